@@ -1,0 +1,1 @@
+"""An OpenAI-compatible streaming server for language models."""

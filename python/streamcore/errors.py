@@ -1,0 +1,29 @@
+"""Everything streamcore raises on purpose.
+
+    StreamcoreError
+    ├── ConfigError        an option or a combination of options cannot work
+    └── ModelLoadError     a model folder is incomplete, damaged or of an unsupported kind
+
+Each message is one sentence that names what was wrong; `hint`, when there is one, says what to do about it.
+"""
+
+
+class StreamcoreError(Exception):
+    """Base class of the errors above.
+
+    Args:
+        message: one sentence without a full stop.
+        hint: what the user can do about it, one sentence without a full stop.
+    """
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ConfigError(StreamcoreError):
+    """An option, or a combination of options, cannot work."""
+
+
+class ModelLoadError(StreamcoreError):
+    """A model folder is incomplete, damaged or of a kind that is not supported."""

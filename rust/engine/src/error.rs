@@ -1,0 +1,56 @@
+//! What the engine refuses.
+
+use crate::step::StepId;
+
+/// Why the engine refused a call.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// A limit makes no sense.
+    #[error("{0}")]
+    Config(String),
+    /// The prompt has no tokens.
+    #[error("prompt has no tokens")]
+    EmptyPrompt,
+    /// Prompt and output together are longer than the context.
+    #[error(
+        "prompt has {prompt_len} tokens and {max_tokens} more are asked for, limit is `max_model_len` {limit}"
+    )]
+    ContextTooLong {
+        /// Tokens in the prompt.
+        prompt_len: usize,
+        /// Tokens asked for.
+        max_tokens: usize,
+        /// `max_model_len`.
+        limit: usize,
+    },
+    /// Prompt and output together do not fit into an empty block pool.
+    #[error(
+        "prompt has {prompt_len} tokens and {max_tokens} more are asked for, the KV cache holds {capacity} tokens"
+    )]
+    PoolTooSmall {
+        /// Tokens in the prompt.
+        prompt_len: usize,
+        /// Tokens asked for.
+        max_tokens: usize,
+        /// Tokens in the whole pool.
+        capacity: usize,
+    },
+    /// Steps are completed in the order in which they were planned.
+    #[error("step {given:?} was completed, expected {expected:?}")]
+    WrongStep {
+        /// The step that was named.
+        given: StepId,
+        /// The oldest step in flight.
+        expected: Option<StepId>,
+    },
+    /// The runner handed back the wrong number of tokens.
+    #[error("step {step:?} has {expected} samples, {given} tokens were given")]
+    WrongSampleCount {
+        /// The step.
+        step: StepId,
+        /// Samples in its plan.
+        expected: usize,
+        /// Tokens handed back.
+        given: usize,
+    },
+}

@@ -1,0 +1,22 @@
+//! Plain counters, copied out after a step.
+
+/// A copy of the engine's gauges and counters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Requests in the waiting queue.
+    pub num_waiting: usize,
+    /// Requests that hold a row.
+    pub num_running: usize,
+    /// Blocks in the pool.
+    pub num_blocks: usize,
+    /// Blocks that no sequence holds.
+    pub num_free_blocks: usize,
+    /// Plans handed out so far.
+    pub steps: u64,
+    /// Tokens computed so far, recomputed ones included.
+    pub computed_tokens: u64,
+    /// Tokens sampled and kept so far.
+    pub generated_tokens: u64,
+    /// Sequences that lost their blocks to another one so far.
+    pub preemptions: u64,
+}

@@ -1,0 +1,129 @@
+//! A step's plan, as flat columns in buffers that the runner owns.
+//!
+//! ```text
+//! num_seqs = 3, num_tokens = 6: a prefill of four tokens between two decodes
+//!
+//! query_starts   0 1         5 6          one more than sequences
+//! token_ids      a b0 b1 b2 b3 c
+//! positions      7  0  1  2  3 9
+//! slot_mapping   one slot per token: block_id * block_size + offset
+//! context_lens   8  4 10                  tokens in the KV cache once the step has run
+//! block_tables   [num_seqs, block_table_stride], rows padded with 0
+//! logits_indices 0           4 5          the tokens whose logits are sampled: one per sample
+//! ```
+
+use crate::config::EngineConfig;
+
+/// Names a step. Steps are numbered from 0 in the order of their plans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StepId(pub u64);
+
+/// The sizes of a plan: how much of each column of [`StepBuffers`] it fills.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepPlan {
+    /// Its name, to be handed back with the sampled tokens.
+    pub id: StepId,
+    /// Tokens to compute.
+    pub num_tokens: usize,
+    /// Sequences that take part.
+    pub num_seqs: usize,
+    /// Tokens to sample.
+    pub num_samples: usize,
+    /// Tokens whose id is known only to the device, see [`StepBuffers::device_token_indices`].
+    pub num_device_tokens: usize,
+    /// Columns of the block tables in this plan.
+    pub block_table_stride: usize,
+    /// Most tokens of one sequence in this step.
+    pub max_query_len: usize,
+    /// Longest context once the step has run.
+    pub max_context_len: usize,
+}
+
+/// The type of a column's elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnType {
+    /// Signed, 32 bits.
+    Int32,
+    /// Signed, 64 bits.
+    Int64,
+    /// IEEE single precision.
+    Float32,
+}
+
+/// One column of [`StepBuffers`]: what a runner must allocate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Column {
+    /// The name of the field.
+    pub name: &'static str,
+    /// The type of its elements.
+    pub column_type: ColumnType,
+    /// How many elements it must hold.
+    pub len: usize,
+}
+
+macro_rules! step_buffers {
+    ($config:ident; $($(#[$doc:meta])* $name:ident: $rust:ty = $column_type:ident [$len:expr],)*) => {
+        /// The columns that a plan is written into. The runner owns them; the engine writes a prefix of each.
+        #[derive(Debug)]
+        pub struct StepBuffers<'a> {
+            $($(#[$doc])* pub $name: &'a mut [$rust],)*
+        }
+
+        /// The columns that a runner must allocate for an engine of this configuration, in the order of the fields.
+        #[must_use]
+        pub fn step_columns($config: &EngineConfig) -> Vec<Column> {
+            vec![$(Column { name: stringify!($name), column_type: ColumnType::$column_type, len: $len },)*]
+        }
+
+        /// The same columns as plain vectors, for runners in Rust and for tests.
+        #[derive(Debug, Clone)]
+        pub struct OwnedStepBuffers {
+            $($(#[$doc])* pub $name: Vec<$rust>,)*
+        }
+
+        impl OwnedStepBuffers {
+            /// Allocates every column for an engine of this configuration.
+            #[must_use]
+            pub fn new($config: &EngineConfig) -> Self {
+                Self { $($name: vec![<$rust>::default(); $len],)* }
+            }
+
+            /// Lends the columns to the engine.
+            pub fn borrow(&mut self) -> StepBuffers<'_> {
+                StepBuffers { $($name: &mut self.$name,)* }
+            }
+        }
+    };
+}
+
+step_buffers! { config;
+    /// Input tokens, `[num_tokens]`. 0 where the token is known only to the device.
+    token_ids: i32 = Int32 [config.max_num_batched_tokens],
+    /// Position of each token in its sequence, `[num_tokens]`.
+    positions: i32 = Int32 [config.max_num_batched_tokens],
+    /// Slot that each token's key and value are written to, `[num_tokens]`.
+    slot_mapping: i64 = Int64 [config.max_num_batched_tokens],
+    /// Where each sequence's tokens begin, `[num_seqs + 1]`.
+    query_starts: i32 = Int32 [config.max_num_seqs + 1],
+    /// Tokens of each sequence in the KV cache once the step has run, `[num_seqs]`.
+    context_lens: i32 = Int32 [config.max_num_seqs],
+    /// Block ids of each sequence, `[num_seqs, block_table_stride]`.
+    block_tables: i32 = Int32 [config.max_num_seqs * config.max_blocks_per_seq()],
+    /// Index of the token whose logits are sampled, `[num_samples]`.
+    logits_indices: i32 = Int32 [config.max_num_seqs],
+    /// Row of the sequence that each sample belongs to, `[num_samples]`. A sequence keeps its row, below `max_num_seqs`, while it runs;
+    /// the runner leaves the sampled token there, on the device, for the next step.
+    sample_rows: i32 = Int32 [config.max_num_seqs],
+    /// `[num_samples]`; 0 takes the most likely token.
+    temperature: f32 = Float32 [config.max_num_seqs],
+    /// `[num_samples]`; 1 keeps all.
+    top_p: f32 = Float32 [config.max_num_seqs],
+    /// `[num_samples]`; 0 keeps all.
+    top_k: i32 = Int32 [config.max_num_seqs],
+    /// The random number in `[0, 1)` that decides each draw, `[num_samples]`.
+    uniform: f32 = Float32 [config.max_num_seqs],
+    /// Which of `token_ids` must be replaced by a token that only the device knows, `[num_device_tokens]`.
+    device_token_indices: i32 = Int32 [config.max_num_seqs],
+    /// The row that holds each of those tokens, `[num_device_tokens]`.
+    device_token_rows: i32 = Int32 [config.max_num_seqs],
+}
