@@ -1,11 +1,30 @@
 //! The extension module `streamcore._core`: an export list.
+//!
+//! Every method converts its arguments, releases the interpreter while Rust works or waits, and converts the result. No thread of
+//! Rust's own ever attaches to the interpreter.
 
 use pyo3::prelude::*;
 
+mod config;
+mod errors;
 mod kernels;
+mod logging;
+mod scheduler;
+mod server;
+mod step;
 
 #[pymodule]
 mod _core {
     #[pymodule_export]
+    use crate::config::EngineConfig;
+    #[pymodule_export]
     use crate::kernels::kernels;
+    #[pymodule_export]
+    use crate::logging::{init_logging, log};
+    #[pymodule_export]
+    use crate::scheduler::Scheduler;
+    #[pymodule_export]
+    use crate::server::{Listener, Server, TextModel};
+    #[pymodule_export]
+    use crate::step::{StepBuffers, StepPlan};
 }

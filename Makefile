@@ -1,0 +1,66 @@
+# The commands of this project. CI and the README call these and nothing else.
+# `make help` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CARGO ?= cargo
+export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
+# The demo model, the tests and the linters never ask the network for anything.
+export HF_HUB_OFFLINE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-test build serve test test-rust test-py check fmt wheel demo gpu-check clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+# One stamp a dependency group: a group is installed again when pyproject.toml changes.
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
+
+$(VENV)/.installed-%: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --group $*
+	@touch $@
+
+setup: $(VENV)/.installed-run $(VENV)/.installed-build  ## Make .venv with what building and serving need
+
+setup-test: setup $(VENV)/.installed-test $(VENV)/.installed-lint
+
+build: setup  ## Build the extension for development, in place (editable)
+	$(BIN)/maturin develop --quiet --skip-install-deps
+
+serve: setup  ## Build, install and run the server: make serve ARGS="--port 8001 FOLDER"
+	$(BIN)/maturin develop --quiet --release --skip-install-deps
+	@exec $(BIN)/streamcore serve $(ARGS)
+
+test: test-rust check test-py  ## Everything that needs no GPU
+
+test-rust:  ## The engine and the server, without Python
+	$(CARGO) test --quiet
+
+test-py: setup-test build  ## The extension, the runner and the whole server
+	$(BIN)/python -m pytest -q
+
+check: setup-test  ## Formatting, lints, types, import rules
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --quiet --workspace --all-targets -- --deny warnings
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+fmt:  ## Format everything
+	$(CARGO) fmt --all
+	$(BIN)/ruff format --quiet .
+	$(BIN)/ruff check --quiet --fix .
+
+wheel: setup  ## Build the wheel into dist/
+	$(BIN)/maturin build --release --out dist
+
+demo: setup-test  ## Train the demo model again (up to an hour)
+	$(BIN)/python -m demo.train
+
+clean:  ## Remove what the other targets made
+	rm -rf target dist $(VENV)

@@ -1,0 +1,101 @@
+"""The command `streamcore`: the only reader of the command line.
+
+Nothing here imports torch, so that `streamcore --help` answers at once.
+"""
+
+import argparse
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import Field, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NoReturn
+
+from streamcore.config import ServeConfig
+from streamcore.errors import StreamcoreError
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what was wrong in one line and exits with 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (try `{self.prog} --help`)\n")
+
+
+def _add_option(parser: argparse.ArgumentParser, setting: Field[Any]) -> None:
+    help_text = setting.metadata["help"]
+    if setting.name == "model":
+        parser.add_argument("model", nargs="?", type=Path, metavar="MODEL", help=help_text)
+        return
+    option = "--" + setting.name.replace("_", "-")
+    if setting.name == "served_model_name":
+        parser.add_argument(option, nargs="+", default=(), metavar="NAME", help=help_text)
+        return
+    kind = setting.metadata.get("parse") or (float if setting.type is float else int)
+    choices = setting.metadata.get("choices")
+    shown = "" if setting.default is None else f" (default: {setting.default})"
+    parser.add_argument(
+        option,
+        type=str if isinstance(setting.default, str) else kind,
+        choices=choices,
+        default=setting.default,
+        metavar=None if choices else setting.name.rsplit("_", 1)[-1].upper(),
+        help=help_text + shown,
+    )
+
+
+def _parser() -> tuple[_Parser, _Parser]:
+    parser = _Parser(prog="streamcore", description="OpenAI-compatible streaming server for language models.")
+    parser.add_argument("--version", action="version", version=f"streamcore {version('streamcore-llm')}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    serve = commands.add_parser("serve", help="serve a model", description="Serve a model over HTTP.")
+    for setting in fields(ServeConfig):
+        _add_option(serve, setting)
+    return parser, serve
+
+
+def _refuse_unknown(serve: _Parser, unknown: Sequence[str]) -> NoReturn:
+    name = unknown[0].split("=")[0]
+    known = [option for action in serve._actions for option in action.option_strings]
+    close = difflib.get_close_matches(name, known, n=1)
+    serve.error(f"unknown option `{name}`" + (f", did you mean `{close[0]}`?" if close else ""))
+
+
+def _settle_threads() -> None:
+    """Set what torch's thread pools read once, when torch is first imported.
+
+    Idle OpenMP threads spin by default; they would take the cores from the threads that serve sockets.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status: 0 done, 1 the environment is at fault, 2 the command line is."""
+    parser, serve_parser = _parser()
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        _refuse_unknown(serve_parser, unknown)
+    values = vars(arguments)
+    values.pop("command")
+    values["served_model_name"] = tuple(values["served_model_name"])
+    try:
+        config = ServeConfig(**values)
+    except StreamcoreError as error:
+        serve_parser.error(str(error))
+    _settle_threads()
+    from streamcore.serve import serve
+
+    try:
+        return serve(config)
+    except (StreamcoreError, OSError) as error:
+        hint = getattr(error, "hint", None)
+        print(f"streamcore: {error}" + (f"; {hint}" if hint else ""), file=sys.stderr)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""Every setting of `streamcore serve`, in one place.
+
+The command line, its help and `docs/configuration.md` are derived from these fields.
+"""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from streamcore.errors import ConfigError
+
+_SUFFIXES = {
+    "": 1,
+    **{letter.lower(): 1000**power for power, letter in enumerate("KMGT", start=1)},
+    **{letter.lower() + "i": 1024**power for power, letter in enumerate("KMGT", start=1)},
+}
+
+
+def parse_bytes(text: str) -> int:
+    """Read a number of bytes: `4000000000`, `4G` (powers of 1000) or `4GiB` (powers of 1024).
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    number = text.strip().lower().removesuffix("b")
+    digits = number.rstrip("kmgti")
+    suffix = number[len(digits) :]
+    if suffix not in _SUFFIXES:
+        raise ValueError(text)
+    return int(float(digits) * _SUFFIXES[suffix])
+
+
+def _option(default: Any, text: str, **extra: Any) -> Any:
+    return field(default=default, metadata={"help": text, **extra})
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """The settings of one server; None means: work it out and say what was chosen."""
+
+    model: Path | None = _option(
+        None, "folder of a model in Hugging Face layout; nothing: the demo model", metavar="MODEL"
+    )
+    host: str = _option("127.0.0.1", "address to listen on")
+    port: int = _option(8000, "port to listen on; 0 takes a free one", least=0, most=65535)
+    served_model_name: tuple[str, ...] = _option(
+        (), "name of the model in requests and answers, several are allowed; else the folder's name"
+    )
+    device: str = _option("auto", "where the model runs", choices=("auto", "cpu", "cuda"))
+    dtype: str = _option(
+        "auto",
+        "type of weights and activations",
+        choices=("auto", "bfloat16", "float16", "float32"),
+    )
+    max_model_len: int | None = _option(
+        None, "most tokens of one request, prompt and output; else what the model allows", least=1
+    )
+    max_num_seqs: int | None = _option(None, "most requests that run at once; else by device", least=1)
+    max_num_batched_tokens: int | None = _option(None, "most tokens in one step; else by device", least=1)
+    kv_cache_memory_bytes: int | None = _option(
+        None, "memory for the KV cache, such as 4GiB; else by what is free", least=1, parse=parse_bytes
+    )
+    block_size: int = _option(16, "tokens in one block of the KV cache", least=1, most=1024)
+    shutdown_timeout: float = _option(
+        30.0, "seconds that running requests may go on after Ctrl-C or SIGTERM", least=0
+    )
+    log_format: str = _option("text", "form of the log on standard error", choices=("text", "json"))
+
+    def __post_init__(self) -> None:
+        """Check each range.
+
+        Raises:
+            ConfigError: names the option, its value and the limit.
+        """
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            option = "--" + setting.name.replace("_", "-")
+            least, most = setting.metadata.get("least"), setting.metadata.get("most")
+            if value is None:
+                continue
+            if least is not None and value < least:
+                raise ConfigError(f"`{option}` is {value}, it must be at least {least}")
+            if most is not None and value > most:
+                raise ConfigError(f"`{option}` is {value}, it must be at most {most}")

@@ -1,0 +1,57 @@
+//! Keyword arguments to [`streamcore_engine::EngineConfig`]; unknown names are a `TypeError`.
+
+use pyo3::prelude::*;
+use streamcore_engine::{self as engine, ColumnType};
+
+use crate::errors::engine_error;
+
+/// The limits of an engine.
+#[pyclass(frozen, module = "streamcore._core")]
+pub(crate) struct EngineConfig(pub(crate) engine::EngineConfig);
+
+#[pymethods]
+impl EngineConfig {
+    #[new]
+    #[pyo3(signature = (*, block_size, num_blocks, max_num_batched_tokens, max_num_seqs, max_model_len, max_steps_in_flight = 1))]
+    fn new(
+        block_size: usize,
+        num_blocks: usize,
+        max_num_batched_tokens: usize,
+        max_num_seqs: usize,
+        max_model_len: usize,
+        max_steps_in_flight: usize,
+    ) -> PyResult<Self> {
+        let config = engine::EngineConfig {
+            block_size,
+            num_blocks,
+            max_num_batched_tokens,
+            max_num_seqs,
+            max_model_len,
+            max_steps_in_flight,
+        };
+        config.validate().map_err(engine_error)?;
+        Ok(Self(config))
+    }
+
+    /// Most tokens that one sequence can ever have.
+    #[getter]
+    fn max_seq_len(&self) -> usize {
+        self.0.max_seq_len()
+    }
+
+    /// The columns that a runner must allocate: name, dtype and number of elements of each.
+    fn step_columns(&self) -> Vec<(&'static str, &'static str, usize)> {
+        engine::step_columns(&self.0)
+            .iter()
+            .map(|column| (column.name, dtype_name(column.column_type), column.len))
+            .collect()
+    }
+}
+
+fn dtype_name(column_type: ColumnType) -> &'static str {
+    match column_type {
+        ColumnType::Int32 => "int32",
+        ColumnType::Int64 => "int64",
+        ColumnType::Float32 => "float32",
+    }
+}

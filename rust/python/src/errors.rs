@@ -1,0 +1,25 @@
+//! The one place where Rust errors become Python exceptions.
+
+use pyo3::PyErr;
+use pyo3::exceptions::PyValueError;
+use streamcore_engine::EngineError;
+use streamcore_server::text::TextError;
+
+pyo3::import_exception!(streamcore.errors, ModelLoadError);
+
+/// What the engine refuses is an argument out of range.
+pub(crate) fn engine_error(error: EngineError) -> PyErr {
+    match error {
+        EngineError::Config(_)
+        | EngineError::EmptyPrompt
+        | EngineError::ContextTooLong { .. }
+        | EngineError::PoolTooSmall { .. }
+        | EngineError::WrongStep { .. }
+        | EngineError::WrongSampleCount { .. } => PyValueError::new_err(error.to_string()),
+    }
+}
+
+/// A tokenizer, template or generation config that cannot be used: the model folder is at fault.
+pub(crate) fn text_error(error: TextError) -> PyErr {
+    ModelLoadError::new_err(error.to_string())
+}

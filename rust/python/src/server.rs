@@ -1,0 +1,149 @@
+//! `streamcore._core.Server`: the HTTP server, and the two calls that its engine thread makes.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use pyo3::exceptions::{PyOSError, PyRuntimeError};
+use pyo3::prelude::*;
+use streamcore_engine::StepId;
+use streamcore_server::driver::{Driver, NextStep};
+use streamcore_server::{self as server, ServerConfig};
+
+use crate::config::EngineConfig;
+use crate::errors::{engine_error, text_error};
+use crate::step::{StepBuffers, StepPlan, sampled_tokens};
+
+/// A socket that is bound but does not listen yet.
+#[pyclass(frozen, module = "streamcore._core")]
+pub(crate) struct Listener(Mutex<Option<server::Listener>>);
+
+#[pymethods]
+impl Listener {
+    /// Binds; raises OSError when the port is taken or the address is not of this machine.
+    #[new]
+    fn new(py: Python<'_>, host: &str, port: u16) -> PyResult<Self> {
+        let listener = py.detach(|| server::bind(host, port))?;
+        Ok(Self(Mutex::new(Some(listener))))
+    }
+}
+
+/// The tokenizer, chat template and generation defaults of a model folder.
+#[pyclass(frozen, module = "streamcore._core")]
+pub(crate) struct TextModel(Mutex<Option<server::text::TextModel>>);
+
+#[pymethods]
+impl TextModel {
+    /// Reads the folder; raises ModelLoadError when a file cannot be used.
+    #[new]
+    fn new(py: Python<'_>, folder: PathBuf) -> PyResult<Self> {
+        let model = py.detach(|| server::text::TextModel::load(&folder)).map_err(text_error)?;
+        Ok(Self(Mutex::new(Some(model))))
+    }
+}
+
+fn take<T>(cell: &Mutex<Option<T>>, what: &str) -> PyResult<T> {
+    let taken = cell.lock().ok().and_then(|mut value| value.take());
+    taken.ok_or_else(|| PyRuntimeError::new_err(format!("this {what} already belongs to a server")))
+}
+
+/// The running HTTP server. One Python thread calls `next_step` and `complete_step` in turn.
+#[pyclass(frozen, module = "streamcore._core")]
+pub(crate) struct Server {
+    inner: Mutex<Option<server::Server>>,
+    driver: Arc<Driver>,
+    address: (String, u16),
+}
+
+#[pymethods]
+impl Server {
+    /// Starts to listen and to answer. Takes over `listener` and `text`.
+    #[new]
+    #[pyo3(signature = (listener, text, config, *, served_model_names))]
+    fn new(
+        py: Python<'_>,
+        listener: &Listener,
+        text: &TextModel,
+        config: &EngineConfig,
+        served_model_names: Vec<String>,
+    ) -> PyResult<Self> {
+        let listener = take(&listener.0, "listener")?;
+        let text = take(&text.0, "text model")?;
+        let server_config = ServerConfig::new(served_model_names, config.0.clone());
+        let inner = py.detach(|| server::Server::start(listener, text, server_config))?;
+        let address = inner.address();
+        Ok(Self {
+            driver: Arc::clone(inner.driver()),
+            address: (address.ip().to_string(), address.port()),
+            inner: Mutex::new(Some(inner)),
+        })
+    }
+
+    /// Host and port that the server listens on.
+    #[getter]
+    fn address(&self) -> (String, u16) {
+        self.address.clone()
+    }
+
+    /// Waits up to `timeout_s` for work and plans it into `buffers`; None when there was none, or the server has stopped.
+    fn next_step(
+        &self,
+        py: Python<'_>,
+        buffers: &StepBuffers,
+        timeout_s: f64,
+    ) -> PyResult<Option<StepPlan>> {
+        let timeout = Duration::try_from_secs_f64(timeout_s)
+            .map_err(|error| PyOSError::new_err(format!("`timeout_s` is {timeout_s}: {error}")))?;
+        let next = py.detach(|| {
+            // SAFETY: the runner keeps its columns alive and leaves them alone during this call.
+            let mut columns = unsafe { buffers.lend() };
+            self.driver.next_step(&mut columns, timeout)
+        });
+        Ok(match next {
+            NextStep::Plan(plan) => Some(plan.into()),
+            NextStep::Idle | NextStep::Stopped => None,
+        })
+    }
+
+    /// Hands back the sampled tokens of a step, one int32 for each sample, in the order of the plan.
+    fn complete_step(&self, py: Python<'_>, step_id: u64, address: usize, len: usize) -> PyResult<()> {
+        // SAFETY: the runner passes the address of a tensor of `len` int32 that it keeps during this call.
+        let sampled = unsafe { sampled_tokens(address, len)? };
+        py.detach(|| self.driver.complete_step(StepId(step_id), sampled)).map_err(engine_error)
+    }
+
+    /// Whether a drain has ended: `next_step` will never return a plan again.
+    #[getter]
+    fn is_stopped(&self) -> bool {
+        self.driver.is_stopped()
+    }
+
+    /// Takes no new request; running streams finish, or are aborted after `deadline_s`.
+    fn drain(&self, py: Python<'_>, deadline_s: f64) -> PyResult<()> {
+        let deadline = Duration::try_from_secs_f64(deadline_s)
+            .map_err(|error| PyOSError::new_err(format!("`deadline_s` is {deadline_s}: {error}")))?;
+        py.detach(|| {
+            if let Ok(inner) = self.inner.lock()
+                && let Some(inner) = inner.as_ref()
+            {
+                inner.drain(deadline);
+            }
+        });
+        Ok(())
+    }
+
+    /// The runner died: every open request ends with an error event that carries `message`.
+    fn fail(&self, py: Python<'_>, message: &str) {
+        py.detach(|| self.driver.fail(message));
+    }
+
+    /// Flushes and closes every socket and joins the threads. Further calls do nothing.
+    fn shutdown(&self, py: Python<'_>) {
+        py.detach(|| {
+            let inner = self.inner.lock().ok().and_then(|mut inner| inner.take());
+            if let Some(inner) = inner {
+                inner.shutdown();
+            }
+        });
+    }
+}

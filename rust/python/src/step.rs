@@ -1,0 +1,114 @@
+//! A step's plan and the buffers that it is written into.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use streamcore_engine::{self as engine, Column, ColumnSlice, ColumnType, step_columns};
+
+use crate::config::EngineConfig;
+
+/// The sizes of a plan: how much of each column it fills.
+#[pyclass(frozen, get_all, module = "streamcore._core")]
+pub(crate) struct StepPlan {
+    id: u64,
+    num_tokens: usize,
+    num_seqs: usize,
+    num_samples: usize,
+    num_device_tokens: usize,
+    block_table_stride: usize,
+    max_query_len: usize,
+    max_context_len: usize,
+}
+
+impl From<engine::StepPlan> for StepPlan {
+    fn from(plan: engine::StepPlan) -> Self {
+        Self {
+            id: plan.id.0,
+            num_tokens: plan.num_tokens,
+            num_seqs: plan.num_seqs,
+            num_samples: plan.num_samples,
+            num_device_tokens: plan.num_device_tokens,
+            block_table_stride: plan.block_table_stride,
+            max_query_len: plan.max_query_len,
+            max_context_len: plan.max_context_len,
+        }
+    }
+}
+
+/// Where a runner's columns lie in memory. The runner must keep that memory alive, and leave it alone during `next_step`.
+#[pyclass(frozen, module = "streamcore._core")]
+pub(crate) struct StepBuffers {
+    addresses: Vec<(Column, usize)>,
+}
+
+#[pymethods]
+impl StepBuffers {
+    /// Takes the address and the number of elements of each column, in the order of `EngineConfig.step_columns()`.
+    #[new]
+    fn new(config: &EngineConfig, columns: Vec<(usize, usize)>) -> PyResult<Self> {
+        let expected = step_columns(&config.0);
+        if expected.len() != columns.len() {
+            let message = format!("{} columns were given, expected {}", columns.len(), expected.len());
+            return Err(PyValueError::new_err(message));
+        }
+        let checked = expected.into_iter().zip(columns).map(check_column);
+        Ok(Self { addresses: checked.collect::<PyResult<_>>()? })
+    }
+}
+
+fn check_column((column, (address, len)): (Column, (usize, usize))) -> PyResult<(Column, usize)> {
+    let name = column.name;
+    if len != column.len {
+        return Err(PyValueError::new_err(format!("column `{name}` has {len} elements, expected {}", column.len)));
+    }
+    if address == 0 || !address.is_multiple_of(8) {
+        return Err(PyValueError::new_err(format!("column `{name}` is not aligned to 8 bytes")));
+    }
+    Ok((column, address))
+}
+
+impl StepBuffers {
+    /// Lends the columns to the engine.
+    ///
+    /// # Safety
+    /// The memory must be alive, and nothing else may use it while the result lives.
+    pub(crate) unsafe fn lend(&self) -> engine::StepBuffers<'_> {
+        engine::StepBuffers::from_columns(self.addresses.iter().map(|(column, address)| {
+            // SAFETY: length and alignment were checked in `new`, the rest is the caller's promise.
+            unsafe { column_slice(column, *address) }
+        }))
+    }
+}
+
+/// # Safety
+/// `address` must point to `column.len` elements of the column's type that nothing else uses while the result lives.
+unsafe fn column_slice<'a>(column: &Column, address: usize) -> ColumnSlice<'a> {
+    // SAFETY: this function's own contract.
+    unsafe {
+        match column.column_type {
+            ColumnType::Int32 => {
+                ColumnSlice::Int32(std::slice::from_raw_parts_mut(address as *mut i32, column.len))
+            }
+            ColumnType::Int64 => {
+                ColumnSlice::Int64(std::slice::from_raw_parts_mut(address as *mut i64, column.len))
+            }
+            ColumnType::Float32 => {
+                ColumnSlice::Float32(std::slice::from_raw_parts_mut(address as *mut f32, column.len))
+            }
+        }
+    }
+}
+
+/// The sampled tokens that a runner hands back.
+///
+/// # Safety
+/// `address` must point to `len` int32 that nothing writes while the result lives.
+pub(crate) unsafe fn sampled_tokens<'a>(address: usize, len: usize) -> PyResult<&'a [i32]> {
+    if len == 0 {
+        return Ok(&[]);
+    }
+    if address == 0 || !address.is_multiple_of(align_of::<i32>()) {
+        return Err(PyValueError::new_err("the sampled tokens are not at an address of int32"));
+    }
+    // SAFETY: this function's own contract.
+    Ok(unsafe { std::slice::from_raw_parts(address as *const i32, len) })
+}

@@ -1,0 +1,120 @@
+"""If one of these fails, the program is a nuisance to start or to stop."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.server_process import ServerProcess, run_server
+
+
+def streamcore(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "streamcore", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def count_stream(server: ServerProcess, max_tokens: int) -> dict[str, object]:
+    return {
+        "model": "demo",
+        "messages": [{"role": "user", "content": "Count from 1 to 1000"}],
+        "max_tokens": max_tokens,
+        "temperature": 0,
+        "ignore_eos": True,
+        "stream": True,
+    }
+
+
+@pytest.mark.parametrize("sent_signal", [signal.SIGINT, signal.SIGTERM])
+def test_running_stream_finishes_at_shutdown(sent_signal: signal.Signals) -> None:
+    """A signal in the middle of an answer does not cut the answer, and the exit status is 0."""
+    with run_server() as server:
+        url = f"{server.url}/v1/chat/completions"
+        with httpx.stream("POST", url, json=count_stream(server, 300), timeout=60) as response:
+            lines = response.iter_lines()
+            assert next(lines).startswith("data: ")
+            statuses: list[int] = []
+            stopper = threading.Thread(target=lambda: statuses.append(server.stop(sent_signal)))
+            stopper.start()
+            rest = [line for line in lines if line]
+        stopper.join()
+    assert rest[-1] == "data: [DONE]"
+    assert json.loads(rest[-2].removeprefix("data: "))["choices"][0]["finish_reason"] == "length"
+    assert statuses == [0]
+
+
+def test_deadline_ends_what_is_still_running() -> None:
+    """A stream that outlasts the deadline is told so by an error event; the program still exits with 0."""
+    with run_server("--shutdown-timeout", "0") as server:
+        url = f"{server.url}/v1/chat/completions"
+        with httpx.stream("POST", url, json=count_stream(server, 3000), timeout=60) as response:
+            lines = response.iter_lines()
+            next(lines)
+            stopper = threading.Thread(target=server.stop)
+            stopper.start()
+            rest = [line for line in lines if line]
+        stopper.join()
+    assert rest[-1] == "data: [DONE]"
+    assert "error" in json.loads(rest[-2].removeprefix("data: "))
+    assert server.process.returncode == 0
+
+
+def test_port_in_use_is_one_line() -> None:
+    """Two servers on one port: the second says so in one line, before it loads anything, and exits with 1."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = streamcore("serve", "--port", str(port))
+    assert ended.returncode == 1
+    assert len(ended.stderr.splitlines()) == 1
+    assert str(port) in ended.stderr
+    assert "in use" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--prot", "1"], "did you mean `--port`"),
+        (["--port", "70000"], "at most 65535"),
+        (["--port", "x"], "--port"),
+        (["--max-num-seqs", "0"], "at least 1"),
+        (["--kv-cache-memory-bytes", "much"], "--kv-cache-memory-bytes"),
+        (["--dtype", "int8"], "int8"),
+    ],
+)
+def test_wrong_option_is_one_line(arguments: list[str], named: str) -> None:
+    """A typing error on the command line is answered with one line that helps, and status 2."""
+    ended = streamcore("serve", *arguments)
+    assert ended.returncode == 2
+    assert len(ended.stderr.splitlines()) == 1
+    assert named in ended.stderr
+
+
+def test_missing_model_is_one_line(tmp_path: Path) -> None:
+    """A wrong path is named, and nothing is started."""
+    ended = streamcore("serve", str(tmp_path / "nowhere"))
+    assert ended.returncode == 1
+    assert len(ended.stderr.splitlines()) == 1
+    assert "nowhere" in ended.stderr
+
+
+def test_help_needs_no_torch() -> None:
+    """`--help` must not wait seconds for torch to be imported."""
+    code = "import sys, streamcore.cli as c\ntry: c.main(['serve', '--help'])\nexcept SystemExit: pass\n"
+    code += "assert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def test_start_says_what_was_chosen() -> None:
+    """The first lines tell device, dtype, blocks and model, and a command to try that works as it stands."""
+    with run_server() as server:
+        for word in ("cpu", "float32", "blocks", "demo", "curl"):
+            assert word in server.output
+        command = server.output[server.output.index("curl") :].strip()
+        answer = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, check=True)
+    assert answer.stdout.rstrip().endswith("data: [DONE]")

@@ -1,0 +1,86 @@
+"""Start `streamcore serve` as a user does, as a process of its own, and look at it from outside."""
+
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+import httpx
+
+READY = re.compile(r"Ready at (http://\S+)")
+
+
+class ServerProcess:
+    """A running server: its URL, its output so far, its metrics."""
+
+    def __init__(self, *arguments: str) -> None:
+        command = [sys.executable, "-m", "streamcore", "serve", "--port", "0", *arguments]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONUNBUFFERED": "1"}
+        )
+        self.output = ""
+        self.url = self._wait_until_ready()
+
+    def _wait_until_ready(self, timeout_s: float = 60.0) -> str:
+        assert self.process.stdout is not None
+        deadline = time.monotonic() + timeout_s
+        while select.select([self.process.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            read = os.read(self.process.stdout.fileno(), 65536).decode()
+            if not read:
+                break
+            self.output += read
+            if match := READY.search(self.output):
+                return match[1]
+        self.process.kill()
+        raise AssertionError(f"the server did not get ready; its output:\n{self.output}")
+
+    def metric(self, name: str) -> float:
+        """One value of `/metrics`, summed over its labels."""
+        text = httpx.get(f"{self.url}/metrics").text
+        values = re.findall(rf"^{name}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
+        assert values, f"no metric {name} in:\n{text}"
+        return sum(map(float, values))
+
+    def wait_for_metric(self, name: str, expected: float, timeout_s: float = 30.0) -> None:
+        """Ask `/metrics` again and again until a value is reached."""
+        deadline = time.monotonic() + timeout_s
+        while (value := self.metric(name)) != expected:
+            assert time.monotonic() < deadline, f"{name} is {value}, expected {expected}"
+
+    def memory_bytes(self) -> int:
+        """Resident memory of the process."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        match = re.search(r"VmRSS:\s+(\d+) kB", status)
+        assert match is not None
+        return int(match[1]) * 1024
+
+    def stop(self, sent_signal: signal.Signals = signal.SIGTERM, timeout_s: float = 60.0) -> int:
+        """Send a signal, wait for the end, return the exit status."""
+        self.process.send_signal(sent_signal)
+        rest, _ = self.process.communicate(timeout=timeout_s)
+        self.output += rest.decode()
+        return self.process.returncode
+
+    def __enter__(self) -> "ServerProcess":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+
+@contextmanager
+def run_server(*arguments: str) -> Iterator[ServerProcess]:
+    """A server for the length of a `with` block."""
+    with ServerProcess(*arguments) as server:
+        yield server
