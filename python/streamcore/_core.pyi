@@ -1,0 +1,215 @@
+"""The extension module, written in Rust (`rust/python`).
+
+Addresses are those of memory that the caller owns, keeps alive and leaves alone during the call. Every method releases the interpreter
+while it works or waits.
+"""
+
+from os import PathLike
+from typing import Literal, final
+
+from streamcore._core import kernels as kernels
+
+__all__ = [
+    "EngineConfig",
+    "Listener",
+    "Scheduler",
+    "Server",
+    "StepBuffers",
+    "StepPlan",
+    "TextModel",
+    "init_logging",
+    "kernels",
+    "log",
+]
+
+@final
+class EngineConfig:
+    """The limits of an engine.
+
+    Args:
+        block_size: token positions in one block.
+        num_blocks: blocks in the pool.
+        max_num_batched_tokens: most tokens computed in one step.
+        max_num_seqs: most sequences in one step.
+        max_model_len: most tokens of one sequence, prompt and output together.
+        max_steps_in_flight: how many plans may be handed out before the first is completed, 1 or 2.
+
+    Raises:
+        ValueError: a limit makes no sense.
+    """
+
+    def __new__(
+        cls,
+        *,
+        block_size: int,
+        num_blocks: int,
+        max_num_batched_tokens: int,
+        max_num_seqs: int,
+        max_model_len: int,
+        max_steps_in_flight: int = 1,
+    ) -> EngineConfig: ...
+    @property
+    def max_seq_len(self) -> int:
+        """Most tokens that one sequence can ever have: the context, or the whole pool if that is less."""
+    def step_columns(self) -> list[tuple[str, str, int]]:
+        """Name, dtype ("int32", "int64" or "float32") and number of elements of each column that a runner must allocate."""
+
+@final
+class StepPlan:
+    """The sizes of a plan: how much of each column it fills."""
+
+    @property
+    def id(self) -> int:
+        """Its number, to be handed back with the sampled tokens."""
+    @property
+    def num_tokens(self) -> int:
+        """Tokens to compute."""
+    @property
+    def num_seqs(self) -> int:
+        """Sequences that take part."""
+    @property
+    def num_samples(self) -> int:
+        """Tokens to sample."""
+    @property
+    def num_device_tokens(self) -> int:
+        """Input tokens that only the device knows."""
+    @property
+    def block_table_stride(self) -> int:
+        """Columns of the block tables."""
+    @property
+    def max_query_len(self) -> int:
+        """Most tokens of one sequence in this step."""
+    @property
+    def max_context_len(self) -> int:
+        """Longest context once the step has run."""
+
+@final
+class StepBuffers:
+    """Where a runner's columns lie in memory.
+
+    Args:
+        config: the engine's limits.
+        columns: address and number of elements of each column, in the order of `config.step_columns()`.
+
+    Raises:
+        ValueError: a column is missing, too short or not aligned to 8 bytes.
+    """
+
+    def __new__(cls, config: EngineConfig, columns: list[tuple[int, int]]) -> StepBuffers: ...
+
+@final
+class Scheduler:
+    """The engine by itself, for programs that bring their own runner. May be called from any thread."""
+
+    def __new__(cls, config: EngineConfig) -> Scheduler: ...
+    def add_request(
+        self,
+        request_id: int,
+        prompt: list[int],
+        *,
+        max_tokens: int,
+        stop_token_ids: list[int] = [],  # noqa: B006
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        seed: int = 0,
+    ) -> None:
+        """Put a request at the end of the waiting queue. The caller chooses its id and never uses it twice.
+
+        Raises:
+            ValueError: it can never run: empty, longer than the context or than the whole block pool.
+        """
+    def abort(self, request_id: int) -> bool:
+        """End a request; False when there is none of that id."""
+    def next_step(self, buffers: StepBuffers) -> StepPlan | None:
+        """Plan the next step into `buffers`; None when nothing can run before a step in flight is completed."""
+    def complete_step(self, step_id: int, address: int, len: int) -> None:  # noqa: A002
+        """Hand back the sampled tokens of a step, in the order of the plan.
+
+        Args:
+            step_id: of the oldest step in flight.
+            address: of `len` int32 tokens.
+            len: the plan's `num_samples`.
+
+        Raises:
+            ValueError: it is another step's turn, or the number is wrong.
+        """
+    def drain_events(
+        self,
+    ) -> list[tuple[int, Literal["scheduled", "token", "stop", "length", "abort"], int | None]]:
+        """What happened since the last call: request id, kind, and the token of "token" and "stop"."""
+    @property
+    def has_work(self) -> bool:
+        """Whether any request is waiting, running or in a step in flight."""
+    @property
+    def num_free_blocks(self) -> int:
+        """Blocks that no sequence holds."""
+    @property
+    def num_preemptions(self) -> int:
+        """Sequences that lost their blocks to another one so far."""
+
+@final
+class Listener:
+    """A socket that is bound but does not listen yet.
+
+    Raises:
+        OSError: the port is taken, or the address is not of this machine.
+    """
+
+    def __new__(cls, host: str, port: int) -> Listener: ...
+
+@final
+class TextModel:
+    """The tokenizer, chat template and generation defaults of a model folder.
+
+    Raises:
+        ModelLoadError: a file of the folder cannot be used.
+    """
+
+    def __new__(cls, folder: str | PathLike[str]) -> TextModel: ...
+
+@final
+class Server:
+    """The running HTTP server. It listens from its construction on, and takes over `listener` and `text`.
+
+    One thread calls `next_step` and `complete_step`; the other methods may be called from any.
+
+    Raises:
+        OSError: the socket or the threads cannot be had.
+        RuntimeError: `listener` or `text` already belongs to a server.
+    """
+
+    def __new__(
+        cls, listener: Listener, text: TextModel, config: EngineConfig, *, served_model_names: list[str]
+    ) -> Server: ...
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port that the server listens on."""
+    def next_step(self, buffers: StepBuffers, timeout_s: float) -> StepPlan | None:
+        """Wait up to `timeout_s` seconds for work and plan it into `buffers`; None when there was none."""
+    def complete_step(self, step_id: int, address: int, len: int) -> None:  # noqa: A002
+        """Hand back the sampled tokens of a step, as in `Scheduler.complete_step`."""
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a drain has ended: `next_step` will never return a plan again."""
+    def drain(self, deadline_s: float) -> None:
+        """Take no new request; running streams finish, or are aborted after `deadline_s` seconds. Returns at once."""
+    def fail(self, message: str) -> None:
+        """The runner died: every open request ends with an error event that carries `message`."""
+    def shutdown(self) -> None:
+        """Flush and close every socket and join the threads. Further calls do nothing."""
+
+def init_logging(format: Literal["text", "json"], filter: str) -> None:  # noqa: A002
+    """Send the log to standard error. The first call in a process counts, later ones change nothing.
+
+    Raises:
+        ValueError: `format` or `filter` cannot be understood.
+    """
+
+def log(level: Literal["info", "warning", "error"], message: str) -> None:
+    """Write one line to the log.
+
+    Raises:
+        ValueError: there is no such level.
+    """
+
