@@ -7,7 +7,8 @@ mod common;
 
 use std::collections::{BTreeMap, HashMap};
 
-use common::{Rng, ShadowDevice, expected_output, poison};
+use common::device::{ShadowDevice, poison};
+use common::model::{Rng, expected_output};
 use streamcore_engine::{
     Engine, EngineConfig, Event, EventKind, FinishReason, OwnedStepBuffers, Request, RequestId,
     SamplingParams,

@@ -1,11 +1,8 @@
 //! What the integration tests share: a fake device with a KV memory, and the model that runs on it.
-#![allow(dead_code, clippy::unwrap_used)] // Each test program uses its own part.
+#![allow(dead_code)] // Each test program uses its own part.
 
-mod device;
-mod model;
-
-pub(crate) use device::{ShadowDevice, poison};
-pub(crate) use model::{Rng, expected_output};
+pub(crate) mod device;
+pub(crate) mod model;
 
 use streamcore_engine::{EngineConfig, Request, RequestId, SamplingParams};
 
