@@ -47,10 +47,81 @@ impl EngineConfig {
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(EngineError::Config(format!("`{name}` is 0, it must be at least 1")));
         }
+        // Positions, block ids and rows are written to columns of 32 signed bits.
+        if let Some((name, value)) = positive.iter().find(|(_, value)| i32::try_from(*value).is_err()) {
+            return Err(EngineError::Config(format!("`{name}` is {value}, limit is {}", i32::MAX)));
+        }
         if !(1..=2).contains(&self.max_steps_in_flight) {
             let depth = self.max_steps_in_flight;
             return Err(EngineError::Config(format!("`max_steps_in_flight` is {depth}, it must be 1 or 2")));
         }
         Ok(())
+    }
+
+    /// Checks that a request of these lengths can ever be finished by this engine. Pure: callers on other threads use it before
+    /// they accept a request, and [`Engine::add_request`](crate::Engine::add_request) applies the same rule.
+    ///
+    /// # Errors
+    /// [`EngineError::EmptyPrompt`], [`EngineError::ContextTooLong`], [`EngineError::PoolTooSmall`] or
+    /// [`EngineError::NoTokensAskedFor`].
+    pub fn check_lengths(&self, prompt_len: usize, max_tokens: usize) -> Result<(), EngineError> {
+        if prompt_len == 0 {
+            return Err(EngineError::EmptyPrompt);
+        }
+        // A prompt that fills the context leaves no room for even one token: that is the reason worth telling.
+        let len = prompt_len.saturating_add(max_tokens.max(1));
+        if len > self.max_model_len {
+            return Err(EngineError::ContextTooLong { prompt_len, max_tokens, limit: self.max_model_len });
+        }
+        if len > self.max_seq_len() {
+            return Err(EngineError::PoolTooSmall { prompt_len, max_tokens, capacity: self.max_seq_len() });
+        }
+        if max_tokens == 0 {
+            return Err(EngineError::NoTokensAskedFor);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> EngineConfig {
+        EngineConfig {
+            block_size: 4,
+            num_blocks: 4,
+            max_num_batched_tokens: 8,
+            max_num_seqs: 2,
+            max_model_len: 20,
+            max_steps_in_flight: 1,
+        }
+    }
+
+    #[test]
+    fn a_request_that_can_never_finish_is_refused_with_the_reason() {
+        // Accepted, it would wait at the head of the queue for ever, and everybody behind it too.
+        let config = config();
+        assert_eq!(config.check_lengths(15, 1), Ok(()));
+        assert_eq!(config.check_lengths(0, 1), Err(EngineError::EmptyPrompt));
+        assert_eq!(config.check_lengths(1, 0), Err(EngineError::NoTokensAskedFor));
+        let pool = EngineError::PoolTooSmall { prompt_len: 15, max_tokens: 2, capacity: 16 };
+        assert_eq!(config.check_lengths(15, 2), Err(pool));
+        let context = EngineError::ContextTooLong { prompt_len: 20, max_tokens: 0, limit: 20 };
+        assert_eq!(config.check_lengths(20, 0), Err(context));
+        assert!(config.check_lengths(1, usize::MAX).is_err());
+    }
+
+    #[test]
+    fn limits_that_make_no_sense_are_named() {
+        // A zero or a number beyond the columns' 32 bits would show up as a panic under load.
+        let zero = EngineConfig { num_blocks: 0, ..config() };
+        let expected = "`num_blocks` is 0, it must be at least 1".to_owned();
+        assert_eq!(zero.validate(), Err(EngineError::Config(expected)));
+        let depth = EngineConfig { max_steps_in_flight: 3, ..config() };
+        assert!(depth.validate().is_err());
+        let huge = EngineConfig { max_model_len: 1 << 31, ..config() };
+        assert!(huge.validate().is_err());
+        assert_eq!(config().validate(), Ok(()));
     }
 }

@@ -1,5 +1,6 @@
 //! What the engine refuses.
 
+use crate::request::RequestId;
 use crate::step::StepId;
 
 /// Why the engine refused a call.
@@ -11,6 +12,12 @@ pub enum EngineError {
     /// The prompt has no tokens.
     #[error("prompt has no tokens")]
     EmptyPrompt,
+    /// `max_tokens` is 0.
+    #[error("`max_tokens` is 0, it must be at least 1")]
+    NoTokensAskedFor,
+    /// The caller used a name twice: a bug of the caller.
+    #[error("{0:?} is in use already")]
+    DuplicateRequest(RequestId),
     /// Prompt and output together are longer than the context.
     #[error(
         "prompt has {prompt_len} tokens and {max_tokens} more are asked for, limit is `max_model_len` {limit}"

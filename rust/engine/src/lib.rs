@@ -1,14 +1,59 @@
 //! Continuous batching over a paged KV cache, as a pure state machine: no clock, no I/O, no threads, no randomness.
+//!
+//! Requests go in as tokens. The engine plans steps: which tokens of which sequences to compute, and into which slots of the KV
+//! cache. Whoever owns the model runs the plan and hands the drawn tokens back; what happened to each request comes out as events.
+//!
+//! ```
+//! use streamcore_engine::{Engine, EngineConfig, OwnedStepBuffers, Request, RequestId, SamplingParams};
+//!
+//! let config = EngineConfig {
+//!     block_size: 16, num_blocks: 64, max_num_batched_tokens: 256, max_num_seqs: 8, max_model_len: 512, max_steps_in_flight: 1,
+//! };
+//! let sampling = SamplingParams { temperature: 0.0, top_p: 1.0, top_k: 0, seed: 0 };
+//! let request = Request { id: RequestId(1), prompt: vec![3, 1, 4], max_tokens: 5, stop_token_ids: vec![2], sampling };
+//!
+//! let (mut buffers, mut events) = (OwnedStepBuffers::new(&config), Vec::new());
+//! let mut engine = Engine::new(config)?;
+//! engine.add_request(request)?;
+//! while let Some(plan) = engine.schedule(&mut buffers.borrow()) {
+//!     let sampled = vec![7; plan.num_samples]; // Here the model runs on the columns of `buffers`.
+//!     engine.complete(plan.id, &sampled)?;
+//! }
+//! engine.drain_events(&mut events);
+//! assert_eq!(events.len(), 7); // Scheduled, five times Token, Finished.
+//! # Ok::<(), streamcore_engine::EngineError>(())
+//! ```
+//!
+//! There is one rule. A sequence has known tokens (its prompt, then what was drawn) and computed tokens (those whose keys and values
+//! are in the cache); a step computes the difference, as far as the token budget goes, running sequences first. Prefill, chunked
+//! prefill, decode, and recovery after a preemption are all this same rule.
+//!
+//! With two steps in flight the plan of a step is made before the tokens of the step before it are known. The input token of a decode
+//! is then named by the row in which the device keeps it. Blocks of sequences that ended or were preempted stay fenced until no step
+//! in flight uses them, and a token that was drawn after the end of its sequence is thrown away. Requests get the same tokens either way.
+//!
+//! Where to read on: [`step`] for the columns of a plan, `scheduler.rs` for the control flow, `policy.rs` for the choices in it.
 #![forbid(unsafe_code)]
 
+pub mod admission;
 pub mod config;
+mod engine;
 pub mod error;
 pub mod event;
+mod invariants;
+pub mod kv;
+mod plan;
+mod policy;
 pub mod request;
+mod scheduler;
+mod sequence;
+mod sequences;
 pub mod stats;
 pub mod step;
 
+pub use admission::{Admission, Refusal};
 pub use config::EngineConfig;
+pub use engine::Engine;
 pub use error::EngineError;
 pub use event::{Event, EventKind, FinishReason};
 pub use request::{Request, RequestId, SamplingParams};

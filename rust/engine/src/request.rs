@@ -17,6 +17,31 @@ pub struct SamplingParams {
     pub seed: u64,
 }
 
+impl SamplingParams {
+    /// The number in `[0, 1)` that decides the draw of the output token at this position, 0 for the first.
+    ///
+    /// It is a pure function, so that neither the batch, nor a preemption, nor the number of steps in flight changes an answer:
+    /// output `position` of the `SplitMix64` generator (Steele, Lea, Flood, 2014) that starts from `seed`, of which the upper
+    /// 24 bits, all that single precision holds, are the fraction.
+    #[must_use]
+    pub fn uniform(&self, position: usize) -> f32 {
+        unit_interval(split_mix_64(self.seed, position as u64))
+    }
+}
+
+/// The upper 24 bits as a fraction: exact in single precision, and never rounded up to 1.
+fn unit_interval(bits: u64) -> f32 {
+    (bits >> 40) as f32 / (1_u32 << 24) as f32
+}
+
+/// The generator's state grows by a constant per output, so output number `index` needs none of those before it.
+fn split_mix_64(seed: u64, index: u64) -> u64 {
+    let state = seed.wrapping_add((index.wrapping_add(1)).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
 /// A request as the engine sees it: tokens in, tokens out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
@@ -30,4 +55,34 @@ pub struct Request {
     pub stop_token_ids: Vec<u32>,
     /// How tokens are drawn.
     pub sampling: SamplingParams,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_generator_gives_the_published_numbers() {
+        // A silent change of the generator changes every seeded answer that somebody has recorded.
+        let outputs: Vec<u64> = (0..4).map(|index| split_mix_64(1_234_567, index)).collect();
+        let published = [
+            6_457_827_717_110_365_317,
+            3_203_168_211_198_807_973,
+            9_817_491_932_198_370_423,
+            4_593_380_528_125_082_431,
+        ];
+        assert_eq!(outputs, published);
+    }
+
+    #[test]
+    fn a_draw_is_below_one_and_fills_the_range() {
+        // A draw of exactly 1 lies beyond every cumulative probability: the sampler would pick past the vocabulary.
+        let sampling = SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, seed: u64::MAX };
+        let draws: Vec<f32> = (0..10_000).map(|position| sampling.uniform(position)).collect();
+        assert!(draws.iter().all(|draw| (0.0..1.0).contains(draw)));
+        let mean = draws.iter().sum::<f32>() / 10_000.0;
+        assert!((mean - 0.5).abs() < 0.02, "mean of the draws is {mean}");
+        assert!(draws.iter().any(|draw| *draw < 0.001) && draws.iter().any(|draw| *draw > 0.999));
+        assert!(unit_interval(u64::MAX) < 1.0);
+    }
 }

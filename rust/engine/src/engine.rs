@@ -1,0 +1,204 @@
+//! The engine: requests in, plans out; drawn tokens in, events out.
+
+use std::collections::VecDeque;
+
+use crate::config::EngineConfig;
+use crate::error::EngineError;
+use crate::event::{Event, EventKind, FinishReason};
+use crate::plan;
+use crate::request::{Request, RequestId};
+use crate::scheduler::Scheduler;
+use crate::sequence::{Phase, ScheduledTokens, Sequence, SequenceKey};
+use crate::stats::Stats;
+use crate::step::{StepBuffers, StepId, StepPlan};
+
+/// A plan that was handed out and is not completed.
+#[derive(Debug)]
+pub(crate) struct StepInFlight {
+    pub(crate) plan: StepPlan,
+    pub(crate) scheduled: Vec<ScheduledTokens>,
+}
+
+/// Schedules requests over a paged KV cache. See the [crate](crate) for the loop that drives it.
+#[derive(Debug)]
+pub struct Engine {
+    config: EngineConfig,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) steps_in_flight: VecDeque<StepInFlight>,
+    /// Lists of completed steps, kept so that a step allocates nothing.
+    spare_lists: Vec<Vec<ScheduledTokens>>,
+    events: Vec<Event>,
+    /// The counters; the gauges in it are filled when somebody asks.
+    counters: Stats,
+}
+
+impl Engine {
+    /// An engine without requests.
+    ///
+    /// # Errors
+    /// [`EngineError::Config`] if [`EngineConfig::validate`] refuses the limits.
+    pub fn new(config: EngineConfig) -> Result<Self, EngineError> {
+        config.validate()?;
+        Ok(Self {
+            scheduler: Scheduler::new(&config),
+            steps_in_flight: VecDeque::with_capacity(config.max_steps_in_flight),
+            spare_lists: Vec::new(),
+            events: Vec::new(),
+            counters: Stats { num_blocks: config.num_blocks, ..Stats::default() },
+            config,
+        })
+    }
+
+    /// The limits that it was built with.
+    #[must_use]
+    pub fn config(&self) -> &EngineConfig {
+        &self.config
+    }
+
+    /// Queues a request behind all others.
+    ///
+    /// # Errors
+    /// Those of [`EngineConfig::check_lengths`], and [`EngineError::DuplicateRequest`] if a request of this name has not finished.
+    pub fn add_request(&mut self, request: Request) -> Result<(), EngineError> {
+        self.config.check_lengths(request.prompt.len(), request.max_tokens)?;
+        if self.scheduler.sequences.find(request.id).is_some() {
+            return Err(EngineError::DuplicateRequest(request.id));
+        }
+        self.scheduler.add(Sequence::new(request, self.config.block_size));
+        self.check_in_debug_builds();
+        Ok(())
+    }
+
+    /// Ends a request. It takes part in no later plan; its blocks are free at once, or as soon as the steps in flight that use them
+    /// are completed. Answers whether there was such a request; only then an event follows.
+    pub fn abort(&mut self, id: RequestId) -> bool {
+        let Some(key) = self.scheduler.sequences.find(id) else { return false };
+        self.finish(key, FinishReason::Abort);
+        self.scheduler.drop_finished();
+        self.check_in_debug_builds();
+        true
+    }
+
+    /// Plans the next step and writes it into `buffers`, which must stay as they are until the step is completed (or, on a device,
+    /// copied). Answers `None` if there is nothing to compute now, or if [`EngineConfig::max_steps_in_flight`] plans are out: then
+    /// complete the oldest one first. While there is [work](Self::has_work) and no step in flight, there is a plan.
+    ///
+    /// # Panics
+    /// If a column is shorter than [`step_columns`](crate::step_columns) says.
+    pub fn schedule(&mut self, buffers: &mut StepBuffers<'_>) -> Option<StepPlan> {
+        if self.steps_in_flight.len() == self.config.max_steps_in_flight {
+            return None;
+        }
+        let mut scheduled = self.spare_lists.pop().unwrap_or_default();
+        self.scheduler.schedule(&mut scheduled, &mut self.events);
+        if scheduled.is_empty() {
+            self.spare_lists.push(scheduled);
+            self.check_in_debug_builds();
+            return None;
+        }
+        let id = StepId(self.counters.steps);
+        let plan = plan::write(id, &scheduled, &self.scheduler.sequences, buffers);
+        self.counters.steps += 1;
+        self.steps_in_flight.push_back(StepInFlight { plan, scheduled });
+        self.check_in_debug_builds();
+        Some(plan)
+    }
+
+    /// Takes in the tokens that the oldest step in flight drew, in the order of its samples. The tokens of requests that ended in the
+    /// meantime are thrown away.
+    ///
+    /// # Errors
+    /// [`EngineError::WrongStep`] or [`EngineError::WrongSampleCount`]; nothing has changed then.
+    pub fn complete(&mut self, step: StepId, sampled: &[i32]) -> Result<(), EngineError> {
+        let mut scheduled = self.take_oldest_step(step, sampled.len())?;
+        let mut sampled = sampled.iter();
+        let mut any_finished = false;
+        for part in &scheduled {
+            self.scheduler.sequences[part.key].complete_step(part);
+            // A part without a sample draws nothing.
+            let token = if part.samples { sampled.next() } else { None };
+            if token.is_some_and(|token| self.accept(part.key, token.cast_unsigned())) {
+                any_finished = true;
+            } else {
+                self.scheduler.lift_fence(part.key);
+            }
+        }
+        if any_finished {
+            self.scheduler.drop_finished();
+        }
+        scheduled.clear();
+        self.spare_lists.push(scheduled);
+        self.check_in_debug_builds();
+        Ok(())
+    }
+
+    /// Moves the events since the last call to the end of `events`, in the order in which things happened.
+    pub fn drain_events(&mut self, events: &mut Vec<Event>) {
+        events.append(&mut self.events);
+    }
+
+    /// Whether a request has not finished or a step is in flight.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        self.scheduler.sequences.num_live() > 0 || !self.steps_in_flight.is_empty()
+    }
+
+    /// A copy of the gauges and counters.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats {
+            num_waiting: self.scheduler.waiting.len(),
+            num_running: self.scheduler.running.len(),
+            num_free_blocks: self.scheduler.pool.num_free(),
+            preemptions: self.scheduler.num_preemptions,
+            ..self.counters
+        }
+    }
+
+    fn take_oldest_step(
+        &mut self,
+        given: StepId,
+        num_samples: usize,
+    ) -> Result<Vec<ScheduledTokens>, EngineError> {
+        let oldest = self.steps_in_flight.front().map(|step| step.plan);
+        let Some(plan) = oldest.filter(|plan| plan.id == given) else {
+            return Err(EngineError::WrongStep { given, expected: oldest.map(|plan| plan.id) });
+        };
+        if plan.num_samples != num_samples {
+            let expected = plan.num_samples;
+            return Err(EngineError::WrongSampleCount { step: given, expected, given: num_samples });
+        }
+        self.counters.computed_tokens += plan.num_tokens as u64;
+        Ok(self.steps_in_flight.pop_front().map(|step| step.scheduled).unwrap_or_default())
+    }
+
+    /// Answers whether the sequence ended with this token.
+    fn accept(&mut self, key: SequenceKey, token: u32) -> bool {
+        let sequence = &mut self.scheduler.sequences[key];
+        if sequence.phase == Phase::Finished {
+            return false;
+        }
+        let request_id = sequence.id;
+        let drawn = sequence.accept(token);
+        self.counters.generated_tokens += 1;
+        if let Some(token) = drawn.token {
+            self.events.push(Event { request_id, kind: EventKind::Token(token) });
+        }
+        if let Some(reason) = drawn.finish_reason {
+            self.finish(key, reason);
+        }
+        drawn.finish_reason.is_some()
+    }
+
+    fn finish(&mut self, key: SequenceKey, reason: FinishReason) {
+        let request_id = self.scheduler.sequences[key].id;
+        self.events.push(Event { request_id, kind: EventKind::Finished(reason) });
+        self.scheduler.finish(key);
+    }
+
+    fn check_in_debug_builds(&self) {
+        if cfg!(debug_assertions) {
+            self.check_invariants();
+        }
+    }
+}

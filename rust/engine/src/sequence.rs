@@ -1,0 +1,173 @@
+//! A request while the engine works on it.
+//!
+//! ```text
+//! prompt_len = 5, max_len = 9, two output tokens known, a third one drawn by a step in flight
+//!
+//! tokens        p p p p p o o        known here
+//! num_pending                 1      known to the device only
+//! num_computed  ------------->       keys and values written, or to be written by the steps in flight
+//! num_left                    1      what the next step may compute
+//! ```
+
+use crate::event::FinishReason;
+use crate::kv::BlockTable;
+use crate::policy;
+use crate::request::{Request, RequestId, SamplingParams};
+
+/// Names a sequence inside the engine, until it is forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SequenceKey(pub(crate) u32);
+
+/// Where a sequence is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// In the waiting queue. After a preemption it may still hold blocks, until no step in flight uses them.
+    Waiting,
+    /// Takes part in steps.
+    Running {
+        /// Its place in the runner's per-sequence state.
+        row: u32,
+    },
+    /// Its last event is out; it is kept only until no step in flight uses its blocks.
+    Finished,
+}
+
+/// The tokens of one sequence that one step computes: positions `start..start + len`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ScheduledTokens {
+    pub(crate) key: SequenceKey,
+    pub(crate) start: usize,
+    pub(crate) len: usize,
+    /// Whether the step draws the token that follows.
+    pub(crate) samples: bool,
+}
+
+impl ScheduledTokens {
+    /// Tokens in the KV cache once the step has run.
+    pub(crate) fn end(&self) -> usize {
+        self.start + self.len
+    }
+}
+
+/// What became of a drawn token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Drawn {
+    /// The token, unless it is a stop token.
+    pub(crate) token: Option<u32>,
+    /// Whether it was the last.
+    pub(crate) finish_reason: Option<FinishReason>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Sequence {
+    pub(crate) id: RequestId,
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) prompt_len: usize,
+    /// Prompt and most output together.
+    pub(crate) max_len: usize,
+    pub(crate) stop_token_ids: Vec<u32>,
+    pub(crate) sampling: SamplingParams,
+    pub(crate) phase: Phase,
+    pub(crate) was_scheduled: bool,
+    pub(crate) blocks: BlockTable,
+    pub(crate) num_computed: usize,
+    pub(crate) num_pending: usize,
+    pub(crate) num_steps_in_flight: usize,
+}
+
+impl Sequence {
+    pub(crate) fn new(request: Request, block_size: usize) -> Self {
+        let prompt_len = request.prompt.len();
+        Self {
+            id: request.id,
+            tokens: request.prompt,
+            prompt_len,
+            max_len: prompt_len + request.max_tokens,
+            stop_token_ids: request.stop_token_ids,
+            sampling: request.sampling,
+            phase: Phase::Waiting,
+            was_scheduled: false,
+            blocks: BlockTable::new(block_size),
+            num_computed: 0,
+            num_pending: 0,
+            num_steps_in_flight: 0,
+        }
+    }
+
+    /// Known tokens, those that only the device knows included.
+    pub(crate) fn num_known(&self) -> usize {
+        self.tokens.len() + self.num_pending
+    }
+
+    /// Tokens that a step may compute now. The last token that may ever be known is never computed: nothing follows it.
+    pub(crate) fn num_left(&self) -> usize {
+        let num_known = self.num_known();
+        if num_known == self.max_len { 0 } else { num_known - self.num_computed }
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        matches!(self.phase, Phase::Running { .. })
+    }
+
+    /// Hands the next `len` tokens to a step. The last known token draws the one after it.
+    pub(crate) fn schedule(&mut self, key: SequenceKey, len: usize) -> ScheduledTokens {
+        let start = self.num_computed;
+        self.num_computed += len;
+        self.num_steps_in_flight += 1;
+        let samples = self.num_computed == self.num_known();
+        self.num_pending += usize::from(samples);
+        ScheduledTokens { key, start, len, samples }
+    }
+
+    /// A step in flight that it took part in is done.
+    pub(crate) fn complete_step(&mut self, part: &ScheduledTokens) {
+        self.num_steps_in_flight -= 1;
+        self.num_pending -= usize::from(part.samples);
+    }
+
+    /// Takes in the token that a completed step drew.
+    pub(crate) fn accept(&mut self, token: u32) -> Drawn {
+        let len = self.tokens.len() + 1;
+        let finish_reason = policy::finish_reason(token, &self.stop_token_ids, len, self.max_len);
+        if matches!(finish_reason, Some(FinishReason::Stop { .. })) {
+            return Drawn { token: None, finish_reason };
+        }
+        self.tokens.push(token);
+        Drawn { token: Some(token), finish_reason }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sequence(max_tokens: usize) -> Sequence {
+        let sampling = SamplingParams { temperature: 0.0, top_p: 1.0, top_k: 0, seed: 0 };
+        let request =
+            Request { id: RequestId(1), prompt: vec![5; 6], max_tokens, stop_token_ids: vec![2], sampling };
+        Sequence::new(request, 4)
+    }
+
+    #[test]
+    fn only_the_last_chunk_of_a_prompt_draws_a_token() {
+        // A token drawn in the middle of the prompt would be streamed to the client as the answer.
+        let mut sequence = sequence(3);
+        let key = SequenceKey(0);
+        let first = sequence.schedule(key, 4);
+        assert_eq!(first, ScheduledTokens { key, start: 0, len: 4, samples: false });
+        let second = sequence.schedule(key, 2);
+        assert_eq!(second, ScheduledTokens { key, start: 4, len: 2, samples: true });
+        assert_eq!((sequence.num_known(), sequence.num_left()), (7, 1));
+    }
+
+    #[test]
+    fn nothing_is_planned_past_the_last_token() {
+        // One step too many writes into a slot that the sequence has no block for.
+        let mut sequence = sequence(1);
+        let part = sequence.schedule(SequenceKey(0), 6);
+        assert_eq!(sequence.num_left(), 0);
+        sequence.complete_step(&part);
+        let drawn = sequence.accept(9);
+        assert_eq!(drawn, Drawn { token: Some(9), finish_reason: Some(FinishReason::Length) });
+    }
+}
