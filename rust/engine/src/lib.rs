@@ -58,4 +58,6 @@ pub use error::EngineError;
 pub use event::{Event, EventKind, FinishReason};
 pub use request::{Request, RequestId, SamplingParams};
 pub use stats::Stats;
-pub use step::{Column, ColumnType, OwnedStepBuffers, StepBuffers, StepId, StepPlan, step_columns};
+pub use step::{
+    Column, ColumnSlice, ColumnType, OwnedStepBuffers, StepBuffers, StepId, StepPlan, step_columns,
+};

@@ -61,12 +61,39 @@ pub struct Column {
     pub len: usize,
 }
 
+/// One column's memory, as a runner in another language lends it.
+#[derive(Debug)]
+pub enum ColumnSlice<'a> {
+    /// A column of [`ColumnType::Int32`].
+    Int32(&'a mut [i32]),
+    /// A column of [`ColumnType::Int64`].
+    Int64(&'a mut [i64]),
+    /// A column of [`ColumnType::Float32`].
+    Float32(&'a mut [f32]),
+}
+
 macro_rules! step_buffers {
     ($config:ident; $($(#[$doc:meta])* $name:ident: $rust:ty = $column_type:ident [$len:expr],)*) => {
         /// The columns that a plan is written into. The runner owns them; the engine writes a prefix of each.
         #[derive(Debug)]
         pub struct StepBuffers<'a> {
             $($(#[$doc])* pub $name: &'a mut [$rust],)*
+        }
+
+        impl<'a> StepBuffers<'a> {
+            /// Puts columns together that come one by one, in the order and of the types of [`step_columns`].
+            ///
+            /// # Panics
+            /// If a column is missing or of another type.
+            pub fn from_columns(columns: impl IntoIterator<Item = ColumnSlice<'a>>) -> Self {
+                let mut columns = columns.into_iter();
+                Self {
+                    $($name: match columns.next() {
+                        Some(ColumnSlice::$column_type(column)) => column,
+                        other => panic!("column `{}` was given as {other:?}", stringify!($name)),
+                    },)*
+                }
+            }
         }
 
         /// The columns that a runner must allocate for an engine of this configuration, in the order of the fields.

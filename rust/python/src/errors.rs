@@ -14,6 +14,8 @@ pub(crate) fn engine_error(error: EngineError) -> PyErr {
         | EngineError::EmptyPrompt
         | EngineError::ContextTooLong { .. }
         | EngineError::PoolTooSmall { .. }
+        | EngineError::NoTokensAskedFor
+        | EngineError::DuplicateRequest(_)
         | EngineError::WrongStep { .. }
         | EngineError::WrongSampleCount { .. } => PyValueError::new_err(error.to_string()),
     }

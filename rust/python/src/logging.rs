@@ -19,7 +19,9 @@ pub(crate) fn init_logging(format: &str, filter: &str) -> PyResult<()> {
         "text" => builder.try_init(),
         "json" => builder.json().flatten_event(true).try_init(),
         other => {
-            return Err(PyValueError::new_err(format!("log format is `{other}`, it must be `text` or `json`")));
+            return Err(PyValueError::new_err(format!(
+                "log format is `{other}`, it must be `text` or `json`"
+            )));
         }
     };
     Ok(())

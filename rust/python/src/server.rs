@@ -86,12 +86,7 @@ impl Server {
     }
 
     /// Waits up to `timeout_s` for work and plans it into `buffers`; None when there was none, or the server has stopped.
-    fn next_step(
-        &self,
-        py: Python<'_>,
-        buffers: &StepBuffers,
-        timeout_s: f64,
-    ) -> PyResult<Option<StepPlan>> {
+    fn next_step(&self, py: Python<'_>, buffers: &StepBuffers, timeout_s: f64) -> PyResult<Option<StepPlan>> {
         let timeout = Duration::try_from_secs_f64(timeout_s)
             .map_err(|error| PyOSError::new_err(format!("`timeout_s` is {timeout_s}: {error}")))?;
         let next = py.detach(|| {

@@ -58,7 +58,10 @@ impl StepBuffers {
 fn check_column((column, (address, len)): (Column, (usize, usize))) -> PyResult<(Column, usize)> {
     let name = column.name;
     if len != column.len {
-        return Err(PyValueError::new_err(format!("column `{name}` has {len} elements, expected {}", column.len)));
+        return Err(PyValueError::new_err(format!(
+            "column `{name}` has {len} elements, expected {}",
+            column.len
+        )));
     }
     if address == 0 || !address.is_multiple_of(8) {
         return Err(PyValueError::new_err(format!("column `{name}` is not aligned to 8 bytes")));
