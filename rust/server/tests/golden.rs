@@ -8,7 +8,8 @@ use insta::assert_snapshot;
 use serde_json::{Value, json};
 
 fn chat(extra: &Value) -> Value {
-    let mut body = json!({ "model": "toy", "messages": [{ "role": "user", "content": "hi" }], "stream": true });
+    let mut body =
+        json!({ "model": "toy", "messages": [{ "role": "user", "content": "hi" }], "stream": true });
     body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
     body
 }
@@ -95,7 +96,8 @@ async fn whole_completion() {
 #[tokio::test]
 async fn models() {
     let stage = Stage::new("");
-    let (list, one) = (stage.answer(get("/v1/models")).await.1, stage.answer(get("/v1/models/org/toy")).await.1);
+    let (list, one) =
+        (stage.answer(get("/v1/models")).await.1, stage.answer(get("/v1/models/org/toy")).await.1);
     assert_snapshot!(format!("{list}\n{one}"));
 }
 
@@ -145,7 +147,7 @@ async fn the_answer_does_not_depend_on_how_the_steps_are_cut() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_gets_merged_events_of_bounded_size() {
     let config = streamcore_engine::EngineConfig {
-        num_blocks: 1 << 14,
+        block_size: 1 << 12,
         max_model_len: 1 << 16,
         ..common::engine_config()
     };

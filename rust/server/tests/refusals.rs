@@ -90,7 +90,7 @@ async fn values() {
             ("no tokens at all", chat("max_tokens", json!(0))),
             ("too many tokens", chat("max_completion_tokens", json!(1000))),
             ("too many stops", chat("stop", json!(["a", "b", "c", "d", "e"]))),
-            ("empty stop", chat("stop", json!("") )),
+            ("empty stop", chat("stop", json!(""))),
             ("stop token out of the vocabulary", chat("stop_token_ids", json!([1, 257]))),
             ("stream options without stream", chat("stream_options", json!({ "include_usage": true }))),
             ("prompt too long", completion("prompt", json!("x".repeat(200)))),
@@ -145,7 +145,10 @@ async fn a_full_queue() {
     let (head, body) = stage.answer(post(COMPLETIONS, prompts)).await;
     assert_eq!(head.status(), 429);
     let error: Value = serde_json::from_str(&body).unwrap();
-    assert_eq!((&error["error"]["type"], &error["error"]["code"]), (&json!("rate_limit_error"), &json!("queue_full")));
+    assert_eq!(
+        (&error["error"]["type"], &error["error"]["code"]),
+        (&json!("rate_limit_error"), &json!("queue_full"))
+    );
     assert!(head.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
     stage.runner.step(std::time::Duration::ZERO);
     assert!(stage.is_clean(), "the prompts that had found a place give it back");

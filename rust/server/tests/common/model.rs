@@ -46,7 +46,8 @@ fn tokenizer() -> Value {
         "id": END_TOKEN, "content": "<end>", "special": true,
         "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
     });
-    let byte_level = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false });
+    let byte_level =
+        json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false });
     json!({
         "version": "1.0",
         "added_tokens": [end],
