@@ -1,0 +1,145 @@
+//! The engine and the requests that it holds: the engine thread's side.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::task::Waker;
+use std::time::Instant;
+
+use streamcore_engine::{Engine, Event, EventKind, FinishReason, RequestId};
+
+use super::inbox::{Inbox, Phase, Submission};
+use super::lock;
+use super::outbox::{End, EndError, Outbox};
+use crate::metrics::{Metrics, Outcome};
+
+/// A request that the engine holds.
+#[derive(Debug)]
+struct OpenRequest {
+    outbox: Arc<Outbox>,
+    prompt_len: usize,
+    arrival: Instant,
+    /// It still has its place in the queue.
+    is_queued: bool,
+    last_token: Option<Instant>,
+    /// What an abort is counted as.
+    aborted_as: Outcome,
+}
+
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) engine: Engine,
+    pub(super) num_in_flight: usize,
+    open: HashMap<RequestId, OpenRequest>,
+    /// Scratch space of [`Core::deliver`], kept for its capacity.
+    events: Vec<Event>,
+    wakers: Vec<Waker>,
+    /// Prompt lengths of the requests that have left the queue since the last [`Core::deliver`].
+    departures: Vec<usize>,
+}
+
+impl Core {
+    pub(super) fn new(engine: Engine) -> Self {
+        Self {
+            engine,
+            num_in_flight: 0,
+            open: HashMap::new(),
+            events: Vec::new(),
+            wakers: Vec::new(),
+            departures: Vec::new(),
+        }
+    }
+
+    /// Moves what has arrived into the engine: requests first, since an abort may name one of them.
+    pub(super) fn take_in(&mut self, inbox: &mut Inbox, now: Instant) -> Phase {
+        let (requests, aborts) = inbox.take(now);
+        for submission in requests {
+            self.add(submission);
+        }
+        for (id, counts_as) in aborts {
+            if let Some(open) = self.open.get_mut(&id) {
+                open.aborted_as = counts_as;
+                self.engine.abort(id);
+            }
+        }
+        inbox.phase.clone()
+    }
+
+    fn add(&mut self, submission: Submission) {
+        let Submission { request, outbox, arrival } = submission;
+        let (id, prompt_len) = (request.id, request.prompt.len());
+        if let Err(error) = self.engine.add_request(request) {
+            // Lengths are checked before a request is submitted, so this is a bug; it still must not hang its client.
+            self.departures.push(prompt_len);
+            self.wakers.extend(outbox.end(End::Failed(EndError::Runner(error.to_string()))));
+            return;
+        }
+        let open = OpenRequest {
+            outbox,
+            prompt_len,
+            arrival,
+            is_queued: true,
+            last_token: None,
+            aborted_as: Outcome::Abort,
+        };
+        self.open.insert(id, open);
+    }
+
+    /// Brings the engine's events to the outboxes and wakes each reader once.
+    pub(super) fn deliver(&mut self, inbox: &Mutex<Inbox>, metrics: &Metrics, now: Instant) {
+        let mut events = std::mem::take(&mut self.events);
+        self.engine.drain_events(&mut events);
+        for event in events.drain(..) {
+            self.apply(event, metrics, now);
+        }
+        self.events = events;
+        lock(inbox).settle(self.engine.stats(), &self.departures, now);
+        self.departures.clear();
+        self.wakers.drain(..).for_each(Waker::wake);
+    }
+
+    fn apply(&mut self, event: Event, metrics: &Metrics, now: Instant) {
+        let Some(open) = self.open.get_mut(&event.request_id) else { return };
+        match event.kind {
+            EventKind::Scheduled => {
+                open.is_queued = false;
+                self.departures.push(open.prompt_len);
+                metrics.queue_time.observe(now - open.arrival);
+            }
+            EventKind::Token(token) => {
+                match open.last_token.replace(now) {
+                    None => metrics.time_to_first_token.observe(now - open.arrival),
+                    Some(last) => metrics.inter_token_latency.observe(now - last),
+                }
+                self.wakers.extend(open.outbox.push(token));
+            }
+            EventKind::Finished(reason) => {
+                let (end, outcome) = match reason {
+                    FinishReason::Stop { token_id } => (End::Stop { token_id }, Outcome::Stop),
+                    FinishReason::Length => (End::Length, Outcome::Length),
+                    // Its reader has gone, or has all that it wants.
+                    FinishReason::Abort => (End::Length, open.aborted_as),
+                };
+                self.close(event.request_id, end, outcome, metrics, now);
+            }
+        }
+    }
+
+    fn close(&mut self, id: RequestId, end: End, outcome: Outcome, metrics: &Metrics, now: Instant) {
+        let Some(open) = self.open.remove(&id) else { return };
+        if open.is_queued {
+            self.departures.push(open.prompt_len);
+        }
+        metrics.count_end(outcome);
+        metrics.request_latency.observe(now - open.arrival);
+        self.wakers.extend(open.outbox.end(end));
+    }
+
+    /// Ends every request with an error. [`Core::deliver`] must follow.
+    pub(super) fn end_all(&mut self, error: &EndError, metrics: &Metrics, now: Instant) {
+        let ids: Vec<_> = self.open.keys().copied().collect();
+        for id in ids {
+            self.engine.abort(id);
+            self.close(id, End::Failed(error.clone()), Outcome::Error, metrics, now);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What the engine thread leaves for one request, and the handle that takes it out.
+
+use std::mem;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use streamcore_engine::RequestId;
+
+use super::{Driver, lock};
+use crate::metrics::Outcome;
+
+/// Why no more tokens come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// The model drew a stop token, which counts as generated.
+    Stop {
+        /// The token.
+        token_id: u32,
+    },
+    /// `max_tokens` or the context is used up.
+    Length,
+    /// The runner died or the server went away.
+    Failed(EndError),
+}
+
+/// Why a request ended without an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndError {
+    /// The server is going away and the deadline has passed.
+    ShuttingDown,
+    /// The runner failed.
+    Runner(String),
+}
+
+/// Tokens and the end of one request. Never holds more than the request's `max_tokens`.
+#[derive(Debug, Default)]
+pub(super) struct Outbox(Mutex<Contents>);
+
+#[derive(Debug, Default)]
+struct Contents {
+    tokens: Vec<u32>,
+    end: Option<End>,
+    reader: Option<Waker>,
+}
+
+impl Outbox {
+    /// Adds a token; hands back the reader if it must be woken, which is once however many tokens follow.
+    pub(super) fn push(&self, token: u32) -> Option<Waker> {
+        let mut contents = lock(&self.0);
+        contents.tokens.push(token);
+        contents.reader.take()
+    }
+
+    /// Nothing comes after this.
+    pub(super) fn end(&self, end: End) -> Option<Waker> {
+        let mut contents = lock(&self.0);
+        contents.end = Some(end);
+        contents.reader.take()
+    }
+
+    fn poll(&self, cx: &mut Context<'_>, tokens: &mut Vec<u32>) -> Poll<Option<End>> {
+        let mut contents = lock(&self.0);
+        if contents.tokens.is_empty() && contents.end.is_none() {
+            contents.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        if tokens.is_empty() {
+            mem::swap(tokens, &mut contents.tokens);
+        } else {
+            tokens.append(&mut contents.tokens);
+        }
+        Poll::Ready(contents.end.take())
+    }
+}
+
+/// The tokens of one request as they are generated. Dropping it before the end aborts the request.
+#[derive(Debug)]
+pub struct TokenStream {
+    driver: Arc<Driver>,
+    id: RequestId,
+    outbox: Arc<Outbox>,
+    is_over: bool,
+}
+
+impl TokenStream {
+    pub(super) fn new(driver: Arc<Driver>, id: RequestId, outbox: Arc<Outbox>) -> Self {
+        Self { driver, id, outbox, is_over: false }
+    }
+
+    /// Appends what has been generated since the last call, and hands over the end with the last of it. Must not be polled
+    /// after the end.
+    pub fn poll(&mut self, cx: &mut Context<'_>, tokens: &mut Vec<u32>) -> Poll<Option<End>> {
+        debug_assert!(!self.is_over, "polled after the end");
+        let end = std::task::ready!(self.outbox.poll(cx, tokens));
+        self.is_over = end.is_some();
+        Poll::Ready(end)
+    }
+
+    /// Ends the request because its text is complete: a stop string was found. Counts as a success.
+    pub fn stop(&mut self) {
+        self.abort(Outcome::Stop);
+    }
+
+    fn abort(&mut self, counts_as: Outcome) {
+        if !mem::replace(&mut self.is_over, true) {
+            self.driver.abort(self.id, counts_as);
+        }
+    }
+}
+
+impl Drop for TokenStream {
+    fn drop(&mut self) {
+        self.abort(Outcome::Abort);
+    }
+}

@@ -1,0 +1,151 @@
+//! Everything that a request can be answered with instead of an answer.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use streamcore_engine::EngineError;
+
+use crate::driver::{EndError, Refusal};
+use crate::openai::error::ErrorBody;
+
+/// Why a request was not served. The message is for people, the code for programs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApiError {
+    /// The body says something that cannot be done: 400.
+    #[error("{message}")]
+    Invalid {
+        /// One word for programs.
+        code: &'static str,
+        /// The field, if one is to blame.
+        param: Option<String>,
+        /// What is wrong, with the value and the limit.
+        message: String,
+    },
+    /// No such model: 404.
+    #[error("model `{0}` does not exist")]
+    ModelNotFound(String),
+    /// No such path: 404.
+    #[error("no route `{0}`")]
+    UnknownRoute(String),
+    /// The path exists, but not for this method: 405.
+    #[error("`{0}` is not allowed here")]
+    MethodNotAllowed(String),
+    /// The client took too long to send its body: 408.
+    #[error("body did not arrive within {0} s")]
+    BodyTimeout(u64),
+    /// The body is longer than the limit: 413.
+    #[error("body is longer than the limit of {0} bytes")]
+    BodyTooLarge(usize),
+    /// The body is not JSON: 415.
+    #[error("content type is `{0}`, it must be `application/json`")]
+    MediaType(String),
+    /// Too many requests are waiting: 429.
+    #[error("the queue is full, try again in {retry_after_s} s")]
+    QueueFull {
+        /// When a place should be free, in seconds.
+        retry_after_s: u64,
+    },
+    /// The server is going away: 503.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+    /// The runner died or hangs: 503.
+    #[error("{0}")]
+    EngineFailed(String),
+}
+
+impl ApiError {
+    /// A field whose value cannot be honoured.
+    pub fn invalid(code: &'static str, param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid { code, param: Some(param.into()), message: message.into() }
+    }
+
+    /// A prompt that the engine can never hold. `param` is the field that the prompt came from.
+    pub fn too_long(param: &str, error: &EngineError) -> Self {
+        let code = match error {
+            EngineError::EmptyPrompt => "invalid_value",
+            _ => "context_length_exceeded",
+        };
+        Self::invalid(code, param, error.to_string())
+    }
+
+    /// The status of the answer.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Invalid { .. } => StatusCode::BAD_REQUEST,
+            Self::ModelNotFound(_) | Self::UnknownRoute(_) => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::QueueFull { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::ShuttingDown | Self::EngineFailed(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// One word for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid { code, .. } => code,
+            Self::ModelNotFound(_) => "model_not_found",
+            Self::UnknownRoute(_) => "unknown_route",
+            Self::MethodNotAllowed(_) => "method_not_allowed",
+            Self::BodyTimeout(_) => "body_timeout",
+            Self::BodyTooLarge(_) => "body_too_large",
+            Self::MediaType(_) => "unsupported_media_type",
+            Self::QueueFull { .. } => "queue_full",
+            Self::ShuttingDown => "shutting_down",
+            Self::EngineFailed(_) => "engine_failed",
+        }
+    }
+
+    /// The field that is to blame, if one is.
+    #[must_use]
+    pub fn param(&self) -> Option<&str> {
+        match self {
+            Self::Invalid { param, .. } => param.as_deref(),
+            Self::ModelNotFound(_) => Some("model"),
+            _ => None,
+        }
+    }
+
+    /// OpenAI's family of the error.
+    #[must_use]
+    pub fn family(&self) -> &'static str {
+        match self.status() {
+            StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+            status if status.is_server_error() => "server_error",
+            _ => "invalid_request_error",
+        }
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::QueueFull { retry_after_s } => Self::QueueFull { retry_after_s },
+            Refusal::ShuttingDown => Self::ShuttingDown,
+            Refusal::Failed(message) => Self::EngineFailed(message),
+        }
+    }
+}
+
+impl From<EndError> for ApiError {
+    fn from(error: EndError) -> Self {
+        match error {
+            EndError::ShuttingDown => Self::ShuttingDown,
+            EndError::Runner(message) => Self::EngineFailed(message),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status(), Json(ErrorBody::new(&self))).into_response();
+        if let Self::QueueFull { retry_after_s } = self {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
+        }
+        response
+    }
+}

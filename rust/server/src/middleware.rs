@@ -1,0 +1,74 @@
+//! What every answer carries.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use crate::app::App;
+use crate::generation::random;
+
+const X_REQUEST_ID: &str = "x-request-id";
+const MAX_REQUEST_ID_LEN: usize = 64;
+
+/// The name of a request, in its headers and in the `id` of its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestName(pub String);
+
+/// Names the request, and tells on whole answers how long they took.
+pub async fn tag(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let start = app.driver.now();
+    let name = name_of(request.headers());
+    request.extensions_mut().insert(RequestName(name.clone()));
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&name) {
+        headers.insert(X_REQUEST_ID, value);
+    }
+    let is_stream =
+        headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event"));
+    if !is_stream {
+        let elapsed = app.driver.now().saturating_duration_since(start);
+        let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        headers.insert("openai-processing-ms", HeaderValue::from(elapsed_ms));
+    }
+    response
+}
+
+/// The client's own name for the request, if it is harmless in a header and in a log.
+fn name_of(headers: &HeaderMap) -> String {
+    let is_harmless = |name: &&str| {
+        (1..=MAX_REQUEST_ID_LEN).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    };
+    let own = headers.get(X_REQUEST_ID).and_then(|value| value.to_str().ok()).filter(is_harmless);
+    own.map_or_else(|| format!("{:016x}{:016x}", random(), random()), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(own: &'static str) -> String {
+        name_of(&HeaderMap::from_iter([(
+            header::HeaderName::from_static(X_REQUEST_ID),
+            HeaderValue::from_static(own),
+        )]))
+    }
+
+    /// A client's id ties its log to ours; one with a line break or a kilobyte in it would write our log instead.
+    #[test]
+    fn a_harmless_name_is_kept_and_any_other_replaced() {
+        assert_eq!(named("a.B_c-9"), "a.B_c-9");
+        let too_long: &'static str =
+            concat!("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+        for bad in ["", "a b", "a\tb", "{}", too_long] {
+            let name = named(bad);
+            assert_ne!(name, bad);
+            assert_eq!(name.len(), 32);
+        }
+        assert_ne!(named(""), named(""), "two requests never share a made-up name");
+    }
+}

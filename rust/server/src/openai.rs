@@ -1,0 +1,12 @@
+//! The wire: what the bodies look like, and what may be in them.
+
+pub mod chat;
+pub mod completions;
+pub mod error;
+pub mod fields;
+pub mod finish;
+pub mod json;
+pub mod models;
+pub mod options;
+pub mod tokenize;
+pub mod usage;

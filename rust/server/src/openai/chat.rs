@@ -1,0 +1,4 @@
+//! `/v1/chat/completions`
+
+pub mod request;
+pub mod response;

@@ -1,0 +1,159 @@
+//! Takes typed, range-checked values out of a JSON object; every error names its field.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+use serde_json::{Map, Value};
+
+use super::json::{kind_of, parse_object};
+use crate::error::ApiError;
+
+/// The fields of an object that have not been taken yet. `null` counts as absent, as it does for OpenAI.
+#[derive(Debug)]
+pub struct Fields {
+    path: String,
+    fields: Map<String, Value>,
+}
+
+impl Fields {
+    /// The fields of a body.
+    ///
+    /// # Errors
+    /// `invalid_json`.
+    pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        Ok(Self { path: String::new(), fields: parse_object(body)? })
+    }
+
+    /// The fields of an object inside a body; `path` is where it is.
+    ///
+    /// # Errors
+    /// `invalid_type`, if it is not an object.
+    pub fn from_value(path: String, value: Value) -> Result<Self, ApiError> {
+        match value {
+            Value::Object(fields) => Ok(Self { path, fields }),
+            other => Err(wrong_type(&path, &other, "an object")),
+        }
+    }
+
+    /// Where a field is, as errors name it.
+    #[must_use]
+    pub fn path_of(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+    }
+
+    /// A field of any type.
+    pub fn take(&mut self, name: &str) -> Option<Value> {
+        self.fields.swap_remove(name).filter(|value| !value.is_null())
+    }
+
+    /// A field that must be there.
+    ///
+    /// # Errors
+    /// `missing_required_parameter`.
+    pub fn require(&mut self, name: &str) -> Result<Value, ApiError> {
+        self.take(name).ok_or_else(|| self.missing(name))
+    }
+
+    /// The error of a field that is not there.
+    #[must_use]
+    pub fn missing(&self, name: &str) -> ApiError {
+        let path = self.path_of(name);
+        ApiError::invalid("missing_required_parameter", &*path, format!("`{path}` is missing"))
+    }
+
+    /// A text.
+    ///
+    /// # Errors
+    /// `invalid_type`.
+    pub fn string(&mut self, name: &str) -> Result<Option<String>, ApiError> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(other) => Err(wrong_type(&self.path_of(name), &other, "a string")),
+        }
+    }
+
+    /// A switch; off if it is not there.
+    ///
+    /// # Errors
+    /// `invalid_type`.
+    pub fn flag(&mut self, name: &str) -> Result<bool, ApiError> {
+        match self.take(name) {
+            None => Ok(false),
+            Some(Value::Bool(flag)) => Ok(flag),
+            Some(other) => Err(wrong_type(&self.path_of(name), &other, "a boolean")),
+        }
+    }
+
+    /// A number within a range.
+    ///
+    /// # Errors
+    /// `invalid_type`, `invalid_value`.
+    pub fn float(&mut self, name: &str, range: RangeInclusive<f64>) -> Result<Option<f64>, ApiError> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        let path = self.path_of(name);
+        let number = value.as_f64().ok_or_else(|| wrong_type(&path, &value, "a number"))?;
+        in_range(&path, number, &range).map(Some)
+    }
+
+    /// An integer within a range.
+    ///
+    /// # Errors
+    /// `invalid_type`, `invalid_value`.
+    pub fn integer(&mut self, name: &str, range: RangeInclusive<i64>) -> Result<Option<i64>, ApiError> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        let path = self.path_of(name);
+        let Some(number) = value.as_i64() else {
+            // One that is an integer, but too large for 64 bits, is out of range rather than of the wrong type.
+            return Err(if value.is_u64() {
+                out_of_range(&path, &value, &range)
+            } else {
+                wrong_type(&path, &value, "an integer")
+            });
+        };
+        in_range(&path, number, &range).map(Some)
+    }
+}
+
+/// A list of token ids, each below `vocab_size`.
+///
+/// # Errors
+/// `invalid_type`, `invalid_value`.
+pub fn token_ids(path: &str, list: &[Value], vocab_size: usize) -> Result<Vec<u32>, ApiError> {
+    let largest = vocab_size.saturating_sub(1) as u64;
+    list.iter()
+        .enumerate()
+        .map(|(index, value)| {
+            let path = || format!("{path}[{index}]");
+            let number = value.as_u64().ok_or_else(|| match value {
+                Value::Number(_) => out_of_range(&path(), value, &(0..=largest)),
+                other => wrong_type(&path(), other, "a token id"),
+            })?;
+            let number = in_range(&path(), number, &(0..=largest))?;
+            Ok(u32::try_from(number).expect("vocabularies have 32-bit ids"))
+        })
+        .collect()
+}
+
+/// The error of a value of the wrong type.
+#[must_use]
+pub fn wrong_type(path: &str, value: &Value, expected: &str) -> ApiError {
+    let kind = match value {
+        Value::Number(number) => format!("the number {number}"),
+        other => kind_of(other).to_owned(),
+    };
+    ApiError::invalid("invalid_type", path, format!("`{path}` is {kind}, it must be {expected}"))
+}
+
+fn in_range<T: PartialOrd + Display>(
+    path: &str,
+    number: T,
+    range: &RangeInclusive<T>,
+) -> Result<T, ApiError> {
+    if range.contains(&number) { Ok(number) } else { Err(out_of_range(path, &number, range)) }
+}
+
+fn out_of_range<T: Display>(path: &str, value: &impl Display, range: &RangeInclusive<T>) -> ApiError {
+    let message = format!("`{path}` is {value}, it must be between {} and {}", range.start(), range.end());
+    ApiError::invalid("invalid_value", path, message)
+}

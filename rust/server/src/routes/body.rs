@@ -1,0 +1,49 @@
+//! Reads a JSON body within its limits.
+
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, header};
+use bytes::Bytes;
+use http_body_util::LengthLimitError;
+use tokio::time::timeout;
+
+use crate::error::ApiError;
+
+const MAX_BODY_BYTES: usize = 16 << 20;
+const MAX_BODY_TIME: Duration = Duration::from_secs(60);
+
+/// The body of a request that says that it is JSON, or says nothing.
+pub(super) async fn read_json(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
+    check_media_type(headers)?;
+    let too_large = ApiError::BodyTooLarge(MAX_BODY_BYTES);
+    let announced =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|len| len > MAX_BODY_BYTES) {
+        return Err(too_large);
+    }
+    let Ok(read) = timeout(MAX_BODY_TIME, to_bytes(body, MAX_BODY_BYTES)).await else {
+        return Err(ApiError::BodyTimeout(MAX_BODY_TIME.as_secs()));
+    };
+    read.map_err(|error| {
+        let error = error.into_inner();
+        if error.is::<LengthLimitError>() {
+            return too_large;
+        }
+        ApiError::Invalid {
+            code: "invalid_body",
+            param: None,
+            message: format!("body could not be read: {error}"),
+        }
+    })
+}
+
+fn check_media_type(headers: &HeaderMap) -> Result<(), ApiError> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+    let value = String::from_utf8_lossy(value.as_bytes());
+    let media_type = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if media_type == "application/json" || media_type.ends_with("+json") {
+        return Ok(());
+    }
+    Err(ApiError::MediaType(value.into_owned()))
+}

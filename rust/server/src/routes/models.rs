@@ -1,0 +1,29 @@
+//! `GET /v1/models` and `GET /v1/models/{id}`
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+
+use crate::app::App;
+use crate::error::ApiError;
+use crate::openai::models::{Model, ModelList};
+
+pub(super) async fn list(State(app): State<Arc<App>>) -> Response {
+    let data = app.naming.served_model_names.iter().map(|id| model(&app, id)).collect();
+    Json(ModelList { object: "list", data }).into_response()
+}
+
+pub(super) async fn retrieve(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    app.check_model(&id)?;
+    Ok(Json(model(&app, &id)).into_response())
+}
+
+fn model<'a>(app: &App, id: &'a str) -> Model<'a> {
+    let max_model_len = app.driver.config().max_model_len;
+    Model { id, object: "model", created: app.naming.created, owned_by: "streamcore", max_model_len }
+}

@@ -1,0 +1,101 @@
+//! The whole server as its embedder sees it: start, drain, shut down.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use streamcore_engine::EngineConfig;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::app::{App, Naming};
+use crate::driver::{Driver, DriverLimits};
+use crate::listener::{Listener, serve};
+use crate::routes::router;
+use crate::text::TextModel;
+
+/// Most threads for sockets: they only move bytes, the engine needs the cores.
+const MAX_WORKERS: usize = 4;
+/// How long a client may take to read the last bytes once everything is over.
+const FLUSH_TIME: Duration = Duration::from_secs(5);
+
+/// All that a server needs to know beside its port and its text model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Names and version.
+    pub naming: Naming,
+    /// The engine's limits.
+    pub engine: EngineConfig,
+    /// The queue's limits.
+    pub limits: DriverLimits,
+}
+
+/// A running server. It answers from its own threads; whoever holds it runs the steps of its [`Driver`].
+#[derive(Debug)]
+pub struct Server {
+    runtime: Runtime,
+    address: SocketAddr,
+    driver: Arc<Driver>,
+    is_closing: watch::Sender<bool>,
+    connections: JoinHandle<()>,
+}
+
+impl Server {
+    /// Begins to listen and to answer.
+    ///
+    /// # Errors
+    /// The system's, if threads or the port cannot be had; the engine's, if its limits make no sense.
+    pub fn start(listener: Listener, text: TextModel, config: ServerConfig) -> io::Result<Self> {
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
+        let driver = Arc::new(Driver::new(config.engine, config.limits).map_err(invalid)?);
+        let num_cores = available_parallelism().map_or(1, std::num::NonZero::get);
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(num_cores.min(MAX_WORKERS))
+            .thread_name("streamcore-http")
+            .enable_all()
+            .build()?;
+        let address = listener.address();
+        let app = App::new(Arc::clone(&driver), text, config.naming);
+        let (is_closing, closing) = watch::channel(false);
+        let listener = {
+            let _context = runtime.enter();
+            listener.listen()?
+        };
+        let connections = runtime.spawn(serve(listener, router(app), closing));
+        Ok(Self { runtime, address, driver, is_closing, connections })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where the engine thread gets its steps.
+    #[must_use]
+    pub fn driver(&self) -> &Arc<Driver> {
+        &self.driver
+    }
+
+    /// Accepts no more connections and no more requests, lets running ones end until the deadline, then ends them. Returns at
+    /// once: the driver's `next_step` says when all is over.
+    pub fn drain(&self, deadline: Duration) {
+        self.is_closing.send_replace(true);
+        self.driver.drain(deadline);
+    }
+
+    /// Ends what is left, waits until the clients have the last bytes, and stops the threads.
+    pub fn shutdown(self) {
+        self.is_closing.send_replace(true);
+        self.driver.stop();
+        let flushed = self.runtime.block_on(timeout(FLUSH_TIME, self.connections));
+        if flushed.is_err() {
+            tracing::warn!("some clients did not read their last bytes in time");
+        }
+        self.runtime.shutdown_timeout(FLUSH_TIME);
+    }
+}

@@ -1,0 +1,41 @@
+//! Server-sent events: one `data:` line of compact JSON and one blank line for each.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+/// The last event of every stream.
+pub const DONE: &[u8] = b"data: [DONE]\n\n";
+
+/// Says that the stream lives while nothing is generated. A bare comment: named ones and `ping` break clients.
+pub const KEEPALIVE: &[u8] = b":\n\n";
+
+/// Appends one event. Compact JSON has no line break outside of strings and escapes those inside, so one line is enough.
+pub fn write_event<T: Serialize>(frames: &mut Vec<u8>, data: &T) {
+    frames.extend_from_slice(b"data: ");
+    serde_json::to_writer(&mut *frames, data).expect("wire types serialise and a vector takes every byte");
+    frames.extend_from_slice(b"\n\n");
+}
+
+/// A response whose headers go out at once and whose body is a stream of events.
+pub fn response(body: Body) -> Response {
+    let mut headers = HeaderMap::with_capacity(3);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    (headers, body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A line break inside a delta would end the event early and the client would see half of its JSON.
+    #[test]
+    fn an_event_is_one_line_whatever_the_text() {
+        let mut frames = Vec::new();
+        write_event(&mut frames, &"a\nb\r\n\n\u{2028}c");
+        assert_eq!(frames, "data: \"a\\nb\\r\\n\\n\u{2028}c\"\n\n".as_bytes());
+    }
+}

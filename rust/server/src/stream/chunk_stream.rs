@@ -1,0 +1,169 @@
+//! The body of a streamed answer.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use bytes::Bytes;
+use futures_util::Stream;
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::{Choice, Chunks, pieces, usage_of};
+use crate::driver::EndError;
+use crate::error::ApiError;
+use crate::openai::error::ErrorBody;
+use crate::sse::{DONE, KEEPALIVE, write_event};
+
+/// Silence after which a comment says that the stream lives.
+const MAX_SILENCE: Duration = Duration::from_secs(15);
+
+/// How long the stream may be silent: well below the time after which this client gives up.
+#[must_use]
+pub fn keepalive_interval(headers: &HeaderMap) -> Duration {
+    let read_timeout_s = headers
+        .get("x-stainless-read-timeout")
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.parse::<f64>().ok());
+    let third = read_timeout_s.and_then(|timeout_s| Duration::try_from_secs_f64(timeout_s / 3.0).ok());
+    third.map_or(MAX_SILENCE, |third| third.clamp(Duration::from_secs(1), MAX_SILENCE))
+}
+
+/// Events as they become due. Each item is one whole event or several; it is made when the socket takes it, so what a slow reader
+/// has not taken yet merges. Dropping it aborts the requests.
+#[derive(Debug)]
+pub struct ChunkStream<C> {
+    chunks: C,
+    choices: Vec<Choice>,
+    ended: Vec<bool>,
+    num_prompt_tokens: usize,
+    state: State,
+    silence: Silence,
+    text: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing has been generated yet.
+    Waiting,
+    /// The openings are written.
+    Open,
+    /// Nothing comes after this.
+    Over,
+}
+
+impl<C: Chunks + Unpin> ChunkStream<C> {
+    /// A stream of these choices.
+    #[must_use]
+    pub fn new(chunks: C, choices: Vec<Choice>, num_prompt_tokens: usize, max_silence: Duration) -> Self {
+        Self {
+            chunks,
+            ended: vec![false; choices.len()],
+            choices,
+            num_prompt_tokens,
+            state: State::Waiting,
+            silence: Silence::new(max_silence),
+            text: String::new(),
+        }
+    }
+
+    /// Writes all that is due now.
+    fn write_due(&mut self, cx: &mut Context<'_>, frames: &mut Vec<u8>) {
+        for index in 0..self.choices.len() {
+            if let Err(error) = self.write_choice(index, cx, frames) {
+                return self.write_error(&ApiError::from(error), frames);
+            }
+        }
+        if self.ended.iter().all(|ended| *ended) {
+            self.chunks.usage(usage_of(self.num_prompt_tokens, &self.choices), frames);
+            frames.extend_from_slice(DONE);
+            self.state = State::Over;
+        }
+    }
+
+    /// Polls a choice until it has nothing more, so that its waker is registered.
+    fn write_choice(
+        &mut self,
+        index: usize,
+        cx: &mut Context<'_>,
+        frames: &mut Vec<u8>,
+    ) -> Result<(), EndError> {
+        while !self.ended[index] {
+            self.text.clear();
+            let Poll::Ready(end) = self.choices[index].poll_text(cx, &mut self.text) else { break };
+            let finish = end.transpose()?;
+            if self.state == State::Waiting {
+                (0..self.choices.len()).for_each(|index| self.chunks.opening(index, frames));
+                self.state = State::Open;
+            }
+            pieces(&self.text).for_each(|piece| self.chunks.text(index, piece, frames));
+            if let Some(finish) = finish {
+                self.chunks.finish(index, &finish, frames);
+                self.ended[index] = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_error(&mut self, error: &ApiError, frames: &mut Vec<u8>) {
+        write_event(frames, &ErrorBody::new(error));
+        frames.extend_from_slice(DONE);
+        self.choices.clear();
+        self.state = State::Over;
+    }
+}
+
+impl<C: Chunks + Unpin> Stream for ChunkStream<C> {
+    type Item = Result<Bytes, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.state == State::Over {
+            return Poll::Ready(None);
+        }
+        let mut frames = Vec::new();
+        self.write_due(cx, &mut frames);
+        if !frames.is_empty() {
+            self.silence.broken();
+            return Poll::Ready(Some(Ok(frames.into())));
+        }
+        self.silence.poll(cx).map(|()| Some(Ok(Bytes::from_static(KEEPALIVE))))
+    }
+}
+
+/// Notices when nothing has been sent for a while. The timer is moved only when it fires, so an event costs it one reading of the
+/// clock.
+#[derive(Debug)]
+struct Silence {
+    max_silence: Duration,
+    since: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Silence {
+    fn new(max_silence: Duration) -> Self {
+        Self { max_silence, since: Instant::now(), timer: Box::pin(sleep(max_silence)) }
+    }
+
+    fn broken(&mut self) {
+        self.since = Instant::now();
+    }
+
+    /// Ready when the silence has lasted too long; it then begins anew.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let due = self.since + self.max_silence;
+            let is_due = due <= Instant::now();
+            if is_due {
+                self.broken();
+            }
+            let next = self.since + self.max_silence;
+            self.timer.as_mut().reset(next);
+            if is_due {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,82 @@
+//! What can be wrong with a model's text files, and with one text.
+
+use std::path::PathBuf;
+
+/// Why a model's text files cannot be used, or one text cannot be tokenised.
+#[derive(Debug, thiserror::Error)]
+pub enum TextError {
+    /// The file is missing or cannot be read.
+    #[error("cannot read `{}`: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not JSON: often a half-finished download.
+    #[error("`{}` is not valid JSON: {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where the JSON ends being valid.
+        source: serde_json::Error,
+    },
+    /// A field of the file has a value of the wrong kind.
+    #[error("`{}`: `{field}` must be {expected}, found {found}", path.display())]
+    Field {
+        /// The file.
+        path: PathBuf,
+        /// The field's name.
+        field: &'static str,
+        /// What it may be.
+        expected: &'static str,
+        /// What it is.
+        found: String,
+    },
+    /// The file is JSON but does not describe a tokenizer.
+    #[error("`{}` does not describe a tokenizer: {message}", path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What the tokenizer library said.
+        message: String,
+    },
+    /// The tokenizer's decoder cannot be applied token by token.
+    #[error("`{}`: decoder {decoder} is not supported", path.display())]
+    Decoder {
+        /// The file.
+        path: PathBuf,
+        /// The step of the decoder, and why.
+        decoder: String,
+    },
+    /// The chat template does not compile.
+    #[error("`{}`: the chat template does not compile: {message}", path.display())]
+    ChatTemplate {
+        /// The file.
+        path: PathBuf,
+        /// What the template engine said.
+        message: String,
+    },
+    /// This text cannot be tokenised.
+    #[error("text cannot be tokenised: {0}")]
+    Encode(String),
+    /// A token id is outside the vocabulary.
+    #[error("token id {id} is not in the vocabulary, limit is {vocab_size}")]
+    TokenId {
+        /// The id.
+        id: u32,
+        /// Highest id of the vocabulary, plus one.
+        vocab_size: usize,
+    },
+}
+
+/// Why a conversation was not rendered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// The template refused the conversation with `raise_exception`: the client's fault.
+    #[error("{0}")]
+    Raised(String),
+    /// The template failed by itself, as when it reads a field that the messages do not have.
+    #[error("the chat template failed: {0}")]
+    Failed(String),
+}

@@ -1,0 +1,99 @@
+//! The model's own sampling defaults and end tokens.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::chat_template::special_token_text;
+use super::json_files::{read_object, wrong_field};
+use super::{TextError, Tokenizer};
+
+/// What `generation_config.json` says, with the end tokens completed from the other files.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GenerationConfig {
+    /// Tokens that end an answer: those of `generation_config.json`, or else of `config.json`, and the
+    /// tokenizer's own `eos_token`. No id twice; empty if the folder names none.
+    pub eos_token_ids: Vec<u32>,
+    /// Default temperature.
+    pub temperature: Option<f32>,
+    /// Default nucleus size.
+    pub top_p: Option<f32>,
+    /// Default number of candidates; absent also where the file says 0 or -1, that is all.
+    pub top_k: Option<u32>,
+}
+
+impl GenerationConfig {
+    /// Reads `generation_config.json` and `config.json` of `folder`; both may be missing.
+    ///
+    /// # Errors
+    /// A file that is there but cannot be read, is no JSON object, or has a field of the wrong kind.
+    pub(super) fn load(
+        folder: &Path,
+        tokenizer_config: &Map<String, Value>,
+        tokenizer: &Tokenizer,
+    ) -> Result<Self, TextError> {
+        let path = folder.join("generation_config.json");
+        let generation = read_object(&path)?;
+        let mut eos_token_ids = token_ids(&generation, &path)?;
+        if eos_token_ids.is_empty() {
+            let path = folder.join("config.json");
+            eos_token_ids = token_ids(&read_object(&path)?, &path)?;
+        }
+        let own = tokenizer_config.get("eos_token").and_then(special_token_text);
+        // Fine-tuned chat models often leave the base model's end token in the other files.
+        if let Some(id) = own.and_then(|token| tokenizer.token_id(token))
+            && !eos_token_ids.contains(&id)
+        {
+            eos_token_ids.push(id);
+        }
+        Ok(Self {
+            eos_token_ids,
+            temperature: number(&generation, &path, "temperature")?,
+            top_p: number(&generation, &path, "top_p")?,
+            top_k: top_k(&generation, &path)?,
+        })
+    }
+}
+
+/// `eos_token_id` as an id, a list of ids, or nothing.
+fn token_ids(config: &Map<String, Value>, path: &Path) -> Result<Vec<u32>, TextError> {
+    const FIELD: &str = "eos_token_id";
+    let value = config.get(FIELD).unwrap_or(&Value::Null);
+    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    let ids = match value {
+        Value::Null => Some(Vec::new()),
+        Value::Array(values) => values.iter().map(id).collect(),
+        single => id(single).map(|id| vec![id]),
+    };
+    let mut ids = ids.ok_or_else(|| wrong_field(path, FIELD, "a token id or a list of token ids", value))?;
+    let mut seen = Vec::with_capacity(ids.len());
+    ids.retain(|id| {
+        !seen.contains(id) && {
+            seen.push(*id);
+            true
+        }
+    });
+    Ok(ids)
+}
+
+/// A number, or nothing.
+fn number(config: &Map<String, Value>, path: &Path, field: &'static str) -> Result<Option<f32>, TextError> {
+    match config.get(field).unwrap_or(&Value::Null) {
+        Value::Null => Ok(None),
+        value => match value.as_f64() {
+            Some(number) => Ok(Some(number as f32)),
+            None => Err(wrong_field(path, field, "a number", value)),
+        },
+    }
+}
+
+/// `top_k`: an integer, or nothing.
+fn top_k(config: &Map<String, Value>, path: &Path) -> Result<Option<u32>, TextError> {
+    match config.get("top_k").unwrap_or(&Value::Null) {
+        Value::Null => Ok(None),
+        value => match value.as_i64() {
+            Some(number) => Ok(u32::try_from(number).ok().filter(|top_k| *top_k > 0)),
+            None => Err(wrong_field(path, "top_k", "an integer", value)),
+        },
+    }
+}

@@ -1,0 +1,94 @@
+//! Text to token ids, and back.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::token_table::TokenTable;
+use super::{Detokenizer, TextError};
+
+/// A model's tokenizer; cloning shares it.
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    encoder: Arc<tokenizers::Tokenizer>,
+    table: Arc<TokenTable>,
+}
+
+impl Tokenizer {
+    /// Reads a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no JSON, describes no tokenizer, or has a decoder that cannot be applied
+    /// token by token.
+    pub fn load(path: &Path) -> Result<Self, TextError> {
+        let bytes =
+            std::fs::read(path).map_err(|source| TextError::Read { path: path.to_owned(), source })?;
+        let encoder = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|error| {
+            // Whether it is JSON at all is asked only now: the files are big and nearly always right.
+            match serde_json::from_slice::<serde::de::IgnoredAny>(&bytes) {
+                Err(source) => TextError::Json { path: path.to_owned(), source },
+                Ok(_) => TextError::Tokenizer { path: path.to_owned(), message: error.to_string() },
+            }
+        })?;
+        Self::new(encoder).map_err(|decoder| TextError::Decoder { path: path.to_owned(), decoder })
+    }
+
+    fn new(mut encoder: tokenizers::Tokenizer) -> Result<Self, String> {
+        // The library would fan out on a thread pool of its own, under the feet of the runtime's workers.
+        tokenizers::utils::parallelism::set_parallelism(false);
+        // Files saved after training may cut or pad; a prompt that is too long must be refused, not cut.
+        encoder.with_padding(None);
+        encoder.with_truncation(None).map_err(|error| error.to_string())?;
+        let table = TokenTable::new(&encoder)?;
+        Ok(Self { encoder: Arc::new(encoder), table: Arc::new(table) })
+    }
+
+    /// The token ids of `text`.
+    ///
+    /// `add_special_tokens` adds what the model wants around a text, such as a begin token; the text of a chat
+    /// template has them already.
+    ///
+    /// # Errors
+    /// [`TextError::Encode`] if the tokenizer has no token for part of the text.
+    pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, TextError> {
+        let encoding = self
+            .encoder
+            .encode_fast(text, add_special_tokens)
+            .map_err(|error| TextError::Encode(error.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The text of `ids`, the same as a [`Detokenizer`] gives piece by piece.
+    ///
+    /// # Errors
+    /// [`TextError::TokenId`] if an id is outside the vocabulary.
+    pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, TextError> {
+        let mut text = String::with_capacity(4 * ids.len());
+        let mut detokenizer = Detokenizer::new(Arc::clone(&self.table), skip_special_tokens);
+        for &id in ids {
+            if id as usize >= self.vocab_size() {
+                return Err(TextError::TokenId { id, vocab_size: self.vocab_size() });
+            }
+            detokenizer.push(id, &mut text);
+        }
+        detokenizer.finish(&mut text);
+        Ok(text)
+    }
+
+    /// Highest token id plus one, added tokens included.
+    #[must_use]
+    pub fn vocab_size(&self) -> usize {
+        self.table.len()
+    }
+
+    /// The id of a token by its exact content.
+    #[must_use]
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.encoder.token_to_id(token)
+    }
+
+    /// A detokenizer for one output, which leaves special tokens out.
+    #[must_use]
+    pub fn detokenizer(&self) -> Detokenizer {
+        Detokenizer::new(Arc::clone(&self.table), true)
+    }
+}

@@ -1,0 +1,58 @@
+//! A tokenizer in which every byte is a token, and a chat template, written to a folder as models are.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use serde_json::{Map, Value, json};
+use streamcore_server::text::TextModel;
+
+/// Ends an answer.
+pub const END_TOKEN: u32 = 256;
+
+const TEMPLATE: &str = "{% for message in messages %}{{ message.role[0] }}:{{ message.content }}\n{% endfor %}\
+                        {% if add_generation_prompt %}a:{% endif %}";
+
+pub fn text_model() -> TextModel {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    TextModel::load(FOLDER.get_or_init(write_folder)).unwrap()
+}
+
+fn write_folder() -> PathBuf {
+    let name = format!("toy-{}", std::process::id());
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::create_dir_all(&folder).unwrap();
+    let config = json!({ "chat_template": TEMPLATE, "eos_token": "<end>" });
+    fs::write(folder.join("tokenizer.json"), tokenizer().to_string()).unwrap();
+    fs::write(folder.join("tokenizer_config.json"), config.to_string()).unwrap();
+    folder
+}
+
+/// Byte-level BPE writes each byte as a printable character: itself, or one from U+0100 on.
+fn tokenizer() -> Value {
+    let mut vocab = Map::new();
+    let mut next_substitute = 0x100;
+    for byte in 0..=255_u32 {
+        let is_printable = matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+        let code = if is_printable {
+            byte
+        } else {
+            next_substitute += 1;
+            next_substitute - 1
+        };
+        vocab.insert(char::from_u32(code).unwrap().to_string(), byte.into());
+    }
+    let end = json!({
+        "id": END_TOKEN, "content": "<end>", "special": true,
+        "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+    });
+    let byte_level =
+        json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false });
+    json!({
+        "version": "1.0",
+        "added_tokens": [end],
+        "pre_tokenizer": byte_level,
+        "decoder": byte_level,
+        "model": { "type": "BPE", "vocab": vocab, "merges": [] },
+    })
+}

@@ -1,0 +1,157 @@
+//! What is refused, and how: everything before the 200, in OpenAI's shape.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use axum::body::Body;
+use axum::http::Request;
+use common::{Stage, get, post};
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+const CHAT: &str = "/v1/chat/completions";
+const COMPLETIONS: &str = "/v1/completions";
+
+async fn refusals(requests: Vec<(&str, Request<Body>)>) -> String {
+    let stage = Stage::new("");
+    let mut lines = Vec::new();
+    for (what, request) in requests {
+        let (head, body) = stage.answer(request).await;
+        assert_eq!(head.headers()["content-type"], "application/json", "{what}");
+        assert_eq!(head.headers()["x-request-id"], "t1", "{what}");
+        lines.push(format!("{what}\n  {} {body}", head.status().as_u16()));
+    }
+    assert!(stage.is_clean(), "a refused request has left something behind");
+    lines.join("\n")
+}
+
+fn chat(field: &str, value: Value) -> Request<Body> {
+    let mut body = json!({ "model": "toy", "messages": [{ "role": "user", "content": "hi" }] });
+    body[field] = value;
+    post(CHAT, body)
+}
+
+fn completion(field: &str, value: Value) -> Request<Body> {
+    let mut body = json!({ "model": "toy", "prompt": "hi" });
+    body[field] = value;
+    post(COMPLETIONS, body)
+}
+
+/// SDKs pick their exception by status and print the message; a body in another shape becomes "Unknown error".
+#[tokio::test]
+async fn bodies_and_routes() {
+    let with_type = |media_type: &str| {
+        let mut request = chat("n", json!(1));
+        request.headers_mut().insert("content-type", media_type.parse().unwrap());
+        request
+    };
+    let mut announced = post(CHAT, "{}");
+    announced.headers_mut().insert("content-length", "16777217".parse().unwrap());
+    assert_snapshot!(
+        refusals(vec![
+            ("unknown route", get("/v1/nothing")),
+            ("wrong method", get(CHAT)),
+            ("wrong method", post("/v1/models", "{}")),
+            ("unknown model in the path", get("/v1/models/no/such")),
+            ("form", with_type("application/x-www-form-urlencoded")),
+            ("invalid JSON", post(CHAT, "{\"model\": ")),
+            ("not an object", post(CHAT, "[]")),
+            ("a duplicate key", post(CHAT, r#"{"model":"toy","model":"toy"}"#)),
+            ("too large by its own word", announced),
+            ("too large", post(CHAT, " ".repeat((16 << 20) + 1))),
+        ])
+        .await
+    );
+}
+
+/// Each wrong value must be named, or its sender looks for it for an hour.
+#[tokio::test]
+async fn values() {
+    assert_snapshot!(
+        refusals(vec![
+            ("unknown model", chat("model", json!("gpt-9"))),
+            ("no model", post(CHAT, r#"{"messages":[]}"#)),
+            ("no messages", post(CHAT, r#"{"model":"toy"}"#)),
+            ("no prompt", post(COMPLETIONS, r#"{"model":"toy"}"#)),
+            ("empty messages", chat("messages", json!([]))),
+            ("messages of the wrong type", chat("messages", json!("hi"))),
+            ("message of the wrong type", chat("messages", json!(["hi"]))),
+            ("no role", chat("messages", json!([{ "content": "x" }]))),
+            ("unknown role", chat("messages", json!([{ "role": "boss", "content": "x" }]))),
+            ("tool role", chat("messages", json!([{ "role": "tool", "content": "x" }]))),
+            ("no content", chat("messages", json!([{ "role": "user" }]))),
+            ("an image", chat("messages", json!([{ "role": "user", "content": [{ "type": "image_url" }] }]))),
+            ("too hot", chat("temperature", json!(2.5))),
+            ("hot in words", chat("temperature", json!("hot"))),
+            ("top_p", chat("top_p", json!(-0.1))),
+            ("top_k", chat("top_k", json!(-2))),
+            ("seed too large", chat("seed", json!(u64::MAX))),
+            ("seed with a fraction", chat("seed", json!(0.5))),
+            ("no tokens at all", chat("max_tokens", json!(0))),
+            ("too many tokens", chat("max_completion_tokens", json!(1000))),
+            ("too many stops", chat("stop", json!(["a", "b", "c", "d", "e"]))),
+            ("empty stop", chat("stop", json!(""))),
+            ("stop token out of the vocabulary", chat("stop_token_ids", json!([1, 257]))),
+            ("stream options without stream", chat("stream_options", json!({ "include_usage": true }))),
+            ("prompt too long", completion("prompt", json!("x".repeat(200)))),
+            ("empty prompt", completion("prompt", json!(""))),
+            ("no prompts", completion("prompt", json!([]))),
+            ("prompt token out of the vocabulary", completion("prompt", json!([0, -1]))),
+            ("mixed prompts", completion("prompt", json!(["a", 1]))),
+        ])
+        .await
+    );
+}
+
+/// A field that is silently dropped gives the wrong answer with status 200; one that changes nothing must not stop a client.
+#[tokio::test]
+async fn fields_that_would_change_the_answer() {
+    let refused = [
+        ("n", json!(2)),
+        ("logprobs", json!(true)),
+        ("top_logprobs", json!(3)),
+        ("tools", json!([{ "type": "function" }])),
+        ("tool_choice", json!("required")),
+        ("response_format", json!({ "type": "json_object" })),
+        ("frequency_penalty", json!(0.1)),
+        ("presence_penalty", json!(-0.1)),
+        ("repetition_penalty", json!(1.1)),
+        ("logit_bias", json!({ "1": 5 })),
+        ("min_p", json!(0.1)),
+        ("min_tokens", json!(1)),
+        ("modalities", json!(["text", "audio"])),
+    ];
+    for (field, value) in refused {
+        let (head, body) = Stage::new("").answer(chat(field, value)).await;
+        let error: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((head.status().as_u16(), &error["error"]["param"]), (400, &json!(field)), "{body}");
+    }
+    let harmless = json!({
+        "model": "toy", "messages": [{ "role": "user", "content": [{ "type": "text", "text": "hi" }] }], "user": "u",
+        "metadata": { "a": "b" }, "store": true, "service_tier": "auto", "n": 1, "logprobs": false, "tools": [],
+        "tool_choice": "auto", "response_format": { "type": "text" }, "frequency_penalty": 0, "presence_penalty": 0.0,
+        "logit_bias": {}, "temperature": null, "parallel_tool_calls": true, "never_heard_of": 1, "modalities": ["text"],
+    });
+    let transcript = Stage::new("ok").play(post(CHAT, harmless), 1);
+    assert_eq!(transcript.head.status(), 200, "{}", transcript.body());
+}
+
+/// Overload must be told at once, with when to come back, and must leave those that wait alone.
+#[tokio::test]
+async fn a_full_queue() {
+    let limits = streamcore_server::DriverLimits { max_waiting_requests: 2, max_waiting_tokens: 1 << 20 };
+    let mut stage = Stage::with_config("ok", common::engine_config(), limits);
+    let prompts = json!({ "model": "toy", "prompt": ["a", "b", "c"] });
+    let (head, body) = stage.answer(post(COMPLETIONS, prompts)).await;
+    assert_eq!(head.status(), 429);
+    let error: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        (&error["error"]["type"], &error["error"]["code"]),
+        (&json!("rate_limit_error"), &json!("queue_full"))
+    );
+    assert!(head.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
+    stage.runner.step(std::time::Duration::ZERO);
+    assert!(stage.is_clean(), "the prompts that had found a place give it back");
+    let transcript = stage.play(post(COMPLETIONS, json!({ "model": "toy", "prompt": ["a", "b"] })), 1);
+    assert_eq!(transcript.head.status(), 200);
+}
