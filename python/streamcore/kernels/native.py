@@ -20,34 +20,39 @@ _library: Any = _load()
 
 
 class CpuKernels:
-    """The Rust kernels; tensors are on the CPU and were checked."""
+    """The Rust kernels; their tensors are on the CPU and were checked."""
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         """See `streamcore.kernels.rms_norm`."""
         output = torch.empty(x.shape, dtype=x.dtype)
         _library.cpu_rms_norm(
-            output.data_ptr(), x.data_ptr(), 0, weight.data_ptr(),
-            x.shape[0], x.shape[1], x.stride(0), 0, eps, _DTYPE_CODES[x.dtype],
-        )  # fmt: skip
+            (output.data_ptr(), x.data_ptr(), 0, weight.data_ptr()),
+            x.shape,
+            (x.stride(0), 0),
+            eps,
+            _DTYPE_CODES[x.dtype],
+        )
         return output
 
     def add_rms_norm(self, x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> Tensor:
         """See `streamcore.kernels.add_rms_norm`."""
         output = torch.empty(x.shape, dtype=x.dtype)
         _library.cpu_rms_norm(
-            output.data_ptr(), x.data_ptr(), residual.data_ptr(), weight.data_ptr(),
-            x.shape[0], x.shape[1], x.stride(0), residual.stride(0), eps, _DTYPE_CODES[x.dtype],
-        )  # fmt: skip
+            (output.data_ptr(), x.data_ptr(), residual.data_ptr(), weight.data_ptr()),
+            x.shape,
+            (x.stride(0), residual.stride(0)),
+            eps,
+            _DTYPE_CODES[x.dtype],
+        )
         return output
 
     def silu_mul(self, gate_up: Tensor) -> Tensor:
         """See `streamcore.kernels.silu_mul`."""
-        num_tokens, width = gate_up.shape
-        output = torch.empty(num_tokens, width // 2, dtype=gate_up.dtype)
+        sizes = (gate_up.shape[0], gate_up.shape[1] // 2)
+        output = torch.empty(sizes, dtype=gate_up.dtype)
         _library.cpu_silu_mul(
-            output.data_ptr(), gate_up.data_ptr(),
-            num_tokens, width // 2, gate_up.stride(0), _DTYPE_CODES[gate_up.dtype],
-        )  # fmt: skip
+            (output.data_ptr(), gate_up.data_ptr()), sizes, gate_up.stride(0), _DTYPE_CODES[gate_up.dtype]
+        )
         return output
 
     def rope_and_store_kv(
@@ -62,15 +67,14 @@ class CpuKernels:
         slot_mapping: Tensor,
     ) -> None:
         """See `streamcore.kernels.rope_and_store_kv`."""
+        tensors = (query, key, value, cos_sin, positions, slot_mapping, key_cache, value_cache)
         num_tokens, num_heads, head_dim = query.shape
         _library.cpu_rope_and_store_kv(
-            (query.data_ptr(), key.data_ptr(), value.data_ptr()),
-            (query.stride(0), key.stride(0), value.stride(0)),
+            [tensor.data_ptr() for tensor in tensors],
             (num_tokens, num_heads, key.shape[1], head_dim, cos_sin.shape[1]),
-            (cos_sin.data_ptr(), positions.data_ptr(), slot_mapping.data_ptr()),
-            (key_cache.data_ptr(), value_cache.data_ptr()),
+            (query.stride(0), key.stride(0), value.stride(0)),
             _DTYPE_CODES[query.dtype],
-        )  # fmt: skip
+        )
 
     def paged_attention(
         self,
@@ -83,16 +87,16 @@ class CpuKernels:
         scale: float,
     ) -> Tensor:
         """See `streamcore.kernels.paged_attention`."""
-        _, num_heads, head_dim = query.shape
         output = torch.empty(query.shape, dtype=query.dtype)
+        tensors = (output, query, key_cache, value_cache, block_tables, context_lens, query_starts)
+        _, block_size, num_kv_heads, head_dim = key_cache.shape
         _library.cpu_paged_attention(
-            (output.data_ptr(), query.data_ptr(), key_cache.data_ptr(), value_cache.data_ptr()),
-            (block_tables.data_ptr(), context_lens.data_ptr(), query_starts.data_ptr()),
-            (context_lens.shape[0], num_heads, key_cache.shape[2], head_dim, key_cache.shape[1]),
+            [tensor.data_ptr() for tensor in tensors],
+            (context_lens.shape[0], query.shape[1], num_kv_heads, head_dim, block_size),
             (query.stride(0), block_tables.stride(0)),
             scale,
             _DTYPE_CODES[query.dtype],
-        )  # fmt: skip
+        )
         return output
 
 
@@ -110,4 +114,4 @@ def description() -> str:
     """Which kernels are active per device and why, in one line."""
     if _library is None:
         return "CPU kernels: torch (the extension is not built)"
-    return "CPU kernels: Rust"
+    return f"CPU kernels: Rust, {_library.cpu_features()}, {_library.num_threads()} threads"
