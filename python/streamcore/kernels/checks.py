@@ -1,0 +1,66 @@
+"""What the compiled kernels rely on, checked before an address leaves Python.
+
+Each check is a handful of attribute reads: a step makes hundreds of calls. A failure is a bug of the caller
+and raises `ValueError` with the offending value.
+"""
+
+import torch
+from torch import Tensor
+
+FLOAT_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def require(condition: bool, message: str) -> None:
+    """Raises `ValueError(message)` unless the condition holds."""
+    if not condition:
+        raise ValueError(message)
+
+
+def rows(name: str, x: Tensor) -> None:
+    """`x` is a 2-d floating tensor whose rows are contiguous; the row stride is free."""
+    if x.dim() != 2 or x.stride(1) != 1 or x.dtype not in FLOAT_DTYPES:
+        raise ValueError(
+            f"`{name}` must be 2-d with contiguous rows in float32, bfloat16 or float16, "
+            f"got {_describe(x)} strides {x.stride()}"
+        )
+
+
+def heads(name: str, x: Tensor) -> None:
+    """`x` is [tokens, heads, head_dim] with adjacent heads; the token stride is free."""
+    adjacent = x.dim() == 3 and x.stride(2) == 1 and (x.stride(1) == x.shape[2] or x.shape[1] == 1)
+    if not adjacent or x.dtype not in FLOAT_DTYPES:
+        raise ValueError(
+            f"`{name}` must be [num_tokens, num_heads, head_dim] with adjacent heads, "
+            f"got {_describe(x)} strides {x.stride()}"
+        )
+
+
+def same_kind(name: str, x: Tensor, like: Tensor) -> None:
+    """`x` has the dtype and the device of `like`."""
+    if x.dtype != like.dtype or x.device != like.device:
+        raise ValueError(f"`{name}` must be {like.dtype} on {like.device}, got {x.dtype} on {x.device}")
+
+
+def vector(name: str, x: Tensor, length: int, dtype: torch.dtype, like: Tensor) -> None:
+    """`x` is a contiguous vector of that length and dtype on the device of `like`."""
+    if x.dim() != 1 or x.shape[0] != length or x.dtype != dtype or not x.is_contiguous():
+        raise ValueError(f"`{name}` must be a contiguous {dtype} vector of {length}, got {_describe(x)}")
+    if x.device != like.device:
+        raise ValueError(f"`{name}` must be on {like.device}, got {x.device}")
+
+
+def caches(key_cache: Tensor, value_cache: Tensor, like: Tensor) -> None:
+    """Both caches are contiguous [num_blocks, block_size, num_kv_heads, head_dim] of the kind of `like`."""
+    for name, cache in (("key_cache", key_cache), ("value_cache", value_cache)):
+        if cache.dim() != 4 or not cache.is_contiguous() or cache.shape[3] != like.shape[2]:
+            raise ValueError(
+                f"`{name}` must be contiguous [num_blocks, block_size, num_kv_heads, {like.shape[2]}], "
+                f"got {_describe(cache)}"
+            )
+        same_kind(name, cache, like)
+    if key_cache.shape != value_cache.shape:
+        raise ValueError(f"caches differ in shape: {_describe(key_cache)}, {_describe(value_cache)}")
+
+
+def _describe(x: Tensor) -> str:
+    return f"{x.dtype} {list(x.shape)}"
