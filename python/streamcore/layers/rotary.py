@@ -1,13 +1,15 @@
-"""Rotary position embedding (Su et al. 2021, arXiv:2104.09864): the table of cosines and sines, for every variant in use.
+"""Rotary position embedding (Su et al. 2021, arXiv:2104.09864): the table of cosines and sines, for every
+variant in use.
 
-A dimension pair `i` of a head turns by `position * frequency[i]`. The variants differ only in the frequencies, and yarn in a
-common factor on the table, so kernels need nothing but the table.
+A dimension pair `i` of a head turns by `position * frequency[i]`. The variants differ only in the
+frequencies, and yarn in a common factor on the table, so kernels need nothing but the table.
 
-`dynamic` (NTK-aware scaling) is defined by the length of a sequence: `transformers` raises the base again and again while a
-sequence grows beyond the original context, and leaves the keys that are cached already as they were. Here keys are cached
-rotated and are shared between sequences by the prefix cache, so a frequency must not depend on who computes it or when. The
-table is therefore made once, for the longest sequence that the server accepts: up to the original context that is exactly
-the unscaled table, and with a longer limit it is the table that `transformers` uses for a prompt of that length.
+`dynamic` (NTK-aware scaling) is defined by the length of a sequence: `transformers` raises the base again and
+again while a sequence grows beyond the original context, and leaves the keys that are cached already as they
+were. Here keys are cached rotated and are shared between sequences by the prefix cache, so a frequency must
+not depend on who computes it or when. The table is therefore made once, for the longest sequence that the
+server accepts: up to the original context that is exactly the unscaled table, and with a longer limit it is
+the table that `transformers` uses for a prompt of that length.
 """
 
 import math
@@ -57,7 +59,8 @@ def _plain(theta: float, head_dim: int) -> Tensor:
 def _dynamic_theta(rope: RopeConfig, head_dim: int, max_len: int) -> float:
     """The base that keeps the slowest dimension within the angles seen in training, at `max_len` tokens."""
     stretch = max(max_len / rope.original_max_position_embeddings, 1.0)
-    return rope.theta * (rope.factor * stretch - (rope.factor - 1)) ** (head_dim / (head_dim - 2))
+    growth = rope.factor * stretch - (rope.factor - 1)
+    return rope.theta * math.pow(growth, head_dim / (head_dim - 2))
 
 
 def _llama3(rope: RopeConfig, plain: Tensor) -> Tensor:
@@ -68,7 +71,9 @@ def _llama3(rope: RopeConfig, plain: Tensor) -> Tensor:
 
 
 def _yarn(rope: RopeConfig, plain: Tensor) -> Tensor:
-    """YaRN (Peng et al. 2023, arXiv:2309.00071): blend linearly in the dimension between two numbers of turns."""
+    """YaRN (Peng et al. 2023, arXiv:2309.00071): blend linearly in the dimension between two numbers of
+    turns.
+    """
     head_dim = 2 * len(plain)
 
     def dimension_with(turns: float) -> float:

@@ -73,7 +73,9 @@ def parse_config(raw: Mapping[str, Any]) -> ModelConfig:
 
 
 class _Fields:
-    """Reads typed fields of a JSON object and notes what is wrong with them, so that all of it is told at once."""
+    """Reads typed fields of a JSON object and notes what is wrong with them, so that all of it is told at
+    once.
+    """
 
     def __init__(self, raw: Mapping[str, Any], prefix: str = "", problems: list[str] | None = None) -> None:
         self.raw = raw
@@ -144,9 +146,17 @@ def _check_shape(fields: _Fields, config: ModelConfig) -> None:
     if fields.raw.get("quantization_config") is not None:
         fields.problems.append("has `quantization_config`, quantised weights are not supported")
     if config.num_heads % config.num_kv_heads:
-        fields.refuse("num_key_value_heads", config.num_kv_heads, f"it must divide `num_attention_heads` {config.num_heads}")
+        fields.refuse(
+            "num_key_value_heads",
+            config.num_kv_heads,
+            f"it must divide `num_attention_heads` {config.num_heads}",
+        )
     if fields.raw.get("head_dim") is None and config.hidden_size % config.num_heads:
-        fields.refuse("hidden_size", config.hidden_size, f"it must be a multiple of `num_attention_heads` {config.num_heads}")
+        fields.refuse(
+            "hidden_size",
+            config.hidden_size,
+            f"it must be a multiple of `num_attention_heads` {config.num_heads}",
+        )
     if config.head_dim % 2:
         fields.refuse("head_dim", config.head_dim, "it must be even")
 

@@ -1,7 +1,7 @@
 """Checks a model folder completely before anything is started.
 
-Nothing here needs torch or reads weights, so a wrong or half-downloaded folder is refused at once, with everything that is
-wrong with it in one message.
+Nothing here needs torch or reads weights, so a wrong or half-downloaded folder is refused at once, with
+everything that is wrong with it in one message.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ from streamcore.models.layout import Layout
 from streamcore.models.registry import find_family
 from streamcore.models.tensor_files import (
     DTYPE_BYTES,
-    FileProblem,
+    FileError,
     TensorInfo,
     check_present,
     read_header,
@@ -80,7 +80,7 @@ def _check_config(path: Path, problems: list[str]) -> tuple[ModelConfig | None, 
         raw = read_json_object(path / "config.json")
         family = find_family(raw)
         config = parse_config(raw)
-    except FileProblem as problem:
+    except FileError as problem:
         problems.append(f"config.json {problem}")
     except ModelLoadError as error:
         problems.append(str(error))
@@ -90,10 +90,12 @@ def _check_config(path: Path, problems: list[str]) -> tuple[ModelConfig | None, 
 
 
 def _check_weights(path: Path, layout: Layout | None, problems: list[str]) -> dict[str, TensorInfo]:
-    """The tensors of all weight files. The layout is compared only with files that are whole: else all would be missing."""
+    """The tensors of all weight files. The layout is compared only with files that are whole: else all would
+    be missing.
+    """
     try:
         files = weight_files(path)
-    except FileProblem as problem:
+    except FileError as problem:
         problems.append(str(problem))
         return {}
     found: dict[str, TensorInfo] = {}
@@ -101,7 +103,7 @@ def _check_weights(path: Path, layout: Layout | None, problems: list[str]) -> di
     for file, expected in files.items():
         try:
             header = read_header(file)
-        except FileProblem as problem:
+        except FileError as problem:
             problems.append(f"{file.name} {problem}")
             continue
         if absent := expected - header.keys():
@@ -116,12 +118,15 @@ def _compare(layout: Layout, found: Mapping[str, TensorInfo]) -> list[str]:
     problems = []
     if absent := layout.keys() - found.keys():
         problems.append(f"the weights lack {_names(absent)}")
-    # A tensor without a place would change the result if it were used: the model is of another kind than it says.
+    # A tensor without a place would change the result if it were used: the model is of another kind than it
+    # says.
     if unknown := {name for name in found.keys() - layout.keys() if not _is_redundant(name)}:
         problems.append(f"the weights hold {_names(unknown)}, which config.json does not account for")
     known = {name: info for name, info in found.items() if name in layout}
     if foreign := {info.dtype for info in known.values()} - DTYPE_BYTES.keys():
-        problems.append(f"the weights have dtype {', '.join(sorted(foreign))}, supported are {', '.join(DTYPE_BYTES)}")
+        problems.append(
+            f"the weights have dtype {', '.join(sorted(foreign))}, supported are {', '.join(DTYPE_BYTES)}"
+        )
     wrong = [
         f"`{name}` has shape {list(info.shape)}, config.json asks for {list(layout[name].shape)}"
         for name, info in sorted(known.items())
@@ -143,7 +148,7 @@ def _check_tokenizer(path: Path, problems: list[str]) -> None:
         with tokenizer.open("rb") as file:
             file.seek(max(tokenizer.stat().st_size - 64, 0))
             complete = file.read().rstrip().endswith(b"}")
-    except FileProblem as problem:
+    except FileError as problem:
         problems.append(f"tokenizer.json {problem}")
         return
     if not complete:

@@ -5,7 +5,8 @@ Projections that read the same input are stacked into one parameter, so that eac
     layers.N.qkv      rows of q_proj, then k_proj, then v_proj
     layers.N.gate_up  rows of gate_proj, then up_proj
 
-The table is free of torch: the folder is checked against it before anything is started, and the loader follows it.
+The table is free of torch: the folder is checked against it before anything is started, and the loader
+follows it.
 """
 
 from collections.abc import Mapping
@@ -36,8 +37,12 @@ def llama_layout(config: ModelConfig) -> Layout:
     for index in range(config.num_layers):
         source, target = f"model.layers.{index}", f"layers.{index}"
         attention, mlp = f"{source}.self_attn", f"{source}.mlp"
-        layout[f"{source}.input_layernorm.weight"] = Placement(f"{target}.attention_norm.weight", 0, (hidden,))
-        layout[f"{source}.post_attention_layernorm.weight"] = Placement(f"{target}.mlp_norm.weight", 0, (hidden,))
+        layout[f"{source}.input_layernorm.weight"] = Placement(
+            f"{target}.attention_norm.weight", 0, (hidden,)
+        )
+        layout[f"{source}.post_attention_layernorm.weight"] = Placement(
+            f"{target}.mlp_norm.weight", 0, (hidden,)
+        )
         parts = {"q_proj": query, "k_proj": key_value, "v_proj": key_value}
         _place(layout, attention, f"{target}.qkv", parts, hidden, config.attention_bias)
         _place(layout, attention, f"{target}.output", {"o_proj": hidden}, query, config.attention_bias)
@@ -61,7 +66,12 @@ def parameter_shapes(layout: Layout) -> dict[str, tuple[int, ...]]:
 
 
 def _place(
-    layout: dict[str, Placement], source: str, target: str, parts: Mapping[str, int], columns: int, bias: bool = False
+    layout: dict[str, Placement],
+    source: str,
+    target: str,
+    parts: Mapping[str, int],
+    columns: int,
+    bias: bool = False,
 ) -> None:
     """Stacks linear layers, given with their numbers of rows, into the parameters of one."""
     first_row = 0

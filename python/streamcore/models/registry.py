@@ -36,6 +36,7 @@ def find_family(raw: Mapping[str, Any]) -> Family:
     architectures = raw.get("architectures") or [family.architecture]
     if architectures != [family.architecture]:
         raise ModelLoadError(
-            f"config.json has `architectures` {architectures!r}, supported with `model_type` {model_type} is {family.architecture}"
+            f"config.json has `architectures` {architectures!r}, "
+            f"supported with `model_type` {model_type} is {family.architecture}"
         )
     return family
