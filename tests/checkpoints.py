@@ -3,9 +3,9 @@
     from tests.checkpoints import LLAMA_3_1_8B, write_checkpoint
     folder = write_checkpoint(tmp_path, num_hidden_layers=2, rope_scaling={...})
 
-The folder is in Hugging Face layout: config.json, generation_config.json, the weights in one or more safetensors files,
-tokenizer.json and tokenizer_config.json. The tokenizer knows 256 bytes and nothing else, unless a file of a real one is
-given.
+The folder is in Hugging Face layout: config.json, generation_config.json, the weights in one or more
+safetensors files, tokenizer.json and tokenizer_config.json. The tokenizer knows 256 bytes and nothing else,
+unless a file of a real one is given.
 """
 
 import json

@@ -1,4 +1,6 @@
-"""Drives a runner as the engine does, but in plain Python: writes the columns of one step and keeps the block tables."""
+"""Drives a runner as the engine does, but in plain Python: writes the columns of one step and keeps the block
+tables.
+"""
 
 import random
 from collections.abc import Sequence
@@ -37,7 +39,9 @@ class PagedModel:
     free_blocks: list[int]
 
     def forward(self, step: Sequence[tuple[RunningSequence, int]]) -> Tensor:
-        """Computes some tokens of each sequence; float32 [sequences, vocab], the logits after the last of each."""
+        """Computes some tokens of each sequence; float32 [sequences, vocab], the logits after the last of
+        each.
+        """
         token_ids: list[int] = []
         positions: list[int] = []
         slots: list[int] = []
@@ -67,8 +71,10 @@ class PagedModel:
         with torch.inference_mode():
             return self.model.forward(_int32(token_ids), inputs, self.caches, _int32(starts[1:]) - 1)
 
-    def generate(self, sequences: Sequence[RunningSequence], num_tokens: int, chunk: int = 1 << 30) -> list[list[int]]:
-        """Greedy tokens of all sequences, batched; each step computes at most `chunk` tokens of a sequence."""
+    def generate(
+        self, sequences: Sequence[RunningSequence], num_tokens: int, chunk: int = 1 << 30
+    ) -> list[list[int]]:
+        """Greedy tokens of all sequences, batched; a step computes at most `chunk` tokens of each."""
         generated: list[list[int]] = [[] for _ in sequences]
         while any(len(tokens) < num_tokens for tokens in generated):
             running = [i for i, tokens in enumerate(generated) if len(tokens) < num_tokens]

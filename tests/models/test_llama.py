@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-from transformers import LlamaForCausalLM
-
 from tests.checkpoints import LLAMA_3_1_8B, write_checkpoint
 from tests.models.steps import RunningSequence, load_paged, random_prompt
+from torch import Tensor
+from transformers import LlamaForCausalLM
 
 LLAMA_3_1_TINY = {
     **LLAMA_3_1_8B,
@@ -97,7 +96,9 @@ def test_logits_equal_the_reference(name: str, tmp_path: Path) -> None:
 
 
 def test_llama_3_1_is_understood_as_published(tmp_path: Path) -> None:
-    """The most used checkpoint of the family must be right far into its context too, where llama3 scaling matters."""
+    """The most used checkpoint of the family must be right far into its context too, where llama3 scaling
+    matters.
+    """
     folder = write_checkpoint(tmp_path, LLAMA_3_1_TINY, torch_dtype="float32", vocab_size=512)
     prompt = random_prompt(500, vocab_size=512)
     paged = load_paged(folder, max_model_len=1024)
@@ -128,7 +129,9 @@ def test_a_batch_equals_its_sequences_alone(tmp_path: Path) -> None:
 
 
 def test_dynamic_scaling_is_fixed_by_the_limit(tmp_path: Path) -> None:
-    """Keys are cached rotated, so a sequence that outgrows the original context must not change what its keys mean."""
+    """Keys are cached rotated, so a sequence that outgrows the original context must not change what its keys
+    mean.
+    """
     folder = write_checkpoint(
         tmp_path, max_position_embeddings=32, rope_scaling={"rope_type": "dynamic", "factor": 2.0}
     )
@@ -143,7 +146,9 @@ def test_dynamic_scaling_is_fixed_by_the_limit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_close(dtype: torch.dtype, tmp_path: Path) -> None:
-    """Most checkpoints are served in 16 bits: rounding may move logits a little, an overflow or a wrong sum a lot."""
+    """Most checkpoints are served in 16 bits: rounding may move logits a little, an overflow or a wrong sum a
+    lot.
+    """
     folder = write_checkpoint(tmp_path)
     prompt = random_prompt(30)
     exact = reference_logits(folder, prompt)[-1]

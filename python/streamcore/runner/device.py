@@ -12,6 +12,7 @@ from streamcore.models.folder import ModelFolder
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _ALIASES = {"float": "float32", "half": "float16"}
 _COMFORTABLE_SHARE = 0.5
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -103,12 +104,12 @@ def _machine_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _cgroup_memory(root: Path = Path("/sys/fs/cgroup")) -> int:
+def _cgroup_memory() -> int:
     """What the control group still allows; its cache of files gives way, so it does not count as used."""
     try:
-        limit = int((root / "memory.max").read_text())
-        used = int((root / "memory.current").read_text())
-        stat = dict(line.split() for line in (root / "memory.stat").read_text().splitlines())
+        limit = int((_CGROUP / "memory.max").read_text())
+        used = int((_CGROUP / "memory.current").read_text())
+        stat = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):
         return 1 << 62
     return max(limit - used + int(stat.get("inactive_file", 0)), 0)

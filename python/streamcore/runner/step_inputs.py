@@ -60,7 +60,7 @@ class StepBuffers:
         return self._host[name]
 
     def inputs(self, plan: StepPlan) -> StepInputs:
-        """The part of the columns that a plan fills, on the device; copies are queued on the current stream."""
+        """What a plan fills of the columns, on the device; copies are queued on the current stream."""
         block_tables = self._move("block_tables", plan.num_seqs * plan.block_table_stride)
         attention = AttentionInputs(
             positions=self._move("positions", plan.num_tokens),
