@@ -1,0 +1,1 @@
+"""The pieces that decoder models are put together from."""

@@ -1,0 +1,33 @@
+"""The settings of rotary position embedding, free of torch so that a folder can be checked without it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+RopeType = Literal["default", "linear", "dynamic", "yarn", "llama3"]
+
+
+@dataclass(frozen=True, slots=True)
+class RopeConfig:
+    """Rotary position embedding, as config.json describes it.
+
+    Fields that a variant does not use keep their defaults. Lengths are in tokens.
+    """
+
+    rope_type: RopeType = "default"
+    theta: float = 10000.0
+    factor: float = 1.0
+    """By how much the context was stretched: linear, dynamic, yarn, llama3."""
+    original_max_position_embeddings: int = 0
+    """Context of the model before it was stretched: yarn, llama3, dynamic."""
+    low_freq_factor: float = 1.0
+    """llama3: wavelengths above `original / low_freq_factor` are stretched in full."""
+    high_freq_factor: float = 4.0
+    """llama3: wavelengths below `original / high_freq_factor` stay as they are."""
+    beta_fast: float = 32.0
+    """yarn: dimensions that turn more often than this within the original context stay as they are."""
+    beta_slow: float = 1.0
+    """yarn: dimensions that turn less often than this within the original context are stretched in full."""
+    attention_factor: float = 1.0
+    """yarn: both tables are multiplied by this, which sharpens attention over a longer context."""
+    truncate: bool = True
+    """yarn: round the two borders outwards to whole dimensions."""

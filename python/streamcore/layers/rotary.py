@@ -1,0 +1,90 @@
+"""Rotary position embedding (Su et al. 2021, arXiv:2104.09864): the table of cosines and sines, for every
+variant in use.
+
+A dimension pair `i` of a head turns by `position * frequency[i]`. The variants differ only in the
+frequencies, and yarn in a common factor on the table, so kernels need nothing but the table.
+
+`dynamic` (NTK-aware scaling) is defined by the length of a sequence: `transformers` raises the base again and
+again while a sequence grows beyond the original context, and leaves the keys that are cached already as they
+were. Here keys are cached rotated and are shared between sequences by the prefix cache, so a frequency must
+not depend on who computes it or when. The table is therefore made once, for the longest sequence that the
+server accepts: up to the original context that is exactly the unscaled table, and with a longer limit it is
+the table that `transformers` uses for a prompt of that length.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from streamcore.layers.rope_config import RopeConfig
+
+
+def cos_sin_table(rope: RopeConfig, head_dim: int, max_len: int) -> Tensor:
+    """Cosines and sines for positions `0 .. max_len - 1`.
+
+    Args:
+        rope: which variant, with its settings.
+        head_dim: size of a head, even.
+        max_len: tokens of the longest sequence.
+
+    Returns:
+        float32 [max_len, head_dim] on the CPU: `head_dim / 2` cosines, then as many sines.
+    """
+    positions = torch.arange(max_len, dtype=torch.float32)
+    angles = torch.outer(positions, inverse_frequencies(rope, head_dim, max_len))
+    scale = rope.attention_factor
+    return torch.cat((angles.cos() * scale, angles.sin() * scale), dim=-1)
+
+
+def inverse_frequencies(rope: RopeConfig, head_dim: int, max_len: int) -> Tensor:
+    """Radians per token of each dimension pair, float32 [head_dim / 2] on the CPU."""
+    if rope.rope_type == "dynamic":
+        return _plain(_dynamic_theta(rope, head_dim, max_len), head_dim)
+    plain = _plain(rope.theta, head_dim)
+    if rope.rope_type == "linear":
+        return plain / rope.factor
+    if rope.rope_type == "yarn":
+        return _yarn(rope, plain)
+    if rope.rope_type == "llama3":
+        return _llama3(rope, plain)
+    return plain
+
+
+def _plain(theta: float, head_dim: int) -> Tensor:
+    exponents = torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim
+    return 1.0 / theta**exponents
+
+
+def _dynamic_theta(rope: RopeConfig, head_dim: int, max_len: int) -> float:
+    """The base that keeps the slowest dimension within the angles seen in training, at `max_len` tokens."""
+    stretch = max(max_len / rope.original_max_position_embeddings, 1.0)
+    growth = rope.factor * stretch - (rope.factor - 1)
+    return rope.theta * math.pow(growth, head_dim / (head_dim - 2))
+
+
+def _llama3(rope: RopeConfig, plain: Tensor) -> Tensor:
+    """Llama 3.1: stretch long wavelengths, keep short ones, blend linearly in the number of turns between."""
+    turns = rope.original_max_position_embeddings * plain / (2 * math.pi)
+    kept = (turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor)
+    return torch.lerp(plain / rope.factor, plain, kept.clamp(0, 1))
+
+
+def _yarn(rope: RopeConfig, plain: Tensor) -> Tensor:
+    """YaRN (Peng et al. 2023, arXiv:2309.00071): blend linearly in the dimension between two numbers of
+    turns.
+    """
+    head_dim = 2 * len(plain)
+
+    def dimension_with(turns: float) -> float:
+        wavelength = rope.original_max_position_embeddings / turns
+        return head_dim * math.log(wavelength / (2 * math.pi)) / (2 * math.log(rope.theta))
+
+    first, last = dimension_with(rope.beta_fast), dimension_with(rope.beta_slow)
+    if rope.truncate:
+        first, last = math.floor(first), math.ceil(last)
+    first, last = max(first, 0), min(last, head_dim - 1)
+    # The same width for an empty ramp as `transformers` takes: it must be a step, not a division by zero.
+    width = (last - first) or 0.001
+    stretched = (torch.arange(len(plain), dtype=torch.float32) - first) / width
+    return torch.lerp(plain, plain / rope.factor, stretched.clamp(0, 1))

@@ -1,0 +1,81 @@
+"""The Llama family (Touvron et al. 2023, arXiv:2302.13971; Grattafiori et al. 2024, arXiv:2407.21783)."""
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+from torch.nn import functional
+
+from streamcore import kernels
+from streamcore.layers.attention import Attention, AttentionInputs, LayerCache
+from streamcore.layers.linear import Linear
+from streamcore.layers.mlp import GatedMlp
+from streamcore.models.config import ModelConfig
+
+
+class LlamaModel:
+    """A decoder, from token ids to logits. It keeps no state between steps: that is in the KV cache."""
+
+    def __init__(self, config: ModelConfig, parameters: Mapping[str, Tensor], cos_sin: Tensor) -> None:
+        """Puts the model together.
+
+        Args:
+            config: its shape.
+            parameters: by the names of `models.layout`, all on one device and of one dtype.
+            cos_sin: float32 [max_len, head_dim] on that device; the longest sequence that it can run.
+        """
+        self.config = config
+        self.embedding = parameters["embed.weight"]
+        self._layers = [_Layer(config, parameters, f"layers.{index}") for index in range(config.num_layers)]
+        self._norm = parameters["norm.weight"]
+        self._lm_head = Linear(parameters.get("lm_head.weight", self.embedding))
+        self._cos_sin = cos_sin
+
+    def forward(
+        self, token_ids: Tensor, inputs: AttentionInputs, caches: Sequence[LayerCache], logits_indices: Tensor
+    ) -> Tensor:
+        """Computes a step: stores every token's keys and values, returns the logits of some tokens.
+
+        Args:
+            token_ids: int32 [num_tokens].
+            inputs: the step's places in the cache.
+            caches: one per layer, written to.
+            logits_indices: int32 [num_samples], which tokens' logits are wanted.
+
+        Returns:
+            float32 [num_samples, vocab_size].
+        """
+        residual = functional.embedding(token_ids, self.embedding)
+        x = kernels.rms_norm(residual, self._layers[0].attention_norm, self.config.rms_norm_eps)
+        for index, layer in enumerate(self._layers):
+            if index > 0:
+                x = kernels.add_rms_norm(x, residual, layer.attention_norm, layer.eps)
+            x = layer.forward(x, residual, self._cos_sin, inputs, caches[index])
+        x, residual = x.index_select(0, logits_indices), residual.index_select(0, logits_indices)
+        x = kernels.add_rms_norm(x, residual, self._norm, self.config.rms_norm_eps)
+        return self._lm_head(x).float()
+
+
+class _Layer:
+    """A decoder layer without its first norm, which its caller fuses with the addition before it."""
+
+    def __init__(self, config: ModelConfig, parameters: Mapping[str, Tensor], prefix: str) -> None:
+        def linear(name: str) -> Linear:
+            return Linear(parameters[f"{prefix}.{name}.weight"], parameters.get(f"{prefix}.{name}.bias"))
+
+        self.eps = config.rms_norm_eps
+        self.attention_norm = parameters[f"{prefix}.attention_norm.weight"]
+        self._attention = Attention(
+            linear("qkv"), linear("output"), config.num_heads, config.num_kv_heads, config.head_dim
+        )
+        self._mlp_norm = parameters[f"{prefix}.mlp_norm.weight"]
+        self._mlp = GatedMlp(linear("gate_up"), linear("down"))
+
+    def forward(
+        self, x: Tensor, residual: Tensor, cos_sin: Tensor, inputs: AttentionInputs, cache: LayerCache
+    ) -> Tensor:
+        """Takes the normalised input, adds to `residual` in place and returns what is still to be added to
+        it.
+        """
+        x = self._attention(x, cos_sin, inputs, cache)
+        x = kernels.add_rms_norm(x, residual, self._mlp_norm, self.eps)
+        return self._mlp(x)

@@ -1,0 +1,115 @@
+"""Chooses where a model runs and in which precision."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from streamcore.errors import ConfigError, ModelLoadError
+from streamcore.models.config import Dtype
+from streamcore.models.folder import ModelFolder
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_ALIASES = {"float": "float32", "half": "float16"}
+_COMFORTABLE_SHARE = 0.5
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device by that name; `auto` takes a GPU if there is one.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"`device` {name!r} is not supported, it can be auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"`device` {name!r} is not there, torch sees {torch.cuda.device_count()} CUDA devices"
+        )
+    return device
+
+
+def choose_dtype(name: str, folder: ModelFolder, device: torch.device) -> torch.dtype:
+    """The dtype by that name; `auto` works it out.
+
+    On CUDA `auto` is the checkpoint's own, with float16 where the GPU cannot compute in bfloat16. On the CPU
+    it is float32 where such weights take at most half of the memory that is available, else bfloat16: torch's
+    float32 products are the faster ones on most CPUs, and exact.
+
+    Raises:
+        ConfigError: no such dtype, or the device cannot compute in it.
+        ModelLoadError: the weights do not fit into the device's memory.
+    """
+    available = available_memory(device)
+    if name == "auto":
+        dtype = _auto_dtype(folder, device, available)
+    elif (dtype_name := _ALIASES.get(name, name)) in _DTYPES:
+        dtype = _DTYPES[dtype_name]
+        if dtype == torch.bfloat16 and not _has_bfloat16(device):
+            raise ConfigError(f"{device} cannot compute in bfloat16, use float16 or float32")
+    else:
+        raise ConfigError(
+            f"`dtype` {name!r} is not supported, it can be auto, {', '.join([*_DTYPES, *_ALIASES])}"
+        )
+    needed = folder.num_parameters * dtype.itemsize
+    if needed > available:
+        raise ModelLoadError(
+            f"the weights of {folder.path} need {needed / 1e9:.1f} GB as {_name(dtype)}, "
+            f"{device} has {available / 1e9:.1f} GB available"
+        )
+    return dtype
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _auto_dtype(folder: ModelFolder, device: torch.device, available: int) -> torch.dtype:
+    if device.type == "cpu":
+        comfortable = folder.num_parameters * 4 <= available * _COMFORTABLE_SHARE
+        return torch.float32 if comfortable else torch.bfloat16
+    checkpoint: Dtype = folder.dtype
+    if checkpoint == "bfloat16" and not _has_bfloat16(device):
+        return torch.float16
+    return _DTYPES[checkpoint]
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    return device.type == "cpu" or torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def available_memory(device: torch.device) -> int:
+    """Bytes that can still be allocated on a device; on the CPU within the limits of the machine and of its
+    cgroup.
+    """
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free
+    return min(_machine_memory(), _cgroup_memory())
+
+
+def _machine_memory() -> int:
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _cgroup_memory() -> int:
+    """What the control group still allows; its cache of files gives way, so it does not count as used."""
+    try:
+        limit = int((_CGROUP / "memory.max").read_text())
+        used = int((_CGROUP / "memory.current").read_text())
+        stat = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
+        return 1 << 62
+    return max(limit - used + int(stat.get("inactive_file", 0)), 0)

@@ -1,0 +1,43 @@
+"""How many threads torch computes with on the CPU."""
+
+import os
+from pathlib import Path
+
+import torch
+
+_CPUS = Path("/sys/devices/system/cpu")
+_CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def configure_threads() -> int:
+    """Lets torch compute with one thread per physical core that this process may use; returns how many.
+
+    Two threads of one core share its arithmetic units, and a second thread pool would only compete for the
+    cores. `OMP_NUM_THREADS` stays in force where it is set.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(num_usable_cores())
+    return torch.get_num_threads()
+
+
+def num_usable_cores(cpus: Path = _CPUS, quota: Path = _CGROUP_QUOTA) -> int:
+    """Physical cores within the process's affinity and its cgroup's quota, at least 1."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    cores = {_siblings(cpus, cpu) for cpu in allowed}
+    return max(min(len(cores), _quota_cores(quota)), 1)
+
+
+def _siblings(cpus: Path, cpu: int) -> str:
+    """Names the core that a logical CPU belongs to."""
+    try:
+        return (cpus / f"cpu{cpu}" / "topology" / "thread_siblings_list").read_text().strip()
+    except OSError:
+        return str(cpu)
+
+
+def _quota_cores(quota: Path) -> int:
+    try:
+        limit, period = quota.read_text().split()
+        return int(limit) // int(period)
+    except (OSError, ValueError):
+        return 1 << 30

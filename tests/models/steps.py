@@ -1,0 +1,106 @@
+"""Drives a runner as the engine does, but in plain Python: writes the columns of one step and keeps the block
+tables.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from streamcore.layers.attention import AttentionInputs, LayerCache
+from streamcore.models.folder import check_model_folder
+from streamcore.models.llama import LlamaModel
+from streamcore.models.loader import load_model
+from streamcore.runner.kv_cache import allocate_kv_cache
+
+CPU = torch.device("cpu")
+BLOCK_SIZE = 4
+NUM_BLOCKS = 160
+
+
+@dataclass
+class RunningSequence:
+    """A sequence under test: its tokens, its blocks and how many tokens are in the cache."""
+
+    tokens: list[int]
+    blocks: list[int] = field(default_factory=list)
+    num_computed: int = 0
+
+
+@dataclass
+class PagedModel:
+    """A model with a small cache whose free blocks are handed out in a shuffled order."""
+
+    model: LlamaModel
+    caches: Sequence[LayerCache]
+    free_blocks: list[int]
+
+    def forward(self, step: Sequence[tuple[RunningSequence, int]]) -> Tensor:
+        """Computes some tokens of each sequence; float32 [sequences, vocab], the logits after the last of
+        each.
+        """
+        token_ids: list[int] = []
+        positions: list[int] = []
+        slots: list[int] = []
+        starts = [0]
+        for sequence, count in step:
+            end = sequence.num_computed + count
+            while len(sequence.blocks) * BLOCK_SIZE < end:
+                sequence.blocks.append(self.free_blocks.pop())
+            span = range(sequence.num_computed, end)
+            token_ids += sequence.tokens[span.start : span.stop]
+            positions += span
+            slots += [sequence.blocks[p // BLOCK_SIZE] * BLOCK_SIZE + p % BLOCK_SIZE for p in span]
+            starts.append(len(token_ids))
+            sequence.num_computed = end
+        stride = max(len(sequence.blocks) for sequence, _ in step)
+        tables = [sequence.blocks + [0] * (stride - len(sequence.blocks)) for sequence, _ in step]
+        lens = [sequence.num_computed for sequence, _ in step]
+        inputs = AttentionInputs(
+            positions=_int32(positions),
+            slot_mapping=torch.tensor(slots),
+            block_tables=_int32(tables),
+            context_lens=_int32(lens),
+            query_starts=_int32(starts),
+            max_query_len=max(count for _, count in step),
+            max_context_len=max(lens),
+        )
+        with torch.inference_mode():
+            return self.model.forward(_int32(token_ids), inputs, self.caches, _int32(starts[1:]) - 1)
+
+    def generate(
+        self, sequences: Sequence[RunningSequence], num_tokens: int, chunk: int = 1 << 30
+    ) -> list[list[int]]:
+        """Greedy tokens of all sequences, batched; a step computes at most `chunk` tokens of each."""
+        generated: list[list[int]] = [[] for _ in sequences]
+        while any(len(tokens) < num_tokens for tokens in generated):
+            running = [i for i, tokens in enumerate(generated) if len(tokens) < num_tokens]
+            step = [(s := sequences[i], min(chunk, len(s.tokens) - s.num_computed)) for i in running]
+            for i, token in zip(running, self.forward(step).argmax(dim=-1).tolist(), strict=True):
+                if sequences[i].num_computed == len(sequences[i].tokens):
+                    sequences[i].tokens.append(token)
+                    generated[i].append(token)
+        return generated
+
+
+def load_paged(path: Path, dtype: torch.dtype = torch.float32, max_model_len: int = 256) -> PagedModel:
+    """Loads a folder as the server does."""
+    folder = check_model_folder(path)
+    model = load_model(folder, CPU, dtype, max_model_len)
+    caches = allocate_kv_cache(folder.config, CPU, dtype, block_size=BLOCK_SIZE, num_blocks=NUM_BLOCKS)
+    blocks = list(range(NUM_BLOCKS))
+    random.Random(0).shuffle(blocks)
+    return PagedModel(model, caches, blocks)
+
+
+def random_prompt(length: int, seed: int = 0, vocab_size: int = 256) -> list[int]:
+    """Token ids."""
+    generator = random.Random(seed)
+    return [generator.randrange(vocab_size) for _ in range(length)]
+
+
+def _int32(values: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
+    return torch.tensor(values, dtype=torch.int32)

@@ -1,0 +1,103 @@
+"""The runner: from a plan in the buffers to sampled tokens."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from tests.checkpoints import write_checkpoint
+from tests.models.plans import Plan, step_columns, write
+from tests.models.steps import CPU, RunningSequence, load_paged, random_prompt
+
+from streamcore.models.folder import check_model_folder
+from streamcore.models.loader import load_model
+from streamcore.runner.kv_cache import allocate_kv_cache
+from streamcore.runner.model_runner import ModelRunner
+
+BLOCK_SIZE = 16
+
+
+def make_runner(path: Path) -> ModelRunner:
+    """A runner for up to 3 sequences of 4 blocks."""
+    folder = check_model_folder(path)
+    model = load_model(folder, CPU, torch.float32, 64)
+    caches = allocate_kv_cache(folder.config, CPU, torch.float32, block_size=BLOCK_SIZE, num_blocks=8)
+    columns = step_columns(max_num_batched_tokens=40, max_num_seqs=3, max_blocks_per_seq=4)
+    return ModelRunner(model, caches, columns, CPU)
+
+
+def prefill(
+    runner: ModelRunner, prompt: list[int], *, row: int, block: int, num_samples: int = 1
+) -> list[int]:
+    """Runs a prompt that fits into one block."""
+    length = len(prompt)
+    columns: dict[str, Sequence[float]] = {
+        "token_ids": prompt,
+        "positions": range(length),
+        "slot_mapping": range(block * BLOCK_SIZE, block * BLOCK_SIZE + length),
+        "query_starts": [0, length],
+        "context_lens": [length],
+        "block_tables": [block],
+        "logits_indices": [length - 1],
+        "sample_rows": [row],
+        "temperature": [0.0],
+    }
+    write(runner.buffers(), columns)
+    return runner.execute(Plan(length, 1, num_samples, 1, length, length)).tolist()
+
+
+def test_a_decode_takes_its_token_from_the_device(tmp_path: Path) -> None:
+    """The next step is planned before the host has seen the last token: the runner must fill it in from its
+    row.
+    """
+    path = write_checkpoint(tmp_path)
+    prompts = [random_prompt(9, seed=1), random_prompt(5, seed=2)]
+    expected = [load_paged(path).generate([RunningSequence(list(prompt))], 2)[0] for prompt in prompts]
+    runner = make_runner(path)
+    assert prefill(runner, prompts[0], row=2, block=5) == expected[0][:1]
+    assert prefill(runner, prompts[1], row=0, block=3) == expected[1][:1]
+    columns: dict[str, Sequence[float]] = {
+        "token_ids": [0, 0],
+        "positions": [5, 9],
+        "slot_mapping": [3 * BLOCK_SIZE + 5, 5 * BLOCK_SIZE + 9],
+        "query_starts": [0, 1, 2],
+        "context_lens": [6, 10],
+        "block_tables": [3, 5],
+        "logits_indices": [0, 1],
+        "sample_rows": [0, 2],
+        "temperature": [0.0, 0.0],
+        "device_token_indices": [0, 1],
+        "device_token_rows": [0, 2],
+    }
+    write(runner.buffers(), columns)
+    tokens = runner.execute(Plan(2, 2, 2, 1, 1, 10, num_device_tokens=2))
+    assert tokens.dtype == torch.int32
+    assert tokens.tolist() == [expected[1][1], expected[0][1]]
+
+
+def test_a_chunk_in_the_middle_samples_nothing(tmp_path: Path) -> None:
+    """A long prompt is computed in chunks; only the last of them has a token to sample."""
+    path = write_checkpoint(tmp_path)
+    assert prefill(make_runner(path), random_prompt(9), row=0, block=1, num_samples=0) == []
+
+
+def test_warming_up_leaves_no_trace(tmp_path: Path) -> None:
+    """Whatever the warm-up wrote, the first request must be answered as if it had not been."""
+    path = write_checkpoint(tmp_path)
+    prompt = random_prompt(7)
+    cold = prefill(make_runner(path), prompt, row=1, block=0)
+    runner = make_runner(path)
+    runner.warm_up()
+    assert prefill(runner, prompt, row=1, block=0) == cold
+
+
+def test_a_seeded_draw_is_the_inverse_of_the_distribution(tmp_path: Path) -> None:
+    """Sampling parameters must reach the sampler: temperature and random number decide a token."""
+    path = write_checkpoint(tmp_path)
+    prompt = random_prompt(6)
+    logits = load_paged(path).forward([(RunningSequence(prompt), 6)])[0]
+    expected = int((torch.softmax(logits.double() / 2, dim=-1).cumsum(0) <= 0.75).sum())
+    runner = make_runner(path)
+    prefill(runner, prompt, row=0, block=2)
+    write(runner.buffers(), {"temperature": [2.0], "top_p": [1.0], "top_k": [0], "uniform": [0.75]})
+    # The other columns still hold the same prefill.
+    assert runner.execute(Plan(6, 1, 1, 1, 6, 6)).tolist() == [expected]

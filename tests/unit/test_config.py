@@ -1,0 +1,138 @@
+"""config.json: what is read, what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.checkpoints import LLAMA_3_1_8B, TINY
+
+from streamcore.errors import ModelLoadError
+from streamcore.layers.rope_config import RopeConfig
+from streamcore.models.config import ModelConfig, parse_config
+from streamcore.models.registry import find_family
+from streamcore.models.tensor_files import FileError, read_json_object
+
+
+def parse(**fields: Any) -> ModelConfig:
+    """TINY with other fields; None leaves one out."""
+    return parse_config({name: value for name, value in {**TINY, **fields}.items() if value is not None})
+
+
+def test_llama_3_1_8b() -> None:
+    """The fields of the published checkpoint, each with its meaning."""
+    assert parse_config(LLAMA_3_1_8B) == ModelConfig(
+        model_type="llama",
+        hidden_size=4096,
+        intermediate_size=14336,
+        num_layers=32,
+        num_heads=32,
+        num_kv_heads=8,
+        head_dim=128,
+        vocab_size=128256,
+        max_position_embeddings=131072,
+        rms_norm_eps=1e-5,
+        rope=RopeConfig("llama3", 500000.0, 8.0, 8192, low_freq_factor=1.0, high_freq_factor=4.0),
+        tie_word_embeddings=False,
+        attention_bias=False,
+        mlp_bias=False,
+        dtype="bfloat16",
+    )
+
+
+def test_the_newer_form_means_the_same() -> None:
+    """`transformers` 5 writes the same model with other names: a folder saved again must not change its
+    answers.
+    """
+    newer = dict(LLAMA_3_1_8B)
+    newer["dtype"] = newer.pop("torch_dtype")
+    newer["rope_parameters"] = newer.pop("rope_scaling") | {"rope_theta": newer.pop("rope_theta")}
+    assert parse_config(newer) == parse_config(LLAMA_3_1_8B)
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "missing": ({"hidden_size": None}, "config.json has no `hidden_size`"),
+    "text": ({"num_hidden_layers": "two"}, "has `num_hidden_layers` 'two', it must be a positive integer"),
+    "zero": ({"vocab_size": 0}, "has `vocab_size` 0, it must be a positive integer"),
+    "boolean": ({"num_attention_heads": True}, "has `num_attention_heads` True"),
+    "fraction": ({"head_dim": 16.5}, "has `head_dim` 16.5, it must be a positive integer"),
+    "odd head": ({"head_dim": 15}, "has `head_dim` 15, it must be even"),
+    "groups": ({"num_key_value_heads": 3}, "it must divide `num_attention_heads` 4"),
+    "heads": ({"head_dim": None, "hidden_size": 50}, "it must be a multiple of `num_attention_heads` 4"),
+    "activation": ({"hidden_act": "gelu"}, "has `hidden_act` 'gelu', only silu is supported"),
+    "quantised": ({"quantization_config": {"bits": 4}}, "quantised weights are not supported"),
+    "bias": ({"attention_bias": 1}, "has `attention_bias` 1, it must be true or false"),
+    "eps": ({"rms_norm_eps": float("nan")}, "has `rms_norm_eps` nan, it must be a positive number"),
+    "dtype": (
+        {"torch_dtype": "float8"},
+        "has `torch_dtype` 'float8', supported are float32, bfloat16, float16",
+    ),
+    "rope kind": (
+        {"rope_scaling": {"rope_type": "longrope"}},
+        "has `rope_scaling.rope_type` 'longrope', supported are default, linear, dynamic, yarn, llama3",
+    ),
+    "rope list": ({"rope_scaling": [1]}, "has `rope_scaling` [1], it must be an object"),
+    "rope factor": ({"rope_scaling": {"type": "linear"}}, "has no `rope_scaling.factor`"),
+    "rope llama3": (
+        {"rope_scaling": {"type": "llama3", "factor": 8}},
+        "has no `rope_scaling.low_freq_factor`, has no `rope_scaling.high_freq_factor`",
+    ),
+    "rope part": (
+        {"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}},
+        "has `rope_parameters.partial_rotary_factor` 0.5, only 1 is supported",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_not_supported_is_refused(name: str) -> None:
+    """A field that is not understood must stop the start: ignored, it would give wrong answers."""
+    fields, expected = REFUSED[name]
+    with pytest.raises(ModelLoadError) as caught:
+        parse(**fields)
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ({}, "config.json has no `model_type`, supported are llama"),
+        ({"model_type": "mamba"}, "config.json has `model_type` 'mamba', supported are llama"),
+        ({"model_type": ["llama"]}, "config.json has `model_type` ['llama'], supported are llama"),
+        (
+            {"model_type": "llama", "architectures": ["LlamaForSequenceClassification"]},
+            "config.json has `architectures` ['LlamaForSequenceClassification'], "
+            "supported with `model_type` llama is LlamaForCausalLM",
+        ),
+    ],
+)
+def test_other_models_are_refused(raw: dict[str, Any], expected: str) -> None:
+    """A model of another family must be refused by its name, with what there is instead."""
+    with pytest.raises(ModelLoadError) as caught:
+        find_family(raw)
+    assert str(caught.value) == expected
+
+
+def test_longest_context() -> None:
+    """A stretched model may serve its stretched context when asked, another only what it was trained for."""
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 256}
+    assert parse(rope_scaling=yarn).max_context_len == 1024
+    assert parse(rope_scaling={"type": "dynamic", "factor": 2.0}).max_context_len == 512
+    assert parse(rope_scaling={"type": "linear", "factor": 2.0}).max_context_len == 256
+    assert parse_config(LLAMA_3_1_8B).max_context_len == 131072
+
+
+def test_yarn_without_a_factor_takes_the_ratio_of_the_contexts() -> None:
+    """DeepSeek names only the two contexts: a factor of 1 instead would undo the stretching."""
+    rope = parse(
+        rope_scaling={"rope_type": "yarn", "original_max_position_embeddings": 64, "mscale": 1.0}
+    ).rope
+    assert rope.factor == 4.0
+    assert rope.attention_factor == pytest.approx(1.1386, abs=1e-4)
+
+
+def test_deeply_nested_json_is_refused(tmp_path: Path) -> None:
+    """A hostile config.json must be a message, not a crash of the interpreter."""
+    path = tmp_path / "config.json"
+    path.write_text("[" * 200_000)
+    with pytest.raises(FileError, match="is not valid JSON"):
+        read_json_object(path)

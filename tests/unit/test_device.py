@@ -1,0 +1,117 @@
+"""The choice of device, precision and threads."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from tests.checkpoints import write_checkpoint
+
+from streamcore.errors import ConfigError, ModelLoadError
+from streamcore.models.folder import ModelFolder, check_model_folder
+from streamcore.runner import device as device_module
+from streamcore.runner.device import available_memory, choose_device, choose_dtype
+from streamcore.runner.threads import num_usable_cores
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> ModelFolder:
+    """A small bfloat16 checkpoint."""
+    return check_model_folder(write_checkpoint(tmp_path, torch_dtype="bfloat16"))
+
+
+def have(monkeypatch: pytest.MonkeyPatch, memory: int, capability: tuple[int, int] = (9, 0)) -> None:
+    """Pretends that every device has that much memory available and that GPUs are of that generation."""
+    monkeypatch.setattr(device_module, "available_memory", lambda device: memory)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+
+
+def test_auto_takes_a_gpu_if_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same command must use the GPU where there is one, and run where there is none."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device().type == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device().type == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("tpu", "`device` 'tpu' is not supported, it can be auto, cpu, cuda or cuda:N"),
+        ("meta", "`device` 'meta' is not supported, it can be auto, cpu, cuda or cuda:N"),
+        ("cuda:3", "`device` 'cuda:3' is not there, torch sees 2 CUDA devices"),
+    ],
+)
+def test_other_devices_are_refused(name: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistyped device must not end in a traceback of torch after the weights were read."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ConfigError) as caught:
+        choose_device(name)
+    assert str(caught.value) == expected
+
+
+def test_precision_on_the_cpu(folder: ModelFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """float32 is faster on most CPUs, but not when it leaves no room for anything else."""
+    have(monkeypatch, memory=8 * folder.num_parameters)
+    assert choose_dtype("auto", folder, CPU) == torch.float32
+    have(monkeypatch, memory=8 * folder.num_parameters - 1)
+    assert choose_dtype("auto", folder, CPU) == torch.bfloat16
+
+
+def test_precision_on_a_gpu(folder: ModelFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU runs the checkpoint as it was published, but for old ones that cannot."""
+    have(monkeypatch, memory=1 << 30)
+    assert choose_dtype("auto", folder, CUDA) == torch.bfloat16
+    have(monkeypatch, memory=1 << 30, capability=(7, 5))
+    assert choose_dtype("auto", folder, CUDA) == torch.float16
+    with pytest.raises(ConfigError, match="cannot compute in bfloat16"):
+        choose_dtype("bfloat16", folder, CUDA)
+
+
+def test_a_named_precision_is_taken(folder: ModelFolder) -> None:
+    """The names are those that users of other servers know."""
+    assert choose_dtype("half", folder, CPU) == choose_dtype("float16", folder, CPU) == torch.float16
+    assert choose_dtype("float", folder, CPU) == torch.float32
+    with pytest.raises(ConfigError, match="`dtype` 'int4' is not supported, it can be auto, float32"):
+        choose_dtype("int4", folder, CPU)
+
+
+def test_weights_that_do_not_fit_are_refused(folder: ModelFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half-way through loading the system would kill the process without a word."""
+    have(monkeypatch, memory=2 * folder.num_parameters - 1)
+    with pytest.raises(ModelLoadError, match=r"need 0\.0 GB as bfloat16, cpu has 0\.0 GB available"):
+        choose_dtype("auto", folder, CPU)
+
+
+def test_memory_is_bounded_by_the_control_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container the machine's memory is not ours; the page cache of the group gives way."""
+    machine = available_memory(CPU)
+    assert 0 < machine <= 1 << 50
+    monkeypatch.setattr(device_module, "_CGROUP", tmp_path)
+    (tmp_path / "memory.max").write_text("3000\n")
+    (tmp_path / "memory.current").write_text("1500\n")
+    (tmp_path / "memory.stat").write_text("anon 500\ninactive_file 400\n")
+    assert available_memory(CPU) == 1900
+    (tmp_path / "memory.max").write_text("max\n")
+    assert available_memory(CPU) > 1900
+
+
+def test_threads_are_physical_cores_within_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads on one core only wait for each other, and threads beyond a quota are stopped for most of
+    the time.
+    """
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3, 4, 5}, raising=False)
+    for cpu in range(8):
+        topology = tmp_path / f"cpu{cpu}" / "topology"
+        topology.mkdir(parents=True)
+        (topology / "thread_siblings_list").write_text(f"{cpu % 4},{cpu % 4 + 4}\n")
+    quota = tmp_path / "cpu.max"
+    assert num_usable_cores(tmp_path, quota) == 4
+    quota.write_text("max 100000\n")
+    assert num_usable_cores(tmp_path, quota) == 4
+    quota.write_text("250000 100000\n")
+    assert num_usable_cores(tmp_path, quota) == 2
+    quota.write_text("50000 100000\n")
+    assert num_usable_cores(tmp_path, quota) == 1

@@ -1,0 +1,84 @@
+"""How much memory the KV cache takes."""
+
+import pytest
+import torch
+from tests.checkpoints import LLAMA_3_1_8B, TINY
+
+from streamcore.errors import ConfigError
+from streamcore.models.config import parse_config
+from streamcore.runner import kv_cache
+from streamcore.runner.kv_cache import allocate_kv_cache, block_bytes, choose_num_blocks
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+GIB = 1 << 30
+
+
+def num_blocks(
+    monkeypatch: pytest.MonkeyPatch,
+    available: int = 0,
+    device: torch.device = CPU,
+    max_num_seqs: int = 256,
+    memory: int | None = None,
+) -> int:
+    """Blocks for Llama-3.1-8B in bfloat16 on a device with that much memory available."""
+    monkeypatch.setattr(kv_cache, "available_memory", lambda device: available)
+    return choose_num_blocks(
+        parse_config(LLAMA_3_1_8B),
+        device,
+        torch.bfloat16,
+        block_size=16,
+        max_num_batched_tokens=8192,
+        max_num_seqs=max_num_seqs,
+        max_model_len=131072,
+        kv_cache_memory_bytes=memory,
+    )
+
+
+def test_a_block_of_llama_3_1_8b() -> None:
+    """The published figure is 128 KiB per token: a wrong size would overrun a GPU or leave it idle."""
+    assert block_bytes(parse_config(LLAMA_3_1_8B), 16, torch.bfloat16) == 16 * 128 * 1024
+
+
+def test_the_given_memory_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who names the memory gets as many blocks as fit into it, and no more."""
+    assert num_blocks(monkeypatch, memory=5 * GIB) == 2560
+    assert num_blocks(monkeypatch, memory=5 * GIB - 1) == 2559
+
+
+def test_less_than_a_block_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache without a block could serve nothing: the start must fail, with both numbers."""
+    expected = "`kv_cache_memory_bytes` 1000 bytes, is less than one block of the KV cache, 2097152 bytes"
+    with pytest.raises(ConfigError) as caught:
+        num_blocks(monkeypatch, memory=1000)
+    assert str(caught.value) == expected
+
+
+def test_a_cpu_gives_a_bounded_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server on a workstation must not take the memory of everything else that runs there."""
+    assert num_blocks(monkeypatch, available=8 * GIB) == 2 * GIB // (2 << 20)
+    assert num_blocks(monkeypatch, available=500 * GIB) == 4 * GIB // (2 << 20)
+
+
+def test_a_gpu_gives_what_a_step_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU every spare byte should be cache, but the largest step must still find its memory."""
+    blocks = num_blocks(monkeypatch, available=64 * GIB, device=CUDA)
+    assert 52 * GIB < blocks * (2 << 20) < 56 * GIB
+
+
+def test_no_more_than_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sequence can hold one context; memory beyond that would never be touched."""
+    assert num_blocks(monkeypatch, available=64 * GIB, device=CUDA, max_num_seqs=1) == 131072 // 16
+
+
+def test_the_cache_is_zero_and_apart_per_layer() -> None:
+    """Masked slots are multiplied by zero, which turns garbage into NaN; layers must not share memory."""
+    config = parse_config({name: value for name, value in TINY.items() if value is not None})
+    caches = allocate_kv_cache(config, CPU, torch.bfloat16, block_size=4, num_blocks=7)
+    assert len(caches) == 2
+    tensors = [tensor for cache in caches for tensor in (cache.keys, cache.values)]
+    for number, tensor in enumerate(tensors, 1):
+        assert tensor.shape == (7, 4, 2, 16)
+        assert tensor.is_contiguous()
+        assert not tensor.any()
+        tensor.fill_(number)
+    assert [int(tensor.sum()) for tensor in tensors] == [7 * 4 * 2 * 16 * n for n in (1, 2, 3, 4)]

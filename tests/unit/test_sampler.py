@@ -1,0 +1,118 @@
+"""Sampling: the distribution, the filters, and independence from the rest of the batch."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from streamcore.runner.sampler import SamplingColumns, sample
+
+
+def columns(
+    num_rows: int, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, uniform: Tensor | None = None
+) -> SamplingColumns:
+    """The same parameters for every row; the random numbers are spread evenly unless they are given."""
+    return SamplingColumns(
+        torch.full((num_rows,), temperature),
+        torch.full((num_rows,), top_k, dtype=torch.int32),
+        torch.full((num_rows,), top_p),
+        (torch.arange(num_rows) + 0.5) / num_rows if uniform is None else uniform,
+    )
+
+
+def drawn_set(logits: Tensor, **parameters: float) -> set[int]:
+    """Every token that some random number of a fine grid draws."""
+    rows = logits.expand(4000, -1)
+    return set(sample(rows, columns(4000, **parameters)).tolist())  # type: ignore[arg-type]
+
+
+def random_logits(num_rows: int, vocab_size: int = 300, seed: int = 0) -> Tensor:
+    """Logits that differ clearly."""
+    return 3 * torch.randn(num_rows, vocab_size, generator=torch.Generator().manual_seed(seed))
+
+
+def test_temperature_zero_takes_the_most_likely() -> None:
+    """Greedy requests must be deterministic, whatever their random number and filters say."""
+    logits = random_logits(5)
+    tokens = sample(logits, columns(5, temperature=0.0, top_k=3, top_p=0.1))
+    assert tokens.dtype == torch.int32
+    assert tokens.tolist() == logits.argmax(dim=-1).tolist()
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
+def test_frequencies_follow_the_softmax(temperature: float) -> None:
+    """A skewed draw would make every sampled answer a little wrong, and nobody would notice."""
+    logits = random_logits(1, vocab_size=12)
+    grid = 20000
+    tokens = sample(logits.expand(grid, -1), columns(grid, temperature=temperature))
+    frequencies = torch.bincount(tokens, minlength=12) / grid
+    expected = (logits[0] / temperature).softmax(dim=-1)
+    # An even grid of random numbers hits each interval to within one point.
+    assert (frequencies - expected).abs().max() <= 1.01 / grid
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 7, 299, 300, 1000])
+def test_top_k_keeps_exactly_k(top_k: int) -> None:
+    """A client that asks for the best seven must never get the eighth, and may get the seventh."""
+    logits = random_logits(1, seed=1) / 6
+    expected = set(logits[0].topk(min(top_k, 300)).indices.tolist())
+    assert drawn_set(logits, top_k=top_k) == expected
+
+
+@pytest.mark.parametrize("top_p", [0.0, 0.1, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("scale", [1.0, 0.1])
+def test_top_p_keeps_the_smallest_sufficient_set(top_p: float, scale: float) -> None:
+    """The set ends with the token that reaches the mass: one fewer or one more is another distribution."""
+    logits = random_logits(1, seed=2) * scale
+    probabilities, order = logits[0].double().softmax(dim=-1).sort(descending=True)
+    needed = int((probabilities.cumsum(0) - probabilities < top_p).sum())
+    expected = set(order[: max(needed, 1)].tolist())
+    drawn = drawn_set(logits, top_p=top_p)
+    # Tokens rarer than the grid is fine are kept without being drawn.
+    visible = {int(token) for token, p in zip(order, probabilities, strict=True) if p > 1 / 3900}
+    assert drawn <= expected
+    assert drawn >= expected & visible
+
+
+def test_top_p_counts_within_top_k() -> None:
+    """Both filters together: top_k first, and top_p of what is left, as OpenAI-compatible servers do."""
+    logits = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).log()
+    assert drawn_set(logits, top_p=0.5) == {0, 1}
+    assert drawn_set(logits, top_k=2, top_p=0.5) == {0}
+    assert drawn_set(logits, top_k=3, top_p=0.7) == {0, 1}
+
+
+def test_equal_logits_stay_together() -> None:
+    """bfloat16 models have many equal logits: which survives must not depend on a sorting algorithm."""
+    logits = torch.tensor([[2.0, 1.0, 1.0, 1.0, 0.0]])
+    assert drawn_set(logits, top_k=2) == {0, 1, 2, 3}
+    assert drawn_set(logits, top_p=0.6) == {0, 1, 2, 3}
+
+
+def test_a_row_draws_the_same_in_every_batch() -> None:
+    """A request with a seed must give the same answer alone and among others with other parameters."""
+    num_rows = 24
+    logits = random_logits(num_rows, vocab_size=2000, seed=3) * 0.3
+    generator = torch.Generator().manual_seed(4)
+    mixed = SamplingColumns(
+        torch.tensor([0.0, 0.7, 1.0, 1.5]).repeat(6),
+        torch.tensor([0, 0, 5, 200, 0, 1500], dtype=torch.int32).repeat(4),
+        torch.tensor([1.0, 0.5, 0.9]).repeat(8),
+        torch.rand(num_rows, generator=generator),
+    )
+    together = sample(logits, mixed)
+    for size in (1, 3, 8):
+        for start in range(0, num_rows, size):
+            rows = torch.arange(start, min(start + size, num_rows))
+            assert sample(logits[rows], mixed.select(rows)).tolist() == together[rows].tolist()
+
+
+def test_extremes_stay_in_the_vocabulary() -> None:
+    """The greatest random number, a tiny temperature and masked tokens must not index past the vocabulary."""
+    logits = random_logits(2, vocab_size=50)
+    logits[:, 40:] = -torch.inf
+    last = torch.full((2,), 1 - 2**-24)
+    assert (sample(logits, columns(2, uniform=last)) < 40).all()
+    cold = sample(logits, columns(2, temperature=1e-6, uniform=last))
+    assert cold.tolist() == logits.argmax(dim=-1).tolist()
+    first = sample(logits, columns(2, temperature=100.0, uniform=torch.zeros(2)))
+    assert first.tolist() == [0, 0]
