@@ -10,7 +10,7 @@ export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build serve test test-rust test-py check fmt wheel demo gpu-check clean
+.PHONY: help setup setup-test build serve test test-rust test-py check fmt wheel docs demo clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -29,10 +29,10 @@ setup: $(VENV)/.installed-run $(VENV)/.installed-build  ## Make .venv with what 
 setup-test: setup $(VENV)/.installed-test $(VENV)/.installed-lint
 
 build: setup  ## Build the extension for development, in place (editable)
-	$(BIN)/maturin develop --quiet --skip-install-deps
+	$(BIN)/maturin develop --quiet
 
 serve: setup  ## Build, install and run the server: make serve ARGS="--port 8001 FOLDER"
-	$(BIN)/maturin develop --quiet --release --skip-install-deps
+	$(BIN)/maturin develop --quiet --release
 	@exec $(BIN)/streamcore serve $(ARGS)
 
 test: test-rust check test-py  ## Everything that needs no GPU
@@ -58,6 +58,9 @@ fmt:  ## Format everything
 
 wheel: setup  ## Build the wheel into dist/
 	$(BIN)/maturin build --release --out dist
+
+docs: build  ## Rewrite the generated pages
+	$(BIN)/python docs/generate.py
 
 demo: setup-test  ## Train the demo model again (up to an hour)
 	$(BIN)/python -m demo.train

@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from streamcore.serve import serve
 
     try:
-        return serve(config)
+        return serve(config, log_filter=os.environ.get("STREAMCORE_LOG", "info"))
     except (StreamcoreError, OSError) as error:
         hint = getattr(error, "hint", None)
         print(f"streamcore: {error}" + (f"; {hint}" if hint else ""), file=sys.stderr)  # noqa: T201

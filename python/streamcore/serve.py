@@ -11,12 +11,13 @@ from types import FrameType
 
 from streamcore import _core, kernels
 from streamcore.config import ServeConfig
+from streamcore.errors import ConfigError
 from streamcore.models.folder import ModelFolder, check_model_folder
 from streamcore.models.loader import load_model
 from streamcore.models.progress import terminal_progress
-from streamcore.runner import limits
 from streamcore.runner.device import choose_device, choose_dtype
 from streamcore.runner.kv_cache import allocate_kv_cache, choose_num_blocks
+from streamcore.runner.limits import choose_batch, choose_max_model_len
 from streamcore.runner.model_runner import ModelRunner, steps_in_flight
 from streamcore.runner.plan import StepPlan
 from streamcore.runner.threads import configure_threads
@@ -26,8 +27,12 @@ DEMO_MODEL = Path(__file__).parent / "demo_model"
 _IDLE_WAIT_S = 0.1
 
 
-def serve(config: ServeConfig) -> int:
+def serve(config: ServeConfig, log_filter: str = "info") -> int:
     """Serve until a signal ends it; returns the exit status.
+
+    Args:
+        config: the settings.
+        log_filter: which lines are logged: a level, or `crate=level` pairs separated by commas.
 
     Raises:
         ConfigError: an option cannot work with this model or device.
@@ -35,7 +40,10 @@ def serve(config: ServeConfig) -> int:
         OSError: the address cannot be bound.
     """
     started = time.monotonic()
-    _core.init_logging(config.log_format, "info")
+    try:
+        _core.init_logging(config.log_format, log_filter)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     listener = _bind(config)
     folder = check_model_folder(config.model or DEMO_MODEL)
     text = _core.TextModel(folder.path)
@@ -67,12 +75,11 @@ def _load(config: ServeConfig, folder: ModelFolder) -> tuple[_core.EngineConfig,
     configure_threads()
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, folder, device)
-    max_model_len = limits.choose_max_model_len(config.max_model_len, folder.config)
-    max_num_seqs, max_num_batched_tokens = limits.choose_batch(
+    max_model_len = choose_max_model_len(config.max_model_len, folder.config)
+    max_num_seqs, max_num_batched_tokens = choose_batch(
         device, config.max_num_seqs, config.max_num_batched_tokens
     )
-    with terminal_progress() as progress:
-        model = load_model(folder, device, dtype, max_model_len, progress)
+    model = load_model(folder, device, dtype, max_model_len, terminal_progress())
     num_blocks = choose_num_blocks(
         folder.config,
         device,
@@ -137,17 +144,13 @@ def _announce(config: ServeConfig, server: _core.Server, name: str, took_s: floa
 
 def _run_steps(server: _core.Server, engine_config: _core.EngineConfig, runner: ModelRunner) -> None:
     """Carry out plans until the server has stopped, as many in flight as the device takes."""
-    depth = runner.depth
-    addresses = [_core.StepBuffers(engine_config, buffers.addresses()) for buffers in runner.all_buffers]
+    lent = [_core.StepBuffers(engine_config, buffers.addresses()) for buffers in runner.all_buffers]
     in_flight: deque[StepPlan] = deque()
-    num_launched = 0
     while in_flight or not server.is_stopped:
-        wait_s = 0.0 if in_flight else _IDLE_WAIT_S
-        plan = server.next_step(addresses[num_launched % depth], wait_s)
+        plan = server.next_step(lent[runner.turn], 0.0 if in_flight else _IDLE_WAIT_S)
         if plan is not None:
             runner.launch(plan)
             in_flight.append(plan)
-            num_launched += 1
-        if in_flight and (plan is None or len(in_flight) == depth):
+        if in_flight and (plan is None or len(in_flight) == runner.depth):
             tokens = runner.collect()
             server.complete_step(in_flight.popleft().id, tokens.data_ptr(), tokens.numel())

@@ -9,7 +9,7 @@ from openai.types.chat import ChatCompletionUserMessageParam
 
 from tests.server_process import ServerProcess
 
-BLOCKS_FREE, BLOCKS_TOTAL = "streamcore_kv_blocks_free", "streamcore_kv_blocks_total"
+BLOCKS_FREE, BLOCKS_TOTAL = "streamcore_kv_blocks_free", "streamcore_kv_blocks"
 
 
 def user(text: str) -> list[ChatCompletionUserMessageParam]:
@@ -86,7 +86,7 @@ def test_early_termination_frees_the_request(server: ServerProcess, client: Open
         if "50" in text:
             break
     stream.close()
-    server.wait_for_metric("streamcore_requests_running", 0)
+    server.wait_for_metric("streamcore_num_requests_running", 0)
     steps = server.metric("streamcore_steps_total")
     assert server.metric(BLOCKS_FREE) == server.metric(BLOCKS_TOTAL)
     assert server.metric("streamcore_requests_total") == aborted + 1

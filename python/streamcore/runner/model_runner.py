@@ -64,12 +64,12 @@ class ModelRunner:
         self._model = model
         self._caches = caches
         self._device = device
-        self._depth = steps_in_flight(device)
-        self._buffers = [StepBuffers(columns, device) for _ in range(self._depth)]
+        self.depth = steps_in_flight(device)
+        self.all_buffers = [StepBuffers(columns, device) for _ in range(self.depth)]
         num_rows = next(length for name, _, length in columns if name == "sample_rows")
         pinned = device.type == "cuda"
         self._results = [
-            torch.empty(num_rows, dtype=torch.int32, pin_memory=pinned) for _ in range(self._depth)
+            torch.empty(num_rows, dtype=torch.int32, pin_memory=pinned) for _ in range(self.depth)
         ]
         self._last_tokens = torch.zeros(num_rows, dtype=torch.int32, device=device)
         self._num_launched = 0
@@ -77,13 +77,18 @@ class ModelRunner:
 
     def buffers(self) -> StepBuffers:
         """The columns that the next plan must be written into; no step in flight reads them."""
-        assert len(self._in_flight) < self._depth, "a step must be collected before another is planned"
-        return self._buffers[self._num_launched % self._depth]
+        assert len(self._in_flight) < self.depth, "a step must be collected before another is planned"
+        return self.all_buffers[self.turn]
+
+    @property
+    def turn(self) -> int:
+        """Which of `all_buffers` the next plan must be written into."""
+        return self._num_launched % self.depth
 
     @torch.inference_mode()
     def launch(self, plan: StepPlan) -> None:
         """Queues the step whose plan is in `buffers()`. On the CPU it has run when this returns."""
-        result = self._results[self._num_launched % self._depth][: plan.num_samples]
+        result = self._results[self.turn][: plan.num_samples]
         inputs = self.buffers().inputs(plan)
         self._num_launched += 1
         if plan.num_device_tokens:
@@ -120,11 +125,11 @@ class ModelRunner:
         They write into the first block, which holds nothing yet.
         """
         block_size = self._caches[0].keys.shape[1]
-        for buffers in self._buffers:
+        for buffers in self.all_buffers:
             for name in ("token_ids", "block_tables", "context_lens", "logits_indices", "temperature"):
                 buffers.column(name).zero_()
-        length = min(block_size, self._buffers[0].column("token_ids").numel())
-        for num_tokens in [length, 1] * self._depth:
+        length = min(block_size, self.all_buffers[0].column("token_ids").numel())
+        for num_tokens in [length, 1] * self.depth:
             self._write_warm_up(self.buffers(), num_tokens)
             self.execute(_WarmUpPlan(num_tokens, num_tokens, num_tokens))
 

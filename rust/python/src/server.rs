@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use streamcore_engine::StepId;
-use streamcore_server::driver::{Driver, NextStep};
-use streamcore_server::{self as server, ServerConfig};
+use streamcore_server::{self as server, Driver, DriverLimits, Naming, NextStep, ServerConfig};
 
 use crate::config::EngineConfig;
 use crate::errors::{engine_error, text_error};
@@ -69,7 +68,10 @@ impl Server {
     ) -> PyResult<Self> {
         let listener = take(&listener.0, "listener")?;
         let text = take(&text.0, "text model")?;
-        let server_config = ServerConfig::new(served_model_names, config.0.clone());
+        let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+        let naming = Naming { served_model_names, version: env!("CARGO_PKG_VERSION").to_owned(), created };
+        let server_config =
+            ServerConfig { naming, engine: config.0.clone(), limits: DriverLimits::default() };
         let inner = py.detach(|| server::Server::start(listener, text, server_config))?;
         let address = inner.address();
         Ok(Self {

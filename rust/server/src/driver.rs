@@ -37,6 +37,13 @@ pub struct DriverLimits {
     pub max_waiting_tokens: usize,
 }
 
+impl Default for DriverLimits {
+    /// Far more than a machine with one device answers in a minute, far less than its memory holds.
+    fn default() -> Self {
+        Self { max_waiting_requests: 2048, max_waiting_tokens: 4 << 20 }
+    }
+}
+
 /// What a client asks for, in tokens. The driver gives it its name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewRequest {
@@ -229,14 +236,24 @@ impl Driver {
         self.close(Phase::Failed(message.to_owned()), &EndError::Runner(message.to_owned()));
     }
 
-    /// Refuses new requests and lets open ones end, until the deadline. `next_step` then says [`NextStep::Stopped`].
+    /// Refuses new requests and lets open ones end, until the deadline. `next_step` then says [`NextStep::Stopped`]. Called again,
+    /// it can only bring the deadline forward.
     pub fn drain(&self, deadline: Duration) {
+        let asked = Instant::now() + deadline;
         let mut inbox = lock(&self.inbox);
-        if inbox.phase == Phase::Serving {
-            inbox.phase = Phase::Draining { deadline: Instant::now() + deadline };
+        match inbox.phase {
+            Phase::Serving => inbox.phase = Phase::Draining { deadline: asked },
+            Phase::Draining { deadline } => inbox.phase = Phase::Draining { deadline: deadline.min(asked) },
+            Phase::Failed(_) | Phase::Stopped => {}
         }
         drop(inbox);
         self.work.notify_one();
+    }
+
+    /// Whether [`Driver::next_step`] will never hand out a plan again.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        matches!(lock(&self.inbox).phase, Phase::Failed(_) | Phase::Stopped)
     }
 
     /// Ends everything now.

@@ -1,0 +1,71 @@
+"""Write the generated pages: `python docs/generate.py` rewrites them, `--check` fails when one is out of date."""
+
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from streamcore.config import ServeConfig
+
+DOCS = Path(__file__).parent
+
+_INTRODUCTION = """# Configuration
+
+Generated from `python/streamcore/config.py` by `make docs`; do not edit.
+
+`streamcore serve [MODEL] [OPTIONS]`. Nothing has to be given: what is not said is worked out, and the log says what was chosen.
+
+| option | value | default | |
+|---|---|---|---|
+"""
+
+_VARIABLES = """
+## Environment variables
+
+| variable | |
+|---|---|
+| `STREAMCORE_LOG` | which lines are logged, such as `info`, `debug` or `streamcore_server=debug`; default `info` |
+| `OMP_NUM_THREADS` | how many threads compute on the CPU; else one for each physical core |
+"""
+
+
+def _value(setting: Any) -> str:
+    if choices := setting.metadata.get("choices"):
+        return ", ".join(f"`{choice}`" for choice in choices)
+    least, most = setting.metadata.get("least"), setting.metadata.get("most")
+    if least is None:
+        return ""
+    return f"{least} to {most}" if most is not None else f"at least {least}"
+
+
+def configuration() -> str:
+    """The page about settings."""
+    rows = []
+    for setting in fields(ServeConfig):
+        option = "`MODEL`" if setting.name == "model" else f"`--{setting.name.replace('_', '-')}`"
+        default = "" if setting.default in (None, ()) else f"`{setting.default}`"
+        rows.append(f"| {option} | {_value(setting)} | {default} | {setting.metadata['help']} |\n")
+    return _INTRODUCTION + "".join(rows) + _VARIABLES
+
+
+PAGES = {"configuration.md": configuration}
+
+
+def main(arguments: list[str]) -> int:
+    """Write or check every page; returns the exit status."""
+    stale = [name for name, page in PAGES.items() if _read(DOCS / name) != page()]
+    if "--check" in arguments:
+        for name in stale:
+            sys.stderr.write(f"docs/{name} is out of date: run `make docs`\n")
+        return 1 if stale else 0
+    for name in stale:
+        (DOCS / name).write_text(PAGES[name]())
+    return 0
+
+
+def _read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

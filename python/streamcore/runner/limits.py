@@ -1,0 +1,37 @@
+"""How long a sequence and how large a step may be, where the user does not say."""
+
+import torch
+
+from streamcore.errors import ConfigError
+from streamcore.models.config import ModelConfig
+
+# On a CPU a step's time grows with its tokens almost from the first one, and every stream waits for it; a GPU computes some
+# thousand tokens in about the time of one.
+_MAX_NUM_SEQS = {"cpu": 128, "cuda": 256}
+_MAX_NUM_BATCHED_TOKENS = {"cpu": 512, "cuda": 8192}
+
+
+def choose_max_model_len(asked: int | None, config: ModelConfig) -> int:
+    """Most tokens of one request, prompt and output.
+
+    Raises:
+        ConfigError: more is asked for than the model's positions allow.
+    """
+    limit = config.max_position_embeddings
+    if asked is None:
+        return limit
+    if asked > limit:
+        raise ConfigError(f"`--max-model-len` is {asked}, the model has {limit} positions")
+    return asked
+
+
+def choose_batch(
+    device: torch.device, max_num_seqs: int | None, max_num_batched_tokens: int | None
+) -> tuple[int, int]:
+    """Most sequences and most tokens of one step.
+
+    What is asked for stays; the budget then follows the number of sequences, so that each of them can decode in every step.
+    """
+    num_seqs = max_num_seqs or _MAX_NUM_SEQS[device.type]
+    num_tokens = max_num_batched_tokens or max(_MAX_NUM_BATCHED_TOKENS[device.type], num_seqs)
+    return num_seqs, num_tokens
