@@ -187,7 +187,12 @@ impl Driver {
     fn try_next_step(&self, buffers: &mut StepBuffers<'_>) -> Option<NextStep> {
         let mut core = lock(&self.core);
         let now = Instant::now();
-        let drain_deadline = match core.take_in(&mut lock(&self.inbox), now) {
+        let (arrivals, phase) = {
+            let mut inbox = lock(&self.inbox);
+            (inbox.take(now), inbox.phase.clone())
+        };
+        core.take_in(arrivals);
+        let drain_deadline = match phase {
             Phase::Serving => None,
             Phase::Draining { deadline } => Some(deadline),
             Phase::Failed(_) | Phase::Stopped => return Some(NextStep::Stopped),
@@ -247,14 +252,17 @@ impl Driver {
     /// The first reason to close is the one that later requests are told.
     fn close(&self, phase: Phase, error: &EndError) {
         let mut core = lock(&self.core);
-        let mut inbox = lock(&self.inbox);
-        core.take_in(&mut inbox, Instant::now());
-        if matches!(inbox.phase, Phase::Serving | Phase::Draining { .. }) {
-            inbox.phase = phase;
-        }
-        drop(inbox);
-        core.end_all(error, &self.metrics, Instant::now());
-        core.deliver(&self.inbox, &self.metrics, Instant::now());
+        let now = Instant::now();
+        let arrivals = {
+            let mut inbox = lock(&self.inbox);
+            if matches!(inbox.phase, Phase::Serving | Phase::Draining { .. }) {
+                inbox.phase = phase;
+            }
+            inbox.take(now)
+        };
+        core.take_in(arrivals);
+        core.end_all(error, &self.metrics, now);
+        core.deliver(&self.inbox, &self.metrics, now);
         self.work.notify_one();
     }
 }

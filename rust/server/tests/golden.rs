@@ -6,6 +6,7 @@ mod common;
 use common::{Stage, get, poll_once, post};
 use insta::assert_snapshot;
 use serde_json::{Value, json};
+use streamcore_engine::EngineConfig;
 
 fn chat(extra: &Value) -> Value {
     let mut body =
@@ -134,10 +135,14 @@ async fn the_answer_does_not_depend_on_how_the_steps_are_cut() {
             let mut body = body;
             body.as_object_mut().unwrap().extend(usage.as_object().unwrap().clone());
             let mut expected = None;
-            for steps_per_read in 1..=script.len() + 2 {
-                let outcome = Stage::new(script).play(post(path, &body), steps_per_read).outcome(0);
-                let expected = expected.get_or_insert(outcome.clone());
-                assert_eq!(*expected, outcome, "{script} at {steps_per_read} steps per read");
+            for max_steps_in_flight in 1..=2 {
+                for steps_per_read in 1..=script.len() + 2 {
+                    let config = EngineConfig { max_steps_in_flight, ..common::engine_config() };
+                    let mut stage = Stage::with_config(script, config, common::limits());
+                    let outcome = stage.play(post(path, body.clone()), steps_per_read).outcome(0);
+                    let expected = expected.get_or_insert(outcome.clone());
+                    assert_eq!(*expected, outcome, "{script} at {steps_per_read} steps per read");
+                }
             }
         }
     }
@@ -146,11 +151,7 @@ async fn the_answer_does_not_depend_on_how_the_steps_are_cut() {
 /// A reader that falls behind gets fewer and larger events, none above 64 KiB: clients have line buffers of that size.
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_gets_merged_events_of_bounded_size() {
-    let config = streamcore_engine::EngineConfig {
-        block_size: 1 << 12,
-        max_model_len: 1 << 16,
-        ..common::engine_config()
-    };
+    let config = EngineConfig { block_size: 1 << 12, max_model_len: 1 << 16, ..common::engine_config() };
     let script = "\u{1}".repeat(40_000);
     let mut stage = Stage::with_config(&script, config, common::limits());
     let transcript = stage.play(post(CHAT, chat(&json!({}))), 50_000);

@@ -58,7 +58,7 @@ async fn bodies_and_routes() {
             ("not an object", post(CHAT, "[]")),
             ("a duplicate key", post(CHAT, r#"{"model":"toy","model":"toy"}"#)),
             ("too large by its own word", announced),
-            ("too large", post(CHAT, " ".repeat((16 << 20) + 1))),
+            ("too large", post(CHAT, &*" ".repeat((16 << 20) + 1))),
         ])
         .await
     );

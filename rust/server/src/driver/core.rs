@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use streamcore_engine::{Engine, Event, EventKind, FinishReason, RequestId};
 
-use super::inbox::{Inbox, Phase, Submission};
+use super::inbox::{Arrivals, Inbox, Submission};
 use super::lock;
 use super::outbox::{End, EndError, Outbox};
 use crate::metrics::{Metrics, Outcome};
@@ -50,18 +50,16 @@ impl Core {
     }
 
     /// Moves what has arrived into the engine: requests first, since an abort may name one of them.
-    pub(super) fn take_in(&mut self, inbox: &mut Inbox, now: Instant) -> Phase {
-        let (requests, aborts) = inbox.take(now);
-        for submission in requests {
+    pub(super) fn take_in(&mut self, arrivals: Arrivals) {
+        for submission in arrivals.requests {
             self.add(submission);
         }
-        for (id, counts_as) in aborts {
+        for (id, counts_as) in arrivals.aborts {
             if let Some(open) = self.open.get_mut(&id) {
                 open.aborted_as = counts_as;
                 self.engine.abort(id);
             }
         }
-        inbox.phase.clone()
     }
 
     fn add(&mut self, submission: Submission) {

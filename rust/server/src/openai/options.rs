@@ -139,9 +139,11 @@ pub fn unsupported(path: &str) -> ApiError {
     ApiError::invalid("unsupported_parameter", path, format!("`{path}` is not supported with this value"))
 }
 
+type ChangesNothing = fn(&Value) -> bool;
+
 /// Fields that would change the answer and are not honoured, each with the values that change nothing. Fields that are in no
 /// list, such as `user`, `metadata`, `store` and `service_tier`, are ignored.
-const UNSUPPORTED: &[(&str, fn(&Value) -> bool)] = &[
+const UNSUPPORTED: &[(&str, ChangesNothing)] = &[
     ("allowed_token_ids", is_empty),
     ("audio", never),
     ("bad_words", is_empty),

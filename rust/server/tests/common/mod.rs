@@ -3,6 +3,7 @@
 
 pub mod model;
 
+use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -12,7 +13,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response};
 use http_body_util::BodyExt;
-use streamcore_engine::{EngineConfig, OwnedStepBuffers};
+use streamcore_engine::{EngineConfig, OwnedStepBuffers, StepId};
 use streamcore_server::driver::{Driver, DriverLimits, NextStep};
 use streamcore_server::routes::router;
 use streamcore_server::{App, Naming};
@@ -46,6 +47,8 @@ pub struct Runner {
     pub driver: Arc<Driver>,
     pub script: Vec<u32>,
     buffers: OwnedStepBuffers,
+    /// Steps that the device is still busy with, and what they will have sampled.
+    in_flight: VecDeque<(StepId, Vec<i32>)>,
     /// All prompts of one test have the same length; the first sample tells it.
     prompt_len: Option<usize>,
 }
@@ -54,15 +57,21 @@ impl Runner {
     pub fn new(driver: Arc<Driver>, script: &[u8]) -> Self {
         let buffers = OwnedStepBuffers::new(driver.config());
         let script = script.iter().map(|byte| u32::from(*byte)).collect();
-        Self { driver, script, buffers, prompt_len: None }
+        Self { driver, script, buffers, in_flight: VecDeque::new(), prompt_len: None }
     }
 
-    /// Runs one step.
+    /// Asks for a step, and completes the oldest one once as many are in flight as may be, or nothing can be planned before.
     pub fn step(&mut self, timeout: Duration) -> NextStep {
         let next = self.driver.next_step(&mut self.buffers.borrow(), timeout);
         if let NextStep::Plan(plan) = next {
-            let sampled: Vec<_> = (0..plan.num_samples).map(|sample| self.sample(sample)).collect();
-            self.driver.complete_step(plan.id, &sampled).unwrap();
+            let sampled = (0..plan.num_samples).map(|sample| self.sample(sample)).collect();
+            self.in_flight.push_back((plan.id, sampled));
+        }
+        let is_full = self.in_flight.len() == self.driver.config().max_steps_in_flight;
+        if (is_full || next == NextStep::Idle)
+            && let Some((id, sampled)) = self.in_flight.pop_front()
+        {
+            self.driver.complete_step(id, &sampled).unwrap();
         }
         next
     }
@@ -208,12 +217,27 @@ fn without_time(text: &str) -> String {
 }
 
 /// A `POST` with a JSON body and a name of its own.
-pub fn post(path: &str, body: impl ToString) -> Request<Body> {
+pub fn post(path: &str, body: impl Into<PostBody>) -> Request<Body> {
     Request::post(path)
         .header("content-type", "application/json")
         .header("x-request-id", "t1")
-        .body(Body::from(body.to_string()))
+        .body(Body::from(body.into().0))
         .unwrap()
+}
+
+/// JSON, or what is sent in its place.
+pub struct PostBody(String);
+
+impl From<serde_json::Value> for PostBody {
+    fn from(body: serde_json::Value) -> Self {
+        Self(body.to_string())
+    }
+}
+
+impl From<&str> for PostBody {
+    fn from(body: &str) -> Self {
+        Self(body.to_owned())
+    }
 }
 
 pub fn get(path: &str) -> Request<Body> {
