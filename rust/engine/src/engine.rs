@@ -19,7 +19,7 @@ pub(crate) struct StepInFlight {
     pub(crate) scheduled: Vec<ScheduledTokens>,
 }
 
-/// Schedules requests over a paged KV cache. See the [crate](crate) for the loop that drives it.
+/// Schedules requests over a paged KV cache. See the [crate] for the loop that drives it.
 #[derive(Debug)]
 pub struct Engine {
     config: EngineConfig,

@@ -55,32 +55,23 @@ impl Scheduler {
     /// The one rule: computed tokens catch up with known tokens, under the token budget, running sequences first.
     pub(crate) fn schedule(&mut self, scheduled: &mut Vec<ScheduledTokens>, events: &mut Vec<Event>) {
         let mut budget = self.max_num_batched_tokens;
-        let blocks_suffice = self.schedule_running(&mut budget, scheduled);
-        if blocks_suffice {
-            self.admit_waiting(&mut budget, scheduled, events);
-        }
+        self.schedule_running(&mut budget, scheduled);
+        self.admit_waiting(&mut budget, scheduled, events);
     }
 
-    /// Answers whether every sequence got the blocks that it asked for.
-    fn schedule_running(&mut self, budget: &mut usize, scheduled: &mut Vec<ScheduledTokens>) -> bool {
-        let mut blocks_suffice = true;
+    fn schedule_running(&mut self, budget: &mut usize, scheduled: &mut Vec<ScheduledTokens>) {
         let mut index = 0;
         // The list may lose its tail on the way, to preemption.
         while *budget > 0 && index < self.running.len() {
             let key = self.running[index];
             index += 1;
             let len = policy::chunk_len(self.sequences[key].num_left(), *budget);
-            if len == 0 {
-                continue; // Its last token is in flight.
-            }
-            if self.make_room(key, len) {
+            // None are left where the last token that may be drawn is in flight.
+            if len > 0 && self.make_room(key, len) {
                 scheduled.push(self.sequences[key].schedule(key, len));
                 *budget -= len;
-            } else {
-                blocks_suffice = false;
             }
         }
-        blocks_suffice
     }
 
     /// Gets the blocks for the next `len` tokens of a running sequence, from others if need be. Answers `false` if it must sit this
