@@ -260,8 +260,7 @@ impl Driver {
             }
             inbox.take(now)
         };
-        core.take_in(arrivals);
-        core.end_all(error, &self.metrics, now);
+        core.end_all(arrivals, error, &self.metrics, now);
         core.deliver(&self.inbox, &self.metrics, now);
         self.work.notify_one();
     }

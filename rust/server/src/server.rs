@@ -32,6 +32,8 @@ pub struct ServerConfig {
     pub version: String,
     /// When the model was loaded, in seconds since 1970.
     pub created: u64,
+    /// Keys that open the API; it is open to all if there is none.
+    pub api_keys: Vec<String>,
     /// The engine's limits.
     pub engine: EngineConfig,
     /// Requests that may wait for their first step.
@@ -57,7 +59,7 @@ impl Server {
     /// The system's, if threads or the port cannot be had; the engine's, if its limits make no sense.
     pub fn start(listener: Listener, text: TextModel, config: ServerConfig) -> io::Result<Self> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
-        let ServerConfig { served_model_names, version, created, engine, .. } = config;
+        let ServerConfig { served_model_names, version, created, api_keys, engine, .. } = config;
         let limits = DriverLimits {
             max_waiting_requests: config.max_waiting_requests,
             max_waiting_tokens: config.max_waiting_tokens,
@@ -70,7 +72,8 @@ impl Server {
             .enable_all()
             .build()?;
         let address = listener.address();
-        let app = App::new(Arc::clone(&driver), text, Naming { served_model_names, version, created });
+        let app =
+            App::new(Arc::clone(&driver), text, Naming { served_model_names, version, created }, api_keys);
         let (is_closing, closing) = watch::channel(false);
         let listener = {
             let _context = runtime.enter();

@@ -37,6 +37,7 @@ fn start_as(name: &str, script: &str) -> (Server, Runner) {
         served_model_names: vec![name.to_owned(), "toy".to_owned()],
         version: "1.2.3".to_owned(),
         created: 42,
+        api_keys: Vec::new(),
         engine,
         max_waiting_requests: 16,
         max_waiting_tokens: 1 << 20,

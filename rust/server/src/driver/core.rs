@@ -132,12 +132,21 @@ impl Core {
         self.wakers.extend(open.outbox.end(end));
     }
 
-    /// Ends every request with an error. [`Core::deliver`] must follow.
-    pub(super) fn end_all(&mut self, error: &EndError, metrics: &Metrics, now: Instant) {
+    /// Ends every request with an error, those that have only just arrived, too. Readers come first: the engine may be what has
+    /// failed.
+    pub(super) fn end_all(&mut self, arrivals: Arrivals, error: &EndError, metrics: &Metrics, now: Instant) {
+        for submission in arrivals.requests {
+            self.departures.push(submission.request.prompt.len());
+            metrics.count_end(Outcome::Error);
+            self.wakers.extend(submission.outbox.end(End::Failed(error.clone())));
+        }
         let ids: Vec<_> = self.open.keys().copied().collect();
+        for id in &ids {
+            self.close(*id, End::Failed(error.clone()), Outcome::Error, metrics, now);
+        }
+        self.wakers.drain(..).for_each(Waker::wake);
         for id in ids {
             self.engine.abort(id);
-            self.close(id, End::Failed(error.clone()), Outcome::Error, metrics, now);
         }
     }
 }

@@ -97,8 +97,13 @@ impl Stage {
     }
 
     pub fn with_config(script: &str, config: EngineConfig, limits: DriverLimits) -> Self {
+        Self::with_keys(script, config, limits, &[])
+    }
+
+    pub fn with_keys(script: &str, config: EngineConfig, limits: DriverLimits, api_keys: &[&str]) -> Self {
         let driver = Arc::new(Driver::new(config, limits).unwrap());
-        let app = App::new(Arc::clone(&driver), text_model(), naming());
+        let api_keys = api_keys.iter().map(|&key| key.to_owned()).collect();
+        let app = App::new(Arc::clone(&driver), text_model(), naming(), api_keys);
         Self { router: router(app), runner: Runner::new(driver, script.as_bytes()) }
     }
 
