@@ -12,6 +12,7 @@ mod core;
 mod inbox;
 mod outbox;
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -148,12 +149,12 @@ impl Driver {
         match submitted {
             Ok((id, outbox)) => {
                 self.work.notify_one();
-                self.metrics.prompt_tokens.fetch_add(prompt_len, std::sync::atomic::Ordering::Relaxed);
+                self.metrics.prompt_tokens.fetch_add(prompt_len, Relaxed);
                 Ok(TokenStream::new(Arc::clone(self), id, outbox))
             }
             Err(refusal) => {
                 if matches!(refusal, Refusal::QueueFull { .. }) {
-                    self.metrics.rejected.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    self.metrics.rejected.fetch_add(1, Relaxed);
                 }
                 Err(refusal)
             }
