@@ -272,3 +272,45 @@ impl Driver {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::task::{Context, Poll, Waker};
+    use std::thread;
+
+    use super::*;
+
+    /// A panic in the engine thread must end as an error at every client, not as a stream that hangs behind a poisoned lock.
+    #[test]
+    fn a_panic_of_the_engine_thread_still_ends_every_request() {
+        let config = EngineConfig {
+            block_size: 4,
+            num_blocks: 4,
+            max_num_batched_tokens: 4,
+            max_num_seqs: 1,
+            max_model_len: 16,
+            max_steps_in_flight: 1,
+        };
+        let limits = DriverLimits { max_waiting_requests: 2, max_waiting_tokens: 16 };
+        let driver = Arc::new(Driver::new(config, limits).unwrap());
+        let sampling = SamplingParams { temperature: 0.0, top_p: 1.0, top_k: 0, seed: 0 };
+        let request = NewRequest { prompt: vec![1], max_tokens: 1, stop_token_ids: Vec::new(), sampling };
+        let mut stream = driver.submit(request).unwrap();
+        let engine_thread = thread::spawn({
+            let driver = Arc::clone(&driver);
+            move || {
+                let _core = lock(&driver.core);
+                panic!("this panic is part of a test");
+            }
+        });
+        assert!(engine_thread.join().is_err());
+
+        driver.fail("the engine panicked");
+
+        let end = stream.poll(&mut Context::from_waker(Waker::noop()), &mut Vec::new());
+        let error = EndError::Runner("the engine panicked".to_owned());
+        assert_eq!(end, Poll::Ready(Some(End::Failed(error))));
+        assert_eq!(driver.health(), Health::Failed("the engine panicked".to_owned()));
+    }
+}

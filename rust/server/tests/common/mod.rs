@@ -139,7 +139,7 @@ impl Stage {
         Transcript { head: Response::from_parts(head, ()), writes }
     }
 
-    fn run(&mut self, num_steps: usize) {
+    pub fn run(&mut self, num_steps: usize) {
         for _ in 0..num_steps {
             self.runner.step(Duration::ZERO);
         }
@@ -155,6 +155,16 @@ impl Stage {
 /// Polls a future once, with a waker that nobody listens to.
 pub fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Reads a response to its end.
+pub async fn transcript_of(response: Response<Body>) -> Transcript {
+    let (head, mut body) = response.into_parts();
+    let mut writes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        writes.push(String::from_utf8(frame.unwrap().into_data().unwrap().to_vec()).unwrap());
+    }
+    Transcript { head: Response::from_parts(head, ()), writes }
 }
 
 /// Everything that went over the wire.
