@@ -33,6 +33,8 @@ pub struct App {
     pub text: TextModel,
     /// Names.
     pub naming: Naming,
+    /// Keys that open the API; it is open to all if there is none.
+    pub api_keys: Vec<String>,
     /// Long bodies that are prepared at the same time: no more than there are cores.
     preparing: Semaphore,
 }
@@ -40,9 +42,9 @@ pub struct App {
 impl App {
     /// An application around a driver.
     #[must_use]
-    pub fn new(driver: Arc<Driver>, text: TextModel, naming: Naming) -> Arc<Self> {
+    pub fn new(driver: Arc<Driver>, text: TextModel, naming: Naming, api_keys: Vec<String>) -> Arc<Self> {
         let num_cores = available_parallelism().map_or(1, std::num::NonZero::get);
-        Arc::new(Self { driver, text, naming, preparing: Semaphore::new(num_cores.min(4)) })
+        Arc::new(Self { driver, text, naming, api_keys, preparing: Semaphore::new(num_cores.min(4)) })
     }
 
     /// The name of the model in answers.

@@ -12,6 +12,7 @@ mod core;
 mod inbox;
 mod outbox;
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -155,12 +156,12 @@ impl Driver {
         match submitted {
             Ok((id, outbox)) => {
                 self.work.notify_one();
-                self.metrics.prompt_tokens.fetch_add(prompt_len, std::sync::atomic::Ordering::Relaxed);
+                self.metrics.prompt_tokens.fetch_add(prompt_len, Relaxed);
                 Ok(TokenStream::new(Arc::clone(self), id, outbox))
             }
             Err(refusal) => {
                 if matches!(refusal, Refusal::QueueFull { .. }) {
-                    self.metrics.rejected.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    self.metrics.rejected.fetch_add(1, Relaxed);
                 }
                 Err(refusal)
             }
@@ -194,7 +195,12 @@ impl Driver {
     fn try_next_step(&self, buffers: &mut StepBuffers<'_>) -> Option<NextStep> {
         let mut core = lock(&self.core);
         let now = Instant::now();
-        let drain_deadline = match core.take_in(&mut lock(&self.inbox), now) {
+        let (arrivals, phase) = {
+            let mut inbox = lock(&self.inbox);
+            (inbox.take(now), inbox.phase.clone())
+        };
+        core.take_in(arrivals);
+        let drain_deadline = match phase {
             Phase::Serving => None,
             Phase::Draining { deadline } => Some(deadline),
             Phase::Failed(_) | Phase::Stopped => return Some(NextStep::Stopped),
@@ -264,14 +270,16 @@ impl Driver {
     /// The first reason to close is the one that later requests are told.
     fn close(&self, phase: Phase, error: &EndError) {
         let mut core = lock(&self.core);
-        let mut inbox = lock(&self.inbox);
-        core.take_in(&mut inbox, Instant::now());
-        if matches!(inbox.phase, Phase::Serving | Phase::Draining { .. }) {
-            inbox.phase = phase;
-        }
-        drop(inbox);
-        core.end_all(error, &self.metrics, Instant::now());
-        core.deliver(&self.inbox, &self.metrics, Instant::now());
+        let now = Instant::now();
+        let arrivals = {
+            let mut inbox = lock(&self.inbox);
+            if matches!(inbox.phase, Phase::Serving | Phase::Draining { .. }) {
+                inbox.phase = phase;
+            }
+            inbox.take(now)
+        };
+        core.end_all(arrivals, error, &self.metrics, now);
+        core.deliver(&self.inbox, &self.metrics, now);
         self.work.notify_one();
     }
 }
@@ -280,4 +288,46 @@ impl Driver {
 /// [`Driver::fail`] must still end every request when the engine thread has panicked.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::task::{Context, Poll, Waker};
+    use std::thread;
+
+    use super::*;
+
+    /// A panic in the engine thread must end as an error at every client, not as a stream that hangs behind a poisoned lock.
+    #[test]
+    fn a_panic_of_the_engine_thread_still_ends_every_request() {
+        let config = EngineConfig {
+            block_size: 4,
+            num_blocks: 4,
+            max_num_batched_tokens: 4,
+            max_num_seqs: 1,
+            max_model_len: 16,
+            max_steps_in_flight: 1,
+        };
+        let limits = DriverLimits { max_waiting_requests: 2, max_waiting_tokens: 16 };
+        let driver = Arc::new(Driver::new(config, limits).unwrap());
+        let sampling = SamplingParams { temperature: 0.0, top_p: 1.0, top_k: 0, seed: 0 };
+        let request = NewRequest { prompt: vec![1], max_tokens: 1, stop_token_ids: Vec::new(), sampling };
+        let mut stream = driver.submit(request).unwrap();
+        let engine_thread = thread::spawn({
+            let driver = Arc::clone(&driver);
+            move || {
+                let _core = lock(&driver.core);
+                panic!("this panic is part of a test");
+            }
+        });
+        assert!(engine_thread.join().is_err());
+
+        driver.fail("the engine panicked");
+
+        let end = stream.poll(&mut Context::from_waker(Waker::noop()), &mut Vec::new());
+        let error = EndError::Runner("the engine panicked".to_owned());
+        assert_eq!(end, Poll::Ready(Some(End::Failed(error))));
+        assert_eq!(driver.health(), Health::Failed("the engine panicked".to_owned()));
+    }
 }

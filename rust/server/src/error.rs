@@ -21,6 +21,9 @@ pub enum ApiError {
         /// What is wrong, with the value and the limit.
         message: String,
     },
+    /// The key is missing or wrong: 401.
+    #[error("API key is missing or not valid")]
+    ApiKey,
     /// No such model: 404.
     #[error("model `{0}` does not exist")]
     ModelNotFound(String),
@@ -73,6 +76,7 @@ impl ApiError {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Invalid { .. } => StatusCode::BAD_REQUEST,
+            Self::ApiKey => StatusCode::UNAUTHORIZED,
             Self::ModelNotFound(_) | Self::UnknownRoute(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
@@ -88,6 +92,7 @@ impl ApiError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Invalid { code, .. } => code,
+            Self::ApiKey => "invalid_api_key",
             Self::ModelNotFound(_) => "model_not_found",
             Self::UnknownRoute(_) => "unknown_route",
             Self::MethodNotAllowed(_) => "method_not_allowed",

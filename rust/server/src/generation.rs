@@ -1,13 +1,14 @@
 //! From a checked request to running choices.
 
+use serde_json::Value;
+use streamcore_engine::SamplingParams;
+
 use crate::app::App;
 use crate::driver::NewRequest;
 use crate::error::ApiError;
 use crate::openai::options::Options;
 use crate::stream::{Choice, Identity};
 use crate::text::{RenderOptions, TemplateError, TextError};
-use serde_json::Value;
-use streamcore_engine::SamplingParams;
 
 /// Tokenises a text. `param` is the field that it came from.
 ///

@@ -1,4 +1,19 @@
 //! OpenAI-compatible HTTP and SSE server over [`streamcore_engine`].
+//!
+//! A request's way, one file after the other:
+//!
+//! ```text
+//! listener    a socket is accepted, hyper reads the head
+//! middleware  the request gets its name, its key is checked
+//! routes      path → handler, the body is read within its limits
+//! openai      JSON → fields → a checked request
+//! generation  template, tokens, lengths, sampling: what the engine is asked for
+//! driver      a place in the queue, the inbox, then steps; tokens come back in an outbox
+//! stream      tokens → text → stop strings → chunks (stream/choice, stream/chunk_stream)
+//! sse         chunk → event
+//! ```
+//!
+//! All that can be refused is refused before the status line. Dropping the handler or the body aborts the request.
 #![forbid(unsafe_code)]
 
 pub mod app;

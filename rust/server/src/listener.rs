@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -22,6 +22,8 @@ use tower::ServiceExt;
 const BACKLOG: i32 = 4096;
 /// How long a connection may be silent between two requests, and how long the head of a request may take.
 const MAX_IDLE: Duration = Duration::from_secs(120);
+/// Silence after which the system asks whether the client's machine is still there.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
 /// Most bytes of a request's head, and of what waits for a slow reader.
 const MAX_BUFFER_BYTES: usize = 64 << 10;
 /// Pause after a failure of `accept`: no descriptors are left, and clients that leave give some back.
@@ -87,11 +89,17 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, mut is_closing:
     while connections.join_next().await.is_some() {}
 }
 
+fn set_options(socket: &TcpStream) -> io::Result<()> {
+    // Tokens are small: without this each waits for the acknowledgement of the one before.
+    socket.set_nodelay(true)?;
+    // A client whose machine is gone says nothing; one that waits for a whole answer would hold its blocks to the end.
+    SockRef::from(socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER))
+}
+
 /// Serves one connection. When the client leaves, the future of its request is dropped, and with it the request.
 async fn connection(socket: TcpStream, router: Router, mut is_closing: watch::Receiver<bool>) {
-    // Tokens are small: without this each waits for the acknowledgement of the one before.
-    if let Err(error) = socket.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY was refused");
+    if let Err(error) = set_options(&socket) {
+        tracing::debug!(%error, "a socket refused its options");
     }
     let service = router.map_request(|request: Request<Incoming>| request.map(Body::new));
     let service = TowerToHyperService::new(service.map_err(|never: Infallible| match never {}));

@@ -1,4 +1,4 @@
-//! What every answer carries.
+//! What every answer carries, and who gets one.
 
 use std::sync::Arc;
 
@@ -6,8 +6,10 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use subtle::{Choice, ConstantTimeEq};
 
 use crate::app::App;
+use crate::error::ApiError;
 use crate::generation::random;
 
 const X_REQUEST_ID: &str = "x-request-id";
@@ -35,6 +37,30 @@ pub async fn tag(State(app): State<Arc<App>>, mut request: Request, next: Next) 
         headers.insert("openai-processing-ms", HeaderValue::from(elapsed_ms));
     }
     response
+}
+
+/// Lets a request through if no keys are configured or it brings one of them.
+///
+/// # Errors
+/// 401.
+pub async fn authorize(
+    State(app): State<Arc<App>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    if app.api_keys.is_empty() || has_key(request.headers(), &app.api_keys) {
+        return Ok(next.run(request).await);
+    }
+    Err(ApiError::ApiKey)
+}
+
+/// Looks at every byte of every key of the right length, so that the time tells nothing about them.
+fn has_key(headers: &HeaderMap, keys: &[String]) -> bool {
+    let bearer =
+        headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    let given = bearer.or_else(|| headers.get("x-api-key").map(HeaderValue::as_bytes)).unwrap_or_default();
+    let none = Choice::from(0);
+    keys.iter().fold(none, |found, key| found | key.as_bytes().ct_eq(given)).into()
 }
 
 /// The client's own name for the request, if it is harmless in a header and in a log.

@@ -18,25 +18,24 @@ use axum::routing::{get, post};
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::middleware::tag;
+use crate::middleware::{authorize, tag};
 
 /// The whole application, for any way to serve it.
 pub fn router(app: Arc<App>) -> Router {
-    Router::new()
+    let open = Router::new().route("/health", get(health::health)).route("/ready", get(health::ready));
+    let guarded = Router::new()
         .route("/v1/chat/completions", post(chat_completions::create))
         .route("/v1/completions", post(completions::create))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::retrieve))
         .route("/tokenize", post(tokenize::tokenize))
         .route("/detokenize", post(tokenize::detokenize))
-        .route("/health", get(health::health))
-        .route("/ready", get(health::ready))
         .route("/version", get(version::version))
         .route("/metrics", get(metrics::metrics))
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn_with_state(Arc::clone(&app), tag))
-        .with_state(app)
+        .layer(from_fn_with_state(Arc::clone(&app), authorize));
+    guarded.merge(open).layer(from_fn_with_state(Arc::clone(&app), tag)).with_state(app)
 }
 
 async fn unknown_route(uri: Uri) -> ApiError {

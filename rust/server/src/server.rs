@@ -26,12 +26,20 @@ const FLUSH_TIME: Duration = Duration::from_secs(5);
 /// All that a server needs to know beside its port and its text model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerConfig {
-    /// Names and version.
-    pub naming: Naming,
+    /// Names under which the model can be asked for, at least one; the first one is in the answers.
+    pub served_model_names: Vec<String>,
+    /// The version of the server.
+    pub version: String,
+    /// When the model was loaded, in seconds since 1970.
+    pub created: u64,
+    /// Keys that open the API; it is open to all if there is none.
+    pub api_keys: Vec<String>,
     /// The engine's limits.
     pub engine: EngineConfig,
-    /// The queue's limits.
-    pub limits: DriverLimits,
+    /// Requests that may wait for their first step.
+    pub max_waiting_requests: usize,
+    /// Tokens of their prompts.
+    pub max_waiting_tokens: usize,
 }
 
 /// A running server. It answers from its own threads; whoever holds it runs the steps of its [`Driver`].
@@ -51,7 +59,12 @@ impl Server {
     /// The system's, if threads or the port cannot be had; the engine's, if its limits make no sense.
     pub fn start(listener: Listener, text: TextModel, config: ServerConfig) -> io::Result<Self> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
-        let driver = Arc::new(Driver::new(config.engine, config.limits).map_err(invalid)?);
+        let ServerConfig { served_model_names, version, created, api_keys, engine, .. } = config;
+        let limits = DriverLimits {
+            max_waiting_requests: config.max_waiting_requests,
+            max_waiting_tokens: config.max_waiting_tokens,
+        };
+        let driver = Arc::new(Driver::new(engine, limits).map_err(invalid)?);
         let num_cores = available_parallelism().map_or(1, std::num::NonZero::get);
         let runtime = Builder::new_multi_thread()
             .worker_threads(num_cores.min(MAX_WORKERS))
@@ -59,7 +72,8 @@ impl Server {
             .enable_all()
             .build()?;
         let address = listener.address();
-        let app = App::new(Arc::clone(&driver), text, config.naming);
+        let app =
+            App::new(Arc::clone(&driver), text, Naming { served_model_names, version, created }, api_keys);
         let (is_closing, closing) = watch::channel(false);
         let listener = {
             let _context = runtime.enter();
@@ -92,7 +106,8 @@ impl Server {
     pub fn shutdown(self) {
         self.is_closing.send_replace(true);
         self.driver.stop();
-        let flushed = self.runtime.block_on(timeout(FLUSH_TIME, self.connections));
+        // The timer needs the runtime around it.
+        let flushed = self.runtime.block_on(async { timeout(FLUSH_TIME, self.connections).await });
         if flushed.is_err() {
             tracing::warn!("some clients did not read their last bytes in time");
         }

@@ -11,8 +11,12 @@ pub const DONE: &[u8] = b"data: [DONE]\n\n";
 /// Says that the stream lives while nothing is generated. A bare comment: named ones and `ping` break clients.
 pub const KEEPALIVE: &[u8] = b":\n\n";
 
+/// Room that is made for an event at once, so that the usual one costs one allocation.
+const TYPICAL_EVENT_BYTES: usize = 320;
+
 /// Appends one event. Compact JSON has no line break outside of strings and escapes those inside, so one line is enough.
 pub fn write_event<T: Serialize>(frames: &mut Vec<u8>, data: &T) {
+    frames.reserve(TYPICAL_EVENT_BYTES);
     frames.extend_from_slice(b"data: ");
     serde_json::to_writer(&mut *frames, data).expect("wire types serialise and a vector takes every byte");
     frames.extend_from_slice(b"\n\n");

@@ -3,9 +3,15 @@
 
 mod common;
 
+use std::pin::pin;
+use std::time::Duration;
+
 use common::{Stage, get, poll_once, post};
+use http_body_util::BodyExt;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
+use streamcore_engine::EngineConfig;
+use tower::ServiceExt;
 
 fn chat(extra: &Value) -> Value {
     let mut body =
@@ -43,7 +49,7 @@ async fn chat_stream_to_a_stop_string() {
     let body = chat(&json!({ "stop": ["zz", "END"] }));
     let mut stage = Stage::new("aENbEND never seen");
     assert_snapshot!(stage.play(post(CHAT, body), 1).golden());
-    stage.runner.step(std::time::Duration::ZERO);
+    stage.runner.step(Duration::ZERO);
     assert!(stage.is_clean(), "the engine stops generating, too");
     let metrics = stage.runner.driver.render_metrics();
     assert!(metrics.contains("streamcore_requests_total{finish_reason=\"stop\"} 1"), "{metrics}");
@@ -68,6 +74,21 @@ async fn chat_stream_that_ends_inside_a_character() {
 async fn chat_stream_to_a_stop_token() {
     let body = chat(&json!({ "stop_token_ids": [33] }));
     assert_snapshot!(Stage::new("Hi!").play(post(CHAT, body), 1).golden());
+}
+
+/// A failure that looks like an end is taken for the answer: it must be an error event, after all text that was there before it.
+#[tokio::test(start_paused = true)]
+async fn chat_stream_that_fails() {
+    for (name, num_steps) in
+        [("chat_stream_that_fails_at_once", 0), ("chat_stream_that_fails_after_two_tokens", 2)]
+    {
+        let mut stage = Stage::new("Hi!");
+        let response = stage.router.clone().oneshot(post(CHAT, chat(&json!({})))).await.unwrap();
+        stage.run(num_steps);
+        stage.runner.driver.fail("the device is lost");
+        assert_snapshot!(name, common::transcript_of(response).await.golden());
+        assert!(stage.is_clean());
+    }
 }
 
 /// Two prompts in one stream are told apart by their index only.
@@ -134,10 +155,14 @@ async fn the_answer_does_not_depend_on_how_the_steps_are_cut() {
             let mut body = body;
             body.as_object_mut().unwrap().extend(usage.as_object().unwrap().clone());
             let mut expected = None;
-            for steps_per_read in 1..=script.len() + 2 {
-                let outcome = Stage::new(script).play(post(path, &body), steps_per_read).outcome(0);
-                let expected = expected.get_or_insert(outcome.clone());
-                assert_eq!(*expected, outcome, "{script} at {steps_per_read} steps per read");
+            for max_steps_in_flight in 1..=2 {
+                for steps_per_read in 1..=script.len() + 2 {
+                    let config = EngineConfig { max_steps_in_flight, ..common::engine_config() };
+                    let mut stage = Stage::with_config(script, config, common::limits());
+                    let outcome = stage.play(post(path, body.clone()), steps_per_read).outcome(0);
+                    let expected = expected.get_or_insert(outcome.clone());
+                    assert_eq!(*expected, outcome, "{script} at {steps_per_read} steps per read");
+                }
             }
         }
     }
@@ -146,11 +171,7 @@ async fn the_answer_does_not_depend_on_how_the_steps_are_cut() {
 /// A reader that falls behind gets fewer and larger events, none above 64 KiB: clients have line buffers of that size.
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_gets_merged_events_of_bounded_size() {
-    let config = streamcore_engine::EngineConfig {
-        block_size: 1 << 12,
-        max_model_len: 1 << 16,
-        ..common::engine_config()
-    };
+    let config = EngineConfig { block_size: 1 << 12, max_model_len: 1 << 16, ..common::engine_config() };
     let script = "\u{1}".repeat(40_000);
     let mut stage = Stage::with_config(&script, config, common::limits());
     let transcript = stage.play(post(CHAT, chat(&json!({}))), 50_000);
@@ -163,11 +184,6 @@ async fn a_slow_reader_gets_merged_events_of_bounded_size() {
 /// A proxy or a client with a read timeout hangs up on a long prefill, unless something comes; a comment breaks no client.
 #[tokio::test(start_paused = true)]
 async fn silence_is_broken_by_a_comment() {
-    use http_body_util::BodyExt;
-    use std::pin::pin;
-    use std::time::Duration;
-    use tower::ServiceExt;
-
     for (read_timeout, silence_s) in [(None, 15), (Some("600"), 15), (Some("9"), 3), (Some("soon"), 15)] {
         let stage = Stage::new("a");
         let mut request = post(CHAT, chat(&json!({})));

@@ -58,7 +58,7 @@ async fn bodies_and_routes() {
             ("not an object", post(CHAT, "[]")),
             ("a duplicate key", post(CHAT, r#"{"model":"toy","model":"toy"}"#)),
             ("too large by its own word", announced),
-            ("too large", post(CHAT, " ".repeat((16 << 20) + 1))),
+            ("too large", post(CHAT, &*" ".repeat((16 << 20) + 1))),
         ])
         .await
     );
@@ -154,4 +154,36 @@ async fn a_full_queue() {
     assert!(stage.is_clean(), "the prompts that had found a place give it back");
     let transcript = stage.play(post(COMPLETIONS, json!({ "model": "toy", "prompt": ["a", "b"] })), 1);
     assert_eq!(transcript.head.status(), 200);
+}
+
+/// An open route behind a key is how other people's GPUs are used; a closed `/health` is how an orchestrator kills a healthy server.
+#[tokio::test]
+async fn keys() {
+    let stage = Stage::with_keys("", common::engine_config(), common::limits(), &["first", "second"]);
+    let status = async |path: &str, header: &'static str, value: &'static str| {
+        let mut request = get(path);
+        request.headers_mut().insert(header, value.parse().unwrap());
+        stage.answer(request).await.0.status().as_u16()
+    };
+    for path in ["/v1/models", "/metrics", "/version"] {
+        for (header, value) in [("authorization", "Bearer first"), ("x-api-key", "second")] {
+            assert_eq!(status(path, header, value).await, 200, "{path} {value}");
+        }
+        for (header, value) in [
+            ("authorization", "Bearer firs"),
+            ("authorization", "Bearer firstsecond"),
+            ("authorization", "first"),
+            ("x-api-key", ""),
+            ("accept", "text/plain"),
+        ] {
+            assert_eq!(status(path, header, value).await, 401, "{path} {value}");
+        }
+    }
+    assert_eq!(status("/nowhere", "x-api-key", "third").await, 401, "not even which routes there are");
+    for path in ["/health", "/ready"] {
+        assert_eq!(status(path, "accept", "text/plain").await, 200, "{path}");
+    }
+    let (head, body) = stage.answer(post(CHAT, "{}")).await;
+    assert_eq!(head.status(), 401);
+    assert!(body.contains("\"code\":\"invalid_api_key\""), "{body}");
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use streamcore_engine::{Engine, Event, EventKind, FinishReason, RequestId};
 
-use super::inbox::{Inbox, Phase, Submission};
+use super::inbox::{Arrivals, Inbox, Submission};
 use super::lock;
 use super::outbox::{End, EndError, Outbox};
 use crate::metrics::{Metrics, Outcome};
@@ -50,18 +50,16 @@ impl Core {
     }
 
     /// Moves what has arrived into the engine: requests first, since an abort may name one of them.
-    pub(super) fn take_in(&mut self, inbox: &mut Inbox, now: Instant) -> Phase {
-        let (requests, aborts) = inbox.take(now);
-        for submission in requests {
+    pub(super) fn take_in(&mut self, arrivals: Arrivals) {
+        for submission in arrivals.requests {
             self.add(submission);
         }
-        for (id, counts_as) in aborts {
+        for (id, counts_as) in arrivals.aborts {
             if let Some(open) = self.open.get_mut(&id) {
                 open.aborted_as = counts_as;
                 self.engine.abort(id);
             }
         }
-        inbox.phase.clone()
     }
 
     fn add(&mut self, submission: Submission) {
@@ -134,12 +132,21 @@ impl Core {
         self.wakers.extend(open.outbox.end(end));
     }
 
-    /// Ends every request with an error. [`Core::deliver`] must follow.
-    pub(super) fn end_all(&mut self, error: &EndError, metrics: &Metrics, now: Instant) {
+    /// Ends every request with an error, those that have only just arrived, too. Readers come first: the engine may be what has
+    /// failed.
+    pub(super) fn end_all(&mut self, arrivals: Arrivals, error: &EndError, metrics: &Metrics, now: Instant) {
+        for submission in arrivals.requests {
+            self.departures.push(submission.request.prompt.len());
+            metrics.count_end(Outcome::Error);
+            self.wakers.extend(submission.outbox.end(End::Failed(error.clone())));
+        }
         let ids: Vec<_> = self.open.keys().copied().collect();
+        for id in &ids {
+            self.close(*id, End::Failed(error.clone()), Outcome::Error, metrics, now);
+        }
+        self.wakers.drain(..).for_each(Waker::wake);
         for id in ids {
             self.engine.abort(id);
-            self.close(id, End::Failed(error.clone()), Outcome::Error, metrics, now);
         }
     }
 }

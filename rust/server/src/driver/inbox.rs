@@ -44,6 +44,13 @@ pub(super) struct Submission {
     pub(super) arrival: Instant,
 }
 
+/// All that has come since the last step.
+#[derive(Debug)]
+pub(super) struct Arrivals {
+    pub(super) requests: Vec<Submission>,
+    pub(super) aborts: Vec<(RequestId, Outcome)>,
+}
+
 #[derive(Debug)]
 pub(super) struct Inbox {
     pub(super) phase: Phase,
@@ -101,9 +108,9 @@ impl Inbox {
     }
 
     /// Empties both lanes.
-    pub(super) fn take(&mut self, now: Instant) -> (Vec<Submission>, Vec<(RequestId, Outcome)>) {
+    pub(super) fn take(&mut self, now: Instant) -> Arrivals {
         self.last_sign_of_life = now;
-        (mem::take(&mut self.requests), mem::take(&mut self.aborts))
+        Arrivals { requests: mem::take(&mut self.requests), aborts: mem::take(&mut self.aborts) }
     }
 
     /// Whether the engine thread has nothing to wake up for.

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::fields::{Fields, token_ids, wrong_type};
+use super::json::kind_of;
 use crate::error::ApiError;
 
 /// Most stop strings.
@@ -74,7 +75,7 @@ fn take_include_usage(fields: &mut Fields, stream: bool) -> Result<bool, ApiErro
     }
     let mut fields = Fields::from_value("stream_options".to_owned(), value)?;
     if fields.flag("continuous_usage_stats")? {
-        return Err(unsupported("stream_options.continuous_usage_stats"));
+        return Err(unsupported("stream_options.continuous_usage_stats", &true.into()));
     }
     fields.flag("include_usage")
 }
@@ -135,13 +136,20 @@ fn take_stop_token_ids(fields: &mut Fields, vocab_size: usize) -> Result<Vec<u32
 
 /// The error of a field that is known and not honoured.
 #[must_use]
-pub fn unsupported(path: &str) -> ApiError {
-    ApiError::invalid("unsupported_parameter", path, format!("`{path}` is not supported with this value"))
+pub fn unsupported(path: &str, value: &Value) -> ApiError {
+    let value = match value {
+        Value::Array(_) | Value::Object(_) => kind_of(value).to_owned(),
+        Value::String(text) => format!("`{text}`"),
+        scalar => format!("`{scalar}`"),
+    };
+    ApiError::invalid("unsupported_parameter", path, format!("`{path}` is {value}, which is not supported"))
 }
+
+type ChangesNothing = fn(&Value) -> bool;
 
 /// Fields that would change the answer and are not honoured, each with the values that change nothing. Fields that are in no
 /// list, such as `user`, `metadata`, `store` and `service_tier`, are ignored.
-const UNSUPPORTED: &[(&str, fn(&Value) -> bool)] = &[
+const UNSUPPORTED: &[(&str, ChangesNothing)] = &[
     ("allowed_token_ids", is_empty),
     ("audio", never),
     ("bad_words", is_empty),
@@ -185,8 +193,8 @@ const UNSUPPORTED: &[(&str, fn(&Value) -> bool)] = &[
 
 fn refuse_unsupported(fields: &mut Fields) -> Result<(), ApiError> {
     for (name, changes_nothing) in UNSUPPORTED {
-        if fields.take(name).is_some_and(|value| !changes_nothing(&value)) {
-            return Err(unsupported(name));
+        if let Some(value) = fields.take(name).filter(|value| !changes_nothing(value)) {
+            return Err(unsupported(name, &value));
         }
     }
     Ok(())

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 
@@ -17,8 +18,10 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Response {
 
 pub(super) async fn retrieve(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
+    // An id that is not UTF-8 names no model.
+    let Path(id) = id.map_err(|_| ApiError::ModelNotFound(String::from("\u{fffd}")))?;
     app.check_model(&id)?;
     Ok(Json(model(&app, &id)).into_response())
 }

@@ -93,13 +93,13 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
         while !self.ended[index] {
             self.text.clear();
             let Poll::Ready(end) = self.choices[index].poll_text(cx, &mut self.text) else { break };
-            let finish = end.transpose()?;
-            if self.state == State::Waiting {
+            let failed_before_text = matches!(end, Some(Err(_))) && self.text.is_empty();
+            if self.state == State::Waiting && !failed_before_text {
                 (0..self.choices.len()).for_each(|index| self.chunks.opening(index, frames));
                 self.state = State::Open;
             }
             pieces(&self.text).for_each(|piece| self.chunks.text(index, piece, frames));
-            if let Some(finish) = finish {
+            if let Some(finish) = end.transpose()? {
                 self.chunks.finish(index, &finish, frames);
                 self.ended[index] = true;
             }

@@ -58,7 +58,8 @@ impl ChatTemplate {
         for (name, value) in special_tokens {
             environment.add_global(name.clone(), Jinja::from(Serde(value)));
         }
-        environment.add_template_owned(NAME, without_generation_tags(source)).map_err(failed)?;
+        let source = without_generation_tags(&source.replace("\r\n", "\n").replace('\r', "\n"));
+        environment.add_template_owned(NAME, source).map_err(failed)?;
         Ok(Self { environment })
     }
 

@@ -3,6 +3,7 @@
 
 pub mod model;
 
+use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -12,7 +13,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response};
 use http_body_util::BodyExt;
-use streamcore_engine::{EngineConfig, OwnedStepBuffers};
+use streamcore_engine::{EngineConfig, OwnedStepBuffers, StepId};
 use streamcore_server::driver::{Driver, DriverLimits, NextStep};
 use streamcore_server::routes::router;
 use streamcore_server::{App, Naming};
@@ -46,6 +47,8 @@ pub struct Runner {
     pub driver: Arc<Driver>,
     pub script: Vec<u32>,
     buffers: OwnedStepBuffers,
+    /// Steps that the device is still busy with, and what they will have sampled.
+    in_flight: VecDeque<(StepId, Vec<i32>)>,
     /// All prompts of one test have the same length; the first sample tells it.
     prompt_len: Option<usize>,
 }
@@ -54,15 +57,21 @@ impl Runner {
     pub fn new(driver: Arc<Driver>, script: &[u8]) -> Self {
         let buffers = OwnedStepBuffers::new(driver.config());
         let script = script.iter().map(|byte| u32::from(*byte)).collect();
-        Self { driver, script, buffers, prompt_len: None }
+        Self { driver, script, buffers, in_flight: VecDeque::new(), prompt_len: None }
     }
 
-    /// Runs one step.
+    /// Asks for a step, and completes the oldest one once as many are in flight as may be, or nothing can be planned before.
     pub fn step(&mut self, timeout: Duration) -> NextStep {
         let next = self.driver.next_step(&mut self.buffers.borrow(), timeout);
         if let NextStep::Plan(plan) = next {
-            let sampled: Vec<_> = (0..plan.num_samples).map(|sample| self.sample(sample)).collect();
-            self.driver.complete_step(plan.id, &sampled).unwrap();
+            let sampled = (0..plan.num_samples).map(|sample| self.sample(sample)).collect();
+            self.in_flight.push_back((plan.id, sampled));
+        }
+        let is_full = self.in_flight.len() == self.driver.config().max_steps_in_flight;
+        if (is_full || next == NextStep::Idle)
+            && let Some((id, sampled)) = self.in_flight.pop_front()
+        {
+            self.driver.complete_step(id, &sampled).unwrap();
         }
         next
     }
@@ -88,8 +97,13 @@ impl Stage {
     }
 
     pub fn with_config(script: &str, config: EngineConfig, limits: DriverLimits) -> Self {
+        Self::with_keys(script, config, limits, &[])
+    }
+
+    pub fn with_keys(script: &str, config: EngineConfig, limits: DriverLimits, api_keys: &[&str]) -> Self {
         let driver = Arc::new(Driver::new(config, limits).unwrap());
-        let app = App::new(Arc::clone(&driver), text_model(), naming());
+        let api_keys = api_keys.iter().map(|&key| key.to_owned()).collect();
+        let app = App::new(Arc::clone(&driver), text_model(), naming(), api_keys);
         Self { router: router(app), runner: Runner::new(driver, script.as_bytes()) }
     }
 
@@ -125,7 +139,7 @@ impl Stage {
         Transcript { head: Response::from_parts(head, ()), writes }
     }
 
-    fn run(&mut self, num_steps: usize) {
+    pub fn run(&mut self, num_steps: usize) {
         for _ in 0..num_steps {
             self.runner.step(Duration::ZERO);
         }
@@ -141,6 +155,16 @@ impl Stage {
 /// Polls a future once, with a waker that nobody listens to.
 pub fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Reads a response to its end.
+pub async fn transcript_of(response: Response<Body>) -> Transcript {
+    let (head, mut body) = response.into_parts();
+    let mut writes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        writes.push(String::from_utf8(frame.unwrap().into_data().unwrap().to_vec()).unwrap());
+    }
+    Transcript { head: Response::from_parts(head, ()), writes }
 }
 
 /// Everything that went over the wire.
@@ -208,12 +232,27 @@ fn without_time(text: &str) -> String {
 }
 
 /// A `POST` with a JSON body and a name of its own.
-pub fn post(path: &str, body: impl ToString) -> Request<Body> {
+pub fn post(path: &str, body: impl Into<PostBody>) -> Request<Body> {
     Request::post(path)
         .header("content-type", "application/json")
         .header("x-request-id", "t1")
-        .body(Body::from(body.to_string()))
+        .body(Body::from(body.into().0))
         .unwrap()
+}
+
+/// JSON, or what is sent in its place.
+pub struct PostBody(String);
+
+impl From<serde_json::Value> for PostBody {
+    fn from(body: serde_json::Value) -> Self {
+        Self(body.to_string())
+    }
+}
+
+impl From<&str> for PostBody {
+    fn from(body: &str) -> Self {
+        Self(body.to_owned())
+    }
 }
 
 pub fn get(path: &str) -> Request<Body> {

@@ -24,7 +24,7 @@ impl ChatRequest {
         let mut fields = Fields::parse(body)?;
         let options = Options::take(&mut fields, vocab_size)?;
         if fields.flag("echo")? {
-            return Err(unsupported("echo"));
+            return Err(unsupported("echo", &true.into()));
         }
         Ok(Self { messages: conversation(fields.require("messages")?)?, options })
     }
@@ -51,8 +51,10 @@ pub fn conversation(messages: Value) -> Result<Vec<Value>, ApiError> {
 fn message(index: usize, value: Value) -> Result<Value, ApiError> {
     let mut fields = Fields::from_value(format!("messages[{index}]"), value)?;
     let role = role(&mut fields)?;
-    if fields.take("tool_calls").is_some_and(|calls| calls.as_array().is_none_or(|list| !list.is_empty())) {
-        return Err(unsupported(&fields.path_of("tool_calls")));
+    if let Some(calls) =
+        fields.take("tool_calls").filter(|calls| calls.as_array().is_none_or(|list| !list.is_empty()))
+    {
+        return Err(unsupported(&fields.path_of("tool_calls"), &calls));
     }
     let content = content(&mut fields)?;
     let mut message = Map::new();
@@ -72,7 +74,7 @@ fn role(fields: &mut Fields) -> Result<&'static str, ApiError> {
         "system" | "developer" => Ok("system"),
         "user" => Ok("user"),
         "assistant" => Ok("assistant"),
-        "tool" | "function" => Err(unsupported(&path)),
+        "tool" | "function" => Err(unsupported(&path, &role.into())),
         _ => {
             let message =
                 format!("`{path}` is `{role}`, it must be `system`, `developer`, `user` or `assistant`");

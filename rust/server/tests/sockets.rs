@@ -1,0 +1,317 @@
+//! Over real sockets: clients that leave, servers that go, runners that die.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use common::Runner;
+use common::model::text_model;
+use serde_json::{Value, json};
+use streamcore_engine::EngineConfig;
+use streamcore_server::{NextStep, Server, ServerConfig, bind};
+
+/// How long the runner parks when there is nothing to do; it is woken earlier by whatever happens.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// A server on a free port, and the runner that its test plays. Streams are so long that only an abort ends them early.
+fn start(script: &str) -> (Server, Runner) {
+    start_as("toy", script)
+}
+
+/// The same, with another name in its answers.
+fn start_as(name: &str, script: &str) -> (Server, Runner) {
+    let engine = EngineConfig {
+        block_size: 1 << 10,
+        num_blocks: 1 << 12,
+        max_num_batched_tokens: 16,
+        max_num_seqs: 1,
+        max_model_len: 1 << 22,
+        max_steps_in_flight: 1,
+    };
+    let config = ServerConfig {
+        served_model_names: vec![name.to_owned(), "toy".to_owned()],
+        version: "1.2.3".to_owned(),
+        created: 42,
+        api_keys: Vec::new(),
+        engine,
+        max_waiting_requests: 16,
+        max_waiting_tokens: 1 << 20,
+    };
+    let server = Server::start(bind("127.0.0.1", 0).unwrap(), text_model(), config).unwrap();
+    let runner = Runner::new(Arc::clone(server.driver()), script.as_bytes());
+    (server, runner)
+}
+
+struct Client(BufReader<TcpStream>);
+
+impl Client {
+    fn connect(server: &Server) -> Self {
+        Self(BufReader::new(TcpStream::connect(server.address()).unwrap()))
+    }
+
+    fn post(&mut self, path: &str, body: &Value) {
+        let body = body.to_string();
+        let len = body.len();
+        let socket = self.0.get_mut();
+        write!(socket, "POST {path} HTTP/1.1\r\nhost: toy\r\ncontent-length: {len}\r\n\r\n{body}").unwrap();
+    }
+
+    fn get(&mut self, path: &str) -> String {
+        write!(self.0.get_mut(), "GET {path} HTTP/1.1\r\nhost: toy\r\n\r\n").unwrap();
+        self.read_head()
+    }
+
+    /// Up to the blank line, in small letters.
+    fn read_head(&mut self) -> String {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert_ne!(self.0.read_line(&mut head).unwrap(), 0, "closed after {head:?}");
+        }
+        head.to_ascii_lowercase()
+    }
+
+    fn read_until(&mut self, end: &str) -> String {
+        let (mut text, last) = (Vec::new(), *end.as_bytes().last().unwrap());
+        while !text.ends_with(end.as_bytes()) {
+            let num_bytes = self.0.read_until(last, &mut text).unwrap();
+            assert_ne!(num_bytes, 0, "closed after {}", String::from_utf8_lossy(&text));
+        }
+        String::from_utf8(text).unwrap()
+    }
+
+    fn is_closed(&mut self) -> bool {
+        matches!(self.0.read(&mut [0]), Ok(0) | Err(_))
+    }
+}
+
+fn chat(stream: bool) -> Value {
+    json!({ "model": "toy", "messages": [{ "role": "user", "content": "hi" }], "stream": stream })
+}
+
+/// Steps until the driver's gauges say so.
+fn run_until(runner: &mut Runner, what: &str, is_reached: impl Fn(&streamcore_engine::Stats) -> bool) {
+    for _ in 0..4_000_000 {
+        if is_reached(&runner.driver.stats()) {
+            return;
+        }
+        runner.step(PATIENCE);
+    }
+    panic!("never: {what}, {:?}", runner.driver.stats());
+}
+
+fn run_until_clean(runner: &mut Runner) {
+    run_until(runner, "all blocks are back", |stats| {
+        (stats.num_running, stats.num_waiting, stats.num_free_blocks) == (0, 0, stats.num_blocks)
+    });
+}
+
+fn count(runner: &Runner, outcome: &str) -> u64 {
+    let page = runner.driver.render_metrics();
+    let prefix = format!("streamcore_requests_total{{finish_reason=\"{outcome}\"}} ");
+    page.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap().parse().unwrap()
+}
+
+/// An answer without an end: every token is the same letter, however long it gets.
+fn endless() -> String {
+    "x".repeat(4_000_000)
+}
+
+/// A sequence that goes on for nobody keeps its blocks from those who wait.
+#[test]
+fn a_client_that_leaves_in_the_middle_of_its_stream_frees_everything() {
+    let (server, mut runner) = start(&endless());
+    let mut client = Client::connect(&server);
+    client.post("/v1/chat/completions", &chat(true));
+    run_until(&mut runner, "tokens", |stats| stats.generated_tokens >= 3);
+    client.read_until("\"content\":\"x");
+    drop(client);
+    run_until_clean(&mut runner);
+    assert_eq!(count(&runner, "abort"), 1);
+}
+
+/// Whoever waits for a whole answer also leaves; nothing is written to it that could fail.
+#[test]
+fn a_client_that_leaves_before_its_whole_answer_frees_everything() {
+    let (server, mut runner) = start(&endless());
+    let mut client = Client::connect(&server);
+    client.post("/v1/chat/completions", &chat(false));
+    run_until(&mut runner, "tokens", |stats| stats.generated_tokens >= 3);
+    drop(client);
+    run_until_clean(&mut runner);
+    assert_eq!(count(&runner, "abort"), 1);
+}
+
+/// The longest prompts are the ones that clients lose patience with.
+#[test]
+fn a_client_that_leaves_during_its_prefill_frees_everything() {
+    let (server, mut runner) = start(&endless());
+    let mut client = Client::connect(&server);
+    let prompt = vec![97; 300_000];
+    client.post(
+        "/v1/completions",
+        &json!({ "model": "toy", "prompt": prompt, "max_tokens": 1_000_000, "stream": true }),
+    );
+    run_until(&mut runner, "a first chunk", |stats| stats.computed_tokens > 0);
+    assert!(client.read_head().starts_with("http/1.1 200"), "headers are there before the first token");
+    drop(client);
+    run_until_clean(&mut runner);
+    assert_eq!(count(&runner, "abort"), 1);
+}
+
+/// A queue full of clients that have gone keeps those out that are there.
+#[test]
+fn a_client_that_leaves_the_queue_frees_its_place() {
+    let (server, mut runner) = start(&endless());
+    let mut first = Client::connect(&server);
+    first.post("/v1/chat/completions", &chat(true));
+    run_until(&mut runner, "the only row is taken", |stats| stats.num_running == 1);
+    for stream in [true, false] {
+        let mut second = Client::connect(&server);
+        second.post("/v1/chat/completions", &chat(stream));
+        run_until(&mut runner, "the second waits", |stats| stats.num_waiting == 1);
+        drop(second);
+        run_until(&mut runner, "it has left", |stats| stats.num_waiting == 0);
+    }
+    assert_eq!(runner.driver.stats().num_running, 1, "the first goes on");
+    drop(first);
+    run_until_clean(&mut runner);
+    assert_eq!(count(&runner, "abort"), 3);
+}
+
+/// Pooled clients send their next request on the same socket; a server that closes it silently loses some of them.
+#[test]
+fn one_connection_serves_request_after_request() {
+    let (server, mut runner) = start("Hi!");
+    let engine_thread = thread::spawn(move || while runner.step(PATIENCE) != NextStep::Stopped {});
+    let mut client = Client::connect(&server);
+    for _ in 0..3 {
+        client.post("/v1/chat/completions", &chat(true));
+        assert!(!client.read_head().contains("connection: close"));
+        assert!(client.read_until("\r\n0\r\n\r\n").contains("data: [DONE]\n\n"));
+    }
+    assert!(client.get("/health").starts_with("http/1.1 200"));
+    drop(client);
+    server.drain(Duration::ZERO);
+    engine_thread.join().unwrap();
+    server.shutdown();
+}
+
+/// A deployment that cuts answers in the middle is noticed by every user; new work must go to the next server at once.
+#[test]
+fn draining_finishes_what_runs_and_takes_nothing_new() {
+    let (server, mut runner) = start("Hello");
+    let (mut running, mut idle) = (Client::connect(&server), Client::connect(&server));
+    idle.get("/version");
+    idle.read_until("}");
+    running.post("/v1/chat/completions", &chat(true));
+    run_until(&mut runner, "a token", |stats| stats.generated_tokens >= 1);
+    server.drain(Duration::from_secs(600));
+    assert!(idle.is_closed(), "an idle connection is closed");
+    let refused = runner.driver.submit(streamcore_server::driver::NewRequest {
+        prompt: vec![97],
+        max_tokens: 1,
+        stop_token_ids: Vec::new(),
+        sampling: streamcore_engine::SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, seed: 0 },
+    });
+    assert_eq!(refused.unwrap_err(), streamcore_server::driver::Refusal::ShuttingDown);
+    while runner.step(PATIENCE) != NextStep::Stopped {}
+    let body = running.read_until("data: [DONE]\n\n\r\n0\r\n\r\n");
+    assert!(body.contains("\"finish_reason\":\"stop\""), "{body}");
+    assert!(running.is_closed());
+    let address = server.address();
+    server.shutdown();
+    assert!(TcpStream::connect(address).is_err());
+}
+
+/// An endless answer must not keep the process alive for ever, and its client must not take the cut for the end.
+#[test]
+fn the_deadline_of_a_drain_ends_streams_with_an_error() {
+    let (server, mut runner) = start(&endless());
+    let mut client = Client::connect(&server);
+    client.post("/v1/chat/completions", &chat(true));
+    run_until(&mut runner, "a token", |stats| stats.generated_tokens >= 1);
+    server.drain(Duration::ZERO);
+    assert_eq!(runner.step(PATIENCE), NextStep::Stopped);
+    let body = client.read_until("data: [DONE]\n\n\r\n0\r\n\r\n");
+    assert!(body.contains("\"code\":\"shutting_down\""), "{body}");
+    assert!(!body.contains("\"finish_reason\":\"stop\""), "{body}");
+    server.shutdown();
+    assert_eq!(count(&runner, "error"), 1);
+}
+
+/// When the device dies every client must hear of it, and the orchestrator must restart the process.
+#[test]
+fn a_runner_that_fails_ends_every_request_with_its_message() {
+    let (server, mut runner) = start(&endless());
+    let (mut stream, mut whole, mut later) =
+        (Client::connect(&server), Client::connect(&server), Client::connect(&server));
+    stream.post("/v1/chat/completions", &chat(true));
+    run_until(&mut runner, "a token", |stats| stats.generated_tokens >= 1);
+    whole.post("/v1/chat/completions", &chat(false));
+    run_until(&mut runner, "the second waits", |stats| stats.num_waiting == 1);
+    assert!(later.get("/health").starts_with("http/1.1 200"));
+
+    runner.driver.fail("the device is lost");
+
+    assert_eq!(runner.step(PATIENCE), NextStep::Stopped);
+    let body = stream.read_until("data: [DONE]\n\n\r\n0\r\n\r\n");
+    assert!(
+        body.contains("\"error\":{\"message\":\"the device is lost\",\"type\":\"server_error\""),
+        "{body}"
+    );
+    assert!(whole.read_head().starts_with("http/1.1 503"));
+    assert!(later.get("/health").starts_with("http/1.1 503"));
+    later.read_until("}}");
+    later.post("/v1/chat/completions", &chat(true));
+    assert!(later.read_head().starts_with("http/1.1 503"));
+    assert!(later.read_until("}}").contains("the device is lost"));
+    assert_eq!(count(&runner, "error"), 2);
+}
+
+/// A head that never ends must not cost the server its memory.
+#[test]
+fn a_head_above_64_kib_is_refused() {
+    let (server, _runner) = start("");
+    let mut client = Client::connect(&server);
+    let mut head = b"GET /health HTTP/1.1\r\nx-filler: ".to_vec();
+    head.resize(64 << 10, b'x');
+    client.0.get_mut().write_all(&head).unwrap();
+    assert!(client.read_head().starts_with("http/1.1 431"));
+}
+
+/// A client that does not read must cost no more than its tokens, and must get all of its text once it reads.
+#[test]
+fn a_slow_reader_is_waited_for_and_loses_nothing() {
+    // The name is in every event, so that few tokens fill the buffers of the system.
+    let (num_tokens, name) = (4_000, "n".repeat(4 << 10));
+    let (server, mut runner) = start_as(&name, &endless());
+    let mut client = Client::connect(&server);
+    socket2::SockRef::from(client.0.get_ref()).set_recv_buffer_size(256 << 10).unwrap();
+    let mut body = chat(true);
+    body["max_tokens"] = num_tokens.into();
+    client.post("/v1/chat/completions", &body);
+    run_until(&mut runner, "a token", |stats| stats.generated_tokens > 0);
+    run_until_clean(&mut runner);
+    assert_eq!(count(&runner, "length"), 1);
+
+    let body = client.read_until("data: [DONE]\n\n\r\n0\r\n\r\n");
+
+    assert_eq!(body.matches("\"content\":\"").count(), body.matches("\"finish_reason\":null").count());
+    let num_events = body.matches("data: ").count();
+    assert!(num_events < num_tokens, "{num_events} events: nothing has merged");
+    let texts = body.split("\"content\":\"").skip(1).map(|rest| rest.split('"').next().unwrap().len());
+    assert_eq!(texts.sum::<usize>(), num_tokens);
+}
+
+/// Two servers on one port must not both load their models before one of them finds out.
+#[test]
+fn a_port_in_use_is_found_by_bind() {
+    let (server, _runner) = start("");
+    let error = bind("127.0.0.1", server.address().port()).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+}

@@ -1,0 +1,69 @@
+//! Many clients at once, half of whom leave: what is left must be nothing.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use common::Runner;
+use streamcore_engine::{EngineConfig, SamplingParams};
+use streamcore_server::driver::{Driver, DriverLimits, End, NewRequest, NextStep};
+
+const NUM_CLIENTS: usize = 8;
+const NUM_ROUNDS: usize = 150;
+
+fn request(prompt_len: usize) -> NewRequest {
+    let sampling = SamplingParams { temperature: 0.0, top_p: 1.0, top_k: 0, seed: 0 };
+    NewRequest { prompt: vec![7; prompt_len], max_tokens: 20, stop_token_ids: vec![256], sampling }
+}
+
+/// Leaves after as many tokens as its number says, or stays to the end; tells whether it stayed.
+async fn client(driver: &Arc<Driver>, number: usize) -> bool {
+    let mut stream = driver.submit(request(4)).unwrap();
+    let patience = (number.is_multiple_of(2)).then_some(number % 13);
+    let mut tokens = Vec::new();
+    while patience.is_none_or(|patience| tokens.len() < patience) {
+        if let Some(end) = poll_fn(|cx| stream.poll(cx, &mut tokens)).await {
+            assert_eq!((end, &*tokens), (End::Stop { token_id: 256 }, [104, 101, 108, 108, 111].as_slice()));
+            return true;
+        }
+    }
+    false
+}
+
+/// A block that is lost with each impatient client is found by nobody until, days later, nothing fits any more.
+#[test]
+fn a_storm_of_impatient_clients_leaves_nothing_behind() {
+    let config = EngineConfig { num_blocks: 6, max_steps_in_flight: 2, ..common::engine_config() };
+    let limits = DriverLimits { max_waiting_requests: NUM_CLIENTS * NUM_ROUNDS, max_waiting_tokens: 1 << 20 };
+    let driver = Arc::new(Driver::new(config, limits).unwrap());
+    let mut runner = Runner::new(Arc::clone(&driver), b"hello");
+    let engine_thread =
+        thread::spawn(move || while runner.step(Duration::from_secs(10)) != NextStep::Stopped {});
+    let clients: Vec<_> = (0..NUM_CLIENTS)
+        .map(|client_number| {
+            let driver = Arc::clone(&driver);
+            thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                let rounds = (0..NUM_ROUNDS).map(|round| round * NUM_CLIENTS + client_number);
+                rounds.filter(|number| runtime.block_on(client(&driver, *number))).count()
+            })
+        })
+        .collect();
+    let num_served: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
+    driver.drain(Duration::from_secs(600));
+    engine_thread.join().unwrap();
+
+    assert!(num_served >= NUM_CLIENTS * NUM_ROUNDS / 2, "those who stayed were served: {num_served}");
+    let stats = driver.stats();
+    assert_eq!((stats.num_running, stats.num_waiting, stats.num_free_blocks), (0, 0, 6));
+    let page = driver.render_metrics();
+    let counted = page.lines().filter(|line| line.starts_with("streamcore_requests_total"));
+    let num_ended: usize =
+        counted.map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).sum();
+    assert_eq!(num_ended, NUM_CLIENTS * NUM_ROUNDS, "each request has ended once");
+    assert_eq!(driver.submit(request(1)).unwrap_err(), streamcore_server::driver::Refusal::ShuttingDown);
+}

@@ -1,0 +1,8 @@
+//! Text in, text out: tokenizer, detokenizer, stop strings, chat template, and the folder they come from.
+#![allow(clippy::unwrap_used)]
+
+mod chat_template;
+mod fixtures;
+mod model;
+mod stop_strings;
+mod tokenizer;
