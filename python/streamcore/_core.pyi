@@ -180,7 +180,13 @@ class Server:
     """
 
     def __new__(
-        cls, listener: Listener, text: TextModel, config: EngineConfig, *, served_model_names: list[str]
+        cls,
+        listener: Listener,
+        text: TextModel,
+        config: EngineConfig,
+        *,
+        served_model_names: list[str],
+        api_keys: list[str] = [],  # noqa: B006
     ) -> Server: ...
     @property
     def address(self) -> tuple[str, int]:

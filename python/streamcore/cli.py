@@ -30,8 +30,8 @@ def _add_option(parser: argparse.ArgumentParser, setting: Field[Any]) -> None:
         parser.add_argument("model", nargs="?", type=Path, metavar="MODEL", help=help_text)
         return
     option = "--" + setting.name.replace("_", "-")
-    if setting.name == "served_model_name":
-        parser.add_argument(option, nargs="+", default=(), metavar="NAME", help=help_text)
+    if setting.default == ():
+        parser.add_argument(option, nargs="+", default=(), metavar=_metavar(setting), help=help_text)
         return
     kind = setting.metadata.get("parse") or (float if setting.type is float else int)
     choices = setting.metadata.get("choices")
@@ -41,9 +41,13 @@ def _add_option(parser: argparse.ArgumentParser, setting: Field[Any]) -> None:
         type=str if isinstance(setting.default, str) else kind,
         choices=choices,
         default=setting.default,
-        metavar=None if choices else setting.name.rsplit("_", 1)[-1].upper(),
+        metavar=None if choices else _metavar(setting),
         help=help_text + shown,
     )
+
+
+def _metavar(setting: Field[Any]) -> str:
+    return setting.name.rsplit("_", 1)[-1].upper()
 
 
 def _parser() -> tuple[_Parser, _Parser]:
@@ -79,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _refuse_unknown(serve_parser, unknown)
     values = vars(arguments)
     values.pop("command")
-    values["served_model_name"] = tuple(values["served_model_name"])
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     try:
         config = ServeConfig(**values)
     except StreamcoreError as error:

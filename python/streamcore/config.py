@@ -46,6 +46,9 @@ class ServeConfig:
     served_model_name: tuple[str, ...] = _option(
         (), "name of the model in requests and answers, several are allowed; else the folder's name"
     )
+    api_key: tuple[str, ...] = _option(
+        (), "key that requests must carry, several are allowed; else the server is open to all who reach it"
+    )
     device: str = _option("auto", "where the model runs", choices=("auto", "cpu", "cuda"))
     dtype: str = _option(
         "auto",

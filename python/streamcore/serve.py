@@ -49,7 +49,9 @@ def serve(config: ServeConfig, log_filter: str = "info") -> int:
     text = _core.TextModel(folder.path)
     engine_config, runner = _load(config, folder)
     names = config.served_model_name or (("demo",) if config.model is None else (folder.path.resolve().name,))
-    server = _core.Server(listener, text, engine_config, served_model_names=list(names))
+    server = _core.Server(
+        listener, text, engine_config, served_model_names=list(names), api_keys=list(config.api_key)
+    )
     try:
         with _drain_on_signal(server, config.shutdown_timeout):
             _announce(config, server, names[0], time.monotonic() - started)

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use streamcore_engine::StepId;
-use streamcore_server::{self as server, Driver, DriverLimits, Naming, NextStep, ServerConfig};
+use streamcore_server::{self as server, Driver, DriverLimits, NextStep, ServerConfig};
 
 use crate::config::EngineConfig;
 use crate::errors::{engine_error, text_error};
@@ -58,20 +58,27 @@ pub(crate) struct Server {
 impl Server {
     /// Starts to listen and to answer. Takes over `listener` and `text`.
     #[new]
-    #[pyo3(signature = (listener, text, config, *, served_model_names))]
+    #[pyo3(signature = (listener, text, config, *, served_model_names, api_keys = vec![]))]
     fn new(
         py: Python<'_>,
         listener: &Listener,
         text: &TextModel,
         config: &EngineConfig,
         served_model_names: Vec<String>,
+        api_keys: Vec<String>,
     ) -> PyResult<Self> {
         let listener = take(&listener.0, "listener")?;
         let text = take(&text.0, "text model")?;
-        let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
-        let naming = Naming { served_model_names, version: env!("CARGO_PKG_VERSION").to_owned(), created };
-        let server_config =
-            ServerConfig { naming, engine: config.0.clone(), limits: DriverLimits::default() };
+        let limits = DriverLimits::default();
+        let server_config = ServerConfig {
+            served_model_names,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs()),
+            api_keys,
+            engine: config.0.clone(),
+            max_waiting_requests: limits.max_waiting_requests,
+            max_waiting_tokens: limits.max_waiting_tokens,
+        };
         let inner = py.detach(|| server::Server::start(listener, text, server_config))?;
         let address = inner.address();
         Ok(Self {
