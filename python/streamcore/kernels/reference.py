@@ -106,8 +106,10 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> None:
     half = cos.shape[-1]
     first, second = x[..., :half], x[..., half : 2 * half]
     a, b = first.float(), second.float()
-    first.copy_(a * cos - b * sin)
-    second.copy_(b * cos + a * sin)
+    # Both before either is stored: float32 inputs are `a` and `b` themselves.
+    rotated_first, rotated_second = a * cos - b * sin, b * cos + a * sin
+    first.copy_(rotated_first)
+    second.copy_(rotated_second)
 
 
 def _slots_of(cache: Tensor, num_slots: int) -> Tensor:
