@@ -2,23 +2,39 @@
 
 use crate::simd::{MAX_LANES, Vector};
 
+/// The element type of a tensor, under the number that the C interface uses too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dtype {
+    /// `float32`
+    F32 = 0,
+    /// `bfloat16`
+    Bf16 = 1,
+    /// `float16`
+    F16 = 2,
+}
+
+impl Dtype {
+    /// The dtype of a number; `None` for any other.
+    #[must_use]
+    pub fn from_code(code: i32) -> Option<Self> {
+        [Self::F32, Self::Bf16, Self::F16].into_iter().find(|dtype| *dtype as i32 == code)
+    }
+}
+
 /// A floating-point type that tensors are stored in.
-pub trait Element: Copy + Default + Send + Sync + 'static {
-    #[doc(hidden)]
+pub(crate) trait Element: Copy + Default + Send + Sync + 'static {
     /// Reads one vector of elements.
     ///
     /// # Safety
     /// `V::LANES` elements are readable at `source`, and the processor has the features of `V`.
     unsafe fn load<V: Vector>(source: *const Self) -> V;
 
-    #[doc(hidden)]
     /// Writes one vector of elements, rounded to nearest even.
     ///
     /// # Safety
     /// `V::LANES` elements are writable at `target`.
     unsafe fn store<V: Vector>(vector: V, target: *mut Self);
 
-    #[doc(hidden)]
     /// Reads one vector, or the `len` elements that are left of a row, and zero in the other lanes.
     ///
     /// # Safety
@@ -36,7 +52,6 @@ pub trait Element: Copy + Default + Send + Sync + 'static {
         }
     }
 
-    #[doc(hidden)]
     /// Writes one vector, or as many lanes as `len` elements are left of a row.
     ///
     /// # Safety
@@ -58,12 +73,12 @@ pub trait Element: Copy + Default + Send + Sync + 'static {
 /// A `bfloat16`: the upper half of an `f32`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(transparent)]
-pub struct Bf16(pub u16);
+pub(crate) struct Bf16(u16);
 
 /// An IEEE half-precision number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(transparent)]
-pub struct F16(pub u16);
+pub(crate) struct F16(u16);
 
 macro_rules! element {
     ($type:ty, $pointer:ty, $load:ident, $store:ident) => {

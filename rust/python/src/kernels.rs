@@ -3,24 +3,22 @@
 //! `python/streamcore/kernels` is the only caller: it checks dtypes, shapes, strides and devices of the tensors, and
 //! holds them until the call returns. An address is 0 or that of a tensor's first element; strides are in elements.
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use streamcore_kernels::{Bf16, F16, cpu};
+use streamcore_kernels::cuda::{self, CudaError, Stream};
+use streamcore_kernels::{Dtype, cpu};
 
-/// Calls a kernel for the element type that Python's dtype code names, with the interpreter released.
-macro_rules! with_dtype {
-    ($py:ident, $dtype:ident, $kernel:path, $args:ident) => {{
-        // SAFETY: the Python caller checked the tensors behind the addresses and keeps them alive during the call.
-        $py.detach(|| unsafe {
-            match $dtype {
-                0 => $kernel::<f32>(&$args),
-                1 => $kernel::<Bf16>(&$args),
-                2 => $kernel::<F16>(&$args),
-                _ => return Err(PyValueError::new_err(format!("unknown dtype code {}", $dtype))),
-            }
-            Ok(())
-        })
-    }};
+fn parse_dtype(code: i32) -> PyResult<Dtype> {
+    Dtype::from_code(code).ok_or_else(|| PyValueError::new_err(format!("unknown dtype code {code}")))
+}
+
+/// The CUDA kernels of this build, or the error of a caller that did not ask `cuda_build` first.
+fn cuda_library() -> PyResult<&'static cuda::Library> {
+    cuda::library().ok_or_else(|| PyRuntimeError::new_err("built without CUDA kernels"))
+}
+
+fn cuda_error(error: CudaError) -> PyErr {
+    PyRuntimeError::new_err(format!("CUDA kernel failed: {error}"))
 }
 
 #[pymodule]
@@ -53,14 +51,17 @@ pub(crate) mod kernels {
         sizes: [usize; 2],
         strides: [usize; 2],
         eps: f32,
-        dtype: u8,
+        dtype: i32,
     ) -> PyResult<()> {
         let [output, x, residual, weight] = tensors;
         let [num_tokens, hidden] = sizes;
         let [x_stride, residual_stride] = strides;
         let args =
             cpu::RmsNorm { output, x, residual, weight, num_tokens, hidden, x_stride, residual_stride, eps };
-        with_dtype!(py, dtype, cpu::rms_norm, args)
+        let dtype = parse_dtype(dtype)?;
+        // SAFETY: the Python caller checked the tensors behind the addresses and keeps them alive during the call.
+        py.detach(|| unsafe { cpu::rms_norm(dtype, &args) });
+        Ok(())
     }
 
     /// `tensors`: output, gate_up; `sizes`: tokens, inter.
@@ -70,12 +71,15 @@ pub(crate) mod kernels {
         tensors: [usize; 2],
         sizes: [usize; 2],
         gate_up_stride: usize,
-        dtype: u8,
+        dtype: i32,
     ) -> PyResult<()> {
         let [output, gate_up] = tensors;
         let [num_tokens, inter] = sizes;
         let args = cpu::SiluMul { output, gate_up, num_tokens, inter, gate_up_stride };
-        with_dtype!(py, dtype, cpu::silu_mul, args)
+        let dtype = parse_dtype(dtype)?;
+        // SAFETY: the Python caller checked the tensors behind the addresses and keeps them alive during the call.
+        py.detach(|| unsafe { cpu::silu_mul(dtype, &args) });
+        Ok(())
     }
 
     /// `tensors`: query, key, value, cos_sin, positions, slot_mapping, key and value cache; `sizes`: tokens, heads,
@@ -86,7 +90,7 @@ pub(crate) mod kernels {
         tensors: [usize; 8],
         sizes: [usize; 5],
         strides: [usize; 3],
-        dtype: u8,
+        dtype: i32,
     ) -> PyResult<()> {
         let [query, key, value, cos_sin, positions, slot_mapping, key_cache, value_cache] = tensors;
         let [num_tokens, num_heads, num_kv_heads, head_dim, rotary_dim] = sizes;
@@ -109,7 +113,10 @@ pub(crate) mod kernels {
             key_cache,
             value_cache,
         };
-        with_dtype!(py, dtype, cpu::rope_and_store_kv, args)
+        let dtype = parse_dtype(dtype)?;
+        // SAFETY: the Python caller checked the tensors behind the addresses and keeps them alive during the call.
+        py.detach(|| unsafe { cpu::rope_and_store_kv(dtype, &args) });
+        Ok(())
     }
 
     /// `tensors`: output, query, key cache, value cache, block_tables, context_lens, query_starts; `sizes`: sequences,
@@ -121,7 +128,7 @@ pub(crate) mod kernels {
         sizes: [usize; 5],
         strides: [usize; 2],
         scale: f32,
-        dtype: u8,
+        dtype: i32,
     ) -> PyResult<()> {
         let [output, query, key_cache, value_cache, block_tables, context_lens, query_starts] = tensors;
         let [num_seqs, num_heads, num_kv_heads, head_dim, block_size] = sizes;
@@ -143,6 +150,101 @@ pub(crate) mod kernels {
             block_table_stride,
             scale,
         };
-        with_dtype!(py, dtype, cpu::paged_attention, args)
+        let dtype = parse_dtype(dtype)?;
+        // SAFETY: the Python caller checked the tensors behind the addresses and keeps them alive during the call.
+        py.detach(|| unsafe { cpu::paged_attention(dtype, &args) });
+        Ok(())
+    }
+
+    /// The toolkit version and the targets of the CUDA kernels; None if this build has none.
+    #[pyfunction]
+    fn cuda_build() -> Option<(&'static str, &'static str)> {
+        cuda::library().map(|library| (library.build.toolkit, library.build.targets))
+    }
+
+    /// The number of CUDA devices, or why there is none, as the name of the CUDA error.
+    #[pyfunction]
+    fn cuda_device_count(py: Python<'_>) -> PyResult<(i32, Option<&'static str>)> {
+        let library = cuda_library()?;
+        Ok(match py.detach(|| library.device_count()) {
+            Ok(count) => (count, None),
+            Err(error) => (0, Some(error.name)),
+        })
+    }
+
+    /// Whether the CUDA kernels have code that the device can run.
+    #[pyfunction]
+    fn cuda_device_covered(py: Python<'_>, device: i32) -> PyResult<bool> {
+        let library = cuda_library()?;
+        py.detach(|| library.device_covered(device)).map_err(cuda_error)
+    }
+
+    /// As `cpu_rms_norm`, on a device and a stream of it.
+    #[pyfunction]
+    fn cuda_rms_norm(
+        py: Python<'_>,
+        tensors: [usize; 4],
+        sizes: [i64; 2],
+        strides: [i64; 2],
+        eps: f32,
+        dtype: i32,
+        stream: (i32, usize),
+    ) -> PyResult<()> {
+        let (library, stream) = (cuda_library()?, Stream { device: stream.0, handle: stream.1 });
+        // SAFETY: the Python caller checked the tensors; the stream orders their release after the launch.
+        py.detach(|| unsafe { library.rms_norm(tensors, sizes, strides, eps, dtype, stream) })
+            .map_err(cuda_error)
+    }
+
+    /// As `cpu_silu_mul`, on a device and a stream of it.
+    #[pyfunction]
+    fn cuda_silu_mul(
+        py: Python<'_>,
+        tensors: [usize; 2],
+        sizes: [i64; 2],
+        gate_up_stride: i64,
+        dtype: i32,
+        stream: (i32, usize),
+    ) -> PyResult<()> {
+        let (library, stream) = (cuda_library()?, Stream { device: stream.0, handle: stream.1 });
+        // SAFETY: the Python caller checked the tensors; the stream orders their release after the launch.
+        py.detach(|| unsafe { library.silu_mul(tensors, sizes, gate_up_stride, dtype, stream) })
+            .map_err(cuda_error)
+    }
+
+    /// As `cpu_rope_and_store_kv`, on a device and a stream of it.
+    #[pyfunction]
+    fn cuda_rope_and_store_kv(
+        py: Python<'_>,
+        tensors: [usize; 8],
+        sizes: [i64; 5],
+        strides: [i64; 3],
+        dtype: i32,
+        stream: (i32, usize),
+    ) -> PyResult<()> {
+        let (library, stream) = (cuda_library()?, Stream { device: stream.0, handle: stream.1 });
+        let [query, key, value, cos_sin, positions, slot_mapping, key_cache, value_cache] = tensors;
+        let [num_tokens, num_heads, num_kv_heads, head_dim, rotary_dim] = sizes;
+        let [query_stride, key_stride, value_stride] = strides;
+        let args = cuda::RopeAndStore {
+            query,
+            key,
+            value,
+            cos_sin,
+            positions,
+            slot_mapping,
+            key_cache,
+            value_cache,
+            num_tokens,
+            num_heads,
+            num_kv_heads,
+            head_dim,
+            rotary_dim,
+            query_stride,
+            key_stride,
+            value_stride,
+        };
+        // SAFETY: the Python caller checked the tensors; the stream orders their release after the launch.
+        py.detach(|| unsafe { library.rope_and_store_kv(&args, dtype, stream) }).map_err(cuda_error)
     }
 }

@@ -28,6 +28,19 @@ impl<T> Shared<T> {
     }
 }
 
+/// Calls `$kernel::<E>(args)` for the element type of a [`Dtype`](crate::Dtype): here, so that the kernels are compiled
+/// with this crate's optimisation, whatever that of the crate that calls them.
+macro_rules! by_dtype {
+    ($kernel:ident, $dtype:expr, $args:expr) => {
+        match $dtype {
+            crate::Dtype::F32 => $kernel::<f32>($args),
+            crate::Dtype::Bf16 => $kernel::<crate::element::Bf16>($args),
+            crate::Dtype::F16 => $kernel::<crate::element::F16>($args),
+        }
+    };
+}
+use by_dtype;
+
 /// Rows that make a chunk worth a thread.
 fn rows_per_chunk(row_len: usize) -> usize {
     ELEMENTS_PER_CHUNK.div_ceil(row_len.max(1))

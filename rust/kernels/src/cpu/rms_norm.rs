@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::{Shared, rows_per_chunk};
+use super::{Shared, by_dtype, rows_per_chunk};
+use crate::Dtype;
 use crate::element::Element;
 use crate::pool::parallel_for;
 use crate::simd::{Vector, multiversioned};
@@ -33,8 +34,13 @@ pub struct RmsNorm {
 /// Adds `x` to the residual, if there is one, and normalises the sum as stored; otherwise normalises `x`.
 ///
 /// # Safety
-/// The addresses are those of live tensors of `E` with the shapes and strides given, written by nobody else.
-pub unsafe fn rms_norm<E: Element>(args: &RmsNorm) {
+/// The addresses are those of live tensors of the dtype with the shapes and strides given, written by nobody else.
+pub unsafe fn rms_norm(dtype: Dtype, args: &RmsNorm) {
+    // SAFETY: the caller's promise.
+    unsafe { by_dtype!(all, dtype, args) }
+}
+
+unsafe fn all<E: Element>(args: &RmsNorm) {
     let shared = Shared(*args);
     // SAFETY: the caller's promise; ranges do not overlap.
     parallel_for(args.num_tokens, rows_per_chunk(args.hidden), &|rows| unsafe {

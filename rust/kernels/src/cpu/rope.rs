@@ -3,7 +3,8 @@
 use std::ops::Range;
 use std::ptr;
 
-use super::{Shared, rows_per_chunk};
+use super::{Shared, by_dtype, rows_per_chunk};
+use crate::Dtype;
 use crate::element::Element;
 use crate::pool::parallel_for;
 use crate::simd::{Vector, multiversioned};
@@ -50,7 +51,12 @@ pub struct RopeAndStore {
 /// # Safety
 /// The addresses are those of live tensors with the shapes and strides given, written by nobody else; positions
 /// and slots lie inside `cos_sin` and the caches, and no slot occurs twice.
-pub unsafe fn rope_and_store_kv<E: Element>(args: &RopeAndStore) {
+pub unsafe fn rope_and_store_kv(dtype: Dtype, args: &RopeAndStore) {
+    // SAFETY: the caller's promise.
+    unsafe { by_dtype!(all, dtype, args) }
+}
+
+unsafe fn all<E: Element>(args: &RopeAndStore) {
     let shared = Shared(*args);
     let row_len = (args.num_heads + 2 * args.num_kv_heads) * args.head_dim;
     // SAFETY: the caller's promise; ranges do not overlap.

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::{Shared, rows_per_chunk};
+use super::{Shared, by_dtype, rows_per_chunk};
+use crate::Dtype;
 use crate::element::Element;
 use crate::pool::parallel_for;
 use crate::simd::{Vector, exp, multiversioned};
@@ -25,8 +26,13 @@ pub struct SiluMul {
 /// Multiplies up by the activated gate.
 ///
 /// # Safety
-/// The addresses are those of live tensors of `E` with the shapes and strides given, written by nobody else.
-pub unsafe fn silu_mul<E: Element>(args: &SiluMul) {
+/// The addresses are those of live tensors of the dtype with the shapes and strides given, written by nobody else.
+pub unsafe fn silu_mul(dtype: Dtype, args: &SiluMul) {
+    // SAFETY: the caller's promise.
+    unsafe { by_dtype!(all, dtype, args) }
+}
+
+unsafe fn all<E: Element>(args: &SiluMul) {
     let shared = Shared(*args);
     // An exponential and a division per element: about four times the work of a plain pass.
     let min_rows = rows_per_chunk(args.inter * 4);

@@ -84,7 +84,7 @@ impl Vector for Avx512 {
     #[inline(always)]
     unsafe fn store_f16(self, target: *mut u16) {
         // SAFETY: the caller's promise.
-        unsafe { _mm256_storeu_si256(target.cast(), _mm512_cvtps_ph::<TO_NEAREST>(self.0)) }
+        unsafe { _mm256_storeu_si256(target.cast(), _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.0)) }
     }
 
     #[inline(always)]

@@ -20,7 +20,7 @@ pub(crate) const MAX_LANES: usize = 16;
 /// Making one is unsafe, because it needs a processor with the right instructions; having one proves that the
 /// processor has them, so arithmetic is safe. Every method is always inlined into a function that
 /// [`multiversioned`] compiled with those instructions enabled.
-pub trait Vector: Copy {
+pub(crate) trait Vector: Copy {
     /// Lanes of the register.
     const LANES: usize;
 
@@ -162,16 +162,16 @@ macro_rules! multiversioned {
     ($name:ident, $body:ident, $args:ty) => {
         /// # Safety
         /// The pointers in `args` are valid for the whole of `range`.
-        unsafe fn $name<E: $crate::Element>(args: &$args, range: std::ops::Range<usize>) {
+        unsafe fn $name<E: $crate::element::Element>(args: &$args, range: std::ops::Range<usize>) {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-            unsafe fn avx512<E: $crate::Element>(args: &$args, range: std::ops::Range<usize>) {
+            unsafe fn avx512<E: $crate::element::Element>(args: &$args, range: std::ops::Range<usize>) {
                 // SAFETY: the instructions are enabled here; the pointers are the caller's promise.
                 unsafe { $body::<E, $crate::simd::Avx512>(args, range) }
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,f16c")]
-            unsafe fn avx2<E: $crate::Element>(args: &$args, range: std::ops::Range<usize>) {
+            unsafe fn avx2<E: $crate::element::Element>(args: &$args, range: std::ops::Range<usize>) {
                 // SAFETY: the instructions are enabled here; the pointers are the caller's promise.
                 unsafe { $body::<E, $crate::simd::Avx2>(args, range) }
             }

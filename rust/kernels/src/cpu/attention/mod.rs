@@ -20,7 +20,8 @@ mod wide;
 
 use std::ops::Range;
 
-use super::Shared;
+use super::{Shared, by_dtype};
+use crate::Dtype;
 use crate::element::Element;
 use crate::pool::parallel_for;
 use crate::simd::{MAX_LANES, Vector, multiversioned};
@@ -147,7 +148,12 @@ struct Step<'a> {
 /// # Safety
 /// The addresses are those of live tensors with the shapes and strides given, the output written by nobody else;
 /// lengths and block ids describe slots inside the caches.
-pub unsafe fn paged_attention<E: Element>(args: &PagedAttention) {
+pub unsafe fn paged_attention(dtype: Dtype, args: &PagedAttention) {
+    // SAFETY: the caller's promise.
+    unsafe { by_dtype!(all, dtype, args) }
+}
+
+unsafe fn all<E: Element>(args: &PagedAttention) {
     // SAFETY: the caller's promise.
     let tasks = unsafe { plan(args) };
     let group = args.num_heads / args.num_kv_heads;
