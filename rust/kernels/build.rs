@@ -1,1 +1,158 @@
-fn main() {}
+//! Compiles `cuda/` where there is a CUDA compiler, and says so; without one the crate is built without CUDA kernels.
+//!
+//! The compiler is looked for in `CUDA_HOME`, on `PATH`, and among the packages of the Python that builds the wheel
+//! (`nvidia-cuda-nvcc` and its companions unpack to `nvidia/cu13`): `PYO3_PYTHON`, then `VIRTUAL_ENV`, then `python3`.
+//! The result is one static library, linked with the static CUDA runtime, which finds the driver at run time.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Machine code for each generation, so that no supported device compiles at start.
+const DEVICE_CODE: [&str; 6] = ["80", "86", "89", "90", "100", "120"];
+/// Intermediate code of the lowest generation: the driver can compile it for any device that has no machine code here,
+/// those between the generations above and those to come. The kernels use nothing that came later.
+const INTERMEDIATE_CODE: &str = "80";
+const SOURCES: [&str; 4] = ["device", "rms_norm", "rope_and_store_kv", "silu_mul"];
+
+fn main() {
+    println!("cargo:rustc-check-cfg=cfg(cuda_kernels)");
+    for name in ["CUDA_HOME", "PYO3_PYTHON", "VIRTUAL_ENV", "PATH"] {
+        println!("cargo:rerun-if-env-changed={name}");
+    }
+    let cuda = Path::new(&env::var("CARGO_MANIFEST_DIR").expect("Cargo sets it")).join("../../cuda");
+    println!("cargo:rerun-if-changed={}", cuda.display());
+    let Some(toolkit) = Toolkit::find() else {
+        println!("cargo:warning=no CUDA compiler found: building without CUDA kernels");
+        return;
+    };
+    if !on_path("c++") && !on_path("g++") {
+        println!(
+            "cargo:warning=nvcc needs a C++ compiler and none is on PATH: building without CUDA kernels"
+        );
+        return;
+    }
+    let targets = toolkit.targets();
+    let out = PathBuf::from(env::var("OUT_DIR").expect("Cargo sets it"));
+    let objects: Vec<PathBuf> =
+        SOURCES.iter().map(|source| toolkit.compile(&cuda, source, &targets, &out)).collect();
+    let library = out.join("libstreamcore_cuda.a");
+    run(Command::new(&toolkit.nvcc).arg("--lib").args(&objects).arg("-o").arg(&library));
+    toolkit.link(&out, &targets);
+}
+
+/// A CUDA compiler and the folder it belongs to.
+struct Toolkit {
+    home: PathBuf,
+    nvcc: PathBuf,
+}
+
+impl Toolkit {
+    fn find() -> Option<Self> {
+        let homes = env::var_os("CUDA_HOME").map(PathBuf::from);
+        homes.or_else(home_on_path).or_else(home_in_python).and_then(Self::at)
+    }
+
+    fn at(home: PathBuf) -> Option<Self> {
+        let nvcc = home.join("bin/nvcc");
+        nvcc.is_file().then_some(Self { home, nvcc })
+    }
+
+    /// The wanted targets that this compiler knows.
+    fn targets(&self) -> Vec<&'static str> {
+        let known = run(Command::new(&self.nvcc).arg("--list-gpu-code"));
+        DEVICE_CODE
+            .into_iter()
+            .filter(|target| known.lines().any(|line| line.trim() == format!("sm_{target}")))
+            .collect()
+    }
+
+    fn version(&self) -> String {
+        let text = run(Command::new(&self.nvcc).arg("--version"));
+        let version = text.split_whitespace().find(|word| {
+            word.starts_with('V') && word[1..].starts_with(|first: char| first.is_ascii_digit())
+        });
+        version.map_or_else(|| "unknown".to_owned(), |word| word[1..].to_owned())
+    }
+
+    fn compile(&self, cuda: &Path, source: &str, targets: &[&str], out: &Path) -> PathBuf {
+        let object = out.join(source).with_extension("o");
+        let mut command = Command::new(&self.nvcc);
+        command.args(["-O3", "-std=c++17", "--threads", "2", "-Werror", "all-warnings"]);
+        // No C++ runtime: the statics are nvcc's own kernel handles, which two threads may well set to the same value.
+        command.args(["-Xcompiler", "-fno-exceptions,-fno-rtti,-fno-threadsafe-statics"]);
+        command.args(["-Xcompiler", "-fPIC,-fvisibility=hidden,-Wall,-Wextra"]);
+        for folder in ["include", "kernels", "launch"] {
+            command.arg("-I").arg(cuda.join(folder));
+        }
+        for target in targets {
+            command.arg(format!("-gencode=arch=compute_{target},code=sm_{target}"));
+        }
+        command.arg(format!("-gencode=arch=compute_{INTERMEDIATE_CODE},code=compute_{INTERMEDIATE_CODE}"));
+        command.arg("-c").arg(cuda.join("launch").join(source).with_extension("cu")).arg("-o").arg(&object);
+        run(&mut command);
+        object
+    }
+
+    fn link(&self, out: &Path, targets: &[&str]) {
+        let folders = ["lib64", "lib", "targets/x86_64-linux/lib", "lib/x86_64-linux-gnu"];
+        let runtime = folders
+            .iter()
+            .map(|folder| self.home.join(folder))
+            .find(|folder| folder.join("libcudart_static.a").is_file())
+            .unwrap_or_else(|| panic!("no libcudart_static.a under {}", self.home.display()));
+        println!("cargo:rustc-link-search=native={}", out.display());
+        println!("cargo:rustc-link-search=native={}", runtime.display());
+        println!("cargo:rustc-link-lib=static=streamcore_cuda");
+        println!("cargo:rustc-link-lib=static=cudart_static");
+        for library in ["rt", "pthread", "dl"] {
+            println!("cargo:rustc-link-lib={library}");
+        }
+        println!("cargo:rustc-cfg=cuda_kernels");
+        println!("cargo:rustc-env=STREAMCORE_CUDA_TOOLKIT={}", self.version());
+        let names: Vec<String> = targets.iter().map(|target| format!("sm_{target}")).collect();
+        println!("cargo:rustc-env=STREAMCORE_CUDA_TARGETS={}", names.join(" "));
+    }
+}
+
+fn on_path(program: &str) -> bool {
+    find_on_path(program).is_some()
+}
+
+fn find_on_path(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+fn home_on_path() -> Option<PathBuf> {
+    let nvcc = find_on_path("nvcc")?.canonicalize().ok()?;
+    Some(nvcc.parent()?.parent()?.to_owned())
+}
+
+fn home_in_python() -> Option<PathBuf> {
+    let script = "import pathlib, sys\n\
+        homes = (pathlib.Path(entry or '.') / 'nvidia' / 'cu13' for entry in sys.path)\n\
+        print(next((home for home in homes if (home / 'bin' / 'nvcc').is_file()), ''))";
+    let pythons = [
+        env::var_os("PYO3_PYTHON").map(PathBuf::from),
+        env::var_os("VIRTUAL_ENV").map(|folder| Path::new(&folder).join("bin/python")),
+        Some(PathBuf::from("python3")),
+    ];
+    pythons.into_iter().flatten().find_map(|python| {
+        let output = Command::new(python).args(["-c", script]).output().ok()?;
+        let home = String::from_utf8(output.stdout).ok()?;
+        (!home.trim().is_empty()).then(|| PathBuf::from(home.trim()))
+    })
+}
+
+/// Runs a command and returns what it printed; a compiler that is there and fails must not go unnoticed.
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{command:?} failed\n{printed}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    printed
+}

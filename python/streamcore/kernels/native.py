@@ -1,5 +1,7 @@
 """The compiled kernels as typed calls: tensors become addresses, sizes and strides here and nowhere else."""
 
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -10,44 +12,63 @@ _DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 
 def _load() -> Any:
     try:
-        from streamcore import _core  # type: ignore[attr-defined,unused-ignore]
-    except ImportError:
+        return import_module("streamcore._core").kernels
+    except ModuleNotFoundError:
+        # Not built. One that is there and does not load raises another `ImportError`, which nobody may swallow.
         return None
-    return _core.kernels
 
 
 _library: Any = _load()
 
 
-class CpuKernels:
-    """The Rust kernels; tensors are on the CPU and were checked."""
+class Kernels:
+    """The operations that both sets of compiled kernels have; the tensors were checked."""
+
+    _rms_norm: Any
+    _silu_mul: Any
+    _rope_and_store_kv: Any
+
+    def _where(self, x: Tensor) -> tuple[Any, ...]:
+        """What a call takes last: nothing on the CPU, the device and the stream on CUDA."""
+        return ()
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         """See `streamcore.kernels.rms_norm`."""
-        output = torch.empty(x.shape, dtype=x.dtype)
-        _library.cpu_rms_norm(
-            output.data_ptr(), x.data_ptr(), 0, weight.data_ptr(),
-            x.shape[0], x.shape[1], x.stride(0), 0, eps, _DTYPE_CODES[x.dtype],
-        )  # fmt: skip
+        output = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+        self._rms_norm(
+            (output.data_ptr(), x.data_ptr(), 0, weight.data_ptr()),
+            x.shape,
+            (x.stride(0), 0),
+            eps,
+            _DTYPE_CODES[x.dtype],
+            *self._where(x),
+        )
         return output
 
     def add_rms_norm(self, x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> Tensor:
         """See `streamcore.kernels.add_rms_norm`."""
-        output = torch.empty(x.shape, dtype=x.dtype)
-        _library.cpu_rms_norm(
-            output.data_ptr(), x.data_ptr(), residual.data_ptr(), weight.data_ptr(),
-            x.shape[0], x.shape[1], x.stride(0), residual.stride(0), eps, _DTYPE_CODES[x.dtype],
-        )  # fmt: skip
+        output = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+        self._rms_norm(
+            (output.data_ptr(), x.data_ptr(), residual.data_ptr(), weight.data_ptr()),
+            x.shape,
+            (x.stride(0), residual.stride(0)),
+            eps,
+            _DTYPE_CODES[x.dtype],
+            *self._where(x),
+        )
         return output
 
     def silu_mul(self, gate_up: Tensor) -> Tensor:
         """See `streamcore.kernels.silu_mul`."""
-        num_tokens, width = gate_up.shape
-        output = torch.empty(num_tokens, width // 2, dtype=gate_up.dtype)
-        _library.cpu_silu_mul(
-            output.data_ptr(), gate_up.data_ptr(),
-            num_tokens, width // 2, gate_up.stride(0), _DTYPE_CODES[gate_up.dtype],
-        )  # fmt: skip
+        sizes = (gate_up.shape[0], gate_up.shape[1] // 2)
+        output = torch.empty(sizes, dtype=gate_up.dtype, device=gate_up.device)
+        self._silu_mul(
+            (output.data_ptr(), gate_up.data_ptr()),
+            sizes,
+            gate_up.stride(0),
+            _DTYPE_CODES[gate_up.dtype],
+            *self._where(gate_up),
+        )
         return output
 
     def rope_and_store_kv(
@@ -62,15 +83,24 @@ class CpuKernels:
         slot_mapping: Tensor,
     ) -> None:
         """See `streamcore.kernels.rope_and_store_kv`."""
+        tensors = (query, key, value, cos_sin, positions, slot_mapping, key_cache, value_cache)
         num_tokens, num_heads, head_dim = query.shape
-        _library.cpu_rope_and_store_kv(
-            (query.data_ptr(), key.data_ptr(), value.data_ptr()),
-            (query.stride(0), key.stride(0), value.stride(0)),
+        self._rope_and_store_kv(
+            [tensor.data_ptr() for tensor in tensors],
             (num_tokens, num_heads, key.shape[1], head_dim, cos_sin.shape[1]),
-            (cos_sin.data_ptr(), positions.data_ptr(), slot_mapping.data_ptr()),
-            (key_cache.data_ptr(), value_cache.data_ptr()),
+            (query.stride(0), key.stride(0), value.stride(0)),
             _DTYPE_CODES[query.dtype],
-        )  # fmt: skip
+            *self._where(query),
+        )
+
+
+class CpuKernels(Kernels):
+    """The Rust kernels."""
+
+    def __init__(self) -> None:
+        self._rms_norm = _library.cpu_rms_norm
+        self._silu_mul = _library.cpu_silu_mul
+        self._rope_and_store_kv = _library.cpu_rope_and_store_kv
 
     def paged_attention(
         self,
@@ -83,31 +113,70 @@ class CpuKernels:
         scale: float,
     ) -> Tensor:
         """See `streamcore.kernels.paged_attention`."""
-        _, num_heads, head_dim = query.shape
         output = torch.empty(query.shape, dtype=query.dtype)
+        tensors = (output, query, key_cache, value_cache, block_tables, context_lens, query_starts)
+        _, block_size, num_kv_heads, head_dim = key_cache.shape
         _library.cpu_paged_attention(
-            (output.data_ptr(), query.data_ptr(), key_cache.data_ptr(), value_cache.data_ptr()),
-            (block_tables.data_ptr(), context_lens.data_ptr(), query_starts.data_ptr()),
-            (context_lens.shape[0], num_heads, key_cache.shape[2], head_dim, key_cache.shape[1]),
+            [tensor.data_ptr() for tensor in tensors],
+            (context_lens.shape[0], query.shape[1], num_kv_heads, head_dim, block_size),
             (query.stride(0), block_tables.stride(0)),
             scale,
             _DTYPE_CODES[query.dtype],
-        )  # fmt: skip
+        )
         return output
+
+
+class CudaKernels(Kernels):
+    """The CUDA kernels, launched on torch's current stream; they have no attention."""
+
+    def __init__(self) -> None:
+        self._rms_norm = _library.cuda_rms_norm
+        self._silu_mul = _library.cuda_silu_mul
+        self._rope_and_store_kv = _library.cuda_rope_and_store_kv
+
+    def _where(self, x: Tensor) -> tuple[Any, ...]:
+        return ((x.device.index, torch.cuda.current_stream(x.device).cuda_stream),)
 
 
 _cpu_kernels = CpuKernels() if _library is not None else None
 
 
-def kernels_for(x: Tensor) -> CpuKernels | None:
+@cache
+def _cuda_kernels(device: int) -> CudaKernels | None:
+    if _library is None or _library.cuda_build() is None or not _library.cuda_device_covered(device):
+        return None
+    return CudaKernels()
+
+
+def kernels_for(x: Tensor) -> CpuKernels | CudaKernels | None:
     """The compiled kernels for the device of `x`; None where `reference` must do."""
     if x.device.type == "cpu":
         return _cpu_kernels
+    if x.device.type == "cuda":
+        return _cuda_kernels(x.device.index)
     return None
 
 
 def description() -> str:
     """Which kernels are active per device and why, in one line."""
     if _library is None:
-        return "CPU kernels: torch (the extension is not built)"
-    return "CPU kernels: Rust"
+        return "CPU kernels: torch (the extension is not built); CUDA kernels: torch"
+    cpu = f"CPU kernels: Rust, {_library.cpu_features()}, {_library.num_threads()} threads"
+    return f"{cpu}; CUDA kernels: {_describe_cuda()}"
+
+
+def _describe_cuda() -> str:
+    build = _library.cuda_build()
+    if build is None:
+        return "torch (built without a CUDA compiler)"
+    toolkit, targets = build
+    built = f"built for {targets.replace(' ', ', ')} with CUDA {toolkit}"
+    num_devices, error = _library.cuda_device_count()
+    if error == "cudaErrorInsufficientDriver":
+        return f"{built}; no driver found, or one too old for it"
+    if error is not None:
+        return f"{built}; no device ({error})"
+    uncovered = [index for index in range(num_devices) if _cuda_kernels(index) is None]
+    if uncovered:
+        return f"{built}; torch on devices {uncovered}, for which they have no code"
+    return f"{built}; active on {num_devices} device{'s' if num_devices > 1 else ''}"

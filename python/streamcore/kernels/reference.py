@@ -106,7 +106,7 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> None:
     half = cos.shape[-1]
     first, second = x[..., :half], x[..., half : 2 * half]
     a, b = first.float(), second.float()
-    # In float32 `a` and `b` are views of `x`: both results must exist before either is written.
+    # Both before either is stored: float32 inputs are `a` and `b` themselves.
     rotated_first, rotated_second = a * cos - b * sin, b * cos + a * sin
     first.copy_(rotated_first)
     second.copy_(rotated_second)

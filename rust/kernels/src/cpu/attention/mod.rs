@@ -1,0 +1,225 @@
+//! Causal attention over the block-wise KV cache, prefill chunks and decodes in one call.
+//!
+//! The work is cut into tasks of one KV head and up to a tile of query tokens of one sequence. All query heads of
+//! the KV head's group come along, so that a key is read once for `tokens * group` rows. Each task streams over the
+//! keys in tiles with a running maximum and sum (Milakov and Gimelshein, 2018; Dao et al., 2022):
+//!
+//! ```text
+//!   rows: (token 0, head 0) (token 0, head 1) … (token 1, head 0) …      rows see keys 0 ..= position of their token
+//!   keys: 0 … 31 | 32 … 63 | …      through the block table to cache slots, any block size
+//! ```
+//!
+//! Two inner loops: `narrow` for a few rows keeps lanes along `head_dim` and reads the cache directly; `wide` for many
+//! rows keeps lanes along the rows, so that the softmax needs no sum across lanes.
+
+#[expect(clippy::needless_range_loop, reason = "rows and columns of registers are named by their numbers")]
+mod narrow;
+mod scratch;
+#[expect(clippy::needless_range_loop, reason = "vectors of rows are named by their numbers")]
+mod wide;
+
+use std::ops::Range;
+
+use super::{Shared, by_dtype};
+use crate::Dtype;
+use crate::element::Element;
+use crate::pool::parallel_for;
+use crate::simd::{MAX_LANES, Vector, multiversioned};
+
+/// Keys per tile: their widened copies and scores stay in the nearest caches.
+const KEY_TILE: usize = 32;
+/// Rows (query token times head of the group) per task: two of the widest vectors.
+const ROW_TILE: usize = 2 * MAX_LANES;
+/// A score that no softmax notices, yet finite: the difference of two is a number.
+const MASKED: f32 = -1e30;
+/// Key elements times rows that are worth waking a thread for: some ten microseconds' worth.
+const WORK_PER_CHUNK: usize = 256 * 1024;
+
+/// The arguments of [`paged_attention`].
+#[derive(Clone, Copy, Debug)]
+pub struct PagedAttention {
+    /// \[num_tokens, num_heads, head_dim\], contiguous.
+    pub output: usize,
+    /// \[num_tokens, num_heads, head_dim\], heads adjacent.
+    pub query: usize,
+    /// \[num_blocks, block_size, num_kv_heads, head_dim\], contiguous.
+    pub key_cache: usize,
+    /// As `key_cache`.
+    pub value_cache: usize,
+    /// \[num_seqs, stride\] `i32`.
+    pub block_tables: usize,
+    /// \[num_seqs\] `i32`.
+    pub context_lens: usize,
+    /// \[num_seqs + 1\] `i32`.
+    pub query_starts: usize,
+    /// Sequences of the step.
+    pub num_seqs: usize,
+    /// Query heads, a multiple of `num_kv_heads`.
+    pub num_heads: usize,
+    /// Key and value heads.
+    pub num_kv_heads: usize,
+    /// Elements per head.
+    pub head_dim: usize,
+    /// Slots per block.
+    pub block_size: usize,
+    /// Elements from one token's query to the next one's.
+    pub query_stride: usize,
+    /// Entries from one row of `block_tables` to the next.
+    pub block_table_stride: usize,
+    /// Multiplies the scores.
+    pub scale: f32,
+}
+
+/// Query tokens of one sequence, and query heads of one KV head.
+#[derive(Clone, Copy)]
+struct Task {
+    seq: usize,
+    kv_head: usize,
+    first_head: usize,
+    num_heads: usize,
+    /// The first token, counted over the whole step.
+    first_token: usize,
+    num_tokens: usize,
+    /// Where the first token stands in its sequence: it sees the keys up to and including this one.
+    first_position: usize,
+}
+
+impl Task {
+    fn num_rows(&self) -> usize {
+        self.num_tokens * self.num_heads
+    }
+
+    /// Keys that the last token sees.
+    fn num_keys(&self) -> usize {
+        self.first_position + self.num_tokens
+    }
+
+    /// The last key that a row sees.
+    fn position(&self, row: usize) -> usize {
+        self.first_position + row / self.num_heads
+    }
+
+    /// Where a row of the query starts, in elements.
+    fn query_offset(&self, args: &PagedAttention, row: usize) -> usize {
+        let (token, head) = (self.first_token + row / self.num_heads, self.first_head + row % self.num_heads);
+        token * args.query_stride + head * args.head_dim
+    }
+
+    /// Where a row of the output starts, in elements.
+    fn output_offset(&self, args: &PagedAttention, row: usize) -> usize {
+        let (token, head) = (self.first_token + row / self.num_heads, self.first_head + row % self.num_heads);
+        (token * args.num_heads + head) * args.head_dim
+    }
+
+    /// Where keys `first_key ..` start in the caches, in elements; returns how many of the tile there are.
+    ///
+    /// # Safety
+    /// The block table covers the task's keys.
+    #[inline(always)]
+    unsafe fn key_offsets(
+        &self,
+        args: &PagedAttention,
+        first_key: usize,
+        offsets: &mut [usize; KEY_TILE],
+    ) -> usize {
+        let count = KEY_TILE.min(self.num_keys() - first_key);
+        let (mut block, mut slot) = (first_key / args.block_size, first_key % args.block_size);
+        let row = self.seq * args.block_table_stride;
+        for offset in &mut offsets[..count] {
+            // SAFETY: the caller's promise.
+            let id = unsafe { *(args.block_tables as *const i32).add(row + block) } as usize;
+            *offset = ((id * args.block_size + slot) * args.num_kv_heads + self.kv_head) * args.head_dim;
+            slot += 1;
+            if slot == args.block_size {
+                (block, slot) = (block + 1, 0);
+            }
+        }
+        count
+    }
+}
+
+struct Step<'a> {
+    args: &'a PagedAttention,
+    tasks: &'a [Task],
+}
+
+/// Attends each sequence's new tokens to its cached keys and values.
+///
+/// # Safety
+/// The addresses are those of live tensors with the shapes and strides given, the output written by nobody else;
+/// lengths and block ids describe slots inside the caches.
+pub unsafe fn paged_attention(dtype: Dtype, args: &PagedAttention) {
+    // SAFETY: the caller's promise.
+    unsafe { by_dtype!(all, dtype, args) }
+}
+
+unsafe fn all<E: Element>(args: &PagedAttention) {
+    // SAFETY: the caller's promise.
+    let tasks = unsafe { plan(args) };
+    let group = args.num_heads / args.num_kv_heads;
+    let work: usize = tasks.iter().map(|task| task.num_keys() * task.num_tokens).sum();
+    let min_tasks = (tasks.len() * WORK_PER_CHUNK).div_ceil((work * group * args.head_dim).max(1));
+    let step = Shared(Step { args, tasks: &tasks });
+    // SAFETY: the caller's promise; no two tasks write the same rows of the output.
+    parallel_for(tasks.len(), min_tasks, &|range| unsafe { run::<E>(step.get(), range) });
+}
+
+/// Cuts the step into tasks, sequence by sequence.
+///
+/// # Safety
+/// `query_starts` and `context_lens` are readable.
+unsafe fn plan(args: &PagedAttention) -> Vec<Task> {
+    let mut tasks = Vec::new();
+    for seq in 0..args.num_seqs {
+        // SAFETY: the caller vouches for `num_seqs` lengths and one more start.
+        let (start, end, context_len) = unsafe {
+            let starts = (args.query_starts as *const i32).add(seq);
+            let context_len = *(args.context_lens as *const i32).add(seq);
+            (*starts as usize, *starts.add(1) as usize, context_len as usize)
+        };
+        plan_sequence(args, seq, start..end, context_len, &mut tasks);
+    }
+    tasks
+}
+
+fn plan_sequence(
+    args: &PagedAttention,
+    seq: usize,
+    tokens: Range<usize>,
+    context_len: usize,
+    tasks: &mut Vec<Task>,
+) {
+    let group = args.num_heads / args.num_kv_heads;
+    let tokens_per_task = (ROW_TILE / group).max(1);
+    for first_token in tokens.clone().step_by(tokens_per_task) {
+        let num_tokens = tokens_per_task.min(tokens.end - first_token);
+        let first_position = (context_len + first_token).saturating_sub(tokens.end);
+        for head in (0..group).step_by(ROW_TILE) {
+            let num_heads = ROW_TILE.min(group - head);
+            tasks.extend((0..args.num_kv_heads).map(|kv_head| {
+                let first_head = kv_head * group + head;
+                Task { seq, kv_head, first_head, num_heads, first_token, num_tokens, first_position }
+            }));
+        }
+    }
+}
+
+multiversioned!(run, tasks, Step<'_>);
+
+#[inline(always)]
+unsafe fn tasks<E: Element, V: Vector>(step: &Step<'_>, range: Range<usize>) {
+    let args = step.args;
+    for task in &step.tasks[range] {
+        let lanes_divide = args.head_dim.is_multiple_of(V::LANES);
+        // SAFETY: the caller of `paged_attention` vouches for the tensors that the task points into.
+        unsafe {
+            match task.num_rows() {
+                1 if lanes_divide => narrow::attend::<E, V, 1>(args, task),
+                2 if lanes_divide => narrow::attend::<E, V, 2>(args, task),
+                3 if lanes_divide => narrow::attend::<E, V, 3>(args, task),
+                4 if lanes_divide => narrow::attend::<E, V, 4>(args, task),
+                _ => wide::attend::<E, V>(args, task),
+            }
+        }
+    }
+}

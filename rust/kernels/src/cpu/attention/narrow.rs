@@ -1,0 +1,204 @@
+//! Up to four rows, as in decoding: lanes along `head_dim`, keys and values straight from the cache.
+
+use super::{KEY_TILE, MASKED, PagedAttention, Task, scratch};
+use crate::element::Element;
+use crate::simd::{Vector, exp};
+
+/// The state of `R` rows while they stream over the keys.
+struct Rows<const R: usize> {
+    /// [R, head_dim], scaled.
+    query: *mut f32,
+    /// [R, head_dim], not yet divided by `sum`.
+    output: *mut f32,
+    max: [f32; R],
+    sum: [f32; R],
+    /// Scores of the present tile, then their exponentials.
+    weights: [[f32; KEY_TILE]; R],
+}
+
+/// Attends the task's `R` rows; `head_dim` is a multiple of the lanes.
+///
+/// # Safety
+/// The task points into live tensors of `E`, and the processor has the instructions of `V`.
+#[inline(always)]
+pub(super) unsafe fn attend<E: Element, V: Vector, const R: usize>(args: &PagedAttention, task: &Task) {
+    let memory = scratch::lines(2 * R * args.head_dim);
+    // SAFETY: the caller's promise, and `memory` holds both [R, head_dim].
+    unsafe {
+        let mut rows = Rows {
+            query: memory,
+            output: memory.add(R * args.head_dim),
+            max: [MASKED; R],
+            sum: [0.0; R],
+            weights: [[MASKED; KEY_TILE]; R],
+        };
+        load_query::<E, V, R>(args, task, &rows);
+        let mut offsets = [0; KEY_TILE];
+        for first_key in (0..task.num_keys()).step_by(KEY_TILE) {
+            let count = task.key_offsets(args, first_key, &mut offsets);
+            score::<E, V, R>(args, &mut rows, &offsets[..count]);
+            let grown = soften::<V, R>(task, &mut rows, first_key, count);
+            accumulate::<E, V, R>(args, &rows, &offsets[..count], &grown);
+        }
+        store_output::<E, V, R>(args, task, &rows);
+    }
+}
+
+#[inline(always)]
+unsafe fn load_query<E: Element, V: Vector, const R: usize>(
+    args: &PagedAttention,
+    task: &Task,
+    rows: &Rows<R>,
+) {
+    for row in 0..R {
+        for d in (0..args.head_dim).step_by(V::LANES) {
+            // SAFETY: the query has this row, and the scratch [R, head_dim].
+            unsafe {
+                let query = (args.query as *const E).add(task.query_offset(args, row) + d);
+                E::load::<V>(query).mul(V::splat(args.scale)).store(rows.query.add(row * args.head_dim + d));
+                V::splat(0.0).store(rows.output.add(row * args.head_dim + d));
+            }
+        }
+    }
+}
+
+/// The products of each row with the tile's keys, four keys at a time.
+#[inline(always)]
+unsafe fn score<E: Element, V: Vector, const R: usize>(
+    args: &PagedAttention,
+    rows: &mut Rows<R>,
+    offsets: &[usize],
+) {
+    let last = offsets.len() - 1;
+    for key in (0..offsets.len()).step_by(4) {
+        // SAFETY: the offsets lie inside the key cache; past the last key its scores repeat, and are masked later.
+        unsafe {
+            let keys: [*const E; 4] =
+                std::array::from_fn(|i| (args.key_cache as *const E).add(offsets[last.min(key + i)]));
+            let mut products = [[V::splat(0.0); 4]; R];
+            for d in (0..args.head_dim).step_by(V::LANES) {
+                for i in 0..4 {
+                    let values = E::load::<V>(keys[i].add(d));
+                    for (row, products) in products.iter_mut().enumerate() {
+                        let query = V::load(rows.query.add(row * args.head_dim + d));
+                        products[i] = values.mul_add(query, products[i]);
+                    }
+                }
+            }
+            for (weights, products) in rows.weights.iter_mut().zip(products) {
+                weights[key..key + 4].copy_from_slice(&V::sum_each(products));
+            }
+        }
+    }
+}
+
+/// Turns scores into weights under the running maximum; returns what the output so far is to be multiplied with.
+#[inline(always)]
+unsafe fn soften<V: Vector, const R: usize>(
+    task: &Task,
+    rows: &mut Rows<R>,
+    first_key: usize,
+    count: usize,
+) -> [f32; R] {
+    let mut grown = [1.0; R];
+    for row in 0..R {
+        let visible = count.min((task.position(row) + 1).saturating_sub(first_key));
+        let weights = &mut rows.weights[row];
+        weights[visible..].fill(MASKED);
+        // SAFETY: `KEY_TILE` is a multiple of any number of lanes.
+        unsafe {
+            let mut max = V::splat(rows.max[row]);
+            for i in (0..KEY_TILE).step_by(V::LANES) {
+                max = max.max(V::load(weights.as_ptr().add(i)));
+            }
+            let new_max = max.greatest();
+            let new_max_lanes = V::splat(new_max);
+            let mut sum = V::splat(0.0);
+            for i in (0..KEY_TILE).step_by(V::LANES) {
+                let weight = exp(V::load(weights.as_ptr().add(i)).sub(new_max_lanes));
+                weight.store(weights.as_mut_ptr().add(i));
+                sum = sum.add(weight);
+            }
+            grown[row] = (rows.max[row] - new_max).exp();
+            rows.sum[row] = rows.sum[row] * grown[row] + sum.sum();
+            rows.max[row] = new_max;
+        }
+    }
+    grown
+}
+
+/// Adds the weighted values of the tile to the output.
+#[inline(always)]
+unsafe fn accumulate<E: Element, V: Vector, const R: usize>(
+    args: &PagedAttention,
+    rows: &Rows<R>,
+    offsets: &[usize],
+    grown: &[f32; R],
+) {
+    let mut d = 0;
+    // SAFETY: the columns lie inside a head.
+    unsafe {
+        while d + 4 * V::LANES <= args.head_dim {
+            accumulate_columns::<E, V, R, 4>(args, rows, offsets, grown, d);
+            d += 4 * V::LANES;
+        }
+        while d < args.head_dim {
+            accumulate_columns::<E, V, R, 1>(args, rows, offsets, grown, d);
+            d += V::LANES;
+        }
+    }
+}
+
+/// `C` vectors of columns from `d` on, held in registers over all keys of the tile.
+#[inline(always)]
+unsafe fn accumulate_columns<E: Element, V: Vector, const R: usize, const C: usize>(
+    args: &PagedAttention,
+    rows: &Rows<R>,
+    offsets: &[usize],
+    grown: &[f32; R],
+    d: usize,
+) {
+    // SAFETY: the caller's columns lie inside a head, the offsets inside the value cache.
+    unsafe {
+        let mut sums = [[V::splat(0.0); C]; R];
+        for row in 0..R {
+            for column in 0..C {
+                let before = V::load(rows.output.add(row * args.head_dim + d + column * V::LANES));
+                sums[row][column] = before.mul(V::splat(grown[row]));
+            }
+        }
+        for (key, offset) in offsets.iter().enumerate() {
+            let value = (args.value_cache as *const E).add(offset + d);
+            for column in 0..C {
+                let values = E::load::<V>(value.add(column * V::LANES));
+                for row in 0..R {
+                    let weight = V::splat(rows.weights[row][key]);
+                    sums[row][column] = values.mul_add(weight, sums[row][column]);
+                }
+            }
+        }
+        for row in 0..R {
+            for column in 0..C {
+                sums[row][column].store(rows.output.add(row * args.head_dim + d + column * V::LANES));
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn store_output<E: Element, V: Vector, const R: usize>(
+    args: &PagedAttention,
+    task: &Task,
+    rows: &Rows<R>,
+) {
+    for row in 0..R {
+        for d in (0..args.head_dim).step_by(V::LANES) {
+            // SAFETY: the output has this row, and the scratch [R, head_dim].
+            unsafe {
+                let target = (args.output as *mut E).add(task.output_offset(args, row) + d);
+                let weighted = V::load(rows.output.add(row * args.head_dim + d));
+                E::store(weighted.mul(V::splat(1.0 / rows.sum[row])), target);
+            }
+        }
+    }
+}

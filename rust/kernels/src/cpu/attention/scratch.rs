@@ -1,0 +1,27 @@
+//! Memory for a task's tiles, kept per thread so that no task allocates.
+
+use std::cell::UnsafeCell;
+
+/// One cache line, so that no vector crosses two.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
+
+thread_local! {
+    static LINES: UnsafeCell<Vec<Line>> = const { UnsafeCell::new(Vec::new()) };
+}
+
+/// `len` floats that start on a cache line and hold whatever the thread's last task left there.
+///
+/// They stay valid until this thread's next call.
+pub(super) fn lines(len: usize) -> *mut f32 {
+    LINES.with(|lines| {
+        // SAFETY: the vector belongs to this thread, and no reference to it outlives this closure.
+        let lines = unsafe { &mut *lines.get() };
+        let num_lines = len.div_ceil(16);
+        if lines.len() < num_lines {
+            lines.resize(num_lines, Line([0.0; 16]));
+        }
+        lines.as_mut_ptr().cast()
+    })
+}

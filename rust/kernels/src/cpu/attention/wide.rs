@@ -1,0 +1,293 @@
+//! Many rows, as in prefill: lanes along the rows, keys and values widened once per tile.
+//!
+//! Scores and output are kept transposed, [key, row] and [dim, row], so that one number of a key or value is
+//! multiplied with a vector of rows, and maximum and sum of the softmax are vectors too.
+
+use super::{KEY_TILE, MASKED, PagedAttention, Task, scratch};
+use crate::element::Element;
+use crate::simd::{MAX_LANES, Vector, exp};
+
+/// Tiles in scratch memory for a strip of `R` vectors of rows; `dim` is `head_dim` rounded up to whole vectors.
+struct Tiles {
+    dim: usize,
+    /// [dim, rows], scaled.
+    query: *mut f32,
+    /// [dim, rows], not yet divided by the sum.
+    output: *mut f32,
+    /// [KEY_TILE, rows]: scores, then their exponentials.
+    weights: *mut f32,
+    /// [KEY_TILE, dim].
+    keys: *mut f32,
+    /// [KEY_TILE, dim].
+    values: *mut f32,
+}
+
+/// The running softmax of a strip.
+struct Running<V, const R: usize> {
+    max: [V; R],
+    sum: [V; R],
+    /// The last key that each row sees.
+    last_key: [V; R],
+}
+
+/// Attends the task's rows, two vectors of them at a time.
+///
+/// # Safety
+/// The task points into live tensors of `E`, and the processor has the instructions of `V`.
+#[inline(always)]
+pub(super) unsafe fn attend<E: Element, V: Vector>(args: &PagedAttention, task: &Task) {
+    let num_rows = task.num_rows();
+    for first_row in (0..num_rows).step_by(2 * V::LANES) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if num_rows - first_row > V::LANES {
+                attend_strip::<E, V, 2>(args, task, first_row);
+            } else {
+                attend_strip::<E, V, 1>(args, task, first_row);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn attend_strip<E: Element, V: Vector, const R: usize>(
+    args: &PagedAttention,
+    task: &Task,
+    first_row: usize,
+) {
+    let width = R * V::LANES;
+    let num_rows = width.min(task.num_rows() - first_row);
+    // SAFETY: the caller's promise, and the tiles hold what their comments say.
+    unsafe {
+        let tiles = lay_out(args.head_dim, width);
+        load_query::<E, V>(args, task, &tiles, first_row, num_rows, width);
+        let mut running = begin::<V, R>(task, first_row, num_rows);
+        let mut offsets = [0; KEY_TILE];
+        let num_keys = task.position(first_row + num_rows - 1) + 1;
+        for first_key in (0..num_keys).step_by(KEY_TILE) {
+            let count = task.key_offsets(args, first_key, &mut offsets).min(num_keys - first_key);
+            widen::<E, V>(args.key_cache, args.head_dim, &offsets[..count], tiles.keys, tiles.dim);
+            widen::<E, V>(args.value_cache, args.head_dim, &offsets[..count], tiles.values, tiles.dim);
+            score::<V, R>(&tiles, args.head_dim, count);
+            if first_key + count > task.position(first_row) + 1 {
+                mask::<V, R>(&tiles, &running, first_key, count);
+            }
+            let grown = soften::<V, R>(&tiles, &mut running, count);
+            accumulate::<V, R>(&tiles, &grown, count);
+        }
+        store_output::<E, V, R>(args, task, &tiles, &running, first_row, num_rows);
+    }
+}
+
+#[inline(always)]
+unsafe fn lay_out(head_dim: usize, width: usize) -> Tiles {
+    let dim = head_dim.next_multiple_of(MAX_LANES);
+    let query = scratch::lines(2 * dim * width + KEY_TILE * (width + 2 * dim));
+    // SAFETY: the scratch memory is as long as the five tiles together.
+    unsafe {
+        let output = query.add(dim * width);
+        let weights = output.add(dim * width);
+        let keys = weights.add(KEY_TILE * width);
+        Tiles { dim, query, output, weights, keys, values: keys.add(KEY_TILE * dim) }
+    }
+}
+
+/// Transposes the scaled query rows into the tile, zero in the lanes without a row, and clears the output.
+#[inline(always)]
+unsafe fn load_query<E: Element, V: Vector>(
+    args: &PagedAttention,
+    task: &Task,
+    tiles: &Tiles,
+    first_row: usize,
+    num_rows: usize,
+    width: usize,
+) {
+    // SAFETY: the query has these rows, and the tiles are [dim, width].
+    unsafe {
+        tiles.query.write_bytes(0, tiles.dim * width);
+        tiles.output.write_bytes(0, tiles.dim * width);
+        for row in 0..num_rows {
+            let source = task.query_offset(args, first_row + row);
+            // The first row of the key tile is free until the first keys come.
+            widen::<E, V>(args.query, args.head_dim, &[source], tiles.keys, tiles.dim);
+            for d in 0..args.head_dim {
+                *tiles.query.add(d * width + row) = *tiles.keys.add(d) * args.scale;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn begin<V: Vector, const R: usize>(task: &Task, first_row: usize, num_rows: usize) -> Running<V, R> {
+    let mut last_keys = [[0.0; MAX_LANES]; R];
+    for row in 0..num_rows {
+        last_keys[row / V::LANES][row % V::LANES] = task.position(first_row + row) as f32;
+    }
+    // SAFETY: the caller's processor has the instructions, and each array holds a vector.
+    unsafe {
+        let mut last_key = [V::splat(0.0); R];
+        for (lanes, array) in last_key.iter_mut().zip(&last_keys) {
+            *lanes = V::load(array.as_ptr());
+        }
+        Running { max: [V::splat(MASKED); R], sum: [V::splat(0.0); R], last_key }
+    }
+}
+
+/// Copies rows of `head_dim` elements at the given offsets into a tile of `f32`.
+#[inline(always)]
+unsafe fn widen<E: Element, V: Vector>(
+    source: usize,
+    head_dim: usize,
+    offsets: &[usize],
+    tile: *mut f32,
+    dim: usize,
+) {
+    for (row, offset) in offsets.iter().enumerate() {
+        for d in (0..head_dim).step_by(V::LANES) {
+            // SAFETY: the caller's offsets start rows of `head_dim` elements; a tile's row is longer.
+            unsafe {
+                let values = E::load_up_to::<V>((source as *const E).add(offset + d), head_dim - d);
+                values.store(tile.add(row * dim + d));
+            }
+        }
+    }
+}
+
+/// The product of each key with all rows, four keys at a time; keys past `count` give numbers that nobody reads.
+#[inline(always)]
+unsafe fn score<V: Vector, const R: usize>(tiles: &Tiles, head_dim: usize, count: usize) {
+    let width = R * V::LANES;
+    for key in (0..count).step_by(4) {
+        // SAFETY: the tiles hold `KEY_TILE` keys, a multiple of four.
+        unsafe {
+            let mut products = [[V::splat(0.0); R]; 4];
+            let keys = tiles.keys.add(key * tiles.dim);
+            for d in 0..head_dim {
+                let query = tiles.query.add(d * width);
+                for (i, products) in products.iter_mut().enumerate() {
+                    let value = V::splat(*keys.add(i * tiles.dim + d));
+                    for (r, product) in products.iter_mut().enumerate() {
+                        *product = value.mul_add(V::load(query.add(r * V::LANES)), *product);
+                    }
+                }
+            }
+            for (i, products) in products.iter().enumerate() {
+                for (r, product) in products.iter().enumerate() {
+                    product.store(tiles.weights.add((key + i) * width + r * V::LANES));
+                }
+            }
+        }
+    }
+}
+
+/// Hides the keys that come after a row's own position.
+#[inline(always)]
+unsafe fn mask<V: Vector, const R: usize>(
+    tiles: &Tiles,
+    running: &Running<V, R>,
+    first_key: usize,
+    count: usize,
+) {
+    for key in 0..count {
+        for (r, last_key) in running.last_key.iter().enumerate() {
+            // SAFETY: the tile holds `KEY_TILE` keys of `R` vectors.
+            unsafe {
+                let scores = tiles.weights.add((key * R + r) * V::LANES);
+                let number = V::splat((first_key + key) as f32);
+                V::load(scores).keep_where_ge(*last_key, number, V::splat(MASKED)).store(scores);
+            }
+        }
+    }
+}
+
+/// Turns scores into weights under the running maximum; returns what the output so far is to be multiplied with.
+#[inline(always)]
+unsafe fn soften<V: Vector, const R: usize>(
+    tiles: &Tiles,
+    running: &mut Running<V, R>,
+    count: usize,
+) -> [V; R] {
+    let mut grown = running.max;
+    for r in 0..R {
+        // SAFETY: the tile holds `count` keys of `R` vectors.
+        unsafe {
+            let column = tiles.weights.add(r * V::LANES);
+            let mut max = running.max[r];
+            for key in 0..count {
+                max = max.max(V::load(column.add(key * R * V::LANES)));
+            }
+            grown[r] = exp(running.max[r].sub(max));
+            let mut sum = running.sum[r].mul(grown[r]);
+            for key in 0..count {
+                let weights = column.add(key * R * V::LANES);
+                let weight = exp(V::load(weights).sub(max));
+                weight.store(weights);
+                sum = sum.add(weight);
+            }
+            running.max[r] = max;
+            running.sum[r] = sum;
+        }
+    }
+    grown
+}
+
+/// Adds the weighted values of the tile to the output, four columns of a head at a time.
+#[inline(always)]
+unsafe fn accumulate<V: Vector, const R: usize>(tiles: &Tiles, grown: &[V; R], count: usize) {
+    let width = R * V::LANES;
+    for d in (0..tiles.dim).step_by(4) {
+        // SAFETY: the tiles have `dim` columns, a multiple of four, and `count` keys.
+        unsafe {
+            let mut sums = [*grown; 4];
+            for (i, sums) in sums.iter_mut().enumerate() {
+                for (r, sum) in sums.iter_mut().enumerate() {
+                    *sum = sum.mul(V::load(tiles.output.add((d + i) * width + r * V::LANES)));
+                }
+            }
+            for key in 0..count {
+                let weights = tiles.weights.add(key * width);
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let value = V::splat(*tiles.values.add(key * tiles.dim + d + i));
+                    for (r, sum) in sums.iter_mut().enumerate() {
+                        *sum = value.mul_add(V::load(weights.add(r * V::LANES)), *sum);
+                    }
+                }
+            }
+            for (i, sums) in sums.iter().enumerate() {
+                for (r, sum) in sums.iter().enumerate() {
+                    sum.store(tiles.output.add((d + i) * width + r * V::LANES));
+                }
+            }
+        }
+    }
+}
+
+/// Divides by the sums and transposes back.
+#[inline(always)]
+unsafe fn store_output<E: Element, V: Vector, const R: usize>(
+    args: &PagedAttention,
+    task: &Task,
+    tiles: &Tiles,
+    running: &Running<V, R>,
+    first_row: usize,
+    num_rows: usize,
+) {
+    let width = R * V::LANES;
+    let mut sums = [[0.0; MAX_LANES]; R];
+    // SAFETY: the output has these rows, the output tile is [dim, width], and the key tile is free again.
+    unsafe {
+        for (array, sum) in sums.iter_mut().zip(&running.sum) {
+            sum.store(array.as_mut_ptr());
+        }
+        for row in 0..num_rows {
+            let inverse = 1.0 / sums[row / V::LANES][row % V::LANES];
+            for d in 0..args.head_dim {
+                *tiles.keys.add(d) = *tiles.output.add(d * width + row) * inverse;
+            }
+            let target = (args.output as *mut E).add(task.output_offset(args, first_row + row));
+            for d in (0..args.head_dim).step_by(V::LANES) {
+                E::store_up_to(V::load(tiles.keys.add(d)), target.add(d), args.head_dim - d);
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The operations on the CPU. Each takes a struct of pointers, sizes and strides (in elements), computes in `f32`,
+//! and shares its rows out over the pool.
+
+mod attention;
+mod rms_norm;
+mod rope;
+mod silu_mul;
+
+pub use attention::{PagedAttention, paged_attention};
+pub use rms_norm::{RmsNorm, rms_norm};
+pub use rope::{RopeAndStore, rope_and_store_kv};
+pub use silu_mul::{SiluMul, silu_mul};
+
+/// Elements that one thread should have to work on before another is woken: some ten microseconds' worth.
+const ELEMENTS_PER_CHUNK: usize = 64 * 1024;
+
+/// A struct of pointers that a loop's threads share.
+///
+/// Its fields are read only through [`Shared::get`], so that a closure captures the whole.
+struct Shared<T>(T);
+
+// SAFETY: the threads of a loop work on ranges that do not overlap, and read the rest.
+unsafe impl<T> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    fn get(&self) -> &T {
+        &self.0
+    }
+}
+
+/// Calls `$kernel::<E>(args)` for the element type of a [`Dtype`](crate::Dtype): here, so that the kernels are compiled
+/// with this crate's optimisation, whatever that of the crate that calls them.
+macro_rules! by_dtype {
+    ($kernel:ident, $dtype:expr, $args:expr) => {
+        match $dtype {
+            crate::Dtype::F32 => $kernel::<f32>($args),
+            crate::Dtype::Bf16 => $kernel::<crate::element::Bf16>($args),
+            crate::Dtype::F16 => $kernel::<crate::element::F16>($args),
+        }
+    };
+}
+use by_dtype;
+
+/// Rows that make a chunk worth a thread.
+fn rows_per_chunk(row_len: usize) -> usize {
+    ELEMENTS_PER_CHUNK.div_ceil(row_len.max(1))
+}

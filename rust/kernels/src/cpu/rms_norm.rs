@@ -1,0 +1,101 @@
+//! `x / sqrt(mean(x²) + eps) * weight`, optionally of a running sum.
+
+use std::ops::Range;
+
+use super::{Shared, by_dtype, rows_per_chunk};
+use crate::Dtype;
+use crate::element::Element;
+use crate::pool::parallel_for;
+use crate::simd::{Vector, multiversioned};
+
+/// The arguments of [`rms_norm`].
+#[derive(Clone, Copy, Debug)]
+pub struct RmsNorm {
+    /// \[num_tokens, hidden\], contiguous.
+    pub output: usize,
+    /// \[num_tokens, hidden\], rows contiguous.
+    pub x: usize,
+    /// As `x`, updated in place; 0 for none.
+    pub residual: usize,
+    /// \[hidden\].
+    pub weight: usize,
+    /// Rows.
+    pub num_tokens: usize,
+    /// Elements per row.
+    pub hidden: usize,
+    /// Elements from one row of `x` to the next.
+    pub x_stride: usize,
+    /// Elements from one row of `residual` to the next.
+    pub residual_stride: usize,
+    /// Added to the mean square.
+    pub eps: f32,
+}
+
+/// Adds `x` to the residual, if there is one, and normalises the sum as stored; otherwise normalises `x`.
+///
+/// # Safety
+/// The addresses are those of live tensors of the dtype with the shapes and strides given, written by nobody else.
+pub unsafe fn rms_norm(dtype: Dtype, args: &RmsNorm) {
+    // SAFETY: the caller's promise.
+    unsafe { by_dtype!(all, dtype, args) }
+}
+
+unsafe fn all<E: Element>(args: &RmsNorm) {
+    let shared = Shared(*args);
+    // SAFETY: the caller's promise; ranges do not overlap.
+    parallel_for(args.num_tokens, rows_per_chunk(args.hidden), &|rows| unsafe {
+        run::<E>(shared.get(), rows);
+    });
+}
+
+multiversioned!(run, rows, RmsNorm);
+
+#[inline(always)]
+unsafe fn rows<E: Element, V: Vector>(args: &RmsNorm, range: Range<usize>) {
+    for row in range {
+        // SAFETY: the rows lie inside the tensors that the caller of `rms_norm` vouches for.
+        unsafe {
+            let mut source = (args.x as *const E).add(row * args.x_stride);
+            let residual = args.residual as *mut E;
+            if !residual.is_null() {
+                let sum = residual.add(row * args.residual_stride);
+                add_into::<E, V>(sum, source, args.hidden);
+                source = sum;
+            }
+            let mean = sum_of_squares::<E, V>(source, args.hidden) / args.hidden as f32;
+            let scale = V::splat(1.0 / (mean + args.eps).sqrt());
+            let target = (args.output as *mut E).add(row * args.hidden);
+            let weight = args.weight as *const E;
+            for i in (0..args.hidden).step_by(V::LANES) {
+                let left = args.hidden - i;
+                let normal = E::load_up_to::<V>(source.add(i), left).mul(scale);
+                let weighted = normal.mul(E::load_up_to::<V>(weight.add(i), left));
+                E::store_up_to(weighted, target.add(i), left);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn add_into<E: Element, V: Vector>(sum: *mut E, x: *const E, len: usize) {
+    for i in (0..len).step_by(V::LANES) {
+        // SAFETY: the caller's rows have `len` elements.
+        unsafe {
+            let before = E::load_up_to::<V>(sum.add(i), len - i);
+            E::store_up_to(before.add(E::load_up_to(x.add(i), len - i)), sum.add(i), len - i);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn sum_of_squares<E: Element, V: Vector>(x: *const E, len: usize) -> f32 {
+    // SAFETY: the caller's row has `len` elements.
+    unsafe {
+        let mut squares = V::splat(0.0);
+        for i in (0..len).step_by(V::LANES) {
+            let values = E::load_up_to::<V>(x.add(i), len - i);
+            squares = values.mul_add(values, squares);
+        }
+        squares.sum()
+    }
+}

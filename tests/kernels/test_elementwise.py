@@ -1,0 +1,139 @@
+"""Norms, activation and rotary embedding against plain torch in float64."""
+
+from typing import Any
+
+import pytest
+import torch
+
+EPS = 1e-5
+SHAPES = [(1, 1), (3, 7), (2, 16), (5, 80), (1, 512), (33, 513), (300, 1344)]
+
+
+def norm_in_float64(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    wide = x.double()
+    return wide / (wide.square().mean(-1, keepdim=True) + EPS).sqrt() * weight.double()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rms_norm(implementation: Any, dtype: torch.dtype, shape: tuple[int, int]) -> None:
+    """A wrong norm changes every logit of every model."""
+    x = implementation.random(*shape, dtype=dtype)
+    weight = implementation.random(shape[1], dtype=dtype)
+    implementation.assert_near(implementation.operations.rms_norm(x, weight, EPS), norm_in_float64(x, weight))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_add_rms_norm(implementation: Any, dtype: torch.dtype, shape: tuple[int, int]) -> None:
+    """The residual stream must be what the next layer adds to, rounded as it is stored."""
+    x = implementation.random(*shape, dtype=dtype)
+    residual = implementation.random(*shape, dtype=dtype, seed=1)
+    weight = implementation.random(shape[1], dtype=dtype)
+    total = (x.float() + residual.float()).to(dtype)
+    actual = implementation.operations.add_rms_norm(x, residual, weight, EPS)
+    assert torch.equal(residual, total)
+    implementation.assert_near(actual, norm_in_float64(total, weight))
+
+
+def test_norm_takes_rows_of_a_wider_tensor(implementation: Any) -> None:
+    """Per-head norms read slices of the fused projection: a row stride taken for the width mixes heads."""
+    wide = implementation.random(6, 50)
+    weight = implementation.random(32)
+    actual = implementation.operations.rms_norm(wide[:, 9:41], weight, EPS)
+    implementation.assert_near(actual, norm_in_float64(wide[:, 9:41], weight))
+
+
+@pytest.mark.parametrize("shape", [(1, 2), (3, 14), (2, 32), (7, 162), (130, 2688)])
+def test_silu_mul(implementation: Any, dtype: torch.dtype, shape: tuple[int, int]) -> None:
+    """A wrong activation, or gate and up exchanged, changes every MLP."""
+    gate_up = implementation.random(*shape, dtype=dtype) * 4
+    gate, up = gate_up.double().chunk(2, -1)
+    expected = gate / (1 + (-gate).exp()) * up
+    implementation.assert_near(implementation.operations.silu_mul(gate_up), expected)
+
+
+def test_silu_mul_at_the_ends_of_the_range(implementation: Any) -> None:
+    """A great activation must not become NaN in the exponential: one NaN poisons the sequence."""
+    gate = torch.tensor([[-1e4, -100.0, -87.5, 0.0, 87.5, 100.0, 1e4]], device=implementation.device)
+    actual = implementation.operations.silu_mul(torch.cat([gate, torch.ones_like(gate)], dim=1))
+    expected = torch.where(gate > 0, gate, 0.0).double()
+    torch.testing.assert_close(actual.double(), expected, rtol=1e-6, atol=1e-30 + 1e-4)
+
+
+def rotated(x: torch.Tensor, cos_sin: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    half = cos_sin.shape[1] // 2
+    cos, sin = cos_sin.double()[positions.long()].unsqueeze(1).chunk(2, -1)
+    wide = x.double()
+    a, b, rest = wide[..., :half], wide[..., half : 2 * half], wide[..., 2 * half :]
+    return torch.cat([a * cos - b * sin, b * cos + a * sin, rest], -1)
+
+
+@pytest.mark.parametrize(
+    ("num_tokens", "num_heads", "num_kv_heads", "head_dim", "rotary_dim", "block_size"),
+    [
+        (1, 1, 1, 16, 16, 1),
+        (5, 4, 2, 64, 64, 16),
+        (9, 8, 1, 80, 80, 8),
+        (3, 6, 3, 96, 48, 32),
+        (7, 2, 2, 10, 6, 3),
+        (200, 8, 4, 128, 128, 16),
+    ],
+)
+def test_rope_and_store_kv(
+    implementation: Any,
+    dtype: torch.dtype,
+    num_tokens: int,
+    num_heads: int,
+    num_kv_heads: int,
+    head_dim: int,
+    rotary_dim: int,
+    block_size: int,
+) -> None:
+    """A key stored wrongly is read wrongly by every later token; a skipped one must touch nothing."""
+    widths = [num_heads * head_dim, num_kv_heads * head_dim, num_kv_heads * head_dim]
+    qkv = implementation.random(num_tokens, sum(widths), dtype=dtype)
+    query, key, value = (part.unflatten(1, (-1, head_dim)) for part in qkv.split(widths, dim=1))
+    cos_sin = implementation.random(300, rotary_dim)
+    generator = torch.Generator().manual_seed(num_tokens)
+    positions = implementation.ints(torch.randint(300, (num_tokens,), generator=generator).tolist())
+    num_blocks = 2 + -(-num_tokens // block_size)
+    slots = torch.randperm(num_blocks * block_size, generator=generator)[:num_tokens].tolist()
+    slots[1::3] = [-1] * len(slots[1::3])
+    caches = [
+        implementation.random(num_blocks, block_size, num_kv_heads, head_dim, dtype=dtype, seed=seed)
+        for seed in (1, 2)
+    ]
+    before = [cache.clone() for cache in caches]
+    expected_query, expected_key = rotated(query, cos_sin, positions), rotated(key, cos_sin, positions)
+    expected_value = value.clone()
+
+    implementation.operations.rope_and_store_kv(
+        query, key, value, cos_sin, positions, *caches, implementation.ints(slots, torch.int64)
+    )
+
+    implementation.assert_near(query, expected_query)
+    implementation.assert_near(key, expected_key)
+    assert torch.equal(value, expected_value)
+    for cache, was, rows in zip(caches, before, (key, value), strict=True):
+        expected = was.flatten(0, 1)
+        for token, slot in enumerate(slots):
+            if slot >= 0:
+                expected[slot] = rows[token]
+        assert torch.equal(cache, was)
+
+
+def test_rope_stores_nothing_when_every_slot_is_skipped(implementation: Any) -> None:
+    """A padding step must leave the cache of live sequences as it is."""
+    query, key, value = (implementation.random(4, 2, 16, seed=seed) for seed in (0, 1, 2))
+    cache = implementation.random(2, 4, 2, 16)
+    before = cache.clone()
+    implementation.operations.rope_and_store_kv(
+        query,
+        key,
+        value,
+        implementation.random(8, 16),
+        implementation.ints([0, 1, 2, 3]),
+        cache,
+        cache.clone(),
+        implementation.ints([-1] * 4, torch.int64),
+    )
+    assert torch.equal(cache, before)

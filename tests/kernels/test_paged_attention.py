@@ -1,0 +1,167 @@
+"""Paged attention against a softmax in float64, over prefill chunks, decodes and mixtures."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+
+
+@dataclass(frozen=True)
+class Step:
+    """The arguments of `paged_attention` for some sequences."""
+
+    query: torch.Tensor
+    key_cache: torch.Tensor
+    value_cache: torch.Tensor
+    block_tables: torch.Tensor
+    context_lens: torch.Tensor
+    query_starts: torch.Tensor
+    scale: float
+
+    def expected(self) -> torch.Tensor:
+        """One softmax per token and head, without any of the kernels' arithmetic."""
+        outputs = []
+        group = self.query.shape[1] // self.key_cache.shape[2]
+        starts = self.query_starts.tolist()
+        for seq, context_len in enumerate(self.context_lens.tolist()):
+            chunk = self.query[starts[seq] : starts[seq + 1]].double()
+            keys, values = (
+                cache[self.block_tables[seq].long()].flatten(0, 1)[:context_len].double()
+                for cache in (self.key_cache, self.value_cache)
+            )
+            keys, values = keys.repeat_interleave(group, 1), values.repeat_interleave(group, 1)
+            scores = torch.einsum("qhd,khd->hqk", chunk, keys) * self.scale
+            seen = torch.ones(scores.shape[1:], device=scores.device).tril(context_len - chunk.shape[0])
+            weights = scores.masked_fill(seen == 0, -torch.inf).softmax(-1)
+            outputs.append(torch.einsum("hqk,khd->qhd", weights, values))
+        return torch.cat(outputs)
+
+
+def make_step(
+    implementation: Any,
+    seqs: list[tuple[int, int]],
+    *,
+    num_heads: int = 8,
+    num_kv_heads: int = 4,
+    head_dim: int = 64,
+    block_size: int = 16,
+    dtype: torch.dtype = torch.float32,
+) -> Step:
+    """A step of (query length, context length) pairs: scattered blocks, query sliced from a fused tensor."""
+    needed = [-(-context_len // block_size) for _, context_len in seqs]
+    num_blocks = sum(needed) + 3
+    order = torch.randperm(num_blocks, generator=torch.Generator().manual_seed(len(seqs))).tolist()
+    block_tables = torch.zeros(len(seqs), max(needed) + 1, dtype=torch.int32)
+    for row, count in zip(block_tables, needed, strict=True):
+        row[:count] = torch.tensor([order.pop() for _ in range(count)], dtype=torch.int32)
+    starts = [0]
+    for query_len, _ in seqs:
+        starts.append(starts[-1] + query_len)
+    cache_shape = (num_blocks, block_size, num_kv_heads, head_dim)
+    width = (num_heads + 2 * num_kv_heads) * head_dim
+    fused = implementation.random(starts[-1], width, dtype=dtype)
+    return Step(
+        query=fused[:, : num_heads * head_dim].unflatten(1, (num_heads, head_dim)),
+        key_cache=implementation.random(*cache_shape, dtype=dtype, seed=1),
+        value_cache=implementation.random(*cache_shape, dtype=dtype, seed=2),
+        block_tables=block_tables.to(implementation.device),
+        context_lens=implementation.ints([context_len for _, context_len in seqs]),
+        query_starts=implementation.ints(starts),
+        scale=1.5 * head_dim**-0.5,
+    )
+
+
+def attend(implementation: Any, step: Step, **sizes: int) -> torch.Tensor:
+    output: torch.Tensor = implementation.operations.paged_attention(
+        step.query,
+        step.key_cache,
+        step.value_cache,
+        step.block_tables,
+        step.context_lens,
+        step.query_starts,
+        step.scale,
+        **sizes,
+    )
+    assert output.is_contiguous()
+    return output
+
+
+MIXTURES = {
+    "one decode": [(1, 1)],
+    "decodes": [(1, 1), (1, 2), (1, 33), (1, 64), (1, 129), (1, 700)],
+    "whole prompts": [(1, 1), (2, 2), (17, 17), (64, 64), (100, 100)],
+    "chunks": [(5, 40), (64, 300), (33, 700)],
+    "mixed": [(1, 31), (16, 16), (1, 500), (50, 133), (2, 9), (1, 7)],
+}
+
+
+@pytest.mark.parametrize("seqs", MIXTURES.values(), ids=MIXTURES)
+@pytest.mark.parametrize("block_size", [1, 8, 16, 32])
+def test_mixtures(
+    implementation: Any, dtype: torch.dtype, seqs: list[tuple[int, int]], block_size: int
+) -> None:
+    """A key too many or too few, or one of another sequence, is a wrong or a leaked token."""
+    step = make_step(implementation, seqs, block_size=block_size, dtype=dtype)
+    implementation.assert_near(attend(implementation, step), step.expected())
+
+
+@pytest.mark.parametrize("head_dim", [16, 24, 32, 64, 80, 96, 100, 128, 256])
+@pytest.mark.parametrize(
+    "heads",
+    [(1, 1), (2, 1), (6, 2), (4, 1), (8, 1), (12, 2), (40, 1)],
+    ids=lambda heads: f"{heads[0]}q{heads[1]}kv",
+)
+def test_head_shapes(implementation: Any, heads: tuple[int, int], head_dim: int) -> None:
+    """Models differ in head size and sharing; a head read for its neighbour garbles every answer."""
+    step = make_step(
+        implementation,
+        [(1, 50), (9, 41), (1, 1), (20, 20)],
+        num_heads=heads[0],
+        num_kv_heads=heads[1],
+        head_dim=head_dim,
+    )
+    implementation.assert_near(attend(implementation, step), step.expected())
+
+
+def test_decodes_with_known_lengths(implementation: Any, dtype: torch.dtype) -> None:
+    """The path that never waits for the device must agree with the one that asks it for the lengths."""
+    step = make_step(implementation, MIXTURES["decodes"], dtype=dtype)
+    if implementation.device.type == "cuda":
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        output = attend(implementation, step, max_query_len=1, max_context_len=720)
+    finally:
+        if implementation.device.type == "cuda":
+            torch.cuda.set_sync_debug_mode("default")
+    implementation.assert_near(output, step.expected())
+
+
+def test_great_scores_do_not_overflow(implementation: Any) -> None:
+    """Scores above 88 overflow the exponential: without the running maximum they would be NaN."""
+    step = make_step(implementation, [(1, 200), (30, 200)])
+    step.key_cache.mul_(20)
+    implementation.assert_near(attend(implementation, step), step.expected())
+
+
+def test_a_sequence_does_not_depend_on_its_neighbours(implementation: Any) -> None:
+    """The same request must give the same bits alone and in a batch, or streams would not repeat."""
+    if implementation.operations.__name__.endswith("reference"):
+        pytest.skip("torch chooses its algorithm by the shape of the batch")
+    if implementation.device.type == "cuda":
+        pytest.skip("attention on CUDA is torch's")
+    step = make_step(implementation, [(1, 65), (1, 300), (40, 90), (1, 12)])
+    together = attend(implementation, step)
+    alone = attend(
+        implementation,
+        Step(
+            step.query[1:2],
+            step.key_cache,
+            step.value_cache,
+            step.block_tables[1:2],
+            step.context_lens[1:2],
+            implementation.ints([0, 1]),
+            step.scale,
+        ),
+    )
+    assert torch.equal(together[1:2], alone)
