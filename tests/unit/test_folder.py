@@ -201,6 +201,13 @@ def test_a_complete_folder_passes(num_shards: int, tmp_path: Path) -> None:
     assert checked.num_parameters == sum(t.numel() for t in random_weights(TINY).values())
 
 
+def test_the_precision_is_that_of_the_weights_where_the_config_names_none(tmp_path: Path) -> None:
+    """Some folders do not say: bfloat16 weights must not then be taken for float32, twice their size."""
+    folder = write_checkpoint(tmp_path, torch_dtype=None)
+    write_weights(folder, random_weights({**TINY, "torch_dtype": "bfloat16"}))
+    assert check_model_folder(folder).dtype == "bfloat16"
+
+
 def test_redundant_tensors_are_ignored(tmp_path: Path) -> None:
     """Converted checkpoints hold frequencies, or a copy of a tied embedding, that no model needs."""
     folder = write_checkpoint(tmp_path, tie_word_embeddings=True)

@@ -51,8 +51,11 @@ def check_model_folder(path: Path) -> ModelFolder:
         ModelLoadError: names all that is missing, incomplete or not supported.
     """
     if not path.is_dir():
-        what = "is a file, not a folder" if path.exists() else "does not exist"
-        raise ModelLoadError(f"model folder {path} {what}")
+        if path.exists():
+            raise ModelLoadError(f"model folder {path} is a file, not a folder")
+        raise ModelLoadError(
+            f"model folder {path} does not exist", "download the model first: names are not looked up"
+        )
     problems: list[str] = []
     config, layout = _check_config(path, problems)
     found = _check_weights(path, layout, problems)
