@@ -65,6 +65,10 @@ BROKEN: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         ["model.safetensors has a damaged header"],
     ),
     "header of numbers": (lambda f: _header(f, {"a": 1}), ["model.safetensors has a damaged header"]),
+    "shape of words": (
+        lambda f: _header(f, {"a": {"dtype": "F32", "shape": ["x"], "data_offsets": [0, 4]}}),
+        ["model.safetensors has a damaged header"],
+    ),
     "span too small": (
         lambda f: _header(f, {"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 0]}}),
         ["`a` spans 0 bytes, its shape needs 16"],
