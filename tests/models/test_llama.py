@@ -1,9 +1,5 @@
 """The forward pass against `transformers`, on small random checkpoints."""
 
-import os
-
-os.environ["HF_HUB_OFFLINE"] = "1"
-
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +64,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def reference_model(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
+def reference_model(folder: Path) -> Any:
     """The same checkpoint in `transformers`."""
-    return LlamaForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="eager")
+    return LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
 
 
-def reference_logits(folder: Path, tokens: list[int], dtype: torch.dtype = torch.float32) -> Tensor:
+def reference_logits(folder: Path, tokens: list[int]) -> Tensor:
     """float32 [tokens, vocab] of `transformers`."""
-    model = reference_model(folder, dtype)
+    model = reference_model(folder)
     with torch.inference_mode():
         logits: Tensor = model(torch.tensor([tokens])).logits[0].float()
     return logits

@@ -1,9 +1,5 @@
 """Rotary tables against `transformers`, far into the context."""
 
-import os
-
-os.environ["HF_HUB_OFFLINE"] = "1"
-
 from typing import Any
 
 import pytest

@@ -10,8 +10,9 @@ from tests.checkpoints import write_checkpoint
 from streamcore.errors import ConfigError, ModelLoadError
 from streamcore.models.folder import ModelFolder, check_model_folder
 from streamcore.runner import device as device_module
+from streamcore.runner import threads
 from streamcore.runner.device import available_memory, choose_device, choose_dtype
-from streamcore.runner.threads import num_usable_cores
+from streamcore.runner.threads import configure_threads, num_usable_cores
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -96,6 +97,14 @@ def test_memory_is_bounded_by_the_control_group(tmp_path: Path, monkeypatch: pyt
     assert available_memory(CPU) == 1900
     (tmp_path / "memory.max").write_text("max\n")
     assert available_memory(CPU) > 1900
+
+
+def test_the_named_number_of_threads_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who sets `OMP_NUM_THREADS` knows the machine; more would take cores that were meant for others."""
+    before = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", str(before))
+    monkeypatch.setattr(threads, "num_usable_cores", lambda: before + 1)
+    assert configure_threads() == before
 
 
 def test_threads_are_physical_cores_within_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

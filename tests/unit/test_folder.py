@@ -65,6 +65,10 @@ BROKEN: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         ["model.safetensors has a damaged header"],
     ),
     "header of numbers": (lambda f: _header(f, {"a": 1}), ["model.safetensors has a damaged header"]),
+    "shape of words": (
+        lambda f: _header(f, {"a": {"dtype": "F32", "shape": ["x"], "data_offsets": [0, 4]}}),
+        ["model.safetensors has a damaged header"],
+    ),
     "span too small": (
         lambda f: _header(f, {"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 0]}}),
         ["`a` spans 0 bytes, its shape needs 16"],
@@ -199,6 +203,13 @@ def test_a_complete_folder_passes(num_shards: int, tmp_path: Path) -> None:
     checked = check_model_folder(folder)
     assert checked.dtype == "bfloat16"
     assert checked.num_parameters == sum(t.numel() for t in random_weights(TINY).values())
+
+
+def test_the_precision_is_that_of_the_weights_where_the_config_names_none(tmp_path: Path) -> None:
+    """Some folders do not say: bfloat16 weights must not then be taken for float32, twice their size."""
+    folder = write_checkpoint(tmp_path, torch_dtype=None)
+    write_weights(folder, random_weights({**TINY, "torch_dtype": "bfloat16"}))
+    assert check_model_folder(folder).dtype == "bfloat16"
 
 
 def test_redundant_tensors_are_ignored(tmp_path: Path) -> None:

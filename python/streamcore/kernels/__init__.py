@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from streamcore.kernels import checks, native, reference
-from streamcore.kernels.native import description
+from streamcore.kernels.native import description, set_num_threads
 
 __all__ = [
     "add_rms_norm",
@@ -17,6 +17,7 @@ __all__ = [
     "paged_attention",
     "rms_norm",
     "rope_and_store_kv",
+    "set_num_threads",
     "silu_mul",
 ]
 

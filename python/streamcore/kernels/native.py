@@ -157,6 +157,12 @@ def kernels_for(x: Tensor) -> CpuKernels | CudaKernels | None:
     return None
 
 
+def set_num_threads(num_threads: int) -> None:
+    """Sets how many threads share one CPU kernel, the calling thread included."""
+    if _library is not None:
+        _library.set_num_threads(num_threads)
+
+
 def description() -> str:
     """Which kernels are active per device and why, in one line."""
     if _library is None:

@@ -50,9 +50,18 @@ def check_model_folder(path: Path) -> ModelFolder:
     Raises:
         ModelLoadError: names all that is missing, incomplete or not supported.
     """
+    if not path.exists():
+        hint = "download the model first: names are not looked up"
+        raise ModelLoadError(f"model folder {path} does not exist", hint)
     if not path.is_dir():
-        what = "is a file, not a folder" if path.exists() else "does not exist"
-        raise ModelLoadError(f"model folder {path} {what}")
+        raise ModelLoadError(f"model folder {path} is a file, not a folder")
+    try:
+        return _check(path)
+    except OSError as error:
+        raise ModelLoadError(f"model folder {path} cannot be read: {error}") from error
+
+
+def _check(path: Path) -> ModelFolder:
     problems: list[str] = []
     config, layout = _check_config(path, problems)
     found = _check_weights(path, layout, problems)

@@ -99,7 +99,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     try:
         entries = json.loads(header)
         entries.pop("__metadata__", None)
-        tensors = {name: TensorInfo(path, e["dtype"], tuple(e["shape"])) for name, e in entries.items()}
+        tensors = {name: _parse_entry(path, e) for name, e in entries.items()}
         spans = {name: (int(e["data_offsets"][0]), int(e["data_offsets"][1])) for name, e in entries.items()}
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
         raise FileError("has a damaged header") from error
@@ -109,6 +109,10 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
         raise FileError(f"{kind}: {size} of {expected} bytes")
     _check_spans(tensors, spans)
     return tensors
+
+
+def _parse_entry(path: Path, entry: Mapping[str, Any]) -> TensorInfo:
+    return TensorInfo(path, str(entry["dtype"]), tuple(int(size) for size in entry["shape"]))
 
 
 def weight_files(folder: Path) -> dict[Path, set[str]]:
