@@ -17,11 +17,10 @@ def choose_max_model_len(asked: int | None, config: ModelConfig) -> int:
     Raises:
         ConfigError: more is asked for than the model's positions allow.
     """
-    limit = config.max_position_embeddings
     if asked is None:
-        return limit
-    if asked > limit:
-        raise ConfigError(f"`--max-model-len` is {asked}, the model has {limit} positions")
+        return config.max_position_embeddings
+    if asked > config.max_context_len:
+        raise ConfigError(f"`--max-model-len` is {asked}, the model allows {config.max_context_len}")
     return asked
 
 

@@ -62,7 +62,7 @@ class ModelRunner:
             device: where steps run.
         """
         self._model = model
-        self._caches = caches
+        self.caches = caches
         self._device = device
         self.depth = steps_in_flight(device)
         self.all_buffers = [StepBuffers(columns, device) for _ in range(self.depth)]
@@ -94,7 +94,7 @@ class ModelRunner:
         if plan.num_device_tokens:
             tokens = self._last_tokens.index_select(0, inputs.device_token_rows)
             inputs.token_ids[inputs.device_token_indices] = tokens
-        logits = self._model.forward(inputs.token_ids, inputs.attention, self._caches, inputs.logits_indices)
+        logits = self._model.forward(inputs.token_ids, inputs.attention, self.caches, inputs.logits_indices)
         if plan.num_samples:
             tokens = sample(logits, inputs.sampling)
             self._last_tokens[inputs.sample_rows] = tokens
@@ -124,7 +124,7 @@ class ModelRunner:
 
         They write into the first block, which holds nothing yet.
         """
-        block_size = self._caches[0].keys.shape[1]
+        block_size = self.caches[0].keys.shape[1]
         for buffers in self.all_buffers:
             for name in ("token_ids", "block_tables", "context_lens", "logits_indices", "temperature"):
                 buffers.column(name).zero_()
