@@ -1,10 +1,10 @@
 """Renders conversations with jinja2 as transformers sets it up: what the Rust chat templates are held to.
 
-    python tests/text/make_chat_templates.py                        # rewrites the expectations for our templates
-    python tests/text/make_chat_templates.py --folders A B --out F  # templates of model folders or .jinja files
+    python tests/text/make_chat_templates.py                        # our templates; rewrites the expectations
+    python tests/text/make_chat_templates.py --folders A B --out F  # those of model folders or .jinja files
 
-The second form writes to ``F``; ``STREAMCORE_CHAT_TEMPLATES=F cargo test -p streamcore-server --test text``
-then checks them too. Templates of real models are not ours to keep in the repository.
+The second form writes to ``F``; ``STREAMCORE_CHAT_TEMPLATES=F cargo test -p streamcore-server`` checks that
+file too. Templates of real models are not ours to keep in the repository.
 """
 
 import argparse

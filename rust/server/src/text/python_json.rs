@@ -37,7 +37,7 @@ fn indent_unit(indent: &Value) -> Result<Option<String>, Error> {
         return Ok(Some(text.to_owned()));
     }
     let spaces = i64::try_from(indent.clone())?;
-    Ok(Some(" ".repeat(usize::try_from(spaces).unwrap_or(0).min(64))))
+    Ok(Some(" ".repeat(usize::try_from(spaces).unwrap_or(0))))
 }
 
 /// What stands between items and after a key.

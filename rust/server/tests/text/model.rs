@@ -1,8 +1,9 @@
 //! Loading the text side of a model folder: what is found where, and what is said when it is wrong.
 
-use crate::fixtures::{byte_level, save, tokenizer_json};
 use serde_json::{Value, json};
 use streamcore_server::text::{RenderOptions, TextModel};
+
+use crate::fixtures::{byte_level, save, tokenizer_json};
 
 /// Loads a folder with the byte-level tokenizer and these files.
 fn load(name: &str, files: &[(&str, &Value)]) -> Result<TextModel, String> {

@@ -1,10 +1,11 @@
 //! Tokenizer and detokenizer against the tokenizers library, on small tokenizers made here and on real ones.
 
-use crate::fixtures::{byte_fallback, byte_level, metaspace, save, tokenizer_json};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
 use streamcore_server::text::Tokenizer;
+
+use crate::fixtures::{byte_fallback, byte_level, metaspace, save, tokenizer_json};
 
 /// Our tokenizer and the library's, from the same file.
 struct Pair {
