@@ -23,7 +23,10 @@ class ServerProcess:
     def __init__(self, *arguments: str) -> None:
         command = [sys.executable, "-m", "streamcore", "serve", "--port", "0", *arguments]
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONUNBUFFERED": "1"}
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
         )
         self.output = ""
         self.url = self._wait_until_ready()

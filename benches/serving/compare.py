@@ -2,9 +2,9 @@
 
     python benches/serving/compare.py --bench BENCH --checkpoint FOLDER --ours PORT --peer PORT
 
-BENCH is a program called as `BENCH PORT CONCURRENCY REQUESTS INPUT_LEN OUTPUT_LEN CHECKPOINT MORE...` that runs `vllm bench serve`
-(its Rust build, `vllm-rs`) against 127.0.0.1:PORT. Both servers must serve FOLDER under the name "tiny". Only the ratios of one run mean
-something; the table is Markdown.
+BENCH is a program called as `BENCH PORT CONCURRENCY REQUESTS INPUT_LEN OUTPUT_LEN CHECKPOINT MORE...` that
+runs `vllm bench serve` (its Rust build, `vllm-rs`) against 127.0.0.1:PORT. Both servers must serve FOLDER under
+the name "tiny". Only the ratios of one run mean something; the table is Markdown.
 """
 
 import argparse
@@ -27,7 +27,14 @@ def run_once(arguments: argparse.Namespace, port: int, concurrency: int, seed: i
     """One run of the client against one server."""
     num_requests = max(arguments.min_requests, arguments.requests_per_stream * concurrency)
     with tempfile.TemporaryDirectory() as folder:
-        command = [arguments.bench, port, concurrency, num_requests, arguments.input_len, arguments.output_len]
+        command = [
+            arguments.bench,
+            port,
+            concurrency,
+            num_requests,
+            arguments.input_len,
+            arguments.output_len,
+        ]
         command += [arguments.checkpoint, "--seed", seed, "--save-result"]
         command += ["--result-dir", folder, "--result-filename", "result.json"]
         run = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
@@ -53,13 +60,21 @@ def compare(arguments: argparse.Namespace, concurrency: int) -> None:
         our_median = statistics.median(run[name] for run in ours)
         peer_median = statistics.median(run[name] for run in peer)
         better = "higher" if more_is_better else "lower"
-        row = (concurrency, label, f"{our_median:.1f}", f"{peer_median:.1f}", f"{our_median / peer_median:.2f}")
+        row = (
+            concurrency,
+            label,
+            f"{our_median:.1f}",
+            f"{peer_median:.1f}",
+            f"{our_median / peer_median:.2f}",
+        )
         print("| " + " | ".join(map(str, row)) + f" | {better} is better |", flush=True)
 
 
 def main() -> None:
     """Read the command line and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--bench", required=True)
     parser.add_argument("--checkpoint", required=True)
     parser.add_argument("--ours", type=int, required=True, metavar="PORT")

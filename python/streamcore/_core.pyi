@@ -1,13 +1,12 @@
 """The extension module, written in Rust (`rust/python`).
 
-Addresses are those of memory that the caller owns, keeps alive and leaves alone during the call. Every method releases the interpreter
-while it works or waits.
+Addresses are those of memory that the caller owns, keeps alive and leaves alone during the call. Every
+method releases the interpreter while it works or waits.
 """
 
 from os import PathLike
+from types import ModuleType
 from typing import Literal, final
-
-from streamcore._core import kernels as kernels
 
 __all__ = [
     "EngineConfig",
@@ -21,6 +20,9 @@ __all__ = [
     "kernels",
     "log",
 ]
+
+kernels: ModuleType
+"""The CPU and CUDA kernels; `streamcore.kernels` is the only caller and checks what it passes."""
 
 @final
 class EngineConfig:
@@ -108,7 +110,7 @@ class Scheduler:
         prompt: list[int],
         *,
         max_tokens: int,
-        stop_token_ids: list[int] = [],  # noqa: B006
+        stop_token_ids: list[int] = [],
         temperature: float = 0.0,
         top_p: float = 1.0,
         top_k: int = 0,
@@ -186,7 +188,7 @@ class Server:
         config: EngineConfig,
         *,
         served_model_names: list[str],
-        api_keys: list[str] = [],  # noqa: B006
+        api_keys: list[str] = [],
     ) -> Server: ...
     @property
     def address(self) -> tuple[str, int]:
@@ -205,7 +207,7 @@ class Server:
     def shutdown(self) -> None:
         """Flush and close every socket and join the threads. Further calls do nothing."""
 
-def init_logging(format: Literal["text", "json"], filter: str) -> None:  # noqa: A002
+def init_logging(format: str, filter: str) -> None:  # noqa: A002
     """Send the log to standard error. The first call in a process counts, later ones change nothing.
 
     Raises:
@@ -218,4 +220,3 @@ def log(level: Literal["info", "warning", "error"], message: str) -> None:
     Raises:
         ValueError: there is no such level.
     """
-

@@ -7,6 +7,7 @@ import argparse
 import difflib
 import os
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import Field, fields
 from importlib.metadata import version
@@ -76,7 +77,12 @@ def _settle_threads() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 0 done, 1 the environment is at fault, 2 the command line is."""
+    """Run the command line.
+
+    Returns:
+        The exit status: 0 done, 1 the environment is at fault, 2 the command line is.
+    """
+    started = time.monotonic()
     parser, serve_parser = _parser()
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:
@@ -92,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from streamcore.serve import serve
 
     try:
-        return serve(config, log_filter=os.environ.get("STREAMCORE_LOG", "info"))
+        return serve(config, started, log_filter=os.environ.get("STREAMCORE_LOG", "info"))
     except (StreamcoreError, OSError) as error:
         hint = getattr(error, "hint", None)
         print(f"streamcore: {error}" + (f"; {hint}" if hint else ""), file=sys.stderr)  # noqa: T201

@@ -27,11 +27,12 @@ DEMO_MODEL = Path(__file__).parent / "demo_model"
 _IDLE_WAIT_S = 0.1
 
 
-def serve(config: ServeConfig, log_filter: str = "info") -> int:
+def serve(config: ServeConfig, started: float, log_filter: str = "info") -> int:
     """Serve until a signal ends it; returns the exit status.
 
     Args:
         config: the settings.
+        started: when the program was started, by `time.monotonic()`, in seconds.
         log_filter: which lines are logged: a level, or `crate=level` pairs separated by commas.
 
     Raises:
@@ -39,7 +40,6 @@ def serve(config: ServeConfig, log_filter: str = "info") -> int:
         ModelLoadError: the model folder cannot be used.
         OSError: the address cannot be bound.
     """
-    started = time.monotonic()
     try:
         _core.init_logging(config.log_format, log_filter)
     except ValueError as error:

@@ -5,7 +5,6 @@ import json
 import random
 
 import httpx
-
 from tests.server_process import ServerProcess, run_server
 
 NUM_STREAMS = 64
@@ -17,7 +16,9 @@ def request(index: int, max_tokens: int, *, stream: bool = True) -> dict[str, ob
     topics = ["AI", "the sea", "a dragon", "winter", "bread", "the moon", "a train", "music"]
     return {
         "model": "demo",
-        "messages": [{"role": "user", "content": f"Tell me story {index} about {topics[index % len(topics)]}"}],
+        "messages": [
+            {"role": "user", "content": f"Tell me story {index} about {topics[index % len(topics)]}"}
+        ],
         "max_tokens": max_tokens,
         "temperature": 0,
         "ignore_eos": True,

@@ -6,7 +6,6 @@ import httpx
 import pytest
 from openai import AsyncOpenAI, OpenAI
 from openai.types.chat import ChatCompletionUserMessageParam
-
 from tests.server_process import ServerProcess
 
 BLOCKS_FREE, BLOCKS_TOTAL = "streamcore_kv_blocks_free", "streamcore_kv_blocks"
@@ -120,7 +119,9 @@ def test_wire_ends_with_done(server: ServerProcess) -> None:
 
 def test_completions_stream(client: OpenAI) -> None:
     """The older completions API streams text as well."""
-    stream = client.completions.create(model="demo", prompt="1, 2, 3,", max_tokens=8, temperature=0, stream=True)
+    stream = client.completions.create(
+        model="demo", prompt="1, 2, 3,", max_tokens=8, temperature=0, stream=True
+    )
     chunks = list(stream)
     assert "".join(chunk.choices[0].text for chunk in chunks)
     assert chunks[-1].choices[0].finish_reason in ("stop", "length")
@@ -140,7 +141,11 @@ def test_seed_repeats_an_answer(client: OpenAI) -> None:
 
     def ask() -> str | None:
         answer = client.chat.completions.create(
-            model="demo", messages=user("Tell me a story about a dragon"), seed=7, temperature=1.5, max_tokens=40
+            model="demo",
+            messages=user("Tell me a story about a dragon"),
+            seed=7,
+            temperature=1.5,
+            max_tokens=40,
         )
         return answer.choices[0].message.content
 

@@ -10,13 +10,16 @@ from pathlib import Path
 
 import httpx
 import pytest
-
 from tests.server_process import ServerProcess, run_server
 
 
 def streamcore(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "streamcore", *arguments], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "streamcore", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 
@@ -107,7 +110,9 @@ def test_help_needs_no_torch() -> None:
     """`--help` must not wait seconds for torch to be imported."""
     code = "import sys, streamcore.cli as c\ntry: c.main(['serve', '--help'])\nexcept SystemExit: pass\n"
     code += "assert 'torch' not in sys.modules"
-    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
+    )
 
 
 def test_start_says_what_was_chosen() -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+
 from streamcore import _core
 from streamcore.models.folder import check_model_folder
 from streamcore.models.llama import LlamaModel

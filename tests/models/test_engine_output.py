@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from streamcore.models.llama import LlamaModel
 from tests.checkpoints import write_checkpoint
 from tests.models.engine_loop import EngineLoop, load
 from transformers import LlamaForCausalLM
+
+from streamcore.models.llama import LlamaModel
 
 NUM_PROMPTS, NUM_TOKENS = 20, 64
 TINY_27M: dict[str, Any] = {
@@ -50,8 +51,12 @@ def expected(folder: Path, prompts: list[list[int]]) -> list[list[int]]:
     reference = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
     with torch.inference_mode():
         return [
-            reference.generate(
-                torch.tensor([prompt]), max_new_tokens=NUM_TOKENS, do_sample=False, eos_token_id=None, pad_token_id=0
+            reference.generate(  # type: ignore[misc]
+                torch.tensor([prompt]),
+                max_new_tokens=NUM_TOKENS,
+                do_sample=False,
+                eos_token_id=None,
+                pad_token_id=0,
             )[0, len(prompt) :].tolist()
             for prompt in prompts
         ]

@@ -36,7 +36,9 @@ def rust_functions(path: Path) -> Iterator[tuple[str, int]]:
     """Functions of formatted Rust: the closing brace stands under the first letter of the line that opens it."""
     opened: list[tuple[str, str, int]] = []
     for number, line in enumerate(path.read_text().splitlines(), start=1):
-        if match := re.match(r"( *)(?:pub(?:\([^)]*\))? )?(?:const |async |unsafe |extern \"C\" )*fn (\w+)", line):
+        if match := re.match(
+            r"( *)(?:pub(?:\([^)]*\))? )?(?:const |async |unsafe |extern \"C\" )*fn (\w+)", line
+        ):
             opened.append((match[1], match[2], number))
         elif opened and line == opened[-1][0] + "}":
             _, name, start = opened.pop()

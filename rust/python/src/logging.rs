@@ -1,5 +1,7 @@
 //! The log's one sink: `tracing`, on standard error. Python's few lines go through it, never the other way round.
 
+use std::io::IsTerminal;
+
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use tracing_subscriber::EnvFilter;
@@ -13,7 +15,9 @@ use tracing_subscriber::fmt;
 pub(crate) fn init_logging(format: &str, filter: &str) -> PyResult<()> {
     let filter = EnvFilter::try_new(filter)
         .map_err(|error| PyValueError::new_err(format!("log filter `{filter}`: {error}")))?;
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let is_terminal = std::io::stderr().is_terminal();
+    let builder =
+        fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).with_ansi(is_terminal);
     // A second subscriber is refused by `try_init`; the one that is installed stays.
     let _already_installed = match format {
         "text" => builder.try_init(),
