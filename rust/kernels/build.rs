@@ -17,7 +17,8 @@ const SOURCES: [&str; 4] = ["device", "rms_norm", "rope_and_store_kv", "silu_mul
 
 fn main() {
     println!("cargo:rustc-check-cfg=cfg(cuda_kernels)");
-    for name in ["CUDA_HOME", "PYO3_PYTHON", "VIRTUAL_ENV", "PATH"] {
+    // Not `PATH`: it differs from shell to shell, and each change would compile everything again.
+    for name in ["CUDA_HOME", "PYO3_PYTHON", "VIRTUAL_ENV"] {
         println!("cargo:rerun-if-env-changed={name}");
     }
     let cuda = Path::new(&env::var("CARGO_MANIFEST_DIR").expect("Cargo sets it")).join("../../cuda");

@@ -1,7 +1,7 @@
 """Renders conversations with jinja2 as transformers sets it up: what the Rust chat templates are held to.
 
-    python tests/text/make_chat_templates.py                        # our templates; rewrites the expectations
-    python tests/text/make_chat_templates.py --folders A B --out F  # those of model folders or .jinja files
+    python -m tests.text.make_chat_templates                         # our templates; rewrites the expectations
+    python -m tests.text.make_chat_templates --folders A B --out F  # those of model folders or .jinja files
 
 The second form writes to ``F``; ``STREAMCORE_CHAT_TEMPLATES=F cargo test -p streamcore-server`` checks that
 file too. Templates of real models are not ours to keep in the repository.

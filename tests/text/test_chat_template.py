@@ -5,16 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parent / "make_chat_templates.py"
-COMMITTED = SCRIPT.parents[2] / "rust/server/tests/data/chat_templates.json"
+ROOT = Path(__file__).parents[2]
+SCRIPT = "tests.text.make_chat_templates"
+COMMITTED = ROOT / "rust/server/tests/data/chat_templates.json"
 
 
 def test_expectations_are_current(tmp_path: Path) -> None:
     """A stale file would have the Rust test prove agreement with something that jinja2 never said."""
     made = tmp_path / "made.json"
-    subprocess.run([sys.executable, SCRIPT, "--out", made], check=True)
+    subprocess.run([sys.executable, "-m", SCRIPT, "--out", made], cwd=ROOT, check=True)
     current = made.read_text(encoding="utf-8") == COMMITTED.read_text(encoding="utf-8")
-    assert current, "run: python tests/text/make_chat_templates.py"
+    assert current, f"run: python -m {SCRIPT}"
 
 
 def test_every_outcome_occurs() -> None:

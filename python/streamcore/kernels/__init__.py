@@ -9,11 +9,15 @@ import torch
 from torch import Tensor
 
 from streamcore.kernels import checks, native, reference
+from streamcore.kernels.linear import LinearWeight, linear, pack_linear_weight
 from streamcore.kernels.native import description, set_num_threads
 
 __all__ = [
+    "LinearWeight",
     "add_rms_norm",
     "description",
+    "linear",
+    "pack_linear_weight",
     "paged_attention",
     "rms_norm",
     "rope_and_store_kv",

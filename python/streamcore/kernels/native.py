@@ -14,7 +14,7 @@ def _load() -> Any:
     try:
         return import_module("streamcore._core").kernels
     except ModuleNotFoundError:
-        # Not built. One that is there and does not load raises another `ImportError`, which nobody may swallow.
+        # Not built. One that is there and does not load raises another `ImportError`: nobody may swallow it.
         return None
 
 
@@ -125,6 +125,32 @@ class CpuKernels(Kernels):
         )
         return output
 
+    def packs_weights(self) -> bool:
+        """Whether `linear` is worth its packing: not without vector instructions."""
+        return bool(_library.cpu_features() != "portable")
+
+    def pack_linear_weight(self, weight: Tensor) -> Tensor:
+        """The packed form of a contiguous bfloat16 weight [num_outputs, num_inputs]."""
+        packed = torch.empty(_library.cpu_packed_len(*weight.shape), dtype=weight.dtype)
+        _library.cpu_pack_linear(packed.data_ptr(), weight.data_ptr(), weight.shape)
+        return packed
+
+    def prefers_rounding(self) -> bool:
+        """Whether `linear` is faster with activations rounded to bfloat16, as measured once on this machine."""
+        return bool(_library.cpu_prefers_rounding())
+
+    def linear(self, x: Tensor, packed: Tensor, num_outputs: int, round_x: bool) -> Tensor:
+        """See `streamcore.kernels.linear`."""
+        num_tokens, num_inputs = x.shape
+        output = torch.empty(num_tokens, num_outputs, dtype=x.dtype)
+        _library.cpu_linear(
+            (output.data_ptr(), x.data_ptr(), packed.data_ptr()),
+            (num_tokens, num_inputs, num_outputs),
+            x.stride(0),
+            round_x,
+        )
+        return output
+
 
 class CudaKernels(Kernels):
     """The CUDA kernels, launched on torch's current stream; they have no attention."""
@@ -158,7 +184,7 @@ def kernels_for(x: Tensor) -> CpuKernels | CudaKernels | None:
 
 
 def set_num_threads(num_threads: int) -> None:
-    """Sets how many threads share one CPU kernel, the calling thread included."""
+    """Sets how many threads share a CPU kernel, the calling one included; torch's own threads are apart."""
     if _library is not None:
         _library.set_num_threads(num_threads)
 

@@ -156,6 +156,37 @@ pub(crate) mod kernels {
         Ok(())
     }
 
+    /// Elements of 16 bits that a packed weight takes.
+    #[pyfunction]
+    fn cpu_packed_len(num_outputs: usize, num_inputs: usize) -> usize {
+        cpu::packed_len(num_outputs, num_inputs)
+    }
+
+    /// Packs a `bfloat16` weight; `sizes`: outputs, inputs.
+    #[pyfunction]
+    fn cpu_pack_linear(py: Python<'_>, packed: usize, weight: usize, sizes: [usize; 2]) {
+        let [num_outputs, num_inputs] = sizes;
+        let args = cpu::PackLinear { packed, weight, num_inputs, num_outputs };
+        // SAFETY: the Python caller checked the tensors behind the addresses and keeps them alive during the call.
+        py.detach(|| unsafe { cpu::pack_linear(&args) });
+    }
+
+    /// Whether `cpu_linear` is faster with activations rounded to `bfloat16`: measured once.
+    #[pyfunction]
+    fn cpu_prefers_rounding(py: Python<'_>) -> bool {
+        py.detach(cpu::prefers_rounding)
+    }
+
+    /// `tensors`: output, x, packed weight; `sizes`: rows, inputs, outputs.
+    #[pyfunction]
+    fn cpu_linear(py: Python<'_>, tensors: [usize; 3], sizes: [usize; 3], x_stride: usize, round_x: bool) {
+        let [output, x, packed] = tensors;
+        let [num_rows, num_inputs, num_outputs] = sizes;
+        let args = cpu::Linear { output, x, packed, num_rows, num_inputs, num_outputs, x_stride, round_x };
+        // SAFETY: the Python caller checked the tensors behind the addresses and keeps them alive during the call.
+        py.detach(|| unsafe { cpu::linear(&args) });
+    }
+
     /// The toolkit version and the targets of the CUDA kernels; None if this build has none.
     #[pyfunction]
     fn cuda_build() -> Option<(&'static str, &'static str)> {

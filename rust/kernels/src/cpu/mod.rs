@@ -2,11 +2,14 @@
 //! and shares its rows out over the pool.
 
 mod attention;
+mod linear;
 mod rms_norm;
 mod rope;
+mod scratch;
 mod silu_mul;
 
 pub use attention::{PagedAttention, paged_attention};
+pub use linear::{Linear, PackLinear, linear, pack_linear, packed_len, prefers_rounding};
 pub use rms_norm::{RmsNorm, rms_norm};
 pub use rope::{RopeAndStore, rope_and_store_kv};
 pub use silu_mul::{SiluMul, silu_mul};

@@ -48,7 +48,7 @@ unsafe fn all<E: Element>(args: &RmsNorm) {
     });
 }
 
-multiversioned!(run, rows, RmsNorm);
+multiversioned!(run<E>, rows, RmsNorm);
 
 #[inline(always)]
 unsafe fn rows<E: Element, V: Vector>(args: &RmsNorm, range: Range<usize>) {

@@ -65,7 +65,7 @@ unsafe fn all<E: Element>(args: &RopeAndStore) {
     });
 }
 
-multiversioned!(run, tokens, RopeAndStore);
+multiversioned!(run<E>, tokens, RopeAndStore);
 
 #[inline(always)]
 unsafe fn tokens<E: Element, V: Vector>(args: &RopeAndStore, range: Range<usize>) {

@@ -40,7 +40,7 @@ unsafe fn all<E: Element>(args: &SiluMul) {
     parallel_for(args.num_tokens, min_rows, &|rows| unsafe { run::<E>(shared.get(), rows) });
 }
 
-multiversioned!(run, rows, SiluMul);
+multiversioned!(run<E>, rows, SiluMul);
 
 #[inline(always)]
 unsafe fn rows<E: Element, V: Vector>(args: &SiluMul, range: Range<usize>) {

@@ -22,6 +22,7 @@ macro_rules! arithmetic {
 
 impl Vector for Avx2 {
     const LANES: usize = 8;
+    const TILE_ROWS: usize = 2;
 
     arithmetic! {
         add = _mm256_add_ps;
@@ -50,6 +51,16 @@ impl Vector for Avx2 {
         unsafe {
             let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(source.cast()));
             Self(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16_pairs(source: *const u32) -> (Self, Self) {
+        // SAFETY: the caller's promise. The second of a pair is an `f32` with the first for its lowest bits.
+        unsafe {
+            let pairs = _mm256_loadu_si256(source.cast());
+            let second = _mm256_and_si256(pairs, _mm256_set1_epi32(0xffff_0000_u32 as i32));
+            (Self(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs))), Self(_mm256_castsi256_ps(second)))
         }
     }
 

@@ -22,6 +22,7 @@ macro_rules! arithmetic {
 
 impl Vector for Avx512 {
     const LANES: usize = 16;
+    const TILE_ROWS: usize = 8;
 
     arithmetic! {
         add = _mm512_add_ps;
@@ -51,6 +52,16 @@ impl Vector for Avx512 {
         unsafe {
             let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(source.cast()));
             Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16_pairs(source: *const u32) -> (Self, Self) {
+        // SAFETY: the caller's promise. The second of a pair is an `f32` with the first for its lowest bits.
+        unsafe {
+            let pairs = _mm512_loadu_si512(source.cast());
+            let second = _mm512_and_si512(pairs, _mm512_set1_epi32(0xffff_0000_u32 as i32));
+            (Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs))), Self(_mm512_castsi512_ps(second)))
         }
     }
 

@@ -5,6 +5,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod portable;
+#[cfg(test)]
+mod tests;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::Avx2;
@@ -23,6 +25,8 @@ pub(crate) const MAX_LANES: usize = 16;
 pub(crate) trait Vector: Copy {
     /// Lanes of the register.
     const LANES: usize;
+    /// Rows of an output tile of 32 columns that the registers hold.
+    const TILE_ROWS: usize;
 
     /// The same number in each lane.
     ///
@@ -45,6 +49,12 @@ pub(crate) trait Vector: Copy {
     /// # Safety
     /// As [`Vector::load`].
     unsafe fn load_f16(source: *const u16) -> Self;
+
+    /// Reads `LANES` pairs of `bfloat16`: the first of each pair in one vector, the second in the other.
+    ///
+    /// # Safety
+    /// As [`Vector::load`].
+    unsafe fn load_bf16_pairs(source: *const u32) -> (Self, Self);
 
     /// Writes `LANES` numbers.
     ///
@@ -155,36 +165,43 @@ pub fn cpu_features() -> &'static str {
     }
 }
 
-/// Defines `$name(args, range)`, which runs `$body::<E, V>(args, range)` with the processor's best vector type.
+/// Defines `$name(args, range)`, which runs `$body(args, range)` with the processor's best vector type, for one element
+/// type or (`$name<E>`) for any.
 ///
 /// The body must be `#[inline(always)]`: it is compiled once per instruction set.
 macro_rules! multiversioned {
-    ($name:ident, $body:ident, $args:ty) => {
+    ($name:ident $(<$element:ident>)?, $body:ident, $args:ty) => {
         /// # Safety
         /// The pointers in `args` are valid for the whole of `range`.
-        unsafe fn $name<E: $crate::element::Element>(args: &$args, range: std::ops::Range<usize>) {
+        unsafe fn $name$(<$element: $crate::element::Element>)?(args: &$args, range: std::ops::Range<usize>) {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-            unsafe fn avx512<E: $crate::element::Element>(args: &$args, range: std::ops::Range<usize>) {
+            unsafe fn avx512$(<$element: $crate::element::Element>)?(
+                args: &$args,
+                range: std::ops::Range<usize>,
+            ) {
                 // SAFETY: the instructions are enabled here; the pointers are the caller's promise.
-                unsafe { $body::<E, $crate::simd::Avx512>(args, range) }
+                unsafe { $body::<$($element,)? $crate::simd::Avx512>(args, range) }
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,f16c")]
-            unsafe fn avx2<E: $crate::element::Element>(args: &$args, range: std::ops::Range<usize>) {
+            unsafe fn avx2$(<$element: $crate::element::Element>)?(
+                args: &$args,
+                range: std::ops::Range<usize>,
+            ) {
                 // SAFETY: the instructions are enabled here; the pointers are the caller's promise.
-                unsafe { $body::<E, $crate::simd::Avx2>(args, range) }
+                unsafe { $body::<$($element,)? $crate::simd::Avx2>(args, range) }
             }
             match $crate::simd::level() {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: the processor has the instructions.
-                $crate::simd::Level::Avx512 => unsafe { avx512::<E>(args, range) },
+                $crate::simd::Level::Avx512 => unsafe { avx512$(::<$element>)?(args, range) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: the processor has the instructions.
-                $crate::simd::Level::Avx2 => unsafe { avx2::<E>(args, range) },
+                $crate::simd::Level::Avx2 => unsafe { avx2$(::<$element>)?(args, range) },
                 // SAFETY: any processor will do; the pointers are the caller's promise.
                 $crate::simd::Level::Portable => unsafe {
-                    $body::<E, $crate::simd::Portable>(args, range);
+                    $body::<$($element,)? $crate::simd::Portable>(args, range);
                 },
             }
         }

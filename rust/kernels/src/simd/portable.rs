@@ -15,6 +15,7 @@ impl Portable {
 
 impl Vector for Portable {
     const LANES: usize = 8;
+    const TILE_ROWS: usize = 2;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
@@ -32,6 +33,16 @@ impl Vector for Portable {
         // SAFETY: the caller's promise.
         let bits = unsafe { source.cast::<[u16; 8]>().read_unaligned() };
         Self(bits.map(|half| f32::from_bits(u32::from(half) << 16)))
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16_pairs(source: *const u32) -> (Self, Self) {
+        // SAFETY: the caller's promise.
+        let pairs = unsafe { source.cast::<[u32; 8]>().read_unaligned() };
+        (
+            Self(pairs.map(|pair| f32::from_bits(pair << 16))),
+            Self(pairs.map(|pair| f32::from_bits(pair & 0xffff_0000))),
+        )
     }
 
     #[inline(always)]

@@ -14,13 +14,12 @@
 
 #[expect(clippy::needless_range_loop, reason = "rows and columns of registers are named by their numbers")]
 mod narrow;
-mod scratch;
 #[expect(clippy::needless_range_loop, reason = "vectors of rows are named by their numbers")]
 mod wide;
 
 use std::ops::Range;
 
-use super::{Shared, by_dtype};
+use super::{Shared, by_dtype, scratch};
 use crate::Dtype;
 use crate::element::Element;
 use crate::pool::parallel_for;
@@ -204,7 +203,7 @@ fn plan_sequence(
     }
 }
 
-multiversioned!(run, tasks, Step<'_>);
+multiversioned!(run<E>, tasks, Step<'_>);
 
 #[inline(always)]
 unsafe fn tasks<E: Element, V: Vector>(step: &Step<'_>, range: Range<usize>) {

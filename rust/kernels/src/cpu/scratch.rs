@@ -1,4 +1,4 @@
-//! Memory for a task's tiles, kept per thread so that no task allocates.
+//! Memory for what a kernel prepares, kept per thread so that no call allocates.
 
 use std::cell::UnsafeCell;
 
@@ -11,7 +11,7 @@ thread_local! {
     static LINES: UnsafeCell<Vec<Line>> = const { UnsafeCell::new(Vec::new()) };
 }
 
-/// `len` floats that start on a cache line and hold whatever the thread's last task left there.
+/// `len` floats that start on a cache line and hold whatever the thread's last user left there.
 ///
 /// They stay valid until this thread's next call.
 pub(super) fn lines(len: usize) -> *mut f32 {

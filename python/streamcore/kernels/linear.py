@@ -1,0 +1,76 @@
+"""Projections with bfloat16 weights and float32 activations on the CPU.
+
+The kernel either widens the weights in registers and multiplies in float32, or rounds the activations to bfloat16
+and uses the processor's own products of bfloat16 pairs: whichever a measurement at load finds faster. Both sum in
+float32, and in the same order for any number of tokens.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from streamcore.kernels import checks, native
+
+
+@dataclass(frozen=True)
+class LinearWeight:
+    """A weight [num_outputs, num_inputs] in the form that `linear` reads.
+
+    Attributes:
+        data: the packed weight where `packed`, else the weight itself.
+        num_outputs: outputs of the projection.
+        num_inputs: inputs of the projection.
+        packed: whether the kernel reads it; else torch does.
+        round_x: whether the kernel rounds activations to bfloat16 first.
+    """
+
+    data: Tensor
+    num_outputs: int
+    num_inputs: int
+    packed: bool
+    round_x: bool = False
+
+
+def pack_linear_weight(weight: Tensor) -> LinearWeight:
+    """Prepares a weight for `linear`, once, at load; `weight` itself may be freed afterwards.
+
+    A bfloat16 weight on the CPU is packed for the kernel, in as many bytes (outputs rounded up to 32).
+    Without the kernel it is widened to float32, so that activations may be float32 too. Any other weight
+    stays as it is.
+
+    Args:
+        weight: [num_outputs, num_inputs], any floating dtype and device.
+    """
+    num_outputs, num_inputs = weight.shape
+    if weight.device.type != "cpu" or weight.dtype != torch.bfloat16:
+        return LinearWeight(weight, num_outputs, num_inputs, packed=False)
+    kernels = native.kernels_for(weight)
+    if isinstance(kernels, native.CpuKernels) and kernels.packs_weights():
+        packed = kernels.pack_linear_weight(weight.contiguous())
+        return LinearWeight(packed, num_outputs, num_inputs, packed=True, round_x=kernels.prefers_rounding())
+    return LinearWeight(weight.float(), num_outputs, num_inputs, packed=False)
+
+
+def linear(x: Tensor, weight: LinearWeight) -> Tensor:
+    """`x @ weight.T`, accumulated in float32.
+
+    Args:
+        x: [num_tokens, num_inputs]; float32 on the CPU for bfloat16 weights, else of the weight's dtype.
+        weight: from `pack_linear_weight`.
+
+    Returns:
+        [num_tokens, num_outputs], contiguous, dtype of `x`.
+    """
+    if not weight.packed:
+        return functional.linear(x, weight.data)
+    checks.rows("x", x)
+    if x.dtype != torch.float32 or x.device.type != "cpu" or x.shape[1] != weight.num_inputs:
+        raise ValueError(
+            f"`x` must be float32 [num_tokens, {weight.num_inputs}] on the CPU, "
+            f"got {x.dtype} {list(x.shape)} on {x.device}"
+        )
+    kernels = native.kernels_for(x)
+    assert isinstance(kernels, native.CpuKernels), "a packed weight exists only where its kernel does"
+    return kernels.linear(x, weight.data, weight.num_outputs, weight.round_x)

@@ -1,0 +1,65 @@
+//! From rows of a weight to tiles of pairs.
+
+use std::ops::Range;
+
+use super::TILE;
+use crate::cpu::Shared;
+use crate::pool::parallel_for;
+
+/// The arguments of [`pack_linear`].
+#[derive(Clone, Copy, Debug)]
+pub struct PackLinear {
+    /// [`packed_len`] elements of 16 bits.
+    pub packed: usize,
+    /// \[num_outputs, num_inputs\] `bfloat16`, contiguous.
+    pub weight: usize,
+    /// Elements per row of `weight`.
+    pub num_inputs: usize,
+    /// Rows of `weight`.
+    pub num_outputs: usize,
+}
+
+/// Elements of 16 bits that the packed weight takes: whole tiles of whole pairs.
+#[must_use]
+pub fn packed_len(num_outputs: usize, num_inputs: usize) -> usize {
+    num_outputs.next_multiple_of(TILE) * num_inputs.next_multiple_of(2)
+}
+
+/// Packs a weight for [`linear`](super::linear).
+///
+/// # Safety
+/// The addresses are those of live memory of the sizes given, `packed` written by nobody else.
+pub unsafe fn pack_linear(args: &PackLinear) {
+    let shared = Shared(*args);
+    let num_tiles = args.num_outputs.div_ceil(TILE);
+    // SAFETY: the caller's promise; ranges do not overlap.
+    parallel_for(num_tiles, 1, &|tiles| unsafe { pack_tiles(shared.get(), tiles) });
+}
+
+unsafe fn pack_tiles(args: &PackLinear, tiles: Range<usize>) {
+    let num_pairs = args.num_inputs.div_ceil(2);
+    for tile in tiles {
+        for column in 0..TILE {
+            for pair in 0..num_pairs {
+                // SAFETY: the packed tile has `TILE` lanes per pair.
+                unsafe {
+                    let target = (args.packed as *mut u32).add((tile * num_pairs + pair) * TILE + column);
+                    let output = tile * TILE + column;
+                    *target = bits(args, output, 2 * pair) | bits(args, output, 2 * pair + 1) << 16;
+                }
+            }
+        }
+    }
+}
+
+/// The bits of one weight, zero past the last output or input.
+///
+/// # Safety
+/// The weight has the size given.
+unsafe fn bits(args: &PackLinear, output: usize, input: usize) -> u32 {
+    if output >= args.num_outputs || input >= args.num_inputs {
+        return 0;
+    }
+    // SAFETY: the caller's promise, and the bounds above.
+    unsafe { u32::from(*(args.weight as *const u16).add(output * args.num_inputs + input)) }
+}
