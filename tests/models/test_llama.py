@@ -151,3 +151,11 @@ def test_half_precision_is_close(dtype: torch.dtype, tmp_path: Path) -> None:
     logits = load_paged(folder, dtype).forward([(RunningSequence(prompt), len(prompt))])[0]
     error = (logits - exact).abs().mean() / exact.abs().mean()
     assert error < 0.05, error
+
+
+def test_bfloat16_weights_lose_nothing_more(tmp_path: Path) -> None:
+    """On the CPU such weights stay as they are in memory; the logits must be those of float32 products with them."""
+    folder = write_checkpoint(tmp_path, torch_dtype="bfloat16", attention_bias=True, tie_word_embeddings=True)
+    prompt = random_prompt(30)
+    logits = load_paged(folder, torch.float32).forward([(RunningSequence(prompt), len(prompt))])[0]
+    assert torch.allclose(logits, reference_logits(folder, prompt)[-1], rtol=1e-4, atol=1e-4)

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from streamcore.kernels import checks, native, reference
-from streamcore.kernels.linear import LinearWeight, linear, pack_linear_weight
+from streamcore.kernels.linear import LinearWeight, can_keep_bfloat16, linear, pack_linear_weight
 from streamcore.kernels.native import description, set_num_threads
 
 __all__ = [
     "LinearWeight",
     "add_rms_norm",
+    "can_keep_bfloat16",
     "description",
     "linear",
     "pack_linear_weight",

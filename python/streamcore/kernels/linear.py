@@ -33,18 +33,24 @@ class LinearWeight:
     round_x: bool = False
 
 
-def pack_linear_weight(weight: Tensor) -> LinearWeight:
+def can_keep_bfloat16() -> bool:
+    """Whether float32 activations on the CPU can be multiplied with weights that stay in bfloat16."""
+    kernels = native.kernels_for(torch.empty(0))
+    return isinstance(kernels, native.CpuKernels) and kernels.packs_weights()
+
+
+def pack_linear_weight(weight: Tensor, dtype: torch.dtype) -> LinearWeight:
     """Prepares a weight for `linear`, once, at load; `weight` itself may be freed afterwards.
 
-    A bfloat16 weight on the CPU is packed for the kernel, in as many bytes (outputs rounded up to 32).
-    Without the kernel it is widened to float32, so that activations may be float32 too. Any other weight
-    stays as it is.
+    A bfloat16 weight on the CPU for float32 activations is packed for the kernel, in as many bytes (outputs
+    rounded up to 32); without the kernel it is widened to float32. Any other weight stays as it is.
 
     Args:
-        weight: [num_outputs, num_inputs], any floating dtype and device.
+        weight: [num_outputs, num_inputs]; bfloat16 or `dtype`.
+        dtype: of the activations.
     """
     num_outputs, num_inputs = weight.shape
-    if weight.device.type != "cpu" or weight.dtype != torch.bfloat16:
+    if weight.dtype == dtype:
         return LinearWeight(weight, num_outputs, num_inputs, packed=False)
     kernels = native.kernels_for(weight)
     if isinstance(kernels, native.CpuKernels) and kernels.packs_weights():
@@ -53,18 +59,19 @@ def pack_linear_weight(weight: Tensor) -> LinearWeight:
     return LinearWeight(weight.float(), num_outputs, num_inputs, packed=False)
 
 
-def linear(x: Tensor, weight: LinearWeight) -> Tensor:
-    """`x @ weight.T`, accumulated in float32.
+def linear(x: Tensor, weight: LinearWeight, bias: Tensor | None = None) -> Tensor:
+    """`x @ weight.T + bias`, accumulated in float32.
 
     Args:
         x: [num_tokens, num_inputs]; float32 on the CPU for bfloat16 weights, else of the weight's dtype.
         weight: from `pack_linear_weight`.
+        bias: [num_outputs], dtype of `x`.
 
     Returns:
         [num_tokens, num_outputs], contiguous, dtype of `x`.
     """
     if not weight.packed:
-        return functional.linear(x, weight.data)
+        return functional.linear(x, weight.data, bias)
     checks.rows("x", x)
     if x.dtype != torch.float32 or x.device.type != "cpu" or x.shape[1] != weight.num_inputs:
         raise ValueError(
@@ -73,4 +80,5 @@ def linear(x: Tensor, weight: LinearWeight) -> Tensor:
         )
     kernels = native.kernels_for(x)
     assert isinstance(kernels, native.CpuKernels), "a packed weight exists only where its kernel does"
-    return kernels.linear(x, weight.data, weight.num_outputs, weight.round_x)
+    product = kernels.linear(x, weight.data, weight.num_outputs, weight.round_x)
+    return product if bias is None else product.add_(bias)

@@ -2,19 +2,31 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
-from torch.nn import functional
+
+from streamcore import kernels
 
 
 @dataclass(frozen=True, slots=True)
 class Linear:
     """`x @ weight.T + bias`."""
 
-    weight: Tensor
-    """[out, in]"""
-    bias: Tensor | None = None
+    weight: kernels.LinearWeight
+    bias: Tensor | None
     """[out], or None"""
+
+    @classmethod
+    def prepare(cls, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> "Linear":
+        """Put a weight into the form that its product reads; `weight` may be freed afterwards.
+
+        Args:
+            weight: [out, in].
+            bias: [out], or None.
+            dtype: of the activations.
+        """
+        return cls(kernels.pack_linear_weight(weight, dtype), bias)
 
     def __call__(self, x: Tensor) -> Tensor:
         """[num_tokens, in] to [num_tokens, out]."""
-        return functional.linear(x, self.weight, self.bias)
+        return kernels.linear(x, self.weight, self.bias)

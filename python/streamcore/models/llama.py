@@ -1,6 +1,6 @@
 """The Llama family (Touvron et al. 2023, arXiv:2302.13971; Grattafiori et al. 2024, arXiv:2407.21783)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor
 from torch.nn import functional
@@ -15,19 +15,22 @@ from streamcore.models.config import ModelConfig
 class LlamaModel:
     """A decoder, from token ids to logits. It keeps no state between steps: that is in the KV cache."""
 
-    def __init__(self, config: ModelConfig, parameters: Mapping[str, Tensor], cos_sin: Tensor) -> None:
+    def __init__(self, config: ModelConfig, parameters: dict[str, Tensor], cos_sin: Tensor) -> None:
         """Puts the model together.
 
         Args:
             config: its shape.
-            parameters: by the names of `models.layout`, all on one device and of one dtype.
+            parameters: by the names of `models.layout`, all on one device; matrices may be narrower than the
+                norms, whose dtype is that of the activations. Emptied, so that a weight and its packed form
+                are in memory together only one at a time.
             cos_sin: float32 [max_len, head_dim] on that device; the longest sequence that it can run.
         """
         self.config = config
-        self.embedding = parameters["embed.weight"]
+        self.embedding = parameters.pop("embed.weight")
         self._layers = [_Layer(config, parameters, f"layers.{index}") for index in range(config.num_layers)]
-        self._norm = parameters["norm.weight"]
-        self._lm_head = Linear(parameters.get("lm_head.weight", self.embedding))
+        self._norm = parameters.pop("norm.weight")
+        lm_head = parameters.pop("lm_head.weight", self.embedding)
+        self._lm_head = Linear.prepare(lm_head, None, self._norm.dtype)
         self._cos_sin = cos_sin
 
     def forward(
@@ -44,7 +47,7 @@ class LlamaModel:
         Returns:
             float32 [num_samples, vocab_size].
         """
-        residual = functional.embedding(token_ids, self.embedding)
+        residual = functional.embedding(token_ids, self.embedding).to(self._norm.dtype)
         x = kernels.rms_norm(residual, self._layers[0].attention_norm, self.config.rms_norm_eps)
         for index, layer in enumerate(self._layers):
             if index > 0:
@@ -58,16 +61,17 @@ class LlamaModel:
 class _Layer:
     """A decoder layer without its first norm, which its caller fuses with the addition before it."""
 
-    def __init__(self, config: ModelConfig, parameters: Mapping[str, Tensor], prefix: str) -> None:
+    def __init__(self, config: ModelConfig, parameters: dict[str, Tensor], prefix: str) -> None:
         def linear(name: str) -> Linear:
-            return Linear(parameters[f"{prefix}.{name}.weight"], parameters.get(f"{prefix}.{name}.bias"))
+            bias = parameters.pop(f"{prefix}.{name}.bias", None)
+            return Linear.prepare(parameters.pop(f"{prefix}.{name}.weight"), bias, self.attention_norm.dtype)
 
         self.eps = config.rms_norm_eps
-        self.attention_norm = parameters[f"{prefix}.attention_norm.weight"]
+        self.attention_norm = parameters.pop(f"{prefix}.attention_norm.weight")
         self._attention = Attention(
             linear("qkv"), linear("output"), config.num_heads, config.num_kv_heads, config.head_dim
         )
-        self._mlp_norm = parameters[f"{prefix}.mlp_norm.weight"]
+        self._mlp_norm = parameters.pop(f"{prefix}.mlp_norm.weight")
         self._mlp = GatedMlp(linear("gate_up"), linear("down"))
 
     def forward(

@@ -8,6 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from streamcore import kernels
 from streamcore.errors import ModelLoadError
 from streamcore.layers.rotary import cos_sin_table
 from streamcore.models.folder import ModelFolder
@@ -31,7 +32,7 @@ def load_model(
     Args:
         folder: a folder that was checked.
         device: where it is to run.
-        dtype: what it is to compute in; weights of another dtype are converted.
+        dtype: what it is to compute in; weights of another dtype are converted, but for `stored_dtype`.
         max_model_len: tokens of the longest sequence.
         progress: told after each tensor.
 
@@ -41,6 +42,17 @@ def load_model(
     parameters = load_parameters(folder, device, dtype, progress)
     cos_sin = cos_sin_table(folder.config.rope, folder.config.head_dim, max_model_len).to(device)
     return LlamaModel(folder.config, parameters, cos_sin)
+
+
+def stored_dtype(folder: ModelFolder, device: torch.device, dtype: torch.dtype) -> torch.dtype:
+    """What matrices are kept in while activations are of `dtype`.
+
+    On the CPU, float32 activations can be multiplied with bfloat16 weights as they are: widening is exact, and
+    half the bytes are read.
+    """
+    matrices = {info.dtype for info in folder.tensors.values() if len(info.shape) == 2}
+    keeps = device.type == "cpu" and dtype == torch.float32 and matrices == {"BF16"}
+    return torch.bfloat16 if keeps and kernels.can_keep_bfloat16() else dtype
 
 
 def load_parameters(
@@ -53,7 +65,11 @@ def load_parameters(
     """
     shapes = parameter_shapes(folder.layout)
     try:
-        parameters = {name: torch.empty(shape, dtype=dtype, device=device) for name, shape in shapes.items()}
+        matrix_dtype = stored_dtype(folder, device, dtype)
+        parameters = {
+            name: torch.empty(shape, dtype=matrix_dtype if len(shape) == 2 else dtype, device=device)
+            for name, shape in shapes.items()
+        }
         _fill(folder, parameters, progress)
     except torch.OutOfMemoryError as error:
         size_gb = folder.num_parameters * dtype.itemsize / 1e9
