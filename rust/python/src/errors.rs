@@ -8,6 +8,7 @@ use streamcore_server::text::TextError;
 pyo3::import_exception!(streamcore.errors, ModelLoadError);
 
 /// What the engine refuses is an argument out of range.
+#[expect(clippy::needless_pass_by_value, reason = "the form that `map_err` takes")]
 pub(crate) fn engine_error(error: EngineError) -> PyErr {
     match error {
         EngineError::Config(_)
@@ -22,6 +23,7 @@ pub(crate) fn engine_error(error: EngineError) -> PyErr {
 }
 
 /// A tokenizer, template or generation config that cannot be used: the model folder is at fault.
+#[expect(clippy::needless_pass_by_value, reason = "the form that `map_err` takes")]
 pub(crate) fn text_error(error: TextError) -> PyErr {
     ModelLoadError::new_err(error.to_string())
 }
