@@ -49,6 +49,8 @@ def rope_arguments() -> dict[str, torch.Tensor]:
         ("positions", torch.zeros(3, dtype=torch.int64), "`positions` must be a contiguous torch.int32"),
         ("key_cache", torch.zeros(2, 2, 4, 16).transpose(1, 2), "`key_cache` must be contiguous"),
         ("value_cache", torch.zeros(3, 4, 2, 16), "caches differ in shape"),
+        ("value_cache", torch.zeros(2, 4, 2, 16).bfloat16(), "caches differ in dtype"),
+        ("key_cache", torch.zeros(2, 4, 2, 16).half(), "`key_cache` is torch.float16"),
         ("slot_mapping", torch.zeros(2, dtype=torch.int64), "`slot_mapping` must be"),
     ],
 )

@@ -137,3 +137,20 @@ def test_rope_stores_nothing_when_every_slot_is_skipped(implementation: Any) -> 
         implementation.ints([-1] * 4, torch.int64),
     )
     assert torch.equal(cache, before)
+
+
+def test_rope_rounds_into_a_narrow_cache(implementation: Any) -> None:
+    """A float32 key must be stored as the nearest bfloat16, not as its upper or lower half."""
+    if implementation.device.type == "cuda":
+        pytest.skip("on CUDA the cache has the dtype of the activations")
+    query, key, value = (implementation.random(3, 2, 20, seed=seed) for seed in (0, 1, 2))
+    cos_sin, positions = implementation.random(8, 20), implementation.ints([5, 0, 7])
+    key_cache, value_cache = torch.zeros(2, 2, 4, 2, 20, dtype=torch.bfloat16)
+    slots = implementation.ints([6, -1, 1], torch.int64)
+    implementation.operations.rope_and_store_kv(
+        query, key, value, cos_sin, positions, key_cache, value_cache, slots
+    )
+    for cache, rows in ((key_cache, key), (value_cache, value)):
+        expected = torch.zeros(8, 2, 20, dtype=torch.bfloat16)
+        expected[6], expected[1] = rows[0].bfloat16(), rows[2].bfloat16()
+        assert torch.equal(cache.flatten(0, 1), expected)

@@ -47,6 +47,7 @@ def make_step(
     head_dim: int = 64,
     block_size: int = 16,
     dtype: torch.dtype = torch.float32,
+    cache_dtype: torch.dtype | None = None,
 ) -> Step:
     """A step of (query length, context length) pairs: scattered blocks, query sliced from a fused tensor."""
     needed = [-(-context_len // block_size) for _, context_len in seqs]
@@ -63,8 +64,8 @@ def make_step(
     fused = implementation.random(starts[-1], width, dtype=dtype)
     return Step(
         query=fused[:, : num_heads * head_dim].unflatten(1, (num_heads, head_dim)),
-        key_cache=implementation.random(*cache_shape, dtype=dtype, seed=1),
-        value_cache=implementation.random(*cache_shape, dtype=dtype, seed=2),
+        key_cache=implementation.random(*cache_shape, dtype=cache_dtype or dtype, seed=1),
+        value_cache=implementation.random(*cache_shape, dtype=cache_dtype or dtype, seed=2),
         block_tables=block_tables.to(implementation.device),
         context_lens=implementation.ints([context_len for _, context_len in seqs]),
         query_starts=implementation.ints(starts),
@@ -121,6 +122,15 @@ def test_head_shapes(implementation: Any, heads: tuple[int, int], head_dim: int)
         num_kv_heads=heads[1],
         head_dim=head_dim,
     )
+    implementation.assert_near(attend(implementation, step), step.expected())
+
+
+@pytest.mark.parametrize("seqs", MIXTURES.values(), ids=MIXTURES)
+def test_narrow_cache(implementation: Any, seqs: list[tuple[int, int]]) -> None:
+    """On the CPU activations are float32 and the cache bfloat16: read as the other, it is noise."""
+    if implementation.device.type == "cuda":
+        pytest.skip("on CUDA the cache has the dtype of the activations")
+    step = make_step(implementation, seqs, cache_dtype=torch.bfloat16)
     implementation.assert_near(attend(implementation, step), step.expected())
 
 

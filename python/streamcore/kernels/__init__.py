@@ -109,7 +109,8 @@ def rope_and_store_kv(
         value: like `key`.
         cos_sin: [max_position, rotary_dim] float32, contiguous: cosines in the first half of the columns.
         positions: [num_tokens] int32, each below `max_position`.
-        key_cache: [num_blocks, block_size, num_kv_heads, head_dim], contiguous.
+        key_cache: [num_blocks, block_size, num_kv_heads, head_dim], contiguous, dtype of `query`; on the CPU
+            bfloat16 under float32 is fine, and half the bytes to read.
         value_cache: like `key_cache`.
         slot_mapping: [num_tokens] int64, `block * block_size + offset`; -1 stores nothing.
     """
@@ -164,7 +165,8 @@ def paged_attention(
 
     Args:
         query: [num_tokens, num_heads, head_dim]; heads adjacent, any token stride.
-        key_cache: [num_blocks, block_size, num_kv_heads, head_dim], contiguous, holding this step's keys too.
+        key_cache: [num_blocks, block_size, num_kv_heads, head_dim], contiguous, holding this step's keys too;
+            dtype of `query`, or on the CPU bfloat16 under float32.
         value_cache: like `key_cache`.
         block_tables: [num_seqs, stride] int32; entries past a sequence's context are ignored.
         context_lens: [num_seqs] int32, the KV length after this step, at least the sequence's query length.

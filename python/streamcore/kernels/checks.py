@@ -50,14 +50,23 @@ def vector(name: str, x: Tensor, length: int, dtype: torch.dtype, like: Tensor) 
 
 
 def caches(key_cache: Tensor, value_cache: Tensor, like: Tensor) -> None:
-    """Both caches are contiguous [num_blocks, block_size, num_kv_heads, head_dim] of the kind of `like`."""
+    """Both caches are contiguous [num_blocks, block_size, num_kv_heads, head_dim] beside the query `like`.
+
+    Their dtype is that of the query; on the CPU it may be bfloat16 under a float32 query.
+    """
     for name, cache in (("key_cache", key_cache), ("value_cache", value_cache)):
         if cache.dim() != 4 or not cache.is_contiguous() or cache.shape[3] != like.shape[2]:
             raise ValueError(
                 f"`{name}` must be contiguous [num_blocks, block_size, num_kv_heads, {like.shape[2]}], "
                 f"got {_describe(cache)}"
             )
-        same_kind(name, cache, like)
+        narrow = like.dtype == torch.float32 and cache.dtype == torch.bfloat16 and like.device.type == "cpu"
+        if cache.device != like.device or (cache.dtype != like.dtype and not narrow):
+            raise ValueError(
+                f"`{name}` is {cache.dtype} on {cache.device}, query {like.dtype} on {like.device}"
+            )
+    if key_cache.dtype != value_cache.dtype:
+        raise ValueError(f"caches differ in dtype: {key_cache.dtype}, {value_cache.dtype}")
     if key_cache.shape != value_cache.shape:
         raise ValueError(f"caches differ in shape: {_describe(key_cache)}, {_describe(value_cache)}")
 

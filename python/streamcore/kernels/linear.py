@@ -1,8 +1,8 @@
 """Projections with bfloat16 weights and float32 activations on the CPU.
 
-The kernel either widens the weights in registers and multiplies in float32, or rounds the activations to bfloat16
-and uses the processor's own products of bfloat16 pairs: whichever a measurement at load finds faster. Both sum in
-float32, and in the same order for any number of tokens.
+The kernel either widens the weights in registers and multiplies in float32, or rounds the activations to
+bfloat16 and uses the processor's own products of bfloat16 pairs: whichever a measurement at load finds
+faster. Both sum in float32, and in the same order for any number of tokens.
 """
 
 from dataclasses import dataclass

@@ -32,6 +32,10 @@ class Kernels:
         """What a call takes last: nothing on the CPU, the device and the stream on CUDA."""
         return ()
 
+    def _kv_dtypes(self, x: Tensor, cache: Tensor) -> Any:
+        """The dtype codes of a call with a cache."""
+        raise NotImplementedError
+
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         """See `streamcore.kernels.rms_norm`."""
         output = torch.empty(x.shape, dtype=x.dtype, device=x.device)
@@ -89,7 +93,7 @@ class Kernels:
             [tensor.data_ptr() for tensor in tensors],
             (num_tokens, num_heads, key.shape[1], head_dim, cos_sin.shape[1]),
             (query.stride(0), key.stride(0), value.stride(0)),
-            _DTYPE_CODES[query.dtype],
+            self._kv_dtypes(query, key_cache),
             *self._where(query),
         )
 
@@ -101,6 +105,9 @@ class CpuKernels(Kernels):
         self._rms_norm = _library.cpu_rms_norm
         self._silu_mul = _library.cpu_silu_mul
         self._rope_and_store_kv = _library.cpu_rope_and_store_kv
+
+    def _kv_dtypes(self, x: Tensor, cache: Tensor) -> Any:
+        return (_DTYPE_CODES[x.dtype], _DTYPE_CODES[cache.dtype])
 
     def paged_attention(
         self,
@@ -121,7 +128,7 @@ class CpuKernels(Kernels):
             (context_lens.shape[0], query.shape[1], num_kv_heads, head_dim, block_size),
             (query.stride(0), block_tables.stride(0)),
             scale,
-            _DTYPE_CODES[query.dtype],
+            self._kv_dtypes(query, key_cache),
         )
         return output
 
@@ -136,7 +143,7 @@ class CpuKernels(Kernels):
         return packed
 
     def prefers_rounding(self) -> bool:
-        """Whether `linear` is faster with activations rounded to bfloat16, as measured once on this machine."""
+        """Whether `linear` is faster with activations rounded to bfloat16: measured once."""
         return bool(_library.cpu_prefers_rounding())
 
     def linear(self, x: Tensor, packed: Tensor, num_outputs: int, round_x: bool) -> Tensor:
@@ -162,6 +169,9 @@ class CudaKernels(Kernels):
 
     def _where(self, x: Tensor) -> tuple[Any, ...]:
         return ((x.device.index, torch.cuda.current_stream(x.device).cuda_stream),)
+
+    def _kv_dtypes(self, x: Tensor, cache: Tensor) -> Any:
+        return _DTYPE_CODES[x.dtype]
 
 
 _cpu_kernels = CpuKernels() if _library is not None else None
@@ -193,7 +203,10 @@ def description() -> str:
     """Which kernels are active per device and why, in one line."""
     if _library is None:
         return "CPU kernels: torch (the extension is not built); CUDA kernels: torch"
-    cpu = f"CPU kernels: Rust, {_library.cpu_features()}, {_library.num_threads()} threads"
+    products = "bfloat16" if _library.cpu_prefers_rounding() else "float32"
+    cpu = (
+        f"CPU kernels: Rust, {_library.cpu_features()}, {products} products, {_library.num_threads()} threads"
+    )
     return f"{cpu}; CUDA kernels: {_describe_cuda()}"
 
 

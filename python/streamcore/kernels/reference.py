@@ -42,6 +42,7 @@ def rope_and_store_kv(
     cos, sin = cos_sin.index_select(0, positions).unsqueeze(1).chunk(2, dim=-1)
     _rotate(query, cos, sin)
     _rotate(key, cos, sin)
+    key, value = key.to(key_cache.dtype), value.to(value_cache.dtype)
     stored = slot_mapping >= 0
     slots, num_slots = slot_mapping, key_cache.shape[0] * key_cache.shape[1]
     if key.device.type == "cpu":
@@ -152,8 +153,8 @@ def _decode(
     visible = positions < context_lens.clamp(min=1).unsqueeze(1)
     attended = scaled_dot_product_attention(
         grouped,
-        _gather(key_cache, block_tables, max_context_len),
-        _gather(value_cache, block_tables, max_context_len),
+        _gather(key_cache, block_tables, max_context_len).to(query.dtype),
+        _gather(value_cache, block_tables, max_context_len).to(query.dtype),
         attn_mask=visible[:, None, None, :],
         scale=scale,
     )
@@ -176,8 +177,8 @@ def _prefill(
         mask = mask.tril(context_len - query_len)
     attended = scaled_dot_product_attention(
         query.transpose(0, 1).unsqueeze(0),
-        _gather(key_cache, block_table.unsqueeze(0), context_len),
-        _gather(value_cache, block_table.unsqueeze(0), context_len),
+        _gather(key_cache, block_table.unsqueeze(0), context_len).to(query.dtype),
+        _gather(value_cache, block_table.unsqueeze(0), context_len).to(query.dtype),
         attn_mask=mask,
         is_causal=whole,
         scale=scale,

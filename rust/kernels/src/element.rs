@@ -21,6 +21,27 @@ impl Dtype {
     }
 }
 
+/// The element types of a step's tensors and of its KV cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KvDtypes {
+    /// Both the same.
+    Same(Dtype),
+    /// `float32` tensors over a `bfloat16` cache, which is half the bytes to read.
+    F32OverBf16,
+}
+
+impl KvDtypes {
+    /// The dtypes of two numbers; `None` for a pair that no kernel was compiled for.
+    #[must_use]
+    pub fn from_codes(dtype: i32, cache_dtype: i32) -> Option<Self> {
+        match (Dtype::from_code(dtype)?, Dtype::from_code(cache_dtype)?) {
+            (dtype, cache_dtype) if dtype == cache_dtype => Some(Self::Same(dtype)),
+            (Dtype::F32, Dtype::Bf16) => Some(Self::F32OverBf16),
+            _ => None,
+        }
+    }
+}
+
 /// A floating-point type that tensors are stored in.
 pub(crate) trait Element: Copy + Default + Send + Sync + 'static {
     /// Reads one vector of elements.

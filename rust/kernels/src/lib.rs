@@ -10,6 +10,6 @@ mod element;
 mod pool;
 mod simd;
 
-pub use element::Dtype;
+pub use element::{Dtype, KvDtypes};
 pub use pool::{num_threads, set_num_threads};
 pub use simd::cpu_features;

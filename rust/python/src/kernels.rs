@@ -6,10 +6,16 @@
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use streamcore_kernels::cuda::{self, CudaError, Stream};
-use streamcore_kernels::{Dtype, cpu};
+use streamcore_kernels::{Dtype, KvDtypes, cpu};
 
 fn parse_dtype(code: i32) -> PyResult<Dtype> {
     Dtype::from_code(code).ok_or_else(|| PyValueError::new_err(format!("unknown dtype code {code}")))
+}
+
+fn parse_kv_dtypes((dtype, cache_dtype): (i32, i32)) -> PyResult<KvDtypes> {
+    KvDtypes::from_codes(dtype, cache_dtype).ok_or_else(|| {
+        PyValueError::new_err(format!("no kernel for dtype code {dtype} over a cache of code {cache_dtype}"))
+    })
 }
 
 /// The CUDA kernels of this build, or the error of a caller that did not ask `cuda_build` first.
@@ -90,7 +96,7 @@ pub(crate) mod kernels {
         tensors: [usize; 8],
         sizes: [usize; 5],
         strides: [usize; 3],
-        dtype: i32,
+        dtypes: (i32, i32),
     ) -> PyResult<()> {
         let [query, key, value, cos_sin, positions, slot_mapping, key_cache, value_cache] = tensors;
         let [num_tokens, num_heads, num_kv_heads, head_dim, rotary_dim] = sizes;
@@ -113,9 +119,9 @@ pub(crate) mod kernels {
             key_cache,
             value_cache,
         };
-        let dtype = parse_dtype(dtype)?;
+        let dtypes = parse_kv_dtypes(dtypes)?;
         // SAFETY: the Python caller checked the tensors behind the addresses and keeps them alive during the call.
-        py.detach(|| unsafe { cpu::rope_and_store_kv(dtype, &args) });
+        py.detach(|| unsafe { cpu::rope_and_store_kv(dtypes, &args) });
         Ok(())
     }
 
@@ -128,7 +134,7 @@ pub(crate) mod kernels {
         sizes: [usize; 5],
         strides: [usize; 2],
         scale: f32,
-        dtype: i32,
+        dtypes: (i32, i32),
     ) -> PyResult<()> {
         let [output, query, key_cache, value_cache, block_tables, context_lens, query_starts] = tensors;
         let [num_seqs, num_heads, num_kv_heads, head_dim, block_size] = sizes;
@@ -150,9 +156,9 @@ pub(crate) mod kernels {
             block_table_stride,
             scale,
         };
-        let dtype = parse_dtype(dtype)?;
+        let dtypes = parse_kv_dtypes(dtypes)?;
         // SAFETY: the Python caller checked the tensors behind the addresses and keeps them alive during the call.
-        py.detach(|| unsafe { cpu::paged_attention(dtype, &args) });
+        py.detach(|| unsafe { cpu::paged_attention(dtypes, &args) });
         Ok(())
     }
 

@@ -1,10 +1,9 @@
 //! Rotary position embedding in place, then key and value into their cache slots.
 
 use std::ops::Range;
-use std::ptr;
 
-use super::{Shared, by_dtype, rows_per_chunk};
-use crate::Dtype;
+use super::{Shared, by_kv_dtypes, rows_per_chunk};
+use crate::KvDtypes;
 use crate::element::Element;
 use crate::pool::parallel_for;
 use crate::simd::{Vector, multiversioned};
@@ -51,24 +50,24 @@ pub struct RopeAndStore {
 /// # Safety
 /// The addresses are those of live tensors with the shapes and strides given, written by nobody else; positions
 /// and slots lie inside `cos_sin` and the caches, and no slot occurs twice.
-pub unsafe fn rope_and_store_kv(dtype: Dtype, args: &RopeAndStore) {
+pub unsafe fn rope_and_store_kv(dtypes: KvDtypes, args: &RopeAndStore) {
     // SAFETY: the caller's promise.
-    unsafe { by_dtype!(all, dtype, args) }
+    unsafe { by_kv_dtypes!(all, dtypes, args) }
 }
 
-unsafe fn all<E: Element>(args: &RopeAndStore) {
+unsafe fn all<E: Element, C: Element>(args: &RopeAndStore) {
     let shared = Shared(*args);
     let row_len = (args.num_heads + 2 * args.num_kv_heads) * args.head_dim;
     // SAFETY: the caller's promise; ranges do not overlap.
     parallel_for(args.num_tokens, rows_per_chunk(row_len), &|tokens| unsafe {
-        run::<E>(shared.get(), tokens);
+        run::<E, C>(shared.get(), tokens);
     });
 }
 
-multiversioned!(run<E>, tokens, RopeAndStore);
+multiversioned!(run<E, C>, tokens, RopeAndStore);
 
 #[inline(always)]
-unsafe fn tokens<E: Element, V: Vector>(args: &RopeAndStore, range: Range<usize>) {
+unsafe fn tokens<E: Element, C: Element, V: Vector>(args: &RopeAndStore, range: Range<usize>) {
     let kv_len = args.num_kv_heads * args.head_dim;
     for token in range {
         // SAFETY: the caller of `rope_and_store_kv` vouches for the tensors, positions and slots.
@@ -87,10 +86,19 @@ unsafe fn tokens<E: Element, V: Vector>(args: &RopeAndStore, range: Range<usize>
             if slot >= 0 {
                 let offset = slot as usize * kv_len;
                 let value = (args.value as *const E).add(token * args.value_stride);
-                ptr::copy_nonoverlapping(key, (args.key_cache as *mut E).add(offset), kv_len);
-                ptr::copy_nonoverlapping(value, (args.value_cache as *mut E).add(offset), kv_len);
+                copy::<E, C, V>(key, (args.key_cache as *mut C).add(offset), kv_len);
+                copy::<E, C, V>(value, (args.value_cache as *mut C).add(offset), kv_len);
             }
         }
+    }
+}
+
+/// Copies `len` elements into the cache, rounded to its element type.
+#[inline(always)]
+unsafe fn copy<E: Element, C: Element, V: Vector>(source: *const E, target: *mut C, len: usize) {
+    for i in (0..len).step_by(V::LANES) {
+        // SAFETY: the caller vouches for `len` elements of both.
+        unsafe { C::store_up_to(E::load_up_to::<V>(source.add(i), len - i), target.add(i), len - i) }
     }
 }
 

@@ -166,42 +166,42 @@ pub fn cpu_features() -> &'static str {
 }
 
 /// Defines `$name(args, range)`, which runs `$body(args, range)` with the processor's best vector type, for one element
-/// type or (`$name<E>`) for any.
+/// type or (`$name<E, …>`) for any.
 ///
 /// The body must be `#[inline(always)]`: it is compiled once per instruction set.
 macro_rules! multiversioned {
-    ($name:ident $(<$element:ident>)?, $body:ident, $args:ty) => {
+    ($name:ident $(<$($element:ident),+>)?, $body:ident, $args:ty) => {
         /// # Safety
         /// The pointers in `args` are valid for the whole of `range`.
-        unsafe fn $name$(<$element: $crate::element::Element>)?(args: &$args, range: std::ops::Range<usize>) {
+        unsafe fn $name$(<$($element: $crate::element::Element),+>)?(args: &$args, range: std::ops::Range<usize>) {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-            unsafe fn avx512$(<$element: $crate::element::Element>)?(
+            unsafe fn avx512$(<$($element: $crate::element::Element),+>)?(
                 args: &$args,
                 range: std::ops::Range<usize>,
             ) {
                 // SAFETY: the instructions are enabled here; the pointers are the caller's promise.
-                unsafe { $body::<$($element,)? $crate::simd::Avx512>(args, range) }
+                unsafe { $body::<$($($element,)+)? $crate::simd::Avx512>(args, range) }
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,f16c")]
-            unsafe fn avx2$(<$element: $crate::element::Element>)?(
+            unsafe fn avx2$(<$($element: $crate::element::Element),+>)?(
                 args: &$args,
                 range: std::ops::Range<usize>,
             ) {
                 // SAFETY: the instructions are enabled here; the pointers are the caller's promise.
-                unsafe { $body::<$($element,)? $crate::simd::Avx2>(args, range) }
+                unsafe { $body::<$($($element,)+)? $crate::simd::Avx2>(args, range) }
             }
             match $crate::simd::level() {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: the processor has the instructions.
-                $crate::simd::Level::Avx512 => unsafe { avx512$(::<$element>)?(args, range) },
+                $crate::simd::Level::Avx512 => unsafe { avx512$(::<$($element),+>)?(args, range) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: the processor has the instructions.
-                $crate::simd::Level::Avx2 => unsafe { avx2$(::<$element>)?(args, range) },
+                $crate::simd::Level::Avx2 => unsafe { avx2$(::<$($element),+>)?(args, range) },
                 // SAFETY: any processor will do; the pointers are the caller's promise.
                 $crate::simd::Level::Portable => unsafe {
-                    $body::<$($element,)? $crate::simd::Portable>(args, range);
+                    $body::<$($($element,)+)? $crate::simd::Portable>(args, range);
                 },
             }
         }

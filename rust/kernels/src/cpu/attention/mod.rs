@@ -19,8 +19,8 @@ mod wide;
 
 use std::ops::Range;
 
-use super::{Shared, by_dtype, scratch};
-use crate::Dtype;
+use super::{Shared, by_kv_dtypes, scratch};
+use crate::KvDtypes;
 use crate::element::Element;
 use crate::pool::parallel_for;
 use crate::simd::{MAX_LANES, Vector, multiversioned};
@@ -147,12 +147,12 @@ struct Step<'a> {
 /// # Safety
 /// The addresses are those of live tensors with the shapes and strides given, the output written by nobody else;
 /// lengths and block ids describe slots inside the caches.
-pub unsafe fn paged_attention(dtype: Dtype, args: &PagedAttention) {
+pub unsafe fn paged_attention(dtypes: KvDtypes, args: &PagedAttention) {
     // SAFETY: the caller's promise.
-    unsafe { by_dtype!(all, dtype, args) }
+    unsafe { by_kv_dtypes!(all, dtypes, args) }
 }
 
-unsafe fn all<E: Element>(args: &PagedAttention) {
+unsafe fn all<E: Element, C: Element>(args: &PagedAttention) {
     // SAFETY: the caller's promise.
     let tasks = unsafe { plan(args) };
     let group = args.num_heads / args.num_kv_heads;
@@ -160,7 +160,7 @@ unsafe fn all<E: Element>(args: &PagedAttention) {
     let min_tasks = (tasks.len() * WORK_PER_CHUNK).div_ceil((work * group * args.head_dim).max(1));
     let step = Shared(Step { args, tasks: &tasks });
     // SAFETY: the caller's promise; no two tasks write the same rows of the output.
-    parallel_for(tasks.len(), min_tasks, &|range| unsafe { run::<E>(step.get(), range) });
+    parallel_for(tasks.len(), min_tasks, &|range| unsafe { run::<E, C>(step.get(), range) });
 }
 
 /// Cuts the step into tasks, sequence by sequence.
@@ -203,21 +203,21 @@ fn plan_sequence(
     }
 }
 
-multiversioned!(run<E>, tasks, Step<'_>);
+multiversioned!(run<E, C>, tasks, Step<'_>);
 
 #[inline(always)]
-unsafe fn tasks<E: Element, V: Vector>(step: &Step<'_>, range: Range<usize>) {
+unsafe fn tasks<E: Element, C: Element, V: Vector>(step: &Step<'_>, range: Range<usize>) {
     let args = step.args;
     for task in &step.tasks[range] {
         let lanes_divide = args.head_dim.is_multiple_of(V::LANES);
         // SAFETY: the caller of `paged_attention` vouches for the tensors that the task points into.
         unsafe {
             match task.num_rows() {
-                1 if lanes_divide => narrow::attend::<E, V, 1>(args, task),
-                2 if lanes_divide => narrow::attend::<E, V, 2>(args, task),
-                3 if lanes_divide => narrow::attend::<E, V, 3>(args, task),
-                4 if lanes_divide => narrow::attend::<E, V, 4>(args, task),
-                _ => wide::attend::<E, V>(args, task),
+                1 if lanes_divide => narrow::attend::<E, C, V, 1>(args, task),
+                2 if lanes_divide => narrow::attend::<E, C, V, 2>(args, task),
+                3 if lanes_divide => narrow::attend::<E, C, V, 3>(args, task),
+                4 if lanes_divide => narrow::attend::<E, C, V, 4>(args, task),
+                _ => wide::attend::<E, C, V>(args, task),
             }
         }
     }

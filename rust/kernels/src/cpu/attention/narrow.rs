@@ -19,9 +19,12 @@ struct Rows<const R: usize> {
 /// Attends the task's `R` rows; `head_dim` is a multiple of the lanes.
 ///
 /// # Safety
-/// The task points into live tensors of `E`, and the processor has the instructions of `V`.
+/// The task points into live tensors of `E` and caches of `C`, and the processor has the instructions of `V`.
 #[inline(always)]
-pub(super) unsafe fn attend<E: Element, V: Vector, const R: usize>(args: &PagedAttention, task: &Task) {
+pub(super) unsafe fn attend<E: Element, C: Element, V: Vector, const R: usize>(
+    args: &PagedAttention,
+    task: &Task,
+) {
     let memory = scratch::lines(2 * R * args.head_dim);
     // SAFETY: the caller's promise, and `memory` holds both [R, head_dim].
     unsafe {
@@ -36,9 +39,9 @@ pub(super) unsafe fn attend<E: Element, V: Vector, const R: usize>(args: &PagedA
         let mut offsets = [0; KEY_TILE];
         for first_key in (0..task.num_keys()).step_by(KEY_TILE) {
             let count = task.key_offsets(args, first_key, &mut offsets);
-            score::<E, V, R>(args, &mut rows, &offsets[..count]);
+            score::<C, V, R>(args, &mut rows, &offsets[..count]);
             let grown = soften::<V, R>(task, &mut rows, first_key, count);
-            accumulate::<E, V, R>(args, &rows, &offsets[..count], &grown);
+            accumulate::<C, V, R>(args, &rows, &offsets[..count], &grown);
         }
         store_output::<E, V, R>(args, task, &rows);
     }
@@ -64,7 +67,7 @@ unsafe fn load_query<E: Element, V: Vector, const R: usize>(
 
 /// The products of each row with the tile's keys, four keys at a time.
 #[inline(always)]
-unsafe fn score<E: Element, V: Vector, const R: usize>(
+unsafe fn score<C: Element, V: Vector, const R: usize>(
     args: &PagedAttention,
     rows: &mut Rows<R>,
     offsets: &[usize],
@@ -73,12 +76,12 @@ unsafe fn score<E: Element, V: Vector, const R: usize>(
     for key in (0..offsets.len()).step_by(4) {
         // SAFETY: the offsets lie inside the key cache; past the last key its scores repeat, and are masked later.
         unsafe {
-            let keys: [*const E; 4] =
-                std::array::from_fn(|i| (args.key_cache as *const E).add(offsets[last.min(key + i)]));
+            let keys: [*const C; 4] =
+                std::array::from_fn(|i| (args.key_cache as *const C).add(offsets[last.min(key + i)]));
             let mut products = [[V::splat(0.0); 4]; R];
             for d in (0..args.head_dim).step_by(V::LANES) {
                 for i in 0..4 {
-                    let values = E::load::<V>(keys[i].add(d));
+                    let values = C::load::<V>(keys[i].add(d));
                     for (row, products) in products.iter_mut().enumerate() {
                         let query = V::load(rows.query.add(row * args.head_dim + d));
                         products[i] = values.mul_add(query, products[i]);
@@ -129,7 +132,7 @@ unsafe fn soften<V: Vector, const R: usize>(
 
 /// Adds the weighted values of the tile to the output.
 #[inline(always)]
-unsafe fn accumulate<E: Element, V: Vector, const R: usize>(
+unsafe fn accumulate<C: Element, V: Vector, const R: usize>(
     args: &PagedAttention,
     rows: &Rows<R>,
     offsets: &[usize],
@@ -139,19 +142,19 @@ unsafe fn accumulate<E: Element, V: Vector, const R: usize>(
     // SAFETY: the columns lie inside a head.
     unsafe {
         while d + 4 * V::LANES <= args.head_dim {
-            accumulate_columns::<E, V, R, 4>(args, rows, offsets, grown, d);
+            accumulate_columns::<C, V, R, 4>(args, rows, offsets, grown, d);
             d += 4 * V::LANES;
         }
         while d < args.head_dim {
-            accumulate_columns::<E, V, R, 1>(args, rows, offsets, grown, d);
+            accumulate_columns::<C, V, R, 1>(args, rows, offsets, grown, d);
             d += V::LANES;
         }
     }
 }
 
-/// `C` vectors of columns from `d` on, held in registers over all keys of the tile.
+/// `N` vectors of columns from `d` on, held in registers over all keys of the tile.
 #[inline(always)]
-unsafe fn accumulate_columns<E: Element, V: Vector, const R: usize, const C: usize>(
+unsafe fn accumulate_columns<C: Element, V: Vector, const R: usize, const N: usize>(
     args: &PagedAttention,
     rows: &Rows<R>,
     offsets: &[usize],
@@ -160,17 +163,17 @@ unsafe fn accumulate_columns<E: Element, V: Vector, const R: usize, const C: usi
 ) {
     // SAFETY: the caller's columns lie inside a head, the offsets inside the value cache.
     unsafe {
-        let mut sums = [[V::splat(0.0); C]; R];
+        let mut sums = [[V::splat(0.0); N]; R];
         for row in 0..R {
-            for column in 0..C {
+            for column in 0..N {
                 let before = V::load(rows.output.add(row * args.head_dim + d + column * V::LANES));
                 sums[row][column] = before.mul(V::splat(grown[row]));
             }
         }
         for (key, offset) in offsets.iter().enumerate() {
-            let value = (args.value_cache as *const E).add(offset + d);
-            for column in 0..C {
-                let values = E::load::<V>(value.add(column * V::LANES));
+            let value = (args.value_cache as *const C).add(offset + d);
+            for column in 0..N {
+                let values = C::load::<V>(value.add(column * V::LANES));
                 for row in 0..R {
                     let weight = V::splat(rows.weights[row][key]);
                     sums[row][column] = values.mul_add(weight, sums[row][column]);
@@ -178,7 +181,7 @@ unsafe fn accumulate_columns<E: Element, V: Vector, const R: usize, const C: usi
             }
         }
         for row in 0..R {
-            for column in 0..C {
+            for column in 0..N {
                 sums[row][column].store(rows.output.add(row * args.head_dim + d + column * V::LANES));
             }
         }

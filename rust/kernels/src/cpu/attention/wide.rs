@@ -33,24 +33,24 @@ struct Running<V, const R: usize> {
 /// Attends the task's rows, two vectors of them at a time.
 ///
 /// # Safety
-/// The task points into live tensors of `E`, and the processor has the instructions of `V`.
+/// The task points into live tensors of `E` and caches of `C`, and the processor has the instructions of `V`.
 #[inline(always)]
-pub(super) unsafe fn attend<E: Element, V: Vector>(args: &PagedAttention, task: &Task) {
+pub(super) unsafe fn attend<E: Element, C: Element, V: Vector>(args: &PagedAttention, task: &Task) {
     let num_rows = task.num_rows();
     for first_row in (0..num_rows).step_by(2 * V::LANES) {
         // SAFETY: the caller's promise.
         unsafe {
             if num_rows - first_row > V::LANES {
-                attend_strip::<E, V, 2>(args, task, first_row);
+                attend_strip::<E, C, V, 2>(args, task, first_row);
             } else {
-                attend_strip::<E, V, 1>(args, task, first_row);
+                attend_strip::<E, C, V, 1>(args, task, first_row);
             }
         }
     }
 }
 
 #[inline(always)]
-unsafe fn attend_strip<E: Element, V: Vector, const R: usize>(
+unsafe fn attend_strip<E: Element, C: Element, V: Vector, const R: usize>(
     args: &PagedAttention,
     task: &Task,
     first_row: usize,
@@ -66,8 +66,8 @@ unsafe fn attend_strip<E: Element, V: Vector, const R: usize>(
         let num_keys = task.position(first_row + num_rows - 1) + 1;
         for first_key in (0..num_keys).step_by(KEY_TILE) {
             let count = task.key_offsets(args, first_key, &mut offsets).min(num_keys - first_key);
-            widen::<E, V>(args.key_cache, args.head_dim, &offsets[..count], tiles.keys, tiles.dim);
-            widen::<E, V>(args.value_cache, args.head_dim, &offsets[..count], tiles.values, tiles.dim);
+            widen::<C, V>(args.key_cache, args.head_dim, &offsets[..count], tiles.keys, tiles.dim);
+            widen::<C, V>(args.value_cache, args.head_dim, &offsets[..count], tiles.values, tiles.dim);
             score::<V, R>(&tiles, args.head_dim, count);
             if first_key + count > task.position(first_row) + 1 {
                 mask::<V, R>(&tiles, &running, first_key, count);

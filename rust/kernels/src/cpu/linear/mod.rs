@@ -198,7 +198,8 @@ unsafe fn run_groups<P: Product>(args: &Linear, groups: Range<usize>) {
             row += unsafe {
                 match (args.num_rows - row).min(P::TILE_ROWS) {
                     8.. => rows::<P, 8, 1>(args, tiles.clone(), row),
-                    4.. => rows::<P, 4, 1>(args, tiles.clone(), row),
+                    6.. => rows::<P, 6, 2>(args, tiles.clone(), row),
+                    4.. => rows::<P, 4, 2>(args, tiles.clone(), row),
                     2 | 3 => rows::<P, 2, 2>(args, tiles.clone(), row),
                     _ => rows::<P, 1, 4>(args, tiles.clone(), row),
                 }

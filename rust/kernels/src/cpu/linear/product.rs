@@ -79,7 +79,7 @@ pub(super) struct Rounded;
 #[cfg(target_arch = "x86_64")]
 impl Product for Rounded {
     const LANES: usize = 16;
-    const TILE_ROWS: usize = 8;
+    const TILE_ROWS: usize = 6;
     type Number = u16;
     type Sum = __m512;
     type Weights = __m512i;
