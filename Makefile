@@ -10,7 +10,7 @@ export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build serve test test-rust test-py check fmt wheel docs demo clean
+.PHONY: help setup setup-test build serve test test-rust test-py test-tokenizers check fmt wheel docs demo clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -42,6 +42,10 @@ test-rust:  ## The engine and the server, without Python
 
 test-py: setup-test build  ## The extension, the runner and the whole server
 	$(BIN)/python -m pytest -q
+
+test-tokenizers: setup-test build  ## Text against real tokenizers: make test-tokenizers TOKENIZERS=FOLDER
+	STREAMCORE_TOKENIZERS=$(abspath $(TOKENIZERS)) $(CARGO) test --quiet -p streamcore-server --test text
+	STREAMCORE_TOKENIZERS=$(abspath $(TOKENIZERS)) $(BIN)/python -m pytest -q tests/e2e/test_real_tokenizers.py
 
 check: setup-test  ## Formatting, lints, types, import rules
 	$(CARGO) fmt --all --check
