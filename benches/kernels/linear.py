@@ -43,7 +43,7 @@ def row(num_rows: int, num_outputs: int, num_inputs: int, rounds: int) -> str:
     copies = LAYERS if num_outputs < 8192 else 1
     narrow = [torch.randn(num_outputs, num_inputs).bfloat16() for _ in range(copies)]
     wide = [weight.float() for weight in narrow]
-    packed = [kernels.pack_linear_weight(weight) for weight in narrow]
+    packed = [kernels.pack_linear_weight(weight, torch.float32, exact=False) for weight in narrow]
 
     def over(weights: list[Tensor], activations: Tensor) -> Callable[[], None]:
         def run() -> None:

@@ -19,7 +19,7 @@ def test_linear(num_tokens: int, num_outputs: int, num_inputs: int, round_x: boo
     weight = torch.randn(num_outputs, num_inputs, generator=generator).bfloat16()
     x = torch.randn(num_tokens, num_inputs, generator=generator)
     x = x.bfloat16().float() if round_x else x
-    prepared = replace(kernels.pack_linear_weight(weight), round_x=round_x)
+    prepared = replace(kernels.pack_linear_weight(weight, torch.float32, exact=False), round_x=round_x)
     actual = kernels.linear(x, prepared)
     assert actual.is_contiguous()
     torch.testing.assert_close(actual.double(), x.double() @ weight.double().T, rtol=1e-5, atol=1e-4)
@@ -29,14 +29,17 @@ def test_linear_takes_rows_of_a_wider_tensor() -> None:
     """The MLP may read half of a fused tensor: a row stride taken for the width mixes tokens."""
     weight = torch.randn(40, 24).bfloat16()
     x = torch.randn(5, 50).bfloat16().float()[:, 10:34]
-    actual = kernels.linear(x, kernels.pack_linear_weight(weight))
+    actual = kernels.linear(x, kernels.pack_linear_weight(weight, torch.float32, exact=False))
     torch.testing.assert_close(actual.double(), x.double() @ weight.double().T, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("round_x", [False, True], ids=["exact", "rounded"])
 def test_a_row_does_not_depend_on_its_neighbours(round_x: bool) -> None:
     """The same token must give the same bits alone and in any batch, or answers would not repeat."""
-    weight = replace(kernels.pack_linear_weight(torch.randn(300, 96).bfloat16()), round_x=round_x)
+    weight = replace(
+        kernels.pack_linear_weight(torch.randn(300, 96).bfloat16(), torch.float32, exact=False),
+        round_x=round_x,
+    )
     if not weight.packed:
         pytest.skip("torch chooses its algorithm by the shape of the batch")
     x = torch.randn(15, 96)
@@ -47,7 +50,7 @@ def test_a_row_does_not_depend_on_its_neighbours(round_x: bool) -> None:
 
 def test_rounding_rounds_to_nearest() -> None:
     """Truncated activations would bias every layer towards zero."""
-    weight = kernels.pack_linear_weight(torch.ones(1, 1).bfloat16())
+    weight = kernels.pack_linear_weight(torch.ones(1, 1).bfloat16(), torch.float32, exact=False)
     if not weight.packed:
         pytest.skip("torch does not round")
     x = torch.tensor([[1 + 3 / 512], [1 + 1 / 512], [-1 - 3 / 512]])
@@ -61,7 +64,7 @@ def test_rounding_rounds_to_nearest() -> None:
 def test_other_weights_stay_with_torch() -> None:
     """A float32 checkpoint must not be rounded to bfloat16 behind the user's back."""
     weight = torch.randn(8, 4)
-    prepared = kernels.pack_linear_weight(weight)
+    prepared = kernels.pack_linear_weight(weight, torch.float32, exact=False)
     assert not prepared.packed
     x = torch.randn(3, 4)
     assert torch.equal(kernels.linear(x, prepared), x @ weight.T)
@@ -69,7 +72,7 @@ def test_other_weights_stay_with_torch() -> None:
 
 def test_wrong_activations_are_refused() -> None:
     """A kernel believes its arguments: a wrong one would read foreign memory."""
-    weight = kernels.pack_linear_weight(torch.randn(8, 4).bfloat16())
+    weight = kernels.pack_linear_weight(torch.randn(8, 4).bfloat16(), torch.float32, exact=False)
     if not weight.packed:
         pytest.skip("torch checks its own arguments")
     with pytest.raises(ValueError, match=r"`x` must be float32 \[num_tokens, 4\]"):

@@ -7,9 +7,9 @@ import pytest
 import torch
 from tests.checkpoints import write_checkpoint
 
+from streamcore import kernels
 from streamcore.errors import ConfigError, ModelLoadError
 from streamcore.models.folder import ModelFolder, check_model_folder
-from streamcore.models.loader import stored_dtype
 from streamcore.runner import device as device_module
 from streamcore.runner import threads
 from streamcore.runner.device import available_memory, choose_device, choose_dtype
@@ -55,11 +55,13 @@ def test_other_devices_are_refused(name: str, expected: str, monkeypatch: pytest
 
 
 def test_precision_on_the_cpu(folder: ModelFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """float32 is faster on most CPUs, but not when the weights leave no room for anything else."""
-    needed = folder.num_parameters * stored_dtype(folder, CPU, torch.float32).itemsize
-    have(monkeypatch, memory=2 * needed)
+    """The checkpoint's own where that is fast; else float32, but not when it leaves no room for anything else."""
+    monkeypatch.setattr(kernels, "can_keep_bfloat16", lambda: True)
+    assert choose_dtype("auto", folder, CPU) == torch.bfloat16
+    monkeypatch.setattr(kernels, "can_keep_bfloat16", lambda: False)
+    have(monkeypatch, memory=8 * folder.num_parameters)
     assert choose_dtype("auto", folder, CPU) == torch.float32
-    have(monkeypatch, memory=2 * needed - 1)
+    have(monkeypatch, memory=8 * folder.num_parameters - 1)
     assert choose_dtype("auto", folder, CPU) == torch.bfloat16
 
 

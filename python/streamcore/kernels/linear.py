@@ -39,7 +39,7 @@ def can_keep_bfloat16() -> bool:
     return isinstance(kernels, native.CpuKernels) and kernels.packs_weights()
 
 
-def pack_linear_weight(weight: Tensor, dtype: torch.dtype) -> LinearWeight:
+def pack_linear_weight(weight: Tensor, dtype: torch.dtype, *, exact: bool) -> LinearWeight:
     """Prepares a weight for `linear`, once, at load; `weight` itself may be freed afterwards.
 
     A bfloat16 weight on the CPU for float32 activations is packed for the kernel, in as many bytes (outputs
@@ -48,6 +48,7 @@ def pack_linear_weight(weight: Tensor, dtype: torch.dtype) -> LinearWeight:
     Args:
         weight: [num_outputs, num_inputs]; bfloat16 or `dtype`.
         dtype: of the activations.
+        exact: never round activations to bfloat16, also where that is faster.
     """
     num_outputs, num_inputs = weight.shape
     if weight.dtype == dtype:
@@ -55,7 +56,8 @@ def pack_linear_weight(weight: Tensor, dtype: torch.dtype) -> LinearWeight:
     kernels = native.kernels_for(weight)
     if isinstance(kernels, native.CpuKernels) and kernels.packs_weights():
         packed = kernels.pack_linear_weight(weight.contiguous())
-        return LinearWeight(packed, num_outputs, num_inputs, packed=True, round_x=kernels.prefers_rounding())
+        round_x = not exact and kernels.prefers_rounding()
+        return LinearWeight(packed, num_outputs, num_inputs, packed=True, round_x=round_x)
     return LinearWeight(weight.float(), num_outputs, num_inputs, packed=False)
 
 

@@ -15,7 +15,9 @@ from streamcore.models.config import ModelConfig
 class LlamaModel:
     """A decoder, from token ids to logits. It keeps no state between steps: that is in the KV cache."""
 
-    def __init__(self, config: ModelConfig, parameters: dict[str, Tensor], cos_sin: Tensor) -> None:
+    def __init__(
+        self, config: ModelConfig, parameters: dict[str, Tensor], cos_sin: Tensor, *, exact: bool
+    ) -> None:
         """Puts the model together.
 
         Args:
@@ -24,13 +26,16 @@ class LlamaModel:
                 norms, whose dtype is that of the activations. Emptied, so that a weight and its packed form
                 are in memory together only one at a time.
             cos_sin: float32 [max_len, head_dim] on that device; the longest sequence that it can run.
+            exact: never round activations below their dtype.
         """
         self.config = config
         self.embedding = parameters.pop("embed.weight")
-        self._layers = [_Layer(config, parameters, f"layers.{index}") for index in range(config.num_layers)]
+        self._layers = [
+            _Layer(config, parameters, f"layers.{index}", exact) for index in range(config.num_layers)
+        ]
         self._norm = parameters.pop("norm.weight")
         lm_head = parameters.pop("lm_head.weight", self.embedding)
-        self._lm_head = Linear.prepare(lm_head, None, self._norm.dtype)
+        self._lm_head = Linear.prepare(lm_head, None, self._norm.dtype, exact)
         self._cos_sin = cos_sin
 
     def forward(
@@ -61,10 +66,11 @@ class LlamaModel:
 class _Layer:
     """A decoder layer without its first norm, which its caller fuses with the addition before it."""
 
-    def __init__(self, config: ModelConfig, parameters: dict[str, Tensor], prefix: str) -> None:
+    def __init__(self, config: ModelConfig, parameters: dict[str, Tensor], prefix: str, exact: bool) -> None:
         def linear(name: str) -> Linear:
+            weight = parameters.pop(f"{prefix}.{name}.weight")
             bias = parameters.pop(f"{prefix}.{name}.bias", None)
-            return Linear.prepare(parameters.pop(f"{prefix}.{name}.weight"), bias, self.attention_norm.dtype)
+            return Linear.prepare(weight, bias, self.attention_norm.dtype, exact)
 
         self.eps = config.rms_norm_eps
         self.attention_norm = parameters.pop(f"{prefix}.attention_norm.weight")

@@ -32,7 +32,7 @@ def load_model(
     Args:
         folder: a folder that was checked.
         device: where it is to run.
-        dtype: what it is to compute in; weights of another dtype are converted, but for `stored_dtype`.
+        dtype: the precision; weights of another one are converted, but see `activation_dtype` and `matrix_dtype`.
         max_model_len: tokens of the longest sequence.
         progress: told after each tensor.
 
@@ -41,18 +41,28 @@ def load_model(
     """
     parameters = load_parameters(folder, device, dtype, progress)
     cos_sin = cos_sin_table(folder.config.rope, folder.config.head_dim, max_model_len).to(device)
-    return LlamaModel(folder.config, parameters, cos_sin)
+    return LlamaModel(folder.config, parameters, cos_sin, exact=dtype == torch.float32)
 
 
-def stored_dtype(folder: ModelFolder, device: torch.device, dtype: torch.dtype) -> torch.dtype:
-    """What matrices are kept in while activations are of `dtype`.
+def activation_dtype(device: torch.device, dtype: torch.dtype) -> torch.dtype:
+    """What activations are kept in.
 
-    On the CPU, float32 activations can be multiplied with bfloat16 weights as they are: widening is exact, and
-    half the bytes are read.
+    On the CPU, bfloat16 activations would be widened and rounded again by every operation; where the kernels
+    multiply float32 activations with bfloat16 weights, they stay float32 between the products.
+    """
+    stays_wide = device.type == "cpu" and dtype == torch.bfloat16 and kernels.can_keep_bfloat16()
+    return torch.float32 if stays_wide else dtype
+
+
+def matrix_dtype(folder: ModelFolder, device: torch.device, dtype: torch.dtype) -> torch.dtype:
+    """What matrices are kept in.
+
+    On the CPU those of a bfloat16 checkpoint stay so under float32 activations too: widening them as they are
+    read is exact, and half the bytes are read.
     """
     matrices = {info.dtype for info in folder.tensors.values() if len(info.shape) == 2}
-    keeps = device.type == "cpu" and dtype == torch.float32 and matrices == {"BF16"}
-    return torch.bfloat16 if keeps and kernels.can_keep_bfloat16() else dtype
+    stays_narrow = device.type == "cpu" and dtype == torch.float32 and matrices == {"BF16"}
+    return torch.bfloat16 if stays_narrow and kernels.can_keep_bfloat16() else dtype
 
 
 def load_parameters(
@@ -65,9 +75,9 @@ def load_parameters(
     """
     shapes = parameter_shapes(folder.layout)
     try:
-        matrix_dtype = stored_dtype(folder, device, dtype)
+        wide, narrow = activation_dtype(device, dtype), matrix_dtype(folder, device, dtype)
         parameters = {
-            name: torch.empty(shape, dtype=matrix_dtype if len(shape) == 2 else dtype, device=device)
+            name: torch.empty(shape, dtype=narrow if len(shape) == 2 else wide, device=device)
             for name, shape in shapes.items()
         }
         _fill(folder, parameters, progress)

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import torch
 
+from streamcore import kernels
 from streamcore.errors import ConfigError, ModelLoadError
 from streamcore.models.config import Dtype
 from streamcore.models.folder import ModelFolder
-from streamcore.models.loader import stored_dtype
+from streamcore.models.loader import matrix_dtype
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _ALIASES = {"float": "float32", "half": "float16"}
@@ -40,9 +41,9 @@ def choose_device(name: str = "auto") -> torch.device:
 def choose_dtype(name: str, folder: ModelFolder, device: torch.device) -> torch.dtype:
     """The dtype by that name; `auto` works it out.
 
-    On CUDA `auto` is the checkpoint's own, with float16 where the GPU cannot compute in bfloat16. On the CPU
-    it is float32 where the weights then take at most half of the memory that is available, else bfloat16:
-    float32 products are the faster ones on most CPUs, and exact.
+    `auto` is the checkpoint's own, but float16 on a GPU that cannot compute in bfloat16, and on a CPU float32
+    where it computes slowly in 16 bits: in float16, and in bfloat16 without vector instructions. Such weights
+    may take half of the memory that is available; larger ones run in bfloat16.
 
     Raises:
         ConfigError: no such dtype, or the device cannot compute in it.
@@ -59,7 +60,7 @@ def choose_dtype(name: str, folder: ModelFolder, device: torch.device) -> torch.
         raise ConfigError(
             f"`dtype` {name!r} is not supported, it can be auto, {', '.join([*_DTYPES, *_ALIASES])}"
         )
-    needed = folder.num_parameters * stored_dtype(folder, device, dtype).itemsize
+    needed = folder.num_parameters * matrix_dtype(folder, device, dtype).itemsize
     if needed > available:
         raise ModelLoadError(
             f"the weights of {folder.path} need {needed / 1e9:.1f} GB as {_name(dtype)}, "
@@ -74,8 +75,9 @@ def _name(dtype: torch.dtype) -> str:
 
 def _auto_dtype(folder: ModelFolder, device: torch.device, available: int) -> torch.dtype:
     if device.type == "cpu":
-        itemsize = stored_dtype(folder, device, torch.float32).itemsize
-        comfortable = folder.num_parameters * itemsize <= available * _COMFORTABLE_SHARE
+        if folder.dtype == "bfloat16" and kernels.can_keep_bfloat16():
+            return torch.bfloat16
+        comfortable = folder.num_parameters * 4 <= available * _COMFORTABLE_SHARE
         return torch.float32 if comfortable else torch.bfloat16
     checkpoint: Dtype = folder.dtype
     if checkpoint == "bfloat16" and not _has_bfloat16(device):
