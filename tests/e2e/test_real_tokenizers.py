@@ -10,10 +10,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from transformers import AutoTokenizer
-
 from tests.checkpoints import LLAMA_3_1_8B, write_checkpoint
 from tests.server_process import run_server
+from transformers import AutoTokenizer
 
 SMALL = {
     "hidden_size": 64,
