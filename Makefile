@@ -6,6 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 CARGO ?= cargo
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
+# maturin installs into the active environment: that is this one, whichever the shell has activated.
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+unexport CONDA_PREFIX
 # The demo model, the tests and the linters never ask the network for anything.
 export HF_HUB_OFFLINE := 1
 
@@ -16,11 +19,12 @@ help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 # One stamp a dependency group: a group is installed again when pyproject.toml changes.
-$(BIN)/python:
+$(VENV)/.installed-pip:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
+	@touch $@
 
-$(VENV)/.installed-%: pyproject.toml | $(BIN)/python
+$(VENV)/.installed-%: pyproject.toml | $(VENV)/.installed-pip
 	$(BIN)/pip install --quiet --group $*
 	@touch $@
 
@@ -37,7 +41,7 @@ serve: setup  ## Build, install and run the server: make serve ARGS="--port 8001
 
 test: test-rust check test-py  ## Everything that needs no GPU
 
-test-rust:  ## The engine and the server, without Python
+test-rust:  ## The engine, the server and the CPU kernels, without Python
 	$(CARGO) test --quiet
 
 test-py: setup-test build  ## The extension, the runner and the whole server

@@ -1,7 +1,7 @@
 """The extension module, written in Rust (`rust/python`).
 
-Addresses are those of memory that the caller owns, keeps alive and leaves alone during the call. Every
-method releases the interpreter while it works or waits.
+Addresses are those of memory that the caller owns, keeps alive and leaves alone during the call. Methods
+that work or wait release the interpreter meanwhile.
 """
 
 from os import PathLike

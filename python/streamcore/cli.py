@@ -14,8 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
-from streamcore.config import ServeConfig
-from streamcore.errors import StreamcoreError
+from streamcore.config import ServeConfig, parse_bytes
+from streamcore.errors import ConfigError, StreamcoreError
 
 
 class _Parser(argparse.ArgumentParser):
@@ -34,7 +34,7 @@ def _add_option(parser: argparse.ArgumentParser, setting: Field[Any]) -> None:
     if setting.default == ():
         parser.add_argument(option, nargs="+", default=(), metavar=_metavar(setting), help=help_text)
         return
-    kind = setting.metadata.get("parse") or (float if setting.type is float else int)
+    kind = _bytes if setting.metadata.get("is_bytes") else float if setting.type is float else int
     choices = setting.metadata.get("choices")
     shown = "" if setting.default is None else f" (default: {setting.default})"
     parser.add_argument(
@@ -45,6 +45,13 @@ def _add_option(parser: argparse.ArgumentParser, setting: Field[Any]) -> None:
         metavar=None if choices else _metavar(setting),
         help=help_text + shown,
     )
+
+
+def _bytes(text: str) -> int:
+    try:
+        return parse_bytes(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _metavar(setting: Field[Any]) -> str:
@@ -68,6 +75,16 @@ def _refuse_unknown(serve: _Parser, unknown: Sequence[str]) -> NoReturn:
     serve.error(f"unknown option `{name}`" + (f", did you mean `{close[0]}`?" if close else ""))
 
 
+def _refuse_swallowed_model(serve: _Parser, values: dict[str, Any]) -> None:
+    """An option that takes several values would take the model, too, when that comes after it."""
+    if values["model"] is not None:
+        return
+    for name, value in values.items():
+        if isinstance(value, list) and len(value) > 1 and Path(value[-1]).is_dir():
+            option = "--" + name.replace("_", "-")
+            serve.error(f"`{value[-1]}` was read as a value of `{option}`, put the model before the options")
+
+
 def _settle_threads() -> None:
     """Set what torch's thread pools read once, when torch is first imported.
 
@@ -89,6 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _refuse_unknown(serve_parser, unknown)
     values = vars(arguments)
     values.pop("command")
+    _refuse_swallowed_model(serve_parser, values)
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     try:
         config = ServeConfig(**values)

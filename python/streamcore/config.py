@@ -3,6 +3,7 @@
 The command line, its help and `docs/configuration.md` are derived from these fields.
 """
 
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,12 @@ def parse_bytes(text: str) -> int:
     """Read a number of bytes: `4000000000`, `4G` (powers of 1000) or `4GiB` (powers of 1024).
 
     Raises:
-        ValueError: it is none of these.
+        ConfigError: it is none of these.
     """
-    number = text.strip().lower().removesuffix("b")
-    digits = number.rstrip("kmgti")
-    suffix = number[len(digits) :]
-    if suffix not in _SUFFIXES:
-        raise ValueError(text)
-    return int(float(digits) * _SUFFIXES[suffix])
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kmgt]i?)?b?", text.strip().lower())
+    if match is None:
+        raise ConfigError(f"`{text}` is not a number of bytes such as 4000000000, 4G or 4GiB")
+    return int(float(match[1]) * _SUFFIXES[match[2] or ""])
 
 
 def _option(default: Any, text: str, **extra: Any) -> Any:
@@ -38,9 +37,7 @@ def _option(default: Any, text: str, **extra: Any) -> Any:
 class ServeConfig:
     """The settings of one server; None means: work it out and say what was chosen."""
 
-    model: Path | None = _option(
-        None, "folder of a model in Hugging Face layout; nothing: the demo model", metavar="MODEL"
-    )
+    model: Path | None = _option(None, "folder of a model in Hugging Face layout; nothing: the demo model")
     host: str = _option("127.0.0.1", "address to listen on")
     port: int = _option(8000, "port to listen on; 0 takes a free one", least=0, most=65535)
     served_model_name: tuple[str, ...] = _option(
@@ -61,11 +58,11 @@ class ServeConfig:
     max_num_seqs: int | None = _option(None, "most requests that run at once; else by device", least=1)
     max_num_batched_tokens: int | None = _option(None, "most tokens in one step; else by device", least=1)
     kv_cache_memory_bytes: int | None = _option(
-        None, "memory for the KV cache, such as 4GiB; else by what is free", least=1, parse=parse_bytes
+        None, "memory for the KV cache, such as 4GiB; else by what is free", least=1, is_bytes=True
     )
     block_size: int = _option(16, "tokens in one block of the KV cache", least=1, most=1024)
     shutdown_timeout: float = _option(
-        30.0, "seconds that running requests may go on after Ctrl-C or SIGTERM", least=0
+        30.0, "seconds that running requests may go on after Ctrl-C or SIGTERM", least=0, most=86400
     )
     log_format: str = _option("text", "form of the log on standard error", choices=("text", "json"))
 
@@ -81,7 +78,7 @@ class ServeConfig:
             least, most = setting.metadata.get("least"), setting.metadata.get("most")
             if value is None:
                 continue
-            if least is not None and value < least:
+            if least is not None and not value >= least:
                 raise ConfigError(f"`{option}` is {value}, it must be at least {least}")
-            if most is not None and value > most:
+            if most is not None and not value <= most:
                 raise ConfigError(f"`{option}` is {value}, it must be at most {most}")

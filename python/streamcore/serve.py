@@ -56,7 +56,9 @@ def serve(config: ServeConfig, started: float, log_filter: str = "info") -> int:
         with _drain_on_signal(server, config.shutdown_timeout):
             _announce(config, server, names[0], time.monotonic() - started)
             _run_steps(server, engine_config, runner)
-    except Exception as error:
+    except (
+        BaseException
+    ) as error:  # A panic in Rust is not an `Exception`; the clients must hear of it all the same.
         server.fail(f"the model runner failed: {error}")
         raise
     finally:

@@ -33,6 +33,8 @@ fn main() {
         );
         return;
     }
+    // An isolated build's toolkit is gone afterwards, and with it the runtime that the next build would link.
+    println!("cargo:rerun-if-changed={}", toolkit.nvcc.display());
     let targets = toolkit.targets();
     let out = PathBuf::from(env::var("OUT_DIR").expect("Cargo sets it"));
     let objects: Vec<PathBuf> =
@@ -50,8 +52,10 @@ struct Toolkit {
 
 impl Toolkit {
     fn find() -> Option<Self> {
-        let homes = env::var_os("CUDA_HOME").map(PathBuf::from);
-        homes.or_else(home_on_path).or_else(home_in_python).and_then(Self::at)
+        // A home without a compiler, such as one that holds only the runtime, does not hide the next one.
+        let homes: [fn() -> Option<PathBuf>; 3] =
+            [|| env::var_os("CUDA_HOME").map(PathBuf::from), home_on_path, home_in_python];
+        homes.into_iter().filter_map(|home| home()).find_map(Self::at)
     }
 
     fn at(home: PathBuf) -> Option<Self> {

@@ -86,7 +86,9 @@ def test_port_in_use_is_one_line() -> None:
         (["--port", "70000"], "at most 65535"),
         (["--port", "x"], "--port"),
         (["--max-num-seqs", "0"], "at least 1"),
-        (["--kv-cache-memory-bytes", "much"], "--kv-cache-memory-bytes"),
+        (["--kv-cache-memory-bytes", "much"], "`much` is not a number of bytes"),
+        (["--shutdown-timeout", "inf"], "at most 86400"),
+        (["--served-model-name", "a", "."], "put the model before the options"),
         (["--dtype", "int8"], "int8"),
     ],
 )
@@ -118,7 +120,7 @@ def test_help_needs_no_torch() -> None:
 def test_start_says_what_was_chosen() -> None:
     """The first lines tell device, dtype, blocks and model, and a command to try that works as it stands."""
     with run_server() as server:
-        for word in ("cpu", "float32", "blocks", "demo", "curl"):
+        for word in ("device", "dtype", "blocks", "demo", "curl"):
             assert word in server.output
         command = server.output[server.output.index("curl") :].strip()
         answer = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, check=True)
