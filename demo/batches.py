@@ -7,15 +7,26 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from demo.text.conversation import conversation
+from demo.text.conversation import Conversation, conversation
+from demo.text.drills import drill
 from demo.tokenizer import MAX_POSITIONS, encode
 
 _CONVERSATIONS_PER_STEP = 24
-_PADDED_TOKENS_PER_BATCH = 2048
-_SHORT_STEPS = 500
-"""For so many steps the model learns what follows what, on short texts; then also to keep on for long."""
-_SHORT_TOKENS, _USUAL_TOKENS = 400, 2300
+_PADDED_TOKENS_PER_BATCH = 1024
 _LONGER_IS_KEPT = 0.25
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training: from which step, up to which length, and with how many drills in each step."""
+
+    first_step: int
+    usual_tokens: int
+    num_drills: int
+
+
+# First what follows what; then to take words and bounds from the request; last to keep on for long.
+_STAGES = (Stage(0, 400, 0), Stage(500, 200, 8), Stage(1000, 2300, 4))
 
 
 @dataclass(frozen=True)
@@ -31,13 +42,13 @@ class Batch:
     targets: Tensor
 
 
-def _draw(rng: Random, tokenizer: Tokenizer, step: int) -> tuple[list[int], list[bool]]:
-    """A conversation not too long for the step; one in four of the very long is let through later."""
+def _draw(rng: Random, tokenizer: Tokenizer, stage: Stage) -> tuple[list[int], list[bool]]:
+    """A conversation that is not too long for the stage; in the last one a few may be as long as the model allows."""
     while True:
         tokens, learned = encode(tokenizer, conversation(rng))
-        if len(tokens) <= (_SHORT_TOKENS if step < _SHORT_STEPS else _USUAL_TOKENS):
+        if len(tokens) <= stage.usual_tokens:
             return tokens, learned
-        if step >= _SHORT_STEPS and len(tokens) <= MAX_POSITIONS and rng.random() < _LONGER_IS_KEPT:
+        if stage is _STAGES[-1] and len(tokens) <= MAX_POSITIONS and rng.random() < _LONGER_IS_KEPT:
             return tokens, learned
 
 
@@ -57,7 +68,10 @@ def _batch(rows: list[tuple[list[int], list[bool]]]) -> Batch:
 def step_batches(tokenizer: Tokenizer, seed: int, step: int) -> list[Batch]:
     """The batches whose gradients one optimizer step adds up; they depend on the seed and the step alone."""
     rng = Random(f"step {seed} {step}")
-    drawn = [_draw(rng, tokenizer, step) for _ in range(_CONVERSATIONS_PER_STEP)]
+    stage = [stage for stage in _STAGES if stage.first_step <= step][-1]
+    drawn = [_draw(rng, tokenizer, stage) for _ in range(_CONVERSATIONS_PER_STEP)]
+    drills = (Conversation(None, (drill(rng),)) for _ in range(stage.num_drills))
+    drawn += [encode(tokenizer, exercise) for exercise in drills]
     drawn.sort(key=lambda pair: len(pair[0]))
     batches: list[Batch] = []
     rows: list[tuple[list[int], list[bool]]] = []

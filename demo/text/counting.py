@@ -82,6 +82,14 @@ def counting(rng: Random) -> Exchange:
     return Exchange(request(rng, words), numbers(a, b))
 
 
+def short_counting(rng: Random) -> Exchange:
+    """Counts at most a dozen numbers between any bounds."""
+    a = 1 if rng.random() < 0.3 else rng.randint(0, LAST - 12)
+    b = a + rng.randint(1, 12)
+    ways = _UP + _UP_FROM_ONE if a == 1 else _UP
+    return Exchange(request(rng, rng.choice(ways).format(a=a, b=b)), numbers(a, b))
+
+
 def counting_down(rng: Random) -> Exchange:
     """Counts down, from 100 at most."""
     b = _span(rng, 100)
