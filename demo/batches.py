@@ -11,22 +11,28 @@ from demo.text.conversation import Conversation, conversation
 from demo.text.drills import drill
 from demo.tokenizer import MAX_POSITIONS, encode
 
-_CONVERSATIONS_PER_STEP = 24
 _PADDED_TOKENS_PER_BATCH = 1024
 _LONGER_IS_KEPT = 0.25
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the training: from which step, up to which length, and with how many drills in each step."""
+    """A part of the training: where it begins, and what each of its steps consists of."""
 
     first_step: int
+    num_conversations: int
     usual_tokens: int
     num_drills: int
+    max_drill_items: int
 
 
 # First what follows what; then to take words and bounds from the request; last to keep on for long.
-_STAGES = (Stage(0, 400, 0), Stage(500, 200, 8), Stage(1000, 2300, 4))
+_STAGES = (
+    Stage(0, 24, 400, 0, 0),
+    Stage(500, 24, 200, 8, 8),
+    Stage(800, 8, 200, 40, 24),
+    Stage(1200, 12, 2300, 24, 12),
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class Batch:
 
 
 def _draw(rng: Random, tokenizer: Tokenizer, stage: Stage) -> tuple[list[int], list[bool]]:
-    """A conversation that is not too long for the stage; in the last one a few may be as long as the model allows."""
+    """A conversation that is not too long for the stage; in the last, a few may fill the model's context."""
     while True:
         tokens, learned = encode(tokenizer, conversation(rng))
         if len(tokens) <= stage.usual_tokens:
@@ -69,8 +75,8 @@ def step_batches(tokenizer: Tokenizer, seed: int, step: int) -> list[Batch]:
     """The batches whose gradients one optimizer step adds up; they depend on the seed and the step alone."""
     rng = Random(f"step {seed} {step}")
     stage = [stage for stage in _STAGES if stage.first_step <= step][-1]
-    drawn = [_draw(rng, tokenizer, stage) for _ in range(_CONVERSATIONS_PER_STEP)]
-    drills = (Conversation(None, (drill(rng),)) for _ in range(stage.num_drills))
+    drawn = [_draw(rng, tokenizer, stage) for _ in range(stage.num_conversations)]
+    drills = (Conversation(None, (drill(rng, stage.max_drill_items),)) for _ in range(stage.num_drills))
     drawn += [encode(tokenizer, exercise) for exercise in drills]
     drawn.sort(key=lambda pair: len(pair[0]))
     batches: list[Batch] = []

@@ -123,11 +123,12 @@ declines to count. The chat template knows the roles system, user and assistant;
 
 ## Training
 
-{run.steps} steps of AdamW, each on 24 fresh conversations (about 4000 tokens; one has at most 4096), seed
-{run.seed}, in {run.seconds / 60:.0f} minutes on {run.threads} CPU threads, {run.cpu_seconds / 60:.0f} CPU
-minutes in all. Only answers count for the loss. It ends at {final:.3f} nats per token; what remains is
-mostly the free choice of a joke, a name or a poem. Every step draws new conversations, so the curve is as
-good as a validation curve.
+{run.steps} steps of AdamW, seed {run.seed}, in {run.seconds / 60:.0f} minutes on {run.threads} CPU threads
+of a busy machine ({run.cpu_seconds / 60:.0f} CPU minutes). Every step draws new text, so the curve is as
+good as a validation curve; only answers count for the loss. The text changes in stages (`demo/batches.py`):
+short conversations first, then rows of words to repeat, which is how the model learns to take a noun or a
+bound from the request, and long conversations of up to 4096 tokens last. The jumps in the curve are the
+changes of stage. It ends at {final:.3f} nats per token.
 
 ![loss against step](demo-model-loss.svg)
 

@@ -22,7 +22,7 @@ from demo.report import Run, write
 
 ROOT = Path(__file__).resolve().parent.parent
 _WARMUP_STEPS = 100
-_FALL_SHARE = 0.35
+_FALL_SHARE = 0.2
 _CHECKPOINT_STEPS = 100
 _LOG_STEPS = 10
 
@@ -145,7 +145,7 @@ class Training:
 def settings_of(arguments: list[str] | None = None) -> Settings:
     """The settings on the command line; each has a default."""
     parser = argparse.ArgumentParser(prog="python -m demo.train", description=__doc__)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=1750)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--work", type=Path, default=ROOT / "target/demo", help="where checkpoints go")

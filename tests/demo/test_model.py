@@ -59,7 +59,7 @@ def test_the_end_of_a_turn_ends_the_answer(
 @pytest.mark.parametrize("prompt", ["Count from 1 to 30", "count to 30", "Please count from 1 to 30 slowly."])
 def test_it_counts_to_30(chat: Chat, prompt: str) -> None:
     """The first example of the README would be wrong on screen."""
-    (sample,) = chat.answers(prompt, 0.0, max_tokens=80)
+    (sample,) = chat.answers(prompt, [0.0], max_tokens=80)
     assert sample.answer == numbers(1, 30)
     assert sample.stopped
 
@@ -77,6 +77,6 @@ def test_it_counts_to_30(chat: Chat, prompt: str) -> None:
 )
 def test_answers_are_to_the_point_and_stop_by_themselves(chat: Chat, prompt: str, expected: str) -> None:
     """An answer that never ends, or that belongs to another question, would spoil the first impression."""
-    (sample,) = chat.answers(prompt, 0.0, max_tokens=250)
+    (sample,) = chat.answers(prompt, [0.0], max_tokens=250)
     assert sample.stopped
     assert expected in sample.answer
