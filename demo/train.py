@@ -4,6 +4,7 @@ A run that was interrupted goes on from its last checkpoint in the work folder.
 """
 
 import argparse
+import itertools
 import sys
 import time
 from dataclasses import dataclass
@@ -21,8 +22,10 @@ from demo.model import Llama, Shape
 from demo.report import Run, write
 
 ROOT = Path(__file__).resolve().parent.parent
-_WARMUP_STEPS = 100
-_FALL_SHARE = 0.2
+_PEAK_RATE = 2e-3
+# Step and share of the peak: a rise, a long plateau while the text still changes, a fall in two slopes.
+_RATES = ((0, 0.01), (100, 1.0), (1424, 1.0), (1600, 0.506), (1900, 0.0))
+_NUM_STEPS = _RATES[-1][0]
 _CHECKPOINT_STEPS = 100
 _LOG_STEPS = 10
 
@@ -31,25 +34,21 @@ _LOG_STEPS = 10
 class Settings:
     """What a run depends on, apart from the text."""
 
-    steps: int
     seed: int
     threads: int
     work: Path
     model: Path
     docs: Path
-    peak_rate: float = 2e-3
     weight_decay: float = 0.1
     max_gradient_norm: float = 1.0
 
 
-def rate_at(step: int, settings: Settings) -> float:
-    """The learning rate: a linear rise, a long plateau, a linear fall to nothing.
-
-    The plateau does not depend on where the run ends, so a run can be made longer while it is on it.
-    """
-    rise = (step + 1) / _WARMUP_STEPS
-    fall = (settings.steps - step) / (_FALL_SHARE * settings.steps)
-    return settings.peak_rate * min(1.0, rise, fall)
+def rate_at(step: int) -> float:
+    """The learning rate: straight lines between the knots of the schedule."""
+    for (begin, low), (end, high) in itertools.pairwise(_RATES):
+        if step < end:
+            return _PEAK_RATE * (low + (high - low) * (step - begin) / (end - begin))
+    return _PEAK_RATE * _RATES[-1][1]
 
 
 def _optimizer(model: Llama, settings: Settings) -> torch.optim.AdamW:
@@ -59,7 +58,7 @@ def _optimizer(model: Llama, settings: Settings) -> torch.optim.AdamW:
         {"params": matrices, "weight_decay": settings.weight_decay},
         {"params": gains, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=settings.peak_rate, betas=(0.9, 0.95))
+    return torch.optim.AdamW(groups, lr=_PEAK_RATE, betas=(0.9, 0.95))
 
 
 class Training:
@@ -111,7 +110,7 @@ class Training:
         """One optimizer step over its batches; the loss is the mean over all tokens to be learned."""
         begun, cpu_begun = time.perf_counter(), time.process_time()
         for group in self.optimizer.param_groups:
-            group["lr"] = rate_at(self.step, self.settings)
+            group["lr"] = rate_at(self.step)
         batches = step_batches(self.tokenizer, self.settings.seed, self.step)
         num_targets = sum(batch.targets.numel() for batch in batches)
         total = 0.0
@@ -130,22 +129,19 @@ class Training:
 
     def run(self) -> None:
         """Trains to the last step, with a line of progress and a checkpoint now and then."""
-        while self.step < self.settings.steps:
+        while self.step < _NUM_STEPS:
             self.advance()
             if self.step % _LOG_STEPS == 0:
                 recent = sum(self.losses[-_LOG_STEPS:]) / _LOG_STEPS
-                progress = (
-                    f"step {self.step} of {self.settings.steps}, loss {recent:.4f}, {self.seconds:.0f} s"
-                )
+                progress = f"step {self.step} of {_NUM_STEPS}, loss {recent:.4f}, {self.seconds:.0f} s"
                 sys.stderr.write(progress + "\n")
-            if self.step % _CHECKPOINT_STEPS == 0 or self.step == self.settings.steps:
+            if self.step % _CHECKPOINT_STEPS == 0 or self.step == _NUM_STEPS:
                 self.save()
 
 
 def settings_of(arguments: list[str] | None = None) -> Settings:
     """The settings on the command line; each has a default."""
     parser = argparse.ArgumentParser(prog="python -m demo.train", description=__doc__)
-    parser.add_argument("--steps", type=int, default=1750)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--work", type=Path, default=ROOT / "target/demo", help="where checkpoints go")
@@ -162,7 +158,7 @@ def main() -> None:
     settings = training.settings
     export(training.model, training.tokenizer, settings.model)
     run = Run(
-        settings.steps,
+        _NUM_STEPS,
         settings.seed,
         settings.threads,
         training.seconds,
