@@ -8,6 +8,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from demo.text.conversation import Conversation, conversation
+from demo.text.counting import counting_from_one
 from demo.text.drills import drill
 from demo.tokenizer import MAX_POSITIONS, encode
 
@@ -24,6 +25,7 @@ class Stage:
     usual_tokens: int
     num_drills: int
     max_drill_items: int
+    num_counts: int = 0
 
 
 # First what follows what; then to take words and bounds from the request; last to keep on for long.
@@ -33,6 +35,7 @@ _STAGES = (
     Stage(800, 8, 200, 40, 24),
     Stage(1200, 12, 2300, 24, 12),
     Stage(1400, 12, 2300, 48, 12),
+    Stage(1800, 12, 2300, 16, 12, 16),
 )
 
 
@@ -78,7 +81,8 @@ def step_batches(tokenizer: Tokenizer, seed: int, step: int) -> list[Batch]:
     stage = [stage for stage in _STAGES if stage.first_step <= step][-1]
     drawn = [_draw(rng, tokenizer, stage) for _ in range(stage.num_conversations)]
     drills = (Conversation(None, (drill(rng, stage.max_drill_items),)) for _ in range(stage.num_drills))
-    drawn += [encode(tokenizer, exercise) for exercise in drills]
+    counts = (Conversation(None, (counting_from_one(rng),)) for _ in range(stage.num_counts))
+    drawn += [encode(tokenizer, exercise) for exercise in (*drills, *counts)]
     drawn.sort(key=lambda pair: len(pair[0]))
     batches: list[Batch] = []
     rows: list[tuple[list[int], list[bool]]] = []

@@ -23,8 +23,18 @@ from demo.report import Run, write
 
 ROOT = Path(__file__).resolve().parent.parent
 _PEAK_RATE = 2e-3
-# Step and share of the peak: a rise, a long plateau while the text still changes, a fall in two slopes.
-_RATES = ((0, 0.01), (100, 1.0), (1424, 1.0), (1600, 0.506), (1900, 0.0))
+# Step and share of the peak: a rise, a plateau while the text still changes, a fall, a last rise and fall.
+_RATES = (
+    (0, 0.01),
+    (100, 1.0),
+    (1424, 1.0),
+    (1600, 0.506),
+    (1700, 0.337),
+    (1800, 0.225),
+    (1815, 0.5),
+    (1860, 0.5),
+    (1980, 0.0),
+)
 _NUM_STEPS = _RATES[-1][0]
 _CHECKPOINT_STEPS = 100
 _LOG_STEPS = 10

@@ -39,6 +39,7 @@ IN_WORDS = {
     12: "twelve", 15: "fifteen", 20: "twenty", 30: "thirty", 50: "fifty", 100: "one hundred",
     1000: "one thousand",
 }  # fmt: skip
+_ROUND = (5, 10, 12, 15, 20, 25, 30, 40, 50, 60, 70, 80, 90, 100)
 _TOO_FAR = "I can only count up to 1000."
 
 
@@ -88,6 +89,13 @@ def short_counting(rng: Random) -> Exchange:
     b = a + rng.randint(1, 12)
     ways = _UP + _UP_FROM_ONE if a == 1 else _UP
     return Exchange(request(rng, rng.choice(ways).format(a=a, b=b)), numbers(a, b))
+
+
+def counting_from_one(rng: Random) -> Exchange:
+    """Counts from 1 to a number up to 100, most often a round one, which is what people ask for."""
+    b = rng.choice(_ROUND) if rng.random() < 0.6 else rng.randint(2, 100)
+    words = rng.choice(_UP + _UP_FROM_ONE * 2).format(a=1, b=b) + rng.choice(_MANNER)
+    return Exchange(request(rng, words), numbers(1, b))
 
 
 def counting_down(rng: Random) -> Exchange:
