@@ -106,9 +106,10 @@ def page(run: Run, evaluation: Evaluation, folder: Path) -> str:
 
 The model that `streamcore serve` runs when it is given none. It is a toy that shows the stream: it counts,
 greets, tells jokes, fills poems and stories with a noun, explains forty things in the words it was taught,
-does sums up to 20, and says that it does not know the rest. It understands nothing, and nothing it says
-should be relied on. All text that it learned is made by `demo/text/`, from templates written for this
-project.
+and says that it does not know much of the rest. It tries sums, spelling and capitals too, and is often wrong:
+its counts end where they should for round numbers up to 100, other bounds may be passed by a few. It
+understands nothing, and nothing it says should be relied on. All text that it learned is made by
+`demo/text/`, from templates written for this project.
 
 This page is written by the training program; `python -m demo.train` makes it again, and the model with it.
 
