@@ -13,7 +13,7 @@ unexport CONDA_PREFIX
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build serve test test-rust test-py test-tokenizers check fmt wheel docs demo clean
+.PHONY: help setup setup-test build serve test test-rust test-py test-tokenizers gpu-check check fmt wheel docs demo clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ test-py: setup-test build  ## The extension, the runner and the whole server
 test-tokenizers: setup-test build  ## Text against real tokenizers: make test-tokenizers TOKENIZERS=FOLDER
 	STREAMCORE_TOKENIZERS=$(abspath $(TOKENIZERS)) $(CARGO) test --quiet -p streamcore-server --test text
 	STREAMCORE_TOKENIZERS=$(abspath $(TOKENIZERS)) $(BIN)/python -m pytest -q tests/e2e/test_real_tokenizers.py
+
+gpu-check: setup-test build  ## The tests that need a CUDA device
+	$(BIN)/python -m pytest -q -m gpu tests
 
 check: setup-test  ## Formatting, lints, types, import rules
 	$(CARGO) fmt --all --check
