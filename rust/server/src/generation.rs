@@ -38,7 +38,7 @@ pub fn encode_conversation(app: &App, messages: &[Value]) -> Result<Vec<u32>, Ap
 /// What the engine is asked for. Without `max_tokens`, `default_max_tokens` are generated as far as the context allows.
 ///
 /// # Errors
-/// 400, if the prompt is empty or longer than the context.
+/// 400, if the prompt is empty, longer than the context, or has a token that the model does not know.
 pub fn new_request(
     app: &App,
     options: &Options,
@@ -46,6 +46,7 @@ pub fn new_request(
     default_max_tokens: usize,
     param: &str,
 ) -> Result<NewRequest, ApiError> {
+    check_tokens(app, &prompt, param)?;
     let config = app.driver.config();
     let rest_of_context = config.max_seq_len().saturating_sub(prompt.len()).max(1);
     let max_tokens = options.max_tokens.unwrap_or(default_max_tokens.min(rest_of_context));
@@ -62,6 +63,14 @@ pub fn new_request(
         seed: options.seed.unwrap_or_else(random),
     };
     Ok(NewRequest { prompt, max_tokens, stop_token_ids, sampling })
+}
+
+/// The tokenizer may know tokens that the model does not.
+fn check_tokens(app: &App, prompt: &[u32], param: &str) -> Result<(), ApiError> {
+    let Some(token) = prompt.iter().find(|token| **token as usize >= app.vocab_size) else { return Ok(()) };
+    let message =
+        format!("prompt has token id {token}, the model's vocabulary has {} tokens", app.vocab_size);
+    Err(ApiError::invalid("invalid_value", param, message))
 }
 
 /// Queues the requests of all choices, or none: those that were queued before a refusal are aborted by their drop.

@@ -10,10 +10,10 @@ use std::thread;
 use std::time::Duration;
 
 use common::Runner;
-use common::model::text_model;
+use common::model::{VOCAB_SIZE, text_model};
 use serde_json::{Value, json};
 use streamcore_engine::EngineConfig;
-use streamcore_server::{NextStep, Server, ServerConfig, bind};
+use streamcore_server::{Naming, NextStep, Server, ServerConfig, bind};
 
 /// How long the runner parks when there is nothing to do; it is woken earlier by whatever happens.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -34,13 +34,15 @@ fn start_as(name: &str, script: &str) -> (Server, Runner) {
         max_steps_in_flight: 1,
     };
     let config = ServerConfig {
-        served_model_names: vec![name.to_owned(), "toy".to_owned()],
-        version: "1.2.3".to_owned(),
-        created: 42,
+        naming: Naming {
+            served_model_names: vec![name.to_owned(), "toy".to_owned()],
+            version: "1.2.3".to_owned(),
+            created: 42,
+        },
         api_keys: Vec::new(),
+        vocab_size: VOCAB_SIZE,
         engine,
-        max_waiting_requests: 16,
-        max_waiting_tokens: 1 << 20,
+        limits: common::limits(),
     };
     let server = Server::start(bind("127.0.0.1", 0).unwrap(), text_model(), config).unwrap();
     let runner = Runner::new(Arc::clone(server.driver()), script.as_bytes());

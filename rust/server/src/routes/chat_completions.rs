@@ -41,7 +41,7 @@ pub(super) async fn create(
 }
 
 fn prepare(app: &App, body: &[u8]) -> Result<(Options, NewRequest), ApiError> {
-    let ChatRequest { messages, options } = ChatRequest::parse(body, app.text.tokenizer.vocab_size())?;
+    let ChatRequest { messages, options } = ChatRequest::parse(body, app.vocab_size)?;
     app.check_model(&options.model)?;
     let prompt = encode_conversation(app, &messages)?;
     let request = new_request(app, &options, prompt, usize::MAX, "messages")?;

@@ -54,8 +54,7 @@ pub(super) async fn create(
 }
 
 fn prepare(app: &App, body: &[u8]) -> Result<Prepared, ApiError> {
-    let CompletionRequest { prompts, echo, options } =
-        CompletionRequest::parse(body, app.text.tokenizer.vocab_size())?;
+    let CompletionRequest { prompts, echo, options } = CompletionRequest::parse(body, app.vocab_size)?;
     app.check_model(&options.model)?;
     let mut prepared = Prepared { options, requests: Vec::new(), echoes: Vec::new() };
     for prompt in prompts {
