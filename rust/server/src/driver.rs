@@ -176,7 +176,7 @@ impl Driver {
     /// Takes in what has arrived and plans the next step. With nothing to do and no step in flight it waits, at most for
     /// `timeout`. Called by the engine thread only.
     pub fn next_step(&self, buffers: &mut StepBuffers<'_>, timeout: Duration) -> NextStep {
-        let give_up = Instant::now() + timeout;
+        let give_up = after(timeout);
         loop {
             if let Some(step) = self.try_next_step(buffers) {
                 return step;
@@ -245,7 +245,7 @@ impl Driver {
     /// Refuses new requests and lets open ones end, until the deadline. `next_step` then says [`NextStep::Stopped`]. Called again,
     /// it can only bring the deadline forward.
     pub fn drain(&self, deadline: Duration) {
-        let asked = Instant::now() + deadline;
+        let asked = after(deadline);
         let mut inbox = lock(&self.inbox);
         match inbox.phase {
             Phase::Serving => inbox.phase = Phase::Draining { deadline: asked },
@@ -284,6 +284,12 @@ impl Driver {
     }
 }
 
+/// The point in time after `duration`, or one that nobody lives to see: the sum of the two may be beyond the clock.
+fn after(duration: Duration) -> Instant {
+    const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
+    Instant::now() + duration.min(CENTURY)
+}
+
 /// Locks, also after a panic elsewhere: what these locks guard is whole between any two statements that could panic, and
 /// [`Driver::fail`] must still end every request when the engine thread has panicked.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -296,11 +302,11 @@ mod tests {
     use std::task::{Context, Poll, Waker};
     use std::thread;
 
+    use streamcore_engine::OwnedStepBuffers;
+
     use super::*;
 
-    /// A panic in the engine thread must end as an error at every client, not as a stream that hangs behind a poisoned lock.
-    #[test]
-    fn a_panic_of_the_engine_thread_still_ends_every_request() {
+    fn driver() -> Arc<Driver> {
         let config = EngineConfig {
             block_size: 4,
             num_blocks: 4,
@@ -310,7 +316,23 @@ mod tests {
             max_steps_in_flight: 1,
         };
         let limits = DriverLimits { max_waiting_requests: 2, max_waiting_tokens: 16 };
-        let driver = Arc::new(Driver::new(config, limits).unwrap());
+        Arc::new(Driver::new(config, limits).unwrap())
+    }
+
+    /// "Drain for as long as it takes" must not panic in the thread that shuts the server down.
+    #[test]
+    fn the_longest_deadline_is_a_deadline() {
+        let driver = driver();
+        driver.drain(Duration::MAX);
+        assert_eq!(driver.health(), Health::Draining);
+        let mut buffers = OwnedStepBuffers::new(driver.config());
+        assert_eq!(driver.next_step(&mut buffers.borrow(), Duration::MAX), NextStep::Stopped);
+    }
+
+    /// A panic in the engine thread must end as an error at every client, not as a stream that hangs behind a poisoned lock.
+    #[test]
+    fn a_panic_of_the_engine_thread_still_ends_every_request() {
+        let driver = driver();
         let sampling = SamplingParams { temperature: 0.0, top_p: 1.0, top_k: 0, seed: 0 };
         let request = NewRequest { prompt: vec![1], max_tokens: 1, stop_token_ids: Vec::new(), sampling };
         let mut stream = driver.submit(request).unwrap();
