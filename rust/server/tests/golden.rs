@@ -122,6 +122,18 @@ async fn models() {
     assert_snapshot!(format!("{list}\n{one}"));
 }
 
+/// Clients fill the context that they are told; with a small pool of blocks the model's own would get each of them a 400.
+#[tokio::test]
+async fn the_context_is_what_can_be_asked_for() {
+    let config = EngineConfig { num_blocks: 5, ..common::engine_config() };
+    let stage = Stage::with_config("", config, common::limits());
+    let tokenize = post("/tokenize", json!({ "prompt": "a" }));
+    for request in [get("/v1/models"), get("/v1/models/toy"), tokenize] {
+        let body = stage.answer(request).await.1;
+        assert!(body.contains("\"max_model_len\":20"), "{body}");
+    }
+}
+
 /// Load generators tokenise their prompts here before they start.
 #[tokio::test]
 async fn tokenize_and_back() {

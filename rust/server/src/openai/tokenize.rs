@@ -46,7 +46,7 @@ impl TokenizeRequest {
 pub struct TokenizeResponse {
     /// How many.
     pub count: usize,
-    /// Longest context.
+    /// Longest context that can be asked for.
     pub max_model_len: usize,
     /// Which.
     pub tokens: Vec<u32>,

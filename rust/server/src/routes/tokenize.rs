@@ -28,7 +28,7 @@ pub(super) async fn tokenize(
         TokenizeRequest::Messages(messages) => encode_conversation(app, &messages),
     };
     let tokens = app.prepare(num_bytes, prepare).await?;
-    let max_model_len = app.driver.config().max_model_len;
+    let max_model_len = app.driver.config().max_seq_len();
     Ok(Json(TokenizeResponse { count: tokens.len(), max_model_len, tokens }))
 }
 
