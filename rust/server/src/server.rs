@@ -86,10 +86,10 @@ impl Server {
         &self.driver
     }
 
-    /// Accepts no more connections and no more requests, lets running ones end until the deadline, then ends them. Returns at
-    /// once: the driver's `next_step` says when all is over.
+    /// Refuses new requests with 503, lets running ones end until the deadline, then ends them. Whoever asks is answered until
+    /// [`Server::shutdown`], so that a balancer reads from `/ready` that it should go elsewhere instead of running into a closed
+    /// port. Returns at once: the driver's `next_step` says when all is over.
     pub fn drain(&self, deadline: Duration) {
-        self.is_closing.send_replace(true);
         self.driver.drain(deadline);
     }
 
