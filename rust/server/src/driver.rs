@@ -56,6 +56,8 @@ pub struct NewRequest {
     pub stop_token_ids: Vec<u32>,
     /// How tokens are drawn.
     pub sampling: SamplingParams,
+    /// All tokens are handed over with the end, which spares their reader a wake-up for each.
+    pub deliver_at_end: bool,
 }
 
 /// What the engine thread shall do next.
@@ -211,11 +213,10 @@ impl Driver {
             return Some(NextStep::Stopped);
         }
         let plan = core.engine.schedule(buffers);
-        core.num_in_flight += usize::from(plan.is_some());
         core.deliver(&self.inbox, &self.metrics, now);
         match plan {
             Some(plan) => Some(NextStep::Plan(plan)),
-            None if core.num_in_flight > 0 => Some(NextStep::Idle),
+            None if core.engine.num_steps_in_flight() > 0 => Some(NextStep::Idle),
             None if drain_deadline.is_some() && !core.engine.has_work() => {
                 lock(&self.inbox).phase = Phase::Stopped;
                 Some(NextStep::Stopped)
@@ -232,7 +233,6 @@ impl Driver {
     pub fn complete_step(&self, step: StepId, sampled: &[i32]) -> Result<(), EngineError> {
         let mut core = lock(&self.core);
         core.engine.complete(step, sampled)?;
-        core.num_in_flight -= 1;
         core.deliver(&self.inbox, &self.metrics, Instant::now());
         Ok(())
     }
@@ -334,7 +334,13 @@ mod tests {
     fn a_panic_of_the_engine_thread_still_ends_every_request() {
         let driver = driver();
         let sampling = SamplingParams { temperature: 0.0, top_p: 1.0, top_k: 0, seed: 0 };
-        let request = NewRequest { prompt: vec![1], max_tokens: 1, stop_token_ids: Vec::new(), sampling };
+        let request = NewRequest {
+            prompt: vec![1],
+            max_tokens: 1,
+            stop_token_ids: Vec::new(),
+            sampling,
+            deliver_at_end: false,
+        };
         let mut stream = driver.submit(request).unwrap();
         let engine_thread = thread::spawn({
             let driver = Arc::clone(&driver);

@@ -172,6 +172,8 @@ async fn a_full_queue() {
         (&error["error"]["type"], &error["error"]["code"]),
         (&json!("rate_limit_error"), &json!("queue_full"))
     );
+    let message = error["error"]["message"].as_str().unwrap();
+    assert!(message.starts_with("2 requests are waiting, limit is 2, try again in "), "{message}");
     assert!(head.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
     stage.runner.step(std::time::Duration::ZERO);
     assert!(stage.is_clean(), "the prompts that had found a place give it back");

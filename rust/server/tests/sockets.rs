@@ -243,6 +243,7 @@ fn draining_finishes_what_runs_and_takes_nothing_new() {
         max_tokens: 1,
         stop_token_ids: Vec::new(),
         sampling: streamcore_engine::SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, seed: 0 },
+        deliver_at_end: false,
     });
     assert_eq!(refused.unwrap_err(), streamcore_server::driver::Refusal::ShuttingDown);
     while runner.step(PATIENCE) != NextStep::Stopped {}
