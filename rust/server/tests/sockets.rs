@@ -152,10 +152,12 @@ fn a_client_that_leaves_before_its_whole_answer_frees_everything() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_client_that_leaves_after_sending_more_than_its_request_frees_everything() {
-    for (nth, more) in ["\r\n", "GET /health HTTP/1.1\r\nhost: toy\r\n\r\n"].into_iter().enumerate() {
+    for more in ["\r\n", "GET /health HTTP/1.1\r\nhost: toy\r\n\r\n"] {
         let (server, mut runner) = start(&endless());
         let mut client = Client::connect(&server);
-        client.post("/v1/chat/completions", &chat(nth == 0));
+        let mut body = chat(false);
+        body["max_tokens"] = 50_000.into();
+        client.post("/v1/chat/completions", &body);
         client.0.get_mut().write_all(more.as_bytes()).unwrap();
         run_until(&mut runner, "tokens", |stats| stats.generated_tokens >= 3);
         drop(client);
