@@ -50,7 +50,12 @@ def serve(config: ServeConfig, started: float, log_filter: str = "info") -> int:
     engine_config, runner = _load(config, folder)
     names = config.served_model_name or (("demo",) if config.model is None else (folder.path.resolve().name,))
     server = _core.Server(
-        listener, text, engine_config, served_model_names=list(names), api_keys=list(config.api_key)
+        listener,
+        text,
+        engine_config,
+        served_model_names=list(names),
+        vocab_size=folder.config.vocab_size,
+        api_keys=list(config.api_key),
     )
     try:
         with _drain_on_signal(server, config.shutdown_timeout):
