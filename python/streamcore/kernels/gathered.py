@@ -42,11 +42,11 @@ def paged_attention(
             _decode(step, first, end)
             first = end
             continue
-        if query_len == context_len:
-            _prefill(step, first, None)
-        else:
+        if 1 < query_len < context_len:
             mask = mask or _TileMask(step)
             _prefill(step, first, mask)
+        elif query_len > 1:
+            _prefill(step, first, None)
         first += 1
     return output
 
