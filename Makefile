@@ -60,7 +60,7 @@ check: setup-test  ## Formatting, lints, types, import rules
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-cache
+	PYTHONPATH=python $(BIN)/lint-imports --no-cache
 
 fmt:  ## Format everything
 	$(CARGO) fmt --all

@@ -113,7 +113,9 @@ def _load(config: ServeConfig, folder: ModelFolder) -> tuple[_core.EngineConfig,
     runner = ModelRunner(model, caches, engine_config.step_columns(), device)
     runner.warm_up()
     _core.log("info", f"model {folder.path}, {folder.num_parameters / 1e6:.1f} M parameters")
-    _core.log("info", f"device {device}, dtype {str(dtype).removeprefix('torch.')}; {kernels.description()}")
+    _core.log(
+        "info", f"device {device}, dtype {str(dtype).removeprefix('torch.')}; {kernels.description(dtype)}"
+    )
     _core.log(
         "info",
         f"KV cache {num_blocks} blocks of {config.block_size} tokens, context {engine_config.max_seq_len}, "
