@@ -169,6 +169,9 @@ class TextModel:
     """
 
     def __new__(cls, folder: str | PathLike[str]) -> TextModel: ...
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether messages can be made into a prompt; False once a server has taken the model over."""
 
 @final
 class Server:

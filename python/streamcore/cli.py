@@ -116,9 +116,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StreamcoreError as error:
         serve_parser.error(str(error))
     _prepare_torch()
-    from streamcore.serve import serve
-
     try:
+        from streamcore.serve import serve
+
         return serve(config, started, log_filter=os.environ.get("STREAMCORE_LOG", "info"))
     except (StreamcoreError, OSError) as error:
         hint = getattr(error, "hint", None)

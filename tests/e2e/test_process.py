@@ -88,6 +88,7 @@ def test_port_in_use_is_one_line() -> None:
         (["--max-num-seqs", "0"], "at least 1"),
         (["--kv-cache-memory-bytes", "much"], "`much` is not a number of bytes"),
         (["--shutdown-timeout", "inf"], "at most 86400"),
+        (["--api-key", ""], "`--api-key` is empty"),
         (["--served-model-name", "a", "."], "put the model before the options"),
         (["--dtype", "int8"], "int8"),
     ],

@@ -40,6 +40,13 @@ impl TextModel {
         let model = py.detach(|| server::text::TextModel::load(&folder)).map_err(text_error)?;
         Ok(Self(Mutex::new(Some(model))))
     }
+
+    /// Whether messages can be made into a prompt; false once a server has taken the model over.
+    #[getter]
+    fn has_chat_template(&self) -> bool {
+        let model = self.0.lock();
+        model.is_ok_and(|model| model.as_ref().is_some_and(|model| model.chat_template.is_some()))
+    }
 }
 
 fn take<T>(cell: &Mutex<Option<T>>, what: &str) -> PyResult<T> {

@@ -24,7 +24,12 @@ pub async fn tag(State(app): State<Arc<App>>, mut request: Request, next: Next) 
     let start = app.driver.now();
     let name = name_of(request.headers());
     request.extensions_mut().insert(RequestName(name.clone()));
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut response = next.run(request).await;
+    let status = response.status();
+    if status.is_client_error() || status.is_server_error() {
+        tracing::info!(request_id = %name, status = status.as_u16(), "{method} {path} was refused");
+    }
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&name) {
         headers.insert(X_REQUEST_ID, value);
