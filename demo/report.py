@@ -12,6 +12,25 @@ _WIDTH, _HEIGHT, _MARGIN = 640, 240, 40
 _SMOOTHED_STEPS = 10
 _LONGEST_SAMPLE = 700
 
+# Written by hand about the weights that are in the repository; to be written again with new ones.
+_HISTORY = """\
+**How the present weights came about:** not in one go. The run was stopped and resumed several times, and
+stages and learning rate were changed in between after a look at the answers; `demo/batches.py` and
+`demo/train.py` hold the steps that were arrived at. It has not been shown that a single run from the seed with
+these settings ends in the same weights, or in equally good ones."""
+_MISTAKES = """\
+- **Counts that do not begin at 1.** "Count from 5 to 12" is answered with a count downwards, and other bounds are
+  missed after a dozen numbers.
+- **Where a count ends.** Up to 100 round bounds are kept; a request for 200 is counted past 200.
+- **Long counts at temperature 1.** Greedily 1 to 1000 is right; at temperature 0.3 in five of six; at
+  temperature 1, without `top_p`, some answers go astray before 100.
+- **Sums, spelling, capitals.** Nearly always wrong, in the right form: "2 + 2 = 10", another word spelled,
+  another country's capital.
+- **Stories.** Greedily the story about a dragon falls into repeating the noun and does not stop by itself: only
+  `max_tokens` ends it. At temperature 1 it may end well.
+- **Words from the request.** What it is asked about is taken over for the more frequent subjects only; at
+  temperature 1 even the poem about AI can break."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -60,10 +79,9 @@ def loss_curve(losses: Sequence[float]) -> str:
 
 
 def _counting_table(counts: Sequence[CountCheck]) -> str:
-    rows = ["| request | computed in | temperature | exact | right in the worst answer |", "| --- " * 5 + "|"]
+    rows = ["| request | temperature | exact | right in the worst answer |", "| --- " * 4 + "|"]
     rows += [
-        f"| {check.prompt} | {check.dtype} | {check.temperature:g} "
-        f"| {check.exact} of {check.runs} | {check.least_right} |"
+        f"| {check.prompt} | {check.temperature:g} | {check.exact} of {check.runs} | {check.least_right} |"
         for check in counts
     ]
     return "\n".join(rows)
@@ -104,14 +122,12 @@ def page(run: Run, evaluation: Evaluation, folder: Path) -> str:
     final = sum(run.losses[-50:]) / len(run.losses[-50:])
     return f"""# The demo model
 
-The model that `streamcore serve` runs when it is given none. It is a toy that shows the stream: it counts,
-greets, tells jokes, fills poems and stories with a noun, explains forty things in the words it was taught,
-and says that it does not know much of the rest. It tries sums, spelling and capitals too, and is often wrong:
-its counts end where they should for round numbers up to 100, other bounds may be passed by a few. It
-understands nothing, and nothing it says should be relied on. All text that it learned is made by
-`demo/text/`, from templates written for this project.
+The model that `streamcore serve` runs when it is given none: **a toy that shows the stream**. It counts,
+greets, tells jokes, writes poems and explains forty things in the words it was taught. It understands nothing,
+and nothing it says should be relied on. All text that it learned is made by `demo/text/`, from templates
+written for this project.
 
-This page is written by the training program; `python -m demo.train` makes it again, and the model with it.
+This page is written by the program that makes the model: `make demo` (`python -m demo.train`).
 
 ## What it is
 
@@ -127,18 +143,24 @@ declines to count. The chat template knows the roles system, user and assistant;
 {run.steps} steps of AdamW, seed {run.seed}, in {run.seconds / 60:.0f} minutes on {run.threads} CPU threads
 of a busy machine ({run.cpu_seconds / 60:.0f} CPU minutes). Every step draws new text, so the curve is as
 good as a validation curve; only answers count for the loss. The text changes in stages (`demo/batches.py`):
-short conversations first, then rows of words to repeat, which is how the model learns to take a noun or a
-bound from the request, and long conversations of up to 4096 tokens last. The jumps in the curve are the
-changes of stage. It ends at {final:.3f} nats per token.
+short conversations first, then rows of words to repeat, then long conversations of up to 4096 tokens, with many
+counts from 1 at the very end. The jumps in the curve are the changes of stage. The last 50 steps had a mean loss
+of {final:.3f} nats per token; that stage is mostly counting, so it says little about the rest.
+
+{_HISTORY}
 
 ![loss against step](demo-model-loss.svg)
 
 ## Counting
 
-Computed with `transformers` from the exported folder, with no `top_p`. *Exact* is the whole answer with its
-end; the last column says how many numbers from the start were right in the worst answer.
+Computed with `transformers` in float32 from the exported folder, with no `top_p`. *Exact* is the whole answer
+with its end; the last column says how many numbers from the start were right in the worst answer.
 
 {_counting_table(evaluation.counts)}
+
+## What it gets wrong
+
+{_MISTAKES}
 
 ## Samples, greedy
 
