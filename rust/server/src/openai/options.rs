@@ -3,7 +3,6 @@
 use serde_json::Value;
 
 use super::fields::{Fields, token_ids, wrong_type};
-use super::json::kind_of;
 use crate::error::ApiError;
 
 /// Most stop strings.
