@@ -9,6 +9,8 @@ export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 # maturin installs into the active environment: that is this one, whichever the shell has activated.
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 unexport CONDA_PREFIX
+# maturin has pip look at every dependency at each build; what is satisfied need not be said.
+export PIP_QUIET := 1
 # The demo model, the tests and the linters never ask the network for anything.
 export HF_HUB_OFFLINE := 1
 
