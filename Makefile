@@ -43,7 +43,8 @@ serve: setup  ## Build, install and run the server: make serve ARGS="--port 8001
 
 test: test-rust check test-py  ## Everything that needs no GPU
 
-test-rust:  ## The engine, the server and the CPU kernels, without Python
+# Cargo remembers what the build script of rust/kernels found: the CUDA compiler must be there before its first run.
+test-rust: $(VENV)/.installed-build  ## The engine, the server and the CPU kernels
 	$(CARGO) test --quiet
 
 test-py: setup-test build  ## The extension, the runner and the whole server

@@ -56,7 +56,7 @@ def serve(config: ServeConfig, started: float, log_filter: str = "info") -> int:
     )
     try:
         with _drain_on_signal(server, config.shutdown_timeout):
-            _announce(server, names[0], has_chat_template, time.monotonic() - started)
+            _announce(server, names[0], _example(names[0], has_chat_template, bool(config.api_key)), started)
             run_steps(server, engine_config, runner)
     # A panic in Rust is not an `Exception`; the clients must hear of it all the same.
     except BaseException as error:
@@ -97,17 +97,23 @@ def _drain_on_signal(server: _core.Server, timeout_s: float) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _announce(server: _core.Server, name: str, has_chat_template: bool, took_s: float) -> None:
+def _example(name: str, has_chat_template: bool, needs_key: bool) -> tuple[str, str]:
+    """A path and what follows it in a `curl` line that tries the model; a key is not shown, only its place."""
+    if has_chat_template:
+        path, ask = "/v1/chat/completions", '"messages": [{"role": "user", "content": "Tell me a joke"}]'
+    else:
+        _core.log("warning", "the model has no chat template: only /v1/completions can be used")
+        path, ask = "/v1/completions", '"prompt": "Once upon a time"'
+    headers = "-H 'Content-Type: application/json'" + (" -H 'Authorization: Bearer KEY'" if needs_key else "")
+    return path, f"""{headers} -d '{{"model": "{name}", "stream": true, {ask}}}'"""
+
+
+def _announce(server: _core.Server, name: str, example: tuple[str, str], started: float) -> None:
     """Tell where the server is and how to try it: on standard output, which holds nothing else."""
     host, port = server.address
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     _core.log("info", f"serving {name} at {url}")
-    if has_chat_template:
-        path, ask = "chat/completions", '"messages": [{"role": "user", "content": "Tell me a joke"}]'
-    else:
-        _core.log("warning", "the model has no chat template: only /v1/completions can be used")
-        path, ask = "completions", '"prompt": "Once upon a time"'
-    body = f'{{"model": "{name}", "stream": true, {ask}}}'
-    curl = f"curl -N {url}/v1/{path} -H 'Content-Type: application/json' -d '{body}'"
-    sys.stdout.write(f"Ready at {url} after {took_s:.1f} s. Try:\n\n  {curl}\n\n")
+    path, rest = example
+    took_s = time.monotonic() - started
+    sys.stdout.write(f"Ready at {url} after {took_s:.1f} s. Try:\n\n  curl -N {url}{path} {rest}\n\n")
     sys.stdout.flush()
