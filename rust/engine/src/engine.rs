@@ -10,7 +10,7 @@ use crate::request::{Request, RequestId};
 use crate::scheduler::Scheduler;
 use crate::sequence::{Phase, ScheduledTokens, Sequence, SequenceKey};
 use crate::stats::Stats;
-use crate::step::{StepBuffers, StepId, StepPlan};
+use crate::step::{NO_TOKEN, StepBuffers, StepId, StepPlan};
 
 /// A plan that was handed out and is not completed.
 #[derive(Debug)]
@@ -104,20 +104,31 @@ impl Engine {
         Some(plan)
     }
 
+    /// The requests that a step in flight draws tokens for, in the order of its samples; none if there is no such step. Some may have
+    /// ended in the meantime.
+    pub fn sampled_requests(&self, step: StepId) -> impl Iterator<Item = RequestId> {
+        let step = self.steps_in_flight.iter().find(|in_flight| in_flight.plan.id == step);
+        let parts = step.into_iter().flat_map(|step| &step.scheduled).filter(|part| part.samples);
+        parts.map(|part| self.scheduler.sequences[part.key].id)
+    }
+
     /// Takes in the tokens that the oldest step in flight drew, in the order of its samples. The tokens of requests that ended in the
-    /// meantime are thrown away.
+    /// meantime are thrown away; [`NO_TOKEN`] lets a sequence wait for its token.
     ///
     /// # Errors
-    /// [`EngineError::WrongStep`] or [`EngineError::WrongSampleCount`]; nothing has changed then.
+    /// [`EngineError::WrongStep`], [`EngineError::WrongSampleCount`] or [`EngineError::NoToken`]; nothing has changed then.
     pub fn complete(&mut self, step: StepId, sampled: &[i32]) -> Result<(), EngineError> {
-        let mut scheduled = self.take_oldest_step(step, sampled.len())?;
+        let mut scheduled = self.take_oldest_step(step, sampled)?;
         let mut sampled = sampled.iter();
         let mut any_finished = false;
         for part in &scheduled {
             self.scheduler.sequences[part.key].complete_step(part);
             // A part without a sample draws nothing.
             let token = if part.samples { sampled.next() } else { None };
-            if token.is_some_and(|token| self.accept(part.key, token.cast_unsigned())) {
+            if token == Some(&NO_TOKEN) {
+                self.scheduler.sequences[part.key].draw_again();
+                self.scheduler.lift_fence(part.key);
+            } else if token.is_some_and(|token| self.accept(part.key, token.cast_unsigned())) {
                 any_finished = true;
             } else {
                 self.scheduler.lift_fence(part.key);
@@ -164,15 +175,18 @@ impl Engine {
     fn take_oldest_step(
         &mut self,
         given: StepId,
-        num_samples: usize,
+        sampled: &[i32],
     ) -> Result<Vec<ScheduledTokens>, EngineError> {
         let oldest = self.steps_in_flight.front().map(|step| step.plan);
         let Some(plan) = oldest.filter(|plan| plan.id == given) else {
             return Err(EngineError::WrongStep { given, expected: oldest.map(|plan| plan.id) });
         };
-        if plan.num_samples != num_samples {
+        if plan.num_samples != sampled.len() {
             let expected = plan.num_samples;
-            return Err(EngineError::WrongSampleCount { step: given, expected, given: num_samples });
+            return Err(EngineError::WrongSampleCount { step: given, expected, given: sampled.len() });
+        }
+        if self.config.max_steps_in_flight > 1 && sampled.contains(&NO_TOKEN) {
+            return Err(EngineError::NoToken(given));
         }
         self.counters.computed_tokens += plan.num_tokens as u64;
         Ok(self.steps_in_flight.pop_front().map(|step| step.scheduled).unwrap_or_default())

@@ -59,5 +59,5 @@ pub use event::{Event, EventKind, FinishReason};
 pub use request::{Request, RequestId, SamplingParams};
 pub use stats::Stats;
 pub use step::{
-    Column, ColumnSlice, ColumnType, OwnedStepBuffers, StepBuffers, StepId, StepPlan, step_columns,
+    Column, ColumnSlice, ColumnType, NO_TOKEN, OwnedStepBuffers, StepBuffers, StepId, StepPlan, step_columns,
 };

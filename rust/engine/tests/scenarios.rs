@@ -7,8 +7,8 @@ use common::device::ShadowDevice;
 use common::model::expected_output;
 use common::{config, request};
 use streamcore_engine::{
-    Engine, EngineConfig, EngineError, Event, EventKind, FinishReason, OwnedStepBuffers, Request, RequestId,
-    StepId, StepPlan,
+    Engine, EngineConfig, EngineError, Event, EventKind, FinishReason, NO_TOKEN, OwnedStepBuffers, Request,
+    RequestId, StepId, StepPlan,
 };
 
 /// An engine, the shadow device, and what the clients saw.
@@ -315,6 +315,36 @@ fn a_wrong_completion_is_refused_and_changes_nothing() {
         story.engine.complete(StepId(0), &[7, 7]),
         Err(EngineError::WrongSampleCount { step: StepId(0), expected: 1, given: 2 })
     );
+    story.complete();
+    story.run_to_end();
+    story.assert_served(&request(1, 4, 2));
+}
+
+#[test]
+fn a_sequence_without_a_token_waits_while_others_go_on() {
+    // A slow answer must neither hold up the others nor lose or repeat a token itself.
+    let mut story = Story::new(config());
+    story.add(&request(1, 4, 2));
+    story.add(&request(2, 4, 2));
+    let plan = story.launch().unwrap();
+    let sampled: Vec<_> = story.engine.sampled_requests(plan.id).collect();
+    assert_eq!(sampled, [RequestId(1), RequestId(2)]);
+    let (step, tokens) = story.device.finish_oldest().unwrap();
+    story.engine.complete(step, &[NO_TOKEN, tokens[1]]).unwrap();
+    assert_eq!(story.step(), [1, 1], "the last token of the one, the first drawn token of the other");
+    story.run_to_end();
+    story.assert_served(&request(1, 4, 2));
+    story.assert_served(&request(2, 4, 2));
+    story.assert_empty();
+}
+
+#[test]
+fn no_sequence_waits_when_its_next_step_is_planned() {
+    // The second step would draw a token from one that was never drawn.
+    let mut story = Story::new(EngineConfig { max_steps_in_flight: 2, ..config() });
+    story.add(&request(1, 4, 2));
+    let plan = story.launch().unwrap();
+    assert_eq!(story.engine.complete(plan.id, &[NO_TOKEN]), Err(EngineError::NoToken(plan.id)));
     story.complete();
     story.run_to_end();
     story.assert_served(&request(1, 4, 2));

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use common::device::{ShadowDevice, poison};
 use common::model::{Rng, expected_output};
 use streamcore_engine::{
-    Engine, EngineConfig, Event, EventKind, FinishReason, OwnedStepBuffers, Request, RequestId,
+    Engine, EngineConfig, Event, EventKind, FinishReason, NO_TOKEN, OwnedStepBuffers, Request, RequestId,
     SamplingParams,
 };
 
@@ -167,7 +167,13 @@ impl World {
     }
 
     fn complete(&mut self) {
-        let Some((step, sampled)) = self.device.finish_oldest() else { return };
+        let Some((step, mut sampled)) = self.device.finish_oldest() else { return };
+        if self.engine.config().max_steps_in_flight == 1 && self.rng.chance(10) {
+            let held_back = self.rng.between(0, sampled.len());
+            sampled[..held_back].fill(NO_TOKEN);
+            self.count("tokens held back", held_back);
+            self.num_drawn -= held_back;
+        }
         self.num_drawn += sampled.len();
         self.engine.complete(step, &sampled).unwrap();
     }
@@ -262,6 +268,7 @@ fn run_all(depth: usize) {
         let is_reached = |what: &str| total.get(what).is_some_and(|times| *times >= 20);
         assert!(RARE.into_iter().all(is_reached), "the simulation hardly reaches some code: {total:?}");
         assert_eq!(is_reached("device tokens"), depth == 2, "{total:?}");
+        assert_eq!(is_reached("tokens held back"), depth == 1, "{total:?}");
     }
 }
 
