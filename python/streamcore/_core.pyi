@@ -12,6 +12,7 @@ __all__ = [
     "EngineConfig",
     "Listener",
     "Scheduler",
+    "Script",
     "Server",
     "StepBuffers",
     "StepPlan",
@@ -174,6 +175,30 @@ class TextModel:
         """Whether messages can be made into a prompt; False once a server has taken the model over."""
 
 @final
+class Script:
+    """Answers in the place of a model, see `docs/testing-clients.md`.
+
+    Args:
+        json: the script.
+        text: the model whose tokenizer and template are used; it learns the script's pieces as tokens.
+
+    Raises:
+        RuntimeError: `text` already belongs to a server.
+        ValueError: what is wrong with the script, and where.
+    """
+
+    def __new__(cls, json: str, text: TextModel) -> Script: ...
+    @property
+    def served_model_names(self) -> list[str]:
+        """The names that the script serves its model under; may be none."""
+    @property
+    def vocab_size(self) -> int:
+        """Tokens that the model knows, pieces included."""
+    @property
+    def num_replies(self) -> int:
+        """How often it was asked for an answer or an error: once for each choice of each valid request."""
+
+@final
 class Server:
     """The running HTTP server. It listens from its construction on, and takes over `listener` and `text`.
 
@@ -184,6 +209,7 @@ class Server:
         served_model_names: at least one; the first one is in the answers.
         vocab_size: rows of the model's embedding; a prompt with a token id beyond them is refused.
         api_keys: keys that open the API; none: it is open to all.
+        script: what answers in the place of a model; `run_script` then takes the place of the runner.
 
     One thread calls `next_step` and `complete_step`; the other methods may be called from any.
 
@@ -201,6 +227,7 @@ class Server:
         served_model_names: list[str],
         vocab_size: int,
         api_keys: list[str] = [],
+        script: Script | None = None,
     ) -> Server: ...
     @property
     def address(self) -> tuple[str, int]:
@@ -209,6 +236,8 @@ class Server:
         """Wait up to `timeout_s` seconds for work and plan it into `buffers`; None when there was none."""
     def complete_step(self, step_id: int, address: int, len: int) -> None:  # noqa: A002
         """Hand back the sampled tokens of a step, as in `Scheduler.complete_step`."""
+    def run_script(self) -> None:
+        """Play the script until the server has stopped."""
     @property
     def is_stopped(self) -> bool:
         """Whether a drain has ended: `next_step` will never return a plan again."""

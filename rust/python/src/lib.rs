@@ -10,6 +10,7 @@ mod errors;
 mod kernels;
 mod logging;
 mod scheduler;
+mod script;
 mod server;
 mod step;
 
@@ -23,6 +24,8 @@ mod _core {
     use crate::logging::{init_logging, log};
     #[pymodule_export]
     use crate::scheduler::Scheduler;
+    #[pymodule_export]
+    use crate::script::Script;
     #[pymodule_export]
     use crate::server::{Listener, Server, TextModel};
     #[pymodule_export]

@@ -11,6 +11,7 @@ use streamcore_server::{self as server, Driver, DriverLimits, Naming, NextStep, 
 
 use crate::config::EngineConfig;
 use crate::errors::{engine_error, text_error};
+use crate::script::Script;
 use crate::step::{StepBuffers, StepPlan, sampled_tokens};
 
 /// A socket that is bound but does not listen yet.
@@ -49,9 +50,24 @@ impl TextModel {
     }
 }
 
+impl TextModel {
+    /// Works on the model while it belongs to no server.
+    pub(crate) fn with<T>(
+        &self,
+        work: impl FnOnce(&mut server::text::TextModel) -> PyResult<T>,
+    ) -> PyResult<T> {
+        let mut model = self.0.lock().map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+        work(model.as_mut().ok_or_else(|| belongs_to_a_server("text model"))?)
+    }
+}
+
+fn belongs_to_a_server(what: &str) -> PyErr {
+    PyRuntimeError::new_err(format!("this {what} already belongs to a server"))
+}
+
 fn take<T>(cell: &Mutex<Option<T>>, what: &str) -> PyResult<T> {
     let taken = cell.lock().ok().and_then(|mut value| value.take());
-    taken.ok_or_else(|| PyRuntimeError::new_err(format!("this {what} already belongs to a server")))
+    taken.ok_or_else(|| belongs_to_a_server(what))
 }
 
 /// The running HTTP server. One Python thread calls `next_step` and `complete_step` in turn.
@@ -66,7 +82,8 @@ pub(crate) struct Server {
 impl Server {
     /// Starts to listen and to answer. Takes over `listener` and `text`; `vocab_size` is the model's, not the tokenizer's.
     #[new]
-    #[pyo3(signature = (listener, text, config, *, served_model_names, vocab_size, api_keys = vec![]))]
+    #[pyo3(signature = (listener, text, config, *, served_model_names, vocab_size, api_keys = vec![], script = None))]
+    #[expect(clippy::too_many_arguments, reason = "they have names in Python")]
     fn new(
         py: Python<'_>,
         listener: &Listener,
@@ -75,6 +92,7 @@ impl Server {
         served_model_names: Vec<String>,
         vocab_size: usize,
         api_keys: Vec<String>,
+        script: Option<&Script>,
     ) -> PyResult<Self> {
         let listener = take(&listener.0, "listener")?;
         let text = take(&text.0, "text model")?;
@@ -84,7 +102,8 @@ impl Server {
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs()),
         };
         let (engine, limits) = (config.0.clone(), DriverLimits::default());
-        let server_config = ServerConfig { naming, api_keys, vocab_size, engine, limits };
+        let script = script.map(|script| Arc::clone(&script.inner));
+        let server_config = ServerConfig { naming, api_keys, vocab_size, engine, limits, script };
         let inner = py.detach(|| server::Server::start(listener, text, server_config))?;
         let address = inner.address();
         Ok(Self {
@@ -120,6 +139,11 @@ impl Server {
         // SAFETY: the runner passes the address of a tensor of `len` int32 that it keeps during this call.
         let sampled = unsafe { sampled_tokens(address, len)? };
         py.detach(|| self.driver.complete_step(StepId(step_id), sampled)).map_err(engine_error)
+    }
+
+    /// Plays the script until the server has stopped: what a runner does otherwise.
+    fn run_script(&self, py: Python<'_>) {
+        py.detach(|| server::script::runner::run(&self.driver));
     }
 
     /// Whether a drain has ended: `next_step` will never return a plan again.

@@ -11,6 +11,7 @@
 mod core;
 mod inbox;
 mod outbox;
+mod scripted;
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -25,6 +26,7 @@ pub use self::inbox::Refusal;
 use self::inbox::{Inbox, Phase};
 pub use self::outbox::{End, EndError, TokenStream};
 use crate::metrics::{Metrics, Outcome};
+use crate::script::Answer;
 
 /// A runner that has work and shows no life for this long hangs. A step of a large model on a slow machine takes minutes.
 const HUNG_AFTER: Duration = Duration::from_secs(300);
@@ -58,6 +60,8 @@ pub struct NewRequest {
     pub sampling: SamplingParams,
     /// All tokens are handed over with the end, which spares their reader a wake-up for each.
     pub deliver_at_end: bool,
+    /// What a script answers in the place of a model; its tokens are handed over one by one.
+    pub answer: Option<Arc<Answer>>,
 }
 
 /// What the engine thread shall do next.
@@ -340,6 +344,7 @@ mod tests {
             stop_token_ids: Vec::new(),
             sampling,
             deliver_at_end: false,
+            answer: None,
         };
         let mut stream = driver.submit(request).unwrap();
         let engine_thread = thread::spawn({

@@ -1,5 +1,9 @@
 //! From a checked request to running choices.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::HeaderMap;
 use serde_json::Value;
 use streamcore_engine::SamplingParams;
 
@@ -7,7 +11,8 @@ use crate::app::App;
 use crate::driver::NewRequest;
 use crate::error::ApiError;
 use crate::openai::options::Options;
-use crate::stream::{Choice, Identity};
+use crate::script::{Reply, Scene};
+use crate::stream::{Choice, Identity, keepalive_interval};
 use crate::text::{RenderOptions, TemplateError, TextError};
 
 /// Tokenises a text. `param` is the field that it came from.
@@ -68,7 +73,36 @@ pub fn new_request(
     };
     // A whole answer is of no use before its end, unless it may end at a stop string.
     let deliver_at_end = !options.stream && options.stop.is_empty();
-    Ok(NewRequest { prompt, max_tokens, stop_token_ids, sampling, deliver_at_end })
+    Ok(NewRequest { prompt, max_tokens, stop_token_ids, sampling, deliver_at_end, answer: None })
+}
+
+/// Gives a request the answer that the script, if there is one, has for it. `text` is what its rules look at.
+///
+/// # Errors
+/// What the script says, or 400 if it says nothing about such a request.
+pub fn give_answer(
+    app: &App,
+    options: &Options,
+    text: &str,
+    request: &mut NewRequest,
+) -> Result<(), ApiError> {
+    let Some(script) = &app.script else { return Ok(()) };
+    let scene = Scene { text, model: &options.model, stream: options.stream };
+    match script.reply(&scene)? {
+        Reply::Refusal(error) => Err(error.clone()),
+        Reply::Answer(answer) => {
+            request.max_tokens = request.max_tokens.min(answer.max_tokens());
+            request.answer = Some(Arc::clone(answer));
+            Ok(())
+        }
+    }
+}
+
+/// How long the stream of these requests may be silent. One that is scripted to hang shows no sign of life at all.
+#[must_use]
+pub fn max_silence(headers: &HeaderMap, requests: &[NewRequest]) -> Duration {
+    let hangs = requests.iter().any(|request| request.answer.as_ref().is_some_and(|answer| answer.hangs()));
+    if hangs { Duration::MAX } else { keepalive_interval(headers) }
 }
 
 /// The tokenizer may know tokens that the model does not.

@@ -16,6 +16,7 @@ use crate::app::{App, Naming};
 use crate::driver::{Driver, DriverLimits};
 use crate::listener::{Listener, serve};
 use crate::routes::router;
+use crate::script::Script;
 use crate::text::TextModel;
 
 /// Most threads for sockets: they only move bytes, the engine needs the cores.
@@ -24,7 +25,7 @@ const MAX_WORKERS: usize = 4;
 const FLUSH_TIME: Duration = Duration::from_secs(5);
 
 /// All that a server needs to know beside its port and its text model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ServerConfig {
     /// Names.
     pub naming: Naming,
@@ -36,6 +37,8 @@ pub struct ServerConfig {
     pub engine: EngineConfig,
     /// How much may wait.
     pub limits: DriverLimits,
+    /// What answers in the place of a model: the steps must then be run by [`crate::script::runner`].
+    pub script: Option<Arc<Script>>,
 }
 
 /// A running server. It answers from its own threads; whoever holds it runs the steps of its [`Driver`].
@@ -55,7 +58,7 @@ impl Server {
     /// The system's, if threads or the port cannot be had; the engine's, if its limits make no sense.
     pub fn start(listener: Listener, text: TextModel, config: ServerConfig) -> io::Result<Self> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
-        let ServerConfig { naming, api_keys, vocab_size, engine, limits } = config;
+        let ServerConfig { naming, api_keys, vocab_size, engine, limits, script } = config;
         let driver = Arc::new(Driver::new(engine, limits).map_err(invalid)?);
         let num_cores = available_parallelism().map_or(1, std::num::NonZero::get);
         let runtime = Builder::new_multi_thread()
@@ -64,7 +67,7 @@ impl Server {
             .enable_all()
             .build()?;
         let address = listener.address();
-        let app = App::new(Arc::clone(&driver), text, naming, api_keys, vocab_size);
+        let app = App::new(Arc::clone(&driver), text, naming, api_keys, vocab_size, script);
         let (is_closing, closing) = watch::channel(false);
         let listener = {
             let _context = runtime.enter();

@@ -2,6 +2,7 @@
 
 mod choice;
 mod chunk_stream;
+mod cut;
 
 use std::future::poll_fn;
 
@@ -9,6 +10,7 @@ use futures_util::future::try_join_all;
 
 pub use self::choice::Choice;
 pub use self::chunk_stream::{ChunkStream, keepalive_interval};
+pub use self::cut::{Cut, CutStream};
 use crate::driver::EndError;
 use crate::error::ApiError;
 use crate::openai::finish::Finish;

@@ -9,6 +9,7 @@ use streamcore_engine::{Admission, Request, RequestId, Stats};
 use super::outbox::Outbox;
 use super::{DriverLimits, HUNG_AFTER, NewRequest};
 use crate::metrics::Outcome;
+use crate::script::Answer;
 
 /// Why a request was not queued.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +45,7 @@ pub(super) struct Submission {
     pub(super) request: Request,
     pub(super) outbox: Arc<Outbox>,
     pub(super) arrival: Instant,
+    pub(super) answer: Option<Arc<Answer>>,
 }
 
 /// All that has come since the last step.
@@ -99,10 +101,10 @@ impl Inbox {
             .map_err(|reason| Refusal::QueueFull { reason, retry_after_s })?;
         let id = RequestId(self.next_id);
         self.next_id += 1;
-        let NewRequest { prompt, max_tokens, stop_token_ids, sampling, deliver_at_end } = request;
-        let outbox = Arc::new(Outbox::new(deliver_at_end));
+        let NewRequest { prompt, max_tokens, stop_token_ids, sampling, deliver_at_end, answer } = request;
+        let outbox = Arc::new(Outbox::new(deliver_at_end, answer.is_some()));
         let request = Request { id, prompt, max_tokens, stop_token_ids, sampling };
-        self.requests.push(Submission { request, outbox: Arc::clone(&outbox), arrival });
+        self.requests.push(Submission { request, outbox: Arc::clone(&outbox), arrival, answer });
         Ok((id, outbox))
     }
 
@@ -118,7 +120,12 @@ impl Inbox {
 
     /// Whether the engine thread has nothing to wake up for.
     pub(super) fn is_quiet(&self) -> bool {
-        self.requests.is_empty() && self.aborts.is_empty() && self.phase == Phase::Serving
+        !self.has_arrivals() && self.phase == Phase::Serving
+    }
+
+    /// Whether somebody has come or gone.
+    pub(super) fn has_arrivals(&self) -> bool {
+        !(self.requests.is_empty() && self.aborts.is_empty())
     }
 
     /// What a step has left behind: the gauges, and the places of the requests that left the queue.

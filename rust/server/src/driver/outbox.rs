@@ -30,6 +30,8 @@ pub enum EndError {
     ShuttingDown,
     /// The runner failed.
     Runner(String),
+    /// A script wants the connection to break off.
+    Cut,
 }
 
 /// Tokens and the end of one request. Never holds more than the request's `max_tokens`.
@@ -37,6 +39,8 @@ pub enum EndError {
 pub(super) struct Outbox {
     /// Nothing is handed over before the end.
     deliver_at_end: bool,
+    /// Each token is handed over by itself, however many have come.
+    one_by_one: bool,
     contents: Mutex<Contents>,
 }
 
@@ -48,8 +52,8 @@ struct Contents {
 }
 
 impl Outbox {
-    pub(super) fn new(deliver_at_end: bool) -> Self {
-        Self { deliver_at_end, contents: Mutex::default() }
+    pub(super) fn new(deliver_at_end: bool, one_by_one: bool) -> Self {
+        Self { deliver_at_end, one_by_one: one_by_one && !deliver_at_end, contents: Mutex::default() }
     }
 
     /// Adds a token; hands back the reader if it must be woken, which is once however many tokens follow.
@@ -72,6 +76,11 @@ impl Outbox {
         if !is_due {
             contents.reader = Some(cx.waker().clone());
             return Poll::Pending;
+        }
+        if self.one_by_one && !contents.tokens.is_empty() {
+            tokens.push(contents.tokens.remove(0));
+            let is_last = contents.tokens.is_empty();
+            return Poll::Ready(contents.end.take_if(|_| is_last));
         }
         if tokens.is_empty() {
             mem::swap(tokens, &mut contents.tokens);
@@ -130,7 +139,7 @@ mod tests {
     /// A thousand whole answers at once would otherwise wake their readers a thousand times a step, for nothing.
     #[test]
     fn the_reader_of_a_whole_answer_is_woken_once() {
-        let (outbox, mut cx) = (Outbox::new(true), Context::from_waker(Waker::noop()));
+        let (outbox, mut cx) = (Outbox::new(true, false), Context::from_waker(Waker::noop()));
         let mut tokens = Vec::new();
         for token in [1, 2, 3] {
             assert!(outbox.poll(&mut cx, &mut tokens).is_pending());
@@ -140,5 +149,20 @@ mod tests {
         assert!(outbox.end(End::Length).is_some());
         assert_eq!(outbox.poll(&mut cx, &mut tokens), Poll::Ready(Some(End::Length)));
         assert_eq!(tokens, [1, 2, 3]);
+    }
+
+    /// A test of a client that counts events must not depend on how busy the machine is.
+    #[test]
+    fn scripted_tokens_are_handed_over_one_by_one() {
+        let (outbox, mut cx) = (Outbox::new(false, true), Context::from_waker(Waker::noop()));
+        let mut tokens = Vec::new();
+        for token in [1, 2] {
+            outbox.push(token);
+        }
+        outbox.end(End::Length);
+        assert_eq!(outbox.poll(&mut cx, &mut tokens), Poll::Ready(None));
+        assert_eq!(tokens, [1]);
+        assert_eq!(outbox.poll(&mut cx, &mut tokens), Poll::Ready(Some(End::Length)));
+        assert_eq!(tokens, [1, 2]);
     }
 }

@@ -7,18 +7,19 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use serde_json::Value;
 
 use super::body::read_json;
 use crate::app::App;
 use crate::driver::NewRequest;
 use crate::error::ApiError;
-use crate::generation::{encode_conversation, identity, new_request, submit};
+use crate::generation::{encode_conversation, give_answer, identity, max_silence, new_request, submit};
 use crate::middleware::RequestName;
 use crate::openai::chat::request::ChatRequest;
 use crate::openai::chat::response::{ChatChunks, ChatCompletion};
 use crate::openai::options::Options;
 use crate::sse;
-use crate::stream::{ChunkStream, collect, keepalive_interval, usage_of};
+use crate::stream::{ChunkStream, collect, usage_of};
 
 pub(super) async fn create(
     State(app): State<Arc<App>>,
@@ -30,10 +31,12 @@ pub(super) async fn create(
     let (options, request) = app.prepare(body.len(), move |app| prepare(app, &body)).await?;
     let num_prompt_tokens = request.prompt.len();
     let identity = identity(&app, "chatcmpl", &name);
-    let mut choices = submit(&app, &options, vec![request])?;
+    let requests = vec![request];
+    let max_silence = max_silence(&headers, &requests);
+    let mut choices = submit(&app, &options, requests)?;
     if options.stream {
         let chunks = ChatChunks::new(identity, options.include_usage, choices.len());
-        let stream = ChunkStream::new(chunks, choices, num_prompt_tokens, keepalive_interval(&headers));
+        let stream = ChunkStream::new(chunks, choices, num_prompt_tokens, max_silence);
         return Ok(sse::response(Body::from_stream(stream)));
     }
     let answers = collect(&mut choices).await?;
@@ -44,6 +47,13 @@ fn prepare(app: &App, body: &[u8]) -> Result<(Options, NewRequest), ApiError> {
     let ChatRequest { messages, add_generation_prompt, options } = ChatRequest::parse(body, app.vocab_size)?;
     app.check_model(&options.model)?;
     let prompt = encode_conversation(app, &messages, add_generation_prompt)?;
-    let request = new_request(app, &options, prompt, usize::MAX, "messages")?;
+    let mut request = new_request(app, &options, prompt, usize::MAX, "messages")?;
+    give_answer(app, &options, last_of_user(&messages), &mut request)?;
     Ok((options, request))
+}
+
+/// What the rules of a script look at.
+fn last_of_user(messages: &[Value]) -> &str {
+    let last = messages.iter().rev().find(|message| message["role"] == "user");
+    last.and_then(|message| message["content"].as_str()).unwrap_or("")
 }

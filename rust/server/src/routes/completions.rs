@@ -12,13 +12,13 @@ use super::body::read_json;
 use crate::app::App;
 use crate::driver::NewRequest;
 use crate::error::ApiError;
-use crate::generation::{encode, identity, new_request, submit};
+use crate::generation::{encode, give_answer, identity, max_silence, new_request, submit};
 use crate::middleware::RequestName;
 use crate::openai::completions::request::{CompletionRequest, DEFAULT_MAX_TOKENS, Prompt};
 use crate::openai::completions::response::{CompletionChunks, whole};
 use crate::openai::options::Options;
 use crate::sse;
-use crate::stream::{ChunkStream, collect, keepalive_interval, usage_of};
+use crate::stream::{ChunkStream, collect, usage_of};
 
 struct Prepared {
     options: Options,
@@ -38,10 +38,11 @@ pub(super) async fn create(
     let Prepared { options, requests, echoes } = prepared;
     let num_prompt_tokens = requests.iter().map(|request| request.prompt.len()).sum();
     let identity = identity(&app, "cmpl", &name);
+    let max_silence = max_silence(&headers, &requests);
     let mut choices = submit(&app, &options, requests)?;
     if options.stream {
         let chunks = CompletionChunks::new(identity, options.include_usage, echoes, choices.len());
-        let stream = ChunkStream::new(chunks, choices, num_prompt_tokens, keepalive_interval(&headers));
+        let stream = ChunkStream::new(chunks, choices, num_prompt_tokens, max_silence);
         return Ok(sse::response(Body::from_stream(stream)));
     }
     let mut answers = collect(&mut choices).await?;
@@ -58,14 +59,16 @@ fn prepare(app: &App, body: &[u8]) -> Result<Prepared, ApiError> {
     app.check_model(&options.model)?;
     let mut prepared = Prepared { options, requests: Vec::new(), echoes: Vec::new() };
     for prompt in prompts {
-        if echo {
-            prepared.echoes.push(text_of(app, &prompt)?);
-        }
+        let text = if echo || app.script.is_some() { text_of(app, &prompt)? } else { String::new() };
         let tokens = match prompt {
             Prompt::Text(text) => encode(app, &text, true, "prompt")?,
             Prompt::Tokens(tokens) => tokens,
         };
-        let request = new_request(app, &prepared.options, tokens, DEFAULT_MAX_TOKENS, "prompt")?;
+        let mut request = new_request(app, &prepared.options, tokens, DEFAULT_MAX_TOKENS, "prompt")?;
+        give_answer(app, &prepared.options, &text, &mut request)?;
+        if echo {
+            prepared.echoes.push(text);
+        }
         prepared.requests.push(request);
     }
     Ok(prepared)

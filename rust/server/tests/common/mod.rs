@@ -113,7 +113,7 @@ impl Stage {
 
     fn with_app(script: &str, driver: Arc<Driver>, api_keys: &[&str], vocab_size: usize) -> Self {
         let api_keys = api_keys.iter().map(|&key| key.to_owned()).collect();
-        let app = App::new(Arc::clone(&driver), text_model(), naming(), api_keys, vocab_size);
+        let app = App::new(Arc::clone(&driver), text_model(), naming(), api_keys, vocab_size, None);
         Self { router: router(app), runner: Runner::new(driver, script.as_bytes()) }
     }
 
