@@ -8,6 +8,7 @@ use crate::event::{Event, EventKind, FinishReason};
 use crate::plan;
 use crate::request::{Request, RequestId};
 use crate::scheduler::Scheduler;
+use crate::scores::Scores;
 use crate::sequence::{Phase, ScheduledTokens, Sequence, SequenceKey};
 use crate::stats::Stats;
 use crate::step::{NO_TOKEN, StepBuffers, StepId, StepPlan};
@@ -112,13 +113,14 @@ impl Engine {
         parts.map(|part| self.scheduler.sequences[part.key].id)
     }
 
-    /// Takes in the tokens that the oldest step in flight drew, in the order of its samples. The tokens of requests that ended in the
-    /// meantime are thrown away; [`NO_TOKEN`] lets a sequence wait for its token.
+    /// Takes in the tokens that the oldest step in flight drew, in the order of its samples, and the log-probabilities that its plan
+    /// asks for. The tokens of requests that ended in the meantime are thrown away; [`NO_TOKEN`] lets a sequence wait for its token.
     ///
     /// # Errors
-    /// [`EngineError::WrongStep`], [`EngineError::WrongSampleCount`] or [`EngineError::NoToken`]; nothing has changed then.
-    pub fn complete(&mut self, step: StepId, sampled: &[i32]) -> Result<(), EngineError> {
-        let mut scheduled = self.take_oldest_step(step, sampled)?;
+    /// [`EngineError::WrongStep`], [`EngineError::WrongSampleCount`], [`EngineError::WrongScoreCount`] or
+    /// [`EngineError::NoToken`]; nothing has changed then.
+    pub fn complete(&mut self, step: StepId, sampled: &[i32], scores: Scores<'_>) -> Result<(), EngineError> {
+        let mut scheduled = self.take_oldest_step(step, sampled, scores.num_rows())?;
         let mut sampled = sampled.iter();
         let mut any_finished = false;
         for part in &scheduled {
@@ -176,6 +178,7 @@ impl Engine {
         &mut self,
         given: StepId,
         sampled: &[i32],
+        num_scores: usize,
     ) -> Result<Vec<ScheduledTokens>, EngineError> {
         let oldest = self.steps_in_flight.front().map(|step| step.plan);
         let Some(plan) = oldest.filter(|plan| plan.id == given) else {
@@ -187,6 +190,9 @@ impl Engine {
         }
         if self.config.max_steps_in_flight > 1 && sampled.contains(&NO_TOKEN) {
             return Err(EngineError::NoToken(given));
+        }
+        if num_scores != 0 {
+            return Err(EngineError::WrongScoreCount { step: given, expected: 0, given: num_scores });
         }
         self.counters.computed_tokens += plan.num_tokens as u64;
         Ok(self.steps_in_flight.pop_front().map(|step| step.scheduled).unwrap_or_default())
@@ -202,7 +208,7 @@ impl Engine {
         let drawn = sequence.accept(token);
         self.counters.generated_tokens += 1;
         if let Some(token) = drawn.token {
-            self.events.push(Event { request_id, kind: EventKind::Token(token) });
+            self.events.push(Event { request_id, kind: EventKind::Token { token, logprobs: None } });
         }
         if let Some(reason) = drawn.finish_reason {
             self.finish(key, reason);

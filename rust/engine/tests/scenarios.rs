@@ -8,7 +8,7 @@ use common::model::expected_output;
 use common::{config, request};
 use streamcore_engine::{
     Engine, EngineConfig, EngineError, Event, EventKind, FinishReason, NO_TOKEN, OwnedStepBuffers, Request,
-    RequestId, StepId, StepPlan,
+    RequestId, Scores, StepId, StepPlan,
 };
 
 /// An engine, the shadow device, and what the clients saw.
@@ -41,7 +41,7 @@ impl Story {
 
     fn complete(&mut self) {
         let (step, sampled) = self.device.finish_oldest().unwrap();
-        self.engine.complete(step, &sampled).unwrap();
+        self.engine.complete(step, &sampled, Scores::default()).unwrap();
         self.engine.drain_events(&mut self.events);
     }
 
@@ -62,7 +62,9 @@ impl Story {
     fn tokens(&self, id: u64) -> Vec<u32> {
         let of_request = self.events.iter().filter(|event| event.request_id == RequestId(id));
         of_request
-            .filter_map(|event| if let EventKind::Token(token) = event.kind { Some(token) } else { None })
+            .filter_map(
+                |event| if let EventKind::Token { token, .. } = event.kind { Some(token) } else { None },
+            )
             .collect()
     }
 
@@ -303,16 +305,16 @@ fn a_wrong_completion_is_refused_and_changes_nothing() {
     let mut story = Story::new(config());
     story.add(&request(1, 4, 2));
     assert_eq!(
-        story.engine.complete(StepId(0), &[]),
+        story.engine.complete(StepId(0), &[], Scores::default()),
         Err(EngineError::WrongStep { given: StepId(0), expected: None })
     );
     story.launch().unwrap();
     assert_eq!(
-        story.engine.complete(StepId(1), &[7]),
+        story.engine.complete(StepId(1), &[7], Scores::default()),
         Err(EngineError::WrongStep { given: StepId(1), expected: Some(StepId(0)) })
     );
     assert_eq!(
-        story.engine.complete(StepId(0), &[7, 7]),
+        story.engine.complete(StepId(0), &[7, 7], Scores::default()),
         Err(EngineError::WrongSampleCount { step: StepId(0), expected: 1, given: 2 })
     );
     story.complete();
@@ -330,7 +332,7 @@ fn a_sequence_without_a_token_waits_while_others_go_on() {
     let sampled: Vec<_> = story.engine.sampled_requests(plan.id).collect();
     assert_eq!(sampled, [RequestId(1), RequestId(2)]);
     let (step, tokens) = story.device.finish_oldest().unwrap();
-    story.engine.complete(step, &[NO_TOKEN, tokens[1]]).unwrap();
+    story.engine.complete(step, &[NO_TOKEN, tokens[1]], Scores::default()).unwrap();
     assert_eq!(story.step(), [1, 1], "the last token of the one, the first drawn token of the other");
     story.run_to_end();
     story.assert_served(&request(1, 4, 2));
@@ -344,7 +346,10 @@ fn no_sequence_waits_when_its_next_step_is_planned() {
     let mut story = Story::new(EngineConfig { max_steps_in_flight: 2, ..config() });
     story.add(&request(1, 4, 2));
     let plan = story.launch().unwrap();
-    assert_eq!(story.engine.complete(plan.id, &[NO_TOKEN]), Err(EngineError::NoToken(plan.id)));
+    assert_eq!(
+        story.engine.complete(plan.id, &[NO_TOKEN], Scores::default()),
+        Err(EngineError::NoToken(plan.id))
+    );
     story.complete();
     story.run_to_end();
     story.assert_served(&request(1, 4, 2));

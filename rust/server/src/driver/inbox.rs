@@ -101,9 +101,9 @@ impl Inbox {
             .map_err(|reason| Refusal::QueueFull { reason, retry_after_s })?;
         let id = RequestId(self.next_id);
         self.next_id += 1;
-        let NewRequest { prompt, max_tokens, stop_token_ids, sampling, deliver_at_end, answer } = request;
-        let outbox = Arc::new(Outbox::new(deliver_at_end, answer.is_some()));
-        let request = Request { id, prompt, max_tokens, stop_token_ids, sampling };
+        let outbox = Arc::new(Outbox::new(request.deliver_at_end, request.answer.is_some()));
+        let answer = request.answer.clone();
+        let request = request.named(id);
         self.requests.push(Submission { request, outbox: Arc::clone(&outbox), arrival, answer });
         Ok((id, outbox))
     }

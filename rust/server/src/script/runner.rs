@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use streamcore_engine::{NO_TOKEN, OwnedStepBuffers, RequestId, StepPlan};
+use streamcore_engine::{NO_TOKEN, OwnedStepBuffers, RequestId, Scores, StepPlan};
 
 use super::playing::{Move, Playing};
 use crate::driver::{Driver, EndError, NextStep};
@@ -61,7 +61,9 @@ impl<'a> Runner<'a> {
         for (id, error) in self.failed.drain(..) {
             self.driver.end(id, error);
         }
-        self.driver.complete_step(plan.id, &self.sampled).expect("the step was planned a moment ago");
+        self.driver
+            .complete_step(plan.id, &self.sampled, Scores::default())
+            .expect("the step was planned a moment ago");
     }
 
     /// Makes the next move of every sequence; if there is nothing to hand over yet, answers when there may be.
