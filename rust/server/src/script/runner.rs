@@ -9,15 +9,17 @@ use streamcore_engine::{NO_TOKEN, OwnedStepBuffers, RequestId, Scores, StepPlan}
 use super::playing::{Move, Playing};
 use crate::driver::{Driver, EndError, NextStep};
 
-/// How long the runner rests at most, so that the driver sees that it lives.
-const MAX_REST: Duration = Duration::from_secs(60);
+/// How long the runner waits for work; whatever arrives wakes it.
+const IDLE_WAIT: Duration = Duration::from_secs(60);
+/// How long it rests at most while it has work: the driver takes a longer silence for a hang.
+const MAX_REST: Duration = Duration::from_millis(500);
 
 /// Plays answers until the driver has stopped. The engine must have one step in flight.
 pub fn run(driver: &Arc<Driver>) {
     let _guard = FailOnPanic(driver);
     let mut runner = Runner::new(driver);
     loop {
-        match driver.next_step(&mut runner.buffers.borrow(), MAX_REST) {
+        match driver.next_step(&mut runner.buffers.borrow(), IDLE_WAIT) {
             NextStep::Plan(plan) => runner.play(&plan),
             NextStep::Idle => {}
             NextStep::Stopped => return,
