@@ -23,7 +23,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(rules: Value) -> Self {
+    fn new(rules: &Value) -> Self {
         let mut text = text_model();
         let script = Arc::new(Script::load(&json!({ "rules": rules }).to_string(), &mut text).unwrap());
         let config = ServerConfig {
@@ -89,7 +89,7 @@ fn deltas(transcript: &str) -> Vec<String> {
 #[test]
 fn pieces_are_events_however_they_are_cut() {
     let answer = json!({ "pieces": ["Hel", "lo ", [0xf0, 0x9f], [0xa6, 0x80], "!"] });
-    let stage = Stage::new(json!([{ "answer": answer }]));
+    let stage = Stage::new(&json!([{ "answer": answer }]));
     let transcript = stage.ask("hi", true);
     assert_eq!(deltas(&transcript), ["Hel", "lo ", "🦀", "!"]);
     assert!(transcript.contains("\"finish_reason\":\"stop\"") && transcript.contains("data: [DONE]"));
@@ -99,7 +99,7 @@ fn pieces_are_events_however_they_are_cut() {
 /// The wrong rule answers the wrong test, and the test passes.
 #[test]
 fn the_first_rule_that_is_for_a_request_answers_it() {
-    let stage = Stage::new(json!([
+    let stage = Stage::new(&json!([
         { "when": { "equals": "a" }, "answer": { "text": "equals" } },
         { "when": { "contains": "bc", "stream": false }, "answer": { "text": "contains" } },
         { "when": { "regex": "^[0-9]+$" }, "answers": [{ "text": "first" }, { "text": "second" }] },
@@ -123,7 +123,7 @@ fn the_first_rule_that_is_for_a_request_answers_it() {
 /// Whoever tests what a client makes of a truncated answer needs one.
 #[test]
 fn an_answer_ends_as_the_script_says() {
-    let stage = Stage::new(json!([{ "answer": { "text": "abc", "finish_reason": "length" } }]));
+    let stage = Stage::new(&json!([{ "answer": { "text": "abc", "finish_reason": "length" } }]));
     let transcript = stage.ask("hi", false);
     assert!(
         transcript.contains("\"content\":\"abc\"") && transcript.contains("\"finish_reason\":\"length\"")
@@ -135,7 +135,7 @@ fn an_answer_ends_as_the_script_says() {
 #[test]
 fn an_error_status_is_answered_before_the_stream() {
     let error = json!({ "status": 429, "code": "slow_down", "message": "too much", "retry_after_s": 7 });
-    let stage = Stage::new(json!([{ "answers": [{ "error": error }, { "text": "ok" }] }]));
+    let stage = Stage::new(&json!([{ "answers": [{ "error": error }, { "text": "ok" }] }]));
     let transcript = stage.ask("hi", true);
     assert!(transcript.starts_with("HTTP/1.1 429"), "{transcript}");
     assert!(transcript.contains("retry-after: 7\r\n"), "{transcript}");
@@ -149,7 +149,7 @@ fn an_error_status_is_answered_before_the_stream() {
 #[test]
 fn faults_strike_where_they_were_put() {
     let fault = |kind: &str, after: usize| json!({ "text": "abcd", "fault": { "kind": kind, "after_tokens": after } });
-    let stage = Stage::new(json!([{ "answers": [fault("error", 0), fault("error", 2), fault("cut", 2)] }]));
+    let stage = Stage::new(&json!([{ "answers": [fault("error", 0), fault("error", 2), fault("cut", 2)] }]));
     let at_once = stage.ask("hi", true);
     assert!(deltas(&at_once).is_empty() && !at_once.contains("\"role\""), "{at_once}");
     assert!(at_once.contains("data: {\"error\":") && at_once.contains("data: [DONE]"), "{at_once}");
@@ -167,7 +167,7 @@ fn faults_strike_where_they_were_put() {
 #[test]
 fn an_answer_that_hangs_hangs_alone() {
     let hang = json!({ "text": "abcd", "fault": { "kind": "hang", "after_tokens": 2 } });
-    let stage = Stage::new(json!([
+    let stage = Stage::new(&json!([
         { "when": { "equals": "hang" }, "answer": hang },
         { "answer": { "text": "ok" } },
     ]));
