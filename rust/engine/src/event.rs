@@ -30,7 +30,10 @@ pub struct Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventKind {
     /// It left the waiting queue for the first time.
-    Scheduled,
+    Scheduled {
+        /// Tokens of its prompt that were in the KV cache already.
+        num_cached_tokens: usize,
+    },
     /// One more token.
     Token(u32),
     /// Nothing comes after this.

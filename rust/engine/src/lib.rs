@@ -8,9 +8,10 @@
 //!
 //! let config = EngineConfig {
 //!     block_size: 16, num_blocks: 64, max_num_batched_tokens: 256, max_num_seqs: 8, max_model_len: 512, max_steps_in_flight: 1,
+//!     enable_prefix_caching: true,
 //! };
 //! let sampling = SamplingParams { temperature: 0.0, top_p: 1.0, top_k: 0, seed: 0 };
-//! let request = Request { id: RequestId(1), prompt: vec![3, 1, 4], max_tokens: 5, stop_token_ids: vec![2], sampling };
+//! let request = Request { id: RequestId(1), prompt: vec![3, 1, 4], max_tokens: 5, stop_token_ids: vec![2], sampling, cache_salt: 0, priority: 0 };
 //!
 //! let (mut buffers, mut events) = (OwnedStepBuffers::new(&config), Vec::new());
 //! let mut engine = Engine::new(config)?;

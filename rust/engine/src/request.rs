@@ -55,6 +55,10 @@ pub struct Request {
     pub stop_token_ids: Vec<u32>,
     /// How tokens are drawn.
     pub sampling: SamplingParams,
+    /// Only requests with the same number share blocks of the KV cache.
+    pub cache_salt: u64,
+    /// Lower numbers run first and are preempted last; among equals the order of arrival decides.
+    pub priority: i32,
 }
 
 #[cfg(test)]

@@ -63,6 +63,7 @@ fn random_config(rng: &mut Rng, depth: usize) -> EngineConfig {
         max_num_seqs: rng.between(1, 8),
         max_model_len,
         max_steps_in_flight: depth,
+        enable_prefix_caching: true,
     }
 }
 
@@ -81,6 +82,8 @@ fn random_request(rng: &mut Rng, id: u64, config: &EngineConfig) -> Request {
         max_tokens,
         stop_token_ids: (0..rng.between(0, 3)).map(|_| rng.between(0, 49) as u32).collect(),
         sampling,
+        cache_salt: 0,
+        priority: 0,
     }
 }
 
@@ -176,7 +179,7 @@ impl World {
         let client = self.clients.get_mut(&event.request_id).unwrap();
         assert_eq!(client.finish_reason, None, "{event:?} after the last event");
         match event.kind {
-            EventKind::Scheduled => {
+            EventKind::Scheduled { .. } => {
                 assert!(!client.was_scheduled && client.tokens.is_empty(), "{event:?} twice or late");
                 assert!(self.last_scheduled < Some(event.request_id), "{event:?} overtook an older request");
                 client.was_scheduled = true;

@@ -36,7 +36,7 @@ impl Scheduler {
         Ok(Self(Mutex::new(Engine::new(config.0.clone()).map_err(engine_error)?)))
     }
 
-    #[pyo3(signature = (request_id, prompt, *, max_tokens, stop_token_ids = vec![], temperature = 0.0, top_p = 1.0, top_k = 0, seed = 0))]
+    #[pyo3(signature = (request_id, prompt, *, max_tokens, stop_token_ids = vec![], temperature = 0.0, top_p = 1.0, top_k = 0, seed = 0, cache_salt = 0, priority = 0))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn add_request(
         &self,
@@ -49,9 +49,12 @@ impl Scheduler {
         top_p: f32,
         top_k: u32,
         seed: u64,
+        cache_salt: u64,
+        priority: i32,
     ) -> PyResult<()> {
         let sampling = SamplingParams { temperature, top_p, top_k, seed };
-        let request = Request { id: RequestId(request_id), prompt, max_tokens, stop_token_ids, sampling };
+        let id = RequestId(request_id);
+        let request = Request { id, prompt, max_tokens, stop_token_ids, sampling, cache_salt, priority };
         self.with(py, |engine| engine.add_request(request))?.map_err(engine_error)
     }
 
@@ -76,7 +79,8 @@ impl Scheduler {
         self.with(py, |engine| engine.complete(StepId(step_id), sampled))?.map_err(engine_error)
     }
 
-    /// What happened since the last call: `(request_id, "scheduled" | "token" | "stop" | "length" | "abort", token id or None)`.
+    /// What happened since the last call: `(request_id, "scheduled" | "token" | "stop" | "length" | "abort", number or None)`; the
+    /// number is that of the cached tokens or the token id.
     fn drain_events(&self, py: Python<'_>) -> PyResult<Vec<(u64, &'static str, Option<u32>)>> {
         let mut events = Vec::new();
         self.with(py, |engine| engine.drain_events(&mut events))?;
@@ -102,7 +106,7 @@ impl Scheduler {
 
 fn event_tuple(event: &Event) -> (u64, &'static str, Option<u32>) {
     let (name, token) = match event.kind {
-        EventKind::Scheduled => ("scheduled", None),
+        EventKind::Scheduled { num_cached_tokens } => ("scheduled", u32::try_from(num_cached_tokens).ok()),
         EventKind::Token(token) => ("token", Some(token)),
         EventKind::Finished(FinishReason::Stop { token_id }) => ("stop", Some(token_id)),
         EventKind::Finished(FinishReason::Length) => ("length", None),

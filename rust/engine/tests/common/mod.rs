@@ -15,6 +15,7 @@ pub(crate) fn config() -> EngineConfig {
         max_num_seqs: 8,
         max_model_len: 64,
         max_steps_in_flight: 1,
+        enable_prefix_caching: true,
     }
 }
 
@@ -22,5 +23,13 @@ pub(crate) fn config() -> EngineConfig {
 pub(crate) fn request(id: u64, prompt_len: usize, max_tokens: usize) -> Request {
     let prompt = (0..prompt_len as u32).map(|position| 1000 + 100 * id as u32 + position).collect();
     let sampling = SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, seed: id };
-    Request { id: RequestId(id), prompt, max_tokens, stop_token_ids: vec![], sampling }
+    Request {
+        id: RequestId(id),
+        prompt,
+        max_tokens,
+        stop_token_ids: vec![],
+        sampling,
+        cache_salt: 0,
+        priority: 0,
+    }
 }

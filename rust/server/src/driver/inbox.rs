@@ -101,7 +101,8 @@ impl Inbox {
         self.next_id += 1;
         let NewRequest { prompt, max_tokens, stop_token_ids, sampling, deliver_at_end } = request;
         let outbox = Arc::new(Outbox::new(deliver_at_end));
-        let request = Request { id, prompt, max_tokens, stop_token_ids, sampling };
+        let request =
+            Request { id, prompt, max_tokens, stop_token_ids, sampling, cache_salt: 0, priority: 0 };
         self.requests.push(Submission { request, outbox: Arc::clone(&outbox), arrival });
         Ok((id, outbox))
     }
