@@ -1,8 +1,10 @@
 //! What the integration tests share: a fake device with a KV memory, and the model that runs on it.
-#![allow(dead_code)] // Each test program uses its own part.
+#![allow(clippy::unwrap_used, dead_code)] // Each test program uses its own part.
 
 pub(crate) mod device;
+pub(crate) mod load;
 pub(crate) mod model;
+pub(crate) mod world;
 
 use streamcore_engine::{EngineConfig, Request, RequestId, SamplingParams};
 
