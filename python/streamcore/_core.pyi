@@ -142,7 +142,9 @@ class Scheduler:
         """
     def drain_events(
         self,
-    ) -> list[tuple[int, Literal["scheduled", "token", "stop", "length", "abort"], int | None]]:
+    ) -> list[
+        tuple[int, Literal["scheduled", "prompt_logprobs", "token", "stop", "length", "abort"], int | None]
+    ]:
         """What happened since the last call: request id, kind, and a number: of "token" and "stop" the token,
         of "scheduled" how many prompt tokens were in the KV cache already.
         """

@@ -55,14 +55,13 @@ impl Load {
         self.num_left -= num_answers;
         let prompt = self.prompt(rng, config, texts);
         let cache_salt = rng.between(1, self.num_salts) as u64;
+        let max_tokens = rng.between(1, config.max_seq_len() - prompt.len());
         let request = Request {
-            id: RequestId(0),
-            max_tokens: rng.between(1, config.max_seq_len() - prompt.len()),
-            prompt,
             stop_token_ids: (0..rng.between(0, 3)).map(|_| rng.between(0, 49) as u32).collect(),
             sampling: random_sampling(rng),
             cache_salt,
             priority: rng.between(0, self.max_priority as usize) as i32,
+            ..Request::new(RequestId(0), prompt, max_tokens)
         };
         (0..num_answers).map(|_| self.answer(rng, &request)).collect()
     }
@@ -107,5 +106,6 @@ fn random_sampling(rng: &mut Rng) -> SamplingParams {
         top_p: rng.between(1, 4) as f32 / 4.0,
         top_k: rng.between(0, 3) as u32,
         seed: rng.next(),
+        ..SamplingParams::greedy()
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use streamcore_engine::{Engine, Event, EventKind, FinishReason, OwnedStepBuffers, Request, RequestId};
+use streamcore_engine::{
+    Engine, Event, EventKind, FinishReason, OwnedStepBuffers, Request, RequestId, Scores,
+};
 
 use super::device::{ShadowDevice, poison};
 use super::load::{Load, random_config};
@@ -78,7 +80,7 @@ impl World {
         let mut events = Vec::new();
         self.engine.drain_events(&mut events);
         for event in events {
-            self.take(event);
+            self.take(&event);
         }
     }
 
@@ -130,26 +132,27 @@ impl World {
     fn complete(&mut self) {
         let Some((step, sampled)) = self.device.finish_oldest() else { return };
         self.num_drawn += sampled.len();
-        self.engine.complete(step, &sampled).unwrap();
+        self.engine.complete(step, &sampled, Scores::default()).unwrap();
     }
 
-    fn take(&mut self, event: Event) {
+    fn take(&mut self, event: &Event) {
         if let EventKind::Scheduled { num_cached_tokens } = event.kind {
             self.check_order(event.request_id);
             self.check_cached(event.request_id, num_cached_tokens);
         }
         let client = self.clients.get_mut(&event.request_id).unwrap();
         assert_eq!(client.finish_reason, None, "{event:?} after the last event");
-        match event.kind {
+        match &event.kind {
             EventKind::Scheduled { num_cached_tokens } => {
                 assert!(client.num_cached.is_none() && client.tokens.is_empty(), "{event:?} twice or late");
-                client.num_cached = Some(num_cached_tokens);
+                client.num_cached = Some(*num_cached_tokens);
             }
-            EventKind::Token(token) => {
+            EventKind::PromptLogprobs(_) => unreachable!("nobody asked"),
+            EventKind::Token { token, .. } => {
                 assert!(client.num_cached.is_some(), "{event:?} before it was scheduled");
-                client.tokens.push(token);
+                client.tokens.push(*token);
             }
-            EventKind::Finished(reason) => client.finish_reason = Some(reason),
+            EventKind::Finished(reason) => client.finish_reason = Some(*reason),
         }
     }
 
