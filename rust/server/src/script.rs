@@ -18,13 +18,14 @@ mod playing;
 mod rule;
 pub mod runner;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 pub use self::answer::Answer;
 pub use self::file::ScriptError;
 use self::file::{ScriptFile, parse};
-use self::rule::Rule;
-pub use self::rule::{Reply, Scene};
+pub use self::rule::Scene;
+use self::rule::{Reply, Rule};
 use crate::error::ApiError;
 use crate::text::TextModel;
 
@@ -67,14 +68,16 @@ impl Script {
     /// What a request gets: the next reply of the first rule that is for it.
     ///
     /// # Errors
-    /// 400, if there is no such rule.
-    pub fn reply(&self, scene: &Scene<'_>) -> Result<&Reply, ApiError> {
+    /// The error that the rule gives; 400, if there is no such rule.
+    pub fn reply(&self, scene: &Scene<'_>) -> Result<&Arc<Answer>, ApiError> {
         self.num_replies.fetch_add(1, Relaxed);
-        let rule = self.rules.iter().find(|rule| rule.is_for(scene));
-        rule.map(Rule::next).ok_or_else(|| ApiError::Invalid {
-            code: "no_rule",
-            param: None,
-            message: "no rule of the script is for this request".to_owned(),
-        })
+        let Some(rule) = self.rules.iter().find(|rule| rule.is_for(scene)) else {
+            let message = "no rule of the script is for this request".to_owned();
+            return Err(ApiError::Invalid { code: "no_rule", param: None, message });
+        };
+        match rule.next() {
+            Reply::Answer(answer) => Ok(answer),
+            Reply::Refusal(error) => Err(error.clone()),
+        }
     }
 }

@@ -24,7 +24,7 @@ pub struct Scene<'a> {
 
 /// What a rule gives.
 #[derive(Debug)]
-pub enum Reply {
+pub(super) enum Reply {
     /// An answer, which may end badly.
     Answer(Arc<Answer>),
     /// An error status.
