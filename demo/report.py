@@ -6,11 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from demo.batches import MAX_TOKENS, NUM_CONVERSATIONS, NUM_DRILLS
 from demo.evaluate import CountCheck, Evaluation, Sample
 
 _WIDTH, _HEIGHT, _MARGIN = 640, 240, 40
 _SMOOTHED_STEPS = 10
 _LONGEST_SAMPLE = 700
+
+MISTAKES = """\
+PLACEHOLDER"""
+"""Written by hand after reading the samples; to be read again when the model is trained again."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,9 @@ class Run:
     seconds: float
     cpu_seconds: float
     losses: Sequence[float]
+    peak_rate: float
+    warm_up_steps: int
+    cool_down_steps: int
 
 
 def loss_curve(losses: Sequence[float]) -> str:
@@ -60,10 +68,9 @@ def loss_curve(losses: Sequence[float]) -> str:
 
 
 def _counting_table(counts: Sequence[CountCheck]) -> str:
-    rows = ["| request | computed in | temperature | exact | right in the worst answer |", "| --- " * 5 + "|"]
+    rows = ["| request | temperature | exact | right in the worst answer |", "| --- " * 4 + "|"]
     rows += [
-        f"| {check.prompt} | {check.dtype} | {check.temperature:g} "
-        f"| {check.exact} of {check.runs} | {check.least_right} |"
+        f"| {check.prompt} | {check.temperature:g} | {check.exact} of {check.runs} | {check.least_right} |"
         for check in counts
     ]
     return "\n".join(rows)
@@ -104,14 +111,13 @@ def page(run: Run, evaluation: Evaluation, folder: Path) -> str:
     final = sum(run.losses[-50:]) / len(run.losses[-50:])
     return f"""# The demo model
 
-The model that `streamcore serve` runs when it is given none. It is a toy that shows the stream: it counts,
-greets, tells jokes, fills poems and stories with a noun, explains forty things in the words it was taught,
-and says that it does not know much of the rest. It tries sums, spelling and capitals too, and is often wrong:
-its counts end where they should for round numbers up to 100, other bounds may be passed by a few. It
-understands nothing, and nothing it says should be relied on. All text that it learned is made by
-`demo/text/`, from templates written for this project.
+The model that `streamcore serve` runs when it is given none: **a toy that shows the stream**. It counts, greets,
+tells jokes, fills poems and stories with a noun, explains forty things in the words it was taught, and says
+that it does not know much of the rest. It understands nothing, and nothing it says should be relied on. All
+text that it learned is made by `demo/text/`, from templates written for this project.
 
-This page is written by the training program; `python -m demo.train` makes it again, and the model with it.
+This page is written by the training program; `make demo` (`python -m demo.train`) makes the model again, and
+the page with it. Another machine or another torch rounds otherwise: the model is then alike, not the same.
 
 ## What it is
 
@@ -124,21 +130,28 @@ declines to count. The chat template knows the roles system, user and assistant;
 
 ## Training
 
-{run.steps} steps of AdamW, seed {run.seed}, in {run.seconds / 60:.0f} minutes on {run.threads} CPU threads
-of a busy machine ({run.cpu_seconds / 60:.0f} CPU minutes). Every step draws new text, so the curve is as
-good as a validation curve; only answers count for the loss. The text changes in stages (`demo/batches.py`):
-short conversations first, then rows of words to repeat, which is how the model learns to take a noun or a
-bound from the request, and long conversations of up to 4096 tokens last. The jumps in the curve are the
-changes of stage. It ends at {final:.3f} nats per token.
+One run from random weights: {run.steps} steps, seed {run.seed}, {run.seconds / 60:.0f} minutes on {run.threads} threads
+of a busy machine ({run.cpu_seconds / 60:.0f} CPU minutes). Each step draws {NUM_CONVERSATIONS} conversations
+and {NUM_DRILLS} exercises (to copy words, to count between bounds, to add, to spell) from the same mixture,
+first step to last, up to {MAX_TOKENS} tokens long. Every step draws new text, so the curve is as good as a
+validation curve; only answers count for the loss. The matrices inside the layers are trained by Muon, peak
+rate {run.peak_rate:g}, embedding and gains by AdamW at half of it; the rate rises for {run.warm_up_steps} steps,
+stays, and falls in a straight line to zero over the last {run.cool_down_steps}. The arithmetic is bfloat16 with
+float32 weights. The last 50 steps had a mean loss of {final:.3f} nats per token, most of it choices that
+nobody can foresee: which joke, which opening, which name.
 
 ![loss against step](demo-model-loss.svg)
 
 ## Counting
 
-Computed with `transformers` from the exported folder, with no `top_p`. *Exact* is the whole answer with its
-end; the last column says how many numbers from the start were right in the worst answer.
+Computed with `transformers` in float32 from the exported folder, with no `top_p`. *Exact* is the whole answer
+with its end; the last column says how many numbers from the start were right in the worst answer.
 
 {_counting_table(evaluation.counts)}
+
+## What it gets wrong
+
+{MISTAKES}
 
 ## Samples, greedy
 
