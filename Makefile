@@ -9,11 +9,13 @@ export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 # maturin installs into the active environment: that is this one, whichever the shell has activated.
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 unexport CONDA_PREFIX
+# maturin has pip look at every dependency at each build; what is satisfied need not be said.
+export PIP_QUIET := 1
 # The demo model, the tests and the linters never ask the network for anything.
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build serve test test-rust test-py test-tokenizers check fmt wheel docs demo clean
+.PHONY: help setup setup-test build serve test test-rust test-py test-tokenizers gpu-check check fmt wheel docs demo clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -41,7 +43,8 @@ serve: setup  ## Build, install and run the server: make serve ARGS="--port 8001
 
 test: test-rust check test-py  ## Everything that needs no GPU
 
-test-rust:  ## The engine, the server and the CPU kernels, without Python
+# Cargo remembers what the build script of rust/kernels found: the CUDA compiler must be there before its first run.
+test-rust: $(VENV)/.installed-build  ## The engine, the server and the CPU kernels
 	$(CARGO) test --quiet
 
 test-py: setup-test build  ## The extension, the runner and the whole server
@@ -51,13 +54,16 @@ test-tokenizers: setup-test build  ## Text against real tokenizers: make test-to
 	STREAMCORE_TOKENIZERS=$(abspath $(TOKENIZERS)) $(CARGO) test --quiet -p streamcore-server --test text
 	STREAMCORE_TOKENIZERS=$(abspath $(TOKENIZERS)) $(BIN)/python -m pytest -q tests/e2e/test_real_tokenizers.py
 
+gpu-check: setup-test build  ## The tests that need a CUDA device
+	$(BIN)/python -m pytest -q -m gpu tests
+
 check: setup-test  ## Formatting, lints, types, import rules
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --workspace --all-targets -- --deny warnings
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-cache
+	PYTHONPATH=python $(BIN)/lint-imports --no-cache
 
 fmt:  ## Format everything
 	$(CARGO) fmt --all

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from demo.text.conversation import Conversation, conversation
-from demo.text.drills import drill
+from demo.text.drills import drill, late_drill
 from demo.tokenizer import encode
 
 _PADDED_TOKENS_PER_BATCH = 1024
@@ -16,6 +16,8 @@ NUM_CONVERSATIONS = 14
 """How many conversations a step draws."""
 NUM_DRILLS = 22
 """How many exercises a step draws."""
+LATE = 1500
+"""The step from which the exercises are those for a model that knows the rest."""
 MAX_TOKENS = 2200
 """How long a conversation may be: a count from 1 to 1000 fits, with its request."""
 
@@ -58,7 +60,8 @@ def step_batches(tokenizer: Tokenizer, seed: int, step: int) -> list[Batch]:
     """The batches whose gradients one optimizer step adds up; they depend on the seed and the step alone."""
     rng = Random(f"step {seed} {step}")
     drawn = [_draw(rng, tokenizer) for _ in range(NUM_CONVERSATIONS)]
-    exercises = (Conversation(None, (drill(rng),)) for _ in range(NUM_DRILLS))
+    exercise = late_drill if step >= LATE else drill
+    exercises = (Conversation(None, (exercise(rng),)) for _ in range(NUM_DRILLS))
     drawn += [encode(tokenizer, exercise) for exercise in exercises]
     drawn.sort(key=lambda pair: len(pair[0]))
     batches: list[Batch] = []

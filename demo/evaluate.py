@@ -44,7 +44,8 @@ _COUNTS = (
     ("count from 480 to 530", 480, 530),
     ("Count from 37 to 91", 37, 91),
 )
-_TEMPERATURES = (0.0, 1.0)
+_SAMPLE_TEMPERATURES = (0.0, 1.0)
+_COUNT_TEMPERATURES = (0.0, 0.3, 1.0)
 _SAMPLED_RUNS = 3
 
 
@@ -137,7 +138,7 @@ class Chat:
 
 def _counts(chat: Chat) -> list[CountCheck]:
     """All requests to count, at all temperatures, side by side."""
-    cells = [(count, heat) for count in _COUNTS for heat in _TEMPERATURES]
+    cells = [(count, heat) for count in _COUNTS for heat in _COUNT_TEMPERATURES]
     runs = [1 if heat == 0 else _SAMPLED_RUNS for _, heat in cells]
     asked = [(count[0], heat) for (count, heat), times in zip(cells, runs, strict=True) for _ in range(times)]
     samples = iter(chat.answers(asked, max_tokens=2100))
@@ -154,6 +155,8 @@ def evaluate(folder: Path, seed: int) -> Evaluation:
     """Asks everything greedily and at temperature 1."""
     torch.manual_seed(seed)
     chat = Chat(folder)
-    samples = chat.answers([(prompt, heat) for heat in _TEMPERATURES for prompt in PROMPTS], max_tokens=400)
+    samples = chat.answers(
+        [(prompt, heat) for heat in _SAMPLE_TEMPERATURES for prompt in PROMPTS], max_tokens=400
+    )
     greedy, sampled = samples[: len(PROMPTS)], samples[len(PROMPTS) :]
     return Evaluation(greedy, sampled, _counts(chat))

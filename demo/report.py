@@ -6,16 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo.batches import MAX_TOKENS, NUM_CONVERSATIONS, NUM_DRILLS
+from demo.batches import LATE, MAX_TOKENS, NUM_CONVERSATIONS, NUM_DRILLS
 from demo.evaluate import CountCheck, Evaluation, Sample
 
 _WIDTH, _HEIGHT, _MARGIN = 640, 240, 40
 _SMOOTHED_STEPS = 10
 _LONGEST_SAMPLE = 700
 
-MISTAKES = """\
-PLACEHOLDER"""
-"""Written by hand after reading the samples; to be read again when the model is trained again."""
+# Written by hand after reading the samples; to be read again when the model is trained again.
+_MISTAKES = """\
+- **Where a long count ends.** Counts from 1 to a round number end where they should, up to 100 always and at 200 mostly.
+  Between bounds that are far apart or far from zero ("from 480 to 530") it counts correctly, and past the end.
+- **Long counts at temperature 1.** Greedily and at temperature 0.3 it counts to 1000 without a mistake; at temperature 1,
+  without `top_p`, it usually goes astray, in these runs not before 200.
+- **Larger sums.** Sums of small numbers are right; others have the right form.
+- **Capitals, weekdays.** Those of its list only, and not all of them at temperature 1.
+- **Words from the request.** A noun is taken over into a poem or a story if it is one of those it was taught.
+- **Anything else.** It says that it does not know, or answers something that it does know."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +143,10 @@ and {NUM_DRILLS} exercises (to copy words, to count between bounds, to add, to s
 first step to last, up to {MAX_TOKENS} tokens long. Every step draws new text, so the curve is as good as a
 validation curve; only answers count for the loss. The matrices inside the layers are trained by Muon, peak
 rate {run.peak_rate:g}, embedding and gains by AdamW at half of it; the rate rises for {run.warm_up_steps} steps,
-stays, and falls in a straight line to zero over the last {run.cool_down_steps}. The arithmetic is bfloat16 with
+stays, and falls in a straight line to zero over {run.cool_down_steps}. From step {LATE} on the exercises are others,
+mostly counts of up to two hundred numbers that must end where they were asked to, and the rate rises once more,
+to the half, and falls to zero. (They were added after a look at the answers at step {LATE}; the run went on from
+its checkpoint, which holds all that a run depends on.) The arithmetic is bfloat16 with
 float32 weights. The last 50 steps had a mean loss of {final:.3f} nats per token, most of it choices that
 nobody can foresee: which joke, which opening, which name.
 
@@ -151,7 +161,7 @@ with its end; the last column says how many numbers from the start were right in
 
 ## What it gets wrong
 
-{MISTAKES}
+{_MISTAKES}
 
 ## Samples, greedy
 

@@ -17,16 +17,16 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
 from demo import tokenizer as tokenizers
-from demo.batches import Batch, step_batches
+from demo.batches import LATE, Batch, step_batches
 from demo.evaluate import evaluate
 from demo.export import export
 from demo.model import Llama, Shape
 from demo.report import Run, write
 
 ROOT = Path(__file__).resolve().parent.parent
-_NUM_STEPS = 1300
+_NUM_STEPS = 2000
 _WARM_UP_STEPS = 40
-_COOL_DOWN_STEPS = 400
+_COOL_DOWN_STEPS = 500
 _PEAK_RATE = 5e-3  # of the matrices between the layers; embeddings and gains learn at half of it
 _USUAL_TARGETS = 1600
 _CHECKPOINT_STEPS = 100
@@ -47,8 +47,13 @@ class Settings:
 
 
 def rate_at(step: int) -> float:
-    """The share of the peak learning rate: up in a straight line, level, and down to zero in another line."""
-    return max(0.0, min((step + 1) / _WARM_UP_STEPS, 1.0, (_NUM_STEPS - step) / _COOL_DOWN_STEPS))
+    """The share of the peak learning rate: up in a straight line, level, and down to zero in another line.
+
+    The late exercises have a rise and a fall of their own, to half of the peak.
+    """
+    if step >= LATE:
+        return 0.5 * min((step - LATE) / _WARM_UP_STEPS, (_NUM_STEPS - step) / (_NUM_STEPS - LATE))
+    return min((step + 1) / _WARM_UP_STEPS, 1.0, (LATE - step) / _COOL_DOWN_STEPS)
 
 
 def _optimizers(model: Llama, settings: Settings) -> tuple[torch.optim.Optimizer, ...]:

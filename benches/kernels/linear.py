@@ -75,7 +75,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     kernels.set_num_threads(arguments.threads)
     print_line = sys.stdout.write
-    print_line(f"{kernels.description()}\n")
+    print_line(f"{kernels.description(torch.bfloat16)}\n")
     print_line(" rows   in  x  out   us/call    GB/s  GFLOP/s  torch f32 torch bf16    x f32   x bf16\n")
     for num_rows in ROWS:
         for num_outputs, num_inputs in SHAPES:

@@ -84,9 +84,20 @@ def counting(rng: Random) -> Exchange:
 
 
 def short_counting(rng: Random) -> Exchange:
-    """Counts at most a dozen numbers, from one, from a small number or from any."""
+    """Counts from one, mostly to less than thirty, or at most a dozen numbers from a small one or from any."""
     a = rng.choice((1, rng.randint(0, 30), rng.randint(0, LAST - 12)))
-    b = a + rng.randint(1, 12)
+    b = a + (_span(rng, 100) if a == 1 else rng.randint(1, 12))
+    ways = _UP + _UP_FROM_ONE if a == 1 else _UP
+    return Exchange(request(rng, rng.choice(ways).format(a=a, b=b)), numbers(a, b))
+
+
+def bounded_counting(rng: Random) -> Exchange:
+    """Counts a dozen to two hundred numbers, half of the time from one and often to a round bound."""
+    if rng.random() < 0.5:
+        a, b = 1, rng.choice((rng.choice((20, 30, 40, 50, 60, 80, 100, 100, 150, 200)), rng.randint(13, 210)))
+    else:
+        a = rng.choice((rng.randint(0, 100), rng.randint(0, LAST - 100)))
+        b = a + rng.randint(13, 100)
     ways = _UP + _UP_FROM_ONE if a == 1 else _UP
     return Exchange(request(rng, rng.choice(ways).format(a=a, b=b)), numbers(a, b))
 

@@ -2,8 +2,8 @@
 
 from random import Random
 
-from demo.text.counting import LAST, short_counting
-from demo.text.facts import spelling, sum_of
+from demo.text.counting import LAST, bounded_counting, short_counting
+from demo.text.facts import calendar, spelling, sum_of
 from demo.text.wording import Exchange, request
 from demo.text.words import NAMES, invented, thing
 
@@ -36,3 +36,9 @@ def _sums(rng: Random) -> Exchange:
 def drill(rng: Random) -> Exchange:
     """One exercise; half of them are about numbers and their bounds."""
     return rng.choices((short_counting, _sums, _row, spelling), (8, 8, 7, 5))[0](rng)
+
+
+def late_drill(rng: Random) -> Exchange:
+    """One exercise for a model that knows the others well: to end a longer count where it was asked to."""
+    sources = (bounded_counting, short_counting, _sums, _row, spelling, calendar)
+    return rng.choices(sources, (8, 3, 4, 3, 2, 2))[0](rng)

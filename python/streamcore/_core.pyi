@@ -169,10 +169,21 @@ class TextModel:
     """
 
     def __new__(cls, folder: str | PathLike[str]) -> TextModel: ...
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether messages can be made into a prompt; False once a server has taken the model over."""
 
 @final
 class Server:
     """The running HTTP server. It listens from its construction on, and takes over `listener` and `text`.
+
+    Args:
+        listener: where to listen.
+        text: the tokenizer and the template.
+        config: the engine's limits.
+        served_model_names: at least one; the first one is in the answers.
+        vocab_size: rows of the model's embedding; a prompt with a token id beyond them is refused.
+        api_keys: keys that open the API; none: it is open to all.
 
     One thread calls `next_step` and `complete_step`; the other methods may be called from any.
 
@@ -188,6 +199,7 @@ class Server:
         config: EngineConfig,
         *,
         served_model_names: list[str],
+        vocab_size: int,
         api_keys: list[str] = [],
     ) -> Server: ...
     @property

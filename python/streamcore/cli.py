@@ -8,6 +8,7 @@ import difflib
 import os
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import Field, fields
 from importlib.metadata import version
@@ -85,12 +86,14 @@ def _refuse_swallowed_model(serve: _Parser, values: dict[str, Any]) -> None:
             serve.error(f"`{value[-1]}` was read as a value of `{option}`, put the model before the options")
 
 
-def _settle_threads() -> None:
-    """Set what torch's thread pools read once, when torch is first imported.
+def _prepare_torch() -> None:
+    """Set what torch reads once, when it is first imported.
 
     Idle OpenMP threads spin by default; they would take the cores from the threads that serve sockets.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # torch runs without NumPy, which nothing here needs, and says so at every start.
+    warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -112,10 +115,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = ServeConfig(**values)
     except StreamcoreError as error:
         serve_parser.error(str(error))
-    _settle_threads()
-    from streamcore.serve import serve
-
+    _prepare_torch()
     try:
+        from streamcore.serve import serve
+
         return serve(config, started, log_filter=os.environ.get("STREAMCORE_LOG", "info"))
     except (StreamcoreError, OSError) as error:
         hint = getattr(error, "hint", None)

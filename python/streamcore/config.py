@@ -72,6 +72,8 @@ class ServeConfig:
         Raises:
             ConfigError: names the option, its value and the limit.
         """
+        if "" in self.api_key:
+            raise ConfigError("`--api-key` is empty")
         for setting in fields(self):
             value = getattr(self, setting.name)
             option = "--" + setting.name.replace("_", "-")

@@ -1,30 +1,23 @@
-"""`streamcore serve`: from settings to a running server, and the loop that carries out steps."""
+"""`streamcore serve`: from settings to a running server and its end.
+
+torch is imported only once the port and the model folder are known to be usable, so that what is wrong with them
+is told at once.
+"""
 
 import signal
 import sys
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from streamcore import _core, kernels
+from streamcore import _core
 from streamcore.config import ServeConfig
 from streamcore.errors import ConfigError
-from streamcore.models.folder import ModelFolder, check_model_folder
-from streamcore.models.loader import load_model
-from streamcore.models.progress import terminal_progress
-from streamcore.runner.device import choose_device, choose_dtype
-from streamcore.runner.kv_cache import allocate_kv_cache, choose_num_blocks
-from streamcore.runner.limits import choose_batch, choose_max_model_len
-from streamcore.runner.model_runner import ModelRunner, steps_in_flight
-from streamcore.runner.plan import StepPlan
-from streamcore.runner.threads import configure_threads
+from streamcore.models.folder import check_model_folder
 
 DEMO_MODEL = Path(__file__).parent / "demo_model"
-# How long the engine thread waits for work before it looks for signals again.
-_IDLE_WAIT_S = 0.1
 
 
 def serve(config: ServeConfig, started: float, log_filter: str = "info") -> int:
@@ -47,22 +40,31 @@ def serve(config: ServeConfig, started: float, log_filter: str = "info") -> int:
     listener = _bind(config)
     folder = check_model_folder(config.model or DEMO_MODEL)
     text = _core.TextModel(folder.path)
-    engine_config, runner = _load(config, folder)
+    has_chat_template = text.has_chat_template
+
+    from streamcore.runner.launch import load_runner, run_steps
+
+    engine_config, runner = load_runner(config, folder)
     names = config.served_model_name or (("demo",) if config.model is None else (folder.path.resolve().name,))
     server = _core.Server(
-        listener, text, engine_config, served_model_names=list(names), api_keys=list(config.api_key)
+        listener,
+        text,
+        engine_config,
+        served_model_names=list(names),
+        vocab_size=folder.config.vocab_size,
+        api_keys=list(config.api_key),
     )
     try:
         with _drain_on_signal(server, config.shutdown_timeout):
-            _announce(config, server, names[0], time.monotonic() - started)
-            _run_steps(server, engine_config, runner)
-    except (
-        BaseException
-    ) as error:  # A panic in Rust is not an `Exception`; the clients must hear of it all the same.
+            _announce(server, names[0], _example(names[0], has_chat_template, bool(config.api_key)), started)
+            run_steps(server, engine_config, runner)
+    # A panic in Rust is not an `Exception`; the clients must hear of it all the same.
+    except BaseException as error:
         server.fail(f"the model runner failed: {error}")
         raise
     finally:
         server.shutdown()
+    _core.log("info", "stopped")
     return 0
 
 
@@ -74,49 +76,6 @@ def _bind(config: ServeConfig) -> _core.Listener:
         raise OSError(f"cannot listen on {config.host}:{config.port}: {error}") from error
 
 
-def _load(config: ServeConfig, folder: ModelFolder) -> tuple[_core.EngineConfig, ModelRunner]:
-    """Choose device, dtype and limits, and bring the model there."""
-    configure_threads()
-    device = choose_device(config.device)
-    dtype = choose_dtype(config.dtype, folder, device)
-    max_model_len = choose_max_model_len(config.max_model_len, folder.config)
-    max_num_seqs, max_num_batched_tokens = choose_batch(
-        device, config.max_num_seqs, config.max_num_batched_tokens
-    )
-    model = load_model(folder, device, dtype, max_model_len, terminal_progress())
-    num_blocks = choose_num_blocks(
-        folder.config,
-        device,
-        dtype,
-        block_size=config.block_size,
-        max_num_batched_tokens=max_num_batched_tokens,
-        max_num_seqs=max_num_seqs,
-        max_model_len=max_model_len,
-        kv_cache_memory_bytes=config.kv_cache_memory_bytes,
-    )
-    engine_config = _core.EngineConfig(
-        block_size=config.block_size,
-        num_blocks=num_blocks,
-        max_num_batched_tokens=max_num_batched_tokens,
-        max_num_seqs=max_num_seqs,
-        max_model_len=max_model_len,
-        max_steps_in_flight=steps_in_flight(device),
-    )
-    caches = allocate_kv_cache(
-        folder.config, device, dtype, block_size=config.block_size, num_blocks=num_blocks
-    )
-    runner = ModelRunner(model, caches, engine_config.step_columns(), device)
-    runner.warm_up()
-    _core.log("info", f"model {folder.path}, {folder.num_parameters / 1e6:.1f} M parameters")
-    _core.log("info", f"device {device}, dtype {str(dtype).removeprefix('torch.')}; {kernels.description()}")
-    _core.log(
-        "info",
-        f"KV cache {num_blocks} blocks of {config.block_size} tokens, context {engine_config.max_seq_len}, "
-        f"up to {max_num_seqs} requests at once, {max_num_batched_tokens} tokens a step",
-    )
-    return engine_config, runner
-
-
 @contextmanager
 def _drain_on_signal(server: _core.Server, timeout_s: float) -> Iterator[None]:
     """Let Ctrl-C and SIGTERM begin a drain; a second signal ends it at once."""
@@ -124,6 +83,10 @@ def _drain_on_signal(server: _core.Server, timeout_s: float) -> Iterator[None]:
     def drain(_signal: int, _frame: FrameType | None) -> None:
         nonlocal timeout_s
         server.drain(timeout_s)
+        if timeout_s > 0:
+            _core.log(
+                "info", f"running requests have up to {timeout_s:g} s to finish; once more ends them now"
+            )
         timeout_s = 0.0
 
     previous = {number: signal.signal(number, drain) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -134,27 +97,23 @@ def _drain_on_signal(server: _core.Server, timeout_s: float) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _announce(config: ServeConfig, server: _core.Server, name: str, took_s: float) -> None:
+def _example(name: str, has_chat_template: bool, needs_key: bool) -> tuple[str, str]:
+    """A path and what follows it in a `curl` line that tries the model; a key is not shown, only its place."""
+    if has_chat_template:
+        path, ask = "/v1/chat/completions", '"messages": [{"role": "user", "content": "Tell me a joke"}]'
+    else:
+        _core.log("warning", "the model has no chat template: only /v1/completions can be used")
+        path, ask = "/v1/completions", '"prompt": "Once upon a time"'
+    headers = "-H 'Content-Type: application/json'" + (" -H 'Authorization: Bearer KEY'" if needs_key else "")
+    return path, f"""{headers} -d '{{"model": "{name}", "stream": true, {ask}}}'"""
+
+
+def _announce(server: _core.Server, name: str, example: tuple[str, str], started: float) -> None:
+    """Tell where the server is and how to try it: on standard output, which holds nothing else."""
     host, port = server.address
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     _core.log("info", f"serving {name} at {url}")
-    if config.log_format == "json":
-        return
-    body = f'{{"model": "{name}", "stream": true, "messages": [{{"role": "user", "content": "Tell me a joke"}}]}}'
-    curl = f"curl -N {url}/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'"
-    sys.stdout.write(f"Ready at {url} after {took_s:.1f} s. Try:\n\n  {curl}\n\n")
+    path, rest = example
+    took_s = time.monotonic() - started
+    sys.stdout.write(f"Ready at {url} after {took_s:.1f} s. Try:\n\n  curl -N {url}{path} {rest}\n\n")
     sys.stdout.flush()
-
-
-def _run_steps(server: _core.Server, engine_config: _core.EngineConfig, runner: ModelRunner) -> None:
-    """Carry out plans until the server has stopped, as many in flight as the device takes."""
-    lent = [_core.StepBuffers(engine_config, buffers.addresses()) for buffers in runner.all_buffers]
-    in_flight: deque[StepPlan] = deque()
-    while in_flight or not server.is_stopped:
-        plan = server.next_step(lent[runner.turn], 0.0 if in_flight else _IDLE_WAIT_S)
-        if plan is not None:
-            runner.launch(plan)
-            in_flight.append(plan)
-        if in_flight and (plan is None or len(in_flight) == runner.depth):
-            tokens = runner.collect()
-            server.complete_step(in_flight.popleft().id, tokens.data_ptr(), tokens.numel())

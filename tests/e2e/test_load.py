@@ -5,6 +5,7 @@ import json
 import random
 
 import httpx
+import pytest
 from tests.server_process import ServerProcess, run_server
 
 NUM_STREAMS = 64
@@ -33,6 +34,7 @@ def sse_text(wire: str) -> str:
     return "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks)
 
 
+@pytest.mark.timeout(600)
 async def test_concurrent_streams_equal_single_ones(server: ServerProcess) -> None:
     """64 readers at once get, to the letter, what each of them gets alone."""
     url = f"{server.url}/v1/chat/completions"
@@ -85,6 +87,7 @@ async def storm(server: ServerProcess, seed: int) -> list[str]:
     return await asyncio.gather(*[gated(index) for index in range(NUM_CLIENTS)])
 
 
+@pytest.mark.timeout(600)
 async def test_storm_leaves_nothing_behind() -> None:
     """2,000 clients, half of which vanish at random: no request, block or memory stays, and the next client is served."""
     with run_server() as server:

@@ -17,7 +17,9 @@ def user(text: str) -> list[ChatCompletionUserMessageParam]:
 
 def test_text_arrives_piece_by_piece(client: OpenAI) -> None:
     """Basic streaming: several chunks, each with its text, together a poem."""
-    stream = client.chat.completions.create(model="demo", messages=user("Write a poem about AI"), stream=True)
+    stream = client.chat.completions.create(
+        model="demo", messages=user("Write a poem about AI"), stream=True, temperature=0
+    )
     pieces = [chunk.choices[0].delta.content for chunk in stream if chunk.choices[0].delta.content]
     assert len(pieces) > 10
     assert "AI" in "".join(pieces)
@@ -25,7 +27,9 @@ def test_text_arrives_piece_by_piece(client: OpenAI) -> None:
 
 def test_full_response_is_collected_with_its_finish_reason(client: OpenAI) -> None:
     """A program that adds the pieces up gets the whole answer and learns why it ended."""
-    stream = client.chat.completions.create(model="demo", messages=user("Tell me a joke"), stream=True)
+    stream = client.chat.completions.create(
+        model="demo", messages=user("Tell me a joke"), stream=True, temperature=0
+    )
     text, finish_reason = "", None
     for chunk in stream:
         text += chunk.choices[0].delta.content or ""
@@ -52,7 +56,7 @@ def test_streamed_and_whole_answers_are_the_same(client: OpenAI) -> None:
 async def test_async_client_streams(async_client: AsyncOpenAI) -> None:
     """`AsyncOpenAI` reads a stream without blocking its loop."""
     stream = await async_client.chat.completions.create(
-        model="demo", messages=user("Explain machine learning"), stream=True
+        model="demo", messages=user("Explain machine learning"), stream=True, temperature=0
     )
     text = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
     assert "learn" in text.lower()
@@ -61,7 +65,9 @@ async def test_async_client_streams(async_client: AsyncOpenAI) -> None:
 def test_typing_indicator_shows_before_the_text(client: OpenAI) -> None:
     """A chat page shows "typing" from the role chunk until the first text, then the text, then removes the cursor."""
     shown: list[str] = []
-    for chunk in client.chat.completions.create(model="demo", messages=user("Hello"), stream=True):
+    for chunk in client.chat.completions.create(
+        model="demo", messages=user("Hello"), stream=True, temperature=0
+    ):
         choice = chunk.choices[0]
         if choice.delta.role:
             shown.append("typing")
@@ -79,7 +85,9 @@ def test_early_termination_frees_the_request(server: ServerProcess, client: Open
     """A reader that stops at "50" of 1000 gets its connection closed, and the server stops generating for it at once."""
     aborted = server.metric("streamcore_requests_total")
     text = ""
-    stream = client.chat.completions.create(model="demo", messages=user("Count from 1 to 1000"), stream=True)
+    stream = client.chat.completions.create(
+        model="demo", messages=user("Count from 1 to 1000"), stream=True, temperature=0
+    )
     for chunk in stream:
         text += chunk.choices[0].delta.content or ""
         if "50" in text:
@@ -96,7 +104,9 @@ def test_early_termination_frees_the_request(server: ServerProcess, client: Open
 
 def test_each_chunk_has_id_role_content_and_finish_reason(client: OpenAI) -> None:
     """Programs that print every field see one id, the role first and only there, and an empty delta at the end."""
-    stream = client.chat.completions.create(model="demo", messages=user("Say hello"), stream=True)
+    stream = client.chat.completions.create(
+        model="demo", messages=user("Say hello"), stream=True, temperature=0
+    )
     chunks = list(stream)
     assert len({chunk.id for chunk in chunks}) == 1
     assert chunks[0].id.startswith("chatcmpl-")
@@ -107,7 +117,7 @@ def test_each_chunk_has_id_role_content_and_finish_reason(client: OpenAI) -> Non
 
 def test_wire_ends_with_done(server: ServerProcess) -> None:
     """Clients that read the socket themselves find one JSON object per event and `[DONE]` last."""
-    body = {"model": "demo", "messages": user("Hello"), "stream": True}
+    body = {"model": "demo", "messages": user("Hello"), "stream": True, "temperature": 0}
     with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=body) as response:
         assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
         wire = response.read().decode()

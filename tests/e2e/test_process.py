@@ -88,6 +88,7 @@ def test_port_in_use_is_one_line() -> None:
         (["--max-num-seqs", "0"], "at least 1"),
         (["--kv-cache-memory-bytes", "much"], "`much` is not a number of bytes"),
         (["--shutdown-timeout", "inf"], "at most 86400"),
+        (["--api-key", ""], "`--api-key` is empty"),
         (["--served-model-name", "a", "."], "put the model before the options"),
         (["--dtype", "int8"], "int8"),
     ],
@@ -125,3 +126,10 @@ def test_start_says_what_was_chosen() -> None:
         command = server.output[server.output.index("curl") :].strip()
         answer = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, check=True)
     assert answer.stdout.rstrip().endswith("data: [DONE]")
+
+
+def test_example_has_a_place_for_the_key_but_not_the_key() -> None:
+    """The command to try must not be refused for want of a header, and a secret must not be printed."""
+    with run_server("--api-key", "s3cret") as server:
+        assert "Authorization: Bearer KEY" in server.output
+        assert "s3cret" not in server.output

@@ -81,9 +81,12 @@ def test_attention_refuses(name: str, wrong: torch.Tensor, message: str) -> None
         "query": torch.zeros(3, 4, 16),
         "key_cache": torch.zeros(2, 4, 2, 16),
         "value_cache": torch.zeros(2, 4, 2, 16),
+    }
+    columns = {
         "block_tables": torch.zeros(2, 1, dtype=torch.int32),
         "context_lens": torch.tensor([2, 1], dtype=torch.int32),
         "query_starts": torch.tensor([0, 2, 3], dtype=torch.int32),
     }
+    (columns if name in columns else arguments)[name] = wrong
     with pytest.raises(ValueError, match=message):
-        kernels.paged_attention(**arguments | {name: wrong}, scale=1.0)
+        kernels.paged_attention(**arguments, sequences=kernels.PagedSequences(**columns), scale=1.0)

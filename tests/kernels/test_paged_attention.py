@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 import torch
 
+from streamcore.kernels import PagedSequences, gathered
+
 
 @dataclass(frozen=True)
 class Step:
@@ -18,6 +20,10 @@ class Step:
     context_lens: torch.Tensor
     query_starts: torch.Tensor
     scale: float
+
+    def sequences(self) -> PagedSequences:
+        """Whose tokens and blocks they are."""
+        return PagedSequences(self.block_tables, self.context_lens, self.query_starts)
 
     def expected(self) -> torch.Tensor:
         """One softmax per token and head, without any of the kernels' arithmetic."""
@@ -73,16 +79,13 @@ def make_step(
     )
 
 
-def attend(implementation: Any, step: Step, **sizes: int) -> torch.Tensor:
+def attend(implementation: Any, step: Step, sequences: PagedSequences | None = None) -> torch.Tensor:
     output: torch.Tensor = implementation.operations.paged_attention(
         step.query,
         step.key_cache,
         step.value_cache,
-        step.block_tables,
-        step.context_lens,
-        step.query_starts,
+        sequences or step.sequences(),
         step.scale,
-        **sizes,
     )
     assert output.is_contiguous()
     return output
@@ -93,6 +96,7 @@ MIXTURES = {
     "decodes": [(1, 1), (1, 2), (1, 33), (1, 64), (1, 129), (1, 700)],
     "whole prompts": [(1, 1), (2, 2), (17, 17), (64, 64), (100, 100)],
     "chunks": [(5, 40), (64, 300), (33, 700)],
+    "an idle one between": [(1, 5), (0, 0), (3, 9), (1, 8)],
     "mixed": [(1, 31), (16, 16), (1, 500), (50, 133), (2, 9), (1, 7)],
 }
 
@@ -134,17 +138,42 @@ def test_narrow_cache(implementation: Any, seqs: list[tuple[int, int]]) -> None:
     implementation.assert_near(attend(implementation, step), step.expected())
 
 
-def test_decodes_with_known_lengths(implementation: Any, dtype: torch.dtype) -> None:
-    """The path that never waits for the device must agree with the one that asks it for the lengths."""
-    step = make_step(implementation, MIXTURES["decodes"], dtype=dtype)
+@pytest.mark.parametrize("seqs", MIXTURES.values(), ids=MIXTURES)
+def test_lengths_known_on_the_host(
+    implementation: Any, dtype: torch.dtype, seqs: list[tuple[int, int]]
+) -> None:
+    """The engine has the lengths: a step that asks the device for them would stall it in every layer."""
+    step = make_step(implementation, seqs, dtype=dtype)
+    sequences = PagedSequences(
+        step.block_tables,
+        step.context_lens,
+        step.query_starts,
+        host_context_lens=step.context_lens.cpu(),
+        host_query_starts=step.query_starts.cpu(),
+    )
     if implementation.device.type == "cuda":
         torch.cuda.set_sync_debug_mode("error")
     try:
-        output = attend(implementation, step, max_query_len=1, max_context_len=720)
+        output = attend(implementation, step, sequences)
     finally:
         if implementation.device.type == "cuda":
             torch.cuda.set_sync_debug_mode("default")
     implementation.assert_near(output, step.expected())
+
+
+@pytest.mark.parametrize("seqs", MIXTURES.values(), ids=MIXTURES)
+def test_little_memory(
+    implementation: Any, seqs: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long contexts are taken in parts, by sequences, heads and tiles of queries: no part may be left out or
+    see another's keys.
+    """
+    step = make_step(implementation, seqs)
+    whole = attend(implementation, step)
+    for gathered_bytes, scores_bytes in ((1, 1), (300_000, 8 * 700 * 4 * 7), (3_000_000, 8 * 700 * 4 * 40)):
+        monkeypatch.setattr(gathered, "_GATHERED_BYTES", gathered_bytes)
+        monkeypatch.setattr(gathered, "_SCORES_BYTES", scores_bytes)
+        torch.testing.assert_close(attend(implementation, step), whole, rtol=2e-5, atol=2e-5)
 
 
 def test_great_scores_do_not_overflow(implementation: Any) -> None:

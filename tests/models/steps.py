@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from streamcore.kernels import PagedSequences
 from streamcore.layers.attention import AttentionInputs, LayerCache
 from streamcore.models.folder import check_model_folder
 from streamcore.models.llama import LlamaModel
@@ -62,11 +63,7 @@ class PagedModel:
         inputs = AttentionInputs(
             positions=_int32(positions),
             slot_mapping=torch.tensor(slots),
-            block_tables=_int32(tables),
-            context_lens=_int32(lens),
-            query_starts=_int32(starts),
-            max_query_len=max(count for _, count in step),
-            max_context_len=max(lens),
+            sequences=PagedSequences(_int32(tables), _int32(lens), _int32(starts)),
         )
         with torch.inference_mode():
             return self.model.forward(_int32(token_ids), inputs, self.caches, _int32(starts[1:]) - 1)

@@ -12,6 +12,9 @@ from transformers import LlamaForCausalLM
 
 from streamcore.models.llama import LlamaModel
 
+# The reference takes a minute on two busy cores.
+pytestmark = pytest.mark.timeout(600)
+
 NUM_PROMPTS, NUM_TOKENS = 20, 64
 TINY_27M: dict[str, Any] = {
     "hidden_size": 512,

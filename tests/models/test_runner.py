@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 import torch
 from tests.checkpoints import write_checkpoint
 from tests.models.plans import Plan, step_columns, write
 from tests.models.steps import CPU, RunningSequence, load_paged, random_prompt
 
+from streamcore.layers.attention import LayerCache
 from streamcore.models.folder import check_model_folder
 from streamcore.models.loader import load_model
 from streamcore.runner.kv_cache import allocate_kv_cache
@@ -23,6 +25,17 @@ def make_runner(path: Path) -> ModelRunner:
     caches = allocate_kv_cache(folder.config, CPU, torch.float32, block_size=BLOCK_SIZE, num_blocks=8)
     columns = step_columns(max_num_batched_tokens=40, max_num_seqs=3, max_blocks_per_seq=4)
     return ModelRunner(model, caches, columns, CPU)
+
+
+def test_a_cache_of_another_model_is_refused(tmp_path: Path) -> None:
+    """Steps believe the caches: one for fewer heads or layers would be overrun."""
+    runner = make_runner(write_checkpoint(tmp_path))
+    model, columns = runner._model, step_columns(40, 3, 4)
+    narrow = LayerCache(torch.zeros(8, BLOCK_SIZE, 1, 16), torch.zeros(8, BLOCK_SIZE, 1, 16))
+    with pytest.raises(ValueError, match="1 caches for 2 layers"):
+        ModelRunner(model, runner.caches[:1], columns, CPU)
+    with pytest.raises(ValueError, match="caches have 1 heads, the model 2"):
+        ModelRunner(model, [narrow, narrow], columns, CPU)
 
 
 def prefill(

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from streamcore.runner import sampler
 from streamcore.runner.sampler import SamplingColumns, sample
 
 
@@ -104,6 +105,25 @@ def test_a_row_draws_the_same_in_every_batch() -> None:
         for start in range(0, num_rows, size):
             rows = torch.arange(start, min(start + size, num_rows))
             assert sample(logits[rows], mixed.select(rows)).tolist() == together[rows].tolist()
+
+
+@pytest.mark.parametrize("temperatures", [[0.0, 0.7, 1.0, 1.5], [0.0], [0.8]])
+@pytest.mark.parametrize("top_ks", [[0, 0, 5, 200, 0, 1500], [0], [40]])
+@pytest.mark.parametrize("top_ps", [[1.0, 0.5, 0.9], [1.0]])
+def test_a_device_draws_as_the_host(
+    temperatures: list[float], top_ks: list[int], top_ps: list[float]
+) -> None:
+    """A GPU does every row's work in all of them, so as not to wait: each row must still get its own result."""
+    num_rows = 24
+    logits = random_logits(num_rows, vocab_size=2000, seed=5) * 0.3
+    parameters = SamplingColumns(
+        torch.tensor(temperatures).repeat(num_rows)[:num_rows],
+        torch.tensor(top_ks, dtype=torch.int32).repeat(num_rows)[:num_rows],
+        torch.tensor(top_ps).repeat(num_rows)[:num_rows],
+        torch.rand(num_rows, generator=torch.Generator().manual_seed(6)),
+    )
+    expected = sample(logits, parameters)
+    assert torch.equal(sampler._sample_all(logits, parameters, parameters), expected)
 
 
 def test_extremes_stay_in_the_vocabulary() -> None:

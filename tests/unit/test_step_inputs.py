@@ -26,10 +26,10 @@ def test_what_the_engine_writes_is_what_the_step_reads() -> None:
     assert inputs.token_ids.tolist() == [0, 1, 2, 3, 4]
     assert inputs.attention.positions.tolist() == [100, 101, 102, 103, 104]
     assert inputs.attention.slot_mapping.tolist() == [200, 201, 202, 203, 204]
-    assert inputs.attention.query_starts.tolist() == [300, 301, 302]
-    assert inputs.attention.context_lens.tolist() == [400, 401]
-    assert inputs.attention.block_tables.tolist() == [[500, 501, 502], [503, 504, 505]]
-    assert (inputs.attention.max_query_len, inputs.attention.max_context_len) == (4, 9)
+    sequences = inputs.attention.sequences
+    assert sequences.query_starts.tolist() == sequences.starts == [300, 301, 302]
+    assert sequences.context_lens.tolist() == sequences.lens == [400, 401]
+    assert sequences.block_tables.tolist() == [[500, 501, 502], [503, 504, 505]]
     assert inputs.logits_indices.tolist() == [600, 601]
     assert inputs.sample_rows.tolist() == [700, 701]
     assert inputs.sampling.temperature.tolist() == [800.0, 801.0]

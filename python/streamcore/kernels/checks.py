@@ -10,12 +10,6 @@ from torch import Tensor
 FLOAT_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def require(condition: bool, message: str) -> None:
-    """Raises `ValueError(message)` unless the condition holds."""
-    if not condition:
-        raise ValueError(message)
-
-
 def rows(name: str, x: Tensor) -> None:
     """`x` is a 2-d floating tensor whose rows are contiguous; the row stride is free."""
     if x.dim() != 2 or x.stride(1) != 1 or x.dtype not in FLOAT_DTYPES:
@@ -55,20 +49,51 @@ def caches(key_cache: Tensor, value_cache: Tensor, like: Tensor) -> None:
     Their dtype is that of the query; on the CPU it may be bfloat16 under a float32 query.
     """
     for name, cache in (("key_cache", key_cache), ("value_cache", value_cache)):
-        if cache.dim() != 4 or not cache.is_contiguous() or cache.shape[3] != like.shape[2]:
-            raise ValueError(
-                f"`{name}` must be contiguous [num_blocks, block_size, num_kv_heads, {like.shape[2]}], "
-                f"got {_describe(cache)}"
-            )
+        _cache(name, cache, like.shape[2])
         narrow = like.dtype == torch.float32 and cache.dtype == torch.bfloat16 and like.device.type == "cpu"
         if cache.device != like.device or (cache.dtype != like.dtype and not narrow):
             raise ValueError(
                 f"`{name}` is {cache.dtype} on {cache.device}, query {like.dtype} on {like.device}"
             )
-    if key_cache.dtype != value_cache.dtype:
-        raise ValueError(f"caches differ in dtype: {key_cache.dtype}, {value_cache.dtype}")
+    cache_pair(key_cache, value_cache)
+
+
+def cache_pair(key_cache: Tensor, value_cache: Tensor) -> None:
+    """Both caches are contiguous and of one shape, dtype and device."""
+    _cache("key_cache", key_cache, key_cache.shape[-1])
+    same_device = key_cache.device == value_cache.device
+    if key_cache.dtype != value_cache.dtype or not same_device:
+        raise ValueError(
+            f"caches differ in dtype or device: {key_cache.dtype} on {key_cache.device}, "
+            f"{value_cache.dtype} on {value_cache.device}"
+        )
     if key_cache.shape != value_cache.shape:
         raise ValueError(f"caches differ in shape: {_describe(key_cache)}, {_describe(value_cache)}")
+    _cache("value_cache", value_cache, key_cache.shape[3])
+
+
+def rotary_table(cos_sin: Tensor, head_dim: int, device: torch.device) -> None:
+    """`cos_sin` is what `rope_and_store_kv` takes for heads of that size."""
+    if (
+        cos_sin.dim() != 2
+        or cos_sin.dtype != torch.float32
+        or not cos_sin.is_contiguous()
+        or cos_sin.device != device
+        or cos_sin.shape[1] % 2 != 0
+        or cos_sin.shape[1] > head_dim
+    ):
+        raise ValueError(
+            "`cos_sin` must be contiguous float32 [max_position, rotary_dim], even and at most `head_dim` "
+            f"{head_dim} wide, got {_describe(cos_sin)}"
+        )
+
+
+def _cache(name: str, cache: Tensor, head_dim: int) -> None:
+    if cache.dim() != 4 or not cache.is_contiguous() or cache.shape[3] != head_dim:
+        raise ValueError(
+            f"`{name}` must be contiguous [num_blocks, block_size, num_kv_heads, {head_dim}], "
+            f"got {_describe(cache)}"
+        )
 
 
 def _describe(x: Tensor) -> str:

@@ -72,15 +72,21 @@ def linear(x: Tensor, weight: LinearWeight, bias: Tensor | None = None) -> Tenso
     Returns:
         [num_tokens, num_outputs], contiguous, dtype of `x`.
     """
+    if weight.packed:
+        checks.rows("x", x)
+        if x.dtype != torch.float32 or x.device.type != "cpu" or x.shape[1] != weight.num_inputs:
+            raise ValueError(
+                f"`x` must be float32 [num_tokens, {weight.num_inputs}] on the CPU, "
+                f"got {x.dtype} {list(x.shape)} on {x.device}"
+            )
+    return multiply(x, weight, bias)
+
+
+def multiply(x: Tensor, weight: LinearWeight, bias: Tensor | None) -> Tensor:
+    """`linear` without its checks."""
     if not weight.packed:
         return functional.linear(x, weight.data, bias)
-    checks.rows("x", x)
-    if x.dtype != torch.float32 or x.device.type != "cpu" or x.shape[1] != weight.num_inputs:
-        raise ValueError(
-            f"`x` must be float32 [num_tokens, {weight.num_inputs}] on the CPU, "
-            f"got {x.dtype} {list(x.shape)} on {x.device}"
-        )
-    kernels = native.kernels_for(x)
-    assert isinstance(kernels, native.CpuKernels), "a packed weight exists only where its kernel does"
+    kernels = native.cpu_kernels
+    assert kernels is not None, "a packed weight exists only where its kernel does"
     product = kernels.linear(x, weight.data, weight.num_outputs, weight.round_x)
     return product if bias is None else product.add_(bias)

@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from streamcore.kernels import gathered
+from streamcore.kernels.sequences import PagedSequences
+
 _DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 
 
@@ -105,25 +108,21 @@ class CpuKernels(Kernels):
         self._rms_norm = _library.cpu_rms_norm
         self._silu_mul = _library.cpu_silu_mul
         self._rope_and_store_kv = _library.cpu_rope_and_store_kv
+        self._paged_attention = _library.cpu_paged_attention
+        self._linear = _library.cpu_linear
 
     def _kv_dtypes(self, x: Tensor, cache: Tensor) -> Any:
         return (_DTYPE_CODES[x.dtype], _DTYPE_CODES[cache.dtype])
 
     def paged_attention(
-        self,
-        query: Tensor,
-        key_cache: Tensor,
-        value_cache: Tensor,
-        block_tables: Tensor,
-        context_lens: Tensor,
-        query_starts: Tensor,
-        scale: float,
+        self, query: Tensor, key_cache: Tensor, value_cache: Tensor, sequences: PagedSequences, scale: float
     ) -> Tensor:
         """See `streamcore.kernels.paged_attention`."""
         output = torch.empty(query.shape, dtype=query.dtype)
-        tensors = (output, query, key_cache, value_cache, block_tables, context_lens, query_starts)
+        block_tables, context_lens = sequences.block_tables, sequences.context_lens
+        tensors = (output, query, key_cache, value_cache, block_tables, context_lens, sequences.query_starts)
         _, block_size, num_kv_heads, head_dim = key_cache.shape
-        _library.cpu_paged_attention(
+        self._paged_attention(
             [tensor.data_ptr() for tensor in tensors],
             (context_lens.shape[0], query.shape[1], num_kv_heads, head_dim, block_size),
             (query.stride(0), block_tables.stride(0)),
@@ -150,7 +149,7 @@ class CpuKernels(Kernels):
         """See `streamcore.kernels.linear`."""
         num_tokens, num_inputs = x.shape
         output = torch.empty(num_tokens, num_outputs, dtype=x.dtype)
-        _library.cpu_linear(
+        self._linear(
             (output.data_ptr(), x.data_ptr(), packed.data_ptr()),
             (num_tokens, num_inputs, num_outputs),
             x.stride(0),
@@ -160,7 +159,7 @@ class CpuKernels(Kernels):
 
 
 class CudaKernels(Kernels):
-    """The CUDA kernels, launched on torch's current stream; they have no attention."""
+    """The CUDA kernels, launched on torch's current stream; attention is torch's."""
 
     def __init__(self) -> None:
         self._rms_norm = _library.cuda_rms_norm
@@ -168,18 +167,30 @@ class CudaKernels(Kernels):
         self._rope_and_store_kv = _library.cuda_rope_and_store_kv
 
     def _where(self, x: Tensor) -> tuple[Any, ...]:
-        return ((x.device.index, torch.cuda.current_stream(x.device).cuda_stream),)
+        # What `torch.cuda.current_stream` reads, without an object around it at every call.
+        return ((x.device.index, torch._C._cuda_getCurrentRawStream(x.device.index)),)
 
     def _kv_dtypes(self, x: Tensor, cache: Tensor) -> Any:
         return _DTYPE_CODES[x.dtype]
 
+    def paged_attention(
+        self, query: Tensor, key_cache: Tensor, value_cache: Tensor, sequences: PagedSequences, scale: float
+    ) -> Tensor:
+        """See `streamcore.kernels.paged_attention`."""
+        return gathered.paged_attention(query, key_cache, value_cache, sequences, scale)
 
-_cpu_kernels = CpuKernels() if _library is not None else None
+
+cpu_kernels = CpuKernels() if _library is not None else None
+"""None where the extension is not built."""
 
 
 @cache
 def _cuda_kernels(device: int) -> CudaKernels | None:
-    if _library is None or _library.cuda_build() is None or not _library.cuda_device_covered(device):
+    if _library is None or _library.cuda_build() is None:
+        return None
+    _, error = _library.cuda_device_count()
+    # A driver too old for our toolkit may still do for torch's: asking it about a device would raise.
+    if error is not None or not _library.cuda_device_covered(device):
         return None
     return CudaKernels()
 
@@ -187,7 +198,7 @@ def _cuda_kernels(device: int) -> CudaKernels | None:
 def kernels_for(x: Tensor) -> CpuKernels | CudaKernels | None:
     """The compiled kernels for the device of `x`; None where `reference` must do."""
     if x.device.type == "cpu":
-        return _cpu_kernels
+        return cpu_kernels
     if x.device.type == "cuda":
         return _cuda_kernels(x.device.index)
     return None
@@ -199,15 +210,24 @@ def set_num_threads(num_threads: int) -> None:
         _library.set_num_threads(num_threads)
 
 
-def description() -> str:
-    """Which kernels are active per device and why, in one line."""
+def description(dtype: torch.dtype | None = None) -> str:
+    """Which kernels are active per device and why, in one line.
+
+    Args:
+        dtype: the precision that the user chose; with it the line says how bfloat16 weights are multiplied.
+    """
     if _library is None:
         return "CPU kernels: torch (the extension is not built); CUDA kernels: torch"
-    products = "bfloat16" if _library.cpu_prefers_rounding() else "float32"
-    cpu = (
-        f"CPU kernels: Rust, {_library.cpu_features()}, {products} products, {_library.num_threads()} threads"
-    )
-    return f"{cpu}; CUDA kernels: {_describe_cuda()}"
+    cpu = f"CPU kernels: Rust, {_library.cpu_features()}{_describe_products(dtype)}"
+    return f"{cpu}, {_library.num_threads()} threads; CUDA kernels: {_describe_cuda()}"
+
+
+def _describe_products(dtype: torch.dtype | None) -> str:
+    if dtype == torch.float32:
+        return ", float32 products"
+    if dtype != torch.bfloat16 or cpu_kernels is None or not cpu_kernels.packs_weights():
+        return ""
+    return f", {'bfloat16' if cpu_kernels.prefers_rounding() else 'float32'} products"
 
 
 def _describe_cuda() -> str:

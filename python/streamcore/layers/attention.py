@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from streamcore import kernels
+from streamcore.kernels import checks
 from streamcore.layers.linear import Linear
 
 
@@ -17,14 +18,13 @@ class AttentionInputs:
     """int32 [num_tokens]"""
     slot_mapping: Tensor
     """int64 [num_tokens], block id times block size plus offset"""
-    block_tables: Tensor
-    """int32 [num_seqs, stride]"""
-    context_lens: Tensor
-    """int32 [num_seqs], keys of each sequence once this step's are stored"""
-    query_starts: Tensor
-    """int32 [num_seqs + 1]"""
-    max_query_len: int
-    max_context_len: int
+    sequences: kernels.PagedSequences
+
+    def __post_init__(self) -> None:
+        """Checks once what every layer relies on; raises `ValueError`."""
+        num_tokens, like = self.positions.shape[0], self.sequences.context_lens
+        checks.vector("positions", self.positions, num_tokens, torch.int32, like)
+        checks.vector("slot_mapping", self.slot_mapping, num_tokens, torch.int64, like)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,10 @@ class LayerCache:
 
     keys: Tensor
     values: Tensor
+
+    def __post_init__(self) -> None:
+        """Checks once what every step relies on; raises `ValueError`."""
+        checks.cache_pair(self.keys, self.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class Attention:
     num_heads: int
     num_kv_heads: int
     head_dim: int
+    operations: kernels.Operations
 
     def __call__(self, x: Tensor, cos_sin: Tensor, inputs: AttentionInputs, cache: LayerCache) -> Tensor:
         """Stores the tokens' keys and values, then attends to everything before them.
@@ -52,7 +57,7 @@ class Attention:
             x: [num_tokens, hidden].
             cos_sin: float32 [max_len, head_dim].
             inputs: the step.
-            cache: this layer's cache, written to.
+            cache: this layer's cache, written to; of this layer's heads and on its device.
 
         Returns:
             [num_tokens, hidden].
@@ -60,18 +65,9 @@ class Attention:
         heads = self.qkv(x).view(x.shape[0], -1, self.head_dim)
         sizes = (self.num_heads, self.num_kv_heads, self.num_kv_heads)
         query, key, value = torch.split_with_sizes(heads, sizes, dim=1)
-        kernels.rope_and_store_kv(
-            query, key, value, cos_sin, inputs.positions, cache.keys, cache.values, inputs.slot_mapping
+        keys, values = cache.keys, cache.values
+        self.operations.rope_and_store_kv(
+            query, key, value, cos_sin, inputs.positions, keys, values, inputs.slot_mapping
         )
-        attended = kernels.paged_attention(
-            query,
-            cache.keys,
-            cache.values,
-            inputs.block_tables,
-            inputs.context_lens,
-            inputs.query_starts,
-            self.head_dim**-0.5,
-            max_query_len=inputs.max_query_len,
-            max_context_len=inputs.max_context_len,
-        )
+        attended = self.operations.paged_attention(query, keys, values, inputs.sequences, self.head_dim**-0.5)
         return self.output(attended.flatten(1))

@@ -30,4 +30,4 @@ class Linear:
 
     def __call__(self, x: Tensor) -> Tensor:
         """[num_tokens, in] to [num_tokens, out]."""
-        return kernels.linear(x, self.weight, self.bias)
+        return kernels.multiply(x, self.weight, self.bias)

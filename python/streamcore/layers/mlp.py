@@ -15,7 +15,8 @@ class GatedMlp:
     gate_up: Linear
     """Rows of the gate, then rows of the up projection."""
     down: Linear
+    operations: kernels.Operations
 
     def __call__(self, x: Tensor) -> Tensor:
         """[num_tokens, hidden] to [num_tokens, hidden]."""
-        return self.down(kernels.silu_mul(self.gate_up(x)))
+        return self.down(self.operations.silu_mul(self.gate_up(x)))

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from streamcore import kernels
+from streamcore.kernels import checks
 from streamcore.layers.attention import Attention, AttentionInputs, LayerCache
 from streamcore.layers.linear import Linear
 from streamcore.layers.mlp import GatedMlp
@@ -30,13 +31,29 @@ class LlamaModel:
         """
         self.config = config
         self.embedding = parameters.pop("embed.weight")
+        operations = kernels.operations_for(cos_sin)
         self._layers = [
-            _Layer(config, parameters, f"layers.{index}", exact) for index in range(config.num_layers)
+            _Layer(config, parameters, f"layers.{index}", exact, operations)
+            for index in range(config.num_layers)
         ]
         self._norm = parameters.pop("norm.weight")
         lm_head = parameters.pop("lm_head.weight", self.embedding)
         self._lm_head = Linear.prepare(lm_head, None, self._norm.dtype, exact)
+        checks.rotary_table(cos_sin, config.head_dim, self._norm.device)
         self._cos_sin = cos_sin
+        self._operations = operations
+
+    def check_caches(self, caches: Sequence[LayerCache]) -> None:
+        """Raises `ValueError` unless `forward` can take the caches; to be asked once, not at every step."""
+        if len(caches) != len(self._layers):
+            raise ValueError(f"{len(caches)} caches for {len(self._layers)} layers")
+        query = self._norm.new_empty(0, self.config.num_kv_heads, self.config.head_dim)
+        for cache in caches:
+            checks.caches(cache.keys, cache.values, query)
+            if cache.keys.shape[2] != self.config.num_kv_heads:
+                raise ValueError(
+                    f"caches have {cache.keys.shape[2]} heads, the model {self.config.num_kv_heads}"
+                )
 
     def forward(
         self, token_ids: Tensor, inputs: AttentionInputs, caches: Sequence[LayerCache], logits_indices: Tensor
@@ -46,27 +63,34 @@ class LlamaModel:
         Args:
             token_ids: int32 [num_tokens].
             inputs: the step's places in the cache.
-            caches: one per layer, written to.
+            caches: one per layer, written to; `check_caches` took them.
             logits_indices: int32 [num_samples], which tokens' logits are wanted.
 
         Returns:
             float32 [num_samples, vocab_size].
         """
         residual = functional.embedding(token_ids, self.embedding).to(self._norm.dtype)
-        x = kernels.rms_norm(residual, self._layers[0].attention_norm, self.config.rms_norm_eps)
+        x = self._operations.rms_norm(residual, self._layers[0].attention_norm, self.config.rms_norm_eps)
         for index, layer in enumerate(self._layers):
             if index > 0:
-                x = kernels.add_rms_norm(x, residual, layer.attention_norm, layer.eps)
+                x = self._operations.add_rms_norm(x, residual, layer.attention_norm, layer.eps)
             x = layer.forward(x, residual, self._cos_sin, inputs, caches[index])
         x, residual = x.index_select(0, logits_indices), residual.index_select(0, logits_indices)
-        x = kernels.add_rms_norm(x, residual, self._norm, self.config.rms_norm_eps)
+        x = self._operations.add_rms_norm(x, residual, self._norm, self.config.rms_norm_eps)
         return self._lm_head(x).float()
 
 
 class _Layer:
     """A decoder layer without its first norm, which its caller fuses with the addition before it."""
 
-    def __init__(self, config: ModelConfig, parameters: dict[str, Tensor], prefix: str, exact: bool) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        parameters: dict[str, Tensor],
+        prefix: str,
+        exact: bool,
+        operations: kernels.Operations,
+    ) -> None:
         def linear(name: str) -> Linear:
             weight = parameters.pop(f"{prefix}.{name}.weight")
             bias = parameters.pop(f"{prefix}.{name}.bias", None)
@@ -75,10 +99,16 @@ class _Layer:
         self.eps = config.rms_norm_eps
         self.attention_norm = parameters.pop(f"{prefix}.attention_norm.weight")
         self._attention = Attention(
-            linear("qkv"), linear("output"), config.num_heads, config.num_kv_heads, config.head_dim
+            linear("qkv"),
+            linear("output"),
+            config.num_heads,
+            config.num_kv_heads,
+            config.head_dim,
+            operations,
         )
         self._mlp_norm = parameters.pop(f"{prefix}.mlp_norm.weight")
-        self._mlp = GatedMlp(linear("gate_up"), linear("down"))
+        self._mlp = GatedMlp(linear("gate_up"), linear("down"), operations)
+        self._operations = operations
 
     def forward(
         self, x: Tensor, residual: Tensor, cos_sin: Tensor, inputs: AttentionInputs, cache: LayerCache
@@ -87,5 +117,5 @@ class _Layer:
         it.
         """
         x = self._attention(x, cos_sin, inputs, cache)
-        x = kernels.add_rms_norm(x, residual, self._mlp_norm, self.eps)
+        x = self._operations.add_rms_norm(x, residual, self._mlp_norm, self.eps)
         return self._mlp(x)

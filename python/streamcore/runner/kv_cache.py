@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from streamcore.errors import ConfigError
+from streamcore.kernels.gathered import WORKSPACE_BYTES
 from streamcore.layers.attention import LayerCache
 from streamcore.models.config import ModelConfig
 from streamcore.runner.device import available_memory
@@ -26,18 +27,24 @@ def block_bytes(config: ModelConfig, block_size: int, dtype: torch.dtype) -> int
 
 
 def activation_bytes(
-    config: ModelConfig, dtype: torch.dtype, max_num_batched_tokens: int, max_num_seqs: int
+    config: ModelConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    max_num_batched_tokens: int,
+    max_num_seqs: int,
 ) -> int:
     """Memory that the largest step needs beside weights and cache, estimated from above.
 
     Per token: the residual, a layer's input and output, the widest pair of a layer's tensors. Per sample:
-    float32 logits, with the copies and the float64 sums that sampling makes of them.
+    float32 logits, with the copies and the float64 sums that sampling makes of them. On CUDA also what torch's
+    attention gathers.
     """
     heads = config.num_heads + 2 * config.num_kv_heads
     widest = max(heads * config.head_dim + config.hidden_size, 3 * config.intermediate_size)
     per_token = (3 * config.hidden_size + widest) * dtype.itemsize
     per_sample = config.vocab_size * (dtype.itemsize + 4 * 4 + 2 * 8)
-    return max_num_batched_tokens * per_token + max_num_seqs * per_sample
+    gathered = WORKSPACE_BYTES if device.type == "cuda" else 0
+    return max_num_batched_tokens * per_token + max_num_seqs * per_sample + gathered
 
 
 def choose_num_blocks(
@@ -64,7 +71,7 @@ def choose_num_blocks(
     if kv_cache_memory_bytes is not None:
         memory, source = kv_cache_memory_bytes, "`kv_cache_memory_bytes`"
     else:
-        reserve = activation_bytes(config, dtype, max_num_batched_tokens, max_num_seqs)
+        reserve = activation_bytes(config, device, dtype, max_num_batched_tokens, max_num_seqs)
         memory, source = _spare_memory(device, reserve), f"the memory that is free on {device},"
     useful = max_num_seqs * -(-max_model_len // block_size)
     num_blocks = min(memory // one, useful)

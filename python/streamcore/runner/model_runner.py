@@ -34,8 +34,6 @@ class _WarmUpPlan:
     """A step of one sequence, at the start of the first block."""
 
     num_tokens: int
-    max_query_len: int
-    max_context_len: int
     id: int = 0
     num_seqs: int = 1
     num_samples: int = 1
@@ -61,6 +59,7 @@ class ModelRunner:
             columns: name, type and length of each column, as the engine lists them.
             device: where steps run.
         """
+        model.check_caches(caches)
         self._model = model
         self.caches = caches
         self._device = device
@@ -70,6 +69,10 @@ class ModelRunner:
         pinned = device.type == "cuda"
         self._results = [
             torch.empty(num_rows, dtype=torch.int32, pin_memory=pinned) for _ in range(self.depth)
+        ]
+        self._events = [
+            torch.cuda.Event() if pinned else None  # type: ignore[no-untyped-call]
+            for _ in range(self.depth)
         ]
         self._last_tokens = torch.zeros(num_rows, dtype=torch.int32, device=device)
         self._num_launched = 0
@@ -88,7 +91,7 @@ class ModelRunner:
     @torch.inference_mode()
     def launch(self, plan: StepPlan) -> None:
         """Queues the step whose plan is in `buffers()`. On the CPU it has run when this returns."""
-        result = self._results[self.turn][: plan.num_samples]
+        result, event = self._results[self.turn][: plan.num_samples], self._events[self.turn]
         inputs = self.buffers().inputs(plan)
         self._num_launched += 1
         if plan.num_device_tokens:
@@ -96,10 +99,12 @@ class ModelRunner:
             inputs.token_ids[inputs.device_token_indices] = tokens
         logits = self._model.forward(inputs.token_ids, inputs.attention, self.caches, inputs.logits_indices)
         if plan.num_samples:
-            tokens = sample(logits, inputs.sampling)
+            tokens = sample(logits, inputs.sampling, inputs.device_sampling)
             self._last_tokens[inputs.sample_rows] = tokens
             result.copy_(tokens, non_blocking=True)
-        self._in_flight.append((result, self._record_event()))
+        if event is not None:
+            event.record(torch.cuda.current_stream(self._device))
+        self._in_flight.append((result, event))
 
     def collect(self) -> Tensor:
         """Waits for the oldest step in flight.
@@ -131,7 +136,7 @@ class ModelRunner:
         length = min(block_size, self.all_buffers[0].column("token_ids").numel())
         for num_tokens in [length, 1] * self.depth:
             self._write_warm_up(self.buffers(), num_tokens)
-            self.execute(_WarmUpPlan(num_tokens, num_tokens, num_tokens))
+            self.execute(_WarmUpPlan(num_tokens))
 
     def _write_warm_up(self, buffers: StepBuffers, num_tokens: int) -> None:
         order = torch.arange(num_tokens)
@@ -140,10 +145,3 @@ class ModelRunner:
         buffers.column("query_starts")[:2] = torch.tensor([0, num_tokens])
         buffers.column("context_lens")[0] = num_tokens
         buffers.column("logits_indices")[0] = num_tokens - 1
-
-    def _record_event(self) -> torch.cuda.Event | None:
-        if self._device.type != "cuda":
-            return None
-        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        event.record(torch.cuda.current_stream(self._device))
-        return event

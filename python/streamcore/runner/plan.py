@@ -29,11 +29,3 @@ class StepPlan(Protocol):
     @property
     def block_table_stride(self) -> int:
         """Columns of the block tables."""
-
-    @property
-    def max_query_len(self) -> int:
-        """Most tokens of one sequence in this step."""
-
-    @property
-    def max_context_len(self) -> int:
-        """Longest context once the step has run."""

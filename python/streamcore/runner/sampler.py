@@ -17,8 +17,8 @@ _GROWTH = 16
 
 @dataclass(frozen=True, slots=True)
 class SamplingColumns:
-    """How each row is sampled, on the host, so that work that no row needs is left out without asking the
-    device.
+    """How each row is sampled. The host has them too, so that work that no row needs is left out without asking
+    the device.
     """
 
     temperature: Tensor
@@ -30,64 +30,104 @@ class SamplingColumns:
     uniform: Tensor
     """float32 [num_samples] in [0, 1); decides each draw"""
 
+    def is_filtered(self) -> Tensor:
+        """Which rows keep only part of the vocabulary; bool [num_samples]."""
+        return (self.top_k > 0) | (self.top_p < 1)
+
     def select(self, rows: Tensor) -> "SamplingColumns":
         """The columns of some rows, int64."""
         return SamplingColumns(self.temperature[rows], self.top_k[rows], self.top_p[rows], self.uniform[rows])
 
 
-def sample(logits: Tensor, columns: SamplingColumns) -> Tensor:
-    """Samples one token per row.
+def sample(logits: Tensor, columns: SamplingColumns, resident: SamplingColumns | None = None) -> Tensor:
+    """Samples one token per row. On CUDA the host waits for nothing.
 
     Args:
         logits: float32 [num_samples, vocab_size].
         columns: on the host, one value per row.
+        resident: the same on the device of the logits; needed unless that is the host.
 
     Returns:
         int32 [num_samples] on the device of the logits.
     """
+    if resident is None or logits.device.type == "cpu":
+        return _sample_rows(logits, columns)
+    return _sample_all(logits, columns, resident)
+
+
+def _sample_rows(logits: Tensor, columns: SamplingColumns) -> Tensor:
+    """Each row does only the work that it needs itself."""
     drawn = columns.temperature.nonzero().squeeze(1)
     if len(drawn) == len(logits):
         return _draw(logits, columns)
     tokens = logits.argmax(dim=-1).int()
     if len(drawn):
-        rows = drawn.to(logits.device)
-        tokens[rows] = _draw(logits.index_select(0, rows), columns.select(drawn))
+        tokens[drawn] = _draw(logits.index_select(0, drawn), columns.select(drawn))
     return tokens
 
 
 def _draw(logits: Tensor, columns: SamplingColumns) -> Tensor:
-    """Temperature, top_k, top_p, then the inverse of the cumulative distribution."""
-    device = logits.device
-    temperature = columns.temperature.to(device, non_blocking=True).unsqueeze(1)
-    # With the greatest at 0 a tiny temperature cannot overflow.
-    scaled = (logits - logits.amax(dim=-1, keepdim=True)) / temperature
-    filtered = ((columns.top_k > 0) | (columns.top_p < 1)).nonzero().squeeze(1)
+    """Temperature, top_k, top_p where a row has them, then the draw."""
+    scaled = _scale(logits, columns.temperature)
+    filtered = columns.is_filtered().nonzero().squeeze(1)
     if len(filtered):
-        rows = filtered.to(device)
-        subset = scaled.index_select(0, rows)
-        threshold = _threshold(subset, columns.top_k[filtered], columns.top_p[filtered])
-        scaled[rows] = subset.masked_fill_(subset < threshold, -torch.inf)
+        subset, top_k = scaled.index_select(0, filtered), columns.top_k[filtered]
+        enough = _most_kept(top_k, logits.shape[1])
+        first = min(max(_FIRST_TOP, int(top_k.max())), enough)
+        threshold = _threshold(subset, top_k, columns.top_p[filtered], first, enough)
+        scaled[filtered] = subset.masked_fill_(subset < threshold, -torch.inf)
+    return _invert(scaled, columns.uniform)
+
+
+def _sample_all(logits: Tensor, columns: SamplingColumns, resident: SamplingColumns) -> Tensor:
+    """Every row does the work that some row needs, and then takes what is its own: choosing rows by an index would
+    make the host wait for the device.
+    """
+    greedy = logits.argmax(dim=-1).int()
+    draws = columns.temperature > 0
+    if not bool(draws.any()):
+        return greedy
+    is_greedy = resident.temperature == 0
+    scaled = _scale(logits, torch.where(is_greedy, 1.0, resident.temperature))
+    filtered = draws & columns.is_filtered()
+    if bool(filtered.any()):
+        enough = _most_kept(columns.top_k[filtered], logits.shape[1])
+        threshold = _threshold(scaled, resident.top_k, resident.top_p, enough, enough)
+        dropped = (scaled < threshold) & resident.is_filtered().unsqueeze(1)
+        scaled.masked_fill_(dropped, -torch.inf)
+    return torch.where(is_greedy, greedy, _invert(scaled, resident.uniform))
+
+
+def _scale(logits: Tensor, temperature: Tensor) -> Tensor:
+    # With the greatest at 0 a tiny temperature cannot overflow.
+    return (logits - logits.amax(dim=-1, keepdim=True)) / temperature.unsqueeze(1)
+
+
+def _most_kept(top_k: Tensor, vocab_size: int) -> int:
+    """How many of the greatest logits suffice to find every row's threshold; `top_k` is on the host."""
+    return int(torch.where(top_k > 0, top_k, vocab_size).clamp_(max=vocab_size).max())
+
+
+def _invert(scaled: Tensor, uniform: Tensor) -> Tensor:
+    """The inverse of the cumulative distribution; int32 [num_rows]."""
     # In float64 the order of summation, which may differ between batch sizes, cannot move a border past
     # `uniform`.
     cumulative = scaled.exp_().cumsum(dim=-1, dtype=torch.float64)
-    uniform = columns.uniform.to(device, non_blocking=True).unsqueeze(1)
-    tokens = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
-    return tokens.clamp_(max=logits.shape[1] - 1).squeeze(1).int()
+    tokens = torch.searchsorted(cumulative, uniform.unsqueeze(1) * cumulative[:, -1:], right=True)
+    return tokens.clamp_(max=scaled.shape[1] - 1).squeeze(1).int()
 
 
-def _threshold(scaled: Tensor, top_k: Tensor, top_p: Tensor) -> Tensor:
+def _threshold(scaled: Tensor, top_k: Tensor, top_p: Tensor, first: int, enough: int) -> Tensor:
     """The least logit that each row keeps, float32 [num_rows, 1].
 
-    On the CPU the greatest logits are looked at first and more only while some row needs them: trained models
-    put most of the mass on few tokens, and sorting a whole vocabulary costs more than the rest of a small
-    model's step. On a device, where asking how far a row got would wait for it, the count is what the host
-    knows to suffice.
+    On the CPU the `first` greatest logits are looked at, and more only while some row needs them: trained
+    models put most of the mass on few tokens, and sorting a whole vocabulary costs more than the rest of a
+    small model's step. On a device, where asking how far a row got would wait for it, `first` is `enough`,
+    which the host knows to suffice.
     """
-    vocab_size = scaled.shape[1]
-    limit = torch.where(top_k > 0, top_k, vocab_size).clamp_(max=vocab_size)
-    enough = int(limit.max())
-    count = min(max(_FIRST_TOP, int(top_k.max())), enough) if scaled.device.type == "cpu" else enough
-    limit, top_p = limit.to(scaled.device).unsqueeze(1), top_p.to(scaled.device).unsqueeze(1)
+    vocab_size, count = scaled.shape[1], first
+    limit = torch.where(top_k > 0, top_k, vocab_size).clamp_(max=vocab_size).unsqueeze(1)
+    top_p = top_p.unsqueeze(1)
     total = scaled.exp().sum(dim=-1, keepdim=True, dtype=torch.float64)
     while True:
         top = scaled.topk(count, dim=-1).values

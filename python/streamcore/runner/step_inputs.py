@@ -6,11 +6,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from streamcore.kernels import PagedSequences
 from streamcore.layers.attention import AttentionInputs
 from streamcore.runner.plan import StepPlan
 from streamcore.runner.sampler import SamplingColumns
 
 _DTYPES = {"int32": torch.int32, "int64": torch.int64, "float32": torch.float32}
+# Each step fills a beginning of it, and it is far longer than the others.
+_LAST = "block_tables"
+# Columns begin on cache lines of their own.
+_ALIGNMENT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,65 +34,84 @@ class StepInputs:
     device_token_rows: Tensor
     """int32 [num_device_tokens], the rows that hold them"""
     sampling: SamplingColumns
+    device_sampling: SamplingColumns
+    """The same on the device."""
 
 
 class StepBuffers:
     """One set of columns: written by the engine, read by one step at a time.
 
-    On CUDA the columns are pinned, so that the copies of a step are queued without waiting, and the set must
-    not be written again before that step is complete. On the CPU the step reads the columns themselves.
+    The columns lie in one piece of memory, the block tables last, so that what a plan fills of them goes to the
+    device in one copy. On CUDA that memory is pinned, so that the copy is queued without waiting, and the set
+    must not be written again before its step is complete. On the CPU the step reads the columns themselves.
     """
 
     def __init__(self, columns: Sequence[tuple[str, str, int]], device: torch.device) -> None:
         """Allocates the columns, given as the engine lists them: name, type, length."""
-        pinned = device.type == "cuda"
-        self._device = device
-        self._host = {
-            name: torch.zeros(length, dtype=_DTYPES[dtype], pin_memory=pinned)
-            for name, dtype, length in columns
-        }
-        self._resident = {
-            name: column if device.type == "cpu" else torch.empty_like(column, device=device)
-            for name, column in self._host.items()
-        }
+        in_memory = sorted(columns, key=lambda column: column[0] == _LAST)
+        places, num_bytes = {}, 0
+        for name, dtype, length in in_memory:
+            places[name] = (num_bytes, _DTYPES[dtype], length)
+            num_bytes += -(-length * _DTYPES[dtype].itemsize // _ALIGNMENT) * _ALIGNMENT
+        self._block_tables_start = places[_LAST][0]
+        self._host_memory = torch.zeros(num_bytes, dtype=torch.uint8, pin_memory=device.type == "cuda")
+        self._device_memory = self._host_memory.to(device)
+
+        def carve(memory: Tensor) -> dict[str, Tensor]:
+            return {
+                name: memory[start : start + length * dtype.itemsize].view(dtype)
+                for name, (start, dtype, length) in places.items()
+            }
+
+        self._host = carve(self._host_memory)
+        self._resident = self._host if device.type == "cpu" else carve(self._device_memory)
+        self._order = [name for name, _, _ in columns]
 
     def addresses(self) -> list[tuple[int, int]]:
         """Address and length, in elements, of each column in the engine's order."""
-        return [(column.data_ptr(), column.numel()) for column in self._host.values()]
+        return [(self._host[name].data_ptr(), self._host[name].numel()) for name in self._order]
 
     def column(self, name: str) -> Tensor:
         """A whole column on the host."""
         return self._host[name]
 
     def inputs(self, plan: StepPlan) -> StepInputs:
-        """What a plan fills of the columns, on the device; copies are queued on the current stream."""
-        block_tables = self._move("block_tables", plan.num_seqs * plan.block_table_stride)
-        attention = AttentionInputs(
-            positions=self._move("positions", plan.num_tokens),
-            slot_mapping=self._move("slot_mapping", plan.num_tokens),
-            block_tables=block_tables.view(plan.num_seqs, plan.block_table_stride),
-            context_lens=self._move("context_lens", plan.num_seqs),
-            query_starts=self._move("query_starts", plan.num_seqs + 1),
-            max_query_len=plan.max_query_len,
-            max_context_len=plan.max_context_len,
+        """What a plan fills of the columns, on the device; the copy is queued on the current stream."""
+        num_seqs, num_samples = plan.num_seqs, plan.num_samples
+        table_len = num_seqs * plan.block_table_stride
+        if self._resident is not self._host:
+            used = self._block_tables_start + table_len * self._host[_LAST].itemsize
+            self._device_memory[:used].copy_(self._host_memory[:used], non_blocking=True)
+        host, resident = self._host, self._resident
+        sequences = PagedSequences(
+            resident[_LAST][:table_len].view(num_seqs, plan.block_table_stride),
+            resident["context_lens"][:num_seqs],
+            resident["query_starts"][: num_seqs + 1],
+            host_context_lens=host["context_lens"][:num_seqs],
+            host_query_starts=host["query_starts"][: num_seqs + 1],
         )
+        attention = AttentionInputs(
+            positions=resident["positions"][: plan.num_tokens],
+            slot_mapping=resident["slot_mapping"][: plan.num_tokens],
+            sequences=sequences,
+        )
+        sampling = _sampling(host, num_samples)
         return StepInputs(
-            token_ids=self._move("token_ids", plan.num_tokens),
+            token_ids=resident["token_ids"][: plan.num_tokens],
             attention=attention,
-            logits_indices=self._move("logits_indices", plan.num_samples),
-            sample_rows=self._move("sample_rows", plan.num_samples),
-            device_token_indices=self._move("device_token_indices", plan.num_device_tokens),
-            device_token_rows=self._move("device_token_rows", plan.num_device_tokens),
-            sampling=SamplingColumns(
-                temperature=self._host["temperature"][: plan.num_samples],
-                top_k=self._host["top_k"][: plan.num_samples],
-                top_p=self._host["top_p"][: plan.num_samples],
-                uniform=self._host["uniform"][: plan.num_samples],
-            ),
+            logits_indices=resident["logits_indices"][:num_samples],
+            sample_rows=resident["sample_rows"][:num_samples],
+            device_token_indices=resident["device_token_indices"][: plan.num_device_tokens],
+            device_token_rows=resident["device_token_rows"][: plan.num_device_tokens],
+            sampling=sampling,
+            device_sampling=sampling if resident is host else _sampling(resident, num_samples),
         )
 
-    def _move(self, name: str, length: int) -> Tensor:
-        resident = self._resident[name][:length]
-        if self._device.type != "cpu":
-            resident.copy_(self._host[name][:length], non_blocking=True)
-        return resident
+
+def _sampling(columns: dict[str, Tensor], num_samples: int) -> SamplingColumns:
+    return SamplingColumns(
+        temperature=columns["temperature"][:num_samples],
+        top_k=columns["top_k"][:num_samples],
+        top_p=columns["top_p"][:num_samples],
+        uniform=columns["uniform"][:num_samples],
+    )

@@ -143,6 +143,12 @@ impl Engine {
         self.scheduler.sequences.num_live() > 0 || !self.steps_in_flight.is_empty()
     }
 
+    /// Plans that were handed out and are not completed.
+    #[must_use]
+    pub fn num_steps_in_flight(&self) -> usize {
+        self.steps_in_flight.len()
+    }
+
     /// A copy of the gauges and counters.
     #[must_use]
     pub fn stats(&self) -> Stats {

@@ -10,16 +10,7 @@ pyo3::import_exception!(streamcore.errors, ModelLoadError);
 /// What the engine refuses is an argument out of range.
 #[expect(clippy::needless_pass_by_value, reason = "the form that `map_err` takes")]
 pub(crate) fn engine_error(error: EngineError) -> PyErr {
-    match error {
-        EngineError::Config(_)
-        | EngineError::EmptyPrompt
-        | EngineError::ContextTooLong { .. }
-        | EngineError::PoolTooSmall { .. }
-        | EngineError::NoTokensAskedFor
-        | EngineError::DuplicateRequest(_)
-        | EngineError::WrongStep { .. }
-        | EngineError::WrongSampleCount { .. } => PyValueError::new_err(error.to_string()),
-    }
+    PyValueError::new_err(error.to_string())
 }
 
 /// A tokenizer, template or generation config that cannot be used: the model folder is at fault.

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use pyo3::exceptions::{PyOSError, PyRuntimeError};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use streamcore_engine::StepId;
-use streamcore_server::{self as server, Driver, DriverLimits, NextStep, ServerConfig};
+use streamcore_server::{self as server, Driver, DriverLimits, Naming, NextStep, ServerConfig};
 
 use crate::config::EngineConfig;
 use crate::errors::{engine_error, text_error};
@@ -40,6 +40,13 @@ impl TextModel {
         let model = py.detach(|| server::text::TextModel::load(&folder)).map_err(text_error)?;
         Ok(Self(Mutex::new(Some(model))))
     }
+
+    /// Whether messages can be made into a prompt; false once a server has taken the model over.
+    #[getter]
+    fn has_chat_template(&self) -> bool {
+        let model = self.0.lock();
+        model.is_ok_and(|model| model.as_ref().is_some_and(|model| model.chat_template.is_some()))
+    }
 }
 
 fn take<T>(cell: &Mutex<Option<T>>, what: &str) -> PyResult<T> {
@@ -57,29 +64,27 @@ pub(crate) struct Server {
 
 #[pymethods]
 impl Server {
-    /// Starts to listen and to answer. Takes over `listener` and `text`.
+    /// Starts to listen and to answer. Takes over `listener` and `text`; `vocab_size` is the model's, not the tokenizer's.
     #[new]
-    #[pyo3(signature = (listener, text, config, *, served_model_names, api_keys = vec![]))]
+    #[pyo3(signature = (listener, text, config, *, served_model_names, vocab_size, api_keys = vec![]))]
     fn new(
         py: Python<'_>,
         listener: &Listener,
         text: &TextModel,
         config: &EngineConfig,
         served_model_names: Vec<String>,
+        vocab_size: usize,
         api_keys: Vec<String>,
     ) -> PyResult<Self> {
         let listener = take(&listener.0, "listener")?;
         let text = take(&text.0, "text model")?;
-        let limits = DriverLimits::default();
-        let server_config = ServerConfig {
+        let naming = Naming {
             served_model_names,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs()),
-            api_keys,
-            engine: config.0.clone(),
-            max_waiting_requests: limits.max_waiting_requests,
-            max_waiting_tokens: limits.max_waiting_tokens,
         };
+        let (engine, limits) = (config.0.clone(), DriverLimits::default());
+        let server_config = ServerConfig { naming, api_keys, vocab_size, engine, limits };
         let inner = py.detach(|| server::Server::start(listener, text, server_config))?;
         let address = inner.address();
         Ok(Self {
@@ -98,7 +103,7 @@ impl Server {
     /// Waits up to `timeout_s` for work and plans it into `buffers`; None when there was none, or the server has stopped.
     fn next_step(&self, py: Python<'_>, buffers: &StepBuffers, timeout_s: f64) -> PyResult<Option<StepPlan>> {
         let timeout = Duration::try_from_secs_f64(timeout_s)
-            .map_err(|error| PyOSError::new_err(format!("`timeout_s` is {timeout_s}: {error}")))?;
+            .map_err(|error| PyValueError::new_err(format!("`timeout_s` is {timeout_s}: {error}")))?;
         let next = py.detach(|| {
             // SAFETY: the runner keeps its columns alive and leaves them alone during this call.
             let mut columns = unsafe { buffers.lend() };
@@ -126,7 +131,7 @@ impl Server {
     /// Takes no new request; running streams finish, or are aborted after `deadline_s`.
     fn drain(&self, py: Python<'_>, deadline_s: f64) -> PyResult<()> {
         let deadline = Duration::try_from_secs_f64(deadline_s)
-            .map_err(|error| PyOSError::new_err(format!("`deadline_s` is {deadline_s}: {error}")))?;
+            .map_err(|error| PyValueError::new_err(format!("`deadline_s` is {deadline_s}: {error}")))?;
         py.detach(|| {
             if let Ok(inner) = self.inner.lock()
                 && let Some(inner) = inner.as_ref()

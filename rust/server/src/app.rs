@@ -35,16 +35,27 @@ pub struct App {
     pub naming: Naming,
     /// Keys that open the API; it is open to all if there is none.
     pub api_keys: Vec<String>,
+    /// Token ids below this are known to both the tokenizer and the model. A tokenizer may have more: a padding token is often
+    /// added without a row in the model's embedding, and its id would be read from outside of it.
+    pub vocab_size: usize,
     /// Long bodies that are prepared at the same time: no more than there are cores.
-    preparing: Semaphore,
+    preparing: Arc<Semaphore>,
 }
 
 impl App {
-    /// An application around a driver.
+    /// An application around a driver and a model of `vocab_size` tokens.
     #[must_use]
-    pub fn new(driver: Arc<Driver>, text: TextModel, naming: Naming, api_keys: Vec<String>) -> Arc<Self> {
+    pub fn new(
+        driver: Arc<Driver>,
+        text: TextModel,
+        naming: Naming,
+        api_keys: Vec<String>,
+        vocab_size: usize,
+    ) -> Arc<Self> {
+        let vocab_size = vocab_size.min(text.tokenizer.vocab_size());
         let num_cores = available_parallelism().map_or(1, std::num::NonZero::get);
-        Arc::new(Self { driver, text, naming, api_keys, preparing: Semaphore::new(num_cores.min(4)) })
+        let preparing = Arc::new(Semaphore::new(num_cores.min(4)));
+        Arc::new(Self { driver, text, naming, api_keys, vocab_size, preparing })
     }
 
     /// The name of the model in answers.
@@ -71,10 +82,46 @@ impl App {
         if num_bytes <= INLINE_BYTES {
             return work(self);
         }
-        let _permit = self.preparing.acquire().await.expect("the semaphore is never closed");
         let app = Arc::clone(self);
-        spawn_blocking(move || work(&app))
-            .await
-            .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+        run_away(Arc::clone(&self.preparing), move || work(&app)).await
+    }
+}
+
+/// Runs work on a thread where it may block. It goes on when its client leaves, so the permit belongs to it and not to the
+/// client's future.
+async fn run_away<T: Send + 'static>(
+    permits: Arc<Semaphore>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let permit = permits.acquire_owned().await.expect("the semaphore is never closed");
+    let running = spawn_blocking(move || {
+        let _permit = permit;
+        work()
+    });
+    running.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::pin::pin;
+    use std::sync::mpsc;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    /// Clients that send long bodies and hang up at once could otherwise start one thread each, hundreds of them.
+    #[tokio::test]
+    async fn work_whose_client_has_left_still_counts() {
+        let permits = Arc::new(Semaphore::new(1));
+        let (finish, finished) = mpsc::channel::<()>();
+        {
+            let work = move || finished.recv().unwrap();
+            let mut abandoned = pin!(run_away(Arc::clone(&permits), work));
+            assert!(abandoned.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        }
+        assert_eq!(permits.available_permits(), 0, "the work still runs");
+        finish.send(()).unwrap();
+        assert_eq!(run_away(permits, || 7).await, 7, "its end makes room");
     }
 }

@@ -56,6 +56,8 @@ pub struct NewRequest {
     pub stop_token_ids: Vec<u32>,
     /// How tokens are drawn.
     pub sampling: SamplingParams,
+    /// All tokens are handed over with the end, which spares their reader a wake-up for each.
+    pub deliver_at_end: bool,
 }
 
 /// What the engine thread shall do next.
@@ -176,7 +178,7 @@ impl Driver {
     /// Takes in what has arrived and plans the next step. With nothing to do and no step in flight it waits, at most for
     /// `timeout`. Called by the engine thread only.
     pub fn next_step(&self, buffers: &mut StepBuffers<'_>, timeout: Duration) -> NextStep {
-        let give_up = Instant::now() + timeout;
+        let give_up = after(timeout);
         loop {
             if let Some(step) = self.try_next_step(buffers) {
                 return step;
@@ -211,11 +213,10 @@ impl Driver {
             return Some(NextStep::Stopped);
         }
         let plan = core.engine.schedule(buffers);
-        core.num_in_flight += usize::from(plan.is_some());
         core.deliver(&self.inbox, &self.metrics, now);
         match plan {
             Some(plan) => Some(NextStep::Plan(plan)),
-            None if core.num_in_flight > 0 => Some(NextStep::Idle),
+            None if core.engine.num_steps_in_flight() > 0 => Some(NextStep::Idle),
             None if drain_deadline.is_some() && !core.engine.has_work() => {
                 lock(&self.inbox).phase = Phase::Stopped;
                 Some(NextStep::Stopped)
@@ -232,7 +233,6 @@ impl Driver {
     pub fn complete_step(&self, step: StepId, sampled: &[i32]) -> Result<(), EngineError> {
         let mut core = lock(&self.core);
         core.engine.complete(step, sampled)?;
-        core.num_in_flight -= 1;
         core.deliver(&self.inbox, &self.metrics, Instant::now());
         Ok(())
     }
@@ -245,7 +245,7 @@ impl Driver {
     /// Refuses new requests and lets open ones end, until the deadline. `next_step` then says [`NextStep::Stopped`]. Called again,
     /// it can only bring the deadline forward.
     pub fn drain(&self, deadline: Duration) {
-        let asked = Instant::now() + deadline;
+        let asked = after(deadline);
         let mut inbox = lock(&self.inbox);
         match inbox.phase {
             Phase::Serving => inbox.phase = Phase::Draining { deadline: asked },
@@ -284,6 +284,12 @@ impl Driver {
     }
 }
 
+/// The point in time after `duration`, or one that nobody lives to see: the sum of the two may be beyond the clock.
+fn after(duration: Duration) -> Instant {
+    const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
+    Instant::now() + duration.min(CENTURY)
+}
+
 /// Locks, also after a panic elsewhere: what these locks guard is whole between any two statements that could panic, and
 /// [`Driver::fail`] must still end every request when the engine thread has panicked.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -296,11 +302,11 @@ mod tests {
     use std::task::{Context, Poll, Waker};
     use std::thread;
 
+    use streamcore_engine::OwnedStepBuffers;
+
     use super::*;
 
-    /// A panic in the engine thread must end as an error at every client, not as a stream that hangs behind a poisoned lock.
-    #[test]
-    fn a_panic_of_the_engine_thread_still_ends_every_request() {
+    fn driver() -> Arc<Driver> {
         let config = EngineConfig {
             block_size: 4,
             num_blocks: 4,
@@ -310,9 +316,31 @@ mod tests {
             max_steps_in_flight: 1,
         };
         let limits = DriverLimits { max_waiting_requests: 2, max_waiting_tokens: 16 };
-        let driver = Arc::new(Driver::new(config, limits).unwrap());
+        Arc::new(Driver::new(config, limits).unwrap())
+    }
+
+    /// "Drain for as long as it takes" must not panic in the thread that shuts the server down.
+    #[test]
+    fn the_longest_deadline_is_a_deadline() {
+        let driver = driver();
+        driver.drain(Duration::MAX);
+        assert_eq!(driver.health(), Health::Draining);
+        let mut buffers = OwnedStepBuffers::new(driver.config());
+        assert_eq!(driver.next_step(&mut buffers.borrow(), Duration::MAX), NextStep::Stopped);
+    }
+
+    /// A panic in the engine thread must end as an error at every client, not as a stream that hangs behind a poisoned lock.
+    #[test]
+    fn a_panic_of_the_engine_thread_still_ends_every_request() {
+        let driver = driver();
         let sampling = SamplingParams { temperature: 0.0, top_p: 1.0, top_k: 0, seed: 0 };
-        let request = NewRequest { prompt: vec![1], max_tokens: 1, stop_token_ids: Vec::new(), sampling };
+        let request = NewRequest {
+            prompt: vec![1],
+            max_tokens: 1,
+            stop_token_ids: Vec::new(),
+            sampling,
+            deliver_at_end: false,
+        };
         let mut stream = driver.submit(request).unwrap();
         let engine_thread = thread::spawn({
             let driver = Arc::clone(&driver);

@@ -43,8 +43,10 @@ pub enum ApiError {
     #[error("content type is `{0}`, it must be `application/json`")]
     MediaType(String),
     /// Too many requests are waiting: 429.
-    #[error("the queue is full, try again in {retry_after_s} s")]
+    #[error("{reason}, try again in {retry_after_s} s")]
     QueueFull {
+        /// What waits, and how much may.
+        reason: streamcore_engine::Refusal,
         /// When a place should be free, in seconds.
         retry_after_s: u64,
     },
@@ -129,7 +131,7 @@ impl ApiError {
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::QueueFull { retry_after_s } => Self::QueueFull { retry_after_s },
+            Refusal::QueueFull { reason, retry_after_s } => Self::QueueFull { reason, retry_after_s },
             Refusal::ShuttingDown => Self::ShuttingDown,
             Refusal::Failed(message) => Self::EngineFailed(message),
         }
@@ -148,7 +150,7 @@ impl From<EndError> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status(), Json(ErrorBody::new(&self))).into_response();
-        if let Self::QueueFull { retry_after_s } = self {
+        if let Self::QueueFull { retry_after_s, .. } = self {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
         }
         response

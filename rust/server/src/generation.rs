@@ -19,16 +19,20 @@ pub fn encode(app: &App, text: &str, add_special_tokens: bool, param: &str) -> R
     app.text.tokenizer.encode(text, add_special_tokens).map_err(refused)
 }
 
-/// Renders and tokenises a conversation, up to where the assistant's answer begins.
+/// Renders and tokenises a conversation, up to its end or to where the assistant's answer begins.
 ///
 /// # Errors
 /// 400, if the model has no template, or the template refuses the conversation.
-pub fn encode_conversation(app: &App, messages: &[Value]) -> Result<Vec<u32>, ApiError> {
+pub fn encode_conversation(
+    app: &App,
+    messages: &[Value],
+    add_generation_prompt: bool,
+) -> Result<Vec<u32>, ApiError> {
     let Some(template) = &app.text.chat_template else {
         let message = "this model has no chat template, use `/v1/completions`";
         return Err(ApiError::invalid("unsupported_parameter", "messages", message));
     };
-    let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
+    let options = RenderOptions { add_generation_prompt, ..RenderOptions::default() };
     let refused = |error: TemplateError| ApiError::invalid("invalid_value", "messages", error.to_string());
     let text = template.render(messages, &options).map_err(refused)?;
     // The template writes the special tokens itself.
@@ -38,7 +42,7 @@ pub fn encode_conversation(app: &App, messages: &[Value]) -> Result<Vec<u32>, Ap
 /// What the engine is asked for. Without `max_tokens`, `default_max_tokens` are generated as far as the context allows.
 ///
 /// # Errors
-/// 400, if the prompt is empty or longer than the context.
+/// 400, if the prompt is empty, longer than the context, or has a token that the model does not know.
 pub fn new_request(
     app: &App,
     options: &Options,
@@ -46,6 +50,7 @@ pub fn new_request(
     default_max_tokens: usize,
     param: &str,
 ) -> Result<NewRequest, ApiError> {
+    check_tokens(app, &prompt, param)?;
     let config = app.driver.config();
     let rest_of_context = config.max_seq_len().saturating_sub(prompt.len()).max(1);
     let max_tokens = options.max_tokens.unwrap_or(default_max_tokens.min(rest_of_context));
@@ -61,7 +66,17 @@ pub fn new_request(
         top_k: options.top_k.or(defaults.top_k).unwrap_or(0),
         seed: options.seed.unwrap_or_else(random),
     };
-    Ok(NewRequest { prompt, max_tokens, stop_token_ids, sampling })
+    // A whole answer is of no use before its end, unless it may end at a stop string.
+    let deliver_at_end = !options.stream && options.stop.is_empty();
+    Ok(NewRequest { prompt, max_tokens, stop_token_ids, sampling, deliver_at_end })
+}
+
+/// The tokenizer may know tokens that the model does not.
+fn check_tokens(app: &App, prompt: &[u32], param: &str) -> Result<(), ApiError> {
+    let Some(token) = prompt.iter().find(|token| **token as usize >= app.vocab_size) else { return Ok(()) };
+    let message =
+        format!("prompt has token id {token}, the model's vocabulary has {} tokens", app.vocab_size);
+    Err(ApiError::invalid("invalid_value", param, message))
 }
 
 /// Queues the requests of all choices, or none: those that were queued before a refusal are aborted by their drop.

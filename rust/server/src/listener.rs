@@ -1,5 +1,7 @@
 //! The sockets: one that listens, and a task for each that was accepted.
 
+mod shared_socket;
+
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -17,6 +19,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower::ServiceExt;
+
+use self::shared_socket::SharedSocket;
 
 /// Clients that the system keeps while none is accepted.
 const BACKLOG: i32 = 4096;
@@ -45,9 +49,16 @@ pub fn bind(host: &str, port: u16) -> io::Result<Listener> {
     let address =
         addresses.next().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "host has no address"))?;
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A restart must not wait for the connections of the last run to be forgotten.
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
+    // Two sockets that may reuse an address can both have it until one of them listens. So it is taken without that first, which
+    // also keeps others away from it.
+    if let Err(error) = socket.bind(&address.into()) {
+        if error.kind() != io::ErrorKind::AddrInUse {
+            return Err(error);
+        }
+        // A restart must not wait for the connections of the last run to be forgotten: that is all that reuse forgives.
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+    }
     let address = socket.local_addr()?.as_socket().unwrap_or(address);
     Ok(Listener { socket, address })
 }
@@ -60,7 +71,18 @@ impl Listener {
     }
 
     /// Lets clients connect. Must be called inside a runtime.
+    ///
+    /// # Errors
+    /// The system's, with the address.
     pub(crate) fn listen(self) -> io::Result<TcpListener> {
+        let address = self.address;
+        self.try_listen()
+            .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+    }
+
+    fn try_listen(self) -> io::Result<TcpListener> {
+        // Connections inherit it, and are then no obstacle to the next run.
+        self.socket.set_reuse_address(true)?;
         self.socket.listen(BACKLOG)?;
         self.socket.set_nonblocking(true)?;
         TcpListener::from_std(self.socket.into())
@@ -101,23 +123,31 @@ async fn connection(socket: TcpStream, router: Router, mut is_closing: watch::Re
     if let Err(error) = set_options(&socket) {
         tracing::debug!(%error, "a socket refused its options");
     }
+    let socket = SharedSocket::new(socket);
     let service = router.map_request(|request: Request<Incoming>| request.map(Body::new));
     let service = TowerToHyperService::new(service.map_err(|never: Infallible| match never {}));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(MAX_IDLE)
         .max_buf_size(MAX_BUFFER_BYTES)
-        .serve_connection(TokioIo::new(socket), service);
+        .serve_connection(TokioIo::new(socket.clone()), service);
     tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = closing(&mut is_closing) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let served = async {
+        tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = closing(&mut is_closing) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
+    // Hyper itself does not look for the client while it holds bytes that came after the request, be it the line break that some
+    // clients send behind a body.
+    tokio::select! {
+        ended = served => if let Err(error) = ended {
+            tracing::debug!(%error, "a connection ended early");
+        },
+        () = socket.peer_closed() => tracing::debug!("a client has left before its answer"),
     }
 }
 

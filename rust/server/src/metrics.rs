@@ -93,18 +93,28 @@ enum Source {
 
 struct Row {
     name: &'static str,
+    /// vLLM's name of the same thing, for the dashboards that exist.
+    alias: Option<&'static str>,
     help: &'static str,
     source: Source,
 }
 
 const fn row(name: &'static str, help: &'static str, source: Source) -> Row {
-    Row { name, help, source }
+    Row { name, alias: None, help, source }
 }
 
-/// Every metric. The names are vLLM's where it has the same one, under this server's prefix.
+impl Row {
+    const fn also(self, alias: &'static str) -> Self {
+        Self { alias: Some(alias), ..self }
+    }
+}
+
+/// Every metric, under this server's prefix and, where vLLM has the same one, under its name too.
 const TABLE: [Row; 15] = [
-    row("streamcore_num_requests_running", "Requests that hold a row", Source::Gauge(|s| s.num_running)),
-    row("streamcore_num_requests_waiting", "Requests in the queue", Source::Gauge(|s| s.num_waiting)),
+    row("streamcore_num_requests_running", "Requests that hold a row", Source::Gauge(|s| s.num_running))
+        .also("vllm:num_requests_running"),
+    row("streamcore_num_requests_waiting", "Requests in the queue", Source::Gauge(|s| s.num_waiting))
+        .also("vllm:num_requests_waiting"),
     row("streamcore_kv_blocks", "Blocks in the pool", Source::Gauge(|s| s.num_blocks)),
     row("streamcore_kv_blocks_free", "Blocks that no sequence holds", Source::Gauge(|s| s.num_free_blocks)),
     row("streamcore_steps_total", "Steps planned", Source::EngineCounter(|s| s.steps)),
@@ -117,17 +127,20 @@ const TABLE: [Row; 15] = [
         "streamcore_prompt_tokens_total",
         "Tokens of accepted prompts",
         Source::Counter(|m| &m.prompt_tokens),
-    ),
+    )
+    .also("vllm:prompt_tokens_total"),
     row(
         "streamcore_generation_tokens_total",
         "Tokens generated",
         Source::EngineCounter(|s| s.generated_tokens),
-    ),
+    )
+    .also("vllm:generation_tokens_total"),
     row(
         "streamcore_num_preemptions_total",
         "Sequences that lost their blocks to another one",
         Source::EngineCounter(|s| s.preemptions),
-    ),
+    )
+    .also("vllm:num_preemptions_total"),
     row("streamcore_requests_total", "Requests ended, by reason", Source::Outcomes),
     row(
         "streamcore_requests_rejected_total",
@@ -138,22 +151,26 @@ const TABLE: [Row; 15] = [
         "streamcore_time_to_first_token_seconds",
         "From arrival to the first token",
         Source::Histogram(|m| &m.time_to_first_token),
-    ),
+    )
+    .also("vllm:time_to_first_token_seconds"),
     row(
         "streamcore_inter_token_latency_seconds",
         "Between two tokens of one request",
         Source::Histogram(|m| &m.inter_token_latency),
-    ),
+    )
+    .also("vllm:inter_token_latency_seconds"),
     row(
         "streamcore_e2e_request_latency_seconds",
         "From arrival to the end",
         Source::Histogram(|m| &m.request_latency),
-    ),
+    )
+    .also("vllm:e2e_request_latency_seconds"),
     row(
         "streamcore_request_queue_time_seconds",
         "From arrival to the first step",
         Source::Histogram(|m| &m.queue_time),
-    ),
+    )
+    .also("vllm:request_queue_time_seconds"),
 ];
 
 impl Metrics {
@@ -165,23 +182,30 @@ impl Metrics {
     /// The page that Prometheus reads.
     #[must_use]
     pub fn render(&self, stats: &Stats) -> String {
-        let mut page = String::with_capacity(8 << 10);
-        for Row { name, help, source } in &TABLE {
-            let kind = match source {
-                Source::Gauge(_) => "gauge",
-                Source::Histogram(_) => "histogram",
-                Source::EngineCounter(_) | Source::Counter(_) | Source::Outcomes => "counter",
-            };
-            write!(page, "# HELP {name} {help}\n# TYPE {name} {kind}\n").expect("a string takes every byte");
-            match source {
-                Source::Gauge(read) => line(&mut page, format_args!("{name}"), read(stats)),
-                Source::EngineCounter(read) => line(&mut page, format_args!("{name}"), read(stats)),
-                Source::Counter(read) => line(&mut page, format_args!("{name}"), read(self).load(Relaxed)),
-                Source::Outcomes => self.write_outcomes(&mut page, name),
-                Source::Histogram(read) => read(self).write(&mut page, name),
-            }
+        let mut page = String::with_capacity(16 << 10);
+        for row in &TABLE {
+            [Some(row.name), row.alias]
+                .into_iter()
+                .flatten()
+                .for_each(|name| self.write_row(&mut page, name, row, stats));
         }
         page
+    }
+
+    fn write_row(&self, page: &mut String, name: &str, Row { help, source, .. }: &Row, stats: &Stats) {
+        let kind = match source {
+            Source::Gauge(_) => "gauge",
+            Source::Histogram(_) => "histogram",
+            Source::EngineCounter(_) | Source::Counter(_) | Source::Outcomes => "counter",
+        };
+        write!(page, "# HELP {name} {help}\n# TYPE {name} {kind}\n").expect("a string takes every byte");
+        match source {
+            Source::Gauge(read) => line(page, format_args!("{name}"), read(stats)),
+            Source::EngineCounter(read) => line(page, format_args!("{name}"), read(stats)),
+            Source::Counter(read) => line(page, format_args!("{name}"), read(self).load(Relaxed)),
+            Source::Outcomes => self.write_outcomes(page, name),
+            Source::Histogram(read) => read(self).write(page, name),
+        }
     }
 
     fn write_outcomes(&self, page: &mut String, name: &str) {
@@ -222,11 +246,35 @@ mod tests {
         let metrics = Metrics::default();
         metrics.count_end(Outcome::Length);
         let page = metrics.render(&Stats { num_running: 3, num_free_blocks: 7, ..Stats::default() });
-        for Row { name, .. } in &TABLE {
-            assert!(page.contains(&format!("# TYPE {name} ")), "{name}");
+        for Row { name, alias, .. } in &TABLE {
+            for name in [Some(name), alias.as_ref()].into_iter().flatten() {
+                assert_eq!(page.matches(&format!("# TYPE {name} ")).count(), 1, "{name}");
+            }
         }
         assert!(page.contains("streamcore_num_requests_running 3\n"));
         assert!(page.contains("streamcore_kv_blocks_free 7\n"));
         assert!(page.contains("streamcore_requests_total{finish_reason=\"length\"} 1\n"));
+    }
+
+    /// A dashboard or an autoscaler that was made for vLLM must find what it reads, with the same numbers.
+    #[test]
+    fn dashboards_for_vllm_find_their_names() {
+        let metrics = Metrics::default();
+        metrics.prompt_tokens.fetch_add(5, Relaxed);
+        metrics.time_to_first_token.observe(Duration::from_millis(3));
+        let page = metrics.render(&Stats { num_running: 3, num_waiting: 2, ..Stats::default() });
+        for expected in [
+            "vllm:num_requests_running 3",
+            "vllm:num_requests_waiting 2",
+            "vllm:prompt_tokens_total 5",
+            "vllm:generation_tokens_total 0",
+            "vllm:num_preemptions_total 0",
+            "vllm:time_to_first_token_seconds_bucket{le=\"0.005\"} 1",
+            "vllm:inter_token_latency_seconds_count 0",
+            "vllm:e2e_request_latency_seconds_count 0",
+            "vllm:request_queue_time_seconds_count 0",
+        ] {
+            assert!(page.lines().any(|line| line == expected), "{expected}");
+        }
     }
 }

@@ -24,7 +24,12 @@ pub async fn tag(State(app): State<Arc<App>>, mut request: Request, next: Next) 
     let start = app.driver.now();
     let name = name_of(request.headers());
     request.extensions_mut().insert(RequestName(name.clone()));
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut response = next.run(request).await;
+    let status = response.status();
+    if status.is_client_error() || status.is_server_error() {
+        tracing::info!(request_id = %name, status = status.as_u16(), "{method} {path} was refused");
+    }
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&name) {
         headers.insert(X_REQUEST_ID, value);
@@ -54,13 +59,24 @@ pub async fn authorize(
     Err(ApiError::ApiKey)
 }
 
-/// Looks at every byte of every key of the right length, so that the time tells nothing about them.
+/// Whether either header has one of the keys. Looks at every byte of every key of the right length, so that the time tells nothing
+/// about them.
 fn has_key(headers: &HeaderMap, keys: &[String]) -> bool {
-    let bearer =
-        headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    let given = bearer.or_else(|| headers.get("x-api-key").map(HeaderValue::as_bytes)).unwrap_or_default();
-    let none = Choice::from(0);
-    keys.iter().fold(none, |found, key| found | key.as_bytes().ct_eq(given)).into()
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| bearer_of(value.as_bytes()));
+    let x_api_key = headers.get("x-api-key").map(HeaderValue::as_bytes);
+    let mut found = Choice::from(0);
+    for given in bearer.into_iter().chain(x_api_key) {
+        for key in keys {
+            found |= key.as_bytes().ct_eq(given);
+        }
+    }
+    found.into()
+}
+
+/// What follows the scheme, which may be in small or capital letters.
+fn bearer_of(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, key) = value.split_at_checked(b"bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii_start())
 }
 
 /// The client's own name for the request, if it is harmless in a header and in a log.

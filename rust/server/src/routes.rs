@@ -22,7 +22,10 @@ use crate::middleware::{authorize, tag};
 
 /// The whole application, for any way to serve it.
 pub fn router(app: Arc<App>) -> Router {
-    let open = Router::new().route("/health", get(health::health)).route("/ready", get(health::ready));
+    let open = Router::new()
+        .route("/health", get(health::health))
+        .route("/ready", get(health::ready))
+        .method_not_allowed_fallback(method_not_allowed);
     let guarded = Router::new()
         .route("/v1/chat/completions", post(chat_completions::create))
         .route("/v1/completions", post(completions::create))

@@ -26,20 +26,16 @@ const FLUSH_TIME: Duration = Duration::from_secs(5);
 /// All that a server needs to know beside its port and its text model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerConfig {
-    /// Names under which the model can be asked for, at least one; the first one is in the answers.
-    pub served_model_names: Vec<String>,
-    /// The version of the server.
-    pub version: String,
-    /// When the model was loaded, in seconds since 1970.
-    pub created: u64,
+    /// Names.
+    pub naming: Naming,
     /// Keys that open the API; it is open to all if there is none.
     pub api_keys: Vec<String>,
+    /// Token ids that the model knows: the rows of its embedding, which need not be the tokenizer's number.
+    pub vocab_size: usize,
     /// The engine's limits.
     pub engine: EngineConfig,
-    /// Requests that may wait for their first step.
-    pub max_waiting_requests: usize,
-    /// Tokens of their prompts.
-    pub max_waiting_tokens: usize,
+    /// How much may wait.
+    pub limits: DriverLimits,
 }
 
 /// A running server. It answers from its own threads; whoever holds it runs the steps of its [`Driver`].
@@ -59,11 +55,7 @@ impl Server {
     /// The system's, if threads or the port cannot be had; the engine's, if its limits make no sense.
     pub fn start(listener: Listener, text: TextModel, config: ServerConfig) -> io::Result<Self> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
-        let ServerConfig { served_model_names, version, created, api_keys, engine, .. } = config;
-        let limits = DriverLimits {
-            max_waiting_requests: config.max_waiting_requests,
-            max_waiting_tokens: config.max_waiting_tokens,
-        };
+        let ServerConfig { naming, api_keys, vocab_size, engine, limits } = config;
         let driver = Arc::new(Driver::new(engine, limits).map_err(invalid)?);
         let num_cores = available_parallelism().map_or(1, std::num::NonZero::get);
         let runtime = Builder::new_multi_thread()
@@ -72,8 +64,7 @@ impl Server {
             .enable_all()
             .build()?;
         let address = listener.address();
-        let app =
-            App::new(Arc::clone(&driver), text, Naming { served_model_names, version, created }, api_keys);
+        let app = App::new(Arc::clone(&driver), text, naming, api_keys, vocab_size);
         let (is_closing, closing) = watch::channel(false);
         let listener = {
             let _context = runtime.enter();
@@ -95,10 +86,10 @@ impl Server {
         &self.driver
     }
 
-    /// Accepts no more connections and no more requests, lets running ones end until the deadline, then ends them. Returns at
-    /// once: the driver's `next_step` says when all is over.
+    /// Refuses new requests with 503, lets running ones end until the deadline, then ends them. Whoever asks is answered until
+    /// [`Server::shutdown`], so that a balancer reads from `/ready` that it should go elsewhere instead of running into a closed
+    /// port. Returns at once: the driver's `next_step` says when all is over.
     pub fn drain(&self, deadline: Duration) {
-        self.is_closing.send_replace(true);
         self.driver.drain(deadline);
     }
 

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use memchr::memmem;
 use serde::Serialize;
 
 /// The last event of every stream.
@@ -20,6 +21,37 @@ pub fn write_event<T: Serialize>(frames: &mut Vec<u8>, data: &T) {
     frames.extend_from_slice(b"data: ");
     serde_json::to_writer(&mut *frames, data).expect("wire types serialise and a vector takes every byte");
     frames.extend_from_slice(b"\n\n");
+}
+
+/// Stands for the text of a [`TextEvent`].
+pub const TEXT: &str = "\0";
+
+/// Events that are the same but for one text: what is written for every token, so all else is serialised once.
+#[derive(Debug)]
+pub struct TextEvent {
+    head: Vec<u8>,
+    tail: Vec<u8>,
+}
+
+impl TextEvent {
+    /// The events that are like this one, which has [`TEXT`] in the place of the text, and after it nothing of the kind.
+    pub fn new<T: Serialize>(example: &T) -> Self {
+        let text = serde_json::to_vec(TEXT).expect("a string serialises");
+        let mut head = Vec::new();
+        write_event(&mut head, example);
+        let start = memmem::rfind(&head, &text).expect("the example has the text");
+        let tail = head.split_off(start + text.len());
+        head.truncate(start);
+        Self { head, tail }
+    }
+
+    /// Appends the event with this text.
+    pub fn write(&self, frames: &mut Vec<u8>, text: &str) {
+        frames.reserve(self.head.len() + text.len() + 2 + self.tail.len());
+        frames.extend_from_slice(&self.head);
+        serde_json::to_writer(&mut *frames, text).expect("a string serialises and a vector takes every byte");
+        frames.extend_from_slice(&self.tail);
+    }
 }
 
 /// A response whose headers go out at once and whose body is a stream of events.
@@ -41,5 +73,18 @@ mod tests {
         let mut frames = Vec::new();
         write_event(&mut frames, &"a\nb\r\n\n\u{2028}c");
         assert_eq!(frames, "data: \"a\\nb\\r\\n\\n\u{2028}c\"\n\n".as_bytes());
+    }
+
+    /// Tokens take the short way, all other chunks the long one: a client must not see which.
+    #[test]
+    fn an_event_is_the_same_by_either_way() {
+        let event = |text| serde_json::json!({ "model": TEXT, "text": text, "usage": null });
+        let template = TextEvent::new(&event(TEXT));
+        for text in ["", "a\nb", "\"\\", "\0\u{7f}\u{2028}é🦀", TEXT] {
+            let (mut short, mut long) = (Vec::new(), Vec::new());
+            template.write(&mut short, text);
+            write_event(&mut long, &event(text));
+            assert_eq!(short, long, "{text:?}");
+        }
     }
 }

@@ -106,6 +106,15 @@ async fn whole_chat() {
     assert_snapshot!(transcript.golden());
 }
 
+/// A client that lets the model go on with its own message must not get the beginning of another one in between.
+#[tokio::test(start_paused = true)]
+async fn a_chat_without_generation_prompt() {
+    let mut stage = Stage::new("!");
+    let body = chat(&json!({ "stream": false, "add_generation_prompt": false }));
+    // The template writes "u:hi" and a line break, and nothing after it.
+    assert!(stage.play(post(CHAT, body), 1).body().contains("\"prompt_tokens\":5"));
+}
+
 /// Scripts that finish a text read `choices[].text` by index, and `usage` for all of them.
 #[tokio::test(start_paused = true)]
 async fn whole_completion() {
@@ -122,6 +131,18 @@ async fn models() {
     assert_snapshot!(format!("{list}\n{one}"));
 }
 
+/// Clients fill the context that they are told; with a small pool of blocks the model's own would get each of them a 400.
+#[tokio::test]
+async fn the_context_is_what_can_be_asked_for() {
+    let config = EngineConfig { num_blocks: 5, ..common::engine_config() };
+    let stage = Stage::with_config("", config, common::limits());
+    let tokenize = post("/tokenize", json!({ "prompt": "a" }));
+    for request in [get("/v1/models"), get("/v1/models/toy"), tokenize] {
+        let body = stage.answer(request).await.1;
+        assert!(body.contains("\"max_model_len\":20"), "{body}");
+    }
+}
+
 /// Load generators tokenise their prompts here before they start.
 #[tokio::test]
 async fn tokenize_and_back() {
@@ -130,6 +151,10 @@ async fn tokenize_and_back() {
     for (path, body) in [
         ("/tokenize", json!({ "model": "toy", "prompt": "a é" })),
         ("/tokenize", json!({ "messages": [{ "role": "developer", "content": "x" }] })),
+        (
+            "/tokenize",
+            json!({ "messages": [{ "role": "user", "content": "x" }], "add_generation_prompt": false }),
+        ),
         ("/detokenize", json!({ "tokens": [97, 32, 195, 169] })),
         ("/detokenize", json!({ "tokens": [97, 257] })),
     ] {

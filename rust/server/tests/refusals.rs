@@ -52,6 +52,8 @@ async fn bodies_and_routes() {
             ("unknown route", get("/v1/nothing")),
             ("wrong method", get(CHAT)),
             ("wrong method", post("/v1/models", "{}")),
+            ("wrong method, without a key", post("/health", "{}")),
+            ("wrong method, without a key", post("/ready", "{}")),
             ("unknown model in the path", get("/v1/models/no/such")),
             ("form", with_type("application/x-www-form-urlencoded")),
             ("invalid JSON", post(CHAT, "{\"model\": ")),
@@ -62,6 +64,27 @@ async fn bodies_and_routes() {
         ])
         .await
     );
+}
+
+/// A token without a row in the model's embedding takes the runner down, and every request with it.
+#[tokio::test]
+async fn tokens_that_only_the_tokenizer_knows() {
+    // The letter is beyond the model, the tokenizer has it.
+    let stage = Stage::with_vocab_size(usize::from(b'z'));
+    for (request, param) in [
+        (completion("prompt", json!("xyz")), "prompt"),
+        (completion("prompt", json!([120, 122])), "prompt[1]"),
+        (completion("stop_token_ids", json!([122])), "stop_token_ids[0]"),
+        (chat("messages", json!([{ "role": "user", "content": "z" }])), "messages"),
+    ] {
+        let (head, body) = stage.answer(request).await;
+        let error: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((head.status().as_u16(), &error["error"]["param"]), (400, &json!(param)), "{body}");
+        assert!(body.contains("122"), "the token is named: {body}");
+    }
+    assert_eq!(stage.runner.driver.stats().num_waiting, 0);
+    let known = post("/tokenize", json!({ "prompt": "z" }));
+    assert_eq!(stage.answer(known).await.0.status(), 200, "the tokenizer can still be asked");
 }
 
 /// Each wrong value must be named, or its sender looks for it for an hour.
@@ -149,6 +172,8 @@ async fn a_full_queue() {
         (&error["error"]["type"], &error["error"]["code"]),
         (&json!("rate_limit_error"), &json!("queue_full"))
     );
+    let message = error["error"]["message"].as_str().unwrap();
+    assert!(message.starts_with("2 requests are waiting, limit is 2, try again in "), "{message}");
     assert!(head.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
     stage.runner.step(std::time::Duration::ZERO);
     assert!(stage.is_clean(), "the prompts that had found a place give it back");
@@ -159,25 +184,39 @@ async fn a_full_queue() {
 /// An open route behind a key is how other people's GPUs are used; a closed `/health` is how an orchestrator kills a healthy server.
 #[tokio::test]
 async fn keys() {
-    let stage = Stage::with_keys("", common::engine_config(), common::limits(), &["first", "second"]);
+    let stage = Stage::with_keys(&["first", "second"]);
     let status = async |path: &str, header: &'static str, value: &'static str| {
         let mut request = get(path);
         request.headers_mut().insert(header, value.parse().unwrap());
         stage.answer(request).await.0.status().as_u16()
     };
     for path in ["/v1/models", "/metrics", "/version"] {
-        for (header, value) in [("authorization", "Bearer first"), ("x-api-key", "second")] {
+        for (header, value) in [
+            ("authorization", "Bearer first"),
+            ("authorization", "bearer second"),
+            ("authorization", "BEARER  first"),
+            ("x-api-key", "second"),
+        ] {
             assert_eq!(status(path, header, value).await, 200, "{path} {value}");
         }
         for (header, value) in [
             ("authorization", "Bearer firs"),
             ("authorization", "Bearer firstsecond"),
             ("authorization", "first"),
+            ("authorization", "Bearer"),
+            ("authorization", "Basic first"),
             ("x-api-key", ""),
             ("accept", "text/plain"),
         ] {
             assert_eq!(status(path, header, value).await, 401, "{path} {value}");
         }
+    }
+    // SDKs send a placeholder in the one header when their user sets the other.
+    for (bearer, x_api_key) in [("Bearer none", "first"), ("Bearer first", "none")] {
+        let mut request = get("/version");
+        request.headers_mut().insert("authorization", bearer.parse().unwrap());
+        request.headers_mut().insert("x-api-key", x_api_key.parse().unwrap());
+        assert_eq!(stage.answer(request).await.0.status(), 200, "{bearer} {x_api_key}");
     }
     assert_eq!(status("/nowhere", "x-api-key", "third").await, 401, "not even which routes there are");
     for path in ["/health", "/ready"] {

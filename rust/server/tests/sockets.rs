@@ -10,10 +10,10 @@ use std::thread;
 use std::time::Duration;
 
 use common::Runner;
-use common::model::text_model;
+use common::model::{VOCAB_SIZE, text_model};
 use serde_json::{Value, json};
 use streamcore_engine::EngineConfig;
-use streamcore_server::{NextStep, Server, ServerConfig, bind};
+use streamcore_server::{Naming, NextStep, Server, ServerConfig, bind};
 
 /// How long the runner parks when there is nothing to do; it is woken earlier by whatever happens.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -34,13 +34,15 @@ fn start_as(name: &str, script: &str) -> (Server, Runner) {
         max_steps_in_flight: 1,
     };
     let config = ServerConfig {
-        served_model_names: vec![name.to_owned(), "toy".to_owned()],
-        version: "1.2.3".to_owned(),
-        created: 42,
+        naming: Naming {
+            served_model_names: vec![name.to_owned(), "toy".to_owned()],
+            version: "1.2.3".to_owned(),
+            created: 42,
+        },
         api_keys: Vec::new(),
+        vocab_size: VOCAB_SIZE,
         engine,
-        max_waiting_requests: 16,
-        max_waiting_tokens: 1 << 20,
+        limits: common::limits(),
     };
     let server = Server::start(bind("127.0.0.1", 0).unwrap(), text_model(), config).unwrap();
     let runner = Runner::new(Arc::clone(server.driver()), script.as_bytes());
@@ -146,6 +148,24 @@ fn a_client_that_leaves_before_its_whole_answer_frees_everything() {
     assert_eq!(count(&runner, "abort"), 1);
 }
 
+/// Some clients send a line break behind the body or their next request at once; that they leave must be noticed all the same.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_client_that_leaves_after_sending_more_than_its_request_frees_everything() {
+    for more in ["\r\n", "GET /health HTTP/1.1\r\nhost: toy\r\n\r\n"] {
+        let (server, mut runner) = start(&endless());
+        let mut client = Client::connect(&server);
+        let mut body = chat(false);
+        body["max_tokens"] = 50_000.into();
+        client.post("/v1/chat/completions", &body);
+        client.0.get_mut().write_all(more.as_bytes()).unwrap();
+        run_until(&mut runner, "tokens", |stats| stats.generated_tokens >= 3);
+        drop(client);
+        run_until_clean(&mut runner);
+        assert_eq!(count(&runner, "abort"), 1);
+    }
+}
+
 /// The longest prompts are the ones that clients lose patience with.
 #[test]
 fn a_client_that_leaves_during_its_prefill_frees_everything() {
@@ -211,20 +231,29 @@ fn draining_finishes_what_runs_and_takes_nothing_new() {
     running.post("/v1/chat/completions", &chat(true));
     run_until(&mut runner, "a token", |stats| stats.generated_tokens >= 1);
     server.drain(Duration::from_secs(600));
-    assert!(idle.is_closed(), "an idle connection is closed");
+    let mut new = Client::connect(&server);
+    for client in [&mut idle, &mut new] {
+        assert!(client.get("/ready").starts_with("http/1.1 503"), "a balancer is told to go elsewhere");
+        assert!(client.read_until("}}").contains("\"code\":\"shutting_down\""));
+        client.post("/v1/chat/completions", &chat(true));
+        assert!(client.read_head().starts_with("http/1.1 503"), "so is whoever comes nevertheless");
+        client.read_until("}}");
+        assert!(client.get("/health").starts_with("http/1.1 200"), "which is no reason to kill it");
+    }
     let refused = runner.driver.submit(streamcore_server::driver::NewRequest {
         prompt: vec![97],
         max_tokens: 1,
         stop_token_ids: Vec::new(),
         sampling: streamcore_engine::SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, seed: 0 },
+        deliver_at_end: false,
     });
     assert_eq!(refused.unwrap_err(), streamcore_server::driver::Refusal::ShuttingDown);
     while runner.step(PATIENCE) != NextStep::Stopped {}
     let body = running.read_until("data: [DONE]\n\n\r\n0\r\n\r\n");
     assert!(body.contains("\"finish_reason\":\"stop\""), "{body}");
-    assert!(running.is_closed());
     let address = server.address();
     server.shutdown();
+    assert!(running.is_closed() && idle.is_closed() && new.is_closed());
     assert!(TcpStream::connect(address).is_err());
 }
 
@@ -306,6 +335,29 @@ fn a_slow_reader_is_waited_for_and_loses_nothing() {
     assert!(num_events < num_tokens, "{num_events} events: nothing has merged");
     let texts = body.split("\"content\":\"").skip(1).map(|rest| rest.split('"').next().unwrap().len());
     assert_eq!(texts.sum::<usize>(), num_tokens);
+}
+
+/// Two servers that are started at the same time must not both load their models before one of them finds out.
+#[test]
+fn a_port_that_somebody_has_bound_is_in_use_before_it_listens() {
+    let first = bind("127.0.0.1", 0).unwrap();
+    let error = bind("127.0.0.1", first.address().port()).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+}
+
+/// A restart that has to wait for the system to forget the last run's connections is a minute of downtime.
+#[test]
+fn a_restart_gets_its_port_at_once() {
+    let (server, _runner) = start("");
+    let mut client = Client::connect(&server);
+    client.get("/version");
+    client.read_until("}");
+    let port = server.address().port();
+    // The side that closes first is the one whose system remembers the connection.
+    server.shutdown();
+    assert!(client.is_closed());
+    drop(client);
+    assert_eq!(bind("127.0.0.1", port).unwrap().address().port(), port);
 }
 
 /// Two servers on one port must not both load their models before one of them finds out.

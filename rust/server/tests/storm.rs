@@ -17,7 +17,13 @@ const NUM_ROUNDS: usize = 150;
 
 fn request(prompt_len: usize) -> NewRequest {
     let sampling = SamplingParams { temperature: 0.0, top_p: 1.0, top_k: 0, seed: 0 };
-    NewRequest { prompt: vec![7; prompt_len], max_tokens: 20, stop_token_ids: vec![256], sampling }
+    NewRequest {
+        prompt: vec![7; prompt_len],
+        max_tokens: 20,
+        stop_token_ids: vec![256],
+        sampling,
+        deliver_at_end: false,
+    }
 }
 
 /// Leaves after as many tokens as its number says, or stays to the end; tells whether it stayed.

@@ -28,7 +28,6 @@ struct OpenRequest {
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) engine: Engine,
-    pub(super) num_in_flight: usize,
     open: HashMap<RequestId, OpenRequest>,
     /// Scratch space of [`Core::deliver`], kept for its capacity.
     events: Vec<Event>,
@@ -39,14 +38,7 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(engine: Engine) -> Self {
-        Self {
-            engine,
-            num_in_flight: 0,
-            open: HashMap::new(),
-            events: Vec::new(),
-            wakers: Vec::new(),
-            departures: Vec::new(),
-        }
+        Self { engine, open: HashMap::new(), events: Vec::new(), wakers: Vec::new(), departures: Vec::new() }
     }
 
     /// Moves what has arrived into the engine: requests first, since an abort may name one of them.
@@ -112,24 +104,24 @@ impl Core {
             }
             EventKind::Finished(reason) => {
                 let (end, outcome) = match reason {
-                    FinishReason::Stop { token_id } => (End::Stop { token_id }, Outcome::Stop),
-                    FinishReason::Length => (End::Length, Outcome::Length),
+                    FinishReason::Stop { token_id } => (Some(End::Stop { token_id }), Outcome::Stop),
+                    FinishReason::Length => (Some(End::Length), Outcome::Length),
                     // Its reader has gone, or has all that it wants.
-                    FinishReason::Abort => (End::Length, open.aborted_as),
+                    FinishReason::Abort => (None, open.aborted_as),
                 };
                 self.close(event.request_id, end, outcome, metrics, now);
             }
         }
     }
 
-    fn close(&mut self, id: RequestId, end: End, outcome: Outcome, metrics: &Metrics, now: Instant) {
+    fn close(&mut self, id: RequestId, end: Option<End>, outcome: Outcome, metrics: &Metrics, now: Instant) {
         let Some(open) = self.open.remove(&id) else { return };
         if open.is_queued {
             self.departures.push(open.prompt_len);
         }
         metrics.count_end(outcome);
         metrics.request_latency.observe(now - open.arrival);
-        self.wakers.extend(open.outbox.end(end));
+        self.wakers.extend(end.and_then(|end| open.outbox.end(end)));
     }
 
     /// Ends every request with an error, those that have only just arrived, too. Readers come first: the engine may be what has
@@ -142,7 +134,7 @@ impl Core {
         }
         let ids: Vec<_> = self.open.keys().copied().collect();
         for id in &ids {
-            self.close(*id, End::Failed(error.clone()), Outcome::Error, metrics, now);
+            self.close(*id, Some(End::Failed(error.clone())), Outcome::Error, metrics, now);
         }
         self.wakers.drain(..).for_each(Waker::wake);
         for id in ids {

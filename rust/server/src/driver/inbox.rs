@@ -14,8 +14,10 @@ use crate::metrics::Outcome;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Too much is waiting.
-    #[error("the queue is full")]
+    #[error("{reason}")]
     QueueFull {
+        /// What, and how much may.
+        reason: streamcore_engine::Refusal,
         /// When a place should be free, in seconds.
         retry_after_s: u64,
     },
@@ -91,13 +93,14 @@ impl Inbox {
             Phase::Draining { .. } | Phase::Stopped => return Err(Refusal::ShuttingDown),
             Phase::Failed(message) => return Err(Refusal::Failed(message.clone())),
         }
-        if self.admission.reserve(request.prompt.len()).is_err() {
-            return Err(Refusal::QueueFull { retry_after_s: self.retry_after_s() });
-        }
+        let retry_after_s = self.retry_after_s();
+        self.admission
+            .reserve(request.prompt.len())
+            .map_err(|reason| Refusal::QueueFull { reason, retry_after_s })?;
         let id = RequestId(self.next_id);
         self.next_id += 1;
-        let outbox = Arc::new(Outbox::default());
-        let NewRequest { prompt, max_tokens, stop_token_ids, sampling } = request;
+        let NewRequest { prompt, max_tokens, stop_token_ids, sampling, deliver_at_end } = request;
+        let outbox = Arc::new(Outbox::new(deliver_at_end));
         let request = Request { id, prompt, max_tokens, stop_token_ids, sampling };
         self.requests.push(Submission { request, outbox: Arc::clone(&outbox), arrival });
         Ok((id, outbox))

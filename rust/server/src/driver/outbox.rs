@@ -33,8 +33,12 @@ pub enum EndError {
 }
 
 /// Tokens and the end of one request. Never holds more than the request's `max_tokens`.
-#[derive(Debug, Default)]
-pub(super) struct Outbox(Mutex<Contents>);
+#[derive(Debug)]
+pub(super) struct Outbox {
+    /// Nothing is handed over before the end.
+    deliver_at_end: bool,
+    contents: Mutex<Contents>,
+}
 
 #[derive(Debug, Default)]
 struct Contents {
@@ -44,23 +48,28 @@ struct Contents {
 }
 
 impl Outbox {
+    pub(super) fn new(deliver_at_end: bool) -> Self {
+        Self { deliver_at_end, contents: Mutex::default() }
+    }
+
     /// Adds a token; hands back the reader if it must be woken, which is once however many tokens follow.
     pub(super) fn push(&self, token: u32) -> Option<Waker> {
-        let mut contents = lock(&self.0);
+        let mut contents = lock(&self.contents);
         contents.tokens.push(token);
-        contents.reader.take()
+        if self.deliver_at_end { None } else { contents.reader.take() }
     }
 
     /// Nothing comes after this.
     pub(super) fn end(&self, end: End) -> Option<Waker> {
-        let mut contents = lock(&self.0);
+        let mut contents = lock(&self.contents);
         contents.end = Some(end);
         contents.reader.take()
     }
 
     fn poll(&self, cx: &mut Context<'_>, tokens: &mut Vec<u32>) -> Poll<Option<End>> {
-        let mut contents = lock(&self.0);
-        if contents.tokens.is_empty() && contents.end.is_none() {
+        let mut contents = lock(&self.contents);
+        let is_due = contents.end.is_some() || !(self.deliver_at_end || contents.tokens.is_empty());
+        if !is_due {
             contents.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
@@ -111,5 +120,25 @@ impl TokenStream {
 impl Drop for TokenStream {
     fn drop(&mut self) {
         self.abort(Outcome::Abort);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A thousand whole answers at once would otherwise wake their readers a thousand times a step, for nothing.
+    #[test]
+    fn the_reader_of_a_whole_answer_is_woken_once() {
+        let (outbox, mut cx) = (Outbox::new(true), Context::from_waker(Waker::noop()));
+        let mut tokens = Vec::new();
+        for token in [1, 2, 3] {
+            assert!(outbox.poll(&mut cx, &mut tokens).is_pending());
+            assert!(outbox.push(token).is_none());
+        }
+        assert!(outbox.poll(&mut cx, &mut tokens).is_pending() && tokens.is_empty());
+        assert!(outbox.end(End::Length).is_some());
+        assert_eq!(outbox.poll(&mut cx, &mut tokens), Poll::Ready(Some(End::Length)));
+        assert_eq!(tokens, [1, 2, 3]);
     }
 }

@@ -78,8 +78,16 @@ impl Fields {
     /// # Errors
     /// `invalid_type`.
     pub fn flag(&mut self, name: &str) -> Result<bool, ApiError> {
+        self.flag_or(name, false)
+    }
+
+    /// A switch that is in its usual position if it is not there.
+    ///
+    /// # Errors
+    /// `invalid_type`.
+    pub fn flag_or(&mut self, name: &str, usual: bool) -> Result<bool, ApiError> {
         match self.take(name) {
-            None => Ok(false),
+            None => Ok(usual),
             Some(Value::Bool(flag)) => Ok(flag),
             Some(other) => Err(wrong_type(&self.path_of(name), &other, "a boolean")),
         }

@@ -1,6 +1,8 @@
-//! JSON as strict as the contract asks: valid UTF-8, no duplicate keys, at most [`MAX_DEPTH`] levels. Numbers that are not
+//! JSON as strict as the contract asks: valid UTF-8, no duplicate keys, at most [`MAX_DEPTH`] levels and
+//! [`MAX_VALUES`] values. Numbers that are not
 //! finite and lone surrogates are refused by `serde_json` itself.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -10,6 +12,9 @@ use crate::error::ApiError;
 
 /// Most arrays and objects inside each other.
 pub const MAX_DEPTH: usize = 64;
+/// Most values in one body. A value takes many times the two bytes that it may have on the wire, so the limit of the body's length
+/// does not bound the memory; this is more than the longest prompt of token ids.
+pub const MAX_VALUES: usize = 1_000_000;
 
 /// Reads a body that must be an object.
 ///
@@ -19,7 +24,8 @@ pub fn parse_object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     let invalid = |message: String| ApiError::Invalid { code: "invalid_json", param: None, message };
     let text = std::str::from_utf8(body).map_err(|error| invalid(format!("body is not UTF-8: {error}")))?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let value = Strict { levels_left: MAX_DEPTH }
+    let values_left = Cell::new(MAX_VALUES);
+    let value = Strict { levels_left: MAX_DEPTH, values_left: &values_left }
         .deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value))
         .map_err(|error| invalid(format!("body is not valid JSON: {error}")))?;
@@ -43,28 +49,38 @@ pub fn kind_of(value: &Value) -> &'static str {
 }
 
 #[derive(Clone, Copy)]
-struct Strict {
+struct Strict<'a> {
     levels_left: usize,
+    /// Shared by all values of the body.
+    values_left: &'a Cell<usize>,
 }
 
-impl Strict {
+impl Strict<'_> {
     fn inner<E: Error>(self) -> Result<Self, E> {
         let levels_left = self.levels_left.checked_sub(1);
         levels_left
-            .map(|levels_left| Self { levels_left })
+            .map(|levels_left| Self { levels_left, ..self })
             .ok_or_else(|| E::custom(format!("more than {MAX_DEPTH} levels")))
+    }
+
+    fn count<E: Error>(self) -> Result<(), E> {
+        let values_left = self.values_left.get().checked_sub(1);
+        let values_left = values_left.ok_or_else(|| E::custom(format!("more than {MAX_VALUES} values")))?;
+        self.values_left.set(values_left);
+        Ok(())
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Strict {
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.count()?;
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -159,5 +175,15 @@ mod tests {
         assert!(parse_object(nested(MAX_DEPTH).as_bytes()).is_ok());
         let error = parse_object(nested(MAX_DEPTH + 1).as_bytes()).unwrap_err();
         assert!(error.to_string().contains("more than 64 levels"), "{error}");
+    }
+
+    /// Eight million numbers fit into a body of 16 MiB and would take hundreds of megabytes as values.
+    #[test]
+    fn the_number_of_values_has_a_limit() {
+        let list = |len: usize| format!("{{\"a\":[1{}]}}", ",1".repeat(len - 1));
+        // The object and its list count, too.
+        assert!(parse_object(list(MAX_VALUES - 2).as_bytes()).is_ok());
+        let error = parse_object(list(MAX_VALUES - 1).as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("more than 1000000 values"), "{error}");
     }
 }

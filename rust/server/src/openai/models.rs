@@ -13,7 +13,7 @@ pub struct Model<'a> {
     pub created: u64,
     /// Who serves it.
     pub owned_by: &'static str,
-    /// Longest context, as vLLM tells it.
+    /// Longest context that can be asked for, under the name that vLLM gives it.
     pub max_model_len: usize,
 }
 

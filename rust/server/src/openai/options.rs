@@ -3,7 +3,6 @@
 use serde_json::Value;
 
 use super::fields::{Fields, token_ids, wrong_type};
-use super::json::kind_of;
 use crate::error::ApiError;
 
 /// Most stop strings.
@@ -137,12 +136,12 @@ fn take_stop_token_ids(fields: &mut Fields, vocab_size: usize) -> Result<Vec<u32
 /// The error of a field that is known and not honoured.
 #[must_use]
 pub fn unsupported(path: &str, value: &Value) -> ApiError {
-    let value = match value {
-        Value::Array(_) | Value::Object(_) => kind_of(value).to_owned(),
-        Value::String(text) => format!("`{text}`"),
-        scalar => format!("`{scalar}`"),
+    let message = match value {
+        Value::Array(_) | Value::Object(_) => format!("`{path}` is not supported"),
+        Value::String(text) => format!("`{path}` is `{text}`, which is not supported"),
+        scalar => format!("`{path}` is `{scalar}`, which is not supported"),
     };
-    ApiError::invalid("unsupported_parameter", path, format!("`{path}` is {value}, which is not supported"))
+    ApiError::invalid("unsupported_parameter", path, message)
 }
 
 type ChangesNothing = fn(&Value) -> bool;

@@ -18,7 +18,12 @@ pub enum TokenizeRequest {
         add_special_tokens: bool,
     },
     /// A conversation, through the chat template.
-    Messages(Vec<Value>),
+    Messages {
+        /// As the template takes them.
+        messages: Vec<Value>,
+        /// Whether the text ends where the assistant's answer begins.
+        add_generation_prompt: bool,
+    },
 }
 
 impl TokenizeRequest {
@@ -29,13 +34,10 @@ impl TokenizeRequest {
     pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
         let mut fields = Fields::parse(body)?;
         if let Some(messages) = fields.take("messages") {
-            return Ok(Self::Messages(conversation(messages)?));
+            let add_generation_prompt = fields.flag_or("add_generation_prompt", true)?;
+            return Ok(Self::Messages { messages: conversation(messages)?, add_generation_prompt });
         }
-        let add_special_tokens = match fields.take("add_special_tokens") {
-            None => true,
-            Some(Value::Bool(flag)) => flag,
-            Some(other) => return Err(wrong_type("add_special_tokens", &other, "a boolean")),
-        };
+        let add_special_tokens = fields.flag_or("add_special_tokens", true)?;
         let text = fields.string("prompt")?.ok_or_else(|| fields.missing("prompt"))?;
         Ok(Self::Prompt { text, add_special_tokens })
     }
@@ -46,7 +48,7 @@ impl TokenizeRequest {
 pub struct TokenizeResponse {
     /// How many.
     pub count: usize,
-    /// Longest context.
+    /// Longest context that can be asked for.
     pub max_model_len: usize,
     /// Which.
     pub tokens: Vec<u32>,

@@ -32,7 +32,7 @@ pub(super) async fn create(
     let identity = identity(&app, "chatcmpl", &name);
     let mut choices = submit(&app, &options, vec![request])?;
     if options.stream {
-        let chunks = ChatChunks { identity, include_usage: options.include_usage };
+        let chunks = ChatChunks::new(identity, options.include_usage, choices.len());
         let stream = ChunkStream::new(chunks, choices, num_prompt_tokens, keepalive_interval(&headers));
         return Ok(sse::response(Body::from_stream(stream)));
     }
@@ -41,9 +41,9 @@ pub(super) async fn create(
 }
 
 fn prepare(app: &App, body: &[u8]) -> Result<(Options, NewRequest), ApiError> {
-    let ChatRequest { messages, options } = ChatRequest::parse(body, app.text.tokenizer.vocab_size())?;
+    let ChatRequest { messages, add_generation_prompt, options } = ChatRequest::parse(body, app.vocab_size)?;
     app.check_model(&options.model)?;
-    let prompt = encode_conversation(app, &messages)?;
+    let prompt = encode_conversation(app, &messages, add_generation_prompt)?;
     let request = new_request(app, &options, prompt, usize::MAX, "messages")?;
     Ok((options, request))
 }

@@ -40,7 +40,7 @@ pub(super) async fn create(
     let identity = identity(&app, "cmpl", &name);
     let mut choices = submit(&app, &options, requests)?;
     if options.stream {
-        let chunks = CompletionChunks { identity, include_usage: options.include_usage, echoes };
+        let chunks = CompletionChunks::new(identity, options.include_usage, echoes, choices.len());
         let stream = ChunkStream::new(chunks, choices, num_prompt_tokens, keepalive_interval(&headers));
         return Ok(sse::response(Body::from_stream(stream)));
     }
@@ -54,8 +54,7 @@ pub(super) async fn create(
 }
 
 fn prepare(app: &App, body: &[u8]) -> Result<Prepared, ApiError> {
-    let CompletionRequest { prompts, echo, options } =
-        CompletionRequest::parse(body, app.text.tokenizer.vocab_size())?;
+    let CompletionRequest { prompts, echo, options } = CompletionRequest::parse(body, app.vocab_size)?;
     app.check_model(&options.model)?;
     let mut prepared = Prepared { options, requests: Vec::new(), echoes: Vec::new() };
     for prompt in prompts {

@@ -27,6 +27,6 @@ pub(super) async fn retrieve(
 }
 
 fn model<'a>(app: &App, id: &'a str) -> Model<'a> {
-    let max_model_len = app.driver.config().max_model_len;
+    let max_model_len = app.driver.config().max_seq_len();
     Model { id, object: "model", created: app.naming.created, owned_by: "streamcore", max_model_len }
 }

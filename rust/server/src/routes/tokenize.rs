@@ -25,10 +25,12 @@ pub(super) async fn tokenize(
         TokenizeRequest::Prompt { text, add_special_tokens } => {
             encode(app, &text, add_special_tokens, "prompt")
         }
-        TokenizeRequest::Messages(messages) => encode_conversation(app, &messages),
+        TokenizeRequest::Messages { messages, add_generation_prompt } => {
+            encode_conversation(app, &messages, add_generation_prompt)
+        }
     };
     let tokens = app.prepare(num_bytes, prepare).await?;
-    let max_model_len = app.driver.config().max_model_len;
+    let max_model_len = app.driver.config().max_seq_len();
     Ok(Json(TokenizeResponse { count: tokens.len(), max_model_len, tokens }))
 }
 

@@ -31,6 +31,10 @@ impl StopStrings {
         if self.matched.is_some() {
             return self.matched;
         }
+        if self.automata.is_empty() {
+            out.push_str(text);
+            return None;
+        }
         self.held.push_str(text);
         let seen = self.held.len() - text.len();
         for (position, byte) in text.bytes().enumerate() {
@@ -50,7 +54,9 @@ impl StopStrings {
             }
         }
         let hold = self.automata.iter().map(|automaton| automaton.len).max().unwrap_or(0);
-        out.extend(self.held.drain(..self.held.len() - hold));
+        let num_certain = self.held.len() - hold;
+        out.push_str(&self.held[..num_certain]);
+        self.held.drain(..num_certain);
         None
     }
 

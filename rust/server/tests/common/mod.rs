@@ -19,7 +19,7 @@ use streamcore_server::routes::router;
 use streamcore_server::{App, Naming};
 use tower::ServiceExt;
 
-use self::model::{END_TOKEN, text_model};
+use self::model::{END_TOKEN, VOCAB_SIZE, text_model};
 
 /// Small, but with room for every conversation here.
 pub fn engine_config() -> EngineConfig {
@@ -97,13 +97,23 @@ impl Stage {
     }
 
     pub fn with_config(script: &str, config: EngineConfig, limits: DriverLimits) -> Self {
-        Self::with_keys(script, config, limits, &[])
+        let driver = Arc::new(Driver::new(config, limits).unwrap());
+        Self::with_app(script, driver, &[], VOCAB_SIZE)
     }
 
-    pub fn with_keys(script: &str, config: EngineConfig, limits: DriverLimits, api_keys: &[&str]) -> Self {
-        let driver = Arc::new(Driver::new(config, limits).unwrap());
+    pub fn with_keys(api_keys: &[&str]) -> Self {
+        let driver = Arc::new(Driver::new(engine_config(), limits()).unwrap());
+        Self::with_app("", driver, api_keys, VOCAB_SIZE)
+    }
+
+    pub fn with_vocab_size(vocab_size: usize) -> Self {
+        let driver = Arc::new(Driver::new(engine_config(), limits()).unwrap());
+        Self::with_app("", driver, &[], vocab_size)
+    }
+
+    fn with_app(script: &str, driver: Arc<Driver>, api_keys: &[&str], vocab_size: usize) -> Self {
         let api_keys = api_keys.iter().map(|&key| key.to_owned()).collect();
-        let app = App::new(Arc::clone(&driver), text_model(), naming(), api_keys);
+        let app = App::new(Arc::clone(&driver), text_model(), naming(), api_keys, vocab_size);
         Self { router: router(app), runner: Runner::new(driver, script.as_bytes()) }
     }
 

@@ -9,6 +9,8 @@ use streamcore_server::text::TextModel;
 
 /// Ends an answer.
 pub const END_TOKEN: u32 = 256;
+/// What a model for this tokenizer has: more rows than tokens, as is usual.
+pub const VOCAB_SIZE: usize = 320;
 
 const TEMPLATE: &str = "{% for message in messages %}{{ message.role[0] }}:{{ message.content }}\n{% endfor %}\
                         {% if add_generation_prompt %}a:{% endif %}";

@@ -11,6 +11,8 @@ use crate::openai::options::{Options, unsupported};
 pub struct ChatRequest {
     /// The conversation as chat templates take it: `role` and `content`, both strings.
     pub messages: Vec<Value>,
+    /// Whether the prompt ends where the assistant's answer begins.
+    pub add_generation_prompt: bool,
     /// All else.
     pub options: Options,
 }
@@ -26,7 +28,8 @@ impl ChatRequest {
         if fields.flag("echo")? {
             return Err(unsupported("echo", &true.into()));
         }
-        Ok(Self { messages: conversation(fields.require("messages")?)?, options })
+        let add_generation_prompt = fields.flag_or("add_generation_prompt", true)?;
+        Ok(Self { messages: conversation(fields.require("messages")?)?, add_generation_prompt, options })
     }
 }
 

@@ -4,16 +4,18 @@ use serde::Serialize;
 
 use crate::openai::finish::{Finish, FinishReason, StopReason};
 use crate::openai::usage::Usage;
-use crate::sse::write_event;
+use crate::sse::{TEXT, TextEvent, write_event};
 use crate::stream::{Answer, Chunks, Identity};
 
 /// Writes the chunks of a chat stream.
 #[derive(Debug)]
 pub struct ChatChunks {
     /// What all chunks of the stream share.
-    pub identity: Identity,
+    identity: Identity,
     /// Other chunks carry `"usage":null` if the last one will carry numbers.
-    pub include_usage: bool,
+    include_usage: bool,
+    /// The deltas of each choice.
+    texts: Vec<TextEvent>,
 }
 
 #[derive(Serialize)]
@@ -45,21 +47,35 @@ struct Delta<'a> {
     content: Option<&'a str>,
 }
 
+impl<'a> ChunkChoice<'a> {
+    fn new(index: usize, delta: Delta<'a>, finish: Option<&'a Finish>) -> Self {
+        let finish_reason = finish.map(|finish| finish.finish_reason);
+        let stop_reason = finish.and_then(|finish| finish.stop_reason.as_ref());
+        Self { index, delta, logprobs: None, finish_reason, stop_reason }
+    }
+}
+
 impl ChatChunks {
-    fn write(&self, choices: &[ChunkChoice<'_>], usage: Option<Usage>, frames: &mut Vec<u8>) {
+    /// Writes the chunks of so many choices.
+    #[must_use]
+    pub fn new(identity: Identity, include_usage: bool, num_choices: usize) -> Self {
+        let mut chunks = Self { identity, include_usage, texts: Vec::new() };
+        let text = |index| {
+            let delta = Delta { role: None, content: Some(TEXT) };
+            TextEvent::new(&chunks.chunk(&[ChunkChoice::new(index, delta, None)], None))
+        };
+        chunks.texts = (0..num_choices).map(text).collect();
+        chunks
+    }
+
+    fn chunk<'a>(&'a self, choices: &'a [ChunkChoice<'a>], usage: Option<Usage>) -> Chunk<'a> {
         let Identity { id, created, model } = &self.identity;
         let usage = self.include_usage.then_some(usage);
-        write_event(
-            frames,
-            &Chunk { id, object: "chat.completion.chunk", created: *created, model, choices, usage },
-        );
+        Chunk { id, object: "chat.completion.chunk", created: *created, model, choices, usage }
     }
 
     fn write_delta(&self, index: usize, delta: Delta<'_>, finish: Option<&Finish>, frames: &mut Vec<u8>) {
-        let finish_reason = finish.map(|finish| finish.finish_reason);
-        let stop_reason = finish.and_then(|finish| finish.stop_reason.as_ref());
-        let choice = ChunkChoice { index, delta, logprobs: None, finish_reason, stop_reason };
-        self.write(&[choice], None, frames);
+        write_event(frames, &self.chunk(&[ChunkChoice::new(index, delta, finish)], None));
     }
 }
 
@@ -69,7 +85,7 @@ impl Chunks for ChatChunks {
     }
 
     fn text(&self, index: usize, text: &str, frames: &mut Vec<u8>) {
-        self.write_delta(index, Delta { role: None, content: Some(text) }, None, frames);
+        self.texts[index].write(frames, text);
     }
 
     fn finish(&self, index: usize, finish: &Finish, frames: &mut Vec<u8>) {
@@ -78,7 +94,7 @@ impl Chunks for ChatChunks {
 
     fn usage(&self, usage: Usage, frames: &mut Vec<u8>) {
         if self.include_usage {
-            self.write(&[], Some(usage), frames);
+            write_event(frames, &self.chunk(&[], Some(usage)));
         }
     }
 }

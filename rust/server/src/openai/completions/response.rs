@@ -4,18 +4,20 @@ use serde::Serialize;
 
 use crate::openai::finish::{Finish, FinishReason, StopReason};
 use crate::openai::usage::Usage;
-use crate::sse::write_event;
+use crate::sse::{TEXT, TextEvent, write_event};
 use crate::stream::{Answer, Chunks, Identity};
 
 /// Writes the chunks of a text completion stream.
 #[derive(Debug)]
 pub struct CompletionChunks {
     /// What all chunks of the stream share.
-    pub identity: Identity,
+    identity: Identity,
     /// Other chunks carry `"usage":null` if the last one will carry numbers.
-    pub include_usage: bool,
+    include_usage: bool,
     /// The prompt of each choice, if it is to be echoed.
-    pub echoes: Vec<String>,
+    echoes: Vec<String>,
+    /// The deltas of each choice.
+    texts: Vec<TextEvent>,
 }
 
 #[derive(Serialize)]
@@ -55,8 +57,17 @@ impl<'a> Completion<'a> {
 }
 
 impl CompletionChunks {
-    fn write(&self, choices: &[Choice<'_>], usage: Option<Usage>, frames: &mut Vec<u8>) {
-        write_event(frames, &Completion::new(&self.identity, choices, self.include_usage.then_some(usage)));
+    /// Writes the chunks of so many choices.
+    #[must_use]
+    pub fn new(identity: Identity, include_usage: bool, echoes: Vec<String>, num_choices: usize) -> Self {
+        let mut chunks = Self { identity, include_usage, echoes, texts: Vec::new() };
+        let text = |index| TextEvent::new(&chunks.chunk(&[Choice::new(index, TEXT, None)], None));
+        chunks.texts = (0..num_choices).map(text).collect();
+        chunks
+    }
+
+    fn chunk<'a>(&'a self, choices: &'a [Choice<'a>], usage: Option<Usage>) -> Completion<'a> {
+        Completion::new(&self.identity, choices, self.include_usage.then_some(usage))
     }
 }
 
@@ -68,16 +79,16 @@ impl Chunks for CompletionChunks {
     }
 
     fn text(&self, index: usize, text: &str, frames: &mut Vec<u8>) {
-        self.write(&[Choice::new(index, text, None)], None, frames);
+        self.texts[index].write(frames, text);
     }
 
     fn finish(&self, index: usize, finish: &Finish, frames: &mut Vec<u8>) {
-        self.write(&[Choice::new(index, "", Some(finish))], None, frames);
+        write_event(frames, &self.chunk(&[Choice::new(index, "", Some(finish))], None));
     }
 
     fn usage(&self, usage: Usage, frames: &mut Vec<u8>) {
         if self.include_usage {
-            self.write(&[], Some(usage), frames);
+            write_event(frames, &self.chunk(&[], Some(usage)));
         }
     }
 }

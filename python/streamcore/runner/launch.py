@@ -1,0 +1,81 @@
+"""Brings a model to a device, and carries out the engine's plans there."""
+
+from collections import deque
+
+from streamcore import _core, kernels
+from streamcore.config import ServeConfig
+from streamcore.models.folder import ModelFolder
+from streamcore.models.loader import load_model
+from streamcore.models.progress import terminal_progress
+from streamcore.runner.device import choose_device, choose_dtype
+from streamcore.runner.kv_cache import allocate_kv_cache, choose_num_blocks
+from streamcore.runner.limits import choose_batch, choose_max_model_len
+from streamcore.runner.model_runner import ModelRunner, steps_in_flight
+from streamcore.runner.plan import StepPlan
+from streamcore.runner.threads import configure_threads
+
+# How long the engine thread waits for work before it looks for signals again.
+_IDLE_WAIT_S = 0.1
+
+
+def load_runner(config: ServeConfig, folder: ModelFolder) -> tuple[_core.EngineConfig, ModelRunner]:
+    """Choose device, dtype and limits, bring the model there, and log what was chosen.
+
+    Raises:
+        ConfigError: an option cannot work with this model or device.
+        ModelLoadError: the weights cannot be read or do not fit.
+    """
+    configure_threads()
+    device = choose_device(config.device)
+    dtype = choose_dtype(config.dtype, folder, device)
+    max_model_len = choose_max_model_len(config.max_model_len, folder.config)
+    max_num_seqs, max_num_batched_tokens = choose_batch(
+        device, config.max_num_seqs, config.max_num_batched_tokens
+    )
+    model = load_model(folder, device, dtype, max_model_len, terminal_progress())
+    num_blocks = choose_num_blocks(
+        folder.config,
+        device,
+        dtype,
+        block_size=config.block_size,
+        max_num_batched_tokens=max_num_batched_tokens,
+        max_num_seqs=max_num_seqs,
+        max_model_len=max_model_len,
+        kv_cache_memory_bytes=config.kv_cache_memory_bytes,
+    )
+    engine_config = _core.EngineConfig(
+        block_size=config.block_size,
+        num_blocks=num_blocks,
+        max_num_batched_tokens=max_num_batched_tokens,
+        max_num_seqs=max_num_seqs,
+        max_model_len=max_model_len,
+        max_steps_in_flight=steps_in_flight(device),
+    )
+    caches = allocate_kv_cache(
+        folder.config, device, dtype, block_size=config.block_size, num_blocks=num_blocks
+    )
+    runner = ModelRunner(model, caches, engine_config.step_columns(), device)
+    runner.warm_up()
+    _core.log("info", f"model {folder.path}, {folder.num_parameters / 1e6:.1f} M parameters")
+    dtype_name = str(dtype).removeprefix("torch.")
+    _core.log("info", f"device {device}, dtype {dtype_name}; {kernels.description(dtype)}")
+    _core.log(
+        "info",
+        f"KV cache {num_blocks} blocks of {config.block_size} tokens, context {engine_config.max_seq_len}, "
+        f"up to {max_num_seqs} requests at once, {max_num_batched_tokens} tokens a step",
+    )
+    return engine_config, runner
+
+
+def run_steps(server: _core.Server, engine_config: _core.EngineConfig, runner: ModelRunner) -> None:
+    """Carry out plans until the server has stopped, as many in flight as the device takes."""
+    lent = [_core.StepBuffers(engine_config, buffers.addresses()) for buffers in runner.all_buffers]
+    in_flight: deque[StepPlan] = deque()
+    while in_flight or not server.is_stopped:
+        plan = server.next_step(lent[runner.turn], 0.0 if in_flight else _IDLE_WAIT_S)
+        if plan is not None:
+            runner.launch(plan)
+            in_flight.append(plan)
+        if in_flight and (plan is None or len(in_flight) == runner.depth):
+            tokens = runner.collect()
+            server.complete_step(in_flight.popleft().id, tokens.data_ptr(), tokens.numel())

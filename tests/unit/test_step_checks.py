@@ -1,0 +1,40 @@
+"""What layers believe of their caches and their step, refused when it is made."""
+
+import pytest
+import torch
+
+from streamcore.kernels import PagedSequences
+from streamcore.layers.attention import AttentionInputs, LayerCache
+
+
+def sequences() -> PagedSequences:
+    """One sequence of two tokens."""
+    return PagedSequences(
+        torch.zeros(1, 1, dtype=torch.int32),
+        torch.tensor([2], dtype=torch.int32),
+        torch.tensor([0, 2], dtype=torch.int32),
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (torch.zeros(3, 4, 2, 8), "caches differ in shape"),
+        (torch.zeros(2, 4, 2, 8).half(), "caches differ in dtype"),
+        (torch.zeros(2, 2, 4, 8).transpose(1, 2), "`value_cache` must be contiguous"),
+    ],
+)
+def test_a_layer_cache_is_checked(values: torch.Tensor, message: str) -> None:
+    """The kernels index values as they do keys: a smaller cache would be overrun."""
+    with pytest.raises(ValueError, match=message):
+        LayerCache(torch.zeros(2, 4, 2, 8), values)
+
+
+def test_a_step_is_checked() -> None:
+    """A slot for each token: with fewer the kernels would store by whatever follows in memory."""
+    positions, slots = torch.zeros(2, dtype=torch.int32), torch.zeros(2, dtype=torch.int64)
+    AttentionInputs(positions, slots, sequences())
+    with pytest.raises(ValueError, match=r"`slot_mapping` must be a contiguous torch\.int64 vector of 2"):
+        AttentionInputs(positions, slots[:1], sequences())
+    with pytest.raises(ValueError, match=r"`positions` must be a contiguous torch\.int32"):
+        AttentionInputs(positions.long(), slots, sequences())
