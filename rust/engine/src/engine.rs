@@ -8,6 +8,7 @@ use crate::event::{Event, EventKind, FinishReason};
 use crate::plan;
 use crate::request::{Request, RequestId};
 use crate::scheduler::Scheduler;
+use crate::scores::Scores;
 use crate::sequence::{Phase, ScheduledTokens, Sequence, SequenceKey};
 use crate::stats::Stats;
 use crate::step::{StepBuffers, StepId, StepPlan};
@@ -28,6 +29,7 @@ pub struct Engine {
     /// Lists of completed steps, kept so that a step allocates nothing.
     spare_lists: Vec<Vec<ScheduledTokens>>,
     events: Vec<Event>,
+    num_arrivals: u64,
     /// The counters; the gauges in it are filled when somebody asks.
     counters: Stats,
 }
@@ -44,6 +46,7 @@ impl Engine {
             steps_in_flight: VecDeque::with_capacity(config.max_steps_in_flight),
             spare_lists: Vec::new(),
             events: Vec::new(),
+            num_arrivals: 0,
             counters: Stats { num_blocks: config.num_blocks, ..Stats::default() },
             config,
         })
@@ -55,7 +58,7 @@ impl Engine {
         &self.config
     }
 
-    /// Queues a request behind all others.
+    /// Queues a request behind all others of its priority and of lower ones.
     ///
     /// # Errors
     /// Those of [`EngineConfig::check_lengths`], and [`EngineError::DuplicateRequest`] if a request of this name has not finished.
@@ -64,7 +67,8 @@ impl Engine {
         if self.scheduler.sequences.find(request.id).is_some() {
             return Err(EngineError::DuplicateRequest(request.id));
         }
-        self.scheduler.add(Sequence::new(request, self.config.block_size));
+        self.scheduler.add(Sequence::new(request, self.num_arrivals, self.config.block_size));
+        self.num_arrivals += 1;
         self.check_in_debug_builds();
         Ok(())
     }
@@ -104,13 +108,13 @@ impl Engine {
         Some(plan)
     }
 
-    /// Takes in the tokens that the oldest step in flight drew, in the order of its samples. The tokens of requests that ended in the
-    /// meantime are thrown away.
+    /// Takes in the tokens that the oldest step in flight drew, in the order of its samples, and the log-probabilities that its plan
+    /// asks for. The tokens of requests that ended in the meantime are thrown away.
     ///
     /// # Errors
-    /// [`EngineError::WrongStep`] or [`EngineError::WrongSampleCount`]; nothing has changed then.
-    pub fn complete(&mut self, step: StepId, sampled: &[i32]) -> Result<(), EngineError> {
-        let mut scheduled = self.take_oldest_step(step, sampled.len())?;
+    /// [`EngineError::WrongStep`], [`EngineError::WrongSampleCount`] or [`EngineError::WrongScoreCount`]; nothing has changed then.
+    pub fn complete(&mut self, step: StepId, sampled: &[i32], scores: Scores<'_>) -> Result<(), EngineError> {
+        let mut scheduled = self.take_oldest_step(step, sampled.len(), scores.num_rows())?;
         let mut sampled = sampled.iter();
         let mut any_finished = false;
         for part in &scheduled {
@@ -157,6 +161,8 @@ impl Engine {
             num_running: self.scheduler.running.len(),
             num_free_blocks: self.scheduler.pool.num_free(),
             preemptions: self.scheduler.num_preemptions,
+            prefix_cache_queries: self.scheduler.prefix_cache_queries,
+            prefix_cache_hits: self.scheduler.prefix_cache_hits,
             ..self.counters
         }
     }
@@ -165,6 +171,7 @@ impl Engine {
         &mut self,
         given: StepId,
         num_samples: usize,
+        num_scores: usize,
     ) -> Result<Vec<ScheduledTokens>, EngineError> {
         let oldest = self.steps_in_flight.front().map(|step| step.plan);
         let Some(plan) = oldest.filter(|plan| plan.id == given) else {
@@ -173,6 +180,9 @@ impl Engine {
         if plan.num_samples != num_samples {
             let expected = plan.num_samples;
             return Err(EngineError::WrongSampleCount { step: given, expected, given: num_samples });
+        }
+        if num_scores != 0 {
+            return Err(EngineError::WrongScoreCount { step: given, expected: 0, given: num_scores });
         }
         self.counters.computed_tokens += plan.num_tokens as u64;
         Ok(self.steps_in_flight.pop_front().map(|step| step.scheduled).unwrap_or_default())
@@ -188,7 +198,7 @@ impl Engine {
         let drawn = sequence.accept(token);
         self.counters.generated_tokens += 1;
         if let Some(token) = drawn.token {
-            self.events.push(Event { request_id, kind: EventKind::Token(token) });
+            self.events.push(Event { request_id, kind: EventKind::Token { token, logprobs: None } });
         }
         if let Some(reason) = drawn.finish_reason {
             self.finish(key, reason);

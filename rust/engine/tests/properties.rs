@@ -11,7 +11,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use streamcore_engine::kv::{BlockId, BlockPool, BlockTable};
-use streamcore_engine::{Engine, EngineConfig, OwnedStepBuffers, step_columns};
+use streamcore_engine::{Engine, EngineConfig, OwnedStepBuffers, Scores, step_columns};
 
 fn fixed(cases: u32) -> ProptestConfig {
     ProptestConfig {
@@ -40,7 +40,7 @@ proptest! {
             } else {
                 prop_assert_eq!(pool.take(num_wanted, &mut held[holder]), num_wanted <= num_free);
             }
-            let all = || held.iter().flatten().chain(pool.free_blocks());
+            let all = || held.iter().flatten().copied().chain(pool.free_blocks());
             prop_assert_eq!(all().count(), num_blocks);
             prop_assert_eq!(all().collect::<HashSet<_>>().len(), num_blocks);
         }
@@ -53,7 +53,7 @@ proptest! {
     ) {
         // Two positions in one slot overwrite each other's keys.
         let mut pool = BlockPool::new(40);
-        let mut tables = [0; 3].map(|_| BlockTable::new(block_size));
+        let mut tables = [0; 3].map(|_| BlockTable::new(block_size, 0));
         let mut lens = [0; 3];
         for (index, num_more) in growths {
             if tables[index].grow(lens[index] + num_more, &mut pool) {
@@ -92,7 +92,7 @@ proptest! {
                 device.launch(&plan, &columns); // Compares every column with every other.
             }
             let (step, sampled) = device.finish_oldest().unwrap();
-            engine.complete(step, &sampled).unwrap();
+            engine.complete(step, &sampled, Scores::default()).unwrap();
         }
         let num_generated: usize = lens.iter().map(|(_, max_tokens)| max_tokens).sum();
         prop_assert_eq!(engine.stats().generated_tokens, num_generated as u64);

@@ -4,7 +4,9 @@ use std::sync::Mutex;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use streamcore_engine::{Engine, Event, EventKind, FinishReason, Request, RequestId, SamplingParams, StepId};
+use streamcore_engine::{
+    Engine, Event, EventKind, FinishReason, Request, RequestId, SamplingParams, Scores, StepId,
+};
 
 use crate::config::EngineConfig;
 use crate::errors::engine_error;
@@ -36,7 +38,7 @@ impl Scheduler {
         Ok(Self(Mutex::new(Engine::new(config.0.clone()).map_err(engine_error)?)))
     }
 
-    #[pyo3(signature = (request_id, prompt, *, max_tokens, stop_token_ids = vec![], temperature = 0.0, top_p = 1.0, top_k = 0, seed = 0))]
+    #[pyo3(signature = (request_id, prompt, *, max_tokens, stop_token_ids = vec![], temperature = 0.0, top_p = 1.0, top_k = 0, seed = 0, cache_salt = 0, priority = 0))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn add_request(
         &self,
@@ -49,9 +51,12 @@ impl Scheduler {
         top_p: f32,
         top_k: u32,
         seed: u64,
+        cache_salt: u64,
+        priority: i32,
     ) -> PyResult<()> {
-        let sampling = SamplingParams { temperature, top_p, top_k, seed };
-        let request = Request { id: RequestId(request_id), prompt, max_tokens, stop_token_ids, sampling };
+        let sampling = SamplingParams { temperature, top_p, top_k, seed, ..SamplingParams::greedy() };
+        let plain = Request::new(RequestId(request_id), prompt, max_tokens);
+        let request = Request { stop_token_ids, sampling, cache_salt, priority, ..plain };
         self.with(py, |engine| engine.add_request(request))?.map_err(engine_error)
     }
 
@@ -73,10 +78,12 @@ impl Scheduler {
     fn complete_step(&self, py: Python<'_>, step_id: u64, address: usize, len: usize) -> PyResult<()> {
         // SAFETY: the runner passes the address of a tensor of `len` int32 that it keeps during this call.
         let sampled = unsafe { sampled_tokens(address, len)? };
-        self.with(py, |engine| engine.complete(StepId(step_id), sampled))?.map_err(engine_error)
+        self.with(py, |engine| engine.complete(StepId(step_id), sampled, Scores::default()))?
+            .map_err(engine_error)
     }
 
-    /// What happened since the last call: `(request_id, "scheduled" | "token" | "stop" | "length" | "abort", token id or None)`.
+    /// What happened since the last call: `(request_id, "scheduled" | "token" | "stop" | "length" | "abort", number or None)`; the
+    /// number is that of the cached tokens or the token id.
     fn drain_events(&self, py: Python<'_>) -> PyResult<Vec<(u64, &'static str, Option<u32>)>> {
         let mut events = Vec::new();
         self.with(py, |engine| engine.drain_events(&mut events))?;
@@ -101,12 +108,13 @@ impl Scheduler {
 }
 
 fn event_tuple(event: &Event) -> (u64, &'static str, Option<u32>) {
-    let (name, token) = match event.kind {
-        EventKind::Scheduled => ("scheduled", None),
-        EventKind::Token(token) => ("token", Some(token)),
+    let (name, number) = match event.kind {
+        EventKind::Scheduled { num_cached_tokens } => ("scheduled", u32::try_from(num_cached_tokens).ok()),
+        EventKind::PromptLogprobs(_) => ("prompt_logprobs", None),
+        EventKind::Token { token, .. } => ("token", Some(token)),
         EventKind::Finished(FinishReason::Stop { token_id }) => ("stop", Some(token_id)),
         EventKind::Finished(FinishReason::Length) => ("length", None),
         EventKind::Finished(FinishReason::Abort) => ("abort", None),
     };
-    (event.request_id.0, name, token)
+    (event.request_id.0, name, number)
 }

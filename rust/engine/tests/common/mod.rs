@@ -1,8 +1,10 @@
 //! What the integration tests share: a fake device with a KV memory, and the model that runs on it.
-#![allow(dead_code)] // Each test program uses its own part.
+#![allow(clippy::unwrap_used, dead_code)] // Each test program uses its own part.
 
 pub(crate) mod device;
+pub(crate) mod load;
 pub(crate) mod model;
+pub(crate) mod world;
 
 use streamcore_engine::{EngineConfig, Request, RequestId, SamplingParams};
 
@@ -15,12 +17,13 @@ pub(crate) fn config() -> EngineConfig {
         max_num_seqs: 8,
         max_model_len: 64,
         max_steps_in_flight: 1,
+        enable_prefix_caching: true,
     }
 }
 
 /// A request with a prompt of its own and no stop tokens.
 pub(crate) fn request(id: u64, prompt_len: usize, max_tokens: usize) -> Request {
     let prompt = (0..prompt_len as u32).map(|position| 1000 + 100 * id as u32 + position).collect();
-    let sampling = SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, seed: id };
-    Request { id: RequestId(id), prompt, max_tokens, stop_token_ids: vec![], sampling }
+    let sampling = SamplingParams { temperature: 1.0, seed: id, ..SamplingParams::greedy() };
+    Request { sampling, ..Request::new(RequestId(id), prompt, max_tokens) }
 }
