@@ -2,6 +2,7 @@
 //! Without that feature every question here is answered `false` by the compiler.
 
 /// A bug that can be planted.
+#[cfg_attr(not(feature = "planted-bugs"), expect(unreachable_pub, reason = "it is public with the feature"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bug {
     /// A cached block that is held again stays in the list of the free ones.

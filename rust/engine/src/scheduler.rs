@@ -7,7 +7,7 @@
 //! ```
 //!
 //! What a sequence has computed can be found by others from the moment in which it is planned, and after the sequence has gone for as long
-//! as nobody else needs the blocks. See `docs/decisions` for why that is sound.
+//! as nobody else needs the blocks. See `docs/decisions/0005-prefix-cache.md` for why that is sound.
 
 use std::collections::BTreeMap;
 
@@ -160,7 +160,7 @@ impl Scheduler {
             return false;
         }
         let num_spared = policy::num_spared_blocks(self.running.len());
-        let finds_prefix = true;
+        let finds_prefix = !sequence.needs_whole_prompt;
         let entered = sequence.blocks.enter(&sequence.tokens, finds_prefix, num_spared, &mut self.pool);
         let Some(num_cached_tokens) = entered else { return false };
         sequence.num_computed = num_cached_tokens;

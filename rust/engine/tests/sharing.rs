@@ -5,7 +5,7 @@ mod common;
 
 use common::story::Story;
 use common::{config, request};
-use streamcore_engine::{EngineConfig, FinishReason, Request, RequestId};
+use streamcore_engine::{EngineConfig, FinishReason, Request, RequestId, SamplingParams};
 
 /// Another request with the same prompt.
 fn again(id: u64, request: &Request) -> Request {
@@ -94,6 +94,38 @@ fn without_the_cache_nothing_is_shared() {
     assert_eq!(story.step(), [10, 10]);
     story.run_to_end();
     story.assert_served(&first);
+}
+
+#[test]
+fn whoever_needs_the_whole_prompt_computes_it_and_leaves_it_to_others() {
+    // Penalties count prompt tokens on their way through the steps, and a score of a prompt token needs its logits.
+    let mut story = Story::new(config());
+    let mut first = request(1, 10, 2);
+    story.add(&first);
+    story.run_to_end();
+    let mut id = 2;
+    for change in [
+        |request: &mut Request| request.sampling.presence_penalty = 0.5,
+        |request: &mut Request| request.sampling.frequency_penalty = 0.5,
+        |request: &mut Request| request.sampling.repetition_penalty = 1.5,
+    ] {
+        let mut second = again(id, &first);
+        change(&mut second);
+        story.add(&second);
+        assert_eq!(story.step(), [10]);
+        story.run_to_end();
+        id += 1;
+    }
+    assert_eq!(story.engine.stats().prefix_cache_queries, 10, "they did not ask");
+    first = Request {
+        sampling: SamplingParams { frequency_penalty: 1.0, ..SamplingParams::greedy() },
+        ..request(9, 7, 2)
+    };
+    story.add(&first);
+    story.run_to_end();
+    story.add(&Request { sampling: SamplingParams::greedy(), ..again(10, &first) });
+    story.run_to_end();
+    assert_eq!(story.num_cached(10), 4);
 }
 
 #[test]
