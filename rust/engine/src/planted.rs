@@ -34,12 +34,12 @@ pub(crate) const fn has(_: Bug) -> bool {
 }
 
 #[cfg(feature = "planted-bugs")]
-pub(crate) use planted::has;
+pub(crate) use switch::has;
 #[cfg(feature = "planted-bugs")]
-pub use planted::plant;
+pub use switch::plant;
 
 #[cfg(feature = "planted-bugs")]
-mod planted {
+mod switch {
     use std::cell::Cell;
 
     use super::Bug;

@@ -103,18 +103,17 @@ fn whoever_needs_the_whole_prompt_computes_it_and_leaves_it_to_others() {
     let mut first = request(1, 10, 2);
     story.add(&first);
     story.run_to_end();
-    let mut id = 2;
-    for change in [
+    let changes = [
         |request: &mut Request| request.sampling.presence_penalty = 0.5,
         |request: &mut Request| request.sampling.frequency_penalty = 0.5,
         |request: &mut Request| request.sampling.repetition_penalty = 1.5,
-    ] {
+    ];
+    for (id, change) in (2..).zip(changes) {
         let mut second = again(id, &first);
         change(&mut second);
         story.add(&second);
         assert_eq!(story.step(), [10]);
         story.run_to_end();
-        id += 1;
     }
     assert_eq!(story.engine.stats().prefix_cache_queries, 10, "they did not ask");
     first = Request {
