@@ -55,6 +55,7 @@ pub(super) struct Outbox {
 
 #[derive(Debug, Default)]
 struct Contents {
+    num_cached_tokens: usize,
     prompt_logprobs: Vec<TokenLogprobs>,
     tokens: Vec<Token>,
     end: Option<End>,
@@ -71,6 +72,11 @@ impl Outbox {
         let mut contents = lock(&self.contents);
         contents.tokens.push(token);
         if self.deliver_at_end { None } else { contents.reader.take() }
+    }
+
+    /// Tells how much of the prompt was in the KV cache already. Wakes nobody: the first token follows.
+    pub(super) fn set_num_cached_tokens(&self, num_cached_tokens: usize) {
+        lock(&self.contents).num_cached_tokens = num_cached_tokens;
     }
 
     /// Wakes nobody: the first token follows.
@@ -127,6 +133,12 @@ impl TokenStream {
         let end = std::task::ready!(self.outbox.poll(cx, tokens));
         self.is_over = end.is_some();
         Poll::Ready(end)
+    }
+
+    /// Tokens of the prompt that were in the KV cache already. Known when the first token is.
+    #[must_use]
+    pub fn num_cached_tokens(&self) -> usize {
+        lock(&self.outbox.contents).num_cached_tokens
     }
 
     /// Takes what is known of the prompt's log-probabilities: those of consecutive tokens from the second on. All are there when the
