@@ -58,11 +58,11 @@ class _Door:
         if self._server is not None:
             raise RuntimeError("the lifespan of this streamcore application runs already")
         with _bell_of_running_loop():
-            async with EngineThread(self._config).running() as self._server:
-                try:
+            try:
+                async with EngineThread(self._config).running() as self._server:
                     yield
-                finally:
-                    self._server = None
+            finally:
+                self._server = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

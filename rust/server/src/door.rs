@@ -117,7 +117,7 @@ impl RequestHead<'_> {
 #[derive(Debug)]
 pub struct Exchange {
     demand: Arc<Notify>,
-    body: Mutex<Option<mpsc::Sender<Bytes>>>,
+    body: mpsc::Sender<(Bytes, bool)>,
     task: AbortHandle,
 }
 
@@ -130,12 +130,12 @@ impl Exchange {
         number: u64,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         // A piece is handed over only when it was asked for, so one place is enough.
-        let (sender, pieces) = mpsc::channel(1);
+        let (body, pieces) = mpsc::channel(1);
         let demand = Arc::new(Notify::new());
         let request = head.with_body(body_of(pieces, Arc::clone(bell), number));
         let reply = Reply { bell: Arc::clone(bell), number, is_over: false };
         let (answered, task) = abortable(answer(router, request, Arc::clone(&demand), reply));
-        let exchange = Self { demand, body: Mutex::new(Some(sender)), task };
+        let exchange = Self { demand, body, task };
         (exchange, async move {
             // Whoever closes an exchange does not wait for its end.
             let _ = answered.await;
@@ -149,13 +149,7 @@ impl Exchange {
 
     /// Hands over the piece of the body that [`Part::BodyWanted`] asked for. What nobody has asked for is dropped.
     pub fn feed(&self, piece: Bytes, is_last: bool) {
-        let mut body = lock(&self.body);
-        if let Some(sender) = body.as_ref() {
-            let _ = sender.try_send(piece);
-        }
-        if is_last {
-            *body = None;
-        }
+        let _ = self.body.try_send((piece, is_last));
     }
 
     /// The client has left, or has got everything: what still runs for it is aborted.
@@ -209,31 +203,33 @@ async fn answer(
     }
     demand.notified().await;
     reply.send(Part::Head(head));
-    loop {
+    while !reply.is_over {
         demand.notified().await;
-        let data = match body.frame().await {
-            Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+        let (data, is_last) = match body.frame().await {
+            Some(Ok(frame)) => (frame.into_data().unwrap_or_default(), body.is_end_stream()),
             Some(Err(_)) => return,
-            None => return reply.send(Part::Data { data: Bytes::new(), is_last: true }),
+            None => (Bytes::new(), true),
         };
-        reply.send(Part::Data { data, is_last: body.is_end_stream() });
+        reply.send(Part::Data { data, is_last });
     }
 }
 
 /// A body whose pieces are asked for one by one, when somebody waits for them.
-fn body_of(mut pieces: mpsc::Receiver<Bytes>, bell: Arc<Doorbell>, number: u64) -> Body {
-    let mut is_wanted = false;
-    Body::from_stream(poll_fn(move |cx| match pieces.poll_recv(cx) {
-        Poll::Ready(piece) => {
-            is_wanted = false;
-            Poll::Ready(piece.map(Ok::<_, Infallible>))
+fn body_of(mut pieces: mpsc::Receiver<(Bytes, bool)>, bell: Arc<Doorbell>, number: u64) -> Body {
+    let (mut is_wanted, mut is_over) = (false, false);
+    Body::from_stream(poll_fn(move |cx| {
+        if is_over {
+            return Poll::Ready(None);
         }
-        Poll::Pending => {
-            if !mem::replace(&mut is_wanted, true) {
-                bell.ring(number, Part::BodyWanted);
-            }
-            Poll::Pending
+        let polled = pieces.poll_recv(cx);
+        if polled.is_pending() && !mem::replace(&mut is_wanted, true) {
+            bell.ring(number, Part::BodyWanted);
         }
+        polled.map(|received| {
+            let (piece, is_last) = received?;
+            (is_wanted, is_over) = (false, is_last);
+            Some(Ok::<_, Infallible>(piece))
+        })
     }))
 }
 

@@ -7,9 +7,10 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use axum::Router;
+use futures_util::future::OptionFuture;
 use streamcore_engine::EngineConfig;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -47,6 +48,9 @@ pub struct Server {
     driver: Arc<Driver>,
     router: Router,
     sockets: Option<Sockets>,
+    /// Each exchange of the second door holds a clone, so the receiver's end is the end of them all.
+    exchange: mpsc::Sender<()>,
+    exchanges: mpsc::Receiver<()>,
 }
 
 /// The first door.
@@ -81,7 +85,8 @@ impl Server {
             Some(listener) => Some(Sockets::open(listener, &router, &runtime)?),
             None => None,
         };
-        Ok(Self { runtime, driver, router, sockets })
+        let (exchange, exchanges) = mpsc::channel(1);
+        Ok(Self { runtime, driver, router, sockets, exchange, exchanges })
     }
 
     /// Where it listens, if it does.
@@ -94,7 +99,11 @@ impl Server {
     #[must_use]
     pub fn open(&self, head: &RequestHead<'_>, bell: &Arc<Doorbell>, number: u64) -> Exchange {
         let (exchange, answered) = Exchange::open(self.router.clone(), head, bell, number);
-        self.runtime.spawn(answered);
+        let is_open = self.exchange.clone();
+        self.runtime.spawn(async move {
+            answered.await;
+            drop(is_open);
+        });
         exchange
     }
 
@@ -113,18 +122,20 @@ impl Server {
 
     /// Ends what is left, waits until the clients have the last bytes, and stops the threads.
     pub fn shutdown(self) {
-        let Self { runtime, driver, router: _, sockets } = self;
+        let Self { runtime, driver, router: _, sockets, exchange, mut exchanges } = self;
         let connections = sockets.map(|sockets| {
             sockets.is_closing.send_replace(true);
             sockets.connections
         });
         driver.stop();
-        if let Some(connections) = connections {
-            // The timer needs the runtime around it.
-            let flushed = runtime.block_on(async { timeout(FLUSH_TIME, connections).await });
-            if flushed.is_err() {
-                tracing::warn!("some clients did not read their last bytes in time");
-            }
+        drop(exchange);
+        let flushed = async {
+            OptionFuture::from(connections).await;
+            exchanges.recv().await;
+        };
+        // The timer needs the runtime around it.
+        if runtime.block_on(async { timeout(FLUSH_TIME, flushed).await }).is_err() {
+            tracing::warn!("some clients did not read their last bytes in time");
         }
         runtime.shutdown_timeout(FLUSH_TIME);
     }

@@ -21,11 +21,26 @@ use futures_util::stream;
 use serde_json::json;
 use streamcore_engine::EngineConfig;
 use streamcore_server::door::{Exchange, Part, RequestHead};
-use streamcore_server::{NextStep, Server, ServerConfig};
+use streamcore_server::{DriverLimits, NextStep, Server, ServerConfig};
 
 fn chat_body() -> Bytes {
     let body = json!({ "model": "toy", "messages": [{ "role": "user", "content": "hi" }], "stream": true });
     body.to_string().into()
+}
+
+const CHAT: RequestHead<'_> =
+    RequestHead { method: b"POST", target: b"/v1/chat/completions", headers: Vec::new() };
+
+/// A server without sockets.
+fn start(max_num_seqs: usize) -> Server {
+    let config = ServerConfig {
+        naming: common::naming(),
+        api_keys: Vec::new(),
+        vocab_size: VOCAB_SIZE,
+        engine: EngineConfig { num_blocks: 1 << 10, max_num_seqs, ..common::engine_config() },
+        limits: DriverLimits { max_waiting_requests: 1 << 10, ..common::limits() },
+    };
+    Server::start(None, text_model(), config).unwrap()
 }
 
 fn post(path: &str) -> Request<()> {
@@ -196,10 +211,10 @@ async fn a_head_that_is_no_head_is_a_400() {
         let bell = Bell::new();
         let (exchange, task) = Exchange::open(stage.router.clone(), &head, &bell.bell, 0);
         let task = tokio::spawn(task);
-        exchange.resume();
-        exchange.resume();
-        tokio::task::yield_now().await;
-        exchange.resume();
+        for _ in 0..2 {
+            exchange.resume();
+            tokio::task::yield_now().await;
+        }
         task.await.unwrap();
         let parts = bell.bell.take();
         let [(0, Part::Head(head)), (0, Part::Data { data, is_last: true })] = &*parts else {
@@ -238,24 +253,14 @@ async fn the_bell_rings_once_for_all_that_is_ready() {
 #[test]
 fn many_streams_share_one_bell() {
     const NUM_STREAMS: u64 = 200;
-    let engine = EngineConfig { num_blocks: 1 << 10, max_num_seqs: 64, ..common::engine_config() };
-    let limits = streamcore_server::DriverLimits { max_waiting_requests: 1 << 10, ..common::limits() };
-    let config = ServerConfig {
-        naming: common::naming(),
-        api_keys: Vec::new(),
-        vocab_size: VOCAB_SIZE,
-        engine,
-        limits,
-    };
-    let server = Server::start(None, text_model(), config).unwrap();
+    let server = start(64);
     assert_eq!(server.address(), None);
     let mut runner = Runner::new(Arc::clone(server.driver()), b"the quick brown fox");
     let engine_thread =
         thread::spawn(move || while runner.step(Duration::from_secs(10)) != NextStep::Stopped {});
     let mut bell = Bell::new();
-    let head = RequestHead { method: b"POST", target: b"/v1/chat/completions", headers: Vec::new() };
     let mut open: HashMap<u64, (Exchange, Vec<u8>)> = (0..NUM_STREAMS)
-        .map(|number| (number, (server.open(&head, &bell.bell, number), Vec::new())))
+        .map(|number| (number, (server.open(&CHAT, &bell.bell, number), Vec::new())))
         .collect();
     open.values().for_each(|(exchange, _)| exchange.resume());
     while !open.is_empty() {
@@ -281,4 +286,29 @@ fn many_streams_share_one_bell() {
     server.drain(Duration::ZERO);
     engine_thread.join().unwrap();
     server.shutdown();
+}
+
+/// An answer that is complete when the server stops must still reach its reader.
+#[test]
+fn the_end_of_the_server_waits_for_its_readers() {
+    let server = start(1);
+    let mut runner = Runner::new(Arc::clone(server.driver()), b"Hello");
+    let mut bell = Bell::new();
+    let exchange = server.open(&CHAT, &bell.bell, 0);
+    exchange.resume();
+    assert!(matches!(*bell.wait(), [(0, Part::BodyWanted)]));
+    exchange.feed(chat_body(), true);
+    assert!(matches!(*bell.wait(), [(0, Part::Head(_))]));
+    server.drain(Duration::from_secs(600));
+    while runner.step(Duration::from_secs(10)) != NextStep::Stopped {}
+    let end = thread::spawn(move || server.shutdown());
+    exchange.resume();
+    let parts = bell.wait();
+    assert!(
+        matches!(&*parts, [(0, Part::Data { data, .. })] if data.ends_with(b"data: [DONE]\n\n")),
+        "{parts:?}"
+    );
+    exchange.resume();
+    assert!(matches!(*bell.wait(), [(0, Part::Data { is_last: true, .. })]));
+    end.join().unwrap();
 }

@@ -57,7 +57,7 @@ impl Call {
     /// Lets the task go on as far as it can; what it has made then.
     pub fn parts(&mut self) -> Vec<Part> {
         if let Some(task) = &mut self.task
-            && poll_once(task.as_mut()).is_ready()
+            && poll_once(Pin::new(task)).is_ready()
         {
             self.task = None;
         }
