@@ -11,8 +11,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from streamcore.asgi import create_app
 from tests.server_process import ServerProcess
+
+from streamcore.asgi import create_app
 
 
 async def _mark(request: Request, call_next: RequestResponseEndpoint) -> Response:

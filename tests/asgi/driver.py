@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Scope
+
 from streamcore.asgi import create_app
 
 

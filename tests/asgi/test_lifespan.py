@@ -8,10 +8,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from tests.asgi.driver import Call, chat, get, running
+
 from streamcore import asgi
 from streamcore.asgi import create_app
 from streamcore.errors import ConfigError, ModelLoadError
-from tests.asgi.driver import Call, chat, get, running
 
 
 async def test_starts_and_stops_again_and_again() -> None:

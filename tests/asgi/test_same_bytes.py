@@ -157,7 +157,10 @@ def test_openai_client_talks_to_a_mounted_application(site: str) -> None:
     """The SDK works with a prefix in its base URL."""
     with OpenAI(base_url=f"{site}/llm/v1", api_key="none", max_retries=0) as client:
         stream = client.chat.completions.create(
-            model="demo", messages=[{"role": "user", "content": "Count from 1 to 10"}], stream=True, temperature=0
+            model="demo",
+            messages=[{"role": "user", "content": "Count from 1 to 10"}],
+            stream=True,
+            temperature=0,
         )
         assert "9, 10" in "".join(chunk.choices[0].delta.content or "" for chunk in stream)
 
