@@ -103,6 +103,7 @@ impl Server {
     }
 
     /// Answers a request that an ASGI server has read; the parts of the answer come by `bell` under `number`.
+    #[expect(clippy::needless_pass_by_value, reason = "converted from a Python object")]
     fn open(
         &self,
         bell: &Doorbell,
