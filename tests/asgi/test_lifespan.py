@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.asgi.driver import Call, chat, get, running
@@ -106,7 +107,7 @@ async def test_start_that_is_given_up_ends() -> None:
         ({"api_key": ""}, "is empty"),
     ],
 )
-def test_wrong_setting_is_refused_at_once(settings: dict[str, object], named: str) -> None:
+def test_wrong_setting_is_refused_at_once(settings: dict[str, Any], named: str) -> None:
     """A typing error must not be ignored, and not be found only after the model was loaded."""
     with pytest.raises(ConfigError, match=named):
         create_app(**settings)
@@ -121,7 +122,11 @@ def test_wrong_setting_is_given_a_hint() -> None:
 
 async def test_settings_are_those_of_the_command_line() -> None:
     """One value or several, numbers or text with a unit: as on the command line."""
-    settings = {"served_model_name": "a", "api_key": ["k1", "k2"], "kv_cache_memory_bytes": "64MiB"}
+    settings: dict[str, Any] = {
+        "served_model_name": "a",
+        "api_key": ["k1", "k2"],
+        "kv_cache_memory_bytes": "64MiB",
+    }
     async with running(**settings) as app:
         call = await get(app, "/v1/models")
         assert call.status == 401
