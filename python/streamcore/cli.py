@@ -5,10 +5,8 @@ Nothing here imports torch, so that `streamcore --help` answers at once.
 
 import argparse
 import difflib
-import os
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import Field, fields
 from importlib.metadata import version
@@ -30,6 +28,7 @@ def _add_option(parser: argparse.ArgumentParser, setting: Field[Any]) -> None:
     help_text = setting.metadata["help"]
     if setting.name == "model":
         parser.add_argument("model", nargs="?", type=Path, metavar="MODEL", help=help_text)
+        parser.add_argument("--model", dest="model_option", type=Path, metavar="MODEL", help="the same")
         return
     option = "--" + setting.name.replace("_", "-")
     if setting.default == ():
@@ -76,6 +75,14 @@ def _refuse_unknown(serve: _Parser, unknown: Sequence[str]) -> NoReturn:
     serve.error(f"unknown option `{name}`" + (f", did you mean `{close[0]}`?" if close else ""))
 
 
+def _take_model_option(serve: _Parser, values: dict[str, Any]) -> None:
+    """`--model MODEL` and `MODEL` are two spellings of one setting."""
+    option = values.pop("model_option")
+    if option is not None and values["model"] is not None:
+        serve.error(f"the model is given twice, as `{values['model']}` and as `--model {option}`")
+    values["model"] = option or values["model"]
+
+
 def _refuse_swallowed_model(serve: _Parser, values: dict[str, Any]) -> None:
     """An option that takes several values would take the model, too, when that comes after it."""
     if values["model"] is not None:
@@ -84,16 +91,6 @@ def _refuse_swallowed_model(serve: _Parser, values: dict[str, Any]) -> None:
         if isinstance(value, list) and len(value) > 1 and Path(value[-1]).is_dir():
             option = "--" + name.replace("_", "-")
             serve.error(f"`{value[-1]}` was read as a value of `{option}`, put the model before the options")
-
-
-def _prepare_torch() -> None:
-    """Set what torch reads once, when it is first imported.
-
-    Idle OpenMP threads spin by default; they would take the cores from the threads that serve sockets.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # torch runs without NumPy, which nothing here needs, and says so at every start.
-    warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -109,17 +106,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         _refuse_unknown(serve_parser, unknown)
     values = vars(arguments)
     values.pop("command")
+    _take_model_option(serve_parser, values)
     _refuse_swallowed_model(serve_parser, values)
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     try:
         config = ServeConfig(**values)
     except StreamcoreError as error:
         serve_parser.error(str(error))
-    _prepare_torch()
     try:
         from streamcore.serve import serve
 
-        return serve(config, started, log_filter=os.environ.get("STREAMCORE_LOG", "info"))
+        return serve(config, started)
     except (StreamcoreError, OSError) as error:
         hint = getattr(error, "hint", None)
         print(f"streamcore: {error}" + (f"; {hint}" if hint else ""), file=sys.stderr)  # noqa: T201

@@ -3,8 +3,11 @@
 The command line, its help and `docs/configuration.md` are derived from these fields.
 """
 
+import difflib
+import os
 import re
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Mapping
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,11 @@ _SUFFIXES = {
     **{letter.lower(): 1000**power for power, letter in enumerate("KMGT", start=1)},
     **{letter.lower() + "i": 1024**power for power, letter in enumerate("KMGT", start=1)},
 }
+
+
+_SCRIPT = "script:"
+# A script needs no device.
+_OF_DEVICES = ("device", "dtype", "max_num_batched_tokens", "kv_cache_memory_bytes", "block_size")
 
 
 def parse_bytes(text: str) -> int:
@@ -37,7 +45,10 @@ def _option(default: Any, text: str, **extra: Any) -> Any:
 class ServeConfig:
     """The settings of one server; None means: work it out and say what was chosen."""
 
-    model: Path | None = _option(None, "folder of a model in Hugging Face layout; nothing: the demo model")
+    model: Path | None = _option(
+        None,
+        "folder of a model in Hugging Face layout, or `script:FILE` for scripted answers; nothing: the demo model",
+    )
     host: str = _option("127.0.0.1", "address to listen on")
     port: int = _option(8000, "port to listen on; 0 takes a free one", least=0, most=65535)
     served_model_name: tuple[str, ...] = _option(
@@ -66,6 +77,12 @@ class ServeConfig:
     )
     log_format: str = _option("text", "form of the log on standard error", choices=("text", "json"))
 
+    @property
+    def script(self) -> Path | None:
+        """The file of a scripted model, if `model` is `script:FILE`."""
+        name = str(self.model)
+        return Path(name.removeprefix(_SCRIPT)) if name.startswith(_SCRIPT) else None
+
     def __post_init__(self) -> None:
         """Check each range.
 
@@ -75,8 +92,14 @@ class ServeConfig:
         if "" in self.api_key:
             raise ConfigError("`--api-key` is empty")
         for setting in fields(self):
+            if self.script and setting.name in _OF_DEVICES and getattr(self, setting.name) != setting.default:
+                option = "--" + setting.name.replace("_", "-")
+                raise ConfigError(f"`{option}` has no meaning with a script")
             value = getattr(self, setting.name)
             option = "--" + setting.name.replace("_", "-")
+            choices = setting.metadata.get("choices")
+            if choices and value not in choices:
+                raise ConfigError(f"`{option}` is `{value}`, it must be one of {', '.join(choices)}")
             least, most = setting.metadata.get("least"), setting.metadata.get("most")
             if value is None:
                 continue
@@ -84,3 +107,39 @@ class ServeConfig:
                 raise ConfigError(f"`{option}` is {value}, it must be at least {least}")
             if most is not None and not value <= most:
                 raise ConfigError(f"`{option}` is {value}, it must be at most {most}")
+
+
+def config_of(
+    model: str | os.PathLike[str] | None, settings: Mapping[str, Any], *, without: Collection[str] = ()
+) -> ServeConfig:
+    """The settings of a program, which are those of the command line with underscores in their names.
+
+    Args:
+        model: as in `ServeConfig`.
+        settings: by name; where several values are allowed one is enough, and a number of bytes may be text such as "4GiB".
+        without: names that have no meaning where this is called.
+
+    Raises:
+        ConfigError: a name is unknown, or a value is not possible.
+    """
+    known = {
+        setting.name: setting for setting in fields(ServeConfig) if setting.name not in (*without, "model")
+    }
+    values: dict[str, Any] = {"model": None if model is None else Path(model)}
+    for name, value in settings.items():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            raise ConfigError(f"unknown setting `{name}`", f"did you mean `{close[0]}`?" if close else None)
+        values[name] = _converted(known[name], value)
+    return ServeConfig(**values)
+
+
+def _converted(setting: Field[Any], value: Any) -> Any:
+    if setting.default == ():
+        return (value,) if isinstance(value, str) else tuple(value)
+    if isinstance(value, str) and setting.metadata.get("is_bytes"):
+        return parse_bytes(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if "least" in setting.metadata and value is not None and not is_number:
+        raise ConfigError(f"`{setting.name}` is {value!r}, it must be a number")
+    return value

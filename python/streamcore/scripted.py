@@ -69,9 +69,14 @@ def engine_config(max_model_len: int | None, max_num_seqs: int | None) -> _core.
     )
 
 
+def served_names(model: ScriptedModel, given: Sequence[str]) -> list[str]:
+    """The names that are given, else those of the script, else "script"."""
+    return list(given) or model.script.served_model_names or ["script"]
+
+
 def start_server(
     model: ScriptedModel,
-    listener: _core.Listener,
+    listener: _core.Listener | None,
     *,
     served_model_names: Sequence[str] = (),
     api_keys: Sequence[str] = (),
@@ -82,18 +87,17 @@ def start_server(
 
     Args:
         model: taken over by the server.
-        listener: taken over by the server.
-        served_model_names: else those of the script, else "script".
+        listener: taken over by the server; None: requests come by `Server.open` alone.
+        served_model_names: as in `served_names`.
         api_keys: keys that open the API; none: it is open to all.
         max_model_len: most tokens of one request, prompt and answer.
         max_num_seqs: most answers at once.
     """
-    names = list(served_model_names) or model.script.served_model_names or ["script"]
     return _core.Server(
         listener,
         model.text,
         engine_config(max_model_len, max_num_seqs),
-        served_model_names=names,
+        served_model_names=served_names(model, served_model_names),
         vocab_size=model.script.vocab_size,
         api_keys=list(api_keys),
         script=model.script,

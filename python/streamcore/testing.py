@@ -124,9 +124,10 @@ def scripted_server(
         OSError: there is no free port.
     """
     model = read_script(rules) if isinstance(rules, Path) else parse_script(json.dumps({"rules": rules}))
-    server = start_server(model, _core.Listener("127.0.0.1", 0), served_model_names=models, api_keys=api_keys)
+    listener = _core.Listener("127.0.0.1", 0)
+    server = start_server(model, listener, served_model_names=models, api_keys=api_keys)
     player = start_player(server)
-    host, port = server.address
+    host, port = listener.address
     try:
         yield ScriptedServer(f"http://{host}:{port}/v1", model.script)
     finally:

@@ -10,10 +10,12 @@ import openai
 import pytest
 from openai import OpenAI, Stream
 from openai.types.chat import ChatCompletionChunk
+from tests.server_process import run_server
 
 from streamcore.errors import ConfigError
 from streamcore.testing import Answer, Rule, ScriptedServer, StartServer, scripted_server
 
+EXAMPLE = Path(__file__).parents[2] / "docs" / "script.example.json"
 pytest_plugins = ["streamcore.pytest_plugin"]
 
 
@@ -220,6 +222,35 @@ def test_mistake_in_a_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"script.json: `rules\[0\].answer.txt`: unknown field"):  # noqa: SIM117
         with scripted_server(path):
             pass
+
+
+def test_example_of_the_documentation_is_served() -> None:
+    """The command and the file that the documentation shows must work as they stand."""
+    with (
+        run_server(f"script:{EXAMPLE}") as server,
+        OpenAI(base_url=f"{server.url}/v1", api_key="none") as client,
+    ):
+        assert ask(client, "Hello", model="demo") == "Hello! How can I help you?"
+        assert ask(client, "How is the weather?", model="demo") == "Sunny, 21 °C ☀️"
+        assert [model.id for model in client.models.list()] == ["gpt-4o-mini", "demo"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "named"),
+    [
+        (["script:nowhere.json"], 1, "script nowhere.json cannot be read"),
+        (["--model", "script:nowhere.json"], 1, "script nowhere.json cannot be read"),
+        (["a", "--model", "b"], 2, "the model is given twice"),
+        ([f"script:{EXAMPLE}", "--device", "cpu"], 2, "`--device` has no meaning with a script"),
+    ],
+)
+def test_wrong_command_is_one_line(arguments: list[str], status: int, named: str) -> None:
+    """A typing error is answered with one line that helps."""
+    command = [sys.executable, "-m", "streamcore", "serve", *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == status
+    assert len(ended.stderr.splitlines()) == 1
+    assert named in ended.stderr
 
 
 def test_server_needs_no_torch() -> None:

@@ -45,7 +45,7 @@ impl Stage {
 
     /// Everything that comes until the server closes, or `until` has come.
     fn post(&self, body: &Value, until: &str) -> String {
-        let address = self.server.as_ref().unwrap().address();
+        let address = self.server.as_ref().unwrap().address().unwrap();
         let mut socket = TcpStream::connect(address).unwrap();
         let (body, mut read) = (body.to_string(), Vec::new());
         let head =

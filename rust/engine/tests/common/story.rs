@@ -12,7 +12,7 @@ use super::model::expected_output;
 #[derive(Debug)]
 pub(crate) struct Story {
     pub(crate) engine: Engine,
-    device: ShadowDevice,
+    pub(crate) device: ShadowDevice,
     pub(crate) columns: OwnedStepBuffers,
     pub(crate) events: Vec<Event>,
 }
