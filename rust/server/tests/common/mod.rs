@@ -119,13 +119,21 @@ impl Stage {
         api_keys: &[&str],
         vocab_size: usize,
     ) -> Self {
-        let single = || {
-            let driver = Arc::new(Driver::new(config.clone(), limits).unwrap());
-            let api_keys = api_keys.iter().map(|&key| key.to_owned()).collect();
-            let app = App::new(Arc::clone(&driver), text_model(), naming(), api_keys, vocab_size, None);
-            Self { router: router(app), runner: Runner::new(driver, script.as_bytes()), second: None }
-        };
-        Self { second: Some(Box::new(single())), ..single() }
+        let second = Self::single(script, config.clone(), limits, api_keys, vocab_size);
+        Self { second: Some(Box::new(second)), ..Self::single(script, config, limits, api_keys, vocab_size) }
+    }
+
+    fn single(
+        script: &str,
+        config: EngineConfig,
+        limits: DriverLimits,
+        api_keys: &[&str],
+        vocab_size: usize,
+    ) -> Self {
+        let driver = Arc::new(Driver::new(config, limits).unwrap());
+        let api_keys = api_keys.iter().map(|&key| key.to_owned()).collect();
+        let app = App::new(Arc::clone(&driver), text_model(), naming(), api_keys, vocab_size, None);
+        Self { router: router(app), runner: Runner::new(driver, script.as_bytes()), second: None }
     }
 
     /// Answers that need no step.
