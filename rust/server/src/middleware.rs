@@ -1,11 +1,13 @@
 //! What every answer carries, and who gets one.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::app::App;
@@ -25,7 +27,9 @@ pub async fn tag(State(app): State<Arc<App>>, mut request: Request, next: Next) 
     let name = name_of(request.headers());
     request.extensions_mut().insert(RequestName(name.clone()));
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let mut response = next.run(request).await;
+    // The panic hook has told the log where; the client gets an answer, and the other requests of its connection go on.
+    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let mut response = answered.unwrap_or_else(|_| ApiError::Internal.into_response());
     let status = response.status();
     if status.is_client_error() || status.is_server_error() {
         tracing::info!(request_id = %name, status = status.as_u16(), "{method} {path} was refused");
