@@ -11,6 +11,7 @@
 mod core;
 mod inbox;
 mod outbox;
+mod pulse;
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -24,10 +25,8 @@ use self::core::Core;
 pub use self::inbox::Refusal;
 use self::inbox::{Inbox, Phase};
 pub use self::outbox::{End, EndError, TokenStream};
+pub use self::pulse::LOOK_INTERVAL;
 use crate::metrics::{Metrics, Outcome};
-
-/// A runner that has work and shows no life for this long hangs. A step of a large model on a slow machine takes minutes.
-const HUNG_AFTER: Duration = Duration::from_secs(300);
 
 /// How much may wait before requests are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,12 +139,31 @@ impl Driver {
         let inbox = lock(&self.inbox);
         match &inbox.phase {
             Phase::Failed(message) => Health::Failed(message.clone()),
+            Phase::Serving | Phase::Draining { .. } if inbox.is_weak() => Health::Failed(inbox.silence()),
             Phase::Draining { .. } | Phase::Stopped => Health::Draining,
-            Phase::Serving if inbox.is_hung(Instant::now()) => {
-                Health::Failed(format!("the runner has not answered for {} s", HUNG_AFTER.as_secs()))
-            }
             Phase::Serving => Health::Serving,
         }
+    }
+
+    /// Why the runner has been given up, if it has.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        match &lock(&self.inbox).phase {
+            Phase::Failed(message) => Some(message.clone()),
+            Phase::Serving | Phase::Draining { .. } | Phase::Stopped => None,
+        }
+    }
+
+    /// Looks for signs of life of the step loop; to be called once each [`LOOK_INTERVAL`]. Answers what to call
+    /// [`Driver::fail`] with, if it is to be given up. Never waits for it.
+    #[must_use]
+    pub fn look(&self) -> Option<String> {
+        lock(&self.inbox).look()
+    }
+
+    /// What a step of so many tokens takes, if that is known before the first one.
+    pub fn expect_step(&self, num_tokens: usize, duration: Duration) {
+        lock(&self.inbox).pulse.learn(num_tokens, duration);
     }
 
     /// Queues a request. Its place in the queue is reserved at once, so an accepted request is never refused later.
@@ -199,7 +217,7 @@ impl Driver {
         let now = Instant::now();
         let (arrivals, phase) = {
             let mut inbox = lock(&self.inbox);
-            (inbox.take(now), inbox.phase.clone())
+            (inbox.take(now, core.num_tokens_in_flight()), inbox.phase.clone())
         };
         core.take_in(arrivals);
         let drain_deadline = match phase {
@@ -213,6 +231,7 @@ impl Driver {
             return Some(NextStep::Stopped);
         }
         let plan = core.engine.schedule(buffers);
+        core.steps_in_flight.extend(plan.map(|plan| plan.num_tokens));
         core.deliver(&self.inbox, &self.metrics, now);
         match plan {
             Some(plan) => Some(NextStep::Plan(plan)),
@@ -233,6 +252,7 @@ impl Driver {
     pub fn complete_step(&self, step: StepId, sampled: &[i32]) -> Result<(), EngineError> {
         let mut core = lock(&self.core);
         core.engine.complete(step, sampled)?;
+        core.steps_in_flight.pop_front();
         core.deliver(&self.inbox, &self.metrics, Instant::now());
         Ok(())
     }
@@ -267,17 +287,13 @@ impl Driver {
         self.close(Phase::Stopped, &EndError::ShuttingDown);
     }
 
-    /// The first reason to close is the one that later requests are told.
+    /// The first reason to close is the one that later requests are told. They are told it even if the step loop hangs with the core
+    /// in its hands.
     fn close(&self, phase: Phase, error: &EndError) {
+        lock(&self.inbox).close(phase);
         let mut core = lock(&self.core);
         let now = Instant::now();
-        let arrivals = {
-            let mut inbox = lock(&self.inbox);
-            if matches!(inbox.phase, Phase::Serving | Phase::Draining { .. }) {
-                inbox.phase = phase;
-            }
-            inbox.take(now)
-        };
+        let arrivals = lock(&self.inbox).take(now, core.num_tokens_in_flight());
         core.end_all(arrivals, error, &self.metrics, now);
         core.deliver(&self.inbox, &self.metrics, now);
         self.work.notify_one();

@@ -2,18 +2,18 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use streamcore_engine::EngineConfig;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::app::{App, Naming};
-use crate::driver::{Driver, DriverLimits};
+use crate::driver::{Driver, DriverLimits, LOOK_INTERVAL};
 use crate::listener::{Listener, serve};
 use crate::routes::router;
 use crate::text::TextModel;
@@ -63,6 +63,7 @@ impl Server {
             .thread_name("streamcore-http")
             .enable_all()
             .build()?;
+        runtime.spawn(watch(Arc::downgrade(&driver)));
         let address = listener.address();
         let app = App::new(Arc::clone(&driver), text, naming, api_keys, vocab_size);
         let (is_closing, closing) = watch::channel(false);
@@ -103,5 +104,22 @@ impl Server {
             tracing::warn!("some clients did not read their last bytes in time");
         }
         self.runtime.shutdown_timeout(FLUSH_TIME);
+    }
+}
+
+/// Looks after the step loop until it ends or is given up.
+async fn watch(driver: Weak<Driver>) {
+    let mut looks = interval(LOOK_INTERVAL);
+    // A process that was stopped for a while has not looked meanwhile.
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        let Some(driver) = driver.upgrade().filter(|driver| !driver.is_stopped()) else { return };
+        if let Some(message) = driver.look() {
+            tracing::error!("{message}: every request ends");
+            // The loop may hang where this waits for it; sockets must be served all the same.
+            spawn_blocking(move || driver.fail(&message));
+            return;
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The engine and the requests that it holds: the engine thread's side.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Instant;
@@ -28,6 +28,8 @@ struct OpenRequest {
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) engine: Engine,
+    /// The tokens of each step in flight, the oldest one first.
+    pub(super) steps_in_flight: VecDeque<usize>,
     open: HashMap<RequestId, OpenRequest>,
     /// Scratch space of [`Core::deliver`], kept for its capacity.
     events: Vec<Event>,
@@ -38,7 +40,19 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(engine: Engine) -> Self {
-        Self { engine, open: HashMap::new(), events: Vec::new(), wakers: Vec::new(), departures: Vec::new() }
+        Self {
+            engine,
+            steps_in_flight: VecDeque::new(),
+            open: HashMap::new(),
+            events: Vec::new(),
+            wakers: Vec::new(),
+            departures: Vec::new(),
+        }
+    }
+
+    /// Tokens of the largest step in flight.
+    pub(super) fn num_tokens_in_flight(&self) -> usize {
+        self.steps_in_flight.iter().copied().max().unwrap_or(0)
     }
 
     /// Moves what has arrived into the engine: requests first, since an abort may name one of them.
@@ -82,7 +96,7 @@ impl Core {
             self.apply(event, metrics, now);
         }
         self.events = events;
-        lock(inbox).settle(self.engine.stats(), &self.departures, now);
+        lock(inbox).settle(self.engine.stats(), &self.departures, self.num_tokens_in_flight(), now);
         self.departures.clear();
         self.wakers.drain(..).for_each(Waker::wake);
     }
