@@ -138,7 +138,9 @@ class Scheduler:
         """
     def drain_events(
         self,
-    ) -> list[tuple[int, Literal["scheduled", "token", "stop", "length", "abort"], int | None]]:
+    ) -> list[
+        tuple[int, Literal["scheduled", "prompt_logprobs", "token", "stop", "length", "abort"], int | None]
+    ]:
         """What happened since the last call: request id, kind, and the token of "token" and "stop"."""
     @property
     def has_work(self) -> bool:
@@ -209,6 +211,11 @@ class Server:
         """Wait up to `timeout_s` seconds for work and plan it into `buffers`; None when there was none."""
     def complete_step(self, step_id: int, address: int, len: int) -> None:  # noqa: A002
         """Hand back the sampled tokens of a step, as in `Scheduler.complete_step`."""
+    def expect_step(self, num_tokens: int, duration_s: float) -> None:
+        """Say what a step of `num_tokens` takes, in seconds: the first one is not called hung before a multiple of it."""
+    @property
+    def failure(self) -> str | None:
+        """Why the runner has been given up; None if it has not."""
     @property
     def is_stopped(self) -> bool:
         """Whether a drain has ended: `next_step` will never return a plan again."""

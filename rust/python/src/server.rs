@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use streamcore_engine::StepId;
+use streamcore_engine::{Scores, StepId};
 use streamcore_server::{self as server, Driver, DriverLimits, Naming, NextStep, ServerConfig};
 
 use crate::config::EngineConfig;
@@ -86,6 +86,7 @@ impl Server {
         let (engine, limits) = (config.0.clone(), DriverLimits::default());
         let server_config = ServerConfig { naming, api_keys, vocab_size, engine, limits };
         let inner = py.detach(|| server::Server::start(listener, text, server_config))?;
+        inner.watch();
         let address = inner.address();
         Ok(Self {
             driver: Arc::clone(inner.driver()),
@@ -119,7 +120,22 @@ impl Server {
     fn complete_step(&self, py: Python<'_>, step_id: u64, address: usize, len: usize) -> PyResult<()> {
         // SAFETY: the runner passes the address of a tensor of `len` int32 that it keeps during this call.
         let sampled = unsafe { sampled_tokens(address, len)? };
-        py.detach(|| self.driver.complete_step(StepId(step_id), sampled)).map_err(engine_error)
+        py.detach(|| self.driver.complete_step(StepId(step_id), sampled, Scores::default()))
+            .map_err(engine_error)
+    }
+
+    /// What a step of `num_tokens` takes, if that is known before the first one.
+    fn expect_step(&self, num_tokens: usize, duration_s: f64) -> PyResult<()> {
+        let duration = Duration::try_from_secs_f64(duration_s)
+            .map_err(|error| PyValueError::new_err(format!("`duration_s` is {duration_s}: {error}")))?;
+        self.driver.expect_step(num_tokens, duration);
+        Ok(())
+    }
+
+    /// Why the runner has been given up; None if it has not.
+    #[getter]
+    fn failure(&self) -> Option<String> {
+        self.driver.failure()
     }
 
     /// Whether a drain has ended: `next_step` will never return a plan again.

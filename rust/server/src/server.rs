@@ -63,7 +63,6 @@ impl Server {
             .thread_name("streamcore-http")
             .enable_all()
             .build()?;
-        runtime.spawn(watch(Arc::downgrade(&driver)));
         let address = listener.address();
         let app = App::new(Arc::clone(&driver), text, naming, api_keys, vocab_size);
         let (is_closing, closing) = watch::channel(false);
@@ -85,6 +84,11 @@ impl Server {
     #[must_use]
     pub fn driver(&self) -> &Arc<Driver> {
         &self.driver
+    }
+
+    /// Gives the step loop up when it hangs. It must then call its [`Driver`] whenever it is not computing.
+    pub fn watch(&self) {
+        self.runtime.spawn(watch(Arc::downgrade(&self.driver)));
     }
 
     /// Refuses new requests with 503, lets running ones end until the deadline, then ends them. Whoever asks is answered until

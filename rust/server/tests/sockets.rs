@@ -240,13 +240,7 @@ fn draining_finishes_what_runs_and_takes_nothing_new() {
         client.read_until("}}");
         assert!(client.get("/health").starts_with("http/1.1 200"), "which is no reason to kill it");
     }
-    let refused = runner.driver.submit(streamcore_server::driver::NewRequest {
-        prompt: vec![97],
-        max_tokens: 1,
-        stop_token_ids: Vec::new(),
-        sampling: streamcore_engine::SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, seed: 0 },
-        deliver_at_end: false,
-    });
+    let refused = runner.driver.submit(streamcore_server::driver::NewRequest::new(vec![97], 1));
     assert_eq!(refused.unwrap_err(), streamcore_server::driver::Refusal::ShuttingDown);
     while runner.step(PATIENCE) != NextStep::Stopped {}
     let body = running.read_until("data: [DONE]\n\n\r\n0\r\n\r\n");
@@ -300,6 +294,43 @@ fn a_runner_that_fails_ends_every_request_with_its_message() {
     assert!(later.read_head().starts_with("http/1.1 503"));
     assert!(later.read_until("}}").contains("the device is lost"));
     assert_eq!(count(&runner, "error"), 2);
+}
+
+/// A device that hangs says nothing: the orchestrator must hear of it within seconds, and then every client.
+#[test]
+fn a_step_loop_that_hangs_is_told_to_whoever_asks_and_ends_every_stream() {
+    let (server, mut runner) = start(&endless());
+    let (mut stream, mut later) = (Client::connect(&server), Client::connect(&server));
+    stream.post("/v1/chat/completions", &chat(true));
+    run_until(&mut runner, "tokens", |stats| stats.generated_tokens >= 3);
+    assert!(later.get("/health").starts_with("http/1.1 200"));
+
+    // The looks come from the test: nobody else watches, and nothing depends on the clock.
+    let driver = Arc::clone(server.driver());
+    let looks_until =
+        |is_reached: &dyn Fn(Option<String>) -> bool| (1..=4000).find(|_| is_reached(driver.look())).unwrap();
+    let is_weak = |_| matches!(driver.health(), streamcore_server::driver::Health::Failed(_));
+    let num_looks = looks_until(&is_weak);
+    assert!(num_looks * streamcore_server::driver::LOOK_INTERVAL <= Duration::from_secs(2));
+    assert!(later.get("/health").starts_with("http/1.1 503"));
+    assert!(later.read_until("}}").contains("the step loop has not answered"));
+    later.post("/v1/chat/completions", &chat(true));
+    assert!(later.read_head().starts_with("http/1.1 503"), "nothing new is put behind a hung step");
+    later.read_until("}}");
+
+    runner.step(PATIENCE);
+    assert!(later.get("/health").starts_with("http/1.1 200"), "it was only late");
+
+    looks_until(&|gone| {
+        gone.is_some_and(|message| {
+            driver.fail(&message);
+            true
+        })
+    });
+    let body = stream.read_until("data: [DONE]\n\n\r\n0\r\n\r\n");
+    assert!(body.contains("\"error\":{\"message\":\"the step loop has not answered"), "{body}");
+    assert_eq!(runner.step(PATIENCE), NextStep::Stopped, "a loop that comes back ends");
+    assert!(runner.driver.failure().is_some());
 }
 
 /// A head that never ends must not cost the server its memory.

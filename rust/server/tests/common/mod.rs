@@ -13,7 +13,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response};
 use http_body_util::BodyExt;
-use streamcore_engine::{EngineConfig, OwnedStepBuffers, StepId};
+use streamcore_engine::{EngineConfig, OwnedStepBuffers, Scores, StepId};
 use streamcore_server::driver::{Driver, DriverLimits, NextStep};
 use streamcore_server::routes::router;
 use streamcore_server::{App, Naming};
@@ -71,7 +71,7 @@ impl Runner {
         if (is_full || next == NextStep::Idle)
             && let Some((id, sampled)) = self.in_flight.pop_front()
         {
-            self.driver.complete_step(id, &sampled).unwrap();
+            self.driver.complete_step(id, &sampled, Scores::default()).unwrap();
         }
         next
     }
@@ -87,6 +87,7 @@ impl Runner {
 
 /// A router and its runner, in one thread: nothing happens but what the test asks for.
 pub struct Stage {
+    pub app: Arc<App>,
     pub router: Router,
     pub runner: Runner,
 }
@@ -114,7 +115,7 @@ impl Stage {
     fn with_app(script: &str, driver: Arc<Driver>, api_keys: &[&str], vocab_size: usize) -> Self {
         let api_keys = api_keys.iter().map(|&key| key.to_owned()).collect();
         let app = App::new(Arc::clone(&driver), text_model(), naming(), api_keys, vocab_size);
-        Self { router: router(app), runner: Runner::new(driver, script.as_bytes()) }
+        Self { router: router(Arc::clone(&app)), app, runner: Runner::new(driver, script.as_bytes()) }
     }
 
     /// Answers that need no step.
