@@ -186,6 +186,8 @@ class Server:
         served_model_names: at least one; the first one is in the answers.
         vocab_size: rows of the model's embedding; a prompt with a token id beyond them is refused.
         api_keys: keys that open the API; none: it is open to all.
+        allowed_origins: origins whose pages may read answers in a browser; `*` stands for all.
+        max_waiting_requests: most requests that wait for their first step; more get 429. None: 2048.
 
     One thread calls `next_step` and `complete_step`; the other methods may be called from any.
 
@@ -203,6 +205,8 @@ class Server:
         served_model_names: list[str],
         vocab_size: int,
         api_keys: list[str] = [],
+        allowed_origins: list[str] = [],
+        max_waiting_requests: int | None = None,
     ) -> Server: ...
     @property
     def address(self) -> tuple[str, int]:
@@ -225,6 +229,9 @@ class Server:
         """The runner died: every open request ends with an error event that carries `message`."""
     def shutdown(self) -> None:
         """Flush and close every socket and join the threads. Further calls do nothing."""
+
+def metrics_reference() -> list[tuple[str, str, str, str]]:
+    """Every metric: its name, its type, vLLM's name of the same thing or nothing, and what it says."""
 
 def init_logging(format: str, filter: str) -> None:  # noqa: A002
     """Send the log to standard error. The first call in a process counts, later ones change nothing.

@@ -53,6 +53,8 @@ def serve(config: ServeConfig, started: float, log_filter: str = "info") -> int:
         served_model_names=list(names),
         vocab_size=folder.config.vocab_size,
         api_keys=list(config.api_key),
+        allowed_origins=list(config.allowed_origins),
+        max_waiting_requests=config.max_waiting_requests,
     )
     try:
         with _drain_on_signal(server, config.shutdown_timeout):

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use streamcore_engine::{Scores, StepId};
-use streamcore_server::{self as server, Driver, DriverLimits, Naming, NextStep, ServerConfig};
+use streamcore_server::{self as server, Access, Driver, DriverLimits, Naming, NextStep, ServerConfig};
 
 use crate::config::EngineConfig;
 use crate::errors::{engine_error, text_error};
@@ -66,7 +66,8 @@ pub(crate) struct Server {
 impl Server {
     /// Starts to listen and to answer. Takes over `listener` and `text`; `vocab_size` is the model's, not the tokenizer's.
     #[new]
-    #[pyo3(signature = (listener, text, config, *, served_model_names, vocab_size, api_keys = vec![]))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
+    #[pyo3(signature = (listener, text, config, *, served_model_names, vocab_size, api_keys = vec![], allowed_origins = vec![], max_waiting_requests = None))]
     fn new(
         py: Python<'_>,
         listener: &Listener,
@@ -75,6 +76,8 @@ impl Server {
         served_model_names: Vec<String>,
         vocab_size: usize,
         api_keys: Vec<String>,
+        allowed_origins: Vec<String>,
+        max_waiting_requests: Option<usize>,
     ) -> PyResult<Self> {
         let listener = take(&listener.0, "listener")?;
         let text = take(&text.0, "text model")?;
@@ -83,8 +86,10 @@ impl Server {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs()),
         };
-        let (engine, limits) = (config.0.clone(), DriverLimits::default());
-        let server_config = ServerConfig { naming, api_keys, vocab_size, engine, limits };
+        let (engine, mut limits) = (config.0.clone(), DriverLimits::default());
+        limits.max_waiting_requests = max_waiting_requests.unwrap_or(limits.max_waiting_requests);
+        let access = Access { api_keys, allowed_origins };
+        let server_config = ServerConfig { naming, access, vocab_size, engine, limits };
         let inner = py.detach(|| server::Server::start(listener, text, server_config))?;
         inner.watch();
         let address = inner.address();
@@ -172,4 +177,10 @@ impl Server {
             }
         });
     }
+}
+
+/// Every metric: its name, its type, vLLM's name of the same thing or nothing, and what it says.
+#[pyfunction]
+pub(crate) fn metrics_reference() -> Vec<(&'static str, &'static str, &'static str, &'static str)> {
+    server::metrics::reference().map(|[name, kind, alias, help]| (name, kind, alias, help)).collect()
 }

@@ -29,7 +29,7 @@ pub use self::inbox::Refusal;
 use self::inbox::{Inbox, Phase};
 pub use self::outbox::{End, EndError, Token, TokenStream};
 pub use self::pulse::LOOK_INTERVAL;
-use crate::metrics::{Metrics, Outcome};
+use crate::metrics::{Account, Metrics, Outcome};
 
 /// How much may wait before requests are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,8 +158,14 @@ impl Driver {
 
     /// The page that Prometheus reads.
     #[must_use]
-    pub fn render_metrics(&self) -> String {
-        self.metrics.render(&self.stats())
+    pub fn render_metrics(&self, model_name: &str) -> String {
+        self.metrics.render(&self.stats(), model_name)
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Seconds since 1970.
@@ -212,18 +218,18 @@ impl Driver {
     /// # Errors
     /// [`Refusal`], if the queue is full or no requests are taken.
     pub fn submit(self: &Arc<Self>, request: NewRequest) -> Result<TokenStream, Refusal> {
-        let prompt_len = request.prompt.len() as u64;
+        let prompt_len = request.prompt.len();
         let submitted = lock(&self.inbox).submit(request, Instant::now());
         match submitted {
             Ok((id, outbox)) => {
                 self.work.notify_one();
-                self.metrics.prompt_tokens.fetch_add(prompt_len, Relaxed);
-                Ok(TokenStream::new(Arc::clone(self), id, outbox))
+                self.metrics.prompt_tokens.fetch_add(prompt_len as u64, Relaxed);
+                let account = Account::current();
+                account.add_prompt(prompt_len);
+                Ok(TokenStream::new(Arc::clone(self), id, outbox, account))
             }
             Err(refusal) => {
-                if matches!(refusal, Refusal::QueueFull { .. }) {
-                    self.metrics.rejected.fetch_add(1, Relaxed);
-                }
+                self.metrics.count_refusal(refusal.reason());
                 Err(refusal)
             }
         }

@@ -39,6 +39,9 @@ pub enum ApiError {
     /// The client took too long to send its body: 408.
     #[error("body did not arrive within {0} s")]
     BodyTimeout(u64),
+    /// The client reads its stream too slowly: only ever told in the stream.
+    #[error("the stream was read too slowly, what waits for its reader has reached the limit")]
+    SlowReader,
     /// The body is longer than the limit: 413.
     #[error("body is longer than the limit of {0} bytes")]
     BodyTooLarge(usize),
@@ -98,7 +101,7 @@ impl ApiError {
             Self::ApiKey => StatusCode::UNAUTHORIZED,
             Self::ModelNotFound(_) | Self::UnknownRoute(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::HeadTimeout(_) | Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::HeadTimeout(_) | Self::BodyTimeout(_) | Self::SlowReader => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -120,6 +123,7 @@ impl ApiError {
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::HeadTimeout(_) => "head_timeout",
             Self::BodyTimeout(_) => "body_timeout",
+            Self::SlowReader => "slow_reader",
             Self::BodyTooLarge(_) => "body_too_large",
             Self::UriTooLong => "uri_too_long",
             Self::HeadTooLarge => "head_too_large",
@@ -167,6 +171,7 @@ impl From<EndError> for ApiError {
         match error {
             EndError::ShuttingDown => Self::ShuttingDown,
             EndError::Runner(message) => Self::EngineFailed(message),
+            EndError::SlowReader => Self::SlowReader,
         }
     }
 }
@@ -174,8 +179,16 @@ impl From<EndError> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status(), Json(ErrorBody::new(&self))).into_response();
-        if let Self::QueueFull { retry_after_s, .. } = self {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
+        match self {
+            Self::QueueFull { retry_after_s, .. } => {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
+            }
+            // The next try must not come back by the same connection.
+            Self::ShuttingDown => {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(1));
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
         }
         response
     }

@@ -30,7 +30,7 @@ pub mod sse;
 pub mod stream;
 pub mod text;
 
-pub use app::{App, Naming};
+pub use app::{Access, App, Naming};
 pub use driver::{Driver, DriverLimits, NextStep};
 pub use listener::{Listener, bind};
 pub use server::{Server, ServerConfig};

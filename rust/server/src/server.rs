@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::app::{App, Naming};
+use crate::app::{Access, App, Naming};
 use crate::driver::{Driver, DriverLimits, LOOK_INTERVAL};
 use crate::listener::{Listener, serve};
 use crate::routes::router;
@@ -28,8 +28,8 @@ const FLUSH_TIME: Duration = Duration::from_secs(5);
 pub struct ServerConfig {
     /// Names.
     pub naming: Naming,
-    /// Keys that open the API; it is open to all if there is none.
-    pub api_keys: Vec<String>,
+    /// Who may ask.
+    pub access: Access,
     /// Token ids that the model knows: the rows of its embedding, which need not be the tokenizer's number.
     pub vocab_size: usize,
     /// The engine's limits.
@@ -55,7 +55,7 @@ impl Server {
     /// The system's, if threads or the port cannot be had; the engine's, if its limits make no sense.
     pub fn start(listener: Listener, text: TextModel, config: ServerConfig) -> io::Result<Self> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
-        let ServerConfig { naming, api_keys, vocab_size, engine, limits } = config;
+        let ServerConfig { naming, access, vocab_size, engine, limits } = config;
         let driver = Arc::new(Driver::new(engine, limits).map_err(invalid)?);
         let num_cores = available_parallelism().map_or(1, std::num::NonZero::get);
         let runtime = Builder::new_multi_thread()
@@ -64,7 +64,7 @@ impl Server {
             .enable_all()
             .build()?;
         let address = listener.address();
-        let app = App::new(Arc::clone(&driver), text, naming, api_keys, vocab_size);
+        let app = App::new(Arc::clone(&driver), text, naming, access, vocab_size);
         let (is_closing, closing) = watch::channel(false);
         let listener = {
             let _context = runtime.enter();

@@ -9,7 +9,7 @@ use streamcore_engine::{Admission, Request, RequestId, Stats};
 use super::outbox::Outbox;
 use super::pulse::Pulse;
 use super::{DriverLimits, NewRequest};
-use crate::metrics::Outcome;
+use crate::metrics::{Outcome, RefusalReason};
 
 /// Why a request was not queued.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +28,22 @@ pub enum Refusal {
     /// The runner died.
     #[error("{0}")]
     Failed(String),
+}
+
+impl Refusal {
+    /// What it is counted as.
+    pub(super) fn reason(&self) -> RefusalReason {
+        match self {
+            Self::QueueFull { reason: streamcore_engine::Refusal::TooManyRequests { .. }, .. } => {
+                RefusalReason::QueueRequests
+            }
+            Self::QueueFull { reason: streamcore_engine::Refusal::TooManyTokens { .. }, .. } => {
+                RefusalReason::QueueTokens
+            }
+            Self::ShuttingDown => RefusalReason::Draining,
+            Self::Failed(_) => RefusalReason::Failed,
+        }
+    }
 }
 
 /// Where a driver is in its life.

@@ -16,7 +16,7 @@ use http_body_util::BodyExt;
 use streamcore_engine::{EngineConfig, OwnedStepBuffers, Scores, StepId};
 use streamcore_server::driver::{Driver, DriverLimits, NextStep};
 use streamcore_server::routes::router;
-use streamcore_server::{App, Naming};
+use streamcore_server::{Access, App, Naming};
 use tower::ServiceExt;
 
 use self::model::{END_TOKEN, VOCAB_SIZE, text_model};
@@ -99,22 +99,29 @@ impl Stage {
 
     pub fn with_config(script: &str, config: EngineConfig, limits: DriverLimits) -> Self {
         let driver = Arc::new(Driver::new(config, limits).unwrap());
-        Self::with_app(script, driver, &[], VOCAB_SIZE)
+        Self::with_app(script, driver, Access::default(), VOCAB_SIZE)
     }
 
     pub fn with_keys(api_keys: &[&str]) -> Self {
         let driver = Arc::new(Driver::new(engine_config(), limits()).unwrap());
-        Self::with_app("", driver, api_keys, VOCAB_SIZE)
+        let api_keys = api_keys.iter().map(|&key| key.to_owned()).collect();
+        Self::with_app("", driver, Access { api_keys, ..Access::default() }, VOCAB_SIZE)
+    }
+
+    pub fn with_origins(allowed_origins: &[&str]) -> Self {
+        let driver = Arc::new(Driver::new(engine_config(), limits()).unwrap());
+        let allowed_origins = allowed_origins.iter().map(|&origin| origin.to_owned()).collect();
+        let access = Access { allowed_origins, api_keys: vec!["key".to_owned()] };
+        Self::with_app("", driver, access, VOCAB_SIZE)
     }
 
     pub fn with_vocab_size(vocab_size: usize) -> Self {
         let driver = Arc::new(Driver::new(engine_config(), limits()).unwrap());
-        Self::with_app("", driver, &[], vocab_size)
+        Self::with_app("", driver, Access::default(), vocab_size)
     }
 
-    fn with_app(script: &str, driver: Arc<Driver>, api_keys: &[&str], vocab_size: usize) -> Self {
-        let api_keys = api_keys.iter().map(|&key| key.to_owned()).collect();
-        let app = App::new(Arc::clone(&driver), text_model(), naming(), api_keys, vocab_size);
+    fn with_app(script: &str, driver: Arc<Driver>, access: Access, vocab_size: usize) -> Self {
+        let app = App::new(Arc::clone(&driver), text_model(), naming(), access, vocab_size);
         Self { router: router(Arc::clone(&app)), app, runner: Runner::new(driver, script.as_bytes()) }
     }
 
