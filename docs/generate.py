@@ -54,7 +54,8 @@ _METRICS = """# Metrics
 Generated from `rust/server/src/metrics/table.rs` by `make docs`; do not edit.
 
 `GET /metrics` shows them in the text format of Prometheus. Where vLLM has the same thing, it stands there a second
-time under vLLM's name, with the label `model_name`, for the dashboards that exist. A histogram has the usual `_bucket`, `_sum` and `_count`.
+time under vLLM's name, with the label `model_name`, for the dashboards that exist. A histogram has the usual
+`_bucket`, `_sum` and `_count`.
 
 | metric | type | vLLM's name | |
 |---|---|---|---|
