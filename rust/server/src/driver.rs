@@ -65,6 +65,10 @@ pub struct NewRequest {
     pub logprobs: Option<u32>,
     /// The same of each prompt token but the first.
     pub prompt_logprobs: Option<u32>,
+    /// Only requests with the same number share blocks of the KV cache.
+    pub cache_salt: u64,
+    /// Lower numbers run first.
+    pub priority: i32,
     /// All tokens are handed over with the end, which spares their reader a wake-up for each.
     pub deliver_at_end: bool,
 }
@@ -81,6 +85,8 @@ impl NewRequest {
             sampling: SamplingParams::greedy(),
             logprobs: None,
             prompt_logprobs: None,
+            cache_salt: 0,
+            priority: 0,
             deliver_at_end: false,
         }
     }
@@ -96,6 +102,8 @@ impl NewRequest {
             sampling: self.sampling,
             logprobs: self.logprobs,
             prompt_logprobs: self.prompt_logprobs,
+            cache_salt: self.cache_salt,
+            priority: self.priority,
         }
     }
 }

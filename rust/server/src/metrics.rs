@@ -226,6 +226,8 @@ mod tests {
             "vllm:prompt_tokens_total{model_name=\"a\\\"b\"} 5",
             "vllm:generation_tokens_total{model_name=\"a\\\"b\"} 0",
             "vllm:num_preemptions_total{model_name=\"a\\\"b\"} 0",
+            "vllm:prefix_cache_queries_total{model_name=\"a\\\"b\"} 0",
+            "vllm:prefix_cache_hits_total{model_name=\"a\\\"b\"} 0",
             "vllm:request_success_total{model_name=\"a\\\"b\",finished_reason=\"stop\"} 1",
             "vllm:time_to_first_token_seconds_bucket{model_name=\"a\\\"b\",le=\"0.005\"} 1",
             "vllm:inter_token_latency_seconds_count{model_name=\"a\\\"b\"} 0",

@@ -69,6 +69,10 @@ pub(super) const TABLE: &[Row] = table! {
         "Tokens generated after the client had left", Counter(|m| &m.wasted_tokens);
     "streamcore_num_preemptions_total" = "vllm:num_preemptions_total",
         "Sequences that lost their blocks to another one", EngineCounter(|s| s.preemptions);
+    "streamcore_prefix_cache_queries_total" = "vllm:prefix_cache_queries_total",
+        "Prompt tokens that were looked for in the KV cache", EngineCounter(|s| s.prefix_cache_queries);
+    "streamcore_prefix_cache_hits_total" = "vllm:prefix_cache_hits_total",
+        "Prompt tokens that were found there", EngineCounter(|s| s.prefix_cache_hits);
     "streamcore_requests_total" = "vllm:request_success_total",
         "Requests ended, by reason; vLLM's label is `finished_reason`", By("finish_reason", |m| m.outcomes.values());
     "streamcore_aborts_total",
