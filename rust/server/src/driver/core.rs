@@ -146,7 +146,8 @@ impl Core {
     fn apply(&mut self, event: Event, metrics: &Metrics, now: Instant) {
         let Some(open) = self.open.get_mut(&event.request_id) else { return };
         match event.kind {
-            EventKind::Scheduled { .. } => {
+            EventKind::Scheduled { num_cached_tokens } => {
+                open.outbox.set_num_cached_tokens(num_cached_tokens);
                 (open.is_queued, open.scheduled) = (false, now);
                 self.departures.push(open.prompt_len);
                 metrics.queue_time.observe(now - open.arrival);

@@ -62,6 +62,7 @@ pub(super) struct Outbox {
 
 #[derive(Debug, Default)]
 struct Contents {
+    num_cached_tokens: usize,
     prompt_logprobs: Vec<TokenLogprobs>,
     tokens: Vec<Token>,
     weight: usize,
@@ -98,6 +99,11 @@ impl Outbox {
         contents.weight += weight_of(&token);
         contents.tokens.push(token);
         if self.deliver_at_end { None } else { contents.reader.take() }
+    }
+
+    /// Tells how much of the prompt was in the KV cache already. Wakes nobody: the first token follows.
+    pub(super) fn set_num_cached_tokens(&self, num_cached_tokens: usize) {
+        lock(&self.contents).num_cached_tokens = num_cached_tokens;
     }
 
     /// Wakes nobody: the first token follows.
@@ -172,6 +178,12 @@ impl TokenStream {
         self.account.add_output(tokens.len() - num_before + stop_token);
         self.is_over = end.is_some();
         Poll::Ready(end)
+    }
+
+    /// Tokens of the prompt that were in the KV cache already. Known when the first token is.
+    #[must_use]
+    pub fn num_cached_tokens(&self) -> usize {
+        lock(&self.outbox.contents).num_cached_tokens
     }
 
     /// Takes what is known of the prompt's log-probabilities: those of consecutive tokens from the second on. All are there when the
