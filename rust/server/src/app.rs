@@ -1,6 +1,5 @@
 //! What every request can see.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
@@ -9,7 +8,6 @@ use tokio::task::spawn_blocking;
 
 use crate::driver::Driver;
 use crate::error::ApiError;
-use crate::middleware::CacheOwner;
 use crate::text::TextModel;
 
 /// Bodies up to this are prepared where they arrive; longer ones would keep other streams of that thread waiting.
@@ -40,8 +38,6 @@ pub struct App {
     /// Token ids below this are known to both the tokenizer and the model. A tokenizer may have more: a padding token is often
     /// added without a row in the model's embedding, and its id would be read from outside of it.
     pub vocab_size: usize,
-    /// Makes salts that nobody can make up who does not know the texts that they are made of.
-    salts: RandomState,
     /// Long bodies that are prepared at the same time: no more than there are cores.
     preparing: Arc<Semaphore>,
 }
@@ -59,7 +55,7 @@ impl App {
         let vocab_size = vocab_size.min(text.tokenizer.vocab_size());
         let num_cores = available_parallelism().map_or(1, std::num::NonZero::get);
         let preparing = Arc::new(Semaphore::new(num_cores.min(4)));
-        Arc::new(Self { driver, text, naming, api_keys, vocab_size, salts: RandomState::new(), preparing })
+        Arc::new(Self { driver, text, naming, api_keys, vocab_size, preparing })
     }
 
     /// The name of the model in answers.
@@ -75,12 +71,6 @@ impl App {
     pub fn check_model(&self, name: &str) -> Result<(), ApiError> {
         let is_served = self.naming.served_model_names.iter().any(|served| served == name);
         if is_served { Ok(()) } else { Err(ApiError::ModelNotFound(name.to_owned())) }
-    }
-
-    /// The number that requests must share to share cached prompts: that of the owner and of what the client wants.
-    #[must_use]
-    pub fn cache_salt(&self, CacheOwner(owner): CacheOwner, asked: Option<&str>) -> u64 {
-        if owner == 0 && asked.is_none() { 0 } else { self.salts.hash_one((owner, asked)) }
     }
 
     /// Runs work whose length depends on the client: here if it is short, else away from the threads that serve sockets.

@@ -5,7 +5,6 @@ use streamcore_engine::SamplingParams;
 use crate::app::App;
 use crate::driver::NewRequest;
 use crate::error::ApiError;
-use crate::middleware::CacheOwner;
 use crate::openai::chat::request::Conversation;
 use crate::openai::options::{Options, Sampling};
 use crate::stream::{Choice, ChoicePlan, Echo, Identity, ToldPrompt};
@@ -107,8 +106,7 @@ impl Generation {
     ///
     /// # Errors
     /// 429 or 503.
-    pub fn submit(&self, app: &App, owner: CacheOwner) -> Result<Vec<Choice>, ApiError> {
-        let cache_salt = app.cache_salt(owner, self.options.cache_salt.as_deref());
+    pub fn submit(&self, app: &App, cache_salt: u64) -> Result<Vec<Choice>, ApiError> {
         let start = |(request, prompt): (&NewRequest, &Prompt)| {
             let request = NewRequest { prompt: prompt.tokens.clone(), cache_salt, ..request.clone() };
             let tokens = app.driver.submit(request)?;

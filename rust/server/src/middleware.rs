@@ -6,7 +6,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use subtle::{Choice, ConstantTimeEq};
 
 use crate::app::App;
 use crate::error::ApiError;
@@ -44,40 +44,33 @@ pub async fn tag(State(app): State<Arc<App>>, mut request: Request, next: Next) 
     response
 }
 
-/// Whose request it is, as far as cached prompts go: with several keys, each has its own, so that no client can find out by the time to
-/// the first token what another has asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CacheOwner(pub u64);
-
 /// Lets a request through if no keys are configured or it brings one of them.
 ///
 /// # Errors
 /// 401.
 pub async fn authorize(
     State(app): State<Arc<App>>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let owner = if app.api_keys.is_empty() { Some(0) } else { key_of(request.headers(), &app.api_keys) };
-    let owner = owner.ok_or(ApiError::ApiKey)?;
-    request.extensions_mut().insert(CacheOwner(owner));
-    Ok(next.run(request).await)
+    if app.api_keys.is_empty() || has_key(request.headers(), &app.api_keys) {
+        return Ok(next.run(request).await);
+    }
+    Err(ApiError::ApiKey)
 }
 
-/// Which of the keys either header has. Looks at every byte of every key of the right length, so that the time tells nothing
+/// Whether either header has one of the keys. Looks at every byte of every key of the right length, so that the time tells nothing
 /// about them.
-fn key_of(headers: &HeaderMap, keys: &[String]) -> Option<u64> {
+fn has_key(headers: &HeaderMap, keys: &[String]) -> bool {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| bearer_of(value.as_bytes()));
     let x_api_key = headers.get("x-api-key").map(HeaderValue::as_bytes);
-    let (mut found, mut which) = (Choice::from(0), 0_u64);
+    let mut found = Choice::from(0);
     for given in bearer.into_iter().chain(x_api_key) {
-        for (index, key) in (0..).zip(keys) {
-            let is_it = key.as_bytes().ct_eq(given);
-            which.conditional_assign(&index, is_it);
-            found |= is_it;
+        for key in keys {
+            found |= key.as_bytes().ct_eq(given);
         }
     }
-    bool::from(found).then_some(which)
+    found.into()
 }
 
 /// What follows the scheme, which may be in small or capital letters.

@@ -9,10 +9,11 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 
 use super::body::{json, read_json};
+use super::cache_salt::cache_salt;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::generation::{Generation, Prompt, encode, identity};
-use crate::middleware::{CacheOwner, RequestName};
+use crate::middleware::RequestName;
 use crate::openai::completions::request::{CompletionRequest, DEFAULT_MAX_TOKENS, PromptSource};
 use crate::openai::completions::response::{CompletionChunks, whole};
 use crate::sse;
@@ -21,14 +22,14 @@ use crate::stream::{ChunkStream, Echo, collect, keepalive_interval, usage_of};
 pub(super) async fn create(
     State(app): State<Arc<App>>,
     Extension(RequestName(name)): Extension<RequestName>,
-    Extension(owner): Extension<CacheOwner>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let body = read_json(&headers, body).await?;
     let generation = app.prepare(body.len(), move |app| prepare(app, &body)).await?;
     let identity = identity(&app, "cmpl", &generation.options, &name);
-    let mut choices = generation.submit(&app, owner)?;
+    let cache_salt = cache_salt(&headers, generation.options.cache_salt.as_deref());
+    let mut choices = generation.submit(&app, cache_salt)?;
     let num_prompt_tokens = generation.num_prompt_tokens();
     let details = generation.options.details;
     if generation.options.stream {

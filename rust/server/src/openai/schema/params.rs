@@ -258,7 +258,7 @@ pub const PARAMS: &[Param] = &[
         "cache_salt",
         Text(1024),
         "none",
-        "Only requests with the same salt share cached prompts. With several API keys, each key has its own in any case.",
+        "Only requests with the same salt and the same API key share cached prompts.",
     ),
     honoured(
         BOTH,
