@@ -1,6 +1,7 @@
 //! Every path.
 
 mod body;
+mod cache_salt;
 mod chat_completions;
 mod completions;
 mod health;
