@@ -6,16 +6,22 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use streamcore_engine::{Scores, StepId};
+use streamcore_server::door::RequestHead;
 use streamcore_server::{self as server, Access, Driver, DriverLimits, Naming, NextStep, ServerConfig};
 
+use crate::asgi::{Doorbell, Exchange};
 use crate::config::EngineConfig;
 use crate::errors::{engine_error, text_error};
 use crate::step::{StepBuffers, StepPlan, sampled_tokens};
 
 /// A socket that is bound but does not listen yet.
 #[pyclass(frozen, module = "streamcore._core")]
-pub(crate) struct Listener(Mutex<Option<server::Listener>>);
+pub(crate) struct Listener {
+    inner: Mutex<Option<server::Listener>>,
+    address: (String, u16),
+}
 
 #[pymethods]
 impl Listener {
@@ -23,7 +29,14 @@ impl Listener {
     #[new]
     fn new(py: Python<'_>, host: &str, port: u16) -> PyResult<Self> {
         let listener = py.detach(|| server::bind(host, port))?;
-        Ok(Self(Mutex::new(Some(listener))))
+        let address = listener.address();
+        Ok(Self { inner: Mutex::new(Some(listener)), address: (address.ip().to_string(), address.port()) })
+    }
+
+    /// Host and port.
+    #[getter]
+    fn address(&self) -> (String, u16) {
+        self.address.clone()
     }
 }
 
@@ -59,18 +72,18 @@ fn take<T>(cell: &Mutex<Option<T>>, what: &str) -> PyResult<T> {
 pub(crate) struct Server {
     inner: Mutex<Option<server::Server>>,
     driver: Arc<Driver>,
-    address: (String, u16),
 }
 
 #[pymethods]
 impl Server {
-    /// Starts to listen and to answer. Takes over `listener` and `text`; `vocab_size` is the model's, not the tokenizer's.
+    /// Starts to answer, and to listen unless `listener` is None. Takes over `listener` and `text`; `vocab_size` is the model's, not
+    /// the tokenizer's.
     #[new]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     #[pyo3(signature = (listener, text, config, *, served_model_names, vocab_size, api_keys = vec![], allowed_origins = vec![], max_waiting_requests = None))]
     fn new(
         py: Python<'_>,
-        listener: &Listener,
+        listener: Option<&Listener>,
         text: &TextModel,
         config: &EngineConfig,
         served_model_names: Vec<String>,
@@ -79,7 +92,7 @@ impl Server {
         allowed_origins: Vec<String>,
         max_waiting_requests: Option<usize>,
     ) -> PyResult<Self> {
-        let listener = take(&listener.0, "listener")?;
+        let listener = listener.map(|listener| take(&listener.inner, "listener")).transpose()?;
         let text = take(&text.0, "text model")?;
         let naming = Naming {
             served_model_names,
@@ -92,18 +105,24 @@ impl Server {
         let server_config = ServerConfig { naming, access, vocab_size, engine, limits };
         let inner = py.detach(|| server::Server::start(listener, text, server_config))?;
         inner.watch();
-        let address = inner.address();
-        Ok(Self {
-            driver: Arc::clone(inner.driver()),
-            address: (address.ip().to_string(), address.port()),
-            inner: Mutex::new(Some(inner)),
-        })
+        Ok(Self { driver: Arc::clone(inner.driver()), inner: Mutex::new(Some(inner)) })
     }
 
-    /// Host and port that the server listens on.
-    #[getter]
-    fn address(&self) -> (String, u16) {
-        self.address.clone()
+    /// Answers a request that an ASGI server has read; the parts of the answer come by `bell` under `number`.
+    #[expect(clippy::needless_pass_by_value, reason = "converted from a Python object")]
+    fn open(
+        &self,
+        bell: &Doorbell,
+        number: u64,
+        method: &str,
+        target: &[u8],
+        headers: Vec<(PyBackedBytes, PyBackedBytes)>,
+    ) -> PyResult<Exchange> {
+        let headers = headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let head = RequestHead { method: method.as_bytes(), target, headers };
+        let inner = self.inner.lock().ok();
+        let open = inner.and_then(|inner| inner.as_ref().map(|inner| inner.open(&head, &bell.0, number)));
+        open.map(Exchange).ok_or_else(|| PyRuntimeError::new_err("the server has been shut down"))
     }
 
     /// Waits up to `timeout_s` for work and plans it into `buffers`; None when there was none, or the server has stopped.

@@ -13,10 +13,13 @@
 //! sse         chunk → event
 //! ```
 //!
+//! Where another program reads the requests, `door` stands in the place of `listener`.
+//!
 //! All that can be refused is refused before the status line. Dropping the handler or the body aborts the request.
 #![forbid(unsafe_code)]
 
 pub mod app;
+pub mod door;
 pub mod driver;
 pub mod error;
 pub mod generation;

@@ -6,13 +6,16 @@ use std::sync::{Arc, Weak};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use axum::Router;
+use futures_util::future::OptionFuture;
 use streamcore_engine::EngineConfig;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::app::{Access, App, Naming};
+use crate::door::{Doorbell, Exchange, RequestHead};
 use crate::driver::{Driver, DriverLimits, LOOK_INTERVAL};
 use crate::listener::{Listener, serve};
 use crate::routes::router;
@@ -42,18 +45,32 @@ pub struct ServerConfig {
 #[derive(Debug)]
 pub struct Server {
     runtime: Runtime,
-    address: SocketAddr,
     driver: Arc<Driver>,
+    router: Router,
+    sockets: Option<Sockets>,
+    /// Each exchange of the second door holds a clone, so the receiver's end is the end of them all.
+    exchange: mpsc::Sender<()>,
+    exchanges: mpsc::Receiver<()>,
+}
+
+/// The first door.
+#[derive(Debug)]
+struct Sockets {
+    address: SocketAddr,
     is_closing: watch::Sender<bool>,
     connections: JoinHandle<()>,
 }
 
 impl Server {
-    /// Begins to listen and to answer.
+    /// Begins to listen and to answer. Without a listener requests come by [`Server::open`] alone.
     ///
     /// # Errors
     /// The system's, if threads or the port cannot be had; the engine's, if its limits make no sense.
-    pub fn start(listener: Listener, text: TextModel, config: ServerConfig) -> io::Result<Self> {
+    pub fn start(
+        listener: impl Into<Option<Listener>>,
+        text: TextModel,
+        config: ServerConfig,
+    ) -> io::Result<Self> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
         let ServerConfig { naming, access, vocab_size, engine, limits } = config;
         let driver = Arc::new(Driver::new(engine, limits).map_err(invalid)?);
@@ -63,21 +80,31 @@ impl Server {
             .thread_name("streamcore-http")
             .enable_all()
             .build()?;
-        let address = listener.address();
-        let app = App::new(Arc::clone(&driver), text, naming, access, vocab_size);
-        let (is_closing, closing) = watch::channel(false);
-        let listener = {
-            let _context = runtime.enter();
-            listener.listen()?
+        let router = router(App::new(Arc::clone(&driver), text, naming, access, vocab_size));
+        let sockets = match listener.into() {
+            Some(listener) => Some(Sockets::open(listener, &router, &runtime)?),
+            None => None,
         };
-        let connections = runtime.spawn(serve(listener, router(app), closing));
-        Ok(Self { runtime, address, driver, is_closing, connections })
+        let (exchange, exchanges) = mpsc::channel(1);
+        Ok(Self { runtime, driver, router, sockets, exchange, exchanges })
     }
 
-    /// Where it listens.
+    /// Where it listens, if it does.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.sockets.as_ref().map(|sockets| sockets.address)
+    }
+
+    /// Answers a request that somebody else has read. The parts of the answer come by `bell` under `number`.
+    #[must_use]
+    pub fn open(&self, head: &RequestHead<'_>, bell: &Arc<Doorbell>, number: u64) -> Exchange {
+        let (exchange, answered) = Exchange::open(self.router.clone(), head, bell, number);
+        let is_open = self.exchange.clone();
+        self.runtime.spawn(async move {
+            answered.await;
+            drop(is_open);
+        });
+        exchange
     }
 
     /// Where the engine thread gets its steps.
@@ -100,14 +127,35 @@ impl Server {
 
     /// Ends what is left, waits until the clients have the last bytes, and stops the threads.
     pub fn shutdown(self) {
-        self.is_closing.send_replace(true);
-        self.driver.stop();
+        let Self { runtime, driver, router: _, sockets, exchange, mut exchanges } = self;
+        let connections = sockets.map(|sockets| {
+            sockets.is_closing.send_replace(true);
+            sockets.connections
+        });
+        driver.stop();
+        drop(exchange);
+        let flushed = async {
+            OptionFuture::from(connections).await;
+            exchanges.recv().await;
+        };
         // The timer needs the runtime around it.
-        let flushed = self.runtime.block_on(async { timeout(FLUSH_TIME, self.connections).await });
-        if flushed.is_err() {
+        if runtime.block_on(async { timeout(FLUSH_TIME, flushed).await }).is_err() {
             tracing::warn!("some clients did not read their last bytes in time");
         }
-        self.runtime.shutdown_timeout(FLUSH_TIME);
+        runtime.shutdown_timeout(FLUSH_TIME);
+    }
+}
+
+impl Sockets {
+    fn open(listener: Listener, router: &Router, runtime: &Runtime) -> io::Result<Self> {
+        let address = listener.address();
+        let (is_closing, closing) = watch::channel(false);
+        let listener = {
+            let _context = runtime.enter();
+            listener.listen()?
+        };
+        let connections = runtime.spawn(serve(listener, router.clone(), closing));
+        Ok(Self { address, is_closing, connections })
     }
 }
 

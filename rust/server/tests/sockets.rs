@@ -55,7 +55,7 @@ struct Client(BufReader<TcpStream>);
 
 impl Client {
     fn connect(server: &Server) -> Self {
-        Self(BufReader::new(TcpStream::connect(server.address()).unwrap()))
+        Self(BufReader::new(TcpStream::connect(server.address().unwrap()).unwrap()))
     }
 
     fn post(&mut self, path: &str, body: &Value) {
@@ -272,7 +272,7 @@ fn draining_finishes_what_runs_and_takes_nothing_new() {
     while runner.step(PATIENCE) != NextStep::Stopped {}
     let body = running.read_until("data: [DONE]\n\n\r\n0\r\n\r\n");
     assert!(body.contains("\"finish_reason\":\"stop\""), "{body}");
-    let address = server.address();
+    let address = server.address().unwrap();
     server.shutdown();
     assert!(running.is_closed() && idle.is_closed() && new.is_closed());
     assert!(TcpStream::connect(address).is_err());
@@ -373,7 +373,7 @@ fn a_restart_gets_its_port_at_once() {
     let mut client = Client::connect(&server);
     client.get("/version");
     client.read_until("}");
-    let port = server.address().port();
+    let port = server.address().unwrap().port();
     // The side that closes first is the one whose system remembers the connection.
     server.shutdown();
     assert!(client.is_closed());
@@ -385,6 +385,6 @@ fn a_restart_gets_its_port_at_once() {
 #[test]
 fn a_port_in_use_is_found_by_bind() {
     let (server, _runner) = start("");
-    let error = bind("127.0.0.1", server.address().port()).unwrap_err();
+    let error = bind("127.0.0.1", server.address().unwrap().port()).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
 }
