@@ -222,6 +222,8 @@ class Server:
         served_model_names: at least one; the first one is in the answers.
         vocab_size: rows of the model's embedding; a prompt with a token id beyond them is refused.
         api_keys: keys that open the API; none: it is open to all.
+        allowed_origins: origins whose pages may read answers in a browser; `*` stands for all.
+        max_waiting_requests: most requests that wait for their first step; more get 429. None: 2048.
         script: what answers in the place of a model; `run_script` then takes the place of the runner.
 
     One thread calls `next_step` and `complete_step`; the other methods may be called from any.
@@ -240,6 +242,8 @@ class Server:
         served_model_names: list[str],
         vocab_size: int,
         api_keys: list[str] = [],
+        allowed_origins: list[str] = [],
+        max_waiting_requests: int | None = None,
         script: Script | None = None,
     ) -> Server: ...
     def open(
@@ -261,6 +265,11 @@ class Server:
         """Wait up to `timeout_s` seconds for work and plan it into `buffers`; None when there was none."""
     def complete_step(self, step_id: int, address: int, len: int) -> None:  # noqa: A002
         """Hand back the sampled tokens of a step, as in `Scheduler.complete_step`."""
+    def expect_step(self, num_tokens: int, duration_s: float) -> None:
+        """Say what a step of `num_tokens` takes, in seconds: the first one is not called hung before a multiple of it."""
+    @property
+    def failure(self) -> str | None:
+        """Why the runner has been given up; None if it has not."""
     def run_script(self) -> None:
         """Play the script until the server has stopped."""
     @property
@@ -305,6 +314,9 @@ class Exchange:
         """Hand over the piece of the body that was wanted; what nobody wanted is dropped."""
     def close(self) -> None:
         """Abort what is still running. An answer that was not complete is then reported as lost."""
+
+def metrics_reference() -> list[tuple[str, str, str, str]]:
+    """Every metric: its name, its type, vLLM's name of the same thing or nothing, and what it says."""
 
 def init_logging(format: str, filter: str) -> None:  # noqa: A002
     """Send the log to standard error. The first call in a process counts, later ones change nothing.

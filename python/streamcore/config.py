@@ -57,6 +57,10 @@ class ServeConfig:
     api_key: tuple[str, ...] = _option(
         (), "key that requests must carry, several are allowed; else the server is open to all who reach it"
     )
+    allowed_origins: tuple[str, ...] = _option(
+        (),
+        "origin such as https://chat.example whose pages may use the API in a browser, * for all; else none",
+    )
     device: str = _option("auto", "where the model runs", choices=("auto", "cpu", "cuda"))
     dtype: str = _option(
         "auto",
@@ -67,6 +71,9 @@ class ServeConfig:
         None, "most tokens of one request, prompt and output; else what the model allows", least=1
     )
     max_num_seqs: int | None = _option(None, "most requests that run at once; else by device", least=1)
+    max_waiting_requests: int = _option(
+        2048, "most requests that wait for their first step; more get 429", least=1
+    )
     max_num_batched_tokens: int | None = _option(None, "most tokens in one step; else by device", least=1)
     kv_cache_memory_bytes: int | None = _option(
         None, "memory for the KV cache, such as 4GiB; else by what is free", least=1, is_bytes=True
@@ -91,6 +98,9 @@ class ServeConfig:
         """
         if "" in self.api_key:
             raise ConfigError("`--api-key` is empty")
+        for origin in self.allowed_origins:
+            if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", origin):
+                raise ConfigError(f"`{origin}` is not an origin, which is like https://chat.example")
         for setting in fields(self):
             if self.script and setting.name in _OF_DEVICES and getattr(self, setting.name) != setting.default:
                 option = "--" + setting.name.replace("_", "-")

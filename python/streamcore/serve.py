@@ -108,6 +108,8 @@ def open_server(config: ServeConfig, listener: _core.Listener | None) -> Iterato
         served_model_names=list(names),
         vocab_size=folder.config.vocab_size,
         api_keys=list(config.api_key),
+        allowed_origins=list(config.allowed_origins),
+        max_waiting_requests=config.max_waiting_requests,
     )
     try:
         yield Serving(server, names[0], has_chat_template, partial(run_steps, server, engine_config, runner))

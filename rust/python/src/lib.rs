@@ -30,7 +30,7 @@ mod _core {
     #[pymodule_export]
     use crate::script::Script;
     #[pymodule_export]
-    use crate::server::{Listener, Server, TextModel};
+    use crate::server::{Listener, Server, TextModel, metrics_reference};
     #[pymodule_export]
     use crate::step::{StepBuffers, StepPlan};
 }

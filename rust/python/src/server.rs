@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use streamcore_engine::{Scores, StepId};
 use streamcore_server::door::RequestHead;
-use streamcore_server::{self as server, Driver, DriverLimits, Naming, NextStep, ServerConfig};
+use streamcore_server::{self as server, Access, Driver, DriverLimits, Naming, NextStep, ServerConfig};
 
 use crate::asgi::{Doorbell, Exchange};
 use crate::config::EngineConfig;
@@ -95,8 +95,8 @@ impl Server {
     /// Starts to answer, and to listen unless `listener` is None. Takes over `listener` and `text`; `vocab_size` is the model's, not
     /// the tokenizer's.
     #[new]
-    #[pyo3(signature = (listener, text, config, *, served_model_names, vocab_size, api_keys = vec![], script = None))]
-    #[expect(clippy::too_many_arguments, reason = "they have names in Python")]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
+    #[pyo3(signature = (listener, text, config, *, served_model_names, vocab_size, api_keys = vec![], allowed_origins = vec![], max_waiting_requests = None, script = None))]
     fn new(
         py: Python<'_>,
         listener: Option<&Listener>,
@@ -105,6 +105,8 @@ impl Server {
         served_model_names: Vec<String>,
         vocab_size: usize,
         api_keys: Vec<String>,
+        allowed_origins: Vec<String>,
+        max_waiting_requests: Option<usize>,
         script: Option<&Script>,
     ) -> PyResult<Self> {
         let listener = listener.map(|listener| take(&listener.inner, "listener")).transpose()?;
@@ -114,10 +116,13 @@ impl Server {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs()),
         };
-        let (engine, limits) = (config.0.clone(), DriverLimits::default());
+        let (engine, mut limits) = (config.0.clone(), DriverLimits::default());
+        limits.max_waiting_requests = max_waiting_requests.unwrap_or(limits.max_waiting_requests);
+        let access = Access { api_keys, allowed_origins };
         let script = script.map(|script| Arc::clone(&script.inner));
-        let server_config = ServerConfig { naming, api_keys, vocab_size, engine, limits, script };
+        let server_config = ServerConfig { naming, access, vocab_size, engine, limits, script };
         let inner = py.detach(|| server::Server::start(listener, text, server_config))?;
+        inner.watch();
         Ok(Self { driver: Arc::clone(inner.driver()), inner: Mutex::new(Some(inner)) })
     }
 
@@ -166,6 +171,20 @@ impl Server {
         py.detach(|| server::script::runner::run(&self.driver));
     }
 
+    /// What a step of `num_tokens` takes, if that is known before the first one.
+    fn expect_step(&self, num_tokens: usize, duration_s: f64) -> PyResult<()> {
+        let duration = Duration::try_from_secs_f64(duration_s)
+            .map_err(|error| PyValueError::new_err(format!("`duration_s` is {duration_s}: {error}")))?;
+        self.driver.expect_step(num_tokens, duration);
+        Ok(())
+    }
+
+    /// Why the runner has been given up; None if it has not.
+    #[getter]
+    fn failure(&self) -> Option<String> {
+        self.driver.failure()
+    }
+
     /// Whether a drain has ended: `next_step` will never return a plan again.
     #[getter]
     fn is_stopped(&self) -> bool {
@@ -200,4 +219,10 @@ impl Server {
             }
         });
     }
+}
+
+/// Every metric: its name, its type, vLLM's name of the same thing or nothing, and what it says.
+#[pyfunction]
+pub(crate) fn metrics_reference() -> Vec<(&'static str, &'static str, &'static str, &'static str)> {
+    server::metrics::reference().map(|[name, kind, alias, help]| (name, kind, alias, help)).collect()
 }

@@ -34,7 +34,7 @@ pub mod sse;
 pub mod stream;
 pub mod text;
 
-pub use app::{App, Naming};
+pub use app::{Access, App, Naming};
 pub use driver::{Driver, DriverLimits, NextStep};
 pub use listener::{Listener, bind};
 pub use script::Script;

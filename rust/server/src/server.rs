@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use futures_util::future::OptionFuture;
 use streamcore_engine::EngineConfig;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::app::{App, Naming};
+use crate::app::{Access, App, Naming};
 use crate::door::{Doorbell, Exchange, RequestHead};
-use crate::driver::{Driver, DriverLimits};
+use crate::driver::{Driver, DriverLimits, LOOK_INTERVAL};
 use crate::listener::{Listener, serve};
 use crate::routes::router;
 use crate::script::Script;
@@ -32,8 +32,8 @@ const FLUSH_TIME: Duration = Duration::from_secs(5);
 pub struct ServerConfig {
     /// Names.
     pub naming: Naming,
-    /// Keys that open the API; it is open to all if there is none.
-    pub api_keys: Vec<String>,
+    /// Who may ask.
+    pub access: Access,
     /// Token ids that the model knows: the rows of its embedding, which need not be the tokenizer's number.
     pub vocab_size: usize,
     /// The engine's limits.
@@ -75,7 +75,7 @@ impl Server {
         config: ServerConfig,
     ) -> io::Result<Self> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
-        let ServerConfig { naming, api_keys, vocab_size, engine, limits, script } = config;
+        let ServerConfig { naming, access, vocab_size, engine, limits, script } = config;
         let driver = Arc::new(Driver::new(engine, limits).map_err(invalid)?);
         let num_cores = available_parallelism().map_or(1, std::num::NonZero::get);
         let runtime = Builder::new_multi_thread()
@@ -83,7 +83,7 @@ impl Server {
             .thread_name("streamcore-http")
             .enable_all()
             .build()?;
-        let router = router(App::new(Arc::clone(&driver), text, naming, api_keys, vocab_size, script));
+        let router = router(App::new(Arc::clone(&driver), text, naming, access, vocab_size, script));
         let sockets = match listener.into() {
             Some(listener) => Some(Sockets::open(listener, &router, &runtime)?),
             None => None,
@@ -114,6 +114,11 @@ impl Server {
     #[must_use]
     pub fn driver(&self) -> &Arc<Driver> {
         &self.driver
+    }
+
+    /// Gives the step loop up when it hangs. It must then call its [`Driver`] whenever it is not computing.
+    pub fn watch(&self) {
+        self.runtime.spawn(watch(Arc::downgrade(&self.driver)));
     }
 
     /// Refuses new requests with 503, lets running ones end until the deadline, then ends them. Whoever asks is answered until
@@ -154,5 +159,22 @@ impl Sockets {
         };
         let connections = runtime.spawn(serve(listener, router.clone(), closing));
         Ok(Self { address, is_closing, connections })
+    }
+}
+
+/// Looks after the step loop until it ends or is given up.
+async fn watch(driver: Weak<Driver>) {
+    let mut looks = interval(LOOK_INTERVAL);
+    // A process that was stopped for a while has not looked meanwhile.
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        let Some(driver) = driver.upgrade().filter(|driver| !driver.is_stopped()) else { return };
+        if let Some(message) = driver.look() {
+            tracing::error!("{message}: every request ends");
+            // The loop may hang where this waits for it; sockets must be served all the same.
+            spawn_blocking(move || driver.fail(&message));
+            return;
+        }
     }
 }

@@ -21,7 +21,7 @@ use futures_util::stream;
 use serde_json::json;
 use streamcore_engine::EngineConfig;
 use streamcore_server::door::{Exchange, Part, RequestHead};
-use streamcore_server::{DriverLimits, NextStep, Server, ServerConfig};
+use streamcore_server::{Access, DriverLimits, NextStep, Server, ServerConfig};
 
 fn chat_body() -> Bytes {
     let body = json!({ "model": "toy", "messages": [{ "role": "user", "content": "hi" }], "stream": true });
@@ -35,7 +35,7 @@ const CHAT: RequestHead<'_> =
 fn start(max_num_seqs: usize) -> Server {
     let config = ServerConfig {
         naming: common::naming(),
-        api_keys: Vec::new(),
+        access: Access::default(),
         vocab_size: VOCAB_SIZE,
         engine: EngineConfig { num_blocks: 1 << 10, max_num_seqs, ..common::engine_config() },
         limits: DriverLimits { max_waiting_requests: 1 << 10, ..common::limits() },
@@ -80,7 +80,7 @@ async fn closing_aborts() {
         assert!(matches!(*call.parts(), [Part::Lost]), "nobody must wait for the rest");
         stage.run(1);
         assert!(stage.is_clean(), "after {num_steps} steps");
-        let page = stage.runner.driver.render_metrics();
+        let page = stage.runner.driver.render_metrics("toy");
         assert!(page.contains("streamcore_requests_total{finish_reason=\"abort\"} 1"), "{page}");
     }
 }

@@ -13,7 +13,7 @@ use common::model::text_model;
 use serde_json::{Value, json};
 use streamcore_engine::EngineConfig;
 use streamcore_server::script::{ScriptError, runner};
-use streamcore_server::{Naming, Script, Server, ServerConfig, bind};
+use streamcore_server::{Access, Naming, Script, Server, ServerConfig, bind};
 
 /// A server that plays a script, for the length of a test.
 struct Stage {
@@ -32,7 +32,7 @@ impl Stage {
                 version: "1.2.3".to_owned(),
                 created: 42,
             },
-            api_keys: Vec::new(),
+            access: Access::default(),
             vocab_size: text.tokenizer.vocab_size(),
             engine: EngineConfig { max_model_len: 256, ..common::engine_config() },
             limits: common::limits(),

@@ -73,7 +73,7 @@ fn a_storm_of_impatient_clients_leaves_nothing_behind() {
     assert!(num_served >= NUM_CLIENTS * NUM_ROUNDS / 2, "those who stayed were served: {num_served}");
     let stats = driver.stats();
     assert_eq!((stats.num_running, stats.num_waiting, stats.num_free_blocks), (0, 0, 6));
-    let page = driver.render_metrics();
+    let page = driver.render_metrics("toy");
     let counted = page.lines().filter(|line| line.starts_with("streamcore_requests_total"));
     let num_ended: usize =
         counted.map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).sum();

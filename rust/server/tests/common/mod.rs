@@ -17,7 +17,7 @@ use http_body_util::BodyExt;
 use streamcore_engine::{EngineConfig, OwnedStepBuffers, Scores, StepId};
 use streamcore_server::driver::{Driver, DriverLimits, NextStep};
 use streamcore_server::routes::router;
-use streamcore_server::{App, Naming};
+use streamcore_server::{Access, App, Naming};
 use tower::ServiceExt;
 
 use self::model::{END_TOKEN, VOCAB_SIZE, text_model};
@@ -90,6 +90,7 @@ impl Runner {
 /// A router and its runner, in one thread: nothing happens but what the test asks for. All that is played on it is played through
 /// the second door as well, on a stage of its own, and must be the same.
 pub struct Stage {
+    pub app: Arc<App>,
     pub router: Router,
     pub runner: Runner,
     second: Option<Box<Stage>>,
@@ -101,39 +102,49 @@ impl Stage {
     }
 
     pub fn with_config(script: &str, config: EngineConfig, limits: DriverLimits) -> Self {
-        Self::with_app(script, config, limits, &[], VOCAB_SIZE)
+        Self::with_app(script, config, limits, &Access::default(), VOCAB_SIZE)
     }
 
     pub fn with_keys(api_keys: &[&str]) -> Self {
-        Self::with_app("", engine_config(), limits(), api_keys, VOCAB_SIZE)
+        let api_keys = api_keys.iter().map(|&key| key.to_owned()).collect();
+        Self::with_access(&Access { api_keys, ..Access::default() })
+    }
+
+    pub fn with_origins(allowed_origins: &[&str]) -> Self {
+        let allowed_origins = allowed_origins.iter().map(|&origin| origin.to_owned()).collect();
+        Self::with_access(&Access { allowed_origins, api_keys: vec!["key".to_owned()] })
+    }
+
+    fn with_access(access: &Access) -> Self {
+        Self::with_app("", engine_config(), limits(), access, VOCAB_SIZE)
     }
 
     pub fn with_vocab_size(vocab_size: usize) -> Self {
-        Self::with_app("", engine_config(), limits(), &[], vocab_size)
+        Self::with_app("", engine_config(), limits(), &Access::default(), vocab_size)
     }
 
     fn with_app(
         script: &str,
         config: EngineConfig,
         limits: DriverLimits,
-        api_keys: &[&str],
+        access: &Access,
         vocab_size: usize,
     ) -> Self {
-        let second = Self::single(script, config.clone(), limits, api_keys, vocab_size);
-        Self { second: Some(Box::new(second)), ..Self::single(script, config, limits, api_keys, vocab_size) }
+        let second = Self::single(script, config.clone(), limits, access, vocab_size);
+        Self { second: Some(Box::new(second)), ..Self::single(script, config, limits, access, vocab_size) }
     }
 
     fn single(
         script: &str,
         config: EngineConfig,
         limits: DriverLimits,
-        api_keys: &[&str],
+        access: &Access,
         vocab_size: usize,
     ) -> Self {
         let driver = Arc::new(Driver::new(config, limits).unwrap());
-        let api_keys = api_keys.iter().map(|&key| key.to_owned()).collect();
-        let app = App::new(Arc::clone(&driver), text_model(), naming(), api_keys, vocab_size, None);
-        Self { router: router(app), runner: Runner::new(driver, script.as_bytes()), second: None }
+        let app = App::new(Arc::clone(&driver), text_model(), naming(), access.clone(), vocab_size, None);
+        let runner = Runner::new(driver, script.as_bytes());
+        Self { router: router(Arc::clone(&app)), app, runner, second: None }
     }
 
     /// Answers that need no step.
