@@ -265,8 +265,12 @@ class Server:
         """Wait up to `timeout_s` seconds for work and plan it into `buffers`; None when there was none."""
     def complete_step(self, step_id: int, address: int, len: int) -> None:  # noqa: A002
         """Hand back the sampled tokens of a step, as in `Scheduler.complete_step`."""
-    def expect_step(self, num_tokens: int, duration_s: float) -> None:
-        """Say what a step of `num_tokens` takes, in seconds: the first one is not called hung before a multiple of it."""
+    def watch(self, decode_s: float) -> None:
+        """Give the step loop up when it hangs. From now on it must call `next_step` whenever it is not computing.
+
+        Args:
+            decode_s: what a step of one token takes, in seconds; longer ones are measured as they come.
+        """
     @property
     def failure(self) -> str | None:
         """Why the runner has been given up; None if it has not."""

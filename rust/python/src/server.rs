@@ -122,7 +122,6 @@ impl Server {
         let script = script.map(|script| Arc::clone(&script.inner));
         let server_config = ServerConfig { naming, access, vocab_size, engine, limits, script };
         let inner = py.detach(|| server::Server::start(listener, text, server_config))?;
-        inner.watch();
         Ok(Self { driver: Arc::clone(inner.driver()), inner: Mutex::new(Some(inner)) })
     }
 
@@ -171,11 +170,14 @@ impl Server {
         py.detach(|| server::script::runner::run(&self.driver));
     }
 
-    /// What a step of `num_tokens` takes, if that is known before the first one.
-    fn expect_step(&self, num_tokens: usize, duration_s: f64) -> PyResult<()> {
-        let duration = Duration::try_from_secs_f64(duration_s)
-            .map_err(|error| PyValueError::new_err(format!("`duration_s` is {duration_s}: {error}")))?;
-        self.driver.expect_step(num_tokens, duration);
+    /// Gives the step loop up when it hangs; `decode_s` is what a step of one token takes.
+    fn watch(&self, decode_s: f64) -> PyResult<()> {
+        let duration = Duration::try_from_secs_f64(decode_s)
+            .map_err(|error| PyValueError::new_err(format!("`decode_s` is {decode_s}: {error}")))?;
+        self.driver.expect_step(1, duration);
+        if let Some(inner) = self.inner.lock().ok().as_deref().and_then(Option::as_ref) {
+            inner.watch();
+        }
         Ok(())
     }
 
