@@ -8,10 +8,10 @@ mod common;
 use std::collections::{BTreeMap, HashMap};
 
 use common::device::{ShadowDevice, poison};
-use common::model::{Rng, expected_output};
+use common::model::{Rng, expected_logprobs, expected_output};
 use streamcore_engine::{
     Engine, EngineConfig, Event, EventKind, FinishReason, OwnedStepBuffers, Request, RequestId,
-    SamplingParams, Scores,
+    SamplingParams, TokenLogprobs,
 };
 
 /// A request as its client sees it.
@@ -21,6 +21,8 @@ struct Client {
     was_aborted: bool,
     was_scheduled: bool,
     tokens: Vec<u32>,
+    logprobs: Vec<TokenLogprobs>,
+    prompt_logprobs: Vec<TokenLogprobs>,
     finish_reason: Option<FinishReason>,
 }
 
@@ -28,7 +30,7 @@ struct Client {
 type Coverage = BTreeMap<&'static str, u64>;
 
 /// Things that a simulation worth its name reaches.
-const RARE: [&str; 7] = [
+const RARE: [&str; 11] = [
     "preemptions",
     "chunks",
     "stops",
@@ -36,6 +38,10 @@ const RARE: [&str; 7] = [
     "aborts while waiting",
     "aborts while running",
     "aborts in flight",
+    "prompts told in pieces",
+    "penalised samples",
+    "counts after a preemption",
+    "forbidden stops",
 ];
 
 struct World {
@@ -74,11 +80,21 @@ fn random_request(rng: &mut Rng, id: u64, config: &EngineConfig) -> Request {
         top_p: rng.between(1, 4) as f32 / 4.0,
         top_k: rng.between(0, 3) as u32,
         seed: rng.next(),
-        ..SamplingParams::greedy()
+        min_p: rng.between(0, 1) as f32 / 8.0,
+        logit_bias: (0..rng.between(0, 3).saturating_sub(1)).map(|token| (token as u32, 1.5)).collect(),
+        frequency_penalty: if rng.chance(20) { 0.5 } else { 0.0 },
+        presence_penalty: if rng.chance(20) { -0.5 } else { 0.0 },
+        repetition_penalty: if rng.chance(20) { 1.25 } else { 1.0 },
     };
     let prompt = (0..prompt_len).map(|_| rng.between(100, 9999) as u32).collect();
-    let stop_token_ids = (0..rng.between(0, 3)).map(|_| rng.between(0, 49) as u32).collect();
-    Request { stop_token_ids, sampling, ..Request::new(RequestId(id), prompt, max_tokens) }
+    Request {
+        stop_token_ids: (0..rng.between(0, 3)).map(|_| rng.between(0, 49) as u32).collect(),
+        min_tokens: rng.between(0, 8).saturating_sub(4),
+        logprobs: rng.chance(30).then(|| rng.between(0, 20) as u32),
+        prompt_logprobs: rng.chance(30).then(|| rng.between(0, 20) as u32),
+        sampling,
+        ..Request::new(RequestId(id), prompt, max_tokens)
+    }
 }
 
 impl World {
@@ -124,8 +140,15 @@ impl World {
     fn arrive(&mut self) {
         let Some(request) = self.arrivals.pop() else { return };
         self.engine.add_request(request.clone()).unwrap();
-        let client =
-            Client { was_aborted: false, was_scheduled: false, tokens: vec![], finish_reason: None, request };
+        let client = Client {
+            was_aborted: false,
+            was_scheduled: false,
+            tokens: vec![],
+            logprobs: vec![],
+            prompt_logprobs: vec![],
+            finish_reason: None,
+            request,
+        };
         self.clients.insert(client.request.id, client);
     }
 
@@ -160,13 +183,18 @@ impl World {
         };
         self.count("device tokens", plan.num_device_tokens);
         self.count("chunks", plan.num_seqs - plan.num_samples);
+        self.count("penalised samples", plan.num_penalised_samples);
+        self.count("counts from the start", plan.num_reset_rows);
+        let forbidden =
+            self.columns.bias_values[..plan.num_biases].iter().filter(|value| value.is_infinite());
+        self.count("forbidden stops", forbidden.count());
         self.device.launch(&plan, &self.columns);
     }
 
     fn complete(&mut self) {
-        let Some((step, sampled)) = self.device.finish_oldest() else { return };
-        self.num_drawn += sampled.len();
-        self.engine.complete(step, &sampled, Scores::default()).unwrap();
+        let Some(result) = self.device.finish_oldest() else { return };
+        self.num_drawn += result.sampled.len();
+        self.engine.complete(result.id, &result.sampled, result.scores()).unwrap();
     }
 
     fn take(&mut self, event: &Event) {
@@ -179,10 +207,16 @@ impl World {
                 client.was_scheduled = true;
                 self.last_scheduled = Some(event.request_id);
             }
-            EventKind::PromptLogprobs(_) => unreachable!("nobody asked"),
-            EventKind::Token { token, .. } => {
+            EventKind::PromptLogprobs(logprobs) => {
+                assert!(client.was_scheduled && client.tokens.is_empty(), "{event:?} early or late");
+                let is_piece = !client.prompt_logprobs.is_empty();
+                client.prompt_logprobs.extend_from_slice(logprobs);
+                self.count("prompts told in pieces", usize::from(is_piece));
+            }
+            EventKind::Token { token, logprobs } => {
                 assert!(client.was_scheduled, "{event:?} before it was scheduled");
                 client.tokens.push(*token);
+                client.logprobs.extend(logprobs.as_deref().cloned());
             }
             EventKind::Finished(reason) => client.finish_reason = Some(*reason),
         }
@@ -193,9 +227,15 @@ impl World {
         let stats = self.engine.stats();
         assert_eq!((stats.num_waiting, stats.num_running), (0, 0));
         assert_eq!(stats.num_free_blocks, stats.num_blocks, "blocks are lost");
-        let (mut num_generated, mut num_stops) = (0, 0);
+        let (mut num_generated, mut num_stops, mut num_first_counts) = (0, 0, 0);
         for client in self.clients.values() {
             let (tokens, reason) = expected_output(&client.request);
+            let (of_prompt, of_output) = expected_logprobs(&client.request, &client.tokens);
+            assert_eq!(client.logprobs, of_output, "log-probabilities of {:?}", client.request.id);
+            let is_told = of_prompt.starts_with(&client.prompt_logprobs)
+                && (client.tokens.is_empty() || of_prompt.len() == client.prompt_logprobs.len());
+            assert!(is_told, "log-probabilities of the prompt of {:?}", client.request.id);
+            num_first_counts += usize::from(client.was_scheduled && client.request.sampling.is_penalised());
             if client.was_aborted {
                 assert_eq!(client.finish_reason, Some(FinishReason::Abort));
                 assert!(tokens.starts_with(&client.tokens), "tokens of aborted {:?}", client.request.id);
@@ -209,6 +249,8 @@ impl World {
         }
         assert_eq!(stats.generated_tokens, num_generated as u64);
         self.count("stops", num_stops);
+        let num_counts = self.coverage.get("counts from the start").copied().unwrap_or(0) as usize;
+        self.count("counts after a preemption", num_counts - num_first_counts);
         self.count("preemptions", stats.preemptions as usize);
         self.count("tokens thrown away", self.num_drawn - num_generated);
     }

@@ -3,6 +3,7 @@
 
 pub(crate) mod device;
 pub(crate) mod model;
+pub(crate) mod story;
 
 use streamcore_engine::{EngineConfig, Request, RequestId, SamplingParams};
 
