@@ -35,6 +35,7 @@ class EngineConfig:
         max_num_seqs: most sequences in one step.
         max_model_len: most tokens of one sequence, prompt and output together.
         max_steps_in_flight: how many plans may be handed out before the first is completed, 1 or 2.
+        enable_prefix_caching: whether requests that begin alike share the blocks of their common beginning.
 
     Raises:
         ValueError: a limit makes no sense.
@@ -49,6 +50,7 @@ class EngineConfig:
         max_num_seqs: int,
         max_model_len: int,
         max_steps_in_flight: int = 1,
+        enable_prefix_caching: bool = True,
     ) -> EngineConfig: ...
     @property
     def max_seq_len(self) -> int:
@@ -144,6 +146,8 @@ class Scheduler:
         seed: int = 0,
         logprobs: int | None = None,
         prompt_logprobs: int | None = None,
+        cache_salt: int = 0,
+        priority: int = 0,
     ) -> None:
         """Put a request at the end of the waiting queue. The caller chooses its id and never uses it twice.
 
@@ -188,9 +192,9 @@ class Scheduler:
     ]:
         """What happened since the last call.
 
-        Request id, kind, the token of "token" and "stop", and log-probabilities if they were asked for: one entry for
-        a "token", one for each prompt token of "prompt_logprobs". An entry is the token's own, and the most likely
-        tokens with theirs, best first.
+        Request id, kind, a number (of "token" and "stop" the token, of "scheduled" how many prompt tokens were in the
+        KV cache already), and log-probabilities if they were asked for: one entry for a "token", one for each prompt
+        token of "prompt_logprobs". An entry is the token's own, and the most likely tokens with theirs, best first.
         """
     @property
     def has_work(self) -> bool:

@@ -12,8 +12,8 @@
 use std::ops::Range;
 
 use crate::event::FinishReason;
-use crate::kv::BlockTable;
-use crate::policy;
+use crate::kv::{BlockPool, BlockTable};
+use crate::policy::{self, Rank};
 use crate::request::{Request, RequestId, SamplingParams};
 
 /// Names a sequence inside the engine, until it is forgotten.
@@ -77,6 +77,9 @@ pub(crate) struct Sequence {
     /// Prompt tokens whose log-probabilities are known, or are found out by the steps in flight. A preemption leaves it as it is:
     /// what has been told is not told again.
     pub(crate) num_prompt_scored: usize,
+    /// See [`Request::needs_whole_prompt`].
+    pub(crate) needs_whole_prompt: bool,
+    pub(crate) rank: Rank,
     pub(crate) phase: Phase,
     pub(crate) was_scheduled: bool,
     pub(crate) blocks: BlockTable,
@@ -86,8 +89,9 @@ pub(crate) struct Sequence {
 }
 
 impl Sequence {
-    pub(crate) fn new(request: Request, block_size: usize) -> Self {
+    pub(crate) fn new(request: Request, arrival: u64, block_size: usize) -> Self {
         let prompt_len = request.prompt.len();
+        let needs_whole_prompt = request.needs_whole_prompt();
         Self {
             id: request.id,
             tokens: request.prompt,
@@ -99,9 +103,11 @@ impl Sequence {
             logprobs: request.logprobs,
             prompt_logprobs: request.prompt_logprobs,
             num_prompt_scored: 0,
+            needs_whole_prompt,
+            rank: Rank { priority: request.priority, arrival },
             phase: Phase::Waiting,
             was_scheduled: false,
-            blocks: BlockTable::new(block_size),
+            blocks: BlockTable::new(block_size, request.cache_salt),
             num_computed: 0,
             num_pending: 0,
             num_steps_in_flight: 0,
@@ -159,6 +165,13 @@ impl Sequence {
         if end - self.prompt_len < self.min_tokens { &self.stop_token_ids } else { &[] }
     }
 
+    /// Lets others find what it has computed, as far as the tokens are known here. Steps run in the order of their plans: whoever finds a
+    /// block in a later plan, or later in the same one, reads it after it is written.
+    pub(crate) fn remember_computed(&mut self, pool: &mut BlockPool) {
+        let num_known_here = self.num_computed.min(self.tokens.len());
+        self.blocks.remember(&self.tokens[..num_known_here], pool);
+    }
+
     /// A step in flight that it took part in is done.
     pub(crate) fn complete_step(&mut self, part: &ScheduledTokens) {
         self.num_steps_in_flight -= 1;
@@ -183,7 +196,7 @@ mod tests {
 
     fn sequence(max_tokens: usize) -> Sequence {
         let request = Request::new(RequestId(1), vec![5; 6], max_tokens);
-        Sequence::new(Request { stop_token_ids: vec![2], ..request }, 4)
+        Sequence::new(Request { stop_token_ids: vec![2], ..request }, 0, 4)
     }
 
     #[test]

@@ -41,7 +41,7 @@ impl Scheduler {
     #[pyo3(signature = (
         request_id, prompt, *, max_tokens, min_tokens = 0, stop_token_ids = vec![], temperature = 0.0, top_p = 1.0, top_k = 0,
         min_p = 0.0, repetition_penalty = 1.0, frequency_penalty = 0.0, presence_penalty = 0.0, logit_bias = vec![], seed = 0,
-        logprobs = None, prompt_logprobs = None
+        logprobs = None, prompt_logprobs = None, cache_salt = 0, priority = 0
     ))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn add_request(
@@ -63,6 +63,8 @@ impl Scheduler {
         seed: u64,
         logprobs: Option<u32>,
         prompt_logprobs: Option<u32>,
+        cache_salt: u64,
+        priority: i32,
     ) -> PyResult<()> {
         let sampling = SamplingParams {
             repetition_penalty,
@@ -81,6 +83,8 @@ impl Scheduler {
             sampling,
             logprobs,
             prompt_logprobs,
+            cache_salt,
+            priority,
             ..Request::new(RequestId(request_id), prompt, max_tokens)
         };
         self.with(py, |engine| engine.add_request(request))?.map_err(engine_error)
@@ -114,7 +118,8 @@ impl Scheduler {
         self.with(py, |engine| engine.complete(StepId(step_id), sampled, scores))?.map_err(engine_error)
     }
 
-    /// What happened since the last call: request, kind, token, and log-probabilities of the tokens that it is about.
+    /// What happened since the last call: request, kind, number (of cached tokens, or the token), and log-probabilities of the tokens
+    /// that it is about.
     fn drain_events(&self, py: Python<'_>) -> PyResult<Vec<EventTuple>> {
         let mut events = Vec::new();
         self.with(py, |engine| engine.drain_events(&mut events))?;
@@ -144,8 +149,8 @@ type EventTuple = (u64, &'static str, Option<u32>, Vec<Likelihood>);
 
 fn event_tuple(event: Event) -> EventTuple {
     let mut told = Vec::new();
-    let (name, token) = match event.kind {
-        EventKind::Scheduled => ("scheduled", None),
+    let (name, number) = match event.kind {
+        EventKind::Scheduled { num_cached_tokens } => ("scheduled", u32::try_from(num_cached_tokens).ok()),
         EventKind::PromptLogprobs(logprobs) => {
             told.extend(logprobs);
             ("prompt_logprobs", None)
@@ -159,5 +164,5 @@ fn event_tuple(event: Event) -> EventTuple {
         EventKind::Finished(FinishReason::Abort) => ("abort", None),
     };
     let told = told.into_iter().map(|TokenLogprobs { logprob, top }| (logprob, top)).collect();
-    (event.request_id.0, name, token, told)
+    (event.request_id.0, name, number, told)
 }
