@@ -146,7 +146,10 @@ def test_no_stop_token_before_the_minimum(model: LlamaModel) -> None:
 def test_a_penalty_keeps_a_greedy_answer_from_repeating(model: LlamaModel) -> None:
     """Greedy requests are penalised too: it is there that models loop."""
     prompt = prompts(3)[2]
-    options = {"presence_penalty": 1000.0, "logit_bias": [(token, 1000.0) for token in range(40, 40 + NUM_TOKENS)]}
+    options = {
+        "presence_penalty": 1000.0,
+        "logit_bias": [(token, 1000.0) for token in range(40, 40 + NUM_TOKENS)],
+    }
     answer = EngineLoop(model).answer([Ask(prompt, NUM_TOKENS, options)])[0]
     assert sorted(answer.tokens) == list(range(40, 40 + NUM_TOKENS))
 

@@ -90,8 +90,7 @@ fn the_last_admitted_gives_way_and_is_served_all_the_same() {
         story.assert_served(&older);
         story.assert_served(&younger);
         assert!(story.engine.stats().preemptions > 0);
-        let ends = story.events.iter().filter(|event| matches!(event.kind, EventKind::Finished(_)));
-        assert_eq!(ends.map(|event| event.request_id.0).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(story.order_of_ends(), [1, 2]);
         let starts = story.events.iter().filter(|event| matches!(event.kind, EventKind::Scheduled { .. }));
         assert_eq!(starts.count(), 2, "coming back is not a second start");
         story.assert_empty();
@@ -126,8 +125,7 @@ fn a_preempted_sequence_comes_before_those_that_never_ran() {
         story.add(&request(id, 6, 10));
     }
     story.run_to_end();
-    let ends = story.events.iter().filter(|event| matches!(event.kind, EventKind::Finished(_)));
-    assert_eq!(ends.map(|event| event.request_id.0).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(story.order_of_ends(), [1, 2, 3]);
     story.assert_empty();
 }
 

@@ -9,6 +9,7 @@ use super::device::ShadowDevice;
 use super::model::expected_output;
 
 /// An engine, the shadow device, and what the clients saw.
+#[derive(Debug)]
 pub(crate) struct Story {
     pub(crate) engine: Engine,
     pub(crate) device: ShadowDevice,
@@ -111,5 +112,23 @@ impl Story {
 
     pub(crate) fn num_free_blocks(&self) -> usize {
         self.engine.stats().num_free_blocks
+    }
+
+    /// Tokens of a request's prompt that were found in the cache.
+    pub(crate) fn num_cached(&self, id: u64) -> usize {
+        let of_request = self.events.iter().filter(|event| event.request_id == RequestId(id));
+        let mut starts = of_request.filter_map(|event| {
+            if let EventKind::Scheduled { num_cached_tokens } = event.kind {
+                Some(num_cached_tokens)
+            } else {
+                None
+            }
+        });
+        starts.next().unwrap()
+    }
+
+    pub(crate) fn order_of_ends(&self) -> Vec<u64> {
+        let ends = self.events.iter().filter(|event| matches!(event.kind, EventKind::Finished(_)));
+        ends.map(|event| event.request_id.0).collect()
     }
 }
