@@ -83,7 +83,7 @@ def run_steps(server: _core.Server, engine_config: _core.EngineConfig, runner: M
             runner.launch(plan)
             in_flight.append(plan)
         if in_flight and (plan is None or len(in_flight) == runner.depth):
-            tokens = runner.collect()
-            server.complete_step(in_flight.popleft().id, tokens.data_ptr(), tokens.numel())
+            output = runner.collect()
+            server.complete_step(in_flight.popleft().id, *output.places())
     if (failure := server.failure) is not None:
         raise RunnerError(failure)

@@ -246,8 +246,8 @@ fn a_sequence_without_a_token_waits_while_others_go_on() {
     let plan = story.launch().unwrap();
     let sampled: Vec<_> = story.engine.sampled_requests(plan.id).collect();
     assert_eq!(sampled, [RequestId(1), RequestId(2)]);
-    let (step, tokens) = story.device.finish_oldest().unwrap();
-    story.engine.complete(step, &[NO_TOKEN, tokens[1]], Scores::default()).unwrap();
+    let result = story.device.finish_oldest().unwrap();
+    story.engine.complete(result.id, &[NO_TOKEN, result.sampled[1]], Scores::default()).unwrap();
     assert_eq!(story.step(), [1, 1], "the last token of the one, the first drawn token of the other");
     story.run_to_end();
     story.assert_served(&request(1, 4, 2));

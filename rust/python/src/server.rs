@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use streamcore_engine::{Scores, StepId};
+use streamcore_engine::StepId;
 use streamcore_server::door::RequestHead;
 use streamcore_server::{self as server, Access, Driver, DriverLimits, Naming, NextStep, ServerConfig};
 
@@ -15,7 +15,7 @@ use crate::asgi::{Doorbell, Exchange};
 use crate::config::EngineConfig;
 use crate::errors::{engine_error, text_error};
 use crate::script::Script;
-use crate::step::{StepBuffers, StepPlan, sampled_tokens};
+use crate::step::{Place, StepBuffers, StepPlan, step_results};
 
 /// A socket that is bound but does not listen yet.
 #[pyclass(frozen, module = "streamcore._core")]
@@ -157,12 +157,18 @@ impl Server {
         })
     }
 
-    /// Hands back the sampled tokens of a step, one int32 for each sample, in the order of the plan.
-    fn complete_step(&self, py: Python<'_>, step_id: u64, address: usize, len: usize) -> PyResult<()> {
-        // SAFETY: the runner passes the address of a tensor of `len` int32 that it keeps during this call.
-        let sampled = unsafe { sampled_tokens(address, len)? };
-        py.detach(|| self.driver.complete_step(StepId(step_id), sampled, Scores::default()))
-            .map_err(engine_error)
+    /// Hands back the results of a step, as columns in memory: its sampled tokens, and the log-probabilities that its plan asks for.
+    #[pyo3(signature = (step_id, tokens, scores = None))]
+    fn complete_step(
+        &self,
+        py: Python<'_>,
+        step_id: u64,
+        tokens: Place,
+        scores: Option<(Place, Place, Place)>,
+    ) -> PyResult<()> {
+        // SAFETY: the runner passes places in tensors of these types, which it keeps and leaves alone during this call.
+        let (sampled, scores) = unsafe { step_results(tokens, scores)? };
+        py.detach(|| self.driver.complete_step(StepId(step_id), sampled, scores)).map_err(engine_error)
     }
 
     /// Plays the script until the server has stopped: what a runner does otherwise.

@@ -63,9 +63,11 @@ impl<'a> Runner<'a> {
         for (id, error) in self.failed.drain(..) {
             self.driver.end(id, error);
         }
-        self.driver
-            .complete_step(plan.id, &self.sampled, Scores::default())
-            .expect("the step was planned a moment ago");
+        // A script is certain of what it says.
+        let logprobs = vec![0.0; plan.num_scored_samples + plan.num_scored_tokens];
+        let scores = Scores::new(&logprobs, &[], &[]).expect("a row without alternatives");
+        let completed = self.driver.complete_step(plan.id, &self.sampled, scores);
+        completed.expect("the step was planned a moment ago");
     }
 
     /// Makes the next move of every sequence; if there is nothing to hand over yet, answers when there may be.
