@@ -15,7 +15,7 @@ export PIP_QUIET := 1
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build serve test test-rust test-py test-tokenizers gpu-check check fmt wheel docs demo clean
+.PHONY: help setup setup-test build serve test test-rust test-py test-tokenizers gpu-check test-clients check fmt wheel docs demo clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ test-tokenizers: setup-test build  ## Text against real tokenizers: make test-to
 
 gpu-check: setup-test build  ## The tests that need a CUDA device
 	$(BIN)/python -m pytest -q -m gpu tests
+
+test-clients: build  ## Released clients against the server: make test-clients CLIENTS="openai-oldest ai-sdk"
+	$(BIN)/python -m tests.clients.run $(CLIENTS)
 
 check: setup-test  ## Formatting, lints, types, import rules
 	$(CARGO) fmt --all --check
