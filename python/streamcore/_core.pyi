@@ -138,7 +138,9 @@ class Scheduler:
         """
     def drain_events(
         self,
-    ) -> list[tuple[int, Literal["scheduled", "token", "stop", "length", "abort"], int | None]]:
+    ) -> list[
+        tuple[int, Literal["scheduled", "prompt_logprobs", "token", "stop", "length", "abort"], int | None]
+    ]:
         """What happened since the last call: request id, kind, and the token of "token" and "stop"."""
     @property
     def has_work(self) -> bool:

@@ -8,6 +8,7 @@ use crate::event::{Event, EventKind, FinishReason};
 use crate::plan;
 use crate::request::{Request, RequestId};
 use crate::scheduler::Scheduler;
+use crate::scores::Scores;
 use crate::sequence::{Phase, ScheduledTokens, Sequence, SequenceKey};
 use crate::stats::Stats;
 use crate::step::{StepBuffers, StepId, StepPlan};
@@ -104,13 +105,13 @@ impl Engine {
         Some(plan)
     }
 
-    /// Takes in the tokens that the oldest step in flight drew, in the order of its samples. The tokens of requests that ended in the
-    /// meantime are thrown away.
+    /// Takes in the tokens that the oldest step in flight drew, in the order of its samples, and the log-probabilities that its plan
+    /// asks for. The tokens of requests that ended in the meantime are thrown away.
     ///
     /// # Errors
-    /// [`EngineError::WrongStep`] or [`EngineError::WrongSampleCount`]; nothing has changed then.
-    pub fn complete(&mut self, step: StepId, sampled: &[i32]) -> Result<(), EngineError> {
-        let mut scheduled = self.take_oldest_step(step, sampled.len())?;
+    /// [`EngineError::WrongStep`], [`EngineError::WrongSampleCount`] or [`EngineError::WrongScoreCount`]; nothing has changed then.
+    pub fn complete(&mut self, step: StepId, sampled: &[i32], scores: Scores<'_>) -> Result<(), EngineError> {
+        let mut scheduled = self.take_oldest_step(step, sampled.len(), scores.num_rows())?;
         let mut sampled = sampled.iter();
         let mut any_finished = false;
         for part in &scheduled {
@@ -165,6 +166,7 @@ impl Engine {
         &mut self,
         given: StepId,
         num_samples: usize,
+        num_scores: usize,
     ) -> Result<Vec<ScheduledTokens>, EngineError> {
         let oldest = self.steps_in_flight.front().map(|step| step.plan);
         let Some(plan) = oldest.filter(|plan| plan.id == given) else {
@@ -173,6 +175,9 @@ impl Engine {
         if plan.num_samples != num_samples {
             let expected = plan.num_samples;
             return Err(EngineError::WrongSampleCount { step: given, expected, given: num_samples });
+        }
+        if num_scores != 0 {
+            return Err(EngineError::WrongScoreCount { step: given, expected: 0, given: num_scores });
         }
         self.counters.computed_tokens += plan.num_tokens as u64;
         Ok(self.steps_in_flight.pop_front().map(|step| step.scheduled).unwrap_or_default())
@@ -188,7 +193,7 @@ impl Engine {
         let drawn = sequence.accept(token);
         self.counters.generated_tokens += 1;
         if let Some(token) = drawn.token {
-            self.events.push(Event { request_id, kind: EventKind::Token(token) });
+            self.events.push(Event { request_id, kind: EventKind::Token { token, logprobs: None } });
         }
         if let Some(reason) = drawn.finish_reason {
             self.finish(key, reason);

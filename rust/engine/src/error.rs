@@ -52,6 +52,28 @@ pub enum EngineError {
         /// The oldest step in flight.
         expected: Option<StepId>,
     },
+    /// The columns of [`Scores`](crate::Scores) do not fit together.
+    #[error(
+        "{num_logprobs} log-probabilities were given with {num_top_ids} likely tokens and {num_top_logprobs} of theirs"
+    )]
+    ScoreShape {
+        /// Rows.
+        num_logprobs: usize,
+        /// Likely tokens of all rows.
+        num_top_ids: usize,
+        /// Their log-probabilities.
+        num_top_logprobs: usize,
+    },
+    /// The runner handed back the wrong number of log-probabilities.
+    #[error("step {step:?} has {expected} scored tokens, log-probabilities of {given} were given")]
+    WrongScoreCount {
+        /// The step.
+        step: StepId,
+        /// Scored tokens in its plan.
+        expected: usize,
+        /// Log-probabilities handed back.
+        given: usize,
+    },
     /// The runner handed back the wrong number of tokens.
     #[error("step {step:?} has {expected} samples, {given} tokens were given")]
     WrongSampleCount {

@@ -16,9 +16,19 @@ pub enum FinishReason {
     Abort,
 }
 
-/// Something that happened to one request. The events of a request are: `Scheduled`, any number of `Token`, one `Finished`;
-/// an abort before the first step leaves only `Finished`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How likely the model found a token: natural logarithms of the softmax of its logits as they are, before temperature, penalties
+/// and bias. Finite, and at least -9999.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenLogprobs {
+    /// Of the token that was drawn or given.
+    pub logprob: f32,
+    /// The most likely tokens, as many as were asked for, best first.
+    pub top: Vec<(u32, f32)>,
+}
+
+/// Something that happened to one request. The events of a request are: `Scheduled`, `PromptLogprobs` if they were asked for, any
+/// number of `Token`, one `Finished`; an abort before the first step leaves only `Finished`.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Event {
     /// The request.
     pub request_id: RequestId,
@@ -27,12 +37,20 @@ pub struct Event {
 }
 
 /// The kinds of [`Event`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum EventKind {
     /// It left the waiting queue for the first time.
     Scheduled,
+    /// Log-probabilities of consecutive prompt tokens, from position 1 on. A long prompt has several of these; all come before the
+    /// first `Token`.
+    PromptLogprobs(Vec<TokenLogprobs>),
     /// One more token.
-    Token(u32),
+    Token {
+        /// The token.
+        token: u32,
+        /// If they were asked for. Boxed, since most requests do not.
+        logprobs: Option<Box<TokenLogprobs>>,
+    },
     /// Nothing comes after this.
     Finished(FinishReason),
 }

@@ -4,20 +4,19 @@
 //! cache. Whoever owns the model runs the plan and hands the drawn tokens back; what happened to each request comes out as events.
 //!
 //! ```
-//! use streamcore_engine::{Engine, EngineConfig, OwnedStepBuffers, Request, RequestId, SamplingParams};
+//! use streamcore_engine::{Engine, EngineConfig, OwnedStepBuffers, Request, RequestId, Scores};
 //!
 //! let config = EngineConfig {
 //!     block_size: 16, num_blocks: 64, max_num_batched_tokens: 256, max_num_seqs: 8, max_model_len: 512, max_steps_in_flight: 1,
 //! };
-//! let sampling = SamplingParams { temperature: 0.0, top_p: 1.0, top_k: 0, seed: 0 };
-//! let request = Request { id: RequestId(1), prompt: vec![3, 1, 4], max_tokens: 5, stop_token_ids: vec![2], sampling };
+//! let request = Request { stop_token_ids: vec![2], ..Request::new(RequestId(1), vec![3, 1, 4], 5) };
 //!
 //! let (mut buffers, mut events) = (OwnedStepBuffers::new(&config), Vec::new());
 //! let mut engine = Engine::new(config)?;
 //! engine.add_request(request)?;
 //! while let Some(plan) = engine.schedule(&mut buffers.borrow()) {
 //!     let sampled = vec![7; plan.num_samples]; // Here the model runs on the columns of `buffers`.
-//!     engine.complete(plan.id, &sampled)?;
+//!     engine.complete(plan.id, &sampled, Scores::default())?;
 //! }
 //! engine.drain_events(&mut events);
 //! assert_eq!(events.len(), 7); // Scheduled, five times Token, Finished.
@@ -46,6 +45,7 @@ mod plan;
 mod policy;
 pub mod request;
 mod scheduler;
+pub mod scores;
 mod sequence;
 mod sequences;
 pub mod stats;
@@ -55,8 +55,9 @@ pub use admission::{Admission, Refusal};
 pub use config::EngineConfig;
 pub use engine::Engine;
 pub use error::EngineError;
-pub use event::{Event, EventKind, FinishReason};
-pub use request::{Request, RequestId, SamplingParams};
+pub use event::{Event, EventKind, FinishReason, TokenLogprobs};
+pub use request::{MAX_LOGIT_BIAS, MAX_LOGPROBS, MAX_STOP_TOKEN_IDS, Request, RequestId, SamplingParams};
+pub use scores::Scores;
 pub use stats::Stats;
 pub use step::{
     Column, ColumnSlice, ColumnType, OwnedStepBuffers, StepBuffers, StepId, StepPlan, step_columns,

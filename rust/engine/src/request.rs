@@ -4,20 +4,61 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
 
-/// How the next token is drawn.
+/// Most entries of [`SamplingParams::logit_bias`].
+pub const MAX_LOGIT_BIAS: usize = 300;
+/// Most entries of [`Request::stop_token_ids`].
+pub const MAX_STOP_TOKEN_IDS: usize = 256;
+/// Most of the likeliest tokens that can be asked for at one position.
+pub const MAX_LOGPROBS: u32 = 20;
+
+/// How the next token is drawn. What is below applies from top to bottom, where not said otherwise.
+///
+/// Start from [`SamplingParams::greedy`] and change what matters: fields may be added.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SamplingParams {
-    /// 0 takes the most likely token.
+    /// Logits of tokens in the prompt or the output are divided by this if positive, multiplied otherwise; 1 changes nothing.
+    pub repetition_penalty: f32,
+    /// Subtracted from a token's logit once for each time it is in the output; 0 changes nothing.
+    pub frequency_penalty: f32,
+    /// Subtracted from a token's logit if it is in the output; 0 changes nothing.
+    pub presence_penalty: f32,
+    /// Tokens, each at most once, and what is added to their logits; at most [`MAX_LOGIT_BIAS`].
+    pub logit_bias: Vec<(u32, f32)>,
+    /// Divides the logits; 0 takes the most likely token.
     pub temperature: f32,
-    /// Keeps the smallest set of tokens whose probability reaches this; 1 keeps all.
-    pub top_p: f32,
+    /// Keeps tokens that are at least this fraction as likely as the most likely one; 0 keeps all.
+    pub min_p: f32,
     /// Keeps this many of the most likely tokens; 0 keeps all.
     pub top_k: u32,
+    /// Keeps the smallest set of tokens whose probability reaches this; 1 keeps all.
+    pub top_p: f32,
     /// Decides every draw, together with the position: the same seed gives the same tokens in any batch.
     pub seed: u64,
 }
 
+impl Default for SamplingParams {
+    fn default() -> Self {
+        Self::greedy()
+    }
+}
+
 impl SamplingParams {
+    /// Takes the most likely token, and changes no logits.
+    #[must_use]
+    pub fn greedy() -> Self {
+        Self {
+            repetition_penalty: 1.0,
+            frequency_penalty: 0.0,
+            presence_penalty: 0.0,
+            logit_bias: Vec::new(),
+            temperature: 0.0,
+            min_p: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            seed: 0,
+        }
+    }
+
     /// The number in `[0, 1)` that decides the draw of the output token at this position, 0 for the first.
     ///
     /// It is a pure function, so that neither the batch, nor a preemption, nor the number of steps in flight changes an answer:
@@ -51,10 +92,33 @@ pub struct Request {
     pub prompt: Vec<u32>,
     /// Most tokens to generate, at least one.
     pub max_tokens: usize,
-    /// Tokens that end the output: the model's end-of-sequence tokens and those the client added.
+    /// No stop token is drawn before this many tokens have been generated.
+    pub min_tokens: usize,
+    /// Tokens that end the output: the model's end-of-sequence tokens and those the client added; at most [`MAX_STOP_TOKEN_IDS`].
     pub stop_token_ids: Vec<u32>,
     /// How tokens are drawn.
     pub sampling: SamplingParams,
+    /// Tell the log-probability of each generated token, and of this many most likely ones, at most [`MAX_LOGPROBS`].
+    pub logprobs: Option<u32>,
+    /// The same of each prompt token but the first.
+    pub prompt_logprobs: Option<u32>,
+}
+
+impl Request {
+    /// A greedy request without stop tokens that asks for nothing else. Start from it and change what matters: fields may be added.
+    #[must_use]
+    pub fn new(id: RequestId, prompt: Vec<u32>, max_tokens: usize) -> Self {
+        Self {
+            id,
+            prompt,
+            max_tokens,
+            min_tokens: 0,
+            stop_token_ids: Vec::new(),
+            sampling: SamplingParams::greedy(),
+            logprobs: None,
+            prompt_logprobs: None,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -77,7 +141,7 @@ mod tests {
     #[test]
     fn a_draw_is_below_one_and_fills_the_range() {
         // A draw of exactly 1 lies beyond every cumulative probability: the sampler would pick past the vocabulary.
-        let sampling = SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, seed: u64::MAX };
+        let sampling = SamplingParams { seed: u64::MAX, ..SamplingParams::greedy() };
         let draws: Vec<f32> = (0..10_000).map(|position| sampling.uniform(position)).collect();
         assert!(draws.iter().all(|draw| (0.0..1.0).contains(draw)));
         let mean = draws.iter().sum::<f32>() / 10_000.0;

@@ -142,10 +142,8 @@ mod tests {
     use super::*;
 
     fn sequence(max_tokens: usize) -> Sequence {
-        let sampling = SamplingParams { temperature: 0.0, top_p: 1.0, top_k: 0, seed: 0 };
-        let request =
-            Request { id: RequestId(1), prompt: vec![5; 6], max_tokens, stop_token_ids: vec![2], sampling };
-        Sequence::new(request, 4)
+        let request = Request::new(RequestId(1), vec![5; 6], max_tokens);
+        Sequence::new(Request { stop_token_ids: vec![2], ..request }, 4)
     }
 
     #[test]

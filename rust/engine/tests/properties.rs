@@ -11,7 +11,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use streamcore_engine::kv::{BlockId, BlockPool, BlockTable};
-use streamcore_engine::{Engine, EngineConfig, OwnedStepBuffers, step_columns};
+use streamcore_engine::{Engine, EngineConfig, OwnedStepBuffers, Scores, step_columns};
 
 fn fixed(cases: u32) -> ProptestConfig {
     ProptestConfig {
@@ -92,7 +92,7 @@ proptest! {
                 device.launch(&plan, &columns); // Compares every column with every other.
             }
             let (step, sampled) = device.finish_oldest().unwrap();
-            engine.complete(step, &sampled).unwrap();
+            engine.complete(step, &sampled, Scores::default()).unwrap();
         }
         let num_generated: usize = lens.iter().map(|(_, max_tokens)| max_tokens).sum();
         prop_assert_eq!(engine.stats().generated_tokens, num_generated as u64);

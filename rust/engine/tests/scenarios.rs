@@ -8,7 +8,7 @@ use common::model::expected_output;
 use common::{config, request};
 use streamcore_engine::{
     Engine, EngineConfig, EngineError, Event, EventKind, FinishReason, OwnedStepBuffers, Request, RequestId,
-    StepId, StepPlan,
+    Scores, StepId, StepPlan,
 };
 
 /// An engine, the shadow device, and what the clients saw.
@@ -41,7 +41,7 @@ impl Story {
 
     fn complete(&mut self) {
         let (step, sampled) = self.device.finish_oldest().unwrap();
-        self.engine.complete(step, &sampled).unwrap();
+        self.engine.complete(step, &sampled, Scores::default()).unwrap();
         self.engine.drain_events(&mut self.events);
     }
 
@@ -62,7 +62,9 @@ impl Story {
     fn tokens(&self, id: u64) -> Vec<u32> {
         let of_request = self.events.iter().filter(|event| event.request_id == RequestId(id));
         of_request
-            .filter_map(|event| if let EventKind::Token(token) = event.kind { Some(token) } else { None })
+            .filter_map(
+                |event| if let EventKind::Token { token, .. } = event.kind { Some(token) } else { None },
+            )
             .collect()
     }
 
@@ -303,16 +305,16 @@ fn a_wrong_completion_is_refused_and_changes_nothing() {
     let mut story = Story::new(config());
     story.add(&request(1, 4, 2));
     assert_eq!(
-        story.engine.complete(StepId(0), &[]),
+        story.engine.complete(StepId(0), &[], Scores::default()),
         Err(EngineError::WrongStep { given: StepId(0), expected: None })
     );
     story.launch().unwrap();
     assert_eq!(
-        story.engine.complete(StepId(1), &[7]),
+        story.engine.complete(StepId(1), &[7], Scores::default()),
         Err(EngineError::WrongStep { given: StepId(1), expected: Some(StepId(0)) })
     );
     assert_eq!(
-        story.engine.complete(StepId(0), &[7, 7]),
+        story.engine.complete(StepId(0), &[7, 7], Scores::default()),
         Err(EngineError::WrongSampleCount { step: StepId(0), expected: 1, given: 2 })
     );
     story.complete();

@@ -11,7 +11,7 @@ use common::device::{ShadowDevice, poison};
 use common::model::{Rng, expected_output};
 use streamcore_engine::{
     Engine, EngineConfig, Event, EventKind, FinishReason, OwnedStepBuffers, Request, RequestId,
-    SamplingParams,
+    SamplingParams, Scores,
 };
 
 /// A request as its client sees it.
@@ -74,14 +74,11 @@ fn random_request(rng: &mut Rng, id: u64, config: &EngineConfig) -> Request {
         top_p: rng.between(1, 4) as f32 / 4.0,
         top_k: rng.between(0, 3) as u32,
         seed: rng.next(),
+        ..SamplingParams::greedy()
     };
-    Request {
-        id: RequestId(id),
-        prompt: (0..prompt_len).map(|_| rng.between(100, 9999) as u32).collect(),
-        max_tokens,
-        stop_token_ids: (0..rng.between(0, 3)).map(|_| rng.between(0, 49) as u32).collect(),
-        sampling,
-    }
+    let prompt = (0..prompt_len).map(|_| rng.between(100, 9999) as u32).collect();
+    let stop_token_ids = (0..rng.between(0, 3)).map(|_| rng.between(0, 49) as u32).collect();
+    Request { stop_token_ids, sampling, ..Request::new(RequestId(id), prompt, max_tokens) }
 }
 
 impl World {
@@ -120,7 +117,7 @@ impl World {
         let mut events = Vec::new();
         self.engine.drain_events(&mut events);
         for event in events {
-            self.take(event);
+            self.take(&event);
         }
     }
 
@@ -169,24 +166,25 @@ impl World {
     fn complete(&mut self) {
         let Some((step, sampled)) = self.device.finish_oldest() else { return };
         self.num_drawn += sampled.len();
-        self.engine.complete(step, &sampled).unwrap();
+        self.engine.complete(step, &sampled, Scores::default()).unwrap();
     }
 
-    fn take(&mut self, event: Event) {
+    fn take(&mut self, event: &Event) {
         let client = self.clients.get_mut(&event.request_id).unwrap();
         assert_eq!(client.finish_reason, None, "{event:?} after the last event");
-        match event.kind {
+        match &event.kind {
             EventKind::Scheduled => {
                 assert!(!client.was_scheduled && client.tokens.is_empty(), "{event:?} twice or late");
                 assert!(self.last_scheduled < Some(event.request_id), "{event:?} overtook an older request");
                 client.was_scheduled = true;
                 self.last_scheduled = Some(event.request_id);
             }
-            EventKind::Token(token) => {
+            EventKind::PromptLogprobs(_) => unreachable!("nobody asked"),
+            EventKind::Token { token, .. } => {
                 assert!(client.was_scheduled, "{event:?} before it was scheduled");
-                client.tokens.push(token);
+                client.tokens.push(*token);
             }
-            EventKind::Finished(reason) => client.finish_reason = Some(reason),
+            EventKind::Finished(reason) => client.finish_reason = Some(*reason),
         }
     }
 

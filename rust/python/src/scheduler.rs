@@ -4,7 +4,9 @@ use std::sync::Mutex;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use streamcore_engine::{Engine, Event, EventKind, FinishReason, Request, RequestId, SamplingParams, StepId};
+use streamcore_engine::{
+    Engine, Event, EventKind, FinishReason, Request, RequestId, SamplingParams, Scores, StepId,
+};
 
 use crate::config::EngineConfig;
 use crate::errors::engine_error;
@@ -50,8 +52,9 @@ impl Scheduler {
         top_k: u32,
         seed: u64,
     ) -> PyResult<()> {
-        let sampling = SamplingParams { temperature, top_p, top_k, seed };
-        let request = Request { id: RequestId(request_id), prompt, max_tokens, stop_token_ids, sampling };
+        let sampling = SamplingParams { temperature, top_p, top_k, seed, ..SamplingParams::greedy() };
+        let request =
+            Request { stop_token_ids, sampling, ..Request::new(RequestId(request_id), prompt, max_tokens) };
         self.with(py, |engine| engine.add_request(request))?.map_err(engine_error)
     }
 
@@ -73,7 +76,8 @@ impl Scheduler {
     fn complete_step(&self, py: Python<'_>, step_id: u64, address: usize, len: usize) -> PyResult<()> {
         // SAFETY: the runner passes the address of a tensor of `len` int32 that it keeps during this call.
         let sampled = unsafe { sampled_tokens(address, len)? };
-        self.with(py, |engine| engine.complete(StepId(step_id), sampled))?.map_err(engine_error)
+        self.with(py, |engine| engine.complete(StepId(step_id), sampled, Scores::default()))?
+            .map_err(engine_error)
     }
 
     /// What happened since the last call: `(request_id, "scheduled" | "token" | "stop" | "length" | "abort", token id or None)`.
@@ -103,7 +107,8 @@ impl Scheduler {
 fn event_tuple(event: &Event) -> (u64, &'static str, Option<u32>) {
     let (name, token) = match event.kind {
         EventKind::Scheduled => ("scheduled", None),
-        EventKind::Token(token) => ("token", Some(token)),
+        EventKind::PromptLogprobs(_) => ("prompt_logprobs", None),
+        EventKind::Token { token, .. } => ("token", Some(token)),
         EventKind::Finished(FinishReason::Stop { token_id }) => ("stop", Some(token_id)),
         EventKind::Finished(FinishReason::Length) => ("length", None),
         EventKind::Finished(FinishReason::Abort) => ("abort", None),

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use streamcore_engine::StepId;
+use streamcore_engine::{Scores, StepId};
 use streamcore_server::{self as server, Driver, DriverLimits, Naming, NextStep, ServerConfig};
 
 use crate::config::EngineConfig;
@@ -119,7 +119,8 @@ impl Server {
     fn complete_step(&self, py: Python<'_>, step_id: u64, address: usize, len: usize) -> PyResult<()> {
         // SAFETY: the runner passes the address of a tensor of `len` int32 that it keeps during this call.
         let sampled = unsafe { sampled_tokens(address, len)? };
-        py.detach(|| self.driver.complete_step(StepId(step_id), sampled)).map_err(engine_error)
+        py.detach(|| self.driver.complete_step(StepId(step_id), sampled, Scores::default()))
+            .map_err(engine_error)
     }
 
     /// Whether a drain has ended: `next_step` will never return a plan again.

@@ -17,13 +17,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use streamcore_engine::{
-    Engine, EngineConfig, EngineError, RequestId, SamplingParams, Stats, StepBuffers, StepId, StepPlan,
+    Engine, EngineConfig, EngineError, Request, RequestId, SamplingParams, Scores, Stats, StepBuffers,
+    StepId, StepPlan,
 };
 
 use self::core::Core;
 pub use self::inbox::Refusal;
 use self::inbox::{Inbox, Phase};
-pub use self::outbox::{End, EndError, TokenStream};
+pub use self::outbox::{End, EndError, Token, TokenStream};
 use crate::metrics::{Metrics, Outcome};
 
 /// A runner that has work and shows no life for this long hangs. A step of a large model on a slow machine takes minutes.
@@ -52,12 +53,50 @@ pub struct NewRequest {
     pub prompt: Vec<u32>,
     /// Most tokens to generate, at least one.
     pub max_tokens: usize,
-    /// Tokens that end the output.
+    /// No stop token is drawn before this many tokens have been generated.
+    pub min_tokens: usize,
+    /// Tokens that end the output; at most [`streamcore_engine::MAX_STOP_TOKEN_IDS`].
     pub stop_token_ids: Vec<u32>,
     /// How tokens are drawn.
     pub sampling: SamplingParams,
+    /// Tell the log-probability of each generated token, and of this many most likely ones, at most
+    /// [`streamcore_engine::MAX_LOGPROBS`].
+    pub logprobs: Option<u32>,
+    /// The same of each prompt token but the first.
+    pub prompt_logprobs: Option<u32>,
     /// All tokens are handed over with the end, which spares their reader a wake-up for each.
     pub deliver_at_end: bool,
+}
+
+impl NewRequest {
+    /// A greedy request without stop tokens that asks for nothing else. Start from it and change what matters: fields may be added.
+    #[must_use]
+    pub fn new(prompt: Vec<u32>, max_tokens: usize) -> Self {
+        Self {
+            prompt,
+            max_tokens,
+            min_tokens: 0,
+            stop_token_ids: Vec::new(),
+            sampling: SamplingParams::greedy(),
+            logprobs: None,
+            prompt_logprobs: None,
+            deliver_at_end: false,
+        }
+    }
+
+    /// The engine's request, under this name.
+    fn named(self, id: RequestId) -> Request {
+        Request {
+            id,
+            prompt: self.prompt,
+            max_tokens: self.max_tokens,
+            min_tokens: self.min_tokens,
+            stop_token_ids: self.stop_token_ids,
+            sampling: self.sampling,
+            logprobs: self.logprobs,
+            prompt_logprobs: self.prompt_logprobs,
+        }
+    }
 }
 
 /// What the engine thread shall do next.
@@ -225,14 +264,19 @@ impl Driver {
         }
     }
 
-    /// Hands the sampled tokens of a step to the engine and the readers. Called by the engine thread only, in the order of the
-    /// plans.
+    /// Hands the sampled tokens of a step, and the log-probabilities that its plan asks for, to the engine and the readers. Called by
+    /// the engine thread only, in the order of the plans.
     ///
     /// # Errors
-    /// The engine's, if this is not the oldest step in flight or the number of tokens is wrong.
-    pub fn complete_step(&self, step: StepId, sampled: &[i32]) -> Result<(), EngineError> {
+    /// The engine's, if this is not the oldest step in flight or the number of tokens or log-probabilities is wrong.
+    pub fn complete_step(
+        &self,
+        step: StepId,
+        sampled: &[i32],
+        scores: Scores<'_>,
+    ) -> Result<(), EngineError> {
         let mut core = lock(&self.core);
-        core.engine.complete(step, sampled)?;
+        core.engine.complete(step, sampled, scores)?;
         core.deliver(&self.inbox, &self.metrics, Instant::now());
         Ok(())
     }
@@ -333,15 +377,7 @@ mod tests {
     #[test]
     fn a_panic_of_the_engine_thread_still_ends_every_request() {
         let driver = driver();
-        let sampling = SamplingParams { temperature: 0.0, top_p: 1.0, top_k: 0, seed: 0 };
-        let request = NewRequest {
-            prompt: vec![1],
-            max_tokens: 1,
-            stop_token_ids: Vec::new(),
-            sampling,
-            deliver_at_end: false,
-        };
-        let mut stream = driver.submit(request).unwrap();
+        let mut stream = driver.submit(NewRequest::new(vec![1], 1)).unwrap();
         let engine_thread = thread::spawn({
             let driver = Arc::clone(&driver);
             move || {

@@ -65,10 +65,11 @@ pub fn new_request(
         top_p: options.top_p.or(defaults.top_p).unwrap_or(1.0),
         top_k: options.top_k.or(defaults.top_k).unwrap_or(0),
         seed: options.seed.unwrap_or_else(random),
+        ..SamplingParams::greedy()
     };
     // A whole answer is of no use before its end, unless it may end at a stop string.
     let deliver_at_end = !options.stream && options.stop.is_empty();
-    Ok(NewRequest { prompt, max_tokens, stop_token_ids, sampling, deliver_at_end })
+    Ok(NewRequest { stop_token_ids, sampling, deliver_at_end, ..NewRequest::new(prompt, max_tokens) })
 }
 
 /// The tokenizer may know tokens that the model does not.

@@ -240,13 +240,7 @@ fn draining_finishes_what_runs_and_takes_nothing_new() {
         client.read_until("}}");
         assert!(client.get("/health").starts_with("http/1.1 200"), "which is no reason to kill it");
     }
-    let refused = runner.driver.submit(streamcore_server::driver::NewRequest {
-        prompt: vec![97],
-        max_tokens: 1,
-        stop_token_ids: Vec::new(),
-        sampling: streamcore_engine::SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, seed: 0 },
-        deliver_at_end: false,
-    });
+    let refused = runner.driver.submit(streamcore_server::driver::NewRequest::new(vec![97], 1));
     assert_eq!(refused.unwrap_err(), streamcore_server::driver::Refusal::ShuttingDown);
     while runner.step(PATIENCE) != NextStep::Stopped {}
     let body = running.read_until("data: [DONE]\n\n\r\n0\r\n\r\n");

@@ -9,21 +9,14 @@ use std::thread;
 use std::time::Duration;
 
 use common::Runner;
-use streamcore_engine::{EngineConfig, SamplingParams};
+use streamcore_engine::EngineConfig;
 use streamcore_server::driver::{Driver, DriverLimits, End, NewRequest, NextStep};
 
 const NUM_CLIENTS: usize = 8;
 const NUM_ROUNDS: usize = 150;
 
 fn request(prompt_len: usize) -> NewRequest {
-    let sampling = SamplingParams { temperature: 0.0, top_p: 1.0, top_k: 0, seed: 0 };
-    NewRequest {
-        prompt: vec![7; prompt_len],
-        max_tokens: 20,
-        stop_token_ids: vec![256],
-        sampling,
-        deliver_at_end: false,
-    }
+    NewRequest { stop_token_ids: vec![256], ..NewRequest::new(vec![7; prompt_len], 20) }
 }
 
 /// Leaves after as many tokens as its number says, or stays to the end; tells whether it stayed.
@@ -33,7 +26,8 @@ async fn client(driver: &Arc<Driver>, number: usize) -> bool {
     let mut tokens = Vec::new();
     while patience.is_none_or(|patience| tokens.len() < patience) {
         if let Some(end) = poll_fn(|cx| stream.poll(cx, &mut tokens)).await {
-            assert_eq!((end, &*tokens), (End::Stop { token_id: 256 }, [104, 101, 108, 108, 111].as_slice()));
+            let ids: Vec<u32> = tokens.iter().map(|token| token.id).collect();
+            assert_eq!((end, &*ids), (End::Stop { token_id: 256 }, [104, 101, 108, 108, 111].as_slice()));
             return true;
         }
     }

@@ -21,6 +21,6 @@ pub(crate) fn config() -> EngineConfig {
 /// A request with a prompt of its own and no stop tokens.
 pub(crate) fn request(id: u64, prompt_len: usize, max_tokens: usize) -> Request {
     let prompt = (0..prompt_len as u32).map(|position| 1000 + 100 * id as u32 + position).collect();
-    let sampling = SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, seed: id };
-    Request { id: RequestId(id), prompt, max_tokens, stop_token_ids: vec![], sampling }
+    let sampling = SamplingParams { temperature: 1.0, seed: id, ..SamplingParams::greedy() };
+    Request { sampling, ..Request::new(RequestId(id), prompt, max_tokens) }
 }

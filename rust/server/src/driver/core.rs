@@ -9,7 +9,7 @@ use streamcore_engine::{Engine, Event, EventKind, FinishReason, RequestId};
 
 use super::inbox::{Arrivals, Inbox, Submission};
 use super::lock;
-use super::outbox::{End, EndError, Outbox};
+use super::outbox::{End, EndError, Outbox, Token};
 use crate::metrics::{Metrics, Outcome};
 
 /// A request that the engine holds.
@@ -95,12 +95,13 @@ impl Core {
                 self.departures.push(open.prompt_len);
                 metrics.queue_time.observe(now - open.arrival);
             }
-            EventKind::Token(token) => {
+            EventKind::PromptLogprobs(logprobs) => open.outbox.push_prompt_logprobs(logprobs),
+            EventKind::Token { token, logprobs } => {
                 match open.last_token.replace(now) {
                     None => metrics.time_to_first_token.observe(now - open.arrival),
                     Some(last) => metrics.inter_token_latency.observe(now - last),
                 }
-                self.wakers.extend(open.outbox.push(token));
+                self.wakers.extend(open.outbox.push(Token { id: token, logprobs }));
             }
             EventKind::Finished(reason) => {
                 let (end, outcome) = match reason {

@@ -99,10 +99,8 @@ impl Inbox {
             .map_err(|reason| Refusal::QueueFull { reason, retry_after_s })?;
         let id = RequestId(self.next_id);
         self.next_id += 1;
-        let NewRequest { prompt, max_tokens, stop_token_ids, sampling, deliver_at_end } = request;
-        let outbox = Arc::new(Outbox::new(deliver_at_end));
-        let request = Request { id, prompt, max_tokens, stop_token_ids, sampling };
-        self.requests.push(Submission { request, outbox: Arc::clone(&outbox), arrival });
+        let outbox = Arc::new(Outbox::new(request.deliver_at_end));
+        self.requests.push(Submission { request: request.named(id), outbox: Arc::clone(&outbox), arrival });
         Ok((id, outbox))
     }
 

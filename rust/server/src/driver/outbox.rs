@@ -4,7 +4,7 @@ use std::mem;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use streamcore_engine::RequestId;
+use streamcore_engine::{RequestId, TokenLogprobs};
 
 use super::{Driver, lock};
 use crate::metrics::Outcome;
@@ -32,6 +32,15 @@ pub enum EndError {
     Runner(String),
 }
 
+/// A generated token.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Token {
+    /// Its id.
+    pub id: u32,
+    /// How likely the model found it, if the request asks for that.
+    pub logprobs: Option<Box<TokenLogprobs>>,
+}
+
 /// Tokens and the end of one request. Never holds more than the request's `max_tokens`.
 #[derive(Debug)]
 pub(super) struct Outbox {
@@ -42,7 +51,8 @@ pub(super) struct Outbox {
 
 #[derive(Debug, Default)]
 struct Contents {
-    tokens: Vec<u32>,
+    prompt_logprobs: Vec<TokenLogprobs>,
+    tokens: Vec<Token>,
     end: Option<End>,
     reader: Option<Waker>,
 }
@@ -53,10 +63,15 @@ impl Outbox {
     }
 
     /// Adds a token; hands back the reader if it must be woken, which is once however many tokens follow.
-    pub(super) fn push(&self, token: u32) -> Option<Waker> {
+    pub(super) fn push(&self, token: Token) -> Option<Waker> {
         let mut contents = lock(&self.contents);
         contents.tokens.push(token);
         if self.deliver_at_end { None } else { contents.reader.take() }
+    }
+
+    /// Wakes nobody: the first token follows.
+    pub(super) fn push_prompt_logprobs(&self, logprobs: Vec<TokenLogprobs>) {
+        lock(&self.contents).prompt_logprobs.extend(logprobs);
     }
 
     /// Nothing comes after this.
@@ -66,7 +81,7 @@ impl Outbox {
         contents.reader.take()
     }
 
-    fn poll(&self, cx: &mut Context<'_>, tokens: &mut Vec<u32>) -> Poll<Option<End>> {
+    fn poll(&self, cx: &mut Context<'_>, tokens: &mut Vec<Token>) -> Poll<Option<End>> {
         let mut contents = lock(&self.contents);
         let is_due = contents.end.is_some() || !(self.deliver_at_end || contents.tokens.is_empty());
         if !is_due {
@@ -98,11 +113,17 @@ impl TokenStream {
 
     /// Appends what has been generated since the last call, and hands over the end with the last of it. Must not be polled
     /// after the end.
-    pub fn poll(&mut self, cx: &mut Context<'_>, tokens: &mut Vec<u32>) -> Poll<Option<End>> {
+    pub fn poll(&mut self, cx: &mut Context<'_>, tokens: &mut Vec<Token>) -> Poll<Option<End>> {
         debug_assert!(!self.is_over, "polled after the end");
         let end = std::task::ready!(self.outbox.poll(cx, tokens));
         self.is_over = end.is_some();
         Poll::Ready(end)
+    }
+
+    /// Takes what is known of the prompt's log-probabilities: those of consecutive tokens from the second on. All are there when the
+    /// first token is.
+    pub fn take_prompt_logprobs(&mut self) -> Vec<TokenLogprobs> {
+        mem::take(&mut lock(&self.outbox.contents).prompt_logprobs)
     }
 
     /// Ends the request because its text is complete: a stop string was found. Counts as a success.
@@ -132,13 +153,13 @@ mod tests {
     fn the_reader_of_a_whole_answer_is_woken_once() {
         let (outbox, mut cx) = (Outbox::new(true), Context::from_waker(Waker::noop()));
         let mut tokens = Vec::new();
-        for token in [1, 2, 3] {
+        for id in [1, 2, 3] {
             assert!(outbox.poll(&mut cx, &mut tokens).is_pending());
-            assert!(outbox.push(token).is_none());
+            assert!(outbox.push(Token { id, logprobs: None }).is_none());
         }
         assert!(outbox.poll(&mut cx, &mut tokens).is_pending() && tokens.is_empty());
         assert!(outbox.end(End::Length).is_some());
         assert_eq!(outbox.poll(&mut cx, &mut tokens), Poll::Ready(Some(End::Length)));
-        assert_eq!(tokens, [1, 2, 3]);
+        assert_eq!(tokens.iter().map(|token| token.id).collect::<Vec<_>>(), [1, 2, 3]);
     }
 }

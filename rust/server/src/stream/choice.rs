@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll, ready};
 
-use crate::driver::{End, EndError, TokenStream};
+use crate::driver::{End, EndError, Token, TokenStream};
 use crate::openai::finish::{Finish, FinishReason, StopReason};
 use crate::text::{Detokenizer, StopStrings};
 
@@ -17,7 +17,7 @@ pub struct Choice {
     stop_token_ids: Vec<u32>,
     num_tokens: usize,
     /// Scratch space, kept for its capacity.
-    fresh_tokens: Vec<u32>,
+    fresh_tokens: Vec<Token>,
     fresh_text: String,
 }
 
@@ -58,7 +58,7 @@ impl Choice {
         let end = ready!(self.tokens.poll(cx, &mut self.fresh_tokens));
         let mut tokens = std::mem::take(&mut self.fresh_tokens);
         // One token at a time, so that the count and the text at a stop string do not depend on how many came together.
-        let matched = tokens.drain(..).find_map(|token| self.push(token, text));
+        let matched = tokens.drain(..).find_map(|token| self.push(token.id, text));
         self.fresh_tokens = tokens;
         let end = match matched {
             Some(finish) => {

@@ -13,7 +13,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response};
 use http_body_util::BodyExt;
-use streamcore_engine::{EngineConfig, OwnedStepBuffers, StepId};
+use streamcore_engine::{EngineConfig, OwnedStepBuffers, Scores, StepId};
 use streamcore_server::driver::{Driver, DriverLimits, NextStep};
 use streamcore_server::routes::router;
 use streamcore_server::{App, Naming};
@@ -71,7 +71,7 @@ impl Runner {
         if (is_full || next == NextStep::Idle)
             && let Some((id, sampled)) = self.in_flight.pop_front()
         {
-            self.driver.complete_step(id, &sampled).unwrap();
+            self.driver.complete_step(id, &sampled, Scores::default()).unwrap();
         }
         next
     }
