@@ -101,6 +101,10 @@ CLIENTS = (
     Client("langchain-openai", "langchain-openai/check.py"),
     Client("litellm", "litellm/check.py"),
     Client("pydantic-ai", "pydantic-ai/check.py"),
+    Client("guidellm", "guidellm/check.py"),
+    Client("aiperf", "aiperf/check.py"),
+    Client("vllm-bench", "vllm-bench/check.py"),
+    Client("lm-eval", "lm-eval/check.py"),
 )
 
 
@@ -139,6 +143,8 @@ def run(client: Client, servers: tuple[Server, ...]) -> Result:
     environment = os.environ | {
         "OPENAI_API_KEY": API_KEY,
         "PYTHONPATH": str(HERE),
+        "HF_HUB_OFFLINE": "1",
+        "STREAMCORE_TOKENIZER": str(ROOT / "python" / "streamcore" / "demo_model"),
         "STREAMCORE_URLS": " ".join(server.url for server in servers),
     }
     try:
