@@ -14,16 +14,16 @@ MODEL = (
 SO_FAR = "<|bos|><|start|>user\nCount from 1 to {}<|end|><|start|>assistant\n{}"
 DOCUMENTS = [
     {
-        "so_far": SO_FAR.format(10, "1, 2, 3,"),
-        "next": [" 4, 5", " 9, 1", " moon"],
+        "so_far": SO_FAR.format(10, "1, 2, 3"),
+        "next": [", 4, 5", ", 9, 1", " moon"],
         "right": 0,
-        "rest": " 4, 5, 6, ",
+        "rest": ", 4, 5, 6, ",
     },
     {
-        "so_far": SO_FAR.format(20, "1, 2, 3, 4,"),
-        "next": [" bread", " 5, 6", " 4, 4"],
+        "so_far": SO_FAR.format(20, "1, 2, 3, 4"),
+        "next": [" bread", ", 5, 6", ", 4, 4"],
         "right": 1,
-        "rest": " 5, 6, ",
+        "rest": ", 5, 6, ",
     },
 ]
 CHOICE = {"output_type": "multiple_choice", "doc_to_choice": "{{next}}", "doc_to_target": "right"}
