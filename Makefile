@@ -78,6 +78,7 @@ wheel: setup  ## Build the wheel into dist/
 
 docs: build  ## Rewrite the generated pages
 	$(BIN)/python docs/generate.py
+	UPDATE_DOCS=1 $(CARGO) test --quiet -p streamcore-server --test reference
 
 demo: setup-test  ## Train the demo model again (up to an hour)
 	$(BIN)/python -m demo.train

@@ -35,6 +35,7 @@ class EngineConfig:
         max_num_seqs: most sequences in one step.
         max_model_len: most tokens of one sequence, prompt and output together.
         max_steps_in_flight: how many plans may be handed out before the first is completed, 1 or 2.
+        enable_prefix_caching: whether requests that begin alike share the blocks of their common beginning.
 
     Raises:
         ValueError: a limit makes no sense.
@@ -49,6 +50,7 @@ class EngineConfig:
         max_num_seqs: int,
         max_model_len: int,
         max_steps_in_flight: int = 1,
+        enable_prefix_caching: bool = True,
     ) -> EngineConfig: ...
     @property
     def max_seq_len(self) -> int:
@@ -115,6 +117,8 @@ class Scheduler:
         top_p: float = 1.0,
         top_k: int = 0,
         seed: int = 0,
+        cache_salt: int = 0,
+        priority: int = 0,
     ) -> None:
         """Put a request at the end of the waiting queue. The caller chooses its id and never uses it twice.
 
@@ -141,7 +145,9 @@ class Scheduler:
     ) -> list[
         tuple[int, Literal["scheduled", "prompt_logprobs", "token", "stop", "length", "abort"], int | None]
     ]:
-        """What happened since the last call: request id, kind, and the token of "token" and "stop"."""
+        """What happened since the last call: request id, kind, and a number: of "token" and "stop" the token,
+        of "scheduled" how many prompt tokens were in the KV cache already.
+        """
     @property
     def has_work(self) -> bool:
         """Whether any request is waiting, running or in a step in flight."""

@@ -17,6 +17,8 @@ pub struct EngineConfig {
     pub max_model_len: usize,
     /// How many plans may be handed out before the first of them is completed: 1 or 2.
     pub max_steps_in_flight: usize,
+    /// Whether requests that begin alike share the blocks that hold their common beginning.
+    pub enable_prefix_caching: bool,
 }
 
 impl EngineConfig {
@@ -95,6 +97,7 @@ mod tests {
             max_num_seqs: 2,
             max_model_len: 20,
             max_steps_in_flight: 1,
+            enable_prefix_caching: true,
         }
     }
 

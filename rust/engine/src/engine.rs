@@ -29,6 +29,7 @@ pub struct Engine {
     /// Lists of completed steps, kept so that a step allocates nothing.
     spare_lists: Vec<Vec<ScheduledTokens>>,
     events: Vec<Event>,
+    num_arrivals: u64,
     /// The counters; the gauges in it are filled when somebody asks.
     counters: Stats,
 }
@@ -45,6 +46,7 @@ impl Engine {
             steps_in_flight: VecDeque::with_capacity(config.max_steps_in_flight),
             spare_lists: Vec::new(),
             events: Vec::new(),
+            num_arrivals: 0,
             counters: Stats { num_blocks: config.num_blocks, ..Stats::default() },
             config,
         })
@@ -56,7 +58,7 @@ impl Engine {
         &self.config
     }
 
-    /// Queues a request behind all others.
+    /// Queues a request behind all others of its priority and of lower ones.
     ///
     /// # Errors
     /// Those of [`EngineConfig::check_lengths`], and [`EngineError::DuplicateRequest`] if a request of this name has not finished.
@@ -65,7 +67,8 @@ impl Engine {
         if self.scheduler.sequences.find(request.id).is_some() {
             return Err(EngineError::DuplicateRequest(request.id));
         }
-        self.scheduler.add(Sequence::new(request, self.config.block_size));
+        self.scheduler.add(Sequence::new(request, self.num_arrivals, self.config.block_size));
+        self.num_arrivals += 1;
         self.check_in_debug_builds();
         Ok(())
     }
@@ -158,6 +161,8 @@ impl Engine {
             num_running: self.scheduler.running.len(),
             num_free_blocks: self.scheduler.pool.num_free(),
             preemptions: self.scheduler.num_preemptions,
+            prefix_cache_queries: self.scheduler.prefix_cache_queries,
+            prefix_cache_hits: self.scheduler.prefix_cache_hits,
             ..self.counters
         }
     }

@@ -40,7 +40,10 @@ pub struct Event {
 #[derive(Debug, Clone, PartialEq)]
 pub enum EventKind {
     /// It left the waiting queue for the first time.
-    Scheduled,
+    Scheduled {
+        /// Tokens of its prompt that were in the KV cache already.
+        num_cached_tokens: usize,
+    },
     /// Log-probabilities of consecutive prompt tokens, from position 1 on. A long prompt has several of these; all come before the
     /// first `Token`.
     PromptLogprobs(Vec<TokenLogprobs>),

@@ -34,21 +34,51 @@ impl Engine {
         }
     }
 
-    /// Every block is free or held by one sequence; the fenced ones are counted.
+    /// Every block has as many holders as are counted, or is free; the fenced ones are counted.
     fn check_blocks(&self) {
-        let mut is_seen = vec![false; self.scheduler.pool.num_blocks()];
-        let mut see = |block: &BlockId| {
-            let is_new = !std::mem::replace(&mut is_seen[block.0 as usize], true);
-            assert!(is_new, "{block:?} is held twice, or free and held");
-        };
-        self.scheduler.pool.free_blocks().iter().for_each(&mut see);
+        let pool = &self.scheduler.pool;
+        let mut num_holders = vec![0; pool.num_blocks()];
         let mut num_fenced = 0;
         for (_, sequence) in self.scheduler.sequences.iter() {
-            sequence.blocks.blocks().iter().for_each(&mut see);
-            num_fenced += if sequence.is_running() { 0 } else { sequence.blocks.blocks().len() };
+            let blocks = sequence.blocks.blocks();
+            blocks.iter().for_each(|block| num_holders[block.0 as usize] += 1);
+            num_fenced += if sequence.is_running() { 0 } else { blocks.len() };
+            self.check_content(sequence);
         }
-        assert!(is_seen.iter().all(|seen| *seen), "a block is lost");
+        let mut is_free = vec![false; pool.num_blocks()];
+        for block in pool.free_blocks() {
+            assert!(!std::mem::replace(&mut is_free[block.0 as usize], true), "{block:?} is free twice");
+        }
+        assert_eq!(
+            pool.num_free(),
+            is_free.iter().filter(|free| **free).count(),
+            "free blocks are miscounted"
+        );
+        for (block, (num_holders, is_free)) in (0..).map(BlockId).zip(num_holders.into_iter().zip(is_free)) {
+            assert_eq!(pool.num_holders(block), num_holders, "holders of {block:?}");
+            assert_eq!(is_free, num_holders == 0, "{block:?} is lost, or free and held");
+        }
         assert_eq!(self.scheduler.num_fenced_blocks, num_fenced, "fenced blocks are miscounted");
+    }
+
+    /// Blocks that others can find hold what the sequence says; all others are its own.
+    fn check_content(&self, sequence: &Sequence) {
+        let pool = &self.scheduler.pool;
+        let Some(cache) = pool.cache() else { return };
+        let (shared, own) = sequence.blocks.blocks().split_at(sequence.blocks.num_remembered());
+        for (block, tokens) in shared.iter().zip(sequence.tokens.chunks(self.config().block_size)) {
+            let is_true = !cache.contains(*block) || cache.tokens(*block) == tokens;
+            assert!(is_true, "{block:?} of {:?} is cached with other tokens", sequence.id);
+        }
+        for block in own {
+            assert_eq!(
+                pool.num_holders(*block),
+                1,
+                "{block:?}, which {:?} writes to, is shared",
+                sequence.id
+            );
+            assert!(!cache.contains(*block), "{block:?} can be found before it is full");
+        }
     }
 
     /// Every row is free or taken by one running sequence.
@@ -67,13 +97,16 @@ impl Engine {
     /// A live sequence is in the one queue that its phase says.
     fn check_queues(&self) {
         let scheduler = &self.scheduler;
-        for key in &scheduler.waiting {
+        for (rank, key) in &scheduler.waiting {
             let sequence = &scheduler.sequences[*key];
+            assert_eq!(sequence.rank, *rank, "in the waiting queue");
             assert_eq!((sequence.phase, sequence.num_computed), (Phase::Waiting, 0), "in the waiting queue");
         }
         for key in &scheduler.running {
             assert!(scheduler.sequences[*key].is_running(), "in the list of the running ones");
         }
+        let ranks = || scheduler.running.iter().map(|key| scheduler.sequences[*key].rank);
+        assert!(ranks().is_sorted(), "the running ones are out of order");
         let num_queued = scheduler.waiting.len() + scheduler.running.len();
         assert_eq!(num_queued, scheduler.sequences.num_live(), "a sequence is in no queue, or in two");
         let num_started = scheduler.sequences.iter().filter(|(_, sequence)| sequence.is_running()).count();

@@ -25,7 +25,15 @@ pub(crate) fn room(num_missing: usize, num_free: usize, num_fenced: usize) -> Ro
     }
 }
 
-/// Who loses its blocks when they run out: the last admitted, which has waited least and lost least.
+/// The order in which sequences are served: those of lower rank first, and preempted last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rank {
+    pub(crate) priority: i32,
+    /// Requests are numbered as they come, so no two ranks are equal.
+    pub(crate) arrival: u64,
+}
+
+/// Who loses its blocks when they run out: the least deserving, which among equals has waited least and lost least.
 pub(crate) fn victim(running: &[SequenceKey]) -> Option<SequenceKey> {
     running.last().copied()
 }
@@ -35,9 +43,10 @@ pub(crate) fn chunk_len(num_left: usize, budget: usize) -> usize {
     num_left.min(budget)
 }
 
-/// A sequence enters only if all its known tokens fit now. Entering with less would make it, or one before it, a victim at once.
-pub(crate) fn can_admit(num_missing: usize, num_free: usize) -> bool {
-    num_missing <= num_free
+/// Free blocks that a sequence leaves when it enters, with blocks for all its known tokens: one for each that runs already. Without them,
+/// it or another would be preempted as soon as one of them reaches the end of its last block.
+pub(crate) fn num_spared_blocks(num_running: usize) -> usize {
+    num_running
 }
 
 /// Whether a sequence ends with this token, which makes it `len` tokens long. A stop token is named even where the length ends too.

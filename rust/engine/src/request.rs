@@ -102,6 +102,10 @@ pub struct Request {
     pub logprobs: Option<u32>,
     /// The same of each prompt token but the first.
     pub prompt_logprobs: Option<u32>,
+    /// Only requests with the same number share blocks of the KV cache.
+    pub cache_salt: u64,
+    /// Lower numbers run first and are preempted last; among equals the order of arrival decides.
+    pub priority: i32,
 }
 
 impl Request {
@@ -117,6 +121,8 @@ impl Request {
             sampling: SamplingParams::greedy(),
             logprobs: None,
             prompt_logprobs: None,
+            cache_salt: 0,
+            priority: 0,
         }
     }
 }

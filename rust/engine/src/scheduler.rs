@@ -5,13 +5,16 @@
 //!    ▲                  │                          (once no step in flight uses the blocks)
 //!    └────preempt───────┘
 //! ```
+//!
+//! What a sequence has computed can be found by others from the moment in which it is planned, and after the sequence has gone for as long
+//! as nobody else needs the blocks. See `docs/decisions` for why that is sound.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 use crate::config::EngineConfig;
 use crate::event::{Event, EventKind};
 use crate::kv::BlockPool;
-use crate::policy::{self, Room};
+use crate::policy::{self, Rank, Room};
 use crate::sequence::{Phase, ScheduledTokens, Sequence, SequenceKey};
 use crate::sequences::Sequences;
 
@@ -19,37 +22,46 @@ use crate::sequences::Sequences;
 pub(crate) struct Scheduler {
     max_num_batched_tokens: usize,
     pub(crate) sequences: Sequences,
-    /// In the order of arrival, after those that were preempted.
-    pub(crate) waiting: VecDeque<SequenceKey>,
-    /// In the order of admission.
+    pub(crate) waiting: BTreeMap<Rank, SequenceKey>,
+    /// In the order of their ranks.
     pub(crate) running: Vec<SequenceKey>,
     pub(crate) free_rows: Vec<u32>,
     pub(crate) pool: BlockPool,
     /// Blocks of sequences that do not run any more but are used by steps in flight.
     pub(crate) num_fenced_blocks: usize,
     pub(crate) num_preemptions: u64,
+    pub(crate) prefix_cache_queries: u64,
+    pub(crate) prefix_cache_hits: u64,
 }
 
 impl Scheduler {
     pub(crate) fn new(config: &EngineConfig) -> Self {
         let end =
             u32::try_from(config.max_num_seqs).expect("`max_num_seqs` was validated to fit into 31 bits");
+        let pool = if config.enable_prefix_caching {
+            BlockPool::with_prefix_cache(config.num_blocks, config.block_size)
+        } else {
+            BlockPool::new(config.num_blocks)
+        };
         Self {
             max_num_batched_tokens: config.max_num_batched_tokens,
             sequences: Sequences::default(),
-            waiting: VecDeque::new(),
+            waiting: BTreeMap::new(),
             running: Vec::new(),
             free_rows: (0..end).rev().collect(),
-            pool: BlockPool::new(config.num_blocks),
+            pool,
             num_fenced_blocks: 0,
             num_preemptions: 0,
+            prefix_cache_queries: 0,
+            prefix_cache_hits: 0,
         }
     }
 
-    /// Queues a sequence behind all others.
+    /// Queues a sequence where its rank belongs.
     pub(crate) fn add(&mut self, sequence: Sequence) {
+        let rank = sequence.rank;
         let key = self.sequences.insert(sequence);
-        self.waiting.push_back(key);
+        self.waiting.insert(rank, key);
     }
 
     /// The one rule: computed tokens catch up with known tokens, under the token budget, running sequences first.
@@ -68,7 +80,7 @@ impl Scheduler {
             let len = policy::chunk_len(self.sequences[key].num_left(), *budget);
             // None are left where the last token that may be drawn is in flight.
             if len > 0 && self.make_room(key, len) {
-                scheduled.push(self.sequences[key].schedule(key, len));
+                scheduled.push(self.hand_out(key, len));
                 *budget -= len;
             }
         }
@@ -88,9 +100,8 @@ impl Scheduler {
                 Room::Take => return self.sequences[key].blocks.grow(end, &mut self.pool),
                 Room::Wait => return false,
                 Room::Preempt => {
-                    let victim = policy::victim(&self.running).expect("the sequence that asks is running");
-                    self.preempt(victim);
-                    if victim == key {
+                    // The sequence that asks is running, so there is a last one.
+                    if self.preempt_last().is_none_or(|victim| victim == key) {
                         return false;
                     }
                 }
@@ -98,13 +109,21 @@ impl Scheduler {
         }
     }
 
-    /// Takes everything from a running sequence but its known tokens, and lets it in again before all others.
-    fn preempt(&mut self, key: SequenceKey) {
+    fn hand_out(&mut self, key: SequenceKey, len: usize) -> ScheduledTokens {
+        let sequence = &mut self.sequences[key];
+        let part = sequence.schedule(key, len);
+        sequence.remember_computed(&mut self.pool);
+        part
+    }
+
+    /// Takes everything from the last of the running sequences but its known tokens, and queues it again where its rank belongs.
+    fn preempt_last(&mut self) -> Option<SequenceKey> {
+        let key = policy::victim(&self.running)?;
         self.num_preemptions += 1;
-        self.running.retain(|running| *running != key);
-        self.waiting.push_front(key);
-        self.sequences[key].num_computed = 0;
+        self.running.pop();
+        self.waiting.insert(self.sequences[key].rank, key);
         self.leave_row(key, Phase::Waiting);
+        Some(key)
     }
 
     /// Admits in the order of the queue; the first that does not fit keeps those behind it out, so that nobody waits for ever.
@@ -115,27 +134,40 @@ impl Scheduler {
         events: &mut Vec<Event>,
     ) {
         while *budget > 0 && !self.free_rows.is_empty() {
-            let Some(&key) = self.waiting.front() else { return };
-            let sequence = &mut self.sequences[key];
-            let num_known = sequence.tokens.len();
-            let fits = policy::can_admit(sequence.blocks.num_missing(num_known), self.pool.num_free());
-            // Preempted a moment ago: its blocks, and perhaps its last token, are still with a step in flight.
-            if !fits || sequence.num_steps_in_flight > 0 {
+            let Some((&rank, &key)) = self.waiting.first_key_value() else { return };
+            if !self.enter(key, events) {
                 return;
             }
-            sequence.blocks.grow(num_known, &mut self.pool);
-            let row = self.free_rows.pop().expect("a row is free, or the loop had ended");
-            sequence.phase = Phase::Running { row };
-            if !sequence.was_scheduled {
-                sequence.was_scheduled = true;
-                events.push(Event { request_id: sequence.id, kind: EventKind::Scheduled });
-            }
-            let len = policy::chunk_len(num_known, *budget);
-            scheduled.push(sequence.schedule(key, len));
+            self.waiting.pop_first();
+            let place = self.running.partition_point(|running| self.sequences[*running].rank < rank);
+            self.running.insert(place, key);
+            let len = policy::chunk_len(self.sequences[key].num_left(), *budget);
+            scheduled.push(self.hand_out(key, len));
             *budget -= len;
-            self.waiting.pop_front();
-            self.running.push(key);
         }
+    }
+
+    /// Gives a waiting sequence its blocks and a row, or answers `false` if it must wait on.
+    fn enter(&mut self, key: SequenceKey, events: &mut Vec<Event>) -> bool {
+        let sequence = &mut self.sequences[key];
+        // Preempted a moment ago: its blocks, and perhaps its last token, are still with a step in flight.
+        if sequence.num_steps_in_flight > 0 {
+            return false;
+        }
+        let num_spared = policy::num_spared_blocks(self.running.len());
+        let finds_prefix = true;
+        let entered = sequence.blocks.enter(&sequence.tokens, finds_prefix, num_spared, &mut self.pool);
+        let Some(num_cached_tokens) = entered else { return false };
+        sequence.num_computed = num_cached_tokens;
+        let row = self.free_rows.pop().expect("the caller saw a free row");
+        sequence.phase = Phase::Running { row };
+        if !sequence.was_scheduled {
+            sequence.was_scheduled = true;
+            self.prefix_cache_hits += num_cached_tokens as u64;
+            self.prefix_cache_queries += if finds_prefix { sequence.prompt_len as u64 } else { 0 };
+            events.push(Event { request_id: sequence.id, kind: EventKind::Scheduled { num_cached_tokens } });
+        }
+        true
     }
 
     /// Ends a sequence. It stays in the list of the running ones until [`Self::drop_finished`], so that many can end in one pass.
@@ -144,7 +176,7 @@ impl Scheduler {
         if self.sequences[key].is_running() {
             self.leave_row(key, Phase::Finished);
         } else {
-            self.waiting.retain(|waiting| *waiting != key);
+            self.waiting.remove(&self.sequences[key].rank);
             self.sequences[key].phase = Phase::Finished;
             self.lift_fence(key);
         }
@@ -164,6 +196,8 @@ impl Scheduler {
             self.free_rows.push(row);
         }
         sequence.phase = phase;
+        sequence.remember_computed(&mut self.pool);
+        sequence.num_computed = 0;
         self.num_fenced_blocks += sequence.blocks.blocks().len();
         self.lift_fence(key);
     }

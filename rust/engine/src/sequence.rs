@@ -10,8 +10,8 @@
 //! ```
 
 use crate::event::FinishReason;
-use crate::kv::BlockTable;
-use crate::policy;
+use crate::kv::{BlockPool, BlockTable};
+use crate::policy::{self, Rank};
 use crate::request::{Request, RequestId, SamplingParams};
 
 /// Names a sequence inside the engine, until it is forgotten.
@@ -67,6 +67,7 @@ pub(crate) struct Sequence {
     pub(crate) max_len: usize,
     pub(crate) stop_token_ids: Vec<u32>,
     pub(crate) sampling: SamplingParams,
+    pub(crate) rank: Rank,
     pub(crate) phase: Phase,
     pub(crate) was_scheduled: bool,
     pub(crate) blocks: BlockTable,
@@ -76,7 +77,7 @@ pub(crate) struct Sequence {
 }
 
 impl Sequence {
-    pub(crate) fn new(request: Request, block_size: usize) -> Self {
+    pub(crate) fn new(request: Request, arrival: u64, block_size: usize) -> Self {
         let prompt_len = request.prompt.len();
         Self {
             id: request.id,
@@ -85,9 +86,10 @@ impl Sequence {
             max_len: prompt_len + request.max_tokens,
             stop_token_ids: request.stop_token_ids,
             sampling: request.sampling,
+            rank: Rank { priority: request.priority, arrival },
             phase: Phase::Waiting,
             was_scheduled: false,
-            blocks: BlockTable::new(block_size),
+            blocks: BlockTable::new(block_size, request.cache_salt),
             num_computed: 0,
             num_pending: 0,
             num_steps_in_flight: 0,
@@ -119,6 +121,13 @@ impl Sequence {
         ScheduledTokens { key, start, len, samples }
     }
 
+    /// Lets others find what it has computed, as far as the tokens are known here. Steps run in the order of their plans: whoever finds a
+    /// block in a later plan, or later in the same one, reads it after it is written.
+    pub(crate) fn remember_computed(&mut self, pool: &mut BlockPool) {
+        let num_known_here = self.num_computed.min(self.tokens.len());
+        self.blocks.remember(&self.tokens[..num_known_here], pool);
+    }
+
     /// A step in flight that it took part in is done.
     pub(crate) fn complete_step(&mut self, part: &ScheduledTokens) {
         self.num_steps_in_flight -= 1;
@@ -143,7 +152,7 @@ mod tests {
 
     fn sequence(max_tokens: usize) -> Sequence {
         let request = Request::new(RequestId(1), vec![5; 6], max_tokens);
-        Sequence::new(Request { stop_token_ids: vec![2], ..request }, 4)
+        Sequence::new(Request { stop_token_ids: vec![2], ..request }, 0, 4)
     }
 
     #[test]

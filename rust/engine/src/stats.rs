@@ -19,4 +19,8 @@ pub struct Stats {
     pub generated_tokens: u64,
     /// Sequences that lost their blocks to another one so far.
     pub preemptions: u64,
+    /// Prompt tokens of the requests that have left the waiting queue, but of those that must compute their whole prompt.
+    pub prefix_cache_queries: u64,
+    /// How many of these were in the KV cache already.
+    pub prefix_cache_hits: u64,
 }

@@ -40,7 +40,7 @@ proptest! {
             } else {
                 prop_assert_eq!(pool.take(num_wanted, &mut held[holder]), num_wanted <= num_free);
             }
-            let all = || held.iter().flatten().chain(pool.free_blocks());
+            let all = || held.iter().flatten().copied().chain(pool.free_blocks());
             prop_assert_eq!(all().count(), num_blocks);
             prop_assert_eq!(all().collect::<HashSet<_>>().len(), num_blocks);
         }
@@ -53,7 +53,7 @@ proptest! {
     ) {
         // Two positions in one slot overwrite each other's keys.
         let mut pool = BlockPool::new(40);
-        let mut tables = [0; 3].map(|_| BlockTable::new(block_size));
+        let mut tables = [0; 3].map(|_| BlockTable::new(block_size, 0));
         let mut lens = [0; 3];
         for (index, num_more) in growths {
             if tables[index].grow(lens[index] + num_more, &mut pool) {

@@ -12,7 +12,7 @@ pub(crate) struct EngineConfig(pub(crate) engine::EngineConfig);
 #[pymethods]
 impl EngineConfig {
     #[new]
-    #[pyo3(signature = (*, block_size, num_blocks, max_num_batched_tokens, max_num_seqs, max_model_len, max_steps_in_flight = 1))]
+    #[pyo3(signature = (*, block_size, num_blocks, max_num_batched_tokens, max_num_seqs, max_model_len, max_steps_in_flight = 1, enable_prefix_caching = true))]
     fn new(
         block_size: usize,
         num_blocks: usize,
@@ -20,6 +20,7 @@ impl EngineConfig {
         max_num_seqs: usize,
         max_model_len: usize,
         max_steps_in_flight: usize,
+        enable_prefix_caching: bool,
     ) -> PyResult<Self> {
         let config = engine::EngineConfig {
             block_size,
@@ -28,6 +29,7 @@ impl EngineConfig {
             max_num_seqs,
             max_model_len,
             max_steps_in_flight,
+            enable_prefix_caching,
         };
         config.validate().map_err(engine_error)?;
         Ok(Self(config))

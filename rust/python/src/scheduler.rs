@@ -38,7 +38,7 @@ impl Scheduler {
         Ok(Self(Mutex::new(Engine::new(config.0.clone()).map_err(engine_error)?)))
     }
 
-    #[pyo3(signature = (request_id, prompt, *, max_tokens, stop_token_ids = vec![], temperature = 0.0, top_p = 1.0, top_k = 0, seed = 0))]
+    #[pyo3(signature = (request_id, prompt, *, max_tokens, stop_token_ids = vec![], temperature = 0.0, top_p = 1.0, top_k = 0, seed = 0, cache_salt = 0, priority = 0))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn add_request(
         &self,
@@ -51,10 +51,12 @@ impl Scheduler {
         top_p: f32,
         top_k: u32,
         seed: u64,
+        cache_salt: u64,
+        priority: i32,
     ) -> PyResult<()> {
         let sampling = SamplingParams { temperature, top_p, top_k, seed, ..SamplingParams::greedy() };
-        let request =
-            Request { stop_token_ids, sampling, ..Request::new(RequestId(request_id), prompt, max_tokens) };
+        let plain = Request::new(RequestId(request_id), prompt, max_tokens);
+        let request = Request { stop_token_ids, sampling, cache_salt, priority, ..plain };
         self.with(py, |engine| engine.add_request(request))?.map_err(engine_error)
     }
 
@@ -80,7 +82,8 @@ impl Scheduler {
             .map_err(engine_error)
     }
 
-    /// What happened since the last call: `(request_id, "scheduled" | "token" | "stop" | "length" | "abort", token id or None)`.
+    /// What happened since the last call: `(request_id, "scheduled" | "token" | "stop" | "length" | "abort", number or None)`; the
+    /// number is that of the cached tokens or the token id.
     fn drain_events(&self, py: Python<'_>) -> PyResult<Vec<(u64, &'static str, Option<u32>)>> {
         let mut events = Vec::new();
         self.with(py, |engine| engine.drain_events(&mut events))?;
@@ -105,13 +108,13 @@ impl Scheduler {
 }
 
 fn event_tuple(event: &Event) -> (u64, &'static str, Option<u32>) {
-    let (name, token) = match event.kind {
-        EventKind::Scheduled => ("scheduled", None),
+    let (name, number) = match event.kind {
+        EventKind::Scheduled { num_cached_tokens } => ("scheduled", u32::try_from(num_cached_tokens).ok()),
         EventKind::PromptLogprobs(_) => ("prompt_logprobs", None),
         EventKind::Token { token, .. } => ("token", Some(token)),
         EventKind::Finished(FinishReason::Stop { token_id }) => ("stop", Some(token_id)),
         EventKind::Finished(FinishReason::Length) => ("length", None),
         EventKind::Finished(FinishReason::Abort) => ("abort", None),
     };
-    (event.request_id.0, name, token)
+    (event.request_id.0, name, number)
 }

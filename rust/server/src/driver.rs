@@ -64,6 +64,10 @@ pub struct NewRequest {
     pub logprobs: Option<u32>,
     /// The same of each prompt token but the first.
     pub prompt_logprobs: Option<u32>,
+    /// Only requests with the same number share blocks of the KV cache.
+    pub cache_salt: u64,
+    /// Lower numbers run first.
+    pub priority: i32,
     /// All tokens are handed over with the end, which spares their reader a wake-up for each.
     pub deliver_at_end: bool,
 }
@@ -80,6 +84,8 @@ impl NewRequest {
             sampling: SamplingParams::greedy(),
             logprobs: None,
             prompt_logprobs: None,
+            cache_salt: 0,
+            priority: 0,
             deliver_at_end: false,
         }
     }
@@ -95,6 +101,8 @@ impl NewRequest {
             sampling: self.sampling,
             logprobs: self.logprobs,
             prompt_logprobs: self.prompt_logprobs,
+            cache_salt: self.cache_salt,
+            priority: self.priority,
         }
     }
 }
@@ -358,6 +366,7 @@ mod tests {
             max_num_seqs: 1,
             max_model_len: 16,
             max_steps_in_flight: 1,
+            enable_prefix_caching: true,
         };
         let limits = DriverLimits { max_waiting_requests: 2, max_waiting_tokens: 16 };
         Arc::new(Driver::new(config, limits).unwrap())

@@ -1,14 +1,34 @@
 //! From a checked request to running choices.
 
-use serde_json::Value;
 use streamcore_engine::SamplingParams;
 
 use crate::app::App;
 use crate::driver::NewRequest;
 use crate::error::ApiError;
-use crate::openai::options::Options;
-use crate::stream::{Choice, Identity};
-use crate::text::{RenderOptions, TemplateError, TextError};
+use crate::openai::chat::request::Conversation;
+use crate::openai::options::{Options, Sampling};
+use crate::stream::{Choice, ChoicePlan, Echo, Identity, ToldPrompt};
+use crate::text::{PromptError, TextError};
+
+/// A prompt, and how it is echoed.
+#[derive(Debug)]
+pub struct Prompt {
+    /// Its tokens.
+    pub tokens: Vec<u32>,
+    /// What each of its choices begins with.
+    pub echo: Option<Echo>,
+}
+
+/// A request that can be queued.
+#[derive(Debug)]
+pub struct Generation {
+    /// What was asked for.
+    pub options: Options,
+    /// The prompts, one after the other, each with `n` choices.
+    pub prompts: Vec<Prompt>,
+    /// What the engine is asked for, without prompts: they are copied when they are queued.
+    requests: Vec<NewRequest>,
+}
 
 /// Tokenises a text. `param` is the field that it came from.
 ///
@@ -19,57 +39,97 @@ pub fn encode(app: &App, text: &str, add_special_tokens: bool, param: &str) -> R
     app.text.tokenizer.encode(text, add_special_tokens).map_err(refused)
 }
 
-/// Renders and tokenises a conversation, up to its end or to where the assistant's answer begins.
+/// Renders and tokenises a conversation.
 ///
 /// # Errors
 /// 400, if the model has no template, or the template refuses the conversation.
-pub fn encode_conversation(
-    app: &App,
-    messages: &[Value],
-    add_generation_prompt: bool,
-) -> Result<Vec<u32>, ApiError> {
-    let Some(template) = &app.text.chat_template else {
-        let message = "this model has no chat template, use `/v1/completions`";
-        return Err(ApiError::invalid("unsupported_parameter", "messages", message));
-    };
-    let options = RenderOptions { add_generation_prompt, ..RenderOptions::default() };
-    let refused = |error: TemplateError| ApiError::invalid("invalid_value", "messages", error.to_string());
-    let text = template.render(messages, &options).map_err(refused)?;
-    // The template writes the special tokens itself.
-    encode(app, &text, false, "messages")
+pub fn encode_conversation(app: &App, conversation: Conversation) -> Result<Vec<u32>, ApiError> {
+    let Conversation { messages, end, variables } = conversation;
+    app.text.encode_conversation(messages, end, variables).map_err(|error| {
+        let (code, param) = match error {
+            PromptError::NoTemplate => ("unsupported_parameter", "messages"),
+            PromptError::NothingToContinue => ("invalid_value", "continue_final_message"),
+            PromptError::Template(_) | PromptError::Text(_) => ("invalid_value", "messages"),
+        };
+        ApiError::invalid(code, param, error.to_string())
+    })
 }
 
-/// What the engine is asked for. Without `max_tokens`, `default_max_tokens` are generated as far as the context allows.
-///
-/// # Errors
-/// 400, if the prompt is empty, longer than the context, or has a token that the model does not know.
-pub fn new_request(
-    app: &App,
-    options: &Options,
-    prompt: Vec<u32>,
-    default_max_tokens: usize,
-    param: &str,
-) -> Result<NewRequest, ApiError> {
-    check_tokens(app, &prompt, param)?;
-    let config = app.driver.config();
-    let rest_of_context = config.max_seq_len().saturating_sub(prompt.len()).max(1);
-    let max_tokens = options.max_tokens.unwrap_or(default_max_tokens.min(rest_of_context));
-    config.check_lengths(prompt.len(), max_tokens).map_err(|error| ApiError::too_long(param, &error))?;
-    let defaults = &app.text.generation;
-    let mut stop_token_ids = options.stop_token_ids.clone();
-    if !options.ignore_eos {
-        stop_token_ids.extend_from_slice(&defaults.eos_token_ids);
+impl Generation {
+    /// Checks what is asked for against the model. Without `max_tokens`, `default_max_tokens` are generated as far as the context
+    /// allows. `param` is the field that the prompts came from.
+    ///
+    /// # Errors
+    /// 400, if a prompt is empty, longer than the context, or has a token that the model does not know.
+    pub fn new(
+        app: &App,
+        options: Options,
+        mut prompts: Vec<Prompt>,
+        default_max_tokens: usize,
+        param: &str,
+    ) -> Result<Self, ApiError> {
+        let mut requests = Vec::with_capacity(prompts.len() * options.n);
+        for Prompt { tokens, .. } in &mut prompts {
+            truncate(app, &options, tokens);
+            check_tokens(app, tokens, param)?;
+            let max_tokens = max_tokens(app, &options, tokens.len(), default_max_tokens, param)?;
+            let request = NewRequest { max_tokens, ..new_request(app, &options) };
+            let seed = options.sampling.seed.unwrap_or_else(random);
+            requests.extend((0..options.n).map(|nth| with_seed(&request, seed.wrapping_add(nth as u64))));
+        }
+        Ok(Self { options, prompts, requests })
     }
-    let sampling = SamplingParams {
-        temperature: options.temperature.or(defaults.temperature).unwrap_or(1.0),
-        top_p: options.top_p.or(defaults.top_p).unwrap_or(1.0),
-        top_k: options.top_k.or(defaults.top_k).unwrap_or(0),
-        seed: options.seed.unwrap_or_else(random),
-        ..SamplingParams::greedy()
-    };
-    // A whole answer is of no use before its end, unless it may end at a stop string.
-    let deliver_at_end = !options.stream && options.stop.is_empty();
-    Ok(NewRequest { stop_token_ids, sampling, deliver_at_end, ..NewRequest::new(prompt, max_tokens) })
+
+    /// Tokens of all prompts.
+    #[must_use]
+    pub fn num_prompt_tokens(&self) -> usize {
+        self.prompts.iter().map(|prompt| prompt.tokens.len()).sum()
+    }
+
+    /// The prompt of each choice.
+    pub fn prompt_of_choices(&self) -> impl Iterator<Item = &Prompt> {
+        self.prompts.iter().flat_map(|prompt| std::iter::repeat_n(prompt, self.options.n))
+    }
+
+    /// What a whole answer tells of the prompt of each choice.
+    #[must_use]
+    pub fn told_prompts(&self, choices: &[Choice]) -> Vec<ToldPrompt> {
+        let details = &self.options.details;
+        let told = |(prompt, choice): (&Prompt, &Choice)| ToldPrompt {
+            token_ids: details.token_ids.then(|| prompt.tokens.clone()),
+            logprobs: details.prompt_logprobs.map(|num_top| choice.score_prompt(&prompt.tokens, num_top)),
+        };
+        self.prompt_of_choices().zip(choices).map(told).collect()
+    }
+
+    /// Queues the requests of all choices, or none: those that were queued before a refusal are aborted by their drop.
+    ///
+    /// # Errors
+    /// 429 or 503.
+    pub fn submit(&self, app: &App) -> Result<Vec<Choice>, ApiError> {
+        let start = |(request, prompt): (&NewRequest, &Prompt)| {
+            let tokens =
+                app.driver.submit(NewRequest { prompt: prompt.tokens.clone(), ..request.clone() })?;
+            let detokenizer = app.text.tokenizer.detokenizer(!self.options.details.special_tokens);
+            let plan = ChoicePlan {
+                stops: self.options.stops.clone(),
+                num_top: self.options.details.logprobs,
+                tells_tokens: self.options.details.tells_tokens(),
+                echo: prompt.echo.clone(),
+                is_empty: self.options.max_tokens == Some(0),
+            };
+            Ok(Choice::new(tokens, detokenizer, plan))
+        };
+        self.requests.iter().zip(self.prompt_of_choices()).map(start).collect()
+    }
+}
+
+/// Keeps the end of a prompt.
+fn truncate(app: &App, options: &Options, tokens: &mut Vec<u32>) {
+    let Some(most) = options.truncate_prompt_tokens else { return };
+    let room = app.driver.config().max_seq_len().saturating_sub(options.max_tokens.unwrap_or(1).max(1));
+    let num_kept = usize::try_from(most).unwrap_or(room).max(1);
+    tokens.drain(..tokens.len().saturating_sub(num_kept));
 }
 
 /// The tokenizer may know tokens that the model does not.
@@ -80,24 +140,70 @@ fn check_tokens(app: &App, prompt: &[u32], param: &str) -> Result<(), ApiError> 
     Err(ApiError::invalid("invalid_value", param, message))
 }
 
-/// Queues the requests of all choices, or none: those that were queued before a refusal are aborted by their drop.
-///
-/// # Errors
-/// 429 or 503.
-pub fn submit(app: &App, options: &Options, requests: Vec<NewRequest>) -> Result<Vec<Choice>, ApiError> {
-    let start = |request| {
-        let tokens = app.driver.submit(request)?;
-        let detokenizer = app.text.tokenizer.detokenizer();
-        Ok(Choice::new(tokens, detokenizer, options.stop.clone(), options.stop_token_ids.clone()))
-    };
-    requests.into_iter().map(start).collect()
+/// How much is generated: at least one token, which is thrown away if none is wanted.
+fn max_tokens(
+    app: &App,
+    options: &Options,
+    prompt_len: usize,
+    default_max_tokens: usize,
+    param: &str,
+) -> Result<usize, ApiError> {
+    let config = app.driver.config();
+    let rest_of_context = config.max_seq_len().saturating_sub(prompt_len).max(1);
+    let max_tokens = options.max_tokens.unwrap_or(default_max_tokens.min(rest_of_context)).max(1);
+    config.check_lengths(prompt_len, max_tokens).map_err(|error| ApiError::too_long(param, &error))?;
+    let min_tokens = options.stops.min_tokens;
+    if min_tokens > max_tokens {
+        let message = format!("`min_tokens` is {min_tokens}, at most {max_tokens} tokens are generated");
+        return Err(ApiError::invalid("invalid_value", "min_tokens", message));
+    }
+    Ok(max_tokens)
+}
+
+/// What the choices of all prompts share.
+fn new_request(app: &App, options: &Options) -> NewRequest {
+    let mut stop_token_ids = options.stops.token_ids.clone();
+    if !options.stops.ignore_eos {
+        stop_token_ids.extend_from_slice(&app.text.generation.eos_token_ids);
+    }
+    let details = &options.details;
+    NewRequest {
+        min_tokens: options.stops.min_tokens,
+        stop_token_ids,
+        sampling: sampling_params(app, &options.sampling),
+        logprobs: details.logprobs,
+        prompt_logprobs: details.prompt_logprobs.max(details.logprobs.filter(|_| options.echo)),
+        // A whole answer is of no use before its end, unless it may end at a stop string.
+        deliver_at_end: !options.stream && options.stops.texts.is_empty(),
+        ..NewRequest::new(Vec::new(), 1)
+    }
+}
+
+fn sampling_params(app: &App, asked: &Sampling) -> SamplingParams {
+    let defaults = &app.text.generation;
+    SamplingParams {
+        repetition_penalty: asked.repetition_penalty.or(defaults.repetition_penalty).unwrap_or(1.0),
+        frequency_penalty: asked.frequency_penalty.unwrap_or(0.0),
+        presence_penalty: asked.presence_penalty.unwrap_or(0.0),
+        logit_bias: asked.logit_bias.clone(),
+        temperature: asked.temperature.or(defaults.temperature).unwrap_or(1.0),
+        min_p: asked.min_p.or(defaults.min_p).unwrap_or(0.0),
+        top_k: asked.top_k.or(defaults.top_k).unwrap_or(0),
+        top_p: asked.top_p.or(defaults.top_p).unwrap_or(1.0),
+        seed: 0,
+    }
+}
+
+fn with_seed(request: &NewRequest, seed: u64) -> NewRequest {
+    NewRequest { sampling: SamplingParams { seed, ..request.sampling.clone() }, ..request.clone() }
 }
 
 /// What the answer says about itself: the API's prefix and the request's id.
 #[must_use]
-pub fn identity(app: &App, prefix: &str, request_id: &str) -> Identity {
+pub fn identity(app: &App, prefix: &str, options: &Options, name: &str) -> Identity {
+    let name = options.request_id.as_deref().unwrap_or(name);
     let model = app.model_name().to_owned();
-    Identity { id: format!("{prefix}-{request_id}"), created: app.driver.unix_time_s(), model }
+    Identity { id: format!("{prefix}-{name}"), created: app.driver.unix_time_s(), model }
 }
 
 /// A number that nobody can guess.

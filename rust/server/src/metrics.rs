@@ -110,7 +110,7 @@ impl Row {
 }
 
 /// Every metric, under this server's prefix and, where vLLM has the same one, under its name too.
-const TABLE: [Row; 15] = [
+const TABLE: [Row; 17] = [
     row("streamcore_num_requests_running", "Requests that hold a row", Source::Gauge(|s| s.num_running))
         .also("vllm:num_requests_running"),
     row("streamcore_num_requests_waiting", "Requests in the queue", Source::Gauge(|s| s.num_waiting))
@@ -141,6 +141,18 @@ const TABLE: [Row; 15] = [
         Source::EngineCounter(|s| s.preemptions),
     )
     .also("vllm:num_preemptions_total"),
+    row(
+        "streamcore_prefix_cache_queries_total",
+        "Prompt tokens that were looked for in the KV cache",
+        Source::EngineCounter(|s| s.prefix_cache_queries),
+    )
+    .also("vllm:prefix_cache_queries_total"),
+    row(
+        "streamcore_prefix_cache_hits_total",
+        "Prompt tokens that were found there",
+        Source::EngineCounter(|s| s.prefix_cache_hits),
+    )
+    .also("vllm:prefix_cache_hits_total"),
     row("streamcore_requests_total", "Requests ended, by reason", Source::Outcomes),
     row(
         "streamcore_requests_rejected_total",
@@ -269,6 +281,8 @@ mod tests {
             "vllm:prompt_tokens_total 5",
             "vllm:generation_tokens_total 0",
             "vllm:num_preemptions_total 0",
+            "vllm:prefix_cache_queries_total 0",
+            "vllm:prefix_cache_hits_total 0",
             "vllm:time_to_first_token_seconds_bucket{le=\"0.005\"} 1",
             "vllm:inter_token_latency_seconds_count 0",
             "vllm:e2e_request_latency_seconds_count 0",

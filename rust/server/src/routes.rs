@@ -6,6 +6,7 @@ mod completions;
 mod health;
 mod metrics;
 mod models;
+mod openapi;
 mod tokenize;
 mod version;
 
@@ -35,6 +36,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/detokenize", post(tokenize::detokenize))
         .route("/version", get(version::version))
         .route("/metrics", get(metrics::metrics))
+        .route("/openapi.json", get(openapi::document))
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(Arc::clone(&app), authorize));

@@ -2,20 +2,21 @@
 
 mod choice;
 mod chunk_stream;
+mod delta;
+mod output;
 
 use std::future::poll_fn;
 
 use futures_util::future::try_join_all;
 
-pub use self::choice::Choice;
+pub use self::choice::{Choice, ChoicePlan, Echo};
 pub use self::chunk_stream::{ChunkStream, keepalive_interval};
+pub use self::delta::{Delta, Scored, ShownToken, TokenScore, token_ids, token_name};
+pub use self::output::Output;
 use crate::driver::EndError;
 use crate::error::ApiError;
 use crate::openai::finish::Finish;
 use crate::openai::usage::Usage;
-
-/// Most bytes of text in one event. JSON makes up to six bytes of one, and an event must stay under 64 KiB.
-const MAX_PIECE_BYTES: usize = 8 << 10;
 
 /// What every chunk of a stream, or the whole answer, says about itself.
 #[derive(Debug, Clone)]
@@ -28,25 +29,50 @@ pub struct Identity {
     pub model: String,
 }
 
-/// Writes the events of one API.
+/// Writes the events of one API. `usage` is what has been used so far.
 pub trait Chunks {
+    /// Whether every event tells the usage so far.
+    fn tells_usage(&self) -> bool;
     /// What comes before the first text of a choice.
-    fn opening(&self, index: usize, frames: &mut Vec<u8>);
-    /// One delta.
-    fn text(&self, index: usize, text: &str, frames: &mut Vec<u8>);
-    /// The end of a choice.
-    fn finish(&self, index: usize, finish: &Finish, frames: &mut Vec<u8>);
+    fn opening(&mut self, index: usize, usage: Option<Usage>, frames: &mut Vec<u8>);
+    /// A piece of text, and its tokens if they are told.
+    fn text(
+        &mut self,
+        index: usize,
+        text: &str,
+        tokens: &[ShownToken],
+        usage: Option<Usage>,
+        frames: &mut Vec<u8>,
+    );
+    /// The end of a choice, and tokens that have no text.
+    fn finish(
+        &mut self,
+        index: usize,
+        finish: &Finish,
+        tail: &[ShownToken],
+        usage: Option<Usage>,
+        frames: &mut Vec<u8>,
+    );
     /// The usage of all choices, if the client asked for it.
-    fn usage(&self, usage: Usage, frames: &mut Vec<u8>);
+    fn usage(&mut self, usage: Usage, frames: &mut Vec<u8>);
 }
 
 /// One whole choice.
 #[derive(Debug)]
 pub struct Answer {
-    /// Its text.
-    pub text: String,
+    /// Its text and its tokens.
+    pub delta: Delta,
     /// How it ended.
     pub finish: Finish,
+}
+
+/// What a whole answer tells of a prompt.
+#[derive(Debug, Default)]
+pub struct ToldPrompt {
+    /// Its tokens, if they were asked for.
+    pub token_ids: Option<Vec<u32>>,
+    /// Their log-probabilities, if they were asked for.
+    pub logprobs: Option<Vec<Scored>>,
 }
 
 /// Waits for the ends of all choices.
@@ -64,35 +90,10 @@ pub fn usage_of(num_prompt_tokens: usize, choices: &[Choice]) -> Usage {
 }
 
 async fn collect_one(choice: &mut Choice) -> Result<Answer, EndError> {
-    let mut text = String::new();
+    let mut delta = Delta::default();
     loop {
-        if let Some(end) = poll_fn(|cx| choice.poll_text(cx, &mut text)).await {
-            return end.map(|finish| Answer { text, finish });
+        if let Some(end) = poll_fn(|cx| choice.poll_delta(cx, &mut delta)).await {
+            return end.map(|finish| Answer { delta, finish });
         }
-    }
-}
-
-/// Cuts a text into pieces that each fit into one event.
-pub fn pieces(mut text: &str) -> impl Iterator<Item = &str> {
-    std::iter::from_fn(move || {
-        let longest = text.len().min(MAX_PIECE_BYTES);
-        let end = (0..=longest).rev().find(|end| text.is_char_boundary(*end))?;
-        let (piece, rest) = text.split_at(end);
-        text = rest;
-        (!piece.is_empty()).then_some(piece)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A piece that is cut inside a character is not text; one that is too long breaks clients with 64 KiB line buffers.
-    #[test]
-    fn pieces_are_short_and_whole() {
-        let text = "€".repeat(MAX_PIECE_BYTES);
-        assert!(pieces(&text).all(|piece| (1..=MAX_PIECE_BYTES).contains(&piece.len())));
-        assert_eq!(pieces(&text).collect::<String>(), text);
-        assert_eq!(pieces("").count(), 0);
     }
 }

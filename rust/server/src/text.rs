@@ -8,6 +8,8 @@ mod detokenizer;
 mod error;
 mod generation_config;
 mod json_files;
+mod literals;
+mod prompt;
 mod python_compat;
 mod python_json;
 mod stop_strings;
@@ -20,6 +22,7 @@ pub use chat_template::{ChatTemplate, Clock, RenderOptions};
 pub use detokenizer::Detokenizer;
 pub use error::{TemplateError, TextError};
 pub use generation_config::GenerationConfig;
+pub use prompt::{PromptEnd, PromptError};
 pub use stop_strings::StopStrings;
 pub use tokenizer::Tokenizer;
 

@@ -50,6 +50,8 @@ async fn bodies_and_routes() {
     assert_snapshot!(
         refusals(vec![
             ("unknown route", get("/v1/nothing")),
+            ("a slash too many", post("/v1/chat/completions/", "{}")),
+            ("a slash and no id", get("/v1/models/")),
             ("wrong method", get(CHAT)),
             ("wrong method", post("/v1/models", "{}")),
             ("wrong method, without a key", post("/health", "{}")),
@@ -90,6 +92,11 @@ async fn tokens_that_only_the_tokenizer_knows() {
 /// Each wrong value must be named, or its sender looks for it for an hour.
 #[tokio::test]
 async fn values() {
+    let messages = json!([{ "role": "user", "content": "hi" }]);
+    let both_ends = json!({ "model": "toy", "messages": messages, "continue_final_message": true, "add_generation_prompt": true });
+    let both_ends = post(CHAT, both_ends);
+    let scored_stream = json!({ "model": "toy", "messages": messages, "prompt_logprobs": 1, "stream": true });
+    let scored_stream = post(CHAT, scored_stream);
     assert_snapshot!(
         refusals(vec![
             ("unknown model", chat("model", json!("gpt-9"))),
@@ -112,6 +119,26 @@ async fn values() {
             ("seed with a fraction", chat("seed", json!(0.5))),
             ("no tokens at all", chat("max_tokens", json!(0))),
             ("too many tokens", chat("max_completion_tokens", json!(1000))),
+            ("fewer than the least", chat("min_tokens", json!(200))),
+            ("no choices", chat("n", json!(0))),
+            ("more than n", completion("best_of", json!(2))),
+            ("nothing at all", completion("max_tokens", json!(0))),
+            ("a repetition penalty of nothing", chat("repetition_penalty", json!(0))),
+            ("min_p", chat("min_p", json!(1.5))),
+            ("presence_penalty", chat("presence_penalty", json!(-2.5))),
+            ("a bias out of range", chat("logit_bias", json!({ "1": 101 }))),
+            ("a bias of no token", chat("logit_bias", json!({ "1": 1, "257": 1 }))),
+            ("a bias of a word", chat("logit_bias", json!({ "a": 1 }))),
+            ("biases in a list", chat("logit_bias", json!([1]))),
+            ("logprobs of a completion in chat", chat("logprobs", json!(2))),
+            ("logprobs of chat in a completion", completion("logprobs", json!(true))),
+            ("more logprobs than there are", completion("logprobs", json!(6))),
+            ("top_logprobs alone", chat("top_logprobs", json!(2))),
+            ("a request id with a space", chat("request_id", json!("a b"))),
+            ("template variables in a list", chat("chat_template_kwargs", json!([]))),
+            ("two ends of a prompt", both_ends),
+            ("prompt_logprobs in a stream", scored_stream),
+            ("a suffix", completion("suffix", json!("x".repeat(100)))),
             ("too many stops", chat("stop", json!(["a", "b", "c", "d", "e"]))),
             ("empty stop", chat("stop", json!(""))),
             ("stop token out of the vocabulary", chat("stop_token_ids", json!([1, 257]))),
@@ -130,19 +157,15 @@ async fn values() {
 #[tokio::test]
 async fn fields_that_would_change_the_answer() {
     let refused = [
-        ("n", json!(2)),
-        ("logprobs", json!(true)),
-        ("top_logprobs", json!(3)),
         ("tools", json!([{ "type": "function" }])),
         ("tool_choice", json!("required")),
         ("response_format", json!({ "type": "json_object" })),
-        ("frequency_penalty", json!(0.1)),
-        ("presence_penalty", json!(-0.1)),
-        ("repetition_penalty", json!(1.1)),
-        ("logit_bias", json!({ "1": 5 })),
-        ("min_p", json!(0.1)),
-        ("min_tokens", json!(1)),
         ("modalities", json!(["text", "audio"])),
+        ("echo", json!(true)),
+        ("best_of", json!(2)),
+        ("reasoning_effort", json!("high")),
+        ("chat_template", json!("{{ messages }}")),
+        ("bad_words", json!(["a"])),
     ];
     for (field, value) in refused {
         let (head, body) = Stage::new("").answer(chat(field, value)).await;

@@ -32,6 +32,7 @@ fn start_as(name: &str, script: &str) -> (Server, Runner) {
         max_num_seqs: 1,
         max_model_len: 1 << 22,
         max_steps_in_flight: 1,
+        enable_prefix_caching: true,
     };
     let config = ServerConfig {
         naming: Naming {

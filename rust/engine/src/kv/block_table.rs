@@ -2,6 +2,8 @@
 
 use super::block::BlockId;
 use super::block_pool::BlockPool;
+use super::prefix_cache::Prefix;
+use super::prefix_hash::PrefixHash;
 
 /// Maps the positions of one sequence to slots of the KV cache.
 ///
@@ -11,17 +13,27 @@ use super::block_pool::BlockPool;
 /// position   0  1  2  3 | 4  5  6  7
 /// slot      28 29 30 31 | 8  9 10 11
 /// ```
+///
+/// The first blocks may belong to other sequences too, which began alike. They are full, so nobody writes to them any more.
 #[derive(Debug)]
 pub struct BlockTable {
     blocks: Vec<BlockId>,
     block_size: usize,
+    salt: u64,
+    /// What each full block completes, as far as it was worked out. Depends on nothing but tokens, so it outlives the blocks.
+    hashes: Vec<PrefixHash>,
+    /// Leading blocks that others can find, or that hold the same as one that they can.
+    num_remembered: usize,
+    /// What those blocks complete.
+    prefix: Prefix,
 }
 
 impl BlockTable {
-    /// A table that holds no blocks yet.
+    /// A table that holds no blocks yet. Only sequences with the same salt share blocks.
     #[must_use]
-    pub fn new(block_size: usize) -> Self {
-        Self { blocks: Vec::new(), block_size }
+    pub fn new(block_size: usize, salt: u64) -> Self {
+        let prefix = Prefix::Salt(salt);
+        Self { blocks: Vec::new(), block_size, salt, hashes: Vec::new(), num_remembered: 0, prefix }
     }
 
     /// The blocks, in the order of the tokens in them.
@@ -56,9 +68,82 @@ impl BlockTable {
         pool.take(self.num_missing(num_tokens), &mut self.blocks)
     }
 
-    /// Gives every block back to the pool that it came from.
+    /// Takes the blocks of a sequence that holds none: where `finds_prefix` and the pool remembers how these tokens begin, the blocks that
+    /// hold it, and free ones for the rest. All of them, with `num_spared` free blocks left over, or none and the answer `None`.
+    ///
+    /// Answers how many tokens are in the KV cache already. The last one never is: computing it draws the next.
+    pub fn enter(
+        &mut self,
+        tokens: &[u32],
+        finds_prefix: bool,
+        num_spared: usize,
+        pool: &mut BlockPool,
+    ) -> Option<usize> {
+        if finds_prefix && pool.cache().is_some() {
+            self.find_prefix(&tokens[..tokens.len() - 1], pool);
+        }
+        let num_found_free = self.blocks.iter().filter(|block| pool.num_holders(**block) == 0).count();
+        let num_missing = self.num_missing(tokens.len());
+        if num_found_free + num_missing + num_spared > pool.num_free() {
+            self.blocks.clear();
+            self.forget();
+            return None;
+        }
+        let num_cached = self.num_slots();
+        self.blocks.iter().for_each(|block| pool.hold(*block));
+        pool.take(num_missing, &mut self.blocks);
+        Some(num_cached)
+    }
+
+    /// Puts the blocks that hold the beginning of `tokens` into the table, without a hold on them yet.
+    fn find_prefix(&mut self, tokens: &[u32], pool: &BlockPool) {
+        for (index, block_tokens) in tokens.chunks_exact(self.block_size).enumerate() {
+            let hash = self.hash(index, block_tokens);
+            let Some((block, completed)) = pool.find(hash, self.prefix, block_tokens) else { return };
+            self.blocks.push(block);
+            self.prefix = completed;
+            self.num_remembered += 1;
+        }
+    }
+
+    /// Lets others find the blocks that `tokens`, the first of the sequence, fill. Steps that were planned already, or this one, must
+    /// write all of them.
+    pub fn remember(&mut self, tokens: &[u32], pool: &mut BlockPool) {
+        if pool.cache().is_none() {
+            return;
+        }
+        let full_blocks = tokens.chunks_exact(self.block_size).enumerate();
+        for (index, block_tokens) in full_blocks.skip(self.num_remembered) {
+            let hash = self.hash(index, block_tokens);
+            self.prefix = pool.remember(self.blocks[index], hash, self.prefix, block_tokens);
+            self.num_remembered += 1;
+        }
+    }
+
+    /// Leading blocks that were found, or can be found by others.
+    #[must_use]
+    pub fn num_remembered(&self) -> usize {
+        self.num_remembered
+    }
+
+    /// The hash of all up to the end of a block; those before it were asked for earlier.
+    fn hash(&mut self, index: usize, block_tokens: &[u32]) -> PrefixHash {
+        if index == self.hashes.len() {
+            let before = self.hashes.last().copied().unwrap_or_else(|| PrefixHash::root(self.salt));
+            self.hashes.push(before.then(block_tokens));
+        }
+        self.hashes[index]
+    }
+
+    /// Lets go of every block of the pool that they came from.
     pub fn give_back(&mut self, pool: &mut BlockPool) {
         pool.give_back(&mut self.blocks);
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        self.num_remembered = 0;
+        self.prefix = Prefix::Salt(self.salt);
     }
 
     /// The slot of the token at this position.
@@ -79,7 +164,7 @@ mod tests {
     #[test]
     fn a_position_maps_into_its_own_block() {
         // A slot that is off by one overwrites another token's key, and the answer turns to noise.
-        let table = BlockTable { blocks: vec![BlockId(7), BlockId(2)], block_size: 4 };
+        let table = BlockTable { blocks: vec![BlockId(7), BlockId(2)], ..BlockTable::new(4, 0) };
         let slots: Vec<i64> = (0..8).map(|position| table.slot(position)).collect();
         assert_eq!(slots, [28, 29, 30, 31, 8, 9, 10, 11]);
     }
@@ -88,7 +173,7 @@ mod tests {
     fn a_table_grows_only_when_its_last_block_is_full() {
         // A block too many per sequence would halve what fits into the cache of short chats.
         let mut pool = BlockPool::new(4);
-        let mut table = BlockTable::new(4);
+        let mut table = BlockTable::new(4, 0);
         let held: Vec<usize> = [1, 4, 5, 8, 3, 9]
             .map(|num_tokens| {
                 assert!(table.grow(num_tokens, &mut pool));
@@ -99,5 +184,42 @@ mod tests {
         assert!(!table.grow(17, &mut pool));
         table.give_back(&mut pool);
         assert_eq!((table.blocks().len(), pool.num_free()), (0, 4));
+    }
+
+    #[test]
+    fn a_sequence_shares_all_full_blocks_but_the_one_of_its_last_token() {
+        // With its last token taken from the cache, a request would have no logits to draw its first token from.
+        let mut pool = BlockPool::with_prefix_cache(8, 2);
+        let [mut first, mut second, mut salted] = [0, 0, 1].map(|salt| BlockTable::new(2, salt));
+        let tokens = [1, 2, 3, 4];
+        assert_eq!(first.enter(&tokens, true, 0, &mut pool), Some(0));
+        first.remember(&tokens, &mut pool);
+        assert_eq!(second.enter(&tokens, true, 0, &mut pool), Some(2));
+        assert_eq!(second.blocks()[0], first.blocks()[0]);
+        assert_ne!(second.blocks()[1], first.blocks()[1]);
+        assert_eq!(salted.enter(&tokens, true, 0, &mut pool), Some(0), "another salt shares nothing");
+        second.give_back(&mut pool);
+        assert_eq!(second.enter(&[1, 2, 3, 4, 5], true, 0, &mut pool), Some(4));
+        assert_eq!(pool.num_free(), 8 - 2 - 2 - 1);
+    }
+
+    #[test]
+    fn a_sequence_that_does_not_fit_takes_nothing() {
+        // Blocks that were found but not held could be handed out twice.
+        let mut pool = BlockPool::with_prefix_cache(3, 1);
+        let mut first = BlockTable::new(1, 0);
+        first.enter(&[1, 2], true, 0, &mut pool);
+        first.remember(&[1, 2], &mut pool);
+        first.give_back(&mut pool);
+        let mut second = BlockTable::new(1, 0);
+        assert_eq!(
+            second.enter(&[1, 2, 3, 4], true, 0, &mut pool),
+            None,
+            "two found blocks are free ones as well"
+        );
+        assert_eq!(second.enter(&[1, 2, 3], true, 1, &mut pool), None, "none would be left over");
+        assert_eq!((second.blocks(), pool.num_free()), (&[][..], 3));
+        assert_eq!(second.enter(&[1, 2, 3], true, 0, &mut pool), Some(2));
+        assert_eq!(pool.num_free(), 0);
     }
 }

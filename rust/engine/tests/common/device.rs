@@ -2,6 +2,7 @@
 //! tables, and compares each column with the others.
 
 use std::collections::{HashSet, VecDeque};
+use std::ops::Range;
 
 use streamcore_engine::{EngineConfig, OwnedStepBuffers, StepId, StepPlan};
 
@@ -13,6 +14,16 @@ struct Part {
     start: usize,
     end: usize,
     blocks: Vec<i32>,
+    /// The indices of its tokens in the step.
+    tokens: Range<usize>,
+}
+
+/// What the keys and values of a token depend on: the token, its position, and all tokens before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Slot {
+    position: usize,
+    token: i32,
+    prefix: u64,
 }
 
 #[derive(Debug)]
@@ -22,11 +33,11 @@ struct Step {
     sampled: Vec<i32>,
 }
 
-/// A KV memory that holds `(position, token)` per slot, and the last drawn token per row.
+/// A KV memory with what was written to each slot, and the last drawn token per row.
 #[derive(Debug)]
 pub(crate) struct ShadowDevice {
     config: EngineConfig,
-    slots: Vec<Option<(i32, i32)>>,
+    slots: Vec<Option<Slot>>,
     row_tokens: Vec<i32>,
     in_flight: VecDeque<Step>,
 }
@@ -49,8 +60,8 @@ impl ShadowDevice {
     pub(crate) fn launch(&mut self, plan: &StepPlan, columns: &OwnedStepBuffers) {
         self.check_sizes(plan, columns);
         let parts: Vec<Part> = (0..plan.num_seqs).map(|index| self.read_part(index, plan, columns)).collect();
-        self.check_blocks(&parts);
-        self.write_tokens(plan, columns);
+        self.check_writes(&parts);
+        self.write_tokens(&parts, plan, columns);
         let sampled =
             (0..plan.num_samples).map(|index| self.sample(index, &parts, columns)).collect::<Vec<_>>();
         for (row, token) in columns.sample_rows.iter().zip(&sampled) {
@@ -90,38 +101,44 @@ impl ShadowDevice {
         let table = &columns.block_tables[index * plan.block_table_stride..][..plan.block_table_stride];
         let (blocks, padding) = table.split_at(end.div_ceil(block_size));
         assert!(padding.iter().all(|block| *block == 0), "rows are padded with 0");
-        for (token, position) in tokens.zip(start..end) {
+        for (token, position) in tokens.clone().zip(start..end) {
             assert_eq!(columns.positions[token] as usize, position);
             let slot = blocks[position / block_size] as usize * block_size + position % block_size;
             assert_eq!(columns.slot_mapping[token] as usize, slot, "slot of position {position}");
         }
-        Part { start, end, blocks: blocks.to_vec() }
+        Part { start, end, blocks: blocks.to_vec(), tokens }
     }
 
-    /// No block belongs to two sequences, neither in this step nor across the steps in flight. Across steps the same sequence is
-    /// known by this: it goes on where it was, in the same blocks.
-    fn check_blocks(&self, parts: &[Part]) {
-        let blocks: HashSet<i32> = parts.iter().flat_map(|part| part.blocks.iter().copied()).collect();
-        let num_held: usize = parts.iter().map(|part| part.blocks.len()).sum();
-        assert_eq!(blocks.len(), num_held, "two sequences of a step share a block");
-        for older in self.in_flight.iter().flat_map(|step| &step.parts) {
-            for part in parts {
-                let goes_on = part.start == older.end && part.blocks.starts_with(&older.blocks);
-                let shares = part.blocks.iter().any(|block| older.blocks.contains(block));
-                assert!(goes_on || !shares, "{part:?} takes blocks that {older:?}, in flight, still uses");
-            }
+    /// Sequences may share what they read, but nothing is written that a step in flight uses. The steps of one sequence are no exception:
+    /// each goes on where the one before it ended.
+    fn check_writes(&self, parts: &[Part]) {
+        let older = self.in_flight.iter().flat_map(|step| &step.parts);
+        let in_use: HashSet<usize> =
+            older.flat_map(|part| (0..part.end).map(|position| self.slot(part, position))).collect();
+        for part in parts {
+            let mut written = (part.start..part.end).map(|position| self.slot(part, position));
+            assert!(
+                written.all(|slot| !in_use.contains(&slot)),
+                "{part:?} writes to what a step in flight uses"
+            );
         }
     }
 
-    fn write_tokens(&mut self, plan: &StepPlan, columns: &OwnedStepBuffers) {
+    /// As a model does it layer by layer: what stands before a token may have been written by this very step.
+    fn write_tokens(&mut self, parts: &[Part], plan: &StepPlan, columns: &OwnedStepBuffers) {
         let mut token_ids = columns.token_ids[..plan.num_tokens].to_vec();
         for index in 0..plan.num_device_tokens {
             let token = columns.device_token_indices[index] as usize;
             assert_eq!(token_ids[token], 0, "a token that only the device knows");
             token_ids[token] = self.row_tokens[columns.device_token_rows[index] as usize];
         }
-        for (index, token) in token_ids.into_iter().enumerate() {
-            self.slots[columns.slot_mapping[index] as usize] = Some((columns.positions[index], token));
+        for part in parts {
+            for (index, position) in part.tokens.clone().zip(part.start..) {
+                let before = position.checked_sub(1).map_or(0, |before| self.read(part, before).prefix);
+                let token = token_ids[index];
+                let written = Slot { position, token, prefix: prefix_after(before, token) };
+                self.slots[columns.slot_mapping[index] as usize] = Some(written);
+            }
         }
     }
 
@@ -129,7 +146,7 @@ impl ShadowDevice {
         let last_token = columns.logits_indices[index];
         let sequence = columns.query_starts[1..=parts.len()].iter().position(|end| *end == last_token + 1);
         let part = &parts[sequence.expect("a sample follows the last token of a sequence")];
-        let context: Vec<i32> = (0..part.end).map(|position| self.read(part, position)).collect();
+        let context: Vec<i32> = self.read_context(part);
         let draw = Draw {
             temperature: columns.temperature[index],
             top_p: columns.top_p[index],
@@ -139,13 +156,32 @@ impl ShadowDevice {
         next_token(&context, draw)
     }
 
-    fn read(&self, part: &Part, position: usize) -> i32 {
-        let block_size = self.config.block_size;
-        let slot = part.blocks[position / block_size] as usize * block_size + position % block_size;
-        let (stored_position, token) = self.slots[slot].expect("a context is read before it is written");
-        assert_eq!(stored_position as usize, position, "the slot holds another position");
-        token
+    /// The tokens of a context, each of which must have been computed after all those before it.
+    fn read_context(&self, part: &Part) -> Vec<i32> {
+        let mut prefix = 0;
+        let read = |position| {
+            let slot = self.read(part, position);
+            prefix = prefix_after(prefix, slot.token);
+            assert_eq!(slot.prefix, prefix, "position {position} was computed after other tokens");
+            slot.token
+        };
+        (0..part.end).map(read).collect()
     }
+
+    fn read(&self, part: &Part, position: usize) -> Slot {
+        let slot = self.slots[self.slot(part, position)].expect("a context is read before it is written");
+        assert_eq!(slot.position, position, "the slot holds another position");
+        slot
+    }
+
+    fn slot(&self, part: &Part, position: usize) -> usize {
+        let block_size = self.config.block_size;
+        part.blocks[position / block_size] as usize * block_size + position % block_size
+    }
+}
+
+fn prefix_after(before: u64, token: i32) -> u64 {
+    (before ^ token as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) ^ 1
 }
 
 /// Fills every column with nonsense, so that a value left over from an older step cannot pass for a written one.

@@ -1,8 +1,10 @@
 //! What the integration tests share: a fake device with a KV memory, and the model that runs on it.
-#![allow(dead_code)] // Each test program uses its own part.
+#![allow(clippy::unwrap_used, dead_code)] // Each test program uses its own part.
 
 pub(crate) mod device;
+pub(crate) mod load;
 pub(crate) mod model;
+pub(crate) mod world;
 
 use streamcore_engine::{EngineConfig, Request, RequestId, SamplingParams};
 
@@ -15,6 +17,7 @@ pub(crate) fn config() -> EngineConfig {
         max_num_seqs: 8,
         max_model_len: 64,
         max_steps_in_flight: 1,
+        enable_prefix_caching: true,
     }
 }
 

@@ -90,7 +90,7 @@ impl Core {
     fn apply(&mut self, event: Event, metrics: &Metrics, now: Instant) {
         let Some(open) = self.open.get_mut(&event.request_id) else { return };
         match event.kind {
-            EventKind::Scheduled => {
+            EventKind::Scheduled { .. } => {
                 open.is_queued = false;
                 self.departures.push(open.prompt_len);
                 metrics.queue_time.observe(now - open.arrival);

@@ -9,7 +9,7 @@ use super::json::{kind_of, parse_object};
 use crate::error::ApiError;
 
 /// The fields of an object that have not been taken yet. `null` counts as absent, as it does for OpenAI.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Fields {
     path: String,
     fields: Map<String, Value>,
@@ -93,34 +93,79 @@ impl Fields {
         }
     }
 
-    /// A number within a range.
-    ///
-    /// # Errors
-    /// `invalid_type`, `invalid_value`.
-    pub fn float(&mut self, name: &str, range: RangeInclusive<f64>) -> Result<Option<f64>, ApiError> {
-        let Some(value) = self.take(name) else { return Ok(None) };
-        let path = self.path_of(name);
-        let number = value.as_f64().ok_or_else(|| wrong_type(&path, &value, "a number"))?;
-        in_range(&path, number, &range).map(Some)
+    /// A field that stays where it is.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.fields.get(name).filter(|value| !value.is_null())
     }
 
-    /// An integer within a range.
-    ///
-    /// # Errors
-    /// `invalid_type`, `invalid_value`.
-    pub fn integer(&mut self, name: &str, range: RangeInclusive<i64>) -> Result<Option<i64>, ApiError> {
-        let Some(value) = self.take(name) else { return Ok(None) };
-        let path = self.path_of(name);
-        let Some(number) = value.as_i64() else {
-            // One that is an integer, but too large for 64 bits, is out of range rather than of the wrong type.
-            return Err(if value.is_u64() {
-                out_of_range(&path, &value, &range)
-            } else {
-                wrong_type(&path, &value, "an integer")
-            });
-        };
-        in_range(&path, number, &range).map(Some)
+    /// A number whose type and range the table has checked.
+    pub fn number(&mut self, name: &str) -> Option<f32> {
+        self.take(name).and_then(|value| value.as_f64()).map(|value| value as f32)
     }
+
+    /// An integer whose type and range the table has checked.
+    pub fn integer(&mut self, name: &str) -> Option<i64> {
+        self.take(name).and_then(|value| value.as_i64())
+    }
+
+    /// An integer of which the table allows only what is a number of things.
+    pub fn count(&mut self, name: &str) -> Option<usize> {
+        self.integer(name)
+            .map(|value| usize::try_from(value).expect("the table has no negative numbers of things"))
+    }
+
+    /// Token ids that the table has checked; none if they are not there.
+    pub fn tokens(&mut self, name: &str) -> Vec<u32> {
+        let Some(Value::Array(list)) = self.take(name) else { return Vec::new() };
+        list.iter().filter_map(|id| u32::try_from(id.as_u64()?).ok()).collect()
+    }
+
+    /// The names of the fields that nobody has taken.
+    pub fn left(&self) -> impl Iterator<Item = &str> {
+        self.fields.keys().map(String::as_str)
+    }
+}
+
+/// A number within a range.
+///
+/// # Errors
+/// `invalid_type`, `invalid_value`.
+pub fn checked_float(path: &str, value: &Value, range: RangeInclusive<f64>) -> Result<f64, ApiError> {
+    let number = value.as_f64().ok_or_else(|| wrong_type(path, value, "a number"))?;
+    in_range(path, number, &range)
+}
+
+/// An integer within a range.
+///
+/// # Errors
+/// `invalid_type`, `invalid_value`.
+pub fn checked_integer(path: &str, value: &Value, range: RangeInclusive<i64>) -> Result<i64, ApiError> {
+    match value.as_i64() {
+        Some(number) => in_range(path, number, &range),
+        // One that is an integer, but too large for 64 bits, is out of range rather than of the wrong type.
+        None if value.is_u64() => Err(out_of_range(path, value, &range)),
+        None => Err(wrong_type(path, value, "an integer")),
+    }
+}
+
+/// A text of one to `max_bytes` bytes.
+///
+/// # Errors
+/// `invalid_type`, `invalid_value`.
+pub fn text_of_length<'a>(path: &str, value: &'a Value, max_bytes: usize) -> Result<&'a str, ApiError> {
+    let text = value.as_str().ok_or_else(|| wrong_type(path, value, "a string"))?;
+    if (1..=max_bytes).contains(&text.len()) {
+        return Ok(text);
+    }
+    let message = format!("`{path}` has {} bytes, it must have between 1 and {max_bytes}", text.len());
+    Err(ApiError::invalid("invalid_value", path, message))
+}
+
+/// The error of a list or an object with too many entries.
+#[must_use]
+pub fn list_too_long(path: &str, len: usize, what: &str, max_len: usize) -> ApiError {
+    ApiError::invalid("invalid_value", path, format!("`{path}` has {len} {what}, limit is {max_len}"))
 }
 
 /// A list of token ids, each below `vocab_size`.

@@ -1,136 +1,252 @@
-//! The fields that chat and text completions share: sampling, lengths, stops, and the fate of everything else.
+//! What a client asks for beside the prompt: the fields that chat and text completions share.
 
 use serde_json::Value;
 
-use super::fields::{Fields, token_ids, wrong_type};
+use super::fields::Fields;
+use super::logprobs::LogprobsFormat;
+use super::schema::params::{PARAMS, STREAM_OPTIONS};
+use super::schema::{Endpoint, check};
 use crate::error::ApiError;
+use crate::stream::ShownToken;
 
-/// Most stop strings.
-const MAX_STOP_STRINGS: usize = 4;
-/// Longest stop string in bytes: what is held back is never longer.
-const MAX_STOP_STRING_BYTES: usize = 1024;
-/// Most stop tokens.
-const MAX_STOP_TOKENS: usize = 128;
-/// Far above every context; keeps sums of lengths away from overflow.
-const MAX_TOKENS: i64 = 1 << 31;
-
-/// What a client asks for beside the prompt. `None` leaves the choice to the model's defaults.
+/// What a client asks for beside the prompt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// The model by name.
     pub model: String,
     /// Answer as a stream of events.
     pub stream: bool,
-    /// End the stream with a usage chunk.
-    pub include_usage: bool,
+    /// Choices per prompt.
+    pub n: usize,
     /// Most tokens to generate.
     pub max_tokens: Option<usize>,
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Where the answer ends.
+    pub stops: Stops,
+    /// What the answer has in it beside text.
+    pub details: Details,
+    /// Each choice begins with its prompt.
+    pub echo: bool,
+    /// The part of the answer's id behind its prefix.
+    pub request_id: Option<String>,
+    /// Keep only the last tokens of a prompt; -1 keeps what leaves room for the answer.
+    pub truncate_prompt_tokens: Option<i64>,
+}
+
+/// How tokens are drawn. `None` leaves the choice to the model's defaults.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Sampling {
+    /// Above 0.
+    pub repetition_penalty: Option<f32>,
+    /// Between -2 and 2.
+    pub frequency_penalty: Option<f32>,
+    /// Between -2 and 2.
+    pub presence_penalty: Option<f32>,
+    /// Token ids of the vocabulary, each once.
+    pub logit_bias: Vec<(u32, f32)>,
     /// Between 0 and 2.
     pub temperature: Option<f32>,
-    /// Above 0, at most 1.
-    pub top_p: Option<f32>,
+    /// Between 0 and 1.
+    pub min_p: Option<f32>,
     /// 0 keeps all.
     pub top_k: Option<u32>,
+    /// Above 0, at most 1.
+    pub top_p: Option<f32>,
     /// Decides every draw.
     pub seed: Option<u64>,
-    /// Texts that end the output and are not part of it.
-    pub stop: Vec<String>,
-    /// Tokens that end the output and are not part of it.
-    pub stop_token_ids: Vec<u32>,
-    /// Do not end at the model's end-of-sequence tokens.
+}
+
+/// Where an answer ends.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stops {
+    /// Texts that end it.
+    pub texts: Vec<String>,
+    /// Tokens that end it.
+    pub token_ids: Vec<u32>,
+    /// The model's own end tokens do not end it.
     pub ignore_eos: bool,
+    /// What ended it is part of it.
+    pub are_part_of_output: bool,
+    /// It does not end before so many tokens.
+    pub min_tokens: usize,
+}
+
+/// What an answer has in it beside text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Details {
+    /// End a stream with a usage chunk.
+    pub include_usage: bool,
+    /// Tell the usage so far in every chunk.
+    pub continuous_usage: bool,
+    /// Log-probabilities of the tokens, and of so many of the likeliest.
+    pub logprobs: Option<u32>,
+    /// The same of the prompt, in vLLM's shape.
+    pub prompt_logprobs: Option<u32>,
+    /// Token ids.
+    pub token_ids: bool,
+    /// Tokens in log-probabilities are written as ids.
+    pub tokens_as_ids: bool,
+    /// Special tokens leave text.
+    pub special_tokens: bool,
 }
 
 impl Options {
-    /// Takes the shared fields out of a request.
+    /// Checks a body against the table and takes the shared fields out of it. What is left of the table's fields is checked, too.
     ///
     /// # Errors
     /// 400, naming the field.
-    pub fn take(fields: &mut Fields, vocab_size: usize) -> Result<Self, ApiError> {
-        refuse_unsupported(fields)?;
+    pub fn take(fields: &mut Fields, endpoint: Endpoint, vocab_size: usize) -> Result<Self, ApiError> {
+        check(fields, PARAMS, endpoint, vocab_size)?;
+        let details = Details::take(fields, endpoint, vocab_size)?;
         let stream = fields.flag("stream")?;
+        if stream && details.prompt_logprobs.is_some() {
+            let message = "`prompt_logprobs` is not allowed with `stream`";
+            return Err(ApiError::invalid("invalid_value", "prompt_logprobs", message));
+        }
+        let old_max_tokens = fields.count("max_tokens");
+        let max_tokens = fields.count("max_completion_tokens").or(old_max_tokens);
         Ok(Self {
             model: fields.string("model")?.ok_or_else(|| fields.missing("model"))?,
             stream,
-            include_usage: take_include_usage(fields, stream)?,
-            max_tokens: take_max_tokens(fields)?,
-            temperature: fields.float("temperature", 0.0..=2.0)?.map(|value| value as f32),
-            // 0 means what a very small value means: only the most likely token.
-            top_p: fields.float("top_p", 0.0..=1.0)?.map(|value| (value as f32).max(1e-6)),
-            top_k: take_top_k(fields)?,
-            seed: fields.integer("seed", i64::MIN..=i64::MAX)?.map(i64::cast_unsigned),
-            stop: take_stop(fields)?,
-            stop_token_ids: take_stop_token_ids(fields, vocab_size)?,
-            ignore_eos: fields.flag("ignore_eos")?,
+            n: fields.count("n").unwrap_or(1),
+            max_tokens,
+            sampling: Sampling::take(fields),
+            stops: Stops::take(fields)?,
+            details,
+            echo: fields.flag("echo")?,
+            request_id: fields.string("request_id")?,
+            truncate_prompt_tokens: fields.integer("truncate_prompt_tokens"),
         })
     }
 }
 
-fn take_include_usage(fields: &mut Fields, stream: bool) -> Result<bool, ApiError> {
-    let Some(value) = fields.take("stream_options") else { return Ok(false) };
+impl Sampling {
+    fn take(fields: &mut Fields) -> Self {
+        Self {
+            repetition_penalty: fields.number("repetition_penalty"),
+            frequency_penalty: fields.number("frequency_penalty"),
+            presence_penalty: fields.number("presence_penalty"),
+            logit_bias: take_logit_bias(fields),
+            temperature: fields.number("temperature"),
+            min_p: fields.number("min_p"),
+            // vLLM takes both 0 and -1 for "all".
+            top_k: fields.integer("top_k").map(|value| u32::try_from(value).unwrap_or(0)),
+            // 0 means what a very small value means: only the most likely token.
+            top_p: fields.number("top_p").map(|value| value.max(1e-6)),
+            seed: fields.integer("seed").map(i64::cast_unsigned),
+        }
+    }
+}
+
+/// Ids may be written in more than one way, such as `7` and `07`; the last one counts, as for a key that is given twice elsewhere.
+fn take_logit_bias(fields: &mut Fields) -> Vec<(u32, f32)> {
+    let Some(Value::Object(entries)) = fields.take("logit_bias") else { return Vec::new() };
+    let biases: std::collections::BTreeMap<u32, f32> =
+        entries.iter().filter_map(|(id, bias)| Some((id.parse().ok()?, bias.as_f64()? as f32))).collect();
+    biases.into_iter().collect()
+}
+
+impl Stops {
+    fn take(fields: &mut Fields) -> Result<Self, ApiError> {
+        let texts = match fields.take("stop") {
+            Some(Value::String(text)) => vec![text],
+            Some(Value::Array(list)) => {
+                list.iter().filter_map(|text| text.as_str().map(str::to_owned)).collect()
+            }
+            _ => Vec::new(),
+        };
+        Ok(Self {
+            texts,
+            token_ids: fields.tokens("stop_token_ids"),
+            ignore_eos: fields.flag("ignore_eos")?,
+            are_part_of_output: fields.flag("include_stop_str_in_output")?,
+            min_tokens: fields.count("min_tokens").unwrap_or(0),
+        })
+    }
+}
+
+impl Details {
+    fn take(fields: &mut Fields, endpoint: Endpoint, vocab_size: usize) -> Result<Self, ApiError> {
+        let logprobs = match endpoint {
+            Endpoint::Chat => take_chat_logprobs(fields)?,
+            Endpoint::Completions => fields.count("logprobs").map(small),
+        };
+        let stream = fields.get("stream").is_some_and(|value| value == true);
+        let mut usage = take_stream_options(fields, stream, endpoint, vocab_size)?;
+        let include_usage = usage.flag("include_usage")?;
+        Ok(Self {
+            include_usage,
+            continuous_usage: usage.flag("continuous_usage_stats")? && include_usage,
+            logprobs,
+            prompt_logprobs: fields.count("prompt_logprobs").map(small),
+            token_ids: fields.flag("return_token_ids")?,
+            tokens_as_ids: fields.flag("return_tokens_as_token_ids")?,
+            special_tokens: !fields.flag_or("skip_special_tokens", true)?,
+        })
+    }
+
+    /// Whether the answer tells anything about its tokens.
+    #[must_use]
+    pub fn tells_tokens(&self) -> bool {
+        self.logprobs.is_some() || self.token_ids
+    }
+
+    /// Whether the log-probabilities of these tokens are told.
+    #[must_use]
+    pub fn tells_logprobs(&self, tokens: &[ShownToken]) -> bool {
+        self.logprobs.is_some() && tokens.iter().any(|token| token.logprobs.is_some())
+    }
+
+    /// Whether the deltas of a stream are nothing but text.
+    #[must_use]
+    pub fn is_text_only(&self) -> bool {
+        !self.tells_tokens() && !self.continuous_usage
+    }
+
+    /// How log-probabilities are written.
+    #[must_use]
+    pub fn format(&self) -> LogprobsFormat {
+        let has_top = self.logprobs.is_some_and(|num_top| num_top > 0);
+        LogprobsFormat { tokens_as_ids: self.tokens_as_ids, has_top }
+    }
+}
+
+fn take_stream_options(
+    fields: &mut Fields,
+    stream: bool,
+    endpoint: Endpoint,
+    vocab_size: usize,
+) -> Result<Fields, ApiError> {
+    const NAME: &str = "stream_options";
+    let Some(value) = fields.take(NAME) else { return Ok(Fields::default()) };
     if !stream {
-        let message = "`stream_options` is only allowed with `stream`";
-        return Err(ApiError::invalid("invalid_value", "stream_options", message));
+        return Err(ApiError::invalid(
+            "invalid_value",
+            NAME,
+            "`stream_options` is only allowed with `stream`",
+        ));
     }
-    let mut fields = Fields::from_value("stream_options".to_owned(), value)?;
-    if fields.flag("continuous_usage_stats")? {
-        return Err(unsupported("stream_options.continuous_usage_stats", &true.into()));
-    }
-    fields.flag("include_usage")
+    let mut options = Fields::from_value(NAME.to_owned(), value)?;
+    check(&mut options, STREAM_OPTIONS, endpoint, vocab_size)?;
+    Ok(options)
 }
 
-fn take_max_tokens(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
-    let old = fields.integer("max_tokens", 1..=MAX_TOKENS)?;
-    let new = fields.integer("max_completion_tokens", 1..=MAX_TOKENS)?;
-    Ok(new.or(old).map(|value| usize::try_from(value).expect("the range is checked")))
-}
-
-/// vLLM takes both 0 and -1 for "all".
-fn take_top_k(fields: &mut Fields) -> Result<Option<u32>, ApiError> {
-    let top_k = fields.integer("top_k", -1..=i64::from(i32::MAX))?;
-    Ok(top_k.map(|value| u32::try_from(value).unwrap_or(0)))
-}
-
-fn take_stop(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
-    let list = match fields.take("stop") {
-        None => return Ok(Vec::new()),
-        Some(Value::Array(list)) => list,
-        Some(text @ Value::String(_)) => vec![text],
-        Some(other) => return Err(wrong_type("stop", &other, "a string or a list of strings")),
-    };
-    if list.len() > MAX_STOP_STRINGS {
-        let message = format!("`stop` has {} strings, limit is {MAX_STOP_STRINGS}", list.len());
-        return Err(ApiError::invalid("invalid_value", "stop", message));
-    }
-    list.into_iter().enumerate().map(|(index, value)| stop_string(index, value)).collect()
-}
-
-fn stop_string(index: usize, value: Value) -> Result<String, ApiError> {
-    let path = format!("stop[{index}]");
-    match value {
-        Value::String(text) if (1..=MAX_STOP_STRING_BYTES).contains(&text.len()) => Ok(text),
-        Value::String(text) => {
-            let len = text.len();
-            let message =
-                format!("`{path}` has {len} bytes, it must have between 1 and {MAX_STOP_STRING_BYTES}");
-            Err(ApiError::invalid("invalid_value", path, message))
+fn take_chat_logprobs(fields: &mut Fields) -> Result<Option<u32>, ApiError> {
+    let top = fields.count("top_logprobs").map(small);
+    match (fields.flag("logprobs")?, top) {
+        (true, top) => Ok(Some(top.unwrap_or(0))),
+        (false, None | Some(0)) => Ok(None),
+        (false, Some(_)) => {
+            let message = "`top_logprobs` is only allowed with `logprobs`";
+            Err(ApiError::invalid("invalid_value", "top_logprobs", message))
         }
-        other => Err(wrong_type(&path, &other, "a string")),
     }
 }
 
-fn take_stop_token_ids(fields: &mut Fields, vocab_size: usize) -> Result<Vec<u32>, ApiError> {
-    match fields.take("stop_token_ids") {
-        None => Ok(Vec::new()),
-        Some(Value::Array(list)) if list.len() <= MAX_STOP_TOKENS => {
-            token_ids("stop_token_ids", &list, vocab_size)
-        }
-        Some(Value::Array(list)) => {
-            let message = format!("`stop_token_ids` has {} tokens, limit is {MAX_STOP_TOKENS}", list.len());
-            Err(ApiError::invalid("invalid_value", "stop_token_ids", message))
-        }
-        Some(other) => Err(wrong_type("stop_token_ids", &other, "a list of token ids")),
-    }
+/// The table allows 20 at most.
+fn small(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// The error of a field that is known and not honoured.
@@ -138,88 +254,9 @@ fn take_stop_token_ids(fields: &mut Fields, vocab_size: usize) -> Result<Vec<u32
 pub fn unsupported(path: &str, value: &Value) -> ApiError {
     let message = match value {
         Value::Array(_) | Value::Object(_) => format!("`{path}` is not supported"),
+        Value::String(text) if text.len() > 64 => format!("`{path}` is not supported"),
         Value::String(text) => format!("`{path}` is `{text}`, which is not supported"),
         scalar => format!("`{path}` is `{scalar}`, which is not supported"),
     };
     ApiError::invalid("unsupported_parameter", path, message)
-}
-
-type ChangesNothing = fn(&Value) -> bool;
-
-/// Fields that would change the answer and are not honoured, each with the values that change nothing. Fields that are in no
-/// list, such as `user`, `metadata`, `store` and `service_tier`, are ignored.
-const UNSUPPORTED: &[(&str, ChangesNothing)] = &[
-    ("allowed_token_ids", is_empty),
-    ("audio", never),
-    ("bad_words", is_empty),
-    ("best_of", is_one),
-    ("chat_template", never),
-    ("chat_template_kwargs", is_empty),
-    ("continue_final_message", is_false),
-    ("frequency_penalty", is_zero),
-    ("function_call", |value| value == "none" || value == "auto"),
-    ("functions", is_empty),
-    ("guided_choice", is_empty),
-    ("guided_grammar", is_empty),
-    ("guided_json", is_empty),
-    ("guided_regex", is_empty),
-    ("include_stop_str_in_output", is_false),
-    ("length_penalty", is_one),
-    ("logit_bias", is_empty),
-    ("logprobs", is_false),
-    ("min_p", is_zero),
-    ("min_tokens", is_zero),
-    ("modalities", |value| value.as_array().is_some_and(|list| list.iter().all(|entry| entry == "text"))),
-    ("n", is_one),
-    ("presence_penalty", is_zero),
-    ("prompt_logprobs", never),
-    ("reasoning_effort", |value| value == "none"),
-    ("repetition_penalty", is_one),
-    ("response_format", |value| value.get("type").is_some_and(|kind| kind == "text")),
-    ("return_token_ids", is_false),
-    ("return_tokens_as_token_ids", is_false),
-    ("skip_special_tokens", |value| value == true),
-    ("structured_outputs", is_empty),
-    ("suffix", is_empty),
-    ("tool_choice", |value| value == "none" || value == "auto"),
-    ("tools", is_empty),
-    ("top_logprobs", is_zero),
-    ("truncate_prompt_tokens", never),
-    ("use_beam_search", is_false),
-    ("verbosity", |value| value == "medium"),
-    ("web_search_options", never),
-];
-
-fn refuse_unsupported(fields: &mut Fields) -> Result<(), ApiError> {
-    for (name, changes_nothing) in UNSUPPORTED {
-        if let Some(value) = fields.take(name).filter(|value| !changes_nothing(value)) {
-            return Err(unsupported(name, &value));
-        }
-    }
-    Ok(())
-}
-
-fn never(_: &Value) -> bool {
-    false
-}
-
-fn is_false(value: &Value) -> bool {
-    value == false
-}
-
-fn is_zero(value: &Value) -> bool {
-    value.as_f64() == Some(0.0)
-}
-
-fn is_one(value: &Value) -> bool {
-    value.as_f64() == Some(1.0)
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.is_empty(),
-        Value::Array(list) => list.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-        _ => false,
-    }
 }

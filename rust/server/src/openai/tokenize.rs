@@ -3,13 +3,22 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::chat::request::conversation;
+use super::chat::request::Conversation;
 use super::fields::{Fields, token_ids, wrong_type};
 use crate::error::ApiError;
 
+/// A `/tokenize` body, checked.
+#[derive(Debug, PartialEq)]
+pub struct TokenizeRequest {
+    /// What is to be tokenised.
+    pub source: TokenizeSource,
+    /// Tell the text of each token, too.
+    pub return_token_strs: bool,
+}
+
 /// What is to be tokenised.
 #[derive(Debug, PartialEq)]
-pub enum TokenizeRequest {
+pub enum TokenizeSource {
     /// A text as it is.
     Prompt {
         /// The text.
@@ -18,12 +27,7 @@ pub enum TokenizeRequest {
         add_special_tokens: bool,
     },
     /// A conversation, through the chat template.
-    Messages {
-        /// As the template takes them.
-        messages: Vec<Value>,
-        /// Whether the text ends where the assistant's answer begins.
-        add_generation_prompt: bool,
-    },
+    Messages(Conversation),
 }
 
 impl TokenizeRequest {
@@ -33,13 +37,15 @@ impl TokenizeRequest {
     /// 400, naming the field.
     pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
         let mut fields = Fields::parse(body)?;
-        if let Some(messages) = fields.take("messages") {
-            let add_generation_prompt = fields.flag_or("add_generation_prompt", true)?;
-            return Ok(Self::Messages { messages: conversation(messages)?, add_generation_prompt });
-        }
-        let add_special_tokens = fields.flag_or("add_special_tokens", true)?;
-        let text = fields.string("prompt")?.ok_or_else(|| fields.missing("prompt"))?;
-        Ok(Self::Prompt { text, add_special_tokens })
+        let return_token_strs = fields.flag("return_token_strs")?;
+        let source = match fields.take("messages") {
+            Some(messages) => TokenizeSource::Messages(Conversation::take(&mut fields, messages)?),
+            None => TokenizeSource::Prompt {
+                add_special_tokens: fields.flag_or("add_special_tokens", true)?,
+                text: fields.string("prompt")?.ok_or_else(|| fields.missing("prompt"))?,
+            },
+        };
+        Ok(Self { source, return_token_strs })
     }
 }
 
@@ -52,6 +58,8 @@ pub struct TokenizeResponse {
     pub max_model_len: usize,
     /// Which.
     pub tokens: Vec<u32>,
+    /// The text of each, if it was asked for.
+    pub token_strs: Option<Vec<String>>,
 }
 
 /// The text of tokens.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::LengthLimitError;
 use tokio::time::timeout;
@@ -36,6 +37,11 @@ pub(super) async fn read_json(headers: &HeaderMap, body: Body) -> Result<Bytes, 
             message: format!("body could not be read: {error}"),
         }
     })
+}
+
+/// An answer that is JSON already.
+pub(super) fn json(body: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
 }
 
 fn check_media_type(headers: &HeaderMap) -> Result<(), ApiError> {

@@ -2,21 +2,19 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
+use axum::response::Response;
 
-use super::body::read_json;
+use super::body::{json, read_json};
 use crate::app::App;
-use crate::driver::NewRequest;
 use crate::error::ApiError;
-use crate::generation::{encode_conversation, identity, new_request, submit};
+use crate::generation::{Generation, Prompt, encode_conversation, identity};
 use crate::middleware::RequestName;
 use crate::openai::chat::request::ChatRequest;
-use crate::openai::chat::response::{ChatChunks, ChatCompletion};
-use crate::openai::options::Options;
+use crate::openai::chat::response::{ChatChunks, whole};
 use crate::sse;
 use crate::stream::{ChunkStream, collect, keepalive_interval, usage_of};
 
@@ -27,23 +25,26 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Response, ApiError> {
     let body = read_json(&headers, body).await?;
-    let (options, request) = app.prepare(body.len(), move |app| prepare(app, &body)).await?;
-    let num_prompt_tokens = request.prompt.len();
-    let identity = identity(&app, "chatcmpl", &name);
-    let mut choices = submit(&app, &options, vec![request])?;
-    if options.stream {
-        let chunks = ChatChunks::new(identity, options.include_usage, choices.len());
+    let generation = app.prepare(body.len(), move |app| prepare(app, &body)).await?;
+    let identity = identity(&app, "chatcmpl", &generation.options, &name);
+    let mut choices = generation.submit(&app)?;
+    let num_prompt_tokens = generation.num_prompt_tokens();
+    let details = generation.options.details;
+    if generation.options.stream {
+        let prompt = generation.prompts.into_iter().next().filter(|_| details.token_ids);
+        let chunks = ChatChunks::new(identity, details, choices.len(), prompt.map(|prompt| prompt.tokens));
         let stream = ChunkStream::new(chunks, choices, num_prompt_tokens, keepalive_interval(&headers));
         return Ok(sse::response(Body::from_stream(stream)));
     }
-    let answers = collect(&mut choices).await?;
-    Ok(Json(ChatCompletion::new(identity, answers, usage_of(num_prompt_tokens, &choices))).into_response())
+    let mut answers = collect(&mut choices).await?;
+    let usage = usage_of(num_prompt_tokens, &choices);
+    let prompt = generation.told_prompts(&choices[..1]).pop().unwrap_or_default();
+    Ok(json(whole(&identity, &mut answers, usage, &details, &prompt)))
 }
 
-fn prepare(app: &App, body: &[u8]) -> Result<(Options, NewRequest), ApiError> {
-    let ChatRequest { messages, add_generation_prompt, options } = ChatRequest::parse(body, app.vocab_size)?;
+fn prepare(app: &App, body: &[u8]) -> Result<Generation, ApiError> {
+    let ChatRequest { conversation, options } = ChatRequest::parse(body, app.vocab_size)?;
     app.check_model(&options.model)?;
-    let prompt = encode_conversation(app, &messages, add_generation_prompt)?;
-    let request = new_request(app, &options, prompt, usize::MAX, "messages")?;
-    Ok((options, request))
+    let prompt = Prompt { tokens: encode_conversation(app, conversation)?, echo: None };
+    Generation::new(app, options, vec![prompt], usize::MAX, "messages")
 }

@@ -11,7 +11,10 @@ use super::body::read_json;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::generation::{encode, encode_conversation};
-use crate::openai::tokenize::{DetokenizeResponse, TokenizeRequest, TokenizeResponse, parse_detokenize};
+use crate::openai::tokenize::{
+    DetokenizeResponse, TokenizeRequest, TokenizeResponse, TokenizeSource, parse_detokenize,
+};
+use crate::stream::token_name;
 use crate::text::TextError;
 
 pub(super) async fn tokenize(
@@ -21,17 +24,25 @@ pub(super) async fn tokenize(
 ) -> Result<Json<TokenizeResponse>, ApiError> {
     let body = read_json(&headers, body).await?;
     let num_bytes = body.len();
-    let prepare = move |app: &App| match TokenizeRequest::parse(&body)? {
-        TokenizeRequest::Prompt { text, add_special_tokens } => {
-            encode(app, &text, add_special_tokens, "prompt")
-        }
-        TokenizeRequest::Messages { messages, add_generation_prompt } => {
-            encode_conversation(app, &messages, add_generation_prompt)
-        }
+    let prepare = move |app: &App| {
+        let TokenizeRequest { source, return_token_strs } = TokenizeRequest::parse(&body)?;
+        let tokens = match source {
+            TokenizeSource::Prompt { text, add_special_tokens } => {
+                encode(app, &text, add_special_tokens, "prompt")?
+            }
+            TokenizeSource::Messages(conversation) => encode_conversation(app, conversation)?,
+        };
+        let token_strs = return_token_strs.then(|| token_names(app, &tokens));
+        let max_model_len = app.driver.config().max_seq_len();
+        Ok(Json(TokenizeResponse { count: tokens.len(), max_model_len, tokens, token_strs }))
     };
-    let tokens = app.prepare(num_bytes, prepare).await?;
-    let max_model_len = app.driver.config().max_seq_len();
-    Ok(Json(TokenizeResponse { count: tokens.len(), max_model_len, tokens }))
+    app.prepare(num_bytes, prepare).await
+}
+
+/// As in log-probabilities.
+fn token_names(app: &App, tokens: &[u32]) -> Vec<String> {
+    let detokenizer = app.text.tokenizer.detokenizer(true);
+    tokens.iter().map(|id| token_name(detokenizer.name(*id))).collect()
 }
 
 pub(super) async fn detokenize(

@@ -1,106 +1,146 @@
 //! One choice: tokens in, text out, until a stop.
 
+use std::mem;
 use std::task::{Context, Poll, ready};
 
+use streamcore_engine::TokenLogprobs;
+
+use super::delta::{Delta, Scored};
+use super::output::Output;
 use crate::driver::{End, EndError, Token, TokenStream};
-use crate::openai::finish::{Finish, FinishReason, StopReason};
-use crate::text::{Detokenizer, StopStrings};
+use crate::openai::finish::{Finish, FinishReason};
+use crate::openai::options::Stops;
+use crate::text::Detokenizer;
+
+/// What one choice tells, and where it ends.
+#[derive(Debug, Clone)]
+pub struct ChoicePlan {
+    /// Where its text ends.
+    pub stops: Stops,
+    /// How many of the likeliest tokens are told with each token of an echoed prompt.
+    pub num_top: Option<u32>,
+    /// Whether its tokens are told.
+    pub tells_tokens: bool,
+    /// What it begins with.
+    pub echo: Option<Echo>,
+    /// The engine always generates; this answer ends before.
+    pub is_empty: bool,
+}
+
+/// The prompt of a choice, as it is echoed.
+#[derive(Debug, Clone)]
+pub enum Echo {
+    /// As text.
+    Text(String),
+    /// As tokens and the text that they are, with their log-probabilities.
+    Scored(Vec<u32>),
+}
 
 /// One sequence on its way to the client. Dropping it aborts the request.
 #[derive(Debug)]
 pub struct Choice {
     tokens: TokenStream,
+    output: Output,
+    echo: Option<Echo>,
+    num_top: u32,
+    is_empty: bool,
+    /// A detokenizer that has seen nothing, for the prompt.
     detokenizer: Detokenizer,
-    stop_strings: StopStrings,
-    /// The client's own stops, to say which one matched.
-    stop: Vec<String>,
-    stop_token_ids: Vec<u32>,
-    num_tokens: usize,
-    /// Scratch space, kept for its capacity.
+    prompt_logprobs: Vec<TokenLogprobs>,
+    /// What the engine has generated and has not been looked at.
     fresh_tokens: Vec<Token>,
-    fresh_text: String,
+    end: Option<End>,
 }
 
 impl Choice {
     /// A choice that reads this request's tokens.
     #[must_use]
-    pub fn new(
-        tokens: TokenStream,
-        detokenizer: Detokenizer,
-        stop: Vec<String>,
-        stop_token_ids: Vec<u32>,
-    ) -> Self {
+    pub fn new(tokens: TokenStream, detokenizer: Detokenizer, plan: ChoicePlan) -> Self {
         Self {
             tokens,
+            output: Output::new(detokenizer.clone(), plan.stops, plan.tells_tokens),
+            echo: plan.echo,
+            num_top: plan.num_top.unwrap_or(0),
+            is_empty: plan.is_empty,
             detokenizer,
-            stop_strings: StopStrings::new(stop.clone()),
-            stop,
-            stop_token_ids,
-            num_tokens: 0,
+            prompt_logprobs: Vec::new(),
             fresh_tokens: Vec::new(),
-            fresh_text: String::new(),
+            end: None,
         }
     }
 
     /// Tokens generated so far, a final stop token included.
     #[must_use]
     pub fn num_tokens(&self) -> usize {
-        self.num_tokens
+        self.output.num_tokens()
     }
 
-    /// Appends the text that has become certain since the last call; ready when at least one token or the end has come. Must not
-    /// be polled after the end.
-    pub fn poll_text(
+    /// The log-probabilities of a prompt's tokens, and of so many of the likeliest, once the first token has come. The first token of
+    /// a prompt has no number.
+    #[must_use]
+    pub fn score_prompt(&self, prompt: &[u32], num_top: u32) -> Vec<Scored> {
+        super::output::score_prompt(&self.detokenizer, prompt, &self.prompt_logprobs, num_top as usize)
+    }
+
+    /// Appends what has become certain since the last call; ready when at least one token or the end has come. Must not be polled
+    /// after the end.
+    pub fn poll_delta(
         &mut self,
         cx: &mut Context<'_>,
-        text: &mut String,
+        delta: &mut Delta,
     ) -> Poll<Option<Result<Finish, EndError>>> {
-        let end = ready!(self.tokens.poll(cx, &mut self.fresh_tokens));
-        let mut tokens = std::mem::take(&mut self.fresh_tokens);
-        // One token at a time, so that the count and the text at a stop string do not depend on how many came together.
-        let matched = tokens.drain(..).find_map(|token| self.push(token.id, text));
+        if self.fresh_tokens.is_empty() && self.end.is_none() {
+            self.end = ready!(self.tokens.poll(cx, &mut self.fresh_tokens));
+            self.prompt_logprobs.append(&mut self.tokens.take_prompt_logprobs());
+        }
+        if !matches!(self.end, Some(End::Failed(_)))
+            && let Some(echo) = self.echo.take()
+        {
+            self.tell_prompt(echo, delta);
+            return Poll::Ready(None);
+        }
+        Poll::Ready(self.take_tokens(delta))
+    }
+
+    fn tell_prompt(&mut self, echo: Echo, delta: &mut Delta) {
+        match echo {
+            Echo::Text(text) => delta.text.push_str(&text),
+            Echo::Scored(prompt) => {
+                let scores = self.score_prompt(&prompt, self.num_top);
+                super::output::tell_prompt(self.detokenizer.clone(), scores, delta);
+            }
+        }
+        self.output.begin_behind(delta.text.chars().count());
+    }
+
+    fn take_tokens(&mut self, delta: &mut Delta) -> Option<Result<Finish, EndError>> {
+        let mut tokens = mem::take(&mut self.fresh_tokens);
+        let matched = if self.is_empty {
+            Some(Finish { finish_reason: FinishReason::Length, stop_reason: None })
+        } else {
+            // One token at a time, so that the count and the text at a stop string do not depend on how many came together.
+            tokens.drain(..).find_map(|token| self.output.push(token, delta))
+        };
+        tokens.clear();
         self.fresh_tokens = tokens;
-        let end = match matched {
-            Some(finish) => {
+        match (matched, self.end.take()) {
+            (_, Some(End::Failed(error))) if self.is_empty => Some(Err(error)),
+            (Some(finish), _) => {
                 self.tokens.stop();
                 Some(Ok(finish))
             }
-            None => end.map(|end| self.end(end, text)),
-        };
-        Poll::Ready(end)
-    }
-
-    fn push(&mut self, token: u32, text: &mut String) -> Option<Finish> {
-        self.num_tokens += 1;
-        self.fresh_text.clear();
-        self.detokenizer.push(token, &mut self.fresh_text);
-        self.match_stop_strings(text)
-    }
-
-    fn match_stop_strings(&mut self, text: &mut String) -> Option<Finish> {
-        let matched = self.stop_strings.push(&self.fresh_text, text)?;
-        let stop_reason = Some(StopReason::Text(self.stop[matched].clone()));
-        Some(Finish { finish_reason: FinishReason::Stop, stop_reason })
-    }
-
-    fn end(&mut self, end: End, text: &mut String) -> Result<Finish, EndError> {
-        let finish = match end {
-            End::Failed(error) => return Err(error),
-            End::Length => Finish { finish_reason: FinishReason::Length, stop_reason: None },
-            End::Stop { token_id } => {
-                self.num_tokens += 1;
-                let is_clients = self.stop_token_ids.contains(&token_id);
-                let stop_reason = is_clients.then_some(StopReason::Token(token_id));
-                Finish { finish_reason: FinishReason::Stop, stop_reason }
-            }
-        };
-        // What an unfinished character leaves can still complete a stop string.
-        self.fresh_text.clear();
-        self.detokenizer.finish(&mut self.fresh_text);
-        if let Some(matched) = self.match_stop_strings(text) {
-            return Ok(matched);
+            (None, end) => end.map(|end| self.finish(end, delta)),
         }
-        self.stop_strings.finish(text);
-        Ok(finish)
+    }
+
+    fn finish(&mut self, end: End, delta: &mut Delta) -> Result<Finish, EndError> {
+        match end {
+            End::Failed(error) => Err(error),
+            End::Stop { token_id } => Ok(self.output.stop_at(token_id, delta)),
+            End::Length => {
+                let finish = Finish { finish_reason: FinishReason::Length, stop_reason: None };
+                Ok(self.output.end(finish, delta))
+            }
+        }
     }
 }

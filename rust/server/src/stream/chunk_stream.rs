@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::{Choice, Chunks, pieces, usage_of};
+use super::{Choice, Chunks, Delta, usage_of};
 use crate::driver::EndError;
 use crate::error::ApiError;
 use crate::openai::error::ErrorBody;
@@ -41,7 +41,7 @@ pub struct ChunkStream<C> {
     num_prompt_tokens: usize,
     state: State,
     silence: Silence,
-    text: String,
+    delta: Delta,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
             num_prompt_tokens,
             state: State::Waiting,
             silence: Silence::new(max_silence),
-            text: String::new(),
+            delta: Delta::default(),
         }
     }
 
@@ -91,16 +91,19 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
         frames: &mut Vec<u8>,
     ) -> Result<(), EndError> {
         while !self.ended[index] {
-            self.text.clear();
-            let Poll::Ready(end) = self.choices[index].poll_text(cx, &mut self.text) else { break };
-            let failed_before_text = matches!(end, Some(Err(_))) && self.text.is_empty();
+            self.delta.clear();
+            let Poll::Ready(end) = self.choices[index].poll_delta(cx, &mut self.delta) else { break };
+            let usage = self.chunks.tells_usage().then(|| usage_of(self.num_prompt_tokens, &self.choices));
+            let failed_before_text = matches!(end, Some(Err(_))) && self.delta.text.is_empty();
             if self.state == State::Waiting && !failed_before_text {
-                (0..self.choices.len()).for_each(|index| self.chunks.opening(index, frames));
+                (0..self.choices.len()).for_each(|index| self.chunks.opening(index, usage, frames));
                 self.state = State::Open;
             }
-            pieces(&self.text).for_each(|piece| self.chunks.text(index, piece, frames));
+            for (text, tokens) in self.delta.pieces() {
+                self.chunks.text(index, text, tokens, usage, frames);
+            }
             if let Some(finish) = end.transpose()? {
-                self.chunks.finish(index, &finish, frames);
+                self.chunks.finish(index, &finish, &self.delta.tail, usage, frames);
                 self.ended[index] = true;
             }
         }

@@ -1,5 +1,6 @@
 //! Token ids back to text, one token at a time.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::token_table::{Leading, TokenKind, TokenTable};
@@ -24,38 +25,35 @@ impl Detokenizer {
         Self { table, skip_special_tokens, leading, pending: Vec::new() }
     }
 
+    /// The bytes that `token` adds if it comes next; none if it leaves no trace in the text, as a special token that is left out.
+    #[must_use]
+    pub fn bytes(&self, token: u32) -> Option<Cow<'_, [u8]>> {
+        let (kind, bytes) = self.table.token(token);
+        let is_left_out = kind == TokenKind::Special && self.skip_special_tokens;
+        (!is_left_out).then(|| self.leading.strip(kind, bytes).0)
+    }
+
+    /// What a token is called, text or not.
+    #[must_use]
+    pub fn name(&self, token: u32) -> &[u8] {
+        self.table.token(token).1
+    }
+
     /// Appends the text that `token` completes; an id without a token adds nothing.
     pub fn push(&mut self, token: u32, text: &mut String) {
-        let (kind, mut bytes) = self.table.token(token);
+        let (kind, bytes) = self.table.token(token);
         if bytes.is_empty() || (kind == TokenKind::Special && self.skip_special_tokens) {
             return;
         }
-        match &mut self.leading {
-            Leading::Keep => {}
-            Leading::Strip { byte, count } => {
-                while *count > 0 && bytes.first() == Some(byte) {
-                    bytes = &bytes[1..];
-                    *count -= 1;
-                }
-                if !bytes.is_empty() {
-                    self.leading = Leading::Keep;
-                }
-            }
-            Leading::FirstTokenSpaces => {
-                self.leading = Leading::Keep;
-                if kind == TokenKind::Text {
-                    self.pending.extend(bytes.iter().filter(|byte| **byte != b' '));
-                    bytes = &[];
-                }
-            }
-        }
+        let (bytes, leading) = self.leading.strip(kind, bytes);
+        self.leading = leading;
         if self.pending.is_empty()
-            && let Ok(whole) = std::str::from_utf8(bytes)
+            && let Ok(whole) = std::str::from_utf8(&bytes)
         {
             text.push_str(whole);
             return;
         }
-        self.pending.extend_from_slice(bytes);
+        self.pending.extend_from_slice(&bytes);
         self.drain(text);
     }
 

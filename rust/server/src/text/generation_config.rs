@@ -18,6 +18,10 @@ pub struct GenerationConfig {
     pub temperature: Option<f32>,
     /// Default nucleus size.
     pub top_p: Option<f32>,
+    /// Default of `min_p`.
+    pub min_p: Option<f32>,
+    /// Default of `repetition_penalty`.
+    pub repetition_penalty: Option<f32>,
     /// Default number of candidates; absent also where the file says 0 or -1, that is all.
     pub top_k: Option<u32>,
 }
@@ -50,6 +54,8 @@ impl GenerationConfig {
             eos_token_ids,
             temperature: number(&generation, &path, "temperature")?,
             top_p: number(&generation, &path, "top_p")?,
+            min_p: number(&generation, &path, "min_p")?,
+            repetition_penalty: number(&generation, &path, "repetition_penalty")?,
             top_k: top_k(&generation, &path)?,
         })
     }

@@ -14,20 +14,24 @@ pub struct StopStrings {
     automata: Vec<Automaton>,
     held: String,
     matched: Option<usize>,
+    /// The text of a match is part of the output.
+    is_part_of_output: bool,
 }
 
 impl StopStrings {
-    /// Watches for `stops`; an empty string never matches.
+    /// Watches for `stops`; an empty string never matches. The text of a match `is_part_of_output`, or is dropped.
     #[must_use]
-    pub fn new(stops: Vec<String>) -> Self {
-        Self { automata: stops.into_iter().map(Automaton::new).collect(), held: String::new(), matched: None }
+    pub fn new(stops: Vec<String>, is_part_of_output: bool) -> Self {
+        let automata = stops.into_iter().map(Automaton::new).collect();
+        Self { automata, held: String::new(), matched: None, is_part_of_output }
     }
 
-    /// Appends to `out` what is now certain to come before any stop string.
+    /// Appends to `out` what is now certain to belong to the output. What completes in a text that is not `watched` is no match,
+    /// though it may begin there.
     ///
-    /// Returns which stop string matched: the one that is complete first, ties by the order of the list. Its
-    /// text and all that follows, now and later, are dropped.
-    pub fn push(&mut self, text: &str, out: &mut String) -> Option<usize> {
+    /// Returns which stop string matched: the one that is complete first, ties by the order of the list. All that follows it, now
+    /// and later, is dropped.
+    pub fn push(&mut self, text: &str, watched: bool, out: &mut String) -> Option<usize> {
         if self.matched.is_some() {
             return self.matched;
         }
@@ -41,20 +45,25 @@ impl StopStrings {
             // Every automaton takes the byte, so that the others stay in step when none matches.
             let mut complete = None;
             for (index, automaton) in self.automata.iter_mut().enumerate() {
-                if automaton.push(byte) && complete.is_none() {
+                if automaton.push(byte) && watched && complete.is_none() {
                     complete = Some(index);
                 }
             }
             if let Some(index) = complete {
-                let end = seen + position + 1;
-                out.push_str(&self.held[..end - self.automata[index].pattern.len()]);
+                let mut end = seen + position + 1;
+                if !self.is_part_of_output {
+                    end -= self.automata[index].pattern.len();
+                }
+                out.push_str(&self.held[..end]);
                 self.held = String::new();
                 self.matched = Some(index);
                 return self.matched;
             }
         }
-        let hold = self.automata.iter().map(|automaton| automaton.len).max().unwrap_or(0);
-        let num_certain = self.held.len() - hold;
+        // A match that shows does not hide what led to it.
+        let holds =
+            self.automata.iter().map(|automaton| if self.is_part_of_output { 0 } else { automaton.len });
+        let num_certain = self.held.len() - holds.max().unwrap_or(0);
         out.push_str(&self.held[..num_certain]);
         self.held.drain(..num_certain);
         None
@@ -101,6 +110,11 @@ impl Automaton {
             self.len = self.borders[self.len - 1] as usize;
         }
         self.len += usize::from(self.pattern[self.len] == byte);
-        self.len == self.pattern.len()
+        let is_complete = self.len == self.pattern.len();
+        if is_complete {
+            // If it does not count, its end may still be the beginning of one that does.
+            self.len = self.borders[self.len - 1] as usize;
+        }
+        is_complete
     }
 }

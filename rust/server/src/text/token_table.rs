@@ -1,5 +1,7 @@
 //! The bytes of every token, worked out once from the tokenizer's decoder.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
@@ -26,6 +28,27 @@ pub(super) enum Leading {
     Strip { byte: u8, count: usize },
     /// Every space of the first token.
     FirstTokenSpaces,
+}
+
+impl Leading {
+    /// What is left of a token's bytes, and what will be taken away from the next one's.
+    pub(super) fn strip(self, kind: TokenKind, bytes: &[u8]) -> (Cow<'_, [u8]>, Self) {
+        match self {
+            _ if bytes.is_empty() => (bytes.into(), self),
+            Self::Keep => (bytes.into(), self),
+            Self::Strip { byte, count } => {
+                let num_stripped = bytes.iter().take(count).take_while(|first| **first == byte).count();
+                let rest = &bytes[num_stripped..];
+                let count = count - num_stripped;
+                (rest.into(), if rest.is_empty() { Self::Strip { byte, count } } else { Self::Keep })
+            }
+            Self::FirstTokenSpaces if kind == TokenKind::Text => {
+                let rest: Vec<u8> = bytes.iter().copied().filter(|byte| *byte != b' ').collect();
+                (rest.into(), Self::Keep)
+            }
+            Self::FirstTokenSpaces => (bytes.into(), Self::Keep),
+        }
+    }
 }
 
 /// Token id to bytes: one flat buffer and its offsets.
@@ -186,7 +209,7 @@ impl DecoderPlan {
             }
             return;
         }
-        let mut text = std::borrow::Cow::Borrowed(piece);
+        let mut text = Cow::Borrowed(piece);
         for (from, to) in &self.replacements {
             if text.contains(from.as_str()) {
                 text = text.replace(from.as_str(), to).into();

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::literals::Markers;
 use super::token_table::TokenTable;
 use super::{Detokenizer, TextError};
 
@@ -11,6 +12,7 @@ use super::{Detokenizer, TextError};
 pub struct Tokenizer {
     encoder: Arc<tokenizers::Tokenizer>,
     table: Arc<TokenTable>,
+    markers: Arc<Markers>,
 }
 
 impl Tokenizer {
@@ -38,8 +40,8 @@ impl Tokenizer {
         // Files saved after training may cut or pad; a prompt that is too long must be refused, not cut.
         encoder.with_padding(None);
         encoder.with_truncation(None).map_err(|error| error.to_string())?;
-        let table = TokenTable::new(&encoder)?;
-        Ok(Self { encoder: Arc::new(encoder), table: Arc::new(table) })
+        let (table, markers) = (TokenTable::new(&encoder)?, Markers::new(&encoder)?);
+        Ok(Self { encoder: Arc::new(encoder), table: Arc::new(table), markers: Arc::new(markers) })
     }
 
     /// The token ids of `text`.
@@ -86,9 +88,17 @@ impl Tokenizer {
         self.encoder.token_to_id(token)
     }
 
-    /// A detokenizer for one output, which leaves special tokens out.
+    /// A detokenizer for one output.
     #[must_use]
-    pub fn detokenizer(&self) -> Detokenizer {
-        Detokenizer::new(Arc::clone(&self.table), true)
+    pub fn detokenizer(&self, skip_special_tokens: bool) -> Detokenizer {
+        Detokenizer::new(Arc::clone(&self.table), skip_special_tokens)
+    }
+
+    pub(super) fn encoder(&self) -> &tokenizers::Tokenizer {
+        &self.encoder
+    }
+
+    pub(super) fn markers(&self) -> &Markers {
+        &self.markers
     }
 }

@@ -30,6 +30,7 @@ pub fn engine_config() -> EngineConfig {
         max_num_seqs: 8,
         max_model_len: 128,
         max_steps_in_flight: 1,
+        enable_prefix_caching: true,
     }
 }
 

@@ -27,11 +27,11 @@ fn may_become_a_stop(stops: &[String], text: &str) -> usize {
 }
 
 fn stream(stops: &[String], pieces: &[&str]) -> (String, Option<usize>) {
-    let mut watch = StopStrings::new(stops.to_vec());
+    let mut watch = StopStrings::new(stops.to_vec(), false);
     let mut out = String::new();
     let mut matched = None;
     for piece in pieces {
-        matched = watch.push(piece, &mut out);
+        matched = watch.push(piece, true, &mut out);
     }
     watch.finish(&mut out);
     (out, matched)
@@ -60,12 +60,12 @@ proptest! {
     /// The stream would lag behind the model by text that can no longer become a stop string.
     #[test]
     fn nothing_is_held_back_without_need((stops, text) in stops_and_text()) {
-        let mut watch = StopStrings::new(stops.clone());
+        let mut watch = StopStrings::new(stops.clone(), false);
         let mut out = String::new();
         let mut seen = String::new();
         for character in text.chars() {
             seen.push(character);
-            if watch.push(&character.to_string(), &mut out).is_some() {
+            if watch.push(&character.to_string(), true, &mut out).is_some() {
                 break;
             }
             prop_assert_eq!(out.len(), seen.len() - may_become_a_stop(&stops, &seen));
@@ -85,12 +85,34 @@ fn ties_go_to_the_first_of_the_list() {
 /// Text that the model had already sent in the same step would follow the stop string.
 #[test]
 fn nothing_follows_a_match() {
-    let mut watch = StopStrings::new(vec!["\n\n".to_owned()]);
+    let mut watch = StopStrings::new(vec!["\n\n".to_owned()], false);
     let mut out = String::new();
-    assert_eq!(watch.push("one\n", &mut out), None);
+    assert_eq!(watch.push("one\n", true, &mut out), None);
     assert_eq!(out, "one");
-    assert_eq!(watch.push("\ntwo", &mut out), Some(0));
-    assert_eq!(watch.push("three", &mut out), Some(0));
+    assert_eq!(watch.push("\ntwo", true, &mut out), Some(0));
+    assert_eq!(watch.push("three", true, &mut out), Some(0));
     watch.finish(&mut out);
     assert_eq!(out, "one");
+}
+
+/// An answer that may not end yet would end, or one that may would run on past a stop string that began before.
+#[test]
+fn a_match_counts_from_where_it_is_watched() {
+    let mut watch = StopStrings::new(vec!["abab".to_owned()], false);
+    let mut out = String::new();
+    assert_eq!(watch.push("abab", false, &mut out), None);
+    assert_eq!(out, "ab", "the rest may be the beginning of another");
+    assert_eq!(watch.push("ab!", true, &mut out), Some(0));
+    assert_eq!(out, "ab");
+}
+
+/// `include_stop_str_in_output` would lose the stop string, or hold text back that the client will see anyway.
+#[test]
+fn a_match_can_be_part_of_the_output() {
+    let mut watch = StopStrings::new(vec!["END".to_owned()], true);
+    let mut out = String::new();
+    assert_eq!(watch.push("one EN", true, &mut out), None);
+    assert_eq!(out, "one EN");
+    assert_eq!(watch.push("D two", true, &mut out), Some(0));
+    assert_eq!(out, "one END");
 }

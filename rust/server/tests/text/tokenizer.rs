@@ -31,7 +31,7 @@ impl Pair {
 
     /// Checks that streaming, decoding and the library agree on `ids`, and returns the text.
     fn decode(&self, ids: &[u32]) -> String {
-        let mut detokenizer = self.ours.detokenizer();
+        let mut detokenizer = self.ours.detokenizer(true);
         let mut streamed = String::new();
         for &id in ids {
             detokenizer.push(id, &mut streamed);
@@ -113,7 +113,7 @@ fn a_split_character_appears_whole_with_its_last_byte() {
     for pair in &pairs()[..2] {
         let ids = pair.ours.encode("🦀", false).unwrap();
         assert!(ids.len() >= 4, "the fixture knows crabs: {ids:?}");
-        let mut detokenizer = pair.ours.detokenizer();
+        let mut detokenizer = pair.ours.detokenizer(true);
         let mut text = String::new();
         for &id in &ids[..ids.len() - 1] {
             detokenizer.push(id, &mut text);
@@ -177,7 +177,7 @@ fn ids_outside_the_vocabulary_are_refused_or_silent() {
     let pair = &pairs()[0];
     let vocab_size = pair.ours.vocab_size();
     let mut text = String::new();
-    pair.ours.detokenizer().push(u32::MAX, &mut text);
+    pair.ours.detokenizer(true).push(u32::MAX, &mut text);
     assert_eq!(text, "");
     let error = pair.ours.decode(&[vocab_size as u32], true).unwrap_err();
     assert_eq!(

@@ -5,16 +5,27 @@ use serde_json::{Map, Value};
 use crate::error::ApiError;
 use crate::openai::fields::{Fields, wrong_type};
 use crate::openai::options::{Options, unsupported};
+use crate::openai::schema::Endpoint;
+use crate::text::PromptEnd;
 
 /// A chat request, checked.
 #[derive(Debug, PartialEq)]
 pub struct ChatRequest {
-    /// The conversation as chat templates take it: `role` and `content`, both strings.
-    pub messages: Vec<Value>,
-    /// Whether the prompt ends where the assistant's answer begins.
-    pub add_generation_prompt: bool,
+    /// What is rendered.
+    pub conversation: Conversation,
     /// All else.
     pub options: Options,
+}
+
+/// A conversation, and how it becomes a prompt.
+#[derive(Debug, PartialEq)]
+pub struct Conversation {
+    /// As chat templates take them: `role` and `content`, both strings.
+    pub messages: Vec<Value>,
+    /// Where the prompt ends.
+    pub end: PromptEnd,
+    /// More variables for the template.
+    pub variables: Map<String, Value>,
 }
 
 impl ChatRequest {
@@ -23,21 +34,50 @@ impl ChatRequest {
     /// # Errors
     /// 400, naming the field.
     pub fn parse(body: &[u8], vocab_size: usize) -> Result<Self, ApiError> {
-        let mut fields = Fields::parse(body)?;
-        let options = Options::take(&mut fields, vocab_size)?;
-        if fields.flag("echo")? {
-            return Err(unsupported("echo", &true.into()));
+        Self::take(&mut Fields::parse(body)?, vocab_size)
+    }
+
+    /// Takes the fields out of a body.
+    ///
+    /// # Errors
+    /// 400, naming the field.
+    pub fn take(fields: &mut Fields, vocab_size: usize) -> Result<Self, ApiError> {
+        let options = Options::take(fields, Endpoint::Chat, vocab_size)?;
+        let messages = fields.require("messages")?;
+        Ok(Self { conversation: Conversation::take(fields, messages)?, options })
+    }
+}
+
+impl Conversation {
+    /// Takes what belongs to these messages out of a body.
+    ///
+    /// # Errors
+    /// 400, naming the field.
+    pub fn take(fields: &mut Fields, messages: Value) -> Result<Self, ApiError> {
+        let variables = match fields.take("chat_template_kwargs") {
+            None => Map::new(),
+            Some(Value::Object(variables)) => variables,
+            Some(other) => return Err(wrong_type("chat_template_kwargs", &other, "an object")),
+        };
+        Ok(Self { messages: conversation(messages)?, end: take_prompt_end(fields)?, variables })
+    }
+}
+
+fn take_prompt_end(fields: &mut Fields) -> Result<PromptEnd, ApiError> {
+    let continues = fields.flag("continue_final_message")?;
+    match (continues, fields.flag_or("add_generation_prompt", !continues)?) {
+        (false, false) => Ok(PromptEnd::LastMessage),
+        (false, true) => Ok(PromptEnd::Answer),
+        (true, false) => Ok(PromptEnd::InsideLastMessage),
+        (true, true) => {
+            let message = "`continue_final_message` is not allowed with `add_generation_prompt`";
+            Err(ApiError::invalid("invalid_value", "continue_final_message", message))
         }
-        let add_generation_prompt = fields.flag_or("add_generation_prompt", true)?;
-        Ok(Self { messages: conversation(fields.require("messages")?)?, add_generation_prompt, options })
     }
 }
 
 /// Checks a list of messages and brings each to the form that templates know.
-///
-/// # Errors
-/// 400, naming the message and the field.
-pub fn conversation(messages: Value) -> Result<Vec<Value>, ApiError> {
+fn conversation(messages: Value) -> Result<Vec<Value>, ApiError> {
     match messages {
         Value::Array(list) if list.is_empty() => Err(ApiError::invalid(
             "invalid_value",
@@ -59,7 +99,7 @@ fn message(index: usize, value: Value) -> Result<Value, ApiError> {
     {
         return Err(unsupported(&fields.path_of("tool_calls"), &calls));
     }
-    let content = content(&mut fields)?;
+    let content = content(&mut fields, role)?;
     let mut message = Map::new();
     message.insert("role".to_owned(), role.into());
     if let Some(name) = fields.string("name")? {
@@ -86,10 +126,15 @@ fn role(fields: &mut Fields) -> Result<&'static str, ApiError> {
     }
 }
 
-/// A string, or text parts that are joined by line breaks, as vLLM joins them.
-fn content(fields: &mut Fields) -> Result<String, ApiError> {
+/// A string, or text parts that are joined by line breaks, as vLLM joins them. An assistant that called tools has said nothing.
+fn content(fields: &mut Fields, role: &str) -> Result<String, ApiError> {
     let path = fields.path_of("content");
-    match fields.require("content")? {
+    let content = match fields.take("content") {
+        None if role == "assistant" => return Ok(String::new()),
+        None => return Err(fields.missing("content")),
+        Some(content) => content,
+    };
+    match content {
         Value::String(text) => Ok(text),
         Value::Array(parts) => {
             let texts: Result<Vec<_>, _> = parts

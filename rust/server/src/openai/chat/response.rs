@@ -3,18 +3,21 @@
 use serde::Serialize;
 
 use crate::openai::finish::{Finish, FinishReason, StopReason};
+use crate::openai::logprobs::{ChatLogprobs, PromptLogprobs};
+use crate::openai::options::Details;
 use crate::openai::usage::Usage;
 use crate::sse::{TEXT, TextEvent, write_event};
-use crate::stream::{Answer, Chunks, Identity};
+use crate::stream::{Answer, Chunks, Identity, ShownToken, ToldPrompt, token_ids};
 
 /// Writes the chunks of a chat stream.
 #[derive(Debug)]
 pub struct ChatChunks {
     /// What all chunks of the stream share.
     identity: Identity,
-    /// Other chunks carry `"usage":null` if the last one will carry numbers.
-    include_usage: bool,
-    /// The deltas of each choice.
+    details: Details,
+    /// Told in the first chunk, if at all.
+    prompt_token_ids: Option<Vec<u32>>,
+    /// The deltas of each choice, if they are nothing but text.
     texts: Vec<TextEvent>,
 }
 
@@ -27,19 +30,23 @@ struct Chunk<'a> {
     choices: &'a [ChunkChoice<'a>],
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Option<Usage>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_token_ids: Option<&'a [u32]>,
 }
 
 #[derive(Serialize)]
 struct ChunkChoice<'a> {
     index: usize,
     delta: Delta<'a>,
-    logprobs: Option<()>,
+    logprobs: Option<ChatLogprobs<'a>>,
     finish_reason: Option<FinishReason>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stop_reason: Option<&'a StopReason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_ids: Option<Vec<u32>>,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Delta<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'static str>,
@@ -48,96 +55,162 @@ struct Delta<'a> {
 }
 
 impl<'a> ChunkChoice<'a> {
-    fn new(index: usize, delta: Delta<'a>, finish: Option<&'a Finish>) -> Self {
-        let finish_reason = finish.map(|finish| finish.finish_reason);
-        let stop_reason = finish.and_then(|finish| finish.stop_reason.as_ref());
-        Self { index, delta, logprobs: None, finish_reason, stop_reason }
+    fn new(index: usize, delta: Delta<'a>) -> Self {
+        Self { index, delta, logprobs: None, finish_reason: None, stop_reason: None, token_ids: None }
+    }
+
+    fn with_tokens(self, tokens: &'a [ShownToken], details: &Details) -> Self {
+        let logprobs = details.tells_logprobs(tokens).then(|| ChatLogprobs::new(tokens, details.format()));
+        Self { logprobs, token_ids: token_ids(tokens, details), ..self }
     }
 }
 
 impl ChatChunks {
     /// Writes the chunks of so many choices.
     #[must_use]
-    pub fn new(identity: Identity, include_usage: bool, num_choices: usize) -> Self {
-        let mut chunks = Self { identity, include_usage, texts: Vec::new() };
-        let text = |index| {
-            let delta = Delta { role: None, content: Some(TEXT) };
-            TextEvent::new(&chunks.chunk(&[ChunkChoice::new(index, delta, None)], None))
-        };
-        chunks.texts = (0..num_choices).map(text).collect();
+    pub fn new(
+        identity: Identity,
+        details: Details,
+        num_choices: usize,
+        prompt_token_ids: Option<Vec<u32>>,
+    ) -> Self {
+        let mut chunks = Self { identity, details, prompt_token_ids, texts: Vec::new() };
+        if details.is_text_only() {
+            let delta = || Delta { content: Some(TEXT), ..Delta::default() };
+            let text = |index| TextEvent::new(&chunks.chunk(&[ChunkChoice::new(index, delta())], None));
+            chunks.texts = (0..num_choices).map(text).collect();
+        }
         chunks
     }
 
     fn chunk<'a>(&'a self, choices: &'a [ChunkChoice<'a>], usage: Option<Usage>) -> Chunk<'a> {
         let Identity { id, created, model } = &self.identity;
-        let usage = self.include_usage.then_some(usage);
-        Chunk { id, object: "chat.completion.chunk", created: *created, model, choices, usage }
-    }
-
-    fn write_delta(&self, index: usize, delta: Delta<'_>, finish: Option<&Finish>, frames: &mut Vec<u8>) {
-        write_event(frames, &self.chunk(&[ChunkChoice::new(index, delta, finish)], None));
+        let usage = self.details.include_usage.then_some(usage);
+        let object = "chat.completion.chunk";
+        Chunk { id, object, created: *created, model, choices, usage, prompt_token_ids: None }
     }
 }
 
 impl Chunks for ChatChunks {
-    fn opening(&self, index: usize, frames: &mut Vec<u8>) {
-        self.write_delta(index, Delta { role: Some("assistant"), content: Some("") }, None, frames);
+    fn tells_usage(&self) -> bool {
+        self.details.continuous_usage
     }
 
-    fn text(&self, index: usize, text: &str, frames: &mut Vec<u8>) {
-        self.texts[index].write(frames, text);
+    fn opening(&mut self, index: usize, usage: Option<Usage>, frames: &mut Vec<u8>) {
+        let delta = Delta { role: Some("assistant"), content: Some("") };
+        let prompt_token_ids = self.prompt_token_ids.take();
+        let choices = [ChunkChoice::new(index, delta)];
+        let prompt_token_ids = prompt_token_ids.as_deref();
+        write_event(frames, &Chunk { prompt_token_ids, ..self.chunk(&choices, usage) });
     }
 
-    fn finish(&self, index: usize, finish: &Finish, frames: &mut Vec<u8>) {
-        self.write_delta(index, Delta { role: None, content: None }, Some(finish), frames);
+    fn text(
+        &mut self,
+        index: usize,
+        text: &str,
+        tokens: &[ShownToken],
+        usage: Option<Usage>,
+        frames: &mut Vec<u8>,
+    ) {
+        if let Some(event) = self.texts.get(index) {
+            return event.write(frames, text);
+        }
+        let delta = Delta { content: Some(text), ..Delta::default() };
+        let choice = ChunkChoice::new(index, delta).with_tokens(tokens, &self.details);
+        write_event(frames, &self.chunk(&[choice], usage));
     }
 
-    fn usage(&self, usage: Usage, frames: &mut Vec<u8>) {
-        if self.include_usage {
+    fn finish(
+        &mut self,
+        index: usize,
+        finish: &Finish,
+        tail: &[ShownToken],
+        usage: Option<Usage>,
+        frames: &mut Vec<u8>,
+    ) {
+        let choice = ChunkChoice::new(index, Delta::default()).with_tokens(tail, &self.details);
+        let finish_reason = Some(finish.finish_reason);
+        let choice = ChunkChoice { finish_reason, stop_reason: finish.stop_reason.as_ref(), ..choice };
+        write_event(frames, &self.chunk(&[choice], usage));
+    }
+
+    fn usage(&mut self, usage: Usage, frames: &mut Vec<u8>) {
+        if self.details.include_usage {
             write_event(frames, &self.chunk(&[], Some(usage)));
         }
     }
 }
 
-/// A whole answer.
-#[derive(Debug, Serialize)]
-pub struct ChatCompletion {
-    id: String,
+#[derive(Serialize)]
+struct ChatCompletion<'a> {
+    id: &'a str,
     object: &'static str,
     created: u64,
-    model: String,
-    choices: Vec<Choice>,
+    model: &'a str,
+    choices: Vec<Choice<'a>>,
     usage: Usage,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_token_ids: Option<&'a [u32]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_logprobs: Option<PromptLogprobs<'a>>,
 }
 
-#[derive(Debug, Serialize)]
-struct Choice {
+#[derive(Serialize)]
+struct Choice<'a> {
     index: usize,
-    message: Message,
-    logprobs: Option<()>,
+    message: Message<'a>,
+    logprobs: Option<ChatLogprobs<'a>>,
     #[serde(flatten)]
-    finish: Finish,
+    finish: &'a Finish,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_ids: Option<Vec<u32>>,
 }
 
-#[derive(Debug, Serialize)]
-struct Message {
+impl<'a> Choice<'a> {
+    fn new(index: usize, Answer { delta, finish }: &'a Answer, details: &Details) -> Self {
+        Self {
+            index,
+            message: Message { role: "assistant", content: &delta.text, refusal: None },
+            logprobs: details.logprobs.map(|_| ChatLogprobs::new(&delta.tokens, details.format())),
+            finish,
+            token_ids: token_ids(&delta.tokens, details),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
     role: &'static str,
-    content: String,
+    content: &'a str,
     refusal: Option<()>,
 }
 
-impl ChatCompletion {
-    /// The object of these answers.
-    #[must_use]
-    pub fn new(identity: Identity, answers: Vec<Answer>, usage: Usage) -> Self {
-        let choice = |(index, answer): (usize, Answer)| Choice {
-            index,
-            message: Message { role: "assistant", content: answer.text, refusal: None },
-            logprobs: None,
-            finish: answer.finish,
-        };
-        let choices = answers.into_iter().enumerate().map(choice).collect();
-        let Identity { id, created, model } = identity;
-        Self { id, object: "chat.completion", created, model, choices, usage }
-    }
+/// The body of a whole answer.
+#[must_use]
+pub fn whole(
+    identity: &Identity,
+    answers: &mut [Answer],
+    usage: Usage,
+    details: &Details,
+    prompt: &ToldPrompt,
+) -> Vec<u8> {
+    answers.iter_mut().for_each(|answer| answer.delta.join_tail());
+    let body = ChatCompletion {
+        id: &identity.id,
+        object: "chat.completion",
+        created: identity.created,
+        model: &identity.model,
+        choices: answers
+            .iter()
+            .enumerate()
+            .map(|(index, answer)| Choice::new(index, answer, details))
+            .collect(),
+        usage,
+        prompt_token_ids: prompt.token_ids.as_deref(),
+        prompt_logprobs: prompt
+            .logprobs
+            .as_deref()
+            .map(|scores| PromptLogprobs::new(scores, details.format())),
+    };
+    serde_json::to_vec(&body).expect("wire types serialise")
 }

@@ -3,20 +3,21 @@
 use serde::Serialize;
 
 use crate::openai::finish::{Finish, FinishReason, StopReason};
+use crate::openai::logprobs::{CompletionLogprobs, PromptLogprobs};
+use crate::openai::options::Details;
 use crate::openai::usage::Usage;
 use crate::sse::{TEXT, TextEvent, write_event};
-use crate::stream::{Answer, Chunks, Identity};
+use crate::stream::{Answer, Chunks, Identity, ShownToken, ToldPrompt, token_ids};
 
 /// Writes the chunks of a text completion stream.
 #[derive(Debug)]
 pub struct CompletionChunks {
     /// What all chunks of the stream share.
     identity: Identity,
-    /// Other chunks carry `"usage":null` if the last one will carry numbers.
-    include_usage: bool,
-    /// The prompt of each choice, if it is to be echoed.
-    echoes: Vec<String>,
-    /// The deltas of each choice.
+    details: Details,
+    /// The prompt of each choice, told in its first chunk if at all.
+    prompts: Vec<Vec<u32>>,
+    /// The deltas of each choice, if they are nothing but text.
     texts: Vec<TextEvent>,
 }
 
@@ -35,17 +36,54 @@ struct Completion<'a> {
 struct Choice<'a> {
     index: usize,
     text: &'a str,
-    logprobs: Option<()>,
+    logprobs: Option<CompletionLogprobs<'a>>,
     finish_reason: Option<FinishReason>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stop_reason: Option<&'a StopReason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_token_ids: Option<&'a [u32]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_logprobs: Option<PromptLogprobs<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_ids: Option<Vec<u32>>,
 }
 
 impl<'a> Choice<'a> {
-    fn new(index: usize, text: &'a str, finish: Option<&'a Finish>) -> Self {
-        let finish_reason = finish.map(|finish| finish.finish_reason);
-        let stop_reason = finish.and_then(|finish| finish.stop_reason.as_ref());
-        Self { index, text, logprobs: None, finish_reason, stop_reason }
+    fn new(index: usize, text: &'a str) -> Self {
+        Self {
+            index,
+            text,
+            logprobs: None,
+            finish_reason: None,
+            stop_reason: None,
+            prompt_token_ids: None,
+            prompt_logprobs: None,
+            token_ids: None,
+        }
+    }
+
+    fn with_tokens(self, tokens: &'a [ShownToken], details: &Details) -> Self {
+        let logprobs =
+            details.tells_logprobs(tokens).then(|| CompletionLogprobs::new(tokens, details.format()));
+        Self { logprobs, token_ids: token_ids(tokens, details), ..self }
+    }
+
+    fn whole(index: usize, answer: &'a Answer, prompt: &'a ToldPrompt, details: &Details) -> Self {
+        let Answer { delta, finish } = answer;
+        let format = details.format();
+        Self {
+            // Lists also where there is nothing to tell, so that scripts can loop over them.
+            logprobs: details.logprobs.map(|_| CompletionLogprobs::new(&delta.tokens, format)),
+            prompt_token_ids: prompt.token_ids.as_deref(),
+            prompt_logprobs: prompt.logprobs.as_deref().map(|scores| PromptLogprobs::new(scores, format)),
+            token_ids: token_ids(&delta.tokens, details),
+            ..Self::new(index, &delta.text).with_finish(finish)
+        }
+    }
+
+    fn with_finish(self, finish: &'a Finish) -> Self {
+        let (finish_reason, stop_reason) = (Some(finish.finish_reason), finish.stop_reason.as_ref());
+        Self { finish_reason, stop_reason, ..self }
     }
 }
 
@@ -57,48 +95,87 @@ impl<'a> Completion<'a> {
 }
 
 impl CompletionChunks {
-    /// Writes the chunks of so many choices.
+    /// Writes the chunks of so many choices. `prompts` has the tokens of each, if they are told.
     #[must_use]
-    pub fn new(identity: Identity, include_usage: bool, echoes: Vec<String>, num_choices: usize) -> Self {
-        let mut chunks = Self { identity, include_usage, echoes, texts: Vec::new() };
-        let text = |index| TextEvent::new(&chunks.chunk(&[Choice::new(index, TEXT, None)], None));
-        chunks.texts = (0..num_choices).map(text).collect();
+    pub fn new(identity: Identity, details: Details, num_choices: usize, prompts: Vec<Vec<u32>>) -> Self {
+        let mut chunks = Self { identity, details, prompts, texts: Vec::new() };
+        if details.is_text_only() {
+            let text = |index| TextEvent::new(&chunks.chunk(&[Choice::new(index, TEXT)], None));
+            chunks.texts = (0..num_choices).map(text).collect();
+        }
         chunks
     }
 
     fn chunk<'a>(&'a self, choices: &'a [Choice<'a>], usage: Option<Usage>) -> Completion<'a> {
-        Completion::new(&self.identity, choices, self.include_usage.then_some(usage))
+        Completion::new(&self.identity, choices, self.details.include_usage.then_some(usage))
+    }
+
+    /// Writes a chunk of one choice, which tells the prompt if it is the first.
+    fn write(&mut self, choice: Choice<'_>, usage: Option<Usage>, frames: &mut Vec<u8>) {
+        let prompt = self.prompts.get_mut(choice.index).map(std::mem::take).unwrap_or_default();
+        let prompt_token_ids = (!prompt.is_empty()).then_some(&*prompt);
+        write_event(frames, &self.chunk(&[Choice { prompt_token_ids, ..choice }], usage));
     }
 }
 
 impl Chunks for CompletionChunks {
-    fn opening(&self, index: usize, frames: &mut Vec<u8>) {
-        if let Some(prompt) = self.echoes.get(index) {
-            crate::stream::pieces(prompt).for_each(|piece| self.text(index, piece, frames));
+    fn tells_usage(&self) -> bool {
+        self.details.continuous_usage
+    }
+
+    fn opening(&mut self, _: usize, _: Option<Usage>, _: &mut Vec<u8>) {}
+
+    fn text(
+        &mut self,
+        index: usize,
+        text: &str,
+        tokens: &[ShownToken],
+        usage: Option<Usage>,
+        frames: &mut Vec<u8>,
+    ) {
+        if let Some(event) = self.texts.get(index) {
+            return event.write(frames, text);
         }
+        let details = self.details;
+        self.write(Choice::new(index, text).with_tokens(tokens, &details), usage, frames);
     }
 
-    fn text(&self, index: usize, text: &str, frames: &mut Vec<u8>) {
-        self.texts[index].write(frames, text);
+    fn finish(
+        &mut self,
+        index: usize,
+        finish: &Finish,
+        tail: &[ShownToken],
+        usage: Option<Usage>,
+        frames: &mut Vec<u8>,
+    ) {
+        let details = self.details;
+        let choice = Choice::new(index, "").with_tokens(tail, &details).with_finish(finish);
+        self.write(choice, usage, frames);
     }
 
-    fn finish(&self, index: usize, finish: &Finish, frames: &mut Vec<u8>) {
-        write_event(frames, &self.chunk(&[Choice::new(index, "", Some(finish))], None));
-    }
-
-    fn usage(&self, usage: Usage, frames: &mut Vec<u8>) {
-        if self.include_usage {
+    fn usage(&mut self, usage: Usage, frames: &mut Vec<u8>) {
+        if self.details.include_usage {
             write_event(frames, &self.chunk(&[], Some(usage)));
         }
     }
 }
 
-/// The body of a whole answer; echoes are already in the texts.
+/// The body of a whole answer; `prompts` has an entry for each choice.
 #[must_use]
-pub fn whole(identity: &Identity, answers: &[Answer], usage: Usage) -> Vec<u8> {
-    let answers = answers.iter().enumerate();
-    let choices: Vec<_> =
-        answers.map(|(index, answer)| Choice::new(index, &answer.text, Some(&answer.finish))).collect();
+pub fn whole(
+    identity: &Identity,
+    answers: &mut [Answer],
+    usage: Usage,
+    details: &Details,
+    prompts: &[ToldPrompt],
+) -> Vec<u8> {
+    answers.iter_mut().for_each(|answer| answer.delta.join_tail());
+    let choices: Vec<_> = answers
+        .iter()
+        .zip(prompts)
+        .enumerate()
+        .map(|(index, (answer, prompt))| Choice::whole(index, answer, prompt, details))
+        .collect();
     let body = Completion::new(identity, &choices, Some(Some(usage)));
     serde_json::to_vec(&body).expect("wire types serialise")
 }

@@ -1,0 +1,249 @@
+//! A world around an engine: clients that come, hang up and compare their answers, and a device that remembers every slot.
+
+use std::collections::BTreeMap;
+
+use streamcore_engine::{
+    Engine, Event, EventKind, FinishReason, OwnedStepBuffers, Request, RequestId, Scores,
+};
+
+use super::device::{ShadowDevice, poison};
+use super::load::{Load, random_config};
+use super::model::{Rng, expected_output};
+
+/// A request as its client sees it.
+#[derive(Debug)]
+struct Client {
+    request: Request,
+    was_aborted: bool,
+    /// Known once it was scheduled.
+    num_cached: Option<usize>,
+    tokens: Vec<u32>,
+    finish_reason: Option<FinishReason>,
+}
+
+impl Client {
+    fn new(request: Request) -> Self {
+        Self { request, was_aborted: false, num_cached: None, tokens: vec![], finish_reason: None }
+    }
+
+    /// What it has seen so far, prompt and answer.
+    fn text(&self) -> Vec<u32> {
+        [&self.request.prompt[..], &self.tokens].concat()
+    }
+}
+
+/// How often the rare things happened, by name.
+pub(crate) type Coverage = BTreeMap<&'static str, u64>;
+
+struct World {
+    rng: Rng,
+    engine: Engine,
+    device: ShadowDevice,
+    columns: OwnedStepBuffers,
+    load: Load,
+    /// In the order of their arrival.
+    clients: BTreeMap<RequestId, Client>,
+    abort_percent: usize,
+    num_drawn: usize,
+    coverage: Coverage,
+}
+
+impl World {
+    fn new(seed: u64, depth: usize) -> Self {
+        let mut rng = Rng::new(seed);
+        let config = random_config(&mut rng, depth);
+        let load = Load::new(&mut rng, &config);
+        Self {
+            device: ShadowDevice::new(&config),
+            columns: OwnedStepBuffers::new(&config),
+            engine: Engine::new(config).unwrap(),
+            load,
+            clients: BTreeMap::new(),
+            abort_percent: [0, 0, 1, 4][rng.between(0, 3)],
+            num_drawn: 0,
+            coverage: Coverage::new(),
+            rng,
+        }
+    }
+
+    /// One random thing happens.
+    fn turn(&mut self) {
+        if self.rng.chance(self.abort_percent) {
+            self.abort_somebody();
+        }
+        match self.rng.between(0, 4) {
+            0 => self.arrive(),
+            1 | 2 => self.schedule(),
+            _ => self.complete(),
+        }
+        self.engine.check_invariants();
+        let mut events = Vec::new();
+        self.engine.drain_events(&mut events);
+        for event in events {
+            self.take(&event);
+        }
+    }
+
+    fn arrive(&mut self) {
+        if self.load.is_over() {
+            return;
+        }
+        let texts: Vec<_> = self.clients.values().map(Client::text).collect();
+        for request in self.load.next(&mut self.rng, self.engine.config(), &texts) {
+            self.engine.add_request(request.clone()).unwrap();
+            self.clients.insert(request.id, Client::new(request));
+        }
+    }
+
+    fn abort_somebody(&mut self) {
+        let id = RequestId(self.rng.between(0, 15) as u64);
+        let before = self.engine.stats();
+        let is_live = self.clients.get(&id).is_some_and(|client| client.finish_reason.is_none());
+        assert_eq!(self.engine.abort(id), is_live, "abort of {id:?}");
+        let after = self.engine.stats();
+        let (left_waiting, left_running) =
+            (before.num_waiting - after.num_waiting, before.num_running - after.num_running);
+        assert_eq!(
+            left_waiting + left_running,
+            usize::from(is_live),
+            "an abort takes its request out at once"
+        );
+        if let Some(client) = self.clients.get_mut(&id).filter(|_| is_live) {
+            client.was_aborted = true;
+            let in_flight = usize::from(self.device.num_in_flight() > 0);
+            self.count("aborts while waiting", left_waiting);
+            self.count("aborts while running", left_running);
+            self.count("aborts in flight", left_running * in_flight);
+        }
+    }
+
+    fn schedule(&mut self) {
+        poison(&mut self.columns);
+        let Some(plan) = self.engine.schedule(&mut self.columns.borrow()) else {
+            let may_be_idle = self.device.num_in_flight() > 0 || !self.engine.has_work();
+            assert!(may_be_idle, "the engine has work but no plan: {:?}", self.engine.stats());
+            return;
+        };
+        self.count("device tokens", plan.num_device_tokens);
+        self.count("chunks", plan.num_seqs - plan.num_samples);
+        self.device.launch(&plan, &self.columns);
+    }
+
+    fn complete(&mut self) {
+        let Some((step, sampled)) = self.device.finish_oldest() else { return };
+        self.num_drawn += sampled.len();
+        self.engine.complete(step, &sampled, Scores::default()).unwrap();
+    }
+
+    fn take(&mut self, event: &Event) {
+        if let EventKind::Scheduled { num_cached_tokens } = event.kind {
+            self.check_order(event.request_id);
+            self.check_cached(event.request_id, num_cached_tokens);
+        }
+        let client = self.clients.get_mut(&event.request_id).unwrap();
+        assert_eq!(client.finish_reason, None, "{event:?} after the last event");
+        match &event.kind {
+            EventKind::Scheduled { num_cached_tokens } => {
+                assert!(client.num_cached.is_none() && client.tokens.is_empty(), "{event:?} twice or late");
+                client.num_cached = Some(*num_cached_tokens);
+            }
+            EventKind::PromptLogprobs(_) => unreachable!("nobody asked"),
+            EventKind::Token { token, .. } => {
+                assert!(client.num_cached.is_some(), "{event:?} before it was scheduled");
+                client.tokens.push(*token);
+            }
+            EventKind::Finished(reason) => client.finish_reason = Some(*reason),
+        }
+    }
+
+    /// Nobody is overtaken by a request of the same or a lower priority that came later.
+    fn check_order(&self, id: RequestId) {
+        let rank = (self.clients[&id].request.priority, id);
+        let waiting = self.clients.values().filter(|client| client.num_cached.is_none());
+        let mut ranks = waiting
+            .filter(|client| client.finish_reason.is_none())
+            .map(|client| (client.request.priority, client.request.id));
+        assert!(ranks.all(|other| rank <= other), "{id:?} overtook somebody");
+    }
+
+    /// What was found in the cache are whole blocks that somebody with the same salt has computed.
+    fn check_cached(&mut self, id: RequestId, num_cached: usize) {
+        let request = &self.clients[&id].request;
+        let others = self
+            .clients
+            .values()
+            .filter(|other| other.num_cached.is_some() && other.request.cache_salt == request.cache_salt);
+        let num_alike = |text: &[u32]| request.prompt.iter().zip(text).take_while(|(a, b)| a == b).count();
+        let most = |count: &dyn Fn(&Client) -> usize| others.clone().map(count).max().unwrap_or(0);
+        let most_alike = most(&|other| num_alike(&other.text()));
+        let most_alike_prompt = most(&|other| num_alike(&other.request.prompt));
+        assert!(num_cached.is_multiple_of(self.engine.config().block_size), "half a block was found");
+        assert!(num_cached < request.prompt.len(), "nothing is left to draw the first token from");
+        assert!(num_cached <= most_alike, "{num_cached} tokens of {id:?} are cached, {most_alike} can be");
+        assert!(num_cached == 0 || self.engine.config().enable_prefix_caching, "the cache is off");
+        self.count("cached tokens", num_cached);
+        self.count("cached answers", usize::from(num_cached > most_alike_prompt));
+    }
+
+    /// Everybody was served, nothing is left behind.
+    fn check_end(&mut self) {
+        let stats = self.engine.stats();
+        assert_eq!((stats.num_waiting, stats.num_running), (0, 0));
+        assert_eq!(stats.num_free_blocks, stats.num_blocks, "blocks are lost");
+        let (mut num_generated, mut num_stops) = (0, 0);
+        for client in self.clients.values() {
+            let (tokens, reason) = expected_output(&client.request);
+            if client.was_aborted {
+                assert_eq!(client.finish_reason, Some(FinishReason::Abort));
+                assert!(tokens.starts_with(&client.tokens), "tokens of aborted {:?}", client.request.id);
+            } else {
+                assert_eq!(client.tokens, tokens, "tokens of {:?}", client.request.id);
+                assert_eq!(client.finish_reason, Some(reason), "end of {:?}", client.request.id);
+            }
+            let was_stopped = matches!(client.finish_reason, Some(FinishReason::Stop { .. }));
+            num_stops += usize::from(was_stopped);
+            num_generated += client.tokens.len() + usize::from(was_stopped);
+        }
+        assert_eq!(stats.generated_tokens, num_generated as u64);
+        let started = || self.clients.values().filter_map(|client| Some((client, client.num_cached?)));
+        let num_cached: usize = started().map(|(_, num_cached)| num_cached).sum();
+        let num_asked: usize = started().map(|(client, _)| client.request.prompt.len()).sum();
+        assert_eq!(stats.prefix_cache_hits, num_cached as u64);
+        assert_eq!(stats.prefix_cache_queries, num_asked as u64);
+        self.count("stops", num_stops);
+        self.count("preemptions", stats.preemptions as usize);
+        self.count("tokens thrown away", self.num_drawn - num_generated);
+    }
+
+    fn count(&mut self, what: &'static str, times: usize) {
+        *self.coverage.entry(what).or_default() += times as u64;
+    }
+}
+
+/// Says which seed failed, below the message of the assertion.
+struct Replay {
+    seed: u64,
+    depth: usize,
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("replay with SEED={} (max_steps_in_flight = {})", self.seed, self.depth);
+        }
+    }
+}
+
+/// Plays the world of this seed to its end.
+pub(crate) fn simulate(seed: u64, depth: usize) -> Coverage {
+    let _replay = Replay { seed, depth };
+    let mut world = World::new(seed, depth);
+    let mut num_turns = 0;
+    while !world.load.is_over() || world.engine.has_work() {
+        world.turn();
+        num_turns += 1;
+        assert!(num_turns < 50_000, "somebody starves: {:?}", world.engine.stats());
+    }
+    world.check_end();
+    world.coverage
+}

@@ -1,0 +1,123 @@
+//! `/openapi.json`: the routes and shapes for programs. Requests come from the same table that the parser obeys.
+
+mod schemas;
+
+use serde_json::{Map, Value, json};
+
+use super::schema::params::PARAMS;
+use super::schema::{Endpoint, Fate};
+
+/// The document, in OpenAPI 3.1.
+#[must_use]
+pub fn document(version: &str) -> Value {
+    json!({
+        "openapi": "3.1.0",
+        "info": { "title": "streamcore", "version": version },
+        "paths": paths(),
+        "components": {
+            "schemas": all_schemas(),
+            "securitySchemes": {
+                "bearer": { "type": "http", "scheme": "bearer" },
+                "key": { "type": "apiKey", "in": "header", "name": "x-api-key" },
+            },
+        },
+        "security": [{}, { "bearer": [] }, { "key": [] }],
+    })
+}
+
+fn paths() -> Value {
+    let model_id = json!([{ "name": "id", "in": "path", "required": true, "schema": { "type": "string", "minLength": 1 } }]);
+    json!({
+        "/v1/chat/completions": { "post": post(
+            "createChatCompletion", "ChatCompletionRequest", "ChatCompletion", Some("ChatCompletionChunk"),
+        ) },
+        "/v1/completions": { "post": post(
+            "createCompletion", "CompletionRequest", "Completion", Some("CompletionChunk"),
+        ) },
+        "/v1/models": { "get": get("listModels", &content("ModelList")) },
+        "/v1/models/{id}": { "get": get("retrieveModel", &content("Model")), "parameters": model_id },
+        "/tokenize": { "post": post("tokenize", "TokenizeRequest", "TokenizeResponse", None) },
+        "/detokenize": { "post": post("detokenize", "DetokenizeRequest", "DetokenizeResponse", None) },
+        "/health": { "get": get("health", &json!({})) },
+        "/ready": { "get": get("ready", &json!({})) },
+        "/version": { "get": get("version", &content("Version")) },
+        "/metrics": { "get": get("metrics", &json!({ "text/plain": { "schema": { "type": "string" } } })) },
+        "/openapi.json": { "get": get("openapi", &json!({ "application/json": { "schema": { "type": "object" } } })) },
+    })
+}
+
+fn reference(schema: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{schema}") })
+}
+
+fn content(schema: &str) -> Value {
+    json!({ "application/json": { "schema": reference(schema) } })
+}
+
+fn get(id: &str, answer: &Value) -> Value {
+    let mut responses = errors(&[("401", "no valid key"), ("404", "not found"), ("503", "not ready")]);
+    responses.insert("200".to_owned(), json!({ "description": "the answer", "content": answer }));
+    json!({ "operationId": id, "responses": responses })
+}
+
+/// A chunk is the schema of the JSON in one `data:` line; OpenAPI has no words for streams of them.
+fn post(id: &str, request: &str, answer: &str, chunk: Option<&str>) -> Value {
+    let mut responses = errors(&[
+        ("400", "the body cannot be honoured, `param` names the field"),
+        ("401", "no valid key"),
+        ("404", "no such model"),
+        ("408", "the body did not arrive in time"),
+        ("413", "the body is too long"),
+        ("415", "the body is not JSON"),
+        ("429", "the queue is full, `Retry-After` says when to come back"),
+        ("503", "shutting down or unhealthy"),
+    ]);
+    let mut kinds = content(answer);
+    if let Some(chunk) = chunk {
+        let name = chunk.to_owned();
+        let schema = json!({ "type": "string", "contentMediaType": "text/event-stream" });
+        kinds["text/event-stream"] = json!({ "schema": schema, "x-event": reference(&name) });
+    }
+    responses.insert("200".to_owned(), json!({ "description": "the answer", "content": kinds }));
+    let body = json!({ "required": true, "content": content(request) });
+    json!({ "operationId": id, "requestBody": body, "responses": responses })
+}
+
+fn errors(statuses: &[(&str, &str)]) -> Map<String, Value> {
+    let response = |&(status, description): &(&str, &str)| {
+        (status.to_owned(), json!({ "description": description, "content": content("Error") }))
+    };
+    statuses.iter().map(response).collect()
+}
+
+fn all_schemas() -> Value {
+    let mut all = schemas::fixed();
+    all["ChatCompletionRequest"] = request(Endpoint::Chat);
+    all["CompletionRequest"] = request(Endpoint::Completions);
+    all
+}
+
+fn request(endpoint: Endpoint) -> Value {
+    let (mut properties, mut required) = (Map::new(), Vec::new());
+    for param in PARAMS.iter().filter(|param| param.is_on(endpoint)) {
+        let (schema, about) = match param.fate {
+            Fate::Honoured { default: "" } => {
+                required.push(param.name);
+                (param.kind.schema(), param.about.to_owned())
+            }
+            Fate::Honoured { .. } => (or_null(&param.kind.schema()), param.about.to_owned()),
+            Fate::Refused { unless } => {
+                (or_null(&unless.schema()), format!("Refused otherwise. {}", param.about))
+            }
+            Fate::Ignored => (json!({}), format!("Ignored. {}", param.about)),
+        };
+        let mut schema = schema;
+        schema["description"] = about.into();
+        properties.insert(param.name.to_owned(), schema);
+    }
+    json!({ "type": "object", "properties": properties, "required": required })
+}
+
+fn or_null(schema: &Value) -> Value {
+    json!({ "anyOf": [schema, { "type": "null" }] })
+}

@@ -1,0 +1,202 @@
+//! The shapes that do not follow from the table: messages, answers, errors.
+
+#![expect(clippy::needless_pass_by_value, reason = "schemas are put together from the inside to the outside")]
+
+use serde_json::{Value, json};
+
+use super::reference;
+
+/// All of them, by name.
+pub(super) fn fixed() -> Value {
+    let mut schemas = answers();
+    for (name, schema) in [
+        ("Message", message()),
+        ("TokenLogprob", token_logprob()),
+        ("CompletionLogprobs", completion_logprobs()),
+        ("PromptLogprobs", prompt_logprobs()),
+        ("Usage", usage()),
+        ("Error", error()),
+        ("Model", model()),
+        ("ModelList", object(json!({ "object": { "const": "list" }, "data": list(reference("Model")) }))),
+        ("Version", object(json!({ "version": { "type": "string" } }))),
+        ("TokenizeRequest", tokenize()),
+        ("TokenizeResponse", tokenized()),
+        ("DetokenizeRequest", object(json!({ "tokens": list(token_id()) }))),
+        ("DetokenizeResponse", object(json!({ "prompt": { "type": "string" } }))),
+    ] {
+        schemas[name] = schema;
+    }
+    schemas
+}
+
+/// An object all of whose properties are there.
+fn object(properties: Value) -> Value {
+    let required: Vec<_> =
+        properties.as_object().into_iter().flat_map(|fields| fields.keys().cloned()).collect();
+    json!({ "type": "object", "required": required, "properties": properties })
+}
+
+/// The same, with properties that need not be there.
+fn object_with(properties: Value, optional: Value) -> Value {
+    let mut schema = object(properties);
+    if let (Some(all), Value::Object(optional)) = (schema["properties"].as_object_mut(), optional) {
+        all.extend(optional);
+    }
+    schema
+}
+
+fn list(items: Value) -> Value {
+    json!({ "type": "array", "items": items })
+}
+
+fn nullable(schema: Value) -> Value {
+    json!({ "anyOf": [schema, { "type": "null" }] })
+}
+
+fn token_id() -> Value {
+    json!({ "type": "integer", "minimum": 0 })
+}
+
+fn count() -> Value {
+    json!({ "type": "integer", "minimum": 0 })
+}
+
+fn logprob() -> Value {
+    json!({ "type": "number", "minimum": -9999, "maximum": 0 })
+}
+
+fn message() -> Value {
+    let part = object(json!({ "type": { "const": "text" }, "text": { "type": "string" } }));
+    let content = json!({ "anyOf": [{ "type": "string" }, list(part)] });
+    let of_role = |roles: &[&str], content: Value, required: &[&str]| {
+        json!({ "type": "object", "required": required, "properties": {
+            "role": { "enum": roles }, "content": content, "name": { "type": "string" },
+        } })
+    };
+    json!({ "anyOf": [
+        of_role(&["system", "developer", "user"], content.clone(), &["role", "content"]),
+        of_role(&["assistant"], nullable(content), &["role"]),
+    ] })
+}
+
+fn token_logprob() -> Value {
+    let bytes = nullable(list(json!({ "type": "integer", "minimum": 0, "maximum": 255 })));
+    let entry = json!({ "token": { "type": "string" }, "logprob": logprob(), "bytes": bytes });
+    let mut with_top = entry.clone();
+    with_top["top_logprobs"] = list(object(entry));
+    object(with_top)
+}
+
+fn completion_logprobs() -> Value {
+    let top = json!({ "type": "object", "additionalProperties": logprob() });
+    object(json!({
+        "tokens": list(json!({ "type": "string" })),
+        "token_logprobs": list(nullable(logprob())),
+        "top_logprobs": nullable(list(nullable(top))),
+        "text_offset": list(count()),
+    }))
+}
+
+fn prompt_logprobs() -> Value {
+    let entry = object(json!({
+        "logprob": logprob(), "rank": nullable(count()), "decoded_token": { "type": "string" },
+    }));
+    list(nullable(json!({ "type": "object", "additionalProperties": entry })))
+}
+
+fn usage() -> Value {
+    object(json!({ "prompt_tokens": count(), "completion_tokens": count(), "total_tokens": count() }))
+}
+
+fn error() -> Value {
+    let text = json!({ "type": "string" });
+    object(json!({ "error": object(json!({
+        "message": text, "type": text, "param": nullable(text.clone()), "code": text,
+    })) }))
+}
+
+fn model() -> Value {
+    object(json!({
+        "id": { "type": "string" }, "object": { "const": "model" }, "created": count(),
+        "owned_by": { "type": "string" }, "max_model_len": count(),
+    }))
+}
+
+fn tokenize() -> Value {
+    let flag = json!({ "type": "boolean" });
+    let text = object_with(
+        json!({ "prompt": { "type": "string" } }),
+        json!({ "add_special_tokens": flag, "return_token_strs": flag }),
+    );
+    let messages = object_with(
+        json!({ "messages": { "type": "array", "minItems": 1, "items": reference("Message") } }),
+        json!({
+            "add_generation_prompt": flag, "continue_final_message": flag,
+            "chat_template_kwargs": { "type": "object" }, "return_token_strs": flag,
+        }),
+    );
+    json!({ "anyOf": [messages, text] })
+}
+
+fn tokenized() -> Value {
+    object(json!({
+        "count": count(), "max_model_len": count(), "tokens": list(token_id()),
+        "token_strs": nullable(list(json!({ "type": "string" }))),
+    }))
+}
+
+/// What each choice may tell about its end and its tokens, on request.
+fn choice_extras() -> Value {
+    json!({
+        "stop_reason": { "anyOf": [{ "type": "string" }, token_id()] },
+        "token_ids": list(token_id()),
+    })
+}
+
+fn answer(kind: &str, choice: Value) -> Value {
+    json!({
+        "id": { "type": "string" }, "object": { "const": kind }, "created": count(),
+        "model": { "type": "string" }, "choices": list(choice),
+    })
+}
+
+fn answers() -> Value {
+    let finish = json!({ "enum": ["stop", "length"] });
+    let chat_logprobs = nullable(object(json!({
+        "content": list(reference("TokenLogprob")), "refusal": { "type": "null" },
+    })));
+    let chat_choice = |key: &str, value: Value, finish: &Value| {
+        let own = json!({ "index": count(), key: value, "logprobs": chat_logprobs, "finish_reason": finish });
+        object_with(own, choice_extras())
+    };
+    let assistant = json!({ "const": "assistant" });
+    let text = json!({ "type": "string" });
+    let message = object(json!({ "role": assistant, "content": text, "refusal": { "type": "null" } }));
+    let delta = json!({ "type": "object", "properties": { "role": assistant, "content": text } });
+    let mut text_extras = choice_extras();
+    text_extras["prompt_token_ids"] = list(token_id());
+    text_extras["prompt_logprobs"] = reference("PromptLogprobs");
+    let text_choice = |finish: &Value| {
+        let logprobs = nullable(reference("CompletionLogprobs"));
+        let own = json!({ "index": count(), "text": text, "logprobs": logprobs, "finish_reason": finish });
+        object_with(own, text_extras.clone())
+    };
+    let running = nullable(finish.clone());
+    let whole = |mut answer: Value| {
+        answer["usage"] = reference("Usage");
+        answer
+    };
+    let usage = json!({ "usage": nullable(reference("Usage")) });
+    let prompt =
+        json!({ "prompt_token_ids": list(token_id()), "prompt_logprobs": reference("PromptLogprobs") });
+    let mut chunk_extras = usage.clone();
+    chunk_extras["prompt_token_ids"] = list(token_id());
+    json!({
+        "ChatCompletion":
+            object_with(whole(answer("chat.completion", chat_choice("message", message, &finish))), prompt),
+        "ChatCompletionChunk":
+            object_with(answer("chat.completion.chunk", chat_choice("delta", delta, &running)), chunk_extras),
+        "Completion": object(whole(answer("text_completion", text_choice(&finish)))),
+        "CompletionChunk": object_with(answer("text_completion", text_choice(&running)), usage),
+    })
+}

@@ -1,0 +1,85 @@
+//! `docs/protocol.md`: what a request may have in it, from the same table that the parser obeys.
+
+use std::fmt::Write;
+
+use super::schema::params::{PARAMS, STREAM_OPTIONS};
+use super::schema::{Endpoint, Fate, On, Param};
+
+const INTRODUCTION: &str = "# Protocol
+
+Generated from `rust/server/src/openai/schema/params.rs` by `make docs`; do not edit.
+
+`POST /v1/chat/completions` and `POST /v1/completions` take OpenAI's fields and those of vLLM that clients send. Every known field has one
+of three fates: it is **honoured**; it is **refused** with status 400 and its name in `error.param`, since leaving it out of account would
+change the answer; or it is **ignored**, since it cannot. Fields that are in no list are ignored. `null` is the same as leaving a field out.
+`GET /openapi.json` says the same to programs.
+";
+
+const REMARKS: &str = "
+## Log-probabilities
+
+They are natural logarithms of the softmax of the model's own logits, before penalties, bias and temperature, and never below -9999. In chat
+they are in `choices[].logprobs.content`, one entry for each token that the text shows; in completions in the four lists of
+`choices[].logprobs`, whose `text_offset` counts characters. A token that is part of a character is written as `bytes:\\xe2\\x82`, so that
+no two tokens look the same; its `bytes` are its own, and those of consecutive tokens make up the text. A special token that leaves no text
+has `bytes: null`.
+
+A chunk has exactly the tokens whose text it shows: text that may yet become a stop string is held back together with them, and tokens
+behind a stop string are never told. The model's end token is in `usage` and, with `return_token_ids`, in `token_ids` of the last chunk; it
+has no log-probability.
+
+## Special tokens in messages
+
+The text of a special token, such as an end-of-turn marker, is plain text when it stands in a message: it is tokenised by its letters and
+cannot end the turn. The markers that the model's chat template writes stay special. The prompt of `/v1/completions` is taken as it is.
+Added tokens that are not special, such as `<think>`, are tokens wherever they stand.
+";
+
+/// The page.
+#[must_use]
+pub fn page() -> String {
+    let mut page = INTRODUCTION.to_owned();
+    page.push_str("\n## Honoured\n\n| field | where | value | default | |\n|---|---|---|---|---|\n");
+    for param in PARAMS {
+        row(&mut page, "", param);
+        if param.name == "stream_options" {
+            STREAM_OPTIONS.iter().for_each(|option| row(&mut page, "stream_options.", option));
+        }
+    }
+    page.push_str(
+        "\n## Refused, unless the value changes nothing\n\n| field | where | unless | |\n|---|---|---|---|\n",
+    );
+    for param in PARAMS {
+        let Fate::Refused { unless } = param.fate else { continue };
+        line(&mut page, &[&format!("`{}`", param.name), place(param.on), &unless.words(), param.about]);
+    }
+    page.push_str("\n## Ignored\n\n| field | where | |\n|---|---|---|\n");
+    let ignored = |param: &&Param| matches!(param.fate, Fate::Ignored);
+    for param in PARAMS.iter().filter(ignored) {
+        line(&mut page, &[&format!("`{}`", param.name), place(param.on), param.about]);
+    }
+    for param in STREAM_OPTIONS.iter().filter(ignored) {
+        line(&mut page, &[&format!("`stream_options.{}`", param.name), place(param.on), param.about]);
+    }
+    page.push_str(REMARKS);
+    page
+}
+
+fn row(page: &mut String, path: &str, param: &Param) {
+    let Fate::Honoured { default } = param.fate else { return };
+    let default = if default.is_empty() { "required" } else { default };
+    let name = format!("`{path}{}`", param.name);
+    line(page, &[&name, place(param.on), &param.kind.words(), default, param.about]);
+}
+
+fn line(page: &mut String, cells: &[&str]) {
+    writeln!(page, "| {} |", cells.join(" | ")).expect("a string takes every text");
+}
+
+fn place(on: On) -> &'static str {
+    match on {
+        On::Both => "both",
+        On::Only(Endpoint::Chat) => "chat",
+        On::Only(Endpoint::Completions) => "completions",
+    }
+}

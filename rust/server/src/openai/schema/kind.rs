@@ -1,0 +1,183 @@
+//! Types and ranges of fields: one description that is checked, printed and published.
+
+use serde_json::{Value, json};
+
+use super::Param;
+use crate::error::ApiError;
+use crate::openai::fields::{
+    checked_float, checked_integer, list_too_long, text_of_length, token_ids, wrong_type,
+};
+
+/// The type and the range of a field.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// A switch.
+    Boolean,
+    /// An integer within these bounds.
+    Integer(i64, i64),
+    /// A number within these bounds.
+    Number(f64, f64),
+    /// A text of one to so many bytes.
+    Text(usize),
+    /// A text that is safe in a header and in a log: up to 64 letters, digits, `.`, `_` and `-`.
+    Name,
+    /// A text of one to `max_bytes` bytes, or a list of at most `max_len` of them.
+    Texts {
+        /// Most entries.
+        max_len: usize,
+        /// Longest entry.
+        max_bytes: usize,
+    },
+    /// A list of at most so many token ids, each in the vocabulary.
+    TokenIds(usize),
+    /// An object of at most so many entries: token ids as strings, and numbers between -100 and 100.
+    LogitBias(usize),
+    /// An object with fields of its own.
+    Object(&'static [Param]),
+    /// An object whose fields are the template's affair.
+    Variables,
+    /// A list of messages; checked where they are read.
+    Messages,
+    /// A prompt or several; checked where they are read.
+    Prompt,
+    /// Whatever it is, it is not looked at.
+    Anything,
+}
+
+impl Kind {
+    /// Checks a value.
+    ///
+    /// # Errors
+    /// `invalid_type`, `invalid_value`.
+    pub fn check(self, path: &str, value: &Value, vocab_size: usize) -> Result<(), ApiError> {
+        match self {
+            Self::Boolean if !value.is_boolean() => Err(wrong_type(path, value, "a boolean")),
+            Self::Integer(min, max) => checked_integer(path, value, min..=max).map(drop),
+            Self::Number(min, max) => checked_float(path, value, min..=max).map(drop),
+            Self::Text(max_bytes) => text_of_length(path, value, max_bytes).map(drop),
+            Self::Name => name(path, value),
+            Self::Texts { max_len, max_bytes } => texts(path, value, max_len, max_bytes),
+            Self::TokenIds(max_len) => match value {
+                Value::Array(list) if list.len() > max_len => {
+                    Err(list_too_long(path, list.len(), "tokens", max_len))
+                }
+                Value::Array(list) => token_ids(path, list, vocab_size).map(drop),
+                other => Err(wrong_type(path, other, "a list of token ids")),
+            },
+            Self::LogitBias(max_len) => logit_bias(path, value, max_len, vocab_size),
+            Self::Object(_) | Self::Variables if !value.is_object() => {
+                Err(wrong_type(path, value, "an object"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The type and the range in words.
+    #[must_use]
+    pub fn words(self) -> String {
+        match self {
+            Self::Boolean => "boolean".to_owned(),
+            Self::Integer(min, i64::MAX) if min == i64::MIN => "64-bit integer".to_owned(),
+            Self::Integer(min, max) => format!("integer, {min} to {max}"),
+            Self::Number(min, max) => format!("number, {min} to {max}"),
+            Self::Text(max_bytes) => format!("text, 1 to {max_bytes} bytes"),
+            Self::Name => "text, 1 to 64 of `A-Za-z0-9._-`".to_owned(),
+            Self::Texts { max_len, max_bytes } => {
+                format!("text of 1 to {max_bytes} bytes, or a list of at most {max_len}")
+            }
+            Self::TokenIds(max_len) => format!("list of at most {max_len} token ids"),
+            Self::LogitBias(max_len) => {
+                format!("object of at most {max_len} token ids, each with a number, -100 to 100")
+            }
+            Self::Object(_) | Self::Variables => "object".to_owned(),
+            Self::Messages => "list of messages".to_owned(),
+            Self::Prompt => "text, list of texts, list of token ids, or list of such lists".to_owned(),
+            Self::Anything => "any".to_owned(),
+        }
+    }
+}
+
+fn name(path: &str, value: &Value) -> Result<(), ApiError> {
+    let text = text_of_length(path, value, 64)?;
+    if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
+        return Ok(());
+    }
+    let message = format!("`{path}` may only have letters, digits, `.`, `_` and `-`");
+    Err(ApiError::invalid("invalid_value", path, message))
+}
+
+fn texts(path: &str, value: &Value, max_len: usize, max_bytes: usize) -> Result<(), ApiError> {
+    match value {
+        Value::String(_) => text_of_length(path, value, max_bytes).map(drop),
+        Value::Array(list) if list.len() > max_len => {
+            Err(list_too_long(path, list.len(), "strings", max_len))
+        }
+        Value::Array(list) => list.iter().enumerate().try_for_each(|(index, value)| {
+            text_of_length(&format!("{path}[{index}]"), value, max_bytes).map(drop)
+        }),
+        other => Err(wrong_type(path, other, "a string or a list of strings")),
+    }
+}
+
+fn logit_bias(path: &str, value: &Value, max_len: usize, vocab_size: usize) -> Result<(), ApiError> {
+    let Value::Object(entries) = value else {
+        return Err(wrong_type(path, value, "an object of token ids and numbers"));
+    };
+    if entries.len() > max_len {
+        return Err(list_too_long(path, entries.len(), "entries", max_len));
+    }
+    for (id, bias) in entries {
+        let path = format!("{path}.{id}");
+        if id.parse::<usize>().ok().is_none_or(|id| id >= vocab_size) {
+            let largest = vocab_size.saturating_sub(1);
+            let message = format!("`{path}` is no token id, they are between 0 and {largest}");
+            return Err(ApiError::invalid("invalid_value", path, message));
+        }
+        checked_float(&path, bias, -100.0..=100.0)?;
+    }
+    Ok(())
+}
+
+impl Kind {
+    /// The type and the range as a JSON schema.
+    #[must_use]
+    pub fn schema(self) -> Value {
+        let text = |max_bytes: usize| json!({ "type": "string", "minLength": 1, "maxLength": max_bytes });
+        let token_id = || json!({ "type": "integer", "minimum": 0 });
+        match self {
+            Self::Boolean => json!({ "type": "boolean" }),
+            Self::Integer(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
+            Self::Number(min, max) => json!({ "type": "number", "minimum": min, "maximum": max }),
+            Self::Text(max_bytes) => text(max_bytes),
+            Self::Name => json!({ "type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$" }),
+            Self::Texts { max_len, max_bytes } => json!({ "anyOf": [
+                text(max_bytes), { "type": "array", "items": text(max_bytes), "maxItems": max_len },
+            ] }),
+            Self::TokenIds(max_len) => json!({ "type": "array", "items": token_id(), "maxItems": max_len }),
+            Self::LogitBias(max_len) => json!({
+                "type": "object",
+                "propertyNames": { "pattern": "^[0-9]+$" },
+                "additionalProperties": { "type": "number", "minimum": -100, "maximum": 100 },
+                "maxProperties": max_len,
+            }),
+            Self::Object(params) => {
+                let properties = params.iter().map(|param| (param.name.to_owned(), param.kind.schema()));
+                json!({ "type": "object", "properties": properties.collect::<serde_json::Map<_, _>>() })
+            }
+            Self::Variables => json!({ "type": "object" }),
+            Self::Messages => json!({
+                "type": "array", "minItems": 1, "items": { "$ref": "#/components/schemas/Message" },
+            }),
+            Self::Prompt => {
+                let tokens = json!({ "type": "array", "items": token_id(), "minItems": 1 });
+                json!({ "anyOf": [
+                    { "type": "string" },
+                    { "type": "array", "items": { "type": "string" }, "minItems": 1, "maxItems": 128 },
+                    tokens,
+                    { "type": "array", "items": tokens, "minItems": 1, "maxItems": 128 },
+                ] })
+            }
+            Self::Anything => json!({}),
+        }
+    }
+}

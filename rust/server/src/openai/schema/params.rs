@@ -1,0 +1,314 @@
+//! Every field that clients of OpenAI and vLLM send, and what becomes of it here.
+
+use streamcore_engine::{MAX_LOGIT_BIAS, MAX_LOGPROBS};
+
+use super::Kind::{
+    Anything, Boolean, Integer, LogitBias, Messages, Name, Number, Object, Prompt, Text, Texts, TokenIds,
+    Variables,
+};
+use super::Neutral::{Empty, False, ListOf, Null, One, Type, Words};
+use super::{
+    Endpoint, Fate, Kind, MAX_STOP_STRING_BYTES, MAX_STOP_STRINGS, MAX_STOP_TOKENS, MAX_TOKENS, Neutral, On,
+    Param,
+};
+
+const CHAT: On = On::Only(Endpoint::Chat);
+const COMPLETIONS: On = On::Only(Endpoint::Completions);
+const BOTH: On = On::Both;
+
+const fn honoured(
+    on: On,
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    about: &'static str,
+) -> Param {
+    Param { name, on, kind, fate: Fate::Honoured { default }, about }
+}
+
+const fn refused(on: On, name: &'static str, unless: Neutral, about: &'static str) -> Param {
+    Param { name, on, kind: Anything, fate: Fate::Refused { unless }, about }
+}
+
+const fn ignored(on: On, name: &'static str, about: &'static str) -> Param {
+    Param { name, on, kind: Anything, fate: Fate::Ignored, about }
+}
+
+const TOP: i64 = MAX_LOGPROBS as i64;
+
+/// The fields of a request body.
+pub const PARAMS: &[Param] = &[
+    honoured(BOTH, "model", Text(1024), "", "A name that `/v1/models` lists."),
+    honoured(CHAT, "messages", Messages, "", "The conversation."),
+    honoured(
+        COMPLETIONS,
+        "prompt",
+        Prompt,
+        "",
+        "Each prompt gives `n` choices, with index `prompt * n + k`.",
+    ),
+    // How much, and how many.
+    honoured(
+        CHAT,
+        "max_tokens",
+        Integer(1, MAX_TOKENS),
+        "the rest of the context",
+        "Most tokens to generate. `max_completion_tokens` wins over it.",
+    ),
+    honoured(
+        COMPLETIONS,
+        "max_tokens",
+        Integer(0, MAX_TOKENS),
+        "16",
+        "Most tokens to generate. 0 needs `echo` or `prompt_logprobs`.",
+    ),
+    honoured(BOTH, "max_completion_tokens", Integer(1, MAX_TOKENS), "`max_tokens`", "The newer name."),
+    honoured(
+        BOTH,
+        "min_tokens",
+        Integer(0, MAX_TOKENS),
+        "0",
+        "Nothing stops the answer before so many tokens.",
+    ),
+    honoured(BOTH, "n", Integer(1, 128), "1", "Choices per prompt. Choice `k` has the seed `seed + k`."),
+    honoured(COMPLETIONS, "best_of", Integer(1, 128), "`n`", "Must be equal to `n`: choices are not ranked."),
+    refused(CHAT, "best_of", One, "Choices are not ranked."),
+    // How tokens are drawn, in the order in which it applies.
+    honoured(
+        BOTH,
+        "repetition_penalty",
+        Number(0.01, 10.0),
+        "the model's, else 1",
+        "Divides the logits of tokens that are in the prompt or the answer, if positive; multiplies them otherwise.",
+    ),
+    honoured(
+        BOTH,
+        "frequency_penalty",
+        Number(-2.0, 2.0),
+        "0",
+        "Subtracted from a token's logit for each time that it is in the answer.",
+    ),
+    honoured(
+        BOTH,
+        "presence_penalty",
+        Number(-2.0, 2.0),
+        "0",
+        "Subtracted from a token's logit if it is in the answer.",
+    ),
+    honoured(BOTH, "logit_bias", LogitBias(MAX_LOGIT_BIAS), "none", "Added to the logits of these tokens."),
+    honoured(
+        BOTH,
+        "temperature",
+        Number(0.0, 2.0),
+        "the model's, else 1",
+        "Divides the logits; 0 takes the most likely token.",
+    ),
+    honoured(
+        BOTH,
+        "min_p",
+        Number(0.0, 1.0),
+        "the model's, else 0",
+        "Drops tokens less likely than this fraction of the likeliest.",
+    ),
+    honoured(
+        BOTH,
+        "top_k",
+        Integer(-1, i32::MAX as i64),
+        "the model's, else all",
+        "Keeps so many of the likeliest tokens; 0 and -1 keep all.",
+    ),
+    honoured(
+        BOTH,
+        "top_p",
+        Number(0.0, 1.0),
+        "the model's, else 1",
+        "Keeps the likeliest tokens that together reach this probability.",
+    ),
+    honoured(
+        BOTH,
+        "seed",
+        Integer(i64::MIN, i64::MAX),
+        "random",
+        "The same seed gives the same answer, whatever else the server does.",
+    ),
+    refused(BOTH, "use_beam_search", False, "Tokens are drawn."),
+    refused(BOTH, "length_penalty", One, "Belongs to beam search."),
+    refused(BOTH, "allowed_token_ids", Empty, "Use `logit_bias`."),
+    refused(BOTH, "bad_words", Empty, "Use `logit_bias`."),
+    refused(BOTH, "watermarking", False, "Not supported."),
+    refused(BOTH, "repetition_detection", Null, "Not supported."),
+    refused(BOTH, "thinking_token_budget", Null, "Not supported."),
+    // Where it ends.
+    honoured(
+        BOTH,
+        "stop",
+        Texts { max_len: MAX_STOP_STRINGS, max_bytes: MAX_STOP_STRING_BYTES },
+        "none",
+        "Texts that end the answer and are not part of it. Which one it was is in `stop_reason`.",
+    ),
+    honoured(
+        BOTH,
+        "stop_token_ids",
+        TokenIds(MAX_STOP_TOKENS),
+        "none",
+        "Tokens that end the answer, beside the model's own.",
+    ),
+    honoured(BOTH, "ignore_eos", Boolean, "`false`", "The model's own end tokens do not end the answer."),
+    honoured(
+        BOTH,
+        "include_stop_str_in_output",
+        Boolean,
+        "`false`",
+        "What ended the answer is part of it: the stop string, or the stop token's text.",
+    ),
+    honoured(BOTH, "skip_special_tokens", Boolean, "`true`", "Special tokens leave no text in the answer."),
+    ignored(BOTH, "spaces_between_special_tokens", "There are none."),
+    // What the answer has in it.
+    honoured(BOTH, "stream", Boolean, "`false`", "Answer with server-sent events."),
+    honoured(BOTH, "stream_options", Object(STREAM_OPTIONS), "none", "Only with `stream`."),
+    honoured(
+        CHAT,
+        "logprobs",
+        Boolean,
+        "`false`",
+        "Log-probabilities of the answer's tokens, before penalties, bias and temperature.",
+    ),
+    honoured(
+        CHAT,
+        "top_logprobs",
+        Integer(0, TOP),
+        "0",
+        "Also those of so many of the likeliest tokens; needs `logprobs`.",
+    ),
+    honoured(
+        COMPLETIONS,
+        "logprobs",
+        Integer(0, 5),
+        "none",
+        "Log-probabilities of the answer's tokens and of so many of the likeliest; with `echo`, of the prompt's, too.",
+    ),
+    refused(COMPLETIONS, "top_logprobs", Null, "Belongs to chat, use `logprobs`."),
+    honoured(
+        BOTH,
+        "prompt_logprobs",
+        Integer(0, TOP),
+        "none",
+        "Log-probabilities of the prompt's tokens and of so many of the likeliest, in vLLM's shape; not with `stream`.",
+    ),
+    refused(BOTH, "logprob_token_ids", Empty, "Not supported."),
+    honoured(COMPLETIONS, "echo", Boolean, "`false`", "Each choice begins with its prompt."),
+    refused(CHAT, "echo", False, "Belongs to completions."),
+    honoured(
+        BOTH,
+        "return_token_ids",
+        Boolean,
+        "`false`",
+        "Also tell the ids: `token_ids` in each choice, `prompt_token_ids` once. A final stop token is among them.",
+    ),
+    honoured(
+        BOTH,
+        "return_tokens_as_token_ids",
+        Boolean,
+        "`false`",
+        "Tokens in log-probabilities are written `token_id:7`.",
+    ),
+    refused(BOTH, "return_prompt_text", False, "Not supported."),
+    ignored(BOTH, "return_token_offsets", "vLLM has it on other routes only."),
+    ignored(BOTH, "stream_interval", "Tokens are sent as they come; a slow reader gets several at once."),
+    // How the prompt is made.
+    honoured(
+        CHAT,
+        "add_generation_prompt",
+        Boolean,
+        "`true`, unless the last message is continued",
+        "The prompt ends where the assistant's answer begins.",
+    ),
+    honoured(
+        CHAT,
+        "continue_final_message",
+        Boolean,
+        "`false`",
+        "The prompt ends inside the last message, which the model goes on with; not with `add_generation_prompt`.",
+    ),
+    honoured(CHAT, "chat_template_kwargs", Variables, "none", "More variables for the model's template."),
+    refused(CHAT, "chat_template", Null, "The model's own is used."),
+    refused(CHAT, "documents", Empty, "Not supported."),
+    honoured(
+        COMPLETIONS,
+        "add_special_tokens",
+        Boolean,
+        "`true`",
+        "The tokenizer adds its own tokens to a prompt of text, such as a beginning of sequence.",
+    ),
+    refused(CHAT, "add_special_tokens", False, "The template writes them."),
+    honoured(
+        BOTH,
+        "truncate_prompt_tokens",
+        Integer(-1, MAX_TOKENS),
+        "none",
+        "Keeps the last so many tokens of the prompt; -1 as many as leave room for the answer.",
+    ),
+    refused(BOTH, "truncation_side", Words(&["left"]), "A prompt is cut at its beginning."),
+    refused(COMPLETIONS, "suffix", Empty, "The model cannot fill in the middle."),
+    refused(COMPLETIONS, "prompt_embeds", Null, "Not supported."),
+    // What the engine should know.
+    honoured(BOTH, "request_id", Name, "`x-request-id`, else random", "The part of `id` behind its prefix."),
+    ignored(BOTH, "cache_salt", "No prompt is cached."),
+    ignored(BOTH, "priority", "Requests are served in the order in which they come."),
+    // Tools and formats.
+    refused(CHAT, "tools", Empty, "Not supported yet."),
+    refused(CHAT, "tool_choice", Words(&["none", "auto"]), "Not supported yet."),
+    refused(CHAT, "functions", Empty, "OpenAI's older tools."),
+    refused(CHAT, "function_call", Words(&["none", "auto"]), "OpenAI's older tools."),
+    ignored(CHAT, "parallel_tool_calls", "There are no tools."),
+    refused(BOTH, "response_format", Type("text"), "Not supported yet."),
+    refused(BOTH, "structured_outputs", Empty, "Not supported yet."),
+    refused(BOTH, "guided_json", Empty, "vLLM's older name of structured outputs."),
+    refused(BOTH, "guided_regex", Empty, "vLLM's older name of structured outputs."),
+    refused(BOTH, "guided_choice", Empty, "vLLM's older name of structured outputs."),
+    refused(BOTH, "guided_grammar", Empty, "vLLM's older name of structured outputs."),
+    refused(
+        CHAT,
+        "reasoning_effort",
+        Words(&["none"]),
+        "Use `chat_template_kwargs`, if the template knows it.",
+    ),
+    ignored(CHAT, "include_reasoning", "Reasoning is part of the text."),
+    refused(CHAT, "verbosity", Words(&["medium"]), "The model does not know it."),
+    refused(CHAT, "modalities", ListOf("text"), "Text only."),
+    refused(CHAT, "audio", Null, "Text only."),
+    refused(CHAT, "web_search_options", Null, "The server looks nothing up."),
+    refused(CHAT, "moderation", Null, "The server does not moderate."),
+    refused(BOTH, "vllm_xargs", Empty, "There are no extensions."),
+    refused(BOTH, "kv_transfer_params", Null, "One server does all."),
+    refused(BOTH, "ec_transfer_params", Null, "One server does all."),
+    // What serves OpenAI's own business.
+    ignored(BOTH, "user", "Nobody is told."),
+    ignored(BOTH, "safety_identifier", "Nobody is told."),
+    ignored(BOTH, "metadata", "Nothing is stored."),
+    ignored(BOTH, "store", "Nothing is stored."),
+    ignored(BOTH, "service_tier", "There is one."),
+    ignored(BOTH, "session_id", "Requests stand alone."),
+    ignored(CHAT, "prediction", "A hint that may save time and cannot change the answer."),
+    ignored(BOTH, "prompt_cache_key", "Cached prompts are found by themselves."),
+    ignored(BOTH, "prompt_cache_options", "Cached prompts are found by themselves."),
+    ignored(BOTH, "prompt_cache_retention", "Cached prompts stay while there is room."),
+    ignored(BOTH, "media_io_kwargs", "Text only."),
+    ignored(BOTH, "mm_processor_kwargs", "Text only."),
+    ignored(BOTH, "mm_payload", "Text only."),
+    ignored(BOTH, "return_mm_kwargs", "Text only."),
+    ignored(BOTH, "routed_experts_prompt_start", "Belongs to an answer that is not given."),
+];
+
+/// The fields of `stream_options`.
+pub const STREAM_OPTIONS: &[Param] = &[
+    honoured(BOTH, "include_usage", Boolean, "`false`", "Tells the tokens used in a chunk before `[DONE]`."),
+    honoured(
+        BOTH,
+        "continuous_usage_stats",
+        Boolean,
+        "`false`",
+        "With `include_usage`: every chunk tells the tokens used so far.",
+    ),
+    ignored(BOTH, "include_obfuscation", "Chunks are not padded."),
+];

@@ -1,0 +1,190 @@
+//! What a choice has to tell: text, and the tokens that it is made of.
+
+use std::borrow::Cow;
+
+use crate::openai::options::Details;
+use crate::text::Detokenizer;
+
+/// Most bytes of text in one event. JSON makes up to six bytes of one, and an event must stay under 64 KiB.
+const MAX_PIECE_BYTES: usize = 8 << 10;
+/// Most bytes of JSON that the text and the tokens of one event make.
+const MAX_PIECE_JSON_BYTES: usize = 48 << 10;
+
+/// Text that has become certain, and its tokens if they are told.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Delta {
+    /// The text.
+    pub text: String,
+    /// The tokens that have a part in it, in order.
+    pub tokens: Vec<ShownToken>,
+    /// Tokens at the end that have no text.
+    pub tail: Vec<ShownToken>,
+}
+
+/// A token that is told.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ShownToken {
+    /// Which.
+    pub id: u32,
+    /// It was given, not generated.
+    pub is_prompt: bool,
+    /// Where the text that it is part of ends, in bytes of the delta's text.
+    pub text_end: usize,
+    /// Characters of the choice's text before it.
+    pub offset: usize,
+    /// Its log-probabilities, if they were asked for.
+    pub logprobs: Option<Box<Scored>>,
+}
+
+/// The log-probabilities of one position.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scored {
+    /// Of the token that is there. The first of a prompt has no number.
+    pub own: TokenScore,
+    /// Of the likeliest tokens, best first.
+    pub top: Vec<TokenScore>,
+}
+
+/// A token and how likely it was.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenScore {
+    /// Which.
+    pub id: u32,
+    /// Its name: its text if that is whole characters, else its bytes.
+    pub name: String,
+    /// What it adds to the text; none if it leaves no trace there.
+    pub bytes: Option<Vec<u8>>,
+    /// How likely it was; the first token of a prompt follows nothing.
+    pub logprob: Option<f32>,
+}
+
+impl TokenScore {
+    /// A token where this detokenizer stands.
+    #[must_use]
+    pub fn new(detokenizer: &Detokenizer, id: u32, logprob: Option<f32>) -> Self {
+        let bytes = detokenizer.bytes(id).map(Cow::into_owned);
+        let name = token_name(bytes.as_deref().unwrap_or_else(|| detokenizer.name(id)));
+        Self { id, name, bytes, logprob }
+    }
+
+    /// Never less than it takes as JSON, whichever way it is written.
+    fn max_json_len(&self) -> usize {
+        80 + 6 * self.name.len() + 4 * self.bytes.as_ref().map_or(0, Vec::len)
+    }
+}
+
+/// A token that is part of a character has no text; OpenAI then writes its bytes. Replacement characters, as elsewhere, would make
+/// one name of many tokens, and lose all but one of them where names are keys.
+#[must_use]
+pub fn token_name(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => bytes.iter().fold("bytes:".to_owned(), |name, byte| format!("{name}\\x{byte:02x}")),
+    }
+}
+
+impl ShownToken {
+    fn max_json_len(&self) -> usize {
+        let scored = self.logprobs.iter().flat_map(|scored| scored.top.iter().chain([&scored.own]));
+        32 + scored.map(TokenScore::max_json_len).sum::<usize>()
+    }
+}
+
+impl Delta {
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.tokens.clear();
+        self.tail.clear();
+    }
+
+    /// Puts the tokens without text behind the others: nothing comes after them.
+    pub fn join_tail(&mut self) {
+        self.tokens.append(&mut self.tail);
+    }
+
+    /// Cuts text and tokens into pieces that each fit into one event and have exactly the tokens of their text.
+    pub fn pieces(&self) -> impl Iterator<Item = (&str, &[ShownToken])> {
+        let (mut text_start, mut rest) = (0, &self.tokens[..]);
+        std::iter::from_fn(move || {
+            let (text_end, num_tokens) = match rest {
+                [] => (piece_end(&self.text, text_start), 0),
+                tokens => piece_of(tokens, text_start),
+            };
+            let text = &self.text[text_start..text_end];
+            let (tokens, others) = rest.split_at(num_tokens);
+            (text_start, rest) = (text_end, others);
+            (!text.is_empty()).then_some((text, tokens))
+        })
+    }
+}
+
+/// vLLM's `token_ids`: what has been generated. A list in every chunk that has tokens.
+#[must_use]
+pub fn token_ids(tokens: &[ShownToken], details: &Details) -> Option<Vec<u32>> {
+    let generated = tokens.iter().filter(|token| !token.is_prompt).map(|token| token.id);
+    details.token_ids.then(|| generated.collect())
+}
+
+fn piece_end(text: &str, start: usize) -> usize {
+    let longest = text.len().min(start + MAX_PIECE_BYTES);
+    (start..=longest).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(start)
+}
+
+/// Where a piece ends, and how many tokens it has: as many as fit, at least those of one complete text.
+fn piece_of(tokens: &[ShownToken], text_start: usize) -> (usize, usize) {
+    let (mut json_len, mut piece) = (0, (0, 0));
+    for (index, token) in tokens.iter().enumerate() {
+        json_len += token.max_json_len();
+        let is_complete = tokens.get(index + 1).is_none_or(|next| next.text_end > token.text_end);
+        if !is_complete {
+            continue;
+        }
+        if piece.1 > 0 && json_len + 6 * (token.text_end - text_start) > MAX_PIECE_JSON_BYTES {
+            break;
+        }
+        piece = (token.text_end, index + 1);
+    }
+    piece
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(text: &str) -> Vec<String> {
+        let delta = Delta { text: text.to_owned(), ..Delta::default() };
+        delta.pieces().map(|(text, _)| text.to_owned()).collect()
+    }
+
+    /// A piece that is cut inside a character is not text; one that is too long breaks clients with 64 KiB line buffers.
+    #[test]
+    fn pieces_are_short_and_whole() {
+        let text = "€".repeat(MAX_PIECE_BYTES);
+        let pieces = texts(&text);
+        assert!(pieces.iter().all(|piece| (1..=MAX_PIECE_BYTES).contains(&piece.len())));
+        assert_eq!(pieces.concat(), text);
+        assert_eq!(texts("").len(), 0);
+    }
+
+    /// A token that is told with another token's text makes clients that align the two lose count.
+    #[test]
+    fn pieces_have_the_tokens_of_their_text() {
+        let token = |id: u32| {
+            let score =
+                TokenScore { id, name: "\0".repeat(60), bytes: Some(vec![0; 60]), logprob: Some(-1.0) };
+            let logprobs = Scored { own: score.clone(), top: vec![score; 20] };
+            // Two tokens for each of the characters.
+            let text_end = 3 * (1 + id as usize / 2);
+            ShownToken { id, text_end, logprobs: Some(Box::new(logprobs)), ..ShownToken::default() }
+        };
+        let delta = Delta { text: "€".repeat(20), tokens: (0..40).map(token).collect(), tail: Vec::new() };
+        let pieces: Vec<_> = delta.pieces().collect();
+        assert!(pieces.len() > 4, "so much does not fit into one event");
+        for (text, tokens) in &pieces {
+            assert_eq!(tokens.len(), 2 * text.chars().count());
+            assert!(tokens.iter().map(ShownToken::max_json_len).sum::<usize>() < MAX_PIECE_JSON_BYTES);
+        }
+        assert_eq!(pieces.iter().flat_map(|(_, tokens)| *tokens).count(), 40);
+    }
+}

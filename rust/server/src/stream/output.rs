@@ -1,0 +1,235 @@
+//! The text of one choice and its tokens, kept together: what is held back, cut off or shown is always both.
+
+use std::collections::VecDeque;
+use std::mem;
+
+use streamcore_engine::TokenLogprobs;
+
+use super::delta::{Delta, Scored, ShownToken, TokenScore};
+use crate::driver::Token;
+use crate::openai::finish::{Finish, FinishReason, StopReason};
+use crate::openai::options::Stops;
+use crate::text::{Detokenizer, StopStrings};
+
+/// Tokens in, text and tokens out, until a stop.
+///
+/// Tokens without text of their own, such as the first bytes of a character, go with the text that they become part of. If tokens
+/// are told, text goes out with its last token only:
+///
+/// ```text
+/// tokens     "a#"  "#"  "b"          stop "##!"
+/// text       ─     a ─  a##b         "a" is certain at once, but its token has text that is held back
+/// ```
+#[derive(Debug)]
+pub struct Output {
+    detokenizer: Detokenizer,
+    stop_strings: StopStrings,
+    stops: Stops,
+    tells_tokens: bool,
+    num_tokens: usize,
+    /// Characters up to here, those of an echoed prompt included.
+    num_chars: usize,
+    /// Tokens that have not been told, with the bytes of text that they are part of, counted from what has been shown.
+    untold: VecDeque<Untold>,
+    /// Text that is certain and has not been shown, since its last token has text that is not certain.
+    certain: String,
+    /// Bytes of text that have been made and not been shown.
+    num_unshown: usize,
+    /// Scratch space, kept for its capacity.
+    fresh: String,
+}
+
+#[derive(Debug)]
+struct Untold {
+    token: ShownToken,
+    /// Where the text begins and ends that the token is part of; none while it is not complete.
+    text: Option<(usize, usize)>,
+}
+
+impl Output {
+    /// An output that ends at these stops.
+    #[must_use]
+    pub fn new(detokenizer: Detokenizer, stops: Stops, tells_tokens: bool) -> Self {
+        Self {
+            detokenizer,
+            stop_strings: StopStrings::new(stops.texts.clone(), stops.are_part_of_output),
+            stops,
+            tells_tokens,
+            num_tokens: 0,
+            num_chars: 0,
+            untold: VecDeque::new(),
+            certain: String::new(),
+            num_unshown: 0,
+            fresh: String::new(),
+        }
+    }
+
+    /// Tokens taken so far, a final stop token included.
+    #[must_use]
+    pub fn num_tokens(&self) -> usize {
+        self.num_tokens
+    }
+
+    /// The text begins behind so many characters of a prompt.
+    pub fn begin_behind(&mut self, num_chars: usize) {
+        self.num_chars += num_chars;
+    }
+
+    /// Takes a token, and appends what has become certain. The end, if a stop string is now complete.
+    pub fn push(&mut self, token: Token, delta: &mut Delta) -> Option<Finish> {
+        self.num_tokens += 1;
+        let scored =
+            token.logprobs.map(|logprobs| Box::new(score(&self.detokenizer, token.id, Some(&logprobs))));
+        self.take(token.id, scored);
+        self.advance(delta)
+    }
+
+    /// Takes the stop token that ended the output, which is part of it only if the client wants that.
+    pub fn stop_at(&mut self, token_id: u32, delta: &mut Delta) -> Finish {
+        self.num_tokens += 1;
+        let is_clients = self.stops.token_ids.contains(&token_id);
+        let stop_reason = is_clients.then_some(StopReason::Token(token_id));
+        if self.stops.are_part_of_output {
+            self.take(token_id, None);
+            if let Some(matched) = self.advance(delta) {
+                return matched;
+            }
+            return self.end(Finish { finish_reason: FinishReason::Stop, stop_reason }, delta);
+        }
+        let finish = self.end(Finish { finish_reason: FinishReason::Stop, stop_reason }, delta);
+        if self.tells_tokens && !matches!(finish.stop_reason, Some(StopReason::Text(_))) {
+            delta.tail.push(ShownToken { id: token_id, offset: self.num_chars, ..ShownToken::default() });
+        }
+        finish
+    }
+
+    /// Ends the output, unless what an unfinished character leaves completes a stop string.
+    pub fn end(&mut self, finish: Finish, delta: &mut Delta) -> Finish {
+        self.fresh.clear();
+        self.detokenizer.finish(&mut self.fresh);
+        if let Some(matched) = self.advance(delta) {
+            return matched;
+        }
+        if self.tells_tokens {
+            self.stop_strings.finish(&mut self.certain);
+            self.show(self.certain.len(), delta);
+            delta.tail.extend(self.untold.drain(..).map(|untold| untold.token));
+        } else {
+            self.stop_strings.finish(&mut delta.text);
+        }
+        finish
+    }
+
+    fn take(&mut self, id: u32, logprobs: Option<Box<Scored>>) {
+        if self.tells_tokens {
+            let token = ShownToken { id, offset: self.num_chars, logprobs, ..ShownToken::default() };
+            self.untold.push_back(Untold { token, text: None });
+        }
+        self.fresh.clear();
+        self.detokenizer.push(id, &mut self.fresh);
+    }
+
+    /// Brings the fresh text on its way.
+    fn advance(&mut self, delta: &mut Delta) -> Option<Finish> {
+        let is_watched = self.num_tokens > self.stops.min_tokens;
+        if !self.tells_tokens {
+            // The usual way: text goes out as soon as it is certain.
+            let matched = self.stop_strings.push(&self.fresh, is_watched, &mut delta.text)?;
+            return Some(self.matched(matched));
+        }
+        self.complete_text();
+        let Some(matched) = self.stop_strings.push(&self.fresh, is_watched, &mut self.certain) else {
+            self.show(self.whole_tokens_len(), delta);
+            return None;
+        };
+        self.show(self.certain.len(), delta);
+        self.untold.clear();
+        Some(self.matched(matched))
+    }
+
+    fn matched(&self, index: usize) -> Finish {
+        let stop_reason = Some(StopReason::Text(self.stops.texts[index].clone()));
+        Finish { finish_reason: FinishReason::Stop, stop_reason }
+    }
+
+    /// The fresh text is that of all tokens that had none.
+    fn complete_text(&mut self) {
+        if self.fresh.is_empty() {
+            return;
+        }
+        let (start, end) = (self.num_unshown, self.num_unshown + self.fresh.len());
+        for untold in self.untold.iter_mut().rev().take_while(|untold| untold.text.is_none()) {
+            untold.text = Some((start, end));
+        }
+        self.num_unshown = end;
+        self.num_chars += self.fresh.chars().count();
+    }
+
+    /// Bytes of the tokens all of whose text is certain.
+    fn whole_tokens_len(&self) -> usize {
+        let ends = self.untold.iter().map_while(|untold| Some(untold.text?.1));
+        ends.take_while(|end| *end <= self.certain.len()).last().unwrap_or(0)
+    }
+
+    /// Shows so many bytes of text with all tokens that have a part in them.
+    fn show(&mut self, num_bytes: usize, delta: &mut Delta) {
+        if num_bytes == 0 {
+            return;
+        }
+        let text_start = delta.text.len();
+        delta.text.push_str(&self.certain[..num_bytes]);
+        self.certain.drain(..num_bytes);
+        self.num_unshown -= num_bytes;
+        while let Some(Untold { text: Some((start, end)), .. }) = self.untold.front()
+            && *start < num_bytes
+        {
+            let text_end = text_start + (*end).min(num_bytes);
+            let Some(Untold { token, .. }) = self.untold.pop_front() else { break };
+            delta.tokens.push(ShownToken { text_end, ..token });
+        }
+        for (start, end) in self.untold.iter_mut().filter_map(|untold| untold.text.as_mut()) {
+            (*start, *end) = (*start - num_bytes, *end - num_bytes);
+        }
+    }
+}
+
+/// The log-probabilities of a token that comes next. The first token of a prompt follows nothing and has none.
+fn score(detokenizer: &Detokenizer, id: u32, logprobs: Option<&TokenLogprobs>) -> Scored {
+    let own = TokenScore::new(detokenizer, id, logprobs.map(|logprobs| logprobs.logprob));
+    let top = logprobs.iter().flat_map(|logprobs| &logprobs.top);
+    Scored { own, top: top.map(|(id, logprob)| TokenScore::new(detokenizer, *id, Some(*logprob))).collect() }
+}
+
+/// The log-probabilities of a prompt; those of the engine begin with the second token.
+pub(super) fn score_prompt(
+    detokenizer: &Detokenizer,
+    prompt: &[u32],
+    logprobs: &[TokenLogprobs],
+    num_top: usize,
+) -> Vec<Scored> {
+    let mut detokenizer = detokenizer.clone();
+    let mut text = String::new();
+    let logprobs = std::iter::once(None).chain(logprobs.iter().map(Some));
+    let score = |(id, logprobs): (&u32, Option<&TokenLogprobs>)| {
+        let mut scored = score(&detokenizer, *id, logprobs);
+        scored.top.truncate(num_top);
+        detokenizer.push(*id, &mut text);
+        text.clear();
+        scored
+    };
+    prompt.iter().zip(logprobs).map(score).collect()
+}
+
+/// Appends the text of a prompt and its tokens.
+pub(super) fn tell_prompt(detokenizer: Detokenizer, scores: Vec<Scored>, delta: &mut Delta) {
+    let mut output = Output::new(detokenizer, Stops::default(), true);
+    for scored in scores {
+        output.take(scored.own.id, Some(Box::new(scored)));
+        output.advance(delta);
+    }
+    output.end(Finish { finish_reason: FinishReason::Length, stop_reason: None }, delta);
+    let mut tail = mem::take(&mut delta.tail);
+    tail.iter_mut().for_each(|token| token.text_end = delta.text.len());
+    delta.tokens.append(&mut tail);
+    delta.tokens.iter_mut().for_each(|token| token.is_prompt = true);
+}

@@ -1,0 +1,183 @@
+//! The text of special tokens in messages is text.
+//!
+//! A chat template mixes its own markers with the words of users, and the tokenizer turns every marker that it sees into the token.
+//! A user who writes an end-of-turn marker could then end the turn and speak as somebody else. So:
+//!
+//! ```text
+//! message  "a<|im_end|>b"   ──►  "a␣b"          ␣: a character for private use that no message has
+//! template                  ──►  "…a␣b<|im_end|>…"
+//! here                      ──►  "…a<|im_end|>b" as letters, the template's <|im_end|> as the token
+//! ```
+//!
+//! Only messages that have such a text in them take this way. Since the template sees one strange character in the place of each,
+//! it can trim, compare and join as always.
+
+use std::collections::HashSet;
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use serde_json::Value;
+use tokenizers::tokenizer::normalizer::Range;
+use tokenizers::{
+    Model, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
+    Token,
+};
+
+use super::{TextError, Tokenizer};
+
+/// Finds the texts of a tokenizer's markers.
+#[derive(Debug)]
+pub(super) struct Markers {
+    finder: AhoCorasick,
+}
+
+impl Markers {
+    /// Special tokens, and those that look like markers even if the file does not call them special.
+    pub(super) fn new(encoder: &tokenizers::Tokenizer) -> Result<Self, String> {
+        let added = encoder.get_added_tokens_decoder();
+        let texts = added.values().filter(|token| token.special || is_bracketed(&token.content));
+        let finder = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostLongest)
+            .build(texts.map(|token| &token.content).filter(|text| !text.is_empty()))
+            .map_err(|error| error.to_string())?;
+        Ok(Self { finder })
+    }
+}
+
+/// Such as `<|im_end|>`: nobody writes that but who means the token.
+fn is_bracketed(text: &str) -> bool {
+    [("<|", "|>"), ("<｜", "｜>")].iter().any(|(start, end)| text.starts_with(start) && text.ends_with(end))
+}
+
+/// Texts of markers that stood in messages, each with the character that stands for it now.
+#[derive(Debug, Default)]
+pub(super) struct Literals {
+    texts: Vec<(char, String)>,
+}
+
+impl Literals {
+    /// Replaces the texts of markers in all that users wrote.
+    pub(super) fn take_out_of(messages: &mut [Value], tokenizer: &Tokenizer) -> Self {
+        let finder = &tokenizer.markers().finder;
+        let has_marker = |message: &Value| words(message).any(|text| finder.is_match(text));
+        let mut literals = Self::default();
+        if !messages.iter().any(has_marker) {
+            return literals;
+        }
+        let mut unused = unused_characters(messages);
+        for text in messages.iter_mut().flat_map(words_mut).filter(|text| finder.is_match(&**text)) {
+            let mut replaced = String::with_capacity(text.len());
+            finder.replace_all_with(text, &mut replaced, |_, marker, replaced| {
+                replaced.push(literals.stand_in(marker, &mut unused));
+                true
+            });
+            *text = replaced;
+        }
+        literals
+    }
+
+    /// Who uses up all private characters loses the markers' letters.
+    fn stand_in(&mut self, marker: &str, unused: &mut impl Iterator<Item = char>) -> char {
+        if let Some((character, _)) = self.texts.iter().find(|(_, text)| text == marker) {
+            return *character;
+        }
+        let Some(character) = unused.next() else { return char::REPLACEMENT_CHARACTER };
+        self.texts.push((character, marker.to_owned()));
+        character
+    }
+
+    /// The token ids of a rendered conversation.
+    pub(super) fn encode(&self, rendered: &str, tokenizer: &Tokenizer) -> Result<Vec<u32>, TextError> {
+        if self.texts.is_empty() {
+            return tokenizer.encode(rendered, false);
+        }
+        let encoder = tokenizer.encoder();
+        let (text, tokens) = self.put_back(rendered, encoder);
+        encode_with_tokens(text, &tokens, encoder).map_err(|error| TextError::Encode(error.to_string()))
+    }
+
+    /// The whole text, and where the template's own markers are in it.
+    fn put_back(&self, rendered: &str, encoder: &tokenizers::Tokenizer) -> (String, Vec<Placed>) {
+        let splits = encoder.get_added_vocabulary().extract_and_normalize(encoder.get_normalizer(), rendered);
+        let (mut text, mut placed, mut position) = (String::with_capacity(rendered.len()), Vec::new(), 0);
+        for (_, (start, end), tokens) in splits.get_splits(OffsetReferential::Original, OffsetType::Byte) {
+            let Some(token) = tokens.as_ref().and_then(|tokens| tokens.first()) else { continue };
+            self.put_back_into(&rendered[position..start], &mut text);
+            let text_start = text.len();
+            text.push_str(&rendered[start..end]);
+            placed.push(Placed { start: text_start, end: text.len(), id: token.id });
+            position = end;
+        }
+        self.put_back_into(&rendered[position..], &mut text);
+        (text, placed)
+    }
+
+    fn put_back_into(&self, rendered: &str, text: &mut String) {
+        for character in rendered.chars() {
+            match self.texts.iter().find(|(stand_in, _)| *stand_in == character) {
+                Some((_, literal)) => text.push_str(literal),
+                None => text.push(character),
+            }
+        }
+    }
+}
+
+/// A token that is already known, and the bytes of the text that it is.
+#[derive(Debug)]
+struct Placed {
+    start: usize,
+    end: usize,
+    id: u32,
+}
+
+/// What the tokenizer does to a text, but with these tokens in the place of those that it would have found.
+fn encode_with_tokens(
+    text: String,
+    tokens: &[Placed],
+    encoder: &tokenizers::Tokenizer,
+) -> tokenizers::Result<Vec<u32>> {
+    let mut splits = PreTokenizedString::from(text);
+    splits.split(|_, whole| Ok(cut(&whole, tokens)))?;
+    if let Some(normalizer) = encoder.get_normalizer() {
+        splits.normalize(|text| normalizer.normalize(text))?;
+    }
+    if let Some(pre_tokenizer) = encoder.get_pre_tokenizer() {
+        pre_tokenizer.pre_tokenize(&mut splits)?;
+    }
+    splits.tokenize(|text| encoder.get_model().tokenize(text.get()))?;
+    Ok(splits.into_encoding(None, 0, OffsetType::None)?.get_ids().to_vec())
+}
+
+fn cut(whole: &NormalizedString, tokens: &[Placed]) -> Vec<(NormalizedString, Option<Vec<Token>>)> {
+    let slice = |start, end| whole.slice(Range::Normalized(start..end)).expect("both are ends of characters");
+    let (mut pieces, mut position) = (Vec::with_capacity(2 * tokens.len() + 1), 0);
+    for &Placed { start, end, id } in tokens {
+        pieces.push((slice(position, start), None));
+        let token = slice(start, end);
+        let (value, len) = (token.get().to_owned(), token.get().len());
+        pieces.push((token, Some(vec![Token::new(id, value, (0, len))])));
+        position = end;
+    }
+    pieces.push((slice(position, whole.get().len()), None));
+    pieces
+}
+
+/// What users wrote in a message: all texts but the role, which is one of a few words.
+fn words(message: &Value) -> impl Iterator<Item = &str> {
+    let fields = message.as_object().into_iter().flatten();
+    fields.filter(|(name, _)| *name != "role").filter_map(|(_, value)| value.as_str())
+}
+
+fn words_mut(message: &mut Value) -> impl Iterator<Item = &mut String> {
+    let fields = message.as_object_mut().into_iter().flatten();
+    fields.filter(|(name, _)| *name != "role").filter_map(|(_, value)| match value {
+        Value::String(text) => Some(text),
+        _ => None,
+    })
+}
+
+/// Characters for private use that stand in no message.
+pub(super) fn unused_characters(messages: &[Value]) -> impl Iterator<Item = char> + use<> {
+    let private = |character: &char| matches!(*character, '\u{f0000}'..);
+    let used: HashSet<char> = messages.iter().flat_map(words).flat_map(str::chars).filter(private).collect();
+    ('\u{f0000}'..='\u{ffffd}').filter(move |character| !used.contains(character))
+}

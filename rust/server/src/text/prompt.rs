@@ -1,0 +1,82 @@
+//! From a conversation to the tokens of its prompt.
+
+use serde_json::Value;
+
+use super::literals::{Literals, unused_characters};
+use super::{RenderOptions, TemplateError, TextError, TextModel};
+
+/// Where the prompt of a conversation ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PromptEnd {
+    /// Behind the last message.
+    LastMessage,
+    /// Where the assistant's answer begins.
+    Answer,
+    /// Inside the last message, which the model goes on with.
+    InsideLastMessage,
+}
+
+/// Why a conversation has no prompt.
+#[derive(Debug, thiserror::Error)]
+pub enum PromptError {
+    /// The model has no chat template.
+    #[error("this model has no chat template, use `/v1/completions`")]
+    NoTemplate,
+    /// The template refused the conversation, or cannot make anything of it.
+    #[error("{0}")]
+    Template(#[from] TemplateError),
+    /// The last message does not stand at the end of what the template makes of it.
+    #[error("the chat template changes the last message, so that it cannot be continued")]
+    NothingToContinue,
+    /// The text cannot be tokenised.
+    #[error("{0}")]
+    Text(#[from] TextError),
+}
+
+impl TextModel {
+    /// Renders and tokenises a conversation, as `apply_chat_template` of `transformers` does, but that the text of special tokens in
+    /// a message is text.
+    ///
+    /// # Errors
+    /// [`PromptError`]
+    pub fn encode_conversation(
+        &self,
+        mut messages: Vec<Value>,
+        end: PromptEnd,
+        variables: serde_json::Map<String, Value>,
+    ) -> Result<Vec<u32>, PromptError> {
+        let template = self.chat_template.as_ref().ok_or(PromptError::NoTemplate)?;
+        let literals = Literals::take_out_of(&mut messages, &self.tokenizer);
+        let add_generation_prompt = end == PromptEnd::Answer;
+        let options = RenderOptions { add_generation_prompt, tools: None, extra: variables };
+        let text = if end == PromptEnd::InsideLastMessage {
+            let mark = Mark::put_into(&mut messages).ok_or(PromptError::NothingToContinue)?;
+            mark.cut(template.render(&messages, &options)?).ok_or(PromptError::NothingToContinue)?
+        } else {
+            template.render(&messages, &options)?
+        };
+        Ok(literals.encode(&text, &self.tokenizer)?)
+    }
+}
+
+/// Shows where the last message ends in what the template makes of it. The space tells whether the template keeps white space there.
+struct Mark(String);
+
+impl Mark {
+    fn put_into(messages: &mut [Value]) -> Option<Self> {
+        let mark = format!("{} ", unused_characters(messages).last()?);
+        let Value::String(content) = messages.last_mut()?.get_mut("content")? else { return None };
+        content.push_str(&mark);
+        Some(Self(mark))
+    }
+
+    fn cut(&self, mut rendered: String) -> Option<String> {
+        let end = rendered.rfind(self.0.trim_end())?;
+        let keeps_spaces = rendered[end..].starts_with(&self.0);
+        rendered.truncate(end);
+        if !keeps_spaces {
+            rendered.truncate(rendered.trim_end().len());
+        }
+        Some(rendered)
+    }
+}

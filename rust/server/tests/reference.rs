@@ -1,0 +1,155 @@
+//! The table of request fields: what is published about it, and that the parser has it all.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use common::{Stage, get};
+use serde_json::{Map, Value, json};
+use streamcore_server::openai::chat::request::ChatRequest;
+use streamcore_server::openai::completions::request::CompletionRequest;
+use streamcore_server::openai::fields::Fields;
+use streamcore_server::openai::reference;
+use streamcore_server::openai::schema::params::{PARAMS, STREAM_OPTIONS};
+use streamcore_server::openai::schema::{Endpoint, Fate, Kind, Param};
+
+/// A page that says what was true last month is worse than none. `UPDATE_DOCS=1` writes it again.
+#[test]
+fn the_page_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/protocol.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, reference::page()).unwrap();
+    }
+    let page = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(page == reference::page(), "docs/protocol.md is out of date: run `make docs`");
+}
+
+/// A value that the table allows.
+fn example(param: &Param) -> Value {
+    match (param.name, param.kind) {
+        ("stream", _) => json!(true),
+        // Each of these is only allowed without another of them.
+        ("continue_final_message" | "echo", _) => json!(false),
+        (_, Kind::Boolean) => json!(true),
+        (_, Kind::Integer(..) | Kind::Number(..)) => json!(1),
+        (_, Kind::Text(_) | Kind::Name | Kind::Texts { .. } | Kind::Prompt) => json!("a"),
+        (_, Kind::TokenIds(_)) => json!([1]),
+        (_, Kind::LogitBias(_)) => json!({ "1": 1 }),
+        (_, Kind::Object(_)) => json!({ "include_usage": true }),
+        (_, Kind::Messages) => json!([{ "role": "user", "content": "hi" }]),
+        (_, Kind::Variables | Kind::Anything) => json!({}),
+    }
+}
+
+fn honoured(endpoint: Endpoint) -> Map<String, Value> {
+    let params = PARAMS.iter().filter(|param| param.is_on(endpoint));
+    let honoured = params.filter(|param| matches!(param.fate, Fate::Honoured { .. }));
+    // It is not allowed together with `stream`.
+    honoured
+        .filter(|param| param.name != "prompt_logprobs")
+        .map(|param| (param.name.to_owned(), example(param)))
+        .collect()
+}
+
+/// A field that the reference calls honoured and nobody reads is silently ignored.
+#[test]
+fn every_honoured_field_is_read() {
+    for endpoint in [Endpoint::Chat, Endpoint::Completions] {
+        let body = Value::Object(honoured(endpoint)).to_string();
+        let mut fields = Fields::parse(body.as_bytes()).unwrap();
+        let error = match endpoint {
+            Endpoint::Chat => ChatRequest::take(&mut fields, 100).err(),
+            Endpoint::Completions => CompletionRequest::take(&mut fields, 100).err(),
+        };
+        assert_eq!(error, None, "{body}");
+        assert_eq!(fields.left().collect::<Vec<_>>(), Vec::<&str>::new());
+    }
+}
+
+/// Of two rows for one field only the first would be obeyed.
+#[test]
+fn no_field_has_two_fates() {
+    for endpoint in [Endpoint::Chat, Endpoint::Completions] {
+        let names: Vec<_> =
+            PARAMS.iter().filter(|param| param.is_on(endpoint)).map(|param| param.name).collect();
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{names:?}");
+    }
+}
+
+/// A value at the edge of its range must pass, and one beyond it be refused by name, as the reference and the schema say.
+#[test]
+fn ranges_are_what_is_published() {
+    let parse = |endpoint, name: &str, value: Value| {
+        let mut body = honoured(endpoint);
+        body.remove("max_tokens");
+        body.remove("max_completion_tokens");
+        if name == "n" {
+            body.remove("best_of");
+        }
+        if name == "best_of" {
+            body.insert("n".to_owned(), value.clone());
+        }
+        body.insert(name.to_owned(), value);
+        let body = Value::Object(body).to_string();
+        match endpoint {
+            Endpoint::Chat => ChatRequest::parse(body.as_bytes(), 100).err(),
+            Endpoint::Completions => CompletionRequest::parse(body.as_bytes(), 100).err(),
+        }
+    };
+    for endpoint in [Endpoint::Chat, Endpoint::Completions] {
+        for param in PARAMS.iter().filter(|param| param.is_on(endpoint)) {
+            let (inside, outside) = match param.kind {
+                Kind::Integer(min, max) => {
+                    let beyond = [min.checked_sub(1), max.checked_add(1)];
+                    ([json!(min), json!(max)], beyond.iter().flatten().map(|edge| json!(edge)).collect())
+                }
+                Kind::Number(min, max) => {
+                    ([json!(min), json!(max)], vec![json!(min - 0.001), json!(max + 0.001)])
+                }
+                _ => continue,
+            };
+            // `prompt_logprobs` and `max_tokens: 0` are refused for another reason.
+            if !["prompt_logprobs", "max_tokens"].contains(&param.name) {
+                for value in inside {
+                    assert_eq!(parse(endpoint, param.name, value.clone()), None, "{} {value}", param.name);
+                }
+            }
+            // `best_of` is refused with the `n` that it has to be equal to.
+            for value in outside.into_iter().filter(|_| param.name != "best_of") {
+                let error = parse(endpoint, param.name, value).unwrap();
+                assert_eq!((error.param(), error.code()), (Some(param.name), "invalid_value"), "{error}");
+            }
+        }
+    }
+}
+
+/// Tools that make clients or tests from the document fail on a reference that leads nowhere, or on a field without a schema.
+#[tokio::test]
+async fn the_openapi_document_is_whole() {
+    let (head, body) = Stage::new("").answer(get("/openapi.json")).await;
+    assert_eq!(head.status(), 200);
+    let document: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(document["openapi"], "3.1.0");
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    let references = body.split("\"$ref\":\"#/components/schemas/").skip(1);
+    for name in references.map(|rest| rest.split('"').next().unwrap()) {
+        assert!(schemas.contains_key(name), "{name}");
+    }
+    for (endpoint, schema) in
+        [(Endpoint::Chat, "ChatCompletionRequest"), (Endpoint::Completions, "CompletionRequest")]
+    {
+        for param in PARAMS.iter().filter(|param| param.is_on(endpoint)) {
+            assert!(schemas[schema]["properties"][param.name].is_object(), "{}", param.name);
+        }
+    }
+    let options = schemas["ChatCompletionRequest"]["properties"]["stream_options"].to_string();
+    assert!(STREAM_OPTIONS.iter().all(|option| options.contains(option.name)), "{options}");
+    let router = include_str!("../src/routes.rs");
+    let routes = router.split("route(\"").skip(1).map(|rest| rest.split('"').next().unwrap());
+    for route in routes {
+        let path = route.replace("{*id}", "{id}");
+        assert!(document["paths"][&path].is_object(), "{path} is missing");
+    }
+}
