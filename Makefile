@@ -2,6 +2,7 @@
 # `make help` lists them.
 
 PYTHON ?= python3
+SEEDS ?= 10000
 VENV := .venv
 BIN := $(VENV)/bin
 CARGO ?= cargo
@@ -15,7 +16,7 @@ export PIP_QUIET := 1
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build serve test test-rust test-py test-tokenizers gpu-check test-clients fuzz check fmt wheel docs demo clean
+.PHONY: help setup setup-test build serve test test-rust sim test-py test-tokenizers gpu-check test-clients fuzz check fmt wheel docs demo clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -46,6 +47,10 @@ test: test-rust check test-py  ## Everything that needs no GPU
 # Cargo remembers what the build script of rust/kernels found: the CUDA compiler must be there before its first run.
 test-rust: $(VENV)/.installed-build  ## The engine, the server and the CPU kernels
 	$(CARGO) test --quiet
+	$(CARGO) test --quiet -p streamcore-engine --features planted-bugs --test planted_bugs
+
+sim:  ## More seeds of the engine's simulation: make sim SEEDS=100000
+	SEEDS=$(SEEDS) $(CARGO) test --quiet --release -p streamcore-engine --test simulation
 
 test-py: setup-test build  ## The extension, the runner and the whole server
 	$(BIN)/python -m pytest -q

@@ -8,35 +8,18 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from demo.text.conversation import Conversation, conversation
-from demo.text.counting import counting_from_one
-from demo.text.drills import drill
-from demo.tokenizer import MAX_POSITIONS, encode
+from demo.text.drills import drill, late_drill
+from demo.tokenizer import encode
 
 _PADDED_TOKENS_PER_BATCH = 1024
-_LONGER_IS_KEPT = 0.25
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A part of the training: where it begins, and what each of its steps consists of."""
-
-    first_step: int
-    num_conversations: int
-    usual_tokens: int
-    num_drills: int
-    max_drill_items: int
-    num_counts: int = 0
-
-
-# First what follows what; then to take words and bounds from the request; last to keep on for long.
-_STAGES = (
-    Stage(0, 24, 400, 0, 0),
-    Stage(500, 24, 200, 8, 8),
-    Stage(800, 8, 200, 40, 24),
-    Stage(1200, 12, 2300, 24, 12),
-    Stage(1400, 12, 2300, 48, 12),
-    Stage(1800, 12, 2300, 16, 12, 16),
-)
+NUM_CONVERSATIONS = 14
+"""How many conversations a step draws."""
+NUM_DRILLS = 22
+"""How many exercises a step draws."""
+LATE = 1500
+"""The step from which the exercises are those for a model that knows the rest."""
+MAX_TOKENS = 2200
+"""How long a conversation may be: a count from 1 to 1000 fits, with its request."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +35,11 @@ class Batch:
     targets: Tensor
 
 
-def _draw(rng: Random, tokenizer: Tokenizer, stage: Stage) -> tuple[list[int], list[bool]]:
-    """A conversation that is not too long for the stage; in the last, a few may fill the model's context."""
+def _draw(rng: Random, tokenizer: Tokenizer) -> tuple[list[int], list[bool]]:
+    """A conversation that is not too long."""
     while True:
         tokens, learned = encode(tokenizer, conversation(rng))
-        if len(tokens) <= stage.usual_tokens:
-            return tokens, learned
-        if stage is _STAGES[-1] and len(tokens) <= MAX_POSITIONS and rng.random() < _LONGER_IS_KEPT:
+        if len(tokens) <= MAX_TOKENS:
             return tokens, learned
 
 
@@ -78,11 +59,10 @@ def _batch(rows: list[tuple[list[int], list[bool]]]) -> Batch:
 def step_batches(tokenizer: Tokenizer, seed: int, step: int) -> list[Batch]:
     """The batches whose gradients one optimizer step adds up; they depend on the seed and the step alone."""
     rng = Random(f"step {seed} {step}")
-    stage = [stage for stage in _STAGES if stage.first_step <= step][-1]
-    drawn = [_draw(rng, tokenizer, stage) for _ in range(stage.num_conversations)]
-    drills = (Conversation(None, (drill(rng, stage.max_drill_items),)) for _ in range(stage.num_drills))
-    counts = (Conversation(None, (counting_from_one(rng),)) for _ in range(stage.num_counts))
-    drawn += [encode(tokenizer, exercise) for exercise in (*drills, *counts)]
+    drawn = [_draw(rng, tokenizer) for _ in range(NUM_CONVERSATIONS)]
+    exercise = late_drill if step >= LATE else drill
+    exercises = (Conversation(None, (exercise(rng),)) for _ in range(NUM_DRILLS))
+    drawn += [encode(tokenizer, exercise) for exercise in exercises]
     drawn.sort(key=lambda pair: len(pair[0]))
     batches: list[Batch] = []
     rows: list[tuple[list[int], list[bool]]] = []

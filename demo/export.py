@@ -53,3 +53,4 @@ def export(model: Llama, tokenizer: Tokenizer, folder: Path) -> None:
     )
     weights = {name: weight.to(torch.bfloat16).contiguous() for name, weight in model.state_dict().items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)  # it is written for its owner alone

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
+_SHORT = 256
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -36,6 +38,30 @@ def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + torch.cat((-right, left), dim=-1) * sin
 
 
+def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Causal attention, all of shape [batch, heads, length, head_dim]."""
+    length = q.shape[2]
+    if length > _SHORT:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    # Written out: on a CPU the gradient of the fused kernel costs several times as much for short rows.
+    scores = (q @ k.transpose(2, 3)).float() * q.shape[3] ** -0.5
+    later = torch.ones(length, length, dtype=torch.bool).triu(1)
+    return torch.softmax(scores.masked_fill(later, -torch.inf), dim=-1).to(v.dtype) @ v
+
+
+class _Norm(nn.Module):
+    """RMSNorm; `nn.RMSNorm` computes the same, on a CPU more slowly."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.eps = shape.rms_norm_eps
+        self.weight = nn.Parameter(torch.ones(shape.hidden_size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean_square = x.square().sum(dim=-1, keepdim=True) / x.shape[-1]
+        return x * torch.rsqrt(mean_square + self.eps) * self.weight
+
+
 class _Attention(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -55,7 +81,7 @@ class _Attention(nn.Module):
         group = self.shape.num_attention_heads // self.shape.num_key_value_heads
         q, k = _rotated(q, cos, sin), _rotated(k, cos, sin).repeat_interleave(group, dim=1)
         v = v.repeat_interleave(group, dim=1)
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        mixed = _attention(q, k, v)
         output: Tensor = self.o_proj(mixed.transpose(1, 2).reshape(batch, length, -1))
         return output
 
@@ -75,9 +101,9 @@ class _Mlp(nn.Module):
 class _Layer(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.input_layernorm = nn.RMSNorm(shape.hidden_size, shape.rms_norm_eps)
+        self.input_layernorm = _Norm(shape)
         self.self_attn = _Attention(shape)
-        self.post_attention_layernorm = nn.RMSNorm(shape.hidden_size, shape.rms_norm_eps)
+        self.post_attention_layernorm = _Norm(shape)
         self.mlp = _Mlp(shape)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -91,7 +117,7 @@ class _Decoder(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(shape.vocab_size, shape.hidden_size)
         self.layers = nn.ModuleList(_Layer(shape) for _ in range(shape.num_hidden_layers))
-        self.norm = nn.RMSNorm(shape.hidden_size, shape.rms_norm_eps)
+        self.norm = _Norm(shape)
 
 
 class Llama(nn.Module):

@@ -6,30 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from demo.batches import LATE, MAX_TOKENS, NUM_CONVERSATIONS, NUM_DRILLS
 from demo.evaluate import CountCheck, Evaluation, Sample
 
 _WIDTH, _HEIGHT, _MARGIN = 640, 240, 40
 _SMOOTHED_STEPS = 10
 _LONGEST_SAMPLE = 700
 
-# Written by hand about the weights that are in the repository; to be written again with new ones.
-_HISTORY = """\
-**How the present weights came about:** not in one go. The run was stopped and resumed several times, and
-stages and learning rate were changed in between after a look at the answers; `demo/batches.py` and
-`demo/train.py` hold the steps that were arrived at. It has not been shown that a single run from the seed with
-these settings ends in the same weights, or in equally good ones."""
+# Written by hand after reading the samples; to be read again when the model is trained again.
 _MISTAKES = """\
-- **Counts that do not begin at 1.** "Count from 5 to 12" is answered with a count downwards, and other bounds are
-  missed after a dozen numbers.
-- **Where a count ends.** Up to 100 round bounds are kept; a request for 200 is counted past 200.
-- **Long counts at temperature 1.** Greedily 1 to 1000 is right; at temperature 0.3 in five of six; at
-  temperature 1, without `top_p`, some answers go astray before 100.
-- **Sums, spelling, capitals.** Nearly always wrong, in the right form: "2 + 2 = 10", another word spelled,
-  another country's capital.
-- **Stories.** Greedily the story about a dragon falls into repeating the noun and does not stop by itself: only
-  `max_tokens` ends it. At temperature 1 it may end well.
-- **Words from the request.** What it is asked about is taken over for the more frequent subjects only; at
-  temperature 1 even the poem about AI can break."""
+- **Where a long count ends.** Counts from 1 to a round number end where they should, up to 100 always and at 200 mostly.
+  Between bounds that are far apart or far from zero ("from 480 to 530") it counts correctly, and past the end.
+- **Long counts at temperature 1.** Greedily and at temperature 0.3 it counts to 1000 without a mistake; at temperature 1,
+  without `top_p`, it usually goes astray, in these runs not before 200.
+- **Larger sums.** Sums of small numbers are right; others have the right form.
+- **Capitals, weekdays.** Those of its list only, and not all of them at temperature 1.
+- **Words from the request.** A noun is taken over into a poem or a story if it is one of those it was taught.
+- **Anything else.** It says that it does not know, or answers something that it does know."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +35,9 @@ class Run:
     seconds: float
     cpu_seconds: float
     losses: Sequence[float]
+    peak_rate: float
+    warm_up_steps: int
+    cool_down_steps: int
 
 
 def loss_curve(losses: Sequence[float]) -> str:
@@ -122,12 +118,13 @@ def page(run: Run, evaluation: Evaluation, folder: Path) -> str:
     final = sum(run.losses[-50:]) / len(run.losses[-50:])
     return f"""# The demo model
 
-The model that `streamcore serve` runs when it is given none: **a toy that shows the stream**. It counts,
-greets, tells jokes, writes poems and explains forty things in the words it was taught. It understands nothing,
-and nothing it says should be relied on. All text that it learned is made by `demo/text/`, from templates
-written for this project.
+The model that `streamcore serve` runs when it is given none: **a toy that shows the stream**. It counts, greets,
+tells jokes, fills poems and stories with a noun, explains forty things in the words it was taught, and says
+that it does not know much of the rest. It understands nothing, and nothing it says should be relied on. All
+text that it learned is made by `demo/text/`, from templates written for this project.
 
-This page is written by the program that makes the model: `make demo` (`python -m demo.train`).
+This page is written by the training program; `make demo` (`python -m demo.train`) makes the model again, and
+the page with it. Another machine or another torch rounds otherwise: the model is then alike, not the same.
 
 ## What it is
 
@@ -140,14 +137,18 @@ declines to count. The chat template knows the roles system, user and assistant;
 
 ## Training
 
-{run.steps} steps of AdamW, seed {run.seed}, in {run.seconds / 60:.0f} minutes on {run.threads} CPU threads
-of a busy machine ({run.cpu_seconds / 60:.0f} CPU minutes). Every step draws new text, so the curve is as
-good as a validation curve; only answers count for the loss. The text changes in stages (`demo/batches.py`):
-short conversations first, then rows of words to repeat, then long conversations of up to 4096 tokens, with many
-counts from 1 at the very end. The jumps in the curve are the changes of stage. The last 50 steps had a mean loss
-of {final:.3f} nats per token; that stage is mostly counting, so it says little about the rest.
-
-{_HISTORY}
+One run from random weights: {run.steps} steps, seed {run.seed}, {run.seconds / 60:.0f} minutes on {run.threads} threads
+of a busy machine ({run.cpu_seconds / 60:.0f} CPU minutes). Each step draws {NUM_CONVERSATIONS} conversations
+and {NUM_DRILLS} exercises (to copy words, to count between bounds, to add, to spell) from the same mixture,
+first step to last, up to {MAX_TOKENS} tokens long. Every step draws new text, so the curve is as good as a
+validation curve; only answers count for the loss. The matrices inside the layers are trained by Muon, peak
+rate {run.peak_rate:g}, embedding and gains by AdamW at half of it; the rate rises for {run.warm_up_steps} steps,
+stays, and falls in a straight line to zero over {run.cool_down_steps}. From step {LATE} on the exercises are others,
+mostly counts of up to two hundred numbers that must end where they were asked to, and the rate rises once more,
+to the half, and falls to zero. (They were added after a look at the answers at step {LATE}; the run went on from
+its checkpoint, which holds all that a run depends on.) The arithmetic is bfloat16 with
+float32 weights. The last 50 steps had a mean loss of {final:.3f} nats per token, most of it choices that
+nobody can foresee: which joke, which opening, which name.
 
 ![loss against step](demo-model-loss.svg)
 

@@ -27,7 +27,7 @@ MAX_POSITIONS = 4096
 
 # A space or a comma before a number stays apart from it: a number is the same token wherever it stands.
 _PIECES = r",? (?=\p{N})|\p{N}+| ?\p{L}+(?:'\p{L}+)?| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_VOCAB_SIZE = 2304
+_VOCAB_SIZE = 2816
 _TRAINING_CONVERSATIONS = 20_000
 
 

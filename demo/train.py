@@ -4,38 +4,31 @@ A run that was interrupted goes on from its last checkpoint in the work folder.
 """
 
 import argparse
-import itertools
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
+from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
 from demo import tokenizer as tokenizers
-from demo.batches import step_batches
+from demo.batches import LATE, Batch, step_batches
 from demo.evaluate import evaluate
 from demo.export import export
 from demo.model import Llama, Shape
 from demo.report import Run, write
 
 ROOT = Path(__file__).resolve().parent.parent
-_PEAK_RATE = 2e-3
-# Step and share of the peak: a rise, a plateau while the text still changes, a fall, a last rise and fall.
-_RATES = (
-    (0, 0.01),
-    (100, 1.0),
-    (1424, 1.0),
-    (1600, 0.506),
-    (1700, 0.337),
-    (1800, 0.225),
-    (1815, 0.5),
-    (1860, 0.5),
-    (1980, 0.0),
-)
-_NUM_STEPS = _RATES[-1][0]
+_NUM_STEPS = 2000
+_WARM_UP_STEPS = 40
+_COOL_DOWN_STEPS = 500
+_PEAK_RATE = 5e-3  # of the matrices between the layers; embeddings and gains learn at half of it
+_USUAL_TARGETS = 1600
 _CHECKPOINT_STEPS = 100
 _LOG_STEPS = 10
 
@@ -54,33 +47,45 @@ class Settings:
 
 
 def rate_at(step: int) -> float:
-    """The learning rate: straight lines between the knots of the schedule."""
-    for (begin, low), (end, high) in itertools.pairwise(_RATES):
-        if step < end:
-            return _PEAK_RATE * (low + (high - low) * (step - begin) / (end - begin))
-    return _PEAK_RATE * _RATES[-1][1]
+    """The share of the peak learning rate: up in a straight line, level, and down to zero in another line.
+
+    The late exercises have a rise and a fall of their own, to half of the peak.
+    """
+    if step >= LATE:
+        return 0.5 * min((step - LATE) / _WARM_UP_STEPS, (_NUM_STEPS - step) / (_NUM_STEPS - LATE))
+    return min((step + 1) / _WARM_UP_STEPS, 1.0, (LATE - step) / _COOL_DOWN_STEPS)
 
 
-def _optimizer(model: Llama, settings: Settings) -> torch.optim.AdamW:
-    matrices = [weight for weight in model.parameters() if weight.dim() == 2]
+def _optimizers(model: Llama, settings: Settings) -> tuple[torch.optim.Optimizer, ...]:
+    """Muon for the matrices inside the layers, AdamW for the embedding and the gains.
+
+    Muon (https://kellerjordan.github.io/posts/muon) makes much of few steps.
+    """
+    inner = [weight for name, weight in model.named_parameters() if "layers" in name and weight.dim() == 2]
     gains = [weight for weight in model.parameters() if weight.dim() == 1]
-    groups = [
-        {"params": matrices, "weight_decay": settings.weight_decay},
-        {"params": gains, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=_PEAK_RATE, betas=(0.9, 0.95))
+    outer = {"params": [model.model.embed_tokens.weight], "weight_decay": settings.weight_decay}
+    return (
+        torch.optim.Muon(
+            inner, lr=_PEAK_RATE, weight_decay=settings.weight_decay, adjust_lr_fn="match_rms_adamw"
+        ),
+        torch.optim.AdamW(
+            [outer, {"params": gains, "weight_decay": 0.0}], lr=_PEAK_RATE / 2, betas=(0.9, 0.95)
+        ),
+    )
 
 
 class Training:
     """A run: the model, its optimizer, the loss of each step so far and the time they took."""
 
     def __init__(self, settings: Settings) -> None:
-        torch.set_num_threads(settings.threads)
+        torch.set_num_threads(1)  # a batch is too small to share; each thread takes its own
+        self.pool = ThreadPoolExecutor(settings.threads)
         torch.manual_seed(settings.seed)
         self.settings = settings
         self.tokenizer: Tokenizer = tokenizers.build(settings.seed)
         self.model = Llama(Shape(vocab_size=self.tokenizer.get_vocab_size()))
-        self.optimizer = _optimizer(self.model, settings)
+        self.optimizers = _optimizers(self.model, settings)
+        self.schedules = [torch.optim.lr_scheduler.LambdaLR(each, rate_at) for each in self.optimizers]
         self.losses: list[float] = []
         self.seconds, self.cpu_seconds = 0.0, 0.0
 
@@ -88,6 +93,11 @@ class Training:
     def step(self) -> int:
         """How many steps are done."""
         return len(self.losses)
+
+    @property
+    def _rules(self) -> tuple[Any, ...]:
+        """Everything but the weights that a checkpoint must hold."""
+        return (*self.optimizers, *self.schedules)
 
     @property
     def _checkpoint(self) -> Path:
@@ -98,7 +108,8 @@ class Training:
         if self._checkpoint.exists():
             state = torch.load(self._checkpoint, weights_only=True)
             self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            for each, saved in zip(self._rules, state["rules"], strict=True):
+                each.load_state_dict(saved)
             self.losses = state["losses"]
             self.seconds, self.cpu_seconds = state["seconds"], state["cpu_seconds"]
 
@@ -107,7 +118,7 @@ class Training:
         self.settings.work.mkdir(parents=True, exist_ok=True)
         state = {
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "rules": [each.state_dict() for each in self._rules],
             "losses": self.losses,
             "seconds": self.seconds,
             "cpu_seconds": self.cpu_seconds,
@@ -116,24 +127,30 @@ class Training:
         torch.save(state, partial)
         partial.replace(self._checkpoint)
 
+    def _gradients(self, batch: Batch) -> tuple[float, tuple[Tensor, ...]]:
+        """The loss of one batch, summed over its targets, and what it adds to the gradients."""
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = self.model(batch.tokens, batch.chosen)
+        loss = F.cross_entropy(logits.float(), batch.targets, reduction="sum")
+        # By a fixed number: the many easy tokens of a long count must not make the rest of its step count less.
+        return loss.item(), torch.autograd.grad(loss / _USUAL_TARGETS, tuple(self.model.parameters()))
+
     def advance(self) -> None:
         """One optimizer step over its batches; the loss is the mean over all tokens to be learned."""
         begun, cpu_begun = time.perf_counter(), time.process_time()
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate_at(self.step)
         batches = step_batches(self.tokenizer, self.settings.seed, self.step)
-        num_targets = sum(batch.targets.numel() for batch in batches)
         total = 0.0
-        for batch in batches:
-            with torch.autocast("cpu", torch.bfloat16):
-                logits = self.model(batch.tokens, batch.chosen)
-            loss = F.cross_entropy(logits.float(), batch.targets, reduction="sum") / num_targets
-            torch.autograd.backward(loss)
-            total += loss.item()
+        # Added up in the order of the batches: the sum does not depend on the number of threads.
+        for loss, gradients in self.pool.map(self._gradients, batches):
+            total += loss
+            for weight, gradient in zip(self.model.parameters(), gradients, strict=True):
+                weight.grad = gradient if weight.grad is None else weight.grad + gradient
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_gradient_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.losses.append(total)
+        for optimizer, schedule in zip(self.optimizers, self.schedules, strict=True):
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+        self.losses.append(total / sum(batch.targets.numel() for batch in batches))
         self.seconds += time.perf_counter() - begun
         self.cpu_seconds += time.process_time() - cpu_begun
 
@@ -174,6 +191,9 @@ def main() -> None:
         training.seconds,
         training.cpu_seconds,
         training.losses,
+        _PEAK_RATE,
+        _WARM_UP_STEPS,
+        _COOL_DOWN_STEPS,
     )
     write(run, evaluate(settings.model, settings.seed), settings.model, settings.docs)
 

@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from streamcore import _core
 from streamcore.config import ServeConfig
 
 DOCS = Path(__file__).parent
@@ -48,7 +49,28 @@ def configuration() -> str:
     return _INTRODUCTION + "".join(rows) + _VARIABLES
 
 
-PAGES = {"configuration.md": configuration}
+_METRICS = """# Metrics
+
+Generated from `rust/server/src/metrics/table.rs` by `make docs`; do not edit.
+
+`GET /metrics` shows them in the text format of Prometheus. Where vLLM has the same thing, it stands there a second
+time under vLLM's name, with the label `model_name`, for the dashboards that exist. A histogram has the usual
+`_bucket`, `_sum` and `_count`.
+
+| metric | type | vLLM's name | |
+|---|---|---|---|
+"""
+
+
+def metrics() -> str:
+    """The page about metrics."""
+    rows = []
+    for name, kind, alias, text in _core.metrics_reference():
+        rows.append(f"| `{name}` | {kind} | {f'`{alias}`' if alias else ''} | {text} |\n")
+    return _METRICS + "".join(rows)
+
+
+PAGES = {"configuration.md": configuration, "metrics.md": metrics}
 
 
 def main(arguments: list[str]) -> int:

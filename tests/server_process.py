@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -20,8 +20,8 @@ READY = re.compile(r"Ready at (http://\S+)")
 class ServerProcess:
     """A running server: its URL, its output so far, its metrics."""
 
-    def __init__(self, *arguments: str) -> None:
-        command = [sys.executable, "-m", "streamcore", "serve", "--port", "0", *arguments]
+    def __init__(self, *arguments: str, program: Sequence[str] = ("-m", "streamcore")) -> None:
+        command = [sys.executable, *program, "serve", "--port", "0", *arguments]
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -43,6 +43,15 @@ class ServerProcess:
                 return match[1]
         self.process.kill()
         raise AssertionError(f"the server did not get ready; its output:\n{self.output}")
+
+    def read_output_until(self, text: str, timeout_s: float = 30.0) -> str:
+        """Read on until the output has a text in it; returns all of it."""
+        assert self.process.stdout is not None
+        deadline = time.monotonic() + timeout_s
+        while text not in self.output:
+            assert select.select([self.process.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]
+            self.output += os.read(self.process.stdout.fileno(), 65536).decode()
+        return self.output
 
     def metric(self, name: str) -> float:
         """One value of `/metrics`, summed over its labels."""
@@ -83,7 +92,7 @@ class ServerProcess:
 
 
 @contextmanager
-def run_server(*arguments: str) -> Iterator[ServerProcess]:
+def run_server(*arguments: str, program: Sequence[str] = ("-m", "streamcore")) -> Iterator[ServerProcess]:
     """A server for the length of a `with` block."""
-    with ServerProcess(*arguments) as server:
+    with ServerProcess(*arguments, program=program) as server:
         yield server

@@ -13,11 +13,11 @@ from demo.text.verses import haiku, poem
 from demo.text.wording import Exchange
 
 _MIXTURE: tuple[tuple[Callable[[Random], Exchange], float], ...] = (
-    (counting, 14), (counting_down, 2), (counting_too_far, 1.5), (smalltalk, 10), (joke, 8), (explanation,
-    14), (poem, 9),
-    (haiku, 4), (story, 8), (arithmetic, 7), (spelling, 5), (calendar, 4), (capital, 2), (listing, 3),
+    (counting, 16), (counting_down, 2), (counting_too_far, 1.5), (smalltalk, 10), (joke, 8), (explanation,
+    14), (poem, 11),
+    (haiku, 4), (story, 11), (arithmetic, 6), (spelling, 5), (calendar, 5), (capital, 2), (listing, 3),
     (json_object, 4),
-    (unknown, 8), (echo, 4),
+    (unknown, 8), (echo, 2),
 )  # fmt: skip
 _SOURCES = tuple(source for source, _ in _MIXTURE)
 _WEIGHTS = tuple(weight for _, weight in _MIXTURE)
@@ -48,10 +48,10 @@ def _plain(rng: Random) -> Conversation:
 
 
 def conversation(rng: Random) -> Conversation:
-    """Draws a conversation; three in four have one exchange, few have more than two."""
+    """Draws a conversation; four in five have one exchange, few have more than two."""
     if rng.random() < 0.04:
         return _plain(rng)
-    turns = rng.choices((1, 2, 3, 4), (75, 15, 7, 3))[0]
+    turns = rng.choices((1, 2, 3, 4), (80, 13, 5, 2))[0]
     sources = rng.choices(_SOURCES, _WEIGHTS, k=turns)
-    system = rng.choice(_SYSTEM) if rng.random() < 0.35 else None
+    system = rng.choice(_SYSTEM) if rng.random() < 0.25 else None
     return Conversation(system, tuple(source(rng) for source in sources))

@@ -39,7 +39,7 @@ IN_WORDS = {
     12: "twelve", 15: "fifteen", 20: "twenty", 30: "thirty", 50: "fifty", 100: "one hundred",
     1000: "one thousand",
 }  # fmt: skip
-_ROUND = (5, 10, 12, 15, 20, 25, 30, 40, 50, 60, 70, 80, 90, 100)
+_ROUND = (5, 10, 10, 20, 20, 20, 30, 30, 40, 50, 50, 60, 80, 100, 100, 200, 300, 500)
 _TOO_FAR = "I can only count up to 1000."
 
 
@@ -58,12 +58,12 @@ def _bounds(rng: Random) -> tuple[int, int]:
     draw = rng.random()
     if draw < 0.04:
         return 1, LAST
-    if draw < 0.08:
-        return 1, rng.choice((10, 20, 30, 50, 100, 200, 300, 400, 500, 600, 700, 800, 900, 999))
+    if draw < 0.2:
+        return 1, rng.choice(_ROUND)
     if draw < 0.50:
         return 1, max(2, _span(rng, LAST))
-    start = rng.randint(0, LAST - 2)
-    return start, start + _span(rng, LAST - start)
+    start = rng.choice((rng.randint(0, 50), rng.randint(0, LAST - 2)))
+    return start, start + _span(rng, min(300, LAST - start))
 
 
 def _in_words(rng: Random) -> Exchange:
@@ -84,18 +84,22 @@ def counting(rng: Random) -> Exchange:
 
 
 def short_counting(rng: Random) -> Exchange:
-    """Counts at most a dozen numbers between any bounds."""
-    a = 1 if rng.random() < 0.3 else rng.randint(0, LAST - 12)
-    b = a + rng.randint(1, 12)
+    """Counts from one, mostly to less than thirty, or at most a dozen numbers from a small one or from any."""
+    a = rng.choice((1, rng.randint(0, 30), rng.randint(0, LAST - 12)))
+    b = a + (_span(rng, 100) if a == 1 else rng.randint(1, 12))
     ways = _UP + _UP_FROM_ONE if a == 1 else _UP
     return Exchange(request(rng, rng.choice(ways).format(a=a, b=b)), numbers(a, b))
 
 
-def counting_from_one(rng: Random) -> Exchange:
-    """Counts from 1 to a number up to 100, most often a round one, which is what people ask for."""
-    b = rng.choice(_ROUND) if rng.random() < 0.6 else rng.randint(2, 100)
-    words = rng.choice(_UP + _UP_FROM_ONE * 2).format(a=1, b=b) + rng.choice(_MANNER)
-    return Exchange(request(rng, words), numbers(1, b))
+def bounded_counting(rng: Random) -> Exchange:
+    """Counts a dozen to two hundred numbers, half of the time from one and often to a round bound."""
+    if rng.random() < 0.5:
+        a, b = 1, rng.choice((rng.choice((20, 30, 40, 50, 60, 80, 100, 100, 150, 200)), rng.randint(13, 210)))
+    else:
+        a = rng.choice((rng.randint(0, 100), rng.randint(0, LAST - 100)))
+        b = a + rng.randint(13, 100)
+    ways = _UP + _UP_FROM_ONE if a == 1 else _UP
+    return Exchange(request(rng, rng.choice(ways).format(a=a, b=b)), numbers(a, b))
 
 
 def counting_down(rng: Random) -> Exchange:

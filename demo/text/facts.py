@@ -57,7 +57,7 @@ _SUM = {
     "how much is {a} + {b}"),
     "-": ("what is {a} - {b}", "what is {a} minus {b}", "{a} - {b}", "{a}-{b}", "subtract {b} from {a}",
     "how much is {a} minus {b}"),
-    "*": ("what is {a} * {b}", "what is {a} times {b}", "{a} * {b}", "{a} x {b}", "multiply {a} by {b}",
+    "x": ("what is {a} * {b}", "what is {a} times {b}", "{a} * {b}", "{a} x {b}", "multiply {a} by {b}",
     "how much is {a} times {b}"),
 }  # fmt: skip
 
@@ -66,20 +66,34 @@ def _series(words: tuple[str, ...]) -> str:
     return ", ".join(words[:-1]) + " and " + words[-1]
 
 
-def arithmetic(rng: Random) -> Exchange:
-    """Sums and differences up to 20, products up to 10 times 10; greater ones are refused."""
-    sign = rng.choice("+++-*")
-    if rng.random() < 0.05:
-        words = rng.choice(_SUM[sign]).format(a=rng.randint(101, 9999), b=rng.randint(101, 9999))
-        return Exchange(question(rng, words), "That is too big for me. I only know small sums.")
-    limit = 10 if sign == "*" else 20
+def _operands(rng: Random, sign: str) -> tuple[int, int]:
+    """Small ones more often than great ones; a difference is never negative."""
+    limit = 10 if sign == "x" or rng.random() < 0.6 else 20
     a, b = rng.randint(0, limit), rng.randint(0, limit)
-    if sign == "-":
-        a, b = max(a, b), min(a, b)
-    result = {"+": a + b, "-": a - b, "*": a * b}[sign]
-    prompt = question(rng, rng.choice(_SUM[sign]).format(a=a, b=b))
-    shown = "x" if sign == "*" else sign
-    return Exchange(prompt, f"{a} {shown} {b} = {result}.")
+    return (max(a, b), min(a, b)) if sign == "-" else (a, b)
+
+
+def _solved(a: int, sign: str, b: int) -> str:
+    result = {"+": a + b, "-": a - b, "x": a * b}[sign]
+    return f"{a} {sign} {b} = {result}"
+
+
+def sum_of(rng: Random) -> tuple[str, str]:
+    """A sum, difference or product, without and with its result."""
+    sign = rng.choice("+++-x")
+    a, b = _operands(rng, sign)
+    return f"{a} {sign} {b}", _solved(a, sign, b)
+
+
+def arithmetic(rng: Random) -> Exchange:
+    """Sums and differences up to 20, products up to 10 times 10; much greater ones are refused."""
+    sign = rng.choice("+++-x")
+    ways = rng.choice(_SUM[sign])
+    if rng.random() < 0.05:
+        words = ways.format(a=rng.randint(101, 9999), b=rng.randint(101, 9999))
+        return Exchange(question(rng, words), "That is too big for me. I only know small sums.")
+    a, b = _operands(rng, sign)
+    return Exchange(question(rng, ways.format(a=a, b=b)), _solved(a, sign, b) + ".")
 
 
 def spelling(rng: Random) -> Exchange:
@@ -89,7 +103,6 @@ def spelling(rng: Random) -> Exchange:
         ways: tuple[str, ...] = (
             "spell {w}",
             "spell the word {w}",
-            'spell "{w}"',
             "spell {w} for me",
             "spell out {w}",
         )

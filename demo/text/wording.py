@@ -34,10 +34,7 @@ def capitalised(text: str) -> str:
 
 
 def _cased(rng: Random, text: str) -> str:
-    draw = rng.random()
-    if draw < 0.66:
-        return capitalised(text)
-    return text if draw < 0.97 else text.upper()
+    return capitalised(text) if rng.random() < 0.66 else text
 
 
 def request(rng: Random, imperative: str) -> str:

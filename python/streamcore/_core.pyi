@@ -6,10 +6,12 @@ that work or wait release the interpreter meanwhile.
 
 from os import PathLike
 from types import ModuleType
-from typing import Literal, final
+from typing import Any, Literal, final
 
 __all__ = [
+    "Doorbell",
     "EngineConfig",
+    "Exchange",
     "Listener",
     "Scheduler",
     "Server",
@@ -167,6 +169,9 @@ class Listener:
     """
 
     def __new__(cls, host: str, port: int) -> Listener: ...
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port, the one that the system chose if 0 was asked for."""
 
 @final
 class TextModel:
@@ -183,15 +188,17 @@ class TextModel:
 
 @final
 class Server:
-    """The running HTTP server. It listens from its construction on, and takes over `listener` and `text`.
+    """The running HTTP server. It answers from its construction on, and takes over `listener` and `text`.
 
     Args:
-        listener: where to listen.
+        listener: where to listen; None: requests come by `open` alone.
         text: the tokenizer and the template.
         config: the engine's limits.
         served_model_names: at least one; the first one is in the answers.
         vocab_size: rows of the model's embedding; a prompt with a token id beyond them is refused.
         api_keys: keys that open the API; none: it is open to all.
+        allowed_origins: origins whose pages may read answers in a browser; `*` stands for all.
+        max_waiting_requests: most requests that wait for their first step; more get 429. None: 2048.
 
     One thread calls `next_step` and `complete_step`; the other methods may be called from any.
 
@@ -202,21 +209,40 @@ class Server:
 
     def __new__(
         cls,
-        listener: Listener,
+        listener: Listener | None,
         text: TextModel,
         config: EngineConfig,
         *,
         served_model_names: list[str],
         vocab_size: int,
         api_keys: list[str] = [],
+        allowed_origins: list[str] = [],
+        max_waiting_requests: int | None = None,
     ) -> Server: ...
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host and port that the server listens on."""
+    def open(
+        self, bell: Doorbell, number: int, method: str, target: bytes, headers: list[tuple[bytes, bytes]]
+    ) -> Exchange:
+        """Answer a request that an ASGI server has read.
+
+        Args:
+            bell: of the event loop that the answer goes to.
+            number: under which `bell` hands over the parts of the answer; the caller never uses it twice with one bell.
+            method: such as "POST".
+            target: path and query as they were sent, without the prefix of a mount.
+            headers: names and values.
+
+        Raises:
+            RuntimeError: the server has been shut down.
+        """
     def next_step(self, buffers: StepBuffers, timeout_s: float) -> StepPlan | None:
         """Wait up to `timeout_s` seconds for work and plan it into `buffers`; None when there was none."""
     def complete_step(self, step_id: int, address: int, len: int) -> None:  # noqa: A002
         """Hand back the sampled tokens of a step, as in `Scheduler.complete_step`."""
+    def expect_step(self, num_tokens: int, duration_s: float) -> None:
+        """Say what a step of `num_tokens` takes, in seconds: the first one is not called hung before a multiple of it."""
+    @property
+    def failure(self) -> str | None:
+        """Why the runner has been given up; None if it has not."""
     @property
     def is_stopped(self) -> bool:
         """Whether a drain has ended: `next_step` will never return a plan again."""
@@ -226,6 +252,42 @@ class Server:
         """The runner died: every open request ends with an error event that carries `message`."""
     def shutdown(self) -> None:
         """Flush and close every socket and join the threads. Further calls do nothing."""
+
+@final
+class Doorbell:
+    """Tells one event loop which exchanges have something for it. Belongs to the thread of that loop.
+
+    Args:
+        descriptor: an eventfd, or the writing end of a pipe, that does not block. Eight bytes are written to it when something
+            is ready and nothing was before. It is duplicated: the caller closes its own.
+
+    Raises:
+        OSError: the descriptor is not open.
+        ValueError: it is negative.
+    """
+
+    def __new__(cls, descriptor: int) -> Doorbell: ...
+    def take(self) -> list[tuple[int, dict[str, Any] | None]]:
+        """What is ready, in order; to be called after the descriptor was read.
+
+        Returns:
+            The number of an exchange, and the ASGI message to send. None in its place: the next piece of the request's body is
+            wanted. An empty message: the answer will not be completed, and its client must see that.
+        """
+
+@final
+class Exchange:
+    """One request and its answer. No method waits. Dropping it is `close`."""
+
+    def resume(self) -> None:
+        """Ask for the next message of the answer; until then none is made."""
+    def feed(self, piece: bytes, is_last: bool) -> None:
+        """Hand over the piece of the body that was wanted; what nobody wanted is dropped."""
+    def close(self) -> None:
+        """Abort what is still running. An answer that was not complete is then reported as lost."""
+
+def metrics_reference() -> list[tuple[str, str, str, str]]:
+    """Every metric: its name, its type, vLLM's name of the same thing or nothing, and what it says."""
 
 def init_logging(format: str, filter: str) -> None:  # noqa: A002
     """Send the log to standard error. The first call in a process counts, later ones change nothing.

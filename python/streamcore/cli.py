@@ -5,10 +5,8 @@ Nothing here imports torch, so that `streamcore --help` answers at once.
 
 import argparse
 import difflib
-import os
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import Field, fields
 from importlib.metadata import version
@@ -86,16 +84,6 @@ def _refuse_swallowed_model(serve: _Parser, values: dict[str, Any]) -> None:
             serve.error(f"`{value[-1]}` was read as a value of `{option}`, put the model before the options")
 
 
-def _prepare_torch() -> None:
-    """Set what torch reads once, when it is first imported.
-
-    Idle OpenMP threads spin by default; they would take the cores from the threads that serve sockets.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # torch runs without NumPy, which nothing here needs, and says so at every start.
-    warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -115,11 +103,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = ServeConfig(**values)
     except StreamcoreError as error:
         serve_parser.error(str(error))
-    _prepare_torch()
     try:
         from streamcore.serve import serve
 
-        return serve(config, started, log_filter=os.environ.get("STREAMCORE_LOG", "info"))
+        return serve(config, started)
     except (StreamcoreError, OSError) as error:
         hint = getattr(error, "hint", None)
         print(f"streamcore: {error}" + (f"; {hint}" if hint else ""), file=sys.stderr)  # noqa: T201

@@ -3,8 +3,11 @@
 The command line, its help and `docs/configuration.md` are derived from these fields.
 """
 
+import difflib
+import os
 import re
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Mapping
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +49,10 @@ class ServeConfig:
     api_key: tuple[str, ...] = _option(
         (), "key that requests must carry, several are allowed; else the server is open to all who reach it"
     )
+    allowed_origins: tuple[str, ...] = _option(
+        (),
+        "origin such as https://chat.example whose pages may use the API in a browser, * for all; else none",
+    )
     device: str = _option("auto", "where the model runs", choices=("auto", "cpu", "cuda"))
     dtype: str = _option(
         "auto",
@@ -56,6 +63,9 @@ class ServeConfig:
         None, "most tokens of one request, prompt and output; else what the model allows", least=1
     )
     max_num_seqs: int | None = _option(None, "most requests that run at once; else by device", least=1)
+    max_waiting_requests: int = _option(
+        2048, "most requests that wait for their first step; more get 429", least=1
+    )
     max_num_batched_tokens: int | None = _option(None, "most tokens in one step; else by device", least=1)
     kv_cache_memory_bytes: int | None = _option(
         None, "memory for the KV cache, such as 4GiB; else by what is free", least=1, is_bytes=True
@@ -74,9 +84,15 @@ class ServeConfig:
         """
         if "" in self.api_key:
             raise ConfigError("`--api-key` is empty")
+        for origin in self.allowed_origins:
+            if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", origin):
+                raise ConfigError(f"`{origin}` is not an origin, which is like https://chat.example")
         for setting in fields(self):
             value = getattr(self, setting.name)
             option = "--" + setting.name.replace("_", "-")
+            choices = setting.metadata.get("choices")
+            if choices and value not in choices:
+                raise ConfigError(f"`{option}` is `{value}`, it must be one of {', '.join(choices)}")
             least, most = setting.metadata.get("least"), setting.metadata.get("most")
             if value is None:
                 continue
@@ -84,3 +100,39 @@ class ServeConfig:
                 raise ConfigError(f"`{option}` is {value}, it must be at least {least}")
             if most is not None and not value <= most:
                 raise ConfigError(f"`{option}` is {value}, it must be at most {most}")
+
+
+def config_of(
+    model: str | os.PathLike[str] | None, settings: Mapping[str, Any], *, without: Collection[str] = ()
+) -> ServeConfig:
+    """The settings of a program, which are those of the command line with underscores in their names.
+
+    Args:
+        model: as in `ServeConfig`.
+        settings: by name; where several values are allowed one is enough, and a number of bytes may be text such as "4GiB".
+        without: names that have no meaning where this is called.
+
+    Raises:
+        ConfigError: a name is unknown, or a value is not possible.
+    """
+    known = {
+        setting.name: setting for setting in fields(ServeConfig) if setting.name not in (*without, "model")
+    }
+    values: dict[str, Any] = {"model": None if model is None else Path(model)}
+    for name, value in settings.items():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            raise ConfigError(f"unknown setting `{name}`", f"did you mean `{close[0]}`?" if close else None)
+        values[name] = _converted(known[name], value)
+    return ServeConfig(**values)
+
+
+def _converted(setting: Field[Any], value: Any) -> Any:
+    if setting.default == ():
+        return (value,) if isinstance(value, str) else tuple(value)
+    if isinstance(value, str) and setting.metadata.get("is_bytes"):
+        return parse_bytes(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if "least" in setting.metadata and value is not None and not is_number:
+        raise ConfigError(f"`{setting.name}` is {value!r}, it must be a number")
+    return value

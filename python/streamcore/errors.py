@@ -2,7 +2,8 @@
 
     StreamcoreError
     ├── ConfigError        an option or a combination of options cannot work
-    └── ModelLoadError     a model folder is incomplete, damaged or of an unsupported kind
+    ├── ModelLoadError     a model folder is incomplete, damaged or of an unsupported kind
+    └── RunnerError        the step loop was given up, and every request with it
 
 Each message is one sentence that names what was wrong; `hint`, when there is one, says what to do about it.
 """
@@ -27,3 +28,7 @@ class ConfigError(StreamcoreError):
 
 class ModelLoadError(StreamcoreError):
     """A model folder is incomplete, damaged or of a kind that is not supported."""
+
+
+class RunnerError(StreamcoreError):
+    """The step loop was given up, and every request with it."""

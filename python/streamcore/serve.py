@@ -1,14 +1,18 @@
-"""`streamcore serve`: from settings to a running server and its end.
+"""From settings to a running server and its end; `streamcore serve` is one way there, `streamcore.asgi` the other.
 
 torch is imported only once the port and the model folder are known to be usable, so that what is wrong with them
 is told at once.
 """
 
+import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -20,27 +24,75 @@ from streamcore.models.folder import check_model_folder
 DEMO_MODEL = Path(__file__).parent / "demo_model"
 
 
-def serve(config: ServeConfig, started: float, log_filter: str = "info") -> int:
+def serve(config: ServeConfig, started: float) -> int:
     """Serve until a signal ends it; returns the exit status.
 
     Args:
         config: the settings.
         started: when the program was started, by `time.monotonic()`, in seconds.
-        log_filter: which lines are logged: a level, or `crate=level` pairs separated by commas.
 
     Raises:
         ConfigError: an option cannot work with this model or device.
         ModelLoadError: the model folder cannot be used.
         OSError: the address cannot be bound.
     """
+    init_logging(config)
+    listener = _bind(config)
+    with open_server(config, listener) as serving, _drain_on_signal(serving.server, config.shutdown_timeout):
+        _announce(serving, listener.address, bool(config.api_key), started)
+        serving.run()
+    _core.log("info", "stopped")
+    return 0
+
+
+def init_logging(config: ServeConfig) -> None:
+    """Send the log to standard error; `STREAMCORE_LOG` says which lines.
+
+    Raises:
+        ConfigError: the variable cannot be understood.
+    """
     try:
-        _core.init_logging(config.log_format, log_filter)
+        _core.init_logging(config.log_format, os.environ.get("STREAMCORE_LOG", "info"))
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    listener = _bind(config)
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A server that answers, and the steps that somebody must run."""
+
+    server: _core.Server
+    name: str
+    """The first name of the model."""
+    has_chat_template: bool
+    run_steps: Callable[[], None]
+
+    def run(self) -> None:
+        """Carry out steps until the server has stopped. What ends them early is told to every client, and raised."""
+        try:
+            self.run_steps()
+        # A panic in Rust is not an `Exception`; the clients must hear of it all the same.
+        except BaseException as error:
+            self.server.fail(f"the model runner failed: {error}")
+            raise
+
+
+@contextmanager
+def open_server(config: ServeConfig, listener: _core.Listener | None) -> Iterator[Serving]:
+    """Load the model and answer requests for the length of a `with` block.
+
+    Args:
+        config: the settings.
+        listener: where to listen; None: requests come by `Server.open` alone.
+
+    Raises:
+        ConfigError: an option cannot work with this model or device.
+        ModelLoadError: the model folder cannot be used.
+    """
     folder = check_model_folder(config.model or DEMO_MODEL)
     text = _core.TextModel(folder.path)
     has_chat_template = text.has_chat_template
+    _prepare_torch()
 
     from streamcore.runner.launch import load_runner, run_steps
 
@@ -53,19 +105,23 @@ def serve(config: ServeConfig, started: float, log_filter: str = "info") -> int:
         served_model_names=list(names),
         vocab_size=folder.config.vocab_size,
         api_keys=list(config.api_key),
+        allowed_origins=list(config.allowed_origins),
+        max_waiting_requests=config.max_waiting_requests,
     )
     try:
-        with _drain_on_signal(server, config.shutdown_timeout):
-            _announce(server, names[0], _example(names[0], has_chat_template, bool(config.api_key)), started)
-            run_steps(server, engine_config, runner)
-    # A panic in Rust is not an `Exception`; the clients must hear of it all the same.
-    except BaseException as error:
-        server.fail(f"the model runner failed: {error}")
-        raise
+        yield Serving(server, names[0], has_chat_template, partial(run_steps, server, engine_config, runner))
     finally:
         server.shutdown()
-    _core.log("info", "stopped")
-    return 0
+
+
+def _prepare_torch() -> None:
+    """Set what torch reads once, when it is first imported.
+
+    Idle OpenMP threads spin by default; they would take the cores from the threads that serve sockets.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # torch runs without NumPy, which nothing here needs, and says so at every start.
+    warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
 
 
 def _bind(config: ServeConfig) -> _core.Listener:
@@ -108,12 +164,12 @@ def _example(name: str, has_chat_template: bool, needs_key: bool) -> tuple[str, 
     return path, f"""{headers} -d '{{"model": "{name}", "stream": true, {ask}}}'"""
 
 
-def _announce(server: _core.Server, name: str, example: tuple[str, str], started: float) -> None:
+def _announce(serving: Serving, address: tuple[str, int], needs_key: bool, started: float) -> None:
     """Tell where the server is and how to try it: on standard output, which holds nothing else."""
-    host, port = server.address
+    host, port = address
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    _core.log("info", f"serving {name} at {url}")
-    path, rest = example
+    _core.log("info", f"serving {serving.name} at {url}")
+    path, rest = _example(serving.name, serving.has_chat_template, needs_key)
     took_s = time.monotonic() - started
     sys.stdout.write(f"Ready at {url} after {took_s:.1f} s. Try:\n\n  curl -N {url}{path} {rest}\n\n")
     sys.stdout.flush()

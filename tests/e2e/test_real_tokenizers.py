@@ -7,6 +7,7 @@ reaches the model is looked at.
 
 import os
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -52,3 +53,34 @@ def test_llama_3_1_gets_the_tokens_it_was_trained_on(llama_folder: Path, tmp_pat
         ).json()
     assert tokens["tokens"] == expected
     assert answer["usage"]["prompt_tokens"] == len(expected)
+
+
+TEMPLATED = ["deepseek_v3", "gemma3", "llama3_1", "qwen3"]
+QUESTION: dict[str, Any] = {"role": "user", "content": "Grüße 世界: \ue000 123?\n\n"}
+PREFIX: dict[str, Any] = {"role": "assistant", "content": "  The answer is  "}
+
+
+@pytest.mark.parametrize("name", TEMPLATED)
+def test_prompts_are_those_of_apply_chat_template(name: str, tmp_path: Path) -> None:
+    """A prompt that differs by one token from what a model was trained on makes its answers quietly worse."""
+    if "STREAMCORE_TOKENIZERS" not in os.environ:
+        pytest.skip("STREAMCORE_TOKENIZERS is not set")
+    tokenizer = Path(os.environ["STREAMCORE_TOKENIZERS"]) / name
+    reference = AutoTokenizer.from_pretrained(tokenizer)
+    folder = write_checkpoint(tmp_path, tokenizer=tokenizer)
+    cases: list[tuple[list[dict[str, Any]], dict[str, bool]]] = [
+        ([QUESTION], {"add_generation_prompt": True}),
+        ([QUESTION], {"add_generation_prompt": False}),
+        ([QUESTION, PREFIX, QUESTION], {"add_generation_prompt": True}),
+        ([QUESTION, PREFIX], {"continue_final_message": True, "add_generation_prompt": False}),
+        (
+            [QUESTION, PREFIX | {"content": "The"}],
+            {"continue_final_message": True, "add_generation_prompt": False},
+        ),
+    ]
+    with run_server(str(folder)) as server:
+        for messages, options in cases:
+            body = {"messages": messages, **options}
+            answer = httpx.post(f"{server.url}/tokenize", json=body, timeout=30).json()
+            expected = reference.apply_chat_template(messages, return_dict=False, **options)
+            assert answer.get("tokens") == expected, (body, answer)

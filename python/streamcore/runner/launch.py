@@ -4,6 +4,7 @@ from collections import deque
 
 from streamcore import _core, kernels
 from streamcore.config import ServeConfig
+from streamcore.errors import RunnerError
 from streamcore.models.folder import ModelFolder
 from streamcore.models.loader import load_model
 from streamcore.models.progress import terminal_progress
@@ -68,9 +69,14 @@ def load_runner(config: ServeConfig, folder: ModelFolder) -> tuple[_core.EngineC
 
 
 def run_steps(server: _core.Server, engine_config: _core.EngineConfig, runner: ModelRunner) -> None:
-    """Carry out plans until the server has stopped, as many in flight as the device takes."""
+    """Carry out plans until the server has stopped, as many in flight as the device takes.
+
+    Raises:
+        RunnerError: a step took so long that the server has given up.
+    """
     lent = [_core.StepBuffers(engine_config, buffers.addresses()) for buffers in runner.all_buffers]
     in_flight: deque[StepPlan] = deque()
+    server.expect_step(1, runner.last_warm_up_s)
     while in_flight or not server.is_stopped:
         plan = server.next_step(lent[runner.turn], 0.0 if in_flight else _IDLE_WAIT_S)
         if plan is not None:
@@ -79,3 +85,5 @@ def run_steps(server: _core.Server, engine_config: _core.EngineConfig, runner: M
         if in_flight and (plan is None or len(in_flight) == runner.depth):
             tokens = runner.collect()
             server.complete_step(in_flight.popleft().id, tokens.data_ptr(), tokens.numel())
+    if (failure := server.failure) is not None:
+        raise RunnerError(failure)

@@ -8,6 +8,7 @@ A sequence's newest token stays on the device, in the sequence's row, so that th
 before the host has seen it.
 """
 
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,6 +77,7 @@ class ModelRunner:
         ]
         self._last_tokens = torch.zeros(num_rows, dtype=torch.int32, device=device)
         self._num_launched = 0
+        self.last_warm_up_s = 0.0
         self._in_flight: deque[tuple[Tensor, torch.cuda.Event | None]] = deque()
 
     def buffers(self) -> StepBuffers:
@@ -125,7 +127,7 @@ class ModelRunner:
 
     def warm_up(self) -> None:
         """Runs a small prefill and a decode, so that the first request does not pay for what torch sets up
-        once.
+        once, and measures the decode.
 
         They write into the first block, which holds nothing yet.
         """
@@ -136,7 +138,9 @@ class ModelRunner:
         length = min(block_size, self.all_buffers[0].column("token_ids").numel())
         for num_tokens in [length, 1] * self.depth:
             self._write_warm_up(self.buffers(), num_tokens)
+            started = time.monotonic()
             self.execute(_WarmUpPlan(num_tokens))
+            self.last_warm_up_s = time.monotonic() - started
 
     def _write_warm_up(self, buffers: StepBuffers, num_tokens: int) -> None:
         order = torch.arange(num_tokens)

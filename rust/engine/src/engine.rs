@@ -6,6 +6,7 @@ use crate::config::EngineConfig;
 use crate::error::EngineError;
 use crate::event::{Event, EventKind, FinishReason};
 use crate::plan;
+use crate::planted::{Bug, has};
 use crate::request::{Request, RequestId};
 use crate::scheduler::Scheduler;
 use crate::scores::Scores;
@@ -77,6 +78,9 @@ impl Engine {
     /// are completed. Answers whether there was such a request; only then an event follows.
     pub fn abort(&mut self, id: RequestId) -> bool {
         let Some(key) = self.scheduler.sequences.find(id) else { return false };
+        if has(Bug::LostAbort) && !self.steps_in_flight.is_empty() {
+            return true;
+        }
         self.finish(key, FinishReason::Abort);
         self.scheduler.drop_finished();
         self.check_in_debug_builds();

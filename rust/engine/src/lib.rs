@@ -43,6 +43,10 @@ pub mod event;
 mod invariants;
 pub mod kv;
 mod plan;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
+#[cfg(not(feature = "planted-bugs"))]
+mod planted;
 mod policy;
 pub mod request;
 mod scheduler;

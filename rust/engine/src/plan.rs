@@ -1,5 +1,6 @@
 //! Writes a plan into the runner's columns. Their meaning is in [`crate::step`].
 
+use crate::planted::{Bug, has};
 use crate::sequence::{Phase, ScheduledTokens, Sequence};
 use crate::sequences::Sequences;
 use crate::step::{StepBuffers, StepId, StepPlan};
@@ -73,7 +74,7 @@ impl PlanWriter<'_, '_> {
         let slots = self.buffers.slot_mapping[range].iter_mut();
         for (position, (position_out, slot)) in (part.start..).zip(positions.zip(slots)) {
             *position_out = position as i32;
-            *slot = sequence.blocks.slot(position);
+            *slot = sequence.blocks.slot(position) + i64::from(has(Bug::OffByOneSlot));
         }
         self.plan.num_tokens += part.len;
         self.plan.max_query_len = self.plan.max_query_len.max(part.len);

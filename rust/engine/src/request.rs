@@ -59,6 +59,12 @@ impl SamplingParams {
         }
     }
 
+    /// Whether the tokens of the sequence change the logits.
+    #[must_use]
+    pub fn is_penalised(&self) -> bool {
+        self.repetition_penalty != 1.0 || self.frequency_penalty != 0.0 || self.presence_penalty != 0.0
+    }
+
     /// The number in `[0, 1)` that decides the draw of the output token at this position, 0 for the first.
     ///
     /// It is a pure function, so that neither the batch, nor a preemption, nor the number of steps in flight changes an answer:
@@ -124,6 +130,13 @@ impl Request {
             cache_salt: 0,
             priority: 0,
         }
+    }
+
+    /// Whether every prompt token must be computed for this request, be its keys and values known or not: its tokens are counted on
+    /// their way through the steps, or their likelihoods are asked for.
+    #[must_use]
+    pub fn needs_whole_prompt(&self) -> bool {
+        self.sampling.is_penalised() || self.prompt_logprobs.is_some()
     }
 }
 

@@ -7,13 +7,14 @@
 //! ```
 //!
 //! What a sequence has computed can be found by others from the moment in which it is planned, and after the sequence has gone for as long
-//! as nobody else needs the blocks. See `docs/decisions` for why that is sound.
+//! as nobody else needs the blocks. See `docs/decisions/0005-prefix-cache.md` for why that is sound.
 
 use std::collections::BTreeMap;
 
 use crate::config::EngineConfig;
 use crate::event::{Event, EventKind};
 use crate::kv::BlockPool;
+use crate::planted::{Bug, has};
 use crate::policy::{self, Rank, Room};
 use crate::sequence::{Phase, ScheduledTokens, Sequence, SequenceKey};
 use crate::sequences::Sequences;
@@ -66,7 +67,7 @@ impl Scheduler {
 
     /// The one rule: computed tokens catch up with known tokens, under the token budget, running sequences first.
     pub(crate) fn schedule(&mut self, scheduled: &mut Vec<ScheduledTokens>, events: &mut Vec<Event>) {
-        let mut budget = self.max_num_batched_tokens;
+        let mut budget = self.max_num_batched_tokens + usize::from(has(Bug::BudgetOverrun));
         self.schedule_running(&mut budget, scheduled);
         self.admit_waiting(&mut budget, scheduled, events);
     }
@@ -134,17 +135,21 @@ impl Scheduler {
         events: &mut Vec<Event>,
     ) {
         while *budget > 0 && !self.free_rows.is_empty() {
-            let Some((&rank, &key)) = self.waiting.first_key_value() else { return };
+            let Some((&rank, &key)) = self.next_waiting() else { return };
             if !self.enter(key, events) {
                 return;
             }
-            self.waiting.pop_first();
+            self.waiting.remove(&rank);
             let place = self.running.partition_point(|running| self.sequences[*running].rank < rank);
             self.running.insert(place, key);
             let len = policy::chunk_len(self.sequences[key].num_left(), *budget);
             scheduled.push(self.hand_out(key, len));
             *budget -= len;
         }
+    }
+
+    fn next_waiting(&self) -> Option<(&Rank, &SequenceKey)> {
+        if has(Bug::Starvation) { self.waiting.last_key_value() } else { self.waiting.first_key_value() }
     }
 
     /// Gives a waiting sequence its blocks and a row, or answers `false` if it must wait on.
@@ -155,7 +160,7 @@ impl Scheduler {
             return false;
         }
         let num_spared = policy::num_spared_blocks(self.running.len());
-        let finds_prefix = true;
+        let finds_prefix = !sequence.needs_whole_prompt;
         let entered = sequence.blocks.enter(&sequence.tokens, finds_prefix, num_spared, &mut self.pool);
         let Some(num_cached_tokens) = entered else { return false };
         sequence.num_computed = num_cached_tokens;
@@ -205,7 +210,8 @@ impl Scheduler {
     /// Gives back the blocks of a sequence that does not run, once no step in flight uses them, and forgets it if it has finished.
     pub(crate) fn lift_fence(&mut self, key: SequenceKey) {
         let sequence = &mut self.sequences[key];
-        if sequence.num_steps_in_flight > 0 || sequence.is_running() {
+        let is_fenced = sequence.num_steps_in_flight > 0 && !has(Bug::UnfencedFree);
+        if is_fenced || sequence.is_running() {
             return;
         }
         self.num_fenced_blocks -= sequence.blocks.blocks().len();

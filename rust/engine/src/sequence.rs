@@ -67,6 +67,7 @@ pub(crate) struct Sequence {
     pub(crate) max_len: usize,
     pub(crate) stop_token_ids: Vec<u32>,
     pub(crate) sampling: SamplingParams,
+    pub(crate) needs_whole_prompt: bool,
     pub(crate) rank: Rank,
     pub(crate) phase: Phase,
     pub(crate) was_scheduled: bool,
@@ -81,6 +82,7 @@ impl Sequence {
         let prompt_len = request.prompt.len();
         Self {
             id: request.id,
+            needs_whole_prompt: request.needs_whole_prompt(),
             tokens: request.prompt,
             prompt_len,
             max_len: prompt_len + request.max_tokens,

@@ -3,97 +3,10 @@
 
 mod common;
 
-use common::device::ShadowDevice;
 use common::model::expected_output;
+use common::story::Story;
 use common::{config, request};
-use streamcore_engine::{
-    Engine, EngineConfig, EngineError, Event, EventKind, FinishReason, OwnedStepBuffers, Request, RequestId,
-    Scores, StepId, StepPlan,
-};
-
-/// An engine, the shadow device, and what the clients saw.
-struct Story {
-    engine: Engine,
-    device: ShadowDevice,
-    columns: OwnedStepBuffers,
-    events: Vec<Event>,
-}
-
-impl Story {
-    fn new(config: EngineConfig) -> Self {
-        Self {
-            device: ShadowDevice::new(&config),
-            columns: OwnedStepBuffers::new(&config),
-            engine: Engine::new(config).unwrap(),
-            events: vec![],
-        }
-    }
-
-    fn add(&mut self, request: &Request) {
-        self.engine.add_request(request.clone()).unwrap();
-    }
-
-    fn launch(&mut self) -> Option<StepPlan> {
-        let plan = self.engine.schedule(&mut self.columns.borrow())?;
-        self.device.launch(&plan, &self.columns);
-        Some(plan)
-    }
-
-    fn complete(&mut self) {
-        let (step, sampled) = self.device.finish_oldest().unwrap();
-        self.engine.complete(step, &sampled, Scores::default()).unwrap();
-        self.engine.drain_events(&mut self.events);
-    }
-
-    /// Plans and completes one step; tells the tokens that each sequence computed in it.
-    fn step(&mut self) -> Vec<i32> {
-        let plan = self.launch().unwrap();
-        self.complete();
-        self.columns.query_starts[..=plan.num_seqs].windows(2).map(|pair| pair[1] - pair[0]).collect()
-    }
-
-    fn run_to_end(&mut self) {
-        while self.engine.has_work() {
-            while self.launch().is_some() {}
-            self.complete();
-        }
-    }
-
-    fn tokens(&self, id: u64) -> Vec<u32> {
-        let of_request = self.events.iter().filter(|event| event.request_id == RequestId(id));
-        of_request
-            .filter_map(
-                |event| if let EventKind::Token { token, .. } = event.kind { Some(token) } else { None },
-            )
-            .collect()
-    }
-
-    fn end(&self, id: u64) -> Option<FinishReason> {
-        let of_request = self.events.iter().filter(|event| event.request_id == RequestId(id));
-        let mut ends = of_request.filter_map(|event| {
-            if let EventKind::Finished(reason) = event.kind { Some(reason) } else { None }
-        });
-        let end = ends.next();
-        assert_eq!(ends.next(), None, "a request ends once");
-        end
-    }
-
-    fn assert_served(&self, request: &Request) {
-        let (tokens, reason) = expected_output(request);
-        assert_eq!((self.tokens(request.id.0), self.end(request.id.0)), (tokens, Some(reason)));
-    }
-
-    fn assert_empty(&self) {
-        let stats = self.engine.stats();
-        assert_eq!((stats.num_waiting, stats.num_running), (0, 0));
-        assert_eq!(stats.num_free_blocks, stats.num_blocks);
-        assert!(!self.engine.has_work());
-    }
-
-    fn num_free_blocks(&self) -> usize {
-        self.engine.stats().num_free_blocks
-    }
-}
+use streamcore_engine::{EngineConfig, EngineError, EventKind, FinishReason, RequestId, Scores, StepId};
 
 #[test]
 fn a_long_prompt_is_computed_in_chunks_between_decodes() {
@@ -177,8 +90,7 @@ fn the_last_admitted_gives_way_and_is_served_all_the_same() {
         story.assert_served(&older);
         story.assert_served(&younger);
         assert!(story.engine.stats().preemptions > 0);
-        let ends = story.events.iter().filter(|event| matches!(event.kind, EventKind::Finished(_)));
-        assert_eq!(ends.map(|event| event.request_id.0).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(story.order_of_ends(), [1, 2]);
         let starts = story.events.iter().filter(|event| matches!(event.kind, EventKind::Scheduled { .. }));
         assert_eq!(starts.count(), 2, "coming back is not a second start");
         story.assert_empty();
@@ -213,8 +125,7 @@ fn a_preempted_sequence_comes_before_those_that_never_ran() {
         story.add(&request(id, 6, 10));
     }
     story.run_to_end();
-    let ends = story.events.iter().filter(|event| matches!(event.kind, EventKind::Finished(_)));
-    assert_eq!(ends.map(|event| event.request_id.0).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(story.order_of_ends(), [1, 2, 3]);
     story.assert_empty();
 }
 

@@ -1,10 +1,11 @@
 //! The extension module `streamcore._core`: an export list.
 //!
 //! Every method converts its arguments, releases the interpreter while Rust works or waits, and converts the result. No thread of
-//! Rust's own ever attaches to the interpreter.
+//! Rust's own ever attaches to the interpreter: an event loop learns from a descriptor that there is something to take.
 
 use pyo3::prelude::*;
 
+mod asgi;
 mod config;
 mod errors;
 mod kernels;
@@ -16,6 +17,8 @@ mod step;
 #[pymodule]
 mod _core {
     #[pymodule_export]
+    use crate::asgi::{Doorbell, Exchange};
+    #[pymodule_export]
     use crate::config::EngineConfig;
     #[pymodule_export]
     use crate::kernels::kernels;
@@ -24,7 +27,7 @@ mod _core {
     #[pymodule_export]
     use crate::scheduler::Scheduler;
     #[pymodule_export]
-    use crate::server::{Listener, Server, TextModel};
+    use crate::server::{Listener, Server, TextModel, metrics_reference};
     #[pymodule_export]
     use crate::step::{StepBuffers, StepPlan};
 }

@@ -6,16 +6,22 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use streamcore_engine::{Scores, StepId};
-use streamcore_server::{self as server, Driver, DriverLimits, Naming, NextStep, ServerConfig};
+use streamcore_server::door::RequestHead;
+use streamcore_server::{self as server, Access, Driver, DriverLimits, Naming, NextStep, ServerConfig};
 
+use crate::asgi::{Doorbell, Exchange};
 use crate::config::EngineConfig;
 use crate::errors::{engine_error, text_error};
 use crate::step::{StepBuffers, StepPlan, sampled_tokens};
 
 /// A socket that is bound but does not listen yet.
 #[pyclass(frozen, module = "streamcore._core")]
-pub(crate) struct Listener(Mutex<Option<server::Listener>>);
+pub(crate) struct Listener {
+    inner: Mutex<Option<server::Listener>>,
+    address: (String, u16),
+}
 
 #[pymethods]
 impl Listener {
@@ -23,7 +29,14 @@ impl Listener {
     #[new]
     fn new(py: Python<'_>, host: &str, port: u16) -> PyResult<Self> {
         let listener = py.detach(|| server::bind(host, port))?;
-        Ok(Self(Mutex::new(Some(listener))))
+        let address = listener.address();
+        Ok(Self { inner: Mutex::new(Some(listener)), address: (address.ip().to_string(), address.port()) })
+    }
+
+    /// Host and port.
+    #[getter]
+    fn address(&self) -> (String, u16) {
+        self.address.clone()
     }
 }
 
@@ -59,45 +72,57 @@ fn take<T>(cell: &Mutex<Option<T>>, what: &str) -> PyResult<T> {
 pub(crate) struct Server {
     inner: Mutex<Option<server::Server>>,
     driver: Arc<Driver>,
-    address: (String, u16),
 }
 
 #[pymethods]
 impl Server {
-    /// Starts to listen and to answer. Takes over `listener` and `text`; `vocab_size` is the model's, not the tokenizer's.
+    /// Starts to answer, and to listen unless `listener` is None. Takes over `listener` and `text`; `vocab_size` is the model's, not
+    /// the tokenizer's.
     #[new]
-    #[pyo3(signature = (listener, text, config, *, served_model_names, vocab_size, api_keys = vec![]))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
+    #[pyo3(signature = (listener, text, config, *, served_model_names, vocab_size, api_keys = vec![], allowed_origins = vec![], max_waiting_requests = None))]
     fn new(
         py: Python<'_>,
-        listener: &Listener,
+        listener: Option<&Listener>,
         text: &TextModel,
         config: &EngineConfig,
         served_model_names: Vec<String>,
         vocab_size: usize,
         api_keys: Vec<String>,
+        allowed_origins: Vec<String>,
+        max_waiting_requests: Option<usize>,
     ) -> PyResult<Self> {
-        let listener = take(&listener.0, "listener")?;
+        let listener = listener.map(|listener| take(&listener.inner, "listener")).transpose()?;
         let text = take(&text.0, "text model")?;
         let naming = Naming {
             served_model_names,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs()),
         };
-        let (engine, limits) = (config.0.clone(), DriverLimits::default());
-        let server_config = ServerConfig { naming, api_keys, vocab_size, engine, limits };
+        let (engine, mut limits) = (config.0.clone(), DriverLimits::default());
+        limits.max_waiting_requests = max_waiting_requests.unwrap_or(limits.max_waiting_requests);
+        let access = Access { api_keys, allowed_origins };
+        let server_config = ServerConfig { naming, access, vocab_size, engine, limits };
         let inner = py.detach(|| server::Server::start(listener, text, server_config))?;
-        let address = inner.address();
-        Ok(Self {
-            driver: Arc::clone(inner.driver()),
-            address: (address.ip().to_string(), address.port()),
-            inner: Mutex::new(Some(inner)),
-        })
+        inner.watch();
+        Ok(Self { driver: Arc::clone(inner.driver()), inner: Mutex::new(Some(inner)) })
     }
 
-    /// Host and port that the server listens on.
-    #[getter]
-    fn address(&self) -> (String, u16) {
-        self.address.clone()
+    /// Answers a request that an ASGI server has read; the parts of the answer come by `bell` under `number`.
+    #[expect(clippy::needless_pass_by_value, reason = "converted from a Python object")]
+    fn open(
+        &self,
+        bell: &Doorbell,
+        number: u64,
+        method: &str,
+        target: &[u8],
+        headers: Vec<(PyBackedBytes, PyBackedBytes)>,
+    ) -> PyResult<Exchange> {
+        let headers = headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let head = RequestHead { method: method.as_bytes(), target, headers };
+        let inner = self.inner.lock().ok();
+        let open = inner.and_then(|inner| inner.as_ref().map(|inner| inner.open(&head, &bell.0, number)));
+        open.map(Exchange).ok_or_else(|| PyRuntimeError::new_err("the server has been shut down"))
     }
 
     /// Waits up to `timeout_s` for work and plans it into `buffers`; None when there was none, or the server has stopped.
@@ -121,6 +146,20 @@ impl Server {
         let sampled = unsafe { sampled_tokens(address, len)? };
         py.detach(|| self.driver.complete_step(StepId(step_id), sampled, Scores::default()))
             .map_err(engine_error)
+    }
+
+    /// What a step of `num_tokens` takes, if that is known before the first one.
+    fn expect_step(&self, num_tokens: usize, duration_s: f64) -> PyResult<()> {
+        let duration = Duration::try_from_secs_f64(duration_s)
+            .map_err(|error| PyValueError::new_err(format!("`duration_s` is {duration_s}: {error}")))?;
+        self.driver.expect_step(num_tokens, duration);
+        Ok(())
+    }
+
+    /// Why the runner has been given up; None if it has not.
+    #[getter]
+    fn failure(&self) -> Option<String> {
+        self.driver.failure()
     }
 
     /// Whether a drain has ended: `next_step` will never return a plan again.
@@ -157,4 +196,10 @@ impl Server {
             }
         });
     }
+}
+
+/// Every metric: its name, its type, vLLM's name of the same thing or nothing, and what it says.
+#[pyfunction]
+pub(crate) fn metrics_reference() -> Vec<(&'static str, &'static str, &'static str, &'static str)> {
+    server::metrics::reference().map(|[name, kind, alias, help]| (name, kind, alias, help)).collect()
 }

@@ -24,6 +24,15 @@ pub struct Naming {
     pub created: u64,
 }
 
+/// Who may ask.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Keys that open the API; it is open to all if there is none.
+    pub api_keys: Vec<String>,
+    /// Origins whose pages may read answers in a browser; `*` stands for all.
+    pub allowed_origins: Vec<String>,
+}
+
 /// The application behind the routes.
 #[derive(Debug)]
 pub struct App {
@@ -33,8 +42,8 @@ pub struct App {
     pub text: TextModel,
     /// Names.
     pub naming: Naming,
-    /// Keys that open the API; it is open to all if there is none.
-    pub api_keys: Vec<String>,
+    /// Who may ask.
+    pub access: Access,
     /// Token ids below this are known to both the tokenizer and the model. A tokenizer may have more: a padding token is often
     /// added without a row in the model's embedding, and its id would be read from outside of it.
     pub vocab_size: usize,
@@ -49,13 +58,13 @@ impl App {
         driver: Arc<Driver>,
         text: TextModel,
         naming: Naming,
-        api_keys: Vec<String>,
+        access: Access,
         vocab_size: usize,
     ) -> Arc<Self> {
         let vocab_size = vocab_size.min(text.tokenizer.vocab_size());
         let num_cores = available_parallelism().map_or(1, std::num::NonZero::get);
         let preparing = Arc::new(Semaphore::new(num_cores.min(4)));
-        Arc::new(Self { driver, text, naming, api_keys, vocab_size, preparing })
+        Arc::new(Self { driver, text, naming, access, vocab_size, preparing })
     }
 
     /// The name of the model in answers.

@@ -11,6 +11,9 @@
 mod core;
 mod inbox;
 mod outbox;
+mod pulse;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -25,10 +28,8 @@ use self::core::Core;
 pub use self::inbox::Refusal;
 use self::inbox::{Inbox, Phase};
 pub use self::outbox::{End, EndError, Token, TokenStream};
-use crate::metrics::{Metrics, Outcome};
-
-/// A runner that has work and shows no life for this long hangs. A step of a large model on a slow machine takes minutes.
-const HUNG_AFTER: Duration = Duration::from_secs(300);
+pub use self::pulse::LOOK_INTERVAL;
+use crate::metrics::{Account, Metrics, Outcome};
 
 /// How much may wait before requests are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,8 +166,14 @@ impl Driver {
 
     /// The page that Prometheus reads.
     #[must_use]
-    pub fn render_metrics(&self) -> String {
-        self.metrics.render(&self.stats())
+    pub fn render_metrics(&self, model_name: &str) -> String {
+        self.metrics.render(&self.stats(), model_name)
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Seconds since 1970.
@@ -187,12 +194,31 @@ impl Driver {
         let inbox = lock(&self.inbox);
         match &inbox.phase {
             Phase::Failed(message) => Health::Failed(message.clone()),
+            Phase::Serving | Phase::Draining { .. } if inbox.is_weak() => Health::Failed(inbox.silence()),
             Phase::Draining { .. } | Phase::Stopped => Health::Draining,
-            Phase::Serving if inbox.is_hung(Instant::now()) => {
-                Health::Failed(format!("the runner has not answered for {} s", HUNG_AFTER.as_secs()))
-            }
             Phase::Serving => Health::Serving,
         }
+    }
+
+    /// Why the runner has been given up, if it has.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        match &lock(&self.inbox).phase {
+            Phase::Failed(message) => Some(message.clone()),
+            Phase::Serving | Phase::Draining { .. } | Phase::Stopped => None,
+        }
+    }
+
+    /// Looks for signs of life of the step loop; to be called once each [`LOOK_INTERVAL`]. Answers what to call
+    /// [`Driver::fail`] with, if it is to be given up. Never waits for it.
+    #[must_use]
+    pub fn look(&self) -> Option<String> {
+        lock(&self.inbox).look()
+    }
+
+    /// What a step of so many tokens takes, if that is known before the first one.
+    pub fn expect_step(&self, num_tokens: usize, duration: Duration) {
+        lock(&self.inbox).pulse.learn(num_tokens, duration);
     }
 
     /// Queues a request. Its place in the queue is reserved at once, so an accepted request is never refused later.
@@ -200,18 +226,18 @@ impl Driver {
     /// # Errors
     /// [`Refusal`], if the queue is full or no requests are taken.
     pub fn submit(self: &Arc<Self>, request: NewRequest) -> Result<TokenStream, Refusal> {
-        let prompt_len = request.prompt.len() as u64;
+        let prompt_len = request.prompt.len();
         let submitted = lock(&self.inbox).submit(request, Instant::now());
         match submitted {
             Ok((id, outbox)) => {
                 self.work.notify_one();
-                self.metrics.prompt_tokens.fetch_add(prompt_len, Relaxed);
-                Ok(TokenStream::new(Arc::clone(self), id, outbox))
+                self.metrics.prompt_tokens.fetch_add(prompt_len as u64, Relaxed);
+                let account = Account::current();
+                account.add_prompt(prompt_len);
+                Ok(TokenStream::new(Arc::clone(self), id, outbox, account))
             }
             Err(refusal) => {
-                if matches!(refusal, Refusal::QueueFull { .. }) {
-                    self.metrics.rejected.fetch_add(1, Relaxed);
-                }
+                self.metrics.count_refusal(refusal.reason());
                 Err(refusal)
             }
         }
@@ -246,7 +272,7 @@ impl Driver {
         let now = Instant::now();
         let (arrivals, phase) = {
             let mut inbox = lock(&self.inbox);
-            (inbox.take(now), inbox.phase.clone())
+            (inbox.take(now, core.num_tokens_in_flight()), inbox.phase.clone())
         };
         core.take_in(arrivals);
         let drain_deadline = match phase {
@@ -260,6 +286,7 @@ impl Driver {
             return Some(NextStep::Stopped);
         }
         let plan = core.engine.schedule(buffers);
+        core.steps_in_flight.extend(plan.map(|plan| plan.num_tokens));
         core.deliver(&self.inbox, &self.metrics, now);
         match plan {
             Some(plan) => Some(NextStep::Plan(plan)),
@@ -285,6 +312,7 @@ impl Driver {
     ) -> Result<(), EngineError> {
         let mut core = lock(&self.core);
         core.engine.complete(step, sampled, scores)?;
+        core.steps_in_flight.pop_front();
         core.deliver(&self.inbox, &self.metrics, Instant::now());
         Ok(())
     }
@@ -319,17 +347,13 @@ impl Driver {
         self.close(Phase::Stopped, &EndError::ShuttingDown);
     }
 
-    /// The first reason to close is the one that later requests are told.
+    /// The first reason to close is the one that later requests are told. They are told it even if the step loop hangs with the core
+    /// in its hands.
     fn close(&self, phase: Phase, error: &EndError) {
+        lock(&self.inbox).close(phase);
         let mut core = lock(&self.core);
         let now = Instant::now();
-        let arrivals = {
-            let mut inbox = lock(&self.inbox);
-            if matches!(inbox.phase, Phase::Serving | Phase::Draining { .. }) {
-                inbox.phase = phase;
-            }
-            inbox.take(now)
-        };
+        let arrivals = lock(&self.inbox).take(now, core.num_tokens_in_flight());
         core.end_all(arrivals, error, &self.metrics, now);
         core.deliver(&self.inbox, &self.metrics, now);
         self.work.notify_one();
@@ -346,61 +370,4 @@ fn after(duration: Duration) -> Instant {
 /// [`Driver::fail`] must still end every request when the engine thread has panicked.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use std::task::{Context, Poll, Waker};
-    use std::thread;
-
-    use streamcore_engine::OwnedStepBuffers;
-
-    use super::*;
-
-    fn driver() -> Arc<Driver> {
-        let config = EngineConfig {
-            block_size: 4,
-            num_blocks: 4,
-            max_num_batched_tokens: 4,
-            max_num_seqs: 1,
-            max_model_len: 16,
-            max_steps_in_flight: 1,
-            enable_prefix_caching: true,
-        };
-        let limits = DriverLimits { max_waiting_requests: 2, max_waiting_tokens: 16 };
-        Arc::new(Driver::new(config, limits).unwrap())
-    }
-
-    /// "Drain for as long as it takes" must not panic in the thread that shuts the server down.
-    #[test]
-    fn the_longest_deadline_is_a_deadline() {
-        let driver = driver();
-        driver.drain(Duration::MAX);
-        assert_eq!(driver.health(), Health::Draining);
-        let mut buffers = OwnedStepBuffers::new(driver.config());
-        assert_eq!(driver.next_step(&mut buffers.borrow(), Duration::MAX), NextStep::Stopped);
-    }
-
-    /// A panic in the engine thread must end as an error at every client, not as a stream that hangs behind a poisoned lock.
-    #[test]
-    fn a_panic_of_the_engine_thread_still_ends_every_request() {
-        let driver = driver();
-        let mut stream = driver.submit(NewRequest::new(vec![1], 1)).unwrap();
-        let engine_thread = thread::spawn({
-            let driver = Arc::clone(&driver);
-            move || {
-                let _core = lock(&driver.core);
-                panic!("this panic is part of a test");
-            }
-        });
-        assert!(engine_thread.join().is_err());
-
-        driver.fail("the engine panicked");
-
-        let end = stream.poll(&mut Context::from_waker(Waker::noop()), &mut Vec::new());
-        let error = EndError::Runner("the engine panicked".to_owned());
-        assert_eq!(end, Poll::Ready(Some(End::Failed(error))));
-        assert_eq!(driver.health(), Health::Failed("the engine panicked".to_owned()));
-    }
 }

@@ -33,12 +33,24 @@ pub enum ApiError {
     /// The path exists, but not for this method: 405.
     #[error("`{0}` is not allowed here")]
     MethodNotAllowed(String),
+    /// The client took too long to send the head of its request: 408.
+    #[error("head did not arrive within {0} s")]
+    HeadTimeout(u64),
     /// The client took too long to send its body: 408.
     #[error("body did not arrive within {0} s")]
     BodyTimeout(u64),
+    /// The client reads its stream too slowly: only ever told in the stream.
+    #[error("the stream was read too slowly, what waits for its reader has reached the limit")]
+    SlowReader,
     /// The body is longer than the limit: 413.
     #[error("body is longer than the limit of {0} bytes")]
     BodyTooLarge(usize),
+    /// The path is longer than any here: 414.
+    #[error("path is longer than the limit of 65534 bytes")]
+    UriTooLong,
+    /// The head is longer than the limit, or has more headers: 431.
+    #[error("head is longer than the limit of 65536 bytes, or has more than 100 headers")]
+    HeadTooLarge,
     /// The body is not JSON: 415.
     #[error("content type is `{0}`, it must be `application/json`")]
     MediaType(String),
@@ -50,6 +62,9 @@ pub enum ApiError {
         /// When a place should be free, in seconds.
         retry_after_s: u64,
     },
+    /// A bug that took this request and no other one: 500.
+    #[error("the server has failed at this request, its log says where")]
+    Internal,
     /// The server is going away: 503.
     #[error("the server is shutting down")]
     ShuttingDown,
@@ -62,6 +77,11 @@ impl ApiError {
     /// A field whose value cannot be honoured.
     pub fn invalid(code: &'static str, param: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Invalid { code, param: Some(param.into()), message: message.into() }
+    }
+
+    /// Bytes that are no request.
+    pub fn malformed(message: impl Into<String>) -> Self {
+        Self::Invalid { code: "invalid_http", param: None, message: message.into() }
     }
 
     /// A prompt that the engine can never hold. `param` is the field that the prompt came from.
@@ -81,10 +101,13 @@ impl ApiError {
             Self::ApiKey => StatusCode::UNAUTHORIZED,
             Self::ModelNotFound(_) | Self::UnknownRoute(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::HeadTimeout(_) | Self::BodyTimeout(_) | Self::SlowReader => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UriTooLong => StatusCode::URI_TOO_LONG,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::QueueFull { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ShuttingDown | Self::EngineFailed(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -98,10 +121,15 @@ impl ApiError {
             Self::ModelNotFound(_) => "model_not_found",
             Self::UnknownRoute(_) => "unknown_route",
             Self::MethodNotAllowed(_) => "method_not_allowed",
+            Self::HeadTimeout(_) => "head_timeout",
             Self::BodyTimeout(_) => "body_timeout",
+            Self::SlowReader => "slow_reader",
             Self::BodyTooLarge(_) => "body_too_large",
+            Self::UriTooLong => "uri_too_long",
+            Self::HeadTooLarge => "head_too_large",
             Self::MediaType(_) => "unsupported_media_type",
             Self::QueueFull { .. } => "queue_full",
+            Self::Internal => "internal_error",
             Self::ShuttingDown => "shutting_down",
             Self::EngineFailed(_) => "engine_failed",
         }
@@ -143,6 +171,7 @@ impl From<EndError> for ApiError {
         match error {
             EndError::ShuttingDown => Self::ShuttingDown,
             EndError::Runner(message) => Self::EngineFailed(message),
+            EndError::SlowReader => Self::SlowReader,
         }
     }
 }
@@ -150,8 +179,16 @@ impl From<EndError> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status(), Json(ErrorBody::new(&self))).into_response();
-        if let Self::QueueFull { retry_after_s, .. } = self {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
+        match self {
+            Self::QueueFull { retry_after_s, .. } => {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
+            }
+            // The next try must not come back by the same connection.
+            Self::ShuttingDown => {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(1));
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
         }
         response
     }

@@ -106,10 +106,10 @@ impl Generation {
     ///
     /// # Errors
     /// 429 or 503.
-    pub fn submit(&self, app: &App) -> Result<Vec<Choice>, ApiError> {
+    pub fn submit(&self, app: &App, cache_salt: u64) -> Result<Vec<Choice>, ApiError> {
         let start = |(request, prompt): (&NewRequest, &Prompt)| {
-            let tokens =
-                app.driver.submit(NewRequest { prompt: prompt.tokens.clone(), ..request.clone() })?;
+            let request = NewRequest { prompt: prompt.tokens.clone(), cache_salt, ..request.clone() };
+            let tokens = app.driver.submit(request)?;
             let detokenizer = app.text.tokenizer.detokenizer(!self.options.details.special_tokens);
             let plan = ChoicePlan {
                 stops: self.options.stops.clone(),
@@ -173,6 +173,7 @@ fn new_request(app: &App, options: &Options) -> NewRequest {
         sampling: sampling_params(app, &options.sampling),
         logprobs: details.logprobs,
         prompt_logprobs: details.prompt_logprobs.max(details.logprobs.filter(|_| options.echo)),
+        priority: options.priority,
         // A whole answer is of no use before its end, unless it may end at a stop string.
         deliver_at_end: !options.stream && options.stops.texts.is_empty(),
         ..NewRequest::new(Vec::new(), 1)

@@ -13,10 +13,13 @@
 //! sse         chunk → event
 //! ```
 //!
+//! Where another program reads the requests, `door` stands in the place of `listener`.
+//!
 //! All that can be refused is refused before the status line. Dropping the handler or the body aborts the request.
 #![forbid(unsafe_code)]
 
 pub mod app;
+pub mod door;
 pub mod driver;
 pub mod error;
 pub mod generation;
@@ -30,7 +33,7 @@ pub mod sse;
 pub mod stream;
 pub mod text;
 
-pub use app::{App, Naming};
+pub use app::{Access, App, Naming};
 pub use driver::{Driver, DriverLimits, NextStep};
 pub use listener::{Listener, bind};
 pub use server::{Server, ServerConfig};

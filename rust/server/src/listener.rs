@@ -1,35 +1,24 @@
 //! The sockets: one that listens, and a task for each that was accepted.
 
-mod shared_socket;
+mod connection;
+mod exchange;
+mod own_answers;
+mod socket;
+#[cfg(test)]
+mod tests;
 
-use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpListener, TcpStream};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tower::ServiceExt;
-
-use self::shared_socket::SharedSocket;
 
 /// Clients that the system keeps while none is accepted.
 const BACKLOG: i32 = 4096;
-/// How long a connection may be silent between two requests, and how long the head of a request may take.
-const MAX_IDLE: Duration = Duration::from_secs(120);
-/// Silence after which the system asks whether the client's machine is still there.
-const PROBE_AFTER: Duration = Duration::from_secs(60);
-/// Most bytes of a request's head, and of what waits for a slow reader.
-const MAX_BUFFER_BYTES: usize = 64 << 10;
 /// Pause after a failure of `accept`: no descriptors are left, and clients that leave give some back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -96,7 +85,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, mut is_closing:
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((socket, _)) => {
-                    connections.spawn(connection(socket, router.clone(), is_closing.clone()));
+                    connections.spawn(connection::serve(socket, router.clone(), is_closing.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -109,46 +98,6 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, mut is_closing:
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
-}
-
-fn set_options(socket: &TcpStream) -> io::Result<()> {
-    // Tokens are small: without this each waits for the acknowledgement of the one before.
-    socket.set_nodelay(true)?;
-    // A client whose machine is gone says nothing; one that waits for a whole answer would hold its blocks to the end.
-    SockRef::from(socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER))
-}
-
-/// Serves one connection. When the client leaves, the future of its request is dropped, and with it the request.
-async fn connection(socket: TcpStream, router: Router, mut is_closing: watch::Receiver<bool>) {
-    if let Err(error) = set_options(&socket) {
-        tracing::debug!(%error, "a socket refused its options");
-    }
-    let socket = SharedSocket::new(socket);
-    let service = router.map_request(|request: Request<Incoming>| request.map(Body::new));
-    let service = TowerToHyperService::new(service.map_err(|never: Infallible| match never {}));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(MAX_IDLE)
-        .max_buf_size(MAX_BUFFER_BYTES)
-        .serve_connection(TokioIo::new(socket.clone()), service);
-    tokio::pin!(connection);
-    let served = async {
-        tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = closing(&mut is_closing) => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        }
-    };
-    // Hyper itself does not look for the client while it holds bytes that came after the request, be it the line break that some
-    // clients send behind a body.
-    tokio::select! {
-        ended = served => if let Err(error) = ended {
-            tracing::debug!(%error, "a connection ended early");
-        },
-        () = socket.peer_closed() => tracing::debug!("a client has left before its answer"),
-    }
 }
 
 /// Ready once the server closes; a server that is gone closes too.

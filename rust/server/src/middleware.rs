@@ -1,16 +1,24 @@
 //! What every answer carries, and who gets one.
 
+mod access_log;
+mod cors;
+
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
 use subtle::{Choice, ConstantTimeEq};
 
+use self::access_log::Line;
+pub use self::cors::cors;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::generation::random;
+use crate::metrics::Account;
 
 const X_REQUEST_ID: &str = "x-request-id";
 const MAX_REQUEST_ID_LEN: usize = 64;
@@ -21,27 +29,26 @@ pub struct RequestName(pub String);
 
 /// Names the request, and tells on whole answers how long they took.
 pub async fn tag(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let start = app.driver.now();
     let name = name_of(request.headers());
     request.extensions_mut().insert(RequestName(name.clone()));
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let mut response = next.run(request).await;
-    let status = response.status();
-    if status.is_client_error() || status.is_server_error() {
-        tracing::info!(request_id = %name, status = status.as_u16(), "{method} {path} was refused");
-    }
+    let account = Arc::new(Account::default());
+    let method = request.method().clone();
+    let line = Line::new(app, name, method, request.uri().path(), Arc::clone(&account));
+    // The panic hook has told the log where; the client gets an answer, and the other requests of its connection go on.
+    let answered = AssertUnwindSafe(account.scope(next.run(request))).catch_unwind().await;
+    let mut response = answered.unwrap_or_else(|_| ApiError::Internal.into_response());
     let headers = response.headers_mut();
-    if let Ok(value) = HeaderValue::from_str(&name) {
+    if let Ok(value) = HeaderValue::from_str(&line.name) {
         headers.insert(X_REQUEST_ID, value);
     }
     let is_stream =
         headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event"));
     if !is_stream {
-        let elapsed = app.driver.now().saturating_duration_since(start);
+        let elapsed = line.elapsed();
         let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         headers.insert("openai-processing-ms", HeaderValue::from(elapsed_ms));
     }
-    response
+    line.end_with(response)
 }
 
 /// Lets a request through if no keys are configured or it brings one of them.
@@ -53,7 +60,7 @@ pub async fn authorize(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    if app.api_keys.is_empty() || has_key(request.headers(), &app.api_keys) {
+    if app.access.api_keys.is_empty() || has_key(request.headers(), &app.access.api_keys) {
         return Ok(next.run(request).await);
     }
     Err(ApiError::ApiKey)

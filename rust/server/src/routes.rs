@@ -1,6 +1,7 @@
 //! Every path.
 
 mod body;
+mod cache_salt;
 mod chat_completions;
 mod completions;
 mod health;
@@ -19,7 +20,7 @@ use axum::routing::{get, post};
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::middleware::{authorize, tag};
+use crate::middleware::{authorize, cors, tag};
 
 /// The whole application, for any way to serve it.
 pub fn router(app: Arc<App>) -> Router {
@@ -40,7 +41,11 @@ pub fn router(app: Arc<App>) -> Router {
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(Arc::clone(&app), authorize));
-    guarded.merge(open).layer(from_fn_with_state(Arc::clone(&app), tag)).with_state(app)
+    guarded
+        .merge(open)
+        .layer(from_fn_with_state(Arc::clone(&app), cors))
+        .layer(from_fn_with_state(Arc::clone(&app), tag))
+        .with_state(app)
 }
 
 async fn unknown_route(uri: Uri) -> ApiError {

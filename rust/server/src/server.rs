@@ -2,18 +2,21 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use axum::Router;
+use futures_util::future::OptionFuture;
 use streamcore_engine::EngineConfig;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::app::{App, Naming};
-use crate::driver::{Driver, DriverLimits};
+use crate::app::{Access, App, Naming};
+use crate::door::{Doorbell, Exchange, RequestHead};
+use crate::driver::{Driver, DriverLimits, LOOK_INTERVAL};
 use crate::listener::{Listener, serve};
 use crate::routes::router;
 use crate::text::TextModel;
@@ -28,8 +31,8 @@ const FLUSH_TIME: Duration = Duration::from_secs(5);
 pub struct ServerConfig {
     /// Names.
     pub naming: Naming,
-    /// Keys that open the API; it is open to all if there is none.
-    pub api_keys: Vec<String>,
+    /// Who may ask.
+    pub access: Access,
     /// Token ids that the model knows: the rows of its embedding, which need not be the tokenizer's number.
     pub vocab_size: usize,
     /// The engine's limits.
@@ -42,20 +45,34 @@ pub struct ServerConfig {
 #[derive(Debug)]
 pub struct Server {
     runtime: Runtime,
-    address: SocketAddr,
     driver: Arc<Driver>,
+    router: Router,
+    sockets: Option<Sockets>,
+    /// Each exchange of the second door holds a clone, so the receiver's end is the end of them all.
+    exchange: mpsc::Sender<()>,
+    exchanges: mpsc::Receiver<()>,
+}
+
+/// The first door.
+#[derive(Debug)]
+struct Sockets {
+    address: SocketAddr,
     is_closing: watch::Sender<bool>,
     connections: JoinHandle<()>,
 }
 
 impl Server {
-    /// Begins to listen and to answer.
+    /// Begins to listen and to answer. Without a listener requests come by [`Server::open`] alone.
     ///
     /// # Errors
     /// The system's, if threads or the port cannot be had; the engine's, if its limits make no sense.
-    pub fn start(listener: Listener, text: TextModel, config: ServerConfig) -> io::Result<Self> {
+    pub fn start(
+        listener: impl Into<Option<Listener>>,
+        text: TextModel,
+        config: ServerConfig,
+    ) -> io::Result<Self> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
-        let ServerConfig { naming, api_keys, vocab_size, engine, limits } = config;
+        let ServerConfig { naming, access, vocab_size, engine, limits } = config;
         let driver = Arc::new(Driver::new(engine, limits).map_err(invalid)?);
         let num_cores = available_parallelism().map_or(1, std::num::NonZero::get);
         let runtime = Builder::new_multi_thread()
@@ -63,27 +80,42 @@ impl Server {
             .thread_name("streamcore-http")
             .enable_all()
             .build()?;
-        let address = listener.address();
-        let app = App::new(Arc::clone(&driver), text, naming, api_keys, vocab_size);
-        let (is_closing, closing) = watch::channel(false);
-        let listener = {
-            let _context = runtime.enter();
-            listener.listen()?
+        let router = router(App::new(Arc::clone(&driver), text, naming, access, vocab_size));
+        let sockets = match listener.into() {
+            Some(listener) => Some(Sockets::open(listener, &router, &runtime)?),
+            None => None,
         };
-        let connections = runtime.spawn(serve(listener, router(app), closing));
-        Ok(Self { runtime, address, driver, is_closing, connections })
+        let (exchange, exchanges) = mpsc::channel(1);
+        Ok(Self { runtime, driver, router, sockets, exchange, exchanges })
     }
 
-    /// Where it listens.
+    /// Where it listens, if it does.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.sockets.as_ref().map(|sockets| sockets.address)
+    }
+
+    /// Answers a request that somebody else has read. The parts of the answer come by `bell` under `number`.
+    #[must_use]
+    pub fn open(&self, head: &RequestHead<'_>, bell: &Arc<Doorbell>, number: u64) -> Exchange {
+        let (exchange, answered) = Exchange::open(self.router.clone(), head, bell, number);
+        let is_open = self.exchange.clone();
+        self.runtime.spawn(async move {
+            answered.await;
+            drop(is_open);
+        });
+        exchange
     }
 
     /// Where the engine thread gets its steps.
     #[must_use]
     pub fn driver(&self) -> &Arc<Driver> {
         &self.driver
+    }
+
+    /// Gives the step loop up when it hangs. It must then call its [`Driver`] whenever it is not computing.
+    pub fn watch(&self) {
+        self.runtime.spawn(watch(Arc::downgrade(&self.driver)));
     }
 
     /// Refuses new requests with 503, lets running ones end until the deadline, then ends them. Whoever asks is answered until
@@ -95,13 +127,51 @@ impl Server {
 
     /// Ends what is left, waits until the clients have the last bytes, and stops the threads.
     pub fn shutdown(self) {
-        self.is_closing.send_replace(true);
-        self.driver.stop();
+        let Self { runtime, driver, router: _, sockets, exchange, mut exchanges } = self;
+        let connections = sockets.map(|sockets| {
+            sockets.is_closing.send_replace(true);
+            sockets.connections
+        });
+        driver.stop();
+        drop(exchange);
+        let flushed = async {
+            OptionFuture::from(connections).await;
+            exchanges.recv().await;
+        };
         // The timer needs the runtime around it.
-        let flushed = self.runtime.block_on(async { timeout(FLUSH_TIME, self.connections).await });
-        if flushed.is_err() {
+        if runtime.block_on(async { timeout(FLUSH_TIME, flushed).await }).is_err() {
             tracing::warn!("some clients did not read their last bytes in time");
         }
-        self.runtime.shutdown_timeout(FLUSH_TIME);
+        runtime.shutdown_timeout(FLUSH_TIME);
+    }
+}
+
+impl Sockets {
+    fn open(listener: Listener, router: &Router, runtime: &Runtime) -> io::Result<Self> {
+        let address = listener.address();
+        let (is_closing, closing) = watch::channel(false);
+        let listener = {
+            let _context = runtime.enter();
+            listener.listen()?
+        };
+        let connections = runtime.spawn(serve(listener, router.clone(), closing));
+        Ok(Self { address, is_closing, connections })
+    }
+}
+
+/// Looks after the step loop until it ends or is given up.
+async fn watch(driver: Weak<Driver>) {
+    let mut looks = interval(LOOK_INTERVAL);
+    // A process that was stopped for a while has not looked meanwhile.
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        let Some(driver) = driver.upgrade().filter(|driver| !driver.is_stopped()) else { return };
+        if let Some(message) = driver.look() {
+            tracing::error!("{message}: every request ends");
+            // The loop may hang where this waits for it; sockets must be served all the same.
+            spawn_blocking(move || driver.fail(&message));
+            return;
+        }
     }
 }

@@ -51,7 +51,7 @@ async fn chat_stream_to_a_stop_string() {
     assert_snapshot!(stage.play(post(CHAT, body), 1).golden());
     stage.runner.step(Duration::ZERO);
     assert!(stage.is_clean(), "the engine stops generating, too");
-    let metrics = stage.runner.driver.render_metrics();
+    let metrics = stage.runner.driver.render_metrics("toy");
     assert!(metrics.contains("streamcore_requests_total{finish_reason=\"stop\"} 1"), "{metrics}");
 }
 

@@ -3,11 +3,16 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::Request;
 use common::{Stage, get, post};
+use http_body_util::BodyExt;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
+use streamcore_server::middleware::tag;
+use tower::ServiceExt;
 
 const CHAT: &str = "/v1/chat/completions";
 const COMPLETIONS: &str = "/v1/completions";
@@ -248,4 +253,23 @@ async fn keys() {
     let (head, body) = stage.answer(post(CHAT, "{}")).await;
     assert_eq!(head.status(), 401);
     assert!(body.contains("\"code\":\"invalid_api_key\""), "{body}");
+}
+
+/// A bug that one request finds must not take the others of its connection, or of the server, with it.
+#[tokio::test]
+async fn a_panic_costs_one_request() {
+    let stage = Stage::new("");
+    async fn bug() {
+        panic!("this panic is part of a test");
+    }
+    let boom = axum::Router::new()
+        .route("/boom", axum::routing::get(bug))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&stage.app), tag));
+    let response = boom.oneshot(get("/boom")).await.unwrap();
+    assert_eq!(response.status(), 500);
+    assert_eq!(response.headers()["x-request-id"], "t1");
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert!(body.starts_with(b"{\"error\":{\"message\":\"the server has failed"), "{body:?}");
+    let (head, _) = stage.answer(get("/health")).await;
+    assert_eq!(head.status(), 200);
 }

@@ -12,8 +12,9 @@ use std::time::Duration;
 use common::Runner;
 use common::model::{VOCAB_SIZE, text_model};
 use serde_json::{Value, json};
+use socket2::SockRef;
 use streamcore_engine::EngineConfig;
-use streamcore_server::{Naming, NextStep, Server, ServerConfig, bind};
+use streamcore_server::{Access, Naming, NextStep, Server, ServerConfig, bind};
 
 /// How long the runner parks when there is nothing to do; it is woken earlier by whatever happens.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -40,7 +41,7 @@ fn start_as(name: &str, script: &str) -> (Server, Runner) {
             version: "1.2.3".to_owned(),
             created: 42,
         },
-        api_keys: Vec::new(),
+        access: Access::default(),
         vocab_size: VOCAB_SIZE,
         engine,
         limits: common::limits(),
@@ -54,7 +55,7 @@ struct Client(BufReader<TcpStream>);
 
 impl Client {
     fn connect(server: &Server) -> Self {
-        Self(BufReader::new(TcpStream::connect(server.address()).unwrap()))
+        Self(BufReader::new(TcpStream::connect(server.address().unwrap()).unwrap()))
     }
 
     fn post(&mut self, path: &str, body: &Value) {
@@ -114,8 +115,12 @@ fn run_until_clean(runner: &mut Runner) {
 }
 
 fn count(runner: &Runner, outcome: &str) -> u64 {
-    let page = runner.driver.render_metrics();
-    let prefix = format!("streamcore_requests_total{{finish_reason=\"{outcome}\"}} ");
+    metric(runner, &format!("requests_total{{finish_reason=\"{outcome}\"}}"))
+}
+
+fn metric(runner: &Runner, name: &str) -> u64 {
+    let page = runner.driver.render_metrics("toy");
+    let prefix = format!("streamcore_{name} ");
     page.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap().parse().unwrap()
 }
 
@@ -135,6 +140,7 @@ fn a_client_that_leaves_in_the_middle_of_its_stream_frees_everything() {
     drop(client);
     run_until_clean(&mut runner);
     assert_eq!(count(&runner, "abort"), 1);
+    assert_eq!(metric(&runner, "aborts_total{phase=\"decode\"}"), 1);
 }
 
 /// Whoever waits for a whole answer also leaves; nothing is written to it that could fail.
@@ -182,6 +188,23 @@ fn a_client_that_leaves_during_its_prefill_frees_everything() {
     drop(client);
     run_until_clean(&mut runner);
     assert_eq!(count(&runner, "abort"), 1);
+}
+
+/// Clients that leave while they still send cost no block, but an operator must see how many there are.
+#[test]
+fn a_client_that_leaves_in_the_middle_of_its_body_is_counted() {
+    let (server, runner) = start("");
+    let mut client = Client::connect(&server);
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: toy\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n";
+    client.0.get_mut().write_all(head.as_bytes()).unwrap();
+    assert!(client.read_head().starts_with("http/1.1 100"), "the body is being read");
+    SockRef::from(client.0.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    let is_counted = || metric(&runner, "aborts_total{phase=\"before_queue\"}") == 1;
+    assert!((0..2000).any(|_| {
+        thread::sleep(Duration::from_millis(5));
+        is_counted()
+    }));
 }
 
 /// A queue full of clients that have gone keeps those out that are there.
@@ -232,21 +255,24 @@ fn draining_finishes_what_runs_and_takes_nothing_new() {
     running.post("/v1/chat/completions", &chat(true));
     run_until(&mut runner, "a token", |stats| stats.generated_tokens >= 1);
     server.drain(Duration::from_secs(600));
-    let mut new = Client::connect(&server);
+    let (mut probe, mut new) = (Client::connect(&server), Client::connect(&server));
+    assert!(probe.get("/health").starts_with("http/1.1 200"), "it is no reason to kill it");
+    let head = probe.get("/ready");
+    assert!(head.starts_with("http/1.1 503"), "a balancer is told to go elsewhere");
     for client in [&mut idle, &mut new] {
-        assert!(client.get("/ready").starts_with("http/1.1 503"), "a balancer is told to go elsewhere");
-        assert!(client.read_until("}}").contains("\"code\":\"shutting_down\""));
         client.post("/v1/chat/completions", &chat(true));
-        assert!(client.read_head().starts_with("http/1.1 503"), "so is whoever comes nevertheless");
-        client.read_until("}}");
-        assert!(client.get("/health").starts_with("http/1.1 200"), "which is no reason to kill it");
+        let head = client.read_head();
+        assert!(head.starts_with("http/1.1 503"), "so is whoever comes nevertheless");
+        assert!(head.contains("retry-after: 1\r\n"), "{head}");
+        assert!(head.contains("connection: close\r\n"), "or the next try comes back to this server: {head}");
+        assert!(client.read_until("}}").contains("\"code\":\"shutting_down\""));
     }
     let refused = runner.driver.submit(streamcore_server::driver::NewRequest::new(vec![97], 1));
     assert_eq!(refused.unwrap_err(), streamcore_server::driver::Refusal::ShuttingDown);
     while runner.step(PATIENCE) != NextStep::Stopped {}
     let body = running.read_until("data: [DONE]\n\n\r\n0\r\n\r\n");
     assert!(body.contains("\"finish_reason\":\"stop\""), "{body}");
-    let address = server.address();
+    let address = server.address().unwrap();
     server.shutdown();
     assert!(running.is_closed() && idle.is_closed() && new.is_closed());
     assert!(TcpStream::connect(address).is_err());
@@ -315,7 +341,7 @@ fn a_slow_reader_is_waited_for_and_loses_nothing() {
     let (num_tokens, name) = (4_000, "n".repeat(4 << 10));
     let (server, mut runner) = start_as(&name, &endless());
     let mut client = Client::connect(&server);
-    socket2::SockRef::from(client.0.get_ref()).set_recv_buffer_size(256 << 10).unwrap();
+    SockRef::from(client.0.get_ref()).set_recv_buffer_size(256 << 10).unwrap();
     let mut body = chat(true);
     body["max_tokens"] = num_tokens.into();
     client.post("/v1/chat/completions", &body);
@@ -347,7 +373,7 @@ fn a_restart_gets_its_port_at_once() {
     let mut client = Client::connect(&server);
     client.get("/version");
     client.read_until("}");
-    let port = server.address().port();
+    let port = server.address().unwrap().port();
     // The side that closes first is the one whose system remembers the connection.
     server.shutdown();
     assert!(client.is_closed());
@@ -359,6 +385,6 @@ fn a_restart_gets_its_port_at_once() {
 #[test]
 fn a_port_in_use_is_found_by_bind() {
     let (server, _runner) = start("");
-    let error = bind("127.0.0.1", server.address().port()).unwrap_err();
+    let error = bind("127.0.0.1", server.address().unwrap().port()).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
 }

@@ -19,6 +19,19 @@ fn request(prompt_len: usize) -> NewRequest {
     NewRequest { stop_token_ids: vec![256], ..NewRequest::new(vec![7; prompt_len], 20) }
 }
 
+/// The line for cached tokens on a client's bill would be made up.
+#[test]
+fn a_stream_tells_how_much_of_its_prompt_was_there() {
+    let limits = DriverLimits { max_waiting_requests: 2, max_waiting_tokens: 100 };
+    let driver = Arc::new(Driver::new(common::engine_config(), limits).unwrap());
+    let mut runner = Runner::new(Arc::clone(&driver), b"hello");
+    let streams = [9, 9].map(|prompt_len| driver.submit(request(prompt_len)).unwrap());
+    while driver.stats().generated_tokens == 0 {
+        runner.step(Duration::ZERO);
+    }
+    assert_eq!(streams.map(|stream| stream.num_cached_tokens()), [0, 8]);
+}
+
 /// Leaves after as many tokens as its number says, or stays to the end; tells whether it stayed.
 async fn client(driver: &Arc<Driver>, number: usize) -> bool {
     let mut stream = driver.submit(request(4)).unwrap();
@@ -60,7 +73,7 @@ fn a_storm_of_impatient_clients_leaves_nothing_behind() {
     assert!(num_served >= NUM_CLIENTS * NUM_ROUNDS / 2, "those who stayed were served: {num_served}");
     let stats = driver.stats();
     assert_eq!((stats.num_running, stats.num_waiting, stats.num_free_blocks), (0, 0, 6));
-    let page = driver.render_metrics();
+    let page = driver.render_metrics("toy");
     let counted = page.lines().filter(|line| line.starts_with("streamcore_requests_total"));
     let num_ended: usize =
         counted.map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).sum();

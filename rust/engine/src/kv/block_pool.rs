@@ -4,6 +4,7 @@ use super::block::BlockId;
 use super::free_list::FreeList;
 use super::prefix_cache::{Prefix, PrefixCache};
 use super::prefix_hash::PrefixHash;
+use crate::planted::{Bug, has};
 
 /// Hands out blocks and counts their holders. A block without a holder is free; if it is cached it can still be found, until it is
 /// handed out again.
@@ -70,7 +71,7 @@ impl BlockPool {
         }
         for _ in 0..num_blocks {
             let block = self.free.pop_front().expect("the free blocks were counted");
-            if let Some(cache) = &mut self.cache {
+            if let Some(cache) = self.cache.as_mut().filter(|_| !has(Bug::StaleHit)) {
                 cache.remove(block);
             }
             self.num_holders[block.0 as usize] = 1;
@@ -82,7 +83,7 @@ impl BlockPool {
     /// Adds a holder to a block, free or not, whose content is to be used.
     pub fn hold(&mut self, block: BlockId) {
         let num_holders = &mut self.num_holders[block.0 as usize];
-        if *num_holders == 0 {
+        if *num_holders == 0 && !has(Bug::EarlyEviction) {
             self.free.remove(block);
         }
         *num_holders += 1;
@@ -94,6 +95,7 @@ impl BlockPool {
         for block in blocks.drain(..).rev() {
             let num_holders = &mut self.num_holders[block.0 as usize];
             *num_holders -= 1;
+            *num_holders -= u32::from(has(Bug::DoubleFree) && *num_holders > 0);
             if *num_holders > 0 {
                 continue;
             }

@@ -4,6 +4,7 @@ use super::block::BlockId;
 use super::block_pool::BlockPool;
 use super::prefix_cache::Prefix;
 use super::prefix_hash::PrefixHash;
+use crate::planted::{Bug, has};
 
 /// Maps the positions of one sequence to slots of the KV cache.
 ///
@@ -13,6 +14,8 @@ use super::prefix_hash::PrefixHash;
 /// position   0  1  2  3 | 4  5  6  7
 /// slot      28 29 30 31 | 8  9 10 11
 /// ```
+///
+/// A table is that of one sequence for its life: what it is told to be its tokens never changes, only grows.
 ///
 /// The first blocks may belong to other sequences too, which began alike. They are full, so nobody writes to them any more.
 #[derive(Debug)]
@@ -32,6 +35,7 @@ impl BlockTable {
     /// A table that holds no blocks yet. Only sequences with the same salt share blocks.
     #[must_use]
     pub fn new(block_size: usize, salt: u64) -> Self {
+        let salt = if has(Bug::WrongSalt) { 0 } else { salt };
         let prefix = Prefix::Salt(salt);
         Self { blocks: Vec::new(), block_size, salt, hashes: Vec::new(), num_remembered: 0, prefix }
     }
@@ -137,6 +141,8 @@ impl BlockTable {
 
     /// Lets go of every block of the pool that they came from.
     pub fn give_back(&mut self, pool: &mut BlockPool) {
+        self.blocks
+            .truncate(self.blocks.len() - usize::from(has(Bug::LeakedBlock) && !self.blocks.is_empty()));
         pool.give_back(&mut self.blocks);
         self.forget();
     }

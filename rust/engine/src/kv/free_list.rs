@@ -38,10 +38,8 @@ impl FreeList {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = BlockId> {
-        let next = |id: u32| self.links[id as usize].next;
-        std::iter::successors(Some(next(self.end())), move |id| Some(next(*id)))
-            .take_while(|id| *id != self.end())
-            .map(BlockId)
+        let next = |id: &u32| Some(self.links[*id as usize].next);
+        std::iter::successors(next(&self.end()), next).take(self.len).map(BlockId)
     }
 
     /// The block in front was wanted least recently; it is handed out next.

@@ -4,6 +4,7 @@
 pub(crate) mod device;
 pub(crate) mod load;
 pub(crate) mod model;
+pub(crate) mod story;
 pub(crate) mod world;
 
 use streamcore_engine::{EngineConfig, Request, RequestId, SamplingParams};

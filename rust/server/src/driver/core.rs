@@ -1,6 +1,7 @@
 //! The engine and the requests that it holds: the engine thread's side.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Instant;
@@ -10,7 +11,7 @@ use streamcore_engine::{Engine, Event, EventKind, FinishReason, RequestId};
 use super::inbox::{Arrivals, Inbox, Submission};
 use super::lock;
 use super::outbox::{End, EndError, Outbox, Token};
-use crate::metrics::{Metrics, Outcome};
+use crate::metrics::{AbortPhase, Metrics, Outcome};
 
 /// A request that the engine holds.
 #[derive(Debug)]
@@ -20,14 +21,54 @@ struct OpenRequest {
     arrival: Instant,
     /// It still has its place in the queue.
     is_queued: bool,
+    /// When it was given its first step.
+    scheduled: Instant,
+    first_token: Option<Instant>,
+    num_tokens: usize,
     last_token: Option<Instant>,
     /// What an abort is counted as.
     aborted_as: Outcome,
 }
 
+impl OpenRequest {
+    fn count_token(&mut self, metrics: &Metrics, now: Instant) {
+        self.num_tokens += 1;
+        match self.last_token.replace(now) {
+            Some(last) => metrics.inter_token_latency.observe(now - last),
+            None => {
+                self.first_token = Some(now);
+                metrics.time_to_first_token.observe(now - self.arrival);
+                metrics.prefill_time.observe(now - self.scheduled);
+            }
+        }
+        if self.outbox.is_abandoned() {
+            metrics.wasted_tokens.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn count_end(&self, outcome: Outcome, metrics: &Metrics, now: Instant) {
+        metrics.count_end(outcome);
+        metrics.request_latency.observe(now - self.arrival);
+        if outcome == Outcome::Abort {
+            metrics.count_abort(match self.first_token {
+                _ if self.is_queued => AbortPhase::Queued,
+                None => AbortPhase::Prefill,
+                Some(_) => AbortPhase::Decode,
+            });
+        }
+        if let Some(first) = self.first_token {
+            metrics.decode_time.observe(now - first);
+            metrics.request_prompt_tokens.observe_tokens(self.prompt_len);
+            metrics.request_generation_tokens.observe_tokens(self.num_tokens);
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) engine: Engine,
+    /// The tokens of each step in flight, the oldest one first.
+    pub(super) steps_in_flight: VecDeque<usize>,
     open: HashMap<RequestId, OpenRequest>,
     /// Scratch space of [`Core::deliver`], kept for its capacity.
     events: Vec<Event>,
@@ -38,7 +79,19 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(engine: Engine) -> Self {
-        Self { engine, open: HashMap::new(), events: Vec::new(), wakers: Vec::new(), departures: Vec::new() }
+        Self {
+            engine,
+            steps_in_flight: VecDeque::new(),
+            open: HashMap::new(),
+            events: Vec::new(),
+            wakers: Vec::new(),
+            departures: Vec::new(),
+        }
+    }
+
+    /// Tokens of the largest step in flight.
+    pub(super) fn num_tokens_in_flight(&self) -> usize {
+        self.steps_in_flight.iter().copied().max().unwrap_or(0)
     }
 
     /// Moves what has arrived into the engine: requests first, since an abort may name one of them.
@@ -68,6 +121,9 @@ impl Core {
             prompt_len,
             arrival,
             is_queued: true,
+            scheduled: arrival,
+            first_token: None,
+            num_tokens: 0,
             last_token: None,
             aborted_as: Outcome::Abort,
         };
@@ -82,7 +138,7 @@ impl Core {
             self.apply(event, metrics, now);
         }
         self.events = events;
-        lock(inbox).settle(self.engine.stats(), &self.departures, now);
+        lock(inbox).settle(self.engine.stats(), &self.departures, self.num_tokens_in_flight(), now);
         self.departures.clear();
         self.wakers.drain(..).for_each(Waker::wake);
     }
@@ -90,18 +146,21 @@ impl Core {
     fn apply(&mut self, event: Event, metrics: &Metrics, now: Instant) {
         let Some(open) = self.open.get_mut(&event.request_id) else { return };
         match event.kind {
-            EventKind::Scheduled { .. } => {
-                open.is_queued = false;
+            EventKind::Scheduled { num_cached_tokens } => {
+                open.outbox.set_num_cached_tokens(num_cached_tokens);
+                (open.is_queued, open.scheduled) = (false, now);
                 self.departures.push(open.prompt_len);
                 metrics.queue_time.observe(now - open.arrival);
             }
             EventKind::PromptLogprobs(logprobs) => open.outbox.push_prompt_logprobs(logprobs),
             EventKind::Token { token, logprobs } => {
-                match open.last_token.replace(now) {
-                    None => metrics.time_to_first_token.observe(now - open.arrival),
-                    Some(last) => metrics.inter_token_latency.observe(now - last),
-                }
+                open.count_token(metrics, now);
                 self.wakers.extend(open.outbox.push(Token { id: token, logprobs }));
+                if open.outbox.is_full() {
+                    let end = End::Failed(EndError::SlowReader);
+                    self.close(event.request_id, Some(end), Outcome::Error, metrics, now);
+                    self.engine.abort(event.request_id);
+                }
             }
             EventKind::Finished(reason) => {
                 let (end, outcome) = match reason {
@@ -120,8 +179,7 @@ impl Core {
         if open.is_queued {
             self.departures.push(open.prompt_len);
         }
-        metrics.count_end(outcome);
-        metrics.request_latency.observe(now - open.arrival);
+        open.count_end(outcome, metrics, now);
         self.wakers.extend(end.and_then(|end| open.outbox.end(end)));
     }
 

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use streamcore_engine::{Admission, Request, RequestId, Stats};
 
 use super::outbox::Outbox;
-use super::{DriverLimits, HUNG_AFTER, NewRequest};
-use crate::metrics::Outcome;
+use super::pulse::Pulse;
+use super::{DriverLimits, NewRequest};
+use crate::metrics::{Outcome, RefusalReason};
 
 /// Why a request was not queued.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +28,22 @@ pub enum Refusal {
     /// The runner died.
     #[error("{0}")]
     Failed(String),
+}
+
+impl Refusal {
+    /// What it is counted as.
+    pub(super) fn reason(&self) -> RefusalReason {
+        match self {
+            Self::QueueFull { reason: streamcore_engine::Refusal::TooManyRequests { .. }, .. } => {
+                RefusalReason::QueueRequests
+            }
+            Self::QueueFull { reason: streamcore_engine::Refusal::TooManyTokens { .. }, .. } => {
+                RefusalReason::QueueTokens
+            }
+            Self::ShuttingDown => RefusalReason::Draining,
+            Self::Failed(_) => RefusalReason::Failed,
+        }
+    }
 }
 
 /// Where a driver is in its life.
@@ -62,7 +79,7 @@ pub(super) struct Inbox {
     admission: Admission,
     next_id: u64,
     stats: Stats,
-    last_sign_of_life: Instant,
+    pub(super) pulse: Pulse,
     last_departure: Option<Instant>,
     /// Time between two departures from a queue that was not empty, smoothed: what `Retry-After` is made of.
     departure_interval: Duration,
@@ -77,7 +94,7 @@ impl Inbox {
             admission: Admission::new(limits.max_waiting_requests, limits.max_waiting_tokens),
             next_id: 0,
             stats,
-            last_sign_of_life: now,
+            pulse: Pulse::new(now),
             last_departure: None,
             departure_interval: Duration::from_secs(1),
         }
@@ -89,6 +106,7 @@ impl Inbox {
         arrival: Instant,
     ) -> Result<(RequestId, Arc<Outbox>), Refusal> {
         match &self.phase {
+            Phase::Serving if self.is_weak() => return Err(Refusal::Failed(self.silence())),
             Phase::Serving => {}
             Phase::Draining { .. } | Phase::Stopped => return Err(Refusal::ShuttingDown),
             Phase::Failed(message) => return Err(Refusal::Failed(message.clone())),
@@ -108,9 +126,9 @@ impl Inbox {
         self.aborts.push((id, counts_as));
     }
 
-    /// Empties both lanes.
-    pub(super) fn take(&mut self, now: Instant) -> Arrivals {
-        self.last_sign_of_life = now;
+    /// Empties both lanes. The largest step in flight has `num_tokens_in_flight`.
+    pub(super) fn take(&mut self, now: Instant, num_tokens_in_flight: usize) -> Arrivals {
+        self.pulse.beat(now, num_tokens_in_flight);
         Arrivals { requests: mem::take(&mut self.requests), aborts: mem::take(&mut self.aborts) }
     }
 
@@ -120,9 +138,15 @@ impl Inbox {
     }
 
     /// What a step has left behind: the gauges, and the places of the requests that left the queue.
-    pub(super) fn settle(&mut self, stats: Stats, departures: &[usize], now: Instant) {
+    pub(super) fn settle(
+        &mut self,
+        stats: Stats,
+        departures: &[usize],
+        num_tokens_in_flight: usize,
+        now: Instant,
+    ) {
         self.stats = stats;
-        self.last_sign_of_life = now;
+        self.pulse.beat(now, num_tokens_in_flight);
         for prompt_len in departures {
             self.admission.release(*prompt_len);
         }
@@ -139,9 +163,29 @@ impl Inbox {
         Stats { num_waiting: self.num_waiting(), ..self.stats }
     }
 
-    pub(super) fn is_hung(&self, now: Instant) -> bool {
-        let has_work = self.num_waiting() + self.stats.num_running > 0;
-        has_work && now.saturating_duration_since(self.last_sign_of_life) >= HUNG_AFTER
+    /// Whether the step loop has been silent for longer than its step explains.
+    pub(super) fn is_weak(&self) -> bool {
+        self.pulse.weak_for().is_some()
+    }
+
+    /// What is told to whoever asks meanwhile.
+    pub(super) fn silence(&self) -> String {
+        let silence = self.pulse.weak_for().unwrap_or_default();
+        format!("the step loop has not answered for {:.1} s", silence.as_secs_f32())
+    }
+
+    /// One look at the step loop; answers why it is to be given up, if it is.
+    pub(super) fn look(&mut self) -> Option<String> {
+        self.pulse.look(self.num_waiting() + self.stats.num_running > 0);
+        let is_open = matches!(self.phase, Phase::Serving | Phase::Draining { .. });
+        (is_open && self.pulse.is_gone()).then(|| self.silence())
+    }
+
+    /// Takes nothing more, for this reason, unless there is one already.
+    pub(super) fn close(&mut self, phase: Phase) {
+        if matches!(self.phase, Phase::Serving | Phase::Draining { .. }) {
+            self.phase = phase;
+        }
     }
 
     fn num_waiting(&self) -> usize {
@@ -160,20 +204,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// A hung runner behind a healthy `/health` is never restarted; an idle one that counts as hung is, for nothing.
-    #[test]
-    fn only_work_without_a_sign_of_life_is_a_hang() {
-        let start = Instant::now();
-        let limits = DriverLimits { max_waiting_requests: 1, max_waiting_tokens: 1 };
-        let mut inbox = Inbox::new(limits, Stats::default(), start);
-        assert!(!inbox.is_hung(start + HUNG_AFTER), "idle");
-        inbox.settle(Stats { num_running: 1, ..Stats::default() }, &[], start);
-        assert!(!inbox.is_hung(start + HUNG_AFTER - Duration::from_millis(1)));
-        assert!(inbox.is_hung(start + HUNG_AFTER));
-        inbox.take(start + HUNG_AFTER);
-        assert!(!inbox.is_hung(start + HUNG_AFTER), "it has asked for a step again");
-    }
-
     /// A `Retry-After` that ignores how fast the queue moves sends every client back too early.
     #[test]
     fn retry_after_follows_the_measured_departures() {
@@ -183,7 +213,7 @@ mod tests {
         let busy = Stats { num_waiting: 9, ..Stats::default() };
         for nth in 0..200 {
             inbox.admission.reserve(1).unwrap();
-            inbox.settle(busy, &[1], start + Duration::from_secs(4 * nth));
+            inbox.settle(busy, &[1], 0, start + Duration::from_secs(4 * nth));
         }
         assert!((19..=20).contains(&inbox.retry_after_s()), "five departures, four seconds apart");
     }

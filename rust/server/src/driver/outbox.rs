@@ -1,13 +1,14 @@
 //! What the engine thread leaves for one request, and the handle that takes it out.
 
 use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use streamcore_engine::{RequestId, TokenLogprobs};
 
 use super::{Driver, lock};
-use crate::metrics::Outcome;
+use crate::metrics::{Account, Outcome};
 
 /// Why no more tokens come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub enum EndError {
     ShuttingDown,
     /// The runner failed.
     Runner(String),
+    /// The client reads so slowly that what waits for it has reached its bound.
+    SlowReader,
 }
 
 /// A generated token.
@@ -41,37 +44,76 @@ pub struct Token {
     pub logprobs: Option<Box<TokenLogprobs>>,
 }
 
-/// Tokens and the end of one request. Never holds more than the request's `max_tokens`.
+/// Most tokens and log-probabilities that are taken at once: what is made of them must not fill the memory either.
+const MAX_TAKEN_WEIGHT: usize = 8 << 10;
+/// Most tokens and log-probabilities that wait for a reader that is slower than the model, 16 bytes each. Tokens alone stay below
+/// it in any context.
+const MAX_WEIGHT: usize = 1 << 18;
+
+/// Tokens and the end of one request. Never holds more than the request's `max_tokens`, and of a stream no more than [`MAX_WEIGHT`].
 #[derive(Debug)]
 pub(super) struct Outbox {
     /// Nothing is handed over before the end.
     deliver_at_end: bool,
+    /// Its client has left.
+    is_abandoned: AtomicBool,
     contents: Mutex<Contents>,
 }
 
 #[derive(Debug, Default)]
 struct Contents {
+    num_cached_tokens: usize,
     prompt_logprobs: Vec<TokenLogprobs>,
     tokens: Vec<Token>,
+    weight: usize,
     end: Option<End>,
     reader: Option<Waker>,
 }
 
+impl Contents {
+    fn take_portion(&mut self, tokens: &mut Vec<Token>) {
+        let mut weight = 0;
+        let num_taken = self.tokens.iter().take_while(|token| {
+            weight += weight_of(token);
+            weight <= MAX_TAKEN_WEIGHT
+        });
+        let num_taken = num_taken.count();
+        self.weight -= self.tokens[..num_taken].iter().map(weight_of).sum::<usize>();
+        tokens.extend(self.tokens.drain(..num_taken));
+    }
+}
+
 impl Outbox {
     pub(super) fn new(deliver_at_end: bool) -> Self {
-        Self { deliver_at_end, contents: Mutex::default() }
+        Self { deliver_at_end, is_abandoned: AtomicBool::new(false), contents: Mutex::default() }
+    }
+
+    /// Whether a stream's reader is so far behind that it must be left.
+    pub(super) fn is_full(&self) -> bool {
+        !self.deliver_at_end && lock(&self.contents).weight > MAX_WEIGHT
     }
 
     /// Adds a token; hands back the reader if it must be woken, which is once however many tokens follow.
     pub(super) fn push(&self, token: Token) -> Option<Waker> {
         let mut contents = lock(&self.contents);
+        contents.weight += weight_of(&token);
         contents.tokens.push(token);
         if self.deliver_at_end { None } else { contents.reader.take() }
+    }
+
+    /// Tells how much of the prompt was in the KV cache already. Wakes nobody: the first token follows.
+    pub(super) fn set_num_cached_tokens(&self, num_cached_tokens: usize) {
+        lock(&self.contents).num_cached_tokens = num_cached_tokens;
     }
 
     /// Wakes nobody: the first token follows.
     pub(super) fn push_prompt_logprobs(&self, logprobs: Vec<TokenLogprobs>) {
         lock(&self.contents).prompt_logprobs.extend(logprobs);
+    }
+
+    /// Whether tokens are generated for nobody.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.is_abandoned.load(Relaxed)
     }
 
     /// Nothing comes after this.
@@ -88,6 +130,11 @@ impl Outbox {
             contents.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
+        if !self.deliver_at_end && contents.weight > MAX_TAKEN_WEIGHT {
+            contents.take_portion(tokens);
+            return Poll::Ready(if contents.tokens.is_empty() { contents.end.take() } else { None });
+        }
+        contents.weight = 0;
         if tokens.is_empty() {
             mem::swap(tokens, &mut contents.tokens);
         } else {
@@ -97,27 +144,46 @@ impl Outbox {
     }
 }
 
+fn weight_of(token: &Token) -> usize {
+    1 + token.logprobs.as_ref().map_or(0, |logprobs| 2 + logprobs.top.len())
+}
+
 /// The tokens of one request as they are generated. Dropping it before the end aborts the request.
 #[derive(Debug)]
 pub struct TokenStream {
     driver: Arc<Driver>,
     id: RequestId,
     outbox: Arc<Outbox>,
+    account: Arc<Account>,
     is_over: bool,
 }
 
 impl TokenStream {
-    pub(super) fn new(driver: Arc<Driver>, id: RequestId, outbox: Arc<Outbox>) -> Self {
-        Self { driver, id, outbox, is_over: false }
+    pub(super) fn new(
+        driver: Arc<Driver>,
+        id: RequestId,
+        outbox: Arc<Outbox>,
+        account: Arc<Account>,
+    ) -> Self {
+        Self { driver, id, outbox, account, is_over: false }
     }
 
     /// Appends what has been generated since the last call, and hands over the end with the last of it. Must not be polled
     /// after the end.
     pub fn poll(&mut self, cx: &mut Context<'_>, tokens: &mut Vec<Token>) -> Poll<Option<End>> {
         debug_assert!(!self.is_over, "polled after the end");
+        let num_before = tokens.len();
         let end = std::task::ready!(self.outbox.poll(cx, tokens));
+        let stop_token = usize::from(matches!(end, Some(End::Stop { .. })));
+        self.account.add_output(tokens.len() - num_before + stop_token);
         self.is_over = end.is_some();
         Poll::Ready(end)
+    }
+
+    /// Tokens of the prompt that were in the KV cache already. Known when the first token is.
+    #[must_use]
+    pub fn num_cached_tokens(&self) -> usize {
+        lock(&self.outbox.contents).num_cached_tokens
     }
 
     /// Takes what is known of the prompt's log-probabilities: those of consecutive tokens from the second on. All are there when the
@@ -133,6 +199,7 @@ impl TokenStream {
 
     fn abort(&mut self, counts_as: Outcome) {
         if !mem::replace(&mut self.is_over, true) {
+            self.outbox.is_abandoned.store(counts_as == Outcome::Abort, Relaxed);
             self.driver.abort(self.id, counts_as);
         }
     }
@@ -161,5 +228,31 @@ mod tests {
         assert!(outbox.end(End::Length).is_some());
         assert_eq!(outbox.poll(&mut cx, &mut tokens), Poll::Ready(Some(End::Length)));
         assert_eq!(tokens.iter().map(|token| token.id).collect::<Vec<_>>(), [1, 2, 3]);
+    }
+
+    /// A reader that falls behind must cost a fixed amount of memory, here and where its events are made.
+    #[test]
+    fn a_stream_is_taken_in_portions_and_full_at_its_bound() {
+        let (outbox, mut cx) = (Outbox::new(false), Context::from_waker(Waker::noop()));
+        let top = vec![(1, -1.0); 20];
+        let token =
+            || Token { id: 1, logprobs: Some(Box::new(TokenLogprobs { logprob: -1.0, top: top.clone() })) };
+        while !outbox.is_full() {
+            outbox.push(token());
+        }
+        let num_pushed = lock(&outbox.contents).tokens.len();
+        assert_eq!(num_pushed, MAX_WEIGHT / 23 + 1);
+        outbox.end(End::Length);
+
+        let (mut tokens, mut num_taken) = (Vec::new(), 0);
+        let end = loop {
+            let Poll::Ready(end) = outbox.poll(&mut cx, &mut tokens) else { panic!("nothing is due") };
+            assert!(tokens.iter().map(weight_of).sum::<usize>() <= MAX_TAKEN_WEIGHT && !outbox.is_full());
+            num_taken += tokens.drain(..).len();
+            if end.is_some() {
+                break end;
+            }
+        };
+        assert_eq!((end, num_taken), (Some(End::Length), num_pushed));
     }
 }

@@ -30,6 +30,10 @@ pub struct Options {
     pub echo: bool,
     /// The part of the answer's id behind its prefix.
     pub request_id: Option<String>,
+    /// Share cached prompts only with requests that say the same.
+    pub cache_salt: Option<String>,
+    /// Lower ones are served first.
+    pub priority: i32,
     /// Keep only the last tokens of a prompt; -1 keeps what leaves room for the answer.
     pub truncate_prompt_tokens: Option<i64>,
 }
@@ -116,6 +120,8 @@ impl Options {
             details,
             echo: fields.flag("echo")?,
             request_id: fields.string("request_id")?,
+            cache_salt: fields.string("cache_salt")?,
+            priority: fields.integer("priority").and_then(|value| i32::try_from(value).ok()).unwrap_or(0),
             truncate_prompt_tokens: fields.integer("truncate_prompt_tokens"),
         })
     }

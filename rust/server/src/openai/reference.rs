@@ -16,6 +16,17 @@ change the answer; or it is **ignored**, since it cannot. Fields that are in no 
 ";
 
 const REMARKS: &str = "
+## The order of a stream
+
+In chat, one chunk with `role` and empty `content` for each choice, in order; then any number of chunks with text; then for each choice one
+chunk with an empty `delta` and `finish_reason`, which is `stop` or `length`; then, with `include_usage`, one chunk without choices that has
+`usage`; then `[DONE]`. Completions have no first chunks, and an empty `text` in those that end a choice. What was matched of the client's own
+`stop` or `stop_token_ids` is in `stop_reason`. Choices may alternate. An error behind the headers is an event with `error`, then `[DONE]`.
+
+A chunk with text is never empty. An event stays under 64 KiB, but for one: with `return_token_ids` all of the prompt's ids are in one chunk,
+as clients expect them. Beside the usual fields, what was asked for is in the choice (`token_ids`, `stop_reason`, and in completions
+`prompt_token_ids` and `prompt_logprobs`) or beside the choices (in chat `prompt_token_ids` and `prompt_logprobs`), never in `delta`.
+
 ## Log-probabilities
 
 They are natural logarithms of the softmax of the model's own logits, before penalties, bias and temperature, and never below -9999. In chat

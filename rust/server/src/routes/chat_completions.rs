@@ -9,6 +9,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 
 use super::body::{json, read_json};
+use super::cache_salt::cache_salt;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::generation::{Generation, Prompt, encode_conversation, identity};
@@ -27,7 +28,8 @@ pub(super) async fn create(
     let body = read_json(&headers, body).await?;
     let generation = app.prepare(body.len(), move |app| prepare(app, &body)).await?;
     let identity = identity(&app, "chatcmpl", &generation.options, &name);
-    let mut choices = generation.submit(&app)?;
+    let cache_salt = cache_salt(&headers, generation.options.cache_salt.as_deref());
+    let mut choices = generation.submit(&app, cache_salt)?;
     let num_prompt_tokens = generation.num_prompt_tokens();
     let details = generation.options.details;
     if generation.options.stream {

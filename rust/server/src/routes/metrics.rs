@@ -9,5 +9,8 @@ use axum::response::IntoResponse;
 use crate::app::App;
 
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.driver.render_metrics())
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        app.driver.render_metrics(app.model_name()),
+    )
 }

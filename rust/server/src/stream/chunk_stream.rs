@@ -20,6 +20,9 @@ use crate::sse::{DONE, KEEPALIVE, write_event};
 /// Silence after which a comment says that the stream lives.
 const MAX_SILENCE: Duration = Duration::from_secs(15);
 
+/// No more events are made at once when there are this many bytes of them.
+const MAX_WRITE_BYTES: usize = 64 << 10;
+
 /// How long the stream may be silent: well below the time after which this client gives up.
 #[must_use]
 pub fn keepalive_interval(headers: &HeaderMap) -> Duration {
@@ -83,14 +86,15 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
         }
     }
 
-    /// Polls a choice until it has nothing more, so that its waker is registered.
+    /// Polls a choice until it has nothing more, so that its waker is registered, or until there is enough for one write: then this
+    /// is called again without being woken.
     fn write_choice(
         &mut self,
         index: usize,
         cx: &mut Context<'_>,
         frames: &mut Vec<u8>,
     ) -> Result<(), EndError> {
-        while !self.ended[index] {
+        while !self.ended[index] && frames.len() < MAX_WRITE_BYTES {
             self.delta.clear();
             let Poll::Ready(end) = self.choices[index].poll_delta(cx, &mut self.delta) else { break };
             let usage = self.chunks.tells_usage().then(|| usage_of(self.num_prompt_tokens, &self.choices));

@@ -13,8 +13,8 @@ use crate::text::{Detokenizer, StopStrings};
 
 /// Tokens in, text and tokens out, until a stop.
 ///
-/// Tokens without text of their own, such as the first bytes of a character, go with the text that they become part of. If tokens
-/// are told, text goes out with its last token only:
+/// Tokens that share a character go together, and one without text goes with those behind it. If tokens are told, text goes out with
+/// its last token only:
 ///
 /// ```text
 /// tokens     "a#"  "#"  "b"          stop "##!"
@@ -29,8 +29,10 @@ pub struct Output {
     num_tokens: usize,
     /// Characters up to here, those of an echoed prompt included.
     num_chars: usize,
-    /// Tokens that have not been told, with the bytes of text that they are part of, counted from what has been shown.
+    /// Tokens that have not been told.
     untold: VecDeque<Untold>,
+    /// Where the text begins of the tokens that go together with the next one.
+    open_start: Option<usize>,
     /// Text that is certain and has not been shown, since its last token has text that is not certain.
     certain: String,
     /// Bytes of text that have been made and not been shown.
@@ -42,8 +44,10 @@ pub struct Output {
 #[derive(Debug)]
 struct Untold {
     token: ShownToken,
-    /// Where the text begins and ends that the token is part of; none while it is not complete.
-    text: Option<(usize, usize)>,
+    /// Where the text begins that it is part of, in bytes behind what has been shown.
+    start: usize,
+    /// Where that text ends; none while it is not complete.
+    end: Option<usize>,
 }
 
 impl Output {
@@ -58,6 +62,7 @@ impl Output {
             num_tokens: 0,
             num_chars: 0,
             untold: VecDeque::new(),
+            open_start: None,
             certain: String::new(),
             num_unshown: 0,
             fresh: String::new(),
@@ -123,7 +128,8 @@ impl Output {
     fn take(&mut self, id: u32, logprobs: Option<Box<Scored>>) {
         if self.tells_tokens {
             let token = ShownToken { id, offset: self.num_chars, logprobs, ..ShownToken::default() };
-            self.untold.push_back(Untold { token, text: None });
+            let start = *self.open_start.get_or_insert(self.num_unshown);
+            self.untold.push_back(Untold { token, start, end: None });
         }
         self.fresh.clear();
         self.detokenizer.push(id, &mut self.fresh);
@@ -152,22 +158,21 @@ impl Output {
         Finish { finish_reason: FinishReason::Stop, stop_reason }
     }
 
-    /// The fresh text is that of all tokens that had none.
+    /// Counts the fresh text, and notes where it ends if no character is unfinished.
     fn complete_text(&mut self) {
-        if self.fresh.is_empty() {
-            return;
-        }
-        let (start, end) = (self.num_unshown, self.num_unshown + self.fresh.len());
-        for untold in self.untold.iter_mut().rev().take_while(|untold| untold.text.is_none()) {
-            untold.text = Some((start, end));
-        }
-        self.num_unshown = end;
+        self.num_unshown += self.fresh.len();
         self.num_chars += self.fresh.chars().count();
+        let has_text = self.open_start.is_some_and(|start| start < self.num_unshown);
+        if has_text && !self.detokenizer.is_inside_character() {
+            self.open_start = None;
+            let open = self.untold.iter_mut().rev().take_while(|untold| untold.end.is_none());
+            open.for_each(|untold| untold.end = Some(self.num_unshown));
+        }
     }
 
     /// Bytes of the tokens all of whose text is certain.
     fn whole_tokens_len(&self) -> usize {
-        let ends = self.untold.iter().map_while(|untold| Some(untold.text?.1));
+        let ends = self.untold.iter().map_while(|untold| untold.end);
         ends.take_while(|end| *end <= self.certain.len()).last().unwrap_or(0)
     }
 
@@ -180,16 +185,16 @@ impl Output {
         delta.text.push_str(&self.certain[..num_bytes]);
         self.certain.drain(..num_bytes);
         self.num_unshown -= num_bytes;
-        while let Some(Untold { text: Some((start, end)), .. }) = self.untold.front()
-            && *start < num_bytes
-        {
-            let text_end = text_start + (*end).min(num_bytes);
-            let Some(Untold { token, .. }) = self.untold.pop_front() else { break };
+        while self.untold.front().is_some_and(|untold| untold.start < num_bytes) {
+            let Some(Untold { token, end, .. }) = self.untold.pop_front() else { break };
+            let text_end = text_start + end.map_or(num_bytes, |end| end.min(num_bytes));
             delta.tokens.push(ShownToken { text_end, ..token });
         }
-        for (start, end) in self.untold.iter_mut().filter_map(|untold| untold.text.as_mut()) {
-            (*start, *end) = (*start - num_bytes, *end - num_bytes);
+        for Untold { start, end, .. } in &mut self.untold {
+            *start -= num_bytes;
+            *end = end.map(|end| end - num_bytes);
         }
+        self.open_start = self.open_start.map(|start| start.saturating_sub(num_bytes));
     }
 }
 

@@ -57,6 +57,12 @@ impl Detokenizer {
         self.drain(text);
     }
 
+    /// Whether the tokens so far end inside a character.
+    #[must_use]
+    pub fn is_inside_character(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// Ends the output: an unfinished character becomes U+FFFD.
     pub fn finish(&mut self, text: &mut String) {
         if !self.pending.is_empty() {

@@ -1,6 +1,7 @@
 //! A stage for server tests: the real engine, a byte-level tokenizer, and a runner that plays a script.
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
+pub mod door;
 pub mod model;
 
 use std::collections::VecDeque;
@@ -16,7 +17,7 @@ use http_body_util::BodyExt;
 use streamcore_engine::{EngineConfig, OwnedStepBuffers, Scores, StepId};
 use streamcore_server::driver::{Driver, DriverLimits, NextStep};
 use streamcore_server::routes::router;
-use streamcore_server::{App, Naming};
+use streamcore_server::{Access, App, Naming};
 use tower::ServiceExt;
 
 use self::model::{END_TOKEN, VOCAB_SIZE, text_model};
@@ -86,10 +87,13 @@ impl Runner {
     }
 }
 
-/// A router and its runner, in one thread: nothing happens but what the test asks for.
+/// A router and its runner, in one thread: nothing happens but what the test asks for. All that is played on it is played through
+/// the second door as well, on a stage of its own, and must be the same.
 pub struct Stage {
+    pub app: Arc<App>,
     pub router: Router,
     pub runner: Runner,
+    second: Option<Box<Stage>>,
 }
 
 impl Stage {
@@ -98,24 +102,49 @@ impl Stage {
     }
 
     pub fn with_config(script: &str, config: EngineConfig, limits: DriverLimits) -> Self {
-        let driver = Arc::new(Driver::new(config, limits).unwrap());
-        Self::with_app(script, driver, &[], VOCAB_SIZE)
+        Self::with_app(script, config, limits, &Access::default(), VOCAB_SIZE)
     }
 
     pub fn with_keys(api_keys: &[&str]) -> Self {
-        let driver = Arc::new(Driver::new(engine_config(), limits()).unwrap());
-        Self::with_app("", driver, api_keys, VOCAB_SIZE)
+        let api_keys = api_keys.iter().map(|&key| key.to_owned()).collect();
+        Self::with_access(&Access { api_keys, ..Access::default() })
+    }
+
+    pub fn with_origins(allowed_origins: &[&str]) -> Self {
+        let allowed_origins = allowed_origins.iter().map(|&origin| origin.to_owned()).collect();
+        Self::with_access(&Access { allowed_origins, api_keys: vec!["key".to_owned()] })
+    }
+
+    fn with_access(access: &Access) -> Self {
+        Self::with_app("", engine_config(), limits(), access, VOCAB_SIZE)
     }
 
     pub fn with_vocab_size(vocab_size: usize) -> Self {
-        let driver = Arc::new(Driver::new(engine_config(), limits()).unwrap());
-        Self::with_app("", driver, &[], vocab_size)
+        Self::with_app("", engine_config(), limits(), &Access::default(), vocab_size)
     }
 
-    fn with_app(script: &str, driver: Arc<Driver>, api_keys: &[&str], vocab_size: usize) -> Self {
-        let api_keys = api_keys.iter().map(|&key| key.to_owned()).collect();
-        let app = App::new(Arc::clone(&driver), text_model(), naming(), api_keys, vocab_size);
-        Self { router: router(app), runner: Runner::new(driver, script.as_bytes()) }
+    fn with_app(
+        script: &str,
+        config: EngineConfig,
+        limits: DriverLimits,
+        access: &Access,
+        vocab_size: usize,
+    ) -> Self {
+        let second = Self::single(script, config.clone(), limits, access, vocab_size);
+        Self { second: Some(Box::new(second)), ..Self::single(script, config, limits, access, vocab_size) }
+    }
+
+    fn single(
+        script: &str,
+        config: EngineConfig,
+        limits: DriverLimits,
+        access: &Access,
+        vocab_size: usize,
+    ) -> Self {
+        let driver = Arc::new(Driver::new(config, limits).unwrap());
+        let app = App::new(Arc::clone(&driver), text_model(), naming(), access.clone(), vocab_size);
+        let runner = Runner::new(driver, script.as_bytes());
+        Self { router: router(Arc::clone(&app)), app, runner, second: None }
     }
 
     /// Answers that need no step.
@@ -128,6 +157,17 @@ impl Stage {
 
     /// Sends a request and reads its answer, running `steps_per_read` steps whenever there is nothing to read.
     pub fn play(&mut self, request: Request<Body>, steps_per_read: usize) -> Transcript {
+        let (request, copy) = door::twice(request);
+        let transcript = self.play_once(request, steps_per_read);
+        if let Some(second) = &mut self.second {
+            let router = second.router.clone();
+            let other = door::play(router, copy, || second.run(steps_per_read));
+            assert_eq!(transcript.golden(), other.golden(), "the doors differ");
+        }
+        transcript
+    }
+
+    fn play_once(&mut self, request: Request<Body>, steps_per_read: usize) -> Transcript {
         let mut response = pin!(self.router.clone().oneshot(request));
         let response = loop {
             if let Poll::Ready(response) = poll_once(response.as_mut()) {

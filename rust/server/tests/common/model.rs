@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use serde_json::{Map, Value, json};
-use streamcore_server::text::TextModel;
+use streamcore_server::text::{TextModel, Tokenizer};
 
 /// Ends an answer.
 pub const END_TOKEN: u32 = 256;
@@ -17,22 +17,28 @@ const TEMPLATE: &str = "{% for message in messages %}{{ message.role[0] }}:{{ me
 
 pub fn text_model() -> TextModel {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    TextModel::load(FOLDER.get_or_init(write_folder)).unwrap()
+    TextModel::load(FOLDER.get_or_init(|| write_folder("toy", &tokenizer(&[])))).unwrap()
 }
 
-fn write_folder() -> PathBuf {
-    let name = format!("toy-{}", std::process::id());
+/// The same tokenizer with more tokens, whose ids follow that of the end token.
+pub fn extended_tokenizer(pieces: &[&[u8]]) -> Tokenizer {
+    let folder = write_folder("extended", &tokenizer(pieces));
+    Tokenizer::load(&folder.join("tokenizer.json")).unwrap()
+}
+
+fn write_folder(name: &str, tokenizer: &Value) -> PathBuf {
+    let name = format!("{name}-{}", std::process::id());
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(&folder).unwrap();
     let config = json!({ "chat_template": TEMPLATE, "eos_token": "<end>" });
-    fs::write(folder.join("tokenizer.json"), tokenizer().to_string()).unwrap();
+    fs::write(folder.join("tokenizer.json"), tokenizer.to_string()).unwrap();
     fs::write(folder.join("tokenizer_config.json"), config.to_string()).unwrap();
     folder
 }
 
 /// Byte-level BPE writes each byte as a printable character: itself, or one from U+0100 on.
-fn tokenizer() -> Value {
-    let mut vocab = Map::new();
+fn tokenizer(pieces: &[&[u8]]) -> Value {
+    let mut alphabet = Vec::new();
     let mut next_substitute = 0x100;
     for byte in 0..=255_u32 {
         let is_printable = matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
@@ -42,8 +48,14 @@ fn tokenizer() -> Value {
             next_substitute += 1;
             next_substitute - 1
         };
-        vocab.insert(char::from_u32(code).unwrap().to_string(), byte.into());
+        alphabet.push(char::from_u32(code).unwrap());
     }
+    let bytes = alphabet.iter().map(char::to_string).zip(0..END_TOKEN);
+    let spelled = |piece: &&[u8]| piece.iter().map(|byte| alphabet[usize::from(*byte)]).collect::<String>();
+    let pieces = pieces.iter().map(spelled).zip(END_TOKEN + 1..);
+    let end_token = [("<end>".to_owned(), END_TOKEN)];
+    let vocab: Map<_, _> =
+        bytes.chain(end_token).chain(pieces).map(|(token, id)| (token, id.into())).collect();
     let end = json!({
         "id": END_TOKEN, "content": "<end>", "special": true,
         "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,

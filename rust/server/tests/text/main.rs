@@ -3,6 +3,7 @@
 
 mod chat_template;
 mod fixtures;
+mod literals;
 mod model;
 mod stop_strings;
 mod tokenizer;

@@ -253,8 +253,20 @@ pub const PARAMS: &[Param] = &[
     refused(COMPLETIONS, "prompt_embeds", Null, "Not supported."),
     // What the engine should know.
     honoured(BOTH, "request_id", Name, "`x-request-id`, else random", "The part of `id` behind its prefix."),
-    ignored(BOTH, "cache_salt", "No prompt is cached."),
-    ignored(BOTH, "priority", "Requests are served in the order in which they come."),
+    honoured(
+        BOTH,
+        "cache_salt",
+        Text(1024),
+        "none",
+        "Only requests with the same salt and the same API key share cached prompts.",
+    ),
+    honoured(
+        BOTH,
+        "priority",
+        Integer(i32::MIN as i64, i32::MAX as i64),
+        "0",
+        "Lower ones are served before others.",
+    ),
     // Tools and formats.
     refused(CHAT, "tools", Empty, "Not supported yet."),
     refused(CHAT, "tool_choice", Words(&["none", "auto"]), "Not supported yet."),

@@ -1,0 +1,239 @@
+//! The second door: requests that another program's server has read, such as uvicorn's, answered by the same routes.
+//!
+//! ```text
+//!  the caller's event loop           our threads
+//!  Door::open ─────────────────────► answer: Router
+//!  take ◄─ descriptor ◄─ Doorbell ◄─ Part::BodyWanted, Head, Data …
+//!  feed, resume, close ────────────► Exchange
+//! ```
+//!
+//! Nothing here blocks or calls back: a part that is ready goes into the list of its [`Doorbell`], whose descriptor the caller's
+//! event loop watches. Nothing piles up either: the next part of an answer is made when the caller asks for it, so a slow reader's
+//! text merges where it does behind a socket, and the next piece of a body is asked for when the routes read it.
+
+use std::convert::Infallible;
+use std::fs::File;
+use std::io::Write;
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+
+use axum::Router;
+use axum::body::{Body, HttpBody};
+use axum::http::{HeaderValue, Method, Request, Uri, header, response};
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use futures_util::future::{AbortHandle, abortable};
+use futures_util::stream::poll_fn;
+use http_body_util::BodyExt;
+use tokio::sync::{Notify, mpsc};
+use tower::ServiceExt;
+
+use crate::error::ApiError;
+
+/// What an exchange has for its caller.
+#[derive(Debug)]
+pub enum Part {
+    /// The routes read the body: the next piece is to be handed over by [`Exchange::feed`].
+    BodyWanted,
+    /// Status and headers.
+    Head(response::Parts),
+    /// A piece of the answer's body.
+    Data {
+        /// The bytes, which may be none.
+        data: Bytes,
+        /// Nothing comes after this.
+        is_last: bool,
+    },
+    /// The answer stays unfinished, and its client must see that: the connection is to be cut.
+    Lost,
+}
+
+/// Tells one event loop which exchanges have something for it, through one descriptor however many they are.
+#[derive(Debug)]
+pub struct Doorbell {
+    ready: Mutex<Vec<(u64, Part)>>,
+    descriptor: File,
+}
+
+impl Doorbell {
+    /// A bell that writes eight bytes to this descriptor, an eventfd or the end of a pipe that does not block, whenever its list
+    /// stops being empty.
+    #[must_use]
+    pub fn new(descriptor: File) -> Self {
+        Self { ready: Mutex::default(), descriptor }
+    }
+
+    /// All that is ready, each with the number of its exchange. To be called after the descriptor was read.
+    #[must_use]
+    pub fn take(&self) -> Vec<(u64, Part)> {
+        mem::take(&mut *lock(&self.ready))
+    }
+
+    fn ring(&self, exchange: u64, part: Part) {
+        let was_quiet = {
+            let mut ready = lock(&self.ready);
+            ready.push((exchange, part));
+            ready.len() == 1
+        };
+        if was_quiet && let Err(error) = (&self.descriptor).write(&1_u64.to_ne_bytes()) {
+            // A full pipe is readable, and a loop that is gone reads nothing.
+            tracing::debug!(%error, "a doorbell was not rung");
+        }
+    }
+}
+
+/// What a request says before its body.
+#[derive(Debug)]
+pub struct RequestHead<'a> {
+    /// `GET`, `POST` …
+    pub method: &'a [u8],
+    /// Path and query as they were sent, without the prefix that the application is mounted under.
+    pub target: &'a [u8],
+    /// Names and values.
+    pub headers: Vec<(&'a [u8], &'a [u8])>,
+}
+
+impl RequestHead<'_> {
+    fn with_body(&self, body: Body) -> Result<Request<Body>, ApiError> {
+        let mut request = Request::new(body);
+        let invalid = |what: &str, error: &dyn std::fmt::Display| ApiError::Invalid {
+            code: "invalid_request",
+            param: None,
+            message: format!("{what} of the request cannot be read: {error}"),
+        };
+        *request.method_mut() = Method::from_bytes(self.method).map_err(|e| invalid("method", &e))?;
+        *request.uri_mut() = Uri::try_from(self.target).map_err(|e| invalid("path", &e))?;
+        for (name, value) in &self.headers {
+            let name = header::HeaderName::from_bytes(name).map_err(|e| invalid("a header name", &e))?;
+            let value = HeaderValue::from_bytes(value).map_err(|e| invalid("a header", &e))?;
+            request.headers_mut().append(name, value);
+        }
+        Ok(request)
+    }
+}
+
+/// One request and its answer, as the caller sees it. No method waits. Dropping it is [`Exchange::close`].
+#[derive(Debug)]
+pub struct Exchange {
+    demand: Arc<Notify>,
+    body: mpsc::Sender<(Bytes, bool)>,
+    task: AbortHandle,
+}
+
+impl Exchange {
+    /// Opens an exchange whose parts come by `bell` under `number`; somebody must run the future.
+    pub fn open(
+        router: Router,
+        head: &RequestHead<'_>,
+        bell: &Arc<Doorbell>,
+        number: u64,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        // A piece is handed over only when it was asked for, so one place is enough.
+        let (body, pieces) = mpsc::channel(1);
+        let demand = Arc::new(Notify::new());
+        let request = head.with_body(body_of(pieces, Arc::clone(bell), number));
+        let reply = Reply { bell: Arc::clone(bell), number, is_over: false };
+        let (answered, task) = abortable(answer(router, request, Arc::clone(&demand), reply));
+        let exchange = Self { demand, body, task };
+        (exchange, async move {
+            // Whoever closes an exchange does not wait for its end.
+            let _ = answered.await;
+        })
+    }
+
+    /// Asks for the next part of the answer. Until then none is made.
+    pub fn resume(&self) {
+        self.demand.notify_one();
+    }
+
+    /// Hands over the piece of the body that [`Part::BodyWanted`] asked for. What nobody has asked for is dropped.
+    pub fn feed(&self, piece: Bytes, is_last: bool) {
+        let _ = self.body.try_send((piece, is_last));
+    }
+
+    /// The client has left, or has got everything: what still runs for it is aborted.
+    pub fn close(&self) {
+        self.task.abort();
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// The way back to the caller. Whatever ends the answer early, a panic, an abort or the end of the server, is told by its drop.
+#[derive(Debug)]
+struct Reply {
+    bell: Arc<Doorbell>,
+    number: u64,
+    is_over: bool,
+}
+
+impl Reply {
+    fn send(&mut self, part: Part) {
+        self.is_over = matches!(part, Part::Data { is_last: true, .. });
+        self.bell.ring(self.number, part);
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.bell.ring(self.number, Part::Lost);
+        }
+    }
+}
+
+async fn answer(
+    router: Router,
+    request: Result<Request<Body>, ApiError>,
+    demand: Arc<Notify>,
+    mut reply: Reply,
+) {
+    let response = match request {
+        Ok(request) => router.oneshot(request).await.unwrap_or_else(|never: Infallible| match never {}),
+        Err(error) => error.into_response(),
+    };
+    let (mut head, mut body) = response.into_parts();
+    if let Some(len) = body.size_hint().exact() {
+        head.headers.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(len));
+    }
+    demand.notified().await;
+    reply.send(Part::Head(head));
+    while !reply.is_over {
+        demand.notified().await;
+        let (data, is_last) = match body.frame().await {
+            Some(Ok(frame)) => (frame.into_data().unwrap_or_default(), body.is_end_stream()),
+            Some(Err(_)) => return,
+            None => (Bytes::new(), true),
+        };
+        reply.send(Part::Data { data, is_last });
+    }
+}
+
+/// A body whose pieces are asked for one by one, when somebody waits for them.
+fn body_of(mut pieces: mpsc::Receiver<(Bytes, bool)>, bell: Arc<Doorbell>, number: u64) -> Body {
+    let (mut is_wanted, mut is_over) = (false, false);
+    Body::from_stream(poll_fn(move |cx| {
+        if is_over {
+            return Poll::Ready(None);
+        }
+        let polled = pieces.poll_recv(cx);
+        if polled.is_pending() && !mem::replace(&mut is_wanted, true) {
+            bell.ring(number, Part::BodyWanted);
+        }
+        polled.map(|received| {
+            let (piece, is_last) = received?;
+            (is_wanted, is_over) = (false, is_last);
+            Some(Ok::<_, Infallible>(piece))
+        })
+    }))
+}
+
+/// Locks, also after a panic elsewhere: what these locks guard is whole between any two statements.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

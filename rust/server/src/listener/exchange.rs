@@ -1,0 +1,191 @@
+//! How far one connection is with its request and answer: what its deadlines and its own answers depend on.
+
+use std::mem;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use axum::http::{Response, Version, header};
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
+use tokio::time::Instant;
+
+use crate::sse::KEEPALIVE;
+
+/// How long a connection may be silent between two requests, and how long a client may take none of what waits for it.
+pub(super) const MAX_SILENCE: Duration = Duration::from_secs(120);
+/// How long the head of a request may take from its first byte on.
+pub(super) const MAX_HEAD_TIME: Duration = Duration::from_secs(30);
+
+/// Where a connection is between two requests.
+///
+/// ```text
+/// Idle ─ bytes ─► Head ─ service ─► Handling ─ response ─► Answering ─ end of the body ─► Ending ─ flushed ─► Idle
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    Head,
+    Handling,
+    Answering,
+    Ending,
+}
+
+/// What a client that has closed its side can be asked with, whether it still listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Probe {
+    /// Nothing of the answer is written: an interim response.
+    Interim,
+    /// The answer is written as it comes, which asks by itself.
+    ByAnswer,
+    /// Its version of HTTP knows no interim responses.
+    Impossible,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    since: Instant,
+    version: Version,
+    /// Since when the client has taken nothing of what is to be written.
+    blocked_since: Option<Instant>,
+    /// Hyper has handed over bytes since it last had none left.
+    is_dirty: bool,
+    /// The next silence of an event stream is broken by a comment.
+    probe_is_due: bool,
+}
+
+/// The progress of one connection. Everything that touches it runs in the connection's own task.
+#[derive(Debug)]
+pub(super) struct Exchange(Mutex<State>);
+
+impl Exchange {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self(Mutex::new(State {
+            phase: Phase::Idle,
+            since: Instant::now(),
+            version: Version::HTTP_11,
+            blocked_since: None,
+            is_dirty: false,
+            probe_is_due: false,
+        })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn bytes_have_come(&self) {
+        let mut state = self.state();
+        if state.phase == Phase::Idle {
+            (state.phase, state.since) = (Phase::Head, Instant::now());
+        }
+    }
+
+    pub(super) fn request_has_come(&self, version: Version) {
+        let mut state = self.state();
+        (state.phase, state.version) = (Phase::Handling, version);
+    }
+
+    /// Follows the body of the response to its end.
+    pub(super) fn answer(self: &Arc<Self>, response: Response<Body>) -> Response<AnswerBody> {
+        self.state().phase = Phase::Answering;
+        let is_event_stream = response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+        response.map(|body| AnswerBody { body, is_event_stream, exchange: Arc::clone(self) })
+    }
+
+    /// Whether no request is being served: what hyper writes then is its own answer to a head that it cannot read.
+    pub(super) fn is_between_requests(&self) -> bool {
+        matches!(self.state().phase, Phase::Idle | Phase::Head)
+    }
+
+    pub(super) fn is_reading_head(&self) -> bool {
+        self.state().phase == Phase::Head
+    }
+
+    pub(super) fn wrote(&self, is_blocked: bool) {
+        let mut state = self.state();
+        state.is_dirty = true;
+        state.blocked_since = is_blocked.then(|| state.blocked_since.unwrap_or_else(Instant::now));
+    }
+
+    pub(super) fn flushed(&self) {
+        let mut state = self.state();
+        state.is_dirty = false;
+        if state.phase == Phase::Ending {
+            (state.phase, state.since) = (Phase::Idle, Instant::now());
+        }
+    }
+
+    /// When the client will have taken too long; never while it waits for us.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let state = self.state();
+        let limit = match state.phase {
+            Phase::Idle => Some(state.since + MAX_SILENCE),
+            Phase::Head => Some(state.since + MAX_HEAD_TIME),
+            Phase::Handling | Phase::Answering | Phase::Ending => None,
+        };
+        let stall = state.blocked_since.map(|since| since + MAX_SILENCE);
+        limit.into_iter().chain(stall).min()
+    }
+
+    /// What to ask with now; an event stream is asked by a comment as soon as it is silent.
+    pub(super) fn next_probe(&self) -> Probe {
+        let mut state = self.state();
+        match state.phase {
+            Phase::Handling if state.version < Version::HTTP_11 => Probe::Impossible,
+            Phase::Handling if !state.is_dirty => Probe::Interim,
+            _ => {
+                state.probe_is_due = true;
+                Probe::ByAnswer
+            }
+        }
+    }
+
+    fn take_due_probe(&self) -> bool {
+        mem::take(&mut self.state().probe_is_due)
+    }
+}
+
+/// The body of a response on its way to hyper, which drops it at its end.
+#[derive(Debug)]
+pub(super) struct AnswerBody {
+    body: Body,
+    is_event_stream: bool,
+    exchange: Arc<Exchange>,
+}
+
+impl HttpBody for AnswerBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if polled.is_pending() && self.is_event_stream && self.exchange.take_due_probe() {
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(KEEPALIVE)))));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        self.exchange.state().phase = Phase::Ending;
+    }
+}

@@ -1,0 +1,295 @@
+//! One connection at a time over a real socket, with the clock paused: it moves on when nobody has anything to do.
+#![allow(clippy::unwrap_used)]
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::routing::{get, post};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use serde_json::Value;
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep};
+
+use super::exchange::{MAX_HEAD_TIME, MAX_SILENCE};
+use super::{bind, serve};
+use crate::sse;
+
+/// Tells when the request that holds it has been dropped.
+struct Held(Arc<Notify>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+/// A server with a route for each way to keep a client waiting.
+struct Server {
+    client: TcpStream,
+    dropped: Arc<Notify>,
+    /// The server goes when this does.
+    _is_closing: watch::Sender<bool>,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let dropped = Arc::new(Notify::new());
+        let held = |dropped: &Arc<Notify>| Held(Arc::clone(dropped));
+        let (whole, silent, flood) = (Arc::clone(&dropped), Arc::clone(&dropped), Arc::clone(&dropped));
+        let router = Router::new()
+            .route("/ok", get(|| async { "ok" }))
+            .route("/refuse", post(|| async { "refused" }))
+            .route(
+                "/slow",
+                get(|| async {
+                    sleep(Duration::from_secs(5)).await;
+                    "done"
+                }),
+            )
+            .route(
+                "/whole",
+                get(move || {
+                    let held = held(&whole);
+                    async move {
+                        let _held = held;
+                        pending::<()>().await;
+                    }
+                }),
+            )
+            .route(
+                "/silent",
+                get(move || {
+                    let held = held(&silent);
+                    async move { sse::response(events(stream::pending(), held)) }
+                }),
+            )
+            .route(
+                "/flood",
+                get(move || {
+                    let held = held(&flood);
+                    let kilobytes = stream::repeat(Bytes::from_static(&[b'x'; 1 << 16]));
+                    async move { sse::response(events(kilobytes, held)) }
+                }),
+            );
+        let listener = bind("127.0.0.1", 0).unwrap();
+        let address = listener.address();
+        let (is_closing, closing) = watch::channel(false);
+        tokio::spawn(serve(listener.listen().unwrap(), router, closing));
+        Self { client: TcpStream::connect(address).await.unwrap(), dropped, _is_closing: is_closing }
+    }
+
+    async fn send(&mut self, bytes: &str) {
+        self.client.write_all(bytes.as_bytes()).await.unwrap();
+    }
+
+    async fn get(&mut self, path: &str) {
+        self.send(&format!("GET {path} HTTP/1.1\r\nhost: t\r\n\r\n")).await;
+    }
+
+    async fn read_until(&mut self, end: &str) -> String {
+        let mut read = Vec::new();
+        while !read.ends_with(end.as_bytes()) {
+            let mut byte = [0];
+            assert_eq!(self.client.read(&mut byte).await.unwrap(), 1, "{}", String::from_utf8_lossy(&read));
+            read.push(byte[0]);
+        }
+        String::from_utf8(read).unwrap()
+    }
+
+    async fn read_to_end(&mut self) -> String {
+        let mut read = Vec::new();
+        self.client.read_to_end(&mut read).await.unwrap();
+        String::from_utf8(read).unwrap()
+    }
+}
+
+fn events(bytes: impl futures_util::Stream<Item = Bytes> + Send + 'static, held: Held) -> Body {
+    Body::from_stream(bytes.map(move |bytes| {
+        let _held = &held;
+        Ok::<_, Infallible>(bytes)
+    }))
+}
+
+/// The status and the error's code of a whole response.
+fn error_of(response: &str) -> (u16, String) {
+    let (head, body) = response.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("content-type: application/json"), "{head}");
+    assert!(head.to_ascii_lowercase().contains("\r\ndate: "), "{head}");
+    let error = &serde_json::from_str::<Value>(body).unwrap()["error"];
+    assert!(error["message"].is_string() && error["type"] == "invalid_request_error", "{error}");
+    (head[9..12].parse().unwrap(), error["code"].as_str().unwrap().to_owned())
+}
+
+/// An SDK that talks to the wrong port, or a proxy that mangles a head, is told nothing by an empty 400.
+#[tokio::test(start_paused = true)]
+async fn what_is_no_request_is_answered_in_openais_shape() {
+    let long_head = format!("GET /ok HTTP/1.1\r\nhost: t\r\nx: {}", "x".repeat(65_536 - 30));
+    let many_headers = format!("GET /ok HTTP/1.1\r\nhost: t\r\n{}\r\n", "a: b\r\n".repeat(100));
+    for (sent, status, code) in [
+        ("\u{16}\u{3}\u{1} hello\r\n\r\n", 400, "invalid_http"),
+        ("GET /ok HTTP/3.7\r\nhost: t\r\n\r\n", 400, "invalid_http"),
+        ("GET /ok HTTP/1.1\r\nhost : t\r\n\r\n", 400, "invalid_http"),
+        ("GET /ok HTTP/1.1\r\nhost: t\r\n folded\r\n\r\n", 400, "invalid_http"),
+        (
+            "POST /ok HTTP/1.1\r\nhost: t\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+            400,
+            "invalid_http",
+        ),
+        ("POST /ok HTTP/1.1\r\nhost: t\r\ncontent-length: -1\r\n\r\n", 400, "invalid_http"),
+        ("POST /ok HTTP/1.1\r\nhost: t\r\ntransfer-encoding: gzip\r\n\r\n", 400, "invalid_http"),
+        (&long_head, 431, "head_too_large"),
+        (&many_headers, 431, "head_too_large"),
+    ] {
+        let mut server = Server::start().await;
+        server.send(sent).await;
+        let answer = server.read_to_end().await;
+        assert_eq!(error_of(&answer), (status, code.to_owned()), "{sent:.60}");
+        assert_eq!(answer.matches("HTTP/1.1 4").count(), 1, "one answer, and it is the last one: {answer}");
+    }
+}
+
+/// The same after answers that went well: what is written there must not be taken for hyper's own answer.
+#[tokio::test(start_paused = true)]
+async fn a_mangled_head_after_good_requests_gets_its_own_answer() {
+    let mut server = Server::start().await;
+    for _ in 0..2 {
+        server.get("/ok").await;
+        let head = server.read_until("\r\n\r\nok").await;
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains("text/plain"), "{head}");
+    }
+    server.send("GET\r\n\r\n").await;
+    assert_eq!(error_of(&server.read_to_end().await), (400, "invalid_http".to_owned()));
+}
+
+/// Proxies that disagree with a server on whom a request is for can be made to hand out other people's answers.
+#[tokio::test(start_paused = true)]
+async fn a_request_names_its_host_once() {
+    for hosts in ["", "host: a\r\nhost: b\r\n"] {
+        let mut server = Server::start().await;
+        server.send(&format!("GET /ok HTTP/1.1\r\n{hosts}connection: close\r\n\r\n")).await;
+        assert_eq!(error_of(&server.read_to_end().await), (400, "invalid_http".to_owned()));
+    }
+    let mut server = Server::start().await;
+    server.send("GET /ok HTTP/1.0\r\n\r\n").await;
+    assert!(server.read_to_end().await.starts_with("HTTP/1.0 200"), "the old version has no such rule");
+}
+
+/// A thousand sockets that send a byte a minute cost an attacker nothing and the server all its descriptors.
+#[tokio::test(start_paused = true)]
+async fn a_head_that_drips_is_answered_with_408() {
+    let mut server = Server::start().await;
+    let start = Instant::now();
+    server.send("GET /ok HT").await;
+    sleep(MAX_HEAD_TIME / 2).await;
+    server.send("TP/1.1\r\n").await;
+    assert_eq!(error_of(&server.read_to_end().await), (408, "head_timeout".to_owned()));
+    assert_eq!(start.elapsed().as_secs(), MAX_HEAD_TIME.as_secs());
+}
+
+/// A pool keeps idle connections for a minute or two: one that is closed earlier loses its next request.
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_is_kept_for_its_time_and_closed_without_a_word() {
+    let mut server = Server::start().await;
+    sleep(MAX_SILENCE - Duration::from_secs(1)).await;
+    server.get("/ok").await;
+    server.read_until("\r\n\r\nok").await;
+    let start = Instant::now();
+    sleep(MAX_SILENCE - Duration::from_secs(1)).await;
+    server.get("/ok").await;
+    server.read_until("\r\n\r\nok").await;
+    assert_eq!(server.read_to_end().await, "");
+    assert_eq!(start.elapsed().as_secs(), 2 * MAX_SILENCE.as_secs() - 1);
+}
+
+/// One that waits for its answer is not idle, however long the prefill takes.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_waits_for_us_has_all_the_time() {
+    let mut server = Server::start().await;
+    server.get("/silent").await;
+    server.read_until("\r\n\r\n").await;
+    tokio::select! {
+        () = server.dropped.notified() => panic!("the request was dropped"),
+        () = sleep(10 * MAX_SILENCE) => {}
+    }
+}
+
+/// A reader that has stopped for good would hold its blocks and its memory to the end of a long answer.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_nothing_is_dropped_with_its_request() {
+    let mut server = Server::start().await;
+    SockRef::from(&server.client).set_recv_buffer_size(4096).unwrap();
+    let start = Instant::now();
+    server.get("/flood").await;
+    server.dropped.notified().await;
+    assert!(start.elapsed() >= MAX_SILENCE, "{:?}", start.elapsed());
+    assert!(start.elapsed() < 2 * MAX_SILENCE, "{:?}", start.elapsed());
+}
+
+/// `nc -N` and simple scripts close their side behind the request; that they still listen must not be doubted.
+#[cfg(target_os = "linux")]
+#[tokio::test(start_paused = true)]
+async fn a_client_that_has_only_said_that_its_request_is_complete_gets_its_answer() {
+    let mut server = Server::start().await;
+    server.get("/slow").await;
+    server.client.shutdown().await.unwrap();
+    let answer = server.read_to_end().await;
+    let interim = "HTTP/1.1 100 Continue\r\n\r\n";
+    assert!(answer.starts_with(interim), "{answer}");
+    assert!(answer.trim_start_matches(interim).starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\ndone"), "{answer}");
+}
+
+/// The same for a stream, in which a comment does the asking.
+#[cfg(target_os = "linux")]
+#[tokio::test(start_paused = true)]
+async fn a_stream_goes_on_for_a_client_that_has_closed_its_side() {
+    let mut server = Server::start().await;
+    server.get("/silent").await;
+    server.read_until("\r\n\r\n").await;
+    server.client.shutdown().await.unwrap();
+    assert_eq!(server.read_until(":\n\n\r\n").await, "3\r\n:\n\n\r\n");
+    tokio::select! {
+        () = server.dropped.notified() => panic!("the request was dropped"),
+        () = sleep(Duration::from_secs(600)) => {}
+    }
+}
+
+/// A client that has gone must be noticed at once, although its last word is the same as that of one that listens on.
+#[cfg(target_os = "linux")]
+#[tokio::test(start_paused = true)]
+async fn a_client_that_has_gone_is_noticed_before_anything_is_generated() {
+    for (path, version) in [("/whole", "1.1"), ("/whole", "1.0"), ("/silent", "1.1")] {
+        let mut server = Server::start().await;
+        server.send(&format!("GET {path} HTTP/{version}\r\nhost: t\r\n\r\n")).await;
+        if path == "/silent" {
+            server.read_until("\r\n\r\n").await;
+        }
+        let start = Instant::now();
+        drop(server.client);
+        server.dropped.notified().await;
+        assert!(start.elapsed() < Duration::from_secs(1), "{path} {version}: {:?}", start.elapsed());
+    }
+}
+
+/// An upload that is refused is answered before it is over; a reset on its heels would take the answer with it.
+#[tokio::test(start_paused = true)]
+async fn the_answer_to_a_body_that_nobody_reads_arrives() {
+    let mut server = Server::start().await;
+    server.send("POST /refuse HTTP/1.1\r\nhost: t\r\ncontent-length: 8000000\r\n\r\n").await;
+    let (mut reader, mut writer) = server.client.split();
+    let sending = async {
+        let _ = writer.write_all(&vec![b'x'; 8_000_000]).await;
+    };
+    let mut answer = Vec::new();
+    let (_, read) = tokio::join!(sending, reader.read_to_end(&mut answer));
+    read.unwrap();
+    assert!(String::from_utf8(answer).unwrap().ends_with("\r\n\r\nrefused"));
+}

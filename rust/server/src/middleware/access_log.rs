@@ -1,0 +1,117 @@
+//! One line of log for each request, once its last byte is handed over or its client has left. It says nothing of the content.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, HttpBody};
+use axum::http::{Method, StatusCode};
+use axum::response::Response;
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
+
+use crate::app::App;
+use crate::metrics::{AbortPhase, Account};
+
+/// What is logged of a path at most: it is the client's text.
+const MAX_PATH_LEN: usize = 128;
+/// Stands for the status of an answer that nobody was there to get, as in other servers' logs.
+const LEFT: u16 = 499;
+
+/// The line, written when it is dropped.
+pub(super) struct Line {
+    app: Arc<App>,
+    /// The request's.
+    pub(super) name: String,
+    method: Method,
+    path: String,
+    start: Instant,
+    account: Arc<Account>,
+    status: Option<StatusCode>,
+    is_complete: bool,
+}
+
+impl Line {
+    pub(super) fn new(
+        app: Arc<App>,
+        name: String,
+        method: Method,
+        path: &str,
+        account: Arc<Account>,
+    ) -> Self {
+        let path = path.chars().take(MAX_PATH_LEN).collect();
+        let start = app.driver.now();
+        Self { app, name, method, path, start, account, status: None, is_complete: false }
+    }
+
+    /// Waits for the end of the response.
+    pub(super) fn end_with(mut self, response: Response) -> Response {
+        self.status = Some(response.status());
+        self.app.driver.metrics().count_status(response.status().as_u16());
+        response.map(|body| {
+            self.is_complete = body.is_end_stream();
+            Body::new(Logged { body, line: self })
+        })
+    }
+
+    /// Since the request came.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.app.driver.now().saturating_duration_since(self.start)
+    }
+
+    /// What asks every few seconds is not what the log is read for.
+    fn is_probe(&self) -> bool {
+        self.method == Method::GET && ["/health", "/ready", "/metrics"].contains(&&*self.path)
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let (name, method, path, account) = (&self.name, &self.method, &self.path, &self.account);
+        if self.status.is_none() && account.prompt_tokens() == 0 {
+            self.app.driver.metrics().count_abort(AbortPhase::BeforeQueue);
+        }
+        let status = self.status.map_or(LEFT, |status| status.as_u16());
+        let left = if self.is_complete { "" } else { ", the client has left" };
+        let ms = u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let (prompt_tokens, output_tokens) = (account.prompt_tokens(), account.output_tokens());
+        if self.is_probe() {
+            tracing::debug!(request_id = %name, status, ms, "{method} {path}{left}");
+        } else if prompt_tokens == 0 {
+            tracing::info!(request_id = %name, status, ms, "{method} {path}{left}");
+        } else {
+            tracing::info!(request_id = %name, status, prompt_tokens, output_tokens, ms, "{method} {path}{left}");
+        }
+    }
+}
+
+/// A body that knows whether it was taken to its end.
+struct Logged {
+    body: Body,
+    line: Line,
+}
+
+impl HttpBody for Logged {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.line.is_complete = true;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,76 @@
+//! Pages in browsers: whose scripts may read an answer.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, Response};
+use common::{Stage, get, post};
+
+const PAGE: &str = "https://chat.example";
+const CHAT: &str = "/v1/chat/completions";
+
+fn from_page(mut request: Request<Body>, origin: &str) -> Request<Body> {
+    request.headers_mut().insert("origin", origin.parse().unwrap());
+    request
+}
+
+fn preflight(origin: &str) -> Request<Body> {
+    let request = Request::options(CHAT)
+        .header("access-control-request-method", "POST")
+        .header("access-control-request-headers", "authorization,content-type,x-stainless-os");
+    from_page(request.body(Body::empty()).unwrap(), origin)
+}
+
+fn allowed(head: &Response<()>) -> Option<&str> {
+    Some(head.headers().get("access-control-allow-origin")?.to_str().unwrap())
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers[name].to_str().unwrap()
+}
+
+/// A model on localhost must not be a toy for every page that its user happens to visit.
+#[tokio::test]
+async fn no_page_may_read_anything_unless_it_is_allowed() {
+    let stage = Stage::new("");
+    let (head, _) = stage.answer(from_page(get("/v1/models"), PAGE)).await;
+    assert!(head.status() == 200 && allowed(&head).is_none() && !head.headers().contains_key("vary"));
+    let (head, _) = stage.answer(preflight(PAGE)).await;
+    assert!(head.status() == 405 && allowed(&head).is_none());
+}
+
+/// A browser asks before it sends a key, and shows a page nothing of an answer that is not marked: errors too.
+#[tokio::test]
+async fn an_allowed_page_may_ask_and_read() {
+    let stage = Stage::with_origins(&["https://other.example", PAGE]);
+    let (head, _) = stage.answer(preflight(PAGE)).await;
+    assert_eq!(head.status(), 204);
+    assert_eq!(allowed(&head), Some(PAGE));
+    assert_eq!(text(head.headers(), "access-control-allow-methods"), "GET, POST");
+    assert_eq!(
+        text(head.headers(), "access-control-allow-headers"),
+        "authorization,content-type,x-stainless-os"
+    );
+    let (head, _) = stage.answer(from_page(post(CHAT, "{}"), PAGE)).await;
+    assert_eq!(head.status(), 401, "the question needs no key, the request does");
+    assert_eq!(allowed(&head), Some(PAGE));
+    assert_eq!(text(head.headers(), "vary"), "origin");
+    assert!(text(head.headers(), "access-control-expose-headers").contains("x-request-id"));
+}
+
+/// One page that is allowed must not let in the others.
+#[tokio::test]
+async fn other_pages_are_not_allowed_by_it() {
+    let stage = Stage::with_origins(&[PAGE]);
+    for origin in ["https://evil.example", "https://chat.example.evil.example", "null", ""] {
+        let (head, _) = stage.answer(preflight(origin)).await;
+        assert!(allowed(&head).is_none(), "{origin}");
+        assert!(!head.headers().contains_key("access-control-allow-methods"), "{origin}");
+        let (head, _) = stage.answer(from_page(get("/health"), origin)).await;
+        assert!(head.status() == 200 && allowed(&head).is_none(), "{origin}");
+    }
+    let everybody = Stage::with_origins(&["*"]);
+    let (head, _) = everybody.answer(from_page(get("/health"), "https://evil.example")).await;
+    assert_eq!(allowed(&head), Some("*"));
+}

@@ -1,0 +1,145 @@
+"""If one of these fails, the application is a nuisance to start, to stop or to set up."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.asgi.driver import Call, chat, get, running
+
+from streamcore import asgi
+from streamcore.asgi import create_app
+from streamcore.errors import ConfigError, ModelLoadError
+
+
+async def test_starts_and_stops_again_and_again() -> None:
+    """A site that is reloaded in one process must not leave threads or descriptors behind each time."""
+    app = create_app(shutdown_timeout=0)
+    left: list[tuple[int, int]] = []
+    for _ in range(3):
+        async with app.router.lifespan_context(app):
+            assert (await get(app, "/health")).status == 200
+            call = Call(app, "POST", "/v1/chat/completions", [chat(3)])
+            await call.task
+            assert call.body.endswith(b"data: [DONE]\n\n")
+        left.append((threading.active_count(), len(os.listdir("/proc/self/fd"))))
+    assert left[1] == left[2]
+    assert asgi._bells == {}
+
+
+async def test_end_of_lifespan_lets_answers_end() -> None:
+    """What runs when the site is stopped finishes within `shutdown_timeout`, and what comes then is told to go elsewhere."""
+    app = create_app()
+    async with app.router.lifespan_context(app):
+        call = Call(app, "POST", "/v1/chat/completions", [chat(200)])
+        await call.num_messages_are(2)
+    await call.task
+    assert call.body.endswith(b"data: [DONE]\n\n")
+    assert b'"finish_reason":"length"' in call.body
+
+
+async def test_deadline_ends_answers() -> None:
+    """An answer that outlasts the deadline is told so by an error event."""
+    app = create_app(shutdown_timeout=0)
+    async with app.router.lifespan_context(app):
+        call = Call(app, "POST", "/v1/chat/completions", [chat(3000)])
+        await call.num_messages_are(2)
+    await call.task
+    assert b'"error":{' in call.body
+    assert call.body.endswith(b"data: [DONE]\n\n")
+
+
+async def test_request_without_lifespan_says_what_to_do() -> None:
+    """A site that mounts the application and forgets its lifespan must be told what is missing, not time out."""
+    app = create_app()
+    call = Call(app, "GET", "/health")
+    with pytest.raises(RuntimeError, match="must enter it"):
+        await call.task
+    assert call.status == 500
+
+
+async def test_second_lifespan_is_refused() -> None:
+    """Two engines behind one application would each have half of the memory."""
+    async with running() as app:
+        with pytest.raises(RuntimeError, match="runs already"):
+            async with app.router.lifespan_context(app):
+                pass
+        assert (await get(app, "/health")).status == 200
+
+
+async def test_model_that_cannot_be_loaded_stops_the_start(tmp_path: Path) -> None:
+    """A site must not come up without its model, and must say what is wrong with it."""
+    with pytest.raises(ModelLoadError, match="nowhere"):
+        async with running(model=tmp_path / "nowhere"):
+            pass
+    assert asgi._bells == {}
+
+
+async def test_start_that_is_given_up_ends() -> None:
+    """A site that is stopped while it loads its model stops, and leaves no engine running."""
+    app = create_app()
+
+    async def start() -> None:
+        async with app.router.lifespan_context(app):
+            raise AssertionError("it was given up before")
+
+    starting = asyncio.create_task(start())
+    await asyncio.sleep(0)
+    starting.cancel()
+    await asyncio.wait([starting])
+    assert starting.cancelled()
+    assert not [thread for thread in threading.enumerate() if thread.name == "streamcore-engine"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"max_num_seq": 1}, "unknown setting `max_num_seq`"),
+        ({"host": "0.0.0.0"}, "unknown setting `host`"),
+        ({"max_num_seqs": 0}, "at least 1"),
+        ({"max_num_seqs": "8"}, "must be a number"),
+        ({"dtype": "int8"}, "must be one of"),
+        ({"kv_cache_memory_bytes": "much"}, "`much` is not a number of bytes"),
+        ({"api_key": ""}, "is empty"),
+    ],
+)
+def test_wrong_setting_is_refused_at_once(settings: dict[str, Any], named: str) -> None:
+    """A typing error must not be ignored, and not be found only after the model was loaded."""
+    with pytest.raises(ConfigError, match=named):
+        create_app(**settings)
+
+
+def test_wrong_setting_is_given_a_hint() -> None:
+    """The message helps."""
+    with pytest.raises(ConfigError) as caught:
+        create_app(max_num_seq=1)
+    assert caught.value.hint == "did you mean `max_num_seqs`?"
+
+
+async def test_settings_are_those_of_the_command_line() -> None:
+    """One value or several, numbers or text with a unit: as on the command line."""
+    settings: dict[str, Any] = {
+        "served_model_name": "a",
+        "api_key": ["k1", "k2"],
+        "kv_cache_memory_bytes": "64MiB",
+    }
+    async with running(**settings) as app:
+        call = await get(app, "/v1/models")
+        assert call.status == 401
+
+
+def test_missing_starlette_is_said() -> None:
+    """Who installs the package without the extra must be told its name."""
+    code = "import sys; sys.modules['starlette'] = None; import streamcore.asgi"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "pip install 'streamcore-llm[asgi]'" in ended.stderr.splitlines()[-1]
+
+
+def test_import_needs_no_torch() -> None:
+    """A site's start must not wait for torch before it says what is wrong with its settings."""
+    code = "import sys, streamcore.asgi as a; a.create_app(); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,127 @@
+"""If one of these fails, the server is not to be trusted when things go wrong, or tells its log what is nobody's business."""
+
+import asyncio
+import json
+import socket
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.server_process import ServerProcess, run_server
+
+# A device that hangs: the step that is launched once the file is there never comes back.
+HANGING = """
+import sys, threading
+from pathlib import Path
+from streamcore import cli
+from streamcore.runner.model_runner import ModelRunner
+launch, trigger = ModelRunner.launch, Path(sys.argv.pop(1))
+def hang(self, plan):
+    if trigger.exists():
+        threading.Event().wait()
+    launch(self, plan)
+ModelRunner.launch = hang
+sys.exit(cli.main())
+"""
+
+
+def chat(text: str, **fields: object) -> dict[str, object]:
+    return {"model": "demo", "messages": [{"role": "user", "content": text}], "temperature": 0, **fields}
+
+
+def health(server: ServerProcess) -> int:
+    return httpx.get(f"{server.url}/health", timeout=30).status_code
+
+
+@pytest.mark.timeout(120)
+def test_hung_device_is_told_to_the_orchestrator_and_to_every_stream(tmp_path: Path) -> None:
+    """A device that hangs in the middle of an answer must not look like a slow one for ever."""
+    trigger = tmp_path / "hang"
+    with run_server(program=("-c", HANGING, str(trigger))) as server:
+        body = chat("Count from 1 to 1000", max_tokens=3000, ignore_eos=True, stream=True)
+        url = f"{server.url}/v1/chat/completions"
+        with httpx.stream("POST", url, json=body, timeout=60) as response:
+            lines = response.iter_lines()
+            assert next(lines).startswith("data: ")
+            assert health(server) == 200
+            trigger.touch()
+            while health(server) == 200:
+                time.sleep(0.05)
+            assert httpx.get(f"{server.url}/ready").status_code == 503
+            assert httpx.post(url, json=body).status_code == 503
+            rest = [line for line in lines if line]
+        error = json.loads(rest[-2].removeprefix("data: "))["error"]
+        assert "the step loop has not answered" in error["message"]
+        assert rest[-1] == "data: [DONE]"
+        assert health(server) == 503
+        assert "every request ends" in server.read_output_until("every request ends")
+
+
+def test_log_has_one_line_for_each_request_and_nothing_of_its_content(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An operator finds each request by its id; a prompt is not found in the log by anybody, at any level."""
+    monkeypatch.setenv("STREAMCORE_LOG", "debug")
+    secret = "xylophone"
+    with run_server() as server:
+        url = f"{server.url}/v1/chat/completions"
+        body = chat(secret, max_tokens=5, ignore_eos=True, stream=True)
+        assert httpx.post(url, json=body, headers={"x-request-id": "mine"}).status_code == 200
+        assert httpx.post(url, json=chat(secret, max_tokens=-1)).status_code == 400
+        assert httpx.post(url, content=f'{{"model": {secret}').status_code == 400
+        health(server)
+        server.stop()
+    lines = [line for line in server.output.splitlines() if " /v1/" in line or " /health" in line]
+    assert len(lines) == 4
+    assert "INFO" in lines[0]
+    assert "DEBUG" in lines[3]
+    for word in ("POST /v1/chat/completions", "request_id=mine", "status=200", "output_tokens=5", "ms="):
+        assert word in lines[0]
+    assert "status=400" in lines[1]
+    assert secret not in server.output
+
+
+async def status_of(host: str, port: int, body: bytes) -> str:
+    reader, writer = await asyncio.open_connection(host, port)
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n"
+    writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    answer = await reader.read()
+    writer.close()
+    status = answer[9:12].decode()
+    if status == "429":
+        assert b"\r\nretry-after: " in answer
+        assert b'"code":"queue_full"' in answer
+    return status
+
+
+@pytest.mark.timeout(300)
+async def test_flood_is_refused_honestly_and_leaves_nothing_behind() -> None:
+    """Ten times what the queue holds at once: whoever is refused is told when to come back, all others are answered."""
+    with run_server("--max-waiting-requests", "20", "--max-num-seqs", "4") as server:
+        url = httpx.URL(server.url)
+        assert url.port is not None
+        body = json.dumps(chat("Hello", max_tokens=20, ignore_eos=True)).encode()
+        statuses = await asyncio.gather(*[status_of(url.host, url.port, body) for _ in range(400)])
+        assert set(statuses) == {"200", "429"}
+        assert statuses.count("200") >= 24
+        server.wait_for_metric("streamcore_num_requests_running", 0)
+        assert server.metric("streamcore_kv_blocks_free") == server.metric("streamcore_kv_blocks")
+        assert server.metric("streamcore_refusals_total") == statuses.count("429")
+        assert httpx.post(f"{server.url}/v1/chat/completions", content=body).status_code == 200
+
+
+def test_netcat_gets_its_answer() -> None:
+    """`nc -N` closes its side behind the request; a whole answer comes all the same."""
+    with run_server() as server:
+        url = httpx.URL(server.url)
+        assert url.port is not None
+        body = json.dumps(chat("Hello", max_tokens=200, ignore_eos=True)).encode()
+        with socket.create_connection((url.host, url.port), timeout=60) as client:
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+            client.sendall(head.encode() + body)
+            client.shutdown(socket.SHUT_WR)
+            answer = b""
+            while read := client.recv(65536):
+                answer += read
+        assert b'"finish_reason":"length"' in answer
