@@ -88,6 +88,27 @@ class StepPlan:
     @property
     def max_context_len(self) -> int:
         """Longest context once the step has run."""
+    @property
+    def num_reset_rows(self) -> int:
+        """Rows whose token counts are forgotten."""
+    @property
+    def num_counted_tokens(self) -> int:
+        """Tokens that are counted for penalties."""
+    @property
+    def num_penalised_samples(self) -> int:
+        """Samples with a penalty."""
+    @property
+    def num_biases(self) -> int:
+        """Logits that are changed by a bias or forbidden."""
+    @property
+    def num_scored_samples(self) -> int:
+        """Samples whose log-probability is wanted."""
+    @property
+    def num_scored_tokens(self) -> int:
+        """Prompt tokens whose log-probability is wanted."""
+    @property
+    def max_top_logprobs(self) -> int:
+        """Most of the likeliest tokens that one of these is told."""
 
 @final
 class StepBuffers:
@@ -114,41 +135,68 @@ class Scheduler:
         prompt: list[int],
         *,
         max_tokens: int,
+        min_tokens: int = 0,
         stop_token_ids: list[int] = [],
         temperature: float = 0.0,
         top_p: float = 1.0,
         top_k: int = 0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        frequency_penalty: float = 0.0,
+        presence_penalty: float = 0.0,
+        logit_bias: list[tuple[int, float]] = [],
         seed: int = 0,
+        logprobs: int | None = None,
+        prompt_logprobs: int | None = None,
         cache_salt: int = 0,
         priority: int = 0,
     ) -> None:
         """Put a request at the end of the waiting queue. The caller chooses its id and never uses it twice.
 
+        `logprobs` and `prompt_logprobs` ask for the log-probability of each output token and of each prompt token
+        but the first, and for this many most likely tokens, at most 20.
+
         Raises:
-            ValueError: it can never run: empty, longer than the context or than the whole block pool.
+            ValueError: it can never run: empty, longer than the context or than the whole block pool; or it has more
+                than 300 biases or 256 stop tokens.
         """
     def abort(self, request_id: int) -> bool:
         """End a request; False when there is none of that id."""
     def next_step(self, buffers: StepBuffers) -> StepPlan | None:
         """Plan the next step into `buffers`; None when nothing can run before a step in flight is completed."""
-    def complete_step(self, step_id: int, address: int, len: int) -> None:  # noqa: A002
-        """Hand back the sampled tokens of a step, in the order of the plan.
+    def complete_step(
+        self,
+        step_id: int,
+        tokens: tuple[int, int],
+        scores: tuple[tuple[int, int], tuple[int, int], tuple[int, int]] | None = None,
+    ) -> None:
+        """Hand back the results of a step. Each column is given as its address and its number of elements.
 
         Args:
             step_id: of the oldest step in flight.
-            address: of `len` int32 tokens.
-            len: the plan's `num_samples`.
+            tokens: int32 [num_samples], the sampled tokens in the order of the plan.
+            scores: needed if the plan scores anything: float32 [num_rows], the log-probability of each drawn or given
+                token; int32 and float32 [num_rows, num_top], the most likely tokens, best first, and their
+                log-probabilities. The rows are the scored samples, then the scored prompt tokens.
 
         Raises:
-            ValueError: it is another step's turn, or the number is wrong.
+            ValueError: it is another step's turn, or a number of elements is wrong.
         """
     def drain_events(
         self,
     ) -> list[
-        tuple[int, Literal["scheduled", "prompt_logprobs", "token", "stop", "length", "abort"], int | None]
+        tuple[
+            int,
+            Literal["scheduled", "prompt_logprobs", "token", "stop", "length", "abort"],
+            int | None,
+            list[tuple[float, list[tuple[int, float]]]],
+        ]
     ]:
-        """What happened since the last call: request id, kind, and a number: of "token" and "stop" the token,
-        of "scheduled" how many prompt tokens were in the KV cache already.
+        """What happened since the last call.
+
+        Request id, kind, a number (of "token" and "stop" the token, of "scheduled" how many prompt tokens were in the
+        KV cache already), and log-probabilities if they were asked for: one entry for a "token", one for each prompt
+        token of "prompt_logprobs". An entry is the token's own, and the most likely tokens with theirs, best first.
         """
     @property
     def has_work(self) -> bool:
@@ -236,10 +284,19 @@ class Server:
         """
     def next_step(self, buffers: StepBuffers, timeout_s: float) -> StepPlan | None:
         """Wait up to `timeout_s` seconds for work and plan it into `buffers`; None when there was none."""
-    def complete_step(self, step_id: int, address: int, len: int) -> None:  # noqa: A002
-        """Hand back the sampled tokens of a step, as in `Scheduler.complete_step`."""
-    def expect_step(self, num_tokens: int, duration_s: float) -> None:
-        """Say what a step of `num_tokens` takes, in seconds: the first one is not called hung before a multiple of it."""
+    def complete_step(
+        self,
+        step_id: int,
+        tokens: tuple[int, int],
+        scores: tuple[tuple[int, int], tuple[int, int], tuple[int, int]] | None = None,
+    ) -> None:
+        """Hand back the results of a step, as in `Scheduler.complete_step`."""
+    def watch(self, decode_s: float) -> None:
+        """Give the step loop up when it hangs. From now on it must call `next_step` whenever it is not computing.
+
+        Args:
+            decode_s: what a step of one token takes, in seconds; longer ones are measured as they come.
+        """
     @property
     def failure(self) -> str | None:
         """Why the runner has been given up; None if it has not."""

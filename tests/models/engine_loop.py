@@ -1,6 +1,9 @@
 """The real engine and the real runner, without the server between them."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,6 +20,28 @@ CPU = torch.device("cpu")
 def load(folder: Path, max_model_len: int) -> LlamaModel:
     """The model of a folder in float32."""
     return load_model(check_model_folder(folder), CPU, torch.float32, max_model_len)
+
+
+Likelihood = tuple[float, list[tuple[int, float]]]
+"""The log-probability of a token, and the most likely tokens with theirs."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request: greedy, unless the keyword arguments of `Scheduler.add_request` say otherwise."""
+
+    prompt: list[int]
+    max_tokens: int
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Answer:
+    """What a request was told."""
+
+    tokens: list[int] = field(default_factory=list)
+    likelihoods: list[Likelihood] = field(default_factory=list)
+    prompt_likelihoods: list[Likelihood] = field(default_factory=list)
 
 
 class EngineLoop:
@@ -45,17 +70,24 @@ class EngineLoop:
 
     def generate(self, prompts: list[list[int]], max_tokens: int) -> list[list[int]]:
         """Greedy tokens of every prompt, all queued at once."""
-        for index, prompt in enumerate(prompts):
-            self.scheduler.add_request(index, prompt, max_tokens=max_tokens)
-        tokens: list[list[int]] = [[] for _ in prompts]
+        return [answer.tokens for answer in self.answer([Ask(prompt, max_tokens) for prompt in prompts])]
+
+    def answer(self, asked: Sequence[Ask]) -> list[Answer]:
+        """What every request is told, all queued at once."""
+        for index, ask in enumerate(asked):
+            self.scheduler.add_request(index, ask.prompt, max_tokens=ask.max_tokens, **ask.options)
+        answers = [Answer() for _ in asked]
         buffers = _core.StepBuffers(self.config, self.runner.all_buffers[0].addresses())
         while (plan := self.scheduler.next_step(buffers)) is not None:
             self.largest_step = max(self.largest_step, plan.num_seqs)
-            sampled = self.runner.execute(plan)
-            self.scheduler.complete_step(plan.id, sampled.data_ptr(), sampled.numel())
-            for request_id, kind, token in self.scheduler.drain_events():
+            output = self.runner.execute(plan)
+            self.scheduler.complete_step(plan.id, *output.places())
+            for request_id, kind, token, likelihoods in self.scheduler.drain_events():
+                answer = answers[request_id]
                 if kind == "token" and token is not None:
-                    tokens[request_id].append(token)
+                    answer.tokens.append(token)
+                    answer.likelihoods += likelihoods
+                answer.prompt_likelihoods += likelihoods if kind == "prompt_logprobs" else []
         assert not self.scheduler.has_work
         assert self.scheduler.num_free_blocks == self.runner.caches[0].keys.shape[0]
-        return tokens
+        return answers

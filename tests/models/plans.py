@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from streamcore import _core
 from streamcore.runner.step_inputs import StepBuffers
 
 
@@ -20,29 +21,26 @@ class Plan:
     max_context_len: int
     num_device_tokens: int = 0
     id: int = 0
+    num_reset_rows: int = 0
+    num_counted_tokens: int = 0
+    num_penalised_samples: int = 0
+    num_biases: int = 0
+    num_scored_samples: int = 0
+    num_scored_tokens: int = 0
+    max_top_logprobs: int = 0
 
 
 def step_columns(
     max_num_batched_tokens: int, max_num_seqs: int, max_blocks_per_seq: int
 ) -> list[tuple[str, str, int]]:
-    """The columns of an engine with these limits, in its order."""
-    tokens, seqs = max_num_batched_tokens, max_num_seqs
-    return [
-        ("token_ids", "int32", tokens),
-        ("positions", "int32", tokens),
-        ("slot_mapping", "int64", tokens),
-        ("query_starts", "int32", seqs + 1),
-        ("context_lens", "int32", seqs),
-        ("block_tables", "int32", seqs * max_blocks_per_seq),
-        ("logits_indices", "int32", seqs),
-        ("sample_rows", "int32", seqs),
-        ("temperature", "float32", seqs),
-        ("top_p", "float32", seqs),
-        ("top_k", "int32", seqs),
-        ("uniform", "float32", seqs),
-        ("device_token_indices", "int32", seqs),
-        ("device_token_rows", "int32", seqs),
-    ]
+    """The columns of an engine with these limits."""
+    return _core.EngineConfig(
+        block_size=1,
+        num_blocks=1,
+        max_num_batched_tokens=max_num_batched_tokens,
+        max_num_seqs=max_num_seqs,
+        max_model_len=max_blocks_per_seq,
+    ).step_columns()
 
 
 def write(buffers: StepBuffers, columns: Mapping[str, Sequence[float]]) -> None:

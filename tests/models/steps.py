@@ -66,7 +66,8 @@ class PagedModel:
             sequences=PagedSequences(_int32(tables), _int32(lens), _int32(starts)),
         )
         with torch.inference_mode():
-            return self.model.forward(_int32(token_ids), inputs, self.caches, _int32(starts[1:]) - 1)
+            last = _int32(starts[1:]) - 1
+            return self.model.logits(self.model.forward(_int32(token_ids), inputs, self.caches, last))
 
     def generate(
         self, sequences: Sequence[RunningSequence], num_tokens: int, chunk: int = 1 << 30

@@ -55,7 +55,7 @@ def prefill(
         "temperature": [0.0],
     }
     write(runner.buffers(), columns)
-    return runner.execute(Plan(length, 1, num_samples, 1, length, length)).tolist()
+    return runner.execute(Plan(length, 1, num_samples, 1, length, length)).tokens.tolist()
 
 
 def test_a_decode_takes_its_token_from_the_device(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_decode_takes_its_token_from_the_device(tmp_path: Path) -> None:
         "device_token_rows": [0, 2],
     }
     write(runner.buffers(), columns)
-    tokens = runner.execute(Plan(2, 2, 2, 1, 1, 10, num_device_tokens=2))
+    tokens = runner.execute(Plan(2, 2, 2, 1, 1, 10, num_device_tokens=2)).tokens
     assert tokens.dtype == torch.int32
     assert tokens.tolist() == [expected[1][1], expected[0][1]]
 
@@ -113,4 +113,4 @@ def test_a_seeded_draw_is_the_inverse_of_the_distribution(tmp_path: Path) -> Non
     prefill(runner, prompt, row=0, block=2)
     write(runner.buffers(), {"temperature": [2.0], "top_p": [1.0], "top_k": [0], "uniform": [0.75]})
     # The other columns still hold the same prefill.
-    assert runner.execute(Plan(6, 1, 1, 1, 6, 6)).tolist() == [expected]
+    assert runner.execute(Plan(6, 1, 1, 1, 6, 6)).tokens.tolist() == [expected]

@@ -9,13 +9,19 @@ from streamcore.runner.sampler import SamplingColumns, sample
 
 
 def columns(
-    num_rows: int, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, uniform: Tensor | None = None
+    num_rows: int,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    uniform: Tensor | None = None,
 ) -> SamplingColumns:
     """The same parameters for every row; the random numbers are spread evenly unless they are given."""
     return SamplingColumns(
         torch.full((num_rows,), temperature),
         torch.full((num_rows,), top_k, dtype=torch.int32),
         torch.full((num_rows,), top_p),
+        torch.full((num_rows,), min_p),
         (torch.arange(num_rows) + 0.5) / num_rows if uniform is None else uniform,
     )
 
@@ -82,6 +88,29 @@ def test_top_p_counts_within_top_k() -> None:
     assert drawn_set(logits, top_k=3, top_p=0.7) == {0, 1}
 
 
+@pytest.mark.parametrize("min_p", [0.02, 0.3, 1.0])
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_min_p_keeps_a_fraction_of_the_greatest(min_p: float, temperature: float) -> None:
+    """It follows the model's certainty, at the temperature that is asked for: a fixed cut would be another filter."""
+    logits = random_logits(1, vocab_size=40, seed=8)
+    probabilities = (logits[0].double() / temperature).softmax(dim=-1)
+    kept = probabilities >= min_p * probabilities.max() * (1 - 1e-6)
+    visible = set(
+        (kept & (probabilities / probabilities[kept].sum() > 1 / 3900)).nonzero().flatten().tolist()
+    )
+    drawn = drawn_set(logits, min_p=min_p, temperature=temperature)
+    assert visible <= drawn <= set(kept.nonzero().flatten().tolist())
+
+
+def test_top_p_counts_within_min_p() -> None:
+    """min_p first, and top_p of what is left, as vLLM does."""
+    logits = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).log()
+    assert drawn_set(logits, top_p=0.6) == {0, 1}
+    assert drawn_set(logits, min_p=0.7, top_p=0.6) == {0, 1}
+    assert drawn_set(logits, min_p=0.7, top_p=0.57) == {0}
+    assert drawn_set(logits, min_p=0.2, top_k=3) == {0, 1, 2}
+
+
 def test_equal_logits_stay_together() -> None:
     """bfloat16 models have many equal logits: which survives must not depend on a sorting algorithm."""
     logits = torch.tensor([[2.0, 1.0, 1.0, 1.0, 0.0]])
@@ -98,6 +127,7 @@ def test_a_row_draws_the_same_in_every_batch() -> None:
         torch.tensor([0.0, 0.7, 1.0, 1.5]).repeat(6),
         torch.tensor([0, 0, 5, 200, 0, 1500], dtype=torch.int32).repeat(4),
         torch.tensor([1.0, 0.5, 0.9]).repeat(8),
+        torch.tensor([0.0, 0.0, 0.1, 0.3, 0.0, 0.02, 0.0, 1.0]).repeat(3),
         torch.rand(num_rows, generator=generator),
     )
     together = sample(logits, mixed)
@@ -110,8 +140,9 @@ def test_a_row_draws_the_same_in_every_batch() -> None:
 @pytest.mark.parametrize("temperatures", [[0.0, 0.7, 1.0, 1.5], [0.0], [0.8]])
 @pytest.mark.parametrize("top_ks", [[0, 0, 5, 200, 0, 1500], [0], [40]])
 @pytest.mark.parametrize("top_ps", [[1.0, 0.5, 0.9], [1.0]])
+@pytest.mark.parametrize("min_ps", [[0.0, 0.1, 0.02, 0.0, 0.4], [0.0]])
 def test_a_device_draws_as_the_host(
-    temperatures: list[float], top_ks: list[int], top_ps: list[float]
+    temperatures: list[float], top_ks: list[int], top_ps: list[float], min_ps: list[float]
 ) -> None:
     """A GPU does every row's work in all of them, so as not to wait: each row must still get its own result."""
     num_rows = 24
@@ -120,6 +151,7 @@ def test_a_device_draws_as_the_host(
         torch.tensor(temperatures).repeat(num_rows)[:num_rows],
         torch.tensor(top_ks, dtype=torch.int32).repeat(num_rows)[:num_rows],
         torch.tensor(top_ps).repeat(num_rows)[:num_rows],
+        torch.tensor(min_ps).repeat(num_rows)[:num_rows],
         torch.rand(num_rows, generator=torch.Generator().manual_seed(6)),
     )
     expected = sample(logits, parameters)

@@ -56,18 +56,18 @@ class LlamaModel:
                 )
 
     def forward(
-        self, token_ids: Tensor, inputs: AttentionInputs, caches: Sequence[LayerCache], logits_indices: Tensor
+        self, token_ids: Tensor, inputs: AttentionInputs, caches: Sequence[LayerCache], wanted: Tensor
     ) -> Tensor:
-        """Computes a step: stores every token's keys and values, returns the logits of some tokens.
+        """Computes a step: stores every token's keys and values, returns what the logits of some tokens are made of.
 
         Args:
             token_ids: int32 [num_tokens].
             inputs: the step's places in the cache.
             caches: one per layer, written to; `check_caches` took them.
-            logits_indices: int32 [num_samples], which tokens' logits are wanted.
+            wanted: int32 [num_wanted], those tokens.
 
         Returns:
-            float32 [num_samples, vocab_size].
+            [num_wanted, hidden_size], in the dtype of the activations.
         """
         residual = functional.embedding(token_ids, self.embedding).to(self._norm.dtype)
         x = self._operations.rms_norm(residual, self._layers[0].attention_norm, self.config.rms_norm_eps)
@@ -75,9 +75,12 @@ class LlamaModel:
             if index > 0:
                 x = self._operations.add_rms_norm(x, residual, layer.attention_norm, layer.eps)
             x = layer.forward(x, residual, self._cos_sin, inputs, caches[index])
-        x, residual = x.index_select(0, logits_indices), residual.index_select(0, logits_indices)
-        x = self._operations.add_rms_norm(x, residual, self._norm, self.config.rms_norm_eps)
-        return self._lm_head(x).float()
+        x, residual = x.index_select(0, wanted), residual.index_select(0, wanted)
+        return self._operations.add_rms_norm(x, residual, self._norm, self.config.rms_norm_eps)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """The logits of some of the rows that `forward` returned; float32 [num_rows, vocab_size]."""
+        return self._lm_head(hidden).float()
 
 
 class _Layer:

@@ -15,6 +15,7 @@ from streamcore.kernels.gathered import WORKSPACE_BYTES
 from streamcore.layers.attention import LayerCache
 from streamcore.models.config import ModelConfig
 from streamcore.runner.device import available_memory
+from streamcore.runner.penalties import CHUNK_BYTES, COUNT_BYTES
 
 _CPU_SHARE = 0.25
 _CPU_LIMIT_BYTES = 4 << 30
@@ -36,15 +37,16 @@ def activation_bytes(
     """Memory that the largest step needs beside weights and cache, estimated from above.
 
     Per token: the residual, a layer's input and output, the widest pair of a layer's tensors. Per sample:
-    float32 logits, with the copies and the float64 sums that sampling makes of them. On CUDA also what torch's
-    attention gathers.
+    float32 logits, with the copies and the float64 sums that sampling makes of them, and the counts that penalties
+    need. Besides, the pieces that log-probabilities are worked out in, and on CUDA what torch's attention gathers.
     """
     heads = config.num_heads + 2 * config.num_kv_heads
     widest = max(heads * config.head_dim + config.hidden_size, 3 * config.intermediate_size)
     per_token = (3 * config.hidden_size + widest) * dtype.itemsize
-    per_sample = config.vocab_size * (dtype.itemsize + 4 * 4 + 2 * 8)
+    per_sample = config.vocab_size * (dtype.itemsize + 5 * 4 + 2 * 8 + COUNT_BYTES)
+    pieces = 4 * min(CHUNK_BYTES, max_num_batched_tokens * config.vocab_size * 4)
     gathered = WORKSPACE_BYTES if device.type == "cuda" else 0
-    return max_num_batched_tokens * per_token + max_num_seqs * per_sample + gathered
+    return max_num_batched_tokens * per_token + max_num_seqs * per_sample + pieces + gathered
 
 
 def choose_num_blocks(

@@ -76,14 +76,14 @@ def run_steps(server: _core.Server, engine_config: _core.EngineConfig, runner: M
     """
     lent = [_core.StepBuffers(engine_config, buffers.addresses()) for buffers in runner.all_buffers]
     in_flight: deque[StepPlan] = deque()
-    server.expect_step(1, runner.last_warm_up_s)
+    server.watch(runner.last_warm_up_s)
     while in_flight or not server.is_stopped:
         plan = server.next_step(lent[runner.turn], 0.0 if in_flight else _IDLE_WAIT_S)
         if plan is not None:
             runner.launch(plan)
             in_flight.append(plan)
         if in_flight and (plan is None or len(in_flight) == runner.depth):
-            tokens = runner.collect()
-            server.complete_step(in_flight.popleft().id, tokens.data_ptr(), tokens.numel())
+            output = runner.collect()
+            server.complete_step(in_flight.popleft().id, *output.places())
     if (failure := server.failure) is not None:
         raise RunnerError(failure)

@@ -2,7 +2,7 @@
 
     buffers()  the columns that the engine writes the next plan into
     launch()   queues the step on the device
-    collect()  waits for the oldest step and returns its tokens
+    collect()  waits for the oldest step and returns its tokens, and the log-probabilities that were asked for
 
 A sequence's newest token stays on the device, in the sequence's row, so that the next step can be launched
 before the host has seen it.
@@ -18,9 +18,13 @@ from torch import Tensor
 
 from streamcore.layers.attention import LayerCache
 from streamcore.models.llama import LlamaModel
+from streamcore.runner.penalties import TokenCounts, add_biases
 from streamcore.runner.plan import StepPlan
 from streamcore.runner.sampler import sample
-from streamcore.runner.step_inputs import StepBuffers
+from streamcore.runner.scores import Scores, score_prompt, score_samples
+from streamcore.runner.step_inputs import StepBuffers, StepInputs
+
+Place = tuple[int, int]
 
 
 def steps_in_flight(device: torch.device) -> int:
@@ -40,6 +44,38 @@ class _WarmUpPlan:
     num_samples: int = 1
     num_device_tokens: int = 0
     block_table_stride: int = 1
+    num_reset_rows: int = 0
+    num_counted_tokens: int = 0
+    num_penalised_samples: int = 0
+    num_biases: int = 0
+    num_scored_samples: int = 0
+    num_scored_tokens: int = 0
+    max_top_logprobs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutput:
+    """The results of a step, on the CPU."""
+
+    tokens: Tensor
+    """int32 [num_samples], in the order of the plan's samples"""
+    scores: Scores | None
+    """None if the plan scores nothing"""
+
+    def places(self) -> tuple[Place, tuple[Place, Place, Place] | None]:
+        """Address and number of elements of each column, as the engine takes them back."""
+        scores = self.scores
+        if scores is None:
+            return _place(self.tokens), None
+        return _place(self.tokens), (
+            _place(scores.logprobs),
+            _place(scores.top_ids),
+            _place(scores.top_logprobs),
+        )
+
+
+def _place(column: Tensor) -> Place:
+    return column.data_ptr(), column.numel()
 
 
 class ModelRunner:
@@ -76,9 +112,10 @@ class ModelRunner:
             for _ in range(self.depth)
         ]
         self._last_tokens = torch.zeros(num_rows, dtype=torch.int32, device=device)
+        self._counts = TokenCounts(num_rows, model.config.vocab_size, device)
         self._num_launched = 0
         self.last_warm_up_s = 0.0
-        self._in_flight: deque[tuple[Tensor, torch.cuda.Event | None]] = deque()
+        self._in_flight: deque[tuple[StepOutput, torch.cuda.Event | None]] = deque()
 
     def buffers(self) -> StepBuffers:
         """The columns that the next plan must be written into; no step in flight reads them."""
@@ -99,28 +136,44 @@ class ModelRunner:
         if plan.num_device_tokens:
             tokens = self._last_tokens.index_select(0, inputs.device_token_rows)
             inputs.token_ids[inputs.device_token_indices] = tokens
-        logits = self._model.forward(inputs.token_ids, inputs.attention, self.caches, inputs.logits_indices)
+        if inputs.penalties is not None:
+            self._counts.count(inputs.token_ids, inputs.penalties)
+        hidden = self._model.forward(inputs.token_ids, inputs.attention, self.caches, inputs.wanted())
+        scores: list[Scores] = []
         if plan.num_samples:
-            tokens = sample(logits, inputs.sampling, inputs.device_sampling)
+            logits = self._model.logits(hidden[: plan.num_samples])
+            tokens = sample(self._changed(logits, inputs), inputs.sampling, inputs.device_sampling)
             self._last_tokens[inputs.sample_rows] = tokens
             result.copy_(tokens, non_blocking=True)
+            if inputs.scores is not None:
+                scores += score_samples(logits, tokens, inputs.scores)
+        if inputs.scores is not None and plan.num_scored_tokens:
+            scores += score_prompt(self._model, hidden[plan.num_samples :], inputs.scores)
+        output = StepOutput(result, Scores.concatenate(scores) if scores else None)
         if event is not None:
             event.record(torch.cuda.current_stream(self._device))
-        self._in_flight.append((result, event))
+        self._in_flight.append((output, event))
 
-    def collect(self) -> Tensor:
-        """Waits for the oldest step in flight.
+    def _changed(self, logits: Tensor, inputs: StepInputs) -> Tensor:
+        """The logits with penalties and biases. The model's own stay as they are, for the log-probabilities."""
+        penalties, biases = inputs.penalties, inputs.biases
+        if penalties is None and biases is None:
+            return logits
+        logits = logits.clone()
+        if penalties is not None:
+            self._counts.penalise(logits, penalties)
+        if biases is not None:
+            add_biases(logits, biases)
+        return logits
 
-        Returns:
-            int32 [num_samples] on the CPU, in the order of the plan's samples; valid until the buffers are
-            used again.
-        """
-        result, event = self._in_flight.popleft()
+    def collect(self) -> StepOutput:
+        """Waits for the oldest step in flight; its results are valid until the buffers are used again."""
+        output, event = self._in_flight.popleft()
         if event is not None:
             event.synchronize()
-        return result
+        return output
 
-    def execute(self, plan: StepPlan) -> Tensor:
+    def execute(self, plan: StepPlan) -> StepOutput:
         """Runs one step alone: `launch` and `collect`."""
         self.launch(plan)
         return self.collect()

@@ -29,3 +29,31 @@ class StepPlan(Protocol):
     @property
     def block_table_stride(self) -> int:
         """Columns of the block tables."""
+
+    @property
+    def num_reset_rows(self) -> int:
+        """Rows whose token counts are forgotten."""
+
+    @property
+    def num_counted_tokens(self) -> int:
+        """Tokens that are counted for penalties."""
+
+    @property
+    def num_penalised_samples(self) -> int:
+        """Samples with a penalty."""
+
+    @property
+    def num_biases(self) -> int:
+        """Logits that are changed by a bias or forbidden."""
+
+    @property
+    def num_scored_samples(self) -> int:
+        """Samples whose log-probability is wanted."""
+
+    @property
+    def num_scored_tokens(self) -> int:
+        """Prompt tokens whose log-probability is wanted."""
+
+    @property
+    def max_top_logprobs(self) -> int:
+        """Most of the likeliest tokens that one of these is told."""

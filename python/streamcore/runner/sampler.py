@@ -1,11 +1,12 @@
 """Draws the next tokens from logits.
 
 What a row draws depends on that row alone: the same logits, parameters and random number give the same token
-in any batch. So the tokens that top_k and top_p keep are found as a threshold on the row's own logits, and
+in any batch. So the tokens that min_p, top_k and top_p keep are found as thresholds on the row's own logits, and
 the draw walks the vocabulary in its own order, whether or not another row needed sorting. Logits that are
 equal to the last one kept are kept too.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -27,16 +28,23 @@ class SamplingColumns:
     """int32 [num_samples]; 0 keeps all"""
     top_p: Tensor
     """float32 [num_samples]; 1 keeps all"""
+    min_p: Tensor
+    """float32 [num_samples]; 0 keeps all"""
     uniform: Tensor
     """float32 [num_samples] in [0, 1); decides each draw"""
 
+    @classmethod
+    def of(cls, columns: Mapping[str, Tensor], num_samples: int) -> "SamplingColumns":
+        """The beginnings of the columns of these names."""
+        return cls(*(columns[name][:num_samples] for name in cls.__slots__))
+
     def is_filtered(self) -> Tensor:
-        """Which rows keep only part of the vocabulary; bool [num_samples]."""
+        """Which rows have a `top_k` or a `top_p`; bool [num_samples]."""
         return (self.top_k > 0) | (self.top_p < 1)
 
     def select(self, rows: Tensor) -> "SamplingColumns":
         """The columns of some rows, int64."""
-        return SamplingColumns(self.temperature[rows], self.top_k[rows], self.top_p[rows], self.uniform[rows])
+        return SamplingColumns(*(getattr(self, name)[rows] for name in self.__slots__))
 
 
 def sample(logits: Tensor, columns: SamplingColumns, resident: SamplingColumns | None = None) -> Tensor:
@@ -67,8 +75,10 @@ def _sample_rows(logits: Tensor, columns: SamplingColumns) -> Tensor:
 
 
 def _draw(logits: Tensor, columns: SamplingColumns) -> Tensor:
-    """Temperature, top_k, top_p where a row has them, then the draw."""
+    """Temperature, min_p, top_k, top_p where a row has them, then the draw."""
     scaled = _scale(logits, columns.temperature)
+    if bool(columns.min_p.any()):
+        _drop_below(scaled, columns.min_p)
     filtered = columns.is_filtered().nonzero().squeeze(1)
     if len(filtered):
         subset, top_k = scaled.index_select(0, filtered), columns.top_k[filtered]
@@ -89,6 +99,8 @@ def _sample_all(logits: Tensor, columns: SamplingColumns, resident: SamplingColu
         return greedy
     is_greedy = resident.temperature == 0
     scaled = _scale(logits, torch.where(is_greedy, 1.0, resident.temperature))
+    if bool(columns.min_p.any()):
+        _drop_below(scaled, resident.min_p)
     filtered = draws & columns.is_filtered()
     if bool(filtered.any()):
         enough = _most_kept(columns.top_k[filtered], logits.shape[1])
@@ -101,6 +113,11 @@ def _sample_all(logits: Tensor, columns: SamplingColumns, resident: SamplingColu
 def _scale(logits: Tensor, temperature: Tensor) -> Tensor:
     # With the greatest at 0 a tiny temperature cannot overflow.
     return (logits - logits.amax(dim=-1, keepdim=True)) / temperature.unsqueeze(1)
+
+
+def _drop_below(scaled: Tensor, min_p: Tensor) -> None:
+    # The greatest is at 0, so the logarithm of a fraction of its probability is that of the fraction.
+    scaled.masked_fill_(scaled < min_p.log().unsqueeze(1), -torch.inf)
 
 
 def _most_kept(top_k: Tensor, vocab_size: int) -> int:

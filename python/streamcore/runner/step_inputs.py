@@ -8,12 +8,28 @@ from torch import Tensor
 
 from streamcore.kernels import PagedSequences
 from streamcore.layers.attention import AttentionInputs
+from streamcore.runner.penalties import BiasInputs, PenaltyInputs
 from streamcore.runner.plan import StepPlan
 from streamcore.runner.sampler import SamplingColumns
+from streamcore.runner.scores import ScoreInputs
 
 _DTYPES = {"int32": torch.int32, "int64": torch.int64, "float32": torch.float32}
 # Each step fills a beginning of it, and it is far longer than the others.
 _LAST = "block_tables"
+# What few requests need, and how much of it a plan fills: behind the others, copied one by one and only then.
+_RARE = {
+    "reset_rows": "num_reset_rows",
+    "counted_indices": "num_counted_tokens",
+    "counted_rows": "num_counted_tokens",
+    "counted_as_output": "num_counted_tokens",
+    "penalised_samples": "num_penalised_samples",
+    "bias_samples": "num_biases",
+    "bias_tokens": "num_biases",
+    "bias_values": "num_biases",
+    "scored_samples": "num_scored_samples",
+    "scored_indices": "num_scored_tokens",
+    "scored_targets": "num_scored_tokens",
+}
 # Columns begin on cache lines of their own.
 _ALIGNMENT = 64
 
@@ -36,19 +52,30 @@ class StepInputs:
     sampling: SamplingColumns
     device_sampling: SamplingColumns
     """The same on the device."""
+    penalties: PenaltyInputs | None
+    """None if no token is counted"""
+    biases: BiasInputs | None
+    scores: ScoreInputs | None
+
+    def wanted(self) -> Tensor:
+        """Which tokens' logits are needed: those of the samples, then of the scored prompt tokens; int32."""
+        if self.scores is None or not len(self.scores.indices):
+            return self.logits_indices
+        return torch.cat([self.logits_indices, self.scores.indices])
 
 
 class StepBuffers:
     """One set of columns: written by the engine, read by one step at a time.
 
-    The columns lie in one piece of memory, the block tables last, so that what a plan fills of them goes to the
-    device in one copy. On CUDA that memory is pinned, so that the copy is queued without waiting, and the set
-    must not be written again before its step is complete. On the CPU the step reads the columns themselves.
+    The columns lie in one piece of memory, the block tables behind those that each plan fills, so that what a
+    plan fills of them goes to the device in one copy; what few plans need comes after that and is copied by
+    itself. On CUDA that memory is pinned, so that the copies are queued without waiting, and the set must not be
+    written again before its step is complete. On the CPU the step reads the columns themselves.
     """
 
     def __init__(self, columns: Sequence[tuple[str, str, int]], device: torch.device) -> None:
         """Allocates the columns, given as the engine lists them: name, type, length."""
-        in_memory = sorted(columns, key=lambda column: column[0] == _LAST)
+        in_memory = sorted(columns, key=lambda column: (column[0] in _RARE, column[0] == _LAST))
         places, num_bytes = {}, 0
         for name, dtype, length in in_memory:
             places[name] = (num_bytes, _DTYPES[dtype], length)
@@ -95,7 +122,7 @@ class StepBuffers:
             slot_mapping=resident["slot_mapping"][: plan.num_tokens],
             sequences=sequences,
         )
-        sampling = _sampling(host, num_samples)
+        sampling = SamplingColumns.of(host, num_samples)
         return StepInputs(
             token_ids=resident["token_ids"][: plan.num_tokens],
             attention=attention,
@@ -104,14 +131,43 @@ class StepBuffers:
             device_token_indices=resident["device_token_indices"][: plan.num_device_tokens],
             device_token_rows=resident["device_token_rows"][: plan.num_device_tokens],
             sampling=sampling,
-            device_sampling=sampling if resident is host else _sampling(resident, num_samples),
+            device_sampling=sampling if resident is host else SamplingColumns.of(resident, num_samples),
+            penalties=self._penalties(plan) if plan.num_counted_tokens else None,
+            biases=self._biases(plan) if plan.num_biases else None,
+            scores=self._scores(plan) if plan.num_scored_samples or plan.num_scored_tokens else None,
         )
 
+    def _penalties(self, plan: StepPlan) -> PenaltyInputs:
+        return PenaltyInputs(
+            reset_rows=self._rare("reset_rows", plan),
+            counted_indices=self._rare("counted_indices", plan),
+            counted_rows=self._rare("counted_rows", plan),
+            counted_as_output=self._rare("counted_as_output", plan),
+            samples=self._rare("penalised_samples", plan),
+            sample_rows=self._resident["sample_rows"][: plan.num_samples],
+            repetition=self._resident["repetition_penalty"][: plan.num_samples],
+            frequency=self._resident["frequency_penalty"][: plan.num_samples],
+            presence=self._resident["presence_penalty"][: plan.num_samples],
+        )
 
-def _sampling(columns: dict[str, Tensor], num_samples: int) -> SamplingColumns:
-    return SamplingColumns(
-        temperature=columns["temperature"][:num_samples],
-        top_k=columns["top_k"][:num_samples],
-        top_p=columns["top_p"][:num_samples],
-        uniform=columns["uniform"][:num_samples],
-    )
+    def _biases(self, plan: StepPlan) -> BiasInputs:
+        return BiasInputs(
+            samples=self._rare("bias_samples", plan),
+            tokens=self._rare("bias_tokens", plan),
+            values=self._rare("bias_values", plan),
+        )
+
+    def _scores(self, plan: StepPlan) -> ScoreInputs:
+        return ScoreInputs(
+            samples=self._rare("scored_samples", plan),
+            indices=self._rare("scored_indices", plan),
+            targets=self._rare("scored_targets", plan),
+            num_top=plan.max_top_logprobs,
+        )
+
+    def _rare(self, name: str, plan: StepPlan) -> Tensor:
+        length: int = getattr(plan, _RARE[name])
+        column = self._resident[name][:length]
+        if self._resident is not self._host:
+            column.copy_(self._host[name][:length], non_blocking=True)
+        return column

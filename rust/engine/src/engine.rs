@@ -9,7 +9,7 @@ use crate::plan;
 use crate::planted::{Bug, has};
 use crate::request::{Request, RequestId};
 use crate::scheduler::Scheduler;
-use crate::scores::Scores;
+use crate::scores::{ScoreReader, Scores};
 use crate::sequence::{Phase, ScheduledTokens, Sequence, SequenceKey};
 use crate::stats::Stats;
 use crate::step::{StepBuffers, StepId, StepPlan};
@@ -62,9 +62,10 @@ impl Engine {
     /// Queues a request behind all others of its priority and of lower ones.
     ///
     /// # Errors
-    /// Those of [`EngineConfig::check_lengths`], and [`EngineError::DuplicateRequest`] if a request of this name has not finished.
+    /// Those of [`EngineConfig::check_lengths`] and [`Request::check_limits`], and [`EngineError::DuplicateRequest`] if a request of this name has not finished.
     pub fn add_request(&mut self, request: Request) -> Result<(), EngineError> {
         self.config.check_lengths(request.prompt.len(), request.max_tokens)?;
+        request.check_limits()?;
         if self.scheduler.sequences.find(request.id).is_some() {
             return Err(EngineError::DuplicateRequest(request.id));
         }
@@ -118,14 +119,19 @@ impl Engine {
     /// # Errors
     /// [`EngineError::WrongStep`], [`EngineError::WrongSampleCount`] or [`EngineError::WrongScoreCount`]; nothing has changed then.
     pub fn complete(&mut self, step: StepId, sampled: &[i32], scores: Scores<'_>) -> Result<(), EngineError> {
-        let mut scheduled = self.take_oldest_step(step, sampled.len(), scores.num_rows())?;
+        let StepInFlight { plan, mut scheduled } =
+            self.take_oldest_step(step, sampled.len(), scores.num_rows())?;
         let mut sampled = sampled.iter();
+        let mut scores = ScoreReader::new(scores, plan.num_scored_samples);
         let mut any_finished = false;
         for part in &scheduled {
             self.scheduler.sequences[part.key].complete_step(part);
+            if part.num_prompt_scores > 0 {
+                self.tell_prompt_logprobs(part, &mut scores);
+            }
             // A part without a sample draws nothing.
             let token = if part.samples { sampled.next() } else { None };
-            if token.is_some_and(|token| self.accept(part.key, token.cast_unsigned())) {
+            if token.is_some_and(|token| self.accept(part.key, token.cast_unsigned(), &mut scores)) {
                 any_finished = true;
             } else {
                 self.scheduler.lift_fence(part.key);
@@ -176,7 +182,7 @@ impl Engine {
         given: StepId,
         num_samples: usize,
         num_scores: usize,
-    ) -> Result<Vec<ScheduledTokens>, EngineError> {
+    ) -> Result<StepInFlight, EngineError> {
         let oldest = self.steps_in_flight.front().map(|step| step.plan);
         let Some(plan) = oldest.filter(|plan| plan.id == given) else {
             return Err(EngineError::WrongStep { given, expected: oldest.map(|plan| plan.id) });
@@ -185,16 +191,27 @@ impl Engine {
             let expected = plan.num_samples;
             return Err(EngineError::WrongSampleCount { step: given, expected, given: num_samples });
         }
-        if num_scores != 0 {
-            return Err(EngineError::WrongScoreCount { step: given, expected: 0, given: num_scores });
+        let expected = plan.num_scored_samples + plan.num_scored_tokens;
+        if num_scores != expected {
+            return Err(EngineError::WrongScoreCount { step: given, expected, given: num_scores });
         }
         self.counters.computed_tokens += plan.num_tokens as u64;
-        Ok(self.steps_in_flight.pop_front().map(|step| step.scheduled).unwrap_or_default())
+        Ok(self.steps_in_flight.pop_front().expect("the oldest step was looked at just now"))
+    }
+
+    fn tell_prompt_logprobs(&mut self, part: &ScheduledTokens, scores: &mut ScoreReader<'_>) {
+        let sequence = &self.scheduler.sequences[part.key];
+        let logprobs = scores.prompt_tokens(part.num_prompt_scores, sequence.prompt_logprobs.unwrap_or(0));
+        if sequence.phase != Phase::Finished {
+            let (request_id, kind) = (sequence.id, EventKind::PromptLogprobs(logprobs));
+            self.events.push(Event { request_id, kind });
+        }
     }
 
     /// Answers whether the sequence ended with this token.
-    fn accept(&mut self, key: SequenceKey, token: u32) -> bool {
+    fn accept(&mut self, key: SequenceKey, token: u32, scores: &mut ScoreReader<'_>) -> bool {
         let sequence = &mut self.scheduler.sequences[key];
+        let logprobs = sequence.logprobs.map(|num_top| Box::new(scores.sample(num_top)));
         if sequence.phase == Phase::Finished {
             return false;
         }
@@ -202,7 +219,7 @@ impl Engine {
         let drawn = sequence.accept(token);
         self.counters.generated_tokens += 1;
         if let Some(token) = drawn.token {
-            self.events.push(Event { request_id, kind: EventKind::Token { token, logprobs: None } });
+            self.events.push(Event { request_id, kind: EventKind::Token { token, logprobs } });
         }
         if let Some(reason) = drawn.finish_reason {
             self.finish(key, reason);

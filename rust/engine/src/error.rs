@@ -1,6 +1,6 @@
 //! What the engine refuses.
 
-use crate::request::RequestId;
+use crate::request::{MAX_LOGPROBS, RequestId};
 use crate::step::StepId;
 
 /// Why the engine refused a call.
@@ -43,6 +43,24 @@ pub enum EngineError {
         max_tokens: usize,
         /// Tokens in the whole pool.
         capacity: usize,
+    },
+    /// A list of the request is too long.
+    #[error("`{field}` has {len} entries, limit is {limit}")]
+    TooManyEntries {
+        /// The list.
+        field: &'static str,
+        /// Its entries.
+        len: usize,
+        /// Most entries.
+        limit: usize,
+    },
+    /// More log-probabilities are asked for than are ever told.
+    #[error("`{field}` is {asked}, limit is {MAX_LOGPROBS}")]
+    TooManyLogprobs {
+        /// The number.
+        field: &'static str,
+        /// Its value.
+        asked: u32,
     },
     /// Steps are completed in the order in which they were planned.
     #[error("step {given:?} was completed, expected {expected:?}")]

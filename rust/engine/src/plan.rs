@@ -18,16 +18,7 @@ pub(crate) fn write(
     let max_context_len = scheduled.iter().map(ScheduledTokens::end).max().unwrap_or(0);
     let stride =
         scheduled.first().map_or(0, |first| sequences[first.key].blocks.num_blocks_for(max_context_len));
-    let plan = StepPlan {
-        id,
-        num_tokens: 0,
-        num_seqs: 0,
-        num_samples: 0,
-        num_device_tokens: 0,
-        block_table_stride: stride,
-        max_query_len: 0,
-        max_context_len,
-    };
+    let plan = StepPlan { id, block_table_stride: stride, max_context_len, ..StepPlan::default() };
     let mut writer = PlanWriter { plan, buffers };
     writer.buffers.query_starts[0] = 0;
     for part in scheduled {
@@ -46,8 +37,15 @@ impl PlanWriter<'_, '_> {
         let Phase::Running { row } = sequence.phase else {
             unreachable!("only running sequences are scheduled")
         };
+        let first = self.plan.num_tokens;
         self.add_tokens(sequence, part, row);
         self.add_context(sequence, part);
+        if sequence.sampling.is_penalised() {
+            self.add_counts(sequence, part, row, first);
+        }
+        if part.num_prompt_scores > 0 {
+            self.add_prompt_scores(sequence, part, first);
+        }
         if part.samples {
             self.add_sample(sequence, part, row);
         }
@@ -103,7 +101,62 @@ impl PlanWriter<'_, '_> {
         self.buffers.temperature[index] = sampling.temperature;
         self.buffers.top_p[index] = sampling.top_p;
         self.buffers.top_k[index] = i32::try_from(sampling.top_k).unwrap_or(i32::MAX);
+        self.buffers.min_p[index] = sampling.min_p;
+        self.buffers.repetition_penalty[index] = sampling.repetition_penalty;
+        self.buffers.frequency_penalty[index] = sampling.frequency_penalty;
+        self.buffers.presence_penalty[index] = sampling.presence_penalty;
         self.buffers.uniform[index] = sampling.uniform(part.end() - sequence.prompt_len);
+        if sampling.is_penalised() {
+            self.buffers.penalised_samples[self.plan.num_penalised_samples] = index as i32;
+            self.plan.num_penalised_samples += 1;
+        }
+        self.add_biases(sequence, part);
+        if let Some(num_top) = sequence.logprobs {
+            self.buffers.scored_samples[self.plan.num_scored_samples] = index as i32;
+            self.plan.num_scored_samples += 1;
+            self.tell_top(num_top);
+        }
         self.plan.num_samples += 1;
+    }
+
+    /// Every token of the sequence passes here once on its way from the beginning, and once more after a preemption.
+    fn add_counts(&mut self, sequence: &Sequence, part: ScheduledTokens, row: u32, first: usize) {
+        if part.start == 0 {
+            self.buffers.reset_rows[self.plan.num_reset_rows] = row.cast_signed();
+            self.plan.num_reset_rows += 1;
+        }
+        for (token, position) in (first..).zip(part.start..part.end()) {
+            let index = self.plan.num_counted_tokens;
+            self.buffers.counted_indices[index] = token as i32;
+            self.buffers.counted_rows[index] = row.cast_signed();
+            self.buffers.counted_as_output[index] = i32::from(position >= sequence.prompt_len);
+            self.plan.num_counted_tokens += 1;
+        }
+    }
+
+    fn add_biases(&mut self, sequence: &Sequence, part: ScheduledTokens) {
+        let forbidden = sequence.forbidden_tokens(part.end()).iter();
+        let biases = sequence.sampling.logit_bias.iter().copied();
+        for (token, value) in biases.chain(forbidden.map(|token| (*token, f32::NEG_INFINITY))) {
+            let index = self.plan.num_biases;
+            self.buffers.bias_samples[index] = self.plan.num_samples as i32;
+            self.buffers.bias_tokens[index] = token.cast_signed();
+            self.buffers.bias_values[index] = value;
+            self.plan.num_biases += 1;
+        }
+    }
+
+    fn add_prompt_scores(&mut self, sequence: &Sequence, part: ScheduledTokens, first: usize) {
+        for position in sequence.scoring_positions(&part) {
+            let index = self.plan.num_scored_tokens;
+            self.buffers.scored_indices[index] = (first + position - part.start) as i32;
+            self.buffers.scored_targets[index] = sequence.tokens[position + 1].cast_signed();
+            self.plan.num_scored_tokens += 1;
+        }
+        self.tell_top(sequence.prompt_logprobs.unwrap_or(0));
+    }
+
+    fn tell_top(&mut self, num_top: u32) {
+        self.plan.max_top_logprobs = self.plan.max_top_logprobs.max(num_top as usize);
     }
 }

@@ -1,5 +1,7 @@
 //! What a client asks of the engine, in tokens.
 
+use crate::error::EngineError;
+
 /// Names a request from its acceptance to its last event. Chosen by the caller, never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
@@ -137,6 +139,25 @@ impl Request {
     #[must_use]
     pub fn needs_whole_prompt(&self) -> bool {
         self.sampling.is_penalised() || self.prompt_logprobs.is_some()
+    }
+
+    /// Checks that no list and no number is beyond what the columns of a step hold.
+    ///
+    /// # Errors
+    /// [`EngineError::TooManyEntries`] or [`EngineError::TooManyLogprobs`].
+    pub fn check_limits(&self) -> Result<(), EngineError> {
+        let lists = [
+            ("logit_bias", self.sampling.logit_bias.len(), MAX_LOGIT_BIAS),
+            ("stop_token_ids", self.stop_token_ids.len(), MAX_STOP_TOKEN_IDS),
+        ];
+        if let Some((field, len, limit)) = lists.into_iter().find(|(_, len, limit)| len > limit) {
+            return Err(EngineError::TooManyEntries { field, len, limit });
+        }
+        let counts = [("logprobs", self.logprobs), ("prompt_logprobs", self.prompt_logprobs)];
+        match counts.into_iter().find(|(_, asked)| asked.is_some_and(|asked| asked > MAX_LOGPROBS)) {
+            Some((field, Some(asked))) => Err(EngineError::TooManyLogprobs { field, asked }),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a step found out about the likelihood of tokens, for the requests that asked.
 
 use crate::error::EngineError;
+use crate::event::TokenLogprobs;
 
 /// The log-probabilities that a step hands back, in columns: one row for each scored sample of the plan, then one for each scored
 /// prompt token. The default is that of a plan that scores nothing.
@@ -35,5 +36,40 @@ impl<'a> Scores<'a> {
 
     pub(crate) fn num_rows(&self) -> usize {
         self.logprobs.len()
+    }
+
+    /// What a request that asked for `num_top` tokens is told of one row.
+    fn row(&self, row: usize, num_top: u32) -> TokenLogprobs {
+        let stride = self.top_ids.len() / self.logprobs.len();
+        let columns = row * stride..row * stride + stride.min(num_top as usize);
+        let ids = self.top_ids[columns.clone()].iter().map(|id| id.cast_unsigned());
+        let top = ids.zip(self.top_logprobs[columns].iter().copied()).collect();
+        TokenLogprobs { logprob: self.logprobs[row], top }
+    }
+}
+
+/// Hands out the rows of a step's scores in the order of its plan.
+#[derive(Debug)]
+pub(crate) struct ScoreReader<'a> {
+    scores: Scores<'a>,
+    next_sample: usize,
+    next_token: usize,
+}
+
+impl<'a> ScoreReader<'a> {
+    /// The rows of samples come first.
+    pub(crate) fn new(scores: Scores<'a>, num_scored_samples: usize) -> Self {
+        Self { scores, next_sample: 0, next_token: num_scored_samples }
+    }
+
+    pub(crate) fn sample(&mut self, num_top: u32) -> TokenLogprobs {
+        self.next_sample += 1;
+        self.scores.row(self.next_sample - 1, num_top)
+    }
+
+    pub(crate) fn prompt_tokens(&mut self, count: usize, num_top: u32) -> Vec<TokenLogprobs> {
+        let first = self.next_token;
+        self.next_token += count;
+        (first..self.next_token).map(|row| self.scores.row(row, num_top)).collect()
     }
 }

@@ -9,6 +9,8 @@
 //! num_left                    1      what the next step may compute
 //! ```
 
+use std::ops::Range;
+
 use crate::event::FinishReason;
 use crate::kv::{BlockPool, BlockTable};
 use crate::policy::{self, Rank};
@@ -40,6 +42,8 @@ pub(crate) struct ScheduledTokens {
     pub(crate) len: usize,
     /// Whether the step draws the token that follows.
     pub(crate) samples: bool,
+    /// Prompt tokens whose log-probabilities it finds out: those that follow the last of its tokens in the prompt.
+    pub(crate) num_prompt_scores: usize,
 }
 
 impl ScheduledTokens {
@@ -66,7 +70,14 @@ pub(crate) struct Sequence {
     /// Prompt and most output together.
     pub(crate) max_len: usize,
     pub(crate) stop_token_ids: Vec<u32>,
+    pub(crate) min_tokens: usize,
     pub(crate) sampling: SamplingParams,
+    pub(crate) logprobs: Option<u32>,
+    pub(crate) prompt_logprobs: Option<u32>,
+    /// Prompt tokens whose log-probabilities are known, or are found out by the steps in flight. A preemption leaves it as it is:
+    /// what has been told is not told again.
+    pub(crate) num_prompt_scored: usize,
+    /// See [`Request::needs_whole_prompt`].
     pub(crate) needs_whole_prompt: bool,
     pub(crate) rank: Rank,
     pub(crate) phase: Phase,
@@ -80,14 +91,19 @@ pub(crate) struct Sequence {
 impl Sequence {
     pub(crate) fn new(request: Request, arrival: u64, block_size: usize) -> Self {
         let prompt_len = request.prompt.len();
+        let needs_whole_prompt = request.needs_whole_prompt();
         Self {
             id: request.id,
-            needs_whole_prompt: request.needs_whole_prompt(),
             tokens: request.prompt,
             prompt_len,
             max_len: prompt_len + request.max_tokens,
             stop_token_ids: request.stop_token_ids,
+            min_tokens: request.min_tokens,
             sampling: request.sampling,
+            logprobs: request.logprobs,
+            prompt_logprobs: request.prompt_logprobs,
+            num_prompt_scored: 0,
+            needs_whole_prompt,
             rank: Rank { priority: request.priority, arrival },
             phase: Phase::Waiting,
             was_scheduled: false,
@@ -120,7 +136,33 @@ impl Sequence {
         self.num_steps_in_flight += 1;
         let samples = self.num_computed == self.num_known();
         self.num_pending += usize::from(samples);
-        ScheduledTokens { key, start, len, samples }
+        let num_prompt_scores = self.take_prompt_scores();
+        ScheduledTokens { key, start, len, samples, num_prompt_scores }
+    }
+
+    /// How many prompt tokens are to be scored that were not until now.
+    fn take_prompt_scores(&mut self) -> usize {
+        if self.prompt_logprobs.is_none() {
+            return 0;
+        }
+        let num_scored = self.num_scorable(self.num_computed).max(self.num_prompt_scored);
+        num_scored - std::mem::replace(&mut self.num_prompt_scored, num_scored)
+    }
+
+    /// Prompt tokens that can be scored once `end` tokens are computed: each by the one before it, so the first never.
+    fn num_scorable(&self, end: usize) -> usize {
+        end.min(self.prompt_len - 1)
+    }
+
+    /// The positions of the tokens whose logits score the prompt tokens that follow them.
+    pub(crate) fn scoring_positions(&self, part: &ScheduledTokens) -> Range<usize> {
+        let end = self.num_scorable(part.end());
+        end - part.num_prompt_scores..end
+    }
+
+    /// Tokens that must not be drawn after `end` tokens.
+    pub(crate) fn forbidden_tokens(&self, end: usize) -> &[u32] {
+        if end - self.prompt_len < self.min_tokens { &self.stop_token_ids } else { &[] }
     }
 
     /// Lets others find what it has computed, as far as the tokens are known here. Steps run in the order of their plans: whoever finds a
@@ -163,9 +205,9 @@ mod tests {
         let mut sequence = sequence(3);
         let key = SequenceKey(0);
         let first = sequence.schedule(key, 4);
-        assert_eq!(first, ScheduledTokens { key, start: 0, len: 4, samples: false });
+        assert_eq!(first, ScheduledTokens { key, start: 0, len: 4, samples: false, num_prompt_scores: 0 });
         let second = sequence.schedule(key, 2);
-        assert_eq!(second, ScheduledTokens { key, start: 4, len: 2, samples: true });
+        assert_eq!(second, ScheduledTokens { key, start: 4, len: 2, samples: true, num_prompt_scores: 0 });
         assert_eq!((sequence.num_known(), sequence.num_left()), (7, 1));
     }
 

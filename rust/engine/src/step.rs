@@ -11,15 +11,27 @@
 //! block_tables   [num_seqs, block_table_stride], rows padded with 0
 //! logits_indices 0           4 5          the tokens whose logits are sampled: one per sample
 //! ```
+//!
+//! Columns that only some requests need, to be looked at only where the plan's count is not 0:
+//!
+//! ```text
+//! penalties      num_reset_rows, num_counted_tokens, num_penalised_samples
+//! bias           num_biases
+//! likelihoods    num_scored_samples, num_scored_tokens
+//! ```
+//!
+//! The runner keeps for each row how often each token is in the sequence. It forgets that of the reset rows, then adds the counted
+//! tokens of the step, then applies the penalties: so the token that a step draws is counted in the next step, whose input it is.
 
 use crate::config::EngineConfig;
+use crate::request::{MAX_LOGIT_BIAS, MAX_STOP_TOKEN_IDS};
 
 /// Names a step. Steps are numbered from 0 in the order of their plans.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StepId(pub u64);
 
 /// The sizes of a plan: how much of each column of [`StepBuffers`] it fills.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StepPlan {
     /// Its name, to be handed back with the sampled tokens.
     pub id: StepId,
@@ -37,6 +49,20 @@ pub struct StepPlan {
     pub max_query_len: usize,
     /// Longest context once the step has run.
     pub max_context_len: usize,
+    /// Rows whose counts are forgotten, see [`StepBuffers::reset_rows`].
+    pub num_reset_rows: usize,
+    /// Tokens that are counted, see [`StepBuffers::counted_indices`].
+    pub num_counted_tokens: usize,
+    /// Samples with a penalty, see [`StepBuffers::penalised_samples`].
+    pub num_penalised_samples: usize,
+    /// Logits that are changed by a bias or forbidden, see [`StepBuffers::bias_samples`].
+    pub num_biases: usize,
+    /// Samples whose log-probability is wanted, see [`StepBuffers::scored_samples`].
+    pub num_scored_samples: usize,
+    /// Prompt tokens whose log-probability is wanted, see [`StepBuffers::scored_indices`].
+    pub num_scored_tokens: usize,
+    /// Most of the likeliest tokens that one of these is told.
+    pub max_top_logprobs: usize,
 }
 
 /// The type of a column's elements.
@@ -71,6 +97,9 @@ pub enum ColumnSlice<'a> {
     /// A column of [`ColumnType::Float32`].
     Float32(&'a mut [f32]),
 }
+
+/// Most biases of one sample: the client's, and its stop tokens while they are forbidden.
+const MAX_BIASES: usize = MAX_LOGIT_BIAS + MAX_STOP_TOKEN_IDS;
 
 macro_rules! step_buffers {
     ($config:ident; $($(#[$doc:meta])* $name:ident: $rust:ty = $column_type:ident [$len:expr],)*) => {
@@ -147,10 +176,40 @@ step_buffers! { config;
     top_p: f32 = Float32 [config.max_num_seqs],
     /// `[num_samples]`; 0 keeps all.
     top_k: i32 = Int32 [config.max_num_seqs],
+    /// `[num_samples]`; 0 keeps all.
+    min_p: f32 = Float32 [config.max_num_seqs],
+    /// `[num_samples]`; 1 changes nothing.
+    repetition_penalty: f32 = Float32 [config.max_num_seqs],
+    /// `[num_samples]`; 0 changes nothing.
+    frequency_penalty: f32 = Float32 [config.max_num_seqs],
+    /// `[num_samples]`; 0 changes nothing.
+    presence_penalty: f32 = Float32 [config.max_num_seqs],
     /// The random number in `[0, 1)` that decides each draw, `[num_samples]`.
     uniform: f32 = Float32 [config.max_num_seqs],
     /// Which of `token_ids` must be replaced by a token that only the device knows, `[num_device_tokens]`.
     device_token_indices: i32 = Int32 [config.max_num_seqs],
     /// The row that holds each of those tokens, `[num_device_tokens]`.
     device_token_rows: i32 = Int32 [config.max_num_seqs],
+    /// Rows whose counts are those of another sequence, or of this one before it was preempted, `[num_reset_rows]`.
+    reset_rows: i32 = Int32 [config.max_num_seqs],
+    /// Which of `token_ids` are counted, `[num_counted_tokens]`: all of the sequences that have a penalty.
+    counted_indices: i32 = Int32 [config.max_num_batched_tokens],
+    /// The row that each of them is counted in, `[num_counted_tokens]`.
+    counted_rows: i32 = Int32 [config.max_num_batched_tokens],
+    /// 1 for a token of the output, 0 for one of the prompt, `[num_counted_tokens]`.
+    counted_as_output: i32 = Int32 [config.max_num_batched_tokens],
+    /// Which samples have a penalty, `[num_penalised_samples]`.
+    penalised_samples: i32 = Int32 [config.max_num_seqs],
+    /// The sample of each bias, `[num_biases]`.
+    bias_samples: i32 = Int32 [config.max_num_seqs * MAX_BIASES],
+    /// The token that it is for, `[num_biases]`. A stop token may lie beyond the model's vocabulary.
+    bias_tokens: i32 = Int32 [config.max_num_seqs * MAX_BIASES],
+    /// What is added to the logit, `[num_biases]`; negative infinity forbids the token.
+    bias_values: f32 = Float32 [config.max_num_seqs * MAX_BIASES],
+    /// Which samples' log-probabilities are wanted, `[num_scored_samples]`.
+    scored_samples: i32 = Int32 [config.max_num_seqs],
+    /// Which of the step's tokens are followed by a prompt token whose log-probability is wanted, `[num_scored_tokens]`.
+    scored_indices: i32 = Int32 [config.max_num_batched_tokens],
+    /// The prompt token that follows each of them, `[num_scored_tokens]`.
+    scored_targets: i32 = Int32 [config.max_num_batched_tokens],
 }

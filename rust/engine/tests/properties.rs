@@ -11,7 +11,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use streamcore_engine::kv::{BlockId, BlockPool, BlockTable};
-use streamcore_engine::{Engine, EngineConfig, OwnedStepBuffers, Scores, step_columns};
+use streamcore_engine::{Engine, EngineConfig, OwnedStepBuffers, step_columns};
 
 fn fixed(cases: u32) -> ProptestConfig {
     ProptestConfig {
@@ -91,8 +91,8 @@ proptest! {
             while let Some(plan) = engine.schedule(&mut columns.borrow()) {
                 device.launch(&plan, &columns); // Compares every column with every other.
             }
-            let (step, sampled) = device.finish_oldest().unwrap();
-            engine.complete(step, &sampled, Scores::default()).unwrap();
+            let result = device.finish_oldest().unwrap();
+            engine.complete(result.id, &result.sampled, result.scores()).unwrap();
         }
         let num_generated: usize = lens.iter().map(|(_, max_tokens)| max_tokens).sum();
         prop_assert_eq!(engine.stats().generated_tokens, num_generated as u64);
@@ -106,7 +106,7 @@ fn a_runner_can_allocate_the_columns_from_their_list() {
     let columns = OwnedStepBuffers::new(&limits);
     let lens: Vec<(&str, usize)> =
         step_columns(&limits).iter().map(|column| (column.name, column.len)).collect();
-    assert_eq!(lens.len(), 14);
+    assert_eq!(lens.len(), 29);
     assert_eq!(lens[0], ("token_ids", columns.token_ids.len()));
     assert_eq!(lens[5], ("block_tables", columns.block_tables.len()));
     assert_eq!(columns.block_tables.len(), 8 * 16);

@@ -8,7 +8,7 @@ mod common;
 use common::world::{Coverage, simulate};
 
 /// Things that a simulation worth its name reaches.
-const RARE: [&str; 9] = [
+const RARE: [&str; 13] = [
     "preemptions",
     "cached tokens",
     "cached answers",
@@ -18,6 +18,10 @@ const RARE: [&str; 9] = [
     "aborts while waiting",
     "aborts while running",
     "aborts in flight",
+    "prompts told in pieces",
+    "penalised samples",
+    "counts after a preemption",
+    "forbidden stops",
 ];
 
 fn run_all(depth: usize) {

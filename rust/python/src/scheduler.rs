@@ -5,12 +5,12 @@ use std::sync::Mutex;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use streamcore_engine::{
-    Engine, Event, EventKind, FinishReason, Request, RequestId, SamplingParams, Scores, StepId,
+    Engine, Event, EventKind, FinishReason, Request, RequestId, SamplingParams, StepId, TokenLogprobs,
 };
 
 use crate::config::EngineConfig;
 use crate::errors::engine_error;
-use crate::step::{StepBuffers, StepPlan, sampled_tokens};
+use crate::step::{Place, StepBuffers, StepPlan, step_results};
 
 /// Continuous batching over a paged KV cache, without the server.
 #[pyclass(frozen, module = "streamcore._core")]
@@ -38,7 +38,11 @@ impl Scheduler {
         Ok(Self(Mutex::new(Engine::new(config.0.clone()).map_err(engine_error)?)))
     }
 
-    #[pyo3(signature = (request_id, prompt, *, max_tokens, stop_token_ids = vec![], temperature = 0.0, top_p = 1.0, top_k = 0, seed = 0, cache_salt = 0, priority = 0))]
+    #[pyo3(signature = (
+        request_id, prompt, *, max_tokens, min_tokens = 0, stop_token_ids = vec![], temperature = 0.0, top_p = 1.0, top_k = 0,
+        min_p = 0.0, repetition_penalty = 1.0, frequency_penalty = 0.0, presence_penalty = 0.0, logit_bias = vec![], seed = 0,
+        logprobs = None, prompt_logprobs = None, cache_salt = 0, priority = 0
+    ))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn add_request(
         &self,
@@ -46,17 +50,43 @@ impl Scheduler {
         request_id: u64,
         prompt: Vec<u32>,
         max_tokens: usize,
+        min_tokens: usize,
         stop_token_ids: Vec<u32>,
         temperature: f32,
         top_p: f32,
         top_k: u32,
+        min_p: f32,
+        repetition_penalty: f32,
+        frequency_penalty: f32,
+        presence_penalty: f32,
+        logit_bias: Vec<(u32, f32)>,
         seed: u64,
+        logprobs: Option<u32>,
+        prompt_logprobs: Option<u32>,
         cache_salt: u64,
         priority: i32,
     ) -> PyResult<()> {
-        let sampling = SamplingParams { temperature, top_p, top_k, seed, ..SamplingParams::greedy() };
-        let plain = Request::new(RequestId(request_id), prompt, max_tokens);
-        let request = Request { stop_token_ids, sampling, cache_salt, priority, ..plain };
+        let sampling = SamplingParams {
+            repetition_penalty,
+            frequency_penalty,
+            presence_penalty,
+            logit_bias,
+            temperature,
+            min_p,
+            top_k,
+            top_p,
+            seed,
+        };
+        let request = Request {
+            min_tokens,
+            stop_token_ids,
+            sampling,
+            logprobs,
+            prompt_logprobs,
+            cache_salt,
+            priority,
+            ..Request::new(RequestId(request_id), prompt, max_tokens)
+        };
         self.with(py, |engine| engine.add_request(request))?.map_err(engine_error)
     }
 
@@ -74,20 +104,26 @@ impl Scheduler {
         Ok(plan.map(StepPlan::from))
     }
 
-    /// Hands back the sampled tokens of a step, one int32 for each sample, in the order of the plan.
-    fn complete_step(&self, py: Python<'_>, step_id: u64, address: usize, len: usize) -> PyResult<()> {
-        // SAFETY: the runner passes the address of a tensor of `len` int32 that it keeps during this call.
-        let sampled = unsafe { sampled_tokens(address, len)? };
-        self.with(py, |engine| engine.complete(StepId(step_id), sampled, Scores::default()))?
-            .map_err(engine_error)
+    /// Hands back the results of a step, as columns in memory: its sampled tokens, and the log-probabilities that its plan asks for.
+    #[pyo3(signature = (step_id, tokens, scores = None))]
+    fn complete_step(
+        &self,
+        py: Python<'_>,
+        step_id: u64,
+        tokens: Place,
+        scores: Option<(Place, Place, Place)>,
+    ) -> PyResult<()> {
+        // SAFETY: the runner passes places in tensors of these types, which it keeps and leaves alone during this call.
+        let (sampled, scores) = unsafe { step_results(tokens, scores)? };
+        self.with(py, |engine| engine.complete(StepId(step_id), sampled, scores))?.map_err(engine_error)
     }
 
-    /// What happened since the last call: `(request_id, "scheduled" | "token" | "stop" | "length" | "abort", number or None)`; the
-    /// number is that of the cached tokens or the token id.
-    fn drain_events(&self, py: Python<'_>) -> PyResult<Vec<(u64, &'static str, Option<u32>)>> {
+    /// What happened since the last call: request, kind, number (of cached tokens, or the token), and log-probabilities of the tokens
+    /// that it is about.
+    fn drain_events(&self, py: Python<'_>) -> PyResult<Vec<EventTuple>> {
         let mut events = Vec::new();
         self.with(py, |engine| engine.drain_events(&mut events))?;
-        Ok(events.iter().map(event_tuple).collect())
+        Ok(events.into_iter().map(event_tuple).collect())
     }
 
     /// Whether any request is waiting, running or in a step in flight.
@@ -107,14 +143,26 @@ impl Scheduler {
     }
 }
 
-fn event_tuple(event: &Event) -> (u64, &'static str, Option<u32>) {
+/// The log-probability of a token, and the most likely tokens with theirs.
+type Likelihood = (f32, Vec<(u32, f32)>);
+type EventTuple = (u64, &'static str, Option<u32>, Vec<Likelihood>);
+
+fn event_tuple(event: Event) -> EventTuple {
+    let mut told = Vec::new();
     let (name, number) = match event.kind {
         EventKind::Scheduled { num_cached_tokens } => ("scheduled", u32::try_from(num_cached_tokens).ok()),
-        EventKind::PromptLogprobs(_) => ("prompt_logprobs", None),
-        EventKind::Token { token, .. } => ("token", Some(token)),
+        EventKind::PromptLogprobs(logprobs) => {
+            told.extend(logprobs);
+            ("prompt_logprobs", None)
+        }
+        EventKind::Token { token, logprobs } => {
+            told.extend(logprobs.map(|logprobs| *logprobs));
+            ("token", Some(token))
+        }
         EventKind::Finished(FinishReason::Stop { token_id }) => ("stop", Some(token_id)),
         EventKind::Finished(FinishReason::Length) => ("length", None),
         EventKind::Finished(FinishReason::Abort) => ("abort", None),
     };
-    (event.request_id.0, name, number)
+    let told = told.into_iter().map(|TokenLogprobs { logprob, top }| (logprob, top)).collect();
+    (event.request_id.0, name, number, told)
 }

@@ -7,14 +7,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use streamcore_engine::{Scores, StepId};
+use streamcore_engine::StepId;
 use streamcore_server::door::RequestHead;
 use streamcore_server::{self as server, Access, Driver, DriverLimits, Naming, NextStep, ServerConfig};
 
 use crate::asgi::{Doorbell, Exchange};
 use crate::config::EngineConfig;
 use crate::errors::{engine_error, text_error};
-use crate::step::{StepBuffers, StepPlan, sampled_tokens};
+use crate::step::{Place, StepBuffers, StepPlan, step_results};
 
 /// A socket that is bound but does not listen yet.
 #[pyclass(frozen, module = "streamcore._core")]
@@ -104,7 +104,6 @@ impl Server {
         let access = Access { api_keys, allowed_origins };
         let server_config = ServerConfig { naming, access, vocab_size, engine, limits };
         let inner = py.detach(|| server::Server::start(listener, text, server_config))?;
-        inner.watch();
         Ok(Self { driver: Arc::clone(inner.driver()), inner: Mutex::new(Some(inner)) })
     }
 
@@ -140,19 +139,28 @@ impl Server {
         })
     }
 
-    /// Hands back the sampled tokens of a step, one int32 for each sample, in the order of the plan.
-    fn complete_step(&self, py: Python<'_>, step_id: u64, address: usize, len: usize) -> PyResult<()> {
-        // SAFETY: the runner passes the address of a tensor of `len` int32 that it keeps during this call.
-        let sampled = unsafe { sampled_tokens(address, len)? };
-        py.detach(|| self.driver.complete_step(StepId(step_id), sampled, Scores::default()))
-            .map_err(engine_error)
+    /// Hands back the results of a step, as columns in memory: its sampled tokens, and the log-probabilities that its plan asks for.
+    #[pyo3(signature = (step_id, tokens, scores = None))]
+    fn complete_step(
+        &self,
+        py: Python<'_>,
+        step_id: u64,
+        tokens: Place,
+        scores: Option<(Place, Place, Place)>,
+    ) -> PyResult<()> {
+        // SAFETY: the runner passes places in tensors of these types, which it keeps and leaves alone during this call.
+        let (sampled, scores) = unsafe { step_results(tokens, scores)? };
+        py.detach(|| self.driver.complete_step(StepId(step_id), sampled, scores)).map_err(engine_error)
     }
 
-    /// What a step of `num_tokens` takes, if that is known before the first one.
-    fn expect_step(&self, num_tokens: usize, duration_s: f64) -> PyResult<()> {
-        let duration = Duration::try_from_secs_f64(duration_s)
-            .map_err(|error| PyValueError::new_err(format!("`duration_s` is {duration_s}: {error}")))?;
-        self.driver.expect_step(num_tokens, duration);
+    /// Gives the step loop up when it hangs; `decode_s` is what a step of one token takes.
+    fn watch(&self, decode_s: f64) -> PyResult<()> {
+        let duration = Duration::try_from_secs_f64(decode_s)
+            .map_err(|error| PyValueError::new_err(format!("`decode_s` is {decode_s}: {error}")))?;
+        self.driver.expect_step(1, duration);
+        if let Some(inner) = self.inner.lock().ok().as_deref().and_then(Option::as_ref) {
+            inner.watch();
+        }
         Ok(())
     }
 

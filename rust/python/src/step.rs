@@ -2,9 +2,10 @@
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use streamcore_engine::{self as engine, Column, ColumnSlice, ColumnType, step_columns};
+use streamcore_engine::{self as engine, Column, ColumnSlice, ColumnType, Scores, step_columns};
 
 use crate::config::EngineConfig;
+use crate::errors::engine_error;
 
 /// The sizes of a plan: how much of each column it fills.
 #[pyclass(frozen, get_all, module = "streamcore._core")]
@@ -17,6 +18,13 @@ pub(crate) struct StepPlan {
     block_table_stride: usize,
     max_query_len: usize,
     max_context_len: usize,
+    num_reset_rows: usize,
+    num_counted_tokens: usize,
+    num_penalised_samples: usize,
+    num_biases: usize,
+    num_scored_samples: usize,
+    num_scored_tokens: usize,
+    max_top_logprobs: usize,
 }
 
 impl From<engine::StepPlan> for StepPlan {
@@ -30,6 +38,13 @@ impl From<engine::StepPlan> for StepPlan {
             block_table_stride: plan.block_table_stride,
             max_query_len: plan.max_query_len,
             max_context_len: plan.max_context_len,
+            num_reset_rows: plan.num_reset_rows,
+            num_counted_tokens: plan.num_counted_tokens,
+            num_penalised_samples: plan.num_penalised_samples,
+            num_biases: plan.num_biases,
+            num_scored_samples: plan.num_scored_samples,
+            num_scored_tokens: plan.num_scored_tokens,
+            max_top_logprobs: plan.max_top_logprobs,
         }
     }
 }
@@ -101,17 +116,41 @@ unsafe fn column_slice<'a>(column: &Column, address: usize) -> ColumnSlice<'a> {
     }
 }
 
-/// The sampled tokens that a runner hands back.
+/// Where a column of results lies: address and number of elements.
+pub(crate) type Place = (usize, usize);
+
+/// What a runner hands back of a step: the sampled tokens, and the log-probabilities that the plan asks for. The columns of these are
+/// `logprobs`, `top_ids` and `top_logprobs` of [`Scores`].
 ///
 /// # Safety
-/// `address` must point to `len` int32 that nothing writes while the result lives.
-pub(crate) unsafe fn sampled_tokens<'a>(address: usize, len: usize) -> PyResult<&'a [i32]> {
+/// Each place must hold as many elements as it says, of int32 for tokens and ids, of float32 for log-probabilities, and nothing may
+/// write there while the result lives.
+pub(crate) unsafe fn step_results<'a>(
+    tokens: Place,
+    scores: Option<(Place, Place, Place)>,
+) -> PyResult<(&'a [i32], Scores<'a>)> {
+    // SAFETY: this function's own contract.
+    unsafe {
+        let tokens = result_column(tokens, "sampled tokens")?;
+        let Some((logprobs, top_ids, top_logprobs)) = scores else { return Ok((tokens, Scores::default())) };
+        let scores = Scores::new(
+            result_column(logprobs, "log-probabilities")?,
+            result_column(top_ids, "likely tokens")?,
+            result_column(top_logprobs, "log-probabilities of the likely tokens")?,
+        );
+        Ok((tokens, scores.map_err(engine_error)?))
+    }
+}
+
+/// # Safety
+/// The place must hold as many `T` as it says, and nothing may write there while the result lives.
+unsafe fn result_column<'a, T>((address, len): Place, what: &str) -> PyResult<&'a [T]> {
     if len == 0 {
         return Ok(&[]);
     }
-    if address == 0 || !address.is_multiple_of(align_of::<i32>()) {
-        return Err(PyValueError::new_err("the sampled tokens are not at an address of int32"));
+    if address == 0 || !address.is_multiple_of(align_of::<T>()) {
+        return Err(PyValueError::new_err(format!("the {what} are not at an address of 32-bit numbers")));
     }
     // SAFETY: this function's own contract.
-    Ok(unsafe { std::slice::from_raw_parts(address as *const i32, len) })
+    Ok(unsafe { std::slice::from_raw_parts(address as *const T, len) })
 }

@@ -4,9 +4,9 @@
 use std::collections::{HashSet, VecDeque};
 use std::ops::Range;
 
-use streamcore_engine::{EngineConfig, OwnedStepBuffers, StepId, StepPlan};
+use streamcore_engine::{EngineConfig, OwnedStepBuffers, Scores, StepId, StepPlan, TokenLogprobs};
 
-use super::model::{Draw, next_token};
+use super::model::{Draw, logprobs, next_token};
 
 /// One sequence's part of a step.
 #[derive(Debug)]
@@ -28,17 +28,41 @@ struct Slot {
 
 #[derive(Debug)]
 struct Step {
-    id: StepId,
+    result: StepResult,
     parts: Vec<Part>,
-    sampled: Vec<i32>,
 }
 
-/// A KV memory with what was written to each slot, and the last drawn token per row.
+/// What a step hands back.
+#[derive(Debug)]
+pub(crate) struct StepResult {
+    pub(crate) id: StepId,
+    pub(crate) sampled: Vec<i32>,
+    logprobs: Vec<f32>,
+    top_ids: Vec<i32>,
+    top_logprobs: Vec<f32>,
+}
+
+impl StepResult {
+    pub(crate) fn scores(&self) -> Scores<'_> {
+        Scores::new(&self.logprobs, &self.top_ids, &self.top_logprobs).expect("rows of one length")
+    }
+
+    fn score(&mut self, told: TokenLogprobs) {
+        self.logprobs.push(told.logprob);
+        for (id, logprob) in told.top {
+            self.top_ids.push(id as i32);
+            self.top_logprobs.push(logprob);
+        }
+    }
+}
+
+/// A KV memory with what was written to each slot; the last drawn token and the counted tokens per row.
 #[derive(Debug)]
 pub(crate) struct ShadowDevice {
     config: EngineConfig,
     slots: Vec<Option<Slot>>,
     row_tokens: Vec<i32>,
+    row_counts: Vec<Vec<(i32, bool)>>,
     in_flight: VecDeque<Step>,
 }
 
@@ -47,6 +71,7 @@ impl ShadowDevice {
         Self {
             slots: vec![None; config.num_blocks * config.block_size],
             row_tokens: vec![-1; config.max_num_seqs],
+            row_counts: vec![vec![]; config.max_num_seqs],
             in_flight: VecDeque::new(),
             config: config.clone(),
         }
@@ -61,18 +86,20 @@ impl ShadowDevice {
         self.check_sizes(plan, columns);
         let parts: Vec<Part> = (0..plan.num_seqs).map(|index| self.read_part(index, plan, columns)).collect();
         self.check_writes(&parts);
-        self.write_tokens(&parts, plan, columns);
-        let sampled =
-            (0..plan.num_samples).map(|index| self.sample(index, &parts, columns)).collect::<Vec<_>>();
+        let token_ids = self.write_tokens(&parts, plan, columns);
+        self.count_tokens(plan, columns, &token_ids);
+        let sampled: Vec<i32> =
+            (0..plan.num_samples).map(|index| self.sample(index, plan, &parts, columns)).collect();
         for (row, token) in columns.sample_rows.iter().zip(&sampled) {
             self.row_tokens[*row as usize] = *token;
         }
-        self.in_flight.push_back(Step { id: plan.id, parts, sampled });
+        let result = self.score(plan, &parts, columns, sampled);
+        self.in_flight.push_back(Step { result, parts });
     }
 
     /// Hands the tokens of the oldest step to the host.
-    pub(crate) fn finish_oldest(&mut self) -> Option<(StepId, Vec<i32>)> {
-        self.in_flight.pop_front().map(|step| (step.id, step.sampled))
+    pub(crate) fn finish_oldest(&mut self) -> Option<StepResult> {
+        self.in_flight.pop_front().map(|step| step.result)
     }
 
     fn check_sizes(&self, plan: &StepPlan, columns: &OwnedStepBuffers) {
@@ -125,7 +152,7 @@ impl ShadowDevice {
     }
 
     /// As a model does it layer by layer: what stands before a token may have been written by this very step.
-    fn write_tokens(&mut self, parts: &[Part], plan: &StepPlan, columns: &OwnedStepBuffers) {
+    fn write_tokens(&mut self, parts: &[Part], plan: &StepPlan, columns: &OwnedStepBuffers) -> Vec<i32> {
         let mut token_ids = columns.token_ids[..plan.num_tokens].to_vec();
         for index in 0..plan.num_device_tokens {
             let token = columns.device_token_indices[index] as usize;
@@ -140,24 +167,76 @@ impl ShadowDevice {
                 self.slots[columns.slot_mapping[index] as usize] = Some(written);
             }
         }
+        token_ids
     }
 
-    fn sample(&self, index: usize, parts: &[Part], columns: &OwnedStepBuffers) -> i32 {
-        let last_token = columns.logits_indices[index];
-        let sequence = columns.query_starts[1..=parts.len()].iter().position(|end| *end == last_token + 1);
-        let part = &parts[sequence.expect("a sample follows the last token of a sequence")];
-        let context: Vec<i32> = self.read_context(part);
+    fn count_tokens(&mut self, plan: &StepPlan, columns: &OwnedStepBuffers, token_ids: &[i32]) {
+        for row in &columns.reset_rows[..plan.num_reset_rows] {
+            self.row_counts[*row as usize].clear();
+        }
+        for index in 0..plan.num_counted_tokens {
+            let token = token_ids[columns.counted_indices[index] as usize];
+            let is_output = columns.counted_as_output[index] == 1;
+            self.row_counts[columns.counted_rows[index] as usize].push((token, is_output));
+        }
+    }
+
+    fn sample(&self, index: usize, plan: &StepPlan, parts: &[Part], columns: &OwnedStepBuffers) -> i32 {
+        let token = columns.logits_indices[index];
+        assert!(
+            columns.query_starts[1..=parts.len()].contains(&(token + 1)),
+            "a sample follows a last token"
+        );
+        let is_penalised = columns.penalised_samples[..plan.num_penalised_samples].contains(&(index as i32));
+        let row = columns.sample_rows[index] as usize;
+        let biases = (0..plan.num_biases).filter(|bias| columns.bias_samples[*bias] == index as i32);
         let draw = Draw {
-            temperature: columns.temperature[index],
-            top_p: columns.top_p[index],
-            top_k: columns.top_k[index],
-            uniform: columns.uniform[index],
+            numbers: [
+                columns.temperature[index],
+                columns.top_p[index],
+                columns.top_k[index] as f32,
+                columns.min_p[index],
+                columns.repetition_penalty[index],
+                columns.frequency_penalty[index],
+                columns.presence_penalty[index],
+                columns.uniform[index],
+            ],
+            counted: if is_penalised { self.row_counts[row].clone() } else { vec![] },
+            biases: biases.map(|bias| (columns.bias_tokens[bias], columns.bias_values[bias])).collect(),
         };
-        next_token(&context, draw)
+        next_token(&self.context(token, parts, columns), &draw)
     }
 
-    /// The tokens of a context, each of which must have been computed after all those before it.
-    fn read_context(&self, part: &Part) -> Vec<i32> {
+    fn score(
+        &self,
+        plan: &StepPlan,
+        parts: &[Part],
+        columns: &OwnedStepBuffers,
+        sampled: Vec<i32>,
+    ) -> StepResult {
+        let (logprobs_out, top_ids, top_logprobs) = (vec![], vec![], vec![]);
+        let mut result = StepResult { id: plan.id, sampled, logprobs: logprobs_out, top_ids, top_logprobs };
+        for sample in &columns.scored_samples[..plan.num_scored_samples] {
+            let sample = *sample as usize;
+            let context = self.context(columns.logits_indices[sample], parts, columns);
+            result.score(logprobs(&context, result.sampled[sample], plan.max_top_logprobs));
+        }
+        for index in 0..plan.num_scored_tokens {
+            let context = self.context(columns.scored_indices[index], parts, columns);
+            result.score(logprobs(&context, columns.scored_targets[index], plan.max_top_logprobs));
+        }
+        result
+    }
+
+    /// Everything up to one of the step's tokens, that token included.
+    fn context(&self, token: i32, parts: &[Part], columns: &OwnedStepBuffers) -> Vec<i32> {
+        let sequence = columns.query_starts[1..=parts.len()].iter().position(|end| token < *end);
+        let part = &parts[sequence.expect("the token belongs to a sequence")];
+        self.read_context(part, columns.positions[token as usize] as usize + 1)
+    }
+
+    /// The first `len` tokens of a sequence, each of which must have been computed after all those before it.
+    fn read_context(&self, part: &Part, len: usize) -> Vec<i32> {
         let mut prefix = 0;
         let read = |position| {
             let slot = self.read(part, position);
@@ -165,7 +244,7 @@ impl ShadowDevice {
             assert_eq!(slot.prefix, prefix, "position {position} was computed after other tokens");
             slot.token
         };
-        (0..part.end).map(read).collect()
+        (0..len).map(read).collect()
     }
 
     fn read(&self, part: &Part, position: usize) -> Slot {
@@ -193,11 +272,24 @@ pub(crate) fn poison(columns: &mut OwnedStepBuffers) {
     for column in [borrowed.block_tables, borrowed.logits_indices, borrowed.sample_rows, borrowed.top_k] {
         column.fill(-7);
     }
-    for column in [borrowed.device_token_indices, borrowed.device_token_rows] {
+    for column in [borrowed.device_token_indices, borrowed.device_token_rows, borrowed.reset_rows] {
         column.fill(-7);
     }
-    for column in [borrowed.temperature, borrowed.top_p, borrowed.uniform] {
+    for column in [borrowed.counted_indices, borrowed.counted_rows, borrowed.counted_as_output] {
+        column.fill(-7);
+    }
+    for column in [borrowed.penalised_samples, borrowed.bias_samples, borrowed.bias_tokens] {
+        column.fill(-7);
+    }
+    for column in [borrowed.scored_samples, borrowed.scored_indices, borrowed.scored_targets] {
+        column.fill(-7);
+    }
+    for column in [borrowed.temperature, borrowed.top_p, borrowed.min_p, borrowed.uniform] {
         column.fill(f32::NAN);
     }
+    for column in [borrowed.repetition_penalty, borrowed.frequency_penalty, borrowed.presence_penalty] {
+        column.fill(f32::NAN);
+    }
+    borrowed.bias_values.fill(f32::NAN);
     borrowed.slot_mapping.fill(-7);
 }

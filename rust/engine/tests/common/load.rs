@@ -58,7 +58,10 @@ impl Load {
         let max_tokens = rng.between(1, config.max_seq_len() - prompt.len());
         let request = Request {
             stop_token_ids: (0..rng.between(0, 3)).map(|_| rng.between(0, 49) as u32).collect(),
+            min_tokens: rng.between(0, 8).saturating_sub(4),
             sampling: random_sampling(rng),
+            logprobs: rng.chance(20).then(|| rng.between(0, 20) as u32),
+            prompt_logprobs: rng.chance(15).then(|| rng.between(0, 20) as u32),
             cache_salt,
             priority: rng.between(0, self.max_priority as usize) as i32,
             ..Request::new(RequestId(0), prompt, max_tokens)
@@ -106,6 +109,10 @@ fn random_sampling(rng: &mut Rng) -> SamplingParams {
         top_p: rng.between(1, 4) as f32 / 4.0,
         top_k: rng.between(0, 3) as u32,
         seed: rng.next(),
-        ..SamplingParams::greedy()
+        min_p: rng.between(0, 1) as f32 / 8.0,
+        logit_bias: (0..rng.between(0, 3).saturating_sub(1)).map(|token| (token as u32, 1.5)).collect(),
+        frequency_penalty: if rng.chance(10) { 0.5 } else { 0.0 },
+        presence_penalty: if rng.chance(10) { -0.5 } else { 0.0 },
+        repetition_penalty: if rng.chance(10) { 1.25 } else { 1.0 },
     }
 }

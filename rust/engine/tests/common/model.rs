@@ -1,42 +1,65 @@
 //! A model whose next token depends on every token before it and on every sampling parameter.
 
-use streamcore_engine::{FinishReason, Request};
+use streamcore_engine::{FinishReason, Request, SamplingParams, TokenLogprobs};
 
 /// Tokens are drawn below this; prompts use larger ones, so that no two contexts look alike by chance.
 pub(crate) const VOCABULARY: u64 = 50;
 
-/// The sampling columns of one sample, as bits.
-#[derive(Debug, Clone, Copy)]
+/// What decides a draw besides the context.
+#[derive(Debug, Clone)]
 pub(crate) struct Draw {
-    pub(crate) temperature: f32,
-    pub(crate) top_p: f32,
-    pub(crate) top_k: i32,
-    pub(crate) uniform: f32,
+    /// The columns with one value per sample.
+    pub(crate) numbers: [f32; 8],
+    /// For a sequence with penalties: its tokens, and which are of the output.
+    pub(crate) counted: Vec<(i32, bool)>,
+    pub(crate) biases: Vec<(i32, f32)>,
+}
+
+impl Draw {
+    /// The values of [`Draw::numbers`], in this order on both sides.
+    pub(crate) fn numbers(sampling: &SamplingParams, uniform: f32) -> [f32; 8] {
+        let SamplingParams { temperature, top_p, top_k, min_p, .. } = *sampling;
+        let penalties = [sampling.repetition_penalty, sampling.frequency_penalty, sampling.presence_penalty];
+        let [repetition, frequency, presence] = penalties;
+        [temperature, top_p, top_k as f32, min_p, repetition, frequency, presence, uniform]
+    }
+}
+
+fn hash(words: impl Iterator<Item = u64>) -> u64 {
+    words.fold(0xcbf2_9ce4_8422_2325, |hash: u64, word| {
+        (hash ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(23)
+    })
 }
 
 /// The token after this context.
-pub(crate) fn next_token(context: &[i32], draw: Draw) -> i32 {
-    let bits = [draw.temperature.to_bits(), draw.top_p.to_bits(), draw.top_k as u32, draw.uniform.to_bits()];
-    let words = context.iter().map(|token| *token as u64).chain(bits.into_iter().map(u64::from));
-    let hash = words.fold(0xcbf2_9ce4_8422_2325, |hash: u64, word| {
-        (hash ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(23)
-    });
-    (hash % VOCABULARY) as i32
+pub(crate) fn next_token(context: &[i32], draw: &Draw) -> i32 {
+    let words = context.iter().map(|token| *token as u64);
+    let words = words.chain(draw.numbers.iter().map(|number| u64::from(number.to_bits())));
+    let words =
+        words.chain(draw.counted.iter().map(|(token, is_output)| *token as u64 * 2 + u64::from(*is_output)));
+    let words = words
+        .chain(draw.biases.iter().flat_map(|(token, value)| [*token as u64, u64::from(value.to_bits())]));
+    let first = hash(words);
+    let tokens = (0..VOCABULARY).map(|offset| ((first.wrapping_add(offset)) % VOCABULARY) as i32);
+    let is_forbidden = |token: &i32| draw.biases.contains(&(*token, f32::NEG_INFINITY));
+    tokens.into_iter().find(|token| !is_forbidden(token)).expect("some token may be drawn")
+}
+
+/// How likely the model finds a token after this context, and which ones it finds most likely.
+pub(crate) fn logprobs(context: &[i32], token: i32, num_top: usize) -> TokenLogprobs {
+    let state = hash(context.iter().map(|token| *token as u64));
+    let score = |token: u64| -((hash([state, token].into_iter()) % 1000) as f32);
+    let top = (0..num_top as u64)
+        .map(|rank| ((hash([state, rank, 7].into_iter()) % VOCABULARY) as u32, score(rank)));
+    TokenLogprobs { logprob: score(token as u64), top: top.collect() }
 }
 
 /// What a request must answer, worked out alone, with neither batch nor cache.
 pub(crate) fn expected_output(request: &Request) -> (Vec<u32>, FinishReason) {
-    let sampling = &request.sampling;
     let mut context: Vec<i32> = request.prompt.iter().map(|token| *token as i32).collect();
     let mut output = Vec::new();
     while output.len() < request.max_tokens {
-        let draw = Draw {
-            temperature: sampling.temperature,
-            top_p: sampling.top_p,
-            top_k: sampling.top_k as i32,
-            uniform: sampling.uniform(output.len()),
-        };
-        let token = next_token(&context, draw);
+        let token = next_token(&context, &expected_draw(request, &context));
         if request.stop_token_ids.contains(&(token as u32)) {
             return (output, FinishReason::Stop { token_id: token as u32 });
         }
@@ -44,6 +67,36 @@ pub(crate) fn expected_output(request: &Request) -> (Vec<u32>, FinishReason) {
         context.push(token);
     }
     (output, FinishReason::Length)
+}
+
+fn expected_draw(request: &Request, context: &[i32]) -> Draw {
+    let sampling = &request.sampling;
+    let num_generated = context.len() - request.prompt.len();
+    let is_output = |position| position >= request.prompt.len();
+    let forbidden = if num_generated < request.min_tokens { request.stop_token_ids.as_slice() } else { &[] };
+    let biases = sampling.logit_bias.iter().map(|(token, value)| (*token as i32, *value));
+    let counted = context.iter().enumerate().map(|(position, token)| (*token, is_output(position)));
+    Draw {
+        numbers: Draw::numbers(sampling, sampling.uniform(num_generated)),
+        counted: if sampling.is_penalised() { counted.collect() } else { Vec::new() },
+        biases: biases.chain(forbidden.iter().map(|token| (*token as i32, f32::NEG_INFINITY))).collect(),
+    }
+}
+
+/// What a request must be told of its prompt, and of each token of this output.
+pub(crate) fn expected_logprobs(
+    request: &Request,
+    output: &[u32],
+) -> (Vec<TokenLogprobs>, Vec<TokenLogprobs>) {
+    let tokens: Vec<i32> = request.prompt.iter().chain(output).map(|token| *token as i32).collect();
+    let told = |positions: std::ops::Range<usize>, num_top: Option<u32>| match num_top {
+        Some(num_top) => positions
+            .map(|position| logprobs(&tokens[..position], tokens[position], num_top as usize))
+            .collect(),
+        None => Vec::new(),
+    };
+    let prompt_len = request.prompt.len();
+    (told(1..prompt_len, request.prompt_logprobs), told(prompt_len..tokens.len(), request.logprobs))
 }
 
 /// A small deterministic generator (xorshift*), so that a seed names a whole simulation.

@@ -1,8 +1,8 @@
-//! An engine, the shadow device, and what the clients saw: the stage of short stories.
+//! An engine on the shadow device, step by step.
 
 use streamcore_engine::{
-    Engine, EngineConfig, Event, EventKind, FinishReason, OwnedStepBuffers, Request, RequestId, Scores,
-    StepPlan,
+    Engine, EngineConfig, Event, EventKind, FinishReason, OwnedStepBuffers, Request, RequestId, StepPlan,
+    TokenLogprobs,
 };
 
 use super::device::ShadowDevice;
@@ -12,7 +12,7 @@ use super::model::expected_output;
 #[derive(Debug)]
 pub(crate) struct Story {
     pub(crate) engine: Engine,
-    device: ShadowDevice,
+    pub(crate) device: ShadowDevice,
     pub(crate) columns: OwnedStepBuffers,
     pub(crate) events: Vec<Event>,
 }
@@ -38,8 +38,8 @@ impl Story {
     }
 
     pub(crate) fn complete(&mut self) {
-        let (step, sampled) = self.device.finish_oldest().unwrap();
-        self.engine.complete(step, &sampled, Scores::default()).unwrap();
+        let result = self.device.finish_oldest().unwrap();
+        self.engine.complete(result.id, &result.sampled, result.scores()).unwrap();
         self.engine.drain_events(&mut self.events);
     }
 
@@ -64,6 +64,28 @@ impl Story {
                 |event| if let EventKind::Token { token, .. } = event.kind { Some(token) } else { None },
             )
             .collect()
+    }
+
+    /// What was told of the prompt, in the pieces in which it came.
+    pub(crate) fn prompt_logprobs(&self, id: u64) -> Vec<Vec<TokenLogprobs>> {
+        let of_request = self.events.iter().filter(|event| event.request_id == RequestId(id));
+        let pieces = of_request.filter_map(|event| {
+            if let EventKind::PromptLogprobs(logprobs) = &event.kind { Some(logprobs.clone()) } else { None }
+        });
+        pieces.collect()
+    }
+
+    /// What was told of each token of the output.
+    pub(crate) fn logprobs(&self, id: u64) -> Vec<TokenLogprobs> {
+        let of_request = self.events.iter().filter(|event| event.request_id == RequestId(id));
+        let told = of_request.filter_map(|event| {
+            if let EventKind::Token { logprobs, .. } = &event.kind {
+                logprobs.as_deref().cloned()
+            } else {
+                None
+            }
+        });
+        told.collect()
     }
 
     pub(crate) fn end(&self, id: u64) -> Option<FinishReason> {

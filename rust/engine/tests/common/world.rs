@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use streamcore_engine::{
-    Engine, Event, EventKind, FinishReason, OwnedStepBuffers, Request, RequestId, Scores,
+    Engine, Event, EventKind, FinishReason, OwnedStepBuffers, Request, RequestId, TokenLogprobs,
 };
 
 use super::device::{ShadowDevice, poison};
 use super::load::{Load, random_config};
-use super::model::{Rng, expected_output};
+use super::model::{Rng, expected_logprobs, expected_output};
 
 /// A request as its client sees it.
 #[derive(Debug)]
@@ -18,12 +18,32 @@ struct Client {
     /// Known once it was scheduled.
     num_cached: Option<usize>,
     tokens: Vec<u32>,
+    logprobs: Vec<TokenLogprobs>,
+    prompt_logprobs: Vec<TokenLogprobs>,
     finish_reason: Option<FinishReason>,
 }
 
 impl Client {
     fn new(request: Request) -> Self {
-        Self { request, was_aborted: false, num_cached: None, tokens: vec![], finish_reason: None }
+        Self {
+            request,
+            was_aborted: false,
+            num_cached: None,
+            tokens: vec![],
+            logprobs: vec![],
+            prompt_logprobs: vec![],
+            finish_reason: None,
+        }
+    }
+
+    /// Every token that it has seen was told with its likelihood, if that was asked for, and the prompt before the first.
+    fn check_logprobs(&self) {
+        let (of_prompt, of_output) = expected_logprobs(&self.request, &self.tokens);
+        let id = self.request.id;
+        assert_eq!(self.logprobs, of_output, "log-probabilities of {id:?}");
+        let is_complete = self.tokens.is_empty() || of_prompt.len() == self.prompt_logprobs.len();
+        let is_told = of_prompt.starts_with(&self.prompt_logprobs) && is_complete;
+        assert!(is_told, "log-probabilities of the prompt of {id:?}");
     }
 
     /// What it has seen so far, prompt and answer.
@@ -126,13 +146,18 @@ impl World {
         };
         self.count("device tokens", plan.num_device_tokens);
         self.count("chunks", plan.num_seqs - plan.num_samples);
+        self.count("penalised samples", plan.num_penalised_samples);
+        self.count("counts from the start", plan.num_reset_rows);
+        let forbidden =
+            self.columns.bias_values[..plan.num_biases].iter().filter(|value| value.is_infinite());
+        self.count("forbidden stops", forbidden.count());
         self.device.launch(&plan, &self.columns);
     }
 
     fn complete(&mut self) {
-        let Some((step, sampled)) = self.device.finish_oldest() else { return };
-        self.num_drawn += sampled.len();
-        self.engine.complete(step, &sampled, Scores::default()).unwrap();
+        let Some(result) = self.device.finish_oldest() else { return };
+        self.num_drawn += result.sampled.len();
+        self.engine.complete(result.id, &result.sampled, result.scores()).unwrap();
     }
 
     fn take(&mut self, event: &Event) {
@@ -147,10 +172,16 @@ impl World {
                 assert!(client.num_cached.is_none() && client.tokens.is_empty(), "{event:?} twice or late");
                 client.num_cached = Some(*num_cached_tokens);
             }
-            EventKind::PromptLogprobs(_) => unreachable!("nobody asked"),
-            EventKind::Token { token, .. } => {
+            EventKind::PromptLogprobs(logprobs) => {
+                assert!(client.num_cached.is_some() && client.tokens.is_empty(), "{event:?} early or late");
+                let is_piece = !client.prompt_logprobs.is_empty();
+                client.prompt_logprobs.extend_from_slice(logprobs);
+                self.count("prompts told in pieces", usize::from(is_piece));
+            }
+            EventKind::Token { token, logprobs } => {
                 assert!(client.num_cached.is_some(), "{event:?} before it was scheduled");
                 client.tokens.push(*token);
+                client.logprobs.extend(logprobs.as_deref().cloned());
             }
             EventKind::Finished(reason) => client.finish_reason = Some(*reason),
         }
@@ -181,6 +212,7 @@ impl World {
         assert!(num_cached < request.prompt.len(), "nothing is left to draw the first token from");
         assert!(num_cached <= most_alike, "{num_cached} tokens of {id:?} are cached, {most_alike} can be");
         assert!(num_cached == 0 || self.engine.config().enable_prefix_caching, "the cache is off");
+        assert!(num_cached == 0 || !request.needs_whole_prompt(), "{id:?} was to see its whole prompt");
         self.count("cached tokens", num_cached);
         self.count("cached answers", usize::from(num_cached > most_alike_prompt));
     }
@@ -190,8 +222,11 @@ impl World {
         let stats = self.engine.stats();
         assert_eq!((stats.num_waiting, stats.num_running), (0, 0));
         assert_eq!(stats.num_free_blocks, stats.num_blocks, "blocks are lost");
-        let (mut num_generated, mut num_stops) = (0, 0);
+        let (mut num_generated, mut num_stops, mut num_first_counts) = (0, 0, 0);
         for client in self.clients.values() {
+            client.check_logprobs();
+            let was_scheduled = client.num_cached.is_some();
+            num_first_counts += usize::from(was_scheduled && client.request.sampling.is_penalised());
             let (tokens, reason) = expected_output(&client.request);
             if client.was_aborted {
                 assert_eq!(client.finish_reason, Some(FinishReason::Abort));
@@ -207,10 +242,13 @@ impl World {
         assert_eq!(stats.generated_tokens, num_generated as u64);
         let started = || self.clients.values().filter_map(|client| Some((client, client.num_cached?)));
         let num_cached: usize = started().map(|(_, num_cached)| num_cached).sum();
-        let num_asked: usize = started().map(|(client, _)| client.request.prompt.len()).sum();
+        let asked = started().filter(|(client, _)| !client.request.needs_whole_prompt());
+        let num_asked: usize = asked.map(|(client, _)| client.request.prompt.len()).sum();
         assert_eq!(stats.prefix_cache_hits, num_cached as u64);
         assert_eq!(stats.prefix_cache_queries, num_asked as u64);
         self.count("stops", num_stops);
+        let num_counts = self.coverage.get("counts from the start").copied().unwrap_or(0) as usize;
+        self.count("counts after a preemption", num_counts - num_first_counts);
         self.count("preemptions", stats.preemptions as usize);
         self.count("tokens thrown away", self.num_drawn - num_generated);
     }

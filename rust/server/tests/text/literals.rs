@@ -15,7 +15,7 @@ const TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}<{{ message.
 struct Model {
     text: TextModel,
     library: tokenizers::Tokenizer,
-    /// The same, to which special tokens are letters.
+    /// The same, to which markers are letters.
     plain: tokenizers::Tokenizer,
     markers: Vec<String>,
 }
@@ -30,7 +30,13 @@ impl Model {
         let mut markers: Vec<_> =
             added.values().filter(is_marker).map(|token| token.content.clone()).collect();
         markers.sort_by_key(|marker| (std::cmp::Reverse(marker.len()), marker.clone()));
-        let mut plain = library.clone();
+        let mut json: Value =
+            serde_json::from_slice(&std::fs::read(folder.join("tokenizer.json")).unwrap()).unwrap();
+        for token in json["added_tokens"].as_array_mut().unwrap() {
+            let is_marker = markers.iter().any(|marker| token["content"] == marker.as_str());
+            token["special"] = is_marker.into();
+        }
+        let mut plain: tokenizers::Tokenizer = json.to_string().parse().unwrap();
         plain.set_encode_special_tokens(true);
         Self { text: TextModel::load(folder).unwrap(), library, plain, markers }
     }
@@ -191,7 +197,7 @@ fn markers_of_real_models_are_letters_in_messages() {
             continue;
         }
         let model = Model::load(&folder);
-        for marker in model.markers.iter().take(40).chain(model.markers.iter().rev().take(40)) {
+        for marker in model.markers.iter().take(12).chain(model.markers.iter().rev().take(12)) {
             for content in ["{} x", "hello{}world", "  a {} {}b\n\n", "Grüße 世界 {} \u{f0000} 123{}456"]
             {
                 model.check(&content.replace("{}", marker), marker);
