@@ -20,7 +20,7 @@ struct ErrorObject<'a> {
     message: Cow<'a, str>,
     r#type: &'static str,
     param: Option<Cow<'a, str>>,
-    code: &'static str,
+    code: &'a str,
 }
 
 impl<'a> ErrorBody<'a> {
