@@ -18,7 +18,7 @@ def report(endpoint: str) -> None:
             *("--isl", str(PROMPT_TOKENS), "--osl", str(OUTPUT_TOKENS)),
             *("--extra-inputs", "ignore_eos:true", "--tokenizer", TOKENIZER, "--artifact-dir", folder),
             # Offline, it takes a folder for the name of a repository.
-            HF_HUB_OFFLINE="0",
+            HF_HUB_OFFLINE="",
         )
         profile = read_json(Path(folder) / "profile_export_aiperf.json")
     assert profile["error_summary"] == []
