@@ -3,19 +3,19 @@
 import assert from "node:assert/strict";
 
 export const KEY = process.env.OPENAI_API_KEY;
-export const [DEMO] = process.env.STREAMCORE_URLS.split(" ");
+export const [DEMO, SCRIPT] = process.env.STREAMCORE_URLS.split(" ");
 
 const checks = [];
 
 // The sum of the values of a metric, whose labels must contain `label`.
-export async function metric(name, label = "") {
-  const page = await (await fetch(`${DEMO}/metrics`, { headers: { "x-api-key": KEY } })).text();
+export async function metric(name, label = "", server = DEMO) {
+  const page = await (await fetch(`${server}/metrics`, { headers: { "x-api-key": KEY } })).text();
   const lines = page.split("\n").filter((line) => line.split(/[{ ]/)[0] === name && line.includes(label));
   assert.ok(lines.length, `no metric ${name} in:\n${page}`);
   return lines.map((line) => Number(line.split(" ").at(-1))).reduce((sum, value) => sum + value);
 }
 
-export const numAborted = () => metric("streamcore_requests_total", 'finish_reason="abort"');
+export const numAborted = (server = DEMO) => metric("streamcore_requests_total", 'finish_reason="abort"', server);
 
 // Asks again and again until a value is reached.
 export async function waitFor(read, expected, timeoutMs = 30_000) {

@@ -104,7 +104,7 @@ class Server(Watched):
 
 
 def servers() -> list[Watched]:
-    """The servers that the runner started: the demo model's."""
+    """The servers that the runner started: the demo model's, and one that plays `faults.json`."""
     return [Watched(url) for url in os.environ["STREAMCORE_URLS"].split()]
 
 

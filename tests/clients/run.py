@@ -14,12 +14,11 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.clients.checks import API_KEY, Server
+from streamcore.testing import scripted_server
+from tests.clients.checks import API_KEY, Server, Watched
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -119,14 +118,7 @@ class Result:
     seconds: float
 
 
-@contextmanager
-def started_servers() -> Iterator[tuple[Server, ...]]:
-    """The servers that the programs talk to."""
-    with ExitStack() as stack:
-        yield (stack.enter_context(Server("--api-key", API_KEY)),)
-
-
-def run(client: Client, servers: tuple[Server, ...]) -> Result:
+def run(client: Client, demo: Server) -> Result:
     """Install one client if need be, run its program, show what it printed."""
     start = time.monotonic()
 
@@ -141,6 +133,25 @@ def run(client: Client, servers: tuple[Server, ...]) -> Result:
             said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
             print(f"skipped: it cannot be installed here: {said[-1] if said else error}")
             return result("skipped")
+    # A script of its own for each: it counts what it is asked.
+    with scripted_server(HERE / "faults.json", api_keys=[API_KEY]) as script:
+        servers = (demo, Watched(script.base_url.removesuffix("/v1")))
+        try:
+            ended = execute(client, servers)
+        except subprocess.TimeoutExpired as error:
+            print((error.stdout or b"").decode(), f"FAILED: not at its end after {TIMEOUT_S} s", sep="")
+            return result("FAILED")
+        for server in servers:
+            server.assert_idle()
+    print(ended.stdout, end="")
+    if ended.returncode != 0:
+        print(ended.stderr, end="")
+    num_checks = sum(line.startswith("ok ") for line in ended.stdout.splitlines())
+    return result("FAILED" if ended.returncode else "ok", num_checks)
+
+
+def execute(client: Client, servers: tuple[Watched, ...]) -> subprocess.CompletedProcess[str]:
+    """Run a client's program to its end."""
     environment = os.environ | {
         "OPENAI_API_KEY": API_KEY,
         "PYTHONPATH": str(HERE),
@@ -148,20 +159,8 @@ def run(client: Client, servers: tuple[Server, ...]) -> Result:
         "STREAMCORE_TOKENIZER": str(ROOT / "python" / "streamcore" / "demo_model"),
         "STREAMCORE_URLS": " ".join(server.url for server in servers),
     }
-    try:
-        ended = subprocess.run(
-            client.command(), env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        print((error.stdout or b"").decode(), f"FAILED: not at its end after {TIMEOUT_S} s", sep="")
-        return result("FAILED")
-    print(ended.stdout, end="")
-    if ended.returncode != 0:
-        print(ended.stderr, end="")
-    for server in servers:
-        server.assert_idle()
-    return result(
-        "FAILED" if ended.returncode else "ok", ended.stdout.count("\nok") + ended.stdout.startswith("ok")
+    return subprocess.run(
+        client.command(), env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
     )
 
 
@@ -171,8 +170,8 @@ def main(names: list[str]) -> int:
     if unknown := set(names) - set(known):
         print(f"no client {', '.join(sorted(unknown))}; there are {', '.join(known)}", file=sys.stderr)
         return 2
-    with started_servers() as started:
-        results = [run(known[name], started) for name in names or known]
+    with Server("--api-key", API_KEY) as demo:
+        results = [run(known[name], demo) for name in names or known]
     print("\n| client | version | checks | result | seconds |\n|---|---|---|---|---|")
     for result in results:
         client = result.client

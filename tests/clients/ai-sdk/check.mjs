@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { APICallError, generateText, streamText } from "ai";
-import { check, DEMO, KEY, numAborted, runChecks, waitFor } from "./checks.mjs";
+import { check, DEMO, KEY, numAborted, runChecks, SCRIPT, waitFor } from "./checks.mjs";
 
 const provider = (options = {}) =>
   createOpenAICompatible({ name: "streamcore", baseURL: `${DEMO}/v1`, apiKey: KEY, includeUsage: true, ...options });
@@ -86,6 +86,36 @@ check("An abort signal stops the generation at the server", async () => {
   const result = streamText({ ...QUESTION, prompt: "Count from 1 to 1000", abortSignal: controller.signal });
   for await (const _ of result.textStream) controller.abort();
   await waitFor(numAborted, aborted + 1);
+});
+
+const scripted = (prompt) => ({ model: provider({ baseURL: `${SCRIPT}/v1` })("script"), prompt, maxRetries: 0 });
+
+check("Overload and failure are retryable, and are tried again as often as told", async () => {
+  for (const status of ["429", "500", "503"]) {
+    const error = await generateText(scripted(status)).then(() => assert.fail("taken"), (error) => error);
+    assert.equal(error.statusCode, Number(status));
+    assert.equal(error.isRetryable, true);
+  }
+  assert.equal((await generateText({ ...scripted("fail twice"), maxRetries: 2 })).text, "third");
+});
+
+check("A stream that fails gives the text that came, then an error", async () => {
+  for (const [prompt, text, message] of [
+    ["error first", "", /broke first/],
+    ["error later", "One two", /broke later/],
+    ["cut", "One two", /terminated|Connection error|aborted|Failed to process/],
+  ]) {
+    const errors = [];
+    const onError = ({ error }) => void errors.push(error);
+    let read = "";
+    try {
+      for await (const piece of streamText({ ...scripted(prompt), onError }).textStream) read += piece;
+    } catch (error) {
+      errors.push(error);
+    }
+    assert.equal(read, text);
+    assert.match(errors[0]?.message ?? JSON.stringify(errors[0]), message);
+  }
 });
 
 await runChecks();

@@ -8,7 +8,7 @@ from checks import API_KEY, check, raises, run_checks, servers
 from langchain_core.exceptions import ContextOverflowError
 from langchain_openai import ChatOpenAI, OpenAI
 
-DEMO = servers()[0]
+DEMO, SCRIPT = servers()
 QUESTION = "Explain machine learning"
 
 
@@ -94,6 +94,33 @@ async def early_close() -> None:
         break
     await stream.aclose()
     await asyncio.to_thread(DEMO.wait_for_aborted, aborted + 1)
+
+
+def scripted(**options: Any) -> ChatOpenAI:
+    return model(base_url=f"{SCRIPT.url}/v1", model="script", **options)
+
+
+@check
+def server_errors() -> None:
+    """Overload and failure are the SDK's classes, and are tried again as often as told."""
+    for case, error in (("429", openai.RateLimitError), ("500", openai.InternalServerError)):
+        with raises(error):
+            scripted().invoke(case)
+        with raises(error):
+            list(scripted().stream(case))
+    assert scripted(max_retries=2).invoke("fail twice").content == "third"
+
+
+@check
+def broken_streams() -> None:
+    """A stream that fails raises after the text that came."""
+    for case, text in (("error first", ""), ("error later", "One two"), ("cut", "One two")):
+        read = ""
+        with raises(Exception) as raised:
+            for chunk in scripted().stream(case):
+                read += chunk.content
+        assert read == text
+        assert case == "cut" or "broke" in str(raised.error)
 
 
 run_checks()

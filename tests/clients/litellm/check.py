@@ -10,7 +10,7 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 # Imported late: it would ask the network for prices.
 import litellm
 
-DEMO = servers()[0]
+DEMO, SCRIPT = servers()
 PROVIDERS = ("openai", "hosted_vllm")
 MESSAGES = [{"role": "user", "content": "Explain machine learning"}]
 
@@ -117,6 +117,37 @@ async def early_close() -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await asyncio.to_thread(DEMO.wait_for_aborted, aborted + 1)
+
+
+def scripted(case: str, **change: Any) -> dict[str, Any]:
+    """The arguments of a case of `faults.json`."""
+    messages = [{"role": "user", "content": case}]
+    return asked(model="openai/script", api_base=f"{SCRIPT.url}/v1", messages=messages, **change)
+
+
+@check
+def server_errors() -> None:
+    """Overload and failure are LiteLLM's own classes, and are tried again as often as told."""
+    for case, error in (
+        ("429", litellm.RateLimitError),
+        ("500", litellm.InternalServerError),
+        ("503", litellm.ServiceUnavailableError),
+    ):
+        with raises(error):
+            litellm.completion(**scripted(case))
+    assert litellm.completion(**scripted("fail twice", max_retries=2)).choices[0].message.content == "third"
+
+
+@check
+def broken_streams() -> None:
+    """A stream that fails raises after the text that came."""
+    for case, text in (("error first", ""), ("error later", "One two"), ("cut", "One two")):
+        read = ""
+        with raises(Exception) as raised:
+            for chunk in litellm.completion(**scripted(case), stream=True):
+                read += chunk.choices[0].delta.content or ""
+        assert read == text, read
+        assert case == "cut" or "broke" in str(raised.error)
 
 
 run_checks()

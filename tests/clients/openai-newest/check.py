@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+import time
 from typing import Any
 
 import openai
 from checks import API_KEY, check, raises, run_checks, servers
 from openai import AsyncOpenAI, OpenAI
 
-DEMO = servers()[0]
+DEMO, SCRIPT = servers()
 COUNT = [{"role": "user", "content": "Count from 1 to 1000"}]
 QUESTION: dict[str, Any] = {
     "model": "demo",
@@ -246,6 +247,73 @@ def impatience() -> None:
             model="demo", messages=COUNT, extra_body={"ignore_eos": True, "max_tokens": 3000}
         )
     DEMO.wait_for_aborted(aborted + 1)
+
+
+def scripted(case: str, **options: Any) -> dict[str, Any]:
+    """Arguments that make the scripted server play a case of `faults.json`."""
+    return {"model": "script", "messages": [{"role": "user", "content": case}], **options}
+
+
+def at_script(**options: Any) -> OpenAI:
+    return client(base_url=f"{SCRIPT.url}/v1", **options)
+
+
+@check
+def server_errors() -> None:
+    """Overload and failure raise the SDK's classes for them."""
+    for case, error in (("429", openai.RateLimitError), ("500", openai.InternalServerError)):
+        for stream in (False, True):
+            with raises(error) as raised:
+                at_script().chat.completions.create(**scripted(case), stream=stream)
+            assert type(raised.error) is error
+            assert raised.error.status_code == int(case)
+    with raises(openai.InternalServerError) as raised:
+        at_script().chat.completions.create(**scripted("503"))
+    assert raised.error.code == "shutting_down"
+
+
+@check
+def retries() -> None:
+    """The SDK tries again as often as it is told to, after the time that `Retry-After` names, and no more often."""
+    start = time.monotonic()
+    answer = at_script(max_retries=2).chat.completions.create(**scripted("fail twice"))
+    assert answer.choices[0].message.content == "third"
+    assert time.monotonic() - start >= 1
+    with raises(openai.InternalServerError):
+        at_script().chat.completions.create(**scripted("fail once"))
+    answer = at_script().chat.completions.create(**scripted("fail once"))
+    assert answer.choices[0].message.content == "second"
+
+
+@check
+def broken_streams() -> None:
+    """A stream that fails raises after the text that came: an error event with its message, a cut socket as such."""
+    for case, text, message in (
+        ("error first", "", "broke first"),
+        ("error later", "One two", "broke later"),
+    ):
+        read = ""
+        with raises(openai.APIError) as raised:
+            for chunk in at_script().chat.completions.create(**scripted(case), stream=True):
+                read += chunk.choices[0].delta.content or ""
+        assert read == text
+        assert message in raised.error.message
+    read = ""
+    with raises(Exception) as raised:
+        for chunk in at_script().chat.completions.create(**scripted("cut"), stream=True):
+            read += chunk.choices[0].delta.content or ""
+    assert read == "One two"
+    assert type(raised.error).__name__ in ("RemoteProtocolError", "ReadError", "APIConnectionError")
+
+
+@check
+def hanging_stream() -> None:
+    """A stream that falls silent ends by the client's own timeout, and is aborted at the server."""
+    aborted = SCRIPT.num_aborted()
+    with raises(Exception) as raised:
+        list(at_script(timeout=1).chat.completions.create(**scripted("hang"), stream=True))
+    assert type(raised.error).__name__ in ("ReadTimeout", "APITimeoutError")
+    SCRIPT.wait_for_aborted(aborted + 1)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import OpenAI from "openai";
-import { check, DEMO, KEY, numAborted, runChecks, waitFor } from "./checks.mjs";
+import { check, DEMO, KEY, numAborted, runChecks, SCRIPT, waitFor } from "./checks.mjs";
 
 const client = (options = {}) => new OpenAI({ baseURL: `${DEMO}/v1`, apiKey: KEY, maxRetries: 0, ...options });
 const COUNT = { model: "demo", messages: [{ role: "user", content: "Count from 1 to 1000" }], ignore_eos: true };
@@ -118,6 +118,40 @@ check("A reader that breaks off, aborts its controller or runs out of patience s
   const impatient = client({ timeout: 500 }).chat.completions.create({ ...COUNT, max_tokens: 3000 });
   await assert.rejects(impatient, OpenAI.APIConnectionTimeoutError);
   await waitFor(numAborted, aborted + 4);
+});
+
+const scripted = (content) => ({ model: "script", messages: [{ role: "user", content }] });
+const atScript = (options = {}) => client({ baseURL: `${SCRIPT}/v1`, ...options });
+
+check("Overload and failure raise the SDK's classes for them", async () => {
+  for (const [status, kind] of [["429", OpenAI.RateLimitError], ["500", OpenAI.InternalServerError]]) {
+    await assert.rejects(atScript().chat.completions.create(scripted(status)), kind);
+    await assert.rejects(atScript().chat.completions.create({ ...scripted(status), stream: true }), kind);
+  }
+});
+
+check("The SDK tries again as often as it is told to, and no more often", async () => {
+  const answer = await atScript({ maxRetries: 2 }).chat.completions.create(scripted("fail twice"));
+  assert.equal(answer.choices[0].message.content, "third");
+  await assert.rejects(atScript().chat.completions.create(scripted("fail once")), OpenAI.InternalServerError);
+  const second = await atScript().chat.completions.create(scripted("fail once"));
+  assert.equal(second.choices[0].message.content, "second");
+});
+
+check("A stream that fails raises after the text that came: an error event, a cut socket", async () => {
+  for (const [content, text, message] of [
+    ["error first", "", /broke first/],
+    ["error later", "One two", /broke later/],
+    ["cut", "One two", /terminated|Connection error|aborted/],
+  ]) {
+    let read = "";
+    const reading = async () => {
+      const stream = await atScript().chat.completions.create({ ...scripted(content), stream: true });
+      for await (const chunk of stream) read += chunk.choices[0].delta.content ?? "";
+    };
+    await assert.rejects(reading, { message });
+    assert.equal(read, text);
+  }
 });
 
 await runChecks();

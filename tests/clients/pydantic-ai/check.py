@@ -9,13 +9,15 @@ from pydantic_ai import Agent, ModelHTTPError, exceptions
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
-DEMO = servers()[0]
+DEMO, SCRIPT = servers()
 QUESTION = "Explain machine learning"
 
 
-def agent(name: str = "demo", key: str = API_KEY, **settings: Any) -> Agent:
+def agent(
+    name: str = "demo", key: str = API_KEY, url: str = DEMO.url, max_retries: int = 0, **settings: Any
+) -> Agent:
     """An agent without tools, for one question each."""
-    client = AsyncOpenAI(base_url=f"{DEMO.url}/v1", api_key=key, max_retries=0)
+    client = AsyncOpenAI(base_url=f"{url}/v1", api_key=key, max_retries=max_retries)
     model = OpenAIChatModel(name, provider=OpenAIProvider(openai_client=client))
     return Agent(model, model_settings={"temperature": 0, **settings})
 
@@ -91,6 +93,32 @@ async def early_close() -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await asyncio.to_thread(DEMO.wait_for_aborted, aborted + 1)
+
+
+@check
+async def server_errors() -> None:
+    """Overload and failure are of the classes that say what to do about them, and are tried again as often as told."""
+    for case, category in (
+        ("429", exceptions.ModelRateLimitError),
+        ("500", exceptions.ModelServerError),
+        ("503", exceptions.ModelUnavailableError),
+    ):
+        with raises(category):
+            await agent("script", url=SCRIPT.url).run(case)
+    assert (await agent("script", url=SCRIPT.url, max_retries=2).run("fail twice")).output == "third"
+
+
+@check
+async def broken_streams() -> None:
+    """A stream that fails raises after the text that came."""
+    for case, text in (("error first", ""), ("error later", "One two"), ("cut", "One two")):
+        read = ""
+        with raises(Exception) as raised:
+            async with agent("script", url=SCRIPT.url).run_stream(case) as result:
+                async for piece in result.stream_text(delta=True, debounce_by=None):
+                    read += piece
+        assert read == text, read
+        assert case == "cut" or "broke" in str(raised.error)
 
 
 run_checks()
