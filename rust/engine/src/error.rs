@@ -100,4 +100,7 @@ pub enum EngineError {
         /// Tokens handed back.
         given: usize,
     },
+    /// A sample has no token, but a step that builds on it may be in flight.
+    #[error("step {0:?} has a sample without a token, which is only possible with one step in flight")]
+    NoToken(StepId),
 }

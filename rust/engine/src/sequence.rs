@@ -178,6 +178,13 @@ impl Sequence {
         self.num_pending -= usize::from(part.samples);
     }
 
+    /// A completed step drew no token: the last one is computed again.
+    pub(crate) fn draw_again(&mut self) {
+        if self.is_running() {
+            self.num_computed -= 1;
+        }
+    }
+
     /// Takes in the token that a completed step drew.
     pub(crate) fn accept(&mut self, token: u32) -> Drawn {
         let len = self.tokens.len() + 1;

@@ -39,6 +39,7 @@ fn run_all(depth: usize) {
         let is_reached = |what: &str| total.get(what).is_some_and(|times| *times >= 20);
         assert!(RARE.into_iter().all(is_reached), "the simulation hardly reaches some code: {total:?}");
         assert_eq!(is_reached("device tokens"), depth == 2, "{total:?}");
+        assert_eq!(is_reached("tokens held back"), depth == 1, "{total:?}");
     }
 }
 

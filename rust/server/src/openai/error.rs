@@ -15,7 +15,7 @@ struct ErrorObject<'a> {
     message: String,
     r#type: &'static str,
     param: Option<&'a str>,
-    code: &'static str,
+    code: &'a str,
 }
 
 impl<'a> ErrorBody<'a> {

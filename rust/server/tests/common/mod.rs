@@ -3,6 +3,7 @@
 
 pub mod door;
 pub mod model;
+pub mod scores;
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -14,13 +15,14 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response};
 use http_body_util::BodyExt;
-use streamcore_engine::{EngineConfig, OwnedStepBuffers, Scores, StepId};
+use streamcore_engine::{EngineConfig, OwnedStepBuffers, StepId};
 use streamcore_server::driver::{Driver, DriverLimits, NextStep};
 use streamcore_server::routes::router;
 use streamcore_server::{Access, App, Naming};
 use tower::ServiceExt;
 
 use self::model::{END_TOKEN, VOCAB_SIZE, text_model};
+use self::scores::OwnedScores;
 
 /// Small, but with room for every conversation here.
 pub fn engine_config() -> EngineConfig {
@@ -50,7 +52,7 @@ pub struct Runner {
     pub script: Vec<u32>,
     buffers: OwnedStepBuffers,
     /// Steps that the device is still busy with, and what they will have sampled.
-    in_flight: VecDeque<(StepId, Vec<i32>)>,
+    in_flight: VecDeque<(StepId, Vec<i32>, OwnedScores)>,
     /// All prompts of one test have the same length; the first sample tells it.
     prompt_len: Option<usize>,
 }
@@ -66,14 +68,15 @@ impl Runner {
     pub fn step(&mut self, timeout: Duration) -> NextStep {
         let next = self.driver.next_step(&mut self.buffers.borrow(), timeout);
         if let NextStep::Plan(plan) = next {
-            let sampled = (0..plan.num_samples).map(|sample| self.sample(sample)).collect();
-            self.in_flight.push_back((plan.id, sampled));
+            let sampled: Vec<_> = (0..plan.num_samples).map(|sample| self.sample(sample)).collect();
+            let scores = OwnedScores::new(&plan, &self.buffers, &sampled);
+            self.in_flight.push_back((plan.id, sampled, scores));
         }
         let is_full = self.in_flight.len() == self.driver.config().max_steps_in_flight;
         if (is_full || next == NextStep::Idle)
-            && let Some((id, sampled)) = self.in_flight.pop_front()
+            && let Some((id, sampled, scores)) = self.in_flight.pop_front()
         {
-            self.driver.complete_step(id, &sampled, Scores::default()).unwrap();
+            self.driver.complete_step(id, &sampled, scores.borrow()).unwrap();
         }
         next
     }
@@ -142,7 +145,7 @@ impl Stage {
         vocab_size: usize,
     ) -> Self {
         let driver = Arc::new(Driver::new(config, limits).unwrap());
-        let app = App::new(Arc::clone(&driver), text_model(), naming(), access.clone(), vocab_size);
+        let app = App::new(Arc::clone(&driver), text_model(), naming(), access.clone(), vocab_size, None);
         let runner = Runner::new(driver, script.as_bytes());
         Self { router: router(Arc::clone(&app)), app, runner, second: None }
     }
