@@ -17,8 +17,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from streamcore.testing import scripted_server
 from tests.clients.checks import API_KEY, Server, Watched
+
+from streamcore.testing import scripted_server
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
