@@ -61,7 +61,7 @@ impl Load {
             min_tokens: rng.between(0, 8).saturating_sub(4),
             sampling: random_sampling(rng),
             logprobs: rng.chance(20).then(|| rng.between(0, 20) as u32),
-            prompt_logprobs: rng.chance(15).then(|| rng.between(0, 20) as u32),
+            prompt_logprobs: rng.chance(8).then(|| rng.between(0, 20) as u32),
             cache_salt,
             priority: rng.between(0, self.max_priority as usize) as i32,
             ..Request::new(RequestId(0), prompt, max_tokens)
@@ -111,8 +111,8 @@ fn random_sampling(rng: &mut Rng) -> SamplingParams {
         seed: rng.next(),
         min_p: rng.between(0, 1) as f32 / 8.0,
         logit_bias: (0..rng.between(0, 3).saturating_sub(1)).map(|token| (token as u32, 1.5)).collect(),
-        frequency_penalty: if rng.chance(10) { 0.5 } else { 0.0 },
-        presence_penalty: if rng.chance(10) { -0.5 } else { 0.0 },
-        repetition_penalty: if rng.chance(10) { 1.25 } else { 1.0 },
+        frequency_penalty: if rng.chance(4) { 0.5 } else { 0.0 },
+        presence_penalty: if rng.chance(4) { -0.5 } else { 0.0 },
+        repetition_penalty: if rng.chance(4) { 1.25 } else { 1.0 },
     }
 }
