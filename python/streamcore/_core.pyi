@@ -14,6 +14,7 @@ __all__ = [
     "Exchange",
     "Listener",
     "Scheduler",
+    "Script",
     "Server",
     "StepBuffers",
     "StepPlan",
@@ -235,6 +236,30 @@ class TextModel:
         """Whether messages can be made into a prompt; False once a server has taken the model over."""
 
 @final
+class Script:
+    """Answers in the place of a model, see `docs/testing-clients.md`.
+
+    Args:
+        json: the script.
+        text: the model whose tokenizer and template are used; it learns the script's pieces as tokens.
+
+    Raises:
+        RuntimeError: `text` already belongs to a server.
+        ValueError: what is wrong with the script, and where.
+    """
+
+    def __new__(cls, json: str, text: TextModel) -> Script: ...
+    @property
+    def served_model_names(self) -> list[str]:
+        """The names that the script serves its model under; may be none."""
+    @property
+    def vocab_size(self) -> int:
+        """Tokens that the model knows, pieces included."""
+    @property
+    def num_replies(self) -> int:
+        """How often it was asked for an answer or an error: once for each choice of each valid request."""
+
+@final
 class Server:
     """The running HTTP server. It answers from its construction on, and takes over `listener` and `text`.
 
@@ -247,6 +272,7 @@ class Server:
         api_keys: keys that open the API; none: it is open to all.
         allowed_origins: origins whose pages may read answers in a browser; `*` stands for all.
         max_waiting_requests: most requests that wait for their first step; more get 429. None: 2048.
+        script: what answers in the place of a model; `run_script` then takes the place of the runner.
 
     One thread calls `next_step` and `complete_step`; the other methods may be called from any.
 
@@ -266,6 +292,7 @@ class Server:
         api_keys: list[str] = [],
         allowed_origins: list[str] = [],
         max_waiting_requests: int | None = None,
+        script: Script | None = None,
     ) -> Server: ...
     def open(
         self, bell: Doorbell, number: int, method: str, target: bytes, headers: list[tuple[bytes, bytes]]
@@ -300,6 +327,8 @@ class Server:
     @property
     def failure(self) -> str | None:
         """Why the runner has been given up; None if it has not."""
+    def run_script(self) -> None:
+        """Play the script until the server has stopped."""
     @property
     def is_stopped(self) -> bool:
         """Whether a drain has ended: `next_step` will never return a plan again."""

@@ -28,6 +28,7 @@ def _add_option(parser: argparse.ArgumentParser, setting: Field[Any]) -> None:
     help_text = setting.metadata["help"]
     if setting.name == "model":
         parser.add_argument("model", nargs="?", type=Path, metavar="MODEL", help=help_text)
+        parser.add_argument("--model", dest="model_option", type=Path, metavar="MODEL", help="the same")
         return
     option = "--" + setting.name.replace("_", "-")
     if setting.default == ():
@@ -74,6 +75,14 @@ def _refuse_unknown(serve: _Parser, unknown: Sequence[str]) -> NoReturn:
     serve.error(f"unknown option `{name}`" + (f", did you mean `{close[0]}`?" if close else ""))
 
 
+def _take_model_option(serve: _Parser, values: dict[str, Any]) -> None:
+    """`--model MODEL` and `MODEL` are two spellings of one setting."""
+    option = values.pop("model_option")
+    if option is not None and values["model"] is not None:
+        serve.error(f"the model is given twice, as `{values['model']}` and as `--model {option}`")
+    values["model"] = option or values["model"]
+
+
 def _refuse_swallowed_model(serve: _Parser, values: dict[str, Any]) -> None:
     """An option that takes several values would take the model, too, when that comes after it."""
     if values["model"] is not None:
@@ -97,6 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _refuse_unknown(serve_parser, unknown)
     values = vars(arguments)
     values.pop("command")
+    _take_model_option(serve_parser, values)
     _refuse_swallowed_model(serve_parser, values)
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     try:

@@ -20,6 +20,11 @@ _SUFFIXES = {
 }
 
 
+_SCRIPT = "script:"
+# A script needs no device.
+_OF_DEVICES = ("device", "dtype", "max_num_batched_tokens", "kv_cache_memory_bytes", "block_size")
+
+
 def parse_bytes(text: str) -> int:
     """Read a number of bytes: `4000000000`, `4G` (powers of 1000) or `4GiB` (powers of 1024).
 
@@ -40,7 +45,10 @@ def _option(default: Any, text: str, **extra: Any) -> Any:
 class ServeConfig:
     """The settings of one server; None means: work it out and say what was chosen."""
 
-    model: Path | None = _option(None, "folder of a model in Hugging Face layout; nothing: the demo model")
+    model: Path | None = _option(
+        None,
+        "folder of a model in Hugging Face layout, or `script:FILE` for scripted answers; nothing: the demo model",
+    )
     host: str = _option("127.0.0.1", "address to listen on")
     port: int = _option(8000, "port to listen on; 0 takes a free one", least=0, most=65535)
     served_model_name: tuple[str, ...] = _option(
@@ -76,6 +84,12 @@ class ServeConfig:
     )
     log_format: str = _option("text", "form of the log on standard error", choices=("text", "json"))
 
+    @property
+    def script(self) -> Path | None:
+        """The file of a scripted model, if `model` is `script:FILE`."""
+        name = str(self.model)
+        return Path(name.removeprefix(_SCRIPT)) if name.startswith(_SCRIPT) else None
+
     def __post_init__(self) -> None:
         """Check each range.
 
@@ -88,6 +102,9 @@ class ServeConfig:
             if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", origin):
                 raise ConfigError(f"`{origin}` is not an origin, which is like https://chat.example")
         for setting in fields(self):
+            if self.script and setting.name in _OF_DEVICES and getattr(self, setting.name) != setting.default:
+                option = "--" + setting.name.replace("_", "-")
+                raise ConfigError(f"`{option}` has no meaning with a script")
             value = getattr(self, setting.name)
             option = "--" + setting.name.replace("_", "-")
             choices = setting.metadata.get("choices")

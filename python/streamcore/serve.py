@@ -20,8 +20,7 @@ from streamcore import _core
 from streamcore.config import ServeConfig
 from streamcore.errors import ConfigError
 from streamcore.models.folder import check_model_folder
-
-DEMO_MODEL = Path(__file__).parent / "demo_model"
+from streamcore.scripted import DEMO_MODEL, read_script, served_names, start_player, start_server
 
 
 def serve(config: ServeConfig, started: float) -> int:
@@ -89,6 +88,10 @@ def open_server(config: ServeConfig, listener: _core.Listener | None) -> Iterato
         ConfigError: an option cannot work with this model or device.
         ModelLoadError: the model folder cannot be used.
     """
+    if config.script is not None:
+        with _open_script(config, config.script, listener) as serving:
+            yield serving
+        return
     folder = check_model_folder(config.model or DEMO_MODEL)
     text = _core.TextModel(folder.path)
     has_chat_template = text.has_chat_template
@@ -110,6 +113,25 @@ def open_server(config: ServeConfig, listener: _core.Listener | None) -> Iterato
     )
     try:
         yield Serving(server, names[0], has_chat_template, partial(run_steps, server, engine_config, runner))
+    finally:
+        server.shutdown()
+
+
+@contextmanager
+def _open_script(config: ServeConfig, path: Path, listener: _core.Listener | None) -> Iterator[Serving]:
+    """The same with a scripted model."""
+    model = read_script(path)
+    names = served_names(model, config.served_model_name)
+    server = start_server(
+        model,
+        listener,
+        served_model_names=names,
+        api_keys=config.api_key,
+        max_model_len=config.max_model_len,
+        max_num_seqs=config.max_num_seqs,
+    )
+    try:
+        yield Serving(server, names[0], has_chat_template=True, run_steps=lambda: start_player(server).join())
     finally:
         server.shutdown()
 

@@ -12,7 +12,7 @@ use crate::scheduler::Scheduler;
 use crate::scores::{ScoreReader, Scores};
 use crate::sequence::{Phase, ScheduledTokens, Sequence, SequenceKey};
 use crate::stats::Stats;
-use crate::step::{StepBuffers, StepId, StepPlan};
+use crate::step::{NO_TOKEN, StepBuffers, StepId, StepPlan};
 
 /// A plan that was handed out and is not completed.
 #[derive(Debug)]
@@ -113,14 +113,22 @@ impl Engine {
         Some(plan)
     }
 
+    /// The requests that a step in flight draws tokens for, in the order of its samples; none if there is no such step. Some may have
+    /// ended in the meantime.
+    pub fn sampled_requests(&self, step: StepId) -> impl Iterator<Item = RequestId> {
+        let step = self.steps_in_flight.iter().find(|in_flight| in_flight.plan.id == step);
+        let parts = step.into_iter().flat_map(|step| &step.scheduled).filter(|part| part.samples);
+        parts.map(|part| self.scheduler.sequences[part.key].id)
+    }
+
     /// Takes in the tokens that the oldest step in flight drew, in the order of its samples, and the log-probabilities that its plan
-    /// asks for. The tokens of requests that ended in the meantime are thrown away.
+    /// asks for. The tokens of requests that ended in the meantime are thrown away; [`NO_TOKEN`] lets a sequence wait for its token.
     ///
     /// # Errors
-    /// [`EngineError::WrongStep`], [`EngineError::WrongSampleCount`] or [`EngineError::WrongScoreCount`]; nothing has changed then.
+    /// [`EngineError::WrongStep`], [`EngineError::WrongSampleCount`], [`EngineError::WrongScoreCount`] or
+    /// [`EngineError::NoToken`]; nothing has changed then.
     pub fn complete(&mut self, step: StepId, sampled: &[i32], scores: Scores<'_>) -> Result<(), EngineError> {
-        let StepInFlight { plan, mut scheduled } =
-            self.take_oldest_step(step, sampled.len(), scores.num_rows())?;
+        let StepInFlight { plan, mut scheduled } = self.take_oldest_step(step, sampled, scores.num_rows())?;
         let mut sampled = sampled.iter();
         let mut scores = ScoreReader::new(scores, plan.num_scored_samples);
         let mut any_finished = false;
@@ -180,16 +188,19 @@ impl Engine {
     fn take_oldest_step(
         &mut self,
         given: StepId,
-        num_samples: usize,
+        sampled: &[i32],
         num_scores: usize,
     ) -> Result<StepInFlight, EngineError> {
         let oldest = self.steps_in_flight.front().map(|step| step.plan);
         let Some(plan) = oldest.filter(|plan| plan.id == given) else {
             return Err(EngineError::WrongStep { given, expected: oldest.map(|plan| plan.id) });
         };
-        if plan.num_samples != num_samples {
+        if plan.num_samples != sampled.len() {
             let expected = plan.num_samples;
-            return Err(EngineError::WrongSampleCount { step: given, expected, given: num_samples });
+            return Err(EngineError::WrongSampleCount { step: given, expected, given: sampled.len() });
+        }
+        if self.config.max_steps_in_flight > 1 && sampled.contains(&NO_TOKEN) {
+            return Err(EngineError::NoToken(given));
         }
         let expected = plan.num_scored_samples + plan.num_scored_tokens;
         if num_scores != expected {
@@ -213,6 +224,10 @@ impl Engine {
         let sequence = &mut self.scheduler.sequences[key];
         let logprobs = sequence.logprobs.map(|num_top| Box::new(scores.sample(num_top)));
         if sequence.phase == Phase::Finished {
+            return false;
+        }
+        if token == NO_TOKEN.cast_unsigned() {
+            sequence.draw_again();
             return false;
         }
         let request_id = sequence.id;

@@ -67,5 +67,5 @@ pub use request::{MAX_LOGIT_BIAS, MAX_LOGPROBS, MAX_STOP_TOKEN_IDS, Request, Req
 pub use scores::Scores;
 pub use stats::Stats;
 pub use step::{
-    Column, ColumnSlice, ColumnType, OwnedStepBuffers, StepBuffers, StepId, StepPlan, step_columns,
+    Column, ColumnSlice, ColumnType, NO_TOKEN, OwnedStepBuffers, StepBuffers, StepId, StepPlan, step_columns,
 };

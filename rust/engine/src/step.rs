@@ -26,6 +26,10 @@
 use crate::config::EngineConfig;
 use crate::request::{MAX_LOGIT_BIAS, MAX_STOP_TOKEN_IDS};
 
+/// In the place of a drawn token: this sequence draws none this time and takes part in the next step as it did in this one, its last
+/// token computed again. Only with one step in flight: a second one has been planned on the token already.
+pub const NO_TOKEN: i32 = -1;
+
 /// Names a step. Steps are numbered from 0 in the order of their plans.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StepId(pub u64);

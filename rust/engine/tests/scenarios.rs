@@ -6,7 +6,9 @@ mod common;
 use common::model::expected_output;
 use common::story::Story;
 use common::{config, request};
-use streamcore_engine::{EngineConfig, EngineError, EventKind, FinishReason, RequestId, Scores, StepId};
+use streamcore_engine::{
+    EngineConfig, EngineError, EventKind, FinishReason, NO_TOKEN, RequestId, Scores, StepId,
+};
 
 #[test]
 fn a_long_prompt_is_computed_in_chunks_between_decodes() {
@@ -229,6 +231,39 @@ fn a_wrong_completion_is_refused_and_changes_nothing() {
     assert_eq!(
         story.engine.complete(StepId(0), &[7, 7], Scores::default()),
         Err(EngineError::WrongSampleCount { step: StepId(0), expected: 1, given: 2 })
+    );
+    story.complete();
+    story.run_to_end();
+    story.assert_served(&request(1, 4, 2));
+}
+
+#[test]
+fn a_sequence_without_a_token_waits_while_others_go_on() {
+    // A slow answer must neither hold up the others nor lose or repeat a token itself.
+    let mut story = Story::new(config());
+    story.add(&request(1, 4, 2));
+    story.add(&request(2, 4, 2));
+    let plan = story.launch().unwrap();
+    let sampled: Vec<_> = story.engine.sampled_requests(plan.id).collect();
+    assert_eq!(sampled, [RequestId(1), RequestId(2)]);
+    let result = story.device.finish_oldest().unwrap();
+    story.engine.complete(result.id, &[NO_TOKEN, result.sampled[1]], Scores::default()).unwrap();
+    assert_eq!(story.step(), [1, 1], "the last token of the one, the first drawn token of the other");
+    story.run_to_end();
+    story.assert_served(&request(1, 4, 2));
+    story.assert_served(&request(2, 4, 2));
+    story.assert_empty();
+}
+
+#[test]
+fn no_sequence_waits_when_its_next_step_is_planned() {
+    // The second step would draw a token from one that was never drawn.
+    let mut story = Story::new(EngineConfig { max_steps_in_flight: 2, ..config() });
+    story.add(&request(1, 4, 2));
+    let plan = story.launch().unwrap();
+    assert_eq!(
+        story.engine.complete(plan.id, &[NO_TOKEN], Scores::default()),
+        Err(EngineError::NoToken(plan.id))
     );
     story.complete();
     story.run_to_end();

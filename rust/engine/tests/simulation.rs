@@ -31,7 +31,7 @@ fn run_all(depth: usize) {
         return;
     }
     let mut total = Coverage::new();
-    let num_seeds = number("SEEDS").unwrap_or(500);
+    let num_seeds = number("SEEDS").unwrap_or(800);
     for (what, times) in (0..num_seeds).flat_map(|seed| simulate(seed, depth)) {
         *total.entry(what).or_default() += times;
     }
@@ -39,6 +39,7 @@ fn run_all(depth: usize) {
         let is_reached = |what: &str| total.get(what).is_some_and(|times| *times >= 20);
         assert!(RARE.into_iter().all(is_reached), "the simulation hardly reaches some code: {total:?}");
         assert_eq!(is_reached("device tokens"), depth == 2, "{total:?}");
+        assert_eq!(is_reached("tokens held back"), depth == 1, "{total:?}");
     }
 }
 

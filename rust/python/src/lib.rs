@@ -11,6 +11,7 @@ mod errors;
 mod kernels;
 mod logging;
 mod scheduler;
+mod script;
 mod server;
 mod step;
 
@@ -26,6 +27,8 @@ mod _core {
     use crate::logging::{init_logging, log};
     #[pymodule_export]
     use crate::scheduler::Scheduler;
+    #[pymodule_export]
+    use crate::script::Script;
     #[pymodule_export]
     use crate::server::{Listener, Server, TextModel, metrics_reference};
     #[pymodule_export]

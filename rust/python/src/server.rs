@@ -14,6 +14,7 @@ use streamcore_server::{self as server, Access, Driver, DriverLimits, Naming, Ne
 use crate::asgi::{Doorbell, Exchange};
 use crate::config::EngineConfig;
 use crate::errors::{engine_error, text_error};
+use crate::script::Script;
 use crate::step::{Place, StepBuffers, StepPlan, step_results};
 
 /// A socket that is bound but does not listen yet.
@@ -62,9 +63,24 @@ impl TextModel {
     }
 }
 
+impl TextModel {
+    /// Works on the model while it belongs to no server.
+    pub(crate) fn with<T>(
+        &self,
+        work: impl FnOnce(&mut server::text::TextModel) -> PyResult<T>,
+    ) -> PyResult<T> {
+        let mut model = self.0.lock().map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+        work(model.as_mut().ok_or_else(|| belongs_to_a_server("text model"))?)
+    }
+}
+
+fn belongs_to_a_server(what: &str) -> PyErr {
+    PyRuntimeError::new_err(format!("this {what} already belongs to a server"))
+}
+
 fn take<T>(cell: &Mutex<Option<T>>, what: &str) -> PyResult<T> {
     let taken = cell.lock().ok().and_then(|mut value| value.take());
-    taken.ok_or_else(|| PyRuntimeError::new_err(format!("this {what} already belongs to a server")))
+    taken.ok_or_else(|| belongs_to_a_server(what))
 }
 
 /// The running HTTP server. One Python thread calls `next_step` and `complete_step` in turn.
@@ -80,7 +96,7 @@ impl Server {
     /// the tokenizer's.
     #[new]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
-    #[pyo3(signature = (listener, text, config, *, served_model_names, vocab_size, api_keys = vec![], allowed_origins = vec![], max_waiting_requests = None))]
+    #[pyo3(signature = (listener, text, config, *, served_model_names, vocab_size, api_keys = vec![], allowed_origins = vec![], max_waiting_requests = None, script = None))]
     fn new(
         py: Python<'_>,
         listener: Option<&Listener>,
@@ -91,6 +107,7 @@ impl Server {
         api_keys: Vec<String>,
         allowed_origins: Vec<String>,
         max_waiting_requests: Option<usize>,
+        script: Option<&Script>,
     ) -> PyResult<Self> {
         let listener = listener.map(|listener| take(&listener.inner, "listener")).transpose()?;
         let text = take(&text.0, "text model")?;
@@ -102,7 +119,8 @@ impl Server {
         let (engine, mut limits) = (config.0.clone(), DriverLimits::default());
         limits.max_waiting_requests = max_waiting_requests.unwrap_or(limits.max_waiting_requests);
         let access = Access { api_keys, allowed_origins };
-        let server_config = ServerConfig { naming, access, vocab_size, engine, limits };
+        let script = script.map(|script| Arc::clone(&script.inner));
+        let server_config = ServerConfig { naming, access, vocab_size, engine, limits, script };
         let inner = py.detach(|| server::Server::start(listener, text, server_config))?;
         Ok(Self { driver: Arc::clone(inner.driver()), inner: Mutex::new(Some(inner)) })
     }
@@ -151,6 +169,11 @@ impl Server {
         // SAFETY: the runner passes places in tensors of these types, which it keeps and leaves alone during this call.
         let (sampled, scores) = unsafe { step_results(tokens, scores)? };
         py.detach(|| self.driver.complete_step(StepId(step_id), sampled, scores)).map_err(engine_error)
+    }
+
+    /// Plays the script until the server has stopped: what a runner does otherwise.
+    fn run_script(&self, py: Python<'_>) {
+        py.detach(|| server::script::runner::run(&self.driver));
     }
 
     /// Gives the step loop up when it hangs; `decode_s` is what a step of one token takes.

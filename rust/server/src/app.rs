@@ -8,6 +8,7 @@ use tokio::task::spawn_blocking;
 
 use crate::driver::Driver;
 use crate::error::ApiError;
+use crate::script::Script;
 use crate::text::TextModel;
 
 /// Bodies up to this are prepared where they arrive; longer ones would keep other streams of that thread waiting.
@@ -47,6 +48,8 @@ pub struct App {
     /// Token ids below this are known to both the tokenizer and the model. A tokenizer may have more: a padding token is often
     /// added without a row in the model's embedding, and its id would be read from outside of it.
     pub vocab_size: usize,
+    /// What answers in the place of a model, if anything does.
+    pub script: Option<Arc<Script>>,
     /// Long bodies that are prepared at the same time: no more than there are cores.
     preparing: Arc<Semaphore>,
 }
@@ -60,11 +63,12 @@ impl App {
         naming: Naming,
         access: Access,
         vocab_size: usize,
+        script: Option<Arc<Script>>,
     ) -> Arc<Self> {
         let vocab_size = vocab_size.min(text.tokenizer.vocab_size());
         let num_cores = available_parallelism().map_or(1, std::num::NonZero::get);
         let preparing = Arc::new(Semaphore::new(num_cores.min(4)));
-        Arc::new(Self { driver, text, naming, access, vocab_size, preparing })
+        Arc::new(Self { driver, text, naming, access, vocab_size, script, preparing })
     }
 
     /// The name of the model in answers.

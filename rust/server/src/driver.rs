@@ -12,6 +12,7 @@ mod core;
 mod inbox;
 mod outbox;
 mod pulse;
+mod scripted;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ use self::inbox::{Inbox, Phase};
 pub use self::outbox::{End, EndError, Token, TokenStream};
 pub use self::pulse::LOOK_INTERVAL;
 use crate::metrics::{Account, Metrics, Outcome};
+use crate::script::Answer;
 
 /// How much may wait before requests are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +73,8 @@ pub struct NewRequest {
     pub priority: i32,
     /// All tokens are handed over with the end, which spares their reader a wake-up for each.
     pub deliver_at_end: bool,
+    /// What a script answers in the place of a model; its tokens are handed over one by one.
+    pub answer: Option<Arc<Answer>>,
 }
 
 impl NewRequest {
@@ -88,6 +92,7 @@ impl NewRequest {
             cache_salt: 0,
             priority: 0,
             deliver_at_end: false,
+            answer: None,
         }
     }
 

@@ -1,12 +1,14 @@
 //! Everything that a request can be answered with instead of an answer.
 
 use axum::Json;
+use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use streamcore_engine::EngineError;
 
 use crate::driver::{EndError, Refusal};
 use crate::openai::error::ErrorBody;
+use crate::stream::CutStream;
 
 /// Why a request was not served. The message is for people, the code for programs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,8 +23,8 @@ pub enum ApiError {
         /// What is wrong, with the value and the limit.
         message: String,
     },
-    /// The key is missing or wrong: 401.
-    #[error("API key is missing or not valid")]
+    /// The key is missing or wrong: 401. LiteLLM tells this error from other refusals by OpenAI's words for it.
+    #[error("Incorrect API key provided, or none")]
     ApiKey,
     /// No such model: 404.
     #[error("model `{0}` does not exist")]
@@ -71,6 +73,21 @@ pub enum ApiError {
     /// The runner died or hangs: 503.
     #[error("{0}")]
     EngineFailed(String),
+    /// A script wants this error.
+    #[error("{message}")]
+    Scripted {
+        /// The status of the answer.
+        status: StatusCode,
+        /// One word for programs.
+        code: String,
+        /// For people.
+        message: String,
+        /// When the client may try again, in seconds.
+        retry_after_s: Option<u64>,
+    },
+    /// A script wants the connection to break off.
+    #[error("the script cuts the connection here")]
+    Cut,
 }
 
 impl ApiError {
@@ -109,12 +126,15 @@ impl ApiError {
             Self::QueueFull { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ShuttingDown | Self::EngineFailed(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Scripted { status, .. } => *status,
+            // The head of an answer that never comes.
+            Self::Cut => StatusCode::OK,
         }
     }
 
     /// One word for programs.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> &str {
         match self {
             Self::Invalid { code, .. } => code,
             Self::ApiKey => "invalid_api_key",
@@ -132,6 +152,8 @@ impl ApiError {
             Self::Internal => "internal_error",
             Self::ShuttingDown => "shutting_down",
             Self::EngineFailed(_) => "engine_failed",
+            Self::Scripted { code, .. } => code,
+            Self::Cut => "cut",
         }
     }
 
@@ -172,15 +194,22 @@ impl From<EndError> for ApiError {
             EndError::ShuttingDown => Self::ShuttingDown,
             EndError::Runner(message) => Self::EngineFailed(message),
             EndError::SlowReader => Self::SlowReader,
+            EndError::Cut => Self::Cut,
         }
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        if self == Self::Cut {
+            return Body::from_stream(CutStream::default()).into_response();
+        }
         let mut response = (self.status(), Json(ErrorBody::new(&self))).into_response();
         match self {
             Self::QueueFull { retry_after_s, .. } => {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
+            }
+            Self::Scripted { retry_after_s: Some(retry_after_s), .. } => {
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
             }
             // The next try must not come back by the same connection.

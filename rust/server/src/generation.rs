@@ -1,5 +1,9 @@
 //! From a checked request to running choices.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::HeaderMap;
 use streamcore_engine::SamplingParams;
 
 use crate::app::App;
@@ -7,7 +11,8 @@ use crate::driver::NewRequest;
 use crate::error::ApiError;
 use crate::openai::chat::request::Conversation;
 use crate::openai::options::{Options, Sampling};
-use crate::stream::{Choice, ChoicePlan, Echo, Identity, ToldPrompt};
+use crate::script::{Scene, Script};
+use crate::stream::{Choice, ChoicePlan, Echo, Identity, ToldPrompt, keepalive_interval};
 use crate::text::{PromptError, TextError};
 
 /// A prompt, and how it is echoed.
@@ -17,6 +22,8 @@ pub struct Prompt {
     pub tokens: Vec<u32>,
     /// What each of its choices begins with.
     pub echo: Option<Echo>,
+    /// What the rules of a script look at; only needed if there is a script.
+    pub cue: Option<String>,
 }
 
 /// A request that can be queued.
@@ -60,7 +67,7 @@ impl Generation {
     /// allows. `param` is the field that the prompts came from.
     ///
     /// # Errors
-    /// 400, if a prompt is empty, longer than the context, or has a token that the model does not know.
+    /// 400, if a prompt is empty, longer than the context, or has a token that the model does not know; or what a script says.
     pub fn new(
         app: &App,
         options: Options,
@@ -69,15 +76,26 @@ impl Generation {
         param: &str,
     ) -> Result<Self, ApiError> {
         let mut requests = Vec::with_capacity(prompts.len() * options.n);
-        for Prompt { tokens, .. } in &mut prompts {
+        for Prompt { tokens, cue, .. } in &mut prompts {
             truncate(app, &options, tokens);
             check_tokens(app, tokens, param)?;
             let max_tokens = max_tokens(app, &options, tokens.len(), default_max_tokens, param)?;
             let request = NewRequest { max_tokens, ..new_request(app, &options) };
             let seed = options.sampling.seed.unwrap_or_else(random);
+            let num_others = requests.len();
             requests.extend((0..options.n).map(|nth| with_seed(&request, seed.wrapping_add(nth as u64))));
+            if let Some(script) = &app.script {
+                give_answers(script, &options, cue.as_deref(), &mut requests[num_others..])?;
+            }
         }
         Ok(Self { options, prompts, requests })
+    }
+
+    /// How long its stream may be silent. One that is scripted to hang shows no sign of life at all.
+    #[must_use]
+    pub fn max_silence(&self, headers: &HeaderMap) -> Duration {
+        let mut answers = self.requests.iter().filter_map(|request| request.answer.as_ref());
+        if answers.any(|answer| answer.hangs()) { Duration::MAX } else { keepalive_interval(headers) }
     }
 
     /// Tokens of all prompts.
@@ -122,6 +140,22 @@ impl Generation {
         };
         self.requests.iter().zip(self.prompt_of_choices()).map(start).collect()
     }
+}
+
+/// Gives each choice of a prompt the answer that the script has for it.
+fn give_answers(
+    script: &Script,
+    options: &Options,
+    cue: Option<&str>,
+    requests: &mut [NewRequest],
+) -> Result<(), ApiError> {
+    let scene = Scene { text: cue.unwrap_or_default(), model: &options.model, stream: options.stream };
+    for request in requests {
+        let answer = script.reply(&scene)?;
+        request.max_tokens = request.max_tokens.min(answer.max_tokens());
+        request.answer = Some(Arc::clone(answer));
+    }
+    Ok(())
 }
 
 /// Keeps the end of a prompt.

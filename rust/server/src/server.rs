@@ -19,6 +19,7 @@ use crate::door::{Doorbell, Exchange, RequestHead};
 use crate::driver::{Driver, DriverLimits, LOOK_INTERVAL};
 use crate::listener::{Listener, serve};
 use crate::routes::router;
+use crate::script::Script;
 use crate::text::TextModel;
 
 /// Most threads for sockets: they only move bytes, the engine needs the cores.
@@ -27,7 +28,7 @@ const MAX_WORKERS: usize = 4;
 const FLUSH_TIME: Duration = Duration::from_secs(5);
 
 /// All that a server needs to know beside its port and its text model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ServerConfig {
     /// Names.
     pub naming: Naming,
@@ -39,6 +40,8 @@ pub struct ServerConfig {
     pub engine: EngineConfig,
     /// How much may wait.
     pub limits: DriverLimits,
+    /// What answers in the place of a model: the steps must then be run by [`crate::script::runner`].
+    pub script: Option<Arc<Script>>,
 }
 
 /// A running server. It answers from its own threads; whoever holds it runs the steps of its [`Driver`].
@@ -72,7 +75,7 @@ impl Server {
         config: ServerConfig,
     ) -> io::Result<Self> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
-        let ServerConfig { naming, access, vocab_size, engine, limits } = config;
+        let ServerConfig { naming, access, vocab_size, engine, limits, script } = config;
         let driver = Arc::new(Driver::new(engine, limits).map_err(invalid)?);
         let num_cores = available_parallelism().map_or(1, std::num::NonZero::get);
         let runtime = Builder::new_multi_thread()
@@ -80,7 +83,7 @@ impl Server {
             .thread_name("streamcore-http")
             .enable_all()
             .build()?;
-        let router = router(App::new(Arc::clone(&driver), text, naming, access, vocab_size));
+        let router = router(App::new(Arc::clone(&driver), text, naming, access, vocab_size, script));
         let sockets = match listener.into() {
             Some(listener) => Some(Sockets::open(listener, &router, &runtime)?),
             None => None,

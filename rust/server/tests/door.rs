@@ -39,6 +39,7 @@ fn start(max_num_seqs: usize) -> Server {
         vocab_size: VOCAB_SIZE,
         engine: EngineConfig { num_blocks: 1 << 10, max_num_seqs, ..common::engine_config() },
         limits: DriverLimits { max_waiting_requests: 1 << 10, ..common::limits() },
+        script: None,
     };
     Server::start(None, text_model(), config).unwrap()
 }

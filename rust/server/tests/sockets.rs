@@ -45,6 +45,7 @@ fn start_as(name: &str, script: &str) -> (Server, Runner) {
         vocab_size: VOCAB_SIZE,
         engine,
         limits: common::limits(),
+        script: None,
     };
     let server = Server::start(bind("127.0.0.1", 0).unwrap(), text_model(), config).unwrap();
     let runner = Runner::new(Arc::clone(server.driver()), script.as_bytes());

@@ -63,7 +63,7 @@ impl Load {
             min_tokens: rng.between(0, 8).saturating_sub(4),
             sampling: random_sampling(rng),
             logprobs: rng.chance(20).then(|| rng.between(0, 20) as u32),
-            prompt_logprobs: rng.chance(15).then(|| rng.between(0, 20) as u32),
+            prompt_logprobs: rng.chance(8).then(|| rng.between(0, 20) as u32),
             cache_salt,
             priority: rng.between(0, self.max_priority as usize) as i32,
             key: rng.between(1, self.num_keys) as u32,
@@ -82,16 +82,17 @@ impl Load {
 
     fn prompt(&self, rng: &mut Rng, config: &EngineConfig, texts: &[Vec<u32>]) -> Vec<u32> {
         let longest = (config.max_seq_len() * 3 / 4).max(1);
-        let len = rng.between(1, longest);
-        let beginning: &[u32] = if rng.chance(self.fresh_percent) {
-            &[]
+        let (beginning, goes_on): (&[u32], bool) = if rng.chance(self.fresh_percent) {
+            (&[], false)
         } else if !texts.is_empty() && rng.chance(70) {
-            &texts[rng.between(0, texts.len() - 1)]
+            (&texts[rng.between(0, texts.len() - 1)], rng.chance(50))
         } else {
-            &self.documents[rng.between(0, self.documents.len() - 1)]
+            (&self.documents[rng.between(0, self.documents.len() - 1)], false)
         };
+        // The next turn of a conversation brings the whole text back.
+        let len = if goes_on { longest.min(beginning.len() + 2) } else { rng.between(1, longest) };
         let most_shared = beginning.len().min(len);
-        let num_shared = if rng.chance(60) { most_shared } else { rng.between(0, most_shared) };
+        let num_shared = if goes_on || rng.chance(60) { most_shared } else { rng.between(0, most_shared) };
         let mut prompt = beginning[..num_shared].to_vec();
         // Half of those that begin alike are alike to their end.
         if prompt.is_empty() || rng.chance(50) {
@@ -114,8 +115,8 @@ fn random_sampling(rng: &mut Rng) -> SamplingParams {
         seed: rng.next(),
         min_p: rng.between(0, 1) as f32 / 8.0,
         logit_bias: (0..rng.between(0, 3).saturating_sub(1)).map(|token| (token as u32, 1.5)).collect(),
-        frequency_penalty: if rng.chance(10) { 0.5 } else { 0.0 },
-        presence_penalty: if rng.chance(10) { -0.5 } else { 0.0 },
-        repetition_penalty: if rng.chance(10) { 1.25 } else { 1.0 },
+        frequency_penalty: if rng.chance(4) { 0.5 } else { 0.0 },
+        presence_penalty: if rng.chance(4) { -0.5 } else { 0.0 },
+        repetition_penalty: if rng.chance(4) { 1.25 } else { 1.0 },
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use streamcore_engine::{
-    Engine, Event, EventKind, FinishReason, OwnedStepBuffers, Request, RequestId, TokenLogprobs,
+    Engine, Event, EventKind, FinishReason, NO_TOKEN, OwnedStepBuffers, Request, RequestId, TokenLogprobs,
 };
 
 use super::device::{ShadowDevice, poison};
@@ -155,8 +155,13 @@ impl World {
     }
 
     fn complete(&mut self) {
-        let Some(result) = self.device.finish_oldest() else { return };
-        self.num_drawn += result.sampled.len();
+        let Some(mut result) = self.device.finish_oldest() else { return };
+        if self.engine.config().max_steps_in_flight == 1 && self.rng.chance(10) {
+            let held_back = self.rng.between(0, result.sampled.len());
+            result.sampled[..held_back].fill(NO_TOKEN);
+            self.count("tokens held back", held_back);
+        }
+        self.num_drawn += result.sampled.iter().filter(|token| **token != NO_TOKEN).count();
         self.engine.complete(result.id, &result.sampled, result.scores()).unwrap();
     }
 

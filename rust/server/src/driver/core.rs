@@ -12,6 +12,7 @@ use super::inbox::{Arrivals, Inbox, Submission};
 use super::lock;
 use super::outbox::{End, EndError, Outbox, Token};
 use crate::metrics::{AbortPhase, Metrics, Outcome};
+use crate::script::Answer;
 
 /// A request that the engine holds.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ struct OpenRequest {
     last_token: Option<Instant>,
     /// What an abort is counted as.
     aborted_as: Outcome,
+    answer: Option<Arc<Answer>>,
 }
 
 impl OpenRequest {
@@ -108,7 +110,7 @@ impl Core {
     }
 
     fn add(&mut self, submission: Submission) {
-        let Submission { request, outbox, arrival } = submission;
+        let Submission { request, outbox, arrival, answer } = submission;
         let (id, prompt_len) = (request.id, request.prompt.len());
         if let Err(error) = self.engine.add_request(request) {
             // Lengths are checked before a request is submitted, so this is a bug; it still must not hang its client.
@@ -126,8 +128,15 @@ impl Core {
             num_tokens: 0,
             last_token: None,
             aborted_as: Outcome::Abort,
+            answer,
         };
         self.open.insert(id, open);
+    }
+
+    /// The scripted answer and the arrival of a request that has not ended.
+    pub(super) fn answer_of(&self, id: RequestId) -> Option<(&Arc<Answer>, Instant)> {
+        let open = self.open.get(&id)?;
+        Some((open.answer.as_ref()?, open.arrival))
     }
 
     /// Brings the engine's events to the outboxes and wakes each reader once.
@@ -174,7 +183,14 @@ impl Core {
         }
     }
 
-    fn close(&mut self, id: RequestId, end: Option<End>, outcome: Outcome, metrics: &Metrics, now: Instant) {
+    pub(super) fn close(
+        &mut self,
+        id: RequestId,
+        end: Option<End>,
+        outcome: Outcome,
+        metrics: &Metrics,
+        now: Instant,
+    ) {
         let Some(open) = self.open.remove(&id) else { return };
         if open.is_queued {
             self.departures.push(open.prompt_len);

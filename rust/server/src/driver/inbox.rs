@@ -10,6 +10,7 @@ use super::outbox::Outbox;
 use super::pulse::Pulse;
 use super::{DriverLimits, NewRequest};
 use crate::metrics::{Outcome, RefusalReason};
+use crate::script::Answer;
 
 /// Why a request was not queued.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +62,7 @@ pub(super) struct Submission {
     pub(super) request: Request,
     pub(super) outbox: Arc<Outbox>,
     pub(super) arrival: Instant,
+    pub(super) answer: Option<Arc<Answer>>,
 }
 
 /// All that has come since the last step.
@@ -117,8 +119,10 @@ impl Inbox {
             .map_err(|reason| Refusal::QueueFull { reason, retry_after_s })?;
         let id = RequestId(self.next_id);
         self.next_id += 1;
-        let outbox = Arc::new(Outbox::new(request.deliver_at_end));
-        self.requests.push(Submission { request: request.named(id), outbox: Arc::clone(&outbox), arrival });
+        let outbox = Arc::new(Outbox::new(request.deliver_at_end, request.answer.is_some()));
+        let answer = request.answer.clone();
+        let request = request.named(id);
+        self.requests.push(Submission { request, outbox: Arc::clone(&outbox), arrival, answer });
         Ok((id, outbox))
     }
 
@@ -134,7 +138,12 @@ impl Inbox {
 
     /// Whether the engine thread has nothing to wake up for.
     pub(super) fn is_quiet(&self) -> bool {
-        self.requests.is_empty() && self.aborts.is_empty() && self.phase == Phase::Serving
+        !self.has_arrivals() && self.phase == Phase::Serving
+    }
+
+    /// Whether somebody has come or gone.
+    pub(super) fn has_arrivals(&self) -> bool {
+        !(self.requests.is_empty() && self.aborts.is_empty())
     }
 
     /// What a step has left behind: the gauges, and the places of the requests that left the queue.

@@ -33,6 +33,8 @@ pub enum EndError {
     Runner(String),
     /// The client reads so slowly that what waits for it has reached its bound.
     SlowReader,
+    /// A script wants the connection to break off.
+    Cut,
 }
 
 /// A generated token.
@@ -57,6 +59,8 @@ pub(super) struct Outbox {
     deliver_at_end: bool,
     /// Its client has left.
     is_abandoned: AtomicBool,
+    /// Each token is handed over by itself, however many have come.
+    one_by_one: bool,
     contents: Mutex<Contents>,
 }
 
@@ -84,8 +88,13 @@ impl Contents {
 }
 
 impl Outbox {
-    pub(super) fn new(deliver_at_end: bool) -> Self {
-        Self { deliver_at_end, is_abandoned: AtomicBool::new(false), contents: Mutex::default() }
+    pub(super) fn new(deliver_at_end: bool, one_by_one: bool) -> Self {
+        Self {
+            deliver_at_end,
+            one_by_one: one_by_one && !deliver_at_end,
+            is_abandoned: AtomicBool::new(false),
+            contents: Mutex::default(),
+        }
     }
 
     /// Whether a stream's reader is so far behind that it must be left.
@@ -129,6 +138,13 @@ impl Outbox {
         if !is_due {
             contents.reader = Some(cx.waker().clone());
             return Poll::Pending;
+        }
+        if self.one_by_one && !contents.tokens.is_empty() {
+            let token = contents.tokens.remove(0);
+            contents.weight -= weight_of(&token);
+            tokens.push(token);
+            let is_last = contents.tokens.is_empty();
+            return Poll::Ready(contents.end.take_if(|_| is_last));
         }
         if !self.deliver_at_end && contents.weight > MAX_TAKEN_WEIGHT {
             contents.take_portion(tokens);
@@ -218,7 +234,7 @@ mod tests {
     /// A thousand whole answers at once would otherwise wake their readers a thousand times a step, for nothing.
     #[test]
     fn the_reader_of_a_whole_answer_is_woken_once() {
-        let (outbox, mut cx) = (Outbox::new(true), Context::from_waker(Waker::noop()));
+        let (outbox, mut cx) = (Outbox::new(true, false), Context::from_waker(Waker::noop()));
         let mut tokens = Vec::new();
         for id in [1, 2, 3] {
             assert!(outbox.poll(&mut cx, &mut tokens).is_pending());
@@ -230,10 +246,25 @@ mod tests {
         assert_eq!(tokens.iter().map(|token| token.id).collect::<Vec<_>>(), [1, 2, 3]);
     }
 
+    /// A test of a client that counts events must not depend on how busy the machine is.
+    #[test]
+    fn scripted_tokens_are_handed_over_one_by_one() {
+        let (outbox, mut cx) = (Outbox::new(false, true), Context::from_waker(Waker::noop()));
+        let mut tokens = Vec::new();
+        for id in [1, 2] {
+            outbox.push(Token { id, logprobs: None });
+        }
+        outbox.end(End::Length);
+        assert_eq!(outbox.poll(&mut cx, &mut tokens), Poll::Ready(None));
+        assert_eq!(tokens.len(), 1);
+        assert_eq!(outbox.poll(&mut cx, &mut tokens), Poll::Ready(Some(End::Length)));
+        assert_eq!(tokens.iter().map(|token| token.id).collect::<Vec<_>>(), [1, 2]);
+    }
+
     /// A reader that falls behind must cost a fixed amount of memory, here and where its events are made.
     #[test]
     fn a_stream_is_taken_in_portions_and_full_at_its_bound() {
-        let (outbox, mut cx) = (Outbox::new(false), Context::from_waker(Waker::noop()));
+        let (outbox, mut cx) = (Outbox::new(false, false), Context::from_waker(Waker::noop()));
         let top = vec![(1, -1.0); 20];
         let token =
             || Token { id: 1, logprobs: Some(Box::new(TokenLogprobs { logprob: -1.0, top: top.clone() })) };

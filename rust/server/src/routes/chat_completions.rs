@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
+use serde_json::Value;
 
 use super::body::{json, read_json};
 use super::cache_salt::cache_salt;
@@ -17,7 +18,7 @@ use crate::middleware::RequestName;
 use crate::openai::chat::request::ChatRequest;
 use crate::openai::chat::response::{ChatChunks, whole};
 use crate::sse;
-use crate::stream::{ChunkStream, collect, keepalive_interval, usage_of};
+use crate::stream::{ChunkStream, collect, usage_of};
 
 pub(super) async fn create(
     State(app): State<Arc<App>>,
@@ -31,11 +32,12 @@ pub(super) async fn create(
     let cache_salt = cache_salt(&headers, generation.options.cache_salt.as_deref());
     let mut choices = generation.submit(&app, cache_salt)?;
     let num_prompt_tokens = generation.num_prompt_tokens();
+    let max_silence = generation.max_silence(&headers);
     let details = generation.options.details;
     if generation.options.stream {
         let prompt = generation.prompts.into_iter().next().filter(|_| details.token_ids);
         let chunks = ChatChunks::new(identity, details, choices.len(), prompt.map(|prompt| prompt.tokens));
-        let stream = ChunkStream::new(chunks, choices, num_prompt_tokens, keepalive_interval(&headers));
+        let stream = ChunkStream::new(chunks, choices, num_prompt_tokens, max_silence);
         return Ok(sse::response(Body::from_stream(stream)));
     }
     let mut answers = collect(&mut choices).await?;
@@ -47,6 +49,13 @@ pub(super) async fn create(
 fn prepare(app: &App, body: &[u8]) -> Result<Generation, ApiError> {
     let ChatRequest { conversation, options } = ChatRequest::parse(body, app.vocab_size)?;
     app.check_model(&options.model)?;
-    let prompt = Prompt { tokens: encode_conversation(app, conversation)?, echo: None };
+    let cue = app.script.as_ref().map(|_| last_of_user(&conversation.messages).to_owned());
+    let prompt = Prompt { tokens: encode_conversation(app, conversation)?, echo: None, cue };
     Generation::new(app, options, vec![prompt], usize::MAX, "messages")
+}
+
+/// What the rules of a script look at.
+fn last_of_user(messages: &[Value]) -> &str {
+    let last = messages.iter().rev().find(|message| message["role"] == "user");
+    last.and_then(|message| message["content"].as_str()).unwrap_or_default()
 }

@@ -17,7 +17,7 @@ use crate::middleware::RequestName;
 use crate::openai::completions::request::{CompletionRequest, DEFAULT_MAX_TOKENS, PromptSource};
 use crate::openai::completions::response::{CompletionChunks, whole};
 use crate::sse;
-use crate::stream::{ChunkStream, Echo, collect, keepalive_interval, usage_of};
+use crate::stream::{ChunkStream, Echo, collect, usage_of};
 
 pub(super) async fn create(
     State(app): State<Arc<App>>,
@@ -31,12 +31,13 @@ pub(super) async fn create(
     let cache_salt = cache_salt(&headers, generation.options.cache_salt.as_deref());
     let mut choices = generation.submit(&app, cache_salt)?;
     let num_prompt_tokens = generation.num_prompt_tokens();
+    let max_silence = generation.max_silence(&headers);
     let details = generation.options.details;
     if generation.options.stream {
         let told = generation.prompt_of_choices().filter(|_| details.token_ids);
         let prompts = told.map(|prompt| prompt.tokens.clone()).collect();
         let chunks = CompletionChunks::new(identity, details, choices.len(), prompts);
-        let stream = ChunkStream::new(chunks, choices, num_prompt_tokens, keepalive_interval(&headers));
+        let stream = ChunkStream::new(chunks, choices, num_prompt_tokens, max_silence);
         return Ok(sse::response(Body::from_stream(stream)));
     }
     let mut answers = collect(&mut choices).await?;
@@ -55,6 +56,11 @@ fn prepare(app: &App, body: &[u8]) -> Result<Generation, ApiError> {
             PromptSource::Text(text) => (encode(app, &text, add_special_tokens, "prompt")?, Some(text)),
             PromptSource::Tokens(tokens) => (tokens, None),
         };
+        let cue = match &text {
+            _ if app.script.is_none() => None,
+            Some(text) => Some(text.clone()),
+            None => Some(decode(app, &tokens)?),
+        };
         let scored = options.details.logprobs.is_some();
         let echo = match text {
             _ if !options.echo => None,
@@ -62,7 +68,7 @@ fn prepare(app: &App, body: &[u8]) -> Result<Generation, ApiError> {
             Some(text) => Some(Echo::Text(text)),
             None => Some(Echo::Text(decode(app, &tokens)?)),
         };
-        encoded.push(Prompt { tokens, echo });
+        encoded.push(Prompt { tokens, echo, cue });
     }
     Generation::new(app, options, encoded, DEFAULT_MAX_TOKENS, "prompt")
 }

@@ -1,6 +1,5 @@
 //! The body of a streamed answer.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,7 +10,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::{Choice, Chunks, Delta, usage_of};
+use super::{Choice, Chunks, Cut, CutStream, Delta, usage_of};
 use crate::driver::EndError;
 use crate::error::ApiError;
 use crate::openai::error::ErrorBody;
@@ -55,6 +54,8 @@ enum State {
     Open,
     /// Nothing comes after this.
     Over,
+    /// What is written goes out, then the connection breaks off.
+    Cut(CutStream),
 }
 
 impl<C: Chunks + Unpin> ChunkStream<C> {
@@ -75,8 +76,10 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
     /// Writes all that is due now.
     fn write_due(&mut self, cx: &mut Context<'_>, frames: &mut Vec<u8>) {
         for index in 0..self.choices.len() {
-            if let Err(error) = self.write_choice(index, cx, frames) {
-                return self.write_error(&ApiError::from(error), frames);
+            match self.write_choice(index, cx, frames) {
+                Ok(()) => {}
+                Err(EndError::Cut) => return self.cut(),
+                Err(error) => return self.write_error(&ApiError::from(error), frames),
             }
         }
         if self.ended.iter().all(|ended| *ended) {
@@ -114,6 +117,11 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
         Ok(())
     }
 
+    fn cut(&mut self) {
+        self.choices.clear();
+        self.state = State::Cut(CutStream::default());
+    }
+
     fn write_error(&mut self, error: &ApiError, frames: &mut Vec<u8>) {
         write_event(frames, &ErrorBody::new(error));
         frames.extend_from_slice(DONE);
@@ -123,14 +131,21 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
 }
 
 impl<C: Chunks + Unpin> Stream for ChunkStream<C> {
-    type Item = Result<Bytes, Infallible>;
+    type Item = Result<Bytes, Cut>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.state == State::Over {
-            return Poll::Ready(None);
+        match &mut self.state {
+            State::Over => return Poll::Ready(None),
+            State::Cut(cut) => return Pin::new(cut).poll_next(cx),
+            State::Waiting | State::Open => {}
         }
         let mut frames = Vec::new();
         self.write_due(cx, &mut frames);
+        if frames.is_empty()
+            && let State::Cut(cut) = &mut self.state
+        {
+            return Pin::new(cut).poll_next(cx);
+        }
         if !frames.is_empty() {
             self.silence.broken();
             return Poll::Ready(Some(Ok(frames.into())));

@@ -52,7 +52,7 @@ impl Leading {
 }
 
 /// Token id to bytes: one flat buffer and its offsets.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct TokenTable {
     bytes: Vec<u8>,
     offsets: Vec<u32>,
@@ -92,6 +92,15 @@ impl TokenTable {
         }
         table.offsets.push(table.bytes.len() as u32);
         Ok(table)
+    }
+
+    /// Adds a token of these bytes behind all others; answers its id.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> u32 {
+        let id = self.kinds.len() as u32;
+        self.bytes.extend_from_slice(bytes);
+        self.offsets.push(self.bytes.len() as u32);
+        self.kinds.push(TokenKind::Text);
+        id
     }
 
     /// Highest id plus one.

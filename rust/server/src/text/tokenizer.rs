@@ -76,6 +76,12 @@ impl Tokenizer {
         Ok(text)
     }
 
+    /// Makes these bytes, which need not be whole characters, a token of its own and answers its id. No text is ever encoded to it.
+    /// Detokenizers that were made before do not know it.
+    pub fn add_piece(&mut self, bytes: &[u8]) -> u32 {
+        Arc::make_mut(&mut self.table).push(bytes)
+    }
+
     /// Highest token id plus one, added tokens included.
     #[must_use]
     pub fn vocab_size(&self) -> usize {

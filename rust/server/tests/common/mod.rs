@@ -145,7 +145,7 @@ impl Stage {
         vocab_size: usize,
     ) -> Self {
         let driver = Arc::new(Driver::new(config, limits).unwrap());
-        let app = App::new(Arc::clone(&driver), text_model(), naming(), access.clone(), vocab_size);
+        let app = App::new(Arc::clone(&driver), text_model(), naming(), access.clone(), vocab_size, None);
         let runner = Runner::new(driver, script.as_bytes());
         Self { router: router(Arc::clone(&app)), app, runner, second: None }
     }

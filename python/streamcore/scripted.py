@@ -1,0 +1,111 @@
+"""A scripted model: everything is the real thing but the answers.
+
+The tokenizer and the chat template are the demo model's. Nothing here needs torch, so it works and starts at once where
+nothing but the wheel is installed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+
+from streamcore import _core
+from streamcore.errors import ConfigError
+
+DEMO_MODEL = Path(__file__).parent / "demo_model"
+MAX_MODEL_LEN = 1 << 17
+MAX_NUM_SEQS = 256
+_BLOCK_SIZE = 256
+_MAX_NUM_BATCHED_TOKENS = 1 << 14
+
+
+@dataclass(frozen=True)
+class ScriptedModel:
+    """A script with the text model that it was read for."""
+
+    script: _core.Script
+    text: _core.TextModel
+
+
+def read_script(path: Path) -> ScriptedModel:
+    """Reads a script from a file.
+
+    Raises:
+        ConfigError: it cannot be read, or says something that cannot be done; names the place.
+    """
+    try:
+        return parse_script(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"script {path} cannot be read: {error}") from error
+    except ConfigError as error:
+        raise ConfigError(
+            f"script {path}: {error}", "docs/testing-clients.md says what a script may say"
+        ) from error
+
+
+def parse_script(json: str) -> ScriptedModel:
+    """Reads a script.
+
+    Raises:
+        ConfigError: it says something that cannot be done; names the place.
+    """
+    text = _core.TextModel(DEMO_MODEL)
+    try:
+        return ScriptedModel(_core.Script(json, text), text)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def engine_config(max_model_len: int | None, max_num_seqs: int | None) -> _core.EngineConfig:
+    """Limits of an engine that has no memory to care for: nothing is ever preempted."""
+    max_model_len = max_model_len or MAX_MODEL_LEN
+    max_num_seqs = max_num_seqs or MAX_NUM_SEQS
+    return _core.EngineConfig(
+        block_size=_BLOCK_SIZE,
+        num_blocks=max_num_seqs * -(-max_model_len // _BLOCK_SIZE),
+        max_num_batched_tokens=max(_MAX_NUM_BATCHED_TOKENS, max_num_seqs),
+        max_num_seqs=max_num_seqs,
+        max_model_len=max_model_len,
+    )
+
+
+def served_names(model: ScriptedModel, given: Sequence[str]) -> list[str]:
+    """The names that are given, else those of the script, else "script"."""
+    return list(given) or model.script.served_model_names or ["script"]
+
+
+def start_server(
+    model: ScriptedModel,
+    listener: _core.Listener | None,
+    *,
+    served_model_names: Sequence[str] = (),
+    api_keys: Sequence[str] = (),
+    max_model_len: int | None = None,
+    max_num_seqs: int | None = None,
+) -> _core.Server:
+    """Begins to answer; `start_player` must follow.
+
+    Args:
+        model: taken over by the server.
+        listener: taken over by the server; None: requests come by `Server.open` alone.
+        served_model_names: as in `served_names`.
+        api_keys: keys that open the API; none: it is open to all.
+        max_model_len: most tokens of one request, prompt and answer.
+        max_num_seqs: most answers at once.
+    """
+    return _core.Server(
+        listener,
+        model.text,
+        engine_config(max_model_len, max_num_seqs),
+        served_model_names=served_names(model, served_model_names),
+        vocab_size=model.script.vocab_size,
+        api_keys=list(api_keys),
+        script=model.script,
+    )
+
+
+def start_player(server: _core.Server) -> Thread:
+    """Plays the script in a thread of its own, until the server has stopped."""
+    player = Thread(target=server.run_script, name="streamcore-script", daemon=True)
+    player.start()
+    return player

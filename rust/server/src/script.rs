@@ -1,0 +1,83 @@
+//! Answers from a script in the place of a model's: for people who test clients.
+//!
+//! Everything but the model is the real thing: HTTP, templates, tokenizer, queue, engine, streams. A rule of the script is chosen when
+//! a request is prepared, where its text is at hand; an error status is answered there. Else the [`Answer`] travels with the request
+//! to the driver, where the runner finds it again by the step's samples.
+//!
+//! ```text
+//! file    JSON → what it says, strictly
+//! answer  text → tokens, checked
+//! rule    request → answer
+//! playing which token comes when: no clock, no threads
+//! runner  the loop over steps
+//! ```
+
+pub mod answer;
+mod file;
+mod playing;
+mod rule;
+pub mod runner;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+pub use self::answer::Answer;
+pub use self::file::ScriptError;
+use self::file::{ScriptFile, parse};
+pub use self::rule::Scene;
+use self::rule::{Reply, Rule};
+use crate::error::ApiError;
+use crate::text::TextModel;
+
+/// A script, ready to be played.
+#[derive(Debug)]
+pub struct Script {
+    served_model_names: Vec<String>,
+    rules: Vec<Rule>,
+    num_replies: AtomicUsize,
+}
+
+impl Script {
+    /// Reads a script. Its `pieces` become tokens of their own, which `text` knows from then on.
+    ///
+    /// # Errors
+    /// [`ScriptError`], with the place in the script.
+    pub fn load(json: &str, text: &mut TextModel) -> Result<Self, ScriptError> {
+        let ScriptFile { models, rules } = parse(json)?;
+        let compile = |(index, rule)| Rule::new(&format!("rules[{index}]"), rule, text);
+        let rules = rules.into_iter().enumerate().map(compile).collect::<Result<Vec<_>, _>>()?;
+        if let Some(last) = rules.iter().position(Rule::is_for_all).filter(|last| last + 1 < rules.len()) {
+            let message = format!("is never reached: `rules[{last}]` is for every request");
+            return Err(ScriptError::new(format!("rules[{}]", last + 1), message));
+        }
+        Ok(Self { served_model_names: models, rules, num_replies: AtomicUsize::new(0) })
+    }
+
+    /// The names that the script serves its model under; may be none.
+    #[must_use]
+    pub fn served_model_names(&self) -> &[String] {
+        &self.served_model_names
+    }
+
+    /// How often [`Script::reply`] was asked: once for each choice of each request that was valid.
+    #[must_use]
+    pub fn num_replies(&self) -> usize {
+        self.num_replies.load(Relaxed)
+    }
+
+    /// What a request gets: the next reply of the first rule that is for it.
+    ///
+    /// # Errors
+    /// The error that the rule gives; 400, if there is no such rule.
+    pub fn reply(&self, scene: &Scene<'_>) -> Result<&Arc<Answer>, ApiError> {
+        self.num_replies.fetch_add(1, Relaxed);
+        let Some(rule) = self.rules.iter().find(|rule| rule.is_for(scene)) else {
+            let message = "no rule of the script is for this request".to_owned();
+            return Err(ApiError::Invalid { code: "no_rule", param: None, message });
+        };
+        match rule.next() {
+            Reply::Answer(answer) => Ok(answer),
+            Reply::Refusal(error) => Err(error.clone()),
+        }
+    }
+}

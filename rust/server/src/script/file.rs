@@ -1,0 +1,144 @@
+//! What a script file says, field by field. Unknown fields are refused; an error tells the path of the field and the line.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_path_to_error::Path;
+
+/// The place of what is wrong with the script as a whole.
+const SCRIPT: &str = "script";
+/// Longest delay: a day.
+const MAX_DELAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Why a script cannot be played.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{place}`: {message}")]
+pub struct ScriptError {
+    /// Where in the script, such as `rules[0].answer.text`.
+    pub place: String,
+    /// What is wrong there.
+    pub message: String,
+}
+
+impl ScriptError {
+    pub(super) fn new(place: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { place: place.into(), message: message.into() }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ScriptFile {
+    #[serde(default)]
+    pub(super) models: Vec<String>,
+    pub(super) rules: Vec<RuleFile>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RuleFile {
+    #[serde(default)]
+    pub(super) when: WhenFile,
+    pub(super) answer: Option<AnswerFile>,
+    pub(super) answers: Option<Vec<AnswerFile>>,
+}
+
+/// Conditions; all that are given must hold.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WhenFile {
+    pub(super) equals: Option<String>,
+    pub(super) contains: Option<String>,
+    pub(super) regex: Option<String>,
+    pub(super) model: Option<String>,
+    pub(super) stream: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AnswerFile {
+    pub(super) text: Option<String>,
+    pub(super) pieces: Option<Vec<PieceFile>>,
+    pub(super) finish_reason: Option<FinishReasonFile>,
+    pub(super) first_token_delay_ms: Option<u64>,
+    pub(super) token_delay_ms: Option<u64>,
+    pub(super) fault: Option<FaultFile>,
+    pub(super) error: Option<ErrorFile>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "a piece is a string or a list of bytes")]
+pub(super) enum PieceFile {
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+impl PieceFile {
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Text(text) => text.into_bytes(),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum FinishReasonFile {
+    Stop,
+    Length,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum FaultKind {
+    Error,
+    Hang,
+    Cut,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FaultFile {
+    pub(super) kind: FaultKind,
+    #[serde(default)]
+    pub(super) after_tokens: usize,
+    pub(super) message: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ErrorFile {
+    pub(super) status: u16,
+    pub(super) code: String,
+    pub(super) message: String,
+    pub(super) retry_after_s: Option<u64>,
+}
+
+/// Reads the JSON and checks what needs no other field.
+pub(super) fn parse(json: &str) -> Result<ScriptFile, ScriptError> {
+    let mut reader = serde_json::Deserializer::from_str(json);
+    let file: ScriptFile = serde_path_to_error::deserialize(&mut reader)
+        .map_err(|error| ScriptError::new(place_of(error.path()), error.inner().to_string()))?;
+    reader.end().map_err(|error| ScriptError::new(SCRIPT, error.to_string()))?;
+    if file.rules.is_empty() {
+        return Err(ScriptError::new("rules", "is empty, there must be at least one rule"));
+    }
+    if let Some(index) = file.models.iter().position(String::is_empty) {
+        return Err(ScriptError::new(format!("models[{index}]"), "is empty"));
+    }
+    Ok(file)
+}
+
+fn place_of(path: &Path) -> String {
+    if path.iter().next().is_none() { SCRIPT.to_owned() } else { path.to_string() }
+}
+
+/// A delay, up to a day.
+pub(super) fn delay(place: &str, delay_ms: Option<u64>) -> Result<Duration, ScriptError> {
+    let delay_ms = delay_ms.unwrap_or(0);
+    if delay_ms > MAX_DELAY_MS {
+        return Err(ScriptError::new(place, format!("is {delay_ms}, it must be at most {MAX_DELAY_MS}")));
+    }
+    Ok(Duration::from_millis(delay_ms))
+}

@@ -1,0 +1,32 @@
+//! A connection that breaks off in the middle of an answer.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::Stream;
+
+/// Breaks a connection off: a body that fails is not ended, so its client sees that something is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the script cuts the connection here")]
+pub struct Cut;
+
+/// A body that fails once what was written before it has gone out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CutStream {
+    is_due: bool,
+}
+
+impl Stream for CutStream {
+    type Item = Result<Bytes, Cut>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.is_due {
+            return Poll::Ready(Some(Err(Cut)));
+        }
+        // Whoever writes the body flushes it when it is asked to wait, and only then.
+        self.is_due = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
