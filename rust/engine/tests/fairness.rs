@@ -15,7 +15,7 @@ const LIGHT: u32 = 1;
 const FLOOD: u32 = 2;
 
 /// Requests of one key that may wait; more are refused, as a server does.
-const MAX_WAITING: usize = 50;
+const MAX_WAITING: usize = 20;
 
 /// What one key sends, again and again.
 #[derive(Debug, Clone, Copy)]
@@ -108,19 +108,19 @@ fn assert_protected(limits: &EngineConfig, light: Sender, flood: Sender) {
     let alone = &play(limits, &[light], NUM_STEPS)[&LIGHT];
     let waits = play(limits, &[light, flood], NUM_STEPS);
     let beside = &waits[&LIGHT];
-    assert!(alone.len() > 100 && beside.len() + 3 >= alone.len(), "{} of {}", beside.len(), alone.len());
+    assert!(alone.len() > 80 && beside.len() + 3 >= alone.len(), "{} of {}", beside.len(), alone.len());
 
     // Blocks that are taken from others are theirs until their step in flight is done.
     let bound = 2 * p99(alone) + limits.max_steps_in_flight - 1;
     assert!(p99(beside) <= bound, "p99 is {} steps, {} alone", p99(beside), p99(alone));
-    assert!(waits[&FLOOD].len() > 50, "the flood gets {} requests", waits[&FLOOD].len());
+    assert!(waits[&FLOOD].len() > 30, "the flood gets {} requests", waits[&FLOOD].len());
 }
 
 #[test]
 fn a_flood_of_streams_keeps_nobody_else_out() {
     // One customer's batch job takes all the rows, and everybody else waits for the end of its streams.
     for max_steps_in_flight in [1, 2] {
-        let limits = EngineConfig { max_steps_in_flight, num_blocks: 512, ..config() };
+        let limits = EngineConfig { max_steps_in_flight, num_blocks: 128, ..config() };
         let light = Sender { key: LIGHT, prompt_len: 8, max_tokens: 20, rate: 10 };
         assert_protected(&limits, light, Sender { key: FLOOD, rate: 1000, ..light });
     }
@@ -133,7 +133,7 @@ fn a_flood_of_long_prompts_keeps_nobody_else_out() {
         let limits = EngineConfig {
             max_num_batched_tokens: 16,
             max_model_len: 1024,
-            num_blocks: 4096,
+            num_blocks: 1024,
             max_steps_in_flight,
             ..config()
         };
