@@ -16,7 +16,7 @@ export PIP_QUIET := 1
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build serve test test-rust sim test-py test-tokenizers gpu-check check fmt wheel docs demo clean
+.PHONY: help setup setup-test build serve test test-rust sim test-py test-tokenizers gpu-check test-clients fuzz check fmt wheel docs demo clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -61,6 +61,19 @@ test-tokenizers: setup-test build  ## Text against real tokenizers: make test-to
 
 gpu-check: setup-test build  ## The tests that need a CUDA device
 	$(BIN)/python -m pytest -q -m gpu tests
+
+test-clients: build  ## Released clients against the server: make test-clients CLIENTS="openai-oldest ai-sdk"
+	$(BIN)/python -m tests.clients.run $(CLIENTS)
+
+FUZZ_SECONDS ?= 60
+FUZZ := target/fuzz
+
+fuzz:  ## Fuzz what reads the client's bytes: make fuzz FUZZ_SECONDS=600 (nightly Rust and cargo-fuzz)
+	@for target in $$($(CARGO) fuzz list); do \
+	  mkdir -p $(FUZZ)/corpus/$$target $(FUZZ)/crashes/$$target; \
+	  $(CARGO) +nightly fuzz run --sanitizer none --target-dir $(FUZZ) $$target $(FUZZ)/corpus/$$target fuzz/seeds/$$target -- \
+	    -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(FUZZ)/crashes/$$target/ -print_final_stats=1 || exit 1; \
+	done
 
 check: setup-test  ## Formatting, lints, types, import rules
 	$(CARGO) fmt --all --check

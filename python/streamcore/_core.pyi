@@ -19,6 +19,7 @@ __all__ = [
     "StepBuffers",
     "StepPlan",
     "TextModel",
+    "close_log",
     "init_logging",
     "kernels",
     "log",
@@ -381,6 +382,9 @@ def init_logging(format: str, filter: str) -> None:  # noqa: A002
     Raises:
         ValueError: `format` or `filter` cannot be understood.
     """
+
+def close_log() -> None:
+    """Have the last lines of the log written; at the very end, since later lines are lost."""
 
 def log(level: Literal["info", "warning", "error"], message: str) -> None:
     """Write one line to the log.

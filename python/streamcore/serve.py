@@ -4,6 +4,7 @@ torch is imported only once the port and the model folder are known to be usable
 is told at once.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -54,6 +55,7 @@ def init_logging(config: ServeConfig) -> None:
         _core.init_logging(config.log_format, os.environ.get("STREAMCORE_LOG", "info"))
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    atexit.register(_core.close_log)
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,11 @@ pub enum EngineError {
     /// The caller used a name twice: a bug of the caller.
     #[error("{0:?} is in use already")]
     DuplicateRequest(RequestId),
-    /// Prompt and output together are longer than the context.
+    /// Prompt and output together are longer than the context. Clients know this error by phrases of the message
+    /// (LiteLLM by "this model's maximum context length is", LangChain by "prompt is too long"), so both are in it.
     #[error(
-        "prompt has {prompt_len} tokens and {max_tokens} more are asked for, limit is `max_model_len` {limit}"
+        "with `max_tokens` {max_tokens} the prompt is too long: this model's maximum context length is {limit} tokens, \
+         the prompt has {prompt_len}"
     )]
     ContextTooLong {
         /// Tokens in the prompt.

@@ -124,6 +124,8 @@ impl PlanWriter<'_, '_> {
         if part.start == 0 {
             self.buffers.reset_rows[self.plan.num_reset_rows] = row.cast_signed();
             self.plan.num_reset_rows += 1;
+        } else if sequence.draws_again {
+            return;
         }
         for (token, position) in (first..).zip(part.start..part.end()) {
             let index = self.plan.num_counted_tokens;

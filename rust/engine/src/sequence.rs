@@ -86,6 +86,8 @@ pub(crate) struct Sequence {
     pub(crate) num_computed: usize,
     pub(crate) num_pending: usize,
     pub(crate) num_steps_in_flight: usize,
+    /// The last token was computed before, by a step that drew none.
+    pub(crate) draws_again: bool,
 }
 
 impl Sequence {
@@ -111,6 +113,7 @@ impl Sequence {
             num_computed: 0,
             num_pending: 0,
             num_steps_in_flight: 0,
+            draws_again: false,
         }
     }
 
@@ -176,12 +179,14 @@ impl Sequence {
     pub(crate) fn complete_step(&mut self, part: &ScheduledTokens) {
         self.num_steps_in_flight -= 1;
         self.num_pending -= usize::from(part.samples);
+        self.draws_again = false;
     }
 
     /// A completed step drew no token: the last one is computed again.
     pub(crate) fn draw_again(&mut self) {
         if self.is_running() {
             self.num_computed -= 1;
+            self.draws_again = true;
         }
     }
 

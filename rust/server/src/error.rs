@@ -23,8 +23,8 @@ pub enum ApiError {
         /// What is wrong, with the value and the limit.
         message: String,
     },
-    /// The key is missing or wrong: 401.
-    #[error("API key is missing or not valid")]
+    /// The key is missing or wrong: 401. LiteLLM tells this error from other refusals by OpenAI's words for it.
+    #[error("Incorrect API key provided, or none")]
     ApiKey,
     /// No such model: 404.
     #[error("model `{0}` does not exist")]

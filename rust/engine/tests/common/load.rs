@@ -79,16 +79,17 @@ impl Load {
 
     fn prompt(&self, rng: &mut Rng, config: &EngineConfig, texts: &[Vec<u32>]) -> Vec<u32> {
         let longest = (config.max_seq_len() * 3 / 4).max(1);
-        let len = rng.between(1, longest);
-        let beginning: &[u32] = if rng.chance(self.fresh_percent) {
-            &[]
+        let (beginning, goes_on): (&[u32], bool) = if rng.chance(self.fresh_percent) {
+            (&[], false)
         } else if !texts.is_empty() && rng.chance(70) {
-            &texts[rng.between(0, texts.len() - 1)]
+            (&texts[rng.between(0, texts.len() - 1)], rng.chance(50))
         } else {
-            &self.documents[rng.between(0, self.documents.len() - 1)]
+            (&self.documents[rng.between(0, self.documents.len() - 1)], false)
         };
+        // The next turn of a conversation brings the whole text back.
+        let len = if goes_on { longest.min(beginning.len() + 2) } else { rng.between(1, longest) };
         let most_shared = beginning.len().min(len);
-        let num_shared = if rng.chance(60) { most_shared } else { rng.between(0, most_shared) };
+        let num_shared = if goes_on || rng.chance(60) { most_shared } else { rng.between(0, most_shared) };
         let mut prompt = beginning[..num_shared].to_vec();
         // Half of those that begin alike are alike to their end.
         if prompt.is_empty() || rng.chance(50) {

@@ -1,8 +1,13 @@
 //! The shape of every error, before and after the headers.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use crate::error::ApiError;
+
+/// Longest message, and longest name of a field. Both may quote the client, whose body may have megabytes.
+const MAX_TEXT_BYTES: usize = 1024;
 
 /// `{"error": {...}}`
 #[derive(Debug, Serialize)]
@@ -12,9 +17,9 @@ pub struct ErrorBody<'a> {
 
 #[derive(Debug, Serialize)]
 struct ErrorObject<'a> {
-    message: String,
+    message: Cow<'a, str>,
     r#type: &'static str,
-    param: Option<&'a str>,
+    param: Option<Cow<'a, str>>,
     code: &'a str,
 }
 
@@ -22,9 +27,35 @@ impl<'a> ErrorBody<'a> {
     /// The wire form of an error.
     #[must_use]
     pub fn new(error: &'a ApiError) -> Self {
-        let message = error.to_string();
-        Self {
-            error: ErrorObject { message, r#type: error.family(), param: error.param(), code: error.code() },
-        }
+        let message = cut(Cow::Owned(error.to_string()));
+        let param = error.param().map(|param| cut(Cow::Borrowed(param)));
+        Self { error: ErrorObject { message, r#type: error.family(), param, code: error.code() } }
+    }
+}
+
+/// What fits of a text, marked if it is not all.
+fn cut(text: Cow<'_, str>) -> Cow<'_, str> {
+    if text.len() <= MAX_TEXT_BYTES {
+        return text;
+    }
+    let end = (0..=MAX_TEXT_BYTES).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    Cow::Owned(format!("{}…", &text[..end]))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// A refusal that sends the client's own megabytes back makes one request cost the server two.
+    #[test]
+    fn a_refusal_is_short_whatever_it_quotes() {
+        let long = "é".repeat(1 << 20);
+        let error = ApiError::invalid("invalid_value", format!("x{long}"), format!("`x` is `{long}`"));
+        let body = serde_json::to_vec(&ErrorBody::new(&error)).unwrap();
+        assert!(body.len() < 3 * MAX_TEXT_BYTES, "{}", body.len());
+        let error = ApiError::invalid("invalid_value", "x", "`x` is `é`");
+        let body = serde_json::to_string(&ErrorBody::new(&error)).unwrap();
+        assert!(body.contains(r#""message":"`x` is `é`""#), "{body}");
     }
 }

@@ -31,17 +31,16 @@ pub(super) async fn create(
     let identity = identity(&app, "chatcmpl", &generation.options, &name);
     let cache_salt = cache_salt(&headers, generation.options.cache_salt.as_deref());
     let mut choices = generation.submit(&app, cache_salt)?;
-    let num_prompt_tokens = generation.num_prompt_tokens();
     let max_silence = generation.max_silence(&headers);
     let details = generation.options.details;
     if generation.options.stream {
         let prompt = generation.prompts.into_iter().next().filter(|_| details.token_ids);
         let chunks = ChatChunks::new(identity, details, choices.len(), prompt.map(|prompt| prompt.tokens));
-        let stream = ChunkStream::new(chunks, choices, num_prompt_tokens, max_silence);
+        let stream = ChunkStream::new(chunks, choices, max_silence);
         return Ok(sse::response(Body::from_stream(stream)));
     }
     let mut answers = collect(&mut choices).await?;
-    let usage = usage_of(num_prompt_tokens, &choices);
+    let usage = usage_of(&choices);
     let prompt = generation.told_prompts(&choices[..1]).pop().unwrap_or_default();
     Ok(json(whole(&identity, &mut answers, usage, &details, &prompt)))
 }

@@ -30,18 +30,17 @@ pub(super) async fn create(
     let identity = identity(&app, "cmpl", &generation.options, &name);
     let cache_salt = cache_salt(&headers, generation.options.cache_salt.as_deref());
     let mut choices = generation.submit(&app, cache_salt)?;
-    let num_prompt_tokens = generation.num_prompt_tokens();
     let max_silence = generation.max_silence(&headers);
     let details = generation.options.details;
     if generation.options.stream {
         let told = generation.prompt_of_choices().filter(|_| details.token_ids);
         let prompts = told.map(|prompt| prompt.tokens.clone()).collect();
         let chunks = CompletionChunks::new(identity, details, choices.len(), prompts);
-        let stream = ChunkStream::new(chunks, choices, num_prompt_tokens, max_silence);
+        let stream = ChunkStream::new(chunks, choices, max_silence);
         return Ok(sse::response(Body::from_stream(stream)));
     }
     let mut answers = collect(&mut choices).await?;
-    let usage = usage_of(num_prompt_tokens, &choices);
+    let usage = usage_of(&choices);
     let prompts = generation.told_prompts(&choices);
     Ok(json(whole(&identity, &mut answers, usage, &details, &prompts)))
 }

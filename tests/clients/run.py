@@ -1,0 +1,186 @@
+"""Run released clients and load tools against the real server, each in an environment of its own.
+
+    python -m tests.clients.run [NAME ...]
+
+A client is a folder beside this file: `requirements.txt` or `package.json` pins what is installed, and its program prints what it
+checked and ends with a status other than 0 if something was wrong. Environments are kept in `target/clients/NAME` and made again
+when the pins change. Needs the registries once, the standard library only, and a `streamcore` that this Python can import.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.clients.checks import API_KEY, Server, Watched
+
+from streamcore.testing import scripted_server
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+ENVIRONMENTS = ROOT / "target" / "clients"
+TIMEOUT_S = 900
+
+
+@dataclass(frozen=True)
+class Client:
+    """One client or tool: its name is that of its folder here, and that of its environment."""
+
+    name: str
+    program: str
+
+    @property
+    def pins(self) -> Path:
+        """The file that says what is installed."""
+        node = HERE / self.name / "package.json"
+        return node if node.exists() else HERE / self.name / "requirements.txt"
+
+    @property
+    def folder(self) -> Path:
+        """Its environment."""
+        return ENVIRONMENTS / self.name
+
+    def is_installed(self) -> bool:
+        """Whether the environment is there and made from today's pins."""
+        stamp = self.folder / "pins"
+        return stamp.exists() and stamp.read_text() == self.digest()
+
+    def digest(self) -> str:
+        """Stands for the pins."""
+        return hashlib.sha256(self.pins.read_bytes()).hexdigest()
+
+    def install(self) -> None:
+        """Make the environment.
+
+        Raises:
+            subprocess.CalledProcessError: the registry, or this machine, cannot provide it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.pins.name == "package.json":
+            shutil.copy(self.pins, self.folder)
+            command = [["npm", "install", "--no-audit", "--no-fund", "--loglevel", "error"]]
+        else:
+            python = str(self.folder / "venv" / "bin" / "python")
+            pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            venv = [sys.executable, "-m", "venv", "--clear", str(self.folder / "venv")]
+            command = [venv, [*pip, "--upgrade", "pip>=25.1"], [*pip, "-r", str(self.pins)]]
+        for step in command:
+            subprocess.run(step, cwd=self.folder, check=True, capture_output=True, text=True)
+        (self.folder / "pins").write_text(self.digest())
+
+    def command(self) -> list[str]:
+        """How its program is started, in its environment."""
+        program = HERE / self.program
+        if program.suffix == ".py":
+            return [str(self.folder / "venv" / "bin" / "python"), str(program)]
+        # Node looks for packages beside the program, wherever it was started.
+        for source in (program, HERE / "checks.mjs"):
+            shutil.copy(source, self.folder)
+        return ["node", str(self.folder / program.name)]
+
+    def version(self) -> str:
+        """What is checked, as pinned."""
+        text = self.pins.read_text()
+        if self.pins.suffix == ".json":
+            return ", ".join(
+                f"{name} {version}" for name, version in json.loads(text)["dependencies"].items()
+            )
+        return ", ".join(line.replace("==", " ") for line in text.splitlines() if "==" in line)
+
+
+CLIENTS = (
+    Client("openai-oldest", "openai-newest/check.py"),
+    Client("openai-newest", "openai-newest/check.py"),
+    Client("openai-node", "openai-node/check.mjs"),
+    Client("ai-sdk", "ai-sdk/check.mjs"),
+    Client("langchain-openai", "langchain-openai/check.py"),
+    Client("litellm", "litellm/check.py"),
+    Client("pydantic-ai", "pydantic-ai/check.py"),
+    Client("guidellm", "guidellm/check.py"),
+    Client("aiperf", "aiperf/check.py"),
+    Client("vllm-bench", "vllm-bench/check.py"),
+    Client("lm-eval", "lm-eval/check.py"),
+    Client("schemathesis", "schemathesis/check.py"),
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one client."""
+
+    client: Client
+    word: str
+    num_checks: int
+    seconds: float
+
+
+def run(client: Client, demo: Server) -> Result:
+    """Install one client if need be, run its program, show what it printed."""
+    start = time.monotonic()
+
+    def result(word: str, num_checks: int = 0) -> Result:
+        return Result(client, word, num_checks, time.monotonic() - start)
+
+    print(f"\n== {client.name}: {client.version()}", flush=True)
+    if not client.is_installed():
+        try:
+            client.install()
+        except (subprocess.CalledProcessError, FileNotFoundError) as error:
+            said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
+            print(f"skipped: it cannot be installed here: {said[-1] if said else error}")
+            return result("skipped")
+    # A script of its own for each: it counts what it is asked.
+    with scripted_server(HERE / "faults.json", api_keys=[API_KEY]) as script:
+        servers = (demo, Watched(script.base_url.removesuffix("/v1")))
+        try:
+            ended = execute(client, servers)
+        except subprocess.TimeoutExpired as error:
+            print((error.stdout or b"").decode(), f"FAILED: not at its end after {TIMEOUT_S} s", sep="")
+            return result("FAILED")
+        for server in servers:
+            server.assert_idle()
+    print(ended.stdout, end="")
+    if ended.returncode != 0:
+        print(ended.stderr, end="")
+    num_checks = sum(line.startswith("ok ") for line in ended.stdout.splitlines())
+    return result("FAILED" if ended.returncode else "ok", num_checks)
+
+
+def execute(client: Client, servers: tuple[Watched, ...]) -> subprocess.CompletedProcess[str]:
+    """Run a client's program to its end."""
+    environment = os.environ | {
+        "OPENAI_API_KEY": API_KEY,
+        "PYTHONPATH": str(HERE),
+        "HF_HUB_OFFLINE": "1",
+        "STREAMCORE_TOKENIZER": str(ROOT / "python" / "streamcore" / "demo_model"),
+        "STREAMCORE_URLS": " ".join(server.url for server in servers),
+    }
+    return subprocess.run(
+        client.command(), env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+
+
+def main(names: list[str]) -> int:
+    """Run the clients that are named, or all; 1 if one failed."""
+    known = {client.name: client for client in CLIENTS}
+    if unknown := set(names) - set(known):
+        print(f"no client {', '.join(sorted(unknown))}; there are {', '.join(known)}", file=sys.stderr)
+        return 2
+    with Server("--api-key", API_KEY) as demo:
+        results = [run(known[name], demo) for name in names or known]
+    print("\n| client | version | checks | result | seconds |\n|---|---|---|---|---|")
+    for result in results:
+        client = result.client
+        print(
+            f"| {client.name} | {client.version()} | {result.num_checks} | {result.word} | {result.seconds:.0f} |"
+        )
+    return int(any(result.word == "FAILED" for result in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
