@@ -154,7 +154,7 @@ class Scheduler:
         priority: int = 0,
         key: int = 0,
     ) -> None:
-        """Put a request at the end of the waiting queue of its `priority` and `key`. The caller chooses its id and never uses it twice.
+        """Put a request at the end of the line of its `priority` and `key`. The caller never uses an id twice.
 
         `logprobs` and `prompt_logprobs` ask for the log-probability of each output token and of each prompt token
         but the first, and for this many most likely tokens, at most 20. Lower priorities go first; within one, each key
