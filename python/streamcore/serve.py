@@ -131,6 +131,8 @@ def _open_script(config: ServeConfig, path: Path, listener: _core.Listener | Non
         api_keys=config.api_key,
         max_model_len=config.max_model_len,
         max_num_seqs=config.max_num_seqs,
+        allowed_origins=config.allowed_origins,
+        max_waiting_requests=config.max_waiting_requests,
     )
     try:
         yield Serving(server, names[0], has_chat_template=True, run_steps=lambda: start_player(server).join())
