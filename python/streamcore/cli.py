@@ -9,10 +9,10 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import Field, fields
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
+from streamcore import _core
 from streamcore.config import ServeConfig, parse_bytes
 from streamcore.errors import ConfigError, StreamcoreError
 
@@ -60,7 +60,7 @@ def _metavar(setting: Field[Any]) -> str:
 
 def _parser() -> tuple[_Parser, _Parser]:
     parser = _Parser(prog="streamcore", description="OpenAI-compatible streaming server for language models.")
-    parser.add_argument("--version", action="version", version=f"streamcore {version('streamcore-llm')}")
+    parser.add_argument("--version", action="version", version=f"streamcore {_core.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     serve = commands.add_parser("serve", help="serve a model", description="Serve a model over HTTP.")
     for setting in fields(ServeConfig):

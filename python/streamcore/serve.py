@@ -21,7 +21,7 @@ from streamcore import _core
 from streamcore.config import ServeConfig
 from streamcore.errors import ConfigError
 from streamcore.models.folder import check_model_folder
-from streamcore.scripted import DEMO_MODEL, read_script, served_names, start_player, start_server
+from streamcore.scripted import DEMO_MODEL, play, read_script, served_names, start_server
 
 
 def serve(config: ServeConfig, started: float) -> int:
@@ -69,12 +69,13 @@ class Serving:
     run_steps: Callable[[], None]
 
     def run(self) -> None:
-        """Carry out steps until the server has stopped. What ends them early is told to every client, and raised."""
+        """Carry out steps until the server has stopped. What ends them early is raised; clients are told no more than that."""
         try:
             self.run_steps()
         # A panic in Rust is not an `Exception`; the clients must hear of it all the same.
-        except BaseException as error:
-            self.server.fail(f"the model runner failed: {error}")
+        except BaseException:
+            # The exception may name files and addresses of this machine, and `/health` asks for no key.
+            self.server.fail("the model runner failed")
             raise
 
 
@@ -99,7 +100,11 @@ def open_server(config: ServeConfig, listener: _core.Listener | None) -> Iterato
     has_chat_template = text.has_chat_template
     _prepare_torch()
 
-    from streamcore.runner.launch import load_runner, run_steps
+    try:
+        from streamcore.runner.launch import load_runner, run_steps
+    except ModuleNotFoundError as error:
+        hint = "install it, README.md says how, or serve script:FILE, which needs nothing else"
+        raise ConfigError(f"{error.name} is missing", hint) from error
 
     engine_config, runner = load_runner(config, folder)
     names = config.served_model_name or (("demo",) if config.model is None else (folder.path.resolve().name,))
@@ -135,7 +140,7 @@ def _open_script(config: ServeConfig, path: Path, listener: _core.Listener | Non
         max_waiting_requests=config.max_waiting_requests,
     )
     try:
-        yield Serving(server, names[0], has_chat_template=True, run_steps=lambda: start_player(server).join())
+        yield Serving(server, names[0], has_chat_template=True, run_steps=partial(play, server))
     finally:
         server.shutdown()
 

@@ -18,6 +18,9 @@ mod step;
 #[pymodule]
 mod _core {
     #[pymodule_export]
+    #[expect(non_upper_case_globals, reason = "Python's name")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+    #[pymodule_export]
     use crate::asgi::{Doorbell, Exchange};
     #[pymodule_export]
     use crate::config::EngineConfig;
