@@ -72,6 +72,7 @@ pub(super) async fn serve(stream: TcpStream, router: Router, is_closing: watch::
             let _ = SockRef::from(&*stream).shutdown(std::net::Shutdown::Write);
         }
         Ended::Overdue => return tracing::debug!("a client has been silent for too long"),
+        Ended::Served if exchange.is_cut() => return,
         Ended::Served => {}
     }
     linger(&stream, is_closing).await;

@@ -54,6 +54,8 @@ struct State {
     head: HeadBytes,
     /// The connection ends with this answer.
     is_last: bool,
+    /// The answer has broken off, and its client must see that at once.
+    is_cut: bool,
     /// Since when the client has taken nothing of what is to be written.
     blocked_since: Option<Instant>,
     /// Hyper has handed over bytes since it last had none left.
@@ -74,6 +76,7 @@ impl Exchange {
             version: Version::HTTP_11,
             head: HeadBytes::default(),
             is_last: false,
+            is_cut: false,
             blocked_since: None,
             is_dirty: false,
             probe_is_due: false,
@@ -121,6 +124,10 @@ impl Exchange {
     /// Whether no request is being served: what hyper writes then is its own answer to a head that it cannot read.
     pub(super) fn is_between_requests(&self) -> bool {
         matches!(self.state().phase, Phase::Idle | Phase::Head)
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.state().is_cut
     }
 
     pub(super) fn is_reading_head(&self) -> bool {
@@ -190,6 +197,9 @@ impl HttpBody for AnswerBody {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if polled.is_pending() && self.is_event_stream && self.exchange.take_due_probe() {
             return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(KEEPALIVE)))));
+        }
+        if matches!(polled, Poll::Ready(Some(Err(_)))) {
+            self.exchange.state().is_cut = true;
         }
         polled
     }

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep};
 use super::exchange::{MAX_HEAD_TIME, MAX_SILENCE};
 use super::{bind, serve};
 use crate::sse;
+use crate::stream::CutStream;
 
 /// Tells when the request that holds it has been dropped.
 struct Held(Arc<Notify>);
@@ -48,6 +49,13 @@ impl Server {
             .route("/ok", get(|| async { "ok" }))
             .route("/refuse", post(|| async { "refused" }))
             .route("/echo", post(|body: Bytes| async { body }))
+            .route(
+                "/cut",
+                get(|| async {
+                    let first = stream::iter([Ok(Bytes::from_static(b"begun"))]);
+                    Body::from_stream(first.chain(CutStream::default()))
+                }),
+            )
             .route(
                 "/slow",
                 get(|| async {
@@ -226,12 +234,25 @@ async fn a_mangled_head_after_good_requests_gets_its_own_answer() {
 async fn a_request_names_its_host_once() {
     for hosts in ["", "host: a\r\nhost: b\r\n"] {
         let mut server = Server::start().await;
-        server.send(&format!("GET /ok HTTP/1.1\r\n{hosts}connection: close\r\n\r\n")).await;
+        let start = Instant::now();
+        server.send(&format!("GET /ok HTTP/1.1\r\n{hosts}\r\n")).await;
         assert_eq!(error_of(&server.read_to_end().await), (400, "invalid_http".to_owned()));
+        assert_eq!(start.elapsed().as_millis(), 0, "nothing more is read from there");
     }
     let mut server = Server::start().await;
     server.send("GET /ok HTTP/1.0\r\n\r\n").await;
     assert!(server.read_to_end().await.starts_with("HTTP/1.0 200"), "the old version has no such rule");
+}
+
+/// A client's own timeout would be what ends an answer that breaks off without the connection.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_breaks_off_takes_its_connection_with_it_at_once() {
+    let mut server = Server::start().await;
+    let start = Instant::now();
+    server.get("/cut").await;
+    let answer = server.read_to_end().await;
+    assert!(answer.ends_with("\r\n\r\n5\r\nbegun\r\n"), "{answer}");
+    assert_eq!(start.elapsed().as_millis(), 0);
 }
 
 /// A thousand sockets that send a byte a minute cost an attacker nothing and the server all its descriptors.

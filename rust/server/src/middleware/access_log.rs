@@ -18,6 +18,8 @@ use crate::metrics::{AbortPhase, Account};
 const MAX_PATH_LEN: usize = 128;
 /// Stands for the status of an answer that nobody was there to get, as in other servers' logs.
 const LEFT: u16 = 499;
+const HAS_LEFT: &str = ", the client has left";
+const WAS_CUT: &str = ", the server has cut the connection";
 
 /// The line, written when it is dropped.
 pub(super) struct Line {
@@ -29,7 +31,8 @@ pub(super) struct Line {
     start: Instant,
     account: Arc<Account>,
     status: Option<StatusCode>,
-    is_complete: bool,
+    /// Why the answer is not complete, if it is not.
+    lack: &'static str,
 }
 
 impl Line {
@@ -42,7 +45,7 @@ impl Line {
     ) -> Self {
         let path = path.chars().take(MAX_PATH_LEN).collect();
         let start = app.driver.now();
-        Self { app, name, method, path, start, account, status: None, is_complete: false }
+        Self { app, name, method, path, start, account, status: None, lack: HAS_LEFT }
     }
 
     /// Waits for the end of the response.
@@ -50,7 +53,9 @@ impl Line {
         self.status = Some(response.status());
         self.app.driver.metrics().count_status(response.status().as_u16());
         response.map(|body| {
-            self.is_complete = body.is_end_stream();
+            if body.is_end_stream() {
+                self.lack = "";
+            }
             Body::new(Logged { body, line: self })
         })
     }
@@ -68,20 +73,20 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        let (name, method, path, account) = (&self.name, &self.method, &self.path, &self.account);
+        let (name, method, path, account, lack) =
+            (&self.name, &self.method, &self.path, &self.account, self.lack);
         if self.status.is_none() && account.prompt_tokens() == 0 {
             self.app.driver.metrics().count_abort(AbortPhase::BeforeQueue);
         }
         let status = self.status.map_or(LEFT, |status| status.as_u16());
-        let left = if self.is_complete { "" } else { ", the client has left" };
         let ms = u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (prompt_tokens, output_tokens) = (account.prompt_tokens(), account.output_tokens());
         if self.is_probe() {
-            tracing::debug!(request_id = %name, status, ms, "{method} {path}{left}");
+            tracing::debug!(request_id = %name, status, ms, "{method} {path}{lack}");
         } else if prompt_tokens == 0 {
-            tracing::info!(request_id = %name, status, ms, "{method} {path}{left}");
+            tracing::info!(request_id = %name, status, ms, "{method} {path}{lack}");
         } else {
-            tracing::info!(request_id = %name, status, prompt_tokens, output_tokens, ms, "{method} {path}{left}");
+            tracing::info!(request_id = %name, status, prompt_tokens, output_tokens, ms, "{method} {path}{lack}");
         }
     }
 }
@@ -101,8 +106,10 @@ impl HttpBody for Logged {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
-            self.line.is_complete = true;
+        if matches!(polled, Poll::Ready(Some(Err(_)))) {
+            self.line.lack = WAS_CUT;
+        } else if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.line.lack = "";
         }
         polled
     }
