@@ -54,7 +54,7 @@ pub enum ApiError {
     #[error("head is longer than the limit of 65536 bytes, or has more than 100 headers")]
     HeadTooLarge,
     /// The body is not JSON: 415.
-    #[error("content type is `{0}`, it must be `application/json`")]
+    #[error("content type is {0}, it must be `application/json`")]
     MediaType(String),
     /// Too many requests are waiting: 429.
     #[error("{reason}, try again in {retry_after_s} s")]

@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use self::access_log::Line;
-pub use self::cors::cors;
+pub use self::cors::{cors, is_of_foreign_page};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::generation::random;

@@ -40,6 +40,33 @@ async fn no_page_may_read_anything_unless_it_is_allowed() {
     assert!(head.status() == 405 && allowed(&head).is_none());
 }
 
+/// What a page may send without being asked for it first must not make a model on localhost work.
+#[tokio::test]
+async fn a_page_that_may_not_ask_must_at_least_say_that_it_sends_json() {
+    let stage = Stage::with_origins(&[PAGE]);
+    let untyped = |origin: Option<&str>, site: &str| {
+        let mut request = post("/tokenize", r#"{"prompt": "a"}"#);
+        let headers = request.headers_mut();
+        headers.remove("content-type");
+        headers.insert("authorization", "Bearer key".parse().unwrap());
+        headers.insert("sec-fetch-site", site.parse().unwrap());
+        if let Some(origin) = origin {
+            headers.insert("origin", origin.parse().unwrap());
+        }
+        request
+    };
+    for (origin, site, status) in [
+        (None, "cross-site", 415),
+        (None, "none", 200),
+        (Some("null"), "cross-site", 415),
+        (Some("http://localhost:3000"), "same-site", 415),
+        (Some(PAGE), "cross-site", 200),
+    ] {
+        let (head, body) = stage.answer(untyped(origin, site)).await;
+        assert_eq!(head.status(), status, "{origin:?} {site}: {body}");
+    }
+}
+
 /// A browser asks before it sends a key, and shows a page nothing of an answer that is not marked: errors too.
 #[tokio::test]
 async fn an_allowed_page_may_ask_and_read() {

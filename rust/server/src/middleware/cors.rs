@@ -38,6 +38,13 @@ pub async fn cors(State(app): State<Arc<App>>, request: Request, next: Next) -> 
     response
 }
 
+/// Whether a page whose origin is not allowed has sent this. A browser lets any page send what forms could always send, and a body
+/// without a type is among that: such a page cannot read the answer, but it could make this server work.
+pub fn is_of_foreign_page(allowed: &[String], headers: &HeaderMap) -> bool {
+    let is_cross_site = headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site");
+    allowed_origin(allowed, headers).is_none() && (is_cross_site || headers.contains_key(header::ORIGIN))
+}
+
 fn allowed_origin(allowed: &[String], headers: &HeaderMap) -> Option<HeaderValue> {
     if allowed.iter().any(|origin| origin == "*") {
         return Some(HeaderValue::from_static("*"));

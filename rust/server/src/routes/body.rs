@@ -9,14 +9,16 @@ use bytes::Bytes;
 use http_body_util::LengthLimitError;
 use tokio::time::timeout;
 
+use crate::app::App;
 use crate::error::ApiError;
+use crate::middleware::is_of_foreign_page;
 
 const MAX_BODY_BYTES: usize = 16 << 20;
 const MAX_BODY_TIME: Duration = Duration::from_secs(60);
 
-/// The body of a request that says that it is JSON, or says nothing.
-pub(super) async fn read_json(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
-    check_media_type(headers)?;
+/// The body of a request that says that it is JSON, or says nothing and comes from no page of another origin.
+pub(super) async fn read_json(app: &App, headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
+    check_media_type(app, headers)?;
     let too_large = ApiError::BodyTooLarge(MAX_BODY_BYTES);
     let announced =
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
@@ -44,12 +46,15 @@ pub(super) fn json(body: Vec<u8>) -> Response {
     ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
 }
 
-fn check_media_type(headers: &HeaderMap) -> Result<(), ApiError> {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+fn check_media_type(app: &App, headers: &HeaderMap) -> Result<(), ApiError> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        let is_foreign = is_of_foreign_page(&app.access.allowed_origins, headers);
+        return if is_foreign { Err(ApiError::MediaType("missing".to_owned())) } else { Ok(()) };
+    };
     let value = String::from_utf8_lossy(value.as_bytes());
     let media_type = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if media_type == "application/json" || media_type.ends_with("+json") {
         return Ok(());
     }
-    Err(ApiError::MediaType(value.into_owned()))
+    Err(ApiError::MediaType(format!("`{value}`")))
 }

@@ -26,7 +26,7 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = read_json(&headers, body).await?;
+    let body = read_json(&app, &headers, body).await?;
     let generation = app.prepare(body.len(), move |app| prepare(app, &body)).await?;
     let identity = identity(&app, "cmpl", &generation.options, &name);
     let cache_salt = cache_salt(&headers, generation.options.cache_salt.as_deref());

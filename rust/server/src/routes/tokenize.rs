@@ -22,7 +22,7 @@ pub(super) async fn tokenize(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<TokenizeResponse>, ApiError> {
-    let body = read_json(&headers, body).await?;
+    let body = read_json(&app, &headers, body).await?;
     let num_bytes = body.len();
     let prepare = move |app: &App| {
         let TokenizeRequest { source, return_token_strs } = TokenizeRequest::parse(&body)?;
@@ -50,7 +50,7 @@ pub(super) async fn detokenize(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<DetokenizeResponse>, ApiError> {
-    let body = read_json(&headers, body).await?;
+    let body = read_json(&app, &headers, body).await?;
     let num_bytes = body.len();
     let prepare = move |app: &App| {
         let tokenizer = &app.text.tokenizer;
