@@ -25,6 +25,7 @@ __all__ = [
     "log",
 ]
 
+__version__: str
 kernels: ModuleType
 """The CPU and CUDA kernels; `streamcore.kernels` is the only caller and checks what it passes."""
 
@@ -255,6 +256,8 @@ class Script:
     @property
     def served_model_names(self) -> list[str]:
         """The names that the script serves its model under; may be none."""
+    def check_served(self, names: list[str]) -> None:
+        """Raises ValueError if a rule is for a model that is not among these names."""
     @property
     def vocab_size(self) -> int:
         """Tokens that the model knows, pieces included."""

@@ -98,6 +98,8 @@ class ServeConfig:
         """
         if "" in self.api_key:
             raise ConfigError("`--api-key` is empty")
+        if self.script == Path():
+            raise ConfigError("`script:` names no file, it must be like script:answers.json")
         for origin in self.allowed_origins:
             if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", origin):
                 raise ConfigError(f"`{origin}` is not an origin, which is like https://chat.example")

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Thread
 
 from streamcore import _core
-from streamcore.errors import ConfigError
+from streamcore.errors import ConfigError, RunnerError
 
 DEMO_MODEL = Path(__file__).parent / "demo_model"
 MAX_MODEL_LEN = 1 << 17
@@ -70,8 +70,17 @@ def engine_config(max_model_len: int | None, max_num_seqs: int | None) -> _core.
 
 
 def served_names(model: ScriptedModel, given: Sequence[str]) -> list[str]:
-    """The names that are given, else those of the script, else "script"."""
-    return list(given) or model.script.served_model_names or ["script"]
+    """The names that are given, else those of the script, else "script".
+
+    Raises:
+        ConfigError: a rule is for a model of another name.
+    """
+    names = list(given) or model.script.served_model_names or ["script"]
+    try:
+        model.script.check_served(names)
+    except ValueError as error:
+        raise ConfigError(f"script: {error}") from error
+    return names
 
 
 def start_server(
@@ -115,3 +124,14 @@ def start_player(server: _core.Server) -> Thread:
     player = Thread(target=server.run_script, name="streamcore-script", daemon=True)
     player.start()
     return player
+
+
+def play(server: _core.Server) -> None:
+    """Plays the script, and waits until the server has stopped.
+
+    Raises:
+        RunnerError: the script could not be played to its end.
+    """
+    start_player(server).join()
+    if (failure := server.failure) is not None:
+        raise RunnerError(failure)

@@ -4,15 +4,20 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import openai
 import pytest
 from openai import OpenAI, Stream
 from openai.types.chat import ChatCompletionChunk
 from tests.server_process import run_server
 
-from streamcore.errors import ConfigError
+from streamcore import _core
+from streamcore.config import ServeConfig
+from streamcore.errors import ConfigError, RunnerError
+from streamcore.serve import open_server
 from streamcore.testing import Answer, Rule, ScriptedServer, StartServer, scripted_server
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "script.example.json"
@@ -151,6 +156,15 @@ def test_cut_connection_is_raised(streamcore_server: StartServer) -> None:
     assert server.num_replies == 2
 
 
+def test_cut_is_logged_as_the_servers_doing() -> None:
+    """Who looks for a fault in his client must not read in the log that it was the client that left."""
+    body = {"model": "demo", "messages": [{"role": "user", "content": "cut"}]}
+    with run_server(f"script:{EXAMPLE}") as server:
+        with pytest.raises(httpx.RemoteProtocolError):
+            httpx.post(f"{server.url}/v1/chat/completions", json=body)
+        assert "the client has left" not in server.read_output_until("the server has cut the connection")
+
+
 def test_cut_whole_answer_is_tried_again(streamcore_server: StartServer) -> None:
     """The SDK asks again for a whole answer that broke off."""
     server = streamcore_server([{"answers": [{"fault": {"kind": "cut"}}, {"text": "ok"}]}])
@@ -215,6 +229,14 @@ def test_mistake_in_a_rule_is_named() -> None:
             pass
 
 
+def test_rule_for_a_model_that_is_not_served_is_refused() -> None:
+    """Such a rule is never reached: the test that it was written for would test something else."""
+    rules: list[Rule] = [{"when": {"model": "gpt-4"}, "answer": {"text": "a"}}]
+    with pytest.raises(ConfigError, match=r"`rules\[0\].when.model`: `gpt-4` is not among"):  # noqa: SIM117
+        with scripted_server(rules, models=["gpt-4o"]):
+            pass
+
+
 def test_mistake_in_a_file_is_named(tmp_path: Path) -> None:
     """So is one in a file, with the name of the file."""
     path = tmp_path / "script.json"
@@ -235,11 +257,66 @@ def test_example_of_the_documentation_is_served() -> None:
         assert [model.id for model in client.models.list()] == ["gpt-4o-mini", "demo"]
 
 
+def test_options_hold_for_a_script_too() -> None:
+    """A web page is tested with the origins that it will be served from, a client with a queue that is full."""
+    origin = "https://chat.example"
+    arguments = (f"script:{EXAMPLE}", "--allowed-origins", origin, "--max-waiting-requests", "1")
+    with run_server(*arguments) as server:
+        answer = httpx.get(f"{server.url}/v1/models", headers={"origin": origin})
+        assert answer.headers["access-control-allow-origin"] == origin
+        body = {"model": "demo", "prompt": ["a", "b"]}
+        assert httpx.post(f"{server.url}/v1/completions", json=body).status_code == 429
+
+
+def test_script_that_is_given_up_is_no_success() -> None:
+    """Whoever runs the server must learn from its exit status that it has failed."""
+    config = ServeConfig(model=Path(f"script:{EXAMPLE}"))
+    with open_server(config, None) as serving:
+        serving.server.fail("the scripted runner has panicked")
+        with pytest.raises(RunnerError, match="the scripted runner has panicked"):
+            serving.run()
+
+
+def test_clients_are_not_told_what_the_runner_died_of() -> None:
+    """The text of an exception has paths in it; `/health` would show them to everybody."""
+
+    def die() -> None:
+        raise OSError("/home/somebody/model.safetensors")
+
+    with open_server(ServeConfig(model=Path(f"script:{EXAMPLE}")), None) as serving:
+        with pytest.raises(OSError, match="somebody"):
+            replace(serving, run_steps=die).run()
+        assert serving.server.failure == "the model runner failed"
+
+
+def test_missing_torch_is_one_line() -> None:
+    """Who has not installed torch is told so, and not where in this program it was missed."""
+    code = "import sys; sys.modules['torch'] = None; from streamcore.cli import main; sys.exit(main(['serve', '--port', '0']))"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 1
+    lines = [
+        line
+        for line in ended.stderr.splitlines()
+        if line.startswith("streamcore: torch is missing; install it")
+    ]
+    assert len(lines) == 1
+    assert "Traceback" not in ended.stderr
+
+
+def test_version_needs_no_installation() -> None:
+    """A checkout on PYTHONPATH has no package metadata."""
+    manifest = (EXAMPLE.parents[1] / "Cargo.toml").read_text()
+    assert f'version = "{_core.__version__}"' in manifest
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "named"),
     [
         (["script:nowhere.json"], 1, "script nowhere.json cannot be read"),
         (["--model", "script:nowhere.json"], 1, "script nowhere.json cannot be read"),
+        (["script:"], 2, "`script:` names no file"),
         (["a", "--model", "b"], 2, "the model is given twice"),
         ([f"script:{EXAMPLE}", "--device", "cpu"], 2, "`--device` has no meaning with a script"),
     ],

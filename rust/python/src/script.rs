@@ -35,6 +35,12 @@ impl Script {
         self.inner.served_model_names().to_vec()
     }
 
+    /// Raises ValueError if a rule is for a model that is not among the served names.
+    #[expect(clippy::needless_pass_by_value, reason = "converted from a Python object")]
+    fn check_served(&self, names: Vec<String>) -> PyResult<()> {
+        self.inner.check_served(&names).map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+
     /// Tokens that the model knows, pieces included.
     #[getter]
     fn vocab_size(&self) -> usize {

@@ -59,6 +59,19 @@ impl Script {
         &self.served_model_names
     }
 
+    /// Checks that each model that a rule is for is served.
+    ///
+    /// # Errors
+    /// The first rule that could never be reached.
+    pub fn check_served(&self, names: &[String]) -> Result<(), ScriptError> {
+        let unserved = |(index, rule): (usize, &Rule)| {
+            let model = rule.model().filter(|model| !names.iter().any(|name| name == model))?;
+            let message = format!("`{model}` is not among the models that are served: {}", names.join(", "));
+            Some(ScriptError::new(format!("rules[{index}].when.model"), message))
+        };
+        self.rules.iter().enumerate().find_map(unserved).map_or(Ok(()), Err)
+    }
+
     /// How often [`Script::reply`] was asked: once for each choice of each request that was valid.
     #[must_use]
     pub fn num_replies(&self) -> usize {

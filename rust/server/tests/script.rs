@@ -190,8 +190,13 @@ fn a_mistake_in_a_script_is_named_with_its_place() {
     let answer = |answer: Value| json!({ "rules": [{ "answer": answer }] });
     let error = |status: u16| json!({ "status": status, "code": "c", "message": "m" });
     let messages: Vec<_> = [
+        json!([[], [{ "answer": { "text": "a" } }]]),
         json!({}),
         json!({ "rules": [] }),
+        json!({ "rules": { "answer": { "text": "a" } } }),
+        json!({ "rules": [[{}, { "text": "a" }]] }),
+        json!({ "rules": [{ "when": ["a"], "answer": { "text": "a" } }] }),
+        json!({ "models": ["a", "b", "a"], "rules": [{ "answer": { "text": "a" } }] }),
         json!({ "rules": [{ "answer": { "txt": "a" } }] }),
         json!({ "models": [""], "rules": [{ "answer": { "text": "a" } }] }),
         json!({ "rules": [{}] }),
@@ -207,6 +212,9 @@ fn a_mistake_in_a_script_is_named_with_its_place() {
         answer(json!({ "text": "", "finish_reason": "length" })),
         answer(json!({ "text": "a", "finish_reason": "tool_calls" })),
         answer(json!({ "text": "a", "token_delay_ms": 86_400_001_u64 })),
+        answer(json!({ "text": "a", "token_delay_ms": -5 })),
+        answer(json!({ "text": "a", "fault": ["cut"] })),
+        answer(json!({ "text": "a", "fault": { "kind": "cut", "after_tokens": 0.5 } })),
         answer(json!({ "text": "a", "fault": { "kind": "cut", "after_tokens": 2 } })),
         answer(json!({ "text": "a", "fault": { "kind": "cut", "message": "m" } })),
         answer(json!({ "text": "a", "fault": { "kind": "cut" }, "finish_reason": "stop" })),

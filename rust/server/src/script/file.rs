@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::Value;
 use serde_path_to_error::Path;
 
 /// The place of what is wrong with the script as a whole.
@@ -117,6 +118,10 @@ pub(super) struct ErrorFile {
 
 /// Reads the JSON and checks what needs no other field.
 pub(super) fn parse(json: &str) -> Result<ScriptFile, ScriptError> {
+    // What is no JSON at all is told below, with its line.
+    if let Ok(script) = serde_json::from_str(json) {
+        check_kind(SCRIPT, SCRIPT, &script)?;
+    }
     let mut reader = serde_json::Deserializer::from_str(json);
     let file: ScriptFile = serde_path_to_error::deserialize(&mut reader)
         .map_err(|error| ScriptError::new(place_of(error.path()), error.inner().to_string()))?;
@@ -127,7 +132,43 @@ pub(super) fn parse(json: &str) -> Result<ScriptFile, ScriptError> {
     if let Some(index) = file.models.iter().position(String::is_empty) {
         return Err(ScriptError::new(format!("models[{index}]"), "is empty"));
     }
+    if let Some(index) =
+        file.models.iter().enumerate().position(|(nth, name)| file.models[..nth].contains(name))
+    {
+        let message = format!("`{}` is there twice", file.models[index]);
+        return Err(ScriptError::new(format!("models[{index}]"), message));
+    }
     Ok(file)
+}
+
+/// Tells a value of the wrong kind in the words of JSON. Deserialisation would do so in those of Rust, and take a list for an object
+/// whose fields it has in their order.
+fn check_kind(place: &str, name: &str, value: &Value) -> Result<(), ScriptError> {
+    let is_whole = value.is_null() || value.is_u64();
+    let expected = match name {
+        SCRIPT | "when" | "answer" | "fault" | "error" => match value {
+            Value::Object(fields) => {
+                return fields.iter().try_for_each(|(name, value)| {
+                    let place = if place == SCRIPT { name.clone() } else { format!("{place}.{name}") };
+                    check_kind(&place, name, value)
+                });
+            }
+            _ => "an object",
+        },
+        "rules" | "answers" => match value {
+            Value::Array(items) => {
+                return items
+                    .iter()
+                    .enumerate()
+                    .try_for_each(|(index, item)| check_kind(&format!("{place}[{index}]"), "answer", item));
+            }
+            _ => "a list of objects",
+        },
+        "first_token_delay_ms" | "token_delay_ms" if !is_whole => "a whole number of milliseconds, 0 or more",
+        "after_tokens" | "status" | "retry_after_s" if !is_whole => "a whole number, 0 or more",
+        _ => return Ok(()),
+    };
+    Err(ScriptError::new(place, format!("must be {expected}")))
 }
 
 fn place_of(path: &Path) -> String {

@@ -58,6 +58,11 @@ impl Rule {
         Ok(Self { when, regex, replies, num_taken: AtomicUsize::new(0) })
     }
 
+    /// The model that must be asked for, if one must.
+    pub(super) fn model(&self) -> Option<&str> {
+        self.when.model.as_deref()
+    }
+
     pub(super) fn is_for_all(&self) -> bool {
         self.when == WhenFile::default()
     }
