@@ -47,7 +47,9 @@ def test_the_given_memory_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_less_than_a_block_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache without a block could serve nothing: the start must fail, with both numbers."""
-    expected = "`kv_cache_memory_bytes` 1000 bytes, is less than one block of the KV cache, 2097152 bytes"
+    expected = (
+        "`--kv-cache-memory-bytes` is 1000 bytes, which is less than one block of the KV cache, 2097152 bytes"
+    )
     with pytest.raises(ConfigError) as caught:
         num_blocks(monkeypatch, memory=1000)
     assert str(caught.value) == expected

@@ -71,14 +71,18 @@ def choose_num_blocks(
     """
     one = block_bytes(config, block_size, dtype)
     if kv_cache_memory_bytes is not None:
-        memory, source = kv_cache_memory_bytes, "`kv_cache_memory_bytes`"
+        memory, source = (
+            kv_cache_memory_bytes,
+            f"`--kv-cache-memory-bytes` is {kv_cache_memory_bytes} bytes, which",
+        )
     else:
         reserve = activation_bytes(config, device, dtype, max_num_batched_tokens, max_num_seqs)
-        memory, source = _spare_memory(device, reserve), f"the memory that is free on {device},"
+        memory = _spare_memory(device, reserve)
+        source = f"the memory that is free on {device}, {memory} bytes,"
     useful = max_num_seqs * -(-max_model_len // block_size)
     num_blocks = min(memory // one, useful)
     if num_blocks < 1:
-        raise ConfigError(f"{source} {memory} bytes, is less than one block of the KV cache, {one} bytes")
+        raise ConfigError(f"{source} is less than one block of the KV cache, {one} bytes")
     return num_blocks
 
 

@@ -181,7 +181,9 @@ fn max_tokens(
     let config = app.driver.config();
     let rest_of_context = config.max_seq_len().saturating_sub(prompt_len).max(1);
     let max_tokens = options.max_tokens.unwrap_or(default_max_tokens.min(rest_of_context)).max(1);
-    config.check_lengths(prompt_len, max_tokens).map_err(|error| ApiError::too_long(param, &error))?;
+    // Where the prompt alone would fit, it is not to blame.
+    let to_blame = if config.check_lengths(prompt_len, 1).is_ok() { "max_tokens" } else { param };
+    config.check_lengths(prompt_len, max_tokens).map_err(|error| ApiError::too_long(to_blame, &error))?;
     let min_tokens = options.stops.min_tokens;
     if min_tokens > max_tokens {
         let message = format!("`min_tokens` is {min_tokens}, at most {max_tokens} tokens are generated");

@@ -121,6 +121,7 @@ async fn values() {
             ("top_p", chat("top_p", json!(-0.1))),
             ("top_k", chat("top_k", json!(-2))),
             ("seed too large", chat("seed", json!(u64::MAX))),
+            ("seed of more than 64 bits", chat("seed", json!(1e20))),
             ("seed with a fraction", chat("seed", json!(0.5))),
             ("no tokens at all", chat("max_tokens", json!(0))),
             ("too many tokens", chat("max_completion_tokens", json!(1000))),

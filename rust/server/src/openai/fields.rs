@@ -144,10 +144,14 @@ pub fn checked_integer(path: &str, value: &Value, range: RangeInclusive<i64>) ->
     match value.as_i64() {
         Some(number) => in_range(path, number, &range),
         // One that is an integer, but too large for 64 bits, is out of range rather than of the wrong type.
-        None if value.is_u64() => Err(out_of_range(path, value, &range)),
+        None if value.as_f64().is_some_and(|number| number.abs() >= TWO_TO_63) => {
+            Err(out_of_range(path, value, &range))
+        }
         None => Err(wrong_type(path, value, "an integer")),
     }
 }
+
+const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
 
 /// A text of one to `max_bytes` bytes.
 ///
