@@ -17,6 +17,14 @@ import httpx
 READY = re.compile(r"Ready at (http://\S+)")
 
 
+def is_socket(link: Path) -> bool:
+    """Whether a descriptor, seen in `/proc`, is a socket; one that has been closed meanwhile is not."""
+    try:
+        return os.readlink(link).startswith("socket:")
+    except FileNotFoundError:
+        return False
+
+
 class ServerProcess:
     """A running server: its URL, its output so far, its metrics."""
 
@@ -72,6 +80,11 @@ class ServerProcess:
         match = re.search(r"VmRSS:\s+(\d+) kB", status)
         assert match is not None
         return int(match[1]) * 1024
+
+    def num_sockets(self) -> int:
+        """Sockets that the process has open."""
+        links = Path(f"/proc/{self.process.pid}/fd").iterdir()
+        return sum(is_socket(link) for link in links)
 
     def stop(self, sent_signal: signal.Signals = signal.SIGTERM, timeout_s: float = 60.0) -> int:
         """Send a signal, wait for the end, return the exit status."""

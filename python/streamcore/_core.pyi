@@ -19,6 +19,7 @@ __all__ = [
     "StepBuffers",
     "StepPlan",
     "TextModel",
+    "close_log",
     "init_logging",
     "kernels",
     "log",
@@ -151,11 +152,13 @@ class Scheduler:
         prompt_logprobs: int | None = None,
         cache_salt: int = 0,
         priority: int = 0,
+        key: int = 0,
     ) -> None:
-        """Put a request at the end of the waiting queue. The caller chooses its id and never uses it twice.
+        """Put a request at the end of the line of its `priority` and `key`. The caller never uses an id twice.
 
         `logprobs` and `prompt_logprobs` ask for the log-probability of each output token and of each prompt token
-        but the first, and for this many most likely tokens, at most 20.
+        but the first, and for this many most likely tokens, at most 20. Lower priorities go first; within one, each key
+        gets an equal part of the engine.
 
         Raises:
             ValueError: it can never run: empty, longer than the context or than the whole block pool; or it has more
@@ -381,6 +384,9 @@ def init_logging(format: str, filter: str) -> None:  # noqa: A002
     Raises:
         ValueError: `format` or `filter` cannot be understood.
     """
+
+def close_log() -> None:
+    """Have the last lines of the log written; at the very end, since later lines are lost."""
 
 def log(level: Literal["info", "warning", "error"], message: str) -> None:
     """Write one line to the log.

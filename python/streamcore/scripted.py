@@ -82,6 +82,8 @@ def start_server(
     api_keys: Sequence[str] = (),
     max_model_len: int | None = None,
     max_num_seqs: int | None = None,
+    allowed_origins: Sequence[str] = (),
+    max_waiting_requests: int | None = None,
 ) -> _core.Server:
     """Begins to answer; `start_player` must follow.
 
@@ -92,6 +94,8 @@ def start_server(
         api_keys: keys that open the API; none: it is open to all.
         max_model_len: most tokens of one request, prompt and answer.
         max_num_seqs: most answers at once.
+        allowed_origins: web pages that may use the API.
+        max_waiting_requests: most requests in the queue; more get 429.
     """
     return _core.Server(
         listener,
@@ -100,6 +104,8 @@ def start_server(
         served_model_names=served_names(model, served_model_names),
         vocab_size=model.script.vocab_size,
         api_keys=list(api_keys),
+        allowed_origins=list(allowed_origins),
+        max_waiting_requests=max_waiting_requests,
         script=model.script,
     )
 

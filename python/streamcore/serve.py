@@ -4,6 +4,7 @@ torch is imported only once the port and the model folder are known to be usable
 is told at once.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -54,6 +55,7 @@ def init_logging(config: ServeConfig) -> None:
         _core.init_logging(config.log_format, os.environ.get("STREAMCORE_LOG", "info"))
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    atexit.register(_core.close_log)
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,8 @@ def _open_script(config: ServeConfig, path: Path, listener: _core.Listener | Non
         api_keys=config.api_key,
         max_model_len=config.max_model_len,
         max_num_seqs=config.max_num_seqs,
+        allowed_origins=config.allowed_origins,
+        max_waiting_requests=config.max_waiting_requests,
     )
     try:
         yield Serving(server, names[0], has_chat_template=True, run_steps=lambda: start_player(server).join())

@@ -125,3 +125,14 @@ def test_netcat_gets_its_answer() -> None:
             while read := client.recv(65536):
                 answer += read
         assert b'"finish_reason":"length"' in answer
+
+
+def test_log_that_nobody_reads_holds_up_no_request() -> None:
+    """A log collector that stops reading would stop the server with it, once the pipe between them is full."""
+    with run_server() as server, httpx.Client() as client:
+        filler = "x" * 64
+        for index in range(900):
+            name = f"{filler}-{index}"
+            assert client.get(f"{server.url}/v1/models", headers={"x-request-id": name[:64]}).is_success
+        assert server.stop() == 0
+        assert len(server.output) > 1 << 16, "the pipe was never full"

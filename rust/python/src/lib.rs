@@ -24,7 +24,7 @@ mod _core {
     #[pymodule_export]
     use crate::kernels::kernels;
     #[pymodule_export]
-    use crate::logging::{init_logging, log};
+    use crate::logging::{close_log, init_logging, log};
     #[pymodule_export]
     use crate::scheduler::Scheduler;
     #[pymodule_export]

@@ -98,12 +98,6 @@ impl Generation {
         if answers.any(|answer| answer.hangs()) { Duration::MAX } else { keepalive_interval(headers) }
     }
 
-    /// Tokens of all prompts.
-    #[must_use]
-    pub fn num_prompt_tokens(&self) -> usize {
-        self.prompts.iter().map(|prompt| prompt.tokens.len()).sum()
-    }
-
     /// The prompt of each choice.
     pub fn prompt_of_choices(&self) -> impl Iterator<Item = &Prompt> {
         self.prompts.iter().flat_map(|prompt| std::iter::repeat_n(prompt, self.options.n))
@@ -124,12 +118,14 @@ impl Generation {
     ///
     /// # Errors
     /// 429 or 503.
-    pub fn submit(&self, app: &App, cache_salt: u64) -> Result<Vec<Choice>, ApiError> {
-        let start = |(request, prompt): (&NewRequest, &Prompt)| {
-            let request = NewRequest { prompt: prompt.tokens.clone(), cache_salt, ..request.clone() };
+    pub fn submit(&self, app: &App, cache_salt: u64, key: u32) -> Result<Vec<Choice>, ApiError> {
+        let start = |(index, (request, prompt)): (usize, (&NewRequest, &Prompt))| {
+            let request = NewRequest { prompt: prompt.tokens.clone(), cache_salt, key, ..request.clone() };
             let tokens = app.driver.submit(request)?;
             let detokenizer = app.text.tokenizer.detokenizer(!self.options.details.special_tokens);
+            let is_first = index % self.options.n == 0;
             let plan = ChoicePlan {
+                num_prompt_tokens: if is_first { prompt.tokens.len() } else { 0 },
                 stops: self.options.stops.clone(),
                 num_top: self.options.details.logprobs,
                 tells_tokens: self.options.details.tells_tokens(),
@@ -138,7 +134,7 @@ impl Generation {
             };
             Ok(Choice::new(tokens, detokenizer, plan))
         };
-        self.requests.iter().zip(self.prompt_of_choices()).map(start).collect()
+        self.requests.iter().zip(self.prompt_of_choices()).enumerate().map(start).collect()
     }
 }
 

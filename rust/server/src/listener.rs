@@ -2,6 +2,7 @@
 
 mod connection;
 mod exchange;
+mod head;
 mod own_answers;
 mod socket;
 #[cfg(test)]

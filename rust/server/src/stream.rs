@@ -85,10 +85,11 @@ pub async fn collect(choices: &mut [Choice]) -> Result<Vec<Answer>, ApiError> {
     try_join_all(choices.iter_mut().map(collect_one)).await.map_err(ApiError::from)
 }
 
-/// The usage of choices that have ended.
+/// What these choices have used so far. A prompt counts once, however many choices it has.
 #[must_use]
-pub fn usage_of(num_prompt_tokens: usize, choices: &[Choice]) -> Usage {
-    Usage::new(num_prompt_tokens, choices.iter().map(Choice::num_tokens).sum())
+pub fn usage_of(choices: &[Choice]) -> Usage {
+    let sum = |count: fn(&Choice) -> usize| choices.iter().map(count).sum();
+    Usage::new(sum(Choice::num_prompt_tokens), sum(Choice::num_tokens), sum(Choice::num_cached_tokens))
 }
 
 async fn collect_one(choice: &mut Choice) -> Result<Answer, EndError> {

@@ -27,7 +27,7 @@ pub use stop_strings::StopStrings;
 pub use tokenizer::Tokenizer;
 
 /// All that a model folder says about text.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct TextModel {
     /// Text to token ids and back.
     pub tokenizer: Tokenizer,

@@ -1,10 +1,9 @@
-//! Golden transcripts of what an answer tells beside its text: token ids, usage, several choices, names.
+//! What an answer tells beside its text, and what its prompt may be.
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
 use common::{Stage, post};
-use insta::assert_snapshot;
 use serde_json::{Value, json};
 
 const CHAT: &str = "/v1/chat/completions";
@@ -26,34 +25,6 @@ fn completion(extra: &Value) -> Value {
 
 fn play(script: &str, path: &str, body: Value) -> common::Transcript {
     Stage::new(script).play(post(path, body), 1)
-}
-
-/// Trainers feed these ids back to the model: prompt and answer must be exactly the tokens that it saw and wrote.
-#[tokio::test(start_paused = true)]
-async fn token_ids() {
-    let asked = json!({ "return_token_ids": true });
-    let streamed = json!({ "return_token_ids": true, "stream": true });
-    assert_snapshot!("chat_token_ids_whole", play("é", CHAT, chat(&asked)).golden());
-    assert_snapshot!("chat_token_ids_stream", play("é", CHAT, chat(&streamed)).golden());
-    assert_snapshot!("completion_token_ids_whole", play("é", COMPLETIONS, completion(&asked)).golden());
-    assert_snapshot!("completion_token_ids_stream", play("é", COMPLETIONS, completion(&streamed)).golden());
-}
-
-/// Two prompts with two choices each are told apart by `prompt * n + k`, and each prompt is paid for once.
-#[tokio::test(start_paused = true)]
-async fn several_choices() {
-    let asked = json!({ "prompt": ["ab", "cd"], "n": 2, "max_tokens": 1 });
-    assert_snapshot!("several_choices_whole", play("x", COMPLETIONS, completion(&asked)).golden());
-    let streamed =
-        json!({ "n": 2, "max_tokens": 1, "stream": true, "stream_options": { "include_usage": true } });
-    assert_snapshot!("several_choices_stream", play("x", CHAT, chat(&streamed)).golden());
-}
-
-/// Load generators count tokens by these numbers; the last of them must be the bill.
-#[tokio::test(start_paused = true)]
-async fn usage_in_every_chunk() {
-    let options = json!({ "include_usage": true, "continuous_usage_stats": true });
-    assert_snapshot!(play("Hi", CHAT, chat(&json!({ "stream": true, "stream_options": options }))).golden());
 }
 
 /// A client finds its answer again by the name that it gave.
@@ -115,4 +86,34 @@ async fn cached_prompts_are_shared_only_by_those_who_may() {
     assert!(!hits("second", nothing.clone()) && hits("second", nothing));
     assert!(!hits("first", salt.clone()) && hits("first", salt.clone()));
     assert!(!hits("second", salt));
+}
+
+/// Who pays for tokens that were cached pays twice, or learns from the bill what another client has asked.
+#[tokio::test(start_paused = true)]
+async fn cached_tokens_are_told() {
+    let mut stage = Stage::new("x");
+    let prompts = json!(["abcdefghij", "klmnopqrst"]);
+    let mut cached = |extra: Value| {
+        let asked = completion(&body(json!({ "prompt": prompts, "n": 2, "max_tokens": 2 }), &extra));
+        let transcript = stage.play(post(COMPLETIONS, asked), 1);
+        let body = transcript.body();
+        let last = body.rsplit("\"prompt_tokens_details\":").next().unwrap();
+        assert!(body.contains("\"prompt_tokens\":20,"), "{body}");
+        let num_told = body.matches("cached_tokens").count();
+        (last.split('}').next().unwrap().to_owned(), num_told)
+    };
+    let streamed = json!({ "stream": true, "stream_options": { "include_usage": true } });
+    let mut continuous = streamed.clone();
+    continuous["stream_options"]["continuous_usage_stats"] = json!(true);
+    let told = |num_tokens: usize| format!("{{\"cached_tokens\":{num_tokens}");
+    // Blocks have four tokens, and the last token of a prompt is always computed.
+    assert_eq!(
+        cached(json!({})),
+        (told(0), 1),
+        "the second choice of a prompt shares its blocks, and nobody is told"
+    );
+    assert_eq!(cached(json!({})), (told(16), 1));
+    assert_eq!(cached(streamed), (told(16), 1));
+    assert_eq!(cached(continuous), (told(16), 9), "in the texts and the ends of four choices, and at last");
+    assert_eq!(cached(json!({ "cache_salt": "s" })), (told(0), 1));
 }

@@ -100,7 +100,7 @@ async fn forgetting_an_exchange_closes_it() {
 /// A reader that does not read must cost what its text costs, not an event in memory for each token.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_made_that_was_not_asked_for() {
-    let mut stage = Stage::new(&"a".repeat(40));
+    let mut stage = Stage::new("a".repeat(40));
     let mut call = open_chat(&stage);
     stage.run(2);
     assert!(call.parts().is_empty(), "not even the first event");

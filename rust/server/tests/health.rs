@@ -20,7 +20,7 @@ fn chat() -> serde_json::Value {
 /// A device that hangs says nothing: the orchestrator must hear of it within seconds, and then every client.
 #[tokio::test(start_paused = true)]
 async fn a_step_loop_that_hangs_is_told_to_whoever_asks_and_ends_every_stream() {
-    let mut stage = Stage::new(&"x".repeat(100));
+    let mut stage = Stage::new("x".repeat(100));
     let driver = std::sync::Arc::clone(&stage.runner.driver);
     let response = stage.router.clone().oneshot(post(CHAT, chat())).await.unwrap();
     stage.run(4);

@@ -1,67 +1,18 @@
-//! Golden transcripts of log-probabilities, in chat, in completions, and of prompts.
+//! Log-probabilities of a long answer.
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
 use common::{Stage, post};
-use insta::assert_snapshot;
 use serde_json::{Value, json};
 use streamcore_engine::EngineConfig;
 
 const CHAT: &str = "/v1/chat/completions";
-const COMPLETIONS: &str = "/v1/completions";
-
-fn body(mut body: Value, extra: &Value) -> Value {
-    body["model"] = json!("toy");
-    body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-    body
-}
 
 fn chat(extra: &Value) -> Value {
-    body(json!({ "messages": [{ "role": "user", "content": "hi" }] }), extra)
-}
-
-fn completion(extra: &Value) -> Value {
-    body(json!({ "prompt": "ab" }), extra)
-}
-
-fn play(script: &str, path: &str, body: Value) -> common::Transcript {
-    Stage::new(script).play(post(path, body), 1)
-}
-
-/// Evaluations read these lists; a token that is half a character must be there with its own bytes and a name of its own.
-#[tokio::test(start_paused = true)]
-async fn chat_logprobs() {
-    let asked = json!({ "logprobs": true, "top_logprobs": 2 });
-    assert_snapshot!("chat_logprobs_whole", play("bé", CHAT, chat(&asked)).golden());
-    let streamed = json!({ "logprobs": true, "top_logprobs": 1, "stream": true });
-    assert_snapshot!("chat_logprobs_stream", play("bé", CHAT, chat(&streamed)).golden());
-}
-
-/// Behind a stop string a token's log-probability is a token that nobody shows, and training data that never was.
-#[tokio::test(start_paused = true)]
-async fn chat_tokens_to_a_stop_string() {
-    let asked = json!({ "logprobs": true, "return_token_ids": true, "stop": "##!", "stream": true });
-    assert_snapshot!(play("a##b##! never", CHAT, chat(&asked)).golden());
-}
-
-/// lm-evaluation-harness sends this and scores the prompt by it.
-#[tokio::test(start_paused = true)]
-async fn completion_echo_with_logprobs() {
-    let asked = json!({ "echo": true, "logprobs": 1, "max_tokens": 1, "prompt": ["aé", [98, 99, 100]] });
-    assert_snapshot!("echo_with_logprobs_whole", play("xy", COMPLETIONS, completion(&asked)).golden());
-    let streamed = json!({ "echo": true, "logprobs": 0, "max_tokens": 1, "stream": true });
-    assert_snapshot!("echo_with_logprobs_stream", play("xy", COMPLETIONS, completion(&streamed)).golden());
-    let nothing = json!({ "echo": true, "logprobs": 0, "max_tokens": 0 });
-    assert_snapshot!("echo_alone", play("xy", COMPLETIONS, completion(&nothing)).golden());
-}
-
-/// vLLM's clients look a prompt's tokens up by their ids.
-#[tokio::test(start_paused = true)]
-async fn prompt_logprobs() {
-    let asked = json!({ "prompt_logprobs": 1, "max_tokens": 1 });
-    assert_snapshot!("prompt_logprobs_completion", play("x", COMPLETIONS, completion(&asked)).golden());
-    assert_snapshot!("prompt_logprobs_chat", play("x", CHAT, chat(&asked)).golden());
+    let mut body = json!({ "model": "toy", "messages": [{ "role": "user", "content": "hi" }] });
+    body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    body
 }
 
 /// The same request must tell the same tokens however the steps are cut, and each event must fit into a client's buffer.

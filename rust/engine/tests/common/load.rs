@@ -30,6 +30,7 @@ pub(crate) struct Load {
     fresh_percent: usize,
     num_salts: usize,
     max_priority: i32,
+    num_keys: usize,
 }
 
 impl Load {
@@ -42,6 +43,7 @@ impl Load {
             fresh_percent: [0, 10, 30, 100][rng.between(0, 3)],
             num_salts: rng.between(1, 2),
             max_priority: rng.between(0, 2) as i32,
+            num_keys: rng.between(1, 3),
         }
     }
 
@@ -64,6 +66,7 @@ impl Load {
             prompt_logprobs: rng.chance(8).then(|| rng.between(0, 20) as u32),
             cache_salt,
             priority: rng.between(0, self.max_priority as usize) as i32,
+            key: rng.between(1, self.num_keys) as u32,
             ..Request::new(RequestId(0), prompt, max_tokens)
         };
         (0..num_answers).map(|_| self.answer(rng, &request)).collect()
@@ -79,16 +82,17 @@ impl Load {
 
     fn prompt(&self, rng: &mut Rng, config: &EngineConfig, texts: &[Vec<u32>]) -> Vec<u32> {
         let longest = (config.max_seq_len() * 3 / 4).max(1);
-        let len = rng.between(1, longest);
-        let beginning: &[u32] = if rng.chance(self.fresh_percent) {
-            &[]
+        let (beginning, goes_on): (&[u32], bool) = if rng.chance(self.fresh_percent) {
+            (&[], false)
         } else if !texts.is_empty() && rng.chance(70) {
-            &texts[rng.between(0, texts.len() - 1)]
+            (&texts[rng.between(0, texts.len() - 1)], rng.chance(50))
         } else {
-            &self.documents[rng.between(0, self.documents.len() - 1)]
+            (&self.documents[rng.between(0, self.documents.len() - 1)], false)
         };
+        // The next turn of a conversation brings the whole text back.
+        let len = if goes_on { longest.min(beginning.len() + 2) } else { rng.between(1, longest) };
         let most_shared = beginning.len().min(len);
-        let num_shared = if rng.chance(60) { most_shared } else { rng.between(0, most_shared) };
+        let num_shared = if goes_on || rng.chance(60) { most_shared } else { rng.between(0, most_shared) };
         let mut prompt = beginning[..num_shared].to_vec();
         // Half of those that begin alike are alike to their end.
         if prompt.is_empty() || rng.chance(50) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Version, header};
+use axum::http::Request;
 use axum::response::IntoResponse;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -91,10 +91,10 @@ async fn run_hyper(
     mut is_closing: watch::Receiver<bool>,
 ) {
     let service = service_fn(|request: Request<Incoming>| {
-        exchange.request_has_come(request.version());
+        let checked = exchange.request_has_come(&request);
         let router = router.clone();
         async move {
-            let response = match check_host(&request) {
+            let response = match checked {
                 Ok(()) => router.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {}),
                 Err(error) => error.into_response(),
             };
@@ -117,15 +117,6 @@ async fn run_hyper(
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
     }
-}
-
-/// Names the server that is meant, exactly once, as HTTP/1.1 demands: proxies that disagree about it can be led astray.
-fn check_host(request: &Request<Incoming>) -> Result<(), ApiError> {
-    let num_hosts = request.headers().get_all(header::HOST).iter().count();
-    if request.version() >= Version::HTTP_11 && num_hosts != 1 {
-        return Err(ApiError::malformed(format!("request has {num_hosts} `host` headers, it must have one")));
-    }
-    Ok(())
 }
 
 /// Ready once the client does not listen any more. One that has closed its own side may have left, or may only have said that its

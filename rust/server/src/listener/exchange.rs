@@ -7,11 +7,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
-use axum::http::{Response, Version, header};
+use axum::http::{HeaderValue, Request, Response, Version, header};
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::Instant;
 
+use super::head::{self, HeadBytes};
+use crate::error::ApiError;
 use crate::sse::KEEPALIVE;
 
 /// How long a connection may be silent between two requests, and how long a client may take none of what waits for it.
@@ -49,6 +51,9 @@ struct State {
     phase: Phase,
     since: Instant,
     version: Version,
+    head: HeadBytes,
+    /// The connection ends with this answer.
+    is_last: bool,
     /// Since when the client has taken nothing of what is to be written.
     blocked_since: Option<Instant>,
     /// Hyper has handed over bytes since it last had none left.
@@ -67,6 +72,8 @@ impl Exchange {
             phase: Phase::Idle,
             since: Instant::now(),
             version: Version::HTTP_11,
+            head: HeadBytes::default(),
+            is_last: false,
             blocked_since: None,
             is_dirty: false,
             probe_is_due: false,
@@ -77,21 +84,33 @@ impl Exchange {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn bytes_have_come(&self) {
+    pub(super) fn bytes_have_come(&self, bytes: &[u8]) {
         let mut state = self.state();
         if state.phase == Phase::Idle {
             (state.phase, state.since) = (Phase::Head, Instant::now());
         }
+        state.head.read(bytes);
     }
 
-    pub(super) fn request_has_come(&self, version: Version) {
+    /// Says what is wrong with its head although hyper has taken it.
+    pub(super) fn request_has_come<B>(&self, request: &Request<B>) -> Result<(), ApiError> {
         let mut state = self.state();
-        (state.phase, state.version) = (Phase::Handling, version);
+        (state.phase, state.version) = (Phase::Handling, request.version());
+        let checked = state.head.check(request);
+        state.is_last = checked.is_err() || head::is_last(request);
+        checked
     }
 
     /// Follows the body of the response to its end.
-    pub(super) fn answer(self: &Arc<Self>, response: Response<Body>) -> Response<AnswerBody> {
-        self.state().phase = Phase::Answering;
+    pub(super) fn answer(self: &Arc<Self>, mut response: Response<Body>) -> Response<AnswerBody> {
+        let is_last = {
+            let mut state = self.state();
+            state.phase = Phase::Answering;
+            state.is_last
+        };
+        if is_last {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         let is_event_stream = response
             .headers()
             .get(header::CONTENT_TYPE)

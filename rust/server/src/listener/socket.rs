@@ -81,10 +81,11 @@ impl AsyncRead for Socket {
             ready!(self.stream.poll_read_ready(cx))?;
             match self.stream.try_read(buffer.initialize_unfilled()) {
                 Ok(num_bytes) => {
-                    if num_bytes > 0 {
-                        self.exchange.bytes_have_come();
-                    }
                     buffer.advance(num_bytes);
+                    if num_bytes > 0 {
+                        let filled = buffer.filled();
+                        self.exchange.bytes_have_come(&filled[filled.len() - num_bytes..]);
+                    }
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

@@ -47,6 +47,7 @@ impl Server {
         let router = Router::new()
             .route("/ok", get(|| async { "ok" }))
             .route("/refuse", post(|| async { "refused" }))
+            .route("/echo", post(|body: Bytes| async { body }))
             .route(
                 "/slow",
                 get(|| async {
@@ -153,6 +154,57 @@ async fn what_is_no_request_is_answered_in_openais_shape() {
         let answer = server.read_to_end().await;
         assert_eq!(error_of(&answer), (status, code.to_owned()), "{sent:.60}");
         assert_eq!(answer.matches("HTTP/1.1 4").count(), 1, "one answer, and it is the last one: {answer}");
+    }
+}
+
+/// A proxy that takes one of two lengths where this server takes the other can be made to send along a request that it never saw.
+#[tokio::test(start_paused = true)]
+async fn a_head_that_can_be_read_in_two_ways_is_refused() {
+    let (length, chunked) = ("content-length: 4\r\n", "Transfer-Encoding: chunked\r\n");
+    for (fields, said) in [
+        (format!("{length}{chunked}"), "`content-length` and `transfer-encoding`"),
+        (format!("{chunked}{length}"), "`content-length` and `transfer-encoding`"),
+        (format!("{chunked}Content-Length: x\r\n"), "`content-length` and `transfer-encoding`"),
+        (format!("{length}{length}"), "2 `content-length` headers"),
+        (format!("{chunked}{chunked}"), "`chunked, chunked`"),
+        ("transfer-encoding: gzip, chunked\r\n".to_owned(), "`gzip, chunked`"),
+        ("x: y\n".to_owned(), "without a carriage return"),
+    ] {
+        // Behind a good request, whose body ends in what looks like a head, and in the same packet.
+        let good = "POST /refuse HTTP/1.1\r\nhost: t\r\ncontent-length: 9\r\n\r\nbody\r\n\r\n\n";
+        let bad = format!("POST /refuse HTTP/1.1\r\nhost: t\r\n{fields}\r\n0\r\n\r\n");
+        let mut server = Server::start().await;
+        server.send(&format!("{good}{good}{bad}GET /ok HTTP/1.1\r\nhost: t\r\n\r\n")).await;
+        server.read_until("\r\n\r\nrefused").await;
+        server.read_until("\r\n\r\nrefused").await;
+        let answer = server.read_to_end().await;
+        assert_eq!(error_of(&answer), (400, "invalid_http".to_owned()), "{fields}");
+        assert!(answer.contains(said), "{answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "what comes behind it is not served: {answer}");
+    }
+}
+
+/// A client that does not know the length of its body beforehand is served, and told that the connection ends with that.
+#[tokio::test(start_paused = true)]
+async fn a_chunked_request_is_the_last_one_of_its_connection() {
+    let mut server = Server::start().await;
+    let chunked = "POST /echo HTTP/1.1\r\nhost: t\r\ntransfer-encoding: Chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n";
+    server.send(&format!("{chunked}GET /ok HTTP/1.1\r\nhost: t\r\n\r\n")).await;
+    let answer = server.read_to_end().await;
+    assert!(answer.contains("\r\nconnection: close\r\n") && answer.ends_with("\r\n\r\nhi"), "{answer}");
+}
+
+/// A body that never gets to its first byte must cost neither memory nor a hang.
+#[tokio::test(start_paused = true)]
+async fn a_body_in_mangled_chunks_is_refused() {
+    let extension = format!("2;{}\r\nhi\r\n0\r\n\r\n", "x".repeat(20_000));
+    for body in ["2\nhi\r\n0\r\n\r\n", "x\r\n", "2\r\nhiho", "fffffffffffffffff\r\n", &extension] {
+        let mut server = Server::start().await;
+        server
+            .send(&format!("POST /echo HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n{body}"))
+            .await;
+        let answer = server.read_to_end().await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{body:.20}: {answer}");
     }
 }
 

@@ -27,6 +27,9 @@ A chunk with text is never empty. An event stays under 64 KiB, but for one: with
 as clients expect them. Beside the usual fields, what was asked for is in the choice (`token_ids`, `stop_reason`, and in completions
 `prompt_token_ids` and `prompt_logprobs`) or beside the choices (in chat `prompt_token_ids` and `prompt_logprobs`), never in `delta`.
 
+`usage` counts each prompt once, however many choices it has. `prompt_tokens_details.cached_tokens` is how much of the prompts was in the KV
+cache when the first choice of each began.
+
 ## Log-probabilities
 
 They are natural logarithms of the softmax of the model's own logits, before penalties, bias and temperature, and never below -9999. In chat

@@ -11,12 +11,26 @@ pub struct Usage {
     pub completion_tokens: usize,
     /// Both together.
     pub total_tokens: usize,
+    /// How much of the prompts cost nothing.
+    pub prompt_tokens_details: PromptTokensDetails,
+}
+
+/// OpenAI's `prompt_tokens_details` object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct PromptTokensDetails {
+    /// Tokens that were in the KV cache before the first choice of their prompt began.
+    pub cached_tokens: usize,
 }
 
 impl Usage {
-    /// Adds the two up.
+    /// Adds the first two up.
     #[must_use]
-    pub fn new(prompt_tokens: usize, completion_tokens: usize) -> Self {
-        Self { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens }
+    pub fn new(prompt_tokens: usize, completion_tokens: usize, cached_tokens: usize) -> Self {
+        Self {
+            prompt_tokens,
+            completion_tokens,
+            total_tokens: prompt_tokens + completion_tokens,
+            prompt_tokens_details: PromptTokensDetails { cached_tokens },
+        }
     }
 }

@@ -15,6 +15,8 @@ use crate::text::Detokenizer;
 /// What one choice tells, and where it ends.
 #[derive(Debug, Clone)]
 pub struct ChoicePlan {
+    /// Tokens of its prompt, if it is the first of that prompt's choices, which pays for it; else 0.
+    pub num_prompt_tokens: usize,
     /// Where its text ends.
     pub stops: Stops,
     /// How many of the likeliest tokens are told with each token of an echoed prompt.
@@ -40,6 +42,7 @@ pub enum Echo {
 #[derive(Debug)]
 pub struct Choice {
     tokens: TokenStream,
+    num_prompt_tokens: usize,
     output: Output,
     echo: Option<Echo>,
     num_top: u32,
@@ -58,6 +61,7 @@ impl Choice {
     pub fn new(tokens: TokenStream, detokenizer: Detokenizer, plan: ChoicePlan) -> Self {
         Self {
             tokens,
+            num_prompt_tokens: plan.num_prompt_tokens,
             output: Output::new(detokenizer.clone(), plan.stops, plan.tells_tokens),
             echo: plan.echo,
             num_top: plan.num_top.unwrap_or(0),
@@ -67,6 +71,18 @@ impl Choice {
             fresh_tokens: Vec::new(),
             end: None,
         }
+    }
+
+    /// Tokens of the prompt, if this choice pays for it.
+    #[must_use]
+    pub fn num_prompt_tokens(&self) -> usize {
+        self.num_prompt_tokens
+    }
+
+    /// How many of these were in the KV cache already. Known when the first token is.
+    #[must_use]
+    pub fn num_cached_tokens(&self) -> usize {
+        if self.num_prompt_tokens == 0 { 0 } else { self.tokens.num_cached_tokens() }
     }
 
     /// Tokens generated so far, a final stop token included.
@@ -93,9 +109,10 @@ impl Choice {
             self.end = ready!(self.tokens.poll(cx, &mut self.fresh_tokens));
             self.prompt_logprobs.append(&mut self.tokens.take_prompt_logprobs());
         }
-        if !matches!(self.end, Some(End::Failed(_)))
-            && let Some(echo) = self.echo.take()
-        {
+        // A runner that dies with the first tokens still on their way has begun to answer: what is told must not depend on how many
+        // came with the failure.
+        let has_begun = !(self.fresh_tokens.is_empty() && matches!(self.end, Some(End::Failed(_))));
+        if has_begun && let Some(echo) = self.echo.take() {
             self.tell_prompt(echo, delta);
             return Poll::Ready(None);
         }

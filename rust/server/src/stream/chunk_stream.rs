@@ -40,7 +40,6 @@ pub struct ChunkStream<C> {
     chunks: C,
     choices: Vec<Choice>,
     ended: Vec<bool>,
-    num_prompt_tokens: usize,
     state: State,
     silence: Silence,
     delta: Delta,
@@ -61,29 +60,32 @@ enum State {
 impl<C: Chunks + Unpin> ChunkStream<C> {
     /// A stream of these choices.
     #[must_use]
-    pub fn new(chunks: C, choices: Vec<Choice>, num_prompt_tokens: usize, max_silence: Duration) -> Self {
+    pub fn new(chunks: C, choices: Vec<Choice>, max_silence: Duration) -> Self {
         Self {
             chunks,
             ended: vec![false; choices.len()],
             choices,
-            num_prompt_tokens,
             state: State::Waiting,
             silence: Silence::new(max_silence),
             delta: Delta::default(),
         }
     }
 
-    /// Writes all that is due now.
+    /// Writes all that is due now. The text of the other choices goes out before the error of one.
     fn write_due(&mut self, cx: &mut Context<'_>, frames: &mut Vec<u8>) {
+        let mut failed = None;
         for index in 0..self.choices.len() {
             match self.write_choice(index, cx, frames) {
                 Ok(()) => {}
                 Err(EndError::Cut) => return self.cut(),
-                Err(error) => return self.write_error(&ApiError::from(error), frames),
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
+        if let Some(error) = failed {
+            return self.write_error(&ApiError::from(error), frames);
+        }
         if self.ended.iter().all(|ended| *ended) {
-            self.chunks.usage(usage_of(self.num_prompt_tokens, &self.choices), frames);
+            self.chunks.usage(usage_of(&self.choices), frames);
             frames.extend_from_slice(DONE);
             self.state = State::Over;
         }
@@ -100,9 +102,9 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
         while !self.ended[index] && frames.len() < MAX_WRITE_BYTES {
             self.delta.clear();
             let Poll::Ready(end) = self.choices[index].poll_delta(cx, &mut self.delta) else { break };
-            let usage = self.chunks.tells_usage().then(|| usage_of(self.num_prompt_tokens, &self.choices));
-            let failed_before_text = matches!(end, Some(Err(_))) && self.delta.text.is_empty();
-            if self.state == State::Waiting && !failed_before_text {
+            let usage = self.chunks.tells_usage().then(|| usage_of(&self.choices));
+            let failed_at_once = matches!(end, Some(Err(_))) && self.choices[index].num_tokens() == 0;
+            if self.state == State::Waiting && !failed_at_once {
                 (0..self.choices.len()).for_each(|index| self.chunks.opening(index, usage, frames));
                 self.state = State::Open;
             }

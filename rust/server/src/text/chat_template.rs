@@ -20,7 +20,7 @@ const NAME: &str = "chat_template";
 /// Templates are written for jinja2 as `transformers` sets it up, so the environment here does what that one
 /// does: blocks trimmed, loop controls, Python's string and dictionary methods, `tojson` without escapes for
 /// HTML, `raise_exception`, `strftime_now`, and the model's special tokens by name.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
 }

@@ -1,6 +1,7 @@
 //! A stage for server tests: the real engine, a byte-level tokenizer, and a runner that plays a script.
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
+pub mod contract;
 pub mod door;
 pub mod model;
 pub mod scores;
@@ -46,10 +47,17 @@ pub fn naming() -> Naming {
     Naming { served_model_names, version: "1.2.3".to_owned(), created: 42 }
 }
 
-/// Plays the engine thread's part: the n-th token of every answer is the n-th of the script, then the end token.
+/// Between the scripts of one answer's choices.
+pub const NEXT_CHOICE: &str = "\u{1e}";
+
+/// Plays the engine thread's part: the n-th token of an answer is the n-th of its script, then the end token.
 pub struct Runner {
     pub driver: Arc<Driver>,
-    pub script: Vec<u32>,
+    /// That of each choice; with fewer scripts than choices they begin anew.
+    scripts: Vec<Vec<u32>>,
+    /// The runner dies in the place of the step after so many.
+    pub fails_after: Option<usize>,
+    num_steps: usize,
     buffers: OwnedStepBuffers,
     /// Steps that the device is still busy with, and what they will have sampled.
     in_flight: VecDeque<(StepId, Vec<i32>, OwnedScores)>,
@@ -60,17 +68,23 @@ pub struct Runner {
 impl Runner {
     pub fn new(driver: Arc<Driver>, script: &[u8]) -> Self {
         let buffers = OwnedStepBuffers::new(driver.config());
-        let script = script.iter().map(|byte| u32::from(*byte)).collect();
-        Self { driver, script, buffers, in_flight: VecDeque::new(), prompt_len: None }
+        let scripts = script.split(|byte| NEXT_CHOICE.as_bytes() == [*byte]).map(model::tokens_of).collect();
+        let (in_flight, prompt_len) = (VecDeque::new(), None);
+        Self { driver, scripts, fails_after: None, num_steps: 0, buffers, in_flight, prompt_len }
     }
 
     /// Asks for a step, and completes the oldest one once as many are in flight as may be, or nothing can be planned before.
     pub fn step(&mut self, timeout: Duration) -> NextStep {
+        let is_asked = self.num_steps > 0 || self.driver.stats().num_waiting > 0;
+        if is_asked && self.fails_after == Some(self.num_steps) {
+            self.driver.fail("the device is lost");
+        }
         let next = self.driver.next_step(&mut self.buffers.borrow(), timeout);
         if let NextStep::Plan(plan) = next {
             let sampled: Vec<_> = (0..plan.num_samples).map(|sample| self.sample(sample)).collect();
             let scores = OwnedScores::new(&plan, &self.buffers, &sampled);
             self.in_flight.push_back((plan.id, sampled, scores));
+            self.num_steps += 1;
         }
         let is_full = self.in_flight.len() == self.driver.config().max_steps_in_flight;
         if (is_full || next == NextStep::Idle)
@@ -85,7 +99,10 @@ impl Runner {
         let token = usize::try_from(self.buffers.logits_indices[sample]).unwrap();
         let context_len = usize::try_from(self.buffers.positions[token]).unwrap() + 1;
         let prompt_len = *self.prompt_len.get_or_insert(context_len);
-        let token = self.script.get(context_len - prompt_len).copied().unwrap_or(END_TOKEN);
+        let row = usize::try_from(self.buffers.sample_rows[sample]).unwrap();
+        let script = &self.scripts[row % self.scripts.len()];
+        // Prompts differ in length only where nobody looks at the text.
+        let token = script.get(context_len.saturating_sub(prompt_len)).copied().unwrap_or(END_TOKEN);
         i32::try_from(token).unwrap()
     }
 }
@@ -100,12 +117,12 @@ pub struct Stage {
 }
 
 impl Stage {
-    pub fn new(script: &str) -> Self {
+    pub fn new(script: impl AsRef<[u8]>) -> Self {
         Self::with_config(script, engine_config(), limits())
     }
 
-    pub fn with_config(script: &str, config: EngineConfig, limits: DriverLimits) -> Self {
-        Self::with_app(script, config, limits, &Access::default(), VOCAB_SIZE)
+    pub fn with_config(script: impl AsRef<[u8]>, config: EngineConfig, limits: DriverLimits) -> Self {
+        Self::with_app(script.as_ref(), config, limits, &Access::default(), VOCAB_SIZE)
     }
 
     pub fn with_keys(api_keys: &[&str]) -> Self {
@@ -119,15 +136,15 @@ impl Stage {
     }
 
     fn with_access(access: &Access) -> Self {
-        Self::with_app("", engine_config(), limits(), access, VOCAB_SIZE)
+        Self::with_app(b"", engine_config(), limits(), access, VOCAB_SIZE)
     }
 
     pub fn with_vocab_size(vocab_size: usize) -> Self {
-        Self::with_app("", engine_config(), limits(), &Access::default(), vocab_size)
+        Self::with_app(b"", engine_config(), limits(), &Access::default(), vocab_size)
     }
 
     fn with_app(
-        script: &str,
+        script: &[u8],
         config: EngineConfig,
         limits: DriverLimits,
         access: &Access,
@@ -138,7 +155,7 @@ impl Stage {
     }
 
     fn single(
-        script: &str,
+        script: &[u8],
         config: EngineConfig,
         limits: DriverLimits,
         access: &Access,
@@ -146,8 +163,17 @@ impl Stage {
     ) -> Self {
         let driver = Arc::new(Driver::new(config, limits).unwrap());
         let app = App::new(Arc::clone(&driver), text_model(), naming(), access.clone(), vocab_size, None);
-        let runner = Runner::new(driver, script.as_bytes());
+        let runner = Runner::new(driver, script);
         Self { router: router(Arc::clone(&app)), app, runner, second: None }
+    }
+
+    /// The same for the stage of the second door.
+    pub fn each(mut self, change: impl Fn(&mut Self)) -> Self {
+        change(&mut self);
+        if let Some(second) = &mut self.second {
+            change(second);
+        }
+        self
     }
 
     /// Answers that need no step.
@@ -160,23 +186,30 @@ impl Stage {
 
     /// Sends a request and reads its answer, running `steps_per_read` steps whenever there is nothing to read.
     pub fn play(&mut self, request: Request<Body>, steps_per_read: usize) -> Transcript {
+        self.play_cut(request, &[steps_per_read])
+    }
+
+    /// The same with another number of steps each time; the last one holds from then on.
+    pub fn play_cut(&mut self, request: Request<Body>, cuts: &[usize]) -> Transcript {
         let (request, copy) = door::twice(request);
-        let transcript = self.play_once(request, steps_per_read);
+        let transcript = self.play_routed(request, cuts);
         if let Some(second) = &mut self.second {
-            let router = second.router.clone();
-            let other = door::play(router, copy, || second.run(steps_per_read));
+            let (router, mut steps) = (second.router.clone(), steps_of(cuts));
+            let other = door::play(router, copy, || second.run(steps.next().unwrap()));
             assert_eq!(transcript.golden(), other.golden(), "the doors differ");
         }
         transcript
     }
 
-    fn play_once(&mut self, request: Request<Body>, steps_per_read: usize) -> Transcript {
+    /// The same through the first door alone.
+    pub fn play_routed(&mut self, request: Request<Body>, cuts: &[usize]) -> Transcript {
+        let mut steps = steps_of(cuts);
         let mut response = pin!(self.router.clone().oneshot(request));
         let response = loop {
             if let Poll::Ready(response) = poll_once(response.as_mut()) {
                 break response.unwrap();
             }
-            self.run(steps_per_read);
+            self.run(steps.next().unwrap());
         };
         let (head, mut body) = response.into_parts();
         let mut writes = Vec::new();
@@ -187,10 +220,31 @@ impl Stage {
                     writes.push(String::from_utf8(bytes.to_vec()).unwrap());
                 }
                 Poll::Ready(None) => break,
-                Poll::Pending => self.run(steps_per_read),
+                Poll::Pending => self.run(steps.next().unwrap()),
             }
         }
         Transcript { head: Response::from_parts(head, ()), writes }
+    }
+
+    /// Reads so many writes, or not even the head if there are none to come, and leaves.
+    pub fn leave(&mut self, request: Request<Body>, num_writes: usize) {
+        let mut response = Box::pin(self.router.clone().oneshot(request));
+        let mut polls = 0..=num_writes;
+        let response = loop {
+            match poll_once(response.as_mut()) {
+                Poll::Ready(response) => break response.unwrap(),
+                Poll::Pending if polls.next().is_none() => return,
+                Poll::Pending => self.run(1),
+            }
+        };
+        let mut body = response.into_body();
+        let mut num_read = 0;
+        while num_read < num_writes {
+            match poll_once(pin!(body.frame())) {
+                Poll::Ready(frame) => num_read += usize::from(frame.unwrap().is_ok()),
+                Poll::Pending => self.run(1),
+            }
+        }
     }
 
     pub fn run(&mut self, num_steps: usize) {
@@ -204,6 +258,12 @@ impl Stage {
         let stats = self.runner.driver.stats();
         (stats.num_running, stats.num_waiting, stats.num_free_blocks) == (0, 0, stats.num_blocks)
     }
+}
+
+/// How many steps are run each time that there is nothing to read. An answer that has not come after very many never does.
+fn steps_of(cuts: &[usize]) -> impl Iterator<Item = usize> {
+    const PATIENCE: usize = 100_000;
+    cuts.iter().copied().chain(std::iter::repeat_n(cuts[cuts.len() - 1], PATIENCE))
 }
 
 /// Polls a future once, with a waker that nobody listens to.
@@ -275,7 +335,7 @@ impl Transcript {
     }
 }
 
-fn without_time(text: &str) -> String {
+pub fn without_time(text: &str) -> String {
     let mut parts = text.split("\"created\":");
     let mut out = parts.next().unwrap().to_owned();
     for part in parts {

@@ -16,8 +16,19 @@ const TEMPLATE: &str = "{% for message in messages %}{{ message.role[0] }}:{{ me
                         {% if add_generation_prompt %}a:{% endif %}";
 
 pub fn text_model() -> TextModel {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    TextModel::load(FOLDER.get_or_init(|| write_folder("toy", &tokenizer(&[])))).unwrap()
+    static MODEL: OnceLock<TextModel> = OnceLock::new();
+    MODEL.get_or_init(|| TextModel::load(&write_folder("toy", &tokenizer(&[]))).unwrap()).clone()
+}
+
+/// The tokens of a script, in which `<end>` is the end token.
+pub fn tokens_of(script: &[u8]) -> Vec<u32> {
+    let (mut tokens, mut rest) = (Vec::new(), script);
+    while let Some(byte) = rest.first() {
+        let behind_end = rest.strip_prefix(b"<end>");
+        tokens.push(behind_end.map_or(u32::from(*byte), |_| END_TOKEN));
+        rest = behind_end.unwrap_or(&rest[1..]);
+    }
+    tokens
 }
 
 /// The same tokenizer with more tokens, whose ids follow that of the end token.

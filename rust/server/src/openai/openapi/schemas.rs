@@ -105,7 +105,10 @@ fn prompt_logprobs() -> Value {
 }
 
 fn usage() -> Value {
-    object(json!({ "prompt_tokens": count(), "completion_tokens": count(), "total_tokens": count() }))
+    object(json!({
+        "prompt_tokens": count(), "completion_tokens": count(), "total_tokens": count(),
+        "prompt_tokens_details": object(json!({ "cached_tokens": count() })),
+    }))
 }
 
 fn error() -> Value {
