@@ -152,11 +152,13 @@ class Scheduler:
         prompt_logprobs: int | None = None,
         cache_salt: int = 0,
         priority: int = 0,
+        key: int = 0,
     ) -> None:
-        """Put a request at the end of the waiting queue. The caller chooses its id and never uses it twice.
+        """Put a request at the end of the line of its `priority` and `key`. The caller never uses an id twice.
 
         `logprobs` and `prompt_logprobs` ask for the log-probability of each output token and of each prompt token
-        but the first, and for this many most likely tokens, at most 20.
+        but the first, and for this many most likely tokens, at most 20. Lower priorities go first; within one, each key
+        gets an equal part of the engine.
 
         Raises:
             ValueError: it can never run: empty, longer than the context or than the whole block pool; or it has more

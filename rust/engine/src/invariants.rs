@@ -1,5 +1,7 @@
 //! What must hold between any two calls. Debug builds check it after each; release builds trust it.
 
+use rustc_hash::FxHashMap;
+
 use crate::engine::Engine;
 use crate::kv::BlockId;
 use crate::sequence::{Phase, Sequence, SequenceKey};
@@ -22,6 +24,7 @@ impl Engine {
         self.check_blocks();
         self.check_rows();
         self.check_queues();
+        self.check_shares();
         let mut shares = vec![Share::default(); self.scheduler.sequences.num_keys()];
         for part in self.steps_in_flight.iter().flat_map(|step| &step.scheduled) {
             let share = &mut shares[part.key.0 as usize];
@@ -97,21 +100,33 @@ impl Engine {
     /// A live sequence is in the one queue that its phase says.
     fn check_queues(&self) {
         let scheduler = &self.scheduler;
-        for (rank, key) in &scheduler.waiting {
-            let sequence = &scheduler.sequences[*key];
-            assert_eq!(sequence.rank, *rank, "in the waiting queue");
+        for (rank, key) in scheduler.waiting.iter() {
+            let sequence = &scheduler.sequences[key];
+            assert_eq!(sequence.rank, rank, "in the waiting queue");
             assert_eq!((sequence.phase, sequence.num_computed), (Phase::Waiting, 0), "in the waiting queue");
         }
         for key in &scheduler.running {
             assert!(scheduler.sequences[*key].is_running(), "in the list of the running ones");
         }
-        let ranks = || scheduler.running.iter().map(|key| scheduler.sequences[*key].rank);
-        assert!(ranks().is_sorted(), "the running ones are out of order");
         let num_queued = scheduler.waiting.len() + scheduler.running.len();
         assert_eq!(num_queued, scheduler.sequences.num_live(), "a sequence is in no queue, or in two");
         let num_started = scheduler.sequences.iter().filter(|(_, sequence)| sequence.is_running()).count();
         assert_eq!(scheduler.running.len(), num_started, "a running sequence is missing from the list");
         assert!(self.steps_in_flight.len() <= self.config().max_steps_in_flight, "too many steps in flight");
+    }
+
+    /// The requests of every key are counted.
+    fn check_shares(&self) {
+        let mut counts = FxHashMap::<u32, (usize, usize)>::default();
+        for (_, sequence) in self.scheduler.sequences.iter() {
+            let (num_live, num_running) = counts.entry(sequence.rank.key).or_default();
+            *num_live += usize::from(sequence.phase != Phase::Finished);
+            *num_running += usize::from(sequence.is_running());
+        }
+        for (key, counts) in counts {
+            let share = self.scheduler.shares.get(key);
+            assert_eq!((share.num_live, share.num_running), counts, "requests of key {key}");
+        }
     }
 
     /// A sequence agrees with the steps in flight, and its blocks hold what it has computed and what those steps still touch.

@@ -53,8 +53,10 @@ mod scheduler;
 pub mod scores;
 mod sequence;
 mod sequences;
+mod shares;
 pub mod stats;
 pub mod step;
+mod waiting;
 
 pub use admission::{Admission, Refusal};
 pub use config::EngineConfig;

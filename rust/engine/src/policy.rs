@@ -1,7 +1,7 @@
 //! The choices of the scheduler, as pure functions: what a reader who asks "why this one?" must know.
 
 use crate::event::FinishReason;
-use crate::sequence::SequenceKey;
+use crate::shares::Shares;
 
 /// What to do about a running sequence that needs more blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,22 +25,31 @@ pub(crate) fn room(num_missing: usize, num_free: usize, num_fenced: usize) -> Ro
     }
 }
 
-/// The order in which sequences are served: those of lower rank first, and preempted last.
+/// The place of a sequence: its priority, then the line of its key, then its place in that line. Which line is served next is for the
+/// [`Shares`](crate::shares::Shares) to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
     pub(crate) priority: i32,
+    pub(crate) key: u32,
     /// Requests are numbered as they come, so no two ranks are equal.
     pub(crate) arrival: u64,
 }
 
-/// Who loses its blocks when they run out: the least deserving, which among equals has waited least and lost least.
-pub(crate) fn victim(running: &[SequenceKey]) -> Option<SequenceKey> {
-    running.last().copied()
+impl Rank {
+    /// The order of deserving: a lower number is served first, and preempted last.
+    pub(crate) fn desert(self, shares: &Shares) -> (i32, u64, u64) {
+        (self.priority, shares.get(self.key).num_tokens, self.arrival)
+    }
 }
 
-/// Tokens that a sequence gets in this step: a prefill is cut where the budget ends.
-pub(crate) fn chunk_len(num_left: usize, budget: usize) -> usize {
-    num_left.min(budget)
+/// Whether a key may take a row from another. Each time the rows are shared out more evenly than before, so it comes to an end.
+pub(crate) fn may_displace(num_running: usize, num_running_of_other: usize) -> bool {
+    num_running + 1 < num_running_of_other
+}
+
+/// Tokens that a sequence gets in this step: a prefill is cut where the budget ends, of which it leaves `num_kept` tokens to others.
+pub(crate) fn chunk_len(num_left: usize, budget: usize, num_kept: usize) -> usize {
+    num_left.min(budget.saturating_sub(num_kept).max(1))
 }
 
 /// Free blocks that a sequence leaves when it enters, with blocks for all its known tokens: one for each that runs already. Without them,
@@ -76,6 +85,20 @@ mod tests {
         assert_eq!(room(0, 0, 0), Room::Take);
         assert_eq!(room(1, 0, 1), Room::Wait);
         assert_eq!(room(2, 1, 0), Room::Preempt);
+    }
+
+    #[test]
+    fn rows_do_not_change_hands_for_ever() {
+        // Two keys that take the same row from each other at every step compute everything again and again.
+        assert!(may_displace(0, 2) && may_displace(3, 8));
+        assert!(!may_displace(0, 1) && !may_displace(3, 4));
+    }
+
+    #[test]
+    fn a_prefill_leaves_their_tokens_to_others_but_never_stands_still() {
+        // A stream behind a long prompt would stop for as long as that takes.
+        assert_eq!([chunk_len(9, 8, 0), chunk_len(9, 8, 3), chunk_len(1, 8, 7)], [8, 5, 1]);
+        assert_eq!(chunk_len(9, 2, 5), 1);
     }
 
     #[test]

@@ -112,8 +112,11 @@ pub struct Request {
     pub prompt_logprobs: Option<u32>,
     /// Only requests with the same number share blocks of the KV cache.
     pub cache_salt: u64,
-    /// Lower numbers run first and are preempted last; among equals the order of arrival decides.
+    /// Lower numbers run first and are preempted last.
     pub priority: i32,
+    /// Whose request it is; 0 is nobody's. Within a priority each key gets an equal part of the engine, and among the requests of one
+    /// key the order of arrival decides.
+    pub key: u32,
 }
 
 impl Request {
@@ -131,6 +134,7 @@ impl Request {
             prompt_logprobs: None,
             cache_salt: 0,
             priority: 0,
+            key: 0,
         }
     }
 

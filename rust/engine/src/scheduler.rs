@@ -9,8 +9,6 @@
 //! What a sequence has computed can be found by others from the moment in which it is planned, and after the sequence has gone for as long
 //! as nobody else needs the blocks. See `docs/decisions/0005-prefix-cache.md` for why that is sound.
 
-use std::collections::BTreeMap;
-
 use crate::config::EngineConfig;
 use crate::event::{Event, EventKind};
 use crate::kv::BlockPool;
@@ -18,14 +16,17 @@ use crate::planted::{Bug, has};
 use crate::policy::{self, Rank, Room};
 use crate::sequence::{Phase, ScheduledTokens, Sequence, SequenceKey};
 use crate::sequences::Sequences;
+use crate::shares::Shares;
+use crate::waiting::WaitingQueue;
 
 #[derive(Debug)]
 pub(crate) struct Scheduler {
     max_num_batched_tokens: usize,
     pub(crate) sequences: Sequences,
-    pub(crate) waiting: BTreeMap<Rank, SequenceKey>,
-    /// In the order of their ranks.
+    pub(crate) waiting: WaitingQueue,
+    /// The most deserving first, wherever that matters.
     pub(crate) running: Vec<SequenceKey>,
+    pub(crate) shares: Shares,
     pub(crate) free_rows: Vec<u32>,
     pub(crate) pool: BlockPool,
     /// Blocks of sequences that do not run any more but are used by steps in flight.
@@ -47,8 +48,9 @@ impl Scheduler {
         Self {
             max_num_batched_tokens: config.max_num_batched_tokens,
             sequences: Sequences::default(),
-            waiting: BTreeMap::new(),
+            waiting: WaitingQueue::default(),
             running: Vec::new(),
+            shares: Shares::default(),
             free_rows: (0..end).rev().collect(),
             pool,
             num_fenced_blocks: 0,
@@ -61,6 +63,7 @@ impl Scheduler {
     /// Queues a sequence where its rank belongs.
     pub(crate) fn add(&mut self, sequence: Sequence) {
         let rank = sequence.rank;
+        self.shares.join(rank.key);
         let key = self.sequences.insert(sequence);
         self.waiting.insert(rank, key);
     }
@@ -68,17 +71,71 @@ impl Scheduler {
     /// The one rule: computed tokens catch up with known tokens, under the token budget, running sequences first.
     pub(crate) fn schedule(&mut self, scheduled: &mut Vec<ScheduledTokens>, events: &mut Vec<Event>) {
         let mut budget = self.max_num_batched_tokens + usize::from(has(Bug::BudgetOverrun));
+        self.sort_running();
+        self.admit_entitled(&mut budget, scheduled, events);
         self.schedule_running(&mut budget, scheduled);
         self.admit_waiting(&mut budget, scheduled, events);
     }
 
+    /// Puts the most deserving first, unless there is enough for all of one key: each takes at most one block more in a step.
+    fn sort_running(&mut self) {
+        if self.shares.are_several() || self.pool.num_free() < self.running.len() {
+            let Self { running, sequences, shares, .. } = self;
+            running.sort_unstable_by_key(|key| sequences[*key].rank.desert(shares));
+        }
+    }
+
+    /// Admits sequences of keys that were served less than others that run, before those take what is left of the budget and the blocks,
+    /// and in the place of the key that holds most rows if need be.
+    fn admit_entitled(
+        &mut self,
+        budget: &mut usize,
+        scheduled: &mut Vec<ScheduledTokens>,
+        events: &mut Vec<Event>,
+    ) {
+        while let Some((rank, key)) =
+            self.next_waiting().filter(|(rank, _)| self.shares.is_entitled(rank.key))
+        {
+            // Those that have their part of this step already are in front.
+            let num_planned = scheduled.len();
+            let num_kept = self.running.len() - num_planned;
+            while !self.admit(key, num_kept, budget, scheduled, events) {
+                let Some(place) = self.displaced_by(rank, key, num_planned) else { return };
+                self.preempt(place);
+            }
+            self.running.insert(num_planned, key);
+        }
+    }
+
+    /// The place of the running sequence that gives way to a waiting one: the least deserving of the key that holds most.
+    fn displaced_by(&self, rank: Rank, key: SequenceKey, num_planned: usize) -> Option<usize> {
+        let (largest, share) = self.shares.largest()?;
+        let may_displace = policy::may_displace(self.shares.get(rank.key).num_running, share.num_running);
+        if !may_displace || self.is_about_to_fit(key) {
+            return None;
+        }
+        let is_less_urgent = |other: Rank| other.key == largest && other.priority >= rank.priority;
+        let unplanned = self.running[num_planned..].iter();
+        let place = unplanned.rev().position(|running| is_less_urgent(self.sequences[*running].rank))?;
+        Some(self.running.len() - 1 - place)
+    }
+
+    /// Whether steps in flight will leave what a waiting sequence wants.
+    fn is_about_to_fit(&self, key: SequenceKey) -> bool {
+        let sequence = &self.sequences[key];
+        let num_wanted = sequence.blocks.num_wanted() + policy::num_spared_blocks(self.running.len());
+        let room = policy::room(num_wanted, self.pool.num_free(), self.num_fenced_blocks);
+        sequence.num_steps_in_flight > 0 || !self.free_rows.is_empty() && room != Room::Preempt
+    }
+
     fn schedule_running(&mut self, budget: &mut usize, scheduled: &mut Vec<ScheduledTokens>) {
-        let mut index = 0;
+        let mut index = scheduled.len();
         // The list may lose its tail on the way, to preemption.
         while *budget > 0 && index < self.running.len() {
             let key = self.running[index];
             index += 1;
-            let len = policy::chunk_len(self.sequences[key].num_left(), *budget);
+            let num_kept = self.running.len() - index;
+            let len = policy::chunk_len(self.sequences[key].num_left(), *budget, num_kept);
             // None are left where the last token that may be drawn is in flight.
             if len > 0 && self.make_room(key, len) {
                 scheduled.push(self.hand_out(key, len));
@@ -101,8 +158,8 @@ impl Scheduler {
                 Room::Take => return self.sequences[key].blocks.grow(end, &mut self.pool),
                 Room::Wait => return false,
                 Room::Preempt => {
-                    // The sequence that asks is running, so there is a last one.
-                    if self.preempt_last().is_none_or(|victim| victim == key) {
+                    // Those before this one have their part of the step already. It is in the list, so there is a last one.
+                    if self.preempt(self.running.len() - 1) == key {
                         return false;
                     }
                 }
@@ -113,18 +170,18 @@ impl Scheduler {
     fn hand_out(&mut self, key: SequenceKey, len: usize) -> ScheduledTokens {
         let sequence = &mut self.sequences[key];
         let part = sequence.schedule(key, len);
+        self.shares.charge(sequence.rank.key, sequence.pay());
         sequence.remember_computed(&mut self.pool);
         part
     }
 
-    /// Takes everything from the last of the running sequences but its known tokens, and queues it again where its rank belongs.
-    fn preempt_last(&mut self) -> Option<SequenceKey> {
-        let key = policy::victim(&self.running)?;
+    /// Takes everything from the running sequence at this place but its known tokens, and queues it again where its rank belongs.
+    fn preempt(&mut self, place: usize) -> SequenceKey {
+        let key = self.running.remove(place);
         self.num_preemptions += 1;
-        self.running.pop();
         self.waiting.insert(self.sequences[key].rank, key);
         self.leave_row(key, Phase::Waiting);
-        Some(key)
+        key
     }
 
     /// Admits in the order of the queue; the first that does not fit keeps those behind it out, so that nobody waits for ever.
@@ -134,22 +191,35 @@ impl Scheduler {
         scheduled: &mut Vec<ScheduledTokens>,
         events: &mut Vec<Event>,
     ) {
-        while *budget > 0 && !self.free_rows.is_empty() {
-            let Some((&rank, &key)) = self.next_waiting() else { return };
-            if !self.enter(key, events) {
+        while let Some((_, key)) = self.next_waiting() {
+            if !self.admit(key, 0, budget, scheduled, events) {
                 return;
             }
-            self.waiting.remove(&rank);
-            let place = self.running.partition_point(|running| self.sequences[*running].rank < rank);
-            self.running.insert(place, key);
-            let len = policy::chunk_len(self.sequences[key].num_left(), *budget);
-            scheduled.push(self.hand_out(key, len));
-            *budget -= len;
+            self.running.push(key);
         }
     }
 
-    fn next_waiting(&self) -> Option<(&Rank, &SequenceKey)> {
-        if has(Bug::Starvation) { self.waiting.last_key_value() } else { self.waiting.first_key_value() }
+    /// Lets a waiting sequence enter with its first chunk, if there is a place for it. It leaves `num_kept` tokens of the budget to others.
+    fn admit(
+        &mut self,
+        key: SequenceKey,
+        num_kept: usize,
+        budget: &mut usize,
+        scheduled: &mut Vec<ScheduledTokens>,
+        events: &mut Vec<Event>,
+    ) -> bool {
+        if *budget == 0 || self.free_rows.is_empty() || !self.enter(key, events) {
+            return false;
+        }
+        self.waiting.remove(self.sequences[key].rank);
+        let len = policy::chunk_len(self.sequences[key].num_left(), *budget, num_kept);
+        scheduled.push(self.hand_out(key, len));
+        *budget -= len;
+        true
+    }
+
+    fn next_waiting(&self) -> Option<(Rank, SequenceKey)> {
+        if has(Bug::Starvation) { self.waiting.last() } else { self.waiting.next(&self.shares) }
     }
 
     /// Gives a waiting sequence its blocks and a row, or answers `false` if it must wait on.
@@ -166,8 +236,10 @@ impl Scheduler {
         sequence.num_computed = num_cached_tokens;
         let row = self.free_rows.pop().expect("the caller saw a free row");
         sequence.phase = Phase::Running { row };
+        self.shares.start(sequence.rank.key);
         if !sequence.was_scheduled {
             sequence.was_scheduled = true;
+            sequence.num_paid = num_cached_tokens;
             self.prefix_cache_hits += num_cached_tokens as u64;
             self.prefix_cache_queries += if finds_prefix { sequence.prompt_len as u64 } else { 0 };
             events.push(Event { request_id: sequence.id, kind: EventKind::Scheduled { num_cached_tokens } });
@@ -178,13 +250,15 @@ impl Scheduler {
     /// Ends a sequence. It stays in the list of the running ones until [`Self::drop_finished`], so that many can end in one pass.
     pub(crate) fn finish(&mut self, key: SequenceKey) {
         self.sequences.forget_request(key);
+        let share_key = self.sequences[key].rank.key;
         if self.sequences[key].is_running() {
             self.leave_row(key, Phase::Finished);
         } else {
-            self.waiting.remove(&self.sequences[key].rank);
+            self.waiting.remove(self.sequences[key].rank);
             self.sequences[key].phase = Phase::Finished;
             self.lift_fence(key);
         }
+        self.shares.leave(share_key);
     }
 
     /// Takes the sequences that have ended out of the list of the running ones.
@@ -199,6 +273,7 @@ impl Scheduler {
         let sequence = &mut self.sequences[key];
         if let Phase::Running { row } = sequence.phase {
             self.free_rows.push(row);
+            self.shares.stop(sequence.rank.key);
         }
         sequence.phase = phase;
         sequence.remember_computed(&mut self.pool);

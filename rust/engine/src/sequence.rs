@@ -84,6 +84,8 @@ pub(crate) struct Sequence {
     pub(crate) was_scheduled: bool,
     pub(crate) blocks: BlockTable,
     pub(crate) num_computed: usize,
+    /// Tokens that its key need not pay for again: they were cached, or computed before a preemption.
+    pub(crate) num_paid: usize,
     pub(crate) num_pending: usize,
     pub(crate) num_steps_in_flight: usize,
     /// The last token was computed before, by a step that drew none.
@@ -106,11 +108,12 @@ impl Sequence {
             prompt_logprobs: request.prompt_logprobs,
             num_prompt_scored: 0,
             needs_whole_prompt,
-            rank: Rank { priority: request.priority, arrival },
+            rank: Rank { priority: request.priority, key: request.key, arrival },
             phase: Phase::Waiting,
             was_scheduled: false,
             blocks: BlockTable::new(block_size, request.cache_salt),
             num_computed: 0,
+            num_paid: 0,
             num_pending: 0,
             num_steps_in_flight: 0,
             draws_again: false,
@@ -173,6 +176,12 @@ impl Sequence {
     pub(crate) fn remember_computed(&mut self, pool: &mut BlockPool) {
         let num_known_here = self.num_computed.min(self.tokens.len());
         self.blocks.remember(&self.tokens[..num_known_here], pool);
+    }
+
+    /// How many tokens it has computed for the first time since the last call.
+    pub(crate) fn pay(&mut self) -> usize {
+        let num_paid = self.num_paid.max(self.num_computed);
+        num_paid - std::mem::replace(&mut self.num_paid, num_paid)
     }
 
     /// A step in flight that it took part in is done.

@@ -41,7 +41,7 @@ impl Scheduler {
     #[pyo3(signature = (
         request_id, prompt, *, max_tokens, min_tokens = 0, stop_token_ids = vec![], temperature = 0.0, top_p = 1.0, top_k = 0,
         min_p = 0.0, repetition_penalty = 1.0, frequency_penalty = 0.0, presence_penalty = 0.0, logit_bias = vec![], seed = 0,
-        logprobs = None, prompt_logprobs = None, cache_salt = 0, priority = 0
+        logprobs = None, prompt_logprobs = None, cache_salt = 0, priority = 0, key = 0
     ))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn add_request(
@@ -65,6 +65,7 @@ impl Scheduler {
         prompt_logprobs: Option<u32>,
         cache_salt: u64,
         priority: i32,
+        key: u32,
     ) -> PyResult<()> {
         let sampling = SamplingParams {
             repetition_penalty,
@@ -85,6 +86,7 @@ impl Scheduler {
             prompt_logprobs,
             cache_salt,
             priority,
+            key,
             ..Request::new(RequestId(request_id), prompt, max_tokens)
         };
         self.with(py, |engine| engine.add_request(request))?.map_err(engine_error)

@@ -71,6 +71,8 @@ pub struct NewRequest {
     pub cache_salt: u64,
     /// Lower numbers run first.
     pub priority: i32,
+    /// Within a priority, each key gets an equal part of the engine; 0 is nobody's.
+    pub key: u32,
     /// All tokens are handed over with the end, which spares their reader a wake-up for each.
     pub deliver_at_end: bool,
     /// What a script answers in the place of a model; its tokens are handed over one by one.
@@ -91,6 +93,7 @@ impl NewRequest {
             prompt_logprobs: None,
             cache_salt: 0,
             priority: 0,
+            key: 0,
             deliver_at_end: false,
             answer: None,
         }
@@ -109,6 +112,7 @@ impl NewRequest {
             prompt_logprobs: self.prompt_logprobs,
             cache_salt: self.cache_salt,
             priority: self.priority,
+            key: self.key,
         }
     }
 }

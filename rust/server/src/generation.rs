@@ -118,9 +118,9 @@ impl Generation {
     ///
     /// # Errors
     /// 429 or 503.
-    pub fn submit(&self, app: &App, cache_salt: u64) -> Result<Vec<Choice>, ApiError> {
+    pub fn submit(&self, app: &App, cache_salt: u64, key: u32) -> Result<Vec<Choice>, ApiError> {
         let start = |(index, (request, prompt)): (usize, (&NewRequest, &Prompt))| {
-            let request = NewRequest { prompt: prompt.tokens.clone(), cache_salt, ..request.clone() };
+            let request = NewRequest { prompt: prompt.tokens.clone(), cache_salt, key, ..request.clone() };
             let tokens = app.driver.submit(request)?;
             let detokenizer = app.text.tokenizer.detokenizer(!self.options.details.special_tokens);
             let is_first = index % self.options.n == 0;

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use subtle::{Choice, ConstantTimeEq};
+use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use self::access_log::Line;
 pub use self::cors::cors;
@@ -26,6 +26,10 @@ const MAX_REQUEST_ID_LEN: usize = 64;
 /// The name of a request, in its headers and in the `id` of its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestName(pub String);
+
+/// Which of the server's API keys a request has, counted from 1; 0 if the server has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ApiKeyNumber(pub u32);
 
 /// Names the request, and tells on whole answers how long they took.
 pub async fn tag(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
@@ -57,27 +61,29 @@ pub async fn tag(State(app): State<Arc<App>>, mut request: Request, next: Next) 
 /// 401.
 pub async fn authorize(
     State(app): State<Arc<App>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    if app.access.api_keys.is_empty() || has_key(request.headers(), &app.access.api_keys) {
+    let number = key_number(request.headers(), &app.access.api_keys);
+    if app.access.api_keys.is_empty() || number > 0 {
+        request.extensions_mut().insert(ApiKeyNumber(number));
         return Ok(next.run(request).await);
     }
     Err(ApiError::ApiKey)
 }
 
-/// Whether either header has one of the keys. Looks at every byte of every key of the right length, so that the time tells nothing
-/// about them.
-fn has_key(headers: &HeaderMap, keys: &[String]) -> bool {
+/// Which of the keys either header has, counted from 1; 0 if none. Looks at every byte of every key of the right length, so that the time
+/// tells nothing about them.
+fn key_number(headers: &HeaderMap, keys: &[String]) -> u32 {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| bearer_of(value.as_bytes()));
     let x_api_key = headers.get("x-api-key").map(HeaderValue::as_bytes);
-    let mut found = Choice::from(0);
+    let mut found = 0;
     for given in bearer.into_iter().chain(x_api_key) {
-        for key in keys {
-            found |= key.as_bytes().ct_eq(given);
+        for (number, key) in (1..).zip(keys) {
+            found.conditional_assign(&number, key.as_bytes().ct_eq(given));
         }
     }
-    found.into()
+    found
 }
 
 /// What follows the scheme, which may be in small or capital letters.
@@ -105,6 +111,18 @@ mod tests {
             header::HeaderName::from_static(X_REQUEST_ID),
             HeaderValue::from_static(own),
         )]))
+    }
+
+    /// Two customers whose keys are taken for one share what is meant for each.
+    #[test]
+    fn every_key_has_its_own_number() {
+        let keys = ["first", "other"].map(str::to_owned);
+        let number =
+            |name, value| key_number(&HeaderMap::from_iter([(name, HeaderValue::from_static(value))]), &keys);
+        let x_api_key = header::HeaderName::from_static("x-api-key");
+        assert_eq!(number(header::AUTHORIZATION, "Bearer first"), 1);
+        assert_eq!(number(x_api_key.clone(), "other"), 2);
+        assert_eq!(number(x_api_key, "third"), 0);
     }
 
     /// A client's id ties its log to ours; one with a line break or a kilobyte in it would write our log instead.

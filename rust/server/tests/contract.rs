@@ -170,4 +170,18 @@ proptest! {
         prop_assert_eq!(&told[0], &told[1]);
         prop_assert_eq!(&told[0], &told[2]);
     }
+
+    /// A model may write any bytes; over either door and cut anywhere they must be the text that they are, and nothing else.
+    #[test]
+    fn any_bytes_arrive_as_text(bytes in prop::collection::vec(any::<u8>(), 0..60), cuts in prop::collection::vec(1_usize..5, 1..6)) {
+        prop_assume!(!bytes.contains(&NEXT_CHOICE.as_bytes()[0]));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let _context = runtime.enter();
+        let body = json!({ "model": "toy", "messages": [{ "role": "user", "content": "hi" }], "stream": true });
+        let path = "/v1/chat/completions";
+        let transcript = Stage::new(&bytes).play_cut(post(path, body.clone()), &cuts);
+        let told = read(&transcript, Asked::of(path, &body)).map_err(TestCaseError::fail)?;
+        let text = told["choices"][0][1]["text"].as_str().unwrap_or_default();
+        prop_assert_eq!(text, String::from_utf8_lossy(&bytes));
+    }
 }

@@ -29,6 +29,18 @@ pub struct BlockTable {
     num_remembered: usize,
     /// What those blocks complete.
     prefix: Prefix,
+    /// Why it could not enter the last time.
+    shortage: Option<Shortage>,
+}
+
+/// What stood between a table and its first blocks.
+#[derive(Debug, Clone, Copy)]
+struct Shortage {
+    /// Free blocks that it wanted.
+    num_wanted: usize,
+    /// How many leading blocks were found, and what they complete.
+    num_found: usize,
+    prefix: Prefix,
 }
 
 impl BlockTable {
@@ -37,7 +49,15 @@ impl BlockTable {
     pub fn new(block_size: usize, salt: u64) -> Self {
         let salt = if has(Bug::WrongSalt) { 0 } else { salt };
         let prefix = Prefix::Salt(salt);
-        Self { blocks: Vec::new(), block_size, salt, hashes: Vec::new(), num_remembered: 0, prefix }
+        Self {
+            blocks: Vec::new(),
+            block_size,
+            salt,
+            hashes: Vec::new(),
+            num_remembered: 0,
+            prefix,
+            shortage: None,
+        }
     }
 
     /// The blocks, in the order of the tokens in them.
@@ -83,20 +103,42 @@ impl BlockTable {
         num_spared: usize,
         pool: &mut BlockPool,
     ) -> Option<usize> {
+        if self.shortage.is_some_and(|shortage| self.lasts(shortage, tokens, num_spared, pool)) {
+            return None;
+        }
         if finds_prefix && pool.cache().is_some() {
             self.find_prefix(&tokens[..tokens.len() - 1], pool);
         }
         let num_found_free = self.blocks.iter().filter(|block| pool.num_holders(**block) == 0).count();
         let num_missing = self.num_missing(tokens.len());
-        if num_found_free + num_missing + num_spared > pool.num_free() {
+        let num_wanted = num_found_free + num_missing;
+        if num_wanted + num_spared > pool.num_free() {
+            self.shortage = Some(Shortage { num_wanted, num_found: self.blocks.len(), prefix: self.prefix });
             self.blocks.clear();
             self.forget();
             return None;
         }
+        self.shortage = None;
         let num_cached = self.num_slots();
         self.blocks.iter().for_each(|block| pool.hold(*block));
         pool.take(num_missing, &mut self.blocks);
         Some(num_cached)
+    }
+
+    /// Whether a sequence that could not enter still cannot: too few blocks are free, and nobody has computed what follows the part of it
+    /// that was found. Takes one look where a whole one takes as many as there are blocks.
+    fn lasts(&self, shortage: Shortage, tokens: &[u32], num_spared: usize, pool: &BlockPool) -> bool {
+        let next = tokens[..tokens.len() - 1].chunks_exact(self.block_size).nth(shortage.num_found);
+        let is_found =
+            |(tokens, hash): (&[u32], &PrefixHash)| pool.find(*hash, shortage.prefix, tokens).is_some();
+        let finds_more = next.zip(self.hashes.get(shortage.num_found)).is_some_and(is_found);
+        shortage.num_wanted + num_spared > pool.num_free() && !finds_more
+    }
+
+    /// Free blocks that it wanted when it could not [enter](Self::enter) the last time, 0 if it never tried.
+    #[must_use]
+    pub fn num_wanted(&self) -> usize {
+        self.shortage.map_or(0, |shortage| shortage.num_wanted)
     }
 
     /// Puts the blocks that hold the beginning of `tokens` into the table, without a hold on them yet.
@@ -217,15 +259,28 @@ mod tests {
         first.enter(&[1, 2], true, 0, &mut pool);
         first.remember(&[1, 2], &mut pool);
         first.give_back(&mut pool);
+        let mut large = BlockTable::new(1, 0);
+        let entered = large.enter(&[1, 2, 3, 4], true, 0, &mut pool);
+        assert_eq!(entered, None, "two found blocks are free ones as well");
         let mut second = BlockTable::new(1, 0);
-        assert_eq!(
-            second.enter(&[1, 2, 3, 4], true, 0, &mut pool),
-            None,
-            "two found blocks are free ones as well"
-        );
         assert_eq!(second.enter(&[1, 2, 3], true, 1, &mut pool), None, "none would be left over");
         assert_eq!((second.blocks(), pool.num_free()), (&[][..], 3));
         assert_eq!(second.enter(&[1, 2, 3], true, 0, &mut pool), Some(2));
         assert_eq!(pool.num_free(), 0);
+    }
+
+    #[test]
+    fn a_sequence_that_did_not_fit_sees_what_others_compute_meanwhile() {
+        // It would wait for the blocks of a whole prompt that somebody else has in the cache.
+        let mut pool = BlockPool::with_prefix_cache(5, 1);
+        let [mut first, mut second] = [0, 0].map(|salt| BlockTable::new(1, salt));
+        let tokens = [1, 2, 3];
+        assert_eq!(first.enter(&tokens, true, 0, &mut pool), Some(0));
+        first.remember(&tokens[..1], &mut pool);
+        assert_eq!(second.enter(&tokens, true, 1, &mut pool), None);
+        assert_eq!((second.num_wanted(), second.enter(&tokens, true, 1, &mut pool)), (2, None));
+        first.remember(&tokens[..2], &mut pool);
+        assert_eq!(second.enter(&tokens, true, 1, &mut pool), Some(2));
+        assert_eq!(second.num_wanted(), 0);
     }
 }

@@ -30,6 +30,7 @@ pub(crate) struct Load {
     fresh_percent: usize,
     num_salts: usize,
     max_priority: i32,
+    num_keys: usize,
 }
 
 impl Load {
@@ -42,6 +43,7 @@ impl Load {
             fresh_percent: [0, 10, 30, 100][rng.between(0, 3)],
             num_salts: rng.between(1, 2),
             max_priority: rng.between(0, 2) as i32,
+            num_keys: rng.between(1, 3),
         }
     }
 
@@ -64,6 +66,7 @@ impl Load {
             prompt_logprobs: rng.chance(8).then(|| rng.between(0, 20) as u32),
             cache_salt,
             priority: rng.between(0, self.max_priority as usize) as i32,
+            key: rng.between(1, self.num_keys) as u32,
             ..Request::new(RequestId(0), prompt, max_tokens)
         };
         (0..num_answers).map(|_| self.answer(rng, &request)).collect()

@@ -13,7 +13,7 @@ use super::cache_salt::cache_salt;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::generation::{Generation, Prompt, encode, identity};
-use crate::middleware::RequestName;
+use crate::middleware::{ApiKeyNumber, RequestName};
 use crate::openai::completions::request::{CompletionRequest, DEFAULT_MAX_TOKENS, PromptSource};
 use crate::openai::completions::response::{CompletionChunks, whole};
 use crate::sse;
@@ -22,6 +22,7 @@ use crate::stream::{ChunkStream, Echo, collect, usage_of};
 pub(super) async fn create(
     State(app): State<Arc<App>>,
     Extension(RequestName(name)): Extension<RequestName>,
+    Extension(ApiKeyNumber(key)): Extension<ApiKeyNumber>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -29,7 +30,7 @@ pub(super) async fn create(
     let generation = app.prepare(body.len(), move |app| prepare(app, &body)).await?;
     let identity = identity(&app, "cmpl", &generation.options, &name);
     let cache_salt = cache_salt(&headers, generation.options.cache_salt.as_deref());
-    let mut choices = generation.submit(&app, cache_salt)?;
+    let mut choices = generation.submit(&app, cache_salt, key)?;
     let max_silence = generation.max_silence(&headers);
     let details = generation.options.details;
     if generation.options.stream {

@@ -192,7 +192,7 @@ impl Stage {
     /// The same with another number of steps each time; the last one holds from then on.
     pub fn play_cut(&mut self, request: Request<Body>, cuts: &[usize]) -> Transcript {
         let (request, copy) = door::twice(request);
-        let transcript = self.play_once(request, steps_of(cuts));
+        let transcript = self.play_routed(request, cuts);
         if let Some(second) = &mut self.second {
             let (router, mut steps) = (second.router.clone(), steps_of(cuts));
             let other = door::play(router, copy, || second.run(steps.next().unwrap()));
@@ -201,7 +201,9 @@ impl Stage {
         transcript
     }
 
-    fn play_once(&mut self, request: Request<Body>, mut steps: impl Iterator<Item = usize>) -> Transcript {
+    /// The same through the first door alone.
+    pub fn play_routed(&mut self, request: Request<Body>, cuts: &[usize]) -> Transcript {
+        let mut steps = steps_of(cuts);
         let mut response = pin!(self.router.clone().oneshot(request));
         let response = loop {
             if let Poll::Ready(response) = poll_once(response.as_mut()) {
@@ -222,6 +224,27 @@ impl Stage {
             }
         }
         Transcript { head: Response::from_parts(head, ()), writes }
+    }
+
+    /// Reads so many writes, or not even the head if there are none to come, and leaves.
+    pub fn leave(&mut self, request: Request<Body>, num_writes: usize) {
+        let mut response = Box::pin(self.router.clone().oneshot(request));
+        let mut polls = 0..=num_writes;
+        let response = loop {
+            match poll_once(response.as_mut()) {
+                Poll::Ready(response) => break response.unwrap(),
+                Poll::Pending if polls.next().is_none() => return,
+                Poll::Pending => self.run(1),
+            }
+        };
+        let mut body = response.into_body();
+        let mut num_read = 0;
+        while num_read < num_writes {
+            match poll_once(pin!(body.frame())) {
+                Poll::Ready(frame) => num_read += usize::from(frame.unwrap().is_ok()),
+                Poll::Pending => self.run(1),
+            }
+        }
     }
 
     pub fn run(&mut self, num_steps: usize) {

@@ -137,7 +137,7 @@ impl Case {
     }
 }
 
-fn prepare(driver: &Arc<Driver>, before: Before) {
+pub(crate) fn prepare(driver: &Arc<Driver>, before: Before) {
     match before {
         Before::Nothing | Before::Keys => {}
         Before::FullQueue => std::mem::forget(driver.submit(NewRequest::new(vec![97], 1)).unwrap()),

@@ -7,6 +7,7 @@ mod case;
 #[path = "../common/mod.rs"]
 mod common;
 mod failures;
+mod sockets;
 mod tokens;
 
 use std::fmt::Write;
@@ -115,6 +116,47 @@ async fn a_transcript_tells_the_same_however_it_is_cut() {
                 let told = told(&case, &play(&case, 2, &cuts));
                 assert_eq!(told, expected, "{} cut at {cuts:?}, two steps in flight", case.name);
             }
+        }
+    }
+}
+
+/// What the routes say must be what goes over the wire: whole events in each chunk, no header of the listener's own making.
+#[test]
+fn a_transcript_is_the_same_over_a_socket() {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    for (_, cases) in groups() {
+        for case in &cases {
+            let mut routed = {
+                let _context = runtime.enter();
+                play(case, 1, &[1])
+            };
+            let mut native = sockets::play(case);
+            // Those that belong to the connection.
+            for name in ["connection", "date", "transfer-encoding"] {
+                native.head.headers_mut().remove(name);
+                routed.head.headers_mut().remove(name);
+            }
+            assert_eq!(told(case, &native), told(case, &routed), "{}", case.name);
+        }
+    }
+}
+
+/// A client that leaves, whatever it has read, must give back all that was held for it, and the next one must be answered.
+#[tokio::test(start_paused = true)]
+async fn whoever_leaves_gives_everything_back() {
+    let generated = groups().into_iter().flat_map(|(_, cases)| cases).filter(Case::is_generated);
+    for case in generated.filter(|case| case.fails_after.is_none()) {
+        let Transcript { head, writes } = play(&case, 1, &[1]);
+        let num_writes = if head.status().is_success() { writes.len() } else { 0 };
+        for num_read in 0..num_writes {
+            let mut stage = case.stage(2);
+            stage.leave(case.ask.request(), num_read);
+            // What is in flight is completed before its blocks come back.
+            stage.run(3);
+            assert!(stage.is_clean(), "{} left after {num_read} writes", case.name);
+            let again = stage.play_routed(case.ask.request(), &[1]);
+            assert_eq!(again.head.status(), 200, "{}", case.name);
         }
     }
 }
