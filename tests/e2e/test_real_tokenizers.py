@@ -68,7 +68,7 @@ def test_prompts_are_those_of_apply_chat_template(name: str, tmp_path: Path) -> 
     tokenizer = Path(os.environ["STREAMCORE_TOKENIZERS"]) / name
     reference = AutoTokenizer.from_pretrained(tokenizer)
     folder = write_checkpoint(tmp_path, tokenizer=tokenizer)
-    cases: list[tuple[list[dict[str, Any]], dict[str, bool]]] = [
+    cases: list[tuple[list[dict[str, Any]], dict[str, Any]]] = [
         ([QUESTION], {"add_generation_prompt": True}),
         ([QUESTION], {"add_generation_prompt": False}),
         ([QUESTION, PREFIX, QUESTION], {"add_generation_prompt": True}),
