@@ -236,6 +236,7 @@ impl Scheduler {
         sequence.num_computed = num_cached_tokens;
         let row = self.free_rows.pop().expect("the caller saw a free row");
         sequence.phase = Phase::Running { row };
+        sequence.reserve();
         self.shares.start(sequence.rank.key);
         if !sequence.was_scheduled {
             sequence.was_scheduled = true;

@@ -16,6 +16,9 @@ use crate::kv::{BlockPool, BlockTable};
 use crate::policy::{self, Rank};
 use crate::request::{Request, RequestId, SamplingParams};
 
+/// A request that may go on for a whole context seldom does: beyond this its lists double as they fill.
+const MAX_RESERVED_TOKENS: usize = 1024;
+
 /// Names a sequence inside the engine, until it is forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SequenceKey(pub(crate) u32);
@@ -176,6 +179,13 @@ impl Sequence {
     pub(crate) fn remember_computed(&mut self, pool: &mut BlockPool) {
         let num_known_here = self.num_computed.min(self.tokens.len());
         self.blocks.remember(&self.tokens[..num_known_here], pool);
+    }
+
+    /// Takes the memory for its next tokens, so that the steps do not have to.
+    pub(crate) fn reserve(&mut self) {
+        let len = self.max_len.min(self.tokens.len() + MAX_RESERVED_TOKENS);
+        self.tokens.reserve(len - self.tokens.len());
+        self.blocks.reserve(len);
     }
 
     /// How many tokens it has computed for the first time since the last call.

@@ -147,6 +147,7 @@ pub struct Driver {
     core: Mutex<Core>,
     metrics: Metrics,
     config: EngineConfig,
+    limits: DriverLimits,
 }
 
 impl Driver {
@@ -158,13 +159,19 @@ impl Driver {
         let engine = Engine::new(config.clone())?;
         let inbox = Mutex::new(Inbox::new(limits, engine.stats(), Instant::now()));
         let core = Mutex::new(Core::new(engine));
-        Ok(Self { inbox, work: Condvar::new(), core, metrics: Metrics::default(), config })
+        Ok(Self { inbox, work: Condvar::new(), core, metrics: Metrics::default(), config, limits })
     }
 
     /// The limits of the engine.
     #[must_use]
     pub fn config(&self) -> &EngineConfig {
         &self.config
+    }
+
+    /// The limits of the queue.
+    #[must_use]
+    pub fn limits(&self) -> DriverLimits {
+        self.limits
     }
 
     /// The engine's gauges and counters after its last step.
@@ -235,15 +242,26 @@ impl Driver {
     /// # Errors
     /// [`Refusal`], if the queue is full or no requests are taken.
     pub fn submit(self: &Arc<Self>, request: NewRequest) -> Result<TokenStream, Refusal> {
-        let prompt_len = request.prompt.len();
-        let submitted = lock(&self.inbox).submit(request, Instant::now());
+        let mut streams = self.submit_all(vec![request])?;
+        Ok(streams.pop().expect("one request has one stream"))
+    }
+
+    /// Queues several requests at once, or none of them; the streams are in their order.
+    ///
+    /// # Errors
+    /// [`Refusal`], if there is not room for all, or no requests are taken.
+    pub fn submit_all(self: &Arc<Self>, requests: Vec<NewRequest>) -> Result<Vec<TokenStream>, Refusal> {
+        let num_tokens = requests.iter().map(|request| request.prompt.len()).sum();
+        let submitted = lock(&self.inbox).submit_all(requests, Instant::now());
         match submitted {
-            Ok((id, outbox)) => {
+            Ok(queued) => {
                 self.work.notify_one();
-                self.metrics.prompt_tokens.fetch_add(prompt_len as u64, Relaxed);
+                self.metrics.prompt_tokens.fetch_add(num_tokens as u64, Relaxed);
                 let account = Account::current();
-                account.add_prompt(prompt_len);
-                Ok(TokenStream::new(Arc::clone(self), id, outbox, account))
+                account.add_prompt(num_tokens);
+                let stream =
+                    |(id, outbox)| TokenStream::new(Arc::clone(self), id, outbox, Arc::clone(&account));
+                Ok(queued.into_iter().map(stream).collect())
             }
             Err(refusal) => {
                 self.metrics.count_refusal(refusal.reason());

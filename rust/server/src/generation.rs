@@ -7,13 +7,16 @@ use axum::http::HeaderMap;
 use streamcore_engine::SamplingParams;
 
 use crate::app::App;
-use crate::driver::NewRequest;
+use crate::driver::{NewRequest, TokenStream};
 use crate::error::ApiError;
 use crate::openai::chat::request::Conversation;
 use crate::openai::options::{Options, Sampling};
 use crate::script::{Scene, Script};
 use crate::stream::{Choice, ChoicePlan, Echo, Identity, ToldPrompt, keepalive_interval};
 use crate::text::{PromptError, TextError};
+
+/// Most log-probabilities of one request that are kept until its answer is whole: some hundred bytes each.
+const MAX_KEPT_SCORES: usize = 4 << 20;
 
 /// A prompt, and how it is echoed.
 #[derive(Debug)]
@@ -67,7 +70,8 @@ impl Generation {
     /// allows. `param` is the field that the prompts came from.
     ///
     /// # Errors
-    /// 400, if a prompt is empty, longer than the context, or has a token that the model does not know; or what a script says.
+    /// 400, if a prompt is empty, longer than the context, or has a token that the model does not know; if
+    /// more is asked for than can be queued or kept; or what a script says.
     pub fn new(
         app: &App,
         options: Options,
@@ -88,7 +92,55 @@ impl Generation {
                 give_answers(script, &options, cue.as_deref(), &mut requests[num_others..])?;
             }
         }
-        Ok(Self { options, prompts, requests })
+        let generation = Self { options, prompts, requests };
+        generation.check_queue(app, param)?;
+        generation.check_scores()?;
+        Ok(generation)
+    }
+
+    /// What does not even fit into an empty queue would be told to try again for ever.
+    fn check_queue(&self, app: &App, param: &str) -> Result<(), ApiError> {
+        let limits = app.driver.limits();
+        let num_choices = self.requests.len();
+        let num_tokens: usize = self.prompt_of_choices().map(|prompt| prompt.tokens.len()).sum();
+        let refused = |what: &str, count: usize, limit: usize| {
+            let param = if self.options.n > 1 { "n" } else { param };
+            let message = format!("request has {count} {what} in all its choices, limit is {limit}");
+            Err(ApiError::invalid("invalid_value", param, message))
+        };
+        match num_choices {
+            1 => Ok(()),
+            _ if num_choices > limits.max_waiting_requests => {
+                refused("prompts", num_choices, limits.max_waiting_requests)
+            }
+            _ if num_tokens > limits.max_waiting_tokens => {
+                refused("prompt tokens", num_tokens, limits.max_waiting_tokens)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Log-probabilities of prompts wait for the first token, those of a whole answer for its end.
+    fn check_scores(&self) -> Result<(), ApiError> {
+        let details = &self.options.details;
+        let (mut of_prompts, mut of_answers) = (0_usize, 0_usize);
+        for (request, prompt) in self.requests.iter().zip(self.prompt_of_choices()) {
+            let num_scores = |num_top: Option<u32>| num_top.map_or(0, |num_top| num_top as usize + 1);
+            of_prompts += prompt.tokens.len() * num_scores(request.prompt_logprobs);
+            if !self.options.stream {
+                of_answers += request.max_tokens * num_scores(request.logprobs);
+            }
+        }
+        let count = of_prompts.saturating_add(of_answers);
+        if count <= MAX_KEPT_SCORES {
+            return Ok(());
+        }
+        let is_prompt = details.prompt_logprobs.is_some() && of_prompts >= of_answers;
+        let param = if is_prompt { "prompt_logprobs" } else { "logprobs" };
+        let message = format!(
+            "request asks for up to {count} log-probabilities, limit is {MAX_KEPT_SCORES}: ask for fewer, for fewer choices or tokens"
+        );
+        Err(ApiError::invalid("invalid_value", param, message))
     }
 
     /// How long its stream may be silent. One that is scripted to hang shows no sign of life at all.
@@ -114,14 +166,19 @@ impl Generation {
         self.prompt_of_choices().zip(choices).map(told).collect()
     }
 
-    /// Queues the requests of all choices, or none: those that were queued before a refusal are aborted by their drop.
+    /// Queues the requests of all choices, or none.
     ///
     /// # Errors
     /// 429 or 503.
     pub fn submit(&self, app: &App, cache_salt: u64, key: u32) -> Result<Vec<Choice>, ApiError> {
-        let start = |(index, (request, prompt)): (usize, (&NewRequest, &Prompt))| {
-            let request = NewRequest { prompt: prompt.tokens.clone(), cache_salt, key, ..request.clone() };
-            let tokens = app.driver.submit(request)?;
+        let with_prompt = |(request, prompt): (&NewRequest, &Prompt)| NewRequest {
+            prompt: prompt.tokens.clone(),
+            cache_salt,
+            key,
+            ..request.clone()
+        };
+        let requests = self.requests.iter().zip(self.prompt_of_choices()).map(with_prompt).collect();
+        let start = |(index, (tokens, prompt)): (usize, (TokenStream, &Prompt))| {
             let detokenizer = app.text.tokenizer.detokenizer(!self.options.details.special_tokens);
             let is_first = index % self.options.n == 0;
             let plan = ChoicePlan {
@@ -132,9 +189,10 @@ impl Generation {
                 echo: prompt.echo.clone(),
                 is_empty: self.options.max_tokens == Some(0),
             };
-            Ok(Choice::new(tokens, detokenizer, plan))
+            Choice::new(tokens, detokenizer, plan)
         };
-        self.requests.iter().zip(self.prompt_of_choices()).enumerate().map(start).collect()
+        let streams = app.driver.submit_all(requests)?;
+        Ok(streams.into_iter().zip(self.prompt_of_choices()).enumerate().map(start).collect())
     }
 }
 

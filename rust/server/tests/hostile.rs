@@ -3,6 +3,8 @@
 
 mod common;
 
+use axum::body::Body;
+use axum::http::Request;
 use common::contract::{Asked, check_error, read};
 use common::{Stage, post};
 use proptest::prelude::*;
@@ -170,6 +172,71 @@ fn status(stage: &mut Stage, path: &str, body: &str) -> Result<u16, String> {
     }
 }
 
+/// A head of odd parts, and a good body.
+fn head() -> impl Strategy<Value = Request<Body>> {
+    let methods = vec!["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "BREW"];
+    let paths = vec![
+        "/",
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/models",
+        "/v1/models/",
+        "/tokenize",
+        "/detokenize",
+        "/health",
+        "/ready",
+        "/version",
+        "/metrics",
+        "/openapi.json",
+        "*",
+        "/v1//models",
+    ];
+    let names = vec![
+        "content-type",
+        "content-length",
+        "authorization",
+        "x-api-key",
+        "x-request-id",
+        "x-stainless-read-timeout",
+        "accept",
+        "origin",
+        "access-control-request-method",
+        "expect",
+        "te",
+        "host",
+    ];
+    let values = vec![
+        "",
+        "application/json",
+        "Bearer x",
+        "-1",
+        "inf",
+        "NaN",
+        "1e999",
+        "99999999999999999999",
+        "*",
+        "null",
+        "a\tb",
+    ];
+    let value = prop_oneof![
+        select(values).prop_map(|value| value.as_bytes().to_vec()),
+        prop::collection::vec(0x20_u8..0x7f, 0..80),
+        prop::collection::vec(0x80_u8..=0xff, 0..80),
+    ];
+    let path = (select(paths), "[a-z%?#0-9/.]{0,8}", prop::bool::weighted(0.3));
+    (select(methods), path, prop::collection::vec((select(names), value), 0..4)).prop_filter_map(
+        "no request at all",
+        |(method, (path, more, is_longer), headers)| {
+            let uri = if is_longer { format!("{path}{more}") } else { path.to_owned() };
+            let mut request = Request::builder().method(method).uri(uri);
+            for (name, value) in headers {
+                request = request.header(name, value);
+            }
+            request.body(Body::from(r#"{"model":"toy","prompt":"hi","max_tokens":2}"#)).ok()
+        },
+    )
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, cases: 1500, ..Default::default() })]
 
@@ -206,6 +273,22 @@ proptest! {
         let _context = runtime.enter();
         let status = status(&mut stage(), path, &body);
         prop_assert!(status.is_ok(), "{:?} {}", status, body);
+    }
+
+    /// The same for what scanners send, and what proxies make of it.
+    #[test]
+    fn any_head_is_answered_or_refused(request in head()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let _context = runtime.enter();
+        let (what, is_head) = (format!("{request:?}"), request.method() == "HEAD");
+        let transcript = stage().play_routed(request, &[3]);
+        let status = transcript.head.status();
+        prop_assert!(transcript.head.headers().contains_key("x-request-id"), "{}", what);
+        prop_assert!(status.is_success() || status.is_client_error(), "{} {}", status, what);
+        if status.is_client_error() && !is_head {
+            let body = serde_json::from_str(&transcript.body()).unwrap();
+            prop_assert_eq!(check_error(&body), Ok(()), "{}", what);
+        }
     }
 }
 

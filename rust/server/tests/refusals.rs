@@ -11,6 +11,9 @@ use common::{Stage, get, post};
 use http_body_util::BodyExt;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
+use streamcore_engine::EngineConfig;
+use streamcore_server::DriverLimits;
+use streamcore_server::driver::NewRequest;
 use streamcore_server::middleware::tag;
 use tower::ServiceExt;
 
@@ -142,6 +145,8 @@ async fn values() {
             ("top_logprobs alone", chat("top_logprobs", json!(2))),
             ("a request id with a space", chat("request_id", json!("a b"))),
             ("template variables in a list", chat("chat_template_kwargs", json!([]))),
+            ("the conversation as a variable", chat("chat_template_kwargs", json!({ "messages": [] }))),
+            ("a special token as a variable", chat("chat_template_kwargs", json!({ "bos_token": "x" }))),
             ("two ends of a prompt", both_ends),
             ("prompt_logprobs in a stream", scored_stream),
             ("a suffix", completion("suffix", json!("x".repeat(100)))),
@@ -191,9 +196,10 @@ async fn fields_that_would_change_the_answer() {
 /// Overload must be told at once, with when to come back, and must leave those that wait alone.
 #[tokio::test]
 async fn a_full_queue() {
-    let limits = streamcore_server::DriverLimits { max_waiting_requests: 2, max_waiting_tokens: 1 << 20 };
+    let limits = DriverLimits { max_waiting_requests: 2, max_waiting_tokens: 1 << 20 };
     let mut stage = Stage::with_config("ok", common::engine_config(), limits);
-    let prompts = json!({ "model": "toy", "prompt": ["a", "b", "c"] });
+    let waits = stage.app.driver.submit(NewRequest::new(vec![97], 1)).unwrap();
+    let prompts = json!({ "model": "toy", "prompt": ["a", "b"] });
     let (head, body) = stage.answer(post(COMPLETIONS, prompts)).await;
     assert_eq!(head.status(), 429);
     let error: Value = serde_json::from_str(&body).unwrap();
@@ -204,10 +210,63 @@ async fn a_full_queue() {
     let message = error["error"]["message"].as_str().unwrap();
     assert!(message.starts_with("2 requests are waiting, limit is 2, try again in "), "{message}");
     assert!(head.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
+    assert_eq!(
+        stage.app.driver.stats().num_waiting,
+        1,
+        "the prompt that would have found a place has not taken it"
+    );
+    assert!(stage.app.driver.render_metrics("toy").contains("streamcore_prompt_tokens_total 1\n"));
+    drop(waits);
     stage.runner.step(std::time::Duration::ZERO);
-    assert!(stage.is_clean(), "the prompts that had found a place give it back");
+    assert!(stage.is_clean());
     let transcript = stage.play(post(COMPLETIONS, json!({ "model": "toy", "prompt": ["a", "b"] })), 1);
     assert_eq!(transcript.head.status(), 200);
+}
+
+/// A client that obeys `Retry-After` would come back for ever; one that asks for everything would have the memory of all others.
+#[tokio::test]
+async fn what_can_never_be_queued_or_kept() {
+    let limits = DriverLimits { max_waiting_requests: 200, max_waiting_tokens: 1000 };
+    let config = EngineConfig { num_blocks: 1 << 14, max_model_len: 1 << 16, ..common::engine_config() };
+    let stage = Stage::with_config("", config, limits);
+    let body = |mut extra: Value, prompt: Value| {
+        (extra["model"], extra["prompt"]) = (json!("toy"), prompt);
+        post(COMPLETIONS, extra)
+    };
+    let long = json!("x".repeat(600));
+    let mut chat_scores =
+        json!({ "model": "toy", "messages": [{ "role": "user", "content": "hi" }], "n": 4 });
+    (chat_scores["logprobs"], chat_scores["top_logprobs"]) = (json!(true), json!(20));
+    for (request, param, words) in [
+        (body(json!({ "n": 101 }), json!(["a", "b"])), "n", "202 prompts in all its choices, limit is 200"),
+        (
+            body(json!({}), json!([long, long])),
+            "prompt",
+            "1200 prompt tokens in all its choices, limit is 1000",
+        ),
+        (body(json!({ "prompt_logprobs": 20, "n": 8 }), json!("x".repeat(30_000))), "n", "limit is 1000"),
+        (
+            body(json!({ "logprobs": 5, "n": 128, "max_tokens": 8000 }), json!("x")),
+            "logprobs",
+            "up to 6144000 log-probabilities, limit is 4194304",
+        ),
+        (post(CHAT, chat_scores.clone()), "logprobs", "limit is 4194304"),
+    ] {
+        let (head, body) = stage.answer(request).await;
+        assert_eq!(head.status(), 400, "{body}");
+        let error: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(error["error"]["param"], param, "{body}");
+        assert!(error["error"]["message"].as_str().unwrap().contains(words), "{body}");
+    }
+    assert!(stage.is_clean());
+
+    let stage = Stage::with_config("", stage.app.driver.config().clone(), DriverLimits::default());
+    let scored = json!({ "prompt_logprobs": 20, "n": 8 });
+    let (_, body) = stage.answer(body(scored, json!("x".repeat(30_000)))).await;
+    assert!(body.contains(r#""param":"prompt_logprobs""#), "{body}");
+    chat_scores["stream"] = json!(true);
+    let response = stage.router.clone().oneshot(post(CHAT, chat_scores)).await.unwrap();
+    assert_eq!(response.status(), 200, "a stream keeps none");
 }
 
 /// An open route behind a key is how other people's GPUs are used; a closed `/health` is how an orchestrator kills a healthy server.

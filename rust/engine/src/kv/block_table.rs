@@ -78,6 +78,13 @@ impl BlockTable {
         self.blocks.len() * self.block_size
     }
 
+    /// Takes the memory of a table for this many tokens, but no blocks.
+    pub fn reserve(&mut self, num_tokens: usize) {
+        let num_blocks = self.num_blocks_for(num_tokens);
+        self.blocks.reserve(num_blocks.saturating_sub(self.blocks.len()));
+        self.hashes.reserve(num_blocks.saturating_sub(self.hashes.len()));
+    }
+
     /// Blocks that must be added before the table holds this many tokens.
     #[must_use]
     pub fn num_missing(&self, num_tokens: usize) -> usize {

@@ -102,11 +102,12 @@ impl Inbox {
         }
     }
 
-    pub(super) fn submit(
+    /// Takes all of these or none.
+    pub(super) fn submit_all(
         &mut self,
-        request: NewRequest,
+        requests: Vec<NewRequest>,
         arrival: Instant,
-    ) -> Result<(RequestId, Arc<Outbox>), Refusal> {
+    ) -> Result<Vec<(RequestId, Arc<Outbox>)>, Refusal> {
         match &self.phase {
             Phase::Serving if self.is_weak() => return Err(Refusal::Failed(self.silence())),
             Phase::Serving => {}
@@ -114,16 +115,24 @@ impl Inbox {
             Phase::Failed(message) => return Err(Refusal::Failed(message.clone())),
         }
         let retry_after_s = self.retry_after_s();
-        self.admission
-            .reserve(request.prompt.len())
-            .map_err(|reason| Refusal::QueueFull { reason, retry_after_s })?;
+        let mut admission = self.admission.clone();
+        for request in &requests {
+            admission
+                .reserve(request.prompt.len())
+                .map_err(|reason| Refusal::QueueFull { reason, retry_after_s })?;
+        }
+        self.admission = admission;
+        Ok(requests.into_iter().map(|request| self.queue(request, arrival)).collect())
+    }
+
+    fn queue(&mut self, request: NewRequest, arrival: Instant) -> (RequestId, Arc<Outbox>) {
         let id = RequestId(self.next_id);
         self.next_id += 1;
         let outbox = Arc::new(Outbox::new(request.deliver_at_end, request.answer.is_some()));
         let answer = request.answer.clone();
         let request = request.named(id);
         self.requests.push(Submission { request, outbox: Arc::clone(&outbox), arrival, answer });
-        Ok((id, outbox))
+        (id, outbox)
     }
 
     pub(super) fn abort(&mut self, id: RequestId, counts_as: Outcome) {
@@ -212,6 +221,21 @@ impl Inbox {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    /// Choices that are queued before the refusal of the last one would be prefilled for nobody.
+    #[test]
+    fn requests_are_queued_together_or_not_at_all() {
+        let limits = DriverLimits { max_waiting_requests: 3, max_waiting_tokens: 8 };
+        let mut inbox = Inbox::new(limits, Stats::default(), Instant::now());
+        let mut submit = |lens: &[usize]| {
+            let requests = lens.iter().map(|len| NewRequest::new(vec![1; *len], 1)).collect();
+            let is_queued = inbox.submit_all(requests, Instant::now()).is_ok();
+            (is_queued, inbox.num_waiting(), inbox.admission.num_tokens())
+        };
+        assert_eq!(submit(&[1, 1, 1, 1]), (false, 0, 0), "a request too many");
+        assert_eq!(submit(&[4, 5]), (false, 0, 0), "a token too many");
+        assert_eq!(submit(&[4, 4]), (true, 2, 8));
+    }
 
     /// A `Retry-After` that ignores how fast the queue moves sends every client back too early.
     #[test]

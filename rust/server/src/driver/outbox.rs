@@ -1,5 +1,6 @@
 //! What the engine thread leaves for one request, and the handle that takes it out.
 
+use std::collections::VecDeque;
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -68,7 +69,8 @@ pub(super) struct Outbox {
 struct Contents {
     num_cached_tokens: usize,
     prompt_logprobs: Vec<TokenLogprobs>,
-    tokens: Vec<Token>,
+    /// Taken from the front: a reader may be far behind.
+    tokens: VecDeque<Token>,
     weight: usize,
     end: Option<End>,
     reader: Option<Waker>,
@@ -82,7 +84,7 @@ impl Contents {
             weight <= MAX_TAKEN_WEIGHT
         });
         let num_taken = num_taken.count();
-        self.weight -= self.tokens[..num_taken].iter().map(weight_of).sum::<usize>();
+        self.weight -= self.tokens.range(..num_taken).map(weight_of).sum::<usize>();
         tokens.extend(self.tokens.drain(..num_taken));
     }
 }
@@ -106,7 +108,7 @@ impl Outbox {
     pub(super) fn push(&self, token: Token) -> Option<Waker> {
         let mut contents = lock(&self.contents);
         contents.weight += weight_of(&token);
-        contents.tokens.push(token);
+        contents.tokens.push_back(token);
         if self.deliver_at_end { None } else { contents.reader.take() }
     }
 
@@ -139,8 +141,9 @@ impl Outbox {
             contents.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        if self.one_by_one && !contents.tokens.is_empty() {
-            let token = contents.tokens.remove(0);
+        if self.one_by_one
+            && let Some(token) = contents.tokens.pop_front()
+        {
             contents.weight -= weight_of(&token);
             tokens.push(token);
             let is_last = contents.tokens.is_empty();
@@ -151,11 +154,7 @@ impl Outbox {
             return Poll::Ready(if contents.tokens.is_empty() { contents.end.take() } else { None });
         }
         contents.weight = 0;
-        if tokens.is_empty() {
-            mem::swap(tokens, &mut contents.tokens);
-        } else {
-            tokens.append(&mut contents.tokens);
-        }
+        tokens.extend(contents.tokens.drain(..));
         Poll::Ready(contents.end.take())
     }
 }

@@ -1,5 +1,5 @@
 //! Whether the step loop makes progress. How long a step may take depends on the model, the machine and the number of tokens by
-//! factors of thousands, so it is measured. See `docs/decisions/0004-when-the-step-loop-hangs.md`.
+//! factors of thousands, so it is measured. See `docs/decisions/0010-when-the-step-loop-hangs.md`.
 
 use std::time::{Duration, Instant};
 

@@ -65,6 +65,11 @@ impl Line {
         self.app.driver.now().saturating_duration_since(self.start)
     }
 
+    /// Whether an answer would have had to be generated.
+    fn is_generation(&self) -> bool {
+        self.method == Method::POST && ["/v1/chat/completions", "/v1/completions"].contains(&&*self.path)
+    }
+
     /// What asks every few seconds is not what the log is read for.
     fn is_probe(&self) -> bool {
         self.method == Method::GET && ["/health", "/ready", "/metrics"].contains(&&*self.path)
@@ -75,7 +80,7 @@ impl Drop for Line {
     fn drop(&mut self) {
         let (name, method, path, account, lack) =
             (&self.name, &self.method, &self.path, &self.account, self.lack);
-        if self.status.is_none() && account.prompt_tokens() == 0 {
+        if self.is_generation() && self.status.is_none() && account.prompt_tokens() == 0 {
             self.app.driver.metrics().count_abort(AbortPhase::BeforeQueue);
         }
         let status = self.status.map_or(LEFT, |status| status.as_u16());

@@ -25,8 +25,10 @@ pub struct ChatLogprobs<'a> {
 
 #[derive(Debug, Serialize)]
 struct ChatToken<'a> {
-    #[serde(flatten)]
-    own: ChatScore<'a>,
+    // The fields of the token's own `ChatScore`: to flatten it would cost more than to write it.
+    token: Name<'a>,
+    logprob: Option<f32>,
+    bytes: Option<&'a [u8]>,
     top_logprobs: Vec<ChatScore<'a>>,
 }
 
@@ -59,9 +61,9 @@ impl<'a> ChatLogprobs<'a> {
             logprob: score.logprob,
             bytes: score.bytes.as_deref(),
         };
-        let token = |scored: &'a Scored| ChatToken {
-            own: score(&scored.own),
-            top_logprobs: scored.top.iter().map(score).collect(),
+        let token = |scored: &'a Scored| {
+            let ChatScore { token, logprob, bytes } = score(&scored.own);
+            ChatToken { token, logprob, bytes, top_logprobs: scored.top.iter().map(score).collect() }
         };
         Self { content: scored(tokens).map(|(_, scored)| token(scored)).collect(), refusal: None }
     }
