@@ -48,6 +48,8 @@ pub fn bind(host: &str, port: u16) -> io::Result<Listener> {
         // A restart must not wait for the connections of the last run to be forgotten: that is all that reuse forgives.
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
+        // Whoever is started at the same moment must not have it, too.
+        socket.set_reuse_address(false)?;
     }
     let address = socket.local_addr()?.as_socket().unwrap_or(address);
     Ok(Listener { socket, address })

@@ -144,6 +144,8 @@ async fn values() {
             ("top_logprobs alone", chat("top_logprobs", json!(2))),
             ("a request id with a space", chat("request_id", json!("a b"))),
             ("template variables in a list", chat("chat_template_kwargs", json!([]))),
+            ("the conversation as a variable", chat("chat_template_kwargs", json!({ "messages": [] }))),
+            ("a special token as a variable", chat("chat_template_kwargs", json!({ "bos_token": "x" }))),
             ("two ends of a prompt", both_ends),
             ("prompt_logprobs in a stream", scored_stream),
             ("a suffix", completion("suffix", json!("x".repeat(100)))),

@@ -367,9 +367,10 @@ fn a_port_that_somebody_has_bound_is_in_use_before_it_listens() {
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
 }
 
-/// A restart that has to wait for the system to forget the last run's connections is a minute of downtime.
+/// A restart that has to wait for the system to forget the last run's connections is a minute of downtime; one that is started twice
+/// loads two models and then serves with one.
 #[test]
-fn a_restart_gets_its_port_at_once() {
+fn one_restart_gets_the_port_at_once() {
     let (server, _runner) = start("");
     let mut client = Client::connect(&server);
     client.get("/version");
@@ -379,7 +380,9 @@ fn a_restart_gets_its_port_at_once() {
     server.shutdown();
     assert!(client.is_closed());
     drop(client);
-    assert_eq!(bind("127.0.0.1", port).unwrap().address().port(), port);
+    let first = bind("127.0.0.1", port).unwrap();
+    assert_eq!(first.address().port(), port);
+    assert_eq!(bind("127.0.0.1", port).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
 }
 
 /// Two servers on one port must not both load their models before one of them finds out.

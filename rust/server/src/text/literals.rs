@@ -12,10 +12,11 @@
 //! Only messages that have such a text in them take this way. Since the template sees one strange character in the place of each,
 //! it can trim, compare and join as always.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::mem;
 
 use aho_corasick::{AhoCorasick, MatchKind};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokenizers::tokenizer::normalizer::Range;
 use tokenizers::{
     Model, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
@@ -48,40 +49,52 @@ fn is_bracketed(text: &str) -> bool {
     [("<|", "|>"), ("<｜", "｜>")].iter().any(|(start, end)| text.starts_with(start) && text.ends_with(end))
 }
 
+/// The first character for private use that no font has a sign for.
+const FIRST_PRIVATE: char = '\u{f0000}';
+
 /// Texts of markers that stood in messages, each with the character that stands for it now.
 #[derive(Debug, Default)]
 pub(super) struct Literals {
-    texts: Vec<(char, String)>,
+    texts: HashMap<char, String>,
+    stand_ins: HashMap<String, char>,
 }
 
 impl Literals {
-    /// Replaces the texts of markers in all that users wrote.
-    pub(super) fn take_out_of(messages: &mut [Value], tokenizer: &Tokenizer) -> Self {
+    /// Replaces the texts of markers in all that users wrote, also in what they give the template.
+    pub(super) fn take_out_of(
+        messages: &mut [Value],
+        variables: &mut Map<String, Value>,
+        tokenizer: &Tokenizer,
+    ) -> Self {
         let finder = &tokenizer.markers().finder;
-        let has_marker = |message: &Value| words(message).any(|text| finder.is_match(text));
-        let mut literals = Self::default();
-        if !messages.iter().any(has_marker) {
+        let (mut literals, mut has_marker) = (Self::default(), false);
+        each_text(messages, variables, &mut |text| has_marker = has_marker || finder.is_match(&*text));
+        if !has_marker {
             return literals;
         }
-        let mut unused = unused_characters(messages);
-        for text in messages.iter_mut().flat_map(words_mut).filter(|text| finder.is_match(&**text)) {
+        let mut unused = unused_characters(messages, variables);
+        each_text(messages, variables, &mut |text| {
+            if !finder.is_match(&*text) {
+                return;
+            }
             let mut replaced = String::with_capacity(text.len());
             finder.replace_all_with(text, &mut replaced, |_, marker, replaced| {
                 replaced.push(literals.stand_in(marker, &mut unused));
                 true
             });
             *text = replaced;
-        }
+        });
         literals
     }
 
     /// Who uses up all private characters loses the markers' letters.
     fn stand_in(&mut self, marker: &str, unused: &mut impl Iterator<Item = char>) -> char {
-        if let Some((character, _)) = self.texts.iter().find(|(_, text)| text == marker) {
+        if let Some(character) = self.stand_ins.get(marker) {
             return *character;
         }
         let Some(character) = unused.next() else { return char::REPLACEMENT_CHARACTER };
-        self.texts.push((character, marker.to_owned()));
+        self.stand_ins.insert(marker.to_owned(), character);
+        self.texts.insert(character, marker.to_owned());
         character
     }
 
@@ -113,8 +126,9 @@ impl Literals {
 
     fn put_back_into(&self, rendered: &str, text: &mut String) {
         for character in rendered.chars() {
-            match self.texts.iter().find(|(stand_in, _)| *stand_in == character) {
-                Some((_, literal)) => text.push_str(literal),
+            let literal = if character < FIRST_PRIVATE { None } else { self.texts.get(&character) };
+            match literal {
+                Some(literal) => text.push_str(literal),
                 None => text.push(character),
             }
         }
@@ -161,23 +175,37 @@ fn cut(whole: &NormalizedString, tokens: &[Placed]) -> Vec<(NormalizedString, Op
     pieces
 }
 
-/// What users wrote in a message: all texts but the role, which is one of a few words.
-fn words(message: &Value) -> impl Iterator<Item = &str> {
-    let fields = message.as_object().into_iter().flatten();
-    fields.filter(|(name, _)| *name != "role").filter_map(|(_, value)| value.as_str())
+/// Visits what users wrote: all texts of messages but the role, which is one of a few words, and of the template's variables.
+fn each_text(messages: &mut [Value], variables: &mut Map<String, Value>, visit: &mut dyn FnMut(&mut String)) {
+    let fields = messages.iter_mut().filter_map(Value::as_object_mut).flatten();
+    fields.filter(|(name, _)| *name != "role").for_each(|(_, value)| each_text_of(value, visit));
+    variables.values_mut().for_each(|value| each_text_of(value, visit));
 }
 
-fn words_mut(message: &mut Value) -> impl Iterator<Item = &mut String> {
-    let fields = message.as_object_mut().into_iter().flatten();
-    fields.filter(|(name, _)| *name != "role").filter_map(|(_, value)| match value {
-        Value::String(text) => Some(text),
-        _ => None,
-    })
+fn each_text_of(value: &mut Value, visit: &mut dyn FnMut(&mut String)) {
+    match value {
+        Value::String(text) => visit(text),
+        Value::Array(list) => list.iter_mut().for_each(|value| each_text_of(value, visit)),
+        // A template may write the names, too.
+        Value::Object(entries) => {
+            for (mut name, mut value) in mem::take(entries) {
+                visit(&mut name);
+                each_text_of(&mut value, visit);
+                entries.insert(name, value);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
-/// Characters for private use that stand in no message.
-pub(super) fn unused_characters(messages: &[Value]) -> impl Iterator<Item = char> + use<> {
-    let private = |character: &char| matches!(*character, '\u{f0000}'..);
-    let used: HashSet<char> = messages.iter().flat_map(words).flat_map(str::chars).filter(private).collect();
-    ('\u{f0000}'..='\u{ffffd}').filter(move |character| !used.contains(character))
+/// Characters for private use that users have not written.
+pub(super) fn unused_characters(
+    messages: &mut [Value],
+    variables: &mut Map<String, Value>,
+) -> impl Iterator<Item = char> + use<> {
+    let mut used = HashSet::new();
+    each_text(messages, variables, &mut |text| {
+        used.extend(text.chars().filter(|character| *character >= FIRST_PRIVATE));
+    });
+    (FIRST_PRIVATE..='\u{ffffd}').filter(move |character| !used.contains(character))
 }

@@ -1,6 +1,6 @@
 //! From a conversation to the tokens of its prompt.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::literals::{Literals, unused_characters};
 use super::{RenderOptions, TemplateError, TextError, TextModel};
@@ -43,14 +43,18 @@ impl TextModel {
         &self,
         mut messages: Vec<Value>,
         end: PromptEnd,
-        variables: serde_json::Map<String, Value>,
+        mut variables: Map<String, Value>,
     ) -> Result<Vec<u32>, PromptError> {
         let template = self.chat_template.as_ref().ok_or(PromptError::NoTemplate)?;
-        let literals = Literals::take_out_of(&mut messages, &self.tokenizer);
+        let literals = Literals::take_out_of(&mut messages, &mut variables, &self.tokenizer);
         let add_generation_prompt = end == PromptEnd::Answer;
+        let mark = match end {
+            PromptEnd::InsideLastMessage => Mark::put_into(&mut messages, &mut variables),
+            PromptEnd::LastMessage | PromptEnd::Answer => None,
+        };
         let options = RenderOptions { add_generation_prompt, tools: None, extra: variables };
         let text = if end == PromptEnd::InsideLastMessage {
-            let mark = Mark::put_into(&mut messages).ok_or(PromptError::NothingToContinue)?;
+            let mark = mark.ok_or(PromptError::NothingToContinue)?;
             mark.cut(template.render(&messages, &options)?).ok_or(PromptError::NothingToContinue)?
         } else {
             template.render(&messages, &options)?
@@ -63,8 +67,8 @@ impl TextModel {
 struct Mark(String);
 
 impl Mark {
-    fn put_into(messages: &mut [Value]) -> Option<Self> {
-        let mark = format!("{} ", unused_characters(messages).last()?);
+    fn put_into(messages: &mut [Value], variables: &mut Map<String, Value>) -> Option<Self> {
+        let mark = format!("{} ", unused_characters(messages, variables).last()?);
         let Value::String(content) = messages.last_mut()?.get_mut("content")? else { return None };
         content.push_str(&mark);
         Some(Self(mark))

@@ -123,6 +123,28 @@ fn a_marker_in_a_message_is_letters() {
     }
 }
 
+/// What a template writes of its variables would speak as the system as well.
+#[test]
+fn a_marker_in_a_variable_is_letters() {
+    let (_, marker) = &toys()[0];
+    let template =
+        "{% for name in facts %}{{ name }}={{ facts[name] | join }};{% endfor %}{{ mood }}{{ eos_token }}";
+    let config = json!({ "chat_template": template, "eos_token": marker });
+    let tokenizer = byte_level();
+    let files = [("tokenizer.json", tokenizer), ("tokenizer_config.json", &config)];
+    let model = TextModel::load(&save("literals_variables", &files)).unwrap();
+    let Value::Object(variables) =
+        json!({ "facts": { format!("a{marker}"): ["b", marker] }, "mood": marker })
+    else {
+        unreachable!("it is written as an object")
+    };
+    let ids = model.encode_conversation(Vec::new(), PromptEnd::Answer, variables).unwrap();
+    let end = model.tokenizer.token_id(marker).unwrap();
+    assert_eq!(ids.iter().filter(|id| **id == end).count(), 1, "only the template's own");
+    let text = model.tokenizer.decode(&ids, false).unwrap();
+    assert_eq!(text, format!("a{marker}=b{marker};{marker}{marker}"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..Default::default() })]
 

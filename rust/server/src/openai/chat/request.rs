@@ -17,6 +17,17 @@ pub struct ChatRequest {
     pub options: Options,
 }
 
+/// Variables of every template that come from other fields, or from the model.
+const OWN_VARIABLES: [&str; 7] = [
+    "messages",
+    "tools",
+    "documents",
+    "add_generation_prompt",
+    "continue_final_message",
+    "raise_exception",
+    "strftime_now",
+];
+
 /// A conversation, and how it becomes a prompt.
 #[derive(Debug, PartialEq)]
 pub struct Conversation {
@@ -56,11 +67,24 @@ impl Conversation {
     pub fn take(fields: &mut Fields, messages: Value) -> Result<Self, ApiError> {
         let variables = match fields.take("chat_template_kwargs") {
             None => Map::new(),
-            Some(Value::Object(variables)) => variables,
+            Some(Value::Object(variables)) => {
+                variables.keys().try_for_each(|name| check_variable(name))?;
+                variables
+            }
             Some(other) => return Err(wrong_type("chat_template_kwargs", &other, "an object")),
         };
         Ok(Self { messages: conversation(messages)?, end: take_prompt_end(fields)?, variables })
     }
+}
+
+/// A variable must not change what has been checked, nor stand in for a special token such as `bos_token`.
+fn check_variable(name: &str) -> Result<(), ApiError> {
+    if !OWN_VARIABLES.contains(&name) && !name.ends_with("_token") {
+        return Ok(());
+    }
+    let path = format!("chat_template_kwargs.{name}");
+    let message = format!("`{path}` is not allowed, the template has a variable of this name already");
+    Err(ApiError::invalid("invalid_value", path, message))
 }
 
 fn take_prompt_end(fields: &mut Fields) -> Result<PromptEnd, ApiError> {
