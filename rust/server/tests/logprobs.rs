@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::contract::{Asked, read};
 use common::{Stage, post};
 use serde_json::{Value, json};
 use streamcore_engine::EngineConfig;
@@ -47,4 +48,41 @@ async fn tokens_do_not_depend_on_how_the_steps_are_cut() {
         assert_eq!(ids, script.bytes().map(u64::from).collect::<Vec<_>>());
         assert_eq!(*expected.get_or_insert(bytes.clone()), bytes);
     }
+}
+
+/// A model that repeats its end token would make one event of several megabytes, which breaks clients with line buffers.
+#[tokio::test(start_paused = true)]
+async fn tokens_without_text_come_in_pieces() {
+    let config = EngineConfig { num_blocks: 256, max_model_len: 1000, ..common::engine_config() };
+    // At last, text that may become a stop string has them all wait.
+    for (script, stop) in [("", json!(null)), ("a", json!(null)), ("a#", json!("#!"))] {
+        let body = chat(&json!({
+            "ignore_eos": true, "max_tokens": 200, "logprobs": true, "top_logprobs": 20, "return_token_ids": true,
+            "stream": true, "stop": stop,
+        }));
+        for steps_per_read in [1, 7, 500] {
+            let mut stage = Stage::with_config(script, config.clone(), common::limits());
+            let transcript = stage.play(post(CHAT, body.clone()), steps_per_read);
+            let told = read(&transcript, Asked::of(CHAT, &body)).unwrap();
+            let choice = &told["choices"][0][1];
+            assert_eq!(choice["text"], script);
+            for list in ["token_ids", "logprobs.content"] {
+                assert_eq!(choice[list].as_array().unwrap().len(), 200, "{list}");
+            }
+            assert!(transcript.events().len() > 4, "they do not wait for the end");
+        }
+    }
+}
+
+/// Scores of an echoed prompt would be missing, and those of the answer be taken for them.
+#[tokio::test(start_paused = true)]
+async fn an_echoed_prompt_without_text_has_its_tokens() {
+    let end = common::model::END_TOKEN;
+    let body = json!({
+        "model": "toy", "prompt": vec![end; 40], "echo": true, "logprobs": 1, "max_tokens": 2, "stream": true,
+    });
+    let path = "/v1/completions";
+    let told = read(&Stage::new("ab").play(post(path, body.clone()), 1), Asked::of(path, &body)).unwrap();
+    let choice = &told["choices"][0][1];
+    assert_eq!((&choice["text"], choice["logprobs.tokens"].as_array().unwrap().len()), (&json!("ab"), 42));
 }

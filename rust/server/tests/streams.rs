@@ -98,3 +98,17 @@ async fn silence_is_broken_by_a_comment() {
         }
     }
 }
+
+/// The words of one choice would be lost because those of another fill a write, though both had come before the failure.
+#[tokio::test(start_paused = true)]
+async fn a_failure_waits_for_the_text_of_all_choices() {
+    let config = EngineConfig { block_size: 1 << 12, max_model_len: 1 << 16, ..common::engine_config() };
+    let mut stage = Stage::with_config("\u{1}".repeat(20_000), config, common::limits())
+        .each(|stage| stage.runner.fails_after = Some(12_000));
+    let body = chat(&json!({ "n": 2 }));
+    let told = read(&stage.play(post(CHAT, body.clone()), 13_000), Asked::of(CHAT, &body)).unwrap();
+    assert!(told["error"].is_object());
+    for choice in 0..2 {
+        assert_eq!(told["choices"][choice][1]["text"].as_str().unwrap().len(), 12_000, "choice {choice}");
+    }
+}

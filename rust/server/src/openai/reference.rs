@@ -23,7 +23,8 @@ chunk with an empty `delta` and `finish_reason`, which is `stop` or `length`; th
 `usage`; then `[DONE]`. Completions have no first chunks, and an empty `text` in those that end a choice. What was matched of the client's own
 `stop` or `stop_token_ids` is in `stop_reason`. Choices may alternate. An error behind the headers is an event with `error`, then `[DONE]`.
 
-A chunk with text is never empty. An event stays under 64 KiB, but for one: with `return_token_ids` all of the prompt's ids are in one chunk,
+With `logprobs` or `return_token_ids`, tokens that leave no text come with the text behind them or in the last chunk; of a long run of them
+there are chunks with an empty text. No other chunk in between is empty. An event stays under 64 KiB, but for one: with `return_token_ids` all of the prompt's ids are in one chunk,
 as clients expect them. Beside the usual fields, what was asked for is in the choice (`token_ids`, `stop_reason`, and in completions
 `prompt_token_ids` and `prompt_logprobs`) or beside the choices (in chat `prompt_token_ids` and `prompt_logprobs`), never in `delta`.
 

@@ -40,6 +40,8 @@ pub struct ChunkStream<C> {
     chunks: C,
     choices: Vec<Choice>,
     ended: Vec<bool>,
+    /// Why a choice has failed.
+    failed: Option<EndError>,
     state: State,
     silence: Silence,
     delta: Delta,
@@ -65,6 +67,7 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
             chunks,
             ended: vec![false; choices.len()],
             choices,
+            failed: None,
             state: State::Waiting,
             silence: Silence::new(max_silence),
             delta: Delta::default(),
@@ -73,15 +76,21 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
 
     /// Writes all that is due now. The text of the other choices goes out before the error of one.
     fn write_due(&mut self, cx: &mut Context<'_>, frames: &mut Vec<u8>) {
-        let mut failed = None;
         for index in 0..self.choices.len() {
             match self.write_choice(index, cx, frames) {
                 Ok(()) => {}
                 Err(EndError::Cut) => return self.cut(),
-                Err(error) => failed = failed.or(Some(error)),
+                Err(error) => {
+                    self.ended[index] = true;
+                    self.failed.get_or_insert(error);
+                }
             }
         }
-        if let Some(error) = failed {
+        if frames.len() >= MAX_WRITE_BYTES {
+            // Some may have been cut short.
+            return;
+        }
+        if let Some(error) = self.failed.take() {
             return self.write_error(&ApiError::from(error), frames);
         }
         if self.ended.iter().all(|ended| *ended) {

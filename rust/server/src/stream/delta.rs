@@ -1,6 +1,7 @@
 //! What a choice has to tell: text, and the tokens that it is made of.
 
 use std::borrow::Cow;
+use std::mem;
 
 use crate::openai::options::Details;
 use crate::text::Detokenizer;
@@ -17,7 +18,7 @@ pub struct Delta {
     pub text: String,
     /// The tokens that have a part in it, in order.
     pub tokens: Vec<ShownToken>,
-    /// Tokens at the end that have no text.
+    /// The last tokens of the answer that have no text; no more than fit into one event.
     pub tail: Vec<ShownToken>,
 }
 
@@ -30,6 +31,8 @@ pub struct ShownToken {
     pub is_prompt: bool,
     /// Where the text that it is part of ends, in bytes of the delta's text.
     pub text_end: usize,
+    /// It stands behind that text and has none.
+    pub is_textless: bool,
     /// Characters of the choice's text before it.
     pub offset: usize,
     /// Its log-probabilities, if they were asked for.
@@ -103,7 +106,24 @@ impl Delta {
         self.tokens.append(&mut self.tail);
     }
 
-    /// Cuts text and tokens into pieces that each fit into one event and have exactly the tokens of their text.
+    /// Tells a token that stands behind the text so far.
+    pub(super) fn tell_textless(&mut self, token: ShownToken) {
+        self.tokens.push(ShownToken { text_end: self.text.len(), is_textless: true, ..token });
+    }
+
+    /// Tells at once what does not fit into the last event.
+    pub(super) fn shorten_tail(&mut self) {
+        let mut json_len = 0;
+        let fitting = self.tail.iter().rev().take_while(|token| {
+            json_len += token.max_json_len();
+            json_len <= MAX_PIECE_JSON_BYTES
+        });
+        let kept = self.tail.split_off(self.tail.len() - fitting.count());
+        mem::replace(&mut self.tail, kept).into_iter().for_each(|token| self.tell_textless(token));
+    }
+
+    /// Cuts text and tokens into pieces that each fit into one event and have exactly the tokens of their text, and maybe some
+    /// without.
     pub fn pieces(&self) -> impl Iterator<Item = (&str, &[ShownToken])> {
         let (mut text_start, mut rest) = (0, &self.tokens[..]);
         std::iter::from_fn(move || {
@@ -114,7 +134,7 @@ impl Delta {
             let text = &self.text[text_start..text_end];
             let (tokens, others) = rest.split_at(num_tokens);
             (text_start, rest) = (text_end, others);
-            (!text.is_empty()).then_some((text, tokens))
+            (!(text.is_empty() && tokens.is_empty())).then_some((text, tokens))
         })
     }
 }
@@ -136,7 +156,8 @@ fn piece_of(tokens: &[ShownToken], text_start: usize) -> (usize, usize) {
     let (mut json_len, mut piece) = (0, (0, 0));
     for (index, token) in tokens.iter().enumerate() {
         json_len += token.max_json_len();
-        let is_complete = tokens.get(index + 1).is_none_or(|next| next.text_end > token.text_end);
+        let is_complete =
+            tokens.get(index + 1).is_none_or(|next| next.is_textless || next.text_end > token.text_end);
         if !is_complete {
             continue;
         }

@@ -11,9 +11,12 @@ use crate::openai::finish::{Finish, FinishReason, StopReason};
 use crate::openai::options::Stops;
 use crate::text::{Detokenizer, StopStrings};
 
+/// Most tokens without text that wait for some.
+const MAX_TEXTLESS: usize = 16;
+
 /// Tokens in, text and tokens out, until a stop.
 ///
-/// Tokens that share a character go together, and one without text goes with those behind it. If tokens are told, text goes out with
+/// Tokens that share a character go together, and one without text goes with those behind it, unless very many come. If tokens are told, text goes out with
 /// its last token only:
 ///
 /// ```text
@@ -119,6 +122,7 @@ impl Output {
             self.stop_strings.finish(&mut self.certain);
             self.show(self.certain.len(), delta);
             delta.tail.extend(self.untold.drain(..).map(|untold| untold.token));
+            delta.shorten_tail();
         } else {
             self.stop_strings.finish(&mut delta.text);
         }
@@ -146,6 +150,7 @@ impl Output {
         self.complete_text();
         let Some(matched) = self.stop_strings.push(&self.fresh, is_watched, &mut self.certain) else {
             self.show(self.whole_tokens_len(), delta);
+            self.tell_textless(delta);
             return None;
         };
         self.show(self.certain.len(), delta);
@@ -196,6 +201,16 @@ impl Output {
         }
         self.open_start = self.open_start.map(|start| start.saturating_sub(num_bytes));
     }
+
+    /// A model that repeats its end token would otherwise have them all wait for the end.
+    fn tell_textless(&mut self, delta: &mut Delta) {
+        let has_text = self.num_unshown > 0 || self.detokenizer.is_inside_character();
+        if has_text || self.untold.len() < MAX_TEXTLESS {
+            return;
+        }
+        self.open_start = None;
+        self.untold.drain(..).for_each(|untold| delta.tell_textless(untold.token));
+    }
 }
 
 /// The log-probabilities of a token that comes next. The first token of a prompt follows nothing and has none.
@@ -233,8 +248,6 @@ pub(super) fn tell_prompt(detokenizer: Detokenizer, scores: Vec<Scored>, delta: 
         output.advance(delta);
     }
     output.end(Finish { finish_reason: FinishReason::Length, stop_reason: None }, delta);
-    let mut tail = mem::take(&mut delta.tail);
-    tail.iter_mut().for_each(|token| token.text_end = delta.text.len());
-    delta.tokens.append(&mut tail);
+    mem::take(&mut delta.tail).into_iter().for_each(|token| delta.tell_textless(token));
     delta.tokens.iter_mut().for_each(|token| token.is_prompt = true);
 }

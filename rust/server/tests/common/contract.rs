@@ -206,7 +206,9 @@ impl Reader {
             chunk["text"].as_str().ok_or("no text")?
         };
         self.text_has_begun = true;
-        rule!(text.is_empty() == finish_reason.is_string(), "no text, or text in a finish");
+        let tells_tokens = chunk["logprobs"].is_object() || chunk["token_ids"].get(0).is_some();
+        rule!(text.is_empty() || finish_reason.is_null(), "text in a finish");
+        rule!(!text.is_empty() || finish_reason.is_string() || tells_tokens, "no text, and no tokens");
         choice.is_finished = finish_reason.is_string();
         choice.tell(chunk, text)
     }
