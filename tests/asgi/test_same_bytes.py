@@ -130,7 +130,7 @@ def test_same_metrics_by_both_doors(site: str, native: str) -> None:
 def test_middleware_neither_compresses_nor_holds_back_events(site: str) -> None:
     """Compressed events arrive in blocks, which is no stream; and a site's own routes and headers still work beside ours."""
     assert httpx.get(f"{site}/hello").json() == "world"
-    headers = {"Accept-Encoding": "gzip", "Origin": "http://page"}
+    headers = {"Accept-Encoding": "gzip", "Origin": "http://page", "Content-Type": "application/json"}
     body = chat(stream=True, max_tokens=3000, ignore_eos=True)
     with httpx.stream("POST", f"{site}/wrapped{CHAT}", content=body, headers=headers, timeout=60) as answer:
         assert "content-encoding" not in answer.headers
