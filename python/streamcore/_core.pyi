@@ -304,7 +304,13 @@ class Server:
         trace_file: str | PathLike[str] | None = None,
     ) -> Server: ...
     def open(
-        self, bell: Doorbell, number: int, method: str, target: bytes, headers: list[tuple[bytes, bytes]]
+        self,
+        bell: Doorbell,
+        number: int,
+        method: str,
+        prefix: str,
+        target: bytes,
+        headers: list[tuple[bytes, bytes]],
     ) -> Exchange:
         """Answer a request that an ASGI server has read.
 
@@ -312,7 +318,8 @@ class Server:
             bell: of the event loop that the answer goes to.
             number: under which `bell` hands over the parts of the answer; the caller never uses it twice with one bell.
             method: such as "POST".
-            target: path and query as they were sent, without the prefix of a mount.
+            prefix: what the application is mounted under, as in a URL, such as "/llm"; may be empty.
+            target: path and query as they were sent, without the prefix.
             headers: names and values.
 
         Raises:
@@ -388,8 +395,7 @@ def replay(path: str | PathLike[str]) -> tuple[int, int, bool]:
     """Make the calls of a trace again.
 
     Returns:
-        How many calls there were, how many of them were plans, all the same as in the trace, and whether the last line was
-        incomplete.
+        How many calls there were, how many plans, all as in the trace, and whether the last line was incomplete.
 
     Raises:
         OSError: there is no such file.
