@@ -113,6 +113,7 @@ impl NewRequest {
             cache_salt: self.cache_salt,
             priority: self.priority,
             key: self.key,
+            deadline: None,
         }
     }
 }
