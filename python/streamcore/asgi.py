@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote
 from streamcore import _core
 from streamcore.config import ServeConfig, config_of
 from streamcore.engine_thread import EngineThread
+from streamcore.errors import ConfigError, StreamcoreError
 
 try:
     from starlette.applications import Starlette
@@ -41,7 +42,11 @@ def create_app(model: str | os.PathLike[str] | None = None, **settings: Any) -> 
     Raises:
         ConfigError: a setting is unknown, or its value is not possible.
     """
-    door = _Door(config_of(model, settings, without=_SOCKET_SETTINGS))
+    try:
+        config = config_of(model, settings, without=_SOCKET_SETTINGS)
+    except ConfigError as error:
+        raise _without_our_frames(error) from None
+    door = _Door(config)
     return Starlette(routes=[Route("/{path:path}", door)], lifespan=door.lifespan)
 
 
@@ -61,6 +66,8 @@ class _Door:
             try:
                 async with EngineThread(self._config).running() as self._server:
                     yield
+            except StreamcoreError as error:
+                raise _without_our_frames(error) from None
             finally:
                 self._server = None
 
@@ -107,7 +114,8 @@ class _Bell:
         """Open an exchange for a `with` block; what still runs at its end is aborted."""
         number = next(self._numbers)
         headers = [(name, value) for name, value in scope["headers"]]
-        call = _Call(server.open(self._bell, number, scope["method"], _target(scope), headers))
+        prefix, target = _address(scope)
+        call = _Call(server.open(self._bell, number, scope["method"], prefix, target, headers))
         self._calls[number] = call
         try:
             yield call
@@ -190,6 +198,11 @@ def _bell_of_running_loop() -> Iterator[_Bell]:
             bell.close()
 
 
+def _without_our_frames(error: StreamcoreError) -> StreamcoreError:
+    """What is to be mended stands in the message. ASGI servers print the whole traceback, which is long enough without ours."""
+    return error.with_traceback(None)
+
+
 def _descriptors() -> tuple[int, int]:
     """Where to read and where to write a wake-up: one eventfd where there is such a thing, else a pipe."""
     if hasattr(os, "eventfd"):
@@ -201,15 +214,15 @@ def _descriptors() -> tuple[int, int]:
     return reader, writer
 
 
-def _target(scope: Mapping[str, Any]) -> bytes:
-    """Path and query as the client sent them, but without the prefix that the application is mounted under."""
-    path, root = scope["path"], scope.get("root_path", "")
+def _address(scope: Mapping[str, Any]) -> tuple[str, bytes]:
+    """The prefix that the application is mounted under, and behind it path and query as the client sent them."""
+    path, root = scope["path"], scope.get("root_path", "").rstrip("/")
     raw = (scope.get("raw_path") or b"").split(b"?")[0]
-    if root and (path + "/").startswith(root.rstrip("/") + "/"):
-        root = root.rstrip("/")
-        path, raw = path[len(root) :], raw.removeprefix(quote(root).encode())
+    prefix = quote(root)
+    if root and (path + "/").startswith(root + "/"):
+        path, raw = path[len(root) :], raw.removeprefix(prefix.encode())
     # Not every server tells the path as it was sent, and the prefix may have been sent in other letters.
     if unquote(raw.decode("latin-1")) != path:
         raw = quote(path).encode()
     query = scope.get("query_string", b"")
-    return (raw or b"/") + (b"?" + query if query else b"")
+    return prefix, (raw or b"/") + (b"?" + query if query else b"")
