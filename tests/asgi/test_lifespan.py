@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.asgi.driver import Call, chat, get, running
 
-from streamcore import asgi
+from streamcore import bell
 from streamcore.asgi import create_app
 from streamcore.errors import ConfigError, ModelLoadError
 
@@ -28,7 +28,7 @@ async def test_starts_and_stops_again_and_again() -> None:
             assert call.body.endswith(b"data: [DONE]\n\n")
         left.append((threading.active_count(), len(os.listdir("/proc/self/fd"))))
     assert left[1] == left[2]
-    assert asgi._bells == {}
+    assert bell._bells == {}
 
 
 async def test_end_of_lifespan_lets_answers_end() -> None:
@@ -76,7 +76,7 @@ async def test_model_that_cannot_be_loaded_stops_the_start(tmp_path: Path) -> No
     with pytest.raises(ModelLoadError, match="nowhere"):
         async with running(model=tmp_path / "nowhere"):
             pass
-    assert asgi._bells == {}
+    assert bell._bells == {}
 
 
 async def test_start_that_is_given_up_ends() -> None:
