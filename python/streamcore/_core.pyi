@@ -301,7 +301,13 @@ class Server:
         script: Script | None = None,
     ) -> Server: ...
     def open(
-        self, bell: Doorbell, number: int, method: str, target: bytes, headers: list[tuple[bytes, bytes]]
+        self,
+        bell: Doorbell,
+        number: int,
+        method: str,
+        prefix: str,
+        target: bytes,
+        headers: list[tuple[bytes, bytes]],
     ) -> Exchange:
         """Answer a request that an ASGI server has read.
 
@@ -309,7 +315,8 @@ class Server:
             bell: of the event loop that the answer goes to.
             number: under which `bell` hands over the parts of the answer; the caller never uses it twice with one bell.
             method: such as "POST".
-            target: path and query as they were sent, without the prefix of a mount.
+            prefix: what the application is mounted under, as in a URL, such as "/llm"; may be empty.
+            target: path and query as they were sent, without the prefix.
             headers: names and values.
 
         Raises:
@@ -374,7 +381,7 @@ class Exchange:
     def resume(self) -> None:
         """Ask for the next message of the answer; until then none is made."""
     def feed(self, piece: bytes, is_last: bool) -> None:
-        """Hand over the piece of the body that was wanted; what nobody wanted is dropped."""
+        """Hand over the piece of the body that was wanted. The first may come unasked, any other is dropped then."""
     def close(self) -> None:
         """Abort what is still running. An answer that was not complete is then reported as lost."""
 

@@ -19,6 +19,7 @@ from streamcore import _core
 from streamcore.bell import Call, bell_of_running_loop
 from streamcore.config import ServeConfig, config_of
 from streamcore.engine_thread import EngineThread
+from streamcore.errors import ConfigError, StreamcoreError
 
 try:
     from starlette.applications import Starlette
@@ -41,7 +42,11 @@ def create_app(model: str | os.PathLike[str] | None = None, **settings: Any) -> 
     Raises:
         ConfigError: a setting is unknown, or its value is not possible.
     """
-    door = _Door(config_of(model, settings, without=_SOCKET_SETTINGS))
+    try:
+        config = config_of(model, settings, without=_SOCKET_SETTINGS)
+    except ConfigError as error:
+        raise _without_our_frames(error) from None
+    door = _Door(config)
     return Starlette(routes=[Route("/{path:path}", door)], lifespan=door.lifespan)
 
 
@@ -62,6 +67,8 @@ class _Door:
                 async with EngineThread(self._config).running() as serving:
                     self._server = serving.server
                     yield
+            except StreamcoreError as error:
+                raise _without_our_frames(error) from None
             finally:
                 self._server = None
 
@@ -72,7 +79,9 @@ class _Door:
                 "the lifespan of the streamcore application does not run: when it is mounted in another application, "
                 "that one's lifespan must enter it, see docs/asgi.md"
             )
-        request = scope["method"], _target(scope), [(name, value) for name, value in scope["headers"]]
+        prefix, target = _address(scope)
+        headers = [(name, value) for name, value in scope["headers"]]
+        request = scope["method"], prefix, target, headers
         with bell_of_running_loop() as bell, bell.call(self._server, *request) as call:
             await _answer(call, receive, send)
 
@@ -111,15 +120,20 @@ async def _listen(call: Call, receive: Receive) -> None:
         pass
 
 
-def _target(scope: Mapping[str, Any]) -> bytes:
-    """Path and query as the client sent them, but without the prefix that the application is mounted under."""
-    path, root = scope["path"], scope.get("root_path", "")
+def _without_our_frames(error: StreamcoreError) -> StreamcoreError:
+    """What is to be mended stands in the message. ASGI servers print the whole traceback, which is long enough without ours."""
+    return error.with_traceback(None)
+
+
+def _address(scope: Mapping[str, Any]) -> tuple[str, bytes]:
+    """The prefix that the application is mounted under, and behind it path and query as the client sent them."""
+    path, root = scope["path"], scope.get("root_path", "").rstrip("/")
     raw = (scope.get("raw_path") or b"").split(b"?")[0]
-    if root and (path + "/").startswith(root.rstrip("/") + "/"):
-        root = root.rstrip("/")
-        path, raw = path[len(root) :], raw.removeprefix(quote(root).encode())
+    prefix = quote(root)
+    if root and (path + "/").startswith(root + "/"):
+        path, raw = path[len(root) :], raw.removeprefix(prefix.encode())
     # Not every server tells the path as it was sent, and the prefix may have been sent in other letters.
     if unquote(raw.decode("latin-1")) != path:
         raw = quote(path).encode()
     query = scope.get("query_string", b"")
-    return (raw or b"/") + (b"?" + query if query else b"")
+    return prefix, (raw or b"/") + (b"?" + query if query else b"")

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Any
@@ -65,11 +65,16 @@ class Bell:
 
     @contextmanager
     def call(
-        self, server: _core.Server, method: str, target: bytes, headers: Sequence[tuple[bytes, bytes]]
+        self,
+        server: _core.Server,
+        method: str,
+        prefix: str,
+        target: bytes,
+        headers: list[tuple[bytes, bytes]],
     ) -> Iterator[Call]:
         """Open an exchange for a `with` block, as `Server.open` does; what still runs at its end is aborted."""
         number = next(self._numbers)
-        call = Call(server.open(self._bell, number, method, target, list(headers)))
+        call = Call(server.open(self._bell, number, method, prefix, target, headers))
         self._calls[number] = call
         try:
             yield call

@@ -12,6 +12,8 @@
 Each message is one sentence that names what was wrong; `hint`, when there is one, says what to do about it.
 """
 
+import sys
+
 
 class StreamcoreError(Exception):
     """Base class of the errors above.
@@ -24,6 +26,9 @@ class StreamcoreError(Exception):
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+        # So that it stands under the message where a traceback is shown; Python 3.10 has no such place.
+        if hint is not None and sys.version_info >= (3, 11):
+            self.add_note(hint)
 
 
 class ConfigError(StreamcoreError):

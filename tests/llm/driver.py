@@ -45,7 +45,7 @@ def metric(llm: LLM, name: str) -> float:
     os.set_blocking(writer, False)
     bell = _core.Doorbell(writer)
     os.close(writer)
-    exchange = llm._serving.server.open(bell, 0, "GET", b"/metrics", [])
+    exchange = llm._serving.server.open(bell, 0, "GET", "", b"/metrics", [])
     exchange.feed(b"", True)
     exchange.resume()
     page, is_over = b"", False

@@ -14,14 +14,14 @@ from tests.llm.driver import all_is_back, metric, num_requests, scripted
 
 from streamcore import LLM, SamplingParams
 from streamcore.errors import EngineFailedError, InvalidRequestError, QueueFullError
-from streamcore.llm import batch
+from streamcore.llm import Prompt, batch
 
 GREEDY = SamplingParams(temperature=0, max_tokens=12)
 
 
 def test_many_prompts_are_answered_in_order(demo: LLM) -> None:
     """Prompts of a data set that come back in another order, or changed by their neighbours, spoil it without a word."""
-    prompts = ["Count from 1 to 9", [703, 350], "Hello", "Tell me", "Count from 5"]
+    prompts: list[Prompt] = ["Count from 1 to 9", [703, 350], "Hello", "Tell me", "Count from 5"]
     together = demo.generate(prompts, GREEDY)
     alone = [demo.generate(prompt, GREEDY)[0] for prompt in prompts]
     assert [output.prompt for output in together] == prompts
@@ -105,7 +105,7 @@ def test_what_is_no_number_is_refused(llm: LLM) -> None:
     with pytest.raises(TypeError, match="unknown argument `add_generation_promt`"):
         llm.chat([{"role": "user", "content": "a"}], add_generation_promt=False)
     with pytest.raises(InvalidRequestError, match="not a list of messages"):
-        llm.chat([["a"]])  # type: ignore[list-item]
+        llm.chat([["a"]])  # type: ignore[arg-type]
 
 
 def test_no_prompts_have_no_answers(llm: LLM) -> None:

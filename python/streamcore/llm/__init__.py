@@ -206,8 +206,9 @@ class LLM:
                     answers.resume(number)
 
     async def _adeltas(self, request: Request) -> AsyncGenerator[Delta]:
-        server, answer = self._opened().server, StreamedAnswer()
-        with bell_of_running_loop() as bell, bell.call(server, "POST", request.target, HEADERS) as call:
+        asked = self._opened().server, "POST", "", request.target, HEADERS
+        answer = StreamedAnswer()
+        with bell_of_running_loop() as bell, bell.call(*asked) as call:
             abort = call.exchange.close
             self._door.aborts.add(abort)
             try:

@@ -71,7 +71,7 @@ class OpenAnswers:
     def open(self, request: Request) -> int:
         """Begin a request; returns the number of its answer."""
         number = next(self._numbers)
-        exchange = self._door.server.open(self._bell, number, "POST", request.target, HEADERS)
+        exchange = self._door.server.open(self._bell, number, "POST", "", request.target, HEADERS)
         exchange.feed(request.body, True)
         exchange.resume()
         self._exchanges[number] = exchange

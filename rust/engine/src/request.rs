@@ -3,7 +3,7 @@
 use crate::error::EngineError;
 
 /// Names a request from its acceptance to its last event. Chosen by the caller, never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
 
 /// Most entries of [`SamplingParams::logit_bias`].

@@ -125,18 +125,20 @@ impl Server {
         Ok(Self { driver: Arc::clone(inner.driver()), inner: Mutex::new(Some(inner)) })
     }
 
-    /// Answers a request that an ASGI server has read; the parts of the answer come by `bell` under `number`.
+    /// Answers a request that an ASGI server has read; the parts of the answer come by `bell` under `number`. `target` is what is
+    /// behind `prefix`.
     #[expect(clippy::needless_pass_by_value, reason = "converted from a Python object")]
     fn open(
         &self,
         bell: &Doorbell,
         number: u64,
         method: &str,
+        prefix: &str,
         target: &[u8],
         headers: Vec<(PyBackedBytes, PyBackedBytes)>,
     ) -> PyResult<Exchange> {
         let headers = headers.iter().map(|(name, value)| (&**name, &**value)).collect();
-        let head = RequestHead { method: method.as_bytes(), target, headers };
+        let head = RequestHead { method: method.as_bytes(), prefix, target, headers };
         let inner = self.inner.lock().ok();
         let open = inner.and_then(|inner| inner.as_ref().map(|inner| inner.open(&head, &bell.0, number)));
         open.map(Exchange).ok_or_else(|| PyRuntimeError::new_err("the server has been shut down"))

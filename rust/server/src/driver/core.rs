@@ -10,9 +10,9 @@ use streamcore_engine::{Engine, Event, EventKind, FinishReason, RequestId};
 
 use super::inbox::{Arrivals, Inbox, Submission};
 use super::lock;
-use super::outbox::{End, EndError, Outbox, Token};
+use super::outbox::{End, EndError, Full, Outbox, Token};
 use crate::metrics::{AbortPhase, Metrics, Outcome};
-use crate::script::Answer;
+use crate::script::ScriptedAnswer;
 
 /// A request that the engine holds.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ struct OpenRequest {
     last_token: Option<Instant>,
     /// What an abort is counted as.
     aborted_as: Outcome,
-    answer: Option<Arc<Answer>>,
+    answer: Option<Arc<ScriptedAnswer>>,
 }
 
 impl OpenRequest {
@@ -134,7 +134,7 @@ impl Core {
     }
 
     /// The scripted answer and the arrival of a request that has not ended.
-    pub(super) fn answer_of(&self, id: RequestId) -> Option<(&Arc<Answer>, Instant)> {
+    pub(super) fn answer_of(&self, id: RequestId) -> Option<(&Arc<ScriptedAnswer>, Instant)> {
         let open = self.open.get(&id)?;
         Some((open.answer.as_ref()?, open.arrival))
     }
@@ -164,11 +164,13 @@ impl Core {
             EventKind::PromptLogprobs(logprobs) => open.outbox.push_prompt_logprobs(logprobs),
             EventKind::Token { token, logprobs } => {
                 open.count_token(metrics, now);
-                self.wakers.extend(open.outbox.push(Token { id: token, logprobs }));
-                if open.outbox.is_full() {
-                    let end = End::Failed(EndError::SlowReader);
-                    self.close(event.request_id, Some(end), Outcome::Error, metrics, now);
-                    self.engine.abort(event.request_id);
+                match open.outbox.push(Token { id: token, logprobs }) {
+                    Ok(reader) => self.wakers.extend(reader),
+                    Err(Full) => {
+                        let end = End::Failed(EndError::SlowReader);
+                        self.close(event.request_id, Some(end), Outcome::Error, metrics, now);
+                        self.engine.abort(event.request_id);
+                    }
                 }
             }
             EventKind::Finished(reason) => {
