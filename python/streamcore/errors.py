@@ -4,6 +4,7 @@
     ├── ConfigError        an option or a combination of options cannot work
     ├── ModelLoadError     a model folder is incomplete, damaged or of an unsupported kind
     ├── RunnerError        the step loop was given up, and every request with it
+    ├── TraceError         a trace cannot be read, or the engine does not do again what it says
     └── RequestError       a request to an `LLM` has no answer
         ├── InvalidRequestError    something in it cannot be done
         ├── QueueFullError         too many requests are waiting
@@ -41,6 +42,10 @@ class ModelLoadError(StreamcoreError):
 
 class RunnerError(StreamcoreError):
     """The step loop was given up, and every request with it."""
+
+
+class TraceError(StreamcoreError):
+    """A trace cannot be read, or the engine does not do again what it says."""
 
 
 class RequestError(StreamcoreError):

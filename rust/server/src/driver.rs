@@ -15,6 +15,7 @@ mod pulse;
 mod scripted;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -109,7 +110,7 @@ impl Driver {
     pub fn new(config: EngineConfig, limits: DriverLimits) -> Result<Self, EngineError> {
         let engine = Engine::new(config.clone())?;
         let inbox = Mutex::new(Inbox::new(limits, engine.stats(), Instant::now()));
-        let core = Mutex::new(Core::new(engine));
+        let core = Mutex::new(Core::new(engine.into()));
         Ok(Self { inbox, work: Condvar::new(), core, metrics: Metrics::default(), config, limits })
     }
 

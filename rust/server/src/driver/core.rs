@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Instant;
 
-use streamcore_engine::{Engine, Event, EventKind, FinishReason, RequestId};
+use streamcore_engine::{Event, EventKind, FinishReason, RequestId};
+use streamcore_trace::RecordedEngine;
 
 use super::inbox::{Arrivals, Inbox, Submission};
 use super::lock;
@@ -68,7 +69,7 @@ impl OpenRequest {
 
 #[derive(Debug)]
 pub(super) struct Core {
-    pub(super) engine: Engine,
+    pub(super) engine: RecordedEngine,
     /// The tokens of each step in flight, the oldest one first.
     pub(super) steps_in_flight: VecDeque<usize>,
     open: HashMap<RequestId, OpenRequest>,
@@ -80,7 +81,7 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(engine: Engine) -> Self {
+    pub(super) fn new(engine: RecordedEngine) -> Self {
         Self {
             engine,
             steps_in_flight: VecDeque::new(),
