@@ -23,6 +23,7 @@ __all__ = [
     "init_logging",
     "kernels",
     "log",
+    "replay",
 ]
 
 __version__: str
@@ -279,11 +280,12 @@ class Server:
         allowed_origins: origins whose pages may read answers in a browser; `*` stands for all.
         max_waiting_requests: most requests that wait for their first step; more get 429. None: 2048.
         script: what answers in the place of a model; `run_script` then takes the place of the runner.
+        trace_file: new file for a trace, see `docs/simulation.md`. None: none is made.
 
     One thread calls `next_step` and `complete_step`; the other methods may be called from any.
 
     Raises:
-        OSError: the socket or the threads cannot be had.
+        OSError: the socket or the threads cannot be had, or the trace cannot be created.
         RuntimeError: `listener` or `text` already belongs to a server.
     """
 
@@ -299,6 +301,7 @@ class Server:
         allowed_origins: list[str] = [],
         max_waiting_requests: int | None = None,
         script: Script | None = None,
+        trace_file: str | PathLike[str] | None = None,
     ) -> Server: ...
     def open(
         self,
@@ -387,6 +390,17 @@ class Exchange:
 
 def metrics_reference() -> list[tuple[str, str, str, str]]:
     """Every metric: its name, its type, vLLM's name of the same thing or nothing, and what it says."""
+
+def replay(path: str | PathLike[str]) -> tuple[int, int, bool]:
+    """Make the calls of a trace again.
+
+    Returns:
+        How many calls there were, how many plans, all as in the trace, and whether the last line was incomplete.
+
+    Raises:
+        OSError: there is no such file.
+        TraceError: names the first line that cannot be read or whose plan differs, and what differs.
+    """
 
 def init_logging(format: str, filter: str) -> None:  # noqa: A002
     """Send the log to standard error. The first call in a process counts, later ones change nothing.

@@ -3,7 +3,8 @@
     StreamcoreError
     ├── ConfigError        an option or a combination of options cannot work
     ├── ModelLoadError     a model folder is incomplete, damaged or of an unsupported kind
-    └── RunnerError        the step loop was given up, and every request with it
+    ├── RunnerError        the step loop was given up, and every request with it
+    └── TraceError         a trace cannot be read, or the engine does not do again what it says
 
 Each message is one sentence that names what was wrong; `hint`, when there is one, says what to do about it.
 """
@@ -37,3 +38,7 @@ class ModelLoadError(StreamcoreError):
 
 class RunnerError(StreamcoreError):
     """The step loop was given up, and every request with it."""
+
+
+class TraceError(StreamcoreError):
+    """A trace cannot be read, or the engine does not do again what it says."""

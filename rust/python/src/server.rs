@@ -16,6 +16,7 @@ use crate::config::EngineConfig;
 use crate::errors::{engine_error, text_error};
 use crate::script::Script;
 use crate::step::{Place, StepBuffers, StepPlan, step_results};
+use crate::trace;
 
 /// A socket that is bound but does not listen yet.
 #[pyclass(frozen, module = "streamcore._core")]
@@ -96,7 +97,7 @@ impl Server {
     /// the tokenizer's.
     #[new]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
-    #[pyo3(signature = (listener, text, config, *, served_model_names, vocab_size, api_keys = vec![], allowed_origins = vec![], max_waiting_requests = None, script = None))]
+    #[pyo3(signature = (listener, text, config, *, served_model_names, vocab_size, api_keys = vec![], allowed_origins = vec![], max_waiting_requests = None, script = None, trace_file = None))]
     fn new(
         py: Python<'_>,
         listener: Option<&Listener>,
@@ -108,7 +109,9 @@ impl Server {
         allowed_origins: Vec<String>,
         max_waiting_requests: Option<usize>,
         script: Option<&Script>,
+        trace_file: Option<PathBuf>,
     ) -> PyResult<Self> {
+        let recorder = trace_file.map(|path| trace::create(&path, &config.0)).transpose()?;
         let listener = listener.map(|listener| take(&listener.inner, "listener")).transpose()?;
         let text = take(&text.0, "text model")?;
         let naming = Naming {
@@ -122,6 +125,9 @@ impl Server {
         let script = script.map(|script| Arc::clone(&script.inner));
         let server_config = ServerConfig { naming, access, vocab_size, engine, limits, script };
         let inner = py.detach(|| server::Server::start(listener, text, server_config))?;
+        if let Some(recorder) = recorder {
+            inner.driver().record(recorder);
+        }
         Ok(Self { driver: Arc::clone(inner.driver()), inner: Mutex::new(Some(inner)) })
     }
 
