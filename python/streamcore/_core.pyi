@@ -384,7 +384,7 @@ class Exchange:
     def resume(self) -> None:
         """Ask for the next message of the answer; until then none is made."""
     def feed(self, piece: bytes, is_last: bool) -> None:
-        """Hand over the piece of the body that was wanted; what nobody wanted is dropped."""
+        """Hand over the piece of the body that was wanted. The first may come unasked, any other is dropped then."""
     def close(self) -> None:
         """Abort what is still running. An answer that was not complete is then reported as lost."""
 

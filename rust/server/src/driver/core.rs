@@ -176,10 +176,14 @@ impl Core {
             }
             EventKind::Finished(reason) => {
                 let (end, outcome) = match reason {
-                    FinishReason::Stop { token_id } => (Some(End::Stop { token_id }), Outcome::Stop),
+                    FinishReason::Stop { token_id } => {
+                        // It was generated like any other, and usage counts it.
+                        open.count_token(metrics, now);
+                        (Some(End::Stop { token_id }), Outcome::Stop)
+                    }
                     FinishReason::Length => (Some(End::Length), Outcome::Length),
                     // Its reader has gone, or has all that it wants.
-                    FinishReason::Abort => (None, open.aborted_as),
+                    FinishReason::Abort | FinishReason::Deadline => (None, open.aborted_as),
                 };
                 self.close(event.request_id, end, outcome, metrics, now);
             }
