@@ -1,6 +1,7 @@
 //! An engine whose calls are written down.
 
 use std::ops::Deref;
+use std::time::Duration;
 
 use streamcore_engine::{
     Engine, EngineError, Event, Request, RequestId, Scores, StepBuffers, StepId, StepPlan,
@@ -57,6 +58,28 @@ impl RecordedEngine {
             recorder.add(&Call::Abort { at_us: recorder.at_us(), id });
         }
         was_live
+    }
+
+    /// See [`Engine::expire`]. A call by which nobody ended is not in the trace.
+    pub fn expire(&mut self, now: Duration) {
+        let num_live = |engine: &Engine| engine.stats().num_waiting + engine.stats().num_running;
+        let before = num_live(&self.engine);
+        self.engine.expire(now);
+        if let Some(recorder) = self.recorder.as_mut().filter(|_| num_live(&self.engine) < before) {
+            recorder.add(&Call::Expire { at_us: recorder.at_us(), now });
+        }
+    }
+
+    /// See [`Engine::observe`].
+    ///
+    /// # Errors
+    /// The engine's; nothing is written down then.
+    pub fn observe(&mut self, StepId(step): StepId, elapsed: Duration) -> Result<(), EngineError> {
+        self.engine.observe(StepId(step), elapsed)?;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.add(&Call::Observe { at_us: recorder.at_us(), step, elapsed });
+        }
+        Ok(())
     }
 
     /// See [`Engine::schedule`].

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::io::BufRead;
 
-use streamcore_engine::{Engine, EngineConfig, EngineError, Event, OwnedStepBuffers, Scores, StepId, StepPlan};
+use streamcore_engine::{
+    Engine, EngineConfig, EngineError, Event, OwnedStepBuffers, Scores, StepId, StepPlan,
+};
 
 use crate::format::{Call, PlanLine};
 use crate::reader::{TraceError, TraceReader};
@@ -189,6 +191,8 @@ impl<R: BufRead> Replay<R> {
                     return Err(Difference::NoSuchRequest(id.0));
                 }
             }
+            Call::Expire { now, .. } => self.engine.expire(now),
+            Call::Observe { step, elapsed, .. } => self.engine.observe(StepId(step), elapsed)?,
             Call::Plan(recorded) => self.plan(&recorded)?,
             Call::Idle { .. } => {
                 if let Some(plan) = self.engine.schedule(&mut self.columns.borrow()) {

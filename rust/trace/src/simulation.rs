@@ -16,6 +16,7 @@ mod rng;
 mod settings;
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use streamcore_engine::{
     Engine, EngineConfig, Event, EventKind, NO_TOKEN, OwnedStepBuffers, RequestId, Scores, StepPlan,
@@ -44,6 +45,7 @@ struct Live {
 #[derive(Debug)]
 struct StepInFlight {
     plan: StepPlan,
+    launched_ns: u64,
     done_ns: u64,
 }
 
@@ -59,6 +61,7 @@ pub struct Simulation {
     next: Option<Arrival>,
     now_ns: u64,
     device_free_ns: u64,
+    last_completed_ns: u64,
     in_flight: VecDeque<StepInFlight>,
     /// By the lower half of their names.
     live: Vec<Live>,
@@ -115,6 +118,7 @@ impl Simulation {
             max_waiting_requests,
             now_ns: 0,
             device_free_ns: 0,
+            last_completed_ns: 0,
             in_flight: VecDeque::new(),
             live: Vec::new(),
             free: Vec::new(),
@@ -186,7 +190,11 @@ impl Simulation {
         Ok(())
     }
 
-    fn add(&mut self, Arrival { mut request, output, .. }: Arrival, arrival_ns: u64) -> Result<(), SettingError> {
+    fn add(
+        &mut self,
+        Arrival { mut request, output, .. }: Arrival,
+        arrival_ns: u64,
+    ) -> Result<(), SettingError> {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.live.push(Live::default());
             u32::try_from(self.live.len() - 1).expect("memory ends before 32 bits do")
@@ -206,8 +214,9 @@ impl Simulation {
         let num_context_tokens = context_lens.iter().map(|len| u64::from(len.cast_unsigned())).sum();
         let step_ns = self.device.step_ns(plan.num_tokens, num_context_tokens);
         self.now_ns += self.device.overhead_ns();
-        self.device_free_ns = self.device_free_ns.max(self.now_ns) + step_ns;
-        self.in_flight.push_back(StepInFlight { plan, done_ns: self.device_free_ns });
+        let launched_ns = self.now_ns;
+        self.device_free_ns = self.device_free_ns.max(launched_ns) + step_ns;
+        self.in_flight.push_back(StepInFlight { plan, launched_ns, done_ns: self.device_free_ns });
         self.account.see_step(&plan, step_ns, &self.engine.stats());
     }
 
@@ -215,6 +224,10 @@ impl Simulation {
     fn complete(&mut self, step: &StepInFlight) {
         let plan = &step.plan;
         self.now_ns = self.now_ns.max(step.done_ns);
+        let began_ns = step.launched_ns.max(self.last_completed_ns);
+        self.last_completed_ns = self.now_ns;
+        let elapsed = Duration::from_nanos(self.now_ns - began_ns);
+        self.engine.observe(plan.id, elapsed).expect("it is the oldest step");
         self.sampled.clear();
         if matches!(self.load, Load::Recorded(_)) {
             let live = &self.live;

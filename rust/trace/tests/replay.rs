@@ -6,6 +6,7 @@ mod common;
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use common::device::ShadowDevice;
 use common::load::{Load, random_config};
@@ -58,6 +59,8 @@ impl Recording {
 
     fn complete(&mut self) {
         if let Some(result) = self.device.finish_oldest() {
+            let elapsed = Duration::from_nanos(1000 * u64::from(result.sampled.len() as u32 + 1));
+            self.engine.observe(result.id, elapsed).unwrap();
             self.engine.complete(result.id, &result.sampled, result.scores()).unwrap();
         }
     }
@@ -73,18 +76,23 @@ impl Recording {
 /// Random arrivals, aborts and interleavings; the trace and how many steps there were.
 fn random_story(seed: u64, depth: usize) -> (String, u64) {
     let mut rng = Rng::new(seed);
-    let config = random_config(&mut rng, depth);
+    let target_itl = rng.chance(50).then_some(Duration::from_millis(5));
+    let config = EngineConfig { target_itl, ..random_config(&mut rng, depth) };
     let mut load = Load::new(&mut rng, &config);
     let mut story = Recording::new(&config);
+    let mut now = Duration::ZERO;
     while !load.is_over() || story.engine.has_work() {
+        now += Duration::from_micros(rng.next() % 2000);
         match rng.between(0, 20) {
             0..=3 if !load.is_over() => {
                 for request in load.next(&mut rng, &config, &[]) {
-                    story.engine.add_request(request).unwrap();
+                    let deadline = rng.chance(10).then_some(now + Duration::from_millis(30));
+                    story.engine.add_request(Request { deadline, ..request }).unwrap();
                 }
             }
             4 => {
                 story.engine.abort(RequestId(rng.between(0, 15) as u64));
+                story.engine.expire(now);
             }
             5..=12 => story.schedule(),
             _ => story.complete(),
@@ -100,14 +108,18 @@ fn replay(trace: &str) -> Result<Replayed, String> {
 /// A trace that does not replay cannot be trusted to show the fault that it was recorded for.
 #[test]
 fn random_stories_replay_step_for_step() {
+    let calls = ["{\"abort\"", "{\"expire\"", "{\"observe\"", "{\"idle\""];
+    let mut reached = calls.map(|call| (call, 0));
     for seed in 0..200 {
         for depth in [1, 2] {
             let (trace, num_steps) = random_story(seed, depth);
             let num_calls = trace.lines().count() as u64 - 1;
             let expected = Replayed { num_calls, num_steps, is_cut_off: false };
             assert_eq!(replay(&trace), Ok(expected), "seed {seed}, depth {depth}");
+            reached.iter_mut().for_each(|(what, times)| *times += trace.matches(*what).count());
         }
     }
+    assert!(reached.iter().all(|(_, times)| *times >= 20), "{reached:?}");
 }
 
 fn small_trace() -> String {
@@ -162,7 +174,7 @@ fn the_first_difference_is_named_with_its_line_and_step() {
     let sampled: serde_json::Value = serde_json::from_str(lines[complete]).unwrap();
     let sampled = sampled["complete"]["sampled"].to_string();
     let token = with(complete, &lines[complete].replacen(&sampled, "[49,49]", 1));
-    assert!(token.starts_with("line 7: column `token_ids` of step 1 differs"), "{token}");
+    assert!(token.starts_with("line 8: column `token_ids` of step 1 differs"), "{token}");
 
     let order = with(first_plan, lines[complete]);
     assert!(

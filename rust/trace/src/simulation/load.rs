@@ -36,7 +36,9 @@ impl Lengths {
     fn validate(self, name: &str) -> Result<(), SettingError> {
         let Self { min, max } = self;
         if min == 0 || max < min {
-            return Err(SettingError::new(format!("`{name}` is {min} to {max}, it must be at least 1 and grow")));
+            return Err(SettingError::new(format!(
+                "`{name}` is {min} to {max}, it must be at least 1 and grow"
+            )));
         }
         Ok(())
     }
@@ -220,7 +222,10 @@ mod tests {
         assert_eq!(num_of(&|request| !(1..=2).contains(&request.key)), 0);
         let first = &requests[0].prompt[..4];
         assert!((9700..10300).contains(&num_of(&|request| request.prompt.starts_with(first))));
-        assert_eq!(requests.iter().map(|request| &request.prompt).collect::<std::collections::HashSet<_>>().len(), 20_000);
+        assert_eq!(
+            requests.iter().map(|request| &request.prompt).collect::<std::collections::HashSet<_>>().len(),
+            20_000
+        );
     }
 
     #[test]
@@ -233,7 +238,10 @@ mod tests {
         let lens = GeneratedLoad { output_len: Lengths { min: 4, max: 3 }, ..load() };
         assert_eq!(refused(lens), Err("`output_len` is 4 to 3, it must be at least 1 and grow".to_owned()));
         let weights = GeneratedLoad { key_weights: vec![1.0, -1.0], ..load() };
-        assert_eq!(refused(weights), Err("`key_weights` is [1.0, -1.0], each must be more than 0".to_owned()));
+        assert_eq!(
+            refused(weights),
+            Err("`key_weights` is [1.0, -1.0], each must be more than 0".to_owned())
+        );
         assert!(refused(GeneratedLoad { pace: Pace::Concurrency(0), ..load() }).is_err());
     }
 }

@@ -43,11 +43,37 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// The limits to begin with where no trace has any: those of a server on a GPU, for a context of so many tokens, and blocks for as
+    /// many such sequences as may run.
+    #[must_use]
+    pub fn usual(max_model_len: usize) -> EngineConfig {
+        let (block_size, max_num_seqs) = (16, 256);
+        EngineConfig {
+            block_size,
+            num_blocks: max_num_seqs * max_model_len.div_ceil(block_size),
+            max_num_batched_tokens: 8192,
+            max_num_seqs,
+            max_model_len,
+            max_steps_in_flight: 2,
+            enable_prefix_caching: true,
+            target_itl: None,
+        }
+    }
+
     /// These limits in the place of those of `config`.
     ///
     /// # Errors
     /// [`SettingError`] names the limit that makes no sense.
     pub fn change(self, config: EngineConfig) -> Result<EngineConfig, SettingError> {
+        let target_itl = match self.target_itl_ms {
+            None => config.target_itl,
+            Some(0.0) => None,
+            Some(milliseconds) => {
+                let wrong = |error| format!("`target_itl_ms` is {milliseconds}: {error}");
+                let target = Duration::try_from_secs_f64(milliseconds / 1e3);
+                Some(target.map_err(|error| SettingError::new(wrong(error)))?)
+            }
+        };
         let changed = EngineConfig {
             block_size: self.block_size.unwrap_or(config.block_size),
             num_blocks: self.num_blocks.unwrap_or(config.num_blocks),
@@ -55,6 +81,7 @@ impl Limits {
             max_num_seqs: self.max_num_seqs.unwrap_or(config.max_num_seqs),
             max_steps_in_flight: self.max_steps_in_flight.unwrap_or(config.max_steps_in_flight),
             enable_prefix_caching: self.enable_prefix_caching.unwrap_or(config.enable_prefix_caching),
+            target_itl,
             ..config
         };
         changed.validate()?;
