@@ -89,7 +89,7 @@ impl Engine {
     }
 
     /// Plans the next step and writes it into `buffers`, which must stay as they are until the step is completed (or, on a device,
-    /// copied). Answers `None` if there is nothing to compute now, or if [`EngineConfig::max_steps_in_flight`] plans are out: then
+    /// copied). Every plan must be carried out, in the order of the calls: later ones build on what it tells. Answers `None` if there is nothing to compute now, or if [`EngineConfig::max_steps_in_flight`] plans are out: then
     /// complete the oldest one first. While there is [work](Self::has_work) and no step in flight, there is a plan.
     ///
     /// # Panics
@@ -106,7 +106,7 @@ impl Engine {
             return None;
         }
         let id = StepId(self.counters.steps);
-        let plan = plan::write(id, &scheduled, &self.scheduler.sequences, buffers);
+        let plan = plan::write(id, &scheduled, &mut self.scheduler.sequences, &self.config, buffers);
         self.counters.steps += 1;
         self.steps_in_flight.push_back(StepInFlight { plan, scheduled });
         self.check_in_debug_builds();

@@ -25,6 +25,8 @@ pub enum Bug {
     WrongSalt,
     /// The last block of a sequence is not given back.
     LeakedBlock,
+    /// A block that a sequence takes later is not told to the runner.
+    UntoldBlock,
 }
 
 /// Whether this bug is planted in this thread.

@@ -8,7 +8,7 @@ mod common;
 use common::world::{Coverage, simulate};
 
 /// Things that a simulation worth its name reaches.
-const RARE: [&str; 13] = [
+const RARE: [&str; 15] = [
     "preemptions",
     "cached tokens",
     "cached answers",
@@ -22,6 +22,8 @@ const RARE: [&str; 13] = [
     "penalised samples",
     "counts after a preemption",
     "forbidden stops",
+    "padding",
+    "blocks told later",
 ];
 
 fn run_all(depth: usize) {

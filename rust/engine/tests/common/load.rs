@@ -9,14 +9,20 @@ pub(crate) fn random_config(rng: &mut Rng, depth: usize) -> EngineConfig {
     let max_model_len = rng.between(2, 48);
     // From half of the longest sequence to twice that: blocks are short more often than not.
     let max_blocks: usize = max_model_len.div_ceil(block_size);
+    let max_num_batched_tokens = [1, 2, 3, 7, 16, 64][rng.between(0, 5)];
+    let max_num_seqs = rng.between(1, 8);
+    // Dice of their own: the worlds of known seeds stay as they are.
+    let mut dice = Rng::new((max_model_len * max_num_seqs) as u64);
+    let capture_sizes = (1..=max_num_seqs.min(max_num_batched_tokens)).filter(|_| dice.chance(30)).collect();
     EngineConfig {
         block_size,
         num_blocks: rng.between(max_blocks.div_ceil(2), max_blocks * 2),
-        max_num_batched_tokens: [1, 2, 3, 7, 16, 64][rng.between(0, 5)],
-        max_num_seqs: rng.between(1, 8),
+        max_num_batched_tokens,
+        max_num_seqs,
         max_model_len,
         max_steps_in_flight: depth,
         enable_prefix_caching: rng.chance(85),
+        capture_sizes,
     }
 }
 

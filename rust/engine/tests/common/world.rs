@@ -147,7 +147,12 @@ impl World {
         self.count("device tokens", plan.num_device_tokens);
         self.count("chunks", plan.num_seqs - plan.num_samples);
         self.count("penalised samples", plan.num_penalised_samples);
-        self.count("counts from the start", plan.num_reset_rows);
+        let first_positions = self.columns.counted_indices[..plan.num_counted_tokens].iter();
+        let counts_from_start =
+            first_positions.filter(|token| self.columns.positions[**token as usize] == 0).count();
+        self.count("counts from the start", counts_from_start);
+        self.count("padding", plan.num_padding);
+        self.count("blocks told later", plan.num_block_updates * usize::from(plan.num_new_rows == 0));
         let forbidden =
             self.columns.bias_values[..plan.num_biases].iter().filter(|value| value.is_infinite());
         self.count("forbidden stops", forbidden.count());
