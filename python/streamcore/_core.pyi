@@ -23,6 +23,7 @@ __all__ = [
     "init_logging",
     "kernels",
     "log",
+    "replay",
 ]
 
 __version__: str
@@ -282,11 +283,12 @@ class Server:
         allowed_origins: origins whose pages may read answers in a browser; `*` stands for all.
         max_waiting_requests: most requests that wait for their first step; more get 429. None: 2048.
         script: what answers in the place of a model; `run_script` then takes the place of the runner.
+        trace_file: new file for a trace, see `docs/simulation.md`. None: none is made.
 
     One thread calls `next_step` and `complete_step`; the other methods may be called from any.
 
     Raises:
-        OSError: the socket or the threads cannot be had.
+        OSError: the socket or the threads cannot be had, or the trace cannot be created.
         RuntimeError: `listener` or `text` already belongs to a server.
     """
 
@@ -302,9 +304,16 @@ class Server:
         allowed_origins: list[str] = [],
         max_waiting_requests: int | None = None,
         script: Script | None = None,
+        trace_file: str | PathLike[str] | None = None,
     ) -> Server: ...
     def open(
-        self, bell: Doorbell, number: int, method: str, target: bytes, headers: list[tuple[bytes, bytes]]
+        self,
+        bell: Doorbell,
+        number: int,
+        method: str,
+        prefix: str,
+        target: bytes,
+        headers: list[tuple[bytes, bytes]],
     ) -> Exchange:
         """Answer a request that an ASGI server has read.
 
@@ -312,7 +321,8 @@ class Server:
             bell: of the event loop that the answer goes to.
             number: under which `bell` hands over the parts of the answer; the caller never uses it twice with one bell.
             method: such as "POST".
-            target: path and query as they were sent, without the prefix of a mount.
+            prefix: what the application is mounted under, as in a URL, such as "/llm"; may be empty.
+            target: path and query as they were sent, without the prefix.
             headers: names and values.
 
         Raises:
@@ -377,12 +387,23 @@ class Exchange:
     def resume(self) -> None:
         """Ask for the next message of the answer; until then none is made."""
     def feed(self, piece: bytes, is_last: bool) -> None:
-        """Hand over the piece of the body that was wanted; what nobody wanted is dropped."""
+        """Hand over the piece of the body that was wanted. The first may come unasked, any other is dropped then."""
     def close(self) -> None:
         """Abort what is still running. An answer that was not complete is then reported as lost."""
 
 def metrics_reference() -> list[tuple[str, str, str, str]]:
     """Every metric: its name, its type, vLLM's name of the same thing or nothing, and what it says."""
+
+def replay(path: str | PathLike[str]) -> tuple[int, int, bool]:
+    """Make the calls of a trace again.
+
+    Returns:
+        How many calls there were, how many plans, all as in the trace, and whether the last line was incomplete.
+
+    Raises:
+        OSError: there is no such file.
+        TraceError: names the first line that cannot be read or whose plan differs, and what differs.
+    """
 
 def init_logging(format: str, filter: str) -> None:  # noqa: A002
     """Send the log to standard error. The first call in a process counts, later ones change nothing.

@@ -7,7 +7,7 @@ import argparse
 import difflib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, NoReturn
@@ -34,7 +34,7 @@ def _add_option(parser: argparse.ArgumentParser, setting: Field[Any]) -> None:
     if setting.default == ():
         parser.add_argument(option, nargs="+", default=(), metavar=_metavar(setting), help=help_text)
         return
-    kind = _bytes if setting.metadata.get("is_bytes") else float if setting.type is float else int
+    kind = _bytes if setting.metadata.get("is_bytes") else _KINDS.get(setting.type, int)
     choices = setting.metadata.get("choices")
     shown = "" if setting.default is None else f" (default: {setting.default})"
     parser.add_argument(
@@ -45,6 +45,9 @@ def _add_option(parser: argparse.ArgumentParser, setting: Field[Any]) -> None:
         metavar=None if choices else _metavar(setting),
         help=help_text + shown,
     )
+
+
+_KINDS: dict[Any, Callable[[str], Any]] = {float: float, Path | None: Path}
 
 
 def _bytes(text: str) -> int:
@@ -58,21 +61,27 @@ def _metavar(setting: Field[Any]) -> str:
     return setting.name.rsplit("_", 1)[-1].upper()
 
 
-def _parser() -> tuple[_Parser, _Parser]:
+def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
+    """The parser of the whole command line, and those of its commands."""
     parser = _Parser(prog="streamcore", description="OpenAI-compatible streaming server for language models.")
     parser.add_argument("--version", action="version", version=f"streamcore {_core.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     serve = commands.add_parser("serve", help="serve a model", description="Serve a model over HTTP.")
     for setting in fields(ServeConfig):
         _add_option(serve, setting)
-    return parser, serve
+    text = "make the calls of a trace again and compare the plans"
+    replay = commands.add_parser("replay", help=text, description=text.capitalize() + ".")
+    replay.add_argument(
+        "trace", type=Path, metavar="FILE", help="what `streamcore serve --trace-file FILE` wrote"
+    )
+    return parser, {"serve": serve, "replay": replay}
 
 
-def _refuse_unknown(serve: _Parser, unknown: Sequence[str]) -> NoReturn:
+def _refuse_unknown(parser: _Parser, unknown: Sequence[str]) -> NoReturn:
     name = unknown[0].split("=")[0]
-    known = [option for action in serve._actions for option in action.option_strings]
+    known = [option for action in parser._actions for option in action.option_strings]
     close = difflib.get_close_matches(name, known, n=1)
-    serve.error(f"unknown option `{name}`" + (f", did you mean `{close[0]}`?" if close else ""))
+    parser.error(f"unknown option `{name}`" + (f", did you mean `{close[0]}`?" if close else ""))
 
 
 def _take_model_option(serve: _Parser, values: dict[str, Any]) -> None:
@@ -93,30 +102,43 @@ def _refuse_swallowed_model(serve: _Parser, values: dict[str, Any]) -> None:
             serve.error(f"`{value[-1]}` was read as a value of `{option}`, put the model before the options")
 
 
+def _serve_config(serve: _Parser, values: dict[str, Any]) -> ServeConfig:
+    _take_model_option(serve, values)
+    _refuse_swallowed_model(serve, values)
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    try:
+        return ServeConfig(**values)
+    except StreamcoreError as error:
+        serve.error(str(error))
+
+
+def _run(command: str, parser: _Parser, values: dict[str, Any], started: float) -> int:
+    """Run one command; each imports what it needs, so that none waits for another."""
+    if command == "replay":
+        from streamcore.replay import replay
+
+        return replay(**values)
+    config = _serve_config(parser, values)
+    from streamcore.serve import serve
+
+    return serve(config, started)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        The exit status: 0 done, 1 the environment is at fault, 2 the command line is.
+        The exit status: 0 done, 1 the environment is at fault or a replay differs, 2 the command line is.
     """
     started = time.monotonic()
-    parser, serve_parser = _parser()
+    parser, parsers = _parsers()
     arguments, unknown = parser.parse_known_args(argv)
-    if unknown:
-        _refuse_unknown(serve_parser, unknown)
     values = vars(arguments)
-    values.pop("command")
-    _take_model_option(serve_parser, values)
-    _refuse_swallowed_model(serve_parser, values)
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    command = values.pop("command")
+    if unknown:
+        _refuse_unknown(parsers[command], unknown)
     try:
-        config = ServeConfig(**values)
-    except StreamcoreError as error:
-        serve_parser.error(str(error))
-    try:
-        from streamcore.serve import serve
-
-        return serve(config, started)
+        return _run(command, parsers[command], values, started)
     except (StreamcoreError, OSError) as error:
         hint = getattr(error, "hint", None)
         print(f"streamcore: {error}" + (f"; {hint}" if hint else ""), file=sys.stderr)  # noqa: T201

@@ -82,6 +82,9 @@ class ServeConfig:
     shutdown_timeout: float = _option(
         30.0, "seconds that running requests may go on after Ctrl-C or SIGTERM", least=0, most=86400
     )
+    trace_file: Path | None = _option(
+        None, "new file for a trace of every request, plan and token, prompts included; else none is made"
+    )
     log_format: str = _option("text", "form of the log on standard error", choices=("text", "json"))
 
     @property
@@ -149,6 +152,8 @@ def config_of(
 def _converted(setting: Field[Any], value: Any) -> Any:
     if setting.default == ():
         return (value,) if isinstance(value, str) else tuple(value)
+    if setting.type == Path | None and value is not None:
+        return Path(value)
     if isinstance(value, str) and setting.metadata.get("is_bytes"):
         return parse_bytes(value)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)

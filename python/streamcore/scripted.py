@@ -93,6 +93,7 @@ def start_server(
     max_num_seqs: int | None = None,
     allowed_origins: Sequence[str] = (),
     max_waiting_requests: int | None = None,
+    trace_file: Path | None = None,
 ) -> _core.Server:
     """Begins to answer; `start_player` must follow.
 
@@ -105,6 +106,7 @@ def start_server(
         max_num_seqs: most answers at once.
         allowed_origins: web pages that may use the API.
         max_waiting_requests: most requests in the queue; more get 429.
+        trace_file: new file for a trace.
     """
     return _core.Server(
         listener,
@@ -116,6 +118,7 @@ def start_server(
         allowed_origins=list(allowed_origins),
         max_waiting_requests=max_waiting_requests,
         script=model.script,
+        trace_file=trace_file,
     )
 
 

@@ -45,14 +45,14 @@ def serve(config: ServeConfig, started: float) -> int:
     return 0
 
 
-def init_logging(config: ServeConfig) -> None:
-    """Send the log to standard error; `STREAMCORE_LOG` says which lines.
+def init_logging(config: ServeConfig, default: str = "info") -> None:
+    """Send the log to standard error; `STREAMCORE_LOG` says which lines, else `default`.
 
     Raises:
         ConfigError: the variable cannot be understood.
     """
     try:
-        _core.init_logging(config.log_format, os.environ.get("STREAMCORE_LOG", "info"))
+        _core.init_logging(config.log_format, os.environ.get("STREAMCORE_LOG", default))
     except ValueError as error:
         raise ConfigError(str(error)) from error
     atexit.register(_core.close_log)
@@ -91,6 +91,8 @@ def open_server(config: ServeConfig, listener: _core.Listener | None) -> Iterato
         ConfigError: an option cannot work with this model or device.
         ModelLoadError: the model folder cannot be used.
     """
+    if config.trace_file is not None:
+        _announce_trace(config.trace_file)
     if config.script is not None:
         with _open_script(config, config.script, listener) as serving:
             yield serving
@@ -117,6 +119,7 @@ def open_server(config: ServeConfig, listener: _core.Listener | None) -> Iterato
         api_keys=list(config.api_key),
         allowed_origins=list(config.allowed_origins),
         max_waiting_requests=config.max_waiting_requests,
+        trace_file=config.trace_file,
     )
     try:
         yield Serving(server, names[0], has_chat_template, partial(run_steps, server, engine_config, runner))
@@ -138,11 +141,21 @@ def _open_script(config: ServeConfig, path: Path, listener: _core.Listener | Non
         max_num_seqs=config.max_num_seqs,
         allowed_origins=config.allowed_origins,
         max_waiting_requests=config.max_waiting_requests,
+        trace_file=config.trace_file,
     )
     try:
         yield Serving(server, names[0], has_chat_template=True, run_steps=partial(play, server))
     finally:
         server.shutdown()
+
+
+def _announce_trace(path: Path) -> None:
+    """Say before the model is loaded what is written, or that it cannot be."""
+    if path.exists():
+        raise ConfigError(f"trace file {path} exists already", "move it away, or name another one")
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(f"trace file {path} is in a folder that does not exist")
+    _core.log("warning", f"every prompt and every answer is written to {path}, as token ids")
 
 
 def _prepare_torch() -> None:

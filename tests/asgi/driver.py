@@ -43,6 +43,9 @@ class Call:
         target: path and query as a client sends them.
         body: its pieces.
         num_reads: how many messages are taken before the client stops reading; None: all.
+        root_path: what the application is mounted under.
+        path: what the ASGI server makes of the target's path; None: the same.
+        headers: beside those that every request has.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Call:
         num_reads: int | None = None,
         root_path: str = "",
         path: str | None = None,
+        headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> None:
         raw_path, _, query = target.partition("?")
         scope: Scope = {
@@ -67,7 +71,7 @@ class Call:
             "raw_path": raw_path.encode(),
             "query_string": query.encode(),
             "root_path": root_path,
-            "headers": [(b"host", b"test"), (b"x-request-id", b"t1")],
+            "headers": [(b"host", b"test"), (b"x-request-id", b"t1"), *headers],
             "client": ("127.0.0.1", 1),
             "server": ("test", 80),
         }

@@ -187,3 +187,38 @@ async def test_body_is_read_as_it_is_needed() -> None:
         endless = Call(app, "POST", CHAT, [b" " * 2**20] * 100)
         await endless.task
         assert (endless.status, endless.num_receives) == (413, 17)
+
+
+async def test_headers_are_none_of_the_connection() -> None:
+    """HTTP/2 forbids headers that speak of the connection, which is the ASGI server's; HTTP, a length where there is no body."""
+    origin = "https://chat.example"
+    preflight = [(b"origin", origin.encode()), (b"access-control-request-method", b"POST")]
+    async with running(allowed_origins=origin) as app:
+        calls = {
+            name: Call(app, method, path, [body if isinstance(body, bytes) else b""])
+            for name, (method, path, body) in REQUESTS.items()
+        }
+        calls["preflight"] = Call(app, "OPTIONS", CHAT, headers=preflight)
+        for name, call in calls.items():
+            await call.task
+            of_connection = {
+                b"connection",
+                b"keep-alive",
+                b"proxy-connection",
+                b"transfer-encoding",
+                b"upgrade",
+            }
+            assert not of_connection & call.headers.keys(), name
+            assert all(header == header.lower() for header in call.headers), name
+    assert calls["preflight"].status == 204
+    assert b"content-length" not in calls["preflight"].headers
+    assert int(calls["models"].headers[b"content-length"]) == len(calls["models"].body)
+
+
+async def test_openapi_document_knows_the_prefix() -> None:
+    """A page that shows the document of a mounted application, and the programs made from it, must ask where it is mounted."""
+    async with running() as app:
+        for root_path, servers in [("", None), ("/llm", [{"url": "/llm"}]), ("/l m/", [{"url": "/l%20m"}])]:
+            call = Call(app, "GET", "/openapi.json", root_path=root_path)
+            await call.task
+            assert json.loads(call.body).get("servers") == servers

@@ -10,6 +10,7 @@ when the pins change. Needs the registries once, the standard library only, and 
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,11 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 ENVIRONMENTS = ROOT / "target" / "clients"
 TIMEOUT_S = 900
+INSTALL_TIMEOUT_S = 1800
+
+
+class NotInstalledError(Exception):
+    """Why there is no environment for a client on this machine."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class Client:
         """Make the environment.
 
         Raises:
-            subprocess.CalledProcessError: the registry, or this machine, cannot provide it.
+            NotInstalledError: the registry, or this machine, cannot provide it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.pins.name == "package.json":
@@ -70,8 +76,34 @@ class Client:
             venv = [sys.executable, "-m", "venv", "--clear", str(self.folder / "venv")]
             command = [venv, [*pip, "--upgrade", "pip>=25.1"], [*pip, "-r", str(self.pins)]]
         for step in command:
-            subprocess.run(step, cwd=self.folder, check=True, capture_output=True, text=True)
+            self.install_step(step)
         (self.folder / "pins").write_text(self.digest())
+
+    def install_step(self, command: list[str]) -> None:
+        """Run one command of the installation.
+
+        Raises:
+            NotInstalledError: it failed.
+        """
+        try:
+            ended = subprocess.run(
+                command,
+                cwd=self.folder,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=INSTALL_TIMEOUT_S,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise NotInstalledError(str(error)) from error
+        if ended.returncode != 0:
+            lines = [line.strip() for line in ended.stdout.splitlines() if line.strip()]
+            # pip and npm say first what is wrong, then what else there is to say.
+            said = [line for line in lines if re.match(r"(npm )?error\b", line, re.IGNORECASE)]
+            raise NotInstalledError(
+                (said or lines[-1:] or [f"{command[0]} ended with {ended.returncode}"])[0]
+            )
 
     def command(self) -> list[str]:
         """How its program is started, in its environment."""
@@ -130,9 +162,8 @@ def run(client: Client, demo: Server) -> Result:
     if not client.is_installed():
         try:
             client.install()
-        except (subprocess.CalledProcessError, FileNotFoundError) as error:
-            said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-            print(f"skipped: it cannot be installed here: {said[-1] if said else error}")
+        except NotInstalledError as error:
+            print(f"skipped, because it cannot be installed here: {error}")
             return result("skipped")
     # A script of its own for each: it counts what it is asked.
     with scripted_server(HERE / "faults.json", api_keys=[API_KEY]) as script:

@@ -270,6 +270,13 @@ def test_options_hold_for_a_script_too() -> None:
         assert "limit is 1" in refusal.json()["error"]["message"]
 
 
+def test_head_request_is_logged_as_answered() -> None:
+    """A monitor that asks with HEAD must not fill the log with clients that have left."""
+    with run_server(f"script:{EXAMPLE}") as server:
+        assert httpx.head(f"{server.url}/v1/models").status_code == 200
+        assert "HEAD /v1/models request_id=" in server.read_output_until("HEAD")
+
+
 def test_script_that_is_given_up_is_no_success() -> None:
     """Whoever runs the server must learn from its exit status that it has failed."""
     config = ServeConfig(model=Path(f"script:{EXAMPLE}"))

@@ -4,6 +4,7 @@ use crate::error::EngineError;
 
 /// The limits of an engine, fixed for its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct EngineConfig {
     /// Token positions in one block.
     pub block_size: usize,

@@ -12,3 +12,4 @@ pub use block_pool::BlockPool;
 pub use block_table::BlockTable;
 pub use prefix_cache::{Prefix, PrefixCache};
 pub use prefix_hash::PrefixHash;
+pub(crate) use prefix_hash::fold;

@@ -43,6 +43,7 @@ pub mod event;
 mod invariants;
 pub mod kv;
 mod plan;
+mod plan_hash;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
 #[cfg(not(feature = "planted-bugs"))]

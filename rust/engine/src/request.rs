@@ -3,7 +3,8 @@
 use crate::error::EngineError;
 
 /// Names a request from its acceptance to its last event. Chosen by the caller, never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RequestId(pub u64);
 
 /// Most entries of [`SamplingParams::logit_bias`].
@@ -17,6 +18,7 @@ pub const MAX_LOGPROBS: u32 = 20;
 ///
 /// Start from [`SamplingParams::greedy`] and change what matters: fields may be added.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SamplingParams {
     /// Logits of tokens in the prompt or the output are divided by this if positive, multiplied otherwise; 1 changes nothing.
     pub repetition_penalty: f32,
@@ -93,6 +95,7 @@ fn split_mix_64(seed: u64, index: u64) -> u64 {
 
 /// A request as the engine sees it: tokens in, tokens out.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Request {
     /// Its name.
     pub id: RequestId,

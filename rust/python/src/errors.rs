@@ -6,6 +6,7 @@ use streamcore_engine::EngineError;
 use streamcore_server::text::TextError;
 
 pyo3::import_exception!(streamcore.errors, ModelLoadError);
+pyo3::import_exception!(streamcore.errors, TraceError);
 
 /// What the engine refuses is an argument out of range.
 #[expect(clippy::needless_pass_by_value, reason = "the form that `map_err` takes")]

@@ -14,6 +14,7 @@ mod scheduler;
 mod script;
 mod server;
 mod step;
+mod trace;
 
 #[pymodule]
 mod _core {
@@ -36,4 +37,6 @@ mod _core {
     use crate::server::{Listener, Server, TextModel, metrics_reference};
     #[pymodule_export]
     use crate::step::{StepBuffers, StepPlan};
+    #[pymodule_export]
+    use crate::trace::replay;
 }

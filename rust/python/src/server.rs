@@ -16,6 +16,7 @@ use crate::config::EngineConfig;
 use crate::errors::{engine_error, text_error};
 use crate::script::Script;
 use crate::step::{Place, StepBuffers, StepPlan, step_results};
+use crate::trace;
 
 /// A socket that is bound but does not listen yet.
 #[pyclass(frozen, module = "streamcore._core")]
@@ -96,7 +97,7 @@ impl Server {
     /// the tokenizer's.
     #[new]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
-    #[pyo3(signature = (listener, text, config, *, served_model_names, vocab_size, api_keys = vec![], allowed_origins = vec![], max_waiting_requests = None, script = None))]
+    #[pyo3(signature = (listener, text, config, *, served_model_names, vocab_size, api_keys = vec![], allowed_origins = vec![], max_waiting_requests = None, script = None, trace_file = None))]
     fn new(
         py: Python<'_>,
         listener: Option<&Listener>,
@@ -108,7 +109,9 @@ impl Server {
         allowed_origins: Vec<String>,
         max_waiting_requests: Option<usize>,
         script: Option<&Script>,
+        trace_file: Option<PathBuf>,
     ) -> PyResult<Self> {
+        let recorder = trace_file.map(|path| trace::create(&path, &config.0)).transpose()?;
         let listener = listener.map(|listener| take(&listener.inner, "listener")).transpose()?;
         let text = take(&text.0, "text model")?;
         let naming = Naming {
@@ -122,21 +125,26 @@ impl Server {
         let script = script.map(|script| Arc::clone(&script.inner));
         let server_config = ServerConfig { naming, access, vocab_size, engine, limits, script };
         let inner = py.detach(|| server::Server::start(listener, text, server_config))?;
+        if let Some(recorder) = recorder {
+            inner.driver().record(recorder);
+        }
         Ok(Self { driver: Arc::clone(inner.driver()), inner: Mutex::new(Some(inner)) })
     }
 
-    /// Answers a request that an ASGI server has read; the parts of the answer come by `bell` under `number`.
+    /// Answers a request that an ASGI server has read; the parts of the answer come by `bell` under `number`. `target` is what is
+    /// behind `prefix`.
     #[expect(clippy::needless_pass_by_value, reason = "converted from a Python object")]
     fn open(
         &self,
         bell: &Doorbell,
         number: u64,
         method: &str,
+        prefix: &str,
         target: &[u8],
         headers: Vec<(PyBackedBytes, PyBackedBytes)>,
     ) -> PyResult<Exchange> {
         let headers = headers.iter().map(|(name, value)| (&**name, &**value)).collect();
-        let head = RequestHead { method: method.as_bytes(), target, headers };
+        let head = RequestHead { method: method.as_bytes(), prefix, target, headers };
         let inner = self.inner.lock().ok();
         let open = inner.and_then(|inner| inner.as_ref().map(|inner| inner.open(&head, &bell.0, number)));
         open.map(Exchange).ok_or_else(|| PyRuntimeError::new_err("the server has been shut down"))

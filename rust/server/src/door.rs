@@ -20,7 +20,7 @@ use std::task::Poll;
 
 use axum::Router;
 use axum::body::{Body, HttpBody};
-use axum::http::{HeaderValue, Method, Request, Uri, header, response};
+use axum::http::{HeaderValue, Method, Request, StatusCode, Uri, header, response};
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use futures_util::future::{AbortHandle, abortable};
@@ -83,12 +83,19 @@ impl Doorbell {
     }
 }
 
+/// The prefix that the application is mounted under, as clients write it, such as `/llm`. It belongs to requests that came through
+/// this door and have one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prefix(pub String);
+
 /// What a request says before its body.
 #[derive(Debug)]
 pub struct RequestHead<'a> {
     /// `GET`, `POST` …
     pub method: &'a [u8],
-    /// Path and query as they were sent, without the prefix that the application is mounted under.
+    /// What the application is mounted under; may be empty.
+    pub prefix: &'a str,
+    /// Path and query as they were sent, without the prefix.
     pub target: &'a [u8],
     /// Names and values.
     pub headers: Vec<(&'a [u8], &'a [u8])>,
@@ -108,6 +115,9 @@ impl RequestHead<'_> {
             let name = header::HeaderName::from_bytes(name).map_err(|e| invalid("a header name", &e))?;
             let value = HeaderValue::from_bytes(value).map_err(|e| invalid("a header", &e))?;
             request.headers_mut().append(name, value);
+        }
+        if !self.prefix.is_empty() {
+            request.extensions_mut().insert(Prefix(self.prefix.to_owned()));
         }
         Ok(request)
     }
@@ -147,7 +157,7 @@ impl Exchange {
         self.demand.notify_one();
     }
 
-    /// Hands over the piece of the body that [`Part::BodyWanted`] asked for. What nobody has asked for is dropped.
+    /// Hands over the piece of the body that [`Part::BodyWanted`] asked for. The first piece may come unasked, any other is dropped then.
     pub fn feed(&self, piece: Bytes, is_last: bool) {
         let _ = self.body.try_send((piece, is_last));
     }
@@ -198,7 +208,10 @@ async fn answer(
         Err(error) => error.into_response(),
     };
     let (mut head, mut body) = response.into_parts();
-    if let Some(len) = body.size_hint().exact() {
+    if head.status == StatusCode::NO_CONTENT {
+        // HTTP forbids a length where there can be no body. The first door's hyper takes it away.
+        head.headers.remove(header::CONTENT_LENGTH);
+    } else if let Some(len) = body.size_hint().exact() {
         head.headers.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(len));
     }
     demand.notified().await;

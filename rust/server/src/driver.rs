@@ -15,14 +15,14 @@ mod pulse;
 mod scripted;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use streamcore_engine::{
-    Engine, EngineConfig, EngineError, Request, RequestId, SamplingParams, Scores, Stats, StepBuffers,
-    StepId, StepPlan,
+    Engine, EngineConfig, EngineError, Request, RequestId, Scores, Stats, StepBuffers, StepId, StepPlan,
 };
 
 use self::core::Core;
@@ -31,7 +31,7 @@ use self::inbox::{Inbox, Phase};
 pub use self::outbox::{End, EndError, Token, TokenStream};
 pub use self::pulse::LOOK_INTERVAL;
 use crate::metrics::{Account, Metrics, Outcome};
-use crate::script::Answer;
+use crate::script::ScriptedAnswer;
 
 /// How much may wait before requests are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,71 +49,23 @@ impl Default for DriverLimits {
     }
 }
 
-/// What a client asks for, in tokens. The driver gives it its name.
+/// What a client asks for, in tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewRequest {
-    /// The prompt, at least one token.
-    pub prompt: Vec<u32>,
-    /// Most tokens to generate, at least one.
-    pub max_tokens: usize,
-    /// No stop token is drawn before this many tokens have been generated.
-    pub min_tokens: usize,
-    /// Tokens that end the output; at most [`streamcore_engine::MAX_STOP_TOKEN_IDS`].
-    pub stop_token_ids: Vec<u32>,
-    /// How tokens are drawn.
-    pub sampling: SamplingParams,
-    /// Tell the log-probability of each generated token, and of this many most likely ones, at most
-    /// [`streamcore_engine::MAX_LOGPROBS`].
-    pub logprobs: Option<u32>,
-    /// The same of each prompt token but the first.
-    pub prompt_logprobs: Option<u32>,
-    /// Only requests with the same number share blocks of the KV cache.
-    pub cache_salt: u64,
-    /// Lower numbers run first.
-    pub priority: i32,
-    /// Within a priority, each key gets an equal part of the engine; 0 is nobody's.
-    pub key: u32,
+    /// What the engine is asked for. Its name is the driver's to give.
+    pub request: Request,
     /// All tokens are handed over with the end, which spares their reader a wake-up for each.
     pub deliver_at_end: bool,
     /// What a script answers in the place of a model; its tokens are handed over one by one.
-    pub answer: Option<Arc<Answer>>,
+    pub answer: Option<Arc<ScriptedAnswer>>,
 }
 
 impl NewRequest {
     /// A greedy request without stop tokens that asks for nothing else. Start from it and change what matters: fields may be added.
     #[must_use]
     pub fn new(prompt: Vec<u32>, max_tokens: usize) -> Self {
-        Self {
-            prompt,
-            max_tokens,
-            min_tokens: 0,
-            stop_token_ids: Vec::new(),
-            sampling: SamplingParams::greedy(),
-            logprobs: None,
-            prompt_logprobs: None,
-            cache_salt: 0,
-            priority: 0,
-            key: 0,
-            deliver_at_end: false,
-            answer: None,
-        }
-    }
-
-    /// The engine's request, under this name.
-    fn named(self, id: RequestId) -> Request {
-        Request {
-            id,
-            prompt: self.prompt,
-            max_tokens: self.max_tokens,
-            min_tokens: self.min_tokens,
-            stop_token_ids: self.stop_token_ids,
-            sampling: self.sampling,
-            logprobs: self.logprobs,
-            prompt_logprobs: self.prompt_logprobs,
-            cache_salt: self.cache_salt,
-            priority: self.priority,
-            key: self.key,
-        }
+        let request = Request::new(RequestId::default(), prompt, max_tokens);
+        Self { request, deliver_at_end: false, answer: None }
     }
 }
 
@@ -158,7 +110,7 @@ impl Driver {
     pub fn new(config: EngineConfig, limits: DriverLimits) -> Result<Self, EngineError> {
         let engine = Engine::new(config.clone())?;
         let inbox = Mutex::new(Inbox::new(limits, engine.stats(), Instant::now()));
-        let core = Mutex::new(Core::new(engine));
+        let core = Mutex::new(Core::new(engine.into()));
         Ok(Self { inbox, work: Condvar::new(), core, metrics: Metrics::default(), config, limits })
     }
 
@@ -251,7 +203,7 @@ impl Driver {
     /// # Errors
     /// [`Refusal`], if there is not room for all, or no requests are taken.
     pub fn submit_all(self: &Arc<Self>, requests: Vec<NewRequest>) -> Result<Vec<TokenStream>, Refusal> {
-        let num_tokens = requests.iter().map(|request| request.prompt.len()).sum();
+        let num_tokens = requests.iter().map(|new| new.request.prompt.len()).sum();
         let submitted = lock(&self.inbox).submit_all(requests, Instant::now());
         match submitted {
             Ok(queued) => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderMap;
-use streamcore_engine::SamplingParams;
+use streamcore_engine::{Request, RequestId, SamplingParams};
 
 use crate::app::App;
 use crate::driver::{NewRequest, TokenStream};
@@ -84,7 +84,7 @@ impl Generation {
             truncate(app, &options, tokens);
             check_tokens(app, tokens, param)?;
             let max_tokens = max_tokens(app, &options, tokens.len(), default_max_tokens, param)?;
-            let request = NewRequest { max_tokens, ..new_request(app, &options) };
+            let request = new_request(app, &options, max_tokens);
             let seed = options.sampling.seed.unwrap_or_else(random);
             let num_others = requests.len();
             requests.extend((0..options.n).map(|nth| with_seed(&request, seed.wrapping_add(nth as u64))));
@@ -103,18 +103,21 @@ impl Generation {
         let limits = app.driver.limits();
         let num_choices = self.requests.len();
         let num_tokens: usize = self.prompt_of_choices().map(|prompt| prompt.tokens.len()).sum();
+        let (param, prompts, tokens) = match self.options.n {
+            1 => (param, "prompts", "prompt tokens"),
+            _ => ("n", "choices of all its prompts", "prompt tokens, counted for each choice"),
+        };
         let refused = |what: &str, count: usize, limit: usize| {
-            let param = if self.options.n > 1 { "n" } else { param };
-            let message = format!("request has {count} {what} in all its choices, limit is {limit}");
+            let message = format!("request has {count} {what}, limit is {limit}");
             Err(ApiError::invalid("invalid_value", param, message))
         };
         match num_choices {
             1 => Ok(()),
             _ if num_choices > limits.max_waiting_requests => {
-                refused("prompts", num_choices, limits.max_waiting_requests)
+                refused(prompts, num_choices, limits.max_waiting_requests)
             }
             _ if num_tokens > limits.max_waiting_tokens => {
-                refused("prompt tokens", num_tokens, limits.max_waiting_tokens)
+                refused(tokens, num_tokens, limits.max_waiting_tokens)
             }
             _ => Ok(()),
         }
@@ -124,7 +127,7 @@ impl Generation {
     fn check_scores(&self) -> Result<(), ApiError> {
         let details = &self.options.details;
         let (mut of_prompts, mut of_answers) = (0_usize, 0_usize);
-        for (request, prompt) in self.requests.iter().zip(self.prompt_of_choices()) {
+        for (NewRequest { request, .. }, prompt) in self.requests.iter().zip(self.prompt_of_choices()) {
             let num_scores = |num_top: Option<u32>| num_top.map_or(0, |num_top| num_top as usize + 1);
             of_prompts += prompt.tokens.len() * num_scores(request.prompt_logprobs);
             if !self.options.stream {
@@ -146,7 +149,7 @@ impl Generation {
     /// How long its stream may be silent. One that is scripted to hang shows no sign of life at all.
     #[must_use]
     pub fn max_silence(&self, headers: &HeaderMap) -> Duration {
-        let mut answers = self.requests.iter().filter_map(|request| request.answer.as_ref());
+        let mut answers = self.requests.iter().filter_map(|new| new.answer.as_ref());
         if answers.any(|answer| answer.hangs()) { Duration::MAX } else { keepalive_interval(headers) }
     }
 
@@ -171,11 +174,10 @@ impl Generation {
     /// # Errors
     /// 429 or 503.
     pub fn submit(&self, app: &App, cache_salt: u64, key: u32) -> Result<Vec<Choice>, ApiError> {
-        let with_prompt = |(request, prompt): (&NewRequest, &Prompt)| NewRequest {
-            prompt: prompt.tokens.clone(),
-            cache_salt,
-            key,
-            ..request.clone()
+        let with_prompt = |(new, prompt): (&NewRequest, &Prompt)| {
+            let prompt = prompt.tokens.clone();
+            let request = Request { prompt, cache_salt, key, ..new.request.clone() };
+            NewRequest { request, ..new.clone() }
         };
         let requests = self.requests.iter().zip(self.prompt_of_choices()).map(with_prompt).collect();
         let start = |(index, (tokens, prompt)): (usize, (TokenStream, &Prompt))| {
@@ -204,10 +206,10 @@ fn give_answers(
     requests: &mut [NewRequest],
 ) -> Result<(), ApiError> {
     let scene = Scene { text: cue.unwrap_or_default(), model: &options.model, stream: options.stream };
-    for request in requests {
+    for new in requests {
         let answer = script.reply(&scene)?;
-        request.max_tokens = request.max_tokens.min(answer.max_tokens());
-        request.answer = Some(Arc::clone(answer));
+        new.request.max_tokens = new.request.max_tokens.min(answer.max_tokens());
+        new.answer = Some(Arc::clone(answer));
     }
     Ok(())
 }
@@ -251,23 +253,24 @@ fn max_tokens(
 }
 
 /// What the choices of all prompts share.
-fn new_request(app: &App, options: &Options) -> NewRequest {
+fn new_request(app: &App, options: &Options, max_tokens: usize) -> NewRequest {
     let mut stop_token_ids = options.stops.token_ids.clone();
     if !options.stops.ignore_eos {
         stop_token_ids.extend_from_slice(&app.text.generation.eos_token_ids);
     }
     let details = &options.details;
-    NewRequest {
+    let request = Request {
         min_tokens: options.stops.min_tokens,
         stop_token_ids,
         sampling: sampling_params(app, &options.sampling),
         logprobs: details.logprobs,
         prompt_logprobs: details.prompt_logprobs.max(details.logprobs.filter(|_| options.echo)),
         priority: options.priority,
-        // A whole answer is of no use before its end, unless it may end at a stop string.
-        deliver_at_end: !options.stream && options.stops.texts.is_empty(),
-        ..NewRequest::new(Vec::new(), 1)
-    }
+        ..Request::new(RequestId::default(), Vec::new(), max_tokens)
+    };
+    // A whole answer is of no use before its end, unless it may end at a stop string.
+    let deliver_at_end = !options.stream && options.stops.texts.is_empty();
+    NewRequest { request, deliver_at_end, answer: None }
 }
 
 fn sampling_params(app: &App, asked: &Sampling) -> SamplingParams {
@@ -285,8 +288,10 @@ fn sampling_params(app: &App, asked: &Sampling) -> SamplingParams {
     }
 }
 
-fn with_seed(request: &NewRequest, seed: u64) -> NewRequest {
-    NewRequest { sampling: SamplingParams { seed, ..request.sampling.clone() }, ..request.clone() }
+fn with_seed(new: &NewRequest, seed: u64) -> NewRequest {
+    let mut new = new.clone();
+    new.request.sampling.seed = seed;
+    new
 }
 
 /// What the answer says about itself: the API's prefix and the request's id.

@@ -1,9 +1,9 @@
 //! The sockets: one that listens, and a task for each that was accepted.
 
 mod connection;
-mod exchange;
 mod head;
 mod own_answers;
+mod progress;
 mod socket;
 #[cfg(test)]
 mod tests;

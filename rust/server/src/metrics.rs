@@ -2,6 +2,7 @@
 
 mod account;
 mod histogram;
+mod reasons;
 mod table;
 
 use std::fmt::Write;
@@ -11,54 +12,58 @@ use streamcore_engine::Stats;
 
 pub use self::account::Account;
 pub use self::histogram::Histogram;
-pub use self::table::Reasons;
+pub use self::reasons::Reasons;
+use self::reasons::reasons;
 use self::table::{Row, Source, TABLE};
 
-/// How a request ended, as it is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// A stop token or a stop string.
-    Stop,
-    /// `max_tokens` or the context.
-    Length,
-    /// The client went away.
-    Abort,
-    /// The runner or the server failed it.
-    Error,
+reasons! {
+    /// How a request ended, as it is counted.
+    Outcome {
+        /// A stop token or a stop string.
+        Stop = "stop",
+        /// `max_tokens` or the context.
+        Length = "length",
+        /// The client went away.
+        Abort = "abort",
+        /// The runner or the server failed it.
+        Error = "error",
+    }
 }
 
-/// Where a request was when its client left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AbortPhase {
-    /// Its body was read or made into tokens.
-    BeforeQueue,
-    /// It waited for its first step.
-    Queued,
-    /// Its prompt was computed.
-    Prefill,
-    /// Tokens were generated.
-    Decode,
+reasons! {
+    /// Where a request was when its client left.
+    AbortPhase {
+        /// Its body was read or made into tokens.
+        BeforeQueue = "before_queue",
+        /// It waited for its first step.
+        Queued = "queued",
+        /// Its prompt was computed.
+        Prefill = "prefill",
+        /// Tokens were generated.
+        Decode = "decode",
+    }
 }
 
-/// Why a request was not queued.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RefusalReason {
-    /// Too many requests wait.
-    QueueRequests,
-    /// Too many tokens wait.
-    QueueTokens,
-    /// The server is going away.
-    Draining,
-    /// The runner died or hangs.
-    Failed,
+reasons! {
+    /// Why a request was not queued.
+    RefusalReason {
+        /// Too many requests wait.
+        QueueRequests = "queue_requests",
+        /// Too many tokens wait.
+        QueueTokens = "queue_tokens",
+        /// The server is going away.
+        Draining = "draining",
+        /// The runner died or hangs.
+        Failed = "failed",
+    }
 }
 
 /// What is counted beyond the engine's own [`Stats`].
 #[derive(Debug)]
 pub struct Metrics {
-    outcomes: Reasons<4>,
-    aborts: Reasons<4>,
-    refusals: Reasons<4>,
+    outcomes: Reasons<{ Outcome::LABELS.len() }>,
+    aborts: Reasons<{ AbortPhase::LABELS.len() }>,
+    refusals: Reasons<{ RefusalReason::LABELS.len() }>,
     /// By status, from 100 on.
     statuses: [AtomicU64; 500],
     /// Tokens of all accepted prompts.
@@ -86,9 +91,9 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self {
-            outcomes: Reasons::new(["stop", "length", "abort", "error"]),
-            aborts: Reasons::new(["before_queue", "queued", "prefill", "decode"]),
-            refusals: Reasons::new(["queue_requests", "queue_tokens", "draining", "failed"]),
+            outcomes: Reasons::new(Outcome::LABELS),
+            aborts: Reasons::new(AbortPhase::LABELS),
+            refusals: Reasons::new(RefusalReason::LABELS),
             statuses: [const { AtomicU64::new(0) }; 500],
             prompt_tokens: AtomicU64::new(0),
             wasted_tokens: AtomicU64::new(0),

@@ -19,6 +19,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::generation::random;
 use crate::metrics::Account;
+use crate::sse;
 
 const X_REQUEST_ID: &str = "x-request-id";
 const MAX_REQUEST_ID_LEN: usize = 64;
@@ -45,9 +46,7 @@ pub async fn tag(State(app): State<Arc<App>>, mut request: Request, next: Next) 
     if let Ok(value) = HeaderValue::from_str(&line.name) {
         headers.insert(X_REQUEST_ID, value);
     }
-    let is_stream =
-        headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event"));
-    if !is_stream {
+    if !sse::is_stream(headers) {
         let elapsed = line.elapsed();
         let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         headers.insert("openai-processing-ms", HeaderValue::from(elapsed_ms));

@@ -1,7 +1,7 @@
 //! Answers from a script in the place of a model's: for people who test clients.
 //!
 //! Everything but the model is the real thing: HTTP, templates, tokenizer, queue, engine, streams. A rule of the script is chosen when
-//! a request is prepared, where its text is at hand; an error status is answered there. Else the [`Answer`] travels with the request
+//! a request is prepared, where its text is at hand; an error status is answered there. Else the [`ScriptedAnswer`] travels with the request
 //! to the driver, where the runner finds it again by the step's samples.
 //!
 //! ```text
@@ -21,7 +21,7 @@ pub mod runner;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-pub use self::answer::Answer;
+pub use self::answer::ScriptedAnswer;
 pub use self::file::ScriptError;
 use self::file::{ScriptFile, parse};
 pub use self::rule::Scene;
@@ -82,7 +82,7 @@ impl Script {
     ///
     /// # Errors
     /// The error that the rule gives; 400, if there is no such rule.
-    pub fn reply(&self, scene: &Scene<'_>) -> Result<&Arc<Answer>, ApiError> {
+    pub fn reply(&self, scene: &Scene<'_>) -> Result<&Arc<ScriptedAnswer>, ApiError> {
         self.num_replies.fetch_add(1, Relaxed);
         let Some(rule) = self.rules.iter().find(|rule| rule.is_for(scene)) else {
             let message = "no rule of the script is for this request".to_owned();

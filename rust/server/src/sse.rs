@@ -63,6 +63,11 @@ pub fn response(body: Body) -> Response {
     (headers, body).into_response()
 }
 
+/// Whether a response is one of these.
+pub fn is_stream(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,7 +13,7 @@ use futures_util::future::try_join_all;
 pub use self::choice::{Choice, ChoicePlan, Echo};
 pub use self::chunk_stream::{ChunkStream, keepalive_interval};
 pub use self::cut::{Cut, CutStream};
-pub use self::delta::{Delta, Scored, ShownToken, TokenScore, token_ids, token_name};
+pub use self::delta::{Delta, Scored, ShownToken, token_ids};
 pub use self::output::Output;
 use crate::driver::EndError;
 use crate::error::ApiError;

@@ -13,6 +13,7 @@ mod prompt;
 mod python_compat;
 mod python_json;
 mod stop_strings;
+mod token_names;
 mod token_table;
 mod tokenizer;
 
@@ -24,6 +25,7 @@ pub use error::{TemplateError, TextError};
 pub use generation_config::GenerationConfig;
 pub use prompt::{PromptEnd, PromptError};
 pub use stop_strings::StopStrings;
+pub use token_names::{TokenNames, token_name};
 pub use tokenizer::Tokenizer;
 
 /// All that a model folder says about text.

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Stage, post};
+use common::{Stage, get, post};
 use serde_json::{Value, json};
 
 const CHAT: &str = "/v1/chat/completions";
@@ -116,4 +116,20 @@ async fn cached_tokens_are_told() {
     assert_eq!(cached(streamed), (told(16), 1));
     assert_eq!(cached(continuous), (told(16), 9), "in the texts and the ends of four choices, and at last");
     assert_eq!(cached(json!({ "cache_salt": "s" })), (told(0), 1));
+}
+
+/// A bill that is checked against the dashboard must agree with it, the token that ended the answer included.
+#[tokio::test(start_paused = true)]
+async fn metrics_count_the_tokens_that_usage_counts() {
+    let mut stage = Stage::new("abc");
+    let answer: Value = serde_json::from_str(&stage.play(post(CHAT, chat(&json!({}))), 1).body()).unwrap();
+    assert_eq!(answer["choices"][0]["finish_reason"], "stop");
+    let num_tokens = answer["usage"]["completion_tokens"].as_u64().unwrap();
+    assert_eq!(num_tokens, 4);
+    let (_, page) = stage.answer(get("/metrics")).await;
+    for name in ["generation_tokens_total", "request_generation_tokens_sum"] {
+        let name = format!("streamcore_{name} ");
+        let line = page.lines().find(|line| line.starts_with(&name)).unwrap();
+        assert_eq!(line, format!("{name}{num_tokens}"));
+    }
 }

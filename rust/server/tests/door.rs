@@ -29,7 +29,7 @@ fn chat_body() -> Bytes {
 }
 
 const CHAT: RequestHead<'_> =
-    RequestHead { method: b"POST", target: b"/v1/chat/completions", headers: Vec::new() };
+    RequestHead { method: b"POST", prefix: "", target: b"/v1/chat/completions", headers: Vec::new() };
 
 /// A server without sockets.
 fn start(max_num_seqs: usize) -> Server {
@@ -168,7 +168,7 @@ async fn what_breaks_off_is_lost() {
     let router = Router::new().route("/panics", get(panics)).route("/breaks", get(breaks));
     for (path, num_parts) in [("/panics", 0), ("/breaks", 2)] {
         let mut bell = Bell::new();
-        let head = RequestHead { method: b"GET", target: path.as_bytes(), headers: Vec::new() };
+        let head = RequestHead { method: b"GET", prefix: "", target: path.as_bytes(), headers: Vec::new() };
         let (exchange, task) = Exchange::open(router.clone(), &head, &bell.bell, 3);
         let task = tokio::spawn(task);
         let mut parts = Vec::new();
@@ -196,16 +196,26 @@ async fn a_task_that_is_dropped_is_told() {
 #[tokio::test]
 async fn a_head_that_is_no_head_is_a_400() {
     let stage = Stage::new("");
-    let good = RequestHead { method: b"GET", target: b"/v1/models", headers: Vec::new() };
+    let good = RequestHead { method: b"GET", prefix: "", target: b"/v1/models", headers: Vec::new() };
     for (head, named) in [
-        (RequestHead { method: b"G T", target: good.target, headers: Vec::new() }, "method"),
-        (RequestHead { method: good.method, target: b"/a b", headers: Vec::new() }, "path"),
+        (RequestHead { method: b"G T", prefix: "", target: good.target, headers: Vec::new() }, "method"),
+        (RequestHead { method: good.method, prefix: "", target: b"/a b", headers: Vec::new() }, "path"),
         (
-            RequestHead { method: good.method, target: good.target, headers: vec![(b"a b", b"")] },
+            RequestHead {
+                method: good.method,
+                prefix: "",
+                target: good.target,
+                headers: vec![(b"a b", b"")],
+            },
             "header name",
         ),
         (
-            RequestHead { method: good.method, target: good.target, headers: vec![(b"a", b"\n")] },
+            RequestHead {
+                method: good.method,
+                prefix: "",
+                target: good.target,
+                headers: vec![(b"a", b"\n")],
+            },
             "a header of",
         ),
     ] {
@@ -232,7 +242,7 @@ async fn a_head_that_is_no_head_is_a_400() {
 async fn the_bell_rings_once_for_all_that_is_ready() {
     let stage = Stage::new("");
     let mut bell = Bell::new();
-    let head = RequestHead { method: b"GET", target: b"/v1/models", headers: Vec::new() };
+    let head = RequestHead { method: b"GET", prefix: "", target: b"/v1/models", headers: Vec::new() };
     let mut open = Vec::new();
     for number in 0..5 {
         let (exchange, task) = Exchange::open(stage.router.clone(), &head, &bell.bell, number);

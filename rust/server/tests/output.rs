@@ -169,7 +169,8 @@ impl Seen {
         assert_eq!(told.len(), generated.count(), "ids and log-probabilities go together");
         assert!(!delta.text.is_empty() || delta.tokens.is_empty(), "tokens without text");
         if is_exact && !told.is_empty() && !delta.text.contains('\u{fffd}') {
-            let bytes: Vec<u8> = told.iter().flat_map(|scored| scored.own.bytes.clone().unwrap()).collect();
+            let bytes = told.iter().flat_map(|scored| scored.names.bytes(scored.id).unwrap().into_owned());
+            let bytes: Vec<u8> = bytes.collect();
             assert_eq!(bytes, delta.text.as_bytes(), "the tokens are those of the text");
         }
         let pieces: Vec<_> = delta.pieces().collect();
@@ -255,8 +256,8 @@ fn offsets_count_characters() {
     }
     assert_eq!(delta.text, "é€#b");
     assert_eq!(delta.tokens.iter().map(|token| token.offset).collect::<Vec<_>>(), [10, 11, 11, 13]);
-    let names: Vec<_> =
-        delta.tokens.iter().map(|token| &*token.logprobs.as_ref().unwrap().own.name).collect();
+    let scored = delta.tokens.iter().map(|token| token.logprobs.as_ref().unwrap());
+    let names: Vec<_> = scored.map(|scored| scored.names.name(scored.id)).collect();
     assert_eq!(names, ["é", "bytes:\\xe2\\x82", "bytes:\\xac\\x23", "b"]);
 }
 

@@ -238,12 +238,8 @@ async fn what_can_never_be_queued_or_kept() {
         json!({ "model": "toy", "messages": [{ "role": "user", "content": "hi" }], "n": 4 });
     (chat_scores["logprobs"], chat_scores["top_logprobs"]) = (json!(true), json!(20));
     for (request, param, words) in [
-        (body(json!({ "n": 101 }), json!(["a", "b"])), "n", "202 prompts in all its choices, limit is 200"),
-        (
-            body(json!({}), json!([long, long])),
-            "prompt",
-            "1200 prompt tokens in all its choices, limit is 1000",
-        ),
+        (body(json!({ "n": 101 }), json!(["a", "b"])), "n", "202 choices of all its prompts, limit is 200"),
+        (body(json!({}), json!([long, long])), "prompt", "1200 prompt tokens, limit is 1000"),
         (body(json!({ "prompt_logprobs": 20, "n": 8 }), json!("x".repeat(30_000))), "n", "limit is 1000"),
         (
             body(json!({ "logprobs": 5, "n": 128, "max_tokens": 8000 }), json!("x")),

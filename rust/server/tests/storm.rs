@@ -16,7 +16,9 @@ const NUM_CLIENTS: usize = 8;
 const NUM_ROUNDS: usize = 150;
 
 fn request(prompt_len: usize) -> NewRequest {
-    NewRequest { stop_token_ids: vec![256], ..NewRequest::new(vec![7; prompt_len], 20) }
+    let mut new = NewRequest::new(vec![7; prompt_len], 20);
+    new.request.stop_token_ids = vec![256];
+    new
 }
 
 /// The line for cached tokens on a client's bill would be made up.

@@ -12,7 +12,8 @@ pub struct PrefixHash(pub(super) [u64; 2]);
 const MULTIPLIERS: [u64; 4] =
     [0xa076_1d65_e703_7ed1, 0xe703_7ed1_a0b4_28db, 0x8ebc_6af1_89d4_4a6b, 0xd6e8_feb8_9e6c_63b5];
 
-fn fold(left: u64, right: u64) -> u64 {
+/// Multiplies to 128 bits and folds the upper half onto the lower.
+pub(crate) fn fold(left: u64, right: u64) -> u64 {
     let product = u128::from(left) * u128::from(right);
     (product as u64) ^ (product >> 64) as u64
 }

@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Instant;
 
-use streamcore_engine::{Engine, Event, EventKind, FinishReason, RequestId};
+use streamcore_engine::{Event, EventKind, FinishReason, RequestId};
+use streamcore_trace::RecordedEngine;
 
 use super::inbox::{Arrivals, Inbox, Submission};
 use super::lock;
-use super::outbox::{End, EndError, Outbox, Token};
+use super::outbox::{End, EndError, Full, Outbox, Token};
 use crate::metrics::{AbortPhase, Metrics, Outcome};
-use crate::script::Answer;
+use crate::script::ScriptedAnswer;
 
 /// A request that the engine holds.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ struct OpenRequest {
     last_token: Option<Instant>,
     /// What an abort is counted as.
     aborted_as: Outcome,
-    answer: Option<Arc<Answer>>,
+    answer: Option<Arc<ScriptedAnswer>>,
 }
 
 impl OpenRequest {
@@ -68,7 +69,7 @@ impl OpenRequest {
 
 #[derive(Debug)]
 pub(super) struct Core {
-    pub(super) engine: Engine,
+    pub(super) engine: RecordedEngine,
     /// The tokens of each step in flight, the oldest one first.
     pub(super) steps_in_flight: VecDeque<usize>,
     open: HashMap<RequestId, OpenRequest>,
@@ -80,7 +81,7 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(engine: Engine) -> Self {
+    pub(super) fn new(engine: RecordedEngine) -> Self {
         Self {
             engine,
             steps_in_flight: VecDeque::new(),
@@ -134,7 +135,7 @@ impl Core {
     }
 
     /// The scripted answer and the arrival of a request that has not ended.
-    pub(super) fn answer_of(&self, id: RequestId) -> Option<(&Arc<Answer>, Instant)> {
+    pub(super) fn answer_of(&self, id: RequestId) -> Option<(&Arc<ScriptedAnswer>, Instant)> {
         let open = self.open.get(&id)?;
         Some((open.answer.as_ref()?, open.arrival))
     }
@@ -164,16 +165,22 @@ impl Core {
             EventKind::PromptLogprobs(logprobs) => open.outbox.push_prompt_logprobs(logprobs),
             EventKind::Token { token, logprobs } => {
                 open.count_token(metrics, now);
-                self.wakers.extend(open.outbox.push(Token { id: token, logprobs }));
-                if open.outbox.is_full() {
-                    let end = End::Failed(EndError::SlowReader);
-                    self.close(event.request_id, Some(end), Outcome::Error, metrics, now);
-                    self.engine.abort(event.request_id);
+                match open.outbox.push(Token { id: token, logprobs }) {
+                    Ok(reader) => self.wakers.extend(reader),
+                    Err(Full) => {
+                        let end = End::Failed(EndError::SlowReader);
+                        self.close(event.request_id, Some(end), Outcome::Error, metrics, now);
+                        self.engine.abort(event.request_id);
+                    }
                 }
             }
             EventKind::Finished(reason) => {
                 let (end, outcome) = match reason {
-                    FinishReason::Stop { token_id } => (Some(End::Stop { token_id }), Outcome::Stop),
+                    FinishReason::Stop { token_id } => {
+                        // It was generated like any other, and usage counts it.
+                        open.count_token(metrics, now);
+                        (Some(End::Stop { token_id }), Outcome::Stop)
+                    }
                     FinishReason::Length => (Some(End::Length), Outcome::Length),
                     // Its reader has gone, or has all that it wants.
                     FinishReason::Abort => (None, open.aborted_as),

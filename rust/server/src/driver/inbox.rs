@@ -10,7 +10,7 @@ use super::outbox::Outbox;
 use super::pulse::Pulse;
 use super::{DriverLimits, NewRequest};
 use crate::metrics::{Outcome, RefusalReason};
-use crate::script::Answer;
+use crate::script::ScriptedAnswer;
 
 /// Why a request was not queued.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -62,7 +62,7 @@ pub(super) struct Submission {
     pub(super) request: Request,
     pub(super) outbox: Arc<Outbox>,
     pub(super) arrival: Instant,
-    pub(super) answer: Option<Arc<Answer>>,
+    pub(super) answer: Option<Arc<ScriptedAnswer>>,
 }
 
 /// All that has come since the last step.
@@ -116,21 +116,21 @@ impl Inbox {
         }
         let retry_after_s = self.retry_after_s();
         let mut admission = self.admission.clone();
-        for request in &requests {
+        for new in &requests {
             admission
-                .reserve(request.prompt.len())
+                .reserve(new.request.prompt.len())
                 .map_err(|reason| Refusal::QueueFull { reason, retry_after_s })?;
         }
         self.admission = admission;
-        Ok(requests.into_iter().map(|request| self.queue(request, arrival)).collect())
+        Ok(requests.into_iter().map(|new| self.queue(new, arrival)).collect())
     }
 
-    fn queue(&mut self, request: NewRequest, arrival: Instant) -> (RequestId, Arc<Outbox>) {
+    fn queue(&mut self, new: NewRequest, arrival: Instant) -> (RequestId, Arc<Outbox>) {
+        let NewRequest { mut request, deliver_at_end, answer } = new;
         let id = RequestId(self.next_id);
         self.next_id += 1;
-        let outbox = Arc::new(Outbox::new(request.deliver_at_end, request.answer.is_some()));
-        let answer = request.answer.clone();
-        let request = request.named(id);
+        request.id = id;
+        let outbox = Arc::new(Outbox::new(deliver_at_end, answer.is_some()));
         self.requests.push(Submission { request, outbox: Arc::clone(&outbox), arrival, answer });
         (id, outbox)
     }

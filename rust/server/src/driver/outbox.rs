@@ -65,6 +65,10 @@ pub(super) struct Outbox {
     contents: Mutex<Contents>,
 }
 
+/// The reader of a stream is so far behind that it must be left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Full;
+
 #[derive(Debug, Default)]
 struct Contents {
     num_cached_tokens: usize,
@@ -99,17 +103,16 @@ impl Outbox {
         }
     }
 
-    /// Whether a stream's reader is so far behind that it must be left.
-    pub(super) fn is_full(&self) -> bool {
-        !self.deliver_at_end && lock(&self.contents).weight > MAX_WEIGHT
-    }
-
     /// Adds a token; hands back the reader if it must be woken, which is once however many tokens follow.
-    pub(super) fn push(&self, token: Token) -> Option<Waker> {
+    pub(super) fn push(&self, token: Token) -> Result<Option<Waker>, Full> {
         let mut contents = lock(&self.contents);
         contents.weight += weight_of(&token);
         contents.tokens.push_back(token);
-        if self.deliver_at_end { None } else { contents.reader.take() }
+        match self.deliver_at_end {
+            true => Ok(None),
+            false if contents.weight > MAX_WEIGHT => Err(Full),
+            false => Ok(contents.reader.take()),
+        }
     }
 
     /// Tells how much of the prompt was in the KV cache already. Wakes nobody: the first token follows.
@@ -237,7 +240,7 @@ mod tests {
         let mut tokens = Vec::new();
         for id in [1, 2, 3] {
             assert!(outbox.poll(&mut cx, &mut tokens).is_pending());
-            assert!(outbox.push(Token { id, logprobs: None }).is_none());
+            assert!(matches!(outbox.push(Token { id, logprobs: None }), Ok(None)));
         }
         assert!(outbox.poll(&mut cx, &mut tokens).is_pending() && tokens.is_empty());
         assert!(outbox.end(End::Length).is_some());
@@ -251,7 +254,7 @@ mod tests {
         let (outbox, mut cx) = (Outbox::new(false, true), Context::from_waker(Waker::noop()));
         let mut tokens = Vec::new();
         for id in [1, 2] {
-            outbox.push(Token { id, logprobs: None });
+            assert!(outbox.push(Token { id, logprobs: None }).is_ok());
         }
         outbox.end(End::Length);
         assert_eq!(outbox.poll(&mut cx, &mut tokens), Poll::Ready(None));
@@ -267,9 +270,7 @@ mod tests {
         let top = vec![(1, -1.0); 20];
         let token =
             || Token { id: 1, logprobs: Some(Box::new(TokenLogprobs { logprob: -1.0, top: top.clone() })) };
-        while !outbox.is_full() {
-            outbox.push(token());
-        }
+        while outbox.push(token()).is_ok() {}
         let num_pushed = lock(&outbox.contents).tokens.len();
         assert_eq!(num_pushed, MAX_WEIGHT / 23 + 1);
         outbox.end(End::Length);
@@ -277,7 +278,8 @@ mod tests {
         let (mut tokens, mut num_taken) = (Vec::new(), 0);
         let end = loop {
             let Poll::Ready(end) = outbox.poll(&mut cx, &mut tokens) else { panic!("nothing is due") };
-            assert!(tokens.iter().map(weight_of).sum::<usize>() <= MAX_TAKEN_WEIGHT && !outbox.is_full());
+            let weight = lock(&outbox.contents).weight;
+            assert!(tokens.iter().map(weight_of).sum::<usize>() <= MAX_TAKEN_WEIGHT && weight <= MAX_WEIGHT);
             num_taken += tokens.drain(..).len();
             if end.is_some() {
                 break end;

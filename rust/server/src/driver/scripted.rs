@@ -9,7 +9,7 @@ use super::inbox::Phase;
 use super::outbox::{End, EndError};
 use super::{Driver, lock};
 use crate::metrics::Outcome;
-use crate::script::Answer;
+use crate::script::ScriptedAnswer;
 
 impl Driver {
     /// Shows for each sample of a step in flight its request, the answer that the script has for it, and when it arrived; no answer
@@ -17,7 +17,7 @@ impl Driver {
     pub fn for_each_sample(
         &self,
         step: StepId,
-        mut show: impl FnMut(RequestId, Option<(&Arc<Answer>, Instant)>),
+        mut show: impl FnMut(RequestId, Option<(&Arc<ScriptedAnswer>, Instant)>),
     ) {
         let core = lock(&self.core);
         core.engine.sampled_requests(step).for_each(|id| show(id, core.answer_of(id)));

@@ -22,8 +22,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tower::ServiceExt;
 
 use super::closing;
-use super::exchange::{Exchange, MAX_HEAD_TIME, Probe};
 use super::own_answers::last_answer;
+use super::progress::{MAX_HEAD_TIME, Probe, Progress};
 use super::socket::{Socket, closed_by_client, refused_by_client};
 use crate::error::ApiError;
 
@@ -55,24 +55,24 @@ pub(super) async fn serve(stream: TcpStream, router: Router, is_closing: watch::
         tracing::debug!(%error, "a socket refused its options");
     }
     let stream = Arc::new(stream);
-    let exchange = Exchange::new();
-    let socket = Socket::new(Arc::clone(&stream), Arc::clone(&exchange));
+    let progress = Progress::new();
+    let socket = Socket::new(Arc::clone(&stream), Arc::clone(&progress));
     // In this order: what the one learns is for those after it.
     let ended = tokio::select! {
         biased;
-        () = client_has_left(&stream, &exchange) => Ended::Left,
-        () = run_hyper(socket, router, &exchange, is_closing.clone()) => Ended::Served,
-        () = client_is_overdue(&exchange) => Ended::Overdue,
+        () = client_has_left(&stream, &progress) => Ended::Left,
+        () = run_hyper(socket, router, &progress, is_closing.clone()) => Ended::Served,
+        () = client_is_overdue(&progress) => Ended::Overdue,
     };
     match ended {
         Ended::Left => return tracing::debug!("a client has left before its answer"),
-        Ended::Overdue if exchange.is_reading_head() => {
+        Ended::Overdue if progress.is_reading_head() => {
             // The system takes this much at once, or the client is beyond help.
             let _ = stream.try_write(&last_answer(&ApiError::HeadTimeout(MAX_HEAD_TIME.as_secs())));
             let _ = SockRef::from(&*stream).shutdown(std::net::Shutdown::Write);
         }
         Ended::Overdue => return tracing::debug!("a client has been silent for too long"),
-        Ended::Served if exchange.is_cut() => return,
+        Ended::Served if progress.is_cut() => return,
         Ended::Served => {}
     }
     linger(&stream, is_closing).await;
@@ -88,18 +88,18 @@ fn set_options(socket: &TcpStream) -> io::Result<()> {
 async fn run_hyper(
     socket: Socket,
     router: Router,
-    exchange: &Arc<Exchange>,
+    progress: &Arc<Progress>,
     mut is_closing: watch::Receiver<bool>,
 ) {
     let service = service_fn(|request: Request<Incoming>| {
-        let checked = exchange.request_has_come(&request);
+        let checked = progress.request_has_come(&request);
         let router = router.clone();
         async move {
             let response = match checked {
                 Ok(()) => router.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {}),
                 Err(error) => error.into_response(),
             };
-            Ok::<_, Infallible>(exchange.answer(response))
+            Ok::<_, Infallible>(progress.answer(response))
         }
     });
     let connection = http1::Builder::new()
@@ -122,11 +122,11 @@ async fn run_hyper(
 
 /// Ready once the client does not listen any more. One that has closed its own side may have left, or may only have said that its
 /// request is complete: the difference shows when something is written to it.
-async fn client_has_left(stream: &TcpStream, exchange: &Exchange) {
+async fn client_has_left(stream: &TcpStream, progress: &Progress) {
     closed_by_client(stream).await;
     let mut pause = FIRST_PAUSE;
     loop {
-        match exchange.next_probe() {
+        match progress.next_probe() {
             Probe::Impossible => return,
             // As little as this is either taken whole or, by a client that reads nothing, not at all.
             Probe::Interim => {
@@ -143,10 +143,10 @@ async fn client_has_left(stream: &TcpStream, exchange: &Exchange) {
 
 /// Ready once the client's deadline has passed. The deadline moves only when hyper reads or writes, which happens in the same task
 /// and before this is polled, so there is nothing to be woken by but time.
-async fn client_is_overdue(exchange: &Exchange) {
+async fn client_is_overdue(progress: &Progress) {
     let mut timer = pin!(sleep(Duration::ZERO));
     poll_fn(|cx| {
-        let Some(deadline) = exchange.deadline() else { return std::task::Poll::Pending };
+        let Some(deadline) = progress.deadline() else { return std::task::Poll::Pending };
         if timer.deadline() != deadline {
             timer.as_mut().reset(deadline);
         }

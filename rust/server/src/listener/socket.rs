@@ -11,21 +11,21 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::exchange::Exchange;
 use super::own_answers;
+use super::progress::Progress;
 
 /// Hyper's handle on a socket.
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: Arc<TcpStream>,
-    exchange: Arc<Exchange>,
+    progress: Arc<Progress>,
     /// What is left of an answer that is written in the place of hyper's.
     own_answer: Option<Bytes>,
 }
 
 impl Socket {
-    pub(super) fn new(stream: Arc<TcpStream>, exchange: Arc<Exchange>) -> Self {
-        Self { stream, exchange, own_answer: None }
+    pub(super) fn new(stream: Arc<TcpStream>, progress: Arc<Progress>) -> Self {
+        Self { stream, progress, own_answer: None }
     }
 
     /// Writes our answer in the place of hyper's, of which it then takes every byte.
@@ -84,7 +84,7 @@ impl AsyncRead for Socket {
                     buffer.advance(num_bytes);
                     if num_bytes > 0 {
                         let filled = buffer.filled();
-                        self.exchange.bytes_have_come(&filled[filled.len() - num_bytes..]);
+                        self.progress.bytes_have_come(&filled[filled.len() - num_bytes..]);
                     }
                     return Poll::Ready(Ok(()));
                 }
@@ -105,12 +105,12 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = if self.exchange.is_between_requests() {
+        let polled = if self.progress.is_between_requests() {
             self.poll_write_own(cx, parts)
         } else {
             poll_write(&self.stream, cx, parts)
         };
-        self.exchange.wrote(polled.is_pending());
+        self.progress.wrote(polled.is_pending());
         polled
     }
 
@@ -119,7 +119,7 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.exchange.flushed();
+        self.progress.flushed();
         Poll::Ready(Ok(()))
     }
 

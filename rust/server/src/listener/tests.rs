@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
-use super::exchange::{MAX_HEAD_TIME, MAX_SILENCE};
+use super::progress::{MAX_HEAD_TIME, MAX_SILENCE};
 use super::{bind, serve};
 use crate::sse;
 use crate::stream::CutStream;

@@ -1,6 +1,6 @@
 //! Every metric on one screen: its names, what it says, and where its value comes from. `docs/metrics.md` is made from it.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
 
 use streamcore_engine::Stats;
 
@@ -102,26 +102,4 @@ pub(super) const TABLE: &[Row] = table! {
 fn kv_usage(stats: &Stats) -> f64 {
     let held = stats.num_blocks.saturating_sub(stats.num_free_blocks);
     if held == 0 { 0.0 } else { held as f64 / stats.num_blocks as f64 }
-}
-
-/// One counter for each of a fixed set of reasons.
-#[derive(Debug)]
-pub struct Reasons<const N: usize> {
-    names: [&'static str; N],
-    counts: [AtomicU64; N],
-}
-
-impl<const N: usize> Reasons<N> {
-    pub(super) fn new(names: [&'static str; N]) -> Self {
-        Self { names, counts: std::array::from_fn(|_| AtomicU64::new(0)) }
-    }
-
-    pub(super) fn add(&self, reason: usize) {
-        self.counts[reason].fetch_add(1, Relaxed);
-    }
-
-    fn values(&self) -> Vec<(String, u64)> {
-        let names = self.names.iter().map(ToString::to_string);
-        names.zip(self.counts.iter().map(|count| count.load(Relaxed))).collect()
-    }
 }

@@ -53,7 +53,8 @@ impl Line {
         self.status = Some(response.status());
         self.app.driver.metrics().count_status(response.status().as_u16());
         response.map(|body| {
-            if body.is_end_stream() {
+            // Nobody takes the body of an answer to HEAD.
+            if body.is_end_stream() || self.method == Method::HEAD {
                 self.lack = "";
             }
             Body::new(Logged { body, line: self })

@@ -1,11 +1,13 @@
 //! Log-probabilities on the wire: chat's, completions', and vLLM's of a prompt.
+//!
+//! A chunk has many of them and lives for a microsecond, so nothing is gathered first: each list is made while it is written.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
 
-use serde::ser::SerializeMap;
+use serde::ser::{SerializeMap, SerializeStruct};
 use serde::{Serialize, Serializer};
 
-use crate::stream::{Scored, ShownToken, TokenScore};
+use crate::stream::{Scored, ShownToken};
 
 /// How log-probabilities are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,106 +19,156 @@ pub struct LogprobsFormat {
 }
 
 /// `choices[].logprobs` of chat.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct ChatLogprobs<'a> {
-    content: Vec<ChatToken<'a>>,
-    refusal: Option<()>,
+    tokens: &'a [ShownToken],
+    as_ids: bool,
 }
-
-#[derive(Debug, Serialize)]
-struct ChatToken<'a> {
-    // The fields of the token's own `ChatScore`: to flatten it would cost more than to write it.
-    token: Name<'a>,
-    logprob: Option<f32>,
-    bytes: Option<&'a [u8]>,
-    top_logprobs: Vec<ChatScore<'a>>,
-}
-
-#[derive(Debug, Serialize)]
-struct ChatScore<'a> {
-    token: Name<'a>,
-    logprob: Option<f32>,
-    bytes: Option<&'a [u8]>,
-}
-
-/// `choices[].logprobs` of completions: four lists with one entry for each token.
-#[derive(Debug, Serialize)]
-pub struct CompletionLogprobs<'a> {
-    tokens: Vec<Name<'a>>,
-    token_logprobs: Vec<Option<f32>>,
-    top_logprobs: Option<Vec<Option<TopLogprobs<'a>>>>,
-    text_offset: Vec<usize>,
-}
-
-/// vLLM's `prompt_logprobs`: for each token an object of ids, the first is `null`.
-#[derive(Debug, Serialize)]
-pub struct PromptLogprobs<'a>(Vec<Option<PromptToken<'a>>>);
 
 impl<'a> ChatLogprobs<'a> {
     /// Those of these tokens.
     #[must_use]
     pub fn new(tokens: &'a [ShownToken], format: LogprobsFormat) -> Self {
-        let score = |score: &'a TokenScore| ChatScore {
-            token: Name { score, as_id: format.tokens_as_ids },
-            logprob: score.logprob,
-            bytes: score.bytes.as_deref(),
-        };
-        let token = |scored: &'a Scored| {
-            let ChatScore { token, logprob, bytes } = score(&scored.own);
-            ChatToken { token, logprob, bytes, top_logprobs: scored.top.iter().map(score).collect() }
-        };
-        Self { content: scored(tokens).map(|(_, scored)| token(scored)).collect(), refusal: None }
+        Self { tokens, as_ids: format.tokens_as_ids }
     }
+}
+
+impl Serialize for ChatLogprobs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let content =
+            List(|| scored(self.tokens).map(|(_, scored)| ChatToken { scored, as_id: self.as_ids }));
+        let mut object = serializer.serialize_struct("ChatLogprobs", 2)?;
+        object.serialize_field("content", &content)?;
+        object.serialize_field("refusal", &())?;
+        object.end()
+    }
+}
+
+struct ChatToken<'a> {
+    scored: &'a Scored,
+    as_id: bool,
+}
+
+impl Serialize for ChatToken<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { scored, as_id } = *self;
+        let score = |id, logprob| ChatScore {
+            token: Name { scored, id, as_id },
+            logprob,
+            bytes: scored.names.bytes(id),
+        };
+        let ChatScore { token, logprob, bytes } = score(scored.id, scored.logprob);
+        let top_logprobs = List(|| scored.top.iter().map(|(id, logprob)| score(*id, Some(*logprob))));
+        let mut object = serializer.serialize_struct("ChatToken", 4)?;
+        object.serialize_field("token", &token)?;
+        object.serialize_field("logprob", &logprob)?;
+        object.serialize_field("bytes", &bytes)?;
+        object.serialize_field("top_logprobs", &top_logprobs)?;
+        object.end()
+    }
+}
+
+#[derive(Serialize)]
+struct ChatScore<'a> {
+    token: Name<'a>,
+    logprob: Option<f32>,
+    bytes: Option<Cow<'a, [u8]>>,
+}
+
+/// `choices[].logprobs` of completions: four lists with one entry for each token.
+#[derive(Debug)]
+pub struct CompletionLogprobs<'a> {
+    tokens: &'a [ShownToken],
+    format: LogprobsFormat,
 }
 
 impl<'a> CompletionLogprobs<'a> {
     /// Those of these tokens.
     #[must_use]
     pub fn new(tokens: &'a [ShownToken], format: LogprobsFormat) -> Self {
-        let as_id = format.tokens_as_ids;
-        // The first token of a prompt has no number, and nothing was likelier.
-        let top = |(_, scored): (_, &'a Scored)| scored.own.logprob.map(|_| TopLogprobs { scored, as_id });
-        Self {
-            tokens: scored(tokens).map(|(_, scored)| Name { score: &scored.own, as_id }).collect(),
-            token_logprobs: scored(tokens).map(|(_, scored)| scored.own.logprob).collect(),
-            top_logprobs: format.has_top.then(|| scored(tokens).map(top).collect()),
-            text_offset: scored(tokens).map(|(token, _)| token.offset).collect(),
-        }
+        Self { tokens, format }
     }
+}
+
+impl Serialize for CompletionLogprobs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let LogprobsFormat { tokens_as_ids: as_id, has_top } = self.format;
+        let all = || scored(self.tokens);
+        // The first token of a prompt has no number, and nothing was likelier.
+        let top = List(|| all().map(|(_, scored)| scored.logprob.map(|_| TopLogprobs { scored, as_id })));
+        let mut object = serializer.serialize_struct("CompletionLogprobs", 4)?;
+        object.serialize_field("tokens", &List(|| all().map(|(_, scored)| Name::own(scored, as_id))))?;
+        object.serialize_field("token_logprobs", &List(|| all().map(|(_, scored)| scored.logprob)))?;
+        object.serialize_field("top_logprobs", &has_top.then_some(top))?;
+        object.serialize_field("text_offset", &List(|| all().map(|(token, _)| token.offset)))?;
+        object.end()
+    }
+}
+
+/// vLLM's `prompt_logprobs`: for each token an object of ids, the first is `null`.
+#[derive(Debug)]
+pub struct PromptLogprobs<'a> {
+    prompt: &'a [Scored],
+    as_ids: bool,
 }
 
 impl<'a> PromptLogprobs<'a> {
     /// Those of a prompt.
     #[must_use]
     pub fn new(prompt: &'a [Scored], format: LogprobsFormat) -> Self {
-        let as_id = format.tokens_as_ids;
-        Self(prompt.iter().map(|scored| scored.own.logprob.map(|_| PromptToken { scored, as_id })).collect())
+        Self { prompt, as_ids: format.tokens_as_ids }
+    }
+}
+
+impl Serialize for PromptLogprobs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let as_id = self.as_ids;
+        let tokens = self.prompt.iter().map(|scored| scored.logprob.map(|_| PromptToken { scored, as_id }));
+        serializer.collect_seq(tokens)
     }
 }
 
 /// The tokens that have log-probabilities.
 fn scored(tokens: &[ShownToken]) -> impl Iterator<Item = (&ShownToken, &Scored)> {
-    tokens.iter().filter_map(|token| Some((token, token.logprobs.as_deref()?)))
+    tokens.iter().filter_map(|token| Some((token, token.logprobs.as_ref()?)))
+}
+
+/// A list that is made while it is written.
+struct List<F>(F);
+
+impl<I, F> Serialize for List<F>
+where
+    I: Iterator<Item: Serialize>,
+    F: Fn() -> I,
+{
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((self.0)())
+    }
 }
 
 /// What a token is called.
-#[derive(Debug)]
 struct Name<'a> {
-    score: &'a TokenScore,
+    scored: &'a Scored,
+    id: u32,
     as_id: bool,
+}
+
+impl<'a> Name<'a> {
+    fn own(scored: &'a Scored, as_id: bool) -> Self {
+        Self { scored, id: scored.id, as_id }
+    }
 }
 
 impl Serialize for Name<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.as_id {
-            return serializer.collect_str(&format_args!("token_id:{}", self.score.id));
+            return serializer.collect_str(&format_args!("token_id:{}", self.id));
         }
-        serializer.serialize_str(&self.score.name)
+        serializer.serialize_str(&self.scored.names.name(self.id))
     }
 }
 
 /// The likeliest tokens by name, and the one that is there. Of several with one name, the likeliest counts.
-#[derive(Debug)]
 struct TopLogprobs<'a> {
     scored: &'a Scored,
     as_id: bool,
@@ -124,13 +176,16 @@ struct TopLogprobs<'a> {
 
 impl Serialize for TopLogprobs<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut seen = HashSet::new();
+        let Self { scored, as_id } = *self;
+        // At most six, so looking through them is the quickest.
+        let mut seen: Vec<(u32, Cow<'_, str>)> = Vec::with_capacity(scored.top.len() + 1);
         let mut map = serializer.serialize_map(None)?;
-        for score in self.scored.top.iter().chain([&self.scored.own]) {
-            let is_new =
-                if self.as_id { seen.insert(score.id.to_string()) } else { seen.insert(score.name.clone()) };
-            if is_new {
-                map.serialize_entry(&Name { score, as_id: self.as_id }, &score.logprob)?;
+        let own = scored.logprob.map(|logprob| (scored.id, logprob));
+        for (id, logprob) in scored.top.iter().copied().chain(own) {
+            let name = scored.names.name(id);
+            if !seen.iter().any(|other| if as_id { other.0 == id } else { other.1 == name }) {
+                map.serialize_entry(&Name { scored, id, as_id }, &logprob)?;
+                seen.push((id, name));
             }
         }
         map.end()
@@ -138,7 +193,6 @@ impl Serialize for TopLogprobs<'_> {
 }
 
 /// The likeliest tokens by id, and the one that is there.
-#[derive(Debug)]
 struct PromptToken<'a> {
     scored: &'a Scored,
     as_id: bool,
@@ -152,24 +206,17 @@ struct PromptScore<'a> {
     decoded_token: Name<'a>,
 }
 
-impl<'a> PromptScore<'a> {
-    fn new(score: &'a TokenScore, rank: Option<usize>, as_id: bool) -> Self {
-        Self { logprob: score.logprob, rank, decoded_token: Name { score, as_id } }
-    }
-}
-
 impl Serialize for PromptToken<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Scored { own, top } = self.scored;
+        let Self { scored, as_id } = *self;
+        let entry =
+            |id, logprob, rank| PromptScore { logprob, rank, decoded_token: Name { scored, id, as_id } };
         let mut map = serializer.serialize_map(None)?;
-        for (index, score) in top.iter().enumerate() {
-            map.serialize_entry(
-                &score.id.to_string(),
-                &PromptScore::new(score, Some(index + 1), self.as_id),
-            )?;
+        for (index, (id, logprob)) in scored.top.iter().enumerate() {
+            map.serialize_entry(&id.to_string(), &entry(*id, Some(*logprob), Some(index + 1)))?;
         }
-        if top.iter().all(|score| score.id != own.id) {
-            map.serialize_entry(&own.id.to_string(), &PromptScore::new(own, None, self.as_id))?;
+        if scored.top.iter().all(|(id, _)| *id != scored.id) {
+            map.serialize_entry(&scored.id.to_string(), &entry(scored.id, scored.logprob, None))?;
         }
         map.end()
     }

@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 use super::schema::params::PARAMS;
 use super::schema::{Endpoint, Fate};
 
-/// The document, in OpenAPI 3.1.
+/// The document, in OpenAPI 3.1. Its paths begin at `prefix`, if the routes are mounted under one.
 #[must_use]
-pub fn document(version: &str) -> Value {
-    json!({
+pub fn document(version: &str, prefix: Option<&str>) -> Value {
+    let mut document = json!({
         "openapi": "3.1.0",
         "info": { "title": "streamcore", "version": version },
         "paths": paths(),
@@ -22,7 +22,11 @@ pub fn document(version: &str) -> Value {
             },
         },
         "security": [{}, { "bearer": [] }, { "key": [] }],
-    })
+    });
+    if let Some(prefix) = prefix {
+        document["servers"] = json!([{ "url": prefix }]);
+    }
+    document
 }
 
 fn paths() -> Value {

@@ -14,8 +14,7 @@ use crate::generation::{encode, encode_conversation};
 use crate::openai::tokenize::{
     DetokenizeResponse, TokenizeRequest, TokenizeResponse, TokenizeSource, parse_detokenize,
 };
-use crate::stream::token_name;
-use crate::text::TextError;
+use crate::text::{TextError, token_name};
 
 pub(super) async fn tokenize(
     State(app): State<Arc<App>>,
@@ -42,7 +41,7 @@ pub(super) async fn tokenize(
 /// As in log-probabilities.
 fn token_names(app: &App, tokens: &[u32]) -> Vec<String> {
     let detokenizer = app.text.tokenizer.detokenizer(true);
-    tokens.iter().map(|id| token_name(detokenizer.name(*id))).collect()
+    tokens.iter().map(|id| token_name(detokenizer.content(*id)).into_owned()).collect()
 }
 
 pub(super) async fn detokenize(

@@ -8,7 +8,7 @@ use crate::text::TextModel;
 
 /// One scripted answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct ScriptedAnswer {
     /// What is generated, in this order.
     pub(super) tokens: Vec<u32>,
     /// From the arrival of the request to the first token.
@@ -31,7 +31,7 @@ pub(super) enum Ending {
     Fail(EndError),
 }
 
-impl Answer {
+impl ScriptedAnswer {
     /// Reads an answer; `place` is where it is in the script.
     pub(super) fn new(place: &str, file: AnswerFile, text: &mut TextModel) -> Result<Self, ScriptError> {
         let end_token =

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use streamcore_engine::RequestId;
 
-use super::answer::{Answer, Ending};
+use super::answer::{Ending, ScriptedAnswer};
 use crate::driver::EndError;
 
 /// What a sequence does in a step.
@@ -26,13 +26,13 @@ pub(super) enum Move {
 pub(super) struct Playing {
     /// Whose answer it is.
     pub(super) id: RequestId,
-    answer: Arc<Answer>,
+    answer: Arc<ScriptedAnswer>,
     num_played: usize,
     due: Instant,
 }
 
 impl Playing {
-    pub(super) fn new(id: RequestId, answer: Arc<Answer>, arrival: Instant) -> Self {
+    pub(super) fn new(id: RequestId, answer: Arc<ScriptedAnswer>, arrival: Instant) -> Self {
         let due = arrival + answer.first_token_delay;
         Self { id, answer, num_played: 0, due }
     }
@@ -67,7 +67,8 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn playing(ending: Ending, start: Instant) -> Playing {
-        let answer = Answer { tokens: vec![7, 8], first_token_delay: 10 * MS, token_delay: 3 * MS, ending };
+        let answer =
+            ScriptedAnswer { tokens: vec![7, 8], first_token_delay: 10 * MS, token_delay: 3 * MS, ending };
         Playing::new(RequestId(1), Arc::new(answer), start)
     }
 

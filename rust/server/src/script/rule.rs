@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use axum::http::StatusCode;
 use regex::Regex;
 
-use super::answer::Answer;
+use super::answer::ScriptedAnswer;
 use super::file::{AnswerFile, ErrorFile, RuleFile, ScriptError, WhenFile};
 use crate::error::ApiError;
 use crate::text::TextModel;
@@ -26,7 +26,7 @@ pub struct Scene<'a> {
 #[derive(Debug)]
 pub(super) enum Reply {
     /// An answer, which may end badly.
-    Answer(Arc<Answer>),
+    Answer(Arc<ScriptedAnswer>),
     /// An error status.
     Refusal(ApiError),
 }
@@ -94,7 +94,7 @@ fn read_regex(place: &str, regex: &str) -> Result<Regex, ScriptError> {
 
 fn reply(place: &str, mut file: AnswerFile, text: &mut TextModel) -> Result<Reply, ScriptError> {
     let Some(error) = file.error.take() else {
-        return Answer::new(place, file, text).map(|answer| Reply::Answer(Arc::new(answer)));
+        return ScriptedAnswer::new(place, file, text).map(|answer| Reply::Answer(Arc::new(answer)));
     };
     let says_more = file.text.is_some()
         || file.pieces.is_some()

@@ -1,10 +1,9 @@
 //! What a choice has to tell: text, and the tokens that it is made of.
 
-use std::borrow::Cow;
 use std::mem;
 
 use crate::openai::options::Details;
-use crate::text::Detokenizer;
+use crate::text::TokenNames;
 
 /// Most bytes of text in one event. JSON makes up to six bytes of one, and an event must stay under 64 KiB.
 const MAX_PIECE_BYTES: usize = 8 << 10;
@@ -12,7 +11,7 @@ const MAX_PIECE_BYTES: usize = 8 << 10;
 const MAX_PIECE_JSON_BYTES: usize = 48 << 10;
 
 /// Text that has become certain, and its tokens if they are told.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct Delta {
     /// The text.
     pub text: String,
@@ -23,7 +22,7 @@ pub struct Delta {
 }
 
 /// A token that is told.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct ShownToken {
     /// Which.
     pub id: u32,
@@ -36,60 +35,34 @@ pub struct ShownToken {
     /// Characters of the choice's text before it.
     pub offset: usize,
     /// Its log-probabilities, if they were asked for.
-    pub logprobs: Option<Box<Scored>>,
+    pub logprobs: Option<Scored>,
 }
 
-/// The log-probabilities of one position.
-#[derive(Debug, Clone, PartialEq)]
+/// The log-probabilities of one position. What their tokens are called is looked up when they are written: they are many, and most
+/// of what they are made of stands in the tokenizer's table.
+#[derive(Debug, Clone)]
 pub struct Scored {
-    /// Of the token that is there. The first of a prompt has no number.
-    pub own: TokenScore,
-    /// Of the likeliest tokens, best first.
-    pub top: Vec<TokenScore>,
-}
-
-/// A token and how likely it was.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TokenScore {
-    /// Which.
+    /// The token that is there.
     pub id: u32,
-    /// Its name: its text if that is whole characters, else its bytes.
-    pub name: String,
-    /// What it adds to the text; none if it leaves no trace there.
-    pub bytes: Option<Vec<u8>>,
     /// How likely it was; the first token of a prompt follows nothing.
     pub logprob: Option<f32>,
+    /// The likeliest tokens, best first.
+    pub top: Vec<(u32, f32)>,
+    /// What tokens are called there.
+    pub names: TokenNames,
 }
 
-impl TokenScore {
-    /// A token where this detokenizer stands.
-    #[must_use]
-    pub fn new(detokenizer: &Detokenizer, id: u32, logprob: Option<f32>) -> Self {
-        let bytes = detokenizer.bytes(id).map(Cow::into_owned);
-        let name = token_name(bytes.as_deref().unwrap_or_else(|| detokenizer.name(id)));
-        Self { id, name, bytes, logprob }
-    }
-
+impl Scored {
     /// Never less than it takes as JSON, whichever way it is written.
     fn max_json_len(&self) -> usize {
-        80 + 6 * self.name.len() + 4 * self.bytes.as_ref().map_or(0, Vec::len)
-    }
-}
-
-/// A token that is part of a character has no text; OpenAI then writes its bytes. Replacement characters, as elsewhere, would make
-/// one name of many tokens, and lose all but one of them where names are keys.
-#[must_use]
-pub fn token_name(bytes: &[u8]) -> String {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => text.to_owned(),
-        Err(_) => bytes.iter().fold("bytes:".to_owned(), |name, byte| format!("{name}\\x{byte:02x}")),
+        let ids = self.top.iter().map(|(id, _)| *id).chain([self.id]);
+        ids.map(|id| self.names.max_json_len(id)).sum()
     }
 }
 
 impl ShownToken {
     fn max_json_len(&self) -> usize {
-        let scored = self.logprobs.iter().flat_map(|scored| scored.top.iter().chain([&scored.own]));
-        32 + scored.map(TokenScore::max_json_len).sum::<usize>()
+        32 + self.logprobs.as_ref().map_or(0, Scored::max_json_len)
     }
 }
 
@@ -153,6 +126,10 @@ fn piece_end(text: &str, start: usize) -> usize {
 
 /// Where a piece ends, and how many tokens it has: as many as fit, at least those of one complete text.
 fn piece_of(tokens: &[ShownToken], text_start: usize) -> (usize, usize) {
+    // The usual case need not be measured.
+    if let [token] = tokens {
+        return (token.text_end, 1);
+    }
     let (mut json_len, mut piece) = (0, (0, 0));
     for (index, token) in tokens.iter().enumerate() {
         json_len += token.max_json_len();
@@ -171,7 +148,10 @@ fn piece_of(tokens: &[ShownToken], text_start: usize) -> (usize, usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::text::Tokenizer;
 
     fn texts(text: &str) -> Vec<String> {
         let delta = Delta { text: text.to_owned(), ..Delta::default() };
@@ -191,13 +171,15 @@ mod tests {
     /// A token that is told with another token's text makes clients that align the two lose count.
     #[test]
     fn pieces_have_the_tokens_of_their_text() {
+        let folder =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../../python/streamcore/demo_model/tokenizer.json");
+        let tokenizer = Tokenizer::load(Path::new(folder)).expect("the demo model is part of the repository");
         let token = |id: u32| {
-            let score =
-                TokenScore { id, name: "\0".repeat(60), bytes: Some(vec![0; 60]), logprob: Some(-1.0) };
-            let logprobs = Scored { own: score.clone(), top: vec![score; 20] };
+            let names = tokenizer.detokenizer(false).names().clone();
+            let logprobs = Scored { id, logprob: Some(-1.0), top: vec![(id, -1.0); 60], names };
             // Two tokens for each of the characters.
             let text_end = 3 * (1 + id as usize / 2);
-            ShownToken { id, text_end, logprobs: Some(Box::new(logprobs)), ..ShownToken::default() }
+            ShownToken { id, text_end, logprobs: Some(logprobs), ..ShownToken::default() }
         };
         let delta = Delta { text: "€".repeat(20), tokens: (0..40).map(token).collect(), tail: Vec::new() };
         let pieces: Vec<_> = delta.pieces().collect();

@@ -5,7 +5,7 @@ use std::mem;
 
 use streamcore_engine::TokenLogprobs;
 
-use super::delta::{Delta, Scored, ShownToken, TokenScore};
+use super::delta::{Delta, Scored, ShownToken};
 use crate::driver::Token;
 use crate::openai::finish::{Finish, FinishReason, StopReason};
 use crate::openai::options::Stops;
@@ -86,8 +86,10 @@ impl Output {
     /// Takes a token, and appends what has become certain. The end, if a stop string is now complete.
     pub fn push(&mut self, token: Token, delta: &mut Delta) -> Option<Finish> {
         self.num_tokens += 1;
-        let scored =
-            token.logprobs.map(|logprobs| Box::new(score(&self.detokenizer, token.id, Some(&logprobs))));
+        let scored = token.logprobs.map(|logprobs| {
+            let TokenLogprobs { logprob, top } = *logprobs;
+            Scored { id: token.id, logprob: Some(logprob), top, names: self.detokenizer.names().clone() }
+        });
         self.take(token.id, scored);
         self.advance(delta)
     }
@@ -129,7 +131,7 @@ impl Output {
         finish
     }
 
-    fn take(&mut self, id: u32, logprobs: Option<Box<Scored>>) {
+    fn take(&mut self, id: u32, logprobs: Option<Scored>) {
         if self.tells_tokens {
             let token = ShownToken { id, offset: self.num_chars, logprobs, ..ShownToken::default() };
             let start = *self.open_start.get_or_insert(self.num_unshown);
@@ -213,14 +215,7 @@ impl Output {
     }
 }
 
-/// The log-probabilities of a token that comes next. The first token of a prompt follows nothing and has none.
-fn score(detokenizer: &Detokenizer, id: u32, logprobs: Option<&TokenLogprobs>) -> Scored {
-    let own = TokenScore::new(detokenizer, id, logprobs.map(|logprobs| logprobs.logprob));
-    let top = logprobs.iter().flat_map(|logprobs| &logprobs.top);
-    Scored { own, top: top.map(|(id, logprob)| TokenScore::new(detokenizer, *id, Some(*logprob))).collect() }
-}
-
-/// The log-probabilities of a prompt; those of the engine begin with the second token.
+/// The log-probabilities of a prompt; those of the engine begin with the second token. The first follows nothing and has none.
 pub(super) fn score_prompt(
     detokenizer: &Detokenizer,
     prompt: &[u32],
@@ -231,11 +226,12 @@ pub(super) fn score_prompt(
     let mut text = String::new();
     let logprobs = std::iter::once(None).chain(logprobs.iter().map(Some));
     let score = |(id, logprobs): (&u32, Option<&TokenLogprobs>)| {
-        let mut scored = score(&detokenizer, *id, logprobs);
-        scored.top.truncate(num_top);
+        let top = logprobs.map_or(&[][..], |logprobs| &logprobs.top);
+        let top = top[..num_top.min(top.len())].to_vec();
+        let names = detokenizer.names().clone();
         detokenizer.push(*id, &mut text);
         text.clear();
-        scored
+        Scored { id: *id, logprob: logprobs.map(|logprobs| logprobs.logprob), top, names }
     };
     prompt.iter().zip(logprobs).map(score).collect()
 }
@@ -244,7 +240,7 @@ pub(super) fn score_prompt(
 pub(super) fn tell_prompt(detokenizer: Detokenizer, scores: Vec<Scored>, delta: &mut Delta) {
     let mut output = Output::new(detokenizer, Stops::default(), true);
     for scored in scores {
-        output.take(scored.own.id, Some(Box::new(scored)));
+        output.take(scored.id, Some(scored));
         output.advance(delta);
     }
     output.end(Finish { finish_reason: FinishReason::Length, stop_reason: None }, delta);

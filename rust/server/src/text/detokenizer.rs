@@ -1,9 +1,9 @@
 //! Token ids back to text, one token at a time.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::token_table::{Leading, TokenKind, TokenTable};
+use super::token_names::TokenNames;
+use super::token_table::{TokenKind, TokenTable};
 
 /// Turns the tokens of one output into text as they come.
 ///
@@ -13,40 +13,37 @@ use super::token_table::{Leading, TokenKind, TokenTable};
 /// [`Tokenizer::decode`](super::Tokenizer::decode) of all tokens, whatever the tokens are.
 #[derive(Debug, Clone)]
 pub struct Detokenizer {
-    table: Arc<TokenTable>,
-    skip_special_tokens: bool,
-    leading: Leading,
+    names: TokenNames,
     pending: Vec<u8>,
 }
 
 impl Detokenizer {
     pub(super) fn new(table: Arc<TokenTable>, skip_special_tokens: bool) -> Self {
         let leading = table.leading();
-        Self { table, skip_special_tokens, leading, pending: Vec::new() }
+        Self { names: TokenNames { table, skip_special_tokens, leading }, pending: Vec::new() }
     }
 
-    /// The bytes that `token` adds if it comes next; none if it leaves no trace in the text, as a special token that is left out.
+    /// What the token that comes next is called.
     #[must_use]
-    pub fn bytes(&self, token: u32) -> Option<Cow<'_, [u8]>> {
-        let (kind, bytes) = self.table.token(token);
-        let is_left_out = kind == TokenKind::Special && self.skip_special_tokens;
-        (!is_left_out).then(|| self.leading.strip(kind, bytes).0)
+    pub fn names(&self) -> &TokenNames {
+        &self.names
     }
 
-    /// What a token is called, text or not.
+    /// The bytes of a token, text or not, wherever it stands.
     #[must_use]
-    pub fn name(&self, token: u32) -> &[u8] {
-        self.table.token(token).1
+    pub fn content(&self, token: u32) -> &[u8] {
+        self.names.table.token(token).1
     }
 
     /// Appends the text that `token` completes; an id without a token adds nothing.
     pub fn push(&mut self, token: u32, text: &mut String) {
-        let (kind, bytes) = self.table.token(token);
-        if bytes.is_empty() || (kind == TokenKind::Special && self.skip_special_tokens) {
+        let TokenNames { table, skip_special_tokens, leading } = &mut self.names;
+        let (kind, bytes) = table.token(token);
+        if bytes.is_empty() || (kind == TokenKind::Special && *skip_special_tokens) {
             return;
         }
-        let (bytes, leading) = self.leading.strip(kind, bytes);
-        self.leading = leading;
+        let (bytes, rest) = leading.strip(kind, bytes);
+        *leading = rest;
         if self.pending.is_empty()
             && let Ok(whole) = std::str::from_utf8(&bytes)
         {

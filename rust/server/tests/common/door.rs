@@ -48,6 +48,7 @@ impl Call {
         let target = request.uri().to_string();
         let head = RequestHead {
             method: request.method().as_str().as_bytes(),
+            prefix: "",
             target: target.as_bytes(),
             headers: headers.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())).collect(),
         };

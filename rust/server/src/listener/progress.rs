@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::head::{self, HeadBytes};
 use crate::error::ApiError;
-use crate::sse::KEEPALIVE;
+use crate::sse::{self, KEEPALIVE};
 
 /// How long a connection may be silent between two requests, and how long a client may take none of what waits for it.
 pub(super) const MAX_SILENCE: Duration = Duration::from_secs(120);
@@ -66,9 +66,9 @@ struct State {
 
 /// The progress of one connection. Everything that touches it runs in the connection's own task.
 #[derive(Debug)]
-pub(super) struct Exchange(Mutex<State>);
+pub(super) struct Progress(Mutex<State>);
 
-impl Exchange {
+impl Progress {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self(Mutex::new(State {
             phase: Phase::Idle,
@@ -114,11 +114,8 @@ impl Exchange {
         if is_last {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        let is_event_stream = response
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-        response.map(|body| AnswerBody { body, is_event_stream, exchange: Arc::clone(self) })
+        let is_event_stream = sse::is_stream(response.headers());
+        response.map(|body| AnswerBody { body, is_event_stream, progress: Arc::clone(self) })
     }
 
     /// Whether no request is being served: what hyper writes then is its own answer to a head that it cannot read.
@@ -183,7 +180,7 @@ impl Exchange {
 pub(super) struct AnswerBody {
     body: Body,
     is_event_stream: bool,
-    exchange: Arc<Exchange>,
+    progress: Arc<Progress>,
 }
 
 impl HttpBody for AnswerBody {
@@ -195,11 +192,11 @@ impl HttpBody for AnswerBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if polled.is_pending() && self.is_event_stream && self.exchange.take_due_probe() {
+        if polled.is_pending() && self.is_event_stream && self.progress.take_due_probe() {
             return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(KEEPALIVE)))));
         }
         if matches!(polled, Poll::Ready(Some(Err(_)))) {
-            self.exchange.state().is_cut = true;
+            self.progress.state().is_cut = true;
         }
         polled
     }
@@ -215,6 +212,6 @@ impl HttpBody for AnswerBody {
 
 impl Drop for AnswerBody {
     fn drop(&mut self) {
-        self.exchange.state().phase = Phase::Ending;
+        self.progress.state().phase = Phase::Ending;
     }
 }

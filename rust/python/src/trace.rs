@@ -1,0 +1,41 @@
+//! Traces of the engine: made, replayed.
+
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::Path;
+use std::path::PathBuf;
+
+use pyo3::prelude::*;
+use streamcore_engine::EngineConfig;
+use streamcore_trace::{Recorder, Replay, ReplayError, Replayed};
+
+use crate::errors::TraceError;
+
+/// Calls between two looks for Ctrl-C.
+const CALLS_AT_ONCE: u64 = 4096;
+
+/// Begins a trace; the error names the file.
+pub(crate) fn create(path: &Path, config: &EngineConfig) -> io::Result<Recorder> {
+    Recorder::create(path, config).map_err(|error| about(path, "written", &error))
+}
+
+fn about(path: &Path, what: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("trace {} cannot be {what}: {error}", path.display()))
+}
+
+/// Makes the calls of a trace again. Returns how many calls and how many plans were the same, and whether the last line was
+/// incomplete. Raises TraceError at the first line that cannot be read or whose plan differs, OSError if there is no such file.
+#[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "converted from a Python object")]
+pub(crate) fn replay(py: Python<'_>, path: PathBuf) -> PyResult<(u64, u64, bool)> {
+    let file = File::open(&path).map_err(|error| about(&path, "read", &error))?;
+    let trace_error = |error: ReplayError| TraceError::new_err(format!("trace {}: {error}", path.display()));
+    let mut replay = py.detach(|| Replay::new(BufReader::new(file))).map_err(trace_error)?;
+    loop {
+        let advanced = py.detach(|| replay.advance(CALLS_AT_ONCE)).map_err(trace_error)?;
+        if let Some(Replayed { num_calls, num_steps, is_cut_off }) = advanced {
+            return Ok((num_calls, num_steps, is_cut_off));
+        }
+        py.check_signals()?;
+    }
+}

@@ -1,0 +1,101 @@
+//! The lines of a trace. The first is a [`Header`], each of the others a [`Call`].
+//!
+//! A line is one JSON object and ends with a line feed. Times are microseconds since the trace began. Token ids are those of the
+//! tokenizer: a trace can be turned back into the text of its requests.
+
+use serde::{Deserialize, Serialize};
+use streamcore_engine::{EngineConfig, Request, RequestId, StepBuffers, StepId, StepPlan};
+
+/// Written into each trace; another number is refused.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// The first line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// The [`FORMAT_VERSION`] of what follows.
+    pub trace_version: u32,
+    /// The version of the program that wrote it.
+    pub streamcore: String,
+    /// The limits of the engine.
+    pub config: EngineConfig,
+    /// The names of [`PlanLine::sizes`].
+    pub sizes: Vec<String>,
+    /// The names of [`PlanLine::hashes`].
+    pub columns: Vec<String>,
+}
+
+impl Header {
+    /// The header of a trace that this program writes.
+    #[must_use]
+    pub fn new(config: EngineConfig) -> Self {
+        Self {
+            trace_version: FORMAT_VERSION,
+            streamcore: env!("CARGO_PKG_VERSION").to_owned(),
+            config,
+            sizes: StepPlan::SIZE_NAMES.map(str::to_owned).to_vec(),
+            columns: StepPlan::COLUMN_NAMES.map(str::to_owned).to_vec(),
+        }
+    }
+}
+
+/// One call to the engine, with what it answered where a replay must find the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Call {
+    /// A request was queued.
+    Add {
+        /// When.
+        at_us: u64,
+        /// All of it.
+        request: Request,
+    },
+    /// A request was ended.
+    Abort {
+        /// When.
+        at_us: u64,
+        /// Which.
+        id: RequestId,
+    },
+    /// A step was planned.
+    Plan(PlanLine),
+    /// There was nothing to plan, though there was work. The engine may have changed all the same: blocks are taken from one sequence
+    /// for another that still has to wait for them.
+    Idle {
+        /// When.
+        at_us: u64,
+    },
+    /// A step was completed with these tokens. Log-probabilities are not in a trace: no plan depends on them.
+    Complete {
+        /// When.
+        at_us: u64,
+        /// Which.
+        step: StepIdNumber,
+        /// One token for each sample of the plan.
+        sampled: Vec<i32>,
+    },
+}
+
+/// The number of a [`StepId`].
+pub type StepIdNumber = u64;
+
+/// A plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanLine {
+    /// When it was planned.
+    pub at_us: u64,
+    /// Its name.
+    pub step: StepIdNumber,
+    /// Its sizes, in the order of [`StepPlan::SIZE_NAMES`].
+    pub sizes: Vec<usize>,
+    /// A hash of what it uses of each column, in the order of [`StepPlan::COLUMN_NAMES`].
+    pub hashes: Vec<u32>,
+}
+
+impl PlanLine {
+    /// The line of a plan whose columns are in `buffers`.
+    #[must_use]
+    pub fn new(at_us: u64, plan: &StepPlan, buffers: &StepBuffers<'_>) -> Self {
+        let StepId(step) = plan.id;
+        Self { at_us, step, sizes: plan.sizes().to_vec(), hashes: plan.column_hashes(buffers).to_vec() }
+    }
+}

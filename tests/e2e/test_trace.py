@@ -1,0 +1,73 @@
+"""`--trace-file` and `streamcore replay`, as a user types them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+from tests.server_process import run_server
+
+
+def streamcore(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "streamcore", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def record(path: Path, *arguments: str) -> None:
+    """Serve three requests, the last of which is killed with the server."""
+    with run_server("--trace-file", str(path), *arguments) as server:
+        url = f"{server.url}/v1/completions"
+        model = httpx.get(f"{server.url}/v1/models").json()["data"][0]["id"]
+        ask: dict[str, Any] = {"model": model, "prompt": "Once upon a time", "max_tokens": 20}
+        for _ in range(2):
+            httpx.post(url, json=ask).raise_for_status()
+        with httpx.stream("POST", url, json=ask | {"stream": True, "max_tokens": 200}) as answer:
+            next(answer.iter_lines())
+            server.process.kill()
+    assert "every prompt and every answer is written to" in server.output
+
+
+def test_a_server_that_was_killed_has_left_a_trace_that_replays(tmp_path: Path) -> None:
+    """The trace is wanted most when the server came to a bad end."""
+    trace = tmp_path / "trace.jsonl"
+    record(trace)
+    ended = streamcore("replay", trace)
+    assert ended.returncode == 0, ended.stderr
+    num_steps = trace.read_text().count('\n{"plan"')
+    assert num_steps >= 20
+    assert f"all {num_steps} steps are equal" in ended.stdout
+
+    lines = trace.read_text().splitlines(keepends=True)
+    number, line = next((n, line) for n, line in enumerate(lines, start=1) if line.startswith('{"complete"'))
+    call = json.loads(line)
+    call["complete"]["sampled"][0] += 1
+    lines[number - 1] = json.dumps(call) + "\n"
+    trace.write_text("".join(lines))
+    ended = streamcore("replay", trace)
+    assert ended.returncode == 1
+    assert f"{trace}: line {number + 1}: column `token_ids` of step 1 differs" in ended.stderr
+
+
+def test_a_scripted_server_is_traced_too(tmp_path: Path) -> None:
+    """Clients are debugged against scripts, and the trace shows what they sent."""
+    script, trace = tmp_path / "script.json", tmp_path / "trace.jsonl"
+    script.write_text(json.dumps({"rules": [{"answer": {"text": "Hello, world", "token_delay_ms": 20}}]}))
+    record(trace, f"script:{script}")
+    assert streamcore("replay", trace).returncode == 0
+
+
+def test_a_trace_is_never_overwritten(tmp_path: Path) -> None:
+    """A server that is started again after a crash must not destroy the trace of it, and must say why it does not start."""
+    trace = tmp_path / "trace.jsonl"
+    trace.write_text("{}\n")
+    ended = streamcore("serve", "--port", "0", "--trace-file", trace)
+    assert ended.returncode == 1
+    expected = f"streamcore: trace file {trace} exists already; move it away, or name another one"
+    assert expected in ended.stderr
+    assert trace.read_text() == "{}\n"
+
+    ended = streamcore("replay", tmp_path / "nothing.jsonl")
+    assert ended.returncode == 1
+    assert "nothing.jsonl cannot be read: No such file" in ended.stderr
