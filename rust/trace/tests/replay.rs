@@ -155,7 +155,7 @@ fn the_first_difference_is_named_with_its_line_and_step() {
     let column = with(first_plan, &lines[first_plan].replacen(&hash, "7", 1));
     assert!(column.starts_with("line 4: column `token_ids` of step 0 differs"), "{column}");
 
-    let size = with(first_plan, &lines[first_plan].replacen("[8,2,2,", "[8,2,1,", 1));
+    let size = with(first_plan, &lines[first_plan].replacen("[8,2,0,2,", "[8,2,0,1,", 1));
     assert_eq!(size, "line 4: step 0 has `num_samples` 2, the trace has 1");
 
     // Another token is drawn: the step that computes it is the first that differs.
