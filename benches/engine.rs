@@ -28,6 +28,7 @@ impl Decodes {
             max_steps_in_flight: 1,
             enable_prefix_caching: true,
             capture_sizes: vec![],
+            target_itl: None,
         };
         let mut decodes = Self {
             columns: OwnedStepBuffers::new(&limits),

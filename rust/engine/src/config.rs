@@ -1,5 +1,7 @@
 //! Limits that the engine is built with.
 
+use std::time::Duration;
+
 use crate::error::EngineError;
 
 /// The limits of an engine, fixed for its life.
@@ -23,6 +25,9 @@ pub struct EngineConfig {
     /// Numbers of sequences that the runner has captured graphs for, increasing. A step of one token for each sequence is filled up to the
     /// next of them; none: no step is.
     pub capture_sizes: Vec<usize>,
+    /// How long a step that draws the next token of a stream should take. Prefills beside such decodes are cut so that it does, as far
+    /// as [`Engine::observe`](crate::Engine::observe) has told what steps take. `None`: only `max_num_batched_tokens` cuts them.
+    pub target_itl: Option<Duration>,
 }
 
 impl EngineConfig {
@@ -69,6 +74,9 @@ impl EngineConfig {
         if !(1..=2).contains(&self.max_steps_in_flight) {
             let depth = self.max_steps_in_flight;
             return Err(EngineError::Config(format!("`max_steps_in_flight` is {depth}, it must be 1 or 2")));
+        }
+        if self.target_itl == Some(Duration::ZERO) {
+            return Err(EngineError::Config("`target_itl` is 0, it must be longer".to_owned()));
         }
         Ok(())
     }
@@ -128,6 +136,7 @@ mod tests {
             max_steps_in_flight: 1,
             enable_prefix_caching: true,
             capture_sizes: vec![],
+            target_itl: None,
         }
     }
 
@@ -157,6 +166,8 @@ mod tests {
         assert!(huge.validate().is_err());
         let wide = EngineConfig { max_num_seqs: 1 << 20, max_model_len: 1 << 16, ..config() };
         assert!(wide.validate().is_err());
+        let hasty = EngineConfig { target_itl: Some(Duration::ZERO), ..config() };
+        assert!(hasty.validate().is_err());
         assert_eq!(config().validate(), Ok(()));
     }
 

@@ -27,6 +27,10 @@ pub enum Bug {
     LeakedBlock,
     /// A block that a sequence takes later is not told to the runner.
     UntoldBlock,
+    /// A request that waits does so beyond its deadline.
+    LateDeadline,
+    /// Prefills beside decodes take all that is left of the budget.
+    LongChunk,
 }
 
 /// Whether this bug is planted in this thread.

@@ -36,6 +36,7 @@ impl EngineConfig {
             max_steps_in_flight,
             enable_prefix_caching,
             capture_sizes,
+            target_itl: None,
         };
         config.validate().map_err(engine_error)?;
         Ok(Self(config))

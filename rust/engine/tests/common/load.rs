@@ -23,6 +23,7 @@ pub(crate) fn random_config(rng: &mut Rng, depth: usize) -> EngineConfig {
         max_steps_in_flight: depth,
         enable_prefix_caching: rng.chance(85),
         capture_sizes,
+        target_itl: None,
     }
 }
 

@@ -20,6 +20,7 @@ pub(crate) fn config() -> EngineConfig {
         max_steps_in_flight: 1,
         enable_prefix_caching: true,
         capture_sizes: vec![],
+        target_itl: None,
     }
 }
 

@@ -36,6 +36,7 @@ pub fn engine_config() -> EngineConfig {
         max_steps_in_flight: 1,
         enable_prefix_caching: true,
         capture_sizes: vec![],
+        target_itl: None,
     }
 }
 
