@@ -91,20 +91,21 @@ impl Engine {
     }
 
     /// Ends every request whose [deadline](Request::deadline) is `now` or earlier, as [`Self::abort`] would. To be called before
-    /// [`Self::schedule`] with the time on the caller's clock, which begins when the caller likes.
-    pub fn expire(&mut self, now: Duration) {
-        let mut any_finished = false;
+    /// [`Self::schedule`] with the time on the caller's clock, which begins when the caller likes. Answers how many have ended.
+    pub fn expire(&mut self, now: Duration) -> usize {
+        let mut num_finished = 0;
         while let Some(key) = self.scheduler.deadlines.first_until(now) {
             if has(Bug::LateDeadline) && !self.scheduler.sequences[key].is_running() {
                 break;
             }
             self.finish(key, FinishReason::Deadline);
-            any_finished = true;
+            num_finished += 1;
         }
-        if any_finished {
+        if num_finished > 0 {
             self.scheduler.drop_finished();
             self.check_in_debug_builds();
         }
+        num_finished
     }
 
     /// Learns how long the oldest step in flight has taken, which decides how long prefills beside decodes may be if there is an

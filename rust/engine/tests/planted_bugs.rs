@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use common::world::simulate;
 use streamcore_engine::planted::{Bug, plant};
 
-const BUGS: [Bug; 11] = [
+const BUGS: [Bug; 13] = [
     Bug::EarlyEviction,
     Bug::OffByOneSlot,
     Bug::DoubleFree,
@@ -20,6 +20,8 @@ const BUGS: [Bug; 11] = [
     Bug::WrongSalt,
     Bug::LeakedBlock,
     Bug::UntoldBlock,
+    Bug::LateDeadline,
+    Bug::LongChunk,
 ];
 
 /// How many seeds it takes until one of them fails.

@@ -8,7 +8,7 @@ mod common;
 use common::world::{Coverage, simulate};
 
 /// Things that a simulation worth its name reaches.
-const RARE: [&str; 15] = [
+const RARE: [&str; 19] = [
     "preemptions",
     "cached tokens",
     "cached answers",
@@ -19,6 +19,10 @@ const RARE: [&str; 15] = [
     "aborts while running",
     "aborts in flight",
     "prompts told in pieces",
+    "deadlines while waiting",
+    "deadlines while running",
+    "deadlines in flight",
+    "chunks cut beside decodes",
     "penalised samples",
     "counts after a preemption",
     "forbidden stops",
