@@ -58,20 +58,20 @@ pub enum Call {
         /// Which.
         id: RequestId,
     },
-    /// Requests whose deadline had passed were ended.
+    /// Requests were ended because their deadlines had passed.
     Expire {
         /// When.
         at_us: u64,
-        /// The time on the clock of the deadlines.
+        /// On the clock of the deadlines.
         now: Duration,
     },
-    /// The time that a step took was told.
+    /// The engine, which has a `target_itl`, was told how long a step has taken.
     Observe {
         /// When.
         at_us: u64,
         /// Which.
         step: StepIdNumber,
-        /// How long it took.
+        /// How long.
         elapsed: Duration,
     },
     /// A step was planned.

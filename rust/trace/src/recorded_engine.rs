@@ -60,14 +60,13 @@ impl RecordedEngine {
         was_live
     }
 
-    /// See [`Engine::expire`]. A call by which nobody ended is not in the trace.
-    pub fn expire(&mut self, now: Duration) {
-        let num_live = |engine: &Engine| engine.stats().num_waiting + engine.stats().num_running;
-        let before = num_live(&self.engine);
-        self.engine.expire(now);
-        if let Some(recorder) = self.recorder.as_mut().filter(|_| num_live(&self.engine) < before) {
+    /// See [`Engine::expire`].
+    pub fn expire(&mut self, now: Duration) -> usize {
+        let num_finished = self.engine.expire(now);
+        if let Some(recorder) = self.recorder.as_mut().filter(|_| num_finished > 0) {
             recorder.add(&Call::Expire { at_us: recorder.at_us(), now });
         }
+        num_finished
     }
 
     /// See [`Engine::observe`].
@@ -76,7 +75,8 @@ impl RecordedEngine {
     /// The engine's; nothing is written down then.
     pub fn observe(&mut self, StepId(step): StepId, elapsed: Duration) -> Result<(), EngineError> {
         self.engine.observe(StepId(step), elapsed)?;
-        if let Some(recorder) = &mut self.recorder {
+        let is_of_use = self.engine.config().target_itl.is_some();
+        if let Some(recorder) = self.recorder.as_mut().filter(|_| is_of_use) {
             recorder.add(&Call::Observe { at_us: recorder.at_us(), step, elapsed });
         }
         Ok(())

@@ -191,7 +191,9 @@ impl<R: BufRead> Replay<R> {
                     return Err(Difference::NoSuchRequest(id.0));
                 }
             }
-            Call::Expire { now, .. } => self.engine.expire(now),
+            Call::Expire { now, .. } => {
+                self.engine.expire(now);
+            }
             Call::Observe { step, elapsed, .. } => self.engine.observe(StepId(step), elapsed)?,
             Call::Plan(recorded) => self.plan(&recorded)?,
             Call::Idle { .. } => {

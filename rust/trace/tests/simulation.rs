@@ -17,6 +17,7 @@ fn config() -> EngineConfig {
         max_steps_in_flight: 1,
         enable_prefix_caching: true,
         target_itl: None,
+        capture_sizes: vec![],
     }
 }
 

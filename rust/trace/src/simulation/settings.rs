@@ -57,6 +57,7 @@ impl Limits {
             max_steps_in_flight: 2,
             enable_prefix_caching: true,
             target_itl: None,
+            capture_sizes: Vec::new(),
         }
     }
 
