@@ -44,6 +44,8 @@ class EngineConfig:
         enable_prefix_caching: whether requests that begin alike share the blocks of their common beginning.
         capture_sizes: numbers of sequences that the runner has captured graphs for, increasing; a step of one token for
             each sequence is filled up to the next of them.
+        target_itl_s: how long a step that goes on with a stream should take, in seconds; prefills beside it are cut so that it
+            does, as far as `observe` has told what steps take. None: there is no such limit.
 
     Raises:
         ValueError: a limit makes no sense.
@@ -60,6 +62,7 @@ class EngineConfig:
         max_steps_in_flight: int = 1,
         enable_prefix_caching: bool = True,
         capture_sizes: list[int] = [],
+        target_itl_s: float | None = None,
     ) -> EngineConfig: ...
     @property
     def max_seq_len(self) -> int:
@@ -158,12 +161,13 @@ class Scheduler:
         cache_salt: int = 0,
         priority: int = 0,
         key: int = 0,
+        deadline_s: float | None = None,
     ) -> None:
         """Put a request at the end of the line of its `priority` and `key`. The caller never uses an id twice.
 
         `logprobs` and `prompt_logprobs` ask for the log-probability of each output token and of each prompt token
         but the first, and for this many most likely tokens, at most 20. Lower priorities go first; within one, each key
-        gets an equal part of the engine.
+        gets an equal part of the engine. `deadline_s` is when nobody waits for it any longer, on the clock of `expire`.
 
         Raises:
             ValueError: it can never run: empty, longer than the context or than the whole block pool; or it has more
@@ -171,6 +175,14 @@ class Scheduler:
         """
     def abort(self, request_id: int) -> bool:
         """End a request; False when there is none of that id."""
+    def expire(self, now_s: float) -> int:
+        """End every request whose deadline has passed, by your clock in seconds; returns how many."""
+    def observe(self, step_id: int, elapsed_s: float) -> None:
+        """Tell what the oldest step in flight has taken, in seconds; to be called before it is completed.
+
+        Raises:
+            ValueError: it is another step's turn.
+        """
     def next_step(self, buffers: StepBuffers) -> StepPlan | None:
         """Plan the next step into `buffers`; None when nothing can run before a step in flight is completed."""
     def complete_step(
@@ -196,7 +208,7 @@ class Scheduler:
     ) -> list[
         tuple[
             int,
-            Literal["scheduled", "prompt_logprobs", "token", "stop", "length", "abort"],
+            Literal["scheduled", "prompt_logprobs", "token", "stop", "length", "abort", "deadline"],
             int | None,
             list[tuple[float, list[tuple[int, float]]]],
         ]

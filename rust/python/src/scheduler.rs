@@ -8,7 +8,7 @@ use streamcore_engine::{
     Engine, Event, EventKind, FinishReason, Request, RequestId, SamplingParams, StepId, TokenLogprobs,
 };
 
-use crate::config::EngineConfig;
+use crate::config::{EngineConfig, seconds};
 use crate::errors::engine_error;
 use crate::step::{Place, StepBuffers, StepPlan, step_results};
 
@@ -41,7 +41,8 @@ impl Scheduler {
     #[pyo3(signature = (
         request_id, prompt, *, max_tokens, min_tokens = 0, stop_token_ids = vec![], temperature = 0.0, top_p = 1.0, top_k = 0,
         min_p = 0.0, repetition_penalty = 1.0, frequency_penalty = 0.0, presence_penalty = 0.0, logit_bias = vec![], seed = 0,
-        logprobs = None, prompt_logprobs = None, cache_salt = 0, priority = 0, key = 0
+        logprobs = None, prompt_logprobs = None, cache_salt = 0, priority = 0, key = 0,
+        deadline_s = None
     ))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn add_request(
@@ -66,6 +67,7 @@ impl Scheduler {
         cache_salt: u64,
         priority: i32,
         key: u32,
+        deadline_s: Option<f64>,
     ) -> PyResult<()> {
         let sampling = SamplingParams {
             repetition_penalty,
@@ -87,6 +89,7 @@ impl Scheduler {
             cache_salt,
             priority,
             key,
+            deadline: deadline_s.map(|deadline_s| seconds(deadline_s, "deadline_s")).transpose()?,
             ..Request::new(RequestId(request_id), prompt, max_tokens)
         };
         self.with(py, |engine| engine.add_request(request))?.map_err(engine_error)
@@ -94,6 +97,16 @@ impl Scheduler {
 
     fn abort(&self, py: Python<'_>, request_id: u64) -> PyResult<bool> {
         self.with(py, |engine| engine.abort(RequestId(request_id)))
+    }
+
+    fn expire(&self, py: Python<'_>, now_s: f64) -> PyResult<usize> {
+        let now = seconds(now_s, "now_s")?;
+        self.with(py, |engine| engine.expire(now))
+    }
+
+    fn observe(&self, py: Python<'_>, step_id: u64, elapsed_s: f64) -> PyResult<()> {
+        let elapsed = seconds(elapsed_s, "elapsed_s")?;
+        self.with(py, |engine| engine.observe(StepId(step_id), elapsed))?.map_err(engine_error)
     }
 
     /// Plans the next step into `buffers`, or returns None when nothing can run now.
