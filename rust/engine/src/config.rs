@@ -1,5 +1,7 @@
 //! Limits that the engine is built with.
 
+use std::time::Duration;
+
 use crate::error::EngineError;
 
 /// The limits of an engine, fixed for its life.
@@ -20,6 +22,9 @@ pub struct EngineConfig {
     pub max_steps_in_flight: usize,
     /// Whether requests that begin alike share the blocks that hold their common beginning.
     pub enable_prefix_caching: bool,
+    /// How long a step that draws the next token of a stream should take. Prefills beside such decodes are cut so that it does, as far
+    /// as [`Engine::observe`](crate::Engine::observe) has told what steps take. `None`: only `max_num_batched_tokens` cuts them.
+    pub target_itl: Option<Duration>,
 }
 
 impl EngineConfig {
@@ -57,6 +62,9 @@ impl EngineConfig {
         if !(1..=2).contains(&self.max_steps_in_flight) {
             let depth = self.max_steps_in_flight;
             return Err(EngineError::Config(format!("`max_steps_in_flight` is {depth}, it must be 1 or 2")));
+        }
+        if self.target_itl == Some(Duration::ZERO) {
+            return Err(EngineError::Config("`target_itl` is 0, it must be longer".to_owned()));
         }
         Ok(())
     }
@@ -99,6 +107,7 @@ mod tests {
             max_model_len: 20,
             max_steps_in_flight: 1,
             enable_prefix_caching: true,
+            target_itl: None,
         }
     }
 
@@ -126,6 +135,8 @@ mod tests {
         assert!(depth.validate().is_err());
         let huge = EngineConfig { max_model_len: 1 << 31, ..config() };
         assert!(huge.validate().is_err());
+        let hasty = EngineConfig { target_itl: Some(Duration::ZERO), ..config() };
+        assert!(hasty.validate().is_err());
         assert_eq!(config().validate(), Ok(()));
     }
 }

@@ -112,6 +112,11 @@ impl Engine {
         assert_eq!(num_queued, scheduler.sequences.num_live(), "a sequence is in no queue, or in two");
         let num_started = scheduler.sequences.iter().filter(|(_, sequence)| sequence.is_running()).count();
         assert_eq!(scheduler.running.len(), num_started, "a running sequence is missing from the list");
+        for (deadline, key) in scheduler.deadlines.iter() {
+            let sequence = &scheduler.sequences[key];
+            let is_live = sequence.phase != Phase::Finished;
+            assert!(is_live && sequence.deadline == Some(deadline), "deadline of {:?}", sequence.id);
+        }
         assert!(self.steps_in_flight.len() <= self.config().max_steps_in_flight, "too many steps in flight");
     }
 

@@ -10,6 +10,7 @@
 //! ```
 
 use std::ops::Range;
+use std::time::Duration;
 
 use crate::event::FinishReason;
 use crate::kv::{BlockPool, BlockTable};
@@ -20,7 +21,7 @@ use crate::request::{Request, RequestId, SamplingParams};
 const MAX_RESERVED_TOKENS: usize = 1024;
 
 /// Names a sequence inside the engine, until it is forgotten.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SequenceKey(pub(crate) u32);
 
 /// Where a sequence is in its life.
@@ -54,6 +55,11 @@ impl ScheduledTokens {
     pub(crate) fn end(&self) -> usize {
         self.start + self.len
     }
+
+    /// Whether it is the next token of a stream, or costs as little.
+    pub(crate) fn is_decode(&self) -> bool {
+        self.samples && self.len == 1
+    }
 }
 
 /// What became of a drawn token.
@@ -83,6 +89,7 @@ pub(crate) struct Sequence {
     /// See [`Request::needs_whole_prompt`].
     pub(crate) needs_whole_prompt: bool,
     pub(crate) rank: Rank,
+    pub(crate) deadline: Option<Duration>,
     pub(crate) phase: Phase,
     pub(crate) was_scheduled: bool,
     pub(crate) blocks: BlockTable,
@@ -112,6 +119,7 @@ impl Sequence {
             num_prompt_scored: 0,
             needs_whole_prompt,
             rank: Rank { priority: request.priority, key: request.key, arrival },
+            deadline: request.deadline,
             phase: Phase::Waiting,
             was_scheduled: false,
             blocks: BlockTable::new(block_size, request.cache_salt),
@@ -132,6 +140,11 @@ impl Sequence {
     pub(crate) fn num_left(&self) -> usize {
         let num_known = self.num_known();
         if num_known == self.max_len { 0 } else { num_known - self.num_computed }
+    }
+
+    /// Whether the next step draws a token that follows an earlier one at once: somebody sees how long that takes.
+    pub(crate) fn decodes(&self) -> bool {
+        self.num_left() == 1 && self.num_known() > self.prompt_len
     }
 
     pub(crate) fn is_running(&self) -> bool {

@@ -30,6 +30,7 @@ impl EngineConfig {
             max_model_len,
             max_steps_in_flight,
             enable_prefix_caching,
+            target_itl: None,
         };
         config.validate().map_err(engine_error)?;
         Ok(Self(config))

@@ -17,6 +17,7 @@ pub(crate) fn random_config(rng: &mut Rng, depth: usize) -> EngineConfig {
         max_model_len,
         max_steps_in_flight: depth,
         enable_prefix_caching: rng.chance(85),
+        target_itl: None,
     }
 }
 
