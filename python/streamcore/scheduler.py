@@ -12,8 +12,9 @@ it without a copy.
 
 from array import array
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, count
+from time import monotonic
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from streamcore import _core
@@ -71,7 +72,7 @@ class Finished(NamedTuple):
     """Nothing comes after this."""
 
     request_id: int
-    reason: Literal["stop", "length", "abort"]
+    reason: Literal["stop", "length", "abort", "deadline"]
     stop_token_id: int | None
     """The stop token that was drawn; it gets no `Token`."""
 
@@ -105,6 +106,11 @@ class Scheduler:
         max_model_len: most tokens of one sequence, prompt and output together; None: the whole cache.
         max_steps_in_flight: how many steps may be handed out before the first is completed, 1 or 2.
         enable_prefix_caching: whether requests that begin alike share the blocks of their common beginning.
+        capture_sizes: numbers of sequences that the runner has captured graphs for, increasing; a step of one token for each sequence is
+            filled up to the next of them, see `Step.num_padding`.
+        target_itl_s: how long a step with decodes should take, in seconds; prompts beside them are cut so that it does, as far as past
+            steps tell. None: only `max_num_batched_tokens` cuts them.
+        clock: seconds from some moment on; for deadlines and for what steps take.
 
     Raises:
         ValueError: a limit makes no sense.
@@ -120,6 +126,9 @@ class Scheduler:
         max_model_len: int | None = None,
         max_steps_in_flight: int = 1,
         enable_prefix_caching: bool = True,
+        capture_sizes: Sequence[int] = (),
+        target_itl_s: float | None = None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         config = _core.EngineConfig(
             block_size=block_size,
@@ -129,13 +138,17 @@ class Scheduler:
             max_model_len=max_model_len or num_blocks * block_size,
             max_steps_in_flight=max_steps_in_flight,
             enable_prefix_caching=enable_prefix_caching,
+            capture_sizes=list(capture_sizes),
+            target_itl_s=target_itl_s,
         )
         self.max_blocks_per_seq = config.max_blocks_per_seq
         """Length of a row of the block tables."""
         self._engine = _core.Scheduler(config)
+        self._clock = clock
+        self._completed_at = self._clock()
         self._request_ids = count()
         self._free = deque(_Columns(config) for _ in range(max_steps_in_flight))
-        self._lent: dict[int, _Columns] = {}
+        self._lent: dict[int, tuple[_Columns, float]] = {}
 
     def add_request(
         self,
@@ -158,6 +171,7 @@ class Scheduler:
         cache_salt: int = 0,
         priority: int = 0,
         key: int = 0,
+        timeout_s: float | None = None,
     ) -> int:
         """Put a request at the end of the line of its `priority` and `key`; returns its id.
 
@@ -180,6 +194,7 @@ class Scheduler:
             cache_salt: only requests with the same number share blocks.
             priority: lower ones go first.
             key: within a priority each key gets an equal part of the engine.
+            timeout_s: seconds from now after which the request ends, with what it has; None: never.
 
         Raises:
             ValueError: it can never run: empty, longer than the context or than all blocks; or a list is too long.
@@ -206,6 +221,7 @@ class Scheduler:
             cache_salt=cache_salt,
             priority=priority,
             key=key,
+            deadline_s=None if timeout_s is None else self._clock() + timeout_s,
         )
         return request_id
 
@@ -217,11 +233,13 @@ class Scheduler:
         """Plan the next step; None when nothing can run before a step in flight is completed, or there is nothing to do."""
         if not self._free:
             return None
+        now = self._clock()
         columns = self._free[0]
-        plan = self._engine.next_step(columns.buffers)
+        plan = self._engine.next_step(columns.buffers, now)
         if plan is None:
             return None
-        self._lent[plan.id] = self._free.popleft()
+        self._free.popleft()
+        self._lent[plan.id] = columns, now
         return Step(plan, columns.views)
 
     def complete_step(
@@ -238,11 +256,19 @@ class Scheduler:
         Raises:
             ValueError: it is another step's turn, or a number of elements is wrong.
         """
+        if step.id not in self._lent:
+            raise ValueError(f"step {step.id} is not in flight")
+        columns, handed_out_at = self._lent[step.id]
         sampled = _column("i", tokens)
-        scores = None if logprobs is None else _places(logprobs)
-        kept = None if scores is None else [_place(column) for column in scores]
-        self._engine.complete_step(step.id, _place(sampled), None if kept is None else (kept[0], kept[1], kept[2]))
-        self._free.append(self._lent.pop(step.id))
+        # Held until the call has returned.
+        scored = None if logprobs is None else _scored(logprobs)
+        places = None if scored is None else (_place(scored[0]), _place(scored[1]), _place(scored[2]))
+        now = self._clock()
+        elapsed_s = max(0.0, now - max(handed_out_at, self._completed_at))
+        self._engine.complete_step(step.id, _place(sampled), places, elapsed_s)
+        self._completed_at = now
+        del self._lent[step.id]
+        self._free.append(columns)
 
     def drain_events(self) -> list[Event]:
         """What happened since the last call."""
@@ -296,7 +322,7 @@ def _column(type_code: str, values: Any) -> "array[Any]":
     return _column(type_code, view.tolist())
 
 
-def _places(scores: Scores) -> tuple["array[Any]", "array[Any]", "array[Any]"]:
+def _scored(scores: Scores) -> tuple["array[Any]", "array[Any]", "array[Any]"]:
     return _column("f", scores.logprobs), _column("i", scores.top_ids), _column("f", scores.top_logprobs)
 
 
@@ -312,6 +338,6 @@ def _event(
             return Scheduled(request_id, number or 0)
         case "prompt_logprobs":
             return PromptLogprobs(request_id, logprobs)
-        case "stop" | "length" | "abort":
+        case "stop" | "length" | "abort" | "deadline":
             return Finished(request_id, kind, number)
     raise AssertionError(f"no such event: {kind}")
