@@ -41,6 +41,7 @@ pub(crate) fn serve() {
             max_model_len: 1 << 17,
             max_steps_in_flight: 1,
             enable_prefix_caching: true,
+            capture_sizes: vec![],
             target_itl: None,
         },
         limits: DriverLimits::default(),

@@ -91,20 +91,21 @@ impl Engine {
     }
 
     /// Ends every request whose [deadline](Request::deadline) is `now` or earlier, as [`Self::abort`] would. To be called before
-    /// [`Self::schedule`] with the time on the caller's clock, which begins when the caller likes.
-    pub fn expire(&mut self, now: Duration) {
-        let mut any_finished = false;
+    /// [`Self::schedule`] with the time on the caller's clock, which begins when the caller likes. Answers how many have ended.
+    pub fn expire(&mut self, now: Duration) -> usize {
+        let mut num_finished = 0;
         while let Some(key) = self.scheduler.deadlines.first_until(now) {
             if has(Bug::LateDeadline) && !self.scheduler.sequences[key].is_running() {
                 break;
             }
             self.finish(key, FinishReason::Deadline);
-            any_finished = true;
+            num_finished += 1;
         }
-        if any_finished {
+        if num_finished > 0 {
             self.scheduler.drop_finished();
             self.check_in_debug_builds();
         }
+        num_finished
     }
 
     /// Learns how long the oldest step in flight has taken, which decides how long prefills beside decodes may be if there is an
@@ -126,7 +127,7 @@ impl Engine {
     }
 
     /// Plans the next step and writes it into `buffers`, which must stay as they are until the step is completed (or, on a device,
-    /// copied). Answers `None` if there is nothing to compute now, or if [`EngineConfig::max_steps_in_flight`] plans are out: then
+    /// copied). Every plan must be carried out, in the order of the calls: later ones build on what it tells. Answers `None` if there is nothing to compute now, or if [`EngineConfig::max_steps_in_flight`] plans are out: then
     /// complete the oldest one first. While there is [work](Self::has_work) and no step in flight, there is a plan.
     ///
     /// # Panics
@@ -143,7 +144,7 @@ impl Engine {
             return None;
         }
         let id = StepId(self.counters.steps);
-        let plan = plan::write(id, &scheduled, &self.scheduler.sequences, buffers);
+        let plan = plan::write(id, &scheduled, &mut self.scheduler.sequences, &self.config, buffers);
         self.counters.steps += 1;
         self.steps_in_flight.push_back(StepInFlight { plan, scheduled });
         self.check_in_debug_builds();

@@ -311,6 +311,7 @@ impl Scheduler {
         sequence.phase = phase;
         sequence.remember_computed(&mut self.pool);
         sequence.num_computed = 0;
+        sequence.num_told_blocks = 0;
         sequence.draws_again = false;
         self.num_fenced_blocks += sequence.blocks.blocks().len();
         self.lift_fence(key);

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::event::FinishReason;
 use crate::kv::{BlockPool, BlockTable};
+use crate::planted::{Bug, has};
 use crate::policy::{self, Rank};
 use crate::request::{Request, RequestId, SamplingParams};
 
@@ -93,6 +94,8 @@ pub(crate) struct Sequence {
     pub(crate) phase: Phase,
     pub(crate) was_scheduled: bool,
     pub(crate) blocks: BlockTable,
+    /// Leading blocks that the plans have told since it took its row.
+    pub(crate) num_told_blocks: usize,
     pub(crate) num_computed: usize,
     /// Tokens that its key need not pay for again: they were cached, or computed before a preemption.
     pub(crate) num_paid: usize,
@@ -123,6 +126,7 @@ impl Sequence {
             phase: Phase::Waiting,
             was_scheduled: false,
             blocks: BlockTable::new(block_size, request.cache_salt),
+            num_told_blocks: 0,
             num_computed: 0,
             num_paid: 0,
             num_pending: 0,
@@ -192,6 +196,13 @@ impl Sequence {
     pub(crate) fn remember_computed(&mut self, pool: &mut BlockPool) {
         let num_known_here = self.num_computed.min(self.tokens.len());
         self.blocks.remember(&self.tokens[..num_known_here], pool);
+    }
+
+    /// The numbers of the blocks that a plan must tell for `num_tokens` to be reached, and counts them as told.
+    pub(crate) fn tell_blocks(&mut self, num_tokens: usize) -> Range<usize> {
+        let num_needed = self.blocks.num_blocks_for(num_tokens);
+        let num_told = std::mem::replace(&mut self.num_told_blocks, num_needed);
+        if has(Bug::UntoldBlock) && num_told > 0 { 0..0 } else { num_told..num_needed }
     }
 
     /// Takes the memory for its next tokens, so that the steps do not have to.

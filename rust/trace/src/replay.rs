@@ -175,6 +175,10 @@ impl<R: BufRead> Replay<R> {
                     return Err(Difference::NoSuchRequest(id.0));
                 }
             }
+            Call::Expire { now, .. } => {
+                self.engine.expire(now);
+            }
+            Call::Observe { step, elapsed, .. } => self.engine.observe(StepId(step), elapsed)?,
             Call::Plan(recorded) => self.plan(&recorded)?,
             Call::Idle { .. } => {
                 if let Some(plan) = self.engine.schedule(&mut self.columns.borrow()) {
