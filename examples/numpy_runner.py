@@ -24,11 +24,11 @@ class ToyModel:
 
     def forward(self, step: Step, block_tables: np.ndarray) -> np.ndarray:
         """The logits that tokens are drawn from, [num_samples, VOCAB]."""
-        positions = np.asarray(step.positions)
+        positions, slots = np.asarray(step.positions), np.asarray(step.slot_mapping)
         hidden = self.embedding[step.token_ids] + np.sin(positions[:, None] / np.arange(1, WIDTH + 1))
         # Every token's key and value go to its slot first, so a token finds itself in the cache, too.
-        self.key_cache.reshape(-1, WIDTH)[step.slot_mapping] = hidden @ self.keys
-        self.value_cache.reshape(-1, WIDTH)[step.slot_mapping] = hidden @ self.values
+        self.key_cache.reshape(-1, WIDTH)[slots] = hidden @ self.keys
+        self.value_cache.reshape(-1, WIDTH)[slots] = hidden @ self.values
         for seq, row in enumerate(step.seq_rows):
             mine = slice(step.query_starts[seq], step.query_starts[seq + 1])
             length = step.context_lens[seq]
@@ -39,7 +39,8 @@ class ToyModel:
             scores[positions[mine, None] < np.arange(length)] = -np.inf
             weights = np.exp(scores - scores.max(axis=1, keepdims=True))
             hidden[mine] += weights @ values / weights.sum(axis=1, keepdims=True)
-        return hidden[step.logits_indices] @ self.embedding.T
+        logits: np.ndarray = hidden[step.logits_indices] @ self.embedding.T
+        return logits
 
 
 def generate(prompts: list[list[int]], max_tokens: int) -> list[list[int]]:
@@ -51,7 +52,7 @@ def generate(prompts: list[list[int]], max_tokens: int) -> list[list[int]]:
     for prompt in prompts:
         answers[scheduler.add_request(prompt, max_tokens=max_tokens, stop_token_ids=[0])] = []
     while step := scheduler.next_step():
-        block_tables.reshape(-1)[step.block_places] = step.block_ids
+        np.put(block_tables, np.asarray(step.block_places), step.block_ids)
         logits = model.forward(step, block_tables)
         scheduler.complete_step(step, logits.argmax(axis=1))
         for event in scheduler.drain_events():

@@ -6,8 +6,8 @@
         scheduler.complete_step(step, my_model(step))
         for event in scheduler.drain_events(): ...
 
-Needs neither torch nor NumPy. The columns of a step are memory that the engine writes into; `numpy.asarray` and `torch.frombuffer` see
-it without a copy.
+Needs neither torch nor NumPy. The columns of a step are memory that the engine writes into; `numpy.asarray` and
+`torch.frombuffer` see it without a copy.
 """
 
 from array import array
@@ -106,10 +106,10 @@ class Scheduler:
         max_model_len: most tokens of one sequence, prompt and output together; None: the whole cache.
         max_steps_in_flight: how many steps may be handed out before the first is completed, 1 or 2.
         enable_prefix_caching: whether requests that begin alike share the blocks of their common beginning.
-        capture_sizes: numbers of sequences that the runner has captured graphs for, increasing; a step of one token for each sequence is
-            filled up to the next of them, see `Step.num_padding`.
-        target_itl_s: how long a step with decodes should take, in seconds; prompts beside them are cut so that it does, as far as past
-            steps tell. None: only `max_num_batched_tokens` cuts them.
+        capture_sizes: numbers of sequences that the runner has captured graphs for, increasing; a step of one token for
+            each sequence is filled up to the next of them, see `Step.num_padding`.
+        target_itl_s: how long a step with decodes should take, in seconds; prompts beside them are cut so that it does,
+            as far as past steps tell. None: only `max_num_batched_tokens` cuts them.
         clock: seconds from some moment on; for deadlines and for what steps take.
 
     Raises:
@@ -180,14 +180,8 @@ class Scheduler:
             max_tokens: most tokens to generate.
             min_tokens: no stop token is drawn before so many.
             stop_token_ids: tokens that end the output.
-            temperature: this and the next ones are handed on in the columns of the steps; nothing here draws tokens.
-            top_p: see `temperature`; 1 keeps all.
-            top_k: see `temperature`; 0 keeps all.
-            min_p: see `temperature`; 0 keeps all.
-            repetition_penalty: see `temperature`; 1 changes nothing.
-            frequency_penalty: see `temperature`; 0 changes nothing.
-            presence_penalty: see `temperature`; 0 changes nothing.
-            logit_bias: see `temperature`; what is added to the logits of tokens.
+            temperature, top_p, top_k, min_p, repetition_penalty, frequency_penalty, presence_penalty, logit_bias: handed on
+                in the columns of the steps; nothing here draws tokens. 0 for `top_k` keeps all.
             seed: decides the number in `uniform` for each draw.
             logprobs: tell the log-probability of each token and of so many of the likeliest, at most 20.
             prompt_logprobs: the same of each prompt token but the first.

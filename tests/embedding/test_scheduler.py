@@ -51,11 +51,13 @@ def alone(runner: ModuleType, prompt: list[int], max_tokens: int) -> list[int]:
 
 
 def test_example_answers_as_a_plain_loop_does() -> None:
-    """The example is what others start from: batched, in pieces, with shared beginnings and more requests than rows, its tokens must be
-    those of each prompt alone.
+    """The example is what others start from: batched, in pieces, with shared beginnings and more requests than rows, its
+    tokens must be those of each prompt alone.
     """
     runner = example()
-    prompts = [[1, 2, 3], list(range(4, 34)), [1, 2, 3, 4], [50], list(range(4, 30))] + [[n] for n in range(60, 68)]
+    prompts = [[1, 2, 3], list(range(4, 34)), [1, 2, 3, 4], [50], list(range(4, 30))] + [
+        [n] for n in range(60, 68)
+    ]
     assert runner.generate(prompts, 12) == [alone(runner, prompt, 12) for prompt in prompts]
 
 
@@ -64,7 +66,9 @@ def test_example_is_short_and_printed() -> None:
     source = EXAMPLE.read_text()
     assert len(source.splitlines()) < 80
     page = (ROOT / "docs" / "embedding.md").read_text()
-    assert source.partition("import numpy")[2].strip() in page
+    assert source[source.index("import numpy") :] in page
+    rust = (ROOT / "rust" / "engine" / "examples" / "toy_runner.rs").read_text()
+    assert rust[rust.index("use std::error") :] in (ROOT / "docs" / "embedding-rust.md").read_text()
 
 
 def test_imports_no_array_library() -> None:
@@ -126,7 +130,8 @@ def test_columns_are_seen_without_a_copy() -> None:
     step = scheduler.next_step()
     assert step is not None
     seen = np.asarray(step.token_ids)
-    assert (seen.dtype, seen.tolist()) == (np.int32, [7, 8, 9])
+    assert seen.dtype == np.int32
+    assert seen.tolist() == [7, 8, 9]
     assert seen.ctypes.data == np.asarray(step.columns["token_ids"]).ctypes.data
     assert np.asarray(step.slot_mapping).dtype == np.int64
     assert np.asarray(step.uniform).dtype == np.float32
@@ -163,7 +168,7 @@ def test_wrong_results_are_refused() -> None:
     with pytest.raises(ValueError, match="2"):
         scheduler.complete_step(step, [1, 2])
     with pytest.raises(TypeError):
-        scheduler.complete_step(step, [1.5])  # type: ignore[list-item]
+        scheduler.complete_step(step, [1.5])
     scheduler.complete_step(step, [1])
     with pytest.raises(ValueError, match="step"):
         scheduler.complete_step(step, [1])
@@ -192,6 +197,53 @@ def test_events_tell_everything() -> None:
     assert scheduler.next_step() is None
 
 
+def test_time_ends_a_request() -> None:
+    """A request whose program has given up must not hold its blocks."""
+    now = 100.0
+    scheduler = small(clock=lambda: now)
+    request = scheduler.add_request([1, 2], max_tokens=5, timeout_s=2.0)
+    other = scheduler.add_request([1, 2], max_tokens=5)
+    step = scheduler.next_step()
+    assert step is not None
+    scheduler.complete_step(step, [3, 3])
+    now = 102.0
+    step = scheduler.next_step()
+    assert step is not None
+    assert step.num_seqs == 1
+    assert scheduler.drain_events()[-1] == Finished(request, "deadline", None)
+    assert scheduler.abort(other)
+
+
+def test_long_steps_cut_prompts() -> None:
+    """A stream beside a long prompt keeps its pace only if the scheduler knows what steps take."""
+    now = 0.0
+    scheduler = small(num_blocks=400, max_num_batched_tokens=512, target_itl_s=0.02, clock=lambda: now)
+    scheduler.add_request([1, 2], max_tokens=300)
+    sizes: list[int] = []
+    for _ in range(2):
+        scheduler.add_request([3] * 600, max_tokens=1)
+        for _ in range(20):
+            if (step := scheduler.next_step()) is not None:
+                sizes.append(step.num_tokens)
+                now += 0.001 * (10 + step.num_tokens)
+                scheduler.complete_step(step, [5] * step.num_samples)
+    assert max(sizes[:20]) > 100, "nothing is known of steps yet"
+    assert max(sizes[25:]) <= 20
+
+
+def test_steps_fill_captured_sizes() -> None:
+    """A runner with captured graphs replays the next larger one: what fills it up must store nothing."""
+    scheduler = small(capture_sizes=[1, 4])
+    for prompt in range(3):
+        scheduler.add_request([prompt], max_tokens=4)
+    step = scheduler.next_step()
+    assert step is not None
+    assert (step.num_seqs, step.num_padding, step.num_samples) == (3, 1, 3)
+    assert step.slot_mapping.tolist()[3] == -1
+    assert step.seq_rows.tolist()[3] == 4
+    assert len(step.query_starts) == 5
+
+
 def test_two_steps_in_flight() -> None:
     """A step that is planned while the device runs the one before must not be written over its columns."""
     scheduler = small(max_steps_in_flight=2)
@@ -201,7 +253,10 @@ def test_two_steps_in_flight() -> None:
     assert second is not None
     assert scheduler.next_step() is None
     assert first.token_ids.tolist() == [1, 2]
-    assert (second.device_token_indices.tolist(), second.device_token_rows.tolist()) == ([0], first.sample_rows.tolist())
+    assert (second.device_token_indices.tolist(), second.device_token_rows.tolist()) == (
+        [0],
+        first.sample_rows.tolist(),
+    )
     scheduler.complete_step(first, [5])
     scheduler.complete_step(second, [6])
     third = scheduler.next_step()
