@@ -132,10 +132,10 @@ impl Stage {
 
     pub fn with_origins(allowed_origins: &[&str]) -> Self {
         let allowed_origins = allowed_origins.iter().map(|&origin| origin.to_owned()).collect();
-        Self::with_access(&Access { allowed_origins, api_keys: vec!["key".to_owned()] })
+        Self::with_access(&Access { allowed_origins, api_keys: vec!["key".to_owned()], is_local: false })
     }
 
-    fn with_access(access: &Access) -> Self {
+    pub fn with_access(access: &Access) -> Self {
         Self::with_app(b"", engine_config(), limits(), access, VOCAB_SIZE)
     }
 
