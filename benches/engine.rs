@@ -27,6 +27,8 @@ impl Decodes {
             max_model_len: 640,
             max_steps_in_flight: 1,
             enable_prefix_caching: true,
+            capture_sizes: vec![],
+            target_itl: None,
         };
         let mut decodes = Self {
             columns: OwnedStepBuffers::new(&limits),

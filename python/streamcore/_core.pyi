@@ -42,6 +42,8 @@ class EngineConfig:
         max_model_len: most tokens of one sequence, prompt and output together.
         max_steps_in_flight: how many plans may be handed out before the first is completed, 1 or 2.
         enable_prefix_caching: whether requests that begin alike share the blocks of their common beginning.
+        capture_sizes: numbers of sequences that the runner has captured graphs for, increasing; a step of one token for
+            each sequence is filled up to the next of them.
 
     Raises:
         ValueError: a limit makes no sense.
@@ -57,10 +59,14 @@ class EngineConfig:
         max_model_len: int,
         max_steps_in_flight: int = 1,
         enable_prefix_caching: bool = True,
+        capture_sizes: list[int] = [],
     ) -> EngineConfig: ...
     @property
     def max_seq_len(self) -> int:
         """Most tokens that one sequence can ever have: the context, or the whole pool if that is less."""
+    @property
+    def max_blocks_per_seq(self) -> int:
+        """Most blocks that one sequence can hold: the length of a row of the block tables."""
     def step_columns(self) -> list[tuple[str, str, int]]:
         """Name, dtype ("int32", "int64" or "float32") and number of elements of each column that a runner must allocate."""
 
@@ -78,23 +84,20 @@ class StepPlan:
     def num_seqs(self) -> int:
         """Sequences that take part."""
     @property
+    def num_padding(self) -> int:
+        """Sequences of no one behind them, of one token each, that fill a captured size."""
+    @property
     def num_samples(self) -> int:
         """Tokens to sample."""
     @property
     def num_device_tokens(self) -> int:
         """Input tokens that only the device knows."""
     @property
-    def block_table_stride(self) -> int:
-        """Columns of the block tables."""
+    def num_block_updates(self) -> int:
+        """Blocks that are new in the block tables."""
     @property
-    def max_query_len(self) -> int:
-        """Most tokens of one sequence in this step."""
-    @property
-    def max_context_len(self) -> int:
-        """Longest context once the step has run."""
-    @property
-    def num_reset_rows(self) -> int:
-        """Rows whose token counts are forgotten."""
+    def num_new_rows(self) -> int:
+        """Rows that have another sequence than before."""
     @property
     def num_counted_tokens(self) -> int:
         """Tokens that are counted for penalties."""
@@ -393,7 +396,7 @@ class Exchange:
     def resume(self) -> None:
         """Ask for the next message of the answer; until then none is made."""
     def feed(self, piece: bytes, is_last: bool) -> None:
-        """Hand over the piece of the body that was wanted; what nobody wanted is dropped."""
+        """Hand over the piece of the body that was wanted. The first may come unasked, any other is dropped then."""
     def close(self) -> None:
         """Abort what is still running. An answer that was not complete is then reported as lost."""
 

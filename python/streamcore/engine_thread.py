@@ -4,6 +4,7 @@ Everything that touches torch happens in that one thread, the loading too: torch
 """
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
@@ -11,7 +12,7 @@ from contextlib import ExitStack, asynccontextmanager
 
 from streamcore import _core
 from streamcore.config import ServeConfig
-from streamcore.serve import init_logging, open_server
+from streamcore.serve import Serving, init_logging, open_server
 
 
 class EngineThread:
@@ -19,13 +20,19 @@ class EngineThread:
 
     def __init__(self, config: ServeConfig) -> None:
         self._config = config
-        self._loaded: Future[_core.Server] = Future()
+        self._loaded: Future[Serving] = Future()
         self._is_closing = threading.Event()
+        self.process = os.getpid()
         # A program that is torn down in the middle of a request must not wait for the model.
         self._thread = threading.Thread(target=self._run, name="streamcore-engine", daemon=True)
 
+    def start(self) -> Future[Serving]:
+        """Begin to load; tells when requests can come, or why not. `end` must follow."""
+        self._thread.start()
+        return self._loaded
+
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[_core.Server]:
+    async def running(self) -> AsyncIterator[Serving]:
         """A server for the length of an `async with` block; at its end running requests have `shutdown_timeout` to finish.
 
         Raises:
@@ -33,11 +40,11 @@ class EngineThread:
             ModelLoadError: the model folder cannot be used.
         """
         init_logging(self._config)
-        self._thread.start()
+        loaded = self.start()
         try:
-            yield await asyncio.wrap_future(self._loaded)
+            yield await asyncio.wrap_future(loaded)
         finally:
-            await asyncio.to_thread(self._end)
+            await asyncio.to_thread(self.end, self._config.shutdown_timeout)
 
     def _run(self) -> None:
         with ExitStack() as stack:
@@ -50,7 +57,7 @@ class EngineThread:
                 return
             if not self._loaded.set_running_or_notify_cancel():
                 return
-            self._loaded.set_result(serving.server)
+            self._loaded.set_result(serving)
             try:
                 serving.run()
             except BaseException as error:
@@ -58,8 +65,11 @@ class EngineThread:
             # After a failure, too, there are questions to be answered: with 503, and what has failed.
             self._is_closing.wait()
 
-    def _end(self) -> None:
+    def end(self, timeout_s: float = 0.0) -> None:
+        """Take no new request, give running ones so many seconds, and wait until all threads are gone."""
         if not self._loaded.cancel() and self._loaded.exception() is None:
-            self._loaded.result().drain(self._config.shutdown_timeout)
+            self._loaded.result().server.drain(timeout_s)
         self._is_closing.set()
-        self._thread.join()
+        # Garbage, whose collection may have called this, is collected in any thread.
+        if threading.current_thread() is not self._thread:
+            self._thread.join()

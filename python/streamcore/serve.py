@@ -48,14 +48,14 @@ def serve(config: ServeConfig, started: float) -> int:
     return 0
 
 
-def init_logging(config: ServeConfig) -> None:
-    """Send the log to standard error; `STREAMCORE_LOG` says which lines.
+def init_logging(config: ServeConfig, default: str = "info") -> None:
+    """Send the log to standard error; `STREAMCORE_LOG` says which lines, else `default`.
 
     Raises:
         ConfigError: the variable cannot be understood.
     """
     try:
-        _core.init_logging(config.log_format, os.environ.get("STREAMCORE_LOG", "info"))
+        _core.init_logging(config.log_format, os.environ.get("STREAMCORE_LOG", default))
     except ValueError as error:
         raise ConfigError(str(error)) from error
     atexit.register(_core.close_log)

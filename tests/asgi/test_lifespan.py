@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.asgi.driver import Call, chat, get, running
 
-from streamcore import asgi
+from streamcore import bell
 from streamcore.asgi import create_app
 from streamcore.errors import ConfigError, ModelLoadError
 
@@ -29,7 +29,7 @@ async def test_starts_and_stops_again_and_again() -> None:
             assert call.body.endswith(b"data: [DONE]\n\n")
         left.append((threading.active_count(), len(os.listdir("/proc/self/fd"))))
     assert left[1] == left[2]
-    assert asgi._bells == {}
+    assert bell._bells == {}
 
 
 async def test_end_of_lifespan_lets_answers_end() -> None:
@@ -78,12 +78,13 @@ async def test_model_that_cannot_be_loaded_stops_the_start(tmp_path: Path) -> No
         async with running(model=tmp_path / "nowhere"):
             pass
     assert "engine_thread.py" not in "".join(traceback.format_exception(caught.value))
-    assert asgi._bells == {}
+    assert bell._bells == {}
 
 
 async def test_start_that_is_given_up_ends() -> None:
     """A site that is stopped while it loads its model stops, and leaves no engine running."""
     app = create_app()
+    before = threading.enumerate()
 
     async def start() -> None:
         async with app.router.lifespan_context(app):
@@ -94,7 +95,8 @@ async def test_start_that_is_given_up_ends() -> None:
     starting.cancel()
     await asyncio.wait([starting])
     assert starting.cancelled()
-    assert not [thread for thread in threading.enumerate() if thread.name == "streamcore-engine"]
+    left = [thread for thread in threading.enumerate() if thread not in before]
+    assert not [thread for thread in left if thread.name == "streamcore-engine"]
 
 
 @pytest.mark.parametrize(

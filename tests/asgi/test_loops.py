@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from tests.asgi.driver import Call, all_is_back, chat, running
 
-from streamcore import asgi
+from streamcore import bell
 
 CHAT = "/v1/chat/completions"
 
@@ -32,7 +32,7 @@ def test_streams_on_every_loop_and_descriptor(
         loop.run_until_complete(stream())
     finally:
         loop.close()
-    assert asgi._bells == {}
+    assert bell._bells == {}
 
 
 async def stream() -> None:

@@ -70,6 +70,7 @@ def test_rope_takes_its_own_arguments() -> None:
     [
         ("query", torch.zeros(3, 3, 16), "3 query heads do not divide among 2 KV heads"),
         ("block_tables", torch.zeros(2, 1, dtype=torch.int64), "`block_tables` must be int32"),
+        ("rows", torch.zeros(3, dtype=torch.int32), "`rows` must be a contiguous torch.int32 vector of 2"),
         ("context_lens", torch.ones(2), "`context_lens` must be"),
         ("query_starts", torch.zeros(2, dtype=torch.int32), "`query_starts` must be"),
         ("key_cache", torch.zeros(2, 4, 2, 8), "`key_cache` must be contiguous"),
@@ -84,6 +85,7 @@ def test_attention_refuses(name: str, wrong: torch.Tensor, message: str) -> None
     }
     columns = {
         "block_tables": torch.zeros(2, 1, dtype=torch.int32),
+        "rows": torch.tensor([1, 0], dtype=torch.int32),
         "context_lens": torch.tensor([2, 1], dtype=torch.int32),
         "query_starts": torch.tensor([0, 2, 3], dtype=torch.int32),
     }

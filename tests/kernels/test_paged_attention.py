@@ -17,13 +17,14 @@ class Step:
     key_cache: torch.Tensor
     value_cache: torch.Tensor
     block_tables: torch.Tensor
+    rows: torch.Tensor
     context_lens: torch.Tensor
     query_starts: torch.Tensor
     scale: float
 
     def sequences(self) -> PagedSequences:
         """Whose tokens and blocks they are."""
-        return PagedSequences(self.block_tables, self.context_lens, self.query_starts)
+        return PagedSequences(self.block_tables, self.rows, self.context_lens, self.query_starts)
 
     def expected(self) -> torch.Tensor:
         """One softmax per token and head, without any of the kernels' arithmetic."""
@@ -33,7 +34,7 @@ class Step:
         for seq, context_len in enumerate(self.context_lens.tolist()):
             chunk = self.query[starts[seq] : starts[seq + 1]].double()
             keys, values = (
-                cache[self.block_tables[seq].long()].flatten(0, 1)[:context_len].double()
+                cache[self.block_tables[self.rows[seq]].long()].flatten(0, 1)[:context_len].double()
                 for cache in (self.key_cache, self.value_cache)
             )
             keys, values = keys.repeat_interleave(group, 1), values.repeat_interleave(group, 1)
@@ -55,13 +56,17 @@ def make_step(
     dtype: torch.dtype = torch.float32,
     cache_dtype: torch.dtype | None = None,
 ) -> Step:
-    """A step of (query length, context length) pairs: scattered blocks, query sliced from a fused tensor."""
+    """A step of (query length, context length) pairs: scattered rows and blocks, query sliced from a fused tensor."""
     needed = [-(-context_len // block_size) for _, context_len in seqs]
     num_blocks = sum(needed) + 3
-    order = torch.randperm(num_blocks, generator=torch.Generator().manual_seed(len(seqs))).tolist()
-    block_tables = torch.zeros(len(seqs), max(needed) + 1, dtype=torch.int32)
-    for row, count in zip(block_tables, needed, strict=True):
-        row[:count] = torch.tensor([order.pop() for _ in range(count)], dtype=torch.int32)
+    generator = torch.Generator().manual_seed(len(seqs))
+    order = torch.randperm(num_blocks, generator=generator).tolist()
+    # More rows than sequences; what no sequence has there is no block at all.
+    rows = torch.randperm(len(seqs) + 3, generator=generator)[: len(seqs)].tolist()
+    block_tables = torch.full((len(seqs) + 3, max(needed) + 1), -1, dtype=torch.int32)
+    for row, count in zip(rows, needed, strict=True):
+        blocks = [order.pop() for _ in range(count)]
+        block_tables[row, :count] = torch.tensor(blocks, dtype=torch.int32)
     starts = [0]
     for query_len, _ in seqs:
         starts.append(starts[-1] + query_len)
@@ -73,6 +78,7 @@ def make_step(
         key_cache=implementation.random(*cache_shape, dtype=cache_dtype or dtype, seed=1),
         value_cache=implementation.random(*cache_shape, dtype=cache_dtype or dtype, seed=2),
         block_tables=block_tables.to(implementation.device),
+        rows=implementation.ints(rows),
         context_lens=implementation.ints([context_len for _, context_len in seqs]),
         query_starts=implementation.ints(starts),
         scale=1.5 * head_dim**-0.5,
@@ -146,6 +152,7 @@ def test_lengths_known_on_the_host(
     step = make_step(implementation, seqs, dtype=dtype)
     sequences = PagedSequences(
         step.block_tables,
+        step.rows,
         step.context_lens,
         step.query_starts,
         host_context_lens=step.context_lens.cpu(),
@@ -197,7 +204,8 @@ def test_a_sequence_does_not_depend_on_its_neighbours(implementation: Any) -> No
             step.query[1:2],
             step.key_cache,
             step.value_cache,
-            step.block_tables[1:2],
+            step.block_tables,
+            step.rows[1:2],
             step.context_lens[1:2],
             implementation.ints([0, 1]),
             step.scale,

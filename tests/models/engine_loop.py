@@ -55,6 +55,7 @@ class EngineLoop:
         max_num_batched_tokens: int = 512,
         num_blocks: int = 512,
         max_model_len: int = 256,
+        capture_sizes: Sequence[int] = (),
     ) -> None:
         self.config = _core.EngineConfig(
             block_size=16,
@@ -62,11 +63,13 @@ class EngineLoop:
             max_num_batched_tokens=max_num_batched_tokens,
             max_num_seqs=max_num_seqs,
             max_model_len=max_model_len,
+            capture_sizes=list(capture_sizes),
         )
         caches = allocate_kv_cache(model.config, CPU, torch.float32, block_size=16, num_blocks=num_blocks)
         self.runner = ModelRunner(model, caches, self.config.step_columns(), CPU)
         self.scheduler = _core.Scheduler(self.config)
         self.largest_step = 0
+        self.num_padding = 0
 
     def generate(self, prompts: list[list[int]], max_tokens: int) -> list[list[int]]:
         """Greedy tokens of every prompt, all queued at once."""
@@ -80,6 +83,7 @@ class EngineLoop:
         buffers = _core.StepBuffers(self.config, self.runner.all_buffers[0].addresses())
         while (plan := self.scheduler.next_step(buffers)) is not None:
             self.largest_step = max(self.largest_step, plan.num_seqs)
+            self.num_padding += plan.num_padding
             output = self.runner.execute(plan)
             self.scheduler.complete_step(plan.id, *output.places())
             for request_id, kind, token, likelihoods in self.scheduler.drain_events():

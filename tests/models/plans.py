@@ -16,12 +16,11 @@ class Plan:
     num_tokens: int
     num_seqs: int
     num_samples: int
-    block_table_stride: int
-    max_query_len: int
-    max_context_len: int
+    num_padding: int = 0
+    num_block_updates: int = 0
+    num_new_rows: int = 0
     num_device_tokens: int = 0
     id: int = 0
-    num_reset_rows: int = 0
     num_counted_tokens: int = 0
     num_penalised_samples: int = 0
     num_biases: int = 0

@@ -63,7 +63,9 @@ class PagedModel:
         inputs = AttentionInputs(
             positions=_int32(positions),
             slot_mapping=torch.tensor(slots),
-            sequences=PagedSequences(_int32(tables), _int32(lens), _int32(starts)),
+            sequences=PagedSequences(
+                _int32(tables), torch.arange(len(step), dtype=torch.int32), _int32(lens), _int32(starts)
+            ),
         )
         with torch.inference_mode():
             last = _int32(starts[1:]) - 1

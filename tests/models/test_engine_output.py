@@ -90,3 +90,10 @@ def test_preempted(model: LlamaModel, prompts: list[list[int]], expected: list[l
     loop = EngineLoop(model, num_blocks=40)
     assert loop.generate(prompts, NUM_TOKENS) == expected
     assert loop.scheduler.num_preemptions > 3
+
+
+def test_padded(model: LlamaModel, prompts: list[list[int]], expected: list[list[int]]) -> None:
+    """Steps are filled up to the sizes that a device has captured graphs for, with what is nobody's."""
+    loop = EngineLoop(model, num_blocks=40, capture_sizes=[4, 16])
+    assert loop.generate(prompts, NUM_TOKENS) == expected
+    assert loop.num_padding > 100

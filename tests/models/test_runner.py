@@ -49,13 +49,17 @@ def prefill(
         "slot_mapping": range(block * BLOCK_SIZE, block * BLOCK_SIZE + length),
         "query_starts": [0, length],
         "context_lens": [length],
-        "block_tables": [block],
+        "seq_rows": [row],
+        "block_places": [4 * row],
+        "block_ids": [block],
+        "new_rows": [row],
+        "temperature": [0.0],
         "logits_indices": [length - 1],
         "sample_rows": [row],
-        "temperature": [0.0],
     }
     write(runner.buffers(), columns)
-    return runner.execute(Plan(length, 1, num_samples, 1, length, length)).tokens.tolist()
+    plan = Plan(length, 1, num_samples, num_block_updates=1, num_new_rows=1)
+    return runner.execute(plan).tokens.tolist()
 
 
 def test_a_decode_takes_its_token_from_the_device(tmp_path: Path) -> None:
@@ -74,15 +78,14 @@ def test_a_decode_takes_its_token_from_the_device(tmp_path: Path) -> None:
         "slot_mapping": [3 * BLOCK_SIZE + 5, 5 * BLOCK_SIZE + 9],
         "query_starts": [0, 1, 2],
         "context_lens": [6, 10],
-        "block_tables": [3, 5],
+        "seq_rows": [0, 2],
         "logits_indices": [0, 1],
         "sample_rows": [0, 2],
-        "temperature": [0.0, 0.0],
         "device_token_indices": [0, 1],
         "device_token_rows": [0, 2],
     }
     write(runner.buffers(), columns)
-    tokens = runner.execute(Plan(2, 2, 2, 1, 1, 10, num_device_tokens=2)).tokens
+    tokens = runner.execute(Plan(2, 2, 2, num_device_tokens=2)).tokens
     assert tokens.dtype == torch.int32
     assert tokens.tolist() == [expected[1][1], expected[0][1]]
 
@@ -113,4 +116,70 @@ def test_a_seeded_draw_is_the_inverse_of_the_distribution(tmp_path: Path) -> Non
     prefill(runner, prompt, row=0, block=2)
     write(runner.buffers(), {"temperature": [2.0], "top_p": [1.0], "top_k": [0], "uniform": [0.75]})
     # The other columns still hold the same prefill.
-    assert runner.execute(Plan(6, 1, 1, 1, 6, 6)).tokens.tolist() == [expected]
+    assert runner.execute(Plan(6, 1, 1, num_new_rows=1)).tokens.tolist() == [expected]
+
+
+def test_a_row_keeps_what_it_was_told(tmp_path: Path) -> None:
+    """A plan tells blocks and parameters once: a runner that took them from the columns of a later step would read what
+    was left there by others.
+    """
+    path = write_checkpoint(tmp_path)
+    prompts = [random_prompt(12, seed=1), random_prompt(12, seed=2)]
+    expected = [load_paged(path).generate([RunningSequence(list(prompt))], 8)[0] for prompt in prompts]
+    runner = make_runner(path)
+    generated = [
+        prefill(runner, prompt, row=row, block=block)
+        for prompt, row, block in zip(prompts, [2, 1], [6, 3], strict=True)
+    ]
+    for length in range(12, 19):
+        # Positions from 16 on are in the second block of each, which is told when it begins.
+        begins_block = length == BLOCK_SIZE
+        first_slots = (
+            [2 * BLOCK_SIZE, 7 * BLOCK_SIZE] if length >= BLOCK_SIZE else [6 * BLOCK_SIZE, 3 * BLOCK_SIZE]
+        )
+        columns: dict[str, Sequence[float]] = {
+            "token_ids": [tokens[-1] for tokens in generated],
+            "positions": [length, length],
+            "slot_mapping": [first + length % BLOCK_SIZE for first in first_slots],
+            "query_starts": [0, 1, 2],
+            "context_lens": [length + 1, length + 1],
+            "seq_rows": [2, 1],
+            "block_places": [4 * 2 + 1, 4 * 1 + 1] if begins_block else [0, 0],
+            "block_ids": [2, 7] if begins_block else [0, 0],
+            "new_rows": [0, 0],
+            "temperature": [9.0, 9.0],
+            "logits_indices": [0, 1],
+            "sample_rows": [2, 1],
+        }
+        write(runner.buffers(), columns)
+        output = runner.execute(Plan(2, 2, 2, num_block_updates=2 * begins_block))
+        for tokens, token in zip(generated, output.tokens.tolist(), strict=True):
+            tokens.append(token)
+    assert generated == expected
+
+
+def test_padding_changes_nothing(tmp_path: Path) -> None:
+    """A step that is filled up for a captured graph must draw the same tokens and store nothing more."""
+    path = write_checkpoint(tmp_path)
+    prompt = random_prompt(9, seed=1)
+    outputs: list[list[int]] = []
+    stored: list[list[torch.Tensor]] = []
+    for num_padding in (0, 2):
+        runner = make_runner(path)
+        first = prefill(runner, prompt, row=1, block=5)
+        columns: dict[str, Sequence[float]] = {
+            "token_ids": [*first, 0, 0],
+            "positions": [9, 0, 0],
+            "slot_mapping": [5 * BLOCK_SIZE + 9, -1, -1],
+            "query_starts": [0, 1, 2, 3],
+            "context_lens": [10, 1, 1],
+            "seq_rows": [1, 3, 3],
+            "logits_indices": [0],
+            "sample_rows": [1],
+        }
+        write(runner.buffers(), columns)
+        outputs.append(runner.execute(Plan(1, 1, 1, num_padding=num_padding)).tokens.tolist())
+        stored.append([tensor for cache in runner.caches for tensor in (cache.keys, cache.values)])
+    assert outputs[0] == outputs[1]
+    # torch multiplies one row otherwise than three; a token too much in the cache would be as large as the others.
+    torch.testing.assert_close(*stored)

@@ -51,16 +51,16 @@ def step(rows: dict[int, Row], fresh: dict[int, list[int]], reset: list[int]) ->
             token_ids += [token, 3]
     sampled = [number for number in fresh if number != 7]
     inputs = PenaltyInputs(
-        reset_rows=int32(reset),
+        new_rows=int32(reset),
         counted_indices=int32([index for index, _, _ in counted]),
         counted_rows=int32([row for _, row, _ in counted]),
         counted_as_output=int32([is_output for _, _, is_output in counted]),
         samples=int32([2 * index for index in range(len(sampled))]),
         # Every other sample has no penalty.
         sample_rows=int32([row for number in sampled for row in (number, 9)]),
-        repetition=torch.tensor([value for number in sampled for value in (rows[number].repetition, 1.0)]),
-        frequency=torch.tensor([value for number in sampled for value in (rows[number].frequency, 0.0)]),
-        presence=torch.tensor([value for number in sampled for value in (rows[number].presence, 0.0)]),
+        repetition=torch.tensor([rows[row].repetition if row in rows else 1.0 for row in range(10)]),
+        frequency=torch.tensor([rows[row].frequency if row in rows else 0.0 for row in range(10)]),
+        presence=torch.tensor([rows[row].presence if row in rows else 0.0 for row in range(10)]),
     )
     return int32(token_ids), inputs
 

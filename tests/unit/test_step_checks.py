@@ -11,6 +11,7 @@ def sequences() -> PagedSequences:
     """One sequence of two tokens."""
     return PagedSequences(
         torch.zeros(1, 1, dtype=torch.int32),
+        torch.zeros(1, dtype=torch.int32),
         torch.tensor([2], dtype=torch.int32),
         torch.tensor([0, 2], dtype=torch.int32),
     )

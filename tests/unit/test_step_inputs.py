@@ -6,7 +6,10 @@ from typing import Any
 import torch
 from tests.models.plans import Plan, step_columns
 
+from streamcore.runner.rows import Rows
 from streamcore.runner.step_inputs import StepBuffers
+
+CPU = torch.device("cpu")
 
 
 def test_what_the_engine_writes_is_what_the_step_reads() -> None:
@@ -14,7 +17,7 @@ def test_what_the_engine_writes_is_what_the_step_reads() -> None:
     every step.
     """
     columns = step_columns(max_num_batched_tokens=8, max_num_seqs=3, max_blocks_per_seq=4)
-    buffers = StepBuffers(columns, torch.device("cpu"))
+    buffers, rows = StepBuffers(columns, CPU), Rows(columns, CPU)
     ctypes_of: dict[str, Any] = {"int32": ctypes.c_int32, "int64": ctypes.c_int64, "float32": ctypes.c_float}
     written: dict[str, list[int]] = {}
     for number, ((name, dtype, length), (address, num_elements)) in enumerate(
@@ -22,49 +25,73 @@ def test_what_the_engine_writes_is_what_the_step_reads() -> None:
     ):
         assert num_elements == length
         raw = (ctypes_of[dtype] * length).from_address(address)
-        raw[:] = written[name] = [10000 * number + index for index in range(length)]
+        # What names a row or a place there must be one.
+        first = 0 if name in ("sample_rows", "new_rows", "block_places") else 10000 * number
+        raw[:] = written[name] = [first + index for index in range(length)]
 
-    plan = Plan(5, 2, 2, 3, 4, 9, 1, 0, 1, 4, 2, 3, 2, 5, 6)
-    inputs = buffers.inputs(plan)
+    plan = Plan(
+        num_tokens=5,
+        num_seqs=1,
+        num_samples=2,
+        num_padding=1,
+        num_block_updates=7,
+        num_new_rows=2,
+        num_device_tokens=1,
+        num_counted_tokens=4,
+        num_penalised_samples=2,
+        num_biases=3,
+        num_scored_samples=2,
+        num_scored_tokens=5,
+        max_top_logprobs=6,
+    )
+    inputs = buffers.inputs(plan, rows)
     assert inputs.penalties is not None
     assert inputs.biases is not None
     assert inputs.scores is not None
     sequences, sampling = inputs.attention.sequences, inputs.sampling
-    read = {
-        "token_ids": inputs.token_ids,
-        "positions": inputs.attention.positions,
-        "slot_mapping": inputs.attention.slot_mapping,
-        "query_starts": sequences.query_starts,
-        "context_lens": sequences.context_lens,
-        "block_tables": sequences.block_tables.flatten(),
-        "logits_indices": inputs.logits_indices,
-        "sample_rows": inputs.sample_rows,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "top_k": sampling.top_k,
-        "min_p": sampling.min_p,
-        "uniform": sampling.uniform,
-        "repetition_penalty": inputs.penalties.repetition,
-        "frequency_penalty": inputs.penalties.frequency,
-        "presence_penalty": inputs.penalties.presence,
-        "device_token_indices": inputs.device_token_indices,
-        "device_token_rows": inputs.device_token_rows,
-        "reset_rows": inputs.penalties.reset_rows,
-        "counted_indices": inputs.penalties.counted_indices,
-        "counted_rows": inputs.penalties.counted_rows,
-        "counted_as_output": inputs.penalties.counted_as_output,
-        "penalised_samples": inputs.penalties.samples,
-        "bias_samples": inputs.biases.samples,
-        "bias_tokens": inputs.biases.tokens,
-        "bias_values": inputs.biases.values,
-        "scored_samples": inputs.scores.samples,
-        "scored_indices": inputs.scores.indices,
-        "scored_targets": inputs.scores.targets,
+    common = {
+        "token_ids": (inputs.token_ids, 6),
+        "positions": (inputs.attention.positions, 6),
+        "slot_mapping": (inputs.attention.slot_mapping, 6),
+        "query_starts": (sequences.query_starts, 3),
+        "context_lens": (sequences.context_lens, 2),
+        "seq_rows": (sequences.rows, 2),
+        "logits_indices": (inputs.logits_indices, 2),
+        "sample_rows": (inputs.sample_rows, 2),
+        "uniform": (sampling.uniform, 2),
+        "device_token_indices": (inputs.device_token_indices, 1),
+        "device_token_rows": (inputs.device_token_rows, 1),
     }
-    assert read.keys() == written.keys()
-    lengths = [5, 5, 5, 3, 2, 6, *[2] * 10, 1, 1, 1, 4, 4, 4, 2, 3, 3, 3, 2, 5, 5]
-    for (name, column), length in zip(read.items(), lengths, strict=True):
-        assert column.tolist() == written[name][:length], name
+    by_row = {
+        "new_rows": (inputs.penalties.new_rows, 2),
+        "block_ids": (sequences.block_tables.flatten(), 7),
+        "temperature": (sampling.temperature, 2),
+        "top_p": (sampling.top_p, 2),
+        "top_k": (sampling.top_k, 2),
+        "min_p": (sampling.min_p, 2),
+        "repetition_penalty": (inputs.penalties.repetition, 2),
+        "frequency_penalty": (inputs.penalties.frequency, 2),
+        "presence_penalty": (inputs.penalties.presence, 2),
+    }
+    rare = {
+        "counted_indices": (inputs.penalties.counted_indices, 4),
+        "counted_rows": (inputs.penalties.counted_rows, 4),
+        "counted_as_output": (inputs.penalties.counted_as_output, 4),
+        "penalised_samples": (inputs.penalties.samples, 2),
+        "bias_samples": (inputs.biases.samples, 3),
+        "bias_tokens": (inputs.biases.tokens, 3),
+        "bias_values": (inputs.biases.values, 3),
+        "scored_samples": (inputs.scores.samples, 2),
+        "scored_indices": (inputs.scores.indices, 5),
+        "scored_targets": (inputs.scores.targets, 5),
+    }
+    read = common | by_row | rare
+    # The places are where the blocks are.
+    assert read.keys() | {"block_places"} == written.keys()
+    for name, (column, length) in read.items():
+        # Rows and places that the plan does not name stay as they were.
+        rest = [0] * (len(column) - length) if name in by_row else []
+        assert column.tolist() == written[name][:length] + rest, name
     assert (sequences.starts, sequences.lens) == (
         sequences.query_starts.tolist(),
         sequences.context_lens.tolist(),
@@ -74,9 +101,10 @@ def test_what_the_engine_writes_is_what_the_step_reads() -> None:
 
 def test_what_nobody_asks_for_is_left_out() -> None:
     """Each of them would cost every step of every request time."""
-    buffers = StepBuffers(step_columns(8, 3, 4), torch.device("cpu"))
+    columns = step_columns(8, 3, 4)
+    buffers = StepBuffers(columns, CPU)
     buffers.column("query_starts")[:2] = torch.tensor([0, 1])
     buffers.column("context_lens")[0] = 1
-    inputs = buffers.inputs(Plan(1, 1, 1, 1, 1, 1))
+    inputs = buffers.inputs(Plan(1, 1, 1), Rows(columns, CPU))
     assert (inputs.penalties, inputs.biases, inputs.scores) == (None, None, None)
     assert inputs.wanted() is inputs.logits_indices

@@ -41,6 +41,8 @@ pub(crate) fn serve() {
             max_model_len: 1 << 17,
             max_steps_in_flight: 1,
             enable_prefix_caching: true,
+            capture_sizes: vec![],
+            target_itl: None,
         },
         limits: DriverLimits::default(),
         script: Some(script),

@@ -78,7 +78,7 @@ class _Step:
     def gather(self, cache: Tensor, seqs: slice, num_keys: int, heads: slice) -> Tensor:
         """[seqs, heads, num_keys, head_dim] of a cache."""
         num_blocks = -(-num_keys // cache.shape[1])
-        blocks = cache[:, :, heads][self.sequences.block_ids[seqs, :num_blocks]]
+        blocks = cache[:, :, heads][self.sequences.block_ids(seqs.start, seqs.stop, num_blocks)]
         return blocks.flatten(1, 2)[:, :num_keys].transpose(1, 2).to(self.query.dtype)
 
 

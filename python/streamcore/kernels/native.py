@@ -120,10 +120,10 @@ class CpuKernels(Kernels):
         """See `streamcore.kernels.paged_attention`."""
         output = torch.empty(query.shape, dtype=query.dtype)
         block_tables, context_lens = sequences.block_tables, sequences.context_lens
-        tensors = (output, query, key_cache, value_cache, block_tables, context_lens, sequences.query_starts)
+        tensors = (output, query, key_cache, value_cache, block_tables, sequences.rows, context_lens)
         _, block_size, num_kv_heads, head_dim = key_cache.shape
         self._paged_attention(
-            [tensor.data_ptr() for tensor in tensors],
+            [tensor.data_ptr() for tensor in (*tensors, sequences.query_starts)],
             (context_lens.shape[0], query.shape[1], num_kv_heads, head_dim, block_size),
             (query.stride(0), block_tables.stride(0)),
             scale,

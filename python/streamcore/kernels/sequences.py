@@ -18,6 +18,7 @@ class PagedSequences:
     def __init__(
         self,
         block_tables: Tensor,
+        rows: Tensor,
         context_lens: Tensor,
         query_starts: Tensor,
         *,
@@ -27,7 +28,8 @@ class PagedSequences:
         """Takes the columns of a step, all on one device.
 
         Args:
-            block_tables: [num_seqs, stride] int32; entries past a sequence's context are ignored.
+            block_tables: [num_rows, stride] int32; entries past a sequence's context are ignored.
+            rows: [num_seqs] int32: which row of `block_tables` is whose.
             context_lens: [num_seqs] int32, the KV length after this step, at least the sequence's query
                 length.
             query_starts: [num_seqs + 1] int32, from 0 to num_tokens: where each sequence's tokens begin.
@@ -40,23 +42,25 @@ class PagedSequences:
         """
         num_seqs = context_lens.shape[0]
         checks.vector("context_lens", context_lens, num_seqs, torch.int32, context_lens)
+        checks.vector("rows", rows, num_seqs, torch.int32, context_lens)
         checks.vector("query_starts", query_starts, num_seqs + 1, torch.int32, context_lens)
         if (
             block_tables.dim() != 2
-            or block_tables.shape[0] != num_seqs
             or block_tables.dtype != torch.int32
             or block_tables.stride(1) != 1
             or block_tables.device != context_lens.device
         ):
             raise ValueError(
-                f"`block_tables` must be int32 [{num_seqs}, stride] with contiguous rows "
+                f"`block_tables` must be int32 [num_rows, stride] with contiguous rows "
                 f"on {context_lens.device}"
             )
         self.block_tables = block_tables
+        self.rows = rows
         self.context_lens = context_lens
         self.query_starts = query_starts
         self._host_context_lens = context_lens if host_context_lens is None else host_context_lens
         self._visible: dict[tuple[int, int], Tensor] = {}
+        self._block_ids: dict[tuple[int, int, int], Tensor] = {}
         self._host_query_starts = query_starts if host_query_starts is None else host_query_starts
 
     @cached_property
@@ -71,10 +75,13 @@ class PagedSequences:
         starts: list[int] = self._host_query_starts.tolist()
         return starts
 
-    @cached_property
-    def block_ids(self) -> Tensor:
-        """int64 [num_seqs, stride]: the block tables as torch indexes with them."""
-        return self.block_tables.long()
+    def block_ids(self, first: int, end: int, num_blocks: int) -> Tensor:
+        """The first blocks of some sequences as torch indexes with them: int64 [end - first, num_blocks]."""
+        block_ids = self._block_ids.get((first, end, num_blocks))
+        if block_ids is None:
+            block_ids = self.block_tables[:, :num_blocks].index_select(0, self.rows[first:end]).long()
+            self._block_ids[first, end, num_blocks] = block_ids
+        return block_ids
 
     def visible_keys(self, first: int, end: int) -> Tensor:
         """Which keys the last token of each of some sequences sees: bool [end - first, their longest context]."""

@@ -20,6 +20,7 @@ from streamcore.layers.attention import LayerCache
 from streamcore.models.llama import LlamaModel
 from streamcore.runner.penalties import TokenCounts, add_biases
 from streamcore.runner.plan import StepPlan
+from streamcore.runner.rows import Rows
 from streamcore.runner.sampler import sample
 from streamcore.runner.scores import Scores, score_prompt, score_samples
 from streamcore.runner.step_inputs import StepBuffers, StepInputs
@@ -36,15 +37,16 @@ def steps_in_flight(device: torch.device) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _WarmUpPlan:
-    """A step of one sequence, at the start of the first block."""
+    """A step of one sequence, at the start of the first block: rows that nobody has had are greedy, and begin there."""
 
     num_tokens: int
     id: int = 0
     num_seqs: int = 1
+    num_padding: int = 0
     num_samples: int = 1
     num_device_tokens: int = 0
-    block_table_stride: int = 1
-    num_reset_rows: int = 0
+    num_block_updates: int = 0
+    num_new_rows: int = 0
     num_counted_tokens: int = 0
     num_penalised_samples: int = 0
     num_biases: int = 0
@@ -102,7 +104,8 @@ class ModelRunner:
         self._device = device
         self.depth = steps_in_flight(device)
         self.all_buffers = [StepBuffers(columns, device) for _ in range(self.depth)]
-        num_rows = next(length for name, _, length in columns if name == "sample_rows")
+        self._rows = Rows(columns, device)
+        num_rows = self._rows.num_rows
         pinned = device.type == "cuda"
         self._results = [
             torch.empty(num_rows, dtype=torch.int32, pin_memory=pinned) for _ in range(self.depth)
@@ -131,7 +134,7 @@ class ModelRunner:
     def launch(self, plan: StepPlan) -> None:
         """Queues the step whose plan is in `buffers()`. On the CPU it has run when this returns."""
         result, event = self._results[self.turn][: plan.num_samples], self._events[self.turn]
-        inputs = self.buffers().inputs(plan)
+        inputs = self.buffers().inputs(plan, self._rows)
         self._num_launched += 1
         if plan.num_device_tokens:
             tokens = self._last_tokens.index_select(0, inputs.device_token_rows)
@@ -186,7 +189,7 @@ class ModelRunner:
         """
         block_size = self.caches[0].keys.shape[1]
         for buffers in self.all_buffers:
-            for name in ("token_ids", "block_tables", "context_lens", "logits_indices", "temperature"):
+            for name in ("token_ids", "seq_rows", "logits_indices", "sample_rows"):
                 buffers.column(name).zero_()
         length = min(block_size, self.all_buffers[0].column("token_ids").numel())
         for num_tokens in [length, 1] * self.depth:

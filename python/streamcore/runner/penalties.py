@@ -24,8 +24,8 @@ def rows_per_chunk(vocab_size: int) -> int:
 class PenaltyInputs:
     """The penalties of a step, on the device; all int32 but the penalties."""
 
-    reset_rows: Tensor
-    """[num_reset_rows], rows that begin a sequence anew"""
+    new_rows: Tensor
+    """[num_new_rows], rows that begin a sequence anew"""
     counted_indices: Tensor
     """[num_counted_tokens], which of the step's tokens are counted"""
     counted_rows: Tensor
@@ -37,11 +37,11 @@ class PenaltyInputs:
     sample_rows: Tensor
     """[num_samples]"""
     repetition: Tensor
-    """float32 [num_samples]"""
+    """float32 [num_rows]"""
     frequency: Tensor
-    """float32 [num_samples]"""
+    """float32 [num_rows]"""
     presence: Tensor
-    """float32 [num_samples]"""
+    """float32 [num_rows]"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class TokenCounts:
     def count(self, token_ids: Tensor, inputs: PenaltyInputs) -> None:
         """Counts the input tokens of a step, int32 [num_tokens]: the token that the step before drew is one of them."""
         in_output, is_there = self._tables()
-        rows = inputs.reset_rows.long()
+        rows = inputs.new_rows.long()
         in_output.index_fill_(0, rows, 0)
         is_there.index_fill_(0, rows, 0)
         tokens = token_ids.index_select(0, inputs.counted_indices).long()
@@ -89,7 +89,7 @@ class TokenCounts:
         for samples in torch.split(inputs.samples, rows_per_chunk(logits.shape[1])):
             rows = inputs.sample_rows.index_select(0, samples)
             repetition, frequency, presence = (
-                penalty.index_select(0, samples).unsqueeze(1)
+                penalty.index_select(0, rows).unsqueeze(1)
                 for penalty in (inputs.repetition, inputs.frequency, inputs.presence)
             )
             chosen, counts = logits.index_select(0, samples), in_output.index_select(0, rows)

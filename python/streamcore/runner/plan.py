@@ -19,6 +19,10 @@ class StepPlan(Protocol):
         """Sequences that take part."""
 
     @property
+    def num_padding(self) -> int:
+        """Sequences of no one behind them, of one token each."""
+
+    @property
     def num_samples(self) -> int:
         """Tokens to sample."""
 
@@ -27,12 +31,12 @@ class StepPlan(Protocol):
         """Input tokens that only the device knows."""
 
     @property
-    def block_table_stride(self) -> int:
-        """Columns of the block tables."""
+    def num_block_updates(self) -> int:
+        """Blocks that are new in the block tables."""
 
     @property
-    def num_reset_rows(self) -> int:
-        """Rows whose token counts are forgotten."""
+    def num_new_rows(self) -> int:
+        """Rows that have another sequence than before."""
 
     @property
     def num_counted_tokens(self) -> int:

@@ -34,9 +34,14 @@ class SamplingColumns:
     """float32 [num_samples] in [0, 1); decides each draw"""
 
     @classmethod
-    def of(cls, columns: Mapping[str, Tensor], num_samples: int) -> "SamplingColumns":
-        """The beginnings of the columns of these names."""
-        return cls(*(columns[name][:num_samples] for name in cls.__slots__))
+    def of(
+        cls, parameters: Mapping[str, Tensor], columns: Mapping[str, Tensor], num_samples: int
+    ) -> "SamplingColumns":
+        """The parameters of the rows that are sampled, and the random numbers of a plan, by their names."""
+        rows = columns["sample_rows"][:num_samples]
+        names = (name for name in cls.__slots__ if name in parameters)
+        chosen = {name: parameters[name].index_select(0, rows) for name in names}
+        return cls(**chosen, uniform=columns["uniform"][:num_samples])
 
     def is_filtered(self) -> Tensor:
         """Which rows have a `top_k` or a `top_p`; bool [num_samples]."""

@@ -10,15 +10,16 @@ from streamcore.kernels import PagedSequences
 from streamcore.layers.attention import AttentionInputs
 from streamcore.runner.penalties import BiasInputs, PenaltyInputs
 from streamcore.runner.plan import StepPlan
+from streamcore.runner.rows import Rows
 from streamcore.runner.sampler import SamplingColumns
 from streamcore.runner.scores import ScoreInputs
 
 _DTYPES = {"int32": torch.int32, "int64": torch.int64, "float32": torch.float32}
-# Each step fills a beginning of it, and it is far longer than the others.
-_LAST = "block_tables"
-# What few requests need, and how much of it a plan fills: behind the others, copied one by one and only then.
+# What few plans need, or little of each time, and how much of it a plan fills: behind the others, copied one by one and
+# only then.
 _RARE = {
-    "reset_rows": "num_reset_rows",
+    "block_places": "num_block_updates",
+    "block_ids": "num_block_updates",
     "counted_indices": "num_counted_tokens",
     "counted_rows": "num_counted_tokens",
     "counted_as_output": "num_counted_tokens",
@@ -39,7 +40,7 @@ class StepInputs:
     """One step on the device."""
 
     token_ids: Tensor
-    """int32 [num_tokens]"""
+    """int32 [num_tokens + num_padding]"""
     attention: AttentionInputs
     logits_indices: Tensor
     """int32 [num_samples]"""
@@ -67,20 +68,20 @@ class StepInputs:
 class StepBuffers:
     """One set of columns: written by the engine, read by one step at a time.
 
-    The columns lie in one piece of memory, the block tables behind those that each plan fills, so that what a
-    plan fills of them goes to the device in one copy; what few plans need comes after that and is copied by
-    itself. On CUDA that memory is pinned, so that the copies are queued without waiting, and the set must not be
-    written again before its step is complete. On the CPU the step reads the columns themselves.
+    The columns lie in one piece of memory, those that each plan fills in front, so that they go to the device in
+    one copy; what few plans need comes after that and is copied by itself. On CUDA that memory is pinned, so that
+    the copies are queued without waiting, and the set must not be written again before its step is complete. On the
+    CPU the step reads the columns themselves.
     """
 
     def __init__(self, columns: Sequence[tuple[str, str, int]], device: torch.device) -> None:
         """Allocates the columns, given as the engine lists them: name, type, length."""
-        in_memory = sorted(columns, key=lambda column: (column[0] in _RARE, column[0] == _LAST))
+        in_memory = sorted(columns, key=lambda column: column[0] in _RARE)
         places, num_bytes = {}, 0
         for name, dtype, length in in_memory:
             places[name] = (num_bytes, _DTYPES[dtype], length)
             num_bytes += -(-length * _DTYPES[dtype].itemsize // _ALIGNMENT) * _ALIGNMENT
-        self._block_tables_start = places[_LAST][0]
+        self._num_common_bytes = min(places[name][0] for name in _RARE)
         self._host_memory = torch.zeros(num_bytes, dtype=torch.uint8, pin_memory=device.type == "cuda")
         self._device_memory = self._host_memory.to(device)
 
@@ -102,52 +103,65 @@ class StepBuffers:
         """A whole column on the host."""
         return self._host[name]
 
-    def inputs(self, plan: StepPlan) -> StepInputs:
-        """What a plan fills of the columns, on the device; the copy is queued on the current stream."""
-        num_seqs, num_samples = plan.num_seqs, plan.num_samples
-        table_len = num_seqs * plan.block_table_stride
-        if self._resident is not self._host:
-            used = self._block_tables_start + table_len * self._host[_LAST].itemsize
-            self._device_memory[:used].copy_(self._host_memory[:used], non_blocking=True)
+    def inputs(self, plan: StepPlan, rows: Rows) -> StepInputs:
+        """What a plan fills of the columns, on the device, and what it leaves as it is in the rows.
+
+        First brings the rows up to date. Copies are queued on the current stream.
+        """
         host, resident = self._host, self._resident
+        if resident is not host:
+            common = self._device_memory[: self._num_common_bytes]
+            common.copy_(self._host_memory[: self._num_common_bytes], non_blocking=True)
+        self._update(rows, plan)
+        num_tokens, num_seqs = plan.num_tokens + plan.num_padding, plan.num_seqs + plan.num_padding
         sequences = PagedSequences(
-            resident[_LAST][:table_len].view(num_seqs, plan.block_table_stride),
+            rows.block_tables,
+            resident["seq_rows"][:num_seqs],
             resident["context_lens"][:num_seqs],
             resident["query_starts"][: num_seqs + 1],
             host_context_lens=host["context_lens"][:num_seqs],
             host_query_starts=host["query_starts"][: num_seqs + 1],
         )
         attention = AttentionInputs(
-            positions=resident["positions"][: plan.num_tokens],
-            slot_mapping=resident["slot_mapping"][: plan.num_tokens],
+            positions=resident["positions"][:num_tokens],
+            slot_mapping=resident["slot_mapping"][:num_tokens],
             sequences=sequences,
         )
-        sampling = SamplingColumns.of(host, num_samples)
+        sampling = SamplingColumns.of(rows.host_parameters, host, plan.num_samples)
+        device_sampling = sampling
+        if resident is not host:
+            device_sampling = SamplingColumns.of(rows.parameters, resident, plan.num_samples)
         return StepInputs(
-            token_ids=resident["token_ids"][: plan.num_tokens],
+            token_ids=resident["token_ids"][:num_tokens],
             attention=attention,
-            logits_indices=resident["logits_indices"][:num_samples],
-            sample_rows=resident["sample_rows"][:num_samples],
+            logits_indices=resident["logits_indices"][: plan.num_samples],
+            sample_rows=resident["sample_rows"][: plan.num_samples],
             device_token_indices=resident["device_token_indices"][: plan.num_device_tokens],
             device_token_rows=resident["device_token_rows"][: plan.num_device_tokens],
             sampling=sampling,
-            device_sampling=sampling if resident is host else SamplingColumns.of(resident, num_samples),
-            penalties=self._penalties(plan) if plan.num_counted_tokens else None,
+            device_sampling=device_sampling,
+            penalties=self._penalties(plan, rows) if plan.num_counted_tokens else None,
             biases=self._biases(plan) if plan.num_biases else None,
             scores=self._scores(plan) if plan.num_scored_samples or plan.num_scored_tokens else None,
         )
 
-    def _penalties(self, plan: StepPlan) -> PenaltyInputs:
+    def _update(self, rows: Rows, plan: StepPlan) -> None:
+        if plan.num_new_rows:
+            rows.set_parameters(self._host, self._resident, plan.num_new_rows)
+        if plan.num_block_updates:
+            rows.set_blocks(self._rare("block_places", plan), self._rare("block_ids", plan))
+
+    def _penalties(self, plan: StepPlan, rows: Rows) -> PenaltyInputs:
         return PenaltyInputs(
-            reset_rows=self._rare("reset_rows", plan),
+            new_rows=self._resident["new_rows"][: plan.num_new_rows],
             counted_indices=self._rare("counted_indices", plan),
             counted_rows=self._rare("counted_rows", plan),
             counted_as_output=self._rare("counted_as_output", plan),
             samples=self._rare("penalised_samples", plan),
             sample_rows=self._resident["sample_rows"][: plan.num_samples],
-            repetition=self._resident["repetition_penalty"][: plan.num_samples],
-            frequency=self._resident["frequency_penalty"][: plan.num_samples],
-            presence=self._resident["presence_penalty"][: plan.num_samples],
+            repetition=rows.parameters["repetition_penalty"],
+            frequency=rows.parameters["frequency_penalty"],
+            presence=rows.parameters["presence_penalty"],
         )
 
     def _biases(self, plan: StepPlan) -> BiasInputs:

@@ -1,5 +1,7 @@
 //! Limits that the engine is built with.
 
+use std::time::Duration;
+
 use crate::error::EngineError;
 
 /// The limits of an engine, fixed for its life.
@@ -20,6 +22,12 @@ pub struct EngineConfig {
     pub max_steps_in_flight: usize,
     /// Whether requests that begin alike share the blocks that hold their common beginning.
     pub enable_prefix_caching: bool,
+    /// Numbers of sequences that the runner has captured graphs for, increasing. A step of one token for each sequence is filled up to the
+    /// next of them; none: no step is.
+    pub capture_sizes: Vec<usize>,
+    /// How long a step that draws the next token of a stream should take. Prefills beside such decodes are cut so that it does, as far
+    /// as [`Engine::observe`](crate::Engine::observe) has told what steps take. `None`: only `max_num_batched_tokens` cuts them.
+    pub target_itl: Option<Duration>,
 }
 
 impl EngineConfig {
@@ -54,9 +62,37 @@ impl EngineConfig {
         if let Some((name, value)) = positive.iter().find(|(_, value)| i32::try_from(*value).is_err()) {
             return Err(EngineError::Config(format!("`{name}` is {value}, limit is {}", i32::MAX)));
         }
+        if i32::try_from(self.max_num_seqs * self.max_blocks_per_seq()).is_err() {
+            let blocks = self.max_blocks_per_seq();
+            return Err(EngineError::Config(format!(
+                "block tables of `max_num_seqs` {} rows of {blocks} blocks are too large, limit is {} entries",
+                self.max_num_seqs,
+                i32::MAX
+            )));
+        }
+        self.validate_capture_sizes()?;
         if !(1..=2).contains(&self.max_steps_in_flight) {
             let depth = self.max_steps_in_flight;
             return Err(EngineError::Config(format!("`max_steps_in_flight` is {depth}, it must be 1 or 2")));
+        }
+        if self.target_itl == Some(Duration::ZERO) {
+            return Err(EngineError::Config("`target_itl` is 0, it must be longer".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn validate_capture_sizes(&self) -> Result<(), EngineError> {
+        let limit = self.max_num_seqs.min(self.max_num_batched_tokens);
+        if let Some(size) = self.capture_sizes.iter().find(|size| !(1..=limit).contains(*size)) {
+            return Err(EngineError::Config(format!(
+                "`capture_sizes` has {size}, it must be from 1 to {limit}, the most sequences and tokens of a step"
+            )));
+        }
+        if let Some(pair) = self.capture_sizes.windows(2).find(|pair| pair[0] >= pair[1]) {
+            let [before, size] = [pair[0], pair[1]];
+            return Err(EngineError::Config(format!(
+                "`capture_sizes` has {size} after {before}, they must increase"
+            )));
         }
         Ok(())
     }
@@ -99,6 +135,8 @@ mod tests {
             max_model_len: 20,
             max_steps_in_flight: 1,
             enable_prefix_caching: true,
+            capture_sizes: vec![],
+            target_itl: None,
         }
     }
 
@@ -126,6 +164,27 @@ mod tests {
         assert!(depth.validate().is_err());
         let huge = EngineConfig { max_model_len: 1 << 31, ..config() };
         assert!(huge.validate().is_err());
+        let wide = EngineConfig { max_num_seqs: 1 << 20, max_model_len: 1 << 16, ..config() };
+        assert!(wide.validate().is_err());
+        let hasty = EngineConfig { target_itl: Some(Duration::ZERO), ..config() };
+        assert!(hasty.validate().is_err());
         assert_eq!(config().validate(), Ok(()));
+    }
+
+    #[test]
+    fn capture_sizes_that_no_step_can_have_are_named() {
+        // A step padded to more sequences than the columns hold would panic at the first lonely request.
+        let with = |capture_sizes: &[usize]| EngineConfig {
+            max_num_seqs: 8,
+            max_num_batched_tokens: 4,
+            capture_sizes: capture_sizes.to_vec(),
+            ..config()
+        };
+        assert_eq!(with(&[1, 2, 4]).validate(), Ok(()));
+        let refused = |sizes: &[usize]| with(sizes).validate().map_err(|error| error.to_string());
+        let limits = "it must be from 1 to 4, the most sequences and tokens of a step";
+        assert_eq!(refused(&[0, 2]), Err(format!("`capture_sizes` has 0, {limits}")));
+        assert_eq!(refused(&[2, 8]), Err(format!("`capture_sizes` has 8, {limits}")));
+        assert_eq!(refused(&[2, 2]), Err("`capture_sizes` has 2 after 2, they must increase".to_owned()));
     }
 }

@@ -1,6 +1,7 @@
 //! The engine: requests in, plans out; drawn tokens in, events out.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::config::EngineConfig;
 use crate::error::EngineError;
@@ -13,6 +14,7 @@ use crate::scores::{ScoreReader, Scores};
 use crate::sequence::{Phase, ScheduledTokens, Sequence, SequenceKey};
 use crate::stats::Stats;
 use crate::step::{NO_TOKEN, StepBuffers, StepId, StepPlan};
+use crate::step_times::Work;
 
 /// A plan that was handed out and is not completed.
 #[derive(Debug)]
@@ -88,8 +90,44 @@ impl Engine {
         true
     }
 
+    /// Ends every request whose [deadline](Request::deadline) is `now` or earlier, as [`Self::abort`] would. To be called before
+    /// [`Self::schedule`] with the time on the caller's clock, which begins when the caller likes. Answers how many have ended.
+    pub fn expire(&mut self, now: Duration) -> usize {
+        let mut num_finished = 0;
+        while let Some(key) = self.scheduler.deadlines.first_until(now) {
+            if has(Bug::LateDeadline) && !self.scheduler.sequences[key].is_running() {
+                break;
+            }
+            self.finish(key, FinishReason::Deadline);
+            num_finished += 1;
+        }
+        if num_finished > 0 {
+            self.scheduler.drop_finished();
+            self.check_in_debug_builds();
+        }
+        num_finished
+    }
+
+    /// Learns how long the oldest step in flight has taken, which decides how long prefills beside decodes may be if there is an
+    /// [`EngineConfig::target_itl`]. To be called before [`Self::complete`], with the time since the step was handed out, or since
+    /// the one before it was completed if that was later.
+    ///
+    /// # Errors
+    /// [`EngineError::WrongStep`] if it is another step.
+    pub fn observe(&mut self, step: StepId, elapsed: Duration) -> Result<(), EngineError> {
+        let oldest = self.oldest_step(step)?;
+        let is_prefill = |part: &&ScheduledTokens| !part.is_decode();
+        let prefill_lens = oldest.scheduled.iter().filter(is_prefill).map(|part| part.len);
+        let work = Work {
+            has_decodes: oldest.scheduled.iter().any(ScheduledTokens::is_decode),
+            num_prefill_tokens: prefill_lens.sum(),
+        };
+        self.scheduler.step_times.observe(work, elapsed);
+        Ok(())
+    }
+
     /// Plans the next step and writes it into `buffers`, which must stay as they are until the step is completed (or, on a device,
-    /// copied). Answers `None` if there is nothing to compute now, or if [`EngineConfig::max_steps_in_flight`] plans are out: then
+    /// copied). Every plan must be carried out, in the order of the calls: later ones build on what it tells. Answers `None` if there is nothing to compute now, or if [`EngineConfig::max_steps_in_flight`] plans are out: then
     /// complete the oldest one first. While there is [work](Self::has_work) and no step in flight, there is a plan.
     ///
     /// # Panics
@@ -106,7 +144,7 @@ impl Engine {
             return None;
         }
         let id = StepId(self.counters.steps);
-        let plan = plan::write(id, &scheduled, &self.scheduler.sequences, buffers);
+        let plan = plan::write(id, &scheduled, &mut self.scheduler.sequences, &self.config, buffers);
         self.counters.steps += 1;
         self.steps_in_flight.push_back(StepInFlight { plan, scheduled });
         self.check_in_debug_builds();
@@ -178,11 +216,18 @@ impl Engine {
             num_waiting: self.scheduler.waiting.len(),
             num_running: self.scheduler.running.len(),
             num_free_blocks: self.scheduler.pool.num_free(),
+            max_prefill_tokens: self.scheduler.max_prefill_tokens(),
             preemptions: self.scheduler.num_preemptions,
             prefix_cache_queries: self.scheduler.prefix_cache_queries,
             prefix_cache_hits: self.scheduler.prefix_cache_hits,
             ..self.counters
         }
+    }
+
+    fn oldest_step(&self, given: StepId) -> Result<&StepInFlight, EngineError> {
+        let oldest = self.steps_in_flight.front();
+        let expected = oldest.map(|step| step.plan.id);
+        oldest.filter(|step| step.plan.id == given).ok_or(EngineError::WrongStep { given, expected })
     }
 
     fn take_oldest_step(
@@ -191,10 +236,7 @@ impl Engine {
         sampled: &[i32],
         num_scores: usize,
     ) -> Result<StepInFlight, EngineError> {
-        let oldest = self.steps_in_flight.front().map(|step| step.plan);
-        let Some(plan) = oldest.filter(|plan| plan.id == given) else {
-            return Err(EngineError::WrongStep { given, expected: oldest.map(|plan| plan.id) });
-        };
+        let plan = self.oldest_step(given)?.plan;
         if plan.num_samples != sampled.len() {
             let expected = plan.num_samples;
             return Err(EngineError::WrongSampleCount { step: given, expected, given: sampled.len() });

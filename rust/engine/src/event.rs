@@ -14,6 +14,8 @@ pub enum FinishReason {
     Length,
     /// It was aborted.
     Abort,
+    /// Its deadline has passed. What it has generated until then was told.
+    Deadline,
 }
 
 /// How likely the model found a token: natural logarithms of the softmax of its logits as they are, before temperature, penalties
@@ -27,7 +29,7 @@ pub struct TokenLogprobs {
 }
 
 /// Something that happened to one request. The events of a request are: `Scheduled`, `PromptLogprobs` if they were asked for, any
-/// number of `Token`, one `Finished`; an abort before the first step leaves only `Finished`.
+/// number of `Token`, one `Finished`; an abort or a deadline before the first step leaves only `Finished`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
     /// The request.

@@ -112,6 +112,11 @@ impl Engine {
         assert_eq!(num_queued, scheduler.sequences.num_live(), "a sequence is in no queue, or in two");
         let num_started = scheduler.sequences.iter().filter(|(_, sequence)| sequence.is_running()).count();
         assert_eq!(scheduler.running.len(), num_started, "a running sequence is missing from the list");
+        for (deadline, key) in scheduler.deadlines.iter() {
+            let sequence = &scheduler.sequences[key];
+            let is_live = sequence.phase != Phase::Finished;
+            assert!(is_live && sequence.deadline == Some(deadline), "deadline of {:?}", sequence.id);
+        }
         assert!(self.steps_in_flight.len() <= self.config().max_steps_in_flight, "too many steps in flight");
     }
 
@@ -137,6 +142,9 @@ impl Engine {
         let num_slots = sequence.blocks.num_slots();
         assert!(share.end.max(sequence.num_computed) <= num_slots, "blocks of {id:?} were given away");
         assert!(sequence.num_computed <= sequence.num_known(), "{id:?} computed tokens that nobody knows");
+        let num_told = sequence.num_told_blocks;
+        assert!(num_told * self.config().block_size <= num_slots, "blocks of {id:?} were told too early");
+        assert!(sequence.is_running() || num_told == 0, "{id:?} has no row, but blocks in it");
         assert!(sequence.num_known() <= sequence.max_len, "{id:?} is longer than it may be");
         let is_alive = sequence.phase != Phase::Finished;
         assert_eq!(self.scheduler.sequences.find(id) == Some(key), is_alive, "name of {id:?}");

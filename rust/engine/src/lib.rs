@@ -8,7 +8,7 @@
 //!
 //! let config = EngineConfig {
 //!     block_size: 16, num_blocks: 64, max_num_batched_tokens: 256, max_num_seqs: 8, max_model_len: 512, max_steps_in_flight: 1,
-//!     enable_prefix_caching: true,
+//!     enable_prefix_caching: true, capture_sizes: vec![], target_itl: None,
 //! };
 //! let request = Request { stop_token_ids: vec![2], ..Request::new(RequestId(1), vec![3, 1, 4], 5) };
 //!
@@ -37,6 +37,7 @@
 
 pub mod admission;
 pub mod config;
+mod deadlines;
 mod engine;
 pub mod error;
 pub mod event;
@@ -57,6 +58,7 @@ mod sequences;
 mod shares;
 pub mod stats;
 pub mod step;
+mod step_times;
 mod waiting;
 
 pub use admission::{Admission, Refusal};

@@ -1,5 +1,6 @@
 //! Writes a plan into the runner's columns. Their meaning is in [`crate::step`].
 
+use crate::config::EngineConfig;
 use crate::planted::{Bug, has};
 use crate::sequence::{Phase, ScheduledTokens, Sequence};
 use crate::sequences::Sequences;
@@ -12,34 +13,37 @@ use crate::step::{StepBuffers, StepId, StepPlan};
 pub(crate) fn write(
     id: StepId,
     scheduled: &[ScheduledTokens],
-    sequences: &Sequences,
+    sequences: &mut Sequences,
+    config: &EngineConfig,
     buffers: &mut StepBuffers<'_>,
 ) -> StepPlan {
-    let max_context_len = scheduled.iter().map(ScheduledTokens::end).max().unwrap_or(0);
-    let stride =
-        scheduled.first().map_or(0, |first| sequences[first.key].blocks.num_blocks_for(max_context_len));
-    let plan = StepPlan { id, block_table_stride: stride, max_context_len, ..StepPlan::default() };
-    let mut writer = PlanWriter { plan, buffers };
+    let mut writer = PlanWriter { plan: StepPlan { id, ..StepPlan::default() }, config, buffers };
     writer.buffers.query_starts[0] = 0;
     for part in scheduled {
-        writer.add(&sequences[part.key], *part);
+        writer.add(&mut sequences[part.key], *part);
     }
+    writer.add_padding();
     writer.plan
 }
 
 struct PlanWriter<'a, 'b> {
     plan: StepPlan,
+    config: &'a EngineConfig,
     buffers: &'a mut StepBuffers<'b>,
 }
 
 impl PlanWriter<'_, '_> {
-    fn add(&mut self, sequence: &Sequence, part: ScheduledTokens) {
+    fn add(&mut self, sequence: &mut Sequence, part: ScheduledTokens) {
         let Phase::Running { row } = sequence.phase else {
             unreachable!("only running sequences are scheduled")
         };
+        if sequence.num_told_blocks == 0 {
+            self.add_row(sequence, row);
+        }
+        self.add_blocks(sequence, part, row);
         let first = self.plan.num_tokens;
         self.add_tokens(sequence, part, row);
-        self.add_context(sequence, part);
+        self.add_context(part, row);
         if sequence.sampling.is_penalised() {
             self.add_counts(sequence, part, row, first);
         }
@@ -48,6 +52,32 @@ impl PlanWriter<'_, '_> {
         }
         if part.samples {
             self.add_sample(sequence, part, row);
+        }
+    }
+
+    /// What stays the same while the sequence has this row.
+    fn add_row(&mut self, sequence: &Sequence, row: u32) {
+        let index = self.plan.num_new_rows;
+        let sampling = &sequence.sampling;
+        self.buffers.new_rows[index] = row.cast_signed();
+        self.buffers.temperature[index] = sampling.temperature;
+        self.buffers.top_p[index] = sampling.top_p;
+        self.buffers.top_k[index] = i32::try_from(sampling.top_k).unwrap_or(i32::MAX);
+        self.buffers.min_p[index] = sampling.min_p;
+        self.buffers.repetition_penalty[index] = sampling.repetition_penalty;
+        self.buffers.frequency_penalty[index] = sampling.frequency_penalty;
+        self.buffers.presence_penalty[index] = sampling.presence_penalty;
+        self.plan.num_new_rows += 1;
+    }
+
+    /// The blocks that the step needs and no plan has told.
+    fn add_blocks(&mut self, sequence: &mut Sequence, part: ScheduledTokens, row: u32) {
+        let first_place = row as usize * self.config.max_blocks_per_seq();
+        for number in sequence.tell_blocks(part.end()) {
+            let index = self.plan.num_block_updates;
+            self.buffers.block_places[index] = (first_place + number) as i32;
+            self.buffers.block_ids[index] = sequence.blocks.blocks()[number].0.cast_signed();
+            self.plan.num_block_updates += 1;
         }
     }
 
@@ -75,22 +105,34 @@ impl PlanWriter<'_, '_> {
             *slot = sequence.blocks.slot(position) + i64::from(has(Bug::OffByOneSlot));
         }
         self.plan.num_tokens += part.len;
-        self.plan.max_query_len = self.plan.max_query_len.max(part.len);
     }
 
-    fn add_context(&mut self, sequence: &Sequence, part: ScheduledTokens) {
+    fn add_context(&mut self, part: ScheduledTokens, row: u32) {
         let index = self.plan.num_seqs;
         self.buffers.context_lens[index] = part.end() as i32;
         self.buffers.query_starts[index + 1] = self.plan.num_tokens as i32;
-        let stride = self.plan.block_table_stride;
-        let blocks = &sequence.blocks.blocks()[..sequence.blocks.num_blocks_for(part.end())];
-        let (used, padding) =
-            self.buffers.block_tables[index * stride..(index + 1) * stride].split_at_mut(blocks.len());
-        for (column, block) in used.iter_mut().zip(blocks) {
-            *column = block.0.cast_signed();
-        }
-        padding.fill(0);
+        self.buffers.seq_rows[index] = row.cast_signed();
         self.plan.num_seqs += 1;
+    }
+
+    /// Fills a step of one token for each sequence up to the next captured size.
+    fn add_padding(&mut self) {
+        let num_seqs = self.plan.num_seqs;
+        let mut sizes = self.config.capture_sizes.iter();
+        let Some(size) = sizes.find(|size| **size >= num_seqs).filter(|_| self.plan.num_tokens == num_seqs)
+        else {
+            return;
+        };
+        let padding = num_seqs..*size;
+        self.buffers.token_ids[padding.clone()].fill(0);
+        self.buffers.positions[padding.clone()].fill(0);
+        self.buffers.slot_mapping[padding.clone()].fill(-1);
+        self.buffers.context_lens[padding.clone()].fill(1);
+        self.buffers.seq_rows[padding.clone()].fill(self.config.max_num_seqs as i32);
+        for index in padding.clone() {
+            self.buffers.query_starts[index + 1] = index as i32 + 1;
+        }
+        self.plan.num_padding = padding.len();
     }
 
     fn add_sample(&mut self, sequence: &Sequence, part: ScheduledTokens, row: u32) {
@@ -98,13 +140,6 @@ impl PlanWriter<'_, '_> {
         let sampling = &sequence.sampling;
         self.buffers.logits_indices[index] = self.plan.num_tokens as i32 - 1;
         self.buffers.sample_rows[index] = row.cast_signed();
-        self.buffers.temperature[index] = sampling.temperature;
-        self.buffers.top_p[index] = sampling.top_p;
-        self.buffers.top_k[index] = i32::try_from(sampling.top_k).unwrap_or(i32::MAX);
-        self.buffers.min_p[index] = sampling.min_p;
-        self.buffers.repetition_penalty[index] = sampling.repetition_penalty;
-        self.buffers.frequency_penalty[index] = sampling.frequency_penalty;
-        self.buffers.presence_penalty[index] = sampling.presence_penalty;
         self.buffers.uniform[index] = sampling.uniform(part.end() - sequence.prompt_len);
         if sampling.is_penalised() {
             self.buffers.penalised_samples[self.plan.num_penalised_samples] = index as i32;
@@ -121,10 +156,7 @@ impl PlanWriter<'_, '_> {
 
     /// Every token of the sequence passes here once on its way from the beginning, and once more after a preemption.
     fn add_counts(&mut self, sequence: &Sequence, part: ScheduledTokens, row: u32, first: usize) {
-        if part.start == 0 {
-            self.buffers.reset_rows[self.plan.num_reset_rows] = row.cast_signed();
-            self.plan.num_reset_rows += 1;
-        } else if sequence.draws_again {
+        if sequence.draws_again {
             return;
         }
         for (token, position) in (first..).zip(part.start..part.end()) {

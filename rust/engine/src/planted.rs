@@ -25,6 +25,12 @@ pub enum Bug {
     WrongSalt,
     /// The last block of a sequence is not given back.
     LeakedBlock,
+    /// A block that a sequence takes later is not told to the runner.
+    UntoldBlock,
+    /// A request that waits does so beyond its deadline.
+    LateDeadline,
+    /// Prefills beside decodes take all that is left of the budget.
+    LongChunk,
 }
 
 /// Whether this bug is planted in this thread.

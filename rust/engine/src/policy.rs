@@ -1,6 +1,7 @@
 //! The choices of the scheduler, as pure functions: what a reader who asks "why this one?" must know.
 
 use crate::event::FinishReason;
+use crate::sequence::ScheduledTokens;
 use crate::shares::Shares;
 
 /// What to do about a running sequence that needs more blocks.
@@ -47,9 +48,29 @@ pub(crate) fn may_displace(num_running: usize, num_running_of_other: usize) -> b
     num_running + 1 < num_running_of_other
 }
 
-/// Tokens that a sequence gets in this step: a prefill is cut where the budget ends, of which it leaves `num_kept` tokens to others.
-pub(crate) fn chunk_len(num_left: usize, budget: usize, num_kept: usize) -> usize {
-    num_left.min(budget.saturating_sub(num_kept).max(1))
+/// What is left of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Budget {
+    /// Tokens that it may still compute.
+    pub(crate) num_tokens: usize,
+    /// How many of them prefills may have.
+    pub(crate) num_prefill_tokens: usize,
+}
+
+impl Budget {
+    /// Tokens that a sequence gets in this step: a prefill is cut where the budget ends, of which it leaves `num_kept` tokens to others.
+    pub(crate) fn chunk_len(self, num_left: usize, num_kept: usize) -> usize {
+        let most = self.num_tokens.saturating_sub(num_kept).max(1);
+        // A single token is a decode, or as cheap.
+        if num_left <= 1 { num_left } else { num_left.min(most).min(self.num_prefill_tokens) }
+    }
+
+    pub(crate) fn spend(&mut self, part: &ScheduledTokens) {
+        self.num_tokens -= part.len;
+        if !part.is_decode() {
+            self.num_prefill_tokens = self.num_prefill_tokens.saturating_sub(part.len);
+        }
+    }
 }
 
 /// Free blocks that a sequence leaves when it enters, with blocks for all its known tokens: one for each that runs already. Without them,
@@ -97,8 +118,13 @@ mod tests {
     #[test]
     fn a_prefill_leaves_their_tokens_to_others_but_never_stands_still() {
         // A stream behind a long prompt would stop for as long as that takes.
-        assert_eq!([chunk_len(9, 8, 0), chunk_len(9, 8, 3), chunk_len(1, 8, 7)], [8, 5, 1]);
-        assert_eq!(chunk_len(9, 2, 5), 1);
+        let budget = |num_tokens| Budget { num_tokens, num_prefill_tokens: 6 };
+        let lens = |budget: Budget| [budget.chunk_len(9, 0), budget.chunk_len(9, 3), budget.chunk_len(1, 7)];
+        assert_eq!(lens(budget(8)), [6, 5, 1]);
+        assert_eq!(lens(budget(2)), [2, 1, 1]);
+        // Those that go on with an answer are not held back by the prefills' limit.
+        let spent = Budget { num_prefill_tokens: 0, ..budget(8) };
+        assert_eq!(lens(spent), [0, 0, 1]);
     }
 
     #[test]

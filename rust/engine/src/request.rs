@@ -1,5 +1,7 @@
 //! What a client asks of the engine, in tokens.
 
+use std::time::Duration;
+
 use crate::error::EngineError;
 
 /// Names a request from its acceptance to its last event. Chosen by the caller, never used twice.
@@ -120,6 +122,8 @@ pub struct Request {
     /// Whose request it is; 0 is nobody's. Within a priority each key gets an equal part of the engine, and among the requests of one
     /// key the order of arrival decides.
     pub key: u32,
+    /// When nobody waits for it any longer, on the clock of [`Engine::expire`](crate::Engine::expire).
+    pub deadline: Option<Duration>,
 }
 
 impl Request {
@@ -138,6 +142,7 @@ impl Request {
             cache_salt: 0,
             priority: 0,
             key: 0,
+            deadline: None,
         }
     }
 

@@ -9,21 +9,28 @@
 //! What a sequence has computed can be found by others from the moment in which it is planned, and after the sequence has gone for as long
 //! as nobody else needs the blocks. See `docs/decisions/0005-prefix-cache.md` for why that is sound.
 
+use std::time::Duration;
+
 use crate::config::EngineConfig;
+use crate::deadlines::Deadlines;
 use crate::event::{Event, EventKind};
 use crate::kv::BlockPool;
 use crate::planted::{Bug, has};
-use crate::policy::{self, Rank, Room};
+use crate::policy::{self, Budget, Rank, Room};
 use crate::sequence::{Phase, ScheduledTokens, Sequence, SequenceKey};
 use crate::sequences::Sequences;
 use crate::shares::Shares;
+use crate::step_times::StepTimes;
 use crate::waiting::WaitingQueue;
 
 #[derive(Debug)]
 pub(crate) struct Scheduler {
     max_num_batched_tokens: usize,
+    target_itl: Option<Duration>,
+    pub(crate) step_times: StepTimes,
     pub(crate) sequences: Sequences,
     pub(crate) waiting: WaitingQueue,
+    pub(crate) deadlines: Deadlines,
     /// The most deserving first, wherever that matters.
     pub(crate) running: Vec<SequenceKey>,
     pub(crate) shares: Shares,
@@ -47,8 +54,11 @@ impl Scheduler {
         };
         Self {
             max_num_batched_tokens: config.max_num_batched_tokens,
+            target_itl: config.target_itl,
+            step_times: StepTimes::default(),
             sequences: Sequences::default(),
             waiting: WaitingQueue::default(),
+            deadlines: Deadlines::default(),
             running: Vec::new(),
             shares: Shares::default(),
             free_rows: (0..end).rev().collect(),
@@ -62,19 +72,37 @@ impl Scheduler {
 
     /// Queues a sequence where its rank belongs.
     pub(crate) fn add(&mut self, sequence: Sequence) {
-        let rank = sequence.rank;
+        let (rank, deadline) = (sequence.rank, sequence.deadline);
         self.shares.join(rank.key);
         let key = self.sequences.insert(sequence);
         self.waiting.insert(rank, key);
+        if let Some(deadline) = deadline {
+            self.deadlines.insert(deadline, key);
+        }
     }
 
     /// The one rule: computed tokens catch up with known tokens, under the token budget, running sequences first.
     pub(crate) fn schedule(&mut self, scheduled: &mut Vec<ScheduledTokens>, events: &mut Vec<Event>) {
-        let mut budget = self.max_num_batched_tokens + usize::from(has(Bug::BudgetOverrun));
         self.sort_running();
+        let mut budget = self.budget();
         self.admit_entitled(&mut budget, scheduled, events);
         self.schedule_running(&mut budget, scheduled);
         self.admit_waiting(&mut budget, scheduled, events);
+    }
+
+    fn budget(&self) -> Budget {
+        let num_tokens = self.max_num_batched_tokens + usize::from(has(Bug::BudgetOverrun));
+        let has_decodes = || self.running.iter().any(|key| self.sequences[*key].decodes());
+        let is_limited = self.target_itl.is_some() && has_decodes() && !has(Bug::LongChunk);
+        let num_prefill_tokens = if is_limited { self.max_prefill_tokens() } else { num_tokens };
+        Budget { num_tokens, num_prefill_tokens }
+    }
+
+    /// Most prefill tokens in a step with decodes.
+    pub(crate) fn max_prefill_tokens(&self) -> usize {
+        let most = self.max_num_batched_tokens;
+        let limit = |target| self.step_times.max_prefill_tokens(target, most);
+        self.target_itl.map_or(most, limit)
     }
 
     /// Puts the most deserving first, unless there is enough for all of one key: each takes at most one block more in a step.
@@ -89,12 +117,13 @@ impl Scheduler {
     /// and in the place of the key that holds most rows if need be.
     fn admit_entitled(
         &mut self,
-        budget: &mut usize,
+        budget: &mut Budget,
         scheduled: &mut Vec<ScheduledTokens>,
         events: &mut Vec<Event>,
     ) {
-        while let Some((rank, key)) =
-            self.next_waiting().filter(|(rank, _)| self.shares.is_entitled(rank.key))
+        while budget.num_prefill_tokens > 0
+            && let Some((rank, key)) =
+                self.next_waiting().filter(|(rank, _)| self.shares.is_entitled(rank.key))
         {
             // Those that have their part of this step already are in front.
             let num_planned = scheduled.len();
@@ -128,18 +157,17 @@ impl Scheduler {
         sequence.num_steps_in_flight > 0 || !self.free_rows.is_empty() && room != Room::Preempt
     }
 
-    fn schedule_running(&mut self, budget: &mut usize, scheduled: &mut Vec<ScheduledTokens>) {
+    fn schedule_running(&mut self, budget: &mut Budget, scheduled: &mut Vec<ScheduledTokens>) {
         let mut index = scheduled.len();
         // The list may lose its tail on the way, to preemption.
-        while *budget > 0 && index < self.running.len() {
+        while budget.num_tokens > 0 && index < self.running.len() {
             let key = self.running[index];
             index += 1;
             let num_kept = self.running.len() - index;
-            let len = policy::chunk_len(self.sequences[key].num_left(), *budget, num_kept);
-            // None are left where the last token that may be drawn is in flight.
+            let len = budget.chunk_len(self.sequences[key].num_left(), num_kept);
+            // None are left where the last token that may be drawn is in flight, or others have had all that prefills get.
             if len > 0 && self.make_room(key, len) {
-                scheduled.push(self.hand_out(key, len));
-                *budget -= len;
+                scheduled.push(self.hand_out(key, len, budget));
             }
         }
     }
@@ -167,9 +195,10 @@ impl Scheduler {
         }
     }
 
-    fn hand_out(&mut self, key: SequenceKey, len: usize) -> ScheduledTokens {
+    fn hand_out(&mut self, key: SequenceKey, len: usize, budget: &mut Budget) -> ScheduledTokens {
         let sequence = &mut self.sequences[key];
         let part = sequence.schedule(key, len);
+        budget.spend(&part);
         self.shares.charge(sequence.rank.key, sequence.pay());
         sequence.remember_computed(&mut self.pool);
         part
@@ -187,7 +216,7 @@ impl Scheduler {
     /// Admits in the order of the queue; the first that does not fit keeps those behind it out, so that nobody waits for ever.
     fn admit_waiting(
         &mut self,
-        budget: &mut usize,
+        budget: &mut Budget,
         scheduled: &mut Vec<ScheduledTokens>,
         events: &mut Vec<Event>,
     ) {
@@ -204,17 +233,17 @@ impl Scheduler {
         &mut self,
         key: SequenceKey,
         num_kept: usize,
-        budget: &mut usize,
+        budget: &mut Budget,
         scheduled: &mut Vec<ScheduledTokens>,
         events: &mut Vec<Event>,
     ) -> bool {
-        if *budget == 0 || self.free_rows.is_empty() || !self.enter(key, events) {
+        let is_spent = budget.num_tokens == 0 || budget.num_prefill_tokens == 0;
+        if is_spent || self.free_rows.is_empty() || !self.enter(key, events) {
             return false;
         }
         self.waiting.remove(self.sequences[key].rank);
-        let len = policy::chunk_len(self.sequences[key].num_left(), *budget, num_kept);
-        scheduled.push(self.hand_out(key, len));
-        *budget -= len;
+        let len = budget.chunk_len(self.sequences[key].num_left(), num_kept);
+        scheduled.push(self.hand_out(key, len, budget));
         true
     }
 
@@ -251,6 +280,9 @@ impl Scheduler {
     /// Ends a sequence. It stays in the list of the running ones until [`Self::drop_finished`], so that many can end in one pass.
     pub(crate) fn finish(&mut self, key: SequenceKey) {
         self.sequences.forget_request(key);
+        if let Some(deadline) = self.sequences[key].deadline {
+            self.deadlines.remove(deadline, key);
+        }
         let share_key = self.sequences[key].rank.key;
         if self.sequences[key].is_running() {
             self.leave_row(key, Phase::Finished);
@@ -279,6 +311,7 @@ impl Scheduler {
         sequence.phase = phase;
         sequence.remember_computed(&mut self.pool);
         sequence.num_computed = 0;
+        sequence.num_told_blocks = 0;
         sequence.draws_again = false;
         self.num_fenced_blocks += sequence.blocks.blocks().len();
         self.lift_fence(key);

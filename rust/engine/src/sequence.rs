@@ -10,9 +10,11 @@
 //! ```
 
 use std::ops::Range;
+use std::time::Duration;
 
 use crate::event::FinishReason;
 use crate::kv::{BlockPool, BlockTable};
+use crate::planted::{Bug, has};
 use crate::policy::{self, Rank};
 use crate::request::{Request, RequestId, SamplingParams};
 
@@ -20,7 +22,7 @@ use crate::request::{Request, RequestId, SamplingParams};
 const MAX_RESERVED_TOKENS: usize = 1024;
 
 /// Names a sequence inside the engine, until it is forgotten.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SequenceKey(pub(crate) u32);
 
 /// Where a sequence is in its life.
@@ -54,6 +56,11 @@ impl ScheduledTokens {
     pub(crate) fn end(&self) -> usize {
         self.start + self.len
     }
+
+    /// Whether it is the next token of a stream, or costs as little.
+    pub(crate) fn is_decode(&self) -> bool {
+        self.samples && self.len == 1
+    }
 }
 
 /// What became of a drawn token.
@@ -83,9 +90,12 @@ pub(crate) struct Sequence {
     /// See [`Request::needs_whole_prompt`].
     pub(crate) needs_whole_prompt: bool,
     pub(crate) rank: Rank,
+    pub(crate) deadline: Option<Duration>,
     pub(crate) phase: Phase,
     pub(crate) was_scheduled: bool,
     pub(crate) blocks: BlockTable,
+    /// Leading blocks that the plans have told since it took its row.
+    pub(crate) num_told_blocks: usize,
     pub(crate) num_computed: usize,
     /// Tokens that its key need not pay for again: they were cached, or computed before a preemption.
     pub(crate) num_paid: usize,
@@ -112,9 +122,11 @@ impl Sequence {
             num_prompt_scored: 0,
             needs_whole_prompt,
             rank: Rank { priority: request.priority, key: request.key, arrival },
+            deadline: request.deadline,
             phase: Phase::Waiting,
             was_scheduled: false,
             blocks: BlockTable::new(block_size, request.cache_salt),
+            num_told_blocks: 0,
             num_computed: 0,
             num_paid: 0,
             num_pending: 0,
@@ -132,6 +144,11 @@ impl Sequence {
     pub(crate) fn num_left(&self) -> usize {
         let num_known = self.num_known();
         if num_known == self.max_len { 0 } else { num_known - self.num_computed }
+    }
+
+    /// Whether the next step draws a token that follows an earlier one at once: somebody sees how long that takes.
+    pub(crate) fn decodes(&self) -> bool {
+        self.num_left() == 1 && self.num_known() > self.prompt_len
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -179,6 +196,13 @@ impl Sequence {
     pub(crate) fn remember_computed(&mut self, pool: &mut BlockPool) {
         let num_known_here = self.num_computed.min(self.tokens.len());
         self.blocks.remember(&self.tokens[..num_known_here], pool);
+    }
+
+    /// The numbers of the blocks that a plan must tell for `num_tokens` to be reached, and counts them as told.
+    pub(crate) fn tell_blocks(&mut self, num_tokens: usize) -> Range<usize> {
+        let num_needed = self.blocks.num_blocks_for(num_tokens);
+        let num_told = std::mem::replace(&mut self.num_told_blocks, num_needed);
+        if has(Bug::UntoldBlock) && num_told > 0 { 0..0 } else { num_told..num_needed }
     }
 
     /// Takes the memory for its next tokens, so that the steps do not have to.

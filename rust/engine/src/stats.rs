@@ -11,6 +11,8 @@ pub struct Stats {
     pub num_blocks: usize,
     /// Blocks that no sequence holds.
     pub num_free_blocks: usize,
+    /// Most prefill tokens in a step with decodes, as [`target_itl`](crate::EngineConfig::target_itl) has it now.
+    pub max_prefill_tokens: usize,
     /// Plans handed out so far.
     pub steps: u64,
     /// Tokens computed so far, recomputed ones included.

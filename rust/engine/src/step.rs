@@ -8,19 +8,36 @@
 //! positions      7  0  1  2  3 9
 //! slot_mapping   one slot per token: block_id * block_size + offset
 //! context_lens   8  4 10                  tokens in the KV cache once the step has run
-//! block_tables   [num_seqs, block_table_stride], rows padded with 0
+//! seq_rows       2  0  5                  where the runner keeps what it knows of each sequence
 //! logits_indices 0           4 5          the tokens whose logits are sampled: one per sample
 //! ```
+//!
+//! A sequence keeps its row, below `max_num_seqs`, while it runs. What stays the same from step to step is told once and kept by the
+//! runner in that row:
+//!
+//! ```text
+//! block_tables   [max_num_seqs + 1, max_blocks_per_seq], on the runner's device, never reset
+//! block_places   row * max_blocks_per_seq + index of each block that is new, block_ids what to write there
+//! new_rows       rows that another sequence has from now on; temperature, top_p, ... how its tokens are drawn
+//! ```
+//!
+//! So a runner carries out every plan, in the order in which it got them, and takes what is new out of a plan before its forward pass. A
+//! device with two steps in flight does so by itself: it works in the order of its queue. What a row held for its last sequence stays
+//! there until it is written over; no plan reads it.
+//!
+//! Where [`EngineConfig::capture_sizes`] are given, a step of one token for each sequence is filled up to the next of these sizes, so that
+//! a runner can replay a graph that it captured for that size. `num_padding` sequences of one token each follow behind the others: token
+//! 0 at position 0, slot -1 (nothing is stored), a context of 1, in the row `max_num_seqs`, which is no one's. Nothing is sampled from them.
 //!
 //! Columns that only some requests need, to be looked at only where the plan's count is not 0:
 //!
 //! ```text
-//! penalties      num_reset_rows, num_counted_tokens, num_penalised_samples
+//! penalties      num_counted_tokens, num_penalised_samples
 //! bias           num_biases
 //! likelihoods    num_scored_samples, num_scored_tokens
 //! ```
 //!
-//! The runner keeps for each row how often each token is in the sequence. It forgets that of the reset rows, then adds the counted
+//! The runner keeps for each row how often each token is in the sequence. It forgets that of the new rows, then adds the counted
 //! tokens of the step, then applies the penalties: so the token that a step draws is counted in the next step, whose input it is.
 
 use crate::config::EngineConfig;
@@ -43,18 +60,16 @@ pub struct StepPlan {
     pub num_tokens: usize,
     /// Sequences that take part.
     pub num_seqs: usize,
+    /// Sequences of no one behind them, see [`EngineConfig::capture_sizes`]: so many tokens, too, come behind the others.
+    pub num_padding: usize,
     /// Tokens to sample.
     pub num_samples: usize,
     /// Tokens whose id is known only to the device, see [`StepBuffers::device_token_indices`].
     pub num_device_tokens: usize,
-    /// Columns of the block tables in this plan.
-    pub block_table_stride: usize,
-    /// Most tokens of one sequence in this step.
-    pub max_query_len: usize,
-    /// Longest context once the step has run.
-    pub max_context_len: usize,
-    /// Rows whose counts are forgotten, see [`StepBuffers::reset_rows`].
-    pub num_reset_rows: usize,
+    /// Blocks that are new in the block tables, see [`StepBuffers::block_places`].
+    pub num_block_updates: usize,
+    /// Rows that have another sequence than before, see [`StepBuffers::new_rows`].
+    pub num_new_rows: usize,
     /// Tokens that are counted, see [`StepBuffers::counted_indices`].
     pub num_counted_tokens: usize,
     /// Samples with a penalty, see [`StepBuffers::penalised_samples`].
@@ -157,36 +172,42 @@ macro_rules! step_buffers {
 }
 
 step_buffers! { config;
-    /// Input tokens, `[num_tokens]`. 0 where the token is known only to the device.
+    /// Input tokens, `[num_tokens + num_padding]`. 0 where the token is known only to the device.
     token_ids: i32 = Int32 [config.max_num_batched_tokens],
-    /// Position of each token in its sequence, `[num_tokens]`.
+    /// Position of each token in its sequence, `[num_tokens + num_padding]`.
     positions: i32 = Int32 [config.max_num_batched_tokens],
-    /// Slot that each token's key and value are written to, `[num_tokens]`.
+    /// Slot that each token's key and value are written to, `[num_tokens + num_padding]`; -1 for nowhere.
     slot_mapping: i64 = Int64 [config.max_num_batched_tokens],
-    /// Where each sequence's tokens begin, `[num_seqs + 1]`.
+    /// Where each sequence's tokens begin, `[num_seqs + num_padding + 1]`.
     query_starts: i32 = Int32 [config.max_num_seqs + 1],
-    /// Tokens of each sequence in the KV cache once the step has run, `[num_seqs]`.
+    /// Tokens of each sequence in the KV cache once the step has run, `[num_seqs + num_padding]`.
     context_lens: i32 = Int32 [config.max_num_seqs],
-    /// Block ids of each sequence, `[num_seqs, block_table_stride]`.
-    block_tables: i32 = Int32 [config.max_num_seqs * config.max_blocks_per_seq()],
+    /// The row of each sequence, `[num_seqs + num_padding]`.
+    seq_rows: i32 = Int32 [config.max_num_seqs],
+    /// Where the block tables change, `[num_block_updates]`: the row times `max_blocks_per_seq`, plus the block's number in its sequence.
+    block_places: i32 = Int32 [config.max_num_seqs * config.max_blocks_per_seq()],
+    /// The block that is there from now on, `[num_block_updates]`.
+    block_ids: i32 = Int32 [config.max_num_seqs * config.max_blocks_per_seq()],
     /// Index of the token whose logits are sampled, `[num_samples]`.
     logits_indices: i32 = Int32 [config.max_num_seqs],
-    /// Row of the sequence that each sample belongs to, `[num_samples]`. A sequence keeps its row, below `max_num_seqs`, while it runs;
-    /// the runner leaves the sampled token there, on the device, for the next step.
+    /// Row of the sequence that each sample belongs to, `[num_samples]`. The runner leaves the sampled token there, on the device, for
+    /// the next step.
     sample_rows: i32 = Int32 [config.max_num_seqs],
-    /// `[num_samples]`; 0 takes the most likely token.
+    /// Rows that belong to another sequence from now on, or to one that comes back after a preemption, `[num_new_rows]`.
+    new_rows: i32 = Int32 [config.max_num_seqs],
+    /// `[num_new_rows]`; 0 takes the most likely token.
     temperature: f32 = Float32 [config.max_num_seqs],
-    /// `[num_samples]`; 1 keeps all.
+    /// `[num_new_rows]`; 1 keeps all.
     top_p: f32 = Float32 [config.max_num_seqs],
-    /// `[num_samples]`; 0 keeps all.
+    /// `[num_new_rows]`; 0 keeps all.
     top_k: i32 = Int32 [config.max_num_seqs],
-    /// `[num_samples]`; 0 keeps all.
+    /// `[num_new_rows]`; 0 keeps all.
     min_p: f32 = Float32 [config.max_num_seqs],
-    /// `[num_samples]`; 1 changes nothing.
+    /// `[num_new_rows]`; 1 changes nothing.
     repetition_penalty: f32 = Float32 [config.max_num_seqs],
-    /// `[num_samples]`; 0 changes nothing.
+    /// `[num_new_rows]`; 0 changes nothing.
     frequency_penalty: f32 = Float32 [config.max_num_seqs],
-    /// `[num_samples]`; 0 changes nothing.
+    /// `[num_new_rows]`; 0 changes nothing.
     presence_penalty: f32 = Float32 [config.max_num_seqs],
     /// The random number in `[0, 1)` that decides each draw, `[num_samples]`.
     uniform: f32 = Float32 [config.max_num_seqs],
@@ -194,8 +215,6 @@ step_buffers! { config;
     device_token_indices: i32 = Int32 [config.max_num_seqs],
     /// The row that holds each of those tokens, `[num_device_tokens]`.
     device_token_rows: i32 = Int32 [config.max_num_seqs],
-    /// Rows whose counts are those of another sequence, or of this one before it was preempted, `[num_reset_rows]`.
-    reset_rows: i32 = Int32 [config.max_num_seqs],
     /// Which of `token_ids` are counted, `[num_counted_tokens]`: all of the sequences that have a penalty.
     counted_indices: i32 = Int32 [config.max_num_batched_tokens],
     /// The row that each of them is counted in, `[num_counted_tokens]`.

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use common::world::simulate;
 use streamcore_engine::planted::{Bug, plant};
 
-const BUGS: [Bug; 10] = [
+const BUGS: [Bug; 13] = [
     Bug::EarlyEviction,
     Bug::OffByOneSlot,
     Bug::DoubleFree,
@@ -19,6 +19,9 @@ const BUGS: [Bug; 10] = [
     Bug::BudgetOverrun,
     Bug::WrongSalt,
     Bug::LeakedBlock,
+    Bug::UntoldBlock,
+    Bug::LateDeadline,
+    Bug::LongChunk,
 ];
 
 /// How many seeds it takes until one of them fails.

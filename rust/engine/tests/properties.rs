@@ -69,6 +69,7 @@ proptest! {
     #[test]
     fn every_plan_fits_its_columns_and_agrees_with_itself(
         (block_size, budget, max_num_seqs, depth) in (1_usize..9, 1_usize..40, 1_usize..9, 1_usize..3),
+        capture_size in 1_usize..9,
         lens in vec((1_usize..24, 1_usize..24), 1..10),
     ) {
         // A column written past its end, or one that contradicts another, is a fault in a kernel far away from here.
@@ -78,6 +79,7 @@ proptest! {
             max_num_batched_tokens: budget,
             max_num_seqs,
             max_steps_in_flight: depth,
+            capture_sizes: vec![capture_size.min(budget).min(max_num_seqs)],
             ..config()
         };
         let mut columns = OwnedStepBuffers::new(&limits);
@@ -106,9 +108,9 @@ fn a_runner_can_allocate_the_columns_from_their_list() {
     let columns = OwnedStepBuffers::new(&limits);
     let lens: Vec<(&str, usize)> =
         step_columns(&limits).iter().map(|column| (column.name, column.len)).collect();
-    assert_eq!(lens.len(), 29);
+    assert_eq!(lens.len(), 31);
     assert_eq!(lens[0], ("token_ids", columns.token_ids.len()));
-    assert_eq!(lens[5], ("block_tables", columns.block_tables.len()));
-    assert_eq!(columns.block_tables.len(), 8 * 16);
+    assert_eq!(lens[6], ("block_places", columns.block_places.len()));
+    assert_eq!((columns.block_places.len(), columns.block_ids.len()), (8 * 16, 8 * 16));
     assert_eq!(lens[3], ("query_starts", 9));
 }

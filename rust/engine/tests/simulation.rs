@@ -8,7 +8,7 @@ mod common;
 use common::world::{Coverage, simulate};
 
 /// Things that a simulation worth its name reaches.
-const RARE: [&str; 13] = [
+const RARE: [&str; 19] = [
     "preemptions",
     "cached tokens",
     "cached answers",
@@ -19,9 +19,15 @@ const RARE: [&str; 13] = [
     "aborts while running",
     "aborts in flight",
     "prompts told in pieces",
+    "deadlines while waiting",
+    "deadlines while running",
+    "deadlines in flight",
+    "chunks cut beside decodes",
     "penalised samples",
     "counts after a preemption",
     "forbidden stops",
+    "padding",
+    "blocks told later",
 ];
 
 fn run_all(depth: usize) {

@@ -83,7 +83,7 @@ impl Exchange {
         self.0.resume();
     }
 
-    /// Hands over the piece of the body that was asked for.
+    /// Hands over the piece of the body that was asked for; the first may come unasked.
     fn feed(&self, piece: &[u8], is_last: bool) {
         self.0.feed(Bytes::copy_from_slice(piece), is_last);
     }

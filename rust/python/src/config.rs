@@ -12,7 +12,11 @@ pub(crate) struct EngineConfig(pub(crate) engine::EngineConfig);
 #[pymethods]
 impl EngineConfig {
     #[new]
-    #[pyo3(signature = (*, block_size, num_blocks, max_num_batched_tokens, max_num_seqs, max_model_len, max_steps_in_flight = 1, enable_prefix_caching = true))]
+    #[pyo3(signature = (
+        *, block_size, num_blocks, max_num_batched_tokens, max_num_seqs, max_model_len, max_steps_in_flight = 1,
+        enable_prefix_caching = true, capture_sizes = vec![]
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn new(
         block_size: usize,
         num_blocks: usize,
@@ -21,6 +25,7 @@ impl EngineConfig {
         max_model_len: usize,
         max_steps_in_flight: usize,
         enable_prefix_caching: bool,
+        capture_sizes: Vec<usize>,
     ) -> PyResult<Self> {
         let config = engine::EngineConfig {
             block_size,
@@ -30,6 +35,8 @@ impl EngineConfig {
             max_model_len,
             max_steps_in_flight,
             enable_prefix_caching,
+            capture_sizes,
+            target_itl: None,
         };
         config.validate().map_err(engine_error)?;
         Ok(Self(config))
@@ -39,6 +46,12 @@ impl EngineConfig {
     #[getter]
     fn max_seq_len(&self) -> usize {
         self.0.max_seq_len()
+    }
+
+    /// Most blocks that one sequence can hold: the length of a row of the block tables.
+    #[getter]
+    fn max_blocks_per_seq(&self) -> usize {
+        self.0.max_blocks_per_seq()
     }
 
     /// The columns that a runner must allocate: name, dtype and number of elements of each.

@@ -125,18 +125,18 @@ pub(crate) mod kernels {
         Ok(())
     }
 
-    /// `tensors`: output, query, key cache, value cache, block_tables, context_lens, query_starts; `sizes`: sequences,
-    /// heads, KV heads, head_dim, block size; `strides`: query, block_tables.
+    /// `tensors`: output, query, key cache, value cache, block_tables, rows, context_lens, query_starts; `sizes`:
+    /// sequences, heads, KV heads, head_dim, block size; `strides`: query, block_tables.
     #[pyfunction]
     fn cpu_paged_attention(
         py: Python<'_>,
-        tensors: [usize; 7],
+        tensors: [usize; 8],
         sizes: [usize; 5],
         strides: [usize; 2],
         scale: f32,
         dtypes: (i32, i32),
     ) -> PyResult<()> {
-        let [output, query, key_cache, value_cache, block_tables, context_lens, query_starts] = tensors;
+        let [output, query, key_cache, value_cache, block_tables, rows, context_lens, query_starts] = tensors;
         let [num_seqs, num_heads, num_kv_heads, head_dim, block_size] = sizes;
         let [query_stride, block_table_stride] = strides;
         let args = cpu::PagedAttention {
@@ -145,6 +145,7 @@ pub(crate) mod kernels {
             key_cache,
             value_cache,
             block_tables,
+            rows,
             context_lens,
             query_starts,
             num_seqs,

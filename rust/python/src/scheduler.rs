@@ -164,6 +164,7 @@ fn event_tuple(event: Event) -> EventTuple {
         EventKind::Finished(FinishReason::Stop { token_id }) => ("stop", Some(token_id)),
         EventKind::Finished(FinishReason::Length) => ("length", None),
         EventKind::Finished(FinishReason::Abort) => ("abort", None),
+        EventKind::Finished(FinishReason::Deadline) => ("deadline", None),
     };
     let told = told.into_iter().map(|TokenLogprobs { logprob, top }| (logprob, top)).collect();
     (event.request_id.0, name, number, told)

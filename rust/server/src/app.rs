@@ -11,7 +11,7 @@ use crate::error::ApiError;
 use crate::script::Script;
 use crate::text::TextModel;
 
-/// Bodies up to this are prepared where they arrive; longer ones would keep other streams of that thread waiting.
+/// Bodies up to this are read and made where they arrive; longer ones would keep other streams of that thread waiting.
 const INLINE_BYTES: usize = 4 << 10;
 
 /// How the server calls itself and its model.
@@ -52,8 +52,8 @@ pub struct App {
     pub vocab_size: usize,
     /// What answers in the place of a model, if anything does.
     pub script: Option<Arc<Script>>,
-    /// Long bodies that are prepared at the same time: no more than there are cores.
-    preparing: Arc<Semaphore>,
+    /// Long bodies that are read or made at the same time: no more than there are cores.
+    working: Arc<Semaphore>,
 }
 
 impl App {
@@ -69,8 +69,8 @@ impl App {
     ) -> Arc<Self> {
         let vocab_size = vocab_size.min(text.tokenizer.vocab_size());
         let num_cores = available_parallelism().map_or(1, std::num::NonZero::get);
-        let preparing = Arc::new(Semaphore::new(num_cores.min(4)));
-        Arc::new(Self { driver, text, naming, access, vocab_size, script, preparing })
+        let working = Arc::new(Semaphore::new(num_cores.min(4)));
+        Arc::new(Self { driver, text, naming, access, vocab_size, script, working })
     }
 
     /// The name of the model in answers.
@@ -89,7 +89,7 @@ impl App {
     }
 
     /// Runs work whose length depends on the client: here if it is short, else away from the threads that serve sockets.
-    pub async fn prepare<T, F>(self: &Arc<Self>, num_bytes: usize, work: F) -> T
+    pub async fn run<T, F>(self: &Arc<Self>, num_bytes: usize, work: F) -> T
     where
         T: Send + 'static,
         F: FnOnce(&Self) -> T + Send + 'static,
@@ -98,7 +98,7 @@ impl App {
             return work(self);
         }
         let app = Arc::clone(self);
-        run_away(Arc::clone(&self.preparing), move || work(&app)).await
+        run_away(Arc::clone(&self.working), move || work(&app)).await
     }
 }
 

@@ -157,7 +157,7 @@ impl Exchange {
         self.demand.notify_one();
     }
 
-    /// Hands over the piece of the body that [`Part::BodyWanted`] asked for. What nobody has asked for is dropped.
+    /// Hands over the piece of the body that [`Part::BodyWanted`] asked for. The first piece may come unasked, any other is dropped then.
     pub fn feed(&self, piece: Bytes, is_last: bool) {
         let _ = self.body.try_send((piece, is_last));
     }

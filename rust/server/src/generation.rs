@@ -125,7 +125,21 @@ impl Generation {
 
     /// Log-probabilities of prompts wait for the first token, those of a whole answer for its end.
     fn check_scores(&self) -> Result<(), ApiError> {
-        let details = &self.options.details;
+        let (of_prompts, of_answers) = self.num_scores();
+        let count = of_prompts.saturating_add(of_answers);
+        if count <= MAX_KEPT_SCORES {
+            return Ok(());
+        }
+        let is_prompt = self.options.details.prompt_logprobs.is_some() && of_prompts >= of_answers;
+        let param = if is_prompt { "prompt_logprobs" } else { "logprobs" };
+        let message = format!(
+            "request asks for up to {count} log-probabilities, limit is {MAX_KEPT_SCORES}: ask for fewer, for fewer choices or tokens"
+        );
+        Err(ApiError::invalid("invalid_value", param, message))
+    }
+
+    /// Most log-probabilities that are kept, of its prompts and of its answers.
+    fn num_scores(&self) -> (usize, usize) {
         let (mut of_prompts, mut of_answers) = (0_usize, 0_usize);
         for (NewRequest { request, .. }, prompt) in self.requests.iter().zip(self.prompt_of_choices()) {
             let num_scores = |num_top: Option<u32>| num_top.map_or(0, |num_top| num_top as usize + 1);
@@ -134,16 +148,15 @@ impl Generation {
                 of_answers += request.max_tokens * num_scores(request.logprobs);
             }
         }
-        let count = of_prompts.saturating_add(of_answers);
-        if count <= MAX_KEPT_SCORES {
-            return Ok(());
-        }
-        let is_prompt = details.prompt_logprobs.is_some() && of_prompts >= of_answers;
-        let param = if is_prompt { "prompt_logprobs" } else { "logprobs" };
-        let message = format!(
-            "request asks for up to {count} log-probabilities, limit is {MAX_KEPT_SCORES}: ask for fewer, for fewer choices or tokens"
-        );
-        Err(ApiError::invalid("invalid_value", param, message))
+        (of_prompts, of_answers)
+    }
+
+    /// How long a whole answer can be beyond its text, about.
+    #[must_use]
+    pub fn num_details_bytes(&self) -> usize {
+        const BYTES_OF_SCORE: usize = 64;
+        let (of_prompts, of_answers) = self.num_scores();
+        of_prompts.saturating_add(of_answers).saturating_mul(BYTES_OF_SCORE)
     }
 
     /// How long its stream may be silent. One that is scripted to hang shows no sign of life at all.

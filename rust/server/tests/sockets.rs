@@ -34,6 +34,8 @@ fn start_as(name: &str, script: &str) -> (Server, Runner) {
         max_model_len: 1 << 22,
         max_steps_in_flight: 1,
         enable_prefix_caching: true,
+        capture_sizes: vec![],
+        target_itl: None,
     };
     let config = ServerConfig {
         naming: Naming {

@@ -3,6 +3,8 @@
 //! A line is one JSON object and ends with a line feed. Times are microseconds since the trace began. Token ids are those of the
 //! tokenizer: a trace can be turned back into the text of its requests.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use streamcore_engine::{EngineConfig, Request, RequestId, StepBuffers, StepId, StepPlan};
 
@@ -55,6 +57,22 @@ pub enum Call {
         at_us: u64,
         /// Which.
         id: RequestId,
+    },
+    /// Requests were ended because their deadlines had passed.
+    Expire {
+        /// When.
+        at_us: u64,
+        /// On the clock of the deadlines.
+        now: Duration,
+    },
+    /// The engine, which has a `target_itl`, was told how long a step has taken.
+    Observe {
+        /// When.
+        at_us: u64,
+        /// Which.
+        step: StepIdNumber,
+        /// How long.
+        elapsed: Duration,
     },
     /// A step was planned.
     Plan(PlanLine),

@@ -1,6 +1,7 @@
 //! An engine whose calls are written down.
 
 use std::ops::Deref;
+use std::time::Duration;
 
 use streamcore_engine::{
     Engine, EngineError, Event, Request, RequestId, Scores, StepBuffers, StepId, StepPlan,
@@ -57,6 +58,28 @@ impl RecordedEngine {
             recorder.add(&Call::Abort { at_us: recorder.at_us(), id });
         }
         was_live
+    }
+
+    /// See [`Engine::expire`].
+    pub fn expire(&mut self, now: Duration) -> usize {
+        let num_finished = self.engine.expire(now);
+        if let Some(recorder) = self.recorder.as_mut().filter(|_| num_finished > 0) {
+            recorder.add(&Call::Expire { at_us: recorder.at_us(), now });
+        }
+        num_finished
+    }
+
+    /// See [`Engine::observe`].
+    ///
+    /// # Errors
+    /// The engine's; nothing is written down then.
+    pub fn observe(&mut self, StepId(step): StepId, elapsed: Duration) -> Result<(), EngineError> {
+        self.engine.observe(StepId(step), elapsed)?;
+        let is_of_use = self.engine.config().target_itl.is_some();
+        if let Some(recorder) = self.recorder.as_mut().filter(|_| is_of_use) {
+            recorder.add(&Call::Observe { at_us: recorder.at_us(), step, elapsed });
+        }
+        Ok(())
     }
 
     /// See [`Engine::schedule`].

@@ -6,9 +6,10 @@ mod common;
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use common::device::ShadowDevice;
-use common::load::{Load, random_config};
+use common::load::{Load, TURN, random_config};
 use common::model::Rng;
 use streamcore_engine::{Engine, EngineConfig, OwnedStepBuffers, Request, RequestId};
 use streamcore_trace::{RecordedEngine, Recorder, Replay, Replayed};
@@ -58,6 +59,7 @@ impl Recording {
 
     fn complete(&mut self) {
         if let Some(result) = self.device.finish_oldest() {
+            self.engine.observe(result.id, Duration::from_millis(result.sampled.len() as u64 + 1)).unwrap();
             self.engine.complete(result.id, &result.sampled, result.scores()).unwrap();
         }
     }
@@ -76,17 +78,22 @@ fn random_story(seed: u64, depth: usize) -> (String, u64) {
     let config = random_config(&mut rng, depth);
     let mut load = Load::new(&mut rng, &config);
     let mut story = Recording::new(&config);
+    let mut now = Duration::ZERO;
     while !load.is_over() || story.engine.has_work() {
+        now += TURN;
         match rng.between(0, 20) {
             0..=3 if !load.is_over() => {
-                for request in load.next(&mut rng, &config, &[]) {
+                for request in load.next(&mut rng, &config, &[], now) {
                     story.engine.add_request(request).unwrap();
                 }
             }
             4 => {
                 story.engine.abort(RequestId(rng.between(0, 15) as u64));
             }
-            5..=12 => story.schedule(),
+            5..=12 => {
+                story.engine.expire(now);
+                story.schedule();
+            }
             _ => story.complete(),
         }
     }
@@ -100,14 +107,18 @@ fn replay(trace: &str) -> Result<Replayed, String> {
 /// A trace that does not replay cannot be trusted to show the fault that it was recorded for.
 #[test]
 fn random_stories_replay_step_for_step() {
+    let calls = ["{\"abort\"", "{\"expire\"", "{\"observe\"", "{\"idle\""];
+    let mut reached = calls.map(|call| (call, 0));
     for seed in 0..200 {
         for depth in [1, 2] {
             let (trace, num_steps) = random_story(seed, depth);
             let num_calls = trace.lines().count() as u64 - 1;
             let expected = Replayed { num_calls, num_steps, is_cut_off: false };
             assert_eq!(replay(&trace), Ok(expected), "seed {seed}, depth {depth}");
+            reached.iter_mut().for_each(|(what, times)| *times += trace.matches(*what).count());
         }
     }
+    assert!(reached.iter().all(|(_, times)| *times >= 20), "{reached:?}");
 }
 
 fn small_trace() -> String {
@@ -155,7 +166,7 @@ fn the_first_difference_is_named_with_its_line_and_step() {
     let column = with(first_plan, &lines[first_plan].replacen(&hash, "7", 1));
     assert!(column.starts_with("line 4: column `token_ids` of step 0 differs"), "{column}");
 
-    let size = with(first_plan, &lines[first_plan].replacen("[8,2,2,", "[8,2,1,", 1));
+    let size = with(first_plan, &lines[first_plan].replacen("[8,2,0,2,", "[8,2,0,1,", 1));
     assert_eq!(size, "line 4: step 0 has `num_samples` 2, the trace has 1");
 
     // Another token is drawn: the step that computes it is the first that differs.

@@ -1,5 +1,5 @@
-//! A device that believes nothing: it stores what a plan says where the plan says it, reads every context back through the block
-//! tables, and compares each column with the others.
+//! A device that believes nothing: it stores what a plan says where the plan says it, reads every context back through the blocks
+//! that it was told, and compares each column with the others.
 
 use std::collections::{HashSet, VecDeque};
 use std::ops::Range;
@@ -56,22 +56,33 @@ impl StepResult {
     }
 }
 
-/// A KV memory with what was written to each slot; the last drawn token and the counted tokens per row.
+/// What the device keeps for the sequence that has this row.
+#[derive(Debug, Clone)]
+struct Row {
+    /// Its blocks, as far as plans have told them.
+    blocks: Vec<Option<i32>>,
+    /// The columns with one value per row, as [`Draw`] has them.
+    parameters: [f32; 7],
+    last_token: i32,
+    counts: Vec<(i32, bool)>,
+}
+
+/// A KV memory with what was written to each slot, and what plans have told of each row.
 #[derive(Debug)]
 pub(crate) struct ShadowDevice {
     config: EngineConfig,
     slots: Vec<Option<Slot>>,
-    row_tokens: Vec<i32>,
-    row_counts: Vec<Vec<(i32, bool)>>,
+    rows: Vec<Row>,
     in_flight: VecDeque<Step>,
 }
 
 impl ShadowDevice {
     pub(crate) fn new(config: &EngineConfig) -> Self {
+        let blocks = vec![None; config.max_blocks_per_seq()];
+        let row = Row { blocks, parameters: [f32::NAN; 7], last_token: -1, counts: vec![] };
         Self {
             slots: vec![None; config.num_blocks * config.block_size],
-            row_tokens: vec![-1; config.max_num_seqs],
-            row_counts: vec![vec![]; config.max_num_seqs],
+            rows: vec![row; config.max_num_seqs],
             in_flight: VecDeque::new(),
             config: config.clone(),
         }
@@ -84,14 +95,16 @@ impl ShadowDevice {
     /// Runs a plan. Its tokens stay on the device until [`Self::finish_oldest`].
     pub(crate) fn launch(&mut self, plan: &StepPlan, columns: &OwnedStepBuffers) {
         self.check_sizes(plan, columns);
-        let parts: Vec<Part> = (0..plan.num_seqs).map(|index| self.read_part(index, plan, columns)).collect();
+        self.check_padding(plan, columns);
+        self.update_rows(plan, columns);
+        let parts: Vec<Part> = (0..plan.num_seqs).map(|index| self.read_part(index, columns)).collect();
         self.check_writes(&parts);
         let token_ids = self.write_tokens(&parts, plan, columns);
         self.count_tokens(plan, columns, &token_ids);
         let sampled: Vec<i32> =
             (0..plan.num_samples).map(|index| self.sample(index, plan, &parts, columns)).collect();
         for (row, token) in columns.sample_rows.iter().zip(&sampled) {
-            self.row_tokens[*row as usize] = *token;
+            self.rows[*row as usize].last_token = *token;
         }
         let result = self.score(plan, &parts, columns, sampled);
         self.in_flight.push_back(Step { result, parts });
@@ -108,32 +121,69 @@ impl ShadowDevice {
         assert_eq!(columns.query_starts[0], 0);
         assert_eq!(columns.query_starts[plan.num_seqs] as usize, plan.num_tokens);
         let lens = columns.query_starts[..=plan.num_seqs].windows(2).map(|pair| pair[1] - pair[0]);
-        assert_eq!(lens.clone().max(), Some(plan.max_query_len as i32));
         assert!(lens.min() > Some(0), "a sequence takes part with no token");
-        let max_context_len = columns.context_lens[..plan.num_seqs].iter().max();
-        assert_eq!(max_context_len, Some(&(plan.max_context_len as i32)));
-        assert_eq!(plan.block_table_stride, plan.max_context_len.div_ceil(self.config.block_size));
         let slots: HashSet<i64> = columns.slot_mapping[..plan.num_tokens].iter().copied().collect();
         assert_eq!(slots.len(), plan.num_tokens, "two tokens go to one slot");
-        let rows: HashSet<i32> = columns.sample_rows[..plan.num_samples].iter().copied().collect();
-        assert_eq!(rows.len(), plan.num_samples, "two samples go to one row");
+        let rows: HashSet<i32> = columns.seq_rows[..plan.num_seqs].iter().copied().collect();
+        assert_eq!(rows.len(), plan.num_seqs, "two sequences have one row");
+        let sampled: HashSet<i32> = columns.sample_rows[..plan.num_samples].iter().copied().collect();
+        assert_eq!(sampled.len(), plan.num_samples, "two samples go to one row");
+        assert!(sampled.is_subset(&rows), "a sample goes to the row of nobody in the step");
     }
 
-    fn read_part(&self, index: usize, plan: &StepPlan, columns: &OwnedStepBuffers) -> Part {
+    /// What comes behind the sequences fills a step of single tokens up to a captured size, and touches nothing of anybody's.
+    fn check_padding(&self, plan: &StepPlan, columns: &OwnedStepBuffers) {
+        let (num_seqs, sizes) = (plan.num_seqs, &self.config.capture_sizes);
+        let size = sizes.iter().copied().filter(|size| *size >= num_seqs).min().unwrap_or(num_seqs);
+        let num_padding = if plan.num_tokens == num_seqs { size - num_seqs } else { 0 };
+        assert_eq!(plan.num_padding, num_padding, "{plan:?} with {sizes:?}");
+        for index in num_seqs..num_seqs + num_padding {
+            assert_eq!(columns.query_starts[index + 1] as usize, index + 1);
+            assert_eq!((columns.token_ids[index], columns.positions[index]), (0, 0));
+            assert_eq!((columns.slot_mapping[index], columns.context_lens[index]), (-1, 1));
+            assert_eq!(columns.seq_rows[index] as usize, self.config.max_num_seqs, "the row of no one");
+        }
+    }
+
+    /// A new row knows nothing of its last sequence, so that what the plans forget to tell is missed; what they tell, they tell once.
+    fn update_rows(&mut self, plan: &StepPlan, columns: &OwnedStepBuffers) {
+        for index in 0..plan.num_new_rows {
+            let row = &mut self.rows[columns.new_rows[index] as usize];
+            row.blocks.fill(None);
+            row.counts.clear();
+            row.parameters = [
+                columns.temperature[index],
+                columns.top_p[index],
+                columns.top_k[index] as f32,
+                columns.min_p[index],
+                columns.repetition_penalty[index],
+                columns.frequency_penalty[index],
+                columns.presence_penalty[index],
+            ];
+        }
+        let stride = self.config.max_blocks_per_seq();
+        for index in 0..plan.num_block_updates {
+            let place = columns.block_places[index] as usize;
+            let told = self.rows[place / stride].blocks[place % stride].replace(columns.block_ids[index]);
+            assert_eq!(told, None, "a block of row {} is told twice", place / stride);
+        }
+    }
+
+    fn read_part(&self, index: usize, columns: &OwnedStepBuffers) -> Part {
         let block_size = self.config.block_size;
         let tokens = columns.query_starts[index] as usize..columns.query_starts[index + 1] as usize;
         let start = columns.positions[tokens.start] as usize;
         let end = columns.context_lens[index] as usize;
         assert_eq!(end, start + tokens.len(), "a context ends with the step's last token");
-        let table = &columns.block_tables[index * plan.block_table_stride..][..plan.block_table_stride];
-        let (blocks, padding) = table.split_at(end.div_ceil(block_size));
-        assert!(padding.iter().all(|block| *block == 0), "rows are padded with 0");
+        let row = &self.rows[columns.seq_rows[index] as usize];
+        let blocks: Option<Vec<i32>> = row.blocks[..end.div_ceil(block_size)].iter().copied().collect();
+        let blocks = blocks.expect("plans have told every block of the context");
         for (token, position) in tokens.clone().zip(start..end) {
             assert_eq!(columns.positions[token] as usize, position);
             let slot = blocks[position / block_size] as usize * block_size + position % block_size;
             assert_eq!(columns.slot_mapping[token] as usize, slot, "slot of position {position}");
         }
-        Part { start, end, blocks: blocks.to_vec(), tokens }
+        Part { start, end, blocks, tokens }
     }
 
     /// Sequences may share what they read, but nothing is written that a step in flight uses. The steps of one sequence are no exception:
@@ -157,7 +207,7 @@ impl ShadowDevice {
         for index in 0..plan.num_device_tokens {
             let token = columns.device_token_indices[index] as usize;
             assert_eq!(token_ids[token], 0, "a token that only the device knows");
-            token_ids[token] = self.row_tokens[columns.device_token_rows[index] as usize];
+            token_ids[token] = self.rows[columns.device_token_rows[index] as usize].last_token;
         }
         for part in parts {
             for (index, position) in part.tokens.clone().zip(part.start..) {
@@ -171,13 +221,10 @@ impl ShadowDevice {
     }
 
     fn count_tokens(&mut self, plan: &StepPlan, columns: &OwnedStepBuffers, token_ids: &[i32]) {
-        for row in &columns.reset_rows[..plan.num_reset_rows] {
-            self.row_counts[*row as usize].clear();
-        }
         for index in 0..plan.num_counted_tokens {
             let token = token_ids[columns.counted_indices[index] as usize];
             let is_output = columns.counted_as_output[index] == 1;
-            self.row_counts[columns.counted_rows[index] as usize].push((token, is_output));
+            self.rows[columns.counted_rows[index] as usize].counts.push((token, is_output));
         }
     }
 
@@ -188,20 +235,13 @@ impl ShadowDevice {
             "a sample follows a last token"
         );
         let is_penalised = columns.penalised_samples[..plan.num_penalised_samples].contains(&(index as i32));
-        let row = columns.sample_rows[index] as usize;
+        let row = &self.rows[columns.sample_rows[index] as usize];
+        let [temperature, top_p, top_k, min_p, repetition, frequency, presence] = row.parameters;
+        let uniform = columns.uniform[index];
         let biases = (0..plan.num_biases).filter(|bias| columns.bias_samples[*bias] == index as i32);
         let draw = Draw {
-            numbers: [
-                columns.temperature[index],
-                columns.top_p[index],
-                columns.top_k[index] as f32,
-                columns.min_p[index],
-                columns.repetition_penalty[index],
-                columns.frequency_penalty[index],
-                columns.presence_penalty[index],
-                columns.uniform[index],
-            ],
-            counted: if is_penalised { self.row_counts[row].clone() } else { vec![] },
+            numbers: [temperature, top_p, top_k, min_p, repetition, frequency, presence, uniform],
+            counted: if is_penalised { row.counts.clone() } else { vec![] },
             biases: biases.map(|bias| (columns.bias_tokens[bias], columns.bias_values[bias])).collect(),
         };
         next_token(&self.context(token, parts, columns), &draw)
@@ -269,10 +309,13 @@ pub(crate) fn poison(columns: &mut OwnedStepBuffers) {
     for column in [borrowed.token_ids, borrowed.positions, borrowed.query_starts, borrowed.context_lens] {
         column.fill(-7);
     }
-    for column in [borrowed.block_tables, borrowed.logits_indices, borrowed.sample_rows, borrowed.top_k] {
+    for column in [borrowed.seq_rows, borrowed.block_places, borrowed.block_ids, borrowed.new_rows] {
         column.fill(-7);
     }
-    for column in [borrowed.device_token_indices, borrowed.device_token_rows, borrowed.reset_rows] {
+    for column in [borrowed.logits_indices, borrowed.sample_rows, borrowed.top_k] {
+        column.fill(-7);
+    }
+    for column in [borrowed.device_token_indices, borrowed.device_token_rows] {
         column.fill(-7);
     }
     for column in [borrowed.counted_indices, borrowed.counted_rows, borrowed.counted_as_output] {

@@ -1,5 +1,7 @@
 //! Random limits and requests: prompts that begin alike, conversations that go on, several answers to one prompt.
 
+use std::time::Duration;
+
 use streamcore_engine::{EngineConfig, Request, RequestId, SamplingParams};
 
 use super::model::Rng;
@@ -9,16 +11,26 @@ pub(crate) fn random_config(rng: &mut Rng, depth: usize) -> EngineConfig {
     let max_model_len = rng.between(2, 48);
     // From half of the longest sequence to twice that: blocks are short more often than not.
     let max_blocks: usize = max_model_len.div_ceil(block_size);
+    let max_num_batched_tokens = [1, 2, 3, 7, 16, 64][rng.between(0, 5)];
+    let max_num_seqs = rng.between(1, 8);
+    // Dice of their own: the worlds of known seeds stay as they are.
+    let mut dice = Rng::new((max_model_len * max_num_seqs) as u64);
+    let capture_sizes = (1..=max_num_seqs.min(max_num_batched_tokens)).filter(|_| dice.chance(30)).collect();
     EngineConfig {
         block_size,
         num_blocks: rng.between(max_blocks.div_ceil(2), max_blocks * 2),
-        max_num_batched_tokens: [1, 2, 3, 7, 16, 64][rng.between(0, 5)],
-        max_num_seqs: rng.between(1, 8),
+        max_num_batched_tokens,
+        max_num_seqs,
         max_model_len,
         max_steps_in_flight: depth,
         enable_prefix_caching: rng.chance(85),
+        capture_sizes,
+        target_itl: rng.chance(50).then(|| Duration::from_millis(rng.between(1, 60) as u64)),
     }
 }
+
+/// What passes between two things that happen.
+pub(crate) const TURN: Duration = Duration::from_millis(10);
 
 /// Where requests come from. They are numbered as they arrive.
 #[derive(Debug)]
@@ -31,6 +43,7 @@ pub(crate) struct Load {
     num_salts: usize,
     max_priority: i32,
     num_keys: usize,
+    deadline_percent: usize,
 }
 
 impl Load {
@@ -44,6 +57,7 @@ impl Load {
             num_salts: rng.between(1, 2),
             max_priority: rng.between(0, 2) as i32,
             num_keys: rng.between(1, 3),
+            deadline_percent: [0, 0, 30, 100][rng.between(0, 3)],
         }
     }
 
@@ -51,8 +65,14 @@ impl Load {
         self.num_left == 0
     }
 
-    /// One request or several answers to one prompt; `texts` are those that clients have seen so far.
-    pub(crate) fn next(&mut self, rng: &mut Rng, config: &EngineConfig, texts: &[Vec<u32>]) -> Vec<Request> {
+    /// One request or several answers to one prompt, at this time; `texts` are those that clients have seen so far.
+    pub(crate) fn next(
+        &mut self,
+        rng: &mut Rng,
+        config: &EngineConfig,
+        texts: &[Vec<u32>],
+        now: Duration,
+    ) -> Vec<Request> {
         let num_answers = if rng.chance(20) { rng.between(2, 3) } else { 1 }.min(self.num_left);
         self.num_left -= num_answers;
         let prompt = self.prompt(rng, config, texts);
@@ -67,6 +87,7 @@ impl Load {
             cache_salt,
             priority: rng.between(0, self.max_priority as usize) as i32,
             key: rng.between(1, self.num_keys) as u32,
+            deadline: rng.chance(self.deadline_percent).then(|| now + TURN * rng.between(0, 200) as u32),
             ..Request::new(RequestId(0), prompt, max_tokens)
         };
         (0..num_answers).map(|_| self.answer(rng, &request)).collect()

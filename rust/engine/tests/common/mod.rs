@@ -19,6 +19,8 @@ pub(crate) fn config() -> EngineConfig {
         max_model_len: 64,
         max_steps_in_flight: 1,
         enable_prefix_caching: true,
+        capture_sizes: vec![],
+        target_itl: None,
     }
 }
 

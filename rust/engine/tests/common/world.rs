@@ -1,13 +1,15 @@
 //! A world around an engine: clients that come, hang up and compare their answers, and a device that remembers every slot.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use streamcore_engine::{
-    Engine, Event, EventKind, FinishReason, NO_TOKEN, OwnedStepBuffers, Request, RequestId, TokenLogprobs,
+    Engine, Event, EventKind, FinishReason, NO_TOKEN, OwnedStepBuffers, Request, RequestId, StepPlan,
+    TokenLogprobs,
 };
 
 use super::device::{ShadowDevice, poison};
-use super::load::{Load, random_config};
+use super::load::{Load, TURN, random_config};
 use super::model::{Rng, expected_logprobs, expected_output};
 
 /// A request as its client sees it.
@@ -65,6 +67,11 @@ struct World {
     clients: BTreeMap<RequestId, Client>,
     abort_percent: usize,
     num_drawn: usize,
+    now: Duration,
+    /// When deadlines were last looked at.
+    expired: Duration,
+    /// Whose tokens the last step draws.
+    drawing: Vec<RequestId>,
     coverage: Coverage,
 }
 
@@ -81,6 +88,9 @@ impl World {
             clients: BTreeMap::new(),
             abort_percent: [0, 0, 1, 4][rng.between(0, 3)],
             num_drawn: 0,
+            now: Duration::ZERO,
+            expired: Duration::ZERO,
+            drawing: vec![],
             coverage: Coverage::new(),
             rng,
         }
@@ -88,6 +98,7 @@ impl World {
 
     /// One random thing happens.
     fn turn(&mut self) {
+        self.now += TURN;
         if self.rng.chance(self.abort_percent) {
             self.abort_somebody();
         }
@@ -102,6 +113,7 @@ impl World {
         for event in events {
             self.take(&event);
         }
+        self.check_deadlines();
     }
 
     fn arrive(&mut self) {
@@ -109,7 +121,7 @@ impl World {
             return;
         }
         let texts: Vec<_> = self.clients.values().map(Client::text).collect();
-        for request in self.load.next(&mut self.rng, self.engine.config(), &texts) {
+        for request in self.load.next(&mut self.rng, self.engine.config(), &texts, self.now) {
             self.engine.add_request(request.clone()).unwrap();
             self.clients.insert(request.id, Client::new(request));
         }
@@ -138,6 +150,8 @@ impl World {
     }
 
     fn schedule(&mut self) {
+        self.expire();
+        let max_prefill_tokens = self.engine.stats().max_prefill_tokens;
         poison(&mut self.columns);
         let Some(plan) = self.engine.schedule(&mut self.columns.borrow()) else {
             let may_be_idle = self.device.num_in_flight() > 0 || !self.engine.has_work();
@@ -147,11 +161,60 @@ impl World {
         self.count("device tokens", plan.num_device_tokens);
         self.count("chunks", plan.num_seqs - plan.num_samples);
         self.count("penalised samples", plan.num_penalised_samples);
-        self.count("counts from the start", plan.num_reset_rows);
+        let first_positions = self.columns.counted_indices[..plan.num_counted_tokens].iter();
+        let counts_from_start =
+            first_positions.filter(|token| self.columns.positions[**token as usize] == 0).count();
+        self.count("counts from the start", counts_from_start);
+        self.count("padding", plan.num_padding);
+        self.count("blocks told later", plan.num_block_updates * usize::from(plan.num_new_rows == 0));
         let forbidden =
             self.columns.bias_values[..plan.num_biases].iter().filter(|value| value.is_infinite());
         self.count("forbidden stops", forbidden.count());
+        self.check_chunks(&plan, max_prefill_tokens);
         self.device.launch(&plan, &self.columns);
+    }
+
+    fn expire(&mut self) {
+        let before = self.engine.stats();
+        let num_finished = self.engine.expire(self.now);
+        let after = self.engine.stats();
+        let left_waiting = before.num_waiting - after.num_waiting;
+        let left_running = before.num_running - after.num_running;
+        assert_eq!(left_waiting + left_running, num_finished, "whose deadline has passed is out at once");
+        self.count("deadlines while waiting", left_waiting);
+        self.count("deadlines while running", left_running);
+        let in_flight = usize::from(self.device.num_in_flight() > 0);
+        self.count("deadlines in flight", left_running * in_flight);
+        self.expired = self.now;
+    }
+
+    /// Nobody is served beyond its deadline.
+    fn check_deadlines(&self) {
+        let live = self.clients.values().filter(|client| client.finish_reason.is_none());
+        for deadline in live.filter_map(|client| client.request.deadline) {
+            assert!(deadline > self.expired, "a deadline has passed and nothing has happened");
+        }
+    }
+
+    /// Prefills beside a stream that goes on get no more tokens than the target allows.
+    fn check_chunks(&mut self, plan: &StepPlan, max_prefill_tokens: usize) {
+        let starts = &self.columns.query_starts[..=plan.num_seqs];
+        let last_tokens = &self.columns.logits_indices[..plan.num_samples];
+        let is_single = |token: &i32| starts.contains(token);
+        let num_singles = last_tokens.iter().filter(|token| is_single(token)).count();
+        let drawing: Vec<_> = self.engine.sampled_requests(plan.id).collect();
+        let goes_on = |(id, token): (&RequestId, &i32)| {
+            let is_output =
+                self.columns.positions[*token as usize] as usize >= self.clients[id].request.prompt.len();
+            is_output && is_single(token) && self.drawing.contains(id)
+        };
+        let has_decodes = drawing.iter().zip(last_tokens).any(goes_on);
+        let num_prefill_tokens = plan.num_tokens - num_singles;
+        let limit = if has_decodes { max_prefill_tokens } else { usize::MAX };
+        assert!(num_prefill_tokens <= limit, "{num_prefill_tokens} prefill tokens, limit is {limit}");
+        let is_cut = limit < self.engine.config().max_num_batched_tokens && num_prefill_tokens == limit;
+        self.drawing = drawing;
+        self.count("chunks cut beside decodes", usize::from(is_cut));
     }
 
     fn complete(&mut self) {
@@ -161,6 +224,8 @@ impl World {
             result.sampled[..held_back].fill(NO_TOKEN);
             self.count("tokens held back", held_back);
         }
+        let elapsed = Duration::from_micros(1 << self.rng.between(8, 18));
+        self.engine.observe(result.id, elapsed).unwrap();
         self.num_drawn += result.sampled.iter().filter(|token| **token != NO_TOKEN).count();
         self.engine.complete(result.id, &result.sampled, result.scores()).unwrap();
     }
@@ -188,7 +253,11 @@ impl World {
                 client.tokens.push(*token);
                 client.logprobs.extend(logprobs.as_deref().cloned());
             }
-            EventKind::Finished(reason) => client.finish_reason = Some(*reason),
+            EventKind::Finished(reason) => {
+                let is_early = client.request.deadline.is_none_or(|deadline| deadline > self.now);
+                assert!(*reason != FinishReason::Deadline || !is_early, "{event:?} before its deadline");
+                client.finish_reason = Some(*reason);
+            }
         }
     }
 
@@ -236,7 +305,9 @@ impl World {
             let was_scheduled = client.num_cached.is_some();
             num_first_counts += usize::from(was_scheduled && client.request.sampling.is_penalised());
             let (tokens, reason) = expected_output(&client.request);
-            if client.was_aborted {
+            if client.finish_reason == Some(FinishReason::Deadline) {
+                assert!(tokens.starts_with(&client.tokens), "tokens of expired {:?}", client.request.id);
+            } else if client.was_aborted {
                 assert_eq!(client.finish_reason, Some(FinishReason::Abort));
                 assert!(tokens.starts_with(&client.tokens), "tokens of aborted {:?}", client.request.id);
             } else {

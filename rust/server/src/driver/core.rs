@@ -183,7 +183,7 @@ impl Core {
                     }
                     FinishReason::Length => (Some(End::Length), Outcome::Length),
                     // Its reader has gone, or has all that it wants.
-                    FinishReason::Abort => (None, open.aborted_as),
+                    FinishReason::Abort | FinishReason::Deadline => (None, open.aborted_as),
                 };
                 self.close(event.request_id, end, outcome, metrics, now);
             }

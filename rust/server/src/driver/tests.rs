@@ -16,6 +16,8 @@ fn driver() -> Arc<Driver> {
         max_model_len: 16,
         max_steps_in_flight: 1,
         enable_prefix_caching: true,
+        capture_sizes: vec![],
+        target_itl: None,
     };
     let limits = DriverLimits { max_waiting_requests: 2, max_waiting_tokens: 16 };
     Arc::new(Driver::new(config, limits).unwrap())

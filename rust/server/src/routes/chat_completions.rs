@@ -28,7 +28,7 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Response, ApiError> {
     let body = read_json(&app, &headers, body).await?;
-    let generation = app.prepare(body.len(), move |app| prepare(app, &body)).await?;
+    let generation = app.run(body.len(), move |app| prepare(app, &body)).await?;
     let identity = identity(&app, "chatcmpl", &generation.options, &name);
     let cache_salt = cache_salt(&headers, generation.options.cache_salt.as_deref());
     let mut choices = generation.submit(&app, cache_salt, key)?;
@@ -41,9 +41,12 @@ pub(super) async fn create(
         return Ok(sse::response(Body::from_stream(stream)));
     }
     let mut answers = collect(&mut choices).await?;
-    let usage = usage_of(&choices);
-    let prompt = generation.told_prompts(&choices[..1]).pop().unwrap_or_default();
-    Ok(json(whole(&identity, &mut answers, usage, &details, &prompt)))
+    let num_details_bytes = generation.num_details_bytes();
+    let finish = move |_: &App| {
+        let prompt = generation.told_prompts(&choices[..1]).pop().unwrap_or_default();
+        whole(&identity, &mut answers, usage_of(&choices), &details, &prompt)
+    };
+    Ok(json(app.run(num_details_bytes, finish).await))
 }
 
 fn prepare(app: &App, body: &[u8]) -> Result<Generation, ApiError> {

@@ -35,7 +35,7 @@ pub(super) async fn tokenize(
         let max_model_len = app.driver.config().max_seq_len();
         Ok(Json(TokenizeResponse { count: tokens.len(), max_model_len, tokens, token_strs }))
     };
-    app.prepare(num_bytes, prepare).await
+    app.run(num_bytes, prepare).await
 }
 
 /// As in log-probabilities.
@@ -57,6 +57,6 @@ pub(super) async fn detokenize(
         let refused = |error: TextError| ApiError::invalid("invalid_value", "tokens", error.to_string());
         tokenizer.decode(&tokens, false).map_err(refused)
     };
-    let prompt = app.prepare(num_bytes, prepare).await?;
+    let prompt = app.run(num_bytes, prepare).await?;
     Ok(Json(DetokenizeResponse { prompt }))
 }

@@ -35,6 +35,8 @@ pub fn engine_config() -> EngineConfig {
         max_model_len: 128,
         max_steps_in_flight: 1,
         enable_prefix_caching: true,
+        capture_sizes: vec![],
+        target_itl: None,
     }
 }
 

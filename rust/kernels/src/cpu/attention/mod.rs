@@ -45,8 +45,10 @@ pub struct PagedAttention {
     pub key_cache: usize,
     /// As `key_cache`.
     pub value_cache: usize,
-    /// \[num_seqs, stride\] `i32`.
+    /// \[num_rows, stride\] `i32`.
     pub block_tables: usize,
+    /// \[num_seqs\] `i32`: which row of `block_tables` is whose.
+    pub rows: usize,
     /// \[num_seqs\] `i32`.
     pub context_lens: usize,
     /// \[num_seqs + 1\] `i32`.
@@ -72,7 +74,8 @@ pub struct PagedAttention {
 /// Query tokens of one sequence, and query heads of one KV head.
 #[derive(Clone, Copy)]
 struct Task {
-    seq: usize,
+    /// Of the block tables.
+    row: usize,
     kv_head: usize,
     first_head: usize,
     num_heads: usize,
@@ -123,7 +126,7 @@ impl Task {
     ) -> usize {
         let count = KEY_TILE.min(self.num_keys() - first_key);
         let (mut block, mut slot) = (first_key / args.block_size, first_key % args.block_size);
-        let row = self.seq * args.block_table_stride;
+        let row = self.row * args.block_table_stride;
         for offset in &mut offsets[..count] {
             // SAFETY: the caller's promise.
             let id = unsafe { *(args.block_tables as *const i32).add(row + block) } as usize;
@@ -166,24 +169,25 @@ unsafe fn all<E: Element, C: Element>(args: &PagedAttention) {
 /// Cuts the step into tasks, sequence by sequence.
 ///
 /// # Safety
-/// `query_starts` and `context_lens` are readable.
+/// `rows`, `query_starts` and `context_lens` are readable.
 unsafe fn plan(args: &PagedAttention) -> Vec<Task> {
     let mut tasks = Vec::new();
     for seq in 0..args.num_seqs {
-        // SAFETY: the caller vouches for `num_seqs` lengths and one more start.
-        let (start, end, context_len) = unsafe {
+        // SAFETY: the caller vouches for `num_seqs` rows and lengths, and one more start.
+        let (row, start, end, context_len) = unsafe {
             let starts = (args.query_starts as *const i32).add(seq);
             let context_len = *(args.context_lens as *const i32).add(seq);
-            (*starts as usize, *starts.add(1) as usize, context_len as usize)
+            let row = *(args.rows as *const i32).add(seq);
+            (row as usize, *starts as usize, *starts.add(1) as usize, context_len as usize)
         };
-        plan_sequence(args, seq, start..end, context_len, &mut tasks);
+        plan_sequence(args, row, start..end, context_len, &mut tasks);
     }
     tasks
 }
 
 fn plan_sequence(
     args: &PagedAttention,
-    seq: usize,
+    row: usize,
     tokens: Range<usize>,
     context_len: usize,
     tasks: &mut Vec<Task>,
@@ -197,7 +201,7 @@ fn plan_sequence(
             let num_heads = ROW_TILE.min(group - head);
             tasks.extend((0..args.num_kv_heads).map(|kv_head| {
                 let first_head = kv_head * group + head;
-                Task { seq, kv_head, first_head, num_heads, first_token, num_tokens, first_position }
+                Task { row, kv_head, first_head, num_heads, first_token, num_tokens, first_position }
             }));
         }
     }

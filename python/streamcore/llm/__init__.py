@@ -1,0 +1,227 @@
+"""The model without a server: `LLM`, for programs that bring their own prompts.
+
+    with LLM("/models/Llama-3.1-8B-Instruct") as llm:
+        for output in llm.generate(prompts, SamplingParams(temperature=0, max_tokens=64)):
+            print(output.outputs[0].text)
+
+It hands its requests to the routes that `streamcore serve` has, so fields, checks, templates and answers are those of
+`docs/protocol.md`; `docs/llm.md` says what is particular here. torch is imported when a model is loaded.
+"""
+
+import os
+import weakref
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from types import TracebackType
+from typing import Any, NoReturn
+
+from streamcore.bell import bell_of_running_loop
+from streamcore.config import config_of
+from streamcore.engine_thread import EngineThread
+from streamcore.errors import RequestError
+from streamcore.llm.answers import HEADERS, Door, OpenAnswers, StreamedAnswer
+from streamcore.llm.batch import Batch
+from streamcore.llm.outputs import Completion, Delta, GenerationOutput, TokenLogprob, Usage
+from streamcore.llm.requests import (
+    Conversation,
+    Prompt,
+    Request,
+    chat_request,
+    completion_request,
+    is_conversation,
+    is_prompt,
+)
+from streamcore.llm.sampling_params import SamplingParams
+from streamcore.serve import Serving, init_logging
+
+__all__ = [
+    "LLM",
+    "Completion",
+    "Conversation",
+    "Delta",
+    "GenerationOutput",
+    "Prompt",
+    "SamplingParams",
+    "TokenLogprob",
+    "Usage",
+]
+
+# Nothing listens, nobody needs a key or a name, and what still runs at the end has nobody who waits for it.
+_SERVER_SETTINGS = ("host", "port", "served_model_name", "api_key", "allowed_origins", "shutdown_timeout")
+_DEFAULT = SamplingParams()
+
+
+class LLM:
+    """A model in this process. May be called from any thread, with or without an event loop.
+
+    Args:
+        model: folder of a model in Hugging Face layout, or `script:FILE`; None: the demo model.
+        settings: the options of `streamcore serve`, with underscores and without those of a server's address and access.
+
+    Raises:
+        ConfigError: a setting is unknown, or cannot work with this model or device.
+        ModelLoadError: the model folder cannot be used.
+    """
+
+    def __init__(self, model: str | os.PathLike[str] | None = None, **settings: Any) -> None:
+        config = config_of(model, settings, without=_SERVER_SETTINGS)
+        init_logging(config, "warning")
+        # Half of the queue is for streams and for other threads.
+        self._max_in_flight = max(1, config.max_waiting_requests // 2)
+        self._engine = EngineThread(config)
+        try:
+            self._serving: Serving = self._engine.start().result()
+        except BaseException:
+            self._engine.end()
+            raise
+        self._door = Door(self._serving.server)
+        # Called by `close`, when this object is garbage, or when the interpreter ends.
+        self._end = weakref.finalize(self, _end, self._engine, self._door)
+
+    def generate(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        progress: bool = True,
+    ) -> list[GenerationOutput]:
+        """Continue one prompt or many; the answers are in their order.
+
+        Args:
+            prompts: text or token ids, or a list of such prompts.
+            params: for all of them, or one for each.
+            progress: show on a terminal how far many prompts have come.
+
+        Raises:
+            RequestError: a prompt has no answer, its `index` says which; the others are aborted.
+            ValueError: there are not as many params as prompts.
+        """
+        model = self._opened().name
+
+        def make(prompt: Prompt, params: SamplingParams) -> Request:
+            return completion_request(model, prompt, params, stream=False)
+
+        return self._answer_all(make, [prompts] if is_prompt(prompts) else list(prompts), params, progress)
+
+    def chat(
+        self,
+        messages: Conversation | Sequence[Conversation],
+        params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        progress: bool = True,
+        **template: Any,
+    ) -> list[GenerationOutput]:
+        """Answer one conversation or many; the answers are in their order.
+
+        Args:
+            messages: a list of messages with `role` and `content`, or a list of such conversations.
+            params: for all of them, or one for each.
+            progress: show on a terminal how far many conversations have come.
+            template: of the protocol's fields `add_generation_prompt`, `continue_final_message`, `chat_template_kwargs`.
+
+        Raises:
+            RequestError: a conversation has no answer, its `index` says which; the others are aborted.
+            TypeError: a name in `template` is unknown.
+            ValueError: there are not as many params as conversations.
+        """
+        model = self._opened().name
+
+        def make(conversation: Conversation, params: SamplingParams) -> Request:
+            return chat_request(model, conversation, params, template, stream=False)
+
+        one = is_conversation(messages)
+        return self._answer_all(make, [messages] if one else list(messages), params, progress)
+
+    def stream(self, prompt: Prompt, params: SamplingParams = _DEFAULT) -> Generator[Delta]:
+        """Continue a prompt, piece by piece. The request begins with the first piece that is asked for.
+
+        Leaving the loop, `close()` or forgetting the generator aborts it.
+
+        Raises:
+            RequestError: by the iteration: the request was refused or has failed.
+        """
+        return self._deltas(completion_request(self._opened().name, prompt, params, stream=True))
+
+    def stream_chat(
+        self, messages: Conversation, params: SamplingParams = _DEFAULT, **template: Any
+    ) -> Generator[Delta]:
+        """Answer a conversation, piece by piece; otherwise like `stream`, with the names of `chat`."""
+        return self._deltas(chat_request(self._opened().name, messages, params, template, stream=True))
+
+    def astream(self, prompt: Prompt, params: SamplingParams = _DEFAULT) -> AsyncGenerator[Delta]:
+        """Like `stream`, for `async for`. The end of the task aborts it as well."""
+        return self._adeltas(completion_request(self._opened().name, prompt, params, stream=True))
+
+    def astream_chat(
+        self, messages: Conversation, params: SamplingParams = _DEFAULT, **template: Any
+    ) -> AsyncGenerator[Delta]:
+        """Like `stream_chat`, for `async for`. The end of the task aborts it as well."""
+        return self._adeltas(chat_request(self._opened().name, messages, params, template, stream=True))
+
+    def close(self) -> None:
+        """Abort what still runs, and give all memory and threads back. Further calls do nothing."""
+        self._end()
+
+    def __enter__(self) -> "LLM":
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an LLM cannot be pickled or copied: make one in each process")
+
+    def _opened(self) -> Serving:
+        if os.getpid() != self._engine.process:
+            raise RuntimeError("this LLM belongs to the process that was forked: make one after the fork")
+        if not self._end.alive:
+            raise RuntimeError("this LLM is closed")
+        return self._serving
+
+    def _answer_all(
+        self,
+        make: Callable[[Any, SamplingParams], Request],
+        asked: Sequence[Any],
+        params: SamplingParams | Sequence[SamplingParams] | None,
+        progress: bool,
+    ) -> list[GenerationOutput]:
+        each = params if isinstance(params, Sequence) else [params or _DEFAULT] * len(asked)
+        if len(each) != len(asked):
+            raise ValueError(f"`params` has {len(each)} entries for {len(asked)} prompts")
+        requests: list[Request] = []
+        for index, (one, given) in enumerate(zip(asked, each, strict=True)):
+            try:
+                requests.append(make(one, given))
+            except RequestError as error:
+                raise (error.of(index) if len(asked) > 1 else error) from None
+        return Batch(self._door, requests, max_in_flight=self._max_in_flight).run(progress=progress)
+
+    def _deltas(self, request: Request) -> Generator[Delta]:
+        self._opened()
+        with OpenAnswers(self._door) as answers:
+            number, answer = answers.open(request), StreamedAnswer()
+            while not answer.is_over:
+                for _, part in answers.wait():
+                    yield from answer.take(part)
+                if not answer.is_over:
+                    answers.resume(number)
+
+    async def _adeltas(self, request: Request) -> AsyncGenerator[Delta]:
+        asked = self._opened().server, "POST", "", request.target, HEADERS
+        answer = StreamedAnswer()
+        with bell_of_running_loop() as bell, bell.call(*asked) as call:
+            abort = call.exchange.close
+            self._door.aborts.add(abort)
+            try:
+                call.exchange.feed(request.body, True)
+                while not answer.is_over:
+                    for delta in answer.take(await call.next_part()):
+                        yield delta
+            finally:
+                self._door.aborts.discard(abort)
+
+
+def _end(engine: EngineThread, door: Door) -> None:
+    # What a fork has of them is a copy that must be left alone.
+    if os.getpid() == engine.process:
+        door.abort_all()
+        engine.end()

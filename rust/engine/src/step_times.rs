@@ -1,0 +1,95 @@
+//! How long steps take, as far as the caller has measured it, and how many prefill tokens a step with decodes may therefore have.
+//!
+//! ```text
+//! expected = decode_s + prefill tokens * prefill_s / prefill_tokens
+//! ```
+//!
+//! `decode_s` is what a step takes that computes decodes only; the quotient is what prefill tokens have added to that, weighted towards
+//! the last steps and the long chunks. Where time is not a straight line the quotient is the slope of the chord to the chunks of late, so
+//! the chunk settles where the chord meets the target. See `docs/decisions/0013-prefill-beside-decodes.md`.
+
+use std::time::Duration;
+
+/// The part of a new measurement in what is expected.
+const GAIN: f64 = 0.25;
+/// A measurement counts for at most so many times what was expected, so that a page fault or a stopped process changes little.
+const MOST_SURPRISE: f64 = 2.0;
+/// A chunk is at most so many times as long as the longest of late: what was measured on short ones says little about long ones.
+const MOST_GROWTH: f64 = 2.0;
+/// Prefills may lengthen a step by this part of it whatever the target is, or else they would stand still where decodes alone reach it.
+const LEAST_SHARE: f64 = 0.125;
+/// After so many steps with both, one has decodes only: else nobody could tell which of the two have become slower.
+const MIXED_STEPS_IN_A_ROW: u32 = 16;
+
+/// What a step computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Work {
+    pub(crate) has_decodes: bool,
+    pub(crate) num_prefill_tokens: usize,
+}
+
+/// A model of the device, learned from the times of its steps.
+#[derive(Debug, Default)]
+pub(crate) struct StepTimes {
+    decode_s: f64,
+    prefill_s: f64,
+    prefill_tokens: f64,
+    /// How far steps with decodes are from what is expected, as a part of it.
+    deviation: f64,
+    /// Tokens of the longest chunk of late.
+    longest: f64,
+    /// Since decodes were last measured alone.
+    num_mixed_steps: u32,
+}
+
+impl StepTimes {
+    pub(crate) fn observe(&mut self, work: Work, elapsed: Duration) {
+        let Work { has_decodes, num_prefill_tokens } = work;
+        let decode_s = if has_decodes { self.decode_s } else { 0.0 };
+        let expected = decode_s + self.added_by(num_prefill_tokens);
+        let most = if expected > 0.0 { expected * MOST_SURPRISE } else { f64::MAX };
+        let took = elapsed.as_secs_f64().min(most);
+        if has_decodes && expected > 0.0 {
+            self.deviation += GAIN * ((took - expected).abs() / expected - self.deviation);
+        }
+        // Decodes alone take no longer than with prefills beside them.
+        if has_decodes && (num_prefill_tokens == 0 || took < decode_s) {
+            let gain = if decode_s > 0.0 { 2.0 * GAIN } else { 1.0 };
+            self.decode_s += gain * (took - decode_s);
+        }
+        if num_prefill_tokens > 0 {
+            let num_tokens = num_prefill_tokens as f64;
+            self.prefill_s += took - decode_s - GAIN * self.prefill_s;
+            self.prefill_tokens += num_tokens - GAIN * self.prefill_tokens;
+            self.longest = num_tokens.max(self.longest * (1.0 - GAIN));
+        }
+        let is_mixed = has_decodes && num_prefill_tokens > 0;
+        self.num_mixed_steps = if is_mixed { self.num_mixed_steps + 1 } else { 0 };
+    }
+
+    /// How many prefill tokens, of `most`, keep a step with decodes within the target. At least one, whatever that takes, and now and then
+    /// none. Before any prefill was measured there is no limit.
+    pub(crate) fn max_prefill_tokens(&self, target: Duration, most: usize) -> usize {
+        let left = target.as_secs_f64() / (1.0 + self.deviation) - self.decode_s;
+        let left = left.max(LEAST_SHARE * self.decode_s);
+        let known = MOST_GROWTH * self.longest;
+        let fitting = if self.prefill_s > 0.0 { left * self.prefill_tokens / self.prefill_s } else { known };
+        // Rounds down.
+        let fitting = (fitting.min(known) as usize).max(1);
+        if self.longest == 0.0 || fitting >= most {
+            most
+        } else if self.num_mixed_steps >= MIXED_STEPS_IN_A_ROW {
+            0
+        } else {
+            fitting
+        }
+    }
+
+    fn added_by(&self, num_prefill_tokens: usize) -> f64 {
+        if self.prefill_s > 0.0 {
+            num_prefill_tokens as f64 * self.prefill_s / self.prefill_tokens
+        } else {
+            0.0
+        }
+    }
+}

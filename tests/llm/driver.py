@@ -1,0 +1,74 @@
+"""Models for these tests, and a look at what they hold."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from streamcore import LLM, _core
+
+RULES = [
+    {"when": {"equals": "hang"}, "answer": {"text": "a b c d", "fault": {"kind": "hang", "after_tokens": 3}}},
+    {
+        "when": {"equals": "fail"},
+        "answer": {"text": "a b c d", "fault": {"kind": "error", "after_tokens": 1}},
+    },
+    {"when": {"equals": "cut"}, "answer": {"text": "a b c d", "fault": {"kind": "cut", "after_tokens": 1}}},
+    {
+        "when": {"equals": "refuse"},
+        "answer": {"error": {"status": 429, "code": "rate_limit_exceeded", "message": "not so fast"}},
+    },
+    {"answer": {"pieces": ["one", " two", " three"]}},
+]
+
+
+@contextmanager
+def scripted(folder: Path, **settings: Any) -> Iterator[LLM]:
+    """A model without torch that says "one two three", or breaks in the way that the prompt names."""
+    with LLM(f"script:{script_file(folder)}", **settings) as llm:
+        yield llm
+
+
+def script_file(folder: Path) -> Path:
+    """The script of these models."""
+    path = folder / "script.json"
+    path.write_text(json.dumps({"rules": RULES}))
+    return path
+
+
+def metric(llm: LLM, name: str) -> float:
+    """One value of `/metrics`, asked for through the same door."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    bell = _core.Doorbell(writer)
+    os.close(writer)
+    exchange = llm._serving.server.open(bell, 0, "GET", "", b"/metrics", [])
+    exchange.feed(b"", True)
+    exchange.resume()
+    page, is_over = b"", False
+    while not is_over:
+        os.read(reader, 4096)
+        for _, part in bell.take():
+            assert part, "there are metrics"
+            page += part.get("body", b"")
+            is_over = part.get("more_body") is False
+            exchange.resume()
+    os.close(reader)
+    match = re.search(rf"^{name} (\S+)$", page.decode(), re.MULTILINE)
+    assert match is not None, page
+    return float(match[1])
+
+
+def num_requests(llm: LLM) -> float:
+    """Requests that hold something."""
+    return metric(llm, "streamcore_num_requests_running") + metric(llm, "streamcore_num_requests_waiting")
+
+
+def all_is_back(llm: LLM) -> None:
+    """Waits until no request holds anything, which is one step after it was aborted."""
+    while num_requests(llm):
+        pass
+    assert metric(llm, "streamcore_kv_blocks_free") == metric(llm, "streamcore_kv_blocks")

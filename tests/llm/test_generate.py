@@ -1,0 +1,227 @@
+"""If one of these fails, a program that has many prompts gets wrong answers, or none, or leaks what it asked for."""
+
+import io
+import re
+import signal
+import threading
+import time
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.llm.driver import all_is_back, metric, num_requests, scripted
+
+from streamcore import LLM, SamplingParams
+from streamcore.errors import EngineFailedError, InvalidRequestError, QueueFullError
+from streamcore.llm import Prompt, batch
+
+GREEDY = SamplingParams(temperature=0, max_tokens=12)
+
+
+def test_many_prompts_are_answered_in_order(demo: LLM) -> None:
+    """Prompts of a data set that come back in another order, or changed by their neighbours, spoil it without a word."""
+    prompts: list[Prompt] = ["Count from 1 to 9", [703, 350], "Hello", "Tell me", "Count from 5"]
+    together = demo.generate(prompts, GREEDY)
+    alone = [demo.generate(prompt, GREEDY)[0] for prompt in prompts]
+    assert [output.prompt for output in together] == prompts
+    assert [output.outputs for output in together] == [output.outputs for output in alone]
+    assert together[1].prompt_token_ids == [703, 350]
+    assert [output.usage.completion_tokens for output in together] == [
+        len(output.outputs[0].token_ids) for output in together
+    ]
+    all_is_back(demo)
+
+
+def test_chat_uses_the_template(demo: LLM) -> None:
+    """A conversation that is not put into the model's template is answered by babble."""
+    conversations = [[{"role": "user", "content": f"Count from 1 to {end}"}] for end in (3, 5)]
+    texts = [output.outputs[0].text for output in demo.chat(conversations, SamplingParams(temperature=0))]
+    assert texts == ["1, 2, 3.", "1, 2, 3, 4, 5."]
+    assert demo.chat(conversations[1], SamplingParams(temperature=0))[0].outputs[0].text == texts[1]
+
+
+def test_each_prompt_may_have_its_params(demo: LLM) -> None:
+    """An evaluation that varies a parameter gives one for each prompt; one too few must not be made up for."""
+    each = [SamplingParams(max_tokens=count) for count in (1, 2, 3)]
+    outputs = demo.generate(["Count"] * 3, each)
+    assert [output.usage.completion_tokens for output in outputs] == [1, 2, 3]
+    with pytest.raises(ValueError, match="2 entries for 3 prompts"):
+        demo.generate(["Count"] * 3, each[:2])
+
+
+def test_log_probabilities_are_those_of_both_routes(demo: LLM) -> None:
+    """Scores of a prompt and of a chat are compared with each other; the wire has a different shape for each."""
+    params = SamplingParams(temperature=0, max_tokens=3, n=2, logprobs=2)
+    chat = demo.chat([{"role": "user", "content": "Count from 1 to 5"}], params)[0]
+    plain = demo.generate([chat.prompt_token_ids], params)[0]
+    assert [choice.logprobs for choice in plain.outputs] == [choice.logprobs for choice in chat.outputs]
+    for choice in plain.outputs:
+        assert choice.logprobs is not None
+        assert [score.token_id for score in choice.logprobs] == choice.token_ids
+        assert all(score.top[score.token_id] == score.logprob for score in choice.logprobs)
+        assert all(len(score.top) == 2 for score in choice.logprobs)
+    assert plain.outputs[1].index == 1
+
+
+def test_prompt_log_probabilities(demo: LLM) -> None:
+    """A likelihood evaluation reads the scores of the prompt's tokens."""
+    output = demo.generate("Count from", SamplingParams(max_tokens=1, prompt_logprobs=1))[0]
+    assert output.prompt_logprobs is not None
+    assert output.prompt_logprobs[0] is None
+    told = [score.token_id for score in output.prompt_logprobs if score is not None]
+    assert told == output.prompt_token_ids[1:]
+
+
+def test_bad_prompt_is_named_and_the_rest_freed(demo: LLM) -> None:
+    """One line of ten thousand is wrong: its number must be told, and what was running must not go on."""
+    each = [SamplingParams(max_tokens=2000, ignore_eos=True)] * 20
+    each[13] = SamplingParams(top_p=2.0)
+    with pytest.raises(InvalidRequestError, match=r"^request 13: `top_p` is 2") as caught:
+        demo.generate(["Count"] * 20, each)
+    assert (caught.value.index, caught.value.param) == (13, "top_p")
+    all_is_back(demo)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "named"),
+    [
+        (["a", 7], "request 1: prompt is neither"),
+        (["a", ["b"]], "request 1: prompt is neither"),
+        ([[1, 1 << 40]], "`prompt"),
+        ("\ud800", "surrogate"),
+    ],
+)
+def test_what_is_no_prompt_is_refused(llm: LLM, prompts: Any, named: str) -> None:
+    """A wrong type must not become a strange prompt."""
+    with pytest.raises(InvalidRequestError, match=named):
+        llm.generate(prompts)
+
+
+def test_what_is_no_number_is_refused(llm: LLM) -> None:
+    """What cannot be written as JSON is said to be that."""
+    with pytest.raises(InvalidRequestError, match="cannot be written as JSON"):
+        llm.generate("a", SamplingParams(temperature=float("nan")))
+    with pytest.raises(TypeError, match="unknown argument `add_generation_promt`"):
+        llm.chat([{"role": "user", "content": "a"}], add_generation_promt=False)
+    with pytest.raises(InvalidRequestError, match="not a list of messages"):
+        llm.chat([["a"]])  # type: ignore[arg-type]
+
+
+def test_no_prompts_have_no_answers(llm: LLM) -> None:
+    """A filter that leaves nothing over is not an error."""
+    assert llm.generate([]) == []
+
+
+def test_more_prompts_than_the_queue_holds(tmp_path: Path) -> None:
+    """Ten thousand prompts in one call must wait for their turn, not be refused."""
+    with scripted(tmp_path, max_waiting_requests=4, max_num_seqs=2) as llm:
+        outputs = llm.generate(["x"] * 100, SamplingParams(n=2))
+        assert [choice.text for output in outputs for choice in output.outputs] == ["one two three"] * 200
+        all_is_back(llm)
+
+
+def test_full_queue_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams of other threads may fill the queue meanwhile: a batch goes on when they end."""
+    with scripted(tmp_path, max_waiting_requests=1, max_num_seqs=1) as llm:
+        running = llm.stream("hang")
+        next(running)
+        other = threading.Thread(target=llm.generate, args=("other",))
+        other.start()
+        while not metric(llm, "streamcore_num_requests_waiting"):
+            pass
+        waited: list[float] = []
+
+        def free(retry_after_s: float) -> None:
+            waited.append(retry_after_s)
+            running.close()
+            other.join()
+
+        monkeypatch.setattr(time, "sleep", free)
+        assert llm.generate("x")[0].outputs[0].text == "one two three"
+        assert len(waited) == 1
+        assert waited[0] >= 1
+        all_is_back(llm)
+
+
+def test_what_a_script_refuses_is_not_tried_again(llm: LLM) -> None:
+    """A refusal that has nothing to do with the queue is told."""
+    with pytest.raises(QueueFullError, match="not so fast") as caught:
+        llm.generate("refuse")
+    assert caught.value.code == "rate_limit_exceeded"
+
+
+@pytest.mark.parametrize("prompt", ["fail", "cut"])
+def test_engine_that_fails_is_told(llm: LLM, prompt: str) -> None:
+    """Half an answer must not be taken for a whole one."""
+    with pytest.raises(EngineFailedError):
+        llm.generate(prompt)
+
+
+def test_threads_share_a_model(llm: LLM) -> None:
+    """A program with a pool of threads has one model, not one for each."""
+    texts: list[str] = []
+
+    def ask() -> None:
+        texts.extend(output.outputs[0].text for output in llm.generate(["x"] * 20))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert texts == ["one two three"] * 160
+
+
+async def test_works_where_a_loop_runs(llm: LLM) -> None:
+    """In a notebook an event loop runs in the thread that calls."""
+    assert llm.generate("x")[0].outputs[0].text == "one two three"
+
+
+def test_progress_is_for_terminals(llm: LLM, capfd: pytest.CaptureFixture[str]) -> None:
+    """A log must not fill with lines that rewrite themselves; a person at a terminal wants one."""
+    llm.generate(["x"] * 3)
+    assert capfd.readouterr().err == ""
+    terminal = io.StringIO()
+    progress = batch.Progress(3, terminal)
+    for output in llm.generate(["x"] * 2):
+        progress.add(output)
+    progress.close()
+    assert re.fullmatch(r"(\r\d/3 requests, \d+ output tokens/s\x1b\[K)*\n", terminal.getvalue())
+    assert "\r2/3 requests" in terminal.getvalue()
+
+
+def test_params_are_those_of_the_protocol() -> None:
+    """A parameter that the routes learn and `SamplingParams` does not could not be used without a server."""
+    page = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
+    honoured = page.partition("## Refused")[0]
+    known = set(re.findall(r"^\| `(\w+)` \|", honoured, re.MULTILINE))
+    elsewhere = {"model", "messages", "prompt", "stream", "stream_options", "request_id", "best_of", "echo"}
+    of_chat = {"add_generation_prompt", "continue_final_message", "chat_template_kwargs", "top_logprobs"}
+    always = {"max_completion_tokens", "return_token_ids", "return_tokens_as_token_ids"}
+    assert {field.name for field in fields(SamplingParams)} == known - elsewhere - of_chat - always
+
+
+def test_unknown_param_is_refused() -> None:
+    """A typing error must not be ignored."""
+    with pytest.raises(
+        TypeError, match="unknown sampling parameter `temprature`, did you mean `temperature`"
+    ):
+        SamplingParams(temprature=0.5)  # type: ignore[call-arg]
+
+
+def test_interrupt_frees_everything(llm: LLM) -> None:
+    """Ctrl-C in a long call must not leave the model busy with what nobody waits for."""
+    main = threading.get_ident()
+
+    def interrupt() -> None:
+        while num_requests(llm) < 3:
+            pass
+        signal.pthread_kill(main, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        llm.generate(["hang"] * 3)
+    thread.join()
+    all_is_back(llm)
