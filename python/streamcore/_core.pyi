@@ -224,13 +224,14 @@ class Script:
     Args:
         json: the script.
         text: the model whose tokenizer and template are used; it learns the script's pieces as tokens.
+        keeps_requests: whether `requests` has what the server was asked.
 
     Raises:
         RuntimeError: `text` already belongs to a server.
         ValueError: what is wrong with the script, and where.
     """
 
-    def __new__(cls, json: str, text: TextModel) -> Script: ...
+    def __new__(cls, json: str, text: TextModel, *, keeps_requests: bool = False) -> Script: ...
     @property
     def served_model_names(self) -> list[str]:
         """The names that the script serves its model under; may be none."""
@@ -239,6 +240,11 @@ class Script:
     @property
     def vocab_size(self) -> int:
         """Tokens that the model knows, pieces included."""
+    def example(self, model: str) -> str | None:
+        """A question that some rule answers when it is asked of this model; None if none can be told from the rules."""
+    @property
+    def requests(self) -> list[tuple[str, str, list[tuple[str, str]], bytes]]:
+        """The last requests, if they are kept: method, path with query, names and values of the headers, body."""
     @property
     def num_replies(self) -> int:
         """How often it was asked for an answer or an error: once for each choice of each valid request."""
@@ -325,6 +331,9 @@ class Server:
     @property
     def is_stopped(self) -> bool:
         """Whether a drain has ended: `next_step` will never return a plan again."""
+    @property
+    def num_requests(self) -> int:
+        """Requests that have not ended, those in the queue included."""
     def drain(self, deadline_s: float) -> None:
         """Take no new request; running streams finish, or are aborted after `deadline_s` seconds. Returns at once."""
     def fail(self, message: str) -> None:
