@@ -31,6 +31,7 @@ impl EngineConfig {
         capture_sizes: Vec<usize>,
         target_itl_s: Option<f64>,
     ) -> PyResult<Self> {
+        let target_itl = target_itl_s.map(|seconds| duration("target_itl_s", seconds)).transpose()?;
         let config = engine::EngineConfig {
             block_size,
             num_blocks,
@@ -40,7 +41,7 @@ impl EngineConfig {
             max_steps_in_flight,
             enable_prefix_caching,
             capture_sizes,
-            target_itl: target_itl_s.map(|itl_s| seconds(itl_s, "target_itl_s")).transpose()?,
+            target_itl,
         };
         config.validate().map_err(engine_error)?;
         Ok(Self(config))
@@ -67,10 +68,10 @@ impl EngineConfig {
     }
 }
 
-/// A time that Python gave as a number.
-pub(crate) fn seconds(seconds: f64, name: &str) -> PyResult<Duration> {
-    let refused = |_| PyValueError::new_err(format!("`{name}` is {seconds}, which is not a time"));
-    Duration::try_from_secs_f64(seconds).map_err(refused)
+/// A time in seconds, as Python has it.
+pub(crate) fn duration(name: &str, seconds: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|error| PyValueError::new_err(format!("`{name}` is {seconds}: {error}")))
 }
 
 fn dtype_name(column_type: ColumnType) -> &'static str {

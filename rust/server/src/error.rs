@@ -26,6 +26,12 @@ pub enum ApiError {
     /// The key is missing or wrong: 401. LiteLLM tells this error from other refusals by OpenAI's words for it.
     #[error("Incorrect API key provided, or none")]
     ApiKey,
+    /// A name has led here that is none of this machine's: 403.
+    #[error(
+        "`Host` is `{0}`, which is no local name, and a server for its own machine without an API key obeys no other: \
+         start it with `--api-key`, or, behind a proxy, with `--allowed-origins https://{0}`"
+    )]
+    Host(String),
     /// No such model: 404.
     #[error("model `{0}` does not exist")]
     ModelNotFound(String),
@@ -119,6 +125,7 @@ impl ApiError {
         match self {
             Self::Invalid { .. } => StatusCode::BAD_REQUEST,
             Self::ApiKey => StatusCode::UNAUTHORIZED,
+            Self::Host(_) => StatusCode::FORBIDDEN,
             Self::ModelNotFound(_) | Self::UnknownRoute(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::HeadTimeout(_) | Self::BodyTimeout(_) | Self::SlowReader => StatusCode::REQUEST_TIMEOUT,
@@ -142,6 +149,7 @@ impl ApiError {
         match self {
             Self::Invalid { code, .. } => code,
             Self::ApiKey => "invalid_api_key",
+            Self::Host(_) => "foreign_host",
             Self::ModelNotFound(_) => "model_not_found",
             Self::UnknownRoute(_) => "unknown_route",
             Self::MethodNotAllowed(_) => "method_not_allowed",

@@ -14,9 +14,12 @@ pub mod format;
 mod reader;
 mod recorded_engine;
 mod recorder;
+mod recording;
 mod replay;
+pub mod simulation;
 
 pub use reader::{TraceError, TraceReader};
 pub use recorded_engine::RecordedEngine;
 pub use recorder::Recorder;
+pub use recording::Recording;
 pub use replay::{Difference, Replay, ReplayError, Replayed};

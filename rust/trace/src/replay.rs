@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::io::BufRead;
 
-use streamcore_engine::{Engine, EngineError, Event, OwnedStepBuffers, Scores, StepId, StepPlan};
+use streamcore_engine::{
+    Engine, EngineConfig, EngineError, Event, OwnedStepBuffers, Scores, StepId, StepPlan,
+};
 
 use crate::format::{Call, PlanLine};
 use crate::reader::{TraceError, TraceReader};
@@ -145,14 +147,28 @@ impl<R: BufRead> Replay<R> {
     /// [`ReplayError`] at the first line that cannot be read or that the engine does not agree with.
     pub fn advance(&mut self, max_calls: u64) -> Result<Option<Replayed>, ReplayError> {
         for _ in 0..max_calls {
-            let Some(call) = self.reader.next_call()? else {
+            if self.make_next(|_| ())?.is_none() {
                 return Ok(Some(Replayed { is_cut_off: self.reader.is_cut_off(), ..self.replayed }));
-            };
-            let line = self.reader.line();
-            self.make(call).map_err(|difference| ReplayError::Difference { line, difference })?;
-            self.replayed.num_calls += 1;
+            }
         }
         Ok(None)
+    }
+
+    /// Makes one call again, after it was looked at, and answers with its events; `None` at the end of the trace.
+    pub(crate) fn make_next(&mut self, look: impl FnOnce(&Call)) -> Result<Option<&[Event]>, ReplayError> {
+        let Some(call) = self.reader.next_call()? else { return Ok(None) };
+        look(&call);
+        let line = self.reader.line();
+        self.make(call).map_err(|difference| ReplayError::Difference { line, difference })?;
+        self.replayed.num_calls += 1;
+        self.events.clear();
+        self.engine.drain_events(&mut self.events);
+        Ok(Some(&self.events))
+    }
+
+    /// The limits in the header.
+    pub(crate) fn config(&self) -> &EngineConfig {
+        self.engine.config()
     }
 
     /// Replays the whole trace.
@@ -187,8 +203,6 @@ impl<R: BufRead> Replay<R> {
             }
             Call::Complete { step, sampled, .. } => self.complete(step, &sampled)?,
         }
-        self.engine.drain_events(&mut self.events);
-        self.events.clear();
         Ok(())
     }
 

@@ -107,14 +107,18 @@ fn replay(trace: &str) -> Result<Replayed, String> {
 /// A trace that does not replay cannot be trusted to show the fault that it was recorded for.
 #[test]
 fn random_stories_replay_step_for_step() {
+    let calls = ["{\"abort\"", "{\"expire\"", "{\"observe\"", "{\"idle\""];
+    let mut reached = calls.map(|call| (call, 0));
     for seed in 0..200 {
         for depth in [1, 2] {
             let (trace, num_steps) = random_story(seed, depth);
             let num_calls = trace.lines().count() as u64 - 1;
             let expected = Replayed { num_calls, num_steps, is_cut_off: false };
             assert_eq!(replay(&trace), Ok(expected), "seed {seed}, depth {depth}");
+            reached.iter_mut().for_each(|(what, times)| *times += trace.matches(*what).count());
         }
     }
+    assert!(reached.iter().all(|(_, times)| *times >= 20), "{reached:?}");
 }
 
 fn small_trace() -> String {

@@ -59,7 +59,12 @@ fn content(schema: &str) -> Value {
 }
 
 fn get(id: &str, answer: &Value) -> Value {
-    let mut responses = errors(&[("401", "no valid key"), ("404", "not found"), ("503", "not ready")]);
+    let mut responses = errors(&[
+        ("401", "no valid key"),
+        ("403", "foreign `Host`"),
+        ("404", "not found"),
+        ("503", "not ready"),
+    ]);
     responses.insert("200".to_owned(), json!({ "description": "the answer", "content": answer }));
     json!({ "operationId": id, "responses": responses })
 }
@@ -76,6 +81,7 @@ fn post(id: &str, request: &str, answer: &str, chunk: Option<&str>) -> Value {
     let mut responses = errors(&[
         ("400", "the body cannot be honoured, `param` names the field"),
         ("401", "no valid key"),
+        ("403", "foreign `Host`"),
         ("404", "no such model"),
         ("408", "the body did not arrive in time"),
         ("413", "the body is too long"),

@@ -1,0 +1,91 @@
+//! The limits that a simulation changes.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use streamcore_engine::{EngineConfig, EngineError};
+
+/// A setting of a simulation that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SettingError(String);
+
+impl SettingError {
+    pub(crate) fn new(message: String) -> Self {
+        Self(message)
+    }
+}
+
+impl From<EngineError> for SettingError {
+    fn from(error: EngineError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// What differs from the limits of another engine, or from the usual ones. `None` leaves a limit as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// [`EngineConfig::block_size`].
+    pub block_size: Option<usize>,
+    /// [`EngineConfig::num_blocks`].
+    pub num_blocks: Option<usize>,
+    /// [`EngineConfig::max_num_batched_tokens`].
+    pub max_num_batched_tokens: Option<usize>,
+    /// [`EngineConfig::max_num_seqs`].
+    pub max_num_seqs: Option<usize>,
+    /// [`EngineConfig::max_steps_in_flight`].
+    pub max_steps_in_flight: Option<usize>,
+    /// [`EngineConfig::enable_prefix_caching`].
+    pub enable_prefix_caching: Option<bool>,
+    /// [`EngineConfig::target_itl`] in milliseconds; 0 takes it away.
+    pub target_itl_ms: Option<f64>,
+}
+
+impl Limits {
+    /// The limits to begin with where no trace has any: those of a server on a GPU, for a context of so many tokens, and blocks for as
+    /// many such sequences as may run.
+    #[must_use]
+    pub fn usual(max_model_len: usize) -> EngineConfig {
+        let (block_size, max_num_seqs) = (16, 256);
+        EngineConfig {
+            block_size,
+            num_blocks: max_num_seqs * max_model_len.div_ceil(block_size),
+            max_num_batched_tokens: 8192,
+            max_num_seqs,
+            max_model_len,
+            max_steps_in_flight: 2,
+            enable_prefix_caching: true,
+            target_itl: None,
+            capture_sizes: Vec::new(),
+        }
+    }
+
+    /// These limits in the place of those of `config`.
+    ///
+    /// # Errors
+    /// [`SettingError`] names the limit that makes no sense.
+    pub fn change(self, config: EngineConfig) -> Result<EngineConfig, SettingError> {
+        let target_itl = match self.target_itl_ms {
+            None => config.target_itl,
+            Some(0.0) => None,
+            Some(milliseconds) => {
+                let wrong = |error| format!("`target_itl_ms` is {milliseconds}: {error}");
+                let target = Duration::try_from_secs_f64(milliseconds / 1e3);
+                Some(target.map_err(|error| SettingError::new(wrong(error)))?)
+            }
+        };
+        let changed = EngineConfig {
+            block_size: self.block_size.unwrap_or(config.block_size),
+            num_blocks: self.num_blocks.unwrap_or(config.num_blocks),
+            max_num_batched_tokens: self.max_num_batched_tokens.unwrap_or(config.max_num_batched_tokens),
+            max_num_seqs: self.max_num_seqs.unwrap_or(config.max_num_seqs),
+            max_steps_in_flight: self.max_steps_in_flight.unwrap_or(config.max_steps_in_flight),
+            enable_prefix_caching: self.enable_prefix_caching.unwrap_or(config.enable_prefix_caching),
+            target_itl,
+            ..config
+        };
+        changed.validate()?;
+        Ok(changed)
+    }
+}
