@@ -27,14 +27,14 @@ class ScriptedModel:
     text: _core.TextModel
 
 
-def read_script(path: Path) -> ScriptedModel:
-    """Reads a script from a file.
+def read_script(path: Path, *, keeps_requests: bool = False) -> ScriptedModel:
+    """Reads a script from a file; `keeps_requests` as in `_core.Script`.
 
     Raises:
         ConfigError: it cannot be read, or says something that cannot be done; names the place.
     """
     try:
-        return parse_script(path.read_text(encoding="utf-8"))
+        return parse_script(path.read_text(encoding="utf-8"), keeps_requests=keeps_requests)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"script {path} cannot be read: {error}") from error
     except ConfigError as error:
@@ -43,15 +43,15 @@ def read_script(path: Path) -> ScriptedModel:
         ) from error
 
 
-def parse_script(json: str) -> ScriptedModel:
-    """Reads a script.
+def parse_script(json: str, *, keeps_requests: bool = False) -> ScriptedModel:
+    """Reads a script; `keeps_requests` as in `_core.Script`.
 
     Raises:
         ConfigError: it says something that cannot be done; names the place.
     """
     text = _core.TextModel(DEMO_MODEL)
     try:
-        return ScriptedModel(_core.Script(json, text), text)
+        return ScriptedModel(_core.Script(json, text, keeps_requests=keeps_requests), text)
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

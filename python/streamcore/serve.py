@@ -5,7 +5,9 @@ is told at once.
 """
 
 import atexit
+import json
 import os
+import shlex
 import signal
 import sys
 import time
@@ -16,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from streamcore import _core
 from streamcore.config import ServeConfig
@@ -67,6 +70,8 @@ class Serving:
     """The first name of the model."""
     has_chat_template: bool
     run_steps: Callable[[], None]
+    question: str = "Tell me a joke"
+    """What the model can be asked, for an example."""
 
     def run(self) -> None:
         """Carry out steps until the server has stopped. What ends them early is raised; clients are told no more than that."""
@@ -144,7 +149,10 @@ def _open_script(config: ServeConfig, path: Path, listener: _core.Listener | Non
         trace_file=config.trace_file,
     )
     try:
-        yield Serving(server, names[0], has_chat_template=True, run_steps=partial(play, server))
+        question = model.script.example(names[0]) or Serving.question
+        yield Serving(
+            server, names[0], has_chat_template=True, run_steps=partial(play, server), question=question
+        )
     finally:
         server.shutdown()
 
@@ -183,10 +191,10 @@ def _drain_on_signal(server: _core.Server, timeout_s: float) -> Iterator[None]:
     def drain(_signal: int, _frame: FrameType | None) -> None:
         nonlocal timeout_s
         server.drain(timeout_s)
-        if timeout_s > 0:
-            _core.log(
-                "info", f"running requests have up to {timeout_s:g} s to finish; once more ends them now"
-            )
+        num_requests = server.num_requests
+        if timeout_s > 0 and num_requests > 0:
+            left = "1 request has" if num_requests == 1 else f"{num_requests} requests have"
+            _core.log("info", f"{left} up to {timeout_s:g} s to finish; once more ends them now")
         timeout_s = 0.0
 
     previous = {number: signal.signal(number, drain) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -197,15 +205,16 @@ def _drain_on_signal(server: _core.Server, timeout_s: float) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _example(name: str, has_chat_template: bool, needs_key: bool) -> tuple[str, str]:
+def _example(serving: Serving, needs_key: bool) -> tuple[str, str]:
     """A path and what follows it in a `curl` line that tries the model; a key is not shown, only its place."""
-    if has_chat_template:
-        path, ask = "/v1/chat/completions", '"messages": [{"role": "user", "content": "Tell me a joke"}]'
+    body: dict[str, Any] = {"model": serving.name, "stream": True}
+    if serving.has_chat_template:
+        path, body["messages"] = "/v1/chat/completions", [{"role": "user", "content": serving.question}]
     else:
         _core.log("warning", "the model has no chat template: only /v1/completions can be used")
-        path, ask = "/v1/completions", '"prompt": "Once upon a time"'
+        path, body["prompt"] = "/v1/completions", "Once upon a time"
     headers = "-H 'Content-Type: application/json'" + (" -H 'Authorization: Bearer KEY'" if needs_key else "")
-    return path, f"""{headers} -d '{{"model": "{name}", "stream": true, {ask}}}'"""
+    return path, f"{headers} -d {shlex.quote(json.dumps(body, ensure_ascii=False))}"
 
 
 def _announce(serving: Serving, address: tuple[str, int], needs_key: bool, started: float) -> None:
@@ -213,7 +222,7 @@ def _announce(serving: Serving, address: tuple[str, int], needs_key: bool, start
     host, port = address
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     _core.log("info", f"serving {serving.name} at {url}")
-    path, rest = _example(serving.name, serving.has_chat_template, needs_key)
+    path, rest = _example(serving, needs_key)
     took_s = time.monotonic() - started
     sys.stdout.write(f"Ready at {url} after {took_s:.1f} s. Try:\n\n  curl -N {url}{path} {rest}\n\n")
     sys.stdout.flush()

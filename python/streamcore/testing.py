@@ -10,13 +10,24 @@ What rules may say is in `docs/testing-clients.md`; the types below say it to yo
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, TypedDict
+from typing import Any, Literal, Protocol, TypedDict
 
 from streamcore import _core
 from streamcore.scripted import parse_script, read_script, start_player, start_server
 
-__all__ = ["Answer", "Error", "Fault", "Rule", "ScriptedServer", "StartServer", "When", "scripted_server"]
+__all__ = [
+    "Answer",
+    "Error",
+    "Fault",
+    "ReceivedRequest",
+    "Rule",
+    "ScriptedServer",
+    "StartServer",
+    "When",
+    "scripted_server",
+]
 
 
 class When(TypedDict, total=False):
@@ -84,6 +95,20 @@ class Rule(TypedDict, total=False):
     """For one request, or choice of a request, after the other; the last one stays. In the place of `answer`."""
 
 
+@dataclass(frozen=True)
+class ReceivedRequest:
+    """What a client has sent."""
+
+    method: str
+    """Such as "POST"."""
+    path: str
+    """Path and query, such as "/v1/models?after=x"."""
+    headers: dict[str, str]
+    """Names in small letters; values of one name are joined by ", ". Of keys and cookies it tells only that they were there."""
+    body: Any
+    """The JSON of the body; None if there was none, or the request was refused before it was read."""
+
+
 class ScriptedServer:
     """A running scripted server."""
 
@@ -96,6 +121,22 @@ class ScriptedServer:
     def num_replies(self) -> int:
         """Answers and errors given so far: one for each choice of each valid request, retries included."""
         return self._script.num_replies
+
+    @property
+    def requests(self) -> list[ReceivedRequest]:
+        """What was asked, in the order in which it came: the last 1000 requests, and no more than 64 MiB of bodies."""
+        return [_received(*request) for request in self._script.requests]
+
+
+def _received(method: str, path: str, pairs: Sequence[tuple[str, str]], content: bytes) -> ReceivedRequest:
+    headers: dict[str, str] = {}
+    for name, value in pairs:
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    try:
+        body = json.loads(content)
+    except ValueError:
+        body = None
+    return ReceivedRequest(method, path, headers, body)
 
 
 class StartServer(Protocol):
@@ -123,7 +164,10 @@ def scripted_server(
         ConfigError: the script says something that cannot be done; names the place.
         OSError: there is no free port.
     """
-    model = read_script(rules) if isinstance(rules, Path) else parse_script(json.dumps({"rules": rules}))
+    if isinstance(rules, Path):
+        model = read_script(rules, keeps_requests=True)
+    else:
+        model = parse_script(json.dumps({"rules": rules}), keeps_requests=True)
     listener = _core.Listener("127.0.0.1", 0)
     server = start_server(model, listener, served_model_names=models, api_keys=api_keys)
     player = start_player(server)

@@ -1,12 +1,17 @@
 //! `streamcore._core.Script`: answers in the place of a model.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use streamcore_server as server;
+use streamcore_server::script::received::Received;
 
 use crate::server::TextModel;
+
+/// Method, path, headers, body as `bytes`.
+type ReceivedRequest = (String, String, Vec<(String, String)>, Cow<'static, [u8]>);
 
 /// A script, checked and tokenised.
 #[pyclass(frozen, module = "streamcore._core")]
@@ -19,11 +24,13 @@ pub(crate) struct Script {
 impl Script {
     /// Reads a script from JSON; `text` learns its pieces. Raises ValueError with the place of what is wrong.
     #[new]
-    fn new(py: Python<'_>, json: &str, text: &TextModel) -> PyResult<Self> {
+    #[pyo3(signature = (json, text, *, keeps_requests = false))]
+    fn new(py: Python<'_>, json: &str, text: &TextModel, keeps_requests: bool) -> PyResult<Self> {
         py.detach(|| {
             text.with(|text| {
                 let script = server::Script::load(json, text)
                     .map_err(|error| PyValueError::new_err(error.to_string()))?;
+                let script = if keeps_requests { script.with_log() } else { script };
                 Ok(Self { inner: Arc::new(script), vocab_size: text.tokenizer.vocab_size() })
             })
         })
@@ -45,6 +52,19 @@ impl Script {
     #[getter]
     fn vocab_size(&self) -> usize {
         self.vocab_size
+    }
+
+    /// A question that some rule answers when it is asked of this model; None if none can be told from the rules.
+    fn example(&self, model: &str) -> Option<String> {
+        self.inner.example(model).map(str::to_owned)
+    }
+
+    /// What the server was asked, if it keeps that: method, path with query, names and values of the headers, body.
+    #[getter]
+    fn requests(&self, py: Python<'_>) -> Vec<ReceivedRequest> {
+        let requests = py.detach(|| self.inner.log().map(|log| log.requests()).unwrap_or_default());
+        let tuple = |Received { method, path, headers, body }| (method, path, headers, Cow::Owned(body));
+        requests.into_iter().map(tuple).collect()
     }
 
     /// How often the script was asked for an answer or an error: once for each choice of each valid request.

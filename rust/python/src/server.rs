@@ -121,7 +121,7 @@ impl Server {
         };
         let (engine, mut limits) = (config.0.clone(), DriverLimits::default());
         limits.max_waiting_requests = max_waiting_requests.unwrap_or(limits.max_waiting_requests);
-        let access = Access { api_keys, allowed_origins };
+        let access = Access { api_keys, allowed_origins, is_local: false };
         let script = script.map(|script| Arc::clone(&script.inner));
         let server_config = ServerConfig { naming, access, vocab_size, engine, limits, script };
         let inner = py.detach(|| server::Server::start(listener, text, server_config))?;
@@ -205,6 +205,13 @@ impl Server {
     #[getter]
     fn is_stopped(&self) -> bool {
         self.driver.is_stopped()
+    }
+
+    /// Requests that have not ended, those in the queue included.
+    #[getter]
+    fn num_requests(&self) -> usize {
+        let stats = self.driver.stats();
+        stats.num_running + stats.num_waiting
     }
 
     /// Takes no new request; running streams finish, or are aborted after `deadline_s`.

@@ -32,6 +32,8 @@ pub struct Access {
     pub api_keys: Vec<String>,
     /// Origins whose pages may read answers in a browser; `*` stands for all.
     pub allowed_origins: Vec<String>,
+    /// The server listens to its own machine alone.
+    pub is_local: bool,
 }
 
 /// The application behind the routes.

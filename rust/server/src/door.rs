@@ -208,6 +208,8 @@ async fn answer(
         Err(error) => error.into_response(),
     };
     let (mut head, mut body) = response.into_parts();
+    // The connection is the caller's.
+    head.headers.remove(header::CONNECTION);
     if head.status == StatusCode::NO_CONTENT {
         // HTTP forbids a length where there can be no body. The first door's hyper takes it away.
         head.headers.remove(header::CONTENT_LENGTH);

@@ -26,6 +26,12 @@ pub enum ApiError {
     /// The key is missing or wrong: 401. LiteLLM tells this error from other refusals by OpenAI's words for it.
     #[error("Incorrect API key provided, or none")]
     ApiKey,
+    /// A name has led here that is none of this machine's: 403.
+    #[error(
+        "`Host` is `{0}`, which is no local name, and a server for its own machine without an API key obeys no other: \
+         start it with `--api-key`, or, behind a proxy, with `--allowed-origins https://{0}`"
+    )]
+    Host(String),
     /// No such model: 404.
     #[error("model `{0}` does not exist")]
     ModelNotFound(String),
@@ -73,6 +79,9 @@ pub enum ApiError {
     /// The runner died or hangs: 503.
     #[error("{0}")]
     EngineFailed(String),
+    /// The client waits no longer than this: 504.
+    #[error("the answer was not complete within {0} s, which is as long as its client waits")]
+    Deadline(u64),
     /// A script wants this error.
     #[error("{message}")]
     Scripted {
@@ -116,6 +125,7 @@ impl ApiError {
         match self {
             Self::Invalid { .. } => StatusCode::BAD_REQUEST,
             Self::ApiKey => StatusCode::UNAUTHORIZED,
+            Self::Host(_) => StatusCode::FORBIDDEN,
             Self::ModelNotFound(_) | Self::UnknownRoute(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::HeadTimeout(_) | Self::BodyTimeout(_) | Self::SlowReader => StatusCode::REQUEST_TIMEOUT,
@@ -126,6 +136,7 @@ impl ApiError {
             Self::QueueFull { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ShuttingDown | Self::EngineFailed(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Deadline(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Scripted { status, .. } => *status,
             // The head of an answer that never comes.
             Self::Cut => StatusCode::OK,
@@ -138,6 +149,7 @@ impl ApiError {
         match self {
             Self::Invalid { code, .. } => code,
             Self::ApiKey => "invalid_api_key",
+            Self::Host(_) => "foreign_host",
             Self::ModelNotFound(_) => "model_not_found",
             Self::UnknownRoute(_) => "unknown_route",
             Self::MethodNotAllowed(_) => "method_not_allowed",
@@ -152,6 +164,7 @@ impl ApiError {
             Self::Internal => "internal_error",
             Self::ShuttingDown => "shutting_down",
             Self::EngineFailed(_) => "engine_failed",
+            Self::Deadline(_) => "deadline_exceeded",
             Self::Scripted { code, .. } => code,
             Self::Cut => "cut",
         }
@@ -194,6 +207,7 @@ impl From<EndError> for ApiError {
             EndError::ShuttingDown => Self::ShuttingDown,
             EndError::Runner(message) => Self::EngineFailed(message),
             EndError::SlowReader => Self::SlowReader,
+            EndError::Deadline { waited_s } => Self::Deadline(waited_s),
             EndError::Cut => Self::Cut,
         }
     }

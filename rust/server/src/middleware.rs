@@ -2,6 +2,7 @@
 
 mod access_log;
 mod cors;
+mod host;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use self::access_log::Line;
 pub use self::cors::{cors, is_of_foreign_page};
+use self::host::check_host;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::generation::random;
@@ -54,15 +56,16 @@ pub async fn tag(State(app): State<Arc<App>>, mut request: Request, next: Next) 
     line.end_with(response)
 }
 
-/// Lets a request through if no keys are configured or it brings one of them.
+/// Lets a request through if no keys are configured or it brings one of them, and nobody else's name has led it here.
 ///
 /// # Errors
-/// 401.
+/// 401, 403.
 pub async fn authorize(
     State(app): State<Arc<App>>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
+    check_host(&app.access, &request)?;
     let number = key_number(request.headers(), &app.access.api_keys);
     if app.access.api_keys.is_empty() || number > 0 {
         request.extensions_mut().insert(ApiKeyNumber(number));

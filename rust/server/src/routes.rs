@@ -21,6 +21,7 @@ use axum::routing::{get, post};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::middleware::{authorize, cors, tag};
+use crate::script::received::record;
 
 /// The whole application, for any way to serve it.
 pub fn router(app: Arc<App>) -> Router {
@@ -41,11 +42,16 @@ pub fn router(app: Arc<App>) -> Router {
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(Arc::clone(&app), authorize));
-    guarded
+    let log = app.script.as_ref().and_then(|script| script.log().cloned());
+    let router = guarded
         .merge(open)
         .layer(from_fn_with_state(Arc::clone(&app), cors))
         .layer(from_fn_with_state(Arc::clone(&app), tag))
-        .with_state(app)
+        .with_state(app);
+    match log {
+        Some(log) => router.layer(from_fn_with_state(log, record)),
+        None => router,
+    }
 }
 
 async fn unknown_route(uri: Uri) -> ApiError {

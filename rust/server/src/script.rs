@@ -10,11 +10,13 @@
 //! rule    request → answer
 //! playing which token comes when: no clock, no threads
 //! runner  the loop over steps
+//! received what was asked
 //! ```
 
 pub mod answer;
 mod file;
 mod playing;
+pub mod received;
 mod rule;
 pub mod runner;
 
@@ -24,6 +26,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 pub use self::answer::ScriptedAnswer;
 pub use self::file::ScriptError;
 use self::file::{ScriptFile, parse};
+use self::received::RequestLog;
 pub use self::rule::Scene;
 use self::rule::{Reply, Rule};
 use crate::error::ApiError;
@@ -35,6 +38,7 @@ pub struct Script {
     served_model_names: Vec<String>,
     rules: Vec<Rule>,
     num_replies: AtomicUsize,
+    log: Option<Arc<RequestLog>>,
 }
 
 impl Script {
@@ -50,7 +54,29 @@ impl Script {
             let message = format!("is never reached: `rules[{last}]` is for every request");
             return Err(ScriptError::new(format!("rules[{}]", last + 1), message));
         }
-        Ok(Self { served_model_names: models, rules, num_replies: AtomicUsize::new(0) })
+        Ok(Self { served_model_names: models, rules, num_replies: AtomicUsize::new(0), log: None })
+    }
+
+    /// The same script, on a server that keeps what it is asked.
+    #[must_use]
+    pub fn with_log(self) -> Self {
+        Self { log: Some(Arc::default()), ..self }
+    }
+
+    /// What the server was asked, if it keeps that.
+    #[must_use]
+    pub fn log(&self) -> Option<&Arc<RequestLog>> {
+        self.log.as_ref()
+    }
+
+    /// A question that some rule answers, if one can be told from the rules.
+    #[must_use]
+    pub fn example<'a>(&'a self, model: &str) -> Option<&'a str> {
+        let mut questions = self.rules.iter().filter_map(Rule::example).chain(["Tell me a joke"]);
+        questions.find(|text| {
+            let scene = Scene { text, model, stream: true };
+            self.rules.iter().any(|rule| rule.is_for(&scene))
+        })
     }
 
     /// The names that the script serves its model under; may be none.

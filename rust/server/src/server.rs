@@ -75,7 +75,9 @@ impl Server {
         config: ServerConfig,
     ) -> io::Result<Self> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
-        let ServerConfig { naming, access, vocab_size, engine, limits, script } = config;
+        let listener = listener.into();
+        let ServerConfig { naming, mut access, vocab_size, engine, limits, script } = config;
+        access.is_local = listener.as_ref().is_some_and(|listener| listener.address().ip().is_loopback());
         let driver = Arc::new(Driver::new(engine, limits).map_err(invalid)?);
         let num_cores = available_parallelism().map_or(1, std::num::NonZero::get);
         let runtime = Builder::new_multi_thread()
@@ -84,7 +86,7 @@ impl Server {
             .enable_all()
             .build()?;
         let router = router(App::new(Arc::clone(&driver), text, naming, access, vocab_size, script));
-        let sockets = match listener.into() {
+        let sockets = match listener {
             Some(listener) => Some(Sockets::open(listener, &router, &runtime)?),
             None => None,
         };

@@ -6,6 +6,7 @@ mod common;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response};
 use common::{Stage, get, post};
+use streamcore_server::Access;
 
 const PAGE: &str = "https://chat.example";
 const CHAT: &str = "/v1/chat/completions";
@@ -100,4 +101,48 @@ async fn other_pages_are_not_allowed_by_it() {
     let everybody = Stage::with_origins(&["*"]);
     let (head, _) = everybody.answer(from_page(get("/health"), "https://evil.example")).await;
     assert_eq!(allowed(&head), Some("*"));
+}
+
+/// A page whose name suddenly points at this machine has the server's origin: to the browser there is nothing to forbid, and what the
+/// user's model says, or computes, would be the page's. A program on this machine must be let in by any name that it knows.
+#[tokio::test]
+async fn a_name_that_somebody_else_may_own_leads_nowhere() {
+    let status = async |access: &Access, host: &str, path: &str| {
+        let mut request = get(path);
+        request.headers_mut().insert("host", host.parse().unwrap());
+        Stage::with_access(access).answer(request).await
+    };
+    let mut access =
+        Access { is_local: true, allowed_origins: vec![format!("{PAGE}:8443")], ..Access::default() };
+    for (host, expected) in [
+        ("127.0.0.1:8000", 200),
+        ("[::1]:8000", 200),
+        ("LOCALHOST", 200),
+        ("box:8000", 200),
+        ("app.localhost", 200),
+        ("mac.local:8000", 200),
+        ("host.docker.internal:8000", 200),
+        ("chat.example", 200),
+        ("evil.example:8000", 403),
+        ("localhost.evil.example", 403),
+        ("127.0.0.1.evil.example", 403),
+        ("evil.example.", 403),
+        ("evil example", 403),
+    ] {
+        let (head, body) = status(&access, host, "/v1/models").await;
+        assert_eq!(head.status(), expected, "{host}: {body}");
+        assert_eq!(body.contains("\"code\":\"foreign_host\""), expected == 403, "{host}: {body}");
+    }
+    let (_, body) = status(&access, "Chat.evil.example:8000", "/v1/models").await;
+    assert!(body.contains("`Host` is `chat.evil.example`") && body.contains("--api-key"), "{body}");
+    let (head, _) = status(&access, "evil.example", "/health").await;
+    assert_eq!(head.status(), 200, "a probe learns nothing");
+    access.is_local = false;
+    assert_eq!(
+        status(&access, "evil.example", "/v1/models").await.0.status(),
+        200,
+        "a name may be the server's own"
+    );
+    access = Access { is_local: true, api_keys: vec!["key".to_owned()], ..Access::default() };
+    assert_eq!(status(&access, "evil.example", "/v1/models").await.0.status(), 401, "the page has no key");
 }

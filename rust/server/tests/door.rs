@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::routing::get;
 use bytes::Bytes;
 use common::door::{Bell, Call};
@@ -154,6 +154,25 @@ async fn a_body_without_end_is_refused_at_the_limit() {
         num_pieces += 1;
     }
     assert_eq!(num_pieces, 17, "16 MiB, and the piece that is too much");
+}
+
+/// The connection is the caller's: over HTTP/2 an answer that speaks of it is an error of protocol.
+#[tokio::test(start_paused = true)]
+async fn an_answer_says_nothing_of_the_connection() {
+    let stage = Stage::new("");
+    stage.runner.driver.drain(Duration::from_secs(1));
+    let body = r#"{"model":"toy","prompt":"a"}"#;
+    let mut request = post("/v1/completions");
+    let (name, value) = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    request.headers_mut().insert(name, value);
+    let mut call = Call::open(stage.router.clone(), &request);
+    call.exchange.resume();
+    assert!(matches!(*call.parts(), [Part::BodyWanted]));
+    call.exchange.feed(Bytes::from_static(body.as_bytes()), true);
+    let parts = call.parts();
+    let [Part::Head(head)] = &*parts else { panic!("{parts:?}") };
+    assert_eq!(head.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(head.headers.contains_key("retry-after") && !head.headers.contains_key("connection"), "{head:?}");
 }
 
 /// An answer that breaks off must not look complete: half of its JSON would be taken for the answer.

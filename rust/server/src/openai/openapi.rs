@@ -59,7 +59,12 @@ fn content(schema: &str) -> Value {
 }
 
 fn get(id: &str, answer: &Value) -> Value {
-    let mut responses = errors(&[("401", "no valid key"), ("404", "not found"), ("503", "not ready")]);
+    let mut responses = errors(&[
+        ("401", "no valid key"),
+        ("403", "foreign `Host`"),
+        ("404", "not found"),
+        ("503", "not ready"),
+    ]);
     responses.insert("200".to_owned(), json!({ "description": "the answer", "content": answer }));
     json!({ "operationId": id, "responses": responses })
 }
@@ -76,12 +81,14 @@ fn post(id: &str, request: &str, answer: &str, chunk: Option<&str>) -> Value {
     let mut responses = errors(&[
         ("400", "the body cannot be honoured, `param` names the field"),
         ("401", "no valid key"),
+        ("403", "foreign `Host`"),
         ("404", "no such model"),
         ("408", "the body did not arrive in time"),
         ("413", "the body is too long"),
         ("415", "the body is not JSON"),
         ("429", "the queue is full, `Retry-After` says when to come back"),
         ("503", "shutting down or unhealthy"),
+        ("504", "not complete within the time that the client waits, which SDKs tell in a header"),
     ]);
     let mut kinds = content(answer);
     if let Some(chunk) = chunk {

@@ -43,6 +43,19 @@ A chunk has exactly the tokens whose text it shows: text that may yet become a s
 behind a stop string are never told. The model's end token is in `usage` and, with `return_token_ids`, in `token_ids` of the last chunk; it
 has no log-probability.
 
+`prompt_logprobs` has vLLM's shape: for each token of the prompt an object of token ids, each with `logprob`, `rank` and `decoded_token`; `null`
+for the first token, which follows nothing. `rank` is known for the likeliest tokens that were asked for and `null` for the prompt's own
+token if it is none of them: to rank it, too, would take one more look at every logit of every position, and it says no more than that
+the token is behind the last of the others.
+
+## Tokens of a text
+
+`POST /tokenize` takes vLLM's fields: `prompt`, with `add_special_tokens` (default `true`), or `messages` with the fields of chat that shape
+the prompt, for which the tokens are exactly those that a chat with them would have. `return_token_strs` tells the text of each, too. The
+answer has `tokens`, `count`, `max_model_len` (the longest context that can be asked for) and `token_strs` (`null` unless asked for).
+`POST /detokenize` takes `tokens` and answers `{\"prompt\": text}`, special tokens included. Both take `model` and ignore it, need a key where
+the others do, and never touch the engine.
+
 ## Special tokens in messages
 
 The text of a special token, such as an end-of-turn marker, is plain text when it stands in a message: it is tokenised by its letters and

@@ -63,6 +63,11 @@ impl Rule {
         self.when.model.as_deref()
     }
 
+    /// A text that it may be for.
+    pub(super) fn example(&self) -> Option<&str> {
+        self.when.equals.as_deref().or(self.when.contains.as_deref())
+    }
+
     pub(super) fn is_for_all(&self) -> bool {
         self.when == WhenFile::default()
     }
