@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from streamcore.config import parse_bytes
@@ -17,6 +18,13 @@ def lengths(text: str) -> tuple[int, int]:
             f"`{text}` is neither a length such as 256 nor a range such as 128:1024"
         )
     return int(match[1]), int(match[2] or match[1])
+
+
+def count(text: str) -> int:
+    """Read a number that is not negative."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"`{text}` is not a number such as 100")
+    return int(text)
 
 
 def on_or_off(text: str) -> bool:
@@ -51,12 +59,12 @@ def _add_load(load: argparse._ArgumentGroup) -> None:
     load.add_argument(
         "--speed", type=float, default=1.0, help="play the trace so many times as fast (default: 1)"
     )
-    load.add_argument("--requests", type=int, default=10_000, metavar="N", help="requests (default: 10000)")
+    load.add_argument("--requests", type=count, default=10_000, metavar="N", help="requests (default: 10000)")
     pace = load.add_mutually_exclusive_group()
     pace.add_argument("--rate", type=float, nargs="+", metavar="R", help="requests a second, at random times")
     pace.add_argument(
         "--concurrency",
-        type=int,
+        type=count,
         nargs="+",
         metavar="N",
         help="clients, each of which waits for its answer before it sends the next (default: 64)",
@@ -66,12 +74,12 @@ def _add_load(load: argparse._ArgumentGroup) -> None:
     text = "tokens of an answer, or a range (default: 128)"
     load.add_argument("--output-len", type=lengths, default=(128, 128), metavar="LEN", help=text)
     text = "prompts begin with one of so many shared prefixes (default: none)"
-    load.add_argument("--prefixes", type=int, default=0, metavar="N", help=text)
+    load.add_argument("--prefixes", type=count, default=0, metavar="N", help=text)
     text = "tokens of a prefix, which come before those of the prompt (default: 512)"
-    load.add_argument("--prefix-len", type=int, default=512, metavar="N", help=text)
+    load.add_argument("--prefix-len", type=count, default=512, metavar="N", help=text)
     text = "share of each API key in the requests, such as 100 1 (default: one key)"
     load.add_argument("--keys", type=float, nargs="+", default=[], metavar="SHARE", help=text)
-    load.add_argument("--seed", type=int, default=0, help="the same seed makes the same load (default: 0)")
+    load.add_argument("--seed", type=count, default=0, help="the same seed makes the same load (default: 0)")
 
 
 def _add_device(group: argparse._ArgumentGroup) -> None:
@@ -92,14 +100,14 @@ def _add_device(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_limits(limits: argparse._ArgumentGroup) -> None:
-    def add(option: str, kind: type, text: str) -> None:
-        limits.add_argument(option, type=kind, nargs="+", metavar=kind.__name__.upper(), help=text)
+    def add(option: str, kind: Callable[[str], float], text: str) -> None:
+        limits.add_argument(option, type=kind, nargs="+", metavar="MS" if kind is float else "N", help=text)
 
-    add("--block-size", int, "tokens in a block; else that of the trace, or 16")
-    add("--num-blocks", int, "blocks; else those of the trace, or as many as the memory holds")
-    add("--max-num-batched-tokens", int, "tokens in a step; else that of the trace, or 8192")
-    add("--max-num-seqs", int, "requests that run at once; else that of the trace, or 256")
-    add("--steps-in-flight", int, "1 or 2; else that of the trace, or 2")
+    add("--block-size", count, "tokens in a block; else that of the trace, or 16")
+    add("--num-blocks", count, "blocks; else those of the trace, or as many as the memory holds")
+    add("--max-num-batched-tokens", count, "tokens in a step; else that of the trace, or 8192")
+    add("--max-num-seqs", count, "requests that run at once; else that of the trace, or 256")
+    add("--steps-in-flight", count, "1 or 2; else that of the trace, or 2")
     add(
         "--target-itl-ms",
         float,
@@ -114,8 +122,8 @@ def _add_limits(limits: argparse._ArgumentGroup) -> None:
     )
     limits.add_argument(
         "--max-waiting-requests",
-        type=int,
+        type=count,
         default=2048,
-        metavar="INT",
+        metavar="N",
         help="requests that wait before others are refused (default: 2048)",
     )
