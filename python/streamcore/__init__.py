@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from streamcore.llm import LLM, SamplingParams
+    from streamcore.scheduler import Scheduler
 
-__all__ = ["LLM", "SamplingParams"]
+__all__ = ["LLM", "SamplingParams", "Scheduler"]
 
-_MODULES = {"LLM": "streamcore.llm", "SamplingParams": "streamcore.llm"}
+_MODULES = {"LLM": "streamcore.llm", "SamplingParams": "streamcore.llm", "Scheduler": "streamcore.scheduler"}
 
 
 def __getattr__(name: str) -> Any:

@@ -27,6 +27,8 @@ __all__ = [
 ]
 
 __version__: str
+_Place = tuple[int, int]
+_EventKind = Literal["scheduled", "prompt_logprobs", "token", "stop", "length", "abort", "deadline"]
 kernels: ModuleType
 """The CPU and CUDA kernels; `streamcore.kernels` is the only caller and checks what it passes."""
 
@@ -44,6 +46,7 @@ class EngineConfig:
         enable_prefix_caching: whether requests that begin alike share the blocks of their common beginning.
         capture_sizes: numbers of sequences that the runner has captured graphs for, increasing; a step of one token for
             each sequence is filled up to the next of them.
+        target_itl_s: how long a step with decodes should take, in seconds; prompts beside them are cut so that it does.
 
     Raises:
         ValueError: a limit makes no sense.
@@ -60,6 +63,7 @@ class EngineConfig:
         max_steps_in_flight: int = 1,
         enable_prefix_caching: bool = True,
         capture_sizes: list[int] = [],
+        target_itl_s: float | None = None,
     ) -> EngineConfig: ...
     @property
     def max_seq_len(self) -> int:
@@ -72,50 +76,36 @@ class EngineConfig:
 
 @final
 class StepPlan:
-    """The sizes of a plan: how much of each column it fills."""
+    """The sizes of a plan: how much of each column it fills. `streamcore.step.Step` says what each of them counts."""
 
     @property
-    def id(self) -> int:
-        """Its number, to be handed back with the sampled tokens."""
+    def id(self) -> int: ...
     @property
-    def num_tokens(self) -> int:
-        """Tokens to compute."""
+    def num_tokens(self) -> int: ...
     @property
-    def num_seqs(self) -> int:
-        """Sequences that take part."""
+    def num_seqs(self) -> int: ...
     @property
-    def num_padding(self) -> int:
-        """Sequences of no one behind them, of one token each, that fill a captured size."""
+    def num_padding(self) -> int: ...
     @property
-    def num_samples(self) -> int:
-        """Tokens to sample."""
+    def num_samples(self) -> int: ...
     @property
-    def num_device_tokens(self) -> int:
-        """Input tokens that only the device knows."""
+    def num_device_tokens(self) -> int: ...
     @property
-    def num_block_updates(self) -> int:
-        """Blocks that are new in the block tables."""
+    def num_block_updates(self) -> int: ...
     @property
-    def num_new_rows(self) -> int:
-        """Rows that have another sequence than before."""
+    def num_new_rows(self) -> int: ...
     @property
-    def num_counted_tokens(self) -> int:
-        """Tokens that are counted for penalties."""
+    def num_counted_tokens(self) -> int: ...
     @property
-    def num_penalised_samples(self) -> int:
-        """Samples with a penalty."""
+    def num_penalised_samples(self) -> int: ...
     @property
-    def num_biases(self) -> int:
-        """Logits that are changed by a bias or forbidden."""
+    def num_biases(self) -> int: ...
     @property
-    def num_scored_samples(self) -> int:
-        """Samples whose log-probability is wanted."""
+    def num_scored_samples(self) -> int: ...
     @property
-    def num_scored_tokens(self) -> int:
-        """Prompt tokens whose log-probability is wanted."""
+    def num_scored_tokens(self) -> int: ...
     @property
-    def max_top_logprobs(self) -> int:
-        """Most of the likeliest tokens that one of these is told."""
+    def max_top_logprobs(self) -> int: ...
 
 @final
 class StepBuffers:
@@ -133,7 +123,7 @@ class StepBuffers:
 
 @final
 class Scheduler:
-    """The engine by itself, for programs that bring their own runner. May be called from any thread."""
+    """The engine by itself, in addresses; `streamcore.Scheduler` is made of it. May be called from any thread."""
 
     def __new__(cls, config: EngineConfig) -> Scheduler: ...
     def add_request(
@@ -158,26 +148,19 @@ class Scheduler:
         cache_salt: int = 0,
         priority: int = 0,
         key: int = 0,
+        deadline_s: float | None = None,
     ) -> None:
-        """Put a request at the end of the line of its `priority` and `key`. The caller never uses an id twice.
-
-        `logprobs` and `prompt_logprobs` ask for the log-probability of each output token and of each prompt token
-        but the first, and for this many most likely tokens, at most 20. Lower priorities go first; within one, each key
-        gets an equal part of the engine.
-
-        Raises:
-            ValueError: it can never run: empty, longer than the context or than the whole block pool; or it has more
-                than 300 biases or 256 stop tokens.
-        """
+        """As in `streamcore.Scheduler`; the caller never uses an id twice, and `deadline_s` is on the clock of `next_step`."""
     def abort(self, request_id: int) -> bool:
         """End a request; False when there is none of that id."""
-    def next_step(self, buffers: StepBuffers) -> StepPlan | None:
-        """Plan the next step into `buffers`; None when nothing can run before a step in flight is completed."""
+    def next_step(self, buffers: StepBuffers, now_s: float = 0.0) -> StepPlan | None:
+        """End requests whose deadline has come, then plan the next step into `buffers`; None when nothing can run now."""
     def complete_step(
         self,
         step_id: int,
-        tokens: tuple[int, int],
-        scores: tuple[tuple[int, int], tuple[int, int], tuple[int, int]] | None = None,
+        tokens: _Place,
+        scores: tuple[_Place, _Place, _Place] | None = None,
+        elapsed_s: float | None = None,
     ) -> None:
         """Hand back the results of a step. Each column is given as its address and its number of elements.
 
@@ -187,20 +170,14 @@ class Scheduler:
             scores: needed if the plan scores anything: float32 [num_rows], the log-probability of each drawn or given
                 token; int32 and float32 [num_rows, num_top], the most likely tokens, best first, and their
                 log-probabilities. The rows are the scored samples, then the scored prompt tokens.
+            elapsed_s: what the step took.
 
         Raises:
             ValueError: it is another step's turn, or a number of elements is wrong.
         """
     def drain_events(
         self,
-    ) -> list[
-        tuple[
-            int,
-            Literal["scheduled", "prompt_logprobs", "token", "stop", "length", "abort"],
-            int | None,
-            list[tuple[float, list[tuple[int, float]]]],
-        ]
-    ]:
+    ) -> list[tuple[int, _EventKind, int | None, list[tuple[float, list[tuple[int, float]]]]]]:
         """What happened since the last call.
 
         Request id, kind, a number (of "token" and "stop" the token, of "scheduled" how many prompt tokens were in the
@@ -208,14 +185,11 @@ class Scheduler:
         token of "prompt_logprobs". An entry is the token's own, and the most likely tokens with theirs, best first.
         """
     @property
-    def has_work(self) -> bool:
-        """Whether any request is waiting, running or in a step in flight."""
+    def has_work(self) -> bool: ...
     @property
-    def num_free_blocks(self) -> int:
-        """Blocks that no sequence holds."""
+    def num_free_blocks(self) -> int: ...
     @property
-    def num_preemptions(self) -> int:
-        """Sequences that lost their blocks to another one so far."""
+    def num_preemptions(self) -> int: ...
 
 @final
 class Listener:
@@ -339,8 +313,8 @@ class Server:
     def complete_step(
         self,
         step_id: int,
-        tokens: tuple[int, int],
-        scores: tuple[tuple[int, int], tuple[int, int], tuple[int, int]] | None = None,
+        tokens: _Place,
+        scores: tuple[_Place, _Place, _Place] | None = None,
     ) -> None:
         """Hand back the results of a step, as in `Scheduler.complete_step`."""
     def watch(self, decode_s: float) -> None:

@@ -22,7 +22,14 @@ _SUFFIXES = {
 
 _SCRIPT = "script:"
 # A script needs no device.
-_OF_DEVICES = ("device", "dtype", "max_num_batched_tokens", "kv_cache_memory_bytes", "block_size")
+_OF_DEVICES = (
+    "device",
+    "dtype",
+    "max_num_batched_tokens",
+    "target_itl_ms",
+    "kv_cache_memory_bytes",
+    "block_size",
+)
 
 
 def parse_bytes(text: str) -> int:
@@ -75,6 +82,11 @@ class ServeConfig:
         2048, "most requests that wait for their first step; more get 429", least=1
     )
     max_num_batched_tokens: int | None = _option(None, "most tokens in one step; else by device", least=1)
+    target_itl_ms: float | None = _option(
+        None,
+        "milliseconds that streams should wait for a token while prompts are computed; 0: as long as it takes; else by device",
+        least=0,
+    )
     kv_cache_memory_bytes: int | None = _option(
         None, "memory for the KV cache, such as 4GiB; else by what is free", least=1, is_bytes=True
     )

@@ -1,5 +1,8 @@
 //! Keyword arguments to [`streamcore_engine::EngineConfig`]; unknown names are a `TypeError`.
 
+use std::time::Duration;
+
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use streamcore_engine::{self as engine, ColumnType};
 
@@ -14,7 +17,7 @@ impl EngineConfig {
     #[new]
     #[pyo3(signature = (
         *, block_size, num_blocks, max_num_batched_tokens, max_num_seqs, max_model_len, max_steps_in_flight = 1,
-        enable_prefix_caching = true, capture_sizes = vec![]
+        enable_prefix_caching = true, capture_sizes = vec![], target_itl_s = None
     ))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn new(
@@ -26,7 +29,9 @@ impl EngineConfig {
         max_steps_in_flight: usize,
         enable_prefix_caching: bool,
         capture_sizes: Vec<usize>,
+        target_itl_s: Option<f64>,
     ) -> PyResult<Self> {
+        let target_itl = target_itl_s.map(|seconds| duration("target_itl_s", seconds)).transpose()?;
         let config = engine::EngineConfig {
             block_size,
             num_blocks,
@@ -36,7 +41,7 @@ impl EngineConfig {
             max_steps_in_flight,
             enable_prefix_caching,
             capture_sizes,
-            target_itl: None,
+            target_itl,
         };
         config.validate().map_err(engine_error)?;
         Ok(Self(config))
@@ -61,6 +66,12 @@ impl EngineConfig {
             .map(|column| (column.name, dtype_name(column.column_type), column.len))
             .collect()
     }
+}
+
+/// A time in seconds, as Python has it.
+pub(crate) fn duration(name: &str, seconds: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|error| PyValueError::new_err(format!("`{name}` is {seconds}: {error}")))
 }
 
 fn dtype_name(column_type: ColumnType) -> &'static str {

@@ -8,7 +8,7 @@ use streamcore_engine::{
     Engine, Event, EventKind, FinishReason, Request, RequestId, SamplingParams, StepId, TokenLogprobs,
 };
 
-use crate::config::EngineConfig;
+use crate::config::{EngineConfig, duration};
 use crate::errors::engine_error;
 use crate::step::{Place, StepBuffers, StepPlan, step_results};
 
@@ -41,7 +41,8 @@ impl Scheduler {
     #[pyo3(signature = (
         request_id, prompt, *, max_tokens, min_tokens = 0, stop_token_ids = vec![], temperature = 0.0, top_p = 1.0, top_k = 0,
         min_p = 0.0, repetition_penalty = 1.0, frequency_penalty = 0.0, presence_penalty = 0.0, logit_bias = vec![], seed = 0,
-        logprobs = None, prompt_logprobs = None, cache_salt = 0, priority = 0, key = 0
+        logprobs = None, prompt_logprobs = None, cache_salt = 0, priority = 0, key = 0,
+        deadline_s = None
     ))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn add_request(
@@ -66,7 +67,9 @@ impl Scheduler {
         cache_salt: u64,
         priority: i32,
         key: u32,
+        deadline_s: Option<f64>,
     ) -> PyResult<()> {
+        let deadline = deadline_s.map(|seconds| duration("deadline_s", seconds)).transpose()?;
         let sampling = SamplingParams {
             repetition_penalty,
             frequency_penalty,
@@ -87,6 +90,7 @@ impl Scheduler {
             cache_salt,
             priority,
             key,
+            deadline,
             ..Request::new(RequestId(request_id), prompt, max_tokens)
         };
         self.with(py, |engine| engine.add_request(request))?.map_err(engine_error)
@@ -96,9 +100,12 @@ impl Scheduler {
         self.with(py, |engine| engine.abort(RequestId(request_id)))
     }
 
-    /// Plans the next step into `buffers`, or returns None when nothing can run now.
-    fn next_step(&self, py: Python<'_>, buffers: &StepBuffers) -> PyResult<Option<StepPlan>> {
+    /// Ends the requests whose time is over, then plans the next step into `buffers`, or returns None when nothing can run now.
+    #[pyo3(signature = (buffers, now_s = 0.0))]
+    fn next_step(&self, py: Python<'_>, buffers: &StepBuffers, now_s: f64) -> PyResult<Option<StepPlan>> {
+        let now = duration("now_s", now_s)?;
         let plan = self.with(py, |engine| {
+            engine.expire(now);
             // SAFETY: the runner keeps its columns alive and leaves them alone during this call.
             let mut columns = unsafe { buffers.lend() };
             engine.schedule(&mut columns)
@@ -106,18 +113,27 @@ impl Scheduler {
         Ok(plan.map(StepPlan::from))
     }
 
-    /// Hands back the results of a step, as columns in memory: its sampled tokens, and the log-probabilities that its plan asks for.
-    #[pyo3(signature = (step_id, tokens, scores = None))]
+    /// Hands back the results of a step, as columns in memory: its sampled tokens, and the log-probabilities that its plan asks for; and
+    /// what it took, if that was measured.
+    #[pyo3(signature = (step_id, tokens, scores = None, elapsed_s = None))]
     fn complete_step(
         &self,
         py: Python<'_>,
         step_id: u64,
         tokens: Place,
         scores: Option<(Place, Place, Place)>,
+        elapsed_s: Option<f64>,
     ) -> PyResult<()> {
+        let elapsed = elapsed_s.map(|seconds| duration("elapsed_s", seconds)).transpose()?;
         // SAFETY: the runner passes places in tensors of these types, which it keeps and leaves alone during this call.
         let (sampled, scores) = unsafe { step_results(tokens, scores)? };
-        self.with(py, |engine| engine.complete(StepId(step_id), sampled, scores))?.map_err(engine_error)
+        let complete = |engine: &mut Engine| {
+            if let Some(elapsed) = elapsed {
+                engine.observe(StepId(step_id), elapsed)?;
+            }
+            engine.complete(StepId(step_id), sampled, scores)
+        };
+        self.with(py, complete)?.map_err(engine_error)
     }
 
     /// What happened since the last call: request, kind, number (of cached tokens, or the token), and log-probabilities of the tokens

@@ -56,6 +56,8 @@ pub struct NewRequest {
     pub request: Request,
     /// All tokens are handed over with the end, which spares their reader a wake-up for each.
     pub deliver_at_end: bool,
+    /// How long its client waits for the end; nothing is computed for it afterwards.
+    pub patience: Option<Duration>,
     /// What a script answers in the place of a model; its tokens are handed over one by one.
     pub answer: Option<Arc<ScriptedAnswer>>,
 }
@@ -65,7 +67,7 @@ impl NewRequest {
     #[must_use]
     pub fn new(prompt: Vec<u32>, max_tokens: usize) -> Self {
         let request = Request::new(RequestId::default(), prompt, max_tokens);
-        Self { request, deliver_at_end: false, answer: None }
+        Self { request, deliver_at_end: false, patience: None, answer: None }
     }
 }
 
@@ -249,9 +251,9 @@ impl Driver {
     fn try_next_step(&self, buffers: &mut StepBuffers<'_>) -> Option<NextStep> {
         let mut core = lock(&self.core);
         let now = Instant::now();
-        let (arrivals, phase) = {
+        let (arrivals, phase, engine_time) = {
             let mut inbox = lock(&self.inbox);
-            (inbox.take(now, core.num_tokens_in_flight()), inbox.phase.clone())
+            (inbox.take(now, core.num_tokens_in_flight()), inbox.phase.clone(), inbox.engine_time(now))
         };
         core.take_in(arrivals);
         let drain_deadline = match phase {
@@ -264,8 +266,9 @@ impl Driver {
             self.stop();
             return Some(NextStep::Stopped);
         }
+        core.engine.expire(engine_time);
         let plan = core.engine.schedule(buffers);
-        core.steps_in_flight.extend(plan.map(|plan| plan.num_tokens));
+        core.steps_in_flight.extend(plan.map(|plan| (plan.num_tokens, now)));
         core.deliver(&self.inbox, &self.metrics, now);
         match plan {
             Some(plan) => Some(NextStep::Plan(plan)),
@@ -290,9 +293,11 @@ impl Driver {
         scores: Scores<'_>,
     ) -> Result<(), EngineError> {
         let mut core = lock(&self.core);
+        let now = Instant::now();
+        core.observe(step, now)?;
         core.engine.complete(step, sampled, scores)?;
         core.steps_in_flight.pop_front();
-        core.deliver(&self.inbox, &self.metrics, Instant::now());
+        core.deliver(&self.inbox, &self.metrics, now);
         Ok(())
     }
 

@@ -79,6 +79,9 @@ pub enum ApiError {
     /// The runner died or hangs: 503.
     #[error("{0}")]
     EngineFailed(String),
+    /// The client waits no longer than this: 504.
+    #[error("the answer was not complete within {0} s, which is as long as its client waits")]
+    Deadline(u64),
     /// A script wants this error.
     #[error("{message}")]
     Scripted {
@@ -133,6 +136,7 @@ impl ApiError {
             Self::QueueFull { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ShuttingDown | Self::EngineFailed(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Deadline(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Scripted { status, .. } => *status,
             // The head of an answer that never comes.
             Self::Cut => StatusCode::OK,
@@ -160,6 +164,7 @@ impl ApiError {
             Self::Internal => "internal_error",
             Self::ShuttingDown => "shutting_down",
             Self::EngineFailed(_) => "engine_failed",
+            Self::Deadline(_) => "deadline_exceeded",
             Self::Scripted { code, .. } => code,
             Self::Cut => "cut",
         }
@@ -202,6 +207,7 @@ impl From<EndError> for ApiError {
             EndError::ShuttingDown => Self::ShuttingDown,
             EndError::Runner(message) => Self::EngineFailed(message),
             EndError::SlowReader => Self::SlowReader,
+            EndError::Deadline { waited_s } => Self::Deadline(waited_s),
             EndError::Cut => Self::Cut,
         }
     }

@@ -11,6 +11,7 @@ use crate::driver::{NewRequest, TokenStream};
 use crate::error::ApiError;
 use crate::openai::chat::request::Conversation;
 use crate::openai::options::{Options, Sampling};
+use crate::patience::patience;
 use crate::script::{Scene, Script};
 use crate::stream::{Choice, ChoicePlan, Echo, Identity, ToldPrompt, keepalive_interval};
 use crate::text::{PromptError, TextError};
@@ -166,6 +167,13 @@ impl Generation {
         if answers.any(|answer| answer.hangs()) { Duration::MAX } else { keepalive_interval(headers) }
     }
 
+    /// How long its client waits for the whole answer, if it tells. A stream shows that it lives, and a script answers when it says.
+    #[must_use]
+    pub fn patience(&self, headers: &HeaderMap) -> Option<Duration> {
+        let is_scripted = self.requests.iter().any(|new| new.answer.is_some());
+        if self.options.stream || is_scripted { None } else { patience(headers) }
+    }
+
     /// The prompt of each choice.
     pub fn prompt_of_choices(&self) -> impl Iterator<Item = &Prompt> {
         self.prompts.iter().flat_map(|prompt| std::iter::repeat_n(prompt, self.options.n))
@@ -186,11 +194,17 @@ impl Generation {
     ///
     /// # Errors
     /// 429 or 503.
-    pub fn submit(&self, app: &App, cache_salt: u64, key: u32) -> Result<Vec<Choice>, ApiError> {
+    pub fn submit(
+        &self,
+        app: &App,
+        cache_salt: u64,
+        key: u32,
+        patience: Option<Duration>,
+    ) -> Result<Vec<Choice>, ApiError> {
         let with_prompt = |(new, prompt): (&NewRequest, &Prompt)| {
             let prompt = prompt.tokens.clone();
             let request = Request { prompt, cache_salt, key, ..new.request.clone() };
-            NewRequest { request, ..new.clone() }
+            NewRequest { request, patience, ..new.clone() }
         };
         let requests = self.requests.iter().zip(self.prompt_of_choices()).map(with_prompt).collect();
         let start = |(index, (tokens, prompt)): (usize, (TokenStream, &Prompt))| {
@@ -283,7 +297,7 @@ fn new_request(app: &App, options: &Options, max_tokens: usize) -> NewRequest {
     };
     // A whole answer is of no use before its end, unless it may end at a stop string.
     let deliver_at_end = !options.stream && options.stops.texts.is_empty();
-    NewRequest { request, deliver_at_end, answer: None }
+    NewRequest { request, deliver_at_end, patience: None, answer: None }
 }
 
 fn sampling_params(app: &App, asked: &Sampling) -> SamplingParams {

@@ -27,6 +27,7 @@ pub mod listener;
 pub mod metrics;
 pub mod middleware;
 pub mod openai;
+pub mod patience;
 pub mod routes;
 pub mod script;
 pub mod server;

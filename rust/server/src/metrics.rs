@@ -27,6 +27,8 @@ reasons! {
         Abort = "abort",
         /// The runner or the server failed it.
         Error = "error",
+        /// Its client does not wait any longer.
+        Deadline = "deadline",
     }
 }
 

@@ -329,3 +329,24 @@ async fn a_panic_costs_one_request() {
     let (head, _) = stage.answer(get("/health")).await;
     assert_eq!(head.status(), 200);
 }
+
+/// A server behind on its work would spend the rest of its time on answers that nobody waits for any more.
+#[tokio::test]
+async fn a_whole_answer_is_not_computed_for_longer_than_its_client_waits() {
+    let ask = |stream: bool| {
+        let mut request = chat("stream", json!(stream));
+        request.headers_mut().insert("x-stainless-read-timeout", "0.000000001".parse().unwrap());
+        request
+    };
+    let mut stage = Stage::new("never");
+    let refused = stage.play(ask(false), 20);
+    assert_eq!(refused.head.status(), 504);
+    let error: Value = serde_json::from_str(&refused.writes.concat()).unwrap();
+    let message = "the answer was not complete within 1 s, which is as long as its client waits";
+    let expected =
+        json!({ "message": message, "type": "server_error", "param": null, "code": "deadline_exceeded" });
+    assert_eq!(error, json!({ "error": expected }));
+    assert!(stage.is_clean());
+    // A stream says all the time that it lives.
+    assert!(stage.play(ask(true), 20).writes.concat().contains("never"));
+}

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Instant;
 
-use streamcore_engine::{Event, EventKind, FinishReason, RequestId};
+use streamcore_engine::{EngineError, Event, EventKind, FinishReason, RequestId, StepId};
 use streamcore_trace::RecordedEngine;
 
 use super::inbox::{Arrivals, Inbox, Submission};
@@ -70,8 +70,9 @@ impl OpenRequest {
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) engine: RecordedEngine,
-    /// The tokens of each step in flight, the oldest one first.
-    pub(super) steps_in_flight: VecDeque<usize>,
+    /// The tokens of each step in flight and when it was planned, the oldest one first.
+    pub(super) steps_in_flight: VecDeque<(usize, Instant)>,
+    last_completion: Option<Instant>,
     open: HashMap<RequestId, OpenRequest>,
     /// Scratch space of [`Core::deliver`], kept for its capacity.
     events: Vec<Event>,
@@ -85,6 +86,7 @@ impl Core {
         Self {
             engine,
             steps_in_flight: VecDeque::new(),
+            last_completion: None,
             open: HashMap::new(),
             events: Vec::new(),
             wakers: Vec::new(),
@@ -94,7 +96,16 @@ impl Core {
 
     /// Tokens of the largest step in flight.
     pub(super) fn num_tokens_in_flight(&self) -> usize {
-        self.steps_in_flight.iter().copied().max().unwrap_or(0)
+        self.steps_in_flight.iter().map(|(num_tokens, _)| *num_tokens).max().unwrap_or(0)
+    }
+
+    /// Tells the engine what its oldest step in flight has taken. The device begins with it when it has done with the one before.
+    pub(super) fn observe(&mut self, step: StepId, now: Instant) -> Result<(), EngineError> {
+        let planned = self.steps_in_flight.front().map(|(_, planned)| *planned);
+        let began = planned.max(self.last_completion).unwrap_or(now);
+        self.engine.observe(step, now - began)?;
+        self.last_completion = Some(now);
+        Ok(())
     }
 
     /// Moves what has arrived into the engine: requests first, since an abort may name one of them.
@@ -183,7 +194,11 @@ impl Core {
                     }
                     FinishReason::Length => (Some(End::Length), Outcome::Length),
                     // Its reader has gone, or has all that it wants.
-                    FinishReason::Abort | FinishReason::Deadline => (None, open.aborted_as),
+                    FinishReason::Abort => (None, open.aborted_as),
+                    FinishReason::Deadline => {
+                        let waited_s = (now - open.arrival).as_secs_f64().ceil() as u64;
+                        (Some(End::Failed(EndError::Deadline { waited_s })), Outcome::Deadline)
+                    }
                 };
                 self.close(event.request_id, end, outcome, metrics, now);
             }

@@ -82,6 +82,7 @@ pub(super) struct Inbox {
     next_id: u64,
     stats: Stats,
     pub(super) pulse: Pulse,
+    started: Instant,
     last_departure: Option<Instant>,
     /// Time between two departures from a queue that was not empty, smoothed: what `Retry-After` is made of.
     departure_interval: Duration,
@@ -97,6 +98,7 @@ impl Inbox {
             next_id: 0,
             stats,
             pulse: Pulse::new(now),
+            started: now,
             last_departure: None,
             departure_interval: Duration::from_secs(1),
         }
@@ -126,13 +128,19 @@ impl Inbox {
     }
 
     fn queue(&mut self, new: NewRequest, arrival: Instant) -> (RequestId, Arc<Outbox>) {
-        let NewRequest { mut request, deliver_at_end, answer } = new;
+        let NewRequest { mut request, deliver_at_end, patience, answer } = new;
         let id = RequestId(self.next_id);
         self.next_id += 1;
         request.id = id;
+        request.deadline = patience.map(|patience| self.engine_time(arrival).saturating_add(patience));
         let outbox = Arc::new(Outbox::new(deliver_at_end, answer.is_some()));
         self.requests.push(Submission { request, outbox: Arc::clone(&outbox), arrival, answer });
         (id, outbox)
+    }
+
+    /// A point in time on the clock of the engine's deadlines.
+    pub(super) fn engine_time(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.started)
     }
 
     pub(super) fn abort(&mut self, id: RequestId, counts_as: Outcome) {

@@ -34,6 +34,11 @@ pub enum EndError {
     Runner(String),
     /// The client reads so slowly that what waits for it has reached its bound.
     SlowReader,
+    /// Its client does not wait any longer.
+    Deadline {
+        /// How long it has waited, in seconds.
+        waited_s: u64,
+    },
     /// A script wants the connection to break off.
     Cut,
 }

@@ -54,3 +54,21 @@ fn a_panic_of_the_engine_thread_still_ends_every_request() {
     assert_eq!(end, Poll::Ready(Some(End::Failed(error))));
     assert_eq!(driver.health(), Health::Failed("the engine panicked".to_owned()));
 }
+
+/// Whoever does not wait any longer would be computed for, in the place of those who do.
+#[test]
+fn a_request_whose_client_waits_no_longer_ends_without_a_step() {
+    let driver = driver();
+    let mut impatient =
+        driver.submit(NewRequest { patience: Some(Duration::ZERO), ..NewRequest::new(vec![1], 1) }).unwrap();
+    let _patient =
+        driver.submit(NewRequest { patience: Some(Duration::MAX), ..NewRequest::new(vec![1], 1) }).unwrap();
+    let mut buffers = OwnedStepBuffers::new(driver.config());
+    let NextStep::Plan(plan) = driver.next_step(&mut buffers.borrow(), Duration::ZERO) else {
+        panic!("no plan")
+    };
+    assert_eq!(plan.num_seqs, 1);
+    let end = impatient.poll(&mut Context::from_waker(Waker::noop()), &mut Vec::new());
+    assert_eq!(end, Poll::Ready(Some(End::Failed(EndError::Deadline { waited_s: 1 }))));
+    assert!(driver.render_metrics("m").contains("finish_reason=\"deadline\"} 1\n"));
+}

@@ -88,6 +88,7 @@ fn post(id: &str, request: &str, answer: &str, chunk: Option<&str>) -> Value {
         ("415", "the body is not JSON"),
         ("429", "the queue is full, `Retry-After` says when to come back"),
         ("503", "shutting down or unhealthy"),
+        ("504", "not complete within the time that the client waits, which SDKs tell in a header"),
     ]);
     let mut kinds = content(answer);
     if let Some(chunk) = chunk {

@@ -30,7 +30,7 @@ pub(super) async fn create(
     let generation = app.run(body.len(), move |app| prepare(app, &body)).await?;
     let identity = identity(&app, "cmpl", &generation.options, &name);
     let cache_salt = cache_salt(&headers, generation.options.cache_salt.as_deref());
-    let mut choices = generation.submit(&app, cache_salt, key)?;
+    let mut choices = generation.submit(&app, cache_salt, key, generation.patience(&headers))?;
     let max_silence = generation.max_silence(&headers);
     let details = generation.options.details;
     if generation.options.stream {

@@ -14,6 +14,7 @@ use super::{Choice, Chunks, Cut, CutStream, Delta, usage_of};
 use crate::driver::EndError;
 use crate::error::ApiError;
 use crate::openai::error::ErrorBody;
+use crate::patience::read_timeout;
 use crate::sse::{DONE, KEEPALIVE, write_event};
 
 /// Silence after which a comment says that the stream lives.
@@ -25,11 +26,7 @@ const MAX_WRITE_BYTES: usize = 64 << 10;
 /// How long the stream may be silent: well below the time after which this client gives up.
 #[must_use]
 pub fn keepalive_interval(headers: &HeaderMap) -> Duration {
-    let read_timeout_s = headers
-        .get("x-stainless-read-timeout")
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.parse::<f64>().ok());
-    let third = read_timeout_s.and_then(|timeout_s| Duration::try_from_secs_f64(timeout_s / 3.0).ok());
+    let third = read_timeout(headers).map(|timeout| timeout / 3);
     third.map_or(MAX_SILENCE, |third| third.clamp(Duration::from_secs(1), MAX_SILENCE))
 }
 
