@@ -28,6 +28,7 @@ __all__ = [
 
 __version__: str
 _Place = tuple[int, int]
+_Likelihood = tuple[float, list[tuple[int, float]]]
 _EventKind = Literal["scheduled", "prompt_logprobs", "token", "stop", "length", "abort", "deadline"]
 kernels: ModuleType
 """The CPU and CUDA kernels; `streamcore.kernels` is the only caller and checks what it passes."""
@@ -162,10 +163,10 @@ class Scheduler:
         scores: tuple[_Place, _Place, _Place] | None = None,
         elapsed_s: float | None = None,
     ) -> None:
-        """Hand back the results of a step. Each column is given as its address and its number of elements.
+        """Hand back the results of the oldest step in flight. Each column is given as its address and its number of elements.
 
         Args:
-            step_id: of the oldest step in flight.
+            step_id: its number.
             tokens: int32 [num_samples], the sampled tokens in the order of the plan.
             scores: needed if the plan scores anything: float32 [num_rows], the log-probability of each drawn or given
                 token; int32 and float32 [num_rows, num_top], the most likely tokens, best first, and their
@@ -175,14 +176,10 @@ class Scheduler:
         Raises:
             ValueError: it is another step's turn, or a number of elements is wrong.
         """
-    def drain_events(
-        self,
-    ) -> list[tuple[int, _EventKind, int | None, list[tuple[float, list[tuple[int, float]]]]]]:
-        """What happened since the last call.
+    def drain_events(self) -> list[tuple[int, _EventKind, int | None, list[_Likelihood]]]:
+        """What happened since the last call: request id, kind, a number, and log-probabilities if they were asked for.
 
-        Request id, kind, a number (of "token" and "stop" the token, of "scheduled" how many prompt tokens were in the
-        KV cache already), and log-probabilities if they were asked for: one entry for a "token", one for each prompt
-        token of "prompt_logprobs". An entry is the token's own, and the most likely tokens with theirs, best first.
+        The number is the token of "token" and "stop", and of "scheduled" how many prompt tokens were in the KV cache already.
         """
     @property
     def has_work(self) -> bool: ...
