@@ -16,7 +16,7 @@ export PIP_QUIET := 1
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build serve test test-rust sim test-py test-tokenizers gpu-check test-clients fuzz check fmt wheel docs demo clean
+.PHONY: help setup setup-test build serve test test-rust sim test-py test-tokenizers gpu-check test-clients fuzz miri check fmt wheel docs demo clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -74,6 +74,10 @@ fuzz:  ## Fuzz what reads the client's bytes: make fuzz FUZZ_SECONDS=600 (nightl
 	  $(CARGO) +nightly fuzz run --sanitizer none --target-dir $(FUZZ) $$target $(FUZZ)/corpus/$$target fuzz/seeds/$$target -- \
 	    -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(FUZZ)/crashes/$$target/ -print_final_stats=1 || exit 1; \
 	done
+
+miri:  ## The engine under Miri (nightly Rust: rustup +nightly component add miri rust-src)
+	MIRIFLAGS=-Zmiri-disable-isolation SEEDS=3 $(CARGO) +nightly miri test -p streamcore-engine \
+	  --lib --test scenarios --test sharing --test deadlines --test simulation
 
 check: setup-test  ## Formatting, lints, types, import rules
 	$(CARGO) fmt --all --check

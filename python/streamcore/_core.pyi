@@ -6,7 +6,7 @@ that work or wait release the interpreter meanwhile.
 
 from os import PathLike
 from types import ModuleType
-from typing import Any, Literal, final
+from typing import Any, Final, Literal, final
 
 __all__ = [
     "Doorbell",
@@ -29,6 +29,7 @@ __all__ = [
 
 __version__: str
 _Place = tuple[int, int]
+_Likelihood = tuple[float, list[tuple[int, float]]]
 _EventKind = Literal["scheduled", "prompt_logprobs", "token", "stop", "length", "abort", "deadline"]
 kernels: ModuleType
 """The CPU and CUDA kernels; `streamcore.kernels` is the only caller and checks what it passes."""
@@ -79,34 +80,20 @@ class EngineConfig:
 class StepPlan:
     """The sizes of a plan: how much of each column it fills. `streamcore.step.Step` says what each of them counts."""
 
-    @property
-    def id(self) -> int: ...
-    @property
-    def num_tokens(self) -> int: ...
-    @property
-    def num_seqs(self) -> int: ...
-    @property
-    def num_padding(self) -> int: ...
-    @property
-    def num_samples(self) -> int: ...
-    @property
-    def num_device_tokens(self) -> int: ...
-    @property
-    def num_block_updates(self) -> int: ...
-    @property
-    def num_new_rows(self) -> int: ...
-    @property
-    def num_counted_tokens(self) -> int: ...
-    @property
-    def num_penalised_samples(self) -> int: ...
-    @property
-    def num_biases(self) -> int: ...
-    @property
-    def num_scored_samples(self) -> int: ...
-    @property
-    def num_scored_tokens(self) -> int: ...
-    @property
-    def max_top_logprobs(self) -> int: ...
+    id: Final[int]
+    num_tokens: Final[int]
+    num_seqs: Final[int]
+    num_padding: Final[int]
+    num_samples: Final[int]
+    num_device_tokens: Final[int]
+    num_block_updates: Final[int]
+    num_new_rows: Final[int]
+    num_counted_tokens: Final[int]
+    num_penalised_samples: Final[int]
+    num_biases: Final[int]
+    num_scored_samples: Final[int]
+    num_scored_tokens: Final[int]
+    max_top_logprobs: Final[int]
 
 @final
 class StepBuffers:
@@ -163,10 +150,10 @@ class Scheduler:
         scores: tuple[_Place, _Place, _Place] | None = None,
         elapsed_s: float | None = None,
     ) -> None:
-        """Hand back the results of a step. Each column is given as its address and its number of elements.
+        """Hand back the results of the oldest step in flight. Each column is given as its address and its number of elements.
 
         Args:
-            step_id: of the oldest step in flight.
+            step_id: its number.
             tokens: int32 [num_samples], the sampled tokens in the order of the plan.
             scores: needed if the plan scores anything: float32 [num_rows], the log-probability of each drawn or given
                 token; int32 and float32 [num_rows, num_top], the most likely tokens, best first, and their
@@ -176,14 +163,10 @@ class Scheduler:
         Raises:
             ValueError: it is another step's turn, or a number of elements is wrong.
         """
-    def drain_events(
-        self,
-    ) -> list[tuple[int, _EventKind, int | None, list[tuple[float, list[tuple[int, float]]]]]]:
-        """What happened since the last call.
+    def drain_events(self) -> list[tuple[int, _EventKind, int | None, list[_Likelihood]]]:
+        """What happened since the last call: request id, kind, a number, and log-probabilities if they were asked for.
 
-        Request id, kind, a number (of "token" and "stop" the token, of "scheduled" how many prompt tokens were in the
-        KV cache already), and log-probabilities if they were asked for: one entry for a "token", one for each prompt
-        token of "prompt_logprobs". An entry is the token's own, and the most likely tokens with theirs, best first.
+        The number is the token of "token" and "stop", and of "scheduled" how many prompt tokens were in the KV cache already.
         """
     @property
     def has_work(self) -> bool: ...

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+# The columns of the penalties.
+PENALTIES = ("repetition_penalty", "frequency_penalty", "presence_penalty")
 # Rows of a whole vocabulary are worked on in pieces of about this size.
 CHUNK_BYTES = 64 << 20
 # What `TokenCounts` keeps of a token of the vocabulary, for each row.

@@ -9,15 +9,13 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-_PARAMETERS = {
-    "temperature": torch.float32,
-    "top_p": torch.float32,
-    "top_k": torch.int32,
-    "min_p": torch.float32,
-    "repetition_penalty": torch.float32,
-    "frequency_penalty": torch.float32,
-    "presence_penalty": torch.float32,
-}
+from streamcore.runner.penalties import PENALTIES
+from streamcore.runner.sampler import SamplingColumns
+
+DTYPES = {"int32": torch.int32, "int64": torch.int64, "float32": torch.float32}
+"""Of the columns, by the names that the engine gives them."""
+
+_PARAMETERS = (*SamplingColumns.parameters(), *PENALTIES)
 
 
 class Rows:
@@ -33,6 +31,7 @@ class Rows:
     def __init__(self, columns: Sequence[tuple[str, str, int]], device: torch.device) -> None:
         """Allocates what plans in these columns may tell, given as the engine lists them: name, type, length."""
         lengths = {name: length for name, _, length in columns}
+        self._dtypes = {name: DTYPES[dtype] for name, dtype, _ in columns if name in _PARAMETERS}
         self.num_rows = lengths["seq_rows"]
         shape = (self.num_rows + 1, lengths["block_places"] // self.num_rows)
         self.block_tables = torch.zeros(shape, dtype=torch.int32, device=device)
@@ -43,7 +42,7 @@ class Rows:
     def _zeros(self, device: torch.device) -> dict[str, Tensor]:
         return {
             name: torch.zeros(self.num_rows, dtype=dtype, device=device)
-            for name, dtype in _PARAMETERS.items()
+            for name, dtype in self._dtypes.items()
         }
 
     def set_parameters(

@@ -34,13 +34,17 @@ class SamplingColumns:
     """float32 [num_samples] in [0, 1); decides each draw"""
 
     @classmethod
+    def parameters(cls) -> tuple[str, ...]:
+        """The names of those that stay the same while a sequence runs."""
+        return tuple(name for name in cls.__slots__ if name != "uniform")
+
+    @classmethod
     def of(
         cls, parameters: Mapping[str, Tensor], columns: Mapping[str, Tensor], num_samples: int
     ) -> "SamplingColumns":
         """The parameters of the rows that are sampled, and the random numbers of a plan, by their names."""
         rows = columns["sample_rows"][:num_samples]
-        names = (name for name in cls.__slots__ if name in parameters)
-        chosen = {name: parameters[name].index_select(0, rows) for name in names}
+        chosen = {name: parameters[name].index_select(0, rows) for name in cls.parameters()}
         return cls(**chosen, uniform=columns["uniform"][:num_samples])
 
     def is_filtered(self) -> Tensor:

@@ -10,11 +10,10 @@ from streamcore.kernels import PagedSequences
 from streamcore.layers.attention import AttentionInputs
 from streamcore.runner.penalties import BiasInputs, PenaltyInputs
 from streamcore.runner.plan import StepPlan
-from streamcore.runner.rows import Rows
+from streamcore.runner.rows import DTYPES, Rows
 from streamcore.runner.sampler import SamplingColumns
 from streamcore.runner.scores import ScoreInputs
 
-_DTYPES = {"int32": torch.int32, "int64": torch.int64, "float32": torch.float32}
 # What few plans need, or little of each time, and how much of it a plan fills: behind the others, copied one by one and
 # only then.
 _RARE = {
@@ -79,8 +78,8 @@ class StepBuffers:
         in_memory = sorted(columns, key=lambda column: column[0] in _RARE)
         places, num_bytes = {}, 0
         for name, dtype, length in in_memory:
-            places[name] = (num_bytes, _DTYPES[dtype], length)
-            num_bytes += -(-length * _DTYPES[dtype].itemsize // _ALIGNMENT) * _ALIGNMENT
+            places[name] = (num_bytes, DTYPES[dtype], length)
+            num_bytes += -(-length * DTYPES[dtype].itemsize // _ALIGNMENT) * _ALIGNMENT
         self._num_common_bytes = min(places[name][0] for name in _RARE)
         self._host_memory = torch.zeros(num_bytes, dtype=torch.uint8, pin_memory=device.type == "cuda")
         self._device_memory = self._host_memory.to(device)
