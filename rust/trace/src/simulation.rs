@@ -29,7 +29,7 @@ pub use self::load::{GeneratedLoad, Lengths, Pace};
 use self::load::{Generator, Load};
 use self::report::Account;
 pub use self::report::Report;
-pub use self::settings::{Limits, SettingError};
+pub use self::settings::{Limits, LoadSettings, SettingError, Settings, StartError};
 use crate::recording::Recording;
 
 /// A request that has come and not ended.
@@ -99,7 +99,10 @@ impl Simulation {
         device: Device,
         max_waiting_requests: usize,
     ) -> Result<Self, SettingError> {
-        Self::new(Load::Recorded(load), config, device, max_waiting_requests)
+        let num_left_out = load.num_left_out();
+        let mut simulation = Self::new(Load::Recorded(load), config, device, max_waiting_requests)?;
+        simulation.account.num_left_out = num_left_out;
+        Ok(simulation)
     }
 
     fn new(

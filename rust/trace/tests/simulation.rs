@@ -190,8 +190,8 @@ fn trace() -> Vec<u8> {
     engine.add_request(Request::new(RequestId(2), next, 1)).unwrap();
     let plan = engine.schedule(&mut columns.borrow()).unwrap();
     engine.complete(plan.id, &[5], Scores::default()).unwrap();
-    let trace = paper.0.lock().unwrap().clone();
-    trace
+    drop(engine);
+    std::sync::Arc::try_unwrap(paper.0).unwrap().into_inner().unwrap()
 }
 
 /// What a trace is played for is the load as it was: its lengths, its ends, and who finds whose answer in the cache.
@@ -201,6 +201,7 @@ fn a_trace_is_a_load() {
     assert_eq!((recording.num_left_out(), recording.config()), (1, &config()));
     let report = Simulation::recorded(recording, config(), device(), 2048).and_then(Simulation::run).unwrap();
     assert_eq!((report.num_requests, report.num_steps, report.num_output_tokens), (2, 19, 19));
+    assert_eq!(report.num_left_out, 1);
     assert_eq!(report.num_prompt_tokens, 32 + 49);
     // Three whole blocks of the second prompt: two of the first prompt, one of its answer.
     assert_close(report.prefix_hit_rate, 48.0 / 81.0);
