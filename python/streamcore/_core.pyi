@@ -24,6 +24,7 @@ __all__ = [
     "kernels",
     "log",
     "replay",
+    "simulate",
 ]
 
 __version__: str
@@ -369,6 +370,15 @@ def replay(path: str | PathLike[str]) -> tuple[int, int, bool]:
     Raises:
         OSError: there is no such file.
         TraceError: names the first line that cannot be read or whose plan differs, and what differs.
+    """
+
+def simulate(settings: str) -> str:
+    """Run a simulation, see `docs/simulation.md`. Settings and report are JSON, as `streamcore simulate --json` shows them.
+
+    Raises:
+        ConfigError: a setting cannot be.
+        OSError: there is no such trace.
+        TraceError: the trace cannot be read.
     """
 
 def init_logging(format: str, filter: str) -> None:  # noqa: A002
