@@ -216,9 +216,10 @@ impl Simulation {
         let context_lens = &self.columns.context_lens[..plan.num_seqs];
         let num_context_tokens = context_lens.iter().map(|len| u64::from(len.cast_unsigned())).sum();
         let step_ns = self.device.step_ns(plan.num_tokens, num_context_tokens);
-        self.now_ns += self.device.overhead_ns();
+        // A device that needs centuries stands still at the end of the clock.
+        self.now_ns = self.now_ns.saturating_add(self.device.overhead_ns());
         let launched_ns = self.now_ns;
-        self.device_free_ns = self.device_free_ns.max(launched_ns) + step_ns;
+        self.device_free_ns = self.device_free_ns.max(launched_ns).saturating_add(step_ns);
         self.in_flight.push_back(StepInFlight { plan, launched_ns, done_ns: self.device_free_ns });
         self.account.see_step(&plan, step_ns, &self.engine.stats());
     }

@@ -154,6 +154,9 @@ fn what_cannot_be_simulated_is_refused() {
     assert_eq!(refusal(load(), config(), stopped), "`bytes_per_s` is 0, it must be more");
     let backwards = Device { overhead_s: -1.0, ..device() };
     assert_eq!(refusal(load(), config(), backwards), "`overhead_s` is -1, it must be at least 0");
+    let glacial = Device { bytes_per_s: 1e-9, ..device() };
+    let centuries = simulate(load(), config(), glacial).duration_s;
+    assert!(centuries > 1e10, "{centuries} s");
     let limits = Limits { target_itl_ms: Some(-1.0), ..Limits::default() }.change(config()).unwrap_err();
     assert!(limits.to_string().starts_with("`target_itl_ms` is -1:"), "{limits}");
 }

@@ -99,7 +99,7 @@ impl Account {
 
     pub(super) fn see_step(&mut self, plan: &StepPlan, step_ns: u64, stats: &Stats) {
         self.num_seqs += plan.num_seqs as u64;
-        self.busy_ns += step_ns;
+        self.busy_ns = self.busy_ns.saturating_add(step_ns);
         self.peak_blocks = self.peak_blocks.max(stats.num_blocks - stats.num_free_blocks);
     }
 
