@@ -6,7 +6,7 @@ that work or wait release the interpreter meanwhile.
 
 from os import PathLike
 from types import ModuleType
-from typing import Any, Literal, final
+from typing import Any, Final, Literal, final
 
 __all__ = [
     "Doorbell",
@@ -24,6 +24,7 @@ __all__ = [
     "kernels",
     "log",
     "replay",
+    "simulate",
 ]
 
 __version__: str
@@ -79,34 +80,20 @@ class EngineConfig:
 class StepPlan:
     """The sizes of a plan: how much of each column it fills. `streamcore.step.Step` says what each of them counts."""
 
-    @property
-    def id(self) -> int: ...
-    @property
-    def num_tokens(self) -> int: ...
-    @property
-    def num_seqs(self) -> int: ...
-    @property
-    def num_padding(self) -> int: ...
-    @property
-    def num_samples(self) -> int: ...
-    @property
-    def num_device_tokens(self) -> int: ...
-    @property
-    def num_block_updates(self) -> int: ...
-    @property
-    def num_new_rows(self) -> int: ...
-    @property
-    def num_counted_tokens(self) -> int: ...
-    @property
-    def num_penalised_samples(self) -> int: ...
-    @property
-    def num_biases(self) -> int: ...
-    @property
-    def num_scored_samples(self) -> int: ...
-    @property
-    def num_scored_tokens(self) -> int: ...
-    @property
-    def max_top_logprobs(self) -> int: ...
+    id: Final[int]
+    num_tokens: Final[int]
+    num_seqs: Final[int]
+    num_padding: Final[int]
+    num_samples: Final[int]
+    num_device_tokens: Final[int]
+    num_block_updates: Final[int]
+    num_new_rows: Final[int]
+    num_counted_tokens: Final[int]
+    num_penalised_samples: Final[int]
+    num_biases: Final[int]
+    num_scored_samples: Final[int]
+    num_scored_tokens: Final[int]
+    max_top_logprobs: Final[int]
 
 @final
 class StepBuffers:
@@ -379,6 +366,15 @@ def replay(path: str | PathLike[str]) -> tuple[int, int, bool]:
     Raises:
         OSError: there is no such file.
         TraceError: names the first line that cannot be read or whose plan differs, and what differs.
+    """
+
+def simulate(settings: str) -> str:
+    """Run a simulation, see `docs/simulation.md`. Settings and report are JSON, as `streamcore simulate --json` shows them.
+
+    Raises:
+        ConfigError: a setting cannot be.
+        OSError: there is no such trace.
+        TraceError: the trace cannot be read.
     """
 
 def init_logging(format: str, filter: str) -> None:  # noqa: A002

@@ -152,7 +152,8 @@ impl Scheduler {
     /// Whether steps in flight will leave what a waiting sequence wants.
     fn is_about_to_fit(&self, key: SequenceKey) -> bool {
         let sequence = &self.sequences[key];
-        let num_wanted = sequence.blocks.num_wanted() + policy::num_spared_blocks(self.running.len());
+        // Spared twice: until blocks in flight come free, each of those that run may take one more.
+        let num_wanted = sequence.blocks.num_wanted() + 2 * policy::num_spared_blocks(self.running.len());
         let room = policy::room(num_wanted, self.pool.num_free(), self.num_fenced_blocks);
         sequence.num_steps_in_flight > 0 || !self.free_rows.is_empty() && room != Room::Preempt
     }

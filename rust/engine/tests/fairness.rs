@@ -146,7 +146,9 @@ fn a_flood_of_long_prompts_keeps_nobody_else_out() {
 #[test]
 fn a_flood_that_fills_the_cache_keeps_nobody_else_out() {
     // There are rows enough, but every block is taken.
-    for (max_steps_in_flight, enable_prefix_caching) in [(1, true), (1, false), (2, true)] {
+    let depths = [(1, true), (1, false), (2, true)];
+    let cases = [5, 10].into_iter().flat_map(|rate| depths.map(|(depth, caching)| (rate, depth, caching)));
+    for (rate, max_steps_in_flight, enable_prefix_caching) in cases {
         let limits = EngineConfig {
             num_blocks: 48,
             max_num_seqs: 32,
@@ -154,8 +156,8 @@ fn a_flood_that_fills_the_cache_keeps_nobody_else_out() {
             enable_prefix_caching,
             ..config()
         };
-        let light = Sender { key: LIGHT, prompt_len: 16, max_tokens: 16, rate: 5 };
-        assert_protected(&limits, light, Sender { key: FLOOD, rate: 500, ..light });
+        let light = Sender { key: LIGHT, prompt_len: 16, max_tokens: 16, rate };
+        assert_protected(&limits, light, Sender { key: FLOOD, rate: 100 * rate, ..light });
     }
 }
 
