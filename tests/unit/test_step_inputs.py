@@ -118,6 +118,23 @@ def test_what_the_engine_writes_is_what_the_step_reads() -> None:
     assert scores.num_top == 6
 
 
+def test_a_device_reads_its_own_memory() -> None:
+    """A kernel that got an address of the host would fault, or wait for the bus at every key."""
+    columns, meta = (
+        step_columns(max_num_batched_tokens=8, max_num_seqs=3, max_blocks_per_seq=4),
+        torch.device("meta"),
+    )
+    buffers = StepBuffers(columns, meta)
+    fill(columns, buffers)
+    rows = Rows(columns, meta)
+    inputs = buffers.inputs(PLAN, rows)
+    assert inputs.sampling.temperature.tolist() == rows.host_parameters["temperature"][:2].tolist() != [0, 0]
+    resident = [*read_by_row(inputs).values(), *(column for column, _ in read(inputs).values())]
+    drawn = {id(getattr(inputs.sampling, name)) for name in (*inputs.sampling.parameters(), "uniform")}
+    assert all(column.device == meta for column in resident if id(column) not in drawn)
+    assert inputs.device_sampling.temperature.device == inputs.device_sampling.uniform.device == meta
+
+
 def test_what_nobody_asks_for_is_left_out() -> None:
     """Each of them would cost every step of every request time."""
     columns = step_columns(8, 3, 4)
