@@ -156,6 +156,8 @@ impl World {
         let Some(plan) = self.engine.schedule(&mut self.columns.borrow()) else {
             let may_be_idle = self.device.num_in_flight() > 0 || !self.engine.has_work();
             assert!(may_be_idle, "the engine has work but no plan: {:?}", self.engine.stats());
+            // Somebody may have been preempted.
+            self.drawing.clear();
             return;
         };
         self.count("device tokens", plan.num_device_tokens);
