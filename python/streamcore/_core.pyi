@@ -6,7 +6,7 @@ that work or wait release the interpreter meanwhile.
 
 from os import PathLike
 from types import ModuleType
-from typing import Any, Literal, final
+from typing import Any, Final, Literal, final
 
 __all__ = [
     "Doorbell",
@@ -24,6 +24,7 @@ __all__ = [
     "kernels",
     "log",
     "replay",
+    "simulate",
 ]
 
 __version__: str
@@ -79,41 +80,26 @@ class EngineConfig:
 class StepPlan:
     """The sizes of a plan: how much of each column it fills. `streamcore.step.Step` says what each of them counts."""
 
-    @property
-    def id(self) -> int: ...
-    @property
-    def num_tokens(self) -> int: ...
-    @property
-    def num_seqs(self) -> int: ...
-    @property
-    def num_padding(self) -> int: ...
-    @property
-    def num_samples(self) -> int: ...
-    @property
-    def num_device_tokens(self) -> int: ...
-    @property
-    def num_block_updates(self) -> int: ...
-    @property
-    def num_new_rows(self) -> int: ...
-    @property
-    def num_counted_tokens(self) -> int: ...
-    @property
-    def num_penalised_samples(self) -> int: ...
-    @property
-    def num_biases(self) -> int: ...
-    @property
-    def num_scored_samples(self) -> int: ...
-    @property
-    def num_scored_tokens(self) -> int: ...
-    @property
-    def max_top_logprobs(self) -> int: ...
+    id: Final[int]
+    num_tokens: Final[int]
+    num_seqs: Final[int]
+    num_padding: Final[int]
+    num_samples: Final[int]
+    num_device_tokens: Final[int]
+    num_block_updates: Final[int]
+    num_new_rows: Final[int]
+    num_counted_tokens: Final[int]
+    num_penalised_samples: Final[int]
+    num_biases: Final[int]
+    num_scored_samples: Final[int]
+    num_scored_tokens: Final[int]
+    max_top_logprobs: Final[int]
 
 @final
 class StepBuffers:
     """Where a runner's columns lie in memory.
 
     Args:
-        config: the engine's limits.
         columns: address and number of elements of each column, in the order of `config.step_columns()`.
 
     Raises:
@@ -166,7 +152,6 @@ class Scheduler:
         """Hand back the results of the oldest step in flight. Each column is given as its address and its number of elements.
 
         Args:
-            step_id: its number.
             tokens: int32 [num_samples], the sampled tokens in the order of the plan.
             scores: needed if the plan scores anything: float32 [num_rows], the log-probability of each drawn or given
                 token; int32 and float32 [num_rows, num_top], the most likely tokens, best first, and their
@@ -252,7 +237,6 @@ class Server:
 
     Args:
         listener: where to listen; None: requests come by `open` alone.
-        text: the tokenizer and the template.
         config: the engine's limits.
         served_model_names: at least one; the first one is in the answers.
         vocab_size: rows of the model's embedding; a prompt with a token id beyond them is refused.
@@ -297,7 +281,6 @@ class Server:
         Args:
             bell: of the event loop that the answer goes to.
             number: under which `bell` hands over the parts of the answer; the caller never uses it twice with one bell.
-            method: such as "POST".
             prefix: what the application is mounted under, as in a URL, such as "/llm"; may be empty.
             target: path and query as they were sent, without the prefix.
             headers: names and values.
@@ -383,6 +366,15 @@ def replay(path: str | PathLike[str]) -> tuple[int, int, bool]:
     Raises:
         OSError: there is no such file.
         TraceError: names the first line that cannot be read or whose plan differs, and what differs.
+    """
+
+def simulate(settings: str) -> str:
+    """Run a simulation, see `docs/simulation.md`. Settings and report are JSON, as `streamcore simulate --json` shows them.
+
+    Raises:
+        ConfigError: a setting cannot be.
+        OSError: there is no such trace.
+        TraceError: the trace cannot be read.
     """
 
 def init_logging(format: str, filter: str) -> None:  # noqa: A002

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from streamcore import _core
 from streamcore.config import ServeConfig, parse_bytes
 from streamcore.errors import ConfigError, StreamcoreError
+from streamcore.simulation.options import add_options
 
 
 class _Parser(argparse.ArgumentParser):
@@ -74,7 +75,11 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     replay.add_argument(
         "trace", type=Path, metavar="FILE", help="what `streamcore serve --trace-file FILE` wrote"
     )
-    return parser, {"serve": serve, "replay": replay}
+    text = "run a load on the cost model of a device"
+    about = "Run a load on the cost model of a device, faster than real time: see docs/simulation.md."
+    simulate = commands.add_parser("simulate", help=text, description=about)
+    add_options(simulate)
+    return parser, {"serve": serve, "replay": replay, "simulate": simulate}
 
 
 def _refuse_unknown(parser: _Parser, unknown: Sequence[str]) -> NoReturn:
@@ -118,6 +123,10 @@ def _run(command: str, parser: _Parser, values: dict[str, Any], started: float) 
         from streamcore.replay import replay
 
         return replay(**values)
+    if command == "simulate":
+        from streamcore.simulation import simulate
+
+        return simulate(values)
     config = _serve_config(parser, values)
     from streamcore.serve import serve
 

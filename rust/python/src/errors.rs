@@ -5,6 +5,7 @@ use pyo3::exceptions::PyValueError;
 use streamcore_engine::EngineError;
 use streamcore_server::text::TextError;
 
+pyo3::import_exception!(streamcore.errors, ConfigError);
 pyo3::import_exception!(streamcore.errors, ModelLoadError);
 pyo3::import_exception!(streamcore.errors, TraceError);
 

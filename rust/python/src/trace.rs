@@ -1,4 +1,4 @@
-//! Traces of the engine: made, replayed.
+//! Traces of the engine: made, replayed, simulated.
 
 use std::fs::File;
 use std::io::{self, BufReader};
@@ -7,12 +7,16 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use streamcore_engine::EngineConfig;
+use streamcore_trace::simulation::{Settings, StartError};
 use streamcore_trace::{Recorder, Replay, ReplayError, Replayed};
 
-use crate::errors::TraceError;
+use crate::errors::{ConfigError, TraceError};
 
 /// Calls between two looks for Ctrl-C.
 const CALLS_AT_ONCE: u64 = 4096;
+
+/// Steps between two looks for Ctrl-C: some milliseconds.
+const STEPS_AT_ONCE: u64 = 256;
 
 /// Begins a trace; the error names the file.
 pub(crate) fn create(path: &Path, config: &EngineConfig) -> io::Result<Recorder> {
@@ -35,6 +39,26 @@ pub(crate) fn replay(py: Python<'_>, path: PathBuf) -> PyResult<(u64, u64, bool)
         let advanced = py.detach(|| replay.advance(CALLS_AT_ONCE)).map_err(trace_error)?;
         if let Some(Replayed { num_calls, num_steps, is_cut_off }) = advanced {
             return Ok((num_calls, num_steps, is_cut_off));
+        }
+        py.check_signals()?;
+    }
+}
+
+/// Simulates what the settings say, both in JSON. Raises ConfigError, OSError or TraceError.
+#[pyfunction]
+pub(crate) fn simulate(py: Python<'_>, settings: &str) -> PyResult<String> {
+    let config_error = |error: &dyn ToString| ConfigError::new_err(error.to_string());
+    let settings: Settings = serde_json::from_str(settings).map_err(|error| config_error(&error))?;
+    let mut simulation = py.detach(|| settings.start()).map_err(|error| match &error {
+        StartError::Setting(_) => config_error(&error),
+        StartError::Io { error: system, .. } => io::Error::new(system.kind(), error.to_string()).into(),
+        StartError::Trace { .. } => TraceError::new_err(error.to_string()),
+    })?;
+    loop {
+        let advanced =
+            py.detach(|| simulation.advance(STEPS_AT_ONCE)).map_err(|error| config_error(&error))?;
+        if let Some(report) = advanced {
+            return serde_json::to_string(&report).map_err(|error| config_error(&error));
         }
         py.check_signals()?;
     }

@@ -31,6 +31,8 @@ pub const TEXT: &str = "\0";
 pub struct TextEvent {
     head: Vec<u8>,
     tail: Vec<u8>,
+    /// Where another value stands in the tail, if one does.
+    value_start: usize,
 }
 
 impl TextEvent {
@@ -42,15 +44,32 @@ impl TextEvent {
         let start = memmem::rfind(&head, &text).expect("the example has the text");
         let tail = head.split_off(start + text.len());
         head.truncate(start);
-        Self { head, tail }
+        Self { head, tail, value_start: 0 }
+    }
+
+    /// The same for events that have another value somewhere behind the text: the first one in the example that looks like `value`.
+    pub fn with_value<T: Serialize, V: Serialize>(example: &T, value: &V) -> Self {
+        let event = Self::new(example);
+        let value = serde_json::to_vec(value).expect("wire types serialise");
+        let value_start = memmem::find(&event.tail, &value).expect("the example has the value");
+        let tail = [&event.tail[..value_start], &event.tail[value_start + value.len()..]].concat();
+        Self { tail, value_start, ..event }
     }
 
     /// Appends the event with this text.
     pub fn write(&self, frames: &mut Vec<u8>, text: &str) {
+        self.write_with(frames, text, |_| {});
+    }
+
+    /// The same with the value that this appends.
+    pub fn write_with(&self, frames: &mut Vec<u8>, text: &str, append: impl FnOnce(&mut Vec<u8>)) {
         frames.reserve(self.head.len() + text.len() + 2 + self.tail.len());
         frames.extend_from_slice(&self.head);
         serde_json::to_writer(&mut *frames, text).expect("a string serialises and a vector takes every byte");
-        frames.extend_from_slice(&self.tail);
+        let (before, behind) = self.tail.split_at(self.value_start);
+        frames.extend_from_slice(before);
+        append(frames);
+        frames.extend_from_slice(behind);
     }
 }
 
@@ -90,6 +109,11 @@ mod tests {
             template.write(&mut short, text);
             write_event(&mut long, &event(text));
             assert_eq!(short, long, "{text:?}");
+            let with_usage = TextEvent::with_value(&event(TEXT), &());
+            let (mut spliced, mut plain) = (Vec::new(), Vec::new());
+            with_usage.write_with(&mut spliced, text, |frames| frames.extend_from_slice(b"[1]"));
+            write_event(&mut plain, &serde_json::json!({ "model": TEXT, "text": text, "usage": [1] }));
+            assert_eq!(spliced, plain, "{text:?}");
         }
     }
 }

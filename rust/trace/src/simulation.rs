@@ -29,7 +29,7 @@ pub use self::load::{GeneratedLoad, Lengths, Pace};
 use self::load::{Generator, Load};
 use self::report::Account;
 pub use self::report::Report;
-pub use self::settings::{Limits, SettingError};
+pub use self::settings::{Limits, LoadSettings, SettingError, Settings, StartError};
 use crate::recording::Recording;
 
 /// A request that has come and not ended.
@@ -99,7 +99,10 @@ impl Simulation {
         device: Device,
         max_waiting_requests: usize,
     ) -> Result<Self, SettingError> {
-        Self::new(Load::Recorded(load), config, device, max_waiting_requests)
+        let num_left_out = load.num_left_out();
+        let mut simulation = Self::new(Load::Recorded(load), config, device, max_waiting_requests)?;
+        simulation.account.num_left_out = num_left_out;
+        Ok(simulation)
     }
 
     fn new(
@@ -213,9 +216,10 @@ impl Simulation {
         let context_lens = &self.columns.context_lens[..plan.num_seqs];
         let num_context_tokens = context_lens.iter().map(|len| u64::from(len.cast_unsigned())).sum();
         let step_ns = self.device.step_ns(plan.num_tokens, num_context_tokens);
-        self.now_ns += self.device.overhead_ns();
+        // A device that needs centuries stands still at the end of the clock.
+        self.now_ns = self.now_ns.saturating_add(self.device.overhead_ns());
         let launched_ns = self.now_ns;
-        self.device_free_ns = self.device_free_ns.max(launched_ns) + step_ns;
+        self.device_free_ns = self.device_free_ns.max(launched_ns).saturating_add(step_ns);
         self.in_flight.push_back(StepInFlight { plan, launched_ns, done_ns: self.device_free_ns });
         self.account.see_step(&plan, step_ns, &self.engine.stats());
     }

@@ -154,6 +154,9 @@ fn what_cannot_be_simulated_is_refused() {
     assert_eq!(refusal(load(), config(), stopped), "`bytes_per_s` is 0, it must be more");
     let backwards = Device { overhead_s: -1.0, ..device() };
     assert_eq!(refusal(load(), config(), backwards), "`overhead_s` is -1, it must be at least 0");
+    let glacial = Device { bytes_per_s: 1e-9, ..device() };
+    let centuries = simulate(load(), config(), glacial).duration_s;
+    assert!(centuries > 1e10, "{centuries} s");
     let limits = Limits { target_itl_ms: Some(-1.0), ..Limits::default() }.change(config()).unwrap_err();
     assert!(limits.to_string().starts_with("`target_itl_ms` is -1:"), "{limits}");
 }
@@ -190,8 +193,8 @@ fn trace() -> Vec<u8> {
     engine.add_request(Request::new(RequestId(2), next, 1)).unwrap();
     let plan = engine.schedule(&mut columns.borrow()).unwrap();
     engine.complete(plan.id, &[5], Scores::default()).unwrap();
-    let trace = paper.0.lock().unwrap().clone();
-    trace
+    drop(engine);
+    std::sync::Arc::try_unwrap(paper.0).unwrap().into_inner().unwrap()
 }
 
 /// What a trace is played for is the load as it was: its lengths, its ends, and who finds whose answer in the cache.
@@ -201,6 +204,7 @@ fn a_trace_is_a_load() {
     assert_eq!((recording.num_left_out(), recording.config()), (1, &config()));
     let report = Simulation::recorded(recording, config(), device(), 2048).and_then(Simulation::run).unwrap();
     assert_eq!((report.num_requests, report.num_steps, report.num_output_tokens), (2, 19, 19));
+    assert_eq!(report.num_left_out, 1);
     assert_eq!(report.num_prompt_tokens, 32 + 49);
     // Three whole blocks of the second prompt: two of the first prompt, one of its answer.
     assert_close(report.prefix_hit_rate, 48.0 / 81.0);

@@ -204,6 +204,12 @@ impl Details {
         self.logprobs.is_some() && tokens.iter().any(|token| token.logprobs.is_some())
     }
 
+    /// Whether the deltas of a stream are nothing but text and log-probabilities.
+    #[must_use]
+    pub fn is_logprobs_only(&self) -> bool {
+        self.logprobs.is_some() && !self.token_ids && !self.continuous_usage
+    }
+
     /// Whether the deltas of a stream are nothing but text.
     #[must_use]
     pub fn is_text_only(&self) -> bool {

@@ -16,6 +16,8 @@ pub struct Report {
     pub num_requests: u64,
     /// Requests that were refused, because too many were waiting.
     pub num_refused: u64,
+    /// Requests of a trace that have no answer there.
+    pub num_left_out: u64,
     /// Tokens of the prompts of those that were not.
     pub num_prompt_tokens: u64,
     /// Tokens of the answers.
@@ -54,6 +56,7 @@ pub struct Report {
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) num_refused: u64,
+    pub(super) num_left_out: u64,
     pub(super) num_prompt_tokens: u64,
     num_ended: u64,
     num_tokens: u64,
@@ -72,6 +75,7 @@ impl Default for Account {
     fn default() -> Self {
         Self {
             num_refused: 0,
+            num_left_out: 0,
             num_prompt_tokens: 0,
             num_ended: 0,
             num_tokens: 0,
@@ -95,7 +99,7 @@ impl Account {
 
     pub(super) fn see_step(&mut self, plan: &StepPlan, step_ns: u64, stats: &Stats) {
         self.num_seqs += plan.num_seqs as u64;
-        self.busy_ns += step_ns;
+        self.busy_ns = self.busy_ns.saturating_add(step_ns);
         self.peak_blocks = self.peak_blocks.max(stats.num_blocks - stats.num_free_blocks);
     }
 
@@ -127,6 +131,7 @@ impl Account {
             duration_s,
             num_requests: self.num_ended,
             num_refused: self.num_refused,
+            num_left_out: self.num_left_out,
             num_prompt_tokens: self.num_prompt_tokens,
             num_output_tokens: self.num_tokens,
             requests_per_s: part(self.num_ended as f64, duration_s),

@@ -1,9 +1,16 @@
-//! The limits that a simulation changes.
+//! All that a simulation is told.
 
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 use streamcore_engine::{EngineConfig, EngineError};
+
+use super::{Device, GeneratedLoad, Simulation};
+use crate::recording::Recording;
+use crate::replay::ReplayError;
 
 /// A setting of a simulation that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +26,90 @@ impl SettingError {
 impl From<EngineError> for SettingError {
     fn from(error: EngineError) -> Self {
         Self(error.to_string())
+    }
+}
+
+/// Why a simulation cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// The file of the trace.
+    #[error("trace {} cannot be read: {error}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        error: io::Error,
+    },
+    /// What is in it.
+    #[error("trace {}: {error}", path.display())]
+    Trace {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: ReplayError,
+    },
+}
+
+/// A simulation from end to end.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Who comes.
+    pub load: LoadSettings,
+    /// What differs from the limits of the trace, or from the [usual](Limits::usual) ones.
+    pub limits: Limits,
+    /// What a step takes.
+    pub device: Device,
+    /// Whoever comes while so many wait is refused.
+    pub max_waiting_requests: usize,
+}
+
+/// A load by its numbers or by its file.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum LoadSettings {
+    /// Made up.
+    Generated(GeneratedLoad),
+    /// As it was.
+    Trace {
+        /// The trace.
+        path: PathBuf,
+        /// Time runs so many times as fast as it did.
+        speed: f64,
+    },
+}
+
+impl Settings {
+    /// Makes a simulation that has not begun.
+    ///
+    /// # Errors
+    /// [`StartError`] names the setting or the file.
+    pub fn start(self) -> Result<Simulation, StartError> {
+        let Self { load, limits, device, max_waiting_requests } = self;
+        match load {
+            LoadSettings::Generated(load) => {
+                let config = limits.change(Limits::usual(load.max_len()))?;
+                Ok(Simulation::generated(load, config, device, max_waiting_requests)?)
+            }
+            LoadSettings::Trace { path, speed } => {
+                if !(speed.is_finite() && speed > 0.0) {
+                    return Err(
+                        SettingError::new(format!("`speed` is {speed}, it must be more than 0")).into()
+                    );
+                }
+                let file = match File::open(&path) {
+                    Ok(file) => BufReader::new(file),
+                    Err(error) => return Err(StartError::Io { path, error }),
+                };
+                let recording =
+                    Recording::read(file, speed).map_err(|error| StartError::Trace { path, error })?;
+                let config = limits.change(recording.config().clone())?;
+                Ok(Simulation::recorded(recording, config, device, max_waiting_requests)?)
+            }
+        }
     }
 }
 

@@ -17,7 +17,7 @@ pub struct ChatChunks {
     details: Details,
     /// Told in the first chunk, if at all.
     prompt_token_ids: Option<Vec<u32>>,
-    /// The deltas of each choice, if they are nothing but text.
+    /// The deltas of each choice, if they are nothing but text, or text and log-probabilities.
     texts: Vec<TextEvent>,
 }
 
@@ -79,6 +79,14 @@ impl ChatChunks {
             let delta = || Delta { content: Some(TEXT), ..Delta::default() };
             let text = |index| TextEvent::new(&chunks.chunk(&[ChunkChoice::new(index, delta())], None));
             chunks.texts = (0..num_choices).map(text).collect();
+        } else if details.is_logprobs_only() {
+            let logprobs = || ChatLogprobs::new(&[], details.format());
+            let delta = || Delta { content: Some(TEXT), ..Delta::default() };
+            let text = |index| {
+                let choice = ChunkChoice { logprobs: Some(logprobs()), ..ChunkChoice::new(index, delta()) };
+                TextEvent::with_value(&chunks.chunk(&[choice], None), &logprobs())
+            };
+            chunks.texts = (0..num_choices).map(text).collect();
         }
         chunks
     }
@@ -112,8 +120,13 @@ impl Chunks for ChatChunks {
         usage: Option<Usage>,
         frames: &mut Vec<u8>,
     ) {
-        if let Some(event) = self.texts.get(index) {
-            return event.write(frames, text);
+        match self.texts.get(index) {
+            Some(event) if self.details.is_text_only() => return event.write(frames, text),
+            Some(event) if self.details.tells_logprobs(tokens) => {
+                let logprobs = ChatLogprobs::new(tokens, self.details.format());
+                return event.write_with(frames, text, |frames| logprobs.write(frames));
+            }
+            _ => {}
         }
         let delta = Delta { content: Some(text), ..Delta::default() };
         let choice = ChunkChoice::new(index, delta).with_tokens(tokens, &self.details);

@@ -1,0 +1,36 @@
+"""`streamcore simulate`: the engine at work on a device that exists only as a cost model. Nothing here needs torch."""
+
+import json
+import sys
+from typing import Any
+
+from streamcore import _core
+from streamcore.simulation.settings import combinations
+from streamcore.simulation.table import render, render_one
+
+
+def simulate(options: dict[str, Any]) -> int:
+    """Run one simulation for each combination of the values that were given and print what they found.
+
+    Args:
+        options: those of `options.add_options`.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        ConfigError: a setting cannot be.
+        OSError: there is no such trace.
+        TraceError: the trace cannot be read.
+    """
+    runs = combinations(options)
+    results = []
+    for values, settings in runs:
+        report = json.loads(_core.simulate(json.dumps(settings)))
+        results.append((values, report))
+        if options["json"]:
+            sys.stdout.write(json.dumps({"settings": settings, "report": report}) + "\n")
+            sys.stdout.flush()
+    if not options["json"]:
+        sys.stdout.write(render_one(results[0][1]) if len(results) == 1 else render(results))
+    return 0
