@@ -177,3 +177,19 @@ def test_wrong_parameter_is_named(client: OpenAI, field: str, value: object) -> 
     with pytest.raises(BadRequestError) as raised:
         client.chat.completions.create(model="demo", messages=user("Hello"), extra_body={field: value})
     assert raised.value.param == field
+
+
+def test_answer_that_nobody_waits_for_is_given_up(server: ServerProcess, client: OpenAI) -> None:
+    """The time limit that the SDK sends along ends the computation, and what comes back is an error that the SDK knows."""
+    from openai import InternalServerError
+
+    # The header is set by hand: with a limit so short the SDK itself would give up before the answer is there.
+    with pytest.raises(InternalServerError) as raised:
+        client.with_options(max_retries=0).chat.completions.create(
+            model="demo",
+            messages=user("Count from 1 to 1000"),
+            extra_headers={"x-stainless-read-timeout": "0.001"},
+        )
+    assert (raised.value.status_code, raised.value.code) == (504, "deadline_exceeded")
+    server.wait_for_metric("streamcore_num_requests_running", 0)
+    assert server.metric(BLOCKS_FREE) == server.metric(BLOCKS_TOTAL)
