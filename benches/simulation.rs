@@ -1,4 +1,4 @@
-//! What a simulated request costs, and a replayed step: `cargo bench -p streamcore-trace --bench simulation`.
+//! What a simulated request costs, a recorded step and a replayed one: `cargo bench -p streamcore-trace --bench simulation`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::io::{self, Write};
@@ -54,11 +54,12 @@ impl Write for Paper {
     }
 }
 
-/// The trace of 256 decoding sequences, and its number of steps.
-fn trace() -> (Vec<u8>, u64) {
-    let paper = Paper::default();
+/// 256 sequences decode to their end; answers with the number of steps.
+fn decode(recorder: Option<Recorder>) -> u64 {
     let mut engine = RecordedEngine::from(Engine::new(config()).unwrap());
-    engine.record(Recorder::new(paper.clone(), &config()).unwrap());
+    if let Some(recorder) = recorder {
+        engine.record(recorder);
+    }
     let mut columns = OwnedStepBuffers::new(&config());
     for id in 0..NUM_RUNNING as u32 {
         engine.add_request(Request::new(RequestId(u64::from(id)), vec![id; 64], 256)).unwrap();
@@ -66,8 +67,15 @@ fn trace() -> (Vec<u8>, u64) {
     while let Some(plan) = engine.schedule(&mut columns.borrow()) {
         engine.complete(plan.id, &vec![7; plan.num_samples], Scores::default()).unwrap();
     }
-    let trace = paper.0.lock().unwrap().clone();
-    (trace, engine.stats().steps)
+    engine.stats().steps
+}
+
+fn record(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("record");
+    group.sample_size(10).throughput(Throughput::Elements(decode(None)));
+    group.bench_function("256 running, no trace", |bencher| bencher.iter(|| decode(None)));
+    let into_nothing = || Recorder::new(io::sink(), &config()).unwrap();
+    group.bench_function("256 running", |bencher| bencher.iter(|| decode(Some(into_nothing()))));
 }
 
 fn simulate(criterion: &mut Criterion) {
@@ -79,7 +87,9 @@ fn simulate(criterion: &mut Criterion) {
 }
 
 fn replay(criterion: &mut Criterion) {
-    let (trace, num_steps) = trace();
+    let paper = Paper::default();
+    let num_steps = decode(Some(Recorder::new(paper.clone(), &config()).unwrap()));
+    let trace = paper.0.lock().unwrap().clone();
     let mut group = criterion.benchmark_group("replay");
     group.sample_size(10).throughput(Throughput::Elements(num_steps));
     group.bench_function("256 running", |bencher| {
@@ -87,5 +97,5 @@ fn replay(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, simulate, replay);
+criterion_group!(benches, simulate, record, replay);
 criterion_main!(benches);

@@ -2,9 +2,10 @@
 
     python benches/runner/embedding.py [--rounds 5] [--prompts 256] [--tokens 128]
 
-First the scheduler without a model: processor time of `next_step` and `complete_step` for decodes, of the extension alone
-and of `streamcore.Scheduler`, and of the events. Then `LLM.generate` with the demo model against a bare loop over the same
-engine and runner without text, in turns: its share of the rate, and the processor time of both. The tables are Markdown.
+First `streamcore.Scheduler` without a model: processor time of `next_step`, the columns that a plain runner reads and
+`complete_step` for decodes, and of the events; `benches/crossing.py` measures the extension's two calls alone. Then
+`LLM.generate` with the demo model against a bare loop over the same engine and runner without text, in turns: its share of
+the rate, and the processor time of both. The tables are Markdown.
 """
 
 import argparse
@@ -21,28 +22,7 @@ LIMITS: dict[str, Any] = {"num_blocks": 8192, "block_size": 16, "max_num_batched
 STEPS = 300
 
 
-def crossing(rows: int) -> float:
-    """Microseconds of a step's two calls of the extension, events included that pile up there."""
-    config = _core.EngineConfig(max_num_seqs=rows, max_model_len=1024, **LIMITS)
-    scheduler = _core.Scheduler(config)
-    codes = {"int32": "i", "int64": "q", "float32": "f"}
-    columns = [array(codes[dtype], [0]) * length for _, dtype, length in config.step_columns()]
-    buffers = _core.StepBuffers(config, [column.buffer_info() for column in columns])
-    for row in range(rows):
-        scheduler.add_request(row, [row + 1] * 8, max_tokens=STEPS + 2)
-    tokens = array("i", [7] * rows).buffer_info()
-    times = []
-    for _ in range(STEPS):
-        started = time.thread_time()
-        plan = scheduler.next_step(buffers)
-        assert plan is not None
-        scheduler.complete_step(plan.id, tokens)
-        times.append(time.thread_time() - started)
-        scheduler.drain_events()
-    return statistics.median(times) * 1e6
-
-
-def public(rows: int) -> tuple[float, float]:
+def scheduler_step(rows: int) -> tuple[float, float]:
     """Microseconds of a step by `streamcore.Scheduler` with the columns of a plain runner read, and of its events."""
     scheduler = Scheduler(max_num_seqs=rows, max_model_len=1024, **LIMITS)
     for row in range(rows):
@@ -108,12 +88,15 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=256)
     parser.add_argument("--tokens", type=int, default=128)
     arguments = parser.parse_args()
-    print("| rows | extension, µs/step | `Scheduler`, µs/step | its events, µs/step |\n|---|---|---|---|")
+    print("| rows | step, µs | its events, µs |\n|---|---|---|")
     for rows in (1, 64, 256):
-        step, events = public(rows)
-        print(f"| {rows} | {crossing(rows):.1f} | {step:.1f} | {events:.1f} |", flush=True)
+        step, events = scheduler_step(rows)
+        print(f"| {rows} | {step:.1f} | {events:.1f} |", flush=True)
     loop = bare_loop(arguments.prompts, arguments.tokens)
-    params = SamplingParams(temperature=1.0, max_tokens=arguments.tokens, ignore_eos=True, seed=0)
+    # The loop's sampling, whatever the model's own is.
+    params = SamplingParams(
+        temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, max_tokens=arguments.tokens, ignore_eos=True
+    )
     with LLM() as llm:
 
         def generate() -> None:

@@ -100,7 +100,6 @@ class StepBuffers:
     """Where a runner's columns lie in memory.
 
     Args:
-        config: the engine's limits.
         columns: address and number of elements of each column, in the order of `config.step_columns()`.
 
     Raises:
@@ -153,7 +152,6 @@ class Scheduler:
         """Hand back the results of the oldest step in flight. Each column is given as its address and its number of elements.
 
         Args:
-            step_id: its number.
             tokens: int32 [num_samples], the sampled tokens in the order of the plan.
             scores: needed if the plan scores anything: float32 [num_rows], the log-probability of each drawn or given
                 token; int32 and float32 [num_rows, num_top], the most likely tokens, best first, and their
@@ -239,7 +237,6 @@ class Server:
 
     Args:
         listener: where to listen; None: requests come by `open` alone.
-        text: the tokenizer and the template.
         config: the engine's limits.
         served_model_names: at least one; the first one is in the answers.
         vocab_size: rows of the model's embedding; a prompt with a token id beyond them is refused.
@@ -284,7 +281,6 @@ class Server:
         Args:
             bell: of the event loop that the answer goes to.
             number: under which `bell` hands over the parts of the answer; the caller never uses it twice with one bell.
-            method: such as "POST".
             prefix: what the application is mounted under, as in a URL, such as "/llm"; may be empty.
             target: path and query as they were sent, without the prefix.
             headers: names and values.

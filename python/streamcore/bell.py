@@ -1,4 +1,4 @@
-"""What an asyncio event loop needs of the second door: one descriptor that tells it that answers have something for it."""
+"""What Python needs of the second door: a descriptor that tells that answers have something, and its place in an event loop."""
 
 import asyncio
 import os
@@ -43,10 +43,7 @@ class Bell:
         self._loop = loop
         self._calls: dict[int, Call] = {}
         self._numbers = count()
-        self._descriptor, writer = _descriptors()
-        self._bell = _core.Doorbell(writer)
-        if writer != self._descriptor:
-            os.close(writer)
+        self._descriptor, self._bell = doorbell()
         loop.add_reader(self._descriptor, self._ring)
 
     def close(self) -> None:
@@ -104,12 +101,14 @@ def bell_of_running_loop() -> Iterator[Bell]:
             bell.close()
 
 
-def _descriptors() -> tuple[int, int]:
-    """Where to read and where to write a wake-up: one eventfd where there is such a thing, else a pipe."""
+def doorbell() -> tuple[int, _core.Doorbell]:
+    """A bell, and the descriptor that becomes readable when it rings: an eventfd where there is such a thing, else a pipe."""
     if hasattr(os, "eventfd"):
         both = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        return both, both
+        return both, _core.Doorbell(both)
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     os.set_blocking(writer, False)
-    return reader, writer
+    bell = _core.Doorbell(writer)
+    os.close(writer)
+    return reader, bell

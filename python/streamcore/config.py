@@ -84,8 +84,8 @@ class ServeConfig:
     max_num_batched_tokens: int | None = _option(None, "most tokens in one step; else by device", least=1)
     target_itl_ms: float | None = _option(
         None,
-        "milliseconds that streams should wait for a token while prompts are computed; 0: as long as it takes; else by device",
-        least=0,
+        "milliseconds that streams should wait for a token while prompts are computed; else as long as a step takes",
+        least=1,
     )
     kv_cache_memory_bytes: int | None = _option(
         None, "memory for the KV cache, such as 4GiB; else by what is free", least=1, is_bytes=True

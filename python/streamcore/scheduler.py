@@ -178,45 +178,45 @@ class Scheduler:
         Args:
             prompt: token ids, at least one.
             max_tokens: most tokens to generate.
-            min_tokens: no stop token is drawn before so many.
-            stop_token_ids: tokens that end the output.
+            min_tokens: before so many nothing of `stop_token_ids` ends the output.
             temperature, top_p, top_k, min_p, repetition_penalty, frequency_penalty, presence_penalty, logit_bias: handed on
                 in the columns of the steps; nothing here draws tokens. 0 for `top_k` keeps all.
             seed: decides the number in `uniform` for each draw.
             logprobs: tell the log-probability of each token and of so many of the likeliest, at most 20.
             prompt_logprobs: the same of each prompt token but the first.
             cache_salt: only requests with the same number share blocks.
-            priority: lower ones go first.
-            key: within a priority each key gets an equal part of the engine.
+            priority: lower ones go first; within one each `key` gets an equal part of the engine.
             timeout_s: seconds from now after which the request ends, with what it has; None: never.
 
         Raises:
-            ValueError: it can never run: empty, longer than the context or than all blocks; or a list is too long.
-            OverflowError: a token id is negative, or another number beyond its type.
+            ValueError: it can never run, or a list is too long, or a number is out of its range.
         """
         request_id = next(self._request_ids)
-        self._engine.add_request(
-            request_id,
-            list(prompt),
-            max_tokens=max_tokens,
-            min_tokens=min_tokens,
-            stop_token_ids=list(stop_token_ids),
-            temperature=temperature,
-            top_p=top_p,
-            top_k=top_k,
-            min_p=min_p,
-            repetition_penalty=repetition_penalty,
-            frequency_penalty=frequency_penalty,
-            presence_penalty=presence_penalty,
-            logit_bias=list((logit_bias or {}).items()),
-            seed=seed,
-            logprobs=logprobs,
-            prompt_logprobs=prompt_logprobs,
-            cache_salt=cache_salt,
-            priority=priority,
-            key=key,
-            deadline_s=None if timeout_s is None else self._clock() + timeout_s,
-        )
+        try:
+            self._engine.add_request(
+                request_id,
+                list(prompt),
+                max_tokens=max_tokens,
+                min_tokens=min_tokens,
+                stop_token_ids=list(stop_token_ids),
+                temperature=temperature,
+                top_p=top_p,
+                top_k=top_k,
+                min_p=min_p,
+                repetition_penalty=repetition_penalty,
+                frequency_penalty=frequency_penalty,
+                presence_penalty=presence_penalty,
+                logit_bias=list((logit_bias or {}).items()),
+                seed=seed,
+                logprobs=logprobs,
+                prompt_logprobs=prompt_logprobs,
+                cache_salt=cache_salt,
+                priority=priority,
+                key=key,
+                deadline_s=None if timeout_s is None else self._clock() + timeout_s,
+            )
+        except OverflowError as error:
+            raise ValueError("a token id or another number is negative, or beyond its type") from error
         return request_id
 
     def abort(self, request_id: int) -> bool:

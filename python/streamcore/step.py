@@ -38,7 +38,9 @@ class _Column:
         self._name = name
 
     def __get__(self, step: "Step", _: type) -> memoryview:
-        length = sum(getattr(step.plan, size) for size in self._sizes) + self._more
+        length = self._more
+        for size in self._sizes:
+            length += getattr(step.plan, size)
         view = step.__dict__[self._name] = step.columns[self._name][:length]
         return view
 

@@ -174,6 +174,8 @@ def test_wrong_results_are_refused() -> None:
         scheduler.complete_step(step, [1])
     with pytest.raises(ValueError, match="no tokens"):
         scheduler.add_request([], max_tokens=1)
+    with pytest.raises(ValueError, match="token id"):
+        scheduler.add_request([-1], max_tokens=1)
 
 
 def test_events_tell_everything() -> None:

@@ -3,12 +3,14 @@
 import json
 import os
 import re
+import select
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from streamcore import LLM, _core
+from streamcore import LLM
+from streamcore.bell import doorbell
 
 RULES = [
     {"when": {"equals": "hang"}, "answer": {"text": "a b c d", "fault": {"kind": "hang", "after_tokens": 3}}},
@@ -41,22 +43,20 @@ def script_file(folder: Path) -> Path:
 
 def metric(llm: LLM, name: str) -> float:
     """One value of `/metrics`, asked for through the same door."""
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    bell = _core.Doorbell(writer)
-    os.close(writer)
+    descriptor, bell = doorbell()
     exchange = llm._serving.server.open(bell, 0, "GET", "", b"/metrics", [])
     exchange.feed(b"", True)
     exchange.resume()
     page, is_over = b"", False
     while not is_over:
-        os.read(reader, 4096)
+        select.select([descriptor], [], [])
+        os.read(descriptor, 4096)
         for _, part in bell.take():
             assert part, "there are metrics"
             page += part.get("body", b"")
             is_over = part.get("more_body") is False
             exchange.resume()
-    os.close(reader)
+    os.close(descriptor)
     match = re.search(rf"^{name} (\S+)$", page.decode(), re.MULTILINE)
     assert match is not None, page
     return float(match[1])

@@ -2,12 +2,14 @@
 
 import asyncio
 import gc
+import json
 
 import pytest
 from tests.llm.driver import all_is_back, num_requests
 
 from streamcore import LLM, SamplingParams, bell
 from streamcore.errors import EngineFailedError, InvalidRequestError
+from streamcore.llm.answers import StreamedAnswer
 
 GREEDY = SamplingParams(temperature=0, max_tokens=12, n=2, logprobs=1)
 MESSAGES = [{"role": "user", "content": "Count from 1 to 20"}]
@@ -137,3 +139,16 @@ async def test_failure_ends_a_stream_with_an_error(llm: LLM, prompt: str) -> Non
     assert texts == ["a"]
     with pytest.raises(EngineFailedError):
         texts.extend([delta.text async for delta in llm.astream(prompt)])
+
+
+def test_text_before_an_error_is_told() -> None:
+    """What a fast model says just before it fails comes together with the failure, and must not be lost with it."""
+    chunk = {
+        "choices": [{"index": 0, "text": "a", "token_ids": [1], "logprobs": None, "finish_reason": None}]
+    }
+    error = {"error": {"message": "broken", "type": "server_error", "param": None, "code": "engine_failed"}}
+    body = "".join(f"data: {json.dumps(event)}\n\n" for event in (chunk, error)).encode()
+    told = StreamedAnswer().take({"type": "http.response.body", "body": body, "more_body": True})
+    assert next(told).text == "a"
+    with pytest.raises(EngineFailedError, match="broken"):
+        next(told)

@@ -1,7 +1,9 @@
 """`streamcore simulate`: from the command line to the figures."""
 
 import json
+import signal
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -148,3 +150,18 @@ def test_durations_have_three_figures_and_a_unit() -> None:
     """A column of mixed units without their names would be misread."""
     told = [duration(seconds) for seconds in (0.0, 0.000123456, 0.0123456, 1.23456, 123.456)]
     assert told == ["0 ms", "0.123 ms", "12.3 ms", "1.23 s", "123 s"]
+
+
+def test_ctrl_c_ends_a_simulation() -> None:
+    """A load that was typed with a zero too many must not hold the terminal until it is through."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        assert main(["simulate", *SMALL, "--requests", "1000000000"]) == 130
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)

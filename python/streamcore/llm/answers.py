@@ -3,13 +3,13 @@
 import json
 import os
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 from types import TracebackType
 from typing import Any
 
 from streamcore import _core
-from streamcore.bell import Message
+from streamcore.bell import Message, doorbell
 from streamcore.errors import EngineFailedError, InvalidRequestError, QueueFullError, RequestError
 from streamcore.llm.outputs import Delta, Json, deltas
 from streamcore.llm.requests import Request
@@ -37,7 +37,7 @@ class Door:
 class OpenAnswers:
     """The answers that one thread waits for. Left as a `with` block; what is still open then is aborted.
 
-    It waits by reading a pipe, so it needs no event loop, and a signal such as Ctrl-C ends the wait.
+    It waits for a descriptor, so it needs no event loop, and a signal such as Ctrl-C ends the wait.
     """
 
     def __init__(self, door: Door) -> None:
@@ -45,12 +45,9 @@ class OpenAnswers:
         self._exchanges: dict[int, _core.Exchange] = {}
         self._numbers = count()
         self._process = os.getpid()
-        self._reader, writer = os.pipe()
-        os.set_blocking(writer, False)
-        self._bell = _core.Doorbell(writer)
-        os.close(writer)
+        self._descriptor, self._bell = doorbell()
         self._poll = select.poll()
-        self._poll.register(self._reader, select.POLLIN)
+        self._poll.register(self._descriptor, select.POLLIN)
 
     def __enter__(self) -> "OpenAnswers":
         self._door.aborts.add(self.abort)
@@ -66,7 +63,7 @@ class OpenAnswers:
                 while self._exchanges and self.wait(_MAX_ABORT_MS):
                     pass
         finally:
-            os.close(self._reader)
+            os.close(self._descriptor)
 
     def open(self, request: Request) -> int:
         """Begin a request; returns the number of its answer."""
@@ -90,7 +87,7 @@ class OpenAnswers:
         """Wait until there is something; returns what there is, each with the number of its answer."""
         if not self._poll.poll(timeout_ms):
             return []
-        os.read(self._reader, 4096)
+        os.read(self._descriptor, 4096)
         # A piece of the body is never asked for: all of it was handed over at once.
         parts = [(number, part) for number, part in self._bell.take() if part is not None]
         for number, part in parts:
@@ -131,8 +128,8 @@ class StreamedAnswer:
         self._refusal: WholeAnswer | None = None
         self.is_over = False
 
-    def take(self, part: Message) -> list[Delta]:
-        """Take the next part; what is new in it.
+    def take(self, part: Message) -> Iterator[Delta]:
+        """Take the next part; tells what is new in it, also before an error.
 
         Raises:
             RequestError: the request was refused, or the answer is lost.
@@ -141,8 +138,7 @@ class StreamedAnswer:
             self._refusal = WholeAnswer()
         if self._refusal is not None:
             self._refusal.take(part)
-            return []
-        found: list[Delta] = []
+            return
         # A part is one whole event or several.
         for event in _content(part).split(b"\n\n"):
             if event == b"data: [DONE]":
@@ -151,8 +147,7 @@ class StreamedAnswer:
                 chunk = json.loads(event.removeprefix(b"data: "))
                 if "error" in chunk:
                     raise request_error(chunk["error"])
-                found += deltas(chunk)
-        return found
+                yield from deltas(chunk)
 
 
 def _content(part: Message) -> bytes:

@@ -10,7 +10,7 @@ from streamcore.models.loader import load_model
 from streamcore.models.progress import terminal_progress
 from streamcore.runner.device import choose_device, choose_dtype
 from streamcore.runner.kv_cache import allocate_kv_cache, choose_num_blocks
-from streamcore.runner.limits import choose_batch, choose_max_model_len, choose_target_itl_s
+from streamcore.runner.limits import choose_batch, choose_max_model_len
 from streamcore.runner.model_runner import ModelRunner, steps_in_flight
 from streamcore.runner.plan import StepPlan
 from streamcore.runner.threads import configure_threads
@@ -51,7 +51,7 @@ def load_runner(config: ServeConfig, folder: ModelFolder) -> tuple[_core.EngineC
         max_num_seqs=max_num_seqs,
         max_model_len=max_model_len,
         max_steps_in_flight=steps_in_flight(device),
-        target_itl_s=choose_target_itl_s(device, config.target_itl_ms),
+        target_itl_s=None if config.target_itl_ms is None else config.target_itl_ms / 1000,
     )
     caches = allocate_kv_cache(
         folder.config, device, dtype, block_size=config.block_size, num_blocks=num_blocks

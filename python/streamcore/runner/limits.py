@@ -11,16 +11,6 @@ _MAX_NUM_SEQS = {"cpu": 128, "cuda": 256}
 _MAX_NUM_BATCHED_TOKENS = {"cpu": 512, "cuda": 8192}
 
 
-# What a stream may wait for its next token while prompts are computed, in ms. On a GPU a whole budget takes less than that.
-_TARGET_ITL_MS = {"cpu": 200.0, "cuda": 0.0}
-
-
-def choose_target_itl_s(device: torch.device, asked_ms: float | None) -> float | None:
-    """How long a step with decodes should take, in seconds; None: however long."""
-    target_ms = _TARGET_ITL_MS[device.type] if asked_ms is None else asked_ms
-    return target_ms / 1000 or None
-
-
 def choose_max_model_len(asked: int | None, config: ModelConfig) -> int:
     """Most tokens of one request, prompt and output.
 

@@ -32,7 +32,7 @@
 //! is then named by the row in which the device keeps it. Blocks of sequences that ended or were preempted stay fenced until no step
 //! in flight uses them, and a token that was drawn after the end of its sequence is thrown away. Requests get the same tokens either way.
 //!
-//! Where to read on: [`step`] for the columns of a plan, `scheduler.rs` for the control flow, `policy.rs` for the choices in it.
+//! Where to read on: `examples/toy_runner.rs` for a whole runner, [`step`] for the columns of a plan, `scheduler.rs` for the control flow, `policy.rs` for the choices in it.
 #![forbid(unsafe_code)]
 
 pub mod admission;

@@ -85,9 +85,23 @@ impl Scheduler {
     pub(crate) fn schedule(&mut self, scheduled: &mut Vec<ScheduledTokens>, events: &mut Vec<Event>) {
         self.sort_running();
         let mut budget = self.budget();
-        self.admit_entitled(&mut budget, scheduled, events);
-        self.schedule_running(&mut budget, scheduled);
-        self.admit_waiting(&mut budget, scheduled, events);
+        self.hand_out_all(&mut budget, scheduled, events);
+        if scheduled.is_empty() && budget.num_prefill_tokens < budget.num_tokens {
+            // The decodes that were to be alone have lost their blocks: prefills are in nobody's way.
+            budget.num_prefill_tokens = budget.num_tokens;
+            self.hand_out_all(&mut budget, scheduled, events);
+        }
+    }
+
+    fn hand_out_all(
+        &mut self,
+        budget: &mut Budget,
+        scheduled: &mut Vec<ScheduledTokens>,
+        events: &mut Vec<Event>,
+    ) {
+        self.admit_entitled(budget, scheduled, events);
+        self.schedule_running(budget, scheduled);
+        self.admit_waiting(budget, scheduled, events);
     }
 
     fn budget(&self) -> Budget {

@@ -111,7 +111,6 @@ fn mean_tokens(steps: &[Step]) -> f64 {
 fn assert_paced(name: &str, cost: Cost, steps: &[Step]) {
     let on_time = share(steps, |step| step.took_s <= TARGET_S * 1.1);
     let used = mean_tokens(steps) / best(cost).min(2048 - NUM_STREAMS as usize) as f64;
-    println!("{name}: {:.1} % on time, {:.1} % of the best chunk", on_time * 100.0, used * 100.0);
     assert!(on_time >= 0.95, "{name}: {on_time} of the steps are on time");
     assert!(used >= 0.75, "{name}: chunks are {used} of the best");
 }

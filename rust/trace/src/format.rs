@@ -70,7 +70,7 @@ pub enum Call {
         /// When.
         at_us: u64,
         /// Which.
-        step: StepIdNumber,
+        step: u64,
         /// How long.
         elapsed: Duration,
     },
@@ -87,14 +87,11 @@ pub enum Call {
         /// When.
         at_us: u64,
         /// Which.
-        step: StepIdNumber,
+        step: u64,
         /// One token for each sample of the plan.
         sampled: Vec<i32>,
     },
 }
-
-/// The number of a [`StepId`].
-pub type StepIdNumber = u64;
 
 /// A plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,7 +99,7 @@ pub struct PlanLine {
     /// When it was planned.
     pub at_us: u64,
     /// Its name.
-    pub step: StepIdNumber,
+    pub step: u64,
     /// Its sizes, in the order of [`StepPlan::SIZE_NAMES`].
     pub sizes: Vec<usize>,
     /// A hash of what it uses of each column, in the order of [`StepPlan::COLUMN_NAMES`].

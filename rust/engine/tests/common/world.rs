@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use streamcore_engine::{
-    Engine, Event, EventKind, FinishReason, NO_TOKEN, OwnedStepBuffers, Request, RequestId, StepPlan,
+    Engine, Event, EventKind, FinishReason, NO_TOKEN, OwnedStepBuffers, Request, RequestId, Stats, StepPlan,
     TokenLogprobs,
 };
 
@@ -151,11 +151,13 @@ impl World {
 
     fn schedule(&mut self) {
         self.expire();
-        let max_prefill_tokens = self.engine.stats().max_prefill_tokens;
+        let before = self.engine.stats();
         poison(&mut self.columns);
         let Some(plan) = self.engine.schedule(&mut self.columns.borrow()) else {
             let may_be_idle = self.device.num_in_flight() > 0 || !self.engine.has_work();
             assert!(may_be_idle, "the engine has work but no plan: {:?}", self.engine.stats());
+            // Somebody may have been preempted.
+            self.drawing.clear();
             return;
         };
         self.count("device tokens", plan.num_device_tokens);
@@ -170,7 +172,7 @@ impl World {
         let forbidden =
             self.columns.bias_values[..plan.num_biases].iter().filter(|value| value.is_infinite());
         self.count("forbidden stops", forbidden.count());
-        self.check_chunks(&plan, max_prefill_tokens);
+        self.check_chunks(&plan, &before);
         self.device.launch(&plan, &self.columns);
     }
 
@@ -197,7 +199,7 @@ impl World {
     }
 
     /// Prefills beside a stream that goes on get no more tokens than the target allows.
-    fn check_chunks(&mut self, plan: &StepPlan, max_prefill_tokens: usize) {
+    fn check_chunks(&mut self, plan: &StepPlan, before: &Stats) {
         let starts = &self.columns.query_starts[..=plan.num_seqs];
         let last_tokens = &self.columns.logits_indices[..plan.num_samples];
         let is_single = |token: &i32| starts.contains(token);
@@ -208,9 +210,11 @@ impl World {
                 self.columns.positions[*token as usize] as usize >= self.clients[id].request.prompt.len();
             is_output && is_single(token) && self.drawing.contains(id)
         };
-        let has_decodes = drawing.iter().zip(last_tokens).any(goes_on);
+        // Who was preempted just now and comes back at once does not go on.
+        let is_sure = self.engine.stats().preemptions == before.preemptions;
+        let has_decodes = is_sure && drawing.iter().zip(last_tokens).any(goes_on);
         let num_prefill_tokens = plan.num_tokens - num_singles;
-        let limit = if has_decodes { max_prefill_tokens } else { usize::MAX };
+        let limit = if has_decodes { before.max_prefill_tokens } else { usize::MAX };
         assert!(num_prefill_tokens <= limit, "{num_prefill_tokens} prefill tokens, limit is {limit}");
         let is_cut = limit < self.engine.config().max_num_batched_tokens && num_prefill_tokens == limit;
         self.drawing = drawing;
