@@ -15,7 +15,7 @@ export async function metric(name, label = "", server = DEMO) {
   return lines.map((line) => Number(line.split(" ").at(-1))).reduce((sum, value) => sum + value);
 }
 
-export const numAborted = (server = DEMO) => metric("streamcore_requests_total", 'finish_reason="abort"', server);
+export const numAborted = (server = DEMO) => metric("streamcore_aborts_total", "", server);
 
 // Asks again and again until a value is reached.
 export async function waitFor(read, expected, timeoutMs = 30_000) {
