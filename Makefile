@@ -47,7 +47,7 @@ test: test-rust check test-py  ## Everything that needs no GPU
 # Cargo remembers what the build script of rust/kernels found: the CUDA compiler must be there before its first run.
 test-rust: $(VENV)/.installed-build  ## The engine, the server and the CPU kernels
 	$(CARGO) test --quiet
-	$(CARGO) test --quiet -p streamcore-engine --features planted-bugs --test planted_bugs
+	$(CARGO) test --quiet --features streamcore-engine/planted-bugs --test planted_bugs
 
 sim:  ## More seeds of the engine's simulation: make sim SEEDS=100000
 	SEEDS=$(SEEDS) $(CARGO) test --quiet --release -p streamcore-engine --test simulation
