@@ -150,9 +150,9 @@ impl BlockTable {
 
     /// Puts the blocks that hold the beginning of `tokens` into the table, without a hold on them yet.
     fn find_prefix(&mut self, tokens: &[u32], pool: &BlockPool) {
-        for (index, block_tokens) in tokens.chunks_exact(self.block_size).enumerate() {
-            let hash = self.hash(index, block_tokens);
-            let Some((block, completed)) = pool.find(hash, self.prefix, block_tokens) else { return };
+        self.hash_all(tokens);
+        for (block_tokens, hash) in tokens.chunks_exact(self.block_size).zip(&self.hashes) {
+            let Some((block, completed)) = pool.find(*hash, self.prefix, block_tokens) else { return };
             self.blocks.push(block);
             self.prefix = completed;
             self.num_remembered += 1;
@@ -165,10 +165,10 @@ impl BlockTable {
         if pool.cache().is_none() {
             return;
         }
-        let full_blocks = tokens.chunks_exact(self.block_size).enumerate();
-        for (index, block_tokens) in full_blocks.skip(self.num_remembered) {
-            let hash = self.hash(index, block_tokens);
-            self.prefix = pool.remember(self.blocks[index], hash, self.prefix, block_tokens);
+        self.hash_all(tokens);
+        let full_blocks = tokens.chunks_exact(self.block_size).zip(&self.hashes).zip(&self.blocks);
+        for ((block_tokens, hash), block) in full_blocks.skip(self.num_remembered) {
+            self.prefix = pool.remember(*block, *hash, self.prefix, block_tokens);
             self.num_remembered += 1;
         }
     }
@@ -179,13 +179,19 @@ impl BlockTable {
         self.num_remembered
     }
 
-    /// The hash of all up to the end of a block; those before it were asked for earlier.
-    fn hash(&mut self, index: usize, block_tokens: &[u32]) -> PrefixHash {
-        if index == self.hashes.len() {
-            let before = self.hashes.last().copied().unwrap_or_else(|| PrefixHash::root(self.salt));
-            self.hashes.push(before.then(block_tokens));
-        }
-        self.hashes[index]
+    /// Hashes the full blocks of these tokens that are not hashed yet.
+    fn hash_all(&mut self, tokens: &[u32]) {
+        let mut hash = self.hash_of_first(self.hashes.len());
+        let blocks = tokens.chunks_exact(self.block_size).skip(self.hashes.len());
+        self.hashes.extend(blocks.map(|block| {
+            hash = hash.then(block);
+            hash
+        }));
+    }
+
+    /// The hash of the first so many blocks, which were hashed earlier.
+    fn hash_of_first(&self, num_blocks: usize) -> PrefixHash {
+        num_blocks.checked_sub(1).map_or_else(|| PrefixHash::root(self.salt), |last| self.hashes[last])
     }
 
     /// Lets go of every block of the pool that they came from.
