@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 import httpx
+from tests import metrics
 
 READY = re.compile(r"Ready at (http://\S+)")
 
@@ -61,18 +62,25 @@ class ServerProcess:
             self.output += os.read(self.process.stdout.fileno(), 65536).decode()
         return self.output
 
+    def metrics_page(self) -> str:
+        """What `/metrics` says now."""
+        return httpx.get(f"{self.url}/metrics").text
+
     def metric(self, name: str) -> float:
         """One value of `/metrics`, summed over its labels."""
-        text = httpx.get(f"{self.url}/metrics").text
-        values = re.findall(rf"^{name}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
-        assert values, f"no metric {name} in:\n{text}"
-        return sum(map(float, values))
+        return metrics.value(self.metrics_page(), name)
 
     def wait_for_metric(self, name: str, expected: float, timeout_s: float = 30.0) -> None:
         """Ask `/metrics` again and again until a value is reached."""
         deadline = time.monotonic() + timeout_s
         while (value := self.metric(name)) != expected:
             assert time.monotonic() < deadline, f"{name} is {value}, expected {expected}"
+
+    def wait_until_all_is_back(self) -> None:
+        """Ask `/metrics` again and again until no request holds anything."""
+        patience = metrics.Patience()
+        while not patience.is_all_back(self.metrics_page()):
+            pass
 
     def memory_bytes(self) -> int:
         """Resident memory of the process."""

@@ -2,13 +2,13 @@
 
 import asyncio
 import json
-import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Scope
+from tests.metrics import Patience
 
 from streamcore.asgi import create_app
 
@@ -136,18 +136,13 @@ async def get(app: ASGIApp, target: str) -> Call:
     return call
 
 
-async def metric(app: ASGIApp, name: str) -> float:
-    """One value of `/metrics`."""
-    page = (await get(app, "/metrics")).body.decode()
-    match = re.search(rf"^{name} (\S+)$", page, re.MULTILINE)
-    assert match is not None, page
-    return float(match[1])
+async def metrics_page(app: ASGIApp) -> str:
+    """What `/metrics` says now."""
+    return (await get(app, "/metrics")).body.decode()
 
 
 async def all_is_back(app: ASGIApp) -> None:
     """Waits until no request holds anything."""
-    while await metric(app, "streamcore_num_requests_running") or await metric(
-        app, "streamcore_num_requests_waiting"
-    ):
+    patience = Patience()
+    while not patience.is_all_back(await metrics_page(app)):
         await asyncio.sleep(0)
-    assert await metric(app, "streamcore_kv_blocks_free") == await metric(app, "streamcore_kv_blocks")

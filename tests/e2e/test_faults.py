@@ -70,9 +70,7 @@ def aborts(server: ServerProcess, phase: str) -> str:
 
 
 def check_everything_is_back(server: ServerProcess) -> None:
-    server.wait_for_metric("streamcore_num_requests_running", 0)
-    server.wait_for_metric("streamcore_num_requests_waiting", 0)
-    assert server.metric("streamcore_kv_blocks_free") == server.metric("streamcore_kv_blocks")
+    server.wait_until_all_is_back()
     body = {"model": "demo", "messages": [{"role": "user", "content": "next"}]}
     answer = httpx.post(f"{server.url}/v1/chat/completions", json=body).json()
     assert answer["choices"][0]["message"]["content"] == ANSWER

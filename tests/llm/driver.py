@@ -2,12 +2,13 @@
 
 import json
 import os
-import re
 import select
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from tests import metrics
 
 from streamcore import LLM
 from streamcore.bell import doorbell
@@ -41,8 +42,8 @@ def script_file(folder: Path) -> Path:
     return path
 
 
-def metric(llm: LLM, name: str) -> float:
-    """One value of `/metrics`, asked for through the same door."""
+def metrics_page(llm: LLM) -> str:
+    """What `/metrics` says now, asked for through the same door."""
     descriptor, bell = doorbell()
     exchange = llm._serving.server.open(bell, 0, "GET", "", b"/metrics", [])
     exchange.feed(b"", True)
@@ -57,18 +58,21 @@ def metric(llm: LLM, name: str) -> float:
             is_over = part.get("more_body") is False
             exchange.resume()
     os.close(descriptor)
-    match = re.search(rf"^{name} (\S+)$", page.decode(), re.MULTILINE)
-    assert match is not None, page
-    return float(match[1])
+    return page.decode()
+
+
+def metric(llm: LLM, name: str) -> float:
+    """One value of `/metrics`."""
+    return metrics.value(metrics_page(llm), name)
 
 
 def num_requests(llm: LLM) -> float:
     """Requests that hold something."""
-    return metric(llm, "streamcore_num_requests_running") + metric(llm, "streamcore_num_requests_waiting")
+    return metrics.num_requests(metrics_page(llm))
 
 
 def all_is_back(llm: LLM) -> None:
-    """Waits until no request holds anything, which is one step after it was aborted."""
-    while num_requests(llm):
+    """Waits until no request holds anything."""
+    patience = metrics.Patience()
+    while not patience.is_all_back(metrics_page(llm)):
         pass
-    assert metric(llm, "streamcore_kv_blocks_free") == metric(llm, "streamcore_kv_blocks")

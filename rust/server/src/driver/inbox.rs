@@ -150,6 +150,8 @@ impl Inbox {
     /// Empties both lanes. The largest step in flight has `num_tokens_in_flight`.
     pub(super) fn take(&mut self, now: Instant, num_tokens_in_flight: usize) -> Arrivals {
         self.pulse.beat(now, num_tokens_in_flight);
+        // They wait in the engine until the step says otherwise: whoever looks meanwhile must not see a request nowhere.
+        self.stats.num_waiting += self.requests.len();
         Arrivals { requests: mem::take(&mut self.requests), aborts: mem::take(&mut self.aborts) }
     }
 
@@ -243,6 +245,18 @@ mod tests {
         assert_eq!(submit(&[1, 1, 1, 1]), (false, 0, 0), "a request too many");
         assert_eq!(submit(&[4, 5]), (false, 0, 0), "a token too many");
         assert_eq!(submit(&[4, 4]), (true, 2, 8));
+    }
+
+    /// A request that no gauge counts makes a busy server look idle, and it is taken out of service or down to zero replicas.
+    #[test]
+    fn a_request_on_its_way_to_the_engine_is_counted_as_waiting() {
+        let limits = DriverLimits { max_waiting_requests: 2, max_waiting_tokens: 8 };
+        let mut inbox = Inbox::new(limits, Stats::default(), Instant::now());
+        inbox.submit_all(vec![NewRequest::new(vec![1], 1)], Instant::now()).unwrap();
+        let arrivals = inbox.take(Instant::now(), 0);
+        assert_eq!((arrivals.requests.len(), inbox.stats().num_waiting), (1, 1));
+        inbox.settle(Stats { num_running: 1, ..Stats::default() }, &[1], 1, Instant::now());
+        assert_eq!((inbox.stats().num_running, inbox.stats().num_waiting), (1, 0));
     }
 
     /// A `Retry-After` that ignores how fast the queue moves sends every client back too early.
