@@ -1,6 +1,7 @@
 """If one of these fails, the program is a nuisance to start or to stop."""
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -123,8 +124,12 @@ def test_start_says_what_was_chosen() -> None:
     with run_server() as server:
         for word in ("device", "dtype", "blocks", "demo", "curl"):
             assert word in server.output
-        command = server.output[server.output.index("curl") :].strip()
-        answer = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, check=True)
+        # Lines of the log may come before or after it.
+        command = re.search(r"^  (curl .*)$", server.output, re.MULTILINE)
+        assert command is not None
+        answer = subprocess.run(
+            command[1], shell=True, capture_output=True, text=True, timeout=60, check=True
+        )
     assert answer.stdout.rstrip().endswith("data: [DONE]")
 
 

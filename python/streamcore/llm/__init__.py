@@ -202,8 +202,8 @@ class LLM:
             while not answer.is_over:
                 for _, part in answers.wait():
                     yield from answer.take(part)
-                if not answer.is_over:
-                    answers.resume(number)
+                    if not answer.is_over:
+                        answers.resume(number)
 
     async def _adeltas(self, request: Request) -> AsyncGenerator[Delta]:
         asked = self._opened().server, "POST", "", request.target, HEADERS

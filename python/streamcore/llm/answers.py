@@ -14,8 +14,9 @@ from streamcore.errors import EngineFailedError, InvalidRequestError, QueueFullE
 from streamcore.llm.outputs import Delta, Json, deltas
 from streamcore.llm.requests import Request
 
-# The threads that hand over the last parts are never busy for so long.
-_MAX_ABORT_MS = 1000
+# A signal that comes just before the system call of a wait does not end it, so no wait is longer. The threads that hand over the
+# last parts of what is aborted are never busy for so long.
+_MAX_WAIT_MS = 1000
 
 HEADERS = [(b"content-type", b"application/json")]
 
@@ -60,7 +61,7 @@ class OpenAnswers:
             # The threads that would tell of it are not in a fork.
             if os.getpid() == self._process:
                 self.abort()
-                while self._exchanges and self.wait(_MAX_ABORT_MS):
+                while self._exchanges and self.wait():
                     pass
         finally:
             os.close(self._descriptor)
@@ -83,9 +84,9 @@ class OpenAnswers:
         """Have the next part of an answer made."""
         self._exchanges[number].resume()
 
-    def wait(self, timeout_ms: int | None = None) -> list[tuple[int, Message]]:
-        """Wait until there is something; returns what there is, each with the number of its answer."""
-        if not self._poll.poll(timeout_ms):
+    def wait(self) -> list[tuple[int, Message]]:
+        """Wait a while for something; returns what there is, each with the number of its answer."""
+        if not self._poll.poll(_MAX_WAIT_MS):
             return []
         os.read(self._descriptor, 4096)
         # A piece of the body is never asked for: all of it was handed over at once.
