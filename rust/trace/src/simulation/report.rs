@@ -10,7 +10,7 @@ use super::histogram::{Histogram, Summary};
 /// The result of a simulation; times are those of the simulated device and its clients.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
-    /// Seconds from the beginning to the last token.
+    /// Seconds from the beginning of the load to the last token; the load of a trace begins with its first request.
     pub duration_s: f64,
     /// Requests that were answered.
     pub num_requests: u64,
@@ -18,7 +18,7 @@ pub struct Report {
     pub num_refused: u64,
     /// Requests of a trace that have no answer there.
     pub num_left_out: u64,
-    /// Tokens of the prompts of those that were not.
+    /// Tokens of the prompts that the engine was given: those of refused requests and of requests left out are not counted.
     pub num_prompt_tokens: u64,
     /// Tokens of the answers.
     pub num_output_tokens: u64,
