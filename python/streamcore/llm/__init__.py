@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from streamcore.bell import bell_of_running_loop
 from streamcore.config import config_of
-from streamcore.engine_thread import EngineThread
+from streamcore.engine_thread import EngineThread, Loaded
 from streamcore.errors import EngineFailedError, RequestError
 from streamcore.llm.answers import HEADERS, Door, OpenAnswers, StreamedAnswer
 from streamcore.llm.batch import Batch
@@ -32,7 +32,7 @@ from streamcore.llm.requests import (
     is_prompt,
 )
 from streamcore.llm.sampling_params import SamplingParams
-from streamcore.serve import Serving, init_logging
+from streamcore.serve import init_logging
 
 __all__ = [
     "LLM",
@@ -68,13 +68,14 @@ class LLM:
         init_logging(config, "warn")
         # Half of the queue is for streams and for other threads.
         self._max_in_flight = max(1, config.max_waiting_requests // 2)
-        self._engine = EngineThread(config)
+        # There is no balancer to be warned, and a program may hold the interpreter for as long as it likes.
+        self._engine = EngineThread(config, is_watched=False)
         try:
-            self._serving: Serving = self._engine.start().result()
+            self._model: Loaded = self._engine.start().result()
         except BaseException:
             self._engine.end()
             raise
-        self._door = Door(self._serving.server)
+        self._door = Door(self._model.server)
         # Called by `close`, when this object is garbage, or when the interpreter ends.
         self._end = weakref.finalize(self, _end, self._engine, self._door)
 
@@ -171,12 +172,12 @@ class LLM:
     def __reduce__(self) -> NoReturn:
         raise TypeError("an LLM cannot be pickled or copied: make one in each process")
 
-    def _opened(self) -> Serving:
+    def _opened(self) -> Loaded:
         if os.getpid() != self._engine.process:
             raise RuntimeError("this LLM belongs to the process that was forked: make one after the fork")
         if not self._end.alive:
             raise RuntimeError("this LLM is closed")
-        return self._serving
+        return self._model
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
