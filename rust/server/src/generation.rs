@@ -218,7 +218,7 @@ impl Generation {
                 echo: prompt.echo.clone(),
                 is_empty: self.options.max_tokens == Some(0),
             };
-            Choice::new(tokens, detokenizer, plan)
+            Choice::new(tokens, detokenizer, &prompt.tokens, plan)
         };
         let streams = app.driver.submit_all(requests)?;
         Ok(streams.into_iter().zip(self.prompt_of_choices()).enumerate().map(start).collect())

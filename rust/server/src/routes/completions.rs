@@ -62,22 +62,24 @@ fn prepare(app: &App, body: &[u8]) -> Result<Generation, ApiError> {
         let cue = match &text {
             _ if app.script.is_none() => None,
             Some(text) => Some(text.clone()),
-            None => Some(decode(app, &tokens)?),
+            None => Some(text_of(app, &tokens, true)),
         };
         let scored = options.details.logprobs.is_some();
         let echo = match text {
             _ if !options.echo => None,
             _ if scored => Some(Echo::Scored(tokens.clone())),
             Some(text) => Some(Echo::Text(text)),
-            None => Some(Echo::Text(decode(app, &tokens)?)),
+            None => Some(Echo::Text(text_of(app, &tokens, !options.details.special_tokens))),
         };
         encoded.push(Prompt { tokens, echo, cue });
     }
     Generation::new(app, options, encoded, DEFAULT_MAX_TOKENS, "prompt")
 }
 
-fn decode(app: &App, tokens: &[u32]) -> Result<String, ApiError> {
-    let refused =
-        |error: crate::text::TextError| ApiError::invalid("invalid_value", "prompt", error.to_string());
-    app.text.tokenizer.decode(tokens, true).map_err(refused)
+/// All but an unfinished character at the end.
+fn text_of(app: &App, tokens: &[u32], skip_special_tokens: bool) -> String {
+    let mut detokenizer = app.text.tokenizer.detokenizer(skip_special_tokens);
+    let mut text = String::new();
+    tokens.iter().for_each(|token| detokenizer.push(*token, &mut text));
+    text
 }
