@@ -6,6 +6,7 @@ Everything that touches torch happens in that one thread, the loading too: torch
 import asyncio
 import os
 import threading
+import traceback
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from contextlib import ExitStack, asynccontextmanager
@@ -23,6 +24,8 @@ class EngineThread:
         self._loaded: Future[Serving] = Future()
         self._is_closing = threading.Event()
         self.process = os.getpid()
+        self.failure: BaseException | None = None
+        """What the steps have failed with."""
         # A program that is torn down in the middle of a request must not wait for the model.
         self._thread = threading.Thread(target=self._run, name="streamcore-engine", daemon=True)
 
@@ -59,9 +62,15 @@ class EngineThread:
                 return
             self._loaded.set_result(serving)
             try:
-                serving.run()
+                serving.run_steps()
+            # A panic in Rust is not an `Exception`; the clients must hear of it all the same.
             except BaseException as error:
-                _core.log("error", f"the model runner failed: {error}")
+                # Before anyone hears of it, and can ask why.
+                self.failure = error
+                _core.log("error", f"the model runner failed\n{traceback.format_exc().rstrip()}")
+                serving.fail()
+                # The frames hold the model, and who is told of the error may keep it for long.
+                traceback.clear_frames(error.__traceback__)
             # After a failure, too, there are questions to be answered: with 503, and what has failed.
             self._is_closing.wait()
 

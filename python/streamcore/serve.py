@@ -79,9 +79,12 @@ class Serving:
             self.run_steps()
         # A panic in Rust is not an `Exception`; the clients must hear of it all the same.
         except BaseException:
-            # The exception may name files and addresses of this machine, and `/health` asks for no key.
-            self.server.fail("the model runner failed")
+            self.fail()
             raise
+
+    def fail(self) -> None:
+        """End every request: the steps have failed. Why may name files of this machine, and `/health` asks for no key."""
+        self.server.fail("the model runner failed")
 
 
 @contextmanager

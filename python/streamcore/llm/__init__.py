@@ -10,14 +10,15 @@ It hands its requests to the routes that `streamcore serve` has, so fields, chec
 
 import os
 import weakref
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NoReturn
 
 from streamcore.bell import bell_of_running_loop
 from streamcore.config import config_of
 from streamcore.engine_thread import EngineThread
-from streamcore.errors import RequestError
+from streamcore.errors import EngineFailedError, RequestError
 from streamcore.llm.answers import HEADERS, Door, OpenAnswers, StreamedAnswer
 from streamcore.llm.batch import Batch
 from streamcore.llm.outputs import Completion, Delta, GenerationOutput, TokenLogprob, Usage
@@ -64,7 +65,7 @@ class LLM:
 
     def __init__(self, model: str | os.PathLike[str] | None = None, **settings: Any) -> None:
         config = config_of(model, settings, without=_SERVER_SETTINGS)
-        init_logging(config, "warning")
+        init_logging(config, "warn")
         # Half of the queue is for streams and for other threads.
         self._max_in_flight = max(1, config.max_waiting_requests // 2)
         self._engine = EngineThread(config)
@@ -177,6 +178,15 @@ class LLM:
             raise RuntimeError("this LLM is closed")
         return self._serving
 
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """The routes tell no client what has failed; a program may know."""
+        try:
+            yield
+        except EngineFailedError as error:
+            error.__cause__ = self._engine.failure
+            raise
+
     def _answer_all(
         self,
         make: Callable[[Any, SamplingParams], Request],
@@ -193,11 +203,12 @@ class LLM:
                 requests.append(make(one, given))
             except RequestError as error:
                 raise (error.of(index) if len(asked) > 1 else error) from None
-        return Batch(self._door, requests, max_in_flight=self._max_in_flight).run(progress=progress)
+        with self._explained():
+            return Batch(self._door, requests, max_in_flight=self._max_in_flight).run(progress=progress)
 
     def _deltas(self, request: Request) -> Generator[Delta]:
         self._opened()
-        with OpenAnswers(self._door) as answers:
+        with self._explained(), OpenAnswers(self._door) as answers:
             number, answer = answers.open(request), StreamedAnswer()
             while not answer.is_over:
                 for _, part in answers.wait():
@@ -208,7 +219,7 @@ class LLM:
     async def _adeltas(self, request: Request) -> AsyncGenerator[Delta]:
         asked = self._opened().server, "POST", "", request.target, HEADERS
         answer = StreamedAnswer()
-        with bell_of_running_loop() as bell, bell.call(*asked) as call:
+        with self._explained(), bell_of_running_loop() as bell, bell.call(*asked) as call:
             abort = call.exchange.close
             self._door.aborts.add(abort)
             try:
