@@ -64,8 +64,8 @@ class _Door:
             raise RuntimeError("the lifespan of this streamcore application runs already")
         with bell_of_running_loop():
             try:
-                async with EngineThread(self._config).running() as serving:
-                    self._server = serving.server
+                async with EngineThread(self._config, is_watched=True).running() as loaded:
+                    self._server = loaded.server
                     yield
             except StreamcoreError as error:
                 raise _without_our_frames(error) from None

@@ -10,14 +10,15 @@ It hands its requests to the routes that `streamcore serve` has, so fields, chec
 
 import os
 import weakref
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NoReturn
 
 from streamcore.bell import bell_of_running_loop
 from streamcore.config import config_of
-from streamcore.engine_thread import EngineThread
-from streamcore.errors import RequestError
+from streamcore.engine_thread import EngineThread, Loaded
+from streamcore.errors import EngineFailedError, RequestError
 from streamcore.llm.answers import HEADERS, Door, OpenAnswers, StreamedAnswer
 from streamcore.llm.batch import Batch
 from streamcore.llm.outputs import Completion, Delta, GenerationOutput, TokenLogprob, Usage
@@ -31,7 +32,7 @@ from streamcore.llm.requests import (
     is_prompt,
 )
 from streamcore.llm.sampling_params import SamplingParams
-from streamcore.serve import Serving, init_logging
+from streamcore.serve import init_logging
 
 __all__ = [
     "LLM",
@@ -64,16 +65,17 @@ class LLM:
 
     def __init__(self, model: str | os.PathLike[str] | None = None, **settings: Any) -> None:
         config = config_of(model, settings, without=_SERVER_SETTINGS)
-        init_logging(config, "warning")
+        init_logging(config, "warn")
         # Half of the queue is for streams and for other threads.
         self._max_in_flight = max(1, config.max_waiting_requests // 2)
-        self._engine = EngineThread(config)
+        # There is no balancer to be warned, and a program may hold the interpreter for as long as it likes.
+        self._engine = EngineThread(config, is_watched=False)
         try:
-            self._serving: Serving = self._engine.start().result()
+            self._model: Loaded = self._engine.start().result()
         except BaseException:
             self._engine.end()
             raise
-        self._door = Door(self._serving.server)
+        self._door = Door(self._model.server)
         # Called by `close`, when this object is garbage, or when the interpreter ends.
         self._end = weakref.finalize(self, _end, self._engine, self._door)
 
@@ -170,12 +172,21 @@ class LLM:
     def __reduce__(self) -> NoReturn:
         raise TypeError("an LLM cannot be pickled or copied: make one in each process")
 
-    def _opened(self) -> Serving:
+    def _opened(self) -> Loaded:
         if os.getpid() != self._engine.process:
             raise RuntimeError("this LLM belongs to the process that was forked: make one after the fork")
         if not self._end.alive:
             raise RuntimeError("this LLM is closed")
-        return self._serving
+        return self._model
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """The routes tell no client what has failed; a program may know."""
+        try:
+            yield
+        except EngineFailedError as error:
+            error.__cause__ = self._engine.failure
+            raise
 
     def _answer_all(
         self,
@@ -193,11 +204,12 @@ class LLM:
                 requests.append(make(one, given))
             except RequestError as error:
                 raise (error.of(index) if len(asked) > 1 else error) from None
-        return Batch(self._door, requests, max_in_flight=self._max_in_flight).run(progress=progress)
+        with self._explained():
+            return Batch(self._door, requests, max_in_flight=self._max_in_flight).run(progress=progress)
 
     def _deltas(self, request: Request) -> Generator[Delta]:
         self._opened()
-        with OpenAnswers(self._door) as answers:
+        with self._explained(), OpenAnswers(self._door) as answers:
             number, answer = answers.open(request), StreamedAnswer()
             while not answer.is_over:
                 for _, part in answers.wait():
@@ -208,7 +220,7 @@ class LLM:
     async def _adeltas(self, request: Request) -> AsyncGenerator[Delta]:
         asked = self._opened().server, "POST", "", request.target, HEADERS
         answer = StreamedAnswer()
-        with bell_of_running_loop() as bell, bell.call(*asked) as call:
+        with self._explained(), bell_of_running_loop() as bell, bell.call(*asked) as call:
             abort = call.exchange.close
             self._door.aborts.add(abort)
             try:

@@ -46,15 +46,12 @@ pub fn router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(Arc::clone(&app), authorize));
     let log = app.script.as_ref().and_then(|script| script.log().cloned());
-    let router = guarded
-        .merge(open)
-        .layer(from_fn_with_state(Arc::clone(&app), cors))
-        .layer(from_fn_with_state(Arc::clone(&app), tag))
-        .with_state(app);
-    match log {
+    let router = guarded.merge(open).layer(from_fn_with_state(Arc::clone(&app), cors));
+    let router = match log {
         Some(log) => router.layer(from_fn_with_state(log, record)),
         None => router,
-    }
+    };
+    router.layer(from_fn_with_state(Arc::clone(&app), tag)).with_state(app)
 }
 
 async fn unknown_route(uri: Uri) -> ApiError {

@@ -5,6 +5,7 @@ pub mod contract;
 pub mod door;
 pub mod model;
 pub mod scores;
+pub mod sockets;
 
 use std::collections::VecDeque;
 use std::pin::pin;

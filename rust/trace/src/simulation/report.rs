@@ -53,7 +53,7 @@ pub struct Report {
 }
 
 /// Counts what happens, in memory that does not grow with the requests.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Account {
     pub(super) num_refused: u64,
     pub(super) num_left_out: u64,
@@ -71,27 +71,6 @@ pub(super) struct Account {
     queue_by_key: BTreeMap<u32, Histogram>,
 }
 
-impl Default for Account {
-    fn default() -> Self {
-        Self {
-            num_refused: 0,
-            num_left_out: 0,
-            num_prompt_tokens: 0,
-            num_ended: 0,
-            num_tokens: 0,
-            num_seqs: 0,
-            busy_ns: 0,
-            peak_blocks: 0,
-            peak_waiting: 0,
-            ttft: Histogram::new(),
-            itl: Histogram::new(),
-            latency: Histogram::new(),
-            queue: Histogram::new(),
-            queue_by_key: BTreeMap::new(),
-        }
-    }
-}
-
 impl Account {
     pub(super) fn see_waiting(&mut self, num_waiting: usize) {
         self.peak_waiting = self.peak_waiting.max(num_waiting);
@@ -105,7 +84,7 @@ impl Account {
 
     pub(super) fn queue(&mut self, key: u32, waited_ns: u64) {
         self.queue.add(waited_ns);
-        self.queue_by_key.entry(key).or_insert_with(Histogram::new).add(waited_ns);
+        self.queue_by_key.entry(key).or_default().add(waited_ns);
     }
 
     pub(super) fn first_token(&mut self, waited_ns: u64) {
