@@ -1,10 +1,13 @@
 //! What a simulated request costs, a recorded step and a replayed one: `cargo bench -p streamcore-trace --bench simulation`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+#[path = "../rust/trace/tests/paper/mod.rs"]
+mod paper;
+
+use std::io;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use paper::Paper;
 use streamcore_engine::{Engine, EngineConfig, OwnedStepBuffers, Request, RequestId, Scores};
 use streamcore_trace::simulation::{Device, GeneratedLoad, Lengths, Limits, Pace, Simulation};
 use streamcore_trace::{RecordedEngine, Recorder, Replay};
@@ -39,19 +42,6 @@ fn simulation() -> Simulation {
         overhead_s: 1e-3,
     };
     Simulation::generated(load, config(), device, usize::MAX).unwrap()
-}
-
-#[derive(Clone, Default)]
-struct Paper(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Paper {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// 256 sequences decode to their end; answers with the number of steps.
@@ -89,11 +79,11 @@ fn simulate(criterion: &mut Criterion) {
 fn replay(criterion: &mut Criterion) {
     let paper = Paper::default();
     let num_steps = decode(Some(Recorder::new(paper.clone(), &config()).unwrap()));
-    let trace = paper.0.lock().unwrap().clone();
+    let trace = paper.text();
     let mut group = criterion.benchmark_group("replay");
     group.sample_size(10).throughput(Throughput::Elements(num_steps));
     group.bench_function("256 running", |bencher| {
-        bencher.iter(|| Replay::new(&trace[..]).unwrap().run().unwrap());
+        bencher.iter(|| Replay::new(trace.as_bytes()).unwrap().run().unwrap());
     });
 }
 

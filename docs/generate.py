@@ -25,7 +25,7 @@ _VARIABLES = """
 
 | variable | |
 |---|---|
-| `STREAMCORE_LOG` | which lines are logged, such as `info`, `debug` or `streamcore_server=debug`; default `info` |
+| `STREAMCORE_LOG` | which lines are logged, such as `info`, `warning` or `streamcore_server=debug`; default `info` |
 | `OMP_NUM_THREADS` | how many threads compute on the CPU; else one for each physical core |
 """
 

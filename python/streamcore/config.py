@@ -6,11 +6,13 @@ The command line, its help and `docs/configuration.md` are derived from these fi
 import difflib
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+from streamcore import _core
 from streamcore.errors import ConfigError
 
 _SUFFIXES = {
@@ -86,6 +88,7 @@ class ServeConfig:
         None,
         "milliseconds that streams should wait for a token while prompts are computed; else as long as a step takes",
         least=1,
+        most=86_400_000,
     )
     kv_cache_memory_bytes: int | None = _option(
         None, "memory for the KV cache, such as 4GiB; else by what is free", least=1, is_bytes=True
@@ -136,6 +139,18 @@ class ServeConfig:
                 raise ConfigError(f"`{option}` is {value}, it must be at most {most}")
 
 
+def engine_config_of(**limits: Any) -> _core.EngineConfig:
+    """The limits of an engine, as `_core.EngineConfig` takes them.
+
+    Raises:
+        ConfigError: they make no sense together.
+    """
+    try:
+        return _core.EngineConfig(**limits)
+    except (ValueError, OverflowError) as error:
+        raise ConfigError(str(error)) from error
+
+
 def config_of(
     model: str | os.PathLike[str] | None, settings: Mapping[str, Any], *, without: Collection[str] = ()
 ) -> ServeConfig:
@@ -152,7 +167,7 @@ def config_of(
     known = {
         setting.name: setting for setting in fields(ServeConfig) if setting.name not in (*without, "model")
     }
-    values: dict[str, Any] = {"model": None if model is None else Path(model)}
+    values: dict[str, Any] = {"model": None if model is None else _path("model", model)}
     for name, value in settings.items():
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
@@ -162,13 +177,35 @@ def config_of(
 
 
 def _converted(setting: Field[Any], value: Any) -> Any:
-    if setting.default == ():
-        return (value,) if isinstance(value, str) else tuple(value)
-    if setting.type == Path | None and value is not None:
-        return Path(value)
+    """A value as `ServeConfig` has it; its range is checked there."""
+    name, default = setting.name, setting.default
+    if value is None and default in (None, ()):
+        return default
+    if default == ():
+        return _texts(name, (value,) if isinstance(value, str) else value)
+    if setting.type == Path | None:
+        return _path(name, value)
+    if isinstance(default, str):
+        return _checked(name, value, str, "text")
     if isinstance(value, str) and setting.metadata.get("is_bytes"):
         return parse_bytes(value)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if "least" in setting.metadata and value is not None and not is_number:
-        raise ConfigError(f"`{setting.name}` is {value!r}, it must be a number")
+    if setting.type in (float, float | None):
+        return float(_checked(name, value, Real, "a number"))
+    return int(_checked(name, value, Integral, "a whole number"))
+
+
+def _texts(name: str, values: Any) -> tuple[str, ...]:
+    if not isinstance(values, Iterable):
+        raise ConfigError(f"`{name}` is {values!r}, it must be text or a list of texts")
+    return tuple(_checked(name, value, str, "text") for value in values)
+
+
+def _path(name: str, value: Any) -> Path:
+    return Path(_checked(name, value, (str, os.PathLike), "a path"))
+
+
+def _checked(name: str, value: Any, kind: type | tuple[type, ...], what: str) -> Any:
+    # Python takes a truth value for a number.
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ConfigError(f"`{name}` is {value!r}, it must be {what}")
     return value

@@ -9,11 +9,13 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.asgi.driver import Call, chat, get, running
 
 from streamcore import bell
 from streamcore.asgi import create_app
+from streamcore.config import ServeConfig, config_of
 from streamcore.errors import ConfigError, ModelLoadError
 
 
@@ -81,6 +83,14 @@ async def test_model_that_cannot_be_loaded_stops_the_start(tmp_path: Path) -> No
     assert bell._bells == {}
 
 
+async def test_error_of_a_start_keeps_its_cause(tmp_path: Path) -> None:
+    """Why a file cannot be read is known to the system alone: permissions, a share that is gone."""
+    with pytest.raises(ConfigError, match="cannot be read") as caught:
+        async with running(model=f"script:{tmp_path / 'nowhere.json'}"):
+            pass
+    assert isinstance(caught.value.__cause__, FileNotFoundError)
+
+
 async def test_start_that_is_given_up_ends() -> None:
     """A site that is stopped while it loads its model stops, and leaves no engine running."""
     app = create_app()
@@ -105,7 +115,21 @@ async def test_start_that_is_given_up_ends() -> None:
         ({"max_num_seq": 1}, "unknown setting `max_num_seq`"),
         ({"host": "0.0.0.0"}, "unknown setting `host`"),
         ({"max_num_seqs": 0}, "at least 1"),
-        ({"max_num_seqs": "8"}, "must be a number"),
+        ({"max_num_seqs": "8"}, "`max_num_seqs` is '8', it must be a whole number"),
+        ({"max_num_seqs": 4.0}, "it must be a whole number"),
+        ({"max_num_seqs": True}, "it must be a whole number"),
+        ({"max_model_len": 64.5}, "it must be a whole number"),
+        ({"kv_cache_memory_bytes": 4e8}, "`kv_cache_memory_bytes` is 400000000.0, it must be a whole number"),
+        ({"max_waiting_requests": None}, "`max_waiting_requests` is None"),
+        ({"block_size": None}, "`block_size` is None"),
+        ({"shutdown_timeout": None}, "`shutdown_timeout` is None, it must be a number"),
+        ({"target_itl_ms": float("nan")}, "at least 1"),
+        ({"target_itl_ms": float("inf")}, "at most"),
+        ({"device": None}, "`device` is None, it must be text"),
+        ({"trace_file": 5}, "`trace_file` is 5, it must be a path"),
+        ({"model": 5}, "`model` is 5, it must be a path"),
+        ({"api_key": ["a", None]}, "`api_key` is None, it must be text"),
+        ({"served_model_name": 5}, "`served_model_name` is 5, it must be text or a list of texts"),
         ({"dtype": "int8"}, "must be one of"),
         ({"kv_cache_memory_bytes": "much"}, "`much` is not a number of bytes"),
         ({"api_key": ""}, "is empty"),
@@ -115,6 +139,21 @@ def test_wrong_setting_is_refused_at_once(settings: dict[str, Any], named: str) 
     """A typing error must not be ignored, and not be found only after the model was loaded."""
     with pytest.raises(ConfigError, match=named):
         create_app(**settings)
+
+
+def test_nothing_means_the_default() -> None:
+    """Who passes settings on passes None for what he was not given; a key that is None must not become text."""
+    config = config_of(None, {"api_key": None, "max_num_seqs": None, "allowed_origins": ()})
+    assert config == ServeConfig()
+
+
+def test_numbers_are_taken_whatever_library_they_are_of() -> None:
+    """A limit that was worked out with NumPy is as good as another."""
+    config = config_of(
+        None, {"max_num_seqs": np.int64(4), "shutdown_timeout": np.float32(1.5), "target_itl_ms": 20}
+    )
+    assert (config.max_num_seqs, config.shutdown_timeout, config.target_itl_ms) == (4, 1.5, 20.0)
+    assert type(config.max_num_seqs) is int
 
 
 def test_wrong_setting_is_given_a_hint() -> None:

@@ -82,6 +82,39 @@ def test_log_has_one_line_for_each_request_and_nothing_of_its_content(
     assert secret not in server.output
 
 
+def test_log_shows_what_no_route_has_seen_and_little_of_it() -> None:
+    """A client that is refused before any route sees it must be found in the log, and must not be able to fill it."""
+    named = "Host: x\r\nX-Request-Id: {}\r\n"
+    refused = [
+        (f"GET /a HTTP/1.1\r\n{named.format('two')}Host: y\r\n\r\n", "GET /a", "two", 400),
+        ("this is no request\r\n\r\n", "- *", "", 400),
+        (
+            f"{'M' * 9000} /health HTTP/1.1\r\n{named.format('me')}Connection: close\r\n\r\n",
+            f" {'M' * 16} /health",
+            "me",
+            405,
+        ),
+    ]
+    with run_server() as server:
+        url = httpx.URL(server.url)
+        assert url.port is not None
+        for request, *_ in refused:
+            with (
+                socket.create_connection((url.host, url.port), timeout=60) as client,
+                client.makefile("rb") as answer,
+            ):
+                client.sendall(request.encode())
+                assert answer.read().startswith(b"HTTP/1.1 4")
+        server.stop()
+    lines = [line for line in server.output.splitlines() if "status=4" in line]
+    assert len(lines) == len(refused), server.output
+    for line, (_, shown, name, status) in zip(lines, refused, strict=True):
+        assert f"{shown} " in line
+        assert f"request_id={name}" in line
+        assert f"status={status}" in line
+        assert len(line) < 300
+
+
 async def status_of(host: str, port: int, body: bytes) -> str:
     reader, writer = await asyncio.open_connection(host, port)
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n"

@@ -40,6 +40,8 @@ def test_a_server_that_was_killed_has_left_a_trace_that_replays(tmp_path: Path) 
     assert f"all {num_steps} steps are equal" in ended.stdout
     simulated = streamcore("simulate", "--trace", trace, "--speed", "2")
     assert "requests    3 answered, 0 refused" in simulated.stdout, simulated.stderr
+    simulated = streamcore("simulate", "--trace", trace, "--device", "l4")
+    assert "requests    3 answered, 0 refused" in simulated.stdout, simulated.stderr
 
     lines = trace.read_text().splitlines(keepends=True)
     number, line = next((n, line) for n, line in enumerate(lines, start=1) if line.startswith('{"complete"'))

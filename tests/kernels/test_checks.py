@@ -52,6 +52,9 @@ def rope_arguments() -> dict[str, torch.Tensor]:
         ("value_cache", torch.zeros(2, 4, 2, 16).bfloat16(), "caches differ in dtype"),
         ("key_cache", torch.zeros(2, 4, 2, 16).half(), "`key_cache` is torch.float16"),
         ("slot_mapping", torch.zeros(2, dtype=torch.int64), "`slot_mapping` must be"),
+        ("positions", torch.tensor([0, 9, 0], dtype=torch.int32), "position is 9, it must be below 9"),
+        ("positions", torch.tensor([0, 0, -1], dtype=torch.int32), "position is -1"),
+        ("slot_mapping", torch.tensor([-1, 8, 0]), "slot is 8, it must be below 8"),
     ],
 )
 def test_rope_refuses(name: str, wrong: torch.Tensor, message: str) -> None:

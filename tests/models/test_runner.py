@@ -18,10 +18,10 @@ from streamcore.runner.model_runner import ModelRunner
 BLOCK_SIZE = 16
 
 
-def make_runner(path: Path) -> ModelRunner:
+def make_runner(path: Path, max_model_len: int = 64) -> ModelRunner:
     """A runner for up to 3 sequences of 4 blocks."""
     folder = check_model_folder(path)
-    model = load_model(folder, CPU, torch.float32, 64)
+    model = load_model(folder, CPU, torch.float32, max_model_len)
     caches = allocate_kv_cache(folder.config, CPU, torch.float32, block_size=BLOCK_SIZE, num_blocks=8)
     columns = step_columns(max_num_batched_tokens=40, max_num_seqs=3, max_blocks_per_seq=4)
     return ModelRunner(model, caches, columns, CPU)
@@ -104,6 +104,18 @@ def test_warming_up_leaves_no_trace(tmp_path: Path) -> None:
     runner = make_runner(path)
     runner.warm_up()
     assert prefill(runner, prompt, row=1, block=0) == cold
+
+
+def test_warming_up_stays_within_the_longest_sequence(tmp_path: Path) -> None:
+    """Where a block is longer than any sequence, a warm-up of a whole block would turn by angles that are not in the table,
+    and leave keys in the cache that no answer survives: torch's attention multiplies what it masks by zero.
+    """
+    runner = make_runner(write_checkpoint(tmp_path), max_model_len=BLOCK_SIZE // 2)
+    runner.warm_up()
+    for cache in runner.caches:
+        assert not cache.keys[0, BLOCK_SIZE // 2 :].any()
+        assert cache.keys.isfinite().all()
+        assert cache.values.isfinite().all()
 
 
 def test_a_seeded_draw_is_the_inverse_of_the_distribution(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`streamcore simulate`: from the command line to the figures."""
 
+import argparse
 import json
 import signal
 from pathlib import Path
@@ -11,7 +12,8 @@ from tests.checkpoints import LLAMA_3_1_8B
 
 from streamcore.cli import main
 from streamcore.errors import ConfigError
-from streamcore.simulation.settings import model_size
+from streamcore.simulation.options import add_options
+from streamcore.simulation.settings import combinations, model_size
 from streamcore.simulation.table import duration
 
 # Few blocks: in a build for development the engine looks at each of them at every step.
@@ -100,6 +102,27 @@ def test_options_reach_the_simulation(capsys: pytest.CaptureFixture[str]) -> Non
     assert given["report"]["itl"]["p50_s"] == pytest.approx(0.00515, rel=0.03)
 
 
+def limits(*options: str) -> dict[str, Any]:
+    """The limits that these options ask for."""
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    ((_, settings),) = combinations(vars(parser.parse_args(options)))
+    found: dict[str, Any] = settings["limits"]
+    return found
+
+
+def test_a_trace_is_played_to_the_memory_of_the_device() -> None:
+    """An L4 with the KV cache of the H200 that the trace comes from looks as if it were enough."""
+    trace = ("--trace", "trace.jsonl")
+    assert limits(*trace) == {}
+    assert limits(*trace, "--block-size", "32") == {"block_size": 32}
+    # Nine tenths of 24 GB, less 16.06 GB of weights, of 128 KiB for each token.
+    assert limits(*trace, "--device", "l4") == {"num_kv_tokens": 42266}
+    assert limits(*trace, "--memory", "24G") == {"num_kv_tokens": 42266}
+    assert limits(*trace, "--device", "l4", "--num-blocks", "9") == {"num_blocks": 9}
+    assert limits("--device", "l4") == {"num_kv_tokens": 42266}
+
+
 def test_the_size_of_a_model_is_that_of_its_config(tmp_path: Path) -> None:
     """The preset and the published config of the same model must agree, or one of them plans for another."""
     (tmp_path / "config.json").write_text(json.dumps(LLAMA_3_1_8B))
@@ -115,15 +138,10 @@ def test_the_size_of_a_model_is_that_of_its_config(tmp_path: Path) -> None:
     [
         ("--rate 0", 1, "streamcore: `rate` is 0, it must be more than 0"),
         ("--rate 1 --concurrency 2", 2, "--concurrency: not allowed with argument --rate"),
-        (
-            "--trace nowhere.jsonl --rate 1",
-            1,
-            "`--rate` has no meaning with `--trace`; `--speed` changes its pace",
-        ),
-        ("--trace nowhere.jsonl", 1, "streamcore: trace nowhere.jsonl cannot be read: No such file"),
         ("--prompt-len 1000", 1, "are asked for, the KV cache holds 640 tokens"),
         ("--prompt-len 2:x", 2, "`2:x` is neither a length such as 256 nor a range such as 128:1024"),
         ("--prefix-caching maybe", 2, "`maybe` is neither on nor off"),
+        ("--requests 0", 2, "argument --requests: it is 0, it must be at least 1"),
         ("--requests -4", 2, "`-4` is not a number such as 100"),
         ("--requets 4", 2, "unknown option `--requets`, did you mean `--requests`?"),
     ],
@@ -137,6 +155,33 @@ def test_what_cannot_be_is_named(
     except SystemExit as exit_:
         ended = exit_.code
     assert ended == status
+    assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("--trace nowhere.jsonl", "trace nowhere.jsonl cannot be read: No such file"),
+        (
+            "--trace nowhere.jsonl --rate 1",
+            "`--rate` has no meaning with `--trace`; `--speed` changes its pace",
+        ),
+        (
+            "--trace nowhere.jsonl --prompt-len 9",
+            "`--prompt-len` has no meaning with `--trace`; the trace brings its own requests",
+        ),
+        ("--trace nowhere.jsonl --seed 0", "`--seed` has no meaning with `--trace`"),
+        ("--speed 2", "`--speed` has no meaning without `--trace`"),
+        ("--prefix-len 9", "`--prefix-len` has no meaning without `--prefixes`"),
+        ("--concurrency 9 --max-waiting-requests 9", "has no meaning without `--rate` or `--trace`"),
+        ("--memory 80G --num-blocks 9", "`--memory` has no meaning with `--num-blocks`"),
+    ],
+)
+def test_an_option_without_effect_is_refused(
+    capsys: pytest.CaptureFixture[str], options: str, expected: str
+) -> None:
+    """Whoever gives one would read the figures as those of something else."""
+    assert main(["simulate", *options.split()]) == 1
     assert expected in capsys.readouterr().err
 
 

@@ -138,7 +138,7 @@ def rope_and_store_kv(
     """Rotates query and key in place and writes the rotated key and the value to their cache slots.
 
     Dimension `i` of a head pairs with dimension `i + rotary_dim / 2`; dimensions from `rotary_dim` on stay as
-    they are. Positions and slots are not range-checked: they come from the scheduler.
+    they are. On a GPU positions and slots are not range-checked: they come from the scheduler.
 
     Args:
         query: [num_tokens, num_heads, head_dim]; heads adjacent, any token stride.

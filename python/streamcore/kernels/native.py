@@ -39,6 +39,10 @@ class Kernels:
         """The dtype codes of a call with a cache."""
         raise NotImplementedError
 
+    def _limits(self, cos_sin: Tensor, cache: Tensor) -> tuple[Any, ...]:
+        """What positions and slots must be below, where the kernel looks: nothing on CUDA, whose memory the host does not see."""
+        return ()
+
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         """See `streamcore.kernels.rms_norm`."""
         output = torch.empty(x.shape, dtype=x.dtype, device=x.device)
@@ -97,6 +101,7 @@ class Kernels:
             (num_tokens, num_heads, key.shape[1], head_dim, cos_sin.shape[1]),
             (query.stride(0), key.stride(0), value.stride(0)),
             self._kv_dtypes(query, key_cache),
+            *self._limits(cos_sin, key_cache),
             *self._where(query),
         )
 
@@ -113,6 +118,9 @@ class CpuKernels(Kernels):
 
     def _kv_dtypes(self, x: Tensor, cache: Tensor) -> Any:
         return (_DTYPE_CODES[x.dtype], _DTYPE_CODES[cache.dtype])
+
+    def _limits(self, cos_sin: Tensor, cache: Tensor) -> tuple[Any, ...]:
+        return ((cos_sin.shape[0], cache.shape[0] * cache.shape[1]),)
 
     def paged_attention(
         self, query: Tensor, key_cache: Tensor, value_cache: Tensor, sequences: PagedSequences, scale: float

@@ -43,6 +43,11 @@ class LlamaModel:
         self._cos_sin = cos_sin
         self._operations = operations
 
+    @property
+    def max_len(self) -> int:
+        """Tokens of the longest sequence that it can run."""
+        return self._cos_sin.shape[0]
+
     def check_caches(self, caches: Sequence[LayerCache]) -> None:
         """Raises `ValueError` unless `forward` can take the caches; to be asked once, not at every step."""
         if len(caches) != len(self._layers):

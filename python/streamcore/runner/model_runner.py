@@ -191,7 +191,8 @@ class ModelRunner:
         for buffers in self.all_buffers:
             for name in ("token_ids", "seq_rows", "logits_indices", "sample_rows"):
                 buffers.column(name).zero_()
-        length = min(block_size, self.all_buffers[0].column("token_ids").numel())
+        budget = self.all_buffers[0].column("token_ids").numel()
+        length = min(block_size, budget, self._model.max_len)
         for num_tokens in [length, 1] * self.depth:
             self._write_warm_up(self.buffers(), num_tokens)
             started = time.monotonic()

@@ -27,6 +27,14 @@ def count(text: str) -> int:
     return int(text)
 
 
+def at_least_1(text: str) -> int:
+    """Read a number that is not 0."""
+    number = count(text)
+    if number == 0:
+        raise argparse.ArgumentTypeError("it is 0, it must be at least 1")
+    return number
+
+
 def on_or_off(text: str) -> bool:
     """Read `on` or `off`."""
     if text not in ("on", "off"):
@@ -43,7 +51,10 @@ def number_of_bytes(text: str) -> int:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Define every option; those of limits and pace take several values, and each combination is simulated."""
+    """Define every option; those of limits and pace take several values, and each combination is simulated.
+
+    What nobody gives is None, so that an option without effect can be refused.
+    """
     _add_load(parser.add_argument_group("load"))
     _add_device(parser.add_argument_group("model and device"))
     _add_limits(
@@ -56,10 +67,8 @@ def _add_load(load: argparse._ArgumentGroup) -> None:
     load.add_argument(
         "--trace", type=Path, metavar="FILE", help="the load of `streamcore serve --trace-file FILE`"
     )
-    load.add_argument(
-        "--speed", type=float, default=1.0, help="play the trace so many times as fast (default: 1)"
-    )
-    load.add_argument("--requests", type=count, default=10_000, metavar="N", help="requests (default: 10000)")
+    load.add_argument("--speed", type=float, help="play the trace so many times as fast (default: 1)")
+    load.add_argument("--requests", type=at_least_1, metavar="N", help="requests (default: 10000)")
     pace = load.add_mutually_exclusive_group()
     pace.add_argument("--rate", type=float, nargs="+", metavar="R", help="requests a second, at random times")
     pace.add_argument(
@@ -70,16 +79,16 @@ def _add_load(load: argparse._ArgumentGroup) -> None:
         help="clients, each of which waits for its answer before it sends the next (default: 64)",
     )
     text = "tokens of a prompt, or a range such as 128:1024 (default: 512)"
-    load.add_argument("--prompt-len", type=lengths, default=(512, 512), metavar="LEN", help=text)
+    load.add_argument("--prompt-len", type=lengths, metavar="LEN", help=text)
     text = "tokens of an answer, or a range (default: 128)"
-    load.add_argument("--output-len", type=lengths, default=(128, 128), metavar="LEN", help=text)
+    load.add_argument("--output-len", type=lengths, metavar="LEN", help=text)
     text = "prompts begin with one of so many shared prefixes (default: none)"
-    load.add_argument("--prefixes", type=count, default=0, metavar="N", help=text)
+    load.add_argument("--prefixes", type=count, metavar="N", help=text)
     text = "tokens of a prefix, which come before those of the prompt (default: 512)"
-    load.add_argument("--prefix-len", type=count, default=512, metavar="N", help=text)
+    load.add_argument("--prefix-len", type=count, metavar="N", help=text)
     text = "share of each API key in the requests, such as 100 1 (default: one key)"
-    load.add_argument("--keys", type=float, nargs="+", default=[], metavar="SHARE", help=text)
-    load.add_argument("--seed", type=count, default=0, help="the same seed makes the same load (default: 0)")
+    load.add_argument("--keys", type=float, nargs="+", metavar="SHARE", help=text)
+    load.add_argument("--seed", type=count, help="the same seed makes the same load (default: 0)")
 
 
 def _add_device(group: argparse._ArgumentGroup) -> None:
@@ -88,7 +97,7 @@ def _add_device(group: argparse._ArgumentGroup) -> None:
     text = "bytes of a weight: 2, or less for quantised weights (default: 2)"
     group.add_argument("--bytes-per-weight", type=float, default=2.0, metavar="BYTES", help=text)
     text = "one of the GPUs that are known (default: h100)"
-    group.add_argument("--device", choices=sorted(DEVICES), default="h100", help=text)
+    group.add_argument("--device", choices=sorted(DEVICES), help=text)
     text = "bytes that the device reads in a second, such as 3T; else 80 %% of its peak"
     group.add_argument("--bandwidth", type=number_of_bytes, metavar="BYTES", help=text)
     text = "operations that it makes in a second, such as 5e14; else half of its peak"
@@ -103,8 +112,12 @@ def _add_limits(limits: argparse._ArgumentGroup) -> None:
     def add(option: str, kind: Callable[[str], float], text: str) -> None:
         limits.add_argument(option, type=kind, nargs="+", metavar="MS" if kind is float else "N", help=text)
 
-    add("--block-size", count, "tokens in a block; else that of the trace, or 16")
-    add("--num-blocks", count, "blocks; else those of the trace, or as many as the memory holds")
+    add("--block-size", count, "tokens in a block, with as many tokens in all; else that of the trace, or 16")
+    add(
+        "--num-blocks",
+        count,
+        "blocks; else as many as the memory holds, or those of a trace without `--device` and `--memory`",
+    )
     add("--max-num-batched-tokens", count, "tokens in a step; else that of the trace, or 8192")
     add("--max-num-seqs", count, "requests that run at once; else that of the trace, or 256")
     add("--steps-in-flight", count, "1 or 2; else that of the trace, or 2")
@@ -123,7 +136,6 @@ def _add_limits(limits: argparse._ArgumentGroup) -> None:
     limits.add_argument(
         "--max-waiting-requests",
         type=count,
-        default=2048,
         metavar="N",
         help="requests that wait before others are refused (default: 2048)",
     )

@@ -2,14 +2,29 @@
 
 import itertools
 import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from streamcore.errors import ConfigError
-from streamcore.simulation.presets import BANDWIDTH_SHARE, DEVICES, FLOPS_SHARE, MODELS, ModelSize
+from streamcore.simulation.presets import BANDWIDTH_SHARE, DEVICES, FLOPS_SHARE, MODELS, Gpu, ModelSize
+
+_T = TypeVar("_T")
 
 _MEMORY_SHARE = 0.9
-_BLOCK_SIZE = 16
+_DEVICE = "h100"
+_MAX_WAITING_REQUESTS = 2048
+
+_GENERATED: Mapping[str, Any] = {
+    "requests": 10_000,
+    "prompt_len": (512, 512),
+    "output_len": (128, 128),
+    "prefixes": 0,
+    "prefix_len": 512,
+    "keys": [],
+    "seed": 0,
+}
+"""Each option that only a load that is made up has, and its default."""
 
 _LIMITS = {
     "block_size": "block_size",
@@ -27,13 +42,10 @@ def combinations(options: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str
     """Every combination of the values that were given: those that differ between them, and the whole settings.
 
     Raises:
-        ConfigError: two options do not go together, or the model is not known.
+        ConfigError: an option would have no effect, or the model is not known.
     """
+    _refuse_without_effect(options)
     varied = {name: options[name] for name in ("rate", "concurrency", *_LIMITS) if options[name]}
-    if options["trace"] is not None:
-        for name in ("rate", "concurrency"):
-            if name in varied:
-                raise ConfigError(f"`--{name}` has no meaning with `--trace`", "`--speed` changes its pace")
     model = model_size(options["model"])
     runs = []
     for chosen in itertools.product(*varied.values()):
@@ -41,6 +53,24 @@ def combinations(options: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str
         shown = {name: value for name, value in values.items() if len(varied[name]) > 1}
         runs.append((shown, _settings(options, values, model)))
     return runs
+
+
+def _refuse_without_effect(options: Mapping[str, Any]) -> None:
+    """Whoever gives an option that nothing looks at believes to have simulated something else."""
+    is_trace = options["trace"] is not None
+    is_closed = not is_trace and options["rate"] is None
+    rules: list[tuple[bool, str, str | None, Iterable[str]]] = [
+        (is_trace, "with `--trace`", "`--speed` changes its pace", ("rate", "concurrency")),
+        (is_trace, "with `--trace`", "the trace brings its own requests", _GENERATED),
+        (not is_trace, "without `--trace`", None, ("speed",)),
+        (not options["prefixes"], "without `--prefixes`", None, ("prefix_len",)),
+        (is_closed, "without `--rate` or `--trace`", None, ("max_waiting_requests",)),
+        (options["num_blocks"] is not None, "with `--num-blocks`", None, ("memory",)),
+    ]
+    for applies, where, hint, names in rules:
+        for name in names:
+            if applies and options[name] is not None:
+                raise ConfigError(f"`--{name.replace('_', '-')}` has no meaning {where}", hint)
 
 
 def model_size(name: str) -> ModelSize:
@@ -73,38 +103,43 @@ def _settings(options: dict[str, Any], values: dict[str, Any], model: ModelSize)
     limits = {limit: values[name] for name, limit in _LIMITS.items() if name in values}
     device = _device(options, model)
     if options["trace"] is not None:
-        load: dict[str, Any] = {"trace": {"path": str(options["trace"]), "speed": options["speed"]}}
+        speed = _given(options["speed"], 1.0)
+        load: dict[str, Any] = {"trace": {"path": str(options["trace"]), "speed": speed}}
     else:
         load = {"generated": _generated(options, values)}
-        limits.setdefault("num_blocks", _num_blocks(options, device, limits.get("block_size", _BLOCK_SIZE)))
+    is_another_device = options["device"] is not None or options["memory"] is not None
+    if "num_blocks" not in limits and (is_another_device or options["trace"] is None):
+        limits["num_kv_tokens"] = _num_kv_tokens(options, device)
     return {
         "load": load,
         "limits": limits,
         "device": device,
-        "max_waiting_requests": options["max_waiting_requests"],
+        "max_waiting_requests": _given(options["max_waiting_requests"], _MAX_WAITING_REQUESTS),
     }
 
 
 def _generated(options: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    load = {name: _given(options[name], default) for name, default in _GENERATED.items()}
+
     def range_of(name: str) -> dict[str, int]:
-        least, most = options[name]
+        least, most = load[name]
         return {"min": least, "max": most}
 
     pace = {"rate": values["rate"]} if "rate" in values else {"concurrency": values.get("concurrency", 64)}
     return {
-        "num_requests": options["requests"],
+        "num_requests": load["requests"],
         "pace": pace,
         "prompt_len": range_of("prompt_len"),
         "output_len": range_of("output_len"),
-        "num_prefixes": options["prefixes"],
-        "prefix_len": options["prefix_len"],
-        "key_weights": options["keys"],
-        "seed": options["seed"],
+        "num_prefixes": load["prefixes"],
+        "prefix_len": load["prefix_len"],
+        "key_weights": load["keys"],
+        "seed": load["seed"],
     }
 
 
 def _device(options: dict[str, Any], model: ModelSize) -> dict[str, float]:
-    gpu = DEVICES[options["device"]]
+    gpu = _gpu(options)
     return {
         "weight_bytes": model.num_weights * options["bytes_per_weight"],
         "kv_bytes_per_token": model.kv_bytes_per_token,
@@ -115,19 +150,22 @@ def _device(options: dict[str, Any], model: ModelSize) -> dict[str, float]:
     }
 
 
-def _given(value: float | None, otherwise: float) -> float:
+def _gpu(options: dict[str, Any]) -> Gpu:
+    return DEVICES[_given(options["device"], _DEVICE)]
+
+
+def _given(value: _T | None, otherwise: _T) -> _T:
     return otherwise if value is None else value
 
 
-def _num_blocks(options: dict[str, Any], device: dict[str, float], block_size: int) -> int:
+def _num_kv_tokens(options: dict[str, Any], device: dict[str, float]) -> int:
     """As many as the memory holds beside the weights."""
-    memory = _given(options["memory"], DEVICES[options["device"]].memory)
+    memory = _given(options["memory"], _gpu(options).memory)
     weights = device["weight_bytes"]
     spare = memory * _MEMORY_SHARE - weights
-    block = device["kv_bytes_per_token"] * max(block_size, 1)
-    if spare < block:
+    if spare < device["kv_bytes_per_token"]:
         raise ConfigError(
             f"the weights take {weights / 1e9:.1f} GB, nine tenths of the memory are {memory * _MEMORY_SHARE / 1e9:.1f} GB",
             "choose another `--device`, `--memory` or `--bytes-per-weight`",
         )
-    return int(spare // block)
+    return int(spare // device["kv_bytes_per_token"])

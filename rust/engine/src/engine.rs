@@ -21,6 +21,8 @@ use crate::step_times::Work;
 pub(crate) struct StepInFlight {
     pub(crate) plan: StepPlan,
     pub(crate) scheduled: Vec<ScheduledTokens>,
+    /// What [`Engine::observe`] blames its time on.
+    work: Work,
 }
 
 /// Schedules requests over a paged KV cache. See the [crate] for the loop that drives it.
@@ -115,13 +117,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError::WrongStep`] if it is another step.
     pub fn observe(&mut self, step: StepId, elapsed: Duration) -> Result<(), EngineError> {
-        let oldest = self.oldest_step(step)?;
-        let is_prefill = |part: &&ScheduledTokens| !part.is_decode();
-        let prefill_lens = oldest.scheduled.iter().filter(is_prefill).map(|part| part.len);
-        let work = Work {
-            has_decodes: oldest.scheduled.iter().any(ScheduledTokens::is_decode),
-            num_prefill_tokens: prefill_lens.sum(),
-        };
+        let work = self.oldest_step(step)?.work;
         self.scheduler.step_times.observe(work, elapsed);
         Ok(())
     }
@@ -146,7 +142,9 @@ impl Engine {
         let id = StepId(self.counters.steps);
         let plan = plan::write(id, &scheduled, &mut self.scheduler.sequences, &self.config, buffers);
         self.counters.steps += 1;
-        self.steps_in_flight.push_back(StepInFlight { plan, scheduled });
+        let work = Work::of(&scheduled);
+        self.scheduler.step_times.plan(work);
+        self.steps_in_flight.push_back(StepInFlight { plan, scheduled, work });
         self.check_in_debug_builds();
         Some(plan)
     }
@@ -166,7 +164,8 @@ impl Engine {
     /// [`EngineError::WrongStep`], [`EngineError::WrongSampleCount`], [`EngineError::WrongScoreCount`] or
     /// [`EngineError::NoToken`]; nothing has changed then.
     pub fn complete(&mut self, step: StepId, sampled: &[i32], scores: Scores<'_>) -> Result<(), EngineError> {
-        let StepInFlight { plan, mut scheduled } = self.take_oldest_step(step, sampled, scores.num_rows())?;
+        let StepInFlight { plan, mut scheduled, .. } =
+            self.take_oldest_step(step, sampled, scores.num_rows())?;
         let mut sampled = sampled.iter();
         let mut scores = ScoreReader::new(scores, plan.num_scored_samples);
         let mut any_finished = false;

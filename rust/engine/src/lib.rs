@@ -67,7 +67,9 @@ pub use config::EngineConfig;
 pub use engine::Engine;
 pub use error::EngineError;
 pub use event::{Event, EventKind, FinishReason, TokenLogprobs};
-pub use request::{MAX_LOGIT_BIAS, MAX_LOGPROBS, MAX_STOP_TOKEN_IDS, Request, RequestId, SamplingParams};
+pub use request::{
+    MAX_LOGIT_BIAS, MAX_LOGPROBS, MAX_STOP_TOKEN_IDS, Request, RequestId, SamplingParams, split_mix_64,
+};
 pub use scores::Scores;
 pub use stats::Stats;
 pub use step::{

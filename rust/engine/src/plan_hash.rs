@@ -1,13 +1,13 @@
 //! What a plan says, in a few numbers: to see whether two engines have made the same one, and where it differs.
 
 use crate::kv::fold;
-use crate::step::{StepBuffers, StepPlan};
+use crate::step::StepPlan;
 
 /// What hashes start from: any odd number without a pattern.
 const SEED: u64 = 0xd6e8_feb8_9e6c_63b5;
 
 /// An element of a column, as bits.
-trait Element: Copy {
+pub(crate) trait Element: Copy {
     fn bits(self) -> u64;
 }
 
@@ -30,7 +30,7 @@ impl Element for f32 {
 }
 
 /// The same on every machine and in every build; 0 for nothing.
-fn hash<T: Element>(column: &[T]) -> u32 {
+pub(crate) fn hash<T: Element>(column: &[T]) -> u32 {
     if column.is_empty() {
         return 0;
     }
@@ -59,24 +59,6 @@ macro_rules! sizes {
     };
 }
 
-macro_rules! used_columns {
-    ($plan:ident; $($name:ident [$len:expr],)*) => {
-        impl StepPlan {
-            /// The names of the columns, in the order of [`StepPlan::column_hashes`].
-            pub const COLUMN_NAMES: [&'static str; [$(stringify!($name)),*].len()] = [$(stringify!($name)),*];
-
-            /// A hash of what this plan uses of each column; 0 where it uses nothing. It is the same on every machine and in every
-            /// build. The columns must be as [`Engine::schedule`](crate::Engine::schedule) has left them.
-            #[must_use]
-            pub fn column_hashes(&self, columns: &StepBuffers<'_>) -> [u32; Self::COLUMN_NAMES.len()] {
-                // A column that is missing below does not compile.
-                let (StepBuffers { $($name),* }, $plan) = (columns, self);
-                [$(hash(&$name[..$len])),*]
-            }
-        }
-    };
-}
-
 sizes! {
     num_tokens,
     num_seqs,
@@ -91,40 +73,6 @@ sizes! {
     num_scored_samples,
     num_scored_tokens,
     max_top_logprobs,
-}
-
-used_columns! { plan;
-    token_ids [plan.num_tokens + plan.num_padding],
-    positions [plan.num_tokens + plan.num_padding],
-    slot_mapping [plan.num_tokens + plan.num_padding],
-    query_starts [plan.num_seqs + plan.num_padding + 1],
-    context_lens [plan.num_seqs + plan.num_padding],
-    seq_rows [plan.num_seqs + plan.num_padding],
-    block_places [plan.num_block_updates],
-    block_ids [plan.num_block_updates],
-    logits_indices [plan.num_samples],
-    sample_rows [plan.num_samples],
-    new_rows [plan.num_new_rows],
-    temperature [plan.num_new_rows],
-    top_p [plan.num_new_rows],
-    top_k [plan.num_new_rows],
-    min_p [plan.num_new_rows],
-    repetition_penalty [plan.num_new_rows],
-    frequency_penalty [plan.num_new_rows],
-    presence_penalty [plan.num_new_rows],
-    uniform [plan.num_samples],
-    device_token_indices [plan.num_device_tokens],
-    device_token_rows [plan.num_device_tokens],
-    counted_indices [plan.num_counted_tokens],
-    counted_rows [plan.num_counted_tokens],
-    counted_as_output [plan.num_counted_tokens],
-    penalised_samples [plan.num_penalised_samples],
-    bias_samples [plan.num_biases],
-    bias_tokens [plan.num_biases],
-    bias_values [plan.num_biases],
-    scored_samples [plan.num_scored_samples],
-    scored_indices [plan.num_scored_tokens],
-    scored_targets [plan.num_scored_tokens],
 }
 
 #[cfg(test)]

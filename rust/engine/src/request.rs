@@ -74,8 +74,7 @@ impl SamplingParams {
     /// The number in `[0, 1)` that decides the draw of the output token at this position, 0 for the first.
     ///
     /// It is a pure function, so that neither the batch, nor a preemption, nor the number of steps in flight changes an answer:
-    /// output `position` of the `SplitMix64` generator (Steele, Lea, Flood, 2014) that starts from `seed`, of which the upper
-    /// 24 bits, all that single precision holds, are the fraction.
+    /// of [`split_mix_64`] the upper 24 bits, all that single precision holds, are the fraction.
     #[must_use]
     pub fn uniform(&self, position: usize) -> f32 {
         unit_interval(split_mix_64(self.seed, position as u64))
@@ -87,8 +86,10 @@ fn unit_interval(bits: u64) -> f32 {
     (bits >> 40) as f32 / (1_u32 << 24) as f32
 }
 
-/// The generator's state grows by a constant per output, so output number `index` needs none of those before it.
-fn split_mix_64(seed: u64, index: u64) -> u64 {
+/// Output number `index`, from 0, of the `SplitMix64` generator (Steele, Lea, Flood, 2014) that starts from `seed`. Its state grows by a
+/// constant per output, so it needs none of those before it.
+#[must_use]
+pub fn split_mix_64(seed: u64, index: u64) -> u64 {
     let state = seed.wrapping_add((index.wrapping_add(1)).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

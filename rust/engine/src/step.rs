@@ -41,6 +41,7 @@
 //! tokens of the step, then applies the penalties: so the token that a step draws is counted in the next step, whose input it is.
 
 use crate::config::EngineConfig;
+use crate::plan_hash::hash;
 use crate::request::{MAX_LOGIT_BIAS, MAX_STOP_TOKEN_IDS};
 
 /// In the place of a drawn token: this sequence draws none this time and takes part in the next step as it did in this one, its last
@@ -120,8 +121,9 @@ pub enum ColumnSlice<'a> {
 /// Most biases of one sample: the client's, and its stop tokens while they are forbidden.
 const MAX_BIASES: usize = MAX_LOGIT_BIAS + MAX_STOP_TOKEN_IDS;
 
+/// Each column with the elements that it must hold, and how many of them a plan fills.
 macro_rules! step_buffers {
-    ($config:ident; $($(#[$doc:meta])* $name:ident: $rust:ty = $column_type:ident [$len:expr],)*) => {
+    ($config:ident, $plan:ident; $($(#[$doc:meta])* $name:ident: $rust:ty = $column_type:ident [$len:expr] [$used_len:expr],)*) => {
         /// The columns that a plan is written into. The runner owns them; the engine writes a prefix of each.
         #[derive(Debug)]
         pub struct StepBuffers<'a> {
@@ -168,71 +170,84 @@ macro_rules! step_buffers {
                 StepBuffers { $($name: &mut self.$name,)* }
             }
         }
+
+        impl StepPlan {
+            /// The names of the columns, in the order of [`StepPlan::column_hashes`].
+            pub const COLUMN_NAMES: [&'static str; [$(stringify!($name)),*].len()] = [$(stringify!($name)),*];
+
+            /// A hash of what this plan uses of each column; 0 where it uses nothing. It is the same on every machine and in every
+            /// build. The columns must be as [`Engine::schedule`](crate::Engine::schedule) has left them.
+            #[must_use]
+            pub fn column_hashes(&self, columns: &StepBuffers<'_>) -> [u32; Self::COLUMN_NAMES.len()] {
+                let $plan = self;
+                [$(hash(&columns.$name[..$used_len])),*]
+            }
+        }
     };
 }
 
-step_buffers! { config;
+step_buffers! { config, plan;
     /// Input tokens, `[num_tokens + num_padding]`. 0 where the token is known only to the device.
-    token_ids: i32 = Int32 [config.max_num_batched_tokens],
+    token_ids: i32 = Int32 [config.max_num_batched_tokens] [plan.num_tokens + plan.num_padding],
     /// Position of each token in its sequence, `[num_tokens + num_padding]`.
-    positions: i32 = Int32 [config.max_num_batched_tokens],
+    positions: i32 = Int32 [config.max_num_batched_tokens] [plan.num_tokens + plan.num_padding],
     /// Slot that each token's key and value are written to, `[num_tokens + num_padding]`; -1 for nowhere.
-    slot_mapping: i64 = Int64 [config.max_num_batched_tokens],
+    slot_mapping: i64 = Int64 [config.max_num_batched_tokens] [plan.num_tokens + plan.num_padding],
     /// Where each sequence's tokens begin, `[num_seqs + num_padding + 1]`.
-    query_starts: i32 = Int32 [config.max_num_seqs + 1],
+    query_starts: i32 = Int32 [config.max_num_seqs + 1] [plan.num_seqs + plan.num_padding + 1],
     /// Tokens of each sequence in the KV cache once the step has run, `[num_seqs + num_padding]`.
-    context_lens: i32 = Int32 [config.max_num_seqs],
+    context_lens: i32 = Int32 [config.max_num_seqs] [plan.num_seqs + plan.num_padding],
     /// The row of each sequence, `[num_seqs + num_padding]`.
-    seq_rows: i32 = Int32 [config.max_num_seqs],
+    seq_rows: i32 = Int32 [config.max_num_seqs] [plan.num_seqs + plan.num_padding],
     /// Where the block tables change, `[num_block_updates]`: the row times `max_blocks_per_seq`, plus the block's number in its sequence.
-    block_places: i32 = Int32 [config.max_num_seqs * config.max_blocks_per_seq()],
+    block_places: i32 = Int32 [config.max_num_seqs * config.max_blocks_per_seq()] [plan.num_block_updates],
     /// The block that is there from now on, `[num_block_updates]`.
-    block_ids: i32 = Int32 [config.max_num_seqs * config.max_blocks_per_seq()],
+    block_ids: i32 = Int32 [config.max_num_seqs * config.max_blocks_per_seq()] [plan.num_block_updates],
     /// Index of the token whose logits are sampled, `[num_samples]`.
-    logits_indices: i32 = Int32 [config.max_num_seqs],
+    logits_indices: i32 = Int32 [config.max_num_seqs] [plan.num_samples],
     /// Row of the sequence that each sample belongs to, `[num_samples]`. The runner leaves the sampled token there, on the device, for
     /// the next step.
-    sample_rows: i32 = Int32 [config.max_num_seqs],
+    sample_rows: i32 = Int32 [config.max_num_seqs] [plan.num_samples],
     /// Rows that belong to another sequence from now on, or to one that comes back after a preemption, `[num_new_rows]`.
-    new_rows: i32 = Int32 [config.max_num_seqs],
+    new_rows: i32 = Int32 [config.max_num_seqs] [plan.num_new_rows],
     /// `[num_new_rows]`; 0 takes the most likely token.
-    temperature: f32 = Float32 [config.max_num_seqs],
+    temperature: f32 = Float32 [config.max_num_seqs] [plan.num_new_rows],
     /// `[num_new_rows]`; 1 keeps all.
-    top_p: f32 = Float32 [config.max_num_seqs],
+    top_p: f32 = Float32 [config.max_num_seqs] [plan.num_new_rows],
     /// `[num_new_rows]`; 0 keeps all.
-    top_k: i32 = Int32 [config.max_num_seqs],
+    top_k: i32 = Int32 [config.max_num_seqs] [plan.num_new_rows],
     /// `[num_new_rows]`; 0 keeps all.
-    min_p: f32 = Float32 [config.max_num_seqs],
+    min_p: f32 = Float32 [config.max_num_seqs] [plan.num_new_rows],
     /// `[num_new_rows]`; 1 changes nothing.
-    repetition_penalty: f32 = Float32 [config.max_num_seqs],
+    repetition_penalty: f32 = Float32 [config.max_num_seqs] [plan.num_new_rows],
     /// `[num_new_rows]`; 0 changes nothing.
-    frequency_penalty: f32 = Float32 [config.max_num_seqs],
+    frequency_penalty: f32 = Float32 [config.max_num_seqs] [plan.num_new_rows],
     /// `[num_new_rows]`; 0 changes nothing.
-    presence_penalty: f32 = Float32 [config.max_num_seqs],
+    presence_penalty: f32 = Float32 [config.max_num_seqs] [plan.num_new_rows],
     /// The random number in `[0, 1)` that decides each draw, `[num_samples]`.
-    uniform: f32 = Float32 [config.max_num_seqs],
+    uniform: f32 = Float32 [config.max_num_seqs] [plan.num_samples],
     /// Which of `token_ids` must be replaced by a token that only the device knows, `[num_device_tokens]`.
-    device_token_indices: i32 = Int32 [config.max_num_seqs],
+    device_token_indices: i32 = Int32 [config.max_num_seqs] [plan.num_device_tokens],
     /// The row that holds each of those tokens, `[num_device_tokens]`.
-    device_token_rows: i32 = Int32 [config.max_num_seqs],
+    device_token_rows: i32 = Int32 [config.max_num_seqs] [plan.num_device_tokens],
     /// Which of `token_ids` are counted, `[num_counted_tokens]`: all of the sequences that have a penalty.
-    counted_indices: i32 = Int32 [config.max_num_batched_tokens],
+    counted_indices: i32 = Int32 [config.max_num_batched_tokens] [plan.num_counted_tokens],
     /// The row that each of them is counted in, `[num_counted_tokens]`.
-    counted_rows: i32 = Int32 [config.max_num_batched_tokens],
+    counted_rows: i32 = Int32 [config.max_num_batched_tokens] [plan.num_counted_tokens],
     /// 1 for a token of the output, 0 for one of the prompt, `[num_counted_tokens]`.
-    counted_as_output: i32 = Int32 [config.max_num_batched_tokens],
+    counted_as_output: i32 = Int32 [config.max_num_batched_tokens] [plan.num_counted_tokens],
     /// Which samples have a penalty, `[num_penalised_samples]`.
-    penalised_samples: i32 = Int32 [config.max_num_seqs],
+    penalised_samples: i32 = Int32 [config.max_num_seqs] [plan.num_penalised_samples],
     /// The sample of each bias, `[num_biases]`.
-    bias_samples: i32 = Int32 [config.max_num_seqs * MAX_BIASES],
+    bias_samples: i32 = Int32 [config.max_num_seqs * MAX_BIASES] [plan.num_biases],
     /// The token that it is for, `[num_biases]`. A stop token may lie beyond the model's vocabulary.
-    bias_tokens: i32 = Int32 [config.max_num_seqs * MAX_BIASES],
+    bias_tokens: i32 = Int32 [config.max_num_seqs * MAX_BIASES] [plan.num_biases],
     /// What is added to the logit, `[num_biases]`; negative infinity forbids the token.
-    bias_values: f32 = Float32 [config.max_num_seqs * MAX_BIASES],
+    bias_values: f32 = Float32 [config.max_num_seqs * MAX_BIASES] [plan.num_biases],
     /// Which samples' log-probabilities are wanted, `[num_scored_samples]`.
-    scored_samples: i32 = Int32 [config.max_num_seqs],
+    scored_samples: i32 = Int32 [config.max_num_seqs] [plan.num_scored_samples],
     /// Which of the step's tokens are followed by a prompt token whose log-probability is wanted, `[num_scored_tokens]`.
-    scored_indices: i32 = Int32 [config.max_num_batched_tokens],
+    scored_indices: i32 = Int32 [config.max_num_batched_tokens] [plan.num_scored_tokens],
     /// The prompt token that follows each of them, `[num_scored_tokens]`.
-    scored_targets: i32 = Int32 [config.max_num_batched_tokens],
+    scored_targets: i32 = Int32 [config.max_num_batched_tokens] [plan.num_scored_tokens],
 }

@@ -10,6 +10,8 @@
 
 use std::time::Duration;
 
+use crate::sequence::ScheduledTokens;
+
 /// The part of a new measurement in what is expected.
 const GAIN: f64 = 0.25;
 /// A measurement counts for at most so many times what was expected, so that a page fault or a stopped process changes little.
@@ -21,7 +23,7 @@ const LEAST_SHARE: f64 = 0.125;
 /// After so many steps with both, one has decodes only: else nobody could tell which of the two have become slower.
 const MIXED_STEPS_IN_A_ROW: u32 = 16;
 
-/// What a step computed.
+/// What a step computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Work {
     pub(crate) has_decodes: bool,
@@ -38,11 +40,26 @@ pub(crate) struct StepTimes {
     deviation: f64,
     /// Tokens of the longest chunk of late.
     longest: f64,
-    /// Since decodes were last measured alone.
+    /// Planned since decodes were last alone. With two steps in flight the measurements come a plan too late.
     num_mixed_steps: u32,
 }
 
+impl Work {
+    pub(crate) fn of(scheduled: &[ScheduledTokens]) -> Self {
+        let prefills = scheduled.iter().filter(|part| !part.is_decode());
+        Self {
+            has_decodes: scheduled.iter().any(ScheduledTokens::is_decode),
+            num_prefill_tokens: prefills.map(|part| part.len).sum(),
+        }
+    }
+}
+
 impl StepTimes {
+    pub(crate) fn plan(&mut self, work: Work) {
+        let is_mixed = work.has_decodes && work.num_prefill_tokens > 0;
+        self.num_mixed_steps = if is_mixed { self.num_mixed_steps + 1 } else { 0 };
+    }
+
     pub(crate) fn observe(&mut self, work: Work, elapsed: Duration) {
         let Work { has_decodes, num_prefill_tokens } = work;
         let decode_s = if has_decodes { self.decode_s } else { 0.0 };
@@ -63,8 +80,6 @@ impl StepTimes {
             self.prefill_tokens += num_tokens - GAIN * self.prefill_tokens;
             self.longest = num_tokens.max(self.longest * (1.0 - GAIN));
         }
-        let is_mixed = has_decodes && num_prefill_tokens > 0;
-        self.num_mixed_steps = if is_mixed { self.num_mixed_steps + 1 } else { 0 };
     }
 
     /// How many prefill tokens, of `most`, keep a step with decodes within the target. At least one, whatever that takes, and now and then

@@ -89,7 +89,7 @@ pub(crate) mod kernels {
     }
 
     /// `tensors`: query, key, value, cos_sin, positions, slot_mapping, key and value cache; `sizes`: tokens, heads,
-    /// KV heads, head_dim, rotary_dim; `strides`: query, key, value.
+    /// KV heads, head_dim, rotary_dim; `strides`: query, key, value; `limits`: what positions and slots must be below.
     #[pyfunction]
     fn cpu_rope_and_store_kv(
         py: Python<'_>,
@@ -97,10 +97,12 @@ pub(crate) mod kernels {
         sizes: [usize; 5],
         strides: [usize; 3],
         dtypes: (i32, i32),
+        limits: [usize; 2],
     ) -> PyResult<()> {
         let [query, key, value, cos_sin, positions, slot_mapping, key_cache, value_cache] = tensors;
         let [num_tokens, num_heads, num_kv_heads, head_dim, rotary_dim] = sizes;
         let [query_stride, key_stride, value_stride] = strides;
+        let [max_position, num_slots] = limits;
         let args = cpu::RopeAndStore {
             query,
             key,
@@ -114,15 +116,17 @@ pub(crate) mod kernels {
             head_dim,
             rotary_dim,
             cos_sin,
+            max_position,
             positions,
             slot_mapping,
+            num_slots,
             key_cache,
             value_cache,
         };
         let dtypes = parse_kv_dtypes(dtypes)?;
         // SAFETY: the Python caller checked the tensors behind the addresses and keeps them alive during the call.
-        py.detach(|| unsafe { cpu::rope_and_store_kv(dtypes, &args) });
-        Ok(())
+        py.detach(|| unsafe { cpu::rope_and_store_kv(dtypes, &args) })
+            .map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
     /// `tensors`: output, query, key cache, value cache, block_tables, rows, context_lens, query_starts; `sizes`:

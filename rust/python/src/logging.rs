@@ -24,7 +24,7 @@ static WRITER: Mutex<Option<WorkerGuard>> = Mutex::new(None);
 ///     ValueError: `format` is neither "text" nor "json", or `filter` cannot be parsed.
 #[pyfunction]
 pub(crate) fn init_logging(format: &str, filter: &str) -> PyResult<()> {
-    let filter = EnvFilter::try_new(filter)
+    let filter = EnvFilter::try_new(with_levels_of_rust(filter))
         .map_err(|error| PyValueError::new_err(format!("log filter `{filter}`: {error}")))?;
     let is_terminal = std::io::stderr().is_terminal();
     let (lines, writer) =
@@ -44,6 +44,19 @@ pub(crate) fn init_logging(format: &str, filter: &str) -> PyResult<()> {
         *WRITER.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
     }
     Ok(())
+}
+
+/// `warning`, as Python calls that level, is `warn` here: taken for the name of a module it would silence everything.
+fn with_levels_of_rust(filter: &str) -> String {
+    let directives = filter.split(',').map(|directive| {
+        let (module, level) =
+            directive.rsplit_once('=').map_or(("", directive), |(module, level)| (module, level));
+        if !level.trim().eq_ignore_ascii_case("warning") {
+            return directive.to_owned();
+        }
+        if module.is_empty() { "warn".to_owned() } else { format!("{module}=warn") }
+    });
+    directives.collect::<Vec<_>>().join(",")
 }
 
 /// Has the last lines of the log written, for at most a second if nobody reads them. To be called at the very end: later lines are lost.

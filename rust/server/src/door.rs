@@ -21,15 +21,14 @@ use std::task::Poll;
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::http::{HeaderValue, Method, Request, StatusCode, Uri, header, response};
-use axum::response::IntoResponse;
 use bytes::Bytes;
 use futures_util::future::{AbortHandle, abortable};
 use futures_util::stream::poll_fn;
 use http_body_util::BodyExt;
 use tokio::sync::{Notify, mpsc};
-use tower::ServiceExt;
 
 use crate::error::ApiError;
+use crate::middleware;
 
 /// What an exchange has for its caller.
 #[derive(Debug)]
@@ -102,8 +101,8 @@ pub struct RequestHead<'a> {
 }
 
 impl RequestHead<'_> {
-    fn with_body(&self, body: Body) -> Result<Request<Body>, ApiError> {
-        let mut request = Request::new(body);
+    /// Writes it into a request, as far as it can be read.
+    fn fill(&self, request: &mut Request<Body>) -> Result<(), ApiError> {
         let invalid = |what: &str, error: &dyn std::fmt::Display| ApiError::Invalid {
             code: "invalid_request",
             param: None,
@@ -119,7 +118,7 @@ impl RequestHead<'_> {
         if !self.prefix.is_empty() {
             request.extensions_mut().insert(Prefix(self.prefix.to_owned()));
         }
-        Ok(request)
+        Ok(())
     }
 }
 
@@ -142,9 +141,10 @@ impl Exchange {
         // A piece is handed over only when it was asked for, so one place is enough.
         let (body, pieces) = mpsc::channel(1);
         let demand = Arc::new(Notify::new());
-        let request = head.with_body(body_of(pieces, Arc::clone(bell), number));
+        let mut request = middleware::unread(body_of(pieces, Arc::clone(bell), number));
+        let checked = head.fill(&mut request);
         let reply = Reply { bell: Arc::clone(bell), number, is_over: false };
-        let (answered, task) = abortable(answer(router, request, Arc::clone(&demand), reply));
+        let (answered, task) = abortable(answer(router, request, checked, Arc::clone(&demand), reply));
         let exchange = Self { demand, body, task };
         (exchange, async move {
             // Whoever closes an exchange does not wait for its end.
@@ -199,15 +199,12 @@ impl Drop for Reply {
 
 async fn answer(
     router: Router,
-    request: Result<Request<Body>, ApiError>,
+    request: Request<Body>,
+    checked: Result<(), ApiError>,
     demand: Arc<Notify>,
     mut reply: Reply,
 ) {
-    let response = match request {
-        Ok(request) => router.oneshot(request).await.unwrap_or_else(|never: Infallible| match never {}),
-        Err(error) => error.into_response(),
-    };
-    let (mut head, mut body) = response.into_parts();
+    let (mut head, mut body) = middleware::answer(router, request, checked).await.into_parts();
     // The connection is the caller's.
     head.headers.remove(header::CONNECTION);
     if head.status == StatusCode::NO_CONTENT {

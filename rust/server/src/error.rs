@@ -53,20 +53,17 @@ pub enum ApiError {
     /// The body is longer than the limit: 413.
     #[error("body is longer than the limit of {0} bytes")]
     BodyTooLarge(usize),
-    /// The path is longer than any here: 414.
-    #[error("path is longer than the limit of 65534 bytes")]
-    UriTooLong,
     /// The head is longer than the limit, or has more headers: 431.
     #[error("head is longer than the limit of 65536 bytes, or has more than 100 headers")]
     HeadTooLarge,
     /// The body is not JSON: 415.
     #[error("content type is {0}, it must be `application/json`")]
     MediaType(String),
-    /// Too many requests are waiting: 429.
+    /// Too much is waiting: 429.
     #[error("{reason}, try again in {retry_after_s} s")]
     QueueFull {
         /// What waits, and how much may.
-        reason: streamcore_engine::Refusal,
+        reason: String,
         /// When a place should be free, in seconds.
         retry_after_s: u64,
     },
@@ -130,7 +127,6 @@ impl ApiError {
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::HeadTimeout(_) | Self::BodyTimeout(_) | Self::SlowReader => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::QueueFull { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -157,7 +153,6 @@ impl ApiError {
             Self::BodyTimeout(_) => "body_timeout",
             Self::SlowReader => "slow_reader",
             Self::BodyTooLarge(_) => "body_too_large",
-            Self::UriTooLong => "uri_too_long",
             Self::HeadTooLarge => "head_too_large",
             Self::MediaType(_) => "unsupported_media_type",
             Self::QueueFull { .. } => "queue_full",
@@ -193,8 +188,11 @@ impl ApiError {
 
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
+        let reason = refusal.to_string();
         match refusal {
-            Refusal::QueueFull { reason, retry_after_s } => Self::QueueFull { reason, retry_after_s },
+            Refusal::QueueFull { retry_after_s, .. } | Refusal::PreparationFull { retry_after_s, .. } => {
+                Self::QueueFull { reason, retry_after_s }
+            }
             Refusal::ShuttingDown => Self::ShuttingDown,
             Refusal::Failed(message) => Self::EngineFailed(message),
         }

@@ -7,12 +7,15 @@ mod host;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use subtle::{ConditionallySelectable, ConstantTimeEq};
+use tower::ServiceExt;
 
 use self::access_log::Line;
 pub use self::cors::{cors, is_of_foreign_page};
@@ -34,6 +37,28 @@ pub struct RequestName(pub String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ApiKeyNumber(pub u32);
 
+/// What was found wrong with a request on its way to the routes.
+#[derive(Debug, Clone)]
+struct Fault(ApiError);
+
+/// A request of which nothing has been read yet, or nothing can be: the log shows it as `- *`.
+pub fn unread(body: Body) -> Request {
+    Request::builder().method("-").uri("*").body(body).expect("both are tokens of HTTP")
+}
+
+/// Asks the routes for an answer, or has them refuse what no route may see. Such a refusal waits for nothing.
+pub async fn answer(router: Router, mut request: Request, checked: Result<(), ApiError>) -> Response {
+    if let Err(error) = checked {
+        request.extensions_mut().insert(Fault(error));
+    }
+    router.oneshot(request).await.unwrap_or_else(|never| match never {})
+}
+
+/// The error that a request is to be refused with before any route sees it.
+pub fn take_fault(request: &mut Request) -> Option<ApiError> {
+    request.extensions_mut().remove().map(|Fault(error)| error)
+}
+
 /// Names the request, and tells on whole answers how long they took.
 pub async fn tag(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let name = name_of(request.headers());
@@ -41,8 +66,14 @@ pub async fn tag(State(app): State<Arc<App>>, mut request: Request, next: Next) 
     let account = Arc::new(Account::default());
     let method = request.method().clone();
     let line = Line::new(app, name, method, request.uri().path(), Arc::clone(&account));
+    let answer = async {
+        match take_fault(&mut request) {
+            Some(error) => error.into_response(),
+            None => next.run(request).await,
+        }
+    };
     // The panic hook has told the log where; the client gets an answer, and the other requests of its connection go on.
-    let answered = AssertUnwindSafe(account.scope(next.run(request))).catch_unwind().await;
+    let answered = AssertUnwindSafe(account.scope(answer)).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|_| ApiError::Internal.into_response());
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&line.name) {

@@ -56,6 +56,47 @@ async fn what_ends_an_answer_can_be_part_of_it() {
     assert_eq!(text("abc", json!({ "return_tokens_as_token_ids": true })), "abc");
 }
 
+/// What a completion makes of a script behind a prompt, with the space at the start of a text dropped: its only choice.
+fn choice_behind(prompt: &Value, script: &[u8], extra: &Value) -> Value {
+    let mut stage = Stage::with_tokenizer(script, common::model::stripping_tokenizer());
+    let mut asked = completion(&json!({ "prompt": prompt }));
+    asked.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    let answer: Value = serde_json::from_str(&stage.play(post(COMPLETIONS, asked), 1).body()).unwrap();
+    answer["choices"][0].clone()
+}
+
+/// Prompt and answer would run together, and a client that puts them side by side would show another text than the model's.
+#[tokio::test(start_paused = true)]
+async fn an_answer_goes_on_where_its_prompt_ends() {
+    let logprobs = json!({ "logprobs": 0, "echo": true });
+    let choice = choice_behind(&json!(" on"), b" a", &logprobs);
+    assert_eq!(choice["text"], "on a");
+    assert_eq!(choice["logprobs"]["tokens"], json!(["", "o", "n", " ", "a"]));
+    assert_eq!(choice["logprobs"]["text_offset"], json!([0, 0, 1, 2, 3]));
+    let text =
+        |prompt: Value, script: &[u8], extra: Value| choice_behind(&prompt, script, &extra)["text"].clone();
+    assert_eq!(text(json!("on"), b" a", json!({})), " a");
+    assert_eq!(text(json!("on"), b" a", json!({ "echo": true })), "on a");
+    assert_eq!(text(json!([256]), b" a", json!({})), "a", "a special token is no text");
+    assert_eq!(text(json!([256]), b" a", json!({ "skip_special_tokens": false })), " a");
+}
+
+/// A prompt may end inside a character, as when a client continues what `max_tokens` has cut; its rest would be shown as broken.
+#[tokio::test(start_paused = true)]
+async fn an_answer_completes_the_character_in_which_its_prompt_ends() {
+    let prompt = json!([120, 0xe2, 0x82]);
+    for (extra, whole, broken) in [
+        (json!({}), "€!", "\u{fffd}!"),
+        (json!({ "echo": true }), "x€!", "x\u{fffd}!"),
+        (json!({ "echo": true, "logprobs": 1 }), "x€!", "x\u{fffd}!"),
+    ] {
+        assert_eq!(choice_behind(&prompt, b"\xac!", &extra)["text"], whole);
+        assert_eq!(choice_behind(&prompt, b"!", &extra)["text"], broken);
+    }
+    let alone = json!({ "echo": true, "max_tokens": 0 });
+    assert_eq!(choice_behind(&prompt, b"\xac", &alone)["text"], "x\u{fffd}");
+}
+
 /// A prompt of tokens, or its end, must be what the client said.
 #[tokio::test(start_paused = true)]
 async fn prompts_can_be_cut() {

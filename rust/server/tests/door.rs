@@ -251,9 +251,12 @@ async fn a_head_that_is_no_head_is_a_400() {
             panic!("{parts:?}")
         };
         assert_eq!(head.status, StatusCode::BAD_REQUEST);
+        assert!(head.headers.contains_key("x-request-id"), "{head:?}");
         let body = String::from_utf8_lossy(data);
         assert!(body.contains("\"code\":\"invalid_request\"") && body.contains(named), "{body}");
     }
+    let page = stage.runner.driver.render_metrics("toy");
+    assert!(page.contains("streamcore_http_responses_total{status=\"400\"} 4"), "{page}");
 }
 
 /// A thousand streams must wake the event loop once, not a thousand times: each wake-up costs it a system call.

@@ -3,98 +3,19 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use common::Runner;
-use common::model::{VOCAB_SIZE, text_model};
+use common::sockets::{Client, metric, start, start_as};
 use serde_json::{Value, json};
 use socket2::SockRef;
-use streamcore_engine::EngineConfig;
-use streamcore_server::{Access, Naming, NextStep, Server, ServerConfig, bind};
+use streamcore_server::{NextStep, bind};
 
 /// How long the runner parks when there is nothing to do; it is woken earlier by whatever happens.
 const PATIENCE: Duration = Duration::from_millis(20);
-
-/// A server on a free port, and the runner that its test plays. Streams are so long that only an abort ends them early.
-fn start(script: &str) -> (Server, Runner) {
-    start_as("toy", script)
-}
-
-/// The same, with another name in its answers.
-fn start_as(name: &str, script: &str) -> (Server, Runner) {
-    let engine = EngineConfig {
-        block_size: 1 << 10,
-        num_blocks: 1 << 12,
-        max_num_batched_tokens: 16,
-        max_num_seqs: 1,
-        max_model_len: 1 << 22,
-        max_steps_in_flight: 1,
-        enable_prefix_caching: true,
-        capture_sizes: vec![],
-        target_itl: None,
-    };
-    let config = ServerConfig {
-        naming: Naming {
-            served_model_names: vec![name.to_owned(), "toy".to_owned()],
-            version: "1.2.3".to_owned(),
-            created: 42,
-        },
-        access: Access::default(),
-        vocab_size: VOCAB_SIZE,
-        engine,
-        limits: common::limits(),
-        script: None,
-    };
-    let server = Server::start(bind("127.0.0.1", 0).unwrap(), text_model(), config).unwrap();
-    let runner = Runner::new(Arc::clone(server.driver()), script.as_bytes());
-    (server, runner)
-}
-
-struct Client(BufReader<TcpStream>);
-
-impl Client {
-    fn connect(server: &Server) -> Self {
-        Self(BufReader::new(TcpStream::connect(server.address().unwrap()).unwrap()))
-    }
-
-    fn post(&mut self, path: &str, body: &Value) {
-        let body = body.to_string();
-        let len = body.len();
-        let socket = self.0.get_mut();
-        write!(socket, "POST {path} HTTP/1.1\r\nhost: toy\r\ncontent-length: {len}\r\n\r\n{body}").unwrap();
-    }
-
-    fn get(&mut self, path: &str) -> String {
-        write!(self.0.get_mut(), "GET {path} HTTP/1.1\r\nhost: toy\r\n\r\n").unwrap();
-        self.read_head()
-    }
-
-    /// Up to the blank line, in small letters.
-    fn read_head(&mut self) -> String {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            assert_ne!(self.0.read_line(&mut head).unwrap(), 0, "closed after {head:?}");
-        }
-        head.to_ascii_lowercase()
-    }
-
-    fn read_until(&mut self, end: &str) -> String {
-        let (mut text, last) = (Vec::new(), *end.as_bytes().last().unwrap());
-        while !text.ends_with(end.as_bytes()) {
-            let num_bytes = self.0.read_until(last, &mut text).unwrap();
-            assert_ne!(num_bytes, 0, "closed after {}", String::from_utf8_lossy(&text));
-        }
-        String::from_utf8(text).unwrap()
-    }
-
-    fn is_closed(&mut self) -> bool {
-        matches!(self.0.read(&mut [0]), Ok(0) | Err(_))
-    }
-}
 
 fn chat(stream: bool) -> Value {
     json!({ "model": "toy", "messages": [{ "role": "user", "content": "hi" }], "stream": stream })
@@ -119,12 +40,6 @@ fn run_until_clean(runner: &mut Runner) {
 
 fn count(runner: &Runner, outcome: &str) -> u64 {
     metric(runner, &format!("requests_total{{finish_reason=\"{outcome}\"}}"))
-}
-
-fn metric(runner: &Runner, name: &str) -> u64 {
-    let page = runner.driver.render_metrics("toy");
-    let prefix = format!("streamcore_{name} ");
-    page.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap().parse().unwrap()
 }
 
 /// An answer without an end: every token is the same letter, however long it gets.
@@ -324,17 +239,6 @@ fn a_runner_that_fails_ends_every_request_with_its_message() {
     assert!(later.read_head().starts_with("http/1.1 503"));
     assert!(later.read_until("}}").contains("the device is lost"));
     assert_eq!(count(&runner, "error"), 2);
-}
-
-/// A head that never ends must not cost the server its memory.
-#[test]
-fn a_head_above_64_kib_is_refused() {
-    let (server, _runner) = start("");
-    let mut client = Client::connect(&server);
-    let mut head = b"GET /health HTTP/1.1\r\nx-filler: ".to_vec();
-    head.resize(64 << 10, b'x');
-    client.0.get_mut().write_all(&head).unwrap();
-    assert!(client.read_head().starts_with("http/1.1 431"));
 }
 
 /// A client that does not read must cost no more than its tokens, and must get all of its text once it reads.

@@ -82,7 +82,14 @@ async fn a_slow_reader_gets_merged_events_of_bounded_size() {
 /// A proxy or a client with a read timeout hangs up on a long prefill, unless something comes; a comment breaks no client.
 #[tokio::test(start_paused = true)]
 async fn silence_is_broken_by_a_comment() {
-    for (read_timeout, silence_s) in [(None, 15), (Some("600"), 15), (Some("9"), 3), (Some("soon"), 15)] {
+    for (read_timeout, silence_ms) in [
+        (None, 15_000),
+        (Some("600"), 15_000),
+        (Some("soon"), 15_000),
+        (Some("9"), 3000),
+        (Some("0.9"), 300),
+        (Some("0.001"), 100),
+    ] {
         let stage = Stage::new("a");
         let mut request = post(CHAT, chat(&json!({})));
         if let Some(read_timeout) = read_timeout {
@@ -91,7 +98,7 @@ async fn silence_is_broken_by_a_comment() {
         let mut body = stage.router.clone().oneshot(request).await.unwrap().into_body();
         for _ in 0..2 {
             assert!(poll_once(pin!(body.frame())).is_pending());
-            tokio::time::advance(Duration::from_millis(silence_s * 1000 - 10)).await;
+            tokio::time::advance(Duration::from_millis(silence_ms - 10)).await;
             assert!(poll_once(pin!(body.frame())).is_pending(), "too early");
             let comment = body.frame().await.unwrap().unwrap().into_data().unwrap();
             assert_eq!(comment, ":\n\n");

@@ -9,27 +9,27 @@ use serde::{Deserialize, Serialize};
 use streamcore_engine::{EngineConfig, Request, RequestId, StepBuffers, StepId, StepPlan};
 
 /// Written into each trace; another number is refused.
-pub const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 1;
 
 /// The first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Header {
+pub(crate) struct Header {
     /// The [`FORMAT_VERSION`] of what follows.
-    pub trace_version: u32,
+    pub(crate) trace_version: u32,
     /// The version of the program that wrote it.
-    pub streamcore: String,
+    pub(crate) streamcore: String,
     /// The limits of the engine.
-    pub config: EngineConfig,
+    pub(crate) config: EngineConfig,
     /// The names of [`PlanLine::sizes`].
-    pub sizes: Vec<String>,
+    pub(crate) sizes: Vec<String>,
     /// The names of [`PlanLine::hashes`].
-    pub columns: Vec<String>,
+    pub(crate) columns: Vec<String>,
 }
 
 impl Header {
     /// The header of a trace that this program writes.
     #[must_use]
-    pub fn new(config: EngineConfig) -> Self {
+    pub(crate) fn new(config: EngineConfig) -> Self {
         Self {
             trace_version: FORMAT_VERSION,
             streamcore: env!("CARGO_PKG_VERSION").to_owned(),
@@ -43,7 +43,7 @@ impl Header {
 /// One call to the engine, with what it answered where a replay must find the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Call {
+pub(crate) enum Call {
     /// A request was queued.
     Add {
         /// When.
@@ -95,21 +95,21 @@ pub enum Call {
 
 /// A plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlanLine {
+pub(crate) struct PlanLine {
     /// When it was planned.
-    pub at_us: u64,
+    pub(crate) at_us: u64,
     /// Its name.
-    pub step: u64,
+    pub(crate) step: u64,
     /// Its sizes, in the order of [`StepPlan::SIZE_NAMES`].
-    pub sizes: Vec<usize>,
+    pub(crate) sizes: Vec<usize>,
     /// A hash of what it uses of each column, in the order of [`StepPlan::COLUMN_NAMES`].
-    pub hashes: Vec<u32>,
+    pub(crate) hashes: Vec<u32>,
 }
 
 impl PlanLine {
     /// The line of a plan whose columns are in `buffers`.
     #[must_use]
-    pub fn new(at_us: u64, plan: &StepPlan, buffers: &StepBuffers<'_>) -> Self {
+    pub(crate) fn new(at_us: u64, plan: &StepPlan, buffers: &StepBuffers<'_>) -> Self {
         let StepId(step) = plan.id;
         Self { at_us, step, sizes: plan.sizes().to_vec(), hashes: plan.column_hashes(buffers).to_vec() }
     }

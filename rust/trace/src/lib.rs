@@ -10,7 +10,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
-pub mod format;
+mod format;
 mod reader;
 mod recorded_engine;
 mod recorder;
@@ -18,7 +18,7 @@ mod recording;
 mod replay;
 pub mod simulation;
 
-pub use reader::{TraceError, TraceReader};
+pub use reader::TraceError;
 pub use recorded_engine::RecordedEngine;
 pub use recorder::Recorder;
 pub use recording::Recording;

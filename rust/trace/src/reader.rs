@@ -28,7 +28,7 @@ pub enum TraceError {
 
 /// The calls of a trace.
 #[derive(Debug)]
-pub struct TraceReader<R> {
+pub(crate) struct TraceReader<R> {
     lines: R,
     header: Header,
     line: u64,
@@ -41,7 +41,7 @@ impl<R: BufRead> TraceReader<R> {
     ///
     /// # Errors
     /// [`TraceError`], if it is not the header of a trace of this version.
-    pub fn new(mut lines: R) -> Result<Self, TraceError> {
+    pub(crate) fn new(mut lines: R) -> Result<Self, TraceError> {
         /// What every version has.
         #[derive(serde::Deserialize)]
         struct Version {
@@ -59,19 +59,19 @@ impl<R: BufRead> TraceReader<R> {
 
     /// The first line.
     #[must_use]
-    pub fn header(&self) -> &Header {
+    pub(crate) fn header(&self) -> &Header {
         &self.header
     }
 
     /// The number of the line that was read last, counted from 1.
     #[must_use]
-    pub fn line(&self) -> u64 {
+    pub(crate) fn line(&self) -> u64 {
         self.line
     }
 
     /// Whether the last line was incomplete, and left out: its writer was killed, or its disk was full.
     #[must_use]
-    pub fn is_cut_off(&self) -> bool {
+    pub(crate) fn is_cut_off(&self) -> bool {
         self.is_cut_off
     }
 
@@ -79,7 +79,7 @@ impl<R: BufRead> TraceReader<R> {
     ///
     /// # Errors
     /// [`TraceError`], if a line cannot be read or understood.
-    pub fn next_call(&mut self) -> Result<Option<Call>, TraceError> {
+    pub(crate) fn next_call(&mut self) -> Result<Option<Call>, TraceError> {
         self.text.clear();
         self.lines.read_until(b'\n', &mut self.text)?;
         if self.text.last() != Some(&b'\n') {

@@ -22,7 +22,7 @@ pub struct Recording {
 
 impl Recording {
     /// Reads a whole trace. A request draws as many tokens as it did, be it ended by a stop token, its length or its client; those that
-    /// never drew one are left out.
+    /// never drew one are left out. The first of the others comes at 0: how long nobody had come before says nothing about the load.
     ///
     /// # Errors
     /// [`ReplayError`]: the trace must be readable and replay, since only the engine knows whose tokens a step drew.
@@ -38,6 +38,11 @@ impl Recording {
         let num_requests = reading.arrivals.len();
         reading.arrivals.retain(|arrival| !arrival.output.is_empty());
         let num_left_out = (num_requests - reading.arrivals.len()) as u64;
+        let first_ns = reading.arrivals.first().map_or(0, |first| first.at_ns);
+        reading
+            .arrivals
+            .iter_mut()
+            .for_each(|arrival| arrival.at_ns = arrival.at_ns.saturating_sub(first_ns));
         Ok(Self { config, arrivals: reading.arrivals.into_iter(), speed, num_left_out })
     }
 

@@ -43,7 +43,7 @@ struct Live {
 }
 
 #[derive(Debug)]
-struct StepInFlight {
+struct LaunchedStep {
     plan: StepPlan,
     launched_ns: u64,
     done_ns: u64,
@@ -62,7 +62,7 @@ pub struct Simulation {
     now_ns: u64,
     device_free_ns: u64,
     last_completed_ns: u64,
-    in_flight: VecDeque<StepInFlight>,
+    in_flight: VecDeque<LaunchedStep>,
     /// By the lower half of their names.
     live: Vec<Live>,
     free: Vec<u32>,
@@ -77,7 +77,7 @@ impl Simulation {
     /// A load that is made up, for an engine with these limits. Whoever comes while `max_waiting_requests` wait is refused.
     ///
     /// # Errors
-    /// [`SettingError`], if the load, the limits or the device make no sense, or a request of this load could never run.
+    /// [`SettingError`], if the load, the limits or the device make no sense, or nobody comes.
     pub fn generated(
         load: GeneratedLoad,
         config: EngineConfig,
@@ -92,7 +92,7 @@ impl Simulation {
     /// The load of a trace.
     ///
     /// # Errors
-    /// [`SettingError`], if the limits or the device make no sense.
+    /// [`SettingError`], if the limits or the device make no sense, or no request of the trace has an answer.
     pub fn recorded(
         load: Recording,
         config: EngineConfig,
@@ -112,11 +112,15 @@ impl Simulation {
         max_waiting_requests: usize,
     ) -> Result<Self, SettingError> {
         device.validate()?;
+        let next = load.next();
+        if next.is_none() {
+            return Err(SettingError::new("the load has no requests".to_owned()));
+        }
         Ok(Self {
             columns: OwnedStepBuffers::new(&config),
             engine: Engine::new(config)?,
             device,
-            next: load.next(),
+            next,
             load,
             max_waiting_requests,
             now_ns: 0,
@@ -220,12 +224,12 @@ impl Simulation {
         self.now_ns = self.now_ns.saturating_add(self.device.overhead_ns());
         let launched_ns = self.now_ns;
         self.device_free_ns = self.device_free_ns.max(launched_ns).saturating_add(step_ns);
-        self.in_flight.push_back(StepInFlight { plan, launched_ns, done_ns: self.device_free_ns });
+        self.in_flight.push_back(LaunchedStep { plan, launched_ns, done_ns: self.device_free_ns });
         self.account.see_step(&plan, step_ns, &self.engine.stats());
     }
 
     /// The host waits for a step and tells everybody their tokens.
-    fn complete(&mut self, step: &StepInFlight) {
+    fn complete(&mut self, step: &LaunchedStep) {
         let plan = &step.plan;
         self.now_ns = self.now_ns.max(step.done_ns);
         let began_ns = step.launched_ns.max(self.last_completed_ns);

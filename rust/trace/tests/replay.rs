@@ -3,36 +3,17 @@
 
 #[path = "../../engine/tests/common/mod.rs"]
 mod common;
+mod paper;
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::device::ShadowDevice;
 use common::load::{Load, TURN, random_config};
 use common::model::Rng;
+use paper::Paper;
 use streamcore_engine::{Engine, EngineConfig, OwnedStepBuffers, Request, RequestId};
 use streamcore_trace::{RecordedEngine, Recorder, Replay, Replayed};
-
-/// A file that a test can read.
-#[derive(Debug, Clone, Default)]
-struct Paper(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Paper {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Paper {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
 
 /// A recorded engine on the shadow device.
 struct Recording {

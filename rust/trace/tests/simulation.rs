@@ -1,6 +1,9 @@
 //! Simulations against what can be worked out by hand.
 #![allow(clippy::unwrap_used)]
 
+mod paper;
+
+use paper::Paper;
 use streamcore_engine::{Engine, EngineConfig, OwnedStepBuffers, Request, RequestId, Scores};
 use streamcore_trace::simulation::{
     Device, GeneratedLoad, Lengths, Limits, Pace, Report, Simulation, Summary,
@@ -142,6 +145,19 @@ fn settings_show_where_they_should() {
     assert!(flood.num_refused > 50);
 }
 
+/// Larger blocks are no more memory, and another device has another.
+#[test]
+fn the_kv_cache_has_its_size_whatever_the_blocks() {
+    let num_blocks = |limits: Limits| limits.change(config()).map(|config| config.num_blocks);
+    assert_eq!(num_blocks(Limits { block_size: Some(32), ..Limits::default() }), Ok(1000));
+    let smaller = Limits { num_kv_tokens: Some(3210), ..Limits::default() };
+    assert_eq!(num_blocks(smaller), Ok(200));
+    assert_eq!(num_blocks(Limits { block_size: Some(32), ..smaller }), Ok(100));
+    assert_eq!(num_blocks(Limits { num_blocks: Some(7), ..smaller }), Ok(7));
+    let none = num_blocks(Limits { block_size: Some(0), ..smaller }).unwrap_err();
+    assert_eq!(none.to_string(), "`block_size` is 0, it must be at least 1");
+}
+
 /// A planner gets a sentence, not a hang or figures for another load.
 #[test]
 fn what_cannot_be_simulated_is_refused() {
@@ -150,6 +166,8 @@ fn what_cannot_be_simulated_is_refused() {
     };
     let long = GeneratedLoad { prompt_len: Lengths { min: 5000, max: 5000 }, ..load() };
     assert!(refusal(long, config(), device()).contains("maximum context length is 4096 tokens"));
+    let nobody = GeneratedLoad { num_requests: 0, ..load() };
+    assert_eq!(refusal(nobody, config(), device()), "the load has no requests");
     let stopped = Device { bytes_per_s: 0.0, ..device() };
     assert_eq!(refusal(load(), config(), stopped), "`bytes_per_s` is 0, it must be more");
     let backwards = Device { overhead_s: -1.0, ..device() };
@@ -161,30 +179,18 @@ fn what_cannot_be_simulated_is_refused() {
     assert!(limits.to_string().starts_with("`target_itl_ms` is -1:"), "{limits}");
 }
 
-#[derive(Clone, Default)]
-struct Paper(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
-
-impl std::io::Write for Paper {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A trace of two requests: one that stops at its third token, then a follow-up that begins with prompt and answer; one is aborted at once.
-fn trace() -> Vec<u8> {
+/// A trace of two requests: one that stops at its eighteenth token, then a follow-up that begins with prompt and answer; one is aborted at once.
+/// The first comes ten minutes after the start of the server, the follow-up a second later.
+fn trace() -> String {
     let paper = Paper::default();
     let mut engine = RecordedEngine::from(Engine::new(config()).unwrap());
     engine.record(Recorder::new(paper.clone(), &config()).unwrap());
     let mut columns = OwnedStepBuffers::new(&config());
     let prompt: Vec<u32> = (0..32).collect();
-    let request = Request { stop_token_ids: vec![9], ..Request::new(RequestId(0), prompt.clone(), 50) };
+    engine.add_request(Request::new(RequestId(0), prompt.clone(), 50)).unwrap();
+    engine.abort(RequestId(0));
+    let request = Request { stop_token_ids: vec![9], ..Request::new(RequestId(1), prompt.clone(), 50) };
     engine.add_request(request).unwrap();
-    engine.add_request(Request::new(RequestId(1), prompt.clone(), 50)).unwrap();
-    engine.abort(RequestId(1));
     for token in [5; 17].into_iter().chain([9]) {
         let plan = engine.schedule(&mut columns.borrow()).unwrap();
         engine.complete(plan.id, &[token], Scores::default()).unwrap();
@@ -194,18 +200,34 @@ fn trace() -> Vec<u8> {
     let plan = engine.schedule(&mut columns.borrow()).unwrap();
     engine.complete(plan.id, &[5], Scores::default()).unwrap();
     drop(engine);
-    std::sync::Arc::try_unwrap(paper.0).unwrap().into_inner().unwrap()
+    at_these_times(&paper.text(), &[1_000_000, 600_000_000, 601_000_000])
 }
 
-/// What a trace is played for is the load as it was: its lengths, its ends, and who finds whose answer in the cache.
+/// The trace as if its requests had come at these times, in microseconds.
+fn at_these_times(trace: &str, times_us: &[u64]) -> String {
+    let mut times_us = times_us.iter();
+    let lines = trace.lines().map(|line| {
+        let mut call: serde_json::Value = serde_json::from_str(line).unwrap();
+        if let Some(add) = call.get_mut("add") {
+            add["at_us"] = (*times_us.next().unwrap()).into();
+        }
+        format!("{call}\n")
+    });
+    lines.collect()
+}
+
+/// What a trace is played for is the load as it was: its lengths, its ends, its pace, and who finds whose answer in the cache.
 #[test]
 fn a_trace_is_a_load() {
-    let recording = Recording::read(&trace()[..], 1e-6).unwrap();
+    let recording = Recording::read(trace().as_bytes(), 2.0).unwrap();
     assert_eq!((recording.num_left_out(), recording.config()), (1, &config()));
     let report = Simulation::recorded(recording, config(), device(), 2048).and_then(Simulation::run).unwrap();
     assert_eq!((report.num_requests, report.num_steps, report.num_output_tokens), (2, 19, 19));
     assert_eq!(report.num_left_out, 1);
     assert_eq!(report.num_prompt_tokens, 32 + 49);
+    // Half a second from the first to the second at twice the pace, 2 ms of the host, 8 ms to read the weights, and a little for the context.
+    assert_close(report.duration_s, 0.5 + 0.010_05);
+    assert_close(report.requests_per_s, 2.0 / report.duration_s);
     // Three whole blocks of the second prompt: two of the first prompt, one of its answer.
     assert_close(report.prefix_hit_rate, 48.0 / 81.0);
     assert_ne!(report.itl, Summary::default());

@@ -11,7 +11,7 @@ mod silu_mul;
 pub use attention::{PagedAttention, paged_attention};
 pub use linear::{Linear, PackLinear, linear, pack_linear, packed_len, prefers_rounding};
 pub use rms_norm::{RmsNorm, rms_norm};
-pub use rope::{RopeAndStore, rope_and_store_kv};
+pub use rope::{OutOfRange, RopeAndStore, rope_and_store_kv};
 pub use silu_mul::{SiluMul, silu_mul};
 
 /// Elements that one thread should have to work on before another is woken: some ten microseconds' worth.

@@ -1,5 +1,6 @@
 //! Rotary position embedding in place, then key and value into their cache slots.
 
+use std::fmt;
 use std::ops::Range;
 
 use super::{Shared, by_kv_dtypes, rows_per_chunk};
@@ -35,24 +36,74 @@ pub struct RopeAndStore {
     pub rotary_dim: usize,
     /// \[max_position, rotary_dim\] `f32`: cosines, then sines.
     pub cos_sin: usize,
+    /// Rows of `cos_sin`.
+    pub max_position: usize,
     /// \[num_tokens\] `i32`.
     pub positions: usize,
     /// \[num_tokens\] `i64`; negative stores nothing.
     pub slot_mapping: usize,
-    /// \[slots, num_kv_heads, head_dim\], contiguous.
+    /// Slots of each cache.
+    pub num_slots: usize,
+    /// \[num_slots, num_kv_heads, head_dim\], contiguous.
     pub key_cache: usize,
     /// As `key_cache`.
     pub value_cache: usize,
 }
 
+/// A token that stands outside of the table of positions or of the caches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfRange {
+    /// What it is that lies outside.
+    pub what: &'static str,
+    /// Its value.
+    pub value: i64,
+    /// What it must be below.
+    pub limit: usize,
+}
+
+impl fmt::Display for OutOfRange {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} is {}, it must be below {}", self.what, self.value, self.limit)
+    }
+}
+
+impl std::error::Error for OutOfRange {}
+
 /// Rotates query and key in place and copies the rotated key and the value to their slots.
 ///
+/// # Errors
+/// A position lies outside of `cos_sin`, or a slot outside of the caches; nothing was written then.
+///
 /// # Safety
-/// The addresses are those of live tensors with the shapes and strides given, written by nobody else; positions
-/// and slots lie inside `cos_sin` and the caches, and no slot occurs twice.
-pub unsafe fn rope_and_store_kv(dtypes: KvDtypes, args: &RopeAndStore) {
-    // SAFETY: the caller's promise.
-    unsafe { by_kv_dtypes!(all, dtypes, args) }
+/// The addresses are those of live tensors with the shapes and strides given, written by nobody else, and no slot occurs twice.
+pub unsafe fn rope_and_store_kv(dtypes: KvDtypes, args: &RopeAndStore) -> Result<(), OutOfRange> {
+    // SAFETY: the caller's promise, and what `check` has found.
+    unsafe {
+        check(args)?;
+        by_kv_dtypes!(all, dtypes, args);
+    }
+    Ok(())
+}
+
+/// One pass over two short columns, beside which the rotation of a single token is long.
+///
+/// # Safety
+/// That of `rope_and_store_kv`.
+unsafe fn check(args: &RopeAndStore) -> Result<(), OutOfRange> {
+    let is_below = |value: i64, limit| usize::try_from(value).is_ok_and(|value| value < limit);
+    for token in 0..args.num_tokens {
+        // SAFETY: the caller vouches for columns of `num_tokens`.
+        let (position, slot) = unsafe {
+            (*(args.positions as *const i32).add(token), *(args.slot_mapping as *const i64).add(token))
+        };
+        if !is_below(position.into(), args.max_position) {
+            return Err(OutOfRange { what: "position", value: position.into(), limit: args.max_position });
+        }
+        if slot >= 0 && !is_below(slot, args.num_slots) {
+            return Err(OutOfRange { what: "slot", value: slot, limit: args.num_slots });
+        }
+    }
+    Ok(())
 }
 
 unsafe fn all<E: Element, C: Element>(args: &RopeAndStore) {
@@ -70,7 +121,7 @@ multiversioned!(run<E, C>, tokens, RopeAndStore);
 unsafe fn tokens<E: Element, C: Element, V: Vector>(args: &RopeAndStore, range: Range<usize>) {
     let kv_len = args.num_kv_heads * args.head_dim;
     for token in range {
-        // SAFETY: the caller of `rope_and_store_kv` vouches for the tensors, positions and slots.
+        // SAFETY: the caller of `rope_and_store_kv` vouches for the tensors, and `check` for positions and slots.
         unsafe {
             let position = *(args.positions as *const i32).add(token) as usize;
             let cos = (args.cos_sin as *const f32).add(position * args.rotary_dim);

@@ -10,7 +10,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
-use axum::response::IntoResponse;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -19,18 +18,17 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tower::ServiceExt;
 
 use super::closing;
+use super::head::MAX_HEAD_BYTES;
 use super::own_answers::last_answer;
 use super::progress::{MAX_HEAD_TIME, Probe, Progress};
 use super::socket::{Socket, closed_by_client, refused_by_client};
 use crate::error::ApiError;
+use crate::middleware;
 
 /// Silence after which the system asks whether the client's machine is still there.
 const PROBE_AFTER: Duration = Duration::from_secs(60);
-/// Most bytes of a request's head, and of what waits for a slow reader.
-const MAX_BUFFER_BYTES: usize = 64 << 10;
 /// How long bytes are still taken from a client that has had its last answer.
 const LINGER: Duration = Duration::from_secs(2);
 /// Pauses between two questions to a client that has closed its side.
@@ -56,19 +54,20 @@ pub(super) async fn serve(stream: TcpStream, router: Router, is_closing: watch::
     }
     let stream = Arc::new(stream);
     let progress = Progress::new();
-    let socket = Socket::new(Arc::clone(&stream), Arc::clone(&progress));
+    let socket = Socket::new(Arc::clone(&stream), Arc::clone(&progress), router.clone());
     // In this order: what the one learns is for those after it.
     let ended = tokio::select! {
         biased;
         () = client_has_left(&stream, &progress) => Ended::Left,
-        () = run_hyper(socket, router, &progress, is_closing.clone()) => Ended::Served,
+        () = run_hyper(socket, &router, &progress, is_closing.clone()) => Ended::Served,
         () = client_is_overdue(&progress) => Ended::Overdue,
     };
     match ended {
         Ended::Left => return tracing::debug!("a client has left before its answer"),
         Ended::Overdue if progress.is_reading_head() => {
+            let answer = last_answer(router, ApiError::HeadTimeout(MAX_HEAD_TIME.as_secs())).await;
             // The system takes this much at once, or the client is beyond help.
-            let _ = stream.try_write(&last_answer(&ApiError::HeadTimeout(MAX_HEAD_TIME.as_secs())));
+            let _ = stream.try_write(&answer);
             let _ = SockRef::from(&*stream).shutdown(std::net::Shutdown::Write);
         }
         Ended::Overdue => return tracing::debug!("a client has been silent for too long"),
@@ -87,7 +86,7 @@ fn set_options(socket: &TcpStream) -> io::Result<()> {
 
 async fn run_hyper(
     socket: Socket,
-    router: Router,
+    router: &Router,
     progress: &Arc<Progress>,
     mut is_closing: watch::Receiver<bool>,
 ) {
@@ -95,17 +94,15 @@ async fn run_hyper(
         let checked = progress.request_has_come(&request);
         let router = router.clone();
         async move {
-            let response = match checked {
-                Ok(()) => router.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {}),
-                Err(error) => error.into_response(),
-            };
+            let response = middleware::answer(router, request.map(Body::new), checked).await;
             Ok::<_, Infallible>(progress.answer(response))
         }
     });
     let connection = http1::Builder::new()
         // Where the end of a client's side can be seen without reading, it need not be taken for the end of the client.
         .half_close(cfg!(target_os = "linux"))
-        .max_buf_size(MAX_BUFFER_BYTES)
+        // Also the most that waits for a slow reader.
+        .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(socket), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {

@@ -6,6 +6,9 @@ use bytes::{Buf, BytesMut};
 
 use crate::error::ApiError;
 
+/// The longest head of a request, with the empty lines before it and the one behind.
+pub(super) const MAX_HEAD_BYTES: usize = 64 << 10;
+
 /// The bytes of a connection from the end of the last body on.
 #[derive(Debug, Default)]
 pub(super) struct HeadBytes {
@@ -25,6 +28,10 @@ impl HeadBytes {
     pub(super) fn check<B>(&mut self, request: &Request<B>) -> Result<(), ApiError> {
         let len = head_len(&self.bytes).ok_or_else(|| ApiError::malformed("head has no end"))?;
         let head = self.bytes.split_to(len);
+        // Hyper asks for the length only of a head that has not come to its end.
+        if len > MAX_HEAD_BYTES {
+            return Err(ApiError::HeadTooLarge);
+        }
         let headers = request.headers();
         // Where a chunked body ends is not looked for: no other request may follow it.
         let is_chunked = headers.contains_key(header::TRANSFER_ENCODING);

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use axum::Router;
 use bytes::{Buf, Bytes};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -19,20 +20,21 @@ use super::progress::Progress;
 pub(super) struct Socket {
     stream: Arc<TcpStream>,
     progress: Arc<Progress>,
+    router: Router,
     /// What is left of an answer that is written in the place of hyper's.
     own_answer: Option<Bytes>,
 }
 
 impl Socket {
-    pub(super) fn new(stream: Arc<TcpStream>, progress: Arc<Progress>) -> Self {
-        Self { stream, progress, own_answer: None }
+    pub(super) fn new(stream: Arc<TcpStream>, progress: Arc<Progress>, router: Router) -> Self {
+        Self { stream, progress, router, own_answer: None }
     }
 
     /// Writes our answer in the place of hyper's, of which it then takes every byte.
     fn poll_write_own(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let stream = Arc::clone(&self.stream);
+        let (stream, router) = (Arc::clone(&self.stream), self.router.clone());
         let hypers = || parts.iter().flat_map(|part| part.iter().copied()).collect::<Vec<_>>();
-        let own = self.own_answer.get_or_insert_with(|| own_answers::in_place_of(&hypers()));
+        let own = self.own_answer.get_or_insert_with(|| own_answers::in_place_of(router, &hypers()));
         while own.has_remaining() {
             let num_bytes = ready!(poll_write(&stream, cx, &[IoSlice::new(own)]))?;
             own.advance(num_bytes);

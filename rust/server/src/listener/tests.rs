@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -20,6 +23,7 @@ use tokio::time::{Instant, sleep};
 
 use super::progress::{MAX_HEAD_TIME, MAX_SILENCE};
 use super::{bind, serve};
+use crate::middleware::take_fault;
 use crate::sse;
 use crate::stream::CutStream;
 
@@ -87,7 +91,8 @@ impl Server {
                     let kilobytes = stream::repeat(Bytes::from_static(&[b'x'; 1 << 16]));
                     async move { sse::response(events(kilobytes, held)) }
                 }),
-            );
+            )
+            .layer(from_fn(refuse));
         let listener = bind("127.0.0.1", 0).unwrap();
         let address = listener.address();
         let (is_closing, closing) = watch::channel(false);
@@ -120,6 +125,14 @@ impl Server {
     }
 }
 
+/// What the application does with what no route may see.
+async fn refuse(mut request: Request, next: Next) -> Response {
+    match take_fault(&mut request) {
+        Some(error) => error.into_response(),
+        None => next.run(request).await,
+    }
+}
+
 fn events(bytes: impl futures_util::Stream<Item = Bytes> + Send + 'static, held: Held) -> Body {
     Body::from_stream(bytes.map(move |bytes| {
         let _held = &held;
@@ -142,6 +155,7 @@ fn error_of(response: &str) -> (u16, String) {
 async fn what_is_no_request_is_answered_in_openais_shape() {
     let long_head = format!("GET /ok HTTP/1.1\r\nhost: t\r\nx: {}", "x".repeat(65_536 - 30));
     let many_headers = format!("GET /ok HTTP/1.1\r\nhost: t\r\n{}\r\n", "a: b\r\n".repeat(100));
+    let long_path = format!("GET /{} HTTP/1.1\r\nhost: t\r\n\r\n", "x".repeat(65_535));
     for (sent, status, code) in [
         ("\u{16}\u{3}\u{1} hello\r\n\r\n", 400, "invalid_http"),
         ("GET /ok HTTP/3.7\r\nhost: t\r\n\r\n", 400, "invalid_http"),
@@ -156,6 +170,7 @@ async fn what_is_no_request_is_answered_in_openais_shape() {
         ("POST /ok HTTP/1.1\r\nhost: t\r\ntransfer-encoding: gzip\r\n\r\n", 400, "invalid_http"),
         (&long_head, 431, "head_too_large"),
         (&many_headers, 431, "head_too_large"),
+        (&long_path, 431, "head_too_large"),
     ] {
         let mut server = Server::start().await;
         server.send(sent).await;

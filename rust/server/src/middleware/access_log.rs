@@ -14,7 +14,8 @@ use hyper::body::{Frame, SizeHint};
 use crate::app::App;
 use crate::metrics::{AbortPhase, Account};
 
-/// What is logged of a path at most: it is the client's text.
+/// What is logged of a method and of a path at most: both are the client's text.
+const MAX_METHOD_LEN: usize = 16;
 const MAX_PATH_LEN: usize = 128;
 /// Stands for the status of an answer that nobody was there to get, as in other servers' logs.
 const LEFT: u16 = 499;
@@ -80,7 +81,7 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         let (name, method, path, account, lack) =
-            (&self.name, &self.method, &self.path, &self.account, self.lack);
+            (&self.name, self.method.as_str(), &self.path, &self.account, self.lack);
         if self.is_generation() && self.status.is_none() && account.prompt_tokens() == 0 {
             self.app.driver.metrics().count_abort(AbortPhase::BeforeQueue);
         }
@@ -88,11 +89,11 @@ impl Drop for Line {
         let ms = u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (prompt_tokens, output_tokens) = (account.prompt_tokens(), account.output_tokens());
         if self.is_probe() {
-            tracing::debug!(request_id = %name, status, ms, "{method} {path}{lack}");
+            tracing::debug!(request_id = %name, status, ms, "{method:.MAX_METHOD_LEN$} {path}{lack}");
         } else if prompt_tokens == 0 {
-            tracing::info!(request_id = %name, status, ms, "{method} {path}{lack}");
+            tracing::info!(request_id = %name, status, ms, "{method:.MAX_METHOD_LEN$} {path}{lack}");
         } else {
-            tracing::info!(request_id = %name, status, prompt_tokens, output_tokens, ms, "{method} {path}{lack}");
+            tracing::info!(request_id = %name, status, prompt_tokens, output_tokens, ms, "{method:.MAX_METHOD_LEN$} {path}{lack}");
         }
     }
 }

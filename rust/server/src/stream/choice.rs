@@ -32,7 +32,7 @@ pub struct ChoicePlan {
 /// The prompt of a choice, as it is echoed.
 #[derive(Debug, Clone)]
 pub enum Echo {
-    /// As text.
+    /// As text. An unfinished character at its end is left to the answer.
     Text(String),
     /// As tokens and the text that they are, with their log-probabilities.
     Scored(Vec<u32>),
@@ -56,13 +56,14 @@ pub struct Choice {
 }
 
 impl Choice {
-    /// A choice that reads this request's tokens.
+    /// A choice that reads the tokens of a request with this prompt. Its text is what they add to the prompt's. The detokenizer has
+    /// seen nothing.
     #[must_use]
-    pub fn new(tokens: TokenStream, detokenizer: Detokenizer, plan: ChoicePlan) -> Self {
+    pub fn new(tokens: TokenStream, detokenizer: Detokenizer, prompt: &[u32], plan: ChoicePlan) -> Self {
         Self {
             tokens,
             num_prompt_tokens: plan.num_prompt_tokens,
-            output: Output::new(detokenizer.clone(), plan.stops, plan.tells_tokens),
+            output: Output::new(detokenizer.clone().behind(prompt), plan.stops, plan.tells_tokens),
             echo: plan.echo,
             num_top: plan.num_top.unwrap_or(0),
             is_empty: plan.is_empty,
@@ -133,7 +134,7 @@ impl Choice {
     fn take_tokens(&mut self, delta: &mut Delta) -> Option<Result<Finish, EndError>> {
         let mut tokens = mem::take(&mut self.fresh_tokens);
         let matched = if self.is_empty {
-            Some(Finish { finish_reason: FinishReason::Length, stop_reason: None })
+            Some(self.output.end(Finish { finish_reason: FinishReason::Length, stop_reason: None }, delta))
         } else {
             // One token at a time, so that the count and the text at a stop string do not depend on how many came together.
             tokens.drain(..).find_map(|token| self.output.push(token, delta))

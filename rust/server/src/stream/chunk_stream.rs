@@ -20,6 +20,9 @@ use crate::sse::{DONE, KEEPALIVE, write_event};
 /// Silence after which a comment says that the stream lives.
 const MAX_SILENCE: Duration = Duration::from_secs(15);
 
+/// However short a client's patience is, comments come no closer to each other.
+const MIN_SILENCE: Duration = Duration::from_millis(100);
+
 /// No more events are made at once when there are this many bytes of them.
 const MAX_WRITE_BYTES: usize = 64 << 10;
 
@@ -27,7 +30,7 @@ const MAX_WRITE_BYTES: usize = 64 << 10;
 #[must_use]
 pub fn keepalive_interval(headers: &HeaderMap) -> Duration {
     let third = read_timeout(headers).map(|timeout| timeout / 3);
-    third.map_or(MAX_SILENCE, |third| third.clamp(Duration::from_secs(1), MAX_SILENCE))
+    third.map_or(MAX_SILENCE, |third| third.clamp(MIN_SILENCE, MAX_SILENCE))
 }
 
 /// Events as they become due. Each item is one whole event or several; it is made when the socket takes it, so what a slow reader

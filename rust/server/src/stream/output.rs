@@ -120,6 +120,12 @@ impl Output {
         if let Some(matched) = self.advance(delta) {
             return matched;
         }
+        self.tell_rest(delta);
+        finish
+    }
+
+    /// Tells all that has been held back, but for an unfinished character.
+    fn tell_rest(&mut self, delta: &mut Delta) {
         if self.tells_tokens {
             self.stop_strings.finish(&mut self.certain);
             self.show(self.certain.len(), delta);
@@ -128,7 +134,6 @@ impl Output {
         } else {
             self.stop_strings.finish(&mut delta.text);
         }
-        finish
     }
 
     fn take(&mut self, id: u32, logprobs: Option<Scored>) {
@@ -236,14 +241,14 @@ pub(super) fn score_prompt(
     prompt.iter().zip(logprobs).map(score).collect()
 }
 
-/// Appends the text of a prompt and its tokens.
+/// Appends the text of a prompt and its tokens. An unfinished character at its end is left to the answer.
 pub(super) fn tell_prompt(detokenizer: Detokenizer, scores: Vec<Scored>, delta: &mut Delta) {
     let mut output = Output::new(detokenizer, Stops::default(), true);
     for scored in scores {
         output.take(scored.id, Some(scored));
         output.advance(delta);
     }
-    output.end(Finish { finish_reason: FinishReason::Length, stop_reason: None }, delta);
+    output.tell_rest(delta);
     mem::take(&mut delta.tail).into_iter().for_each(|token| delta.tell_textless(token));
     delta.tokens.iter_mut().for_each(|token| token.is_prompt = true);
 }

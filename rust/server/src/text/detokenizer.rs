@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::token_names::TokenNames;
-use super::token_table::{TokenKind, TokenTable};
+use super::token_table::{Leading, TokenKind, TokenTable};
 
 /// Turns the tokens of one output into text as they come.
 ///
@@ -21,6 +21,28 @@ impl Detokenizer {
     pub(super) fn new(table: Arc<TokenTable>, skip_special_tokens: bool) -> Self {
         let leading = table.leading();
         Self { names: TokenNames { table, skip_special_tokens, leading }, pending: Vec::new() }
+    }
+
+    /// This detokenizer once `prompt` has been pushed, for the text behind it. A prompt matters at its ends alone: the decoder strips
+    /// the beginning of what is shown, and the last three bytes may be those of a character that is not complete.
+    #[must_use]
+    pub fn behind(mut self, prompt: &[u32]) -> Self {
+        let mut text = String::new();
+        let mut rest = prompt;
+        while self.names.leading != Leading::Keep
+            && let Some((first, others)) = rest.split_first()
+        {
+            self.push(*first, &mut text);
+            rest = others;
+        }
+        let mut num_bytes = 0;
+        let is_early = |token: &u32| {
+            num_bytes += self.names.bytes(*token).map_or(0, |bytes| bytes.len());
+            num_bytes >= 3
+        };
+        let start = rest.iter().rposition(is_early).unwrap_or(0);
+        rest[start..].iter().for_each(|token| self.push(*token, &mut text));
+        self
     }
 
     /// What the token that comes next is called.

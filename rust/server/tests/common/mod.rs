@@ -5,6 +5,7 @@ pub mod contract;
 pub mod door;
 pub mod model;
 pub mod scores;
+pub mod sockets;
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -19,6 +20,7 @@ use http_body_util::BodyExt;
 use streamcore_engine::{EngineConfig, OwnedStepBuffers, StepId};
 use streamcore_server::driver::{Driver, DriverLimits, NextStep};
 use streamcore_server::routes::router;
+use streamcore_server::text::{TextModel, Tokenizer};
 use streamcore_server::{Access, App, Naming};
 use tower::ServiceExt;
 
@@ -124,7 +126,12 @@ impl Stage {
     }
 
     pub fn with_config(script: impl AsRef<[u8]>, config: EngineConfig, limits: DriverLimits) -> Self {
-        Self::with_app(script.as_ref(), config, limits, &Access::default(), VOCAB_SIZE)
+        Self::with_app(script.as_ref(), text_model(), config, limits, &Access::default(), VOCAB_SIZE)
+    }
+
+    pub fn with_tokenizer(script: impl AsRef<[u8]>, tokenizer: Tokenizer) -> Self {
+        let text = TextModel { tokenizer, ..text_model() };
+        Self::with_app(script.as_ref(), text, engine_config(), limits(), &Access::default(), VOCAB_SIZE)
     }
 
     pub fn with_keys(api_keys: &[&str]) -> Self {
@@ -138,33 +145,36 @@ impl Stage {
     }
 
     pub fn with_access(access: &Access) -> Self {
-        Self::with_app(b"", engine_config(), limits(), access, VOCAB_SIZE)
+        Self::with_app(b"", text_model(), engine_config(), limits(), access, VOCAB_SIZE)
     }
 
     pub fn with_vocab_size(vocab_size: usize) -> Self {
-        Self::with_app(b"", engine_config(), limits(), &Access::default(), vocab_size)
+        Self::with_app(b"", text_model(), engine_config(), limits(), &Access::default(), vocab_size)
     }
 
     fn with_app(
         script: &[u8],
+        text: TextModel,
         config: EngineConfig,
         limits: DriverLimits,
         access: &Access,
         vocab_size: usize,
     ) -> Self {
-        let second = Self::single(script, config.clone(), limits, access, vocab_size);
-        Self { second: Some(Box::new(second)), ..Self::single(script, config, limits, access, vocab_size) }
+        let second = Self::single(script, text.clone(), config.clone(), limits, access, vocab_size);
+        let first = Self::single(script, text, config, limits, access, vocab_size);
+        Self { second: Some(Box::new(second)), ..first }
     }
 
     fn single(
         script: &[u8],
+        text: TextModel,
         config: EngineConfig,
         limits: DriverLimits,
         access: &Access,
         vocab_size: usize,
     ) -> Self {
         let driver = Arc::new(Driver::new(config, limits).unwrap());
-        let app = App::new(Arc::clone(&driver), text_model(), naming(), access.clone(), vocab_size, None);
+        let app = App::new(Arc::clone(&driver), text, naming(), access.clone(), vocab_size, None);
         let runner = Runner::new(driver, script);
         Self { router: router(Arc::clone(&app)), app, runner, second: None }
     }

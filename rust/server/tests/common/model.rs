@@ -37,6 +37,18 @@ pub fn extended_tokenizer(pieces: &[&[u8]]) -> Tokenizer {
     Tokenizer::load(&folder.join("tokenizer.json")).unwrap()
 }
 
+/// The same tokenizer, but that a space at the start of a text is dropped, as SentencePiece's family does.
+pub fn stripping_tokenizer() -> Tokenizer {
+    static TOKENIZER: OnceLock<Tokenizer> = OnceLock::new();
+    let make = || {
+        let mut json = tokenizer(&[]);
+        let strip = json!({ "type": "Strip", "content": " ", "start": 1, "stop": 0 });
+        json["decoder"] = json!({ "type": "Sequence", "decoders": [json["decoder"], strip] });
+        Tokenizer::load(&write_folder("stripping", &json).join("tokenizer.json")).unwrap()
+    };
+    TOKENIZER.get_or_init(make).clone()
+}
+
 fn write_folder(name: &str, tokenizer: &Value) -> PathBuf {
     let name = format!("{name}-{}", std::process::id());
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);

@@ -48,6 +48,23 @@ impl Pair {
         streamed
     }
 
+    /// Checks that the text behind a prompt is what its tokens add to the prompt's, wherever the prompt ends.
+    fn decode_behind_prompts(&self, ids: &[u32], ends: impl Iterator<Item = usize>) {
+        for (end, skip_special_tokens) in ends.flat_map(|end| [(end, true), (end, false)]) {
+            let (prompt, output) = ids.split_at(end);
+            let mut detokenizer = self.ours.detokenizer(skip_special_tokens);
+            let mut text = String::new();
+            prompt.iter().for_each(|id| detokenizer.push(*id, &mut text));
+            if !detokenizer.is_inside_character() {
+                assert_eq!(text, self.ours.decode(prompt, skip_special_tokens).unwrap());
+            }
+            let mut detokenizer = self.ours.detokenizer(skip_special_tokens).behind(prompt);
+            output.iter().for_each(|id| detokenizer.push(*id, &mut text));
+            detokenizer.finish(&mut text);
+            assert_eq!(text, self.ours.decode(ids, skip_special_tokens).unwrap(), "{prompt:?} {output:?}");
+        }
+    }
+
     /// The tokens of these bytes, one for each, if each byte is a token.
     fn tokens_of_bytes(&self, bytes: &[u8]) -> Option<Vec<u32>> {
         let names = byte_names();
@@ -167,7 +184,18 @@ proptest! {
     fn any_tokens_stream_as_they_decode(seeds in prop::collection::vec(any::<u32>(), 0..40)) {
         for pair in pairs() {
             let vocab_size = pair.ours.vocab_size() as u32;
-            pair.decode(&seeds.iter().map(|seed| seed % vocab_size).collect::<Vec<_>>());
+            let ids: Vec<_> = seeds.iter().map(|seed| seed % vocab_size).collect();
+            pair.decode(&ids);
+            pair.decode_behind_prompts(&ids, 0..=ids.len());
+        }
+    }
+
+    /// A prompt may end inside a character, which the model then completes, or not.
+    #[test]
+    fn any_bytes_stream_behind_any_of_them(bytes in any_bytes()) {
+        for pair in &pairs()[..2] {
+            let ids = pair.tokens_of_bytes(&bytes).unwrap();
+            pair.decode_behind_prompts(&ids, 0..=ids.len());
         }
     }
 }
@@ -236,6 +264,27 @@ fn only_the_space_at_the_very_start_is_stripped() {
     assert_eq!(pair.round_trip("  x"), "  x");
 }
 
+/// Prompt and answer would run together: the space that SentencePiece drops is that before the prompt.
+#[test]
+fn an_answer_keeps_the_space_between_it_and_its_prompt() {
+    for pair in &pairs()[1..] {
+        let encode = |text: &str| pair.ours.encode(text, false).unwrap();
+        let [begin, end] = ["<s>", "</s>"].map(|token| pair.ours.token_id(token).unwrap());
+        let answer = |prompt: &[u32], skip_special_tokens: bool| {
+            let mut detokenizer = pair.ours.detokenizer(skip_special_tokens).behind(prompt);
+            let mut text = String::new();
+            encode("again").iter().for_each(|id| detokenizer.push(*id, &mut text));
+            text
+        };
+        let hello = [&[begin], &encode("Hello")[..]].concat();
+        assert_eq!(answer(&hello, true), " again");
+        assert_eq!(answer(&[&hello[..], &[end]].concat(), true), " again", "a marker of the template's");
+        // Special tokens that are not shown are no text to be set apart from.
+        assert_eq!((answer(&[begin], true), answer(&[begin], false)), ("again".into(), " again".into()));
+        assert_eq!(answer(&[], true), "again");
+    }
+}
+
 /// An id that no token has would panic a stream, or a request with it would be accepted.
 #[test]
 fn ids_outside_the_vocabulary_are_refused_or_silent() {
@@ -294,6 +343,8 @@ fn real_tokenizers_agree_with_the_library() {
         let pair = Pair::load(&folder, !bytes.contains("\"ByteFallback\""));
         for text in SAMPLES {
             pair.round_trip(text);
+            let ids = pair.ours.encode(text, true).unwrap();
+            pair.decode_behind_prompts(&ids, 0..=ids.len());
         }
         // What a normalizer changes on the way in does not come back as it was.
         assert!(pair.tokens_of_bytes(&(0..=255).collect::<Vec<u8>>()).is_some(), "every byte is a token");
@@ -318,6 +369,7 @@ fn real_tokenizers_agree_with_the_library() {
                 })
                 .collect();
             pair.decode(&ids);
+            pair.decode_behind_prompts(&ids, [0, 1, 2, 30, 60].into_iter());
         }
         for id in 0..vocab_size {
             pair.decode(&[id]);

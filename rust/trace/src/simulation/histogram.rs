@@ -7,7 +7,7 @@ const PARTS: u64 = 128;
 const PART_BITS: u32 = PARTS.trailing_zeros();
 
 /// How many durations fell between which limits. The limits grow with the durations, so that all are known equally well.
-#[derive(Debug, Clone)]
+#[derive(Debug, Default)]
 pub(crate) struct Histogram {
     /// Grows to the largest duration, so to at most 58 * 128 counts.
     counts: Vec<u64>,
@@ -29,10 +29,6 @@ pub struct Summary {
 }
 
 impl Histogram {
-    pub(crate) fn new() -> Self {
-        Self { counts: Vec::new(), num_values: 0, max_ns: 0 }
-    }
-
     pub(crate) fn add(&mut self, value_ns: u64) {
         let bucket = bucket(value_ns);
         if bucket >= self.counts.len() {
@@ -95,7 +91,7 @@ mod tests {
     #[test]
     fn percentiles_are_those_of_the_sorted_list() {
         // Off by one rank, the largest of a hundred values would be told as their 99th percentile.
-        let mut histogram = Histogram::new();
+        let mut histogram = Histogram::default();
         assert_eq!(histogram.summary(), Summary::default());
         (1..=100).rev().for_each(|value| histogram.add(value));
         let nanoseconds = |seconds: f64| (seconds * 1e9).round();

@@ -10,7 +10,7 @@ use super::histogram::{Histogram, Summary};
 /// The result of a simulation; times are those of the simulated device and its clients.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
-    /// Seconds from the beginning to the last token.
+    /// Seconds from the beginning of the load to the last token; the load of a trace begins with its first request.
     pub duration_s: f64,
     /// Requests that were answered.
     pub num_requests: u64,
@@ -18,7 +18,7 @@ pub struct Report {
     pub num_refused: u64,
     /// Requests of a trace that have no answer there.
     pub num_left_out: u64,
-    /// Tokens of the prompts of those that were not.
+    /// Tokens of the prompts that the engine was given: those of refused requests and of requests left out are not counted.
     pub num_prompt_tokens: u64,
     /// Tokens of the answers.
     pub num_output_tokens: u64,
@@ -53,7 +53,7 @@ pub struct Report {
 }
 
 /// Counts what happens, in memory that does not grow with the requests.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Account {
     pub(super) num_refused: u64,
     pub(super) num_left_out: u64,
@@ -71,27 +71,6 @@ pub(super) struct Account {
     queue_by_key: BTreeMap<u32, Histogram>,
 }
 
-impl Default for Account {
-    fn default() -> Self {
-        Self {
-            num_refused: 0,
-            num_left_out: 0,
-            num_prompt_tokens: 0,
-            num_ended: 0,
-            num_tokens: 0,
-            num_seqs: 0,
-            busy_ns: 0,
-            peak_blocks: 0,
-            peak_waiting: 0,
-            ttft: Histogram::new(),
-            itl: Histogram::new(),
-            latency: Histogram::new(),
-            queue: Histogram::new(),
-            queue_by_key: BTreeMap::new(),
-        }
-    }
-}
-
 impl Account {
     pub(super) fn see_waiting(&mut self, num_waiting: usize) {
         self.peak_waiting = self.peak_waiting.max(num_waiting);
@@ -105,7 +84,7 @@ impl Account {
 
     pub(super) fn queue(&mut self, key: u32, waited_ns: u64) {
         self.queue.add(waited_ns);
-        self.queue_by_key.entry(key).or_insert_with(Histogram::new).add(waited_ns);
+        self.queue_by_key.entry(key).or_default().add(waited_ns);
     }
 
     pub(super) fn first_token(&mut self, waited_ns: u64) {

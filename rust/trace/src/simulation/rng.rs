@@ -1,19 +1,23 @@
 //! Random numbers that a seed names: the same on every machine.
 
-/// The `SplitMix64` generator (Steele, Lea, Flood, 2014).
+use streamcore_engine::split_mix_64;
+
+/// The outputs of [`split_mix_64`], one after the other.
 #[derive(Debug, Clone)]
-pub(crate) struct Rng(u64);
+pub(crate) struct Rng {
+    seed: u64,
+    num_drawn: u64,
+}
 
 impl Rng {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
+        Self { seed, num_drawn: 0 }
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        let drawn = split_mix_64(self.seed, self.num_drawn);
+        self.num_drawn += 1;
+        drawn
     }
 
     /// A number in `0..end`, of which there must be one.

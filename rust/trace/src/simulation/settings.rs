@@ -119,8 +119,10 @@ impl Settings {
 pub struct Limits {
     /// [`EngineConfig::block_size`].
     pub block_size: Option<usize>,
-    /// [`EngineConfig::num_blocks`].
+    /// [`EngineConfig::num_blocks`]. `None`: as many as hold [`Self::num_kv_tokens`].
     pub num_blocks: Option<usize>,
+    /// Tokens that the KV cache holds, whatever their number in a block.
+    pub num_kv_tokens: Option<usize>,
     /// [`EngineConfig::max_num_batched_tokens`].
     pub max_num_batched_tokens: Option<usize>,
     /// [`EngineConfig::max_num_seqs`].
@@ -166,9 +168,13 @@ impl Limits {
                 Some(target.map_err(|error| SettingError::new(wrong(error)))?)
             }
         };
+        let block_size = self.block_size.unwrap_or(config.block_size);
+        let num_kv_tokens =
+            self.num_kv_tokens.unwrap_or_else(|| config.num_blocks.saturating_mul(config.block_size));
         let changed = EngineConfig {
-            block_size: self.block_size.unwrap_or(config.block_size),
-            num_blocks: self.num_blocks.unwrap_or(config.num_blocks),
+            block_size,
+            // A block size of 0 is refused below.
+            num_blocks: self.num_blocks.unwrap_or(num_kv_tokens / block_size.max(1)),
             max_num_batched_tokens: self.max_num_batched_tokens.unwrap_or(config.max_num_batched_tokens),
             max_num_seqs: self.max_num_seqs.unwrap_or(config.max_num_seqs),
             max_steps_in_flight: self.max_steps_in_flight.unwrap_or(config.max_steps_in_flight),
