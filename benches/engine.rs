@@ -1,24 +1,27 @@
 //! What the engine costs by itself: `cargo bench -p streamcore-engine --bench engine`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+use std::time::Instant;
+
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use streamcore_engine::kv::{BlockPool, BlockTable};
+use streamcore_engine::kv::{BlockId, BlockPool, BlockTable};
 use streamcore_engine::{Engine, EngineConfig, Event, OwnedStepBuffers, Request, RequestId, Scores};
 
 const BLOCK_SIZE: usize = 16;
 
-/// An engine in which this many sequences decode.
+/// An engine in which this many sequences of so many keys decode.
 struct Decodes {
     engine: Engine,
     columns: OwnedStepBuffers,
     sampled: Vec<i32>,
     events: Vec<Event>,
     num_running: u64,
+    num_keys: u32,
     next_id: u64,
 }
 
 impl Decodes {
-    fn new(num_running: usize) -> Self {
+    fn new(num_running: usize, num_keys: u32) -> Self {
         let limits = EngineConfig {
             block_size: BLOCK_SIZE,
             num_blocks: num_running * 40,
@@ -36,6 +39,7 @@ impl Decodes {
             sampled: vec![7; num_running],
             events: Vec::new(),
             num_running: num_running as u64,
+            num_keys,
             next_id: 0,
         };
         decodes.step();
@@ -48,7 +52,9 @@ impl Decodes {
             let len = 16 + self.next_id % 16;
             let prompt = (0..len).map(|position| (self.next_id * 64 + position) as u32).collect();
             let max_tokens = 400 + (self.next_id % 200) as usize;
-            self.engine.add_request(Request::new(RequestId(self.next_id), prompt, max_tokens)).unwrap();
+            let key = self.next_id as u32 % self.num_keys;
+            let request = Request { key, ..Request::new(RequestId(self.next_id), prompt, max_tokens) };
+            self.engine.add_request(request).unwrap();
             self.next_id += 1;
         }
         let plan = self.engine.schedule(&mut self.columns.borrow()).unwrap();
@@ -60,10 +66,19 @@ impl Decodes {
 
 fn schedule_and_complete(criterion: &mut Criterion) {
     for num_running in [1, 64, 256, 1024, 4096] {
-        let mut decodes = Decodes::new(num_running);
+        let mut decodes = Decodes::new(num_running, 1);
         criterion.bench_function(&format!("schedule + complete, {num_running} running"), |bencher| {
             bencher.iter(|| decodes.step());
         });
+    }
+    for num_running in [256, 4096] {
+        let mut decodes = Decodes::new(num_running, 16);
+        criterion.bench_function(
+            &format!("schedule + complete, {num_running} running, 16 keys"),
+            |bencher| {
+                bencher.iter(|| decodes.step());
+            },
+        );
     }
 }
 
@@ -96,15 +111,40 @@ fn prefix_lookup(criterion: &mut Criterion) {
     }
 }
 
+/// Blocks as a server takes them that has run for a while: the cache knows all of them and must forget each.
 fn blocks(criterion: &mut Criterion) {
     let mut pool = BlockPool::with_prefix_cache(4096, BLOCK_SIZE);
     let mut held = Vec::new();
-    criterion.bench_function("take and give back 64 blocks", |bencher| {
-        bencher.iter(|| {
-            assert!(pool.take(64, &mut held));
-            pool.give_back(&mut held);
+    criterion.bench_function("take and give back 64 blocks, never cached", |bencher| {
+        bencher.iter(|| take_and_give_back(&mut pool, &mut held));
+    });
+    let mut prompt = vec![0; 64 * BLOCK_SIZE];
+    (0..64).for_each(|_| cache_another(&mut prompt, &mut pool));
+    criterion.bench_function("take and give back 64 blocks, cached", |bencher| {
+        bencher.iter_custom(|num_times| {
+            let timed = |_| {
+                cache_another(&mut prompt, &mut pool);
+                let began = Instant::now();
+                take_and_give_back(&mut pool, &mut held);
+                began.elapsed()
+            };
+            (0..num_times).map(timed).sum()
         });
     });
+}
+
+fn take_and_give_back(pool: &mut BlockPool, held: &mut Vec<BlockId>) {
+    assert!(pool.take(64, held));
+    pool.give_back(held);
+}
+
+/// Lets a prompt that nobody had before come and go: its blocks will be the last to be handed out again.
+fn cache_another(prompt: &mut [u32], pool: &mut BlockPool) {
+    prompt[0] += 1;
+    let mut table = BlockTable::new(BLOCK_SIZE, 0);
+    assert_eq!(table.enter(prompt, true, 0, pool), Some(0));
+    table.remember(prompt, pool);
+    table.give_back(pool);
 }
 
 criterion_group!(benches, schedule_and_complete, prefix_lookup, blocks);

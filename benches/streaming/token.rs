@@ -122,7 +122,8 @@ fn per_request(criterion: &mut Criterion) {
     });
     let messages = ChatRequest::parse(&body, vocab_size).unwrap().conversation.messages;
     criterion.bench_function("render and tokenise a short chat", |bencher| {
-        let encode = |messages| text.encode_conversation(messages, PromptEnd::Answer, serde_json::Map::new());
+        let encode =
+            |messages| text.encode_conversation(messages, PromptEnd::Answer, serde_json::Map::new(), None);
         bencher.iter(|| encode(black_box(messages.clone())).unwrap());
     });
 }

@@ -12,6 +12,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+from streamcore import _core
 from streamcore.errors import ConfigError
 
 _SUFFIXES = {
@@ -136,6 +137,18 @@ class ServeConfig:
                 raise ConfigError(f"`{option}` is {value}, it must be at least {least}")
             if most is not None and not value <= most:
                 raise ConfigError(f"`{option}` is {value}, it must be at most {most}")
+
+
+def engine_config_of(**limits: Any) -> _core.EngineConfig:
+    """The limits of an engine, as `_core.EngineConfig` takes them.
+
+    Raises:
+        ConfigError: they make no sense together.
+    """
+    try:
+        return _core.EngineConfig(**limits)
+    except (ValueError, OverflowError) as error:
+        raise ConfigError(str(error)) from error
 
 
 def config_of(

@@ -10,18 +10,36 @@ import traceback
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from contextlib import ExitStack, asynccontextmanager
+from typing import NamedTuple
 
 from streamcore import _core
 from streamcore.config import ServeConfig
 from streamcore.serve import Serving, init_logging, open_server
 
 
-class EngineThread:
-    """Loads a model and carries out its steps. Used once."""
+class Loaded(NamedTuple):
+    """What callers need of a model. The model itself stays with the thread, and goes with it."""
 
-    def __init__(self, config: ServeConfig) -> None:
+    server: _core.Server
+    name: str
+
+
+class _GivenUp(Exception):  # noqa: N818
+    """Nobody waits for the model any more."""
+
+
+class EngineThread:
+    """Loads a model and carries out its steps. Used once.
+
+    Args:
+        config: the settings.
+        is_watched: whether the steps are given up when they hang.
+    """
+
+    def __init__(self, config: ServeConfig, *, is_watched: bool) -> None:
         self._config = config
-        self._loaded: Future[Serving] = Future()
+        self._is_watched = is_watched
+        self._loaded: Future[Loaded] = Future()
         self._is_closing = threading.Event()
         self.process = os.getpid()
         self.failure: BaseException | None = None
@@ -29,13 +47,13 @@ class EngineThread:
         # A program that is torn down in the middle of a request must not wait for the model.
         self._thread = threading.Thread(target=self._run, name="streamcore-engine", daemon=True)
 
-    def start(self) -> Future[Serving]:
+    def start(self) -> Future[Loaded]:
         """Begin to load; tells when requests can come, or why not. `end` must follow."""
         self._thread.start()
         return self._loaded
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Serving]:
+    async def running(self) -> AsyncIterator[Loaded]:
         """A server for the length of an `async with` block; at its end running requests have `shutdown_timeout` to finish.
 
         Raises:
@@ -52,7 +70,9 @@ class EngineThread:
     def _run(self) -> None:
         with ExitStack() as stack:
             try:
-                serving = stack.enter_context(open_server(self._config, None))
+                serving = stack.enter_context(
+                    open_server(self._config, None, is_watched=self._is_watched, check=self._go_on)
+                )
             # Of whatever kind: the one who waits must hear of it, if he still waits.
             except BaseException as error:
                 if self._loaded.set_running_or_notify_cancel():
@@ -60,19 +80,24 @@ class EngineThread:
                 return
             if not self._loaded.set_running_or_notify_cancel():
                 return
-            self._loaded.set_result(serving)
-            try:
-                serving.run_steps()
-            # A panic in Rust is not an `Exception`; the clients must hear of it all the same.
-            except BaseException as error:
-                # Before anyone hears of it, and can ask why.
-                self.failure = error
-                _core.log("error", f"the model runner failed\n{traceback.format_exc().rstrip()}")
-                serving.fail()
-                # The frames hold the model, and who is told of the error may keep it for long.
-                traceback.clear_frames(error.__traceback__)
+            self._loaded.set_result(Loaded(serving.server, serving.name))
+            self._run_steps(serving)
             # After a failure, too, there are questions to be answered: with 503, and what has failed.
             self._is_closing.wait()
+
+    def _run_steps(self, serving: Serving) -> None:
+        try:
+            serving.run_steps()
+        # A panic in Rust is not an `Exception`; the clients must hear of it all the same.
+        except BaseException as error:
+            _core.log("error", f"the model runner failed\n{traceback.format_exc().rstrip()}")
+            # Before anyone hears of it, and can ask why.
+            self.failure = error
+            serving.fail()
+
+    def _go_on(self) -> None:
+        if self._is_closing.is_set():
+            raise _GivenUp
 
     def end(self, timeout_s: float = 0.0) -> None:
         """Take no new request, give running ones so many seconds, and wait until all threads are gone."""
@@ -82,3 +107,5 @@ class EngineThread:
         # Garbage, whose collection may have called this, is collected in any thread.
         if threading.current_thread() is not self._thread:
             self._thread.join()
+        # Its traceback holds the model.
+        self.failure = None

@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Thread
 
 from streamcore import _core
+from streamcore.config import engine_config_of
 from streamcore.errors import ConfigError, RunnerError
 
 DEMO_MODEL = Path(__file__).parent / "demo_model"
@@ -57,10 +58,14 @@ def parse_script(json: str, *, keeps_requests: bool = False) -> ScriptedModel:
 
 
 def engine_config(max_model_len: int | None, max_num_seqs: int | None) -> _core.EngineConfig:
-    """Limits of an engine that has no memory to care for: nothing is ever preempted."""
+    """Limits of an engine that has no memory to care for: nothing is ever preempted.
+
+    Raises:
+        ConfigError: the engine cannot work with them.
+    """
     max_model_len = max_model_len or MAX_MODEL_LEN
     max_num_seqs = max_num_seqs or MAX_NUM_SEQS
-    return _core.EngineConfig(
+    return engine_config_of(
         block_size=_BLOCK_SIZE,
         num_blocks=max_num_seqs * -(-max_model_len // _BLOCK_SIZE),
         max_num_batched_tokens=max(_MAX_NUM_BATCHED_TOKENS, max_num_seqs),

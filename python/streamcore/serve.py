@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
 from streamcore import _core
@@ -105,12 +105,20 @@ class Serving:
 
 
 @contextmanager
-def open_server(config: ServeConfig, listener: _core.Listener | None) -> Iterator[Serving]:
+def open_server(
+    config: ServeConfig,
+    listener: _core.Listener | None,
+    *,
+    is_watched: bool = True,
+    check: Callable[[], None] | None = None,
+) -> Iterator[Serving]:
     """Load the model and answer requests for the length of a `with` block.
 
     Args:
         config: the settings.
         listener: where to listen; None: requests come by `Server.open` alone.
+        is_watched: whether a model's steps are given up when they hang.
+        check: called now and then while the model is loaded; what it raises ends that.
 
     Raises:
         ConfigError: an option cannot work with this model or device.
@@ -119,21 +127,23 @@ def open_server(config: ServeConfig, listener: _core.Listener | None) -> Iterato
     if config.trace_file is not None:
         _announce_trace(config.trace_file)
     if config.script is not None:
-        with _open_script(config, config.script, listener) as serving:
-            yield serving
-        return
+        serving = _open_script(config, config.script, listener)
+    else:
+        serving = _open_model(config, listener, is_watched, check)
+    try:
+        yield serving
+    finally:
+        serving.server.shutdown()
+
+
+def _open_model(
+    config: ServeConfig, listener: _core.Listener | None, is_watched: bool, check: Callable[[], None] | None
+) -> Serving:
     folder = check_model_folder(config.model or DEMO_MODEL)
     text = _core.TextModel(folder.path)
     has_chat_template = text.has_chat_template
-    _prepare_torch()
-
-    try:
-        from streamcore.runner.launch import load_runner, run_steps
-    except ModuleNotFoundError as error:
-        hint = "install it, README.md says how, or serve script:FILE, which needs nothing else"
-        raise ConfigError(f"{error.name} is missing", hint) from error
-
-    engine_config, runner = load_runner(config, folder)
+    launch = _import_launch()
+    engine_config, runner = launch.load_runner(config, folder, check)
     names = config.served_model_name or (("demo",) if config.model is None else (folder.path.resolve().name,))
     server = _core.Server(
         listener,
@@ -146,14 +156,11 @@ def open_server(config: ServeConfig, listener: _core.Listener | None) -> Iterato
         max_waiting_requests=config.max_waiting_requests,
         trace_file=config.trace_file,
     )
-    try:
-        yield Serving(server, names[0], has_chat_template, partial(run_steps, server, engine_config, runner))
-    finally:
-        server.shutdown()
+    run_steps = partial(launch.run_steps, server, engine_config, runner, is_watched=is_watched)
+    return Serving(server, names[0], has_chat_template, run_steps)
 
 
-@contextmanager
-def _open_script(config: ServeConfig, path: Path, listener: _core.Listener | None) -> Iterator[Serving]:
+def _open_script(config: ServeConfig, path: Path, listener: _core.Listener | None) -> Serving:
     """The same with a scripted model."""
     model = read_script(path)
     names = served_names(model, config.served_model_name)
@@ -168,13 +175,26 @@ def _open_script(config: ServeConfig, path: Path, listener: _core.Listener | Non
         max_waiting_requests=config.max_waiting_requests,
         trace_file=config.trace_file,
     )
+    question = model.script.example(names[0]) or Serving.question
+    return Serving(server, names[0], True, partial(play, server), question)
+
+
+def _import_launch() -> ModuleType:
+    """What loads and runs models, and torch with it.
+
+    Raises:
+        ConfigError: torch, or something else that it needs, is not installed.
+    """
+    # torch reads it once. Idle OpenMP threads spin by default; they would take the cores from the threads that serve sockets.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # torch runs without NumPy, which nothing here needs, and says so at every start.
+    warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
     try:
-        question = model.script.example(names[0]) or Serving.question
-        yield Serving(
-            server, names[0], has_chat_template=True, run_steps=partial(play, server), question=question
-        )
-    finally:
-        server.shutdown()
+        from streamcore.runner import launch
+    except ModuleNotFoundError as error:
+        hint = "install it, README.md says how, or serve script:FILE, which needs nothing else"
+        raise ConfigError(f"{error.name} is missing", hint) from error
+    return launch
 
 
 def _announce_trace(path: Path) -> None:
@@ -184,16 +204,6 @@ def _announce_trace(path: Path) -> None:
     if not path.absolute().parent.is_dir():
         raise ConfigError(f"trace file {path} is in a folder that does not exist")
     _core.log("warning", f"every prompt and every answer is written to {path}, as token ids")
-
-
-def _prepare_torch() -> None:
-    """Set what torch reads once, when it is first imported.
-
-    Idle OpenMP threads spin by default; they would take the cores from the threads that serve sockets.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # torch runs without NumPy, which nothing here needs, and says so at every start.
-    warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
 
 
 def _bind(config: ServeConfig) -> _core.Listener:

@@ -45,7 +45,7 @@ def script_file(folder: Path) -> Path:
 def metrics_page(llm: LLM) -> str:
     """What `/metrics` says now, asked for through the same door."""
     descriptor, bell = doorbell()
-    exchange = llm._serving.server.open(bell, 0, "GET", "", b"/metrics", [])
+    exchange = llm._model.server.open(bell, 0, "GET", "", b"/metrics", [])
     exchange.feed(b"", True)
     exchange.resume()
     page, is_over = b"", False

@@ -5,12 +5,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.asgi.driver import running
 from tests.llm.driver import script_file
 
 from streamcore import LLM, serve
 from streamcore.errors import EngineFailedError
+from streamcore.runner import launch
 
 # A program with a model that fails, or is only made: what goes wrong is in its log.
 PROGRAM = """
@@ -97,3 +100,37 @@ def test_levels_have_the_names_of_python(tmp_path: Path, level: str) -> None:
     trace = f"trace_file={tmp_path / 'trace'}"
     log = logged(str(script_file(tmp_path)), "whole", trace, STREAMCORE_LOG=level)
     assert "every prompt and every answer is written" in log
+
+
+class Watched:
+    """A server that counts how often it is asked to watch the steps."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self.num_watches = 0
+
+    def watch(self, decode_s: float) -> None:
+        self.num_watches += 1
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._server, name)
+
+
+async def test_only_a_server_gives_up_steps_that_seem_to_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that computes for ten seconds without letting go of the interpreter would lose its model for good, though
+    nothing is wrong with it. A site has clients and a balancer that must hear of it.
+    """
+    servers: list[Any] = []
+
+    def run(server: Any, *args: Any, **options: Any) -> None:
+        watched: Any = Watched(server)
+        servers.append(watched)
+        run_steps(watched, *args, **options)
+
+    run_steps = launch.run_steps
+    monkeypatch.setattr(launch, "run_steps", run)
+    with LLM() as llm:
+        llm.generate("Count")
+    async with running():
+        pass
+    assert [server.num_watches for server in servers] == [0, 1]

@@ -6,13 +6,20 @@ import pickle
 import subprocess
 import sys
 import threading
+import weakref
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.llm.driver import num_requests, script_file, scripted
 
-from streamcore import LLM
+from streamcore import LLM, _core
+from streamcore.config import ServeConfig
+from streamcore.engine_thread import EngineThread
 from streamcore.errors import ConfigError, EngineFailedError, ModelLoadError
+from streamcore.runner import launch
+from streamcore.runner.model_runner import ModelRunner
 
 
 def run(code: str, *arguments: str) -> str:
@@ -78,6 +85,57 @@ def test_forgotten_model_is_closed(tmp_path: Path) -> None:
     assert num_engines() == engines
 
 
+@pytest.mark.parametrize("is_broken", [False, True])
+def test_close_gives_the_memory_back(monkeypatch: pytest.MonkeyPatch, is_broken: bool) -> None:
+    """A program that closes one model to load the next needs the memory of the first, also when that has failed, and whoever
+    still holds the object.
+    """
+    runners: list[weakref.ref[ModelRunner]] = []
+
+    def load(*args: Any, **options: Any) -> tuple[_core.EngineConfig, ModelRunner]:
+        config, runner = load_runner(*args, **options)
+        runners.append(weakref.ref(runner))
+        if is_broken:
+            runner.launch = fail  # type: ignore[method-assign, assignment]
+        return config, runner
+
+    def fail(_plan: object) -> None:
+        raise KeyError("layer")
+
+    load_runner = launch.load_runner
+    monkeypatch.setattr(launch, "load_runner", load)
+    llm = LLM()
+    with suppress(EngineFailedError):
+        llm.generate("Count")
+    llm.close()
+    gc.collect()
+    assert runners[0]() is None
+
+
+def test_load_that_is_given_up_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has named the wrong model presses Ctrl-C, and does not wait until all of it is in memory."""
+    is_loading = threading.Event()
+    ends: list[str] = []
+
+    def load(*arguments: Any) -> None:
+        *_, progress = arguments
+        try:
+            for tensor in range(1_000_000):
+                progress(tensor, 1_000_000)
+                is_loading.set()
+        except Exception as error:
+            ends.append(type(error).__name__)
+            raise
+
+    monkeypatch.setattr(launch, "load_model", load)
+    engine = EngineThread(ServeConfig(), is_watched=False)
+    loaded = engine.start()
+    is_loading.wait()
+    engine.end()
+    assert ends == ["_GivenUp"]
+    assert loaded.cancelled()
+
+
 def test_program_ends_without_closing(tmp_path: Path) -> None:
     """A script that never closes its model, and is in the middle of a stream, ends like any other."""
     code = """
@@ -102,16 +160,15 @@ if child := os.fork():
     assert os.waitpid(child, 0)[1] == 0
     print(llm.generate("x")[0].outputs[0].text, next(stream).text)
 else:
-    try:
-        llm.generate("x")
-    except RuntimeError as error:
-        print(error, flush=True)
+    for ask in (lambda: llm.generate("x"), lambda: next(stream)):
+        try:
+            ask()
+        except RuntimeError as error:
+            print(error, flush=True)
 """
     lines = run(code, str(script_file(tmp_path))).splitlines()
-    assert lines == [
-        "this LLM belongs to the process that was forked: make one after the fork",
-        "one two three  b",
-    ]
+    refusal = "this LLM belongs to the process that was forked: make one after the fork"
+    assert lines == [refusal, refusal, "one two three  b"]
 
 
 def test_no_second_copy(llm: LLM) -> None:

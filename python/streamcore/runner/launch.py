@@ -1,12 +1,17 @@
 """Brings a model to a device, and carries out the engine's plans there."""
 
 from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import torch
 
 from streamcore import _core, kernels
-from streamcore.config import ServeConfig
+from streamcore.config import ServeConfig, engine_config_of
 from streamcore.errors import RunnerError
+from streamcore.models.config import ModelConfig
 from streamcore.models.folder import ModelFolder
-from streamcore.models.loader import load_model
+from streamcore.models.loader import Progress, load_model
 from streamcore.models.progress import terminal_progress
 from streamcore.runner.device import choose_device, choose_dtype
 from streamcore.runner.kv_cache import allocate_kv_cache, choose_num_blocks
@@ -19,8 +24,13 @@ from streamcore.runner.threads import configure_threads
 _IDLE_WAIT_S = 0.1
 
 
-def load_runner(config: ServeConfig, folder: ModelFolder) -> tuple[_core.EngineConfig, ModelRunner]:
+def load_runner(
+    config: ServeConfig, folder: ModelFolder, check: Callable[[], None] | None = None
+) -> tuple[_core.EngineConfig, ModelRunner]:
     """Choose device, dtype and limits, bring the model there, and log what was chosen.
+
+    Args:
+        check: called after each tensor; what it raises ends the loading.
 
     Raises:
         ConfigError: an option cannot work with this model or device.
@@ -30,12 +40,41 @@ def load_runner(config: ServeConfig, folder: ModelFolder) -> tuple[_core.EngineC
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, folder, device)
     max_model_len = choose_max_model_len(config.max_model_len, folder.config)
+    model = load_model(folder, device, dtype, max_model_len, _progress(check))
+    limits = _choose_limits(config, folder.config, device, dtype, max_model_len)
+    target_itl_s = None if config.target_itl_ms is None else config.target_itl_ms / 1000
+    engine_config = engine_config_of(
+        **asdict(limits), max_steps_in_flight=steps_in_flight(device), target_itl_s=target_itl_s
+    )
+    caches = allocate_kv_cache(
+        folder.config, device, dtype, block_size=limits.block_size, num_blocks=limits.num_blocks
+    )
+    runner = ModelRunner(model, caches, engine_config.step_columns(), device)
+    runner.warm_up()
+    _announce(folder, device, dtype, limits, engine_config.max_seq_len)
+    return engine_config, runner
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """Those of the engine, by their names there."""
+
+    block_size: int
+    num_blocks: int
+    max_num_batched_tokens: int
+    max_num_seqs: int
+    max_model_len: int
+
+
+def _choose_limits(
+    config: ServeConfig, model: ModelConfig, device: torch.device, dtype: torch.dtype, max_model_len: int
+) -> _Limits:
+    """To be asked once the weights are on the device: the KV cache takes of what is left."""
     max_num_seqs, max_num_batched_tokens = choose_batch(
         device, config.max_num_seqs, config.max_num_batched_tokens
     )
-    model = load_model(folder, device, dtype, max_model_len, terminal_progress())
     num_blocks = choose_num_blocks(
-        folder.config,
+        model,
         device,
         dtype,
         block_size=config.block_size,
@@ -44,40 +83,49 @@ def load_runner(config: ServeConfig, folder: ModelFolder) -> tuple[_core.EngineC
         max_model_len=max_model_len,
         kv_cache_memory_bytes=config.kv_cache_memory_bytes,
     )
-    engine_config = _core.EngineConfig(
-        block_size=config.block_size,
-        num_blocks=num_blocks,
-        max_num_batched_tokens=max_num_batched_tokens,
-        max_num_seqs=max_num_seqs,
-        max_model_len=max_model_len,
-        max_steps_in_flight=steps_in_flight(device),
-        target_itl_s=None if config.target_itl_ms is None else config.target_itl_ms / 1000,
-    )
-    caches = allocate_kv_cache(
-        folder.config, device, dtype, block_size=config.block_size, num_blocks=num_blocks
-    )
-    runner = ModelRunner(model, caches, engine_config.step_columns(), device)
-    runner.warm_up()
+    return _Limits(config.block_size, num_blocks, max_num_batched_tokens, max_num_seqs, max_model_len)
+
+
+def _progress(check: Callable[[], None] | None) -> Progress:
+    show = terminal_progress()
+
+    def told(done: int, total: int) -> None:
+        if check is not None:
+            check()
+        if show is not None:
+            show(done, total)
+
+    return told
+
+
+def _announce(
+    folder: ModelFolder, device: torch.device, dtype: torch.dtype, limits: _Limits, context_len: int
+) -> None:
     _core.log("info", f"model {folder.path}, {folder.num_parameters / 1e6:.1f} M parameters")
     dtype_name = str(dtype).removeprefix("torch.")
     _core.log("info", f"device {device}, dtype {dtype_name}; {kernels.description(dtype)}")
     _core.log(
         "info",
-        f"KV cache {num_blocks} blocks of {config.block_size} tokens, context {engine_config.max_seq_len}, "
-        f"up to {max_num_seqs} requests at once, {max_num_batched_tokens} tokens a step",
+        f"KV cache {limits.num_blocks} blocks of {limits.block_size} tokens, context {context_len}, "
+        f"up to {limits.max_num_seqs} requests at once, {limits.max_num_batched_tokens} tokens a step",
     )
-    return engine_config, runner
 
 
-def run_steps(server: _core.Server, engine_config: _core.EngineConfig, runner: ModelRunner) -> None:
+def run_steps(
+    server: _core.Server, engine_config: _core.EngineConfig, runner: ModelRunner, *, is_watched: bool
+) -> None:
     """Carry out plans until the server has stopped, as many in flight as the device takes.
+
+    Args:
+        is_watched: whether the server gives the steps up when they hang.
 
     Raises:
         RunnerError: a step took so long that the server has given up.
     """
     lent = [_core.StepBuffers(engine_config, buffers.addresses()) for buffers in runner.all_buffers]
     in_flight: deque[StepPlan] = deque()
-    server.watch(runner.last_warm_up_s)
+    if is_watched:
+        server.watch(runner.last_warm_up_s)
     while in_flight or not server.is_stopped:
         plan = server.next_step(lent[runner.turn], 0.0 if in_flight else _IDLE_WAIT_S)
         if plan is not None:

@@ -13,6 +13,8 @@ use crate::text::TextModel;
 
 /// Bodies up to this are read and made where they arrive; longer ones would keep other streams of that thread waiting.
 const INLINE_BYTES: usize = 4 << 10;
+/// Bodies up to this have their prompts made in a tenth of a second or so, and wait for no longer ones.
+const SHORT_BYTES: usize = 64 << 10;
 
 /// How the server calls itself and its model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,8 +54,10 @@ pub struct App {
     pub vocab_size: usize,
     /// What answers in the place of a model, if anything does.
     pub script: Option<Arc<Script>>,
-    /// Long bodies that are read or made at the same time: no more than there are cores.
-    working: Arc<Semaphore>,
+    /// Short bodies and answers that are made at the same time: no more than there are cores.
+    short: Arc<Semaphore>,
+    /// The same of long bodies. The longest take gigabytes while they are tokenised.
+    long: Arc<Semaphore>,
 }
 
 impl App {
@@ -69,8 +73,9 @@ impl App {
     ) -> Arc<Self> {
         let vocab_size = vocab_size.min(text.tokenizer.vocab_size());
         let num_cores = available_parallelism().map_or(1, std::num::NonZero::get);
-        let working = Arc::new(Semaphore::new(num_cores.min(4)));
-        Arc::new(Self { driver, text, naming, access, vocab_size, script, working })
+        let short = Arc::new(Semaphore::new(num_cores.min(4)));
+        let long = Arc::new(Semaphore::new(num_cores.min(4).div_ceil(2)));
+        Arc::new(Self { driver, text, naming, access, vocab_size, script, short, long })
     }
 
     /// The name of the model in answers.
@@ -88,22 +93,40 @@ impl App {
         if is_served { Ok(()) } else { Err(ApiError::ModelNotFound(name.to_owned())) }
     }
 
-    /// Runs work whose length depends on the client: here if it is short, else away from the threads that serve sockets.
-    pub async fn run<T, F>(self: &Arc<Self>, num_bytes: usize, work: F) -> T
+    /// Makes something of a body: here if it is very short, else away from the threads that serve sockets, when it is its turn.
+    ///
+    /// # Errors
+    /// 429, if too much waits for its turn; those of the work.
+    pub async fn prepare<T, F>(self: &Arc<Self>, num_bytes: usize, work: F) -> Result<T, ApiError>
     where
         T: Send + 'static,
-        F: FnOnce(&Self) -> T + Send + 'static,
+        F: FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
     {
         if num_bytes <= INLINE_BYTES {
             return work(self);
         }
+        let place = self.driver.prepare(num_bytes)?;
+        let turns = if num_bytes <= SHORT_BYTES { &self.short } else { &self.long };
         let app = Arc::clone(self);
-        run_away(Arc::clone(&self.working), move || work(&app)).await
+        let work = move || {
+            let _place = place;
+            work(&app)
+        };
+        run_away(Arc::clone(turns), work).await
+    }
+
+    /// Writes an answer: here if it is very short, else away from the threads that serve sockets. It waits for no prompt that is long.
+    pub async fn write<T, F>(&self, num_bytes: usize, work: F) -> T
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        if num_bytes <= INLINE_BYTES { work() } else { run_away(Arc::clone(&self.short), work).await }
     }
 }
 
 /// Runs work on a thread where it may block. It goes on when its client leaves, so the permit belongs to it and not to the
-/// client's future.
+/// client's future. What has not begun by then never does.
 async fn run_away<T: Send + 'static>(
     permits: Arc<Semaphore>,
     work: impl FnOnce() -> T + Send + 'static,
@@ -119,11 +142,85 @@ async fn run_away<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::pin::pin;
+    use std::pin::{Pin, pin};
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
     use std::sync::mpsc;
     use std::task::{Context, Waker};
 
+    use axum::response::IntoResponse;
+    use streamcore_engine::EngineConfig;
+
     use super::*;
+    use crate::driver::DriverLimits;
+
+    fn app(limits: DriverLimits) -> Arc<App> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../python/streamcore/demo_model");
+        let text = TextModel::load(std::path::Path::new(folder)).unwrap();
+        let config = EngineConfig {
+            block_size: 4,
+            num_blocks: 4,
+            max_num_batched_tokens: 8,
+            max_num_seqs: 2,
+            max_model_len: 16,
+            max_steps_in_flight: 1,
+            enable_prefix_caching: false,
+            capture_sizes: vec![],
+            target_itl: None,
+        };
+        let driver = Arc::new(Driver::new(config, limits).unwrap());
+        let naming = Naming { served_model_names: Vec::new(), version: String::new(), created: 0 };
+        App::new(driver, text, naming, Access::default(), 8, None)
+    }
+
+    fn is_pending(future: Pin<&mut impl Future>) -> bool {
+        future.poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    /// A chat would wait for the megabytes of somebody else, and those of clients that have left would be tokenised for nobody.
+    #[tokio::test]
+    async fn long_bodies_wait_for_each_other_and_are_seen_to() {
+        let app = app(DriverLimits::default());
+        let busy = app.long.acquire_many(app.long.available_permits() as u32).await.unwrap();
+        let has_begun = Arc::new(AtomicBool::new(false));
+        let begins = Arc::clone(&has_begun);
+        let mut long = Box::pin(app.prepare(SHORT_BYTES + 1, move |_| {
+            begins.store(true, Relaxed);
+            Ok(())
+        }));
+        assert!(is_pending(long.as_mut()));
+        assert_eq!(app.driver.stats().num_waiting, 1, "a server that prepares prompts is not idle");
+        assert_eq!(app.prepare(SHORT_BYTES, |_| Ok(7)).await, Ok(7));
+        assert_eq!(app.write(usize::MAX, || 7).await, 7);
+        drop(long);
+        drop(busy);
+        assert_eq!(app.prepare(SHORT_BYTES + 1, |_| Ok(7)).await, Ok(7));
+        assert!(!has_begun.load(Relaxed), "its client had left before it was its turn");
+        assert_eq!(app.driver.stats().num_waiting, 0);
+    }
+
+    /// Bodies that wait to be tokenised fill the memory, and their clients are kept waiting without a word.
+    #[tokio::test]
+    async fn what_waits_to_be_prepared_is_bounded() {
+        let limits = DriverLimits { max_waiting_requests: 2, ..DriverLimits::default() };
+        let app = app(limits);
+        let _busy = app.long.acquire_many(app.long.available_permits() as u32).await.unwrap();
+        let refusal = async |num_bytes| {
+            let response = app.prepare(num_bytes, |_| Ok(())).await.unwrap_err().into_response();
+            (response.status().as_u16(), response.headers().contains_key("retry-after"))
+        };
+        let mut first = Box::pin(app.prepare(40 << 20, |_| Ok(())));
+        assert!(is_pending(first.as_mut()));
+        assert_eq!(refusal(30 << 20).await, (429, true), "70 MiB are too many");
+        let mut second = Box::pin(app.prepare(SHORT_BYTES + 1, |_| Ok(())));
+        assert!(is_pending(second.as_mut()));
+        assert_eq!(refusal(SHORT_BYTES + 1).await, (429, true), "three requests are too many");
+        let page = app.driver.render_metrics("toy");
+        for reason in ["preparation_bytes", "queue_requests"] {
+            assert!(page.contains(&format!("streamcore_refusals_total{{reason=\"{reason}\"}} 1")), "{page}");
+        }
+        drop((first, second));
+        assert_eq!(app.driver.stats().num_waiting, 0);
+    }
 
     /// Clients that send long bodies and hang up at once could otherwise start one thread each, hundreds of them.
     #[tokio::test]

@@ -11,6 +11,7 @@
 mod core;
 mod inbox;
 mod outbox;
+mod preparing;
 mod pulse;
 mod scripted;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use self::core::Core;
 pub use self::inbox::Refusal;
 use self::inbox::{Inbox, Phase};
 pub use self::outbox::{End, EndError, Token, TokenStream};
+pub use self::preparing::Preparing;
 pub use self::pulse::LOOK_INTERVAL;
 use crate::metrics::{Account, Metrics, Outcome};
 use crate::script::ScriptedAnswer;
@@ -189,6 +191,21 @@ impl Driver {
     /// What a step of so many tokens takes, if that is known before the first one.
     pub fn expect_step(&self, num_tokens: usize, duration: Duration) {
         lock(&self.inbox).pulse.learn(num_tokens, duration);
+    }
+
+    /// Takes a place for a body of so many bytes whose prompts are being made. It counts as waiting until that is dropped.
+    ///
+    /// # Errors
+    /// [`Refusal`], if too much waits already.
+    pub fn prepare(self: &Arc<Self>, num_bytes: usize) -> Result<Preparing, Refusal> {
+        let prepared = lock(&self.inbox).prepare(num_bytes);
+        match prepared {
+            Ok(()) => Ok(Preparing::new(Arc::clone(self), num_bytes)),
+            Err(refusal) => {
+                self.metrics.count_refusal(refusal.reason());
+                Err(refusal)
+            }
+        }
     }
 
     /// Queues a request. Its place in the queue is reserved at once, so an accepted request is never refused later.

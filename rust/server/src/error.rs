@@ -59,11 +59,11 @@ pub enum ApiError {
     /// The body is not JSON: 415.
     #[error("content type is {0}, it must be `application/json`")]
     MediaType(String),
-    /// Too many requests are waiting: 429.
+    /// Too much is waiting: 429.
     #[error("{reason}, try again in {retry_after_s} s")]
     QueueFull {
         /// What waits, and how much may.
-        reason: streamcore_engine::Refusal,
+        reason: String,
         /// When a place should be free, in seconds.
         retry_after_s: u64,
     },
@@ -188,8 +188,11 @@ impl ApiError {
 
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
+        let reason = refusal.to_string();
         match refusal {
-            Refusal::QueueFull { reason, retry_after_s } => Self::QueueFull { reason, retry_after_s },
+            Refusal::QueueFull { retry_after_s, .. } | Refusal::PreparationFull { retry_after_s, .. } => {
+                Self::QueueFull { reason, retry_after_s }
+            }
             Refusal::ShuttingDown => Self::ShuttingDown,
             Refusal::Failed(message) => Self::EngineFailed(message),
         }

@@ -14,7 +14,7 @@ use crate::openai::options::{Options, Sampling};
 use crate::patience::patience;
 use crate::script::{Scene, Script};
 use crate::stream::{Choice, ChoicePlan, Echo, Identity, ToldPrompt, keepalive_interval};
-use crate::text::{PromptError, TextError};
+use crate::text::{PromptError, TextError, encode_within};
 
 /// Most log-probabilities of one request that are kept until its answer is whole: some hundred bytes each.
 const MAX_KEPT_SCORES: usize = 4 << 20;
@@ -41,29 +41,59 @@ pub struct Generation {
     requests: Vec<NewRequest>,
 }
 
-/// Tokenises a text. `param` is the field that it came from.
-///
-/// # Errors
-/// 400, if the tokenizer cannot.
-pub fn encode(app: &App, text: &str, add_special_tokens: bool, param: &str) -> Result<Vec<u32>, ApiError> {
-    let refused = |error: TextError| ApiError::invalid("invalid_value", param, error.to_string());
-    app.text.tokenizer.encode(text, add_special_tokens).map_err(refused)
+/// Most tokens of a prompt that is worth tokenising to its end: without a limit if the end is all that is kept.
+#[must_use]
+pub fn max_prompt_tokens(app: &App, options: &Options) -> Option<usize> {
+    options.truncate_prompt_tokens.is_none().then(|| app.driver.config().max_seq_len())
 }
 
-/// Renders and tokenises a conversation.
+/// Tokenises a text, unless it certainly has more than `max_tokens`. `param` is the field that it came from.
 ///
 /// # Errors
-/// 400, if the model has no template, or the template refuses the conversation.
-pub fn encode_conversation(app: &App, conversation: Conversation) -> Result<Vec<u32>, ApiError> {
+/// 400, if the tokenizer cannot, or the text is too long.
+pub fn encode(
+    app: &App,
+    text: &str,
+    add_special_tokens: bool,
+    max_tokens: Option<usize>,
+    param: &str,
+) -> Result<Vec<u32>, ApiError> {
+    let encode = |text: &str| app.text.tokenizer.encode(text, add_special_tokens);
+    encode_within(text, max_tokens, encode).map_err(|error| refuse_text(&error, max_tokens, param))
+}
+
+/// Renders and tokenises a conversation, unless it certainly has more than `max_tokens`.
+///
+/// # Errors
+/// 400, if the model has no template, the template refuses the conversation, or it is too long.
+pub fn encode_conversation(
+    app: &App,
+    conversation: Conversation,
+    max_tokens: Option<usize>,
+) -> Result<Vec<u32>, ApiError> {
     let Conversation { messages, end, variables } = conversation;
-    app.text.encode_conversation(messages, end, variables).map_err(|error| {
-        let (code, param) = match error {
+    app.text.encode_conversation(messages, end, variables, max_tokens).map_err(|error| {
+        let (code, param) = match &error {
+            PromptError::Text(error) => return refuse_text(error, max_tokens, "messages"),
             PromptError::NoTemplate => ("unsupported_parameter", "messages"),
             PromptError::NothingToContinue => ("invalid_value", "continue_final_message"),
-            PromptError::Template(_) | PromptError::Text(_) => ("invalid_value", "messages"),
+            PromptError::Template(_) => ("invalid_value", "messages"),
         };
         ApiError::invalid(code, param, error.to_string())
     })
+}
+
+/// Words the limit as [`ApiError::too_long`] does: clients know the error by phrases of the message.
+fn refuse_text(error: &TextError, max_tokens: Option<usize>, param: &str) -> ApiError {
+    match (error, max_tokens) {
+        (TextError::TooLong { .. }, Some(limit)) => {
+            let message = format!(
+                "the prompt is too long: this model's maximum context length is {limit} tokens, {error}"
+            );
+            ApiError::invalid("context_length_exceeded", param, message)
+        }
+        _ => ApiError::invalid("invalid_value", param, error.to_string()),
+    }
 }
 
 impl Generation {

@@ -53,6 +53,8 @@ reasons! {
         QueueRequests = "queue_requests",
         /// Too many tokens wait.
         QueueTokens = "queue_tokens",
+        /// Too many bytes are being made into prompts.
+        PreparationBytes = "preparation_bytes",
         /// The server is going away.
         Draining = "draining",
         /// The runner died or hangs.

@@ -4,6 +4,7 @@ mod body;
 mod cache_salt;
 mod chat_completions;
 mod completions;
+mod generate;
 mod health;
 mod metrics;
 mod models;
@@ -18,6 +19,8 @@ use axum::http::{Method, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
+use self::chat_completions::Chat;
+use self::completions::Completions;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::middleware::{authorize, cors, tag};
@@ -30,8 +33,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/ready", get(health::ready))
         .method_not_allowed_fallback(method_not_allowed);
     let guarded = Router::new()
-        .route("/v1/chat/completions", post(chat_completions::create))
-        .route("/v1/completions", post(completions::create))
+        .route("/v1/chat/completions", post(generate::create::<Chat>))
+        .route("/v1/completions", post(generate::create::<Completions>))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::retrieve))
         .route("/tokenize", post(tokenize::tokenize))

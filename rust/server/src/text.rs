@@ -16,6 +16,7 @@ mod stop_strings;
 mod token_names;
 mod token_table;
 mod tokenizer;
+mod too_long;
 
 use std::path::Path;
 
@@ -27,6 +28,7 @@ pub use prompt::{PromptEnd, PromptError};
 pub use stop_strings::StopStrings;
 pub use token_names::{TokenNames, token_name};
 pub use tokenizer::Tokenizer;
+pub use too_long::encode_within;
 
 /// All that a model folder says about text.
 #[derive(Debug, Clone)]

@@ -223,6 +223,32 @@ async fn a_full_queue() {
     assert_eq!(transcript.head.status(), 200);
 }
 
+/// One prompt of megabytes would take gigabytes and half a minute, while everybody else waits.
+#[tokio::test]
+async fn a_prompt_that_is_far_too_long_is_not_tokenised_to_its_end() {
+    let stage = Stage::new("");
+    let long = "a b c d ".repeat(1000);
+    let completion = json!({ "model": "toy", "prompt": long, "max_tokens": 1 });
+    let chat = json!({ "model": "toy", "messages": [{ "role": "user", "content": long }] });
+    for (path, body, param) in [(COMPLETIONS, completion.clone(), "prompt"), (CHAT, chat, "messages")] {
+        let (head, body) = stage.answer(post(path, body)).await;
+        assert_eq!(head.status(), 400, "{body}");
+        let error: Value = serde_json::from_str(&body).unwrap();
+        let expected = "the prompt is too long: this model's maximum context length is 128 tokens, \
+                        the first 1024 bytes of the prompt have 1024 tokens";
+        let error = &error["error"];
+        assert_eq!(
+            (&error["message"], &error["code"], &error["param"]),
+            (&json!(expected), &json!("context_length_exceeded"), &json!(param))
+        );
+    }
+    // Its end is what counts then.
+    let mut cut = completion;
+    cut["truncate_prompt_tokens"] = json!(4);
+    let transcript = Stage::new("x").play(post(COMPLETIONS, cut), 1);
+    assert!(transcript.body().contains("\"prompt_tokens\":4,"), "{}", transcript.body());
+}
+
 /// A client that obeys `Retry-After` would come back for ever; one that asks for everything would have the memory of all others.
 #[tokio::test]
 async fn what_can_never_be_queued_or_kept() {

@@ -12,6 +12,9 @@ use super::{DriverLimits, NewRequest};
 use crate::metrics::{Outcome, RefusalReason};
 use crate::script::ScriptedAnswer;
 
+/// Most bytes of bodies that are read and tokenised, or wait for that: four of the longest.
+const MAX_PREPARING_BYTES: usize = 64 << 20;
+
 /// Why a request was not queued.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -21,6 +24,18 @@ pub enum Refusal {
         /// What, and how much may.
         reason: streamcore_engine::Refusal,
         /// When a place should be free, in seconds.
+        retry_after_s: u64,
+    },
+    /// Too many bytes are being made into prompts.
+    #[error(
+        "{preparing} bytes are being made into prompts and {num_bytes} more were sent, limit is {MAX_PREPARING_BYTES}"
+    )]
+    PreparationFull {
+        /// Bytes of the bodies that are read and tokenised, or wait for that.
+        preparing: usize,
+        /// Bytes of the refused body.
+        num_bytes: usize,
+        /// When there should be room, in seconds.
         retry_after_s: u64,
     },
     /// The server is going away.
@@ -41,6 +56,7 @@ impl Refusal {
             Self::QueueFull { reason: streamcore_engine::Refusal::TooManyTokens { .. }, .. } => {
                 RefusalReason::QueueTokens
             }
+            Self::PreparationFull { .. } => RefusalReason::PreparationBytes,
             Self::ShuttingDown => RefusalReason::Draining,
             Self::Failed(_) => RefusalReason::Failed,
         }
@@ -79,6 +95,8 @@ pub(super) struct Inbox {
     /// A lane of its own: it takes at most one entry per open request, so it is bounded and never refuses.
     aborts: Vec<(RequestId, Outcome)>,
     admission: Admission,
+    /// Bodies whose prompts are being made, counted in bytes.
+    preparing: Admission,
     next_id: u64,
     stats: Stats,
     pub(super) pulse: Pulse,
@@ -95,6 +113,7 @@ impl Inbox {
             requests: Vec::new(),
             aborts: Vec::new(),
             admission: Admission::new(limits.max_waiting_requests, limits.max_waiting_tokens),
+            preparing: Admission::new(limits.max_waiting_requests, MAX_PREPARING_BYTES),
             next_id: 0,
             stats,
             pulse: Pulse::new(now),
@@ -102,6 +121,23 @@ impl Inbox {
             last_departure: None,
             departure_interval: Duration::from_secs(1),
         }
+    }
+
+    /// Counts a body whose prompts are being made.
+    pub(super) fn prepare(&mut self, num_bytes: usize) -> Result<(), Refusal> {
+        let retry_after_s = self.retry_after_s();
+        self.preparing.reserve(num_bytes).map_err(|reason| match reason {
+            streamcore_engine::Refusal::TooManyRequests { .. } => {
+                Refusal::QueueFull { reason, retry_after_s }
+            }
+            streamcore_engine::Refusal::TooManyTokens { waiting: preparing, .. } => {
+                Refusal::PreparationFull { preparing, num_bytes, retry_after_s }
+            }
+        })
+    }
+
+    pub(super) fn end_preparation(&mut self, num_bytes: usize) {
+        self.preparing.release(num_bytes);
     }
 
     /// Takes all of these or none.
@@ -188,7 +224,7 @@ impl Inbox {
 
     /// The gauges, with what has not reached the engine yet counted as waiting.
     pub(super) fn stats(&self) -> Stats {
-        Stats { num_waiting: self.num_waiting(), ..self.stats }
+        Stats { num_waiting: self.num_waiting() + self.preparing.num_requests(), ..self.stats }
     }
 
     /// Whether the step loop has been silent for longer than its step explains.

@@ -50,7 +50,7 @@ pub(super) const TABLE: &[Row] = table! {
     "streamcore_num_requests_running" = "vllm:num_requests_running",
         "Requests that hold a row", Gauge(|s| s.num_running as f64);
     "streamcore_num_requests_waiting" = "vllm:num_requests_waiting",
-        "Requests in the queue", Gauge(|s| s.num_waiting as f64);
+        "Requests in the queue, and those whose prompts are being made", Gauge(|s| s.num_waiting as f64);
     "streamcore_kv_blocks",
         "Blocks in the pool", Gauge(|s| s.num_blocks as f64);
     "streamcore_kv_blocks_free",

@@ -28,6 +28,10 @@ there are chunks with an empty text. No other chunk in between is empty. An even
 as clients expect them. Beside the usual fields, what was asked for is in the choice (`token_ids`, `stop_reason`, and in completions
 `prompt_token_ids` and `prompt_logprobs`) or beside the choices (in chat `prompt_token_ids` and `prompt_logprobs`), never in `delta`.
 
+The text of an answer is what its tokens add to the prompt's text, so both side by side are what the model read and wrote: where a tokenizer drops
+the space at the start of a text, as SentencePiece's do, it is that of the prompt, and an answer that begins with a word begins with a space.
+A prompt of token ids may end inside a character; the answer then begins with that character.
+
 `usage` counts each prompt once, however many choices it has. `prompt_tokens_details.cached_tokens` is how much of the prompts was in the KV
 cache when the first choice of each began.
 

@@ -27,15 +27,15 @@ pub(super) async fn tokenize(
         let TokenizeRequest { source, return_token_strs } = TokenizeRequest::parse(&body)?;
         let tokens = match source {
             TokenizeSource::Prompt { text, add_special_tokens } => {
-                encode(app, &text, add_special_tokens, "prompt")?
+                encode(app, &text, add_special_tokens, None, "prompt")?
             }
-            TokenizeSource::Messages(conversation) => encode_conversation(app, conversation)?,
+            TokenizeSource::Messages(conversation) => encode_conversation(app, conversation, None)?,
         };
         let token_strs = return_token_strs.then(|| token_names(app, &tokens));
         let max_model_len = app.driver.config().max_seq_len();
         Ok(Json(TokenizeResponse { count: tokens.len(), max_model_len, tokens, token_strs }))
     };
-    app.run(num_bytes, prepare).await
+    app.prepare(num_bytes, prepare).await
 }
 
 /// As in log-probabilities.
@@ -57,6 +57,6 @@ pub(super) async fn detokenize(
         let refused = |error: TextError| ApiError::invalid("invalid_value", "tokens", error.to_string());
         tokenizer.decode(&tokens, false).map_err(refused)
     };
-    let prompt = app.run(num_bytes, prepare).await?;
+    let prompt = app.prepare(num_bytes, prepare).await?;
     Ok(Json(DetokenizeResponse { prompt }))
 }

@@ -60,6 +60,14 @@ pub enum TextError {
     /// This text cannot be tokenised.
     #[error("text cannot be tokenised: {0}")]
     Encode(String),
+    /// This text has more tokens than there may be, and was not tokenised to its end.
+    #[error("the first {num_bytes} bytes of the prompt have {num_tokens} tokens")]
+    TooLong {
+        /// Bytes of the beginning that was tokenised.
+        num_bytes: usize,
+        /// Its tokens.
+        num_tokens: usize,
+    },
     /// A token id is outside the vocabulary.
     #[error("token id {id} is not in the vocabulary, limit is {vocab_size}")]
     TokenId {

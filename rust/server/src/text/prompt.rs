@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::literals::{Literals, unused_characters};
-use super::{RenderOptions, TemplateError, TextError, TextModel};
+use super::{RenderOptions, TemplateError, TextError, TextModel, encode_within};
 
 /// Where the prompt of a conversation ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub enum PromptError {
 
 impl TextModel {
     /// Renders and tokenises a conversation, as `apply_chat_template` of `transformers` does, but that the text of special tokens in
-    /// a message is text.
+    /// a message is text. One that certainly has more than `max_tokens` is refused, see [`encode_within`].
     ///
     /// # Errors
     /// [`PromptError`]
@@ -44,6 +44,7 @@ impl TextModel {
         mut messages: Vec<Value>,
         end: PromptEnd,
         mut variables: Map<String, Value>,
+        max_tokens: Option<usize>,
     ) -> Result<Vec<u32>, PromptError> {
         let template = self.chat_template.as_ref().ok_or(PromptError::NoTemplate)?;
         let literals = Literals::take_out_of(&mut messages, &mut variables, &self.tokenizer);
@@ -59,7 +60,7 @@ impl TextModel {
         } else {
             template.render(&messages, &options)?
         };
-        Ok(literals.encode(&text, &self.tokenizer)?)
+        Ok(encode_within(&text, max_tokens, |text| literals.encode(text, &self.tokenizer))?)
     }
 }
 

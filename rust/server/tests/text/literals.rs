@@ -42,7 +42,7 @@ impl Model {
     }
 
     fn encode(&self, messages: &[Value]) -> Vec<u32> {
-        self.text.encode_conversation(messages.to_vec(), PromptEnd::Answer, Map::new()).unwrap()
+        self.text.encode_conversation(messages.to_vec(), PromptEnd::Answer, Map::new(), None).unwrap()
     }
 
     fn render(&self, messages: &[Value]) -> String {
@@ -138,7 +138,7 @@ fn a_marker_in_a_variable_is_letters() {
     else {
         unreachable!("it is written as an object")
     };
-    let ids = model.encode_conversation(Vec::new(), PromptEnd::Answer, variables).unwrap();
+    let ids = model.encode_conversation(Vec::new(), PromptEnd::Answer, variables, None).unwrap();
     let end = model.tokenizer.token_id(marker).unwrap();
     assert_eq!(ids.iter().filter(|id| **id == end).count(), 1, "only the template's own");
     let text = model.tokenizer.decode(&ids, false).unwrap();
@@ -198,7 +198,7 @@ fn the_last_message_can_be_continued() {
     let text = |content: &str| {
         let messages = vec![json!({ "role": "assistant", "content": content })];
         let end = PromptEnd::InsideLastMessage;
-        let ids = model.text.encode_conversation(messages, end, Map::new()).unwrap();
+        let ids = model.text.encode_conversation(messages, end, Map::new(), None).unwrap();
         model.text.tokenizer.decode(&ids, false).unwrap()
     };
     assert_eq!(text("Once upon"), "<assistant>\nOnce upon");
