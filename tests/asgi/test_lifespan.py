@@ -141,6 +141,14 @@ def test_wrong_setting_is_refused_at_once(settings: dict[str, Any], named: str) 
         create_app(**settings)
 
 
+def test_empty_key_of_the_environment_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret that was not filled in must not open a site's model to all; keys that the site names itself are enough."""
+    monkeypatch.setenv("STREAMCORE_API_KEY", "")
+    with pytest.raises(ConfigError, match="`STREAMCORE_API_KEY` has an empty key"):
+        create_app()
+    create_app(api_key="k")
+
+
 def test_nothing_means_the_default() -> None:
     """Who passes settings on passes None for what he was not given; a key that is None must not become text."""
     config = config_of(None, {"api_key": None, "max_num_seqs": None, "allowed_origins": ()})

@@ -24,6 +24,9 @@ def streamcore(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+SCRIPT = "script:" + str(Path(__file__).parents[2] / "docs" / "script.example.json")
+
+
 def count_stream(server: ServerProcess, max_tokens: int) -> dict[str, object]:
     return {
         "model": "demo",
@@ -131,6 +134,29 @@ def test_start_says_what_was_chosen() -> None:
             command[1], shell=True, capture_output=True, text=True, timeout=60, check=True
         )
     assert answer.stdout.rstrip().endswith("data: [DONE]")
+
+
+def test_keys_of_the_environment_guard_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody on a machine can read command lines; keys that are given otherwise must work, and be told to nobody."""
+    monkeypatch.setenv("STREAMCORE_API_KEY", "s3cret, 0ther\n")
+    monkeypatch.setenv("STREAMCORE_LOG", "debug")
+    with run_server(SCRIPT) as server, httpx.Client(base_url=server.url) as client:
+        for key, status in ((None, 401), ("s3cret", 200), ("0ther", 200), ("s3cret, 0ther", 401)):
+            headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+            assert client.get("/v1/models", headers=headers).status_code == status
+        assert "Authorization: Bearer KEY" in server.output
+        server.stop()
+    assert not [key for key in ("s3cret", "0ther") if key in server.output]
+
+
+@pytest.mark.parametrize("keys", ["", " ", "a,,b", "a,"])
+def test_empty_key_in_the_environment_opens_nothing(keys: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret that was not filled in must not become a server without keys."""
+    monkeypatch.setenv("STREAMCORE_API_KEY", keys)
+    ended = streamcore("serve", "--port", "0", SCRIPT)
+    assert ended.returncode == 1
+    assert len(ended.stderr.splitlines()) == 1
+    assert "`STREAMCORE_API_KEY` has an empty key" in ended.stderr
 
 
 def test_example_has_a_place_for_the_key_but_not_the_key() -> None:
