@@ -45,7 +45,7 @@ def create_app(model: str | os.PathLike[str] | None = None, **settings: Any) -> 
     try:
         config = config_of(model, settings, without=_SOCKET_SETTINGS)
     except ConfigError as error:
-        raise _without_our_frames(error) from None
+        raise _without_our_frames(error) from error.__cause__
     door = _Door(config)
     return Starlette(routes=[Route("/{path:path}", door)], lifespan=door.lifespan)
 
@@ -68,7 +68,7 @@ class _Door:
                     self._server = loaded.server
                     yield
             except StreamcoreError as error:
-                raise _without_our_frames(error) from None
+                raise _without_our_frames(error) from error.__cause__
             finally:
                 self._server = None
 

@@ -26,6 +26,7 @@ class StreamcoreError(Exception):
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
+        self.message = message
         self.hint = hint
         # So that it stands under the message where a traceback is shown; Python 3.10 has no such place.
         if hint is not None and sys.version_info >= (3, 11):
@@ -65,11 +66,10 @@ class RequestError(StreamcoreError):
         self.code = code
         self.param = param
 
-    def of(self, index: int) -> "RequestError":
-        """The same, saying which of many requests it is about."""
+    def blame(self, index: int) -> None:
+        """Say which of many requests it is about."""
         self.index = index
-        self.args = (f"request {index}: {self}",)
-        return self
+        self.args = (f"request {index}: {self.message}",)
 
 
 class InvalidRequestError(RequestError, ValueError):

@@ -7,17 +7,18 @@
         for event in scheduler.drain_events(): ...
 
 Needs neither torch nor NumPy. The columns of a step are memory that the engine writes into; `numpy.asarray` and
-`torch.frombuffer` see it without a copy.
+`torch.frombuffer`, which refuses an empty one, see it without a copy.
 """
 
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain, count
+from itertools import count
 from time import monotonic
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from streamcore import _core
+from streamcore.columns import Columns, column, place
 from streamcore.step import Step
 
 __all__ = [
@@ -31,8 +32,6 @@ __all__ = [
     "Token",
     "TokenLogprob",
 ]
-
-_TYPE_CODES = {"int32": "i", "int64": "q", "float32": "f"}
 
 
 class TokenLogprob(NamedTuple):
@@ -149,8 +148,8 @@ class Scheduler:
         self._clock = clock
         self._completed_at = self._clock()
         self._request_ids = count()
-        self._free = deque(_Columns(config) for _ in range(max_steps_in_flight))
-        self._lent: dict[int, tuple[_Columns, float]] = {}
+        self._free = deque(Columns(config) for _ in range(max_steps_in_flight))
+        self._lent: dict[int, tuple[Columns, float]] = {}
 
     def add_request(
         self,
@@ -255,13 +254,13 @@ class Scheduler:
         if step.id not in self._lent:
             raise ValueError(f"step {step.id} is not in flight")
         columns, handed_out_at = self._lent[step.id]
-        sampled = _column("i", tokens)
+        sampled = column("i", tokens)
         # Held until the call has returned.
         scored = None if logprobs is None else _scored(logprobs)
-        places = None if scored is None else (_place(scored[0]), _place(scored[1]), _place(scored[2]))
+        places = None if scored is None else (place(scored[0]), place(scored[1]), place(scored[2]))
         now = self._clock()
         elapsed_s = max(0.0, now - max(handed_out_at, self._completed_at))
-        self._engine.complete_step(step.id, _place(sampled), places, elapsed_s)
+        self._engine.complete_step(step.id, place(sampled), places, elapsed_s)
         self._completed_at = now
         del self._lent[step.id]
         self._free.append(columns)
@@ -286,40 +285,8 @@ class Scheduler:
         return self._engine.num_preemptions
 
 
-class _Columns:
-    """One set of columns, and its loan to the engine."""
-
-    def __init__(self, config: _core.EngineConfig) -> None:
-        arrays = {
-            name: array(_TYPE_CODES[dtype], [0]) * length for name, dtype, length in config.step_columns()
-        }
-        # An array that is viewed keeps its place in memory.
-        self.views = {name: memoryview(column) for name, column in arrays.items()}
-        self.buffers = _core.StepBuffers(config, [_place(column) for column in arrays.values()])
-
-
-def _place(column: "array[Any]") -> tuple[int, int]:
-    """Address and number of elements."""
-    return column.buffer_info()
-
-
-def _column(type_code: str, values: Any) -> "array[Any]":
-    """A column of numbers, which may be nested in rows: taken over as bytes where they are of the right type already."""
-    try:
-        view = memoryview(values)
-    except TypeError:
-        rows = list(values)
-        is_nested = rows and isinstance(rows[0], Sequence)
-        return array(type_code, chain.from_iterable(rows) if is_nested else rows)
-    if view.format == type_code and view.c_contiguous:
-        column = array(type_code)
-        column.frombytes(view.cast("B"))
-        return column
-    return _column(type_code, view.tolist())
-
-
 def _scored(scores: Scores) -> tuple["array[Any]", "array[Any]", "array[Any]"]:
-    return _column("f", scores.logprobs), _column("i", scores.top_ids), _column("f", scores.top_logprobs)
+    return column("f", scores.logprobs), column("i", scores.top_ids), column("f", scores.top_logprobs)
 
 
 def _event(

@@ -83,6 +83,14 @@ async def test_model_that_cannot_be_loaded_stops_the_start(tmp_path: Path) -> No
     assert bell._bells == {}
 
 
+async def test_error_of_a_start_keeps_its_cause(tmp_path: Path) -> None:
+    """Why a file cannot be read is known to the system alone: permissions, a share that is gone."""
+    with pytest.raises(ConfigError, match="cannot be read") as caught:
+        async with running(model=f"script:{tmp_path / 'nowhere.json'}"):
+            pass
+    assert isinstance(caught.value.__cause__, FileNotFoundError)
+
+
 async def test_start_that_is_given_up_ends() -> None:
     """A site that is stopped while it loads its model stops, and leaves no engine running."""
     app = create_app()

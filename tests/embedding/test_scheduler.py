@@ -1,6 +1,7 @@
 """If one of these fails, a runner that somebody wrote against `streamcore.Scheduler` computes the wrong thing, or breaks."""
 
 import importlib.util
+import pydoc
 import subprocess
 import sys
 from array import array
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from streamcore import Scheduler, _core
 from streamcore.scheduler import Finished, PromptLogprobs, Scheduled, Scores, Token, TokenLogprob
@@ -146,6 +148,12 @@ def test_columns_are_seen_without_a_copy() -> None:
         np.array([5, 6], dtype=np.int32),
         np.array([5, 6], dtype=np.int64),
         np.array([5, 0, 6, 0], dtype=np.int32)[::2],
+        np.array([5, 6], dtype=">i4"),
+        [np.int64(5), np.int64(6)],
+        [[5], [6]],
+        torch.tensor([5, 6]),
+        torch.tensor([[5], [6]], dtype=torch.int32),
+        [torch.tensor(5), torch.tensor(6)],
     ],
 )
 def test_any_integers_are_taken(tokens: Any) -> None:
@@ -157,6 +165,66 @@ def test_any_integers_are_taken(tokens: Any) -> None:
     scheduler.complete_step(step, tokens)
     drawn = [event for event in scheduler.drain_events() if isinstance(event, Token)]
     assert drawn == [Token(ids[0], 5, None), Token(ids[1], 6, None)]
+
+
+def of_numpy(rows: list[list[float]], dtype: str) -> Any:
+    return np.array(rows, dtype)
+
+
+def of_torch(rows: list[list[float]], dtype: str) -> Any:
+    return torch.tensor(rows, dtype=getattr(torch, dtype))
+
+
+def rows_of_numpy(rows: list[list[float]], dtype: str) -> Any:
+    return [np.array(row, dtype) for row in rows]
+
+
+def rows_of_torch(rows: list[list[float]], dtype: str) -> Any:
+    return [torch.tensor(row, dtype=getattr(torch, dtype)) for row in rows]
+
+
+@pytest.mark.parametrize("num_top", [0, 2])
+@pytest.mark.parametrize("made", [of_numpy, of_torch, rows_of_numpy, rows_of_torch])
+def test_any_scores_are_taken(made: Any, num_top: int) -> None:
+    """Log-probabilities come as a model's library has them: in rows, and, where none of the likeliest are asked for, in rows
+    of no width.
+    """
+    scheduler = small()
+    ids = [scheduler.add_request([prompt], max_tokens=2, logprobs=num_top) for prompt in (1, 2)]
+    step = scheduler.next_step()
+    assert step is not None
+    top_ids = made([[5, 6][:num_top], [7, 8][:num_top]], "int32")
+    top_logprobs = made([[-0.5, -1.5][:num_top], [-0.25, -2.0][:num_top]], "float32")
+    scheduler.complete_step(step, [5, 7], logprobs=Scores([-0.5, -0.25], top_ids, top_logprobs))
+    drawn = [event for event in scheduler.drain_events() if isinstance(event, Token)]
+    assert drawn == [
+        Token(ids[0], 5, TokenLogprob(-0.5, [(5, -0.5), (6, -1.5)][:num_top])),
+        Token(ids[1], 7, TokenLogprob(-0.25, [(7, -0.25), (8, -2.0)][:num_top])),
+    ]
+
+
+def test_help_says_what_each_column_holds() -> None:
+    """Who writes a runner reads `help(Step)`, as the page tells him to."""
+    text = pydoc.plain(pydoc.render_doc(Step))
+    for name, member in vars(Step).items():
+        if type(member).__name__ in ("_Size", "_Column"):
+            assert member.__doc__
+            assert f"{name} = {member!r}" in text
+            assert member.__doc__ in text
+    assert repr(Step.query_starts) == "memoryview[num_seqs + num_padding + 1]"
+
+
+def test_whole_columns_are_seen_by_torch() -> None:
+    """An empty buffer is refused by torch: the page shows how a column that is empty in most steps is seen all the same."""
+    scheduler = small()
+    scheduler.add_request([7, 8, 9], max_tokens=5, temperature=0.5)
+    for num_new_rows in (1, 0):
+        step = scheduler.next_step()
+        assert step is not None
+        rows = torch.frombuffer(step.columns["new_rows"], dtype=torch.int32)[: step.num_new_rows]
+        assert rows.tolist() == step.seq_rows.tolist()[:num_new_rows]
+        assert all(len(column) for column in step.columns.values())
+        scheduler.complete_step(step, [5])
 
 
 def test_wrong_results_are_refused() -> None:

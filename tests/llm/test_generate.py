@@ -9,7 +9,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from tests.llm.driver import all_is_back, metric, num_requests, scripted
 
 from streamcore import LLM, SamplingParams
@@ -80,14 +82,25 @@ def test_bad_prompt_is_named_and_the_rest_freed(demo: LLM) -> None:
     with pytest.raises(InvalidRequestError, match=r"^request 13: `top_p` is 2") as caught:
         demo.generate(["Count"] * 20, each)
     assert (caught.value.index, caught.value.param) == (13, "top_p")
+    assert caught.value.message.startswith("`top_p` is 2")
     all_is_back(demo)
 
 
 @pytest.mark.parametrize(
     ("prompts", "named"),
     [
-        (["a", 7], "request 1: prompt is neither"),
-        (["a", ["b"]], "request 1: prompt is neither"),
+        (["a", 7], "request 1: prompt is int, it must be a text or a list of token ids"),
+        (["a", ["b"]], "request 1: prompt is a list of str"),
+        (["a", []], "request 1: prompt is an empty list"),
+        (b"abc", "^prompt is bytes"),
+        (["a", bytearray(b"abc")], "request 1: prompt is bytearray"),
+        ({"prompt_token_ids": [1, 2]}, "^prompt is dict"),
+        (7, "^prompt is int"),
+        (np.array([1, 2]), r"^prompt is numpy.ndarray, .*: use `.tolist\(\)`"),
+        (torch.tensor([[1, 2], [3, 4]]), "^prompt is torch.Tensor"),
+        (["a", torch.tensor([7])], "request 1: prompt is torch.Tensor"),
+        (["a", torch.tensor([1, 2, 3])], "request 1: prompt is torch.Tensor"),
+        ([[1], [torch.tensor(7)]], "request 1: prompt is a list of Tensor"),
         ([[1, 1 << 40]], "`prompt"),
         ("\ud800", "surrogate"),
     ],
@@ -98,14 +111,42 @@ def test_what_is_no_prompt_is_refused(llm: LLM, prompts: Any, named: str) -> Non
         llm.generate(prompts)
 
 
+def test_prompts_are_taken_from_wherever_they_are(llm: LLM) -> None:
+    """Token ids of a tokenizer that uses NumPy, the column of a table, and whatever else yields texts."""
+    ids: Any = [np.int64(1), np.int64(2)]
+    assert llm.generate(ids)[0].prompt_token_ids == [1, 2]
+    for prompts in (np.array(["x", "y"]), (text for text in "xy"), {"x": 1, "y": 2}.keys()):
+        assert len(llm.generate(prompts)) == 2  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("params", [{"max_tokens": 3}, {}, 3, "greedy", [{"max_tokens": 3}]])
+def test_params_of_another_kind_are_refused(llm: LLM, params: Any) -> None:
+    """What is written as for another library must be told so, not end somewhere inside."""
+    with pytest.raises(TypeError, match=r"`params` is .*, it must be SamplingParams"):
+        llm.generate(["x"], params)
+    if not isinstance(params, list):
+        with pytest.raises(TypeError, match="it must be SamplingParams"):
+            llm.stream_chat([{"role": "user", "content": "x"}], params)
+
+
+def test_no_params_are_the_defaults(llm: LLM) -> None:
+    """A program that hands on what it was given, or nothing, does so for streams, too."""
+    assert "".join(delta.text for delta in llm.stream("x", None)) == "one two three"
+    assert len(llm.generate(["x", "y"], [SamplingParams(), None])) == 2
+
+
 def test_what_is_no_number_is_refused(llm: LLM) -> None:
     """What cannot be written as JSON is said to be that."""
     with pytest.raises(InvalidRequestError, match="cannot be written as JSON"):
         llm.generate("a", SamplingParams(temperature=float("nan")))
     with pytest.raises(TypeError, match="unknown argument `add_generation_promt`"):
         llm.chat([{"role": "user", "content": "a"}], add_generation_promt=False)
-    with pytest.raises(InvalidRequestError, match="not a list of messages"):
+    with pytest.raises(
+        InvalidRequestError, match="conversation is a list of str, it must be a list of messages"
+    ):
         llm.chat([["a"]])  # type: ignore[arg-type]
+    with pytest.raises(InvalidRequestError, match=r"^conversation is str"):
+        llm.chat("a")  # type: ignore[arg-type]
 
 
 def test_no_prompts_have_no_answers(llm: LLM) -> None:

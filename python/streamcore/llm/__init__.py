@@ -19,7 +19,7 @@ from streamcore.bell import bell_of_running_loop
 from streamcore.config import config_of
 from streamcore.engine_thread import EngineThread, Loaded
 from streamcore.errors import EngineFailedError, RequestError
-from streamcore.llm.answers import HEADERS, Door, OpenAnswers, StreamedAnswer
+from streamcore.llm.answers import HEADERS, OF_ANOTHER_PROCESS, Door, OpenAnswers, StreamedAnswer
 from streamcore.llm.batch import Batch
 from streamcore.llm.outputs import Completion, Delta, GenerationOutput, TokenLogprob, Usage
 from streamcore.llm.requests import (
@@ -28,10 +28,10 @@ from streamcore.llm.requests import (
     Request,
     chat_request,
     completion_request,
-    is_conversation,
-    is_prompt,
+    conversations_of,
+    prompts_of,
 )
-from streamcore.llm.sampling_params import SamplingParams
+from streamcore.llm.sampling_params import SamplingParams, params_of
 from streamcore.serve import init_logging
 
 __all__ = [
@@ -48,7 +48,6 @@ __all__ = [
 
 # Nothing listens, nobody needs a key or a name, and what still runs at the end has nobody who waits for it.
 _SERVER_SETTINGS = ("host", "port", "served_model_name", "api_key", "allowed_origins", "shutdown_timeout")
-_DEFAULT = SamplingParams()
 
 
 class LLM:
@@ -82,7 +81,7 @@ class LLM:
     def generate(
         self,
         prompts: Prompt | Sequence[Prompt],
-        params: SamplingParams | Sequence[SamplingParams] | None = None,
+        params: SamplingParams | Sequence[SamplingParams | None] | None = None,
         *,
         progress: bool = True,
     ) -> list[GenerationOutput]:
@@ -95,6 +94,7 @@ class LLM:
 
         Raises:
             RequestError: a prompt has no answer, its `index` says which; the others are aborted.
+            TypeError: `params` are no `SamplingParams`.
             ValueError: there are not as many params as prompts.
         """
         model = self._opened().name
@@ -102,12 +102,12 @@ class LLM:
         def make(prompt: Prompt, params: SamplingParams) -> Request:
             return completion_request(model, prompt, params, stream=False)
 
-        return self._answer_all(make, [prompts] if is_prompt(prompts) else list(prompts), params, progress)
+        return self._answer_all(make, prompts_of(prompts), params, progress)
 
     def chat(
         self,
         messages: Conversation | Sequence[Conversation],
-        params: SamplingParams | Sequence[SamplingParams] | None = None,
+        params: SamplingParams | Sequence[SamplingParams | None] | None = None,
         *,
         progress: bool = True,
         **template: Any,
@@ -122,7 +122,7 @@ class LLM:
 
         Raises:
             RequestError: a conversation has no answer, its `index` says which; the others are aborted.
-            TypeError: a name in `template` is unknown.
+            TypeError: a name in `template` is unknown, or `params` are no `SamplingParams`.
             ValueError: there are not as many params as conversations.
         """
         model = self._opened().name
@@ -130,10 +130,9 @@ class LLM:
         def make(conversation: Conversation, params: SamplingParams) -> Request:
             return chat_request(model, conversation, params, template, stream=False)
 
-        one = is_conversation(messages)
-        return self._answer_all(make, [messages] if one else list(messages), params, progress)
+        return self._answer_all(make, conversations_of(messages), params, progress)
 
-    def stream(self, prompt: Prompt, params: SamplingParams = _DEFAULT) -> Generator[Delta]:
+    def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Generator[Delta]:
         """Continue a prompt, piece by piece. The request begins with the first piece that is asked for.
 
         Leaving the loop, `close()` or forgetting the generator aborts it.
@@ -141,23 +140,27 @@ class LLM:
         Raises:
             RequestError: by the iteration: the request was refused or has failed.
         """
-        return self._deltas(completion_request(self._opened().name, prompt, params, stream=True))
+        return self._deltas(completion_request(self._opened().name, prompt, params_of(params), stream=True))
 
     def stream_chat(
-        self, messages: Conversation, params: SamplingParams = _DEFAULT, **template: Any
+        self, messages: Conversation, params: SamplingParams | None = None, **template: Any
     ) -> Generator[Delta]:
         """Answer a conversation, piece by piece; otherwise like `stream`, with the names of `chat`."""
-        return self._deltas(chat_request(self._opened().name, messages, params, template, stream=True))
+        return self._deltas(
+            chat_request(self._opened().name, messages, params_of(params), template, stream=True)
+        )
 
-    def astream(self, prompt: Prompt, params: SamplingParams = _DEFAULT) -> AsyncGenerator[Delta]:
+    def astream(self, prompt: Prompt, params: SamplingParams | None = None) -> AsyncGenerator[Delta]:
         """Like `stream`, for `async for`. The end of the task aborts it as well."""
-        return self._adeltas(completion_request(self._opened().name, prompt, params, stream=True))
+        return self._adeltas(completion_request(self._opened().name, prompt, params_of(params), stream=True))
 
     def astream_chat(
-        self, messages: Conversation, params: SamplingParams = _DEFAULT, **template: Any
+        self, messages: Conversation, params: SamplingParams | None = None, **template: Any
     ) -> AsyncGenerator[Delta]:
         """Like `stream_chat`, for `async for`. The end of the task aborts it as well."""
-        return self._adeltas(chat_request(self._opened().name, messages, params, template, stream=True))
+        return self._adeltas(
+            chat_request(self._opened().name, messages, params_of(params), template, stream=True)
+        )
 
     def close(self) -> None:
         """Abort what still runs, and give all memory and threads back. Further calls do nothing."""
@@ -174,7 +177,7 @@ class LLM:
 
     def _opened(self) -> Loaded:
         if os.getpid() != self._engine.process:
-            raise RuntimeError("this LLM belongs to the process that was forked: make one after the fork")
+            raise RuntimeError(OF_ANOTHER_PROCESS)
         if not self._end.alive:
             raise RuntimeError("this LLM is closed")
         return self._model
@@ -192,18 +195,22 @@ class LLM:
         self,
         make: Callable[[Any, SamplingParams], Request],
         asked: Sequence[Any],
-        params: SamplingParams | Sequence[SamplingParams] | None,
+        params: SamplingParams | Sequence[SamplingParams | None] | None,
         progress: bool,
     ) -> list[GenerationOutput]:
-        each = params if isinstance(params, Sequence) else [params or _DEFAULT] * len(asked)
+        each = (
+            params if isinstance(params, Sequence) and not isinstance(params, str) else [params] * len(asked)
+        )
         if len(each) != len(asked):
             raise ValueError(f"`params` has {len(each)} entries for {len(asked)} prompts")
         requests: list[Request] = []
         for index, (one, given) in enumerate(zip(asked, each, strict=True)):
             try:
-                requests.append(make(one, given))
+                requests.append(make(one, params_of(given)))
             except RequestError as error:
-                raise (error.of(index) if len(asked) > 1 else error) from None
+                if len(asked) > 1:
+                    error.blame(index)
+                raise
         with self._explained():
             return Batch(self._door, requests, max_in_flight=self._max_in_flight).run(progress=progress)
 

@@ -18,6 +18,8 @@ from streamcore.llm.requests import Request
 # last parts of what is aborted are never busy for so long.
 _MAX_WAIT_MS = 1000
 
+OF_ANOTHER_PROCESS = "this LLM belongs to the process that was forked: make one after the fork"
+
 HEADERS = [(b"content-type", b"application/json")]
 
 
@@ -82,10 +84,21 @@ class OpenAnswers:
 
     def resume(self, number: int) -> None:
         """Have the next part of an answer made."""
+        self._refuse_fork()
         self._exchanges[number].resume()
 
+    def _refuse_fork(self) -> None:
+        """A fork would take from the descriptor what its parent waits for, and wait for threads that it has not."""
+        if os.getpid() != self._process:
+            raise RuntimeError(OF_ANOTHER_PROCESS)
+
     def wait(self) -> list[tuple[int, Message]]:
-        """Wait a while for something; returns what there is, each with the number of its answer."""
+        """Wait a while for something; returns what there is, each with the number of its answer.
+
+        Raises:
+            RuntimeError: this process is a fork of the one that asked.
+        """
+        self._refuse_fork()
         if not self._poll.poll(_MAX_WAIT_MS):
             return []
         os.read(self._descriptor, 4096)

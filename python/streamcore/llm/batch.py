@@ -102,12 +102,14 @@ class Batch:
             whole = answer.take(part)
         except QueueFullError as error:
             if error.code != "queue_full":
-                raise self._blamed(error, index) from None
+                self._blame(error, index)
+                raise
             self._close(number)
             self._wait_for_room(index, error)
             return None
         except RequestError as error:
-            raise self._blamed(error, index) from None
+            self._blame(error, index)
+            raise
         if whole is None:
             answers.resume(number)
             return None
@@ -127,5 +129,6 @@ class Batch:
         if not self._open:
             time.sleep(error.retry_after_s)
 
-    def _blamed(self, error: RequestError, index: int) -> RequestError:
-        return error.of(index) if len(self._requests) > 1 else error
+    def _blame(self, error: RequestError, index: int) -> None:
+        if len(self._requests) > 1:
+            error.blame(index)

@@ -1,8 +1,9 @@
 """The bodies that prompts and conversations become: the fields of the routes, which check them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from operator import index
 from typing import Any, TypeAlias
 
@@ -36,7 +37,9 @@ def completion_request(model: str, prompt: Prompt, params: SamplingParams, *, st
         InvalidRequestError: it is neither text nor token ids, or has something that cannot be written down.
     """
     if not is_prompt(prompt):
-        raise InvalidRequestError("prompt is neither text nor a list of token ids", param="prompt")
+        hint = ": use `.tolist()`" if hasattr(prompt, "tolist") else ""
+        message = f"prompt is {_kind(prompt, Integral)}, it must be a text or a list of token ids{hint}"
+        raise InvalidRequestError(message, param="prompt")
     given = params.given()
     fields = {"prompt": prompt if isinstance(prompt, str) else [index(token) for token in prompt], **given}
     return _request(b"/v1/completions", model, prompt, fields, stream)
@@ -64,7 +67,8 @@ def chat_request(
         if name not in _OF_TEMPLATES:
             raise TypeError(f"unknown argument `{name}`, known are {', '.join(_OF_TEMPLATES)}")
     if not is_conversation(messages):
-        raise InvalidRequestError("conversation is not a list of messages", param="messages")
+        message = f"conversation is {_kind(messages, Mapping)}, it must be a list of messages"
+        raise InvalidRequestError(message, param="messages")
     given = params.given()
     if "logprobs" in given:
         given |= {"logprobs": True, "top_logprobs": given["logprobs"]}
@@ -72,16 +76,46 @@ def chat_request(
     return _request(b"/v1/chat/completions", model, messages, fields, stream)
 
 
+def prompts_of(asked: Any) -> list[Any]:
+    """The prompts of a call, each of which may still be none."""
+    return [asked] if is_prompt(asked) or _is_one(asked) else list(asked)
+
+
+def conversations_of(asked: Any) -> list[Any]:
+    """The conversations of a call, each of which may still be none."""
+    return [asked] if is_conversation(asked) or _is_one(asked) else list(asked)
+
+
 def is_prompt(asked: object) -> bool:
-    """Whether this is one prompt rather than many."""
-    if isinstance(asked, str):
-        return True
-    return isinstance(asked, Sequence) and bool(asked) and all(hasattr(token, "__index__") for token in asked)
+    """Whether this is a text, or a list of token ids. Bytes are numbers to Python, but nobody means them as token ids."""
+    if not isinstance(asked, Sequence) or isinstance(asked, bytes | bytearray | memoryview):
+        return isinstance(asked, str)
+    return isinstance(asked, str) or (bool(asked) and all(isinstance(token, Integral) for token in asked))
 
 
 def is_conversation(asked: object) -> bool:
-    """Whether this is one conversation rather than many."""
+    """Whether this is a list of messages."""
     return isinstance(asked, Sequence) and bool(asked) and all(isinstance(one, Mapping) for one in asked)
+
+
+def _is_one(asked: object) -> bool:
+    """Whether something is not meant as many: its parts would not be what was meant either."""
+    if hasattr(asked, "tolist"):
+        # Texts may come in an array.
+        parts = asked.tolist()
+        return not (isinstance(parts, list) and all(isinstance(part, str) for part in parts))
+    return isinstance(asked, str | bytes | bytearray | Mapping) or not isinstance(asked, Iterable)
+
+
+def _kind(asked: object, part: type) -> str:
+    """What something is that should be a sequence of such parts."""
+    name = type(asked).__qualname__
+    if type(asked).__module__ != "builtins":
+        return f"{type(asked).__module__}.{name}"
+    if not isinstance(asked, list | tuple):
+        return name
+    wrong = [type(one).__qualname__ for one in asked if not isinstance(one, part)]
+    return f"a {name} of {wrong[0]}" if wrong else f"an empty {name}"
 
 
 def _request(target: bytes, model: str, asked: Any, fields: Mapping[str, Any], stream: bool) -> Request:

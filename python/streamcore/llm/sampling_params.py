@@ -60,3 +60,19 @@ class SamplingParams:
         return {
             field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not None
         }
+
+
+def params_of(given: object) -> SamplingParams:
+    """What is given with a request, where None stands for the defaults.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if given is None:
+        return _DEFAULTS
+    if not isinstance(given, SamplingParams):
+        raise TypeError(f"`params` is {given!r}, it must be SamplingParams")
+    return given
+
+
+_DEFAULTS = SamplingParams()

@@ -35,7 +35,7 @@ pub struct Engine {
     spare_lists: Vec<Vec<ScheduledTokens>>,
     events: Vec<Event>,
     num_arrivals: u64,
-    /// The counters; the gauges in it are filled when somebody asks.
+    /// Counters of steps and tokens. The scheduler's own, and the gauges, are filled in when somebody asks.
     counters: Stats,
 }
 
@@ -63,7 +63,7 @@ impl Engine {
         &self.config
     }
 
-    /// Queues a request behind all others of its priority and of lower ones.
+    /// Queues a request behind the others of its priority and key.
     ///
     /// # Errors
     /// Those of [`EngineConfig::check_lengths`] and [`Request::check_limits`], and [`EngineError::DuplicateRequest`] if a request of this name has not finished.

@@ -69,19 +69,6 @@ impl Shares {
         self.of(key).num_tokens += num_tokens as u64;
     }
 
-    /// The key with the most running requests. Among equals, the one that was served most.
-    pub(crate) fn largest(&self) -> Option<(u32, Share)> {
-        let shares = self.by_key.iter().map(|(key, share)| (*key, *share));
-        shares.max_by_key(|(key, share)| (share.num_running, share.num_tokens, *key))
-    }
-
-    /// Whether another key, that was served as much or more, has running requests.
-    pub(crate) fn is_entitled(&self, key: u32) -> bool {
-        let num_tokens = self.get(key).num_tokens;
-        let is_ahead = |share: &Share| share.num_running > 0 && share.num_tokens >= num_tokens;
-        self.by_key.iter().any(|(other, share)| *other != key && is_ahead(share))
-    }
-
     /// Whether more than one key has requests, or had a moment ago.
     pub(crate) fn are_several(&self) -> bool {
         self.by_key.len() > 1
