@@ -40,12 +40,29 @@ def serve(config: ServeConfig, started: float) -> int:
         OSError: the address cannot be bound.
     """
     init_logging(config)
+    _raise_descriptor_limit()
     listener = _bind(config)
     with open_server(config, listener) as serving, _drain_on_signal(serving.server, config.shutdown_timeout):
         _announce(serving, listener.address, bool(config.api_key), started)
         serving.run()
     _core.log("info", "stopped")
     return 0
+
+
+def _raise_descriptor_limit() -> None:
+    """Each connection takes a descriptor: have as many as the system allows, not only as many as are usual (1024)."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # macOS says that there is no limit, and then refuses more than the second number.
+    for wanted in (most, 10240):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+        except (ValueError, OSError):
+            continue
+        return
 
 
 def init_logging(config: ServeConfig, default: str = "info") -> None:
