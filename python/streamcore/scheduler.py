@@ -77,6 +77,8 @@ class Finished(NamedTuple):
     reason: Literal["stop", "length", "abort", "deadline"]
     stop_token_id: int | None
     """The stop token that was drawn; it gets no `Token`."""
+    stop_logprob: TokenLogprob | None = None
+    """Its log-probability, if it was asked for."""
 
 
 Event: TypeAlias = Scheduled | PromptLogprobs | Token | Finished
@@ -315,5 +317,5 @@ def _event(
         case "prompt_logprobs":
             return PromptLogprobs(request_id, logprobs)
         case "stop" | "length" | "abort" | "deadline":
-            return Finished(request_id, kind, number)
+            return Finished(request_id, kind, number, logprobs[0] if logprobs else None)
     raise AssertionError(f"no such event: {kind}")

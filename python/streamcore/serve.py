@@ -21,7 +21,7 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from streamcore import _core
-from streamcore.config import ServeConfig
+from streamcore.config import ServeConfig, with_keys_of_environment
 from streamcore.errors import ConfigError
 from streamcore.models.folder import check_model_folder
 from streamcore.scripted import DEMO_MODEL, play, read_script, served_names, start_server
@@ -35,17 +35,35 @@ def serve(config: ServeConfig, started: float) -> int:
         started: when the program was started, by `time.monotonic()`, in seconds.
 
     Raises:
-        ConfigError: an option cannot work with this model or device.
+        ConfigError: an option cannot work with this model or device, or a variable of the environment makes no sense.
         ModelLoadError: the model folder cannot be used.
         OSError: the address cannot be bound.
     """
+    config = with_keys_of_environment(config)
     init_logging(config)
+    _raise_descriptor_limit()
     listener = _bind(config)
     with open_server(config, listener) as serving, _drain_on_signal(serving.server, config.shutdown_timeout):
         _announce(serving, listener.address, bool(config.api_key), started)
         serving.run()
     _core.log("info", "stopped")
     return 0
+
+
+def _raise_descriptor_limit() -> None:
+    """Each connection takes a descriptor: have as many as the system allows, not only as many as are usual (1024)."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # macOS says that there is no limit, and then refuses more than the second number.
+    for wanted in (most, 10240):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+        except (ValueError, OSError):
+            continue
+        return
 
 
 def init_logging(config: ServeConfig, default: str = "info") -> None:

@@ -239,7 +239,7 @@ def test_events_tell_everything() -> None:
         Scheduled(request, 0),
         PromptLogprobs(request, [TokenLogprob(-2.0, [])]),
         Token(request, 5, TokenLogprob(-0.5, [(5, -0.5)])),
-        Finished(request, "stop", 9),
+        Finished(request, "stop", 9, TokenLogprob(-1.0, [(9, -1.0)])),
     ]
     assert scheduler.next_step() is None
 

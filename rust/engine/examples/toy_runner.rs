@@ -86,7 +86,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         for event in events.drain(..) {
             match event.kind {
                 EventKind::Token { token, .. } => println!("request {}: {token}", event.request_id.0),
-                EventKind::Finished(reason) => println!("request {}: {reason:?}", event.request_id.0),
+                EventKind::Finished { reason, .. } => println!("request {}: {reason:?}", event.request_id.0),
                 _ => {}
             }
         }

@@ -14,7 +14,7 @@ pub struct EngineConfig {
     pub num_blocks: usize,
     /// Most tokens computed in one step, all sequences together.
     pub max_num_batched_tokens: usize,
-    /// Most sequences in one step.
+    /// Most sequences in one step. Of a step that has fewer tokens each gets one, so that no more than these run.
     pub max_num_seqs: usize,
     /// Most tokens of one sequence, prompt and output together.
     pub max_model_len: usize,
@@ -31,6 +31,12 @@ pub struct EngineConfig {
 }
 
 impl EngineConfig {
+    /// Most sequences that run: each gets a token in every step.
+    #[must_use]
+    pub fn num_rows(&self) -> usize {
+        self.max_num_seqs.min(self.max_num_batched_tokens)
+    }
+
     /// Most blocks that one sequence can hold.
     #[must_use]
     pub fn max_blocks_per_seq(&self) -> usize {
@@ -82,7 +88,7 @@ impl EngineConfig {
     }
 
     fn validate_capture_sizes(&self) -> Result<(), EngineError> {
-        let limit = self.max_num_seqs.min(self.max_num_batched_tokens);
+        let limit = self.num_rows();
         if let Some(size) = self.capture_sizes.iter().find(|size| !(1..=limit).contains(*size)) {
             return Err(EngineError::Config(format!(
                 "`capture_sizes` has {size}, it must be from 1 to {limit}, the most sequences and tokens of a step"

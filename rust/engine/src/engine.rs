@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::EngineConfig;
 use crate::error::EngineError;
-use crate::event::{Event, EventKind, FinishReason};
+use crate::event::{Event, EventKind, FinishReason, TokenLogprobs};
 use crate::plan;
 use crate::planted::{Bug, has};
 use crate::request::{Request, RequestId};
@@ -35,7 +35,7 @@ pub struct Engine {
     spare_lists: Vec<Vec<ScheduledTokens>>,
     events: Vec<Event>,
     num_arrivals: u64,
-    /// The counters; the gauges in it are filled when somebody asks.
+    /// Counters of steps and tokens. The scheduler's own, and the gauges, are filled in when somebody asks.
     counters: Stats,
 }
 
@@ -63,7 +63,7 @@ impl Engine {
         &self.config
     }
 
-    /// Queues a request behind all others of its priority and of lower ones.
+    /// Queues a request behind the others of its priority and key.
     ///
     /// # Errors
     /// Those of [`EngineConfig::check_lengths`] and [`Request::check_limits`], and [`EngineError::DuplicateRequest`] if a request of this name has not finished.
@@ -86,7 +86,7 @@ impl Engine {
         if has(Bug::LostAbort) && !self.steps_in_flight.is_empty() {
             return true;
         }
-        self.finish(key, FinishReason::Abort);
+        self.finish(key, FinishReason::Abort, None);
         self.scheduler.drop_finished();
         self.check_in_debug_builds();
         true
@@ -100,7 +100,7 @@ impl Engine {
             if has(Bug::LateDeadline) && !self.scheduler.sequences[key].is_running() {
                 break;
             }
-            self.finish(key, FinishReason::Deadline);
+            self.finish(key, FinishReason::Deadline, None);
             num_finished += 1;
         }
         if num_finished > 0 {
@@ -266,7 +266,7 @@ impl Engine {
     /// Answers whether the sequence ended with this token.
     fn accept(&mut self, key: SequenceKey, token: u32, scores: &mut ScoreReader<'_>) -> bool {
         let sequence = &mut self.scheduler.sequences[key];
-        let logprobs = sequence.logprobs.map(|num_top| Box::new(scores.sample(num_top)));
+        let mut logprobs = sequence.logprobs.map(|num_top| Box::new(scores.sample(num_top)));
         if sequence.phase == Phase::Finished {
             return false;
         }
@@ -278,17 +278,18 @@ impl Engine {
         let drawn = sequence.accept(token);
         self.counters.generated_tokens += 1;
         if let Some(token) = drawn.token {
-            self.events.push(Event { request_id, kind: EventKind::Token { token, logprobs } });
+            let kind = EventKind::Token { token, logprobs: logprobs.take() };
+            self.events.push(Event { request_id, kind });
         }
         if let Some(reason) = drawn.finish_reason {
-            self.finish(key, reason);
+            self.finish(key, reason, logprobs);
         }
         drawn.finish_reason.is_some()
     }
 
-    fn finish(&mut self, key: SequenceKey, reason: FinishReason) {
+    fn finish(&mut self, key: SequenceKey, reason: FinishReason, logprobs: Option<Box<TokenLogprobs>>) {
         let request_id = self.scheduler.sequences[key].id;
-        self.events.push(Event { request_id, kind: EventKind::Finished(reason) });
+        self.events.push(Event { request_id, kind: EventKind::Finished { reason, logprobs } });
         self.scheduler.finish(key);
     }
 

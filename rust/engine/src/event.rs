@@ -5,7 +5,8 @@ use crate::request::RequestId;
 /// Why a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FinishReason {
-    /// The model drew one of the stop tokens. It counts as generated and gets no [`EventKind::Token`].
+    /// The model drew one of the stop tokens. It counts as generated and gets no [`EventKind::Token`]; what is known of it is in
+    /// [`EventKind::Finished`].
     Stop {
         /// The token that was drawn.
         token_id: u32,
@@ -57,5 +58,10 @@ pub enum EventKind {
         logprobs: Option<Box<TokenLogprobs>>,
     },
     /// Nothing comes after this.
-    Finished(FinishReason),
+    Finished {
+        /// Why.
+        reason: FinishReason,
+        /// Those of a stop token, if they were asked for.
+        logprobs: Option<Box<TokenLogprobs>>,
+    },
 }

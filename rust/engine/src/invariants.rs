@@ -86,7 +86,7 @@ impl Engine {
 
     /// Every row is free or taken by one running sequence.
     fn check_rows(&self) {
-        let mut is_seen = vec![false; self.config().max_num_seqs];
+        let mut is_seen = vec![false; self.config().num_rows()];
         let taken = self.scheduler.sequences.iter().filter_map(|(_, sequence)| match sequence.phase {
             Phase::Running { row } => Some(row),
             Phase::Waiting | Phase::Finished => None,

@@ -25,8 +25,8 @@
 //! ```
 //!
 //! There is one rule. A sequence has known tokens (its prompt, then what was drawn) and computed tokens (those whose keys and values
-//! are in the cache); a step computes the difference, as far as the token budget goes, running sequences first. Prefill, chunked
-//! prefill, decode, and recovery after a preemption are all this same rule.
+//! are in the cache); a step computes the difference, as far as the token budget goes, running sequences before those that wait and
+//! deserve no more. Prefill, chunked prefill, decode, and recovery after a preemption are all this same rule.
 //!
 //! With two steps in flight the plan of a step is made before the tokens of the step before it are known. The input token of a decode
 //! is then named by the row in which the device keeps it. Blocks of sequences that ended or were preempted stay fenced until no step
@@ -35,12 +35,13 @@
 //! Where to read on: `examples/toy_runner.rs` for a whole runner, [`step`] for the columns of a plan, `scheduler.rs` for the control flow, `policy.rs` for the choices in it.
 #![forbid(unsafe_code)]
 
-pub mod admission;
-pub mod config;
+mod admission;
+mod config;
 mod deadlines;
+mod displacement;
 mod engine;
-pub mod error;
-pub mod event;
+mod error;
+mod event;
 mod invariants;
 pub mod kv;
 mod plan;
@@ -50,13 +51,13 @@ pub mod planted;
 #[cfg(not(feature = "planted-bugs"))]
 mod planted;
 mod policy;
-pub mod request;
+mod request;
 mod scheduler;
-pub mod scores;
+mod scores;
 mod sequence;
 mod sequences;
 mod shares;
-pub mod stats;
+mod stats;
 pub mod step;
 mod step_times;
 mod waiting;

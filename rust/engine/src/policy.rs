@@ -41,6 +41,14 @@ impl Rank {
     pub(crate) fn desert(self, shares: &Shares) -> (i32, u64, u64) {
         (self.priority, shares.get(self.key).num_tokens, self.arrival)
     }
+
+    /// Whether a waiting sequence gets its part of a step before a running one: it is more urgent, or as urgent and its key was not
+    /// served more. Within a key, those that run go on.
+    pub(crate) fn goes_before(self, running: Self, shares: &Shares) -> bool {
+        let served = |rank: Self| shares.get(rank.key).num_tokens;
+        let is_entitled = || self.key != running.key && served(self) <= served(running);
+        self.priority < running.priority || self.priority == running.priority && is_entitled()
+    }
 }
 
 /// Whether a key may take a row from another. Each time the rows are shared out more evenly than before, so it comes to an end.
@@ -58,6 +66,11 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
+    /// Whether nothing is left for a sequence that enters.
+    pub(crate) fn is_spent(self) -> bool {
+        self.num_tokens == 0 || self.num_prefill_tokens == 0
+    }
+
     /// Tokens that a sequence gets in this step: a prefill is cut where the budget ends, of which it leaves `num_kept` tokens to others.
     pub(crate) fn chunk_len(self, num_left: usize, num_kept: usize) -> usize {
         let most = self.num_tokens.saturating_sub(num_kept).max(1);

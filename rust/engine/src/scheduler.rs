@@ -31,8 +31,10 @@ pub(crate) struct Scheduler {
     pub(crate) sequences: Sequences,
     pub(crate) waiting: WaitingQueue,
     pub(crate) deadlines: Deadlines,
-    /// The most deserving first, wherever that matters.
+    /// By priority; the most deserving first, wherever that matters.
     pub(crate) running: Vec<SequenceKey>,
+    /// The places in it of those that may have to give way, kept so that a step allocates nothing.
+    pub(crate) places_to_free: Vec<usize>,
     pub(crate) shares: Shares,
     pub(crate) free_rows: Vec<u32>,
     pub(crate) pool: BlockPool,
@@ -45,8 +47,7 @@ pub(crate) struct Scheduler {
 
 impl Scheduler {
     pub(crate) fn new(config: &EngineConfig) -> Self {
-        let end =
-            u32::try_from(config.max_num_seqs).expect("`max_num_seqs` was validated to fit into 31 bits");
+        let end = u32::try_from(config.num_rows()).expect("`max_num_seqs` was validated to fit into 31 bits");
         let pool = if config.enable_prefix_caching {
             BlockPool::with_prefix_cache(config.num_blocks, config.block_size)
         } else {
@@ -60,6 +61,7 @@ impl Scheduler {
             waiting: WaitingQueue::default(),
             deadlines: Deadlines::default(),
             running: Vec::new(),
+            places_to_free: Vec::new(),
             shares: Shares::default(),
             free_rows: (0..end).rev().collect(),
             pool,
@@ -81,7 +83,8 @@ impl Scheduler {
         }
     }
 
-    /// The one rule: computed tokens catch up with known tokens, under the token budget, running sequences first.
+    /// The one rule: computed tokens catch up with known tokens, under the token budget, running sequences before those that wait and
+    /// deserve no more.
     pub(crate) fn schedule(&mut self, scheduled: &mut Vec<ScheduledTokens>, events: &mut Vec<Event>) {
         self.sort_running();
         let mut budget = self.budget();
@@ -99,8 +102,7 @@ impl Scheduler {
         scheduled: &mut Vec<ScheduledTokens>,
         events: &mut Vec<Event>,
     ) {
-        self.admit_entitled(budget, scheduled, events);
-        self.schedule_running(budget, scheduled);
+        self.schedule_running(budget, scheduled, events);
         self.admit_waiting(budget, scheduled, events);
     }
 
@@ -127,64 +129,57 @@ impl Scheduler {
         }
     }
 
-    /// Admits sequences of keys that were served less than others that run, before those take what is left of the budget and the blocks,
-    /// and in the place of the key that holds most rows if need be.
-    fn admit_entitled(
+    /// Plans those that run, the most deserving first, and before each of them whoever waits and deserves more.
+    fn schedule_running(
         &mut self,
         budget: &mut Budget,
         scheduled: &mut Vec<ScheduledTokens>,
         events: &mut Vec<Event>,
     ) {
-        while budget.num_prefill_tokens > 0
-            && let Some((rank, key)) =
-                self.next_waiting().filter(|(rank, _)| self.shares.is_entitled(rank.key))
-        {
-            // Those that have their part of this step already are in front.
-            let num_planned = scheduled.len();
-            let num_kept = self.running.len() - num_planned;
-            while !self.admit(key, num_kept, budget, scheduled, events) {
-                let Some(place) = self.displaced_by(rank, key, num_planned) else { return };
-                self.preempt(place);
-            }
-            self.running.insert(num_planned, key);
-        }
-    }
-
-    /// The place of the running sequence that gives way to a waiting one: the least deserving of the key that holds most.
-    fn displaced_by(&self, rank: Rank, key: SequenceKey, num_planned: usize) -> Option<usize> {
-        let (largest, share) = self.shares.largest()?;
-        let may_displace = policy::may_displace(self.shares.get(rank.key).num_running, share.num_running);
-        if !may_displace || self.is_about_to_fit(key) {
-            return None;
-        }
-        let is_less_urgent = |other: Rank| other.key == largest && other.priority >= rank.priority;
-        let unplanned = self.running[num_planned..].iter();
-        let place = unplanned.rev().position(|running| is_less_urgent(self.sequences[*running].rank))?;
-        Some(self.running.len() - 1 - place)
-    }
-
-    /// Whether steps in flight will leave what a waiting sequence wants.
-    fn is_about_to_fit(&self, key: SequenceKey) -> bool {
-        let sequence = &self.sequences[key];
-        // Spared twice: until blocks in flight come free, each of those that run may take one more.
-        let num_wanted = sequence.blocks.num_wanted() + 2 * policy::num_spared_blocks(self.running.len());
-        let room = policy::room(num_wanted, self.pool.num_free(), self.num_fenced_blocks);
-        sequence.num_steps_in_flight > 0 || !self.free_rows.is_empty() && room != Room::Preempt
-    }
-
-    fn schedule_running(&mut self, budget: &mut Budget, scheduled: &mut Vec<ScheduledTokens>) {
-        let mut index = scheduled.len();
+        let mut head = self.next_waiting();
+        let mut place = 0;
         // The list may lose its tail on the way, to preemption.
-        while budget.num_tokens > 0 && index < self.running.len() {
-            let key = self.running[index];
-            index += 1;
-            let num_kept = self.running.len() - index;
+        while budget.num_tokens > 0 && place < self.running.len() {
+            let key = self.running[place];
+            let rank = self.sequences[key].rank;
+            if let Some(waiting) = head.take_if(|(waiting, _)| waiting.goes_before(rank, &self.shares)) {
+                if self.admit_before(place, waiting, budget, scheduled, events) {
+                    head = self.next_waiting();
+                    place += 1;
+                }
+                continue;
+            }
+            place += 1;
+            let num_kept = self.running.len() - place;
             let len = budget.chunk_len(self.sequences[key].num_left(), num_kept);
             // None are left where the last token that may be drawn is in flight, or others have had all that prefills get.
             if len > 0 && self.make_room(key, len) {
                 scheduled.push(self.hand_out(key, len, budget));
+                self.shares.owe(rank.key, self.sequences[key].pay());
             }
         }
+        // Not before, so that all are compared by what they had when the step began.
+        self.shares.settle();
+    }
+
+    /// Lets a waiting sequence enter before the running one at this place, if need be instead of some from there on.
+    fn admit_before(
+        &mut self,
+        place: usize,
+        (rank, key): (Rank, SequenceKey),
+        budget: &mut Budget,
+        scheduled: &mut Vec<ScheduledTokens>,
+        events: &mut Vec<Event>,
+    ) -> bool {
+        let num_kept = self.running.len() - place;
+        let is_in = self.admit(key, num_kept, budget, scheduled, events)
+            || !budget.is_spent()
+                && self.displace(place, rank, key)
+                && self.admit(key, self.running.len() - place, budget, scheduled, events);
+        if is_in {
+            self.running.insert(place, key);
+        }
+        is_in
     }
 
     /// Gets the blocks for the next `len` tokens of a running sequence, from others if need be. Answers `false` if it must sit this
@@ -214,13 +209,12 @@ impl Scheduler {
         let sequence = &mut self.sequences[key];
         let part = sequence.schedule(key, len);
         budget.spend(&part);
-        self.shares.charge(sequence.rank.key, sequence.pay());
         sequence.remember_computed(&mut self.pool);
         part
     }
 
     /// Takes everything from the running sequence at this place but its known tokens, and queues it again where its rank belongs.
-    fn preempt(&mut self, place: usize) -> SequenceKey {
+    pub(crate) fn preempt(&mut self, place: usize) -> SequenceKey {
         let key = self.running.remove(place);
         self.num_preemptions += 1;
         self.waiting.insert(self.sequences[key].rank, key);
@@ -239,7 +233,9 @@ impl Scheduler {
             if !self.admit(key, 0, budget, scheduled, events) {
                 return;
             }
-            self.running.push(key);
+            let priority = self.sequences[key].rank.priority;
+            let is_before = |other: &SequenceKey| self.sequences[*other].rank.priority <= priority;
+            self.running.insert(self.running.partition_point(is_before), key);
         }
     }
 
@@ -252,13 +248,14 @@ impl Scheduler {
         scheduled: &mut Vec<ScheduledTokens>,
         events: &mut Vec<Event>,
     ) -> bool {
-        let is_spent = budget.num_tokens == 0 || budget.num_prefill_tokens == 0;
-        if is_spent || self.free_rows.is_empty() || !self.enter(key, events) {
+        if budget.is_spent() || self.free_rows.is_empty() || !self.enter(key, events) {
             return false;
         }
         self.waiting.remove(self.sequences[key].rank);
         let len = budget.chunk_len(self.sequences[key].num_left(), num_kept);
         scheduled.push(self.hand_out(key, len, budget));
+        let sequence = &mut self.sequences[key];
+        self.shares.charge(sequence.rank.key, sequence.pay());
         true
     }
 
@@ -277,14 +274,13 @@ impl Scheduler {
         let finds_prefix = !sequence.needs_whole_prompt;
         let entered = sequence.blocks.enter(&sequence.tokens, finds_prefix, num_spared, &mut self.pool);
         let Some(num_cached_tokens) = entered else { return false };
-        sequence.num_computed = num_cached_tokens;
+        sequence.find_cached(num_cached_tokens);
         let row = self.free_rows.pop().expect("the caller saw a free row");
         sequence.phase = Phase::Running { row };
         sequence.reserve();
         self.shares.start(sequence.rank.key);
         if !sequence.was_scheduled {
             sequence.was_scheduled = true;
-            sequence.num_paid = num_cached_tokens;
             self.prefix_cache_hits += num_cached_tokens as u64;
             self.prefix_cache_queries += if finds_prefix { sequence.prompt_len as u64 } else { 0 };
             events.push(Event { request_id: sequence.id, kind: EventKind::Scheduled { num_cached_tokens } });

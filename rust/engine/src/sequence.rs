@@ -212,6 +212,12 @@ impl Sequence {
         self.blocks.reserve(len);
     }
 
+    /// Begins where the cache ends. Its key pays for none of that, whoever has computed it.
+    pub(crate) fn find_cached(&mut self, num_cached_tokens: usize) {
+        self.num_computed = num_cached_tokens;
+        self.num_paid = self.num_paid.max(num_cached_tokens);
+    }
+
     /// How many tokens it has computed for the first time since the last call.
     pub(crate) fn pay(&mut self) -> usize {
         let num_paid = self.num_paid.max(self.num_computed);
@@ -264,6 +270,22 @@ mod tests {
         let second = sequence.schedule(key, 2);
         assert_eq!(second, ScheduledTokens { key, start: 4, len: 2, samples: true, num_prompt_scores: 0 });
         assert_eq!((sequence.num_known(), sequence.num_left()), (7, 1));
+    }
+
+    #[test]
+    fn a_key_pays_once_for_what_was_computed_for_it_and_never_for_what_was_cached() {
+        // A customer would be put back in the line for tokens that somebody else has paid for.
+        let mut sequence = sequence(3);
+        sequence.find_cached(1);
+        sequence.schedule(SequenceKey(0), 2);
+        assert_eq!((sequence.pay(), sequence.pay()), (2, 0));
+        // Preempted, and the cache has more of it by now.
+        sequence.find_cached(5);
+        sequence.schedule(SequenceKey(0), 1);
+        assert_eq!(sequence.pay(), 1);
+        sequence.find_cached(0);
+        sequence.schedule(SequenceKey(0), 6);
+        assert_eq!(sequence.pay(), 0);
     }
 
     #[test]

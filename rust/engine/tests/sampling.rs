@@ -25,7 +25,7 @@ fn penalised(id: u64, prompt_len: usize, max_tokens: usize) -> Request {
 
 fn assert_told(story: &Story, request: &Request) {
     let id = request.id.0;
-    let (of_prompt, of_output) = expected_logprobs(request, &story.tokens(id));
+    let (of_prompt, of_output) = expected_logprobs(request, &story.tokens(id), story.end(id));
     assert_eq!((story.prompt_logprobs(id).concat(), story.logprobs(id)), (of_prompt, of_output));
     story.assert_served(request);
 }
@@ -51,6 +51,22 @@ fn a_prompt_in_chunks_is_told_piece_by_piece_beside_others() {
         assert!(story.prompt_logprobs(3).is_empty(), "nothing is before its only prompt token");
         story.assert_empty();
     }
+}
+
+#[test]
+fn a_stop_token_is_told_like_any_other() {
+    // Where the stop is part of the answer, a client would find one token more than log-probabilities, and line them up wrongly.
+    let tokens = expected_output(&curious(1, 6, 9)).0;
+    let mut story = Story::new(config());
+    let stopped = Request { stop_token_ids: vec![tokens[4]], ..curious(1, 6, 9) };
+    story.add(&stopped);
+    story.run_to_end();
+    assert_told(&story, &stopped);
+    let num_told = story.tokens(1).len() + 1;
+    assert_eq!(
+        (story.end(1), story.logprobs(1).len()),
+        (Some(FinishReason::Stop { token_id: tokens[4] }), num_told)
+    );
 }
 
 #[test]

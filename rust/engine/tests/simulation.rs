@@ -37,7 +37,7 @@ fn run_all(depth: usize) {
         return;
     }
     let mut total = Coverage::new();
-    let num_seeds = number("SEEDS").unwrap_or(800);
+    let num_seeds = number("SEEDS").unwrap_or(4000);
     for (what, times) in (0..num_seeds).flat_map(|seed| simulate(seed, depth)) {
         *total.entry(what).or_default() += times;
     }

@@ -177,10 +177,15 @@ fn event_tuple(event: Event) -> EventTuple {
             told.extend(logprobs.map(|logprobs| *logprobs));
             ("token", Some(token))
         }
-        EventKind::Finished(FinishReason::Stop { token_id }) => ("stop", Some(token_id)),
-        EventKind::Finished(FinishReason::Length) => ("length", None),
-        EventKind::Finished(FinishReason::Abort) => ("abort", None),
-        EventKind::Finished(FinishReason::Deadline) => ("deadline", None),
+        EventKind::Finished { reason, logprobs } => {
+            told.extend(logprobs.map(|logprobs| *logprobs));
+            match reason {
+                FinishReason::Stop { token_id } => ("stop", Some(token_id)),
+                FinishReason::Length => ("length", None),
+                FinishReason::Abort => ("abort", None),
+                FinishReason::Deadline => ("deadline", None),
+            }
+        }
     };
     let told = told.into_iter().map(|TokenLogprobs { logprob, top }| (logprob, top)).collect();
     (event.request_id.0, name, number, told)

@@ -1,6 +1,7 @@
 //! The sockets: one that listens, and a task for each that was accepted.
 
 mod connection;
+mod connections;
 mod head;
 mod own_answers;
 mod progress;
@@ -10,18 +11,16 @@ mod tests;
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::time::Duration;
 
 use axum::Router;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+
+use self::connections::Connections;
 
 /// Clients that the system keeps while none is accepted.
 const BACKLOG: i32 = 4096;
-/// Pause after a failure of `accept`: no descriptors are left, and clients that leave give some back.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A port that is ours, before anybody can connect to it.
 #[derive(Debug)]
@@ -83,24 +82,26 @@ impl Listener {
 
 /// Accepts connections until `is_closing`, then waits for those that are open to end.
 pub(crate) async fn serve(listener: TcpListener, router: Router, mut is_closing: watch::Receiver<bool>) {
-    let mut connections = JoinSet::new();
+    let mut connections = Connections::default();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((socket, _)) => {
-                    connections.spawn(connection::serve(socket, router.clone(), is_closing.clone()));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+                Ok((socket, _)) => connections.open(socket, router.clone(), is_closing.clone()),
+                Err(error) if is_of_client(&error) => tracing::debug!(%error, "a client left the queue"),
+                Err(error) => connections.make_room(&error).await,
             },
-            Some(_) = connections.join_next() => {}
+            Some(()) = connections.ended() => {}
             () = closing(&mut is_closing) => break,
         }
     }
     drop(listener);
-    while connections.join_next().await.is_some() {}
+    while connections.ended().await.is_some() {}
+}
+
+/// Whether it is one client that cannot be accepted, and not all of them for want of something.
+fn is_of_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 /// Ready once the server closes; a server that is gone closes too.

@@ -56,6 +56,21 @@ async fn what_ends_an_answer_can_be_part_of_it() {
     assert_eq!(text("abc", json!({ "return_tokens_as_token_ids": true })), "abc");
 }
 
+/// A client that lines tokens and log-probabilities up would be one short where the stop token is part of the answer.
+#[tokio::test(start_paused = true)]
+async fn a_stop_token_that_is_shown_has_its_log_probability() {
+    let asked = json!({
+        "stop_token_ids": [33], "include_stop_str_in_output": true, "return_token_ids": true, "logprobs": true, "top_logprobs": 1,
+    });
+    let answer: Value = serde_json::from_str(&play("a!b", CHAT, chat(&asked)).body()).unwrap();
+    let choice = &answer["choices"][0];
+    assert_eq!((&choice["message"]["content"], &choice["token_ids"]), (&json!("a!"), &json!([97, 33])));
+    let scores = choice["logprobs"]["content"].as_array().unwrap();
+    let tokens: Vec<_> = scores.iter().map(|score| score["token"].as_str().unwrap()).collect();
+    assert_eq!(tokens, ["a", "!"]);
+    assert!(scores[1]["logprob"].is_f64() && scores[1]["top_logprobs"].as_array().unwrap().len() == 1);
+}
+
 /// What a completion makes of a script behind a prompt, with the space at the start of a text dropped: its only choice.
 fn choice_behind(prompt: &Value, script: &[u8], extra: &Value) -> Value {
     let mut stage = Stage::with_tokenizer(script, common::model::stripping_tokenizer());

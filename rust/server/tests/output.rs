@@ -148,7 +148,7 @@ impl Case {
         }
         let mut delta = Delta::default();
         let finish = if self.stops_at_token {
-            output.stop_at(END, &mut delta)
+            output.stop_at(Token { id: END, logprobs: None }, &mut delta)
         } else {
             output.end(Finish { finish_reason: FinishReason::Length, stop_reason: None }, &mut delta)
         };
@@ -268,10 +268,13 @@ fn the_stop_token_is_told_and_shown_only_if_asked_for() {
         let stops = Stops { token_ids: vec![END], are_part_of_output, ..Stops::default() };
         let mut output = Output::new(tokenizer().detokenizer(false), stops, true);
         let mut delta = Delta::default();
-        let finish = output.stop_at(END, &mut delta);
+        let logprobs = TokenLogprobs { logprob: -1.0, top: vec![(END, -1.0)] };
+        let finish = output.stop_at(Token { id: END, logprobs: Some(Box::new(logprobs)) }, &mut delta);
         assert_eq!(finish.stop_reason, Some(StopReason::Token(END)));
         assert_eq!((&*delta.text, output.num_tokens()), (text, 1));
         let told: Vec<_> = delta.tokens.iter().chain(&delta.tail).map(|token| token.id).collect();
         assert_eq!(told, [END]);
+        let mut tokens = delta.tokens.iter().chain(&delta.tail);
+        assert_eq!(tokens.all(|token| token.logprobs.is_some()), are_part_of_output);
     }
 }

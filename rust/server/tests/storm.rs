@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::Runner;
 use streamcore_engine::EngineConfig;
-use streamcore_server::driver::{Driver, DriverLimits, End, NewRequest, NextStep};
+use streamcore_server::driver::{Driver, DriverLimits, End, NewRequest, NextStep, Token};
 
 const NUM_CLIENTS: usize = 8;
 const NUM_ROUNDS: usize = 150;
@@ -42,7 +42,10 @@ async fn client(driver: &Arc<Driver>, number: usize) -> bool {
     while patience.is_none_or(|patience| tokens.len() < patience) {
         if let Some(end) = poll_fn(|cx| stream.poll(cx, &mut tokens)).await {
             let ids: Vec<u32> = tokens.iter().map(|token| token.id).collect();
-            assert_eq!((end, &*ids), (End::Stop { token_id: 256 }, [104, 101, 108, 108, 111].as_slice()));
+            assert_eq!(
+                (end, &*ids),
+                (End::Stop(Token { id: 256, logprobs: None }), [104, 101, 108, 108, 111].as_slice())
+            );
             return true;
         }
     }

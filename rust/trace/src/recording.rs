@@ -87,10 +87,12 @@ impl Reading {
         match kind {
             EventKind::Token { token, .. } => arrival.output.push(*token),
             // It is drawn by a step like the others.
-            EventKind::Finished(FinishReason::Stop { token_id }) => arrival.output.push(*token_id),
-            EventKind::Finished(_) | EventKind::Scheduled { .. } | EventKind::PromptLogprobs(_) => {}
+            EventKind::Finished { reason: FinishReason::Stop { token_id }, .. } => {
+                arrival.output.push(*token_id)
+            }
+            EventKind::Finished { .. } | EventKind::Scheduled { .. } | EventKind::PromptLogprobs(_) => {}
         }
-        if matches!(kind, EventKind::Finished(_)) {
+        if matches!(kind, EventKind::Finished { .. }) {
             self.live.remove(&id);
         }
     }

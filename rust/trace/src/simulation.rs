@@ -263,7 +263,7 @@ impl Simulation {
                         None => self.account.first_token(self.now_ns - live.arrival_ns),
                     }
                 }
-                EventKind::Finished(_) => {
+                EventKind::Finished { .. } => {
                     self.account.end(self.now_ns - live.arrival_ns);
                     live.output = Vec::new();
                     self.free.push(slot(request_id) as u32);

@@ -38,8 +38,9 @@ pub struct BlockTable {
 struct Shortage {
     /// Free blocks that it wanted.
     num_wanted: usize,
-    /// How many leading blocks were found, and what they complete.
+    /// How many leading blocks were found, the first of them that was free, and what they complete.
     num_found: usize,
+    first_found_free: Option<BlockId>,
     prefix: Prefix,
 }
 
@@ -116,11 +117,14 @@ impl BlockTable {
         if finds_prefix && pool.cache().is_some() {
             self.find_prefix(&tokens[..tokens.len() - 1], pool);
         }
-        let num_found_free = self.blocks.iter().filter(|block| pool.num_holders(**block) == 0).count();
+        let is_free = |block: &BlockId| pool.num_holders(*block) == 0;
+        let first_found_free = self.blocks.iter().copied().find(is_free);
+        let num_found_free = self.blocks.iter().filter(|block| is_free(block)).count();
         let num_missing = self.num_missing(tokens.len());
         let num_wanted = num_found_free + num_missing;
         if num_wanted + num_spared > pool.num_free() {
-            self.shortage = Some(Shortage { num_wanted, num_found: self.blocks.len(), prefix: self.prefix });
+            let (num_found, prefix) = (self.blocks.len(), self.prefix);
+            self.shortage = Some(Shortage { num_wanted, num_found, first_found_free, prefix });
             self.blocks.clear();
             self.forget();
             return None;
@@ -133,18 +137,21 @@ impl BlockTable {
     }
 
     /// Whether a sequence that could not enter still cannot: too few blocks are free, and nobody has computed what follows the part of it
-    /// that was found. Takes one look where a whole one takes as many as there are blocks.
+    /// that was found, or holds what was free of it. Takes two looks where a whole one takes as many as there are blocks.
     fn lasts(&self, shortage: Shortage, tokens: &[u32], num_spared: usize, pool: &BlockPool) -> bool {
         let next = tokens[..tokens.len() - 1].chunks_exact(self.block_size).nth(shortage.num_found);
         let is_found =
             |(tokens, hash): (&[u32], &PrefixHash)| pool.find(*hash, shortage.prefix, tokens).is_some();
         let finds_more = next.zip(self.hashes.get(shortage.num_found)).is_some_and(is_found);
-        shortage.num_wanted + num_spared > pool.num_free() && !finds_more
+        // Whoever holds a block of a beginning holds those before it, so the first one tells of all.
+        let needs_less = shortage.first_found_free.is_some_and(|block| pool.num_holders(block) > 0);
+        shortage.num_wanted + num_spared > pool.num_free() && !finds_more && !needs_less
     }
 
-    /// Free blocks that it wanted when it could not [enter](Self::enter) the last time, 0 if it never tried.
-    #[must_use]
-    pub fn num_wanted(&self) -> usize {
+    /// Free blocks that it takes to [enter](Self::enter), for a sequence that holds none.
+    pub fn num_wanted(&mut self, tokens: &[u32], finds_prefix: bool, pool: &mut BlockPool) -> usize {
+        // No more can be left over than there are, so it does not enter.
+        self.enter(tokens, finds_prefix, pool.num_blocks(), pool);
         self.shortage.map_or(0, |shortage| shortage.num_wanted)
     }
 
@@ -291,9 +298,29 @@ mod tests {
         assert_eq!(first.enter(&tokens, true, 0, &mut pool), Some(0));
         first.remember(&tokens[..1], &mut pool);
         assert_eq!(second.enter(&tokens, true, 1, &mut pool), None);
-        assert_eq!((second.num_wanted(), second.enter(&tokens, true, 1, &mut pool)), (2, None));
+        assert_eq!(second.num_wanted(&tokens, true, &mut pool), 2);
+        assert_eq!(second.enter(&tokens, true, 1, &mut pool), None);
         first.remember(&tokens[..2], &mut pool);
         assert_eq!(second.enter(&tokens, true, 1, &mut pool), Some(2));
-        assert_eq!(second.num_wanted(), 0);
+    }
+
+    #[test]
+    fn a_sequence_that_did_not_fit_needs_less_when_others_hold_its_beginning() {
+        // It would wait until they are done, although it shares most of its blocks with them.
+        let mut pool = BlockPool::with_prefix_cache(6, 1);
+        let [mut first, mut other, mut second, mut third] = [(); 4].map(|()| BlockTable::new(1, 0));
+        let tokens = [1, 2, 3, 4, 5];
+        assert_eq!(first.enter(&tokens[..4], true, 0, &mut pool), Some(0));
+        first.remember(&tokens[..3], &mut pool);
+        first.give_back(&mut pool);
+        assert_eq!(other.enter(&[9, 9], true, 0, &mut pool), Some(0));
+        assert_eq!(
+            second.enter(&tokens, true, 0, &mut pool),
+            None,
+            "three found, two more, but four are free"
+        );
+        assert_eq!(third.enter(&tokens[..4], true, 0, &mut pool), Some(3));
+        other.give_back(&mut pool);
+        assert_eq!(second.enter(&tokens, true, 0, &mut pool), Some(3));
     }
 }

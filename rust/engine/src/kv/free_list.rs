@@ -42,7 +42,7 @@ impl FreeList {
         std::iter::successors(next(&self.end()), next).take(self.len).map(BlockId)
     }
 
-    /// The block in front was wanted least recently; it is handed out next.
+    /// The block in front is handed out next: one without content, or else the one that was wanted least recently.
     pub(super) fn pop_front(&mut self) -> Option<BlockId> {
         let front = self.links[self.end() as usize].next;
         if front == self.end() {

@@ -83,12 +83,18 @@ fn expected_draw(request: &Request, context: &[i32]) -> Draw {
     }
 }
 
-/// What a request must be told of its prompt, and of each token of this output.
+/// What a request must be told of its prompt, of each token of this output, and of a stop token that ended it.
 pub(crate) fn expected_logprobs(
     request: &Request,
     output: &[u32],
+    end: Option<FinishReason>,
 ) -> (Vec<TokenLogprobs>, Vec<TokenLogprobs>) {
-    let tokens: Vec<i32> = request.prompt.iter().chain(output).map(|token| *token as i32).collect();
+    let stop_token = match &end {
+        Some(FinishReason::Stop { token_id }) => Some(token_id),
+        _ => None,
+    };
+    let tokens: Vec<i32> =
+        request.prompt.iter().chain(output).chain(stop_token).map(|token| *token as i32).collect();
     let told = |positions: std::ops::Range<usize>, num_top: Option<u32>| match num_top {
         Some(num_top) => positions
             .map(|position| logprobs(&tokens[..position], tokens[position], num_top as usize))

@@ -75,15 +75,14 @@ impl Story {
         pieces.collect()
     }
 
-    /// What was told of each token of the output.
+    /// What was told of each token that was drawn, a stop token included.
     pub(crate) fn logprobs(&self, id: u64) -> Vec<TokenLogprobs> {
         let of_request = self.events.iter().filter(|event| event.request_id == RequestId(id));
-        let told = of_request.filter_map(|event| {
-            if let EventKind::Token { logprobs, .. } = &event.kind {
+        let told = of_request.filter_map(|event| match &event.kind {
+            EventKind::Token { logprobs, .. } | EventKind::Finished { logprobs, .. } => {
                 logprobs.as_deref().cloned()
-            } else {
-                None
             }
+            _ => None,
         });
         told.collect()
     }
@@ -91,7 +90,7 @@ impl Story {
     pub(crate) fn end(&self, id: u64) -> Option<FinishReason> {
         let of_request = self.events.iter().filter(|event| event.request_id == RequestId(id));
         let mut ends = of_request.filter_map(|event| {
-            if let EventKind::Finished(reason) = event.kind { Some(reason) } else { None }
+            if let EventKind::Finished { reason, .. } = event.kind { Some(reason) } else { None }
         });
         let end = ends.next();
         assert_eq!(ends.next(), None, "a request ends once");
@@ -128,7 +127,7 @@ impl Story {
     }
 
     pub(crate) fn order_of_ends(&self) -> Vec<u64> {
-        let ends = self.events.iter().filter(|event| matches!(event.kind, EventKind::Finished(_)));
+        let ends = self.events.iter().filter(|event| matches!(event.kind, EventKind::Finished { .. }));
         ends.map(|event| event.request_id.0).collect()
     }
 }

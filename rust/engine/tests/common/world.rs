@@ -38,9 +38,9 @@ impl Client {
         }
     }
 
-    /// Every token that it has seen was told with its likelihood, if that was asked for, and the prompt before the first.
+    /// Every token that was drawn for it was told with its likelihood, if that was asked for, and the prompt before the first.
     fn check_logprobs(&self) {
-        let (of_prompt, of_output) = expected_logprobs(&self.request, &self.tokens);
+        let (of_prompt, of_output) = expected_logprobs(&self.request, &self.tokens, self.finish_reason);
         let id = self.request.id;
         assert_eq!(self.logprobs, of_output, "log-probabilities of {id:?}");
         let is_complete = self.tokens.is_empty() || of_prompt.len() == self.prompt_logprobs.len();
@@ -257,10 +257,11 @@ impl World {
                 client.tokens.push(*token);
                 client.logprobs.extend(logprobs.as_deref().cloned());
             }
-            EventKind::Finished(reason) => {
+            EventKind::Finished { reason, logprobs } => {
                 let is_early = client.request.deadline.is_none_or(|deadline| deadline > self.now);
                 assert!(*reason != FinishReason::Deadline || !is_early, "{event:?} before its deadline");
                 client.finish_reason = Some(*reason);
+                client.logprobs.extend(logprobs.as_deref().cloned());
             }
         }
     }

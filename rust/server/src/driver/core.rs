@@ -185,12 +185,12 @@ impl Core {
                     }
                 }
             }
-            EventKind::Finished(reason) => {
+            EventKind::Finished { reason, logprobs } => {
                 let (end, outcome) = match reason {
                     FinishReason::Stop { token_id } => {
                         // It was generated like any other, and usage counts it.
                         open.count_token(metrics, now);
-                        (Some(End::Stop { token_id }), Outcome::Stop)
+                        (Some(End::Stop(Token { id: token_id, logprobs })), Outcome::Stop)
                     }
                     FinishReason::Length => (Some(End::Length), Outcome::Length),
                     // Its reader has gone, or has all that it wants.

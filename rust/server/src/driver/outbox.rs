@@ -12,13 +12,10 @@ use super::{Driver, lock};
 use crate::metrics::{Account, Outcome};
 
 /// Why no more tokens come.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum End {
-    /// The model drew a stop token, which counts as generated.
-    Stop {
-        /// The token.
-        token_id: u32,
-    },
+    /// The model drew this stop token, which counts as generated.
+    Stop(Token),
     /// `max_tokens` or the context is used up.
     Length,
     /// The runner died or the server went away.
@@ -197,7 +194,7 @@ impl TokenStream {
         debug_assert!(!self.is_over, "polled after the end");
         let num_before = tokens.len();
         let end = std::task::ready!(self.outbox.poll(cx, tokens));
-        let stop_token = usize::from(matches!(end, Some(End::Stop { .. })));
+        let stop_token = usize::from(matches!(end, Some(End::Stop(_))));
         self.account.add_output(tokens.len() - num_before + stop_token);
         self.is_over = end.is_some();
         Poll::Ready(end)

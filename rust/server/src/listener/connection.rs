@@ -45,15 +45,21 @@ enum Ended {
     Left,
     /// The client took too long.
     Overdue,
+    /// Another client needs its descriptor more.
+    GivenUp,
 }
 
 /// Serves one connection. When the client leaves, the future of its request is dropped, and with it the request.
-pub(super) async fn serve(stream: TcpStream, router: Router, is_closing: watch::Receiver<bool>) {
+pub(super) async fn serve(
+    stream: TcpStream,
+    progress: Arc<Progress>,
+    router: Router,
+    is_closing: watch::Receiver<bool>,
+) {
     if let Err(error) = set_options(&stream) {
         tracing::debug!(%error, "a socket refused its options");
     }
     let stream = Arc::new(stream);
-    let progress = Progress::new();
     let socket = Socket::new(Arc::clone(&stream), Arc::clone(&progress), router.clone());
     // In this order: what the one learns is for those after it.
     let ended = tokio::select! {
@@ -61,6 +67,7 @@ pub(super) async fn serve(stream: TcpStream, router: Router, is_closing: watch::
         () = client_has_left(&stream, &progress) => Ended::Left,
         () = run_hyper(socket, &router, &progress, is_closing.clone()) => Ended::Served,
         () = client_is_overdue(&progress) => Ended::Overdue,
+        () = progress.given_up() => Ended::GivenUp,
     };
     match ended {
         Ended::Left => return tracing::debug!("a client has left before its answer"),
@@ -71,10 +78,11 @@ pub(super) async fn serve(stream: TcpStream, router: Router, is_closing: watch::
             let _ = SockRef::from(&*stream).shutdown(std::net::Shutdown::Write);
         }
         Ended::Overdue => return tracing::debug!("a client has been silent for too long"),
+        Ended::GivenUp => return tracing::debug!("an idle connection was closed for another client"),
         Ended::Served if progress.is_cut() => return,
         Ended::Served => {}
     }
-    linger(&stream, is_closing).await;
+    linger(&stream, &progress, is_closing).await;
 }
 
 fn set_options(socket: &TcpStream) -> io::Result<()> {
@@ -154,7 +162,7 @@ async fn client_is_overdue(progress: &Progress) {
 
 /// Takes what the client is still sending. To close a socket on unread bytes resets the connection, and then the system at the other
 /// side throws away the answer that says what was wrong.
-async fn linger(stream: &TcpStream, mut is_closing: watch::Receiver<bool>) {
+async fn linger(stream: &TcpStream, progress: &Progress, mut is_closing: watch::Receiver<bool>) {
     let mut scratch = [0; 4096];
     let drained = async {
         while stream.readable().await.is_ok() {
@@ -168,6 +176,7 @@ async fn linger(stream: &TcpStream, mut is_closing: watch::Receiver<bool>) {
     tokio::select! {
         () = drained => {}
         () = sleep_until(Instant::now() + LINGER) => {}
+        () = progress.given_up() => {}
         () = closing(&mut is_closing) => {}
     }
 }

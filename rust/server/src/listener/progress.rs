@@ -10,6 +10,7 @@ use axum::body::{Body, HttpBody};
 use axum::http::{HeaderValue, Request, Response, Version, header};
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::head::{self, HeadBytes};
@@ -64,13 +65,17 @@ struct State {
     probe_is_due: bool,
 }
 
-/// The progress of one connection. Everything that touches it runs in the connection's own task.
+/// The progress of one connection. Only the connection's own task changes its state.
 #[derive(Debug)]
-pub(super) struct Progress(Mutex<State>);
+pub(super) struct Progress {
+    state: Mutex<State>,
+    /// Somebody asks for the connection to be closed, should it be idle.
+    close_if_idle: Notify,
+}
 
 impl Progress {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self(Mutex::new(State {
+        let state = Mutex::new(State {
             phase: Phase::Idle,
             since: Instant::now(),
             version: Version::HTTP_11,
@@ -80,11 +85,12 @@ impl Progress {
             blocked_since: None,
             is_dirty: false,
             probe_is_due: false,
-        })))
+        });
+        Arc::new(Self { state, close_if_idle: Notify::new() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn bytes_have_come(&self, bytes: &[u8]) {
@@ -129,6 +135,26 @@ impl Progress {
 
     pub(super) fn is_reading_head(&self) -> bool {
         self.state().phase == Phase::Head
+    }
+
+    /// Since when it has been between two requests, if it is.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let state = self.state();
+        (state.phase == Phase::Idle).then_some(state.since)
+    }
+
+    pub(super) fn close_if_idle(&self) {
+        self.close_if_idle.notify_one();
+    }
+
+    /// Ready once the connection is to be closed. A request that has come meanwhile saves it.
+    pub(super) async fn given_up(&self) {
+        loop {
+            self.close_if_idle.notified().await;
+            if self.idle_since().is_some() {
+                return;
+            }
+        }
     }
 
     pub(super) fn wrote(&self, is_blocked: bool) {

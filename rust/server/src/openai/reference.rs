@@ -45,7 +45,7 @@ has `bytes: null`.
 
 A chunk has exactly the tokens whose text it shows: text that may yet become a stop string is held back together with them, and tokens
 behind a stop string are never told. The model's end token is in `usage` and, with `return_token_ids`, in `token_ids` of the last chunk; it
-has no log-probability.
+has a log-probability only if `include_stop_str_in_output` makes it a part of the answer.
 
 `prompt_logprobs` has vLLM's shape: for each token of the prompt an object of token ids, each with `logprob`, `rank` and `decoded_token`; `null`
 for the first token, which follows nothing. `rank` is known for the likeliest tokens that were asked for and `null` for the prompt's own

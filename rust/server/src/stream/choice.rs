@@ -154,7 +154,7 @@ impl Choice {
     fn finish(&mut self, end: End, delta: &mut Delta) -> Result<Finish, EndError> {
         match end {
             End::Failed(error) => Err(error),
-            End::Stop { token_id } => Ok(self.output.stop_at(token_id, delta)),
+            End::Stop(token) => Ok(self.output.stop_at(token, delta)),
             End::Length => {
                 let finish = Finish { finish_reason: FinishReason::Length, stop_reason: None };
                 Ok(self.output.end(finish, delta))

@@ -86,21 +86,18 @@ impl Output {
     /// Takes a token, and appends what has become certain. The end, if a stop string is now complete.
     pub fn push(&mut self, token: Token, delta: &mut Delta) -> Option<Finish> {
         self.num_tokens += 1;
-        let scored = token.logprobs.map(|logprobs| {
-            let TokenLogprobs { logprob, top } = *logprobs;
-            Scored { id: token.id, logprob: Some(logprob), top, names: self.detokenizer.names().clone() }
-        });
-        self.take(token.id, scored);
+        self.take_generated(token);
         self.advance(delta)
     }
 
     /// Takes the stop token that ended the output, which is part of it only if the client wants that.
-    pub fn stop_at(&mut self, token_id: u32, delta: &mut Delta) -> Finish {
+    pub fn stop_at(&mut self, token: Token, delta: &mut Delta) -> Finish {
         self.num_tokens += 1;
+        let token_id = token.id;
         let is_clients = self.stops.token_ids.contains(&token_id);
         let stop_reason = is_clients.then_some(StopReason::Token(token_id));
         if self.stops.are_part_of_output {
-            self.take(token_id, None);
+            self.take_generated(token);
             if let Some(matched) = self.advance(delta) {
                 return matched;
             }
@@ -134,6 +131,14 @@ impl Output {
         } else {
             self.stop_strings.finish(&mut delta.text);
         }
+    }
+
+    fn take_generated(&mut self, token: Token) {
+        let scored = token.logprobs.map(|logprobs| {
+            let TokenLogprobs { logprob, top } = *logprobs;
+            Scored { id: token.id, logprob: Some(logprob), top, names: self.detokenizer.names().clone() }
+        });
+        self.take(token.id, scored);
     }
 
     fn take(&mut self, id: u32, logprobs: Option<Scored>) {
