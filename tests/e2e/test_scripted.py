@@ -178,7 +178,7 @@ def test_hang_runs_into_the_read_timeout(streamcore_server: StartServer) -> None
     server = streamcore_server(
         [{"answer": {"pieces": ["a", "b"], "fault": {"kind": "hang", "after_tokens": 1}}}]
     )
-    with client_of(server, timeout=0.2) as client:
+    with client_of(server, timeout=2.0) as client:
         chunks = texts(stream(client))
         assert next(chunks) == "a"
         with pytest.raises(openai.APITimeoutError):
