@@ -25,6 +25,7 @@ _VARIABLES = """
 
 | variable | |
 |---|---|
+| `STREAMCORE_API_KEY` | keys, separated by commas, if `--api-key` gives none; an empty one is an error |
 | `STREAMCORE_LOG` | which lines are logged, such as `info`, `warning` or `streamcore_server=debug`; default `info` |
 | `OMP_NUM_THREADS` | how many threads compute on the CPU; else one for each physical core |
 """

@@ -19,7 +19,7 @@ def num_requests(page: str) -> float:
 class Patience:
     """How long a test looks again and again before it says what is wrong."""
 
-    def __init__(self, seconds: float = 30.0) -> None:
+    def __init__(self, seconds: float = 60.0) -> None:
         self._deadline = time.monotonic() + seconds
 
     def is_all_back(self, page: str) -> bool:

@@ -40,7 +40,7 @@ class ServerProcess:
         self.output = ""
         self.url = self._wait_until_ready()
 
-    def _wait_until_ready(self, timeout_s: float = 60.0) -> str:
+    def _wait_until_ready(self, timeout_s: float = 250.0) -> str:
         assert self.process.stdout is not None
         deadline = time.monotonic() + timeout_s
         while select.select([self.process.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
@@ -64,7 +64,7 @@ class ServerProcess:
 
     def metrics_page(self) -> str:
         """What `/metrics` says now."""
-        return httpx.get(f"{self.url}/metrics").text
+        return httpx.get(f"{self.url}/metrics", timeout=60).text
 
     def metric(self, name: str) -> float:
         """One value of `/metrics`, summed over its labels."""

@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote
 
 from streamcore import _core
 from streamcore.bell import Call, bell_of_running_loop
-from streamcore.config import ServeConfig, config_of
+from streamcore.config import ServeConfig, config_of, with_keys_of_environment
 from streamcore.engine_thread import EngineThread
 from streamcore.errors import ConfigError, StreamcoreError
 
@@ -43,7 +43,7 @@ def create_app(model: str | os.PathLike[str] | None = None, **settings: Any) -> 
         ConfigError: a setting is unknown, or its value is not possible.
     """
     try:
-        config = config_of(model, settings, without=_SOCKET_SETTINGS)
+        config = with_keys_of_environment(config_of(model, settings, without=_SOCKET_SETTINGS))
     except ConfigError as error:
         raise _without_our_frames(error) from error.__cause__
     door = _Door(config)

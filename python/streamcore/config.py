@@ -7,7 +7,7 @@ import difflib
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,9 @@ class ServeConfig:
         (), "name of the model in requests and answers, several are allowed; else the folder's name"
     )
     api_key: tuple[str, ...] = _option(
-        (), "key that requests must carry, several are allowed; else the server is open to all who reach it"
+        (),
+        "key that requests must carry, several are allowed; else those in `STREAMCORE_API_KEY`, which other users of the "
+        "machine cannot read; else the server is open to all who reach it",
     )
     allowed_origins: tuple[str, ...] = _option(
         (),
@@ -137,6 +139,23 @@ class ServeConfig:
                 raise ConfigError(f"`{option}` is {value}, it must be at least {least}")
             if most is not None and not value <= most:
                 raise ConfigError(f"`{option}` is {value}, it must be at most {most}")
+
+
+def with_keys_of_environment(config: ServeConfig) -> ServeConfig:
+    """The settings with the keys in `STREAMCORE_API_KEY`, separated by commas, if there are none yet.
+
+    Raises:
+        ConfigError: the variable is there, and one of its keys is empty: whoever sets it wants no open server.
+    """
+    text = os.environ.get("STREAMCORE_API_KEY")
+    if config.api_key or text is None:
+        return config
+    keys = tuple(key.strip() for key in text.split(","))
+    if "" in keys:
+        raise ConfigError(
+            "`STREAMCORE_API_KEY` has an empty key", "unset it to let in all who reach the server"
+        )
+    return replace(config, api_key=keys)
 
 
 def engine_config_of(**limits: Any) -> _core.EngineConfig:

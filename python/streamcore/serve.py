@@ -21,7 +21,7 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from streamcore import _core
-from streamcore.config import ServeConfig
+from streamcore.config import ServeConfig, with_keys_of_environment
 from streamcore.errors import ConfigError
 from streamcore.models.folder import check_model_folder
 from streamcore.scripted import DEMO_MODEL, play, read_script, served_names, start_server
@@ -35,10 +35,11 @@ def serve(config: ServeConfig, started: float) -> int:
         started: when the program was started, by `time.monotonic()`, in seconds.
 
     Raises:
-        ConfigError: an option cannot work with this model or device.
+        ConfigError: an option cannot work with this model or device, or a variable of the environment makes no sense.
         ModelLoadError: the model folder cannot be used.
         OSError: the address cannot be bound.
     """
+    config = with_keys_of_environment(config)
     init_logging(config)
     _raise_descriptor_limit()
     listener = _bind(config)

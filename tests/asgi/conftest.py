@@ -51,7 +51,7 @@ def site() -> Iterator[str]:
     server.startup = tell  # type: ignore[method-assign]
     thread = threading.Thread(target=server.run)
     thread.start()
-    assert started.wait(60)
+    assert started.wait(250)
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     server.should_exit = True
     thread.join()

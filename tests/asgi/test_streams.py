@@ -42,7 +42,7 @@ async def test_slow_reader_costs_no_more_than_its_text() -> None:
     """
     async with running() as app:
         slow = Call(app, "POST", CHAT, [chat(1000)], num_reads=2)
-        other = Call(app, "POST", CHAT, [chat(20)])
+        other = Call(app, "POST", CHAT, [chat(1000)])
         await other.task
         await all_is_back(app)
         assert len(slow.messages) == 2

@@ -108,7 +108,7 @@ def test_client_dies_in_the_queue(one_row: ServerProcess, stream: bool, way: str
     one_row.wait_for_metric("streamcore_num_requests_waiting", 1)
     second.die(way)
     one_row.wait_for_metric(aborts(one_row, "queued"), before + 1)
-    assert one_row.metric("streamcore_num_requests_waiting") == 0
+    one_row.wait_for_metric("streamcore_num_requests_waiting", 0)
     assert one_row.metric("streamcore_num_requests_running") == 1
     first.die(way)
     check_everything_is_back(one_row)
@@ -164,7 +164,6 @@ async def answer_of(host: str, port: int, sent: bytes) -> bytes:
         writer.close()
 
 
-@pytest.mark.timeout(120)
 async def test_a_thousand_requests_at_once_for_a_queue_of_a_hundred(tmp_path: Path) -> None:
     """Everybody gets an answer or an honest refusal at once; nobody hangs, and nothing is left behind."""
     path = tmp_path / "script.json"

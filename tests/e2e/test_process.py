@@ -24,6 +24,9 @@ def streamcore(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+SCRIPT = "script:" + str(Path(__file__).parents[2] / "docs" / "script.example.json")
+
+
 def count_stream(server: ServerProcess, max_tokens: int) -> dict[str, object]:
     return {
         "model": "demo",
@@ -38,13 +41,15 @@ def count_stream(server: ServerProcess, max_tokens: int) -> dict[str, object]:
 @pytest.mark.parametrize("sent_signal", [signal.SIGINT, signal.SIGTERM])
 def test_running_stream_finishes_at_shutdown(sent_signal: signal.Signals) -> None:
     """A signal in the middle of an answer does not cut the answer, and the exit status is 0."""
-    with run_server() as server:
+    with run_server("--shutdown-timeout", "600") as server:
         url = f"{server.url}/v1/chat/completions"
         with httpx.stream("POST", url, json=count_stream(server, 300), timeout=60) as response:
             lines = response.iter_lines()
             assert next(lines).startswith("data: ")
             statuses: list[int] = []
-            stopper = threading.Thread(target=lambda: statuses.append(server.stop(sent_signal)))
+            stopper = threading.Thread(
+                target=lambda: statuses.append(server.stop(sent_signal, timeout_s=250))
+            )
             stopper.start()
             rest = [line for line in lines if line]
         stopper.join()
@@ -88,7 +93,10 @@ def test_port_in_use_is_one_line() -> None:
         (["--port", "x"], "--port"),
         (["--max-num-seqs", "0"], "at least 1"),
         (["--kv-cache-memory-bytes", "much"], "`much` is not a number of bytes"),
-        (["--shutdown-timeout", "inf"], "at most 86400"),
+        (["--shutdown-timeout", "86401"], "at most 86400"),
+        (["--shutdown-timeout", "inf"], "--shutdown-timeout: invalid float value: 'inf'"),
+        (["--target-itl-ms", "0.5"], "`--target-itl-ms` is 0.5, it must be at least 1"),
+        (["--api", "sekret"], "unknown option `--api`, did you mean `--api-key`?"),
         (["--api-key", ""], "`--api-key` is empty"),
         (["--served-model-name", "a", "."], "put the model before the options"),
         (["--dtype", "int8"], "int8"),
@@ -122,15 +130,38 @@ def test_help_needs_no_torch() -> None:
 def test_start_says_what_was_chosen() -> None:
     """The first lines tell device, dtype, blocks and model, and a command to try that works as it stands."""
     with run_server() as server:
+        # The log is written by a thread of its own: its lines come before or after what is said of the start.
         for word in ("device", "dtype", "blocks", "demo", "curl"):
-            assert word in server.output
-        # Lines of the log may come before or after it.
+            server.read_output_until(word)
         command = re.search(r"^  (curl .*)$", server.output, re.MULTILINE)
         assert command is not None
         answer = subprocess.run(
             command[1], shell=True, capture_output=True, text=True, timeout=60, check=True
         )
     assert answer.stdout.rstrip().endswith("data: [DONE]")
+
+
+def test_keys_of_the_environment_guard_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody on a machine can read command lines; keys that are given otherwise must work, and be told to nobody."""
+    monkeypatch.setenv("STREAMCORE_API_KEY", "s3cret, 0ther\n")
+    monkeypatch.setenv("STREAMCORE_LOG", "debug")
+    with run_server(SCRIPT) as server, httpx.Client(base_url=server.url) as client:
+        for key, status in ((None, 401), ("s3cret", 200), ("0ther", 200), ("s3cret, 0ther", 401)):
+            headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+            assert client.get("/v1/models", headers=headers).status_code == status
+        assert "Authorization: Bearer KEY" in server.output
+        server.stop()
+    assert not [key for key in ("s3cret", "0ther") if key in server.output]
+
+
+@pytest.mark.parametrize("keys", ["", " ", "a,,b", "a,"])
+def test_empty_key_in_the_environment_opens_nothing(keys: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret that was not filled in must not become a server without keys."""
+    monkeypatch.setenv("STREAMCORE_API_KEY", keys)
+    ended = streamcore("serve", "--port", "0", SCRIPT)
+    assert ended.returncode == 1
+    assert len(ended.stderr.splitlines()) == 1
+    assert "`STREAMCORE_API_KEY` has an empty key" in ended.stderr
 
 
 def test_example_has_a_place_for_the_key_but_not_the_key() -> None:

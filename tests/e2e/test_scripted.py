@@ -178,7 +178,7 @@ def test_hang_runs_into_the_read_timeout(streamcore_server: StartServer) -> None
     server = streamcore_server(
         [{"answer": {"pieces": ["a", "b"], "fault": {"kind": "hang", "after_tokens": 1}}}]
     )
-    with client_of(server, timeout=0.2) as client:
+    with client_of(server, timeout=2.0) as client:
         chunks = texts(stream(client))
         assert next(chunks) == "a"
         with pytest.raises(openai.APITimeoutError):
@@ -327,6 +327,8 @@ def test_version_needs_no_installation() -> None:
         (["--model", "script:nowhere.json"], 1, "script nowhere.json cannot be read"),
         (["script:"], 2, "`script:` names no file"),
         (["a", "--model", "b"], 2, "the model is given twice"),
+        (["a", "b"], 2, "unexpected argument `b`, only one MODEL can be given"),
+        ([f"script:{EXAMPLE}", "--max-num-seqs", "100000000"], 1, "limit is 2147483647"),
         ([f"script:{EXAMPLE}", "--device", "cpu"], 2, "`--device` has no meaning with a script"),
     ],
 )

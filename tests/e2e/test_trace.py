@@ -22,11 +22,11 @@ def record(path: Path, *arguments: str) -> None:
         model = httpx.get(f"{server.url}/v1/models").json()["data"][0]["id"]
         ask: dict[str, Any] = {"model": model, "prompt": "Once upon a time", "max_tokens": 20}
         for _ in range(2):
-            httpx.post(url, json=ask).raise_for_status()
-        with httpx.stream("POST", url, json=ask | {"stream": True, "max_tokens": 200}) as answer:
+            httpx.post(url, json=ask, timeout=60).raise_for_status()
+        with httpx.stream("POST", url, json=ask | {"stream": True, "max_tokens": 200}, timeout=60) as answer:
             next(answer.iter_lines())
+            server.read_output_until("every prompt and every answer is written to")
             server.process.kill()
-    assert "every prompt and every answer is written to" in server.output
 
 
 def test_a_server_that_was_killed_has_left_a_trace_that_replays(tmp_path: Path) -> None:

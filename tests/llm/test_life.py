@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from contextlib import suppress
 from pathlib import Path
@@ -68,7 +69,7 @@ def test_close_ends_what_other_threads_wait_for(tmp_path: Path) -> None:
         thread = threading.Thread(target=ask)
         thread.start()
         while num_requests(llm) < 3:
-            pass
+            time.sleep(0.01)
     thread.join()
     assert len(caught) == 1
 

@@ -13,7 +13,7 @@ from transformers import LlamaForCausalLM
 from streamcore.models.llama import LlamaModel
 
 # The reference takes a minute on two busy cores.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 
 NUM_PROMPTS, NUM_TOKENS = 20, 64
 TINY_27M: dict[str, Any] = {

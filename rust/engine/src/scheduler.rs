@@ -155,10 +155,11 @@ impl Scheduler {
             // None are left where the last token that may be drawn is in flight, or others have had all that prefills get.
             if len > 0 && self.make_room(key, len) {
                 scheduled.push(self.hand_out(key, len, budget));
+                self.shares.owe(rank.key, self.sequences[key].pay());
             }
         }
         // Not before, so that all are compared by what they had when the step began.
-        scheduled.iter().for_each(|part| self.charge(part.key));
+        self.shares.settle();
     }
 
     /// Lets a waiting sequence enter before the running one at this place, if need be instead of some from there on.
@@ -253,14 +254,9 @@ impl Scheduler {
         self.waiting.remove(self.sequences[key].rank);
         let len = budget.chunk_len(self.sequences[key].num_left(), num_kept);
         scheduled.push(self.hand_out(key, len, budget));
-        self.charge(key);
-        true
-    }
-
-    /// Has the key of a sequence pay for what was planned of it.
-    fn charge(&mut self, key: SequenceKey) {
         let sequence = &mut self.sequences[key];
         self.shares.charge(sequence.rank.key, sequence.pay());
+        true
     }
 
     fn next_waiting(&self) -> Option<(Rank, SequenceKey)> {

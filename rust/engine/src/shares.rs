@@ -4,6 +4,8 @@
 //! key that had least is served first. A key without requests does not save up for later: when it comes back it starts where the
 //! least served of the others is (Sheng et al., *Fairness in Serving Large Language Models*, 2024).
 
+use std::mem;
+
 use rustc_hash::FxHashMap;
 
 /// The part of one key.
@@ -11,6 +13,8 @@ use rustc_hash::FxHashMap;
 pub(crate) struct Share {
     /// Its virtual time.
     pub(crate) num_tokens: u64,
+    /// What the step that is being planned adds to it.
+    num_owed: u64,
     /// Its requests that have not finished.
     pub(crate) num_live: usize,
     /// Those of them that hold a row.
@@ -67,6 +71,18 @@ impl Shares {
     /// Tokens were computed for this key that it has to pay for.
     pub(crate) fn charge(&mut self, key: u32, num_tokens: usize) {
         self.of(key).num_tokens += num_tokens as u64;
+    }
+
+    /// Tokens that the key has to pay for once the step is planned.
+    pub(crate) fn owe(&mut self, key: u32, num_tokens: usize) {
+        self.of(key).num_owed += num_tokens as u64;
+    }
+
+    /// All pay what they owe.
+    pub(crate) fn settle(&mut self) {
+        for share in self.by_key.values_mut() {
+            share.num_tokens += mem::take(&mut share.num_owed);
+        }
     }
 
     /// Whether more than one key has requests, or had a moment ago.

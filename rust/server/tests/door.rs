@@ -314,10 +314,10 @@ fn many_streams_share_one_bell() {
             }
         }
     }
-    let stats = server.driver().stats();
-    assert_eq!((stats.num_running, stats.num_free_blocks), (0, stats.num_blocks));
     server.drain(Duration::ZERO);
     engine_thread.join().unwrap();
+    let stats = server.driver().stats();
+    assert_eq!((stats.num_running, stats.num_free_blocks), (0, stats.num_blocks));
     server.shutdown();
 }
 

@@ -5,8 +5,11 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
-use common::{Stage, get};
+use axum::body::Body;
+use axum::http::{HeaderName, Request};
+use common::{Stage, get, post};
 use serde_json::{Map, Value, json};
 use streamcore_server::openai::chat::request::ChatRequest;
 use streamcore_server::openai::completions::request::CompletionRequest;
@@ -24,6 +27,42 @@ fn the_page_is_up_to_date() {
     }
     let page = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(page == reference::page(), "docs/protocol.md is out of date: run `make docs`");
+}
+
+/// Whoever writes a client or sets a proxy up looks here for what to expect; what is not there is found out in production.
+#[tokio::test(start_paused = true)]
+async fn every_header_of_an_answer_is_on_the_page() {
+    let page = reference::page();
+    let section = page.split("\n## ").find(|section| section.starts_with("Headers and comments")).unwrap();
+    let section = section.to_ascii_lowercase();
+    let mut stage = Stage::with_origins(&["https://a.example"]);
+    let with_key = |mut request: Request<Body>, more: &[(&'static str, &'static str)]| {
+        for (name, value) in [("x-api-key", "key"), ("origin", "https://a.example")].iter().chain(more) {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        request
+    };
+    let preflight = Request::options("/v1/models").body(Body::empty()).unwrap();
+    let asked =
+        [("access-control-request-method", "GET"), ("access-control-request-headers", "authorization")];
+    let completion =
+        |stream: bool| post("/v1/completions", json!({ "model": "toy", "prompt": "a", "stream": stream }));
+    let mut heads = vec![
+        stage.answer(with_key(get("/v1/models"), &[])).await.0,
+        stage.answer(with_key(get("/metrics"), &[])).await.0,
+        stage.answer(with_key(get("/v1/completions"), &[])).await.0,
+        stage.answer(with_key(preflight, &asked)).await.0,
+        stage.play(with_key(completion(false), &[]), 1).head,
+        stage.play(with_key(completion(true), &[]), 1).head,
+    ];
+    stage.runner.driver.drain(Duration::from_secs(1));
+    heads.push(stage.answer(with_key(completion(false), &[])).await.0);
+    let names: BTreeSet<_> =
+        heads.iter().flat_map(|head| head.headers().keys()).map(HeaderName::as_str).collect();
+    assert!(names.len() >= 12, "{names:?}");
+    for name in names {
+        assert!(section.contains(&format!("`{name}")), "{name}");
+    }
 }
 
 /// A value that the table allows.

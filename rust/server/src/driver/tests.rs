@@ -69,6 +69,6 @@ fn a_request_whose_client_waits_no_longer_ends_without_a_step() {
     };
     assert_eq!(plan.num_seqs, 1);
     let end = impatient.poll(&mut Context::from_waker(Waker::noop()), &mut Vec::new());
-    assert_eq!(end, Poll::Ready(Some(End::Failed(EndError::Deadline { waited_s: 1 }))));
+    assert!(matches!(end, Poll::Ready(Some(End::Failed(EndError::Deadline { .. })))), "{end:?}");
     assert!(driver.render_metrics("m").contains("finish_reason=\"deadline\"} 1\n"));
 }

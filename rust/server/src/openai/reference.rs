@@ -35,6 +35,41 @@ A prompt of token ids may end inside a character; the answer then begins with th
 `usage` counts each prompt once, however many choices it has. `prompt_tokens_details.cached_tokens` is how much of the prompts was in the KV
 cache when the first choice of each began.
 
+## Headers and comments
+
+The headers of an answer:
+
+| header | where | |
+|---|---|---|
+| `x-request-id` | everywhere | The client's own, if that has 1 to 64 of `A-Za-z0-9._-`; else a random one. The log has it, too, and the `id` of an answer that was generated ends with it unless `request_id` is given. |
+| `openai-processing-ms` | all but event streams | Milliseconds from the head of the request to that of the answer. |
+| `Content-Type` | where there is a body | `text/event-stream; charset=utf-8`, `application/json`, and for `/metrics` `text/plain; version=0.0.4; charset=utf-8`. |
+| `Cache-Control: no-cache, no-transform` | event streams | Proxies keep no copy and do not compress. |
+| `X-Accel-Buffering: no` | event streams | nginx holds nothing back. |
+| `Retry-After` | 429; 503 with the code `shutting_down` | Whole seconds: 1 to 60 by how fast the queue has been moving; 1. A script's error has it if the script says so. |
+| `Allow` | 405, and `OPTIONS` of a path | The methods of the path. |
+| `Vary`, `Access-Control-Allow-Origin`, `Access-Control-Expose-Headers`, `Access-Control-Allow-Methods`, `Access-Control-Allow-Headers`, `Access-Control-Max-Age` | with `--allowed-origins` | For pages in a browser. |
+| `Connection: close` | 503 with the code `shutting_down`, requests in chunks, heads that are refused | The next request needs a new connection. |
+| `Content-Length`, `Transfer-Encoding`, `Date` | as HTTP has them | With `streamcore.asgi` the last two and `Connection` are the ASGI server's. |
+
+The headers of a request that change an answer:
+
+| header | |
+|---|---|
+| `Authorization: Bearer KEY`, `x-api-key: KEY` | One of them, where the server has keys; `/health` and `/ready` ask for none. |
+| `Content-Type` | `application/json` or `…+json`, else 415. It may be missing, unless a page of an origin that is not allowed has sent the request. |
+| `x-request-id` | The request's name, see above. |
+| `x-stainless-read-timeout` | Seconds that the client waits for the next byte; the OpenAI SDK for Python sends it. A whole answer that takes longer is given up with 504, and comments come at shorter intervals. |
+| `x-stainless-timeout` | Seconds that the client waits for a whole answer, where there is no other; the SDK for JavaScript sends them without their fraction, so one more is given. |
+| `Origin`, `Sec-Fetch-Site`, `Host` | Whether a page in a browser may ask: see [operation.md](operation.md#browsers). |
+
+`Accept` and `Accept-Encoding` are not looked at: what is streamed depends on `stream` alone, and nothing is compressed.
+
+Status and headers of a stream are sent when its request has a place in the queue, before its prompt is computed. Where there is no event for
+15 s, or for a third of `x-stainless-read-timeout` if that is less, though not less than 0.1 s, a comment says that the stream lives: a line with nothing but a
+colon, and a blank line. A client that has closed its own side of the connection gets comments earlier, to see whether it still listens.
+Comments stand between events, also before the first one; every client skips them. There are no lines but `data:` and these.
+
 ## Log-probabilities
 
 They are natural logarithms of the softmax of the model's own logits, before penalties, bias and temperature, and never below -9999. In chat
