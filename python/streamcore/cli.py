@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import Field, fields
+from math import isfinite
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,8 +19,20 @@ from streamcore.errors import ConfigError, StreamcoreError
 from streamcore.simulation.options import add_options
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError
+    return number
+
+
 class _Parser(argparse.ArgumentParser):
-    """Says what was wrong in one line and exits with 2."""
+    """Says what was wrong in one line and exits with 2. Options have one name: an abbreviation may mean another one tomorrow."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
+        # For the options of every command, which name what they do not understand.
+        self.register("type", float, _finite)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (try `{self.prog} --help`)\n")
@@ -48,7 +61,7 @@ def _add_option(parser: argparse.ArgumentParser, setting: Field[Any]) -> None:
     )
 
 
-_KINDS: dict[Any, Callable[[str], Any]] = {float: float, Path | None: Path}
+_KINDS: dict[Any, Callable[[str], Any]] = {float: float, float | None: float, Path | None: Path}
 
 
 def _bytes(text: str) -> int:
@@ -84,6 +97,13 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
 
 def _refuse_unknown(parser: _Parser, unknown: Sequence[str]) -> NoReturn:
     name = unknown[0].split("=")[0]
+    if not name.startswith("-"):
+        only = [
+            f", only one {action.metavar} can be given"
+            for action in parser._actions
+            if not action.option_strings
+        ]
+        parser.error(f"unexpected argument `{unknown[0]}`" + "".join(only))
     known = [option for action in parser._actions for option in action.option_strings]
     close = difflib.get_close_matches(name, known, n=1)
     parser.error(f"unknown option `{name}`" + (f", did you mean `{close[0]}`?" if close else ""))

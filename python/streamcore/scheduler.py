@@ -33,6 +33,9 @@ __all__ = [
     "TokenLogprob",
 ]
 
+_MAX_INT32 = (1 << 31) - 1
+_MAX_TIMEOUT_S = 365 * 86400
+
 
 class TokenLogprob(NamedTuple):
     """How likely the model found a token."""
@@ -131,13 +134,23 @@ class Scheduler:
         target_itl_s: float | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
+        limits = {
+            "block_size": block_size,
+            "num_blocks": num_blocks,
+            "max_num_batched_tokens": max_num_batched_tokens,
+            "max_num_seqs": max_num_seqs,
+            "max_model_len": min(num_blocks * block_size, _MAX_INT32)
+            if max_model_len is None
+            else max_model_len,
+            "max_steps_in_flight": max_steps_in_flight,
+        }
+        sizes = [("capture_sizes", size) for size in capture_sizes]
+        for name, limit in [*limits.items(), *sizes]:
+            # What the extension cannot even take in; the rest it says itself.
+            if not 0 <= limit < 1 << 63:
+                raise ValueError(f"`{name}` is {limit}, it must be from 1 to {_MAX_INT32}")
         config = _core.EngineConfig(
-            block_size=block_size,
-            num_blocks=num_blocks,
-            max_num_batched_tokens=max_num_batched_tokens,
-            max_num_seqs=max_num_seqs,
-            max_model_len=max_model_len or num_blocks * block_size,
-            max_steps_in_flight=max_steps_in_flight,
+            **limits,
             enable_prefix_caching=enable_prefix_caching,
             capture_sizes=list(capture_sizes),
             target_itl_s=target_itl_s,
@@ -187,11 +200,13 @@ class Scheduler:
             prompt_logprobs: the same of each prompt token but the first.
             cache_salt: only requests with the same number share blocks.
             priority: lower ones go first; within one each `key` gets an equal part of the engine.
-            timeout_s: seconds from now after which the request ends, with what it has; None: never.
+            timeout_s: seconds from now after which the request ends, with what it has, at most a year; None: never.
 
         Raises:
             ValueError: it can never run, or a list is too long, or a number is out of its range.
         """
+        if timeout_s is not None and not 0 <= timeout_s <= _MAX_TIMEOUT_S:
+            raise ValueError(f"`timeout_s` is {timeout_s}, it must be from 0 to {_MAX_TIMEOUT_S}")
         request_id = next(self._request_ids)
         try:
             self._engine.add_request(
@@ -249,7 +264,7 @@ class Scheduler:
             logprobs: needed if the step scores anything.
 
         Raises:
-            ValueError: it is another step's turn, or a number of elements is wrong.
+            ValueError: it is another step's turn, a number of elements is wrong, or a token is negative.
         """
         if step.id not in self._lent:
             raise ValueError(f"step {step.id} is not in flight")

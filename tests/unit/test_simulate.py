@@ -143,6 +143,8 @@ def test_the_size_of_a_model_is_that_of_its_config(tmp_path: Path) -> None:
         ("--prefix-caching maybe", 2, "`maybe` is neither on nor off"),
         ("--requests 0", 2, "argument --requests: it is 0, it must be at least 1"),
         ("--requests -4", 2, "`-4` is not a number such as 100"),
+        ("--rate nan", 2, "argument --rate: invalid float value: 'nan'"),
+        ("--request 4", 2, "unknown option `--request`, did you mean `--requests`?"),
         ("--requets 4", 2, "unknown option `--requets`, did you mean `--requests`?"),
     ],
 )

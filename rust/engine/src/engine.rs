@@ -161,8 +161,8 @@ impl Engine {
     /// asks for. The tokens of requests that ended in the meantime are thrown away; [`NO_TOKEN`] lets a sequence wait for its token.
     ///
     /// # Errors
-    /// [`EngineError::WrongStep`], [`EngineError::WrongSampleCount`], [`EngineError::WrongScoreCount`] or
-    /// [`EngineError::NoToken`]; nothing has changed then.
+    /// [`EngineError::WrongStep`], [`EngineError::WrongSampleCount`], [`EngineError::WrongScoreCount`], [`EngineError::NoToken`] or
+    /// [`EngineError::NegativeToken`]; nothing has changed then.
     pub fn complete(&mut self, step: StepId, sampled: &[i32], scores: Scores<'_>) -> Result<(), EngineError> {
         let StepInFlight { plan, mut scheduled, .. } =
             self.take_oldest_step(step, sampled, scores.num_rows())?;
@@ -242,6 +242,9 @@ impl Engine {
         }
         if self.config.max_steps_in_flight > 1 && sampled.contains(&NO_TOKEN) {
             return Err(EngineError::NoToken(given));
+        }
+        if let Some(&token) = sampled.iter().find(|token| **token < 0 && **token != NO_TOKEN) {
+            return Err(EngineError::NegativeToken { step: given, token });
         }
         let expected = plan.num_scored_samples + plan.num_scored_tokens;
         if num_scores != expected {

@@ -16,7 +16,7 @@ pub enum EngineError {
     #[error("`max_tokens` is 0, it must be at least 1")]
     NoTokensAskedFor,
     /// The caller used a name twice: a bug of the caller.
-    #[error("{0:?} is in use already")]
+    #[error("request id {} is in use already", .0.0)]
     DuplicateRequest(RequestId),
     /// Prompt and output together are longer than the context. Clients know this error by phrases of the message
     /// (LiteLLM by "this model's maximum context length is", LangChain by "prompt is too long"), so both are in it.
@@ -62,8 +62,18 @@ pub enum EngineError {
         /// Its value.
         asked: u32,
     },
+    /// A number of the sampling is none that a runner could work with.
+    #[error("`{field}` is {value}, it must be {range}")]
+    OutOfRange {
+        /// The number.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// What it may be.
+        range: &'static str,
+    },
     /// Steps are completed in the order in which they were planned.
-    #[error("step {given:?} was completed, expected {expected:?}")]
+    #[error("step {} was completed, expected {}", .given.0, step_or_none(*.expected))]
     WrongStep {
         /// The step that was named.
         given: StepId,
@@ -83,7 +93,7 @@ pub enum EngineError {
         num_top_logprobs: usize,
     },
     /// The runner handed back the wrong number of log-probabilities.
-    #[error("step {step:?} has {expected} scored tokens, log-probabilities of {given} were given")]
+    #[error("step {} has {expected} scored tokens, log-probabilities of {given} were given", .step.0)]
     WrongScoreCount {
         /// The step.
         step: StepId,
@@ -93,7 +103,7 @@ pub enum EngineError {
         given: usize,
     },
     /// The runner handed back the wrong number of tokens.
-    #[error("step {step:?} has {expected} samples, {given} tokens were given")]
+    #[error("step {} has {expected} samples, {given} tokens were given", .step.0)]
     WrongSampleCount {
         /// The step.
         step: StepId,
@@ -103,6 +113,18 @@ pub enum EngineError {
         given: usize,
     },
     /// A sample has no token, but a step that builds on it may be in flight.
-    #[error("step {0:?} has a sample without a token, which is only possible with one step in flight")]
+    #[error("step {} has a sample without a token, which is only possible with one step in flight", .0.0)]
     NoToken(StepId),
+    /// A token of a sample is negative, and not [`NO_TOKEN`](crate::NO_TOKEN).
+    #[error("step {} has a sample with token {token}, which is none", .step.0)]
+    NegativeToken {
+        /// The step.
+        step: StepId,
+        /// What was handed back.
+        token: i32,
+    },
+}
+
+fn step_or_none(step: Option<StepId>) -> String {
+    step.map_or_else(|| "none".to_owned(), |StepId(step)| format!("step {step}"))
 }

@@ -65,6 +65,43 @@ impl SamplingParams {
         }
     }
 
+    /// Checks that a runner can work with every number.
+    ///
+    /// # Errors
+    /// [`EngineError::OutOfRange`].
+    fn check_ranges(&self) -> Result<(), EngineError> {
+        const NOT_NEGATIVE: &str = "a number that is not negative";
+        const POSITIVE: &str = "a number above 0";
+        const FINITE: &str = "a number";
+        const FRACTION: &str = "from 0 to 1";
+        let is_fraction = |value: f32| (0.0..=1.0).contains(&value);
+        let Self {
+            repetition_penalty, frequency_penalty, presence_penalty, temperature, min_p, top_p, ..
+        } = *self;
+        let checked = [
+            ("temperature", temperature, temperature.is_finite() && temperature >= 0.0, NOT_NEGATIVE),
+            ("top_p", top_p, is_fraction(top_p), FRACTION),
+            ("min_p", min_p, is_fraction(min_p), FRACTION),
+            (
+                "repetition_penalty",
+                repetition_penalty,
+                repetition_penalty.is_finite() && repetition_penalty > 0.0,
+                POSITIVE,
+            ),
+            ("frequency_penalty", frequency_penalty, frequency_penalty.is_finite(), FINITE),
+            ("presence_penalty", presence_penalty, presence_penalty.is_finite(), FINITE),
+        ];
+        // Negative infinity forbids a token.
+        let biases =
+            self.logit_bias.iter().map(|(_, bias)| ("logit_bias", *bias, *bias < f32::INFINITY, FINITE));
+        match checked.into_iter().chain(biases).find(|(_, _, is_right, _)| !is_right) {
+            Some((field, value, _, range)) => {
+                Err(EngineError::OutOfRange { field, value: value.to_string(), range })
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Whether the tokens of the sequence change the logits.
     #[must_use]
     pub fn is_penalised(&self) -> bool {
@@ -154,10 +191,10 @@ impl Request {
         self.sampling.is_penalised() || self.prompt_logprobs.is_some()
     }
 
-    /// Checks that no list and no number is beyond what the columns of a step hold.
+    /// Checks that no list and no number is beyond what the columns of a step hold, or what a runner can work with.
     ///
     /// # Errors
-    /// [`EngineError::TooManyEntries`] or [`EngineError::TooManyLogprobs`].
+    /// [`EngineError::TooManyEntries`], [`EngineError::TooManyLogprobs`] or [`EngineError::OutOfRange`].
     pub fn check_limits(&self) -> Result<(), EngineError> {
         let lists = [
             ("logit_bias", self.sampling.logit_bias.len(), MAX_LOGIT_BIAS),
@@ -169,7 +206,7 @@ impl Request {
         let counts = [("logprobs", self.logprobs), ("prompt_logprobs", self.prompt_logprobs)];
         match counts.into_iter().find(|(_, asked)| asked.is_some_and(|asked| asked > MAX_LOGPROBS)) {
             Some((field, Some(asked))) => Err(EngineError::TooManyLogprobs { field, asked }),
-            _ => Ok(()),
+            _ => self.sampling.check_ranges(),
         }
     }
 }

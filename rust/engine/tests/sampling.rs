@@ -166,6 +166,32 @@ fn what_no_column_holds_is_refused_by_name() {
 }
 
 #[test]
+fn numbers_that_no_runner_can_work_with_are_refused() {
+    // One NaN in a row of logits is an answer of garbage, and on a GPU an assertion that ends every request.
+    let mut story = Story::new(config());
+    let mut refused = |change: fn(&mut SamplingParams)| {
+        let mut request = request(1, 4, 2);
+        change(&mut request.sampling);
+        story.engine.add_request(request).unwrap_err().to_string()
+    };
+    assert_eq!(
+        refused(|sampling| sampling.temperature = -1.0),
+        "`temperature` is -1, it must be a number that is not negative"
+    );
+    assert!(refused(|sampling| sampling.temperature = f32::NAN).starts_with("`temperature` is NaN"));
+    assert!(refused(|sampling| sampling.temperature = f32::INFINITY).starts_with("`temperature` is inf"));
+    assert!(refused(|sampling| sampling.top_p = 1.5).starts_with("`top_p` is 1.5, it must be from 0 to 1"));
+    assert!(refused(|sampling| sampling.min_p = f32::NAN).starts_with("`min_p` is NaN"));
+    assert!(refused(|sampling| sampling.repetition_penalty = 0.0).starts_with("`repetition_penalty` is 0"));
+    assert!(refused(|sampling| sampling.presence_penalty = f32::NAN).starts_with("`presence_penalty` is"));
+    assert!(refused(|sampling| sampling.frequency_penalty = f32::INFINITY).starts_with("`frequency_pen"));
+    assert!(refused(|sampling| sampling.logit_bias = vec![(1, f32::NAN)]).starts_with("`logit_bias` is NaN"));
+    let mut forbidding = request(1, 4, 2);
+    forbidding.sampling.logit_bias = vec![(1, f32::NEG_INFINITY)];
+    assert_eq!(story.engine.add_request(forbidding), Ok(()));
+}
+
+#[test]
 fn scores_that_do_not_fit_the_plan_are_refused() {
     // Log-probabilities of one token told for another are worse than none.
     let mut story = Story::new(config());

@@ -232,6 +232,10 @@ fn a_wrong_completion_is_refused_and_changes_nothing() {
         story.engine.complete(StepId(0), &[7, 7], Scores::default()),
         Err(EngineError::WrongSampleCount { step: StepId(0), expected: 1, given: 2 })
     );
+    assert_eq!(
+        story.engine.complete(StepId(0), &[-2], Scores::default()),
+        Err(EngineError::NegativeToken { step: StepId(0), token: -2 })
+    );
     story.complete();
     story.run_to_end();
     story.assert_served(&request(1, 4, 2));

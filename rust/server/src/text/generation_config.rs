@@ -52,10 +52,10 @@ impl GenerationConfig {
         }
         Ok(Self {
             eos_token_ids,
-            temperature: number(&generation, &path, "temperature")?,
-            top_p: number(&generation, &path, "top_p")?,
-            min_p: number(&generation, &path, "min_p")?,
-            repetition_penalty: number(&generation, &path, "repetition_penalty")?,
+            temperature: number(&generation, &path, "temperature", NOT_NEGATIVE)?,
+            top_p: number(&generation, &path, "top_p", FRACTION)?,
+            min_p: number(&generation, &path, "min_p", FRACTION)?,
+            repetition_penalty: number(&generation, &path, "repetition_penalty", POSITIVE)?,
             top_k: top_k(&generation, &path)?,
         })
     }
@@ -82,13 +82,24 @@ fn token_ids(config: &Map<String, Value>, path: &Path) -> Result<Vec<u32>, TextE
     Ok(ids)
 }
 
+/// From where to where a number may be, in numbers and in words. The engine refuses requests with others.
+type Bounds = (f32, f32, &'static str);
+const NOT_NEGATIVE: Bounds = (0.0, f32::MAX, "a number that is not negative");
+const POSITIVE: Bounds = (f32::MIN_POSITIVE, f32::MAX, "a number above 0");
+const FRACTION: Bounds = (0.0, 1.0, "a number from 0 to 1");
+
 /// A number, or nothing.
-fn number(config: &Map<String, Value>, path: &Path, field: &'static str) -> Result<Option<f32>, TextError> {
+fn number(
+    config: &Map<String, Value>,
+    path: &Path,
+    field: &'static str,
+    (least, most, expected): Bounds,
+) -> Result<Option<f32>, TextError> {
     match config.get(field).unwrap_or(&Value::Null) {
         Value::Null => Ok(None),
-        value => match value.as_f64() {
-            Some(number) => Ok(Some(number as f32)),
-            None => Err(wrong_field(path, field, "a number", value)),
+        value => match value.as_f64().map(|number| number as f32) {
+            Some(number) if (least..=most).contains(&number) => Ok(Some(number)),
+            _ => Err(wrong_field(path, field, expected, value)),
         },
     }
 }

@@ -86,6 +86,11 @@ fn errors_name_the_file_and_the_fault() {
         error("bad_temperature", &[("generation_config.json", &generation)]),
         &["generation_config.json`", "`temperature` must be a number"],
     );
+    let generation = json!({"repetition_penalty": 0});
+    names(
+        error("bad_penalty", &[("generation_config.json", &generation)]),
+        &["generation_config.json`", "`repetition_penalty` must be a number above 0"],
+    );
     let list = json!({"chat_template": [{"name": "other", "template": ""}]});
     names(error("no_default", &[("tokenizer_config.json", &list)]), &["`chat_template`", "`default`"]);
     let broken = json!({"chat_template": "line\n{% if %}"});
