@@ -18,6 +18,7 @@ MAX_MODEL_LEN = 1 << 17
 MAX_NUM_SEQS = 256
 _BLOCK_SIZE = 256
 _MAX_NUM_BATCHED_TOKENS = 1 << 14
+_MAX_WAIT_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,9 @@ def play(server: _core.Server) -> None:
     Raises:
         RunnerError: the script could not be played to its end.
     """
-    start_player(server).join()
+    player = start_player(server)
+    # A signal that comes just before a wait does not end it, so no wait is long.
+    while player.is_alive():
+        player.join(_MAX_WAIT_S)
     if (failure := server.failure) is not None:
         raise RunnerError(failure)

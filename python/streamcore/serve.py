@@ -76,7 +76,13 @@ def init_logging(config: ServeConfig, default: str = "info") -> None:
         _core.init_logging(config.log_format, os.environ.get("STREAMCORE_LOG", default))
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    atexit.register(_core.close_log)
+    atexit.register(_close_log_of, os.getpid())
+
+
+def _close_log_of(process: int) -> None:
+    # The thread that writes it is not in a fork.
+    if os.getpid() == process:
+        _core.close_log()
 
 
 @dataclass(frozen=True)
@@ -221,12 +227,13 @@ def _drain_on_signal(server: _core.Server, timeout_s: float) -> Iterator[None]:
 
     def drain(_signal: int, _frame: FrameType | None) -> None:
         nonlocal timeout_s
-        server.drain(timeout_s)
+        # At once: a second signal may come in the middle of this.
+        patience_s, timeout_s = timeout_s, 0.0
+        server.drain(patience_s)
         num_requests = server.num_requests
-        if timeout_s > 0 and num_requests > 0:
+        if patience_s > 0 and num_requests > 0:
             left = "1 request has" if num_requests == 1 else f"{num_requests} requests have"
-            _core.log("info", f"{left} up to {timeout_s:g} s to finish; once more ends them now")
-        timeout_s = 0.0
+            _core.log("info", f"{left} up to {patience_s:g} s to finish; once more ends them now")
 
     previous = {number: signal.signal(number, drain) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

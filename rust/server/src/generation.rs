@@ -112,7 +112,7 @@ impl Generation {
     ) -> Result<Self, ApiError> {
         let mut requests = Vec::with_capacity(prompts.len() * options.n);
         for Prompt { tokens, cue, .. } in &mut prompts {
-            truncate(app, &options, tokens);
+            truncate(app, &options, tokens, default_max_tokens);
             check_tokens(app, tokens, param)?;
             let max_tokens = max_tokens(app, &options, tokens.len(), default_max_tokens, param)?;
             let request = new_request(app, &options, max_tokens);
@@ -271,11 +271,13 @@ fn give_answers(
     Ok(())
 }
 
-/// Keeps the end of a prompt.
-fn truncate(app: &App, options: &Options, tokens: &mut Vec<u32>) {
+/// Keeps the end of a prompt. An answer that may take all of the context gets a quarter of it.
+fn truncate(app: &App, options: &Options, tokens: &mut Vec<u32>, default_max_tokens: usize) {
     let Some(most) = options.truncate_prompt_tokens else { return };
-    let room = app.driver.config().max_seq_len().saturating_sub(options.max_tokens.unwrap_or(1).max(1));
-    let num_kept = usize::try_from(most).unwrap_or(room).max(1);
+    let max_seq_len = app.driver.config().max_seq_len();
+    let max_tokens = options.max_tokens.unwrap_or(default_max_tokens.min(max_seq_len / 4));
+    let room = max_seq_len.saturating_sub(max_tokens.max(1)).max(1);
+    let num_kept = usize::try_from(most).unwrap_or(room);
     tokens.drain(..tokens.len().saturating_sub(num_kept));
 }
 

@@ -80,7 +80,7 @@ pub struct ToldPrompt {
 /// Waits for the ends of all choices.
 ///
 /// # Errors
-/// 503, if one of them failed; the others are then aborted.
+/// That of the first one that fails, whatever it is; the others are then aborted.
 pub async fn collect(choices: &mut [Choice]) -> Result<Vec<Answer>, ApiError> {
     try_join_all(choices.iter_mut().map(collect_one)).await.map_err(ApiError::from)
 }

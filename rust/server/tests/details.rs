@@ -119,10 +119,20 @@ async fn prompts_can_be_cut() {
         (json!({ "prompt": "abcdef", "truncate_prompt_tokens": 2 }), 2),
         (json!({ "prompt": "abcdef", "truncate_prompt_tokens": 9 }), 6),
         (json!({ "prompt": "x".repeat(500), "truncate_prompt_tokens": -1, "max_tokens": 8 }), 120),
+        // The default of `max_tokens` is no less an answer.
+        (json!({ "prompt": "x".repeat(500), "truncate_prompt_tokens": -1 }), 112),
     ] {
         let body = play("x", COMPLETIONS, completion(&extra)).body();
         assert!(body.contains(&format!("\"prompt_tokens\":{num_tokens},")), "{body}");
     }
+    let long = json!([{ "role": "user", "content": "x".repeat(500) }]);
+    let body = play("x", CHAT, chat(&json!({ "messages": long, "truncate_prompt_tokens": -1 }))).body();
+    assert!(body.contains("\"prompt_tokens\":96,"), "{body}");
+    let body = play("x", COMPLETIONS, completion(&json!({ "truncate_prompt_tokens": 0 }))).body();
+    assert!(
+        body.contains("`truncate_prompt_tokens` is 0, it must be between 1 and 2147483648, or -1"),
+        "{body}"
+    );
 }
 
 /// The time to the first token would tell one client what another has asked.

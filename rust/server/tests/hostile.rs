@@ -73,6 +73,7 @@ fn fitting(param: &Param) -> BoxedStrategy<Value> {
             let usual = (min.max(-1)..=max.min(9)).prop_map(Value::from);
             prop_oneof![3 => usual, 1 => select(vec![min, max]).prop_map(Value::from)].boxed()
         }
+        (_, Kind::Truncation(_)) => (-1_i64..9).prop_map(Value::from).boxed(),
         (_, Kind::Number(min, max)) => (min..=max).prop_map(Value::from).boxed(),
         (_, Kind::Text(_)) if param.name == "model" => {
             select(vec!["toy", "toy", "org/toy", "x"]).prop_map(Value::from).boxed()

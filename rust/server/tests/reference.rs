@@ -72,7 +72,7 @@ fn example(param: &Param) -> Value {
         // Each of these is only allowed without another of them.
         ("continue_final_message" | "echo", _) => json!(false),
         (_, Kind::Boolean) => json!(true),
-        (_, Kind::Integer(..) | Kind::Number(..)) => json!(1),
+        (_, Kind::Integer(..) | Kind::Truncation(_) | Kind::Number(..)) => json!(1),
         (_, Kind::Text(_) | Kind::Name | Kind::Texts { .. } | Kind::Prompt) => json!("a"),
         (_, Kind::TokenIds(_)) => json!([1]),
         (_, Kind::LogitBias(_)) => json!({ "1": 1 }),
@@ -139,7 +139,18 @@ fn ranges_are_what_is_published() {
     };
     for endpoint in [Endpoint::Chat, Endpoint::Completions] {
         for param in PARAMS.iter().filter(|param| param.is_on(endpoint)) {
+            let texts = |max_chars| {
+                // Two bytes each: a schema counts characters.
+                (
+                    ["x", "é"].map(|x| json!(x.repeat(max_chars))),
+                    vec![json!(""), json!("é".repeat(max_chars + 1))],
+                )
+            };
             let (inside, outside) = match param.kind {
+                Kind::Text(max_chars) | Kind::Texts { max_chars, .. } => texts(max_chars),
+                Kind::Truncation(max) => {
+                    ([json!(-1), json!(max)], [-2, 0, max + 1].iter().map(|edge| json!(edge)).collect())
+                }
                 Kind::Integer(min, max) => {
                     let beyond = [min.checked_sub(1), max.checked_add(1)];
                     ([json!(min), json!(max)], beyond.iter().flatten().map(|edge| json!(edge)).collect())

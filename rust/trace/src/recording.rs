@@ -88,7 +88,7 @@ impl Reading {
             EventKind::Token { token, .. } => arrival.output.push(*token),
             // It is drawn by a step like the others.
             EventKind::Finished { reason: FinishReason::Stop { token_id }, .. } => {
-                arrival.output.push(*token_id)
+                arrival.output.push(*token_id);
             }
             EventKind::Finished { .. } | EventKind::Scheduled { .. } | EventKind::PromptLogprobs(_) => {}
         }

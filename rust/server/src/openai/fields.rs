@@ -153,16 +153,17 @@ pub fn checked_integer(path: &str, value: &Value, range: RangeInclusive<i64>) ->
 
 const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
 
-/// A text of one to `max_bytes` bytes.
+/// A text of one to `max_chars` characters, as JSON schemas count them.
 ///
 /// # Errors
 /// `invalid_type`, `invalid_value`.
-pub fn text_of_length<'a>(path: &str, value: &'a Value, max_bytes: usize) -> Result<&'a str, ApiError> {
+pub fn text_of_length<'a>(path: &str, value: &'a Value, max_chars: usize) -> Result<&'a str, ApiError> {
     let text = value.as_str().ok_or_else(|| wrong_type(path, value, "a string"))?;
-    if (1..=max_bytes).contains(&text.len()) {
+    let num_chars = text.chars().count();
+    if (1..=max_chars).contains(&num_chars) {
         return Ok(text);
     }
-    let message = format!("`{path}` has {} bytes, it must have between 1 and {max_bytes}", text.len());
+    let message = format!("`{path}` has {num_chars} characters, it must have between 1 and {max_chars}");
     Err(ApiError::invalid("invalid_value", path, message))
 }
 

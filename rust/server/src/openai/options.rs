@@ -34,7 +34,7 @@ pub struct Options {
     pub cache_salt: Option<String>,
     /// Lower ones are served first.
     pub priority: i32,
-    /// Keep only the last tokens of a prompt; -1 keeps what leaves room for the answer.
+    /// Keep only so many of the last tokens of a prompt; -1 keeps what leaves room for the answer.
     pub truncate_prompt_tokens: Option<i64>,
 }
 

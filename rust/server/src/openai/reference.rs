@@ -90,8 +90,9 @@ the token is behind the last of the others.
 ## Tokens of a text
 
 `POST /tokenize` takes vLLM's fields: `prompt`, with `add_special_tokens` (default `true`), or `messages` with the fields of chat that shape
-the prompt, for which the tokens are exactly those that a chat with them would have. `return_token_strs` tells the text of each, too. The
-answer has `tokens`, `count`, `max_model_len` (the longest context that can be asked for) and `token_strs` (`null` unless asked for).
+the prompt, for which the tokens are exactly those that a chat with them would have; one that would be refused there is refused here, and
+so is `truncate_prompt_tokens`. `return_token_strs` tells the text of each token, too. The answer has `tokens`, `count`, `max_model_len` (the
+longest context that can be asked for) and `token_strs` (`null` unless asked for).
 `POST /detokenize` takes `tokens` and answers `{\"prompt\": text}`, special tokens included. Both take `model` and ignore it, need a key where
 the others do, and never touch the engine.
 

@@ -13,8 +13,10 @@ use crate::error::ApiError;
 
 /// Most stop strings.
 pub const MAX_STOP_STRINGS: usize = 4;
-/// Longest stop string in bytes: what is held back is never longer.
-pub const MAX_STOP_STRING_BYTES: usize = 1024;
+/// Longest stop string in characters: what is held back is never longer.
+pub const MAX_STOP_STRING_CHARS: usize = 1024;
+/// Most prompts in one request.
+pub const MAX_PROMPTS: usize = 128;
 /// Most of the client's own stop tokens.
 pub const MAX_STOP_TOKENS: usize = 128;
 /// Far above every context; keeps sums of lengths away from overflow.
@@ -83,13 +85,13 @@ impl Param {
 ///
 /// # Errors
 /// 400, naming the field.
-pub fn check(
+pub fn check<'a>(
     fields: &mut Fields,
-    params: &[Param],
+    params: impl IntoIterator<Item = &'a Param>,
     endpoint: Endpoint,
     vocab_size: usize,
 ) -> Result<(), ApiError> {
-    for param in params.iter().filter(|param| param.is_on(endpoint)) {
+    for param in params.into_iter().filter(|param| param.is_on(endpoint)) {
         let Some(value) = fields.get(param.name) else { continue };
         let path = || fields.path_of(param.name);
         match param.fate {

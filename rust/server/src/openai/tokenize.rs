@@ -5,7 +5,32 @@ use serde_json::Value;
 
 use super::chat::request::Conversation;
 use super::fields::{Fields, token_ids, wrong_type};
+use super::options::unsupported;
+use super::schema::params::PARAMS;
+use super::schema::{Endpoint, check};
 use crate::error::ApiError;
+
+/// The fields of a request that decide, or would, which tokens its prompt has. What a request is refused for here, it is refused for
+/// there.
+const PROMPT_FIELDS: [&str; 15] = [
+    "add_generation_prompt",
+    "add_special_tokens",
+    "chat_template",
+    "chat_template_kwargs",
+    "continue_final_message",
+    "documents",
+    "function_call",
+    "functions",
+    "modalities",
+    "prompt_embeds",
+    "reasoning_effort",
+    "suffix",
+    "tool_choice",
+    "tools",
+    "truncation_side",
+];
+/// How much of a prompt is kept depends on what else a request asks for.
+const TRUNCATION: &str = "truncate_prompt_tokens";
 
 /// A `/tokenize` body, checked.
 #[derive(Debug, PartialEq)]
@@ -35,8 +60,14 @@ impl TokenizeRequest {
     ///
     /// # Errors
     /// 400, naming the field.
-    pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
+    pub fn parse(body: &[u8], vocab_size: usize) -> Result<Self, ApiError> {
         let mut fields = Fields::parse(body)?;
+        let endpoint = if fields.get("messages").is_some() { Endpoint::Chat } else { Endpoint::Completions };
+        let shaping = PARAMS.iter().filter(|param| PROMPT_FIELDS.contains(&param.name));
+        check(&mut fields, shaping, endpoint, vocab_size)?;
+        if let Some(value) = fields.take(TRUNCATION) {
+            return Err(unsupported(TRUNCATION, &value));
+        }
         let return_token_strs = fields.flag("return_token_strs")?;
         let source = match fields.take("messages") {
             Some(messages) => TokenizeSource::Messages(Conversation::take(&mut fields, messages)?),
@@ -77,5 +108,37 @@ pub fn parse_detokenize(body: &[u8], vocab_size: usize) -> Result<Vec<u32>, ApiE
     match Fields::parse(body)?.require("tokens")? {
         Value::Array(list) => token_ids("tokens", &list, vocab_size),
         other => Err(wrong_type("tokens", &other, "a list of token ids")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+    use crate::openai::chat::request::ChatRequest;
+
+    /// A program that counts its tokens would get the number for another prompt, and learn of it only from the chat.
+    #[test]
+    fn what_chat_refuses_about_a_prompt_is_refused_here() {
+        let mut num_refused = 0;
+        for name in PROMPT_FIELDS {
+            assert!(PARAMS.iter().any(|param| param.name == name), "{name}");
+            for value in [json!(true), json!("x"), json!({ "x": 1 })] {
+                let mut body = json!({ "model": "toy", "messages": [{ "role": "user", "content": "hi" }] });
+                body[name] = value;
+                let body = body.to_string();
+                let of_chat = ChatRequest::parse(body.as_bytes(), 8).err();
+                num_refused += usize::from(of_chat.is_some());
+                assert_eq!(TokenizeRequest::parse(body.as_bytes(), 8).err(), of_chat, "{body}");
+            }
+        }
+        assert!(num_refused > 25, "{num_refused}");
+        let cut = br#"{ "prompt": "hi", "truncate_prompt_tokens": 4 }"#;
+        let message = TokenizeRequest::parse(cut, 8).unwrap_err().to_string();
+        assert_eq!(message, "`truncate_prompt_tokens` is `4`, which is not supported");
+        let suffixed = br#"{ "prompt": "hi", "suffix": "x" }"#;
+        assert_eq!(TokenizeRequest::parse(suffixed, 8).unwrap_err().param(), Some("suffix"));
     }
 }

@@ -24,7 +24,7 @@ pub(super) async fn tokenize(
     let body = read_json(&app, &headers, body).await?;
     let num_bytes = body.len();
     let prepare = move |app: &App| {
-        let TokenizeRequest { source, return_token_strs } = TokenizeRequest::parse(&body)?;
+        let TokenizeRequest { source, return_token_strs } = TokenizeRequest::parse(&body, app.vocab_size)?;
         let tokens = match source {
             TokenizeSource::Prompt { text, add_special_tokens } => {
                 encode(app, &text, add_special_tokens, None, "prompt")?

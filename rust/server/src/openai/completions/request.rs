@@ -5,10 +5,8 @@ use serde_json::Value;
 use crate::error::ApiError;
 use crate::openai::fields::{Fields, token_ids, wrong_type};
 use crate::openai::options::Options;
-use crate::openai::schema::Endpoint;
+use crate::openai::schema::{Endpoint, MAX_PROMPTS};
 
-/// Most prompts in one request.
-const MAX_PROMPTS: usize = 128;
 /// Most choices of all prompts together.
 const MAX_CHOICES: usize = 1024;
 /// What OpenAI generates if the client does not say.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::Param;
+use super::{MAX_PROMPTS, Param};
 use crate::error::ApiError;
 use crate::openai::fields::{
     checked_float, checked_integer, list_too_long, text_of_length, token_ids, wrong_type,
@@ -15,18 +15,20 @@ pub enum Kind {
     Boolean,
     /// An integer within these bounds.
     Integer(i64, i64),
+    /// How much is kept: -1, which leaves it to the server, or an integer from 1 to this.
+    Truncation(i64),
     /// A number within these bounds.
     Number(f64, f64),
-    /// A text of one to so many bytes.
+    /// A text of one to so many characters.
     Text(usize),
     /// A text that is safe in a header and in a log: up to 64 letters, digits, `.`, `_` and `-`.
     Name,
-    /// A text of one to `max_bytes` bytes, or a list of at most `max_len` of them.
+    /// A text of one to `max_chars` characters, or a list of at most `max_len` of them.
     Texts {
         /// Most entries.
         max_len: usize,
         /// Longest entry.
-        max_bytes: usize,
+        max_chars: usize,
     },
     /// A list of at most so many token ids, each in the vocabulary.
     TokenIds(usize),
@@ -53,10 +55,12 @@ impl Kind {
         match self {
             Self::Boolean if !value.is_boolean() => Err(wrong_type(path, value, "a boolean")),
             Self::Integer(min, max) => checked_integer(path, value, min..=max).map(drop),
+            Self::Truncation(_) if *value == -1 => Ok(()),
+            Self::Truncation(max) => checked_integer(path, value, 1..=max).map(drop).map_err(or_minus_one),
             Self::Number(min, max) => checked_float(path, value, min..=max).map(drop),
-            Self::Text(max_bytes) => text_of_length(path, value, max_bytes).map(drop),
+            Self::Text(max_chars) => text_of_length(path, value, max_chars).map(drop),
             Self::Name => name(path, value),
-            Self::Texts { max_len, max_bytes } => texts(path, value, max_len, max_bytes),
+            Self::Texts { max_len, max_chars } => texts(path, value, max_len, max_chars),
             Self::TokenIds(max_len) => match value {
                 Value::Array(list) if list.len() > max_len => {
                     Err(list_too_long(path, list.len(), "tokens", max_len))
@@ -79,11 +83,12 @@ impl Kind {
             Self::Boolean => "boolean".to_owned(),
             Self::Integer(min, i64::MAX) if min == i64::MIN => "64-bit integer".to_owned(),
             Self::Integer(min, max) => format!("integer, {min} to {max}"),
+            Self::Truncation(max) => format!("-1, or an integer, 1 to {max}"),
             Self::Number(min, max) => format!("number, {min} to {max}"),
-            Self::Text(max_bytes) => format!("text, 1 to {max_bytes} bytes"),
+            Self::Text(max_chars) => format!("text, 1 to {max_chars} characters"),
             Self::Name => "text, 1 to 64 of `A-Za-z0-9._-`".to_owned(),
-            Self::Texts { max_len, max_bytes } => {
-                format!("text of 1 to {max_bytes} bytes, or a list of at most {max_len}")
+            Self::Texts { max_len, max_chars } => {
+                format!("text of 1 to {max_chars} characters, or a list of at most {max_len}")
             }
             Self::TokenIds(max_len) => format!("list of at most {max_len} token ids"),
             Self::LogitBias(max_len) => {
@@ -97,6 +102,15 @@ impl Kind {
     }
 }
 
+fn or_minus_one(error: ApiError) -> ApiError {
+    match error {
+        ApiError::Invalid { code: code @ "invalid_value", param, message } => {
+            ApiError::Invalid { code, param, message: format!("{message}, or -1") }
+        }
+        other => other,
+    }
+}
+
 fn name(path: &str, value: &Value) -> Result<(), ApiError> {
     let text = text_of_length(path, value, 64)?;
     if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
@@ -106,14 +120,14 @@ fn name(path: &str, value: &Value) -> Result<(), ApiError> {
     Err(ApiError::invalid("invalid_value", path, message))
 }
 
-fn texts(path: &str, value: &Value, max_len: usize, max_bytes: usize) -> Result<(), ApiError> {
+fn texts(path: &str, value: &Value, max_len: usize, max_chars: usize) -> Result<(), ApiError> {
     match value {
-        Value::String(_) => text_of_length(path, value, max_bytes).map(drop),
+        Value::String(_) => text_of_length(path, value, max_chars).map(drop),
         Value::Array(list) if list.len() > max_len => {
             Err(list_too_long(path, list.len(), "strings", max_len))
         }
         Value::Array(list) => list.iter().enumerate().try_for_each(|(index, value)| {
-            text_of_length(&format!("{path}[{index}]"), value, max_bytes).map(drop)
+            text_of_length(&format!("{path}[{index}]"), value, max_chars).map(drop)
         }),
         other => Err(wrong_type(path, other, "a string or a list of strings")),
     }
@@ -142,16 +156,19 @@ impl Kind {
     /// The type and the range as a JSON schema.
     #[must_use]
     pub fn schema(self) -> Value {
-        let text = |max_bytes: usize| json!({ "type": "string", "minLength": 1, "maxLength": max_bytes });
+        let text = |max_chars: usize| json!({ "type": "string", "minLength": 1, "maxLength": max_chars });
         let token_id = || json!({ "type": "integer", "minimum": 0 });
         match self {
             Self::Boolean => json!({ "type": "boolean" }),
             Self::Integer(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
+            Self::Truncation(max) => json!({ "anyOf": [
+                { "const": -1 }, { "type": "integer", "minimum": 1, "maximum": max },
+            ] }),
             Self::Number(min, max) => json!({ "type": "number", "minimum": min, "maximum": max }),
-            Self::Text(max_bytes) => text(max_bytes),
+            Self::Text(max_chars) => text(max_chars),
             Self::Name => json!({ "type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$" }),
-            Self::Texts { max_len, max_bytes } => json!({ "anyOf": [
-                text(max_bytes), { "type": "array", "items": text(max_bytes), "maxItems": max_len },
+            Self::Texts { max_len, max_chars } => json!({ "anyOf": [
+                text(max_chars), { "type": "array", "items": text(max_chars), "maxItems": max_len },
             ] }),
             Self::TokenIds(max_len) => json!({ "type": "array", "items": token_id(), "maxItems": max_len }),
             Self::LogitBias(max_len) => json!({
@@ -172,9 +189,9 @@ impl Kind {
                 let tokens = json!({ "type": "array", "items": token_id(), "minItems": 1 });
                 json!({ "anyOf": [
                     { "type": "string" },
-                    { "type": "array", "items": { "type": "string" }, "minItems": 1, "maxItems": 128 },
+                    { "type": "array", "items": { "type": "string" }, "minItems": 1, "maxItems": MAX_PROMPTS },
                     tokens,
-                    { "type": "array", "items": tokens, "minItems": 1, "maxItems": 128 },
+                    { "type": "array", "items": tokens, "minItems": 1, "maxItems": MAX_PROMPTS },
                 ] })
             }
             Self::Anything => json!({}),

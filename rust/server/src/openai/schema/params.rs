@@ -4,11 +4,11 @@ use streamcore_engine::{MAX_LOGIT_BIAS, MAX_LOGPROBS};
 
 use super::Kind::{
     Anything, Boolean, Integer, LogitBias, Messages, Name, Number, Object, Prompt, Text, Texts, TokenIds,
-    Variables,
+    Truncation, Variables,
 };
 use super::Neutral::{Empty, False, ListOf, Null, One, Type, Words};
 use super::{
-    Endpoint, Fate, Kind, MAX_STOP_STRING_BYTES, MAX_STOP_STRINGS, MAX_STOP_TOKENS, MAX_TOKENS, Neutral, On,
+    Endpoint, Fate, Kind, MAX_STOP_STRING_CHARS, MAX_STOP_STRINGS, MAX_STOP_TOKENS, MAX_TOKENS, Neutral, On,
     Param,
 };
 
@@ -142,7 +142,7 @@ pub const PARAMS: &[Param] = &[
     honoured(
         BOTH,
         "stop",
-        Texts { max_len: MAX_STOP_STRINGS, max_bytes: MAX_STOP_STRING_BYTES },
+        Texts { max_len: MAX_STOP_STRINGS, max_chars: MAX_STOP_STRING_CHARS },
         "none",
         "Texts that end the answer and are not part of it. Which one it was is in `stop_reason`.",
     ),
@@ -244,9 +244,9 @@ pub const PARAMS: &[Param] = &[
     honoured(
         BOTH,
         "truncate_prompt_tokens",
-        Integer(-1, MAX_TOKENS),
+        Truncation(MAX_TOKENS),
         "none",
-        "Keeps the last so many tokens of the prompt; -1 as many as leave room for the answer.",
+        "Keeps the last so many tokens of the prompt; -1 as many as leave room for `max_tokens`, or without it for 16 tokens in completions and a quarter of the context in chat.",
     ),
     refused(BOTH, "truncation_side", Words(&["left"]), "A prompt is cut at its beginning."),
     refused(COMPLETIONS, "suffix", Empty, "The model cannot fill in the middle."),
