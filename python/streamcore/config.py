@@ -167,7 +167,8 @@ def engine_config_of(**limits: Any) -> _core.EngineConfig:
     try:
         return _core.EngineConfig(**limits)
     except (ValueError, OverflowError) as error:
-        raise ConfigError(str(error)) from error
+        hint = "the engine's limits follow from `--max-num-seqs`, `--max-num-batched-tokens` and `--max-model-len`"
+        raise ConfigError(str(error), hint) from error
 
 
 def config_of(

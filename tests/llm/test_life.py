@@ -162,7 +162,8 @@ if child := os.fork():
     # What was not read meanwhile comes in one piece.
     print(llm.generate("x")[0].outputs[0].text, next(stream).text.split()[0])
 else:
-    for ask in (lambda: llm.generate("x"), lambda: next(stream)):
+    # The stream may have a piece that was received before.
+    for ask in (lambda: llm.generate("x"), lambda: list(stream)):
         try:
             ask()
         except RuntimeError as error:
