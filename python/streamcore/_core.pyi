@@ -23,6 +23,7 @@ __all__ = [
     "init_logging",
     "kernels",
     "log",
+    "metrics_reference",
     "replay",
     "simulate",
 ]
@@ -103,7 +104,7 @@ class StepBuffers:
         columns: address and number of elements of each column, in the order of `config.step_columns()`.
 
     Raises:
-        ValueError: a column is missing, too short or not aligned to 8 bytes.
+        ValueError: a column is missing, of another length or not aligned to 8 bytes.
     """
 
     def __new__(cls, config: EngineConfig, columns: list[tuple[int, int]]) -> StepBuffers: ...
@@ -159,7 +160,7 @@ class Scheduler:
             elapsed_s: what the step took.
 
         Raises:
-            ValueError: it is another step's turn, or a number of elements is wrong.
+            ValueError: it is another step's turn, a number of elements is wrong, or a token is negative but not -1.
         """
     def drain_events(self) -> list[tuple[int, _EventKind, int | None, list[_Likelihood]]]:
         """What happened since the last call: request id, kind, a number, and log-probabilities if they were asked for.

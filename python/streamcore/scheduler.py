@@ -264,7 +264,7 @@ class Scheduler:
             logprobs: needed if the step scores anything.
 
         Raises:
-            ValueError: it is another step's turn, a number of elements is wrong, or a token is negative.
+            ValueError: it is another step's turn, a number of elements is wrong, or a token is negative but not -1.
         """
         if step.id not in self._lent:
             raise ValueError(f"step {step.id} is not in flight")

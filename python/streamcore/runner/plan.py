@@ -4,60 +4,33 @@ from typing import Protocol
 
 
 class StepPlan(Protocol):
-    """The sizes of a step: how much of each column of the step buffers it fills."""
+    """The sizes of a step: how much of each column it fills. `streamcore.step.Step` says what each of them counts."""
 
     @property
-    def id(self) -> int:
-        """Number of the step."""
-
+    def id(self) -> int: ...
     @property
-    def num_tokens(self) -> int:
-        """Tokens to compute."""
-
+    def num_tokens(self) -> int: ...
     @property
-    def num_seqs(self) -> int:
-        """Sequences that take part."""
-
+    def num_seqs(self) -> int: ...
     @property
-    def num_padding(self) -> int:
-        """Sequences of no one behind them, of one token each."""
-
+    def num_padding(self) -> int: ...
     @property
-    def num_samples(self) -> int:
-        """Tokens to sample."""
-
+    def num_samples(self) -> int: ...
     @property
-    def num_device_tokens(self) -> int:
-        """Input tokens that only the device knows."""
-
+    def num_device_tokens(self) -> int: ...
     @property
-    def num_block_updates(self) -> int:
-        """Blocks that are new in the block tables."""
-
+    def num_block_updates(self) -> int: ...
     @property
-    def num_new_rows(self) -> int:
-        """Rows that have another sequence than before."""
-
+    def num_new_rows(self) -> int: ...
     @property
-    def num_counted_tokens(self) -> int:
-        """Tokens that are counted for penalties."""
-
+    def num_counted_tokens(self) -> int: ...
     @property
-    def num_penalised_samples(self) -> int:
-        """Samples with a penalty."""
-
+    def num_penalised_samples(self) -> int: ...
     @property
-    def num_biases(self) -> int:
-        """Logits that are changed by a bias or forbidden."""
-
+    def num_biases(self) -> int: ...
     @property
-    def num_scored_samples(self) -> int:
-        """Samples whose log-probability is wanted."""
-
+    def num_scored_samples(self) -> int: ...
     @property
-    def num_scored_tokens(self) -> int:
-        """Prompt tokens whose log-probability is wanted."""
-
+    def num_scored_tokens(self) -> int: ...
     @property
-    def max_top_logprobs(self) -> int:
-        """Most of the likeliest tokens that one of these is told."""
+    def max_top_logprobs(self) -> int: ...

@@ -2,8 +2,8 @@
 
 Torch's OpenMP threads spin for a while between operations, by default on cores that the server's threads
 need. With two cores and other work on them a decode step was 4 to 10 times slower than with
-`OMP_WAIT_POLICY=passive`, which OpenMP reads once, when torch is imported: the command line sets it before
-that.
+`OMP_WAIT_POLICY=passive`, which OpenMP reads once, when torch is imported: `streamcore.serve` sets it before
+that, unless the program has imported torch itself.
 """
 
 import os

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use streamcore_engine::StepId;
@@ -12,7 +12,7 @@ use streamcore_server::door::RequestHead;
 use streamcore_server::{self as server, Access, Driver, DriverLimits, Naming, NextStep, ServerConfig};
 
 use crate::asgi::{Doorbell, Exchange};
-use crate::config::EngineConfig;
+use crate::config::{EngineConfig, duration};
 use crate::errors::{engine_error, text_error};
 use crate::script::Script;
 use crate::step::{Place, StepBuffers, StepPlan, step_results};
@@ -152,8 +152,7 @@ impl Server {
 
     /// Waits up to `timeout_s` for work and plans it into `buffers`; None when there was none, or the server has stopped.
     fn next_step(&self, py: Python<'_>, buffers: &StepBuffers, timeout_s: f64) -> PyResult<Option<StepPlan>> {
-        let timeout = Duration::try_from_secs_f64(timeout_s)
-            .map_err(|error| PyValueError::new_err(format!("`timeout_s` is {timeout_s}: {error}")))?;
+        let timeout = duration("timeout_s", timeout_s)?;
         let next = py.detach(|| {
             // SAFETY: the runner keeps its columns alive and leaves them alone during this call.
             let mut columns = unsafe { buffers.lend() };
@@ -186,9 +185,7 @@ impl Server {
 
     /// Gives the step loop up when it hangs; `decode_s` is what a step of one token takes.
     fn watch(&self, decode_s: f64) -> PyResult<()> {
-        let duration = Duration::try_from_secs_f64(decode_s)
-            .map_err(|error| PyValueError::new_err(format!("`decode_s` is {decode_s}: {error}")))?;
-        self.driver.expect_step(1, duration);
+        self.driver.expect_step(1, duration("decode_s", decode_s)?);
         if let Some(inner) = self.inner.lock().ok().as_deref().and_then(Option::as_ref) {
             inner.watch();
         }
@@ -216,8 +213,7 @@ impl Server {
 
     /// Takes no new request; running streams finish, or are aborted after `deadline_s`.
     fn drain(&self, py: Python<'_>, deadline_s: f64) -> PyResult<()> {
-        let deadline = Duration::try_from_secs_f64(deadline_s)
-            .map_err(|error| PyValueError::new_err(format!("`deadline_s` is {deadline_s}: {error}")))?;
+        let deadline = duration("deadline_s", deadline_s)?;
         py.detach(|| {
             if let Ok(inner) = self.inner.lock()
                 && let Some(inner) = inner.as_ref()
