@@ -188,10 +188,17 @@ def test_hang_runs_into_the_read_timeout(streamcore_server: StartServer) -> None
 
 
 def test_delays_are_kept(streamcore_server: StartServer) -> None:
-    """A client's timeout for the first token is tested by an answer that comes too late for it."""
+    """A client's timeout is tested by an answer that comes too late for it; a stream would be kept alive by comments."""
     server = streamcore_server([{"answer": {"text": "late", "first_token_delay_ms": 86_400_000}}])
     with client_of(server, timeout=0.2) as client, pytest.raises(openai.APITimeoutError):
-        next(texts(stream(client)))
+        ask(client)
+
+
+def test_impatient_client_gets_a_late_stream(streamcore_server: StartServer) -> None:
+    """A read timeout is about silence: comments must come soon enough for one that is shorter than a long prompt takes."""
+    server = streamcore_server([{"answer": {"text": "late", "first_token_delay_ms": 1500}}])
+    with client_of(server, timeout=0.9) as client:
+        assert "".join(texts(stream(client))) == "late"
 
 
 def test_slow_answer_arrives_whole(streamcore_server: StartServer) -> None:

@@ -29,12 +29,12 @@ pub struct BlockTable {
     num_remembered: usize,
     /// What those blocks complete.
     prefix: Prefix,
-    /// Why it could not enter the last time.
-    shortage: Option<Shortage>,
+    /// Why it could not enter the last time. Elsewhere, since those that run have none, and a step goes through all of them.
+    shortage: Option<Box<Shortage>>,
 }
 
 /// What stood between a table and its first blocks.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Shortage {
     /// Free blocks that it wanted.
     num_wanted: usize,
@@ -111,7 +111,7 @@ impl BlockTable {
         num_spared: usize,
         pool: &mut BlockPool,
     ) -> Option<usize> {
-        if self.shortage.is_some_and(|shortage| self.lasts(shortage, tokens, num_spared, pool)) {
+        if self.shortage.as_ref().is_some_and(|shortage| self.lasts(shortage, tokens, num_spared, pool)) {
             return None;
         }
         if finds_prefix && pool.cache().is_some() {
@@ -124,7 +124,7 @@ impl BlockTable {
         let num_wanted = num_found_free + num_missing;
         if num_wanted + num_spared > pool.num_free() {
             let (num_found, prefix) = (self.blocks.len(), self.prefix);
-            self.shortage = Some(Shortage { num_wanted, num_found, first_found_free, prefix });
+            self.shortage = Some(Box::new(Shortage { num_wanted, num_found, first_found_free, prefix }));
             self.blocks.clear();
             self.forget();
             return None;
@@ -138,7 +138,7 @@ impl BlockTable {
 
     /// Whether a sequence that could not enter still cannot: too few blocks are free, and nobody has computed what follows the part of it
     /// that was found, or holds what was free of it. Takes two looks where a whole one takes as many as there are blocks.
-    fn lasts(&self, shortage: Shortage, tokens: &[u32], num_spared: usize, pool: &BlockPool) -> bool {
+    fn lasts(&self, shortage: &Shortage, tokens: &[u32], num_spared: usize, pool: &BlockPool) -> bool {
         let next = tokens[..tokens.len() - 1].chunks_exact(self.block_size).nth(shortage.num_found);
         let is_found =
             |(tokens, hash): (&[u32], &PrefixHash)| pool.find(*hash, shortage.prefix, tokens).is_some();
@@ -152,7 +152,7 @@ impl BlockTable {
     pub fn num_wanted(&mut self, tokens: &[u32], finds_prefix: bool, pool: &mut BlockPool) -> usize {
         // No more can be left over than there are, so it does not enter.
         self.enter(tokens, finds_prefix, pool.num_blocks(), pool);
-        self.shortage.map_or(0, |shortage| shortage.num_wanted)
+        self.shortage.as_ref().map_or(0, |shortage| shortage.num_wanted)
     }
 
     /// Puts the blocks that hold the beginning of `tokens` into the table, without a hold on them yet.
