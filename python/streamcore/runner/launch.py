@@ -104,10 +104,12 @@ def _announce(
     _core.log("info", f"model {folder.path}, {folder.num_parameters / 1e6:.1f} M parameters")
     dtype_name = str(dtype).removeprefix("torch.")
     _core.log("info", f"device {device}, dtype {dtype_name}; {kernels.description(dtype)}")
+    # Each that runs gets a token in every step.
+    num_rows = min(limits.max_num_seqs, limits.max_num_batched_tokens)
     _core.log(
         "info",
         f"KV cache {limits.num_blocks} blocks of {limits.block_size} tokens, context {context_len}, "
-        f"up to {limits.max_num_seqs} requests at once, {limits.max_num_batched_tokens} tokens a step",
+        f"up to {num_rows} requests at once, {limits.max_num_batched_tokens} tokens a step",
     )
 
 
