@@ -11,11 +11,13 @@ pub fn read_timeout(headers: &HeaderMap) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok().filter(|timeout| !timeout.is_zero())
 }
 
-/// How long it waits for a whole answer. The SDK for JavaScript cuts its seconds down to a whole number, so there is one more.
+/// How long a whole answer may take: a fifth longer than its reader waits, so that a client which is still there ends it by its own
+/// limit, with the error of its SDK. The SDK for JavaScript cuts its seconds down to a whole number, so there is one more.
 #[must_use]
 pub fn patience(headers: &HeaderMap) -> Option<Duration> {
     let whole_seconds = || Duration::try_from_secs_f64(seconds(headers, "x-stainless-timeout")? + 1.0).ok();
-    read_timeout(headers).or_else(whole_seconds)
+    let limit = read_timeout(headers).or_else(whole_seconds)?;
+    Some(limit.saturating_add(limit / 5))
 }
 
 fn seconds(headers: &HeaderMap, name: &str) -> Option<f64> {
@@ -35,9 +37,9 @@ mod tests {
             patience(&headers).map(|patience| patience.as_secs_f64())
         };
         let told = |value| (of("x-stainless-read-timeout", value), of("x-stainless-timeout", value));
-        assert_eq!(told("600"), (Some(600.0), Some(601.0)));
-        assert_eq!(told("2.5").0, Some(2.5));
-        assert_eq!(told("0"), (None, Some(1.0)));
+        assert_eq!(told("600"), (Some(720.0), Some(721.2)));
+        assert_eq!(told("2.5").0, Some(3.0));
+        assert_eq!(told("0"), (None, Some(1.2)));
         for nonsense in ["", "soon", "NaN", "inf", "-7", "1e300", "None"] {
             assert_eq!(told(nonsense), (None, None), "{nonsense}");
         }

@@ -59,7 +59,7 @@ The headers of a request that change an answer:
 | `Authorization: Bearer KEY`, `x-api-key: KEY` | One of them, where the server has keys; `/health` and `/ready` ask for none. |
 | `Content-Type` | `application/json` or `…+json`, else 415. It may be missing, unless a page of an origin that is not allowed has sent the request. |
 | `x-request-id` | The request's name, see above. |
-| `x-stainless-read-timeout` | Seconds that the client waits for the next byte; the OpenAI SDK for Python sends it. A whole answer that takes longer is given up with 504, and comments come at shorter intervals. |
+| `x-stainless-read-timeout` | Seconds that the client waits for the next byte; the OpenAI SDK for Python sends it. A whole answer that takes a fifth longer is given up with 504, and comments come at shorter intervals. |
 | `x-stainless-timeout` | Seconds that the client waits for a whole answer, where there is no other; the SDK for JavaScript sends them without their fraction, so one more is given. |
 | `Origin`, `Sec-Fetch-Site`, `Host` | Whether a page in a browser may ask: see [operation.md](operation.md#browsers). |
 
