@@ -64,7 +64,9 @@ def test_end_says_what_it_waits_for() -> None:
         run_server(f"script:{EXAMPLE}") as server,
         httpx.stream("POST", f"{server.url}/v1/chat/completions", json=body) as answer,
     ):
-        next(answer.iter_raw())
+        # Held, since an iterator that is dropped closes the connection.
+        pieces = answer.iter_raw()
+        next(pieces)
         server.process.send_signal(signal.SIGINT)
         server.read_output_until("1 request has up to 30 s to finish; once more ends them now")
         assert server.stop(signal.SIGINT) == 0

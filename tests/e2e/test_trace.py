@@ -24,7 +24,9 @@ def record(path: Path, *arguments: str) -> None:
         for _ in range(2):
             httpx.post(url, json=ask, timeout=60).raise_for_status()
         with httpx.stream("POST", url, json=ask | {"stream": True, "max_tokens": 200}, timeout=60) as answer:
-            next(answer.iter_lines())
+            # Held, since an iterator that is dropped closes the connection.
+            lines = answer.iter_lines()
+            next(lines)
             server.read_output_until("every prompt and every answer is written to")
             server.process.kill()
 
