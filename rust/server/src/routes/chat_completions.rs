@@ -8,8 +8,7 @@ use crate::error::ApiError;
 use crate::generation::{Generation, Prompt, encode_conversation, max_prompt_tokens};
 use crate::openai::chat::request::ChatRequest;
 use crate::openai::chat::response::{ChatChunks, whole};
-use crate::openai::usage::Usage;
-use crate::stream::{Answer, Choice, Identity};
+use crate::stream::{Answer, Choice, Identity, usage_of};
 
 pub(super) struct Chat;
 
@@ -37,10 +36,9 @@ impl Api for Chat {
         generation: &Generation,
         choices: &[Choice],
         answers: &mut [Answer],
-        usage: Usage,
     ) -> Vec<u8> {
         let prompt = generation.told_prompts(&choices[..1]).pop().unwrap_or_default();
-        whole(identity, answers, usage, &generation.options.details, &prompt)
+        whole(identity, answers, usage_of(choices), &generation.options.details, &prompt)
     }
 }
 

@@ -7,8 +7,7 @@ use crate::generation::{Generation, Prompt, encode, max_prompt_tokens};
 use crate::openai::completions::request::{CompletionRequest, DEFAULT_MAX_TOKENS, PromptSource};
 use crate::openai::completions::response::{CompletionChunks, whole};
 use crate::openai::options::Options;
-use crate::openai::usage::Usage;
-use crate::stream::{Answer, Choice, Echo, Identity};
+use crate::stream::{Answer, Choice, Echo, Identity, usage_of};
 
 pub(super) struct Completions;
 
@@ -37,10 +36,9 @@ impl Api for Completions {
         generation: &Generation,
         choices: &[Choice],
         answers: &mut [Answer],
-        usage: Usage,
     ) -> Vec<u8> {
         let prompts = generation.told_prompts(choices);
-        whole(identity, answers, usage, &generation.options.details, &prompts)
+        whole(identity, answers, usage_of(choices), &generation.options.details, &prompts)
     }
 }
 

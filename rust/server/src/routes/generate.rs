@@ -14,9 +14,8 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::generation::{Generation, identity};
 use crate::middleware::{ApiKeyNumber, RequestName};
-use crate::openai::usage::Usage;
 use crate::sse;
-use crate::stream::{Answer, Choice, ChunkStream, Chunks, Identity, collect, usage_of};
+use crate::stream::{Answer, Choice, ChunkStream, Chunks, Identity, collect};
 
 /// One API: its requests and its answers.
 pub(super) trait Api {
@@ -35,7 +34,6 @@ pub(super) trait Api {
         generation: &Generation,
         choices: &[Choice],
         answers: &mut [Answer],
-        usage: Usage,
     ) -> Vec<u8>;
 }
 
@@ -58,6 +56,6 @@ pub(super) async fn create<A: Api>(
     }
     let mut answers = collect(&mut choices).await?;
     let num_details_bytes = generation.num_details_bytes();
-    let write = move || A::whole(&identity, &generation, &choices, &mut answers, usage_of(&choices));
+    let write = move || A::whole(&identity, &generation, &choices, &mut answers);
     Ok(json(app.write(num_details_bytes, write).await))
 }
