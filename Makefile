@@ -4,6 +4,8 @@
 PYTHON ?= python3
 SEEDS ?= 10000
 VENV := .venv
+LOCKS := locked
+TORCH := torch>=2.6
 BIN := $(VENV)/bin
 CARGO ?= cargo
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
@@ -15,48 +17,54 @@ export PIP_QUIET := 1
 # The demo model, the tests and the linters never ask the network for anything.
 export HF_HUB_OFFLINE := 1
 
+# The release of Rust that the lints were passed with, which is the lowest that builds (rust-version in Cargo.toml). A later
+# release brings lints of its own: they are shown, and fail nothing.
+RUST := 1.95
+CLIPPY_DENY := $(if $(filter $(RUST).%,$(shell rustc --version)),--deny warnings)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build serve test test-rust sim test-py test-tokenizers gpu-check test-clients fuzz miri check fmt wheel docs demo clean
+.PHONY: help setup setup-test build serve test test-rust sim test-py test-oldest update test-tokenizers gpu-check test-clients fuzz miri check fmt wheel docs demo clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-# One stamp a dependency group: a group is installed again when pyproject.toml changes.
-$(VENV)/.installed-pip:
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
+# Every dependency but torch has its release and its hashes in requirements/: what passed last week passes today.
+# torch's builds differ by device, so pip takes the one that it is pointed at. A stamp a lock: installed again when it changes.
+$(VENV)/.installed-%: requirements/$(LOCKS)/%.txt
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -r $<
+	$(BIN)/pip install --quiet '$(TORCH)'
 	@touch $@
 
-$(VENV)/.installed-%: pyproject.toml | $(VENV)/.installed-pip
-	$(BIN)/pip install --quiet --group $*
-	@touch $@
+setup: $(VENV)/.installed-setup  ## Make .venv with what building and serving need
 
-setup: $(VENV)/.installed-run $(VENV)/.installed-build  ## Make .venv with what building and serving need
-
-setup-test: setup $(VENV)/.installed-test $(VENV)/.installed-lint
+setup-test: $(VENV)/.installed-test
 
 build: setup  ## Build the extension for development, in place (editable)
-	$(BIN)/maturin develop --quiet
+	$(BIN)/maturin develop --locked --quiet
 
 serve: setup  ## Build, install and run the server: make serve ARGS="--port 8001 FOLDER"
-	$(BIN)/maturin develop --quiet --release
+	$(BIN)/maturin develop --locked --quiet --release
 	@exec $(BIN)/streamcore serve $(ARGS)
 
 test: test-rust check test-py  ## Everything that needs no GPU
 
 # Cargo remembers what the build script of rust/kernels found: the CUDA compiler must be there before its first run.
-test-rust: $(VENV)/.installed-build  ## The engine, the server and the CPU kernels
-	$(CARGO) test --quiet
-	$(CARGO) test --quiet --features streamcore-engine/planted-bugs --test planted_bugs
+test-rust: setup  ## The engine, the server and the CPU kernels
+	$(CARGO) test --locked --quiet
+	$(CARGO) test --locked --quiet --features streamcore-engine/planted-bugs --test planted_bugs
 
 sim:  ## More seeds of the engine's simulation: make sim SEEDS=100000
-	SEEDS=$(SEEDS) $(CARGO) test --quiet --release -p streamcore-engine --test simulation
+	SEEDS=$(SEEDS) $(CARGO) test --locked --quiet --release -p streamcore-engine --test simulation
 
 test-py: setup-test build  ## The extension, the runner and the whole server
 	$(BIN)/python -m pytest -q
 
+test-oldest:  ## test-py with the oldest releases that pyproject.toml allows
+	$(MAKE) test-py VENV=.venv-oldest LOCKS=oldest TORCH='torch==2.6.0'
+
 test-tokenizers: setup-test build  ## Text against real tokenizers: make test-tokenizers TOKENIZERS=FOLDER
-	STREAMCORE_TOKENIZERS=$(abspath $(TOKENIZERS)) $(CARGO) test --quiet -p streamcore-server --test text
+	STREAMCORE_TOKENIZERS=$(abspath $(TOKENIZERS)) $(CARGO) test --locked --quiet -p streamcore-server --test text
 	STREAMCORE_TOKENIZERS=$(abspath $(TOKENIZERS)) $(BIN)/python -m pytest -q tests/e2e/test_real_tokenizers.py
 
 gpu-check: setup-test build  ## The tests that need a CUDA device
@@ -64,7 +72,7 @@ gpu-check: setup-test build  ## The tests that need a CUDA device
 
 # As it is released: with the checks of a development build an answer of 131072 tokens takes minutes.
 test-clients: setup  ## Released clients against the server: make test-clients CLIENTS="openai-oldest ai-sdk"
-	$(BIN)/maturin develop --quiet --release
+	$(BIN)/maturin develop --locked --quiet --release
 	$(BIN)/python -m tests.clients.run $(CLIENTS)
 
 FUZZ_SECONDS ?= 60
@@ -83,7 +91,7 @@ miri:  ## The engine under Miri (nightly Rust: rustup +nightly component add mir
 
 check: setup-test  ## Formatting, lints, types, import rules
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --quiet --workspace --all-targets -- --deny warnings
+	$(CARGO) clippy --locked --quiet --workspace --all-targets -- $(CLIPPY_DENY)
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
@@ -94,12 +102,18 @@ fmt:  ## Format everything
 	$(BIN)/ruff format --quiet .
 	$(BIN)/ruff check --quiet --fix .
 
+update: setup-test  ## Renew every lock, and see whether the tests pass with it
+	$(BIN)/python requirements/update.py
+	$(CARGO) update
+	$(CARGO) update --manifest-path fuzz/Cargo.toml
+	$(MAKE) test
+
 wheel: setup  ## Build the wheel into dist/
-	$(BIN)/maturin build --release --out dist
+	$(BIN)/maturin build --locked --release --out dist
 
 docs: build  ## Rewrite the generated pages
 	$(BIN)/python docs/generate.py
-	UPDATE_DOCS=1 $(CARGO) test --quiet -p streamcore-server --test reference
+	UPDATE_DOCS=1 $(CARGO) test --locked --quiet -p streamcore-server --test reference
 
 demo: setup-test  ## Train the demo model again (up to an hour)
 	$(BIN)/python -m demo.train

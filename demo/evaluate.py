@@ -1,5 +1,6 @@
 """Asks the exported model a fixed list of questions, through `transformers`, and checks its counting."""
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,9 @@ class Chat:
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.model: Any = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
         self.end = special_id(self.tokenizer, END)
+        names = inspect.signature(self.model.forward).parameters
+        # What transformers called it before 5.24; later releases warn of the old name.
+        self.cache_argument = "cache" if "cache" in names else "past_key_values"
 
     @torch.inference_mode()
     def answers(self, asked: Sequence[tuple[str, float]], max_tokens: int) -> list[Sample]:
@@ -116,7 +120,8 @@ class Chat:
         open_rows = torch.arange(len(asked))
         cache = None
         while len(open_rows) and len(written[open_rows[0]]) < max_tokens:
-            output = self.model(tokens, attention_mask=mask, position_ids=places, past_key_values=cache)
+            kept = {self.cache_argument: cache}
+            output = self.model(tokens, attention_mask=mask, position_ids=places, **kept)
             cache = output.past_key_values
             tokens = _drawn(output.logits[:, -1], heat)
             for row, token in zip(open_rows.tolist(), tokens[:, 0].tolist(), strict=True):

@@ -54,7 +54,7 @@ def expected(folder: Path, prompts: list[list[int]]) -> list[list[int]]:
     reference = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
     with torch.inference_mode():
         return [
-            reference.generate(  # type: ignore[misc]
+            reference.generate(
                 torch.tensor([prompt]),
                 max_new_tokens=NUM_TOKENS,
                 do_sample=False,
