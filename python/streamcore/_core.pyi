@@ -31,7 +31,9 @@ __all__ = [
 __version__: str
 _Place = tuple[int, int]
 _Likelihood = tuple[float, list[tuple[int, float]]]
-_EventKind = Literal["scheduled", "prompt_logprobs", "token", "stop", "length", "abort", "deadline"]
+_EventKind = Literal[
+    "scheduled", "prompt_logprobs", "token", "stop", "length", "abort", "deadline", "not_finite"
+]
 kernels: ModuleType
 """The CPU and CUDA kernels; `streamcore.kernels` is the only caller and checks what it passes."""
 

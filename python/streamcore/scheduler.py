@@ -74,7 +74,7 @@ class Finished(NamedTuple):
     """Nothing comes after this."""
 
     request_id: int
-    reason: Literal["stop", "length", "abort", "deadline"]
+    reason: Literal["stop", "length", "abort", "deadline", "not_finite"]
     stop_token_id: int | None
     """The stop token that was drawn; it gets no `Token`."""
     stop_logprob: TokenLogprob | None = None
@@ -261,10 +261,11 @@ class Scheduler:
             step: the oldest step in flight.
             tokens: [num_samples], the drawn tokens in the order of `logits_indices`: a sequence of ints, or a buffer of them. -1,
                 only with one step in flight: none was drawn, and the sequence takes part in the next step as it did in this one.
+                -2: a logit of the sample is NaN or infinite, and the sequence ends with "not_finite".
             logprobs: needed if the step scores anything.
 
         Raises:
-            ValueError: it is another step's turn, a number of elements is wrong, or a token is negative but not -1.
+            ValueError: it is another step's turn, a number of elements is wrong, or a token is negative but neither -1 nor -2.
         """
         if step.id not in self._lent:
             raise ValueError(f"step {step.id} is not in flight")
@@ -316,6 +317,6 @@ def _event(
             return Scheduled(request_id, number or 0)
         case "prompt_logprobs":
             return PromptLogprobs(request_id, logprobs)
-        case "stop" | "length" | "abort" | "deadline":
+        case "stop" | "length" | "abort" | "deadline" | "not_finite":
             return Finished(request_id, kind, number, logprobs[0] if logprobs else None)
     raise AssertionError(f"no such event: {kind}")

@@ -16,6 +16,9 @@ from typing import overload
 
 from streamcore import _core
 
+NOT_FINITE = -2
+"""In the place of a drawn token: a logit of this sample is NaN or infinite, and the sequence ends."""
+
 
 class _Size:
     """A count of the plan."""

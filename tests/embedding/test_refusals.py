@@ -33,8 +33,8 @@ def test_what_is_no_token_is_refused() -> None:
     request = scheduler.add_request([1], max_tokens=2)
     step = scheduler.next_step()
     assert step is not None
-    with pytest.raises(ValueError, match="step 0 has a sample with token -2"):
-        scheduler.complete_step(step, [-2])
+    with pytest.raises(ValueError, match="step 0 has a sample with token -3"):
+        scheduler.complete_step(step, [-3])
     scheduler.complete_step(step, [-1])
     assert [type(event) for event in scheduler.drain_events()] == [Scheduled]
     assert scheduler.abort(request)

@@ -16,7 +16,7 @@ from tests.embedding.driver import small
 
 from streamcore import _core
 from streamcore.scheduler import Finished, PromptLogprobs, Scheduled, Scores, Token, TokenLogprob
-from streamcore.step import Step
+from streamcore.step import NOT_FINITE, Step
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "numpy_runner.py"
@@ -242,6 +242,18 @@ def test_events_tell_everything() -> None:
         Finished(request, "stop", 9, TokenLogprob(-1.0, [(9, -1.0)])),
     ]
     assert scheduler.next_step() is None
+
+
+def test_logits_that_are_not_finite_end_their_request() -> None:
+    """A runner must be able to say that there is nothing to draw from, without ending every other request."""
+    scheduler = small()
+    broken, sound = (scheduler.add_request([token, 2], max_tokens=1) for token in (1, 5))
+    step = scheduler.next_step()
+    assert step is not None
+    scheduler.complete_step(step, [NOT_FINITE, 3])
+    events = scheduler.drain_events()
+    assert Finished(broken, "not_finite", None) in events
+    assert Finished(sound, "length", None) in events
 
 
 def test_time_ends_a_request() -> None:

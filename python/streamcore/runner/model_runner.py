@@ -24,6 +24,7 @@ from streamcore.runner.rows import Rows
 from streamcore.runner.sampler import sample
 from streamcore.runner.scores import Scores, score_prompt, score_samples
 from streamcore.runner.step_inputs import StepBuffers, StepInputs
+from streamcore.step import NOT_FINITE
 
 Place = tuple[int, int]
 
@@ -147,7 +148,9 @@ class ModelRunner:
             logits = self._model.logits(hidden[: plan.num_samples])
             tokens = sample(self._changed(logits, inputs), inputs.sampling, inputs.device_sampling)
             self._last_tokens[inputs.sample_rows] = tokens
-            result.copy_(tokens, non_blocking=True)
+            # A sum is finite if all its terms are: finite logits are far too small to overflow it.
+            is_finite = logits.sum(dim=-1).isfinite()
+            result.copy_(torch.where(is_finite, tokens, NOT_FINITE), non_blocking=True)
             if inputs.scores is not None:
                 scores += score_samples(logits, tokens, inputs.scores)
         if inputs.scores is not None and plan.num_scored_tokens:

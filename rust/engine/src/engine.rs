@@ -13,7 +13,7 @@ use crate::scheduler::Scheduler;
 use crate::scores::{ScoreReader, Scores};
 use crate::sequence::{Phase, ScheduledTokens, Sequence, SequenceKey};
 use crate::stats::Stats;
-use crate::step::{NO_TOKEN, StepBuffers, StepId, StepPlan};
+use crate::step::{NO_TOKEN, NOT_FINITE, StepBuffers, StepId, StepPlan};
 use crate::step_times::Work;
 
 /// A plan that was handed out and is not completed.
@@ -158,7 +158,8 @@ impl Engine {
     }
 
     /// Takes in the tokens that the oldest step in flight drew, in the order of its samples, and the log-probabilities that its plan
-    /// asks for. The tokens of requests that ended in the meantime are thrown away; [`NO_TOKEN`] lets a sequence wait for its token.
+    /// asks for. The tokens of requests that ended in the meantime are thrown away; [`NO_TOKEN`] lets a sequence wait for its token,
+    /// [`NOT_FINITE`] ends it.
     ///
     /// # Errors
     /// [`EngineError::WrongStep`], [`EngineError::WrongSampleCount`], [`EngineError::WrongScoreCount`], [`EngineError::NoToken`] or
@@ -243,7 +244,9 @@ impl Engine {
         if self.config.max_steps_in_flight > 1 && sampled.contains(&NO_TOKEN) {
             return Err(EngineError::NoToken(given));
         }
-        if let Some(&token) = sampled.iter().find(|token| **token < 0 && **token != NO_TOKEN) {
+        if let Some(&token) =
+            sampled.iter().find(|token| **token < 0 && ![NO_TOKEN, NOT_FINITE].contains(token))
+        {
             return Err(EngineError::NegativeToken { step: given, token });
         }
         let expected = plan.num_scored_samples + plan.num_scored_tokens;
@@ -273,6 +276,11 @@ impl Engine {
         if token == NO_TOKEN.cast_unsigned() {
             sequence.draw_again();
             return false;
+        }
+        if token == NOT_FINITE.cast_unsigned() {
+            sequence.disown(&mut self.scheduler.pool);
+            self.finish(key, FinishReason::NotFinite, None);
+            return true;
         }
         let request_id = sequence.id;
         let drawn = sequence.accept(token);

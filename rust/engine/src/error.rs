@@ -115,7 +115,7 @@ pub enum EngineError {
     /// A sample has no token, but a step that builds on it may be in flight.
     #[error("step {} has a sample without a token, which is only possible with one step in flight", .0.0)]
     NoToken(StepId),
-    /// A token of a sample is negative, and not [`NO_TOKEN`](crate::NO_TOKEN).
+    /// A token of a sample is negative, and neither [`NO_TOKEN`](crate::NO_TOKEN) nor [`NOT_FINITE`](crate::NOT_FINITE).
     #[error("step {} has a sample with token {token}, which is none", .step.0)]
     NegativeToken {
         /// The step.

@@ -17,6 +17,8 @@ pub enum FinishReason {
     Abort,
     /// Its deadline has passed. What it has generated until then was told.
     Deadline,
+    /// The model computed a logit that is NaN or infinite. Its blocks leave the prefix cache: what they hold may be NaN as well.
+    NotFinite,
 }
 
 /// How likely the model found a token: natural logarithms of the softmax of its logits as they are, before temperature, penalties

@@ -73,5 +73,6 @@ pub use request::{
 pub use scores::Scores;
 pub use stats::Stats;
 pub use step::{
-    Column, ColumnSlice, ColumnType, NO_TOKEN, OwnedStepBuffers, StepBuffers, StepId, StepPlan, step_columns,
+    Column, ColumnSlice, ColumnType, NO_TOKEN, NOT_FINITE, OwnedStepBuffers, StepBuffers, StepId, StepPlan,
+    step_columns,
 };

@@ -198,6 +198,12 @@ impl Sequence {
         self.blocks.remember(&self.tokens[..num_known_here], pool);
     }
 
+    /// Lets no other sequence find what it has computed.
+    pub(crate) fn disown(&mut self, pool: &mut BlockPool) {
+        self.blocks.disown(pool);
+        self.num_computed = 0;
+    }
+
     /// The numbers of the blocks that a plan must tell for `num_tokens` to be reached, and counts them as told.
     pub(crate) fn tell_blocks(&mut self, num_tokens: usize) -> Range<usize> {
         let num_needed = self.blocks.num_blocks_for(num_tokens);

@@ -48,6 +48,10 @@ use crate::request::{MAX_LOGIT_BIAS, MAX_STOP_TOKEN_IDS};
 /// token computed again. Only with one step in flight: a second one has been planned on the token already.
 pub const NO_TOKEN: i32 = -1;
 
+/// In the place of a drawn token: a logit of this sample was NaN or infinite, so there is nothing to draw from. The sequence ends with
+/// [`FinishReason::NotFinite`](crate::FinishReason::NotFinite).
+pub const NOT_FINITE: i32 = -2;
+
 /// Names a step. Steps are numbered from 0 in the order of their plans.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StepId(pub u64);

@@ -7,7 +7,8 @@ use common::model::expected_output;
 use common::story::Story;
 use common::{config, request};
 use streamcore_engine::{
-    EngineConfig, EngineError, EventKind, FinishReason, NO_TOKEN, RequestId, Scores, StepId,
+    EngineConfig, EngineError, EventKind, FinishReason, NO_TOKEN, NOT_FINITE, Request, RequestId, Scores,
+    StepId,
 };
 
 #[test]
@@ -233,8 +234,8 @@ fn a_wrong_completion_is_refused_and_changes_nothing() {
         Err(EngineError::WrongSampleCount { step: StepId(0), expected: 1, given: 2 })
     );
     assert_eq!(
-        story.engine.complete(StepId(0), &[-2], Scores::default()),
-        Err(EngineError::NegativeToken { step: StepId(0), token: -2 })
+        story.engine.complete(StepId(0), &[-3], Scores::default()),
+        Err(EngineError::NegativeToken { step: StepId(0), token: -3 })
     );
     story.complete();
     story.run_to_end();
@@ -272,6 +273,30 @@ fn no_sequence_waits_when_its_next_step_is_planned() {
     story.complete();
     story.run_to_end();
     story.assert_served(&request(1, 4, 2));
+}
+
+#[test]
+fn logits_that_are_not_finite_end_their_sequence_alone() {
+    // A broken model would stream garbage as a success, and the next request would find its NaN in the prefix cache.
+    for depth in [1, 2] {
+        let mut story = Story::new(EngineConfig { max_steps_in_flight: depth, ..config() });
+        story.add(&request(1, 9, 6));
+        story.add(&request(2, 4, 6));
+        for _ in 0..depth {
+            story.launch().unwrap();
+        }
+        let result = story.device.finish_oldest().unwrap();
+        story.engine.complete(result.id, &[NOT_FINITE, result.sampled[1]], Scores::default()).unwrap();
+        story.run_to_end();
+        assert_eq!((story.end(1), story.tokens(1)), (Some(FinishReason::NotFinite), vec![]));
+        story.assert_served(&request(2, 4, 6));
+        let again = Request { id: RequestId(3), ..request(1, 9, 6) };
+        story.add(&again);
+        story.run_to_end();
+        assert_eq!(story.num_cached(3), 0, "two full blocks of the prompt were found");
+        story.assert_served(&again);
+        story.assert_empty();
+    }
 }
 
 #[test]

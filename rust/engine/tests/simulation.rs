@@ -8,12 +8,13 @@ mod common;
 use common::world::{Coverage, simulate};
 
 /// Things that a simulation worth its name reaches.
-const RARE: [&str; 19] = [
+const RARE: [&str; 20] = [
     "preemptions",
     "cached tokens",
     "cached answers",
     "chunks",
     "stops",
+    "logits that were not finite",
     "tokens thrown away",
     "aborts while waiting",
     "aborts while running",

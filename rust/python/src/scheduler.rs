@@ -184,6 +184,7 @@ fn event_tuple(event: Event) -> EventTuple {
                 FinishReason::Length => ("length", None),
                 FinishReason::Abort => ("abort", None),
                 FinishReason::Deadline => ("deadline", None),
+                FinishReason::NotFinite => ("not_finite", None),
             }
         }
     };

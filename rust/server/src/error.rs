@@ -70,6 +70,9 @@ pub enum ApiError {
     /// A bug that took this request and no other one: 500.
     #[error("the server has failed at this request, its log says where")]
     Internal,
+    /// The model computes numbers that are none, and would again: 500.
+    #[error("the model computed logits that are NaN or infinite, so there is no next token")]
+    NotFinite,
     /// The server is going away: 503.
     #[error("the server is shutting down")]
     ShuttingDown,
@@ -130,7 +133,7 @@ impl ApiError {
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::QueueFull { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Internal | Self::NotFinite => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ShuttingDown | Self::EngineFailed(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Deadline(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Scripted { status, .. } => *status,
@@ -157,6 +160,7 @@ impl ApiError {
             Self::MediaType(_) => "unsupported_media_type",
             Self::QueueFull { .. } => "queue_full",
             Self::Internal => "internal_error",
+            Self::NotFinite => "logits_not_finite",
             Self::ShuttingDown => "shutting_down",
             Self::EngineFailed(_) => "engine_failed",
             Self::Deadline(_) => "deadline_exceeded",
@@ -204,6 +208,7 @@ impl From<EndError> for ApiError {
         match error {
             EndError::ShuttingDown => Self::ShuttingDown,
             EndError::Runner(message) => Self::EngineFailed(message),
+            EndError::NotFinite => Self::NotFinite,
             EndError::SlowReader => Self::SlowReader,
             EndError::Deadline { waited_s } => Self::Deadline(waited_s),
             EndError::Cut => Self::Cut,
@@ -223,6 +228,10 @@ impl IntoResponse for ApiError {
             }
             Self::Scripted { retry_after_s: Some(retry_after_s), .. } => {
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
+            }
+            // The OpenAI SDKs try again after a 5xx unless told otherwise; the same prompt gives the same logits.
+            Self::NotFinite => {
+                response.headers_mut().insert("x-should-retry", HeaderValue::from_static("false"));
             }
             // The next try must not come back by the same connection.
             Self::ShuttingDown => {

@@ -74,6 +74,8 @@ pub struct Metrics {
     pub prompt_tokens: AtomicU64,
     /// Tokens that were generated for clients that had left.
     pub wasted_tokens: AtomicU64,
+    /// Requests that ended since a logit was NaN or infinite.
+    pub logits_not_finite: AtomicU64,
     /// From arrival to the first token.
     pub time_to_first_token: Histogram,
     /// Between two tokens of one request.
@@ -101,6 +103,7 @@ impl Default for Metrics {
             statuses: [const { AtomicU64::new(0) }; 500],
             prompt_tokens: AtomicU64::new(0),
             wasted_tokens: AtomicU64::new(0),
+            logits_not_finite: AtomicU64::new(0),
             time_to_first_token: Histogram::of_seconds(),
             inter_token_latency: Histogram::of_seconds(),
             request_latency: Histogram::of_seconds(),

@@ -113,6 +113,13 @@ impl BlockPool {
         self.cache.as_ref()?.find(hash, prefix, tokens)
     }
 
+    /// Lets a block be found by no one any more.
+    pub fn disown(&mut self, block: BlockId) {
+        if let Some(cache) = &mut self.cache {
+            cache.remove(block);
+        }
+    }
+
     /// Lets a full block be found by others, from now on. Answers the prefix that it completes. Where another block holds the same,
     /// that one stays the one that is found.
     pub fn remember(&mut self, block: BlockId, hash: PrefixHash, prefix: Prefix, tokens: &[u32]) -> Prefix {

@@ -180,6 +180,11 @@ impl BlockTable {
         }
     }
 
+    /// Takes its blocks out of the prefix cache, those that others have computed included. They stay in the table.
+    pub fn disown(&mut self, pool: &mut BlockPool) {
+        self.blocks[..self.num_remembered].iter().for_each(|block| pool.disown(*block));
+    }
+
     /// Leading blocks that were found, or can be found by others.
     #[must_use]
     pub fn num_remembered(&self) -> usize {

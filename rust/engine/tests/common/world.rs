@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use streamcore_engine::{
-    Engine, Event, EventKind, FinishReason, NO_TOKEN, OwnedStepBuffers, Request, RequestId, Stats, StepPlan,
-    TokenLogprobs,
+    Engine, Event, EventKind, FinishReason, NO_TOKEN, NOT_FINITE, OwnedStepBuffers, Request, RequestId,
+    Stats, StepPlan, TokenLogprobs,
 };
 
 use super::device::{ShadowDevice, poison};
@@ -228,9 +228,15 @@ impl World {
             result.sampled[..held_back].fill(NO_TOKEN);
             self.count("tokens held back", held_back);
         }
+        if !result.sampled.is_empty() && self.rng.chance(1) {
+            let spoilt = self.rng.between(0, result.sampled.len() - 1);
+            if result.sampled[spoilt] != NO_TOKEN {
+                result.sampled[spoilt] = NOT_FINITE;
+            }
+        }
         let elapsed = Duration::from_micros(1 << self.rng.between(8, 18));
         self.engine.observe(result.id, elapsed).unwrap();
-        self.num_drawn += result.sampled.iter().filter(|token| **token != NO_TOKEN).count();
+        self.num_drawn += result.sampled.iter().filter(|token| **token >= 0).count();
         self.engine.complete(result.id, &result.sampled, result.scores()).unwrap();
     }
 
@@ -304,7 +310,7 @@ impl World {
         let stats = self.engine.stats();
         assert_eq!((stats.num_waiting, stats.num_running), (0, 0));
         assert_eq!(stats.num_free_blocks, stats.num_blocks, "blocks are lost");
-        let (mut num_generated, mut num_stops, mut num_first_counts) = (0, 0, 0);
+        let (mut num_generated, mut num_stops, mut num_first_counts, mut num_spoilt) = (0, 0, 0, 0);
         for client in self.clients.values() {
             client.check_logprobs();
             let was_scheduled = client.num_cached.is_some();
@@ -312,6 +318,9 @@ impl World {
             let (tokens, reason) = expected_output(&client.request);
             if client.finish_reason == Some(FinishReason::Deadline) {
                 assert!(tokens.starts_with(&client.tokens), "tokens of expired {:?}", client.request.id);
+            } else if client.finish_reason == Some(FinishReason::NotFinite) {
+                assert!(tokens.starts_with(&client.tokens), "tokens of spoilt {:?}", client.request.id);
+                num_spoilt += 1;
             } else if client.was_aborted {
                 assert_eq!(client.finish_reason, Some(FinishReason::Abort));
                 assert!(tokens.starts_with(&client.tokens), "tokens of aborted {:?}", client.request.id);
@@ -331,6 +340,7 @@ impl World {
         assert_eq!(stats.prefix_cache_hits, num_cached as u64);
         assert_eq!(stats.prefix_cache_queries, num_asked as u64);
         self.count("stops", num_stops);
+        self.count("logits that were not finite", num_spoilt);
         let num_counts = self.coverage.get("counts from the start").copied().unwrap_or(0) as usize;
         self.count("counts after a preemption", num_counts - num_first_counts);
         self.count("preemptions", stats.preemptions as usize);

@@ -193,6 +193,12 @@ impl Core {
                         (Some(End::Stop(Token { id: token_id, logprobs })), Outcome::Stop)
                     }
                     FinishReason::Length => (Some(End::Length), Outcome::Length),
+                    FinishReason::NotFinite => {
+                        if metrics.logits_not_finite.fetch_add(1, Relaxed) == 0 {
+                            tracing::error!("the model computed logits that are NaN or infinite; requests that it happens to end with an error");
+                        }
+                        (Some(End::Failed(EndError::NotFinite)), Outcome::Error)
+                    }
                     // Its reader has gone, or has all that it wants.
                     FinishReason::Abort => (None, open.aborted_as),
                     FinishReason::Deadline => {

@@ -31,6 +31,8 @@ pub enum EndError {
     Runner(String),
     /// The client reads so slowly that what waits for it has reached its bound.
     SlowReader,
+    /// The model computed a logit that is NaN or infinite.
+    NotFinite,
     /// Its client does not wait any longer.
     Deadline {
         /// How long it has waited, in seconds.

@@ -67,6 +67,8 @@ pub(super) const TABLE: &[Row] = table! {
         "Tokens generated", EngineCounter(|s| s.generated_tokens);
     "streamcore_wasted_tokens_total",
         "Tokens generated after the client had left", Counter(|m| &m.wasted_tokens);
+    "streamcore_logits_not_finite_total",
+        "Requests that ended with an error since the model computed a logit that is NaN or infinite", Counter(|m| &m.logits_not_finite);
     "streamcore_num_preemptions_total" = "vllm:num_preemptions_total",
         "Sequences that lost their blocks to another one", EngineCounter(|s| s.preemptions);
     "streamcore_prefix_cache_queries_total" = "vllm:prefix_cache_queries_total",
