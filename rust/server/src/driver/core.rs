@@ -195,7 +195,9 @@ impl Core {
                     FinishReason::Length => (Some(End::Length), Outcome::Length),
                     FinishReason::NotFinite => {
                         if metrics.logits_not_finite.fetch_add(1, Relaxed) == 0 {
-                            tracing::error!("the model computed logits that are NaN or infinite; requests that it happens to end with an error");
+                            tracing::error!(
+                                "the model computed logits that are NaN or infinite; requests that it happens to end with an error"
+                            );
                         }
                         (Some(End::Failed(EndError::NotFinite)), Outcome::Error)
                     }
