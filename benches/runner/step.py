@@ -33,7 +33,8 @@ def measure(folder: Path, rows: int, steps: int, sampling: dict[str, Any]) -> li
     """The processor time of each decode step of `rows` sequences, in milliseconds."""
     checked = check_model_folder(folder)
     max_len = PROMPT_LEN + steps + WARM_UP_STEPS + 1
-    model = load_model(checked, CPU, torch.float32, max_len)
+    model = load_model(checked, CPU, torch.float32)
+    model.set_max_len(max_len)
     num_blocks = rows * -(-max_len // 16)
     config = _core.EngineConfig(
         block_size=16,

@@ -19,7 +19,9 @@ CPU = torch.device("cpu")
 
 def load(folder: Path, max_model_len: int) -> LlamaModel:
     """The model of a folder in float32."""
-    return load_model(check_model_folder(folder), CPU, torch.float32, max_model_len)
+    model = load_model(check_model_folder(folder), CPU, torch.float32)
+    model.set_max_len(max_model_len)
+    return model
 
 
 Likelihood = tuple[float, list[tuple[int, float]]]

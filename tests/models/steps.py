@@ -89,7 +89,8 @@ class PagedModel:
 def load_paged(path: Path, dtype: torch.dtype = torch.float32, max_model_len: int = 256) -> PagedModel:
     """Loads a folder as the server does."""
     folder = check_model_folder(path)
-    model = load_model(folder, CPU, dtype, max_model_len)
+    model = load_model(folder, CPU, dtype)
+    model.set_max_len(max_model_len)
     caches = allocate_kv_cache(folder.config, CPU, dtype, block_size=BLOCK_SIZE, num_blocks=NUM_BLOCKS)
     blocks = list(range(NUM_BLOCKS))
     random.Random(0).shuffle(blocks)

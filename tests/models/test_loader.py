@@ -9,10 +9,12 @@ from tests.checkpoints import TINY, random_weights, write_checkpoint
 from tests.models.steps import CPU
 from torch import Tensor
 
+from streamcore.config import ServeConfig
 from streamcore.errors import ModelLoadError
 from streamcore.models.folder import check_model_folder
 from streamcore.models.loader import load_parameters
 from streamcore.models.progress import terminal_progress
+from streamcore.runner.launch import load_runner
 
 
 def load(folder: Path, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
@@ -58,6 +60,16 @@ def test_a_file_that_vanishes_is_an_error_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(ModelLoadError, match="cannot be read"):
         load_parameters(folder, CPU, torch.float32)
+
+
+def test_a_context_that_the_cache_cannot_hold_takes_no_memory(tmp_path: Path) -> None:
+    """A model that names two billion positions must start in a small cache: rotary table and block tables end with it."""
+    folder = write_checkpoint(tmp_path, max_position_embeddings=2**31 - 1)
+    config = ServeConfig(kv_cache_memory_bytes=1 << 20)
+    engine_config, runner = load_runner(config, check_model_folder(folder))
+    assert engine_config.max_seq_len == 2048
+    assert runner._model.max_len == 2048
+    assert runner._rows.block_tables.shape[1] == 128
 
 
 class _Terminal(io.StringIO):

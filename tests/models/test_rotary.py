@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 import torch
 from tests.checkpoints import LLAMA_3_1_8B
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from streamcore.layers.rotary import cos_sin_table
+from streamcore.layers.rotary import _ROWS_AT_ONCE, cos_sin_table
 from streamcore.models.config import parse_config
 
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
@@ -48,3 +49,22 @@ def test_tables_equal_the_reference(name: str) -> None:
     # A frequency rounded to float32 is off by 1e-7 of itself, an angle by that times the position.
     torch.testing.assert_close(table[positions], expected, atol=5e-3, rtol=0)
     torch.testing.assert_close(table[:64], expected[:64], atol=2e-5, rtol=0)
+
+
+def test_making_a_table_takes_no_more_memory_than_it_does() -> None:
+    """A model of ten million positions once needed several times its table to start."""
+    sizes: dict[int, int] = {}
+    kept: list[torch.Tensor] = []
+
+    def note(_mode: object, function: Any, _types: object, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor):
+            kept.append(made)
+            sizes[made.untyped_storage().data_ptr()] = made.untyped_storage().nbytes()
+        return made
+
+    with type("Notes", (TorchDispatchMode,), {"__torch_dispatch__": note})():
+        table = cos_sin_table(parse_config(LLAMA_3_1_8B).rope, 128, 20 * _ROWS_AT_ONCE)
+    pieces = sorted(sizes.values())
+    assert pieces.pop() == table.nbytes
+    assert pieces.pop() <= table.nbytes // 20

@@ -21,7 +21,8 @@ BLOCK_SIZE = 16
 def make_runner(path: Path, max_model_len: int = 64) -> ModelRunner:
     """A runner for up to 3 sequences of 4 blocks."""
     folder = check_model_folder(path)
-    model = load_model(folder, CPU, torch.float32, max_model_len)
+    model = load_model(folder, CPU, torch.float32)
+    model.set_max_len(max_model_len)
     caches = allocate_kv_cache(folder.config, CPU, torch.float32, block_size=BLOCK_SIZE, num_blocks=8)
     columns = step_columns(max_num_batched_tokens=40, max_num_seqs=3, max_blocks_per_seq=4)
     return ModelRunner(model, caches, columns, CPU)

@@ -1,5 +1,6 @@
 """config.json: what is read, what is refused."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,19 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"rope_scaling": {"type": "llama3", "factor": 8}},
         "has no `rope_scaling.low_freq_factor`, has no `rope_scaling.high_freq_factor`",
     ),
+    "layers": (
+        {"num_hidden_layers": 1_000_000_000},
+        "has `num_hidden_layers` 1000000000, it must be a positive integer, limit is 4096",
+    ),
+    "infinite": (
+        {"rope_theta": float("inf")},
+        "has `rope_scaling.rope_theta` inf, it must be a number above 1",
+    ),
+    "theta": ({"rope_theta": 1.0}, "has `rope_scaling.rope_theta` 1.0, it must be a number above 1"),
+    "dynamic head": (
+        {"head_dim": 2, "rope_scaling": {"type": "dynamic", "factor": 2.0}},
+        "has `head_dim` 2, it must be at least 4 with dynamic positions",
+    ),
     "rope part": (
         {"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}},
         "has `rope_parameters.partial_rotary_factor` 0.5, only 1 is supported",
@@ -110,6 +124,46 @@ def test_other_models_are_refused(raw: dict[str, Any], expected: str) -> None:
     with pytest.raises(ModelLoadError) as caught:
         find_family(raw)
     assert str(caught.value) == expected
+
+
+NUMBERS: dict[str, dict[str, Any]] = {
+    **{name: {} for name in TINY if type(TINY[name]) in (int, float) and not name.endswith("token_id")},
+    **{
+        f"rope_scaling.{name}": {
+            "rope_scaling": {"rope_type": rope_type, "factor": 2, "low_freq_factor": 1, "high_freq_factor": 4}
+        }
+        for name, rope_type in {
+            "factor": "linear",
+            "original_max_position_embeddings": "yarn",
+            "attention_factor": "yarn",
+            "beta_fast": "yarn",
+            "beta_slow": "yarn",
+            "mscale": "yarn",
+            "mscale_all_dim": "yarn",
+            "low_freq_factor": "llama3",
+            "high_freq_factor": "llama3",
+        }.items()
+    },
+}
+HOSTILE = ["1e999", "-1e999", "NaN", "9" * 400, "9" * 5000, "-1", "0", '"9"', "[9]", "{}", "true", "1e300"]
+
+
+@pytest.mark.parametrize("path", NUMBERS)
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: text[:8])
+def test_no_number_gets_past_its_field(path: str, text: str, tmp_path: Path) -> None:
+    """A number of a stranger that no model has must be refused by its name before memory is taken for it, whatever
+    Python makes of it: infinite, too long to print, or as large as a float can be.
+    """
+    outer, _, inner = path.rpartition(".")
+    fields: dict[str, Any] = {**TINY, **NUMBERS[path]}
+    target = fields[outer] if outer else fields
+    target[inner] = "HERE"
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(fields).replace('"HERE"', text))
+    with pytest.raises(ModelLoadError) as caught:
+        parse_config(read_json_object(file))
+    assert f"`{path}`" in str(caught.value) or path == "rope_theta"
+    assert len(str(caught.value)) < 600
 
 
 def test_longest_context() -> None:

@@ -73,6 +73,22 @@ BROKEN: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         lambda f: _header(f, {"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 0]}}),
         ["`a` spans 0 bytes, its shape needs 16"],
     ),
+    "endless shape": (
+        lambda f: _header(f, {"a": {"dtype": "F32", "shape": [float("inf")], "data_offsets": [0, 4]}}),
+        ["has a damaged header: 'a' has the size inf"],
+    ),
+    "shape too long to print": (
+        lambda f: _header(f, {"a": {"dtype": "F32", "shape": [10**4000, 10**4000], "data_offsets": [0, 4]}}),
+        ["has a damaged header: 'a' has the size inf"],
+    ),
+    "shape beyond any file": (
+        lambda f: _header(f, {"a": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 4]}}),
+        ["has a damaged header: 'a' has the shape [1099511627776, 1099511627776]"],
+    ),
+    "span before the data": (
+        lambda f: _header(f, {"a": {"dtype": "F32", "shape": [1], "data_offsets": [-4, 0]}}),
+        ["has a damaged header: 'a' has the size -4"],
+    ),
     "lfs weights": (
         lambda f: (f / "model.safetensors").write_text(LFS_POINTER),
         ["model.safetensors is a git-lfs pointer"],
@@ -220,6 +236,99 @@ def test_redundant_tensors_are_ignored(tmp_path: Path) -> None:
     weights["lm_head.weight"] = torch.ones(256, 48)
     write_weights(folder, weights)
     assert "lm_head.weight" not in check_model_folder(folder).tensors
+
+
+def _gguf(path: Path, architecture: str = "qwen2") -> Path:
+    def text(value: str) -> bytes:
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    entry = text("general.architecture") + struct.pack("<I", 8) + text(architecture)
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + entry)
+    return path
+
+
+def _file(path: Path, content: bytes = b"?") -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def _folder_with(path: Path, *names: str) -> Path:
+    path.mkdir()
+    for name in names:
+        (path / name).touch()
+    return path
+
+
+ELSEWHERE: dict[str, tuple[Callable[[Path], Path], str, str | None]] = {
+    "gguf": (
+        lambda f: _gguf(f / "m.gguf"),
+        "is a GGUF file of the architecture 'qwen2', which is not supported",
+        "safetensors",
+    ),
+    "gguf by another name": (lambda f: _gguf(f / "sha256-1234"), "is a GGUF file", "safetensors"),
+    "gguf cut short": (lambda f: _file(f / "m.gguf", b"GGUF\x03"), "is a GGUF file, which", "safetensors"),
+    "gguf of noise": (
+        lambda f: _file(f / "m", b"GGUF" + b"\xff" * 99),
+        "is a GGUF file, which",
+        "safetensors",
+    ),
+    "weights": (lambda f: _file(f / "model.safetensors"), "is a file of weights", "name the folder"),
+    "pickle": (lambda f: _file(f / "model.bin"), "pickled weights, which are never loaded", "safetensors"),
+    "script": (lambda f: _file(f / "answers.json"), "is a JSON file", "script:FILE"),
+    "archive": (lambda f: _file(f / "model.tar.gz"), "is an archive", "unpack it"),
+    "any file": (lambda f: _file(f / "README"), "is a file, not a folder", None),
+    "adapter": (
+        lambda f: _folder_with(f / "a", "adapter_config.json", "adapter_model.safetensors"),
+        "holds a LoRA adapter, not a model",
+        "merge it",
+    ),
+    "gguf folder": (
+        lambda f: _folder_with(f / "a", "m.Q4_K_M.gguf"),
+        "holds GGUF files such as 'm.Q4_K_M.gguf'",
+        "safetensors",
+    ),
+    "cache": (
+        lambda f: _folder_with(f / "a", "snapshots", "refs"),
+        "is the cache of a repository",
+        "snapshots",
+    ),
+    "maker": (
+        lambda f: _folder_with(f / "a", "params.json", "consolidated.00.pth"),
+        "has its maker's own layout",
+        "Hugging Face",
+    ),
+    "pictures": (lambda f: _folder_with(f / "a", "model_index.json"), "holds a diffusion pipeline", None),
+    "nothing": (lambda f: _folder_with(f / "a"), "config.json is missing", "fetch the folder again"),
+}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_what_is_no_model_folder_is_called_by_its_name(name: str, tmp_path: Path) -> None:
+    """People name the file that their last server took. They must read what it is, and what to do instead."""
+    make, expected, way_on = ELSEWHERE[name]
+    with pytest.raises(ModelLoadError) as caught:
+        check_model_folder(make(tmp_path))
+    assert expected in str(caught.value)
+    assert (caught.value.hint is None) == (way_on is None)
+    assert way_on is None or way_on in str(caught.value.hint)
+
+
+def test_a_quantised_folder_says_how_and_what_to_do(tmp_path: Path) -> None:
+    """The method decides which server can open the folder, and the unquantised weights can be served here."""
+    folder = write_checkpoint(tmp_path, quantization_config={"quant_method": "gptq", "bits": 4})
+    with pytest.raises(ModelLoadError, match="has `quantization_config` 'gptq'") as caught:
+        check_model_folder(folder)
+    assert caught.value.hint == "serve the folder with the unquantised weights that this one was made from"
+
+
+def test_an_unknown_family_names_the_nearest(tmp_path: Path) -> None:
+    """A list alone does not say whether a relative of the model would run."""
+    folder = write_checkpoint(tmp_path, model_type="llama9")
+    with pytest.raises(ModelLoadError, match="has `model_type` 'llama9', supported are llama") as caught:
+        check_model_folder(folder)
+    assert caught.value.hint == (
+        "the family with the nearest name is llama: a model of that family can be served"
+    )
 
 
 def test_the_check_needs_no_torch() -> None:

@@ -19,6 +19,9 @@ from torch import Tensor
 
 from streamcore.layers.rope_config import RopeConfig
 
+# A table is made in pieces of this many positions, so that making it takes no more memory than it does.
+_ROWS_AT_ONCE = 4096
+
 
 def cos_sin_table(rope: RopeConfig, head_dim: int, max_len: int) -> Tensor:
     """Cosines and sines for positions `0 .. max_len - 1`.
@@ -31,10 +34,15 @@ def cos_sin_table(rope: RopeConfig, head_dim: int, max_len: int) -> Tensor:
     Returns:
         float32 [max_len, head_dim] on the CPU: `head_dim / 2` cosines, then as many sines.
     """
-    positions = torch.arange(max_len, dtype=torch.float32)
-    angles = torch.outer(positions, inverse_frequencies(rope, head_dim, max_len))
-    scale = rope.attention_factor
-    return torch.cat((angles.cos() * scale, angles.sin() * scale), dim=-1)
+    frequencies = inverse_frequencies(rope, head_dim, max_len)
+    table = torch.empty(max_len, 2, len(frequencies))
+    for first in range(0, max_len, _ROWS_AT_ONCE):
+        rows = table[first : first + _ROWS_AT_ONCE]
+        positions = torch.arange(first, first + len(rows), dtype=torch.float32)
+        angles = torch.outer(positions, frequencies)
+        rows[:, 0], rows[:, 1] = angles.cos(), angles.sin()
+        rows *= rope.attention_factor
+    return table.flatten(1)
 
 
 def inverse_frequencies(rope: RopeConfig, head_dim: int, max_len: int) -> Tensor:

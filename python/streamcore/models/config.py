@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard, get_args
 
-from streamcore.errors import ModelLoadError
 from streamcore.layers.rope_config import RopeConfig, RopeType
+from streamcore.models.fields import Fields, shown
 
 Dtype = Literal["float32", "bfloat16", "float16"]
+# The tensors of every layer are listed before the files are looked at.
+_MAX_LAYERS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +47,15 @@ def parse_config(raw: Mapping[str, Any]) -> ModelConfig:
     """Reads config.json.
 
     Raises:
-        ModelLoadError: with every field that is missing, of the wrong type or not supported.
+        ModelLoadError: names every field that is missing, of the wrong type or not supported.
     """
-    fields = _Fields(raw)
+    fields = Fields(raw)
     hidden_size, num_heads = fields.integer("hidden_size"), fields.integer("num_attention_heads")
     config = ModelConfig(
         model_type=str(raw.get("model_type")),
         hidden_size=hidden_size,
         intermediate_size=fields.integer("intermediate_size"),
-        num_layers=fields.integer("num_hidden_layers"),
+        num_layers=fields.integer("num_hidden_layers", most=_MAX_LAYERS),
         num_heads=num_heads,
         num_kv_heads=fields.integer("num_key_value_heads", num_heads),
         head_dim=fields.integer("head_dim", hidden_size // num_heads),
@@ -67,62 +69,11 @@ def parse_config(raw: Mapping[str, Any]) -> ModelConfig:
         dtype=_parse_dtype(fields),
     )
     _check_shape(fields, config)
-    if fields.problems:
-        raise ModelLoadError("config.json " + ", ".join(fields.problems))
+    fields.check()
     return config
 
 
-class _Fields:
-    """Reads typed fields of a JSON object and notes what is wrong with them, so that all of it is told at
-    once.
-    """
-
-    def __init__(self, raw: Mapping[str, Any], prefix: str = "", problems: list[str] | None = None) -> None:
-        self.raw = raw
-        self.problems: list[str] = [] if problems is None else problems
-        self._prefix = prefix
-
-    def integer(self, name: str, default: int | None = None) -> int:
-        """A positive integer; 1 stands in for one that cannot be used."""
-        value = self._get(name, default)
-        if type(value) is int and value > 0:
-            return value
-        if value is not None:
-            self.refuse(name, value, "it must be a positive integer")
-        return 1
-
-    def number(self, name: str, default: float | None = None) -> float:
-        """A finite positive number; 1 stands in for one that cannot be used."""
-        value = self._get(name, default)
-        if type(value) in (int, float) and math.isfinite(value) and value > 0:
-            return float(value)
-        if value is not None:
-            self.refuse(name, value, "it must be a positive number")
-        return 1.0
-
-    def optional_number(self, name: str) -> float | None:
-        """A finite positive number, or None where there is none."""
-        return None if self.raw.get(name) is None else self.number(name)
-
-    def boolean(self, name: str, default: bool) -> bool:
-        value = self._get(name, default)
-        if not isinstance(value, bool):
-            self.refuse(name, value, "it must be true or false")
-        return bool(value)
-
-    def refuse(self, name: str, value: object, why: str) -> None:
-        self.problems.append(f"has `{self._prefix}{name}` {value!r}, {why}")
-
-    def _get(self, name: str, default: object) -> Any:
-        value = self.raw.get(name)
-        if value is None:
-            value = default
-        if value is None:
-            self.problems.append(f"has no `{self._prefix}{name}`")
-        return value
-
-
-def _parse_dtype(fields: _Fields) -> Dtype | None:
+def _parse_dtype(fields: Fields) -> Dtype | None:
     name = "dtype" if fields.raw.get("dtype") is not None else "torch_dtype"
     value = fields.raw.get(name)
     if value is None or _is_dtype(value):
@@ -139,12 +90,11 @@ def _is_rope_type(value: object) -> TypeGuard[RopeType]:
     return value in get_args(RopeType)
 
 
-def _check_shape(fields: _Fields, config: ModelConfig) -> None:
+def _check_shape(fields: Fields, config: ModelConfig) -> None:
     activation = fields.raw.get("hidden_act", "silu")
     if activation not in ("silu", "swish"):
         fields.refuse("hidden_act", activation, "only silu is supported")
-    if fields.raw.get("quantization_config") is not None:
-        fields.problems.append("has `quantization_config`, quantised weights are not supported")
+    _refuse_quantised(fields)
     if config.num_heads % config.num_kv_heads:
         fields.refuse(
             "num_key_value_heads",
@@ -159,9 +109,26 @@ def _check_shape(fields: _Fields, config: ModelConfig) -> None:
         )
     if config.head_dim % 2:
         fields.refuse("head_dim", config.head_dim, "it must be even")
+    if config.head_dim == 2 and config.rope.rope_type == "dynamic":
+        fields.refuse("head_dim", config.head_dim, "it must be at least 4 with dynamic positions")
 
 
-def _parse_rope(fields: _Fields) -> RopeConfig:
+def _refuse_quantised(fields: Fields) -> None:
+    for name in ("quantization_config", "compression_config"):
+        raw = fields.raw.get(name)
+        if raw is None:
+            continue
+        methods = (
+            [raw[key] for key in ("quant_method", "quantization_method") if key in raw]
+            if isinstance(raw, dict)
+            else []
+        )
+        method = f" {shown(methods[0])}" if methods else ""
+        fields.problems.append(f"has `{name}`{method}, quantised weights are not supported")
+        fields.hint = "serve the folder with the unquantised weights that this one was made from"
+
+
+def _parse_rope(fields: Fields) -> RopeConfig:
     """Reads either form: `rope_parameters` with everything in it, or `rope_theta` beside `rope_scaling`."""
     name = "rope_parameters" if fields.raw.get("rope_parameters") is not None else "rope_scaling"
     raw = fields.raw.get(name)
@@ -171,7 +138,7 @@ def _parse_rope(fields: _Fields) -> RopeConfig:
         fields.refuse(name, raw, "it must be an object")
         return RopeConfig()
     outer = {"rope_theta": fields.raw.get("rope_theta")}
-    rope = _Fields({**outer, **raw}, f"{name}.", fields.problems)
+    rope = fields.inside(name, {**outer, **raw})
     rope_type = raw.get("rope_type") or raw.get("type") or "default"
     if not _is_rope_type(rope_type):
         rope.refuse("rope_type", rope_type, "supported are " + ", ".join(get_args(RopeType)))
@@ -181,8 +148,8 @@ def _parse_rope(fields: _Fields) -> RopeConfig:
     return _parse_variant(rope_type, rope, fields)
 
 
-def _parse_variant(rope_type: RopeType, rope: _Fields, outer: _Fields) -> RopeConfig:
-    theta = rope.number("rope_theta", 10000.0)
+def _parse_variant(rope_type: RopeType, rope: Fields, outer: Fields) -> RopeConfig:
+    theta = rope.number("rope_theta", 10000.0, above=1.0)
     if rope_type == "default":
         return RopeConfig(theta=theta)
     if rope_type == "linear":
@@ -193,24 +160,21 @@ def _parse_variant(rope_type: RopeType, rope: _Fields, outer: _Fields) -> RopeCo
     original = _original_context(rope, outer, context)
     if rope_type == "yarn":
         return _parse_yarn(rope, theta, original, context / original)
+    low = rope.number("low_freq_factor")
+    high = rope.number("high_freq_factor", above=low if rope.raw.get("low_freq_factor") is not None else 0.0)
     return RopeConfig(
-        "llama3",
-        theta,
-        rope.number("factor"),
-        original,
-        low_freq_factor=rope.number("low_freq_factor"),
-        high_freq_factor=rope.number("high_freq_factor"),
+        "llama3", theta, rope.number("factor"), original, low_freq_factor=low, high_freq_factor=high
     )
 
 
-def _original_context(rope: _Fields, outer: _Fields, context: int) -> int:
+def _original_context(rope: Fields, outer: Fields, context: int) -> int:
     """The context before it was stretched; some models name it beside the object instead of inside."""
     name = "original_max_position_embeddings"
     fields = outer if outer.raw.get(name) is not None else rope
     return fields.integer(name, context)
 
 
-def _parse_yarn(rope: _Fields, theta: float, original: int, stretch: float) -> RopeConfig:
+def _parse_yarn(rope: Fields, theta: float, original: int, stretch: float) -> RopeConfig:
     factor = rope.number("factor", stretch)
     attention_factor = rope.optional_number("attention_factor")
     if attention_factor is None:

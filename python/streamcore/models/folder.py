@@ -10,6 +10,7 @@ from pathlib import Path
 
 from streamcore.errors import ModelLoadError
 from streamcore.models.config import Dtype, ModelConfig, parse_config
+from streamcore.models.elsewhere import explain_folder, refuse_file
 from streamcore.models.layout import Layout
 from streamcore.models.registry import find_family
 from streamcore.models.tensor_files import (
@@ -53,21 +54,25 @@ def check_model_folder(path: Path) -> ModelFolder:
     if not path.exists():
         hint = "download the model first: names are not looked up"
         raise ModelLoadError(f"model folder {path} does not exist", hint)
-    if not path.is_dir():
-        raise ModelLoadError(f"model folder {path} is a file, not a folder")
     try:
+        if not path.is_dir():
+            raise refuse_file(path)
         return _check(path)
     except OSError as error:
         raise ModelLoadError(f"model folder {path} cannot be read: {error}") from error
 
 
 def _check(path: Path) -> ModelFolder:
+    if not (path / "config.json").exists() and (explanation := explain_folder(path)) is not None:
+        raise ModelLoadError(f"model folder {path} {explanation[0]}", explanation[1])
     problems: list[str] = []
-    config, layout = _check_config(path, problems)
+    config, layout, hint = _check_config(path, problems)
     found = _check_weights(path, layout, problems)
     _check_tokenizer(path, problems)
     if problems or config is None or layout is None:
-        raise ModelLoadError(f"model folder {path} cannot be loaded: " + "; ".join(problems), _hint(problems))
+        raise ModelLoadError(
+            f"model folder {path} cannot be loaded: " + "; ".join(problems), hint or _hint(problems)
+        )
     tensors = {name: found[name] for name in layout}
     dtype = config.dtype or _DTYPES[next(iter(tensors.values())).dtype]
     return ModelFolder(path, config, layout, tensors, dtype)
@@ -84,7 +89,9 @@ def _hint(problems: Iterable[str]) -> str | None:
     return None
 
 
-def _check_config(path: Path, problems: list[str]) -> tuple[ModelConfig | None, Layout | None]:
+def _check_config(path: Path, problems: list[str]) -> tuple[ModelConfig | None, Layout | None, str | None]:
+    """What config.json says, and a hint where it cannot be used."""
+    hint = None
     try:
         raw = read_json_object(path / "config.json")
         family = find_family(raw)
@@ -93,9 +100,10 @@ def _check_config(path: Path, problems: list[str]) -> tuple[ModelConfig | None, 
         problems.append(f"config.json {problem}")
     except ModelLoadError as error:
         problems.append(str(error))
+        hint = error.hint
     else:
-        return config, family.layout(config)
-    return None, None
+        return config, family.layout(config), None
+    return None, None, hint
 
 
 def _check_weights(path: Path, layout: Layout | None, problems: list[str]) -> dict[str, TensorInfo]:

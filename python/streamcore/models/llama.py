@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -10,15 +11,14 @@ from streamcore.kernels import checks
 from streamcore.layers.attention import Attention, AttentionInputs, LayerCache
 from streamcore.layers.linear import Linear
 from streamcore.layers.mlp import GatedMlp
+from streamcore.layers.rotary import cos_sin_table
 from streamcore.models.config import ModelConfig
 
 
 class LlamaModel:
     """A decoder, from token ids to logits. It keeps no state between steps: that is in the KV cache."""
 
-    def __init__(
-        self, config: ModelConfig, parameters: dict[str, Tensor], cos_sin: Tensor, *, exact: bool
-    ) -> None:
+    def __init__(self, config: ModelConfig, parameters: dict[str, Tensor], *, exact: bool) -> None:
         """Puts the model together.
 
         Args:
@@ -26,12 +26,11 @@ class LlamaModel:
             parameters: by the names of `models.layout`, all on one device; matrices may be narrower than the
                 norms, whose dtype is that of the activations. Emptied, so that a weight and its packed form
                 are in memory together only one at a time.
-            cos_sin: float32 [max_len, head_dim] on that device; the longest sequence that it can run.
             exact: never round activations below their dtype.
         """
         self.config = config
         self.embedding = parameters.pop("embed.weight")
-        operations = kernels.operations_for(cos_sin)
+        operations = kernels.operations_for(self.embedding)
         self._layers = [
             _Layer(config, parameters, f"layers.{index}", exact, operations)
             for index in range(config.num_layers)
@@ -39,9 +38,17 @@ class LlamaModel:
         self._norm = parameters.pop("norm.weight")
         lm_head = parameters.pop("lm_head.weight", self.embedding)
         self._lm_head = Linear.prepare(lm_head, None, self._norm.dtype, exact)
-        checks.rotary_table(cos_sin, config.head_dim, self._norm.device)
-        self._cos_sin = cos_sin
         self._operations = operations
+        self._cos_sin = torch.empty(0, config.head_dim)
+
+    def set_max_len(self, max_len: int) -> None:
+        """Makes the rotary table for sequences of up to `max_len` tokens.
+
+        Called once the KV cache has its size: a context that the cache cannot hold needs no table.
+        """
+        table = cos_sin_table(self.config.rope, self.config.head_dim, max_len).to(self._norm.device)
+        checks.rotary_table(table, self.config.head_dim, self._norm.device)
+        self._cos_sin = table
 
     @property
     def max_len(self) -> int:

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from streamcore import kernels
 from streamcore.errors import ModelLoadError
-from streamcore.layers.rotary import cos_sin_table
 from streamcore.models.folder import ModelFolder
 from streamcore.models.layout import parameter_shapes
 from streamcore.models.llama import LlamaModel
@@ -24,24 +23,21 @@ def load_model(
     folder: ModelFolder,
     device: torch.device,
     dtype: torch.dtype,
-    max_model_len: int,
     progress: Progress | None = None,
 ) -> LlamaModel:
-    """Loads a model.
+    """Loads a model; `LlamaModel.set_max_len` must follow before it runs.
 
     Args:
         folder: a folder that was checked.
         device: where it is to run.
         dtype: the precision; weights of another one are converted, but see `activation_dtype` and `matrix_dtype`.
-        max_model_len: tokens of the longest sequence.
         progress: told after each tensor.
 
     Raises:
         ModelLoadError: the device has not enough memory, or a file changed since it was checked.
     """
     parameters = load_parameters(folder, device, dtype, progress)
-    cos_sin = cos_sin_table(folder.config.rope, folder.config.head_dim, max_model_len).to(device)
-    return LlamaModel(folder.config, parameters, cos_sin, exact=dtype == torch.float32)
+    return LlamaModel(folder.config, parameters, exact=dtype == torch.float32)
 
 
 def activation_dtype(device: torch.device, dtype: torch.dtype) -> torch.dtype:

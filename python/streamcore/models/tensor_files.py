@@ -7,12 +7,13 @@
 A download that broke off is shorter than its header says. https://huggingface.co/docs/safetensors
 """
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from streamcore.models.fields import parse_json, shown
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -21,6 +22,8 @@ DTYPE_BYTES: Mapping[str, int] = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _MAX_HEADER_BYTES = 100 << 20
+# Elements or bytes that no file holds.
+_MAX_SIZE = (1 << 62) - 1
 
 
 class FileError(Exception):
@@ -73,7 +76,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
     """
     check_present(path)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError) as error:
         raise FileError(f"is not valid JSON: {error}") from error
     if not isinstance(value, dict):
@@ -97,10 +100,10 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
             raise FileError(f"has a header of {header_bytes} bytes, limit is {_MAX_HEADER_BYTES}")
         header = file.read(header_bytes)
     try:
-        entries = json.loads(header)
+        entries = parse_json(header)
         entries.pop("__metadata__", None)
-        tensors = {name: _parse_entry(path, e) for name, e in entries.items()}
-        spans = {name: (int(e["data_offsets"][0]), int(e["data_offsets"][1])) for name, e in entries.items()}
+        tensors = {name: _parse_entry(path, name, e) for name, e in entries.items()}
+        spans = {name: _parse_span(name, e) for name, e in entries.items()}
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
         raise FileError("has a damaged header") from error
     expected = 8 + header_bytes + max((end for _, end in spans.values()), default=0)
@@ -111,8 +114,21 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     return tensors
 
 
-def _parse_entry(path: Path, entry: Mapping[str, Any]) -> TensorInfo:
-    return TensorInfo(path, str(entry["dtype"]), tuple(int(size) for size in entry["shape"]))
+def _parse_entry(path: Path, name: str, entry: Mapping[str, Any]) -> TensorInfo:
+    shape = tuple(_parse_size(name, size) for size in entry["shape"])
+    if math.prod(shape) > _MAX_SIZE:
+        raise FileError(f"has a damaged header: {shown(name)} has the shape {shown(list(shape))}")
+    return TensorInfo(path, str(entry["dtype"]), shape)
+
+
+def _parse_span(name: str, entry: Mapping[str, Any]) -> tuple[int, int]:
+    return _parse_size(name, entry["data_offsets"][0]), _parse_size(name, entry["data_offsets"][1])
+
+
+def _parse_size(name: str, value: object) -> int:
+    if type(value) is not int or not 0 <= value <= _MAX_SIZE:
+        raise FileError(f"has a damaged header: {shown(name)} has the size {shown(value)}")
+    return value
 
 
 def weight_files(folder: Path) -> dict[Path, set[str]]:

@@ -40,12 +40,13 @@ def load_runner(
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, folder, device)
     max_model_len = choose_max_model_len(config.max_model_len, folder.config)
-    model = load_model(folder, device, dtype, max_model_len, _progress(check))
+    model = load_model(folder, device, dtype, _progress(check))
     limits = _choose_limits(config, folder.config, device, dtype, max_model_len)
     target_itl_s = None if config.target_itl_ms is None else config.target_itl_ms / 1000
     engine_config = engine_config_of(
         **asdict(limits), max_steps_in_flight=steps_in_flight(device), target_itl_s=target_itl_s
     )
+    model.set_max_len(engine_config.max_seq_len)
     caches = allocate_kv_cache(
         folder.config, device, dtype, block_size=limits.block_size, num_blocks=limits.num_blocks
     )
@@ -83,7 +84,9 @@ def _choose_limits(
         max_model_len=max_model_len,
         kv_cache_memory_bytes=config.kv_cache_memory_bytes,
     )
-    return _Limits(config.block_size, num_blocks, max_num_batched_tokens, max_num_seqs, max_model_len)
+    # Block tables and the rotary table have room for this many tokens: no more than the cache holds.
+    context_len = min(max_model_len, num_blocks * config.block_size)
+    return _Limits(config.block_size, num_blocks, max_num_batched_tokens, max_num_seqs, context_len)
 
 
 def _progress(check: Callable[[], None] | None) -> Progress:

@@ -1,0 +1,90 @@
+"""Says what a path holds that is no model folder, and what its owner can do."""
+
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+from streamcore.errors import ModelLoadError
+from streamcore.models.fields import shown
+
+_FOLDER = "a model is a folder with config.json, tokenizer.json and .safetensors files"
+_DOWNLOAD = "download the folder of safetensors files that it was made from"
+_GGUF_TEXT = 8
+_MAX_NAME_BYTES = 256
+
+_SUFFIXES = {
+    ".safetensors": (
+        "is a file of weights",
+        "name the folder that holds it, with its config.json and tokenizer.json",
+    ),
+    ".json": (
+        "is a JSON file",
+        "name the folder that holds a model; scripted answers are served as script:FILE",
+    ),
+    **dict.fromkeys(
+        (".bin", ".pt", ".pth", ".ckpt"),
+        ("is a file of pickled weights, which are never loaded", _DOWNLOAD),
+    ),
+    **dict.fromkeys(
+        (".zip", ".gz", ".tar", ".tgz", ".xz", ".zst"), ("is an archive", "unpack it and name the folder")
+    ),
+    ".onnx": ("is an ONNX file", _DOWNLOAD),
+}
+"""What a file is by the end of its name, and what can be done."""
+
+_MARKS = {
+    "adapter_config.json": (
+        "holds a LoRA adapter, not a model",
+        "merge it into its base model, and serve the result",
+    ),
+    "model_index.json": ("holds a diffusion pipeline, not a language model", None),
+    "snapshots": ("is the cache of a repository", "name the folder of one version inside of `snapshots`"),
+    "params.json": ("has its maker's own layout", "download the version in Hugging Face layout"),
+}
+"""What a folder without config.json is by a file in it, and what can be done."""
+
+
+def refuse_file(path: Path) -> ModelLoadError:
+    """The error for a path that is a file."""
+    with path.open("rb") as file:
+        if file.read(4) == b"GGUF":
+            architecture = _gguf_architecture(file)
+            of = f" of the architecture {shown(architecture)}" if architecture else ""
+            return ModelLoadError(
+                f"model {path} is a GGUF file{of}, which is not supported: {_FOLDER}", _DOWNLOAD
+            )
+    what, hint = _SUFFIXES.get(path.suffix.lower(), ("is a file, not a folder", None))
+    return ModelLoadError(f"model {path} {what}: {_FOLDER}", hint)
+
+
+def explain_folder(path: Path) -> tuple[str, str | None] | None:
+    """What a folder without config.json is instead of a model, and a hint; None where that is not known."""
+    names = {entry.name for entry in path.iterdir()}
+    for mark, explanation in _MARKS.items():
+        if mark in names:
+            return explanation
+    gguf = sorted(name for name in names if name.lower().endswith(".gguf"))
+    if gguf:
+        return f"holds GGUF files such as {shown(gguf[0])}, which are not supported", _DOWNLOAD
+    return None
+
+
+def _gguf_architecture(file: BinaryIO) -> str | None:
+    """`general.architecture`, which writers put first; https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
+
+    After the magic: version u32, tensors u64, entries u64, then each entry: name, type u32, value. Text is its length as u64
+    and its bytes.
+    """
+    try:
+        _version, _num_tensors, num_entries = struct.unpack("<IQQ", file.read(20))
+        if num_entries and _gguf_text(file) == "general.architecture":
+            (kind,) = struct.unpack("<I", file.read(4))
+            return _gguf_text(file) if kind == _GGUF_TEXT else None
+    except (struct.error, UnicodeDecodeError):
+        pass
+    return None
+
+
+def _gguf_text(file: BinaryIO) -> str:
+    (length,) = struct.unpack("<Q", file.read(8))
+    return file.read(min(length, _MAX_NAME_BYTES)).decode()
