@@ -40,7 +40,7 @@ def load_runner(
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, folder, device)
     max_model_len = choose_max_model_len(config.max_model_len, folder.config)
-    model = load_model(folder, device, dtype, max_model_len, _progress(check))
+    model = load_model(folder, device, dtype, max_model_len, _progress(config, check))
     limits = _choose_limits(config, folder.config, device, dtype, max_model_len)
     target_itl_s = None if config.target_itl_ms is None else config.target_itl_ms / 1000
     engine_config = engine_config_of(
@@ -86,8 +86,8 @@ def _choose_limits(
     return _Limits(config.block_size, num_blocks, max_num_batched_tokens, max_num_seqs, max_model_len)
 
 
-def _progress(check: Callable[[], None] | None) -> Progress:
-    show = terminal_progress()
+def _progress(config: ServeConfig, check: Callable[[], None] | None) -> Progress:
+    show = terminal_progress() if config.log_format == "text" else None
 
     def told(done: int, total: int) -> None:
         if check is not None:
