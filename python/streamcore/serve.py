@@ -50,6 +50,7 @@ def serve(config: ServeConfig, started: float) -> int:
     listener = _bind(config)
     with open_server(config, listener) as serving:
         _drain_on_signal(serving.server, config.shutdown_timeout)
+        warn_of_development_build()
         _announce(serving, listener.address, config, started)
         serving.run()
     _core.log("info", "stopped")
@@ -83,6 +84,13 @@ def init_logging(config: ServeConfig, default: str = "info") -> None:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     atexit.register(_close_log_of, os.getpid())
+
+
+def warn_of_development_build() -> None:
+    """Say that what is measured here is not the server's speed."""
+    if not _core.is_release:
+        hint = "tokens cost many times as much as in a release, which `make serve` builds"
+        _core.log("warning", f"this is a development build: {hint}")
 
 
 def _close_log_of(process: int) -> None:
@@ -143,9 +151,6 @@ def open_server(
         serving = _open_script(config, config.script, listener)
     else:
         serving = _open_model(config, listener, is_watched, check)
-    if not _core.is_release:
-        hint = "tokens cost many times as much as in a release, which `make serve` builds"
-        _core.log("warning", f"this is a development build: {hint}")
     try:
         yield serving
     finally:

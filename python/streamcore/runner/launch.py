@@ -14,8 +14,8 @@ from streamcore.models.folder import ModelFolder
 from streamcore.models.loader import Progress, load_model
 from streamcore.models.progress import terminal_progress
 from streamcore.runner.device import choose_device, choose_dtype
-from streamcore.runner.kv_cache import allocate_kv_cache, choose_num_blocks
-from streamcore.runner.limits import choose_batch, choose_max_model_len
+from streamcore.runner.kv_cache import allocate_kv_cache, block_bytes, choose_num_blocks
+from streamcore.runner.limits import choose_batch, choose_max_model_len, explain_shortened_context
 from streamcore.runner.model_runner import ModelRunner, steps_in_flight
 from streamcore.runner.plan import StepPlan
 from streamcore.runner.threads import configure_threads
@@ -52,6 +52,10 @@ def load_runner(
     runner = ModelRunner(model, caches, engine_config.step_columns(), device)
     runner.warm_up()
     _announce(folder, device, dtype, limits, engine_config.max_seq_len)
+    num_blocks = -(-max_model_len // limits.block_size)
+    needed = num_blocks * block_bytes(folder.config, limits.block_size, dtype)
+    if warning := explain_shortened_context(engine_config.max_seq_len, max_model_len, needed):
+        _core.log("warning", warning)
     return engine_config, runner
 
 
