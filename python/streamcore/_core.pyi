@@ -20,7 +20,11 @@ __all__ = [
     "StepPlan",
     "TextModel",
     "close_log",
+    "end_on_signals",
+    "flush_log",
     "init_logging",
+    "is_release",
+    "json_line",
     "kernels",
     "log",
     "metrics_reference",
@@ -29,6 +33,8 @@ __all__ = [
 ]
 
 __version__: str
+is_release: bool
+"""Whether the extension was built with optimisations and without the checks of a development build."""
 _Place = tuple[int, int]
 _Likelihood = tuple[float, list[tuple[int, float]]]
 _EventKind = Literal[
@@ -389,6 +395,25 @@ def init_logging(format: str, filter: str) -> None:  # noqa: A002
 
 def close_log() -> None:
     """Have the last lines of the log written; at the very end, since later lines are lost."""
+
+def flush_log() -> None:
+    """Wait until the log so far is written, so that what comes next stands behind it; a second at most if nobody reads it."""
+
+def json_line(level: Literal["INFO", "WARN", "ERROR"], message: str, **fields: str) -> str:
+    """One line in the form of the log as JSON, for what is written where no log is open."""
+
+def end_on_signals(numbers: list[int], format: str) -> None:  # noqa: A002
+    """Have the first of these signals end the process at once, by one line and with the status that a shell gives to such an end.
+
+    It does not wait for the interpreter. A handler that Python installs later takes its signal over.
+
+    Args:
+        numbers: the signals.
+        format: "text" or "json", the form of the line.
+
+    Raises:
+        OSError: a signal cannot be caught.
+    """
 
 def log(level: Literal["info", "warning", "error"], message: str) -> None:
     """Write one line to the log.

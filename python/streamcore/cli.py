@@ -4,7 +4,6 @@ Nothing here imports torch, so that `streamcore --help` answers at once.
 """
 
 import argparse
-import difflib
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -13,10 +12,14 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, NoReturn
 
-from streamcore import _core
-from streamcore.config import ServeConfig, parse_bytes
+from streamcore import _core, console
+from streamcore.config import ServeConfig, did_you_mean, expanded, parse_bytes
 from streamcore.errors import ConfigError, StreamcoreError
+from streamcore.process import log_format_of
 from streamcore.simulation.options import add_options
+
+# As a shell says of a program that SIGPIPE has ended.
+_READER_GONE = 141
 
 
 def _finite(text: str) -> float:
@@ -33,9 +36,35 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **settings)
         # For the options of every command, which name what they do not understand.
         self.register("type", float, _finite)
+        self.register("type", Path, _path)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (try `{self.prog} --help`)\n")
+        console.complain(self.prog, f"{message} (try `{self.prog} --help`)")
+        self.exit(2)
+
+    def _print_message(self, message: str, _file: Any = None) -> None:
+        """What help and version are written by."""
+        console.write_output(message)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is None or value in action.choices:
+            return
+        hint = did_you_mean(str(value), list(action.choices))
+        if not action.option_strings:
+            raise argparse.ArgumentError(None, f"unknown command `{value}`{hint or _command_for(value)}")
+        option, choices = action.option_strings[0], ", ".join(action.choices)
+        message = f"`{option}` is `{value}`, it must be one of {choices}{hint}"
+        raise argparse.ArgumentError(None, message)
+
+
+def _command_for(value: str) -> str:
+    """A hint for a model in the place of the command."""
+    is_model = value.startswith("script:") or _path(value).is_dir()
+    return f", did you mean `streamcore serve {value}`?" if is_model else ""
+
+
+def _path(text: str) -> Path:
+    return expanded(Path(text))
 
 
 def _add_option(parser: argparse.ArgumentParser, setting: Field[Any]) -> None:
@@ -79,7 +108,7 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     """The parser of the whole command line, and those of its commands."""
     parser = _Parser(prog="streamcore", description="OpenAI-compatible streaming server for language models.")
     parser.add_argument("--version", action="version", version=f"streamcore {_core.__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     serve = commands.add_parser("serve", help="serve a model", description="Serve a model over HTTP.")
     for setting in fields(ServeConfig):
         _add_option(serve, setting)
@@ -105,8 +134,7 @@ def _refuse_unknown(parser: _Parser, unknown: Sequence[str]) -> NoReturn:
         ]
         parser.error(f"unexpected argument `{unknown[0]}`" + "".join(only))
     known = [option for action in parser._actions for option in action.option_strings]
-    close = difflib.get_close_matches(name, known, n=1)
-    parser.error(f"unknown option `{name}`" + (f", did you mean `{close[0]}`?" if close else ""))
+    parser.error(f"unknown option `{name}`{did_you_mean(name, known)}")
 
 
 def _take_model_option(serve: _Parser, values: dict[str, Any]) -> None:
@@ -157,24 +185,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        The exit status: 0 done, 1 the environment is at fault or a replay differs, 2 the command line is.
+        The exit status: 0 done, 1 the environment is at fault or a replay differs, 2 the command line is, 130 interrupted,
+        141 the reader of the output has gone.
     """
     started = time.monotonic()
-    parser, parsers = _parsers()
-    arguments, unknown = parser.parse_known_args(argv)
-    values = vars(arguments)
-    command = values.pop("command")
-    if unknown:
-        _refuse_unknown(parsers[command], unknown)
+    arguments = sys.argv[1:] if argv is None else argv
+    console.set_log_format(log_format_of(arguments))
     try:
-        return _run(command, parsers[command], values, started)
+        return _obey(arguments, started)
+    except BrokenPipeError:
+        return _READER_GONE
     except (StreamcoreError, OSError) as error:
         hint = getattr(error, "hint", None)
-        print(f"streamcore: {error}" + (f"; {hint}" if hint else ""), file=sys.stderr)  # noqa: T201
+        console.complain("streamcore", f"{error}" + (f"; {hint}" if hint else ""))
         return 1
     except KeyboardInterrupt:
         return 130
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _obey(arguments: Sequence[str], started: float) -> int:
+    parser, parsers = _parsers()
+    known, unknown = parser.parse_known_args(arguments)
+    values = vars(known)
+    command = values.pop("command")
+    if unknown:
+        _refuse_unknown(parsers.get(command, parser), unknown)
+    if command is None:
+        parser.print_help()
+        return 0
+    return _run(command, parsers[command], values, started)

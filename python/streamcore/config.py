@@ -46,6 +46,38 @@ def parse_bytes(text: str) -> int:
     return int(float(match[1]) * _SUFFIXES[match[2] or ""])
 
 
+def expanded(path: Path) -> Path:
+    """The path with the home that a `~` at its beginning stands for; a shell does not see one behind `=` or `:`."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        # A home that there is not: a file may be called so.
+        return path
+
+
+def did_you_mean(text: str, known: Collection[str]) -> str:
+    """The end of a message about a word that is not known; empty if it is like none that is."""
+    close = difflib.get_close_matches(text, known, n=1)
+    return f", did you mean `{close[0]}`?" if close else ""
+
+
+def check_api_keys(keys: Iterable[str], source: str) -> None:
+    """Refuse keys that no request can carry, in words that do not show them.
+
+    Raises:
+        ConfigError: a key is empty, or no header can hold it.
+    """
+    for key in keys:
+        if not key:
+            raise ConfigError(f"{source} is empty")
+        if key != key.strip(" \t"):
+            raise ConfigError(f"{source} begins or ends with a space, which no header can carry")
+        if re.search(r"[^\t\x20-\x7e\x80-\ud7ff\ue000-\U0010ffff]", key):
+            raise ConfigError(
+                f"{source} has a character in it that no header can carry, such as a line break"
+            )
+
+
 def _option(default: Any, text: str, **extra: Any) -> Any:
     return field(default=default, metadata={"help": text, **extra})
 
@@ -111,13 +143,13 @@ class ServeConfig:
         return Path(name.removeprefix(_SCRIPT)) if name.startswith(_SCRIPT) else None
 
     def __post_init__(self) -> None:
-        """Check each range.
+        """Check each range, and expand each path.
 
         Raises:
             ConfigError: names the option, its value and the limit.
         """
-        if "" in self.api_key:
-            raise ConfigError("`--api-key` is empty")
+        self._expand_paths()
+        check_api_keys(self.api_key, "`--api-key`")
         if self.script == Path():
             raise ConfigError("`script:` names no file, it must be like script:answers.json")
         for origin in self.allowed_origins:
@@ -131,7 +163,8 @@ class ServeConfig:
             option = "--" + setting.name.replace("_", "-")
             choices = setting.metadata.get("choices")
             if choices and value not in choices:
-                raise ConfigError(f"`{option}` is `{value}`, it must be one of {', '.join(choices)}")
+                hint = did_you_mean(str(value), choices)
+                raise ConfigError(f"`{option}` is `{value}`, it must be one of {', '.join(choices)}{hint}")
             least, most = setting.metadata.get("least"), setting.metadata.get("most")
             if value is None:
                 continue
@@ -139,6 +172,15 @@ class ServeConfig:
                 raise ConfigError(f"`{option}` is {value}, it must be at least {least}")
             if most is not None and not value <= most:
                 raise ConfigError(f"`{option}` is {value}, it must be at most {most}")
+
+    def _expand_paths(self) -> None:
+        for setting in fields(self):
+            path = getattr(self, setting.name)
+            if not isinstance(path, Path):
+                continue
+            if setting.name == "model" and self.script is not None:
+                path = Path(f"{_SCRIPT}{expanded(self.script)}") if self.script != Path() else path
+            object.__setattr__(self, setting.name, expanded(path))
 
 
 def with_keys_of_environment(config: ServeConfig) -> ServeConfig:
@@ -155,6 +197,7 @@ def with_keys_of_environment(config: ServeConfig) -> ServeConfig:
         raise ConfigError(
             "`STREAMCORE_API_KEY` has an empty key", "unset it to let in all who reach the server"
         )
+    check_api_keys(keys, "a key in `STREAMCORE_API_KEY`")
     return replace(config, api_key=keys)
 
 

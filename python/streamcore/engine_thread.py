@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from streamcore import _core
 from streamcore.config import ServeConfig
-from streamcore.serve import Serving, init_logging, open_server
+from streamcore.serve import Serving, init_logging, open_server, warn_of_development_build
 
 
 class Loaded(NamedTuple):
@@ -63,7 +63,9 @@ class EngineThread:
         init_logging(self._config)
         loaded = self.start()
         try:
-            yield await asyncio.wrap_future(loaded)
+            model = await asyncio.wrap_future(loaded)
+            warn_of_development_build()
+            yield model
         finally:
             await asyncio.to_thread(self.end, self._config.shutdown_timeout)
 

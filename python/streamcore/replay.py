@@ -1,9 +1,9 @@
 """`streamcore replay`: makes the calls of a trace again and compares the plans."""
 
-import sys
 from pathlib import Path
 
 from streamcore import _core
+from streamcore.console import write_output
 
 
 def replay(trace: Path) -> int:
@@ -14,9 +14,7 @@ def replay(trace: Path) -> int:
         TraceError: names the first line that cannot be read or whose plan differs, and what differs.
     """
     num_calls, num_steps, is_cut_off = _core.replay(trace)
-    sys.stdout.write(f"all {num_steps} steps are equal ({num_calls} calls)\n")
+    write_output(f"all {num_steps} steps are equal ({num_calls} calls)\n")
     if is_cut_off:
-        sys.stdout.write(
-            "the last line was incomplete and is left out: its writer was killed or its disk full\n"
-        )
+        write_output("the last line was incomplete and is left out: its writer was killed or its disk full\n")
     return 0

@@ -20,11 +20,15 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
-from streamcore import _core
+from streamcore import _core, console
 from streamcore.config import ServeConfig, with_keys_of_environment
 from streamcore.errors import ConfigError
 from streamcore.models.folder import check_model_folder
+from streamcore.process import ending_signals
 from streamcore.scripted import DEMO_MODEL, play, read_script, served_names, start_server
+
+_CACHED = "models--"
+"""What the folder of a model in a Hugging Face cache begins with; `--` stands for the slash in its name."""
 
 
 def serve(config: ServeConfig, started: float) -> int:
@@ -41,10 +45,13 @@ def serve(config: ServeConfig, started: float) -> int:
     """
     config = with_keys_of_environment(config)
     init_logging(config)
+    console.log_what_libraries_say()
     _raise_descriptor_limit()
     listener = _bind(config)
-    with open_server(config, listener) as serving, _drain_on_signal(serving.server, config.shutdown_timeout):
-        _announce(serving, listener.address, bool(config.api_key), started)
+    with open_server(config, listener) as serving:
+        _drain_on_signal(serving.server, config.shutdown_timeout)
+        warn_of_development_build()
+        _announce(serving, listener.address, config, started)
         serving.run()
     _core.log("info", "stopped")
     return 0
@@ -77,6 +84,13 @@ def init_logging(config: ServeConfig, default: str = "info") -> None:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     atexit.register(_close_log_of, os.getpid())
+
+
+def warn_of_development_build() -> None:
+    """Say that what is measured here is not the server's speed."""
+    if not _core.is_release:
+        hint = "tokens cost many times as much as in a release, which `make serve` builds"
+        _core.log("warning", f"this is a development build: {hint}")
 
 
 def _close_log_of(process: int) -> None:
@@ -151,7 +165,7 @@ def _open_model(
     has_chat_template = text.has_chat_template
     launch = _import_launch()
     engine_config, runner = launch.load_runner(config, folder, check)
-    names = config.served_model_name or (("demo",) if config.model is None else (folder.path.resolve().name,))
+    names = config.served_model_name or (("demo",) if config.model is None else (name_of(folder.path),))
     server = _core.Server(
         listener,
         text,
@@ -165,6 +179,20 @@ def _open_model(
     )
     run_steps = partial(launch.run_steps, server, engine_config, runner, is_watched=is_watched)
     return Serving(server, names[0], has_chat_template, run_steps)
+
+
+def name_of(folder: Path) -> str:
+    """The name of a model by its folder: that of a link is its own.
+
+    Folders of a Hugging Face cache are called by revision; there it is the name of the repository.
+    """
+    # `.` and `..` are no names.
+    path = folder.parent.resolve() / folder.name if folder.name not in ("", "..") else folder.resolve()
+    repository = path.parent.parent.name
+    if path.parent.name == "snapshots" and repository.startswith(_CACHED):
+        return repository.removeprefix(_CACHED).replace("--", "/")
+    # Bytes that are no text cannot be asked for.
+    return os.fsencode(path.name).decode(errors="replace") or "model"
 
 
 def _open_script(config: ServeConfig, path: Path, listener: _core.Listener | None) -> Serving:
@@ -201,6 +229,9 @@ def _import_launch() -> ModuleType:
     except ModuleNotFoundError as error:
         hint = "install it, README.md says how, or serve script:FILE, which needs nothing else"
         raise ConfigError(f"{error.name} is missing", hint) from error
+    except (ImportError, OSError) as error:
+        # As where `ulimit -v` leaves its libraries no room.
+        raise ConfigError(f"torch cannot be imported: {error}") from error
     return launch
 
 
@@ -221,9 +252,8 @@ def _bind(config: ServeConfig) -> _core.Listener:
         raise OSError(f"cannot listen on {config.host}:{config.port}: {error}") from error
 
 
-@contextmanager
-def _drain_on_signal(server: _core.Server, timeout_s: float) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM begin a drain; a second signal ends it at once."""
+def _drain_on_signal(server: _core.Server, timeout_s: float) -> None:
+    """Let Ctrl-C, SIGTERM and SIGHUP begin a drain; a second signal ends it at once."""
 
     def drain(_signal: int, _frame: FrameType | None) -> None:
         nonlocal timeout_s
@@ -235,12 +265,8 @@ def _drain_on_signal(server: _core.Server, timeout_s: float) -> Iterator[None]:
             left = "1 request has" if num_requests == 1 else f"{num_requests} requests have"
             _core.log("info", f"{left} up to {patience_s:g} s to finish; once more ends them now")
 
-    previous = {number: signal.signal(number, drain) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    for number in ending_signals():
+        signal.signal(number, drain)
 
 
 def _example(serving: Serving, needs_key: bool) -> tuple[str, str]:
@@ -255,12 +281,20 @@ def _example(serving: Serving, needs_key: bool) -> tuple[str, str]:
     return path, f"{headers} -d {shlex.quote(json.dumps(body, ensure_ascii=False))}"
 
 
-def _announce(serving: Serving, address: tuple[str, int], needs_key: bool, started: float) -> None:
-    """Tell where the server is and how to try it: on standard output, which holds nothing else."""
+def _announce(serving: Serving, address: tuple[str, int], config: ServeConfig, started: float) -> None:
+    """Tell where the server is and how to try it: on standard output, which holds nothing else, behind the log of the start."""
     host, port = address
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    path, rest = _example(serving, bool(config.api_key))
     _core.log("info", f"serving {serving.name} at {url}")
-    path, rest = _example(serving, needs_key)
-    took_s = time.monotonic() - started
-    sys.stdout.write(f"Ready at {url} after {took_s:.1f} s. Try:\n\n  curl -N {url}{path} {rest}\n\n")
-    sys.stdout.flush()
+    _core.flush_log()
+    message = f"Ready at {url} after {time.monotonic() - started:.1f} s"
+    command = f"curl -N {url}{path} {rest}"
+    if config.log_format == "json":
+        text = _core.json_line("INFO", message, url=url, example=command)
+    else:
+        text = f"{message}. Try:\n\n  {command}\n\n"
+    try:
+        console.write_output(text)
+    except OSError as error:
+        _core.log("warning", f"the line that says so could not be written: {error}")

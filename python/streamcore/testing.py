@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypedDict
 
 from streamcore import _core
+from streamcore.config import check_api_keys
 from streamcore.scripted import parse_script, read_script, start_player, start_server
 
 __all__ = [
@@ -161,9 +162,10 @@ def scripted_server(
         api_keys: keys, one of which requests must carry; none: no key is asked for.
 
     Raises:
-        ConfigError: the script says something that cannot be done; names the place.
+        ConfigError: the script says something that cannot be done; names the place. Or no header can carry a key.
         OSError: there is no free port.
     """
+    check_api_keys(api_keys, "a key in `api_keys`")
     if isinstance(rules, Path):
         model = read_script(rules, keeps_requests=True)
     else:

@@ -138,7 +138,11 @@ def test_the_size_of_a_model_is_that_of_its_config(tmp_path: Path) -> None:
     [
         ("--rate 0", 1, "streamcore: `rate` is 0, it must be more than 0"),
         ("--rate 1 --concurrency 2", 2, "--concurrency: not allowed with argument --rate"),
-        ("--prompt-len 1000", 1, "are asked for, the KV cache holds 640 tokens"),
+        (
+            "--prompt-len 1000",
+            1,
+            "maximum context length is 640 tokens, as the KV cache holds no more, the prompt has 1000",
+        ),
         ("--prompt-len 2:x", 2, "`2:x` is neither a length such as 256 nor a range such as 128:1024"),
         ("--prefix-caching maybe", 2, "`maybe` is neither on nor off"),
         ("--requests 0", 2, "argument --requests: it is 0, it must be at least 1"),

@@ -10,10 +10,10 @@ from streamcore.errors import ConfigError, ModelLoadError
 from streamcore.models.config import Dtype
 from streamcore.models.folder import ModelFolder
 from streamcore.models.loader import matrix_dtype
+from streamcore.runner.resource_limits import memory_left
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _COMFORTABLE_SHARE = 0.5
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -77,13 +77,13 @@ def _has_bfloat16(device: torch.device) -> bool:
 
 
 def available_memory(device: torch.device) -> int:
-    """Bytes that can still be allocated on a device; on the CPU within the limits of the machine and of its
-    cgroup.
+    """Bytes that can still be allocated on a device; on the CPU within the limits of the machine, of its
+    control groups and of `ulimit`.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free
-    return min(_machine_memory(), _cgroup_memory())
+    return min(_machine_memory(), memory_left())
 
 
 def _machine_memory() -> int:
@@ -93,14 +93,3 @@ def _machine_memory() -> int:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _cgroup_memory() -> int:
-    """What the control group still allows; its cache of files gives way, so it does not count as used."""
-    try:
-        limit = int((_CGROUP / "memory.max").read_text())
-        used = int((_CGROUP / "memory.current").read_text())
-        stat = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
-    except (OSError, ValueError):
-        return 1 << 62
-    return max(limit - used + int(stat.get("inactive_file", 0)), 0)

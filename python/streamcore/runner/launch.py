@@ -14,8 +14,8 @@ from streamcore.models.folder import ModelFolder
 from streamcore.models.loader import Progress, load_model
 from streamcore.models.progress import terminal_progress
 from streamcore.runner.device import choose_device, choose_dtype
-from streamcore.runner.kv_cache import allocate_kv_cache, choose_num_blocks
-from streamcore.runner.limits import choose_batch, choose_max_model_len
+from streamcore.runner.kv_cache import allocate_kv_cache, block_bytes, choose_num_blocks
+from streamcore.runner.limits import choose_batch, choose_max_model_len, explain_shortened_context
 from streamcore.runner.model_runner import ModelRunner, steps_in_flight
 from streamcore.runner.plan import StepPlan
 from streamcore.runner.threads import configure_threads
@@ -40,7 +40,7 @@ def load_runner(
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, folder, device)
     max_model_len = choose_max_model_len(config.max_model_len, folder.config)
-    model = load_model(folder, device, dtype, _progress(check))
+    model = load_model(folder, device, dtype, _progress(config, check))
     limits = _choose_limits(config, folder.config, device, dtype, max_model_len)
     target_itl_s = None if config.target_itl_ms is None else config.target_itl_ms / 1000
     engine_config = engine_config_of(
@@ -53,6 +53,10 @@ def load_runner(
     runner = ModelRunner(model, caches, engine_config.step_columns(), device)
     runner.warm_up()
     _announce(folder, device, dtype, limits, engine_config.max_seq_len)
+    num_blocks = -(-max_model_len // limits.block_size)
+    needed = num_blocks * block_bytes(folder.config, limits.block_size, dtype)
+    if warning := explain_shortened_context(engine_config.max_seq_len, max_model_len, needed):
+        _core.log("warning", warning)
     return engine_config, runner
 
 
@@ -89,8 +93,8 @@ def _choose_limits(
     return _Limits(config.block_size, num_blocks, max_num_batched_tokens, max_num_seqs, context_len)
 
 
-def _progress(check: Callable[[], None] | None) -> Progress:
-    show = terminal_progress()
+def _progress(config: ServeConfig, check: Callable[[], None] | None) -> Progress:
+    show = terminal_progress() if config.log_format == "text" else None
 
     def told(done: int, total: int) -> None:
         if check is not None:

@@ -24,6 +24,23 @@ def choose_max_model_len(asked: int | None, config: ModelConfig) -> int:
     return asked
 
 
+def explain_shortened_context(context_len: int, max_model_len: int, needed_bytes: int) -> str | None:
+    """A sentence for the log where the KV cache holds less than the longest request; None where it does not.
+
+    Args:
+        context_len: tokens of the longest request that the cache holds.
+        max_model_len: those that are wanted.
+        needed_bytes: the memory of a cache that holds these.
+    """
+    if context_len >= max_model_len:
+        return None
+    return (
+        f"the KV cache shortens the context to {context_len} of {max_model_len} tokens: "
+        f"`--kv-cache-memory-bytes {-(-needed_bytes // 2**20)}MiB` would hold all of it, "
+        f"`--max-model-len {context_len}` takes it as it is"
+    )
+
+
 def choose_batch(
     device: torch.device, max_num_seqs: int | None, max_num_batched_tokens: int | None
 ) -> tuple[int, int]:

@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 
 from streamcore import kernels
+from streamcore.runner.resource_limits import num_cpus
 
 _CPUS = Path("/sys/devices/system/cpu")
-_CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def configure_threads() -> int:
@@ -31,11 +31,11 @@ def configure_threads() -> int:
     return torch.get_num_threads()
 
 
-def num_usable_cores(cpus: Path = _CPUS, quota: Path = _CGROUP_QUOTA) -> int:
-    """Physical cores within the process's affinity and its cgroup's quota, at least 1."""
+def num_usable_cores(cpus: Path = _CPUS) -> int:
+    """Physical cores within the process's affinity and the quotas of its control groups, at least 1."""
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
     cores = {_siblings(cpus, cpu) for cpu in allowed}
-    return max(min(len(cores), _quota_cores(quota)), 1)
+    return max(min(len(cores), int(num_cpus())), 1)
 
 
 def _siblings(cpus: Path, cpu: int) -> str:
@@ -44,11 +44,3 @@ def _siblings(cpus: Path, cpu: int) -> str:
         return (cpus / f"cpu{cpu}" / "topology" / "thread_siblings_list").read_text().strip()
     except OSError:
         return str(cpu)
-
-
-def _quota_cores(quota: Path) -> int:
-    try:
-        limit, period = quota.read_text().split()
-        return int(limit) // int(period)
-    except (OSError, ValueError):
-        return 1 << 30

@@ -1,10 +1,10 @@
 """`streamcore simulate`: the engine at work on a device that exists only as a cost model. Nothing here needs torch."""
 
 import json
-import sys
 from typing import Any
 
 from streamcore import _core
+from streamcore.console import write_output
 from streamcore.simulation.settings import combinations
 from streamcore.simulation.table import render, render_one
 
@@ -29,8 +29,7 @@ def simulate(options: dict[str, Any]) -> int:
         report = json.loads(_core.simulate(json.dumps(settings)))
         results.append((values, report))
         if options["json"]:
-            sys.stdout.write(json.dumps({"settings": settings, "report": report}) + "\n")
-            sys.stdout.flush()
+            write_output(json.dumps({"settings": settings, "report": report}) + "\n")
     if not options["json"]:
-        sys.stdout.write(render_one(results[0][1]) if len(results) == 1 else render(results))
+        write_output(render_one(results[0][1]) if len(results) == 1 else render(results))
     return 0

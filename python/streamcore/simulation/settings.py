@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from streamcore.config import did_you_mean, expanded
 from streamcore.errors import ConfigError
 from streamcore.simulation.presets import BANDWIDTH_SHARE, DEVICES, FLOPS_SHARE, MODELS, Gpu, ModelSize
 
@@ -82,9 +83,11 @@ def model_size(name: str) -> ModelSize:
     """
     if name in MODELS:
         return MODELS[name]
-    folder = Path(name)
+    folder = expanded(Path(name))
     if not folder.is_dir():
-        raise ConfigError(f"`--model` is `{name}`, it must be a folder or one of {', '.join(MODELS)}")
+        raise ConfigError(
+            f"`--model` is `{name}`, it must be a folder or one of {', '.join(MODELS)}{did_you_mean(name, MODELS)}"
+        )
     from streamcore.models.config import parse_config
     from streamcore.models.registry import find_family
     from streamcore.models.tensor_files import FileError, read_json_object

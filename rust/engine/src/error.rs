@@ -32,9 +32,10 @@ pub enum EngineError {
         /// `max_model_len`.
         limit: usize,
     },
-    /// Prompt and output together do not fit into an empty block pool.
+    /// Prompt and output together do not fit into an empty block pool: for the client it is the same thing.
     #[error(
-        "prompt has {prompt_len} tokens and {max_tokens} more are asked for, the KV cache holds {capacity} tokens"
+        "with `max_tokens` {max_tokens} the prompt is too long: this model's maximum context length is {capacity} tokens, \
+         as the KV cache holds no more, the prompt has {prompt_len}"
     )]
     PoolTooSmall {
         /// Tokens in the prompt.

@@ -13,6 +13,7 @@ mod logging;
 mod scheduler;
 mod script;
 mod server;
+mod signals;
 mod step;
 mod trace;
 
@@ -22,19 +23,24 @@ mod _core {
     #[expect(non_upper_case_globals, reason = "Python's name")]
     const __version__: &str = env!("CARGO_PKG_VERSION");
     #[pymodule_export]
+    #[expect(non_upper_case_globals, reason = "Python's name")]
+    const is_release: bool = !cfg!(debug_assertions);
+    #[pymodule_export]
     use crate::asgi::{Doorbell, Exchange};
     #[pymodule_export]
     use crate::config::EngineConfig;
     #[pymodule_export]
     use crate::kernels::kernels;
     #[pymodule_export]
-    use crate::logging::{close_log, init_logging, log};
+    use crate::logging::{close_log, flush_log, init_logging, json_line, log};
     #[pymodule_export]
     use crate::scheduler::Scheduler;
     #[pymodule_export]
     use crate::script::Script;
     #[pymodule_export]
     use crate::server::{Listener, Server, TextModel, metrics_reference};
+    #[pymodule_export]
+    use crate::signals::end_on_signals;
     #[pymodule_export]
     use crate::step::{StepBuffers, StepPlan};
     #[pymodule_export]

@@ -3,20 +3,60 @@
 //! A thread of its own writes the lines. Whoever reads standard error may stop reading, and a pipe that is full must not hold up the
 //! threads that serve clients: lines are lost then, and nothing else.
 
-use std::io::IsTerminal;
-use std::sync::{Mutex, PoisonError};
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::env;
+use std::io::{self, IsTerminal, Stderr, Write};
+use std::panic;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use pyo3::types::{PyDict, PyString};
+use serde_json::{Map, Value};
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 /// Lines that may wait for their writer: two megabytes or so.
 const MAX_WAITING_LINES: usize = 8192;
+/// How long those that wait for the writer are patient.
+const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Dropped to have the last lines written.
-static WRITER: Mutex<Option<WorkerGuard>> = Mutex::new(None);
+static LOG: Mutex<Option<Log>> = Mutex::new(None);
+
+/// The thread that writes the log.
+struct Log {
+    lines: NonBlocking,
+    /// Something comes after each empty line: all before it has been written.
+    written: Receiver<()>,
+    /// Dropped to have the last lines written.
+    _writer: WorkerGuard,
+}
+
+/// Standard error, for that thread.
+struct Sink(Stderr, Sender<()>);
+
+impl Write for Sink {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.write_all(line).map(|()| line.len())
+    }
+
+    fn write_all(&mut self, line: &[u8]) -> io::Result<()> {
+        if line.is_empty() {
+            // Without a receiver the log is closed.
+            let _ = self.1.send(());
+        }
+        self.0.write_all(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
 
 /// Sends the log to standard error, as lines of text or of JSON. The first call in a process counts, later ones change nothing.
 ///
@@ -26,10 +66,12 @@ static WRITER: Mutex<Option<WorkerGuard>> = Mutex::new(None);
 pub(crate) fn init_logging(format: &str, filter: &str) -> PyResult<()> {
     let filter = EnvFilter::try_new(with_levels_of_rust(filter))
         .map_err(|error| PyValueError::new_err(format!("log filter `{filter}`: {error}")))?;
-    let is_terminal = std::io::stderr().is_terminal();
-    let (lines, writer) =
-        NonBlockingBuilder::default().buffered_lines_limit(MAX_WAITING_LINES).finish(std::io::stderr());
-    let builder = fmt().with_env_filter(filter).with_writer(lines).with_target(false).with_ansi(is_terminal);
+    let (done, written) = mpsc::channel();
+    let (lines, writer) = NonBlockingBuilder::default()
+        .buffered_lines_limit(MAX_WAITING_LINES)
+        .finish(Sink(io::stderr(), done));
+    let builder =
+        fmt().with_env_filter(filter).with_writer(lines.clone()).with_target(false).with_ansi(has_colours());
     // A second subscriber is refused by `try_init`; the one that is installed stays.
     let installed = match format {
         "text" => builder.try_init(),
@@ -41,9 +83,32 @@ pub(crate) fn init_logging(format: &str, filter: &str) -> PyResult<()> {
         }
     };
     if installed.is_ok() {
-        *WRITER.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
+        *lock() = Some(Log { lines, written, _writer: writer });
+        if format == "json" {
+            panic::set_hook(Box::new(|panic| log_panic(&panic.to_string())));
+        }
     }
     Ok(())
+}
+
+fn lock() -> MutexGuard<'static, Option<Log>> {
+    LOG.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As <https://no-color.org> has it: any value but the empty one says no.
+fn has_colours() -> bool {
+    let is_forbidden = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let is_dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
+    io::stderr().is_terminal() && !is_forbidden && !is_dumb
+}
+
+/// The standard library would write several lines of text.
+fn log_panic(message: &str) {
+    let backtrace = Backtrace::capture();
+    match backtrace.status() {
+        BacktraceStatus::Captured => tracing::error!("{message}\n{backtrace}"),
+        _ => tracing::error!("{message}"),
+    }
 }
 
 /// `warning`, as Python calls that level, is `warn` here: taken for the name of a module it would silence everything.
@@ -62,7 +127,48 @@ fn with_levels_of_rust(filter: &str) -> String {
 /// Has the last lines of the log written, for at most a second if nobody reads them. To be called at the very end: later lines are lost.
 #[pyfunction]
 pub(crate) fn close_log(py: Python<'_>) {
-    py.detach(|| drop(WRITER.lock().unwrap_or_else(PoisonError::into_inner).take()));
+    py.detach(close);
+}
+
+/// `close_log`, for threads that have nothing to do with Python.
+pub(crate) fn close() {
+    let log = lock().take();
+    drop(log);
+}
+
+/// Has all lines so far written, so that what comes next stands behind them; waits for at most a second if nobody reads them.
+#[pyfunction]
+pub(crate) fn flush_log(py: Python<'_>) {
+    py.detach(|| {
+        if let Some(log) = lock().as_mut()
+            && log.lines.write_all(&[]).is_ok()
+        {
+            let _ = log.written.recv_timeout(PATIENCE);
+        }
+    });
+}
+
+/// One line in the form of the log as JSON, for what is written where no log is open.
+#[pyfunction]
+#[pyo3(signature = (level, message, **fields))]
+pub(crate) fn json_line(
+    level: &str,
+    message: &Bound<'_, PyString>,
+    fields: Option<&Bound<'_, PyDict>>,
+) -> PyResult<String> {
+    let fields = fields.map_or(Ok(vec![]), |fields| fields.items().extract())?;
+    Ok(line_of(level, &message.to_string_lossy(), &fields))
+}
+
+/// `json_line`, for threads that have nothing to do with Python.
+pub(crate) fn line_of(level: &str, message: &str, fields: &[(String, String)]) -> String {
+    let mut timestamp = String::new();
+    // Nothing that is written into memory fails.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
+    let head = [("timestamp", timestamp.as_str()), ("level", level), ("message", message)];
+    let all = head.into_iter().chain(fields.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    let line: Map<String, Value> = all.map(|(name, value)| (name.to_owned(), value.into())).collect();
+    format!("{}\n", Value::Object(line))
 }
 
 /// Writes one line at level "info", "warning" or "error".
@@ -70,7 +176,9 @@ pub(crate) fn close_log(py: Python<'_>) {
 /// Raises:
 ///     ValueError: `level` is none of these.
 #[pyfunction]
-pub(crate) fn log(level: &str, message: &str) -> PyResult<()> {
+pub(crate) fn log(level: &str, message: &Bound<'_, PyString>) -> PyResult<()> {
+    // A path may have bytes that are no text.
+    let message = message.to_string_lossy();
     match level {
         "info" => tracing::info!("{message}"),
         "warning" => tracing::warn!("{message}"),
