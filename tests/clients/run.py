@@ -2,9 +2,11 @@
 
     python -m tests.clients.run [NAME ...]
 
-A client is a folder beside this file: `requirements.txt` or `package.json` pins it, `locked.txt` or `package-lock.json` all that it
-brings (`make update` writes them), and its program prints what it checked and ends with a status other than 0 if something was
-wrong. Environments are kept in `target/clients/NAME` and made again when the lock changes. Needs the registries once, the standard library only, and a `streamcore` that this Python can import.
+A client is a folder beside this file: `requirements.txt` or `package.json` pins it, `locked.txt` or
+`package-lock.json` pins all that it brings (`make update` writes them), and its program prints what it checked and
+ends with a status other than 0 if something was wrong. Environments are kept in `target/clients/NAME` and made
+again when the lock changes. Needs the registries once, the standard library only, and a `streamcore` that this
+Python can import.
 """
 
 import hashlib
@@ -112,7 +114,7 @@ class Client:
         if ended.returncode != 0:
             lines = [line.strip() for line in ended.stdout.splitlines() if line.strip()]
             # pip and npm say first what is wrong, then what else there is to say.
-            said = [line for line in lines if re.match(r"(npm )?error\b", line, re.IGNORECASE)]
+            said = [line for line in lines if re.match(r"(npm )?error\b(?!: Ignored)", line, re.IGNORECASE)]
             raise NotInstalledError(
                 (said or lines[-1:] or [f"{command[0]} ended with {ended.returncode}"])[0]
             )
