@@ -38,7 +38,7 @@ $(VENV)/.installed-%: requirements/$(LOCKS)/%.txt
 
 setup: $(VENV)/.installed-setup  ## Make .venv with what building and serving need
 
-setup-test: $(VENV)/.installed-test
+setup-test: $(VENV)/.installed-test  ## The same with what the tests and the linters need
 
 build: setup  ## Build the extension for development, in place (editable)
 	$(BIN)/maturin develop --locked --quiet

@@ -15,8 +15,10 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Thread
 from typing import IO
 
 NATIVE = (
@@ -37,17 +39,26 @@ def running(program: str, model: list[str]) -> Iterator[int]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
         try:
-            yield wait_for_port(process.stdout)
+            port = wait_for_port(process.stdout)
+            # A server whose output is not read stops when the pipe is full.
+            Thread(target=deque, args=(process.stdout, 0), daemon=True).start()
+            yield port
         finally:
             process.kill()
 
 
 def wait_for_port(output: IO[str]) -> int:
-    """Reads what a server says until it names its address."""
+    """Reads what a server says until it names its address.
+
+    Raises:
+        SystemExit: the server ended before; shows the last lines of what it said.
+    """
+    last: deque[str] = deque(maxlen=20)
     for line in output:
         if match := re.search(r"(?:Ready at|running on) http://127\.0\.0\.1:(\d+)", line):
             return int(match[1])
-    raise SystemExit("the server did not start")
+        last.append(line)
+    raise SystemExit(f"the server did not start:\n{''.join(last)}")
 
 
 async def stream(port: int, num_tokens: int) -> float:

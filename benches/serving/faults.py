@@ -9,6 +9,7 @@ The model costs nothing, so that what is measured is the server. The tables are 
 
 import argparse
 import json
+import os
 import re
 import selectors
 import socket
@@ -78,12 +79,13 @@ class Server:
 
 @contextmanager
 def serving(*options: str) -> Iterator[Server]:
-    """A server for the length of a `with` block; its log goes nowhere."""
+    """A server for the length of a `with` block; of its log only errors are shown."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "script.json"
         path.write_text(json.dumps(SCRIPT))
         command = [sys.executable, "-m", "streamcore", "serve", f"script:{path}", "--port", "0", *options]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        environment = os.environ | {"STREAMCORE_LOG": "error"}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
             assert process.stdout is not None
             try:
                 for line in process.stdout:
@@ -92,7 +94,7 @@ def serving(*options: str) -> Iterator[Server]:
                         server.check_everything_is_back()
                         yield server
                         return
-                raise SystemExit("the server did not start")
+                raise SystemExit("the server did not start, its reason is above")
             finally:
                 process.kill()
 

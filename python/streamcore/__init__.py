@@ -3,7 +3,8 @@
     LLM, SamplingParams    the model without a server, `docs/llm.md`
     Scheduler              continuous batching for a runner of one's own, `docs/embedding.md`
 
-They are imported when they are asked for, and torch when a model is loaded.
+They are imported when they are asked for, and so are the modules of which programs use more; torch is imported when a
+model is loaded.
 """
 
 from importlib import import_module
@@ -16,9 +17,12 @@ if TYPE_CHECKING:
 __all__ = ["LLM", "SamplingParams", "Scheduler"]
 
 _MODULES = {"LLM": "streamcore.llm", "SamplingParams": "streamcore.llm", "Scheduler": "streamcore.scheduler"}
+_PUBLIC_MODULES = ("asgi", "errors", "llm", "scheduler", "step", "testing")
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PUBLIC_MODULES:
+        return import_module(f"streamcore.{name}")
     if name not in _MODULES:
         raise AttributeError(f"module `streamcore` has no attribute `{name}`")
     return getattr(import_module(_MODULES[name]), name)

@@ -30,6 +30,7 @@ __all__ = [
     "metrics_reference",
     "replay",
     "simulate",
+    "trace_model",
 ]
 
 __version__: str
@@ -254,6 +255,7 @@ class Server:
         max_waiting_requests: most requests that wait for their first step; more get 429. None: 2048.
         script: what answers in the place of a model; `run_script` then takes the place of the runner.
         trace_file: new file for a trace, see `docs/simulation.md`. None: none is made.
+        traced_model: what the trace says of the model, as `trace_model` returns it.
 
     One thread calls `next_step` and `complete_step`; the other methods may be called from any.
 
@@ -275,6 +277,7 @@ class Server:
         max_waiting_requests: int | None = None,
         script: Script | None = None,
         trace_file: str | PathLike[str] | None = None,
+        traced_model: tuple[str, int, int] | None = None,
     ) -> Server: ...
     def open(
         self,
@@ -375,6 +378,17 @@ def replay(path: str | PathLike[str]) -> tuple[int, int, bool]:
     Raises:
         OSError: there is no such file.
         TraceError: names the first line that cannot be read or whose plan differs, and what differs.
+    """
+
+def trace_model(path: str | PathLike[str]) -> tuple[str, int, int] | None:
+    """Read the model of a trace: its name, the numbers in all weights, those in the keys and values of one token.
+
+    Returns:
+        None, if it names none: the model was a script, or the program an older one.
+
+    Raises:
+        OSError: there is no such file.
+        TraceError: the file is not a trace of this version.
     """
 
 def simulate(settings: str) -> str:

@@ -4,8 +4,7 @@
 
 Each request is handed to the routes that `streamcore serve` has, so every byte of a body is the same. Python
 only carries messages between the ASGI server and Rust, and an event loop learns from one descriptor that there
-is something to carry: no thread of Rust's enters the interpreter. Needs Starlette:
-`pip install 'streamcore-llm[asgi]'`.
+is something to carry: no thread of Rust's enters the interpreter. Needs Starlette: `pip install 'starlette>=0.46'`.
 """
 
 import asyncio
@@ -26,7 +25,7 @@ try:
     from starlette.routing import Route
     from starlette.types import Receive, Scope, Send
 except ModuleNotFoundError as error:
-    message = "streamcore.asgi needs Starlette: pip install 'streamcore-llm[asgi]'"
+    message = "streamcore.asgi needs Starlette: pip install 'starlette>=0.46'"
     raise ModuleNotFoundError(message, name=error.name) from error
 
 _SOCKET_SETTINGS = ("host", "port")

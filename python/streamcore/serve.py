@@ -176,6 +176,7 @@ def _open_model(
         allowed_origins=list(config.allowed_origins),
         max_waiting_requests=config.max_waiting_requests,
         trace_file=config.trace_file,
+        traced_model=(names[0], folder.num_parameters, folder.config.kv_numbers_per_token),
     )
     run_steps = partial(launch.run_steps, server, engine_config, runner, is_watched=is_watched)
     return Serving(server, names[0], has_chat_template, run_steps)

@@ -2,9 +2,11 @@
 
     python -m tests.clients.run [NAME ...]
 
-A client is a folder beside this file: `requirements.txt` or `package.json` pins what is installed, and its program prints what it
-checked and ends with a status other than 0 if something was wrong. Environments are kept in `target/clients/NAME` and made again
-when the pins change. Needs the registries once, the standard library only, and a `streamcore` that this Python can import.
+A client is a folder beside this file: `requirements.txt` or `package.json` pins it, `locked.txt` or
+`package-lock.json` pins all that it brings (`make update` writes them), and its program prints what it checked and
+ends with a status other than 0 if something was wrong. Environments are kept in `target/clients/NAME` and made
+again when the lock changes. Needs the registries once, the standard library only, and a `streamcore` that this
+Python can import.
 """
 
 import hashlib
@@ -42,9 +44,14 @@ class Client:
 
     @property
     def pins(self) -> Path:
-        """The file that says what is installed."""
+        """The file that says which releases are checked."""
         node = HERE / self.name / "package.json"
         return node if node.exists() else HERE / self.name / "requirements.txt"
+
+    @property
+    def lock(self) -> Path:
+        """The file that says what they bring, with hashes."""
+        return self.pins.with_name("package-lock.json" if self.pins.name == "package.json" else "locked.txt")
 
     @property
     def folder(self) -> Path:
@@ -52,13 +59,13 @@ class Client:
         return ENVIRONMENTS / self.name
 
     def is_installed(self) -> bool:
-        """Whether the environment is there and made from today's pins."""
+        """Whether the environment is there and made from today's lock."""
         stamp = self.folder / "pins"
         return stamp.exists() and stamp.read_text() == self.digest()
 
     def digest(self) -> str:
-        """Stands for the pins."""
-        return hashlib.sha256(self.pins.read_bytes()).hexdigest()
+        """Stands for the pins and the lock."""
+        return hashlib.sha256(self.pins.read_bytes() + self.lock.read_bytes()).hexdigest()
 
     def install(self) -> None:
         """Make the environment.
@@ -67,17 +74,24 @@ class Client:
             NotInstalledError: the registry, or this machine, cannot provide it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        if self.pins.name == "package.json":
-            shutil.copy(self.pins, self.folder)
-            command = [["npm", "install", "--no-audit", "--no-fund", "--loglevel", "error"]]
-        else:
-            python = str(self.folder / "venv" / "bin" / "python")
-            pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            venv = [sys.executable, "-m", "venv", "--clear", str(self.folder / "venv")]
-            command = [venv, [*pip, "--upgrade", "pip>=25.1"], [*pip, "-r", str(self.pins)]]
-        for step in command:
-            self.install_step(step)
+        for command in self.installation():
+            self.install_step(command)
         (self.folder / "pins").write_text(self.digest())
+
+    def installation(self) -> list[list[str]]:
+        """The commands that make the environment, in its folder."""
+        if self.pins.name == "package.json":
+            for source in (self.pins, self.lock):
+                shutil.copy(source, self.folder)
+            return [["npm", "ci", "--no-audit", "--no-fund", "--loglevel", "error"]]
+        python = str(self.folder / "venv" / "bin" / "python")
+        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        return [
+            [sys.executable, "-m", "venv", "--clear", str(self.folder / "venv")],
+            [*pip, "--no-deps", "-r", str(self.lock)],
+            # Brings torch to a client that wants it, the one package that no lock has.
+            [*pip, "-r", str(self.pins)],
+        ]
 
     def install_step(self, command: list[str]) -> None:
         """Run one command of the installation.
@@ -100,7 +114,7 @@ class Client:
         if ended.returncode != 0:
             lines = [line.strip() for line in ended.stdout.splitlines() if line.strip()]
             # pip and npm say first what is wrong, then what else there is to say.
-            said = [line for line in lines if re.match(r"(npm )?error\b", line, re.IGNORECASE)]
+            said = [line for line in lines if re.match(r"(npm )?error\b(?!: Ignored)", line, re.IGNORECASE)]
             raise NotInstalledError(
                 (said or lines[-1:] or [f"{command[0]} ended with {ended.returncode}"])[0]
             )

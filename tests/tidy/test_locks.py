@@ -1,6 +1,7 @@
 """If one of these fails, the tests pass or fail by the day on which their dependencies were installed."""
 
 import ast
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,10 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[2]
 PROJECT = tomli.loads((ROOT / "pyproject.toml").read_text())
 LOCKS = ["locked/setup.txt", "locked/test.txt", "oldest/setup.txt", "oldest/test.txt"]
+CLIENTS = ROOT / "tests" / "clients"
+PYTHON_CLIENTS = sorted(path.parent.name for path in CLIENTS.glob("*/requirements.txt"))
+NODE_CLIENTS = sorted(path.parent.name for path in CLIENTS.glob("*/package.json"))
+CLIENT_LOCKS = [f"../tests/clients/{name}/locked.txt" for name in PYTHON_CLIENTS]
 # Its builds for different devices are different files, and pip takes the one that it is pointed at.
 FREE = {"torch"}
 # What is installed from here, and what has an environment of its own (tests/clients, the peers of the benchmarks).
@@ -84,7 +89,7 @@ def test_ranges_of_users_are_those_that_are_tested() -> None:
     assert re.search(rf"TORCH='torch=={re.escape(lowest)}(\.0)*'", makefile), "test-oldest has another torch"
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize("lock", [*LOCKS, *CLIENT_LOCKS])
 def test_every_release_has_hashes_and_no_address(lock: str) -> None:
     """A file that a registry replaced must not be installed, and any index may serve the ones that are meant."""
     text = (ROOT / "requirements" / lock).read_text()
@@ -95,6 +100,36 @@ def test_every_release_has_hashes_and_no_address(lock: str) -> None:
     assert len(packages) > 5
     for name, releases in packages.items():
         assert all(re.search(r"--hash=sha256:[0-9a-f]{64}", entry) for _, entry in releases), name
+
+
+@pytest.mark.parametrize("client", PYTHON_CLIENTS)
+def test_client_locks_hold_what_is_pinned(client: str) -> None:
+    """A table of results names a release; the lock of that client must have it, or another one was checked."""
+    packages = locked(f"../tests/clients/{client}/locked.txt")
+    lines = (CLIENTS / client / "requirements.txt").read_text().splitlines()
+    for requirement in map(Requirement, (line for line in lines if line and not line.startswith("#"))):
+        releases = packages.get(canonicalize_name(requirement.name), [])
+        assert releases, f"{client} has no lock of {requirement}: run `make update`"
+        assert all(version in requirement.specifier for version, _ in releases), requirement
+    assert FREE.isdisjoint(packages)
+
+
+@pytest.mark.parametrize("client", NODE_CLIENTS)
+def test_node_locks_hold_what_is_pinned(client: str) -> None:
+    """The same for a client in JavaScript: `npm ci` refuses a lock that is not that of its package.json."""
+    pinned = json.loads((CLIENTS / client / "package.json").read_text())["dependencies"]
+    packages = json.loads((CLIENTS / client / "package-lock.json").read_text())["packages"]
+    assert packages.pop("")["dependencies"] == pinned
+    assert {name: packages[f"node_modules/{name}"]["version"] for name in pinned} == pinned
+    for name, package in packages.items():
+        assert package["integrity"].startswith("sha512-"), name
+        assert "resolved" not in package, f"{name} names a registry"
+
+
+def test_every_client_has_a_lock() -> None:
+    """A client whose pins are in a file of another name would be installed without one."""
+    folders = {path.name for path in CLIENTS.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders == {*PYTHON_CLIENTS, *NODE_CLIENTS}
 
 
 def test_oldest_is_the_lowest_that_is_promised() -> None:

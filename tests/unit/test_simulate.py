@@ -13,7 +13,7 @@ from tests.checkpoints import LLAMA_3_1_8B
 from streamcore.cli import main
 from streamcore.errors import ConfigError
 from streamcore.simulation.options import add_options
-from streamcore.simulation.settings import combinations, model_size
+from streamcore.simulation.settings import choose_model, combinations, model_size
 from streamcore.simulation.table import duration
 
 # Few blocks: in a build for development the engine looks at each of them at every step.
@@ -52,12 +52,41 @@ def test_one_simulation_is_told_in_full(capsys: pytest.CaptureFixture[str]) -> N
         "queue of key 2",
     ):
         assert name in told
-    assert told.splitlines()[8].split() == ["p50", "p90", "p99", "max"]
+    assert told.splitlines()[10].split() == ["p50", "p90", "p99", "max"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            (),
+            [
+                "device      h100, assumed: 2.68 TB/s, 494 TFLOP/s",
+                "model       llama-3.1-8b, assumed: 16.1 GB of",
+            ],
+        ),
+        (
+            ("--device", "l4", "--model", "llama-3.2-1b"),
+            ["device      l4: 0.24 TB/s", "model       llama-3.2-1b: 2.48 GB"],
+        ),
+        (
+            ("--rate", "1", "2", "--device", "b200"),
+            ["device      b200: 6.4 TB/s", "model       llama-3.1-8b, assumed: "],
+        ),
+    ],
+)
+def test_device_and_model_are_named(
+    capsys: pytest.CaptureFixture[str], options: tuple[str, ...], expected: list[str]
+) -> None:
+    """Figures without them are taken for those of another device, in a table as in a full report."""
+    told = run(capsys, *options).splitlines()
+    assert [line.startswith(start) for line, start in zip(told, expected, strict=False)] == [True, True], told
 
 
 def test_every_combination_has_a_row(capsys: pytest.CaptureFixture[str]) -> None:
     """Policies are compared side by side, over the same load, and each row says which it is."""
-    head, *rows = run(capsys, "--rate", "10", "20", "--prefix-caching", "on", "off").splitlines()
+    told = run(capsys, "--rate", "10", "20", "--prefix-caching", "on", "off")
+    head, *rows = told.split("\n\n")[1].splitlines()
     assert head.split()[:2] == ["rate", "prefix-caching"]
     assert [row.split()[:2] for row in rows] == [["10", "on"], ["10", "off"], ["20", "on"], ["20", "off"]]
 
@@ -106,14 +135,15 @@ def limits(*options: str) -> dict[str, Any]:
     """The limits that these options ask for."""
     parser = argparse.ArgumentParser()
     add_options(parser)
-    ((_, settings),) = combinations(vars(parser.parse_args(options)))
+    given = vars(parser.parse_args(options))
+    ((_, settings),) = combinations(given, choose_model(given))
     found: dict[str, Any] = settings["limits"]
     return found
 
 
 def test_a_trace_is_played_to_the_memory_of_the_device() -> None:
     """An L4 with the KV cache of the H200 that the trace comes from looks as if it were enough."""
-    trace = ("--trace", "trace.jsonl")
+    trace = ("--trace", "trace.jsonl", "--model", "llama-3.1-8b")
     assert limits(*trace) == {}
     assert limits(*trace, "--block-size", "32") == {"block_size": 32}
     # Nine tenths of 24 GB, less 16.06 GB of weights, of 128 KiB for each token.

@@ -35,6 +35,11 @@ class ModelConfig:
     """The dtype that config.json names; None if it names none."""
 
     @property
+    def kv_numbers_per_token(self) -> int:
+        """Numbers in the keys and values of one token, in all layers."""
+        return 2 * self.num_layers * self.num_kv_heads * self.head_dim
+
+    @property
     def max_context_len(self) -> int:
         """Longest context that the position embedding was stretched for, in tokens."""
         stretched = 0.0

@@ -5,8 +5,8 @@ from typing import Any
 
 from streamcore import _core
 from streamcore.console import write_output
-from streamcore.simulation.settings import combinations
-from streamcore.simulation.table import render, render_one
+from streamcore.simulation.settings import choose_model, combinations, name_device
+from streamcore.simulation.table import render, render_one, render_subject
 
 
 def simulate(options: dict[str, Any]) -> int:
@@ -23,13 +23,16 @@ def simulate(options: dict[str, Any]) -> int:
         OSError: there is no such trace.
         TraceError: the trace cannot be read.
     """
-    runs = combinations(options)
+    model = choose_model(options)
+    subject = {"device": name_device(options), "model": model.name}
+    runs = combinations(options, model)
     results = []
     for values, settings in runs:
         report = json.loads(_core.simulate(json.dumps(settings)))
         results.append((values, report))
         if options["json"]:
-            write_output(json.dumps({"settings": settings, "report": report}) + "\n")
+            write_output(json.dumps(subject | {"settings": settings, "report": report}) + "\n")
     if not options["json"]:
-        write_output(render_one(results[0][1]) if len(results) == 1 else render(results))
+        told = render_one(results[0][1]) if len(results) == 1 else "\n" + render(results)
+        write_output(render_subject(subject, runs[0][1]["device"]) + told)
     return 0

@@ -25,6 +25,10 @@ class ModelSize:
     """Keys and values of all layers, in 16 bits."""
 
 
+KV_BYTES = 2
+"""Of each number in a key or a value."""
+
+
 BANDWIDTH_SHARE = 0.8
 """What kernels reach of the bandwidth in a data sheet."""
 FLOPS_SHARE = 0.5

@@ -3,17 +3,28 @@
 import itertools
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from streamcore import _core
 from streamcore.config import did_you_mean, expanded
 from streamcore.errors import ConfigError
-from streamcore.simulation.presets import BANDWIDTH_SHARE, DEVICES, FLOPS_SHARE, MODELS, Gpu, ModelSize
+from streamcore.simulation.presets import (
+    BANDWIDTH_SHARE,
+    DEVICES,
+    FLOPS_SHARE,
+    KV_BYTES,
+    MODELS,
+    Gpu,
+    ModelSize,
+)
 
 _T = TypeVar("_T")
 
 _MEMORY_SHARE = 0.9
 _DEVICE = "h100"
+_MODEL = "llama-3.1-8b"
 _MAX_WAITING_REQUESTS = 2048
 
 _GENERATED: Mapping[str, Any] = {
@@ -39,20 +50,50 @@ _LIMITS = {
 """Each option that takes several values, and the engine's name for it."""
 
 
-def combinations(options: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Every combination of the values that were given: those that differ between them, and the whole settings.
+@dataclass(frozen=True)
+class NamedModel:
+    """The model of a simulation, and what the report calls it."""
+
+    name: str
+    size: ModelSize
+
+
+def choose_model(options: Mapping[str, Any]) -> NamedModel:
+    """The model that is given, else that of the trace, else one that is assumed.
 
     Raises:
         ConfigError: an option would have no effect, or the model is not known.
+        ModelLoadError: the config.json of its folder cannot be used.
+        OSError: there is no such trace.
+        TraceError: it is none.
     """
     _refuse_without_effect(options)
+    if options["model"] is not None:
+        return NamedModel(options["model"], model_size(options["model"]))
+    traced = None if options["trace"] is None else _core.trace_model(options["trace"])
+    if traced is None:
+        return NamedModel(f"{_MODEL}, assumed", MODELS[_MODEL])
+    name, num_weights, kv_numbers_per_token = traced
+    return NamedModel(f"{name}, as in the trace", ModelSize(num_weights, kv_numbers_per_token * KV_BYTES))
+
+
+def name_device(options: Mapping[str, Any]) -> str:
+    """What the report calls the device."""
+    return _DEVICE + ", assumed" if options["device"] is None else str(options["device"])
+
+
+def combinations(options: dict[str, Any], model: NamedModel) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Every combination of the values that were given: those that differ between them, and the whole settings.
+
+    Raises:
+        ConfigError: the model does not fit on the device.
+    """
     varied = {name: options[name] for name in ("rate", "concurrency", *_LIMITS) if options[name]}
-    model = model_size(options["model"])
     runs = []
     for chosen in itertools.product(*varied.values()):
         values = dict(zip(varied, chosen, strict=True))
         shown = {name: value for name, value in values.items() if len(varied[name]) > 1}
-        runs.append((shown, _settings(options, values, model)))
+        runs.append((shown, _settings(options, values, model.size)))
     return runs
 
 
@@ -99,7 +140,7 @@ def model_size(name: str) -> ModelSize:
     config = parse_config(raw)
     layout = find_family(raw).layout(config)
     num_weights = sum(math.prod(placement.shape) for placement in layout.values())
-    return ModelSize(num_weights, 2 * config.num_layers * config.num_kv_heads * config.head_dim * 2)
+    return ModelSize(num_weights, config.kv_numbers_per_token * KV_BYTES)
 
 
 def _settings(options: dict[str, Any], values: dict[str, Any], model: ModelSize) -> dict[str, Any]:

@@ -41,6 +41,16 @@ def render(results: Sequence[tuple[Mapping[str, Any], _Report]]) -> str:
     return _aligned([head, *rows])
 
 
+def render_subject(subject: Mapping[str, str], device: Mapping[str, float]) -> str:
+    """What was simulated: a figure without it would be taken for one of another device or model."""
+    reads, computes = device["bytes_per_s"] / 1e12, device["flops_per_s"] / 1e12
+    weights, kv_cache = device["weight_bytes"] / 1e9, device["kv_bytes_per_token"] / 1e3
+    return (
+        f"device      {subject['device']}: {reads:.3g} TB/s, {computes:.3g} TFLOP/s\n"
+        f"model       {subject['model']}: {weights:.3g} GB of weights, {kv_cache:.3g} kB a token in the KV cache\n"
+    )
+
+
 def render_one(report: _Report) -> str:
     """All that one simulation found, one thing in each line."""
     left_out = f", {report['num_left_out']} have no answer in the trace" if report["num_left_out"] else ""

@@ -44,5 +44,5 @@ mod _core {
     #[pymodule_export]
     use crate::step::{StepBuffers, StepPlan};
     #[pymodule_export]
-    use crate::trace::{replay, simulate};
+    use crate::trace::{replay, simulate, trace_model};
 }

@@ -97,7 +97,7 @@ impl Server {
     /// the tokenizer's.
     #[new]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
-    #[pyo3(signature = (listener, text, config, *, served_model_names, vocab_size, api_keys = vec![], allowed_origins = vec![], max_waiting_requests = None, script = None, trace_file = None))]
+    #[pyo3(signature = (listener, text, config, *, served_model_names, vocab_size, api_keys = vec![], allowed_origins = vec![], max_waiting_requests = None, script = None, trace_file = None, traced_model = None))]
     fn new(
         py: Python<'_>,
         listener: Option<&Listener>,
@@ -110,8 +110,9 @@ impl Server {
         max_waiting_requests: Option<usize>,
         script: Option<&Script>,
         trace_file: Option<PathBuf>,
+        traced_model: Option<trace::Shape>,
     ) -> PyResult<Self> {
-        let recorder = trace_file.map(|path| trace::create(&path, &config.0)).transpose()?;
+        let recorder = trace_file.map(|path| trace::create(&path, &config.0, traced_model)).transpose()?;
         let listener = listener.map(|listener| take(&listener.inner, "listener")).transpose()?;
         let text = take(&text.0, "text model")?;
         let naming = Naming {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use pyo3::prelude::*;
 use streamcore_engine::EngineConfig;
 use streamcore_trace::simulation::{Settings, StartError};
-use streamcore_trace::{Recorder, Replay, ReplayError, Replayed};
+use streamcore_trace::{ModelShape, Recorder, Replay, ReplayError, Replayed, read_model};
 
 use crate::errors::{ConfigError, TraceError};
 
@@ -18,9 +18,17 @@ const CALLS_AT_ONCE: u64 = 4096;
 /// Steps between two looks for Ctrl-C: some milliseconds.
 const STEPS_AT_ONCE: u64 = 256;
 
+/// A [`ModelShape`] as Python has it: its fields in their order.
+pub(crate) type Shape = (String, u64, u64);
+
 /// Begins a trace; the error names the file.
-pub(crate) fn create(path: &Path, config: &EngineConfig) -> io::Result<Recorder> {
-    Recorder::create(path, config).map_err(|error| about(path, "written", &error))
+pub(crate) fn create(path: &Path, config: &EngineConfig, model: Option<Shape>) -> io::Result<Recorder> {
+    let model = model.map(|(name, num_weights, kv_numbers_per_token)| ModelShape {
+        name,
+        num_weights,
+        kv_numbers_per_token,
+    });
+    Recorder::create(path, config, model).map_err(|error| about(path, "written", &error))
 }
 
 fn about(path: &Path, what: &str, error: &io::Error) -> io::Error {
@@ -42,6 +50,16 @@ pub(crate) fn replay(py: Python<'_>, path: PathBuf) -> PyResult<(u64, u64, bool)
         }
         py.check_signals()?;
     }
+}
+
+/// The model of a trace; None if it names none. Raises OSError or TraceError.
+#[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "converted from a Python object")]
+pub(crate) fn trace_model(path: PathBuf) -> PyResult<Option<Shape>> {
+    let file = File::open(&path).map_err(|error| about(&path, "read", &error))?;
+    let model = read_model(BufReader::new(file))
+        .map_err(|error| TraceError::new_err(format!("trace {}: {error}", path.display())))?;
+    Ok(model.map(|model| (model.name, model.num_weights, model.kv_numbers_per_token)))
 }
 
 /// Simulates what the settings say, both in JSON. Raises ConfigError, OSError or TraceError.

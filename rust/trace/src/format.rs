@@ -11,6 +11,17 @@ use streamcore_engine::{EngineConfig, Request, RequestId, StepBuffers, StepId, S
 /// Written into each trace; another number is refused.
 pub(crate) const FORMAT_VERSION: u32 = 1;
 
+/// The model that a trace was made with: what decides how long its steps take on another device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelShape {
+    /// The name under which it was served.
+    pub name: String,
+    /// Numbers in all weights.
+    pub num_weights: u64,
+    /// Numbers in the keys and values of one token, in all layers.
+    pub kv_numbers_per_token: u64,
+}
+
 /// The first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Header {
@@ -20,6 +31,9 @@ pub(crate) struct Header {
     pub(crate) streamcore: String,
     /// The limits of the engine.
     pub(crate) config: EngineConfig,
+    /// What the engine planned for. A script has none, nor have traces of older programs, and older programs read past it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) model: Option<ModelShape>,
     /// The names of [`PlanLine::sizes`].
     pub(crate) sizes: Vec<String>,
     /// The names of [`PlanLine::hashes`].
@@ -29,11 +43,12 @@ pub(crate) struct Header {
 impl Header {
     /// The header of a trace that this program writes.
     #[must_use]
-    pub(crate) fn new(config: EngineConfig) -> Self {
+    pub(crate) fn new(config: EngineConfig, model: Option<ModelShape>) -> Self {
         Self {
             trace_version: FORMAT_VERSION,
             streamcore: env!("CARGO_PKG_VERSION").to_owned(),
             config,
+            model,
             sizes: StepPlan::SIZE_NAMES.map(str::to_owned).to_vec(),
             columns: StepPlan::COLUMN_NAMES.map(str::to_owned).to_vec(),
         }

@@ -18,7 +18,8 @@ mod recording;
 mod replay;
 pub mod simulation;
 
-pub use reader::TraceError;
+pub use format::ModelShape;
+pub use reader::{TraceError, read_model};
 pub use recorded_engine::RecordedEngine;
 pub use recorder::Recorder;
 pub use recording::Recording;

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead};
 
-use crate::format::{Call, FORMAT_VERSION, Header};
+use crate::format::{Call, FORMAT_VERSION, Header, ModelShape};
 
 /// Why a trace cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,14 @@ pub enum TraceError {
         /// What is wrong with it.
         reason: serde_json::Error,
     },
+}
+
+/// The model that a trace was made with, if its first line names one.
+///
+/// # Errors
+/// [`TraceError`], if that line is not the header of a trace of this version.
+pub fn read_model(lines: impl BufRead) -> Result<Option<ModelShape>, TraceError> {
+    TraceReader::new(lines).map(|reader| reader.header.model)
 }
 
 /// The calls of a trace.

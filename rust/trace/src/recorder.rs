@@ -9,7 +9,7 @@ use std::time::Instant;
 use serde::Serialize;
 use streamcore_engine::EngineConfig;
 
-use crate::format::Header;
+use crate::format::{Header, ModelShape};
 
 /// Where the lines of one engine's trace go.
 ///
@@ -26,17 +26,21 @@ impl Recorder {
     ///
     /// # Errors
     /// The system's; among others if there is such a file already.
-    pub fn create(path: &Path, config: &EngineConfig) -> io::Result<Self> {
-        Self::new(create_private(path)?, config)
+    pub fn create(path: &Path, config: &EngineConfig, model: Option<ModelShape>) -> io::Result<Self> {
+        Self::new(create_private(path)?, config, model)
     }
 
     /// Begins a trace.
     ///
     /// # Errors
     /// The writer's, if it does not take the header.
-    pub fn new(lines: impl Write + Send + 'static, config: &EngineConfig) -> io::Result<Self> {
+    pub fn new(
+        lines: impl Write + Send + 'static,
+        config: &EngineConfig,
+        model: Option<ModelShape>,
+    ) -> io::Result<Self> {
         let mut lines: Box<dyn Write + Send> = Box::new(lines);
-        let mut header = serde_json::to_vec(&Header::new(config.clone()))?;
+        let mut header = serde_json::to_vec(&Header::new(config.clone(), model))?;
         header.push(b'\n');
         lines.write_all(&header)?;
         Ok(Self { lines: Some(lines), started: Instant::now(), buffer: Vec::new() })

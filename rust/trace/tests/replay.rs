@@ -13,7 +13,7 @@ use common::load::{Load, TURN, random_config};
 use common::model::Rng;
 use paper::Paper;
 use streamcore_engine::{Engine, EngineConfig, OwnedStepBuffers, Request, RequestId};
-use streamcore_trace::{RecordedEngine, Recorder, Replay, Replayed};
+use streamcore_trace::{ModelShape, RecordedEngine, Recorder, Replay, Replayed, read_model};
 
 /// A recorded engine on the shadow device.
 struct Recording {
@@ -27,7 +27,7 @@ impl Recording {
     fn new(config: &EngineConfig) -> Self {
         let paper = Paper::default();
         let mut engine = RecordedEngine::from(Engine::new(config.clone()).unwrap());
-        engine.record(Recorder::new(paper.clone(), config).unwrap());
+        engine.record(Recorder::new(paper.clone(), config, None).unwrap());
         let columns = OwnedStepBuffers::new(config);
         Self { engine, device: ShadowDevice::new(config), columns, paper }
     }
@@ -222,12 +222,34 @@ fn a_full_disk_ends_the_trace_and_nothing_else() {
     let config = common::config();
     let mut story = Recording::new(&config);
     story.engine = Engine::new(config.clone()).unwrap().into();
-    story.engine.record(Recorder::new(FullDisk(3), &config).unwrap());
+    story.engine.record(Recorder::new(FullDisk(3), &config, None).unwrap());
     story.engine.add_request(common::request(0, 6, 9)).unwrap();
     story.run_to_end();
     assert_eq!(story.engine.stats().generated_tokens, 9);
     assert_eq!(format!("{:?}", story.engine).matches("is_recording: false").count(), 1);
-    assert!(Recorder::new(FullDisk(0), &config).is_err());
+    assert!(Recorder::new(FullDisk(0), &config, None).is_err());
+}
+
+/// A trace of today is read by yesterday's program and yesterday's by today's: the model is a field of the header that may be missing.
+#[test]
+fn the_model_is_a_field_that_may_be_missing() {
+    let config = common::config();
+    let shape = ModelShape { name: "tiny".to_owned(), num_weights: 27_000_000, kv_numbers_per_token: 8192 };
+    let header = |model| {
+        let paper = Paper::default();
+        drop(Recorder::new(paper.clone(), &config, model).unwrap());
+        paper.text()
+    };
+    let (with, without) = (header(Some(shape.clone())), header(None));
+    assert!(!without.contains("\"model\""), "{without}");
+    assert_eq!(read_model(with.as_bytes()).unwrap(), Some(shape));
+    assert_eq!(read_model(without.as_bytes()).unwrap(), None);
+    // The same for a field that a later program adds.
+    let later = with.replacen('{', r#"{"added_later":{"a":1},"#, 1);
+    for trace in [with, without, later] {
+        let Ok(Some(replayed)) = Replay::new(trace.as_bytes()).unwrap().advance(1) else { panic!("{trace}") };
+        assert_eq!(replayed.num_calls, 0);
+    }
 }
 
 /// A trace holds prompts: others on the machine must not read them, and an older trace must not be lost to a new one.
@@ -238,9 +260,9 @@ fn a_trace_is_a_new_file_that_only_its_owner_reads() {
     let folder = std::env::temp_dir().join(format!("streamcore-trace-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join("trace.jsonl");
-    drop(Recorder::create(&path, &common::config()).unwrap());
+    drop(Recorder::create(&path, &common::config(), None).unwrap());
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    let again = Recorder::create(&path, &common::config()).unwrap_err();
+    let again = Recorder::create(&path, &common::config(), None).unwrap_err();
     assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
     std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -184,7 +184,7 @@ fn what_cannot_be_simulated_is_refused() {
 fn trace() -> String {
     let paper = Paper::default();
     let mut engine = RecordedEngine::from(Engine::new(config()).unwrap());
-    engine.record(Recorder::new(paper.clone(), &config()).unwrap());
+    engine.record(Recorder::new(paper.clone(), &config(), None).unwrap());
     let mut columns = OwnedStepBuffers::new(&config());
     let prompt: Vec<u32> = (0..32).collect();
     engine.add_request(Request::new(RequestId(0), prompt.clone(), 50)).unwrap();
