@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 
 from streamcore import _core
 from streamcore.bell import Call, bell_of_running_loop
-from streamcore.config import ServeConfig, config_of, with_keys_of_environment
+from streamcore.config import SOCKET_SETTINGS, ServeConfig, config_of, with_keys_of_environment
 from streamcore.engine_thread import EngineThread
 from streamcore.errors import ConfigError, StreamcoreError
 
@@ -28,21 +28,19 @@ except ModuleNotFoundError as error:
     message = "streamcore.asgi needs Starlette: pip install 'starlette>=0.46'"
     raise ModuleNotFoundError(message, name=error.name) from error
 
-_SOCKET_SETTINGS = ("host", "port")
-
 
 def create_app(model: str | os.PathLike[str] | None = None, **settings: Any) -> Starlette:
     """An ASGI application that serves a model. Its lifespan loads the model, and ends what still runs at its end.
 
     Args:
         model: folder of a model in Hugging Face layout; None: the demo model.
-        settings: the options of `streamcore serve`, with underscores and without `host` and `port`, which are the ASGI server's.
+        settings: the options of `streamcore serve`, with underscores and without those of the socket, which is the ASGI server's.
 
     Raises:
         ConfigError: a setting is unknown, or its value is not possible.
     """
     try:
-        config = with_keys_of_environment(config_of(model, settings, without=_SOCKET_SETTINGS))
+        config = with_keys_of_environment(config_of(model, settings, without=SOCKET_SETTINGS))
     except ConfigError as error:
         raise _without_our_frames(error) from error.__cause__
     door = _Door(config)

@@ -90,7 +90,12 @@ def _add_option(parser: argparse.ArgumentParser, setting: Field[Any]) -> None:
     )
 
 
-_KINDS: dict[Any, Callable[[str], Any]] = {float: float, float | None: float, Path | None: Path}
+_KINDS: dict[Any, Callable[[str], Any]] = {
+    float: float,
+    float | None: float,
+    str | None: str,
+    Path | None: Path,
+}
 
 
 def _bytes(text: str) -> int:

@@ -23,6 +23,8 @@ _SUFFIXES = {
 
 
 _SCRIPT = "script:"
+# Where a server listens, which is not asked of those that have no socket of their own.
+SOCKET_SETTINGS = ("host", "port", "uds", "root_path", "ssl_keyfile", "ssl_certfile")
 # A script needs no device.
 _OF_DEVICES = (
     "device",
@@ -92,6 +94,18 @@ class ServeConfig:
     )
     host: str = _option("127.0.0.1", "address to listen on")
     port: int = _option(8000, "port to listen on; 0 takes a free one", least=0, most=65535)
+    uds: Path | None = _option(
+        None, "path of a Unix domain socket to listen on, in the place of host and port"
+    )
+    root_path: str | None = _option(
+        None, "path such as /llm under which a proxy serves the routes, whether it takes it away or not"
+    )
+    ssl_keyfile: Path | None = _option(
+        None, "PEM file of the private key of `--ssl-certfile`; else it is in the same file"
+    )
+    ssl_certfile: Path | None = _option(
+        None, "PEM file of a certificate and those that lead to it: clients must then use https://"
+    )
     served_model_name: tuple[str, ...] = _option(
         (), "name of the model in requests and answers, several are allowed; else the folder's name"
     )
@@ -152,6 +166,10 @@ class ServeConfig:
         check_api_keys(self.api_key, "`--api-key`")
         if self.script == Path():
             raise ConfigError("`script:` names no file, it must be like script:answers.json")
+        if self.root_path is not None and not re.fullmatch(r"(/[^/?#\s]+)*/?", self.root_path):
+            raise ConfigError(f"`--root-path` is `{self.root_path}`, it must be like /llm")
+        if self.ssl_keyfile is not None and self.ssl_certfile is None:
+            raise ConfigError("`--ssl-keyfile` is given without `--ssl-certfile`")
         for origin in self.allowed_origins:
             if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", origin):
                 raise ConfigError(f"`{origin}` is not an origin, which is like https://chat.example")
@@ -248,7 +266,7 @@ def _converted(setting: Field[Any], value: Any) -> Any:
         return _texts(name, (value,) if isinstance(value, str) else value)
     if setting.type == Path | None:
         return _path(name, value)
-    if isinstance(default, str):
+    if isinstance(default, str) or setting.type == str | None:
         return _checked(name, value, str, "text")
     if isinstance(value, str) and setting.metadata.get("is_bytes"):
         return parse_bytes(value)

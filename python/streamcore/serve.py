@@ -51,7 +51,7 @@ def serve(config: ServeConfig, started: float) -> int:
     with open_server(config, listener) as serving:
         _drain_on_signal(serving.server, config.shutdown_timeout)
         warn_of_development_build()
-        _announce(serving, listener.address, config, started)
+        _announce(serving, listener.url, config, started)
         serving.run()
     _core.log("info", "stopped")
     return 0
@@ -246,11 +246,24 @@ def _announce_trace(path: Path) -> None:
 
 
 def _bind(config: ServeConfig) -> _core.Listener:
-    """Bind before anything is loaded, so that a port in use is known at once."""
+    """Bind before anything is loaded, so that a port in use is known at once.
+
+    Raises:
+        ConfigError: the certificate or its key cannot be used.
+        OSError: the address cannot be bound.
+    """
+    place = config.uds or f"{config.host}:{config.port}"
     try:
-        return _core.Listener(config.host, config.port)
+        at_path = config.uds and _core.Listener.at_path(config.uds)
+        listener = at_path or _core.Listener(config.host, config.port)
     except OSError as error:
-        raise OSError(f"cannot listen on {config.host}:{config.port}: {error}") from error
+        raise OSError(f"cannot listen on {place}: {error}") from error
+    if config.ssl_certfile is not None:
+        try:
+            listener = listener.with_tls(config.ssl_certfile, config.ssl_keyfile or config.ssl_certfile)
+        except OSError as error:
+            raise ConfigError(f"the certificate cannot be used: {error}") from error
+    return listener if config.root_path is None else listener.under(config.root_path)
 
 
 def _drain_on_signal(server: _core.Server, timeout_s: float) -> None:
@@ -282,15 +295,15 @@ def _example(serving: Serving, needs_key: bool) -> tuple[str, str]:
     return path, f"{headers} -d {shlex.quote(json.dumps(body, ensure_ascii=False))}"
 
 
-def _announce(serving: Serving, address: tuple[str, int], config: ServeConfig, started: float) -> None:
+def _announce(serving: Serving, url: str, config: ServeConfig, started: float) -> None:
     """Tell where the server is and how to try it: on standard output, which holds nothing else, behind the log of the start."""
-    host, port = address
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    place = url if config.uds is None else str(config.uds)
     path, rest = _example(serving, bool(config.api_key))
-    _core.log("info", f"serving {serving.name} at {url}")
+    to_socket = "" if config.uds is None else f"--unix-socket {shlex.quote(str(config.uds))} "
+    _core.log("info", f"serving {serving.name} at {place}")
     _core.flush_log()
-    message = f"Ready at {url} after {time.monotonic() - started:.1f} s"
-    command = f"curl -N {url}{path} {rest}"
+    message = f"Ready at {place} after {time.monotonic() - started:.1f} s"
+    command = f"curl -N {to_socket}{url}{path} {rest}"
     if config.log_format == "json":
         text = _core.json_line("INFO", message, url=url, example=command)
     else:

@@ -171,11 +171,11 @@ def scripted_server(
     else:
         model = parse_script(json.dumps({"rules": rules}), keeps_requests=True)
     listener = _core.Listener("127.0.0.1", 0)
+    url = listener.url
     server = start_server(model, listener, served_model_names=models, api_keys=api_keys)
     player = start_player(server)
-    host, port = listener.address
     try:
-        yield ScriptedServer(f"http://{host}:{port}/v1", model.script)
+        yield ScriptedServer(f"{url}/v1", model.script)
     finally:
         server.drain(0)
         player.join()

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from streamcore.bell import bell_of_running_loop
-from streamcore.config import config_of
+from streamcore.config import SOCKET_SETTINGS, config_of
 from streamcore.engine_thread import EngineThread, Loaded
 from streamcore.errors import EngineFailedError, RequestError
 from streamcore.llm.answers import HEADERS, OF_ANOTHER_PROCESS, Door, OpenAnswers, StreamedAnswer
@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 # Nothing listens, nobody needs a key or a name, and what still runs at the end has nobody who waits for it.
-_SERVER_SETTINGS = ("host", "port", "served_model_name", "api_key", "allowed_origins", "shutdown_timeout")
+_SERVER_SETTINGS = (*SOCKET_SETTINGS, "served_model_name", "api_key", "allowed_origins", "shutdown_timeout")
 
 
 class LLM:

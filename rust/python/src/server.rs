@@ -18,11 +18,18 @@ use crate::script::Script;
 use crate::step::{Place, StepBuffers, StepPlan, step_results};
 use crate::trace;
 
-/// A socket that is bound but does not listen yet.
+/// A socket that is bound, and does not listen yet if it has a port.
 #[pyclass(frozen, module = "streamcore._core")]
 pub(crate) struct Listener {
     inner: Mutex<Option<server::Listener>>,
-    address: (String, u16),
+    url: String,
+}
+
+impl Listener {
+    fn of(listener: server::Listener) -> Self {
+        let url = listener.url();
+        Self { inner: Mutex::new(Some(listener)), url }
+    }
 }
 
 #[pymethods]
@@ -30,15 +37,32 @@ impl Listener {
     /// Binds; raises OSError when the port is taken or the address is not of this machine.
     #[new]
     fn new(py: Python<'_>, host: &str, port: u16) -> PyResult<Self> {
-        let listener = py.detach(|| server::bind(host, port))?;
-        let address = listener.address();
-        Ok(Self { inner: Mutex::new(Some(listener)), address: (address.ip().to_string(), address.port()) })
+        Ok(Self::of(py.detach(|| server::bind(host, port))?))
     }
 
-    /// Host and port.
+    /// Binds a Unix domain socket; raises OSError when a server listens there, or something else is there.
+    #[staticmethod]
+    #[expect(clippy::needless_pass_by_value, reason = "converted from a Python object")]
+    fn at_path(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        Ok(Self::of(py.detach(|| server::bind_unix(&path))?))
+    }
+
+    /// The same listener with TLS; this one is used up. Raises OSError when a file cannot be used.
+    #[expect(clippy::needless_pass_by_value, reason = "converted from Python objects")]
+    fn with_tls(&self, py: Python<'_>, certfile: PathBuf, keyfile: PathBuf) -> PyResult<Self> {
+        let listener = take(&self.inner, "listener")?;
+        Ok(Self::of(py.detach(|| listener.with_tls(&certfile, &keyfile))?))
+    }
+
+    /// The same listener for clients that find the routes under a path; this one is used up.
+    fn under(&self, root_path: String) -> PyResult<Self> {
+        Ok(Self::of(take(&self.inner, "listener")?.under(root_path)))
+    }
+
+    /// What the paths of the routes follow; of a Unix domain socket it names no more than this machine.
     #[getter]
-    fn address(&self) -> (String, u16) {
-        self.address.clone()
+    fn url(&self) -> &str {
+        &self.url
     }
 }
 

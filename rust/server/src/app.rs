@@ -140,7 +140,7 @@ async fn run_away<T: Send + 'static>(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
     use std::pin::{Pin, pin};
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -154,6 +154,11 @@ mod tests {
     use crate::driver::DriverLimits;
 
     fn app(limits: DriverLimits) -> Arc<App> {
+        app_for(Access::default(), limits)
+    }
+
+    /// The demo model without anything that would run its steps.
+    pub(crate) fn app_for(access: Access, limits: DriverLimits) -> Arc<App> {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../python/streamcore/demo_model");
         let text = TextModel::load(std::path::Path::new(folder)).unwrap();
         let config = EngineConfig {
@@ -169,7 +174,7 @@ mod tests {
         };
         let driver = Arc::new(Driver::new(config, limits).unwrap());
         let naming = Naming { served_model_names: Vec::new(), version: String::new(), created: 0 };
-        App::new(driver, text, naming, Access::default(), 8, None)
+        App::new(driver, text, naming, access, 8, None)
     }
 
     fn is_pending(future: Pin<&mut impl Future>) -> bool {

@@ -36,8 +36,13 @@ pub enum ApiError {
     #[error("model `{0}` does not exist")]
     ModelNotFound(String),
     /// No such path: 404.
-    #[error("no route `{0}`")]
-    UnknownRoute(String),
+    #[error("no route `{path}`{}", did_you_mean(meant.as_deref()))]
+    UnknownRoute {
+        /// What was asked for.
+        path: String,
+        /// The route that it is near to, if it is to any.
+        meant: Option<String>,
+    },
     /// The path exists, but not for this method: 405.
     #[error("`{0}` is not allowed here")]
     MethodNotAllowed(String),
@@ -59,6 +64,9 @@ pub enum ApiError {
     /// The body is not JSON: 415.
     #[error("content type is {0}, it must be `application/json`")]
     MediaType(String),
+    /// The body is packed in a way that is not known: 415.
+    #[error("content encoding is `{0}`, it must be `gzip`, `deflate` or none")]
+    ContentEncoding(String),
     /// Too much is waiting: 429.
     #[error("{reason}, try again in {retry_after_s} s")]
     QueueFull {
@@ -110,6 +118,11 @@ impl ApiError {
         Self::Invalid { code: "invalid_http", param: None, message: message.into() }
     }
 
+    /// Bytes of another protocol.
+    pub fn protocol(message: impl Into<String>) -> Self {
+        Self::Invalid { code: "unsupported_protocol", param: None, message: message.into() }
+    }
+
     /// A prompt that the engine can never hold. `param` is the field that the prompt came from.
     pub fn too_long(param: &str, error: &EngineError) -> Self {
         let code = match error {
@@ -126,12 +139,12 @@ impl ApiError {
             Self::Invalid { .. } => StatusCode::BAD_REQUEST,
             Self::ApiKey => StatusCode::UNAUTHORIZED,
             Self::Host(_) => StatusCode::FORBIDDEN,
-            Self::ModelNotFound(_) | Self::UnknownRoute(_) => StatusCode::NOT_FOUND,
+            Self::ModelNotFound(_) | Self::UnknownRoute { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::HeadTimeout(_) | Self::BodyTimeout(_) | Self::SlowReader => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::MediaType(_) | Self::ContentEncoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::QueueFull { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal | Self::NotFinite => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ShuttingDown | Self::EngineFailed(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -150,7 +163,7 @@ impl ApiError {
             Self::ApiKey => "invalid_api_key",
             Self::Host(_) => "foreign_host",
             Self::ModelNotFound(_) => "model_not_found",
-            Self::UnknownRoute(_) => "unknown_route",
+            Self::UnknownRoute { .. } => "unknown_route",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::HeadTimeout(_) => "head_timeout",
             Self::BodyTimeout(_) => "body_timeout",
@@ -158,6 +171,7 @@ impl ApiError {
             Self::BodyTooLarge(_) => "body_too_large",
             Self::HeadTooLarge => "head_too_large",
             Self::MediaType(_) => "unsupported_media_type",
+            Self::ContentEncoding(_) => "unsupported_content_encoding",
             Self::QueueFull { .. } => "queue_full",
             Self::Internal => "internal_error",
             Self::NotFinite => "logits_not_finite",
@@ -190,6 +204,31 @@ impl ApiError {
     }
 }
 
+/// What the log says about a refusal, beside its status. The message is not there: it may quote what the client has sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blame {
+    /// One word for programs.
+    pub code: String,
+    /// The field that is to blame, if one is.
+    pub param: Option<String>,
+}
+
+impl Blame {
+    /// Longest code and longest name of a field in the log.
+    const MAX_CHARS: usize = 64;
+
+    /// That of an error.
+    #[must_use]
+    pub fn of(error: &ApiError) -> Self {
+        let cut = |text: &str| text.chars().take(Self::MAX_CHARS).collect();
+        Self { code: cut(error.code()), param: error.param().map(cut) }
+    }
+}
+
+fn did_you_mean(meant: Option<&str>) -> String {
+    meant.map_or_else(String::new, |meant| format!(", did you mean `{meant}`?"))
+}
+
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         let reason = refusal.to_string();
@@ -218,11 +257,16 @@ impl From<EndError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        if self == Self::Cut {
-            return Body::from_stream(CutStream::default()).into_response();
-        }
-        let mut response = (self.status(), Json(ErrorBody::new(&self))).into_response();
+        let mut response = match self {
+            Self::Cut => Body::from_stream(CutStream::default()).into_response(),
+            _ => (self.status(), Json(ErrorBody::new(&self))).into_response(),
+        };
+        response.extensions_mut().insert(Blame::of(&self));
         match self {
+            Self::ContentEncoding(_) => {
+                let accepted = HeaderValue::from_static("gzip, deflate");
+                response.headers_mut().insert(header::ACCEPT_ENCODING, accepted);
+            }
             Self::QueueFull { retry_after_s, .. } => {
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
             }

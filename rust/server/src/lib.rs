@@ -37,6 +37,6 @@ pub mod text;
 
 pub use app::{Access, App, Naming};
 pub use driver::{Driver, DriverLimits, NextStep};
-pub use listener::{Listener, bind};
+pub use listener::{Listener, bind, bind_unix};
 pub use script::Script;
 pub use server::{Server, ServerConfig};

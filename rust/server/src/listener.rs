@@ -8,25 +8,43 @@ mod progress;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod transport;
+mod unix;
+mod unread_body;
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
+use std::sync::Arc;
 
 use axum::Router;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
+use tokio_rustls::rustls::ServerConfig;
 
 use self::connections::Connections;
+use self::transport::Acceptor;
+use self::unix::SocketFile;
 
 /// Clients that the system keeps while none is accepted.
 const BACKLOG: i32 = 4096;
 
-/// A port that is ours, before anybody can connect to it.
+/// A port or a path that is ours, before anybody is served there.
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,
-    address: SocketAddr,
+    place: Place,
+    tls: Option<Arc<ServerConfig>>,
+    root_path: String,
+}
+
+/// Where a listener is.
+#[derive(Debug)]
+enum Place {
+    Port(SocketAddr),
+    Path(SocketFile),
 }
 
 /// Takes a port without listening on it, so that one that is in use is found before the model is loaded.
@@ -51,42 +69,99 @@ pub fn bind(host: &str, port: u16) -> io::Result<Listener> {
         socket.set_reuse_address(false)?;
     }
     let address = socket.local_addr()?.as_socket().unwrap_or(address);
-    Ok(Listener { socket, address })
+    Ok(Listener { socket, place: Place::Port(address), tls: None, root_path: String::new() })
+}
+
+/// Takes a path for a Unix domain socket. Clients that connect before they are served wait.
+///
+/// # Errors
+/// The system's: a server listens there, the path may not be taken, or something else is there.
+pub fn bind_unix(path: &Path) -> io::Result<Listener> {
+    let (socket, file) = unix::bind(path, BACKLOG)?;
+    Ok(Listener { socket, place: Place::Path(file), tls: None, root_path: String::new() })
 }
 
 impl Listener {
-    /// The address, with the port that the system chose if 0 was asked for.
+    /// Has its clients speak TLS, with a chain of certificates and its key from files in PEM format.
+    ///
+    /// # Errors
+    /// A file cannot be read or makes no sense.
+    pub fn with_tls(self, certfile: &Path, keyfile: &Path) -> io::Result<Self> {
+        Ok(Self { tls: Some(tls::read_certificate(certfile, keyfile)?), ..self })
+    }
+
+    /// Has its clients find the routes under this path, which a proxy before it may leave in requests or take away.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn under(self, root_path: String) -> Self {
+        Self { root_path, ..self }
+    }
+
+    /// The path that its clients find the routes under.
+    pub(crate) fn root_path(&self) -> &str {
+        &self.root_path
+    }
+
+    /// The address, with the port that the system chose if 0 was asked for; `None` for a path.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self.place {
+            Place::Port(address) => Some(address),
+            Place::Path(_) => None,
+        }
+    }
+
+    /// What clients on this machine write before the paths of the routes. To a path they have to be led in another way.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let host = self.address().map_or_else(|| "localhost".to_owned(), |address| address.to_string());
+        format!("{scheme}://{host}")
     }
 
     /// Lets clients connect. Must be called inside a runtime.
     ///
     /// # Errors
     /// The system's, with the address.
-    pub(crate) fn listen(self) -> io::Result<TcpListener> {
-        let address = self.address;
-        self.try_listen()
-            .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
-    }
-
-    fn try_listen(self) -> io::Result<TcpListener> {
-        // Connections inherit it, and are then no obstacle to the next run.
-        self.socket.set_reuse_address(true)?;
-        self.socket.listen(BACKLOG)?;
-        self.socket.set_nonblocking(true)?;
-        TcpListener::from_std(self.socket.into())
+    pub(crate) fn listen(self) -> io::Result<Open> {
+        let Self { socket, place, tls, root_path: _ } = self;
+        socket.set_nonblocking(true)?;
+        let (acceptor, file) = match place {
+            Place::Port(address) => {
+                let in_words = |error: io::Error| {
+                    io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+                };
+                (Acceptor::Tcp(listen_to_port(socket).map_err(in_words)?), None)
+            }
+            Place::Path(file) => (Acceptor::Unix(UnixListener::from_std(socket.into())?), Some(file)),
+        };
+        Ok(Open { acceptor, tls, _file: file })
     }
 }
 
+fn listen_to_port(socket: Socket) -> io::Result<TcpListener> {
+    // Connections inherit it, and are then no obstacle to the next run.
+    socket.set_reuse_address(true)?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// A listener that clients can connect to.
+#[derive(Debug)]
+pub(crate) struct Open {
+    acceptor: Acceptor,
+    tls: Option<Arc<ServerConfig>>,
+    /// Goes with the last connection.
+    _file: Option<SocketFile>,
+}
+
 /// Accepts connections until `is_closing`, then waits for those that are open to end.
-pub(crate) async fn serve(listener: TcpListener, router: Router, mut is_closing: watch::Receiver<bool>) {
-    let mut connections = Connections::default();
+pub(crate) async fn serve(listener: Open, router: Router, mut is_closing: watch::Receiver<bool>) {
+    let Open { acceptor, tls, _file } = listener;
+    let mut connections = Connections::new(router, tls, is_closing.clone());
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((socket, _)) => connections.open(socket, router.clone(), is_closing.clone()),
+            accepted = acceptor.accept() => match accepted {
+                Ok(stream) => connections.open(stream),
                 Err(error) if is_of_client(&error) => tracing::debug!(%error, "a client left the queue"),
                 Err(error) => connections.make_room(&error).await,
             },
@@ -94,7 +169,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, mut is_closing:
             () = closing(&mut is_closing) => break,
         }
     }
-    drop(listener);
+    drop(acceptor);
     while connections.ended().await.is_some() {}
 }
 

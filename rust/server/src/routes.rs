@@ -4,24 +4,30 @@ mod body;
 mod cache_salt;
 mod chat_completions;
 mod completions;
+mod content_encoding;
 mod generate;
 mod health;
 mod metrics;
 mod models;
+mod near;
 mod openapi;
+mod root_path;
 mod tokenize;
 mod version;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::http::{Method, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 
 use self::chat_completions::Chat;
 use self::completions::Completions;
+use self::near::meant_by;
+pub use self::root_path::under;
 use crate::app::App;
+use crate::door::Prefix;
 use crate::error::ApiError;
 use crate::middleware::{authorize, cors, tag};
 use crate::script::received::record;
@@ -54,8 +60,15 @@ pub fn router(app: Arc<App>) -> Router {
     router.layer(from_fn_with_state(Arc::clone(&app), tag)).with_state(app)
 }
 
-async fn unknown_route(uri: Uri) -> ApiError {
-    ApiError::UnknownRoute(uri.path().to_owned())
+async fn unknown_route(prefix: Option<Extension<Prefix>>, uri: Uri) -> ApiError {
+    unknown(prefix, uri.path())
+}
+
+/// Says under which path the routes are, as the client sees it, and which of them was meant.
+fn unknown(prefix: Option<Extension<Prefix>>, path: &str) -> ApiError {
+    let prefix = prefix.map_or_else(String::new, |Extension(Prefix(prefix))| prefix);
+    let meant = meant_by(path).map(|meant| format!("{prefix}{meant}"));
+    ApiError::UnknownRoute { path: format!("{prefix}{path}"), meant }
 }
 
 async fn method_not_allowed(method: Method) -> ApiError {

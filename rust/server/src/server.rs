@@ -18,7 +18,7 @@ use crate::app::{Access, App, Naming};
 use crate::door::{Doorbell, Exchange, RequestHead};
 use crate::driver::{Driver, DriverLimits, LOOK_INTERVAL};
 use crate::listener::{Listener, serve};
-use crate::routes::router;
+use crate::routes::{router, under};
 use crate::script::Script;
 use crate::text::TextModel;
 
@@ -59,7 +59,8 @@ pub struct Server {
 /// The first door.
 #[derive(Debug)]
 struct Sockets {
-    address: SocketAddr,
+    /// That of a port.
+    address: Option<SocketAddr>,
     is_closing: watch::Sender<bool>,
     connections: JoinHandle<()>,
 }
@@ -77,7 +78,8 @@ impl Server {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
         let listener = listener.into();
         let ServerConfig { naming, mut access, vocab_size, engine, limits, script } = config;
-        access.is_local = listener.as_ref().is_some_and(|listener| listener.address().ip().is_loopback());
+        let address = listener.as_ref().and_then(Listener::address);
+        access.is_local = address.is_some_and(|address| address.ip().is_loopback());
         let driver = Arc::new(Driver::new(engine, limits).map_err(invalid)?);
         let num_cores = available_parallelism().map_or(1, std::num::NonZero::get);
         let runtime = Builder::new_multi_thread()
@@ -94,10 +96,10 @@ impl Server {
         Ok(Self { runtime, driver, router, sockets, exchange, exchanges })
     }
 
-    /// Where it listens, if it does.
+    /// Where it listens, if it does so on a port.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
-        self.sockets.as_ref().map(|sockets| sockets.address)
+        self.sockets.as_ref().and_then(|sockets| sockets.address)
     }
 
     /// Answers a request that somebody else has read. The parts of the answer come by `bell` under `number`.
@@ -154,12 +156,13 @@ impl Server {
 impl Sockets {
     fn open(listener: Listener, router: &Router, runtime: &Runtime) -> io::Result<Self> {
         let address = listener.address();
+        let router = under(listener.root_path(), router.clone());
         let (is_closing, closing) = watch::channel(false);
         let listener = {
             let _context = runtime.enter();
             listener.listen()?
         };
-        let connections = runtime.spawn(serve(listener, router.clone(), closing));
+        let connections = runtime.spawn(serve(listener, router, closing));
         Ok(Self { address, is_closing, connections })
     }
 }

@@ -8,27 +8,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
 use axum::http::Request;
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::server::TlsStream;
 
 use super::closing;
 use super::head::MAX_HEAD_BYTES;
-use super::own_answers::last_answer;
-use super::progress::{MAX_HEAD_TIME, Probe, Progress};
-use super::socket::{Socket, closed_by_client, refused_by_client};
+use super::own_answers::{last_answer, to_foreign};
+use super::progress::{AnswerBody, MAX_HEAD_TIME, Probe, Progress};
+use super::socket::Socket;
+use super::transport::{Transport, Wire, closed_by_client, refused_by_client};
+use super::unread_body::lend;
 use crate::error::ApiError;
 use crate::middleware;
 
-/// Silence after which the system asks whether the client's machine is still there.
-const PROBE_AFTER: Duration = Duration::from_secs(60);
 /// How long bytes are still taken from a client that has had its last answer.
 const LINGER: Duration = Duration::from_secs(2);
 /// Pauses between two questions to a client that has closed its side.
@@ -36,6 +38,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(15);
 /// May be sent any number of times before an answer, asked for or not; every client skips it.
 const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+/// The first byte of a TLS handshake.
+const TLS_HANDSHAKE: u8 = 0x16;
 
 /// Why a connection ends.
 enum Ended {
@@ -49,74 +53,135 @@ enum Ended {
     GivenUp,
 }
 
-/// Serves one connection. When the client leaves, the future of its request is dropped, and with it the request.
-pub(super) async fn serve(
-    stream: TcpStream,
-    progress: Arc<Progress>,
-    router: Router,
-    is_closing: watch::Receiver<bool>,
-) {
-    if let Err(error) = set_options(&stream) {
-        tracing::debug!(%error, "a socket refused its options");
-    }
-    let stream = Arc::new(stream);
-    let socket = Socket::new(Arc::clone(&stream), Arc::clone(&progress), router.clone());
-    // In this order: what the one learns is for those after it.
-    let ended = tokio::select! {
-        biased;
-        () = client_has_left(&stream, &progress) => Ended::Left,
-        () = run_hyper(socket, &router, &progress, is_closing.clone()) => Ended::Served,
-        () = client_is_overdue(&progress) => Ended::Overdue,
-        () = progress.given_up() => Ended::GivenUp,
-    };
-    match ended {
-        Ended::Left => return tracing::debug!("a client has left before its answer"),
-        Ended::Overdue if progress.is_reading_head() => {
-            let answer = last_answer(router, ApiError::HeadTimeout(MAX_HEAD_TIME.as_secs())).await;
-            // The system takes this much at once, or the client is beyond help.
-            let _ = stream.try_write(&answer);
-            let _ = SockRef::from(&*stream).shutdown(std::net::Shutdown::Write);
-        }
-        Ended::Overdue => return tracing::debug!("a client has been silent for too long"),
-        Ended::GivenUp => return tracing::debug!("an idle connection was closed for another client"),
-        Ended::Served if progress.is_cut() => return,
-        Ended::Served => {}
-    }
-    linger(&stream, &progress, is_closing).await;
+/// A connection that was accepted.
+pub(super) struct Connection {
+    pub(super) stream: Arc<Transport>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) router: Router,
+    pub(super) is_closing: watch::Receiver<bool>,
 }
 
-fn set_options(socket: &TcpStream) -> io::Result<()> {
-    // Tokens are small: without this each waits for the acknowledgement of the one before.
-    socket.set_nodelay(true)?;
-    // A client whose machine is gone says nothing; one that waits for a whole answer would hold its blocks to the end.
-    SockRef::from(socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER))
+impl Connection {
+    /// Serves it. When the client leaves, the future of its request is dropped, and with it the request.
+    pub(super) async fn serve(mut self, tls: Option<Arc<ServerConfig>>) {
+        if let Err(error) = self.stream.set_options() {
+            tracing::debug!(%error, "a socket refused its options");
+        }
+        let wire = Wire::new(&self.stream, &self.progress);
+        let has_had_last_answer = match tls {
+            None => self.answer_requests(wire, false).await,
+            Some(config) => match self.shake_hands(config, wire).await {
+                Some(stream) => self.answer_requests(stream, true).await,
+                None => return,
+            },
+        };
+        if has_had_last_answer {
+            linger(&self.stream, &self.progress, self.is_closing).await;
+        }
+    }
+
+    /// Agrees on keys with the client; `None` if it speaks no TLS, or takes longer than a head may.
+    async fn shake_hands(&mut self, config: Arc<ServerConfig>, mut wire: Wire) -> Option<TlsStream<Wire>> {
+        let shaken = async {
+            if self.stream.first_byte().await.is_some_and(|byte| byte != TLS_HANDSHAKE) {
+                let error = ApiError::protocol(
+                    "this is no TLS, which the server speaks on this port: use `https://`",
+                );
+                let answer = last_answer(self.router.clone(), error).await;
+                say_last(&mut wire, &answer).await;
+                linger(&self.stream, &self.progress, self.is_closing.clone()).await;
+                return None;
+            }
+            let shaken = TlsAcceptor::from(config).accept(wire).await;
+            shaken.inspect_err(|error| tracing::debug!(%error, "a client could not agree on TLS")).ok()
+        };
+        let mut is_closing = self.is_closing.clone();
+        tokio::select! {
+            shaken = timeout(MAX_HEAD_TIME, shaken) => shaken.ok().flatten(),
+            () = self.progress.given_up() => None,
+            () = closing(&mut is_closing) => None,
+        }
+    }
+
+    /// Answers request after request. True: the client has had its last answer, and may still be sending.
+    async fn answer_requests<S>(&mut self, stream: S, is_secret: bool) -> bool
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let (progress, router) = (&self.progress, &self.router);
+        let service = service_fn(|request: Request<Incoming>| {
+            let checked = progress.request_has_come(&request);
+            let (request, rest) = lend(request);
+            let router = router.clone();
+            async move {
+                let response = middleware::answer(router, request, checked).await;
+                if !progress.is_last() && !rest.take().await {
+                    progress.end_with_this_answer();
+                }
+                Ok::<_, Infallible>(progress.answer(response))
+            }
+        });
+        let socket = Socket::new(stream, Arc::clone(progress), router.clone());
+        let mut connection = http1::Builder::new()
+            // Where the end of a client's side can be seen without reading, it need not be taken for the end of the client.
+            .half_close(cfg!(target_os = "linux"))
+            // Also the most that waits for a slow reader.
+            .max_buf_size(MAX_HEAD_BYTES)
+            .serve_connection(TokioIo::new(socket), service);
+        // In this order: what the one learns is for those after it.
+        let ended = tokio::select! {
+            biased;
+            () = client_has_left(&self.stream, progress, is_secret) => Ended::Left,
+            () = run_hyper(&mut connection, &mut self.is_closing) => Ended::Served,
+            () = client_is_overdue(progress) => Ended::Overdue,
+            () = progress.given_up() => Ended::GivenUp,
+        };
+        let stream = connection.into_parts().io.into_inner().into_stream();
+        self.end(&ended, stream).await
+    }
+
+    /// Says what is still to be said. True: the client has had its last answer.
+    async fn end<S: AsyncRead + AsyncWrite + Unpin>(&self, ended: &Ended, mut stream: S) -> bool {
+        let (progress, router) = (&self.progress, self.router.clone());
+        let answer = match ended {
+            Ended::Overdue if progress.is_reading_head() => {
+                last_answer(router, ApiError::HeadTimeout(MAX_HEAD_TIME.as_secs())).await
+            }
+            Ended::Served if progress.is_cut() => return false,
+            Ended::Served => match progress.take_foreign_protocol() {
+                Some(protocol) => to_foreign(router, protocol),
+                None => return true,
+            },
+            Ended::Left => {
+                tracing::debug!("a client has left before its answer");
+                return false;
+            }
+            Ended::Overdue => {
+                tracing::debug!("a client has been silent for too long");
+                return false;
+            }
+            Ended::GivenUp => {
+                tracing::debug!("an idle connection was closed for another client");
+                return false;
+            }
+        };
+        say_last(&mut stream, &answer).await;
+        true
+    }
 }
 
-async fn run_hyper(
-    socket: Socket,
-    router: &Router,
-    progress: &Arc<Progress>,
-    mut is_closing: watch::Receiver<bool>,
-) {
-    let service = service_fn(|request: Request<Incoming>| {
-        let checked = progress.request_has_come(&request);
-        let router = router.clone();
-        async move {
-            let response = middleware::answer(router, request.map(Body::new), checked).await;
-            Ok::<_, Infallible>(progress.answer(response))
-        }
-    });
-    let connection = http1::Builder::new()
-        // Where the end of a client's side can be seen without reading, it need not be taken for the end of the client.
-        .half_close(cfg!(target_os = "linux"))
-        // Also the most that waits for a slow reader.
-        .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(socket), service);
-    let mut connection = pin!(connection);
+/// Lets hyper answer until it is done, or has been told to end and has done that.
+async fn run_hyper<S, H>(
+    connection: &mut http1::Connection<TokioIo<Socket<S>>, H>,
+    is_closing: &mut watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+    H: HttpService<Incoming, ResBody = AnswerBody, Error = Infallible>,
+{
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = closing(&mut is_closing) => {
-            connection.as_mut().graceful_shutdown();
+        ended = &mut *connection => ended,
+        () = closing(is_closing) => {
+            Pin::new(&mut *connection).graceful_shutdown();
             connection.await
         }
     };
@@ -125,18 +190,33 @@ async fn run_hyper(
     }
 }
 
+/// Writes an answer that nothing follows. The system takes this much at once, or the client is beyond help.
+async fn say_last<S: AsyncWrite + Unpin>(stream: &mut S, answer: &Bytes) {
+    let said = async {
+        stream.write_all(answer).await?;
+        stream.shutdown().await
+    };
+    if !matches!(timeout(LINGER, said).await, Ok(Ok(()))) {
+        tracing::debug!("a client has not taken its last answer");
+    }
+}
+
 /// Ready once the client does not listen any more. One that has closed its own side may have left, or may only have said that its
-/// request is complete: the difference shows when something is written to it.
-async fn client_has_left(stream: &TcpStream, progress: &Progress) {
+/// request is complete: the difference shows when something is written to it. Nothing can be slipped in between the records of TLS;
+/// its clients do not close one side alone.
+async fn client_has_left(stream: &Transport, progress: &Progress, is_secret: bool) {
     closed_by_client(stream).await;
     let mut pause = FIRST_PAUSE;
     loop {
         match progress.next_probe() {
             Probe::Impossible => return,
-            // As little as this is either taken whole or, by a client that reads nothing, not at all.
-            Probe::Interim => {
-                let _ = stream.try_write(INTERIM);
-            }
+            Probe::Interim if is_secret => return,
+            // As little as this is either taken whole or, by a client that reads nothing, not at all. A Unix domain socket says at once
+            // that nobody is there.
+            Probe::Interim => match stream.try_write(INTERIM) {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return,
+                _ => {}
+            },
             Probe::ByAnswer => {}
         }
         if timeout(pause, refused_by_client(stream)).await.is_ok() {
@@ -162,10 +242,10 @@ async fn client_is_overdue(progress: &Progress) {
 
 /// Takes what the client is still sending. To close a socket on unread bytes resets the connection, and then the system at the other
 /// side throws away the answer that says what was wrong.
-async fn linger(stream: &TcpStream, progress: &Progress, mut is_closing: watch::Receiver<bool>) {
+async fn linger(stream: &Transport, progress: &Progress, mut is_closing: watch::Receiver<bool>) {
     let mut scratch = [0; 4096];
     let drained = async {
-        while stream.readable().await.is_ok() {
+        while stream.ready(Interest::READABLE).await.is_ok() {
             match stream.try_read(&mut scratch) {
                 Ok(0) => return,
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::rustls::ServerConfig;
 
-use super::connection;
+use super::connection::Connection;
 use super::progress::Progress;
+use super::transport::Transport;
 
 /// How long is waited for a descriptor to come back before a client is accepted again.
 const MAX_WAIT: Duration = Duration::from_millis(100);
@@ -20,8 +21,10 @@ const MAX_WAIT: Duration = Duration::from_millis(100);
 const EPISODE: Duration = Duration::from_secs(60);
 
 /// All connections that are open, and how far each is.
-#[derive(Debug, Default)]
 pub(super) struct Connections {
+    router: Router,
+    tls: Option<Arc<ServerConfig>>,
+    is_closing: watch::Receiver<bool>,
     tasks: JoinSet<()>,
     open: HashMap<Id, Arc<Progress>>,
     /// When a client could last not be accepted.
@@ -29,9 +32,23 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    pub(super) fn open(&mut self, stream: TcpStream, router: Router, is_closing: watch::Receiver<bool>) {
+    pub(super) fn new(
+        router: Router,
+        tls: Option<Arc<ServerConfig>>,
+        is_closing: watch::Receiver<bool>,
+    ) -> Self {
+        Self { router, tls, is_closing, tasks: JoinSet::new(), open: HashMap::new(), last_shortage: None }
+    }
+
+    pub(super) fn open(&mut self, stream: Transport) {
         let progress = Progress::new();
-        let task = self.tasks.spawn(connection::serve(stream, Arc::clone(&progress), router, is_closing));
+        let connection = Connection {
+            stream: Arc::new(stream),
+            progress: Arc::clone(&progress),
+            router: self.router.clone(),
+            is_closing: self.is_closing.clone(),
+        };
+        let task = self.tasks.spawn(connection.serve(self.tls.clone()));
         self.open.insert(task.id(), progress);
     }
 
@@ -67,7 +84,7 @@ mod tests {
 
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::Notify;
 
     use super::*;
@@ -85,10 +102,10 @@ mod tests {
         let router = Router::new().route("/slow", get(slow));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (_sender, is_closing) = watch::channel(false);
-        let (mut connections, mut clients) = (Connections::default(), Vec::new());
+        let (mut connections, mut clients) = (Connections::new(router, None, is_closing), Vec::new());
         for _ in 0..3 {
             clients.push(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
-            connections.open(listener.accept().await.unwrap().0, router.clone(), is_closing.clone());
+            connections.open(Transport::Tcp(listener.accept().await.unwrap().0));
             sleep(Duration::from_secs(1)).await;
         }
         clients[0].write_all(b"GET /slow HTTP/1.1\r\nhost: t\r\n\r\n").await.unwrap();

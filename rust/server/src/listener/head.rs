@@ -9,6 +9,15 @@ use crate::error::ApiError;
 /// The longest head of a request, with the empty lines before it and the one behind.
 pub(super) const MAX_HEAD_BYTES: usize = 64 << 10;
 
+/// What a client may speak that hyper cannot read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ForeignProtocol {
+    /// HTTP/2 without an upgrade, from its preface on.
+    Http2,
+    /// TLS, from its first handshake record on.
+    Tls,
+}
+
 /// The bytes of a connection from the end of the last body on.
 #[derive(Debug, Default)]
 pub(super) struct HeadBytes {
@@ -22,6 +31,19 @@ impl HeadBytes {
         let num_skipped = usize::try_from(self.num_body_bytes).unwrap_or(usize::MAX).min(bytes.len());
         self.num_body_bytes -= num_skipped as u64;
         self.bytes.extend_from_slice(&bytes[num_skipped..]);
+    }
+
+    /// What else than HTTP/1 this is, judged by its beginning. The bytes are gone then.
+    pub(super) fn take_foreign_protocol(&mut self) -> Option<ForeignProtocol> {
+        let protocol = if self.bytes.starts_with(b"PRI * HTTP/2.0\r\n") {
+            ForeignProtocol::Http2
+        } else if self.bytes.starts_with(b"\x16\x03") {
+            ForeignProtocol::Tls
+        } else {
+            return None;
+        };
+        self.bytes.clear();
+        Some(protocol)
     }
 
     /// Checks the head of the request that hyper has found, and skips its body.

@@ -8,6 +8,7 @@ use futures_util::FutureExt;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 
+use super::head::ForeignProtocol;
 use crate::error::ApiError;
 use crate::middleware;
 
@@ -26,6 +27,37 @@ pub(super) async fn last_answer(router: Router, error: ApiError) -> Bytes {
     bytes.extend_from_slice(b"\r\n");
     bytes.extend_from_slice(&body);
     bytes.into()
+}
+
+/// The answer to a client that speaks another protocol, in words that its user gets to see.
+pub(super) fn to_foreign(router: Router, protocol: ForeignProtocol) -> Bytes {
+    let refused = match protocol {
+        ForeignProtocol::Http2 => refused_in_http2(router).now_or_never(),
+        ForeignProtocol::Tls => last_answer(
+            router,
+            ApiError::malformed("this is TLS, and the server speaks plain HTTP on this port: use `http://`"),
+        )
+        .now_or_never(),
+    };
+    refused.expect("a refusal waits for nothing")
+}
+
+/// The two frames with which a server of HTTP/2 sends a client away: its settings, which must come first, and a GOAWAY. Libraries
+/// of clients show its text, which is in plain sight to all others, too.
+async fn refused_in_http2(router: Router) -> Bytes {
+    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    const GOAWAY: u8 = 7;
+    const LAST_STREAM: [u8; 4] = 0_u32.to_be_bytes();
+    const HTTP_1_1_REQUIRED: [u8; 4] = 13_u32.to_be_bytes();
+    let error =
+        ApiError::protocol("this server speaks HTTP/1.1, and HTTP/2 only behind a proxy that translates it");
+    let text = error.to_string();
+    // It is named, logged and counted as any refusal is; only its form is another.
+    let answer = middleware::answer(router, middleware::unread(Body::empty()), Err(error)).await;
+    let _ = to_bytes(answer.into_body(), usize::MAX).await;
+    let len = (LAST_STREAM.len() + HTTP_1_1_REQUIRED.len() + text.len()).to_be_bytes();
+    let frame_head = [&len[len.len() - 3..], &[GOAWAY, 0, 0, 0, 0, 0]].concat();
+    [&SETTINGS[..], &frame_head, &LAST_STREAM, &HTTP_1_1_REQUIRED, text.as_bytes()].concat().into()
 }
 
 /// The answer to a head that hyper has refused with this one, which says nothing but its status.

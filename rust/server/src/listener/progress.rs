@@ -13,7 +13,7 @@ use hyper::body::{Frame, SizeHint};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::head::{self, HeadBytes};
+use super::head::{self, ForeignProtocol, HeadBytes};
 use crate::error::ApiError;
 use crate::sse::{self, KEEPALIVE};
 
@@ -133,6 +133,23 @@ impl Progress {
         self.state().is_cut
     }
 
+    /// The protocol that its client speaks, if it is known and none that is served here; only the first call tells.
+    pub(super) fn take_foreign_protocol(&self) -> Option<ForeignProtocol> {
+        let mut state = self.state();
+        let is_between_requests = matches!(state.phase, Phase::Idle | Phase::Head);
+        is_between_requests.then(|| state.head.take_foreign_protocol()).flatten()
+    }
+
+    /// Whether the answer to the present request is known to be the last one.
+    pub(super) fn is_last(&self) -> bool {
+        self.state().is_last
+    }
+
+    /// No request can follow the present one.
+    pub(super) fn end_with_this_answer(&self) {
+        self.state().is_last = true;
+    }
+
     pub(super) fn is_reading_head(&self) -> bool {
         self.state().phase == Phase::Head
     }
@@ -157,10 +174,13 @@ impl Progress {
         }
     }
 
-    pub(super) fn wrote(&self, is_blocked: bool) {
+    pub(super) fn wrote(&self) {
+        self.state().is_dirty = true;
+    }
+
+    pub(super) fn socket_is_full(&self, is_full: bool) {
         let mut state = self.state();
-        state.is_dirty = true;
-        state.blocked_since = is_blocked.then(|| state.blocked_since.unwrap_or_else(Instant::now));
+        state.blocked_since = is_full.then(|| state.blocked_since.unwrap_or_else(Instant::now));
     }
 
     pub(super) fn flushed(&self) {

@@ -1,42 +1,49 @@
-//! The socket under hyper: it tells how far things are, and answers in OpenAI's shape where hyper would not.
+//! What hyper reads and writes: it tells how far things are, and answers in OpenAI's shape where hyper would not.
 
 use std::io::{self, IoSlice};
-use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use axum::Router;
 use bytes::{Buf, Bytes};
-use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::own_answers;
 use super::progress::Progress;
 
-/// Hyper's handle on a socket.
+/// Hyper's handle on the bytes of HTTP: those of a socket, or of TLS over one.
 #[derive(Debug)]
-pub(super) struct Socket {
-    stream: Arc<TcpStream>,
+pub(super) struct Socket<S> {
+    stream: S,
     progress: Arc<Progress>,
     router: Router,
     /// What is left of an answer that is written in the place of hyper's.
     own_answer: Option<Bytes>,
 }
 
-impl Socket {
-    pub(super) fn new(stream: Arc<TcpStream>, progress: Arc<Progress>, router: Router) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+    pub(super) fn new(stream: S, progress: Arc<Progress>, router: Router) -> Self {
         Self { stream, progress, router, own_answer: None }
+    }
+
+    pub(super) fn into_stream(self) -> S {
+        self.stream
     }
 
     /// Writes our answer in the place of hyper's, of which it then takes every byte.
     fn poll_write_own(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let (stream, router) = (Arc::clone(&self.stream), self.router.clone());
+        let (progress, router) = (&self.progress, &self.router);
         let hypers = || parts.iter().flat_map(|part| part.iter().copied()).collect::<Vec<_>>();
-        let own = self.own_answer.get_or_insert_with(|| own_answers::in_place_of(router, &hypers()));
+        let own = self.own_answer.get_or_insert_with(|| {
+            let protocol = progress.take_foreign_protocol();
+            protocol.map_or_else(
+                || own_answers::in_place_of(router.clone(), &hypers()),
+                |protocol| own_answers::to_foreign(router.clone(), protocol),
+            )
+        });
         while own.has_remaining() {
-            let num_bytes = ready!(poll_write(&stream, cx, &[IoSlice::new(own)]))?;
+            let num_bytes = ready!(Pin::new(&mut self.stream).poll_write(cx, own))?;
             own.advance(num_bytes);
         }
         self.own_answer = None;
@@ -44,60 +51,23 @@ impl Socket {
     }
 }
 
-/// Ready once the client has closed its side, whatever it has sent before that nobody has read yet.
-#[cfg(target_os = "linux")]
-pub(super) async fn closed_by_client(stream: &TcpStream) {
-    // Bytes that wait to be read make a socket readable, so that would be ready at once. Urgent data were not registered for,
-    // which leaves of this interest only the end of the other side.
-    let _ = stream.ready(Interest::PRIORITY).await;
-}
-
-/// Other systems tell it only to those who read: hyper notices it between messages.
-#[cfg(not(target_os = "linux"))]
-pub(super) async fn closed_by_client(_: &TcpStream) {
-    std::future::pending().await
-}
-
-/// Ready once the client's system has said that nobody listens there any more.
-pub(super) async fn refused_by_client(stream: &TcpStream) {
-    let _ = stream.ready(Interest::ERROR).await;
-}
-
-fn poll_write(stream: &TcpStream, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-    loop {
-        ready!(stream.poll_write_ready(cx))?;
-        match stream.try_write_vectored(parts) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            written => return Poll::Ready(written),
-        }
-    }
-}
-
-impl AsyncRead for Socket {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Socket<S> {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.stream.poll_read_ready(cx))?;
-            match self.stream.try_read(buffer.initialize_unfilled()) {
-                Ok(num_bytes) => {
-                    buffer.advance(num_bytes);
-                    if num_bytes > 0 {
-                        let filled = buffer.filled();
-                        self.progress.bytes_have_come(&filled[filled.len() - num_bytes..]);
-                    }
-                    return Poll::Ready(Ok(()));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+        let num_filled = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let read = &buffer.filled()[num_filled..];
+        if !read.is_empty() {
+            self.progress.bytes_have_come(read);
         }
+        Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Socket {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
@@ -107,25 +77,25 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = if self.progress.is_between_requests() {
+        self.progress.wrote();
+        if self.progress.is_between_requests() {
             self.poll_write_own(cx, parts)
         } else {
-            poll_write(&self.stream, cx, parts)
-        };
-        self.progress.wrote(polled.is_pending());
-        polled
+            Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
-        true
+        self.stream.is_write_vectored()
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.progress.flushed();
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(SockRef::from(&*self.stream).shutdown(Shutdown::Write))
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -1,6 +1,9 @@
 //! One connection at a time over a real socket, with the clock paused: it moves on when nobody has anything to do.
 #![allow(clippy::unwrap_used)]
 
+mod protocols;
+mod unread_bodies;
+
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
@@ -94,7 +97,7 @@ impl Server {
             )
             .layer(from_fn(refuse));
         let listener = bind("127.0.0.1", 0).unwrap();
-        let address = listener.address();
+        let address = listener.address().unwrap();
         let (is_closing, closing) = watch::channel(false);
         tokio::spawn(serve(listener.listen().unwrap(), router, closing));
         Self { client: TcpStream::connect(address).await.unwrap(), dropped, _is_closing: is_closing }

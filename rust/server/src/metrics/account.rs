@@ -1,18 +1,21 @@
 //! What one HTTP request has cost, for the line that the log has about it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+
+use crate::error::Blame;
 
 tokio::task_local! {
     /// The account of the request that this task answers. The driver writes into it without anybody in between having to carry it.
     static CURRENT: Arc<Account>;
 }
 
-/// Tokens in and out, over all choices.
+/// Tokens in and out, over all choices, and why there is no answer or only a part of one.
 #[derive(Debug, Default)]
 pub struct Account {
     prompt_tokens: AtomicUsize,
     output_tokens: AtomicUsize,
+    blame: OnceLock<Blame>,
 }
 
 impl Account {
@@ -35,6 +38,17 @@ impl Account {
     /// Tokens were handed over.
     pub fn add_output(&self, num_tokens: usize) {
         self.output_tokens.fetch_add(num_tokens, Relaxed);
+    }
+
+    /// The request was refused, or its answer breaks off; the first reason counts.
+    pub fn set_blame(&self, blame: Blame) {
+        let _ = self.blame.set(blame);
+    }
+
+    /// Why the request was refused, if it was.
+    #[must_use]
+    pub fn blame(&self) -> Option<&Blame> {
+        self.blame.get()
     }
 
     /// Tokens of all prompts; none before they were accepted.

@@ -50,7 +50,10 @@ impl Line {
     }
 
     /// Waits for the end of the response.
-    pub(super) fn end_with(mut self, response: Response) -> Response {
+    pub(super) fn end_with(mut self, mut response: Response) -> Response {
+        if let Some(blame) = response.extensions_mut().remove() {
+            self.account.set_blame(blame);
+        }
         self.status = Some(response.status());
         self.app.driver.metrics().count_status(response.status().as_u16());
         response.map(|body| {
@@ -72,9 +75,11 @@ impl Line {
         self.method == Method::POST && ["/v1/chat/completions", "/v1/completions"].contains(&&*self.path)
     }
 
-    /// What asks every few seconds is not what the log is read for.
+    /// What asks every few seconds is not what the log is read for, unless it asks in the wrong way.
     fn is_probe(&self) -> bool {
-        self.method == Method::GET && ["/health", "/ready", "/metrics"].contains(&&*self.path)
+        self.method == Method::GET
+            && ["/health", "/ready", "/metrics"].contains(&&*self.path)
+            && !self.status.is_some_and(|status| status.is_client_error())
     }
 }
 
@@ -87,13 +92,16 @@ impl Drop for Line {
         }
         let status = self.status.map_or(LEFT, |status| status.as_u16());
         let ms = u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let (prompt_tokens, output_tokens) = (account.prompt_tokens(), account.output_tokens());
+        let blame = account.blame();
+        // Quoted and escaped in the log: the name of a field may be the client's.
+        let (code, param) = (blame.map(|blame| &*blame.code), blame.and_then(|blame| blame.param.as_deref()));
+        let has_prompt = account.prompt_tokens() > 0;
+        let prompt_tokens = has_prompt.then(|| account.prompt_tokens());
+        let output_tokens = has_prompt.then(|| account.output_tokens());
         if self.is_probe() {
-            tracing::debug!(request_id = %name, status, ms, "{method:.MAX_METHOD_LEN$} {path}{lack}");
-        } else if prompt_tokens == 0 {
-            tracing::info!(request_id = %name, status, ms, "{method:.MAX_METHOD_LEN$} {path}{lack}");
+            tracing::debug!(request_id = %name, status, code, param, ms, "{method:.MAX_METHOD_LEN$} {path}{lack}");
         } else {
-            tracing::info!(request_id = %name, status, prompt_tokens, output_tokens, ms, "{method:.MAX_METHOD_LEN$} {path}{lack}");
+            tracing::info!(request_id = %name, status, code, param, prompt_tokens, output_tokens, ms, "{method:.MAX_METHOD_LEN$} {path}{lack}");
         }
     }
 }

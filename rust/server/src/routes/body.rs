@@ -5,10 +5,10 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use http_body_util::LengthLimitError;
+use bytes::{Buf, Bytes};
 use tokio::time::timeout;
 
+use super::content_encoding::{Encoding, not_read};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::middleware::is_of_foreign_page;
@@ -19,26 +19,33 @@ const MAX_BODY_TIME: Duration = Duration::from_secs(60);
 /// The body of a request that says that it is JSON, or says nothing and comes from no page of another origin.
 pub(super) async fn read_json(app: &App, headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
     check_media_type(app, headers)?;
-    let too_large = ApiError::BodyTooLarge(MAX_BODY_BYTES);
+    let encoding = Encoding::of(headers)?;
     let announced =
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|len| len > MAX_BODY_BYTES) {
-        return Err(too_large);
+        return Err(ApiError::BodyTooLarge(MAX_BODY_BYTES));
     }
-    let Ok(read) = timeout(MAX_BODY_TIME, to_bytes(body, MAX_BODY_BYTES)).await else {
+    let Ok(read) = timeout(MAX_BODY_TIME, read(encoding, body)).await else {
         return Err(ApiError::BodyTimeout(MAX_BODY_TIME.as_secs()));
     };
-    read.map_err(|error| {
-        let error = error.into_inner();
-        if error.is::<LengthLimitError>() {
-            return too_large;
-        }
-        ApiError::Invalid {
-            code: "invalid_body",
-            param: None,
-            message: format!("body could not be read: {error}"),
-        }
-    })
+    read.map(without_mark)
+}
+
+async fn read(encoding: Option<Encoding>, body: Body) -> Result<Bytes, ApiError> {
+    if let Some(encoding) = encoding {
+        return encoding.read(body, MAX_BODY_BYTES).await;
+    }
+    let read = to_bytes(body, MAX_BODY_BYTES).await;
+    read.map_err(|error| not_read(&*error.into_inner(), MAX_BODY_BYTES))
+}
+
+/// Some editors and shells begin every text with a byte order mark, which is no part of it.
+fn without_mark(mut body: Bytes) -> Bytes {
+    const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+    if body.starts_with(BYTE_ORDER_MARK) {
+        body.advance(BYTE_ORDER_MARK.len());
+    }
+    body
 }
 
 /// An answer that is JSON already.

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 
+use super::unknown;
 use crate::app::App;
+use crate::door::Prefix;
 use crate::error::ApiError;
 use crate::openai::models::{Model, ModelList};
 
@@ -19,9 +22,14 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Response {
 pub(super) async fn retrieve(
     State(app): State<Arc<App>>,
     id: Result<Path<String>, PathRejection>,
+    prefix: Option<Extension<Prefix>>,
+    uri: Uri,
 ) -> Result<Response, ApiError> {
     // An id that is not UTF-8 names no model.
     let Path(id) = id.map_err(|_| ApiError::ModelNotFound(String::from("\u{fffd}")))?;
+    if id.ends_with('/') && app.check_model(id.trim_end_matches('/')).is_ok() {
+        return Err(unknown(prefix, uri.path()));
+    }
     app.check_model(&id)?;
     Ok(Json(model(&app, &id)).into_response())
 }

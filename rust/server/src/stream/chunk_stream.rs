@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::{Choice, Chunks, Cut, CutStream, Delta, usage_of};
 use crate::driver::EndError;
-use crate::error::ApiError;
+use crate::error::{ApiError, Blame};
+use crate::metrics::Account;
 use crate::openai::error::ErrorBody;
 use crate::patience::read_timeout;
 use crate::sse::{DONE, KEEPALIVE, write_event};
@@ -45,6 +47,8 @@ pub struct ChunkStream<C> {
     state: State,
     silence: Silence,
     delta: Delta,
+    /// That of the request, which is told when the answer breaks off.
+    account: Arc<Account>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +75,7 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
             state: State::Waiting,
             silence: Silence::new(max_silence),
             delta: Delta::default(),
+            account: Account::current(),
         }
     }
 
@@ -134,6 +139,7 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
     }
 
     fn write_error(&mut self, error: &ApiError, frames: &mut Vec<u8>) {
+        self.account.set_blame(Blame::of(error));
         write_event(frames, &ErrorBody::new(error));
         frames.extend_from_slice(DONE);
         self.choices.clear();

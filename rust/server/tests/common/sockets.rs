@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use streamcore_engine::EngineConfig;
-use streamcore_server::{Access, Naming, Server, ServerConfig, bind};
+use streamcore_server::{Access, Listener, Naming, Server, ServerConfig, bind};
 
 use super::Runner;
 use super::model::{VOCAB_SIZE, text_model};
@@ -18,6 +18,11 @@ pub fn start(script: &str) -> (Server, Runner) {
 
 /// The same, with another name in its answers.
 pub fn start_as(name: &str, script: &str) -> (Server, Runner) {
+    serve_at(bind("127.0.0.1", 0).unwrap(), name, script)
+}
+
+/// The same at another place.
+pub fn serve_at(listener: Listener, name: &str, script: &str) -> (Server, Runner) {
     let engine = EngineConfig {
         block_size: 1 << 10,
         num_blocks: 1 << 12,
@@ -41,7 +46,7 @@ pub fn start_as(name: &str, script: &str) -> (Server, Runner) {
         limits: super::limits(),
         script: None,
     };
-    let server = Server::start(bind("127.0.0.1", 0).unwrap(), text_model(), config).unwrap();
+    let server = Server::start(listener, text_model(), config).unwrap();
     let runner = Runner::new(Arc::clone(server.driver()), script.as_bytes());
     (server, runner)
 }

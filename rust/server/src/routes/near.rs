@@ -1,0 +1,112 @@
+//! The route that was meant by a path that is none.
+
+use strsim::osa_distance;
+
+/// The paths as `/openapi.json` lists them, but for those with a name in them.
+const PATHS: [&str; 10] = [
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/models",
+    "/tokenize",
+    "/detokenize",
+    "/health",
+    "/ready",
+    "/version",
+    "/metrics",
+    "/openapi.json",
+];
+/// What is before the name of a model in its path.
+const MODELS: &str = "/v1/models/";
+/// No path that was meant is longer than this; how near a path is takes time by its length.
+const MAX_LEN: usize = 128;
+/// This many letters may be wrong, and no more than one in four.
+const MAX_TYPOS: usize = 2;
+
+/// Forgives what base URLs and typing make of a path: `/v1` left out, twice or where it does not belong, slashes, capital letters, and
+/// a few wrong letters.
+pub(super) fn meant_by(path: &str) -> Option<String> {
+    if path.len() > MAX_LEN {
+        return None;
+    }
+    let segments: Vec<_> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    let num_versions = segments.iter().take_while(|segment| is_version(segment)).count();
+    let rest = &segments[num_versions..];
+    if let [models, id @ ..] = rest
+        && models.eq_ignore_ascii_case("models")
+        && !id.is_empty()
+    {
+        let meant = format!("{MODELS}{}", id.join("/"));
+        return (meant != path).then_some(meant);
+    }
+    let joined = |segments: &[&str]| format!("/{}", segments.join("/")).to_ascii_lowercase();
+    let (whole, rest) = (joined(&segments), joined(rest));
+    let num_typos = |known: &str| {
+        let without_version = osa_distance(&rest, known.trim_start_matches("/v1"));
+        without_version.min(osa_distance(&whole, known))
+    };
+    let nearest = PATHS.into_iter().map(|known| (num_typos(known), known));
+    let (num_typos, nearest) = nearest.min_by_key(|(num_typos, _)| *num_typos)?;
+    (num_typos <= MAX_TYPOS && num_typos * 4 <= rest.len()).then(|| nearest.to_owned())
+}
+
+/// `v1`, or any other letter `v` and number.
+fn is_version(segment: &str) -> bool {
+    let number = segment.strip_prefix(['v', 'V']);
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::openai::openapi;
+
+    /// A route that is left out here is never named to those who miss it by a letter.
+    #[test]
+    fn every_route_can_be_meant() {
+        let document = openapi::document("1", None);
+        let paths = document["paths"].as_object().expect("a document has paths");
+        let with_names = |path: &&str| path.contains('{');
+        let listed: Vec<_> = paths.keys().map(String::as_str).filter(|path| !with_names(path)).collect();
+        assert_eq!(listed, PATHS);
+        assert_eq!(paths.keys().map(String::as_str).filter(with_names).count(), 1);
+    }
+
+    /// Whatever a base URL adds or leaves out, and every slip of one letter, leads back to the route.
+    #[test]
+    fn every_usual_mistake_leads_to_the_route() {
+        for known in PATHS {
+            let bare = known.trim_start_matches("/v1");
+            let mut mistakes = vec![
+                format!("{known}/"),
+                format!("{known}//"),
+                format!("/v1/v1{bare}"),
+                format!("/V1{bare}"),
+                format!("/{known}"),
+                known.to_ascii_uppercase(),
+            ];
+            mistakes.push(if bare == known { format!("/v1{known}") } else { bare.to_owned() });
+            for at in 1..known.len() {
+                mistakes.push([&known[..at], &known[at + 1..]].concat());
+                mistakes.push([&known[..at], "x", &known[at..]].concat());
+            }
+            for mistake in mistakes {
+                // One letter less and it is as near to the other one.
+                let is_between = ["/etokenize", "/dtokenize"].contains(&&*mistake);
+                assert!(is_between || meant_by(&mistake).as_deref() == Some(known), "{mistake}");
+            }
+        }
+        assert_eq!(meant_by("/models/org/toy").as_deref(), Some("/v1/models/org/toy"));
+        assert_eq!(meant_by("/v1/models/toy/").as_deref(), Some("/v1/models/toy"));
+    }
+
+    /// A guess that is none sends a client after what it never asked for.
+    #[test]
+    fn what_is_far_from_every_route_is_left_alone() {
+        let long = "/v1/chat/completions".repeat(1000);
+        for path in
+            ["/", "", "/v1", "/v1/embeddings", "/v1/responses", "/api/generate", "/docs", "/x", "*", &long]
+        {
+            assert_eq!(meant_by(path), None, "{path}");
+        }
+    }
+}
