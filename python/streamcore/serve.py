@@ -41,6 +41,7 @@ def serve(config: ServeConfig, started: float) -> int:
     """
     config = with_keys_of_environment(config)
     init_logging(config)
+    _log_warnings()
     _raise_descriptor_limit()
     listener = _bind(config)
     with open_server(config, listener) as serving, _drain_on_signal(serving.server, config.shutdown_timeout):
@@ -48,6 +49,20 @@ def serve(config: ServeConfig, started: float) -> int:
         serving.run()
     _core.log("info", "stopped")
     return 0
+
+
+def _log_warnings() -> None:
+    """Make each warning of a library a line of the log, which ends nothing.
+
+    `PYTHONWARNINGS=error` is meant for tests, and is inherited by the servers that they start.
+    """
+    if any(option.partition(":")[0] == "error" for option in sys.warnoptions):
+        warnings.simplefilter("default")
+
+    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object) -> None:
+        _core.log("warning", f"{category.__name__}: {message} ({filename}:{lineno})")
+
+    warnings.showwarning = show  # type: ignore[assignment]
 
 
 def _raise_descriptor_limit() -> None:
