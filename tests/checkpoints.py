@@ -1,7 +1,7 @@
 """Makes small Llama checkpoints with random weights, for any shape.
 
     from tests.checkpoints import LLAMA_3_1_8B, write_checkpoint
-    folder = write_checkpoint(tmp_path, num_hidden_layers=2, rope_scaling={...})
+    folder = write_checkpoint(tmp_path, num_hidden_layers=2, rms_norm_eps=1e-5)
 
 The folder is in Hugging Face layout: config.json, generation_config.json, the weights in one or more
 safetensors files, tokenizer.json and tokenizer_config.json. The tokenizer knows 256 bytes and nothing else,

@@ -6,7 +6,6 @@ import sys
 import threading
 import traceback
 import warnings
-from typing import Any
 
 from streamcore import _core
 
@@ -62,12 +61,17 @@ def _complain_of_exceptions() -> None:
 
 
 def log_what_libraries_say() -> None:
-    """Send Python's warnings, and what libraries log, to the log."""
+    """Make each warning of Python, and what libraries log, a line of the log, which ends nothing.
 
-    def show(message: Warning | str, category: type[Warning], *_place: Any, **_more: Any) -> None:
-        _core.log("warning", f"{category.__name__}: {message}")
+    `PYTHONWARNINGS=error` is meant for tests, and is inherited by the servers that they start.
+    """
+    if any(option.partition(":")[0] == "error" for option in sys.warnoptions):
+        warnings.simplefilter("default")
 
-    warnings.showwarning = show
+    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object) -> None:
+        _core.log("warning", f"{category.__name__}: {message} ({filename}:{lineno})")
+
+    warnings.showwarning = show  # type: ignore[assignment]
     logging.getLogger().addHandler(_ToLog())
 
 
