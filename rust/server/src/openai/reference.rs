@@ -49,7 +49,8 @@ The headers of an answer:
 | `Retry-After` | 429; 503 with the code `shutting_down` | Whole seconds: 1 to 60 by how fast the queue has been moving; 1. A script's error has it if the script says so. |
 | `Allow` | 405, and `OPTIONS` of a path | The methods of the path. |
 | `Vary`, `Access-Control-Allow-Origin`, `Access-Control-Expose-Headers`, `Access-Control-Allow-Methods`, `Access-Control-Allow-Headers`, `Access-Control-Max-Age` | with `--allowed-origins` | For pages in a browser. |
-| `Connection: close` | 503 with the code `shutting_down`, requests in chunks, heads that are refused | The next request needs a new connection. |
+| `Connection: close` | 503 with the code `shutting_down`, requests in chunks, heads that are refused, answers that come before a long or late body | The next request needs a new connection. |
+| `Accept-Encoding` | 415 for the `Content-Encoding` | `gzip, deflate`: how a body may be packed. |
 | `Content-Length`, `Transfer-Encoding`, `Date` | as HTTP has them | With `streamcore.asgi` the last two and `Connection` are the ASGI server's. |
 
 The headers of a request that change an answer:
@@ -58,6 +59,7 @@ The headers of a request that change an answer:
 |---|---|
 | `Authorization: Bearer KEY`, `x-api-key: KEY` | One of them, where the server has keys; `/health` and `/ready` ask for none. |
 | `Content-Type` | `application/json` or `…+json`, else 415. It may be missing, unless a page of an origin that is not allowed has sent the request. |
+| `Content-Encoding` | `gzip`, `deflate` (zlib's format or bare) or `identity`, else 415. The limit of a body counts what it becomes. |
 | `x-request-id` | The request's name, see above. |
 | `x-stainless-read-timeout` | Seconds that the client waits for the next byte; the OpenAI SDK for Python sends it. A whole answer that takes a fifth longer is given up with 504, and comments come at shorter intervals. |
 | `x-stainless-timeout` | Seconds that the client waits for a whole answer, where there is no other; the SDK for JavaScript sends them without their fraction, so one more is given. |
