@@ -7,8 +7,8 @@ They are imported when they are asked for, and so are the modules of which progr
 model is loaded.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+# Type checkers know the name. `typing` itself would hold up the command, in which a signal is lost until it is prepared.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from streamcore.llm import LLM, SamplingParams
@@ -20,12 +20,15 @@ _MODULES = {"LLM": "streamcore.llm", "SamplingParams": "streamcore.llm", "Schedu
 _PUBLIC_MODULES = ("asgi", "errors", "llm", "scheduler", "step", "testing")
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
+    if name not in _MODULES and name not in _PUBLIC_MODULES:
+        raise AttributeError(f"module `streamcore` has no attribute `{name}`")
+    from importlib import import_module
+
     if name in _PUBLIC_MODULES:
         return import_module(f"streamcore.{name}")
-    if name not in _MODULES:
-        raise AttributeError(f"module `streamcore` has no attribute `{name}`")
-    return getattr(import_module(_MODULES[name]), name)
+    attribute: object = getattr(import_module(_MODULES[name]), name)
+    return attribute
 
 
 def __dir__() -> list[str]:

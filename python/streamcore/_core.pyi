@@ -8,6 +8,14 @@ from os import PathLike
 from types import ModuleType
 from typing import Any, Final, Literal, final
 
+from streamcore._core_functions import close_log as close_log
+from streamcore._core_functions import end_on_signals as end_on_signals
+from streamcore._core_functions import flush_log as flush_log
+from streamcore._core_functions import init_logging as init_logging
+from streamcore._core_functions import json_line as json_line
+from streamcore._core_functions import log as log
+from streamcore._core_functions import metrics_reference as metrics_reference
+
 __all__ = [
     "Doorbell",
     "EngineConfig",
@@ -393,9 +401,6 @@ class Exchange:
     def close(self) -> None:
         """Abort what is still running. An answer that was not complete is then reported as lost."""
 
-def metrics_reference() -> list[tuple[str, str, str, str]]:
-    """Every metric: its name, its type, vLLM's name of the same thing or nothing, and what it says."""
-
 def replay(path: str | PathLike[str]) -> tuple[int, int, bool]:
     """Make the calls of a trace again.
 
@@ -425,40 +430,4 @@ def simulate(settings: str) -> str:
         ConfigError: a setting cannot be.
         OSError: there is no such trace.
         TraceError: the trace cannot be read.
-    """
-
-def init_logging(format: str, filter: str) -> None:  # noqa: A002
-    """Send the log to standard error. The first call in a process counts, later ones change nothing.
-
-    Raises:
-        ValueError: `format` or `filter` cannot be understood.
-    """
-
-def close_log() -> None:
-    """Have the last lines of the log written; at the very end, since later lines are lost."""
-
-def flush_log() -> None:
-    """Wait until the log so far is written, so that what comes next stands behind it; a second at most if nobody reads it."""
-
-def json_line(level: Literal["INFO", "WARN", "ERROR"], message: str, **fields: str) -> str:
-    """One line in the form of the log as JSON, for what is written where no log is open."""
-
-def end_on_signals(numbers: list[int], format: str) -> None:  # noqa: A002
-    """Have the first of these signals end the process at once, by one line and with the status that a shell gives to such an end.
-
-    It does not wait for the interpreter. A handler that Python installs later takes its signal over.
-
-    Args:
-        numbers: the signals.
-        format: "text" or "json", the form of the line.
-
-    Raises:
-        OSError: a signal cannot be caught.
-    """
-
-def log(level: Literal["info", "warning", "error"], message: str) -> None:
-    """Write one line to the log.
-
-    Raises:
-        ValueError: there is no such level.
     """

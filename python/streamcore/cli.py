@@ -194,7 +194,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         141 the reader of the output has gone.
     """
     started = time.monotonic()
-    arguments = sys.argv[1:] if argv is None else argv
+    arguments = sys.argv[1:] if argv is None else list(argv)
     console.set_log_format(log_format_of(arguments))
     try:
         return _obey(arguments, started)

@@ -6,14 +6,12 @@ Imported before all else, so it imports next to nothing.
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal, TextIO
 
 from streamcore import _core
 
 
-def prepare(arguments: Sequence[str]) -> None:
+def prepare(arguments: list[str]) -> None:
     """Bring the process into the state that all else relies on, as its command line wants it."""
     _open_standard_streams()
     numbers = ending_signals()
@@ -23,7 +21,7 @@ def prepare(arguments: Sequence[str]) -> None:
     _core.end_on_signals(numbers, log_format_of(arguments))
 
 
-def log_format_of(arguments: Sequence[str]) -> str:
+def log_format_of(arguments: list[str]) -> str:
     """Finds the form of the log on a command line, before it is known whether all else there can be understood."""
     chosen = "text"
     for argument, following in pairwise([*arguments, ""]):
@@ -58,12 +56,8 @@ def _open_standard_streams() -> None:
             # It gets the lowest number that is free, which is this one.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     # Python has none for a number that was closed.
-    sys.stdin = sys.stdin or _stream(0, "r")
-    sys.stdout = sys.stdout or _stream(1, "w")
-    sys.stderr = sys.stderr or _stream(2, "w")
+    sys.stdin = sys.stdin or os.fdopen(0, encoding="utf-8", closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
     # A name that the terminal has no letters for is no reason to end.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-
-
-def _stream(number: int, mode: Literal["r", "w"]) -> TextIO:
-    return open(number, mode, encoding="utf-8", errors="backslashreplace", closefd=False)

@@ -127,13 +127,10 @@ fn with_levels_of_rust(filter: &str) -> String {
 /// Has the last lines of the log written, for at most a second if nobody reads them. To be called at the very end: later lines are lost.
 #[pyfunction]
 pub(crate) fn close_log(py: Python<'_>) {
-    py.detach(close);
-}
-
-/// `close_log`, for threads that have nothing to do with Python.
-pub(crate) fn close() {
-    let log = lock().take();
-    drop(log);
+    py.detach(|| {
+        let log = lock().take();
+        drop(log);
+    });
 }
 
 /// Has all lines so far written, so that what comes next stands behind them; waits for at most a second if nobody reads them.
@@ -156,19 +153,18 @@ pub(crate) fn json_line(
     message: &Bound<'_, PyString>,
     fields: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<String> {
-    let fields = fields.map_or(Ok(vec![]), |fields| fields.items().extract())?;
-    Ok(line_of(level, &message.to_string_lossy(), &fields))
-}
-
-/// `json_line`, for threads that have nothing to do with Python.
-pub(crate) fn line_of(level: &str, message: &str, fields: &[(String, String)]) -> String {
     let mut timestamp = String::new();
     // Nothing that is written into memory fails.
     let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
-    let head = [("timestamp", timestamp.as_str()), ("level", level), ("message", message)];
-    let all = head.into_iter().chain(fields.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-    let line: Map<String, Value> = all.map(|(name, value)| (name.to_owned(), value.into())).collect();
-    format!("{}\n", Value::Object(line))
+    let message = message.to_string_lossy();
+    let mut line = Map::new();
+    for (name, value) in [("timestamp", timestamp.as_str()), ("level", level), ("message", &*message)] {
+        line.insert(name.to_owned(), value.into());
+    }
+    for (name, value) in fields.into_iter().flatten() {
+        line.insert(name.extract()?, value.extract::<String>()?.into());
+    }
+    Ok(format!("{}\n", Value::Object(line)))
 }
 
 /// Writes one line at level "info", "warning" or "error".

@@ -1,8 +1,9 @@
 //! Signals before there is anything to drain: they end the process at once.
 //!
 //! Python runs its handlers between two of its own instructions: a library that is being loaded or a file that is being read holds
-//! them up, and the exception of Ctrl-C is lost where foreign code swallows it. A thread of its own waits here, which needs no
-//! interpreter. The first process of a container is not even ended by a signal that has no handler.
+//! them up, and the exception of Ctrl-C is lost where foreign code swallows it. What is here runs in the middle of whatever was
+//! interrupted, and needs neither the interpreter nor memory nor a lock. Signals without a handler are no answer: they do not end the
+//! first process of a container.
 
 use pyo3::prelude::*;
 
@@ -19,42 +20,66 @@ pub(crate) fn end_on_signals(numbers: Vec<i32>, format: &str) -> PyResult<()> {
 
 #[cfg(unix)]
 mod ending {
-    use std::io::{self, Write};
-    use std::sync::mpsc;
-    use std::thread;
-    use std::time::Duration;
+    use std::fmt::{self, Write};
+    use std::io;
 
-    use signal_hook::iterator::Signals;
-    use signal_hook::low_level::{exit, signal_name};
+    use signal_hook::low_level::{exit, register, signal_name};
+    use tracing_subscriber::fmt::format::Writer;
+    use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
-    use crate::logging;
-
-    /// How long standard error may take for the last line.
-    const PATIENCE: Duration = Duration::from_secs(1);
+    /// How long a pipe that is full may take to be read, in milliseconds.
+    const PATIENCE_MS: i32 = 1000;
 
     pub(super) fn on(numbers: &[i32], is_json: bool) -> io::Result<()> {
-        let mut signals = Signals::new(numbers)?;
-        thread::Builder::new().name("streamcore-signals".to_owned()).spawn(move || {
-            if let Some(number) = signals.forever().next() {
-                end(number, is_json);
-            }
-        })?;
+        for &number in numbers {
+            // SAFETY: `end` allocates nothing, takes no lock and cannot panic; its system calls are allowed in a handler.
+            unsafe { register(number, move || end(number, is_json)) }?;
+        }
         Ok(())
     }
 
     fn end(number: i32, is_json: bool) {
-        logging::close();
-        let message = format!("ended by {}", signal_name(number).unwrap_or("a signal"));
-        let line = if is_json {
-            logging::line_of("INFO", &message, &[])
-        } else {
-            format!("streamcore: {message}\n")
-        };
-        let (written, wait) = mpsc::channel();
-        // In a thread, since a pipe that is full and that is not read would take the line never.
-        thread::spawn(move || written.send(io::stderr().write_all(line.as_bytes()).is_ok()));
-        let _ = wait.recv_timeout(PATIENCE);
+        let mut line = Line { bytes: [0; 256], len: 0 };
+        if describe(&mut line, number, is_json).is_ok() {
+            write_to_standard_error(&line.bytes[..line.len]);
+        }
         exit(128 + number);
+    }
+
+    fn describe(line: &mut Line, number: i32, is_json: bool) -> fmt::Result {
+        let name = signal_name(number).unwrap_or("a signal");
+        if !is_json {
+            return writeln!(line, "streamcore: ended by {name}");
+        }
+        line.write_str(r#"{"timestamp":""#)?;
+        SystemTime.format_time(&mut Writer::new(line))?;
+        writeln!(line, r#"","level":"INFO","message":"ended by {name}"}}"#)
+    }
+
+    /// Room for a line without an allocation.
+    struct Line {
+        bytes: [u8; 256],
+        len: usize,
+    }
+
+    impl Write for Line {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            let place = self.bytes.get_mut(self.len..self.len + text.len()).ok_or(fmt::Error)?;
+            place.copy_from_slice(text.as_bytes());
+            self.len += text.len();
+            Ok(())
+        }
+    }
+
+    /// Once it takes something: a pipe that is full and that is not read would hold the process for ever.
+    fn write_to_standard_error(line: &[u8]) {
+        let mut place = libc::pollfd { fd: libc::STDERR_FILENO, events: libc::POLLOUT, revents: 0 };
+        // SAFETY: both get memory that is valid during the call, and its length.
+        unsafe {
+            if libc::poll(&raw mut place, 1, PATIENCE_MS) == 1 {
+                libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len());
+            }
+        }
     }
 }
 
