@@ -373,30 +373,21 @@ def replay(path: str | PathLike[str]) -> tuple[int, int, bool]:
     """
 
 def trace_model(path: str | PathLike[str]) -> tuple[str, int, int] | None:
-    """Read the model of a trace: its name, the numbers in all weights, those in the keys and values of one token.
+    """Read the model of a trace: its name, the numbers in its weights, those in the keys and values of one token.
 
-    Returns:
-        None, if it names none: the model was a script, or the program an older one.
-
-    Raises:
-        OSError: there is no such file.
-        TraceError: the file is not a trace of this version.
+    None: the trace names none, as that of a script. Raises what `replay` raises.
     """
 
 def simulate(settings: str) -> str:
     """Run a simulation, see `docs/simulation.md`. Settings and report are JSON, as `streamcore simulate --json` shows them.
 
-    Raises:
-        ConfigError: a setting cannot be.
-        OSError: there is no such trace.
-        TraceError: the trace cannot be read.
+    Raises what `replay` raises, and ConfigError where a setting cannot be.
     """
 
 def init_logging(format: str, filter: str) -> None:  # noqa: A002
     """Send the log to standard error. The first call in a process counts, later ones change nothing.
 
-    Raises:
-        ValueError: `format` or `filter` cannot be understood.
+    Raises ValueError where one of the two cannot be understood.
     """
 
 def close_log() -> None:
