@@ -394,8 +394,4 @@ def close_log() -> None:
     """Have the last lines of the log written; at the very end, since later lines are lost."""
 
 def log(level: Literal["info", "warning", "error"], message: str) -> None:
-    """Write one line to the log.
-
-    Raises:
-        ValueError: there is no such level.
-    """
+    """Write one line to the log; raises ValueError where there is no such level."""
