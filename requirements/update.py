@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent / "pyproject.toml"
 CLIENTS = HERE.parent / "tests" / "clients"
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
-SETUP = ("build", "run")
+SETUP = ("build", "develop", "run")
 TEST = (*SETUP, "test", "lint", "lock")
 HEADER = "# Written by `make update`; do not edit.\n"
 

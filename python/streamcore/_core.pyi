@@ -15,6 +15,9 @@ from streamcore._core_functions import init_logging as init_logging
 from streamcore._core_functions import json_line as json_line
 from streamcore._core_functions import log as log
 from streamcore._core_functions import metrics_reference as metrics_reference
+from streamcore._core_functions import replay as replay
+from streamcore._core_functions import simulate as simulate
+from streamcore._core_functions import trace_model as trace_model
 
 __all__ = [
     "Doorbell",
@@ -68,8 +71,7 @@ class EngineConfig:
             each sequence is filled up to the next of them.
         target_itl_s: how long a step with decodes should take, in seconds; prompts beside them are cut so that it does.
 
-    Raises:
-        ValueError: a limit makes no sense.
+    Raises ValueError where a limit makes no sense.
     """
 
     def __new__(
@@ -120,8 +122,7 @@ class StepBuffers:
     Args:
         columns: address and number of elements of each column, in the order of `config.step_columns()`.
 
-    Raises:
-        ValueError: a column is missing, of another length or not aligned to 8 bytes.
+    Raises ValueError where a column is missing, of another length or not aligned to 8 bytes.
     """
 
     def __new__(cls, config: EngineConfig, columns: list[tuple[int, int]]) -> StepBuffers: ...
@@ -195,8 +196,7 @@ class Scheduler:
 class Listener:
     """A socket that is bound, and does not listen yet if it has a port.
 
-    Raises:
-        OSError: the port is taken, or the address is not of this machine.
+    Raises OSError where the port is taken, or the address is not of this machine.
     """
 
     def __new__(cls, host: str, port: int) -> Listener: ...
@@ -223,8 +223,7 @@ class Listener:
     def under(self, root_path: str) -> Listener:
         """Return the same listener for clients that find the routes under a path; this one is used up.
 
-        Raises:
-            RuntimeError: this one already belongs to a server.
+        Raises RuntimeError where this one already belongs to a server.
         """
 
     @property
@@ -235,8 +234,7 @@ class Listener:
 class TextModel:
     """The tokenizer, chat template and generation defaults of a model folder.
 
-    Raises:
-        ModelLoadError: a file of the folder cannot be used.
+    Raises ModelLoadError where a file of the folder cannot be used.
     """
 
     def __new__(cls, folder: str | PathLike[str]) -> TextModel: ...
@@ -400,34 +398,3 @@ class Exchange:
         """Hand over the piece of the body that was wanted. The first may come unasked, any other is dropped then."""
     def close(self) -> None:
         """Abort what is still running. An answer that was not complete is then reported as lost."""
-
-def replay(path: str | PathLike[str]) -> tuple[int, int, bool]:
-    """Make the calls of a trace again.
-
-    Returns:
-        How many calls there were, how many plans, all as in the trace, and whether the last line was incomplete.
-
-    Raises:
-        OSError: there is no such file.
-        TraceError: names the first line that cannot be read or whose plan differs, and what differs.
-    """
-
-def trace_model(path: str | PathLike[str]) -> tuple[str, int, int] | None:
-    """Read the model of a trace: its name, the numbers in all weights, those in the keys and values of one token.
-
-    Returns:
-        None, if it names none: the model was a script, or the program an older one.
-
-    Raises:
-        OSError: there is no such file.
-        TraceError: the file is not a trace of this version.
-    """
-
-def simulate(settings: str) -> str:
-    """Run a simulation, see `docs/simulation.md`. Settings and report are JSON, as `streamcore simulate --json` shows them.
-
-    Raises:
-        ConfigError: a setting cannot be.
-        OSError: there is no such trace.
-        TraceError: the trace cannot be read.
-    """

@@ -1,5 +1,6 @@
 """Functions of `streamcore._core` about the process: its log, its metrics, the signals that end it. A page of the stub alone."""
 
+from os import PathLike
 from typing import Literal
 
 def metrics_reference() -> list[tuple[str, str, str, str]]:
@@ -39,4 +40,27 @@ def log(level: Literal["info", "warning", "error"], message: str) -> None:
 
     Raises:
         ValueError: there is no such level.
+    """
+
+def replay(path: str | PathLike[str]) -> tuple[int, int, bool]:
+    """Make the calls of a trace again.
+
+    Returns:
+        How many calls there were, how many plans, all as in the trace, and whether the last line was incomplete.
+
+    Raises:
+        OSError: there is no such file.
+        TraceError: names the first line that cannot be read or whose plan differs, and what differs.
+    """
+
+def trace_model(path: str | PathLike[str]) -> tuple[str, int, int] | None:
+    """Read the model of a trace: its name, the numbers in its weights, those in the keys and values of one token.
+
+    None: the trace names none, as that of a script. Raises what `replay` raises.
+    """
+
+def simulate(settings: str) -> str:
+    """Run a simulation, see `docs/simulation.md`. Settings and report are JSON, as `streamcore simulate --json` shows them.
+
+    Raises what `replay` raises, and ConfigError where a setting cannot be.
     """

@@ -54,6 +54,22 @@ def check(text: str) -> None:
     _CHECKERS[program](words, text)
 
 
+@cache
+def options() -> set[str]:
+    """Every option that a page may name: those of the commands, of the benchmarks, and of programs beside them."""
+    parser, named = cli._parsers()
+    found = {
+        option
+        for one in (parser, *named.values())
+        for action in one._actions
+        for option in action.option_strings
+    }
+    for source in (ROOT / "benches").glob("**/*.py"):
+        found |= set(re.findall(r'"(--[a-z-]+)"', source.read_text()))
+    found |= set(re.findall(r"--[a-z-]+", help_of(sys.executable, "-m", "uvicorn")))
+    return found | {"--locked"}
+
+
 def _check_make(words: list[str], _text: str) -> None:
     _dry_run(*words)
     for word in words:
@@ -81,14 +97,14 @@ def crates() -> dict[str, set[tuple[str, str]]]:
 
 def _check_cargo(words: list[str], _text: str) -> None:
     assert words[0] in ("bench", "doc", "run", "test"), f"`cargo {words[0]}` is not known"
-    options = dict(itertools.pairwise(words))
-    if "-p" not in options:
+    values = dict(itertools.pairwise(words))
+    if "-p" not in values:
         return
-    assert options["-p"] in crates(), f"there is no crate `{options['-p']}`"
+    assert values["-p"] in crates(), f"there is no crate `{values['-p']}`"
     for option in ("--test", "--bench", "--example"):
-        if option in options:
-            target = (option.removeprefix("--"), options[option])
-            assert target in crates()[options["-p"]], f"`{options['-p']}` has no {' '.join(target)}"
+        if option in values:
+            target = (option.removeprefix("--"), values[option])
+            assert target in crates()[values["-p"]], f"`{values['-p']}` has no {' '.join(target)}"
 
 
 @cache
@@ -100,12 +116,12 @@ def help_of(*command: str) -> str:
 
 
 def _check_python(words: list[str], text: str) -> None:
-    options = re.findall(r"--[a-z-]+", text)
+    given = re.findall(r"--[a-z-]+", text)
     if words[0] == "-m":
         spec = importlib.util.find_spec(words[1])
         assert spec is not None, f"there is no module `{words[1]}`"
         source, program = Path(spec.origin or ""), words[:2]
-        if not options:
+        if not given:
             return
     else:
         source, program = ROOT / words[0], words[:1]
@@ -115,10 +131,10 @@ def _check_python(words: list[str], text: str) -> None:
         commands = [
             word for word in words[1:2] if re.fullmatch("[a-z-]+", word) and word in source.read_text()
         ]
-        for word in [*options, *commands]:
+        for word in [*given, *commands]:
             assert re.search(rf"(?<![\w-]){word}\b", shown), f"{source.name} has no `{word}`"
     else:
-        unknown = [option for option in options if f'"{option}"' not in source.read_text()]
+        unknown = [option for option in given if f'"{option}"' not in source.read_text()]
         assert unknown == [], f"{source.name} has none of {unknown}"
 
 

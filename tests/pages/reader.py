@@ -124,17 +124,18 @@ def all_blocks() -> list[Block]:
     return [block for page, line, text in texts() for block in blocks_of(page, text, line)]
 
 
-def all_commands() -> list[Command]:
-    """Every command that stands between backticks in a sentence or a table, or behind `Run it with:`."""
-    found = []
+def spans() -> Iterator[Command]:
+    """Whatever stands between backticks in a sentence or a table, or behind `Run it with:`."""
     for page, first_line, text in texts():
         without_blocks = re.sub(r"^```.*?^```$", _blank, text, flags=re.MULTILINE | re.DOTALL)
         for match in re.finditer(r"(?<!`)`([^`\n]+)`(?!`)|Run it with: (.+)", without_blocks):
-            command = match[1] or match[2]
-            if " " in command and COMMAND.match(command):
-                line = first_line + without_blocks.count("\n", 0, match.start())
-                found.append(Command(page, line, command))
-    return found
+            line = first_line + without_blocks.count("\n", 0, match.start())
+            yield Command(page, line, match[1] or match[2])
+
+
+def all_commands() -> list[Command]:
+    """Every command within a sentence or a table."""
+    return [span for span in spans() if " " in span.text and COMMAND.match(span.text)]
 
 
 def _blank(match: re.Match[str]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.pages import commands
-from tests.pages.reader import COMMAND, ROOT, Block, all_blocks, all_commands, listed, pages
+from tests.pages.reader import COMMAND, ROOT, Block, all_blocks, all_commands, listed, pages, spans
 from tests.pages.table import DRAWINGS, GENERATED, WAYS
 from tests.pages.ways import World
 from tests.server_process import ServerProcess
@@ -70,6 +70,18 @@ def test_block_runs(block: Block, world: World) -> None:
 def test_command_can_be_run(text: str) -> None:
     """A command within a sentence names a target, a file, an option or a package that is not there."""
     commands.check(text)
+
+
+def test_options_exist() -> None:
+    """An option that was renamed must not live on in a sentence."""
+    unknown = [
+        f"{span}: {option}"
+        for span in spans()
+        if span.page.endswith(".md") and not COMMAND.match(span.text)
+        for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", span.text)
+        if option not in commands.options()
+    ]
+    assert unknown == []
 
 
 def test_no_command_is_left_out_that_is_not_there() -> None:

@@ -21,6 +21,8 @@ CLIENTS = ROOT / "tests" / "clients"
 PYTHON_CLIENTS = sorted(path.parent.name for path in CLIENTS.glob("*/requirements.txt"))
 NODE_CLIENTS = sorted(path.parent.name for path in CLIENTS.glob("*/package.json"))
 CLIENT_LOCKS = [f"../tests/clients/{name}/locked.txt" for name in PYTHON_CLIENTS]
+SETUP = ("build", "develop", "run")
+TEST = (*SETUP, "test", "lint", "lock")
 # Its builds for different devices are different files, and pip takes the one that it is pointed at.
 FREE = {"torch"}
 # What is installed from here, and what has an environment of its own (tests/clients, the peers of the benchmarks).
@@ -65,7 +67,7 @@ def third_party_imports() -> Iterator[tuple[Path, str]]:
 @pytest.mark.parametrize("lock", LOCKS)
 def test_locks_hold_what_is_asked_for(lock: str) -> None:
     """A range that is new in pyproject.toml, or was moved, and no lock to go with it: pip would refuse, or take any."""
-    names = ("build", "run") if lock.endswith("setup.txt") else ("build", "run", "test", "lint", "lock")
+    names = SETUP if lock.endswith("setup.txt") else TEST
     packages = locked(lock)
     for requirement in groups(*names):
         releases = packages.get(canonicalize_name(requirement.name), [])
@@ -145,9 +147,7 @@ def test_oldest_is_the_lowest_that_is_promised() -> None:
 def test_imports_are_of_locked_packages() -> None:
     """A test that imports what only another package happened to bring fails on the day on which that one stops."""
     packages = locked("locked/test.txt")
-    asked_for = {
-        canonicalize_name(requirement.name) for requirement in groups("build", "run", "test", "lint", "lock")
-    }
+    asked_for = {canonicalize_name(requirement.name) for requirement in groups(*TEST)}
     providers = packages_distributions()
     unlocked = {
         f"{path}: {module}"

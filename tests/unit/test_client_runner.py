@@ -28,3 +28,36 @@ def test_reason_is_the_installers_own(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(NotInstalledError, match=r"^ERROR: No matching distribution$"):
         client.install_step([sys.executable, "-c", said])
     assert not client.is_installed()
+
+
+@pytest.mark.parametrize("client", run.CLIENTS, ids=lambda client: client.name)
+def test_client_is_installed_from_its_lock(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that is installed by its pins alone brings another httpx, and another result, each month."""
+    monkeypatch.setattr(run, "ENVIRONMENTS", tmp_path)
+    client.folder.mkdir()
+    commands = client.installation()
+    if client.pins.name == "package.json":
+        assert [command[:2] for command in commands] == [["npm", "ci"]]
+        assert (client.folder / "package-lock.json").read_bytes() == client.lock.read_bytes()
+    else:
+        locked = next(command for command in commands if "install" in command)
+        assert locked[-3:] == ["--no-deps", "-r", str(client.lock)]
+
+
+def test_environment_is_made_again_when_the_lock_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After `make update` the clients must run with what the locks say now."""
+    monkeypatch.setattr(run, "ENVIRONMENTS", tmp_path / "environments")
+    monkeypatch.setattr(run, "HERE", tmp_path)
+    client = Client("some", "some/check.py")
+    (tmp_path / "some").mkdir()
+    client.pins.write_text("openai==3.54.0\n")
+    client.lock.write_text("openai==3.54.0 --hash=sha256:00\n")
+    client.folder.mkdir(parents=True)
+    (client.folder / "pins").write_text(client.digest())
+    assert client.is_installed()
+    client.lock.write_text("openai==3.54.0 --hash=sha256:11\n")
+    assert not client.is_installed()

