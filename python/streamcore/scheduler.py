@@ -191,7 +191,7 @@ class Scheduler:
 
         Args:
             prompt: token ids, at least one.
-            max_tokens: most tokens to generate.
+            max_tokens: most tokens to generate; with 0 the prompt alone is computed, for its log-probabilities.
             min_tokens: before so many nothing of `stop_token_ids` ends the output.
             temperature, top_p, top_k, min_p, repetition_penalty, frequency_penalty, presence_penalty, logit_bias: handed on
                 in the columns of the steps; nothing here draws tokens. 0 for `top_k` keeps all.

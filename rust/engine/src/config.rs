@@ -107,22 +107,17 @@ impl EngineConfig {
     /// they accept a request, and [`Engine::add_request`](crate::Engine::add_request) applies the same rule.
     ///
     /// # Errors
-    /// [`EngineError::EmptyPrompt`], [`EngineError::ContextTooLong`], [`EngineError::PoolTooSmall`] or
-    /// [`EngineError::NoTokensAskedFor`].
+    /// [`EngineError::EmptyPrompt`], [`EngineError::ContextTooLong`] or [`EngineError::PoolTooSmall`].
     pub fn check_lengths(&self, prompt_len: usize, max_tokens: usize) -> Result<(), EngineError> {
         if prompt_len == 0 {
             return Err(EngineError::EmptyPrompt);
         }
-        // A prompt that fills the context leaves no room for even one token: that is the reason worth telling.
-        let len = prompt_len.saturating_add(max_tokens.max(1));
+        let len = prompt_len.saturating_add(max_tokens);
         if len > self.max_model_len {
             return Err(EngineError::ContextTooLong { prompt_len, max_tokens, limit: self.max_model_len });
         }
         if len > self.max_seq_len() {
             return Err(EngineError::PoolTooSmall { prompt_len, max_tokens, capacity: self.max_seq_len() });
-        }
-        if max_tokens == 0 {
-            return Err(EngineError::NoTokensAskedFor);
         }
         Ok(())
     }
@@ -152,11 +147,11 @@ mod tests {
         let config = config();
         assert_eq!(config.check_lengths(15, 1), Ok(()));
         assert_eq!(config.check_lengths(0, 1), Err(EngineError::EmptyPrompt));
-        assert_eq!(config.check_lengths(1, 0), Err(EngineError::NoTokensAskedFor));
+        assert_eq!(config.check_lengths(16, 0), Ok(()), "nothing is to be generated");
         let pool = EngineError::PoolTooSmall { prompt_len: 15, max_tokens: 2, capacity: 16 };
         assert_eq!(config.check_lengths(15, 2), Err(pool));
-        let context = EngineError::ContextTooLong { prompt_len: 20, max_tokens: 0, limit: 20 };
-        assert_eq!(config.check_lengths(20, 0), Err(context));
+        let context = EngineError::ContextTooLong { prompt_len: 20, max_tokens: 1, limit: 20 };
+        assert_eq!(config.check_lengths(20, 1), Err(context));
         assert!(config.check_lengths(1, usize::MAX).is_err());
     }
 

@@ -269,7 +269,8 @@ impl Engine {
     /// Answers whether the sequence ended with this token.
     fn accept(&mut self, key: SequenceKey, token: u32, scores: &mut ScoreReader<'_>) -> bool {
         let sequence = &mut self.scheduler.sequences[key];
-        let mut logprobs = sequence.logprobs.map(|num_top| Box::new(scores.sample(num_top)));
+        let logprobs = sequence.logprobs.map(|num_top| Box::new(scores.sample(num_top)));
+        let mut logprobs = logprobs.filter(|_| !sequence.is_prompt_only);
         if sequence.phase == Phase::Finished {
             return false;
         }
@@ -284,7 +285,7 @@ impl Engine {
         }
         let request_id = sequence.id;
         let drawn = sequence.accept(token);
-        self.counters.generated_tokens += 1;
+        self.counters.generated_tokens += u64::from(!sequence.is_prompt_only);
         if let Some(token) = drawn.token {
             let kind = EventKind::Token { token, logprobs: logprobs.take() };
             self.events.push(Event { request_id, kind });

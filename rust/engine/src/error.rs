@@ -12,17 +12,12 @@ pub enum EngineError {
     /// The prompt has no tokens.
     #[error("prompt has no tokens")]
     EmptyPrompt,
-    /// `max_tokens` is 0.
-    #[error("`max_tokens` is 0, it must be at least 1")]
-    NoTokensAskedFor,
     /// The caller used a name twice: a bug of the caller.
     #[error("request id {} is in use already", .0.0)]
     DuplicateRequest(RequestId),
-    /// Prompt and output together are longer than the context. Clients know this error by phrases of the message
-    /// (LiteLLM by "this model's maximum context length is", LangChain by "prompt is too long"), so both are in it.
+    /// Prompt and output together are longer than the context.
     #[error(
-        "with `max_tokens` {max_tokens} the prompt is too long: this model's maximum context length is {limit} tokens, \
-         the prompt has {prompt_len}"
+        "prompt has {prompt_len} tokens and {max_tokens} more are asked for, this model's maximum context length is {limit} tokens"
     )]
     ContextTooLong {
         /// Tokens in the prompt.

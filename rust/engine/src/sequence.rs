@@ -66,7 +66,7 @@ impl ScheduledTokens {
 /// What became of a drawn token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Drawn {
-    /// The token, unless it is a stop token.
+    /// The token, unless it is a stop token or nobody asked for one.
     pub(crate) token: Option<u32>,
     /// Whether it was the last.
     pub(crate) finish_reason: Option<FinishReason>,
@@ -77,8 +77,10 @@ pub(crate) struct Sequence {
     pub(crate) id: RequestId,
     pub(crate) tokens: Vec<u32>,
     pub(crate) prompt_len: usize,
-    /// Prompt and most output together.
+    /// Prompt and most output together, at least one token of it: the step that ends a prompt draws one, wanted or not.
     pub(crate) max_len: usize,
+    /// Only its prompt is computed.
+    pub(crate) is_prompt_only: bool,
     pub(crate) stop_token_ids: Vec<u32>,
     pub(crate) min_tokens: usize,
     pub(crate) sampling: SamplingParams,
@@ -113,7 +115,8 @@ impl Sequence {
             id: request.id,
             tokens: request.prompt,
             prompt_len,
-            max_len: prompt_len + request.max_tokens,
+            max_len: prompt_len + request.max_tokens.max(1),
+            is_prompt_only: request.max_tokens == 0,
             stop_token_ids: request.stop_token_ids,
             min_tokens: request.min_tokens,
             sampling: request.sampling,
@@ -247,6 +250,9 @@ impl Sequence {
 
     /// Takes in the token that a completed step drew.
     pub(crate) fn accept(&mut self, token: u32) -> Drawn {
+        if self.is_prompt_only {
+            return Drawn { token: None, finish_reason: Some(FinishReason::Length) };
+        }
         let len = self.tokens.len() + 1;
         let finish_reason = policy::finish_reason(token, &self.stop_token_ids, len, self.max_len);
         if matches!(finish_reason, Some(FinishReason::Stop { .. })) {

@@ -45,6 +45,22 @@ fn one_max_token_is_one_step() {
 }
 
 #[test]
+fn a_prompt_that_fills_the_context_can_be_scored() {
+    // Evaluation harnesses ask for the log-probabilities of as much text as a model can read, and for nothing behind it.
+    for (num_blocks, depth) in [(3, 1), (3, 2)] {
+        let mut story = Story::new(EngineConfig { num_blocks, max_steps_in_flight: depth, ..config() });
+        let request = Request { prompt_logprobs: Some(2), logprobs: Some(1), ..request(1, 12, 0) };
+        story.add(&request);
+        story.run_to_end();
+        story.assert_served(&request);
+        story.assert_empty();
+        assert_eq!(story.engine.stats().generated_tokens, 0, "what is drawn behind it is nobody's");
+        let refused = story.engine.add_request(common::request(2, 13, 0));
+        assert_eq!(refused, Err(EngineError::PoolTooSmall { prompt_len: 13, max_tokens: 0, capacity: 12 }));
+    }
+}
+
+#[test]
 fn a_stop_token_ends_the_output_without_being_part_of_it() {
     // The end-of-sequence token would be shown to the client as text.
     let mut request = request(1, 4, 30);
@@ -76,7 +92,7 @@ fn a_late_stop_throws_the_next_token_away_and_fences_its_blocks() {
     assert_eq!(story.num_free_blocks(), free - 2, "the step in flight still writes to them");
     assert!(story.engine.has_work());
     story.complete();
-    assert_eq!(story.tokens(1), []);
+    assert_eq!(story.tokens(1), Vec::<u32>::new());
     story.assert_empty();
 }
 

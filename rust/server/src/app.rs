@@ -8,6 +8,7 @@ use tokio::task::spawn_blocking;
 
 use crate::driver::Driver;
 use crate::error::ApiError;
+pub use crate::naming::Naming;
 use crate::script::Script;
 use crate::text::TextModel;
 
@@ -15,17 +16,6 @@ use crate::text::TextModel;
 const INLINE_BYTES: usize = 4 << 10;
 /// Bodies up to this have their prompts made in a tenth of a second or so, and wait for no longer ones.
 const SHORT_BYTES: usize = 64 << 10;
-
-/// How the server calls itself and its model.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Naming {
-    /// Names under which the model can be asked for; the first one is in the answers.
-    pub served_model_names: Vec<String>,
-    /// The version of the server.
-    pub version: String,
-    /// When the model was loaded, in seconds since 1970.
-    pub created: u64,
-}
 
 /// Who may ask.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -78,19 +68,21 @@ impl App {
         Arc::new(Self { driver, text, naming, access, vocab_size, script, short, long })
     }
 
-    /// The name of the model in answers.
+    /// The first name of the model.
     #[must_use]
     pub fn model_name(&self) -> &str {
         self.naming.served_model_names.first().map_or("", String::as_str)
     }
 
-    /// Checks that this model is served.
+    /// The served name that a client asks for by this one: the first if it leaves that to the server.
     ///
     /// # Errors
     /// 404.
-    pub fn check_model(&self, name: &str) -> Result<(), ApiError> {
-        let is_served = self.naming.served_model_names.iter().any(|served| served == name);
-        if is_served { Ok(()) } else { Err(ApiError::ModelNotFound(name.to_owned())) }
+    pub fn served_name<'a>(&'a self, asked: &'a str) -> Result<&'a str, ApiError> {
+        if asked.is_empty() {
+            return Ok(self.model_name());
+        }
+        self.naming.find(asked).ok_or_else(|| ApiError::ModelNotFound(self.naming.miss(asked)))
     }
 
     /// Makes something of a body: here if it is very short, else away from the threads that serve sockets, when it is its turn.

@@ -32,7 +32,7 @@ use self::inbox::{Inbox, Phase};
 pub use self::outbox::{End, EndError, Token, TokenStream};
 pub use self::preparing::Preparing;
 pub use self::pulse::LOOK_INTERVAL;
-use crate::metrics::{Account, Metrics, Outcome};
+use crate::metrics::{Account, Metrics, Outcome, State};
 use crate::script::ScriptedAnswer;
 
 /// How much may wait before requests are refused.
@@ -139,7 +139,11 @@ impl Driver {
     /// The page that Prometheus reads.
     #[must_use]
     pub fn render_metrics(&self, model_name: &str) -> String {
-        self.metrics.render(&self.stats(), model_name)
+        let (stats, num_preparing) = {
+            let inbox = lock(&self.inbox);
+            (inbox.stats(), inbox.num_preparing())
+        };
+        self.metrics.render(&State { stats, num_preparing, config: &self.config }, model_name)
     }
 
     /// What is counted.
@@ -313,7 +317,9 @@ impl Driver {
         let now = Instant::now();
         core.observe(step, now)?;
         core.engine.complete(step, sampled, scores)?;
-        core.steps_in_flight.pop_front();
+        if let Some((num_tokens, _)) = core.steps_in_flight.pop_front() {
+            self.metrics.step_tokens.observe_count(num_tokens);
+        }
         core.deliver(&self.inbox, &self.metrics, now);
         Ok(())
     }

@@ -4,7 +4,6 @@ use axum::Json;
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use streamcore_engine::EngineError;
 
 use crate::driver::{EndError, Refusal};
 use crate::openai::error::ErrorBody;
@@ -32,8 +31,8 @@ pub enum ApiError {
          start it with `--api-key`, or, behind a proxy, with `--allowed-origins https://{0}`"
     )]
     Host(String),
-    /// No such model: 404.
-    #[error("model `{0}` does not exist")]
+    /// No such model: 404. The message says which there are.
+    #[error("{0}")]
     ModelNotFound(String),
     /// No such path: 404.
     #[error("no route `{path}`{}", did_you_mean(meant.as_deref()))]
@@ -121,15 +120,6 @@ impl ApiError {
     /// Bytes of another protocol.
     pub fn protocol(message: impl Into<String>) -> Self {
         Self::Invalid { code: "unsupported_protocol", param: None, message: message.into() }
-    }
-
-    /// A prompt that the engine can never hold. `param` is the field that the prompt came from.
-    pub fn too_long(param: &str, error: &EngineError) -> Self {
-        let code = match error {
-            EngineError::EmptyPrompt => "invalid_value",
-            _ => "context_length_exceeded",
-        };
-        Self::invalid(code, param, error.to_string())
     }
 
     /// The status of the answer.

@@ -1,5 +1,7 @@
 //! From a checked request to running choices.
 
+mod lengths;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use streamcore_engine::{Request, RequestId, SamplingParams};
 use crate::app::App;
 use crate::driver::{NewRequest, TokenStream};
 use crate::error::ApiError;
+use crate::metrics::Metrics;
 use crate::openai::chat::request::Conversation;
 use crate::openai::options::{Options, Sampling};
 use crate::patience::patience;
@@ -24,6 +27,8 @@ const MAX_KEPT_SCORES: usize = 4 << 20;
 pub struct Prompt {
     /// Its tokens.
     pub tokens: Vec<u32>,
+    /// The field that it came from.
+    pub field: String,
     /// What each of its choices begins with.
     pub echo: Option<Echo>,
     /// What the rules of a script look at; only needed if there is a script.
@@ -47,19 +52,19 @@ pub fn max_prompt_tokens(app: &App, options: &Options) -> Option<usize> {
     options.truncate_prompt_tokens.is_none().then(|| app.driver.config().max_seq_len())
 }
 
-/// Tokenises a text, unless it certainly has more than `max_tokens`. `param` is the field that it came from.
+/// Tokenises a text by `encode`, unless it certainly has more than `max_tokens`. `field` is the one that it came from.
 ///
 /// # Errors
 /// 400, if the tokenizer cannot, or the text is too long.
-pub fn encode(
+pub fn encode<T>(
     app: &App,
     text: &str,
-    add_special_tokens: bool,
     max_tokens: Option<usize>,
-    param: &str,
-) -> Result<Vec<u32>, ApiError> {
-    let encode = |text: &str| app.text.tokenizer.encode(text, add_special_tokens);
-    encode_within(text, max_tokens, encode).map_err(|error| refuse_text(&error, max_tokens, param))
+    field: &str,
+    encode: impl Fn(&str) -> Result<Vec<T>, TextError>,
+) -> Result<Vec<T>, ApiError> {
+    encode_within(text, max_tokens, encode)
+        .map_err(|error| lengths::refuse_text(app.driver.config(), &error, field))
 }
 
 /// Renders and tokenises a conversation, unless it certainly has more than `max_tokens`.
@@ -74,7 +79,9 @@ pub fn encode_conversation(
     let Conversation { messages, end, variables } = conversation;
     app.text.encode_conversation(messages, end, variables, max_tokens).map_err(|error| {
         let (code, param) = match &error {
-            PromptError::Text(error) => return refuse_text(error, max_tokens, "messages"),
+            PromptError::Text(error) => {
+                return lengths::refuse_text(app.driver.config(), error, "messages");
+            }
             PromptError::NoTemplate => ("unsupported_parameter", "messages"),
             PromptError::NothingToContinue => ("invalid_value", "continue_final_message"),
             PromptError::Template(_) => ("invalid_value", "messages"),
@@ -83,22 +90,9 @@ pub fn encode_conversation(
     })
 }
 
-/// Words the limit as [`ApiError::too_long`] does: clients know the error by phrases of the message.
-fn refuse_text(error: &TextError, max_tokens: Option<usize>, param: &str) -> ApiError {
-    match (error, max_tokens) {
-        (TextError::TooLong { .. }, Some(limit)) => {
-            let message = format!(
-                "the prompt is too long: this model's maximum context length is {limit} tokens, {error}"
-            );
-            ApiError::invalid("context_length_exceeded", param, message)
-        }
-        _ => ApiError::invalid("invalid_value", param, error.to_string()),
-    }
-}
-
 impl Generation {
     /// Checks what is asked for against the model. Without `max_tokens`, `default_max_tokens` are generated as far as the context
-    /// allows. `param` is the field that the prompts came from.
+    /// allows.
     ///
     /// # Errors
     /// 400, if a prompt is empty, longer than the context, or has a token that the model does not know; if
@@ -108,34 +102,33 @@ impl Generation {
         options: Options,
         mut prompts: Vec<Prompt>,
         default_max_tokens: usize,
-        param: &str,
     ) -> Result<Self, ApiError> {
         let mut requests = Vec::with_capacity(prompts.len() * options.n);
-        for Prompt { tokens, cue, .. } in &mut prompts {
-            truncate(app, &options, tokens, default_max_tokens);
-            check_tokens(app, tokens, param)?;
-            let max_tokens = max_tokens(app, &options, tokens.len(), default_max_tokens, param)?;
+        for prompt in &mut prompts {
+            truncate(app, &options, &mut prompt.tokens, default_max_tokens);
+            check_tokens(app, prompt)?;
+            let max_tokens = lengths::max_tokens(app.driver.config(), &options, prompt, default_max_tokens)?;
             let request = new_request(app, &options, max_tokens);
             let seed = options.sampling.seed.unwrap_or_else(random);
             let num_others = requests.len();
             requests.extend((0..options.n).map(|nth| with_seed(&request, seed.wrapping_add(nth as u64))));
             if let Some(script) = &app.script {
-                give_answers(script, &options, cue.as_deref(), &mut requests[num_others..])?;
+                give_answers(script, &options, prompt.cue.as_deref(), &mut requests[num_others..])?;
             }
         }
         let generation = Self { options, prompts, requests };
-        generation.check_queue(app, param)?;
+        generation.check_queue(app)?;
         generation.check_scores()?;
         Ok(generation)
     }
 
     /// What does not even fit into an empty queue would be told to try again for ever.
-    fn check_queue(&self, app: &App, param: &str) -> Result<(), ApiError> {
+    fn check_queue(&self, app: &App) -> Result<(), ApiError> {
         let limits = app.driver.limits();
         let num_choices = self.requests.len();
         let num_tokens: usize = self.prompt_of_choices().map(|prompt| prompt.tokens.len()).sum();
         let (param, prompts, tokens) = match self.options.n {
-            1 => (param, "prompts", "prompt tokens"),
+            1 => ("prompt", "prompts", "prompt tokens"),
             _ => ("n", "choices of all its prompts", "prompt tokens, counted for each choice"),
         };
         let refused = |what: &str, count: usize, limit: usize| {
@@ -204,6 +197,13 @@ impl Generation {
         if self.options.stream || is_scripted { None } else { patience(headers) }
     }
 
+    /// Counts what has been asked for.
+    fn count(&self, metrics: &Metrics) {
+        self.prompts.iter().for_each(|_| metrics.request_params_n.observe_count(self.options.n));
+        let max_tokens = self.requests.iter().map(|new| new.request.max_tokens);
+        max_tokens.for_each(|max_tokens| metrics.request_params_max_tokens.observe_count(max_tokens));
+    }
+
     /// The prompt of each choice.
     pub fn prompt_of_choices(&self) -> impl Iterator<Item = &Prompt> {
         self.prompts.iter().flat_map(|prompt| std::iter::repeat_n(prompt, self.options.n))
@@ -244,13 +244,14 @@ impl Generation {
                 num_prompt_tokens: if is_first { prompt.tokens.len() } else { 0 },
                 stops: self.options.stops.clone(),
                 num_top: self.options.details.logprobs,
-                tells_tokens: self.options.details.tells_tokens(),
+                tells_tokens: self.options.details.counts_tokens(),
                 echo: prompt.echo.clone(),
                 is_empty: self.options.max_tokens == Some(0),
             };
             Choice::new(tokens, detokenizer, &prompt.tokens, plan)
         };
         let streams = app.driver.submit_all(requests)?;
+        self.count(app.driver.metrics());
         Ok(streams.into_iter().zip(self.prompt_of_choices()).enumerate().map(start).collect())
     }
 }
@@ -275,40 +276,18 @@ fn give_answers(
 fn truncate(app: &App, options: &Options, tokens: &mut Vec<u32>, default_max_tokens: usize) {
     let Some(most) = options.truncate_prompt_tokens else { return };
     let max_seq_len = app.driver.config().max_seq_len();
-    let max_tokens = options.max_tokens.unwrap_or(default_max_tokens.min(max_seq_len / 4));
-    let room = max_seq_len.saturating_sub(max_tokens.max(1)).max(1);
+    let default = || default_max_tokens.min(max_seq_len / 4).max(1);
+    let room = max_seq_len.saturating_sub(options.max_tokens.unwrap_or_else(default)).max(1);
     let num_kept = usize::try_from(most).unwrap_or(room);
     tokens.drain(..tokens.len().saturating_sub(num_kept));
 }
 
 /// The tokenizer may know tokens that the model does not.
-fn check_tokens(app: &App, prompt: &[u32], param: &str) -> Result<(), ApiError> {
-    let Some(token) = prompt.iter().find(|token| **token as usize >= app.vocab_size) else { return Ok(()) };
+fn check_tokens(app: &App, Prompt { tokens, field, .. }: &Prompt) -> Result<(), ApiError> {
+    let Some(token) = tokens.iter().find(|token| **token as usize >= app.vocab_size) else { return Ok(()) };
     let message =
-        format!("prompt has token id {token}, the model's vocabulary has {} tokens", app.vocab_size);
-    Err(ApiError::invalid("invalid_value", param, message))
-}
-
-/// How much is generated: at least one token, which is thrown away if none is wanted.
-fn max_tokens(
-    app: &App,
-    options: &Options,
-    prompt_len: usize,
-    default_max_tokens: usize,
-    param: &str,
-) -> Result<usize, ApiError> {
-    let config = app.driver.config();
-    let rest_of_context = config.max_seq_len().saturating_sub(prompt_len).max(1);
-    let max_tokens = options.max_tokens.unwrap_or(default_max_tokens.min(rest_of_context)).max(1);
-    // Where the prompt alone would fit, it is not to blame.
-    let to_blame = if config.check_lengths(prompt_len, 1).is_ok() { "max_tokens" } else { param };
-    config.check_lengths(prompt_len, max_tokens).map_err(|error| ApiError::too_long(to_blame, &error))?;
-    let min_tokens = options.stops.min_tokens;
-    if min_tokens > max_tokens {
-        let message = format!("`min_tokens` is {min_tokens}, at most {max_tokens} tokens are generated");
-        return Err(ApiError::invalid("invalid_value", "min_tokens", message));
-    }
-    Ok(max_tokens)
+        format!("`{field}` has token id {token}, the model's vocabulary has {} tokens", app.vocab_size);
+    Err(ApiError::invalid("invalid_value", field, message))
 }
 
 /// What the choices of all prompts share.
@@ -357,8 +336,8 @@ fn with_seed(new: &NewRequest, seed: u64) -> NewRequest {
 #[must_use]
 pub fn identity(app: &App, prefix: &str, options: &Options, name: &str) -> Identity {
     let name = options.request_id.as_deref().unwrap_or(name);
-    let model = app.model_name().to_owned();
-    Identity { id: format!("{prefix}-{name}"), created: app.driver.unix_time_s(), model }
+    let (created, model) = (app.driver.unix_time_s(), options.model.clone());
+    Identity { id: format!("{prefix}-{name}"), created, model }
 }
 
 /// A number that nobody can guess.

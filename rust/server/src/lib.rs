@@ -26,6 +26,7 @@ pub mod generation;
 pub mod listener;
 pub mod metrics;
 pub mod middleware;
+pub mod naming;
 pub mod openai;
 pub mod patience;
 pub mod routes;

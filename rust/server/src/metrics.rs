@@ -8,7 +8,7 @@ mod table;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use streamcore_engine::Stats;
+use streamcore_engine::{EngineConfig, Stats};
 
 pub use self::account::Account;
 pub use self::histogram::Histogram;
@@ -62,6 +62,17 @@ reasons! {
     }
 }
 
+/// What is not counted here, but looked at when the page is made.
+#[derive(Debug)]
+pub struct State<'a> {
+    /// The engine's gauges and counters, requests that have not reached it among those that wait.
+    pub stats: Stats,
+    /// How many of them wait for their prompts to be made.
+    pub num_preparing: usize,
+    /// The limits of the engine.
+    pub config: &'a EngineConfig,
+}
+
 /// What is counted beyond the engine's own [`Stats`].
 #[derive(Debug)]
 pub struct Metrics {
@@ -88,6 +99,14 @@ pub struct Metrics {
     pub prefill_time: Histogram,
     /// From the first token to the end.
     pub decode_time: Histogram,
+    /// From the first step to the end.
+    pub inference_time: Histogram,
+    /// Tokens of a step.
+    pub step_tokens: Histogram,
+    /// Choices that were asked for.
+    pub request_params_n: Histogram,
+    /// Tokens that were asked for.
+    pub request_params_max_tokens: Histogram,
     /// Lengths of the prompts that were answered.
     pub request_prompt_tokens: Histogram,
     /// Lengths of their answers.
@@ -110,6 +129,10 @@ impl Default for Metrics {
             queue_time: Histogram::of_seconds(),
             prefill_time: Histogram::of_seconds(),
             decode_time: Histogram::of_seconds(),
+            inference_time: Histogram::of_seconds(),
+            step_tokens: Histogram::of_step_tokens(),
+            request_params_n: Histogram::of_choices(),
+            request_params_max_tokens: Histogram::of_tokens(),
             request_prompt_tokens: Histogram::of_tokens(),
             request_generation_tokens: Histogram::of_tokens(),
         }
@@ -146,20 +169,20 @@ impl Metrics {
 
     /// The page that Prometheus reads. vLLM's names carry the name of the model, as dashboards for it expect.
     #[must_use]
-    pub fn render(&self, stats: &Stats, model_name: &str) -> String {
+    pub fn render(&self, state: &State<'_>, model_name: &str) -> String {
         let escaped = model_name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
         let model = format!("model_name=\"{escaped}\"");
         let mut page = String::with_capacity(32 << 10);
         for row in TABLE {
-            self.write_row(&mut page, row, row.name, "", stats);
+            self.write_row(&mut page, row, row.name, "", state);
             if let Some(alias) = row.alias {
-                self.write_row(&mut page, row, alias, &model, stats);
+                self.write_row(&mut page, row, alias, &model, state);
             }
         }
         page
     }
 
-    fn write_row(&self, page: &mut String, row: &Row, name: &str, labels: &str, stats: &Stats) {
+    fn write_row(&self, page: &mut String, row: &Row, name: &str, labels: &str, state: &State<'_>) {
         let _ = writeln!(page, "# HELP {name} {}\n# TYPE {name} {}", row.help, row.kind());
         let mut line = |labels: &str, value: &dyn std::fmt::Display| {
             let _ = match labels {
@@ -168,20 +191,36 @@ impl Metrics {
             };
         };
         match row.source {
-            Source::Gauge(read) => line(labels, &read(stats)),
-            Source::EngineCounter(read) => line(labels, &read(stats)),
+            Source::Gauge(read) => line(labels, &read(&state.stats)),
+            Source::EngineCounter(read) => line(labels, &read(&state.stats)),
             Source::Counter(read) => line(labels, &read(self).load(Relaxed)),
             Source::Labelled(label, read) => {
                 // The one label that the two call differently.
                 let label = if name == "vllm:request_success_total" { "finished_reason" } else { label };
                 for (value, count) in read(self) {
-                    let own = format!("{label}=\"{value}\"");
-                    line(&[labels, &own].join(if labels.is_empty() { "" } else { "," }), &count);
+                    line(&with_label(labels, label, &value), &count);
                 }
+            }
+            Source::LabelledGauge(label, read) => {
+                for (value, count) in read(state) {
+                    line(&with_label(labels, label, value), &count);
+                }
+            }
+            Source::Info(read) => {
+                let all = read(state.config).into_iter();
+                line(
+                    &all.fold(labels.to_owned(), |labels, (name, value)| with_label(&labels, name, &value)),
+                    &1,
+                );
             }
             Source::Histogram(read) => read(self).write(page, name, labels),
         }
     }
+}
+
+fn with_label(labels: &str, name: &str, value: &str) -> String {
+    let separator = if labels.is_empty() { "" } else { "," };
+    format!("{labels}{separator}{name}=\"{value}\"")
 }
 
 /// What the documentation says of each metric: its name, type, vLLM's name (or nothing) and meaning.
@@ -195,6 +234,21 @@ mod tests {
 
     use super::*;
 
+    fn render(metrics: &Metrics, stats: Stats, model_name: &str) -> String {
+        let config = EngineConfig {
+            block_size: 16,
+            num_blocks: 8,
+            max_num_batched_tokens: 8,
+            max_num_seqs: 2,
+            max_model_len: 16,
+            max_steps_in_flight: 1,
+            enable_prefix_caching: true,
+            capture_sizes: vec![],
+            target_itl: None,
+        };
+        metrics.render(&State { stats, num_preparing: 1, config: &config }, model_name)
+    }
+
     /// A metric without a type or with a value from another row misleads whoever is woken by it.
     #[test]
     fn every_metric_has_help_type_and_value() {
@@ -204,7 +258,7 @@ mod tests {
         metrics.count_refusal(RefusalReason::QueueTokens);
         metrics.count_status(429);
         let stats = Stats { num_running: 3, num_free_blocks: 6, num_blocks: 8, ..Stats::default() };
-        let page = metrics.render(&stats, "toy");
+        let page = render(&metrics, stats, "toy");
         for Row { name, alias, .. } in TABLE {
             for name in [Some(name), alias.as_ref()].into_iter().flatten() {
                 assert_eq!(page.matches(&format!("# TYPE {name} ")).count(), 1, "{name}");
@@ -230,7 +284,12 @@ mod tests {
         metrics.prompt_tokens.fetch_add(5, Relaxed);
         metrics.time_to_first_token.observe(Duration::from_millis(3));
         metrics.count_end(Outcome::Stop);
-        let page = metrics.render(&Stats { num_running: 3, num_waiting: 2, ..Stats::default() }, "a\"b");
+        metrics.step_tokens.observe_count(9);
+        metrics.request_params_n.observe_count(2);
+        metrics.request_params_max_tokens.observe_count(16);
+        metrics.inference_time.observe(Duration::from_millis(3));
+        let stats = Stats { num_running: 3, num_waiting: 2, ..Stats::default() };
+        let page = render(&metrics, stats, "a\"b");
         for expected in [
             "vllm:num_requests_running{model_name=\"a\\\"b\"} 3",
             "vllm:num_requests_waiting{model_name=\"a\\\"b\"} 2",
@@ -245,6 +304,15 @@ mod tests {
             "vllm:inter_token_latency_seconds_count{model_name=\"a\\\"b\"} 0",
             "vllm:e2e_request_latency_seconds_count{model_name=\"a\\\"b\"} 0",
             "vllm:request_queue_time_seconds_count{model_name=\"a\\\"b\"} 0",
+            "vllm:iteration_tokens_total_bucket{model_name=\"a\\\"b\",le=\"8\"} 0",
+            "vllm:iteration_tokens_total_bucket{model_name=\"a\\\"b\",le=\"16\"} 1",
+            "vllm:request_params_n_bucket{model_name=\"a\\\"b\",le=\"2\"} 1",
+            "vllm:request_params_max_tokens_sum{model_name=\"a\\\"b\"} 16",
+            "vllm:request_inference_time_seconds_count{model_name=\"a\\\"b\"} 1",
+            "vllm:num_requests_waiting_by_reason{model_name=\"a\\\"b\",reason=\"capacity\"} 1",
+            "vllm:num_requests_waiting_by_reason{model_name=\"a\\\"b\",reason=\"deferred\"} 1",
+            "vllm:cache_config_info{model_name=\"a\\\"b\",block_size=\"16\",num_gpu_blocks=\"8\",\
+             enable_prefix_caching=\"True\"} 1",
         ] {
             assert!(page.lines().any(|line| line == expected), "{expected}");
         }

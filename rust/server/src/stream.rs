@@ -4,16 +4,18 @@ mod choice;
 mod chunk_stream;
 mod cut;
 mod delta;
+mod echo;
 mod output;
 
 use std::future::poll_fn;
 
 use futures_util::future::try_join_all;
 
-pub use self::choice::{Choice, ChoicePlan, Echo};
+pub use self::choice::{Choice, ChoicePlan};
 pub use self::chunk_stream::{ChunkStream, keepalive_interval};
 pub use self::cut::{Cut, CutStream};
 pub use self::delta::{Delta, Scored, ShownToken, token_ids};
+pub use self::echo::Echo;
 pub use self::output::Output;
 use crate::driver::EndError;
 use crate::error::ApiError;
@@ -35,6 +37,8 @@ pub struct Identity {
 pub trait Chunks {
     /// Whether every event tells the usage so far.
     fn tells_usage(&self) -> bool;
+    /// Whether events tell anything about tokens.
+    fn tells_tokens(&self) -> bool;
     /// What comes before the first text of a choice.
     fn opening(&mut self, index: usize, usage: Option<Usage>, frames: &mut Vec<u8>);
     /// A piece of text, and its tokens if they are told.
@@ -85,11 +89,16 @@ pub async fn collect(choices: &mut [Choice]) -> Result<Vec<Answer>, ApiError> {
     try_join_all(choices.iter_mut().map(collect_one)).await.map_err(ApiError::from)
 }
 
-/// What these choices have used so far. A prompt counts once, however many choices it has.
+/// What these choices have used in the end.
 #[must_use]
 pub fn usage_of(choices: &[Choice]) -> Usage {
+    usage_with(choices, choices.iter().map(Choice::num_tokens).sum())
+}
+
+/// What these choices have used if they have told this many tokens. A prompt counts once, however many choices it has.
+fn usage_with(choices: &[Choice], num_told: usize) -> Usage {
     let sum = |count: fn(&Choice) -> usize| choices.iter().map(count).sum();
-    Usage::new(sum(Choice::num_prompt_tokens), sum(Choice::num_tokens), sum(Choice::num_cached_tokens))
+    Usage::new(sum(Choice::num_prompt_tokens), num_told, sum(Choice::num_cached_tokens))
 }
 
 async fn collect_one(choice: &mut Choice) -> Result<Answer, EndError> {

@@ -85,9 +85,9 @@ fn choice_behind(prompt: &Value, script: &[u8], extra: &Value) -> Value {
 async fn an_answer_goes_on_where_its_prompt_ends() {
     let logprobs = json!({ "logprobs": 0, "echo": true });
     let choice = choice_behind(&json!(" on"), b" a", &logprobs);
-    assert_eq!(choice["text"], "on a");
+    assert_eq!(choice["text"], " on a");
     assert_eq!(choice["logprobs"]["tokens"], json!(["", "o", "n", " ", "a"]));
-    assert_eq!(choice["logprobs"]["text_offset"], json!([0, 0, 1, 2, 3]));
+    assert_eq!(choice["logprobs"]["text_offset"], json!([0, 1, 2, 3, 4]));
     let text =
         |prompt: Value, script: &[u8], extra: Value| choice_behind(&prompt, script, &extra)["text"].clone();
     assert_eq!(text(json!("on"), b" a", json!({})), " a");

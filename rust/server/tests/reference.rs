@@ -15,8 +15,9 @@ use streamcore_server::openai::chat::request::ChatRequest;
 use streamcore_server::openai::completions::request::CompletionRequest;
 use streamcore_server::openai::fields::Fields;
 use streamcore_server::openai::reference;
-use streamcore_server::openai::schema::params::{PARAMS, STREAM_OPTIONS};
-use streamcore_server::openai::schema::{Endpoint, Fate, Kind, Param};
+use streamcore_server::openai::schema::message::MESSAGE;
+use streamcore_server::openai::schema::params::STREAM_OPTIONS;
+use streamcore_server::openai::schema::{Endpoint, Fate, Kind, Param, body_params};
 
 /// A page that says what was true last month is worse than none. `UPDATE_DOCS=1` writes it again.
 #[test]
@@ -73,7 +74,9 @@ fn example(param: &Param) -> Value {
         ("continue_final_message" | "echo", _) => json!(false),
         (_, Kind::Boolean) => json!(true),
         (_, Kind::Integer(..) | Kind::Truncation(_) | Kind::Number(..)) => json!(1),
-        (_, Kind::Text(_) | Kind::Name | Kind::Texts { .. } | Kind::Prompt) => json!("a"),
+        (_, Kind::Text(_) | Kind::MaybeText(_) | Kind::Name | Kind::Texts { .. } | Kind::Prompt) => {
+            json!("a")
+        }
         (_, Kind::TokenIds(_)) => json!([1]),
         (_, Kind::LogitBias(_)) => json!({ "1": 1 }),
         (_, Kind::Object(_)) => json!({ "include_usage": true }),
@@ -83,7 +86,7 @@ fn example(param: &Param) -> Value {
 }
 
 fn honoured(endpoint: Endpoint) -> Map<String, Value> {
-    let params = PARAMS.iter().filter(|param| param.is_on(endpoint));
+    let params = body_params().filter(|param| param.is_on(endpoint));
     let honoured = params.filter(|param| matches!(param.fate, Fate::Honoured { .. }));
     // It is not allowed together with `stream`.
     honoured
@@ -107,12 +110,28 @@ fn every_honoured_field_is_read() {
     }
 }
 
+/// A client that follows the advice must not be refused again.
+#[test]
+fn what_is_to_be_used_instead_is_honoured() {
+    for param in body_params() {
+        let Fate::Refused { instead: Some(instead), .. } = param.fate else { continue };
+        let ours = body_params().find(|other| {
+            other.name == instead
+                && matches!(other.fate, Fate::Honoured { .. })
+                && [Endpoint::Chat, Endpoint::Completions]
+                    .iter()
+                    .any(|on| param.is_on(*on) && other.is_on(*on))
+        });
+        assert!(ours.is_some(), "{}: {instead}", param.name);
+    }
+}
+
 /// Of two rows for one field only the first would be obeyed.
 #[test]
 fn no_field_has_two_fates() {
     for endpoint in [Endpoint::Chat, Endpoint::Completions] {
         let names: Vec<_> =
-            PARAMS.iter().filter(|param| param.is_on(endpoint)).map(|param| param.name).collect();
+            body_params().filter(|param| param.is_on(endpoint)).map(|param| param.name).collect();
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{names:?}");
     }
 }
@@ -138,7 +157,10 @@ fn ranges_are_what_is_published() {
         }
     };
     for endpoint in [Endpoint::Chat, Endpoint::Completions] {
-        for param in PARAMS.iter().filter(|param| param.is_on(endpoint)) {
+        for param in body_params().filter(|param| param.is_on(endpoint)) {
+            let maybe_text = |max_chars| {
+                ([json!(""), json!("é".repeat(max_chars))], vec![json!("é".repeat(max_chars + 1))])
+            };
             let texts = |max_chars| {
                 // Two bytes each: a schema counts characters.
                 (
@@ -148,6 +170,7 @@ fn ranges_are_what_is_published() {
             };
             let (inside, outside) = match param.kind {
                 Kind::Text(max_chars) | Kind::Texts { max_chars, .. } => texts(max_chars),
+                Kind::MaybeText(max_chars) => maybe_text(max_chars),
                 Kind::Truncation(max) => {
                     ([json!(-1), json!(max)], [-2, 0, max + 1].iter().map(|edge| json!(edge)).collect())
                 }
@@ -190,10 +213,12 @@ async fn the_openapi_document_is_whole() {
     for (endpoint, schema) in
         [(Endpoint::Chat, "ChatCompletionRequest"), (Endpoint::Completions, "CompletionRequest")]
     {
-        for param in PARAMS.iter().filter(|param| param.is_on(endpoint)) {
+        for param in body_params().filter(|param| param.is_on(endpoint)) {
             assert!(schemas[schema]["properties"][param.name].is_object(), "{}", param.name);
         }
     }
+    let message = schemas["Message"].to_string();
+    assert!(MESSAGE.iter().all(|param| message.contains(&format!("\"{}\"", param.name))), "{message}");
     let options = schemas["ChatCompletionRequest"]["properties"]["stream_options"].to_string();
     assert!(STREAM_OPTIONS.iter().all(|option| options.contains(option.name)), "{options}");
     let router = include_str!("../src/routes.rs");

@@ -108,15 +108,18 @@ async fn values() {
     assert_snapshot!(
         refusals(vec![
             ("unknown model", chat("model", json!("gpt-9"))),
-            ("no model", post(CHAT, r#"{"messages":[]}"#)),
+            ("no model and no messages", post(CHAT, r#"{"messages":[]}"#)),
             ("no messages", post(CHAT, r#"{"model":"toy"}"#)),
             ("no prompt", post(COMPLETIONS, r#"{"model":"toy"}"#)),
             ("empty messages", chat("messages", json!([]))),
             ("messages of the wrong type", chat("messages", json!("hi"))),
             ("message of the wrong type", chat("messages", json!(["hi"]))),
             ("no role", chat("messages", json!([{ "content": "x" }]))),
-            ("unknown role", chat("messages", json!([{ "role": "boss", "content": "x" }]))),
-            ("tool role", chat("messages", json!([{ "role": "tool", "content": "x" }]))),
+            ("role of the wrong type", chat("messages", json!([{ "role": 1, "content": "x" }]))),
+            (
+                "a tool call",
+                chat("messages", json!([{ "role": "assistant", "tool_calls": [{ "id": "1" }] }]))
+            ),
             ("no content", chat("messages", json!([{ "role": "user" }]))),
             ("an image", chat("messages", json!([{ "role": "user", "content": [{ "type": "image_url" }] }]))),
             ("too hot", chat("temperature", json!(2.5))),

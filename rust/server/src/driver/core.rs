@@ -60,9 +60,10 @@ impl OpenRequest {
             });
         }
         if let Some(first) = self.first_token {
+            metrics.inference_time.observe(now - self.scheduled);
             metrics.decode_time.observe(now - first);
-            metrics.request_prompt_tokens.observe_tokens(self.prompt_len);
-            metrics.request_generation_tokens.observe_tokens(self.num_tokens);
+            metrics.request_prompt_tokens.observe_count(self.prompt_len);
+            metrics.request_generation_tokens.observe_count(self.num_tokens);
         }
     }
 }

@@ -224,7 +224,12 @@ impl Inbox {
 
     /// The gauges, with what has not reached the engine yet counted as waiting.
     pub(super) fn stats(&self) -> Stats {
-        Stats { num_waiting: self.num_waiting() + self.preparing.num_requests(), ..self.stats }
+        Stats { num_waiting: self.num_waiting() + self.num_preparing(), ..self.stats }
+    }
+
+    /// Bodies whose prompts are being made.
+    pub(super) fn num_preparing(&self) -> usize {
+        self.preparing.num_requests()
     }
 
     /// Whether the step loop has been silent for longer than its step explains.

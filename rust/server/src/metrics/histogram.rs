@@ -9,6 +9,11 @@ const SECONDS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
     1200.0,
 ];
+/// Upper bounds in tokens of one step, which are what its device is laid out for: vLLM's own.
+const STEP_TOKENS: &[f64] =
+    &[1.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16_384.0];
+/// Upper bounds in choices: vLLM's own.
+const CHOICES: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0];
 /// Upper bounds in tokens.
 const TOKENS: &[f64] = &[
     1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0, 20_000.0,
@@ -38,6 +43,18 @@ impl Histogram {
         Self::new(TOKENS, 1.0)
     }
 
+    /// An empty one of numbers of tokens in a step.
+    #[must_use]
+    pub fn of_step_tokens() -> Self {
+        Self::new(STEP_TOKENS, 1.0)
+    }
+
+    /// An empty one of numbers of choices.
+    #[must_use]
+    pub fn of_choices() -> Self {
+        Self::new(CHOICES, 1.0)
+    }
+
     fn new(bounds: &'static [f64], unit: f64) -> Self {
         let buckets = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
         Self { bounds, unit, buckets, sum: AtomicU64::new(0) }
@@ -48,9 +65,9 @@ impl Histogram {
         self.add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
     }
 
-    /// Counts one number of tokens.
-    pub fn observe_tokens(&self, num_tokens: usize) {
-        self.add(num_tokens as u64);
+    /// Counts one number of things.
+    pub fn observe_count(&self, count: usize) {
+        self.add(count as u64);
     }
 
     fn add(&self, units: u64) {

@@ -2,10 +2,12 @@
 
 use std::sync::atomic::AtomicU64;
 
-use streamcore_engine::Stats;
+use streamcore_engine::{EngineConfig, Stats};
 
-use self::Source::{Counter, EngineCounter, Gauge, Histogram as Durations, Labelled as By};
-use super::{Histogram, Metrics};
+use self::Source::{
+    Counter, EngineCounter, Gauge, Histogram as Durations, Info, Labelled as By, LabelledGauge as GaugeBy,
+};
+use super::{Histogram, Metrics, State};
 
 /// The values of a counter, one for each value of its label.
 type Labelled = fn(&Metrics) -> Vec<(String, u64)>;
@@ -15,6 +17,9 @@ pub(super) enum Source {
     EngineCounter(fn(&Stats) -> u64),
     Counter(fn(&Metrics) -> &AtomicU64),
     Labelled(&'static str, Labelled),
+    LabelledGauge(&'static str, fn(&State<'_>) -> Vec<(&'static str, usize)>),
+    /// Always 1; what it says is in its labels.
+    Info(fn(&EngineConfig) -> Vec<(&'static str, String)>),
     Histogram(fn(&Metrics) -> &Histogram),
 }
 
@@ -30,7 +35,7 @@ impl Row {
     /// What Prometheus calls its type.
     pub(super) fn kind(&self) -> &'static str {
         match self.source {
-            Gauge(_) => "gauge",
+            Gauge(_) | GaugeBy(..) | Info(_) => "gauge",
             Durations(_) => "histogram",
             EngineCounter(_) | Counter(_) | By(..) => "counter",
         }
@@ -51,6 +56,10 @@ pub(super) const TABLE: &[Row] = table! {
         "Requests that hold a row", Gauge(|s| s.num_running as f64);
     "streamcore_num_requests_waiting" = "vllm:num_requests_waiting",
         "Requests in the queue, and those whose prompts are being made", Gauge(|s| s.num_waiting as f64);
+    "streamcore_num_requests_waiting_by_reason" = "vllm:num_requests_waiting_by_reason",
+        "The same by reason: `capacity` in the queue, `deferred` while their prompts are made", GaugeBy("reason", waiting_by_reason);
+    "streamcore_cache_config_info" = "vllm:cache_config_info",
+        "Always 1; the labels say how the KV cache is laid out, under vLLM's names", Info(cache_config);
     "streamcore_kv_blocks",
         "Blocks in the pool", Gauge(|s| s.num_blocks as f64);
     "streamcore_kv_blocks_free",
@@ -59,6 +68,8 @@ pub(super) const TABLE: &[Row] = table! {
         "Part of the blocks that sequences hold, 0 to 1", Gauge(kv_usage);
     "streamcore_steps_total",
         "Steps planned", EngineCounter(|s| s.steps);
+    "streamcore_step_tokens" = "vllm:iteration_tokens_total",
+        "Tokens computed in a step", Durations(|m| &m.step_tokens);
     "streamcore_computed_tokens_total",
         "Tokens computed, recomputed ones included", EngineCounter(|s| s.computed_tokens);
     "streamcore_prompt_tokens_total" = "vllm:prompt_tokens_total",
@@ -95,11 +106,32 @@ pub(super) const TABLE: &[Row] = table! {
         "From the first step to the first token", Durations(|m| &m.prefill_time);
     "streamcore_request_decode_time_seconds" = "vllm:request_decode_time_seconds",
         "From the first token to the end", Durations(|m| &m.decode_time);
+    "streamcore_request_inference_time_seconds" = "vllm:request_inference_time_seconds",
+        "From the first step to the end", Durations(|m| &m.inference_time);
+    "streamcore_request_params_n" = "vllm:request_params_n",
+        "`n` of an accepted request, once for each of its prompts", Durations(|m| &m.request_params_n);
+    "streamcore_request_params_max_tokens" = "vllm:request_params_max_tokens",
+        "Tokens that an accepted choice may generate, asked for or by default", Durations(|m| &m.request_params_max_tokens);
     "streamcore_request_prompt_tokens" = "vllm:request_prompt_tokens",
         "Tokens of a prompt", Durations(|m| &m.request_prompt_tokens);
     "streamcore_request_generation_tokens" = "vllm:request_generation_tokens",
         "Tokens that a request generated", Durations(|m| &m.request_generation_tokens);
 };
+
+fn waiting_by_reason(state: &State<'_>) -> Vec<(&'static str, usize)> {
+    let num_queued = state.stats.num_waiting.saturating_sub(state.num_preparing);
+    vec![("capacity", num_queued), ("deferred", state.num_preparing)]
+}
+
+/// vLLM writes Python's words.
+fn cache_config(config: &EngineConfig) -> Vec<(&'static str, String)> {
+    let caches_prefixes = if config.enable_prefix_caching { "True" } else { "False" };
+    vec![
+        ("block_size", config.block_size.to_string()),
+        ("num_gpu_blocks", config.num_blocks.to_string()),
+        ("enable_prefix_caching", caches_prefixes.to_owned()),
+    ]
+}
 
 fn kv_usage(stats: &Stats) -> f64 {
     let held = stats.num_blocks.saturating_sub(stats.num_free_blocks);

@@ -121,6 +121,13 @@ impl Fields {
         list.iter().filter_map(|id| u32::try_from(id.as_u64()?).ok()).collect()
     }
 
+    /// The fields that have not been taken, in their order; `null` is left out.
+    #[must_use]
+    pub fn into_rest(mut self) -> Map<String, Value> {
+        self.fields.retain(|_, value| !value.is_null());
+        self.fields
+    }
+
     /// The names of the fields that nobody has taken.
     pub fn left(&self) -> impl Iterator<Item = &str> {
         self.fields.keys().map(String::as_str)

@@ -15,8 +15,6 @@ use crate::stream::{Scored, ShownToken};
 pub struct LogprobsFormat {
     /// Tokens as ids rather than as text.
     pub tokens_as_ids: bool,
-    /// The likeliest tokens were asked for.
-    pub has_top: bool,
 }
 
 /// `choices[].logprobs` of chat.
@@ -112,14 +110,14 @@ impl<'a> CompletionLogprobs<'a> {
 
 impl Serialize for CompletionLogprobs<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let LogprobsFormat { tokens_as_ids: as_id, has_top } = self.format;
+        let LogprobsFormat { tokens_as_ids: as_id } = self.format;
         let all = || scored(self.tokens);
         // The first token of a prompt has no number, and nothing was likelier.
         let top = List(|| all().map(|(_, scored)| scored.logprob.map(|_| TopLogprobs { scored, as_id })));
         let mut object = serializer.serialize_struct("CompletionLogprobs", 4)?;
         object.serialize_field("tokens", &List(|| all().map(|(_, scored)| Name::own(scored, as_id))))?;
         object.serialize_field("token_logprobs", &List(|| all().map(|(_, scored)| scored.logprob)))?;
-        object.serialize_field("top_logprobs", &has_top.then_some(top))?;
+        object.serialize_field("top_logprobs", &top)?;
         object.serialize_field("text_offset", &List(|| all().map(|(token, _)| token.offset)))?;
         object.end()
     }

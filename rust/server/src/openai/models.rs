@@ -13,6 +13,10 @@ pub struct Model<'a> {
     pub created: u64,
     /// Who serves it.
     pub owned_by: &'static str,
+    /// The model that it is a name of: its first one. vLLM has the path of the model here.
+    pub root: &'a str,
+    /// What it was tuned from; as in vLLM, only an adapter would have that.
+    pub parent: Option<&'a str>,
     /// Longest context that can be asked for, under the name that vLLM gives it.
     pub max_model_len: usize,
 }

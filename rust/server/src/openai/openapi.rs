@@ -4,8 +4,7 @@ mod schemas;
 
 use serde_json::{Map, Value, json};
 
-use super::schema::params::PARAMS;
-use super::schema::{Endpoint, Fate};
+use super::schema::{Endpoint, Fate, body_params};
 
 /// The document, in OpenAPI 3.1. Its paths begin at `prefix`, if the routes are mounted under one.
 #[must_use]
@@ -117,15 +116,16 @@ fn all_schemas() -> Value {
 
 fn request(endpoint: Endpoint) -> Value {
     let (mut properties, mut required) = (Map::new(), Vec::new());
-    for param in PARAMS.iter().filter(|param| param.is_on(endpoint)) {
+    for param in body_params().filter(|param| param.is_on(endpoint)) {
         let (schema, about) = match param.fate {
             Fate::Honoured { default: "" } => {
                 required.push(param.name);
                 (param.kind.schema(), param.about.to_owned())
             }
             Fate::Honoured { .. } => (or_null(&param.kind.schema()), param.about.to_owned()),
-            Fate::Refused { unless } => {
-                (or_null(&unless.schema()), format!("Refused otherwise. {}", param.about))
+            Fate::Refused { unless, instead } => {
+                let instead = instead.map_or_else(String::new, |ours| format!(" Use `{ours}`."));
+                (or_null(&unless.schema()), format!("Refused otherwise.{instead} {}", param.about))
             }
             Fate::Ignored => (json!({}), format!("Ignored. {}", param.about)),
         };

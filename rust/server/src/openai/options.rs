@@ -4,15 +4,15 @@ use serde_json::Value;
 
 use super::fields::Fields;
 use super::logprobs::LogprobsFormat;
-use super::schema::params::{PARAMS, STREAM_OPTIONS};
-use super::schema::{Endpoint, check};
+use super::schema::params::STREAM_OPTIONS;
+use super::schema::{Endpoint, body_params, check};
 use crate::error::ApiError;
 use crate::stream::ShownToken;
 
 /// What a client asks for beside the prompt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
-    /// The model by name.
+    /// The model by name; empty where the client leaves it to the server, until the name is known.
     pub model: String,
     /// Answer as a stream of events.
     pub stream: bool,
@@ -20,6 +20,8 @@ pub struct Options {
     pub n: usize,
     /// Most tokens to generate.
     pub max_tokens: Option<usize>,
+    /// The field that says so, or would.
+    pub max_tokens_field: &'static str,
     /// How tokens are drawn.
     pub sampling: Sampling,
     /// Where the answer ends.
@@ -101,20 +103,20 @@ impl Options {
     /// # Errors
     /// 400, naming the field.
     pub fn take(fields: &mut Fields, endpoint: Endpoint, vocab_size: usize) -> Result<Self, ApiError> {
-        check(fields, PARAMS, endpoint, vocab_size)?;
+        check(fields, body_params(), endpoint, vocab_size)?;
         let details = Details::take(fields, endpoint, vocab_size)?;
         let stream = fields.flag("stream")?;
         if stream && details.prompt_logprobs.is_some() {
             let message = "`prompt_logprobs` is not allowed with `stream`";
             return Err(ApiError::invalid("invalid_value", "prompt_logprobs", message));
         }
-        let old_max_tokens = fields.count("max_tokens");
-        let max_tokens = fields.count("max_completion_tokens").or(old_max_tokens);
+        let (max_tokens, max_tokens_field) = take_max_tokens(fields);
         Ok(Self {
-            model: fields.string("model")?.ok_or_else(|| fields.missing("model"))?,
+            model: fields.string("model")?.unwrap_or_default(),
             stream,
             n: fields.count("n").unwrap_or(1),
             max_tokens,
+            max_tokens_field,
             sampling: Sampling::take(fields),
             stops: Stops::take(fields)?,
             details,
@@ -125,6 +127,13 @@ impl Options {
             truncate_prompt_tokens: fields.integer("truncate_prompt_tokens"),
         })
     }
+}
+
+/// The newer name wins.
+fn take_max_tokens(fields: &mut Fields) -> (Option<usize>, &'static str) {
+    const NAMES: [&str; 2] = ["max_completion_tokens", "max_tokens"];
+    let [newer, older] = NAMES.map(|name| fields.count(name));
+    if newer.is_some() { (newer, NAMES[0]) } else { (older, NAMES[1]) }
 }
 
 impl Sampling {
@@ -198,6 +207,12 @@ impl Details {
         self.logprobs.is_some() || self.token_ids
     }
 
+    /// Whether it matters which tokens a piece of text is made of.
+    #[must_use]
+    pub fn counts_tokens(&self) -> bool {
+        self.tells_tokens() || self.continuous_usage
+    }
+
     /// Whether the log-probabilities of these tokens are told.
     #[must_use]
     pub fn tells_logprobs(&self, tokens: &[ShownToken]) -> bool {
@@ -213,14 +228,13 @@ impl Details {
     /// Whether the deltas of a stream are nothing but text.
     #[must_use]
     pub fn is_text_only(&self) -> bool {
-        !self.tells_tokens() && !self.continuous_usage
+        !self.counts_tokens()
     }
 
     /// How log-probabilities are written.
     #[must_use]
     pub fn format(&self) -> LogprobsFormat {
-        let has_top = self.logprobs.is_some_and(|num_top| num_top > 0);
-        LogprobsFormat { tokens_as_ids: self.tokens_as_ids, has_top }
+        LogprobsFormat { tokens_as_ids: self.tokens_as_ids }
     }
 }
 
@@ -261,14 +275,17 @@ fn small(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// The error of a field that is known and not honoured.
+/// The error of a field that is known and not honoured; `instead` does the same here.
 #[must_use]
-pub fn unsupported(path: &str, value: &Value) -> ApiError {
-    let message = match value {
+pub fn unsupported(path: &str, value: &Value, instead: Option<&str>) -> ApiError {
+    let mut message = match value {
         Value::Array(_) | Value::Object(_) => format!("`{path}` is not supported"),
         Value::String(text) if text.len() > 64 => format!("`{path}` is not supported"),
         Value::String(text) => format!("`{path}` is `{text}`, which is not supported"),
         scalar => format!("`{path}` is `{scalar}`, which is not supported"),
     };
+    if let Some(instead) = instead {
+        message.push_str(&format!(", use `{instead}`"));
+    }
     ApiError::invalid("unsupported_parameter", path, message)
 }

@@ -2,17 +2,33 @@
 
 use std::fmt::Write;
 
+use super::schema::dialects::DIALECTS;
+use super::schema::message::MESSAGE;
 use super::schema::params::{PARAMS, STREAM_OPTIONS};
 use super::schema::{Endpoint, Fate, On, Param};
 
 const INTRODUCTION: &str = "# Protocol
 
-Generated from `rust/server/src/openai/schema/params.rs` by `make docs`; do not edit.
+Generated from `rust/server/src/openai/schema/` by `make docs`; do not edit.
 
 `POST /v1/chat/completions` and `POST /v1/completions` take OpenAI's fields and those of vLLM that clients send. Every known field has one
 of three fates: it is **honoured**; it is **refused** with status 400 and its name in `error.param`, since leaving it out of account would
 change the answer; or it is **ignored**, since it cannot. Fields that are in no list are ignored. `null` is the same as leaving a field out.
 `GET /openapi.json` says the same to programs.
+";
+
+const MESSAGES: &str = "
+Every other field goes to the model's chat template as it is, text or not; so does every role. What the template refuses is refused with
+its own words. A template that does not name `developer` gets `system` in its place, and one that reads what a model has thought as
+`reasoning_content` gets it also from clients that call it `reasoning`, and the other way round. `null` is the same as leaving a field out.
+";
+
+const OF_OTHER_SERVERS: &str = "
+## Fields of other servers
+
+Programs that were written for another server send that server's fields. Those that would change the answer are refused in the same way, with
+the field that does the same here, or nearly so; a value that switches the field off passes. The last column says which servers have them.
+
 ";
 
 const REMARKS: &str = "
@@ -32,7 +48,14 @@ The text of an answer is what its tokens add to the prompt's text, so both side 
 the space at the start of a text, as SentencePiece's do, it is that of the prompt, and an answer that begins with a word begins with a space.
 A prompt of token ids may end inside a character; the answer then begins with that character.
 
-`usage` counts each prompt once, however many choices it has. `prompt_tokens_details.cached_tokens` is how much of the prompts was in the KV
+With `echo`, `text` begins with the prompt: one that came as text is there character by character, whatever its tokenizer makes of it. With
+`logprobs`, its tokens are told, too, and their `text_offset` says where in that text is what they were made of. A tokenizer that normalises
+may have made a token of other characters than its name shows, and special tokens of its own stand for no text at all.
+
+`model` in an answer is the name that was asked for, or the first one that is served if the client has not asked for any.
+
+`usage` counts each prompt once, however many choices it has. With `continuous_usage_stats`, a chunk counts the tokens that it and the chunks
+before it show: the first one of a chat counts none, and text comes with the last token that has a part in it. `prompt_tokens_details.cached_tokens` is how much of the prompts was in the KV
 cache when the first choice of each began.
 
 ## Headers and comments
@@ -89,6 +112,24 @@ for the first token, which follows nothing. `rank` is known for the likeliest to
 token if it is none of them: to rank it, too, would take one more look at every logit of every position, and it says no more than that
 the token is behind the last of the others.
 
+## The same answer again
+
+A draw depends on the logits, the sampling fields, the `seed` and the position in the answer, and on nothing else: neither on the other
+requests of a step nor on when it runs. The logits are another matter. The same tokens are computed in steps of different shapes, one
+at a time or as a part of a prompt, and sums of floating-point numbers in another order differ in their last bits; a draw at the edge between two
+tokens may then fall to the other side, and the answer goes another way from there. So the same request gives the same answer for certain
+where it is computed in the same way: in the same steps, from the same start. It may differ when a part of its prompt comes from the KV cache,
+when it was preempted and its answer so far was computed again as a prompt, and when the steps are cut in another way beside other requests.
+`temperature` 0 does not change that.
+
+## Errors about lengths
+
+A request whose prompt and answer do not fit into the context is refused with 400 and the code `context_length_exceeded`. `param` is the field
+that the client has sent and that is to blame: the prompt, if there is no room for an answer behind it (`prompt[3]` in a list), else `max_tokens`
+or `max_completion_tokens`. The message has both numbers. A prompt that fills the context is scored with `max_tokens` 0, which generates nothing.
+
+A model that is not served is refused with 404 and the names that are.
+
 ## Tokens of a text
 
 `POST /tokenize` takes vLLM's fields: `prompt`, with `add_special_tokens` (default `true`), or `messages` with the fields of chat that shape
@@ -116,16 +157,16 @@ pub fn page() -> String {
             STREAM_OPTIONS.iter().for_each(|option| row(&mut page, "stream_options.", option));
         }
     }
-    page.push_str(
-        "\n## Refused, unless the value changes nothing\n\n| field | where | unless | |\n|---|---|---|---|\n",
-    );
-    for param in PARAMS {
-        let Fate::Refused { unless } = param.fate else { continue };
-        line(&mut page, &[&format!("`{}`", param.name), place(param.on), &unless.words(), param.about]);
-    }
+    page.push_str("\n## Messages\n\n| field | value | default | |\n|---|---|---|---|\n");
+    MESSAGE.iter().for_each(|param| message_row(&mut page, param));
+    page.push_str(MESSAGES);
+    page.push_str("\n## Refused, unless the value changes nothing\n\n");
+    refused(&mut page, PARAMS);
+    page.push_str(OF_OTHER_SERVERS);
+    refused(&mut page, DIALECTS);
     page.push_str("\n## Ignored\n\n| field | where | |\n|---|---|---|\n");
     let ignored = |param: &&Param| matches!(param.fate, Fate::Ignored);
-    for param in PARAMS.iter().filter(ignored) {
+    for param in PARAMS.iter().chain(DIALECTS).filter(ignored) {
         line(&mut page, &[&format!("`{}`", param.name), place(param.on), param.about]);
     }
     for param in STREAM_OPTIONS.iter().filter(ignored) {
@@ -133,6 +174,29 @@ pub fn page() -> String {
     }
     page.push_str(REMARKS);
     page
+}
+
+fn refused(page: &mut String, params: &[Param]) {
+    page.push_str("| field | where | unless | use | |\n|---|---|---|---|---|\n");
+    for param in params {
+        let Fate::Refused { unless, instead } = param.fate else { continue };
+        let instead = instead.map_or_else(String::new, |ours| format!("`{ours}`"));
+        let name = format!("`{}`", param.name);
+        line(page, &[&name, place(param.on), &unless.words(), &instead, param.about]);
+    }
+}
+
+fn message_row(page: &mut String, param: &Param) {
+    let (value, default) = match param.fate {
+        Fate::Honoured { default: "" } => (param.kind.words(), "required".to_owned()),
+        Fate::Honoured { default } if param.name == "content" => {
+            ("text, or list of text parts".to_owned(), default.to_owned())
+        }
+        Fate::Honoured { default } => (param.kind.words(), default.to_owned()),
+        Fate::Refused { unless, .. } => (format!("refused, unless {}", unless.words()), "none".to_owned()),
+        Fate::Ignored => (param.kind.words(), "none".to_owned()),
+    };
+    line(page, &[&format!("`{}`", param.name), &value, &default, param.about]);
 }
 
 fn row(page: &mut String, path: &str, param: &Param) {

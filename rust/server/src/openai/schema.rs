@@ -1,7 +1,9 @@
-//! What a request body may have in it: one table ([`params`]) that the parser obeys and that the reference page and
-//! `/openapi.json` are made of.
+//! What a request body may have in it: one table ([`params`], [`dialects`] for what other servers know, [`message`] for the
+//! messages) that the parser obeys and that the reference page and `/openapi.json` are made of.
 
+pub mod dialects;
 mod kind;
+pub mod message;
 mod neutral;
 pub mod params;
 
@@ -52,6 +54,8 @@ pub enum Fate {
     Refused {
         /// Values that change nothing.
         unless: Neutral,
+        /// The field that does the same here, if there is one.
+        instead: Option<&'static str>,
     },
     /// It cannot change the answer, so its value is not looked at.
     Ignored,
@@ -80,6 +84,16 @@ impl Param {
     }
 }
 
+/// Every field of a body that is known.
+pub fn body_params() -> impl Iterator<Item = &'static Param> {
+    params::PARAMS.iter().chain(dialects::DIALECTS)
+}
+
+fn is_honoured(name: &str, endpoint: Endpoint) -> bool {
+    let is_it = |param: &&Param| param.name == name && param.is_on(endpoint);
+    body_params().find(is_it).is_some_and(|param| matches!(param.fate, Fate::Honoured { .. }))
+}
+
 /// Checks every field of a body, or of an object in it, that is in the table: what is honoured has its type and is within its
 /// range afterwards, and is all that is left of them. Fields that the table does not have are left alone.
 ///
@@ -96,7 +110,11 @@ pub fn check<'a>(
         let path = || fields.path_of(param.name);
         match param.fate {
             Fate::Honoured { .. } => param.kind.check(&path(), value, vocab_size)?,
-            Fate::Refused { unless } if !unless.matches(value) => return Err(unsupported(&path(), value)),
+            Fate::Refused { unless, instead } if !unless.matches(value) => {
+                // Only what this route knows is worth a try.
+                let instead = instead.filter(|ours| is_honoured(ours, endpoint));
+                return Err(unsupported(&path(), value, instead));
+            }
             Fate::Refused { .. } | Fate::Ignored => {
                 fields.take(param.name);
             }

@@ -6,28 +6,51 @@ use serde_json::Value;
 use super::chat::request::Conversation;
 use super::fields::{Fields, token_ids, wrong_type};
 use super::options::unsupported;
-use super::schema::params::PARAMS;
-use super::schema::{Endpoint, check};
+use super::schema::{Endpoint, body_params, check};
 use crate::error::ApiError;
 
 /// The fields of a request that decide, or would, which tokens its prompt has. What a request is refused for here, it is refused for
 /// there.
-const PROMPT_FIELDS: [&str; 15] = [
+const PROMPT_FIELDS: [&str; 39] = [
+    "add_bos_token",
     "add_generation_prompt",
     "add_special_tokens",
+    "audio_data",
     "chat_template",
     "chat_template_kwargs",
+    "context",
     "continue_final_message",
+    "do_preprocess",
     "documents",
+    "enable_thinking",
     "function_call",
     "functions",
+    "image_data",
+    "images",
+    "input_embeds",
+    "input_extra",
+    "input_ids",
+    "input_prefix",
+    "input_suffix",
+    "inputs",
     "modalities",
+    "multimodal_data",
     "prompt_embeds",
+    "prompt_token_ids",
+    "raw",
+    "reasoning",
     "reasoning_effort",
+    "safe_prompt",
     "suffix",
+    "system",
+    "template",
+    "text",
+    "think",
+    "thinking",
     "tool_choice",
     "tools",
     "truncation_side",
+    "video_data",
 ];
 /// How much of a prompt is kept depends on what else a request asks for.
 const TRUNCATION: &str = "truncate_prompt_tokens";
@@ -63,10 +86,10 @@ impl TokenizeRequest {
     pub fn parse(body: &[u8], vocab_size: usize) -> Result<Self, ApiError> {
         let mut fields = Fields::parse(body)?;
         let endpoint = if fields.get("messages").is_some() { Endpoint::Chat } else { Endpoint::Completions };
-        let shaping = PARAMS.iter().filter(|param| PROMPT_FIELDS.contains(&param.name));
+        let shaping = body_params().filter(|param| PROMPT_FIELDS.contains(&param.name));
         check(&mut fields, shaping, endpoint, vocab_size)?;
         if let Some(value) = fields.take(TRUNCATION) {
-            return Err(unsupported(TRUNCATION, &value));
+            return Err(unsupported(TRUNCATION, &value, None));
         }
         let return_token_strs = fields.flag("return_token_strs")?;
         let source = match fields.take("messages") {
@@ -124,7 +147,7 @@ mod tests {
     fn what_chat_refuses_about_a_prompt_is_refused_here() {
         let mut num_refused = 0;
         for name in PROMPT_FIELDS {
-            assert!(PARAMS.iter().any(|param| param.name == name), "{name}");
+            assert!(body_params().any(|param| param.name == name), "{name}");
             for value in [json!(true), json!("x"), json!({ "x": 1 })] {
                 let mut body = json!({ "model": "toy", "messages": [{ "role": "user", "content": "hi" }] });
                 body[name] = value;

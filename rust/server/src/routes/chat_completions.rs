@@ -17,12 +17,12 @@ impl Api for Chat {
     type Chunks = ChatChunks;
 
     fn prepare(app: &App, body: &[u8]) -> Result<Generation, ApiError> {
-        let ChatRequest { conversation, options } = ChatRequest::parse(body, app.vocab_size)?;
-        app.check_model(&options.model)?;
+        let ChatRequest { conversation, mut options } = ChatRequest::parse(body, app.vocab_size)?;
+        options.model = app.served_name(&options.model)?.to_owned();
         let cue = app.script.as_ref().map(|_| last_of_user(&conversation.messages).to_owned());
         let tokens = encode_conversation(app, conversation, max_prompt_tokens(app, &options))?;
-        let prompt = Prompt { tokens, echo: None, cue };
-        Generation::new(app, options, vec![prompt], usize::MAX, "messages")
+        let prompt = Prompt { tokens, field: "messages".to_owned(), echo: None, cue };
+        Generation::new(app, options, vec![prompt], usize::MAX)
     }
 
     fn chunks(identity: Identity, generation: Generation, num_choices: usize) -> ChatChunks {

@@ -16,12 +16,13 @@ impl Api for Completions {
     type Chunks = CompletionChunks;
 
     fn prepare(app: &App, body: &[u8]) -> Result<Generation, ApiError> {
-        let request = CompletionRequest::parse(body, app.vocab_size)?;
-        app.check_model(&request.options.model)?;
-        let CompletionRequest { prompts, add_special_tokens, options } = request;
-        let make = |source| prompt(app, source, add_special_tokens, &options);
-        let prompts = prompts.into_iter().map(make).collect::<Result<_, _>>()?;
-        Generation::new(app, options, prompts, DEFAULT_MAX_TOKENS, "prompt")
+        let CompletionRequest { prompts, are_listed, add_special_tokens, mut options } =
+            CompletionRequest::parse(body, app.vocab_size)?;
+        options.model = app.served_name(&options.model)?.to_owned();
+        let field = |index| if are_listed { format!("prompt[{index}]") } else { "prompt".to_owned() };
+        let make = |(index, source)| prompt(app, source, field(index), add_special_tokens, &options);
+        let prompts = prompts.into_iter().enumerate().map(make).collect::<Result<_, _>>()?;
+        Generation::new(app, options, prompts, DEFAULT_MAX_TOKENS)
     }
 
     fn chunks(identity: Identity, generation: Generation, num_choices: usize) -> CompletionChunks {
@@ -45,29 +46,39 @@ impl Api for Completions {
 fn prompt(
     app: &App,
     source: PromptSource,
+    field: String,
     add_special_tokens: bool,
     options: &Options,
 ) -> Result<Prompt, ApiError> {
-    let (tokens, text) = match source {
+    let cue = app.script.as_ref().map(|_| match &source {
+        PromptSource::Text(text) => text.clone(),
+        PromptSource::Tokens(tokens) => text_of(app, tokens, true),
+    });
+    let is_scored = options.details.logprobs.is_some();
+    let (tokens, echo) = match source {
         PromptSource::Text(text) => {
-            let max_tokens = max_prompt_tokens(app, options);
-            (encode(app, &text, add_special_tokens, max_tokens, "prompt")?, Some(text))
+            let (max_tokens, tokenizer) = (max_prompt_tokens(app, options), &app.text.tokenizer);
+            if options.echo && is_scored {
+                let encode_text = |text: &str| tokenizer.encode_with_ranges(text, add_special_tokens);
+                let tokens = encode(app, &text, max_tokens, &field, encode_text)?;
+                let ids = tokens.iter().map(|(id, _)| *id).collect();
+                (ids, Some(Echo::ScoredText { text, tokens }))
+            } else {
+                let encode_text = |text: &str| tokenizer.encode(text, add_special_tokens);
+                let tokens = encode(app, &text, max_tokens, &field, encode_text)?;
+                (tokens, options.echo.then_some(Echo::Text(text)))
+            }
         }
-        PromptSource::Tokens(tokens) => (tokens, None),
+        PromptSource::Tokens(tokens) => {
+            let echo = match (options.echo, is_scored) {
+                (false, _) => None,
+                (true, true) => Some(Echo::Scored(tokens.clone())),
+                (true, false) => Some(Echo::Text(text_of(app, &tokens, !options.details.special_tokens))),
+            };
+            (tokens, echo)
+        }
     };
-    let cue = match &text {
-        _ if app.script.is_none() => None,
-        Some(text) => Some(text.clone()),
-        None => Some(text_of(app, &tokens, true)),
-    };
-    let scored = options.details.logprobs.is_some();
-    let echo = match text {
-        _ if !options.echo => None,
-        _ if scored => Some(Echo::Scored(tokens.clone())),
-        Some(text) => Some(Echo::Text(text)),
-        None => Some(Echo::Text(text_of(app, &tokens, !options.details.special_tokens))),
-    };
-    Ok(Prompt { tokens, echo, cue })
+    Ok(Prompt { tokens, field, echo, cue })
 }
 
 /// All but an unfinished character at the end.

@@ -26,15 +26,21 @@ pub(super) async fn retrieve(
     uri: Uri,
 ) -> Result<Response, ApiError> {
     // An id that is not UTF-8 names no model.
-    let Path(id) = id.map_err(|_| ApiError::ModelNotFound(String::from("\u{fffd}")))?;
-    if id.ends_with('/') && app.check_model(id.trim_end_matches('/')).is_ok() {
+    let Path(id) = id.unwrap_or_else(|_| Path(String::from("\u{fffd}")));
+    if id.ends_with('/') && app.served_name(id.trim_end_matches('/')).is_ok() {
         return Err(unknown(prefix, uri.path()));
     }
-    app.check_model(&id)?;
-    Ok(Json(model(&app, &id)).into_response())
+    Ok(Json(model(&app, app.served_name(&id)?)).into_response())
 }
 
-fn model<'a>(app: &App, id: &'a str) -> Model<'a> {
-    let max_model_len = app.driver.config().max_seq_len();
-    Model { id, object: "model", created: app.naming.created, owned_by: "streamcore", max_model_len }
+fn model<'a>(app: &'a App, id: &'a str) -> Model<'a> {
+    Model {
+        id,
+        object: "model",
+        created: app.naming.created,
+        owned_by: "streamcore",
+        root: app.model_name(),
+        parent: None,
+        max_model_len: app.driver.config().max_seq_len(),
+    }
 }

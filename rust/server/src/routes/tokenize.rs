@@ -27,7 +27,8 @@ pub(super) async fn tokenize(
         let TokenizeRequest { source, return_token_strs } = TokenizeRequest::parse(&body, app.vocab_size)?;
         let tokens = match source {
             TokenizeSource::Prompt { text, add_special_tokens } => {
-                encode(app, &text, add_special_tokens, None, "prompt")?
+                let encode_text = |text: &str| app.text.tokenizer.encode(text, add_special_tokens);
+                encode(app, &text, None, "prompt", encode_text)?
             }
             TokenizeSource::Messages(conversation) => encode_conversation(app, conversation, None)?,
         };

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 use streamcore_engine::TokenLogprobs;
 
 use super::delta::{Delta, Scored};
+use super::echo::{Echo, tell_text};
 use super::output::Output;
 use crate::driver::{End, EndError, Token, TokenStream};
 use crate::openai::finish::{Finish, FinishReason};
@@ -25,17 +26,8 @@ pub struct ChoicePlan {
     pub tells_tokens: bool,
     /// What it begins with.
     pub echo: Option<Echo>,
-    /// The engine always generates; this answer ends before.
+    /// Nothing is generated.
     pub is_empty: bool,
-}
-
-/// The prompt of a choice, as it is echoed.
-#[derive(Debug, Clone)]
-pub enum Echo {
-    /// As text. An unfinished character at its end is left to the answer.
-    Text(String),
-    /// As tokens and the text that they are, with their log-probabilities.
-    Scored(Vec<u32>),
 }
 
 /// One sequence on its way to the client. Dropping it aborts the request.
@@ -126,6 +118,10 @@ impl Choice {
             Echo::Scored(prompt) => {
                 let scores = self.score_prompt(&prompt, self.num_top);
                 super::output::tell_prompt(self.detokenizer.clone(), scores, delta);
+            }
+            Echo::ScoredText { text, tokens } => {
+                let (prompt, ranges): (Vec<_>, Vec<_>) = tokens.into_iter().unzip();
+                tell_text(&text, &ranges, self.score_prompt(&prompt, self.num_top), delta);
             }
         }
         self.output.begin_behind(delta.text.chars().count());

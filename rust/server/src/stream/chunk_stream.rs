@@ -11,11 +11,12 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::{Choice, Chunks, Cut, CutStream, Delta, usage_of};
+use super::{Choice, Chunks, Cut, CutStream, Delta, usage_of, usage_with};
 use crate::driver::EndError;
 use crate::error::{ApiError, Blame};
 use crate::metrics::Account;
 use crate::openai::error::ErrorBody;
+use crate::openai::usage::Usage;
 use crate::patience::read_timeout;
 use crate::sse::{DONE, KEEPALIVE, write_event};
 
@@ -42,6 +43,8 @@ pub struct ChunkStream<C> {
     chunks: C,
     choices: Vec<Choice>,
     ended: Vec<bool>,
+    /// Generated tokens that each choice has told, where every event counts them.
+    num_told: Vec<usize>,
     /// Why a choice has failed.
     failed: Option<EndError>,
     state: State,
@@ -70,6 +73,7 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
         Self {
             chunks,
             ended: vec![false; choices.len()],
+            num_told: vec![0; choices.len()],
             choices,
             failed: None,
             state: State::Waiting,
@@ -116,21 +120,41 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
         while !self.ended[index] && frames.len() < MAX_WRITE_BYTES {
             self.delta.clear();
             let Poll::Ready(end) = self.choices[index].poll_delta(cx, &mut self.delta) else { break };
-            let usage = self.chunks.tells_usage().then(|| usage_of(&self.choices));
             let failed_at_once = matches!(end, Some(Err(_))) && self.choices[index].num_tokens() == 0;
             if self.state == State::Waiting && !failed_at_once {
+                let usage = self.usage();
                 (0..self.choices.len()).for_each(|index| self.chunks.opening(index, usage, frames));
                 self.state = State::Open;
             }
-            for (text, tokens) in self.delta.pieces() {
-                self.chunks.text(index, text, tokens, usage, frames);
-            }
+            self.write_text(index, frames);
             if let Some(finish) = end.transpose()? {
+                self.num_told[index] = self.choices[index].num_tokens();
+                let usage = self.usage();
                 self.chunks.finish(index, &finish, &self.delta.tail, usage, frames);
                 self.ended[index] = true;
             }
         }
         Ok(())
+    }
+
+    fn write_text(&mut self, index: usize, frames: &mut Vec<u8>) {
+        // Taken out, since each event counts what it tells.
+        let delta = std::mem::take(&mut self.delta);
+        for (text, tokens) in delta.pieces() {
+            self.num_told[index] += tokens.iter().filter(|token| !token.is_prompt).count();
+            // Tokens without text, which are only counted.
+            if !text.is_empty() || self.chunks.tells_tokens() {
+                let usage = self.usage();
+                self.chunks.text(index, text, tokens, usage, frames);
+            }
+        }
+        self.delta = delta;
+    }
+
+    /// What has been used up to the tokens that have been told, if every event says so.
+    fn usage(&self) -> Option<Usage> {
+        let usage = || usage_with(&self.choices, self.num_told.iter().sum());
+        self.chunks.tells_usage().then(usage)
     }
 
     fn cut(&mut self) {

@@ -96,7 +96,7 @@ impl Delta {
     }
 
     /// Cuts text and tokens into pieces that each fit into one event and have exactly the tokens of their text, and maybe some
-    /// without.
+    /// without. Where the text of one token does not fit, its last piece has the token.
     pub fn pieces(&self) -> impl Iterator<Item = (&str, &[ShownToken])> {
         let (mut text_start, mut rest) = (0, &self.tokens[..]);
         std::iter::from_fn(move || {
@@ -104,6 +104,9 @@ impl Delta {
                 [] => (piece_end(&self.text, text_start), 0),
                 tokens => piece_of(tokens, text_start),
             };
+            let fits = text_end - text_start <= MAX_PIECE_BYTES;
+            let (text_end, num_tokens) =
+                if fits { (text_end, num_tokens) } else { (piece_end(&self.text, text_start), 0) };
             let text = &self.text[text_start..text_end];
             let (tokens, others) = rest.split_at(num_tokens);
             (text_start, rest) = (text_end, others);

@@ -87,6 +87,11 @@ impl ChatTemplate {
         }
     }
 
+    /// Whether the template has this word anywhere. One that does not cannot treat a field or a role of this name in its own way.
+    pub(super) fn names(&self, word: &str) -> bool {
+        self.environment.get_template(NAME).is_ok_and(|template| template.source().contains(word))
+    }
+
     /// The prompt text of `messages`. It has the model's special tokens in it, so it is tokenised without
     /// adding them again.
     ///

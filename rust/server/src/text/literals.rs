@@ -175,10 +175,10 @@ fn cut(whole: &NormalizedString, tokens: &[Placed]) -> Vec<(NormalizedString, Op
     pieces
 }
 
-/// Visits what users wrote: all texts of messages but the role, which is one of a few words, and of the template's variables.
+/// Visits what users wrote: all texts of messages, their roles and the names of their fields among them, and of the template's
+/// variables.
 fn each_text(messages: &mut [Value], variables: &mut Map<String, Value>, visit: &mut dyn FnMut(&mut String)) {
-    let fields = messages.iter_mut().filter_map(Value::as_object_mut).flatten();
-    fields.filter(|(name, _)| *name != "role").for_each(|(_, value)| each_text_of(value, visit));
+    messages.iter_mut().for_each(|message| each_text_of(message, visit));
     variables.values_mut().for_each(|value| each_text_of(value, visit));
 }
 

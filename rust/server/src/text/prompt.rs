@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::literals::{Literals, unused_characters};
-use super::{RenderOptions, TemplateError, TextError, TextModel, encode_within};
+use super::{ChatTemplate, RenderOptions, TemplateError, TextError, TextModel, encode_within};
 
 /// Where the prompt of a conversation ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,7 @@ impl TextModel {
         max_tokens: Option<usize>,
     ) -> Result<Vec<u32>, PromptError> {
         let template = self.chat_template.as_ref().ok_or(PromptError::NoTemplate)?;
+        messages.iter_mut().filter_map(Value::as_object_mut).for_each(|message| translate(message, template));
         let literals = Literals::take_out_of(&mut messages, &mut variables, &self.tokenizer);
         let add_generation_prompt = end == PromptEnd::Answer;
         let mark = match end {
@@ -61,6 +62,22 @@ impl TextModel {
             template.render(&messages, &options)?
         };
         Ok(encode_within(&text, max_tokens, |text| literals.encode(text, &self.tokenizer))?)
+    }
+}
+
+/// Tells a template what it knows under another name: `developer` is the newer name of `system`, and what a model has thought is
+/// `reasoning` to some clients and `reasoning_content` to most templates, or the other way round.
+fn translate(message: &mut Map<String, Value>, template: &ChatTemplate) {
+    if message.get("role").is_some_and(|role| role == "developer") && !template.names("developer") {
+        message.insert("role".to_owned(), "system".into());
+    }
+    const NAMES: [&str; 2] = ["reasoning_content", "reasoning"];
+    let [known, other] = if template.names(NAMES[0]) { NAMES } else { [NAMES[1], NAMES[0]] };
+    if !message.contains_key(known)
+        && template.names(known)
+        && let Some(thought) = message.get(other).cloned()
+    {
+        message.insert(known.to_owned(), thought);
     }
 }
 

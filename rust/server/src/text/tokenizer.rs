@@ -1,5 +1,6 @@
 //! Text to token ids, and back.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -57,6 +58,25 @@ impl Tokenizer {
             .encode_fast(text, add_special_tokens)
             .map_err(|error| TextError::Encode(error.to_string()))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The same token ids, each with the bytes of `text` that it was made of: before anything was normalised, so that they can be cut
+    /// out. Tokens that share a character have it both; one that stands for nothing in the text, such as a begin token, has an
+    /// empty range.
+    ///
+    /// # Errors
+    /// Those of [`Tokenizer::encode`].
+    pub fn encode_with_ranges(
+        &self,
+        text: &str,
+        add_special_tokens: bool,
+    ) -> Result<Vec<(u32, Range<usize>)>, TextError> {
+        let encoding = self
+            .encoder
+            .encode(text, add_special_tokens)
+            .map_err(|error| TextError::Encode(error.to_string()))?;
+        let ranges = encoding.get_offsets().iter().map(|(start, end)| *start..*end);
+        Ok(encoding.get_ids().iter().copied().zip(ranges).collect())
     }
 
     /// The text of `ids`, the same as a [`Detokenizer`] gives piece by piece.

@@ -15,11 +15,11 @@ const MAX_CUT_TOKENS: usize = 16;
 ///
 /// # Errors
 /// Those of `encode`; [`TextError::TooLong`].
-pub fn encode_within(
+pub fn encode_within<T>(
     text: &str,
     max_tokens: Option<usize>,
-    encode: impl Fn(&str) -> Result<Vec<u32>, TextError>,
-) -> Result<Vec<u32>, TextError> {
+    encode: impl Fn(&str) -> Result<Vec<T>, TextError>,
+) -> Result<Vec<T>, TextError> {
     let Some(max_tokens) = max_tokens else { return encode(text) };
     let mut len = max_tokens.max(1).saturating_mul(MAX_USUAL_BYTES_PER_TOKEN);
     while len < text.len() {
@@ -50,7 +50,7 @@ mod tests {
             num_encoded.set(0);
             let encode = |text: &str| {
                 num_encoded.update(|num_encoded| num_encoded + text.len());
-                Ok(vec![0; text.len() / bytes_per_token])
+                Ok(vec![0_u32; text.len() / bytes_per_token])
             };
             let error = encode_within(&text, Some(1000), encode).unwrap_err().to_string();
             assert!(num_encoded.get() <= 4 * 1516 * bytes_per_token.max(8), "{}", num_encoded.get());
@@ -64,11 +64,11 @@ mod tests {
     fn what_fits_is_never_refused() {
         let text = "x".repeat(100_000);
         assert_eq!(
-            encode_within(&text, Some(1000), |text| Ok(vec![0; text.len() / 100])).unwrap().len(),
+            encode_within(&text, Some(1000), |text| Ok(vec![0_u32; text.len() / 100])).unwrap().len(),
             1000
         );
-        assert_eq!(encode_within(&text, Some(0), |_| Ok(vec![0; 3])).unwrap().len(), 3);
-        let in_between = encode_within(&text, Some(1000), |text| Ok(vec![0; text.len() / 90]));
+        assert_eq!(encode_within(&text, Some(0), |_| Ok(vec![0_u32; 3])).unwrap().len(), 3);
+        let in_between = encode_within(&text, Some(1000), |text| Ok(vec![0_u32; text.len() / 90]));
         assert_eq!(in_between.unwrap().len(), 1111, "the whole prompt tells how long it is");
     }
 }

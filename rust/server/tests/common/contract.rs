@@ -58,6 +58,8 @@ struct Reader {
     choices: BTreeMap<usize, Choice>,
     identity: Option<[Value; 3]>,
     text_has_begun: bool,
+    /// Tokens that the chunk before has counted.
+    num_counted: u64,
     prompt_token_ids: Value,
     usage: Value,
     error: Value,
@@ -84,6 +86,7 @@ pub fn read(transcript: &Transcript, asked: Asked) -> Result<Value, String> {
         choices: BTreeMap::new(),
         identity: None,
         text_has_begun: false,
+        num_counted: 0,
         prompt_token_ids: Value::Null,
         usage: Value::Null,
         error: Value::Null,
@@ -151,7 +154,7 @@ impl Reader {
         Ok(())
     }
 
-    fn check_usage(&self, chunk: &Value, is_last: bool) -> Result<(), String> {
+    fn check_usage(&mut self, chunk: &Value, is_last: bool) -> Result<(), String> {
         let usage = chunk.get("usage");
         rule!(
             usage.is_some() == self.asked.include_usage,
@@ -175,6 +178,11 @@ impl Reader {
             "more cached than there was"
         );
         rule!(!is_last || self.is_finished(), "the last usage before the end");
+        let num_counted = count("completion_tokens").unwrap_or_default();
+        let is_opening = chunk["choices"][0]["delta"].get("role").is_some();
+        rule!(!is_opening || num_counted == 0, "a role that counts tokens");
+        rule!(num_counted >= self.num_counted, "a count that falls");
+        self.num_counted = num_counted;
         Ok(())
     }
 

@@ -134,6 +134,11 @@ impl Stage {
         Self::with_app(script.as_ref(), text, engine_config(), limits(), &Access::default(), VOCAB_SIZE)
     }
 
+    pub fn with_template(script: impl AsRef<[u8]>, template: &str) -> Self {
+        let text = model::text_model_with(template);
+        Self::with_app(script.as_ref(), text, engine_config(), limits(), &Access::default(), VOCAB_SIZE)
+    }
+
     pub fn with_keys(api_keys: &[&str]) -> Self {
         let api_keys = api_keys.iter().map(|&key| key.to_owned()).collect();
         Self::with_access(&Access { api_keys, ..Access::default() })

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use serde_json::{Map, Value, json};
-use streamcore_server::text::{TextModel, Tokenizer};
+use streamcore_server::text::{ChatTemplate, TextModel, Tokenizer};
 
 /// Ends an answer.
 pub const END_TOKEN: u32 = 256;
@@ -35,6 +35,19 @@ pub fn tokens_of(script: &[u8]) -> Vec<u32> {
 pub fn extended_tokenizer(pieces: &[&[u8]]) -> Tokenizer {
     let folder = write_folder("extended", &tokenizer(pieces));
     Tokenizer::load(&folder.join("tokenizer.json")).unwrap()
+}
+
+/// The toy with another chat template.
+pub fn text_model_with(template: &str) -> TextModel {
+    let template = ChatTemplate::new(template, &Map::new(), jiff::Zoned::now).unwrap();
+    TextModel { chat_template: Some(template), ..text_model() }
+}
+
+/// The same tokenizer after a change of its file.
+pub fn changed_tokenizer(name: &str, change: impl FnOnce(&mut Value)) -> Tokenizer {
+    let mut json = tokenizer(&[]);
+    change(&mut json);
+    Tokenizer::load(&write_folder(name, &json).join("tokenizer.json")).unwrap()
 }
 
 /// The same tokenizer, but that a space at the start of a text is dropped, as SentencePiece's family does.

@@ -4,8 +4,9 @@ use serde_json::{Map, Value};
 
 use crate::error::ApiError;
 use crate::openai::fields::{Fields, wrong_type};
-use crate::openai::options::{Options, unsupported};
-use crate::openai::schema::Endpoint;
+use crate::openai::options::Options;
+use crate::openai::schema::message::MESSAGE;
+use crate::openai::schema::{Endpoint, check};
 use crate::text::PromptEnd;
 
 /// A chat request, checked.
@@ -31,7 +32,7 @@ const OWN_VARIABLES: [&str; 7] = [
 /// A conversation, and how it becomes a prompt.
 #[derive(Debug, PartialEq)]
 pub struct Conversation {
-    /// As chat templates take them: `role` and `content`, both strings.
+    /// As chat templates take them: `role` and `content`, both strings, and what else the client has given.
     pub messages: Vec<Value>,
     /// Where the prompt ends.
     pub end: PromptEnd,
@@ -115,49 +116,25 @@ fn conversation(messages: Value) -> Result<Vec<Value>, ApiError> {
     }
 }
 
+/// Its text in one piece, and all else as it is.
 fn message(index: usize, value: Value) -> Result<Value, ApiError> {
     let mut fields = Fields::from_value(format!("messages[{index}]"), value)?;
-    let role = role(&mut fields)?;
-    if let Some(calls) =
-        fields.take("tool_calls").filter(|calls| calls.as_array().is_none_or(|list| !list.is_empty()))
-    {
-        return Err(unsupported(&fields.path_of("tool_calls"), &calls));
+    // It has no token ids, so their number does not matter.
+    check(&mut fields, MESSAGE, Endpoint::Chat, 0)?;
+    let role = fields.get("role").and_then(Value::as_str).ok_or_else(|| fields.missing("role"))?;
+    // An assistant that called tools has said nothing, and what those of other roles must have is the template's affair.
+    if ["system", "developer", "user"].contains(&role) && fields.get("content").is_none() {
+        return Err(fields.missing("content"));
     }
-    let content = content(&mut fields, role)?;
-    let mut message = Map::new();
-    message.insert("role".to_owned(), role.into());
-    if let Some(name) = fields.string("name")? {
-        message.insert("name".to_owned(), name.into());
-    }
-    message.insert("content".to_owned(), content.into());
+    let path = fields.path_of("content");
+    let mut message = fields.into_rest();
+    let text = message.get_mut("content").map(|content| text(&path, content.take())).transpose()?;
+    message.insert("content".to_owned(), text.unwrap_or_default().into());
     Ok(Value::Object(message))
 }
 
-/// `developer` is the newer name of `system`; templates know only the older.
-fn role(fields: &mut Fields) -> Result<&'static str, ApiError> {
-    let path = fields.path_of("role");
-    let role = fields.string("role")?.ok_or_else(|| fields.missing("role"))?;
-    match &*role {
-        "system" | "developer" => Ok("system"),
-        "user" => Ok("user"),
-        "assistant" => Ok("assistant"),
-        "tool" | "function" => Err(unsupported(&path, &role.into())),
-        _ => {
-            let message =
-                format!("`{path}` is `{role}`, it must be `system`, `developer`, `user` or `assistant`");
-            Err(ApiError::invalid("invalid_value", path, message))
-        }
-    }
-}
-
-/// A string, or text parts that are joined by line breaks, as vLLM joins them. An assistant that called tools has said nothing.
-fn content(fields: &mut Fields, role: &str) -> Result<String, ApiError> {
-    let path = fields.path_of("content");
-    let content = match fields.take("content") {
-        None if role == "assistant" => return Ok(String::new()),
-        None => return Err(fields.missing("content")),
-        Some(content) => content,
-    };
+/// A string, or text parts that are joined by line breaks, as vLLM joins them.
+fn text(path: &str, content: Value) -> Result<String, ApiError> {
     match content {
         Value::String(text) => Ok(text),
         Value::Array(parts) => {
@@ -168,7 +145,7 @@ fn content(fields: &mut Fields, role: &str) -> Result<String, ApiError> {
                 .collect();
             Ok(texts?.join("\n"))
         }
-        other => Err(wrong_type(&path, &other, "a string or a list of text parts")),
+        other => Err(wrong_type(path, &other, "a string or a list of text parts")),
     }
 }
 

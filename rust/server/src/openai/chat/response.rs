@@ -104,6 +104,10 @@ impl Chunks for ChatChunks {
         self.details.continuous_usage
     }
 
+    fn tells_tokens(&self) -> bool {
+        self.details.tells_tokens()
+    }
+
     fn opening(&mut self, index: usize, usage: Option<Usage>, frames: &mut Vec<u8>) {
         let delta = Delta { role: Some("assistant"), content: Some("") };
         let prompt_token_ids = self.prompt_token_ids.take();

@@ -26,6 +26,8 @@ pub enum PromptSource {
 pub struct CompletionRequest {
     /// At least one; each gives `n` choices.
     pub prompts: Vec<PromptSource>,
+    /// They came in a list.
+    pub are_listed: bool,
     /// Whether the tokenizer adds its own tokens to a prompt of text.
     pub add_special_tokens: bool,
     /// All else.
@@ -57,19 +59,20 @@ impl CompletionRequest {
             return Err(ApiError::invalid("invalid_value", "truncate_prompt_tokens", message));
         }
         let add_special_tokens = fields.flag_or("add_special_tokens", true)?;
-        let prompts = prompts(fields.require("prompt")?, vocab_size)?;
+        let (prompts, are_listed) = prompts(fields.require("prompt")?, vocab_size)?;
         let num_choices = prompts.len() * options.n;
         if num_choices > MAX_CHOICES {
             let message = format!("`n` gives {num_choices} choices for all prompts, limit is {MAX_CHOICES}");
             return Err(ApiError::invalid("invalid_value", "n", message));
         }
-        Ok(Self { prompts, add_special_tokens, options })
+        Ok(Self { prompts, are_listed, add_special_tokens, options })
     }
 }
 
 fn check_best_of(fields: &mut Fields, n: usize) -> Result<(), ApiError> {
     match fields.count("best_of") {
         Some(best_of) if best_of != n => {
+            let n = if n == 1 { "which is 1 unless it is given".to_owned() } else { format!("which is {n}") };
             let message =
                 format!("`best_of` is {best_of}, it must be equal to `n`, {n}: choices are not ranked");
             Err(ApiError::invalid("unsupported_parameter", "best_of", message))
@@ -78,10 +81,10 @@ fn check_best_of(fields: &mut Fields, n: usize) -> Result<(), ApiError> {
     }
 }
 
-/// A string, a list of strings, a list of token ids, or a list of lists of token ids.
-fn prompts(value: Value, vocab_size: usize) -> Result<Vec<PromptSource>, ApiError> {
+/// A string, a list of strings, a list of token ids, or a list of lists of token ids; and whether it is a list of prompts.
+fn prompts(value: Value, vocab_size: usize) -> Result<(Vec<PromptSource>, bool), ApiError> {
     let list = match value {
-        Value::String(text) => return Ok(vec![PromptSource::Text(text)]),
+        Value::String(text) => return Ok((vec![PromptSource::Text(text)], false)),
         Value::Array(list) => list,
         other => return Err(wrong_type("prompt", &other, "a string or a list")),
     };
@@ -91,13 +94,18 @@ fn prompts(value: Value, vocab_size: usize) -> Result<Vec<PromptSource>, ApiErro
             "prompt",
             "`prompt` is empty, it must have at least one entry",
         )),
-        Some(Value::Number(_)) => Ok(vec![PromptSource::Tokens(token_ids("prompt", &list, vocab_size)?)]),
+        Some(Value::Number(_)) => {
+            Ok((vec![PromptSource::Tokens(token_ids("prompt", &list, vocab_size)?)], false))
+        }
         Some(_) if list.len() > MAX_PROMPTS => {
             let message = format!("`prompt` has {} entries, limit is {MAX_PROMPTS}", list.len());
             Err(ApiError::invalid("invalid_value", "prompt", message))
         }
         Some(_) => {
-            list.into_iter().enumerate().map(|(index, value)| prompt(index, value, vocab_size)).collect()
+            let prompts = list.into_iter().enumerate();
+            let prompts: Result<_, _> =
+                prompts.map(|(index, value)| prompt(index, value, vocab_size)).collect();
+            Ok((prompts?, true))
         }
     }
 }

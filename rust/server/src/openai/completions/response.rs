@@ -123,6 +123,10 @@ impl Chunks for CompletionChunks {
         self.details.continuous_usage
     }
 
+    fn tells_tokens(&self) -> bool {
+        self.details.tells_tokens()
+    }
+
     fn opening(&mut self, _: usize, _: Option<Usage>, _: &mut Vec<u8>) {}
 
     fn text(

@@ -5,6 +5,8 @@
 use serde_json::{Value, json};
 
 use super::reference;
+use crate::openai::schema::Fate;
+use crate::openai::schema::message::MESSAGE;
 
 /// All of them, by name.
 pub(super) fn fixed() -> Value {
@@ -65,17 +67,27 @@ fn logprob() -> Value {
     json!({ "type": "number", "minimum": -9999, "maximum": 0 })
 }
 
+/// Of any role, with any other field: the template knows them. Those that it is certain to refuse are the same in all.
 fn message() -> Value {
     let part = object(json!({ "type": { "const": "text" }, "text": { "type": "string" } }));
     let content = json!({ "anyOf": [{ "type": "string" }, list(part)] });
-    let of_role = |roles: &[&str], content: Value, required: &[&str]| {
-        json!({ "type": "object", "required": required, "properties": {
-            "role": { "enum": roles }, "content": content, "name": { "type": "string" },
-        } })
+    let of_role = |role: Value, content: Value, required: &[&str]| {
+        let name = nullable(json!({ "type": "string", "minLength": 1, "maxLength": 1024 }));
+        let mut properties = json!({ "role": role, "content": content, "name": name });
+        for param in MESSAGE {
+            if let Fate::Refused { unless, .. } = param.fate {
+                properties[param.name] = nullable(unless.schema());
+            }
+        }
+        json!({ "type": "object", "required": required, "properties": properties })
     };
+    let speaking = json!(["system", "developer", "user"]);
+    let other = json!({
+        "type": "string", "minLength": 1, "maxLength": 1024, "not": { "enum": speaking },
+    });
     json!({ "anyOf": [
-        of_role(&["system", "developer", "user"], content.clone(), &["role", "content"]),
-        of_role(&["assistant"], nullable(content), &["role"]),
+        of_role(json!({ "enum": speaking }), content.clone(), &["role", "content"]),
+        of_role(other, nullable(content), &["role"]),
     ] })
 }
 
@@ -92,7 +104,7 @@ fn completion_logprobs() -> Value {
     object(json!({
         "tokens": list(json!({ "type": "string" })),
         "token_logprobs": list(nullable(logprob())),
-        "top_logprobs": nullable(list(nullable(top))),
+        "top_logprobs": list(nullable(top)),
         "text_offset": list(count()),
     }))
 }
@@ -121,7 +133,8 @@ fn error() -> Value {
 fn model() -> Value {
     object(json!({
         "id": { "type": "string" }, "object": { "const": "model" }, "created": count(),
-        "owned_by": { "type": "string" }, "max_model_len": count(),
+        "owned_by": { "type": "string" }, "root": { "type": "string" }, "parent": { "type": "null" },
+        "max_model_len": count(),
     }))
 }
 

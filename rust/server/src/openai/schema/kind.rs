@@ -21,6 +21,8 @@ pub enum Kind {
     Number(f64, f64),
     /// A text of one to so many characters.
     Text(usize),
+    /// A text of at most so many characters; an empty one is the same as none.
+    MaybeText(usize),
     /// A text that is safe in a header and in a log: up to 64 letters, digits, `.`, `_` and `-`.
     Name,
     /// A text of one to `max_chars` characters, or a list of at most `max_len` of them.
@@ -59,6 +61,7 @@ impl Kind {
             Self::Truncation(max) => checked_integer(path, value, 1..=max).map(drop).map_err(or_minus_one),
             Self::Number(min, max) => checked_float(path, value, min..=max).map(drop),
             Self::Text(max_chars) => text_of_length(path, value, max_chars).map(drop),
+            Self::MaybeText(max_chars) if *value != "" => text_of_length(path, value, max_chars).map(drop),
             Self::Name => name(path, value),
             Self::Texts { max_len, max_chars } => texts(path, value, max_len, max_chars),
             Self::TokenIds(max_len) => match value {
@@ -86,6 +89,7 @@ impl Kind {
             Self::Truncation(max) => format!("-1, or an integer, 1 to {max}"),
             Self::Number(min, max) => format!("number, {min} to {max}"),
             Self::Text(max_chars) => format!("text, 1 to {max_chars} characters"),
+            Self::MaybeText(max_chars) => format!("text, at most {max_chars} characters"),
             Self::Name => "text, 1 to 64 of `A-Za-z0-9._-`".to_owned(),
             Self::Texts { max_len, max_chars } => {
                 format!("text of 1 to {max_chars} characters, or a list of at most {max_len}")
@@ -166,6 +170,7 @@ impl Kind {
             ] }),
             Self::Number(min, max) => json!({ "type": "number", "minimum": min, "maximum": max }),
             Self::Text(max_chars) => text(max_chars),
+            Self::MaybeText(max_chars) => json!({ "type": "string", "maxLength": max_chars }),
             Self::Name => json!({ "type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$" }),
             Self::Texts { max_len, max_chars } => json!({ "anyOf": [
                 text(max_chars), { "type": "array", "items": text(max_chars), "maxItems": max_len },

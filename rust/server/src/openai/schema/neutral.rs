@@ -3,14 +3,16 @@
 use serde_json::{Value, json};
 
 /// The values of a field that mean what holds without it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Neutral {
     /// None but `null`.
     Null,
     /// `false`
     False,
-    /// 1
-    One,
+    /// `true`
+    True,
+    /// One of these numbers.
+    Numbers(&'static [f64]),
     /// An empty string, list or object.
     Empty,
     /// One of these words.
@@ -28,7 +30,11 @@ impl Neutral {
         match self {
             Self::Null => false,
             Self::False => value == false,
-            Self::One => value.as_f64() == Some(1.0),
+            Self::True => value == true,
+            Self::Numbers(numbers) => {
+                // A number that is written in another way is the same one, but for a bit in its last place.
+                value.as_f64().is_some_and(|value| numbers.iter().any(|number| (value - number).abs() < 1e-9))
+            }
             Self::Empty => match value {
                 Value::String(text) => text.is_empty(),
                 Value::Array(list) => list.is_empty(),
@@ -47,7 +53,8 @@ impl Neutral {
         match self {
             Self::Null => "`null`".to_owned(),
             Self::False => "`false`".to_owned(),
-            Self::One => "1".to_owned(),
+            Self::True => "`true`".to_owned(),
+            Self::Numbers(numbers) => numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
             Self::Empty => "empty".to_owned(),
             Self::Words(words) => {
                 words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", ")
@@ -63,7 +70,8 @@ impl Neutral {
         match self {
             Self::Null => json!({ "type": "null" }),
             Self::False => json!({ "const": false }),
-            Self::One => json!({ "const": 1 }),
+            Self::True => json!({ "const": true }),
+            Self::Numbers(numbers) => json!({ "enum": numbers }),
             Self::Empty => json!({ "enum": ["", [], {}] }),
             Self::Words(words) => json!({ "enum": words }),
             Self::ListOf(word) => json!({ "type": "array", "items": { "const": word } }),

@@ -3,20 +3,20 @@
 use streamcore_engine::{MAX_LOGIT_BIAS, MAX_LOGPROBS};
 
 use super::Kind::{
-    Anything, Boolean, Integer, LogitBias, Messages, Name, Number, Object, Prompt, Text, Texts, TokenIds,
-    Truncation, Variables,
+    Anything, Boolean, Integer, LogitBias, MaybeText, Messages, Name, Number, Object, Prompt, Text, Texts,
+    TokenIds, Truncation, Variables,
 };
-use super::Neutral::{Empty, False, ListOf, Null, One, Type, Words};
+use super::Neutral::{Empty, False, ListOf, Null, Numbers, Type, Words};
 use super::{
     Endpoint, Fate, Kind, MAX_STOP_STRING_CHARS, MAX_STOP_STRINGS, MAX_STOP_TOKENS, MAX_TOKENS, Neutral, On,
     Param,
 };
 
-const CHAT: On = On::Only(Endpoint::Chat);
+pub(super) const CHAT: On = On::Only(Endpoint::Chat);
 const COMPLETIONS: On = On::Only(Endpoint::Completions);
-const BOTH: On = On::Both;
+pub(super) const BOTH: On = On::Both;
 
-const fn honoured(
+pub(super) const fn honoured(
     on: On,
     name: &'static str,
     kind: Kind,
@@ -26,11 +26,22 @@ const fn honoured(
     Param { name, on, kind, fate: Fate::Honoured { default }, about }
 }
 
-const fn refused(on: On, name: &'static str, unless: Neutral, about: &'static str) -> Param {
-    Param { name, on, kind: Anything, fate: Fate::Refused { unless }, about }
+pub(super) const fn refused(on: On, name: &'static str, unless: Neutral, about: &'static str) -> Param {
+    Param { name, on, kind: Anything, fate: Fate::Refused { unless, instead: None }, about }
 }
 
-const fn ignored(on: On, name: &'static str, about: &'static str) -> Param {
+/// A field that another one does the same as, or nearly so.
+pub(super) const fn renamed(
+    on: On,
+    name: &'static str,
+    unless: Neutral,
+    instead: &'static str,
+    about: &'static str,
+) -> Param {
+    Param { name, on, kind: Anything, fate: Fate::Refused { unless, instead: Some(instead) }, about }
+}
+
+pub(super) const fn ignored(on: On, name: &'static str, about: &'static str) -> Param {
     Param { name, on, kind: Anything, fate: Fate::Ignored, about }
 }
 
@@ -38,7 +49,13 @@ const TOP: i64 = MAX_LOGPROBS as i64;
 
 /// The fields of a request body.
 pub const PARAMS: &[Param] = &[
-    honoured(BOTH, "model", Text(1024), "", "A name that `/v1/models` lists."),
+    honoured(
+        BOTH,
+        "model",
+        MaybeText(1024),
+        "the model that is served",
+        "A name that `/v1/models` lists; the answer has the same one.",
+    ),
     honoured(CHAT, "messages", Messages, "", "The conversation."),
     honoured(
         COMPLETIONS,
@@ -47,6 +64,8 @@ pub const PARAMS: &[Param] = &[
         "",
         "Each prompt gives `n` choices, with index `prompt * n + k`.",
     ),
+    renamed(CHAT, "prompt", Empty, "messages", "Belongs to completions."),
+    renamed(COMPLETIONS, "messages", Empty, "prompt", "Belongs to chat."),
     // How much, and how many.
     honoured(
         CHAT,
@@ -72,7 +91,7 @@ pub const PARAMS: &[Param] = &[
     ),
     honoured(BOTH, "n", Integer(1, 128), "1", "Choices per prompt. Choice `k` has the seed `seed + k`."),
     honoured(COMPLETIONS, "best_of", Integer(1, 128), "`n`", "Must be equal to `n`: choices are not ranked."),
-    refused(CHAT, "best_of", One, "Choices are not ranked."),
+    refused(CHAT, "best_of", Numbers(&[1.0]), "Choices are not ranked."),
     // How tokens are drawn, in the order in which it applies.
     honoured(
         BOTH,
@@ -129,12 +148,12 @@ pub const PARAMS: &[Param] = &[
         "seed",
         Integer(i64::MIN, i64::MAX),
         "random",
-        "The same seed gives the same answer, whatever else the server does.",
+        "Decides every draw: the same seed and the same logits give the same token, see [the same answer again](#the-same-answer-again).",
     ),
     refused(BOTH, "use_beam_search", False, "Tokens are drawn."),
-    refused(BOTH, "length_penalty", One, "Belongs to beam search."),
-    refused(BOTH, "allowed_token_ids", Empty, "Use `logit_bias`."),
-    refused(BOTH, "bad_words", Empty, "Use `logit_bias`."),
+    refused(BOTH, "length_penalty", Numbers(&[1.0]), "Belongs to beam search."),
+    renamed(BOTH, "allowed_token_ids", Empty, "logit_bias", "Not supported."),
+    renamed(BOTH, "bad_words", Empty, "logit_bias", "Not supported."),
     refused(BOTH, "watermarking", False, "Not supported."),
     refused(BOTH, "repetition_detection", Null, "Not supported."),
     refused(BOTH, "thinking_token_budget", Null, "Not supported."),
@@ -185,9 +204,9 @@ pub const PARAMS: &[Param] = &[
         "logprobs",
         Integer(0, 5),
         "none",
-        "Log-probabilities of the answer's tokens and of so many of the likeliest; with `echo`, of the prompt's, too.",
+        "Log-probabilities of the answer's tokens and of so many of the likeliest, the token's own among them also with 0; with `echo`, of the prompt's, too.",
     ),
-    refused(COMPLETIONS, "top_logprobs", Null, "Belongs to chat, use `logprobs`."),
+    renamed(COMPLETIONS, "top_logprobs", Null, "logprobs", "Belongs to chat."),
     honoured(
         BOTH,
         "prompt_logprobs",
@@ -231,8 +250,10 @@ pub const PARAMS: &[Param] = &[
         "The prompt ends inside the last message, which the model goes on with; not with `add_generation_prompt`.",
     ),
     honoured(CHAT, "chat_template_kwargs", Variables, "none", "More variables for the model's template."),
-    refused(CHAT, "chat_template", Null, "The model's own is used."),
-    refused(CHAT, "documents", Empty, "Not supported."),
+    refused(COMPLETIONS, "chat_template_kwargs", Empty, "Belongs to chat."),
+    refused(COMPLETIONS, "continue_final_message", False, "Belongs to chat."),
+    refused(BOTH, "chat_template", Null, "The model's own is used."),
+    refused(BOTH, "documents", Empty, "Not supported."),
     honoured(
         COMPLETIONS,
         "add_special_tokens",
@@ -249,8 +270,8 @@ pub const PARAMS: &[Param] = &[
         "Keeps the last so many tokens of the prompt; -1 as many as leave room for `max_tokens`, or without it for 16 tokens in completions and a quarter of the context in chat.",
     ),
     refused(BOTH, "truncation_side", Words(&["left"]), "A prompt is cut at its beginning."),
-    refused(COMPLETIONS, "suffix", Empty, "The model cannot fill in the middle."),
-    refused(COMPLETIONS, "prompt_embeds", Null, "Not supported."),
+    refused(BOTH, "suffix", Empty, "The model cannot fill in the middle."),
+    refused(BOTH, "prompt_embeds", Null, "Not supported."),
     // What the engine should know.
     honoured(BOTH, "request_id", Name, "`x-request-id`, else random", "The part of `id` behind its prefix."),
     honoured(
@@ -268,10 +289,10 @@ pub const PARAMS: &[Param] = &[
         "Lower ones are served before others.",
     ),
     // Tools and formats.
-    refused(CHAT, "tools", Empty, "Not supported yet."),
-    refused(CHAT, "tool_choice", Words(&["none", "auto"]), "Not supported yet."),
-    refused(CHAT, "functions", Empty, "OpenAI's older tools."),
-    refused(CHAT, "function_call", Words(&["none", "auto"]), "OpenAI's older tools."),
+    refused(BOTH, "tools", Empty, "Not supported yet."),
+    refused(BOTH, "tool_choice", Words(&["none", "auto"]), "Not supported yet."),
+    refused(BOTH, "functions", Empty, "OpenAI's older tools."),
+    refused(BOTH, "function_call", Words(&["none", "auto"]), "OpenAI's older tools."),
     ignored(CHAT, "parallel_tool_calls", "There are no tools."),
     refused(BOTH, "response_format", Type("text"), "Not supported yet."),
     refused(BOTH, "structured_outputs", Empty, "Not supported yet."),
@@ -279,18 +300,19 @@ pub const PARAMS: &[Param] = &[
     refused(BOTH, "guided_regex", Empty, "vLLM's older name of structured outputs."),
     refused(BOTH, "guided_choice", Empty, "vLLM's older name of structured outputs."),
     refused(BOTH, "guided_grammar", Empty, "vLLM's older name of structured outputs."),
-    refused(
-        CHAT,
+    renamed(
+        BOTH,
         "reasoning_effort",
         Words(&["none"]),
-        "Use `chat_template_kwargs`, if the template knows it.",
+        "chat_template_kwargs",
+        "A variable of the template, if it knows it.",
     ),
     ignored(CHAT, "include_reasoning", "Reasoning is part of the text."),
-    refused(CHAT, "verbosity", Words(&["medium"]), "The model does not know it."),
-    refused(CHAT, "modalities", ListOf("text"), "Text only."),
-    refused(CHAT, "audio", Null, "Text only."),
-    refused(CHAT, "web_search_options", Null, "The server looks nothing up."),
-    refused(CHAT, "moderation", Null, "The server does not moderate."),
+    refused(BOTH, "verbosity", Words(&["medium"]), "The model does not know it."),
+    refused(BOTH, "modalities", ListOf("text"), "Text only."),
+    refused(BOTH, "audio", Null, "Text only."),
+    refused(BOTH, "web_search_options", Null, "The server looks nothing up."),
+    refused(BOTH, "moderation", Null, "The server does not moderate."),
     refused(BOTH, "vllm_xargs", Empty, "There are no extensions."),
     refused(BOTH, "kv_transfer_params", Null, "One server does all."),
     refused(BOTH, "ec_transfer_params", Null, "One server does all."),
@@ -320,7 +342,7 @@ pub const STREAM_OPTIONS: &[Param] = &[
         "continuous_usage_stats",
         Boolean,
         "`false`",
-        "With `include_usage`: every chunk tells the tokens used so far.",
+        "With `include_usage`: every chunk tells the tokens used so far, up to those that it shows.",
     ),
     ignored(BOTH, "include_obfuscation", "Chunks are not padded."),
 ];
