@@ -6,8 +6,8 @@
 They are imported when they are asked for, and torch when a model is loaded.
 """
 
-# Type checkers know the name. `typing` itself would hold up the command, in which a signal is lost until it is prepared.
-TYPE_CHECKING = False
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from streamcore.llm import LLM, SamplingParams
@@ -18,13 +18,10 @@ __all__ = ["LLM", "SamplingParams", "Scheduler"]
 _MODULES = {"LLM": "streamcore.llm", "SamplingParams": "streamcore.llm", "Scheduler": "streamcore.scheduler"}
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module `streamcore` has no attribute `{name}`")
-    from importlib import import_module
-
-    attribute: object = getattr(import_module(_MODULES[name]), name)
-    return attribute
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:
