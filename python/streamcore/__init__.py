@@ -6,8 +6,8 @@
 They are imported when they are asked for, and torch when a model is loaded.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+# Type checkers know the name. `typing` itself would hold up the command, in which a signal is lost until it is prepared.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from streamcore.llm import LLM, SamplingParams
@@ -18,10 +18,13 @@ __all__ = ["LLM", "SamplingParams", "Scheduler"]
 _MODULES = {"LLM": "streamcore.llm", "SamplingParams": "streamcore.llm", "Scheduler": "streamcore.scheduler"}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"module `streamcore` has no attribute `{name}`")
-    return getattr(import_module(_MODULES[name]), name)
+    from importlib import import_module
+
+    attribute: object = getattr(import_module(_MODULES[name]), name)
+    return attribute
 
 
 def __dir__() -> list[str]:
