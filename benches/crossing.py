@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from streamcore import _core
+from streamcore.console import complain_of_development_build
 
 BLOCK_SIZE = 16
 PROMPT_LEN = 16
@@ -63,6 +64,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=256)
     parser.add_argument("--steps", type=int, default=2000)
     arguments = parser.parse_args()
+    complain_of_development_build()
     times = measure(arguments.rows, arguments.steps)
     median, least = statistics.median(times), min(times)
     print(f"{arguments.rows} rows: median {median:.1f} µs, least {least:.1f} µs (goal {GOAL_US:.0f} µs)")

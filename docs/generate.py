@@ -27,6 +27,7 @@ _VARIABLES = """
 |---|---|
 | `STREAMCORE_API_KEY` | keys, separated by commas, if `--api-key` gives none; an empty one is an error |
 | `STREAMCORE_LOG` | which lines are logged, such as `info`, `warning` or `streamcore_server=debug`; default `info` |
+| `NO_COLOR` | any value but the empty one: no colours |
 | `OMP_NUM_THREADS` | how many threads compute on the CPU; else one for each physical core |
 """
 

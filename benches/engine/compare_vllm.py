@@ -192,6 +192,9 @@ def main() -> None:
     parser.add_argument("--work", choices=("ours", "vllm"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work == "ours":
+        from streamcore.console import complain_of_development_build
+
+        complain_of_development_build()
         work(lambda num_running: OurLoop(num_running).step)
     elif arguments.work == "vllm":
         work(lambda num_running: vllm_step(num_running, arguments.checkpoint))

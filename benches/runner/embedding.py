@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from streamcore import LLM, SamplingParams, Scheduler, _core
+from streamcore.console import complain_of_development_build
 
 PROMPT = "Count from 1 to 1000"
 LIMITS: dict[str, Any] = {"num_blocks": 8192, "block_size": 16, "max_num_batched_tokens": 4096}
@@ -88,6 +89,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=256)
     parser.add_argument("--tokens", type=int, default=128)
     arguments = parser.parse_args()
+    complain_of_development_build()
     print("| rows | step, µs | its events, µs |\n|---|---|---|")
     for rows in (1, 64, 256):
         step, events = scheduler_step(rows)

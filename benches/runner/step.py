@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from streamcore import _core
+from streamcore.console import complain_of_development_build
 from streamcore.models.folder import check_model_folder
 from streamcore.models.loader import load_model
 from streamcore.runner.kv_cache import allocate_kv_cache
@@ -69,6 +70,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[8, 32])
     parser.add_argument("--steps", type=int, default=100)
     arguments = parser.parse_args()
+    complain_of_development_build()
     torch.set_num_threads(1)
     print("| | rows | median, ms | least, ms |\n|---|---|---|---|")
     for name, sampling in SAMPLING.items():

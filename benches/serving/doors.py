@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from threading import Thread
 from typing import IO
 
+from streamcore.console import complain_of_development_build
+
 NATIVE = (
     "from streamcore.cli import main; main(['serve', *MODEL, '--port', '0', '--served-model-name', 'bench'])"
 )
@@ -105,6 +107,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
+    complain_of_development_build()
     print("| streams | serve, tokens/s | ASGI, tokens/s | share | TTFT p50, ms | ASGI, ms |")
     print("|---|---|---|---|---|---|")
     with running(NATIVE, arguments.model) as native, running(ASGI, arguments.model) as asgi:

@@ -26,6 +26,8 @@ from itertools import pairwise
 from pathlib import Path
 from urllib.request import urlopen
 
+from streamcore.console import complain_of_development_build
+
 SCRIPT = {
     "models": ["bench"],
     "rules": [
@@ -268,6 +270,7 @@ def main() -> None:
     readers.add_argument("--rounds", type=int, default=3)
     kinds.add_parser("drips").add_argument("--clients", type=int, default=200)
     chosen = parser.parse_args()
+    complain_of_development_build()
     if chosen.kind == "flood":
         flood(chosen.requests)
     elif chosen.kind == "slow-readers":

@@ -107,7 +107,9 @@ class ServeConfig:
         None, "PEM file of a certificate and those that lead to it: clients must then use https://"
     )
     served_model_name: tuple[str, ...] = _option(
-        (), "name of the model in requests and answers, several are allowed; else the folder's name"
+        (),
+        "name of the model in requests and answers, several are allowed; else the folder's name, or the repository's in a "
+        "Hugging Face cache",
     )
     api_key: tuple[str, ...] = _option(
         (),
@@ -143,12 +145,14 @@ class ServeConfig:
     )
     block_size: int = _option(16, "tokens in one block of the KV cache", least=1, most=1024)
     shutdown_timeout: float = _option(
-        30.0, "seconds that running requests may go on after Ctrl-C or SIGTERM", least=0, most=86400
+        30.0, "seconds that running requests may go on after Ctrl-C, SIGTERM or SIGHUP", least=0, most=86400
     )
     trace_file: Path | None = _option(
         None, "new file for a trace of every request, plan and token, prompts included; else none is made"
     )
-    log_format: str = _option("text", "form of the log on standard error", choices=("text", "json"))
+    log_format: str = _option(
+        "text", "form of the log and of all else that is written", choices=("text", "json")
+    )
 
     @property
     def script(self) -> Path | None:

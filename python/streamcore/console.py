@@ -9,6 +9,10 @@ import warnings
 
 from streamcore import _core
 
+DEVELOPMENT_BUILD = (
+    "this is a development build: tokens cost many times as much as in a release, which `make serve` builds"
+)
+
 _log_format = "text"
 
 
@@ -46,6 +50,12 @@ def complain(program: str, message: str) -> None:
         sys.stderr.flush()
     except OSError:
         pass
+
+
+def complain_of_development_build() -> None:
+    """Say to who measures that these are not the figures of a release."""
+    if not _core.is_release:
+        complain("streamcore", DEVELOPMENT_BUILD)
 
 
 def _complain_of_exceptions() -> None:

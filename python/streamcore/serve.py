@@ -89,8 +89,7 @@ def init_logging(config: ServeConfig, default: str = "info") -> None:
 def warn_of_development_build() -> None:
     """Say that what is measured here is not the server's speed."""
     if not _core.is_release:
-        hint = "tokens cost many times as much as in a release, which `make serve` builds"
-        _core.log("warning", f"this is a development build: {hint}")
+        _core.log("warning", console.DEVELOPMENT_BUILD)
 
 
 def _close_log_of(process: int) -> None:

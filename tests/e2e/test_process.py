@@ -225,7 +225,7 @@ def test_context_that_the_memory_shortens_is_a_warning() -> None:
         answer = httpx.post(f"{server.url}/v1/completions", json=body)
         assert answer.status_code == 400
         message = answer.json()["error"]["message"]
-        assert "this model's maximum context length is 96 tokens, as the KV cache holds no more" in message
+        assert "this model's maximum context length is 96 tokens, as many as the KV cache holds" in message
     with run_server(needed[1], needed[2]) as server:
         assert "shortens" not in server.output
         assert httpx.post(f"{server.url}/v1/completions", json=body).status_code == 200

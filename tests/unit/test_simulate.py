@@ -171,7 +171,7 @@ def test_the_size_of_a_model_is_that_of_its_config(tmp_path: Path) -> None:
         (
             "--prompt-len 1000",
             1,
-            "maximum context length is 640 tokens, as the KV cache holds no more, the prompt has 1000",
+            "maximum context length is 640 tokens, as many as the KV cache holds, the prompt has 1000",
         ),
         ("--prompt-len 2:x", 2, "`2:x` is neither a length such as 256 nor a range such as 128:1024"),
         ("--prefix-caching maybe", 2, "`maybe` is neither on nor off"),

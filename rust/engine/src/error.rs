@@ -30,7 +30,7 @@ pub enum EngineError {
     /// Prompt and output together do not fit into an empty block pool: for the client it is the same thing.
     #[error(
         "with `max_tokens` {max_tokens} the prompt is too long: this model's maximum context length is {capacity} tokens, \
-         as the KV cache holds no more, the prompt has {prompt_len}"
+         as many as the KV cache holds, the prompt has {prompt_len}"
     )]
     PoolTooSmall {
         /// Tokens in the prompt.
