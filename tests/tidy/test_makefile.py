@@ -1,5 +1,6 @@
 """If one of these fails, a first `make` says nothing for minutes, or says what a reader cannot place."""
 
+import os
 import platform
 import re
 import subprocess
@@ -17,6 +18,8 @@ def commands_of(target: str, *variables: str) -> str:
     made = subprocess.run(
         ["make", "-n", target, "VENV=target/no-such-environment", *variables],
         cwd=ROOT,
+        # Without what a `make` that runs the tests hands on.
+        env={name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))},
         capture_output=True,
         text=True,
         check=True,
