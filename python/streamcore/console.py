@@ -75,7 +75,8 @@ def log_what_libraries_say() -> None:
 
     `PYTHONWARNINGS=error` is meant for tests, and is inherited by the servers that they start.
     """
-    if any(option.partition(":")[0] == "error" for option in sys.warnoptions):
+    # Python takes any beginning of the word.
+    if any("error".startswith(option.partition(":")[0] or "-") for option in sys.warnoptions):
         warnings.simplefilter("default")
 
     def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object) -> None:

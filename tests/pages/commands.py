@@ -6,6 +6,7 @@ What is quick is run as a whole by `ways.py`. A build, a benchmark or an install
 import importlib.util
 import itertools
 import json
+import os
 import re
 import shlex
 import shutil
@@ -79,7 +80,13 @@ def _check_make(words: list[str], _text: str) -> None:
 
 @cache
 def _dry_run(*words: str) -> None:
-    ended = subprocess.run(["make", "-n", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    # Without what a `make` that runs the tests hands on.
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))
+    }
+    ended = subprocess.run(
+        ["make", "-n", *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
     assert ended.returncode == 0, ended.stderr
 
 

