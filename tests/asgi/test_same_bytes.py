@@ -171,7 +171,7 @@ async def test_path_under_a_prefix_however_it_is_told() -> None:
         ]:
             call = Call(app, "GET", target, path=path, root_path=root_path)
             await call.task
-            assert json.loads(call.body)["error"]["message"] == "model `a/b` does not exist", target
+            assert json.loads(call.body)["error"]["message"].startswith("model `a/b` does not exist"), target
 
 
 async def test_body_is_read_as_it_is_needed() -> None:

@@ -56,8 +56,13 @@ fn content() -> impl Strategy<Value = Value> {
 }
 
 fn messages() -> BoxedStrategy<Value> {
-    let role = select(vec!["system", "developer", "user", "assistant", "tool", "boss"]);
-    let message = (role, content()).prop_map(|(role, content)| json!({ "role": role, "content": content }));
+    let role = select(vec!["system", "developer", "user", "assistant", "tool", "boss", "<end>"]);
+    let more = prop::option::weighted(0.3, ("[a-z<>]{0,5}|tool_calls|name|reasoning", anything()));
+    let message = (role, content(), more).prop_map(|(role, content, more)| {
+        let mut message = json!({ "role": role, "content": content });
+        message.as_object_mut().unwrap().extend(more);
+        message
+    });
     prop::collection::vec(message, 0..3).prop_map(Value::from).boxed()
 }
 
@@ -67,7 +72,7 @@ fn fitting(param: &Param) -> BoxedStrategy<Value> {
     let token = || (0_u32..258).prop_map(Value::from);
     let tokens = || prop::collection::vec(token(), 0..4).prop_map(Value::from);
     match (param.fate, param.kind) {
-        (Fate::Refused { unless }, _) => neutral(unless),
+        (Fate::Refused { unless, .. }, _) => neutral(unless),
         (_, Kind::Boolean) => any::<bool>().prop_map(Value::from).boxed(),
         (_, Kind::Integer(min, max)) => {
             let usual = (min.max(-1)..=max.min(9)).prop_map(Value::from);
@@ -75,8 +80,8 @@ fn fitting(param: &Param) -> BoxedStrategy<Value> {
         }
         (_, Kind::Truncation(_)) => (-1_i64..9).prop_map(Value::from).boxed(),
         (_, Kind::Number(min, max)) => (min..=max).prop_map(Value::from).boxed(),
-        (_, Kind::Text(_)) if param.name == "model" => {
-            select(vec!["toy", "toy", "org/toy", "x"]).prop_map(Value::from).boxed()
+        (_, Kind::MaybeText(_)) => {
+            select(vec!["toy", "toy", "org/toy", "", "x"]).prop_map(Value::from).boxed()
         }
         (_, Kind::Text(_) | Kind::Name) => text().boxed(),
         (_, Kind::Texts { .. }) => {
@@ -101,7 +106,8 @@ fn neutral(unless: Neutral) -> BoxedStrategy<Value> {
     let values = match unless {
         Neutral::Null => vec![Value::Null],
         Neutral::False => vec![json!(false)],
-        Neutral::One => vec![json!(1), json!(1.0)],
+        Neutral::True => vec![json!(true)],
+        Neutral::Numbers(numbers) => numbers.iter().map(|number| json!(number)).collect(),
         Neutral::Empty => vec![json!(""), json!([]), json!({})],
         Neutral::Words(words) => words.iter().map(|word| json!(word)).collect(),
         Neutral::ListOf(word) => vec![json!([word])],

@@ -157,9 +157,6 @@ pub fn page() -> String {
             STREAM_OPTIONS.iter().for_each(|option| row(&mut page, "stream_options.", option));
         }
     }
-    page.push_str("\n## Messages\n\n| field | value | default | |\n|---|---|---|---|\n");
-    MESSAGE.iter().for_each(|param| message_row(&mut page, param));
-    page.push_str(MESSAGES);
     page.push_str("\n## Refused, unless the value changes nothing\n\n");
     refused(&mut page, PARAMS);
     page.push_str(OF_OTHER_SERVERS);
@@ -172,6 +169,9 @@ pub fn page() -> String {
     for param in STREAM_OPTIONS.iter().filter(ignored) {
         line(&mut page, &[&format!("`stream_options.{}`", param.name), place(param.on), param.about]);
     }
+    page.push_str("\n## Messages\n\n| field | value | default | |\n|---|---|---|---|\n");
+    MESSAGE.iter().for_each(|param| message_row(&mut page, param));
+    page.push_str(MESSAGES);
     page.push_str(REMARKS);
     page
 }

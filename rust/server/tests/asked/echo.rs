@@ -138,9 +138,12 @@ proptest! {
             "prompt": prompt, "echo": true, "logprobs": logprobs, "max_tokens": max_tokens, "skip_special_tokens": !shows_special,
         });
         let Some((answer, streamed)) = answers(tokenizer, &body) else { return Ok(()) };
+        // Its decoder knows nothing of bytes.
+        let generated = if *name == "metaspace" { "<0x6F><0x6B>" } else { "ok" };
+        let generated = if max_tokens == 0 { "" } else { generated };
         let whole = &answer["choices"][0];
         let text = whole["text"].as_str().unwrap();
-        prop_assert_eq!(text, format!("{prompt}{}", &"ok"[..max_tokens]), "{}", name);
+        prop_assert_eq!(text, format!("{prompt}{generated}"), "{}", name);
         prop_assert_eq!(text, streamed["text"].as_str().unwrap());
         if logprobs.is_none() {
             prop_assert!(whole["logprobs"].is_null());
@@ -155,8 +158,8 @@ proptest! {
         prop_assert_eq!((tokens.len(), offsets.len()), (num_tokens, num_tokens));
         let num_chars = text.chars().count();
         prop_assert!(offsets.is_sorted() && offsets.iter().all(|offset| *offset <= num_chars), "{:?}", offsets);
-        let prompt_chars = num_chars - max_tokens;
-        prop_assert_eq!(&offsets[num_tokens - max_tokens..], &[prompt_chars, prompt_chars + 1][..max_tokens]);
+        let prompt_chars = num_chars - generated.len();
+        prop_assert_eq!(&offsets[num_tokens - max_tokens..], &[prompt_chars, prompt_chars + generated.len() / 2][..max_tokens]);
         // Where nothing is changed on the way, a token's name is what stands there.
         if ["bytes", "merges"].contains(name) {
             let chars: Vec<char> = text.chars().collect();

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use streamcore_engine::EngineConfig;
+use streamcore_server::DriverLimits;
 
 use crate::common::{Stage, engine_config, limits, post};
 
@@ -165,7 +166,8 @@ async fn no_refusal_quotes_what_was_not_sent() {
 /// Whatever is asked for, a refusal blames a field that is there, and tells no number that is neither sent nor counted.
 #[tokio::test]
 async fn a_refusal_blames_what_is_there() {
-    let stage = Stage::new("");
+    let limits = DriverLimits { max_waiting_requests: 1000, ..limits() };
+    let stage = Stage::with_config("", engine_config(), limits);
     let mut num_refused = 0;
     for prompt_len in [1_usize, 60, 127, 128, 129, 300] {
         for max_tokens in [None, Some(1_usize), Some(2), Some(70), Some(128), Some(1 << 20)] {

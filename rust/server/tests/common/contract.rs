@@ -19,15 +19,16 @@ pub struct Asked {
 impl Asked {
     /// From the body of a request that was accepted.
     pub fn of(path: &str, body: &Value) -> Self {
+        let is_chat = path.contains("/chat/");
         let num_prompts = match &body["prompt"] {
-            Value::Array(list) if !list[0].is_number() => list.len(),
+            Value::Array(list) if !is_chat && !list[0].is_number() => list.len(),
             _ => 1,
         };
         let n = usize::try_from(body["n"].as_u64().unwrap_or(1)).unwrap();
         let usage = &body["stream_options"];
         let include_usage = usage["include_usage"] == true;
         Self {
-            is_chat: path.contains("/chat/"),
+            is_chat,
             num_choices: num_prompts * n,
             include_usage,
             continuous_usage: include_usage && usage["continuous_usage_stats"] == true,
