@@ -86,8 +86,9 @@ impl Output {
     /// Takes a token, and appends what has become certain. The end, if a stop string is now complete.
     pub fn push(&mut self, token: Token, delta: &mut Delta) -> Option<Finish> {
         self.num_tokens += 1;
+        let id = token.id;
         self.take_generated(token);
-        self.advance(delta)
+        self.advance(delta).or_else(|| self.advance_hidden(id, delta))
     }
 
     /// Takes the stop token that ended the output, which is part of it only if the client wants that.
@@ -98,10 +99,15 @@ impl Output {
         let stop_reason = is_clients.then_some(StopReason::Token(token_id));
         if self.stops.are_part_of_output {
             self.take_generated(token);
-            if let Some(matched) = self.advance(delta) {
+            let matched = self.advance(delta).or_else(|| self.advance_hidden(token_id, delta));
+            if let Some(matched) = matched.filter(|_| !is_clients) {
                 return matched;
             }
             return self.end(Finish { finish_reason: FinishReason::Stop, stop_reason }, delta);
+        }
+        // The model's own end may be what a stop string says.
+        if !is_clients && let Some(matched) = self.match_unseen(token_id, delta) {
+            return matched;
         }
         let finish = self.end(Finish { finish_reason: FinishReason::Stop, stop_reason }, delta);
         if self.tells_tokens && !matches!(finish.stop_reason, Some(StopReason::Text(_))) {
@@ -165,6 +171,31 @@ impl Output {
             self.tell_textless(delta);
             return None;
         };
+        self.show(self.certain.len(), delta);
+        self.untold.clear();
+        Some(self.matched(matched))
+    }
+
+    /// The same for a token without text whose name a stop string has in it.
+    fn advance_hidden(&mut self, id: u32, delta: &mut Delta) -> Option<Finish> {
+        let is_shown = || self.detokenizer.names().bytes(id).is_some();
+        if self.stops.texts.is_empty() || is_shown() { None } else { self.match_unseen(id, delta) }
+    }
+
+    /// Hands the text of a token that is not shown to the stop strings.
+    fn match_unseen(&mut self, id: u32, delta: &mut Delta) -> Option<Finish> {
+        let text = std::str::from_utf8(self.detokenizer.content(id)).ok()?;
+        if !self.stop_strings.mention(text) {
+            return None;
+        }
+        let is_watched = self.num_tokens > self.stops.min_tokens;
+        if !self.tells_tokens {
+            let matched = self.stop_strings.push_hidden(text, is_watched, &mut delta.text)?;
+            return Some(self.matched(matched));
+        }
+        let matched = self.stop_strings.push_hidden(text, is_watched, &mut self.certain)?;
+        // The text of a match that is part of the output belongs to its token.
+        self.num_unshown = self.num_unshown.max(self.certain.len());
         self.show(self.certain.len(), delta);
         self.untold.clear();
         Some(self.matched(matched))

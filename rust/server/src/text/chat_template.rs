@@ -1,28 +1,23 @@
 //! Conversations to prompt text, by the model's own template.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
-use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value as Jinja};
 use serde_json::{Map, Value};
 
+use super::jinja::{self, Template};
 use super::json_files::{read_optional, wrong_field};
-use super::{TemplateError, TextError, python_compat, python_json};
+use super::{TemplateError, TextError};
 
 /// Tells a template what time it is, in local time.
 pub type Clock = fn() -> jiff::Zoned;
 
-const NAME: &str = "chat_template";
-
-/// A compiled chat template.
-///
-/// Templates are written for jinja2 as `transformers` sets it up, so the environment here does what that one
-/// does: blocks trimmed, loop controls, Python's string and dictionary methods, `tojson` without escapes for
-/// HTML, `raise_exception`, `strftime_now`, and the model's special tokens by name.
+/// A compiled chat template, with the model's special tokens, which it knows by name.
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    template: Arc<Template>,
+    special_tokens: Map<String, Value>,
+    clock: Clock,
 }
 
 /// What a conversation is rendered with.
@@ -46,21 +41,8 @@ impl ChatTemplate {
         special_tokens: &Map<String, Value>,
         clock: Clock,
     ) -> Result<Self, TemplateError> {
-        let mut environment = Environment::new();
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(failed)?;
-        environment.set_syntax(syntax);
-        environment.set_debug(false);
-        environment.set_undefined_behavior(UndefinedBehavior::Lenient);
-        environment.add_filter("tojson", python_json::tojson);
-        environment.add_function("raise_exception", raise_exception);
-        environment.add_function("strftime_now", move |format: &str| strftime(&clock(), format));
-        python_compat::install(&mut environment);
-        for (name, value) in special_tokens {
-            environment.add_global(name.clone(), Jinja::from(Serde(value)));
-        }
-        let source = without_generation_tags(&source.replace("\r\n", "\n").replace('\r', "\n"));
-        environment.add_template_owned(NAME, source).map_err(failed)?;
-        Ok(Self { environment })
+        let template = Template::compile(source).map_err(failed)?.into();
+        Ok(Self { template, special_tokens: special_tokens.clone(), clock })
     }
 
     /// The template of a model folder, if it has one: `chat_template.jinja`, or else `chat_template` in
@@ -99,15 +81,17 @@ impl ChatTemplate {
     /// [`TemplateError::Raised`] if the template refuses the conversation, [`TemplateError::Failed`] if it
     /// cannot make anything of it.
     pub fn render(&self, messages: &[Value], options: &RenderOptions) -> Result<String, TemplateError> {
-        let mut context: Vec<(&str, Jinja)> = vec![
-            ("messages", Jinja::from(Serde(messages))),
-            ("tools", Jinja::from(Serde(&options.tools))),
-            ("documents", Jinja::from(())),
-            ("add_generation_prompt", Jinja::from(options.add_generation_prompt)),
+        let (messages, tools) = (Value::from(messages), options.tools.clone().unwrap_or_default());
+        let add_generation_prompt = Value::Bool(options.add_generation_prompt);
+        let own = [
+            ("messages", &messages),
+            ("tools", &tools),
+            ("documents", &Value::Null),
+            ("add_generation_prompt", &add_generation_prompt),
         ];
-        context.extend(options.extra.iter().map(|(name, value)| (name.as_str(), Jinja::from(Serde(value)))));
-        let template = self.environment.get_template(NAME).map_err(failed)?;
-        template.render(Jinja::from_pairs(context)).map_err(failed)
+        let special_tokens = self.special_tokens.iter().map(|(name, value)| (name.as_str(), value));
+        let extra = options.extra.iter().map(|(name, value)| (name.as_str(), value));
+        self.template.render(special_tokens.chain(own).chain(extra), self.clock).map_err(failed)
     }
 }
 
@@ -143,50 +127,11 @@ fn default_template<'a>(config: &'a Map<String, Value>, path: &Path) -> Result<O
     }
 }
 
-/// Turns `{% generation %}` blocks into plain scopes: they mark an answer for training and print their body.
-fn without_generation_tags(source: &str) -> String {
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(start) = rest.find("{%") {
-        let (before, tag) = rest.split_at(start);
-        out.push_str(before);
-        let len = tag.find("%}").map_or(tag.len(), |end| end + 2);
-        let (tag, after) = tag.split_at(len);
-        let word = tag.trim_matches(['{', '%', '}', '-', '+', ' ', '\t', '\n', '\r']);
-        match word {
-            "generation" => out.push_str(&tag.replace(word, "with")),
-            "endgeneration" => out.push_str(&tag.replace(word, "endwith")),
-            _ => out.push_str(tag),
-        }
-        rest = after;
+/// Tells a refusal from a failure.
+fn failed(error: jinja::Error) -> TemplateError {
+    if error.is_raised {
+        TemplateError::Raised(error.message)
+    } else {
+        TemplateError::Failed(error.to_string())
     }
-    out.push_str(rest);
-    out
-}
-
-/// Carries the words of `raise_exception` through the engine's own error.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Raised(String);
-
-fn raise_exception(message: &Jinja) -> Result<Jinja, Error> {
-    Err(Error::new(ErrorKind::InvalidOperation, "raised").with_source(Raised(message.to_string())))
-}
-
-fn strftime(now: &jiff::Zoned, format: &str) -> Result<String, Error> {
-    jiff::fmt::strtime::format(format, now)
-        .map_err(|error| Error::new(ErrorKind::InvalidOperation, format!("strftime_now: {error}")))
-}
-
-/// Tells a refusal from a failure; an error inside a macro has the refusal somewhere down its chain.
-#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` takes")]
-fn failed(error: Error) -> TemplateError {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-    while let Some(current) = source {
-        if let Some(Raised(message)) = current.downcast_ref() {
-            return TemplateError::Raised(message.clone());
-        }
-        source = current.source();
-    }
-    TemplateError::Failed(error.to_string())
 }

@@ -1,5 +1,7 @@
 //! Stop strings over a stream of text.
 
+use std::ops::Range;
+
 /// Finds the first stop string in text that arrives in pieces.
 ///
 /// Text is held back only while it may still become a stop string: the longest suffix that is a proper prefix
@@ -9,10 +11,15 @@
 /// ```text
 /// stops ["###", "#!"]   text  a b # # c      ->  out "ab" | hold "##" | out "##c"
 /// ```
+///
+/// A special token is hidden from the reader, but a stop string may have its text in it, or be that text. Such a stop string sees
+/// what is hidden, all others see what the reader sees.
 #[derive(Debug, Clone)]
 pub struct StopStrings {
     automata: Vec<Automaton>,
     held: String,
+    /// Where hidden text stands in `held`, in order, and the whole of it.
+    hidden: Vec<(Range<usize>, String)>,
     matched: Option<usize>,
     /// The text of a match is part of the output.
     is_part_of_output: bool,
@@ -23,7 +30,13 @@ impl StopStrings {
     #[must_use]
     pub fn new(stops: Vec<String>, is_part_of_output: bool) -> Self {
         let automata = stops.into_iter().map(Automaton::new).collect();
-        Self { automata, held: String::new(), matched: None, is_part_of_output }
+        Self { automata, held: String::new(), hidden: Vec::new(), matched: None, is_part_of_output }
+    }
+
+    /// Whether a stop string has this text in it.
+    #[must_use]
+    pub fn mention(&self, text: &str) -> bool {
+        !text.is_empty() && self.automata.iter().any(|automaton| automaton.mentions(text))
     }
 
     /// Appends to `out` what is now certain to belong to the output. What completes in a text that is not `watched` is no match,
@@ -39,40 +52,88 @@ impl StopStrings {
             out.push_str(text);
             return None;
         }
+        self.take(text, None, watched, out)
+    }
+
+    /// Takes the text of a token that the reader does not see, which matters to the stop strings that mention it.
+    pub fn push_hidden(&mut self, text: &str, watched: bool, out: &mut String) -> Option<usize> {
+        if self.matched.is_some() || !self.mention(text) {
+            return self.matched;
+        }
+        self.hidden.push((self.held.len()..self.held.len() + text.len(), text.to_owned()));
+        self.take(text, Some(text), watched, out)
+    }
+
+    fn take(&mut self, text: &str, hidden: Option<&str>, watched: bool, out: &mut String) -> Option<usize> {
         self.held.push_str(text);
         let seen = self.held.len() - text.len();
+        let sees: Vec<bool> = match hidden {
+            Some(hidden) => self.automata.iter().map(|automaton| automaton.mentions(hidden)).collect(),
+            None => Vec::new(),
+        };
         for (position, byte) in text.bytes().enumerate() {
             // Every automaton takes the byte, so that the others stay in step when none matches.
             let mut complete = None;
             for (index, automaton) in self.automata.iter_mut().enumerate() {
-                if automaton.push(byte) && watched && complete.is_none() {
+                let is_seen = sees.get(index).copied().unwrap_or(true);
+                if is_seen && automaton.push(byte) && watched && complete.is_none() {
                     complete = Some(index);
                 }
             }
             if let Some(index) = complete {
-                let mut end = seen + position + 1;
-                if !self.is_part_of_output {
-                    end -= self.automata[index].pattern.len();
+                let end = seen + position + 1;
+                let automaton = &self.automata[index];
+                let start = self.start_of(automaton, automaton.pattern.len(), end);
+                if self.is_part_of_output {
+                    // What the match has seen shows.
+                    let is_seen =
+                        |range: &Range<usize>, text: &str| range.end > start && automaton.mentions(text);
+                    self.hidden.retain(|(range, text)| !is_seen(range, text));
                 }
-                out.push_str(&self.held[..end]);
+                self.release(if self.is_part_of_output { end } else { start }, out);
                 self.held = String::new();
                 self.matched = Some(index);
                 return self.matched;
             }
         }
-        // A match that shows does not hide what led to it.
-        let holds =
-            self.automata.iter().map(|automaton| if self.is_part_of_output { 0 } else { automaton.len });
-        let num_certain = self.held.len() - holds.max().unwrap_or(0);
-        out.push_str(&self.held[..num_certain]);
-        self.held.drain(..num_certain);
+        // A match that shows does not hide what led to it, but what is hidden may yet be part of one.
+        let is_held = !self.is_part_of_output || !self.hidden.is_empty();
+        let end = self.held.len();
+        let starts = self.automata.iter().map(|automaton| self.start_of(automaton, automaton.len, end));
+        let num_certain = if is_held { starts.min().unwrap_or(end) } else { end };
+        self.release(num_certain, out);
         None
+    }
+
+    /// Where the last `len` bytes before `end` begin that this automaton has seen, or what of them is still held.
+    fn start_of(&self, automaton: &Automaton, len: usize, end: usize) -> usize {
+        let mut start = end.saturating_sub(len);
+        for (range, text) in self.hidden.iter().rev().filter(|(range, _)| range.end <= end) {
+            if range.end > start && !automaton.mentions(text) {
+                start = start.saturating_sub(range.len());
+            }
+        }
+        start
+    }
+
+    /// Appends the first `len` bytes that are held to `out`, but for what is hidden among them.
+    fn release(&mut self, len: usize, out: &mut String) {
+        let mut position = 0;
+        for (range, _) in &self.hidden {
+            out.push_str(&self.held[position..range.start.min(len).max(position)]);
+            position = position.max(range.end.min(len));
+        }
+        out.push_str(&self.held[position..len]);
+        self.held.drain(..len);
+        self.hidden.retain(|(range, _)| range.end > len);
+        for (range, _) in &mut self.hidden {
+            *range = range.start.saturating_sub(len)..range.end - len;
+        }
     }
 
     /// Appends the text that was held back: the stream ended, so it is no stop string.
     pub fn finish(&mut self, out: &mut String) {
-        out.push_str(&self.held);
-        self.held = String::new();
+        self.release(self.held.len(), out);
     }
 }
 
@@ -99,6 +160,11 @@ impl Automaton {
             borders[index] = border as u32;
         }
         Self { pattern, borders, len: 0 }
+    }
+
+    /// Whether the pattern has this text in it.
+    fn mentions(&self, text: &str) -> bool {
+        memchr::memmem::find(&self.pattern, text.as_bytes()).is_some()
     }
 
     /// Takes the next byte; true if the pattern is now complete.

@@ -8,6 +8,7 @@ mod case;
 mod common;
 mod failures;
 mod sockets;
+mod stops;
 mod tokens;
 
 use std::fmt::Write;
@@ -21,12 +22,13 @@ use self::case::{Before, Case};
 /// More steps than any answer here takes.
 const ALL: usize = 200;
 
-fn groups() -> [(&'static str, Vec<Case>); 10] {
+fn groups() -> [(&'static str, Vec<Case>); 11] {
     [
         ("whole_chats", answers::whole_chats()),
         ("whole_completions", answers::whole_completions()),
         ("streams", answers::streams()),
         ("stops", answers::stops()),
+        ("special_stops", stops::special_tokens()),
         ("ids", tokens::ids()),
         ("chat_logprobs", tokens::chat_logprobs()),
         ("completion_logprobs", tokens::completion_logprobs()),

@@ -40,7 +40,7 @@ enum Outcome {
 }
 
 /// The moment at which the expectations were made.
-fn clock() -> jiff::Zoned {
+pub(crate) fn clock() -> jiff::Zoned {
     date(2024, 7, 6).at(12, 34, 56, 0).to_zoned(TimeZone::UTC).unwrap()
 }
 

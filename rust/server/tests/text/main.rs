@@ -5,5 +5,6 @@ mod chat_template;
 mod fixtures;
 mod literals;
 mod model;
+mod snippets;
 mod stop_strings;
 mod tokenizer;

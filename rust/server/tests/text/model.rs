@@ -96,7 +96,7 @@ fn errors_name_the_file_and_the_fault() {
     let broken = json!({"chat_template": "line\n{% if %}"});
     names(
         error("broken", &[("tokenizer_config.json", &broken)]),
-        &["does not compile", "tokenizer_config.json`", ":2"],
+        &["does not compile", "tokenizer_config.json`", "line 2"],
     );
     names(
         error("array", &[("generation_config.json", &json!([]))]),

@@ -116,3 +116,33 @@ fn a_match_can_be_part_of_the_output() {
     assert_eq!(watch.push("D two", true, &mut out), Some(0));
     assert_eq!(out, "one END");
 }
+
+/// The end token's text would be shown, or a stop string that has it in it would never stop.
+#[test]
+fn hidden_text_counts_for_those_that_mention_it() {
+    let stream = |stops: &[&str], included: bool, pieces: &[(&str, bool)]| {
+        let mut watch = StopStrings::new(stops.iter().map(ToString::to_string).collect(), included);
+        let mut out = String::new();
+        let mut matched = None;
+        for (piece, is_hidden) in pieces {
+            let push = if *is_hidden { StopStrings::push_hidden } else { StopStrings::push };
+            matched = push(&mut watch, piece, true, &mut out);
+        }
+        watch.finish(&mut out);
+        (out, matched)
+    };
+    let text = [("a", false), ("<e>", true), ("b", false), ("<e>", true), ("!", false), ("c", false)];
+    let cases: [(&[&str], &str, Option<usize>, &str); 7] = [
+        (&["<e>"], "a", Some(0), "a<e>"),
+        (&["<e>!"], "ab", Some(0), "ab<e>!"),
+        (&["ab!"], "", Some(0), "ab!"),
+        (&[">", "e"], "ab!c", None, "ab!c"),
+        (&["a<e>c", "b!c"], "a", Some(1), "ab!c"),
+        (&["b<e>?", "!d"], "ab!c", None, "ab!c"),
+        (&[">b<e>"], "a", Some(0), "a>b<e>"),
+    ];
+    for (stops, expected, matched, included) in cases {
+        assert_eq!(stream(stops, false, &text), (expected.to_owned(), matched), "{stops:?}");
+        assert_eq!(stream(stops, true, &text), (included.to_owned(), matched), "{stops:?}, included");
+    }
+}
