@@ -16,6 +16,7 @@ pub type Clock = fn() -> jiff::Zoned;
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
     template: Arc<Template>,
+    source: Arc<str>,
     special_tokens: Map<String, Value>,
     clock: Clock,
 }
@@ -42,7 +43,7 @@ impl ChatTemplate {
         clock: Clock,
     ) -> Result<Self, TemplateError> {
         let template = Template::compile(source).map_err(failed)?.into();
-        Ok(Self { template, special_tokens: special_tokens.clone(), clock })
+        Ok(Self { template, source: source.into(), special_tokens: special_tokens.clone(), clock })
     }
 
     /// The template of a model folder, if it has one: `chat_template.jinja`, or else `chat_template` in
@@ -71,7 +72,7 @@ impl ChatTemplate {
 
     /// Whether the template has this word anywhere. One that does not cannot treat a field or a role of this name in its own way.
     pub(super) fn names(&self, word: &str) -> bool {
-        self.environment.get_template(NAME).is_ok_and(|template| template.source().contains(word))
+        self.source.contains(word)
     }
 
     /// The prompt text of `messages`. It has the model's special tokens in it, so it is tokenised without
