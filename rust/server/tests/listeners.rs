@@ -210,7 +210,10 @@ fn a_unix_domain_socket_serves_as_a_port_does() {
     assert!(ask(early, "/health", &Value::Null).starts_with("HTTP/1.1 200 "));
     for stream in [true, false] {
         let answer = ask(UnixStream::connect(&path).unwrap(), "/v1/chat/completions", &chat(stream));
-        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("\"finish_reason\":\"stop\""), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("\"finish_reason\":\"stop\""),
+            "{answer}"
+        );
     }
     assert_eq!(bind_unix(&path).unwrap_err().kind(), ErrorKind::AddrInUse, "one server is enough");
     end(playing);

@@ -141,9 +141,8 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
     fn write_error(&mut self, error: &ApiError, frames: &mut Vec<u8>) {
         self.account.set_blame(Blame::of(error));
         write_event(frames, &ErrorBody::new(error));
-        frames.extend_from_slice(DONE);
-        self.choices.clear();
-        self.state = State::Over;
+        // Some clients skip an event without choices, and would take `[DONE]`, or the end of the body, for success.
+        self.cut();
     }
 }
 
