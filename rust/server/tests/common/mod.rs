@@ -182,9 +182,7 @@ impl Stage {
     /// The same for the stage of the second door.
     pub fn each(mut self, change: impl Fn(&mut Self)) -> Self {
         change(&mut self);
-        if let Some(second) = &mut self.second {
-            change(second);
-        }
+        self.second.iter_mut().for_each(|second| change(second));
         self
     }
 
