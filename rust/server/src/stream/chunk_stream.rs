@@ -47,7 +47,7 @@ pub struct ChunkStream<C> {
     state: State,
     silence: Silence,
     delta: Delta,
-    /// That of the request, which is told when the answer breaks off.
+    /// That of the request, which keeps why the answer breaks off.
     account: Arc<Account>,
 }
 
