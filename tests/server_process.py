@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 import httpx
+import pytest
 from tests import metrics
 
 READY = re.compile(r"Ready at (http://\S+)")
@@ -24,6 +25,14 @@ def is_socket(link: Path) -> bool:
         return os.readlink(link).startswith("socket:")
     except FileNotFoundError:
         return False
+
+
+def lines_until_cut(lines: Iterator[str]) -> list[str]:
+    """Read the lines of a stream that fails: it must break off, so that no client takes it for a whole one."""
+    read: list[str] = []
+    with pytest.raises(httpx.RemoteProtocolError):
+        read.extend(line for line in lines if line)
+    return read
 
 
 class ServerProcess:

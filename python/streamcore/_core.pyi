@@ -194,41 +194,19 @@ class Scheduler:
 
 @final
 class Listener:
-    """A socket that is bound, and does not listen yet if it has a port.
-
-    Raises OSError where the port is taken, or the address is not of this machine.
-    """
+    """A socket that is bound, else an OSError says why not. A method returns it changed and uses this one up."""
 
     def __new__(cls, host: str, port: int) -> Listener: ...
     @staticmethod
     def at_path(path: str | PathLike[str]) -> Listener:
-        """Bind a Unix domain socket. One that a dead server has left is replaced; the file goes with the server.
-
-        Raises:
-            OSError: a server listens there, or something else is there.
-        """
-
+        """Bind a Unix domain socket; the file of a dead server is replaced."""
     def with_tls(self, certfile: str | PathLike[str], keyfile: str | PathLike[str]) -> Listener:
-        """Return the same listener for clients that speak TLS; this one is used up.
-
-        Args:
-            certfile: the server's certificate and those that lead to it, as PEM.
-            keyfile: its private key, as PEM; may be the same file.
-
-        Raises:
-            OSError: a file cannot be read, or makes no sense.
-            RuntimeError: this one already belongs to a server.
-        """
-
+        """Have clients speak TLS, by a chain of certificates and a key as PEM."""
     def under(self, root_path: str) -> Listener:
-        """Return the same listener for clients that find the routes under a path; this one is used up.
-
-        Raises RuntimeError where this one already belongs to a server.
-        """
-
+        """Have clients find the routes under a path of a proxy."""
     @property
     def url(self) -> str:
-        """Scheme, host and port, the one that the system chose if 0 was asked for; of a Unix domain socket `http://localhost`."""
+        """Scheme, host and port, the one that the system chose if 0 was asked for; of a path `http://localhost`."""
 
 @final
 class TextModel:

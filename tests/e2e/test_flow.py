@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.server_process import ServerProcess, run_server
+from tests.server_process import ServerProcess, lines_until_cut, run_server
 
 # A device that hangs: the step that is launched once the file is there never comes back.
 HANGING = """
@@ -49,10 +49,9 @@ def test_hung_device_is_told_to_the_orchestrator_and_to_every_stream(tmp_path: P
                 time.sleep(0.05)
             assert httpx.get(f"{server.url}/ready").status_code == 503
             assert httpx.post(url, json=body, timeout=60).status_code == 503
-            rest = [line for line in lines if line]
-        error = json.loads(rest[-2].removeprefix("data: "))["error"]
+            rest = lines_until_cut(lines)
+        error = json.loads(rest[-1].removeprefix("data: "))["error"]
         assert "the step loop has not answered" in error["message"]
-        assert rest[-1] == "data: [DONE]"
         assert health(server) == 503
         assert "every request ends" in server.read_output_until("every request ends")
 

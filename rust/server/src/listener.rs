@@ -31,7 +31,7 @@ use self::unix::SocketFile;
 /// Clients that the system keeps while none is accepted.
 const BACKLOG: i32 = 4096;
 
-/// A port or a path that is ours, before anybody is served there.
+/// A port or a path that is taken, before any client is served there.
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,

@@ -17,7 +17,11 @@ fn transcript(body: &str) -> Transcript {
         .header("cache-control", "no-cache, no-transform")
         .header("x-accel-buffering", "no")
         .header("x-request-id", "t1");
-    Transcript { head: head.body(()).unwrap(), writes: vec![body.to_owned()] }
+    Transcript { head: head.body(()).unwrap(), writes: vec![body.to_owned()], is_cut: false }
+}
+
+fn cut(body: &str) -> Transcript {
+    Transcript { is_cut: true, ..transcript(body) }
 }
 
 fn chunk(rest: &str) -> String {
@@ -43,8 +47,8 @@ fn what_breaks_a_rule_is_found() {
     let error = "data: {\"error\":{\"message\":\"m\",\"type\":\"t\",\"param\":null,\"code\":\"c\"}}\n\n";
     let good = [&*role, &text, ":\n\n", &text, &finish, done].concat();
     assert_eq!(read(&transcript(&good), asked).unwrap()["choices"][0][1]["text"], "aa");
-    let failed = [&*role, &text, error, done].concat();
-    assert_eq!(read(&transcript(&failed), asked).unwrap()["error"]["code"], "c");
+    let failed = [&*role, &text, error].concat();
+    assert_eq!(read(&cut(&failed), asked).unwrap()["error"]["code"], "c");
     let text_in_finish = choice(r#"{"content":"a"}"#, "\"stop\"");
     let empty = choice(r#"{"content":""}"#, "null");
     let usage = chunk("\"choices\":[],\"usage\":null");
@@ -60,7 +64,8 @@ fn what_breaks_a_rule_is_found() {
         ("behind the finish", vec![&role, &finish, &text, done]),
         ("text in a finish", vec![&role, &text_in_finish, done]),
         ("no text", vec![&role, &empty, &finish, done]),
-        ("behind the last", vec![&role, error, &finish, done]),
+        ("looks complete", vec![&role, &text, error]),
+        ("looks complete", vec![&role, &text, error, done]),
         ("`usage`", vec![&role, &finish, &usage, done]),
         ("64 KiB", vec![&role, &long, &finish, done]),
         ("no data line", vec!["event: x\n", &role, &finish, done]),
@@ -70,6 +75,15 @@ fn what_breaks_a_rule_is_found() {
         ("inside an event", vec![&role, &finish, "data: [DONE]\n"]),
     ] {
         let message = read(&transcript(&parts.concat()), asked).unwrap_err();
+        assert!(message.contains(broken), "{broken}: {message}");
+    }
+    for (broken, parts) in [
+        ("behind the last", vec![&*role, error, &finish, error]),
+        ("[DONE] is there", vec![&role, &text, error, done]),
+        ("without a reason", vec![&role, &text]),
+        ("without a reason", vec![&role, &text, &finish]),
+    ] {
+        let message = read(&cut(&parts.concat()), asked).unwrap_err();
         assert!(message.contains(broken), "{broken}: {message}");
     }
     for (name, other) in [

@@ -244,7 +244,7 @@ fn a_client_of_a_unix_domain_socket_that_leaves_is_noticed() {
     server.shutdown();
 }
 
-/// After a crash nobody removes the file by hand; what is none of ours must not be removed by us.
+/// A restart after a crash must not need a hand to remove the file; a file that is no socket must stay.
 #[test]
 fn only_a_socket_that_a_dead_server_has_left_is_replaced() {
     let folder = Folder::new("uds-left");

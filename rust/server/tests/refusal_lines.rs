@@ -75,6 +75,7 @@ fn every_error() -> Vec<ApiError> {
         ApiError::ContentEncoding(text()),
         ApiError::QueueFull { reason: text(), retry_after_s: 1 },
         ApiError::Internal,
+        ApiError::NotFinite,
         ApiError::ShuttingDown,
         ApiError::EngineFailed(text()),
         ApiError::Deadline(1),
@@ -103,6 +104,7 @@ fn every_error() -> Vec<ApiError> {
             | ApiError::ContentEncoding(_)
             | ApiError::QueueFull { .. }
             | ApiError::Internal
+            | ApiError::NotFinite
             | ApiError::ShuttingDown
             | ApiError::EngineFailed(_)
             | ApiError::Deadline(_)

@@ -205,7 +205,7 @@ fn the_deadline_of_a_drain_ends_streams_with_an_error() {
     run_until(&mut runner, "a token", |stats| stats.generated_tokens >= 1);
     server.drain(Duration::ZERO);
     assert_eq!(runner.step(PATIENCE), NextStep::Stopped);
-    let body = client.read_until("data: [DONE]\n\n\r\n0\r\n\r\n");
+    let body = client.read_to_cut();
     assert!(body.contains("\"code\":\"shutting_down\""), "{body}");
     assert!(!body.contains("\"finish_reason\":\"stop\""), "{body}");
     server.shutdown();
@@ -227,7 +227,7 @@ fn a_runner_that_fails_ends_every_request_with_its_message() {
     runner.driver.fail("the device is lost");
 
     assert_eq!(runner.step(PATIENCE), NextStep::Stopped);
-    let body = stream.read_until("data: [DONE]\n\n\r\n0\r\n\r\n");
+    let body = stream.read_to_cut();
     assert!(
         body.contains("\"error\":{\"message\":\"the device is lost\",\"type\":\"server_error\""),
         "{body}"

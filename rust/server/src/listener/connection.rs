@@ -212,7 +212,7 @@ async fn client_has_left(stream: &Transport, progress: &Progress, is_secret: boo
             Probe::Impossible => return,
             Probe::Interim if is_secret => return,
             // As little as this is either taken whole or, by a client that reads nothing, not at all. A Unix domain socket says at once
-            // that nobody is there.
+            // that its client has gone.
             Probe::Interim => match stream.try_write(INTERIM) {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return,
                 _ => {}

@@ -3,7 +3,7 @@
 use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
@@ -63,6 +63,8 @@ struct State {
     is_dirty: bool,
     /// The next silence of an event stream is broken by a comment.
     probe_is_due: bool,
+    /// Who waits until hyper has no bytes left.
+    waits_for_flush: Option<Waker>,
 }
 
 /// The progress of one connection. Only the connection's own task changes its state.
@@ -85,6 +87,7 @@ impl Progress {
             blocked_since: None,
             is_dirty: false,
             probe_is_due: false,
+            waits_for_flush: None,
         });
         Arc::new(Self { state, close_if_idle: Notify::new() })
     }
@@ -121,7 +124,7 @@ impl Progress {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         let is_event_stream = sse::is_stream(response.headers());
-        response.map(|body| AnswerBody { body, is_event_stream, progress: Arc::clone(self) })
+        response.map(|body| AnswerBody { body, is_event_stream, error: None, progress: Arc::clone(self) })
     }
 
     /// Whether no request is being served: what hyper writes then is its own answer to a head that it cannot read.
@@ -186,6 +189,9 @@ impl Progress {
     pub(super) fn flushed(&self) {
         let mut state = self.state();
         state.is_dirty = false;
+        if let Some(waker) = state.waits_for_flush.take() {
+            waker.wake();
+        }
         if state.phase == Phase::Ending {
             (state.phase, state.since) = (Phase::Idle, Instant::now());
         }
@@ -216,6 +222,16 @@ impl Progress {
         }
     }
 
+    /// Ready once hyper has handed over all that it was given.
+    fn poll_flushed(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.state();
+        if !state.is_dirty {
+            return Poll::Ready(());
+        }
+        state.waits_for_flush = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
     fn take_due_probe(&self) -> bool {
         mem::take(&mut self.state().probe_is_due)
     }
@@ -226,6 +242,8 @@ impl Progress {
 pub(super) struct AnswerBody {
     body: Body,
     is_event_stream: bool,
+    /// Why it breaks off, if it does.
+    error: Option<axum::Error>,
     progress: Arc<Progress>,
 }
 
@@ -237,14 +255,18 @@ impl HttpBody for AnswerBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if polled.is_pending() && self.is_event_stream && self.progress.take_due_probe() {
-            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(KEEPALIVE)))));
+        if self.error.is_none() {
+            let polled = Pin::new(&mut self.body).poll_frame(cx);
+            if polled.is_pending() && self.is_event_stream && self.progress.take_due_probe() {
+                return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(KEEPALIVE)))));
+            }
+            let Poll::Ready(Some(Err(error))) = polled else { return polled };
+            self.error = Some(error);
         }
-        if matches!(polled, Poll::Ready(Some(Err(_)))) {
-            self.progress.state().is_cut = true;
-        }
-        polled
+        // Hyper drops what it has not written yet. A slow reader would not get the event that says why.
+        ready!(self.progress.poll_flushed(cx));
+        self.progress.state().is_cut = true;
+        Poll::Ready(self.error.take().map(Err))
     }
 
     fn is_end_stream(&self) -> bool {

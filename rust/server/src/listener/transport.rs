@@ -160,7 +160,7 @@ impl AsyncWrite for Wire {
     }
 }
 
-/// Ready once the client has closed its side, whatever it has sent before that nobody has read yet.
+/// Ready once the client has closed its side, whatever bytes of it still wait to be read.
 #[cfg(target_os = "linux")]
 pub(super) async fn closed_by_client(stream: &Transport) {
     // Bytes that wait to be read make a socket readable, so that would be ready at once. Urgent data were not registered for,
@@ -174,7 +174,7 @@ pub(super) async fn closed_by_client(_: &Transport) {
     std::future::pending().await
 }
 
-/// Ready once the client's system has said that nobody listens there any more.
+/// Ready once the client's system has said that the client does not listen any more.
 pub(super) async fn refused_by_client(stream: &Transport) {
     let _ = stream.ready(Interest::ERROR).await;
 }

@@ -45,7 +45,7 @@ pub(super) fn bind(path: &Path, backlog: i32) -> io::Result<(Socket, SocketFile)
     Ok((socket, SocketFile::of(path)?))
 }
 
-/// Whether the path is that of a socket on which nobody listens any more.
+/// Whether the path is that of a socket on which no server listens any more.
 fn is_left_by_the_dead(path: &Path, address: &SockAddr) -> io::Result<bool> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return Err(io::Error::new(

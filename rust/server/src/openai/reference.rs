@@ -37,7 +37,8 @@ const REMARKS: &str = "
 In chat, one chunk with `role` and empty `content` for each choice, in order; then any number of chunks with text; then for each choice one
 chunk with an empty `delta` and `finish_reason`, which is `stop` or `length`; then, with `include_usage`, one chunk without choices that has
 `usage`; then `[DONE]`. Completions have no first chunks, and an empty `text` in those that end a choice. What was matched of the client's own
-`stop` or `stop_token_ids` is in `stop_reason`. Choices may alternate. An error behind the headers is an event with `error`, then `[DONE]`.
+`stop` or `stop_token_ids` is in `stop_reason`. Choices may alternate. An error behind the headers is an event with
+`error`, behind which the connection breaks off without `[DONE]` and without the end of the body.
 
 With `logprobs` or `return_token_ids`, tokens that leave no text come with the text behind them or in the last chunk; of a long run of them
 there are chunks with an empty text. No other chunk in between is empty. An event stays under 64 KiB, but for one: with `return_token_ids` all of the prompt's ids are in one chunk,

@@ -50,7 +50,7 @@ pub struct ChunkStream<C> {
     state: State,
     silence: Silence,
     delta: Delta,
-    /// That of the request, which is told when the answer breaks off.
+    /// That of the request, which keeps why the answer breaks off.
     account: Arc<Account>,
 }
 
@@ -165,9 +165,8 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
     fn write_error(&mut self, error: &ApiError, frames: &mut Vec<u8>) {
         self.account.set_blame(Blame::of(error));
         write_event(frames, &ErrorBody::new(error));
-        frames.extend_from_slice(DONE);
-        self.choices.clear();
-        self.state = State::Over;
+        // Some clients skip an event without choices, and would take `[DONE]`, or the end of the body, for success.
+        self.cut();
     }
 }
 

@@ -8,7 +8,7 @@ use futures_util::Stream;
 
 /// Breaks a connection off: a body that fails is not ended, so its client sees that something is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the script cuts the connection here")]
+#[error("the answer breaks off here")]
 pub struct Cut;
 
 /// A body that fails once what was written before it has gone out.

@@ -79,9 +79,17 @@ pub fn read(transcript: &Transcript, asked: Asked) -> Result<Value, String> {
         events.extend(write.split_terminator("\n\n"));
     }
     let is_done = |event: &&str| *event == "data: [DONE]";
-    rule!(events.last().is_some_and(is_done), "the last event is not [DONE]");
-    rule!(events.iter().copied().filter(is_done).count() == 1, "[DONE] is there twice");
-    events.pop();
+    let is_error = |event: &&str| event.starts_with("data: {\"error\":");
+    let num_done = events.iter().copied().filter(is_done).count();
+    if transcript.is_cut {
+        rule!(num_done == 0, "[DONE] is there although the answer is cut");
+        rule!(events.last().is_some_and(is_error), "a cut without a reason");
+    } else {
+        rule!(!events.iter().any(is_error), "an answer that has failed looks complete");
+        rule!(events.last().is_some_and(is_done), "the last event is not [DONE]");
+        rule!(num_done == 1, "[DONE] is there twice");
+        events.pop();
+    }
     let mut reader = Reader {
         asked,
         choices: BTreeMap::new(),

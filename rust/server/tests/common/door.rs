@@ -95,10 +95,16 @@ pub fn play(router: Router, request: Request<Bytes>, mut work: impl FnMut()) -> 
                         writes.push(String::from_utf8(data.to_vec()).unwrap());
                     }
                     if is_last {
-                        return Transcript { head: response.unwrap(), writes };
+                        return Transcript { head: response.unwrap(), writes, is_cut: false };
                     }
                 }
-                Part::Lost => panic!("the answer was lost"),
+                Part::Lost => {
+                    return Transcript {
+                        head: response.expect("the answer has begun"),
+                        writes,
+                        is_cut: true,
+                    };
+                }
             }
             call.exchange.resume();
         }

@@ -187,9 +187,7 @@ impl Stage {
     /// The same for the stage of the second door.
     pub fn each(mut self, change: impl Fn(&mut Self)) -> Self {
         change(&mut self);
-        if let Some(second) = &mut self.second {
-            change(second);
-        }
+        self.second.iter_mut().for_each(|second| change(second));
         self
     }
 
@@ -234,15 +232,20 @@ impl Stage {
         let mut writes = Vec::new();
         loop {
             match poll_once(pin!(body.frame())) {
-                Poll::Ready(Some(frame)) => {
-                    let bytes = frame.unwrap().into_data().unwrap();
+                Poll::Ready(Some(Ok(frame))) => {
+                    let bytes = frame.into_data().unwrap();
                     writes.push(String::from_utf8(bytes.to_vec()).unwrap());
                 }
-                Poll::Ready(None) => break,
+                Poll::Ready(end) => {
+                    return Transcript {
+                        head: Response::from_parts(head, ()),
+                        writes,
+                        is_cut: end.is_some(),
+                    };
+                }
                 Poll::Pending => self.run(steps.next().unwrap()),
             }
         }
-        Transcript { head: Response::from_parts(head, ()), writes }
     }
 
     /// Reads so many writes, or not even the head if there are none to come, and leaves.
@@ -294,16 +297,23 @@ pub fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
 pub async fn transcript_of(response: Response<Body>) -> Transcript {
     let (head, mut body) = response.into_parts();
     let mut writes = Vec::new();
-    while let Some(frame) = body.frame().await {
-        writes.push(String::from_utf8(frame.unwrap().into_data().unwrap().to_vec()).unwrap());
-    }
-    Transcript { head: Response::from_parts(head, ()), writes }
+    let is_cut = loop {
+        match body.frame().await {
+            Some(Ok(frame)) => {
+                writes.push(String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap());
+            }
+            end => break end.is_some(),
+        }
+    };
+    Transcript { head: Response::from_parts(head, ()), writes, is_cut }
 }
 
 /// Everything that went over the wire.
 pub struct Transcript {
     pub head: Response<()>,
     pub writes: Vec<String>,
+    /// The body was not ended, and the client sees that.
+    pub is_cut: bool,
 }
 
 impl Transcript {
@@ -323,6 +333,7 @@ impl Transcript {
             lines.push("--- write".to_owned());
             lines.push(without_time(write));
         }
+        lines.extend(self.is_cut.then(|| "--- cut".to_owned()));
         lines.join("\n")
     }
 

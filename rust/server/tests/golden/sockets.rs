@@ -60,13 +60,13 @@ fn ask(mut socket: TcpStream, ask: &Ask) -> Transcript {
     let mut reader = BufReader::new(socket);
     let head = read_head(&mut reader);
     let len = head.headers().get("content-length").map(|len| len.to_str().unwrap().parse().unwrap());
-    let writes = match len {
-        _ if *method == "HEAD" => Vec::new(),
-        Some(0) => Vec::new(),
-        Some(len) => vec![read_text(&mut reader, len)],
-        None => std::iter::from_fn(|| read_chunk(&mut reader)).collect(),
+    let (writes, is_cut) = match len {
+        _ if *method == "HEAD" => (Vec::new(), false),
+        Some(0) => (Vec::new(), false),
+        Some(len) => (vec![read_text(&mut reader, len)], false),
+        None => read_chunks(&mut reader),
     };
-    Transcript { head, writes }
+    Transcript { head, writes, is_cut }
 }
 
 fn read_line(reader: &mut impl BufRead) -> String {
@@ -92,9 +92,19 @@ fn read_text(reader: &mut impl Read, len: usize) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-fn read_chunk(reader: &mut impl BufRead) -> Option<String> {
-    let len = usize::from_str_radix(&read_line(reader), 16).unwrap();
-    let chunk = read_text(reader, len);
-    assert_eq!(read_line(reader), "");
-    (len > 0).then_some(chunk)
+/// All chunks, and whether the last one of them is missing.
+fn read_chunks(reader: &mut impl BufRead) -> (Vec<String>, bool) {
+    let mut chunks = Vec::new();
+    loop {
+        if reader.fill_buf().unwrap().is_empty() {
+            return (chunks, true);
+        }
+        let len = usize::from_str_radix(&read_line(reader), 16).unwrap();
+        let chunk = read_text(reader, len);
+        assert_eq!(read_line(reader), "");
+        if len == 0 {
+            return (chunks, false);
+        }
+        chunks.push(chunk);
+    }
 }

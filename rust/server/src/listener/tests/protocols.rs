@@ -91,7 +91,7 @@ async fn http2_is_refused_in_its_own_words() {
     assert!(page.contains("streamcore_http_responses_total{status=\"400\"} 3\n"), "{page}");
 }
 
-/// `https://` before the address of a server without a certificate is among the first mistakes that anybody makes.
+/// `https://` before the address of a server without a certificate is among the first mistakes of a new user.
 #[tokio::test(start_paused = true)]
 async fn tls_without_a_certificate_is_told_from_noise() {
     let served = Served::start(Access::default());
