@@ -109,7 +109,7 @@ mod tests {
         );
         let chained = [0..2, 0..4, 2..4, 0..0];
         assert_eq!(told("éü", &chained), [("éü".to_owned(), vec![(0, 0), (1, 0), (2, 1), (3, 2)])]);
-        assert_eq!(told("", &[0..0]), [(String::new(), vec![(0, 0)])]);
+        assert_eq!(told("", &[0..0, 0..0]), [(String::new(), vec![(0, 0), (1, 0)])]);
     }
 
     /// A tokenizer that makes one token of a long word, or none of white space, would make an event that breaks clients.
