@@ -29,7 +29,8 @@ async fn refusal(stage: &Stage, (path, body): (&str, Value)) -> (Value, Value, S
     (error["param"].clone(), error["code"].clone(), error["message"].as_str().unwrap().to_owned())
 }
 
-/// Whoever is told that the prompt is too long cuts it, and is refused again for what it was really about.
+/// A client that hears that the prompt is too long cuts it, and is refused again for what it was
+/// really about.
 #[tokio::test]
 async fn the_field_that_is_to_blame_is_named_with_both_numbers() {
     let limit = "this model's maximum context length is 128 tokens";
@@ -163,7 +164,8 @@ async fn no_refusal_quotes_what_was_not_sent() {
     }
 }
 
-/// Whatever is asked for, a refusal blames a field that is there, and tells no number that is neither sent nor counted.
+/// Whatever is asked for, a refusal blames a field that is there, and tells no number that is
+/// neither sent nor counted.
 #[tokio::test]
 async fn a_refusal_blames_what_is_there() {
     let limits = DriverLimits { max_waiting_requests: 1000, ..limits() };
@@ -219,7 +221,8 @@ async fn a_refusal_blames_what_is_there() {
     assert!(num_refused > 100, "{num_refused}");
 }
 
-/// Evaluation harnesses score as much text as a model can read; nothing is generated, so it must pass to the last token.
+/// Evaluation harnesses score as much text as a model can read; nothing is generated, so it must
+/// pass to the last token.
 #[tokio::test(start_paused = true)]
 async fn a_prompt_that_fills_the_context_can_be_scored() {
     for stream in [false, true] {
@@ -243,7 +246,7 @@ async fn a_prompt_that_fills_the_context_can_be_scored() {
                 (&json!(128), &json!(0))
             );
         }
-        assert_eq!(stage.runner.driver.stats().generated_tokens, 0, "nobody pays for what nobody gets");
+        assert_eq!(stage.runner.driver.stats().generated_tokens, 0, "what no client gets is not counted");
     }
     let (path, scored) =
         completion(&json!({ "prompt": vec![7; 128], "max_tokens": 0, "prompt_logprobs": 0, "n": 2 }));
