@@ -107,7 +107,8 @@ impl EngineConfig {
     /// they accept a request, and [`Engine::add_request`](crate::Engine::add_request) applies the same rule.
     ///
     /// # Errors
-    /// [`EngineError::EmptyPrompt`], [`EngineError::ContextTooLong`] or [`EngineError::PoolTooSmall`].
+    /// [`EngineError::EmptyPrompt`], [`EngineError::ContextTooLong`] or
+    /// [`EngineError::PoolTooSmall`].
     pub fn check_lengths(&self, prompt_len: usize, max_tokens: usize) -> Result<(), EngineError> {
         if prompt_len == 0 {
             return Err(EngineError::EmptyPrompt);

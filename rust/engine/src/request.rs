@@ -141,7 +141,8 @@ pub struct Request {
     pub id: RequestId,
     /// The prompt, at least one token.
     pub prompt: Vec<u32>,
-    /// Most tokens to generate; with 0 the prompt is computed, for its log-probabilities, and nothing is told to follow it.
+    /// Most tokens to generate; with 0 only the prompt is computed, for its
+    /// log-probabilities.
     pub max_tokens: usize,
     /// No stop token is drawn before this many tokens have been generated.
     pub min_tokens: usize,

@@ -66,7 +66,7 @@ impl ScheduledTokens {
 /// What became of a drawn token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Drawn {
-    /// The token, unless it is a stop token or nobody asked for one.
+    /// The token, unless it is a stop token, or the request asks for none.
     pub(crate) token: Option<u32>,
     /// Whether it was the last.
     pub(crate) finish_reason: Option<FinishReason>,
@@ -77,7 +77,8 @@ pub(crate) struct Sequence {
     pub(crate) id: RequestId,
     pub(crate) tokens: Vec<u32>,
     pub(crate) prompt_len: usize,
-    /// Prompt and most output together, at least one token of it: the step that ends a prompt draws one, wanted or not.
+    /// Prompt and most output together, at least one token of it: the step that ends a prompt draws
+    /// one, wanted or not.
     pub(crate) max_len: usize,
     /// Only its prompt is computed.
     pub(crate) is_prompt_only: bool,

@@ -46,7 +46,8 @@ fn one_max_token_is_one_step() {
 
 #[test]
 fn a_prompt_that_fills_the_context_can_be_scored() {
-    // Evaluation harnesses ask for the log-probabilities of as much text as a model can read, and for nothing behind it.
+    // Evaluation harnesses ask for the log-probabilities of as much text as a model can read, and
+    // for nothing behind it.
     for (num_blocks, depth) in [(3, 1), (3, 2)] {
         let mut story = Story::new(EngineConfig { num_blocks, max_steps_in_flight: depth, ..config() });
         let request = Request { prompt_logprobs: Some(2), logprobs: Some(1), ..request(1, 12, 0) };
@@ -54,7 +55,7 @@ fn a_prompt_that_fills_the_context_can_be_scored() {
         story.run_to_end();
         story.assert_served(&request);
         story.assert_empty();
-        assert_eq!(story.engine.stats().generated_tokens, 0, "what is drawn behind it is nobody's");
+        assert_eq!(story.engine.stats().generated_tokens, 0, "what is drawn behind it does not count");
         let refused = story.engine.add_request(common::request(2, 13, 0));
         assert_eq!(refused, Err(EngineError::PoolTooSmall { prompt_len: 13, max_tokens: 0, capacity: 12 }));
     }

@@ -74,7 +74,8 @@ impl App {
         self.naming.served_model_names.first().map_or("", String::as_str)
     }
 
-    /// The served name that a client asks for by this one: the first if it leaves that to the server.
+    /// The served name that a client asks for by this one: the first if it leaves that to the
+    /// server.
     ///
     /// # Errors
     /// 404.

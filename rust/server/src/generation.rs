@@ -52,7 +52,8 @@ pub fn max_prompt_tokens(app: &App, options: &Options) -> Option<usize> {
     options.truncate_prompt_tokens.is_none().then(|| app.driver.config().max_seq_len())
 }
 
-/// Tokenises a text by `encode`, unless it certainly has more than `max_tokens`. `field` is the one that it came from.
+/// Tokenises a text by `encode`, unless it certainly has more than `max_tokens`. `field` is the one
+/// that it came from.
 ///
 /// # Errors
 /// 400, if the tokenizer cannot, or the text is too long.

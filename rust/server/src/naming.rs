@@ -1,6 +1,7 @@
 //! How the server calls itself and its model.
 
-/// Names longer than this are cut where an error quotes them, so that there is room for those that are served.
+/// Names longer than this are cut where an error quotes them, so that there is room for those that
+/// are served.
 const MAX_QUOTED_CHARS: usize = 80;
 /// Most names that an error tells.
 const MAX_TOLD_NAMES: usize = 8;
@@ -8,7 +9,8 @@ const MAX_TOLD_NAMES: usize = 8;
 /// How the server calls itself and its model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Naming {
-    /// Names under which the model can be asked for. An answer has the one that was asked for, or the first.
+    /// Names under which the model can be asked for. An answer has the one that was asked for, or
+    /// the first.
     pub served_model_names: Vec<String>,
     /// The version of the server.
     pub version: String,
@@ -69,7 +71,7 @@ mod tests {
         Naming { served_model_names, version: String::new(), created: 0 }.miss(asked)
     }
 
-    /// Whoever has mistyped a name would have to ask another route which there are.
+    /// A client that has mistyped a name would have to ask another route which there are.
     #[test]
     fn an_unknown_model_names_those_that_are_served() {
         for (asked, names, message) in [

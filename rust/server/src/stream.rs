@@ -95,7 +95,8 @@ pub fn usage_of(choices: &[Choice]) -> Usage {
     usage_with(choices, choices.iter().map(Choice::num_tokens).sum())
 }
 
-/// What these choices have used if they have told this many tokens. A prompt counts once, however many choices it has.
+/// What these choices have used if they have told this many tokens. A prompt counts once, however
+/// many choices it has.
 fn usage_with(choices: &[Choice], num_told: usize) -> Usage {
     let sum = |count: fn(&Choice) -> usize| choices.iter().map(count).sum();
     Usage::new(sum(Choice::num_prompt_tokens), num_told, sum(Choice::num_cached_tokens))

@@ -60,8 +60,11 @@ impl OpenRequest {
             });
         }
         if let Some(first) = self.first_token {
-            metrics.inference_time.observe(now - self.scheduled);
             metrics.decode_time.observe(now - first);
+        }
+        // A prompt that is only scored has no token, and ends by its length.
+        if self.first_token.is_some() || outcome == Outcome::Length {
+            metrics.inference_time.observe(now - self.scheduled);
             metrics.request_prompt_tokens.observe_count(self.prompt_len);
             metrics.request_generation_tokens.observe_count(self.num_tokens);
         }

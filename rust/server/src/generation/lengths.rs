@@ -1,6 +1,7 @@
-//! Whether a prompt and its answer fit into the context, and what the client is told if they do not: the field that it sent, and both
-//! numbers. LiteLLM knows the error by "this model's maximum context length is" and LangChain by "prompt is too long" or the code,
-//! so the words stay as they are.
+//! Whether a prompt and its answer fit into the context, and what a refusal says if they do
+//! not: the field that it sent, and both numbers. LiteLLM knows the error by "this model's maximum
+//! context length is" and LangChain by "prompt is too long" or the code, so the words stay as they
+//! are.
 
 use streamcore_engine::EngineConfig;
 
@@ -12,7 +13,8 @@ use crate::text::TextError;
 /// The code of every error about lengths.
 const CODE: &str = "context_length_exceeded";
 
-/// How much is generated behind a prompt: what the client asks for, or as much of `default` as there is room for.
+/// How much is generated behind a prompt: what the client asks for, or as much of `default` as
+/// there is room for.
 ///
 /// # Errors
 /// 400, if the prompt has no tokens, or there is no room.

@@ -1,5 +1,6 @@
-//! What a request body may have in it: one table ([`params`], [`dialects`] for what other servers know, [`message`] for the
-//! messages) that the parser obeys and that the reference page and `/openapi.json` are made of.
+//! What a request body may have in it: one table ([`params`], [`dialects`] for what other servers
+//! know, [`message`] for the messages) that the parser obeys and that the reference page and
+//! `/openapi.json` are made of.
 
 pub mod dialects;
 mod kind;

@@ -11,8 +11,8 @@ pub enum Echo {
     Text(String),
     /// As tokens and the text that they are, with their log-probabilities.
     Scored(Vec<u32>),
-    /// As the client's own text and the tokens that were made of it, with their log-probabilities. What the tokens are as text may
-    /// lack special tokens, and be normalised.
+    /// As the client's own text and the tokens that were made of it, with their log-probabilities.
+    /// What the tokens are as text may lack special tokens, and be normalised.
     ScoredText {
         /// The text.
         text: String,
@@ -21,8 +21,9 @@ pub enum Echo {
     },
 }
 
-/// Appends a text and the tokens that were made of it. Tokens that share a character go together, and what no token was made of, such
-/// as white space that was stripped, goes with the tokens before it:
+/// Appends a text and the tokens that were made of it. Tokens that share a character go together,
+/// and what no token was made of, such as white space that was stripped, goes with the tokens
+/// before it:
 ///
 /// ```text
 /// text      "a é  b"    tokens   <s>     "a"    half of "é"   other half   "b"
@@ -60,7 +61,8 @@ struct Chars<'a> {
 }
 
 impl Chars<'_> {
-    /// Characters before the one that this byte belongs to, or before the last place if that is further on.
+    /// Characters before the one that this byte belongs to, or before the last place if that is
+    /// further on.
     fn count_to(&mut self, byte: usize) -> usize {
         for character in self.text[self.position..].chars() {
             if self.position + character.len_utf8() > byte {
@@ -93,7 +95,8 @@ mod tests {
         delta.pieces().map(|(text, tokens)| (text.to_owned(), of(tokens))).collect()
     }
 
-    /// A client that cuts the prompt off by its length, or lines tokens up with its text, would cut in the wrong place.
+    /// A client that cuts the prompt off by its length, or lines tokens up with its text, would cut
+    /// in the wrong place.
     #[test]
     fn a_text_is_told_with_the_tokens_that_were_made_of_it() {
         let drawing = [0..0, 0..1, 2..4, 2..4, 6..7];
@@ -109,10 +112,11 @@ mod tests {
         );
         let chained = [0..2, 0..4, 2..4, 0..0];
         assert_eq!(told("éü", &chained), [("éü".to_owned(), vec![(0, 0), (1, 0), (2, 1), (3, 2)])]);
-        assert_eq!(told("", &[0..0]), [(String::new(), vec![(0, 0)])]);
+        assert_eq!(told("", &[0..0, 0..0]), [(String::new(), vec![(0, 0), (1, 0)])]);
     }
 
-    /// A tokenizer that makes one token of a long word, or none of white space, would make an event that breaks clients.
+    /// A tokenizer that makes one token of a long word, or none of white space, would make an event
+    /// that breaks clients.
     #[test]
     fn a_long_text_of_one_token_is_cut() {
         let text = "é".repeat(20_000);

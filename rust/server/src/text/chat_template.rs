@@ -70,7 +70,8 @@ impl ChatTemplate {
         }
     }
 
-    /// Whether the template has this word anywhere. One that does not cannot treat a field or a role of this name in its own way.
+    /// Whether the template has this word anywhere. One that does not cannot treat a field or a
+    /// role of this name in its own way.
     pub(super) fn names(&self, word: &str) -> bool {
         self.source.contains(word)
     }

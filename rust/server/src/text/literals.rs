@@ -175,8 +175,8 @@ fn cut(whole: &NormalizedString, tokens: &[Placed]) -> Vec<(NormalizedString, Op
     pieces
 }
 
-/// Visits what users wrote: all texts of messages, their roles and the names of their fields among them, and of the template's
-/// variables.
+/// Visits what users wrote: all texts of messages, their roles and the names of their fields among
+/// them, and of the template's variables.
 fn each_text(messages: &mut [Value], variables: &mut Map<String, Value>, visit: &mut dyn FnMut(&mut String)) {
     messages.iter_mut().for_each(|message| each_text_of(message, visit));
     variables.values_mut().for_each(|value| each_text_of(value, visit));

@@ -60,9 +60,9 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// The same token ids, each with the bytes of `text` that it was made of: before anything was normalised, so that they can be cut
-    /// out. Tokens that share a character have it both; one that stands for nothing in the text, such as a begin token, has an
-    /// empty range.
+    /// The same token ids, each with the bytes of `text` that it was made of: before anything was
+    /// normalised, so that they can be cut out. Tokens that share a character have it both; one
+    /// that stands for nothing in the text, such as a begin token, has an empty range.
     ///
     /// # Errors
     /// Those of [`Tokenizer::encode`].

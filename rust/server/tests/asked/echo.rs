@@ -122,8 +122,8 @@ fn list<T: serde::de::DeserializeOwned>(value: &Value) -> Vec<T> {
 proptest! {
     #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(7), failure_persistence: None, cases: 200, ..Default::default() })]
 
-    /// An evaluation cuts the prompt off by its length and finds the tokens behind it by their offsets: one character more or less
-    /// and it scores something else.
+    /// An evaluation cuts the prompt off by its length and finds the tokens behind it by their
+    /// offsets: one character more or less and it scores something else.
     #[test]
     fn an_answer_begins_with_its_prompt(
         which in 0..tokenizers().len(),
@@ -171,8 +171,8 @@ proptest! {
     }
 }
 
-/// Scripts of evaluations read the chosen token's number from `top_logprobs`, which OpenAI and vLLM fill also where no others are
-/// asked for.
+/// Scripts of evaluations read the chosen token's number from `top_logprobs`, which OpenAI and vLLM
+/// fill also where no others are asked for.
 #[tokio::test(start_paused = true)]
 async fn the_chosen_token_is_among_the_likeliest() {
     for logprobs in [0, 1] {

@@ -39,7 +39,8 @@ fn values() -> [Value; 8] {
     ]
 }
 
-/// A program written for another server would get another answer than it asked for, with status 200.
+/// A program written for another server would get another answer than it asked for, with status
+/// 200.
 #[tokio::test]
 async fn what_would_change_the_answer_is_refused_by_name() {
     let stage = Stage::new("");
@@ -74,7 +75,8 @@ async fn what_would_change_the_answer_is_refused_by_name() {
     assert!(stage.is_clean());
 }
 
-/// The fields that programs are known to bring, by server; a row that goes missing from the table would not be missed there.
+/// The fields that programs are known to bring, by server; a row that goes missing from the table
+/// would not be missed there.
 #[tokio::test]
 async fn known_fields_of_other_servers_are_refused() {
     let stage = Stage::new("");
@@ -132,7 +134,8 @@ async fn known_fields_of_other_servers_are_refused() {
     }
 }
 
-/// Clients that send every field that they know, at its default, must be answered as if they had sent none.
+/// Clients that send every field that they know, at its default, must be answered as if they had
+/// sent none.
 #[tokio::test(start_paused = true)]
 async fn what_switches_a_field_off_passes() {
     for (path, endpoint) in ROUTES {
@@ -175,7 +178,8 @@ async fn rendered(template: &str, messages: &Value) -> Result<(String, bool), St
     Ok((String::from_utf8(bytes).unwrap(), has_special))
 }
 
-/// Thoughts, documents and whatever else a model was trained on would be missing from its prompt, and nothing would say so.
+/// Thoughts, documents and whatever else a model was trained on would be missing from its prompt,
+/// and nothing would say so.
 #[tokio::test]
 async fn what_a_message_has_reaches_the_template() {
     let messages = json!([
@@ -206,7 +210,8 @@ async fn what_a_message_has_reaches_the_template() {
     assert_eq!(serde_json::to_string(&told).unwrap(), serde_json::to_string(&expected).unwrap());
 }
 
-/// A model that knows a role by its own name, or thoughts by another, must be told what it was trained on.
+/// A model that knows a role by its own name, or thoughts by another, must be told what it was
+/// trained on.
 #[tokio::test]
 async fn a_template_is_told_what_it_knows_by_its_name() {
     let role = "{% for m in messages %}[{{ m.role }}]{% endfor %}";
@@ -221,7 +226,8 @@ async fn a_template_is_told_what_it_knows_by_its_name() {
     }
 }
 
-/// Whoever may name roles and fields could otherwise end a turn with a special token and speak as somebody else.
+/// A client that names roles and fields could otherwise end a turn with a special token and speak as
+/// another.
 #[tokio::test]
 async fn markers_are_letters_wherever_a_client_writes_them() {
     let template = "{% for m in messages %}{% for key, value in m.items() %}{{ key }}={{ value }};{% endfor %}{% endfor %}";

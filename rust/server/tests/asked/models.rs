@@ -16,7 +16,8 @@ fn body(path: &str, model: Option<Value>, stream: bool) -> Value {
     body
 }
 
-/// A client that checks whether it got the model that it asked for would take the answer for another one's.
+/// A client that checks whether it got the model that it asked for would take the answer for
+/// another one's.
 #[tokio::test(start_paused = true)]
 async fn an_answer_has_the_name_that_was_asked_for() {
     for path in ["/v1/chat/completions", "/v1/completions"] {
@@ -36,7 +37,7 @@ async fn an_answer_has_the_name_that_was_asked_for() {
     }
 }
 
-/// Whoever has mistyped the name would otherwise have to find out elsewhere what it is.
+/// A client that has mistyped the name would otherwise have to find out elsewhere what it is.
 #[tokio::test]
 async fn a_model_that_is_not_served_is_refused_with_those_that_are() {
     let stage = Stage::new("");

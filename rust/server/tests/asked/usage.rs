@@ -16,7 +16,8 @@ fn ask(path: &str, extra: &Value) -> Value {
     body
 }
 
-/// Dashboards that draw tokens by time would show tokens before there are any, or those of text that comes later.
+/// Dashboards that draw tokens by time would show tokens before there are any, or those of text
+/// that comes later.
 #[tokio::test(start_paused = true)]
 async fn a_chunk_counts_what_has_been_shown() {
     let script = ["né 🦀 ## {} EN", "abc<end>END"].join(NEXT_CHOICE);
@@ -50,7 +51,8 @@ async fn a_chunk_counts_what_has_been_shown() {
     }
 }
 
-/// Counting the tokens of text must not show what is asked for elsewhere, nor make events that show nothing.
+/// Counting the tokens of text must not show what is asked for elsewhere, nor make events that show
+/// nothing.
 #[tokio::test(start_paused = true)]
 async fn counting_alone_tells_no_tokens() {
     for path in ["/v1/chat/completions", "/v1/completions"] {

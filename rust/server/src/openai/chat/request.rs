@@ -32,7 +32,8 @@ const OWN_VARIABLES: [&str; 7] = [
 /// A conversation, and how it becomes a prompt.
 #[derive(Debug, PartialEq)]
 pub struct Conversation {
-    /// As chat templates take them: `role` and `content`, both strings, and what else the client has given.
+    /// As chat templates take them: `role` and `content`, both strings, and what else the client
+    /// has given.
     pub messages: Vec<Value>,
     /// Where the prompt ends.
     pub end: PromptEnd,
@@ -122,7 +123,8 @@ fn message(index: usize, value: Value) -> Result<Value, ApiError> {
     // It has no token ids, so their number does not matter.
     check(&mut fields, MESSAGE, Endpoint::Chat, 0)?;
     let role = fields.get("role").and_then(Value::as_str).ok_or_else(|| fields.missing("role"))?;
-    // An assistant that called tools has said nothing, and what those of other roles must have is the template's affair.
+    // An assistant that called tools has said nothing, and what those of other roles must have is
+    // the template's affair.
     if ["system", "developer", "user"].contains(&role) && fields.get("content").is_none() {
         return Err(fields.missing("content"));
     }

@@ -81,7 +81,8 @@ fn check_best_of(fields: &mut Fields, n: usize) -> Result<(), ApiError> {
     }
 }
 
-/// A string, a list of strings, a list of token ids, or a list of lists of token ids; and whether it is a list of prompts.
+/// A string, a list of strings, a list of token ids, or a list of lists of token ids; and whether
+/// it is a list of prompts.
 fn prompts(value: Value, vocab_size: usize) -> Result<(Vec<PromptSource>, bool), ApiError> {
     let list = match value {
         Value::String(text) => return Ok((vec![PromptSource::Text(text)], false)),

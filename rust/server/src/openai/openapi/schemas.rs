@@ -67,7 +67,8 @@ fn logprob() -> Value {
     json!({ "type": "number", "minimum": -9999, "maximum": 0 })
 }
 
-/// Of any role, with any other field: the template knows them. Those that it is certain to refuse are the same in all.
+/// Of any role, with any other field: the template knows them. Those that it is certain to refuse
+/// are the same in all.
 fn message() -> Value {
     let part = object(json!({ "type": { "const": "text" }, "text": { "type": "string" } }));
     let content = json!({ "anyOf": [{ "type": "string" }, list(part)] });

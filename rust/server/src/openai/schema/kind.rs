@@ -21,7 +21,7 @@ pub enum Kind {
     Number(f64, f64),
     /// A text of one to so many characters.
     Text(usize),
-    /// A text of at most so many characters; an empty one is the same as none.
+    /// A text of at most this many characters; an empty one is the same as none.
     MaybeText(usize),
     /// A text that is safe in a header and in a log: up to 64 letters, digits, `.`, `_` and `-`.
     Name,

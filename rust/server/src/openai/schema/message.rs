@@ -4,14 +4,15 @@ use super::Neutral::{Empty, Null};
 use super::params::{CHAT, honoured, refused};
 use super::{Kind, Param};
 
-/// The fields that are looked at here. All others go to the template as they are, and so do the values of `role`.
+/// The fields that are looked at here. All others go to the template as they are, and so do the
+/// values of `role`.
 pub const MESSAGE: &[Param] = &[
     honoured(
         CHAT,
         "role",
         Kind::Text(1024),
         "",
-        "Whatever the template knows; `developer` is told it as `system` if it does not name it.",
+        "Whatever the template knows; `developer` becomes `system` for one that does not name it.",
     ),
     honoured(
         CHAT,

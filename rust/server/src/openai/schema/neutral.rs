@@ -32,7 +32,8 @@ impl Neutral {
             Self::False => value == false,
             Self::True => value == true,
             Self::Numbers(numbers) => {
-                // A number that is written in another way is the same one, but for a bit in its last place.
+                // A number that is written in another way is the same one, but for a bit in its
+                // last place.
                 value.as_f64().is_some_and(|value| numbers.iter().any(|number| (value - number).abs() < 1e-9))
             }
             Self::Empty => match value {

@@ -204,7 +204,7 @@ pub const PARAMS: &[Param] = &[
         "logprobs",
         Integer(0, 5),
         "none",
-        "Log-probabilities of the answer's tokens and of so many of the likeliest, the token's own among them also with 0; with `echo`, of the prompt's, too.",
+        "Log-probabilities of the answer's tokens and of this many of the likeliest, the token's own always among them; with `echo`, of the prompt's, too.",
     ),
     renamed(COMPLETIONS, "top_logprobs", Null, "logprobs", "Belongs to chat."),
     honoured(
