@@ -72,11 +72,12 @@ pub(crate) struct TextModel(Mutex<Option<server::text::TextModel>>);
 
 #[pymethods]
 impl TextModel {
-    /// Reads the folder; raises ModelLoadError when a file cannot be used.
+    /// Reads the folder, and logs what of it is not read; raises ModelLoadError when a file cannot be used.
     #[new]
     #[expect(clippy::needless_pass_by_value, reason = "converted from a Python object")]
     fn new(py: Python<'_>, folder: PathBuf) -> PyResult<Self> {
         let model = py.detach(|| server::text::TextModel::load(&folder)).map_err(text_error)?;
+        model.notices.iter().for_each(|notice| tracing::warn!("{notice}"));
         Ok(Self(Mutex::new(Some(model))))
     }
 

@@ -6,12 +6,15 @@
 mod chat_template;
 mod detokenizer;
 mod error;
+mod folder;
 mod generation_config;
 mod jinja;
 mod json_files;
 mod literals;
 mod prompt;
+mod special_tokens;
 mod stop_strings;
+mod template_files;
 mod token_names;
 mod token_table;
 mod tokenizer;
@@ -24,7 +27,9 @@ pub use detokenizer::Detokenizer;
 pub use error::{TemplateError, TextError};
 pub use generation_config::GenerationConfig;
 pub use prompt::{PromptEnd, PromptError};
+use special_tokens::SpecialTokens;
 pub use stop_strings::StopStrings;
+use template_files::read_sources;
 pub use token_names::{TokenNames, token_name};
 pub use tokenizer::Tokenizer;
 pub use too_long::encode_within;
@@ -36,23 +41,40 @@ pub struct TextModel {
     pub tokenizer: Tokenizer,
     /// Conversations to text; a base model has none.
     pub chat_template: Option<ChatTemplate>,
+    /// Why there is no chat template, where the folder has one that cannot be used.
+    pub chat_template_fault: Option<String>,
     /// The model's own sampling defaults and end tokens.
     pub generation: GenerationConfig,
+    /// What of the folder is not read or cannot be used: a line each, for the log.
+    pub notices: Vec<String>,
 }
 
 impl TextModel {
     /// Reads the text side of a model folder in Hugging Face layout.
     ///
-    /// `tokenizer.json` is required. `tokenizer_config.json`, `chat_template.jinja`,
-    /// `generation_config.json` and `config.json` are read where they exist.
+    /// `tokenizer.json` is required. `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json`, chat templates,
+    /// `generation_config.json` and `config.json` are read where they exist, with the precedence of `transformers`.
     ///
     /// # Errors
-    /// Names the file and what is wrong in it.
+    /// Names the file and what is wrong in it. A chat template that is not valid is none: text can be completed without it.
     pub fn load(folder: &Path) -> Result<Self, TextError> {
-        let tokenizer = Tokenizer::load(&folder.join("tokenizer.json"))?;
-        let tokenizer_config = json_files::read_object(&folder.join("tokenizer_config.json"))?;
-        let chat_template = ChatTemplate::load(folder, &tokenizer_config, jiff::Zoned::now)?;
-        let generation = GenerationConfig::load(folder, &tokenizer_config, &tokenizer)?;
-        Ok(Self { tokenizer, chat_template, generation })
+        folder::check_vocabulary(folder)?;
+        let mut notices = folder::ignored(folder);
+        let config = json_files::read_object(&folder.join("tokenizer_config.json"))?;
+        let SpecialTokens { named, added } = SpecialTokens::read(folder, &config, &mut notices)?;
+        let tokenizer = Tokenizer::load_with(&folder.join("tokenizer.json"), added)?;
+        let generation = GenerationConfig::load(folder, &named, &tokenizer)?;
+        let sources = read_sources(folder, &config, &mut notices)?;
+        let (mut chat_template, mut chat_template_fault) = (None, None);
+        if !sources.is_empty() {
+            match ChatTemplate::compile(&sources, &named, jiff::Zoned::now, &mut notices) {
+                Ok(template) => chat_template = Some(template),
+                Err(fault) => {
+                    notices.push(fault.clone());
+                    chat_template_fault = Some(fault);
+                }
+            }
+        }
+        Ok(Self { tokenizer, chat_template, chat_template_fault, generation, notices })
     }
 }

@@ -1,21 +1,25 @@
 //! Conversations to prompt text, by the model's own template.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::TemplateError;
 use super::jinja::{self, Template};
-use super::json_files::{read_optional, wrong_field};
-use super::{TemplateError, TextError};
+use super::template_files::TemplateSources;
 
 /// Tells a template what time it is, in local time.
 pub type Clock = fn() -> jiff::Zoned;
 
+const NO_DEFAULT: &str = "no chat template is named `default`";
+
 /// A compiled chat template, with the model's special tokens, which it knows by name.
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
-    template: Arc<Template>,
+    template: Option<Arc<Template>>,
+    /// The one for requests with tools, where the model has its own for them.
+    tool_use: Option<Arc<Template>>,
+    /// The source of both.
     source: Arc<str>,
     special_tokens: Map<String, Value>,
     clock: Clock,
@@ -42,32 +46,47 @@ impl ChatTemplate {
         special_tokens: &Map<String, Value>,
         clock: Clock,
     ) -> Result<Self, TemplateError> {
-        let template = Template::compile(source).map_err(failed)?.into();
-        Ok(Self { template, source: source.into(), special_tokens: special_tokens.clone(), clock })
+        let template = Template::compile(source).map_err(failed)?;
+        Ok(Self {
+            template: Some(template.into()),
+            tool_use: None,
+            source: source.into(),
+            special_tokens: special_tokens.clone(),
+            clock,
+        })
     }
 
-    /// The template of a model folder, if it has one: `chat_template.jinja`, or else `chat_template` in
-    /// `tokenizer_config.json`, a text or a list of named texts of which `default` is taken.
-    pub(super) fn load(
-        folder: &Path,
-        tokenizer_config: &Map<String, Value>,
+    /// Compiles the template named `default` and, if there is one, that named `tool_use`.
+    ///
+    /// # Errors
+    /// Says which file is not valid, and where.
+    pub(super) fn compile(
+        sources: &TemplateSources,
+        special_tokens: &Map<String, Value>,
         clock: Clock,
-    ) -> Result<Option<Self>, TextError> {
-        let mut path = folder.join("chat_template.jinja");
-        let source = if let Some(bytes) = read_optional(&path)? {
-            String::from_utf8(bytes)
-                .map_err(|error| TextError::ChatTemplate { path: path.clone(), message: error.to_string() })?
-        } else {
-            path = folder.join("tokenizer_config.json");
-            match default_template(tokenizer_config, &path)? {
-                Some(source) => source.to_owned(),
-                None => return Ok(None),
-            }
+        notices: &mut Vec<String>,
+    ) -> Result<Self, String> {
+        let mut compile = |(file, source): &(String, String)| {
+            let template = Template::compile(source)
+                .map_err(|error| format!("`{file}`: the chat template does not compile: {error}"))?;
+            notices.extend(template.warnings().iter().map(|warning| {
+                format!("`{file}`: {warning}: conversations that come to this place of the chat template are refused")
+            }));
+            Ok::<_, String>(Arc::new(template))
         };
-        match Self::new(&source, &special_tokens(tokenizer_config), clock) {
-            Ok(template) => Ok(Some(template)),
-            Err(error) => Err(TextError::ChatTemplate { path, message: error.to_string() }),
+        let template = sources.get("default").map(&mut compile).transpose()?;
+        let tool_use = sources.get("tool_use").map(compile).transpose()?;
+        if template.is_none() {
+            let names: Vec<_> = sources.keys().map(|name| format!("`{name}`")).collect();
+            let fault = format!("{NO_DEFAULT}, only {}", names.join(", "));
+            if tool_use.is_none() {
+                return Err(fault);
+            }
+            notices.push(format!("{fault}: conversations without tools are refused"));
         }
+        let used = ["default", "tool_use"].into_iter().filter_map(|name| sources.get(name));
+        let source = used.map(|(_, source)| source.as_str()).collect::<Vec<_>>().join("\n").into();
+        Ok(Self { template, tool_use, source, special_tokens: special_tokens.clone(), clock })
     }
 
     /// Whether the template has this word anywhere. One that does not cannot treat a field or a
@@ -93,39 +112,11 @@ impl ChatTemplate {
         ];
         let special_tokens = self.special_tokens.iter().map(|(name, value)| (name.as_str(), value));
         let extra = options.extra.iter().map(|(name, value)| (name.as_str(), value));
-        self.template.render(special_tokens.chain(own).chain(extra), self.clock).map_err(failed)
-    }
-}
-
-/// The text of a special token as `tokenizer_config.json` spells it: a string, or an object with `content`.
-pub(super) fn special_token_text(value: &Value) -> Option<&str> {
-    value.as_str().or_else(|| value.get("content")?.as_str())
-}
-
-/// Every special token that has a name: `bos_token`, `eos_token`, `image_token` and so on.
-fn special_tokens(tokenizer_config: &Map<String, Value>) -> Map<String, Value> {
-    let extra = tokenizer_config.get("extra_special_tokens").and_then(Value::as_object);
-    let entries = extra.into_iter().flatten().chain(tokenizer_config);
-    entries
-        .filter(|(name, _)| name.ends_with("_token"))
-        .filter_map(|(name, value)| Some((name.clone(), special_token_text(value)?.into())))
-        .collect()
-}
-
-/// `chat_template` of `tokenizer_config.json`.
-fn default_template<'a>(config: &'a Map<String, Value>, path: &Path) -> Result<Option<&'a str>, TextError> {
-    const FIELD: &str = "chat_template";
-    let refuse =
-        |value| wrong_field(path, FIELD, "a template or a list with a template named `default`", value);
-    match config.get(FIELD) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(source)) => Ok(Some(source)),
-        Some(value) => {
-            let templates = value.as_array().map_or(&[][..], Vec::as_slice);
-            let default = templates.iter().find(|template| template["name"] == "default");
-            let source = default.and_then(|template| template["template"].as_str());
-            source.map(Some).ok_or_else(|| refuse(value))
-        }
+        let has_tools =
+            [Some(&tools), options.extra.get("tools")].into_iter().flatten().any(|tools| !tools.is_null());
+        let template = self.tool_use.as_ref().filter(|_| has_tools).or(self.template.as_ref());
+        let template = template.ok_or_else(|| TemplateError::Failed(NO_DEFAULT.to_owned()))?;
+        template.render(special_tokens.chain(own).chain(extra), self.clock).map_err(failed)
     }
 }
 

@@ -21,6 +21,17 @@ pub enum TextError {
         /// Where the JSON ends being valid.
         source: serde_json::Error,
     },
+    /// The vocabulary is there in another form.
+    #[error(
+        "`{}` has no `tokenizer.json`, only {found}: write one with `AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)` of `transformers`",
+        folder.display()
+    )]
+    NoTokenizer {
+        /// The model folder.
+        folder: PathBuf,
+        /// The files that hold the vocabulary.
+        found: String,
+    },
     /// A field of the file has a value of the wrong kind.
     #[error("`{}`: `{field}` must be {expected}, found {found}", path.display())]
     Field {
@@ -48,14 +59,6 @@ pub enum TextError {
         path: PathBuf,
         /// The step of the decoder, and why.
         decoder: String,
-    },
-    /// The chat template does not compile.
-    #[error("`{}`: the chat template does not compile: {message}", path.display())]
-    ChatTemplate {
-        /// The file.
-        path: PathBuf,
-        /// What the template engine said.
-        message: String,
     },
     /// This text cannot be tokenised.
     #[error("text cannot be tokenised: {0}")]

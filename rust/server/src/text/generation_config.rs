@@ -4,7 +4,6 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::chat_template::special_token_text;
 use super::json_files::{read_object, wrong_field};
 use super::{TextError, Tokenizer};
 
@@ -33,7 +32,7 @@ impl GenerationConfig {
     /// A file that is there but cannot be read, is no JSON object, or has a field of the wrong kind.
     pub(super) fn load(
         folder: &Path,
-        tokenizer_config: &Map<String, Value>,
+        special_tokens: &Map<String, Value>,
         tokenizer: &Tokenizer,
     ) -> Result<Self, TextError> {
         let path = folder.join("generation_config.json");
@@ -41,9 +40,15 @@ impl GenerationConfig {
         let mut eos_token_ids = token_ids(&generation, &path)?;
         if eos_token_ids.is_empty() {
             let path = folder.join("config.json");
-            eos_token_ids = token_ids(&read_object(&path)?, &path)?;
+            let config = read_object(&path)?;
+            eos_token_ids = token_ids(&config, &path)?;
+            // A model of more than text says it of its text part.
+            let text_config = config.get("text_config").and_then(Value::as_object);
+            if let Some(config) = text_config.filter(|_| eos_token_ids.is_empty()) {
+                eos_token_ids = token_ids(config, &path)?;
+            }
         }
-        let own = tokenizer_config.get("eos_token").and_then(special_token_text);
+        let own = special_tokens.get("eos_token").and_then(Value::as_str);
         // Fine-tuned chat models often leave the base model's end token in the other files.
         if let Some(id) = own.and_then(|token| tokenizer.token_id(token))
             && !eos_token_ids.contains(&id)

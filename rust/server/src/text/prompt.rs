@@ -46,7 +46,11 @@ impl TextModel {
         mut variables: Map<String, Value>,
         max_tokens: Option<usize>,
     ) -> Result<Vec<u32>, PromptError> {
-        let template = self.chat_template.as_ref().ok_or(PromptError::NoTemplate)?;
+        let fault = || match &self.chat_template_fault {
+            Some(fault) => TemplateError::Failed(fault.clone()).into(),
+            None => PromptError::NoTemplate,
+        };
+        let template = self.chat_template.as_ref().ok_or_else(fault)?;
         messages.iter_mut().filter_map(Value::as_object_mut).for_each(|message| translate(message, template));
         let literals = Literals::take_out_of(&mut messages, &mut variables, &self.tokenizer);
         let add_generation_prompt = end == PromptEnd::Answer;

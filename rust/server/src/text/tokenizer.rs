@@ -4,6 +4,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use tokenizers::AddedToken;
+
 use super::literals::Markers;
 use super::token_table::TokenTable;
 use super::{Detokenizer, TextError};
@@ -23,15 +25,23 @@ impl Tokenizer {
     /// The file cannot be read, is no JSON, describes no tokenizer, or has a decoder that cannot be applied
     /// token by token.
     pub fn load(path: &Path) -> Result<Self, TextError> {
+        Self::load_with(path, Vec::new())
+    }
+
+    /// The same with tokens that the file may lack, which get the next ids.
+    pub(super) fn load_with(path: &Path, added: Vec<AddedToken>) -> Result<Self, TextError> {
         let bytes =
             std::fs::read(path).map_err(|source| TextError::Read { path: path.to_owned(), source })?;
-        let encoder = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|error| {
+        let mut encoder = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|error| {
             // Whether it is JSON at all is asked only now: the files are big and nearly always right.
             match serde_json::from_slice::<serde::de::IgnoredAny>(&bytes) {
                 Err(source) => TextError::Json { path: path.to_owned(), source },
                 Ok(_) => TextError::Tokenizer { path: path.to_owned(), message: error.to_string() },
             }
         })?;
+        encoder
+            .add_tokens(added)
+            .map_err(|error| TextError::Tokenizer { path: path.to_owned(), message: error.to_string() })?;
         Self::new(encoder).map_err(|decoder| TextError::Decoder { path: path.to_owned(), decoder })
     }
 

@@ -3,6 +3,7 @@
 
 mod chat_template;
 mod fixtures;
+mod folders;
 mod literals;
 mod model;
 mod snippets;
