@@ -64,7 +64,7 @@ fn record(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("record");
     group.sample_size(10).throughput(Throughput::Elements(decode(None)));
     group.bench_function("256 running, no trace", |bencher| bencher.iter(|| decode(None)));
-    let into_nothing = || Recorder::new(io::sink(), &config()).unwrap();
+    let into_nothing = || Recorder::new(io::sink(), &config(), None).unwrap();
     group.bench_function("256 running", |bencher| bencher.iter(|| decode(Some(into_nothing()))));
 }
 
@@ -78,7 +78,7 @@ fn simulate(criterion: &mut Criterion) {
 
 fn replay(criterion: &mut Criterion) {
     let paper = Paper::default();
-    let num_steps = decode(Some(Recorder::new(paper.clone(), &config()).unwrap()));
+    let num_steps = decode(Some(Recorder::new(paper.clone(), &config(), None).unwrap()));
     let trace = paper.text();
     let mut group = criterion.benchmark_group("replay");
     group.sample_size(10).throughput(Throughput::Elements(num_steps));

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
+from packaging.version import Version
 from tests.checkpoints import LLAMA_3_1_8B, write_checkpoint
 from tests.models.steps import RunningSequence, load_paged, random_prompt
 from torch import Tensor
@@ -80,6 +82,8 @@ def reference_logits(folder: Path, tokens: list[int]) -> Tensor:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_logits_equal_the_reference(name: str, tmp_path: Path) -> None:
     """A wrong detail of an architecture would give fluent but wrong answers for the models that use it."""
+    if name == "newer form" and Version(transformers.__version__) < Version("5"):
+        pytest.skip("this release of the reference does not know the form")
     folder = write_checkpoint(tmp_path, **VARIANTS[name])
     prompt = random_prompt(40)
     expected = reference_logits(folder, prompt)
