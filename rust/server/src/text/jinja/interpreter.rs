@@ -16,7 +16,7 @@ use super::value::{Dict, Value};
 use crate::text::Clock;
 
 /// Calls in calls and expressions in expressions: beyond this a template would exhaust the stack.
-const MAX_DEPTH: usize = 300;
+const MAX_DEPTH: usize = 100;
 
 /// Where a body goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
