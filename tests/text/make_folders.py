@@ -110,10 +110,9 @@ def expectation(path: Path) -> dict[str, Any]:
 
     def prompt(tools: Any) -> str | None:
         try:
-            text: str = loaded.apply_chat_template(MESSAGES, tools=tools, tokenize=False)
+            return str(loaded.apply_chat_template(MESSAGES, tools=tools, tokenize=False))
         except ValueError:
             return None
-        return text
 
     return {
         "ids": loaded.encode(TEXT, add_special_tokens=False),

@@ -13,7 +13,8 @@ import re
 from pathlib import Path
 
 from tests.text.make_chat_templates import NOW, ROOT
-from tests.text.snippets import VARIABLES, Snippets
+from tests.text.snippet_parts import VARIABLES
+from tests.text.snippets import Snippets
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
 GOLDEN = ROOT / "rust/server/tests/data/template_snippets.json"

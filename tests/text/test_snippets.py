@@ -2,6 +2,7 @@
 
 import json
 
+from jinja2 import Environment
 from tests.text.make_snippets import GOLDEN, NUM_CASES, expectations
 
 
@@ -13,13 +14,14 @@ def test_snippets_are_current() -> None:
 
 def test_snippets_reach_what_there_is() -> None:
     """A generator that went dull would leave filters, methods and tests of jinja2 unproven, or have errors only."""
-    from jinja2.defaults import DEFAULT_FILTERS, DEFAULT_TESTS
-
+    environment = Environment()
     cases = json.loads(GOLDEN.read_text(encoding="utf-8"))["cases"]
     rendered = " ".join(source for source, text in cases if text is not None)
     by_decision = {"random", "urlize"}
-    unproven = {name for name in DEFAULT_FILTERS if f"|{name}" not in rendered.replace(" ", "")} - by_decision
-    unproven |= {name for name in DEFAULT_TESTS if name.isidentifier() and f" {name}" not in rendered}
+    unproven = {
+        name for name in environment.filters if f"|{name}" not in rendered.replace(" ", "")
+    } - by_decision
+    unproven |= {name for name in environment.tests if name.isidentifier() and f" {name}" not in rendered}
     # It makes bytes, which no template can use here.
     unproven |= {name for name in dir(str) if not name.startswith("_") and f".{name}(" not in rendered} - {
         "encode"

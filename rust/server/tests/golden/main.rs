@@ -28,7 +28,10 @@ fn groups() -> [(&'static str, Vec<Case>); 11] {
         ("whole_completions", answers::whole_completions()),
         ("streams", answers::streams()),
         ("stops", answers::stops()),
-        ("special_stops", stops::special_tokens()),
+        (
+            "special_stops",
+            [stops::special_tokens(), stops::around_special_tokens()].into_iter().flatten().collect(),
+        ),
         ("ids", tokens::ids()),
         ("chat_logprobs", tokens::chat_logprobs()),
         ("completion_logprobs", tokens::completion_logprobs()),

@@ -46,3 +46,32 @@ fn more_snippets_render_as_in_jinja2() {
     let differences = differences(&snippets);
     assert!(differences.is_empty(), "{} differ\n{}", differences.len(), differences.join("\n\n"));
 }
+
+/// A template could take the whole server down with it, by the depth of its calls or of its brackets.
+#[test]
+fn depth_ends_in_an_error() {
+    let sources = [
+        "{% macro m(n) %}{{ m(n + 1) }}{% endmacro %}{{ m(0) }}".to_owned(),
+        "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}".to_owned(),
+        format!("{{{{ {}1{} }}}}", "(".repeat(5000), ")".repeat(5000)),
+        format!("{{{{ {}x }}}}", "not ".repeat(5000)),
+        format!("{{{{ {}1 }}}}", "- ".repeat(5000)),
+        format!("{{{{ 1{} }}}}", " + 1".repeat(5000)),
+        format!("{{{{ x{} }}}}", " or x".repeat(5000)),
+        format!("{{{{ x{} }}}}", ".a".repeat(5000)),
+        format!("{{{{ messages{} }}}}", "|list".repeat(5000)),
+        format!("{}{}", "{% if x %}".repeat(5000), "{% endif %}".repeat(5000)),
+        "{{ 'x' * 10 ** 12 }}".to_owned(),
+        "{{ '%99999999999d' % 1 }}{{ '{:99999999999}'.format(1) }}".to_owned(),
+        "{% set ns = namespace(x='x' * 1000) %}{% for i in range(99999) %}{% set ns.x = ns.x * 2 %}{% endfor %}".to_owned(),
+    ];
+    // The stack of the threads that render.
+    let render = move || {
+        for source in &sources {
+            let compiled = ChatTemplate::new(source, &Map::new(), clock);
+            let rendered = compiled.and_then(|template| template.render(&[], &RenderOptions::default()));
+            assert!(rendered.is_err(), "{}", &source[..source.len().min(80)]);
+        }
+    };
+    std::thread::Builder::new().stack_size(2 << 20).spawn(render).unwrap().join().unwrap();
+}

@@ -3,7 +3,7 @@
 use super::ast::{Arguments, BinaryOp, CompareOp, Expr, Literal, Name};
 use super::error::{Result, fail};
 use super::lexer::TokenKind;
-use super::parser::Parser;
+use super::parser::{MAX_CHAIN, Parser};
 
 impl Parser {
     /// `a if test else b`, or less.
@@ -126,9 +126,15 @@ impl Parser {
         operators: &[(&str, BinaryOp)],
         operand: fn(&mut Self) -> Result<Expr>,
     ) -> Result<Expr> {
-        let mut left = operand(self)?;
+        let (mut left, mut len) = (operand(self)?, 0);
         while let Some((sign, operator)) = operators.iter().find(|(sign, _)| self.is_operator(sign)) {
             self.expect_operator(sign)?;
+            len += 1;
+            if len > MAX_CHAIN {
+                return fail(format!(
+                    "more than {MAX_CHAIN} operators follow each other, use `~` or brackets"
+                ));
+            }
             left = Expr::Binary(*operator, Box::new(left), Box::new(operand(self)?));
         }
         Ok(left)

@@ -167,6 +167,13 @@ fn plain(name: &str, value: &Value, args: Args) -> Result<Value> {
                 other => Value::iterator(reversible(other)?.into_iter().rev().collect()),
             })
         }
+        _ => converted(name, value, args),
+    }
+}
+
+/// Filters that make one kind of value of another.
+fn converted(name: &str, value: &Value, args: Args) -> Result<Value> {
+    match name {
         "items" => {
             args.none(name)?;
             Ok(Value::lazily(|out| match value {

@@ -16,7 +16,7 @@ use super::value::{Dict, Value};
 use crate::text::Clock;
 
 /// Calls in calls and expressions in expressions: beyond this a template would exhaust the stack.
-const MAX_DEPTH: usize = 300;
+const MAX_DEPTH: usize = 100;
 
 /// Where a body goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,6 +137,14 @@ impl<'t> Interpreter<'t> {
                 scope.set(&code.name, Value::Function(Function::Macro(Rc::new(closure))));
                 self.closed_over.push(Rc::clone(scope));
             }
+            other => return self.block_statement(other, scope),
+        }
+        Ok(Flow::Next)
+    }
+
+    /// Statements with a body that others may call or replace, and those that only say where to go on.
+    fn block_statement(&mut self, kind: &Kind, scope: &Rc<Scope>) -> Result<Flow> {
+        match kind {
             Kind::CallBlock(code, function, arguments) => {
                 let function = self.eval(function, scope)?;
                 let mut args = self.arguments(arguments, scope)?;
@@ -164,6 +172,7 @@ impl<'t> Interpreter<'t> {
             Kind::OtherTemplate(tag) => {
                 return fail(format!("`{tag}` needs another template, and a chat template stands alone"));
             }
+            _ => return fail("a statement of an unknown kind"),
         }
         Ok(Flow::Next)
     }

@@ -165,7 +165,7 @@ impl Walk<'_> {
                 }
                 Kind::Macro(code) => {
                     self.under(false, |walk| {
-                        code.parameters.iter().for_each(|(_, default)| walk.option(default.as_ref()))
+                        code.parameters.iter().for_each(|(_, default)| walk.option(default.as_ref()));
                     });
                     self.scope(&code.body);
                 }
@@ -198,14 +198,14 @@ impl Walk<'_> {
         match expr {
             Expr::Literal(_) | Expr::Name(_) | Expr::Captured => {}
             Expr::Tuple(items) | Expr::List(items) | Expr::Concat(items) => {
-                items.iter().for_each(|item| self.expr(item))
+                items.iter().for_each(|item| self.expr(item));
             }
             Expr::Dict(pairs) => pairs.iter().for_each(|(key, value)| {
                 self.expr(key);
                 self.expr(value);
             }),
             Expr::Negative(value) | Expr::Positive(value) | Expr::Not(value) | Expr::Attribute(value, _) => {
-                self.expr(value)
+                self.expr(value);
             }
             Expr::And(left, right)
             | Expr::Or(left, right)

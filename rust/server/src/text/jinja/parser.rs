@@ -8,7 +8,9 @@ use super::lexer::{Token, TokenKind, tokenize};
 use super::names::specials;
 
 /// Tags in tags, brackets in brackets: beyond this a template would exhaust the stack.
-const MAX_DEPTH: usize = 100;
+const MAX_DEPTH: usize = 50;
+/// Operators of one kind in a row: each is one level of the expression.
+pub(super) const MAX_CHAIN: usize = 90;
 
 /// Reads a template.
 ///

@@ -100,7 +100,8 @@ fn write_quoted(text: &str, out: &mut String) {
             '\t' => out.push_str("\\t"),
             '\\' => out.push_str("\\\\"),
             _ if char == quote => out.extend(['\\', char]),
-            _ if is_printable(char) => out.push(char),
+            // Python escapes the planes for private use; here they stand for markers that a client wrote (`../literals.rs`).
+            _ if is_printable(char) || char >= '\u{f0000}' => out.push(char),
             _ => out.push_str(&escaped(char)),
         }
     }

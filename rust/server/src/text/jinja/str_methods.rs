@@ -107,24 +107,7 @@ fn call(this: &str, method: &str, args: Args) -> Result<Value> {
                 if method == "removeprefix" { this.strip_prefix(affix) } else { this.strip_suffix(affix) };
             Ok(Value::from(rest.unwrap_or(this)))
         }
-        "split" | "rsplit" => {
-            let [separator, limit] = args.bind(method, ["sep", "maxsplit"], 0)?;
-            let (separator, limit) = (optional_text(separator.as_ref())?, int_or(limit.as_ref(), -1)?);
-            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            let split = if method == "split" { split } else { right_split };
-            Ok(split(this, separator, limit)?.into_iter().map(Value::from).collect::<Vec<_>>().into())
-        }
-        "partition" | "rpartition" => {
-            let [separator] = args.bind(method, ["*sep"], 1)?;
-            let separator = separator.unwrap_or(Value::None);
-            let partition = if method == "partition" { partition } else { right_partition };
-            Ok(Value::Tuple(partition(this, text(&separator)?)?.map(Value::from).to_vec().into()))
-        }
-        "splitlines" => {
-            let [keep_ends] = args.bind(method, ["keepends"], 0)?;
-            let lines = split_lines(this, is_true(keep_ends.as_ref()));
-            Ok(lines.into_iter().map(Value::from).collect::<Vec<_>>().into())
-        }
+        "split" | "rsplit" | "partition" | "rpartition" | "splitlines" => cut(this, method, args),
         "replace" => {
             let [old, new, count] = args.bind(method, ["*old", "*new", "*count"], 2)?;
             let (old, new) = (old.unwrap_or(Value::None), new.unwrap_or(Value::None));
@@ -151,6 +134,30 @@ fn call(this: &str, method: &str, args: Args) -> Result<Value> {
         }
         "encode" => fail("`encode` makes bytes, which a chat template cannot use here"),
         _ => fail(format!("a string has no method `{method}`")),
+    }
+}
+
+/// Methods that cut a text into pieces.
+fn cut(this: &str, method: &str, args: Args) -> Result<Value> {
+    match method {
+        "split" | "rsplit" => {
+            let [separator, limit] = args.bind(method, ["sep", "maxsplit"], 0)?;
+            let (separator, limit) = (optional_text(separator.as_ref())?, int_or(limit.as_ref(), -1)?);
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            let split = if method == "split" { split } else { right_split };
+            Ok(split(this, separator, limit)?.into_iter().map(Value::from).collect::<Vec<_>>().into())
+        }
+        "partition" | "rpartition" => {
+            let [separator] = args.bind(method, ["*sep"], 1)?;
+            let separator = separator.unwrap_or(Value::None);
+            let partition = if method == "partition" { partition } else { right_partition };
+            Ok(Value::Tuple(partition(this, text(&separator)?)?.map(Value::from).to_vec().into()))
+        }
+        _ => {
+            let [keep_ends] = args.bind(method, ["keepends"], 0)?;
+            let lines = split_lines(this, is_true(keep_ends.as_ref()));
+            Ok(lines.into_iter().map(Value::from).collect::<Vec<_>>().into())
+        }
     }
 }
 

@@ -129,7 +129,7 @@ fn is_same(left: &Value, right: &Value) -> bool {
             Rc::ptr_eq(left, right)
         }
         (Value::Dict(left), Value::Dict(right)) => Rc::ptr_eq(left, right),
-        (Value::View(..), _) | (Value::Range(_), _) => false,
+        (Value::View(..) | Value::Range(_), _) => false,
         _ => left.type_name() == right.type_name() && equal(left, right),
     }
 }
