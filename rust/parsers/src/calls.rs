@@ -24,13 +24,15 @@ pub(crate) trait Calls: fmt::Debug + Send {
 pub(crate) enum Step {
     /// More text is needed.
     Wait,
-    /// No call begins here: this many bytes are text. Nothing has been taken, and the format is as new.
+    /// No call begins here: this many bytes are text. Nothing has been taken, and the format is as
+    /// new.
     NoCall(usize),
     /// The calls are over, and the format is as new.
     Done,
 }
 
-/// Whether this may be what a tool is called. Names of tools are words; paths and dots come with servers of tools.
+/// Whether this may be what a tool is called. Names of tools are words; paths and dots come with
+/// servers of tools.
 pub(crate) fn is_name(name: &str) -> bool {
     let is_part = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '-' | '.' | ':' | '/');
     !name.is_empty() && name.len() <= MAX_NAME_BYTES && name.chars().all(is_part)

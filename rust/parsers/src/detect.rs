@@ -1,6 +1,7 @@
 //! Which formats a model uses, by its chat template and its special tokens.
 //!
-//! A template that renders calls has the markers of its format in it. They are looked for from the most particular to the most common: `<tool_call>` alone says little.
+//! A template that renders calls has the markers of its format in it. They are looked for from the
+//! most particular to the most common: `<tool_call>` alone says little.
 
 use crate::format::ToolFormat;
 use crate::reasoning::ReasoningFormat;
@@ -14,7 +15,8 @@ pub struct Detected {
     pub reasoning: Option<ReasoningFormat>,
 }
 
-/// Recognises the formats of a model. `has_token` says whether a text is a token of its own in the tokenizer.
+/// Recognises the formats of a model. `has_token` says whether a text is a token of its own in the
+/// tokenizer.
 #[must_use]
 pub fn detect(chat_template: &str, has_token: impl Fn(&str) -> bool) -> Detected {
     let has = |text: &str| chat_template.contains(text);
@@ -79,6 +81,91 @@ fn reasoning(
 mod tests {
     use super::*;
 
+    /// A family, its template, its tokens, and the names of its formats.
+    type Case<'a> = (&'a str, &'a str, &'a [&'a str], (&'a str, &'a str));
+
+    const CASES: [Case<'_>; 24] = [
+        ("Qwen 2.5", "<|im_start|>system # Tools <tools> <tool_call> </tool_call>", &[], ("hermes", "")),
+        (
+            "Qwen 3",
+            "<|im_start|> <tools> <tool_call> </tool_call> <think>\n\n</think>",
+            &["<tool_call>"],
+            ("hermes", "qwen3"),
+        ),
+        (
+            "Qwen3-Coder",
+            "<|im_start|> <tool_call> <function= <parameter= </function>",
+            &[],
+            ("qwen3_xml", ""),
+        ),
+        (
+            "Qwen 3.5",
+            "<|im_start|> <tool_call> <function= <parameter= </think> <think>\n",
+            &[],
+            ("qwen3_xml", "qwen3"),
+        ),
+        (
+            "Granite 4.2",
+            "<|start_of_role|> <tool_call> <function= <parameter= <think>",
+            &[],
+            ("qwen3_xml", "granite_thinking"),
+        ),
+        ("Granite 4.0", "<|start_of_role|>assistant<|end_of_role|> <tool_call>", &[], ("granite4", "")),
+        (
+            "Granite 3",
+            "<|start_of_role|> <|tool_call|> Here is my thought process:",
+            &[],
+            ("granite", "granite"),
+        ),
+        (
+            "gpt-oss",
+            "<|start|>assistant<|channel|>analysis<|message|>",
+            &["<|call|>"],
+            ("openai", "openai_gptoss"),
+        ),
+        (
+            "Gemma 4",
+            "<|turn>model <|tool_call>call: <tool_call|> <|channel>thought",
+            &[],
+            ("gemma4", "gemma4"),
+        ),
+        ("Gemma 4 without tools", "<|turn>model <|channel>thought", &[], ("", "gemma4")),
+        ("FunctionGemma", "<start_of_turn> <start_function_call>call:", &[], ("functiongemma", "")),
+        ("Gemma 3", "<start_of_turn>model", &[], ("", "")),
+        ("Mistral", "[INST] [TOOL_CALLS] [/INST]", &["[ARGS]"], ("mistral", "")),
+        ("Magistral", "[SYSTEM_PROMPT] [THINK] [TOOL_CALLS]", &[], ("mistral", "mistral")),
+        (
+            "Llama 3.1",
+            "<|start_header_id|> {%- if tools %} <|python_tag|> {\"name\": ",
+            &[],
+            ("llama3_json", ""),
+        ),
+        ("Llama 3", "<|start_header_id|> {{ content }}", &[], ("", "")),
+        ("Llama 4", "<|header_start|> {%- if tools %} <|python_start|>", &[], ("llama4_pythonic", "")),
+        ("LFM 2", "<|im_start|> tools <|tool_list_start|>", &["<|tool_call_start|>"], ("lfm2", "")),
+        ("OLMo 3", "<|im_start|> <functions> <function_calls>", &[], ("olmo3", "")),
+        ("OLMo 3 Think", "<|im_start|> <function_calls> assistant\n<think>", &[], ("olmo3", "olmo3")),
+        ("Phi-4-mini", "<|system|> <|tool|> <|/tool|> <|end|>", &[], ("phi4_mini_json", "")),
+        (
+            "GLM 4.7",
+            "[gMASK]<sop> <tool_call> <arg_key> <arg_value> <think></think>",
+            &[],
+            ("glm47", "glm45"),
+        ),
+        (
+            "DeepSeek V3.1",
+            "<｜Assistant｜></think> <｜tool▁calls▁begin｜> <｜tool▁sep｜>",
+            &[],
+            ("deepseek_v31", "deepseek_r1"),
+        ),
+        (
+            "DeepSeek R1 distilled",
+            "<｜User｜> <｜Assistant｜><think>\\n <｜tool▁calls▁begin｜> ```json",
+            &[],
+            ("", "deepseek_r1"),
+        ),
+    ];
+
     fn names(template: &str, tokens: &[&str]) -> (&'static str, &'static str) {
         let Detected { tools, reasoning } = detect(template, |text| tokens.contains(&text));
         (tools.map_or("", ToolFormat::name), reasoning.map_or("", ReasoningFormat::name))
@@ -87,88 +174,7 @@ mod tests {
     /// A model whose format is mistaken shows its users markup, and its agents no calls.
     #[test]
     fn families_are_recognised_by_the_markers_of_their_templates() {
-        let cases: [(&str, &str, &[&str], (&str, &str)); 24] = [
-            ("Qwen 2.5", "<|im_start|>system # Tools <tools> <tool_call> </tool_call>", &[], ("hermes", "")),
-            (
-                "Qwen 3",
-                "<|im_start|> <tools> <tool_call> </tool_call> <think>\n\n</think>",
-                &["<tool_call>"],
-                ("hermes", "qwen3"),
-            ),
-            (
-                "Qwen3-Coder",
-                "<|im_start|> <tool_call> <function= <parameter= </function>",
-                &[],
-                ("qwen3_xml", ""),
-            ),
-            (
-                "Qwen 3.5",
-                "<|im_start|> <tool_call> <function= <parameter= </think> <think>\n",
-                &[],
-                ("qwen3_xml", "qwen3"),
-            ),
-            (
-                "Granite 4.2",
-                "<|start_of_role|> <tool_call> <function= <parameter= <think>",
-                &[],
-                ("qwen3_xml", "granite_thinking"),
-            ),
-            ("Granite 4.0", "<|start_of_role|>assistant<|end_of_role|> <tool_call>", &[], ("granite4", "")),
-            (
-                "Granite 3",
-                "<|start_of_role|> <|tool_call|> Here is my thought process:",
-                &[],
-                ("granite", "granite"),
-            ),
-            (
-                "gpt-oss",
-                "<|start|>assistant<|channel|>analysis<|message|>",
-                &["<|call|>"],
-                ("openai", "openai_gptoss"),
-            ),
-            (
-                "Gemma 4",
-                "<|turn>model <|tool_call>call: <tool_call|> <|channel>thought",
-                &[],
-                ("gemma4", "gemma4"),
-            ),
-            ("Gemma 4 without tools", "<|turn>model <|channel>thought", &[], ("", "gemma4")),
-            ("FunctionGemma", "<start_of_turn> <start_function_call>call:", &[], ("functiongemma", "")),
-            ("Gemma 3", "<start_of_turn>model", &[], ("", "")),
-            ("Mistral", "[INST] [TOOL_CALLS] [/INST]", &["[ARGS]"], ("mistral", "")),
-            ("Magistral", "[SYSTEM_PROMPT] [THINK] [TOOL_CALLS]", &[], ("mistral", "mistral")),
-            (
-                "Llama 3.1",
-                "<|start_header_id|> {%- if tools %} <|python_tag|> {\"name\": ",
-                &[],
-                ("llama3_json", ""),
-            ),
-            ("Llama 3", "<|start_header_id|> {{ content }}", &[], ("", "")),
-            ("Llama 4", "<|header_start|> {%- if tools %} <|python_start|>", &[], ("llama4_pythonic", "")),
-            ("LFM 2", "<|im_start|> tools <|tool_list_start|>", &["<|tool_call_start|>"], ("lfm2", "")),
-            ("OLMo 3", "<|im_start|> <functions> <function_calls>", &[], ("olmo3", "")),
-            ("OLMo 3 Think", "<|im_start|> <function_calls> assistant\n<think>", &[], ("olmo3", "olmo3")),
-            ("Phi-4-mini", "<|system|> <|tool|> <|/tool|> <|end|>", &[], ("phi4_mini_json", "")),
-            (
-                "GLM 4.7",
-                "[gMASK]<sop> <tool_call> <arg_key> <arg_value> <think></think>",
-                &[],
-                ("glm47", "glm45"),
-            ),
-            (
-                "DeepSeek V3.1",
-                "<｜Assistant｜></think> <｜tool▁calls▁begin｜> <｜tool▁sep｜>",
-                &[],
-                ("deepseek_v31", "deepseek_r1"),
-            ),
-            (
-                "DeepSeek R1 distilled",
-                "<｜User｜> <｜Assistant｜><think>\\n <｜tool▁calls▁begin｜> ```json",
-                &[],
-                ("", "deepseek_r1"),
-            ),
-        ];
-        for (family, template, tokens, expected) in cases {
+        for (family, template, tokens, expected) in CASES {
             assert_eq!(names(template, tokens), expected, "{family}");
         }
     }

@@ -3,7 +3,8 @@
 /// A piece of an answer, as it is detokenised: complete characters, cut anywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Piece<'a> {
-    /// Letters. They never are a marker that is a special token in this tokenizer, whatever they spell.
+    /// Letters. They never are a marker that is a special token in this tokenizer, whatever they
+    /// spell.
     Text(&'a str),
     /// The text of one special token.
     Special(&'a str),
@@ -20,8 +21,8 @@ pub enum Finish {
 
 /// What a stretch of the answer means.
 ///
-/// Events come in the order of the answer, and each stands for the `num_bytes` bytes that follow those of the event before. Together
-/// they stand for the whole answer.
+/// Events come in the order of the answer, and each stands for the `num_bytes` bytes that follow
+/// those of the event before. Together they stand for the whole answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// What it means.
@@ -44,7 +45,8 @@ pub enum EventKind {
         /// The id that the model gave, in the formats that have one.
         id: Option<String>,
     },
-    /// A piece of the arguments of the call that has begun. The pieces of a complete call make one JSON object.
+    /// A piece of the arguments of the call that has begun. The pieces of a complete call make one
+    /// JSON object.
     Arguments(String),
     /// The call ends.
     CallEnd(Outcome),
@@ -57,7 +59,8 @@ pub enum EventKind {
 pub enum Outcome {
     /// Its arguments are one JSON object.
     Complete,
-    /// Its arguments left the format after the call had begun; the rest of them was passed on as the model wrote it.
+    /// Its arguments left the format after the call had begun; the rest of them was passed on as
+    /// the model wrote it.
     Malformed,
     /// The answer ended within its arguments.
     Truncated,

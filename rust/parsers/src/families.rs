@@ -2,6 +2,7 @@
 
 pub(crate) mod gemma;
 pub(crate) mod harmony;
+pub(crate) mod json_arguments;
 pub(crate) mod json_call;
 pub(crate) mod json_calls;
 pub(crate) mod json_object;

@@ -82,7 +82,8 @@ impl ToolFormat {
         Self::ALL.into_iter().find_map(|(name, format)| (format == self).then_some(name)).unwrap_or_default()
     }
 
-    /// Its parser, with markers made by this. Harmony has none here: its messages are more than calls.
+    /// Its parser, with markers made by this. Harmony has none here: its messages are more than
+    /// calls.
     pub(crate) fn calls(self, marker: &mut impl FnMut(&'static str) -> Marker) -> Option<Box<dyn Calls>> {
         let plain = CallRules { is_bare: false, has_ids: false };
         Some(match self {
@@ -105,14 +106,7 @@ impl ToolFormat {
             Self::Mistral => {
                 Box::new(Mistral::new(marker("[TOOL_CALLS]"), marker("[ARGS]"), marker("[CALL_ID]")))
             }
-            Self::DeepseekV31 => Box::new(NamedJson::new(NamedMarkers {
-                section: Some([marker("<｜tool▁calls▁begin｜>"), marker("<｜tool▁calls▁end｜>")]),
-                opening: marker("<｜tool▁call▁begin｜>"),
-                separator: marker("<｜tool▁sep｜>"),
-                id: None,
-                closing: Some(marker("<｜tool▁call▁end｜>")),
-                may_lack_separator: false,
-            })),
+            Self::DeepseekV31 => Box::new(NamedJson::new(deepseek_markers(marker))),
             Self::Pythonic => Box::new(Pythonic::new(None, true)),
             Self::Llama4Pythonic => {
                 Box::new(Pythonic::new(Some([marker("<|python_start|>"), marker("<|python_end|>")]), true))
@@ -133,25 +127,47 @@ impl ToolFormat {
                 marker("<end_function_call>"),
                 marker("<escape>"),
             )),
-            Self::Qwen3Xml => Box::new(Tagged::new(Tags {
-                outer: [marker("<tool_call>"), marker("</tool_call>")],
-                name: Some([marker("<function="), marker(">")]),
-                key: [marker("<parameter="), marker(">")],
-                value: None,
-                value_end: marker("</parameter>"),
-                value_end_on_new_line: Some(marker("\n</parameter>")),
-                call_end: Some(marker("</function>")),
-            })),
-            Self::Glm47 => Box::new(Tagged::new(Tags {
-                outer: [marker("<tool_call>"), marker("</tool_call>")],
-                name: None,
-                key: [marker("<arg_key>"), marker("</arg_key>")],
-                value: Some(marker("<arg_value>")),
-                value_end: marker("</arg_value>"),
-                value_end_on_new_line: None,
-                call_end: None,
-            })),
+            Self::Qwen3Xml => Box::new(Tagged::new(qwen3_tags(marker))),
+            Self::Glm47 => Box::new(Tagged::new(glm_tags(marker))),
             Self::Openai => return None,
         })
+    }
+}
+
+/// The tags of Qwen.
+fn qwen3_tags(marker: &mut impl FnMut(&'static str) -> Marker) -> Tags {
+    Tags {
+        outer: [marker("<tool_call>"), marker("</tool_call>")],
+        name: Some([marker("<function="), marker(">")]),
+        key: [marker("<parameter="), marker(">")],
+        value: None,
+        value_end: marker("</parameter>"),
+        value_end_on_new_line: Some(marker("\n</parameter>")),
+        call_end: Some(marker("</function>")),
+    }
+}
+
+/// The tags of GLM.
+fn glm_tags(marker: &mut impl FnMut(&'static str) -> Marker) -> Tags {
+    Tags {
+        outer: [marker("<tool_call>"), marker("</tool_call>")],
+        name: None,
+        key: [marker("<arg_key>"), marker("</arg_key>")],
+        value: Some(marker("<arg_value>")),
+        value_end: marker("</arg_value>"),
+        value_end_on_new_line: None,
+        call_end: None,
+    }
+}
+
+/// The markers of DeepSeek.
+fn deepseek_markers(marker: &mut impl FnMut(&'static str) -> Marker) -> NamedMarkers {
+    NamedMarkers {
+        section: Some([marker("<｜tool▁calls▁begin｜>"), marker("<｜tool▁calls▁end｜>")]),
+        opening: marker("<｜tool▁call▁begin｜>"),
+        separator: marker("<｜tool▁sep｜>"),
+        id: None,
+        closing: Some(marker("<｜tool▁call▁end｜>")),
+        may_lack_separator: false,
     }
 }

@@ -33,7 +33,8 @@ impl Input {
             self.specials.clear();
             self.start = 0;
         } else if self.start > 4096 && self.start > self.text.len() / 2 {
-            // What is told is dropped when it is the larger part, so each byte is moved once at most.
+            // What is told is dropped when it is the larger part, so each byte is moved once at
+            // most.
             self.text.drain(..self.start);
             self.specials
                 .iter_mut()
@@ -75,7 +76,8 @@ impl Input {
         self.stretch(at, false)
     }
 
-    /// The letters at a position, or the text of a special token where that may be part of a string.
+    /// The letters at a position, or the text of a special token where that may be part of a
+    /// string.
     pub(crate) fn stretch(&self, at: usize, is_in_string: bool) -> (&str, Behind) {
         let from = self.start + at;
         match self.specials.iter().find(|(_, end)| *end > from) {
@@ -85,6 +87,17 @@ impl Input {
             Some((begin, _)) => (&self.text[from..*begin], Behind::Special),
             None => (&self.text[from..], if self.is_finished() { Behind::End } else { Behind::Open }),
         }
+    }
+
+    /// The byte at a position, of a letter or of a special token that may be part of a string; else
+    /// what is there.
+    pub(crate) fn byte(&self, at: usize, is_in_string: bool) -> Result<u8, Behind> {
+        let from = self.start + at;
+        if !is_in_string && self.specials.iter().any(|(begin, _)| *begin == from) {
+            return Err(Behind::Special);
+        }
+        let behind = if self.is_finished() { Behind::End } else { Behind::Open };
+        self.text.as_bytes().get(from).copied().ok_or(behind)
     }
 
     /// The special token that begins at a position.

@@ -88,9 +88,17 @@ impl JsonScanner {
         }
     }
 
-    /// Whether the value has ended.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.state == State::AfterValue && self.is_object.is_empty()
+    /// Takes text of an object or a list: how many bytes are part of it, and whether it ended
+    /// rightly, if it ended.
+    pub(crate) fn read(&mut self, text: &str) -> (usize, Option<bool>) {
+        for (at, byte) in text.bytes().enumerate() {
+            match self.push(byte) {
+                Scan::More => {}
+                Scan::Done => return (at + 1, Some(true)),
+                Scan::DoneBefore | Scan::Invalid => return (at, Some(false)),
+            }
+        }
+        (text.len(), None)
     }
 
     /// Whether the value has not begun.
@@ -187,7 +195,8 @@ pub(crate) struct StringDecoder {
 }
 
 impl StringDecoder {
-    /// Takes valid text from within a string and appends what it says. None if an escape is half a character.
+    /// Takes valid text from within a string and appends what it says. None if an escape is half a
+    /// character.
     pub(crate) fn push(&mut self, text: &str, decoded: &mut String) -> Option<()> {
         let mut rest = text;
         while !rest.is_empty() {

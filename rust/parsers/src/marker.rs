@@ -1,8 +1,9 @@
 //! Markers of a format, and where they are in the text.
 //!
-//! A marker that is a special token in this tokenizer is found as that token only: the same letters, which a user may have written and the
-//! model repeats, are text. Any other marker is found by its letters. Text that may become a marker is held back: the longest suffix of the
-//! text that is a proper beginning of a marker.
+//! A marker that is a special token in this tokenizer is found as that token only: the same
+//! letters, which a user may have written and the model repeats, are text. Any other marker is
+//! found by its letters. Text that may become a marker is held back: the longest suffix of the text
+//! that is a proper beginning of a marker.
 
 use crate::input::Input;
 
@@ -25,7 +26,7 @@ pub(crate) enum Fit {
 /// What a search found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// This marker of the list, at this position.
+    /// This marker of the lists, at this position.
     Marker { index: usize, at: usize },
     /// No marker; from this position on the text may become one.
     Open { at: usize },
@@ -62,17 +63,14 @@ impl Marker {
     }
 }
 
-/// The first marker behind a position. A marker that begins earlier wins, and of two that begin together the first of the list.
-pub(crate) fn find<'a>(
-    input: &Input,
-    from: usize,
-    markers: impl Iterator<Item = &'a Marker> + Clone,
-) -> Found {
+/// The first marker behind a position. A marker that begins earlier wins; none is the beginning of
+/// another.
+pub(crate) fn find(input: &Input, from: usize, markers: &[&[Marker]]) -> Found {
     let rest = input.rest();
     for (offset, byte) in rest.as_bytes()[from..].iter().enumerate() {
         let at = from + offset;
         let mut is_open = false;
-        for (index, marker) in markers.clone().enumerate() {
+        for (index, marker) in markers.iter().copied().flatten().enumerate() {
             if marker.text.as_bytes()[0] != *byte {
                 continue;
             }
@@ -89,7 +87,8 @@ pub(crate) fn find<'a>(
     Found::Open { at: rest.len() }
 }
 
-/// Where the letters end that are no marker, at the end of an answer: it may have been cut off in the middle of one.
+/// Where the letters end that are no marker, at the end of an answer: it may have been cut off in
+/// the middle of one.
 pub(crate) fn end_of_letters(input: &Input, from: usize, markers: &[Marker]) -> usize {
     let rest = input.rest();
     let longest = markers.iter().map(Marker::len).max().unwrap_or(0);

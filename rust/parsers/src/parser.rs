@@ -19,7 +19,8 @@ use crate::session::{Channel, Next, Session};
 /// What a parser is made from.
 #[derive(Debug, Clone, Default)]
 pub struct Setup {
-    /// The format of calls; none if what looks like a call is content, as with `tool_choice: "none"`.
+    /// The format of calls; none if what looks like a call is content, as with `tool_choice:
+    /// "none"`.
     pub tools: Option<ToolFormat>,
     /// The format of reasoning; none if it is content.
     pub reasoning: Option<ReasoningFormat>,
@@ -31,8 +32,9 @@ pub struct Setup {
 
 /// Reads one answer.
 ///
-/// It holds back what may become a marker, the heads of calls until they are known to be calls, values whose type is not text, and arguments that come before the
-/// name of their call: memory and delay are bounded by these.
+/// It holds back what may become a marker, the heads of calls until they are known to be calls,
+/// values whose type is not text, and arguments that come before the name of their call: memory and
+/// delay are bounded by these.
 #[derive(Debug)]
 pub struct Parser {
     session: Session,
@@ -70,7 +72,8 @@ enum Reasoning {
 }
 
 impl Parser {
-    /// A parser for an answer. `is_special` says which texts are special tokens in this tokenizer: added tokens with an id of their own.
+    /// A parser for an answer. `is_special` says which texts are special tokens in this tokenizer:
+    /// added tokens with an id of their own.
     #[must_use]
     pub fn new(setup: Setup, is_special: impl Fn(&str) -> bool) -> Self {
         let Setup { tools, reasoning, starts_in_reasoning, declared } = setup;
@@ -95,7 +98,8 @@ impl Parser {
         Self { session: Session::new(Tools::new(declared), channel), machine, special_tokens }
     }
 
-    /// The special tokens that mean something here. Only these need to be pushed as special; any other is text.
+    /// The special tokens that mean something here. Only these need to be pushed as special; any
+    /// other is text.
     #[must_use]
     pub fn special_tokens(&self) -> &[&'static str] {
         &self.special_tokens
@@ -160,7 +164,7 @@ impl TagMachine {
     }
 
     fn run(&mut self, session: &mut Session) {
-        while !(session.input.is_empty() && !self.in_call) {
+        while self.in_call || !session.input.is_empty() {
             let goes_on = if self.in_call { self.call(session) } else { self.text(session) };
             if !goes_on {
                 break;
@@ -175,7 +179,8 @@ impl TagMachine {
             Step::Wait => return false,
             Step::NoCall(num_bytes) => {
                 session.text(num_bytes);
-                // A bare opening was no call, and is not looked at again, even if it is nothing but space.
+                // A bare opening was no call, and is not looked at again, even if it is nothing but
+                // space.
                 session.has_text = true;
             }
             Step::Done => {}
@@ -198,7 +203,7 @@ impl TagMachine {
         }
         let ends = if session.channel == Channel::Reasoning { &self.ends[..] } else { &[] };
         let openings = self.calls.as_ref().map_or(&[][..], |calls| calls.openings());
-        match find(&session.input, 0, ends.iter().chain(openings)) {
+        match find(&session.input, 0, &[ends, openings]) {
             Found::Open { at } => {
                 session.text(at);
                 false
@@ -222,7 +227,8 @@ impl TagMachine {
         self.skips_newlines = self.limits.is_some_and(|limits| limits.skips_newlines_behind);
     }
 
-    /// Where text begins: reasoning may, and calls without a marker. None if it is text; else whether it goes on.
+    /// Where text begins: reasoning may, and calls without a marker. None if it is text; else
+    /// whether it goes on.
     fn start(&mut self, session: &mut Session) -> Option<bool> {
         let (at, next) = session.skip_whitespace(0);
         if next == Next::Wait {

@@ -1,8 +1,10 @@
 //! Reasoning before the content: its formats, and where it begins and ends.
 //!
-//! Reasoning is at the beginning of an answer and nowhere else: behind whitespace, or where the prompt has opened it. Later markers are text. It ends with its
-//! marker, with a call, or never. Both texts are the model's own, with these exceptions, which are syntax: whitespace that is all there is of the reasoning, the
-//! newlines behind Gemma's opening, and those before the content in `granite_thinking`; as in vLLM, the newlines behind `</think>` are content elsewhere.
+//! Reasoning is at the beginning of an answer and nowhere else: behind whitespace, or where the
+//! prompt has opened it. Later markers are text. It ends with its marker, with a call, or never.
+//! Both texts are the model's own, with these exceptions, which are syntax: whitespace that is all
+//! there is of the reasoning, the newlines behind Gemma's opening, and those before the content in
+//! `granite_thinking`; as in vLLM, the newlines behind `</think>` are content elsewhere.
 
 /// A format of reasoning, by its name in vLLM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -13,7 +15,8 @@ pub enum ReasoningFormat {
     DeepseekR1,
     /// `[THINK]…[/THINK]`.
     Mistral,
-    /// Channel `analysis` of gpt-oss. Goes with [`ToolFormat::Openai`](crate::ToolFormat::Openai), and is chosen with it.
+    /// Channel `analysis` of gpt-oss. Goes with [`ToolFormat::Openai`](crate::ToolFormat::Openai),
+    /// and is chosen with it.
     OpenaiGptoss,
     /// `<|channel>thought\n…<channel|>`.
     Gemma4,

@@ -1,8 +1,9 @@
 //! What the tools of a request are called, and the types of their parameters.
 //!
-//! Formats without quotes write `5` for a number and for a string; the schema of the tool says which. A type is looked for in `type` (one or
-//! several), `enum`, `const`, `nullable`, `anyOf`, `oneOf`, `allOf` and `$ref` into the same schema; a parameter whose schema says nothing is a string,
-//! as in vLLM.
+//! Formats without quotes write `5` for a number and for a string; the schema of the tool says
+//! which. A type is looked for in `type` (one or several), `enum`, `const`, `nullable`, `anyOf`,
+//! `oneOf`, `allOf` and `$ref` into the same schema; a parameter whose schema says nothing is a
+//! string, as in vLLM.
 
 use std::collections::HashMap;
 
@@ -171,10 +172,13 @@ mod tests {
 
     use super::*;
 
-    fn written(schema: Value, text: &str) -> Value {
+    fn written(schema: &Value, text: &str) -> Value {
         let parameters = json!({
             "properties": { "x": schema },
-            "$defs": { "size": { "type": "integer" }, "loop": { "anyOf": [{ "$ref": "#/$defs/loop" }, { "$ref": "#/$defs/loop" }] } },
+            "$defs": {
+                "size": { "type": "integer" },
+                "loop": { "anyOf": [{ "$ref": "#/$defs/loop" }, { "$ref": "#/$defs/loop" }] },
+            },
         });
         let tools = Tools::new(vec![Tool { name: "f".to_owned(), parameters: Some(parameters) }]);
         serde_json::from_str(&tools.types("f", "x").json(text)).expect("a value is JSON")
@@ -216,7 +220,7 @@ mod tests {
             (json!(true), "7", json!("7")),
         ];
         for (schema, text, expected) in cases {
-            assert_eq!(written(schema.clone(), text), expected, "{text} as {schema}");
+            assert_eq!(written(&schema, text), expected, "{text} as {schema}");
         }
         assert_eq!(Tools::default().types("f", "x"), Types::STRING);
     }

@@ -22,7 +22,8 @@ pub(crate) struct Session {
     pub(crate) channel: Channel,
     /// Whether there has been text since the beginning, the reasoning or a call.
     pub(crate) has_text: bool,
-    /// Whitespace at the beginning of such a stretch of text: text if text follows, syntax if a marker does.
+    /// Whitespace at the beginning of such a stretch of text: text if text follows, syntax if a
+    /// marker does.
     whitespace: String,
     has_calls: bool,
     events: Vec<Event>,
@@ -99,9 +100,10 @@ impl Session {
         self.has_text = false;
     }
 
-    /// Passes on the rest of arguments that have left their format, up to the marker that ends the call, or the end of the answer. Whether that has come.
+    /// Passes on the rest of arguments that have left their format, up to the marker that ends the
+    /// call, or the end of the answer. Whether that has come.
     pub(crate) fn pass_rest(&mut self, closing: &[Marker]) -> bool {
-        match find(&self.input, 0, closing.iter()) {
+        match find(&self.input, 0, &[closing]) {
             Found::Marker { index, at } => {
                 self.arguments(at);
                 self.end(Outcome::Malformed, closing[index].len());
@@ -119,7 +121,8 @@ impl Session {
         }
     }
 
-    /// The answer is over: whitespace that nothing followed is content, unless it stands behind a call.
+    /// The answer is over: whitespace that nothing followed is content, unless it stands behind a
+    /// call.
     pub(crate) fn flush(&mut self) {
         let whitespace = mem::take(&mut self.whitespace);
         let num_bytes = whitespace.len();

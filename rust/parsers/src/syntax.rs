@@ -6,8 +6,10 @@ use crate::format::ToolFormat;
 
 /// What stands around the names and arguments of calls.
 ///
-/// Calls are `first (call (separator call)*) last`, and a call is `before_name NAME before_arguments ARGUMENTS behind_arguments`. A grammar that leaves the model
-/// free waits for `trigger`, with which every call begins. Markers are special tokens where the tokenizer has them.
+/// Calls are `first (call (separator call)*) last`, and a call is `before_name NAME
+/// before_arguments ARGUMENTS behind_arguments`. A grammar that leaves the model free waits for
+/// `trigger`, with which every call begins. Markers are special tokens where the tokenizer has
+/// them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallSyntax {
     /// Where text stops being free; empty where calls have no marker.
@@ -35,7 +37,8 @@ pub struct CallSyntax {
 pub enum ArgumentsSyntax {
     /// A JSON object: a grammar takes the schema of the parameters.
     Json,
-    /// `before_key KEY behind_key VALUE behind_value` for each parameter: text for strings, JSON for other types.
+    /// `before_key KEY behind_key VALUE behind_value` for each parameter: text for strings, JSON
+    /// for other types.
     Tags {
         /// Before a key.
         before_key: &'static str,
@@ -44,9 +47,11 @@ pub enum ArgumentsSyntax {
         /// Behind a value, which does not contain it.
         behind_value: &'static str,
     },
-    /// `KEY=VALUE`, with commas between: Python's strings, numbers, lists and dicts, `True`, `False`, `None`.
+    /// `KEY=VALUE`, with commas between: Python's strings, numbers, lists and dicts, `True`,
+    /// `False`, `None`.
     Python,
-    /// `{KEY:VALUE}` with commas between and keys without quotes, also in nested objects; numbers, `true`, `false`, `null` as in JSON.
+    /// `{KEY:VALUE}` with commas between and keys without quotes, also in nested objects; numbers,
+    /// `true`, `false`, `null` as in JSON.
     Gemma {
         /// Before and behind a string, which has no escapes and does not contain it.
         quote: &'static str,
@@ -98,82 +103,97 @@ const GEMMA: CallSyntax = CallSyntax {
     ..HERMES
 };
 
+const MISTRAL: CallSyntax = CallSyntax {
+    trigger: "[TOOL_CALLS]",
+    separator: "",
+    before_name: "[TOOL_CALLS]",
+    before_arguments: "[ARGS]",
+    behind_arguments: "",
+    ..HERMES
+};
+
+const DEEPSEEK_V31: CallSyntax = CallSyntax {
+    trigger: "<｜tool▁calls▁begin｜>",
+    first: "<｜tool▁calls▁begin｜>",
+    separator: "",
+    last: "<｜tool▁calls▁end｜>",
+    before_name: "<｜tool▁call▁begin｜>",
+    before_arguments: "<｜tool▁sep｜>",
+    behind_arguments: "<｜tool▁call▁end｜>",
+    ..HERMES
+};
+
+const HARMONY: CallSyntax = CallSyntax {
+    trigger: "<|channel|>commentary to=functions.",
+    separator: "<|start|>assistant",
+    before_name: "<|channel|>commentary to=functions.",
+    before_arguments: " <|constrain|>json<|message|>",
+    behind_arguments: "<|call|>",
+    is_parallel: false,
+    ..HERMES
+};
+
+const QWEN3_XML: CallSyntax = CallSyntax {
+    before_name: "<tool_call>\n<function=",
+    before_arguments: ">\n",
+    behind_arguments: "</function>\n</tool_call>",
+    arguments: ArgumentsSyntax::Tags {
+        before_key: "<parameter=",
+        behind_key: ">\n",
+        behind_value: "\n</parameter>\n",
+    },
+    ..HERMES
+};
+
+const GLM47: CallSyntax = CallSyntax {
+    separator: "",
+    before_name: "<tool_call>",
+    before_arguments: "",
+    behind_arguments: "</tool_call>",
+    arguments: ArgumentsSyntax::Tags {
+        before_key: "<arg_key>",
+        behind_key: "</arg_key><arg_value>",
+        behind_value: "</arg_value>",
+    },
+    ..HERMES
+};
+
+const LLAMA3_JSON: CallSyntax = CallSyntax {
+    trigger: "{\"name\": \"",
+    separator: "; ",
+    before_name: "{\"name\": \"",
+    before_arguments: "\", \"parameters\": ",
+    behind_arguments: "}",
+    is_parallel: false,
+    ..HERMES
+};
+
+const FUNCTION_GEMMA: CallSyntax = CallSyntax {
+    trigger: "<start_function_call>",
+    before_name: "<start_function_call>call:",
+    behind_arguments: "<end_function_call>",
+    arguments: ArgumentsSyntax::Gemma { quote: "<escape>" },
+    ..GEMMA
+};
+
 impl ToolFormat {
-    /// How calls are written. `has_token` says whether a text is a token of its own: of Mistral's two ways, its tokenizer decides.
+    /// How calls are written. `has_token` says whether a text is a token of its own: of Mistral's
+    /// two ways, its tokenizer decides.
     #[must_use]
     pub fn call_syntax(self, has_token: impl Fn(&str) -> bool) -> CallSyntax {
         match self {
             Self::Hermes | Self::Granite4 => HERMES,
             Self::Granite => LIST,
             Self::Phi4MiniJson => CallSyntax { trigger: "functools[", first: "functools[", ..LIST },
-            Self::Mistral if has_token("[ARGS]") => CallSyntax {
-                trigger: "[TOOL_CALLS]",
-                separator: "",
-                before_name: "[TOOL_CALLS]",
-                before_arguments: "[ARGS]",
-                behind_arguments: "",
-                ..HERMES
-            },
+            Self::Mistral if has_token("[ARGS]") => MISTRAL,
             Self::Mistral => CallSyntax { trigger: "[TOOL_CALLS]", first: "[TOOL_CALLS] [", ..LIST },
-            Self::Llama3Json => CallSyntax {
-                trigger: "{\"name\": \"",
-                separator: "; ",
-                before_name: "{\"name\": \"",
-                before_arguments: "\", \"parameters\": ",
-                behind_arguments: "}",
-                is_parallel: false,
-                ..HERMES
-            },
-            Self::DeepseekV31 => CallSyntax {
-                trigger: "<｜tool▁calls▁begin｜>",
-                first: "<｜tool▁calls▁begin｜>",
-                separator: "",
-                last: "<｜tool▁calls▁end｜>",
-                before_name: "<｜tool▁call▁begin｜>",
-                before_arguments: "<｜tool▁sep｜>",
-                behind_arguments: "<｜tool▁call▁end｜>",
-                ..HERMES
-            },
-            Self::Openai => CallSyntax {
-                trigger: "<|channel|>commentary to=functions.",
-                separator: "<|start|>assistant",
-                before_name: "<|channel|>commentary to=functions.",
-                before_arguments: " <|constrain|>json<|message|>",
-                behind_arguments: "<|call|>",
-                is_parallel: false,
-                ..HERMES
-            },
-            Self::Qwen3Xml => CallSyntax {
-                before_name: "<tool_call>\n<function=",
-                before_arguments: ">\n",
-                behind_arguments: "</function>\n</tool_call>",
-                arguments: ArgumentsSyntax::Tags {
-                    before_key: "<parameter=",
-                    behind_key: ">\n",
-                    behind_value: "\n</parameter>\n",
-                },
-                ..HERMES
-            },
-            Self::Glm47 => CallSyntax {
-                separator: "",
-                before_name: "<tool_call>",
-                before_arguments: "",
-                behind_arguments: "</tool_call>",
-                arguments: ArgumentsSyntax::Tags {
-                    before_key: "<arg_key>",
-                    behind_key: "</arg_key><arg_value>",
-                    behind_value: "</arg_value>",
-                },
-                ..HERMES
-            },
+            Self::Llama3Json => LLAMA3_JSON,
+            Self::DeepseekV31 => DEEPSEEK_V31,
+            Self::Openai => HARMONY,
+            Self::Qwen3Xml => QWEN3_XML,
+            Self::Glm47 => GLM47,
             Self::Gemma4 => GEMMA,
-            Self::FunctionGemma => CallSyntax {
-                trigger: "<start_function_call>",
-                before_name: "<start_function_call>call:",
-                behind_arguments: "<end_function_call>",
-                arguments: ArgumentsSyntax::Gemma { quote: "<escape>" },
-                ..GEMMA
-            },
+            Self::FunctionGemma => FUNCTION_GEMMA,
             Self::Pythonic | Self::Llama4Pythonic => PYTHONIC,
             Self::Lfm2 => CallSyntax {
                 trigger: "<|tool_call_start|>",

@@ -3,11 +3,12 @@
 //! | format | looks like |
 //! |---|---|
 //! | `gemma4` | `<\|tool_call>call:NAME{key:<\|"\|>text<\|"\|>,n:42}<tool_call\|>` |
-//! | `functiongemma` | `<start_function_call>call:NAME{key:<escape>text<escape>}<end_function_call>` |
+//! | `functiongemma` | the same with `<start_function_call>`, `<end_function_call>`, `<escape>` |
 //!
-//! Keys have no quotes (or a string's), strings no escapes. Lists and objects nest. A word that stands without quotes is a number, `true`, `false` or `null`, or else
-//! a string; where a parameter itself is such a word, its schema decides, if it has one. A call begins with its brace.
-//! Whitespace between the parts is syntax. A closing marker that is missing is not missed.
+//! Keys have no quotes (or a string's), strings no escapes. Lists and objects nest. A word that
+//! stands without quotes is a number, `true`, `false` or `null`, or else a string; where a
+//! parameter itself is such a word, its schema decides, if it has one. A call begins with its
+//! brace. Whitespace between the parts is syntax. A closing marker that is missing is not missed.
 
 use crate::calls::{Calls, MAX_NAME_BYTES, Step, is_name};
 use crate::event::Outcome;
@@ -113,7 +114,7 @@ impl Gemma {
             Fit::Part => return Self::wait(session),
             Fit::Whole => {
                 let key_at = at + self.quote.len();
-                match find(&session.input, key_at, [&self.quote].into_iter()) {
+                match find(&session.input, key_at, &[&[self.quote]]) {
                     Found::Marker { at: end, .. } => (key_at, end, end + self.quote.len()),
                     Found::Open { .. } => return Self::wait(session),
                 }
@@ -212,7 +213,7 @@ impl Gemma {
     }
 
     fn string(&mut self, session: &mut Session) -> Option<Step> {
-        let (at, is_over) = match find(&session.input, 0, [&self.quote].into_iter()) {
+        let (at, is_over) = match find(&session.input, 0, &[&[self.quote]]) {
             Found::Marker { at, .. } => (at, true),
             Found::Open { .. } if session.input.is_finished() => {
                 (end_of_letters(&session.input, 0, &[self.quote]), false)

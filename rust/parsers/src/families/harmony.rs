@@ -1,13 +1,17 @@
-//! gpt-oss: messages with a header that says to whom they go, `<|channel|>CHANNEL to=RECIPIENT<|message|>TEXT<|end|>`.
+//! gpt-oss: messages with a header that says to whom they go, `<|channel|>CHANNEL
+//! to=RECIPIENT<|message|>TEXT<|end|>`.
 //!
 //! | message | is |
 //! |---|---|
-//! | to `functions.NAME`, or to a tool of the request | a call, from the first brace of its text on; without text its arguments are `{}` |
+//! | to `functions.NAME`, or a tool of the request | a call, from the first brace of its text on |
 //! | to anybody else, or on channel `analysis` | reasoning |
-//! | any other, such as on channel `final`, or `commentary` to nobody (what is said before a call) | content |
+//! | any other, on channel `final` or `commentary` | content |
 //!
-//! The recipient stands in the role's part of the header or in the channel's. The prompt ends within the first header, or with it; text without any header is content.
-//! A header that was cut off at the end of the answer is syntax. One that ends without a message is content, as is, with its header, a message to a tool whose text is no object.
+//! A call without text has the arguments `{}`.
+//! The recipient stands in the role's part of the header or in the channel's. The prompt ends
+//! within the first header, or with it; text without any header is content. A header that was cut
+//! off at the end of the answer is syntax. One that ends without a message is content, as is, with
+//! its header, a message to a tool whose text is no object.
 
 use super::json_object::{JsonObject, Progress};
 use crate::calls::is_name;
@@ -61,7 +65,8 @@ impl Harmony {
 
     /// Reads what there is.
     pub(crate) fn run(&mut self, session: &mut Session) {
-        // Once the answer is over, each step takes something or changes the state for one that does.
+        // Once the answer is over, each step takes something or changes the state for one that
+        // does.
         while !(session.input.is_empty() && matches!(self.state, State::Start | State::Body)) {
             let goes_on = match &mut self.state {
                 State::Start => self.begin(session),
@@ -106,7 +111,7 @@ impl Harmony {
         let first =
             [self.start, self.channel].into_iter().find(|marker| marker.fit(&session.input, 0) == Fit::Whole);
         let from = first.map_or(0, |marker| marker.len());
-        match find(&session.input, from, [&self.message].into_iter().chain(&self.ends)) {
+        match find(&session.input, from, &[&[self.message], &self.ends]) {
             Found::Marker { index: 0, at } if at <= MAX_HEADER_BYTES => {
                 self.read_header(session, at);
                 true
@@ -160,7 +165,7 @@ impl Harmony {
     }
 
     fn body(&mut self, session: &mut Session) -> bool {
-        match find(&session.input, 0, self.borders.iter()) {
+        match find(&session.input, 0, &[&self.borders]) {
             Found::Open { at } => {
                 session.text(at);
                 false

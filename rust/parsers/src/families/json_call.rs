@@ -1,9 +1,12 @@
 //! A call as a JSON object: `{"name": …, "arguments": {…}}`.
 //!
-//! Keys come in any order; `parameters` is read for `arguments`. Arguments that come before the name are held until the name is there. Arguments that are a
-//! JSON string with an object in it are unwrapped; none, `null` and `""` are `{}`. The object is a call from the moment in which its name is known and its
-//! arguments begin, or it ends; anything else, such as arguments that are a list, is no call.
+//! Keys come in any order; `parameters` is read for `arguments`. Arguments that come before the
+//! name are held until the name is there. Arguments that are a JSON string with an object in it are
+//! unwrapped; none, `null` and `""` are `{}`. The object is a call from the moment in which its
+//! name is known and its arguments begin, or it ends; anything else, such as arguments that are a
+//! list, is no call.
 
+use super::json_arguments::{Inside, Read};
 use super::json_object::{Progress, unfinished};
 use crate::event::Outcome;
 use crate::input::Behind;
@@ -13,7 +16,8 @@ use crate::session::Session;
 /// Which objects are calls.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CallRules {
-    /// The format has no marker before a call: other objects may come, so only the tools of the request are called, and an object that has other keys is none.
+    /// The format has no marker before a call: other objects may come, so only the tools of the
+    /// request are called, and an object that has other keys is none.
     pub(crate) is_bare: bool,
     /// Calls have ids.
     pub(crate) has_ids: bool,
@@ -59,16 +63,6 @@ enum Arguments {
     None,
     Open,
     Complete,
-}
-
-/// The inside of arguments.
-#[derive(Debug)]
-struct Inside {
-    scanner: JsonScanner,
-    /// They are in a string.
-    string: Option<StringDecoder>,
-    /// The object has ended in its string.
-    is_over: bool,
 }
 
 /// What became of a step.
@@ -118,8 +112,10 @@ impl JsonCall {
                     None => return self.pause(session, unfinished(behind)),
                 }
             }
-            let (letters, behind) = session.input.stretch(self.at, self.is_in_string());
-            let Some(byte) = letters.bytes().next() else { return self.pause(session, unfinished(behind)) };
+            let byte = match session.input.byte(self.at, self.is_in_string()) {
+                Ok(byte) => byte,
+                Err(behind) => return self.pause(session, unfinished(behind)),
+            };
             match self.read(byte, session) {
                 Some(true) => return self.close(session),
                 Some(false) => {}
@@ -135,7 +131,8 @@ impl JsonCall {
         }
     }
 
-    /// Takes a byte that is outside of the arguments. Whether the object ends with it; none if it cannot be here.
+    /// Takes a byte that is outside of the arguments. Whether the object ends with it; none if it
+    /// cannot be here.
     fn read(&mut self, byte: u8, session: &mut Session) -> Option<bool> {
         let is_whitespace = matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
         match &mut self.state {
@@ -320,92 +317,5 @@ impl JsonCall {
             }
             (true, Arguments::Open) => CallStep::Broken,
         }
-    }
-}
-
-/// What was read of arguments.
-struct Read {
-    num_bytes: usize,
-    /// Of these, the bytes up to the last complete character.
-    num_certain: usize,
-    /// What they say.
-    text: String,
-    /// The end, if it has come. Any but *done* is a mistake.
-    end: Option<Progress>,
-}
-
-impl Inside {
-    fn is_in_string(&self) -> bool {
-        self.string.is_some() || self.scanner.is_in_string()
-    }
-
-    fn read(&mut self, letters: &str) -> Read {
-        match self.string.take() {
-            None => self.read_object(letters),
-            Some(mut decoder) => {
-                let read = self.read_string(letters, &mut decoder);
-                self.string = Some(decoder);
-                read
-            }
-        }
-    }
-
-    fn read_object(&mut self, letters: &str) -> Read {
-        let end = letters.bytes().position(|byte| self.scanner.push(byte) != Scan::More);
-        let (num_bytes, end) = match end {
-            None => (letters.len(), None),
-            Some(end) if self.scanner.is_complete() => (end + 1, Some(Progress::Done)),
-            Some(end) => (end, Some(Progress::Broken)),
-        };
-        Read { num_bytes, num_certain: num_bytes, text: letters[..num_bytes].to_owned(), end }
-    }
-
-    fn read_string(&mut self, letters: &str, decoder: &mut StringDecoder) -> Read {
-        let mut read = Read { num_bytes: 0, num_certain: 0, text: String::new(), end: None };
-        let mut fresh = String::new();
-        for (at, letter) in letters.char_indices() {
-            read.num_bytes = at;
-            if letter == '"' && decoder.is_complete() {
-                let is_empty = self.scanner.is_fresh();
-                if !(is_empty || self.is_over) {
-                    return Read { end: Some(Progress::Broken), ..read };
-                }
-                let text = if is_empty { "{}".to_owned() } else { read.text };
-                return Read { num_bytes: at + 1, text, end: Some(Progress::Done), ..read };
-            }
-            fresh.clear();
-            let was_fresh = self.scanner.is_fresh();
-            let is_read =
-                letter >= ' ' && decoder.push(letter.encode_utf8(&mut [0; 4]), &mut fresh).is_some();
-            if !(is_read && self.is_valid(&fresh)) {
-                return Read { end: Some(Progress::Broken), ..read };
-            }
-            read.text.push_str(&fresh);
-            read.num_bytes = at + letter.len_utf8();
-            if decoder.is_complete() {
-                read.num_certain = read.num_bytes;
-            }
-            if was_fresh && !fresh.is_empty() {
-                // The call begins here.
-                return read;
-            }
-        }
-        read.num_bytes = letters.len();
-        read
-    }
-
-    /// Whether text that was in the string goes on with an object, or stands behind it as whitespace.
-    fn is_valid(&mut self, text: &str) -> bool {
-        text.bytes().all(|byte| {
-            if self.is_over {
-                return byte.is_ascii_whitespace();
-            }
-            if self.scanner.is_fresh() && byte != b'{' {
-                return false;
-            }
-            let scan = self.scanner.push(byte);
-            self.is_over = scan == Scan::Done;
-            scan != Scan::Invalid
-        })
     }
 }

@@ -4,12 +4,13 @@
 //! |---|---|
 //! | `hermes`, `granite4` | `<tool_call>\n{"name": …, "arguments": …}\n</tool_call>` |
 //! | `granite` | `<\|tool_call\|>[{…}, {…}]`, the marker may be `<tool_call>` |
-//! | `llama3_json` | `{"name": …, "parameters": …}`, maybe behind `<\|python_tag\|>`, several with `;` between |
-//! | `phi4_mini_json` | `functools[{…}, {…}]`, or the list between `<\|tool_call\|>` and `<\|/tool_call\|>` |
+//! | `llama3_json` | `{"name": …, "parameters": …}; …`, maybe behind `<\|python_tag\|>` |
+//! | `phi4_mini_json` | `functools[{…}, {…}]`, or in `<\|tool_call\|>` and `<\|/tool_call\|>` |
 //! | `mistral`, before version 11 | `[TOOL_CALLS] [{…, "id": …}]` |
 //!
-//! Each may have a list where it has one object, and several objects in a row. Whitespace between calls, and between calls and their markers, is syntax.
-//! A closing marker that is missing is not missed; one that was cut off at the end of the answer is not content.
+//! Each may have a list where it has one object, and several objects in a row. Whitespace between
+//! calls, and between calls and their markers, is syntax. A closing marker that is missing is not
+//! missed; one that was cut off at the end of the answer is not content.
 
 use super::json_call::{CallRules, CallStep, JsonCall};
 use crate::calls::{Calls, Step};

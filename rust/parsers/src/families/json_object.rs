@@ -2,7 +2,7 @@
 
 use crate::event::Outcome;
 use crate::input::Behind;
-use crate::json::{JsonScanner, Scan};
+use crate::json::JsonScanner;
 use crate::session::Session;
 
 /// One object, from its first brace to its last.
@@ -32,13 +32,12 @@ impl JsonObject {
     pub(crate) fn step(&mut self, session: &mut Session) -> Progress {
         loop {
             let (letters, behind) = session.input.stretch(0, self.0.is_in_string());
-            let end = letters.bytes().position(|byte| self.0.push(byte) != Scan::More);
-            let (num_bytes, progress) = match end {
-                // An object ends with its own brace: any other end is a mistake.
-                Some(end) if self.0.is_complete() => (end + 1, Some(Progress::Done)),
-                Some(end) => (end, Some(Progress::Broken)),
-                None if behind == Behind::Special && self.0.is_in_string() => (letters.len(), None),
-                None => (letters.len(), Some(unfinished(behind))),
+            let (num_bytes, end) = self.0.read(letters);
+            let progress = match end {
+                Some(true) => Some(Progress::Done),
+                Some(false) => Some(Progress::Broken),
+                None if behind == Behind::Special && self.0.is_in_string() => None,
+                None => Some(unfinished(behind)),
             };
             session.arguments(num_bytes);
             if progress == Some(Progress::Truncated) {

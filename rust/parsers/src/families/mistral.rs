@@ -7,7 +7,8 @@ use crate::calls::{Calls, Step};
 use crate::marker::Marker;
 use crate::session::{Next, Session};
 
-/// Tokenizers before version 11 write a list of objects behind the marker, later ones a name: what stands there decides.
+/// Tokenizers before version 11 write a list of objects behind the marker, later ones a name: what
+/// stands there decides.
 #[derive(Debug)]
 pub(crate) struct Mistral {
     list: JsonCalls,

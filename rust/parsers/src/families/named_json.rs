@@ -1,9 +1,12 @@
 //! Calls that are a name and a JSON object, with markers between.
 //!
-//! | format | looks like |
+//! | format | a call looks like |
 //! |---|---|
-//! | `deepseek_v31` | `<｜tool▁calls▁begin｜>` (`<｜tool▁call▁begin｜>NAME<｜tool▁sep｜>{…}<｜tool▁call▁end｜>`)… `<｜tool▁calls▁end｜>` |
-//! | `mistral`, from version 11 | `[TOOL_CALLS]NAME[ARGS]{…}`, several in a row; `[CALL_ID]ID` may stand before `[ARGS]`, and `[ARGS]` may be missing |
+//! | `deepseek_v31` | `<｜tool▁call▁begin｜>NAME<｜tool▁sep｜>{…}<｜tool▁call▁end｜>` |
+//! | `mistral`, from version 11 | `[TOOL_CALLS]NAME[ARGS]{…}` |
+//!
+//! DeepSeek's calls are between `<｜tool▁calls▁begin｜>` and `<｜tool▁calls▁end｜>`. In Mistral's,
+//! `[CALL_ID]ID` may stand before `[ARGS]`, and `[ARGS]` may be missing.
 //!
 //! A call begins with its first brace. Whitespace around names, arguments and markers is syntax.
 
@@ -67,7 +70,7 @@ impl NamedJson {
     fn head(&self, session: &Session, at: usize) -> Head {
         let NamedMarkers { separator, id, may_lack_separator, .. } = &self.markers;
         let input = &session.input;
-        let (name_end, found) = match find(input, at, [separator].into_iter().chain(id)) {
+        let (name_end, found) = match find(input, at, &[&[*separator], id.as_slice()]) {
             Found::Marker { index, at } => (at, Some(index)),
             Found::Open { at } => (at, None),
         };
@@ -80,7 +83,7 @@ impl NamedJson {
         let (mut end, mut call_id) = (name_end + separator.len(), None);
         if let (1, Some(marker)) = (index, id) {
             let id_at = name_end + marker.len();
-            match find(input, id_at, [separator].into_iter()) {
+            match find(input, id_at, &[&[*separator]]) {
                 Found::Open { at } => return Self::wait(session, id_at, at),
                 Found::Marker { at, .. } => {
                     call_id = Some(input.rest()[id_at..at].trim().to_owned());
@@ -240,7 +243,7 @@ impl NamedJson {
             self.state = if is_over { State::Between } else { State::Broken };
             return (!is_over).then_some(Step::Wait);
         }
-        match find(&session.input, 0, self.closing.iter()) {
+        match find(&session.input, 0, &[&self.closing]) {
             Found::Marker { at, .. } => {
                 session.arguments(at);
                 session.end(Outcome::Malformed, 0);

@@ -1,8 +1,11 @@
-//! Keyword arguments of a Python call, as a JSON object: `city="Paris", days=[1, 2])` becomes `{"city":"Paris","days":[1,2]}`.
+//! Keyword arguments of a Python call, as a JSON object: `city="Paris", days=[1, 2])` becomes
+//! `{"city":"Paris","days":[1,2]}`.
 //!
-//! Strings with any of Python's quotes, prefixes and escapes; numbers with underscores, signs, leading zeros and other bases; `True`, `False`, `None` and JSON's
-//! names for them; lists, dicts (other keys than strings become strings, as in `json.dumps`) and tuples, which are lists, also those of one. Strings
-//! stream; a line may break within them. A set, a positional argument, an expression, or anything else, is a mistake.
+//! Strings with any of Python's quotes, prefixes and escapes; numbers with underscores, signs,
+//! leading zeros and other bases; `True`, `False`, `None` and JSON's names for them; lists, dicts
+//! (other keys than strings become strings, as in `json.dumps`) and tuples, which are lists, also
+//! those of one. Strings stream; a line may break within them. A set, a positional argument, an
+//! expression, or anything else, is a mistake.
 
 use super::json_object::{Progress, unfinished};
 use crate::calls::MAX_NAME_BYTES;
@@ -241,7 +244,8 @@ fn byte(next: Next) -> Result<u8, Progress> {
 }
 
 impl Quotes {
-    /// Reads text inside of the quotes into JSON: how many bytes, and whether the closing quotes are among them.
+    /// Reads text inside of the quotes into JSON: how many bytes, and whether the closing quotes
+    /// are among them.
     fn read(self, text: &str, json: &mut String) -> (usize, bool) {
         let mut at = 0;
         loop {
@@ -258,7 +262,8 @@ impl Quotes {
             match part_len {
                 Part::Text(len) => at += len,
                 Part::End(len) => return (at + len, true),
-                // What is left at the end of the answer is half an escape, or half the closing quotes.
+                // What is left at the end of the answer is half an escape, or half the closing
+                // quotes.
                 Part::Open => return (at, false),
             }
         }

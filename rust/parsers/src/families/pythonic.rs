@@ -7,8 +7,9 @@
 //! | `lfm2` | `<\|tool_call_start\|>[f(x="a")]<\|tool_call_end\|>` |
 //! | `olmo3` | `<function_calls>\nf(x=1)\ng(y="a")\n</function_calls>` |
 //!
-//! Between markers the list's brackets may be missing. A call begins when its first keyword and `=` are there, or its closing bracket. Without markers, calls are where
-//! content begins, and only to tools of the request, if there are any. Whitespace and commas between calls are syntax.
+//! Between markers the list's brackets may be missing. A call begins when its first keyword and `=`
+//! are there, or its closing bracket. Without markers, calls are where content begins, and only to
+//! tools of the request, if there are any. Whitespace and commas between calls are syntax.
 
 use super::json_object::Progress;
 use super::python_arguments::PythonArguments;

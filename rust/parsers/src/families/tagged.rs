@@ -1,15 +1,23 @@
 //! Calls with a tag for each parameter, whose values have no quotes: their types are the schema's.
 //!
-//! | format | looks like |
-//! |---|---|
-//! | `qwen3_xml`, `qwen3_coder` | `<tool_call>\n<function=NAME>\n<parameter=KEY>\nVALUE\n</parameter>\n</function>\n</tool_call>` |
-//! | `glm45`, `glm47` | `<tool_call>NAME<arg_key>KEY</arg_key><arg_value>VALUE</arg_value></tool_call>` |
+//! ```text
+//! qwen3_xml, qwen3_coder            glm45, glm47
+//! <tool_call>                       <tool_call>NAME
+//! <function=NAME>                   <arg_key>KEY</arg_key>
+//! <parameter=KEY>                   <arg_value>VALUE</arg_value>
+//! VALUE                             </tool_call>
+//! </parameter>
+//! </function>
+//! </tool_call>
+//! ```
 //!
-//! A call begins when its name and the tag behind it are there. A string streams; any other value is held until its tag closes. Qwen's
-//! values are without the newline behind their opening tag and the one before their closing tag; GLM's are as they stand. A value ends at its closing tag and
-//! at nothing else: other tags, and special tokens, are text in it. Whitespace between tags is syntax; other text there is a mistake. GLM's names stand
-//! alone between tags: only the tools of the request are called, if there are any. Qwen's outer tag may be
-//! missing, and so may `</function>` where the outer tag closes or the model has ended its answer.
+//! A call begins when its name and the tag behind it are there. A string streams; any other value
+//! is held until its tag closes. Qwen's values are without the newline behind their opening tag and
+//! the one before their closing tag; GLM's are as they stand. A value ends at its closing tag and
+//! at nothing else: other tags, and special tokens, are text in it. Whitespace between tags is
+//! syntax; other text there is a mistake. GLM's names stand alone between tags: only the tools of
+//! the request are called, if there are any. Qwen's outer tag may be missing, and so may
+//! `</function>` where the outer tag closes or the model has ended its answer.
 
 use crate::calls::{Calls, MAX_NAME_BYTES, Step, is_name};
 use crate::event::{Finish, Outcome};
@@ -73,7 +81,7 @@ impl Tagged {
     /// A call, or what there is instead: its name, and where the tag is that follows.
     fn head(&self, session: &Session, at: usize) -> Result<(String, usize), Step> {
         let input = &session.input;
-        let ends = [&self.tags.key[0], &self.tags.outer[1]];
+        let ends = [self.tags.key[0], self.tags.outer[1]];
         let (name_at, found, closing_len) = match &self.tags.name {
             Some([opening, closing]) => {
                 let (at, _) = session.skip_whitespace(at);
@@ -83,9 +91,9 @@ impl Tagged {
                     Fit::No => return Err(Step::NoCall(0)),
                 }
                 let name_at = at + opening.len();
-                (name_at, find(input, name_at, [closing].into_iter()), closing.len())
+                (name_at, find(input, name_at, &[&[*closing]]), closing.len())
             }
-            None => (at, find(input, at, ends.into_iter()), 0),
+            None => (at, find(input, at, &[&ends]), 0),
         };
         let (Found::Marker { at: name_end, .. } | Found::Open { at: name_end }) = found;
         let name = input.rest()[name_at..name_end].trim();
@@ -100,7 +108,8 @@ impl Tagged {
         }
     }
 
-    /// The position of the tag behind a name. Without one of those that may be there it was no call.
+    /// The position of the tag behind a name. Without one of those that may be there it was no
+    /// call.
     fn confirm(&self, session: &Session, at: usize) -> Result<usize, Step> {
         let (at, _) = session.skip_whitespace(at);
         let ends = [Some(self.tags.key[0]), Some(self.tags.outer[1]), self.tags.call_end];
@@ -188,7 +197,7 @@ impl Tagged {
     /// A key that begins at a position, and what stands before its value.
     fn key(&mut self, session: &mut Session, at: usize) -> Option<Step> {
         let input = &session.input;
-        let end = match find(input, at, [&self.tags.key[1]].into_iter()) {
+        let end = match find(input, at, &[&[self.tags.key[1]]]) {
             Found::Marker { at: end, .. } if end - at <= MAX_NAME_BYTES => end,
             Found::Open { at: end } if end - at <= MAX_NAME_BYTES => {
                 return if input.is_finished() { Some(self.truncate(session)) } else { Some(Step::Wait) };
@@ -240,7 +249,7 @@ impl Tagged {
 
     fn string(&mut self, session: &mut Session) -> Option<Step> {
         let mut json = String::new();
-        let (at, end_len) = match find(&session.input, 0, self.value_ends.iter()) {
+        let (at, end_len) = match find(&session.input, 0, &[&self.value_ends]) {
             Found::Marker { index, at } => (at, self.value_ends[index].len()),
             Found::Open { .. } if session.input.is_finished() => {
                 (end_of_letters(&session.input, 0, &self.value_ends), 0)
@@ -260,7 +269,7 @@ impl Tagged {
     }
 
     fn value(&mut self, session: &mut Session, types: Types, num_searched: usize) -> Option<Step> {
-        match find(&session.input, num_searched, self.value_ends.iter()) {
+        match find(&session.input, num_searched, &[&self.value_ends]) {
             Found::Marker { index, at } => {
                 let json = types.json(&session.input.rest()[..at]);
                 session.arguments_from(&json, at + self.value_ends[index].len());
