@@ -230,7 +230,7 @@ impl TagMachine {
     /// Where text begins: reasoning may, and calls without a marker. None if it is text; else
     /// whether it goes on.
     fn start(&mut self, session: &mut Session) -> Option<bool> {
-        let (at, next) = session.skip_whitespace(0);
+        let (at, next) = session.next();
         if next == Next::Wait {
             session.text(at);
             return Some(false);

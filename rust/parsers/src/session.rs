@@ -133,8 +133,31 @@ impl Session {
         }
     }
 
-    /// Where whitespace that begins at a position ends, and what is there.
+    /// Where whitespace that begins at a position ends, and what is there. Very much of it, which
+    /// would be looked through with each piece, is not taken for space between markers.
     pub(crate) fn skip_whitespace(&self, at: usize) -> (usize, Next) {
+        let (end, next) = self.whitespace_end(at);
+        if end - at > MAX_SPACE_BYTES { (end, Next::Special) } else { (end, next) }
+    }
+
+    /// What stands behind the whitespace that is next, however much there is.
+    pub(crate) fn next(&self) -> (usize, Next) {
+        self.whitespace_end(0)
+    }
+
+    /// Takes the whitespace behind a call: it is text if text follows.
+    pub(crate) fn set_space_aside(&mut self) {
+        let (num_bytes, _) = self.next();
+        self.text(num_bytes);
+    }
+
+    /// Takes the whitespace between parts of arguments.
+    pub(crate) fn skip_space_in_arguments(&mut self) {
+        let (num_bytes, _) = self.next();
+        self.arguments_from("", num_bytes);
+    }
+
+    fn whitespace_end(&self, at: usize) -> (usize, Next) {
         let (letters, behind) = self.input.letters(at);
         let trimmed = letters.trim_start();
         let end = at + letters.len() - trimmed.len();
@@ -185,6 +208,9 @@ impl Session {
         }
     }
 }
+
+/// Longest whitespace between the markers of a call that has not begun.
+const MAX_SPACE_BYTES: usize = 1024;
 
 /// What stands behind whitespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

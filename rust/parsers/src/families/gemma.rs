@@ -106,6 +106,7 @@ impl Gemma {
     }
 
     fn key(&mut self, session: &mut Session) -> Option<Step> {
+        session.skip_space_in_arguments();
         let (at, next) = session.skip_whitespace(0);
         if next == Next::Byte(b'}') {
             return self.close(session, at + 1, true);
@@ -163,6 +164,7 @@ impl Gemma {
     }
 
     fn value(&mut self, session: &mut Session) -> Option<Step> {
+        session.skip_space_in_arguments();
         let (at, next) = session.skip_whitespace(0);
         match self.quote.fit(&session.input, at) {
             Fit::Part => return Self::wait(session),
@@ -233,6 +235,7 @@ impl Gemma {
     }
 
     fn after_value(&mut self, session: &mut Session) -> Option<Step> {
+        session.skip_space_in_arguments();
         let (at, next) = session.skip_whitespace(0);
         let is_object = self.open.last().is_some_and(|(is_object, _)| *is_object);
         match next {
@@ -260,6 +263,7 @@ impl Gemma {
     }
 
     fn behind(&self, session: &mut Session) -> Option<Step> {
+        session.set_space_aside();
         let (at, _) = session.skip_whitespace(0);
         let closing = self.closing[0];
         match closing.fit(&session.input, at) {

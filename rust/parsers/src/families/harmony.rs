@@ -49,6 +49,9 @@ enum State {
     Broken,
 }
 
+/// Longest whitespace before a recipient.
+const MAX_SPACE_BYTES: usize = 64;
+
 /// Longest header that is waited for.
 const MAX_HEADER_BYTES: usize = 1024;
 
@@ -93,9 +96,11 @@ impl Harmony {
         let fits = [&self.start, &self.channel, &self.message].map(|marker| marker.fit(&session.input, 0));
         let letters = session.input.letters(0);
         let recipient = letters.0.trim_start();
-        if fits.contains(&Fit::Whole) || recipient.starts_with(RECIPIENT) {
+        let may_be_header = letters.0.len() - recipient.len() <= MAX_SPACE_BYTES;
+        if fits.contains(&Fit::Whole) || (may_be_header && recipient.starts_with(RECIPIENT)) {
             self.state = State::Header;
-        } else if fits.contains(&Fit::Part) || (letters.1 == Behind::Open && RECIPIENT.starts_with(recipient))
+        } else if fits.contains(&Fit::Part)
+            || (may_be_header && letters.1 == Behind::Open && RECIPIENT.starts_with(recipient))
         {
             return false;
         } else if let Some(end) = self.ends.iter().find(|end| end.fit(&session.input, 0) == Fit::Whole) {

@@ -88,6 +88,7 @@ impl JsonCalls {
 
     /// Behind a call: another one, the closing marker, or neither.
     fn go_on(&mut self, session: &mut Session) -> Option<Step> {
+        session.set_space_aside();
         let (mut at, mut next) = session.skip_whitespace(0);
         let separator = if self.in_list { Some(b',') } else { self.separator };
         if self.in_list && next == Next::Byte(b']') {

@@ -153,6 +153,7 @@ impl NamedJson {
     }
 
     fn close(&mut self, session: &mut Session) -> Option<Step> {
+        session.set_space_aside();
         let (at, _) = session.skip_whitespace(0);
         if let Some(closing) = self.markers.closing {
             match closing.fit(&session.input, at) {
@@ -170,6 +171,7 @@ impl NamedJson {
 
     fn go_on(&mut self, session: &mut Session) -> Option<Step> {
         let Some([_, section_end]) = self.markers.section else { return Some(Step::Done) };
+        session.set_space_aside();
         let (at, _) = session.skip_whitespace(0);
         match section_end.fit(&session.input, at) {
             Fit::Whole => {

@@ -88,6 +88,7 @@ impl PythonArguments {
     }
 
     fn entry(&mut self, session: &mut Session) -> Attempt {
+        session.skip_space_in_arguments();
         let (at, next) = session.skip_whitespace(0);
         let byte = byte(next)?;
         let container = self.container();
@@ -131,6 +132,7 @@ impl PythonArguments {
     }
 
     fn value(&mut self, session: &mut Session, is_key: bool) -> Attempt {
+        session.skip_space_in_arguments();
         let (at, next) = session.skip_whitespace(0);
         let first = byte(next)?;
         let is_element = is_key || !matches!(self.state, State::Value);
@@ -198,6 +200,7 @@ impl PythonArguments {
     }
 
     fn expect(&mut self, session: &mut Session, expected: u8, state: State) -> Attempt {
+        session.skip_space_in_arguments();
         let (at, next) = session.skip_whitespace(0);
         if byte(next)? != expected {
             return Err(Progress::Broken);
@@ -208,6 +211,7 @@ impl PythonArguments {
     }
 
     fn comma(&mut self, session: &mut Session) -> Attempt {
+        session.skip_space_in_arguments();
         let (at, next) = session.skip_whitespace(0);
         if byte(next)? == self.container().closing() {
             return self.close(session, at + 1);

@@ -103,6 +103,7 @@ impl Pythonic {
     }
 
     fn go_on(&mut self, session: &mut Session) -> Option<Step> {
+        session.set_space_aside();
         let (mut at, next) = session.skip_whitespace(0);
         match next {
             Next::Wait => return Some(Step::Wait),
@@ -132,6 +133,7 @@ impl Pythonic {
     /// Takes the closing marker, if it is there or may come.
     fn close(&self, session: &mut Session) -> Option<Step> {
         let closing = self.closing.first()?;
+        session.set_space_aside();
         let (at, _) = session.skip_whitespace(0);
         match closing.fit(&session.input, at) {
             Fit::Whole => session.syntax(at + closing.len()),

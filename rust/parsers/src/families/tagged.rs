@@ -149,6 +149,7 @@ impl Tagged {
 
     /// Between parameters: the next one, or the end.
     fn parameters(&mut self, session: &mut Session) -> Option<Step> {
+        session.skip_space_in_arguments();
         let (at, next) = session.skip_whitespace(0);
         if next == Next::End {
             return Some(self.end_answer(session));
@@ -286,6 +287,7 @@ impl Tagged {
 
     /// Behind a call: another one in the same outer tag, its end, or neither.
     fn go_on(&mut self, session: &mut Session) -> Option<Step> {
+        session.set_space_aside();
         let (at, _) = session.skip_whitespace(0);
         let outer_end = self.tags.outer[1];
         match outer_end.fit(&session.input, at) {

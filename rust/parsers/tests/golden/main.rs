@@ -10,7 +10,7 @@ mod support;
 mod tags;
 
 use serde_json::{Value, json};
-use streamcore_parsers::{EventKind, Finish, Outcome, ReasoningFormat, ToolFormat};
+use streamcore_parsers::{EventKind, Finish, Outcome, Piece, ReasoningFormat, ToolFormat};
 use support::{Answer, Part, lines};
 
 /// The tools of the requests, with a parameter of each type.
@@ -184,4 +184,32 @@ fn each_syntax_is_read_back() {
             assert_eq!(read, expected, "{name}: {text}");
         }
     }
+}
+
+/// A file that a model writes as an argument would be held in memory, and reach the client in one piece.
+#[test]
+fn long_strings_and_long_spaces_stream() {
+    let content = json!({ "city": "x".repeat(5000) });
+    let arguments = content.as_object().expect("an object");
+    for (name, tools) in ToolFormat::ALL {
+        let text = tools.call_syntax(|_| false).write([("weather", arguments)]);
+        let longest = longest_hold(&answer(tools), &text);
+        assert!(longest <= 100, "{name} holds {longest} bytes of a call");
+        let text = format!("Hello.{}{text}{}", " \n".repeat(2000), "\n".repeat(5000));
+        let longest = longest_hold(&answer(tools), &text);
+        assert!(longest <= 100, "{name} holds {longest} bytes of a space");
+    }
+}
+
+/// The most bytes that are held back.
+fn longest_hold(answer: &Answer, text: &str) -> usize {
+    let mut parser = answer.parser(|_| false);
+    let mut events = Vec::new();
+    let mut hold = 0;
+    for letter in text.chars() {
+        parser.push(Piece::Text(letter.encode_utf8(&mut [0; 4])), &mut events);
+        hold = hold.max(parser.num_held_bytes());
+    }
+    parser.finish(Finish::Stop, &mut events);
+    hold
 }

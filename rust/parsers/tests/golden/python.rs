@@ -30,7 +30,7 @@ const PYTHONIC: Cases<'_> = &[
     ("[weather]", &["content [weather]"]),
     ("Hello [now()]", &["content Hello [now()]"]),
     ("[weather(days=two)]", &["call weather {\"days\":two)] malformed"]),
-    ("[weather(days=1, 2)]", &["call weather {\"days\":1 2)] malformed"]),
+    ("[weather(days=1, 2)]", &["call weather {\"days\":12)] malformed"]),
     ("[weather(limits=[1}, x]", &["call weather {\"limits\":[1}, x] malformed"]),
 ];
 

@@ -74,7 +74,7 @@ impl Answer {
         Self { specials, ..self }
     }
 
-    fn parser(&self, is_special: impl Fn(&str) -> bool) -> Parser {
+    pub(crate) fn parser(&self, is_special: impl Fn(&str) -> bool) -> Parser {
         let Self { tools, reasoning, starts_in_reasoning, declared, .. } = self.clone();
         Parser::new(Setup { tools, reasoning, starts_in_reasoning, declared }, is_special)
     }
