@@ -46,7 +46,7 @@ pub enum EventKind {
         id: Option<String>,
     },
     /// A piece of the arguments of the call that has begun. The pieces of a complete call make one
-    /// JSON object.
+    /// JSON object. A piece is empty where the model's own text says nothing in JSON.
     Arguments(String),
     /// The call ends.
     CallEnd(Outcome),

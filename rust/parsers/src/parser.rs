@@ -85,15 +85,19 @@ impl Parser {
             }
             Marker { text, is_special }
         };
+        let is_inside = starts_in_reasoning && reasoning.is_some();
         let is_harmony =
             tools == Some(ToolFormat::Openai) || reasoning == Some(ReasoningFormat::OpenaiGptoss);
         let machine = if is_harmony {
-            Machine::Harmony(Box::new(Harmony::new(Harmony::MARKERS.map(&mut marker), tools.is_some())))
+            Machine::Harmony(Box::new(Harmony::new(
+                Harmony::MARKERS.map(&mut marker),
+                tools.is_some(),
+                is_inside,
+            )))
         } else {
             let limits = reasoning.map(ReasoningFormat::limits);
             Machine::Tags(Box::new(TagMachine::new(tools, limits, starts_in_reasoning, &mut marker)))
         };
-        let is_inside = starts_in_reasoning && reasoning.is_some();
         let channel = if is_inside { Channel::Reasoning } else { Channel::Content };
         Self { session: Session::new(Tools::new(declared), channel), machine, special_tokens }
     }

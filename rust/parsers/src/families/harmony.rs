@@ -60,10 +60,12 @@ impl Harmony {
     pub(crate) const MARKERS: [&str; 6] =
         ["<|start|>", "<|channel|>", "<|message|>", "<|end|>", "<|return|>", "<|call|>"];
 
-    pub(crate) fn new(markers: [Marker; 6], has_calls: bool) -> Self {
+    /// A reader of messages; the prompt may have begun one on channel `analysis`.
+    pub(crate) fn new(markers: [Marker; 6], has_calls: bool, starts_in_reasoning: bool) -> Self {
         let [start, channel, message, ends @ ..] = markers;
+        let state = if starts_in_reasoning { State::Body } else { State::Start };
         let borders = [start, channel].into_iter().chain(ends).collect();
-        Self { start, channel, message, ends: ends.to_vec(), borders, has_calls, state: State::Start }
+        Self { start, channel, message, ends: ends.to_vec(), borders, has_calls, state }
     }
 
     /// Reads what there is.

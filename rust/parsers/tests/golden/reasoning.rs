@@ -109,6 +109,11 @@ fn reasoning_that_the_prompt_has_opened() {
         assert_eq!(answer.says(text), *expected);
         assert_eq!(answer.clone().special().says(text), *expected);
     }
+    let harmony = Answer::new(Some(ToolFormat::Openai), Some(ReasoningFormat::OpenaiGptoss));
+    let text = "Hm.<|end|><|start|>assistant<|channel|>final<|message|>b";
+    assert_eq!(harmony.inside().special().says(text), ["reasoning Hm.", "content b"]);
+    let opened = "<|start|>assistant<|channel|>analysis<|message|>";
+    assert!(ReasoningFormat::OpenaiGptoss.is_open_behind(opened));
     assert!(ReasoningFormat::Qwen3.is_open_behind("<|im_start|>assistant\n<think>\n"));
     assert!(!ReasoningFormat::Qwen3.is_open_behind("<|im_start|>assistant\n<think>\n\n</think>\n\n"));
     assert!(!ReasoningFormat::Qwen3.is_open_behind("<|im_start|>assistant\n"));
