@@ -1,0 +1,60 @@
+//! Arguments that are a JSON object in the text: passed on as the model wrote them.
+
+use crate::event::Outcome;
+use crate::input::Behind;
+use crate::json::JsonScanner;
+use crate::session::Session;
+
+/// One object, from its first brace to its last.
+#[derive(Debug)]
+pub(crate) struct JsonObject(JsonScanner);
+
+/// How far arguments are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// More text is needed.
+    Wait,
+    /// They are complete and told.
+    Done,
+    /// What follows cannot be part of them.
+    Broken,
+    /// The answer is over, and so is the call.
+    Truncated,
+}
+
+impl JsonObject {
+    /// An object whose first brace is next.
+    pub(crate) fn new() -> Self {
+        Self(JsonScanner::new())
+    }
+
+    /// Tells what there is of it.
+    pub(crate) fn step(&mut self, session: &mut Session) -> Progress {
+        loop {
+            let (letters, behind) = session.input.stretch(0, self.0.is_in_string());
+            let (num_bytes, end) = self.0.read(letters);
+            let progress = match end {
+                Some(true) => Some(Progress::Done),
+                Some(false) => Some(Progress::Broken),
+                None if behind == Behind::Special && self.0.is_in_string() => None,
+                None => Some(unfinished(behind)),
+            };
+            session.arguments(num_bytes);
+            if progress == Some(Progress::Truncated) {
+                session.end(Outcome::Truncated, 0);
+            }
+            if let Some(progress) = progress {
+                return progress;
+            }
+        }
+    }
+}
+
+/// What it means that letters ended within arguments.
+pub(crate) fn unfinished(behind: Behind) -> Progress {
+    match behind {
+        Behind::Open => Progress::Wait,
+        Behind::Special => Progress::Broken,
+        Behind::End => Progress::Truncated,
+    }
+}
