@@ -1,0 +1,118 @@
+//! The JSON Schema Test Suite: `JSON_SCHEMA_TEST_SUITE` names its folder, else the test is skipped.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use common::{Random, can_say, compile, random_answer};
+use jsonschema::Draft;
+use serde_json::{Map, Value};
+use streamcore_grammar::{Grammar, GrammarError};
+
+const DRAFTS: [(&str, Draft, &str); 5] = [
+    ("draft4", Draft::Draft4, "http://json-schema.org/draft-04/schema#"),
+    ("draft6", Draft::Draft6, "http://json-schema.org/draft-06/schema#"),
+    ("draft7", Draft::Draft7, "http://json-schema.org/draft-07/schema#"),
+    ("draft2019-09", Draft::Draft201909, "https://json-schema.org/draft/2019-09/schema"),
+    ("draft2020-12", Draft::Draft202012, "https://json-schema.org/draft/2020-12/schema"),
+];
+
+/// Members in the order in which the schema names them.
+fn in_order(value: &Value, schema: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let properties = schema.get("properties").and_then(Value::as_object);
+            let required = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+            let named: Vec<&str> = properties.into_iter().flatten().map(|(name, _)| name.as_str()).chain(required).collect();
+            let place = |name: &str| named.iter().position(|one| *one == name).unwrap_or(usize::MAX);
+            let mut sorted: Vec<_> = members.iter().collect();
+            sorted.sort_by_key(|(name, _)| place(name));
+            let child = |name: &str| properties.and_then(|properties| properties.get(name)).unwrap_or(&Value::Null);
+            sorted.into_iter().map(|(name, value)| (name.clone(), in_order(value, child(name)))).collect::<Map<_, _>>().into()
+        }
+        Value::Array(values) => {
+            values.iter().map(|value| in_order(value, schema.get("items").unwrap_or(&Value::Null))).collect()
+        }
+        _ => value.clone(),
+    }
+}
+
+#[derive(Default)]
+struct Count {
+    num_compiled: usize,
+    num_answers: usize,
+    num_checked: usize,
+    refused: BTreeMap<String, usize>,
+    wrong: Vec<String>,
+    unsaid: Vec<String>,
+}
+
+fn check_case(case: &Value, (draft, uri): (Draft, &str), file: &str, count: &mut Count) {
+    let mut schema = case["schema"].clone();
+    if let Some(schema) = schema.as_object_mut() {
+        schema.entry("$schema").or_insert_with(|| uri.into());
+    }
+    let compiled = match compile(&Grammar::json_schema(schema.clone())) {
+        Ok(compiled) => compiled,
+        Err(error) => {
+            let name = match error {
+                GrammarError::Unsupported { keyword, .. } => keyword,
+                other => other.to_string(),
+            };
+            *count.refused.entry(name).or_default() += 1;
+            return;
+        }
+    };
+    count.num_compiled += 1;
+    for test in case["tests"].as_array().unwrap() {
+        let text = in_order(&test["data"], &schema).to_string();
+        let said = can_say(&compiled, &text) || can_say(&compiled, &test["data"].to_string());
+        let story = format!("{file}: {}: {}: {text}", case["description"], test["description"]);
+        count.num_checked += 1;
+        match (test["valid"].as_bool().unwrap(), said) {
+            (false, true) => count.wrong.push(story),
+            (true, false) => count.unsaid.push(story),
+            _ => {}
+        }
+    }
+    let options = jsonschema::options().with_draft(draft).should_validate_formats(true).offline();
+    let Ok(validator) = options.build(&schema) else { return };
+    for seed in 1..=5 {
+        match random_answer(&compiled, &mut Random(seed), 300) {
+            Err(error) => count.wrong.push(format!("{file}: {}: {error}", case["description"])),
+            Ok(None) => {}
+            Ok(Some(answer)) => {
+                count.num_answers += 1;
+                let value = serde_json::from_slice::<Value>(&answer);
+                if value.is_ok_and(|value| !validator.is_valid(&value)) {
+                    count.wrong.push(format!("{file}: {}: {}", case["description"], String::from_utf8_lossy(&answer)));
+                }
+            }
+        }
+    }
+}
+
+/// A keyword means something else to the model than to every other reader of the schema.
+#[test]
+fn no_invalid_value_of_the_suite_can_be_said() {
+    let Some(folder) = std::env::var_os("JSON_SCHEMA_TEST_SUITE") else { return };
+    let mut count = Count::default();
+    for (name, draft, uri) in DRAFTS {
+        let folder = Path::new(&folder).join("tests").join(name);
+        for folder in [folder.clone(), folder.join("optional"), folder.join("optional/format")] {
+            let Ok(entries) = std::fs::read_dir(folder) else { continue };
+            for path in entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|ext| ext == "json")) {
+                let cases: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+                for case in cases.as_array().unwrap() {
+                    check_case(case, (draft, uri), &path.display().to_string(), &mut count);
+                }
+            }
+        }
+    }
+    println!("{} schemas compiled, {} values checked, {} answers checked", count.num_compiled, count.num_checked, count.num_answers);
+    println!("refused: {:#?}", count.refused);
+    println!("valid, and not said: {:#?}", count.unsaid);
+    assert!(count.wrong.is_empty(), "{:#?}", count.wrong);
+    assert!(count.num_compiled > 300, "{}", count.num_compiled);
+}
