@@ -45,12 +45,17 @@ fn real_tokens(path: &Path) -> Option<Vec<Vec<u8>>> {
 
 fn made_up_tokens() -> Vec<Vec<u8>> {
     let mut tokens: Vec<Vec<u8>> = (0..=254).map(|byte| vec![byte]).collect();
-    let parts = ["a", "e", "i", "o", "n", "s", "t", "r", "th", "er", "in", "on", "\":", "{\"", "\",", "\n", "  ", "1", "00", "é", "_", ".", "-", "A"];
+    let parts = [
+        "a", "e", "i", "o", "n", "s", "t", "r", "th", "er", "in", "on", "\":", "{\"", "\",", "\n", "  ", "1",
+        "00", "é", "_", ".", "-", "A",
+    ];
     let mut seen: std::collections::HashSet<Vec<u8>> = tokens.iter().cloned().collect();
     let mut frontier: Vec<Vec<u8>> = vec![Vec::new(), b" ".to_vec()];
     while tokens.len() < VOCAB_SIZE {
-        let next: Vec<Vec<u8>> =
-            frontier.iter().flat_map(|word| parts.iter().map(|part| [word, part.as_bytes()].concat())).collect();
+        let next: Vec<Vec<u8>> = frontier
+            .iter()
+            .flat_map(|word| parts.iter().map(|part| [word, part.as_bytes()].concat()))
+            .collect();
         tokens.extend(next.iter().filter(|word| seen.insert((*word).clone())).cloned());
         frontier = next;
     }
@@ -61,7 +66,10 @@ fn made_up_tokens() -> Vec<Vec<u8>> {
 fn cut(tokens: &std::collections::HashMap<&[u8], u32>, mut text: &[u8]) -> Vec<u32> {
     let mut ids = Vec::new();
     while !text.is_empty() {
-        let (len, id) = (1..=text.len().min(24)).rev().find_map(|len| Some((len, *tokens.get(&text[..len])?))).expect("all bytes are tokens");
+        let (len, id) = (1..=text.len().min(24))
+            .rev()
+            .find_map(|len| Some((len, *tokens.get(&text[..len])?)))
+            .expect("all bytes are tokens");
         ids.push(id);
         text = &text[len..];
     }
@@ -86,8 +94,10 @@ fn schemas() -> Vec<(&'static str, Value, &'static str)> {
             json!({"type": "object", "properties": {"id": {"type": "string", "format": "uuid"}, "at": {"type": "string", "format": "date-time"},
                 "mail": {"type": "string", "format": "email"}, "code": {"type": "string", "pattern": "^[A-Z]{2}-[0-9]{4,8}$"},
                 "note": {"type": "string", "maxLength": 200}}, "required": ["id", "at", "mail", "code", "note"], "additionalProperties": false}),
-            concat!(r#"{"id": "123e4567-e89b-12d3-a456-426614174000", "at": "2026-01-31T12:30:00Z", "mail": "a.person@example.org", "#,
-                r#""code": "CH-123456", "note": "Some words that are said without haste, one after the other."}"#),
+            concat!(
+                r#"{"id": "123e4567-e89b-12d3-a456-426614174000", "at": "2026-01-31T12:30:00Z", "mail": "a.person@example.org", "#,
+                r#""code": "CH-123456", "note": "Some words that are said without haste, one after the other."}"#
+            ),
         ),
         (
             "recursive",
@@ -100,7 +110,8 @@ fn schemas() -> Vec<(&'static str, Value, &'static str)> {
 
 /// The time of each mask along an answer, sorted.
 fn mask_times(cache: &GrammarCache, ids: &[u32], schema: &Value) -> Vec<Duration> {
-    let mut matcher = cache.compile(&Grammar::json_schema(schema.clone())).expect("the schema is enforced").matcher();
+    let mut matcher =
+        cache.compile(&Grammar::json_schema(schema.clone())).expect("the schema is enforced").matcher();
     let mut mask = vec![0; cache.vocabulary().num_mask_words()];
     let mut times = Vec::new();
     for &id in ids {
@@ -125,7 +136,12 @@ fn masks(c: &mut Criterion) {
     let begin = Instant::now();
     let vocabulary = Arc::new(Vocabulary::new(text, &[END], VOCAB_SIZE).expect("the vocabulary fits"));
     println!("vocabulary of {} tokens indexed in {:?}", tokens.len(), begin.elapsed());
-    let by_bytes = tokens.iter().zip(0..).filter(|(bytes, _)| !bytes.is_empty()).map(|(bytes, id)| (bytes.as_slice(), id)).collect();
+    let by_bytes = tokens
+        .iter()
+        .zip(0..)
+        .filter(|(bytes, _)| !bytes.is_empty())
+        .map(|(bytes, id)| (bytes.as_slice(), id))
+        .collect();
 
     let (mut cold, mut warm) = (Vec::new(), Vec::new());
     for (name, schema, answer) in schemas() {
@@ -135,9 +151,15 @@ fn masks(c: &mut Criterion) {
         for _ in 0..50 {
             warm.extend(mask_times(&cache, &ids, &schema));
         }
-        c.bench_function(&format!("answer/{name}"), |b| b.iter(|| black_box(mask_times(&cache, &ids, &schema))));
+        c.bench_function(&format!("answer/{name}"), |b| {
+            b.iter(|| black_box(mask_times(&cache, &ids, &schema)))
+        });
         c.bench_function(&format!("compile/{name}"), |b| {
-            b.iter(|| GrammarCache::new(Arc::clone(&vocabulary)).compile(&Grammar::json_schema(schema.clone())).is_ok());
+            b.iter(|| {
+                GrammarCache::new(Arc::clone(&vocabulary))
+                    .compile(&Grammar::json_schema(schema.clone()))
+                    .is_ok()
+            });
         });
     }
     report("mask of a row whose grammar is new", cold);
@@ -156,8 +178,12 @@ fn functions(vocabulary: &Arc<Vocabulary>, folder: &Path) {
             let entry: Value = serde_json::from_str(line).unwrap_or_default();
             for function in entry["function"].as_array().into_iter().flatten() {
                 let schema = function["parameters"].to_string();
-                let schema = schema.replace("\"type\":\"dict\"", "\"type\":\"object\"").replace("\"type\":\"float\"", "\"type\":\"number\"");
-                let schema = schema.replace("\"type\":\"tuple\"", "\"type\":\"array\"").replace("\"type\":\"any\"", "\"title\":\"any\"");
+                let schema = schema
+                    .replace("\"type\":\"dict\"", "\"type\":\"object\"")
+                    .replace("\"type\":\"float\"", "\"type\":\"number\"");
+                let schema = schema
+                    .replace("\"type\":\"tuple\"", "\"type\":\"array\"")
+                    .replace("\"type\":\"any\"", "\"title\":\"any\"");
                 let grammar = Grammar::json_schema(serde_json::from_str(&schema).unwrap_or_default());
                 let begin = Instant::now();
                 if GrammarCache::new(Arc::clone(vocabulary)).compile(&grammar).is_ok() {

@@ -7,10 +7,11 @@ use rustc_hash::FxHashMap;
 use crate::compile::{Compiled, compile};
 use crate::error::GrammarError;
 use crate::grammar::Grammar;
+use crate::limits::{MAX_GRAMMAR_BYTES, check};
 use crate::vocabulary::Vocabulary;
 
-/// Compiled grammars that are kept.
-const MAX_GRAMMARS: usize = 128;
+/// Compiled grammars that are kept. What their lexers have learned comes to some MB in all, and to GB where clients work at it.
+const MAX_GRAMMARS: usize = 64;
 /// Bytes of the texts of all grammars that are kept.
 const MAX_BYTES: usize = 8 << 20;
 
@@ -64,6 +65,7 @@ impl GrammarCache {
     /// # Errors
     /// The grammar cannot be enforced, is not valid, or is too large.
     pub fn compile(&self, grammar: &Grammar) -> Result<Arc<Compiled>, GrammarError> {
+        check("the length of the grammar in bytes", grammar.num_bytes(MAX_GRAMMAR_BYTES), MAX_GRAMMAR_BYTES)?;
         // The order of keys counts, which equality of JSON values ignores, so the key is the text.
         let key: Arc<str> = format!("{grammar:?}").into();
         let outcome = self.kept().entry(&key);
@@ -82,7 +84,11 @@ impl Kept {
         self.clock += 1;
         let clock = self.clock;
         if let Some(entry) = self.entries.get_mut(key) {
-            if entry.outcome.get().is_some_and(|outcome| outcome.as_ref().is_ok_and(|compiled| compiled.is_spent())) {
+            if entry
+                .outcome
+                .get()
+                .is_some_and(|outcome| outcome.as_ref().is_ok_and(|compiled| compiled.is_spent()))
+            {
                 entry.outcome = Arc::default();
             }
             entry.last_used = clock;
@@ -99,7 +105,8 @@ impl Kept {
 
     /// Forgets the grammar that was used longest ago.
     fn evict(&mut self) {
-        let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.last_used).map(|(key, _)| Arc::clone(key));
+        let oldest =
+            self.entries.iter().min_by_key(|(_, entry)| entry.last_used).map(|(key, _)| Arc::clone(key));
         if let Some(key) = oldest {
             self.num_bytes -= key.len();
             self.entries.remove(&key);

@@ -132,7 +132,42 @@ impl Grammar {
     }
 }
 
+impl Grammar {
+    /// About the number of bytes that it takes as text, counted up to `limit`.
+    pub(crate) fn num_bytes(&self, limit: usize) -> usize {
+        match self {
+            Self::Lark(source) => source.len(),
+            Self::Node(node) => {
+                let mut sum = 0;
+                node.add_bytes(&mut sum, limit);
+                sum
+            }
+        }
+    }
+}
+
 impl Node {
+    fn add_bytes(&self, sum: &mut usize, limit: usize) {
+        *sum += 8;
+        if *sum > limit {
+            return;
+        }
+        match self {
+            Self::Text(text) | Self::Regex(text) | Self::Until(text) => *sum += text.len(),
+            Self::Token(_) => {}
+            Self::Json { schema, .. } => add_bytes(schema, sum, limit),
+            Self::Choice(texts) => *sum += texts.iter().map(|text| text.len() + 8).sum::<usize>(),
+            Self::Sequence(nodes) | Self::AnyOf(nodes) => {
+                nodes.iter().for_each(|node| node.add_bytes(sum, limit))
+            }
+            Self::Repeat { node, separator, .. } => {
+                *sum += separator.len();
+                node.add_bytes(sum, limit);
+            }
+            Self::Free { tags, .. } => tags.iter().for_each(|tag| tag.rest.add_bytes(sum, limit)),
+        }
+    }
+
     /// A JSON value that the schema accepts, with flexible space.
     pub fn json(schema: Value) -> Self {
         Self::Json { schema, whitespace: Whitespace::default() }
@@ -141,5 +176,21 @@ impl Node {
     /// Pieces one after the other.
     pub fn pieces(pieces: impl IntoIterator<Item = Piece>) -> Self {
         Self::Sequence(pieces.into_iter().map(Self::from).collect())
+    }
+}
+
+fn add_bytes(value: &Value, sum: &mut usize, limit: usize) {
+    *sum += 8;
+    if *sum > limit {
+        return;
+    }
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        Value::String(text) => *sum += text.len(),
+        Value::Array(values) => values.iter().for_each(|value| add_bytes(value, sum, limit)),
+        Value::Object(members) => members.iter().for_each(|(name, value)| {
+            *sum += name.len();
+            add_bytes(value, sum, limit);
+        }),
     }
 }

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use crate::error::GrammarError;
 use crate::grammar::{Node, Piece, Tag, Whitespace};
-use crate::limits::{MAX_COUNT, MAX_DEPTH, MAX_GRAMMAR_NODES, MAX_PATTERN_BYTES, MAX_SOURCE_BYTES, check};
+use crate::limits::{
+    MAX_COUNT, MAX_DEPTH, MAX_GRAMMAR_NODES, MAX_PATTERN_BYTES, MAX_SCHEMAS, MAX_SOURCE_BYTES, check,
+};
 use crate::vocabulary::Vocabulary;
 use crate::{pattern, schema};
 
@@ -16,8 +18,14 @@ pub(crate) fn write(node: &Node, vocabulary: &Vocabulary) -> Result<TopLevelGram
     if let Node::Json { schema, whitespace } = node {
         return Ok(TopLevelGrammar::from_json_schema(with_options(schema, *whitespace)?));
     }
-    let mut writer =
-        Writer { vocabulary, rules: String::new(), schemas: Vec::new(), num_rules: 0, num_nodes: 0, num_pattern_bytes: 0 };
+    let mut writer = Writer {
+        vocabulary,
+        rules: String::new(),
+        schemas: Vec::new(),
+        num_rules: 0,
+        num_nodes: 0,
+        num_pattern_bytes: 0,
+    };
     let start = writer.node(node, 0)?;
     let rules = format!("start: {start}\n{}", writer.rules);
     let schemas = writer.schemas.into_iter().enumerate().map(|(index, schema)| GrammarWithLexer {
@@ -63,14 +71,18 @@ impl Writer<'_> {
             Node::Text(text) => self.text(text),
             Node::Token(id) => self.token(*id),
             Node::Json { schema, whitespace } => {
-                let schema = with_options(schema, *whitespace)?;
-                self.schemas.push(schema);
+                check("the number of schemas in the grammar", self.schemas.len() + 1, MAX_SCHEMAS)?;
+                self.schemas.push(with_options(schema, *whitespace)?);
                 Ok(format!("@s{}", self.schemas.len() - 1))
             }
             Node::Regex(regex) => {
                 check("the length of the regular expression in bytes", regex.len(), MAX_PATTERN_BYTES)?;
                 self.num_pattern_bytes += regex.len();
-                check("the length of all regular expressions in bytes", self.num_pattern_bytes, MAX_PATTERN_BYTES)?;
+                check(
+                    "the length of all regular expressions in bytes",
+                    self.num_pattern_bytes,
+                    MAX_PATTERN_BYTES,
+                )?;
                 let invalid = |reason| GrammarError::Invalid { path: "regex".to_owned(), reason };
                 let pattern = pattern::whole_text(regex).map_err(invalid)?;
                 Ok(self.terminal(&slashed(&pattern)))
@@ -78,22 +90,25 @@ impl Writer<'_> {
             Node::Choice(texts) => self.choice(texts),
             Node::Until(text) => self.until(text),
             Node::Sequence(nodes) => {
-                let parts = nodes.iter().map(|node| self.node(node, depth + 1)).collect::<Result<Vec<_>, _>>()?;
+                let parts =
+                    nodes.iter().map(|node| self.node(node, depth + 1)).collect::<Result<Vec<_>, _>>()?;
                 Ok(self.rule(&parts.join(" ")))
             }
             Node::AnyOf(nodes) if nodes.is_empty() => Err(empty("any of no parts")),
             Node::AnyOf(nodes) => {
-                let parts = nodes.iter().map(|node| self.node(node, depth + 1)).collect::<Result<Vec<_>, _>>()?;
+                let parts =
+                    nodes.iter().map(|node| self.node(node, depth + 1)).collect::<Result<Vec<_>, _>>()?;
                 Ok(self.rule(&parts.join(" | ")))
             }
             Node::Repeat { node, separator, min, max } => {
                 let one = self.node(node, depth + 1)?;
                 let separator = self.text(separator)?;
                 let more = self.rule(&format!("{separator} {one}"));
-                let all = match (*min, *max) {
-                    (_, Some(0)) => return Ok(self.rule("\"\"")),
-                    (min, max) => format!("{one} {}", repeated(&more, min.saturating_sub(1), max.map(|max| max - 1))?),
-                };
+                if *max == Some(0) {
+                    return Ok(quoted(""));
+                }
+                let all =
+                    format!("{one} {}", repeated(&more, min.saturating_sub(1), max.map(|max| max - 1))?);
                 Ok(if *min == 0 { self.rule(&format!("({all})?")) } else { self.rule(&all) })
             }
             Node::Free { tags, min, max } => self.free(tags, (*min, *max), depth),
@@ -149,7 +164,12 @@ impl Writer<'_> {
     /// item  = (text up to a trigger, rest) or (text without triggers, token, rest)
     /// whole = item item ... (text without triggers)
     /// ```
-    fn free(&mut self, tags: &[Tag], (min, max): (usize, Option<usize>), depth: usize) -> Result<String, GrammarError> {
+    fn free(
+        &mut self,
+        tags: &[Tag],
+        (min, max): (usize, Option<usize>),
+        depth: usize,
+    ) -> Result<String, GrammarError> {
         let mut triggers: Vec<&str> = Vec::new();
         for tag in tags {
             if let Piece::Text(text) = &tag.trigger
@@ -158,6 +178,12 @@ impl Writer<'_> {
                 triggers.push(text);
             }
         }
+        check("the number of triggers", triggers.len(), MAX_SCHEMAS)?;
+        check(
+            "the length of all triggers in bytes",
+            triggers.iter().map(|text| text.len()).sum(),
+            MAX_PATTERN_BYTES,
+        )?;
         let text = self.text_without(&triggers);
         let mut items = Vec::new();
         for tag in tags {
@@ -168,7 +194,11 @@ impl Writer<'_> {
             items.push(format!("{begin} {}", self.node(&tag.rest, depth + 1)?));
         }
         if items.is_empty() {
-            return if min == 0 { Ok(self.rule(&format!("{text}?"))) } else { Err(empty("at least one of no tags")) };
+            return if min == 0 {
+                Ok(self.rule(&format!("{text}?")))
+            } else {
+                Err(empty("at least one of no tags"))
+            };
         }
         let item = self.rule(&items.join(" | "));
         let whole = match max {
@@ -176,7 +206,11 @@ impl Writer<'_> {
             Some(0) => format!("{text}?"),
             // Nothing follows the last tag that there may be.
             Some(max) if min >= max => repeated(&item, max, Some(max))?,
-            Some(max) => format!("{} {text}? | {}", repeated(&item, min, Some(max - 1))?, repeated(&item, max, Some(max))?),
+            Some(max) => format!(
+                "{} {text}? | {}",
+                repeated(&item, min, Some(max - 1))?,
+                repeated(&item, max, Some(max))?
+            ),
         };
         Ok(self.rule(&whole))
     }
@@ -209,6 +243,7 @@ fn repeated(rule: &str, min: usize, max: Option<usize>) -> Result<String, Gramma
     let limit = MAX_COUNT as usize;
     check("a number of repetitions", max.unwrap_or(min), limit)?;
     Ok(match (min, max) {
+        (_, Some(0)) => quoted(""),
         (0, None) => format!("{rule}*"),
         (1, None) => format!("{rule}+"),
         (_, None) => format!("{rule}{{{min},}}"),

@@ -22,6 +22,14 @@ pub(crate) fn check_lark(source: &str) -> Result<(), GrammarError> {
     if outside.contains('@') {
         return Err(unsupported("@", "there is one grammar in a request"));
     }
+    // Whether an intersection is empty can take an automaton of any size to find out.
+    if outside.contains('&') {
+        return Err(unsupported("&", "intersections of terminals are not compiled"));
+    }
+    let mut tildes = outside.split('~').skip(1);
+    if !tildes.all(|rest| rest.trim_start().starts_with(|next: char| next.is_ascii_digit())) {
+        return Err(unsupported("~", "negations of terminals are not compiled"));
+    }
     let mut depth = 0usize;
     for char in outside.chars() {
         match char {

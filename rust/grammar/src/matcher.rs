@@ -25,7 +25,11 @@ impl std::fmt::Debug for Matcher {
 }
 
 impl Matcher {
-    pub(crate) fn new(inner: llguidance::Matcher, vocabulary: Arc<Vocabulary>, spent: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(
+        inner: llguidance::Matcher,
+        vocabulary: Arc<Vocabulary>,
+        spent: Arc<AtomicBool>,
+    ) -> Self {
         Self { inner, vocabulary, spent, ended: false }
     }
 

@@ -3,6 +3,7 @@
 mod class;
 mod dialect;
 
+use llguidance::derivre::{RegexAst, RegexBuilder};
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind};
 
@@ -26,10 +27,39 @@ pub(crate) fn whole_text(pattern: &str) -> Result<String, String> {
     Ok(simplify(&parse(pattern)?, None).to_string())
 }
 
+/// Refuses patterns of which two match the same text somewhere.
+///
+/// # Errors
+/// There are too many patterns, two have a text in common, or it takes too long to find out.
+pub(crate) fn check_disjoint(patterns: &[&str]) -> Result<(), String> {
+    if patterns.len() > MAX_NAME_PATTERNS {
+        return Err(format!("it has {} patterns, limit is {MAX_NAME_PATTERNS}", patterns.len()));
+    }
+    let mut builder = RegexBuilder::new();
+    let search = |pattern: &&str| builder.mk(&RegexAst::SearchRegex((*pattern).to_owned()));
+    let parsed: Vec<_> =
+        patterns.iter().map(search).collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+    for (index, one) in parsed.iter().enumerate() {
+        for other in &parsed[..index] {
+            let both = builder.mk(&RegexAst::And(vec![RegexAst::ExprRef(*one), RegexAst::ExprRef(*other)]));
+            let both = both.and_then(|both| builder.to_regex_limited(both, DISJOINT_FUEL));
+            if !both.is_ok_and(|mut both| both.always_empty()) {
+                return Err("two of its patterns may match the same name".to_owned());
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Whether a character of a JSON string can be said: as itself, or by an escape of one letter.
 pub(crate) fn is_sayable(char: char) -> bool {
     !matches!(char, '\0'..='\x07' | '\x0B' | '\x0E'..='\x1F' | '\x7F')
 }
+
+/// Patterns for the names of one object; each is held against each.
+const MAX_NAME_PATTERNS: usize = 16;
+/// What it may cost to find out about two of them, as llguidance has it.
+const DISJOINT_FUEL: u64 = 10_000;
 
 fn unsayable() -> ClassUnicode {
     let ranges = [('\0', '\x07'), ('\x0B', '\x0B'), ('\x0E', '\x1F'), ('\x7F', '\x7F')];
@@ -134,7 +164,8 @@ mod tests {
     /// A control character has two escapes or none in JSON: where a key could be spelled twice, a schema would have a hole.
     #[test]
     fn a_json_string_leaves_out_what_cannot_be_said() {
-        let regex = regex::Regex::new(&in_json_string(r"^[\0-\x1f]$").expect("a pattern")).expect("a pattern");
+        let regex =
+            regex::Regex::new(&in_json_string(r"^[\0-\x1f]$").expect("a pattern")).expect("a pattern");
         let said: Vec<char> = ('\0'..='\x1f').filter(|char| regex.is_match(&char.to_string())).collect();
         assert_eq!(said, ['\x08', '\t', '\n', '\x0C', '\r']);
     }

@@ -24,7 +24,13 @@ fn older(structures: &Value, triggers: Option<&Value>) -> Result<Node, GrammarEr
         let path = format!("/structures/{index}");
         let structure = object(structure, &path)?;
         let schema = structure.get("schema").ok_or_else(|| invalid(&path, "`schema` is missing"))?;
-        tag(text(structure, "begin", &path)?, Node::json(schema.clone()), text(structure, "end", &path)?, &triggers, &path)
+        tag(
+            text(structure, "begin", &path)?,
+            Node::json(schema.clone()),
+            text(structure, "end", &path)?,
+            &triggers,
+            &path,
+        )
     });
     Ok(Node::Free { tags: tags.collect::<Result<_, _>>()?, min: 0, max: None })
 }
@@ -45,7 +51,8 @@ fn read(format: &Value, path: &str, depth: usize) -> Result<Node, GrammarError> 
             if style != "json" {
                 return Err(unsupported("style", &format!("{path}/style"), "only JSON is enforced"));
             }
-            let schema = object.get("json_schema").ok_or_else(|| invalid(path, "`json_schema` is missing"))?;
+            let schema =
+                object.get("json_schema").ok_or_else(|| invalid(path, "`json_schema` is missing"))?;
             Ok(Node::json(schema.clone()))
         }
         "any_text" => Ok(Node::Free { tags: Vec::new(), min: 0, max: None }),
@@ -67,7 +74,9 @@ fn read(format: &Value, path: &str, depth: usize) -> Result<Node, GrammarError> 
 fn triggered(object: &Map<String, Value>, path: &str, depth: usize) -> Result<Node, GrammarError> {
     let triggers = texts(object.get("triggers"), &format!("{path}/triggers"))?;
     let mut tags = Vec::new();
-    for (index, value) in array(object.get("tags").unwrap_or(&Value::Null), &format!("{path}/tags"))?.iter().enumerate() {
+    for (index, value) in
+        array(object.get("tags").unwrap_or(&Value::Null), &format!("{path}/tags"))?.iter().enumerate()
+    {
         let path = format!("{path}/tags/{index}");
         let object = self::object(value, &path)?;
         let begin = text(object, "begin", &path)?;
@@ -82,12 +91,16 @@ fn triggered(object: &Map<String, Value>, path: &str, depth: usize) -> Result<No
 /// `tags_with_separator`: nothing but tags.
 fn separated(object: &Map<String, Value>, path: &str, depth: usize) -> Result<Node, GrammarError> {
     let mut tags = Vec::new();
-    for (index, value) in array(object.get("tags").unwrap_or(&Value::Null), &format!("{path}/tags"))?.iter().enumerate() {
+    for (index, value) in
+        array(object.get("tags").unwrap_or(&Value::Null), &format!("{path}/tags"))?.iter().enumerate()
+    {
         let path = format!("{path}/tags/{index}");
         let object = self::object(value, &path)?;
         let begin = Node::Text(text(object, "begin", &path)?.to_owned());
         let end = text(object, "end", &path)?;
-        tags.push(Node::Sequence(std::iter::once(begin).chain(content(object, end, &path, depth)?).collect()));
+        tags.push(Node::Sequence(
+            std::iter::once(begin).chain(content(object, end, &path, depth)?).collect(),
+        ));
     }
     let (min, max) = counts(object);
     let separator = text(object, "separator", path)?.to_owned();
@@ -95,7 +108,12 @@ fn separated(object: &Map<String, Value>, path: &str, depth: usize) -> Result<No
 }
 
 /// The content of a tag and its end. Any text ends with the first end, so both are one node then.
-fn content(object: &Map<String, Value>, end: &str, path: &str, depth: usize) -> Result<Vec<Node>, GrammarError> {
+fn content(
+    object: &Map<String, Value>,
+    end: &str,
+    path: &str,
+    depth: usize,
+) -> Result<Vec<Node>, GrammarError> {
     let content = object.get("content").ok_or_else(|| invalid(path, "`content` is missing"))?;
     if content.get("type").and_then(Value::as_str) == Some("any_text") && !end.is_empty() {
         return Ok(vec![Node::Until(end.to_owned())]);
@@ -138,5 +156,9 @@ fn invalid(path: &str, reason: &str) -> GrammarError {
 }
 
 fn unsupported(keyword: &str, path: &str, reason: &str) -> GrammarError {
-    GrammarError::Unsupported { keyword: keyword.to_owned(), path: path.to_owned(), reason: reason.to_owned() }
+    GrammarError::Unsupported {
+        keyword: keyword.to_owned(),
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+    }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use llguidance::ParserFactory;
-use llguidance::toktrie::{ApproximateTokEnv, INVALID_TOKEN, InferenceCapabilities, TokEnv, TokRxInfo, TokTrie};
+use llguidance::toktrie::{
+    ApproximateTokEnv, INVALID_TOKEN, InferenceCapabilities, TokEnv, TokRxInfo, TokTrie,
+};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::error::VocabularyError;
@@ -161,7 +163,9 @@ impl Words {
                 self.marker(id, content)
             }
             // A byte that no UTF-8 text has marks special tokens in the index.
-            Token::Text(bytes) if bytes.len() <= MAX_TOKEN_BYTES && !bytes.contains(&TokTrie::SPECIAL_TOKEN_MARKER) => {
+            Token::Text(bytes)
+                if bytes.len() <= MAX_TOKEN_BYTES && !bytes.contains(&TokTrie::SPECIAL_TOKEN_MARKER) =>
+            {
                 bytes.to_vec()
             }
             Token::Text(_) | Token::Unused => Vec::new(),

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{MARKER, END_MARKER, Random, can_say, compile, random_answer};
+use common::{END_MARKER, MARKER, Random, can_say, compile, random_answer};
 use serde_json::{Value, json};
 use streamcore_grammar::{Call, Calls, Compiled, Grammar, GrammarError, Node, Piece};
 
@@ -41,7 +41,15 @@ fn a_required_call_is_a_call_and_nothing_else() {
     }
     let two = format!("{f}\n{foo}");
     assert!(can_say(&many, &two) && !can_say(&one, &two));
-    for text in ["", "Hello", &format!("Well: {f}"), &said("g"), &f.replace('1', "\"x\""), &format!("{f}{foo}"), &format!("{f}\n")] {
+    for text in [
+        "",
+        "Hello",
+        &format!("Well: {f}"),
+        &said("g"),
+        &f.replace('1', "\"x\""),
+        &format!("{f}{foo}"),
+        &format!("{f}\n"),
+    ] {
         assert!(!can_say(&one, text) && !can_say(&many, text), "{text}");
     }
 }
@@ -52,13 +60,23 @@ fn free_text_turns_into_a_call_at_the_trigger() {
     let many = compiled(calls(true).within_text("<tool>"));
     let one = compiled(calls(false).within_text("<tool>"));
     let f = said("f");
-    for text in ["", "Hello é", "<to", "<tool", "a < b <tool </tool>", &f, &format!("Well: {f}"), &format!("<to<tool <{f}")] {
+    for text in [
+        "",
+        "Hello é",
+        "<to",
+        "<tool",
+        "a < b <tool </tool>",
+        &f,
+        &format!("Well: {f}"),
+        &format!("<to<tool <{f}"),
+    ] {
         assert!(can_say(&many, text) && can_say(&one, text), "{text}");
     }
     for text in [format!("{f} so"), format!("a {f} b {} c", said("foo")), format!("{f}{f}")] {
         assert!(can_say(&many, &text) && !can_say(&one, &text), "{text}");
     }
-    for text in ["<tool>", "x <tool>\n", "<tool> ", &said("g"), &f.replace('1', "1.5"), &f.replace("}\n", "")] {
+    for text in ["<tool>", "x <tool>\n", "<tool> ", &said("g"), &f.replace('1', "1.5"), &f.replace("}\n", "")]
+    {
         assert!(!can_say(&many, text) && !can_say(&one, text), "{text}");
     }
 }
@@ -72,7 +90,8 @@ fn the_arguments_of_random_calls_are_valid() {
         let Some(answer) = random_answer(&many, &mut Random(seed), 400).unwrap() else { continue };
         let text = String::from_utf8(answer).unwrap();
         for call in text.split_terminator("</tool>") {
-            let call: Value = serde_json::from_str(call.trim_start_matches("<tool>")).unwrap_or_else(|error| panic!("{error}: {text}"));
+            let call: Value = serde_json::from_str(call.trim_start_matches("<tool>"))
+                .unwrap_or_else(|error| panic!("{error}: {text}"));
             assert!(call["arguments"]["a"].is_number(), "{text}");
             num_calls += 1;
         }
@@ -92,7 +111,9 @@ fn markers_may_be_tokens() {
     let compiled = compiled(calls.within_text(""));
     assert!(can_say(&compiled, "<marker>f nothing"));
     let mut matcher = compiled.matcher();
-    for token in [u32::from(b'h'), MARKER, u32::from(b'f')].into_iter().chain("{\"a\":1}".bytes().map(u32::from)) {
+    for token in
+        [u32::from(b'h'), MARKER, u32::from(b'f')].into_iter().chain("{\"a\":1}".bytes().map(u32::from))
+    {
         matcher.accept(token).unwrap();
     }
     assert!(!matcher.can_end().unwrap() && matcher.accept(u32::from(b'<')).is_err());
@@ -109,12 +130,17 @@ fn arguments_need_not_be_json() {
     let city = parameter("city", vec![Node::Until("</p>".to_owned())]);
     let days = parameter("days", vec![Node::json(json!({"type": "integer"})), Node::Text("</p>".to_owned())]);
     let days = Node::Repeat { node: Box::new(days), separator: String::new(), min: 0, max: Some(1) };
-    let unit = Node::Sequence(vec![Node::Text("<u>".to_owned()), Node::Choice(vec!["C".to_owned(), "F".to_owned()])]);
+    let unit = Node::Sequence(vec![
+        Node::Text("<u>".to_owned()),
+        Node::Choice(vec!["C".to_owned(), "F".to_owned()]),
+    ]);
     let compiled = compiled(Node::Sequence(vec![city, days, unit]));
     for text in ["<p=city>Bern</p><u>C", "<p=city>a<b \n</p </p><p=days>3</p><u>F", "<p=city></p><u>F"] {
         assert!(can_say(&compiled, text), "{text}");
     }
-    for text in ["<p=city>Bern</p>", "<p=city>x</p>y<u>C", "<p=days>3</p><u>C", "<p=city>x</p><p=days>z</p><u>C"] {
+    for text in
+        ["<p=city>Bern</p>", "<p=city>x</p>y<u>C", "<p=days>3</p><u>C", "<p=city>x</p><p=days>z</p><u>C"]
+    {
         assert!(!can_say(&compiled, text), "{text}");
     }
 }
@@ -138,22 +164,44 @@ fn a_structural_tag_with_triggers_is_free_text_with_tags() {
 /// vLLM's newer shape, each format of it.
 #[test]
 fn the_formats_of_structural_tags() {
-    let null = json!({"type": "json_schema", "json_schema": {"type": "null"}});
-    let tag = |name: &str| json!({"type": "tag", "begin": format!("<{name}>"), "content": null, "end": "</>"});
+    let nothing = json!({"type": "json_schema", "json_schema": {"type": "null"}});
+    let tag =
+        |name: &str| json!({"type": "tag", "begin": format!("<{name}>"), "content": nothing, "end": "</>"});
     let cases = [
         (json!({"type": "const_string", "value": "yes"}), vec!["yes"], vec!["no", ""]),
-        (null.clone(), vec!["null"], vec!["1"]),
+        (nothing.clone(), vec!["null"], vec!["1"]),
         (json!({"type": "any_text"}), vec!["", "x\ny"], vec![]),
         (json!({"type": "regex", "pattern": "a+"}), vec!["aa"], vec!["b"]),
-        (json!({"type": "sequence", "elements": [null, {"type": "const_string", "value": "!"}]}), vec!["null!"], vec!["null"]),
-        (json!({"type": "or", "elements": [null, {"type": "const_string", "value": "!"}]}), vec!["null", "!"], vec!["null!"]),
-        (json!({"type": "tag", "begin": "<t>", "content": {"type": "any_text"}, "end": "</t>"}), vec!["<t>a</x></t>"], vec!["<t></t>x"]),
-        (json!({"type": "triggered_tags", "triggers": ["<a", "<b"], "tags": [tag("a"), tag("b")]}),
-            vec!["", "x", "x<a>null</>y<b>null</>"], vec!["<a", "<a>1</>"]),
-        (json!({"type": "triggered_tags", "triggers": ["<a"], "tags": [tag("a")], "at_least_one": true, "stop_after_first": true}),
-            vec!["x<a>null</>"], vec!["", "x", "<a>null</>y"]),
-        (json!({"type": "tags_with_separator", "separator": ",", "tags": [tag("a"), tag("b")]}),
-            vec!["", "<a>null</>", "<a>null</>,<b>null</>"], vec!["x", "<a>null</><b>null</>"]),
+        (
+            json!({"type": "sequence", "elements": [nothing, {"type": "const_string", "value": "!"}]}),
+            vec!["null!"],
+            vec!["null"],
+        ),
+        (
+            json!({"type": "or", "elements": [nothing, {"type": "const_string", "value": "!"}]}),
+            vec!["null", "!"],
+            vec!["null!"],
+        ),
+        (
+            json!({"type": "tag", "begin": "<t>", "content": {"type": "any_text"}, "end": "</t>"}),
+            vec!["<t>a</x></t>"],
+            vec!["<t></t>x"],
+        ),
+        (
+            json!({"type": "triggered_tags", "triggers": ["<a", "<b"], "tags": [tag("a"), tag("b")]}),
+            vec!["", "x", "x<a>null</>y<b>null</>"],
+            vec!["<a", "<a>1</>"],
+        ),
+        (
+            json!({"type": "triggered_tags", "triggers": ["<a"], "tags": [tag("a")], "at_least_one": true, "stop_after_first": true}),
+            vec!["x<a>null</>"],
+            vec!["", "x", "<a>null</>y"],
+        ),
+        (
+            json!({"type": "tags_with_separator", "separator": ",", "tags": [tag("a"), tag("b")]}),
+            vec!["", "<a>null</>", "<a>null</>,<b>null</>"],
+            vec!["x", "<a>null</><b>null</>"],
+        ),
     ];
     for (format, yes, no) in cases {
         let grammar = Grammar::structural_tag(&json!({"type": "structural_tag", "format": format})).unwrap();
@@ -172,12 +220,22 @@ fn the_formats_of_structural_tags() {
 fn structural_tags_of_other_shapes_are_refused_with_their_path() {
     let refused = |tag: Value| Grammar::structural_tag(&tag).unwrap_err();
     let no_trigger = json!({"triggers": ["<x"], "structures": [{"begin": "<y>", "schema": {}, "end": ""}]});
-    assert_eq!(refused(no_trigger).to_string(), "`/structures/0` is not valid: `begin` starts with none of the `triggers`");
+    assert_eq!(
+        refused(no_trigger).to_string(),
+        "`/structures/0` is not valid: `begin` starts with none of the `triggers`"
+    );
     let unknown = json!({"format": {"type": "sequence", "elements": [{"type": "qwen_xml_parameter", "json_schema": {}}]}});
     assert!(matches!(refused(unknown), GrammarError::Unsupported { keyword, path, .. }
         if keyword == "qwen_xml_parameter" && path == "/format/elements/0"));
-    for tag in [json!({}), json!(1), json!({"structures": 1}), json!({"structures": [], "format": {}}), json!({"format": {}}),
-        json!({"structures": [{"begin": "a"}], "triggers": ["a"]}), json!({"format": {"type": "tag", "begin": "a"}})] {
+    for tag in [
+        json!({}),
+        json!(1),
+        json!({"structures": 1}),
+        json!({"structures": [], "format": {}}),
+        json!({"format": {}}),
+        json!({"structures": [{"begin": "a"}], "triggers": ["a"]}),
+        json!({"format": {"type": "tag", "begin": "a"}}),
+    ] {
         assert!(Grammar::structural_tag(&tag).is_err(), "{tag}");
     }
 }
@@ -185,16 +243,20 @@ fn structural_tags_of_other_shapes_are_refused_with_their_path() {
 /// A client's own grammar holds, and what would go past the checks of schemas does not pass.
 #[test]
 fn grammars_in_lark_hold() {
-    let compiled = compile(&Grammar::lark("start: \"a\" b+ // a comment with %json\nb: /[x-z]/ | \"(@\" | \"%json\"\n")).unwrap();
+    let compiled = compile(&Grammar::lark(
+        "start: \"a\" b~1..9 // a comment with %json & ~\nb: /[x-z]/ | \"(@\" | \"%json\"\n",
+    ))
+    .unwrap();
     assert!(can_say(&compiled, "axz(@") && can_say(&compiled, "a%json") && !can_say(&compiled, "a"));
     for (source, part) in [
         ("root ::= \"a\"", "::="),
         ("start: %json {\"type\": \"object\"}", "%json"),
         ("start: @other", "@"),
+        ("start: A\nA: /a+/ & /b+/", "intersections"),
+        ("start: A\nA: ~/a/", "negations"),
         ("start: missing", "unknown name"),
         ("start: \"a", "lexer error"),
         ("", "rule"),
-        ("start: a\na: \"x\" a\n", "no token can follow"),
     ] {
         let error = compile(&Grammar::lark(source)).map(|_| ()).expect_err(source).to_string();
         assert!(error.contains(part), "{source}: {error}");

@@ -38,7 +38,11 @@ fn to_json_schema(schema: &mut Value) {
             }
             for (name, value) in members.iter_mut() {
                 match name.as_str() {
-                    "properties" => value.as_object_mut().into_iter().flatten().for_each(|(_, schema)| to_json_schema(schema)),
+                    "properties" => value
+                        .as_object_mut()
+                        .into_iter()
+                        .flatten()
+                        .for_each(|(_, schema)| to_json_schema(schema)),
                     "items" | "additionalProperties" => to_json_schema(value),
                     _ => {}
                 }
@@ -82,7 +86,9 @@ fn the_arguments_of_every_function_are_valid() {
         };
         times.push(begin.elapsed());
         num_compiled += 1;
-        let Ok(validator) = jsonschema::options().should_validate_formats(true).build(&schema) else { continue };
+        let Ok(validator) = jsonschema::options().should_validate_formats(true).build(&schema) else {
+            continue;
+        };
         for round in 0..2 {
             let answer = random_answer(&compiled, &mut Random((seed * 2 + round) as u64 | 1 << 40), 600);
             let answer = answer.unwrap_or_else(|error| panic!("{error}: {schema}"));
@@ -104,5 +110,9 @@ fn the_arguments_of_every_function_are_valid() {
     println!("{num_compiled} functions compiled, {num_answers} answers checked, {num_said} empty calls said");
     println!("compiled in a median of {:?}, at most {:?}", times[times.len() / 2], times[times.len() - 1]);
     println!("{} refused: {refused:#?}", refused.len());
-    assert!(num_compiled > 1000 && refused.len() * 50 < num_compiled, "{num_compiled} compiled, {} refused", refused.len());
+    assert!(
+        num_compiled > 1000 && refused.len() * 50 < num_compiled,
+        "{num_compiled} compiled, {} refused",
+        refused.len()
+    );
 }

@@ -49,6 +49,7 @@ fn a_keyword_that_cannot_be_enforced_is_refused_by_name_and_path() {
         ("unevaluatedProperties", json!({"allOf": [object], "unevaluatedProperties": false})),
         ("unevaluatedItems", json!({"anyOf": [object], "unevaluatedItems": false})),
         ("propertyNames", json!({"properties": {"a": {}}, "propertyNames": {"pattern": "^a"}})),
+        ("patternProperties", json!({"patternProperties": {"^a": {}, "b$": {}}})),
         ("maxProperties", json!({"properties": {"a": {}, "b": {}}, "maxProperties": 2})),
         ("minProperties", json!({"properties": {"a": {}, "b": {}}, "minProperties": 1})),
         ("prefixItems", json!({"prefixItems": [{}], "items": [{}]})),
@@ -83,43 +84,91 @@ fn what_restricts_nothing_is_ignored() {
 fn schemas_as_libraries_write_them_are_enforced() {
     let cases = [
         // A union with a tag, whose parts are references.
-        (json!({"$defs": {
+        (
+            json!({"$defs": {
             "Cat": {"type": "object", "properties": {"kind": {"const": "cat", "type": "string"}, "lives": {"type": "integer"}}, "required": ["kind", "lives"]},
             "Dog": {"type": "object", "properties": {"kind": {"const": "dog", "type": "string"}}, "required": ["kind"]}},
             "discriminator": {"mapping": {"cat": "#/$defs/Cat"}, "propertyName": "kind"},
             "oneOf": [{"$ref": "#/$defs/Cat"}, {"$ref": "#/$defs/Dog"}]}),
-            vec![r#"{"kind":"cat","lives":9}"#, r#"{"kind":"dog"}"#, r#"{"kind":"dog","x":1}"#], vec![r#"{"kind":"cat"}"#, r#"{"kind":"cow"}"#]),
+            vec![r#"{"kind":"cat","lives":9}"#, r#"{"kind":"dog"}"#, r#"{"kind":"dog","x":1}"#],
+            vec![r#"{"kind":"cat"}"#, r#"{"kind":"cow"}"#],
+        ),
         // A dictionary.
-        (json!({"type": "object", "propertyNames": {"type": "string"}, "additionalProperties": {"type": "integer"}}),
-            vec!["{}", r#"{"a":1,"b":2}"#], vec![r#"{"a":"1"}"#]),
-        (json!({"type": "object", "propertyNames": {"enum": ["a.b", "c"]}, "additionalProperties": {"type": "integer"}}),
-            vec!["{}", r#"{"a.b":1,"c":2}"#], vec![r#"{"axb":1}"#, r#"{"c":"1"}"#]),
-        (json!({"type": "object", "propertyNames": {"pattern": "^[a-z]+$"}}), vec![r#"{"ab":null}"#], vec![r#"{"A":1}"#]),
+        (
+            json!({"type": "object", "propertyNames": {"type": "string"}, "additionalProperties": {"type": "integer"}}),
+            vec!["{}", r#"{"a":1,"b":2}"#],
+            vec![r#"{"a":"1"}"#],
+        ),
+        (
+            json!({"type": "object", "propertyNames": {"enum": ["a.b", "c"]}, "additionalProperties": {"type": "integer"}}),
+            vec!["{}", r#"{"a.b":1,"c":2}"#],
+            vec![r#"{"axb":1}"#, r#"{"c":"1"}"#],
+        ),
+        (
+            json!({"type": "object", "propertyNames": {"pattern": "^[a-z]+$"}}),
+            vec![r#"{"ab":null}"#],
+            vec![r#"{"A":1}"#],
+        ),
         // A reference by `$id`, to the schema itself.
-        (json!({"$id": "Node", "type": "object", "properties": {"id": {"type": "string"}, "nodes": {"type": "array", "items": {"$ref": "Node"}}},
+        (
+            json!({"$id": "Node", "type": "object", "properties": {"id": {"type": "string"}, "nodes": {"type": "array", "items": {"$ref": "Node"}}},
             "required": ["id", "nodes"]}),
-            vec![r#"{"id":"a","nodes":[{"id":"b","nodes":[]}]}"#], vec![r#"{"id":"a","nodes":[1]}"#]),
+            vec![r#"{"id":"a","nodes":[{"id":"b","nodes":[]}]}"#],
+            vec![r#"{"id":"a","nodes":[1]}"#],
+        ),
         // Whole numbers as a JavaScript number holds them.
-        (json!({"type": "integer", "minimum": -9007199254740991i64, "maximum": 9007199254740991i64}),
-            vec!["9007199254740991", "-9007199254740991", "0"], vec!["9007199254740992", "1.5"]),
+        (
+            json!({"type": "integer", "minimum": -9007199254740991i64, "maximum": 9007199254740991i64}),
+            vec!["9007199254740991", "-9007199254740991", "0"],
+            vec!["9007199254740992", "1.5"],
+        ),
         // A tuple of older drafts, and of newer ones.
-        (json!({"items": [{"type": "integer"}, {"type": "null"}], "additionalItems": false, "type": "array"}),
-            vec!["[]", "[1]", "[1,null]"], vec!["[null]", "[1,null,2]"]),
-        (json!({"type": "array", "prefixItems": [{"type": "integer"}], "items": {"type": "null"}, "minItems": 2}),
-            vec!["[1,null]", "[1, null, null]"], vec!["[1]", "[1,1]"]),
+        (
+            json!({"items": [{"type": "integer"}, {"type": "null"}], "additionalItems": false, "type": "array"}),
+            vec!["[]", "[1]", "[1,null]"],
+            vec!["[null]", "[1,null,2]"],
+        ),
+        (
+            json!({"type": "array", "prefixItems": [{"type": "integer"}], "items": {"type": "null"}, "minItems": 2}),
+            vec!["[1,null]", "[1, null, null]"],
+            vec!["[1]", "[1,1]"],
+        ),
         (json!({"minimum": 1, "exclusiveMinimum": true, "type": "integer"}), vec!["2"], vec!["1", "0"]),
-        (json!({"type": "object", "properties": {"a": {"type": "null"}}, "unevaluatedProperties": false}), vec!["{}", r#"{"a":null}"#], vec![r#"{"b":null}"#]),
-        (json!({"type": "object", "required": ["z"], "properties": {"a": {}}}), vec![r#"{"a":1,"z":2}"#, r#"{"z":[]}"#], vec!["{}", r#"{"z":1,"a":2}"#]),
-        (json!({"type": "object", "properties": {"a": {}, "b": {}}, "additionalProperties": false, "minProperties": 1}),
-            vec![r#"{"b":1}"#, r#"{"a":1,"b":2}"#], vec!["{}"]),
-        (json!({"type": "object", "properties": {"a": {}, "b": {}}, "additionalProperties": false, "maxProperties": 1}),
-            vec!["{}", r#"{"b":1}"#], vec![r#"{"a":1,"b":2}"#]),
-        (json!({"$ref": "#/definitions/a%25b/~0x~1y", "definitions": {"a%b": {"~x/y": {"type": "null"}}}}), vec!["null"], vec!["1"]),
-        (json!({"$ref": "#here", "$defs": {"x": {"$anchor": "here", "type": "null"}}}), vec!["null"], vec!["1"]),
+        (
+            json!({"type": "object", "properties": {"a": {"type": "null"}}, "unevaluatedProperties": false}),
+            vec!["{}", r#"{"a":null}"#],
+            vec![r#"{"b":null}"#],
+        ),
+        (
+            json!({"type": "object", "required": ["z"], "properties": {"a": {}}}),
+            vec![r#"{"a":1,"z":2}"#, r#"{"z":[]}"#],
+            vec!["{}", r#"{"z":1,"a":2}"#],
+        ),
+        (
+            json!({"type": "object", "properties": {"a": {}, "b": {}}, "additionalProperties": false, "minProperties": 1}),
+            vec![r#"{"b":1}"#, r#"{"a":1,"b":2}"#],
+            vec!["{}"],
+        ),
+        (
+            json!({"type": "object", "properties": {"a": {}, "b": {}}, "additionalProperties": false, "maxProperties": 1}),
+            vec!["{}", r#"{"b":1}"#],
+            vec![r#"{"a":1,"b":2}"#],
+        ),
+        (
+            json!({"$ref": "#/definitions/a%25b/~0x~1y", "definitions": {"a%b": {"~x/y": {"type": "null"}}}}),
+            vec!["null"],
+            vec!["1"],
+        ),
+        (
+            json!({"$ref": "#here", "$defs": {"x": {"$anchor": "here", "type": "null"}}}),
+            vec!["null"],
+            vec!["1"],
+        ),
         (json!({"type": "string", "const": "a\n\"é"}), vec![r#""a\n\"é""#], vec![r#""a""#]),
     ];
     for (schema, yes, no) in cases {
-        let compiled = compile(&Grammar::json_schema(schema.clone())).unwrap_or_else(|error| panic!("{schema}: {error}"));
+        let compiled = compile(&Grammar::json_schema(schema.clone()))
+            .unwrap_or_else(|error| panic!("{schema}: {error}"));
         let validator = jsonschema::options().build(&schema).ok();
         for text in yes {
             assert!(can_say(&compiled, text), "{schema}: {text}");
@@ -130,7 +179,10 @@ fn schemas_as_libraries_write_them_are_enforced() {
         for seed in 1..=8 {
             let Some(answer) = random_answer(&compiled, &mut Random(seed), 300).unwrap() else { continue };
             let Ok(value) = serde_json::from_slice::<Value>(&answer) else { continue };
-            assert!(validator.as_ref().is_none_or(|validator| validator.is_valid(&value)), "{schema}: {value}");
+            assert!(
+                validator.as_ref().is_none_or(|validator| validator.is_valid(&value)),
+                "{schema}: {value}"
+            );
         }
     }
 }
@@ -182,8 +234,14 @@ fn what_is_no_schema_is_refused() {
         (json!({"$ref": "https://example.com/schema"}), "nothing is fetched"),
         (json!({"$ref": "#/$defs/x"}), "points at nothing"),
         (json!({"$ref": 1}), "must be a string"),
-        (json!({"$ref": "#/$defs/a", "$defs": {"a": {"required": ["a"], "type": "object", "properties": {"a": {"$ref": "#/$defs/a"}}}}}), "no end"),
-        (json!({"anyOf": [{"type": "null"}, {"$ref": "#/$defs/a"}], "$defs": {"a": {"$ref": "#/$defs/a"}}}), "no end"),
+        (
+            json!({"$ref": "#/$defs/a", "$defs": {"a": {"required": ["a"], "type": "object", "properties": {"a": {"$ref": "#/$defs/a"}}}}}),
+            "no end",
+        ),
+        (
+            json!({"anyOf": [{"type": "null"}, {"$ref": "#/$defs/a"}], "$defs": {"a": {"$ref": "#/$defs/a"}}}),
+            "no end",
+        ),
         (json!(false), "no value is valid"),
         (json!({"type": "string", "minLength": 3, "maxLength": 2}), "no value is valid"),
         (json!({"type": "integer", "minimum": 1, "maximum": 2, "multipleOf": 5}), "no value is valid"),
@@ -191,7 +249,10 @@ fn what_is_no_schema_is_refused() {
         (json!({"type": "string", "enum": [1, 2]}), "no value is valid"),
         (json!({"allOf": [{"type": "string"}, {"type": "null"}]}), "no value is valid"),
     ] {
-        let error = compile(&Grammar::json_schema(schema.clone())).map(|_| ()).expect_err(&schema.to_string()).to_string();
+        let error = compile(&Grammar::json_schema(schema.clone()))
+            .map(|_| ())
+            .expect_err(&schema.to_string())
+            .to_string();
         assert!(error.contains(part), "{schema}: {error}");
         assert!(!error.contains('\n') && !error.ends_with('.'), "{error}");
     }

@@ -6,13 +6,38 @@ use common::{Random, assert_mask_is_true, can_say, compile, random_answer};
 use streamcore_grammar::{Grammar, GrammarError};
 
 const PATTERNS: [&str; 24] = [
-    "[a-z]+", "(ab|a)(bc|c)?", "a*b*c*", "(a|b){2,5}", "[^a-z]{1,3}", r"\d{3}-\d{4}", r"\w+@\w+\.(com|org)", "^anchored$",
-    "^(a|bc)|d$", "x?y+z{0,2}", "é+|😀", r"[\u0041-\u0043]+", r"\s?\S", "(|a)(b|)", "(a(b(c)?)?)?", "yes|no|maybe", r"-?\d+(\.\d+)?",
-    "[[]{2}", r"a\/b", ".{0,4}", "(aa|aaa)+", "[a&&b]+", r"\x41\t?", "a{0}b",
+    "[a-z]+",
+    "(ab|a)(bc|c)?",
+    "a*b*c*",
+    "(a|b){2,5}",
+    "[^a-z]{1,3}",
+    r"\d{3}-\d{4}",
+    r"\w+@\w+\.(com|org)",
+    "^anchored$",
+    "^(a|bc)|d$",
+    "x?y+z{0,2}",
+    "é+|😀",
+    r"[\u0041-\u0043]+",
+    r"\s?\S",
+    "(|a)(b|)",
+    "(a(b(c)?)?)?",
+    "yes|no|maybe",
+    r"-?\d+(\.\d+)?",
+    "[[]{2}",
+    r"a\/b",
+    ".{0,4}",
+    "(aa|aaa)+",
+    "[a&&b]+",
+    r"\x41\t?",
+    "a{0}b",
 ];
 
 fn reference(pattern: &str) -> regex::Regex {
-    let pattern = pattern.replace("[[]", r"[\[]").replace("[a&&b]", "[a&b]").replace(r"\d", "[0-9]").replace(r"\w", "[0-9A-Za-z_]");
+    let pattern = pattern
+        .replace("[[]", r"[\[]")
+        .replace("[a&&b]", "[a&b]")
+        .replace(r"\d", "[0-9]")
+        .replace(r"\w", "[0-9A-Za-z_]");
     regex::Regex::new(&format!("^(?:{})$", pattern.replace(".{0,4}", r"[^\n\r\u2028\u2029]{0,4}"))).unwrap()
 }
 
@@ -71,7 +96,10 @@ fn masks_say_what_can_be_accepted() {
 fn what_is_no_regular_expression_is_refused() {
     for pattern in ["(?=a)", r"(a)\1", "(", "a{2,1}", r"\b", r"\ud800"] {
         let error = compile(&Grammar::regex(pattern)).unwrap_err();
-        assert!(matches!(&error, GrammarError::Invalid { path, .. } if path == "regex"), "{pattern}: {error}");
+        assert!(
+            matches!(&error, GrammarError::Invalid { path, .. } if path == "regex"),
+            "{pattern}: {error}"
+        );
     }
     for pattern in ["a[^\\s\\S]", "a$b"] {
         assert!(compile(&Grammar::regex(pattern)).is_err(), "{pattern}");

@@ -44,13 +44,19 @@ fn what_a_random_model_says_is_valid() {
             match serde_json::from_str(&text) {
                 Ok(value) => assert!(validator.is_valid(&value), "SEED {seed}: {text}\n{schema}"),
                 // A number such as 1e999 is JSON, and too large for this reader.
-                Err(error) => assert!(error.to_string().contains("out of range"), "SEED {seed}: {error}: {text}\n{schema}"),
+                Err(error) => assert!(
+                    error.to_string().contains("out of range"),
+                    "SEED {seed}: {error}: {text}\n{schema}"
+                ),
             }
             num_answers += 1;
         }
     }
     println!("{num_answers} answers are valid, {num_refused} of {} schemas were refused", num_seeds());
-    assert!(num_answers > num_seeds() && num_refused < num_seeds() / 2, "{num_answers} answers, {num_refused} refused");
+    assert!(
+        num_answers > num_seeds() && num_refused < num_seeds() / 2,
+        "{num_answers} answers, {num_refused} refused"
+    );
 }
 
 /// A grammar that leaves out what the schema accepts bends the model's answer without need.

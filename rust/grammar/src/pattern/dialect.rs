@@ -110,7 +110,8 @@ fn hex(chars: &mut Peekable<Chars<'_>>, num_digits: usize) -> Result<u32, String
 }
 
 fn code_point(code: u32) -> Result<char, String> {
-    char::from_u32(code).ok_or_else(|| format!("U+{code:04X} alone is half of a surrogate pair, or no character"))
+    char::from_u32(code)
+        .ok_or_else(|| format!("U+{code:04X} alone is half of a surrogate pair, or no character"))
 }
 
 /// A class by a property of Unicode, which both notations write alike.

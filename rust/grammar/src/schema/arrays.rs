@@ -28,8 +28,9 @@ impl<'a> Lowering<'a> {
             // What drafts before 2020 say with an array and `additionalItems`.
             ("items", Value::Array(first)) => {
                 let first = first.iter().enumerate();
-                let lowered: Result<Vec<_>, _> =
-                    first.map(|(index, one)| self.schema(place.within(one), &here.index(index), depth + 1)).collect();
+                let lowered: Result<Vec<_>, _> = first
+                    .map(|(index, one)| self.schema(place.within(one), &here.index(index), depth + 1))
+                    .collect();
                 out.set("prefixItems", lowered?);
                 if let Some(rest) = schema.get("additionalItems") {
                     out.set("items", self.schema(place.within(rest), &at.key("additionalItems"), depth + 1)?);
@@ -56,11 +57,15 @@ impl<'a> Lowering<'a> {
                 }
             }
             ("unevaluatedItems", _) if applies && !is_anything(value) => {
-                if schema.get("items").is_some_and(|items| !items.is_array()) || schema.contains_key("additionalItems") {
+                if schema.get("items").is_some_and(|items| !items.is_array())
+                    || schema.contains_key("additionalItems")
+                {
                     return Ok(true);
                 }
                 if IN_PLACE.iter().any(|keyword| schema.contains_key(*keyword)) {
-                    return Err(at.unsupported(keyword, "beside schemas that hold in place it depends on the value"));
+                    return Err(
+                        at.unsupported(keyword, "beside schemas that hold in place it depends on the value")
+                    );
                 }
                 out.set("items", self.schema(place.within(value), &here, depth + 1)?);
             }

@@ -19,9 +19,10 @@ pub(super) fn check_value(value: &Value, at: &Path<'_>, depth: usize) -> Result<
         Value::Null | Value::Bool(_) => Ok(1),
         Value::Number(number) => check_number(number, at).map(|()| 1),
         Value::String(text) => check_text(text, at).map(|()| 1),
-        Value::Array(values) => values.iter().enumerate().try_fold(1, |sum, (index, value)| {
-            Ok(sum + check_value(value, &at.index(index), depth + 1)?)
-        }),
+        Value::Array(values) => values
+            .iter()
+            .enumerate()
+            .try_fold(1, |sum, (index, value)| Ok(sum + check_value(value, &at.index(index), depth + 1)?)),
         Value::Object(members) => members.iter().try_fold(1, |sum, (name, value)| {
             check_text(name, at)?;
             Ok(sum + check_value(value, &at.key(name), depth + 1)?)
@@ -47,7 +48,11 @@ pub(super) fn check_number(number: &Number, at: &Path<'_>) -> Result<(), Grammar
             float.abs() < MAX_EXACT_FLOAT && decimals <= MAX_DECIMALS
         }),
     };
-    if exact { Ok(()) } else { Err(at.invalid(format!("{number} has too many digits to be enforced exactly"))) }
+    if exact {
+        Ok(())
+    } else {
+        Err(at.invalid(format!("{number} has too many digits to be enforced exactly")))
+    }
 }
 
 /// Refuses a divisor that llguidance would round.

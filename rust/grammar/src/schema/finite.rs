@@ -45,11 +45,14 @@ fn can_end(schema: &Value, finite: &FxHashSet<usize>) -> bool {
     if schema.contains_key("anyOf") && !list("anyOf").any(|schema| can_end(schema, finite)) {
         return false;
     }
-    let only = |kind: &str| schema.get("type").is_some_and(|types| types == kind || types == &serde_json::json!([kind]));
+    let only = |kind: &str| {
+        schema.get("type").is_some_and(|types| types == kind || types == &serde_json::json!([kind]))
+    };
     if only("object") {
         let property = |name: &Value| schema.get("properties")?.get(name.as_str()?);
         let others = schema.get("additionalProperties").filter(|others| others.is_object());
-        return list("required").all(|name| property(name).or(others).is_none_or(|schema| can_end(schema, finite)));
+        return list("required")
+            .all(|name| property(name).or(others).is_none_or(|schema| can_end(schema, finite)));
     }
     if only("array") {
         let min = schema.get("minItems").and_then(Value::as_u64).unwrap_or(0) as usize;

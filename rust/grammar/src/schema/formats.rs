@@ -110,10 +110,7 @@ fn path_char() -> String {
 }
 
 fn authority() -> String {
-    format!(
-        r"(?:(?:[A-Za-z0-9._~!$&'()*+,;=-]|{ESCAPED})+|\[(?:{})\])(?::[0-9]{{1,4}})?",
-        ipv6()
-    )
+    format!(r"(?:(?:[A-Za-z0-9._~!$&'()*+,;=-]|{ESCAPED})+|\[(?:{})\])(?::[0-9]{{1,4}})?", ipv6())
 }
 
 fn tail() -> String {
@@ -132,6 +129,8 @@ fn uri_reference() -> String {
     let char = path_char();
     let (authority, tail) = (authority(), tail());
     let no_colon = format!("(?:[A-Za-z0-9._~!$&'()*+,;=@-]|{ESCAPED})");
-    let relative = format!("(?://{authority}(?:/{char}*)*|/(?:{char}+(?:/{char}*)*)?|(?:{no_colon}+(?:/{char}*)*)?){tail}");
+    let relative = format!(
+        "(?://{authority}(?:/{char}*)*|/(?:{char}+(?:/{char}*)*)?|(?:{no_colon}+(?:/{char}*)*)?){tail}"
+    );
     format!("{}|{relative}", uri())
 }

@@ -28,14 +28,25 @@ impl<'a> Types<'a> {
 pub(super) fn subschemas<'a>(schema: &'a Map<String, Value>) -> impl Iterator<Item = &'a Value> {
     schema.iter().flat_map(|(keyword, value)| -> Box<dyn Iterator<Item = &'a Value> + 'a> {
         match (keyword.as_str(), value) {
-            ("allOf" | "anyOf" | "oneOf" | "prefixItems" | "items", Value::Array(schemas)) => Box::new(schemas.iter()),
+            ("allOf" | "anyOf" | "oneOf" | "prefixItems" | "items", Value::Array(schemas)) => {
+                Box::new(schemas.iter())
+            }
             (
                 "$defs" | "definitions" | "properties" | "patternProperties" | "dependentSchemas",
                 Value::Object(schemas),
             ) => Box::new(schemas.values()),
             (
-                "additionalItems" | "additionalProperties" | "contains" | "else" | "if" | "items" | "not"
-                | "propertyNames" | "then" | "unevaluatedItems" | "unevaluatedProperties",
+                "additionalItems"
+                | "additionalProperties"
+                | "contains"
+                | "else"
+                | "if"
+                | "items"
+                | "not"
+                | "propertyNames"
+                | "then"
+                | "unevaluatedItems"
+                | "unevaluatedProperties",
                 Value::Object(_),
             ) => Box::new(std::iter::once(value)),
             _ => Box::new(std::iter::empty()),
@@ -56,7 +67,11 @@ pub(super) fn count(value: &Value, at: &Path<'_>) -> Result<u64, GrammarError> {
     });
     let count = whole.ok_or_else(|| at.invalid("it must be a whole number, not below 0"))?;
     if count > MAX_COUNT {
-        return Err(GrammarError::TooLarge { what: "a number of characters or elements", value: count, limit: MAX_COUNT });
+        return Err(GrammarError::TooLarge {
+            what: "a number of characters or elements",
+            value: count,
+            limit: MAX_COUNT,
+        });
     }
     Ok(count)
 }

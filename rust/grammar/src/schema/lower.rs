@@ -13,7 +13,9 @@ use super::numbers::number_keyword;
 use super::path::Path;
 use super::references::{Names, Place};
 use crate::error::GrammarError;
-use crate::limits::{MAX_DEPTH, MAX_PATTERN_BYTES, MAX_REFERENCES, MAX_SCHEMA_NODES, check};
+use crate::limits::{
+    MAX_ALTERNATIVES, MAX_DEPTH, MAX_PATTERN_BYTES, MAX_REFERENCES, MAX_SCHEMA_NODES, check,
+};
 use crate::pattern;
 
 /// A schema that is being rewritten.
@@ -64,7 +66,12 @@ impl<'a> Lowering<'a> {
         Ok(lowered)
     }
 
-    pub(super) fn schema(&mut self, place: Place<'a>, at: &Path<'_>, depth: usize) -> Result<Value, GrammarError> {
+    pub(super) fn schema(
+        &mut self,
+        place: Place<'a>,
+        at: &Path<'_>,
+        depth: usize,
+    ) -> Result<Value, GrammarError> {
         self.count_nodes(1)?;
         check("the depth of the schema", depth, MAX_DEPTH)?;
         let schema = match place.schema {
@@ -153,13 +160,22 @@ impl<'a> Lowering<'a> {
         Ok(())
     }
 
-    pub(super) fn list(&mut self, place: Place<'a>, value: &'a Value, at: &Path<'_>, depth: usize) -> Result<Vec<Value>, GrammarError> {
+    pub(super) fn list(
+        &mut self,
+        place: Place<'a>,
+        value: &'a Value,
+        at: &Path<'_>,
+        depth: usize,
+    ) -> Result<Vec<Value>, GrammarError> {
         let schemas = array(value, at)?;
         if schemas.is_empty() {
             return Err(at.invalid("it must have a schema"));
         }
+        check("the number of schemas in one list", schemas.len(), MAX_ALTERNATIVES)?;
         let schemas = schemas.iter().enumerate();
-        schemas.map(|(index, schema)| self.schema(place.within(schema), &at.index(index), depth + 1)).collect()
+        schemas
+            .map(|(index, schema)| self.schema(place.within(schema), &at.index(index), depth + 1))
+            .collect()
     }
 
     /// `oneOf` is `anyOf` where no two of the schemas have a value in common.
@@ -178,7 +194,8 @@ impl<'a> Lowering<'a> {
             for (more, other) in schemas[index + 1..].iter().enumerate() {
                 if !are_disjoint(&self.names, place.within(one), place.within(other)) {
                     let other = index + 1 + more;
-                    let reason = format!("its schemas {index} and {other} may accept the same value, use `anyOf`");
+                    let reason =
+                        format!("its schemas {index} and {other} may accept the same value, use `anyOf`");
                     return Err(at.unsupported("oneOf", reason));
                 }
             }

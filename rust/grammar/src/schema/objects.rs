@@ -8,6 +8,8 @@ use super::lower::{Lowered, Lowering};
 use super::path::Path;
 use super::references::Place;
 use crate::error::GrammarError;
+use crate::limits::{MAX_PROPERTIES, check};
+use crate::pattern;
 
 /// Schemas beside which it depends on the value what an object's keywords have to look at.
 const IN_PLACE: [&str; 6] = ["allOf", "anyOf", "oneOf", "$ref", "dependentSchemas", "if"];
@@ -27,10 +29,14 @@ impl<'a> Lowering<'a> {
         match keyword {
             "properties" => {
                 let properties = object(value, &here)?;
+                check("the number of properties of one object", properties.len(), MAX_PROPERTIES)?;
                 check_names(properties.keys().map(String::as_str), &here)?;
-                let lowered: Result<Map<_, _>, _> = properties.iter().map(|(name, schema)| {
-                    Ok((name.clone(), self.schema(place.within(schema), &here.key(name), depth + 1)?))
-                }).collect();
+                let lowered: Result<Map<_, _>, _> = properties
+                    .iter()
+                    .map(|(name, schema)| {
+                        Ok((name.clone(), self.schema(place.within(schema), &here.key(name), depth + 1)?))
+                    })
+                    .collect();
                 out.set("properties", lowered?);
             }
             "required" if value.is_boolean() => return Err(here.invalid("it must be an array")),
@@ -55,6 +61,8 @@ impl<'a> Lowering<'a> {
                         return Err(at.unsupported(keyword, "two of its patterns mean the same"));
                     }
                 }
+                let patterns: Vec<_> = lowered.keys().map(String::as_str).collect();
+                pattern::check_disjoint(&patterns).map_err(|reason| at.unsupported(keyword, reason))?;
                 out.set("patternProperties", lowered);
             }
             "unevaluatedProperties" if applies && !is_anything(value) => {
@@ -62,7 +70,9 @@ impl<'a> Lowering<'a> {
                     return Ok(true);
                 }
                 if IN_PLACE.iter().any(|keyword| schema.contains_key(*keyword)) {
-                    return Err(at.unsupported(keyword, "beside schemas that hold in place it depends on the value"));
+                    return Err(
+                        at.unsupported(keyword, "beside schemas that hold in place it depends on the value")
+                    );
                 }
                 out.set("additionalProperties", self.schema(place.within(value), &here, depth + 1)?);
             }
@@ -71,7 +81,10 @@ impl<'a> Lowering<'a> {
             "maxProperties" if applies => max_properties(schema, value, at, out)?,
             "dependentRequired" | "dependentSchemas" | "dependencies" if applies => {
                 if !object(value, &here)?.is_empty() {
-                    return Err(at.unsupported(keyword, "members come in a fixed order, so that none depends on a later one"));
+                    return Err(at.unsupported(
+                        keyword,
+                        "members come in a fixed order, so that none depends on a later one",
+                    ));
                 }
             }
             _ => return Ok(false),
@@ -110,7 +123,9 @@ impl<'a> Lowering<'a> {
                 "const" => vec![value],
                 "enum" => array(value, &here.key("enum"))?.iter().collect(),
                 "title" | "description" | "$comment" => continue,
-                _ => return Err(here.unsupported(keyword, "of a name its pattern or its values are enforced")),
+                _ => {
+                    return Err(here.unsupported(keyword, "of a name its pattern or its values are enforced"));
+                }
             };
             let texts: Vec<_> = texts.into_iter().filter_map(Value::as_str).collect();
             check_names(texts.iter().copied(), &here)?;
@@ -158,7 +173,8 @@ fn members(schema: &Map<String, Value>) -> (u64, u64) {
 
 /// Whether there are no members but those named.
 fn is_closed(schema: &Map<String, Value>) -> bool {
-    !schema.contains_key("patternProperties") && schema.get("additionalProperties") == Some(&Value::Bool(false))
+    !schema.contains_key("patternProperties")
+        && schema.get("additionalProperties") == Some(&Value::Bool(false))
 }
 
 fn min_properties(
@@ -174,7 +190,9 @@ fn min_properties(
     }
     // A name could be said twice, so that two further members are not counted right.
     if min - num_required > 1 || (num_optional > 0 && !is_closed(schema)) {
-        return Err(at.unsupported("minProperties", "a grammar does not count different names, use `required`"));
+        return Err(
+            at.unsupported("minProperties", "a grammar does not count different names, use `required`")
+        );
     }
     out.set("minProperties", min);
     Ok(())

@@ -23,7 +23,11 @@ impl<'p> Path<'p> {
 
     /// An error about a keyword of the schema that stands here.
     pub(super) fn unsupported(&self, keyword: &str, reason: impl Into<String>) -> GrammarError {
-        GrammarError::Unsupported { keyword: keyword.to_owned(), path: self.to_string(), reason: reason.into() }
+        GrammarError::Unsupported {
+            keyword: keyword.to_owned(),
+            path: self.to_string(),
+            reason: reason.into(),
+        }
     }
 
     /// An error about the value that stands here.

@@ -58,7 +58,8 @@ impl<'a> Names<'a> {
 
     fn add(&mut self, schema: &Map<String, Value>, place: Place<'a>) {
         let text = |key: &str| schema.get(key).and_then(Value::as_str);
-        let id = text("$id").map(|id| id.strip_suffix('#').filter(|id| !id.is_empty()).unwrap_or(id).to_owned());
+        let id =
+            text("$id").map(|id| id.strip_suffix('#').filter(|id| !id.is_empty()).unwrap_or(id).to_owned());
         let anchors = [text("$anchor"), text("$dynamicAnchor")];
         for name in id.into_iter().chain(anchors.into_iter().flatten().map(|anchor| format!("#{anchor}"))) {
             let unambiguous = !self.named.contains_key(&name);
@@ -70,7 +71,12 @@ impl<'a> Names<'a> {
     ///
     /// # Errors
     /// It is not in the document, or two schemas have its name.
-    pub(super) fn resolve(&self, reference: &str, from: Place<'a>, at: &Path<'_>) -> Result<Place<'a>, GrammarError> {
+    pub(super) fn resolve(
+        &self,
+        reference: &str,
+        from: Place<'a>,
+        at: &Path<'_>,
+    ) -> Result<Place<'a>, GrammarError> {
         let (resource, fragment) = reference.split_once('#').unwrap_or((reference, ""));
         let resource = match resource {
             "" => Place { schema: from.base, base: from.base },

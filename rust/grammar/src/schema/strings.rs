@@ -28,12 +28,19 @@ impl Lowering<'_> {
             "format" if Types::of(schema).allow("string") => match formats::lookup(string(value, &here)?) {
                 Format::Unknown => {}
                 Format::NotEnforced => {
-                    return Err(at.unsupported("format", format!("the format `{}` has no grammar", string(value, &here)?)));
+                    return Err(at.unsupported(
+                        "format",
+                        format!("the format `{}` has no grammar", string(value, &here)?),
+                    ));
                 }
                 Format::Pattern(format, max_len) => {
                     let mut all = Lowered::default();
                     // It says nothing about values of other types.
-                    all.set("pattern", pattern::in_json_string(&format).map_err(|reason| at.unsupported("format", reason))?);
+                    all.set(
+                        "pattern",
+                        pattern::in_json_string(&format)
+                            .map_err(|reason| at.unsupported("format", reason))?,
+                    );
                     if let Some(max_len) = max_len {
                         all.set("maxLength", max_len);
                     }

@@ -3,12 +3,42 @@
 
 use std::sync::{Arc, OnceLock};
 
-use streamcore_grammar::{Compiled, Grammar, GrammarCache, GrammarError, MatchError, Matcher, Token, Vocabulary};
+use streamcore_grammar::{
+    Compiled, Grammar, GrammarCache, GrammarError, MatchError, Matcher, Token, Vocabulary,
+};
 
 /// Pieces that a tokenizer would have merged: across tokens of JSON, within characters, and with markers spelled in letters.
 const MERGED: [&[u8]; 30] = [
-    b"{\"", b"\":", b"\": ", b"\",\"", b"\", \"", b"\"}", b"}}", b"]}", b"[]", b"{}", b"tr", b"ue", b"true", b"null", b"12", b"345",
-    b"\n  ", b"  ", b"\\n", b"\\\"", "é".as_bytes(), b"\xC3", b"\xA9\"", b"\xF0\x9F", b"\x98\x80", b"name", b"</", b"tool>", b"<to", b"-1",
+    b"{\"",
+    b"\":",
+    b"\": ",
+    b"\",\"",
+    b"\", \"",
+    b"\"}",
+    b"}}",
+    b"]}",
+    b"[]",
+    b"{}",
+    b"tr",
+    b"ue",
+    b"true",
+    b"null",
+    b"12",
+    b"345",
+    b"\n  ",
+    b"  ",
+    b"\\n",
+    b"\\\"",
+    "é".as_bytes(),
+    b"\xC3",
+    b"\xA9\"",
+    b"\xF0\x9F",
+    b"\x98\x80",
+    b"name",
+    b"</",
+    b"tool>",
+    b"<to",
+    b"-1",
 ];
 
 pub const END: u32 = 300;
@@ -32,7 +62,8 @@ pub fn cache() -> &'static GrammarCache {
     static CACHE: OnceLock<GrammarCache> = OnceLock::new();
     CACHE.get_or_init(|| {
         let tokens = tokens();
-        let text = tokens.iter().map(|bytes| if bytes.is_empty() { Token::Unused } else { Token::Text(bytes) });
+        let text =
+            tokens.iter().map(|bytes| if bytes.is_empty() { Token::Unused } else { Token::Text(bytes) });
         let special = ["<end>", "<other_end>", "<marker>", "<end_marker>"].map(Token::Special);
         let vocabulary = Vocabulary::new(text.chain(special), &[END, OTHER_END], VOCAB_SIZE).unwrap();
         GrammarCache::new(Arc::new(vocabulary))
@@ -87,26 +118,34 @@ impl Random {
 /// Draws tokens at random until the answer ends; none if it is longer than `max_tokens`.
 ///
 /// The longer the answer, the more the model is drawn to what closes strings, arrays and objects, and to the end.
-pub fn random_answer(compiled: &Compiled, random: &mut Random, max_tokens: usize) -> Result<Option<Vec<u8>>, MatchError> {
+pub fn random_answer(
+    compiled: &Compiled,
+    random: &mut Random,
+    max_tokens: usize,
+) -> Result<Option<Vec<u8>>, MatchError> {
     let tokens = tokens();
     let mut matcher = compiled.matcher();
     let mut mask = vec![0u32; VOCAB_SIZE.div_ceil(32)];
     let mut answer = Vec::new();
     for drawn in 0..max_tokens {
         matcher.mask(&mut mask)?;
-        let allowed: Vec<u32> =
-            (0..VOCAB_SIZE as u32).filter(|token| mask[*token as usize / 32] >> (token % 32) & 1 == 1).collect();
+        let allowed: Vec<u32> = (0..VOCAB_SIZE as u32)
+            .filter(|token| mask[*token as usize / 32] >> (token % 32) & 1 == 1)
+            .collect();
         if allowed.contains(&END) && (allowed.len() <= 2 || random.one_in(3) || drawn > max_tokens / 3) {
             matcher.accept(END)?;
             return Ok(Some(answer));
         }
         let hurry = drawn > max_tokens / 3 || random.one_in(4);
-        let closing: Vec<u32> = b"\"}],:".iter().map(|byte| u32::from(*byte)).filter(|byte| allowed.contains(byte)).collect();
+        let closing: Vec<u32> =
+            b"\"}],:".iter().map(|byte| u32::from(*byte)).filter(|byte| allowed.contains(byte)).collect();
         let many_digits = answer.iter().rev().take(9).filter(|byte| u8::is_ascii_digit(byte)).count() == 9;
         let other: Vec<u32> = allowed
             .iter()
             .copied()
-            .filter(|id| !tokens.get(*id as usize).is_some_and(|token| token.first().is_some_and(u8::is_ascii_digit)))
+            .filter(|id| {
+                !tokens.get(*id as usize).is_some_and(|token| token.first().is_some_and(u8::is_ascii_digit))
+            })
             .collect();
         let token = match () {
             () if hurry && !closing.is_empty() => *random.pick(&closing),

@@ -5,16 +5,29 @@ use serde_json::{Map, Value, json};
 use super::Random;
 
 const NAMES: [&str; 6] = ["a", "b", "name", "x y", "é", "q\"\n"];
-const TEXTS: [&str; 10] = ["", "a", "ab", "abc", "é😀", "tab\there", "quote\" \\ /", "a-1", "2024-02-29", "line\n"];
+const TEXTS: [&str; 10] =
+    ["", "a", "ab", "abc", "é😀", "tab\there", "quote\" \\ /", "a-1", "2024-02-29", "line\n"];
 const PATTERNS: [&str; 8] =
     ["^a", "b$", "^[a-c]{1,4}$", r"\d", r"^\w+-\d$", "^(ab|é.)*$", "^[^a]*$", "^a|c$"];
 const FORMATS: [&str; 14] = [
-    "date", "time", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri", "uri-reference",
-    "json-pointer", "relative-json-pointer", "int32",
+    "date",
+    "time",
+    "date-time",
+    "duration",
+    "email",
+    "hostname",
+    "ipv4",
+    "ipv6",
+    "uuid",
+    "uri",
+    "uri-reference",
+    "json-pointer",
+    "relative-json-pointer",
+    "int32",
 ];
 
 /// A schema with definitions that it may refer to.
-pub fn document(random: &mut Random) -> Value {
+pub(crate) fn document(random: &mut Random) -> Value {
     let mut schema = schema(random, 3);
     if let Some(object) = schema.as_object_mut() {
         object.insert("$defs".to_owned(), json!({
@@ -51,7 +64,9 @@ fn scalar(random: &mut Random) -> Value {
     match random.below(12) {
         0 => json!({"type": "null"}),
         1 => json!({"type": "boolean"}),
-        2 => json!({"type": ["integer", "null"], "minimum": -(random.below(200) as i64), "exclusiveMaximum": random.below(300)}),
+        2 => {
+            json!({"type": ["integer", "null"], "minimum": -(random.below(200) as i64), "exclusiveMaximum": random.below(300)})
+        }
         3 => json!({"type": "integer", "minimum": 0, "maximum": 10_000, "multipleOf": random.below(9) + 1}),
         4 => json!({"type": "number", "exclusiveMinimum": -1.5, "maximum": random.below(90) as f64 / 4.0}),
         5 => json!({"type": "string"}),
@@ -92,13 +107,15 @@ fn object(random: &mut Random, depth: usize) -> Value {
             properties.insert(name.to_owned(), schema(random, depth - 1));
         }
     }
-    let required: Vec<&str> = NAMES.into_iter().filter(|name| properties.contains_key(*name) && random.one_in(2)).collect();
+    let required: Vec<&str> =
+        NAMES.into_iter().filter(|name| properties.contains_key(*name) && random.one_in(2)).collect();
     let mut out = json!({"type": "object", "properties": properties, "required": required});
     match random.below(5) {
         0 | 1 => out["additionalProperties"] = json!(false),
         2 => out["additionalProperties"] = schema(random, depth - 1),
         3 => {
-            out["patternProperties"] = json!({"^p": schema(random, depth - 1), "^q": schema(random, depth - 1)});
+            out["patternProperties"] =
+                json!({"^p": schema(random, depth - 1), "^q": schema(random, depth - 1)});
             out["additionalProperties"] = json!(random.one_in(2));
         }
         _ => {}
@@ -110,7 +127,7 @@ fn object(random: &mut Random, depth: usize) -> Value {
 }
 
 /// A value that the schema may accept, its members in the order of the schema's. Not all of a schema is looked at.
-pub fn value(schema: &Value, root: &Value, random: &mut Random, depth: usize) -> Value {
+pub(crate) fn value(schema: &Value, root: &Value, random: &mut Random, depth: usize) -> Value {
     let Some(schema) = schema.as_object() else { return json!(random.below(9)) };
     if depth > 8 {
         return Value::Null;
@@ -143,18 +160,29 @@ pub fn value(schema: &Value, root: &Value, random: &mut Random, depth: usize) ->
         "array" => {
             let first = schema.get("prefixItems").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
             let rest = schema.get("items").unwrap_or(&Value::Bool(true));
-            (0..random.below(5)).map(|index| value(first.get(index).unwrap_or(rest), root, random, depth + 1)).collect()
+            (0..random.below(5))
+                .map(|index| value(first.get(index).unwrap_or(rest), root, random, depth + 1))
+                .collect()
         }
         _ => {
             let mut out = Map::new();
             let required = schema.get("required").and_then(Value::as_array);
             for (name, schema) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-                if random.one_in(2) || required.is_some_and(|required| required.iter().any(|one| one == name)) {
+                if random.one_in(2) || required.is_some_and(|required| required.iter().any(|one| one == name))
+                {
                     out.insert(name.clone(), value(schema, root, random, depth + 1));
                 }
             }
             if random.one_in(3) {
-                out.insert("other".to_owned(), value(schema.get("additionalProperties").unwrap_or(&json!(true)), root, random, depth + 1));
+                out.insert(
+                    "other".to_owned(),
+                    value(
+                        schema.get("additionalProperties").unwrap_or(&json!(true)),
+                        root,
+                        random,
+                        depth + 1,
+                    ),
+                );
             }
             out.into()
         }
