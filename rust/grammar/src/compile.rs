@@ -2,7 +2,6 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use llguidance::api::TopLevelGrammar;
 
@@ -15,28 +14,21 @@ use crate::matcher::{Matcher, first_line};
 use crate::vocabulary::Vocabulary;
 
 /// A grammar that is ready for sequences.
+#[derive(Debug)]
 pub struct Compiled {
-    /// Never advanced: sequences begin as clones of it.
-    start: llguidance::Matcher,
-    vocabulary: Arc<Vocabulary>,
-    spent: Arc<AtomicBool>,
-}
-
-impl std::fmt::Debug for Compiled {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Compiled").field("spent", &self.is_spent()).finish_non_exhaustive()
-    }
+    /// Never advanced: sequences begin as clones of it, and find its mask computed.
+    start: Matcher,
 }
 
 impl Compiled {
     /// The state at the start of an answer.
     pub fn matcher(&self) -> Matcher {
-        Matcher::new(self.start.clone(), Arc::clone(&self.vocabulary), Arc::clone(&self.spent))
+        self.start.clone()
     }
 
-    /// Whether a sequence failed, after which the shared lexer may be at its limits.
+    /// Whether the grammar should be compiled anew for the sequences to come.
     pub(crate) fn is_spent(&self) -> bool {
-        self.spent.load(Ordering::Relaxed)
+        self.start.is_spent()
     }
 }
 
@@ -64,20 +56,22 @@ fn compile_here(grammar: &Grammar, vocabulary: &Arc<Vocabulary>) -> Result<Compi
     let parser = parser.map_err(|_| GrammarError::Compile("the compiler failed".to_owned()))?;
     let parser = parser.map_err(|error| refused(&error))?;
     let mut start = llguidance::Matcher::new(Ok(parser));
-    let warnings = start.grammar_warnings();
-    if let Some(warning) = warnings.into_iter().find(|warning| !warning.is_empty()) {
+    if let Some(warning) = start.grammar_warnings().into_iter().find(|warning| !warning.is_empty()) {
         return Err(GrammarError::Compile(first_line(&warning)));
     }
-    let compiled = Compiled { start, vocabulary: Arc::clone(vocabulary), spent: Arc::default() };
+    let mut start = Matcher::new(start, Arc::clone(vocabulary));
     // What has no first token, or one that costs too much, is refused before the answer begins.
     let mut mask = vec![0; vocabulary.num_mask_words()];
-    compiled.matcher().mask(&mut mask).map_err(|error| GrammarError::Compile(error.to_string()))?;
-    Ok(compiled)
+    start.mask(&mut mask).map_err(|error| GrammarError::Compile(error.to_string()))?;
+    Ok(Compiled { start })
 }
 
 fn refused(error: &anyhow::Error) -> GrammarError {
     let message = first_line(&error.to_string());
     GrammarError::Compile(match message.strip_prefix("Unsatisfiable schema: ") {
+        Some(reason) if reason.starts_with("Regex is empty") => {
+            "no value is valid: a pattern matches no string".to_owned()
+        }
         Some(reason) => format!("no value is valid: {reason}"),
         None => message,
     })

@@ -15,6 +15,8 @@ pub struct Matcher {
     vocabulary: Arc<Vocabulary>,
     /// Set where the shared lexer is beyond its limits, so that the cache compiles the grammar anew.
     spent: Arc<AtomicBool>,
+    /// Tokens that were followed, but for the end.
+    num_tokens: usize,
     ended: bool,
 }
 
@@ -25,12 +27,13 @@ impl std::fmt::Debug for Matcher {
 }
 
 impl Matcher {
-    pub(crate) fn new(
-        inner: llguidance::Matcher,
-        vocabulary: Arc<Vocabulary>,
-        spent: Arc<AtomicBool>,
-    ) -> Self {
-        Self { inner, vocabulary, spent, ended: false }
+    pub(crate) fn new(inner: llguidance::Matcher, vocabulary: Arc<Vocabulary>) -> Self {
+        Self { inner, vocabulary, spent: Arc::default(), num_tokens: 0, ended: false }
+    }
+
+    /// Whether a sequence of this grammar failed, after which the shared lexer may be at its limits.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.spent.load(Ordering::Relaxed)
     }
 
     /// Writes which tokens may come next: bit `id % 32` of word `id / 32` is set where `id` is allowed.
@@ -74,7 +77,11 @@ impl Matcher {
         }
         let indexed = self.vocabulary.indexed(token);
         let num_accepted = self.inner.try_consume_tokens(&[indexed]).map_err(|error| self.failed(&error))?;
-        if num_accepted == 0 { Err(MatchError::NotAllowed(token)) } else { Ok(()) }
+        if num_accepted == 0 {
+            return Err(MatchError::NotAllowed(token));
+        }
+        self.num_tokens += 1;
+        Ok(())
     }
 
     /// Whether the answer may end here.
@@ -117,8 +124,16 @@ impl Matcher {
     /// # Errors
     /// There were fewer, or the sequence failed before.
     pub fn rollback(&mut self, num_tokens: usize) -> Result<(), MatchError> {
-        let of_end = usize::from(self.ended && num_tokens > 0);
-        self.inner.rollback(num_tokens - of_end).map_err(|error| self.failed(&error))?;
+        let of_end = usize::from(self.ended).min(num_tokens);
+        let num_back = num_tokens - of_end;
+        if num_back > self.num_tokens {
+            return Err(MatchError::Failed(format!(
+                "{num_back} tokens cannot be taken back of {}",
+                self.num_tokens
+            )));
+        }
+        self.inner.rollback(num_back).map_err(|error| self.failed(&error))?;
+        self.num_tokens -= num_back;
         self.ended &= of_end == 0;
         Ok(())
     }

@@ -81,6 +81,20 @@ fn free_text_turns_into_a_call_at_the_trigger() {
     }
 }
 
+/// A model that puts a space behind the arguments is led into line ends without end.
+#[test]
+fn what_follows_a_schema_may_begin_with_a_line_end() {
+    let json = Node::json(json!({"type": "object", "properties": {}, "additionalProperties": false}));
+    let compiled =
+        compiled(Node::Sequence(vec![Node::Text("<x>\n".to_owned()), json, Node::Text("\n</x>".to_owned())]));
+    assert!(can_say(&compiled, "<x>\n{}\n</x>") && can_say(&compiled, "<x>\n{ }\n</x>"));
+    assert!(
+        !can_say(&compiled, "<x>\n{} \n</x>")
+            && !can_say(&compiled, "<x>\n{}</x>")
+            && !can_say(&compiled, "<x>\n {}\n</x>")
+    );
+}
+
 /// Whatever a random model says between the markers, the arguments are valid.
 #[test]
 fn the_arguments_of_random_calls_are_valid() {

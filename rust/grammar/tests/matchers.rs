@@ -147,6 +147,7 @@ fn going_back_is_as_if_never_gone() {
             assert_eq!(allowed(&mut matcher), masks[left]);
         }
         assert!(matcher.rollback(1).is_err());
+        assert_eq!(allowed(&mut matcher), masks[0]);
     }
 }
 
@@ -161,6 +162,21 @@ fn clones_do_not_disturb_each_other() {
     follow(&mut second, "ose");
     assert!(first.is_finished() && second.is_finished());
     assert_eq!(allowed(&mut compiled.matcher()), [u32::from(b'g'), u32::from(b'r')]);
+}
+
+/// Masks are computed on other threads, while the step of the other rows runs.
+#[test]
+fn matchers_go_to_other_threads() {
+    let compiled = compile(&Grammar::json_object()).unwrap();
+    let threads: Vec<_> = (1..=4)
+        .map(|seed| {
+            let compiled = Arc::clone(&compiled);
+            std::thread::spawn(move || random_answer(&compiled, &mut Random(seed), 300).unwrap())
+        })
+        .collect();
+    for (seed, thread) in (1..=4).zip(threads) {
+        assert_eq!(thread.join().unwrap(), random_answer(&compiled, &mut Random(seed), 300).unwrap());
+    }
 }
 
 /// What can be said in one way only need not be asked of the model, and nothing more is taken than that.

@@ -18,6 +18,9 @@ const DRAFTS: [(&str, Draft, &str); 5] = [
     ("draft2020-12", Draft::Draft202012, "https://json-schema.org/draft/2020-12/schema"),
 ];
 
+/// In draft 7 a validator may look into strings; later drafts say that it does not.
+const ANNOTATIONS: &str = "content.json";
+
 /// Members in the order in which the schema names them.
 fn in_order(value: &Value, schema: &Value) -> Value {
     match value {
@@ -117,10 +120,10 @@ fn no_invalid_value_of_the_suite_can_be_said() {
         let folder = Path::new(&folder).join("tests").join(name);
         for folder in [folder.clone(), folder.join("optional"), folder.join("optional/format")] {
             let Ok(entries) = std::fs::read_dir(folder) else { continue };
-            for path in entries
-                .map(|entry| entry.unwrap().path())
-                .filter(|path| path.extension().is_some_and(|ext| ext == "json"))
-            {
+            let is_case = |path: &std::path::PathBuf| {
+                path.extension().is_some_and(|ext| ext == "json") && !path.ends_with(ANNOTATIONS)
+            };
+            for path in entries.map(|entry| entry.unwrap().path()).filter(is_case) {
                 let cases: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
                 for case in cases.as_array().unwrap() {
                     check_case(case, (draft, uri), &path.display().to_string(), &mut count);

@@ -8,7 +8,7 @@ use crate::limits::{MAX_DEPTH, check};
 use crate::pattern::is_sayable;
 
 /// Whole numbers up to here, and digits up to 15, are exact as the floats that llguidance reckons with.
-const MAX_EXACT: u64 = 1 << 53;
+pub(super) const MAX_EXACT: u64 = 1 << 53;
 const MAX_EXACT_FLOAT: f64 = 1e15;
 const MAX_DECIMALS: usize = 15;
 

@@ -1,8 +1,8 @@
 //! Keywords about numbers.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::constants::{check_divisor, check_number};
+use super::constants::{MAX_EXACT, check_divisor, check_number};
 use super::lower::Lowered;
 use super::path::Path;
 use crate::error::GrammarError;
@@ -36,6 +36,8 @@ pub(super) fn number_keyword(
         ("multipleOf", _) => {
             check_divisor(value, &here)?;
             out.set(keyword, value.clone());
+            // Beyond, a reader that holds numbers as floats takes a multiple for none.
+            out.all_of.push(json!({"minimum": -(MAX_EXACT as i64), "maximum": MAX_EXACT}));
         }
         _ => return Ok(false),
     }
