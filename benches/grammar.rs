@@ -1,7 +1,10 @@
-//! What a constrained row costs: compiling its schema, and the mask of each token at a vocabulary of 128 thousand.
+//! What a constrained row costs: compiling its schema, and the mask of each token at a vocabulary
+//! of 128 thousand.
 //!
-//! `STREAMCORE_TOKENIZERS` names a folder with `llama3_1/tokenizer.json`; without it the vocabulary is made up. `BFCL` names the
-//! data of the function calling leaderboard, whose functions are compiled.
+//! `STREAMCORE_TOKENIZERS` names a folder with `llama3_1/tokenizer.json`; without it the vocabulary
+//! is made up. `BFCL` names the data of the function calling leaderboard, whose functions are
+//! compiled.
+#![allow(missing_docs, clippy::print_stdout, reason = "a benchmark, not a library")]
 
 use std::hint::black_box;
 use std::path::Path;
@@ -152,7 +155,7 @@ fn masks(c: &mut Criterion) {
             warm.extend(mask_times(&cache, &ids, &schema));
         }
         c.bench_function(&format!("answer/{name}"), |b| {
-            b.iter(|| black_box(mask_times(&cache, &ids, &schema)))
+            b.iter(|| black_box(mask_times(&cache, &ids, &schema)));
         });
         c.bench_function(&format!("compile/{name}"), |b| {
             b.iter(|| {

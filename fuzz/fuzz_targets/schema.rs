@@ -1,4 +1,5 @@
-//! Any JSON is a schema that is compiled or refused, and a compiled one is followed, never with a panic.
+//! Any JSON is a schema that is compiled or refused, and a compiled one is followed, never with a
+//! panic.
 #![no_main]
 
 use std::sync::{Arc, LazyLock};

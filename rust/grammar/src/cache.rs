@@ -10,7 +10,8 @@ use crate::grammar::Grammar;
 use crate::limits::{MAX_GRAMMAR_BYTES, check};
 use crate::vocabulary::Vocabulary;
 
-/// Compiled grammars that are kept. What their lexers have learned comes to some MB in all, and to GB where clients work at it.
+/// Compiled grammars that are kept. What their lexers have learned comes to some MB in all, and to
+/// GB where clients work at it.
 const MAX_GRAMMARS: usize = 64;
 /// Bytes of the texts of all grammars that are kept.
 const MAX_BYTES: usize = 8 << 20;
@@ -19,7 +20,8 @@ type Outcome = Result<Arc<Compiled>, GrammarError>;
 
 /// Compiles grammars, and keeps those that were used last.
 ///
-/// Requests that come with one grammar at the same time wait for one compilation. Refusals are kept as well.
+/// Requests that come with one grammar at the same time wait for one compilation. Refusals are kept
+/// as well.
 #[derive(Debug)]
 pub struct GrammarCache {
     vocabulary: Arc<Vocabulary>,
@@ -60,7 +62,8 @@ impl GrammarCache {
         self.len() == 0
     }
 
-    /// Compiles a grammar, or finds it. It takes milliseconds where it is new, so it has no place in an asynchronous task.
+    /// Compiles a grammar, or finds it. It takes milliseconds where it is new, so it has no place
+    /// in an asynchronous task.
     ///
     /// # Errors
     /// The grammar cannot be enforced, is not valid, or is too large.
@@ -73,7 +76,8 @@ impl GrammarCache {
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
-        // A panic of another thread between two lines here would leave the sum of bytes wrong at worst.
+        // A panic of another thread between two lines here would leave the sum of bytes wrong at
+        // worst.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -32,11 +32,12 @@ impl Calls {
         Node::Repeat { node: Box::new(any), separator: separator.into(), min: 1, max }
     }
 
-    /// Free text until a call begins, then the call, and so on: `tool_choice` is `auto`, and tools are strict.
+    /// Free text until a call begins, then the call, and so on: `tool_choice` is `auto`, and tools
+    /// are strict.
     ///
-    /// A call begins with its first piece where that is a token, else with `trigger`, with which all such `begin`s begin.
-    /// An answer that may have one call ends with it. A call that does not begin with `trigger` is one by itself: its whole
-    /// first piece is the trigger.
+    /// A call begins with its first piece where that is a token, else with `trigger`, with which
+    /// all such `begin`s begin. An answer that may have one call ends with it. A call that does not
+    /// begin with `trigger` is one by itself: its whole first piece is the trigger.
     pub fn within_text(self, trigger: &str) -> Node {
         let tags = self.calls.into_iter().map(|call| call.into_tag(trigger)).collect();
         Node::Free { tags, min: 0, max: (!self.parallel).then_some(1) }

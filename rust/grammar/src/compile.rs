@@ -32,7 +32,8 @@ impl Compiled {
     }
 }
 
-/// Compiles a grammar on a thread of its own, whose stack holds what is nested as deep as the limits allow.
+/// Compiles a grammar on a thread of its own, whose stack holds what is nested as deep as the
+/// limits allow.
 pub(crate) fn compile(grammar: &Grammar, vocabulary: &Arc<Vocabulary>) -> Result<Compiled, GrammarError> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("grammar".to_owned()).stack_size(COMPILE_STACK_BYTES);

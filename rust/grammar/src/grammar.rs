@@ -51,7 +51,8 @@ pub enum Node {
     },
     /// Free text until a tag begins, then the tag, then free text again.
     Free {
-        /// What may begin within the text. Special tokens that are not among them are not part of the text.
+        /// What may begin within the text. Special tokens that are not among them are not part of
+        /// the text.
         tags: Vec<Tag>,
         /// How many tags there must be.
         min: usize,
@@ -158,7 +159,7 @@ impl Node {
             Self::Json { schema, .. } => add_bytes(schema, sum, limit),
             Self::Choice(texts) => *sum += texts.iter().map(|text| text.len() + 8).sum::<usize>(),
             Self::Sequence(nodes) | Self::AnyOf(nodes) => {
-                nodes.iter().for_each(|node| node.add_bytes(sum, limit))
+                nodes.iter().for_each(|node| node.add_bytes(sum, limit));
             }
             Self::Repeat { node, separator, .. } => {
                 *sum += separator.len();

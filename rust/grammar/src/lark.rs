@@ -1,4 +1,5 @@
-//! A grammar as llguidance reads it: rules in Lark's notation, and schemas that they refer to by name.
+//! A grammar as llguidance reads it: rules in Lark's notation, and schemas that they refer to by
+//! name.
 
 use std::fmt::Write as _;
 
@@ -39,8 +40,8 @@ pub(crate) fn write(node: &Node, vocabulary: &Vocabulary) -> Result<TopLevelGram
 
 /// A rewritten schema with the options for llguidance in it.
 ///
-/// Without `\u` among the escapes each string is said in one way, so that no name can be said in another way than the one that
-/// the schema knows.
+/// Without `\u` among the escapes each string is said in one way, so that no name can be said in
+/// another way than the one that the schema knows.
 fn with_options(schema: &Value, whitespace: Whitespace) -> Result<Value, GrammarError> {
     check("the length of the schema in bytes", schema.to_string().len(), MAX_SOURCE_BYTES)?;
     let mut lowered = schema::lower(schema)?;

@@ -1,8 +1,10 @@
-//! What a constrained answer may say next: schemas, regular expressions and calls of tools as masks over a vocabulary.
+//! What a constrained answer may say next: schemas, regular expressions and calls of tools as masks
+//! over a vocabulary.
 //!
-//! A [`Vocabulary`] is built once for a model. A [`Grammar`] comes with a request; the [`GrammarCache`] compiles it, or refuses it
-//! by name: what cannot be enforced exactly is an error before anything runs. Each sequence has a [`Matcher`], which writes the
-//! mask of the next token and follows the tokens that were drawn.
+//! A [`Vocabulary`] is built once for a model. A [`Grammar`] comes with a request; the
+//! [`GrammarCache`] compiles it, or refuses it by name: what cannot be enforced exactly is an error
+//! before anything runs. Each sequence has a [`Matcher`], which writes the mask of the next token
+//! and follows the tokens that were drawn.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -21,9 +23,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The engine behind it is [llguidance](https://docs.rs/llguidance). Where it enforces a keyword only roughly, or not at all,
-//! this crate rewrites the schema into one that is exact (`schema/`), or refuses it. `docs/structured-output.md` lists what is
-//! enforced.
+//! The engine behind it is [llguidance](https://docs.rs/llguidance). Where it enforces a keyword
+//! only roughly, or not at all, this crate rewrites the schema into one that is exact (`schema/`),
+//! or refuses it. `docs/structured-output.md` lists what is enforced.
 #![forbid(unsafe_code)]
 
 mod cache;

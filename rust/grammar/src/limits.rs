@@ -1,4 +1,5 @@
-//! What a grammar may cost. A hostile one is refused within a second; a mask beyond its budget ends in an error.
+//! What a grammar may cost. A hostile one is refused within a second; a mask beyond its budget ends
+//! in an error.
 
 use llguidance::api::ParserLimits;
 
@@ -16,7 +17,8 @@ pub(crate) const MAX_LARK_RULES: usize = 1_000;
 pub(crate) const MAX_DEPTH: usize = 64;
 /// Schemas in a schema, and values in all its `enum`s together.
 pub(crate) const MAX_SCHEMA_NODES: usize = 20_000;
-/// Schemas in one `anyOf`, and members that one object may name: each is a row of the parser's table while it is undecided.
+/// Schemas in one `anyOf`, and members that one object may name: each is a row of the parser's
+/// table while it is undecided.
 pub(crate) const MAX_ALTERNATIVES: usize = 500;
 pub(crate) const MAX_PROPERTIES: usize = 1_000;
 /// Different targets of `$ref`.

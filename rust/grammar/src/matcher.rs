@@ -8,12 +8,14 @@ use crate::vocabulary::Vocabulary;
 
 /// The state of one sequence in its grammar.
 ///
-/// A clone goes its own way from here on, as the answers to one prompt do (`n`). Clones share what the lexer has learned.
+/// A clone goes its own way from here on, as the answers to one prompt do (`n`). Clones share what
+/// the lexer has learned.
 #[derive(Clone)]
 pub struct Matcher {
     inner: llguidance::Matcher,
     vocabulary: Arc<Vocabulary>,
-    /// Set where the shared lexer is beyond its limits, so that the cache compiles the grammar anew.
+    /// Set where the shared lexer is beyond its limits, so that the cache compiles the grammar
+    /// anew.
     spent: Arc<AtomicBool>,
     /// Tokens that were followed, but for the end.
     num_tokens: usize,
@@ -31,14 +33,17 @@ impl Matcher {
         Self { inner, vocabulary, spent: Arc::default(), num_tokens: 0, ended: false }
     }
 
-    /// Whether a sequence of this grammar failed, after which the shared lexer may be at its limits.
+    /// Whether a sequence of this grammar failed, after which the shared lexer may be at its
+    /// limits.
     pub(crate) fn is_spent(&self) -> bool {
         self.spent.load(Ordering::Relaxed)
     }
 
-    /// Writes which tokens may come next: bit `id % 32` of word `id / 32` is set where `id` is allowed.
+    /// Writes which tokens may come next: bit `id % 32` of word `id / 32` is set where `id` is
+    /// allowed.
     ///
-    /// End ids are allowed exactly where the answer may end. After one was accepted, they are all that is allowed.
+    /// End ids are allowed exactly where the answer may end. After one was accepted, they are all
+    /// that is allowed.
     ///
     /// # Errors
     /// The mask costs more than its budget, or no token can follow.
@@ -63,7 +68,8 @@ impl Matcher {
     /// Follows the token that was drawn.
     ///
     /// # Errors
-    /// The token is not allowed, after which the sequence stands where it stood, or following it costs more than its budget.
+    /// The token is not allowed, after which the sequence stands where it stood, or following it
+    /// costs more than its budget.
     pub fn accept(&mut self, token: u32) -> Result<(), MatchError> {
         if self.vocabulary.end_ids().contains(&token) {
             if !self.can_end()? {
@@ -97,9 +103,11 @@ impl Matcher {
         self.ended || (self.inner.is_stopped() && !self.inner.is_error())
     }
 
-    /// Accepts tokens as long as there is but one that may come, at most `max` of them; returns them.
+    /// Accepts tokens as long as there is but one that may come, at most `max` of them; returns
+    /// them.
     ///
-    /// A model can draw nothing else, so its answer is the same as without. The end is left to the model.
+    /// A model can draw nothing else, so its answer is the same as without. The end is left to the
+    /// model.
     ///
     /// # Errors
     /// As [`Matcher::mask`].

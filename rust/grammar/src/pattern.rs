@@ -1,4 +1,5 @@
-//! Regular expressions of schemas and clients, in the dialect of ECMA-262, as llguidance takes them.
+//! Regular expressions of schemas and clients, in the dialect of ECMA-262, as llguidance takes
+//! them.
 
 mod class;
 mod dialect;
@@ -9,7 +10,8 @@ use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind};
 
 use crate::limits::MAX_DEPTH;
 
-/// A pattern for the text of a JSON string, as one that matches only what can be said within quotes in exactly one way.
+/// A pattern for the text of a JSON string, as one that matches only what can be said within quotes
+/// in exactly one way.
 ///
 /// # Errors
 /// Says what is wrong with the pattern, or what in it cannot be enforced.
@@ -76,7 +78,8 @@ fn parse(pattern: &str) -> Result<Hir, String> {
     })
 }
 
-/// Takes groups away, whose names llguidance gives a meaning of its own, and characters outside of `sayable`.
+/// Takes groups away, whose names llguidance gives a meaning of its own, and characters outside of
+/// `sayable`.
 fn simplify(hir: &Hir, sayable: Option<&ClassUnicode>) -> Hir {
     match hir.kind() {
         HirKind::Capture(capture) => simplify(&capture.sub, sayable),
@@ -161,7 +164,8 @@ mod tests {
         }
     }
 
-    /// A control character has two escapes or none in JSON: where a key could be spelled twice, a schema would have a hole.
+    /// A control character has two escapes or none in JSON: where a key could be spelled twice, a
+    /// schema would have a hole.
     #[test]
     fn a_json_string_leaves_out_what_cannot_be_said() {
         let regex =

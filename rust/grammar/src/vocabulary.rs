@@ -11,7 +11,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::error::VocabularyError;
 use crate::limits::parser_limits;
 
-/// Longer tokens do not fit the index. They are runs of one character in practice, and other tokens spell them.
+/// Longer tokens do not fit the index. They are runs of one character in practice, and other tokens
+/// spell them.
 const MAX_TOKEN_BYTES: usize = 1_000;
 
 /// What a token id stands for.
@@ -49,11 +50,13 @@ impl std::fmt::Debug for Vocabulary {
 impl Vocabulary {
     /// Indexes the tokens, given in the order of their ids.
     ///
-    /// `end_ids` are the tokens that end a sequence; they are special whatever the tokens say. `vocab_size` is the number of
-    /// logits: ids from the number of tokens up to it are padding, which is never allowed.
+    /// `end_ids` are the tokens that end a sequence; they are special whatever the tokens say.
+    /// `vocab_size` is the number of logits: ids from the number of tokens up to it are padding,
+    /// which is never allowed.
     ///
     /// # Errors
-    /// There are more tokens than logits, an end id is not among them, or the tokens are too many for the index.
+    /// There are more tokens than logits, an end id is not among them, or the tokens are too many
+    /// for the index.
     pub fn new<'a>(
         tokens: impl IntoIterator<Item = Token<'a>>,
         end_ids: &[u32],
@@ -197,7 +200,8 @@ fn index(words: &[Vec<u8>], end_ids: &[u32]) -> Result<ParserFactory, String> {
     let trie = std::panic::catch_unwind(|| TokTrie::from(&info, words))
         .map_err(|_| format!("{} tokens are too many bytes", words.len()))?;
     let trie = if end_ids.is_empty() { trie } else { trie.with_eos_tokens(end_ids) };
-    // Which tokens a text is cut into is for the model to say, so nothing is forced by an approximate tokenizer.
+    // Which tokens a text is cut into is for the model to say, so nothing is forced by an
+    // approximate tokenizer.
     let tokens: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
     let slices = llguidance::earley::SlicedBiasComputer::general_slices();
     let mut factory = ParserFactory::new(&tokens, InferenceCapabilities::default(), &slices)

@@ -1,4 +1,5 @@
 //! Calls of tools, and structural tags.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -54,7 +55,8 @@ fn a_required_call_is_a_call_and_nothing_else() {
     }
 }
 
-/// With `auto` the model talks as it likes, until it calls: then the arguments hold, and it may talk on.
+/// With `auto` the model talks as it likes, until it calls: then the arguments hold, and it may
+/// talk on.
 #[test]
 fn free_text_turns_into_a_call_at_the_trigger() {
     let many = compiled(calls(true).within_text("<tool>"));
@@ -113,7 +115,8 @@ fn the_arguments_of_random_calls_are_valid() {
     assert!(num_calls > 60, "{num_calls}");
 }
 
-/// A family whose markers are tokens: the letters of the marker are text, and the call is not one without the token.
+/// A family whose markers are tokens: the letters of the marker are text, and the call is not one
+/// without the token.
 #[test]
 fn markers_may_be_tokens() {
     let call = Call {

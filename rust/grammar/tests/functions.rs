@@ -1,4 +1,6 @@
-//! The functions of the Berkeley Function Calling Leaderboard: `BFCL` names the folder of its data, else the test is skipped.
+//! The functions of the Berkeley Function Calling Leaderboard: `BFCL` names the folder of its data,
+//! else the test is skipped.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Tokens, ends, twins, padding, clones and the way back.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -45,7 +46,8 @@ fn the_end_is_allowed_exactly_where_the_grammar_may_end() {
     assert_eq!(allowed(&mut other), [END, OTHER_END]);
 }
 
-/// Each bit of a mask is what accepting the token says, at every place of a JSON text, with tokens that cross places.
+/// Each bit of a mask is what accepting the token says, at every place of a JSON text, with tokens
+/// that cross places.
 #[test]
 fn masks_say_what_can_be_accepted() {
     let schema = json!({"type": "object", "properties": {"name": {"type": "string", "maxLength": 4}, "é": {"type": "integer"}},
@@ -179,7 +181,8 @@ fn matchers_go_to_other_threads() {
     }
 }
 
-/// What can be said in one way only need not be asked of the model, and nothing more is taken than that.
+/// What can be said in one way only need not be asked of the model, and nothing more is taken than
+/// that.
 #[test]
 fn forced_tokens_are_those_without_a_choice() {
     let schema = Node::Json { schema: json!({"const": {"x": [1, 2]}}), whitespace: Whitespace::Compact };
@@ -215,7 +218,8 @@ fn a_vocabulary_that_does_not_fit_the_model_is_refused() {
     assert_eq!(mask, [1, 1 << 8]);
 }
 
-/// A service with one schema compiles it once; one with a schema for each request does not grow without end.
+/// A service with one schema compiles it once; one with a schema for each request does not grow
+/// without end.
 #[test]
 fn the_cache_is_bounded_and_keeps_what_was_used_last() {
     let cache = GrammarCache::new(Arc::clone(cache().vocabulary()));

@@ -1,4 +1,5 @@
 //! Regular expressions against the `regex` crate.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Random schemas: what a model says is valid, and what is valid can be said.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod common;
 #[path = "common/schemas.rs"]

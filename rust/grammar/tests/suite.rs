@@ -1,4 +1,5 @@
 //! The JSON Schema Test Suite: `JSON_SCHEMA_TEST_SUITE` names its folder, else the test is skipped.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod common;
 

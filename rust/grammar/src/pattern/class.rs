@@ -21,7 +21,8 @@ pub(super) fn named(letter: char) -> String {
 
 /// Reads a class in brackets, the first of which was read.
 ///
-/// `[`, `&&`, `--` and `~~` have a meaning within a class of `regex-syntax`, so all but the ranges is escaped.
+/// `[`, `&&`, `--` and `~~` have a meaning within a class of `regex-syntax`, so all but the ranges
+/// is escaped.
 pub(super) fn bracketed(chars: &mut Peekable<Chars<'_>>, out: &mut String) -> Result<(), String> {
     out.push('[');
     if chars.next_if_eq(&'^').is_some() {

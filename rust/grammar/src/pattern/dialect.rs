@@ -41,7 +41,7 @@ fn group(rest: &Peekable<Chars<'_>>) -> Result<(), String> {
     let refused = match kind.as_bytes() {
         [b'=' | b'!', ..] => "a lookahead cannot be enforced",
         [b'<', b'=' | b'!', ..] => "a lookbehind cannot be enforced",
-        [b':', ..] | [b'<', ..] | [b'P', b'<', ..] | [b'i', b')' | b':', ..] => return Ok(()),
+        [b':' | b'<', ..] | [b'P', b'<', ..] | [b'i', b')' | b':', ..] => return Ok(()),
         _ => "only the flag `i` can be set within a pattern",
     };
     Err(refused.to_owned())

@@ -7,7 +7,8 @@ use crate::error::GrammarError;
 use crate::limits::{MAX_DEPTH, check};
 use crate::pattern::is_sayable;
 
-/// Whole numbers up to here, and digits up to 15, are exact as the floats that llguidance reckons with.
+/// Whole numbers up to here, and digits up to 15, are exact as the floats that llguidance reckons
+/// with.
 pub(super) const MAX_EXACT: u64 = 1 << 53;
 const MAX_EXACT_FLOAT: f64 = 1e15;
 const MAX_DECIMALS: usize = 15;

@@ -25,7 +25,8 @@ fn disjoint<'a>(names: &Names<'a>, left: Place<'a>, right: Place<'a>, steps: usi
     if is_anything(left.schema) || is_anything(right.schema) {
         return false;
     }
-    // What a reference and its siblings, or all of several, accept is less than what one of them accepts.
+    // What a reference and its siblings, or all of several, accept is less than what one of them
+    // accepts.
     let parts = |place: Place<'a>, schema: &'a Map<String, Value>| -> Vec<Place<'a>> {
         let reference = schema.get("$ref").and_then(Value::as_str);
         let target = reference.and_then(|target| names.resolve(target, place, &Path::Root("")).ok());

@@ -6,7 +6,8 @@ use serde_json::Value;
 use super::DEFINITION;
 use crate::error::GrammarError;
 
-/// Refuses a schema with a part whose values are all without end, such as a list node that must have a next one.
+/// Refuses a schema with a part whose values are all without end, such as a list node that must
+/// have a next one.
 ///
 /// Such a part is a trap even where it is optional: a model that begins it never gets out.
 pub(super) fn check(definitions: &[Value]) -> Result<(), GrammarError> {

@@ -1,7 +1,8 @@
 //! The values of `format` that are enforced, as patterns.
 //!
-//! Each matches only what the format's validators agree on: of the letters `T` and `Z` the capital ones, of host names those with
-//! usual labels. A format that is missing here is refused where a draft knows it, and ignored where none does.
+//! Each matches only what the format's validators agree on: of the letters `T` and `Z` the capital
+//! ones, of host names those with usual labels. A format that is missing here is refused where a
+//! draft knows it, and ignored where none does.
 
 /// Longest name of a host, which labels add up to.
 const MAX_HOST_LEN: u64 = 253;
@@ -86,7 +87,8 @@ fn ipv6() -> String {
     let group = "[0-9a-fA-F]{1,4}";
     let last = format!("(?:{group}:{group}|{})", ipv4());
     let mut forms = vec![format!("(?:{group}:){{6}}{last}")];
-    // `left` groups, `::`, and at most `right` groups, which are one fewer than would fill the address.
+    // `left` groups, `::`, and at most `right` groups, which are one fewer than would fill the
+    // address.
     for left in 0..=7usize {
         let before = match left {
             0 => String::new(),

@@ -1,7 +1,8 @@
 //! A client's JSON Schema to one that llguidance enforces exactly.
 //!
-//! llguidance approximates, ignores or misreads some keywords. Here each keyword is checked, and what passes is written anew with
-//! the keywords that are exact; what cannot be enforced is refused with its name and its path.
+//! llguidance approximates, ignores or misreads some keywords. Here each keyword is checked, and
+//! what passes is written anew with the keywords that are exact; what cannot be enforced is refused
+//! with its name and its path.
 
 mod arrays;
 mod constants;

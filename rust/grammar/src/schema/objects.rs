@@ -52,19 +52,7 @@ impl<'a> Lowering<'a> {
             "additionalProperties" => {
                 out.set("additionalProperties", self.schema(place.within(value), &here, depth + 1)?);
             }
-            "patternProperties" => {
-                let mut lowered = Map::new();
-                for (pattern, schema) in object(value, &here)? {
-                    let name = self.pattern(pattern, &here)?;
-                    let schema = self.schema(place.within(schema), &here.key(pattern), depth + 1)?;
-                    if lowered.insert(name, schema).is_some() {
-                        return Err(at.unsupported(keyword, "two of its patterns mean the same"));
-                    }
-                }
-                let patterns: Vec<_> = lowered.keys().map(String::as_str).collect();
-                pattern::check_disjoint(&patterns).map_err(|reason| at.unsupported(keyword, reason))?;
-                out.set("patternProperties", lowered);
-            }
+            "patternProperties" => self.pattern_properties(place, value, (at, depth), out)?,
             "unevaluatedProperties" if applies && !is_anything(value) => {
                 if schema.contains_key("additionalProperties") {
                     return Ok(true);
@@ -90,6 +78,28 @@ impl<'a> Lowering<'a> {
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    fn pattern_properties(
+        &mut self,
+        place: Place<'a>,
+        value: &'a Value,
+        (at, depth): (&Path<'_>, usize),
+        out: &mut Lowered,
+    ) -> Result<(), GrammarError> {
+        let here = at.key("patternProperties");
+        let mut lowered = Map::new();
+        for (pattern, schema) in object(value, &here)? {
+            let name = self.pattern(pattern, &here)?;
+            let schema = self.schema(place.within(schema), &here.key(pattern), depth + 1)?;
+            if lowered.insert(name, schema).is_some() {
+                return Err(at.unsupported("patternProperties", "two of its patterns mean the same"));
+            }
+        }
+        let patterns: Vec<_> = lowered.keys().map(String::as_str).collect();
+        pattern::check_disjoint(&patterns).map_err(|reason| at.unsupported("patternProperties", reason))?;
+        out.set("patternProperties", lowered);
+        Ok(())
     }
 
     /// Names that must match a pattern are members that match it, and no others.

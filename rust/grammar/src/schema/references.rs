@@ -16,7 +16,8 @@ pub(super) struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    /// A schema within this one; it is a resource of its own where it has an `$id` that is more than an anchor.
+    /// A schema within this one; it is a resource of its own where it has an `$id` that is more
+    /// than an anchor.
     pub(super) fn within(self, schema: &'a Value) -> Self {
         let id = schema.get("$id").and_then(Value::as_str);
         let base = if id.is_some_and(|id| !id.starts_with('#')) { schema } else { self.base };

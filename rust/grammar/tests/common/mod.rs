@@ -7,7 +7,8 @@ use streamcore_grammar::{
     Compiled, Grammar, GrammarCache, GrammarError, MatchError, Matcher, Token, Vocabulary,
 };
 
-/// Pieces that a tokenizer would have merged: across tokens of JSON, within characters, and with markers spelled in letters.
+/// Pieces that a tokenizer would have merged: across tokens of JSON, within characters, and with
+/// markers spelled in letters.
 const MERGED: [&[u8]; 30] = [
     b"{\"",
     b"\":",
@@ -117,7 +118,8 @@ impl Random {
 
 /// Draws tokens at random until the answer ends; none if it is longer than `max_tokens`.
 ///
-/// The longer the answer, the more the model is drawn to what closes strings, arrays and objects, and to the end.
+/// The longer the answer, the more the model is drawn to what closes strings, arrays and objects,
+/// and to the end.
 pub fn random_answer(
     compiled: &Compiled,
     random: &mut Random,

@@ -126,7 +126,8 @@ fn object(random: &mut Random, depth: usize) -> Value {
     out
 }
 
-/// A value that the schema may accept, its members in the order of the schema's. Not all of a schema is looked at.
+/// A value that the schema may accept, its members in the order of the schema's. Not all of a
+/// schema is looked at.
 pub(crate) fn value(schema: &Value, root: &Value, random: &mut Random, depth: usize) -> Value {
     let Some(schema) = schema.as_object() else { return json!(random.below(9)) };
     if depth > 8 {
