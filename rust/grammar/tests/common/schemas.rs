@@ -189,3 +189,35 @@ pub(crate) fn value(schema: &Value, root: &Value, random: &mut Random, depth: us
         }
     }
 }
+
+/// The schema with one of the options in the place of each `anyOf` and `oneOf`, but for
+/// definitions.
+///
+/// Members come in the order of the option that accepts them, which need not be the one that a
+/// value was made for.
+pub(crate) fn choose(schema: &Value, random: &mut Random) -> Value {
+    let Some(members) = schema.as_object() else { return schema.clone() };
+    for keyword in ["anyOf", "oneOf"] {
+        if let Some(options) = members.get(keyword).and_then(Value::as_array) {
+            let mut chosen = choose(random.pick(options), random);
+            if let (Some(chosen), Some(definitions)) = (chosen.as_object_mut(), members.get("$defs")) {
+                chosen.insert("$defs".to_owned(), definitions.clone());
+            }
+            return chosen;
+        }
+    }
+    let mut out = members.clone();
+    for (keyword, value) in &mut out {
+        match (keyword.as_str(), value) {
+            ("properties" | "patternProperties", Value::Object(schemas)) => {
+                schemas.values_mut().for_each(|schema| *schema = choose(schema, random));
+            }
+            ("prefixItems", Value::Array(schemas)) => {
+                schemas.iter_mut().for_each(|schema| *schema = choose(schema, random));
+            }
+            ("items" | "additionalProperties", schema) => *schema = choose(schema, random),
+            _ => {}
+        }
+    }
+    out.into()
+}
