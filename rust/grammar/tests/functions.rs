@@ -71,7 +71,7 @@ fn functions(folder: &Path) -> Vec<Value> {
 /// An agent's tool gets arguments that its schema does not know.
 #[test]
 fn the_arguments_of_every_function_are_valid() {
-    let Some(folder) = std::env::var_os("BFCL") else { return };
+    let Some(folder) = std::env::var_os("BFCL").filter(|folder| !folder.is_empty()) else { return };
     let (mut num_compiled, mut num_answers, mut num_said) = (0, 0, 0);
     let mut times = Vec::new();
     let mut refused = Vec::new();

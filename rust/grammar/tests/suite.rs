@@ -115,7 +115,9 @@ fn check_case(case: &Value, (draft, uri): (Draft, &str), file: &str, count: &mut
 /// A keyword means something else to the model than to every other reader of the schema.
 #[test]
 fn no_invalid_value_of_the_suite_can_be_said() {
-    let Some(folder) = std::env::var_os("JSON_SCHEMA_TEST_SUITE") else { return };
+    let Some(folder) = std::env::var_os("JSON_SCHEMA_TEST_SUITE").filter(|folder| !folder.is_empty()) else {
+        return;
+    };
     let mut count = Count::default();
     for (name, draft, uri) in DRAFTS {
         let folder = Path::new(&folder).join("tests").join(name);
