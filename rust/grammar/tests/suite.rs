@@ -8,7 +8,7 @@ use std::path::Path;
 
 use common::{Random, can_say, compile, random_answer};
 use jsonschema::Draft;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use streamcore_grammar::{Grammar, GrammarError};
 
 const DRAFTS: [(&str, Draft, &str); 5] = [
@@ -142,4 +142,70 @@ fn no_invalid_value_of_the_suite_can_be_said() {
     println!("valid, and not said: {:#?}", count.unsaid);
     assert!(count.wrong.is_empty(), "{:#?}", count.wrong);
     assert!(count.num_compiled > 60, "{}", count.num_compiled);
+}
+
+/// Keywords of several schemas of the suite in one, and such schemas within it.
+fn mixture(schemas: &[Map<String, Value>], random: &mut Random, depth: usize) -> Value {
+    let mut out = Map::new();
+    for _ in 0..=random.below(3) {
+        for (keyword, value) in random.pick(schemas) {
+            if !keyword.starts_with('$') && !random.one_in(4) {
+                out.insert(keyword.clone(), value.clone());
+            }
+        }
+    }
+    if depth > 0 {
+        let choice = random.below(5);
+        let mut inner = || mixture(schemas, random, depth - 1);
+        match choice {
+            0 => out.insert("properties".to_owned(), json!({"foo": inner(), "bar": inner()})),
+            1 => out.insert("items".to_owned(), inner()),
+            2 => out.insert("allOf".to_owned(), json!([inner(), inner()])),
+            3 => out.insert("anyOf".to_owned(), json!([inner(), inner(), {"type": "null"}])),
+            _ => out.insert("additionalProperties".to_owned(), inner()),
+        };
+    }
+    out.into()
+}
+
+/// Two keywords that are enforced one by one are not enforced together.
+#[test]
+fn what_a_random_model_says_under_mixed_schemas_is_valid() {
+    let Some(folder) = std::env::var_os("JSON_SCHEMA_TEST_SUITE").filter(|folder| !folder.is_empty()) else {
+        return;
+    };
+    let mut schemas = Vec::new();
+    for name in ["draft2020-12", "draft2020-12/optional/format", "draft4"] {
+        let Ok(entries) = std::fs::read_dir(Path::new(&folder).join("tests").join(name)) else { continue };
+        let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        for path in paths.iter().filter(|path| path.extension().is_some_and(|ext| ext == "json")) {
+            let cases: Vec<Value> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+            schemas.extend(cases.iter().filter_map(|case| case["schema"].as_object().cloned()));
+        }
+    }
+    let (mut num_compiled, mut num_answers) = (0, 0);
+    let num_seeds: u64 = std::env::var("SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(4000);
+    for seed in 1..=num_seeds {
+        let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        let schema = mixture(&schemas, &mut random, (seed % 3) as usize);
+        let compiled = compile(&Grammar::json_schema(schema.clone()));
+        let error = compiled.as_ref().map_or_else(ToString::to_string, |_| String::new());
+        assert!(!error.contains("compiler failed"), "{seed}: {schema}");
+        let options =
+            jsonschema::options().with_draft(Draft::Draft202012).should_validate_formats(true).offline();
+        let (Ok(compiled), Ok(validator)) = (compiled, options.build(&schema)) else { continue };
+        num_compiled += 1;
+        for _ in 0..3 {
+            let answer = random_answer(&compiled, &mut random, 300);
+            let answer = answer.unwrap_or_else(|error| panic!("{seed}: {error}: {schema}"));
+            let Some(Ok(value)) = answer.map(|answer| serde_json::from_slice::<Value>(&answer)) else {
+                continue;
+            };
+            assert!(validator.is_valid(&value), "{seed}: {value}\n{schema}");
+            num_answers += 1;
+        }
+    }
+    println!("{num_compiled} mixed schemas compiled, {num_answers} answers checked");
+    assert!(num_compiled > 300, "{num_compiled}");
 }
