@@ -1,0 +1,197 @@
+//! What a client asks for, before it is checked.
+
+use serde_json::{Value, json};
+
+use crate::error::GrammarError;
+use crate::structural_tag;
+
+/// A constraint on an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Grammar {
+    /// One of the forms that this crate knows.
+    Node(Node),
+    /// A grammar in llguidance's dialect of Lark, which the client wrote.
+    Lark(String),
+}
+
+/// A part of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Node {
+    /// This text, and no other.
+    Text(String),
+    /// This token, which must be a special one.
+    Token(u32),
+    /// A JSON value that the schema accepts.
+    Json {
+        /// The schema.
+        schema: Value,
+        /// The space between its tokens.
+        whitespace: Whitespace,
+    },
+    /// A text that the regular expression matches as a whole.
+    Regex(String),
+    /// One of these texts.
+    Choice(Vec<String>),
+    /// Any text up to the first occurrence of this one, and this one.
+    Until(String),
+    /// One after the other.
+    Sequence(Vec<Node>),
+    /// One of them.
+    AnyOf(Vec<Node>),
+    /// The node again and again.
+    Repeat {
+        /// What is repeated.
+        node: Box<Node>,
+        /// What stands between.
+        separator: String,
+        /// How often at least.
+        min: usize,
+        /// How often at most.
+        max: Option<usize>,
+    },
+    /// Free text until a tag begins, then the tag, then free text again.
+    Free {
+        /// What may begin within the text. Special tokens that are not among them are not part of
+        /// the text.
+        tags: Vec<Tag>,
+        /// How many tags there must be.
+        min: usize,
+        /// How many tags there may be; nothing follows the last of them.
+        max: Option<usize>,
+    },
+}
+
+/// What free text turns into.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tag {
+    /// Where it begins. The text before never contains it.
+    pub trigger: Piece,
+    /// What follows the trigger.
+    pub rest: Node,
+}
+
+/// A part of a marker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// Letters, in any tokens that spell them.
+    Text(String),
+    /// One special token.
+    Token(u32),
+}
+
+impl From<Piece> for Node {
+    fn from(piece: Piece) -> Self {
+        match piece {
+            Piece::Text(text) => Self::Text(text),
+            Piece::Token(id) => Self::Token(id),
+        }
+    }
+}
+
+/// The space between the tokens of a JSON text. There is never any before its first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Whitespace {
+    /// Up to 64 spaces, tabs and line ends, so that a model that loves line ends comes to an end.
+    #[default]
+    Flexible,
+    /// None.
+    Compact,
+}
+
+impl Grammar {
+    /// A JSON value that the schema accepts.
+    pub fn json_schema(schema: Value) -> Self {
+        Self::Node(Node::json(schema))
+    }
+
+    /// Any JSON object.
+    pub fn json_object() -> Self {
+        Self::json_schema(json!({"type": "object"}))
+    }
+
+    /// A text that the regular expression matches as a whole.
+    pub fn regex(pattern: impl Into<String>) -> Self {
+        Self::Node(Node::Regex(pattern.into()))
+    }
+
+    /// One of these texts.
+    pub fn choice(texts: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self::Node(Node::Choice(texts.into_iter().map(Into::into).collect()))
+    }
+
+    /// A grammar in llguidance's dialect of Lark.
+    pub fn lark(source: impl Into<String>) -> Self {
+        Self::Lark(source.into())
+    }
+
+    /// A `structural_tag`, with `structures` and `triggers` or with `format`.
+    ///
+    /// # Errors
+    /// It has another shape, or a format that cannot be enforced.
+    pub fn structural_tag(tag: &Value) -> Result<Self, GrammarError> {
+        structural_tag::parse(tag).map(Self::Node)
+    }
+}
+
+impl Grammar {
+    /// About the number of bytes that it takes as text, counted up to `limit`.
+    pub(crate) fn num_bytes(&self, limit: usize) -> usize {
+        match self {
+            Self::Lark(source) => source.len(),
+            Self::Node(node) => {
+                let mut sum = 0;
+                node.add_bytes(&mut sum, limit);
+                sum
+            }
+        }
+    }
+}
+
+impl Node {
+    fn add_bytes(&self, sum: &mut usize, limit: usize) {
+        *sum += 8;
+        if *sum > limit {
+            return;
+        }
+        match self {
+            Self::Text(text) | Self::Regex(text) | Self::Until(text) => *sum += text.len(),
+            Self::Token(_) => {}
+            Self::Json { schema, .. } => add_bytes(schema, sum, limit),
+            Self::Choice(texts) => *sum += texts.iter().map(|text| text.len() + 8).sum::<usize>(),
+            Self::Sequence(nodes) | Self::AnyOf(nodes) => {
+                nodes.iter().for_each(|node| node.add_bytes(sum, limit));
+            }
+            Self::Repeat { node, separator, .. } => {
+                *sum += separator.len();
+                node.add_bytes(sum, limit);
+            }
+            Self::Free { tags, .. } => tags.iter().for_each(|tag| tag.rest.add_bytes(sum, limit)),
+        }
+    }
+
+    /// A JSON value that the schema accepts, with flexible space.
+    pub fn json(schema: Value) -> Self {
+        Self::Json { schema, whitespace: Whitespace::default() }
+    }
+
+    /// Pieces one after the other.
+    pub fn pieces(pieces: impl IntoIterator<Item = Piece>) -> Self {
+        Self::Sequence(pieces.into_iter().map(Self::from).collect())
+    }
+}
+
+fn add_bytes(value: &Value, sum: &mut usize, limit: usize) {
+    *sum += 8;
+    if *sum > limit {
+        return;
+    }
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        Value::String(text) => *sum += text.len(),
+        Value::Array(values) => values.iter().for_each(|value| add_bytes(value, sum, limit)),
+        Value::Object(members) => members.iter().for_each(|(name, value)| {
+            *sum += name.len();
+            add_bytes(value, sum, limit);
+        }),
+    }
+}
