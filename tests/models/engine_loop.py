@@ -9,18 +9,18 @@ import torch
 
 from streamcore import _core
 from streamcore.models.folder import check_model_folder
-from streamcore.models.llama import LlamaModel
-from streamcore.models.loader import load_model
+from streamcore.models.load import load_model
+from streamcore.models.model import Model
 from streamcore.runner.kv_cache import allocate_kv_cache
 from streamcore.runner.model_runner import ModelRunner
 
 CPU = torch.device("cpu")
 
 
-def load(folder: Path, max_model_len: int) -> LlamaModel:
+def load(folder: Path, max_model_len: int) -> Model:
     """The model of a folder in float32."""
     model = load_model(check_model_folder(folder), CPU, torch.float32)
-    model.set_max_len(max_model_len)
+    model.prepare(max_model_len)
     return model
 
 
@@ -51,7 +51,7 @@ class EngineLoop:
 
     def __init__(
         self,
-        model: LlamaModel,
+        model: Model,
         *,
         max_num_seqs: int = 16,
         max_num_batched_tokens: int = 512,

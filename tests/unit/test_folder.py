@@ -189,7 +189,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     size = (write_checkpoint(tmp_path / "whole", num_shards=3) / SHARDS[1]).stat().st_size
     assert str(caught.value) == (
         f"model folder {folder} cannot be loaded: "
-        "config.json has `hidden_act` 'gelu', only silu is supported; "
+        "config.json has `hidden_act` 'gelu', supported are silu, swish, gelu_pytorch_tanh, gelu_new; "
         f"{SHARDS[0]} is missing; {SHARDS[1]} is incomplete: 2000 of {size} bytes; tokenizer.json is missing"
     )
     assert caught.value.hint == "the download may not have finished: fetch the folder again"

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from streamcore.layers.attention import LayerCache
-from streamcore.models.llama import LlamaModel
+from streamcore.kernels import KvGroup, LayerCache
+from streamcore.models.model import Model
 from streamcore.runner.penalties import TokenCounts, add_biases
 from streamcore.runner.plan import StepPlan
 from streamcore.runner.rows import Rows
@@ -85,7 +85,7 @@ class ModelRunner:
 
     def __init__(
         self,
-        model: LlamaModel,
+        model: Model,
         caches: Sequence[LayerCache],
         columns: Sequence[tuple[str, str, int]],
         device: torch.device,
@@ -141,7 +141,8 @@ class ModelRunner:
             inputs.token_ids[inputs.device_token_indices] = tokens
         if inputs.penalties is not None:
             self._counts.count(inputs.token_ids, inputs.penalties)
-        hidden = self._model.forward(inputs.token_ids, inputs.attention, self.caches, inputs.wanted())
+        kv = [KvGroup(self.caches, inputs.slot_mapping, inputs.sequences)]
+        hidden = self._model.forward(inputs.token_ids, inputs.positions, kv, inputs.wanted())
         scores: list[Scores] = []
         if plan.num_samples:
             logits = self._model.logits(hidden[: plan.num_samples])

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from streamcore.kernels import PagedSequences
-from streamcore.layers.attention import AttentionInputs
 from streamcore.runner.penalties import BiasInputs, PenaltyInputs
 from streamcore.runner.plan import StepPlan
 from streamcore.runner.rows import DTYPES, Rows
@@ -40,7 +39,11 @@ class StepInputs:
 
     token_ids: Tensor
     """int32 [num_tokens + num_padding]"""
-    attention: AttentionInputs
+    positions: Tensor
+    """int32 [num_tokens + num_padding]"""
+    slot_mapping: Tensor
+    """int64 [num_tokens + num_padding], block id times block size plus offset"""
+    sequences: PagedSequences
     logits_indices: Tensor
     """int32 [num_samples]"""
     sample_rows: Tensor
@@ -121,18 +124,15 @@ class StepBuffers:
             host_context_lens=host["context_lens"][:num_seqs],
             host_query_starts=host["query_starts"][: num_seqs + 1],
         )
-        attention = AttentionInputs(
-            positions=resident["positions"][:num_tokens],
-            slot_mapping=resident["slot_mapping"][:num_tokens],
-            sequences=sequences,
-        )
         sampling = SamplingColumns.of(rows.host_parameters, host, plan.num_samples)
         device_sampling = sampling
         if resident is not host:
             device_sampling = SamplingColumns.of(rows.parameters, resident, plan.num_samples)
         return StepInputs(
             token_ids=resident["token_ids"][:num_tokens],
-            attention=attention,
+            positions=resident["positions"][:num_tokens],
+            slot_mapping=resident["slot_mapping"][:num_tokens],
+            sequences=sequences,
             logits_indices=resident["logits_indices"][: plan.num_samples],
             sample_rows=resident["sample_rows"][: plan.num_samples],
             device_token_indices=resident["device_token_indices"][: plan.num_device_tokens],
