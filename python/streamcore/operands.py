@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from streamcore.kernels import LinearWeight
+
 Activation = Literal["silu", "gelu_tanh", "clamped"]
 """`silu(gate) * up`, `gelu(gate) * up` with the tanh form of GELU, or gpt-oss's `(clamp(up) + 1) * g * sigmoid(1.702 g)` with
 `g = min(gate, 7)`.
@@ -50,3 +52,26 @@ class AttentionRule:
     def is_plain(self) -> bool:
         """Whether every token sees its whole context by the usual softmax."""
         return not self.window and not self.soft_cap and self.sinks is None
+
+
+@dataclass(frozen=True, slots=True)
+class Expert:
+    """A gated MLP of which few tokens make use."""
+
+    gate_up: "LinearWeight"
+    gate_up_bias: "Tensor | None"
+    down: "LinearWeight"
+    down_bias: "Tensor | None"
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertRule:
+    """Which experts a token takes, and by what weights their outputs are added."""
+
+    num_used: int
+    """Experts that each token takes: those with the greatest scores."""
+    chooses_first: bool
+    """Whether the softmax is over the chosen scores; else it is over all of them."""
+    is_normalised: bool
+    """Whether the weights of the chosen are divided by their sum; without meaning where `chooses_first`."""
+    activation: Activation

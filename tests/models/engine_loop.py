@@ -72,6 +72,7 @@ class EngineLoop:
         self.scheduler = _core.Scheduler(self.config)
         self.largest_step = 0
         self.num_padding = 0
+        self.num_cached_tokens = 0
 
     def generate(self, prompts: list[list[int]], max_tokens: int) -> list[list[int]]:
         """Greedy tokens of every prompt, all queued at once."""
@@ -90,6 +91,7 @@ class EngineLoop:
             self.scheduler.complete_step(plan.id, *output.places())
             for request_id, kind, token, likelihoods in self.scheduler.drain_events():
                 answer = answers[request_id]
+                self.num_cached_tokens += token or 0 if kind == "scheduled" else 0
                 if kind == "token" and token is not None:
                     answer.tokens.append(token)
                     answer.likelihoods += likelihoods

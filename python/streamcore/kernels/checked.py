@@ -3,6 +3,8 @@
 The kernel tests run on it, and a whole server with `STREAMCORE_CHECK=1`.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,7 @@ from streamcore.kernels import checks
 from streamcore.kernels.ops import Ops
 from streamcore.kernels.paged import LayerCache, PagedSequences
 from streamcore.kernels.weight import LinearWeight
-from streamcore.operands import Activation, AttentionRule, HeadNorms, Rotation
+from streamcore.operands import Activation, AttentionRule, Expert, ExpertRule, HeadNorms, Rotation
 
 
 class Checked:
@@ -142,6 +144,17 @@ class Checked:
         if rule.sinks is not None:
             checks.vector("sinks", rule.sinks, query.shape[1], query.dtype, query)
         self._ops.paged_attention(out, query, cache, sequences, rule)
+
+    def experts(
+        self, out: Tensor, x: Tensor, scores: Tensor, experts: Sequence[Expert], rule: ExpertRule
+    ) -> None:
+        """See `Ops`."""
+        _packed_rows("out", out)
+        _packed_rows("x", x)
+        _same_shape("out", out, x)
+        if list(scores.shape) != [x.shape[0], len(experts)]:
+            raise ValueError(f"`scores` must be {[x.shape[0], len(experts)]}, got {list(scores.shape)}")
+        self._ops.experts(out, x, scores, experts, rule)
 
 
 def _packed_rows(name: str, x: Tensor) -> None:

@@ -4,13 +4,14 @@ Outputs and what is updated in place are arguments: a step allocates nothing. Al
 and accumulate in float32.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from torch import Tensor
 
 from streamcore.kernels.paged import LayerCache, PagedSequences
 from streamcore.kernels.weight import LinearWeight
-from streamcore.operands import Activation, AttentionRule, HeadNorms, Rotation
+from streamcore.operands import Activation, AttentionRule, Expert, ExpertRule, HeadNorms, Rotation
 
 
 class Ops(Protocol):
@@ -109,4 +110,17 @@ class Ops(Protocol):
             cache: holds this step's keys too; dtype of `query`, or on the CPU bfloat16 under float32.
             sequences: whose tokens and blocks they are, on the device of `query`.
             rule: how scores become weights.
+        """
+
+    def experts(
+        self, out: Tensor, x: Tensor, scores: Tensor, experts: Sequence[Expert], rule: ExpertRule
+    ) -> None:
+        """The weighted sum of the outputs of each token's experts.
+
+        Args:
+            out: [num_tokens, hidden], contiguous.
+            x: [num_tokens, hidden], contiguous.
+            scores: [num_tokens, num_experts], what the router makes of `x`.
+            experts: num_experts of them.
+            rule: which are chosen, and their weights.
         """

@@ -3,15 +3,18 @@
 Each method has the contract of its namesake in `ops.Ops`; arithmetic is in float32 whatever the dtype of the tensors.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import gelu, silu
 
 from streamcore.kernels.gathered import gathered_attention
 from streamcore.kernels.paged import LayerCache, PagedSequences
+from streamcore.kernels.routed import routed_experts
 from streamcore.kernels.ruled import ruled_attention
 from streamcore.kernels.weight import LinearWeight
-from streamcore.operands import Activation, AttentionRule, HeadNorms, Rotation
+from streamcore.operands import Activation, AttentionRule, Expert, ExpertRule, HeadNorms, Rotation
 
 _CLAMP = 7.0
 
@@ -93,6 +96,12 @@ class ReferenceOps:
             gathered_attention(out, query, cache.keys, cache.values, sequences, rule.scale)
         else:
             ruled_attention(out, query, cache, sequences, rule)
+
+    def experts(
+        self, out: Tensor, x: Tensor, scores: Tensor, experts: Sequence[Expert], rule: ExpertRule
+    ) -> None:
+        """See `Ops`."""
+        routed_experts(self, out, x, scores, experts, rule)
 
 
 def _normalised(x: Tensor, weight: Tensor, eps: float) -> Tensor:

@@ -1,5 +1,6 @@
 """What a forward pass must know of config.json, checked: what all families share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard, get_args
 
@@ -53,6 +54,32 @@ class DecoderConfig:
     def widest_mlp(self) -> int:
         """Numbers that the widest feed-forward layer makes of a token."""
         return self.intermediate_size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowedConfig(DecoderConfig):
+    """A decoder some of whose layers look back a limited number of tokens."""
+
+    windows: tuple[int, ...]
+    """Of each layer: maximum number of keys that a token sees; 0 for all."""
+
+
+FULL, SLIDING = "full_attention", "sliding_attention"
+
+
+def parse_windows(
+    fields: Fields, num_layers: int, default: Callable[[int], bool], *, window: int | None
+) -> tuple[int, ...]:
+    """The window of each layer.
+
+    Args:
+        fields: config.json, whose `layer_types` decides where it is there.
+        num_layers: their number.
+        default: whether the layer of a number slides, for a file without `layer_types`.
+        window: of the layers that slide; None: no layer does.
+    """
+    types = fields.layer_types(num_layers, lambda i: SLIDING if default(i) else FULL, (FULL, SLIDING))
+    return tuple(window if window is not None and kind == SLIDING else 0 for kind in types)
 
 
 def parse_shape(

@@ -22,6 +22,9 @@ fn cuda_error(error: CudaError) -> PyErr {
     PyRuntimeError::new_err(format!("CUDA kernel failed: {error}"))
 }
 
+/// The name and type of a field.
+type Field = (&'static str, &'static str);
+
 #[pymodule]
 pub(crate) mod kernels {
     use super::*;
@@ -46,9 +49,12 @@ pub(crate) mod kernels {
 
     /// The operations of the CPU at the place of their numbers: name, fields (name and type), the field that counts the rows.
     #[pyfunction]
-    fn operations() -> Vec<(&'static str, Vec<(&'static str, &'static str)>, &'static str)> {
+    fn operations() -> Vec<(&'static str, Vec<Field>, &'static str)> {
         let fields = |fields: &[ops::Field]| fields.iter().map(|(name, _, kind)| (*name, *kind)).collect();
-        ops::CPU.iter().map(|operation| (operation.name, fields(operation.fields), operation.rows.1)).collect()
+        ops::CPU
+            .iter()
+            .map(|operation| (operation.name, fields(operation.fields), operation.rows.1))
+            .collect()
     }
 
     /// Carries out the operation of a number; `arguments` is the address of its struct.

@@ -8,7 +8,24 @@ from typing import Any, Protocol
 from streamcore.errors import ModelLoadError
 from streamcore.layers.decoder import Decoder
 from streamcore.layers.weights import Weights
-from streamcore.models.families import llama
+from streamcore.models.families import (
+    gemma2,
+    gemma3,
+    gpt_oss,
+    granite,
+    granitemoehybrid,
+    llama,
+    ministral3,
+    mistral,
+    mixtral,
+    olmo2,
+    olmo3,
+    phi3,
+    qwen2,
+    qwen3,
+    qwen3_moe,
+    smollm3,
+)
 from streamcore.models.fields import Fields, shown
 
 
@@ -26,7 +43,26 @@ class Family(Protocol):
         """Puts the decoder together from what `parse` returned."""
 
 
-FAMILIES: Mapping[str, Family] = MappingProxyType({"llama": llama})
+FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {
+        "llama": llama,
+        "qwen2": qwen2,
+        "qwen3": qwen3,
+        "qwen3_moe": qwen3_moe,
+        "mistral": mistral,
+        "ministral3": ministral3,
+        "mixtral": mixtral,
+        "gemma2": gemma2,
+        "gemma3_text": gemma3,
+        "gpt_oss": gpt_oss,
+        "phi3": phi3,
+        "smollm3": smollm3,
+        "olmo2": olmo2,
+        "olmo3": olmo3,
+        "granite": granite,
+        "granitemoehybrid": granitemoehybrid,
+    }
+)
 """By `model_type`."""
 
 

@@ -4,7 +4,7 @@ from streamcore.layers.decoder import Decoder, DecoderLayer
 from streamcore.layers.rotary import Rope
 from streamcore.layers.weights import Weights
 from streamcore.models.config import DecoderConfig, parse_shape
-from streamcore.models.families.parts import attention, decoder, mlp, norm
+from streamcore.models.families.parts import attention, decoder, mlp, norm, rule
 from streamcore.models.fields import Fields
 
 ARCHITECTURES = ("LlamaForCausalLM",)
@@ -22,7 +22,7 @@ def build(config: DecoderConfig, weights: Weights) -> Decoder:
     def layer(w: Weights, index: int) -> DecoderLayer:
         return DecoderLayer(
             norm(w, "input_layernorm", config),
-            attention(w.at("self_attn"), config, index, rope),
+            attention(w.at("self_attn"), config, index, rope, rule=rule(config)),
             norm(w, "post_attention_layernorm", config),
             mlp(w.at("mlp"), config),
         )

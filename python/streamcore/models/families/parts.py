@@ -10,7 +10,11 @@ from streamcore.layers.norm import RmsNorm
 from streamcore.layers.rotary import Rope
 from streamcore.layers.weights import Weights
 from streamcore.models.config import DecoderConfig
+from streamcore.models.fields import Fields
 from streamcore.operands import AttentionRule, HeadNorms
+
+# Of all layers together: their tensors are listed before the files are looked at.
+_MAX_EXPERTS = 100_000
 
 
 def norm(weights: Weights, name: str, config: DecoderConfig, *, shift: float = 0.0) -> RmsNorm:
@@ -24,7 +28,7 @@ def attention(
     index: int,
     rope: Rope,
     *,
-    rule: AttentionRule | None = None,
+    rule: AttentionRule,
     qkv_bias: bool | None = None,
     output_bias: bool | None = None,
     **parts: Any,
@@ -42,7 +46,7 @@ def attention(
         config.head_dim,
         rope,
         index,
-        rule or AttentionRule(config.head_dim**-0.5),
+        rule,
         **parts,
     )
 
@@ -53,6 +57,21 @@ def head_norms(weights: Weights, config: DecoderConfig, *, shift: float = 0.0) -
         weights.vector(f"{name}.weight", config.head_dim, shift=shift) for name in ("q_norm", "k_norm")
     )
     return HeadNorms(query, key, config.rms_norm_eps)
+
+
+def rule(config: DecoderConfig, window: int = 0) -> AttentionRule:
+    """The usual scale, and a window."""
+    return AttentionRule(config.head_dim**-0.5, window)
+
+
+def parse_experts(fields: Fields, num_layers: int, num_experts: int, num_used: int) -> tuple[int, int]:
+    """How many experts a layer has, under either of its names, and how many a token takes; with the family's defaults."""
+    name = "num_experts" if fields.raw.get("num_experts") is not None else "num_local_experts"
+    num_experts = fields.integer(name, num_experts, most=_MAX_EXPERTS // num_layers)
+    num_used = fields.integer("num_experts_per_tok", num_used)
+    if num_used > num_experts:
+        fields.refuse("num_experts_per_tok", num_used, f"limit is `{name}` {num_experts}")
+    return num_experts, num_used
 
 
 def mlp(weights: Weights, config: DecoderConfig) -> GatedMlp:
