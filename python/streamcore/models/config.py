@@ -148,7 +148,9 @@ def _check_shape(fields: Fields, shape: dict[str, Any]) -> None:
         fields.refuse("hidden_size", shape["hidden_size"], why)
     if head_dim % 2:
         fields.refuse("head_dim", head_dim, "it must be even")
-    check_rope(fields, shape["rope"], head_dim)
+    # Where a size is wrong already, what follows from its stand-in would only confuse.
+    if not fields.problems:
+        check_rope(fields, shape["rope"], head_dim)
 
 
 def check_rope(fields: Fields, rope: RopeConfig, head_dim: int) -> None:

@@ -105,6 +105,8 @@ def _announce(
     folder: ModelFolder, device: torch.device, dtype: torch.dtype, limits: _Limits, context_len: int
 ) -> None:
     _core.log("info", f"model {folder.path}, {folder.num_parameters / 1e6:.1f} M parameters")
+    if folder.is_wrapped:
+        _core.log("info", "the model is multimodal and is served as text: images and sound are refused")
     dtype_name = str(dtype).removeprefix("torch.")
     _core.log("info", f"device {device}, dtype {dtype_name}; {kernels.description(dtype)}")
     # Each that runs gets a token in every step.
