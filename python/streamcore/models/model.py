@@ -7,6 +7,8 @@ from torch import Tensor
 
 from streamcore import kernels
 from streamcore.kernels import KvGroup, LayerCache, Scratch, checks
+from streamcore.kernels.native import CpuOps
+from streamcore.kernels.recorder import NotRecordableError, Recorder
 from streamcore.layers.decoder import Decoder
 from streamcore.layers.step import Step
 from streamcore.models.config import DecoderConfig
@@ -69,9 +71,60 @@ class Model:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """The logits of some of the rows that `forward` returned; float32 [num_rows, vocab_size], valid until the next call."""
-        logits = self.decoder.logits(hidden, self._step).float()
-        cap = self.decoder.logit_cap
-        return logits.div_(cap).tanh_().mul_(cap) if cap else logits
+        return bent(self.decoder.logits(hidden, self._step).float(), self.decoder.logit_cap)
+
+    def record(
+        self, token_ids: Tensor, positions: Tensor, kv: Sequence[KvGroup], wanted: Tensor
+    ) -> "Recording | None":
+        """Writes a forward pass down, for steps that have their columns in the same memory.
+
+        Args:
+            token_ids: the whole column, likewise the others; steps use their beginnings.
+            positions: as in `forward`.
+            kv: as in `forward`.
+            wanted: as in `forward`.
+
+        Returns:
+            None where some operation is torch's.
+        """
+        if not isinstance(self._ops, CpuOps):
+            return None
+        check_step(token_ids, positions, kv)
+        recorder = Recorder()
+        scratch = Scratch(self.precision.activations, self.device)
+        step = Step(recorder, token_ids, positions, kv, scratch)
+        try:
+            self.decoder.logits(self.decoder.forward(step, wanted), step)
+        except NotRecordableError:
+            return None
+        return Recording(self.decoder, recorder, step)
+
+
+class Recording:
+    """A forward pass that was written down, from token ids to logits: one call into the extension."""
+
+    def __init__(self, decoder: Decoder, recorder: Recorder, step: Step) -> None:
+        """Holds all memory whose address was written down."""
+        self._decoder = decoder
+        self._recorder = recorder
+        self._step = step
+        self._rotations = [rope.rotation for rope in decoder.ropes]
+
+    def run(self, num_tokens: int, num_seqs: int, num_wanted: int) -> Tensor:
+        """The logits of the wanted tokens, float32 [num_wanted, vocab_size], valid until the next run.
+
+        Raises:
+            ValueError: a token, a position or a slot is out of range.
+        """
+        self._recorder.carry_out(num_tokens, num_seqs, num_wanted)
+        vocab_size = self._decoder.head.weight.num_outputs
+        logits = self._step.scratch.rows("logits", num_wanted, vocab_size)
+        return bent(logits.float(), self._decoder.logit_cap)
+
+
+def bent(logits: Tensor, cap: float) -> Tensor:
+    """Logits within a soft cap, in place; a cap of 0 is none."""
+    return logits.div_(cap).tanh_().mul_(cap) if cap else logits
 
 
 def check_step(token_ids: Tensor, positions: Tensor, kv: Sequence[KvGroup]) -> None:

@@ -105,6 +105,15 @@ class StepBuffers:
         """A whole column on the host."""
         return self._host[name]
 
+    def places(self, rows: Rows) -> tuple[Tensor, Tensor, Tensor, PagedSequences, Tensor]:
+        """Where steps find their token ids, positions, slots, sequences and wanted tokens, on the device: whole columns."""
+        resident = self._resident
+        sequences = PagedSequences(
+            rows.block_tables, resident["seq_rows"], resident["context_lens"], resident["query_starts"]
+        )
+        columns = (resident["token_ids"], resident["positions"], resident["slot_mapping"])
+        return *columns, sequences, resident["logits_indices"]
+
     def inputs(self, plan: StepPlan, rows: Rows) -> StepInputs:
         """What a plan fills of the columns, on the device, and what it leaves as it is in the rows.
 
