@@ -36,13 +36,18 @@ def activation_bytes(
 ) -> int:
     """Memory that the largest step needs beside weights and cache, estimated from above.
 
-    Per token: the residual, a layer's input and output, the widest pair of a layer's tensors. Per sample:
-    float32 logits, with the copies and the float64 sums that sampling makes of them, and the counts that penalties
-    need. Besides, the pieces that log-probabilities are worked out in, and on CUDA what torch's attention gathers.
+    Per token: the residual, a layer's input and output, queries, keys and values, what they attend to, and an MLP's
+    inner tensors, all at once in scratch memory; on the CPU in float32, and again for the second scratch memory that a
+    recording has; on CUDA what torch needs for an activation that has no kernel. Per sample: float32 logits, with the
+    copies and the float64 sums that sampling makes of them, and the counts that penalties need. Besides, the pieces that
+    log-probabilities are worked out in, and on CUDA what torch's attention gathers.
     """
-    heads = config.num_heads + 2 * config.num_kv_heads
-    widest = max(heads * config.head_dim + config.hidden_size, 3 * config.widest_mlp)
-    per_token = (3 * config.hidden_size + widest) * dtype.itemsize
+    heads, inner = 2 * (config.num_heads + config.num_kv_heads), 3 * config.widest_mlp
+    width = 3 * config.hidden_size + heads * config.head_dim + inner
+    if device.type == "cpu":
+        per_token = 2 * width * torch.float32.itemsize
+    else:
+        per_token = width * dtype.itemsize + (config.activation != "silu") * inner * torch.float32.itemsize
     per_sample = config.vocab_size * (dtype.itemsize + 5 * 4 + 2 * 8 + COUNT_BYTES)
     pieces = 4 * min(CHUNK_BYTES, max_num_batched_tokens * config.vocab_size * 4)
     gathered = WORKSPACE_BYTES if device.type == "cuda" else 0
