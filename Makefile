@@ -23,7 +23,7 @@ RUST := 1.95
 CLIPPY_DENY := $(if $(filter $(RUST).%,$(shell rustc --version)),--deny warnings)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build serve test test-rust sim test-py test-oldest update test-tokenizers gpu-check test-clients fuzz miri check fmt wheel docs demo clean
+.PHONY: help setup setup-test build serve test test-rust sim test-py test-oldest update test-tokenizers test-models gpu-check test-clients fuzz miri check fmt wheel docs demo clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -66,6 +66,9 @@ test-oldest:  ## test-py with the oldest releases that pyproject.toml allows
 test-tokenizers: setup-test build  ## Text against real tokenizers: make test-tokenizers TOKENIZERS=FOLDER
 	STREAMCORE_TOKENIZERS=$(abspath $(TOKENIZERS)) $(CARGO) test --locked --quiet -p streamcore-server --test text
 	STREAMCORE_TOKENIZERS=$(abspath $(TOKENIZERS)) $(BIN)/python -m pytest -q tests/e2e/test_real_tokenizers.py
+
+test-models: setup-test build  ## Trained models against transformers: make test-models MODELS=FOLDER
+	STREAMCORE_MODELS=$(abspath $(MODELS)) $(BIN)/python -m pytest -q tests/models/test_real_models.py
 
 gpu-check: setup-test build  ## The tests that need a CUDA device
 	$(BIN)/python -m pytest -q -m gpu tests
