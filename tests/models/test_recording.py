@@ -70,6 +70,22 @@ def test_a_step_crosses_once(dtype: str, tmp_path: Path, monkeypatch: pytest.Mon
     assert loop.generate([random_prompt(9)], 8) == expected
 
 
+@pytest.mark.parametrize(
+    "name", ["qwen3", "gemma3_text", "olmo2", "granite", "ministral3", "gpt_oss", "mixtral"]
+)
+def test_layers_keep_what_operations_ask_for(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernels believe layers: a stride, a shape or a dtype that they do not expect would be foreign memory."""
+    variant = VARIANTS[name]
+    write_reference(tmp_path, variant)
+    expected = EngineLoop(load(tmp_path, variant.max_len)).answer(asks())
+    monkeypatch.setenv("STREAMCORE_CHECK", "1")
+    checked = EngineLoop(load(tmp_path, variant.max_len))
+    assert checked.runner._recording is None
+    assert checked.answer(asks()) == expected
+
+
 def test_experts_are_computed_call_by_call(tmp_path: Path) -> None:
     """Which experts run is known only once the router has spoken: such a model must do without a recording."""
     write_reference(tmp_path, VARIANTS["mixtral"])
