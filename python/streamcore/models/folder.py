@@ -133,7 +133,12 @@ def _check_files(path: Path, problems: list[str]) -> Mapping[str, TensorInfo] | 
             continue
         if absent := expected - header.keys():
             problems.append(f"{file.name} lacks {_names(absent)}, which the index places there")
-        found |= {plain: info for name, info in header.items() if (plain := text_name(name)) is not None}
+        for name, info in header.items():
+            if (plain := text_name(name)) is None:
+                continue
+            if plain in found and found[plain].name != name:
+                problems.append(f"the weights hold `{plain}` twice, as `{found[plain].name}` and `{name}`")
+            found[plain] = info
     return found if len(problems) == num_problems else None
 
 
