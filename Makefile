@@ -25,7 +25,7 @@ RUST := 1.95
 CLIPPY_DENY := $(if $(filter $(RUST).%,$(shell rustc --version)),--deny warnings)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build serve test test-rust sim test-py test-oldest update test-tokenizers test-schemas gpu-check test-clients fuzz miri check fmt wheel docs demo clean
+.PHONY: help setup setup-test build serve test test-rust sim test-py test-oldest update test-tokenizers test-schemas test-models gpu-check test-clients fuzz miri check fmt wheel docs demo clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -74,6 +74,9 @@ test-tokenizers: setup-test build  ## Text against real tokenizers: make test-to
 test-schemas:  ## Grammars with the schemas of others: make test-schemas SUITE=FOLDER BFCL=FOLDER
 	JSON_SCHEMA_TEST_SUITE=$(abspath $(SUITE)) BFCL=$(abspath $(BFCL)) $(CARGO) test --locked --quiet -p streamcore-grammar \
 	  --test suite --test functions -- --nocapture
+
+test-models: setup-test build  ## Trained models against transformers: make test-models MODELS=FOLDER
+	STREAMCORE_MODELS=$(abspath $(MODELS)) $(BIN)/python -m pytest -q tests/models/test_real_models.py
 
 gpu-check: setup-test build  ## The tests that need a CUDA device
 	$(BIN)/python -m pytest -q -m gpu tests

@@ -17,7 +17,7 @@ import torch
 from streamcore import _core
 from streamcore.console import complain_of_development_build
 from streamcore.models.folder import check_model_folder
-from streamcore.models.loader import load_model
+from streamcore.models.load import load_model
 from streamcore.runner.kv_cache import allocate_kv_cache
 from streamcore.runner.model_runner import ModelRunner
 
@@ -35,7 +35,7 @@ def measure(folder: Path, rows: int, steps: int, sampling: dict[str, Any]) -> li
     checked = check_model_folder(folder)
     max_len = PROMPT_LEN + steps + WARM_UP_STEPS + 1
     model = load_model(checked, CPU, torch.float32)
-    model.set_max_len(max_len)
+    model.prepare(max_len)
     num_blocks = rows * -(-max_len // 16)
     config = _core.EngineConfig(
         block_size=16,

@@ -1,13 +1,14 @@
 """Each kernel test runs on every implementation there is: plain torch, the Rust kernels, the CUDA kernels."""
 
 from dataclasses import dataclass
-from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 
-from streamcore import kernels
-from streamcore.kernels import native, reference
+from streamcore.kernels import Checked, LayerCache, PagedSequences, native
+from streamcore.kernels.reference import ReferenceOps
+from streamcore.operands import AttentionRule, Rotation
 
 # The tensors are small: handing them to other threads costs more than it brings.
 torch.set_num_threads(1)
@@ -15,12 +16,73 @@ torch.set_num_threads(1)
 _TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 1.6e-2, torch.float16: 2e-3}
 
 
+class Operations:
+    """Checked operations with outputs of their own, which begin as NaN: what an operation leaves out is seen."""
+
+    def __init__(self, ops: Any) -> None:
+        self.ops = Checked(ops)
+
+    def rms_norm(self, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+        """Rows normalised."""
+        self.ops.rms_norm(out := empty_like(x), x, weight, eps)
+        return out
+
+    def add_rms_norm(
+        self, x: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor, eps: float
+    ) -> torch.Tensor:
+        """Rows added to the residual in place, then normalised."""
+        self.ops.add_rms_norm(out := empty_like(x), x, residual, weight, eps)
+        return out
+
+    def gated(self, gate_up: torch.Tensor, activation: Any = "silu") -> torch.Tensor:
+        """The middle of an MLP."""
+        self.ops.gated(out := empty_like(gate_up[:, : gate_up.shape[1] // 2]), gate_up, activation)
+        return out
+
+    def rope_and_store_kv(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        cos_sin: torch.Tensor,
+        positions: torch.Tensor,
+        key_cache: torch.Tensor,
+        value_cache: torch.Tensor,
+        slot_mapping: torch.Tensor,
+        query_factors: torch.Tensor | None = None,
+        norms: Any = None,
+    ) -> None:
+        """Rotates in place and stores."""
+        rotation, cache = Rotation(cos_sin, query_factors), LayerCache(key_cache, value_cache)
+        self.ops.rope_and_store_kv(query, key, value, rotation, positions, cache, slot_mapping, norms)
+
+    def paged_attention(
+        self,
+        query: torch.Tensor,
+        key_cache: torch.Tensor,
+        value_cache: torch.Tensor,
+        sequences: PagedSequences,
+        rule: float | AttentionRule,
+    ) -> torch.Tensor:
+        """Attends; a number is the scale of a plain rule."""
+        rule = rule if isinstance(rule, AttentionRule) else AttentionRule(rule)
+        cache = LayerCache(key_cache, value_cache)
+        self.ops.paged_attention(out := empty_like(query), query, cache, sequences, rule)
+        return out
+
+
+def empty_like(x: torch.Tensor) -> torch.Tensor:
+    """A contiguous tensor of NaN."""
+    return torch.full(x.shape, torch.nan, dtype=x.dtype, device=x.device)
+
+
 @dataclass(frozen=True)
 class Implementation:
-    """The module whose functions are tested, and where its tensors live."""
+    """The operations that are tested, and where their tensors live."""
 
-    operations: ModuleType
+    operations: Operations
     device: torch.device
+    is_reference: bool = False
 
     def random(self, *shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.Tensor:
         """Standard normal numbers, the same on every device."""
@@ -40,15 +102,16 @@ class Implementation:
 @pytest.fixture(params=["reference", "cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def implementation(request: pytest.FixtureRequest) -> Implementation:
     """One of the implementations; skipped where this machine or this build has not got it."""
+    cpu, cuda = torch.device("cpu"), torch.device("cuda:0")
     if request.param == "reference":
-        return Implementation(reference, torch.device("cpu"))
+        return Implementation(Operations(ReferenceOps()), cpu, is_reference=True)
     if request.param == "cpu":
-        if native.kernels_for(torch.empty(0)) is None:
+        if not isinstance(native.ops_for(cpu), native.CpuOps):
             pytest.skip("the extension is not built")
-        return Implementation(kernels, torch.device("cpu"))
+        return Implementation(Operations(native.ops_for(cpu)), cpu)
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    return Implementation(kernels, torch.device("cuda"))
+    return Implementation(Operations(native.ops_for(cuda)), cuda)
 
 
 @pytest.fixture(params=[torch.float32, torch.bfloat16, torch.float16], ids=["f32", "bf16", "f16"])

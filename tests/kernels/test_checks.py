@@ -4,25 +4,29 @@ from typing import Any
 
 import pytest
 import torch
+from tests.kernels.conftest import Operations
 
 from streamcore import kernels
+from streamcore.kernels import native
+
+OPERATIONS = Operations(native.ops_for(torch.device("cpu")))
 
 
 def test_mismatched_arguments_are_refused() -> None:
     """A kernel believes its arguments: a wrong one would read or write foreign memory."""
     x, weight = torch.zeros(2, 8), torch.ones(8)
     with pytest.raises(ValueError, match=r"`weight` must be a contiguous torch\.float32 vector of 8"):
-        kernels.rms_norm(x, torch.ones(7), 1e-5)
+        OPERATIONS.rms_norm(x, torch.ones(7), 1e-5)
     with pytest.raises(ValueError, match="`weight` must be"):
-        kernels.rms_norm(x, weight.half(), 1e-5)
+        OPERATIONS.rms_norm(x, weight.half(), 1e-5)
     with pytest.raises(ValueError, match="`x` must be 2-d with contiguous rows"):
-        kernels.rms_norm(x.t(), torch.ones(2), 1e-5)
+        OPERATIONS.rms_norm(x.t(), torch.ones(2), 1e-5)
     with pytest.raises(ValueError, match="`x` must be 2-d"):
-        kernels.rms_norm(x.double(), weight.double(), 1e-5)
+        OPERATIONS.rms_norm(x.double(), weight.double(), 1e-5)
     with pytest.raises(ValueError, match=r"`residual` must be \[2, 8\], got \[3, 8\]"):
-        kernels.add_rms_norm(x, torch.zeros(3, 8), weight, 1e-5)
-    with pytest.raises(ValueError, match="`gate_up` must have an even width, got 7"):
-        kernels.silu_mul(torch.zeros(2, 7))
+        OPERATIONS.add_rms_norm(x, torch.zeros(3, 8), weight, 1e-5)
+    with pytest.raises(ValueError, match=r"`gate_up` must be \[2, 6\], got \[2, 7\]"):
+        OPERATIONS.gated(torch.zeros(2, 7))
 
 
 def rope_arguments() -> dict[str, torch.Tensor]:
@@ -50,7 +54,7 @@ def rope_arguments() -> dict[str, torch.Tensor]:
         ("key_cache", torch.zeros(2, 2, 4, 16).transpose(1, 2), "`key_cache` must be contiguous"),
         ("value_cache", torch.zeros(3, 4, 2, 16), "caches differ in shape"),
         ("value_cache", torch.zeros(2, 4, 2, 16).bfloat16(), "caches differ in dtype"),
-        ("key_cache", torch.zeros(2, 4, 2, 16).half(), "`key_cache` is torch.float16"),
+        ("key_cache", torch.zeros(2, 4, 2, 16).half(), "caches differ in dtype"),
         ("slot_mapping", torch.zeros(2, dtype=torch.int64), "`slot_mapping` must be"),
         ("positions", torch.tensor([0, 9, 0], dtype=torch.int32), "position is 9, it must be below 9"),
         ("positions", torch.tensor([0, 0, -1], dtype=torch.int32), "position is -1"),
@@ -60,12 +64,12 @@ def rope_arguments() -> dict[str, torch.Tensor]:
 def test_rope_refuses(name: str, wrong: torch.Tensor, message: str) -> None:
     """A slot or a head out of place would overwrite another sequence's cache."""
     with pytest.raises(ValueError, match=message):
-        kernels.rope_and_store_kv(**rope_arguments() | {name: wrong})
+        OPERATIONS.rope_and_store_kv(**rope_arguments() | {name: wrong})
 
 
 def test_rope_takes_its_own_arguments() -> None:
     """The refusals above would prove nothing if the arguments they start from were refused."""
-    kernels.rope_and_store_kv(**rope_arguments())
+    OPERATIONS.rope_and_store_kv(**rope_arguments())
 
 
 @pytest.mark.parametrize(
@@ -76,7 +80,8 @@ def test_rope_takes_its_own_arguments() -> None:
         ("rows", torch.zeros(3, dtype=torch.int32), "`rows` must be a contiguous torch.int32 vector of 2"),
         ("context_lens", torch.ones(2), "`context_lens` must be"),
         ("query_starts", torch.zeros(2, dtype=torch.int32), "`query_starts` must be"),
-        ("key_cache", torch.zeros(2, 4, 2, 8), "`key_cache` must be contiguous"),
+        ("query", torch.zeros(3, 4, 8), "`key_cache` must be contiguous"),
+        ("key_cache", torch.zeros(2, 4, 2, 8), "caches differ in shape"),
     ],
 )
 def test_attention_refuses(name: str, wrong: torch.Tensor, message: str) -> None:
@@ -94,4 +99,4 @@ def test_attention_refuses(name: str, wrong: torch.Tensor, message: str) -> None
     }
     (columns if name in columns else arguments)[name] = wrong
     with pytest.raises(ValueError, match=message):
-        kernels.paged_attention(**arguments, sequences=kernels.PagedSequences(**columns), scale=1.0)
+        OPERATIONS.paged_attention(**arguments, sequences=kernels.PagedSequences(**columns), rule=1.0)

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from streamcore.kernels import PagedSequences, gathered
+from streamcore.kernels import PagedSequences, gathered, native, ruled
+from streamcore.operands import AttentionRule
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,9 @@ class Step:
         """Whose tokens and blocks they are."""
         return PagedSequences(self.block_tables, self.rows, self.context_lens, self.query_starts)
 
-    def expected(self) -> torch.Tensor:
+    def expected(self, rule: AttentionRule | None = None) -> torch.Tensor:
         """One softmax per token and head, without any of the kernels' arithmetic."""
+        rule = rule or AttentionRule(self.scale)
         outputs = []
         group = self.query.shape[1] // self.key_cache.shape[2]
         starts = self.query_starts.tolist()
@@ -38,9 +40,18 @@ class Step:
                 for cache in (self.key_cache, self.value_cache)
             )
             keys, values = keys.repeat_interleave(group, 1), values.repeat_interleave(group, 1)
-            scores = torch.einsum("qhd,khd->hqk", chunk, keys) * self.scale
-            seen = torch.ones(scores.shape[1:], device=scores.device).tril(context_len - chunk.shape[0])
-            weights = scores.masked_fill(seen == 0, -torch.inf).softmax(-1)
+            scores = torch.einsum("qhd,khd->hqk", chunk, keys) * rule.scale
+            if rule.soft_cap:
+                scores = rule.soft_cap * (scores / rule.soft_cap).tanh()
+            before = context_len - chunk.shape[0]
+            seen = torch.ones(scores.shape[1:], device=scores.device).tril(before)
+            if rule.window:
+                seen = seen.triu(before - rule.window + 1)
+            scores = scores.masked_fill(seen == 0, -torch.inf)
+            if rule.sinks is not None:
+                sinks = rule.sinks.double().view(-1, 1, 1).expand(-1, scores.shape[1], 1)
+                scores = torch.cat([scores, sinks], -1)
+            weights = scores.softmax(-1)[..., :context_len]
             outputs.append(torch.einsum("hqk,khd->qhd", weights, values))
         return torch.cat(outputs)
 
@@ -115,6 +126,43 @@ def test_mixtures(
     """A key too many or too few, or one of another sequence, is a wrong or a leaked token."""
     step = make_step(implementation, seqs, block_size=block_size, dtype=dtype)
     implementation.assert_near(attend(implementation, step), step.expected())
+
+
+RULES: dict[str, dict[str, Any]] = {
+    "a key": {"window": 1},
+    "short window": {"window": 7},
+    "window of a tile": {"window": 32},
+    "window across tiles": {"window": 45},
+    "window beyond": {"window": 5000},
+    "soft cap": {"soft_cap": 3.0},
+    "sinks": {"sinks": True},
+    "all": {"window": 45, "soft_cap": 5.0, "sinks": True},
+}
+
+
+@pytest.mark.parametrize("seqs", MIXTURES.values(), ids=MIXTURES)
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("heads", [(8, 4), (6, 1), (3, 3)], ids=lambda heads: f"{heads[0]}q{heads[1]}kv")
+def test_rules(
+    implementation: Any,
+    dtype: torch.dtype,
+    rule: str,
+    seqs: list[tuple[int, int]],
+    heads: tuple[int, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Gemma, gpt-oss and Mistral bend, forget and drain attention; a window one key too wide is another model."""
+    monkeypatch.setattr(ruled, "_SCORES_BYTES", 1 << 14)
+    step = make_step(implementation, seqs, num_heads=heads[0], num_kv_heads=heads[1], dtype=dtype)
+    settings = dict(RULES[rule])
+    if "sinks" in settings:
+        settings["sinks"] = implementation.random(heads[0], dtype=dtype, seed=9) * 3
+    chosen = AttentionRule(0.2, **settings)
+    operations = implementation.operations
+    actual = operations.paged_attention(
+        step.query, step.key_cache, step.value_cache, step.sequences(), chosen
+    )
+    implementation.assert_near(actual, step.expected(chosen))
 
 
 @pytest.mark.parametrize("head_dim", [16, 24, 32, 64, 80, 96, 100, 128, 256])
@@ -192,10 +240,8 @@ def test_great_scores_do_not_overflow(implementation: Any) -> None:
 
 def test_a_sequence_does_not_depend_on_its_neighbours(implementation: Any) -> None:
     """The same request must give the same bits alone and in a batch, or streams would not repeat."""
-    if implementation.operations.__name__.endswith("reference"):
+    if not isinstance(native.ops_for(implementation.device), native.CpuOps) or implementation.is_reference:
         pytest.skip("torch chooses its algorithm by the shape of the batch")
-    if implementation.device.type == "cuda":
-        pytest.skip("attention on CUDA is torch's")
     step = make_step(implementation, [(1, 65), (1, 300), (40, 90), (1, 12)])
     together = attend(implementation, step)
     alone = attend(

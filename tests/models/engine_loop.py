@@ -9,18 +9,18 @@ import torch
 
 from streamcore import _core
 from streamcore.models.folder import check_model_folder
-from streamcore.models.llama import LlamaModel
-from streamcore.models.loader import load_model
+from streamcore.models.load import load_model
+from streamcore.models.model import Model
 from streamcore.runner.kv_cache import allocate_kv_cache
 from streamcore.runner.model_runner import ModelRunner
 
 CPU = torch.device("cpu")
 
 
-def load(folder: Path, max_model_len: int) -> LlamaModel:
+def load(folder: Path, max_model_len: int) -> Model:
     """The model of a folder in float32."""
     model = load_model(check_model_folder(folder), CPU, torch.float32)
-    model.set_max_len(max_model_len)
+    model.prepare(max_model_len)
     return model
 
 
@@ -51,7 +51,7 @@ class EngineLoop:
 
     def __init__(
         self,
-        model: LlamaModel,
+        model: Model,
         *,
         max_num_seqs: int = 16,
         max_num_batched_tokens: int = 512,
@@ -72,6 +72,7 @@ class EngineLoop:
         self.scheduler = _core.Scheduler(self.config)
         self.largest_step = 0
         self.num_padding = 0
+        self.num_cached_tokens = 0
 
     def generate(self, prompts: list[list[int]], max_tokens: int) -> list[list[int]]:
         """Greedy tokens of every prompt, all queued at once."""
@@ -90,6 +91,7 @@ class EngineLoop:
             self.scheduler.complete_step(plan.id, *output.places())
             for request_id, kind, token, likelihoods in self.scheduler.drain_events():
                 answer = answers[request_id]
+                self.num_cached_tokens += token or 0 if kind == "scheduled" else 0
                 if kind == "token" and token is not None:
                     answer.tokens.append(token)
                     answer.likelihoods += likelihoods

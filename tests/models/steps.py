@@ -10,11 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from streamcore.kernels import PagedSequences
-from streamcore.layers.attention import AttentionInputs, LayerCache
+from streamcore.kernels import KvGroup, LayerCache, PagedSequences
 from streamcore.models.folder import check_model_folder
-from streamcore.models.llama import LlamaModel
-from streamcore.models.loader import load_model
+from streamcore.models.load import load_model
+from streamcore.models.model import Model
 from streamcore.runner.kv_cache import allocate_kv_cache
 
 CPU = torch.device("cpu")
@@ -35,7 +34,7 @@ class RunningSequence:
 class PagedModel:
     """A model with a small cache whose free blocks are handed out in a shuffled order."""
 
-    model: LlamaModel
+    model: Model
     caches: Sequence[LayerCache]
     free_blocks: list[int]
 
@@ -60,16 +59,13 @@ class PagedModel:
         stride = max(len(sequence.blocks) for sequence, _ in step)
         tables = [sequence.blocks + [0] * (stride - len(sequence.blocks)) for sequence, _ in step]
         lens = [sequence.num_computed for sequence, _ in step]
-        inputs = AttentionInputs(
-            positions=_int32(positions),
-            slot_mapping=torch.tensor(slots),
-            sequences=PagedSequences(
-                _int32(tables), torch.arange(len(step), dtype=torch.int32), _int32(lens), _int32(starts)
-            ),
-        )
+        rows = torch.arange(len(step), dtype=torch.int32)
+        sequences = PagedSequences(_int32(tables), rows, _int32(lens), _int32(starts))
+        kv = [KvGroup(self.caches, torch.tensor(slots), sequences)]
         with torch.inference_mode():
             last = _int32(starts[1:]) - 1
-            return self.model.logits(self.model.forward(_int32(token_ids), inputs, self.caches, last))
+            hidden = self.model.forward(_int32(token_ids), _int32(positions), kv, last)
+            return self.model.logits(hidden).clone()
 
     def generate(
         self, sequences: Sequence[RunningSequence], num_tokens: int, chunk: int = 1 << 30
@@ -90,7 +86,7 @@ def load_paged(path: Path, dtype: torch.dtype = torch.float32, max_model_len: in
     """Loads a folder as the server does."""
     folder = check_model_folder(path)
     model = load_model(folder, CPU, dtype)
-    model.set_max_len(max_model_len)
+    model.prepare(max_model_len)
     caches = allocate_kv_cache(folder.config, CPU, dtype, block_size=BLOCK_SIZE, num_blocks=NUM_BLOCKS)
     blocks = list(range(NUM_BLOCKS))
     random.Random(0).shuffle(blocks)

@@ -10,7 +10,7 @@ from tests.checkpoints import write_checkpoint
 from tests.models.engine_loop import EngineLoop, load
 from transformers import LlamaForCausalLM
 
-from streamcore.models.llama import LlamaModel
+from streamcore.models.model import Model
 
 # The reference takes a minute on two busy cores.
 pytestmark = pytest.mark.timeout(1800)
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(folder: Path) -> LlamaModel:
+def model(folder: Path) -> Model:
     return load(folder, max_model_len=256)
 
 
@@ -65,34 +65,34 @@ def expected(folder: Path, prompts: list[list[int]]) -> list[list[int]]:
         ]
 
 
-def test_alone(model: LlamaModel, prompts: list[list[int]], expected: list[list[int]]) -> None:
+def test_alone(model: Model, prompts: list[list[int]], expected: list[list[int]]) -> None:
     """One request at a time."""
     loop = EngineLoop(model, max_num_seqs=1)
     assert loop.generate(prompts, NUM_TOKENS) == expected
     assert loop.largest_step == 1
 
 
-def test_in_a_batch(model: LlamaModel, prompts: list[list[int]], expected: list[list[int]]) -> None:
+def test_in_a_batch(model: Model, prompts: list[list[int]], expected: list[list[int]]) -> None:
     """Sixteen sequences of different lengths share each step."""
     loop = EngineLoop(model, max_num_seqs=16)
     assert loop.generate(prompts, NUM_TOKENS) == expected
     assert loop.largest_step == 16
 
 
-def test_chunked(model: LlamaModel, prompts: list[list[int]], expected: list[list[int]]) -> None:
+def test_chunked(model: Model, prompts: list[list[int]], expected: list[list[int]]) -> None:
     """Prompts are computed in pieces, beside the decodes of others."""
     loop = EngineLoop(model, max_num_batched_tokens=32)
     assert loop.generate(prompts, NUM_TOKENS) == expected
 
 
-def test_preempted(model: LlamaModel, prompts: list[list[int]], expected: list[list[int]]) -> None:
+def test_preempted(model: Model, prompts: list[list[int]], expected: list[list[int]]) -> None:
     """Blocks run out, sequences lose theirs and are computed again."""
     loop = EngineLoop(model, num_blocks=40)
     assert loop.generate(prompts, NUM_TOKENS) == expected
     assert loop.scheduler.num_preemptions > 3
 
 
-def test_padded(model: LlamaModel, prompts: list[list[int]], expected: list[list[int]]) -> None:
+def test_padded(model: Model, prompts: list[list[int]], expected: list[list[int]]) -> None:
     """Steps are filled up to the sizes that a device has captured graphs for, with what is nobody's."""
     loop = EngineLoop(model, num_blocks=40, capture_sizes=[4, 16])
     assert loop.generate(prompts, NUM_TOKENS) == expected

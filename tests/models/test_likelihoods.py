@@ -13,7 +13,7 @@ from tests.models.engine_loop import Answer, Ask, EngineLoop, Likelihood, load
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
-from streamcore.models.llama import LlamaModel
+from streamcore.models.model import Model
 from streamcore.runner import penalties
 
 NUM_TOKENS = 40
@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(folder: Path) -> LlamaModel:
+def model(folder: Path) -> Model:
     return load(folder, max_model_len=256)
 
 
@@ -80,7 +80,7 @@ def check_likelihoods(told: list[Likelihood], logits: Tensor, tokens: list[int],
         )
 
 
-def test_they_are_the_models_own(model: LlamaModel, reference: LlamaForCausalLM) -> None:
+def test_they_are_the_models_own(model: Model, reference: LlamaForCausalLM) -> None:
     """Raw log-probabilities, whatever is penalised, biased or forbidden: what an evaluation compares between servers."""
     asked = crowd(12)
     answers = EngineLoop(model, max_num_batched_tokens=64).answer(asked)
@@ -109,17 +109,17 @@ def assert_same(answers: list[Answer], expected: list[Answer]) -> None:
 
 
 @pytest.fixture(scope="module")
-def alone(model: LlamaModel) -> list[Answer]:
+def alone(model: Model) -> list[Answer]:
     """What everybody in the crowd is told when nobody else is there."""
     return [EngineLoop(model, max_num_seqs=1).answer([ask])[0] for ask in crowd(12)]
 
 
-def test_a_crowd_changes_nothing(model: LlamaModel, alone: list[Answer]) -> None:
+def test_a_crowd_changes_nothing(model: Model, alone: list[Answer]) -> None:
     """A seed promises the same answer; a neighbour's penalties, biases or likelihoods must not leak into it."""
     assert_same(EngineLoop(model).answer(crowd(12)), alone)
 
 
-def test_neither_chunks_nor_preemptions_change_anything(model: LlamaModel, alone: list[Answer]) -> None:
+def test_neither_chunks_nor_preemptions_change_anything(model: Model, alone: list[Answer]) -> None:
     """Counts are lost with the row and made anew, and what has been told is not told again."""
     loop = EngineLoop(model, max_num_batched_tokens=24, num_blocks=16)
     assert_same(loop.answer(crowd(12)), alone)
@@ -127,14 +127,14 @@ def test_neither_chunks_nor_preemptions_change_anything(model: LlamaModel, alone
 
 
 def test_a_long_prompt_is_scored_in_pieces(
-    model: LlamaModel, alone: list[Answer], monkeypatch: pytest.MonkeyPatch
+    model: Model, alone: list[Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All logits of a long prompt at once would not fit into memory; the pieces must fit together."""
     monkeypatch.setattr(penalties, "CHUNK_BYTES", 3 * 4 * 256)
     assert_same(EngineLoop(model).answer(crowd(12)), alone)
 
 
-def test_no_stop_token_before_the_minimum(model: LlamaModel) -> None:
+def test_no_stop_token_before_the_minimum(model: Model) -> None:
     """With every token a stop token but one, that one is drawn until the minimum is reached."""
     stops = [token for token in range(256) if token != 77]
     options = {"min_tokens": 6, "stop_token_ids": stops, "logprobs": 0}
@@ -143,7 +143,7 @@ def test_no_stop_token_before_the_minimum(model: LlamaModel) -> None:
     assert all(top == [] for _, top in answer.likelihoods)
 
 
-def test_a_penalty_keeps_a_greedy_answer_from_repeating(model: LlamaModel) -> None:
+def test_a_penalty_keeps_a_greedy_answer_from_repeating(model: Model) -> None:
     """Greedy requests are penalised too: it is there that models loop."""
     prompt = prompts(3)[2]
     options = {
@@ -206,9 +206,7 @@ def uniform(seed: int, position: int) -> float:
 
 
 @pytest.mark.parametrize("only", [*EVERYTHING, None])
-def test_every_draw_follows_the_formulas(
-    model: LlamaModel, reference: LlamaForCausalLM, only: str | None
-) -> None:
+def test_every_draw_follows_the_formulas(model: Model, reference: LlamaForCausalLM, only: str | None) -> None:
     """Each parameter by itself and all together: in another order, or with another count, it is another distribution."""
     always = {"temperature": 1.0} if only not in ("temperature", None) else {}
     options = EVERYTHING if only is None else {**always, only: EVERYTHING[only]}

@@ -6,52 +6,68 @@ from pathlib import Path
 import pytest
 import torch
 from tests.checkpoints import TINY, random_weights, write_checkpoint
-from tests.models.steps import CPU
+from tests.models.steps import CPU, RunningSequence, load_paged, random_prompt
 from torch import Tensor
 
+from streamcore import kernels
 from streamcore.config import ServeConfig
 from streamcore.errors import ModelLoadError
+from streamcore.layers.decoder import DecoderLayer
+from streamcore.layers.linear import Linear
+from streamcore.layers.mlp import GatedMlp
 from streamcore.models.folder import check_model_folder
-from streamcore.models.loader import load_parameters
+from streamcore.models.load import load_model
+from streamcore.models.model import Model
 from streamcore.models.progress import terminal_progress
 from streamcore.runner.launch import load_runner
 
 
-def load(folder: Path, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-    """The parameters of a folder."""
-    return load_parameters(check_model_folder(folder), CPU, dtype)
+def load(folder: Path, dtype: torch.dtype = torch.float32) -> Model:
+    """The model of a folder."""
+    return load_model(check_model_folder(folder), CPU, dtype)
+
+
+def products(linear: Linear) -> Tensor:
+    """What a linear layer makes of each unit vector: its weight, transposed, and the bias added to every row."""
+    out = torch.empty(linear.weight.num_inputs, linear.weight.num_outputs)
+    kernels.ops_for(CPU).linear(out, torch.eye(linear.weight.num_inputs), linear.weight, linear.bias)
+    return out
 
 
 def test_projections_are_stacked_in_order(tmp_path: Path) -> None:
     """Rows in another order would be another model that still runs."""
-    parameters = load(write_checkpoint(tmp_path, attention_bias=True, mlp_bias=True))
+    decoder = load(write_checkpoint(tmp_path, attention_bias=True, mlp_bias=True)).decoder
     weights = random_weights({**TINY, "attention_bias": True, "mlp_bias": True})
+    layer = decoder.layers[1]
+    assert isinstance(layer, DecoderLayer)
+    assert isinstance(layer.mlp, GatedMlp)
 
-    def stacked(prefix: str, names: str, kind: str) -> Tensor:
-        return torch.cat([weights[f"model.layers.1.{prefix}.{name}.{kind}"] for name in names.split()])
+    def stacked(prefix: str, names: str) -> Tensor:
+        weight, bias = (
+            torch.cat([weights[f"model.layers.1.{prefix}.{name}.{kind}"] for name in names.split()])
+            for kind in ("weight", "bias")
+        )
+        return weight.t() + bias
 
-    for kind in ("weight", "bias"):
-        qkv = stacked("self_attn", "q_proj k_proj v_proj", kind)
-        assert torch.equal(parameters[f"layers.1.qkv.{kind}"], qkv)
-        gate_up = stacked("mlp", "gate_proj up_proj", kind)
-        assert torch.equal(parameters[f"layers.1.gate_up.{kind}"], gate_up)
-    assert torch.equal(parameters["lm_head.weight"], weights["lm_head.weight"])
+    assert torch.equal(products(layer.attention.qkv), stacked("self_attn", "q_proj k_proj v_proj"))
+    assert torch.equal(products(layer.mlp.gate_up), stacked("mlp", "gate_proj up_proj"))
+    assert torch.equal(products(decoder.head), weights["lm_head.weight"].t())
 
 
 def test_shards_load_as_one_file_does(tmp_path: Path) -> None:
     """How the weights were cut into files says nothing about the model."""
-    single = load(write_checkpoint(tmp_path / "single"))
-    sharded = load(write_checkpoint(tmp_path / "sharded", num_shards=4))
-    assert single.keys() == sharded.keys()
-    assert all(torch.equal(single[name], sharded[name]) for name in single)
+    prompt = random_prompt(9)
+    folders = [write_checkpoint(tmp_path / str(num_shards), num_shards=num_shards) for num_shards in (1, 4)]
+    single, sharded = (load_paged(folder).forward([(RunningSequence(prompt), 9)]) for folder in folders)
+    assert torch.equal(single, sharded)
 
 
 def test_weights_are_converted(tmp_path: Path) -> None:
     """A bfloat16 checkpoint that runs in float32 must keep its numbers exactly."""
-    parameters = load(write_checkpoint(tmp_path, torch_dtype="bfloat16"))
+    decoder = load(write_checkpoint(tmp_path, torch_dtype="bfloat16")).decoder
     expected = random_weights({**TINY, "torch_dtype": "bfloat16"})["model.norm.weight"]
-    assert parameters["norm.weight"].dtype == torch.float32
-    assert torch.equal(parameters["norm.weight"], expected.float())
+    assert decoder.norm.weight.dtype == torch.float32
+    assert torch.equal(decoder.norm.weight, expected.float())
 
 
 def test_a_file_that_vanishes_is_an_error_of_the_folder(tmp_path: Path) -> None:
@@ -59,7 +75,7 @@ def test_a_file_that_vanishes_is_an_error_of_the_folder(tmp_path: Path) -> None:
     folder = check_model_folder(write_checkpoint(tmp_path))
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(ModelLoadError, match="cannot be read"):
-        load_parameters(folder, CPU, torch.float32)
+        load_model(folder, CPU, torch.float32)
 
 
 def test_a_context_that_the_cache_cannot_hold_takes_no_memory(tmp_path: Path) -> None:
@@ -81,7 +97,7 @@ def test_progress_is_shown_on_a_terminal_only(tmp_path: Path) -> None:
     """Loading takes minutes for large models: a person should see it move, a log file should stay empty."""
     assert terminal_progress(io.StringIO()) is None
     terminal = _Terminal()
-    load_parameters(
+    load_model(
         check_model_folder(write_checkpoint(tmp_path)), CPU, torch.float32, terminal_progress(terminal)
     )
     lines = terminal.getvalue().split("\r")

@@ -9,8 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from streamcore.layers.rotary import _ROWS_AT_ONCE, cos_sin_table
-from streamcore.models.config import parse_config
+from streamcore.layers.rotary_table import _ROWS_AT_ONCE, cos_sin_table
+from streamcore.models.opening import open_config
 
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
 LLAMA3 = LLAMA_3_1_8B["rope_scaling"]
@@ -38,7 +38,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def test_tables_equal_the_reference(name: str) -> None:
     """A model that was stretched to a long context falls apart there when a frequency is slightly off."""
     fields = {key: value for key, value in {**LLAMA_3_1_8B, **VARIANTS[name]}.items() if value is not None}
-    config = parse_config(fields)
+    config = open_config(fields)[1]
     max_len = 20000
     positions = torch.tensor([*range(64), 4095, 8191, 8192, max_len - 1])
     table = cos_sin_table(config.rope, config.head_dim, max_len)
@@ -64,7 +64,7 @@ def test_making_a_table_takes_no_more_memory_than_it_does() -> None:
         return made
 
     with type("Notes", (TorchDispatchMode,), {"__torch_dispatch__": note})():
-        table = cos_sin_table(parse_config(LLAMA_3_1_8B).rope, 128, 20 * _ROWS_AT_ONCE)
+        table = cos_sin_table(open_config(LLAMA_3_1_8B)[1].rope, 128, 20 * _ROWS_AT_ONCE)
     pieces = sorted(sizes.values())
     assert pieces.pop() == table.nbytes
     assert pieces.pop() <= table.nbytes // 20

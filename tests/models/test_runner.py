@@ -9,9 +9,9 @@ from tests.checkpoints import write_checkpoint
 from tests.models.plans import Plan, step_columns, write
 from tests.models.steps import CPU, RunningSequence, load_paged, random_prompt
 
-from streamcore.layers.attention import LayerCache
+from streamcore.kernels import LayerCache
 from streamcore.models.folder import check_model_folder
-from streamcore.models.loader import load_model
+from streamcore.models.load import load_model
 from streamcore.runner.kv_cache import allocate_kv_cache
 from streamcore.runner.model_runner import ModelRunner
 
@@ -22,7 +22,7 @@ def make_runner(path: Path, max_model_len: int = 64) -> ModelRunner:
     """A runner for up to 3 sequences of 4 blocks."""
     folder = check_model_folder(path)
     model = load_model(folder, CPU, torch.float32)
-    model.set_max_len(max_model_len)
+    model.prepare(max_model_len)
     caches = allocate_kv_cache(folder.config, CPU, torch.float32, block_size=BLOCK_SIZE, num_blocks=8)
     columns = step_columns(max_num_batched_tokens=40, max_num_seqs=3, max_blocks_per_seq=4)
     return ModelRunner(model, caches, columns, CPU)

@@ -13,6 +13,7 @@ from tests.checkpoints import TINY, random_weights, write_checkpoint, write_weig
 
 from streamcore.errors import ModelLoadError
 from streamcore.models.folder import check_model_folder
+from streamcore.models.opening import text_name
 
 LFS_POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 4957560304\n"
 SHARDS = ["model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors"]
@@ -135,6 +136,38 @@ def test_a_broken_folder_is_refused_by_name(name: str, tmp_path: Path) -> None:
         assert text in str(caught.value)
 
 
+NAMES = {
+    "model.language_model.layers.0.mlp.up_proj.weight": "model.layers.0.mlp.up_proj.weight",
+    "language_model.model.norm.weight": "model.norm.weight",
+    "language_model.lm_head.weight": "lm_head.weight",
+    "language_model.embed_tokens.weight": "model.embed_tokens.weight",
+    "model.norm.weight": "model.norm.weight",
+    "lm_head.weight": "lm_head.weight",
+    "vision_tower.vision_model.post_layernorm.weight": None,
+    "model.vision_tower.ln_pre.weight": None,
+    "multi_modal_projector.linear_1.weight": None,
+    "model.multi_modal_projector.norm.weight": None,
+    "model.embed_vision.weight": None,
+    "audio_projector.weight": "audio_projector.weight",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_the_text_part(name: str) -> None:
+    """Publishers and those who copy put the language model under different names; what is of no known part stays an error."""
+    assert text_name(name) == NAMES[name]
+
+
+def test_a_tensor_under_two_names_is_refused(tmp_path: Path) -> None:
+    """Which of the two counts would depend on their order in the file."""
+    folder = write_checkpoint(tmp_path)
+    weights = random_weights(TINY)
+    weights["language_model.model.norm.weight"] = torch.zeros(48)
+    write_weights(folder, weights)
+    with pytest.raises(ModelLoadError, match=r"the weights hold `model\.norm\.weight` twice"):
+        check_model_folder(folder)
+
+
 SHARD_PROBLEMS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no index": (
         lambda f: (f / "model.safetensors.index.json").unlink(),
@@ -189,7 +222,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     size = (write_checkpoint(tmp_path / "whole", num_shards=3) / SHARDS[1]).stat().st_size
     assert str(caught.value) == (
         f"model folder {folder} cannot be loaded: "
-        "config.json has `hidden_act` 'gelu', only silu is supported; "
+        "config.json has `hidden_act` 'gelu', supported are silu, swish, gelu_pytorch_tanh, gelu_new; "
         f"{SHARDS[0]} is missing; {SHARDS[1]} is incomplete: 2000 of {size} bytes; tokenizer.json is missing"
     )
     assert caught.value.hint == "the download may not have finished: fetch the folder again"

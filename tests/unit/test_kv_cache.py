@@ -5,7 +5,7 @@ import torch
 from tests.checkpoints import LLAMA_3_1_8B, TINY
 
 from streamcore.errors import ConfigError
-from streamcore.models.config import parse_config
+from streamcore.models.opening import open_config
 from streamcore.runner import kv_cache
 from streamcore.runner.kv_cache import allocate_kv_cache, block_bytes, choose_num_blocks
 
@@ -23,7 +23,7 @@ def num_blocks(
     """Blocks for Llama-3.1-8B in bfloat16 on a device with that much memory available."""
     monkeypatch.setattr(kv_cache, "available_memory", lambda device: available)
     return choose_num_blocks(
-        parse_config(LLAMA_3_1_8B),
+        open_config(LLAMA_3_1_8B)[1],
         device,
         torch.bfloat16,
         block_size=16,
@@ -36,7 +36,7 @@ def num_blocks(
 
 def test_a_block_of_llama_3_1_8b() -> None:
     """The published figure is 128 KiB per token: a wrong size would overrun a GPU or leave it idle."""
-    assert block_bytes(parse_config(LLAMA_3_1_8B), 16, torch.bfloat16) == 16 * 128 * 1024
+    assert block_bytes(open_config(LLAMA_3_1_8B)[1], 16, torch.bfloat16) == 16 * 128 * 1024
 
 
 def test_the_given_memory_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +74,7 @@ def test_no_more_than_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_cache_is_zero_and_apart_per_layer() -> None:
     """Masked slots are multiplied by zero, which turns garbage into NaN; layers must not share memory."""
-    config = parse_config({name: value for name, value in TINY.items() if value is not None})
+    config = open_config({name: value for name, value in TINY.items() if value is not None})[1]
     caches = allocate_kv_cache(config, CPU, torch.bfloat16, block_size=4, num_blocks=7)
     assert len(caches) == 2
     tensors = [tensor for cache in caches for tensor in (cache.keys, cache.values)]

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from streamcore.kernels import PagedSequences
-from streamcore.layers.attention import AttentionInputs, LayerCache
+from streamcore.kernels import KvGroup, LayerCache, PagedSequences
+from streamcore.models.model import check_step
 
 
 def sequences() -> PagedSequences:
@@ -33,9 +33,10 @@ def test_a_layer_cache_is_checked(values: torch.Tensor, message: str) -> None:
 
 def test_a_step_is_checked() -> None:
     """A slot for each token: with fewer the kernels would store by whatever follows in memory."""
-    positions, slots = torch.zeros(2, dtype=torch.int32), torch.zeros(2, dtype=torch.int64)
-    AttentionInputs(positions, slots, sequences())
+    tokens = positions = torch.zeros(2, dtype=torch.int32)
+    slots = torch.zeros(2, dtype=torch.int64)
+    check_step(tokens, positions, [KvGroup([], slots, sequences())])
     with pytest.raises(ValueError, match=r"`slot_mapping` must be a contiguous torch\.int64 vector of 2"):
-        AttentionInputs(positions, slots[:1], sequences())
+        check_step(tokens, positions, [KvGroup([], slots[:1], sequences())])
     with pytest.raises(ValueError, match=r"`positions` must be a contiguous torch\.int32"):
-        AttentionInputs(positions.long(), slots, sequences())
+        check_step(tokens, positions.long(), [KvGroup([], slots, sequences())])

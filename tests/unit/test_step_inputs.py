@@ -32,7 +32,7 @@ def read_by_row(inputs: StepInputs) -> dict[str, Tensor]:
     """What a plan tells of rows, as the step finds it."""
     assert inputs.penalties is not None
     return {
-        "block_ids": inputs.attention.sequences.block_tables.flatten(),
+        "block_ids": inputs.sequences.block_tables.flatten(),
         "new_rows": inputs.penalties.new_rows,
         "temperature": inputs.sampling.temperature,
         "top_p": inputs.sampling.top_p,
@@ -46,14 +46,14 @@ def read_by_row(inputs: StepInputs) -> dict[str, Tensor]:
 
 def read(inputs: StepInputs) -> dict[str, tuple[Tensor, int]]:
     """The other columns as the step finds them, and how long they must be for `PLAN`."""
-    sequences, penalties, biases = inputs.attention.sequences, inputs.penalties, inputs.biases
+    sequences, penalties, biases = inputs.sequences, inputs.penalties, inputs.biases
     assert penalties is not None
     assert biases is not None
     assert inputs.scores is not None
     return {
         "token_ids": (inputs.token_ids, 6),
-        "positions": (inputs.attention.positions, 6),
-        "slot_mapping": (inputs.attention.slot_mapping, 6),
+        "positions": (inputs.positions, 6),
+        "slot_mapping": (inputs.slot_mapping, 6),
         "query_starts": (sequences.query_starts, 3),
         "context_lens": (sequences.context_lens, 2),
         "seq_rows": (sequences.rows, 2),
@@ -109,7 +109,7 @@ def test_what_the_engine_writes_is_what_the_step_reads() -> None:
         assert column.tolist() == told + [0] * (len(column) - len(told)), name
     for name, (column, length) in rest.items():
         assert column.tolist() == written[name][:length], name
-    sequences, scores = inputs.attention.sequences, inputs.scores
+    sequences, scores = inputs.sequences, inputs.scores
     assert (sequences.starts, sequences.lens) == (
         sequences.query_starts.tolist(),
         sequences.context_lens.tolist(),

@@ -15,7 +15,7 @@ def rows(name: str, x: Tensor) -> None:
     if x.dim() != 2 or x.stride(1) != 1 or x.dtype not in FLOAT_DTYPES:
         raise ValueError(
             f"`{name}` must be 2-d with contiguous rows in float32, bfloat16 or float16, "
-            f"got {_describe(x)} strides {x.stride()}"
+            f"got {describe(x)} strides {x.stride()}"
         )
 
 
@@ -25,7 +25,7 @@ def heads(name: str, x: Tensor) -> None:
     if not adjacent or x.dtype not in FLOAT_DTYPES:
         raise ValueError(
             f"`{name}` must be [num_tokens, num_heads, head_dim] with adjacent heads, "
-            f"got {_describe(x)} strides {x.stride()}"
+            f"got {describe(x)} strides {x.stride()}"
         )
 
 
@@ -38,7 +38,7 @@ def same_kind(name: str, x: Tensor, like: Tensor) -> None:
 def vector(name: str, x: Tensor, length: int, dtype: torch.dtype, like: Tensor) -> None:
     """`x` is a contiguous vector of that length and dtype on the device of `like`."""
     if x.dim() != 1 or x.shape[0] != length or x.dtype != dtype or not x.is_contiguous():
-        raise ValueError(f"`{name}` must be a contiguous {dtype} vector of {length}, got {_describe(x)}")
+        raise ValueError(f"`{name}` must be a contiguous {dtype} vector of {length}, got {describe(x)}")
     if x.device != like.device:
         raise ValueError(f"`{name}` must be on {like.device}, got {x.device}")
 
@@ -68,7 +68,7 @@ def cache_pair(key_cache: Tensor, value_cache: Tensor) -> None:
             f"{value_cache.dtype} on {value_cache.device}"
         )
     if key_cache.shape != value_cache.shape:
-        raise ValueError(f"caches differ in shape: {_describe(key_cache)}, {_describe(value_cache)}")
+        raise ValueError(f"caches differ in shape: {describe(key_cache)}, {describe(value_cache)}")
     _cache("value_cache", value_cache, key_cache.shape[3])
 
 
@@ -84,7 +84,7 @@ def rotary_table(cos_sin: Tensor, head_dim: int, device: torch.device) -> None:
     ):
         raise ValueError(
             "`cos_sin` must be contiguous float32 [max_position, rotary_dim], even and at most `head_dim` "
-            f"{head_dim} wide, got {_describe(cos_sin)}"
+            f"{head_dim} wide, got {describe(cos_sin)}"
         )
 
 
@@ -92,9 +92,10 @@ def _cache(name: str, cache: Tensor, head_dim: int) -> None:
     if cache.dim() != 4 or not cache.is_contiguous() or cache.shape[3] != head_dim:
         raise ValueError(
             f"`{name}` must be contiguous [num_blocks, block_size, num_kv_heads, {head_dim}], "
-            f"got {_describe(cache)}"
+            f"got {describe(cache)}"
         )
 
 
-def _describe(x: Tensor) -> str:
+def describe(x: Tensor) -> str:
+    """Dtype and shape."""
     return f"{x.dtype} {list(x.shape)}"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from streamcore.kernels.sequences import PagedSequences
+from streamcore.kernels.paged import PagedSequences
 
 _GATHERED_BYTES = 1 << 30
 _SCORES_BYTES = 1 << 29
@@ -27,11 +27,15 @@ WORKSPACE_BYTES = _GATHERED_BYTES + 3 * _SCORES_BYTES
 """Keys and values, and the scores with their softmax and mask, where torch has no kernel without them."""
 
 
-def paged_attention(
-    query: Tensor, key_cache: Tensor, value_cache: Tensor, sequences: PagedSequences, scale: float
-) -> Tensor:
-    """See `streamcore.kernels.paged_attention`."""
-    output = torch.empty(query.shape, dtype=query.dtype, device=query.device)
+def gathered_attention(
+    output: Tensor,
+    query: Tensor,
+    key_cache: Tensor,
+    value_cache: Tensor,
+    sequences: PagedSequences,
+    scale: float,
+) -> None:
+    """`Ops.paged_attention` by the usual softmax over whole contexts."""
     step = _Step(query, key_cache, value_cache, sequences, scale, output)
     num_seqs, first = len(sequences.lens), 0
     mask = None
@@ -48,7 +52,6 @@ def paged_attention(
         elif query_len > 1:
             _prefill(step, first, None)
         first += 1
-    return output
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,62 +1,113 @@
 """The operations in plain torch: the oracle of the kernel tests, and what runs where no kernel was compiled.
 
-Each function has the contract of its namesake in `streamcore.kernels`, which states shapes and dtypes;
-arithmetic is in float32 whatever the dtype of the tensors.
+Each method has the contract of its namesake in `ops.Ops`; arithmetic is in float32 whatever the dtype of the tensors.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import silu
+from torch.nn.functional import gelu, silu
 
-from streamcore.kernels.gathered import paged_attention
+from streamcore.kernels.gathered import gathered_attention
+from streamcore.kernels.paged import LayerCache, PagedSequences
+from streamcore.kernels.routed import routed_experts
+from streamcore.kernels.ruled import ruled_attention
+from streamcore.kernels.weight import LinearWeight
+from streamcore.operands import Activation, AttentionRule, Expert, ExpertRule, HeadNorms, Rotation
 
-__all__ = ["add_rms_norm", "paged_attention", "rms_norm", "rope_and_store_kv", "silu_mul"]
+_CLAMP = 7.0
 
 
-def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """`x / sqrt(mean(x²) + eps) * weight`, per row (Zhang and Sennrich, 2019)."""
+class ReferenceOps:
+    """`Ops` in plain torch, on any device."""
+
+    def embed(self, out: Tensor, token_ids: Tensor, table: Tensor, factor: float) -> None:
+        """See `Ops`."""
+        out.copy_(torch.nn.functional.embedding(token_ids, table).float() * factor)
+
+    def take(self, out: Tensor, x: Tensor, rows: Tensor) -> None:
+        """See `Ops`."""
+        torch.index_select(x, 0, rows, out=out)
+
+    def add(self, total: Tensor, x: Tensor) -> None:
+        """See `Ops`."""
+        total.copy_(total.float() + x.float())
+
+    def scale(self, x: Tensor, factor: float) -> None:
+        """See `Ops`."""
+        x.copy_(x.float() * factor)
+
+    def rms_norm(self, out: Tensor, x: Tensor, weight: Tensor, eps: float) -> None:
+        """See `Ops`."""
+        out.copy_(_normalised(x, weight, eps))
+
+    def add_rms_norm(self, out: Tensor, x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> None:
+        """See `Ops`."""
+        self.add(residual, x)
+        out.copy_(_normalised(residual, weight, eps))
+
+    def gated(self, out: Tensor, gate_up: Tensor, activation: Activation) -> None:
+        """See `Ops`."""
+        gate, up = gate_up.float().chunk(2, dim=-1)
+        if activation == "silu":
+            out.copy_(silu(gate) * up)
+        elif activation == "gelu_tanh":
+            out.copy_(gelu(gate, approximate="tanh") * up)
+        else:
+            gate, up = gate.clamp(max=_CLAMP), up.clamp(-_CLAMP, _CLAMP)
+            out.copy_((up + 1) * gate * torch.sigmoid(1.702 * gate))
+
+    def linear(self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None) -> None:
+        """See `Ops`."""
+        if bias is None:
+            torch.mm(x, weight.data.t(), out=out)
+        else:
+            torch.addmm(bias, x, weight.data.t(), out=out)
+
+    def rope_and_store_kv(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        rotation: Rotation,
+        positions: Tensor,
+        cache: LayerCache,
+        slot_mapping: Tensor,
+        norms: HeadNorms | None = None,
+    ) -> None:
+        """See `Ops`."""
+        if norms is not None:
+            query.copy_(_normalised(query, norms.query, norms.eps))
+            key.copy_(_normalised(key, norms.key, norms.eps))
+        cos, sin = rotation.cos_sin.index_select(0, positions).unsqueeze(1).chunk(2, dim=-1)
+        _rotate(query, cos, sin)
+        _rotate(key, cos, sin)
+        if rotation.query_factors is not None:
+            factors = rotation.query_factors.index_select(0, positions)
+            query.copy_(query.float() * factors[:, None, None])
+        _store(key.to(cache.keys.dtype), value.to(cache.values.dtype), cache, slot_mapping)
+
+    def paged_attention(
+        self, out: Tensor, query: Tensor, cache: LayerCache, sequences: PagedSequences, rule: AttentionRule
+    ) -> None:
+        """See `Ops`."""
+        if rule.is_plain:
+            gathered_attention(out, query, cache.keys, cache.values, sequences, rule.scale)
+        else:
+            ruled_attention(out, query, cache, sequences, rule)
+
+    def experts(
+        self, out: Tensor, x: Tensor, scores: Tensor, experts: Sequence[Expert], rule: ExpertRule
+    ) -> None:
+        """See `Ops`."""
+        routed_experts(self, out, x, scores, experts, rule)
+
+
+def _normalised(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     wide = x.float()
     scale = torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + eps)
-    return (wide * scale * weight.float()).to(x.dtype)
-
-
-def add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """Adds `x` to `residual` in place, then normalises the sum as it was stored."""
-    residual.copy_(residual.float() + x.float())
-    return rms_norm(residual, weight, eps)
-
-
-def silu_mul(gate_up: Tensor) -> Tensor:
-    """`silu(gate) * up`, where each row is gate, then up."""
-    gate, up = gate_up.float().chunk(2, dim=-1)
-    return (silu(gate) * up).to(gate_up.dtype)
-
-
-def rope_and_store_kv(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    cos_sin: Tensor,
-    positions: Tensor,
-    key_cache: Tensor,
-    value_cache: Tensor,
-    slot_mapping: Tensor,
-) -> None:
-    """Rotates query and key in place (Su et al., 2021; half-split pairs), then stores key and value."""
-    cos, sin = cos_sin.index_select(0, positions).unsqueeze(1).chunk(2, dim=-1)
-    _rotate(query, cos, sin)
-    _rotate(key, cos, sin)
-    key, value = key.to(key_cache.dtype), value.to(value_cache.dtype)
-    stored = slot_mapping >= 0
-    slots, num_slots = slot_mapping, key_cache.shape[0] * key_cache.shape[1]
-    if key.device.type == "cpu":
-        slots, key, value = slots[stored], key[stored], value[stored]
-        _slots_of(key_cache, num_slots).index_copy_(0, slots, key)
-        _slots_of(value_cache, num_slots).index_copy_(0, slots, value)
-        return
-    # A boolean index would make the host wait for the device.
-    _store_where(_slots_of(key_cache, num_slots), stored, slots, key)
-    _store_where(_slots_of(value_cache, num_slots), stored, slots, value)
+    return wide * scale * weight.float()
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> None:
@@ -67,6 +118,19 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> None:
     rotated_first, rotated_second = a * cos - b * sin, b * cos + a * sin
     first.copy_(rotated_first)
     second.copy_(rotated_second)
+
+
+def _store(key: Tensor, value: Tensor, cache: LayerCache, slots: Tensor) -> None:
+    stored = slots >= 0
+    num_slots = cache.keys.shape[0] * cache.keys.shape[1]
+    if key.device.type == "cpu":
+        slots, key, value = slots[stored], key[stored], value[stored]
+        _slots_of(cache.keys, num_slots).index_copy_(0, slots, key)
+        _slots_of(cache.values, num_slots).index_copy_(0, slots, value)
+        return
+    # A boolean index would make the host wait for the device.
+    _store_where(_slots_of(cache.keys, num_slots), stored, slots, key)
+    _store_where(_slots_of(cache.values, num_slots), stored, slots, value)
 
 
 def _slots_of(cache: Tensor, num_slots: int) -> Tensor:

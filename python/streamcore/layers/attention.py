@@ -1,73 +1,61 @@
 """Self-attention over a paged KV cache."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from streamcore import kernels
-from streamcore.kernels import checks
 from streamcore.layers.linear import Linear
+from streamcore.layers.norm import RmsNorm
+from streamcore.layers.rotary import Rope
+from streamcore.operands import AttentionRule, HeadNorms
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-@dataclass(frozen=True, slots=True)
-class AttentionInputs:
-    """Where a step's tokens stand in their sequences and in the KV cache, the same for every layer."""
-
-    positions: Tensor
-    """int32 [num_tokens]"""
-    slot_mapping: Tensor
-    """int64 [num_tokens], block id times block size plus offset"""
-    sequences: kernels.PagedSequences
-
-    def __post_init__(self) -> None:
-        """Checks once what every layer relies on; raises `ValueError`."""
-        num_tokens, like = self.positions.shape[0], self.sequences.context_lens
-        checks.vector("positions", self.positions, num_tokens, torch.int32, like)
-        checks.vector("slot_mapping", self.slot_mapping, num_tokens, torch.int64, like)
-
-
-@dataclass(frozen=True, slots=True)
-class LayerCache:
-    """The keys and values of one layer, each [num_blocks, block_size, num_kv_heads, head_dim]."""
-
-    keys: Tensor
-    values: Tensor
-
-    def __post_init__(self) -> None:
-        """Checks once what every step relies on; raises `ValueError`."""
-        checks.cache_pair(self.keys, self.values)
+    from streamcore.layers.step import Step
 
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """Grouped-query attention with rotary positions."""
+    """Grouped-query attention with rotary positions; parts that a family lacks are None."""
 
     qkv: Linear
+    """Rows of the queries, then of the keys, then of the values."""
     output: Linear
     num_heads: int
     num_kv_heads: int
     head_dim: int
-    operations: kernels.Operations
+    rope: Rope
+    layer: int
+    """Which of the KV group's caches is its own."""
+    rule: AttentionRule
+    head_norms: HeadNorms | None = None
+    whole_norms: tuple[RmsNorm, RmsNorm] | None = None
+    """Of all heads of query and key together."""
+    kv_group: int = 0
 
-    def __call__(self, x: Tensor, cos_sin: Tensor, inputs: AttentionInputs, cache: LayerCache) -> Tensor:
-        """Stores the tokens' keys and values, then attends to everything before them.
+    def __call__(self, x: "Tensor", step: "Step") -> "Tensor":
+        """Stores the tokens' keys and values, then attends to everything that they see.
 
         Args:
-            x: [num_tokens, hidden].
-            cos_sin: float32 [max_len, head_dim].
-            inputs: the step.
-            cache: this layer's cache, written to; of this layer's heads and on its device.
+            x: [num_tokens, hidden], normalised.
+            step: the step.
 
         Returns:
             [num_tokens, hidden].
         """
-        heads = self.qkv(x).view(x.shape[0], -1, self.head_dim)
-        sizes = (self.num_heads, self.num_kv_heads, self.num_kv_heads)
-        query, key, value = torch.split_with_sizes(heads, sizes, dim=1)
-        keys, values = cache.keys, cache.values
-        self.operations.rope_and_store_kv(
-            query, key, value, cos_sin, inputs.positions, keys, values, inputs.slot_mapping
+        qkv = self.qkv(x, step, "qkv")
+        num_tokens, width = x.shape[0], self.num_heads * self.head_dim
+        if self.whole_norms is not None:
+            kv_width = self.num_kv_heads * self.head_dim
+            self.whole_norms[0](qkv[:, :width], step)
+            self.whole_norms[1](qkv[:, width : width + kv_width], step)
+        heads = qkv.view(num_tokens, -1, self.head_dim)
+        query, key, value = heads.split_with_sizes((self.num_heads, self.num_kv_heads, self.num_kv_heads), 1)
+        kv = step.kv[self.kv_group]
+        cache = kv.caches[self.layer]
+        step.ops.rope_and_store_kv(
+            query, key, value, self.rope.rotation, step.positions, cache, kv.slot_mapping, self.head_norms
         )
-        attended = self.operations.paged_attention(query, keys, values, inputs.sequences, self.head_dim**-0.5)
-        return self.output(attended.flatten(1))
+        attended = step.rows("attended", width)
+        step.ops.paged_attention(attended.view(query.shape), query, cache, kv.sequences, self.rule)
+        return self.output(attended, step, "hidden")

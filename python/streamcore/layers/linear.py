@@ -1,33 +1,25 @@
 """A linear layer."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-from streamcore import kernels
+    from streamcore.kernels import LinearWeight
+    from streamcore.layers.step import Step
 
 
 @dataclass(frozen=True, slots=True)
 class Linear:
     """`x @ weight.T + bias`."""
 
-    weight: kernels.LinearWeight
-    bias: Tensor | None
+    weight: "LinearWeight"
+    bias: "Tensor | None" = None
     """[out], or None"""
 
-    @classmethod
-    def prepare(cls, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, exact: bool) -> "Linear":
-        """Put a weight into the form that its product reads; `weight` may be freed afterwards.
-
-        Args:
-            weight: [out, in].
-            bias: [out], or None.
-            dtype: of the activations.
-            exact: never round activations below that.
-        """
-        return cls(kernels.pack_linear_weight(weight, dtype, exact=exact), bias)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """[num_tokens, in] to [num_tokens, out]."""
-        return kernels.multiply(x, self.weight, self.bias)
+    def __call__(self, x: "Tensor", step: "Step", name: str) -> "Tensor":
+        """[num_rows, in] to [num_rows, out], in the step's rows of that name."""
+        out = step.scratch.rows(name, x.shape[0], self.weight.num_outputs)
+        step.ops.linear(out, x, self.weight, self.bias)
+        return out

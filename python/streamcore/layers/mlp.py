@@ -1,22 +1,44 @@
 """A gated feed-forward layer."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from streamcore import kernels
 from streamcore.layers.linear import Linear
+from streamcore.operands import Activation
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from streamcore.layers.step import Step
+    from streamcore.layers.weights import Weights
 
 
 @dataclass(frozen=True, slots=True)
 class GatedMlp:
-    """`down(silu(gate(x)) * up(x))` (Shazeer 2020, arXiv:2002.05202)."""
+    """`down(activation(gate(x)) * up(x))` (Shazeer 2020, arXiv:2002.05202)."""
 
     gate_up: Linear
     """Rows of the gate, then rows of the up projection."""
     down: Linear
-    operations: kernels.Operations
+    activation: Activation = "silu"
 
-    def __call__(self, x: Tensor) -> Tensor:
+    @classmethod
+    def of(
+        cls,
+        weights: "Weights",
+        hidden: int,
+        inter: int,
+        *,
+        bias: bool = False,
+        activation: Activation = "silu",
+    ) -> "GatedMlp":
+        """The layer by the names that nearly every checkpoint has."""
+        gate_up = weights.linear({"gate_proj": inter, "up_proj": inter}, hidden, bias=bias)
+        return cls(gate_up, weights.linear({"down_proj": hidden}, inter, bias=bias), activation)
+
+    def __call__(self, x: "Tensor", step: "Step") -> "Tensor":
         """[num_tokens, hidden] to [num_tokens, hidden]."""
-        return self.down(self.operations.silu_mul(self.gate_up(x)))
+        gate_up = self.gate_up(x, step, "gate_up")
+        active = step.scratch.rows("active", x.shape[0], gate_up.shape[1] // 2)
+        step.ops.gated(active, gate_up, self.activation)
+        return self.down(active, step, "hidden")

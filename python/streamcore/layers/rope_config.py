@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-RopeType = Literal["default", "linear", "dynamic", "yarn", "llama3"]
+RopeType = Literal["default", "linear", "dynamic", "yarn", "llama3", "longrope", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,22 @@ class RopeConfig:
     beta_slow: float = 1.0
     """yarn: dimensions that turn less often than this within the original context are stretched in full."""
     attention_factor: float = 1.0
-    """yarn: both tables are multiplied by this, which sharpens attention over a longer context."""
+    """yarn, longrope: both tables are multiplied by this, which sharpens attention over a longer context."""
     truncate: bool = True
     """yarn: round the two borders outwards to whole dimensions."""
+    short_factor: tuple[float, ...] = ()
+    """longrope: divides each frequency where no sequence is longer than the original context."""
+    long_factor: tuple[float, ...] = ()
+    """longrope: divides each frequency where one may be."""
+    partial_factor: float = 1.0
+    """The part of each head that turns, from its first dimension on."""
+    query_beta: float = 0.0
+    """By how much queries grow with their position; 0 for not at all."""
+
+    def rotary_dim(self, head_dim: int) -> int:
+        """Leading dimensions of a head that turn."""
+        return 0 if self.rope_type == "none" else int(head_dim * self.partial_factor)
+
+
+NO_ROPE = RopeConfig("none")
+"""No position turns anything."""

@@ -1,98 +1,32 @@
-"""Rotary position embedding (Su et al. 2021, arXiv:2104.09864): the table of cosines and sines, for every
-variant in use.
+"""A rotary table and the layers that share it."""
 
-A dimension pair `i` of a head turns by `position * frequency[i]`. The variants differ only in the
-frequencies, and yarn in a common factor on the table, so kernels need nothing but the table.
-
-`dynamic` (NTK-aware scaling) is defined by the length of a sequence: `transformers` raises the base again and
-again while a sequence grows beyond the original context, and leaves the keys that are cached already as they
-were. Here keys are cached rotated and are shared between sequences by the prefix cache, so a frequency must
-not depend on who computes it or when. The table is therefore made once, for the longest sequence that the
-server accepts: up to the original context that is exactly the unscaled table, and with a longer limit it is
-the table that `transformers` uses for a prompt of that length.
-"""
-
-import math
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from streamcore.layers.rope_config import RopeConfig
+from streamcore.operands import Rotation
 
-# A table is made in pieces of this many positions, so that making it takes no more memory than it does.
-_ROWS_AT_ONCE = 4096
-
-
-def cos_sin_table(rope: RopeConfig, head_dim: int, max_len: int) -> Tensor:
-    """Cosines and sines for positions `0 .. max_len - 1`.
-
-    Args:
-        rope: which variant, with its settings.
-        head_dim: size of a head, even.
-        max_len: tokens of the longest sequence.
-
-    Returns:
-        float32 [max_len, head_dim] on the CPU: `head_dim / 2` cosines, then as many sines.
-    """
-    frequencies = inverse_frequencies(rope, head_dim, max_len)
-    table = torch.empty(max_len, 2, len(frequencies))
-    for first in range(0, max_len, _ROWS_AT_ONCE):
-        rows = table[first : first + _ROWS_AT_ONCE]
-        positions = torch.arange(first, first + len(rows), dtype=torch.float32)
-        angles = torch.outer(positions, frequencies)
-        rows[:, 0], rows[:, 1] = angles.cos(), angles.sin()
-        rows *= rope.attention_factor
-    return table.flatten(1)
+if TYPE_CHECKING:
+    import torch
 
 
-def inverse_frequencies(rope: RopeConfig, head_dim: int, max_len: int) -> Tensor:
-    """Radians per token of each dimension pair, float32 [head_dim / 2] on the CPU."""
-    if rope.rope_type == "dynamic":
-        return _plain(_dynamic_theta(rope, head_dim, max_len), head_dim)
-    plain = _plain(rope.theta, head_dim)
-    if rope.rope_type == "linear":
-        return plain / rope.factor
-    if rope.rope_type == "yarn":
-        return _yarn(rope, plain)
-    if rope.rope_type == "llama3":
-        return _llama3(rope, plain)
-    return plain
+class Rope:
+    """How positions turn queries and keys, by one table for all layers that have this object."""
 
+    def __init__(self, config: RopeConfig, head_dim: int) -> None:
+        self.config = config
+        self.head_dim = head_dim
+        self._rotation: Rotation | None = None
 
-def _plain(theta: float, head_dim: int) -> Tensor:
-    exponents = torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim
-    return 1.0 / theta**exponents
+    @property
+    def rotation(self) -> Rotation:
+        """The table; `prepare` has made it."""
+        assert self._rotation is not None, "`Decoder.prepare` comes before the first step"
+        return self._rotation
 
+    def prepare(self, max_len: int, device: "torch.device") -> None:
+        """Makes the table for sequences of up to `max_len` tokens."""
+        from streamcore.layers.rotary_table import cos_sin_table, query_factors
 
-def _dynamic_theta(rope: RopeConfig, head_dim: int, max_len: int) -> float:
-    """The base that keeps the slowest dimension within the angles seen in training, at `max_len` tokens."""
-    stretch = max(max_len / rope.original_max_position_embeddings, 1.0)
-    growth = rope.factor * stretch - (rope.factor - 1)
-    return rope.theta * math.pow(growth, head_dim / (head_dim - 2))
-
-
-def _llama3(rope: RopeConfig, plain: Tensor) -> Tensor:
-    """Llama 3.1: stretch long wavelengths, keep short ones, blend linearly in the number of turns between."""
-    turns = rope.original_max_position_embeddings * plain / (2 * math.pi)
-    kept = (turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor)
-    return torch.lerp(plain / rope.factor, plain, kept.clamp(0, 1))
-
-
-def _yarn(rope: RopeConfig, plain: Tensor) -> Tensor:
-    """YaRN (Peng et al. 2023, arXiv:2309.00071): blend linearly in the dimension between two numbers of
-    turns.
-    """
-    head_dim = 2 * len(plain)
-
-    def dimension_with(turns: float) -> float:
-        wavelength = rope.original_max_position_embeddings / turns
-        return head_dim * math.log(wavelength / (2 * math.pi)) / (2 * math.log(rope.theta))
-
-    first, last = dimension_with(rope.beta_fast), dimension_with(rope.beta_slow)
-    if rope.truncate:
-        first, last = math.floor(first), math.ceil(last)
-    first, last = max(first, 0), min(last, head_dim - 1)
-    # The same width for an empty ramp as `transformers` takes: it must be a step, not a division by zero.
-    width = (last - first) or 0.001
-    stretched = (torch.arange(len(plain), dtype=torch.float32) - first) / width
-    return torch.lerp(plain, plain / rope.factor, stretched.clamp(0, 1))
+        table = cos_sin_table(self.config, self.head_dim, max_len).to(device)
+        factors = query_factors(self.config, max_len)
+        self._rotation = Rotation(table, None if factors is None else factors.to(device))

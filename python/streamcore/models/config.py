@@ -1,21 +1,28 @@
-"""What a forward pass must know of config.json, checked."""
+"""What a forward pass must know of config.json, checked: what all families share."""
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard, get_args
 
-from streamcore.layers.rope_config import RopeConfig, RopeType
-from streamcore.models.fields import Fields, shown
+from streamcore.layers.rope_config import RopeConfig
+from streamcore.models.fields import Fields
+from streamcore.models.rope import parse_rope
+from streamcore.operands import Activation
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 # The tensors of every layer are listed before the files are looked at.
 _MAX_LAYERS = 4096
+_ACTIVATIONS: dict[str, Activation] = {
+    "silu": "silu",
+    "swish": "silu",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_new": "gelu_tanh",
+}
 
 
-@dataclass(frozen=True, slots=True)
-class ModelConfig:
-    """The shape of a decoder of the Llama kind."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderConfig:
+    """The shape of a decoder. A family that needs more derives from it."""
 
     model_type: str
     hidden_size: int
@@ -28,6 +35,7 @@ class ModelConfig:
     max_position_embeddings: int
     rms_norm_eps: float
     rope: RopeConfig
+    activation: Activation
     tie_word_embeddings: bool
     attention_bias: bool
     mlp_bias: bool
@@ -47,35 +55,79 @@ class ModelConfig:
             stretched = self.rope.factor * self.rope.original_max_position_embeddings
         return max(self.max_position_embeddings, int(stretched))
 
+    @property
+    def widest_mlp(self) -> int:
+        """Numbers that the widest feed-forward layer makes of a token."""
+        return self.intermediate_size
 
-def parse_config(raw: Mapping[str, Any]) -> ModelConfig:
-    """Reads config.json.
 
-    Raises:
-        ModelLoadError: names every field that is missing, of the wrong type or not supported.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowedConfig(DecoderConfig):
+    """A decoder some of whose layers look back a limited number of tokens."""
+
+    windows: tuple[int, ...]
+    """Of each layer: maximum number of keys that a token sees; 0 for all."""
+
+
+FULL, SLIDING = "full_attention", "sliding_attention"
+
+
+def parse_windows(
+    fields: Fields, num_layers: int, default: Callable[[int], bool], *, window: int | None
+) -> tuple[int, ...]:
+    """The window of each layer.
+
+    Args:
+        fields: config.json, whose `layer_types` decides where it is there.
+        num_layers: their number.
+        default: whether the layer of a number slides, for a file without `layer_types`.
+        window: of the layers that slide; None: no layer does.
     """
-    fields = Fields(raw)
+    types = fields.layer_types(num_layers, lambda i: SLIDING if default(i) else FULL, (FULL, SLIDING))
+    return tuple(window if window is not None and kind == SLIDING else 0 for kind in types)
+
+
+def parse_shape(
+    fields: Fields, *, rope: RopeConfig | None = None, eps_name: str = "rms_norm_eps"
+) -> dict[str, Any]:
+    """The fields of `DecoderConfig`, with Llama's defaults; a family puts its own into `fields` before.
+
+    Args:
+        fields: config.json.
+        rope: where the family has read it in its own way.
+        eps_name: what the family calls the number that norms add.
+    """
     hidden_size, num_heads = fields.integer("hidden_size"), fields.integer("num_attention_heads")
-    config = ModelConfig(
-        model_type=str(raw.get("model_type")),
-        hidden_size=hidden_size,
-        intermediate_size=fields.integer("intermediate_size"),
-        num_layers=fields.integer("num_hidden_layers", most=_MAX_LAYERS),
-        num_heads=num_heads,
-        num_kv_heads=fields.integer("num_key_value_heads", num_heads),
-        head_dim=fields.integer("head_dim", hidden_size // num_heads),
-        vocab_size=fields.integer("vocab_size"),
-        max_position_embeddings=fields.integer("max_position_embeddings", 2048),
-        rms_norm_eps=fields.number("rms_norm_eps", 1e-6),
-        rope=_parse_rope(fields),
-        tie_word_embeddings=fields.boolean("tie_word_embeddings", False),
-        attention_bias=fields.boolean("attention_bias", False),
-        mlp_bias=fields.boolean("mlp_bias", False),
-        dtype=_parse_dtype(fields),
-    )
-    _check_shape(fields, config)
-    fields.check()
-    return config
+    shape = {
+        "model_type": str(fields.raw.get("model_type")),
+        "hidden_size": hidden_size,
+        "intermediate_size": fields.integer("intermediate_size"),
+        "num_layers": fields.integer("num_hidden_layers", most=_MAX_LAYERS),
+        "num_heads": num_heads,
+        "num_kv_heads": fields.integer("num_key_value_heads", num_heads),
+        "head_dim": fields.integer("head_dim", max(hidden_size // num_heads, 1)),
+        "vocab_size": fields.integer("vocab_size"),
+        "max_position_embeddings": fields.integer("max_position_embeddings", 2048),
+        "rms_norm_eps": fields.number(eps_name, 1e-6),
+        "rope": parse_rope(fields) if rope is None else rope,
+        "activation": parse_activation(fields),
+        "tie_word_embeddings": fields.boolean("tie_word_embeddings", False),
+        "attention_bias": fields.boolean("attention_bias", False),
+        "mlp_bias": fields.boolean("mlp_bias", False),
+        "dtype": _parse_dtype(fields),
+    }
+    _check_shape(fields, shape)
+    return shape
+
+
+def parse_activation(fields: Fields) -> Activation:
+    """The activation of the MLPs, which Gemma names `hidden_activation`."""
+    name = "hidden_activation" if fields.raw.get("hidden_activation") is not None else "hidden_act"
+    value = fields.raw.get(name) or "silu"
+    if isinstance(value, str) and value in _ACTIVATIONS:
+        return _ACTIVATIONS[value]
+    fields.refuse(name, value, "supported are " + ", ".join(_ACTIVATIONS))
+    return "silu"
 
 
 def _parse_dtype(fields: Fields) -> Dtype | None:
@@ -91,118 +143,29 @@ def _is_dtype(value: object) -> TypeGuard[Dtype]:
     return value in get_args(Dtype)
 
 
-def _is_rope_type(value: object) -> TypeGuard[RopeType]:
-    return value in get_args(RopeType)
+def _check_shape(fields: Fields, shape: dict[str, Any]) -> None:
+    num_heads, num_kv_heads, head_dim = shape["num_heads"], shape["num_kv_heads"], shape["head_dim"]
+    if num_heads % num_kv_heads:
+        why = f"it must divide `num_attention_heads` {num_heads}"
+        fields.refuse("num_key_value_heads", num_kv_heads, why)
+    if fields.raw.get("head_dim") is None and shape["hidden_size"] % num_heads:
+        why = f"it must be a multiple of `num_attention_heads` {num_heads}"
+        fields.refuse("hidden_size", shape["hidden_size"], why)
+    if head_dim % 2:
+        fields.refuse("head_dim", head_dim, "it must be even")
+    # Where a size is wrong already, what follows from its stand-in would only confuse.
+    if not fields.problems:
+        check_rope(fields, shape["rope"], head_dim)
 
 
-def _check_shape(fields: Fields, config: ModelConfig) -> None:
-    activation = fields.raw.get("hidden_act", "silu")
-    if activation not in ("silu", "swish"):
-        fields.refuse("hidden_act", activation, "only silu is supported")
-    _refuse_quantised(fields)
-    if config.num_heads % config.num_kv_heads:
-        fields.refuse(
-            "num_key_value_heads",
-            config.num_kv_heads,
-            f"it must divide `num_attention_heads` {config.num_heads}",
-        )
-    if fields.raw.get("head_dim") is None and config.hidden_size % config.num_heads:
-        fields.refuse(
-            "hidden_size",
-            config.hidden_size,
-            f"it must be a multiple of `num_attention_heads` {config.num_heads}",
-        )
-    if config.head_dim % 2:
-        fields.refuse("head_dim", config.head_dim, "it must be even")
-    if config.head_dim == 2 and config.rope.rope_type == "dynamic":
-        fields.refuse("head_dim", config.head_dim, "it must be at least 4 with dynamic positions")
-
-
-def _refuse_quantised(fields: Fields) -> None:
-    for name in ("quantization_config", "compression_config"):
-        raw = fields.raw.get(name)
-        if raw is None:
-            continue
-        methods = (
-            [raw[key] for key in ("quant_method", "quantization_method") if key in raw]
-            if isinstance(raw, dict)
-            else []
-        )
-        method = f" {shown(methods[0])}" if methods else ""
-        fields.problems.append(f"has `{name}`{method}, quantised weights are not supported")
-        fields.hint = "serve the folder with the unquantised weights that this one was made from"
-
-
-def _parse_rope(fields: Fields) -> RopeConfig:
-    """Reads either form: `rope_parameters` with everything in it, or `rope_theta` beside `rope_scaling`."""
-    name = "rope_parameters" if fields.raw.get("rope_parameters") is not None else "rope_scaling"
-    raw = fields.raw.get(name)
-    if raw is None:
-        raw = {}
-    if not isinstance(raw, dict):
-        fields.refuse(name, raw, "it must be an object")
-        return RopeConfig()
-    outer = {"rope_theta": fields.raw.get("rope_theta")}
-    rope = fields.inside(name, {**outer, **raw})
-    rope_type = raw.get("rope_type") or raw.get("type") or "default"
-    if not _is_rope_type(rope_type):
-        rope.refuse("rope_type", rope_type, "supported are " + ", ".join(get_args(RopeType)))
-        return RopeConfig()
-    if raw.get("partial_rotary_factor", 1.0) != 1.0:
-        rope.refuse("partial_rotary_factor", raw["partial_rotary_factor"], "only 1 is supported")
-    return _parse_variant(rope_type, rope, fields)
-
-
-def _parse_variant(rope_type: RopeType, rope: Fields, outer: Fields) -> RopeConfig:
-    theta = rope.number("rope_theta", 10000.0, above=1.0)
-    if rope_type == "default":
-        return RopeConfig(theta=theta)
-    if rope_type == "linear":
-        return RopeConfig("linear", theta, rope.number("factor"))
-    context = outer.integer("max_position_embeddings", 2048)
-    if rope_type == "dynamic":
-        return RopeConfig("dynamic", theta, rope.number("factor"), context)
-    original = _original_context(rope, outer, context)
-    if rope_type == "yarn":
-        return _parse_yarn(rope, theta, original, context / original)
-    low = rope.number("low_freq_factor")
-    high = rope.number("high_freq_factor", above=low if rope.raw.get("low_freq_factor") is not None else 0.0)
-    return RopeConfig(
-        "llama3", theta, rope.number("factor"), original, low_freq_factor=low, high_freq_factor=high
-    )
-
-
-def _original_context(rope: Fields, outer: Fields, context: int) -> int:
-    """The context before it was stretched; some models name it beside the object instead of inside."""
-    name = "original_max_position_embeddings"
-    fields = outer if outer.raw.get(name) is not None else rope
-    return fields.integer(name, context)
-
-
-def _parse_yarn(rope: Fields, theta: float, original: int, stretch: float) -> RopeConfig:
-    factor = rope.number("factor", stretch)
-    attention_factor = rope.optional_number("attention_factor")
-    if attention_factor is None:
-        scales = rope.optional_number("mscale"), rope.optional_number("mscale_all_dim")
-        attention_factor = _yarn_attention_factor(factor, *scales)
-    return RopeConfig(
-        "yarn",
-        theta,
-        factor,
-        original,
-        beta_fast=rope.number("beta_fast", 32.0),
-        beta_slow=rope.number("beta_slow", 1.0),
-        attention_factor=attention_factor,
-        truncate=rope.boolean("truncate", True),
-    )
-
-
-def _yarn_attention_factor(factor: float, mscale: float | None, mscale_all_dim: float | None) -> float:
-    """The temperature of the YaRN paper, section 3.4, or DeepSeek's quotient of two of them."""
-
-    def magnitude(scale: float) -> float:
-        return 0.1 * scale * math.log(factor) + 1.0 if factor > 1 else 1.0
-
-    if mscale and mscale_all_dim:
-        return magnitude(mscale) / magnitude(mscale_all_dim)
-    return magnitude(1.0)
+def check_rope(fields: Fields, rope: RopeConfig, head_dim: int) -> None:
+    """Refuses a rope that heads of that size cannot have."""
+    rotary_dim = rope.rotary_dim(head_dim)
+    if rotary_dim % 2 or (rotary_dim == 0 and rope.rope_type != "none"):
+        why = f"an even number of the {head_dim} dimensions of a head must turn"
+        fields.refuse("partial_rotary_factor", rope.partial_factor, why)
+    if rotary_dim == 2 and rope.rope_type == "dynamic":
+        fields.refuse("head_dim", head_dim, "it must be at least 4 with dynamic positions")
+    for name, factors in (("short_factor", rope.short_factor), ("long_factor", rope.long_factor)):
+        if rope.rope_type == "longrope" and len(factors) != rotary_dim // 2:
+            fields.refuse(name, len(factors), f"it must have {rotary_dim // 2} numbers")

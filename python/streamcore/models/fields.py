@@ -1,7 +1,7 @@
 """Reads typed fields of a JSON object that anybody may have written."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from streamcore.errors import ModelLoadError
@@ -38,8 +38,6 @@ class Fields:
     def __init__(self, raw: Mapping[str, Any], prefix: str = "", problems: list[str] | None = None) -> None:
         self.raw = raw
         self.problems: list[str] = [] if problems is None else problems
-        self.hint: str | None = None
-        """What the user can do about the problems."""
         self._prefix = prefix
 
     def inside(self, name: str, raw: Mapping[str, Any]) -> "Fields":
@@ -76,6 +74,47 @@ class Fields:
         """A finite positive number, or None where there is none."""
         return None if self.raw.get(name) is None else self.number(name)
 
+    def numbers(self, name: str) -> tuple[float, ...]:
+        """A list of finite positive numbers."""
+        value = self._get(name, None)
+        if isinstance(value, list) and all(
+            type(item) in (int, float) and 0 < item <= _MAX_NUMBER for item in value
+        ):
+            return tuple(map(float, value))
+        if value is not None:
+            self.refuse(name, value, "it must be a list of positive numbers")
+        return ()
+
+    def mapping(self, name: str) -> Mapping[str, Any]:
+        """An object, empty where there is none."""
+        value = self.raw.get(name)
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            self.refuse(name, value, "it must be an object")
+            return {}
+        return value
+
+    def layer_types(
+        self, num_layers: int, default: Callable[[int], str], known: Sequence[str]
+    ) -> tuple[str, ...]:
+        """The type of each layer: as `layer_types` lists them, else by `default` of the layer's number."""
+        value = self.raw.get("layer_types")
+        if value is None:
+            return tuple(default(index) for index in range(num_layers))
+        if not isinstance(value, list) or len(value) != num_layers:
+            self.refuse("layer_types", value, f"it must be a list of `num_hidden_layers` {num_layers}")
+        elif unknown := [item for item in value if item not in known]:
+            self.refuse("layer_types", unknown[0], f"supported are {', '.join(known)}")
+        else:
+            return tuple(value)
+        return (known[0],) * num_layers
+
+    def with_defaults(self, **defaults: Any) -> "Fields":
+        """The same fields, and a family's own defaults for those that are not there."""
+        given = {name: value for name, value in self.raw.items() if value is not None}
+        return Fields({**defaults, **given}, self._prefix, self.problems)
+
     def boolean(self, name: str, default: bool) -> bool:
         """A truth value."""
         value = self._get(name, default)
@@ -87,10 +126,10 @@ class Fields:
         """Notes that a field has a value that cannot be used."""
         self.problems.append(f"has `{self._prefix}{name}` {shown(value)}, {why}")
 
-    def check(self) -> None:
-        """Raises a `ModelLoadError` that names all problems, if there are any."""
+    def check(self, hint: str | None = None) -> None:
+        """Raises a `ModelLoadError` that names all problems, if there are any, with that hint."""
         if self.problems:
-            raise ModelLoadError("config.json " + ", ".join(self.problems), self.hint)
+            raise ModelLoadError("config.json " + ", ".join(self.problems), hint)
 
     def _get(self, name: str, default: object) -> Any:
         value = self.raw.get(name)

@@ -5,14 +5,15 @@ everything that is wrong with it in one message.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from streamcore.errors import ModelLoadError
-from streamcore.models.config import Dtype, ModelConfig, parse_config
+from streamcore.models.config import DecoderConfig, Dtype
+from streamcore.models.declare import declare
 from streamcore.models.elsewhere import explain_folder, refuse_file
-from streamcore.models.layout import Layout
-from streamcore.models.registry import find_family
+from streamcore.models.families import Family
+from streamcore.models.opening import open_config, text_name
 from streamcore.models.tensor_files import (
     DTYPE_BYTES,
     FileError,
@@ -25,6 +26,9 @@ from streamcore.models.tensor_files import (
 
 _DTYPES: Mapping[str, Dtype] = {"F64": "float32", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _MAX_NAMES = 3
+_HEAD = "lm_head.weight"
+
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +36,14 @@ class ModelFolder:
     """A model folder in Hugging Face layout that was found complete."""
 
     path: Path
-    config: ModelConfig
-    layout: Layout
+    family: Family
+    config: DecoderConfig
     tensors: Mapping[str, TensorInfo]
-    """Every tensor of the layout, with the file that holds it."""
+    """Every tensor that the family declares, with the file that holds it."""
     dtype: Dtype
     """The checkpoint's precision: as config.json names it, else that of the weights."""
+    is_wrapped: bool
+    """Whether the language model is one part of a multimodal model."""
 
     @property
     def num_parameters(self) -> int:
@@ -66,16 +72,22 @@ def _check(path: Path) -> ModelFolder:
     if not (path / "config.json").exists() and (explanation := explain_folder(path)) is not None:
         raise ModelLoadError(f"model folder {path} {explanation[0]}", explanation[1])
     problems: list[str] = []
-    config, layout, hint = _check_config(path, problems)
-    found = _check_weights(path, layout, problems)
+    opened, is_wrapped, hint = _check_config(path, problems)
+    found = _check_files(path, problems)
+    if opened is not None and is_wrapped and found is not None:
+        # What the two levels of the file say of tied embeddings may differ; the weights decide.
+        opened = opened[0], replace(opened[1], tie_word_embeddings=_HEAD not in found)
+    shapes = declare(*opened)[0] if opened is not None else {}
+    if opened is not None and found is not None:
+        problems += _compare(shapes, found)
     _check_tokenizer(path, problems)
-    if problems or config is None or layout is None:
+    if problems or opened is None or found is None:
         raise ModelLoadError(
             f"model folder {path} cannot be loaded: " + "; ".join(problems), hint or _hint(problems)
         )
-    tensors = {name: found[name] for name in layout}
-    dtype = config.dtype or _DTYPES[next(iter(tensors.values())).dtype]
-    return ModelFolder(path, config, layout, tensors, dtype)
+    tensors = {name: found[name] for name in shapes}
+    dtype = opened[1].dtype or _DTYPES[next(iter(tensors.values())).dtype]
+    return ModelFolder(path, *opened, tensors, dtype, is_wrapped)
 
 
 def _hint(problems: Iterable[str]) -> str | None:
@@ -89,32 +101,28 @@ def _hint(problems: Iterable[str]) -> str | None:
     return None
 
 
-def _check_config(path: Path, problems: list[str]) -> tuple[ModelConfig | None, Layout | None, str | None]:
-    """What config.json says, and a hint where it cannot be used."""
-    hint = None
+def _check_config(
+    path: Path, problems: list[str]
+) -> tuple[tuple[Family, DecoderConfig] | None, bool, str | None]:
+    """What config.json says, whether its language model is wrapped, and a hint where it cannot be used."""
     try:
         raw = read_json_object(path / "config.json")
-        family = find_family(raw)
-        config = parse_config(raw)
+        return open_config(raw), "text_config" in raw, None
     except FileError as problem:
         problems.append(f"config.json {problem}")
     except ModelLoadError as error:
         problems.append(str(error))
-        hint = error.hint
-    else:
-        return config, family.layout(config), None
-    return None, None, hint
+        return None, False, error.hint
+    return None, False, None
 
 
-def _check_weights(path: Path, layout: Layout | None, problems: list[str]) -> dict[str, TensorInfo]:
-    """The tensors of all weight files. The layout is compared only with files that are whole: else all would
-    be missing.
-    """
+def _check_files(path: Path, problems: list[str]) -> Mapping[str, TensorInfo] | None:
+    """The tensors of all weight files by their plain names; None unless all files are whole."""
     try:
         files = weight_files(path)
     except FileError as problem:
         problems.append(str(problem))
-        return {}
+        return None
     found: dict[str, TensorInfo] = {}
     num_problems = len(problems)
     for file, expected in files.items():
@@ -125,36 +133,39 @@ def _check_weights(path: Path, layout: Layout | None, problems: list[str]) -> di
             continue
         if absent := expected - header.keys():
             problems.append(f"{file.name} lacks {_names(absent)}, which the index places there")
-        found |= header
-    if layout is not None and len(problems) == num_problems:
-        problems += _compare(layout, found)
-    return found
+        for name, info in header.items():
+            if (plain := text_name(name)) is None:
+                continue
+            if plain in found and found[plain].name != name:
+                problems.append(f"the weights hold `{plain}` twice, as `{found[plain].name}` and `{name}`")
+            found[plain] = info
+    return found if len(problems) == num_problems else None
 
 
-def _compare(layout: Layout, found: Mapping[str, TensorInfo]) -> list[str]:
+def _compare(shapes: Shapes, found: Mapping[str, TensorInfo]) -> list[str]:
     problems = []
-    if absent := layout.keys() - found.keys():
+    if absent := shapes.keys() - found.keys():
         problems.append(f"the weights lack {_names(absent)}")
     # A tensor without a place would change the result if it were used: the model is of another kind than it
     # says.
-    if unknown := {name for name in found.keys() - layout.keys() if not _is_redundant(name)}:
+    if unknown := {name for name in found.keys() - shapes.keys() if not _is_redundant(name)}:
         problems.append(f"the weights hold {_names(unknown)}, which config.json does not account for")
-    known = {name: info for name, info in found.items() if name in layout}
+    known = {name: info for name, info in found.items() if name in shapes}
     if foreign := {info.dtype for info in known.values()} - DTYPE_BYTES.keys():
         problems.append(
             f"the weights have dtype {', '.join(sorted(foreign))}, supported are {', '.join(DTYPE_BYTES)}"
         )
     wrong = [
-        f"`{name}` has shape {list(info.shape)}, config.json asks for {list(layout[name].shape)}"
+        f"`{name}` has shape {list(info.shape)}, config.json asks for {list(shapes[name])}"
         for name, info in sorted(known.items())
-        if info.shape != layout[name].shape
+        if info.shape != shapes[name]
     ]
     return problems + wrong[:_MAX_NAMES] + _more(wrong)
 
 
 def _is_redundant(name: str) -> bool:
     """Tables that old checkpoints carry along, and an output layer that is tied to the embedding."""
-    return name.endswith(".rotary_emb.inv_freq") or name == "lm_head.weight"
+    return name.endswith(".rotary_emb.inv_freq") or name == _HEAD
 
 
 def _check_tokenizer(path: Path, problems: list[str]) -> None:

@@ -3,7 +3,7 @@
 import sys
 from typing import TextIO
 
-from streamcore.models.loader import Progress
+from streamcore.models.load import Progress
 
 
 def terminal_progress(stream: TextIO = sys.stderr) -> Progress | None:

@@ -35,6 +35,8 @@ class TensorInfo:
     """What a header says about one tensor."""
 
     path: Path
+    name: str
+    """In its file."""
     dtype: str
     shape: tuple[int, ...]
 
@@ -118,7 +120,7 @@ def _parse_entry(path: Path, name: str, entry: Mapping[str, Any]) -> TensorInfo:
     shape = tuple(_parse_size(name, size) for size in entry["shape"])
     if math.prod(shape) > _MAX_SIZE:
         raise FileError(f"has a damaged header: {shown(name)} has the shape {shown(list(shape))}")
-    return TensorInfo(path, str(entry["dtype"]), shape)
+    return TensorInfo(path, name, str(entry["dtype"]), shape)
 
 
 def _parse_span(name: str, entry: Mapping[str, Any]) -> tuple[int, int]:

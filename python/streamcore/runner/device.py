@@ -9,7 +9,7 @@ from streamcore import kernels
 from streamcore.errors import ConfigError, ModelLoadError
 from streamcore.models.config import Dtype
 from streamcore.models.folder import ModelFolder
-from streamcore.models.loader import matrix_dtype
+from streamcore.models.precision import precision_of
 from streamcore.runner.resource_limits import memory_left
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -47,7 +47,7 @@ def choose_dtype(name: str, folder: ModelFolder, device: torch.device) -> torch.
         dtype = _DTYPES[name]
         if dtype == torch.bfloat16 and not _has_bfloat16(device):
             raise ConfigError(f"{device} cannot compute in bfloat16, use float16 or float32")
-    needed = folder.num_parameters * matrix_dtype(folder, device, dtype).itemsize
+    needed = folder.num_parameters * precision_of(folder, device, dtype).weights.itemsize
     if needed > available:
         raise ModelLoadError(
             f"the weights of {folder.path} need {needed / 1e9:.1f} GB as {_name(dtype)}, "

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from streamcore.errors import ConfigError
+from streamcore.kernels import LayerCache
 from streamcore.kernels.gathered import WORKSPACE_BYTES
-from streamcore.layers.attention import LayerCache
-from streamcore.models.config import ModelConfig
+from streamcore.models.config import DecoderConfig
 from streamcore.runner.device import available_memory
 from streamcore.runner.penalties import CHUNK_BYTES, COUNT_BYTES
 
@@ -22,13 +22,13 @@ _CPU_LIMIT_BYTES = 4 << 30
 _CUDA_SHARE = 0.9
 
 
-def block_bytes(config: ModelConfig, block_size: int, dtype: torch.dtype) -> int:
+def block_bytes(config: DecoderConfig, block_size: int, dtype: torch.dtype) -> int:
     """Memory of one block, keys and values of all layers."""
     return 2 * config.num_layers * block_size * config.num_kv_heads * config.head_dim * dtype.itemsize
 
 
 def activation_bytes(
-    config: ModelConfig,
+    config: DecoderConfig,
     device: torch.device,
     dtype: torch.dtype,
     max_num_batched_tokens: int,
@@ -36,13 +36,18 @@ def activation_bytes(
 ) -> int:
     """Memory that the largest step needs beside weights and cache, estimated from above.
 
-    Per token: the residual, a layer's input and output, the widest pair of a layer's tensors. Per sample:
-    float32 logits, with the copies and the float64 sums that sampling makes of them, and the counts that penalties
-    need. Besides, the pieces that log-probabilities are worked out in, and on CUDA what torch's attention gathers.
+    Per token: the residual, a layer's input and output, queries, keys and values, what they attend to, and an MLP's
+    inner tensors, all at once in scratch memory; on the CPU in float32, and again for the second scratch memory that a
+    recording has; on CUDA what torch needs for an activation that has no kernel. Per sample: float32 logits, with the
+    copies and the float64 sums that sampling makes of them, and the counts that penalties need. Besides, the pieces that
+    log-probabilities are worked out in, and on CUDA what torch's attention gathers.
     """
-    heads = config.num_heads + 2 * config.num_kv_heads
-    widest = max(heads * config.head_dim + config.hidden_size, 3 * config.intermediate_size)
-    per_token = (3 * config.hidden_size + widest) * dtype.itemsize
+    heads, inner = 2 * (config.num_heads + config.num_kv_heads), 3 * config.widest_mlp
+    width = 3 * config.hidden_size + heads * config.head_dim + inner
+    if device.type == "cpu":
+        per_token = 2 * width * torch.float32.itemsize
+    else:
+        per_token = width * dtype.itemsize + (config.activation != "silu") * inner * torch.float32.itemsize
     per_sample = config.vocab_size * (dtype.itemsize + 5 * 4 + 2 * 8 + COUNT_BYTES)
     pieces = 4 * min(CHUNK_BYTES, max_num_batched_tokens * config.vocab_size * 4)
     gathered = WORKSPACE_BYTES if device.type == "cuda" else 0
@@ -50,7 +55,7 @@ def activation_bytes(
 
 
 def choose_num_blocks(
-    config: ModelConfig,
+    config: DecoderConfig,
     device: torch.device,
     dtype: torch.dtype,
     *,
@@ -94,7 +99,7 @@ def _spare_memory(device: torch.device, reserve: int) -> int:
 
 
 def allocate_kv_cache(
-    config: ModelConfig, device: torch.device, dtype: torch.dtype, *, block_size: int, num_blocks: int
+    config: DecoderConfig, device: torch.device, dtype: torch.dtype, *, block_size: int, num_blocks: int
 ) -> Sequence[LayerCache]:
     """Allocates the cache of every layer, zeroed: a masked slot is multiplied by zero, which only finite
     numbers survive.

@@ -9,9 +9,9 @@ import torch
 from streamcore import _core, kernels
 from streamcore.config import ServeConfig, engine_config_of
 from streamcore.errors import RunnerError
-from streamcore.models.config import ModelConfig
+from streamcore.models.config import DecoderConfig
 from streamcore.models.folder import ModelFolder
-from streamcore.models.loader import Progress, load_model
+from streamcore.models.load import Progress, load_model
 from streamcore.models.progress import terminal_progress
 from streamcore.runner.device import choose_device, choose_dtype
 from streamcore.runner.kv_cache import allocate_kv_cache, block_bytes, choose_num_blocks
@@ -46,7 +46,7 @@ def load_runner(
     engine_config = engine_config_of(
         **asdict(limits), max_steps_in_flight=steps_in_flight(device), target_itl_s=target_itl_s
     )
-    model.set_max_len(engine_config.max_seq_len)
+    model.prepare(engine_config.max_seq_len, limits.max_num_batched_tokens)
     caches = allocate_kv_cache(
         folder.config, device, dtype, block_size=limits.block_size, num_blocks=limits.num_blocks
     )
@@ -72,7 +72,7 @@ class _Limits:
 
 
 def _choose_limits(
-    config: ServeConfig, model: ModelConfig, device: torch.device, dtype: torch.dtype, max_model_len: int
+    config: ServeConfig, model: DecoderConfig, device: torch.device, dtype: torch.dtype, max_model_len: int
 ) -> _Limits:
     """To be asked once the weights are on the device: the KV cache takes of what is left."""
     max_num_seqs, max_num_batched_tokens = choose_batch(
@@ -109,6 +109,8 @@ def _announce(
     folder: ModelFolder, device: torch.device, dtype: torch.dtype, limits: _Limits, context_len: int
 ) -> None:
     _core.log("info", f"model {folder.path}, {folder.num_parameters / 1e6:.1f} M parameters")
+    if folder.is_wrapped:
+        _core.log("info", "the model is multimodal and is served as text: images and sound are refused")
     dtype_name = str(dtype).removeprefix("torch.")
     _core.log("info", f"device {device}, dtype {dtype_name}; {kernels.description(dtype)}")
     # Each that runs gets a token in every step.

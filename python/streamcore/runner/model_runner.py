@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from streamcore.layers.attention import LayerCache
-from streamcore.models.llama import LlamaModel
+from streamcore.kernels import KvGroup, LayerCache
+from streamcore.models.model import Model, Recording
 from streamcore.runner.penalties import TokenCounts, add_biases
 from streamcore.runner.plan import StepPlan
 from streamcore.runner.rows import Rows
@@ -86,7 +86,7 @@ class ModelRunner:
 
     def __init__(
         self,
-        model: LlamaModel,
+        model: Model,
         caches: Sequence[LayerCache],
         columns: Sequence[tuple[str, str, int]],
         device: torch.device,
@@ -119,7 +119,13 @@ class ModelRunner:
         self._counts = TokenCounts(num_rows, model.config.vocab_size, device)
         self._num_launched = 0
         self.last_warm_up_s = 0.0
+        self._recording = self._record() if device.type == "cpu" else None
         self._in_flight: deque[tuple[StepOutput, torch.cuda.Event | None]] = deque()
+
+    def _record(self) -> Recording | None:
+        """A forward pass over the columns of the only set of buffers."""
+        token_ids, positions, slots, sequences, wanted = self.all_buffers[0].places(self._rows)
+        return self._model.record(token_ids, positions, [KvGroup(self.caches, slots, sequences)], wanted)
 
     def buffers(self) -> StepBuffers:
         """The columns that the next plan must be written into; no step in flight reads them."""
@@ -142,10 +148,9 @@ class ModelRunner:
             inputs.token_ids[inputs.device_token_indices] = tokens
         if inputs.penalties is not None:
             self._counts.count(inputs.token_ids, inputs.penalties)
-        hidden = self._model.forward(inputs.token_ids, inputs.attention, self.caches, inputs.wanted())
+        logits, scored = self._forward(plan, inputs)
         scores: list[Scores] = []
-        if plan.num_samples:
-            logits = self._model.logits(hidden[: plan.num_samples])
+        if logits is not None:
             tokens = sample(self._changed(logits, inputs), inputs.sampling, inputs.device_sampling)
             self._last_tokens[inputs.sample_rows] = tokens
             # A sum is finite if all its terms are: finite logits are far too small to overflow it.
@@ -153,12 +158,26 @@ class ModelRunner:
             result.copy_(torch.where(is_finite, tokens, NOT_FINITE), non_blocking=True)
             if inputs.scores is not None:
                 scores += score_samples(logits, tokens, inputs.scores)
-        if inputs.scores is not None and plan.num_scored_tokens:
-            scores += score_prompt(self._model, hidden[plan.num_samples :], inputs.scores)
+        if inputs.scores is not None and scored is not None:
+            scores += score_prompt(self._model, scored, inputs.scores)
         output = StepOutput(result, Scores.concatenate(scores) if scores else None)
         if event is not None:
             event.record(torch.cuda.current_stream(self._device))
         self._in_flight.append((output, event))
+
+    def _forward(self, plan: StepPlan, inputs: StepInputs) -> tuple[Tensor | None, Tensor | None]:
+        """The logits of the samples, and what those of the scored prompt tokens are made of; None where there are none.
+
+        Prompt tokens are scored in pieces, which no recording has.
+        """
+        if self._recording is not None and not plan.num_scored_tokens:
+            num_seqs = plan.num_seqs + plan.num_padding
+            logits = self._recording.run(len(inputs.token_ids), num_seqs, plan.num_samples)
+            return logits if plan.num_samples else None, None
+        kv = [KvGroup(self.caches, inputs.slot_mapping, inputs.sequences)]
+        hidden = self._model.forward(inputs.token_ids, inputs.positions, kv, inputs.wanted())
+        scored = hidden[plan.num_samples :] if plan.num_scored_tokens else None
+        return self._model.logits(hidden[: plan.num_samples]) if plan.num_samples else None, scored
 
     def _changed(self, logits: Tensor, inputs: StepInputs) -> Tensor:
         """The logits with penalties and biases. The model's own stay as they are, for the log-probabilities."""

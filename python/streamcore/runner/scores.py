@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from streamcore.models.llama import LlamaModel
+from streamcore.models.model import Model
 from streamcore.runner.penalties import rows_per_chunk
 
 _MAX_TOP = 20
@@ -77,7 +77,7 @@ def score_samples(logits: Tensor, tokens: Tensor, inputs: ScoreInputs) -> Iterat
         yield score(logits.index_select(0, samples), tokens.index_select(0, samples), inputs.num_top)
 
 
-def score_prompt(model: LlamaModel, hidden: Tensor, inputs: ScoreInputs) -> Iterator[Scores]:
+def score_prompt(model: Model, hidden: Tensor, inputs: ScoreInputs) -> Iterator[Scores]:
     """Scores prompt tokens by `hidden`, [num_scored_tokens, hidden_size], as `model.forward` returns it.
 
     Piece by piece: all logits of a long prompt at once would need gigabytes.

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from streamcore.kernels import PagedSequences
-from streamcore.layers.attention import AttentionInputs
 from streamcore.runner.penalties import BiasInputs, PenaltyInputs
 from streamcore.runner.plan import StepPlan
 from streamcore.runner.rows import DTYPES, Rows
@@ -40,7 +39,11 @@ class StepInputs:
 
     token_ids: Tensor
     """int32 [num_tokens + num_padding]"""
-    attention: AttentionInputs
+    positions: Tensor
+    """int32 [num_tokens + num_padding]"""
+    slot_mapping: Tensor
+    """int64 [num_tokens + num_padding], block id times block size plus offset"""
+    sequences: PagedSequences
     logits_indices: Tensor
     """int32 [num_samples]"""
     sample_rows: Tensor
@@ -102,6 +105,15 @@ class StepBuffers:
         """A whole column on the host."""
         return self._host[name]
 
+    def places(self, rows: Rows) -> tuple[Tensor, Tensor, Tensor, PagedSequences, Tensor]:
+        """Where steps find their token ids, positions, slots, sequences and wanted tokens, on the device: whole columns."""
+        resident = self._resident
+        sequences = PagedSequences(
+            rows.block_tables, resident["seq_rows"], resident["context_lens"], resident["query_starts"]
+        )
+        columns = (resident["token_ids"], resident["positions"], resident["slot_mapping"])
+        return *columns, sequences, resident["logits_indices"]
+
     def inputs(self, plan: StepPlan, rows: Rows) -> StepInputs:
         """What a plan fills of the columns, on the device, and what it leaves as it is in the rows.
 
@@ -121,18 +133,15 @@ class StepBuffers:
             host_context_lens=host["context_lens"][:num_seqs],
             host_query_starts=host["query_starts"][: num_seqs + 1],
         )
-        attention = AttentionInputs(
-            positions=resident["positions"][:num_tokens],
-            slot_mapping=resident["slot_mapping"][:num_tokens],
-            sequences=sequences,
-        )
         sampling = SamplingColumns.of(rows.host_parameters, host, plan.num_samples)
         device_sampling = sampling
         if resident is not host:
             device_sampling = SamplingColumns.of(rows.parameters, resident, plan.num_samples)
         return StepInputs(
             token_ids=resident["token_ids"][:num_tokens],
-            attention=attention,
+            positions=resident["positions"][:num_tokens],
+            slot_mapping=resident["slot_mapping"][:num_tokens],
+            sequences=sequences,
             logits_indices=resident["logits_indices"][: plan.num_samples],
             sample_rows=resident["sample_rows"][: plan.num_samples],
             device_token_indices=resident["device_token_indices"][: plan.num_device_tokens],

@@ -129,17 +129,17 @@ def model_size(name: str) -> ModelSize:
         raise ConfigError(
             f"`--model` is `{name}`, it must be a folder or one of {', '.join(MODELS)}{did_you_mean(name, MODELS)}"
         )
-    from streamcore.models.config import parse_config
-    from streamcore.models.registry import find_family
+    from streamcore.models.declare import declare
+    from streamcore.models.opening import open_config
     from streamcore.models.tensor_files import FileError, read_json_object
 
     try:
         raw = read_json_object(folder / "config.json")
     except FileError as problem:
         raise ConfigError(f"{folder / 'config.json'} {problem}") from problem
-    config = parse_config(raw)
-    layout = find_family(raw).layout(config)
-    num_weights = sum(math.prod(placement.shape) for placement in layout.values())
+    family, config = open_config(raw)
+    shapes, _ = declare(family, config)
+    num_weights = sum(math.prod(shape) for shape in shapes.values())
     return ModelSize(num_weights, config.kv_numbers_per_token * KV_BYTES)
 
 

@@ -1,5 +1,6 @@
 //! The element types of tensors: stored as they are, computed with as `f32`.
 
+use crate::ops::OpError;
 use crate::simd::{MAX_LANES, Vector};
 
 /// The element type of a tensor, under the number that the C interface uses too.
@@ -14,10 +15,19 @@ pub enum Dtype {
 }
 
 impl Dtype {
-    /// The dtype of a number; `None` for any other.
+    /// The dtype of a number.
+    ///
+    /// # Errors
+    /// [`OpError::Dtype`].
+    pub fn from_code(code: u32) -> Result<Self, OpError> {
+        let known = [Self::F32, Self::Bf16, Self::F16];
+        known.into_iter().find(|dtype| *dtype as u32 == code).ok_or(OpError::Dtype(code, code))
+    }
+
+    /// Bytes of an element.
     #[must_use]
-    pub fn from_code(code: i32) -> Option<Self> {
-        [Self::F32, Self::Bf16, Self::F16].into_iter().find(|dtype| *dtype as i32 == code)
+    pub fn size(self) -> usize {
+        if self == Self::F32 { 4 } else { 2 }
     }
 }
 
@@ -31,13 +41,15 @@ pub enum KvDtypes {
 }
 
 impl KvDtypes {
-    /// The dtypes of two numbers; `None` for a pair that no kernel was compiled for.
-    #[must_use]
-    pub fn from_codes(dtype: i32, cache_dtype: i32) -> Option<Self> {
+    /// The dtypes of two numbers.
+    ///
+    /// # Errors
+    /// [`OpError::Dtype`] for a pair that no kernel was compiled for.
+    pub fn from_codes(dtype: u32, cache_dtype: u32) -> Result<Self, OpError> {
         match (Dtype::from_code(dtype)?, Dtype::from_code(cache_dtype)?) {
-            (dtype, cache_dtype) if dtype == cache_dtype => Some(Self::Same(dtype)),
-            (Dtype::F32, Dtype::Bf16) => Some(Self::F32OverBf16),
-            _ => None,
+            (dtype, cache_dtype) if dtype == cache_dtype => Ok(Self::Same(dtype)),
+            (Dtype::F32, Dtype::Bf16) => Ok(Self::F32OverBf16),
+            _ => Err(OpError::Dtype(dtype, cache_dtype)),
         }
     }
 }

@@ -7,7 +7,9 @@
 pub mod cpu;
 pub mod cuda;
 mod element;
+pub mod ops;
 mod pool;
+pub mod program;
 mod simd;
 
 pub use element::{Dtype, KvDtypes};

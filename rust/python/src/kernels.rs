@@ -6,16 +6,11 @@
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use streamcore_kernels::cuda::{self, CudaError, Stream};
-use streamcore_kernels::{Dtype, KvDtypes, cpu};
+use streamcore_kernels::ops::{self, OpError};
+use streamcore_kernels::{cpu, program};
 
-fn parse_dtype(code: i32) -> PyResult<Dtype> {
-    Dtype::from_code(code).ok_or_else(|| PyValueError::new_err(format!("unknown dtype code {code}")))
-}
-
-fn parse_kv_dtypes((dtype, cache_dtype): (i32, i32)) -> PyResult<KvDtypes> {
-    KvDtypes::from_codes(dtype, cache_dtype).ok_or_else(|| {
-        PyValueError::new_err(format!("no kernel for dtype code {dtype} over a cache of code {cache_dtype}"))
-    })
+fn value_error(error: OpError) -> PyErr {
+    PyValueError::new_err(error.to_string())
 }
 
 /// The CUDA kernels of this build, or the error of a caller that did not ask `cuda_build` first.
@@ -26,6 +21,9 @@ fn cuda_library() -> PyResult<&'static cuda::Library> {
 fn cuda_error(error: CudaError) -> PyErr {
     PyRuntimeError::new_err(format!("CUDA kernel failed: {error}"))
 }
+
+/// The name and type of a field.
+type Field = (&'static str, &'static str);
 
 #[pymodule]
 pub(crate) mod kernels {
@@ -49,153 +47,72 @@ pub(crate) mod kernels {
         streamcore_kernels::num_threads()
     }
 
-    /// `tensors`: output, x, residual or 0, weight; `sizes`: tokens, hidden; `strides`: x, residual.
+    /// The operations of the CPU at the place of their numbers: name, fields (name and type), the field that counts the rows.
     #[pyfunction]
-    fn cpu_rms_norm(
-        py: Python<'_>,
-        tensors: [usize; 4],
-        sizes: [usize; 2],
-        strides: [usize; 2],
-        eps: f32,
-        dtype: i32,
-    ) -> PyResult<()> {
-        let [output, x, residual, weight] = tensors;
-        let [num_tokens, hidden] = sizes;
-        let [x_stride, residual_stride] = strides;
-        let args =
-            cpu::RmsNorm { output, x, residual, weight, num_tokens, hidden, x_stride, residual_stride, eps };
-        let dtype = parse_dtype(dtype)?;
-        // SAFETY: the Python caller checked the tensors behind the addresses and keeps them alive during the call.
-        py.detach(|| unsafe { cpu::rms_norm(dtype, &args) });
-        Ok(())
+    fn operations() -> Vec<(&'static str, Vec<Field>, &'static str)> {
+        let fields = |fields: &[ops::Field]| fields.iter().map(|(name, _, kind)| (*name, *kind)).collect();
+        ops::CPU
+            .iter()
+            .map(|operation| (operation.name, fields(operation.fields), operation.rows.1))
+            .collect()
     }
 
-    /// `tensors`: output, gate_up; `sizes`: tokens, inter.
+    /// Carries out the operation of a number; `arguments` is the address of its struct.
     #[pyfunction]
-    fn cpu_silu_mul(
-        py: Python<'_>,
-        tensors: [usize; 2],
-        sizes: [usize; 2],
-        gate_up_stride: usize,
-        dtype: i32,
-    ) -> PyResult<()> {
-        let [output, gate_up] = tensors;
-        let [num_tokens, inter] = sizes;
-        let args = cpu::SiluMul { output, gate_up, num_tokens, inter, gate_up_stride };
-        let dtype = parse_dtype(dtype)?;
-        // SAFETY: the Python caller checked the tensors behind the addresses and keeps them alive during the call.
-        py.detach(|| unsafe { cpu::silu_mul(dtype, &args) });
-        Ok(())
+    fn run(py: Python<'_>, op: u32, arguments: usize) -> PyResult<()> {
+        let operation = ops::Operation::of(op).map_err(value_error)?;
+        // SAFETY: the Python caller filled the struct with tensors that it keeps alive during the call.
+        py.detach(|| unsafe { operation.run(arguments as *const u8) }).map_err(value_error)
     }
 
-    /// `tensors`: query, key, value, cos_sin, positions, slot_mapping, key and value cache; `sizes`: tokens, heads,
-    /// KV heads, head_dim, rotary_dim; `strides`: query, key, value; `limits`: what positions and slots must be below.
-    #[pyfunction]
-    fn cpu_rope_and_store_kv(
-        py: Python<'_>,
-        tensors: [usize; 8],
-        sizes: [usize; 5],
-        strides: [usize; 3],
-        dtypes: (i32, i32),
-        limits: [usize; 2],
-    ) -> PyResult<()> {
-        let [query, key, value, cos_sin, positions, slot_mapping, key_cache, value_cache] = tensors;
-        let [num_tokens, num_heads, num_kv_heads, head_dim, rotary_dim] = sizes;
-        let [query_stride, key_stride, value_stride] = strides;
-        let [max_position, num_slots] = limits;
-        let args = cpu::RopeAndStore {
-            query,
-            key,
-            value,
-            query_stride,
-            key_stride,
-            value_stride,
-            num_tokens,
-            num_heads,
-            num_kv_heads,
-            head_dim,
-            rotary_dim,
-            cos_sin,
-            max_position,
-            positions,
-            slot_mapping,
-            num_slots,
-            key_cache,
-            value_cache,
-        };
-        let dtypes = parse_kv_dtypes(dtypes)?;
-        // SAFETY: the Python caller checked the tensors behind the addresses and keeps them alive during the call.
-        py.detach(|| unsafe { cpu::rope_and_store_kv(dtypes, &args) })
-            .map_err(|error| PyValueError::new_err(error.to_string()))
+    /// Operations that are carried out in one call.
+    #[pyclass(module = "streamcore._core.kernels")]
+    #[derive(Default)]
+    struct Program(program::Program);
+
+    #[pymethods]
+    impl Program {
+        #[new]
+        fn new() -> Self {
+            Self::default()
+        }
+
+        /// Adds the operation of a number, whose own number of rows will be the one at `which` of those given to `run`.
+        fn append(&mut self, op: u32, arguments: usize, which: usize) -> PyResult<()> {
+            // SAFETY: the Python caller passes the address of the operation's struct.
+            unsafe { self.0.append(op, arguments as *const u8, which) }.map_err(value_error)
+        }
+
+        fn __len__(&self) -> usize {
+            self.0.len()
+        }
+
+        /// Carries all operations out with these numbers of rows.
+        fn run(&self, py: Python<'_>, rows: [usize; 3]) -> PyResult<()> {
+            // SAFETY: the Python caller keeps every tensor of the program alive, each with room for so many rows.
+            py.detach(|| unsafe { self.0.run(&rows) }).map_err(value_error)
+        }
     }
 
-    /// `tensors`: output, query, key cache, value cache, block_tables, rows, context_lens, query_starts; `sizes`:
-    /// sequences, heads, KV heads, head_dim, block size; `strides`: query, block_tables.
-    #[pyfunction]
-    fn cpu_paged_attention(
-        py: Python<'_>,
-        tensors: [usize; 8],
-        sizes: [usize; 5],
-        strides: [usize; 2],
-        scale: f32,
-        dtypes: (i32, i32),
-    ) -> PyResult<()> {
-        let [output, query, key_cache, value_cache, block_tables, rows, context_lens, query_starts] = tensors;
-        let [num_seqs, num_heads, num_kv_heads, head_dim, block_size] = sizes;
-        let [query_stride, block_table_stride] = strides;
-        let args = cpu::PagedAttention {
-            output,
-            query,
-            key_cache,
-            value_cache,
-            block_tables,
-            rows,
-            context_lens,
-            query_starts,
-            num_seqs,
-            num_heads,
-            num_kv_heads,
-            head_dim,
-            block_size,
-            query_stride,
-            block_table_stride,
-            scale,
-        };
-        let dtypes = parse_kv_dtypes(dtypes)?;
-        // SAFETY: the Python caller checked the tensors behind the addresses and keeps them alive during the call.
-        py.detach(|| unsafe { cpu::paged_attention(dtypes, &args) });
-        Ok(())
-    }
-
-    /// Elements of 16 bits that a packed weight takes.
+    /// Elements that a packed weight takes.
     #[pyfunction]
     fn cpu_packed_len(num_outputs: usize, num_inputs: usize) -> usize {
         cpu::packed_len(num_outputs, num_inputs)
     }
 
-    /// Packs a `bfloat16` weight; `sizes`: outputs, inputs.
+    /// Packs a weight, `float32` or `bfloat16`; `sizes`: outputs, inputs.
     #[pyfunction]
-    fn cpu_pack_linear(py: Python<'_>, packed: usize, weight: usize, sizes: [usize; 2]) {
+    fn cpu_pack_linear(py: Python<'_>, packed: usize, weight: usize, sizes: [usize; 2], is_wide: bool) {
         let [num_outputs, num_inputs] = sizes;
-        let args = cpu::PackLinear { packed, weight, num_inputs, num_outputs };
+        let args = cpu::PackLinear { packed, weight, num_inputs, num_outputs, is_wide };
         // SAFETY: the Python caller checked the tensors behind the addresses and keeps them alive during the call.
         py.detach(|| unsafe { cpu::pack_linear(&args) });
     }
 
-    /// Whether `cpu_linear` is faster with activations rounded to `bfloat16`: measured once.
+    /// Whether a product is faster with activations rounded to `bfloat16`: measured once.
     #[pyfunction]
     fn cpu_prefers_rounding(py: Python<'_>) -> bool {
         py.detach(cpu::prefers_rounding)
-    }
-
-    /// `tensors`: output, x, packed weight; `sizes`: rows, inputs, outputs.
-    #[pyfunction]
-    fn cpu_linear(py: Python<'_>, tensors: [usize; 3], sizes: [usize; 3], x_stride: usize, round_x: bool) {
-        let [output, x, packed] = tensors;
-        let [num_rows, num_inputs, num_outputs] = sizes;
-        let args = cpu::Linear { output, x, packed, num_rows, num_inputs, num_outputs, x_stride, round_x };
-        // SAFETY: the Python caller checked the tensors behind the addresses and keeps them alive during the call.
-        py.detach(|| unsafe { cpu::linear(&args) });
     }
 
     /// The toolkit version and the targets of the CUDA kernels; None if this build has none.

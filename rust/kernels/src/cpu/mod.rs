@@ -1,18 +1,20 @@
-//! The operations on the CPU. Each takes a struct of pointers, sizes and strides (in elements), computes in `f32`,
-//! and shares its rows out over the pool.
+//! The operations on the CPU, listed in [`ops`](crate::ops). Each takes a struct of addresses, sizes and strides, computes in
+//! `f32`, and shares its rows out over the pool.
 
 mod attention;
+mod gated;
 mod linear;
 mod rms_norm;
 mod rope;
+mod rows;
 mod scratch;
-mod silu_mul;
 
 pub use attention::{PagedAttention, paged_attention};
+pub use gated::{Gated, gated};
 pub use linear::{Linear, PackLinear, linear, pack_linear, packed_len, prefers_rounding};
 pub use rms_norm::{RmsNorm, rms_norm};
-pub use rope::{OutOfRange, RopeAndStore, rope_and_store_kv};
-pub use silu_mul::{SiluMul, silu_mul};
+pub use rope::{RopeAndStore, rope_and_store_kv};
+pub use rows::{AddInto, Embed, Scale, Take, add_into, embed, scale, take};
 
 /// Elements that one thread should have to work on before another is woken: some ten microseconds' worth.
 const ELEMENTS_PER_CHUNK: usize = 64 * 1024;

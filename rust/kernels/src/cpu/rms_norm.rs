@@ -5,39 +5,50 @@ use std::ops::Range;
 use super::{Shared, by_dtype, rows_per_chunk};
 use crate::Dtype;
 use crate::element::Element;
+use crate::ops::{OpError, arguments};
 use crate::pool::parallel_for;
 use crate::simd::{Vector, multiversioned};
 
-/// The arguments of [`rms_norm`].
-#[derive(Clone, Copy, Debug)]
-pub struct RmsNorm {
-    /// \[num_tokens, hidden\], contiguous.
-    pub output: usize,
-    /// \[num_tokens, hidden\], rows contiguous.
-    pub x: usize,
-    /// As `x`, updated in place; 0 for none.
-    pub residual: usize,
-    /// \[hidden\].
-    pub weight: usize,
-    /// Rows.
-    pub num_tokens: usize,
-    /// Elements per row.
-    pub hidden: usize,
-    /// Elements from one row of `x` to the next.
-    pub x_stride: usize,
-    /// Elements from one row of `residual` to the next.
-    pub residual_stride: usize,
-    /// Added to the mean square.
-    pub eps: f32,
+arguments! {
+    /// The arguments of [`rms_norm`].
+    pub struct RmsNorm, rows num_tokens {
+        /// \[num_tokens, hidden\], rows contiguous; may be `x` itself.
+        output: usize,
+        /// \[num_tokens, hidden\], rows contiguous.
+        x: usize,
+        /// As `x`, updated in place; 0 for none.
+        residual: usize,
+        /// \[hidden\].
+        weight: usize,
+        /// Rows.
+        num_tokens: usize,
+        /// Elements per row.
+        hidden: usize,
+        /// Elements from one row of `output` to the next.
+        output_stride: usize,
+        /// Elements from one row of `x` to the next.
+        x_stride: usize,
+        /// Elements from one row of `residual` to the next.
+        residual_stride: usize,
+        /// Added to the mean square.
+        eps: f32,
+        /// Of all tensors.
+        dtype: u32,
+    }
 }
 
 /// Adds `x` to the residual, if there is one, and normalises the sum as stored; otherwise normalises `x`.
 ///
+/// # Errors
+/// The dtype is not known.
+///
 /// # Safety
 /// The addresses are those of live tensors of the dtype with the shapes and strides given, written by nobody else.
-pub unsafe fn rms_norm(dtype: Dtype, args: &RmsNorm) {
+pub unsafe fn rms_norm(args: &RmsNorm) -> Result<(), OpError> {
+    let dtype = Dtype::from_code(args.dtype)?;
     // SAFETY: the caller's promise.
     unsafe { by_dtype!(all, dtype, args) }
+    Ok(())
 }
 
 unsafe fn all<E: Element>(args: &RmsNorm) {
@@ -64,7 +75,7 @@ unsafe fn rows<E: Element, V: Vector>(args: &RmsNorm, range: Range<usize>) {
             }
             let mean = sum_of_squares::<E, V>(source, args.hidden) / args.hidden as f32;
             let scale = V::splat(1.0 / (mean + args.eps).sqrt());
-            let target = (args.output as *mut E).add(row * args.hidden);
+            let target = (args.output as *mut E).add(row * args.output_stride);
             let weight = args.weight as *const E;
             for i in (0..args.hidden).step_by(V::LANES) {
                 let left = args.hidden - i;
@@ -88,7 +99,7 @@ unsafe fn add_into<E: Element, V: Vector>(sum: *mut E, x: *const E, len: usize) 
 }
 
 #[inline(always)]
-unsafe fn sum_of_squares<E: Element, V: Vector>(x: *const E, len: usize) -> f32 {
+pub(super) unsafe fn sum_of_squares<E: Element, V: Vector>(x: *const E, len: usize) -> f32 {
     // SAFETY: the caller's row has `len` elements.
     unsafe {
         let mut squares = V::splat(0.0);

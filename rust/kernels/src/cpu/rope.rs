@@ -1,82 +1,79 @@
 //! Rotary position embedding in place, then key and value into their cache slots.
 
-use std::fmt;
 use std::ops::Range;
 
+use super::rms_norm::sum_of_squares;
 use super::{Shared, by_kv_dtypes, rows_per_chunk};
 use crate::KvDtypes;
 use crate::element::Element;
+use crate::ops::{OpError, arguments};
 use crate::pool::parallel_for;
 use crate::simd::{Vector, multiversioned};
 
-/// The arguments of [`rope_and_store_kv`].
-#[derive(Clone, Copy, Debug)]
-pub struct RopeAndStore {
-    /// \[num_tokens, num_heads, head_dim\], heads adjacent.
-    pub query: usize,
-    /// \[num_tokens, num_kv_heads, head_dim\], heads adjacent.
-    pub key: usize,
-    /// As `key`.
-    pub value: usize,
-    /// Elements from one token's query to the next one's.
-    pub query_stride: usize,
-    /// Elements from one token's key to the next one's.
-    pub key_stride: usize,
-    /// Elements from one token's value to the next one's.
-    pub value_stride: usize,
-    /// Tokens of the step.
-    pub num_tokens: usize,
-    /// Query heads.
-    pub num_heads: usize,
-    /// Key and value heads.
-    pub num_kv_heads: usize,
-    /// Elements per head.
-    pub head_dim: usize,
-    /// Leading elements of a head that are rotated; even.
-    pub rotary_dim: usize,
-    /// \[max_position, rotary_dim\] `f32`: cosines, then sines.
-    pub cos_sin: usize,
-    /// Rows of `cos_sin`.
-    pub max_position: usize,
-    /// \[num_tokens\] `i32`.
-    pub positions: usize,
-    /// \[num_tokens\] `i64`; negative stores nothing.
-    pub slot_mapping: usize,
-    /// Slots of each cache.
-    pub num_slots: usize,
-    /// \[num_slots, num_kv_heads, head_dim\], contiguous.
-    pub key_cache: usize,
-    /// As `key_cache`.
-    pub value_cache: usize,
-}
-
-/// A token that stands outside of the table of positions or of the caches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutOfRange {
-    /// What it is that lies outside.
-    pub what: &'static str,
-    /// Its value.
-    pub value: i64,
-    /// What it must be below.
-    pub limit: usize,
-}
-
-impl fmt::Display for OutOfRange {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} is {}, it must be below {}", self.what, self.value, self.limit)
+arguments! {
+    /// The arguments of [`rope_and_store_kv`].
+    pub struct RopeAndStore, rows num_tokens {
+        /// \[num_tokens, num_heads, head_dim\], heads adjacent.
+        query: usize,
+        /// \[num_tokens, num_kv_heads, head_dim\], heads adjacent.
+        key: usize,
+        /// As `key`.
+        value: usize,
+        /// Elements from one token's query to the next one's.
+        query_stride: usize,
+        /// Elements from one token's key to the next one's.
+        key_stride: usize,
+        /// Elements from one token's value to the next one's.
+        value_stride: usize,
+        /// Tokens of the step.
+        num_tokens: usize,
+        /// Query heads.
+        num_heads: usize,
+        /// Key and value heads.
+        num_kv_heads: usize,
+        /// Elements per head.
+        head_dim: usize,
+        /// Leading elements of a head that are rotated; even, 0 for none.
+        rotary_dim: usize,
+        /// \[max_position, rotary_dim\] `f32`: cosines, then sines.
+        cos_sin: usize,
+        /// Rows of `cos_sin`.
+        max_position: usize,
+        /// \[max_position\] `f32`, multiplies the queries of each position; 0 for none.
+        query_factors: usize,
+        /// \[head_dim\], the weight of the norm of each query head before it is rotated; 0 for none.
+        query_norm: usize,
+        /// As `query_norm`, of the keys.
+        key_norm: usize,
+        /// \[num_tokens\] `i32`.
+        positions: usize,
+        /// \[num_tokens\] `i64`; negative stores nothing.
+        slot_mapping: usize,
+        /// Slots of each cache.
+        num_slots: usize,
+        /// \[num_slots, num_kv_heads, head_dim\], contiguous.
+        key_cache: usize,
+        /// As `key_cache`.
+        value_cache: usize,
+        /// Added to the mean square of a norm.
+        eps: f32,
+        /// Of query, key, value and norms.
+        dtype: u32,
+        /// Of the caches: the same, or `bfloat16` under `float32`.
+        cache_dtype: u32,
     }
 }
 
-impl std::error::Error for OutOfRange {}
-
-/// Rotates query and key in place and copies the rotated key and the value to their slots.
+/// Normalises and rotates query and key in place and copies the rotated key and the value to their slots.
 ///
 /// # Errors
-/// A position lies outside of `cos_sin`, or a slot outside of the caches; nothing was written then.
+/// A position lies outside of `cos_sin`, a slot outside of the caches, or there is no kernel for the dtypes; nothing was written
+/// then.
 ///
 /// # Safety
 /// The addresses are those of live tensors with the shapes and strides given, written by nobody else, and no slot occurs twice.
-pub unsafe fn rope_and_store_kv(dtypes: KvDtypes, args: &RopeAndStore) -> Result<(), OutOfRange> {
+pub unsafe fn rope_and_store_kv(args: &RopeAndStore) -> Result<(), OpError> {
+    let dtypes = KvDtypes::from_codes(args.dtype, args.cache_dtype)?;
     // SAFETY: the caller's promise, and what `check` has found.
     unsafe {
         check(args)?;
@@ -89,7 +86,7 @@ pub unsafe fn rope_and_store_kv(dtypes: KvDtypes, args: &RopeAndStore) -> Result
 ///
 /// # Safety
 /// That of `rope_and_store_kv`.
-unsafe fn check(args: &RopeAndStore) -> Result<(), OutOfRange> {
+unsafe fn check(args: &RopeAndStore) -> Result<(), OpError> {
     let is_below = |value: i64, limit| usize::try_from(value).is_ok_and(|value| value < limit);
     for token in 0..args.num_tokens {
         // SAFETY: the caller vouches for columns of `num_tokens`.
@@ -97,10 +94,14 @@ unsafe fn check(args: &RopeAndStore) -> Result<(), OutOfRange> {
             (*(args.positions as *const i32).add(token), *(args.slot_mapping as *const i64).add(token))
         };
         if !is_below(position.into(), args.max_position) {
-            return Err(OutOfRange { what: "position", value: position.into(), limit: args.max_position });
+            return Err(OpError::OutOfRange {
+                what: "position",
+                value: position.into(),
+                limit: args.max_position,
+            });
         }
         if slot >= 0 && !is_below(slot, args.num_slots) {
-            return Err(OutOfRange { what: "slot", value: slot, limit: args.num_slots });
+            return Err(OpError::OutOfRange { what: "slot", value: slot, limit: args.num_slots });
         }
     }
     Ok(())
@@ -128,10 +129,18 @@ unsafe fn tokens<E: Element, C: Element, V: Vector>(args: &RopeAndStore, range: 
             let query = (args.query as *mut E).add(token * args.query_stride);
             let key = (args.key as *mut E).add(token * args.key_stride);
             for head in 0..args.num_heads {
-                rotate::<E, V>(query.add(head * args.head_dim), cos, args.rotary_dim / 2);
+                let head = query.add(head * args.head_dim);
+                normalise::<E, V>(args, head, args.query_norm as *const E);
+                rotate::<E, V>(head, cos, args.rotary_dim / 2);
             }
             for head in 0..args.num_kv_heads {
-                rotate::<E, V>(key.add(head * args.head_dim), cos, args.rotary_dim / 2);
+                let head = key.add(head * args.head_dim);
+                normalise::<E, V>(args, head, args.key_norm as *const E);
+                rotate::<E, V>(head, cos, args.rotary_dim / 2);
+            }
+            if args.query_factors != 0 {
+                let factor = *(args.query_factors as *const f32).add(position);
+                multiply::<E, V>(query, factor, args.num_heads * args.head_dim);
             }
             let slot = *(args.slot_mapping as *const i64).add(token);
             if slot >= 0 {
@@ -140,6 +149,35 @@ unsafe fn tokens<E: Element, C: Element, V: Vector>(args: &RopeAndStore, range: 
                 copy::<E, C, V>(key, (args.key_cache as *mut C).add(offset), kv_len);
                 copy::<E, C, V>(value, (args.value_cache as *mut C).add(offset), kv_len);
             }
+        }
+    }
+}
+
+/// Divides a head by its root mean square and multiplies it with a weight, unless that is null.
+#[inline(always)]
+unsafe fn normalise<E: Element, V: Vector>(args: &RopeAndStore, head: *mut E, weight: *const E) {
+    if weight.is_null() {
+        return;
+    }
+    // SAFETY: the caller vouches for a head and a weight of `head_dim` elements.
+    unsafe {
+        let mean = sum_of_squares::<E, V>(head, args.head_dim) / args.head_dim as f32;
+        let scale = V::splat(1.0 / (mean + args.eps).sqrt());
+        for i in (0..args.head_dim).step_by(V::LANES) {
+            let left = args.head_dim - i;
+            let normal = E::load_up_to::<V>(head.add(i), left).mul(scale);
+            E::store_up_to(normal.mul(E::load_up_to::<V>(weight.add(i), left)), head.add(i), left);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn multiply<E: Element, V: Vector>(x: *mut E, factor: f32, len: usize) {
+    for i in (0..len).step_by(V::LANES) {
+        // SAFETY: the caller vouches for `len` elements.
+        unsafe {
+            let product = E::load_up_to::<V>(x.add(i), len - i).mul(V::splat(factor));
+            E::store_up_to(product, x.add(i), len - i);
         }
     }
 }

@@ -121,6 +121,16 @@ pub(crate) unsafe fn exp<V: Vector>(x: V) -> V {
     }
 }
 
+/// The hyperbolic tangent, to within `1e-7`.
+///
+/// # Safety
+/// The processor has the instructions of `V`.
+#[inline(always)]
+pub(crate) unsafe fn tanh<V: Vector>(x: V) -> V {
+    // SAFETY: the caller's promise.
+    unsafe { V::splat(1.0).sub(V::splat(2.0).div(exp(x.add(x)).add(V::splat(1.0)))) }
+}
+
 /// What the kernels were compiled for that this processor has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Level {

@@ -22,8 +22,9 @@ use std::ops::Range;
 use super::{Shared, by_kv_dtypes, scratch};
 use crate::KvDtypes;
 use crate::element::Element;
+use crate::ops::{OpError, arguments};
 use crate::pool::parallel_for;
-use crate::simd::{MAX_LANES, Vector, multiversioned};
+use crate::simd::{MAX_LANES, Vector, multiversioned, tanh};
 
 /// Keys per tile: their widened copies and scores stay in the nearest caches.
 const KEY_TILE: usize = 32;
@@ -34,41 +35,52 @@ const MASKED: f32 = -1e30;
 /// Key elements times rows that are worth waking a thread for: some ten microseconds' worth.
 const WORK_PER_CHUNK: usize = 256 * 1024;
 
+arguments! {
 /// The arguments of [`paged_attention`].
-#[derive(Clone, Copy, Debug)]
-pub struct PagedAttention {
+pub struct PagedAttention, rows num_seqs {
     /// \[num_tokens, num_heads, head_dim\], contiguous.
-    pub output: usize,
+    output: usize,
     /// \[num_tokens, num_heads, head_dim\], heads adjacent.
-    pub query: usize,
+    query: usize,
     /// \[num_blocks, block_size, num_kv_heads, head_dim\], contiguous.
-    pub key_cache: usize,
+    key_cache: usize,
     /// As `key_cache`.
-    pub value_cache: usize,
+    value_cache: usize,
     /// \[num_rows, stride\] `i32`.
-    pub block_tables: usize,
+    block_tables: usize,
     /// \[num_seqs\] `i32`: which row of `block_tables` is whose.
-    pub rows: usize,
+    rows: usize,
     /// \[num_seqs\] `i32`.
-    pub context_lens: usize,
+    context_lens: usize,
     /// \[num_seqs + 1\] `i32`.
-    pub query_starts: usize,
+    query_starts: usize,
     /// Sequences of the step.
-    pub num_seqs: usize,
+    num_seqs: usize,
     /// Query heads, a multiple of `num_kv_heads`.
-    pub num_heads: usize,
+    num_heads: usize,
     /// Key and value heads.
-    pub num_kv_heads: usize,
+    num_kv_heads: usize,
     /// Elements per head.
-    pub head_dim: usize,
+    head_dim: usize,
     /// Slots per block.
-    pub block_size: usize,
+    block_size: usize,
     /// Elements from one token's query to the next one's.
-    pub query_stride: usize,
+    query_stride: usize,
     /// Entries from one row of `block_tables` to the next.
-    pub block_table_stride: usize,
+    block_table_stride: usize,
     /// Multiplies the scores.
-    pub scale: f32,
+    scale: f32,
+    /// Most keys that a token sees, its own among them; 0 for all.
+    window: usize,
+    /// \[num_heads\] of `dtype`: one more score of each head, without a value; 0 for none.
+    sinks: usize,
+    /// Bends scores to within this; 0 for not at all.
+    soft_cap: f32,
+    /// Of query, output and sinks.
+    dtype: u32,
+    /// Of the caches: the same, or `bfloat16` under `float32`.
+    cache_dtype: u32,
+}
 }
 
 /// Query tokens of one sequence, and query heads of one KV head.
@@ -99,6 +111,16 @@ impl Task {
     /// The last key that a row sees.
     fn position(&self, row: usize) -> usize {
         self.first_position + row / self.num_heads
+    }
+
+    /// The first key that a row sees.
+    fn first_key(&self, args: &PagedAttention, row: usize) -> usize {
+        if args.window == 0 { 0 } else { (self.position(row) + 1).saturating_sub(args.window) }
+    }
+
+    /// The number of a row's query head.
+    fn head(&self, row: usize) -> usize {
+        self.first_head + row % self.num_heads
     }
 
     /// Where a row of the query starts, in elements.
@@ -147,12 +169,36 @@ struct Step<'a> {
 
 /// Attends each sequence's new tokens to its cached keys and values.
 ///
+/// # Errors
+/// There is no kernel for the dtypes.
+///
 /// # Safety
 /// The addresses are those of live tensors with the shapes and strides given, the output written by nobody else;
 /// lengths and block ids describe slots inside the caches.
-pub unsafe fn paged_attention(dtypes: KvDtypes, args: &PagedAttention) {
+pub unsafe fn paged_attention(args: &PagedAttention) -> Result<(), OpError> {
+    let dtypes = KvDtypes::from_codes(args.dtype, args.cache_dtype)?;
     // SAFETY: the caller's promise.
     unsafe { by_kv_dtypes!(all, dtypes, args) }
+    Ok(())
+}
+
+/// The score of a head's sink.
+///
+/// # Safety
+/// The sinks have this head.
+unsafe fn sink<E: Element, V: Vector>(args: &PagedAttention, head: usize) -> f32 {
+    // SAFETY: the caller's promise; one element is read.
+    unsafe { E::load_up_to::<V>((args.sinks as *const E).add(head), 1).sum() }
+}
+
+/// Bends a score to within the cap.
+///
+/// # Safety
+/// The processor has the instructions of `V`.
+#[inline(always)]
+unsafe fn bend<V: Vector>(score: V, cap: f32) -> V {
+    // SAFETY: the caller's promise.
+    unsafe { tanh(score.div(V::splat(cap))).mul(V::splat(cap)) }
 }
 
 unsafe fn all<E: Element, C: Element>(args: &PagedAttention) {

@@ -1,6 +1,6 @@
 //! Up to four rows, as in decoding: lanes along `head_dim`, keys and values straight from the cache.
 
-use super::{KEY_TILE, MASKED, PagedAttention, Task, scratch};
+use super::{KEY_TILE, MASKED, PagedAttention, Task, bend, scratch, sink};
 use crate::element::Element;
 use crate::simd::{Vector, exp};
 
@@ -36,11 +36,16 @@ pub(super) unsafe fn attend<E: Element, C: Element, V: Vector, const R: usize>(
             weights: [[MASKED; KEY_TILE]; R],
         };
         load_query::<E, V, R>(args, task, &rows);
+        if args.sinks != 0 {
+            rows.max = std::array::from_fn(|row| sink::<E, V>(args, task.head(row)));
+            rows.sum = [1.0; R];
+        }
         let mut offsets = [0; KEY_TILE];
-        for first_key in (0..task.num_keys()).step_by(KEY_TILE) {
+        let begin = task.first_key(args, 0) / KEY_TILE * KEY_TILE;
+        for first_key in (begin..task.num_keys()).step_by(KEY_TILE) {
             let count = task.key_offsets(args, first_key, &mut offsets);
             score::<C, V, R>(args, &mut rows, &offsets[..count]);
-            let grown = soften::<V, R>(task, &mut rows, first_key, count);
+            let grown = soften::<V, R>(args, task, &mut rows, first_key, count);
             accumulate::<C, V, R>(args, &rows, &offsets[..count], &grown);
         }
         store_output::<E, V, R>(args, task, &rows);
@@ -98,6 +103,7 @@ unsafe fn score<C: Element, V: Vector, const R: usize>(
 /// Turns scores into weights under the running maximum; returns what the output so far is to be multiplied with.
 #[inline(always)]
 unsafe fn soften<V: Vector, const R: usize>(
+    args: &PagedAttention,
     task: &Task,
     rows: &mut Rows<R>,
     first_key: usize,
@@ -106,7 +112,13 @@ unsafe fn soften<V: Vector, const R: usize>(
     let mut grown = [1.0; R];
     for row in 0..R {
         let visible = count.min((task.position(row) + 1).saturating_sub(first_key));
+        let hidden = task.first_key(args, row).saturating_sub(first_key).min(visible);
         let weights = &mut rows.weights[row];
+        if args.soft_cap != 0.0 {
+            // SAFETY: the caller's processor has the instructions.
+            unsafe { cap_scores::<V>(weights, args.soft_cap) }
+        }
+        weights[..hidden].fill(MASKED);
         weights[visible..].fill(MASKED);
         // SAFETY: `KEY_TILE` is a multiple of any number of lanes.
         unsafe {
@@ -128,6 +140,14 @@ unsafe fn soften<V: Vector, const R: usize>(
         }
     }
     grown
+}
+
+#[inline(always)]
+unsafe fn cap_scores<V: Vector>(scores: &mut [f32; KEY_TILE], cap: f32) {
+    for i in (0..KEY_TILE).step_by(V::LANES) {
+        // SAFETY: `KEY_TILE` is a multiple of any number of lanes, and the caller's processor has the instructions.
+        unsafe { bend(V::load(scores.as_ptr().add(i)), cap).store(scores.as_mut_ptr().add(i)) }
+    }
 }
 
 /// Adds the weighted values of the tile to the output.

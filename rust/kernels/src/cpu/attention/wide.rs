@@ -3,7 +3,7 @@
 //! Scores and output are kept transposed, [key, row] and [dim, row], so that one number of a key or value is
 //! multiplied with a vector of rows, and maximum and sum of the softmax are vectors too.
 
-use super::{KEY_TILE, MASKED, PagedAttention, Task, scratch};
+use super::{KEY_TILE, MASKED, PagedAttention, Task, bend, scratch, sink};
 use crate::element::Element;
 use crate::simd::{MAX_LANES, Vector, exp};
 
@@ -26,6 +26,8 @@ struct Tiles {
 struct Running<V, const R: usize> {
     max: [V; R],
     sum: [V; R],
+    /// The first key that each row sees.
+    first_key: [V; R],
     /// The last key that each row sees.
     last_key: [V; R],
 }
@@ -61,15 +63,20 @@ unsafe fn attend_strip<E: Element, C: Element, V: Vector, const R: usize>(
     unsafe {
         let tiles = lay_out(args.head_dim, width);
         load_query::<E, V>(args, task, &tiles, first_row, num_rows, width);
-        let mut running = begin::<V, R>(task, first_row, num_rows);
+        let mut running = begin::<E, V, R>(args, task, first_row, num_rows);
         let mut offsets = [0; KEY_TILE];
         let num_keys = task.position(first_row + num_rows - 1) + 1;
-        for first_key in (0..num_keys).step_by(KEY_TILE) {
+        let begin = task.first_key(args, first_row) / KEY_TILE * KEY_TILE;
+        let sees_all_from = task.first_key(args, first_row + num_rows - 1);
+        for first_key in (begin..num_keys).step_by(KEY_TILE) {
             let count = task.key_offsets(args, first_key, &mut offsets).min(num_keys - first_key);
             widen::<C, V>(args.key_cache, args.head_dim, &offsets[..count], tiles.keys, tiles.dim);
             widen::<C, V>(args.value_cache, args.head_dim, &offsets[..count], tiles.values, tiles.dim);
             score::<V, R>(&tiles, args.head_dim, count);
-            if first_key + count > task.position(first_row) + 1 {
+            if args.soft_cap != 0.0 {
+                cap_scores::<V, R>(&tiles, args.soft_cap, count);
+            }
+            if first_key + count > task.position(first_row) + 1 || first_key < sees_all_from {
                 mask::<V, R>(&tiles, &running, first_key, count);
             }
             let grown = soften::<V, R>(&tiles, &mut running, count);
@@ -118,18 +125,37 @@ unsafe fn load_query<E: Element, V: Vector>(
 }
 
 #[inline(always)]
-unsafe fn begin<V: Vector, const R: usize>(task: &Task, first_row: usize, num_rows: usize) -> Running<V, R> {
-    let mut last_keys = [[0.0; MAX_LANES]; R];
-    for row in 0..num_rows {
-        last_keys[row / V::LANES][row % V::LANES] = task.position(first_row + row) as f32;
-    }
-    // SAFETY: the caller's processor has the instructions, and each array holds a vector.
+unsafe fn begin<E: Element, V: Vector, const R: usize>(
+    args: &PagedAttention,
+    task: &Task,
+    first_row: usize,
+    num_rows: usize,
+) -> Running<V, R> {
+    let (mut first_keys, mut last_keys) = ([[0.0; MAX_LANES]; R], [[0.0; MAX_LANES]; R]);
+    let (mut max, mut sum) = ([[MASKED; MAX_LANES]; R], [[0.0; MAX_LANES]; R]);
+    // SAFETY: the caller's processor has the instructions, each array holds a vector, and the sinks have the rows' heads.
     unsafe {
-        let mut last_key = [V::splat(0.0); R];
-        for (lanes, array) in last_key.iter_mut().zip(&last_keys) {
-            *lanes = V::load(array.as_ptr());
+        for row in 0..num_rows {
+            let (r, lane) = (row / V::LANES, row % V::LANES);
+            first_keys[r][lane] = task.first_key(args, first_row + row) as f32;
+            last_keys[r][lane] = task.position(first_row + row) as f32;
+            if args.sinks != 0 {
+                (max[r][lane], sum[r][lane]) = (sink::<E, V>(args, task.head(first_row + row)), 1.0);
+            }
         }
-        Running { max: [V::splat(MASKED); R], sum: [V::splat(0.0); R], last_key }
+        let load = |arrays: &[[f32; MAX_LANES]; R]| std::array::from_fn(|r| V::load(arrays[r].as_ptr()));
+        Running { max: load(&max), sum: load(&sum), first_key: load(&first_keys), last_key: load(&last_keys) }
+    }
+}
+
+#[inline(always)]
+unsafe fn cap_scores<V: Vector, const R: usize>(tiles: &Tiles, cap: f32, count: usize) {
+    for i in 0..count * R {
+        // SAFETY: the tile holds `count` keys of `R` vectors, and the caller's processor has the instructions.
+        unsafe {
+            let scores = tiles.weights.add(i * V::LANES);
+            bend(V::load(scores), cap).store(scores);
+        }
     }
 }
 
@@ -180,7 +206,7 @@ unsafe fn score<V: Vector, const R: usize>(tiles: &Tiles, head_dim: usize, count
     }
 }
 
-/// Hides the keys that come after a row's own position.
+/// Hides the keys that come after a row's own position, or before its window.
 #[inline(always)]
 unsafe fn mask<V: Vector, const R: usize>(
     tiles: &Tiles,
@@ -189,12 +215,13 @@ unsafe fn mask<V: Vector, const R: usize>(
     count: usize,
 ) {
     for key in 0..count {
-        for (r, last_key) in running.last_key.iter().enumerate() {
+        for r in 0..R {
             // SAFETY: the tile holds `KEY_TILE` keys of `R` vectors.
             unsafe {
                 let scores = tiles.weights.add((key * R + r) * V::LANES);
-                let number = V::splat((first_key + key) as f32);
-                V::load(scores).keep_where_ge(*last_key, number, V::splat(MASKED)).store(scores);
+                let (number, masked) = (V::splat((first_key + key) as f32), V::splat(MASKED));
+                let seen = V::load(scores).keep_where_ge(running.last_key[r], number, masked);
+                seen.keep_where_ge(number, running.first_key[r], masked).store(scores);
             }
         }
     }

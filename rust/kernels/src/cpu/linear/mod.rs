@@ -1,4 +1,4 @@
-//! `x · weightᵀ` of `f32` activations and `bfloat16` weights.
+//! `x · weightᵀ` of `f32` activations and `bfloat16` or `f32` weights.
 //!
 //! Weights are packed once into tiles of 32 outputs, so that outputs lie along the lanes and a row of activations is
 //! read a pair at a time. Neighbouring inputs share a 32-bit lane:
@@ -7,7 +7,7 @@
 //!   tile t, inputs k, k+1:   (w[32t, k], w[32t, k+1]) (w[32t+1, k], w[32t+1, k+1]) … 32 pairs, two cache lines
 //! ```
 //!
-//! One layout serves both kinds of [`Product`]: widening the pair in registers and multiplying in `f32`, or rounding the
+//! `f32` weights lie likewise, but a pair's two numbers 32 lanes apart. One layout serves both kinds of [`Product`] of `bfloat16`: widening the pair in registers and multiplying in `f32`, or rounding the
 //! activations to `bfloat16` and using the processor's own pairwise products. Which is faster differs between
 //! processors by a factor of two either way, so [`prefers_rounding`] measures.
 //!
@@ -23,10 +23,12 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 pub use pack::{PackLinear, pack_linear, packed_len};
-use product::{Product, Widened};
+use product::{Plain, Product, Widened};
 
 use super::{Shared, scratch};
+use crate::Dtype;
 use crate::element::{Bf16, Element};
+use crate::ops::{OpError, arguments};
 use crate::pool::parallel_for;
 use crate::simd::{MAX_LANES, Vector, multiversioned};
 
@@ -37,25 +39,30 @@ const GROUP: usize = 4;
 /// Weights, or products of four rows, that are worth waking a thread for.
 const WORK_PER_CHUNK: usize = 96 * 1024;
 
-/// The arguments of [`linear`].
-#[derive(Clone, Copy, Debug)]
-pub struct Linear {
-    /// \[rows, num_outputs\] `f32`, contiguous.
-    pub output: usize,
-    /// \[rows, num_inputs\] `f32`, rows contiguous.
-    pub x: usize,
-    /// As [`pack_linear`] wrote it.
-    pub packed: usize,
-    /// Rows.
-    pub num_rows: usize,
-    /// Elements per row of `x`.
-    pub num_inputs: usize,
-    /// Elements per row of `output`.
-    pub num_outputs: usize,
-    /// Elements from one row of `x` to the next.
-    pub x_stride: usize,
-    /// Rounds the activations to `bfloat16` first, where the processor multiplies such pairs.
-    pub round_x: bool,
+arguments! {
+    /// The arguments of [`linear`].
+    pub struct Linear, rows num_rows {
+        /// \[rows, num_outputs\] `f32`, contiguous.
+        output: usize,
+        /// \[rows, num_inputs\] `f32`, rows contiguous.
+        x: usize,
+        /// As [`pack_linear`] wrote it.
+        packed: usize,
+        /// \[num_outputs\] `f32`, added to each row; 0 for none.
+        bias: usize,
+        /// Rows.
+        num_rows: usize,
+        /// Elements per row of `x`.
+        num_inputs: usize,
+        /// Elements per row of `output`.
+        num_outputs: usize,
+        /// Elements from one row of `x` to the next.
+        x_stride: usize,
+        /// Of the packed weight: `float32` or `bfloat16`.
+        weight_dtype: u32,
+        /// 1 rounds the activations to `bfloat16` first, where the processor multiplies such pairs; for such weights.
+        round_x: u32,
+    }
 }
 
 impl Linear {
@@ -66,10 +73,14 @@ impl Linear {
 
 /// Multiplies rows with a packed weight.
 ///
+/// # Errors
+/// No weight is packed in that dtype.
+///
 /// # Safety
 /// The addresses are those of live tensors with the shapes and strides given, the output written by nobody else.
-pub unsafe fn linear(args: &Linear) {
-    let round_x = args.round_x && multiplies_pairs();
+pub unsafe fn linear(args: &Linear) -> Result<(), OpError> {
+    let is_wide = is_wide(args.weight_dtype)?;
+    let round_x = args.round_x == 1 && !is_wide && multiplies_pairs();
     let work_per_tile = args.num_inputs * TILE * args.num_rows.div_ceil(4);
     let min_groups = WORK_PER_CHUNK.div_ceil((work_per_tile * GROUP).max(1));
     let num_groups = args.num_outputs.div_ceil(TILE * GROUP);
@@ -87,8 +98,21 @@ pub unsafe fn linear(args: &Linear) {
             if round_x {
                 return run_rounded(shared.get(), groups);
             }
+            if is_wide {
+                return run_wide(shared.get(), groups);
+            }
             run(shared.get(), groups);
         });
+    }
+    Ok(())
+}
+
+/// Whether a packed weight is `float32`, not `bfloat16`.
+fn is_wide(dtype: u32) -> Result<bool, OpError> {
+    match Dtype::from_code(dtype)? {
+        Dtype::F32 => Ok(true),
+        Dtype::Bf16 => Ok(false),
+        Dtype::F16 => Err(OpError::Dtype(dtype, dtype)),
     }
 }
 
@@ -118,7 +142,7 @@ fn time_of(round_x: bool) -> Duration {
     #[repr(align(64))]
     struct Line(#[expect(dead_code, reason = "read by address")] [f32; 16]);
     let lines = |num_bytes: usize| vec![Line([1.0; 16]); num_bytes.div_ceil(size_of::<Line>())];
-    let (x, packed) = (lines(ROWS * INPUTS * 4), lines(packed_len(TILE, INPUTS) * 2));
+    let (x, packed) = (lines(ROWS * INPUTS * 4), lines(TILE * INPUTS * 2));
     let mut output = lines(ROWS * TILE * 4);
     let args = Linear {
         output: output.as_mut_ptr() as usize,
@@ -128,11 +152,14 @@ fn time_of(round_x: bool) -> Duration {
         num_inputs: INPUTS,
         num_outputs: TILE,
         x_stride: INPUTS,
-        round_x,
+        weight_dtype: Dtype::Bf16 as u32,
+        round_x: round_x.into(),
+        bias: 0,
     };
     let start = Instant::now();
     // SAFETY: the vectors have the sizes given; one group of tiles runs on this thread.
-    unsafe { linear(&args) };
+    let done = unsafe { linear(&args) };
+    debug_assert!(done.is_ok(), "the weight is bfloat16");
     start.elapsed()
 }
 
@@ -191,6 +218,14 @@ unsafe fn run_widened<V: Vector>(args: &Linear, groups: Range<usize>) {
     unsafe { run_groups::<Widened<V>>(args, groups) }
 }
 
+multiversioned!(run_wide, run_plain, Linear);
+
+#[inline(always)]
+unsafe fn run_plain<V: Vector>(args: &Linear, groups: Range<usize>) {
+    // SAFETY: the caller's promise.
+    unsafe { run_groups::<Plain<V>>(args, groups) }
+}
+
 /// # Safety
 /// As for [`linear`]; `x` is a copy in `bfloat16`, and the processor has `avx512bf16`.
 #[cfg(target_arch = "x86_64")]
@@ -247,7 +282,7 @@ unsafe fn rows<P: Product, const R: usize, const T: usize>(
 #[inline(always)]
 unsafe fn block<P: Product, const R: usize, const T: usize>(args: &Linear, tile: usize, first_row: usize) {
     let num_pairs = args.num_pairs();
-    let tile_len = num_pairs * TILE;
+    let tile_len = num_pairs * TILE * P::WORDS;
     // SAFETY: the caller's rows and tiles lie inside their tensors.
     unsafe {
         let weights = (args.packed as *const u32).add(tile * tile_len);
@@ -257,7 +292,7 @@ unsafe fn block<P: Product, const R: usize, const T: usize>(args: &Linear, tile:
             for pair in 0..num_pairs {
                 let x = x.add(2 * pair);
                 for (t, sums) in sums.iter_mut().enumerate() {
-                    let weights = weights.add(t * tile_len + pair * TILE + part);
+                    let weights = weights.add(t * tile_len + pair * TILE * P::WORDS + part);
                     let (first, second) = (P::weights(weights), P::weights(weights.add(P::LANES)));
                     for (row, sums) in sums.iter_mut().enumerate() {
                         let numbers = P::numbers(x.add(row * args.x_stride));
@@ -296,6 +331,12 @@ unsafe fn store<P: Product, const R: usize>(
                     let mut lanes = [0.0; MAX_LANES];
                     P::store(*sum, lanes.as_mut_ptr());
                     std::ptr::copy_nonoverlapping(lanes.as_ptr(), target, len);
+                }
+                if args.bias != 0 {
+                    let bias = (args.bias as *const f32).add(output);
+                    for i in 0..len {
+                        *target.add(i) += *bias.add(i);
+                    }
                 }
             }
         }

@@ -9,17 +9,19 @@ use crate::pool::parallel_for;
 /// The arguments of [`pack_linear`].
 #[derive(Clone, Copy, Debug)]
 pub struct PackLinear {
-    /// [`packed_len`] elements of 16 bits.
+    /// [`packed_len`] elements of the weight's type.
     pub packed: usize,
-    /// \[num_outputs, num_inputs\] `bfloat16`, contiguous.
+    /// \[num_outputs, num_inputs\], contiguous.
     pub weight: usize,
     /// Elements per row of `weight`.
     pub num_inputs: usize,
     /// Rows of `weight`.
     pub num_outputs: usize,
+    /// Whether the weight is `f32`, not `bfloat16`.
+    pub is_wide: bool,
 }
 
-/// Elements of 16 bits that the packed weight takes: whole tiles of whole pairs.
+/// Elements that the packed weight takes: whole tiles of whole pairs.
 #[must_use]
 pub fn packed_len(num_outputs: usize, num_inputs: usize) -> usize {
     num_outputs.next_multiple_of(TILE) * num_inputs.next_multiple_of(2)
@@ -41,11 +43,17 @@ unsafe fn pack_tiles(args: &PackLinear, tiles: Range<usize>) {
     for tile in tiles {
         for column in 0..TILE {
             for pair in 0..num_pairs {
-                // SAFETY: the packed tile has `TILE` lanes per pair.
+                let (place, output) = (tile * num_pairs + pair, tile * TILE + column);
+                // SAFETY: the packed tile has `TILE` lanes per pair, of one word or of two.
                 unsafe {
-                    let target = (args.packed as *mut u32).add((tile * num_pairs + pair) * TILE + column);
-                    let output = tile * TILE + column;
-                    *target = bits(args, output, 2 * pair) | bits(args, output, 2 * pair + 1) << 16;
+                    let (first, second) = (bits(args, output, 2 * pair), bits(args, output, 2 * pair + 1));
+                    let packed = args.packed as *mut u32;
+                    if args.is_wide {
+                        *packed.add(2 * place * TILE + column) = first;
+                        *packed.add((2 * place + 1) * TILE + column) = second;
+                    } else {
+                        *packed.add(place * TILE + column) = first | second << 16;
+                    }
                 }
             }
         }
@@ -60,6 +68,13 @@ unsafe fn bits(args: &PackLinear, output: usize, input: usize) -> u32 {
     if output >= args.num_outputs || input >= args.num_inputs {
         return 0;
     }
+    let place = output * args.num_inputs + input;
     // SAFETY: the caller's promise, and the bounds above.
-    unsafe { u32::from(*(args.weight as *const u16).add(output * args.num_inputs + input)) }
+    unsafe {
+        if args.is_wide {
+            *(args.weight as *const u32).add(place)
+        } else {
+            u32::from(*(args.weight as *const u16).add(place))
+        }
+    }
 }

@@ -1,10 +1,11 @@
-//! The two ways to multiply pairs of `bfloat16` weights with pairs of activations.
+//! The ways to multiply pairs of weights with pairs of activations.
 
 use std::marker::PhantomData;
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
+use super::TILE;
 use crate::simd::Vector;
 
 /// How a vector of weight pairs is multiplied with a pair of activations and added to a vector of sums.
@@ -15,6 +16,8 @@ pub(super) trait Product {
     const LANES: usize;
     /// Rows whose sums the registers hold.
     const TILE_ROWS: usize;
+    /// Words of 32 bits that a pair of weights takes.
+    const WORDS: usize = 1;
     /// An activation in memory.
     type Number;
     /// A vector of sums.
@@ -52,6 +55,48 @@ impl<V: Vector> Product for Widened<V> {
     unsafe fn weights(source: *const u32) -> (V, V) {
         // SAFETY: the caller's promise.
         unsafe { V::load_bf16_pairs(source) }
+    }
+
+    #[inline(always)]
+    unsafe fn numbers(source: *const f32) -> (V, V) {
+        // SAFETY: the caller's promise.
+        unsafe { (V::splat(*source), V::splat(*source.add(1))) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(sum: V, weights: (V, V), numbers: (V, V)) -> V {
+        numbers.1.mul_add(weights.1, numbers.0.mul_add(weights.0, sum))
+    }
+
+    #[inline(always)]
+    unsafe fn store(sum: V, target: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { sum.store(target) }
+    }
+}
+
+/// Weights that are `f32` already; the sums are those of [`Widened`], number by number.
+pub(super) struct Plain<V>(PhantomData<V>);
+
+impl<V: Vector> Product for Plain<V> {
+    const LANES: usize = V::LANES;
+    const TILE_ROWS: usize = V::TILE_ROWS;
+    const WORDS: usize = 2;
+    type Number = f32;
+    type Sum = V;
+    type Weights = (V, V);
+    type Numbers = (V, V);
+
+    #[inline(always)]
+    unsafe fn zero() -> V {
+        // SAFETY: the caller's promise.
+        unsafe { V::splat(0.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(source: *const u32) -> (V, V) {
+        // SAFETY: the caller's promise; the second of each pair lies a tile's lanes after the first.
+        unsafe { (V::load(source.cast()), V::load(source.add(TILE).cast())) }
     }
 
     #[inline(always)]

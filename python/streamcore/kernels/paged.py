@@ -1,5 +1,7 @@
-"""The sequences of a step as attention sees them: checked once, read by every layer."""
+"""The KV cache and the sequences of a step as attention sees them: checked once, read by every layer."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -97,3 +99,30 @@ class PagedSequences:
     def query_len(self, seq: int) -> int:
         """How many tokens of a sequence are new."""
         return self.starts[seq + 1] - self.starts[seq]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCache:
+    """The keys and values of one layer, each [num_blocks, block_size, num_kv_heads, head_dim]."""
+
+    keys: Tensor
+    values: Tensor
+
+    def __post_init__(self) -> None:
+        """Checks once what every step relies on; raises `ValueError`."""
+        checks.cache_pair(self.keys, self.values)
+
+    @property
+    def num_slots(self) -> int:
+        """Tokens that it holds."""
+        return self.keys.shape[0] * self.keys.shape[1]
+
+
+@dataclass(frozen=True, slots=True)
+class KvGroup:
+    """The layers whose blocks are handed out together, and a step's places in them."""
+
+    caches: Sequence[LayerCache]
+    slot_mapping: Tensor
+    """int64 [num_tokens], block id times block size plus offset"""
+    sequences: PagedSequences

@@ -1,0 +1,73 @@
+"""The compiled kernels as they are in the extension, and structs of arguments made from its own list of their fields."""
+
+import ctypes
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+
+DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+_C_TYPES = {"usize": ctypes.c_size_t, "u32": ctypes.c_uint32, "f32": ctypes.c_float}
+
+
+def _load() -> Any:
+    try:
+        return import_module("streamcore._core").kernels
+    except ModuleNotFoundError:
+        # Not built. One that is there and does not load raises another `ImportError`, which must be seen.
+        return None
+
+
+compiled: Any = _load()
+"""`streamcore._core.kernels`, None where the extension is not built."""
+
+
+class Operation:
+    """An operation of the extension: its number, and the struct of its arguments.
+
+    Fields that are not given are 0, which is no tensor, no norm, no window.
+    """
+
+    def __init__(self, number: int, name: str, fields: list[tuple[str, str]], rows: str) -> None:
+        self.number = number
+        self.name = name
+        self.rows = rows
+        """The field that counts the rows."""
+        layout = [(field, _C_TYPES[kind]) for field, kind in fields]
+        self.struct: type[ctypes.Structure] = type(name, (ctypes.Structure,), {"_fields_": layout})
+
+
+OPERATIONS: dict[str, Operation] = (
+    {
+        name: Operation(number, name, fields, rows)
+        for number, (name, fields, rows) in enumerate(compiled.operations())
+    }
+    if compiled is not None
+    else {}
+)
+"""By the names of the structs in `rust/kernels/src/cpu`."""
+
+
+def packs_weights() -> bool:
+    """Whether packed weights are worth their packing: not without vector instructions."""
+    return compiled is not None and compiled.cpu_features() != "portable"
+
+
+def prefers_rounding() -> bool:
+    """Whether products of bfloat16 weights are faster with activations rounded to bfloat16: measured once."""
+    return bool(compiled.cpu_prefers_rounding())
+
+
+def pack_linear(weight: Tensor) -> Tensor:
+    """The packed form of a contiguous float32 or bfloat16 weight [num_outputs, num_inputs] on the CPU."""
+    packed = torch.empty(compiled.cpu_packed_len(*weight.shape), dtype=weight.dtype)
+    is_wide = weight.dtype == torch.float32
+    compiled.cpu_pack_linear(packed.data_ptr(), weight.data_ptr(), weight.shape, is_wide)
+    return packed
+
+
+def set_num_threads(num_threads: int) -> None:
+    """Sets how many threads share a CPU kernel, the calling one included; torch's own threads are apart."""
+    if compiled is not None:
+        compiled.set_num_threads(num_threads)

@@ -1,0 +1,55 @@
+"""`Ops` that writes a forward pass down instead of computing it, for the extension to carry out in one call.
+
+Addresses, widths and strides are those of the tensors at hand, which must stay where they are. Only the numbers of rows
+differ from step to step: of the tokens, of the sequences, and of the tokens whose logits are wanted, from `take` on.
+"""
+
+import ctypes
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from streamcore.kernels.library import Operation, compiled
+from streamcore.kernels.native import CpuOps
+from streamcore.kernels.weight import LinearWeight
+from streamcore.operands import Expert, ExpertRule
+
+_TOKENS, _SEQS, _WANTED = range(3)
+
+
+class NotRecordableError(Exception):
+    """An operation is not the extension's."""
+
+
+class Recorder(CpuOps):
+    """Takes a forward pass down."""
+
+    def __init__(self) -> None:
+        self._program = compiled.Program()
+        self._which = _TOKENS
+
+    def run(self, operation: Operation, num_rows: int, arguments: ctypes.Structure) -> None:
+        """Adds an operation in place of carrying it out."""
+        which = _SEQS if operation.name == "PagedAttention" else self._which
+        self._program.append(operation.number, ctypes.addressof(arguments), which)
+
+    def take(self, out: Tensor, x: Tensor, rows: Tensor) -> None:
+        """See `Ops`."""
+        self._which = _WANTED
+        super().take(out, x, rows)
+
+    def linear(self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None) -> None:
+        """See `Ops`."""
+        if not weight.packed:
+            raise NotRecordableError("torch multiplies with a weight that is not packed")
+        super().linear(out, x, weight, bias)
+
+    def experts(
+        self, out: Tensor, x: Tensor, scores: Tensor, experts: Sequence[Expert], rule: ExpertRule
+    ) -> None:
+        """See `Ops`."""
+        raise NotRecordableError("which experts run differs from step to step")
+
+    def carry_out(self, num_tokens: int, num_seqs: int, num_wanted: int) -> None:
+        """Carries out what was written down, with these numbers of rows."""
+        self._program.run((num_tokens, num_seqs, num_wanted))

@@ -1,0 +1,51 @@
+"""The weight of a projection in the form that its product reads.
+
+On the CPU float32 activations meet packed weights. bfloat16 weights are either widened in registers and multiplied in float32, or
+the activations are rounded to bfloat16 and the processor's own products of bfloat16 pairs are used: whichever a measurement at
+load finds faster. Every product sums in float32, and in the same order for any number of tokens.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from streamcore.kernels import library
+
+
+@dataclass(frozen=True, slots=True)
+class LinearWeight:
+    """A weight [num_outputs, num_inputs]."""
+
+    data: Tensor
+    """The packed weight where `packed`, else the weight itself."""
+    num_outputs: int
+    num_inputs: int
+    packed: bool
+    """Whether the CPU kernel reads it; else torch does."""
+    round_x: bool = False
+    """Whether the kernel rounds activations to bfloat16 first."""
+
+
+def can_keep_bfloat16() -> bool:
+    """Whether float32 activations on the CPU can be multiplied with weights that stay in bfloat16."""
+    return library.packs_weights()
+
+
+def pack_linear_weight(weight: Tensor, dtype: torch.dtype, *, exact: bool) -> LinearWeight:
+    """Prepares a weight for `Ops.linear`, once, at load; `weight` itself may be freed afterwards.
+
+    A bfloat16 or float32 weight on the CPU for float32 activations is packed for the kernel, in the bytes that it had (outputs
+    rounded up to 32); without the kernel it is widened to float32. Any other weight stays as it is.
+
+    Args:
+        weight: [num_outputs, num_inputs]; bfloat16 or `dtype`.
+        dtype: of the activations.
+        exact: never round activations to bfloat16, also where that is faster.
+    """
+    num_outputs, num_inputs = weight.shape
+    if weight.device.type == "cpu" and dtype == torch.float32 and library.packs_weights():
+        packed = library.pack_linear(weight.contiguous())
+        round_x = weight.dtype == torch.bfloat16 and not exact and library.prefers_rounding()
+        return LinearWeight(packed, num_outputs, num_inputs, packed=True, round_x=round_x)
+    return LinearWeight(weight.to(dtype), num_outputs, num_inputs, packed=False)

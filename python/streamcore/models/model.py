@@ -1,0 +1,136 @@
+"""A loaded model: a decoder with what computes it."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from streamcore import kernels
+from streamcore.kernels import KvGroup, LayerCache, Scratch, checks
+from streamcore.kernels.native import CpuOps
+from streamcore.kernels.recorder import NotRecordableError, Recorder
+from streamcore.layers.decoder import Decoder
+from streamcore.layers.step import Step
+from streamcore.models.config import DecoderConfig
+from streamcore.models.precision import Precision
+
+
+class Model:
+    """A decoder on its device."""
+
+    def __init__(
+        self, config: DecoderConfig, decoder: Decoder, precision: Precision, device: torch.device
+    ) -> None:
+        """Takes what the loader has built."""
+        self.config = config
+        self.decoder = decoder
+        self.precision = precision
+        self.device = device
+        self.max_len = 0
+        """Tokens of the longest sequence that it can run."""
+        self._ops = kernels.ops_for(device)
+        self._scratch = Scratch(precision.activations, device)
+
+    def prepare(self, max_len: int, max_num_tokens: int = 0) -> None:
+        """Makes ready for sequences of up to `max_len` tokens, and steps of up to `max_num_tokens` as far as that is known.
+
+        Called once the KV cache has its size: a context that the cache cannot hold takes no memory.
+        """
+        self.decoder.prepare(max_len, self.device)
+        self.max_len = max_len
+        self._scratch = Scratch(self.precision.activations, self.device, max_num_tokens)
+
+    def check_caches(self, caches: Sequence[LayerCache]) -> None:
+        """Raises `ValueError` unless `forward` can take the caches; to be asked once, not at every step."""
+        if len(caches) != self.config.num_layers:
+            raise ValueError(f"{len(caches)} caches for {self.config.num_layers} layers")
+        shape = (0, self.config.num_kv_heads, self.config.head_dim)
+        query = torch.empty(shape, dtype=self.precision.activations, device=self.device)
+        for cache in caches:
+            checks.caches(cache.keys, cache.values, query)
+            if cache.keys.shape[2] != self.config.num_kv_heads:
+                raise ValueError(
+                    f"caches have {cache.keys.shape[2]} heads, the model {self.config.num_kv_heads}"
+                )
+
+    def forward(self, token_ids: Tensor, positions: Tensor, kv: Sequence[KvGroup], wanted: Tensor) -> Tensor:
+        """Computes a step: stores every token's keys and values, returns what the logits of some tokens are made of.
+
+        Args:
+            token_ids: int32 [num_tokens].
+            positions: int32 [num_tokens].
+            kv: the step's places in the cache; `check_caches` took the caches.
+            wanted: int32 [num_wanted], those tokens.
+
+        Returns:
+            [num_wanted, hidden_size], in the dtype of the activations, valid until the next step.
+        """
+        check_step(token_ids, positions, kv)
+        self._step = Step(self._ops, token_ids, positions, kv, self._scratch)
+        return self.decoder.forward(self._step, wanted)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """The logits of some of the rows that `forward` returned; float32 [num_rows, vocab_size], valid until the next call."""
+        return bent(self.decoder.logits(hidden, self._step).float(), self.decoder.logit_cap)
+
+    def record(
+        self, token_ids: Tensor, positions: Tensor, kv: Sequence[KvGroup], wanted: Tensor
+    ) -> "Recording | None":
+        """Writes a forward pass down, for steps that have their columns in the same memory.
+
+        Args:
+            token_ids: the whole column, likewise the others; steps use their beginnings.
+            positions: as in `forward`.
+            kv: as in `forward`.
+            wanted: as in `forward`.
+
+        Returns:
+            None where some operation is torch's.
+        """
+        if not isinstance(self._ops, CpuOps):
+            return None
+        check_step(token_ids, positions, kv)
+        recorder = Recorder()
+        scratch = Scratch(self.precision.activations, self.device)
+        step = Step(recorder, token_ids, positions, kv, scratch)
+        try:
+            self.decoder.logits(self.decoder.forward(step, wanted), step)
+        except NotRecordableError:
+            return None
+        return Recording(self.decoder, recorder, step)
+
+
+class Recording:
+    """A forward pass that was written down, from token ids to logits: one call into the extension."""
+
+    def __init__(self, decoder: Decoder, recorder: Recorder, step: Step) -> None:
+        """Holds all memory whose address was written down."""
+        self._decoder = decoder
+        self._recorder = recorder
+        self._step = step
+        self._rotations = [rope.rotation for rope in decoder.ropes]
+
+    def run(self, num_tokens: int, num_seqs: int, num_wanted: int) -> Tensor:
+        """The logits of the wanted tokens, float32 [num_wanted, vocab_size], valid until the next run.
+
+        Raises:
+            ValueError: a token, a position or a slot is out of range.
+        """
+        self._recorder.carry_out(num_tokens, num_seqs, num_wanted)
+        vocab_size = self._decoder.head.weight.num_outputs
+        logits = self._step.scratch.rows("logits", num_wanted, vocab_size)
+        return bent(logits.float(), self._decoder.logit_cap)
+
+
+def bent(logits: Tensor, cap: float) -> Tensor:
+    """Logits within a soft cap, in place; a cap of 0 is none."""
+    return logits.div_(cap).tanh_().mul_(cap) if cap else logits
+
+
+def check_step(token_ids: Tensor, positions: Tensor, kv: Sequence[KvGroup]) -> None:
+    """Checks once what every layer relies on; raises `ValueError`."""
+    num_tokens = token_ids.shape[0]
+    checks.vector("token_ids", token_ids, num_tokens, torch.int32, token_ids)
+    checks.vector("positions", positions, num_tokens, torch.int32, token_ids)
+    for group in kv:
+        checks.vector("slot_mapping", group.slot_mapping, num_tokens, torch.int64, token_ids)

@@ -1,0 +1,72 @@
+//! A forward pass that was written down once: its operations in order, carried out in one call.
+//!
+//! Addresses stay the same from step to step; only the numbers of rows differ, and each operation knows which of them is its own.
+
+use crate::ops::{OpError, Operation};
+
+/// Bytes of the largest struct of arguments, in words.
+const MAX_WORDS: usize = 32;
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    operation: &'static Operation,
+    arguments: [u64; MAX_WORDS],
+    /// Which of the numbers of rows it has.
+    rows: usize,
+}
+
+/// Operations with all their arguments but the numbers of rows.
+#[derive(Debug, Default)]
+pub struct Program {
+    entries: Vec<Entry>,
+}
+
+impl Program {
+    /// Adds an operation whose number of rows will be `rows[which]` of [`Program::run`].
+    ///
+    /// # Errors
+    /// [`OpError::Unknown`].
+    ///
+    /// # Safety
+    /// `arguments` points to a struct of the operation.
+    pub unsafe fn append(&mut self, op: u32, arguments: *const u8, which: usize) -> Result<(), OpError> {
+        let operation = Operation::of(op)?;
+        let mut words = [0; MAX_WORDS];
+        assert!(operation.size <= size_of_val(&words), "MAX_WORDS is as large as the largest struct");
+        // SAFETY: the caller's promise, and the words hold as many bytes.
+        unsafe {
+            std::ptr::copy_nonoverlapping(arguments, words.as_mut_ptr().cast::<u8>(), operation.size);
+        }
+        self.entries.push(Entry { operation, arguments: words, rows: which });
+        Ok(())
+    }
+
+    /// How many operations there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing was added.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Carries all operations out.
+    ///
+    /// # Errors
+    /// What an operation found wrong; those before it were carried out.
+    ///
+    /// # Safety
+    /// As [`Operation::run`], for every operation, with its number of rows out of `rows`.
+    pub unsafe fn run(&self, rows: &[usize]) -> Result<(), OpError> {
+        for entry in &self.entries {
+            let mut words = entry.arguments;
+            words[entry.operation.rows.0 / size_of::<u64>()] = rows[entry.rows] as u64;
+            // SAFETY: the caller's promise.
+            unsafe { entry.operation.run(words.as_ptr().cast()) }?;
+        }
+        Ok(())
+    }
+}
