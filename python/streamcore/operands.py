@@ -1,4 +1,6 @@
-"""What operations take beside tensors, free of torch at import: layers are declared where torch is not there yet."""
+"""What operations take beside tensors, free of torch at import: layers are declared where torch is
+not there yet.
+"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -9,8 +11,8 @@ if TYPE_CHECKING:
     from streamcore.kernels import LinearWeight
 
 Activation = Literal["silu", "gelu_tanh", "clamped"]
-"""`silu(gate) * up`, `gelu(gate) * up` with the tanh form of GELU, or gpt-oss's `(clamp(up) + 1) * g * sigmoid(1.702 g)` with
-`g = min(gate, 7)`.
+"""`silu(gate) * up`, `gelu(gate) * up` with the tanh form of GELU, or gpt-oss's `(clamp(up) + 1) *
+g * sigmoid(1.702 g)` with `g = min(gate, 7)`.
 """
 
 
@@ -19,7 +21,9 @@ class Rotation:
     """How positions turn queries and keys."""
 
     cos_sin: "Tensor"
-    """float32 [max_position, rotary_dim], contiguous: cosines in the first half of the columns; no columns turn nothing"""
+    """float32 [max_position, rotary_dim], contiguous: cosines in the first half of the columns; no
+    columns turn nothing
+    """
     query_factors: "Tensor | None" = None
     """float32 [max_position], multiplies the queries of each position, or None"""
 
@@ -73,5 +77,7 @@ class ExpertRule:
     chooses_first: bool
     """Whether the softmax is over the chosen scores; else it is over all of them."""
     is_normalised: bool
-    """Whether the weights of the chosen are divided by their sum; without meaning where `chooses_first`."""
+    """Whether the weights of the chosen are divided by their sum; without meaning where
+    `chooses_first`.
+    """
     activation: Activation

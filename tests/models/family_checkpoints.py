@@ -31,15 +31,21 @@ SMALL: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Variant:
-    """A model of a family: the fields in which it differs from `SMALL`, None for those that it has not."""
+    """A model of a family: the fields in which it differs from `SMALL`, None for those that it has
+    not.
+    """
 
     model_type: str
     fields: Mapping[str, Any] = field(default_factory=dict)
     older: Mapping[str, Any] | None = None
-    """Fields of a config.json as `transformers` 4 wrote it, in place of those that 5 writes; None there removes one."""
+    """Fields of a config.json as `transformers` 4 wrote it, in place of those that 5 writes; None
+    there removes one.
+    """
     is_wrapped: bool = False
     max_len: int = 256
-    """Tokens of the longest sequence: where rope depends on it, as in `transformers` for a prompt of that length."""
+    """Tokens of the longest sequence: where rope depends on it, as in `transformers` for a prompt
+    of that length.
+    """
 
 
 def write_reference(folder: Path, variant: Variant, seed: int = 0) -> Any:

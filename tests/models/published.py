@@ -1,4 +1,6 @@
-"""Fields of config.json of published models, as facts, with the number of parameters that their makers name."""
+"""Fields of config.json of published models, as facts, with the number of parameters that their
+makers name.
+"""
 
 from collections.abc import Mapping
 from typing import Any

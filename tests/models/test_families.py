@@ -1,4 +1,6 @@
-"""Every family against `transformers`: a wrong detail of an architecture gives fluent and wrong answers."""
+"""Every family against `transformers`: a wrong detail of an architecture gives fluent and wrong
+answers.
+"""
 
 import random
 from pathlib import Path
@@ -295,7 +297,7 @@ NUM_PROMPTS, NUM_TOKENS = 5, 20
 
 
 def test_every_family_is_compared() -> None:
-    """A family whose file nobody compared with anything would be a guess."""
+    """A family that is compared with nothing would be a guess."""
     compared = {name.split()[0] for name in VARIANTS} | {"llama"}
     assert compared - {"mistral3", "gemma3"} == set(FAMILIES)
     for family in FAMILIES.keys() - {"llama"}:
@@ -311,7 +313,9 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 
 def test_logits_equal_the_reference(checkpoint: tuple[Path, Any, int]) -> None:
-    """A whole prefill, then chunks, then single tokens: the same arithmetic as the reference's one pass."""
+    """A whole prefill, then chunks, then single tokens: the same arithmetic as the reference's one
+    pass.
+    """
     folder, reference, max_len = checkpoint
     prompt = random_prompt(max_len if max_len > 64 else 40)
     expected = reference_logits(reference, prompt)
@@ -324,7 +328,9 @@ def test_logits_equal_the_reference(checkpoint: tuple[Path, Any, int]) -> None:
 
 
 def test_greedy_tokens_equal_the_reference(checkpoint: tuple[Path, Any, int]) -> None:
-    """Alone, in a batch, in chunks, after preemptions and from the prefix cache an answer is the reference's."""
+    """Alone, in a batch, in chunks, after preemptions and from the prefix cache an answer is the
+    reference's.
+    """
     folder, reference, max_len = checkpoint
     model = load(folder, max_len)
     dice = random.Random(1)
@@ -332,7 +338,8 @@ def test_greedy_tokens_equal_the_reference(checkpoint: tuple[Path, Any, int]) ->
     alone = EngineLoop(model, max_num_seqs=1).generate(prompts, NUM_TOKENS)
     for prompt, tokens in zip(prompts, alone, strict=True):
         logits = reference_logits(reference, prompt + tokens[:-1])
-        # Beyond the original context the reference would take another table for the whole prompt than it did for its tokens.
+        # Beyond the original context the reference would take another table for the whole prompt
+        # than it did for its tokens.
         if max_len == 256 and reference.config.model_type == "phi3":
             continue
         assert logits[len(prompt) - 1 :].argmax(-1).tolist() == tokens

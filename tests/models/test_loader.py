@@ -28,7 +28,9 @@ def load(folder: Path, dtype: torch.dtype = torch.float32) -> Model:
 
 
 def products(linear: Linear) -> Tensor:
-    """What a linear layer makes of each unit vector: its weight, transposed, and the bias added to every row."""
+    """What a linear layer makes of each unit vector: its weight, transposed, and the bias added to
+    every row.
+    """
     out = torch.empty(linear.weight.num_inputs, linear.weight.num_outputs)
     kernels.ops_for(CPU).linear(out, torch.eye(linear.weight.num_inputs), linear.weight, linear.bias)
     return out
@@ -79,7 +81,9 @@ def test_a_file_that_vanishes_is_an_error_of_the_folder(tmp_path: Path) -> None:
 
 
 def test_a_context_that_the_cache_cannot_hold_takes_no_memory(tmp_path: Path) -> None:
-    """A model that names two billion positions must start in a small cache: rotary table and block tables end with it."""
+    """A model that names two billion positions must start in a small cache: rotary table and block
+    tables end with it.
+    """
     folder = write_checkpoint(tmp_path, max_position_embeddings=2**31 - 1)
     config = ServeConfig(kv_cache_memory_bytes=1 << 20)
     engine_config, runner = load_runner(config, check_model_folder(folder))
@@ -94,7 +98,9 @@ class _Terminal(io.StringIO):
 
 
 def test_progress_is_shown_on_a_terminal_only(tmp_path: Path) -> None:
-    """Loading takes minutes for large models: a person should see it move, a log file should stay empty."""
+    """Loading takes minutes for large models: a person should see it move, a log file should stay
+    empty.
+    """
     assert terminal_progress(io.StringIO()) is None
     terminal = _Terminal()
     load_model(

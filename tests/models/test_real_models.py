@@ -1,4 +1,5 @@
-"""Trained models against `transformers`: `make test-models MODELS=FOLDER`, where FOLDER has a folder for each model.
+"""Trained models against `transformers`: `make test-models MODELS=FOLDER`, where FOLDER has a
+folder for each model.
 
 Weights of others are not in this repository. Trained ones have outliers that random ones lack.
 """
@@ -36,7 +37,9 @@ pytestmark = [
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_greedy_tokens_of_a_trained_model(folder: Path) -> None:
-    """Ten prompts, 64 tokens each, in float32: alone and in a batch each token is the reference's most likely one."""
+    """Ten prompts, 64 tokens each, in float32: alone and in a batch each token is the reference's
+    most likely one.
+    """
     auto_tokenizer: Any = AutoTokenizer
     auto_model: Any = AutoModelForCausalLM
     tokenizer = auto_tokenizer.from_pretrained(folder)

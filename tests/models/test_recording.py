@@ -23,7 +23,9 @@ RECORDED = [
 
 
 def asks() -> list[Ask]:
-    """Prompts of all lengths, whose tokens are scored: log-probabilities show every bit of the logits."""
+    """Prompts of all lengths, whose tokens are scored: log-probabilities show every bit of the
+    logits.
+    """
     return [
         Ask(random_prompt(length, seed=length, vocab_size=VOCAB), 12, {"logprobs": 4})
         for length in (1, 2, 7, 16, 17, 40, 3)
@@ -41,7 +43,9 @@ def answers(model: Model, is_recorded: bool, **limits: Any) -> list[Answer]:
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_recorded_and_eager_give_the_same_bits(name: str, tmp_path: Path) -> None:
-    """A number of rows in the wrong place, or memory that moved, is another answer in some batch; every limit is its own plan."""
+    """A number of rows in the wrong place, or memory that moved, is another answer in some batch;
+    every limit is its own plan.
+    """
     variant = VARIANTS[name]
     write_reference(tmp_path, variant)
     model = load(tmp_path, variant.max_len)
@@ -76,7 +80,9 @@ def test_a_step_crosses_once(dtype: str, tmp_path: Path, monkeypatch: pytest.Mon
 def test_layers_keep_what_operations_ask_for(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernels believe layers: a stride, a shape or a dtype that they do not expect would be foreign memory."""
+    """The kernels believe layers: a stride, a shape or a dtype that they do not expect would be
+    foreign memory.
+    """
     variant = VARIANTS[name]
     write_reference(tmp_path, variant)
     expected = EngineLoop(load(tmp_path, variant.max_len)).answer(asks())
@@ -87,13 +93,17 @@ def test_layers_keep_what_operations_ask_for(
 
 
 def test_experts_are_computed_call_by_call(tmp_path: Path) -> None:
-    """Which experts run is known only once the router has spoken: such a model must do without a recording."""
+    """Which experts run is known only once the router has spoken: such a model must do without a
+    recording.
+    """
     write_reference(tmp_path, VARIANTS["mixtral"])
     assert EngineLoop(load(tmp_path, 64)).runner._recording is None
 
 
 def test_a_recording_keeps_its_memory(tmp_path: Path) -> None:
-    """A second runner on the same model, for longer steps and another context, must not move what the first has written down."""
+    """A second runner on the same model, for longer steps and another context, must not move what
+    the first has written down.
+    """
     model = load(write_checkpoint(tmp_path), 64)
     first = EngineLoop(model, max_num_batched_tokens=16, max_model_len=64)
     expected = first.generate([random_prompt(9)], 8)

@@ -1,4 +1,6 @@
-"""Published models by the facts of their config.json, and files that are wrong in the ways of their families."""
+"""Published models by the facts of their config.json, and files that are wrong in the ways of their
+families.
+"""
 
 import math
 from typing import Any
@@ -21,7 +23,9 @@ def parse(name: str) -> DecoderConfig:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_published_model_has_the_parameters_that_its_makers_name(name: str) -> None:
-    """A tensor that is forgotten, invented or of the wrong shape shows in the sum; so does a default of another family."""
+    """A tensor that is forgotten, invented or of the wrong shape shows in the sum; so does a
+    default of another family.
+    """
     raw, num_parameters = PUBLISHED[name]
     shapes, decoder = declare(*open_config(raw))
     assert sum(math.prod(shape) for shape in shapes.values()) == num_parameters
@@ -29,7 +33,9 @@ def test_a_published_model_has_the_parameters_that_its_makers_name(name: str) ->
 
 
 def test_windows_of_published_models() -> None:
-    """A window on the wrong layers forgets what it should see; none at all sees what the model was never taught."""
+    """A window on the wrong layers forgets what it should see; none at all sees what the model was
+    never taught.
+    """
     windows = {
         name: config.windows for name in PUBLISHED if isinstance(config := parse(name), WindowedConfig)
     }
@@ -44,7 +50,9 @@ def test_windows_of_published_models() -> None:
 
 
 def test_ropes_of_published_models() -> None:
-    """The base and the stretching decide what a position is: another one reads the same words in another order."""
+    """The base and the stretching decide what a position is: another one reads the same words in
+    another order.
+    """
     gemma = parse("Gemma-3-4B")
     assert isinstance(gemma, Gemma3Config)
     assert (gemma.rope.theta, gemma.rope.rope_type, gemma.rope.factor) == (1e6, "linear", 8.0)

@@ -1,7 +1,7 @@
 """The operations of a forward pass: `Ops` lists them with their shapes.
 
-On the CPU they are the Rust kernels, on a CUDA device the compiled CUDA kernels, and either is plain torch where its kernels are
-missing; `description()` says which and why.
+On the CPU they are the Rust kernels, on a CUDA device the compiled CUDA kernels, and either is
+plain torch where its kernels are missing; `description()` says which and why.
 """
 
 import os

@@ -1,4 +1,5 @@
-"""`Ops` that looks at every argument before it passes it on: a wrong one raises `ValueError` instead of touching foreign memory.
+"""`Ops` that looks at every argument before it passes it on: a wrong one raises `ValueError`
+instead of touching foreign memory.
 
 The kernel tests run on it, and a whole server with `STREAMCORE_CHECK=1`.
 """

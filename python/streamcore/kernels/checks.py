@@ -1,7 +1,7 @@
 """What the compiled kernels rely on, checked before an address leaves Python.
 
-Each check is a handful of attribute reads: a step makes hundreds of calls. A failure is a bug of the caller
-and raises `ValueError` with the offending value.
+Each check is a handful of attribute reads: a step makes hundreds of calls. A failure is a bug of
+the caller and raises `ValueError` with the offending value.
 """
 
 import torch
@@ -44,7 +44,8 @@ def vector(name: str, x: Tensor, length: int, dtype: torch.dtype, like: Tensor) 
 
 
 def caches(key_cache: Tensor, value_cache: Tensor, like: Tensor) -> None:
-    """Both caches are contiguous [num_blocks, block_size, num_kv_heads, head_dim] beside the query `like`.
+    """Both caches are contiguous [num_blocks, block_size, num_kv_heads, head_dim] beside the query
+    `like`.
 
     Their dtype is that of the query; on the CPU it may be bfloat16 under a float32 query.
     """

@@ -10,7 +10,8 @@ def description(dtype: torch.dtype | None = None) -> str:
     """Which kernels are active per device and why, in one line.
 
     Args:
-        dtype: the precision that the user chose; with it the line says how bfloat16 weights are multiplied.
+        dtype: the precision that the user chose; with it the line says how bfloat16 weights are
+            multiplied.
     """
     if compiled is None:
         return "CPU kernels: torch (the extension is not built); CUDA kernels: torch"

@@ -1,12 +1,13 @@
-"""Paged attention in plain torch: the blocks of some sequences are gathered, then torch's own attention runs.
+"""Paged attention in plain torch: the blocks of some sequences are gathered, then torch's own
+attention runs.
 
-    decodes         as many neighbours at a time as fit into `_GATHERED_BYTES`, padded to the longest
+    decodes         as many neighbours at a time as fit into `_GATHERED_BYTES`, padded
     whole prompts   one by one, causal
     later chunks    one by one, in tiles of queries under one additive mask for all tiles of a step
 
-Nothing here makes the host wait for a device that `PagedSequences` has spared it. What a call allocates beside
-its output is bounded by `WORKSPACE_BYTES`: keys and values are also cut by heads where one sequence's are too
-many.
+Nothing here makes the host wait for a device that `PagedSequences` has spared it. What a call
+allocates beside its output is bounded by `WORKSPACE_BYTES`: keys and values are also cut by heads
+where one sequence's are too many.
 """
 
 from dataclasses import dataclass
@@ -24,7 +25,9 @@ _MAX_TILE = 1024
 _ALIGNMENT = 16
 
 WORKSPACE_BYTES = _GATHERED_BYTES + 3 * _SCORES_BYTES
-"""Keys and values, and the scores with their softmax and mask, where torch has no kernel without them."""
+"""Keys and values, and the scores with their softmax and mask, where torch has no kernel without
+them.
+"""
 
 
 def gathered_attention(
@@ -116,11 +119,13 @@ def _decode(step: _Step, first: int, end: int) -> None:
 
 
 class _TileMask:
-    """Which keys the queries of a tile must not see, as one matrix that every tile of a step is cut from.
+    """Which keys the queries of a tile must not see, as one matrix that every tile of a step is cut
+    from.
 
-    A query sees `before + 1` keys more than its number within the tile says, where `before` counts the keys
-    before the tile. Shifting rows and columns together keeps the diagonal, so any `before` is a window of
-    one matrix, and rows are shifted by as much as lets the window begin at an aligned column.
+    A query sees `before + 1` keys more than its number within the tile says, where `before` counts
+    the keys before the tile. Shifting rows and columns together keeps the diagonal, so any `before`
+    is a window of one matrix, and rows are shifted by as much as lets the window begin at an
+    aligned column.
 
              column  0 ......... diagonal ..........
         row 0        0 0 0 0 0 0 0 - - - - - - -
@@ -148,12 +153,14 @@ class _TileMask:
 
 
 def _prefill(step: _Step, seq: int, mask: _TileMask | None) -> None:
-    """Attention of one sequence's chunk: with a mask in tiles, without one it is the whole sequence."""
+    """Attention of one sequence's chunk: with a mask in tiles, without one it is the whole
+    sequence.
+    """
     sequences, group = step.sequences, step.group
     start, query_len, num_keys = sequences.starts[seq], sequences.query_len(seq), sequences.lens[seq]
     tile = mask.num_rows if mask else query_len
-    # Keys and values are repeated for each query head of a group: under a mask torch has no kernel without
-    # all scores in memory that shares them.
+    # Keys and values are repeated for each query head of a group: under a mask torch has no kernel
+    # without all scores in memory that shares them.
     for heads in step.head_slices(step.head_bytes(num_keys) * (1 + group)):
         keys, values = (
             step.gather(cache, slice(seq, seq + 1), num_keys, heads)

@@ -1,4 +1,6 @@
-"""The compiled kernels as they are in the extension, and structs of arguments made from its own list of their fields."""
+"""The compiled kernels as they are in the extension, and structs of arguments made from its own
+list of their fields.
+"""
 
 import ctypes
 from importlib import import_module
@@ -15,7 +17,8 @@ def _load() -> Any:
     try:
         return import_module("streamcore._core").kernels
     except ModuleNotFoundError:
-        # Not built. One that is there and does not load raises another `ImportError`, which must be seen.
+        # Not built. One that is there and does not load raises another `ImportError`, which must be
+        # seen.
         return None
 
 
@@ -55,12 +58,16 @@ def packs_weights() -> bool:
 
 
 def prefers_rounding() -> bool:
-    """Whether products of bfloat16 weights are faster with activations rounded to bfloat16: measured once."""
+    """Whether products of bfloat16 weights are faster with activations rounded to bfloat16:
+    measured once.
+    """
     return bool(compiled.cpu_prefers_rounding())
 
 
 def pack_linear(weight: Tensor) -> Tensor:
-    """The packed form of a contiguous float32 or bfloat16 weight [num_outputs, num_inputs] on the CPU."""
+    """The packed form of a contiguous float32 or bfloat16 weight [num_outputs, num_inputs] on the
+    CPU.
+    """
     packed = torch.empty(compiled.cpu_packed_len(*weight.shape), dtype=weight.dtype)
     is_wide = weight.dtype == torch.float32
     compiled.cpu_pack_linear(packed.data_ptr(), weight.data_ptr(), weight.shape, is_wide)
@@ -68,6 +75,8 @@ def pack_linear(weight: Tensor) -> Tensor:
 
 
 def set_num_threads(num_threads: int) -> None:
-    """Sets how many threads share a CPU kernel, the calling one included; torch's own threads are apart."""
+    """Sets how many threads share a CPU kernel, the calling one included; torch's own threads are
+    apart.
+    """
     if compiled is not None:
         compiled.set_num_threads(num_threads)

@@ -214,7 +214,9 @@ class CpuOps(ReferenceOps):
 
 
 class CudaOps(ReferenceOps):
-    """The CUDA kernels, launched on torch's current stream; attention and what has no kernel yet is torch's."""
+    """The CUDA kernels, launched on torch's current stream; attention and what has no kernel yet is
+    torch's.
+    """
 
     def _where(self, x: Tensor) -> tuple[int, int]:
         # What `torch.cuda.current_stream` reads, without an object around it at every call.
@@ -276,7 +278,8 @@ def _has_cuda_kernels(device: int) -> bool:
     if compiled is None or compiled.cuda_build() is None:
         return False
     _, error = compiled.cuda_device_count()
-    # A driver too old for our toolkit may still do for torch's: asking it about a device would raise.
+    # A driver too old for our toolkit may still do for torch's: asking it about a device would
+    # raise.
     return error is None and bool(compiled.cuda_device_covered(device))
 
 

@@ -1,7 +1,7 @@
 """What a forward pass is made of: every operation with its shapes.
 
-Outputs and what is updated in place are arguments: a step allocates nothing. All operations take float32, bfloat16 and float16
-and accumulate in float32.
+Outputs and what is updated in place are arguments: a step allocates nothing. All operations take
+float32, bfloat16 and float16 and accumulate in float32.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,8 @@ class Ops(Protocol):
         Args:
             out: [num_tokens, hidden], contiguous.
             token_ids: int32 [num_tokens].
-            table: [vocab_size, hidden], contiguous; dtype of `out`, or on the CPU bfloat16 under float32.
+            table: [vocab_size, hidden], contiguous; dtype of `out`, or on the CPU bfloat16 under
+                float32.
             factor: multiplies the rows.
         """
 
@@ -37,7 +38,8 @@ class Ops(Protocol):
         """`x *= factor`, [num_tokens, width], contiguous."""
 
     def rms_norm(self, out: Tensor, x: Tensor, weight: Tensor, eps: float) -> None:
-        """`out = x / sqrt(mean(x²) + eps) * weight`, per row (Zhang and Sennrich 2019, arXiv:1910.07467).
+        """`out = x / sqrt(mean(x²) + eps) * weight`, per row (Zhang and Sennrich 2019,
+        arXiv:1910.07467).
 
         Args:
             out: like `x`, rows contiguous, any row stride; may be `x` itself.
@@ -47,7 +49,9 @@ class Ops(Protocol):
         """
 
     def add_rms_norm(self, out: Tensor, x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> None:
-        """`residual += x`, rounded to its dtype, then `rms_norm` of the sum into `out`; all like `x`."""
+        """`residual += x`, rounded to its dtype, then `rms_norm` of the sum into `out`; all like
+        `x`.
+        """
 
     def gated(self, out: Tensor, gate_up: Tensor, activation: Activation) -> None:
         """The middle of a gated MLP, by `activation`.
@@ -79,10 +83,12 @@ class Ops(Protocol):
         slot_mapping: Tensor,
         norms: HeadNorms | None = None,
     ) -> None:
-        """Normalises and rotates query and key in place, and writes the key and the value to their cache slots.
+        """Normalises and rotates query and key in place, and writes the key and the value to their
+        cache slots.
 
-        Dimension `i` of a head pairs with dimension `i + rotary_dim / 2`; dimensions from `rotary_dim` on stay as they are
-        (Su et al. 2021, arXiv:2104.09864). On a GPU positions and slots are not range-checked: they come from the scheduler.
+        Dimension `i` of a head pairs with dimension `i + rotary_dim / 2`; dimensions from
+        `rotary_dim` on stay as they are (Su et al. 2021, arXiv:2104.09864). On a GPU positions and
+        slots are not range-checked: they come from the scheduler.
 
         Args:
             query: [num_tokens, num_heads, head_dim]; heads adjacent, any token stride.
@@ -90,7 +96,8 @@ class Ops(Protocol):
             value: like `key`.
             rotation: the table of the positions.
             positions: int32 [num_tokens].
-            cache: of these heads; on the CPU bfloat16 under float32 is fine, and half the bytes to read.
+            cache: of these heads; on the CPU bfloat16 under float32 is fine, and half the bytes to
+                read.
             slot_mapping: int64 [num_tokens], `block * block_size + offset`; -1 stores nothing.
             norms: of the heads, or None.
         """
@@ -98,16 +105,19 @@ class Ops(Protocol):
     def paged_attention(
         self, out: Tensor, query: Tensor, cache: LayerCache, sequences: PagedSequences, rule: AttentionRule
     ) -> None:
-        """Causal attention of each sequence's new tokens over its cached keys and values, prefills and decodes.
+        """Causal attention of each sequence's new tokens over its cached keys and values, prefills
+        and decodes.
 
-        The last query token of a sequence sees its whole context, the one before it one key less, and so on. Query head `h`
-        reads KV head `h // (num_heads // num_kv_heads)`. The cache must hold finite numbers everywhere (zero it once): the
-        torch path multiplies unused slots by zero.
+        The last query token of a sequence sees its whole context, the one before it one key less,
+        and so on. Query head `h` reads KV head `h // (num_heads // num_kv_heads)`. The cache must
+        hold finite numbers everywhere (zero it once): the torch path multiplies unused slots by
+        zero.
 
         Args:
             out: [num_tokens, num_heads, head_dim], contiguous, dtype of `query`.
             query: [num_tokens, num_heads, head_dim]; heads adjacent, any token stride.
-            cache: holds this step's keys too; dtype of `query`, or on the CPU bfloat16 under float32.
+            cache: holds this step's keys too; dtype of `query`, or on the CPU bfloat16 under
+                float32.
             sequences: whose tokens and blocks they are, on the device of `query`.
             rule: how scores become weights.
         """

@@ -1,4 +1,6 @@
-"""The KV cache and the sequences of a step as attention sees them: checked once, read by every layer."""
+"""The KV cache and the sequences of a step as attention sees them: checked once, read by every
+layer.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +15,8 @@ from streamcore.kernels import checks
 class PagedSequences:
     """Where each sequence's queries and cached keys are.
 
-    Lengths and block ids are not range-checked: they come from the scheduler. Must not outlive a change of its
-    tensors.
+    Lengths and block ids are not range-checked: they come from the scheduler. Must not outlive a
+    change of its tensors.
     """
 
     def __init__(
@@ -32,11 +34,12 @@ class PagedSequences:
         Args:
             block_tables: [num_rows, stride] int32; entries past a sequence's context are ignored.
             rows: [num_seqs] int32: which row of `block_tables` is whose.
-            context_lens: [num_seqs] int32, the KV length after this step, at least the sequence's query
-                length.
-            query_starts: [num_seqs + 1] int32, from 0 to num_tokens: where each sequence's tokens begin.
-            host_context_lens: the same on the host, where the caller has it; with both of these a CUDA step
-                never waits for the device.
+            context_lens: [num_seqs] int32, the KV length after this step, at least the sequence's
+                query length.
+            query_starts: [num_seqs + 1] int32, from 0 to num_tokens: where each sequence's tokens
+                begin.
+            host_context_lens: the same on the host, where the caller has it; with both of these a
+                CUDA step never waits for the device.
             host_query_starts: likewise.
 
         Raises:
@@ -78,7 +81,9 @@ class PagedSequences:
         return starts
 
     def block_ids(self, first: int, end: int, num_blocks: int) -> Tensor:
-        """The first blocks of some sequences as torch indexes with them: int64 [end - first, num_blocks]."""
+        """The first blocks of some sequences as torch indexes with them: int64 [end - first,
+        num_blocks].
+        """
         block_ids = self._block_ids.get((first, end, num_blocks))
         if block_ids is None:
             block_ids = self.block_tables[:, :num_blocks].index_select(0, self.rows[first:end]).long()
@@ -86,7 +91,9 @@ class PagedSequences:
         return block_ids
 
     def visible_keys(self, first: int, end: int) -> Tensor:
-        """Which keys the last token of each of some sequences sees: bool [end - first, their longest context]."""
+        """Which keys the last token of each of some sequences sees: bool [end - first, their
+        longest context].
+        """
         visible = self._visible.get((first, end))
         if visible is None:
             # A padding row of length 0 sees one key instead of none, and so stays finite.

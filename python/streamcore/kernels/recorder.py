@@ -1,7 +1,9 @@
-"""`Ops` that writes a forward pass down instead of computing it, for the extension to carry out in one call.
+"""`Ops` that writes a forward pass down instead of computing it, for the extension to carry out in
+one call.
 
-Addresses, widths and strides are those of the tensors at hand, which must stay where they are. Only the numbers of rows
-differ from step to step: of the tokens, of the sequences, and of the tokens whose logits are wanted, from `take` on.
+Addresses, widths and strides are those of the tensors at hand, which must stay where they are. Only
+the numbers of rows differ from step to step: of the tokens, of the sequences, and of the tokens
+whose logits are wanted, from `take` on.
 """
 
 import ctypes

@@ -1,6 +1,8 @@
-"""The operations in plain torch: the oracle of the kernel tests, and what runs where no kernel was compiled.
+"""The operations in plain torch: the oracle of the kernel tests, and what runs where no kernel was
+compiled.
 
-Each method has the contract of its namesake in `ops.Ops`; arithmetic is in float32 whatever the dtype of the tensors.
+Each method has the contract of its namesake in `ops.Ops`; arithmetic is in float32 whatever the
+dtype of the tensors.
 """
 
 from collections.abc import Sequence
@@ -138,7 +140,8 @@ def _slots_of(cache: Tensor, num_slots: int) -> Tensor:
 
 
 def _store_where(slots_of_cache: Tensor, stored: Tensor, slots: Tensor, rows: Tensor) -> None:
-    # Skipped rows are redirected to the last stored row's slot and value, so that duplicate writes agree.
+    # Skipped rows are redirected to the last stored row's slot and value, so that duplicate writes
+    # agree.
     order = torch.arange(rows.shape[0], device=rows.device)
     last = torch.where(stored, order, -1).amax()
     source = torch.where(stored, order, last.clamp(min=0))

@@ -1,4 +1,6 @@
-"""Experts, one after another: each reads the rows of the tokens that take it, so that an unused one costs nothing."""
+"""Experts, one after another: each reads the rows of the tokens that take it, so that an unused one
+costs nothing.
+"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -27,8 +29,8 @@ def routed_experts(
 ) -> None:
     """See `Ops.experts`.
 
-    Each row is computed as it would be alone, and the experts of a token are added in the order of their numbers, so a token's
-    result does not depend on its neighbours.
+    Each row is computed as it would be alone, and the experts of a token are added in the order of
+    their numbers, so a token's result does not depend on its neighbours.
     """
     ids, weights = route(scores, rule)
     total = torch.zeros(x.shape, dtype=torch.float32, device=x.device)

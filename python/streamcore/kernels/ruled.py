@@ -1,7 +1,8 @@
-"""Paged attention with windows, soft caps and sinks in plain torch: what `gathered` cannot leave to torch's own attention.
+"""Paged attention with windows, soft caps and sinks in plain torch: what `gathered` cannot leave to
+torch's own attention.
 
-One sequence after another, its queries in tiles whose scores fit into `_SCORES_BYTES`; keys before a tile's first window are not
-gathered at all.
+One sequence after another, its queries in tiles whose scores fit into `_SCORES_BYTES`; keys before
+a tile's first window are not gathered at all.
 """
 
 import torch

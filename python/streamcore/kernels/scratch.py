@@ -5,7 +5,9 @@ from torch import Tensor
 
 
 class Scratch:
-    """Named rows, shared by all layers: a step allocates nothing, and each name keeps its address from step to step."""
+    """Named rows, shared by all layers: a step allocates nothing, and each name keeps its address
+    from step to step.
+    """
 
     def __init__(self, dtype: torch.dtype, device: torch.device, max_rows: int = 0) -> None:
         """Takes no memory yet.
@@ -13,7 +15,8 @@ class Scratch:
         Args:
             dtype: of the activations.
             device: where they are.
-            max_rows: rows that a step has at most, as far as that is known; memory grows where more are asked for.
+            max_rows: rows that a step has at most, as far as that is known; memory grows where more
+                are asked for.
         """
         self._dtype = dtype
         self._device = device
@@ -22,7 +25,9 @@ class Scratch:
         self._views: dict[tuple[str, int], Tensor] = {}
 
     def rows(self, name: str, num_rows: int, width: int) -> Tensor:
-        """[num_rows, width], contiguous; they hold whatever the last user of that name and width left there."""
+        """[num_rows, width], contiguous; they hold whatever the last user of that name and width
+        left there.
+        """
         view = self._views.get((name, num_rows))
         if view is None or view.shape[1] != width:
             view = self._views[name, num_rows] = self._take(name, num_rows, width)

@@ -1,8 +1,9 @@
 """The weight of a projection in the form that its product reads.
 
-On the CPU float32 activations meet packed weights. bfloat16 weights are either widened in registers and multiplied in float32, or
-the activations are rounded to bfloat16 and the processor's own products of bfloat16 pairs are used: whichever a measurement at
-load finds faster. Every product sums in float32, and in the same order for any number of tokens.
+On the CPU float32 activations meet packed weights. bfloat16 weights are either widened in registers
+and multiplied in float32, or the activations are rounded to bfloat16 and the processor's own
+products of bfloat16 pairs are used: whichever a measurement at load finds faster. Every product
+sums in float32, and in the same order for any number of tokens.
 """
 
 from dataclasses import dataclass
@@ -35,8 +36,9 @@ def can_keep_bfloat16() -> bool:
 def pack_linear_weight(weight: Tensor, dtype: torch.dtype, *, exact: bool) -> LinearWeight:
     """Prepares a weight for `Ops.linear`, once, at load; `weight` itself may be freed afterwards.
 
-    A bfloat16 or float32 weight on the CPU for float32 activations is packed for the kernel, in the bytes that it had (outputs
-    rounded up to 32); without the kernel it is widened to float32. Any other weight stays as it is.
+    A bfloat16 or float32 weight on the CPU for float32 activations is packed for the kernel, in the
+    bytes that it had (outputs rounded up to 32); without the kernel it is widened to float32. Any
+    other weight stays as it is.
 
     Args:
         weight: [num_outputs, num_inputs]; bfloat16 or `dtype`.

@@ -32,7 +32,9 @@ class Layer(Protocol):
         """Its first half."""
 
     def __call__(self, x: "Tensor | None", residual: "Tensor", step: "Step") -> "Tensor":
-        """Adds `x` to the residual in place, if there is anything to add yet, and returns what is to be added next."""
+        """Adds `x` to the residual in place, if there is anything to add yet, and returns what is
+        to be added next.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,9 @@ class DecoderLayer:
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
-    """Embedding, layers, last norm and output matrix. It keeps no state between steps: that is in the KV cache."""
+    """Embedding, layers, last norm and output matrix. It keeps no state between steps: that is in
+    the KV cache.
+    """
 
     embedding: "Tensor"
     """[vocab_size, hidden]"""
@@ -80,7 +84,9 @@ class Decoder:
         logit_factor: float = 1.0,
         logit_cap: float = 0.0,
     ) -> "Decoder":
-        """The decoder by the names that nearly every checkpoint has; `layer` makes each layer of what is below its name."""
+        """The decoder by the names that nearly every checkpoint has; `layer` makes each layer of
+        what is below its name.
+        """
         model = weights.at("model")
         embedding = model.matrix("embed_tokens", vocab_size, hidden)
         layers = [layer(model.at(f"layers.{index}"), index) for index in range(num_layers)]
@@ -124,7 +130,9 @@ class Decoder:
         return self.norm(chosen, step)
 
     def logits(self, hidden: "Tensor", step: "Step") -> "Tensor":
-        """The logits of some of the rows that `forward` returned, [num_rows, vocab_size], valid until the next call."""
+        """The logits of some of the rows that `forward` returned, [num_rows, vocab_size], valid
+        until the next call.
+        """
         logits = self.head(hidden, step, "logits")
         if self.logit_factor != 1.0:
             step.ops.scale(logits, self.logit_factor)

@@ -28,7 +28,9 @@ class RmsNorm:
         return x
 
     def add(self, x: "Tensor | None", residual: "Tensor", step: "Step") -> "Tensor":
-        """Adds `x` to the residual in place, if there is anything to add yet, and returns the sum normalised."""
+        """Adds `x` to the residual in place, if there is anything to add yet, and returns the sum
+        normalised.
+        """
         out = step.scratch.rows("normalised", residual.shape[0], residual.shape[1])
         if x is None:
             step.ops.rms_norm(out, residual, self.weight, self.eps)

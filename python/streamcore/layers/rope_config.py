@@ -1,4 +1,6 @@
-"""The settings of rotary position embedding, free of torch so that a folder can be checked without it."""
+"""The settings of rotary position embedding, free of torch so that a folder can be checked without
+it.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -24,11 +26,16 @@ class RopeConfig:
     high_freq_factor: float = 4.0
     """llama3: wavelengths below `original / high_freq_factor` stay as they are."""
     beta_fast: float = 32.0
-    """yarn: dimensions that turn more often than this within the original context stay as they are."""
+    """yarn: dimensions that turn more often than this within the original context stay as they are.
+    """
     beta_slow: float = 1.0
-    """yarn: dimensions that turn less often than this within the original context are stretched in full."""
+    """yarn: dimensions that turn less often than this within the original context are stretched in
+    full.
+    """
     attention_factor: float = 1.0
-    """yarn, longrope: both tables are multiplied by this, which sharpens attention over a longer context."""
+    """yarn, longrope: both tables are multiplied by this, which sharpens attention over a longer
+    context.
+    """
     truncate: bool = True
     """yarn: round the two borders outwards to whole dimensions."""
     short_factor: tuple[float, ...] = ()

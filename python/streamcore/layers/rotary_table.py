@@ -1,16 +1,17 @@
-"""Rotary position embedding (Su et al. 2021, arXiv:2104.09864): the table of cosines and sines, for every
-variant in use.
+"""Rotary position embedding (Su et al. 2021, arXiv:2104.09864): the table of cosines and sines, for
+every variant in use.
 
 A dimension pair `i` of a head turns by `position * frequency[i]`. The variants differ only in the
 frequencies, and yarn in a common factor on the table, so kernels need nothing but the table.
 
-`dynamic` (NTK-aware scaling) is defined by the length of a sequence: `transformers` raises the base again and
-again while a sequence grows beyond the original context, and leaves the keys that are cached already as they
-were. Here keys are cached rotated and are shared between sequences by the prefix cache, so a frequency must
-not depend on who computes it or when. The table is therefore made once, for the longest sequence that the
-server accepts: up to the original context that is exactly the unscaled table, and with a longer limit it is
-the table that `transformers` uses for a prompt of that length. `longrope` has two lists of factors, one for sequences beyond the
-original context, and is settled in the same way.
+`dynamic` (NTK-aware scaling) is defined by the length of a sequence: `transformers` raises the base
+again and again while a sequence grows beyond the original context, and leaves the keys that are
+cached already as they were. Here keys are cached rotated and are shared between sequences by the
+prefix cache, so a frequency must not depend on who computes it or when. The table is therefore made
+once, for the longest sequence that the server accepts: up to the original context that is exactly
+the unscaled table, and with a longer limit it is the table that `transformers` uses for a prompt of
+that length. `longrope` has two lists of factors, one for sequences beyond the original context, and
+is settled in the same way.
 """
 
 import math
@@ -20,7 +21,8 @@ from torch import Tensor
 
 from streamcore.layers.rope_config import RopeConfig
 
-# A table is made in pieces of this many positions, so that making it takes no more memory than it does.
+# A table is made in pieces of this many positions, so that making it takes no more memory than it
+# does.
 _ROWS_AT_ONCE = 4096
 
 
@@ -47,7 +49,8 @@ def cos_sin_table(rope: RopeConfig, head_dim: int, max_len: int) -> Tensor:
 
 
 def query_factors(rope: RopeConfig, max_len: int) -> Tensor | None:
-    """What Ministral 3 multiplies the queries of each position with, float32 [max_len]; None for other models.
+    """What Ministral 3 multiplies the queries of each position with, float32 [max_len]; None for
+    other models.
 
     `1 + beta * ln(1 + floor(position / original))` sharpens attention beyond the original context.
     """
@@ -81,22 +84,26 @@ def _plain(theta: float, head_dim: int) -> Tensor:
 
 
 def _dynamic_theta(rope: RopeConfig, head_dim: int, max_len: int) -> float:
-    """The base that keeps the slowest dimension within the angles seen in training, at `max_len` tokens."""
+    """The base that keeps the slowest dimension within the angles seen in training, at `max_len`
+    tokens.
+    """
     stretch = max(max_len / rope.original_max_position_embeddings, 1.0)
     growth = rope.factor * stretch - (rope.factor - 1)
     return rope.theta * math.pow(growth, head_dim / (head_dim - 2))
 
 
 def _llama3(rope: RopeConfig, plain: Tensor) -> Tensor:
-    """Llama 3.1: stretch long wavelengths, keep short ones, blend linearly in the number of turns between."""
+    """Llama 3.1: stretch long wavelengths, keep short ones, blend linearly in the number of turns
+    between.
+    """
     turns = rope.original_max_position_embeddings * plain / (2 * math.pi)
     kept = (turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor)
     return torch.lerp(plain / rope.factor, plain, kept.clamp(0, 1))
 
 
 def _yarn(rope: RopeConfig, plain: Tensor) -> Tensor:
-    """YaRN (Peng et al. 2023, arXiv:2309.00071): blend linearly in the dimension between two numbers of
-    turns.
+    """YaRN (Peng et al. 2023, arXiv:2309.00071): blend linearly in the dimension between two
+    numbers of turns.
     """
     head_dim = 2 * len(plain)
 
@@ -108,7 +115,8 @@ def _yarn(rope: RopeConfig, plain: Tensor) -> Tensor:
     if rope.truncate:
         first, last = math.floor(first), math.ceil(last)
     first, last = max(first, 0), min(last, head_dim - 1)
-    # The same width for an empty ramp as `transformers` takes: it must be a step, not a division by zero.
+    # The same width for an empty ramp as `transformers` takes: it must be a step, not a division by
+    # zero.
     width = (last - first) or 0.001
     stretched = (torch.arange(len(plain), dtype=torch.float32) - first) / width
     return torch.lerp(plain, plain / rope.factor, stretched.clamp(0, 1))

@@ -1,7 +1,8 @@
 """What a checkpoint holds, declared where it is used.
 
-A family is built twice with the same code. The first time every name and shape is noted, without torch, and the folder is
-compared with that list; the second time the tensors themselves are handed out.
+A family is built twice with the same code. The first time every name and shape is noted, without
+torch, and the folder is compared with that list; the second time the tensors themselves are handed
+out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,9 @@ class Stack:
     is_transposed: bool = False
     """Whether the tensor is [num_experts, inputs, rows]."""
     is_interleaved: bool = False
-    """Whether gate and up alternate row by row, instead of the gate's rows before those of the up projection."""
+    """Whether gate and up alternate row by row, instead of the gate's rows before those of the up
+    projection.
+    """
     bias: str | None = None
     """The name of a tensor [num_experts, rows], or None."""
 
@@ -40,7 +43,9 @@ class Source(Protocol):
         """[rows, columns]."""
 
     def linear(self, parts: Mapping[str, int], inputs: int, bias: bool) -> Linear:
-        """The product of matrices with `inputs` columns, one below the other; `parts` has their numbers of rows by name."""
+        """The product of matrices with `inputs` columns, one below the other; `parts` has their
+        numbers of rows by name.
+        """
 
     def stack(self, stack: Stack) -> Sequence[Linear]:
         """The products of a stacked tensor, one for each expert."""
@@ -61,7 +66,9 @@ class Weights:
         return Weights(self._source, f"{self._prefix}{name}.")
 
     def vector(self, name: str, size: int, *, shift: float = 0.0) -> "Tensor":
-        """The tensor `name` of the activations' dtype, [size]; some families store their norms less 1, which `shift` adds."""
+        """The tensor `name` of the activations' dtype, [size]; some families store their norms less
+        1, which `shift` adds.
+        """
         return self._source.vector(self._prefix + name, size, shift)
 
     def matrix(self, name: str, rows: int, columns: int) -> "Tensor":
@@ -69,7 +76,9 @@ class Weights:
         return self._source.matrix(f"{self._prefix}{name}.weight", rows, columns)
 
     def linear(self, parts: Mapping[str, int], inputs: int, *, bias: bool = False) -> Linear:
-        """Projections that read the same input, as one product: `parts` has the outputs of each by name, in order."""
+        """Projections that read the same input, as one product: `parts` has the outputs of each by
+        name, in order.
+        """
         named = {self._prefix + name: rows for name, rows in parts.items()}
         return self._source.linear(named, inputs, bias)
 

@@ -90,7 +90,8 @@ def parse_windows(
 def parse_shape(
     fields: Fields, *, rope: RopeConfig | None = None, eps_name: str = "rms_norm_eps"
 ) -> dict[str, Any]:
-    """The fields of `DecoderConfig`, with Llama's defaults; a family puts its own into `fields` before.
+    """The fields of `DecoderConfig`, with Llama's defaults; a family puts its own into `fields`
+    before.
 
     Args:
         fields: config.json.

@@ -1,4 +1,6 @@
-"""The first building of a family: the names and shapes of all tensors that its folder must have, without torch."""
+"""The first building of a family: the names and shapes of all tensors that its folder must have,
+without torch.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +13,9 @@ from streamcore.models.families import Family
 
 
 class Declaration:
-    """A source of weights that notes what is asked for; what it hands out stands for tensors and is never looked at."""
+    """A source of weights that notes what is asked for; what it hands out stands for tensors and is
+    never looked at.
+    """
 
     def __init__(self) -> None:
         self.shapes: dict[str, tuple[int, ...]] = {}

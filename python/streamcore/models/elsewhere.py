@@ -58,7 +58,9 @@ def refuse_file(path: Path) -> ModelLoadError:
 
 
 def explain_folder(path: Path) -> tuple[str, str | None] | None:
-    """What a folder without config.json is instead of a model, and a hint; None where that is not known."""
+    """What a folder without config.json is instead of a model, and a hint; None where that is not
+    known.
+    """
     names = {entry.name for entry in path.iterdir()}
     for mark, explanation in _MARKS.items():
         if mark in names:
@@ -70,10 +72,11 @@ def explain_folder(path: Path) -> tuple[str, str | None] | None:
 
 
 def _gguf_architecture(file: BinaryIO) -> str | None:
-    """`general.architecture`, which writers put first; https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
+    """`general.architecture`, which writers put first;
+    https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 
-    After the magic: version u32, tensors u64, entries u64, then each entry: name, type u32, value. Text is its length as u64
-    and its bytes.
+    After the magic: version u32, tensors u64, entries u64, then each entry: name, type u32, value.
+    Text is its length as u64 and its bytes.
     """
     try:
         _version, _num_tensors, num_entries = struct.unpack("<IQQ", file.read(20))

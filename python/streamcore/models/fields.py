@@ -1,4 +1,4 @@
-"""Reads typed fields of a JSON object that anybody may have written."""
+"""Reads typed fields of a JSON object that a stranger may have written."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +61,9 @@ class Fields:
         return None if self.raw.get(name) is None else self.integer(name)
 
     def number(self, name: str, default: float | None = None, *, above: float = 0.0) -> float:
-        """A finite number above a bound, which is positive by default; one of these stands in for any other."""
+        """A finite number above a bound, which is positive by default; one of these stands in for
+        any other.
+        """
         value = self._get(name, default)
         if type(value) in (int, float) and above < value <= _MAX_NUMBER:
             return float(value)
@@ -98,7 +100,9 @@ class Fields:
     def layer_types(
         self, num_layers: int, default: Callable[[int], str], known: Sequence[str]
     ) -> tuple[str, ...]:
-        """The type of each layer: as `layer_types` lists them, else by `default` of the layer's number."""
+        """The type of each layer: as `layer_types` lists them, else by `default` of the layer's
+        number.
+        """
         value = self.raw.get("layer_types")
         if value is None:
             return tuple(default(index) for index in range(num_layers))

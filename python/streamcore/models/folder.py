@@ -1,7 +1,7 @@
 """Checks a model folder completely before anything is started.
 
-Nothing here needs torch or reads weights, so a wrong or half-downloaded folder is refused at once, with
-everything that is wrong with it in one message.
+Nothing here needs torch or reads weights, so a wrong or half-downloaded folder is refused at once,
+with everything that is wrong with it in one message.
 """
 
 from collections.abc import Iterable, Mapping
@@ -104,7 +104,9 @@ def _hint(problems: Iterable[str]) -> str | None:
 def _check_config(
     path: Path, problems: list[str]
 ) -> tuple[tuple[Family, DecoderConfig] | None, bool, str | None]:
-    """What config.json says, whether its language model is wrapped, and a hint where it cannot be used."""
+    """What config.json says, whether its language model is wrapped, and a hint where it cannot be
+    used.
+    """
     try:
         raw = read_json_object(path / "config.json")
         return open_config(raw), "text_config" in raw, None
@@ -146,8 +148,8 @@ def _compare(shapes: Shapes, found: Mapping[str, TensorInfo]) -> list[str]:
     problems = []
     if absent := shapes.keys() - found.keys():
         problems.append(f"the weights lack {_names(absent)}")
-    # A tensor without a place would change the result if it were used: the model is of another kind than it
-    # says.
+    # A tensor without a place would change the result if it were used: the model is of another kind
+    # than it says.
     if unknown := {name for name in found.keys() - shapes.keys() if not _is_redundant(name)}:
         problems.append(f"the weights hold {_names(unknown)}, which config.json does not account for")
     known = {name: info for name, info in found.items() if name in shapes}

@@ -26,8 +26,8 @@ def load_model(
 ) -> Model:
     """Loads a model; `Model.prepare` must follow before it runs.
 
-    Each tensor is copied from the mapped file straight to its place, so that beside the weights no memory is needed but that of
-    the matrix at hand, before it is packed.
+    Each tensor is copied from the mapped file straight to its place, so that beside the weights no
+    memory is needed but that of the matrix at hand, before it is packed.
 
     Args:
         folder: a folder that was checked.

@@ -32,7 +32,8 @@ class Model:
         self._scratch = Scratch(precision.activations, device)
 
     def prepare(self, max_len: int, max_num_tokens: int = 0) -> None:
-        """Makes ready for sequences of up to `max_len` tokens, and steps of up to `max_num_tokens` as far as that is known.
+        """Makes ready for sequences of up to `max_len` tokens, and steps of up to `max_num_tokens`
+        as far as that is known.
 
         Called once the KV cache has its size: a context that the cache cannot hold takes no memory.
         """
@@ -41,7 +42,9 @@ class Model:
         self._scratch = Scratch(self.precision.activations, self.device, max_num_tokens)
 
     def check_caches(self, caches: Sequence[LayerCache]) -> None:
-        """Raises `ValueError` unless `forward` can take the caches; to be asked once, not at every step."""
+        """Raises `ValueError` unless `forward` can take the caches; to be asked once, not at every
+        step.
+        """
         if len(caches) != self.config.num_layers:
             raise ValueError(f"{len(caches)} caches for {self.config.num_layers} layers")
         shape = (0, self.config.num_kv_heads, self.config.head_dim)
@@ -54,7 +57,8 @@ class Model:
                 )
 
     def forward(self, token_ids: Tensor, positions: Tensor, kv: Sequence[KvGroup], wanted: Tensor) -> Tensor:
-        """Computes a step: stores every token's keys and values, returns what the logits of some tokens are made of.
+        """Computes a step: stores every token's keys and values, returns what the logits of some
+        tokens are made of.
 
         Args:
             token_ids: int32 [num_tokens].
@@ -70,7 +74,9 @@ class Model:
         return self.decoder.forward(self._step, wanted)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """The logits of some of the rows that `forward` returned; float32 [num_rows, vocab_size], valid until the next call."""
+        """The logits of some of the rows that `forward` returned; float32 [num_rows, vocab_size],
+        valid until the next call.
+        """
         return bent(self.decoder.logits(hidden, self._step).float(), self.decoder.logit_cap)
 
     def record(
@@ -111,7 +117,8 @@ class Recording:
         self._rotations = [rope.rotation for rope in decoder.ropes]
 
     def run(self, num_tokens: int, num_seqs: int, num_wanted: int) -> Tensor:
-        """The logits of the wanted tokens, float32 [num_wanted, vocab_size], valid until the next run.
+        """The logits of the wanted tokens, float32 [num_wanted, vocab_size], valid until the next
+        run.
 
         Raises:
             ValueError: a token, a position or a slot is out of range.

@@ -1,4 +1,6 @@
-"""From config.json to a family and the shape of its decoder, also where the file wraps a language model in a multimodal one."""
+"""From config.json to a family and the shape of its decoder, also where the file wraps a language
+model in a multimodal one.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +14,9 @@ WRAPPERS: Mapping[str, tuple[str, str]] = {
     "gemma3": ("Gemma3ForConditionalGeneration", "gemma3_text"),
     "mistral3": ("Mistral3ForConditionalGeneration", "mistral"),
 }
-"""Multimodal models whose language model is served: `model_type` to the class and the default type of its text part."""
+"""Multimodal models whose language model is served: `model_type` to the class and the default type
+of its text part.
+"""
 
 _QUANTISED = ("quantization_config", "compression_config")
 _PREFIXES = {
@@ -69,7 +73,9 @@ def _text_part(raw: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
 
 
 def text_name(name: str) -> str | None:
-    """The name of a tensor as a folder without a wrapper has it; None for one of another part of a multimodal model."""
+    """The name of a tensor as a folder without a wrapper has it; None for one of another part of a
+    multimodal model.
+    """
     if name.removeprefix("model.").startswith(_OTHER_PARTS):
         return None
     for prefix, plain in _PREFIXES.items():

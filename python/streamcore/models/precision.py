@@ -15,11 +15,12 @@ class Precision:
     chosen: torch.dtype
     """What the user, or the choice made for the user, names."""
     activations: torch.dtype
-    """On the CPU, bfloat16 activations would be widened and rounded again by every operation; where the kernels multiply float32
-    activations with bfloat16 weights, they stay float32 between the products."""
+    """On the CPU, bfloat16 activations would be widened and rounded again by every operation; where
+    the kernels multiply float32 activations with bfloat16 weights, they stay float32 between the
+    products."""
     weights: torch.dtype
-    """Of matrices. On the CPU those of a bfloat16 checkpoint stay so under float32 activations too: widening them as they are
-    read is exact, and half the bytes are read."""
+    """Of matrices. On the CPU those of a bfloat16 checkpoint stay so under float32 activations too:
+    widening them as they are read is exact, and half the bytes are read."""
 
     @property
     def cache(self) -> torch.dtype:

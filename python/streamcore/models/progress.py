@@ -7,7 +7,9 @@ from streamcore.models.load import Progress
 
 
 def terminal_progress(stream: TextIO = sys.stderr) -> Progress | None:
-    """A line that rewrites itself, or None where nobody watches: a log file should not fill with it."""
+    """A line that rewrites itself, or None where it is no terminal: a log file should not fill with
+    it.
+    """
     if not stream.isatty():
         return None
     shown = -1

@@ -1,7 +1,8 @@
 """Reads rotary position embedding out of config.json, in the forms of `transformers` 4 and 5.
 
     4   rope_theta beside rope_scaling {"rope_type" or "type", …}, partial_rotary_factor at the top
-    5   rope_parameters {"rope_type", "rope_theta", …}; by layer type {"full_attention": {…}, "sliding_attention": {…}}
+    5   rope_parameters {"rope_type", "rope_theta", …}, or one such object for each layer type:
+        {"full_attention": {…}, "sliding_attention": {…}}
 
 A field inside of the object comes before one of the same name at the top.
 """
@@ -37,8 +38,8 @@ def parse_rope(fields: Fields, theta: float = 10000.0) -> RopeConfig:
 def parse_ropes(fields: Fields, thetas: Mapping[str, float]) -> dict[str, RopeConfig]:
     """The ropes of a model by layer type; `thetas` has the family's base for each.
 
-    A file that does not tell them apart has one for all. Older files of Gemma name the base of sliding layers, which are never
-    stretched, `rope_local_base_freq`.
+    A file that does not tell them apart has one for all. Older files of Gemma name the base of
+    sliding layers, which are never stretched, `rope_local_base_freq`.
     """
     nested = fields.mapping("rope_parameters")
     if nested and all(isinstance(value, dict) for value in nested.values()):
@@ -127,7 +128,9 @@ def _yarn_attention_factor(factor: float, mscale: float | None, mscale_all_dim: 
 
 
 def _parse_longrope(rope: Fields, theta: float, original: int, context: int) -> RopeConfig:
-    """LongRoPE (Ding et al. 2024, arXiv:2402.13753), with the temperature that Phi-3 takes where the file names none."""
+    """LongRoPE (Ding et al. 2024, arXiv:2402.13753), with the temperature that Phi-3 takes where
+    the file names none.
+    """
     attention_factor = rope.optional_number("attention_factor")
     factor = context / original
     if attention_factor is None:

@@ -1,7 +1,9 @@
-//! What an operation is to a caller that knows no Rust types: a number, and a struct of addresses, sizes and strides.
+//! What an operation is to a caller that knows no Rust types: a number, and a struct of addresses,
+//! sizes and strides.
 //!
-//! Each struct is declared once, with [`arguments`]; the list of its fields goes to Python, which builds the same struct from it.
-//! Addresses are those of a tensor's first element, or 0 for none; sizes and strides are in elements.
+//! Each struct is declared once, with `arguments!`; the list of its fields goes to Python, which
+//! builds the same struct from it. Addresses are those of a tensor's first element, or 0 for none;
+//! sizes and strides are in elements.
 
 use std::fmt;
 
@@ -94,7 +96,8 @@ macro_rules! operations {
         /// Every operation of the CPU, at the place of its number.
         pub const CPU: &[Operation] = &[$({
             unsafe fn run(arguments: *const u8) -> Result<(), OpError> {
-                // SAFETY: the caller of `Operation::run` vouches for the struct and for what it points to.
+                // SAFETY: the caller of `Operation::run` vouches for the struct and for what it
+                // points to.
                 unsafe { $function(&*arguments.cast::<cpu::$name>()) }
             }
             Operation {
@@ -135,8 +138,8 @@ impl Operation {
     /// What the operation found wrong; nothing was written then.
     ///
     /// # Safety
-    /// `arguments` points to an aligned struct of this operation, whose addresses are those of live tensors with the shapes,
-    /// strides and dtypes that it says, and nobody else writes them.
+    /// `arguments` points to an aligned struct of this operation, whose addresses are those of live
+    /// tensors with the shapes, strides and dtypes that it says, which nothing else writes.
     pub unsafe fn run(&self, arguments: *const u8) -> Result<(), OpError> {
         // SAFETY: the caller's promise.
         unsafe { (self.run)(arguments) }

@@ -1,6 +1,7 @@
 //! A forward pass that was written down once: its operations in order, carried out in one call.
 //!
-//! Addresses stay the same from step to step; only the numbers of rows differ, and each operation knows which of them is its own.
+//! Addresses stay the same from step to step; only the numbers of rows differ, and each operation
+//! knows which of them is its own.
 
 use crate::ops::{OpError, Operation};
 

@@ -1,4 +1,6 @@
-"""The model families, a file for each: how its config.json is read, and what its decoder is made of."""
+"""The model families, a file for each: how its config.json is read, and what its decoder is made
+of.
+"""
 
 import difflib
 from collections.abc import Mapping
@@ -37,7 +39,9 @@ class Family(Protocol):
         """The classes that config.json may name."""
 
     def parse(self, fields: Fields) -> Any:
-        """Reads config.json into a `DecoderConfig` or what derives from it; problems are noted in `fields`."""
+        """Reads config.json into a `DecoderConfig` or what derives from it; problems are noted in
+        `fields`.
+        """
 
     def build(self, config: Any, weights: Weights) -> Decoder:
         """Puts the decoder together from what `parse` returned."""

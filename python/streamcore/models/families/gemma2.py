@@ -1,4 +1,6 @@
-"""Gemma 2 (Gemma Team 2024, arXiv:2408.00118): norms on both sides of each half, windows in every other layer, soft caps."""
+"""Gemma 2 (Gemma Team 2024, arXiv:2408.00118): norms on both sides of each half, windows in every
+other layer, soft caps.
+"""
 
 import math
 from dataclasses import dataclass
@@ -78,7 +80,9 @@ def with_gemma_defaults(fields: Fields, caps: dict[str, float], **defaults: Any)
 
 
 def parse_gemma(fields: Fields, shape: dict[str, Any], slides: Any) -> dict[str, Any]:
-    """The fields of `GemmaConfig`; `slides` says which layers have a window where the file does not."""
+    """The fields of `GemmaConfig`; `slides` says which layers have a window where the file does
+    not.
+    """
     if fields.raw.get("use_bidirectional_attention"):
         value = fields.raw["use_bidirectional_attention"]
         fields.refuse("use_bidirectional_attention", value, "models that look ahead are not supported")

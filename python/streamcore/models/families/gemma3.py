@@ -1,4 +1,6 @@
-"""Gemma 3 (Gemma Team 2025, arXiv:2503.19786): Gemma 2 with norms of heads, and two ropes by type of layer."""
+"""Gemma 3 (Gemma Team 2025, arXiv:2503.19786): Gemma 2 with norms of heads, and two ropes by type
+of layer.
+"""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,6 @@
-"""gpt-oss (OpenAI 2025, arXiv:2508.10925): sinks, windows in every other layer, experts with biases and a clamped SiLU."""
+"""gpt-oss (OpenAI 2025, arXiv:2508.10925): sinks, windows in every other layer, experts with biases
+and a clamped SiLU.
+"""
 
 from dataclasses import dataclass
 

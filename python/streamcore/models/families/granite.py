@@ -1,4 +1,6 @@
-"""Granite 3 and 4.1 (IBM 2024): Llama with a multiplier for embeddings, scores, each half of a layer, and logits."""
+"""Granite 3 and 4.1 (IBM 2024): Llama with a multiplier for embeddings, scores, each half of a
+layer, and logits.
+"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,6 @@
-"""Granite 4.0 without Mamba layers and experts, such as Micro (IBM 2025): Granite, whose MLP the file calls shared."""
+"""Granite 4.0 without Mamba layers and experts, such as Micro (IBM 2025): Granite, whose MLP the
+file calls shared.
+"""
 
 from dataclasses import replace
 

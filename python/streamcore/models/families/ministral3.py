@@ -1,4 +1,6 @@
-"""Ministral 3 and Devstral Small 2 (Mistral AI 2025): Mistral without windows, whose queries grow with their position."""
+"""Ministral 3 and Devstral Small 2 (Mistral AI 2025): Mistral without windows, whose queries grow
+with their position.
+"""
 
 from dataclasses import replace
 

@@ -1,4 +1,6 @@
-"""Mistral (Jiang et al. 2023, arXiv:2310.06825): Llama, in older models with one window for all layers."""
+"""Mistral (Jiang et al. 2023, arXiv:2310.06825): Llama, in older models with one window for all
+layers.
+"""
 
 from streamcore.layers.decoder import Decoder, DecoderLayer
 from streamcore.layers.rotary import Rope
@@ -11,7 +13,9 @@ ARCHITECTURES = ("MistralForCausalLM",)
 
 
 def parse(fields: Fields) -> WindowedConfig:
-    """Reads config.json; a `sliding_window` of null is no window, a file without the field has one of 4096."""
+    """Reads config.json; a `sliding_window` of null is no window, a file without the field has one
+    of 4096.
+    """
     named = fields.raw.get("sliding_window", 4096)
     fields = fields.with_defaults(num_key_value_heads=8, max_position_embeddings=131072, sliding_window=4096)
     shape = parse_shape(fields)

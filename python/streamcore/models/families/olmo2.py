@@ -1,4 +1,6 @@
-"""OLMo 2 (OLMo Team 2024, arXiv:2501.00656): norms only after each half, and over whole queries and keys."""
+"""OLMo 2 (OLMo Team 2024, arXiv:2501.00656): norms only after each half, and over whole queries and
+keys.
+"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING

@@ -1,4 +1,6 @@
-"""OLMo 3 (OLMo Team 2025): OLMo 2 with windows in three of four layers; only the others' positions are stretched."""
+"""OLMo 3 (OLMo Team 2025): OLMo 2 with windows in three of four layers; only the others' positions
+are stretched.
+"""
 
 from dataclasses import dataclass
 

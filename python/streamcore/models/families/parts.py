@@ -65,7 +65,9 @@ def rule(config: DecoderConfig, window: int = 0) -> AttentionRule:
 
 
 def parse_experts(fields: Fields, num_layers: int, num_experts: int, num_used: int) -> tuple[int, int]:
-    """How many experts a layer has, under either of its names, and how many a token takes; with the family's defaults."""
+    """How many experts a layer has, under either of its names, and how many a token takes; with the
+    family's defaults.
+    """
     name = "num_experts" if fields.raw.get("num_experts") is not None else "num_local_experts"
     num_experts = fields.integer(name, num_experts, most=_MAX_EXPERTS // num_layers)
     num_used = fields.integer("num_experts_per_tok", num_used)

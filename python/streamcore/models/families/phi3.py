@@ -1,4 +1,6 @@
-"""Phi-3, Phi-3.5, Phi-4 and Phi-4-mini (Abdin et al. 2024, arXiv:2404.14219): Llama with stacked projections in the file."""
+"""Phi-3, Phi-3.5, Phi-4 and Phi-4-mini (Abdin et al. 2024, arXiv:2404.14219): Llama with stacked
+projections in the file.
+"""
 
 from streamcore.layers.attention import Attention
 from streamcore.layers.decoder import Decoder, DecoderLayer

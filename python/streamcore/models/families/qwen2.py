@@ -1,4 +1,6 @@
-"""Qwen2 and Qwen2.5 (Yang et al. 2024, arXiv:2407.10671): Llama with biases on query, key and value."""
+"""Qwen2 and Qwen2.5 (Yang et al. 2024, arXiv:2407.10671): Llama with biases on query, key and
+value.
+"""
 
 from streamcore.layers.decoder import Decoder, DecoderLayer
 from streamcore.layers.rotary import Rope
@@ -11,7 +13,9 @@ ARCHITECTURES = ("Qwen2ForCausalLM",)
 
 
 def parse(fields: Fields) -> WindowedConfig:
-    """Reads config.json; windows count only with `use_sliding_window`, from layer `max_window_layers` on."""
+    """Reads config.json; windows count only with `use_sliding_window`, from layer
+    `max_window_layers` on.
+    """
     fields = fields.with_defaults(max_position_embeddings=32768, sliding_window=4096)
     shape = parse_shape(fields)
     window = fields.integer("sliding_window") if fields.boolean("use_sliding_window", False) else None

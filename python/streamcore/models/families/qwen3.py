@@ -1,4 +1,6 @@
-"""Qwen3, dense (Yang et al. 2025, arXiv:2505.09388): Llama with a norm over each head of query and key."""
+"""Qwen3, dense (Yang et al. 2025, arXiv:2505.09388): Llama with a norm over each head of query and
+key.
+"""
 
 from streamcore.layers.decoder import Decoder, DecoderLayer
 from streamcore.layers.rotary import Rope

@@ -1,4 +1,6 @@
-"""Qwen3 with experts (Yang et al. 2025, arXiv:2505.09388): Qwen3, most of whose layers have experts in place of the MLP."""
+"""Qwen3 with experts (Yang et al. 2025, arXiv:2505.09388): Qwen3, most of whose layers have experts
+in place of the MLP.
+"""
 
 from dataclasses import dataclass
 

@@ -45,7 +45,8 @@ arguments! {
 /// The dtype is not known.
 ///
 /// # Safety
-/// The addresses are those of live tensors of the dtype with the shapes and strides given, written by nobody else.
+/// The addresses are those of live tensors of the dtype with the shapes and strides given, that
+/// nothing else writes.
 pub unsafe fn gated(args: &Gated) -> Result<(), OpError> {
     let dtype = Dtype::from_code(args.dtype)?;
     // SAFETY: the caller's promise.

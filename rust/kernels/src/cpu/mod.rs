@@ -1,5 +1,5 @@
-//! The operations on the CPU, listed in [`ops`](crate::ops). Each takes a struct of addresses, sizes and strides, computes in
-//! `f32`, and shares its rows out over the pool.
+//! The operations on the CPU, listed in [`ops`](crate::ops). Each takes a struct of addresses,
+//! sizes and strides, computes in `f32`, and shares its rows out over the pool.
 
 mod attention;
 mod gated;
@@ -16,7 +16,8 @@ pub use rms_norm::{RmsNorm, rms_norm};
 pub use rope::{RopeAndStore, rope_and_store_kv};
 pub use rows::{AddInto, Embed, Scale, Take, add_into, embed, scale, take};
 
-/// Elements that one thread should have to work on before another is woken: some ten microseconds' worth.
+/// Elements that one thread should have to work on before another is woken: some ten microseconds'
+/// worth.
 const ELEMENTS_PER_CHUNK: usize = 64 * 1024;
 
 /// A struct of pointers that a loop's threads share.
@@ -33,8 +34,8 @@ impl<T> Shared<T> {
     }
 }
 
-/// Calls `$kernel::<E>(args)` for the element type of a [`Dtype`](crate::Dtype): here, so that the kernels are compiled
-/// with this crate's optimisation, whatever that of the crate that calls them.
+/// Calls `$kernel::<E>(args)` for the element type of a [`Dtype`](crate::Dtype): here, so that the
+/// kernels are compiled with this crate's optimisation, whatever that of the crate that calls them.
 macro_rules! by_dtype {
     ($kernel:ident, $dtype:expr, $args:expr) => {
         match $dtype {

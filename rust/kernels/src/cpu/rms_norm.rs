@@ -37,13 +37,15 @@ arguments! {
     }
 }
 
-/// Adds `x` to the residual, if there is one, and normalises the sum as stored; otherwise normalises `x`.
+/// Adds `x` to the residual, if there is one, and normalises the sum as stored; otherwise
+/// normalises `x`.
 ///
 /// # Errors
 /// The dtype is not known.
 ///
 /// # Safety
-/// The addresses are those of live tensors of the dtype with the shapes and strides given, written by nobody else.
+/// The addresses are those of live tensors of the dtype with the shapes and strides given, that
+/// nothing else writes.
 pub unsafe fn rms_norm(args: &RmsNorm) -> Result<(), OpError> {
     let dtype = Dtype::from_code(args.dtype)?;
     // SAFETY: the caller's promise.

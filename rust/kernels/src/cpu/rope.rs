@@ -41,7 +41,8 @@ arguments! {
         max_position: usize,
         /// \[max_position\] `f32`, multiplies the queries of each position; 0 for none.
         query_factors: usize,
-        /// \[head_dim\], the weight of the norm of each query head before it is rotated; 0 for none.
+        /// \[head_dim\], the weight of the norm of each query head before it is rotated; 0 for
+        /// none.
         query_norm: usize,
         /// As `query_norm`, of the keys.
         key_norm: usize,
@@ -64,14 +65,16 @@ arguments! {
     }
 }
 
-/// Normalises and rotates query and key in place and copies the rotated key and the value to their slots.
+/// Normalises and rotates query and key in place and copies the rotated key and the value to their
+/// slots.
 ///
 /// # Errors
-/// A position lies outside of `cos_sin`, a slot outside of the caches, or there is no kernel for the dtypes; nothing was written
-/// then.
+/// A position lies outside of `cos_sin`, a slot outside of the caches, or there is no kernel for
+/// the dtypes; nothing was written then.
 ///
 /// # Safety
-/// The addresses are those of live tensors with the shapes and strides given, written by nobody else, and no slot occurs twice.
+/// The addresses are those of live tensors with the shapes and strides given, written by nobody
+/// else, and no slot occurs twice.
 pub unsafe fn rope_and_store_kv(args: &RopeAndStore) -> Result<(), OpError> {
     let dtypes = KvDtypes::from_codes(args.dtype, args.cache_dtype)?;
     // SAFETY: the caller's promise, and what `check` has found.
@@ -122,7 +125,8 @@ multiversioned!(run<E, C>, tokens, RopeAndStore);
 unsafe fn tokens<E: Element, C: Element, V: Vector>(args: &RopeAndStore, range: Range<usize>) {
     let kv_len = args.num_kv_heads * args.head_dim;
     for token in range {
-        // SAFETY: the caller of `rope_and_store_kv` vouches for the tensors, and `check` for positions and slots.
+        // SAFETY: the caller of `rope_and_store_kv` vouches for the tensors, and `check` for
+        // positions and slots.
         unsafe {
             let position = *(args.positions as *const i32).add(token) as usize;
             let cos = (args.cos_sin as *const f32).add(position * args.rotary_dim);

@@ -39,7 +39,7 @@ arguments! {
 /// A token lies outside of the table; nothing was written then.
 ///
 /// # Safety
-/// The addresses are those of live tensors with the shapes given, written by nobody else.
+/// The addresses are those of live tensors with the shapes given, that nothing else writes.
 pub unsafe fn embed(args: &Embed) -> Result<(), OpError> {
     let dtypes = KvDtypes::from_codes(args.dtype, args.table_dtype)?;
     // SAFETY: the caller's promise.
@@ -116,7 +116,7 @@ arguments! {
 /// A row lies outside of it; nothing was written then.
 ///
 /// # Safety
-/// The addresses are those of live tensors with the shapes given, written by nobody else.
+/// The addresses are those of live tensors with the shapes given, that nothing else writes.
 pub unsafe fn take(args: &Take) -> Result<(), OpError> {
     let num_bytes = args.width * Dtype::from_code(args.dtype)?.size();
     // SAFETY: the caller's promise.
@@ -154,7 +154,7 @@ arguments! {
 /// The dtype is not known.
 ///
 /// # Safety
-/// The addresses are those of live tensors with the shapes given, written by nobody else.
+/// The addresses are those of live tensors with the shapes given, that nothing else writes.
 pub unsafe fn add_into(args: &AddInto) -> Result<(), OpError> {
     let dtype = Dtype::from_code(args.dtype)?;
     // SAFETY: the caller's promise.
@@ -208,7 +208,7 @@ arguments! {
 /// The dtype is not known.
 ///
 /// # Safety
-/// The address is that of a live tensor with the shape given, written by nobody else.
+/// The address is that of a live tensor with the shape given, that nothing else writes.
 pub unsafe fn scale(args: &Scale) -> Result<(), OpError> {
     let dtype = Dtype::from_code(args.dtype)?;
     // SAFETY: the caller's promise.

@@ -1,16 +1,18 @@
 //! Causal attention over the block-wise KV cache, prefill chunks and decodes in one call.
 //!
-//! The work is cut into tasks of one KV head and up to a tile of query tokens of one sequence. All query heads of
-//! the KV head's group come along, so that a key is read once for `tokens * group` rows. Each task streams over the
-//! keys in tiles with a running maximum and sum (Milakov and Gimelshein, 2018; Dao et al., 2022):
+//! The work is cut into tasks of one KV head and up to a tile of query tokens of one sequence. All
+//! query heads of the KV head's group come along, so that a key is read once for `tokens * group`
+//! rows. Each task streams over the keys in tiles with a running maximum and sum (Milakov and
+//! Gimelshein, 2018; Dao et al., 2022):
 //!
 //! ```text
 //!   rows: (token 0, head 0) (token 0, head 1) … (token 1, head 0) …      rows see keys 0 ..= position of their token
 //!   keys: 0 … 31 | 32 … 63 | …      through the block table to cache slots, any block size
 //! ```
 //!
-//! Two inner loops: `narrow` for a few rows keeps lanes along `head_dim` and reads the cache directly; `wide` for many
-//! rows keeps lanes along the rows, so that the softmax needs no sum across lanes.
+//! Two inner loops: `narrow` for a few rows keeps lanes along `head_dim` and reads the cache
+//! directly; `wide` for many rows keeps lanes along the rows, so that the softmax needs no sum
+//! across lanes.
 
 #[expect(clippy::needless_range_loop, reason = "rows and columns of registers are named by their numbers")]
 mod narrow;
@@ -135,7 +137,8 @@ impl Task {
         (token * args.num_heads + head) * args.head_dim
     }
 
-    /// Where keys `first_key ..` start in the caches, in elements; returns how many of the tile there are.
+    /// Where keys `first_key ..` start in the caches, in elements; returns how many of the tile
+    /// there are.
     ///
     /// # Safety
     /// The block table covers the task's keys.
@@ -173,8 +176,8 @@ struct Step<'a> {
 /// There is no kernel for the dtypes.
 ///
 /// # Safety
-/// The addresses are those of live tensors with the shapes and strides given, the output written by nobody else;
-/// lengths and block ids describe slots inside the caches.
+/// The addresses are those of live tensors with the shapes and strides given, the output written by
+/// nothing else; lengths and block ids describe slots inside the caches.
 pub unsafe fn paged_attention(args: &PagedAttention) -> Result<(), OpError> {
     let dtypes = KvDtypes::from_codes(args.dtype, args.cache_dtype)?;
     // SAFETY: the caller's promise.
@@ -260,7 +263,8 @@ unsafe fn tasks<E: Element, C: Element, V: Vector>(step: &Step<'_>, range: Range
     let args = step.args;
     for task in &step.tasks[range] {
         let lanes_divide = args.head_dim.is_multiple_of(V::LANES);
-        // SAFETY: the caller of `paged_attention` vouches for the tensors that the task points into.
+        // SAFETY: the caller of `paged_attention` vouches for the tensors that the task points
+        // into.
         unsafe {
             match task.num_rows() {
                 1 if lanes_divide => narrow::attend::<E, C, V, 1>(args, task),

@@ -1,4 +1,5 @@
-//! Up to four rows, as in decoding: lanes along `head_dim`, keys and values straight from the cache.
+//! Up to four rows, as in decoding: lanes along `head_dim`, keys and values straight from the
+//! cache.
 
 use super::{KEY_TILE, MASKED, PagedAttention, Task, bend, scratch, sink};
 use crate::element::Element;
@@ -19,7 +20,8 @@ struct Rows<const R: usize> {
 /// Attends the task's `R` rows; `head_dim` is a multiple of the lanes.
 ///
 /// # Safety
-/// The task points into live tensors of `E` and caches of `C`, and the processor has the instructions of `V`.
+/// The task points into live tensors of `E` and caches of `C`, and the processor has the
+/// instructions of `V`.
 #[inline(always)]
 pub(super) unsafe fn attend<E: Element, C: Element, V: Vector, const R: usize>(
     args: &PagedAttention,
@@ -79,7 +81,8 @@ unsafe fn score<C: Element, V: Vector, const R: usize>(
 ) {
     let last = offsets.len() - 1;
     for key in (0..offsets.len()).step_by(4) {
-        // SAFETY: the offsets lie inside the key cache; past the last key its scores repeat, and are masked later.
+        // SAFETY: the offsets lie inside the key cache; past the last key its scores repeat, and
+        // are masked later.
         unsafe {
             let keys: [*const C; 4] =
                 std::array::from_fn(|i| (args.key_cache as *const C).add(offsets[last.min(key + i)]));
@@ -100,7 +103,8 @@ unsafe fn score<C: Element, V: Vector, const R: usize>(
     }
 }
 
-/// Turns scores into weights under the running maximum; returns what the output so far is to be multiplied with.
+/// Turns scores into weights under the running maximum; returns what the output so far is to be
+/// multiplied with.
 #[inline(always)]
 unsafe fn soften<V: Vector, const R: usize>(
     args: &PagedAttention,
@@ -145,7 +149,8 @@ unsafe fn soften<V: Vector, const R: usize>(
 #[inline(always)]
 unsafe fn cap_scores<V: Vector>(scores: &mut [f32; KEY_TILE], cap: f32) {
     for i in (0..KEY_TILE).step_by(V::LANES) {
-        // SAFETY: `KEY_TILE` is a multiple of any number of lanes, and the caller's processor has the instructions.
+        // SAFETY: `KEY_TILE` is a multiple of any number of lanes, and the caller's processor has
+        // the instructions.
         unsafe { bend(V::load(scores.as_ptr().add(i)), cap).store(scores.as_mut_ptr().add(i)) }
     }
 }

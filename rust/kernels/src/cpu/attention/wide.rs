@@ -1,13 +1,14 @@
 //! Many rows, as in prefill: lanes along the rows, keys and values widened once per tile.
 //!
-//! Scores and output are kept transposed, [key, row] and [dim, row], so that one number of a key or value is
-//! multiplied with a vector of rows, and maximum and sum of the softmax are vectors too.
+//! Scores and output are kept transposed, [key, row] and [dim, row], so that one number of a key or
+//! value is multiplied with a vector of rows, and maximum and sum of the softmax are vectors too.
 
 use super::{KEY_TILE, MASKED, PagedAttention, Task, bend, scratch, sink};
 use crate::element::Element;
 use crate::simd::{MAX_LANES, Vector, exp};
 
-/// Tiles in scratch memory for a strip of `R` vectors of rows; `dim` is `head_dim` rounded up to whole vectors.
+/// Tiles in scratch memory for a strip of `R` vectors of rows; `dim` is `head_dim` rounded up to
+/// whole vectors.
 struct Tiles {
     dim: usize,
     /// [dim, rows], scaled.
@@ -35,7 +36,8 @@ struct Running<V, const R: usize> {
 /// Attends the task's rows, two vectors of them at a time.
 ///
 /// # Safety
-/// The task points into live tensors of `E` and caches of `C`, and the processor has the instructions of `V`.
+/// The task points into live tensors of `E` and caches of `C`, and the processor has the
+/// instructions of `V`.
 #[inline(always)]
 pub(super) unsafe fn attend<E: Element, C: Element, V: Vector>(args: &PagedAttention, task: &Task) {
     let num_rows = task.num_rows();
@@ -99,7 +101,8 @@ unsafe fn lay_out(head_dim: usize, width: usize) -> Tiles {
     }
 }
 
-/// Transposes the scaled query rows into the tile, zero in the lanes without a row, and clears the output.
+/// Transposes the scaled query rows into the tile, zero in the lanes without a row, and clears the
+/// output.
 #[inline(always)]
 unsafe fn load_query<E: Element, V: Vector>(
     args: &PagedAttention,
@@ -133,7 +136,8 @@ unsafe fn begin<E: Element, V: Vector, const R: usize>(
 ) -> Running<V, R> {
     let (mut first_keys, mut last_keys) = ([[0.0; MAX_LANES]; R], [[0.0; MAX_LANES]; R]);
     let (mut max, mut sum) = ([[MASKED; MAX_LANES]; R], [[0.0; MAX_LANES]; R]);
-    // SAFETY: the caller's processor has the instructions, each array holds a vector, and the sinks have the rows' heads.
+    // SAFETY: the caller's processor has the instructions, each array holds a vector, and the sinks
+    // have the rows' heads.
     unsafe {
         for row in 0..num_rows {
             let (r, lane) = (row / V::LANES, row % V::LANES);
@@ -151,7 +155,8 @@ unsafe fn begin<E: Element, V: Vector, const R: usize>(
 #[inline(always)]
 unsafe fn cap_scores<V: Vector, const R: usize>(tiles: &Tiles, cap: f32, count: usize) {
     for i in 0..count * R {
-        // SAFETY: the tile holds `count` keys of `R` vectors, and the caller's processor has the instructions.
+        // SAFETY: the tile holds `count` keys of `R` vectors, and the caller's processor has the
+        // instructions.
         unsafe {
             let scores = tiles.weights.add(i * V::LANES);
             bend(V::load(scores), cap).store(scores);
@@ -170,7 +175,8 @@ unsafe fn widen<E: Element, V: Vector>(
 ) {
     for (row, offset) in offsets.iter().enumerate() {
         for d in (0..head_dim).step_by(V::LANES) {
-            // SAFETY: the caller's offsets start rows of `head_dim` elements; a tile's row is longer.
+            // SAFETY: the caller's offsets start rows of `head_dim` elements; a tile's row is
+            // longer.
             unsafe {
                 let values = E::load_up_to::<V>((source as *const E).add(offset + d), head_dim - d);
                 values.store(tile.add(row * dim + d));
@@ -179,7 +185,8 @@ unsafe fn widen<E: Element, V: Vector>(
     }
 }
 
-/// The product of each key with all rows, four keys at a time; keys past `count` give numbers that nobody reads.
+/// The product of each key with all rows, four keys at a time; keys past `count` give numbers that
+/// nobody reads.
 #[inline(always)]
 unsafe fn score<V: Vector, const R: usize>(tiles: &Tiles, head_dim: usize, count: usize) {
     let width = R * V::LANES;
@@ -227,7 +234,8 @@ unsafe fn mask<V: Vector, const R: usize>(
     }
 }
 
-/// Turns scores into weights under the running maximum; returns what the output so far is to be multiplied with.
+/// Turns scores into weights under the running maximum; returns what the output so far is to be
+/// multiplied with.
 #[inline(always)]
 unsafe fn soften<V: Vector, const R: usize>(
     tiles: &Tiles,
@@ -301,7 +309,8 @@ unsafe fn store_output<E: Element, V: Vector, const R: usize>(
 ) {
     let width = R * V::LANES;
     let mut sums = [[0.0; MAX_LANES]; R];
-    // SAFETY: the output has these rows, the output tile is [dim, width], and the key tile is free again.
+    // SAFETY: the output has these rows, the output tile is [dim, width], and the key tile is free
+    // again.
     unsafe {
         for (array, sum) in sums.iter_mut().zip(&running.sum) {
             sum.store(array.as_mut_ptr());

@@ -1,19 +1,21 @@
 //! `x · weightᵀ` of `f32` activations and `bfloat16` or `f32` weights.
 //!
-//! Weights are packed once into tiles of 32 outputs, so that outputs lie along the lanes and a row of activations is
-//! read a pair at a time. Neighbouring inputs share a 32-bit lane:
+//! Weights are packed once into tiles of 32 outputs, so that outputs lie along the lanes and a row
+//! of activations is read a pair at a time. Neighbouring inputs share a 32-bit lane:
 //!
 //! ```text
 //!   tile t, inputs k, k+1:   (w[32t, k], w[32t, k+1]) (w[32t+1, k], w[32t+1, k+1]) … 32 pairs, two cache lines
 //! ```
 //!
-//! `f32` weights lie likewise, but a pair's two numbers 32 lanes apart. One layout serves both kinds of [`Product`] of `bfloat16`: widening the pair in registers and multiplying in `f32`, or rounding the
-//! activations to `bfloat16` and using the processor's own pairwise products. Which is faster differs between
-//! processors by a factor of two either way, so [`prefers_rounding`] measures.
+//! `f32` weights lie likewise, but a pair's two numbers 32 lanes apart. One layout serves both
+//! kinds of [`Product`] of `bfloat16`: widening the pair in registers and multiplying in `f32`, or
+//! rounding the activations to `bfloat16` and using the processor's own pairwise products. Which is
+//! faster differs between processors by a factor of two either way, so [`prefers_rounding`]
+//! measures.
 //!
-//! Each output is summed in the order of the inputs, whatever the number of rows: a row gives the same bits alone and in
-//! any batch. Few rows take several tiles at once, since a processor starts four multiplications before it has finished
-//! the first.
+//! Each output is summed in the order of the inputs, whatever the number of rows: a row gives the
+//! same bits alone and in any batch. Few rows take several tiles at once, since a processor starts
+//! four multiplications before it has finished the first.
 
 mod pack;
 mod product;
@@ -60,7 +62,8 @@ arguments! {
         x_stride: usize,
         /// Of the packed weight: `float32` or `bfloat16`.
         weight_dtype: u32,
-        /// 1 rounds the activations to `bfloat16` first, where the processor multiplies such pairs; for such weights.
+        /// 1 rounds the activations to `bfloat16` first, where the processor multiplies such pairs;
+        /// for such weights.
         round_x: u32,
     }
 }
@@ -77,7 +80,8 @@ impl Linear {
 /// No weight is packed in that dtype.
 ///
 /// # Safety
-/// The addresses are those of live tensors with the shapes and strides given, the output written by nobody else.
+/// The addresses are those of live tensors with the shapes and strides given, the output written by
+/// nobody else.
 pub unsafe fn linear(args: &Linear) -> Result<(), OpError> {
     let is_wide = is_wide(args.weight_dtype)?;
     let round_x = args.round_x == 1 && !is_wide && multiplies_pairs();
@@ -116,8 +120,8 @@ fn is_wide(dtype: u32) -> Result<bool, OpError> {
     }
 }
 
-/// Whether [`linear`] is faster with `round_x` on this processor: measured once, by the best of many times in turns, since what
-/// comes later, or meets other work, runs at another clock rate.
+/// Whether [`linear`] is faster with `round_x` on this processor: measured once, by the best of
+/// many times in turns, since what comes later, or meets other work, runs at another clock rate.
 #[must_use]
 pub fn prefers_rounding() -> bool {
     static PREFERS: OnceLock<bool> = OnceLock::new();
@@ -242,7 +246,8 @@ unsafe fn run_groups<P: Product>(args: &Linear, groups: Range<usize>) {
         let tiles = group * GROUP..num_tiles.min((group + 1) * GROUP);
         let mut row = 0;
         while row < args.num_rows {
-            // SAFETY: the rows and tiles lie inside the tensors that the caller of `linear` vouches for.
+            // SAFETY: the rows and tiles lie inside the tensors that the caller of `linear` vouches
+            // for.
             row += unsafe {
                 match (args.num_rows - row).min(P::TILE_ROWS) {
                     8.. => rows::<P, 8, 1>(args, tiles.clone(), row),

@@ -30,7 +30,7 @@ pub fn packed_len(num_outputs: usize, num_inputs: usize) -> usize {
 /// Packs a weight for [`linear`](super::linear).
 ///
 /// # Safety
-/// The addresses are those of live memory of the sizes given, `packed` written by nobody else.
+/// The addresses are those of live memory of the sizes given, `packed` that nothing else writes.
 pub unsafe fn pack_linear(args: &PackLinear) {
     let shared = Shared(*args);
     let num_tiles = args.num_outputs.div_ceil(TILE);

@@ -8,7 +8,8 @@ use std::arch::x86_64::*;
 use super::TILE;
 use crate::simd::Vector;
 
-/// How a vector of weight pairs is multiplied with a pair of activations and added to a vector of sums.
+/// How a vector of weight pairs is multiplied with a pair of activations and added to a vector of
+/// sums.
 ///
 /// Every function is unsafe for one reason: the processor must have the instructions.
 pub(super) trait Product {
@@ -95,7 +96,8 @@ impl<V: Vector> Product for Plain<V> {
 
     #[inline(always)]
     unsafe fn weights(source: *const u32) -> (V, V) {
-        // SAFETY: the caller's promise; the second of each pair lies a tile's lanes after the first.
+        // SAFETY: the caller's promise; the second of each pair lies a tile's lanes after the
+        // first.
         unsafe { (V::load(source.cast()), V::load(source.add(TILE).cast())) }
     }
 
