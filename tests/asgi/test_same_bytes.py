@@ -3,7 +3,7 @@
 import http.client
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 import httpx
@@ -90,9 +90,14 @@ REQUESTS: dict[str, tuple[str, str, bytes | int | None]] = {
 @pytest.mark.parametrize("name", REQUESTS)
 @pytest.mark.parametrize("prefix", ["", "/llm"])
 def test_same_answer_by_both_doors(site: str, native: str, name: str, prefix: str) -> None:
-    """Status, headers and body are those of the server in Rust, at the root of a site and under a prefix."""
+    """Status, headers and body are those of the server in Rust, at the root of a site and under a prefix, which is part of
+    the paths that an error names.
+    """
     method, path, body = REQUESTS[name]
-    assert ask(site + prefix, method, path, body) == ask(native, method, path, body)
+    expected = ask(native, method, path, body)
+    if "unknown_route" in expected.body:
+        expected = replace(expected, body=expected.body.replace("`/", f"`{prefix}/"))
+    assert ask(site + prefix, method, path, body) == expected
 
 
 def merged(body: str) -> list[object]:
