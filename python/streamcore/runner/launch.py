@@ -88,9 +88,7 @@ def _choose_limits(
         max_model_len=max_model_len,
         kv_cache_memory_bytes=config.kv_cache_memory_bytes,
     )
-    # Block tables and the rotary table have room for this many tokens: no more than the cache holds.
-    context_len = min(max_model_len, num_blocks * config.block_size)
-    return _Limits(config.block_size, num_blocks, max_num_batched_tokens, max_num_seqs, context_len)
+    return _Limits(config.block_size, num_blocks, max_num_batched_tokens, max_num_seqs, max_model_len)
 
 
 def _progress(config: ServeConfig, check: Callable[[], None] | None) -> Progress:

@@ -40,7 +40,7 @@ impl EngineConfig {
     /// Most blocks that one sequence can hold.
     #[must_use]
     pub fn max_blocks_per_seq(&self) -> usize {
-        self.max_model_len.div_ceil(self.block_size)
+        self.max_seq_len().div_ceil(self.block_size)
     }
 
     /// Most tokens that one sequence can ever have: the context, or the whole pool if that is less.
@@ -166,7 +166,8 @@ mod tests {
         assert!(depth.validate().is_err());
         let huge = EngineConfig { max_model_len: 1 << 31, ..config() };
         assert!(huge.validate().is_err());
-        let wide = EngineConfig { max_num_seqs: 1 << 20, max_model_len: 1 << 16, ..config() };
+        let wide =
+            EngineConfig { max_num_seqs: 1 << 20, num_blocks: 1 << 16, max_model_len: 1 << 16, ..config() };
         assert!(wide.validate().is_err());
         let hasty = EngineConfig { target_itl: Some(Duration::ZERO), ..config() };
         assert!(hasty.validate().is_err());
