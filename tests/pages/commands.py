@@ -29,6 +29,8 @@ OUTSIDE: Mapping[str, str] = {
     "cargo nextest run": "another runner of the same tests, which CONTRIBUTING offers to those who have it",
     "cargo install cargo-fuzz": "the fuzzer, a program of its own that needs the nightly toolchain",
     "cargo +nightly fuzz run": "needs the nightly toolchain; `make fuzz` has the whole line",
+    "curl --http2-prior-knowledge": "how a client speaks HTTP/2 unasked, in a decision",
+    "docker run --init": "what an operator's tool does for the first moments of a process, in a sentence about them",
     "docker stop": "what an operator's tool does, in a sentence about its patience",
     "npm ci": "what `tests/clients/run.py` does; `make test-clients` runs it",
     "vllm bench serve": "a peer of the benchmarks, in an environment of its own",
@@ -68,7 +70,7 @@ def options() -> set[str]:
     for source in (ROOT / "benches").glob("**/*.py"):
         found |= set(re.findall(r'"(--[a-z-]+)"', source.read_text()))
     found |= set(re.findall(r"--[a-z-]+", help_of(sys.executable, "-m", "uvicorn")))
-    return found | {"--locked"}
+    return found | {"--locked", "--nocapture"}
 
 
 def _check_make(words: list[str], _text: str) -> None:

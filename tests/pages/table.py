@@ -57,6 +57,10 @@ WAYS: Mapping[tuple[str, str], Way] = {
     ),
     ("docs/embedding.md", "import numpy as np"): quotes("examples/numpy_runner.py", "import numpy"),
     ("docs/llm.md", "from streamcore import LLM, SamplingParams"): python(then=deltas_of),
+    (
+        "docs/performance.md",
+        "STREAMCORE_TOKENIZERS=FOLDER BFCL=FOLDER cargo bench -p streamcore-grammar --bench grammar",
+    ): parts,
     ("docs/performance.md", "cargo bench -p streamcore-server --bench token"): parts,
     ("docs/performance.md", "cargo bench -p streamcore-server --bench sockets"): parts,
     ("docs/performance.md", "python benches/serving/doors.py --tokens 64"): parts,
@@ -128,6 +132,10 @@ WAYS: Mapping[tuple[str, str], Way] = {
     (
         "tests/text/make_chat_templates.py",
         "python -m tests.text.make_chat_templates                         # our templates; rewrites the expectations",
+    ): parts,
+    (
+        "tests/text/make_snippets.py",
+        "python -m tests.text.make_snippets                                    # rewrites the expectations",
     ): parts,
 }
 

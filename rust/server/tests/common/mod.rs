@@ -1,9 +1,16 @@
 //! A stage for server tests: the real engine, a byte-level tokenizer, and a runner that plays a script.
-#![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "each test file uses a part of it"
+)]
 
 pub mod contract;
 pub mod door;
 pub mod model;
+mod requests;
 pub mod scores;
 pub mod sockets;
 
@@ -25,6 +32,7 @@ use streamcore_server::{Access, App, Naming};
 use tower::ServiceExt;
 
 use self::model::{END_TOKEN, VOCAB_SIZE, text_model};
+pub use self::requests::{get, post};
 use self::scores::OwnedScores;
 
 /// Small, but with room for every conversation here.
@@ -373,32 +381,4 @@ pub fn without_time(text: &str) -> String {
         out.push_str(part.trim_start_matches(|digit: char| digit.is_ascii_digit()));
     }
     out
-}
-
-/// A `POST` with a JSON body and a name of its own.
-pub fn post(path: &str, body: impl Into<PostBody>) -> Request<Body> {
-    Request::post(path)
-        .header("content-type", "application/json")
-        .header("x-request-id", "t1")
-        .body(Body::from(body.into().0))
-        .unwrap()
-}
-
-/// JSON, or what is sent in its place.
-pub struct PostBody(String);
-
-impl From<serde_json::Value> for PostBody {
-    fn from(body: serde_json::Value) -> Self {
-        Self(body.to_string())
-    }
-}
-
-impl From<&str> for PostBody {
-    fn from(body: &str) -> Self {
-        Self(body.to_owned())
-    }
-}
-
-pub fn get(path: &str) -> Request<Body> {
-    Request::get(path).header("x-request-id", "t1").body(Body::empty()).unwrap()
 }
