@@ -35,7 +35,7 @@ def step_columns(
     """The columns of an engine with these limits."""
     return _core.EngineConfig(
         block_size=1,
-        num_blocks=1,
+        num_blocks=max_blocks_per_seq,
         max_num_batched_tokens=max_num_batched_tokens,
         max_num_seqs=max_num_seqs,
         max_model_len=max_blocks_per_seq,
