@@ -14,7 +14,7 @@ use streamcore_server::openai::chat::request::ChatRequest;
 use streamcore_server::openai::chat::response::ChatChunks;
 use streamcore_server::openai::options::Options;
 use streamcore_server::stream::{Chunks, Delta, Identity, Output};
-use streamcore_server::text::{PromptEnd, TextModel};
+use streamcore_server::text::TextModel;
 
 const TEXT: &str = "The café at the harbour opens at seven. \"Two coffees, please,\" said Ada, and counted: 1, 2, 3 …\n\
     Then it rained, so they stayed for longer than they had meant to, and talked about ships, engines and the weather.\n";
@@ -120,11 +120,9 @@ fn per_request(criterion: &mut Criterion) {
     criterion.bench_function("parse a chat request", |bencher| {
         bencher.iter(|| ChatRequest::parse(black_box(&body), vocab_size).unwrap());
     });
-    let messages = ChatRequest::parse(&body, vocab_size).unwrap().conversation.messages;
+    let conversation = ChatRequest::parse(&body, vocab_size).unwrap().conversation;
     criterion.bench_function("render and tokenise a short chat", |bencher| {
-        let encode =
-            |messages| text.encode_conversation(messages, PromptEnd::Answer, serde_json::Map::new(), None);
-        bencher.iter(|| encode(black_box(messages.clone())).unwrap());
+        bencher.iter(|| text.encode_conversation(black_box(conversation.clone()), None).unwrap());
     });
 }
 

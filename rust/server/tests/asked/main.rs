@@ -7,4 +7,5 @@ mod echo;
 mod fields;
 mod lengths;
 mod models;
+mod tools;
 mod usage;

@@ -40,7 +40,9 @@ pub fn extended_tokenizer(pieces: &[&[u8]]) -> Tokenizer {
 /// The toy with another chat template.
 pub fn text_model_with(template: &str) -> TextModel {
     let template = ChatTemplate::new(template, &Map::new(), jiff::Zoned::now).unwrap();
-    TextModel { chat_template: Some(template), ..text_model() }
+    let mut model = TextModel { chat_template: Some(template), ..text_model() };
+    model.detect_formats();
+    model
 }
 
 /// The same tokenizer after a change of its file.

@@ -5,8 +5,9 @@
 use serde_json::{Value, json};
 
 use super::reference;
-use crate::openai::schema::Fate;
 use crate::openai::schema::message::MESSAGE;
+use crate::openai::schema::params::PARAMS;
+use crate::openai::schema::{Endpoint, Fate};
 
 /// All of them, by name.
 pub(super) fn fixed() -> Value {
@@ -73,12 +74,12 @@ fn message() -> Value {
     let part = object(json!({ "type": { "const": "text" }, "text": { "type": "string" } }));
     let content = json!({ "anyOf": [{ "type": "string" }, list(part)] });
     let of_role = |role: Value, content: Value, required: &[&str]| {
-        let name = nullable(json!({ "type": "string", "minLength": 1, "maxLength": 1024 }));
-        let mut properties = json!({ "role": role, "content": content, "name": name });
-        for param in MESSAGE {
-            if let Fate::Refused { unless, .. } = param.fate {
-                properties[param.name] = nullable(unless.schema());
-            }
+        let mut properties = json!({ "role": role, "content": content });
+        for param in MESSAGE.iter().filter(|param| !["role", "content"].contains(&param.name)) {
+            properties[param.name] = nullable(match param.fate {
+                Fate::Refused { unless, .. } => unless.schema(),
+                Fate::Honoured { .. } | Fate::Ignored => param.kind.schema(),
+            });
         }
         json!({ "type": "object", "required": required, "properties": properties })
     };
@@ -145,12 +146,23 @@ fn tokenize() -> Value {
         json!({ "prompt": { "type": "string" } }),
         json!({ "add_special_tokens": flag, "return_token_strs": flag }),
     );
+    const OF_CHAT: [&str; 8] = [
+        "add_generation_prompt",
+        "continue_final_message",
+        "chat_template_kwargs",
+        "reasoning_effort",
+        "tools",
+        "tool_choice",
+        "functions",
+        "function_call",
+    ];
+    let of_chat = PARAMS.iter().filter(|param| OF_CHAT.contains(&param.name) && param.is_on(Endpoint::Chat));
+    let mut more: serde_json::Map<_, _> =
+        of_chat.map(|param| (param.name.to_owned(), param.kind.schema())).collect();
+    more.insert("return_token_strs".to_owned(), flag);
     let messages = object_with(
         json!({ "messages": { "type": "array", "minItems": 1, "items": reference("Message") } }),
-        json!({
-            "add_generation_prompt": flag, "continue_final_message": flag,
-            "chat_template_kwargs": { "type": "object" }, "return_token_strs": flag,
-        }),
+        more.into(),
     );
     json!({ "anyOf": [messages, text] })
 }
