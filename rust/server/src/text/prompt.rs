@@ -102,8 +102,8 @@ impl TextModel {
 }
 
 /// Tells a template what it knows under another name: `developer` is the newer name of `system`,
-/// `function` the older one of `tool`, and what a model has thought is `reasoning` to some clients and `reasoning_content` to most
-/// templates, or the other way round.
+/// `function` the older one of `tool`, and what a model has thought is `reasoning` to some clients
+/// and `reasoning_content` to most templates, or the other way round.
 fn translate(message: &mut Map<String, Value>, template: &ChatTemplate) {
     if message.get("role").is_some_and(|role| role == "developer") && !template.names("developer") {
         message.insert("role".to_owned(), "system".into());

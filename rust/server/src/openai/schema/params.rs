@@ -314,7 +314,13 @@ pub const PARAMS: &[Param] = &[
         "`true`",
         "`false` is refused where tools can be called: an answer is not held to one call yet.",
     ),
-    honoured(CHAT, "functions", Objects(FUNCTION), "none", "OpenAI's older tools; `tools` win over them."),
+    honoured(
+        CHAT,
+        "functions",
+        Objects(FUNCTION),
+        "none",
+        "OpenAI's older tools, each as `tools[].function`; `tools` win over them.",
+    ),
     honoured(
         CHAT,
         "function_call",
