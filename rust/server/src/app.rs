@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
+use streamcore_parsers::Detected;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
@@ -42,6 +43,8 @@ pub struct App {
     /// Token ids below this are known to both the tokenizer and the model. A tokenizer may have more: a padding token is often
     /// added without a row in the model's embedding, and its id would be read from outside of it.
     pub vocab_size: usize,
+    /// How this model writes calls and reasoning.
+    pub parsers: Detected,
     /// What answers in the place of a model, if anything does.
     pub script: Option<Arc<Script>>,
     /// Short bodies and answers that are made at the same time: no more than there are cores.
@@ -65,7 +68,8 @@ impl App {
         let num_cores = available_parallelism().map_or(1, std::num::NonZero::get);
         let short = Arc::new(Semaphore::new(num_cores.min(4)));
         let long = Arc::new(Semaphore::new(num_cores.min(4).div_ceil(2)));
-        Arc::new(Self { driver, text, naming, access, vocab_size, script, short, long })
+        let parsers = Detected::default();
+        Arc::new(Self { driver, text, naming, access, vocab_size, parsers, script, short, long })
     }
 
     /// The first name of the model.

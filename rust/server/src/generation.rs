@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::http::HeaderMap;
 use streamcore_engine::{Request, RequestId, SamplingParams};
+use streamcore_parsers::Setup;
 
 use crate::app::App;
 use crate::driver::{NewRequest, TokenStream};
@@ -42,6 +43,8 @@ pub struct Generation {
     pub options: Options,
     /// The prompts, one after the other, each with `n` choices.
     pub prompts: Vec<Prompt>,
+    /// How calls and reasoning in its answers are read, if they are: what the API makes of the request.
+    pub setup: Option<Setup>,
     /// What the engine is asked for, without prompts: they are copied when they are queued.
     requests: Vec<NewRequest>,
 }
@@ -117,7 +120,7 @@ impl Generation {
                 give_answers(script, &options, prompt.cue.as_deref(), &mut requests[num_others..])?;
             }
         }
-        let generation = Self { options, prompts, requests };
+        let generation = Self { options, prompts, setup: None, requests };
         generation.check_queue(app)?;
         generation.check_scores()?;
         Ok(generation)
@@ -239,7 +242,7 @@ impl Generation {
         };
         let requests = self.requests.iter().zip(self.prompt_of_choices()).map(with_prompt).collect();
         let start = |(index, (tokens, prompt)): (usize, (TokenStream, &Prompt))| {
-            let detokenizer = app.text.tokenizer.detokenizer(!self.options.details.special_tokens);
+            let skip_special_tokens = !self.options.details.special_tokens;
             let is_first = index % self.options.n == 0;
             let plan = ChoicePlan {
                 num_prompt_tokens: if is_first { prompt.tokens.len() } else { 0 },
@@ -248,8 +251,10 @@ impl Generation {
                 tells_tokens: self.options.details.counts_tokens(),
                 echo: prompt.echo.clone(),
                 is_empty: self.options.max_tokens == Some(0),
+                setup: self.setup.clone(),
+                shows_reasoning: true,
             };
-            Choice::new(tokens, detokenizer, &prompt.tokens, plan)
+            Choice::new(tokens, &app.text.tokenizer, skip_special_tokens, &prompt.tokens, plan)
         };
         let streams = app.driver.submit_all(requests)?;
         self.count(app.driver.metrics());

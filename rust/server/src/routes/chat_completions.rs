@@ -1,6 +1,7 @@
 //! `POST /v1/chat/completions`
 
 use serde_json::Value;
+use streamcore_parsers::{Detected, Setup};
 
 use super::generate::Api;
 use crate::app::App;
@@ -22,7 +23,9 @@ impl Api for Chat {
         let cue = app.script.as_ref().map(|_| last_of_user(&conversation.messages).to_owned());
         let tokens = encode_conversation(app, conversation, max_prompt_tokens(app, &options))?;
         let prompt = Prompt { tokens, field: "messages".to_owned(), echo: None, cue };
-        Generation::new(app, options, vec![prompt], usize::MAX)
+        let mut generation = Generation::new(app, options, vec![prompt], usize::MAX)?;
+        generation.setup = answer_setup(app);
+        Ok(generation)
     }
 
     fn chunks(identity: Identity, generation: Generation, num_choices: usize) -> ChatChunks {
@@ -40,6 +43,13 @@ impl Api for Chat {
         let prompt = generation.told_prompts(&choices[..1]).pop().unwrap_or_default();
         whole(identity, answers, usage_of(choices), &generation.options.details, &prompt)
     }
+}
+
+/// How the answer is read.
+fn answer_setup(app: &App) -> Option<Setup> {
+    let Detected { tools, reasoning } = app.parsers;
+    let is_read = tools.is_some() || reasoning.is_some();
+    is_read.then(|| Setup { tools, reasoning, ..Setup::default() })
 }
 
 /// What the rules of a script look at.

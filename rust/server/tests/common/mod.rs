@@ -4,6 +4,7 @@
 pub mod contract;
 pub mod door;
 pub mod model;
+pub mod parts;
 pub mod scores;
 pub mod sockets;
 
@@ -18,10 +19,12 @@ use axum::body::Body;
 use axum::http::{Request, Response};
 use http_body_util::BodyExt;
 use streamcore_engine::{EngineConfig, OwnedStepBuffers, StepId};
+use streamcore_parsers::Detected;
 use streamcore_server::driver::{Driver, DriverLimits, NextStep};
 use streamcore_server::routes::router;
 use streamcore_server::text::{TextModel, Tokenizer};
 use streamcore_server::{Access, App, Naming};
+use tokio::task::unconstrained;
 use tower::ServiceExt;
 
 use self::model::{END_TOKEN, VOCAB_SIZE, text_model};
@@ -139,6 +142,22 @@ impl Stage {
         Self::with_app(script.as_ref(), text, engine_config(), limits(), &Access::default(), VOCAB_SIZE)
     }
 
+    /// A model that writes calls and reasoning in these formats, and says these tokens; those of each choice.
+    pub fn with_parsers(
+        text: &TextModel,
+        config: EngineConfig,
+        parsers: Detected,
+        scripts: &[Vec<u32>],
+    ) -> Self {
+        let stage = Self::with_app(b"", text.clone(), config, limits(), &Access::default(), VOCAB_SIZE);
+        stage.each(|stage| {
+            stage.router = Router::new();
+            Arc::get_mut(&mut stage.app).unwrap().parsers = parsers;
+            stage.router = router(Arc::clone(&stage.app));
+            stage.runner.scripts = scripts.to_vec();
+        })
+    }
+
     pub fn with_keys(api_keys: &[&str]) -> Self {
         let api_keys = api_keys.iter().map(|&key| key.to_owned()).collect();
         Self::with_access(&Access { api_keys, ..Access::default() })
@@ -221,7 +240,8 @@ impl Stage {
     /// The same through the first door alone.
     pub fn play_routed(&mut self, request: Request<Body>, cuts: &[usize]) -> Transcript {
         let mut steps = steps_of(cuts);
-        let mut response = pin!(self.router.clone().oneshot(request));
+        // A test polls more often within one poll of its own than tokio lets a task do.
+        let mut response = pin!(unconstrained(self.router.clone().oneshot(request)));
         let response = loop {
             if let Poll::Ready(response) = poll_once(response.as_mut()) {
                 break response.unwrap();
