@@ -108,25 +108,26 @@ impl Delta {
 
     /// The [`pieces_of`] text and tokens that are not parsed.
     pub fn pieces(&self) -> impl Iterator<Item = (&str, &[ShownToken])> {
-        pieces_of(&self.text, &self.tokens)
+        pieces_of(&self.text, &self.tokens, 1)
     }
 }
 
 /// Cuts text and tokens into pieces that each fit into one event and have exactly the tokens of their text, and maybe some
-/// without. Where the text of one token does not fit, its last piece has the token.
+/// without. Where the text of one token does not fit, its last piece has the token. An event has the text so many `times`.
 pub(super) fn pieces_of<'a>(
     whole: &'a str,
     tokens: &'a [ShownToken],
+    times: usize,
 ) -> impl Iterator<Item = (&'a str, &'a [ShownToken])> {
     let (mut text_start, mut rest) = (0, tokens);
     std::iter::from_fn(move || {
         let (text_end, num_tokens) = match rest {
-            [] => (piece_end(whole, text_start), 0),
-            tokens => piece_of(tokens, text_start),
+            [] => (piece_end(whole, text_start, times), 0),
+            tokens => piece_of(tokens, text_start, times),
         };
-        let fits = text_end - text_start <= MAX_PIECE_BYTES;
+        let fits = text_end - text_start <= MAX_PIECE_BYTES / times;
         let (text_end, num_tokens) =
-            if fits { (text_end, num_tokens) } else { (piece_end(whole, text_start), 0) };
+            if fits { (text_end, num_tokens) } else { (piece_end(whole, text_start, times), 0) };
         let text = &whole[text_start..text_end];
         let (tokens, others) = rest.split_at(num_tokens);
         (text_start, rest) = (text_end, others);
@@ -141,13 +142,13 @@ pub fn token_ids(tokens: &[ShownToken], details: &Details) -> Option<Vec<u32>> {
     details.token_ids.then(|| generated.collect())
 }
 
-fn piece_end(text: &str, start: usize) -> usize {
-    let longest = text.len().min(start + MAX_PIECE_BYTES);
+fn piece_end(text: &str, start: usize, times: usize) -> usize {
+    let longest = text.len().min(start + MAX_PIECE_BYTES / times);
     (start..=longest).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(start)
 }
 
 /// Where a piece ends, and how many tokens it has: as many as fit, at least those of one complete text.
-fn piece_of(tokens: &[ShownToken], text_start: usize) -> (usize, usize) {
+fn piece_of(tokens: &[ShownToken], text_start: usize, times: usize) -> (usize, usize) {
     // The usual case need not be measured.
     if let [token] = tokens {
         return (token.text_end, 1);
@@ -160,7 +161,7 @@ fn piece_of(tokens: &[ShownToken], text_start: usize) -> (usize, usize) {
         if !is_complete {
             continue;
         }
-        if piece.1 > 0 && json_len + 6 * (token.text_end - text_start) > MAX_PIECE_JSON_BYTES {
+        if piece.1 > 0 && json_len + 6 * times * (token.text_end - text_start) > MAX_PIECE_JSON_BYTES {
             break;
         }
         piece = (token.text_end, index + 1);

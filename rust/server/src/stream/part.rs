@@ -79,7 +79,9 @@ impl Part {
             PartKind::Arguments { call } => Said::Arguments { call, text },
             PartKind::Content | PartKind::CallBegin(_) => Said::Content(text),
         };
-        let pieces = pieces_of(&self.text, &self.tokens);
+        // Reasoning is written under two names.
+        let times = if self.kind == PartKind::Reasoning { 2 } else { 1 };
+        let pieces = pieces_of(&self.text, &self.tokens, times);
         let mut pieces: Vec<_> = pieces.map(|(text, tokens)| (said(text), tokens)).collect();
         if let PartKind::CallBegin(head) = &self.kind {
             let tokens = pieces.pop().map_or(&[][..], |(_, tokens)| tokens);

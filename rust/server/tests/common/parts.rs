@@ -50,7 +50,7 @@ impl Parts {
                 Some([call]) => self.take_call(call).map(|()| true),
                 _ => Err("not one call at a time".to_owned()),
             },
-            _ => Err("a delta of more than one kind".to_owned()),
+            _ => Err("a delta with more than text".to_owned()),
         }
     }
 
