@@ -73,11 +73,10 @@ impl Part {
     /// Cuts it into pieces that each fit into one event, with the tokens of each.
     #[must_use]
     pub fn pieces(&self) -> Vec<(Said<'_>, &[ShownToken])> {
-        let said = |text| match self.kind {
-            _ if text == "" => Said::Content(text),
-            PartKind::Reasoning => Said::Reasoning(text),
-            PartKind::Arguments { call } => Said::Arguments { call, text },
-            PartKind::Content | PartKind::CallBegin(_) => Said::Content(text),
+        let said = |text| match (text, &self.kind) {
+            ("", _) | (_, PartKind::Content | PartKind::CallBegin(_)) => Said::Content(text),
+            (_, PartKind::Reasoning) => Said::Reasoning(text),
+            (_, PartKind::Arguments { call }) => Said::Arguments { call: *call, text },
         };
         // Reasoning is written under two names.
         let times = if self.kind == PartKind::Reasoning { 2 } else { 1 };

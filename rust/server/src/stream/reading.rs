@@ -228,3 +228,74 @@ impl Reading {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use streamcore_parsers::ReasoningFormat;
+
+    use super::*;
+    use crate::stream::Said;
+
+    /// Each event with its tokens.
+    type Told = Vec<(String, Vec<u32>)>;
+
+    /// What is told of an answer whose tokens each have one of these texts, and of its last tokens.
+    fn told(texts: &[&str], shows_reasoning: bool) -> (Told, Vec<u32>, Option<usize>) {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../python/streamcore/demo_model/tokenizer.json");
+        let tokenizer = Tokenizer::load(Path::new(file)).expect("the demo model is part of the repository");
+        let (tools, reasoning) = (Some(ToolFormat::Hermes), Some(ReasoningFormat::Qwen3));
+        let setup = Setup { tools, reasoning, ..Setup::default() };
+        let mut reading = Reading::new(setup, &tokenizer, true, shows_reasoning);
+        let mut told = Vec::new();
+        let mut tail = Vec::new();
+        for (id, text) in (0..).zip(texts) {
+            reading.raw.text.push_str(text);
+            let text_end = reading.raw.text.len();
+            reading.raw.tokens.push(ShownToken { id, text_end, ..ShownToken::default() });
+            let mut delta = Delta::default();
+            reading.read(&mut delta);
+            if id as usize + 1 == texts.len() {
+                let finish = Finish { finish_reason: FinishReason::Stop, stop_reason: None };
+                reading.finish(finish, None, &mut delta);
+                tail = delta.tail.iter().map(|token| token.id).collect();
+            }
+            for (said, tokens) in delta.parts.iter().flat_map(Part::pieces) {
+                let text = match said {
+                    Said::Content(text) | Said::Arguments { text, .. } => text.to_owned(),
+                    Said::Reasoning(text) => format!("({text})"),
+                    Said::CallBegin(head) => format!("{}:", head.name),
+                };
+                told.push((text, tokens.iter().map(|token| token.id).collect()));
+            }
+        }
+        (told, tail, reading.num_reasoning_tokens())
+    }
+
+    /// A client that aligns tokens with text must find each beside its own, and those of markers nowhere twice.
+    #[test]
+    fn tokens_come_with_their_text_and_those_of_markers_with_the_next() {
+        let call = ["<tool_call>", "{\"name\":\"f\",", "\"arguments\":{", "}", "}", "</tool_call>"];
+        let (told, tail, num_reasoning) =
+            told(&[&["<think>", "a", "b</think>", "c"], &call[..]].concat(), true);
+        let expected: [(&str, &[u32]); 6] =
+            [("(a)", &[0, 1]), ("(b)", &[]), ("c", &[2, 3]), ("f:", &[4, 5]), ("{", &[6]), ("}", &[7])];
+        assert_eq!(told, expected.map(|(text, ids)| (text.to_owned(), ids.to_vec())));
+        assert_eq!(tail, [8, 9]);
+        assert_eq!(num_reasoning, Some(1), "the end of `b</think>` is no reasoning");
+    }
+
+    /// Thoughts that a client does not want must not reach it, but it pays for their tokens and may ask for them.
+    #[test]
+    fn reasoning_that_is_not_shown_is_counted_and_its_tokens_are_told() {
+        let thoughts = ["x"; 40];
+        let (told, tail, num_reasoning) =
+            told(&[&["<think>"], &thoughts[..], &["</think>", "c"]].concat(), false);
+        let text: String = told.iter().map(|(text, _)| text.as_str()).collect();
+        let tokens: Vec<_> = told.into_iter().flat_map(|(_, tokens)| tokens).chain(tail).collect();
+        assert_eq!(text, "c");
+        assert_eq!(tokens, (0..43).collect::<Vec<_>>());
+        assert_eq!(num_reasoning, Some(40));
+    }
+}

@@ -45,7 +45,7 @@ impl Parts {
                 self.reasoning += told.unwrap_or_default();
                 Ok(true)
             }
-            ["reasoning"] | ["reasoning_content"] => Err("reasoning under one name".to_owned()),
+            ["reasoning" | "reasoning_content"] => Err("reasoning under one name".to_owned()),
             ["tool_calls"] => match delta["tool_calls"].as_array().map(Vec::as_slice) {
                 Some([call]) => self.take_call(call).map(|()| true),
                 _ => Err("not one call at a time".to_owned()),
