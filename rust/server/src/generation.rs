@@ -246,7 +246,7 @@ impl Generation {
         };
         let requests = self.requests.iter().zip(self.prompt_of_choices()).map(with_prompt).collect();
         let start = |(index, (tokens, prompt)): (usize, (TokenStream, &Prompt))| {
-            let detokenizer = app.text.tokenizer.detokenizer(!self.options.details.special_tokens);
+            let skip_special_tokens = !self.options.details.special_tokens;
             let is_first = index % self.options.n == 0;
             let plan = ChoicePlan {
                 num_prompt_tokens: if is_first { prompt.tokens.len() } else { 0 },
@@ -255,8 +255,10 @@ impl Generation {
                 tells_tokens: self.options.details.counts_tokens(),
                 echo: prompt.echo.clone(),
                 is_empty: self.options.max_tokens == Some(0),
+                setup: self.setup.clone(),
+                shows_reasoning: !self.options.details.hides_reasoning,
             };
-            Choice::new(tokens, detokenizer, &prompt.tokens, plan)
+            Choice::new(tokens, &app.text.tokenizer, skip_special_tokens, &prompt.tokens, plan)
         };
         let streams = app.driver.submit_all(requests)?;
         self.count(app.driver.metrics());

@@ -3,4 +3,5 @@
 mod calls;
 pub mod request;
 pub mod response;
+mod tool_calls;
 pub mod tools;

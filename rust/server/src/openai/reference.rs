@@ -34,8 +34,8 @@ the field that does the same here, or nearly so; a value that switches the field
 const REMARKS: &str = "
 ## The order of a stream
 
-In chat, one chunk with `role` and empty `content` for each choice, in order; then any number of chunks with text; then for each choice one
-chunk with an empty `delta` and `finish_reason`, which is `stop` or `length`; then, with `include_usage`, one chunk without choices that has
+In chat, one chunk with `role` and empty `content` for each choice, in order; then any number of chunks with text, reasoning or pieces of calls
+([tools.md](tools.md#on-the-wire)); then for each choice one chunk with an empty `delta` and `finish_reason`, which is `stop`, `length` or `tool_calls`; then, with `include_usage`, one chunk without choices that has
 `usage`; then `[DONE]`. Completions have no first chunks, and an empty `text` in those that end a choice. What was matched of the client's own
 `stop` or `stop_token_ids` is in `stop_reason`. Choices may alternate. An error behind the headers is an event with
 `error`, behind which the connection breaks off without `[DONE]` and without the end of the body.

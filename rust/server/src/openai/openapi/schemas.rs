@@ -119,10 +119,31 @@ fn prompt_logprobs() -> Value {
 }
 
 fn usage() -> Value {
-    object(json!({
+    let own = json!({
         "prompt_tokens": count(), "completion_tokens": count(), "total_tokens": count(),
         "prompt_tokens_details": object(json!({ "cached_tokens": count() })),
-    }))
+    });
+    let reasoning = object(json!({ "reasoning_tokens": count() }));
+    object_with(own, json!({ "completion_tokens_details": reasoning }))
+}
+
+/// The message of a whole answer, and the deltas that make one.
+fn message_and_delta() -> (Value, Value) {
+    let (assistant, text) = (json!({ "const": "assistant" }), json!({ "type": "string" }));
+    let function = object(json!({ "name": text, "arguments": text }));
+    let call = object(json!({ "id": text, "type": { "const": "function" }, "function": function }));
+    let own = json!({ "role": assistant, "content": nullable(text.clone()), "refusal": { "type": "null" } });
+    let parts = json!({ "reasoning": text, "reasoning_content": text, "tool_calls": list(call) });
+    let begun = object_with(json!({ "arguments": text }), json!({ "name": text }));
+    let piece = object_with(
+        json!({ "index": count(), "function": begun }),
+        json!({ "id": text, "type": { "const": "function" } }),
+    );
+    let delta = json!({
+        "role": assistant, "content": text, "reasoning": text, "reasoning_content": text,
+        "tool_calls": list(piece),
+    });
+    (object_with(own, parts), json!({ "type": "object", "properties": delta }))
 }
 
 fn error() -> Value {
@@ -198,10 +219,10 @@ fn answers() -> Value {
         let own = json!({ "index": count(), key: value, "logprobs": chat_logprobs, "finish_reason": finish });
         object_with(own, choice_extras())
     };
-    let assistant = json!({ "const": "assistant" });
     let text = json!({ "type": "string" });
-    let message = object(json!({ "role": assistant, "content": text, "refusal": { "type": "null" } }));
-    let delta = json!({ "type": "object", "properties": { "role": assistant, "content": text } });
+    let (message, delta) = message_and_delta();
+    let chat_finish = json!({ "enum": ["stop", "length", "tool_calls"] });
+    let chat_running = nullable(chat_finish.clone());
     let mut text_extras = choice_extras();
     text_extras["prompt_token_ids"] = list(token_id());
     text_extras["prompt_logprobs"] = reference("PromptLogprobs");
@@ -222,9 +243,9 @@ fn answers() -> Value {
     chunk_extras["prompt_token_ids"] = list(token_id());
     json!({
         "ChatCompletion":
-            object_with(whole(answer("chat.completion", chat_choice("message", message, &finish))), prompt),
+            object_with(whole(answer("chat.completion", chat_choice("message", message, &chat_finish))), prompt),
         "ChatCompletionChunk":
-            object_with(answer("chat.completion.chunk", chat_choice("delta", delta, &running)), chunk_extras),
+            object_with(answer("chat.completion.chunk", chat_choice("delta", delta, &chat_running)), chunk_extras),
         "Completion": object(whole(answer("text_completion", text_choice(&finish)))),
         "CompletionChunk": object_with(answer("text_completion", text_choice(&running)), usage),
     })
