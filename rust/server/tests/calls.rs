@@ -257,3 +257,26 @@ async fn long_thoughts_and_arguments_come_in_short_events() {
         }
     }
 }
+
+/// gpt-oss ends its turn with the token that ends a call: it is no part of the text, and the call is lost if nothing reads it.
+#[tokio::test(start_paused = true)]
+async fn a_token_that_ends_the_answer_ends_its_call() {
+    let (tools, reasoning, markers, pieces) = FAMILIES[3];
+    let (text, ids) = marked_model("ends", markers, pieces);
+    let script = ["<|channel|>", "commentary", " to=functions.f", "<|message|>", "<|call|>", "E"];
+    let script: Vec<_> = script.iter().map(|piece| ids[*piece]).collect();
+    for includes_stop in [false, true] {
+        let fields = json!({
+            "stream": true, "stop_token_ids": [ids["<|call|>"]], "include_stop_str_in_output": includes_stop,
+            "return_token_ids": true, "messages": [{ "role": "user", "content": "hi" }],
+        });
+        let parsers = Detected { tools: Some(tools), reasoning };
+        let mut stage = Stage::with_parsers(&text, engine_config(), parsers, std::slice::from_ref(&script));
+        let transcript = stage.play_cut(post(CHAT, fields.clone()), &[1]);
+        let told = &read(&transcript, Asked::of(CHAT, &fields)).unwrap()["choices"][0][1];
+        assert_eq!(told["tool_calls"][0]["function"], json!({ "name": "f", "arguments": "{}" }));
+        assert_eq!(told["finish_reason"], "tool_calls");
+        assert_eq!(told["text"], "");
+        assert_eq!(told["token_ids"], json!(script[..5]));
+    }
+}

@@ -24,13 +24,13 @@ use crate::text::Tokenizer;
 /// told               "Hmm." with 3 tokens "A" with 2
 /// ```
 #[derive(Debug)]
-pub(super) struct Reading {
+pub struct Reading {
     parser: Parser,
     /// The special tokens that mean something to it.
     markers: Vec<(u32, &'static str)>,
     call_id: CallId,
     /// Text and tokens that have not been read; kept for its capacity.
-    pub(super) raw: Delta,
+    pub raw: Delta,
     /// Bytes of text that have been read.
     num_read: usize,
     /// Bytes of text whose meaning is known.
@@ -52,12 +52,8 @@ pub(super) struct Reading {
 
 impl Reading {
     /// A reading of an answer in the formats of `setup`.
-    pub(super) fn new(
-        setup: Setup,
-        tokenizer: &Tokenizer,
-        counts_tokens: bool,
-        shows_reasoning: bool,
-    ) -> Self {
+    #[must_use]
+    pub fn new(setup: Setup, tokenizer: &Tokenizer, counts_tokens: bool, shows_reasoning: bool) -> Self {
         let call_id = if setup.tools == Some(ToolFormat::Mistral) { CallId::Short } else { CallId::Long };
         let num_reasoning_tokens = setup.reasoning.map(|_| 0);
         let parser = Parser::new(setup, |text| tokenizer.added_token_id(text).is_some());
@@ -81,17 +77,19 @@ impl Reading {
     }
 
     /// The special tokens that must be part of the text.
-    pub(super) fn markers(&self) -> Arc<[u32]> {
+    #[must_use]
+    pub fn markers(&self) -> Arc<[u32]> {
         self.markers.iter().map(|(id, _)| *id).collect()
     }
 
     /// Tokens so far whose text is reasoning, if any is looked for.
-    pub(super) fn num_reasoning_tokens(&self) -> Option<usize> {
+    #[must_use]
+    pub fn num_reasoning_tokens(&self) -> Option<usize> {
         self.num_reasoning_tokens
     }
 
     /// Reads what there is, and appends what is known by that.
-    pub(super) fn read(&mut self, delta: &mut Delta) {
+    pub fn read(&mut self, delta: &mut Delta) {
         let mut raw = mem::take(&mut self.raw);
         let (before, mut start) = (self.num_read, 0);
         let mut tokens = raw.tokens.drain(..).peekable();
@@ -111,7 +109,7 @@ impl Reading {
     }
 
     /// Ends the answer, and appends all that is left of it. `stop` is the token that ended it, where it is no part of the text.
-    pub(super) fn finish(&mut self, finish: Finish, stop: Option<u32>, delta: &mut Delta) -> Finish {
+    pub fn finish(&mut self, finish: Finish, stop: Option<u32>, delta: &mut Delta) -> Finish {
         if let Some(marker) = stop.and_then(|stop| self.marker(stop)) {
             self.push(marker, stop, delta);
         }
