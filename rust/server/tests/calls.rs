@@ -1,4 +1,5 @@
-//! Calls and reasoning, whatever the model says: the rules of the stream, and one story by every way of asking.
+//! Calls and reasoning, whatever the model says: the rules of the stream, and one story by every
+//! way of asking.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -114,7 +115,8 @@ const FAMILIES: [Family; 4] = [
     ),
 ];
 
-/// A stage on which the n-th choice says the n-th of these lists: low numbers stand for pieces, high ones for phrases.
+/// A stage on which the n-th choice says the n-th of these lists: low numbers stand for pieces,
+/// high ones for phrases.
 fn stage(family: usize, choices: &[Vec<usize>], max_steps_in_flight: usize) -> Stage {
     let (tools, reasoning, markers, pieces) = FAMILIES[family];
     let mut letters = pieces.to_vec();
@@ -195,7 +197,8 @@ fn fields() -> impl Strategy<Value = Value> {
 proptest! {
     #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, cases: 200, ..Default::default() })]
 
-    /// An agent must get the same calls, text, thoughts and tokens whether it streams or not, and however fast the engine is.
+    /// An agent must get the same calls, text, thoughts and tokens whether it streams or not, and
+    /// however fast the engine is.
     #[test]
     fn every_way_of_asking_tells_one_story(
         family in 0_usize..FAMILIES.len(),
@@ -225,7 +228,8 @@ proptest! {
     }
 }
 
-/// Readers with lines of 64 KiB lose the connection over an event that is longer, whatever is in it.
+/// Readers with lines of 64 KiB lose the connection over an event that is longer, whatever is in
+/// it.
 #[tokio::test(start_paused = true)]
 async fn long_thoughts_and_arguments_come_in_short_events() {
     let (begin, end) = ("{\"name\":\"f\",\"arguments\":{\"x\":\"", "\"}}");
@@ -258,7 +262,8 @@ async fn long_thoughts_and_arguments_come_in_short_events() {
     }
 }
 
-/// gpt-oss ends its turn with the token that ends a call: it is no part of the text, and the call is lost if nothing reads it.
+/// gpt-oss ends its turn with the token that ends a call: it is no part of the text, and the call
+/// is lost if nothing reads it.
 #[tokio::test(start_paused = true)]
 async fn a_token_that_ends_the_answer_ends_its_call() {
     let (tools, reasoning, markers, pieces) = FAMILIES[3];

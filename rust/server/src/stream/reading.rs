@@ -16,7 +16,8 @@ use crate::text::Tokenizer;
 
 /// Reads the text that a choice lets go.
 ///
-/// A token goes with the event in which its text ends. Those of markers, which are told nowhere, wait for what is told next:
+/// A token goes with the event in which its text ends. Those of markers, which are told nowhere,
+/// wait for what is told next:
 ///
 /// ```text
 /// tokens   <think>   Hm   m.   </think>   A
@@ -108,7 +109,8 @@ impl Reading {
         self.raw = raw;
     }
 
-    /// Ends the answer, and appends all that is left of it. `stop` is the token that ended it, where it is no part of the text.
+    /// Ends the answer, and appends all that is left of it. `stop` is the token that ended it,
+    /// where it is no part of the text.
     pub fn finish(&mut self, finish: Finish, stop: Option<u32>, delta: &mut Delta) -> Finish {
         if let Some(marker) = stop.and_then(|stop| self.marker(stop)) {
             self.push(marker, stop, delta);
@@ -190,7 +192,8 @@ impl Reading {
         }
     }
 
-    /// Takes the tokens that end in the next so many bytes. Where these are told as they are, each stays beside its own.
+    /// Takes the tokens that end in the next so many bytes. Where these are told as they are, each
+    /// stays beside its own.
     fn take_tokens(&mut self, num_bytes: usize, is_literal: bool, is_reasoning: bool) {
         let start = self.num_known;
         self.num_known += num_bytes;
@@ -271,7 +274,8 @@ mod tests {
         (told, tail, reading.num_reasoning_tokens())
     }
 
-    /// A client that aligns tokens with text must find each beside its own, and those of markers nowhere twice.
+    /// A client that aligns tokens with text must find each beside its own, and those of markers
+    /// nowhere twice.
     #[test]
     fn tokens_come_with_their_text_and_those_of_markers_with_the_next() {
         let call = ["<tool_call>", "{\"name\":\"f\",", "\"arguments\":{", "}", "}", "</tool_call>"];
@@ -284,7 +288,8 @@ mod tests {
         assert_eq!(num_reasoning, Some(1), "the end of `b</think>` is no reasoning");
     }
 
-    /// Thoughts that a client does not want must not reach it, but it pays for their tokens and may ask for them.
+    /// Thoughts that a client does not want must not reach it, but it pays for their tokens and may
+    /// ask for them.
     #[test]
     fn reasoning_that_is_not_shown_is_counted_and_its_tokens_are_told() {
         let thoughts = ["x"; 40];
