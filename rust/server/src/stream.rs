@@ -20,6 +20,7 @@ pub use self::delta::{Delta, Scored, ShownToken, token_ids};
 pub use self::echo::Echo;
 pub use self::output::Output;
 pub use self::part::{CallHead, CallId, Part, PartKind, Said};
+pub use self::reading::Reading;
 use crate::driver::EndError;
 use crate::error::ApiError;
 use crate::openai::finish::Finish;

@@ -1,4 +1,5 @@
-//! Calls and reasoning, whatever the model says: the rules of the stream, and one story by every way of asking.
+//! Calls and reasoning, whatever the model says: the rules of the stream, and one story by every
+//! way of asking.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -114,7 +115,8 @@ const FAMILIES: [Family; 4] = [
     ),
 ];
 
-/// A stage on which the n-th choice says the n-th of these lists: low numbers stand for pieces, high ones for phrases.
+/// A stage on which the n-th choice says the n-th of these lists: low numbers stand for pieces,
+/// high ones for phrases.
 fn stage(family: usize, choices: &[Vec<usize>], max_steps_in_flight: usize) -> Stage {
     let (tools, reasoning, markers, pieces) = FAMILIES[family];
     let mut letters = pieces.to_vec();
@@ -196,7 +198,8 @@ fn fields() -> impl Strategy<Value = Value> {
 proptest! {
     #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, cases: 200, ..Default::default() })]
 
-    /// An agent must get the same calls, text, thoughts and tokens whether it streams or not, and however fast the engine is.
+    /// An agent must get the same calls, text, thoughts and tokens whether it streams or not, and
+    /// however fast the engine is.
     #[test]
     fn every_way_of_asking_tells_one_story(
         family in 0_usize..FAMILIES.len(),
@@ -226,7 +229,8 @@ proptest! {
     }
 }
 
-/// Readers with lines of 64 KiB lose the connection over an event that is longer, whatever is in it.
+/// Readers with lines of 64 KiB lose the connection over an event that is longer, whatever is in
+/// it.
 #[tokio::test(start_paused = true)]
 async fn long_thoughts_and_arguments_come_in_short_events() {
     let (begin, end) = ("{\"name\":\"f\",\"arguments\":{\"x\":\"", "\"}}");
@@ -290,5 +294,30 @@ async fn a_request_says_what_of_an_answer_is_told() {
         assert_eq!(message["tool_calls"].as_array().map_or(0, Vec::len), num_calls, "{more}");
         let finish = if num_calls == 0 { "stop" } else { "tool_calls" };
         assert_eq!(choice["finish_reason"], finish, "{more}");
+    }
+}
+
+/// gpt-oss ends its turn with the token that ends a call: it is no part of the text, and the call
+/// is lost if nothing reads it.
+#[tokio::test(start_paused = true)]
+async fn a_token_that_ends_the_answer_ends_its_call() {
+    let (tools, reasoning, markers, pieces) = FAMILIES[3];
+    let (text, ids) = marked_model("ends", markers, pieces);
+    let script = ["<|channel|>", "commentary", " to=functions.f", "<|message|>", "<|call|>", "E"];
+    let script: Vec<_> = script.iter().map(|piece| ids[*piece]).collect();
+    for includes_stop in [false, true] {
+        let fields = json!({
+            "stream": true, "stop_token_ids": [ids["<|call|>"]], "include_stop_str_in_output": includes_stop,
+            "return_token_ids": true, "messages": [{ "role": "user", "content": "hi" }],
+            "tools": [{ "function": { "name": "f" } }],
+        });
+        let parsers = Detected { tools: Some(tools), reasoning };
+        let mut stage = Stage::with_parsers(&text, engine_config(), parsers, std::slice::from_ref(&script));
+        let transcript = stage.play_cut(post(CHAT, fields.clone()), &[1]);
+        let told = &read(&transcript, Asked::of(CHAT, &fields)).unwrap()["choices"][0][1];
+        assert_eq!(told["tool_calls"][0]["function"], json!({ "name": "f", "arguments": "{}" }));
+        assert_eq!(told["finish_reason"], "tool_calls");
+        assert_eq!(told["text"], "");
+        assert_eq!(told["token_ids"], json!(script[..5]));
     }
 }

@@ -16,7 +16,8 @@ use crate::text::Tokenizer;
 
 /// Reads the text that a choice lets go.
 ///
-/// A token goes with the event in which its text ends. Those of markers, which are told nowhere, wait for what is told next:
+/// A token goes with the event in which its text ends. Those of markers, which are told nowhere,
+/// wait for what is told next:
 ///
 /// ```text
 /// tokens   <think>   Hm   m.   </think>   A
@@ -24,13 +25,13 @@ use crate::text::Tokenizer;
 /// told               "Hmm." with 3 tokens "A" with 2
 /// ```
 #[derive(Debug)]
-pub(super) struct Reading {
+pub struct Reading {
     parser: Parser,
     /// The special tokens that mean something to it.
     markers: Vec<(u32, &'static str)>,
     call_id: CallId,
     /// Text and tokens that have not been read; kept for its capacity.
-    pub(super) raw: Delta,
+    pub raw: Delta,
     /// Bytes of text that have been read.
     num_read: usize,
     /// Bytes of text whose meaning is known.
@@ -52,12 +53,8 @@ pub(super) struct Reading {
 
 impl Reading {
     /// A reading of an answer in the formats of `setup`.
-    pub(super) fn new(
-        setup: Setup,
-        tokenizer: &Tokenizer,
-        counts_tokens: bool,
-        shows_reasoning: bool,
-    ) -> Self {
+    #[must_use]
+    pub fn new(setup: Setup, tokenizer: &Tokenizer, counts_tokens: bool, shows_reasoning: bool) -> Self {
         let call_id = if setup.tools == Some(ToolFormat::Mistral) { CallId::Short } else { CallId::Long };
         let num_reasoning_tokens = setup.reasoning.map(|_| 0);
         let parser = Parser::new(setup, |text| tokenizer.added_token_id(text).is_some());
@@ -81,17 +78,19 @@ impl Reading {
     }
 
     /// The special tokens that must be part of the text.
-    pub(super) fn markers(&self) -> Arc<[u32]> {
+    #[must_use]
+    pub fn markers(&self) -> Arc<[u32]> {
         self.markers.iter().map(|(id, _)| *id).collect()
     }
 
     /// Tokens so far whose text is reasoning, if any is looked for.
-    pub(super) fn num_reasoning_tokens(&self) -> Option<usize> {
+    #[must_use]
+    pub fn num_reasoning_tokens(&self) -> Option<usize> {
         self.num_reasoning_tokens
     }
 
     /// Reads what there is, and appends what is known by that.
-    pub(super) fn read(&mut self, delta: &mut Delta) {
+    pub fn read(&mut self, delta: &mut Delta) {
         let mut raw = mem::take(&mut self.raw);
         let (before, mut start) = (self.num_read, 0);
         let mut tokens = raw.tokens.drain(..).peekable();
@@ -110,8 +109,9 @@ impl Reading {
         self.raw = raw;
     }
 
-    /// Ends the answer, and appends all that is left of it. `stop` is the token that ended it, where it is no part of the text.
-    pub(super) fn finish(&mut self, finish: Finish, stop: Option<u32>, delta: &mut Delta) -> Finish {
+    /// Ends the answer, and appends all that is left of it. `stop` is the token that ended it,
+    /// where it is no part of the text.
+    pub fn finish(&mut self, finish: Finish, stop: Option<u32>, delta: &mut Delta) -> Finish {
         if let Some(marker) = stop.and_then(|stop| self.marker(stop)) {
             self.push(marker, stop, delta);
         }
@@ -192,7 +192,8 @@ impl Reading {
         }
     }
 
-    /// Takes the tokens that end in the next so many bytes. Where these are told as they are, each stays beside its own.
+    /// Takes the tokens that end in the next so many bytes. Where these are told as they are, each
+    /// stays beside its own.
     fn take_tokens(&mut self, num_bytes: usize, is_literal: bool, is_reasoning: bool) {
         let start = self.num_known;
         self.num_known += num_bytes;
@@ -273,7 +274,8 @@ mod tests {
         (told, tail, reading.num_reasoning_tokens())
     }
 
-    /// A client that aligns tokens with text must find each beside its own, and those of markers nowhere twice.
+    /// A client that aligns tokens with text must find each beside its own, and those of markers
+    /// nowhere twice.
     #[test]
     fn tokens_come_with_their_text_and_those_of_markers_with_the_next() {
         let call = ["<tool_call>", "{\"name\":\"f\",", "\"arguments\":{", "}", "}", "</tool_call>"];
@@ -286,7 +288,8 @@ mod tests {
         assert_eq!(num_reasoning, Some(1), "the end of `b</think>` is no reasoning");
     }
 
-    /// Thoughts that a client does not want must not reach it, but it pays for their tokens and may ask for them.
+    /// Thoughts that a client does not want must not reach it, but it pays for their tokens and may
+    /// ask for them.
     #[test]
     fn reasoning_that_is_not_shown_is_counted_and_its_tokens_are_told() {
         let thoughts = ["x"; 40];

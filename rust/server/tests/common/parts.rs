@@ -30,7 +30,8 @@ fn keys(object: &Value) -> Vec<&str> {
 }
 
 impl Parts {
-    /// Takes a delta behind the opening: text, reasoning or a piece of a call, one of them. Whether it is one of the last two.
+    /// Takes a delta behind the opening: text, reasoning or a piece of a call, one of them. Whether
+    /// it is one of the last two.
     ///
     /// # Errors
     /// The rule that is broken.

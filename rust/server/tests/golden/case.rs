@@ -134,7 +134,8 @@ impl Case {
     pub(crate) fn stage(&self, max_steps_in_flight: usize) -> Stage {
         let config = EngineConfig { max_steps_in_flight, ..engine_config() };
         if let Some(family) = self.family {
-            return family.stage(self.script, config);
+            let stage = family.stage(self.script, config);
+            return stage.each(|stage| stage.runner.fails_after = self.fails_after);
         }
         let stage = match self.before {
             Before::Keys => Stage::with_keys(&["first", "second"]),

@@ -145,6 +145,21 @@ pub(crate) fn calls() -> Vec<Case> {
             case("markers that show", chat(json!({ "skip_special_tokens": false, "stream": true })), CALL),
         ),
         of(
+            &HERMES,
+            case("a call that the limit cuts off", chat(json!({ "max_tokens": 8, "stream": true })), CALL),
+        ),
+        of(&HERMES, case("a whole call that the limit cuts off", chat(json!({ "max_tokens": 8 })), CALL)),
+        of(
+            &HERMES,
+            case("a head that the limit cuts off", chat(json!({ "max_tokens": 4, "stream": true })), CALL),
+        ),
+        of(
+            &QWEN3,
+            case("a thought that the limit cuts off", chat(counted(json!({ "max_tokens": 3 }))), THOUGHT),
+        ),
+        of(&HERMES, case("a runner that dies within a call", chat(streamed()), CALL)).fails_after(9),
+        of(&HERMES, case("a runner that dies within a whole call", chat(json!({})), CALL)).fails_after(9),
+        of(
             &MISTRAL,
             case(
                 "the last token of a limit",

@@ -69,8 +69,8 @@ impl<'a> ToolCall<'a> {
     }
 }
 
-/// The model's own id, or one that follows from the answer's id and the call's place in it, so that a request that is repeated under
-/// one name gets the same.
+/// The model's own id, or one that follows from the answer's id and the call's place in it, so that
+/// a request that is repeated under one name gets the same.
 fn call_id<'a>(identity: &Identity, choice: usize, head: &'a CallHead) -> Cow<'a, str> {
     let made = |len| letters_and_digits(&format!("{} {choice} {}", identity.id, head.index), len);
     match &head.id {
@@ -80,7 +80,8 @@ fn call_id<'a>(identity: &Identity, choice: usize, head: &'a CallHead) -> Cow<'a
     }
 }
 
-/// So many of them, made of a seed by FNV-1a, and `SplitMix64` from there on: the same on every machine.
+/// So many of them, made of a seed by FNV-1a, and `SplitMix64` from there on: the same on every
+/// machine.
 fn letters_and_digits(seed: &str, len: usize) -> String {
     const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let mut state = seed.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
