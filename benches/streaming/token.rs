@@ -9,12 +9,13 @@ use std::path::Path;
 use criterion::{Criterion, criterion_group, criterion_main};
 use serde_json::{Value, json};
 use streamcore_engine::TokenLogprobs;
+use streamcore_parsers::{ReasoningFormat, Setup, ToolFormat};
 use streamcore_server::driver::Token;
 use streamcore_server::openai::chat::request::ChatRequest;
 use streamcore_server::openai::chat::response::ChatChunks;
 use streamcore_server::openai::options::Options;
-use streamcore_server::stream::{Chunks, Delta, Identity, Output};
-use streamcore_server::text::{PromptEnd, TextModel};
+use streamcore_server::stream::{Chunks, Delta, Identity, Output, Part, Reading, Said};
+use streamcore_server::text::TextModel;
 
 const TEXT: &str = "The café at the harbour opens at seven. \"Two coffees, please,\" said Ada, and counted: 1, 2, 3 …\n\
     Then it rained, so they stayed for longer than they had meant to, and talked about ships, engines and the weather.\n";
@@ -73,6 +74,21 @@ impl Stream {
         }
         frames
     }
+
+    /// The same by way of a parser.
+    fn parsed_frame(&mut self, token: Token, reading: &mut Reading) -> Vec<u8> {
+        let mut frames = Vec::new();
+        self.delta.clear();
+        assert!(self.output.push(token, &mut reading.raw).is_none());
+        reading.read(&mut self.delta);
+        for (said, tokens) in self.delta.parts.iter().flat_map(Part::pieces) {
+            match said {
+                Said::Content(text) => self.chunks.text(0, text, tokens, None, &mut frames),
+                said => self.chunks.said(0, said, tokens, None, &mut frames),
+            }
+        }
+        frames
+    }
 }
 
 fn per_token(criterion: &mut Criterion) {
@@ -113,6 +129,35 @@ fn per_token(criterion: &mut Criterion) {
     }
 }
 
+/// The same of an answer that is read by a parser: text, thoughts and arguments that go on for ever.
+fn per_parsed_token(criterion: &mut Criterion) {
+    let text = text_model();
+    let ids = text.tokenizer.encode(TEXT, false).unwrap();
+    let options = ChatRequest::parse(&body(&json!({})), text.tokenizer.vocab_size()).unwrap().options;
+    for (name, begin) in [
+        ("chunk, parsed text", ""),
+        ("chunk, reasoning", "<think>"),
+        ("chunk, arguments", "<tool_call>{\"name\":\"f\",\"arguments\":{\"x\":\""),
+    ] {
+        let (tools, reasoning) = (Some(ToolFormat::Hermes), Some(ReasoningFormat::Qwen3));
+        let setup = Setup { tools, reasoning, ..Setup::default() };
+        let begin = text.tokenizer.encode(begin, false).unwrap();
+        // Quotation marks and line breaks would end the string of the arguments.
+        let is_plain = |id: &&u32| !text.tokenizer.decode(&[**id], false).unwrap().contains(['"', '\n']);
+        let plain: Vec<u32> = ids.iter().filter(is_plain).copied().collect();
+        criterion.bench_function(name, |bencher| {
+            let mut stream = Stream::new(&text, &options);
+            stream.output = Output::new(text.tokenizer.detokenizer(true), options.stops.clone(), true);
+            let mut reading = Reading::new(setup.clone(), &text.tokenizer, false, true);
+            let mut ids = begin.iter().chain(plain.iter().cycle());
+            bencher.iter(|| {
+                let token = Token { id: *ids.next().unwrap(), logprobs: None };
+                black_box(stream.parsed_frame(token, &mut reading))
+            });
+        });
+    }
+}
+
 fn per_request(criterion: &mut Criterion) {
     let text = text_model();
     let body = body(&json!({}));
@@ -120,13 +165,11 @@ fn per_request(criterion: &mut Criterion) {
     criterion.bench_function("parse a chat request", |bencher| {
         bencher.iter(|| ChatRequest::parse(black_box(&body), vocab_size).unwrap());
     });
-    let messages = ChatRequest::parse(&body, vocab_size).unwrap().conversation.messages;
+    let conversation = ChatRequest::parse(&body, vocab_size).unwrap().conversation;
     criterion.bench_function("render and tokenise a short chat", |bencher| {
-        let encode =
-            |messages| text.encode_conversation(messages, PromptEnd::Answer, serde_json::Map::new(), None);
-        bencher.iter(|| encode(black_box(messages.clone())).unwrap());
+        bencher.iter(|| text.encode_conversation(black_box(conversation.clone()), None).unwrap());
     });
 }
 
-criterion_group!(benches, per_token, per_request);
+criterion_group!(benches, per_token, per_parsed_token, per_request);
 criterion_main!(benches);

@@ -15,6 +15,7 @@ from streamcore._core_functions import init_logging as init_logging
 from streamcore._core_functions import json_line as json_line
 from streamcore._core_functions import log as log
 from streamcore._core_functions import metrics_reference as metrics_reference
+from streamcore._core_functions import parser_names as parser_names
 from streamcore._core_functions import replay as replay
 from streamcore._core_functions import simulate as simulate
 from streamcore._core_functions import trace_model as trace_model
@@ -212,10 +213,21 @@ class Listener:
 class TextModel:
     """The tokenizer, chat template and generation defaults of a model folder.
 
-    Raises ModelLoadError where a file of the folder cannot be used.
+    Args:
+        folder: of the model.
+        tool_call_parser: one of `parser_names`, "auto": by the template.
+        reasoning_parser: the same for reasoning.
+
+    Raises ModelLoadError where a file of the folder cannot be used, ValueError where there is no such parser.
     """
 
-    def __new__(cls, folder: str | PathLike[str]) -> TextModel: ...
+    def __new__(
+        cls,
+        folder: str | PathLike[str],
+        *,
+        tool_call_parser: str = "auto",
+        reasoning_parser: str = "auto",
+    ) -> TextModel: ...
     @property
     def has_chat_template(self) -> bool:
         """Whether messages can be made into a prompt; False once a server has taken the model over."""

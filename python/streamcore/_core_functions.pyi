@@ -6,6 +6,9 @@ from typing import Literal
 def metrics_reference() -> list[tuple[str, str, str, str]]:
     """Every metric: its name, its type, vLLM's name of the same thing or nothing, and what it says."""
 
+def parser_names() -> tuple[list[str], list[str]]:
+    """The names of the parsers of calls, and of those of reasoning; "auto" and "none" are among both."""
+
 def init_logging(format: str, filter: str) -> None:  # noqa: A002
     """Send the log to standard error. The first call in a process counts, later ones change nothing.
 

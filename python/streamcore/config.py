@@ -22,6 +22,8 @@ _SUFFIXES = {
 }
 
 
+_TOOL_CALL_PARSERS, _REASONING_PARSERS = _core.parser_names()
+
 _SCRIPT = "script:"
 # Where a server listens, which is not asked of those that have no socket of their own.
 SOCKET_SETTINGS = ("host", "port", "uds", "root_path", "ssl_keyfile", "ssl_certfile")
@@ -146,6 +148,16 @@ class ServeConfig:
     block_size: int = _option(16, "tokens in one block of the KV cache", least=1, most=1024)
     shutdown_timeout: float = _option(
         30.0, "seconds that running requests may go on after Ctrl-C, SIGTERM or SIGHUP", least=0, most=86400
+    )
+    tool_call_parser: str = _option(
+        "auto",
+        "format in which the model writes calls of tools; auto: by its chat template; none: calls are text",
+        choices=tuple(_TOOL_CALL_PARSERS),
+    )
+    reasoning_parser: str = _option(
+        "auto",
+        "format in which the model writes its reasoning; auto: by its chat template; none: reasoning is text",
+        choices=tuple(_REASONING_PARSERS),
     )
     trace_file: Path | None = _option(
         None, "new file for a trace of every request, plan and token, prompts included; else none is made"

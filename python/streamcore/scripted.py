@@ -29,14 +29,14 @@ class ScriptedModel:
     text: _core.TextModel
 
 
-def read_script(path: Path, *, keeps_requests: bool = False) -> ScriptedModel:
-    """Reads a script from a file; `keeps_requests` as in `_core.Script`.
+def read_script(path: Path, *, keeps_requests: bool = False, **parsers: str) -> ScriptedModel:
+    """Reads a script from a file; `keeps_requests` as in `_core.Script`, `parsers` as in `_core.TextModel`.
 
     Raises:
         ConfigError: it cannot be read, or says something that cannot be done; names the place.
     """
     try:
-        return parse_script(path.read_text(encoding="utf-8"), keeps_requests=keeps_requests)
+        return parse_script(path.read_text(encoding="utf-8"), keeps_requests=keeps_requests, **parsers)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"script {path} cannot be read: {error}") from error
     except ConfigError as error:
@@ -45,13 +45,13 @@ def read_script(path: Path, *, keeps_requests: bool = False) -> ScriptedModel:
         ) from error
 
 
-def parse_script(json: str, *, keeps_requests: bool = False) -> ScriptedModel:
-    """Reads a script; `keeps_requests` as in `_core.Script`.
+def parse_script(json: str, *, keeps_requests: bool = False, **parsers: str) -> ScriptedModel:
+    """Reads a script; `keeps_requests` as in `_core.Script`, `parsers` as in `_core.TextModel`.
 
     Raises:
         ConfigError: it says something that cannot be done; names the place.
     """
-    text = _core.TextModel(DEMO_MODEL)
+    text = _core.TextModel(DEMO_MODEL, **parsers)
     try:
         return ScriptedModel(_core.Script(json, text, keeps_requests=keeps_requests), text)
     except ValueError as error:

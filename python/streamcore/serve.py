@@ -160,7 +160,9 @@ def _open_model(
     config: ServeConfig, listener: _core.Listener | None, is_watched: bool, check: Callable[[], None] | None
 ) -> Serving:
     folder = check_model_folder(config.model or DEMO_MODEL)
-    text = _core.TextModel(folder.path)
+    text = _core.TextModel(
+        folder.path, tool_call_parser=config.tool_call_parser, reasoning_parser=config.reasoning_parser
+    )
     has_chat_template = text.has_chat_template
     launch = _import_launch()
     engine_config, runner = launch.load_runner(config, folder, check)
@@ -197,7 +199,9 @@ def name_of(folder: Path) -> str:
 
 def _open_script(config: ServeConfig, path: Path, listener: _core.Listener | None) -> Serving:
     """The same with a scripted model."""
-    model = read_script(path)
+    model = read_script(
+        path, tool_call_parser=config.tool_call_parser, reasoning_parser=config.reasoning_parser
+    )
     names = served_names(model, config.served_model_name)
     server = start_server(
         model,

@@ -340,6 +340,13 @@ def test_version_needs_no_installation() -> None:
         (["a", "b"], 2, "unexpected argument `b`, only one MODEL can be given"),
         ([f"script:{EXAMPLE}", "--max-num-seqs", "100000000"], 1, "follow from `--max-num-seqs`"),
         ([f"script:{EXAMPLE}", "--device", "cpu"], 2, "`--device` has no meaning with a script"),
+        (["--tool-call-parser", "hermes2"], 2, "one of auto, none, hermes, "),
+        (["--tool-call-parser", "hermes2"], 2, ", did you mean `hermes`?"),
+        (
+            ["--reasoning-parser", "qwen"],
+            2,
+            "`--reasoning-parser` is `qwen`, it must be one of auto, none, qwen3, ",
+        ),
     ],
 )
 def test_wrong_command_is_one_line(arguments: list[str], status: int, named: str) -> None:

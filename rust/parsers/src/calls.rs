@@ -33,7 +33,8 @@ pub(crate) enum Step {
 
 /// Whether this may be what a tool is called. Names of tools are words; paths and dots come with
 /// servers of tools.
-pub(crate) fn is_name(name: &str) -> bool {
+#[must_use]
+pub fn is_name(name: &str) -> bool {
     let is_part = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '-' | '.' | ':' | '/');
     !name.is_empty() && name.len() <= MAX_NAME_BYTES && name.chars().all(is_part)
 }

@@ -33,6 +33,7 @@ mod schema;
 mod session;
 mod syntax;
 
+pub use calls::is_name;
 pub use detect::{Detected, detect};
 pub use event::{Event, EventKind, Finish, Outcome, Piece};
 pub use format::ToolFormat;

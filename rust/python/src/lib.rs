@@ -38,7 +38,7 @@ mod _core {
     #[pymodule_export]
     use crate::script::Script;
     #[pymodule_export]
-    use crate::server::{Listener, Server, TextModel, metrics_reference};
+    use crate::server::{Listener, Server, TextModel, metrics_reference, parser_names};
     #[pymodule_export]
     use crate::signals::end_on_signals;
     #[pymodule_export]

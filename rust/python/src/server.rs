@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use streamcore_engine::StepId;
@@ -72,12 +72,23 @@ pub(crate) struct TextModel(Mutex<Option<server::text::TextModel>>);
 
 #[pymethods]
 impl TextModel {
-    /// Reads the folder, and logs what of it is not read; raises ModelLoadError when a file cannot be used.
+    /// Reads the folder, and logs what of it is not read and how answers are read; raises ModelLoadError when a file cannot be used,
+    /// ValueError when there is no parser of a name.
     #[new]
     #[expect(clippy::needless_pass_by_value, reason = "converted from a Python object")]
-    fn new(py: Python<'_>, folder: PathBuf) -> PyResult<Self> {
-        let model = py.detach(|| server::text::TextModel::load(&folder)).map_err(text_error)?;
+    #[pyo3(signature = (folder, *, tool_call_parser = "auto", reasoning_parser = "auto"))]
+    fn new(
+        py: Python<'_>,
+        folder: PathBuf,
+        tool_call_parser: &str,
+        reasoning_parser: &str,
+    ) -> PyResult<Self> {
+        let mut model = py.detach(|| server::text::TextModel::load(&folder)).map_err(text_error)?;
         model.notices.iter().for_each(|notice| tracing::warn!("{notice}"));
+        model
+            .choose_formats(tool_call_parser, reasoning_parser)
+            .map_err(|name| PyValueError::new_err(format!("there is no parser `{name}`")))?;
+        model.formats_in_words().into_iter().for_each(|words| tracing::info!("{words}"));
         Ok(Self(Mutex::new(Some(model))))
     }
 
@@ -264,6 +275,12 @@ impl Server {
             }
         });
     }
+}
+
+/// The names of the parsers of calls, and of those of reasoning.
+#[pyfunction]
+pub(crate) fn parser_names() -> (Vec<&'static str>, Vec<&'static str>) {
+    (server::text::tool_formats().collect(), server::text::reasoning_formats().collect())
 }
 
 /// Every metric: its name, its type, vLLM's name of the same thing or nothing, and what it says.

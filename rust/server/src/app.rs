@@ -1,6 +1,6 @@
 //! What every request can see.
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::thread::available_parallelism;
 
 use tokio::sync::Semaphore;
@@ -10,7 +10,7 @@ use crate::driver::Driver;
 use crate::error::ApiError;
 pub use crate::naming::Naming;
 use crate::script::Script;
-use crate::text::TextModel;
+use crate::text::{ChatTemplate, TextModel};
 
 /// Bodies up to this are read and made where they arrive; longer ones would keep other streams of that thread waiting.
 const INLINE_BYTES: usize = 4 << 10;
@@ -44,6 +44,8 @@ pub struct App {
     pub vocab_size: usize,
     /// What answers in the place of a model, if anything does.
     pub script: Option<Arc<Script>>,
+    /// Tools that are left out of prompts are told of once.
+    unknown_tools: Once,
     /// Short bodies and answers that are made at the same time: no more than there are cores.
     short: Arc<Semaphore>,
     /// The same of long bodies. The longest take gigabytes while they are tokenised.
@@ -65,7 +67,8 @@ impl App {
         let num_cores = available_parallelism().map_or(1, std::num::NonZero::get);
         let short = Arc::new(Semaphore::new(num_cores.min(4)));
         let long = Arc::new(Semaphore::new(num_cores.min(4).div_ceil(2)));
-        Arc::new(Self { driver, text, naming, access, vocab_size, script, short, long })
+        let unknown_tools = Once::new();
+        Arc::new(Self { driver, text, naming, access, vocab_size, script, unknown_tools, short, long })
     }
 
     /// The first name of the model.
@@ -84,6 +87,17 @@ impl App {
             return Ok(self.model_name());
         }
         self.naming.find(asked).ok_or_else(|| ApiError::ModelNotFound(self.naming.miss(asked)))
+    }
+
+    /// Writes one line of the log if the template cannot tell the model which tools there are.
+    pub fn tell_of_unknown_tools(&self) {
+        if !self.text.chat_template.as_ref().is_some_and(ChatTemplate::knows_tools) {
+            self.unknown_tools.call_once(|| {
+                tracing::warn!(
+                    "the chat template knows no tools: those of requests are left out of their prompts"
+                );
+            });
+        }
     }
 
     /// Makes something of a body: here if it is very short, else away from the threads that serve sockets, when it is its turn.

@@ -1,5 +1,6 @@
 //! From a checked request to running choices.
 
+mod answer_setup;
 mod lengths;
 
 use std::sync::Arc;
@@ -7,17 +8,19 @@ use std::time::Duration;
 
 use axum::http::HeaderMap;
 use streamcore_engine::{Request, RequestId, SamplingParams};
+use streamcore_parsers::Setup;
 
 use crate::app::App;
 use crate::driver::{NewRequest, TokenStream};
 use crate::error::ApiError;
 use crate::metrics::Metrics;
-use crate::openai::chat::request::Conversation;
 use crate::openai::options::{Options, Sampling};
 use crate::patience::patience;
 use crate::script::{Scene, Script};
 use crate::stream::{Choice, ChoicePlan, Echo, Identity, ToldPrompt, keepalive_interval};
-use crate::text::{PromptError, TextError, encode_within};
+use crate::text::{Conversation, EncodedConversation, PromptError, TextError, encode_within};
+
+pub use self::answer_setup::answer_setup;
 
 /// Most log-probabilities of one request that are kept until its answer is whole: some hundred bytes each.
 const MAX_KEPT_SCORES: usize = 4 << 20;
@@ -42,6 +45,8 @@ pub struct Generation {
     pub options: Options,
     /// The prompts, one after the other, each with `n` choices.
     pub prompts: Vec<Prompt>,
+    /// How its answers are read, if they have more in them than text.
+    pub setup: Option<Setup>,
     /// What the engine is asked for, without prompts: they are copied when they are queued.
     requests: Vec<NewRequest>,
 }
@@ -76,9 +81,11 @@ pub fn encode_conversation(
     app: &App,
     conversation: Conversation,
     max_tokens: Option<usize>,
-) -> Result<Vec<u32>, ApiError> {
-    let Conversation { messages, end, variables } = conversation;
-    app.text.encode_conversation(messages, end, variables, max_tokens).map_err(|error| {
+) -> Result<EncodedConversation, ApiError> {
+    if !conversation.tools.is_empty() {
+        app.tell_of_unknown_tools();
+    }
+    app.text.encode_conversation(conversation, max_tokens).map_err(|error| {
         let (code, param) = match &error {
             PromptError::Text(error) => {
                 return lengths::refuse_text(app.driver.config(), error, "messages");
@@ -117,7 +124,7 @@ impl Generation {
                 give_answers(script, &options, prompt.cue.as_deref(), &mut requests[num_others..])?;
             }
         }
-        let generation = Self { options, prompts, requests };
+        let generation = Self { options, prompts, setup: None, requests };
         generation.check_queue(app)?;
         generation.check_scores()?;
         Ok(generation)
@@ -239,7 +246,7 @@ impl Generation {
         };
         let requests = self.requests.iter().zip(self.prompt_of_choices()).map(with_prompt).collect();
         let start = |(index, (tokens, prompt)): (usize, (TokenStream, &Prompt))| {
-            let detokenizer = app.text.tokenizer.detokenizer(!self.options.details.special_tokens);
+            let skip_special_tokens = !self.options.details.special_tokens;
             let is_first = index % self.options.n == 0;
             let plan = ChoicePlan {
                 num_prompt_tokens: if is_first { prompt.tokens.len() } else { 0 },
@@ -248,8 +255,10 @@ impl Generation {
                 tells_tokens: self.options.details.counts_tokens(),
                 echo: prompt.echo.clone(),
                 is_empty: self.options.max_tokens == Some(0),
+                setup: self.setup.clone(),
+                shows_reasoning: !self.options.details.hides_reasoning,
             };
-            Choice::new(tokens, detokenizer, &prompt.tokens, plan)
+            Choice::new(tokens, &app.text.tokenizer, skip_special_tokens, &prompt.tokens, plan)
         };
         let streams = app.driver.submit_all(requests)?;
         self.count(app.driver.metrics());

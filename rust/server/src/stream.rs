@@ -6,6 +6,8 @@ mod cut;
 mod delta;
 mod echo;
 mod output;
+mod part;
+mod reading;
 
 use std::future::poll_fn;
 
@@ -17,6 +19,8 @@ pub use self::cut::{Cut, CutStream};
 pub use self::delta::{Delta, Scored, ShownToken, token_ids};
 pub use self::echo::Echo;
 pub use self::output::Output;
+pub use self::part::{CallHead, CallId, Part, PartKind, Said};
+pub use self::reading::Reading;
 use crate::driver::EndError;
 use crate::error::ApiError;
 use crate::openai::finish::Finish;
@@ -46,6 +50,15 @@ pub trait Chunks {
         &mut self,
         index: usize,
         text: &str,
+        tokens: &[ShownToken],
+        usage: Option<Usage>,
+        frames: &mut Vec<u8>,
+    );
+    /// A piece of an answer that is parsed, if it is not content. An API that has no parsed answers has none.
+    fn said(
+        &mut self,
+        index: usize,
+        said: Said<'_>,
         tokens: &[ShownToken],
         usage: Option<Usage>,
         frames: &mut Vec<u8>,
@@ -92,14 +105,39 @@ pub async fn collect(choices: &mut [Choice]) -> Result<Vec<Answer>, ApiError> {
 /// What these choices have used in the end.
 #[must_use]
 pub fn usage_of(choices: &[Choice]) -> Usage {
-    usage_with(choices, choices.iter().map(Choice::num_tokens).sum())
+    usage_with(choices, choices.iter().map(Told::all_of))
 }
 
-/// What these choices have used if they have told this many tokens. A prompt counts once, however
-/// many choices it has.
-fn usage_with(choices: &[Choice], num_told: usize) -> Usage {
+/// Generated tokens that a choice has told.
+#[derive(Debug, Clone, Copy, Default)]
+struct Told {
+    num_tokens: usize,
+    /// Those among them whose text is reasoning.
+    num_reasoning_tokens: usize,
+}
+
+impl Told {
+    fn all_of(choice: &Choice) -> Self {
+        let num_reasoning_tokens = choice.num_reasoning_tokens().unwrap_or_default();
+        Self { num_tokens: choice.num_tokens(), num_reasoning_tokens }
+    }
+}
+
+/// What these choices have used if they have told this much. A prompt counts once, however many choices it has.
+fn usage_with(choices: &[Choice], told: impl Iterator<Item = Told>) -> Usage {
     let sum = |count: fn(&Choice) -> usize| choices.iter().map(count).sum();
-    Usage::new(sum(Choice::num_prompt_tokens), num_told, sum(Choice::num_cached_tokens))
+    let told = told.fold(Told::default(), |all, told| Told {
+        num_tokens: all.num_tokens + told.num_tokens,
+        num_reasoning_tokens: all.num_reasoning_tokens + told.num_reasoning_tokens,
+    });
+    let has_reasoning = choices.iter().any(|choice| choice.num_reasoning_tokens().is_some());
+    let num_reasoning_tokens = has_reasoning.then_some(told.num_reasoning_tokens);
+    Usage::new(
+        sum(Choice::num_prompt_tokens),
+        told.num_tokens,
+        sum(Choice::num_cached_tokens),
+        num_reasoning_tokens,
+    )
 }
 
 async fn collect_one(choice: &mut Choice) -> Result<Answer, EndError> {

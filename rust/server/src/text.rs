@@ -7,6 +7,7 @@ mod chat_template;
 mod detokenizer;
 mod error;
 mod folder;
+mod formats;
 mod generation_config;
 mod jinja;
 mod json_files;
@@ -22,11 +23,14 @@ mod too_long;
 
 use std::path::Path;
 
+use streamcore_parsers::Detected;
+
 pub use chat_template::{ChatTemplate, Clock, RenderOptions};
 pub use detokenizer::Detokenizer;
 pub use error::{TemplateError, TextError};
+pub use formats::{reasoning_formats, tool_formats};
 pub use generation_config::GenerationConfig;
-pub use prompt::{PromptEnd, PromptError};
+pub use prompt::{Conversation, EncodedConversation, PromptEnd, PromptError};
 use special_tokens::SpecialTokens;
 pub use stop_strings::StopStrings;
 use template_files::read_sources;
@@ -45,6 +49,8 @@ pub struct TextModel {
     pub chat_template_fault: Option<String>,
     /// The model's own sampling defaults and end tokens.
     pub generation: GenerationConfig,
+    /// The formats of calls and of reasoning in answers.
+    pub formats: Detected,
     /// What of the folder is not read or cannot be used: a line each, for the log.
     pub notices: Vec<String>,
 }
@@ -75,6 +81,9 @@ impl TextModel {
                 }
             }
         }
-        Ok(Self { tokenizer, chat_template, chat_template_fault, generation, notices })
+        let formats = Detected::default();
+        let mut model = Self { tokenizer, chat_template, chat_template_fault, generation, formats, notices };
+        model.detect_formats();
+        Ok(model)
     }
 }

@@ -105,6 +105,74 @@ fn what_breaks_a_rule_is_found() {
     assert!(read(&transcript(&good), asked).unwrap_err().contains("`usage`"));
 }
 
+/// The same of calls and reasoning, which clients put together by index, and whose pieces they join.
+#[test]
+fn what_breaks_a_rule_of_calls_is_found() {
+    let asked = Asked { is_chat: true, num_choices: 1, include_usage: false, continuous_usage: false };
+    let role = choice(r#"{"role":"assistant","content":""}"#, "null");
+    let (finish, stop) = (choice("{}", "\"tool_calls\""), choice("{}", "\"stop\""));
+    let delta = |delta: &str| choice(delta, "null");
+    let call = |call: &str| delta(&format!("{{\"tool_calls\":[{call}]}}"));
+    let begin = |index: u32, id: &str| {
+        let function = r#""type":"function","function":{"name":"f","arguments":""}"#;
+        call(&format!("{{\"index\":{index},\"id\":\"{id}\",{function}}}"))
+    };
+    let more = |index: u32, text: &str| {
+        call(&format!("{{\"index\":{index},\"function\":{{\"arguments\":\"{text}\"}}}}"))
+    };
+    let thought = delta(r#"{"reasoning":"a","reasoning_content":"a"}"#);
+    let text = delta(r#"{"content":"a"}"#);
+    let done = "data: [DONE]\n\n".to_owned();
+    let read = |parts: &[&String]| {
+        let body: String = parts.iter().map(|part| part.as_str()).collect();
+        read(&transcript(&body), asked)
+    };
+    let (first, second, arguments) = (begin(0, "i"), begin(1, "j"), more(0, "{}"));
+    let good =
+        [&role, &thought, &text, &first, &arguments, &second, &more(1, "{"), &more(1, "}"), &finish, &done];
+    let told = read(&good).unwrap()["choices"][0][1].clone();
+    assert_eq!(told["reasoning"], "a");
+    assert_eq!(told["tool_calls"][1]["function"], json!({ "name": "f", "arguments": "{}" }));
+    let shaped = |rest: &str| call(&format!("{{\"index\":0,\"id\":\"i\",{rest}}}"));
+    for (broken, parts) in [
+        ("under one name", vec![&delta(r#"{"reasoning":"a"}"#), &stop]),
+        ("that differ", vec![&delta(r#"{"reasoning":"a","reasoning_content":"b"}"#), &stop]),
+        ("no text", vec![&delta(r#"{"reasoning":"","reasoning_content":""}"#), &stop]),
+        ("more than text", vec![&delta(r#"{"content":"a","reasoning":"a","reasoning_content":"a"}"#), &stop]),
+        ("one call at a time", vec![&delta(r#"{"tool_calls":[]}"#), &stop]),
+        ("out of order", vec![&second, &finish]),
+        ("out of order", vec![&first, &arguments, &begin(0, "j"), &finish]),
+        ("two calls of one id", vec![&first, &arguments, &begin(1, "i"), &finish]),
+        ("not the last", vec![&first, &second, &arguments, &finish]),
+        ("not the last", vec![&more(0, "{}"), &finish]),
+        ("with nothing", vec![&first, &more(0, ""), &finish]),
+        (
+            "more than arguments",
+            vec![&first, &call(r#"{"index":0,"function":{"name":"f","arguments":"{}"}}"#)],
+        ),
+        (
+            "more than arguments",
+            vec![&first, &call(r#"{"index":0,"type":"function","function":{"arguments":"{}"}}"#)],
+        ),
+        ("another shape", vec![&shaped(r#""type":"function","function":{"name":"f","arguments":"{}"}"#)]),
+        ("another shape", vec![&shaped(r#""type":"tool","function":{"name":"f","arguments":""}"#)]),
+        ("another shape", vec![&shaped(r#""function":{"name":"f","arguments":""}"#)]),
+        ("without an id", vec![&shaped(r#""type":"function","function":{"name":"","arguments":""}"#)]),
+        ("without a call", vec![&text, &finish]),
+        ("without a call", vec![&first, &more(0, "{"), &finish]),
+        ("does not tell", vec![&first, &arguments, &stop]),
+        (
+            "in a finish",
+            vec![&first, &arguments, &choice(r#"{"reasoning":"a","reasoning_content":"a"}"#, "\"stop\"")],
+        ),
+        ("not an opening", vec![&choice(r#"{"role":"assistant","content":"","tool_calls":[]}"#, "null")]),
+    ] {
+        let opening = if broken == "not an opening" { vec![] } else { vec![&role] };
+        let message = read(&[opening, parts, vec![&done]].concat()).unwrap_err();
+        assert!(message.contains(broken), "{broken}: {message}");
+    }
+}
+
 /// Bytes that are likely to be parts of characters, of stop strings, or the end token.
 fn script() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![

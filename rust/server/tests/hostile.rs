@@ -57,13 +57,47 @@ fn content() -> impl Strategy<Value = Value> {
 
 fn messages() -> BoxedStrategy<Value> {
     let role = select(vec!["system", "developer", "user", "assistant", "tool", "boss", "<end>"]);
-    let more = prop::option::weighted(0.3, ("[a-z<>]{0,5}|tool_calls|name|reasoning", anything()));
+    let any_field = ("[a-z<>]{0,5}|tool_calls|function_call|tool_call_id|name|reasoning", anything());
+    let more = prop::option::weighted(0.4, prop_oneof![any_field, call()]);
     let message = (role, content(), more).prop_map(|(role, content, more)| {
         let mut message = json!({ "role": role, "content": content });
         message.as_object_mut().unwrap().extend(more);
         message
     });
     prop::collection::vec(message, 0..3).prop_map(Value::from).boxed()
+}
+
+/// Tools, or the older functions.
+fn tools() -> BoxedStrategy<Value> {
+    let function = || {
+        ("[a-z]{0,4}", anything(), any::<bool>()).prop_map(|(name, parameters, strict)| {
+            json!({ "name": name, "description": "<end>", "parameters": parameters, "strict": strict })
+        })
+    };
+    let tool = prop_oneof![
+        2 => function().prop_map(|function| json!({ "type": "function", "function": function })),
+        1 => function(),
+        1 => anything(),
+    ];
+    prop::collection::vec(tool, 0..3).prop_map(Value::from).boxed()
+}
+
+/// A call of an earlier answer, and its older form.
+fn call() -> impl Strategy<Value = (String, Value)> {
+    let called = || {
+        let arguments = prop_oneof![
+            "[{}\\[\\]\":a<> ]{0,8}".prop_map(Value::from),
+            Just(json!("{\"a\": [1]}")),
+            anything(),
+        ];
+        ("[a-z<>]{0,4}", arguments)
+            .prop_map(|(name, arguments)| json!({ "name": name, "arguments": arguments }))
+    };
+    let call = called().prop_map(|called| json!({ "id": "1", "function": called }));
+    prop_oneof![
+        called().prop_map(|called| ("function_call".to_owned(), called)),
+        prop::collection::vec(call, 0..3).prop_map(|calls| ("tool_calls".to_owned(), calls.into())),
+    ]
 }
 
 /// A value that a field may have, more or less.
@@ -98,6 +132,11 @@ fn fitting(param: &Param) -> BoxedStrategy<Value> {
             let one = || prop_oneof![text(), tokens()];
             prop_oneof![one(), prop::collection::vec(one(), 0..3).prop_map(Value::from)].boxed()
         }
+        (_, Kind::ToolName) => text().boxed(),
+        (_, Kind::Words(words)) => {
+            prop_oneof![3 => select(words).prop_map(Value::from), 1 => anything()].boxed()
+        }
+        (_, Kind::Objects(_)) => tools(),
         (_, Kind::Variables | Kind::Anything) => anything().boxed(),
     }
 }

@@ -81,6 +81,16 @@ fn example(param: &Param) -> Value {
         (_, Kind::LogitBias(_)) => json!({ "1": 1 }),
         (_, Kind::Object(_)) => json!({ "include_usage": true }),
         (_, Kind::Messages) => json!([{ "role": "user", "content": "hi" }]),
+        (_, Kind::ToolName) => json!("f"),
+        (_, Kind::Words(words)) => json!(words[0]),
+        (_, Kind::Objects(params)) => {
+            let required = params.iter().filter(|param| matches!(param.fate, Fate::Honoured { default: "" }));
+            let fields = required.map(|param| match param.kind {
+                Kind::Object(_) => (param.name, json!({ "name": "f" })),
+                _ => (param.name, example(param)),
+            });
+            json!([fields.collect::<std::collections::BTreeMap<_, _>>()])
+        }
         (_, Kind::Variables | Kind::Anything) => json!({}),
     }
 }

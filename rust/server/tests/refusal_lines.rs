@@ -152,7 +152,7 @@ async fn what_a_route_or_a_layer_refuses_says_why_in_the_log() {
     for (request, code, param) in [
         (chat("temperature", json!(9)), "invalid_value", Some("temperature")),
         (chat("model", json!("gpt-9")), "model_not_found", Some("model")),
-        (chat("tools", json!([{ "type": "function" }])), "unsupported_parameter", Some("tools")),
+        (chat("tool_choice", json!("required")), "unsupported_parameter", Some("tool_choice")),
         (post(CHAT, "{"), "invalid_json", None),
         (with("content-type", "text/plain"), "unsupported_media_type", None),
         (with("content-encoding", "br"), "unsupported_content_encoding", None),

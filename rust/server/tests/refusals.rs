@@ -105,6 +105,9 @@ async fn values() {
     let both_ends = post(CHAT, both_ends);
     let scored_stream = json!({ "model": "toy", "messages": messages, "prompt_logprobs": 1, "stream": true });
     let scored_stream = post(CHAT, scored_stream);
+    let one_call = json!({ "model": "toy", "messages": messages, "parallel_tool_calls": false,
+        "tools": [{ "type": "function", "function": { "name": "f" } }] });
+    let one_call = post(CHAT, one_call);
     assert_snapshot!(
         refusals(vec![
             ("unknown model", chat("model", json!("gpt-9"))),
@@ -151,6 +154,34 @@ async fn values() {
             ("the conversation as a variable", chat("chat_template_kwargs", json!({ "messages": [] }))),
             ("a special token as a variable", chat("chat_template_kwargs", json!({ "bos_token": "x" }))),
             ("two ends of a prompt", both_ends),
+            ("tools that are no list", chat("tools", json!({ "f": {} }))),
+            (
+                "a tool of another kind",
+                chat("tools", json!([{ "type": "custom", "custom": { "name": "f" } }]))
+            ),
+            ("a tool without a function", chat("tools", json!([{ "type": "function", "name": "f" }]))),
+            ("a tool without a name", chat("tools", json!([{ "function": { "description": "x" } }]))),
+            ("a tool with a name of two words", chat("tools", json!([{ "function": { "name": "a b" } }]))),
+            (
+                "parameters in a list",
+                chat("tools", json!([{ "function": { "name": "f", "parameters": [] } }]))
+            ),
+            (
+                "a strict tool",
+                chat(
+                    "tools",
+                    json!([{ "function": { "name": "f" } }, { "function": { "name": "g", "strict": true } }])
+                )
+            ),
+            ("a strict function", chat("functions", json!([{ "name": "f", "strict": true }]))),
+            ("a forced call", chat("tool_choice", json!("required"))),
+            ("a named call", chat("tool_choice", json!({ "type": "function", "function": { "name": "f" } }))),
+            ("allowed tools", chat("tool_choice", json!({ "type": "allowed_tools", "allowed_tools": {} }))),
+            ("a choice that there is not", chat("tool_choice", json!("maybe"))),
+            ("a choice of the wrong type", chat("tool_choice", json!(1))),
+            ("a named older call", chat("function_call", json!({ "name": "f" }))),
+            ("one call at most", one_call),
+            ("tools of a completion", completion("tools", json!([{ "function": { "name": "f" } }]))),
             ("prompt_logprobs in a stream", scored_stream),
             ("a suffix", completion("suffix", json!("x".repeat(100)))),
             ("too many stops", chat("stop", json!(["a", "b", "c", "d", "e"]))),
@@ -171,13 +202,11 @@ async fn values() {
 #[tokio::test]
 async fn fields_that_would_change_the_answer() {
     let refused = [
-        ("tools", json!([{ "type": "function" }])),
         ("tool_choice", json!("required")),
         ("response_format", json!({ "type": "json_object" })),
         ("modalities", json!(["text", "audio"])),
         ("echo", json!(true)),
         ("best_of", json!(2)),
-        ("reasoning_effort", json!("high")),
         ("chat_template", json!("{{ messages }}")),
         ("bad_words", json!(["a"])),
     ];

@@ -9,11 +9,14 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use common::model::text_model;
+use common::model::{marked_model, text_model};
 use serde_json::{Value, json};
 use streamcore_engine::EngineConfig;
+use streamcore_parsers::{Detected, ReasoningFormat, ToolFormat};
+use streamcore_server::routes::router;
 use streamcore_server::script::{ScriptError, runner};
-use streamcore_server::{Access, Naming, Script, Server, ServerConfig, bind};
+use streamcore_server::{Access, App, Driver, Naming, Script, Server, ServerConfig, bind};
+use tower::ServiceExt;
 
 /// A server that plays a script, for the length of a test.
 struct Stage {
@@ -176,6 +179,42 @@ fn an_answer_that_hangs_hangs_alone() {
     let hanging = stage.post(&body, "\"content\":\"b\"");
     assert_eq!(deltas(&hanging), ["a", "b"]);
     assert_eq!(deltas(&stage.ask("hi", true)).concat(), "ok");
+}
+
+/// An agent is tested against the calls that its script has, in the format of a family whose markers are hidden tokens.
+#[test]
+fn calls_of_a_script_are_read_as_those_of_a_model() {
+    let markers = [("[TOOL_CALLS]", true), ("[ARGS]", true), ("[THINK]", true), ("[/THINK]", true)];
+    let (mut text, _) = marked_model("script", &markers, &[]);
+    let said = "[THINK]Hm[/THINK]Well.[TOOL_CALLS]f[ARGS]{\"x\": 1}";
+    let script = json!({ "rules": [{ "answer": { "text": said } }] }).to_string();
+    let script = Arc::new(Script::load(&script, &mut text).unwrap());
+    let config = EngineConfig { max_model_len: 256, ..common::engine_config() };
+    let driver = Arc::new(Driver::new(config, common::limits()).unwrap());
+    let vocab_size = text.tokenizer.vocab_size();
+    let (naming, access) = (common::naming(), Access::default());
+    let (tools, reasoning) = (Some(ToolFormat::Mistral), Some(ReasoningFormat::Mistral));
+    text.formats = Detected { tools, reasoning };
+    let app = App::new(Arc::clone(&driver), text, naming, access, vocab_size, Some(script));
+    let player = thread::spawn({
+        let driver = Arc::clone(&driver);
+        move || runner::run(&driver)
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let body = runtime.block_on(async {
+        let tools = json!([{ "function": { "name": "f" } }]);
+        let body =
+            json!({ "model": "toy", "messages": [{ "role": "user", "content": "hi" }], "tools": tools });
+        let response = router(app).oneshot(common::post("/v1/chat/completions", body)).await.unwrap();
+        common::transcript_of(response).await.body()
+    });
+    driver.drain(Duration::ZERO);
+    driver.stop();
+    player.join().unwrap();
+    let message = &serde_json::from_str::<Value>(&body).unwrap()["choices"][0]["message"];
+    assert_eq!(message["reasoning"], "Hm");
+    assert_eq!(message["content"], "Well.");
+    assert_eq!(message["tool_calls"][0]["function"], json!({ "name": "f", "arguments": "{\"x\": 1}" }));
 }
 
 fn refused(script: &Value) -> String {

@@ -4,12 +4,14 @@ use serde::Serialize;
 
 /// OpenAI's `finish_reason`, as far as it can occur here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum FinishReason {
     /// A stop token or a stop string.
     Stop,
     /// `max_tokens` or the context.
     Length,
+    /// A stop behind a call that is complete.
+    ToolCalls,
 }
 
 /// vLLM's `stop_reason`: what the client's own stop list matched.

@@ -35,6 +35,23 @@ pub fn parse_object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     }
 }
 
+/// Reads a text inside a body that must be an object, as the arguments of a call are. All such texts
+/// of a body share `values_left`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_nested_object(text: &str, values_left: &Cell<usize>) -> Result<Map<String, Value>, String> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let value = Strict { levels_left: MAX_DEPTH, values_left }
+        .deserialize(&mut deserializer)
+        .and_then(|value| deserializer.end().map(|()| value));
+    match value {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(other) => Err(format!("it is {}", kind_of(&other))),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// A value's type, as a message names it.
 #[must_use]
 pub fn kind_of(value: &Value) -> &'static str {

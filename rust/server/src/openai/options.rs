@@ -95,6 +95,8 @@ pub struct Details {
     pub tokens_as_ids: bool,
     /// Special tokens leave text.
     pub special_tokens: bool,
+    /// Reasoning is left out.
+    pub hides_reasoning: bool,
 }
 
 impl Options {
@@ -198,6 +200,7 @@ impl Details {
             token_ids: fields.flag("return_token_ids")?,
             tokens_as_ids: fields.flag("return_tokens_as_token_ids")?,
             special_tokens: !fields.flag_or("skip_special_tokens", true)?,
+            hides_reasoning: !fields.flag_or("include_reasoning", true)?,
         })
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::schema::dialects::DIALECTS;
 use super::schema::message::MESSAGE;
 use super::schema::params::{PARAMS, STREAM_OPTIONS};
-use super::schema::{Endpoint, Fate, On, Param};
+use super::schema::{Endpoint, Fate, Kind, On, Param};
 
 const INTRODUCTION: &str = "# Protocol
 
@@ -34,8 +34,8 @@ the field that does the same here, or nearly so; a value that switches the field
 const REMARKS: &str = "
 ## The order of a stream
 
-In chat, one chunk with `role` and empty `content` for each choice, in order; then any number of chunks with text; then for each choice one
-chunk with an empty `delta` and `finish_reason`, which is `stop` or `length`; then, with `include_usage`, one chunk without choices that has
+In chat, one chunk with `role` and empty `content` for each choice, in order; then any number of chunks with text, reasoning or pieces of calls
+([tools.md](tools.md#on-the-wire)); then for each choice one chunk with an empty `delta` and `finish_reason`, which is `stop`, `length` or `tool_calls`; then, with `include_usage`, one chunk without choices that has
 `usage`; then `[DONE]`. Completions have no first chunks, and an empty `text` in those that end a choice. What was matched of the client's own
 `stop` or `stop_token_ids` is in `stop_reason`. Choices may alternate. An error behind the headers is an event with
 `error`, behind which the connection breaks off without `[DONE]` and without the end of the body.
@@ -152,12 +152,7 @@ Added tokens that are not special, such as `<think>`, are tokens wherever they s
 pub fn page() -> String {
     let mut page = INTRODUCTION.to_owned();
     page.push_str("\n## Honoured\n\n| field | where | value | default | |\n|---|---|---|---|---|\n");
-    for param in PARAMS {
-        row(&mut page, "", param);
-        if param.name == "stream_options" {
-            STREAM_OPTIONS.iter().for_each(|option| row(&mut page, "stream_options.", option));
-        }
-    }
+    PARAMS.iter().for_each(|param| row(&mut page, "", param));
     page.push_str("\n## Refused, unless the value changes nothing\n\n");
     refused(&mut page, PARAMS);
     page.push_str(OF_OTHER_SERVERS);
@@ -171,7 +166,7 @@ pub fn page() -> String {
         line(&mut page, &[&format!("`stream_options.{}`", param.name), place(param.on), param.about]);
     }
     page.push_str("\n## Messages\n\n| field | value | default | |\n|---|---|---|---|\n");
-    MESSAGE.iter().for_each(|param| message_row(&mut page, param));
+    MESSAGE.iter().for_each(|param| message_row(&mut page, "", param));
     page.push_str(MESSAGES);
     page.push_str(REMARKS);
     page
@@ -187,7 +182,7 @@ fn refused(page: &mut String, params: &[Param]) {
     }
 }
 
-fn message_row(page: &mut String, param: &Param) {
+fn message_row(page: &mut String, path: &str, param: &Param) {
     let (value, default) = match param.fate {
         Fate::Honoured { default: "" } => (param.kind.words(), "required".to_owned()),
         Fate::Honoured { default } if param.name == "content" => {
@@ -197,7 +192,20 @@ fn message_row(page: &mut String, param: &Param) {
         Fate::Refused { unless, .. } => (format!("refused, unless {}", unless.words()), "none".to_owned()),
         Fate::Ignored => (param.kind.words(), "none".to_owned()),
     };
-    line(page, &[&format!("`{}`", param.name), &value, &default, param.about]);
+    line(page, &[&format!("`{path}{}`", param.name), &value, &default, param.about]);
+    let (path, inner) = inner(path, param);
+    inner.iter().for_each(|param| message_row(page, &path, param));
+}
+
+/// The fields of an object, or of each in a list, and what their names stand behind. Those of an
+/// older field are the same as those of the newer one.
+fn inner(path: &str, param: &Param) -> (String, &'static [Param]) {
+    match param.kind {
+        _ if ["functions", "function_call"].contains(&param.name) => (String::new(), &[]),
+        Kind::Object(params) => (format!("{path}{}.", param.name), params),
+        Kind::Objects(params) => (format!("{path}{}[].", param.name), params),
+        _ => (String::new(), &[]),
+    }
 }
 
 fn row(page: &mut String, path: &str, param: &Param) {
@@ -205,6 +213,8 @@ fn row(page: &mut String, path: &str, param: &Param) {
     let default = if default.is_empty() { "required" } else { default };
     let name = format!("`{path}{}`", param.name);
     line(page, &[&name, place(param.on), &param.kind.words(), default, param.about]);
+    let (path, inner) = inner(path, param);
+    inner.iter().for_each(|param| row(page, &path, param));
 }
 
 fn line(page: &mut String, cells: &[&str]) {

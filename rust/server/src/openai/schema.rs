@@ -1,5 +1,5 @@
 //! What a request body may have in it: one table ([`params`], [`dialects`] for what other servers
-//! know, [`message`] for the messages) that the parser obeys and that the reference page and
+//! know, [`message`] for the messages, [`tool`] for tools and calls) that the parser obeys and that the reference page and
 //! `/openapi.json` are made of.
 
 pub mod dialects;
@@ -7,6 +7,7 @@ mod kind;
 pub mod message;
 mod neutral;
 pub mod params;
+pub mod tool;
 
 pub use self::kind::Kind;
 pub use self::neutral::Neutral;

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::chat::request::Conversation;
+use super::chat::tools::Tools;
 use super::fields::{Fields, token_ids, wrong_type};
 use super::options::unsupported;
 use super::schema::{Endpoint, body_params, check};
@@ -93,7 +94,10 @@ impl TokenizeRequest {
         }
         let return_token_strs = fields.flag("return_token_strs")?;
         let source = match fields.take("messages") {
-            Some(messages) => TokenizeSource::Messages(Conversation::take(&mut fields, messages)?),
+            Some(messages) => {
+                let tools = Tools::take(&mut fields)?.list;
+                TokenizeSource::Messages(Conversation::take(&mut fields, messages, tools)?)
+            }
             None => TokenizeSource::Prompt {
                 add_special_tokens: fields.flag_or("add_special_tokens", true)?,
                 text: fields.string("prompt")?.ok_or_else(|| fields.missing("prompt"))?,

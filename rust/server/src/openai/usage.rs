@@ -13,6 +13,9 @@ pub struct Usage {
     pub total_tokens: usize,
     /// How much of the prompts cost nothing.
     pub prompt_tokens_details: PromptTokensDetails,
+    /// What the answer's tokens were spent on, where that is looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completion_tokens_details: Option<CompletionTokensDetails>,
 }
 
 /// OpenAI's `prompt_tokens_details` object.
@@ -22,15 +25,29 @@ pub struct PromptTokensDetails {
     pub cached_tokens: usize,
 }
 
+/// OpenAI's `completion_tokens_details` object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct CompletionTokensDetails {
+    /// Tokens whose text is reasoning.
+    pub reasoning_tokens: usize,
+}
+
 impl Usage {
     /// Adds the first two up.
     #[must_use]
-    pub fn new(prompt_tokens: usize, completion_tokens: usize, cached_tokens: usize) -> Self {
+    pub fn new(
+        prompt_tokens: usize,
+        completion_tokens: usize,
+        cached_tokens: usize,
+        reasoning_tokens: Option<usize>,
+    ) -> Self {
         Self {
             prompt_tokens,
             completion_tokens,
             total_tokens: prompt_tokens + completion_tokens,
             prompt_tokens_details: PromptTokensDetails { cached_tokens },
+            completion_tokens_details: reasoning_tokens
+                .map(|reasoning_tokens| CompletionTokensDetails { reasoning_tokens }),
         }
     }
 }

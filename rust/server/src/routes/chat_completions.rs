@@ -5,9 +5,10 @@ use serde_json::Value;
 use super::generate::Api;
 use crate::app::App;
 use crate::error::ApiError;
-use crate::generation::{Generation, Prompt, encode_conversation, max_prompt_tokens};
+use crate::generation::{Generation, Prompt, answer_setup, encode_conversation, max_prompt_tokens};
 use crate::openai::chat::request::ChatRequest;
 use crate::openai::chat::response::{ChatChunks, whole};
+use crate::openai::chat::tools::declared;
 use crate::stream::{Answer, Choice, Identity, usage_of};
 
 pub(super) struct Chat;
@@ -17,12 +18,16 @@ impl Api for Chat {
     type Chunks = ChatChunks;
 
     fn prepare(app: &App, body: &[u8]) -> Result<Generation, ApiError> {
-        let ChatRequest { conversation, mut options } = ChatRequest::parse(body, app.vocab_size)?;
+        let ChatRequest { conversation, may_call, mut options } = ChatRequest::parse(body, app.vocab_size)?;
         options.model = app.served_name(&options.model)?.to_owned();
         let cue = app.script.as_ref().map(|_| last_of_user(&conversation.messages).to_owned());
-        let tokens = encode_conversation(app, conversation, max_prompt_tokens(app, &options))?;
-        let prompt = Prompt { tokens, field: "messages".to_owned(), echo: None, cue };
-        Generation::new(app, options, vec![prompt], usize::MAX)
+        let callable = if may_call { declared(&conversation.tools) } else { Vec::new() };
+        let encoded = encode_conversation(app, conversation, max_prompt_tokens(app, &options))?;
+        let setup = answer_setup(app, callable, &encoded.text);
+        let prompt = Prompt { tokens: encoded.tokens, field: "messages".to_owned(), echo: None, cue };
+        let mut generation = Generation::new(app, options, vec![prompt], usize::MAX)?;
+        generation.setup = setup;
+        Ok(generation)
     }
 
     fn chunks(identity: Identity, generation: Generation, num_choices: usize) -> ChatChunks {

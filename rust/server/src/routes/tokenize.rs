@@ -30,7 +30,7 @@ pub(super) async fn tokenize(
                 let encode_text = |text: &str| app.text.tokenizer.encode(text, add_special_tokens);
                 encode(app, &text, None, "prompt", encode_text)?
             }
-            TokenizeSource::Messages(conversation) => encode_conversation(app, conversation, None)?,
+            TokenizeSource::Messages(conversation) => encode_conversation(app, conversation, None)?.tokens,
         };
         let token_strs = return_token_strs.then(|| token_names(app, &tokens));
         let max_model_len = app.driver.config().max_seq_len();

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use streamcore_parsers::{Parser, ReasoningFormat, Setup, ToolFormat};
+
 use super::file::{AnswerFile, FaultFile, FaultKind, FinishReasonFile, PieceFile, ScriptError, delay};
 use crate::driver::EndError;
 use crate::text::TextModel;
@@ -99,13 +101,30 @@ fn tokens(
 fn encode(place: &str, written: &str, text: &TextModel) -> Result<Vec<u32>, ScriptError> {
     let refused = |error| ScriptError::new(place, format!("cannot be tokenised: {error}"));
     let tokens = text.tokenizer.encode(written, false).map_err(refused)?;
-    if text.tokenizer.decode(&tokens, true).map_err(refused)? != written {
+    // Those that a parser of calls or reasoning looks for are said as a model says them.
+    let is_hidden = |id: &u32| text.tokenizer.decode(&[*id], true).is_ok_and(|text| text.is_empty());
+    let is_end = |id: &u32| text.generation.eos_token_ids.contains(id);
+    let means_something =
+        |id: &u32| text.tokenizer.decode(&[*id], false).is_ok_and(|name| is_marker(&name)) && !is_end(id);
+    if tokens.iter().any(|id| is_hidden(id) && !means_something(id))
+        || text.tokenizer.decode(&tokens, false).map_err(refused)? != written
+    {
         return Err(ScriptError::new(
             place,
             "has a special token in it; write it as `pieces` to have it as text",
         ));
     }
     Ok(tokens)
+}
+
+/// Whether a text means something in any format of calls or reasoning.
+fn is_marker(text: &str) -> bool {
+    let tools = ToolFormat::ALL.into_iter().map(|(_, format)| (Some(format), None));
+    let reasoning = ReasoningFormat::ALL.into_iter().map(|(_, format)| (None, Some(format)));
+    tools.chain(reasoning).any(|(tools, reasoning)| {
+        let parser = Parser::new(Setup { tools, reasoning, ..Setup::default() }, |_| true);
+        parser.special_tokens().contains(&text)
+    })
 }
 
 /// Cuts the tokens off where the fault strikes.

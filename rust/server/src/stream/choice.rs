@@ -4,14 +4,16 @@ use std::mem;
 use std::task::{Context, Poll, ready};
 
 use streamcore_engine::TokenLogprobs;
+use streamcore_parsers::Setup;
 
 use super::delta::{Delta, Scored};
 use super::echo::{Echo, tell_text};
 use super::output::Output;
+use super::reading::Reading;
 use crate::driver::{End, EndError, Token, TokenStream};
 use crate::openai::finish::{Finish, FinishReason};
 use crate::openai::options::Stops;
-use crate::text::Detokenizer;
+use crate::text::{Detokenizer, Tokenizer};
 
 /// What one choice tells, and where it ends.
 #[derive(Debug, Clone)]
@@ -28,6 +30,10 @@ pub struct ChoicePlan {
     pub echo: Option<Echo>,
     /// Nothing is generated.
     pub is_empty: bool,
+    /// How its calls and its reasoning are read, if they are.
+    pub setup: Option<Setup>,
+    /// Whether its reasoning is told.
+    pub shows_reasoning: bool,
 }
 
 /// One sequence on its way to the client. Dropping it aborts the request.
@@ -36,6 +42,8 @@ pub struct Choice {
     tokens: TokenStream,
     num_prompt_tokens: usize,
     output: Output,
+    /// Reads what the output lets go, if anything does.
+    reading: Option<Box<Reading>>,
     echo: Option<Echo>,
     num_top: u32,
     is_empty: bool,
@@ -48,14 +56,28 @@ pub struct Choice {
 }
 
 impl Choice {
-    /// A choice that reads the tokens of a request with this prompt. Its text is what they add to the prompt's. The detokenizer has
-    /// seen nothing.
+    /// A choice that reads the tokens of a request with this prompt. Its text is what they add to the prompt's.
     #[must_use]
-    pub fn new(tokens: TokenStream, detokenizer: Detokenizer, prompt: &[u32], plan: ChoicePlan) -> Self {
+    pub fn new(
+        tokens: TokenStream,
+        tokenizer: &Tokenizer,
+        skip_special_tokens: bool,
+        prompt: &[u32],
+        plan: ChoicePlan,
+    ) -> Self {
+        let detokenizer = tokenizer.detokenizer(skip_special_tokens);
+        let ChoicePlan { setup, tells_tokens, shows_reasoning, .. } = plan;
+        let reading = setup.map(|setup| Reading::new(setup, tokenizer, tells_tokens, shows_reasoning));
+        let mut behind_prompt = detokenizer.clone().behind(prompt);
+        if let Some(reading) = &reading {
+            behind_prompt = behind_prompt.with_markers(reading.markers());
+        }
         Self {
             tokens,
             num_prompt_tokens: plan.num_prompt_tokens,
-            output: Output::new(detokenizer.clone().behind(prompt), plan.stops, plan.tells_tokens),
+            // What is read is known by its tokens.
+            output: Output::new(behind_prompt, plan.stops, tells_tokens || reading.is_some()),
+            reading: reading.map(Box::new),
             echo: plan.echo,
             num_top: plan.num_top.unwrap_or(0),
             is_empty: plan.is_empty,
@@ -84,6 +106,12 @@ impl Choice {
         self.output.num_tokens()
     }
 
+    /// Those among them whose text is reasoning, if any is looked for.
+    #[must_use]
+    pub fn num_reasoning_tokens(&self) -> Option<usize> {
+        self.reading.as_ref()?.num_reasoning_tokens()
+    }
+
     /// The log-probabilities of a prompt's tokens, and of so many of the likeliest, once the first token has come. The first token of
     /// a prompt has no number.
     #[must_use]
@@ -109,7 +137,25 @@ impl Choice {
             self.tell_prompt(echo, delta);
             return Poll::Ready(None);
         }
-        Poll::Ready(self.take_tokens(delta))
+        Poll::Ready(match self.reading.take() {
+            None => self.take_tokens(delta),
+            Some(mut reading) => {
+                let end = self.read_tokens(&mut reading, delta);
+                self.reading = Some(reading);
+                end
+            }
+        })
+    }
+
+    /// Takes tokens, and what they mean to the parser.
+    fn read_tokens(&mut self, reading: &mut Reading, delta: &mut Delta) -> Option<Result<Finish, EndError>> {
+        let stop = match &self.end {
+            Some(End::Stop(token)) if self.output.hides_stop_token() => Some(token.id),
+            _ => None,
+        };
+        let end = self.take_tokens(&mut reading.raw);
+        reading.read(delta);
+        end.map(|end| end.map(|finish| reading.finish(finish, stop, delta)))
     }
 
     fn tell_prompt(&mut self, echo: Echo, delta: &mut Delta) {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::{Choice, Chunks, Cut, CutStream, Delta, usage_of, usage_with};
+use super::{Choice, Chunks, Cut, CutStream, Delta, Said, ShownToken, Told, usage_of, usage_with};
 use crate::driver::EndError;
 use crate::error::{ApiError, Blame};
 use crate::metrics::Account;
@@ -43,8 +43,8 @@ pub struct ChunkStream<C> {
     chunks: C,
     choices: Vec<Choice>,
     ended: Vec<bool>,
-    /// Generated tokens that each choice has told, where every event counts them.
-    num_told: Vec<usize>,
+    /// What each choice has told, where every event counts it.
+    told: Vec<Told>,
     /// Why a choice has failed.
     failed: Option<EndError>,
     state: State,
@@ -73,7 +73,7 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
         Self {
             chunks,
             ended: vec![false; choices.len()],
-            num_told: vec![0; choices.len()],
+            told: vec![Told::default(); choices.len()],
             choices,
             failed: None,
             state: State::Waiting,
@@ -128,7 +128,7 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
             }
             self.write_text(index, frames);
             if let Some(finish) = end.transpose()? {
-                self.num_told[index] = self.choices[index].num_tokens();
+                self.told[index] = Told::all_of(&self.choices[index]);
                 let usage = self.usage();
                 self.chunks.finish(index, &finish, &self.delta.tail, usage, frames);
                 self.ended[index] = true;
@@ -140,20 +140,38 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
     fn write_text(&mut self, index: usize, frames: &mut Vec<u8>) {
         // Taken out, since each event counts what it tells.
         let delta = std::mem::take(&mut self.delta);
+        for part in &delta.parts {
+            part.pieces()
+                .into_iter()
+                .for_each(|(said, tokens)| self.write_piece(index, said, tokens, frames));
+        }
         for (text, tokens) in delta.pieces() {
-            self.num_told[index] += tokens.iter().filter(|token| !token.is_prompt).count();
-            // Tokens without text, which are only counted.
-            if !text.is_empty() || self.chunks.tells_tokens() {
-                let usage = self.usage();
-                self.chunks.text(index, text, tokens, usage, frames);
-            }
+            self.write_piece(index, Said::Content(text), tokens, frames);
         }
         self.delta = delta;
     }
 
+    fn write_piece(&mut self, index: usize, said: Said<'_>, tokens: &[ShownToken], frames: &mut Vec<u8>) {
+        let told = &mut self.told[index];
+        told.num_tokens += tokens.iter().filter(|token| !token.is_prompt).count();
+        told.num_reasoning_tokens += tokens.iter().filter(|token| token.is_reasoning).count();
+        match said {
+            // Tokens without text, which are only counted.
+            Said::Content("") if !self.chunks.tells_tokens() => {}
+            Said::Content(text) => {
+                let usage = self.usage();
+                self.chunks.text(index, text, tokens, usage, frames);
+            }
+            said => {
+                let usage = self.usage();
+                self.chunks.said(index, said, tokens, usage, frames);
+            }
+        }
+    }
+
     /// What has been used up to the tokens that have been told, if every event says so.
     fn usage(&self) -> Option<Usage> {
-        let usage = || usage_with(&self.choices, self.num_told.iter().sum());
+        let usage = || usage_with(&self.choices, self.told.iter().copied());
         self.chunks.tells_usage().then(usage)
     }
 

@@ -2,6 +2,7 @@
 
 use std::mem;
 
+use super::part::Part;
 use crate::openai::options::Details;
 use crate::text::TokenNames;
 
@@ -17,6 +18,8 @@ pub struct Delta {
     pub text: String,
     /// The tokens that have a part in it, in order.
     pub tokens: Vec<ShownToken>,
+    /// What they have been parsed into, where they are: then text and tokens are here, before all else.
+    pub parts: Vec<Part>,
     /// The last tokens of the answer that have no text; no more than fit into one event.
     pub tail: Vec<ShownToken>,
 }
@@ -30,6 +33,8 @@ pub struct ShownToken {
     pub is_prompt: bool,
     /// Where the text that it is part of ends, in bytes of the delta's text.
     pub text_end: usize,
+    /// That text is reasoning.
+    pub is_reasoning: bool,
     /// It stands behind that text and has none.
     pub is_textless: bool,
     /// Characters of the choice's text before it.
@@ -71,11 +76,17 @@ impl Delta {
     pub fn clear(&mut self) {
         self.text.clear();
         self.tokens.clear();
+        self.parts.clear();
         self.tail.clear();
     }
 
-    /// Puts the tokens without text behind the others: nothing comes after them.
-    pub fn join_tail(&mut self) {
+    /// Puts all tokens into one list, those without text behind the others: nothing comes after them.
+    pub fn join_tokens(&mut self) {
+        let mut tokens: Vec<_> = self.parts.iter_mut().flat_map(|part| part.tokens.drain(..)).collect();
+        if !tokens.is_empty() {
+            tokens.append(&mut self.tokens);
+            self.tokens = tokens;
+        }
         self.tokens.append(&mut self.tail);
     }
 
@@ -95,24 +106,33 @@ impl Delta {
         mem::replace(&mut self.tail, kept).into_iter().for_each(|token| self.tell_textless(token));
     }
 
-    /// Cuts text and tokens into pieces that each fit into one event and have exactly the tokens of their text, and maybe some
-    /// without. Where the text of one token does not fit, its last piece has the token.
+    /// The [`pieces_of`] text and tokens that are not parsed.
     pub fn pieces(&self) -> impl Iterator<Item = (&str, &[ShownToken])> {
-        let (mut text_start, mut rest) = (0, &self.tokens[..]);
-        std::iter::from_fn(move || {
-            let (text_end, num_tokens) = match rest {
-                [] => (piece_end(&self.text, text_start), 0),
-                tokens => piece_of(tokens, text_start),
-            };
-            let fits = text_end - text_start <= MAX_PIECE_BYTES;
-            let (text_end, num_tokens) =
-                if fits { (text_end, num_tokens) } else { (piece_end(&self.text, text_start), 0) };
-            let text = &self.text[text_start..text_end];
-            let (tokens, others) = rest.split_at(num_tokens);
-            (text_start, rest) = (text_end, others);
-            (!(text.is_empty() && tokens.is_empty())).then_some((text, tokens))
-        })
+        pieces_of(&self.text, &self.tokens, 1)
     }
+}
+
+/// Cuts text and tokens into pieces that each fit into one event and have exactly the tokens of their text, and maybe some
+/// without. Where the text of one token does not fit, its last piece has the token. An event has the text so many `times`.
+pub(super) fn pieces_of<'a>(
+    whole: &'a str,
+    tokens: &'a [ShownToken],
+    times: usize,
+) -> impl Iterator<Item = (&'a str, &'a [ShownToken])> {
+    let (mut text_start, mut rest) = (0, tokens);
+    std::iter::from_fn(move || {
+        let (text_end, num_tokens) = match rest {
+            [] => (piece_end(whole, text_start, times), 0),
+            tokens => piece_of(tokens, text_start, times),
+        };
+        let fits = text_end - text_start <= MAX_PIECE_BYTES / times;
+        let (text_end, num_tokens) =
+            if fits { (text_end, num_tokens) } else { (piece_end(whole, text_start, times), 0) };
+        let text = &whole[text_start..text_end];
+        let (tokens, others) = rest.split_at(num_tokens);
+        (text_start, rest) = (text_end, others);
+        (!(text.is_empty() && tokens.is_empty())).then_some((text, tokens))
+    })
 }
 
 /// vLLM's `token_ids`: what has been generated. A list in every chunk that has tokens.
@@ -122,13 +142,13 @@ pub fn token_ids(tokens: &[ShownToken], details: &Details) -> Option<Vec<u32>> {
     details.token_ids.then(|| generated.collect())
 }
 
-fn piece_end(text: &str, start: usize) -> usize {
-    let longest = text.len().min(start + MAX_PIECE_BYTES);
+fn piece_end(text: &str, start: usize, times: usize) -> usize {
+    let longest = text.len().min(start + MAX_PIECE_BYTES / times);
     (start..=longest).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(start)
 }
 
 /// Where a piece ends, and how many tokens it has: as many as fit, at least those of one complete text.
-fn piece_of(tokens: &[ShownToken], text_start: usize) -> (usize, usize) {
+fn piece_of(tokens: &[ShownToken], text_start: usize, times: usize) -> (usize, usize) {
     // The usual case need not be measured.
     if let [token] = tokens {
         return (token.text_end, 1);
@@ -141,7 +161,7 @@ fn piece_of(tokens: &[ShownToken], text_start: usize) -> (usize, usize) {
         if !is_complete {
             continue;
         }
-        if piece.1 > 0 && json_len + 6 * (token.text_end - text_start) > MAX_PIECE_JSON_BYTES {
+        if piece.1 > 0 && json_len + 6 * times * (token.text_end - text_start) > MAX_PIECE_JSON_BYTES {
             break;
         }
         piece = (token.text_end, index + 1);
@@ -184,7 +204,8 @@ mod tests {
             let text_end = 3 * (1 + id as usize / 2);
             ShownToken { id, text_end, logprobs: Some(logprobs), ..ShownToken::default() }
         };
-        let delta = Delta { text: "€".repeat(20), tokens: (0..40).map(token).collect(), tail: Vec::new() };
+        let delta =
+            Delta { text: "€".repeat(20), tokens: (0..40).map(token).collect(), ..Delta::default() };
         let pieces: Vec<_> = delta.pieces().collect();
         assert!(pieces.len() > 4, "so much does not fit into one event");
         for (text, tokens) in &pieces {

@@ -12,7 +12,7 @@ use crate::openai::options::Stops;
 use crate::text::{Detokenizer, StopStrings};
 
 /// Most tokens without text that wait for some.
-const MAX_TEXTLESS: usize = 16;
+pub(super) const MAX_TEXTLESS: usize = 16;
 
 /// Tokens in, text and tokens out, until a stop.
 ///
@@ -76,6 +76,12 @@ impl Output {
     #[must_use]
     pub fn num_tokens(&self) -> usize {
         self.num_tokens
+    }
+
+    /// Whether a stop token that ends the output is no part of it.
+    #[must_use]
+    pub fn hides_stop_token(&self) -> bool {
+        !self.stops.are_part_of_output
     }
 
     /// The text begins behind so many characters of a prompt.
@@ -178,8 +184,11 @@ impl Output {
 
     /// The same for a token without text whose name a stop string has in it.
     fn advance_hidden(&mut self, id: u32, delta: &mut Delta) -> Option<Finish> {
-        let is_shown = || self.detokenizer.names().bytes(id).is_some();
-        if self.stops.texts.is_empty() || is_shown() { None } else { self.match_unseen(id, delta) }
+        if self.stops.texts.is_empty() || self.detokenizer.shows(id) {
+            None
+        } else {
+            self.match_unseen(id, delta)
+        }
     }
 
     /// Hands the text of a token that is not shown to the stop strings.

@@ -95,6 +95,16 @@ impl ChatTemplate {
         self.source.contains(word)
     }
 
+    pub(super) fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Whether the template can make anything of tools.
+    #[must_use]
+    pub fn knows_tools(&self) -> bool {
+        self.names("tools")
+    }
+
     /// The prompt text of `messages`. It has the model's special tokens in it, so it is tokenised without
     /// adding them again.
     ///

@@ -15,12 +15,20 @@ use super::token_table::{Leading, TokenKind, TokenTable};
 pub struct Detokenizer {
     names: TokenNames,
     pending: Vec<u8>,
+    /// Special tokens that are text although others are left out.
+    markers: Option<Arc<[u32]>>,
 }
 
 impl Detokenizer {
     pub(super) fn new(table: Arc<TokenTable>, skip_special_tokens: bool) -> Self {
         let leading = table.leading();
-        Self { names: TokenNames { table, skip_special_tokens, leading }, pending: Vec::new() }
+        Self { names: TokenNames { table, skip_special_tokens, leading }, pending: Vec::new(), markers: None }
+    }
+
+    /// This detokenizer, but that these special tokens are never left out: what reads the text looks for them.
+    #[must_use]
+    pub fn with_markers(self, markers: Arc<[u32]>) -> Self {
+        Self { markers: Some(markers), ..self }
     }
 
     /// This detokenizer once `prompt` has been pushed, for the text behind it. A prompt matters at its ends alone: the decoder strips
@@ -59,9 +67,10 @@ impl Detokenizer {
 
     /// Appends the text that `token` completes; an id without a token adds nothing.
     pub fn push(&mut self, token: u32, text: &mut String) {
-        let TokenNames { table, skip_special_tokens, leading } = &mut self.names;
+        let Self { names: TokenNames { table, skip_special_tokens, leading }, markers, .. } = self;
         let (kind, bytes) = table.token(token);
-        if bytes.is_empty() || (kind == TokenKind::Special && *skip_special_tokens) {
+        let is_marker = || markers.as_ref().is_some_and(|markers| markers.contains(&token));
+        if bytes.is_empty() || (kind == TokenKind::Special && *skip_special_tokens && !is_marker()) {
             return;
         }
         let (bytes, rest) = leading.strip(kind, bytes);
@@ -74,6 +83,13 @@ impl Detokenizer {
         }
         self.pending.extend_from_slice(&bytes);
         self.drain(text);
+    }
+
+    /// Whether the text has this token in it.
+    #[must_use]
+    pub fn shows(&self, token: u32) -> bool {
+        self.names.bytes(token).is_some()
+            || self.markers.as_ref().is_some_and(|markers| markers.contains(&token))
     }
 
     /// Whether the tokens so far end inside a character.

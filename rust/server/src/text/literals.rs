@@ -1,4 +1,4 @@
-//! The text of special tokens in messages is text.
+//! The text of special tokens in messages and tools is text.
 //!
 //! A chat template mixes its own markers with the words of users, and the tokenizer turns every marker that it sees into the token.
 //! A user who writes an end-of-turn marker could then end the turn and speak as somebody else. So:
@@ -16,14 +16,14 @@ use std::collections::{HashMap, HashSet};
 use std::mem;
 
 use aho_corasick::{AhoCorasick, MatchKind};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokenizers::tokenizer::normalizer::Range;
 use tokenizers::{
     Model, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
     Token,
 };
 
-use super::{TextError, Tokenizer};
+use super::{Conversation, TextError, Tokenizer};
 
 /// Finds the texts of a tokenizer's markers.
 #[derive(Debug)]
@@ -61,19 +61,15 @@ pub(super) struct Literals {
 
 impl Literals {
     /// Replaces the texts of markers in all that users wrote, also in what they give the template.
-    pub(super) fn take_out_of(
-        messages: &mut [Value],
-        variables: &mut Map<String, Value>,
-        tokenizer: &Tokenizer,
-    ) -> Self {
+    pub(super) fn take_out_of(conversation: &mut Conversation, tokenizer: &Tokenizer) -> Self {
         let finder = &tokenizer.markers().finder;
         let (mut literals, mut has_marker) = (Self::default(), false);
-        each_text(messages, variables, &mut |text| has_marker = has_marker || finder.is_match(&*text));
+        each_text(conversation, &mut |text| has_marker = has_marker || finder.is_match(&*text));
         if !has_marker {
             return literals;
         }
-        let mut unused = unused_characters(messages, variables);
-        each_text(messages, variables, &mut |text| {
+        let mut unused = unused_characters(conversation);
+        each_text(conversation, &mut |text| {
             if !finder.is_match(&*text) {
                 return;
             }
@@ -176,10 +172,11 @@ fn cut(whole: &NormalizedString, tokens: &[Placed]) -> Vec<(NormalizedString, Op
 }
 
 /// Visits what users wrote: all texts of messages, their roles and the names of their fields among
-/// them, and of the template's variables.
-fn each_text(messages: &mut [Value], variables: &mut Map<String, Value>, visit: &mut dyn FnMut(&mut String)) {
-    messages.iter_mut().for_each(|message| each_text_of(message, visit));
-    variables.values_mut().for_each(|value| each_text_of(value, visit));
+/// them, of tools, and of the template's variables.
+fn each_text(conversation: &mut Conversation, visit: &mut dyn FnMut(&mut String)) {
+    let Conversation { messages, tools, variables, end: _ } = conversation;
+    let values = messages.iter_mut().chain(tools).chain(variables.values_mut());
+    values.for_each(|value| each_text_of(value, visit));
 }
 
 fn each_text_of(value: &mut Value, visit: &mut dyn FnMut(&mut String)) {
@@ -199,12 +196,9 @@ fn each_text_of(value: &mut Value, visit: &mut dyn FnMut(&mut String)) {
 }
 
 /// Characters for private use that users have not written.
-pub(super) fn unused_characters(
-    messages: &mut [Value],
-    variables: &mut Map<String, Value>,
-) -> impl Iterator<Item = char> + use<> {
+pub(super) fn unused_characters(conversation: &mut Conversation) -> impl Iterator<Item = char> + use<> {
     let mut used = HashSet::new();
-    each_text(messages, variables, &mut |text| {
+    each_text(conversation, &mut |text| {
         used.extend(text.chars().filter(|character| *character >= FIRST_PRIVATE));
     });
     (FIRST_PRIVATE..='\u{ffffd}').filter(move |character| !used.contains(character))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokenizers::AddedToken;
 
 use super::literals::Markers;
-use super::token_table::TokenTable;
+use super::token_table::{TokenKind, TokenTable};
 use super::{Detokenizer, TextError};
 
 /// A model's tokenizer; cloning shares it.
@@ -122,6 +122,12 @@ impl Tokenizer {
     #[must_use]
     pub fn token_id(&self, token: &str) -> Option<u32> {
         self.encoder.token_to_id(token)
+    }
+
+    /// The id of an added token by its exact content: no text of the vocabulary, however it is spelled, but one that stands for itself.
+    #[must_use]
+    pub fn added_token_id(&self, token: &str) -> Option<u32> {
+        self.token_id(token).filter(|id| self.table.token(*id).0 != TokenKind::Text)
     }
 
     /// A detokenizer for one output.

@@ -71,7 +71,7 @@ async fn what_would_change_the_answer_is_refused_by_name() {
             }
         }
     }
-    assert!(num_refused > 2000, "{num_refused}");
+    assert!(num_refused > 1900, "{num_refused}");
     assert!(stage.is_clean());
 }
 
@@ -262,18 +262,10 @@ async fn what_the_template_refuses_is_refused_in_its_words() {
 /// What needs a feature that is not there must not look as if it had been read.
 #[tokio::test]
 async fn known_fields_of_messages_that_are_not_supported_are_refused() {
-    let call = json!([{ "id": "1", "type": "function", "function": { "name": "f", "arguments": "{}" } }]);
-    for (name, value) in [
-        ("tool_calls", call),
-        ("function_call", json!({ "name": "f", "arguments": "{}" })),
-        ("audio", json!({ "id": "a" })),
-    ] {
-        let mut message = json!({ "role": "assistant", "content": "x" });
-        message[name] = value;
-        let messages = json!([{ "role": "user", "content": "x" }, message]);
-        let body = rendered("x", &messages).await.unwrap_err();
-        assert!(body.contains(&format!("\"param\":\"messages[1].{name}\"")), "{body}");
-    }
+    let message = json!({ "role": "assistant", "content": "x", "audio": { "id": "a" } });
+    let messages = json!([{ "role": "user", "content": "x" }, message]);
+    let body = rendered("x", &messages).await.unwrap_err();
+    assert!(body.contains("\"param\":\"messages[1].audio\""), "{body}");
     for message in [
         json!({ "content": "x" }),
         json!({ "role": "", "content": "x" }),

@@ -6,6 +6,7 @@ use axum::http::Response;
 use serde_json::{Map, Value, json};
 
 use super::Transcript;
+use super::parts::Parts;
 
 /// What the client has asked for, as far as it decides the order of events.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +52,7 @@ struct Choice {
     is_open: bool,
     is_finished: bool,
     told: Map<String, Value>,
+    parts: Parts,
 }
 
 #[derive(Debug)]
@@ -61,6 +63,8 @@ struct Reader {
     text_has_begun: bool,
     /// Tokens that the chunk before has counted.
     num_counted: u64,
+    /// Those among them that were reasoning.
+    num_thought: u64,
     prompt_token_ids: Value,
     usage: Value,
     error: Value,
@@ -96,6 +100,7 @@ pub fn read(transcript: &Transcript, asked: Asked) -> Result<Value, String> {
         identity: None,
         text_has_begun: false,
         num_counted: 0,
+        num_thought: 0,
         prompt_token_ids: Value::Null,
         usage: Value::Null,
         error: Value::Null,
@@ -186,6 +191,12 @@ impl Reader {
             cached.is_some_and(|cached| Some(cached) <= count("prompt_tokens")),
             "more cached than there was"
         );
+        let num_thought = usage["completion_tokens_details"].get("reasoning_tokens").and_then(Value::as_u64);
+        rule!(
+            num_thought <= count("completion_tokens") && num_thought.unwrap_or_default() >= self.num_thought,
+            "reasoning that is counted wrong"
+        );
+        self.num_thought = num_thought.unwrap_or_default();
         rule!(!is_last || self.is_finished(), "the last usage before the end");
         let num_counted = count("completion_tokens").unwrap_or_default();
         let is_opening = chunk["choices"][0]["delta"].get("role").is_some();
@@ -207,7 +218,8 @@ impl Reader {
         let choice = self.choices.entry(index).or_default();
         rule!(!choice.is_finished, "a chunk behind the finish");
         let finish_reason = chunk.get("finish_reason").ok_or("no `finish_reason`")?;
-        let is_known = finish_reason.as_str().is_none_or(|reason| ["stop", "length"].contains(&reason));
+        let reasons: &[&str] = if is_chat { &["stop", "length", "tool_calls"] } else { &["stop", "length"] };
+        let is_known = finish_reason.as_str().is_none_or(|reason| reasons.contains(&reason));
         rule!(finish_reason.is_null() || (finish_reason.is_string() && is_known), "an unknown reason");
         let text = if is_chat {
             if chunk["delta"].get("role").is_some() {
@@ -218,16 +230,20 @@ impl Reader {
                 return Ok(());
             }
             rule!(num_open == self.asked.num_choices && choice.is_open, "text before all roles");
-            check_delta(&chunk["delta"], finish_reason)?
+            let (has_parts, text) = choice.tell_parts(&chunk["delta"], finish_reason)?;
+            rule!(!has_parts || finish_reason.is_null(), "a call or reasoning in a finish");
+            if has_parts { None } else { Some(text) }
         } else {
-            chunk["text"].as_str().ok_or("no text")?
+            Some(chunk["text"].as_str().ok_or("no text")?)
         };
         self.text_has_begun = true;
         let tells_tokens = chunk["logprobs"].is_object() || chunk["token_ids"].get(0).is_some();
-        rule!(text.is_empty() || finish_reason.is_null(), "text in a finish");
-        rule!(!text.is_empty() || finish_reason.is_string() || tells_tokens, "no text, and no tokens");
+        let is_empty = text == Some("");
+        rule!(text.is_none_or(str::is_empty) || finish_reason.is_null(), "text in a finish");
+        rule!(!is_empty || finish_reason.is_string() || tells_tokens, "no text, and no tokens");
         choice.is_finished = finish_reason.is_string();
-        choice.tell(chunk, text)
+        choice.tell(chunk, text.unwrap_or_default())?;
+        choice.check_calls(finish_reason)
     }
 
     fn end(self) -> Result<Value, String> {
@@ -244,17 +260,6 @@ impl Reader {
     }
 }
 
-/// The text of a delta behind the opening: it has nothing else.
-fn check_delta<'a>(delta: &'a Value, finish_reason: &Value) -> Result<&'a str, String> {
-    let delta = delta.as_object().ok_or("no delta")?;
-    rule!(delta.keys().all(|key| key == "content"), "a delta with more than text");
-    match delta.get("content") {
-        Some(content) => content.as_str().ok_or("content that is no text".to_owned()),
-        None if finish_reason.is_string() => Ok(""),
-        None => Err("an empty delta".to_owned()),
-    }
-}
-
 /// `{"error": {...}}`, with these four and nothing else.
 pub fn check_error(body: &Value) -> Result<(), String> {
     let error = body["error"].as_object().ok_or("no error")?;
@@ -268,6 +273,28 @@ pub fn check_error(body: &Value) -> Result<(), String> {
 }
 
 impl Choice {
+    /// Whether a delta has reasoning or a call, and else its text.
+    fn tell_parts<'a>(&mut self, delta: &'a Value, finish_reason: &Value) -> Result<(bool, &'a str), String> {
+        let delta = delta.as_object().ok_or("no delta")?;
+        if self.parts.take(delta)? {
+            return Ok((true, ""));
+        }
+        match delta.get("content") {
+            Some(content) => Ok((false, content.as_str().ok_or("content that is no text".to_owned())?)),
+            None if finish_reason.is_string() => Ok((false, "")),
+            None => Err("an empty delta".to_owned()),
+        }
+    }
+
+    /// At the end of a choice, its parts are told as well.
+    fn check_calls(&mut self, finish_reason: &Value) -> Result<(), String> {
+        if let Some(reason) = finish_reason.as_str() {
+            self.parts.check_end(reason)?;
+            self.told.extend(self.parts.told());
+        }
+        Ok(())
+    }
+
     fn tell(&mut self, chunk: &Value, text: &str) -> Result<(), String> {
         self.add("text", Value::from(text))?;
         let logprobs = chunk.get("logprobs").ok_or("no `logprobs`")?;

@@ -10,9 +10,11 @@
 pub mod contract;
 pub mod door;
 pub mod model;
+pub mod parts;
 mod requests;
 pub mod scores;
 pub mod sockets;
+pub mod transcript;
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -25,15 +27,19 @@ use axum::body::Body;
 use axum::http::{Request, Response};
 use http_body_util::BodyExt;
 use streamcore_engine::{EngineConfig, OwnedStepBuffers, StepId};
+use streamcore_parsers::Detected;
 use streamcore_server::driver::{Driver, DriverLimits, NextStep};
 use streamcore_server::routes::router;
 use streamcore_server::text::{TextModel, Tokenizer};
 use streamcore_server::{Access, App, Naming};
+use tokio::task::unconstrained;
 use tower::ServiceExt;
 
 use self::model::{END_TOKEN, VOCAB_SIZE, text_model};
 pub use self::requests::{get, post};
 use self::scores::OwnedScores;
+#[allow(unused_imports, reason = "each test file uses a part of them")]
+pub use self::transcript::{Transcript, transcript_of, without_time};
 
 /// Small, but with room for every conversation here.
 pub fn engine_config() -> EngineConfig {
@@ -147,6 +153,18 @@ impl Stage {
         Self::with_app(script.as_ref(), text, engine_config(), limits(), &Access::default(), VOCAB_SIZE)
     }
 
+    /// A model that writes calls and reasoning in these formats, and says these tokens; those of each choice.
+    pub fn with_parsers(
+        text: &TextModel,
+        config: EngineConfig,
+        parsers: Detected,
+        scripts: &[Vec<u32>],
+    ) -> Self {
+        let text = TextModel { formats: parsers, ..text.clone() };
+        let stage = Self::with_app(b"", text, config, limits(), &Access::default(), VOCAB_SIZE);
+        stage.each(|stage| stage.runner.scripts = scripts.to_vec())
+    }
+
     pub fn with_keys(api_keys: &[&str]) -> Self {
         let api_keys = api_keys.iter().map(|&key| key.to_owned()).collect();
         Self::with_access(&Access { api_keys, ..Access::default() })
@@ -229,7 +247,8 @@ impl Stage {
     /// The same through the first door alone.
     pub fn play_routed(&mut self, request: Request<Body>, cuts: &[usize]) -> Transcript {
         let mut steps = steps_of(cuts);
-        let mut response = pin!(self.router.clone().oneshot(request));
+        // A test polls more often within one poll of its own than tokio lets a task do.
+        let mut response = pin!(unconstrained(self.router.clone().oneshot(request)));
         let response = loop {
             if let Poll::Ready(response) = poll_once(response.as_mut()) {
                 break response.unwrap();
@@ -299,86 +318,4 @@ fn steps_of(cuts: &[usize]) -> impl Iterator<Item = usize> {
 /// Polls a future once, with a waker that nobody listens to.
 pub fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
-}
-
-/// Reads a response to its end.
-pub async fn transcript_of(response: Response<Body>) -> Transcript {
-    let (head, mut body) = response.into_parts();
-    let mut writes = Vec::new();
-    let is_cut = loop {
-        match body.frame().await {
-            Some(Ok(frame)) => {
-                writes.push(String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap());
-            }
-            end => break end.is_some(),
-        }
-    };
-    Transcript { head: Response::from_parts(head, ()), writes, is_cut }
-}
-
-/// Everything that went over the wire.
-pub struct Transcript {
-    pub head: Response<()>,
-    pub writes: Vec<String>,
-    /// The body was not ended, and the client sees that.
-    pub is_cut: bool,
-}
-
-impl Transcript {
-    /// For a snapshot: the writes apart from each other, without what changes from run to run.
-    pub fn golden(&self) -> String {
-        let mut lines = vec![self.head.status().to_string()];
-        let mut headers: Vec<_> = self
-            .head
-            .headers()
-            .iter()
-            .filter(|(name, _)| *name != "openai-processing-ms")
-            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
-            .collect();
-        headers.sort();
-        lines.extend(headers);
-        for write in &self.writes {
-            lines.push("--- write".to_owned());
-            lines.push(without_time(write));
-        }
-        lines.extend(self.is_cut.then(|| "--- cut".to_owned()));
-        lines.join("\n")
-    }
-
-    pub fn body(&self) -> String {
-        without_time(&self.writes.concat())
-    }
-
-    /// The JSON of every event but `[DONE]`.
-    pub fn events(&self) -> Vec<serde_json::Value> {
-        let body = self.writes.concat();
-        let data = body.split("\n\n").filter_map(|event| event.strip_prefix("data: "));
-        data.filter(|data| *data != "[DONE]").map(|data| serde_json::from_str(data).unwrap()).collect()
-    }
-
-    /// What a client makes of the stream: text, finish and stop reasons of a choice, and the usage.
-    pub fn outcome(&self, choice: usize) -> String {
-        let events = self.events();
-        let of_choice: Vec<_> = events
-            .iter()
-            .filter_map(|event| event["choices"].as_array()?.iter().find(|entry| entry["index"] == choice))
-            .collect();
-        let text: String = of_choice
-            .iter()
-            .filter_map(|entry| entry["delta"]["content"].as_str().or(entry["text"].as_str()))
-            .collect();
-        let last = of_choice.last().unwrap();
-        let usage = &events.last().unwrap()["usage"];
-        format!("{text:?} {} {} {usage}", last["finish_reason"], last["stop_reason"])
-    }
-}
-
-pub fn without_time(text: &str) -> String {
-    let mut parts = text.split("\"created\":");
-    let mut out = parts.next().unwrap().to_owned();
-    for part in parts {
-        out.push_str("\"created\":0");
-        out.push_str(part.trim_start_matches(|digit: char| digit.is_ascii_digit()));
-    }
-    out
 }

@@ -1,5 +1,6 @@
 //! A tokenizer in which every byte is a token, and a chat template, written to a folder as models are.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -40,7 +41,9 @@ pub fn extended_tokenizer(pieces: &[&[u8]]) -> Tokenizer {
 /// The toy with another chat template.
 pub fn text_model_with(template: &str) -> TextModel {
     let template = ChatTemplate::new(template, &Map::new(), jiff::Zoned::now).unwrap();
-    TextModel { chat_template: Some(template), ..text_model() }
+    let mut model = TextModel { chat_template: Some(template), ..text_model() };
+    model.detect_formats();
+    model
 }
 
 /// The same tokenizer after a change of its file.
@@ -48,6 +51,28 @@ pub fn changed_tokenizer(name: &str, change: impl FnOnce(&mut Value)) -> Tokeniz
     let mut json = tokenizer(&[]);
     change(&mut json);
     Tokenizer::load(&write_folder(name, &json).join("tokenizer.json")).unwrap()
+}
+
+/// The toy with these added tokens, which are special or not, and with these pieces of text; answers their ids.
+pub fn marked_model(
+    name: &str,
+    markers: &[(&str, bool)],
+    pieces: &[&str],
+) -> (TextModel, HashMap<String, u32>) {
+    let mut json = tokenizer(&pieces.iter().map(|piece| piece.as_bytes()).collect::<Vec<_>>());
+    let mut ids: HashMap<_, _> =
+        pieces.iter().map(|piece| (*piece).to_owned()).zip(END_TOKEN + 1..).collect();
+    for (marker, is_special) in markers {
+        let id = END_TOKEN + 1 + u32::try_from(ids.len()).unwrap();
+        let mut token = json["added_tokens"][0].clone();
+        token["id"] = id.into();
+        token["content"] = (*marker).into();
+        token["special"] = (*is_special).into();
+        json["added_tokens"].as_array_mut().unwrap().push(token);
+        json["model"]["vocab"][*marker] = id.into();
+        ids.insert((*marker).to_owned(), id);
+    }
+    (TextModel::load(&write_folder(name, &json)).unwrap(), ids)
 }
 
 /// The same tokenizer, but that a space at the start of a text is dropped, as SentencePiece's family does.

@@ -14,7 +14,8 @@ use streamcore_engine::EngineConfig;
 use streamcore_server::driver::NewRequest;
 use streamcore_server::{Driver, DriverLimits};
 
-use crate::common::{Stage, engine_config, limits};
+use crate::common::{NEXT_CHOICE, Stage, engine_config, limits};
+use crate::family::Family;
 
 pub(crate) const CHAT: &str = "/v1/chat/completions";
 pub(crate) const COMPLETIONS: &str = "/v1/completions";
@@ -93,10 +94,12 @@ pub(crate) struct Case {
     pub(crate) script: &'static str,
     pub(crate) fails_after: Option<usize>,
     pub(crate) before: Before,
+    /// How calls and reasoning are written; then the script is cut into pieces of a few letters.
+    pub(crate) family: Option<&'static Family>,
 }
 
 pub(crate) fn case(name: &'static str, ask: Ask, script: &'static str) -> Case {
-    Case { name, ask, script, fails_after: None, before: Before::Nothing }
+    Case { name, ask, script, fails_after: None, before: Before::Nothing, family: None }
 }
 
 impl Case {
@@ -113,6 +116,14 @@ impl Case {
         serde_json::from_str(&self.ask.body).ok()
     }
 
+    /// Tokens of the longest choice, about.
+    pub(crate) fn num_tokens(&self) -> usize {
+        let choices = self.script.split(NEXT_CHOICE);
+        let count =
+            |script: &'static str| self.family.map_or(script.len(), |family| family.pieces(script).len());
+        choices.map(count).max().unwrap_or_default()
+    }
+
     /// Whether the engine takes part in the answer.
     pub(crate) fn is_generated(&self) -> bool {
         self.before == Before::Nothing
@@ -122,6 +133,10 @@ impl Case {
 
     pub(crate) fn stage(&self, max_steps_in_flight: usize) -> Stage {
         let config = EngineConfig { max_steps_in_flight, ..engine_config() };
+        if let Some(family) = self.family {
+            let stage = family.stage(self.script, config);
+            return stage.each(|stage| stage.runner.fails_after = self.fails_after);
+        }
         let stage = match self.before {
             Before::Keys => Stage::with_keys(&["first", "second"]),
             Before::FullQueue => {

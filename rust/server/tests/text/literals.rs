@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use serde_json::{Map, Value, json};
-use streamcore_server::text::{PromptEnd, RenderOptions, TextModel};
+use streamcore_server::text::{Conversation, PromptEnd, RenderOptions, TextModel};
 
 use crate::fixtures::{byte_fallback, byte_level, metaspace, save};
 
@@ -11,6 +11,11 @@ use crate::fixtures::{byte_fallback, byte_level, metaspace, save};
 const TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}<{{ message.role }}>\n\
                         {{ message.content | trim }}{{ eos_token }}\n{% endfor %}\
                         {% if add_generation_prompt %}<assistant>\n{% endif %}";
+
+/// A conversation of nothing but these messages.
+fn said(messages: Vec<Value>, end: PromptEnd) -> Conversation {
+    Conversation { messages, tools: Vec::new(), end, variables: Map::new() }
+}
 
 struct Model {
     text: TextModel,
@@ -42,7 +47,7 @@ impl Model {
     }
 
     fn encode(&self, messages: &[Value]) -> Vec<u32> {
-        self.text.encode_conversation(messages.to_vec(), PromptEnd::Answer, Map::new(), None).unwrap()
+        self.text.encode_conversation(said(messages.to_vec(), PromptEnd::Answer), None).unwrap().tokens
     }
 
     fn render(&self, messages: &[Value]) -> String {
@@ -138,7 +143,8 @@ fn a_marker_in_a_variable_is_letters() {
     else {
         unreachable!("it is written as an object")
     };
-    let ids = model.encode_conversation(Vec::new(), PromptEnd::Answer, variables, None).unwrap();
+    let conversation = Conversation { variables, ..said(Vec::new(), PromptEnd::Answer) };
+    let ids = model.encode_conversation(conversation, None).unwrap().tokens;
     let end = model.tokenizer.token_id(marker).unwrap();
     assert_eq!(ids.iter().filter(|id| **id == end).count(), 1, "only the template's own");
     let text = model.tokenizer.decode(&ids, false).unwrap();
@@ -198,7 +204,7 @@ fn the_last_message_can_be_continued() {
     let text = |content: &str| {
         let messages = vec![json!({ "role": "assistant", "content": content })];
         let end = PromptEnd::InsideLastMessage;
-        let ids = model.text.encode_conversation(messages, end, Map::new(), None).unwrap();
+        let ids = model.text.encode_conversation(said(messages, end), None).unwrap().tokens;
         model.text.tokenizer.decode(&ids, false).unwrap()
     };
     assert_eq!(text("Once upon"), "<assistant>\nOnce upon");

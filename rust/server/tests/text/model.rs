@@ -1,7 +1,7 @@
 //! Loading the text side of a model folder: what is found where, and what is said when it is wrong.
 
 use serde_json::{Value, json};
-use streamcore_server::text::{RenderOptions, TextModel};
+use streamcore_server::text::{Conversation, PromptEnd, RenderOptions, TextModel};
 
 use crate::fixtures::{byte_level, save, tokenizer_json};
 
@@ -125,4 +125,21 @@ fn errors_name_the_file_and_the_fault() {
     let whole = byte_level().to_string();
     std::fs::write(folder.join("tokenizer.json"), &whole[..whole.len() / 2]).unwrap();
     names(TextModel::load(&folder).unwrap_err().to_string(), &["tokenizer.json` is not valid JSON", "line"]);
+}
+
+/// A model with a template of its own for tools would be told of them in a way that it does not know.
+#[test]
+fn requests_with_tools_have_their_own_template() {
+    let templates = json!({ "chat_template": [
+        { "name": "default", "template": "plain {{ tools }}" },
+        { "name": "tool_use", "template": "with {{ tools[0].function.name }}" },
+    ] });
+    let model = load("tool_use", &[("tokenizer_config.json", &templates)]).unwrap();
+    let prompt = |tools: Vec<Value>| {
+        let (messages, variables) = (Vec::new(), serde_json::Map::new());
+        let conversation = Conversation { messages, tools, end: PromptEnd::Answer, variables };
+        model.encode_conversation(conversation, None).unwrap().text
+    };
+    assert_eq!(prompt(vec![json!({ "type": "function", "function": { "name": "f" } })]), "with f");
+    assert_eq!(prompt(Vec::new()), "plain None");
 }

@@ -1,12 +1,18 @@
 //! A chat request and its conversation.
 
+use std::cell::Cell;
+
 use serde_json::{Map, Value};
 
+use super::calls::read_calls;
+use super::tools::Tools;
 use crate::error::ApiError;
 use crate::openai::fields::{Fields, wrong_type};
+use crate::openai::json::MAX_VALUES;
 use crate::openai::options::Options;
 use crate::openai::schema::message::MESSAGE;
 use crate::openai::schema::{Endpoint, check};
+pub use crate::text::Conversation;
 use crate::text::PromptEnd;
 
 /// A chat request, checked.
@@ -14,6 +20,8 @@ use crate::text::PromptEnd;
 pub struct ChatRequest {
     /// What is rendered.
     pub conversation: Conversation,
+    /// Whether the answer may call its tools.
+    pub may_call: bool,
     /// All else.
     pub options: Options,
 }
@@ -28,18 +36,6 @@ const OWN_VARIABLES: [&str; 7] = [
     "raise_exception",
     "strftime_now",
 ];
-
-/// A conversation, and how it becomes a prompt.
-#[derive(Debug, PartialEq)]
-pub struct Conversation {
-    /// As chat templates take them: `role` and `content`, both strings, and what else the client
-    /// has given.
-    pub messages: Vec<Value>,
-    /// Where the prompt ends.
-    pub end: PromptEnd,
-    /// More variables for the template.
-    pub variables: Map<String, Value>,
-}
 
 impl ChatRequest {
     /// Reads a body.
@@ -57,17 +53,19 @@ impl ChatRequest {
     pub fn take(fields: &mut Fields, vocab_size: usize) -> Result<Self, ApiError> {
         let options = Options::take(fields, Endpoint::Chat, vocab_size)?;
         let messages = fields.require("messages")?;
-        Ok(Self { conversation: Conversation::take(fields, messages)?, options })
+        let Tools { list, may_be_called } = Tools::take(fields)?;
+        let conversation = Conversation::take(fields, messages, list)?;
+        Ok(Self { conversation, may_call: may_be_called, options })
     }
 }
 
 impl Conversation {
-    /// Takes what belongs to these messages out of a body.
+    /// Takes what belongs to these messages and tools out of a body.
     ///
     /// # Errors
     /// 400, naming the field.
-    pub fn take(fields: &mut Fields, messages: Value) -> Result<Self, ApiError> {
-        let variables = match fields.take("chat_template_kwargs") {
+    pub fn take(fields: &mut Fields, messages: Value, tools: Vec<Value>) -> Result<Self, ApiError> {
+        let mut variables = match fields.take("chat_template_kwargs") {
             None => Map::new(),
             Some(Value::Object(variables)) => {
                 variables.keys().try_for_each(|name| check_variable(name))?;
@@ -75,7 +73,12 @@ impl Conversation {
             }
             Some(other) => return Err(wrong_type("chat_template_kwargs", &other, "an object")),
         };
-        Ok(Self { messages: conversation(messages)?, end: take_prompt_end(fields)?, variables })
+        if let Some(effort) = fields.string("reasoning_effort")? {
+            // For templates that know no degrees; as in vLLM.
+            variables.entry("enable_thinking").or_insert((effort != "none").into());
+            variables.entry("reasoning_effort").or_insert(effort.into());
+        }
+        Ok(Self { messages: conversation(messages)?, tools, end: take_prompt_end(fields)?, variables })
     }
 }
 
@@ -111,14 +114,16 @@ fn conversation(messages: Value) -> Result<Vec<Value>, ApiError> {
             "`messages` is empty, it must have at least one message",
         )),
         Value::Array(list) => {
-            list.into_iter().enumerate().map(|(index, value)| message(index, value)).collect()
+            let values_left = Cell::new(MAX_VALUES);
+            let message = |(index, value)| message(index, value, &values_left);
+            list.into_iter().enumerate().map(message).collect()
         }
         other => Err(wrong_type("messages", &other, "a list of messages")),
     }
 }
 
-/// Its text in one piece, and all else as it is.
-fn message(index: usize, value: Value) -> Result<Value, ApiError> {
+/// Its text in one piece, its calls as objects, and all else as it is.
+fn message(index: usize, value: Value, values_left: &Cell<usize>) -> Result<Value, ApiError> {
     let mut fields = Fields::from_value(format!("messages[{index}]"), value)?;
     // It has no token ids, so their number does not matter.
     check(&mut fields, MESSAGE, Endpoint::Chat, 0)?;
@@ -128,10 +133,11 @@ fn message(index: usize, value: Value) -> Result<Value, ApiError> {
     if ["system", "developer", "user"].contains(&role) && fields.get("content").is_none() {
         return Err(fields.missing("content"));
     }
-    let path = fields.path_of("content");
     let mut message = fields.into_rest();
-    let text = message.get_mut("content").map(|content| text(&path, content.take())).transpose()?;
-    message.insert("content".to_owned(), text.unwrap_or_default().into());
+    let path = format!("messages[{index}]");
+    let content = message.get_mut("content").map(|content| text(&format!("{path}.content"), content.take()));
+    message.insert("content".to_owned(), content.transpose()?.unwrap_or_default().into());
+    read_calls(&mut message, &path, values_left)?;
     Ok(Value::Object(message))
 }
 

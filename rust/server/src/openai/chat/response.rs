@@ -1,13 +1,16 @@
 //! Chat answers: the whole object and its chunks.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
+use super::tool_calls::{ToolCall, ToolCallDelta};
 use crate::openai::finish::{Finish, FinishReason, StopReason};
 use crate::openai::logprobs::{ChatLogprobs, PromptLogprobs};
 use crate::openai::options::Details;
 use crate::openai::usage::Usage;
 use crate::sse::{TEXT, TextEvent, write_event};
-use crate::stream::{Answer, Chunks, Identity, ShownToken, ToldPrompt, token_ids};
+use crate::stream::{Answer, Chunks, Identity, PartKind, Said, ShownToken, ToldPrompt, token_ids};
 
 /// Writes the chunks of a chat stream.
 #[derive(Debug)]
@@ -52,6 +55,28 @@ struct Delta<'a> {
     role: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     content: Option<&'a str>,
+    /// vLLM's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<&'a str>,
+    /// The same under the name that DeepSeek gave it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_calls: Option<[ToolCallDelta<'a>; 1]>,
+}
+
+impl<'a> Delta<'a> {
+    fn of(identity: &Identity, choice: usize, said: Said<'a>) -> Self {
+        let call = |call| Self { tool_calls: Some([call]), ..Self::default() };
+        match said {
+            Said::Content(text) => Self { content: Some(text), ..Self::default() },
+            Said::Reasoning(text) => {
+                Self { reasoning: Some(text), reasoning_content: Some(text), ..Self::default() }
+            }
+            Said::CallBegin(head) => call(ToolCallDelta::begin(identity, choice, head)),
+            Said::Arguments { call: index, text } => call(ToolCallDelta::arguments(index, text)),
+        }
+    }
 }
 
 impl<'a> ChunkChoice<'a> {
@@ -109,7 +134,7 @@ impl Chunks for ChatChunks {
     }
 
     fn opening(&mut self, index: usize, usage: Option<Usage>, frames: &mut Vec<u8>) {
-        let delta = Delta { role: Some("assistant"), content: Some("") };
+        let delta = Delta { role: Some("assistant"), content: Some(""), ..Delta::default() };
         let prompt_token_ids = self.prompt_token_ids.take();
         let choices = [ChunkChoice::new(index, delta)];
         let prompt_token_ids = prompt_token_ids.as_deref();
@@ -132,7 +157,18 @@ impl Chunks for ChatChunks {
             }
             _ => {}
         }
-        let delta = Delta { content: Some(text), ..Delta::default() };
+        self.said(index, Said::Content(text), tokens, usage, frames);
+    }
+
+    fn said(
+        &mut self,
+        index: usize,
+        said: Said<'_>,
+        tokens: &[ShownToken],
+        usage: Option<Usage>,
+        frames: &mut Vec<u8>,
+    ) {
+        let delta = Delta::of(&self.identity, index, said);
         let choice = ChunkChoice::new(index, delta).with_tokens(tokens, &self.details);
         write_event(frames, &self.chunk(&[choice], usage));
     }
@@ -184,10 +220,15 @@ struct Choice<'a> {
 }
 
 impl<'a> Choice<'a> {
-    fn new(index: usize, Answer { delta, finish }: &'a Answer, details: &Details) -> Self {
+    fn new(
+        identity: &Identity,
+        index: usize,
+        Answer { delta, finish }: &'a Answer,
+        details: &Details,
+    ) -> Self {
         Self {
             index,
-            message: Message { role: "assistant", content: &delta.text, refusal: None },
+            message: Message::new(identity, index, delta),
             logprobs: details.logprobs.map(|_| ChatLogprobs::new(&delta.tokens, details.format())),
             finish,
             token_ids: token_ids(&delta.tokens, details),
@@ -198,8 +239,38 @@ impl<'a> Choice<'a> {
 #[derive(Serialize)]
 struct Message<'a> {
     role: &'static str,
-    content: &'a str,
+    content: Option<Cow<'a, str>>,
     refusal: Option<()>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reasoning: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reasoning_content: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<ToolCall<'a>>,
+}
+
+impl<'a> Message<'a> {
+    /// The text, or what it has been parsed into.
+    fn new(identity: &Identity, choice: usize, delta: &'a crate::stream::Delta) -> Self {
+        let (mut content, mut reasoning) = (Cow::Borrowed(&*delta.text), String::new());
+        let mut tool_calls: Vec<ToolCall<'a>> = Vec::new();
+        for part in &delta.parts {
+            match &part.kind {
+                PartKind::Content => content += &*part.text,
+                PartKind::Reasoning => reasoning += &part.text,
+                PartKind::CallBegin(head) => tool_calls.push(ToolCall::new(identity, choice, head)),
+                PartKind::Arguments { .. } => {
+                    if let Some(call) = tool_calls.last_mut() {
+                        call.push(&part.text);
+                    }
+                }
+            }
+        }
+        // An answer that is nothing but calls has said nothing; any other is text, if only an empty one.
+        let content = Some(content).filter(|content| !content.is_empty() || tool_calls.is_empty());
+        let reasoning_content = reasoning.clone();
+        Self { role: "assistant", content, refusal: None, reasoning, reasoning_content, tool_calls }
+    }
 }
 
 /// The body of a whole answer.
@@ -211,7 +282,7 @@ pub fn whole(
     details: &Details,
     prompt: &ToldPrompt,
 ) -> Vec<u8> {
-    answers.iter_mut().for_each(|answer| answer.delta.join_tail());
+    answers.iter_mut().for_each(|answer| answer.delta.join_tokens());
     let body = ChatCompletion {
         id: &identity.id,
         object: "chat.completion",
@@ -220,7 +291,7 @@ pub fn whole(
         choices: answers
             .iter()
             .enumerate()
-            .map(|(index, answer)| Choice::new(index, answer, details))
+            .map(|(index, answer)| Choice::new(identity, index, answer, details))
             .collect(),
         usage,
         prompt_token_ids: prompt.token_ids.as_deref(),

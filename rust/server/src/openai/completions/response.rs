@@ -7,7 +7,7 @@ use crate::openai::logprobs::{CompletionLogprobs, PromptLogprobs};
 use crate::openai::options::Details;
 use crate::openai::usage::Usage;
 use crate::sse::{TEXT, TextEvent, write_event};
-use crate::stream::{Answer, Chunks, Identity, ShownToken, ToldPrompt, token_ids};
+use crate::stream::{Answer, Chunks, Identity, Said, ShownToken, ToldPrompt, token_ids};
 
 /// Writes the chunks of a text completion stream.
 #[derive(Debug)]
@@ -144,6 +144,9 @@ impl Chunks for CompletionChunks {
         self.write(Choice::new(index, text).with_tokens(tokens, &details), usage, frames);
     }
 
+    /// Text is never parsed here.
+    fn said(&mut self, _: usize, _: Said<'_>, _: &[ShownToken], _: Option<Usage>, _: &mut Vec<u8>) {}
+
     fn finish(
         &mut self,
         index: usize,
@@ -173,7 +176,7 @@ pub fn whole(
     details: &Details,
     prompts: &[ToldPrompt],
 ) -> Vec<u8> {
-    answers.iter_mut().for_each(|answer| answer.delta.join_tail());
+    answers.iter_mut().for_each(|answer| answer.delta.join_tokens());
     let choices: Vec<_> = answers
         .iter()
         .zip(prompts)

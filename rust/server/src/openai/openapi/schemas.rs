@@ -5,8 +5,9 @@
 use serde_json::{Value, json};
 
 use super::reference;
-use crate::openai::schema::Fate;
 use crate::openai::schema::message::MESSAGE;
+use crate::openai::schema::params::PARAMS;
+use crate::openai::schema::{Endpoint, Fate};
 
 /// All of them, by name.
 pub(super) fn fixed() -> Value {
@@ -73,12 +74,12 @@ fn message() -> Value {
     let part = object(json!({ "type": { "const": "text" }, "text": { "type": "string" } }));
     let content = json!({ "anyOf": [{ "type": "string" }, list(part)] });
     let of_role = |role: Value, content: Value, required: &[&str]| {
-        let name = nullable(json!({ "type": "string", "minLength": 1, "maxLength": 1024 }));
-        let mut properties = json!({ "role": role, "content": content, "name": name });
-        for param in MESSAGE {
-            if let Fate::Refused { unless, .. } = param.fate {
-                properties[param.name] = nullable(unless.schema());
-            }
+        let mut properties = json!({ "role": role, "content": content });
+        for param in MESSAGE.iter().filter(|param| !["role", "content"].contains(&param.name)) {
+            properties[param.name] = nullable(match param.fate {
+                Fate::Refused { unless, .. } => unless.schema(),
+                Fate::Honoured { .. } | Fate::Ignored => param.kind.schema(),
+            });
         }
         json!({ "type": "object", "required": required, "properties": properties })
     };
@@ -118,10 +119,31 @@ fn prompt_logprobs() -> Value {
 }
 
 fn usage() -> Value {
-    object(json!({
+    let own = json!({
         "prompt_tokens": count(), "completion_tokens": count(), "total_tokens": count(),
         "prompt_tokens_details": object(json!({ "cached_tokens": count() })),
-    }))
+    });
+    let reasoning = object(json!({ "reasoning_tokens": count() }));
+    object_with(own, json!({ "completion_tokens_details": reasoning }))
+}
+
+/// The message of a whole answer, and the deltas that make one.
+fn message_and_delta() -> (Value, Value) {
+    let (assistant, text) = (json!({ "const": "assistant" }), json!({ "type": "string" }));
+    let function = object(json!({ "name": text, "arguments": text }));
+    let call = object(json!({ "id": text, "type": { "const": "function" }, "function": function }));
+    let own = json!({ "role": assistant, "content": nullable(text.clone()), "refusal": { "type": "null" } });
+    let parts = json!({ "reasoning": text, "reasoning_content": text, "tool_calls": list(call) });
+    let begun = object_with(json!({ "arguments": text }), json!({ "name": text }));
+    let piece = object_with(
+        json!({ "index": count(), "function": begun }),
+        json!({ "id": text, "type": { "const": "function" } }),
+    );
+    let delta = json!({
+        "role": assistant, "content": text, "reasoning": text, "reasoning_content": text,
+        "tool_calls": list(piece),
+    });
+    (object_with(own, parts), json!({ "type": "object", "properties": delta }))
 }
 
 fn error() -> Value {
@@ -145,12 +167,23 @@ fn tokenize() -> Value {
         json!({ "prompt": { "type": "string" } }),
         json!({ "add_special_tokens": flag, "return_token_strs": flag }),
     );
+    const OF_CHAT: [&str; 8] = [
+        "add_generation_prompt",
+        "continue_final_message",
+        "chat_template_kwargs",
+        "reasoning_effort",
+        "tools",
+        "tool_choice",
+        "functions",
+        "function_call",
+    ];
+    let of_chat = PARAMS.iter().filter(|param| OF_CHAT.contains(&param.name) && param.is_on(Endpoint::Chat));
+    let mut more: serde_json::Map<_, _> =
+        of_chat.map(|param| (param.name.to_owned(), param.kind.schema())).collect();
+    more.insert("return_token_strs".to_owned(), flag);
     let messages = object_with(
         json!({ "messages": { "type": "array", "minItems": 1, "items": reference("Message") } }),
-        json!({
-            "add_generation_prompt": flag, "continue_final_message": flag,
-            "chat_template_kwargs": { "type": "object" }, "return_token_strs": flag,
-        }),
+        more.into(),
     );
     json!({ "anyOf": [messages, text] })
 }
@@ -186,10 +219,10 @@ fn answers() -> Value {
         let own = json!({ "index": count(), key: value, "logprobs": chat_logprobs, "finish_reason": finish });
         object_with(own, choice_extras())
     };
-    let assistant = json!({ "const": "assistant" });
     let text = json!({ "type": "string" });
-    let message = object(json!({ "role": assistant, "content": text, "refusal": { "type": "null" } }));
-    let delta = json!({ "type": "object", "properties": { "role": assistant, "content": text } });
+    let (message, delta) = message_and_delta();
+    let chat_finish = json!({ "enum": ["stop", "length", "tool_calls"] });
+    let chat_running = nullable(chat_finish.clone());
     let mut text_extras = choice_extras();
     text_extras["prompt_token_ids"] = list(token_id());
     text_extras["prompt_logprobs"] = reference("PromptLogprobs");
@@ -210,9 +243,9 @@ fn answers() -> Value {
     chunk_extras["prompt_token_ids"] = list(token_id());
     json!({
         "ChatCompletion":
-            object_with(whole(answer("chat.completion", chat_choice("message", message, &finish))), prompt),
+            object_with(whole(answer("chat.completion", chat_choice("message", message, &chat_finish))), prompt),
         "ChatCompletionChunk":
-            object_with(answer("chat.completion.chunk", chat_choice("delta", delta, &running)), chunk_extras),
+            object_with(answer("chat.completion.chunk", chat_choice("delta", delta, &chat_running)), chunk_extras),
         "Completion": object(whole(answer("text_completion", text_choice(&finish)))),
         "CompletionChunk": object_with(answer("text_completion", text_choice(&running)), usage),
     })

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{MAX_PROMPTS, Param};
+use super::{Fate, MAX_PROMPTS, Param};
 use crate::error::ApiError;
 use crate::openai::fields::{
     checked_float, checked_integer, list_too_long, text_of_length, token_ids, wrong_type,
@@ -36,8 +36,14 @@ pub enum Kind {
     TokenIds(usize),
     /// An object of at most so many entries: token ids as strings, and numbers between -100 and 100.
     LogitBias(usize),
+    /// A name of a tool, as the formats of calls can write it.
+    ToolName,
+    /// One of these words; checked where it is read.
+    Words(&'static [&'static str]),
     /// An object with fields of its own.
     Object(&'static [Param]),
+    /// A list of such objects; they are checked where they are read.
+    Objects(&'static [Param]),
     /// An object whose fields are the template's affair.
     Variables,
     /// A list of messages; checked where they are read.
@@ -63,6 +69,7 @@ impl Kind {
             Self::Text(max_chars) => text_of_length(path, value, max_chars).map(drop),
             Self::MaybeText(max_chars) if *value != "" => text_of_length(path, value, max_chars).map(drop),
             Self::Name => name(path, value),
+            Self::ToolName => tool_name(path, value),
             Self::Texts { max_len, max_chars } => texts(path, value, max_len, max_chars),
             Self::TokenIds(max_len) => match value {
                 Value::Array(list) if list.len() > max_len => {
@@ -75,6 +82,7 @@ impl Kind {
             Self::Object(_) | Self::Variables if !value.is_object() => {
                 Err(wrong_type(path, value, "an object"))
             }
+            Self::Objects(_) if !value.is_array() => Err(wrong_type(path, value, "a list of objects")),
             _ => Ok(()),
         }
     }
@@ -98,7 +106,12 @@ impl Kind {
             Self::LogitBias(max_len) => {
                 format!("object of at most {max_len} token ids, each with a number, -100 to 100")
             }
+            Self::ToolName => "text, 1 to 256 bytes of letters, digits and `_-.:/`".to_owned(),
+            Self::Words(words) => {
+                words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", ")
+            }
             Self::Object(_) | Self::Variables => "object".to_owned(),
+            Self::Objects(_) => "list of objects".to_owned(),
             Self::Messages => "list of messages".to_owned(),
             Self::Prompt => "text, list of texts, list of token ids, or list of such lists".to_owned(),
             Self::Anything => "any".to_owned(),
@@ -121,6 +134,16 @@ fn name(path: &str, value: &Value) -> Result<(), ApiError> {
         return Ok(());
     }
     let message = format!("`{path}` may only have letters, digits, `.`, `_` and `-`");
+    Err(ApiError::invalid("invalid_value", path, message))
+}
+
+fn tool_name(path: &str, value: &Value) -> Result<(), ApiError> {
+    let text = text_of_length(path, value, 256)?;
+    if streamcore_parsers::is_name(text) {
+        return Ok(());
+    }
+    let message =
+        format!("`{path}` may only have letters, digits, `_`, `-`, `.`, `:` and `/`, at most 256 bytes");
     Err(ApiError::invalid("invalid_value", path, message))
 }
 
@@ -182,10 +205,10 @@ impl Kind {
                 "additionalProperties": { "type": "number", "minimum": -100, "maximum": 100 },
                 "maxProperties": max_len,
             }),
-            Self::Object(params) => {
-                let properties = params.iter().map(|param| (param.name.to_owned(), param.kind.schema()));
-                json!({ "type": "object", "properties": properties.collect::<serde_json::Map<_, _>>() })
-            }
+            Self::ToolName => json!({ "type": "string", "minLength": 1, "maxLength": 256 }),
+            Self::Words(words) => json!({ "enum": words }),
+            Self::Object(params) => object(params),
+            Self::Objects(params) => json!({ "type": "array", "items": object(params) }),
             Self::Variables => json!({ "type": "object" }),
             Self::Messages => json!({
                 "type": "array", "minItems": 1, "items": { "$ref": "#/components/schemas/Message" },
@@ -202,4 +225,19 @@ impl Kind {
             Self::Anything => json!({}),
         }
     }
+}
+
+fn object(params: &[Param]) -> Value {
+    let schema = |param: &Param| match param.fate {
+        Fate::Honoured { default: "" } => param.kind.schema(),
+        _ => json!({ "anyOf": [param.kind.schema(), { "type": "null" }] }),
+    };
+    let properties = params.iter().map(|param| (param.name.to_owned(), schema(param)));
+    let properties: serde_json::Map<_, _> = properties.collect();
+    let required = params.iter().filter(|param| matches!(param.fate, Fate::Honoured { default: "" }));
+    let required: Vec<_> = required.map(|param| param.name).collect();
+    if required.is_empty() {
+        return json!({ "type": "object", "properties": properties });
+    }
+    json!({ "type": "object", "required": required, "properties": properties })
 }

@@ -3,10 +3,11 @@
 use streamcore_engine::{MAX_LOGIT_BIAS, MAX_LOGPROBS};
 
 use super::Kind::{
-    Anything, Boolean, Integer, LogitBias, MaybeText, Messages, Name, Number, Object, Prompt, Text, Texts,
-    TokenIds, Truncation, Variables,
+    Anything, Boolean, Integer, LogitBias, MaybeText, Messages, Name, Number, Object, Objects, Prompt, Text,
+    Texts, TokenIds, Truncation, Variables,
 };
 use super::Neutral::{Empty, False, ListOf, Null, Numbers, Type, Words};
+use super::tool::{FUNCTION, TOOL};
 use super::{
     Endpoint, Fate, Kind, MAX_STOP_STRING_CHARS, MAX_STOP_STRINGS, MAX_STOP_TOKENS, MAX_TOKENS, Neutral, On,
     Param,
@@ -44,6 +45,9 @@ pub(super) const fn renamed(
 pub(super) const fn ignored(on: On, name: &'static str, about: &'static str) -> Param {
     Param { name, on, kind: Anything, fate: Fate::Ignored, about }
 }
+
+/// The values of `tool_choice` that force nothing.
+const CHOICES: &[&str] = &["auto", "none"];
 
 const TOP: i64 = MAX_LOGPROBS as i64;
 
@@ -289,25 +293,66 @@ pub const PARAMS: &[Param] = &[
         "Lower ones are served before others.",
     ),
     // Tools and formats.
-    refused(BOTH, "tools", Empty, "Not supported yet."),
-    refused(BOTH, "tool_choice", Words(&["none", "auto"]), "Not supported yet."),
-    refused(BOTH, "functions", Empty, "OpenAI's older tools."),
-    refused(BOTH, "function_call", Words(&["none", "auto"]), "OpenAI's older tools."),
-    ignored(CHAT, "parallel_tool_calls", "There are no tools."),
+    honoured(
+        CHAT,
+        "tools",
+        Objects(TOOL),
+        "none",
+        "What the answer may call, see [tools.md](tools.md). Left out of the prompt where the model's template knows no tools.",
+    ),
+    honoured(
+        CHAT,
+        "tool_choice",
+        Kind::Words(CHOICES),
+        "`\"auto\"`",
+        "With `\"none\"` the template still gets the tools, and the answer calls none. An answer cannot be forced to be a call yet: `\"required\"`, a function and `allowed_tools` are refused.",
+    ),
+    honoured(
+        CHAT,
+        "parallel_tool_calls",
+        Boolean,
+        "`true`",
+        "`false` is refused where tools can be called: an answer is not held to one call yet.",
+    ),
+    honoured(
+        CHAT,
+        "functions",
+        Objects(FUNCTION),
+        "none",
+        "OpenAI's older tools, each as `tools[].function`; `tools` win over them.",
+    ),
+    honoured(
+        CHAT,
+        "function_call",
+        Kind::Words(CHOICES),
+        "`\"auto\"`",
+        "OpenAI's older `tool_choice`, which wins over it.",
+    ),
+    refused(COMPLETIONS, "tools", Empty, "Belongs to chat."),
+    refused(COMPLETIONS, "tool_choice", Words(CHOICES), "Belongs to chat."),
+    refused(COMPLETIONS, "functions", Empty, "Belongs to chat."),
+    refused(COMPLETIONS, "function_call", Words(CHOICES), "Belongs to chat."),
     refused(BOTH, "response_format", Type("text"), "Not supported yet."),
     refused(BOTH, "structured_outputs", Empty, "Not supported yet."),
     refused(BOTH, "guided_json", Empty, "vLLM's older name of structured outputs."),
     refused(BOTH, "guided_regex", Empty, "vLLM's older name of structured outputs."),
     refused(BOTH, "guided_choice", Empty, "vLLM's older name of structured outputs."),
     refused(BOTH, "guided_grammar", Empty, "vLLM's older name of structured outputs."),
-    renamed(
-        BOTH,
+    honoured(
+        CHAT,
         "reasoning_effort",
-        Words(&["none"]),
-        "chat_template_kwargs",
-        "A variable of the template, if it knows it.",
+        Text(64),
+        "the template's",
+        "A variable of the template, if it knows it, and `enable_thinking`: `false` with `none`, else `true`. `chat_template_kwargs` win over both.",
     ),
-    ignored(CHAT, "include_reasoning", "Reasoning is part of the text."),
+    refused(COMPLETIONS, "reasoning_effort", Words(&["none"]), "Belongs to chat."),
+    honoured(
+        CHAT,
+        "include_reasoning",
+        Boolean,
+        "`true`",
+        "With `false` the answer is told without its reasoning, where the model's format of reasoning is known.",
+    ),
     refused(BOTH, "verbosity", Words(&["medium"]), "The model does not know it."),
     refused(BOTH, "modalities", ListOf("text"), "Text only."),
     refused(BOTH, "audio", Null, "Text only."),
