@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.checkpoints import write_checkpoint
 from tests.llm.driver import all_is_back, metric, num_requests, scripted
 
 from streamcore import LLM, SamplingParams
-from streamcore.errors import EngineFailedError, InvalidRequestError, QueueFullError
+from streamcore.errors import ConfigError, EngineFailedError, InvalidRequestError, QueueFullError
 from streamcore.llm import Prompt, batch
 
 GREEDY = SamplingParams(temperature=0, max_tokens=12)
@@ -272,3 +273,19 @@ def test_interrupt_frees_everything(llm: LLM) -> None:
         signal.signal(signal.SIGINT, before)
     thread.join()
     all_is_back(llm)
+
+
+def test_reasoning_is_part_of_the_text(tmp_path: Path) -> None:
+    """A program that works on what the model wrote must find all of it, though the server would tell the thought apart."""
+    folder = write_checkpoint(tmp_path / "model")
+    template = (
+        "{{ messages[0].content.split('</think>')[-1] }}{% if add_generation_prompt %}<think>\n{% endif %}"
+    )
+    (folder / "chat_template.jinja").write_text(template)
+    params = SamplingParams(temperature=0, max_tokens=8, ignore_eos=True)
+    with LLM(folder) as llm:
+        output = llm.chat([{"role": "user", "content": "Hi"}], params)[0]
+        assert output.outputs[0].text == llm.generate("Hi<think>\n", params)[0].outputs[0].text
+        assert len(output.outputs[0].token_ids) == 8
+    with pytest.raises(ConfigError, match="`reasoning_parser`"):
+        LLM(folder, reasoning_parser="qwen3")

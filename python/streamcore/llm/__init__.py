@@ -12,6 +12,7 @@ import os
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -47,7 +48,15 @@ __all__ = [
 ]
 
 # Nothing listens, nobody needs a key or a name, and what still runs at the end has nobody who waits for it.
-_SERVER_SETTINGS = (*SOCKET_SETTINGS, "served_model_name", "api_key", "allowed_origins", "shutdown_timeout")
+_SERVER_SETTINGS = (
+    *SOCKET_SETTINGS,
+    "tool_call_parser",
+    "reasoning_parser",
+    "served_model_name",
+    "api_key",
+    "allowed_origins",
+    "shutdown_timeout",
+)
 
 
 class LLM:
@@ -64,6 +73,8 @@ class LLM:
 
     def __init__(self, model: str | os.PathLike[str] | None = None, **settings: Any) -> None:
         config = config_of(model, settings, without=_SERVER_SETTINGS)
+        # A program gets the text as the model wrote it, calls and reasoning included.
+        config = replace(config, tool_call_parser="none", reasoning_parser="none")
         init_logging(config, "warn")
         # Half of the queue is for streams and for other threads.
         self._max_in_flight = max(1, config.max_waiting_requests // 2)
