@@ -120,6 +120,11 @@ async fn calls_that_are_none_are_refused_by_their_place() {
         assert_eq!((&error["param"], &error["code"]), (&json!(param), &json!(code)), "{call}: {error}");
         assert!(error["message"].as_str().unwrap().contains(words), "{error}");
     }
+}
+
+/// The same for the fields around them.
+#[tokio::test]
+async fn fields_of_calls_have_their_types() {
     for (name, value) in
         [("tool_calls", json!("f")), ("function_call", json!([])), ("tool_call_id", json!(7))]
     {

@@ -77,11 +77,16 @@ fn counted(mut fields: Value) -> Value {
 
 /// Every byte of what is told beside calls and reasoning.
 pub(crate) fn calls() -> Vec<Case> {
+    let mut cases = told_calls();
+    cases.extend(stopped_calls());
+    cases
+}
+
+fn told_calls() -> Vec<Case> {
     let ids = json!({ "return_token_ids": true });
     let scores = json!({ "logprobs": true, "top_logprobs": 1 });
-    let streamed = || json!({ "stream": true });
     vec![
-        of(&HERMES, case("a call", chat(streamed()), CALL)),
+        of(&HERMES, case("a call", chat(json!({ "stream": true })), CALL)),
         of(&HERMES, case("a whole call", chat(json!({})), CALL)),
         of(&QWEN3, case("a whole thought and a call", chat(json!({})), THOUGHT)),
         of(&QWEN3, case("usage all the time", chat(counted(json!({}))), THOUGHT)),
@@ -108,6 +113,12 @@ pub(crate) fn calls() -> Vec<Case> {
             ),
         ),
         of(&HERMES, case("two whole choices that call", chat(json!({ "n": 2 })), CALL)),
+    ]
+}
+
+/// Those that a stop string, a limit or a runner ends.
+fn stopped_calls() -> Vec<Case> {
+    vec![
         of(
             &HERMES,
             case(
@@ -157,7 +168,8 @@ pub(crate) fn calls() -> Vec<Case> {
             &QWEN3,
             case("a thought that the limit cuts off", chat(counted(json!({ "max_tokens": 3 }))), THOUGHT),
         ),
-        of(&HERMES, case("a runner that dies within a call", chat(streamed()), CALL)).fails_after(9),
+        of(&HERMES, case("a runner that dies within a call", chat(json!({ "stream": true })), CALL))
+            .fails_after(9),
         of(&HERMES, case("a runner that dies within a whole call", chat(json!({})), CALL)).fails_after(9),
         of(
             &MISTRAL,

@@ -1,7 +1,9 @@
 //! What is refused, and how: everything before the 200, in OpenAI's shape.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod tools;
 
 use std::sync::Arc;
 
@@ -17,10 +19,10 @@ use streamcore_server::driver::NewRequest;
 use streamcore_server::middleware::tag;
 use tower::ServiceExt;
 
-const CHAT: &str = "/v1/chat/completions";
+pub(crate) const CHAT: &str = "/v1/chat/completions";
 const COMPLETIONS: &str = "/v1/completions";
 
-async fn refusals(requests: Vec<(&str, Request<Body>)>) -> String {
+pub(crate) async fn refusals(requests: Vec<(&str, Request<Body>)>) -> String {
     let stage = Stage::new("");
     let mut lines = Vec::new();
     for (what, request) in requests {
@@ -33,13 +35,13 @@ async fn refusals(requests: Vec<(&str, Request<Body>)>) -> String {
     lines.join("\n")
 }
 
-fn chat(field: &str, value: Value) -> Request<Body> {
+pub(crate) fn chat(field: &str, value: Value) -> Request<Body> {
     let mut body = json!({ "model": "toy", "messages": [{ "role": "user", "content": "hi" }] });
     body[field] = value;
     post(CHAT, body)
 }
 
-fn completion(field: &str, value: Value) -> Request<Body> {
+pub(crate) fn completion(field: &str, value: Value) -> Request<Body> {
     let mut body = json!({ "model": "toy", "prompt": "hi" });
     body[field] = value;
     post(COMPLETIONS, body)
@@ -105,9 +107,6 @@ async fn values() {
     let both_ends = post(CHAT, both_ends);
     let scored_stream = json!({ "model": "toy", "messages": messages, "prompt_logprobs": 1, "stream": true });
     let scored_stream = post(CHAT, scored_stream);
-    let one_call = json!({ "model": "toy", "messages": messages, "parallel_tool_calls": false,
-        "tools": [{ "type": "function", "function": { "name": "f" } }] });
-    let one_call = post(CHAT, one_call);
     assert_snapshot!(
         refusals(vec![
             ("unknown model", chat("model", json!("gpt-9"))),
@@ -154,34 +153,6 @@ async fn values() {
             ("the conversation as a variable", chat("chat_template_kwargs", json!({ "messages": [] }))),
             ("a special token as a variable", chat("chat_template_kwargs", json!({ "bos_token": "x" }))),
             ("two ends of a prompt", both_ends),
-            ("tools that are no list", chat("tools", json!({ "f": {} }))),
-            (
-                "a tool of another kind",
-                chat("tools", json!([{ "type": "custom", "custom": { "name": "f" } }]))
-            ),
-            ("a tool without a function", chat("tools", json!([{ "type": "function", "name": "f" }]))),
-            ("a tool without a name", chat("tools", json!([{ "function": { "description": "x" } }]))),
-            ("a tool with a name of two words", chat("tools", json!([{ "function": { "name": "a b" } }]))),
-            (
-                "parameters in a list",
-                chat("tools", json!([{ "function": { "name": "f", "parameters": [] } }]))
-            ),
-            (
-                "a strict tool",
-                chat(
-                    "tools",
-                    json!([{ "function": { "name": "f" } }, { "function": { "name": "g", "strict": true } }])
-                )
-            ),
-            ("a strict function", chat("functions", json!([{ "name": "f", "strict": true }]))),
-            ("a forced call", chat("tool_choice", json!("required"))),
-            ("a named call", chat("tool_choice", json!({ "type": "function", "function": { "name": "f" } }))),
-            ("allowed tools", chat("tool_choice", json!({ "type": "allowed_tools", "allowed_tools": {} }))),
-            ("a choice that there is not", chat("tool_choice", json!("maybe"))),
-            ("a choice of the wrong type", chat("tool_choice", json!(1))),
-            ("a named older call", chat("function_call", json!({ "name": "f" }))),
-            ("one call at most", one_call),
-            ("tools of a completion", completion("tools", json!([{ "function": { "name": "f" } }]))),
             ("prompt_logprobs in a stream", scored_stream),
             ("a suffix", completion("suffix", json!("x".repeat(100)))),
             ("too many stops", chat("stop", json!(["a", "b", "c", "d", "e"]))),
