@@ -6,6 +6,7 @@ import sys
 import threading
 import traceback
 import warnings
+from typing import TextIO
 
 from streamcore import _core
 
@@ -35,8 +36,7 @@ def write_output(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
-        # What is left in the buffer would fail once more at the end of the program.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up(sys.stdout)
         if isinstance(error, BrokenPipeError):
             raise
         raise OSError(f"standard output cannot be written: {error.strerror}") from error
@@ -49,7 +49,14 @@ def complain(program: str, message: str) -> None:
         sys.stderr.write(line)
         sys.stderr.flush()
     except OSError:
-        pass
+        _give_up(sys.stderr)
+
+
+def _give_up(stream: TextIO) -> None:
+    """Lead a stream that cannot be written to nowhere: what is left in its buffer would fail once more at the end of the
+    program, and change its status.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def complain_of_development_build() -> None:

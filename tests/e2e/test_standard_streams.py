@@ -61,6 +61,12 @@ def assert_nothing_of_python(text: str) -> None:
     assert "Exception ignored" not in text
 
 
+@pytest.fixture(autouse=True)
+def buffered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in most shells: without a buffer nothing is left to fail at the end of a program."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+
+
 @pytest.fixture(scope="module")
 def trace(tmp_path_factory: pytest.TempPathFactory) -> str:
     """What a server has written."""
