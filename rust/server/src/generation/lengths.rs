@@ -1,7 +1,7 @@
 //! Whether a prompt and its answer fit into the context, and what a refusal says if they do
 //! not: the field that it sent, and both numbers. LiteLLM knows the error by "this model's maximum
-//! context length is" and LangChain by "prompt is too long" or the code, so the words stay as they
-//! are.
+//! context length is", LangChain by "prompt is too long" or the code, both in the message: the
+//! words stay as they are.
 
 use streamcore_engine::EngineConfig;
 
@@ -37,7 +37,7 @@ pub(super) fn max_tokens(
     if max_tokens > room {
         let asked = options.max_tokens_field;
         let message = format!(
-            "`{asked}` is {max_tokens}, there is room for {room}: {}, {} has {num_prompt_tokens}",
+            "`{asked}` is {max_tokens}, there is room for {room}: {}, {} has {num_prompt_tokens} ({CODE})",
             limit(config),
             called(field)
         );

@@ -38,22 +38,22 @@ async fn the_field_that_is_to_blame_is_named_with_both_numbers() {
         (
             completion(&json!({ "max_tokens": 9000 })),
             "max_tokens",
-            format!("`max_tokens` is 9000, there is room for 126: {limit}, the prompt has 2"),
+            format!("`max_tokens` is 9000, there is room for 126: {limit}, the prompt has 2 (context_length_exceeded)"),
         ),
         (
             completion(&json!({ "max_completion_tokens": 9000, "max_tokens": 5 })),
             "max_completion_tokens",
-            format!("`max_completion_tokens` is 9000, there is room for 126: {limit}, the prompt has 2"),
+            format!("`max_completion_tokens` is 9000, there is room for 126: {limit}, the prompt has 2 (context_length_exceeded)"),
         ),
         (
             chat(&json!({ "max_completion_tokens": 9000 })),
             "max_completion_tokens",
-            format!("`max_completion_tokens` is 9000, there is room for 121: {limit}, the prompt has 7"),
+            format!("`max_completion_tokens` is 9000, there is room for 121: {limit}, the prompt has 7 (context_length_exceeded)"),
         ),
         (
             chat(&json!({ "max_tokens": 122, "n": 3 })),
             "max_tokens",
-            format!("`max_tokens` is 122, there is room for 121: {limit}, the prompt has 7"),
+            format!("`max_tokens` is 122, there is room for 121: {limit}, the prompt has 7 (context_length_exceeded)"),
         ),
     ])
     .await;
@@ -108,7 +108,7 @@ async fn a_prompt_that_is_too_long_is_named_with_both_numbers() {
         (
             completion(&json!({ "prompt": [[1], vec![7; 100]], "max_tokens": 40 })),
             "max_tokens",
-            format!("`max_tokens` is 40, there is room for 28: {limit}, `prompt[1]` has 100"),
+            format!("`max_tokens` is 40, there is room for 28: {limit}, `prompt[1]` has 100 (context_length_exceeded)"),
         ),
     ])
     .await;
@@ -134,7 +134,12 @@ async fn a_context_that_the_cache_shortens_is_called_so() {
     let limit = "this model's maximum context length is 32 tokens, as many as the KV cache holds";
     let (param, _, message) = refusal(&stage, completion(&json!({ "max_tokens": 31 }))).await;
     assert_eq!(param, "max_tokens");
-    assert_eq!(message, format!("`max_tokens` is 31, there is room for 30: {limit}, the prompt has 2"));
+    assert_eq!(
+        message,
+        format!(
+            "`max_tokens` is 31, there is room for 30: {limit}, the prompt has 2 (context_length_exceeded)"
+        )
+    );
     let (param, _, message) = refusal(&stage, completion(&json!({ "prompt": "x".repeat(40) }))).await;
     assert_eq!(param, "prompt");
     assert_eq!(message, format!("the prompt is too long: {limit}, the prompt has 40"));
