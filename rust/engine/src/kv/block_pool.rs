@@ -113,7 +113,7 @@ impl BlockPool {
         self.cache.as_ref()?.find(hash, prefix, tokens)
     }
 
-    /// Lets a block be found by no one any more.
+    /// Takes a block out of the prefix cache.
     pub fn disown(&mut self, block: BlockId) {
         if let Some(cache) = &mut self.cache {
             cache.remove(block);
