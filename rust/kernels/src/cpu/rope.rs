@@ -73,8 +73,8 @@ arguments! {
 /// the dtypes; nothing was written then.
 ///
 /// # Safety
-/// The addresses are those of live tensors with the shapes and strides given, written by nobody
-/// else, and no slot occurs twice.
+/// The addresses are those of live tensors with the shapes and strides given, written by no other
+/// thread, and no slot occurs twice.
 pub unsafe fn rope_and_store_kv(args: &RopeAndStore) -> Result<(), OpError> {
     let dtypes = KvDtypes::from_codes(args.dtype, args.cache_dtype)?;
     // SAFETY: the caller's promise, and what `check` has found.

@@ -28,7 +28,7 @@ impl JsonObject {
         Self(JsonScanner::new())
     }
 
-    /// Tells what there is of it.
+    /// Emits the part of the object read so far.
     pub(crate) fn step(&mut self, session: &mut Session) -> Progress {
         loop {
             let (letters, behind) = session.input.stretch(0, self.0.is_in_string());

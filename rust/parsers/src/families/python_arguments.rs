@@ -61,7 +61,7 @@ impl PythonArguments {
         Self { state: State::Entry, open: vec![(Container::Call, false)] }
     }
 
-    /// Tells what there is of them.
+    /// Emits the arguments read so far.
     pub(crate) fn step(&mut self, session: &mut Session) -> Progress {
         loop {
             let attempt = match self.state {

@@ -185,8 +185,8 @@ unsafe fn widen<E: Element, V: Vector>(
     }
 }
 
-/// The product of each key with all rows, four keys at a time; keys past `count` give numbers that
-/// nobody reads.
+/// The product of each key with all rows, four keys at a time; keys past `count` give numbers
+/// that are not used.
 #[inline(always)]
 unsafe fn score<V: Vector, const R: usize>(tiles: &Tiles, head_dim: usize, count: usize) {
     let width = R * V::LANES;

@@ -81,7 +81,7 @@ impl Linear {
 ///
 /// # Safety
 /// The addresses are those of live tensors with the shapes and strides given, the output written by
-/// nobody else.
+/// no other thread.
 pub unsafe fn linear(args: &Linear) -> Result<(), OpError> {
     let is_wide = is_wide(args.weight_dtype)?;
     let round_x = args.round_x == 1 && !is_wide && multiplies_pairs();
