@@ -5,6 +5,7 @@ with everything that is wrong with it in one message.
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from streamcore.models.config import DecoderConfig, Dtype
 from streamcore.models.declare import declare
 from streamcore.models.elsewhere import explain_folder, refuse_file
 from streamcore.models.families import Family
+from streamcore.models.gguf import GgufModel, is_gguf, open_gguf
 from streamcore.models.opening import open_config, text_name
 from streamcore.models.tensor_files import (
     DTYPE_BYTES,
@@ -33,7 +35,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """A model folder in Hugging Face layout that was found complete."""
+    """A model folder in Hugging Face layout, or a GGUF file, that was found complete."""
 
     path: Path
     family: Family
@@ -44,6 +46,13 @@ class ModelFolder:
     """The checkpoint's precision: as config.json names it, else that of the weights."""
     is_wrapped: bool
     """Whether the language model is one part of a multimodal model."""
+    gguf: GgufModel | None = None
+    """What takes the place of a folder, where there is none."""
+
+    @property
+    def text_files(self) -> AbstractContextManager[Path]:
+        """The folder with the tokenizer and the templates, for the length of a `with` block."""
+        return nullcontext(self.path) if self.gguf is None else self.gguf.text_folder()
 
     @property
     def num_parameters(self) -> int:
@@ -52,7 +61,8 @@ class ModelFolder:
 
 
 def check_model_folder(path: Path) -> ModelFolder:
-    """Checks that a folder holds everything that serving it needs, by its names, headers and sizes.
+    """Checks that a folder, or a GGUF file, holds everything that serving it needs, by its names,
+    headers and sizes.
 
     Raises:
         ModelLoadError: names all that is missing, incomplete or not supported.
@@ -61,6 +71,8 @@ def check_model_folder(path: Path) -> ModelFolder:
         hint = "download the model first: names are not looked up"
         raise ModelLoadError(f"model folder {path} does not exist", hint)
     try:
+        if is_gguf(path):
+            return _check_gguf(path)
         if not path.is_dir():
             raise refuse_file(path)
         return _check(path)
@@ -88,6 +100,18 @@ def _check(path: Path) -> ModelFolder:
     tensors = {name: found[name] for name in shapes}
     dtype = opened[1].dtype or _DTYPES[next(iter(tensors.values())).dtype]
     return ModelFolder(path, *opened, tensors, dtype, is_wrapped)
+
+
+def _check_gguf(path: Path) -> ModelFolder:
+    gguf = open_gguf(path)
+    try:
+        family, config = open_config(gguf.config_json)
+    except ModelLoadError as error:
+        said = str(error).replace("config.json", "metadata, read as config.json,", 1)
+        raise ModelLoadError(f"model {path} cannot be loaded: its {said}", error.hint) from error
+    tensors = gguf.find(config, declare(family, config)[0])
+    assert config.dtype is not None
+    return ModelFolder(path, family, config, tensors, config.dtype, False, gguf)
 
 
 def _hint(problems: Iterable[str]) -> str | None:

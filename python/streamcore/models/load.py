@@ -14,8 +14,10 @@ from streamcore.errors import ModelLoadError
 from streamcore.layers.linear import Linear
 from streamcore.layers.weights import Stack, Weights
 from streamcore.models.folder import ModelFolder
+from streamcore.models.gguf import GgufTensor
 from streamcore.models.model import Model
 from streamcore.models.precision import Precision, precision_of
+from streamcore.models.tensor_files import TensorInfo
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the bytes that were read and the bytes that there are."""
@@ -132,12 +134,16 @@ class _Reader:
 
     def _read(self, name: str) -> Tensor:
         info = self._tensors[name]
+        tensor = info.read() if isinstance(info, GgufTensor) else self._read_safetensors(info)
+        self._done += info.num_bytes
+        if self._progress is not None:
+            self._progress(self._done, self._total)
+        return tensor
+
+    def _read_safetensors(self, info: TensorInfo) -> Tensor:
         file = self._opened.get(info.path)
         if file is None:
             opened = safe_open(str(info.path), framework="pt", device="cpu")
             file = self._opened[info.path] = self._files.enter_context(opened)
         tensor: Tensor = file.get_tensor(info.name)
-        self._done += info.num_bytes
-        if self._progress is not None:
-            self._progress(self._done, self._total)
         return tensor

@@ -1,0 +1,158 @@
+"""The types in which GGUF files store numbers, and how tensors are read out of them.
+
+Quantised types are blocks along the rows of a matrix. PyPI's `gguf` widens them; here only their
+names and sizes are known.
+"""
+
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from streamcore.errors import ModelLoadError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BLOCKS: Mapping[str, tuple[int, int]] = {
+    "F32": (1, 4),
+    "F16": (1, 2),
+    "BF16": (1, 2),
+    "Q4_0": (32, 18),
+    "Q4_1": (32, 20),
+    "Q5_0": (32, 22),
+    "Q5_1": (32, 24),
+    "Q8_0": (32, 34),
+    "Q2_K": (256, 84),
+    "Q3_K": (256, 110),
+    "Q4_K": (256, 144),
+    "Q5_K": (256, 176),
+    "Q6_K": (256, 210),
+    "IQ1_S": (256, 50),
+    "IQ1_M": (256, 56),
+    "IQ2_XXS": (256, 66),
+    "IQ2_XS": (256, 74),
+    "IQ2_S": (256, 82),
+    "IQ3_XXS": (256, 98),
+    "IQ3_S": (256, 110),
+    "IQ4_NL": (32, 18),
+    "IQ4_XS": (256, 136),
+    "TQ1_0": (256, 54),
+    "TQ2_0": (256, 66),
+    "MXFP4": (32, 17),
+}
+"""The types that are read: numbers and bytes of a block."""
+
+_OTHERS = ("Q8_1", "Q8_K", "I8", "I16", "I32", "I64", "F64", "NVFP4", "Q1_0")
+_NUMBERS: Mapping[int, str] = dict(
+    enumerate(
+        "F32 F16 Q4_0 Q4_1 - - Q5_0 Q5_1 Q8_0 Q8_1 Q2_K Q3_K Q4_K Q5_K Q6_K Q8_K IQ2_XXS IQ2_XS IQ3_XXS "
+        "IQ1_S IQ4_NL IQ3_S IQ2_S IQ4_XS I8 I16 I32 I64 F64 IQ1_M BF16 - - - TQ1_0 TQ2_0 - - - MXFP4 "
+        "NVFP4 Q1_0".split()
+    )
+)
+_PLAIN = ("F32", "F16", "BF16")
+# Small enough for the caches of a core while its blocks are taken apart.
+_CHUNK = 1 << 17
+
+
+def type_name(number: int) -> str:
+    """The name of a type by its number in files; those that are not known have none but it."""
+    name = _NUMBERS.get(number, "-")
+    return f"type {number}" if name == "-" else name
+
+
+def check_library() -> None:
+    """Checks that the package is there that widens blocks.
+
+    Raises:
+        ModelLoadError: it is missing.
+    """
+    if find_spec("gguf") is None:
+        raise ModelLoadError(
+            "GGUF files are read with the package `gguf`, which is missing",
+            "install it: pip install 'streamcore-llm[gguf]'",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """A tensor as it lies in a file."""
+
+    path: Path
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    """Rows first, as in torch."""
+    begin: int
+    """The first byte in the file."""
+
+    @property
+    def num_elements(self) -> int:
+        """Product of the shape."""
+        return math.prod(self.shape)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes in the file."""
+        numbers, num_bytes = BLOCKS[self.type]
+        return self.num_elements // numbers * num_bytes
+
+    @property
+    def dtype(self) -> str:
+        """What reading returns, as safetensors calls it."""
+        return self.type if self.type in _PLAIN else "F32"
+
+    def part(self, index: int) -> "StoredTensor":
+        """One of the tensors that are stacked in this one."""
+        size = self.num_bytes // self.shape[0]
+        return replace(self, shape=self.shape[1:], begin=self.begin + index * size)
+
+    def numbers(self) -> tuple[float, ...]:
+        """All numbers of a small tensor of float32, without torch.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        with self.path.open("rb") as file:
+            file.seek(self.begin)
+            return struct.unpack(f"<{self.num_elements}f", file.read(self.num_bytes))
+
+    def read(self) -> "Tensor":
+        """Maps plain numbers, and widens blocks to float32.
+
+        Raises:
+            OSError: the file has changed since its header was read.
+        """
+        import torch
+
+        numpy, quants = _libraries()
+        columns = self.shape[-1]
+        rows, row_bytes = self.num_elements // columns, self.num_bytes * columns // self.num_elements
+        try:
+            # Private to this process: torch wants memory that it may write to.
+            raw = numpy.memmap(self.path, numpy.uint8, "c", self.begin, (rows, row_bytes))
+        except ValueError as error:
+            raise OSError(f"{self.path.name} has become shorter") from error
+        if self.type in _PLAIN:
+            dtypes = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+            return torch.from_numpy(raw).view(dtypes[self.type]).reshape(self.shape)
+        widened = torch.empty(rows, columns)
+        target, widen = widened.numpy(), getattr(quants, self.type).dequantize_rows
+        step = max(1, _CHUNK // columns)
+        # A scale that is no number stays one, as in every other format.
+        with numpy.errstate(all="ignore"):
+            for first in range(0, rows, step):
+                target[first : first + step] = widen(raw[first : first + step])
+        return widened.reshape(self.shape)
+
+
+def _libraries() -> tuple[Any, ModuleType]:
+    import numpy
+    from gguf import quants
+
+    return numpy, quants
