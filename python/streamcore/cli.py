@@ -59,8 +59,11 @@ class _Parser(argparse.ArgumentParser):
 
 def _command_for(value: str) -> str:
     """A hint for a model in the place of the command."""
-    is_model = value.startswith("script:") or _path(value).is_dir()
-    return f", did you mean `streamcore serve {value}`?" if is_model else ""
+    return f", did you mean `streamcore serve {value}`?" if _is_model(value) else ""
+
+
+def _is_model(value: str) -> bool:
+    return value.startswith("script:") or value.endswith(".gguf") or _path(value).is_dir()
 
 
 def _path(text: str) -> Path:
@@ -155,7 +158,7 @@ def _refuse_swallowed_model(serve: _Parser, values: dict[str, Any]) -> None:
     if values["model"] is not None:
         return
     for name, value in values.items():
-        if isinstance(value, list) and len(value) > 1 and Path(value[-1]).is_dir():
+        if isinstance(value, list) and len(value) > 1 and _is_model(value[-1]):
             option = "--" + name.replace("_", "-")
             serve.error(f"`{value[-1]}` was read as a value of `{option}`, put the model before the options")
 

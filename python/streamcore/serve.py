@@ -24,6 +24,7 @@ from streamcore import _core, console
 from streamcore.config import ServeConfig, with_keys_of_environment
 from streamcore.errors import ConfigError
 from streamcore.models.folder import check_model_folder
+from streamcore.models.gguf import name_of_file
 from streamcore.process import ending_signals
 from streamcore.scripted import DEMO_MODEL, play, read_script, served_names, start_server
 
@@ -160,9 +161,10 @@ def _open_model(
     config: ServeConfig, listener: _core.Listener | None, is_watched: bool, check: Callable[[], None] | None
 ) -> Serving:
     folder = check_model_folder(config.model or DEMO_MODEL)
-    text = _core.TextModel(
-        folder.path, tool_call_parser=config.tool_call_parser, reasoning_parser=config.reasoning_parser
-    )
+    with folder.text_files as text_files:
+        text = _core.TextModel(
+            text_files, tool_call_parser=config.tool_call_parser, reasoning_parser=config.reasoning_parser
+        )
     has_chat_template = text.has_chat_template
     launch = _import_launch()
     engine_config, runner = launch.load_runner(config, folder, check)
@@ -184,7 +186,7 @@ def _open_model(
 
 
 def name_of(folder: Path) -> str:
-    """The name of a model by its folder: that of a link is its own.
+    """The name of a model by its folder or GGUF file: that of a link is its own.
 
     Folders of a Hugging Face cache are called by revision; there it is the name of the repository.
     """
@@ -194,7 +196,8 @@ def name_of(folder: Path) -> str:
     if path.parent.name == "snapshots" and repository.startswith(_CACHED):
         return repository.removeprefix(_CACHED).replace("--", "/")
     # Bytes that are no text cannot be asked for.
-    return os.fsencode(path.name).decode(errors="replace") or "model"
+    name = os.fsencode(path.name).decode(errors="replace") or "model"
+    return name_of_file(name) if path.is_file() else name
 
 
 def _open_script(config: ServeConfig, path: Path, listener: _core.Listener | None) -> Serving:

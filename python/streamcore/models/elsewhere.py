@@ -1,16 +1,12 @@
 """Says what a path holds that is no model folder, and what its owner can do."""
 
-import struct
 from pathlib import Path
-from typing import BinaryIO
 
 from streamcore.errors import ModelLoadError
 from streamcore.models.fields import shown
 
-_FOLDER = "a model is a folder with config.json, tokenizer.json and .safetensors files"
+_FOLDER = "a model is a folder with config.json, tokenizer.json and .safetensors files, or a GGUF file"
 _DOWNLOAD = "download the folder of safetensors files that it was made from"
-_GGUF_TEXT = 8
-_MAX_NAME_BYTES = 256
 
 _SUFFIXES = {
     ".safetensors": (
@@ -46,13 +42,6 @@ _MARKS = {
 
 def refuse_file(path: Path) -> ModelLoadError:
     """The error for a path that is a file."""
-    with path.open("rb") as file:
-        if file.read(4) == b"GGUF":
-            architecture = _gguf_architecture(file)
-            of = f" of the architecture {shown(architecture)}" if architecture else ""
-            return ModelLoadError(
-                f"model {path} is a GGUF file{of}, which is not supported: {_FOLDER}", _DOWNLOAD
-            )
     what, hint = _SUFFIXES.get(path.suffix.lower(), ("is a file, not a folder", None))
     return ModelLoadError(f"model {path} {what}: {_FOLDER}", hint)
 
@@ -67,27 +56,5 @@ def explain_folder(path: Path) -> tuple[str, str | None] | None:
             return explanation
     gguf = sorted(name for name in names if name.lower().endswith(".gguf"))
     if gguf:
-        return f"holds GGUF files such as {shown(gguf[0])}, which are not supported", _DOWNLOAD
+        return "holds GGUF files, which are models themselves", f"name the file: {path / gguf[0]}"
     return None
-
-
-def _gguf_architecture(file: BinaryIO) -> str | None:
-    """`general.architecture`, which writers put first;
-    https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
-
-    After the magic: version u32, tensors u64, entries u64, then each entry: name, type u32, value.
-    Text is its length as u64 and its bytes.
-    """
-    try:
-        _version, _num_tensors, num_entries = struct.unpack("<IQQ", file.read(20))
-        if num_entries and _gguf_text(file) == "general.architecture":
-            (kind,) = struct.unpack("<I", file.read(4))
-            return _gguf_text(file) if kind == _GGUF_TEXT else None
-    except (struct.error, UnicodeDecodeError):
-        pass
-    return None
-
-
-def _gguf_text(file: BinaryIO) -> str:
-    (length,) = struct.unpack("<Q", file.read(8))
-    return file.read(min(length, _MAX_NAME_BYTES)).decode()

@@ -12,6 +12,7 @@ from streamcore.errors import RunnerError
 from streamcore.models.config import DecoderConfig
 from streamcore.models.folder import ModelFolder
 from streamcore.models.load import Progress, load_model
+from streamcore.models.precision import precision_of
 from streamcore.models.progress import terminal_progress
 from streamcore.runner.device import choose_device, choose_dtype
 from streamcore.runner.kv_cache import allocate_kv_cache, block_bytes, choose_num_blocks
@@ -107,6 +108,14 @@ def _announce(
     folder: ModelFolder, device: torch.device, dtype: torch.dtype, limits: _Limits, context_len: int
 ) -> None:
     _core.log("info", f"model {folder.path}, {folder.num_parameters / 1e6:.1f} M parameters")
+    if folder.gguf is not None:
+        weights = precision_of(folder, device, dtype).weights
+        num_gb = folder.num_parameters * weights.itemsize / 1e9
+        _core.log(
+            "info",
+            f"weights of {folder.gguf.types} are widened to {str(weights).removeprefix('torch.')}: "
+            f"{folder.gguf.num_bytes / 1e9:.2f} GB in the file, {num_gb:.2f} GB in memory",
+        )
     if folder.is_wrapped:
         _core.log("info", "the model is multimodal and is served as text: images and sound are refused")
     dtype_name = str(dtype).removeprefix("torch.")

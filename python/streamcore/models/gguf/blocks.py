@@ -135,9 +135,10 @@ class StoredTensor:
         rows, row_bytes = self.num_elements // columns, self.num_bytes * columns // self.num_elements
         try:
             # Private to this process: torch wants memory that it may write to.
-            raw = numpy.memmap(self.path, numpy.uint8, "c", self.begin, (rows, row_bytes))
+            mapped = numpy.memmap(self.path, numpy.uint8, "c", self.begin, (rows, row_bytes))
         except ValueError as error:
             raise OSError(f"{self.path.name} has become shorter") from error
+        raw = mapped.view(numpy.ndarray)
         if self.type in _PLAIN:
             dtypes = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
             return torch.from_numpy(raw).view(dtypes[self.type]).reshape(self.shape)

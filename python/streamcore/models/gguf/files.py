@@ -95,9 +95,7 @@ def _together(path: Path, containers: list[Container]) -> dict[str, StoredTensor
                 f"model {path} cannot be loaded: part {index + 1} is in truth part {shown(number)} of its model"
             )
         if twice := tensors.keys() & container.tensors.keys():
-            raise ModelLoadError(
-                f"model {path} cannot be loaded: two of its parts hold `{min(twice)}`"
-            )
+            raise ModelLoadError(f"model {path} cannot be loaded: two of its parts hold `{min(twice)}`")
         tensors |= container.tensors
     expected = first.get("split.tensors.count", len(tensors))
     if expected != len(tensors):

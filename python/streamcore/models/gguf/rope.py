@@ -43,7 +43,9 @@ def _scaling(metadata: Metadata, yarn: dict[str, Any]) -> dict[str, Any]:
     if kind == "linear" or (kind is None and metadata.raw(factor) not in (None, 0, 1)):
         return {"rope_type": "linear", "factor": metadata.number(factor)}
     if kind not in (None, "none"):
-        metadata.refuse("rope.scaling.type", "supported are none, linear, yarn, and longrope with its factors")
+        metadata.refuse(
+            "rope.scaling.type", "supported are none, linear, yarn, and longrope with its factors"
+        )
     return {"rope_type": "default"}
 
 
@@ -75,6 +77,8 @@ def _divided(
 def _factors(metadata: Metadata, name: str) -> list[float]:
     tensor = metadata.tensors[name]
     if tensor.type != "F32" or len(tensor.shape) != 1:
-        metadata.problems.append(f"has `{name}` as {tensor.type} {list(tensor.shape)}, it must be F32 in a row")
+        metadata.problems.append(
+            f"has `{name}` as {tensor.type} {list(tensor.shape)}, it must be F32 in a row"
+        )
         return []
     return list(tensor.numbers())

@@ -116,7 +116,9 @@ class Finder:
             return self._split_heads(prefix, shape)
         if stem == "mlp.gate_up_proj" and f"{prefix}ffn_gate.weight" in self._stored:
             half = (shape[0] // 2, shape[1])
-            return _Place({f"{prefix}ffn_gate.weight": half, f"{prefix}ffn_up.weight": half}, _one_below_other)
+            return _Place(
+                {f"{prefix}ffn_gate.weight": half, f"{prefix}ffn_up.weight": half}, _one_below_other
+            )
         heads = {"attn_q": self._config.num_heads, "attn_k": self._config.num_kv_heads}.get(part)
         if heads is not None and self._architecture.turns_neighbours:
             return _Place({f"{prefix}{part}.{kind}": shape}, partial(_halves_apart, heads))

@@ -3,11 +3,12 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from streamcore.errors import ModelLoadError
 from streamcore.models.gguf import sentence_piece
 from streamcore.models.gguf.byte_level import BYTES, PRE_TOKENIZERS
 from streamcore.models.gguf.vocabulary import (
@@ -34,16 +35,24 @@ _SAMPLING = {
 @contextmanager
 def text_folder(metadata: Mapping[str, Any], vocabulary: Vocabulary) -> Iterator[Path]:
     """A folder with the files, for the length of a `with` block."""
-    with TemporaryDirectory(prefix="streamcore-") as name:
-        folder = Path(name)
-        for file, value in (
-            ("tokenizer.json", tokenizer_json(vocabulary, metadata.get("general.architecture"))),
-            ("tokenizer_config.json", _tokenizer_config(vocabulary)),
-            ("generation_config.json", _generation_config(metadata, vocabulary)),
-        ):
-            (folder / file).write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
-        _write_templates(folder, metadata)
+    with ExitStack() as stack:
+        try:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="streamcore-")))
+            _write(folder, metadata, vocabulary)
+        except OSError as error:
+            why = f"the tokenizer of the GGUF file cannot be written to a temporary folder: {error}"
+            raise ModelLoadError(why, "`TMPDIR` names another place for it") from error
         yield folder
+
+
+def _write(folder: Path, metadata: Mapping[str, Any], vocabulary: Vocabulary) -> None:
+    for file, value in (
+        ("tokenizer.json", tokenizer_json(vocabulary, metadata.get("general.architecture"))),
+        ("tokenizer_config.json", _tokenizer_config(vocabulary)),
+        ("generation_config.json", _generation_config(metadata, vocabulary)),
+    ):
+        (folder / file).write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+    _write_templates(folder, metadata)
 
 
 def tokenizer_json(vocabulary: Vocabulary, architecture: object) -> dict[str, Any]:

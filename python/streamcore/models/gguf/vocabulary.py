@@ -155,7 +155,9 @@ def _numbers(fields: Fields, name: str, count: int, default: Any) -> list[Any]:
     numbers = isinstance(values, list) and all(type(value) in (int, float) for value in values)
     if not numbers or len(values) != count:
         length = len(values) if isinstance(values, list) else shown(values)
-        fields.problems.append(f"has `{_PREFIX}{name}` of {length}, it must have a number for each of {count} tokens")
+        fields.problems.append(
+            f"has `{_PREFIX}{name}` of {length}, it must have a number for each of {count} tokens"
+        )
         return [default] * count
     return list(values)
 
