@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from streamcore.errors import ModelLoadError
-from streamcore.models.fields import shown
 
 _FOLDER = "a model is a folder with config.json, tokenizer.json and .safetensors files, or a GGUF file"
 _DOWNLOAD = "download the folder of safetensors files that it was made from"

@@ -18,43 +18,43 @@ from streamcore.errors import ModelLoadError
 if TYPE_CHECKING:
     from torch import Tensor
 
-BLOCKS: Mapping[str, tuple[int, int]] = {
-    "F32": (1, 4),
-    "F16": (1, 2),
-    "BF16": (1, 2),
-    "Q4_0": (32, 18),
-    "Q4_1": (32, 20),
-    "Q5_0": (32, 22),
-    "Q5_1": (32, 24),
-    "Q8_0": (32, 34),
-    "Q2_K": (256, 84),
-    "Q3_K": (256, 110),
-    "Q4_K": (256, 144),
-    "Q5_K": (256, 176),
-    "Q6_K": (256, 210),
-    "IQ1_S": (256, 50),
-    "IQ1_M": (256, 56),
-    "IQ2_XXS": (256, 66),
-    "IQ2_XS": (256, 74),
-    "IQ2_S": (256, 82),
-    "IQ3_XXS": (256, 98),
-    "IQ3_S": (256, 110),
-    "IQ4_NL": (32, 18),
-    "IQ4_XS": (256, 136),
-    "TQ1_0": (256, 54),
-    "TQ2_0": (256, 66),
-    "MXFP4": (32, 17),
+_READ: Mapping[str, tuple[int, int, int]] = {
+    "F32": (0, 1, 4),
+    "F16": (1, 1, 2),
+    "BF16": (30, 1, 2),
+    "Q4_0": (2, 32, 18),
+    "Q4_1": (3, 32, 20),
+    "Q5_0": (6, 32, 22),
+    "Q5_1": (7, 32, 24),
+    "Q8_0": (8, 32, 34),
+    "Q2_K": (10, 256, 84),
+    "Q3_K": (11, 256, 110),
+    "Q4_K": (12, 256, 144),
+    "Q5_K": (13, 256, 176),
+    "Q6_K": (14, 256, 210),
+    "IQ1_S": (19, 256, 50),
+    "IQ1_M": (29, 256, 56),
+    "IQ2_XXS": (16, 256, 66),
+    "IQ2_XS": (17, 256, 74),
+    "IQ2_S": (22, 256, 82),
+    "IQ3_XXS": (18, 256, 98),
+    "IQ3_S": (21, 256, 110),
+    "IQ4_NL": (20, 32, 18),
+    "IQ4_XS": (23, 256, 136),
+    "TQ1_0": (34, 256, 54),
+    "TQ2_0": (35, 256, 66),
+    "MXFP4": (39, 32, 17),
 }
-"""The types that are read: numbers and bytes of a block."""
+"""The types that are read: number in files, numbers and bytes of a block."""
 
-_OTHERS = ("Q8_1", "Q8_K", "I8", "I16", "I32", "I64", "F64", "NVFP4", "Q1_0")
-_NUMBERS: Mapping[int, str] = dict(
-    enumerate(
-        "F32 F16 Q4_0 Q4_1 - - Q5_0 Q5_1 Q8_0 Q8_1 Q2_K Q3_K Q4_K Q5_K Q6_K Q8_K IQ2_XXS IQ2_XS IQ3_XXS "
-        "IQ1_S IQ4_NL IQ3_S IQ2_S IQ4_XS I8 I16 I32 I64 F64 IQ1_M BF16 - - - TQ1_0 TQ2_0 - - - MXFP4 "
-        "NVFP4 Q1_0".split()
-    )
-)
+BLOCKS: Mapping[str, tuple[int, int]] = {name: (count, size) for name, (_, count, size) in _READ.items()}
+"""Numbers and bytes of a block, by type."""
+
+_OTHERS = {
+    **{9: "Q8_1", 15: "Q8_K", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64"},
+    **{31: "Q4_0_4_4", 32: "Q4_0_4_8", 33: "Q4_0_8_8", 40: "NVFP4", 41: "Q1_0"},
+}
+_NAMES: Mapping[int, str] = {number: name for name, (number, *_) in _READ.items()} | _OTHERS
 _PLAIN = ("F32", "F16", "BF16")
 # Small enough for the caches of a core while its blocks are taken apart.
 _CHUNK = 1 << 17
@@ -62,8 +62,7 @@ _CHUNK = 1 << 17
 
 def type_name(number: int) -> str:
     """The name of a type by its number in files; those that are not known have none but it."""
-    name = _NUMBERS.get(number, "-")
-    return f"type {number}" if name == "-" else name
+    return _NAMES.get(number, f"type {number}")
 
 
 def check_library() -> None:
