@@ -14,10 +14,10 @@ from typing import Any
 import gguf
 import numpy as np
 import numpy.typing as npt
+from gguf import GGMLQuantizationType as Kind
 from safetensors.torch import load_file
 
 Array = npt.NDArray[Any]
-Kind = gguf.GGMLQuantizationType
 
 ARCHITECTURES = {
     "llama": gguf.MODEL_ARCH.LLAMA,

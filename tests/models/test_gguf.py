@@ -11,12 +11,12 @@ import gguf
 import numpy as np
 import pytest
 import torch
+from gguf import GGMLQuantizationType as Kind
 from safetensors.torch import save_file
 from tests.models.engine_loop import EngineLoop, load
 from tests.models.family_checkpoints import Variant, write_reference
 from tests.models.gguf_files import (
     ARCHITECTURES,
-    Kind,
     Stored,
     config_of,
     file_tensors,
@@ -174,7 +174,8 @@ def test_quantised_weights_are_those_of_the_widened_folder(kind: str, tmp_path: 
     weights = weights_of(tmp_path)
     for seed, (name, stored) in enumerate(weights.items()):
         if stored.data.ndim == 2:
-            weights[name] = random_blocks(*stored.data.shape, Kind[kind], seed)
+            rows, columns = stored.data.shape
+            weights[name] = random_blocks(rows, columns, Kind[kind], seed)
     file = write_gguf(tmp_path / "model.gguf", config, weights)
     _write_widened(tmp_path, weights)
     prompt = random_prompt(40)

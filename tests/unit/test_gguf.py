@@ -14,7 +14,8 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from tests.models.gguf_files import Kind, Stored, random_blocks, write_gguf
+from gguf import GGMLQuantizationType as Kind
+from tests.models.gguf_files import Stored, random_blocks, write_gguf
 
 from streamcore.errors import ModelLoadError
 from streamcore.models.folder import ModelFolder, check_model_folder
@@ -229,7 +230,7 @@ REFUSALS: dict[str, tuple[Callable[[Path], Path], str]] = {
         changed(tokenizer__ggml__merges=["a b"]),
         "has `tokenizer.ggml.merges` 'a b', it must be two tokens that make a third",
     ),
-    "a token twice": (changed(tokenizer__ggml__tokens=["a"] * 256), "has the token 'a' twice"),
+    "a token twice": (changed(tokenizer__ggml__tokens=["a"] * 256), "has the token 'a' 256 times"),
     "an end outside": (
         changed(tokenizer__ggml__eos_token_id=999),
         "has `tokenizer.ggml.eos_token_id` 999, it must be the number of one of 256 tokens",

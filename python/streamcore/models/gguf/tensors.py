@@ -171,7 +171,7 @@ def _less(shift: float, stored: Sequence[StoredTensor]) -> "Tensor":
 def _halves_apart(num_heads: int, stored: Sequence[StoredTensor]) -> "Tensor":
     """Rows 0, 2, 4, … of each head before rows 1, 3, 5, …"""
     rows = stored[0].read()
-    pairs = rows.unflatten(0, (num_heads, -1, 2))
+    pairs = rows.reshape(num_heads, -1, 2, *rows.shape[1:])
     return pairs.transpose(1, 2).reshape(rows.shape)
 
 
