@@ -176,7 +176,10 @@ REFUSALS: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "endless header": (patched(16, struct.pack("<Q", 1 << 40)), " header"),
     "alignment": (changed(general__alignment=24), "`general.alignment` is 24"),
-    "another architecture": (changed(general__architecture="mamba"), "with the architecture 'mamba', supported are llama"),
+    "another architecture": (
+        changed(general__architecture="mamba"),
+        "with the architecture 'mamba', supported are llama",
+    ),
     "no architecture": (changed(general__architecture=None), "with no `general.architecture`"),
     "adapter": (changed(general__type="adapter"), "is a LoRA adapter, not a model"),
     "vision part": (changed(general__type="mmproj"), "name the file of its language model"),
@@ -254,7 +257,9 @@ def test_what_cannot_be_served_is_refused_in_words(name: str, tmp_path: Path) ->
 
 def test_one_message_names_all_problems(tmp_path: Path) -> None:
     """A file with three faults must not need three tries."""
-    path = changed(llama__block_count=None, llama__attention__head_count=0, tokenizer__ggml__pre="x")(tmp_path)
+    path = changed(llama__block_count=None, llama__attention__head_count=0, tokenizer__ggml__pre="x")(
+        tmp_path
+    )
     with pytest.raises(ModelLoadError) as caught:
         check_model_folder(path)
     for part in ("llama.block_count", "llama.attention.head_count", "tokenizer.ggml.pre"):
@@ -369,7 +374,13 @@ def test_gemmas_scale_is_that_of_its_size(name: str) -> None:
     """It is not in the file, and two of the published sizes have another than the rest."""
     architecture, sizes, scalar = SCALES[name]
     key = 128 if scalar != 256 else 256
-    raw = {**GEMMA, **sizes, "feed_forward_length": 64, "attention.key_length": key, "attention.value_length": key}
+    raw = {
+        **GEMMA,
+        **sizes,
+        "feed_forward_length": 64,
+        "attention.key_length": key,
+        "attention.value_length": key,
+    }
     metadata = Metadata(architecture, {f"{architecture}.{key}": value for key, value in raw.items()}, {})
     settings = ARCHITECTURES[architecture].settings(metadata)
     assert metadata.problems == []

@@ -13,7 +13,6 @@ from streamcore.models.config import DecoderConfig
 from streamcore.models.fields import shown
 from streamcore.models.gguf.architectures import ARCHITECTURES, Architecture
 from streamcore.models.gguf.blocks import StoredTensor, check_library
-from streamcore.models.gguf.byte_level import PRE_TOKENIZERS
 from streamcore.models.gguf.files import GgufFiles, read_files
 from streamcore.models.gguf.metadata import Metadata
 from streamcore.models.gguf.tensors import Finder, Shape
@@ -79,12 +78,7 @@ def open_gguf(path: Path) -> GgufModel:
     metadata.refuse_unread()
     if metadata.problems:
         problems.append("its metadata " + ", ".join(metadata.problems))
-    vocabulary = read_vocabulary(
-        files.metadata,
-        int(settings["vocab_size"]),
-        {name: pre_tokenizer.adds_bos for name, pre_tokenizer in PRE_TOKENIZERS.items()},
-        problems,
-    )
+    vocabulary = read_vocabulary(files.metadata, int(settings["vocab_size"]), problems)
     if problems or vocabulary is None:
         raise _error(path, problems)
     config_json = {**settings, "dtype": _dtype(files.tensors)}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streamcore.models.fields import Fields, shown
+from streamcore.models.gguf.byte_level import PRE_TOKENIZERS
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 _KINDS = range(7)
@@ -79,16 +80,12 @@ class Vocabulary:
         return list(dict.fromkeys(ids + [known[end] for end in ends]))
 
 
-def read_vocabulary(
-    metadata: Mapping[str, Any], num_rows: int, adds_bos: Mapping[str, bool], problems: list[str]
-) -> Vocabulary | None:
+def read_vocabulary(metadata: Mapping[str, Any], num_rows: int, problems: list[str]) -> Vocabulary | None:
     """Reads the vocabulary.
 
     Args:
         metadata: of the file.
         num_rows: of the embedding.
-        adds_bos: the pre-tokenizers that are known, and whether their models' texts begin with a
-            token of their own where the file does not say so.
         problems: gets everything that is wrong; then there is no vocabulary.
     """
     fields = Fields(metadata)
@@ -99,8 +96,8 @@ def read_vocabulary(
     if model not in _MODELS:
         fields.refuse(f"{_PREFIX}model", model, f"supported are {', '.join(_MODELS)}")
     pre = metadata.get(f"{_PREFIX}pre", "default")
-    if model == BYTE_LEVEL and pre not in adds_bos:
-        fields.refuse(f"{_PREFIX}pre", pre, f"supported are {', '.join(adds_bos)}")
+    if model == BYTE_LEVEL and (not isinstance(pre, str) or pre not in PRE_TOKENIZERS):
+        fields.refuse(f"{_PREFIX}pre", pre, f"supported are {', '.join(PRE_TOKENIZERS)}")
     if model == SENTENCE_PIECE and metadata.get(f"{_PREFIX}remove_extra_whitespaces"):
         fields.refuse(f"{_PREFIX}remove_extra_whitespaces", True, "texts are read as they are")
     tokens = _tokens(fields, num_rows)
@@ -121,7 +118,7 @@ def read_vocabulary(
         _numbers(fields, "scores", len(tokens), 0.0),
         [] if is_pieces else _merges(fields, tokens),
         ids,
-        fields.boolean(f"{_PREFIX}add_bos_token", is_pieces or adds_bos.get(pre, False)),
+        fields.boolean(f"{_PREFIX}add_bos_token", is_pieces or _adds_bos(pre)),
         fields.boolean(f"{_PREFIX}add_eos_token", False),
         is_pieces and fields.boolean(f"{_PREFIX}add_space_prefix", True),
     )
@@ -130,6 +127,12 @@ def read_vocabulary(
             fields.problems.append(f"has no `{_PREFIX}{name}_token_id`, which each text is to get")
     problems += [f"its tokenizer {problem}" for problem in fields.problems]
     return vocabulary
+
+
+def _adds_bos(pre: object) -> bool:
+    """Whether texts begin with a token of their own where the file does not say."""
+    pre_tokenizer = PRE_TOKENIZERS.get(pre) if isinstance(pre, str) else None
+    return pre_tokenizer is not None and pre_tokenizer.adds_bos
 
 
 def _tokens(fields: Fields, num_rows: int) -> list[str]:
