@@ -69,7 +69,8 @@ test-oldest:  ## test-py with the oldest releases that pyproject.toml allows
 
 test-tokenizers: setup-test build  ## Text against real tokenizers: make test-tokenizers TOKENIZERS=FOLDER
 	STREAMCORE_TOKENIZERS=$(abspath $(TOKENIZERS)) $(CARGO) test --locked --quiet -p streamcore-server --test text
-	STREAMCORE_TOKENIZERS=$(abspath $(TOKENIZERS)) $(BIN)/python -m pytest -q tests/e2e/test_real_tokenizers.py
+	STREAMCORE_TOKENIZERS=$(abspath $(TOKENIZERS)) $(BIN)/python -m pytest -q tests/e2e/test_real_tokenizers.py \
+	  tests/text/test_gguf_tokenizer.py
 
 test-schemas:  ## Grammars with the schemas of others: make test-schemas SUITE=FOLDER BFCL=FOLDER
 	JSON_SCHEMA_TEST_SUITE=$(abspath $(SUITE)) BFCL=$(abspath $(BFCL)) $(CARGO) test --locked --quiet -p streamcore-grammar \

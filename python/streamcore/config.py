@@ -92,7 +92,7 @@ class ServeConfig:
 
     model: Path | None = _option(
         None,
-        "folder of a model in Hugging Face layout, or `script:FILE` for scripted answers; nothing: the demo model",
+        "folder of a model in Hugging Face layout, a GGUF file, or `script:FILE` for scripted answers; nothing: the demo model",
     )
     host: str = _option("127.0.0.1", "address to listen on")
     port: int = _option(8000, "port to listen on; 0 takes a free one", least=0, most=65535)
@@ -110,8 +110,8 @@ class ServeConfig:
     )
     served_model_name: tuple[str, ...] = _option(
         (),
-        "name of the model in requests and answers, several are allowed; else the folder's name, or the repository's in a "
-        "Hugging Face cache",
+        "name of the model in requests and answers, several are allowed; else that of the folder or the GGUF file, or the "
+        "repository's in a Hugging Face cache",
     )
     api_key: tuple[str, ...] = _option(
         (),

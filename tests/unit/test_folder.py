@@ -271,7 +271,7 @@ def test_redundant_tensors_are_ignored(tmp_path: Path) -> None:
     assert "lm_head.weight" not in check_model_folder(folder).tensors
 
 
-def _gguf(path: Path, architecture: str = "qwen2") -> Path:
+def _gguf(path: Path, architecture: str) -> Path:
     def text(value: str) -> bytes:
         return struct.pack("<Q", len(value)) + value.encode()
 
@@ -294,16 +294,14 @@ def _folder_with(path: Path, *names: str) -> Path:
 
 ELSEWHERE: dict[str, tuple[Callable[[Path], Path], str, str | None]] = {
     "gguf": (
-        lambda f: _gguf(f / "m.gguf"),
-        "is a GGUF file of the architecture 'qwen2', which is not supported",
-        "safetensors",
+        lambda f: _gguf(f / "m.gguf", "mamba"),
+        "is a GGUF file with the architecture 'mamba', supported are llama",
+        None,
     ),
-    "gguf by another name": (lambda f: _gguf(f / "sha256-1234"), "is a GGUF file", "safetensors"),
-    "gguf cut short": (lambda f: _file(f / "m.gguf", b"GGUF\x03"), "is a GGUF file, which", "safetensors"),
-    "gguf of noise": (
-        lambda f: _file(f / "m", b"GGUF" + b"\xff" * 99),
-        "is a GGUF file, which",
-        "safetensors",
+    "gguf by another name": (
+        lambda f: _gguf(f / "sha256-1234", "qwen2moe"),
+        "is a GGUF file with the architecture 'qwen2moe'",
+        "nearest name is qwen3moe",
     ),
     "weights": (lambda f: _file(f / "model.safetensors"), "is a file of weights", "name the folder"),
     "pickle": (lambda f: _file(f / "model.bin"), "pickled weights, which are never loaded", "safetensors"),
@@ -317,8 +315,8 @@ ELSEWHERE: dict[str, tuple[Callable[[Path], Path], str, str | None]] = {
     ),
     "gguf folder": (
         lambda f: _folder_with(f / "a", "m.Q4_K_M.gguf"),
-        "holds GGUF files such as 'm.Q4_K_M.gguf'",
-        "safetensors",
+        "holds GGUF files, which are models themselves",
+        "name the file: ",
     ),
     "cache": (
         lambda f: _folder_with(f / "a", "snapshots", "refs"),

@@ -14,6 +14,7 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
+import tomli
 import torch
 from gguf import GGMLQuantizationType as Kind
 from tests.models.gguf_files import Stored, random_blocks, write_gguf
@@ -25,6 +26,7 @@ from streamcore.models.gguf.blocks import BLOCKS, StoredTensor, type_name
 from streamcore.models.gguf.container import read_container
 from streamcore.models.gguf.metadata import Metadata
 
+ROOT = Path(__file__).parents[2]
 CONFIG: dict[str, Any] = {
     "model_type": "llama",
     "hidden_size": 32,
@@ -203,6 +205,7 @@ REFUSALS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a scale that llama has not": (changed(llama__logit_scale=0.5), "has `llama.logit_scale` 0.5, this"),
     "looks ahead": (changed(llama__attention__causal=False), "has `llama.attention.causal` False"),
     "a missing tensor": (with_weights(up_proj=None), "it lacks `blk.0.ffn_up.weight`"),
+    "no weights": (lambda folder: write(folder, weights={}), "it lacks the matrix `token_embd.weight`"),
     "another shape": (
         with_weights(down_proj=(32, 64)),
         "`blk.0.ffn_down.weight` has shape [32, 64], the metadata ask for [32, 48]",
@@ -331,7 +334,8 @@ def test_the_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("streamcore.models.gguf.blocks.find_spec", lambda name: None)
     with pytest.raises(ModelLoadError, match="the package `gguf`, which is missing") as caught:
         check_model_folder(path)
-    assert caught.value.hint == "install it: pip install 'streamcore-llm[gguf]'"
+    (wanted,) = tomli.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["gguf"]
+    assert caught.value.hint == f"install it: pip install '{wanted}', the extra `gguf` of streamcore-llm"
 
 
 def test_the_check_needs_neither_torch_nor_numpy(tmp_path: Path) -> None:

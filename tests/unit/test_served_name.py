@@ -46,6 +46,24 @@ def test_link_has_its_own_name(snapshots: Path, tmp_path: Path, monkeypatch: pyt
     assert name_of(Path("my-model")) == "my-model"
 
 
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("Qwen3-8B-Q4_K_M.gguf", "Qwen3-8B-Q4_K_M"),
+        ("Llama-3.3-70B-00001-of-00003.gguf", "Llama-3.3-70B"),
+        ("Llama-3.3-70B-00002-of-00003.gguf", "Llama-3.3-70B"),
+        ("M.GGUF", "M"),
+        (".gguf", ".gguf"),
+        ("sha256-0123", "sha256-0123"),
+    ],
+)
+def test_files_have_their_name_without_its_end(file: str, name: str, snapshots: Path) -> None:
+    """Of a repository with files of many sizes, its name would not say which was served."""
+    path = snapshots / REVISION / file
+    path.touch()
+    assert name_of(path) == name
+
+
 def test_place_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`.` and `..` are somewhere, the root is nowhere, and bytes that are no text cannot be asked for."""
     folder = tmp_path / "model" / "within"

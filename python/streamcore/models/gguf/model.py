@@ -71,6 +71,9 @@ def open_gguf(path: Path) -> GgufModel:
     files = read_files(path)
     architecture = _architecture(path, files.metadata)
     check_library()
+    embedding = files.tensors.get("token_embd.weight")
+    if embedding is None or len(embedding.shape) != 2:
+        raise _error(path, ["it lacks the matrix `token_embd.weight`"])
     name = str(files.metadata[_ARCHITECTURE])
     problems: list[str] = []
     metadata = Metadata(name, files.metadata, files.tensors)
@@ -78,7 +81,7 @@ def open_gguf(path: Path) -> GgufModel:
     metadata.refuse_unread()
     if metadata.problems:
         problems.append("its metadata " + ", ".join(metadata.problems))
-    vocabulary = read_vocabulary(files.metadata, int(settings["vocab_size"]), problems)
+    vocabulary = read_vocabulary(files.metadata, embedding.shape[0], problems)
     if problems or vocabulary is None:
         raise _error(path, problems)
     config_json = {**settings, "dtype": _dtype(files.tensors)}
@@ -91,10 +94,10 @@ def _architecture(path: Path, metadata: Mapping[str, Any]) -> Architecture:
     if architecture is not None:
         return architecture
     found = f"no `{_ARCHITECTURE}`" if name is None else f"the architecture {shown(name)}"
-    nearest = difflib.get_close_matches(str(name), ARCHITECTURES, n=1)
+    nearest = difflib.get_close_matches(str(name), ARCHITECTURES, n=1, cutoff=0.7)
     raise ModelLoadError(
         f"model {path} is a GGUF file with {found}, supported are {', '.join(ARCHITECTURES)}",
-        f"the architecture with the nearest name is {nearest[0]}" if nearest else None,
+        f"the nearest name is {nearest[0]}: a model of that architecture can be served" if nearest else None,
     )
 
 
