@@ -31,8 +31,9 @@ PROMPT = "<|im_start|>user\nWas heißt 12345 auf 日本語?  <|im_end|>\n<|im_st
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A folder, and a file of 8 bits that was made from it; the folder has the numbers of the file."""
     folder = tmp_path_factory.mktemp("gguf")
-    fields = {"hidden_size": 64, "intermediate_size": 96, "vocab_size": 640, "head_dim": 16}
-    write_checkpoint(folder, **fields, bos_token_id=None, eos_token_id=2)
+    write_checkpoint(
+        folder, hidden_size=64, intermediate_size=96, vocab_size=640, bos_token_id=None, eos_token_id=2
+    )
     tokenizer = train_byte_level("qwen2")
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {

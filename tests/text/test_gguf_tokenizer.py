@@ -15,7 +15,7 @@ from tests.text.gguf_metadata import (
     sentence_piece_metadata,
 )
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers.convert_slow_tokenizer import generate_merges
+from transformers.convert_slow_tokenizer import generate_merges  # type: ignore[attr-defined]
 
 from streamcore.models.gguf.byte_level import PRE_TOKENIZERS
 from streamcore.models.gguf.text_files import text_folder, tokenizer_json
@@ -161,8 +161,8 @@ def test_texts_begin_as_the_file_says(pre: str) -> None:
         entry = {} if said is None else {"tokenizer.ggml.add_bos_token": said}
         begins = pre in BEGINS if said is None else said
         assert read_back(metadata | entry).encode("hi").ids == ([1] if begins else []) + plain
-    with_end = {"tokenizer.ggml.add_bos_token": True, "tokenizer.ggml.add_eos_token": True}
-    with_end["tokenizer.ggml.eos_token_id"] = 2
+    around = {f"tokenizer.ggml.add_{name}_token": True for name in ("bos", "eos")}
+    with_end = around | {"tokenizer.ggml.eos_token_id": 2}
     assert read_back(metadata | with_end).encode("hi").ids == [1, *plain, 2]
 
 
