@@ -15,14 +15,12 @@ import gguf
 import numpy as np
 import pytest
 import tomli
-import torch
 from gguf import GGMLQuantizationType as Kind
-from tests.models.gguf_files import Stored, random_blocks, write_gguf
+from tests.models.gguf_files import Stored, write_gguf
 
 from streamcore.errors import ModelLoadError
 from streamcore.models.folder import ModelFolder, check_model_folder
 from streamcore.models.gguf.architectures import ARCHITECTURES
-from streamcore.models.gguf.blocks import BLOCKS, StoredTensor, type_name
 from streamcore.models.gguf.container import read_container
 from streamcore.models.gguf.metadata import Metadata
 
@@ -284,50 +282,6 @@ def test_every_broken_byte_of_a_header_is_refused_or_harmless(tmp_path: Path) ->
             check_model_folder(path)
 
 
-def test_sizes_and_numbers_of_types_are_the_packages() -> None:
-    """A wrong size would move every tensor that follows, and a wrong number take one type for another."""
-    for kind in Kind:
-        assert type_name(kind.value) == kind.name
-    sizes = {name: tuple(gguf.GGML_QUANT_SIZES[Kind[name]]) for name in BLOCKS}
-    assert dict(BLOCKS) == sizes
-
-
-@pytest.mark.parametrize("kind", BLOCKS)
-def test_blocks_are_widened_as_the_package_does(kind: str, tmp_path: Path) -> None:
-    """Bit for bit, also across the pieces in which a large tensor is widened, and for a part of one."""
-    stored = random_blocks(3 * 171, 256, Kind[kind])
-    path = tmp_path / "blocks"
-    path.write_bytes(b"header" + stored.data.tobytes())
-    tensor = StoredTensor(path, "t", kind, (3, 171, 256), 6)
-    expected = torch.from_numpy(stored.widened.copy()).reshape(3, 171, 256)
-    assert torch.equal(tensor.read().float(), expected)
-    assert torch.equal(tensor.part(2).read().float(), expected[2])
-
-
-def test_a_file_that_shrinks_while_it_is_loaded_is_named(tmp_path: Path) -> None:
-    """Beyond the end of a mapped file the process would be killed."""
-    path = tmp_path / "m.gguf"
-    path.write_bytes(bytes(10))
-    with pytest.raises(OSError, match=r"m\.gguf has become shorter"):
-        StoredTensor(path, "t", "F32", (4, 4), 0).read()
-
-
-def test_reading_takes_the_memory_of_one_tensor(tmp_path: Path) -> None:
-    """Files are as large as the memory of the machines that they are made for."""
-    path = tmp_path / "blocks"
-    rows = 1 << 15
-    path.write_bytes(bytes(rows * 256 // 32 * 18))
-    code = (
-        "import resource, torch, numpy, gguf.quants; from pathlib import Path;"
-        "from streamcore.models.gguf.blocks import StoredTensor;"
-        f"t = StoredTensor(Path({str(path)!r}), 't', 'Q4_0', ({rows}, 256), 0);"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
-        "t.read(); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
-    )
-    grown = int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout)
-    assert grown * 1024 < 1.5 * rows * 256 * 4
-
-
 def test_the_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is an extra: the first GGUF file is where a user hears of it."""
     path = write(tmp_path)
@@ -335,7 +289,7 @@ def test_the_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(ModelLoadError, match="the package `gguf`, which is missing") as caught:
         check_model_folder(path)
     (wanted,) = tomli.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["gguf"]
-    assert caught.value.hint == f"install it: pip install '{wanted}', the extra `gguf` of streamcore-llm"
+    assert caught.value.hint == f"install it: `pip install '{wanted}'`, the extra `gguf` of streamcore-llm"
 
 
 def test_the_check_needs_neither_torch_nor_numpy(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def check_library() -> None:
     if find_spec("gguf") is None:
         raise ModelLoadError(
             "GGUF files are read with the package `gguf`, which is missing",
-            "install it: pip install 'gguf>=0.18', the extra `gguf` of streamcore-llm",
+            "install it: `pip install 'gguf>=0.18'`, the extra `gguf` of streamcore-llm",
         )
 
 
