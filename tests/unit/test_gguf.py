@@ -363,6 +363,11 @@ def test_a_folder_of_files_says_which_to_name(tmp_path: Path) -> None:
     assert caught.value.hint == f"name the file: {path}"
 
 
+def test_the_second_version_is_read(tmp_path: Path) -> None:
+    """It differs from the third in nothing but its number; files of 2023 have it."""
+    assert check_model_folder(patched(4, struct.pack("<I", 2))(tmp_path)).config.num_layers == 1
+
+
 def test_files_are_known_by_content_too(tmp_path: Path) -> None:
     """Caches call files by their hashes."""
     path = write(tmp_path).rename(tmp_path / "sha256-0123")

@@ -113,8 +113,8 @@ def _announce(
         num_gb = folder.num_parameters * weights.itemsize / 1e9
         _core.log(
             "info",
-            f"weights of {folder.gguf.types} are widened to {str(weights).removeprefix('torch.')}: "
-            f"{folder.gguf.num_bytes / 1e9:.2f} GB in the file, {num_gb:.2f} GB in memory",
+            f"weights of {folder.gguf.types}, {folder.gguf.num_bytes / 1e9:.2f} GB in the file, "
+            f"take {num_gb:.2f} GB of memory as {str(weights).removeprefix('torch.')}",
         )
     if folder.is_wrapped:
         _core.log("info", "the model is multimodal and is served as text: images and sound are refused")

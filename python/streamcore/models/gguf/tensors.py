@@ -88,12 +88,7 @@ class Finder:
                     shown = f"{list(tensor.shape)}, the metadata ask for {list(expected)}"
                     wrong[tensor.name] = f"`{tensor.name}` has shape {shown}"
             if wrong.keys().isdisjoint(place.shapes):
-                first = stored[0]
-                if place.part is not None:
-                    stored = [first.part(place.part)]
-                found[name] = GgufTensor(
-                    first.path, first.name, first.dtype, shape, tuple(stored), place.make
-                )
+                found[name] = _found(stored, shape, place)
         problems = [f"it lacks {_names(absent)}"] if absent else []
         if unused := self._stored.keys() - used:
             problems.append(f"it holds {_names(unused)}, which its metadata do not account for")
@@ -144,6 +139,14 @@ class Finder:
         )
         shapes = {"attn_q": query, "attn_k": key, "attn_v": key}
         return _Place({f"{prefix}{part}.weight": size for part, size in shapes.items()}, _one_below_other)
+
+
+def _found(stored: list[StoredTensor], shape: Shape, place: _Place) -> GgufTensor:
+    first, dtypes = stored[0], {tensor.dtype for tensor in stored}
+    if place.part is not None:
+        stored = [first.part(place.part)]
+    dtype = first.dtype if len(dtypes) == 1 else "F32"
+    return GgufTensor(first.path, first.name, dtype, shape, tuple(stored), place.make)
 
 
 def _stacked(prefix: str, rest: str, shape: Shape) -> _Place:
