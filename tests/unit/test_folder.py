@@ -316,7 +316,7 @@ ELSEWHERE: dict[str, tuple[Callable[[Path], Path], str, str | None]] = {
     "gguf folder": (
         lambda f: _folder_with(f / "a", "m.Q4_K_M.gguf"),
         "holds GGUF files, which are models themselves",
-        "name the file: ",
+        "name the file itself, such as m.Q4_K_M.gguf",
     ),
     "cache": (
         lambda f: _folder_with(f / "a", "snapshots", "refs"),

@@ -357,10 +357,10 @@ def test_older_files_stretch_by_a_factor_alone(tmp_path: Path) -> None:
 
 def test_a_folder_of_files_says_which_to_name(tmp_path: Path) -> None:
     """`streamcore serve FOLDER` was meant well."""
-    path = write(tmp_path)
+    write(tmp_path)
     with pytest.raises(ModelLoadError, match="holds GGUF files") as caught:
         check_model_folder(tmp_path)
-    assert caught.value.hint == f"name the file: {path}"
+    assert caught.value.hint == "name the file itself, such as m.gguf"
 
 
 def test_the_second_version_is_read(tmp_path: Path) -> None:

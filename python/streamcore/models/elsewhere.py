@@ -55,5 +55,5 @@ def explain_folder(path: Path) -> tuple[str, str | None] | None:
             return explanation
     gguf = sorted(name for name in names if name.lower().endswith(".gguf"))
     if gguf:
-        return "holds GGUF files, which are models themselves", f"name the file: {path / gguf[0]}"
+        return "holds GGUF files, which are models themselves", f"name the file itself, such as {gguf[0]}"
     return None
