@@ -1,5 +1,5 @@
 """Writes GGUF files of checkpoints with the `gguf` package: its names of tensors and of settings, so
-that what reads them here is compared with somebody else's idea of them.
+that what reads them here is compared with another program's idea of them.
 
 A tensor is its numbers, or the bytes of its blocks: all that a file changes is the order of rows and
 experts, which is the same for both.

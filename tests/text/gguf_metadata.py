@@ -9,7 +9,7 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 
 
 def byte_level_metadata(tokenizer: Mapping[str, Any], pre: str, num_rows: int = 0) -> dict[str, Any]:
-    """The entries of a byte-level tokenizer, for an embedding of so many rows or more."""
+    """The entries of a byte-level tokenizer, for an embedding of at least `num_rows` rows."""
     merges = tokenizer["model"]["merges"]
     tokens, kinds = _tokens(tokenizer, num_rows)
     return {

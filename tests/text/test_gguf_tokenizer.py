@@ -17,6 +17,7 @@ from tests.text.gguf_metadata import (
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers.convert_slow_tokenizer import generate_merges  # type: ignore[attr-defined]
 
+from streamcore.errors import ModelLoadError
 from streamcore.models.gguf.byte_level import PRE_TOKENIZERS
 from streamcore.models.gguf.text_files import text_folder, tokenizer_json
 from streamcore.models.gguf.vocabulary import Vocabulary, read_vocabulary
@@ -277,6 +278,17 @@ def test_files_of_a_folder(tmp_path: Path) -> None:
     }
     config = json.loads(files["tokenizer_config.json"])
     assert (config["bos_token"], config["eos_token"], config["pad_token"]) == ("<s>", "</s>", "<pad>")
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tokenizer is written to a temporary folder for a moment, of which a user has not heard."""
+    metadata = special_metadata("</s>", eos=0)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    with (
+        pytest.raises(ModelLoadError, match="cannot be written to a temporary folder"),
+        text_folder(metadata, vocabulary_of(metadata)),
+    ):
+        pass
 
 
 REAL = {"llama3_1": "llama-bpe", "qwen3": "qwen2", "gptoss": "gpt-4o", "llama2": None, "gemma3": None}

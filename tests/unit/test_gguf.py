@@ -249,7 +249,7 @@ REFUSALS: dict[str, tuple[Callable[[Path], Path], str]] = {
 
 @pytest.mark.parametrize("name", REFUSALS)
 def test_what_cannot_be_served_is_refused_in_words(name: str, tmp_path: Path) -> None:
-    """One line must say what is wrong, and where; nobody looks into a binary file."""
+    """One line must say what is wrong, and where: a binary file does not show it."""
     make, expected = REFUSALS[name]
     with pytest.raises(ModelLoadError) as caught:
         check_model_folder(make(tmp_path))

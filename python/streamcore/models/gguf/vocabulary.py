@@ -71,13 +71,12 @@ class Vocabulary:
     def ends(self) -> list[int]:
         """Ids of the tokens that end an answer."""
         ids = [self.ids[name] for name in ("eos", "eot", "eom") if name in self.ids]
-        special = {token for token, kind in zip(self.tokens, self.kinds, strict=True) if kind == CONTROL}
-        ends = [end for end in _ENDS if end in special]
+        kinds = (CONTROL, USER_DEFINED)
+        added = {token: index for token, index in self.used.items() if self.kinds[index] in kinds}
         # In harmony, gpt-oss's format, this one ends a message, and more may follow.
-        if {"<|return|>", "<|call|>"} <= special:
-            ends = [end for end in ends if end != "<|end|>"]
-        known = self.used
-        return list(dict.fromkeys(ids + [known[end] for end in ends]))
+        if {"<|return|>", "<|call|>"} <= added.keys():
+            added.pop("<|end|>", None)
+        return list(dict.fromkeys([*ids, *(added[end] for end in _ENDS if end in added)]))
 
 
 def read_vocabulary(metadata: Mapping[str, Any], num_rows: int, problems: list[str]) -> Vocabulary | None:
