@@ -87,7 +87,7 @@ class StepBuffers:
         for name, dtype, length in in_memory:
             places[name] = (num_bytes, DTYPES[dtype], length)
             num_bytes += -(-length * DTYPES[dtype].itemsize // _ALIGNMENT) * _ALIGNMENT
-        self._num_common_bytes = min(places[name][0] for name in _RARE)
+        self._num_common_bytes = min(places[name][0] for name in _RARE if name in places)
         self._host_memory = torch.zeros(num_bytes, dtype=torch.uint8, pin_memory=device.type == "cuda")
         self._device_memory = self._host_memory.to(device)
 

@@ -103,6 +103,7 @@ impl Scheduler {
     }
 
     /// Says that the mask for the next token of a request is there, and which tokens are forced before it.
+    #[expect(clippy::needless_pass_by_value, reason = "converted from a Python object")]
     fn resume(&self, py: Python<'_>, request_id: u64, forced: Vec<u32>) -> PyResult<bool> {
         self.with(py, |engine| engine.resume(RequestId(request_id), &forced))
     }
