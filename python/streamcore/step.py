@@ -64,11 +64,14 @@ class _Column:
     def __get__(self, step: "Step | None", _: type) -> "_Column | memoryview":
         if step is None:
             return self
+        view = step.__dict__[self._name] = step.columns[self._name][: self.filled_len(step.plan)]
+        return view
+
+    def filled_len(self, plan: _core.StepPlan) -> int:
         length = self._more
         for size in self._sizes:
-            length += getattr(step.plan, size)
-        view = step.__dict__[self._name] = step.columns[self._name][:length]
-        return view
+            length += getattr(plan, size)
+        return length
 
 
 class Step:
@@ -170,3 +173,9 @@ class Step:
         "num_scored_tokens",
     )
     scored_targets = _Column("int32, that prompt token", "num_scored_tokens")
+
+
+def filled_len(name: str, plan: _core.StepPlan) -> int:
+    """How many elements of a column a plan fills."""
+    column: _Column = Step.__dict__[name]
+    return column.filled_len(plan)
