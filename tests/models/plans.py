@@ -25,6 +25,7 @@ def engine_config(
     *,
     block_size: int = 1,
     num_blocks: int | None = None,
+    num_mask_words: int = 0,
 ) -> _core.EngineConfig:
     """The limits of an engine; its cache holds one sequence unless it is named."""
     return _core.EngineConfig(
@@ -33,6 +34,7 @@ def engine_config(
         max_num_batched_tokens=max_num_batched_tokens,
         max_num_seqs=max_num_seqs,
         max_model_len=max_model_len,
+        num_mask_words=num_mask_words,
     )
 
 

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from streamcore import _core
 from streamcore.runner.columns import Columns, PlanColumns
+from streamcore.runner.masks import MaskInputs
 from streamcore.runner.penalties import BiasInputs, CountInputs, PenaltyInputs
 from streamcore.runner.scores import ScoreInputs
 from streamcore.runner.state import RowState
 
 CPU, META = torch.device("cpu"), torch.device("meta")
-LIMITS = engine_config(max_num_batched_tokens=8, max_num_seqs=3, max_model_len=4).step_columns()
+LIMITS = engine_config(8, 3, max_model_len=4, num_mask_words=4).step_columns()
 NAMES = [name for name, _, _ in LIMITS]
 PLAN = plan(
     num_tokens=5,
@@ -25,6 +26,7 @@ PLAN = plan(
     num_new_rows=2,
     num_counted_tokens=4,
     num_penalised_samples=2,
+    num_masked_samples=2,
     num_biases=3,
     num_scored_samples=2,
     num_scored_tokens=5,
@@ -59,11 +61,18 @@ def test_what_the_engine_writes_is_what_the_step_reads() -> None:
     written = fill(columns)
     lengths = {"token_ids": 6, "positions": 6, "slot_mapping": 6, "query_starts": 3, "context_lens": 2}
     lengths |= {"seq_rows": 2, "block_places": 7, "block_ids": 7, "uniform": 2, "counted_rows": 4}
-    lengths |= {"bias_values": 3, "scored_samples": 2, "scored_targets": 5, "device_token_rows": 0}
+    lengths |= {
+        "masked_samples": 2,
+        "mask_words": 8,
+        "bias_values": 3,
+        "scored_samples": 2,
+        "scored_targets": 5,
+        "device_token_rows": 0,
+    }
     step = columns.upload(0, PLAN)
     for name in NAMES:
-        told = step[name].tolist()
-        assert told == step.on_host(name).tolist() == written[name][: len(told)], name
+        told = step[name].flatten().tolist()
+        assert told == step.on_host(name).flatten().tolist() == written[name][: len(told)], name
         assert len(told) == lengths.get(name, len(told)), name
 
 
@@ -105,6 +114,7 @@ def test_inputs_are_taken_from_their_own_columns() -> None:
     step = columns.upload(0, PLAN)
     rows.update(step)
     counts, penalties = CountInputs.of(step), PenaltyInputs.of(rows.parameters, step)
+    masks = MaskInputs.of(step)
     biases, scores, (sampling, _) = BiasInputs.of(step), ScoreInputs.of(step), rows.sampling(step)
     taken: dict[str, Tensor] = {
         "new_rows": counts.new_rows,
@@ -113,6 +123,8 @@ def test_inputs_are_taken_from_their_own_columns() -> None:
         "counted_as_output": counts.as_output,
         "penalised_samples": penalties.samples,
         "sample_rows": penalties.sample_rows,
+        "masked_samples": masks.samples,
+        "mask_words": masks.words,
         "bias_samples": biases.samples,
         "bias_tokens": biases.tokens,
         "bias_values": biases.values,

@@ -25,6 +25,8 @@ _COMMON = frozenset(
         "uniform",
     )
 )
+# Columns with a row for each element of another one.
+_ROWS_OF = {"mask_words": "masked_samples"}
 # Columns begin on cache lines of their own.
 _ALIGNMENT = 64
 
@@ -45,11 +47,15 @@ class PlanColumns:
         self._device = device
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._device[name][: filled_len(name, self.plan)]
+        return self._device[name][: self.len_of(name)]
 
     def on_host(self, name: str) -> Tensor:
         """The same column in host memory, for decisions that must not wait for the device."""
-        return self._host[name][: filled_len(name, self.plan)]
+        return self._host[name][: self.len_of(name)]
+
+    def len_of(self, name: str) -> int:
+        """How many elements of a column the plan fills, or how many rows."""
+        return filled_len(_ROWS_OF.get(name, name), self.plan)
 
 
 class Columns:
@@ -74,10 +80,12 @@ class Columns:
                 self._num_common_bytes = num_bytes
 
         def carve(memory: Tensor) -> dict[str, Tensor]:
-            return {
+            carved = {
                 name: memory[start : start + length * dtype.itemsize].view(dtype)
                 for name, (start, dtype, length) in places.items()
             }
+            rows = {name: len(carved[of]) for name, of in _ROWS_OF.items() if name in carved}
+            return carved | {name: carved[name].view(count, -1) for name, count in rows.items()}
 
         self._host_memory = [
             torch.zeros(num_bytes, dtype=torch.uint8, pin_memory=device.type == "cuda")
@@ -106,6 +114,6 @@ class Columns:
         self._device_memory[:end].copy_(self._host_memory[index][:end], non_blocking=True)
         columns = PlanColumns(plan, host, self.resident)
         for name in self._order:
-            if name not in _COMMON and filled_len(name, plan):
+            if name not in _COMMON and columns.len_of(name):
                 columns[name].copy_(columns.on_host(name), non_blocking=True)
         return columns

@@ -56,7 +56,12 @@ def _make_runner(
 ) -> tuple[ModelRunner, _core.EngineConfig]:
     target_itl_s = None if config.target_itl_ms is None else config.target_itl_ms / 1000
     depth = steps_in_flight(model.device)
-    engine_config = engine_config_of(**asdict(limits), max_steps_in_flight=depth, target_itl_s=target_itl_s)
+    engine_config = engine_config_of(
+        **asdict(limits),
+        max_steps_in_flight=depth,
+        target_itl_s=target_itl_s,
+        num_mask_words=-(-model.config.vocab_size // 32),
+    )
     model.prepare(engine_config.max_seq_len, limits.max_num_batched_tokens, limits.max_num_seqs)
     caches = allocate_kv_cache(
         model.config,

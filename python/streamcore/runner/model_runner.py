@@ -19,6 +19,7 @@ from streamcore import _core
 from streamcore.kernels import KvGroup, LayerCache
 from streamcore.models.model import Model, Recording
 from streamcore.runner.columns import Columns, PlanColumns
+from streamcore.runner.masks import MaskInputs, apply_masks
 from streamcore.runner.penalties import BiasInputs, add_biases
 from streamcore.runner.sampler import sample
 from streamcore.runner.scores import ScoreInputs, Scores, score_prompt, score_samples
@@ -164,15 +165,17 @@ class ModelRunner:
         return self._model.logits(hidden[: plan.num_samples]) if plan.num_samples else None, scored
 
     def _changed(self, logits: Tensor, columns: PlanColumns) -> Tensor:
-        """The logits with penalties and biases. The model's own stay as they are, for the log-probabilities."""
+        """The logits with penalties, biases and masks. The model's own stay as they are, for the log-probabilities."""
         plan = columns.plan
-        if not plan.num_penalised_samples and not plan.num_biases:
+        if not (plan.num_penalised_samples or plan.num_biases or plan.num_masked_samples):
             return logits
         logits = logits.clone()
         if plan.num_penalised_samples:
             self._rows.penalise(logits, columns)
         if plan.num_biases:
             add_biases(logits, BiasInputs.of(columns))
+        if plan.num_masked_samples:
+            apply_masks(logits, MaskInputs.of(columns))
         return logits
 
     def collect(self) -> StepOutput:

@@ -178,6 +178,7 @@ pub(crate) mod tests {
             enable_prefix_caching: false,
             capture_sizes: vec![],
             target_itl: None,
+            num_mask_words: 0,
         };
         let driver = Arc::new(Driver::new(config, limits).unwrap());
         let naming = Naming { served_model_names: Vec::new(), version: String::new(), created: 0 };

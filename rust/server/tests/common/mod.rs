@@ -53,6 +53,7 @@ pub fn engine_config() -> EngineConfig {
         enable_prefix_caching: true,
         capture_sizes: vec![],
         target_itl: None,
+        num_mask_words: 0,
     }
 }
 
