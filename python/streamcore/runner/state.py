@@ -9,12 +9,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from streamcore import _core
 from streamcore.kernels import PagedSequences
 from streamcore.runner.columns import DTYPES, Columns, PlanColumns
-from streamcore.runner.penalties import PENALTIES, CountInputs, PenaltyInputs, TokenCounts
+from streamcore.runner.penalties import CountInputs, PenaltyInputs, TokenCounts
 from streamcore.runner.sampler import SamplingColumns
-
-_PARAMETERS = (*SamplingColumns.parameters(), *PENALTIES)
 
 
 class RowState:
@@ -29,7 +28,7 @@ class RowState:
         type, length.
         """
         lengths = {name: length for name, _, length in columns}
-        dtypes = {name: DTYPES[dtype] for name, dtype, _ in columns if name in _PARAMETERS}
+        dtypes = {name: DTYPES[dtype] for name, dtype, _ in _core.row_parameters()}
         self.num_rows = num_rows = lengths["seq_rows"]
         shape = (num_rows + 1, lengths["block_places"] // num_rows)
         self.block_tables = torch.zeros(shape, dtype=torch.int32, device=device)
