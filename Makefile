@@ -100,12 +100,13 @@ miri:  ## The engine under Miri (nightly Rust: rustup +nightly component add mir
 	MIRIFLAGS=-Zmiri-disable-isolation SEEDS=3 $(CARGO) +nightly miri test -p streamcore-engine \
 	  --lib --test scenarios --test sharing --test deadlines --test simulation
 
-check: setup-test  ## Formatting, lints, types, import rules
+check: setup-test build  ## Formatting, lints, types, stubs, import rules
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --quiet --workspace --all-targets -- $(CLIPPY_DENY)
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
+	$(BIN)/stubtest streamcore._core
 	PYTHONPATH=python $(BIN)/lint-imports --no-cache
 
 fmt:  ## Format everything

@@ -1,9 +1,11 @@
-"""Write the generated pages: `python docs/generate.py` rewrites them, `--check` fails when one is out of date."""
+"""Write the generated pages and stubs: `python docs/generate.py` rewrites them, `--check` fails when one is out of date."""
 
 import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+
+from generate_stubs import core_tables, step_table
 
 from streamcore import _core
 from streamcore.config import ServeConfig
@@ -72,7 +74,13 @@ def metrics() -> str:
     return _METRICS + "".join(rows)
 
 
-PAGES = {"configuration.md": configuration, "metrics.md": metrics}
+_PACKAGE = Path("..") / "python" / "streamcore"
+PAGES = {
+    "configuration.md": configuration,
+    "metrics.md": metrics,
+    _PACKAGE / "_core_tables.pyi": core_tables,
+    _PACKAGE / "step_table.pyi": step_table,
+}
 
 
 def main(arguments: list[str]) -> int:

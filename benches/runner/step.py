@@ -18,7 +18,7 @@ from streamcore import _core
 from streamcore.console import complain_of_development_build
 from streamcore.models.folder import check_model_folder
 from streamcore.models.load import load_model
-from streamcore.runner.kv_cache import allocate_kv_cache
+from streamcore.runner.memory import allocate_kv_cache
 from streamcore.runner.model_runner import ModelRunner
 
 CPU = torch.device("cpu")
@@ -45,15 +45,14 @@ def measure(folder: Path, rows: int, steps: int, sampling: dict[str, Any]) -> li
         max_model_len=max_len,
     )
     caches = allocate_kv_cache(checked.config, CPU, torch.float32, block_size=16, num_blocks=num_blocks)
-    runner = ModelRunner(model, caches, config.step_columns(), CPU)
+    runner = ModelRunner(model, caches, config)
     scheduler = _core.Scheduler(config)
-    buffers = _core.StepBuffers(config, runner.all_buffers[0].addresses())
     for row in range(rows):
         scheduler.add_request(row, [5 + row] * PROMPT_LEN, max_tokens=steps + WARM_UP_STEPS, **sampling)
     times: list[float] = []
     while True:
         started = time.process_time()
-        plan = scheduler.next_step(buffers)
+        plan = scheduler.next_step(runner.loan)
         if plan is None:
             return times[WARM_UP_STEPS:]
         scheduler.complete_step(plan.id, *runner.execute(plan).places())

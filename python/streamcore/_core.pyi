@@ -6,7 +6,9 @@ that work or wait release the interpreter meanwhile.
 
 from os import PathLike
 from types import ModuleType
-from typing import Any, Final, Literal, final
+from typing import Any, Literal, TypeAlias, final
+
+from typing_extensions import Unpack
 
 from streamcore._core_functions import close_log as close_log
 from streamcore._core_functions import end_on_signals as end_on_signals
@@ -17,8 +19,12 @@ from streamcore._core_functions import log as log
 from streamcore._core_functions import metrics_reference as metrics_reference
 from streamcore._core_functions import parser_names as parser_names
 from streamcore._core_functions import replay as replay
+from streamcore._core_functions import row_parameters as row_parameters
 from streamcore._core_functions import simulate as simulate
+from streamcore._core_functions import step_table as step_table
 from streamcore._core_functions import trace_model as trace_model
+from streamcore._core_tables import RowParameters
+from streamcore._core_tables import StepPlan as StepPlan
 
 __all__ = [
     "Doorbell",
@@ -31,6 +37,7 @@ __all__ = [
     "StepBuffers",
     "StepPlan",
     "TextModel",
+    "__version__",
     "close_log",
     "end_on_signals",
     "flush_log",
@@ -40,17 +47,20 @@ __all__ = [
     "kernels",
     "log",
     "metrics_reference",
+    "parser_names",
     "replay",
+    "row_parameters",
     "simulate",
+    "step_table",
     "trace_model",
 ]
 
 __version__: str
 is_release: bool
 """Whether the extension was built with optimisations and without the checks of a development build."""
-_Place = tuple[int, int]
-_Likelihood = tuple[float, list[tuple[int, float]]]
-_EventKind = Literal[
+_Place: TypeAlias = tuple[int, int]
+_Likelihood: TypeAlias = tuple[float, list[tuple[int, float]]]
+_EventKind: TypeAlias = Literal[
     "scheduled", "prompt_logprobs", "token", "stop", "length", "abort", "deadline", "not_finite"
 ]
 kernels: ModuleType
@@ -86,7 +96,7 @@ class EngineConfig:
         max_model_len: int,
         max_steps_in_flight: int = 1,
         enable_prefix_caching: bool = True,
-        capture_sizes: list[int] = [],
+        capture_sizes: list[int] | None = None,
         target_itl_s: float | None = None,
         num_mask_words: int = 0,
     ) -> EngineConfig: ...
@@ -98,26 +108,6 @@ class EngineConfig:
         """Most blocks that one sequence can hold: the length of a row of the block tables."""
     def step_columns(self) -> list[tuple[str, str, int]]:
         """Name, dtype ("int32", "int64" or "float32") and number of elements of each column that a runner must allocate."""
-
-@final
-class StepPlan:
-    """The sizes of a plan: how much of each column it fills. `streamcore.step.Step` says what each of them counts."""
-
-    id: Final[int]
-    num_tokens: Final[int]
-    num_seqs: Final[int]
-    num_padding: Final[int]
-    num_samples: Final[int]
-    num_device_tokens: Final[int]
-    num_block_updates: Final[int]
-    num_new_rows: Final[int]
-    num_counted_tokens: Final[int]
-    num_penalised_samples: Final[int]
-    num_masked_samples: Final[int]
-    num_biases: Final[int]
-    num_scored_samples: Final[int]
-    num_scored_tokens: Final[int]
-    max_top_logprobs: Final[int]
 
 @final
 class StepBuffers:
@@ -143,15 +133,8 @@ class Scheduler:
         *,
         max_tokens: int,
         min_tokens: int = 0,
-        stop_token_ids: list[int] = [],
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        top_k: int = 0,
-        min_p: float = 0.0,
-        repetition_penalty: float = 1.0,
-        frequency_penalty: float = 0.0,
-        presence_penalty: float = 0.0,
-        logit_bias: list[tuple[int, float]] = [],
+        stop_token_ids: list[int] | None = None,
+        logit_bias: list[tuple[int, float]] | None = None,
         seed: int = 0,
         logprobs: int | None = None,
         prompt_logprobs: int | None = None,
@@ -160,6 +143,7 @@ class Scheduler:
         key: int = 0,
         is_constrained: bool = False,
         deadline_s: float | None = None,
+        **numbers: Unpack[RowParameters],
     ) -> None:
         """As in `streamcore.Scheduler`; the caller never uses an id twice, and `deadline_s` is on the clock of `next_step`."""
     def abort(self, request_id: int) -> bool:
@@ -303,8 +287,8 @@ class Server:
         *,
         served_model_names: list[str],
         vocab_size: int,
-        api_keys: list[str] = [],
-        allowed_origins: list[str] = [],
+        api_keys: list[str] | None = None,
+        allowed_origins: list[str] | None = None,
         max_waiting_requests: int | None = None,
         script: Script | None = None,
         trace_file: str | PathLike[str] | None = None,

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import FrameType
 from typing import Any
 
 from streamcore import _core, console
@@ -164,13 +164,15 @@ def _open_model(
         folder.path, tool_call_parser=config.tool_call_parser, reasoning_parser=config.reasoning_parser
     )
     has_chat_template = text.has_chat_template
-    launch = _import_launch()
-    engine_config, runner = launch.load_runner(config, folder, check)
+    with _explaining_imports():
+        from streamcore.runner.load import load_runner
+        from streamcore.runner.loop import run_steps
+    loaded = load_runner(config, folder, check)
     names = config.served_model_name or (("demo",) if config.model is None else (name_of(folder.path),))
     server = _core.Server(
         listener,
         text,
-        engine_config,
+        loaded.engine_config,
         served_model_names=list(names),
         vocab_size=folder.config.vocab_size,
         api_keys=list(config.api_key),
@@ -179,8 +181,8 @@ def _open_model(
         trace_file=config.trace_file,
         traced_model=(names[0], folder.num_parameters, folder.config.kv_numbers_per_token),
     )
-    run_steps = partial(launch.run_steps, server, engine_config, runner, is_watched=is_watched)
-    return Serving(server, names[0], has_chat_template, run_steps)
+    steps = partial(run_steps, server, loaded.runner, loaded.decode_s if is_watched else None)
+    return Serving(server, names[0], has_chat_template, steps)
 
 
 def name_of(folder: Path) -> str:
@@ -218,8 +220,9 @@ def _open_script(config: ServeConfig, path: Path, listener: _core.Listener | Non
     return Serving(server, names[0], True, partial(play, server), question)
 
 
-def _import_launch() -> ModuleType:
-    """What loads and runs models, and torch with it.
+@contextmanager
+def _explaining_imports() -> Iterator[None]:
+    """For the import of what loads and runs models, and torch with it.
 
     Raises:
         ConfigError: torch, or something else that it needs, is not installed.
@@ -229,14 +232,13 @@ def _import_launch() -> ModuleType:
     # torch runs without NumPy, which nothing here needs, and says so at every start.
     warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
     try:
-        from streamcore.runner import launch
+        yield
     except ModuleNotFoundError as error:
         hint = "install it, README.md says how, or serve script:FILE, which needs nothing else"
         raise ConfigError(f"{error.name} is missing", hint) from error
     except (ImportError, OSError) as error:
         # As where `ulimit -v` leaves its libraries no room.
         raise ConfigError(f"torch cannot be imported: {error}") from error
-    return launch
 
 
 def _announce_trace(path: Path) -> None:

@@ -39,7 +39,7 @@ def test_many_prompts_are_answered_in_order(demo: LLM) -> None:
 
 def test_an_answer_is_what_it_is_held_to(demo: LLM) -> None:
     """A pipeline that parses each answer stops at the first that is not what it asked for."""
-    hot = {"temperature": 1.5, "max_tokens": 300}
+    hot: dict[str, Any] = {"temperature": 1.5, "max_tokens": 300}
     schema = {
         "type": "object",
         "properties": {"name": {"type": "string", "maxLength": 8}, "age": {"type": "integer", "maximum": 99}},

@@ -6,6 +6,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from streamcore.runner.columns import PlanColumns
 from streamcore.runner.penalties import rows_per_chunk
 
 
@@ -17,6 +18,11 @@ class MaskInputs:
     """int32 [num_masked_samples], which samples have one"""
     words: Tensor
     """int32 [num_masked_samples, num_mask_words]; token `t` may be drawn if bit `t % 32` of word `t // 32` is set"""
+
+    @classmethod
+    def of(cls, columns: PlanColumns) -> "MaskInputs":
+        """Those of a plan."""
+        return cls(columns["masked_samples"], columns["mask_words"])
 
 
 def apply_masks(logits: Tensor, inputs: MaskInputs) -> None:

@@ -39,13 +39,10 @@ class SamplingColumns:
         return tuple(name for name in cls.__slots__ if name != "uniform")
 
     @classmethod
-    def of(
-        cls, parameters: Mapping[str, Tensor], columns: Mapping[str, Tensor], num_samples: int
-    ) -> "SamplingColumns":
-        """The parameters of the rows that are sampled, and the random numbers of a plan, by their names."""
-        rows = columns["sample_rows"][:num_samples]
-        chosen = {name: parameters[name].index_select(0, rows) for name in cls.parameters()}
-        return cls(**chosen, uniform=columns["uniform"][:num_samples])
+    def of(cls, parameters: Mapping[str, Tensor], sample_rows: Tensor, uniform: Tensor) -> "SamplingColumns":
+        """The parameters of the rows that are sampled, out of those of all rows by name."""
+        chosen = {name: parameters[name].index_select(0, sample_rows) for name in cls.parameters()}
+        return cls(**chosen, uniform=uniform)
 
     def is_filtered(self) -> Tensor:
         """Which rows have a `top_k` or a `top_p`; bool [num_samples]."""

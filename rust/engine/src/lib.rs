@@ -56,6 +56,8 @@ pub mod planted;
 mod planted;
 mod policy;
 mod request;
+#[macro_use]
+mod sampling;
 mod scheduler;
 mod scores;
 mod sequence;
@@ -71,12 +73,13 @@ pub use config::EngineConfig;
 pub use engine::Engine;
 pub use error::EngineError;
 pub use event::{Event, EventKind, FinishReason, TokenLogprobs};
-pub use request::{
-    MAX_LOGIT_BIAS, MAX_LOGPROBS, MAX_STOP_TOKEN_IDS, Request, RequestId, SamplingParams, split_mix_64,
+pub use request::{MAX_LOGPROBS, MAX_STOP_TOKEN_IDS, Request, RequestId};
+pub use sampling::{
+    GivenParameters, MAX_LOGIT_BIAS, ROW_PARAMETERS, RowNumber, RowParameter, SamplingParams, split_mix_64,
 };
 pub use scores::Scores;
 pub use stats::Stats;
 pub use step::{
-    Column, ColumnSlice, ColumnType, NO_TOKEN, NOT_FINITE, OwnedStepBuffers, StepBuffers, StepId, StepPlan,
-    step_columns,
+    COLUMNS, Column, ColumnSlice, ColumnType, ColumnUse, NO_TOKEN, NOT_FINITE, OwnedStepBuffers, StepBuffers,
+    StepId, StepPlan, step_columns,
 };

@@ -16,7 +16,8 @@ use crate::event::FinishReason;
 use crate::kv::{BlockPool, BlockTable};
 use crate::planted::{Bug, has};
 use crate::policy::{self, Rank};
-use crate::request::{Request, RequestId, SamplingParams};
+use crate::request::{Request, RequestId};
+use crate::sampling::SamplingParams;
 
 /// A request that may go on for a whole context seldom does: beyond this its lists double as they fill.
 const MAX_RESERVED_TOKENS: usize = 1024;

@@ -2,8 +2,9 @@
 
 use std::sync::Mutex;
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use streamcore_engine::{
     Engine, Event, EventKind, FinishReason, Request, RequestId, SamplingParams, StepId, TokenLogprobs,
 };
@@ -31,6 +32,35 @@ impl Scheduler {
     }
 }
 
+macro_rules! set_number {
+    ({ $($(#[doc = $about:literal])* $name:ident: $type:ident = $neutral:expr, $range:ident;)* }) => {
+        /// Takes a number of the table over from a keyword argument.
+        fn set_number(sampling: &mut SamplingParams, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+            match name {
+                $(stringify!($name) => {
+                    sampling.$name = value.extract().map_err(|error| of_argument(value.py(), name, error))?;
+                })*
+                _ => {
+                    let message = format!("add_request() got an unexpected keyword argument '{name}'");
+                    return Err(PyTypeError::new_err(message));
+                }
+            }
+            Ok(())
+        }
+    };
+}
+
+streamcore_engine::row_parameters! { set_number! {} }
+
+/// The error with the name of the argument, as other arguments have it.
+fn of_argument(py: Python<'_>, name: &str, error: PyErr) -> PyErr {
+    if error.is_instance_of::<PyTypeError>(py) {
+        PyTypeError::new_err(format!("argument '{name}': {}", error.value(py)))
+    } else {
+        error
+    }
+}
+
 #[pymethods]
 impl Scheduler {
     #[new]
@@ -39,10 +69,8 @@ impl Scheduler {
     }
 
     #[pyo3(signature = (
-        request_id, prompt, *, max_tokens, min_tokens = 0, stop_token_ids = vec![], temperature = 0.0, top_p = 1.0, top_k = 0,
-        min_p = 0.0, repetition_penalty = 1.0, frequency_penalty = 0.0, presence_penalty = 0.0, logit_bias = vec![], seed = 0,
-        logprobs = None, prompt_logprobs = None, cache_salt = 0, priority = 0, key = 0,
-        is_constrained = false, deadline_s = None
+        request_id, prompt, *, max_tokens, min_tokens = 0, stop_token_ids = None, logit_bias = None, seed = 0, logprobs = None,
+        prompt_logprobs = None, cache_salt = 0, priority = 0, key = 0, is_constrained = false, deadline_s = None, **numbers
     ))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn add_request(
@@ -52,15 +80,8 @@ impl Scheduler {
         prompt: Vec<u32>,
         max_tokens: usize,
         min_tokens: usize,
-        stop_token_ids: Vec<u32>,
-        temperature: f32,
-        top_p: f32,
-        top_k: u32,
-        min_p: f32,
-        repetition_penalty: f32,
-        frequency_penalty: f32,
-        presence_penalty: f32,
-        logit_bias: Vec<(u32, f32)>,
+        stop_token_ids: Option<Vec<u32>>,
+        logit_bias: Option<Vec<(u32, f32)>>,
         seed: u64,
         logprobs: Option<u32>,
         prompt_logprobs: Option<u32>,
@@ -69,22 +90,17 @@ impl Scheduler {
         key: u32,
         is_constrained: bool,
         deadline_s: Option<f64>,
+        numbers: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<()> {
         let deadline = deadline_s.map(|seconds| duration("deadline_s", seconds)).transpose()?;
-        let sampling = SamplingParams {
-            repetition_penalty,
-            frequency_penalty,
-            presence_penalty,
-            logit_bias,
-            temperature,
-            min_p,
-            top_k,
-            top_p,
-            seed,
-        };
+        let logit_bias = logit_bias.unwrap_or_default();
+        let mut sampling = SamplingParams { logit_bias, seed, ..SamplingParams::greedy() };
+        for (name, value) in numbers.into_iter().flatten() {
+            set_number(&mut sampling, name.extract()?, &value)?;
+        }
         let request = Request {
             min_tokens,
-            stop_token_ids,
+            stop_token_ids: stop_token_ids.unwrap_or_default(),
             sampling,
             logprobs,
             prompt_logprobs,

@@ -133,7 +133,7 @@ impl Server {
     /// the tokenizer's.
     #[new]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
-    #[pyo3(signature = (listener, text, config, *, served_model_names, vocab_size, api_keys = vec![], allowed_origins = vec![], max_waiting_requests = None, script = None, trace_file = None, traced_model = None))]
+    #[pyo3(signature = (listener, text, config, *, served_model_names, vocab_size, api_keys = None, allowed_origins = None, max_waiting_requests = None, script = None, trace_file = None, traced_model = None))]
     fn new(
         py: Python<'_>,
         listener: Option<&Listener>,
@@ -141,8 +141,8 @@ impl Server {
         config: &EngineConfig,
         served_model_names: Vec<String>,
         vocab_size: usize,
-        api_keys: Vec<String>,
-        allowed_origins: Vec<String>,
+        api_keys: Option<Vec<String>>,
+        allowed_origins: Option<Vec<String>>,
         max_waiting_requests: Option<usize>,
         script: Option<&Script>,
         trace_file: Option<PathBuf>,
@@ -158,7 +158,11 @@ impl Server {
         };
         let (engine, mut limits) = (config.0.clone(), DriverLimits::default());
         limits.max_waiting_requests = max_waiting_requests.unwrap_or(limits.max_waiting_requests);
-        let access = Access { api_keys, allowed_origins, is_local: false };
+        let access = Access {
+            api_keys: api_keys.unwrap_or_default(),
+            allowed_origins: allowed_origins.unwrap_or_default(),
+            is_local: false,
+        };
         let script = script.map(|script| Arc::clone(&script.inner));
         let server_config = ServerConfig { naming, access, vocab_size, engine, limits, script };
         let inner = py.detach(|| server::Server::start(listener, text, server_config))?;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderMap;
-use streamcore_engine::{Request, RequestId, SamplingParams};
+use streamcore_engine::{GivenParameters, Request, RequestId, SamplingParams};
 use streamcore_parsers::Setup;
 
 use crate::app::App;
@@ -330,18 +330,10 @@ fn new_request(app: &App, options: &Options, max_tokens: usize) -> NewRequest {
 }
 
 fn sampling_params(app: &App, asked: &Sampling) -> SamplingParams {
-    let defaults = &app.text.generation;
-    SamplingParams {
-        repetition_penalty: asked.repetition_penalty.or(defaults.repetition_penalty).unwrap_or(1.0),
-        frequency_penalty: asked.frequency_penalty.unwrap_or(0.0),
-        presence_penalty: asked.presence_penalty.unwrap_or(0.0),
-        logit_bias: asked.logit_bias.clone(),
-        temperature: asked.temperature.or(defaults.temperature).unwrap_or(1.0),
-        min_p: asked.min_p.or(defaults.min_p).unwrap_or(0.0),
-        top_k: asked.top_k.or(defaults.top_k).unwrap_or(0),
-        top_p: asked.top_p.or(defaults.top_p).unwrap_or(1.0),
-        seed: 0,
-    }
+    // Where neither client nor model says anything, tokens are drawn as the model finds them likely.
+    let neither = GivenParameters { temperature: Some(1.0), ..GivenParameters::default() };
+    let numbers = asked.numbers.or(app.text.generation.sampling).or(neither);
+    SamplingParams { logit_bias: asked.logit_bias.clone(), ..SamplingParams::from(numbers) }
 }
 
 fn with_seed(new: &NewRequest, seed: u64) -> NewRequest {
