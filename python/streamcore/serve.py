@@ -24,6 +24,8 @@ from streamcore import _core, console
 from streamcore.config import ServeConfig, with_keys_of_environment
 from streamcore.errors import ConfigError
 from streamcore.models.folder import check_model_folder
+from streamcore.models.hub import FoundModel, Teller, find_model
+from streamcore.models.progress import logged_progress, terminal_progress
 from streamcore.process import ending_signals
 from streamcore.scripted import DEMO_MODEL, play, read_script, served_names, start_server
 
@@ -159,14 +161,17 @@ def open_server(
 def _open_model(
     config: ServeConfig, listener: _core.Listener | None, is_watched: bool, check: Callable[[], None] | None
 ) -> Serving:
-    folder = check_model_folder(config.model or DEMO_MODEL)
+    found = (
+        FoundModel(DEMO_MODEL) if config.model is None else find_model(config.model, _teller(config, check))
+    )
+    folder = check_model_folder(found.path)
     text = _core.TextModel(
         folder.path, tool_call_parser=config.tool_call_parser, reasoning_parser=config.reasoning_parser
     )
     has_chat_template = text.has_chat_template
     launch = _import_launch()
     engine_config, runner = launch.load_runner(config, folder, check)
-    names = config.served_model_name or (("demo",) if config.model is None else (name_of(folder.path),))
+    names = config.served_model_name or (("demo",) if config.model is None else _names_of(found))
     server = _core.Server(
         listener,
         text,
@@ -181,6 +186,19 @@ def _open_model(
     )
     run_steps = partial(launch.run_steps, server, engine_config, runner, is_watched=is_watched)
     return Serving(server, names[0], has_chat_template, run_steps)
+
+
+def _teller(config: ServeConfig, check: Callable[[], None] | None) -> Teller:
+    """What the search for a model is told by: the log, and on a terminal a line that rewrites itself."""
+    inform, activity = partial(_core.log, "info"), f"downloading {config.model}"
+    shown = terminal_progress(activity=activity) if config.log_format == "text" else None
+    progress = shown or logged_progress(inform, activity)
+    return Teller(inform, partial(_core.log, "warning"), progress, check or (lambda: None))
+
+
+def _names_of(found: FoundModel) -> tuple[str, ...]:
+    """The names of a model that is given none."""
+    return (name_of(found.path),) if found.repository is None else found.repository.served
 
 
 def name_of(folder: Path) -> str:

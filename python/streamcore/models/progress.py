@@ -1,12 +1,16 @@
-"""Shows on a terminal how far loading has come."""
+"""Shows how far loading, or a download, has come."""
 
 import sys
-from typing import TextIO
+from collections.abc import Callable
+from typing import TextIO, TypeAlias
 
-from streamcore.models.load import Progress
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with the bytes that are done and the bytes that there are."""
+
+_STEP_PERCENT = 10
 
 
-def terminal_progress(stream: TextIO = sys.stderr) -> Progress | None:
+def terminal_progress(stream: TextIO = sys.stderr, activity: str = "loading weights") -> Progress | None:
     """A line that rewrites itself, or None where it is no terminal: a log file should not fill with
     it.
     """
@@ -21,7 +25,21 @@ def terminal_progress(stream: TextIO = sys.stderr) -> Progress | None:
             return
         shown = percent
         end = "\n" if done == total else ""
-        stream.write(f"\rloading weights {percent:3d} % of {total / 1e9:.2f} GB{end}")
+        stream.write(f"\r{activity} {percent:3d} % of {total / 1e9:.2f} GB{end}")
         stream.flush()
+
+    return show
+
+
+def logged_progress(log: Callable[[str], None], activity: str) -> Progress:
+    """A line of the log for each tenth."""
+    logged = 0
+
+    def show(done: int, total: int) -> None:
+        nonlocal logged
+        percent = 100 * done // total // _STEP_PERCENT * _STEP_PERCENT
+        if percent > logged:
+            logged = percent
+            log(f"{activity} {percent} % of {total / 1e9:.2f} GB")
 
     return show

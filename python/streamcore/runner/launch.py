@@ -11,8 +11,8 @@ from streamcore.config import ServeConfig, engine_config_of
 from streamcore.errors import RunnerError
 from streamcore.models.config import DecoderConfig
 from streamcore.models.folder import ModelFolder
-from streamcore.models.load import Progress, load_model
-from streamcore.models.progress import terminal_progress
+from streamcore.models.load import load_model
+from streamcore.models.progress import Progress, terminal_progress
 from streamcore.runner.device import choose_device, choose_dtype
 from streamcore.runner.kv_cache import allocate_kv_cache, block_bytes, choose_num_blocks
 from streamcore.runner.limits import choose_batch, choose_max_model_len, explain_shortened_context

@@ -1,0 +1,247 @@
+"""The part of `huggingface_hub` that is used here: who is asked, by which token, and where its cache is.
+
+The variables of the environment (`HF_HOME`, `HF_HUB_CACHE`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE` and others) are read by
+the library. It keeps no half of a file in a form that the next start could go on with, so that the bytes of
+files are taken care of by `download.py`, and the library makes the requests, the layout of the cache and the locks.
+"""
+
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
+
+from streamcore import _core
+from streamcore.errors import ConfigError
+
+LOWEST = (0, 34)
+"""The lowest release of huggingface_hub that is tested."""
+REQUIREMENT = "huggingface_hub>={}.{}".format(*LOWEST)
+
+_US: Mapping[str, Any] = {"library_name": "streamcore", "library_version": _core.__version__}
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+# It becomes the name of a file.
+_ETAG = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
+
+
+class NotAHubError(Exception):
+    """What answers does not do so as a Hugging Face Hub does."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file of a repository, as the list of its files has it; None: the list does not say."""
+
+    name: str
+    size: int | None
+    sha256: str | None
+    """Of files that are stored outside of git."""
+    git_sha1: str | None
+    """Of the others: what git hashes, a header with the size and the content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files of one commit of a repository."""
+
+    commit: str
+    files: Mapping[str, RemoteFile]
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where the bytes of a file are, for a while."""
+
+    address: str
+    headers: Mapping[str, str]
+    """What a request for them must carry."""
+    etag: str
+    """Its name among the blobs of the cache."""
+    size: int | None
+
+
+class Hub:
+    """A hub, and the cache of what has come from it.
+
+    Args:
+        wanted: what the library is needed for, for the message where it is missing.
+
+    Raises:
+        ConfigError: `huggingface_hub` is missing or too old, or a variable of the environment makes no sense.
+    """
+
+    def __init__(self, wanted: str) -> None:
+        library = _import_library(wanted)
+        self._library = library
+        self.endpoint: str = library.constants.ENDPOINT
+        self.cache = Path(library.constants.HF_HUB_CACHE)
+        self.is_offline = bool(library.constants.HF_HUB_OFFLINE)
+        if not _is_address(self.endpoint):
+            raise ConfigError(f"`HF_ENDPOINT` is `{self.endpoint}`, it must be like https://huggingface.co")
+        self.network_errors: tuple[type[Exception], ...] = (
+            OSError,
+            # Of the library that makes the requests, which is another one from release to release.
+            library.errors.HfHubHTTPError.__bases__[0],
+        )
+
+    @property
+    def errors(self) -> Any:
+        """The library's module of errors."""
+        return self._library.errors
+
+    @cached_property
+    def _headers(self) -> Mapping[str, str]:
+        """Those of every request, with the token of the environment or of `hf auth login`. To make them the
+        library may ask the hub something, so that it is done where that is asked anyway.
+        """
+        headers: Mapping[str, str] = self._library.utils.build_hf_headers(**_US)
+        if re.search(r"[^\x20-\x7e]", headers.get("authorization", "")):
+            raise ConfigError(
+                "the token in `HF_TOKEN` has a character in it that no header can carry",
+                "copy it again; a token begins with hf_",
+            )
+        return headers
+
+    @property
+    def has_token(self) -> bool:
+        """Whether requests carry a token."""
+        return "authorization" in self._headers
+
+    def without_token(self, text: str) -> str:
+        """The text, where it has no token in it."""
+        token = self._headers.get("authorization", "").removeprefix("Bearer ")
+        return text.replace(token, "<token>") if token else text
+
+    def storage(self, repository: str) -> Path:
+        """The folder of a repository in the cache."""
+        return self.cache / ("models--" + repository.replace("/", "--"))
+
+    def list_files(self, repository: str, revision: str) -> Listing:
+        """Asks for the files of a revision.
+
+        Raises:
+            NotAHubError: the answer is no such list.
+            Exception: see `refusals.explain`.
+        """
+        # A token that no header can carry is refused here, in words that do not show it.
+        _ = self._headers
+        api = self._library.HfApi(endpoint=self.endpoint, **_US)
+        timeout_s = self._library.constants.HF_HUB_ETAG_TIMEOUT
+        try:
+            info = api.model_info(repository, revision=revision, files_metadata=True, timeout=timeout_s)
+            files = [_remote_file(sibling) for sibling in info.siblings]
+        except self.errors.HfHubHTTPError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise NotAHubError from error
+        if not isinstance(info.sha, str) or _COMMIT.fullmatch(info.sha) is None:
+            raise NotAHubError
+        return Listing(info.sha, {file.name: file for file in files})
+
+    def locate(self, repository: str, commit: str, name: str) -> Location:
+        """Asks where the bytes of a file are.
+
+        Raises:
+            NotAHubError: the answer does not say what a hub says.
+            Exception: see `refusals.explain`.
+        """
+        library = self._library
+        url = library.hf_hub_url(repository, name, revision=commit, endpoint=self.endpoint)
+        timeout_s = library.constants.HF_HUB_ETAG_TIMEOUT
+        found = library.get_hf_file_metadata(url, timeout=timeout_s, endpoint=self.endpoint, **_US)
+        if found.commit_hash is None or found.etag is None or _ETAG.fullmatch(found.etag) is None:
+            raise NotAHubError
+        # What is compressed on the way cannot be gone on with.
+        headers = {**self._headers, "Accept-Encoding": "identity"}
+        if _origin(found.location) != _origin(self.endpoint):
+            headers.pop("authorization", None)
+        return Location(found.location, headers, found.etag, found.size)
+
+    def copy(self, location: Location, target: BinaryIO, *, begin: int, size: int | None) -> None:
+        """Writes the bytes of a file from `begin` on to the end of another.
+
+        Raises:
+            Exception: see `refusals.explain`.
+        """
+        from huggingface_hub.file_download import http_get
+
+        # What is larger is refused before it is tried.
+        largest: int = self._library.constants.MAX_HTTP_DOWNLOAD_SIZE
+        expected = None if size is None or size > largest else size
+        headers = dict(location.headers)
+        http_get(location.address, target, resume_size=begin, headers=headers, expected_size=expected)
+
+    def link(self, repository: str, commit: str, name: str) -> None:
+        """Gives a blob of the cache its name in the snapshot of a commit."""
+        self._library.hf_hub_download(
+            repository, name, revision=commit, cache_dir=self.cache, endpoint=self.endpoint, **_US
+        )
+
+    def lock(self, repository: str, etag: str) -> AbstractContextManager[object]:
+        """The lock of a blob, which other programs that use the library hold, too, while they write it."""
+        path = self.cache / ".locks" / self.storage(repository).name / f"{etag}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock: AbstractContextManager[object] = self._library.utils.WeakFileLock(path)
+        return lock
+
+    @contextmanager
+    def silence(self) -> Iterator[None]:
+        """Keeps the library from writing to standard error, whose form is ours."""
+        library = self._library
+        logger = logging.getLogger("huggingface_hub")
+        level = logger.level
+        were_shown = not library.utils.are_progress_bars_disabled()
+        # False: the environment forbids that a program does so.
+        if library.constants.HF_HUB_DISABLE_PROGRESS_BARS is not False:
+            library.utils.disable_progress_bars()
+        logger.setLevel(logging.CRITICAL + 1)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+            if were_shown and library.constants.HF_HUB_DISABLE_PROGRESS_BARS is None:
+                library.utils.enable_progress_bars()
+
+
+def _import_library(wanted: str) -> Any:
+    hint = f"`pip install '{REQUIREMENT}'`, or name a folder"
+    try:
+        import huggingface_hub
+        from huggingface_hub import constants, errors, utils  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{wanted} needs {error.name}, which is not installed", hint) from error
+    except ImportError as error:
+        raise ConfigError(
+            f"{wanted} needs huggingface_hub, which cannot be imported: {error}", hint
+        ) from error
+    release = re.match(r"(\d+)\.(\d+)", huggingface_hub.__version__)
+    if release is not None and (int(release[1]), int(release[2])) < LOWEST:
+        raise ConfigError(f"{wanted} needs {REQUIREMENT}, there is {huggingface_hub.__version__}", hint)
+    return huggingface_hub
+
+
+def _remote_file(sibling: Any) -> RemoteFile:
+    lfs = sibling.lfs
+    return RemoteFile(
+        name=sibling.rfilename,
+        size=sibling.size,
+        sha256=None if lfs is None else lfs.sha256,
+        git_sha1=None if lfs is not None else sibling.blob_id,
+    )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        return False
+
+
+def _origin(address: str) -> tuple[str, str]:
+    parts = urlsplit(address)
+    return parts.scheme, parts.netloc

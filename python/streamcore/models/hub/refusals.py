@@ -1,0 +1,149 @@
+"""Says in one sentence why a repository cannot be had, and which address to visit."""
+
+import errno
+from pathlib import Path
+
+from streamcore.errors import ModelLoadError
+from streamcore.models.hub.library import Hub, NotAHubError
+from streamcore.models.hub.name import RepositoryName
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_INVALID_TOKEN = "Invalid credentials in Authorization header"
+
+
+class NotWrittenError(Exception):
+    """A file of the cache could not be written; its cause says why."""
+
+
+class DamagedError(Exception):
+    """What came is not what the repository holds."""
+
+
+def page_of(hub: Hub, name: RepositoryName) -> str:
+    """The address of a repository, for people."""
+    return f"{hub.endpoint}/{name.repository}"
+
+
+def explain(error: BaseException, hub: Hub, name: RepositoryName) -> ModelLoadError | None:
+    """The error for what the library, or the system, has raised; None for a bug.
+
+    Its words are ours alone, as far as they can be: those of the library can hold a signed address.
+    """
+    if isinstance(error, ModelLoadError):
+        return error
+    if isinstance(error, NotWrittenError):
+        return _not_written(error.__cause__, hub, name)
+    if isinstance(error, DamagedError):
+        hint = f"try again; if that does not help, see {page_of(hub, name)}"
+        return ModelLoadError(f"download of {name} is damaged: {error}", hint)
+    if isinstance(error, NotAHubError):
+        hint = "see whether `HF_ENDPOINT` is right, and whether a proxy asks for something"
+        return ModelLoadError(f"{hub.endpoint} does not answer as a Hugging Face Hub does", hint)
+    if isinstance(error, hub.errors.HfHubHTTPError):
+        return _answered(error, hub, name)
+    if isinstance(error, hub.network_errors):
+        return _not_reached(error, hub, name)
+    return None
+
+
+def offline(hub: Hub, name: RepositoryName, missing: list[str] | None) -> ModelLoadError:
+    """The error for a repository that is not in the cache, or not whole, where nothing may be downloaded."""
+    hint = "unset `HF_HUB_OFFLINE` to have it downloaded"
+    if missing is None:
+        return ModelLoadError(
+            f"there is no folder {name}, no {name} in the cache {hub.cache}, and `HF_HUB_OFFLINE` is set",
+            hint,
+        )
+    return ModelLoadError(
+        f"{name} is not whole in the cache {hub.cache}, which lacks {listed(missing)}, and `HF_HUB_OFFLINE` is set",
+        hint,
+    )
+
+
+def listed(names: list[str]) -> str:
+    """Names of files in a sentence, not more than three of them."""
+    shown = ", ".join(f"`{name}`" for name in names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+
+
+def no_room(hub: Hub, name: RepositoryName, needed: int, free: int) -> ModelLoadError:
+    """The error for a disk that is too small."""
+    return ModelLoadError(
+        f"{name} needs {needed / 1e9:.2f} GB, the disk of the cache {hub.cache} has {free / 1e9:.2f} GB left",
+        "make room, or set `HF_HUB_CACHE` to a folder on another disk",
+    )
+
+
+def _not_written(cause: BaseException | None, hub: Hub, name: RepositoryName) -> ModelLoadError:
+    number = getattr(cause, "errno", None)
+    reason = getattr(cause, "strerror", None) or cause
+    if number in _NO_ROOM:
+        hint = "make room and start again, which goes on where it ended, or set `HF_HUB_CACHE` to a folder on another disk"
+    else:
+        hint = "set `HF_HUB_CACHE` to a folder that can be written"
+    return ModelLoadError(f"{name} cannot be written to the cache {hub.cache}: {reason}", hint)
+
+
+def _answered(error: BaseException, hub: Hub, name: RepositoryName) -> ModelLoadError:
+    page, errors = page_of(hub, name), hub.errors
+    response = getattr(error, "response", None)
+    status = getattr(response, "status_code", None)
+    headers = getattr(response, "headers", {})
+    if isinstance(error, errors.GatedRepoError):
+        return _gated(hub, name)
+    if isinstance(error, errors.RevisionNotFoundError):
+        hint = f"{page}/tree/main lists its branches and tags"
+        return ModelLoadError(
+            f"repository {name.repository} has no revision `{name.revision or 'main'}`", hint
+        )
+    if isinstance(error, errors.DisabledRepoError):
+        return ModelLoadError(f"repository {name.repository} is disabled", f"see {page}")
+    if status == 401 and (hub.has_token and headers.get("X-Error-Message") == _INVALID_TOKEN):
+        hint = f"make a new one at {hub.endpoint}/settings/tokens, or unset `HF_TOKEN` (`hf auth logout` without it)"
+        return ModelLoadError(
+            f"{hub.endpoint} does not know the token that `HF_TOKEN` or `hf auth login` gives", hint
+        )
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return _not_found(hub, name)
+    if isinstance(error, errors.EntryNotFoundError):
+        return ModelLoadError(f"a file of {name} has gone from {hub.endpoint} meanwhile", f"see {page}")
+    if status == 403:
+        hint = f"see {page}, and what the token may do at {hub.endpoint}/settings/tokens"
+        return ModelLoadError(f"{hub.endpoint} forbids to read repository {name.repository}", hint)
+    if status == 429:
+        hint = "try again later" if hub.has_token else "try again later, or set `HF_TOKEN`, which allows more"
+        return ModelLoadError(f"{hub.endpoint} has had too many requests from here", hint)
+    return ModelLoadError(
+        f"{hub.endpoint} answered {status} when it was asked for {name}", f"try again later, or see {page}"
+    )
+
+
+def _gated(hub: Hub, name: RepositoryName) -> ModelLoadError:
+    page = page_of(hub, name)
+    if hub.has_token:
+        return ModelLoadError(
+            f"repository {name.repository} is gated, and the account of the token is not among those that may read it",
+            f"visit {page} with that account and ask for access",
+        )
+    return ModelLoadError(
+        f"repository {name.repository} is gated: only accounts that have accepted its terms may read it",
+        f"visit {page} and accept them, then set `HF_TOKEN` to a token from {hub.endpoint}/settings/tokens",
+    )
+
+
+def _not_found(hub: Hub, name: RepositoryName) -> ModelLoadError:
+    folder = Path(name.repository)
+    what = f"there is no folder {folder} and no repository of that name at {hub.endpoint}"
+    if hub.has_token:
+        return ModelLoadError(f"{what}, or the token may not read it", f"see {page_of(hub, name)}")
+    hint = f"see {page_of(hub, name)}; for a private one set `HF_TOKEN` to a token from {hub.endpoint}/settings/tokens"
+    return ModelLoadError(f"{what}, or it is private", hint)
+
+
+def _not_reached(error: BaseException, hub: Hub, name: RepositoryName) -> ModelLoadError:
+    # The message of a library that makes requests may have the headers in it.
+    reason = hub.without_token(str(error).strip().partition("\n")[0]) or type(error).__name__
+    return ModelLoadError(
+        f"there is no folder {name}, and {hub.endpoint} cannot be reached to download it: {reason}",
+        "see whether the network and `HF_ENDPOINT` are right, or name a folder",
+    )
