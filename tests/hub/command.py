@@ -74,7 +74,9 @@ class Machine:
         ours = {"HF_ENDPOINT": self.hub.address, "HF_HOME": str(self.home), "HOME": str(self.home)}
         return kept | ours | self.variables | variables
 
-    def start(self, *arguments: str, program: str = _PROGRAM, **variables: str) -> "subprocess.Popen[str]":
+    def start(
+        self, *arguments: str, program: str = _PROGRAM, stderr: int = subprocess.PIPE, **variables: str
+    ) -> "subprocess.Popen[str]":
         """Begins to look for a model."""
         self.home.mkdir(parents=True, exist_ok=True)
         return subprocess.Popen(
@@ -82,7 +84,7 @@ class Machine:
             env=self.environment(**variables),
             cwd=self.home,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
         )
 

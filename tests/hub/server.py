@@ -62,6 +62,10 @@ class Faults:
     """What such answers have in their head."""
     sizes: dict[str, int] = field(default_factory=dict)
     """Sizes that the list of files says falsely."""
+    expired: list[str] = field(default_factory=list)
+    """Files whose next address for a time does not hold any more."""
+    shows_blobs: bool = True
+    """Whether the list of files has their sizes and hashes."""
     ignores_ranges: bool = False
     is_no_hub: bool = False
     """Whether all is answered with a page that asks for a login."""
@@ -215,7 +219,7 @@ class _Handler(BaseHTTPRequestHandler):
         if status := faults.statuses.get("*"):
             raise _Refused(status)
         commit, files = self._find(name, revision, reads_files=False)
-        shows_blobs = "blobs" in parse_qs(urlsplit(self.path).query)
+        shows_blobs = faults.shows_blobs and "blobs" in parse_qs(urlsplit(self.path).query)
         siblings = [_sibling(file, content, faults, shows_blobs) for file, content in files.items()]
         body = {
             "id": name,
@@ -248,6 +252,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_large(self, path: str) -> None:
         name, commit, file = re.fullmatch(r"/([^/]+/[^/]+)/([^/]+)/(.+)", path).groups()  # type: ignore[union-attr]
+        if file in self.server.hub.faults.expired:
+            self.server.hub.faults.expired.remove(file)
+            raise _Refused(403)
         if status := self.server.hub.faults.statuses.get(f"cdn/{file}"):
             raise _Refused(status)
         self._send_file(file, self.server.hub.repositories[name].commits[commit][file], {})
