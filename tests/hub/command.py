@@ -41,12 +41,12 @@ class Ended:
 
     @property
     def complaint(self) -> str:
-        """What it says on its last line."""
+        """The one line in which it says why it cannot serve; those of the log may come before or after it."""
         assert (self.status, self.output) == (1, ""), (self.output, self.errors)
         assert "Traceback" not in self.errors
-        lines = self.errors.splitlines()
-        assert lines[-1].startswith("streamcore: "), self.errors
-        return lines[-1].removeprefix("streamcore: ")
+        lines = [line for line in self.errors.splitlines() if not line.startswith("20")]
+        assert len(lines) == 1, self.errors
+        return lines[0].removeprefix("streamcore: ")
 
 
 @dataclass

@@ -6,6 +6,7 @@ files are taken care of by `download.py`, and the library makes the requests, th
 """
 
 import logging
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -75,13 +76,12 @@ class Hub:
     """
 
     def __init__(self, wanted: str) -> None:
+        _check_address(os.environ.get("HF_ENDPOINT"))
         library = _import_library(wanted)
         self._library = library
         self.endpoint: str = library.constants.ENDPOINT
         self.cache = Path(library.constants.HF_HUB_CACHE)
         self.is_offline = bool(library.constants.HF_HUB_OFFLINE)
-        if not _is_address(self.endpoint):
-            raise ConfigError(f"`HF_ENDPOINT` is `{self.endpoint}`, it must be like https://huggingface.co")
         self.network_errors: tuple[type[Exception], ...] = (
             OSError,
             # Of the library that makes the requests, which is another one from release to release.
@@ -211,12 +211,19 @@ def _import_library(wanted: str) -> Any:
     hint = f"`pip install '{REQUIREMENT}'`, or name a folder"
     try:
         import huggingface_hub
-        from huggingface_hub import constants, errors, utils  # noqa: F401
+
+        # The rest of it is imported when it is first used, and sets up its log anew.
+        from huggingface_hub import constants, errors, file_download, hf_api, utils  # noqa: F401
+        from huggingface_hub.utils import logging  # noqa: F401
     except ModuleNotFoundError as error:
         raise ConfigError(f"{wanted} needs {error.name}, which is not installed", hint) from error
     except ImportError as error:
         raise ConfigError(
             f"{wanted} needs huggingface_hub, which cannot be imported: {error}", hint
+        ) from error
+    except ValueError as error:
+        raise ConfigError(
+            f"a variable of the environment that begins with `HF_` makes no sense: {error}"
         ) from error
     release = re.match(r"(\d+)\.(\d+)", huggingface_hub.__version__)
     if release is not None and (int(release[1]), int(release[2])) < LOWEST:
@@ -234,12 +241,17 @@ def _remote_file(sibling: Any) -> RemoteFile:
     )
 
 
-def _is_address(text: str) -> bool:
+def _check_address(text: str | None) -> None:
+    """Refuses what is set and is no address, which the library takes as it is."""
+    if text is None:
+        return
     try:
         parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        if parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1) > 0:
+            return
     except ValueError:
-        return False
+        pass
+    raise ConfigError(f"`HF_ENDPOINT` is `{text}`, it must be like https://huggingface.co")
 
 
 def _origin(address: str) -> tuple[str, str]:
