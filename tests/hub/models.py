@@ -1,7 +1,6 @@
 """Repositories as they are published: files by their names."""
 
 import json
-from collections.abc import Mapping
 
 MIB = 1 << 20
 CHUNK = 10 * MIB
@@ -14,15 +13,15 @@ def weights(num_bytes: int, seed: int = 0) -> bytes:
     return (block * (num_bytes // len(block) + 1))[:num_bytes]
 
 
-SMALL: Mapping[str, bytes] = {
+SMALL: dict[str, bytes] = {
     "config.json": b'{"model_type": "llama"}',
     "generation_config.json": b"{}",
     "tokenizer.json": b'{"version": "1.0"}',
     "tokenizer_config.json": b'{"a": 1}',
     "chat_template.jinja": b"{{ messages }}",
 }
-MODEL: Mapping[str, bytes] = {**SMALL, "model.safetensors": weights(100_000)}
-LARGE: Mapping[str, bytes] = {**SMALL, "model.safetensors": weights(24 * MIB)}
+MODEL: dict[str, bytes] = {**SMALL, "model.safetensors": weights(100_000)}
+LARGE: dict[str, bytes] = {**SMALL, "model.safetensors": weights(24 * MIB)}
 
 
 def split(*names: str) -> dict[str, bytes]:
