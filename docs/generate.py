@@ -34,7 +34,8 @@ _VARIABLES = """
 | `NO_COLOR` | any value but the empty one: no colours |
 | `OMP_NUM_THREADS` | how many threads compute on the CPU; else one for each physical core |
 
-The variables that begin with `HF_` are read by `huggingface_hub`, which reads more of them. A proxy is named as for other programs (`HTTPS_PROXY`).
+The variables that begin with `HF_` are read by `huggingface_hub`, which reads more of them.
+A proxy is named as for other programs (`HTTPS_PROXY`).
 """
 
 

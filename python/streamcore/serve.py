@@ -193,7 +193,8 @@ def _teller(config: ServeConfig, check: Callable[[], None] | None) -> Teller:
     inform, activity = partial(_core.log, "info"), f"downloading {config.model}"
     shown = terminal_progress(activity=activity) if config.log_format == "text" else None
     progress = shown or logged_progress(inform, activity)
-    return Teller(inform, partial(_core.log, "warning"), progress, check or (lambda: None))
+    end = shown.end if shown is not None else lambda: None
+    return Teller(inform, partial(_core.log, "warning"), progress, end, check or (lambda: None))
 
 
 def _names_of(found: FoundModel) -> tuple[str, ...]:

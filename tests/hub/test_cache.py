@@ -124,6 +124,15 @@ def test_commit_of_the_cache_is_completed_not_replaced(folder: Path, hub: Hub, m
     assert machine.serve("org/name").folder == folder
 
 
+def test_branch_that_was_begun_anew(folder: Path, hub: Hub, machine: Machine) -> None:
+    """The commit that the cache has half of is gone from the hub: the branch is what it is now."""
+    (folder / SHARDS[0]).unlink()
+    hub.repositories.clear()
+    commit = hub.add("org/name", MODEL)
+    assert machine.serve("org/name").folder.name == commit
+    assert machine.serve("org/name", HF_HUB_OFFLINE="1").folder.name == commit
+
+
 @pytest.mark.parametrize("variable", ["HF_HUB_CACHE", "HF_HOME"])
 def test_cache_is_where_the_environment_says(
     variable: str, hub: Hub, machine: Machine, tmp_path: Path

@@ -30,7 +30,18 @@ def run(machine: Machine, *arguments: str, **variables: str) -> "subprocess.Comp
 
 
 def simulate(machine: Machine, name: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    options = ("-m", "streamcore", "simulate", "--requests", "1", "--num-blocks", "1000", "--json", "--model", name)
+    options = (
+        "-m",
+        "streamcore",
+        "simulate",
+        "--requests",
+        "1",
+        "--num-blocks",
+        "1000",
+        "--json",
+        "--model",
+        name,
+    )
     return run(machine, *options, **variables)
 
 

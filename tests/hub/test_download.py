@@ -305,6 +305,21 @@ def test_progress_is_shown_on_a_terminal(hub: Hub, machine: Machine) -> None:
     assert "it/s" not in shown
 
 
+def test_line_of_the_terminal_is_ended_by_a_failure(hub: Hub, machine: Machine) -> None:
+    """The error has a line of its own, not the rest of that of the progress."""
+    pty = pytest.importorskip("pty", reason="this system has no terminals")
+    hub.add("org/name", MODEL)
+    hub.faults.statuses["cdn/model.safetensors"] = 500
+    ours, theirs = pty.openpty()
+    with machine.start("org/name", stderr=theirs) as process:
+        os.close(theirs)
+        assert process.wait(60) == 1
+    shown = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert "\rdownloading org/name" in shown
+    assert f"\r\nstreamcore: {hub.address} answered 500" in shown
+
+
 def test_resumed_by_address_that_is_signed_anew(hub: Hub, machine: Machine) -> None:
     """The address of a large file holds for an hour: the next one is asked for before it is used."""
     hub.add("org/name", LARGE)

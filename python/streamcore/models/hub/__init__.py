@@ -51,6 +51,8 @@ class Teller:
     warn: Callable[[str], None] = _ignore
     progress: Progress = _ignore
     """Takes how far a download is."""
+    end_progress: Callable[[], None] = _ignore
+    """Called when a download has ended, however."""
     check: Callable[[], None] = _ignore
     """Called now and then; what it raises ends the search."""
 
@@ -131,7 +133,11 @@ class _Search:
             self._teller.inform(
                 f"no folder {self._name}: looking for the repository of that name at {self._hub.endpoint}"
             )
-        listing = self._list(commit or self._cached.revision)
+        try:
+            listing = self._list(commit or self._cached.revision)
+        except self._hub.errors.RevisionNotFoundError:
+            # A branch that was begun anew has commits that the cache does not know.
+            listing = self._list(self._cached.revision)
         page = page_of(self._hub, self._name)
         refuse_other_kinds(self._name, listing.files.keys(), page)
         self._cached.keep_commit(listing.commit)
@@ -142,8 +148,9 @@ class _Search:
         if is_split(listing.files.keys()):
             download.fetch([listing.files[INDEX]])
         files = self._wanted(listing)
-        self._fetch(download, listing.commit, files)
+        # Before the first byte: of a download that is interrupted it is known what is missing.
         self._cached.keep_needed(listing.commit, {file.name: file.size for file in files})
+        self._fetch(download, listing.commit, files)
         return self._found(listing.commit)
 
     def _list(self, revision: str) -> Listing:
@@ -152,7 +159,7 @@ class _Search:
         def ask() -> None:
             listings.append(self._hub.list_files(self._name.repository, revision))
 
-        self._aside.run([ask])
+        Aside(self._tick).run([ask])
         return listings[0]
 
     def _wanted(self, listing: Listing) -> list[RemoteFile]:
@@ -176,13 +183,14 @@ class _Search:
         self._teller.inform(
             f"downloading {len(absent)} files of {self._name}, {total / 1e9:.2f} GB, to {self._hub.cache}"
         )
-        # Before it begins: of a download that is interrupted it is known what is missing.
-        self._cached.keep_needed(commit, {file.name: file.size for file in files})
 
         def show() -> None:
             # Of what is not known the size counts nothing.
             self._teller.progress(min(download.num_bytes(absent), total), total or 1)
 
         self._show = show
-        download.fetch(absent)
-        show()
+        try:
+            download.fetch(absent)
+            show()
+        finally:
+            self._teller.end_progress()

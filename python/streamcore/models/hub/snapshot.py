@@ -36,14 +36,14 @@ class CachedRepository:
         self.revision = revision or _BRANCH
 
     def commit(self) -> str | None:
-        """The commit that the revision was when it was last asked for; None: it is not in the cache."""
-        if _COMMIT.fullmatch(self.revision):
-            return self.revision if self.snapshot(self.revision).is_dir() else None
-        try:
-            commit = (self._storage / "refs" / self.revision).read_text().strip()
-        except (OSError, UnicodeDecodeError):
-            return None
-        return commit if _COMMIT.fullmatch(commit) else None
+        """The commit that the revision was when it was last asked for; None: there is nothing of it."""
+        commit = self.revision
+        if not _COMMIT.fullmatch(commit):
+            try:
+                commit = (self._storage / "refs" / self.revision).read_text().strip()
+            except (OSError, UnicodeDecodeError):
+                return None
+        return commit if _COMMIT.fullmatch(commit) and self.snapshot(commit).is_dir() else None
 
     def keep_commit(self, commit: str) -> None:
         """Notes which commit the revision is, unless the cache cannot be written: all that is needed may be there."""
