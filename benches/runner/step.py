@@ -2,8 +2,8 @@
 
     python benches/runner/step.py FOLDER [--rows 8 32] [--steps 100]
 
-FOLDER is a checkpoint in Hugging Face layout, or a name such as org/name. Processor time of one thread, so that a busy machine matters less. To
-compare two commits, run them in turns. The table is Markdown.
+FOLDER is a checkpoint in Hugging Face layout, or a name such as org/name. Processor time of one thread, so that a busy machine
+matters less. To compare two commits, run them in turns. The table is Markdown.
 """
 
 import argparse
