@@ -66,6 +66,8 @@ class Faults:
     """Files whose next address for a time does not hold any more."""
     shows_blobs: bool = True
     """Whether the list of files has their sizes and hashes."""
+    signature: str = ""
+    """Behind the address of a large file."""
     ignores_ranges: bool = False
     is_no_hub: bool = False
     """Whether all is answered with a page that asks for a login."""
@@ -240,7 +242,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refused(404, "EntryNotFound")
         content, headers = files[file], {"X-Repo-Commit": commit}
         if file.endswith(LARGE_SUFFIXES):
-            address = f"{self.server.hub.cdn_address}/{name}/{commit}/{file}"
+            address = f"{self.server.hub.cdn_address}/{name}/{commit}/{file}{faults.signature}"
             headers |= {
                 "Location": address,
                 "X-Linked-Etag": f'"{hashlib.sha256(content).hexdigest()}"',

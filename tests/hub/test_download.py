@@ -317,7 +317,7 @@ def test_line_of_the_terminal_is_ended_by_a_failure(hub: Hub, machine: Machine) 
     shown = os.read(ours, 65536).decode()
     os.close(ours)
     assert "\rdownloading org/name" in shown
-    assert f"\r\nstreamcore: {hub.address} answered 500" in shown
+    assert f"\r\nstreamcore: {hub.cdn_address} answered 500" in shown
 
 
 def test_resumed_by_address_that_is_signed_anew(hub: Hub, machine: Machine) -> None:
@@ -339,7 +339,7 @@ def test_many_files_at_once_fail_as_one(hub: Hub, machine: Machine) -> None:
     hub.add("org/name", split(*names))
     hub.faults.statuses[f"cdn/{names[2]}"] = 500
     ended = machine.serve("org/name")
-    assert ended.complaint.startswith(f"{hub.address} answered 500 when it was asked for org/name")
+    assert ended.complaint.startswith(f"{hub.cdn_address} answered 500 when it was asked for org/name")
     assert len([line for line in ended.errors.splitlines() if line.startswith("streamcore: ")]) == 1
 
 

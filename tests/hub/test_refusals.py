@@ -319,3 +319,45 @@ def test_library_is_too_old(machine: Machine) -> None:
         "org/name, which is no folder here, needs huggingface_hub>=0.34, there is 0.33.5; "
         "`pip install 'huggingface_hub>=0.34'`, or name a folder"
     )
+
+
+def test_server_of_large_files_that_breaks_off(hub: Hub, machine: Machine) -> None:
+    """A firewall that knows the hub and not the servers of its files: those are named, without what signs an address."""
+    hub.add("org/name", MODEL)
+    hub.faults.signature = "?X-Signature=secret"
+    hub.faults.cuts["model.safetensors"] = [0] * 30
+    ended = machine.serve("org/name", program=IMPATIENT)
+    assert ended.complaint.startswith(
+        f"there is no folder org/name, and {hub.cdn_address} cannot be reached to download it: "
+    )
+    assert "secret" not in ended.errors
+
+
+def test_library_that_refuses(hub: Hub, machine: Machine) -> None:
+    """What it says is passed on in one line, whichever version it is."""
+    hub.add("org/name", MODEL)
+    assert machine.serve("org/name", program=REFUSING).complaint == (
+        "huggingface_hub cannot download org/name: not with this option"
+    )
+
+
+IMPATIENT = """
+import sys, types
+from huggingface_hub import file_download
+file_download.time = types.SimpleNamespace(sleep=lambda seconds: None)
+from streamcore.__main__ import run
+sys.exit(run())
+"""
+"""Does not wait before it tries again."""
+
+REFUSING = """
+import sys
+from huggingface_hub import file_download
+
+def refuse(*arguments, **options):
+    raise ValueError("not with this option")
+
+file_download.http_get = refuse
+from streamcore.__main__ import run
+sys.exit(run())
+"""

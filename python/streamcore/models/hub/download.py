@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from streamcore.models.hub.aside import Aside
-from streamcore.models.hub.library import Hub, Location, RemoteFile
+from streamcore.models.hub.library import CutError, Hub, Location, RemoteFile
 from streamcore.models.hub.name import RepositoryName
 from streamcore.models.hub.refusals import DamagedError, NotWrittenError, no_room
 from streamcore.models.hub.snapshot import CachedRepository
 
 _NUM_FILES_AT_ONCE = 4
-_MAX_VAIN_TRIES = 3
-"""How often in a row a file may get no byte further."""
+_MAX_VAIN_TRIES = 2
+"""How often in a row a file may get no byte further; the library tries several times each time."""
 _BLOCK_BYTES = 1 << 20
 
 
@@ -107,7 +107,7 @@ class Download:
             try:
                 self._copy(location, part, begin, size)
                 if size is not None and _size_of(part) < size:
-                    raise ConnectionError("an answer ended early")
+                    raise CutError(self._hub.server_of(location.address))
                 self._verify(file, part)
             except DamagedError:
                 # The beginning may be older than what was damaged.

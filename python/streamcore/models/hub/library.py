@@ -8,6 +8,7 @@ files are taken care of by `download.py`, and the library makes the requests, th
 import logging
 import os
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,24 @@ _US: Mapping[str, Any] = {"library_name": "streamcore", "library_version": _core
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # It becomes the name of a file.
 _ETAG = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
+
+
+# Models may be loaded by several threads of a program; the library has one log, and one switch.
+_SILENCE = threading.Lock()
+_num_silences = 0
+_before: list[tuple[int, bool]] = []
+
+
+class CutError(ConnectionError):
+    """The server that has a file cannot be reached, or its answer broke off; the cause says why."""
+
+    def __init__(self, server: str) -> None:
+        super().__init__(f"{server} has broken off")
+        self.server = server
+
+
+class LibraryError(Exception):
+    """The library refuses to do what it is asked for."""
 
 
 class NotAHubError(Exception):
@@ -116,6 +135,10 @@ class Hub:
         token = self._headers.get("authorization", "").removeprefix("Bearer ")
         return text.replace(token, "<token>") if token else text
 
+    def server_of(self, address: str) -> str:
+        """Who is asked at an address: the hub, or one of the servers where it keeps large files."""
+        return self.endpoint if address.startswith(self.endpoint) else "://".join(_origin(address))
+
     def storage(self, repository: str) -> Path:
         """The folder of a repository in the cache."""
         return self.cache / ("models--" + repository.replace("/", "--"))
@@ -173,7 +196,14 @@ class Hub:
         largest: int = self._library.constants.MAX_HTTP_DOWNLOAD_SIZE
         expected = None if size is None or size > largest else size
         headers = dict(location.headers)
-        http_get(location.address, target, resume_size=begin, headers=headers, expected_size=expected)
+        try:
+            http_get(location.address, target, resume_size=begin, headers=headers, expected_size=expected)
+        except self.network_errors as error:
+            if isinstance(error, self.errors.HfHubHTTPError):
+                raise
+            raise CutError(self.server_of(location.address)) from error
+        except (ValueError, RuntimeError) as error:
+            raise LibraryError(str(error)) from error
 
     def link(self, repository: str, commit: str, name: str) -> None:
         """Gives a blob of the cache its name in the snapshot of a commit."""
@@ -191,20 +221,31 @@ class Hub:
     @contextmanager
     def silence(self) -> Iterator[None]:
         """Keeps the library from writing to standard error, whose form is ours."""
-        library = self._library
+        global _num_silences
         logger = logging.getLogger("huggingface_hub")
-        level = logger.level
-        were_shown = not library.utils.are_progress_bars_disabled()
-        # False: the environment forbids that a program does so.
-        if library.constants.HF_HUB_DISABLE_PROGRESS_BARS is not False:
-            library.utils.disable_progress_bars()
-        logger.setLevel(logging.CRITICAL + 1)
+        with _SILENCE:
+            _num_silences += 1
+            if _num_silences == 1:
+                _before.append((logger.level, self._show_bars(False)))
+                logger.setLevel(logging.CRITICAL + 1)
         try:
             yield
         finally:
-            logger.setLevel(level)
-            if were_shown and library.constants.HF_HUB_DISABLE_PROGRESS_BARS is None:
-                library.utils.enable_progress_bars()
+            with _SILENCE:
+                _num_silences -= 1
+                if _num_silences == 0:
+                    level, were_shown = _before.pop()
+                    logger.setLevel(level)
+                    self._show_bars(were_shown)
+
+    def _show_bars(self, is_shown: bool) -> bool:
+        """Switches the library's progress bars; returns whether they were shown."""
+        utils, constants = self._library.utils, self._library.constants
+        were_shown = not utils.are_progress_bars_disabled()
+        # Else the environment says it, and no program may say otherwise.
+        if constants.HF_HUB_DISABLE_PROGRESS_BARS is None:
+            (utils.enable_progress_bars if is_shown else utils.disable_progress_bars)()
+        return were_shown
 
 
 def _import_library(wanted: str) -> Any:

@@ -1,10 +1,11 @@
 """Says in one sentence why a repository cannot be had, and which address to visit."""
 
 import errno
+import re
 from pathlib import Path
 
 from streamcore.errors import ModelLoadError
-from streamcore.models.hub.library import Hub, NotAHubError
+from streamcore.models.hub.library import CutError, Hub, LibraryError, NotAHubError
 from streamcore.models.hub.name import RepositoryName
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -36,13 +37,17 @@ def explain(error: BaseException, hub: Hub, name: RepositoryName) -> ModelLoadEr
     if isinstance(error, DamagedError):
         hint = f"try again; if that does not help, see {page_of(hub, name)}"
         return ModelLoadError(f"download of {name} is damaged: {error}", hint)
+    if isinstance(error, LibraryError):
+        return ModelLoadError(f"huggingface_hub cannot download {name}: {_first_line(error, hub)}")
     if isinstance(error, NotAHubError):
         hint = "see whether `HF_ENDPOINT` is right, and whether a proxy asks for something"
         return ModelLoadError(f"{hub.endpoint} does not answer as a Hugging Face Hub does", hint)
     if isinstance(error, hub.errors.HfHubHTTPError):
         return _answered(error, hub, name)
+    if isinstance(error, CutError):
+        return _not_reached(error.__cause__ or error, error.server, hub, name)
     if isinstance(error, hub.network_errors):
-        return _not_reached(error, hub, name)
+        return _not_reached(error, hub.endpoint, hub, name)
     return None
 
 
@@ -89,6 +94,7 @@ def _answered(error: BaseException, hub: Hub, name: RepositoryName) -> ModelLoad
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
     headers = getattr(response, "headers", {})
+    server = hub.server_of(str(getattr(response, "url", hub.endpoint)))
     if isinstance(error, errors.GatedRepoError):
         return _gated(hub, name)
     if isinstance(error, errors.RevisionNotFoundError):
@@ -109,12 +115,12 @@ def _answered(error: BaseException, hub: Hub, name: RepositoryName) -> ModelLoad
         return ModelLoadError(f"a file of {name} has gone from {hub.endpoint} meanwhile", f"see {page}")
     if status == 403:
         hint = f"see {page}, and what the token may do at {hub.endpoint}/settings/tokens"
-        return ModelLoadError(f"{hub.endpoint} forbids to read repository {name.repository}", hint)
+        return ModelLoadError(f"{server} forbids to read repository {name.repository}", hint)
     if status == 429:
         hint = "try again later" if hub.has_token else "try again later, or set `HF_TOKEN`, which allows more"
-        return ModelLoadError(f"{hub.endpoint} has had too many requests from here", hint)
+        return ModelLoadError(f"{server} has had too many requests from here", hint)
     return ModelLoadError(
-        f"{hub.endpoint} answered {status} when it was asked for {name}", f"try again later, or see {page}"
+        f"{server} answered {status} when it was asked for {name}", f"try again later, or see {page}"
     )
 
 
@@ -140,10 +146,15 @@ def _not_found(hub: Hub, name: RepositoryName) -> ModelLoadError:
     return ModelLoadError(f"{what}, or it is private", hint)
 
 
-def _not_reached(error: BaseException, hub: Hub, name: RepositoryName) -> ModelLoadError:
-    # The message of a library that makes requests may have the headers in it.
-    reason = hub.without_token(str(error).strip().partition("\n")[0]) or type(error).__name__
+def _not_reached(error: BaseException, server: str, hub: Hub, name: RepositoryName) -> ModelLoadError:
     return ModelLoadError(
-        f"there is no folder {name}, and {hub.endpoint} cannot be reached to download it: {reason}",
+        f"there is no folder {name}, and {server} cannot be reached to download it: {_first_line(error, hub)}",
         "see whether the network and `HF_ENDPOINT` are right, or name a folder",
     )
+
+
+def _first_line(error: BaseException, hub: Hub) -> str:
+    """What a library says, which may have the headers and the address of a request in it."""
+    line = hub.without_token(str(error).strip().partition("\n")[0])
+    # Behind the question mark is what an address is signed with.
+    return re.sub(r"\?\S+", "?…", line) or type(error).__name__
