@@ -24,7 +24,7 @@ from streamcore import _core, console
 from streamcore.config import ServeConfig, with_keys_of_environment
 from streamcore.errors import ConfigError
 from streamcore.models.folder import check_model_folder
-from streamcore.models.hub import FoundModel, Teller, find_model
+from streamcore.models.hub import FoundModel, Reporter, find_model
 from streamcore.models.progress import logged_progress, terminal_progress
 from streamcore.process import ending_signals
 from streamcore.scripted import DEMO_MODEL, play, read_script, served_names, start_server
@@ -162,7 +162,7 @@ def _open_model(
     config: ServeConfig, listener: _core.Listener | None, is_watched: bool, check: Callable[[], None] | None
 ) -> Serving:
     found = (
-        FoundModel(DEMO_MODEL) if config.model is None else find_model(config.model, _teller(config, check))
+        FoundModel(DEMO_MODEL) if config.model is None else find_model(config.model, _reporter(config, check))
     )
     folder = check_model_folder(found.path)
     text = _core.TextModel(
@@ -188,13 +188,13 @@ def _open_model(
     return Serving(server, names[0], has_chat_template, run_steps)
 
 
-def _teller(config: ServeConfig, check: Callable[[], None] | None) -> Teller:
+def _reporter(config: ServeConfig, check: Callable[[], None] | None) -> Reporter:
     """What the search for a model is told by: the log, and on a terminal a line that rewrites itself."""
     inform, activity = partial(_core.log, "info"), f"downloading {config.model}"
     shown = terminal_progress(activity=activity) if config.log_format == "text" else None
     progress = shown or logged_progress(inform, activity)
     end = shown.end if shown is not None else lambda: None
-    return Teller(inform, partial(_core.log, "warning"), progress, end, check or (lambda: None))
+    return Reporter(inform, partial(_core.log, "warning"), progress, end, check or (lambda: None))
 
 
 def _names_of(found: FoundModel) -> tuple[str, ...]:

@@ -201,7 +201,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _find(self, name: str, revision: str, *, reads_files: bool) -> tuple[str, Mapping[str, bytes]]:
         """The commit of a revision."""
-        hub, token = self.server.hub, self.headers.get("Authorization", "").removeprefix("Bearer ")
+        hub, authorization = self.server.hub, self.headers.get("Authorization", "")
+        token = authorization.removeprefix("Bearer ") if authorization.startswith("Bearer ") else ""
         repository = hub.repositories.get(name)
         if token and token not in hub.known_tokens:
             raise _Refused(401, None, "Invalid credentials in Authorization header")

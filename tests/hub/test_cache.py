@@ -1,5 +1,6 @@
 """If one of these fails, a server in an aeroplane does not start, or one on the ground asks for what it has."""
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.hub.command import Machine
-from tests.hub.models import MODEL, SMALL, split
+from tests.hub.models import LARGE, MIB, MODEL, SMALL, split
 from tests.hub.server import Hub
 
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
@@ -224,6 +225,24 @@ def test_disk_that_is_too_small(hub: Hub, machine: Machine) -> None:
         f"org/name needs 1000000000.00 GB, the disk of the cache {machine.cache} has "
     )
     assert hub.fetched() == []
+
+
+def test_room_is_needed_for_the_rest_alone(
+    hub: Hub, machine: Machine, own_mounts: list[str], tmp_path: Path
+) -> None:
+    """Most of a model is there, and the disk has room for what is missing, not for all of it once more."""
+    hub.add("org/name", LARGE)
+    content = LARGE["model.safetensors"]
+    part = tmp_path / f"{hashlib.sha256(content).hexdigest()}.incomplete"
+    part.write_bytes(content[: 20 * MIB])
+    blobs = machine.storage("org/name") / "blobs"
+    machine.cache.mkdir(parents=True)
+    mount = f"mount -t tmpfs -o size=30m tmpfs {machine.cache}; mkdir -p {blobs}; cp {part} {blobs}"
+    ended = machine.serve("org/name", within=[*own_mounts, f'{mount}; exec "$0" "$@"'])
+    assert ended.folder.is_relative_to(machine.cache)
+    assert [request.headers.get("range") for request in hub.requests if request.server == "cdn"] == [
+        f"bytes={20 * MIB}-"
+    ]
 
 
 def test_cache_that_is_a_file(hub: Hub, machine: Machine, tmp_path: Path) -> None:

@@ -58,6 +58,12 @@ def test_simulation_takes_the_shape_alone(hub: Hub, machine: Machine) -> None:
     assert figures[0] == figures[1] == figures[2]
 
 
+def test_simulation_asks_for_no_weights(hub: Hub, machine: Machine) -> None:
+    """The shape of a model whose weights could not be loaded is a shape, too."""
+    hub.add("org/name", {"config.json": folder_files(DEMO)["config.json"], "model.gguf": b"GGUF"})
+    assert simulate(machine, "org/name").returncode == 0
+
+
 def test_simulation_leaves_the_download_to_the_server(hub: Hub, machine: Machine) -> None:
     """A cache that holds config.json alone is not whole."""
     hub.add("org/name", folder_files(DEMO))

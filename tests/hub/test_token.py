@@ -54,6 +54,25 @@ def test_token_is_in_no_output(fault: str | None, log_format: str, hub: Hub, mac
     assert not any(TOKEN.encode() in path.read_bytes() for path in machine.home.rglob("*") if path.is_file())
 
 
+@pytest.mark.parametrize("fault", [None, "list", "no hub", "unreachable", "wrong"])
+def test_password_of_a_mirror_is_in_no_output(fault: str | None, hub: Hub, machine: Machine) -> None:
+    """The address of a mirror may have a name and a password before its host."""
+    hub.add("org/name", MODEL)
+    endpoint = hub.address.replace("//", "//reader:pass-word@")
+    if fault == "list":
+        hub.faults.statuses["*"] = 500
+    if fault == "no hub":
+        hub.faults.is_no_hub = True
+    if fault == "unreachable":
+        hub.close()
+    if fault == "wrong":
+        endpoint += "x"
+    ended = machine.serve("org/name", HF_ENDPOINT=endpoint)
+    assert ended.status == (0 if fault is None else 1)
+    assert "Traceback" not in ended.errors
+    assert "pass-word" not in ended.errors
+
+
 @pytest.mark.parametrize("token", ["hf_é", "hf_a\tb", "hf_a\x7f"])
 def test_token_that_no_header_can_carry(token: str, hub: Hub, machine: Machine) -> None:
     """It is refused in words that do not show it."""

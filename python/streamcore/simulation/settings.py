@@ -126,11 +126,11 @@ def model_size(name: str) -> ModelSize:
     if name in MODELS:
         return MODELS[name]
     from streamcore.models.declare import declare
-    from streamcore.models.hub import Teller, find_config
+    from streamcore.models.hub import Reporter, find_config
     from streamcore.models.opening import open_config
     from streamcore.models.tensor_files import FileError, read_json_object
 
-    folder = find_config(path_of_model(name), Teller(partial(complain, "streamcore")))
+    folder = find_config(path_of_model(name), Reporter(partial(complain, "streamcore")))
     if not folder.is_dir():
         raise ConfigError(
             f"`--model` is `{name}`, it must be a folder, a name like org/name or one of "

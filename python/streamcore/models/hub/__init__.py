@@ -26,7 +26,7 @@ from streamcore.models.hub.snapshot import CachedRepository
 from streamcore.models.progress import Progress
 from streamcore.models.tensor_files import INDEX, FileError
 
-__all__ = ["FoundModel", "Teller", "find_config", "find_model"]
+__all__ = ["FoundModel", "Reporter", "find_config", "find_model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def _ignore(*_: object) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Teller:
+class Reporter:
     """Whom a search tells how it goes."""
 
     inform: Callable[[str], None] = _ignore
@@ -57,10 +57,10 @@ class Teller:
     """Called now and then; what it raises ends the search."""
 
 
-_SILENT = Teller()
+_SILENT = Reporter()
 
 
-def find_model(model: Path, teller: Teller = _SILENT) -> FoundModel:
+def find_model(model: Path, reporter: Reporter = _SILENT) -> FoundModel:
     """The folder that a path leads to or a name stands for; one that does not exist is left to
     `check_model_folder`.
 
@@ -71,21 +71,21 @@ def find_model(model: Path, teller: Teller = _SILENT) -> FoundModel:
     name = None if os.path.lexists(model) else parse_name(model)
     if name is None:
         return FoundModel(model)
-    return FoundModel(_Search(name, teller).run(), name)
+    return FoundModel(_Search(name, reporter).run(), name)
 
 
-def find_config(model: Path, teller: Teller = _SILENT) -> Path:
+def find_config(model: Path, reporter: Reporter = _SILENT) -> Path:
     """The same, but of a repository only the config.json is fetched."""
     name = None if os.path.lexists(model) else parse_name(model)
-    return model if name is None else _Search(name, teller, only_config=True).run()
+    return model if name is None else _Search(name, reporter, only_config=True).run()
 
 
 class _Search:
     """The search for one repository."""
 
-    def __init__(self, name: RepositoryName, teller: Teller, *, only_config: bool = False) -> None:
+    def __init__(self, name: RepositoryName, reporter: Reporter, *, only_config: bool = False) -> None:
         self._name = name
-        self._teller = teller
+        self._reporter = reporter
         self._only_config = only_config
         self._hub = Hub(f"{name}, which is no folder here,")
         self._cached = CachedRepository(self._hub.storage(name.repository), name.revision)
@@ -93,7 +93,7 @@ class _Search:
         self._aside = Aside(self._tick)
 
     def _tick(self) -> None:
-        self._teller.check()
+        self._reporter.check()
         self._show()
 
     def run(self) -> Path:
@@ -113,7 +113,7 @@ class _Search:
             if explained is None:
                 raise
             if commit is not None and not missing:
-                self._teller.warn(f"{explained}; {self._name} is served as it is in the cache")
+                self._reporter.warn(f"{explained}; {self._name} is served as it is in the cache")
                 return self._found(commit)
             raise explained from error
 
@@ -124,22 +124,22 @@ class _Search:
 
     def _found(self, commit: str) -> Path:
         snapshot = self._cached.snapshot(commit)
-        self._teller.inform(f"model {self._name} is commit {commit[:12]} in the cache {self._hub.cache}")
+        self._reporter.inform(f"model {self._name} is commit {commit[:12]} in the cache {self._hub.cache}")
         return snapshot
 
     def _complete(self, commit: str | None) -> Path:
         """Downloads what the cache lacks; a commit that it knows is not given up for a later one."""
         if commit is None:
-            self._teller.inform(
-                f"no folder {self._name}: looking for the repository of that name at {self._hub.endpoint}"
+            self._reporter.inform(
+                f"no folder {self._name}: looking for the repository of that name at {self._hub.address}"
             )
         try:
             listing = self._list(commit or self._cached.revision)
         except self._hub.errors.RevisionNotFoundError:
             # A branch that was begun anew has commits that the cache does not know.
             listing = self._list(self._cached.revision)
-        page = page_of(self._hub, self._name)
-        refuse_other_kinds(self._name, listing.files.keys(), page)
+        if not (self._only_config and CONFIG in listing.files):
+            refuse_other_kinds(self._name, listing.files.keys(), page_of(self._hub, self._name))
         self._cached.keep_commit(listing.commit)
         download = Download(self._hub, self._name, self._cached, listing.commit, self._aside)
         if self._only_config:
@@ -180,17 +180,17 @@ class _Search:
         if not absent:
             return
         total = sum(file.size or 0 for file in absent)
-        self._teller.inform(
+        self._reporter.inform(
             f"downloading {len(absent)} files of {self._name}, {total / 1e9:.2f} GB, to {self._hub.cache}"
         )
 
         def show() -> None:
             # Of what is not known the size counts nothing.
-            self._teller.progress(min(download.num_bytes(absent), total), total or 1)
+            self._reporter.progress(min(download.num_bytes(absent), total), total or 1)
 
         self._show = show
         try:
             download.fetch(absent)
             show()
         finally:
-            self._teller.end_progress()
+            self._reporter.end_progress()

@@ -54,7 +54,10 @@ class Download:
     def _num_bytes_of(self, file: RemoteFile) -> int:
         if self._cached.holds(self._commit, file.name, file.size):
             return file.size or 0
-        return max(map(_size_of, self._blobs.get(file.name, ())), default=0)
+        # A hub gives the files of its cache the names of their hashes, a mirror may not.
+        etag = file.sha256 or file.git_sha1 or ""
+        guessed = (self._cached.blob(etag), self._cached.part(etag)) if etag else ()
+        return max(map(_size_of, self._blobs.get(file.name, guessed)), default=0)
 
     def _check_room(self, files: Iterable[RemoteFile]) -> None:
         needed = sum((file.size or 0) - self._num_bytes_of(file) for file in files)
@@ -73,16 +76,10 @@ class Download:
         location = self._hub.locate(repository, self._commit, file.name)
         blob, part = self._cached.blob(location.etag), self._cached.part(location.etag)
         self._blobs[file.name] = blob, part
-        try:
-            blob.parent.mkdir(parents=True, exist_ok=True)
-            with self._hub.lock(repository, location.etag):
-                self._make_whole(file, location, blob, part)
-            self._hub.link(repository, self._commit, file.name)
-        except OSError as error:
-            # Those of libraries that make requests have no number.
-            if isinstance(error, self._hub.errors.HfHubHTTPError) or error.errno is None:
-                raise
-            raise NotWrittenError from error
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        with self._hub.lock(repository, location.etag):
+            self._make_whole(file, location, blob, part)
+        self._hub.link(repository, self._commit, file.name)
 
     def _make_whole(self, file: RemoteFile, location: Location, blob: Path, part: Path) -> None:
         """Sees to it that the blob of a file is there; its lock is held."""

@@ -98,7 +98,9 @@ class Hub:
         _check_address(os.environ.get("HF_ENDPOINT"))
         library = _import_library(wanted)
         self._library = library
-        self.endpoint: str = library.constants.ENDPOINT
+        self._endpoint: str = library.constants.ENDPOINT
+        self.address = without_user(self._endpoint)
+        """What messages call it."""
         self.cache = Path(library.constants.HF_HUB_CACHE)
         self.is_offline = bool(library.constants.HF_HUB_OFFLINE)
         self.network_errors: tuple[type[Exception], ...] = (
@@ -137,7 +139,8 @@ class Hub:
 
     def server_of(self, address: str) -> str:
         """Who is asked at an address: the hub, or one of the servers where it keeps large files."""
-        return self.endpoint if address.startswith(self.endpoint) else "://".join(_origin(address))
+        is_hub = address.startswith(self._endpoint)
+        return self.address if is_hub else without_user("://".join(_origin(address)))
 
     def storage(self, repository: str) -> Path:
         """The folder of a repository in the cache."""
@@ -152,16 +155,17 @@ class Hub:
         """
         # A token that no header can carry is refused here, in words that do not show it.
         _ = self._headers
-        api = self._library.HfApi(endpoint=self.endpoint, **_US)
+        api = self._library.HfApi(endpoint=self._endpoint, **_US)
         timeout_s = self._library.constants.HF_HUB_ETAG_TIMEOUT
         try:
             info = api.model_info(repository, revision=revision, files_metadata=True, timeout=timeout_s)
             files = [_remote_file(sibling) for sibling in info.siblings]
+            is_read = all(isinstance(file.name, str) for file in files)
         except self.errors.HfHubHTTPError:
             raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise NotAHubError from error
-        if not isinstance(info.sha, str) or _COMMIT.fullmatch(info.sha) is None:
+        if not is_read or not isinstance(info.sha, str) or _COMMIT.fullmatch(info.sha) is None:
             raise NotAHubError
         return Listing(info.sha, {file.name: file for file in files})
 
@@ -173,14 +177,14 @@ class Hub:
             Exception: see `refusals.explain`.
         """
         library = self._library
-        url = library.hf_hub_url(repository, name, revision=commit, endpoint=self.endpoint)
+        url = library.hf_hub_url(repository, name, revision=commit, endpoint=self._endpoint)
         timeout_s = library.constants.HF_HUB_ETAG_TIMEOUT
-        found = library.get_hf_file_metadata(url, timeout=timeout_s, endpoint=self.endpoint, **_US)
+        found = library.get_hf_file_metadata(url, timeout=timeout_s, endpoint=self._endpoint, **_US)
         if found.commit_hash is None or found.etag is None or _ETAG.fullmatch(found.etag) is None:
             raise NotAHubError
         # What is compressed on the way cannot be gone on with.
         headers = {**self._headers, "Accept-Encoding": "identity"}
-        if _origin(found.location) != _origin(self.endpoint):
+        if _origin(found.location) != _origin(self._endpoint):
             headers.pop("authorization", None)
         return Location(found.location, headers, found.etag, found.size)
 
@@ -208,7 +212,7 @@ class Hub:
     def link(self, repository: str, commit: str, name: str) -> None:
         """Gives a blob of the cache its name in the snapshot of a commit."""
         self._library.hf_hub_download(
-            repository, name, revision=commit, cache_dir=self.cache, endpoint=self.endpoint, **_US
+            repository, name, revision=commit, cache_dir=self.cache, endpoint=self._endpoint, **_US
         )
 
     def lock(self, repository: str, etag: str) -> AbstractContextManager[object]:
@@ -292,7 +296,13 @@ def _check_address(text: str | None) -> None:
             return
     except ValueError:
         pass
-    raise ConfigError(f"`HF_ENDPOINT` is `{text}`, it must be like https://huggingface.co")
+    shown = without_user(text)
+    raise ConfigError(f"`HF_ENDPOINT` is `{shown}`, it must be like https://huggingface.co")
+
+
+def without_user(text: str) -> str:
+    """A text without the names and passwords that addresses in it have before their hosts."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def _origin(address: str) -> tuple[str, str]:

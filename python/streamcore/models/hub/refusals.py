@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from streamcore.errors import ModelLoadError
-from streamcore.models.hub.library import CutError, Hub, LibraryError, NotAHubError
+from streamcore.models.hub.library import CutError, Hub, LibraryError, NotAHubError, without_user
 from streamcore.models.hub.name import RepositoryName
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -22,7 +22,7 @@ class DamagedError(Exception):
 
 def page_of(hub: Hub, name: RepositoryName) -> str:
     """The address of a repository, for people."""
-    return f"{hub.endpoint}/{name.repository}"
+    return f"{hub.address}/{name.repository}"
 
 
 def explain(error: BaseException, hub: Hub, name: RepositoryName) -> ModelLoadError | None:
@@ -41,13 +41,16 @@ def explain(error: BaseException, hub: Hub, name: RepositoryName) -> ModelLoadEr
         return ModelLoadError(f"huggingface_hub cannot download {name}: {_first_line(error, hub)}")
     if isinstance(error, NotAHubError):
         hint = "see whether `HF_ENDPOINT` is right, and whether a proxy asks for something"
-        return ModelLoadError(f"{hub.endpoint} does not answer as a Hugging Face Hub does", hint)
+        return ModelLoadError(f"{hub.address} does not answer as a Hugging Face Hub does", hint)
     if isinstance(error, hub.errors.HfHubHTTPError):
         return _answered(error, hub, name)
+    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
+        # The errors of libraries that make requests have no number.
+        return _not_written(error, hub, name)
     if isinstance(error, CutError):
         return _not_reached(error.__cause__ or error, error.server, hub, name)
     if isinstance(error, hub.network_errors):
-        return _not_reached(error, hub.endpoint, hub, name)
+        return _not_reached(error, hub.address, hub, name)
     return None
 
 
@@ -94,7 +97,7 @@ def _answered(error: BaseException, hub: Hub, name: RepositoryName) -> ModelLoad
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
     headers = getattr(response, "headers", {})
-    server = hub.server_of(str(getattr(response, "url", hub.endpoint)))
+    server = hub.server_of(str(getattr(response, "url", hub.address)))
     if isinstance(error, errors.GatedRepoError):
         return _gated(hub, name)
     if isinstance(error, errors.RevisionNotFoundError):
@@ -105,16 +108,16 @@ def _answered(error: BaseException, hub: Hub, name: RepositoryName) -> ModelLoad
     if isinstance(error, errors.DisabledRepoError):
         return ModelLoadError(f"repository {name.repository} is disabled", f"see {page}")
     if status == 401 and (hub.has_token and headers.get("X-Error-Message") == _INVALID_TOKEN):
-        hint = f"make a new one at {hub.endpoint}/settings/tokens, or unset `HF_TOKEN` (`hf auth logout` without it)"
+        hint = f"make a new one at {hub.address}/settings/tokens, or unset `HF_TOKEN` (`hf auth logout` without it)"
         return ModelLoadError(
-            f"{hub.endpoint} does not know the token that `HF_TOKEN` or `hf auth login` gives", hint
+            f"{hub.address} does not know the token that `HF_TOKEN` or `hf auth login` gives", hint
         )
     if isinstance(error, errors.RepositoryNotFoundError):
         return _not_found(hub, name)
     if isinstance(error, errors.EntryNotFoundError):
-        return ModelLoadError(f"a file of {name} has gone from {hub.endpoint} meanwhile", f"see {page}")
+        return ModelLoadError(f"a file of {name} has gone from {hub.address} meanwhile", f"see {page}")
     if status == 403:
-        hint = f"see {page}, and what the token may do at {hub.endpoint}/settings/tokens"
+        hint = f"see {page}, and what the token may do at {hub.address}/settings/tokens"
         return ModelLoadError(f"{server} forbids to read repository {name.repository}", hint)
     if status == 429:
         hint = "try again later" if hub.has_token else "try again later, or set `HF_TOKEN`, which allows more"
@@ -133,16 +136,16 @@ def _gated(hub: Hub, name: RepositoryName) -> ModelLoadError:
         )
     return ModelLoadError(
         f"repository {name.repository} is gated: only accounts that have accepted its terms may read it",
-        f"visit {page} and accept them, then set `HF_TOKEN` to a token from {hub.endpoint}/settings/tokens",
+        f"visit {page} and accept them, then set `HF_TOKEN` to a token from {hub.address}/settings/tokens",
     )
 
 
 def _not_found(hub: Hub, name: RepositoryName) -> ModelLoadError:
     folder = Path(name.repository)
-    what = f"there is no folder {folder} and no repository of that name at {hub.endpoint}"
+    what = f"there is no folder {folder} and no repository of that name at {hub.address}"
     if hub.has_token:
         return ModelLoadError(f"{what}, or the token may not read it", f"see {page_of(hub, name)}")
-    hint = f"see {page_of(hub, name)}; for a private one set `HF_TOKEN` to a token from {hub.endpoint}/settings/tokens"
+    hint = f"see {page_of(hub, name)}; for a private one set `HF_TOKEN` to a token from {hub.address}/settings/tokens"
     return ModelLoadError(f"{what}, or it is private", hint)
 
 
@@ -155,6 +158,6 @@ def _not_reached(error: BaseException, server: str, hub: Hub, name: RepositoryNa
 
 def _first_line(error: BaseException, hub: Hub) -> str:
     """What a library says, which may have the headers and the address of a request in it."""
-    line = hub.without_token(str(error).strip().partition("\n")[0])
+    line = without_user(hub.without_token(str(error).strip().partition("\n")[0]))
     # Behind the question mark is what an address is signed with.
     return re.sub(r"\?\S+", "?…", line) or type(error).__name__
