@@ -60,8 +60,9 @@ def expanded(path: Path) -> Path:
 
 
 def path_of_model(text: str) -> Path:
-    """The path, or the name, of a model. A `Path` forgets `./` at the beginning and `/` at the end, by which text
-    says that it is no name, so that such a path becomes one from the root.
+    """Read the path or the name of a model.
+
+    `./` at the beginning, or `/` at the end, says that a text is a path. A `Path` drops both, so that it is made absolute here.
     """
     path = expanded(Path(text))
     is_path = text.startswith("./") or text.endswith("/")
@@ -311,7 +312,7 @@ def _model(value: Any) -> Path:
     if isinstance(value, str):
         return path_of_model(value)
     path = expanded(_path("model", value))
-    # What a program has made a path of is no name.
+    # A program that gives a `Path` means no name.
     return path if str(path).startswith(_SCRIPT) else path.absolute()
 
 

@@ -189,7 +189,7 @@ def _open_model(
 
 
 def _reporter(config: ServeConfig, check: Callable[[], None] | None) -> Reporter:
-    """What the search for a model is told by: the log, and on a terminal a line that rewrites itself."""
+    """Report the search for a model in the log, and a download on a terminal by a line that rewrites itself."""
     inform, activity = partial(_core.log, "info"), f"downloading {config.model}"
     shown = terminal_progress(activity=activity) if config.log_format == "text" else None
     progress = shown or logged_progress(inform, activity)
@@ -198,7 +198,7 @@ def _reporter(config: ServeConfig, check: Callable[[], None] | None) -> Reporter
 
 
 def _names_of(found: FoundModel) -> tuple[str, ...]:
-    """The names of a model that is given none."""
+    """The names of a model without `--served-model-name`."""
     return (name_of(found.path),) if found.repository is None else found.repository.served
 
 

@@ -29,8 +29,8 @@ def as_another_program_leaves_it(machine: Machine, name: str = "org/name") -> No
 
 
 @pytest.mark.parametrize("offline", ["0", "1"])
-def test_cached_model_asks_nobody(offline: str, folder: Path, hub: Hub, machine: Machine) -> None:
-    """Restarts must not depend on somebody else's server, nor change what is served."""
+def test_cached_model_needs_no_hub(offline: str, folder: Path, hub: Hub, machine: Machine) -> None:
+    """Restarts must not depend on another server, nor change what is served."""
     hub.add("org/name", MODEL)
     assert machine.serve("org/name", HF_HUB_OFFLINE=offline).folder == folder
     assert hub.requests == []
@@ -104,7 +104,7 @@ def test_offline_without_a_cache(hub: Hub, machine: Machine) -> None:
 
 
 def test_unreachable_hub_is_no_reason_to_end(folder: Path, hub: Hub, machine: Machine) -> None:
-    """The cache of another program looks whole, and nobody can be asked: it is served, with a line that says so."""
+    """The cache of another program looks whole, and no hub can be asked: it is served, with a line that says so."""
     as_another_program_leaves_it(machine)
     for status in (401, 404, 429, 503):
         hub.faults.statuses["*"] = status

@@ -74,7 +74,7 @@ def test_what_is_no_name(text: str) -> None:
 
 
 def test_folder_that_exists_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that somebody has made must never be passed over for what a stranger has published."""
+    """A folder of one's own must never be passed over for what a stranger has published."""
     monkeypatch.chdir(tmp_path)
     for made in ("org/name", "org/name@main"):
         Path(made).mkdir(parents=True)

@@ -20,7 +20,7 @@ def private(hub: Hub) -> None:
 
 @pytest.mark.usefixtures("private")
 def test_token_is_sent_to_the_hub_alone(hub: Hub, machine: Machine) -> None:
-    """The servers where large files lie, and whoever they belong to, must not get it, also not after a cut."""
+    """The servers where large files lie belong to others: they must not get it, also not after a cut."""
     hub.faults.cuts["model.safetensors"] = [15 * MIB]
     machine.serve("org/name", HF_TOKEN=TOKEN).folder  # noqa: B018
     ours = [request for request in hub.requests if "/org/name" in request.path]

@@ -1,7 +1,7 @@
-"""Models by name: from a path, or a name such as `org/name@revision`, to the folder that is loaded.
+"""Models by name: from a path, or a name such as `org/name@revision`, to a folder.
 
-A folder that exists wins. Else the repository is looked for in the Hugging Face cache, and what that lacks is downloaded. Only
-there `huggingface_hub` is imported, and the network is asked.
+A folder that exists wins. Otherwise the repository is looked for in the Hugging Face cache, and
+files that the cache lacks are downloaded. `huggingface_hub` is imported only then.
 """
 
 import os
@@ -44,25 +44,27 @@ def _ignore(*_: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Reporter:
-    """Whom a search tells how it goes."""
+    """How a search reports what it does."""
 
     inform: Callable[[str], None] = _ignore
-    """Takes a line of the log."""
+    """Logs a line."""
     warn: Callable[[str], None] = _ignore
+    """Logs a warning."""
     progress: Progress = _ignore
-    """Takes how far a download is."""
+    """Shows how far the download has come."""
     end_progress: Callable[[], None] = _ignore
-    """Called when a download has ended, however."""
+    """Called once a download has succeeded or failed."""
     check: Callable[[], None] = _ignore
-    """Called now and then; what it raises ends the search."""
+    """Called ten times a second; an exception from it ends the search."""
 
 
 _SILENT = Reporter()
 
 
 def find_model(model: Path, reporter: Reporter = _SILENT) -> FoundModel:
-    """The folder that a path leads to or a name stands for; one that does not exist is left to
-    `check_model_folder`.
+    """Finds the folder of a model by its path or its name, and downloads what is missing.
+
+    A path that does not exist is returned as it is: `check_model_folder` refuses it.
 
     Raises:
         ConfigError: `huggingface_hub` is missing, or its settings make no sense.
@@ -75,7 +77,7 @@ def find_model(model: Path, reporter: Reporter = _SILENT) -> FoundModel:
 
 
 def find_config(model: Path, reporter: Reporter = _SILENT) -> Path:
-    """The same, but of a repository only the config.json is fetched."""
+    """Finds a folder like `find_model`, but downloads config.json alone."""
     name = None if os.path.lexists(model) else parse_name(model)
     return model if name is None else _Search(name, reporter, only_config=True).run()
 
@@ -97,7 +99,7 @@ class _Search:
         self._show()
 
     def run(self) -> Path:
-        """The snapshot of the repository, whole."""
+        """Returns the snapshot of the repository, with every file that is needed."""
         commit = self._cached.commit()
         missing = None if commit is None else self._missing(commit)
         is_certain = commit is not None and (self._only_config or self._cached.needed(commit) is not None)
@@ -128,7 +130,7 @@ class _Search:
         return snapshot
 
     def _complete(self, commit: str | None) -> Path:
-        """Downloads what the cache lacks; a commit that it knows is not given up for a later one."""
+        """Downloads what the cache lacks, of the commit that it holds already if there is one."""
         if commit is None:
             self._reporter.inform(
                 f"no folder {self._name}: looking for the repository of that name at {self._hub.address}"
@@ -136,7 +138,7 @@ class _Search:
         try:
             listing = self._list(commit or self._cached.revision)
         except self._hub.errors.RevisionNotFoundError:
-            # A branch that was begun anew has commits that the cache does not know.
+            # The branch was rewritten, and the commit in the cache exists no more.
             listing = self._list(self._cached.revision)
         if not (self._only_config and CONFIG in listing.files):
             refuse_other_kinds(self._name, listing.files.keys(), page_of(self._hub, self._name))
@@ -148,7 +150,7 @@ class _Search:
         if is_split(listing.files.keys()):
             download.fetch([listing.files[INDEX]])
         files = self._wanted(listing)
-        # Before the first byte: of a download that is interrupted it is known what is missing.
+        # Written before the download, so that the files an interrupted one lacks are known.
         self._cached.keep_needed(listing.commit, {file.name: file.size for file in files})
         self._fetch(download, listing.commit, files)
         return self._found(listing.commit)
@@ -185,7 +187,7 @@ class _Search:
         )
 
         def show() -> None:
-            # Of what is not known the size counts nothing.
+            # A file of unknown size adds nothing to the total.
             self._reporter.progress(min(download.num_bytes(absent), total), total or 1)
 
         self._show = show

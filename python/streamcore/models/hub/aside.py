@@ -1,4 +1,4 @@
-"""Work that waits for the network, in threads that nothing waits for."""
+"""Threads for work that waits for the network and may be abandoned."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -8,15 +8,17 @@ _TICK_S = 0.1
 
 
 class StoppedError(Exception):
-    """The one who wanted the work does not want it any more."""
+    """The work was abandoned."""
 
 
 class Aside:
-    """Carries out work in threads of its own, so that the one who waits can be ended at once: a request that
-    hangs ends by its own time limit, and an interpreter that ends takes the threads with it.
+    """Carries out work in daemon threads, so that the caller can leave at once.
+
+    A request that hangs then ends by its own time limit, or with the interpreter.
 
     Args:
-        tick: called now and then meanwhile; what it raises ends the wait.
+        tick: called ten times a second in the caller's thread; an exception from it abandons
+            the work.
     """
 
     def __init__(self, tick: Callable[[], None]) -> None:
@@ -24,12 +26,12 @@ class Aside:
         self._is_stopped = threading.Event()
 
     def go_on(self) -> None:
-        """Raises `StoppedError` in a thread whose work is no longer wanted."""
+        """Raises `StoppedError` if the work was abandoned; called by the work itself."""
         if self._is_stopped.is_set():
             raise StoppedError
 
     def run(self, works: Iterable[Callable[[], None]], *, num_threads: int = 1) -> None:
-        """Carries out every work; the first failure is raised, and ends the others."""
+        """Carries out every call in `works`; raises the first failure and abandons the others."""
         waiting: SimpleQueue[Callable[[], None]] = SimpleQueue()
         for work in works:
             waiting.put(work)

@@ -1,5 +1,7 @@
-"""Brings files of a repository into the cache, each bit by bit: what was there when the last try ended is not asked for
-again, and what came is compared with what the repository says of it.
+"""Downloads files of a repository into the cache.
+
+A file that was interrupted is resumed from the bytes that are there, and each file is compared
+with the size and the hash that the hub lists for it.
 """
 
 import hashlib
@@ -19,12 +21,12 @@ from streamcore.models.hub.snapshot import CachedRepository
 
 _NUM_FILES_AT_ONCE = 4
 _MAX_VAIN_TRIES = 2
-"""How often in a row a file may get no byte further; the library tries several times each time."""
+"""Attempts in a row that may add no byte; within each the library tries several times itself."""
 _BLOCK_BYTES = 1 << 20
 
 
 class Download:
-    """The files of one commit, on their way into the cache."""
+    """A download of files of one commit."""
 
     def __init__(
         self, hub: Hub, name: RepositoryName, cached: CachedRepository, commit: str, aside: Aside
@@ -37,7 +39,7 @@ class Download:
         self._blobs: dict[str, tuple[Path, Path]] = {}
 
     def fetch(self, files: Iterable[RemoteFile]) -> None:
-        """Brings files into the snapshot of the commit, small ones first.
+        """Downloads files into the snapshot of the commit, small ones first.
 
         Raises:
             Exception: see `refusals.explain`.
@@ -48,13 +50,13 @@ class Download:
         self._aside.run(works, num_threads=_NUM_FILES_AT_ONCE)
 
     def num_bytes(self, files: Iterable[RemoteFile]) -> int:
-        """How many bytes of files are on the disk, whichever process has brought them."""
+        """Counts the bytes of files that are on the disk, whichever process has written them."""
         return sum(self._num_bytes_of(file) for file in files)
 
     def _num_bytes_of(self, file: RemoteFile) -> int:
         if self._cached.holds(self._commit, file.name, file.size):
             return file.size or 0
-        # A hub gives the files of its cache the names of their hashes, a mirror may not.
+        # The hub's etags are hashes, those of a mirror may not be.
         etag = file.sha256 or file.git_sha1 or ""
         guessed = (self._cached.blob(etag), self._cached.part(etag)) if etag else ()
         return max(map(_size_of, self._blobs.get(file.name, guessed)), default=0)
@@ -69,7 +71,7 @@ class Download:
             raise no_room(self._hub, self._name, needed, free)
 
     def _fetch(self, file: RemoteFile) -> None:
-        """Brings one file into the snapshot."""
+        """Downloads one file into the snapshot."""
         if self._cached.holds(self._commit, file.name, file.size):
             return
         repository = self._name.repository
@@ -82,11 +84,11 @@ class Download:
         self._hub.link(repository, self._commit, file.name)
 
     def _make_whole(self, file: RemoteFile, location: Location, blob: Path, part: Path) -> None:
-        """Sees to it that the blob of a file is there; its lock is held."""
+        """Downloads the blob of a file unless it exists; the caller holds its lock."""
         if self._cached.holds(self._commit, file.name, file.size):
-            # Another process has brought it meanwhile.
+            # Another process downloaded it meanwhile.
             return
-        # What is left of a link, or a file that was cut short, would be taken for the whole.
+        # The library would take a truncated file for the whole one.
         (self._cached.snapshot(self._commit) / file.name).unlink(missing_ok=True)
         size = location.size if file.size is None else file.size
         if not blob.is_file() or size not in (None, _size_of(blob)):
@@ -94,7 +96,7 @@ class Download:
             os.replace(part, blob)
 
     def _complete(self, file: RemoteFile, location: Location, part: Path, size: int | None) -> None:
-        """Goes on with what there is of a file until all of it is there, and is right."""
+        """Resumes a file until it is complete and its hash is right."""
         num_vain_tries = 0
         while True:
             begin = _size_of(part)
@@ -107,7 +109,7 @@ class Download:
                     raise CutError(self._hub.server_of(location.address))
                 self._verify(file, part)
             except DamagedError:
-                # The beginning may be older than what was damaged.
+                # An earlier attempt may have written the damaged bytes: start again once.
                 part.unlink(missing_ok=True)
                 if begin == 0:
                     raise
@@ -115,7 +117,7 @@ class Download:
                 num_vain_tries = 0 if _size_of(part) > begin else num_vain_tries + 1
                 if num_vain_tries == _MAX_VAIN_TRIES:
                     raise
-                # An address that was signed for a time may have come to its end.
+                # Signed addresses expire.
                 location = self._hub.locate(self._name.repository, self._commit, file.name)
             else:
                 return
@@ -137,7 +139,7 @@ class Download:
         if file.sha256 is not None:
             self._compare(file.name, part, hashlib.sha256(), file.sha256)
         elif file.git_sha1 is not None:
-            # Of what git keeps: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects
+            # How git hashes a file: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects
             begun = hashlib.sha1(b"blob %d\0" % found, usedforsecurity=False)
             self._compare(file.name, part, begun, file.git_sha1)
 
@@ -153,7 +155,7 @@ class Download:
 
 
 class _Part(io.BufferedWriter):
-    """A file that is being written; what the system says against it is told from what the network does."""
+    """A file being written, whose errors are told apart from those of the network."""
 
     def __init__(self, path: Path, aside: Aside) -> None:
         try:

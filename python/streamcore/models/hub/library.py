@@ -1,8 +1,9 @@
-"""The part of `huggingface_hub` that is used here: who is asked, by which token, and where its cache is.
+"""The one place that knows `huggingface_hub`.
 
-The variables of the environment (`HF_HOME`, `HF_HUB_CACHE`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE` and others) are read by
-the library. It keeps no half of a file in a form that the next start could go on with, so that the bytes of
-files are taken care of by `download.py`, and the library makes the requests, the layout of the cache and the locks.
+The library reads the variables of the environment (`HF_HOME`, `HF_HUB_CACHE`, `HF_ENDPOINT`,
+`HF_TOKEN`, `HF_HUB_OFFLINE` and others), makes the requests, and keeps the layout and the locks of
+the cache. Its present release discards a file that was interrupted, so that `download.py` writes
+the bytes itself.
 """
 
 import logging
@@ -30,14 +31,14 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _ETAG = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
 
 
-# Models may be loaded by several threads of a program; the library has one log, and one switch.
+# Several threads may load models, and the library has one log and one switch for all of them.
 _SILENCE = threading.Lock()
 _num_silences = 0
 _before: list[tuple[int, bool]] = []
 
 
 class CutError(ConnectionError):
-    """The server that has a file cannot be reached, or its answer broke off; the cause says why."""
+    """The server of a file cannot be reached, or its answer broke off; the cause says why."""
 
     def __init__(self, server: str) -> None:
         super().__init__(f"{server} has broken off")
@@ -45,23 +46,23 @@ class CutError(ConnectionError):
 
 
 class LibraryError(Exception):
-    """The library refuses to do what it is asked for."""
+    """The library refuses a call."""
 
 
 class NotAHubError(Exception):
-    """What answers does not do so as a Hugging Face Hub does."""
+    """The server does not answer as a Hugging Face Hub does."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file of a repository, as the list of its files has it; None: the list does not say."""
+    """A file as the hub lists it; None: not listed."""
 
     name: str
     size: int | None
     sha256: str | None
-    """Of files that are stored outside of git."""
+    """Of a file that is stored outside git."""
     git_sha1: str | None
-    """Of the others: what git hashes, a header with the size and the content."""
+    """Of any other file: the hash by which git knows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,24 +75,25 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where the bytes of a file are, for a while."""
+    """Where the bytes of a file are; the address may expire."""
 
     address: str
     headers: Mapping[str, str]
-    """What a request for them must carry."""
+    """Headers that a request for them must have."""
     etag: str
     """Its name among the blobs of the cache."""
     size: int | None
 
 
 class Hub:
-    """A hub, and the cache of what has come from it.
+    """A hub and the cache in front of it.
 
     Args:
-        wanted: what the library is needed for, for the message where it is missing.
+        wanted: what needs the library, for the message where that is missing.
 
     Raises:
-        ConfigError: `huggingface_hub` is missing or too old, or a variable of the environment makes no sense.
+        ConfigError: `huggingface_hub` is missing or too old, or a variable of the environment
+            makes no sense.
     """
 
     def __init__(self, wanted: str) -> None:
@@ -105,7 +107,7 @@ class Hub:
         self.is_offline = bool(library.constants.HF_HUB_OFFLINE)
         self.network_errors: tuple[type[Exception], ...] = (
             OSError,
-            # Of the library that makes the requests, which is another one from release to release.
+            # The base class of the HTTP library, which differs from release to release.
             library.errors.HfHubHTTPError.__bases__[0],
         )
 
@@ -116,8 +118,9 @@ class Hub:
 
     @cached_property
     def _headers(self) -> Mapping[str, str]:
-        """Those of every request, with the token of the environment or of `hf auth login`. To make them the
-        library may ask the hub something, so that it is done where that is asked anyway.
+        """The headers of every request, with the token if there is one.
+
+        Made when the hub is asked anyway: the library may send a request to make them.
         """
         headers: Mapping[str, str] = self._library.utils.build_hf_headers(**_US)
         if re.search(r"[^\x20-\x7e]", headers.get("authorization", "")):
@@ -133,12 +136,12 @@ class Hub:
         return "authorization" in self._headers
 
     def without_token(self, text: str) -> str:
-        """The text, where it has no token in it."""
+        """Replaces the token in a text."""
         token = self._headers.get("authorization", "").removeprefix("Bearer ")
         return text.replace(token, "<token>") if token else text
 
     def server_of(self, address: str) -> str:
-        """Who is asked at an address: the hub, or one of the servers where it keeps large files."""
+        """Names the server of an address: the hub, or the one where it keeps large files."""
         is_hub = address.startswith(self._endpoint)
         return self.address if is_hub else without_user("://".join(_origin(address)))
 
@@ -147,10 +150,10 @@ class Hub:
         return self.cache / ("models--" + repository.replace("/", "--"))
 
     def list_files(self, repository: str, revision: str) -> Listing:
-        """Asks for the files of a revision.
+        """Lists the files of a revision.
 
         Raises:
-            NotAHubError: the answer is no such list.
+            NotAHubError: the answer is not a list of files.
             Exception: see `refusals.explain`.
         """
         # A token that no header can carry is refused here, in words that do not show it.
@@ -170,10 +173,10 @@ class Hub:
         return Listing(info.sha, {file.name: file for file in files})
 
     def locate(self, repository: str, commit: str, name: str) -> Location:
-        """Asks where the bytes of a file are.
+        """Finds out where the bytes of a file are.
 
         Raises:
-            NotAHubError: the answer does not say what a hub says.
+            NotAHubError: the answer lacks the headers of a hub.
             Exception: see `refusals.explain`.
         """
         library = self._library
@@ -182,21 +185,21 @@ class Hub:
         found = library.get_hf_file_metadata(url, timeout=timeout_s, endpoint=self._endpoint, **_US)
         if found.commit_hash is None or found.etag is None or _ETAG.fullmatch(found.etag) is None:
             raise NotAHubError
-        # What is compressed on the way cannot be gone on with.
+        # A compressed answer could not be resumed.
         headers = {**self._headers, "Accept-Encoding": "identity"}
         if _origin(found.location) != _origin(self._endpoint):
             headers.pop("authorization", None)
         return Location(found.location, headers, found.etag, found.size)
 
     def copy(self, location: Location, target: BinaryIO, *, begin: int, size: int | None) -> None:
-        """Writes the bytes of a file from `begin` on to the end of another.
+        """Appends the bytes of a remote file, from `begin` on, to a local one.
 
         Raises:
             Exception: see `refusals.explain`.
         """
         from huggingface_hub.file_download import http_get
 
-        # What is larger is refused before it is tried.
+        # The library refuses a larger size unseen.
         largest: int = self._library.constants.MAX_HTTP_DOWNLOAD_SIZE
         expected = None if size is None or size > largest else size
         headers = dict(location.headers)
@@ -210,13 +213,13 @@ class Hub:
             raise LibraryError(str(error)) from error
 
     def link(self, repository: str, commit: str, name: str) -> None:
-        """Gives a blob of the cache its name in the snapshot of a commit."""
+        """Links a blob of the cache into the snapshot of a commit."""
         self._library.hf_hub_download(
             repository, name, revision=commit, cache_dir=self.cache, endpoint=self._endpoint, **_US
         )
 
     def lock(self, repository: str, etag: str) -> AbstractContextManager[object]:
-        """The lock of a blob, which other programs that use the library hold, too, while they write it."""
+        """The lock of a blob, which other users of the library respect."""
         path = self.cache / ".locks" / self.storage(repository).name / f"{etag}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         lock: AbstractContextManager[object] = self._library.utils.WeakFileLock(path)
@@ -224,7 +227,7 @@ class Hub:
 
     @contextmanager
     def silence(self) -> Iterator[None]:
-        """Keeps the library from writing to standard error, whose form is ours."""
+        """Keeps the library's log and progress bars away from standard error."""
         global _num_silences
         logger = logging.getLogger("huggingface_hub")
         with _SILENCE:
@@ -246,7 +249,7 @@ class Hub:
         """Switches the library's progress bars; returns whether they were shown."""
         utils, constants = self._library.utils, self._library.constants
         were_shown = not utils.are_progress_bars_disabled()
-        # Else the environment says it, and no program may say otherwise.
+        # The environment's choice would prevail, with a warning.
         if constants.HF_HUB_DISABLE_PROGRESS_BARS is None:
             (utils.enable_progress_bars if is_shown else utils.disable_progress_bars)()
         return were_shown
@@ -257,7 +260,7 @@ def _import_library(wanted: str) -> Any:
     try:
         import huggingface_hub
 
-        # The rest of it is imported when it is first used, and sets up its log anew.
+        # Modules that were imported later would set up the library's log again.
         from huggingface_hub import constants, errors, file_download, hf_api, utils  # noqa: F401
         from huggingface_hub.utils import logging  # noqa: F401
     except ModuleNotFoundError as error:
@@ -287,7 +290,7 @@ def _remote_file(sibling: Any) -> RemoteFile:
 
 
 def _check_address(text: str | None) -> None:
-    """Refuses what is set and is no address, which the library takes as it is."""
+    """Refuses a `HF_ENDPOINT` that is no address; the library takes anything."""
     if text is None:
         return
     try:
@@ -301,7 +304,7 @@ def _check_address(text: str | None) -> None:
 
 
 def without_user(text: str) -> str:
-    """A text without the names and passwords that addresses in it have before their hosts."""
+    """Removes names and passwords from the addresses in a text."""
     return re.sub(r"//[^/@\s]*@", "//", text)
 
 

@@ -31,14 +31,12 @@ class RepositoryName:
 
     @property
     def served(self) -> tuple[str, ...]:
-        """Names that requests may use: the repository's, and the one with the revision where one
-        was given.
-        """
+        """The names that requests may use."""
         return tuple(dict.fromkeys((self.repository, str(self))))
 
 
 def parse_name(path: Path) -> RepositoryName | None:
-    """The repository that a path would be if it were a name; None where it can only be a path."""
+    """Reads a path as the name of a repository; returns None where it can only be a path."""
     match = _NAME.fullmatch(path.as_posix())
     if match is None or ".." in match[0] or "--" in match["repository"]:
         return None
@@ -46,7 +44,7 @@ def parse_name(path: Path) -> RepositoryName | None:
 
 
 def hint_for(path: Path) -> str:
-    """What to do about a path that does not exist and is no name either."""
+    """Suggests what was meant by a path that neither exists nor is a name."""
     text = path.as_posix()
     if link := _LINK.fullmatch(text):
         return f"did you mean `{link['repository']}`?"

@@ -1,4 +1,4 @@
-"""Says in one sentence why a repository cannot be had, and which address to visit."""
+"""Turns failures into one sentence each, with the address to visit."""
 
 import errno
 import re
@@ -17,7 +17,7 @@ class NotWrittenError(Exception):
 
 
 class DamagedError(Exception):
-    """What came is not what the repository holds."""
+    """A file is not the one that the repository holds."""
 
 
 def page_of(hub: Hub, name: RepositoryName) -> str:
@@ -26,9 +26,9 @@ def page_of(hub: Hub, name: RepositoryName) -> str:
 
 
 def explain(error: BaseException, hub: Hub, name: RepositoryName) -> ModelLoadError | None:
-    """The error for what the library, or the system, has raised; None for a bug.
+    """Explains an exception of the library or the system; returns None for a bug.
 
-    Its words are ours alone, as far as they can be: those of the library can hold a signed address.
+    The library's own words are avoided where possible: they may contain signed addresses.
     """
     if isinstance(error, ModelLoadError):
         return error
@@ -45,7 +45,7 @@ def explain(error: BaseException, hub: Hub, name: RepositoryName) -> ModelLoadEr
     if isinstance(error, hub.errors.HfHubHTTPError):
         return _answered(error, hub, name)
     if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
-        # The errors of libraries that make requests have no number.
+        # Errors of an HTTP library have no number.
         return _not_written(error, hub, name)
     if isinstance(error, CutError):
         return _not_reached(error.__cause__ or error, error.server, hub, name)
@@ -55,7 +55,7 @@ def explain(error: BaseException, hub: Hub, name: RepositoryName) -> ModelLoadEr
 
 
 def offline(hub: Hub, name: RepositoryName, missing: list[str] | None) -> ModelLoadError:
-    """The error for a repository that is not in the cache, or not whole, where nothing may be downloaded."""
+    """Makes the error for a repository that the cache lacks, or holds in part, while offline."""
     hint = "unset `HF_HUB_OFFLINE` to have it downloaded"
     if missing is None:
         return ModelLoadError(
@@ -69,13 +69,13 @@ def offline(hub: Hub, name: RepositoryName, missing: list[str] | None) -> ModelL
 
 
 def listed(names: list[str]) -> str:
-    """Names of files in a sentence, not more than three of them."""
+    """Lists up to three names of files in a sentence."""
     shown = ", ".join(f"`{name}`" for name in names[:3])
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
 
 
 def no_room(hub: Hub, name: RepositoryName, needed: int, free: int) -> ModelLoadError:
-    """The error for a disk that is too small."""
+    """Makes the error for a disk that is too small."""
     return ModelLoadError(
         f"{name} needs {needed / 1e9:.2f} GB, the disk of the cache {hub.cache} has {free / 1e9:.2f} GB left",
         "make room, or set `HF_HUB_CACHE` to a folder on another disk",
@@ -157,7 +157,7 @@ def _not_reached(error: BaseException, server: str, hub: Hub, name: RepositoryNa
 
 
 def _first_line(error: BaseException, hub: Hub) -> str:
-    """What a library says, which may have the headers and the address of a request in it."""
+    """The first line of a message, without secrets."""
     line = without_user(hub.without_token(str(error).strip().partition("\n")[0]))
-    # Behind the question mark is what an address is signed with.
+    # The query of an address holds its signature.
     return re.sub(r"\?\S+", "?…", line) or type(error).__name__

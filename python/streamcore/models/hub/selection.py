@@ -1,5 +1,6 @@
-"""Which files of a repository are needed to serve it: weights as safetensors, JSON, templates and what tokenizers
-are made of. No pickled weights, no code, no second form of the same weights.
+"""Which files of a repository are downloaded: safetensors, JSON, templates, tokenizer files.
+
+No pickled weights, no code, no second form of the same weights.
 """
 
 import re
@@ -13,17 +14,17 @@ from streamcore.models.tensor_files import INDEX, SINGLE, FileError, check_prese
 
 CONFIG = "config.json"
 _NEEDED = (CONFIG, "tokenizer.json")
-# By the whole name: of folders only that of further templates has anything that is read.
+# Matched with the whole path: files in folders are left out, but for additional templates.
 _SMALL = re.compile(
     r"[\w.-]+\.(?:json|jinja|tiktoken)|additional_chat_templates/[\w.-]+\.jinja"
     r"|(?:merges|vocab)\.txt|(?:tokenizer|tiktoken|spiece|sentencepiece\.bpe)\.model"
 )
-# The indices of weights in other forms, and what a training has left.
+# Indices of other forms of the weights, and logs of a training.
 _OTHER_JSON = re.compile(r".+\.index\.json|trainer_state\.json")
 
 
 def small_files(names: Iterable[str]) -> list[str]:
-    """The files that are needed beside the weights."""
+    """Selects the files that are needed beside the weights."""
     return sorted(
         name
         for name in names
@@ -37,7 +38,7 @@ def is_split(names: Collection[str]) -> bool:
 
 
 def weights_of(names: Collection[str], snapshot: Path) -> list[str]:
-    """The files of weights that are loaded; an index must be in the snapshot by now.
+    """Selects the files of weights; the snapshot must hold the index if there is one.
 
     Raises:
         FileError: the index cannot be used; the message is a whole sentence.
@@ -48,10 +49,10 @@ def weights_of(names: Collection[str], snapshot: Path) -> list[str]:
 
 
 def refuse_other_kinds(name: RepositoryName, names: Collection[str], address: str) -> None:
-    """Refuses a repository that holds no model that could be loaded, before anything of it is fetched.
+    """Refuses a repository that holds no loadable model, before anything is downloaded.
 
     Raises:
-        ModelLoadError: says what it holds.
+        ModelLoadError: says what the repository holds instead.
     """
     names = {file for file in names if "/" not in file}
     has_weights = SINGLE in names or INDEX in names
@@ -71,7 +72,7 @@ def refuse_other_kinds(name: RepositoryName, names: Collection[str], address: st
 
 
 def missing_files(snapshot: Path) -> list[str]:
-    """What a snapshot lacks of the files without which nothing can be served."""
+    """Lists the indispensable files that a snapshot lacks."""
     missing = [name for name in _NEEDED if not _is_present(snapshot / name)]
     try:
         files = [file.name for file in weight_files(snapshot)]

@@ -1,11 +1,12 @@
-"""What the cache holds of one repository. The layout is huggingface_hub's, and other programs share it:
+"""What the cache holds of one repository, in the layout of huggingface_hub, which programs share.
 
-    models--org--name/refs/main              the commit of a branch or a tag
-    models--org--name/blobs/ETAG             the content of files, and of `ETAG.incomplete` what there is so far
-    models--org--name/snapshots/COMMIT/      the files of a commit: links to blobs
-    models--org--name/.streamcore/COMMIT     which files of a commit are needed, with their sizes
+    models--org--name/refs/main                   the commit of a branch or a tag
+    models--org--name/blobs/ETAG                  the content of a file
+    models--org--name/blobs/ETAG.incomplete       the part of it that has been downloaded
+    models--org--name/snapshots/COMMIT/           the files of a commit: links to blobs
+    models--org--name/.streamcore/COMMIT.json     the files that streamcore needs, and their sizes
 
-The last is ours. Without it an interrupted download of another program can look whole.
+The last is ours. Without it an interrupted download of another program can look complete.
 """
 
 import json
@@ -36,7 +37,7 @@ class CachedRepository:
         self.revision = revision or _BRANCH
 
     def commit(self) -> str | None:
-        """The commit that the revision was when it was last asked for; None: there is nothing of it."""
+        """Finds the commit that the cache has for the revision; None: it has no file of one."""
         commit = self.revision
         if not _COMMIT.fullmatch(commit):
             try:
@@ -46,7 +47,7 @@ class CachedRepository:
         return commit if _COMMIT.fullmatch(commit) and self.snapshot(commit).is_dir() else None
 
     def keep_commit(self, commit: str) -> None:
-        """Notes which commit the revision is, unless the cache cannot be written: all that is needed may be there."""
+        """Notes which commit the revision is; a read-only cache may hold all files even so."""
         if self.revision == commit:
             return
         path = self._storage / "refs" / self.revision
@@ -55,19 +56,19 @@ class CachedRepository:
             path.write_text(commit)
 
     def snapshot(self, commit: str) -> Path:
-        """The folder of a commit, which need not exist."""
+        """The folder of a commit; it need not exist."""
         return self._storage / "snapshots" / commit
 
     def blob(self, etag: str) -> Path:
-        """The content of a file, which need not exist."""
+        """The path of a file's content; it need not exist."""
         return self._storage / "blobs" / etag
 
     def part(self, etag: str) -> Path:
-        """What there is of the content of a file so far."""
+        """The path of a file that is being downloaded."""
         return self._storage / "blobs" / f"{etag}.incomplete"
 
     def needed(self, commit: str) -> Sizes | None:
-        """Which files of a commit are needed; None: that was never noted."""
+        """Reads which files of a commit are needed; None: that was never noted."""
         try:
             sizes = json.loads(self._note(commit).read_text())
         except (OSError, ValueError, RecursionError):
@@ -76,8 +77,8 @@ class CachedRepository:
         return sizes if is_read else None
 
     def keep_needed(self, commit: str, sizes: Sizes) -> None:
-        """Notes which files of a commit are needed; where the cache cannot be written, the hub is asked
-        again at the next start.
+        """Notes which files of a commit are needed; with a read-only cache the hub is asked again
+        at each start.
         """
         note = self._note(commit)
         with suppress(OSError):
@@ -88,14 +89,14 @@ class CachedRepository:
         return self._storage / ".streamcore" / f"{commit}.json"
 
     def missing(self, commit: str) -> list[str]:
-        """Which of the files that are needed the snapshot lacks, as far as that is known."""
+        """Lists the needed files that the snapshot lacks, as far as that is known."""
         sizes = self.needed(commit)
         if sizes is None:
             return missing_files(self.snapshot(commit))
         return [name for name, size in sizes.items() if not self.holds(commit, name, size)]
 
     def holds(self, commit: str, name: str, size: int | None) -> bool:
-        """Whether a file of a snapshot is there in its whole length."""
+        """Whether a snapshot holds a file in full length."""
         try:
             found = (self.snapshot(commit) / name).stat().st_size
         except (OSError, ValueError):
