@@ -361,3 +361,15 @@ file_download.http_get = refuse
 from streamcore.__main__ import run
 sys.exit(run())
 """
+
+
+@pytest.mark.parametrize("case", ["missing", "offline", "unreachable"])
+def test_mistyped_folder_that_looks_like_a_name(case: str, hub: Hub, machine: Machine) -> None:
+    """`models/lama` is a name as well: the folder beside it is suggested, whatever the hub says."""
+    (machine.home / "models" / "llama").mkdir(parents=True)
+    if case == "unreachable":
+        hub.close()
+    offline = {"HF_HUB_OFFLINE": "1"} if case == "offline" else {}
+    complaint = machine.serve("models/lama", **offline).complaint
+    assert complaint.startswith("there is no folder models/lama")
+    assert "; did you mean the folder `models/llama`? If not, " in complaint

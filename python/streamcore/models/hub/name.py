@@ -52,8 +52,14 @@ def hint_for(path: Path) -> str:
         return "download the GGUF file that is meant, and serve it by its path"
     if "@" in text and parse_name(Path(text.partition("@")[0])) is not None:
         return "a revision is a branch, a tag or a commit, as in org/name@main"
+    near = near_folder(path)
+    return _FORMS if near is None else f"did you mean `{near}`?"
+
+
+def near_folder(path: Path) -> Path | None:
+    """Finds the folder beside a path whose name is most like it, if any is."""
     near = difflib.get_close_matches(path.name, _neighbours(path), n=1)
-    return f"did you mean `{path.with_name(near[0])}`?" if near else _FORMS
+    return path.with_name(near[0]) if near else None
 
 
 def _neighbours(path: Path) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from streamcore.errors import ModelLoadError
 from streamcore.models.hub.library import CutError, Hub, LibraryError, NotAHubError, without_user
-from streamcore.models.hub.name import RepositoryName
+from streamcore.models.hub.name import RepositoryName, near_folder
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _INVALID_TOKEN = "Invalid credentials in Authorization header"
@@ -58,6 +58,7 @@ def offline(hub: Hub, name: RepositoryName, missing: list[str] | None) -> ModelL
     """Makes the error for a repository that the cache lacks, or holds in part, while offline."""
     hint = "unset `HF_HUB_OFFLINE` to have it downloaded"
     if missing is None:
+        hint = _or_near_folder(name, hint)
         return ModelLoadError(
             f"there is no folder {name}, no {name} in the cache {hub.cache}, and `HF_HUB_OFFLINE` is set",
             hint,
@@ -141,18 +142,24 @@ def _gated(hub: Hub, name: RepositoryName) -> ModelLoadError:
 
 
 def _not_found(hub: Hub, name: RepositoryName) -> ModelLoadError:
-    folder = Path(name.repository)
-    what = f"there is no folder {folder} and no repository of that name at {hub.address}"
+    what = f"there is no folder {name.repository} and no repository of that name at {hub.address}"
     if hub.has_token:
-        return ModelLoadError(f"{what}, or the token may not read it", f"see {page_of(hub, name)}")
+        hint = _or_near_folder(name, f"see {page_of(hub, name)}")
+        return ModelLoadError(f"{what}, or the token may not read it", hint)
     hint = f"see {page_of(hub, name)}; for a private one set `HF_TOKEN` to a token from {hub.address}/settings/tokens"
-    return ModelLoadError(f"{what}, or it is private", hint)
+    return ModelLoadError(f"{what}, or it is private", _or_near_folder(name, hint))
+
+
+def _or_near_folder(name: RepositoryName, hint: str) -> str:
+    """A hint, behind the folder that may have been meant."""
+    near = near_folder(Path(name.repository))
+    return hint if near is None else f"did you mean the folder `{near}`? If not, {hint}"
 
 
 def _not_reached(error: BaseException, server: str, hub: Hub, name: RepositoryName) -> ModelLoadError:
     return ModelLoadError(
         f"there is no folder {name}, and {server} cannot be reached to download it: {_first_line(error, hub)}",
-        "see whether the network and `HF_ENDPOINT` are right, or name a folder",
+        _or_near_folder(name, "see whether the network and `HF_ENDPOINT` are right, or name a folder"),
     )
 
 
