@@ -16,8 +16,8 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 unexport CONDA_PREFIX
 # maturin has pip look at every dependency at each build; what is satisfied need not be said.
 export PIP_QUIET := 1
-# The demo model, the tests and the linters never ask the network for anything.
-export HF_HUB_OFFLINE := 1
+# The demo model, the tests and the linters never ask the network for anything; a server may, for a model by name.
+test-py test-tokenizers test-models gpu-check check docs demo: export HF_HUB_OFFLINE := 1
 
 # The release of Rust that the lints were passed with, which is the lowest that builds (rust-version in Cargo.toml). A later
 # release brings lints of its own: they are shown, and fail nothing.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from streamcore import _core, console
-from streamcore.config import ServeConfig, did_you_mean, expanded, parse_bytes
+from streamcore.config import ServeConfig, did_you_mean, expanded, parse_bytes, path_of_model
 from streamcore.errors import ConfigError, StreamcoreError
 from streamcore.process import log_format_of
 from streamcore.simulation.options import add_options
@@ -59,7 +59,10 @@ class _Parser(argparse.ArgumentParser):
 
 def _command_for(value: str) -> str:
     """A hint for a model in the place of the command."""
-    is_model = value.startswith("script:") or _path(value).is_dir()
+    from streamcore.models.hub.name import parse_name
+
+    path = _path(value)
+    is_model = value.startswith("script:") or path.is_dir() or parse_name(path) is not None
     return f", did you mean `streamcore serve {value}`?" if is_model else ""
 
 
@@ -70,8 +73,10 @@ def _path(text: str) -> Path:
 def _add_option(parser: argparse.ArgumentParser, setting: Field[Any]) -> None:
     help_text = setting.metadata["help"]
     if setting.name == "model":
-        parser.add_argument("model", nargs="?", type=Path, metavar="MODEL", help=help_text)
-        parser.add_argument("--model", dest="model_option", type=Path, metavar="MODEL", help="the same")
+        parser.add_argument("model", nargs="?", type=path_of_model, metavar="MODEL", help=help_text)
+        parser.add_argument(
+            "--model", dest="model_option", type=path_of_model, metavar="MODEL", help="the same"
+        )
         return
     option = "--" + setting.name.replace("_", "-")
     if setting.default == ():

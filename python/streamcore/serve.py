@@ -24,6 +24,8 @@ from streamcore import _core, console
 from streamcore.config import ServeConfig, with_keys_of_environment
 from streamcore.errors import ConfigError
 from streamcore.models.folder import check_model_folder
+from streamcore.models.hub import FoundModel, Reporter, find_model
+from streamcore.models.progress import logged_progress, terminal_progress
 from streamcore.process import ending_signals
 from streamcore.scripted import DEMO_MODEL, play, read_script, served_names, start_server
 
@@ -159,7 +161,10 @@ def open_server(
 def _open_model(
     config: ServeConfig, listener: _core.Listener | None, is_watched: bool, check: Callable[[], None] | None
 ) -> Serving:
-    folder = check_model_folder(config.model or DEMO_MODEL)
+    found = (
+        FoundModel(DEMO_MODEL) if config.model is None else find_model(config.model, _reporter(config, check))
+    )
+    folder = check_model_folder(found.path)
     text = _core.TextModel(
         folder.path, tool_call_parser=config.tool_call_parser, reasoning_parser=config.reasoning_parser
     )
@@ -168,7 +173,7 @@ def _open_model(
         from streamcore.runner.load import load_runner
         from streamcore.runner.loop import run_steps
     loaded = load_runner(config, folder, check)
-    names = config.served_model_name or (("demo",) if config.model is None else (name_of(folder.path),))
+    names = config.served_model_name or (("demo",) if config.model is None else _names_of(found))
     server = _core.Server(
         listener,
         text,
@@ -183,6 +188,20 @@ def _open_model(
     )
     steps = partial(run_steps, server, loaded.runner, loaded.decode_s if is_watched else None)
     return Serving(server, names[0], has_chat_template, steps)
+
+
+def _reporter(config: ServeConfig, check: Callable[[], None] | None) -> Reporter:
+    """Report the search for a model in the log, and a download on a terminal by a line that rewrites itself."""
+    inform, activity = partial(_core.log, "info"), f"downloading {config.model}"
+    shown = terminal_progress(activity=activity) if config.log_format == "text" else None
+    progress = shown or logged_progress(inform, activity)
+    end = shown.end if shown is not None else lambda: None
+    return Reporter(inform, partial(_core.log, "warning"), progress, end, check or (lambda: None))
+
+
+def _names_of(found: FoundModel) -> tuple[str, ...]:
+    """The names of a model without `--served-model-name`."""
+    return (name_of(found.path),) if found.repository is None else found.repository.served
 
 
 def name_of(folder: Path) -> str:

@@ -42,7 +42,7 @@ WAYS: Mapping[tuple[str, str], Way] = {
         "curl -N http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json' \\",
     ): ask,
     ("README.md", "from openai import OpenAI"): python(),
-    ("README.md", "pip install huggingface_hub"): parts,
+    ("README.md", ".venv/bin/pip install huggingface_hub"): parts,
     ("README.md", "from streamcore import LLM, SamplingParams"): python(),
     ("benches/README.md", "streamcore serve CHECKPOINT --port 8001 --served-model-name tiny"): parts,
     ("docs/asgi.md", "make wheel"): parts,

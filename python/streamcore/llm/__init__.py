@@ -63,7 +63,7 @@ class LLM:
     """A model in this process. May be called from any thread, with or without an event loop.
 
     Args:
-        model: folder of a model in Hugging Face layout, or `script:FILE`; None: the demo model.
+        model: folder of a model in Hugging Face layout, a name such as `org/name`, or `script:FILE`; None: the demo model.
         settings: the options of `streamcore serve`, with underscores and without those of a server's address and access.
 
     Raises:

@@ -13,6 +13,7 @@ from streamcore.models.config import DecoderConfig, Dtype
 from streamcore.models.declare import declare
 from streamcore.models.elsewhere import explain_folder, refuse_file
 from streamcore.models.families import Family
+from streamcore.models.hub.name import hint_for
 from streamcore.models.opening import open_config, text_name
 from streamcore.models.tensor_files import (
     DTYPE_BYTES,
@@ -58,8 +59,7 @@ def check_model_folder(path: Path) -> ModelFolder:
         ModelLoadError: names all that is missing, incomplete or not supported.
     """
     if not path.exists():
-        hint = "download the model first: names are not looked up"
-        raise ModelLoadError(f"model folder {path} does not exist", hint)
+        raise ModelLoadError(f"model folder {path} does not exist", hint_for(path))
     try:
         if not path.is_dir():
             raise refuse_file(path)

@@ -1,9 +1,9 @@
 """Brings the weights of a checked model folder to a device: the second building of its family."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,9 +16,7 @@ from streamcore.layers.weights import Stack, Weights
 from streamcore.models.folder import ModelFolder
 from streamcore.models.model import Model
 from streamcore.models.precision import Precision, precision_of
-
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called with the bytes that were read and the bytes that there are."""
+from streamcore.models.progress import Progress
 
 
 def load_model(

@@ -144,7 +144,7 @@ def weight_files(folder: Path) -> dict[Path, set[str]]:
         return {folder / SINGLE: set()}
     names = sorted(path.name for path in folder.iterdir())
     if INDEX not in names:
-        raise FileError(_no_weights(names))
+        raise FileError(no_weights(names))
     try:
         weight_map = read_json_object(folder / INDEX).get("weight_map")
     except FileError as problem:
@@ -162,7 +162,8 @@ def weight_files(folder: Path) -> dict[Path, set[str]]:
     return files
 
 
-def _no_weights(names: Iterable[str]) -> str:
+def no_weights(names: Iterable[str]) -> str:
+    """Says why a folder with these files has no weights that can be loaded."""
     names = list(names)
     if any(name.endswith(".safetensors") for name in names):
         return f"{INDEX} is missing, and there is no {SINGLE}"

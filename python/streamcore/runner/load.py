@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from streamcore import _core, kernels
 from streamcore.config import ServeConfig, engine_config_of
 from streamcore.models.folder import ModelFolder
-from streamcore.models.load import Progress, load_model
+from streamcore.models.load import load_model
 from streamcore.models.model import Model
-from streamcore.models.progress import terminal_progress
+from streamcore.models.progress import Progress, terminal_progress
 from streamcore.runner.device import choose_device, choose_dtype
 from streamcore.runner.limits import choose_batch, choose_max_model_len, explain_shortened_context
 from streamcore.runner.memory import allocate_kv_cache, block_bytes, choose_num_blocks, step_bytes
