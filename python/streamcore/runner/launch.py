@@ -12,6 +12,7 @@ from streamcore.errors import RunnerError
 from streamcore.models.config import DecoderConfig
 from streamcore.models.folder import ModelFolder
 from streamcore.models.load import Progress, load_model
+from streamcore.models.precision import precision_of
 from streamcore.models.progress import terminal_progress
 from streamcore.runner.device import choose_device, choose_dtype
 from streamcore.runner.kv_cache import allocate_kv_cache, block_bytes, choose_num_blocks
@@ -109,6 +110,8 @@ def _announce(
     _core.log("info", f"model {folder.path}, {folder.num_parameters / 1e6:.1f} M parameters")
     if folder.is_wrapped:
         _core.log("info", "the model is multimodal and is served as text: images and sound are refused")
+    if folder.format.title is not None:
+        _core.log("info", explain_widening(folder, precision_of(folder, device, dtype).weights))
     dtype_name = str(dtype).removeprefix("torch.")
     _core.log("info", f"device {device}, dtype {dtype_name}; {kernels.description(dtype)}")
     # Each that runs gets a token in every step.
@@ -117,6 +120,17 @@ def _announce(
         "info",
         f"KV cache {limits.num_blocks} blocks of {limits.block_size} tokens, context {context_len}, "
         f"up to {num_rows} requests at once, {limits.max_num_batched_tokens} tokens a step",
+    )
+
+
+def explain_widening(folder: ModelFolder, dtype: torch.dtype) -> str:
+    """What it costs that no kernel reads the format of a folder, whose matrices become `dtype`."""
+    wide, narrow = folder.num_parameters * dtype.itemsize, folder.num_file_bytes
+    unit, size = ("GB", 1e9) if narrow >= 1e8 else ("MB", 1e6)
+    ending = "; activations are not quantised" if folder.format.rounds_activations else ""
+    return (
+        f"{folder.format.title} weights are widened to {str(dtype).removeprefix('torch.')}: "
+        f"{wide / size:.1f} {unit} instead of {narrow / size:.1f} {unit}{ending}"
     )
 
 

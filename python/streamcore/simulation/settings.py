@@ -130,15 +130,15 @@ def model_size(name: str) -> ModelSize:
             f"`--model` is `{name}`, it must be a folder or one of {', '.join(MODELS)}{did_you_mean(name, MODELS)}"
         )
     from streamcore.models.declare import declare
-    from streamcore.models.opening import open_config
-    from streamcore.models.tensor_files import FileError, read_json_object
+    from streamcore.models.opening import open_config, read_config
+    from streamcore.models.tensor_files import FileError
 
     try:
-        raw = read_json_object(folder / "config.json")
+        raw = read_config(folder)
     except FileError as problem:
-        raise ConfigError(f"{folder / 'config.json'} {problem}") from problem
-    family, config = open_config(raw)
-    shapes, _ = declare(family, config)
+        raise ConfigError(f"{folder}/{problem}") from problem
+    family, config, weight_format = open_config(raw)
+    shapes, _ = declare(family, config, weight_format)
     num_weights = sum(math.prod(shape) for shape in shapes.values())
     return ModelSize(num_weights, config.kv_numbers_per_token * KV_BYTES)
 
