@@ -127,7 +127,9 @@ MATRICES: Mapping[str, Quantised] = {
 
 STACKS: Mapping[str, Quantised] = {
     "mxfp4": Quantised(
-        {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn", "lm_head"]}, mxfp4
+        {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn", "lm_head"]},
+        mxfp4,
+        is_linear=False,
     ),
 }
 """Of stacks of experts, by name."""

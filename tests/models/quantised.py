@@ -27,7 +27,8 @@ def pack(numbers: Tensor, bits: int) -> Tensor:
     for row in numbers.tolist():
         stream = sum(number << (bits * place) for place, number in enumerate(row))
         rows.append(np.frombuffer(stream.to_bytes(4 * num_words, "little"), dtype="<i4"))
-    return torch.from_numpy(np.stack(rows))
+    packed_rows: Tensor = torch.from_numpy(np.stack(rows))
+    return packed_rows
 
 
 def integers(rows: int, columns: int, bits: int, generator: torch.Generator) -> Tensor:
@@ -56,7 +57,7 @@ def fp8(block: tuple[int, int] | str, name: str = "weight_scale_inv", dtype: Any
         height, width = block if isinstance(block, tuple) else (1 if block == "row" else rows, inputs)
         shape = (-(-rows // height), -(-inputs // width))
         scale = scales(shape, inputs, 100.0, generator).to(dtype)
-        wide = torch.tensor([[scale[r // height, c // width] for c in range(inputs)] for r in range(rows)])
+        wide = scale[torch.arange(rows)[:, None] // height, torch.arange(inputs)[None] // width]
         stored = scale.reshape(()) if block == "one" else scale
         return {"weight": weight, name: stored}, weight.float() * wide.float()
 
@@ -202,6 +203,8 @@ class Quantised:
     write: Writer
     others: Mapping[str, Tensor] = field(default_factory=dict)
     """What a layer has besides, that is not needed."""
+    is_linear: bool = True
+    """Whether linear layers have it, or stacks of experts."""
 
 
 def compressed(weights: Mapping[str, Any], form: str, **fields: Any) -> dict[str, Any]:
@@ -217,6 +220,12 @@ def compressed(weights: Mapping[str, Any], form: str, **fields: Any) -> dict[str
     }
 
 
+def _is_projection(name: str) -> bool:
+    """Of the language model."""
+    others = ("vision", "model.vision", "multi_modal", "model.multi_modal")
+    return name.endswith("proj.weight") and not name.startswith(others)
+
+
 def quantise(plain: Path, folder: Path, form: Quantised, *, num_shards: int = 1, seed: int = 0) -> Path:
     """Writes two folders from one: `folder / "quantised"`, whose projections are random numbers in
     a format, and `folder / "plain"`, where they are what these are worth.
@@ -227,11 +236,16 @@ def quantise(plain: Path, folder: Path, form: Quantised, *, num_shards: int = 1,
         weights |= load_file(file)
     stored, worth = dict(weights), dict(weights)
     for name, weight in weights.items():
-        if name.endswith("proj.weight") and not name.startswith(("vision", "model.vision", "multi_modal")):
+        if (
+            form.is_linear
+            and name.endswith("proj.weight")
+            and not name.startswith(("vision", "model.vision", "multi_modal"))
+        ):
             layer = name.removesuffix("weight")
             del stored[name]
-            tensors, worth[name] = form.write(*weight.shape, generator)
-            stored |= {layer + end: tensor for end, tensor in {**tensors, **form.others}.items()}
+            tensors, worth[name] = form.write(weight.shape[0], weight.shape[1], generator)
+            named = {layer + end: tensor.clone() for end, tensor in {**tensors, **form.others}.items()}
+            stored = named | stored
         elif name.endswith(("experts.gate_up_proj", "experts.down_proj")):
             del stored[name]
             experts = [form.write(weight.shape[2], weight.shape[1], generator) for _ in weight]

@@ -62,6 +62,9 @@ def _parse(fields: Fields) -> Format:
     name = next((name for name in _METHOD_NAMES if fields.raw.get(name) is not None), _METHOD_NAMES[0])
     default = "compressed-tensors" if "config_groups" in fields.raw else None
     default = "modelopt" if "quant_algo" in fields.raw else default
+    if default is None and fields.raw.get(name) is None and "group_size" in fields.raw:
+        fields.refuse(name, None, "folders of MLX, which have none, are not supported")
+        return PLAIN
     num_problems = len(fields.problems)
     method = fields.choice(name, default, tuple(METHODS))
     return PLAIN if len(fields.problems) > num_problems else METHODS[method](fields)

@@ -89,14 +89,14 @@ class CompressedTensors:
     passed_over: frozenset[str] = _PASSED_OVER
 
     @property
-    def title(self) -> str:
+    def title(self) -> str | None:
         """See `Format`."""
         kinds = {
             "fp8" if scheme.packing == "float" else f"{scheme.bits}-bit"
             for _, scheme in self.groups
             if scheme is not None
         }
-        return " and ".join(sorted(kinds)) + " compressed-tensors"
+        return " and ".join(sorted(kinds)) + " compressed-tensors" if kinds else None
 
     def matrix(self, name: str, rows: int, inputs: int, found: Found) -> Stored | None:
         """See `Format`."""

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from streamcore.layers.weights import Stack
 from streamcore.models.fields import Fields
-from streamcore.models.formats.stored import Entry, Found, Stored, is_listed
+from streamcore.models.formats.plain import Plain
+from streamcore.models.formats.stored import Entry, Format, Found, Stored, is_listed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -121,8 +122,12 @@ def parse_rows(fields: Fields) -> Fp8:
     return Fp8((None,), fields.texts("modules_to_not_convert"))
 
 
-def parse_modelopt(fields: Fields) -> Fp8:
-    """`quant_method` modelopt, of which fp8 with one scale for each matrix is read."""
+def parse_modelopt(fields: Fields) -> Format:
+    """`quant_method` modelopt, of which fp8 with one scale for each matrix is read, and folders in
+    which only keys and values are to be quantised.
+    """
+    if "quant_algo" in fields.raw and fields.raw["quant_algo"] is None:
+        return Plain(passed_over=_PASSED_OVER)
     fields.choice("quant_algo", None, ("FP8",))
     ignored = (*fields.texts("exclude_modules"), *fields.texts("ignore"))
     return Fp8((None,), ignored)

@@ -122,7 +122,8 @@ def parse_bits(fields: Fields, name: str, default: int | None, known: Sequence[i
     """How many bits a number has."""
     bits = fields.integer(name, default)
     if bits not in known and fields.raw.get(name) is not None:
-        fields.refuse(name, fields.raw[name], f"supported are {', '.join(map(str, known))}")
+        verb = "is" if len(known) == 1 else "are"
+        fields.refuse(name, fields.raw[name], f"supported {verb} {', '.join(map(str, known))}")
     return bits if bits in known else known[0]
 
 
