@@ -27,8 +27,7 @@ def pack(numbers: Tensor, bits: int) -> Tensor:
     for row in numbers.tolist():
         stream = sum(number << (bits * place) for place, number in enumerate(row))
         rows.append(np.frombuffer(stream.to_bytes(4 * num_words, "little"), dtype="<i4"))
-    packed_rows: Tensor = torch.from_numpy(np.stack(rows))
-    return packed_rows
+    return torch.as_tensor(np.stack(rows))
 
 
 def integers(rows: int, columns: int, bits: int, generator: torch.Generator) -> Tensor:

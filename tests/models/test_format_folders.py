@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers.integrations.finegrained_fp8 import Fp8Dequantize
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
-from streamcore import kernels
+from streamcore import _core, kernels
 from streamcore.config import ServeConfig
 from streamcore.errors import ModelLoadError
 from streamcore.layers.weights import Stack
@@ -259,7 +259,7 @@ def test_the_start_says_what_widening_costs(tmp_path: Path, monkeypatch: pytest.
     fp8.
     """
     lines: list[str] = []
-    monkeypatch.setattr(launch._core, "log", lambda level, line: lines.append(line))
+    monkeypatch.setattr(_core, "log", lambda level, line: lines.append(line))
     for name in ("awq", "fp8 blocks"):
         folder = check_model_folder(write(tmp_path / name, name) / "quantised")
         launch.load_runner(ServeConfig(dtype="float32", kv_cache_memory_bytes=1 << 20), folder)
@@ -293,7 +293,8 @@ def test_fp8_blocks_are_those_of_transformers() -> None:
     form = MATRICES["fp8 blocks"]
     tensors, expected = form.write(64, 96, torch.Generator().manual_seed(0))
     weight, scale = tensors["weight"], tensors["weight_scale_inv"]
-    assert torch.equal(Fp8Dequantize(None)._dequantize_one(weight, scale, torch.float32), expected)
+    reference: Any = Fp8Dequantize(None)  # type: ignore[no-untyped-call]
+    assert torch.equal(reference._dequantize_one(weight, scale, torch.float32), expected)
 
 
 def test_mxfp4_experts_are_those_of_transformers() -> None:

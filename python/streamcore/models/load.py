@@ -18,10 +18,11 @@ from streamcore.models.model import Model
 from streamcore.models.precision import Precision, precision_of
 from streamcore.models.tensor_source import TensorSource
 
-# How many numbers of a matrix are widened at once, and of what its first row is a multiple: what is
-# packed along the rows must not be cut.
-_MAX_NUMBERS = 1 << 22
-_ROWS = 256
+# How many numbers of a matrix are widened at once: what lies between stays in the processor's cache,
+# and new memory for every step would take most of the time. The first row is a multiple of the
+# second number, so that nothing that is packed along the rows is cut.
+_MAX_NUMBERS = 1 << 18
+_ROWS = 32
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the bytes that were read and the bytes that there are."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _BITS = 4
-_PLACES = [0, 4, 1, 5, 2, 6, 3, 7]
+_PLACES = (0, 4, 1, 5, 2, 6, 3, 7)
 """Where each of the eight rows of a word lies in it."""
 
 
@@ -80,16 +80,12 @@ class AwqMatrix:
         from streamcore.models.formats import arithmetic
 
         words = slice(rows.start // 8, num_words(rows.stop, _BITS))
-        num_rows = 8 * (words.stop - words.start)
+        scales = tensors[".scales"][:, rows].t().contiguous()
 
         def unpacked(name: str) -> "Tensor":
-            numbers = arithmetic.unpack(tensors[name][:, words], _BITS, num_rows)
-            ordered = numbers.view(-1, num_rows // 8, 8)[..., _PLACES].view(-1, num_rows)
-            return ordered[:, : rows.stop - rows.start].t().to(tensors[".scales"].dtype)
+            return arithmetic.unpack_across(tensors[name][:, words], _BITS, _PLACES)[: len(scales)]
 
-        scales = tensors[".scales"][:, rows].t()
-        zeros = arithmetic.spread(unpacked(".qzeros"), self.inputs, self.group_size)
-        return (unpacked(".qweight") - zeros) * arithmetic.spread(scales, self.inputs, self.group_size)
+        return arithmetic.scaled(unpacked(".qweight"), scales, self.group_size, zeros=unpacked(".qzeros"))
 
 
 def parse(fields: Fields) -> Awq:

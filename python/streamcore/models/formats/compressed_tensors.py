@@ -67,15 +67,26 @@ class Scheme:
         groups = num_groups(inputs, self.group_size)
         return ((rows, groups), (rows,)) if groups == 1 else ((rows, groups),)
 
-    def spread(self, scales: "Tensor", rows: slice, inputs: int, index: "Tensor | None" = None) -> "Tensor":
-        """The scale of each number of some rows, or what broadcasts to it."""
+    def of_rows(self, values: "Tensor", rows: slice) -> "Tensor":
+        """The scales or zeros of some rows, [rows, num_groups]."""
         from streamcore.models.formats import arithmetic
 
         if self.is_whole:
-            return scales.reshape(1, 1)
+            return values.reshape(1, 1).expand(rows.stop - rows.start, 1)
         if self.block is not None:
-            return arithmetic.spread_blocks(scales, rows, inputs, self.block)
-        return arithmetic.spread(scales.reshape(scales.shape[0], -1)[rows], inputs, self.group_size, index)
+            return arithmetic.rows_of_blocks(values, rows, self.block[0])
+        return values.reshape(values.shape[0], -1)[rows]
+
+    def widen(
+        self, numbers: "Tensor", rows: slice, tensors: "Mapping[str, Tensor]", zeros: "Tensor | None"
+    ) -> "Tensor":
+        """Some rows of a matrix from their numbers and zeros."""
+        from streamcore.models.formats import arithmetic
+
+        size = self.group_size if self.block is None else self.block[1]
+        scales = self.of_rows(tensors[".weight_scale"], rows)
+        index = arithmetic.order(tensors.get(".weight_g_idx"), size)
+        return arithmetic.scaled(numbers, scales, size, zeros=zeros, index=index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,16 +173,17 @@ class ScaledMatrix:
 
     def problem(self, tensors: "Mapping[str, Tensor]") -> str | None:
         """See `Stored`."""
-        return _misordered(tensors, num_groups(self.inputs, self.scheme.group_size))
+        return _misordered(tensors, self.scheme, self.inputs)
 
     def widen(self, tensors: "Mapping[str, Tensor]", rows: slice) -> "Tensor":
         """See `Stored`."""
-        scales, index = tensors[".weight_scale"], _index(tensors)
-        weight = tensors[".weight"][rows].to(scales.dtype)
-        if ".weight_zero_point" in tensors:
-            zeros = tensors[".weight_zero_point"].to(scales.dtype)
-            weight = weight - self.scheme.spread(zeros, rows, self.inputs, index)
-        return weight * self.scheme.spread(scales, rows, self.inputs, index)
+        from streamcore.models.formats import arithmetic
+
+        weight = tensors[".weight"][rows]
+        numbers = arithmetic.fp8(weight) if self.scheme.packing == "float" else weight
+        stored = tensors.get(".weight_zero_point")
+        zeros = None if stored is None else self.scheme.of_rows(stored, rows)
+        return self.scheme.widen(numbers, rows, tensors, zeros)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,37 +217,30 @@ class PackedMatrix:
         if ".weight_shape" in tensors and tensors[".weight_shape"].tolist() != [self.rows, self.inputs]:
             shape = shown(tensors[".weight_shape"].tolist())
             return f"`weight_shape` is {shape}, config.json asks for {[self.rows, self.inputs]}"
-        return _misordered(tensors, num_groups(self.inputs, self.scheme.group_size))
+        return _misordered(tensors, self.scheme, self.inputs)
 
     def widen(self, tensors: "Mapping[str, Tensor]", rows: slice) -> "Tensor":
         """See `Stored`."""
         from streamcore.models.formats import arithmetic
 
-        bits, scales, index = self.scheme.bits, tensors[".weight_scale"], _index(tensors)
-        weight = arithmetic.unpack(tensors[".weight_packed"][rows], bits, self.inputs).to(scales.dtype)
+        bits = self.scheme.bits
+        numbers = arithmetic.unpack(tensors[".weight_packed"][rows], bits, self.inputs)
         if self.scheme.is_symmetric:
-            weight = weight - (1 << (bits - 1))
-        else:
-            words = tensors[".weight_zero_point"].t().contiguous()
-            zeros = arithmetic.unpack(words, bits, self.rows).t().to(scales.dtype)
-            weight = weight - self.scheme.spread(zeros, rows, self.inputs, index)
-        return weight * self.scheme.spread(scales, rows, self.inputs, index)
+            return self.scheme.widen(numbers.float().sub_(1 << (bits - 1)), rows, tensors, None)
+        words = tensors[".weight_zero_point"][rows.start * bits // 32 : num_words(rows.stop, bits)]
+        zeros = arithmetic.unpack(words.t(), bits, rows.stop - rows.start).t()
+        return self.scheme.widen(numbers, rows, tensors, zeros)
 
 
 def _order(scheme: Scheme, inputs: int) -> Entry:
     return Entry(((inputs,),), ("I32", "I64"), is_optional=not scheme.is_ordered)
 
 
-def _index(tensors: "Mapping[str, Tensor]") -> "Tensor | None":
-    index = tensors.get(".weight_g_idx")
-    return None if index is None or bool((index == -1).any()) else index
-
-
-def _misordered(tensors: "Mapping[str, Tensor]", groups: int) -> str | None:
+def _misordered(tensors: "Mapping[str, Tensor]", scheme: Scheme, inputs: int) -> str | None:
     from streamcore.models.formats import arithmetic
 
-    index = _index(tensors)
-    return None if index is None else arithmetic.outside(index, groups)
+    index = arithmetic.order(tensors.get(".weight_g_idx"), scheme.group_size)
+    return None if index is None else arithmetic.outside(index, num_groups(inputs, scheme.group_size))
 
 
 def parse(fields: Fields) -> CompressedTensors:

@@ -86,13 +86,15 @@ class Fp8Matrix:
 
         scales = tensors[self.scale]
         scales = scales.float() if scales.is_floating_point() else arithmetic.exponents(scales)
-        weight = tensors[".weight"][rows].float()
+        weight, width = tensors[".weight"][rows], -1
         if scales.numel() == 1:
-            return weight * scales.reshape(())
-        if scales.shape[0] == self.rows and scales.numel() == self.rows:
-            return weight * scales.reshape(-1, 1)[rows]
-        block = next(block for block in self.blocks if block is not None)
-        return weight * arithmetic.spread_blocks(scales, rows, self.inputs, block)
+            scales = scales.reshape(1, 1).expand(len(weight), 1)
+        elif scales.numel() == self.rows == scales.shape[0]:
+            scales = scales.reshape(-1, 1)[rows]
+        else:
+            height, width = next(block for block in self.blocks if block is not None)
+            scales = arithmetic.rows_of_blocks(scales, rows, height)
+        return arithmetic.scaled(arithmetic.fp8(weight), scales, width)
 
 
 def parse(fields: Fields) -> Fp8:

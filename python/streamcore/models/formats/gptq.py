@@ -115,15 +115,16 @@ class GptqMatrix:
         """See `Stored`."""
         from streamcore.models.formats import arithmetic
 
-        bits, scales = self.packing.bits, tensors[".scales"]
-        index = tensors.get(".g_idx")
-
-        def spread(values: "Tensor") -> "Tensor":
-            return arithmetic.spread(values[:, rows].t(), self.inputs, self.packing.group_size, index)
-
-        zeros = arithmetic.unpack(tensors[".qzeros"], bits, self.rows).to(scales.dtype) + self.packing.shift
-        numbers = arithmetic.unpack(tensors[".qweight"][:, rows].t().contiguous(), bits, self.inputs)
-        return (numbers.to(scales.dtype) - spread(zeros)) * spread(scales)
+        bits, size = self.packing.bits, self.packing.group_size
+        words = slice(rows.start * bits // 32, num_words(rows.stop, bits))
+        zeros = arithmetic.unpack(tensors[".qzeros"][:, words], bits, rows.stop - rows.start)
+        return arithmetic.scaled(
+            arithmetic.unpack(tensors[".qweight"][:, rows].t(), bits, self.inputs),
+            tensors[".scales"][:, rows].t(),
+            size,
+            zeros=zeros.t().float() + self.packing.shift,
+            index=arithmetic.order(tensors.get(".g_idx"), size),
+        )
 
 
 def parse(fields: Fields) -> Gptq:
