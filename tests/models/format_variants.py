@@ -52,7 +52,12 @@ MATRICES: Mapping[str, Quantised] = {
         {**_FP8, "weight_block_size": [128, 128]}, fp8((128, 128), dtype=torch.bfloat16)
     ),
     "fp8 blocks exponents": Quantised(
-        {**_FP8, "weight_block_size": [16, 16], "scale_fmt": "ue8m0"}, fp8_exponents
+        {**_FP8, "weight_block_size": [16, 16], "scale_fmt": "ue8m0"},
+        fp8_exponents(torch.uint8),
+    ),
+    "fp8 blocks powers": Quantised(
+        {**_FP8, "weight_block_size": [16, 16], "scale_fmt": "ue8m0"},
+        fp8_exponents(torch.float8_e8m0fnu),
     ),
     "fp8 static": Quantised(_STATIC, fp8("one"), {"activation_scale": _ONE}),
     "fp8 static by vLLM": Quantised(

@@ -3,6 +3,7 @@ worth. It packs whole rows as one long integer, so that nothing is shared with w
 """
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -27,17 +28,17 @@ def pack(numbers: Tensor, bits: int) -> Tensor:
     for row in numbers.tolist():
         stream = sum(number << (bits * place) for place, number in enumerate(row))
         rows.append(np.frombuffer(stream.to_bytes(4 * num_words, "little"), dtype="<i4"))
-    return torch.as_tensor(np.stack(rows))
+    return torch.tensor(np.stack(rows))
 
 
 def integers(rows: int, columns: int, bits: int, generator: torch.Generator) -> Tensor:
-    """Every number of so many bits, if there is room."""
+    """Numbers of this many bits, all of them if there is room."""
     return torch.randint(0, 1 << bits, (rows, columns), generator=generator)
 
 
 def scales(shape: tuple[int, ...], inputs: int, largest: float, generator: torch.Generator) -> Tensor:
     """Such as keep the size of activations, with mantissas that fill a float32."""
-    return (0.5 + torch.rand(shape, generator=generator)) * 2.5 * inputs**-0.5 / largest
+    return (0.5 + torch.rand(shape, generator=generator)) * 2.5 / (math.sqrt(inputs) * largest)
 
 
 def group_of(inputs: int, group_size: int, order: bool, generator: torch.Generator) -> Tensor:
@@ -63,14 +64,18 @@ def fp8(block: tuple[int, int] | str, name: str = "weight_scale_inv", dtype: Any
     return write
 
 
-def fp8_exponents(rows: int, inputs: int, generator: torch.Generator) -> Written:
+def fp8_exponents(dtype: Any) -> Writer:
     """Blocks whose scales are powers of two, of which the file has the exponents."""
-    tensors, _ = fp8((16, 16))(rows, inputs, generator)
-    exponents = torch.randint(115, 122, tensors["weight_scale_inv"].shape, generator=generator)
-    powers = 2.0 ** (exponents - 127).double()
-    wide = powers.repeat_interleave(16, 0).repeat_interleave(16, 1)[:rows, :inputs]
-    tensors["weight_scale_inv"] = exponents.to(torch.uint8)
-    return tensors, (tensors["weight"].double() * wide).float()
+
+    def write(rows: int, inputs: int, generator: torch.Generator) -> Written:
+        tensors, _ = fp8((16, 16))(rows, inputs, generator)
+        exponents = torch.randint(115, 122, tensors["weight_scale_inv"].shape, generator=generator)
+        powers = 2.0 ** (exponents - 127).double()
+        wide = powers.repeat_interleave(16, 0).repeat_interleave(16, 1)[:rows, :inputs]
+        tensors["weight_scale_inv"] = exponents.to(torch.uint8).view(dtype)
+        return tensors, (tensors["weight"].double() * wide).float()
+
+    return write
 
 
 def awq(group_size: int, dtype: Any = torch.float16) -> Writer:

@@ -3,6 +3,8 @@ it ends.
 """
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -177,7 +179,7 @@ def test_values_that_would_lead_astray_are_refused(name: str, tmp_path: Path) ->
 
 
 def test_columns_that_are_in_order_may_say_so(tmp_path: Path) -> None:
-    """-1 in the list of groups means that nobody ordered the columns."""
+    """-1 in the list of groups means that the columns are in their own order."""
     index = torch.full((48,), -1, dtype=torch.int32)
     folder = write(tmp_path, "compressed 4")
     change(folder, put(f"{UP}.weight_g_idx", index))
@@ -196,6 +198,45 @@ def test_layers_that_no_list_names_may_be_plain(tmp_path: Path) -> None:
 
     change(folder, restore)
     assert torch.equal(logits(folder / "quantised"), logits(folder / "plain"))
+
+
+def test_an_output_matrix_may_be_quantised(tmp_path: Path) -> None:
+    """`lm_head: true` of GPTQModel."""
+    folder = write(tmp_path, "gptq")
+    tensors, worth = MATRICES["gptq"].write(256, 48, torch.Generator().manual_seed(9))
+
+    def exchange(held: dict[str, Tensor]) -> None:
+        del held["lm_head.weight"]
+        held.update({f"lm_head.{end}": tensor for end, tensor in tensors.items()})
+
+    change(folder, exchange, lm_head=True)
+    plain = folder / "plain" / "model.safetensors"
+    save_file({**load_file(plain), "lm_head.weight": worth}, plain, metadata={"format": "pt"})
+    assert torch.equal(logits(folder / "quantised"), logits(folder / "plain"))
+
+
+def test_a_quantised_folder_is_checked_without_torch(tmp_path: Path) -> None:
+    """The answer to a wrong path must not take the seconds of an import."""
+    for name in ("awq", "gptq order", "fp8 blocks", "compressed 4 asymmetric"):
+        write(tmp_path / name, name)
+    code = (
+        "import sys, pathlib; from streamcore.models.folder import check_model_folder as check;"
+        "[check(pathlib.Path(path)) for path in sys.argv[1:]]; sys.exit('torch' in sys.modules)"
+    )
+    folders = [str(path) for path in tmp_path.glob("*/written/quantised")]
+    assert len(folders) == 4
+    assert subprocess.run([sys.executable, "-c", code, *folders], check=False).returncode == 0
+
+
+def test_a_widened_folder_may_keep_its_config(tmp_path: Path) -> None:
+    """Tools that widen weights forget the object: the log must not speak of fp8 that is not there."""
+    folder = write(tmp_path, "fp8 blocks") / "plain"
+    raw = json.loads((folder / "config.json").read_text())
+    raw["quantization_config"] = dict(MATRICES["fp8 blocks"].config)
+    (folder / "config.json").write_text(json.dumps(raw))
+    checked = check_model_folder(folder)
+    assert checked.format.title is None
+    assert checked.matrix_dtypes == {"F32"}
 
 
 def test_scales_for_what_is_not_quantised_here_are_passed_over(tmp_path: Path) -> None:
@@ -231,7 +272,10 @@ def test_a_matrix_is_rounded_once_more_at_most(name: str, dtype: torch.dtype, tm
     assert torch.equal(logits(folder / "quantised", dtype), logits(folder / "plain", dtype))
 
 
-@pytest.mark.parametrize(("name", "expected"), [("compressed 4", {"BF16"}), ("awq", {"BF16", "F16"})])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("compressed 4", {"BF16"}), ("compressed fp8 rows", {"BF16"}), ("awq", {"BF16", "F16"})],
+)
 def test_what_is_bfloat16_once_widened_stays_so(name: str, expected: set[str], tmp_path: Path) -> None:
     """float32 activations meet matrices of half the bytes where widening them further adds nothing."""
     folder = check_model_folder(write(tmp_path, name, fields={"torch_dtype": "bfloat16"}) / "quantised")
@@ -255,8 +299,8 @@ def test_a_quantised_folder_needs_the_memory_of_the_plain_one(
 
 
 def test_the_start_says_what_widening_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who chose four bits for a small machine must read why it is full, and that nothing computes in
-    fp8.
+    """The owner of a small machine chose four bits and must read why it is full, and that nothing
+    computes in fp8.
     """
     lines: list[str] = []
     monkeypatch.setattr(_core, "log", lambda level, line: lines.append(line))

@@ -50,7 +50,7 @@ def test_a_quantised_model_has_the_size_of_the_plain_one(name: str) -> None:
 
 
 def test_every_method_has_a_published_file() -> None:
-    """What is read must be what somebody published."""
+    """A method without a published file would be a guess."""
     assert {config["quant_method"] for config, _, _ in PUBLISHED.values()} == set(METHODS)
 
 

@@ -15,6 +15,7 @@ from streamcore.models.config import DecoderConfig, Dtype
 from streamcore.models.declare import Declaration, Shapes, declare_files
 from streamcore.models.elsewhere import explain_folder, refuse_file
 from streamcore.models.families import Family
+from streamcore.models.formats.plain import PLAIN, PlainMatrix, PlainStack
 from streamcore.models.formats.stored import Entry, Format
 from streamcore.models.names import text_name
 from streamcore.models.opening import open_config, read_config
@@ -105,6 +106,9 @@ def _check(path: Path) -> ModelFolder:
             f"model folder {path} cannot be loaded: " + "; ".join(problems), hint or _hint(problems)
         )
     family, config, weight_format = opened
+    if all(isinstance(stored, PlainMatrix | PlainStack) for stored in declared.matrices.values()):
+        # Tools that widen a folder may leave its config.json as it was.
+        weight_format = PLAIN
     tensors = {name: found[name] for name in declared.entries if name in found}
     dtype = config.dtype or _DTYPES[next(iter(tensors.values())).dtype]
     return ModelFolder(
@@ -128,8 +132,11 @@ def _open_safetensors() -> "TensorSource":
 
 
 def _matrix_dtypes(declared: Declaration, tensors: Mapping[str, TensorInfo]) -> frozenset[str]:
+    entries = declared.entries
     plain = {
-        tensors[name].dtype for name, shape in declared.shapes.items() if name in tensors and len(shape) > 1
+        tensors[name].dtype
+        for name, shape in declared.shapes.items()
+        if len(shape) > 1 and name in entries and entries[name].dtypes == FLOATS
     }
     return frozenset(plain) | {
         stored.dtype({end: tensors[name + end].dtype for end in stored.entries if name + end in tensors})

@@ -111,7 +111,7 @@ def _announce(
     if folder.is_wrapped:
         _core.log("info", "the model is multimodal and is served as text: images and sound are refused")
     if folder.format.title is not None:
-        _core.log("info", explain_widening(folder, precision_of(folder, device, dtype).weights))
+        _core.log("info", _explain_widening(folder, precision_of(folder, device, dtype).weights))
     dtype_name = str(dtype).removeprefix("torch.")
     _core.log("info", f"device {device}, dtype {dtype_name}; {kernels.description(dtype)}")
     # Each that runs gets a token in every step.
@@ -123,7 +123,7 @@ def _announce(
     )
 
 
-def explain_widening(folder: ModelFolder, dtype: torch.dtype) -> str:
+def _explain_widening(folder: ModelFolder, dtype: torch.dtype) -> str:
     """What it costs that no kernel reads the format of a folder, whose matrices become `dtype`."""
     wide, narrow = folder.num_parameters * dtype.itemsize, folder.num_file_bytes
     unit, size = ("GB", 1e9) if narrow >= 1e8 else ("MB", 1e6)

@@ -85,7 +85,7 @@ def num_groups(inputs: int, group_size: int) -> int:
 
 
 def num_words(count: int, bits: int) -> int:
-    """How many int32 hold numbers of so few bits, one after another."""
+    """How many int32 hold `count` numbers, one after another."""
     return math.ceil(count * bits / 32)
 
 
