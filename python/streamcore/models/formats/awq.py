@@ -14,8 +14,8 @@ from streamcore.models.fields import Fields
 from streamcore.models.formats.stored import (
     Entry,
     Found,
+    Names,
     Stored,
-    is_listed,
     num_groups,
     num_words,
     parse_bits,
@@ -35,14 +35,14 @@ class Awq:
     """See `Format`."""
 
     group_size: int
-    ignored: tuple[str, ...]
+    ignored: Names
     title: str = "4-bit AWQ"
     rounds_activations: bool = False
     passed_over: frozenset[str] = frozenset()
 
     def matrix(self, name: str, rows: int, inputs: int, found: Found) -> Stored | None:
         """See `Format`."""
-        return None if is_listed(name, self.ignored) else AwqMatrix(rows, inputs, self.group_size)
+        return None if self.ignored.have(name) else AwqMatrix(rows, inputs, self.group_size)
 
     def stack(self, stack: Stack) -> Stored | None:
         """See `Format`."""
@@ -96,4 +96,4 @@ def parse(fields: Fields) -> Awq:
         fields.refuse("backend", "llm-awq", "its order of numbers is not supported")
     if not fields.boolean("zero_point", True):
         fields.refuse("zero_point", False, "only true is supported")
-    return Awq(parse_group_size(fields, 128), fields.texts("modules_to_not_convert"))
+    return Awq(parse_group_size(fields, 128), Names.of_parts(fields.texts("modules_to_not_convert")))

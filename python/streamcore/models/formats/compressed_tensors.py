@@ -12,14 +12,13 @@ column where groups are by importance; -1 in it says that they are not.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from streamcore.layers.weights import Stack
 from streamcore.models.fields import Fields, shown
-from streamcore.models.formats.stored import Entry, Found, Stored, matches, num_groups, num_words, parse_bits
-from streamcore.models.names import published_names
+from streamcore.models.formats.stored import Entry, Found, Names, Stored, num_groups, num_words, parse_bits
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,12 +89,33 @@ class Scheme:
 
 
 @dataclass(frozen=True, slots=True)
+class Targets:
+    """The layers that a list names, by what names them most closely: by their names, by a regular
+    expression, or as all that are linear.
+    """
+
+    kinds: tuple[Names, Names, Names]
+
+    @classmethod
+    def of(cls, listed: Sequence[str]) -> "Targets":
+        """Of a list in config.json."""
+        expressions = [item for item in listed if item.startswith("re:")]
+        names = [item for item in listed if item not in (*expressions, _LINEAR)]
+        all_linear = ["re:"] if _LINEAR in listed else []
+        return cls((Names.of(names), Names.of(expressions), Names.of(all_linear)))
+
+    def have(self, layer: str) -> bool:
+        """Whether a layer is one of them."""
+        return any(names.have(layer) for names in self.kinds)
+
+
+@dataclass(frozen=True, slots=True)
 class CompressedTensors:
     """See `Format`."""
 
-    groups: tuple[tuple[tuple[str, ...], Scheme | None], ...]
-    """The targets of each, and how they are stored; None: they are not quantised."""
-    ignored: tuple[str, ...]
+    groups: tuple[tuple[Targets, Scheme | None], ...]
+    """How the layers of each are stored; None: they are not quantised."""
+    ignored: Targets
     rounds_activations: bool
     passed_over: frozenset[str] = _PASSED_OVER
 
@@ -111,10 +131,7 @@ class CompressedTensors:
 
     def matrix(self, name: str, rows: int, inputs: int, found: Found) -> Stored | None:
         """See `Format`."""
-        names = list(published_names(name))
-        if any(_targets(pattern, names) for pattern in self.ignored):
-            return None
-        scheme = self._scheme(names)
+        scheme = None if self.ignored.have(name) else self._scheme(name)
         if scheme is None:
             return None
         return (
@@ -123,28 +140,19 @@ class CompressedTensors:
             else ScaledMatrix(rows, inputs, scheme)
         )
 
-    def _scheme(self, names: list[str]) -> Scheme | None:
+    def _scheme(self, name: str) -> Scheme | None:
         """That of the group which names a layer most closely: by its name, a regular expression, or
         as one of all.
         """
         for kind in range(3):
             for targets, scheme in self.groups:
-                if any(_kind(pattern) == kind and _targets(pattern, names) for pattern in targets):
+                if targets.kinds[kind].have(name):
                     return scheme
         return None
 
     def stack(self, stack: Stack) -> Stored | None:
         """See `Format`."""
         return None
-
-
-def _kind(pattern: str) -> int:
-    """0 for the name of a layer, 1 for a regular expression, 2 for all linear layers."""
-    return 2 if pattern == _LINEAR else int(pattern.startswith("re:"))
-
-
-def _targets(pattern: str, names: list[str]) -> bool:
-    return pattern == _LINEAR or any(matches(name, pattern) for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,9 +270,9 @@ def parse(fields: Fields) -> CompressedTensors:
         inside = fields.inside(f"config_groups.{name}", said)
         if not inside.texts("targets"):
             inside.refuse("targets", said.get("targets"), "it must be a list of layers")
-        parsed.append((inside.texts("targets"), _parse_scheme(inside, fields)))
+        parsed.append((Targets.of(inside.texts("targets")), _parse_scheme(inside, fields)))
         rounds_activations |= said.get("input_activations") is not None
-    return CompressedTensors(tuple(parsed), fields.texts("ignore"), rounds_activations)
+    return CompressedTensors(tuple(parsed), Targets.of(fields.texts("ignore")), rounds_activations)
 
 
 def _parse_scheme(group: Fields, fields: Fields) -> Scheme | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from streamcore.layers.weights import Stack
 from streamcore.models.fields import Fields
 from streamcore.models.formats.plain import Plain
-from streamcore.models.formats.stored import Entry, Format, Found, Stored, is_listed
+from streamcore.models.formats.stored import Entry, Format, Found, Names, Stored
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,14 +32,14 @@ class Fp8:
 
     blocks: tuple[tuple[int, int] | None, ...]
     """The block sizes that a layer may have; None for one scale of all, or of each row."""
-    ignored: tuple[str, ...] = ()
+    ignored: Names
     title: str = "fp8"
     rounds_activations: bool = True
     passed_over: frozenset[str] = _PASSED_OVER
 
     def matrix(self, name: str, rows: int, inputs: int, found: Found) -> Stored | None:
         """See `Format`."""
-        if is_listed(name, self.ignored):
+        if self.ignored.have(name):
             return None
         scale = ".weight_scale" if f"{name}.weight_scale" in found else ".weight_scale_inv"
         return Fp8Matrix(rows, inputs, scale, self.blocks)
@@ -104,7 +104,7 @@ def parse(fields: Fields) -> Fp8:
     fields.choice("expert_dtype", "fp8", ("fp8",))
     fields.choice("fmt", "e4m3", ("e4m3",))
     ignored = (*fields.texts("modules_to_not_convert"), *fields.texts("ignored_layers"))
-    return Fp8(_parse_blocks(fields), ignored)
+    return Fp8(_parse_blocks(fields), Names.of_parts(ignored))
 
 
 def _parse_blocks(fields: Fields) -> tuple[tuple[int, int] | None, ...]:
@@ -121,7 +121,7 @@ def _parse_blocks(fields: Fields) -> tuple[tuple[int, int] | None, ...]:
 
 def parse_rows(fields: Fields) -> Fp8:
     """`quant_method` fbgemm_fp8: a scale for each row."""
-    return Fp8((None,), fields.texts("modules_to_not_convert"))
+    return Fp8((None,), Names.of_parts(fields.texts("modules_to_not_convert")))
 
 
 def parse_modelopt(fields: Fields) -> Format:
@@ -132,4 +132,4 @@ def parse_modelopt(fields: Fields) -> Format:
         return Plain(passed_over=_PASSED_OVER)
     fields.choice("quant_algo", None, ("FP8",))
     ignored = (*fields.texts("exclude_modules"), *fields.texts("ignore"))
-    return Fp8((None,), ignored)
+    return Fp8((None,), Names.of_parts(ignored))

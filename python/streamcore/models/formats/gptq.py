@@ -16,14 +16,13 @@ from streamcore.models.fields import Fields
 from streamcore.models.formats.stored import (
     Entry,
     Found,
+    Names,
     Stored,
-    matches,
     num_groups,
     num_words,
     parse_bits,
     parse_group_size,
 )
-from streamcore.models.names import published_names
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,8 +48,8 @@ class Gptq:
     """See `Format`."""
 
     packing: Packing
-    exceptions: tuple[tuple[str, Packing | None], ...]
-    """Regular expressions for names of layers, with their packing; None: they are not quantised."""
+    exceptions: tuple[tuple[Names, Packing | None], ...]
+    """Layers that are packed in another way; None: they are not quantised."""
     only: tuple[str, ...]
     """The ends of the names of all layers that are quantised; empty for any."""
     rounds_activations: bool = False
@@ -66,8 +65,8 @@ class Gptq:
         if self.only and not name.endswith(tuple(f".{end}" for end in self.only)):
             return None
         packing: Packing | None = self.packing
-        for pattern, other in self.exceptions:
-            if any(matches(published, f"re:{pattern}") for published in published_names(name)):
+        for names, other in self.exceptions:
+            if names.have(name):
                 packing = other
                 break
         return None if packing is None else GptqMatrix(rows, inputs, packing)
@@ -146,11 +145,11 @@ def _parse_packing(fields: Fields, default: Packing) -> Packing:
     )
 
 
-def _parse_exceptions(fields: Fields, packing: Packing) -> Sequence[tuple[str, Packing | None]]:
+def _parse_exceptions(fields: Fields, packing: Packing) -> Sequence[tuple[Names, Packing | None]]:
     """`dynamic` of GPTQModel: `-:` before a pattern leaves layers out, `+:` gives them other
     fields.
     """
-    found: list[tuple[str, Packing | None]] = []
+    found: list[tuple[Names, Packing | None]] = []
     for key, said in fields.mapping("dynamic").items():
         pattern = key[2:] if key.startswith(("-:", "+:")) else key
         try:
@@ -161,9 +160,11 @@ def _parse_exceptions(fields: Fields, packing: Packing) -> Sequence[tuple[str, P
         if not isinstance(said, dict):
             fields.refuse("dynamic", said, "it must hold objects")
         elif key.startswith("-:"):
-            found.append((pattern, None))
+            found.append((Names.of([f"re:{pattern}"]), None))
         else:
-            found.append((pattern, _parse_packing(fields.inside(f"dynamic.{key}", said), packing)))
+            found.append(
+                (Names.of([f"re:{pattern}"]), _parse_packing(fields.inside(f"dynamic.{key}", said), packing))
+            )
     return found
 
 

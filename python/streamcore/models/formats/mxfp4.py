@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from streamcore.layers.weights import Stack
 from streamcore.models.fields import Fields
-from streamcore.models.formats.stored import Entry, Found, Stored, is_listed
+from streamcore.models.formats.stored import Entry, Found, Names, Stored
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +25,7 @@ _BLOCK = 32
 class Mxfp4:
     """See `Format`."""
 
-    ignored: tuple[str, ...]
+    ignored: Names
     title: str = "MXFP4"
     rounds_activations: bool = False
     passed_over: frozenset[str] = frozenset()
@@ -36,7 +36,7 @@ class Mxfp4:
 
     def stack(self, stack: Stack) -> Stored | None:
         """See `Format`."""
-        return None if is_listed(stack.name, self.ignored) else Mxfp4Stack(stack)
+        return None if self.ignored.have(stack.name) else Mxfp4Stack(stack)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,4 +73,4 @@ class Mxfp4Stack:
 
 def parse(fields: Fields) -> Mxfp4:
     """`quant_method` mxfp4."""
-    return Mxfp4(fields.texts("modules_to_not_convert"))
+    return Mxfp4(Names.of_parts(fields.texts("modules_to_not_convert")))

@@ -89,33 +89,60 @@ def num_words(count: int, bits: int) -> int:
     return math.ceil(count * bits / 32)
 
 
-def is_listed(layer: str, patterns: Iterable[str]) -> bool:
-    """Whether a list of layers that stay as they are names a layer: by its own name or that of a
-    module around it, by the end of its name, by a regular expression or a shell's pattern.
-    """
-    names = list(published_names(layer))
-    return any(_fits(name, pattern) for pattern in patterns for name in names)
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The layers that a list of names and patterns is about, by any of their published names."""
+
+    exact: frozenset[str]
+    patterns: tuple[re.Pattern[str], ...]
+    takes_parts: bool = False
+    """Whether a name may also be that of a module around a layer, or the end of the layer's."""
+
+    @classmethod
+    def of(cls, listed: Iterable[str]) -> "Names":
+        """Of whole names, and regular expressions behind `re:` for their beginnings."""
+        expressions = [item.removeprefix("re:") for item in listed if item.startswith("re:")]
+        exact = frozenset(item for item in listed if not item.startswith("re:"))
+        return cls(exact, _compiled(expressions))
+
+    @classmethod
+    def of_parts(cls, listed: Iterable[str]) -> "Names":
+        """The same and parts of names, regular expressions without a mark and a shell's patterns."""
+        marked = [item for item in listed if item.startswith("re:")]
+        others = [item for item in listed if not item.startswith("re:")]
+        unmarked = [item for item in others if _SPECIAL.search(item)]
+        expressions = [rf"(?:{item})(?:(?<=\.)|(?=\.|$))" for item in unmarked]
+        expressions += [item.removeprefix("re:") for item in marked] + list(map(fnmatch.translate, unmarked))
+        return cls(frozenset(others), _compiled(expressions), takes_parts=True)
+
+    def have(self, layer: str) -> bool:
+        """Whether the list is about a layer."""
+        return any(self._have(name) for name in published_names(layer))
+
+    def _have(self, name: str) -> bool:
+        if name in self.exact or any(pattern.match(name) for pattern in self.patterns):
+            return True
+        if not self.takes_parts:
+            return False
+        steps = name.split(".")
+        return any(
+            ".".join(steps[:place]) in self.exact or ".".join(steps[place:]) in self.exact
+            for place in range(1, len(steps))
+        )
 
 
-def _fits(name: str, pattern: str) -> bool:
-    if pattern.startswith("re:"):
-        return matches(name, pattern)
-    ends = name.endswith(pattern) or name.startswith(f"{pattern}.")
-    return (
-        ends or fnmatch.fnmatchcase(name, pattern) or matches(name, rf"re:(?:{pattern})(?:(?<=\.)|(?=\.|$))")
-    )
+_SPECIAL = re.compile(r"[^\w.-]")
 
 
-def matches(name: str, pattern: str) -> bool:
-    """Whether a name is a pattern, or begins as the regular expression behind `re:` says; one that
-    is none fits nothing.
-    """
-    if not pattern.startswith("re:"):
-        return name == pattern
-    try:
-        return re.match(pattern.removeprefix("re:"), name) is not None
-    except re.error:
-        return False
+def _compiled(expressions: Iterable[str]) -> tuple[re.Pattern[str], ...]:
+    """Those that are regular expressions; another fits nothing."""
+    compiled = []
+    for expression in expressions:
+        try:
+            compiled.append(re.compile(expression))
+        except re.error:
+            continue
+    return tuple(compiled)
 
 
 def parse_bits(fields: Fields, name: str, default: int | None, known: Sequence[int]) -> int:
