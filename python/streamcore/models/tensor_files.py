@@ -17,8 +17,14 @@ from streamcore.models.fields import parse_json, shown
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-DTYPE_BYTES: Mapping[str, int] = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-"""The dtypes that weights may have, with bytes per element."""
+FLOATS = ("F64", "F32", "F16", "BF16")
+"""The dtypes that weights may have which are not quantised."""
+DTYPE_BYTES: Mapping[str, int] = {
+    **{"F64": 8, "F32": 4, "F16": 2, "BF16": 2},
+    **{"F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1},
+    **{"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1},
+}
+"""Bytes of an element."""
 
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _MAX_HEADER_BYTES = 100 << 20
@@ -47,7 +53,7 @@ class TensorInfo:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes in the file; 0 for a dtype that weights may not have."""
+        """Bytes in the file; 0 for a dtype that is not known."""
         return DTYPE_BYTES.get(self.dtype, 0) * self.num_elements
 
 

@@ -46,8 +46,9 @@ def choose_dtype(name: str, folder: ModelFolder, device: torch.device) -> torch.
             raise ConfigError(f"{device} cannot compute in bfloat16, use float16 or float32")
     needed = folder.num_parameters * precision_of(folder, device, dtype).weights.itemsize
     if needed > available:
+        widened = f", widened from {folder.format.title}" if folder.format.title else ""
         raise ModelLoadError(
-            f"the weights of {folder.path} need {needed / 1e9:.1f} GB as {_name(dtype)}, "
+            f"the weights of {folder.path} need {needed / 1e9:.1f} GB as {_name(dtype)}{widened}, "
             f"{device} has {available / 1e9:.1f} GB available"
         )
     return dtype

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
+import torch
+
 from streamcore import _core, kernels
 from streamcore.config import ServeConfig, engine_config_of
 from streamcore.models.folder import ModelFolder
@@ -118,6 +120,8 @@ def _announce(folder: ModelFolder, model: Model, limits: _Limits, context_len: i
     _core.log("info", f"model {folder.path}, {folder.num_parameters / 1e6:.1f} M parameters")
     if folder.is_wrapped:
         _core.log("info", "the model is multimodal and is served as text: images and sound are refused")
+    if folder.format.title is not None:
+        _core.log("info", _explain_widening(folder, model.precision.weights))
     dtype = model.precision.chosen
     dtype_name = str(dtype).removeprefix("torch.")
     _core.log("info", f"device {model.device}, dtype {dtype_name}; {kernels.description(dtype)}")
@@ -132,3 +136,14 @@ def _announce(folder: ModelFolder, model: Model, limits: _Limits, context_len: i
     needed = num_blocks * block_bytes(model.config, limits.block_size, model.precision.cache)
     if warning := explain_shortened_context(context_len, limits.max_model_len, needed):
         _core.log("warning", warning)
+
+
+def _explain_widening(folder: ModelFolder, dtype: torch.dtype) -> str:
+    """What it costs that no kernel reads the format of a folder, whose matrices become `dtype`."""
+    wide, narrow = folder.num_parameters * dtype.itemsize, folder.num_file_bytes
+    unit, size = ("GB", 1e9) if narrow >= 1e8 else ("MB", 1e6)
+    ending = "; activations are not quantised" if folder.format.rounds_activations else ""
+    return (
+        f"{folder.format.title} weights are widened to {str(dtype).removeprefix('torch.')}: "
+        f"{wide / size:.1f} {unit} instead of {narrow / size:.1f} {unit}{ending}"
+    )

@@ -127,8 +127,8 @@ def model_size(name: str) -> ModelSize:
         return MODELS[name]
     from streamcore.models.declare import declare
     from streamcore.models.hub import Reporter, find_config
-    from streamcore.models.opening import open_config
-    from streamcore.models.tensor_files import FileError, read_json_object
+    from streamcore.models.opening import open_config, read_config
+    from streamcore.models.tensor_files import FileError
 
     folder = find_config(path_of_model(name), Reporter(partial(complain, "streamcore")))
     if not folder.is_dir():
@@ -137,11 +137,11 @@ def model_size(name: str) -> ModelSize:
             f"{', '.join(MODELS)}{did_you_mean(name, MODELS)}"
         )
     try:
-        raw = read_json_object(folder / "config.json")
+        raw = read_config(folder)
     except FileError as problem:
-        raise ConfigError(f"{folder / 'config.json'} {problem}") from problem
-    family, config = open_config(raw)
-    shapes, _ = declare(family, config)
+        raise ConfigError(f"{folder}/{problem}") from problem
+    family, config, weight_format = open_config(raw)
+    shapes, _ = declare(family, config, weight_format)
     num_weights = sum(math.prod(shape) for shape in shapes.values())
     return ModelSize(num_weights, config.kv_numbers_per_token * KV_BYTES)
 
