@@ -17,6 +17,7 @@ from tests.embedding.driver import small
 from streamcore import _core
 from streamcore.scheduler import Finished, PromptLogprobs, Scheduled, Scores, Token, TokenLogprob
 from streamcore.step import NOT_FINITE, Step
+from streamcore.step_table import StepTable
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "numpy_runner.py"
@@ -92,8 +93,8 @@ def test_step_has_all_columns() -> None:
     names = [name for name, _, _ in config.step_columns()]
     assert all(isinstance(getattr(step, name), memoryview) for name in names)
     sizes = {name for name in vars(_core.StepPlan) if not name.startswith("_")}
-    assert sizes == {name for name, kind in vars(Step).items() if type(kind).__name__ == "_Size"}
-    assert {name for name, kind in vars(Step).items() if type(kind).__name__ == "_Column"} == set(names)
+    assert sizes == {name for name, kind in vars(StepTable).items() if type(kind).__name__ == "_Size"}
+    assert {name for name, kind in vars(StepTable).items() if type(kind).__name__ == "_Column"} == set(names)
 
 
 def test_columns_hold_the_step() -> None:

@@ -36,7 +36,8 @@ def test_a_plan_has_every_size() -> None:
     """A runner that cannot ask for a size cannot know how much of its columns is new."""
     engine = _core.Scheduler(config())
     engine.add_request(0, [1, 2, 3], max_tokens=1, logprobs=2)
-    plan = engine.next_step(Columns(config()).buffers)
+    columns = Columns(config())
+    plan = engine.next_step(columns.buffers)
     assert plan is not None
     sizes = {name: getattr(plan, name) for name, _ in SIZES}
     assert (sizes["num_tokens"], sizes["num_scored_samples"], sizes["max_top_logprobs"]) == (3, 1, 2)
