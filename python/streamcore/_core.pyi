@@ -238,15 +238,25 @@ class Script:
 
     Args:
         json: the script.
-        text: the model whose tokenizer and template are used; it learns the script's pieces as tokens.
+        text: the model whose tokenizer and template are used; it learns the script's pieces as tokens, and its parsers.
         keeps_requests: whether `requests` has what the server was asked.
+        tool_call_parser: one of `parser_names`; "auto": the script's, else "hermes" where it has calls.
+        reasoning_parser: the same for reasoning, "qwen3" where it has some.
 
     Raises:
         RuntimeError: `text` already belongs to a server.
         ValueError: what is wrong with the script, and where.
     """
 
-    def __new__(cls, json: str, text: TextModel, *, keeps_requests: bool = False) -> Script: ...
+    def __new__(
+        cls,
+        json: str,
+        text: TextModel,
+        *,
+        keeps_requests: bool = False,
+        tool_call_parser: str = "auto",
+        reasoning_parser: str = "auto",
+    ) -> Script: ...
     @property
     def served_model_names(self) -> list[str]:
         """The names that the script serves its model under; may be none."""

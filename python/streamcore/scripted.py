@@ -30,7 +30,7 @@ class ScriptedModel:
 
 
 def read_script(path: Path, *, keeps_requests: bool = False, **parsers: str) -> ScriptedModel:
-    """Reads a script from a file; `keeps_requests` as in `_core.Script`, `parsers` as in `_core.TextModel`.
+    """Reads a script from a file; `keeps_requests` and `parsers` as in `_core.Script`.
 
     Raises:
         ConfigError: it cannot be read, or says something that cannot be done; names the place.
@@ -46,14 +46,14 @@ def read_script(path: Path, *, keeps_requests: bool = False, **parsers: str) -> 
 
 
 def parse_script(json: str, *, keeps_requests: bool = False, **parsers: str) -> ScriptedModel:
-    """Reads a script; `keeps_requests` as in `_core.Script`, `parsers` as in `_core.TextModel`.
+    """Reads a script; `keeps_requests` and `parsers` as in `_core.Script`.
 
     Raises:
         ConfigError: it says something that cannot be done; names the place.
     """
-    text = _core.TextModel(DEMO_MODEL, **parsers)
+    text = _core.TextModel(DEMO_MODEL)
     try:
-        return ScriptedModel(_core.Script(json, text, keeps_requests=keeps_requests), text)
+        return ScriptedModel(_core.Script(json, text, keeps_requests=keeps_requests, **parsers), text)
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

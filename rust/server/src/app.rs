@@ -91,7 +91,9 @@ impl App {
 
     /// Writes one line of the log if the template cannot tell the model which tools there are.
     pub fn tell_of_unknown_tools(&self) {
-        if !self.text.chat_template.as_ref().is_some_and(ChatTemplate::knows_tools) {
+        // A script answers all the same.
+        let is_model = self.script.is_none();
+        if is_model && !self.text.chat_template.as_ref().is_some_and(ChatTemplate::knows_tools) {
             self.unknown_tools.call_once(|| {
                 tracing::warn!(
                     "the chat template knows no tools: those of requests are left out of their prompts"
