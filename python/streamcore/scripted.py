@@ -100,6 +100,7 @@ def start_server(
     allowed_origins: Sequence[str] = (),
     max_waiting_requests: int | None = None,
     trace_file: Path | None = None,
+    reasoning_field: str = "both",
 ) -> _core.Server:
     """Begins to answer; `start_player` must follow.
 
@@ -113,6 +114,7 @@ def start_server(
         allowed_origins: web pages that may use the API.
         max_waiting_requests: most requests in the queue; more get 429.
         trace_file: new file for a trace.
+        reasoning_field: as in `_core.Server`.
     """
     return _core.Server(
         listener,
@@ -125,6 +127,7 @@ def start_server(
         max_waiting_requests=max_waiting_requests,
         script=model.script,
         trace_file=trace_file,
+        reasoning_field=reasoning_field,
     )
 
 

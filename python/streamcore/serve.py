@@ -178,6 +178,7 @@ def _open_model(
         max_waiting_requests=config.max_waiting_requests,
         trace_file=config.trace_file,
         traced_model=(names[0], folder.num_parameters, folder.config.kv_numbers_per_token),
+        reasoning_field=config.reasoning_field,
     )
     run_steps = partial(launch.run_steps, server, engine_config, runner, is_watched=is_watched)
     return Serving(server, names[0], has_chat_template, run_steps)
@@ -213,6 +214,7 @@ def _open_script(config: ServeConfig, path: Path, listener: _core.Listener | Non
         allowed_origins=config.allowed_origins,
         max_waiting_requests=config.max_waiting_requests,
         trace_file=config.trace_file,
+        reasoning_field=config.reasoning_field,
     )
     question = model.script.example(names[0]) or Serving.question
     return Serving(server, names[0], True, partial(play, server), question)

@@ -143,3 +143,35 @@ def test_options_of_the_command_win(tmp_path: Path) -> None:
             answer = httpx.post(f"{server.url}/v1/chat/completions", json=body).json()
             assert answer["choices"][0]["finish_reason"] == reason
             assert "knows no tools" not in server.output
+
+
+@pytest.mark.parametrize(
+    ("option", "names"),
+    [
+        ((), ["reasoning", "reasoning_content"]),
+        (("--reasoning-field", "both"), ["reasoning", "reasoning_content"]),
+        (("--reasoning-field", "reasoning"), ["reasoning"]),
+        (("--reasoning-field", "reasoning_content"), ["reasoning_content"]),
+    ],
+)
+def test_reasoning_is_where_the_option_says(
+    tmp_path: Path, option: tuple[str, ...], names: list[str]
+) -> None:
+    """A program that shows both fields shows each thought twice; with one of them it needs no change."""
+    script = tmp_path / "script.json"
+    script.write_text(json.dumps({"rules": [{"answer": {"reasoning": "Hm", "text": "Yes"}}]}))
+    body = {"messages": [{"role": "user", "content": "hi"}]}
+    with run_server(f"script:{script}", *option) as server:
+        url = f"{server.url}/v1/chat/completions"
+        message = httpx.post(url, json=body).json()["choices"][0]["message"]
+        told = {key: message[key] for key in message if key.startswith("reasoning")}
+        assert told == dict.fromkeys(names, "Hm")
+        stream = httpx.post(url, json={**body, "stream": True}).text
+        events = [json.loads(line[6:]) for line in stream.splitlines() if line.startswith("data: {")]
+        thoughts = [
+            event["choices"][0]["delta"] for event in events if "reason" in str(event["choices"][0]["delta"])
+        ]
+        assert thoughts
+        assert all(list(delta) == names for delta in thoughts)
+        for name in names:
+            assert "".join(delta[name] for delta in thoughts) == "Hm"

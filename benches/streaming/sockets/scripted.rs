@@ -30,7 +30,7 @@ pub(crate) fn serve() {
     let mut text = streamcore_server::text::TextModel::load(Path::new(folder)).unwrap();
     let script = Arc::new(Script::load(&script(), &mut text, ParserNames::default()).unwrap());
     let config = ServerConfig {
-        naming: Naming { served_model_names: vec!["script".to_owned()], version: String::new(), created: 0 },
+        naming: Naming { served_model_names: vec!["script".to_owned()], ..Naming::default() },
         access: Access::default(),
         vocab_size: text.tokenizer.vocab_size(),
         engine: EngineConfig {

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use streamcore_engine::StepId;
 use streamcore_server::door::RequestHead;
+use streamcore_server::naming::ReasoningField;
 use streamcore_server::{self as server, Access, Driver, DriverLimits, Naming, NextStep, ServerConfig};
 
 use crate::asgi::{Doorbell, Exchange};
@@ -133,7 +134,7 @@ impl Server {
     /// the tokenizer's.
     #[new]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
-    #[pyo3(signature = (listener, text, config, *, served_model_names, vocab_size, api_keys = vec![], allowed_origins = vec![], max_waiting_requests = None, script = None, trace_file = None, traced_model = None))]
+    #[pyo3(signature = (listener, text, config, *, served_model_names, vocab_size, api_keys = vec![], allowed_origins = vec![], max_waiting_requests = None, script = None, trace_file = None, traced_model = None, reasoning_field = "both"))]
     fn new(
         py: Python<'_>,
         listener: Option<&Listener>,
@@ -147,7 +148,10 @@ impl Server {
         script: Option<&Script>,
         trace_file: Option<PathBuf>,
         traced_model: Option<trace::Shape>,
+        reasoning_field: &str,
     ) -> PyResult<Self> {
+        let reasoning_field = ReasoningField::named(reasoning_field)
+            .ok_or_else(|| PyValueError::new_err(format!("there is no reasoning field `{reasoning_field}`")))?;
         let recorder = trace_file.map(|path| trace::create(&path, &config.0, traced_model)).transpose()?;
         let listener = listener.map(|listener| take(&listener.inner, "listener")).transpose()?;
         let text = take(&text.0, "text model")?;
@@ -155,6 +159,7 @@ impl Server {
             served_model_names,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs()),
+            reasoning_field,
         };
         let (engine, mut limits) = (config.0.clone(), DriverLimits::default());
         limits.max_waiting_requests = max_waiting_requests.unwrap_or(limits.max_waiting_requests);

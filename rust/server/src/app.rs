@@ -182,7 +182,7 @@ pub(crate) mod tests {
             target_itl: None,
         };
         let driver = Arc::new(Driver::new(config, limits).unwrap());
-        let naming = Naming { served_model_names: Vec::new(), version: String::new(), created: 0 };
+        let naming = Naming::default();
         App::new(driver, text, naming, access, 8, None)
     }
 

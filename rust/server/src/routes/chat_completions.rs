@@ -19,6 +19,7 @@ impl Api for Chat {
     fn prepare(app: &App, body: &[u8]) -> Result<Generation, ApiError> {
         let ChatRequest { conversation, may_call, mut options } = ChatRequest::parse(body, app.vocab_size)?;
         options.model = app.served_name(&options.model)?.to_owned();
+        options.details.reasoning_field = app.naming.reasoning_field;
         let cue = app.script.as_ref().map(|_| Cue::of_messages(&conversation.messages));
         let callable = if may_call { declared(&conversation.tools) } else { Vec::new() };
         let encoded = encode_conversation(app, conversation, max_prompt_tokens(app, &options))?;

@@ -39,6 +39,7 @@ impl Stage {
                 served_model_names: vec!["toy".to_owned()],
                 version: "1.2.3".to_owned(),
                 created: 42,
+                ..Naming::default()
             },
             access: Access::default(),
             vocab_size: text.tokenizer.vocab_size(),
