@@ -100,6 +100,10 @@ WAYS: Mapping[tuple[str, str], Way] = {
     ): parts,
     ("benches/kernels/linear.py", "python benches/kernels/linear.py [--rounds N] [--threads N]"): parts,
     (
+        "benches/parsers/compare_vllm.py",
+        "STREAMCORE_ANSWERS=$PWD/answers.jsonl cargo test -p streamcore-parsers --test golden",
+    ): parts,
+    (
         "benches/runner/embedding.py",
         "python benches/runner/embedding.py [--rounds 5] [--prompts 256] [--tokens 128]",
     ): parts,

@@ -150,8 +150,9 @@ impl Server {
         traced_model: Option<trace::Shape>,
         reasoning_field: &str,
     ) -> PyResult<Self> {
-        let reasoning_field = ReasoningField::named(reasoning_field)
-            .ok_or_else(|| PyValueError::new_err(format!("there is no reasoning field `{reasoning_field}`")))?;
+        let reasoning_field = ReasoningField::named(reasoning_field).ok_or_else(|| {
+            PyValueError::new_err(format!("there is no reasoning field `{reasoning_field}`"))
+        })?;
         let recorder = trace_file.map(|path| trace::create(&path, &config.0, traced_model)).transpose()?;
         let listener = listener.map(|listener| take(&listener.inner, "listener")).transpose()?;
         let text = take(&text.0, "text model")?;

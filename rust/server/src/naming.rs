@@ -34,11 +34,8 @@ pub enum ReasoningField {
 
 impl ReasoningField {
     /// Each, with its name.
-    pub const ALL: [(&'static str, Self); 3] = [
-        ("both", Self::Both),
-        ("reasoning", Self::Reasoning),
-        ("reasoning_content", Self::ReasoningContent),
-    ];
+    pub const ALL: [(&'static str, Self); 3] =
+        [("both", Self::Both), ("reasoning", Self::Reasoning), ("reasoning_content", Self::ReasoningContent)];
 
     /// That of this name.
     #[must_use]
