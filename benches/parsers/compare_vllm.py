@@ -16,14 +16,51 @@ from pathlib import Path
 from typing import Any
 
 DEMO_TOKENIZER = Path(__file__).parents[2] / "python" / "streamcore" / "demo_model" / "tokenizer.json"
-MARKERS = (
-    "<tool_call> </tool_call> <think> </think> [TOOL_CALLS] [ARGS] [CALL_ID] [THINK] [/THINK] <|python_tag|> "
-    "<|python_start|> <|python_end|> <|tool_call_start|> <|tool_call_end|> <|tool_call> <tool_call|> <|channel> "
-    '<channel|> <|"|> <start_function_call> <end_function_call> <escape> <|tool_call|> <|/tool_call|> <arg_key> '
-    "</arg_key> <arg_value> </arg_value> <｜tool▁calls▁begin｜> <｜tool▁calls▁end｜> <｜tool▁call▁begin｜> "
-    "<｜tool▁call▁end｜> <｜tool▁sep｜> <|observation|> <|user|> <|im_start|> <|im_end|> <|start_of_role|> "
-    "<|end_of_role|> <|turn> <turn|> <|tool_response> <tool_response|>"
-).split()
+MARKERS = [
+    "<tool_call>",
+    "</tool_call>",
+    "<think>",
+    "</think>",
+    "[TOOL_CALLS]",
+    "[ARGS]",
+    "[CALL_ID]",
+    "[THINK]",
+    "[/THINK]",
+    "<|python_tag|>",
+    "<|python_start|>",
+    "<|python_end|>",
+    "<|tool_call_start|>",
+    "<|tool_call_end|>",
+    "<|tool_call>",
+    "<tool_call|>",
+    "<|channel>",
+    "<channel|>",
+    '<|"|>',
+    "<start_function_call>",
+    "<end_function_call>",
+    "<escape>",
+    "<|tool_call|>",
+    "<|/tool_call|>",
+    "<arg_key>",
+    "</arg_key>",
+    "<arg_value>",
+    "</arg_value>",
+    "<\uff5ctool\u2581calls\u2581begin\uff5c>",
+    "<\uff5ctool\u2581calls\u2581end\uff5c>",
+    "<\uff5ctool\u2581call\u2581begin\uff5c>",
+    "<\uff5ctool\u2581call\u2581end\uff5c>",
+    "<\uff5ctool\u2581sep\uff5c>",
+    "<|observation|>",
+    "<|user|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|start_of_role|>",
+    "<|end_of_role|>",
+    "<|turn>",
+    "<turn|>",
+    "<|tool_response>",
+    "<tool_response|>",
+]
 OTHER_NAMES = {"granite_thinking": "granite_thinking_parser"}
 """Of parsers that vLLM calls otherwise."""
 
