@@ -23,7 +23,7 @@ pub(crate) struct Script {
 
 #[pymethods]
 impl Script {
-    /// Reads a script from JSON; `text` learns its pieces and formats, and the log how answers are read. Raises ValueError with the place of what is wrong.
+    /// Reads a script from JSON; `text` learns its pieces and formats. Raises ValueError with the place of what is wrong.
     #[new]
     #[pyo3(signature = (json, text, *, keeps_requests = false, tool_call_parser = "auto", reasoning_parser = "auto"))]
     fn new(
@@ -39,7 +39,6 @@ impl Script {
             text.with(|text| {
                 let script = server::Script::load(json, text, parsers)
                     .map_err(|error| PyValueError::new_err(error.to_string()))?;
-                text.formats_in_words().into_iter().for_each(|words| tracing::info!("{words}"));
                 let script = if keeps_requests { script.with_log() } else { script };
                 Ok(Self { inner: Arc::new(script), vocab_size: text.tokenizer.vocab_size() })
             })

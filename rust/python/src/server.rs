@@ -73,7 +73,7 @@ pub(crate) struct TextModel(Mutex<Option<server::text::TextModel>>);
 
 #[pymethods]
 impl TextModel {
-    /// Reads the folder, and logs what of it is not read and how answers are read; raises ModelLoadError when a file cannot be used,
+    /// Reads the folder, and logs what of it is not read; raises ModelLoadError when a file cannot be used,
     /// ValueError when there is no parser of a name.
     #[new]
     #[expect(clippy::needless_pass_by_value, reason = "converted from a Python object")]
@@ -89,7 +89,6 @@ impl TextModel {
         model
             .choose_formats(tool_call_parser, reasoning_parser)
             .map_err(|name| PyValueError::new_err(format!("there is no parser `{name}`")))?;
-        model.formats_in_words().into_iter().for_each(|words| tracing::info!("{words}"));
         Ok(Self(Mutex::new(Some(model))))
     }
 
@@ -130,8 +129,8 @@ pub(crate) struct Server {
 
 #[pymethods]
 impl Server {
-    /// Starts to answer, and to listen unless `listener` is None. Takes over `listener` and `text`; `vocab_size` is the model's, not
-    /// the tokenizer's.
+    /// Starts to answer, and to listen unless `listener` is None; logs how answers are read. Takes over `listener` and `text`;
+    /// `vocab_size` is the model's, not the tokenizer's.
     #[new]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     #[pyo3(signature = (listener, text, config, *, served_model_names, vocab_size, api_keys = vec![], allowed_origins = vec![], max_waiting_requests = None, script = None, trace_file = None, traced_model = None, reasoning_field = "both"))]
@@ -156,6 +155,7 @@ impl Server {
         let recorder = trace_file.map(|path| trace::create(&path, &config.0, traced_model)).transpose()?;
         let listener = listener.map(|listener| take(&listener.inner, "listener")).transpose()?;
         let text = take(&text.0, "text model")?;
+        text.formats_in_words().into_iter().for_each(|words| tracing::info!("{words}"));
         let naming = Naming {
             served_model_names,
             version: env!("CARGO_PKG_VERSION").to_owned(),
