@@ -104,7 +104,7 @@ mod tests {
 
     fn miss(asked: &str, names: &[&str]) -> String {
         let served_model_names = names.iter().map(|&name| name.to_owned()).collect();
-        Naming { served_model_names, version: String::new(), created: 0 }.miss(asked)
+        Naming { served_model_names, ..Naming::default() }.miss(asked)
     }
 
     /// A client that has mistyped a name would have to ask another route which there are.
