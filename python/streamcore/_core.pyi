@@ -23,6 +23,7 @@ from streamcore._core_functions import row_parameters as row_parameters
 from streamcore._core_functions import simulate as simulate
 from streamcore._core_functions import step_table as step_table
 from streamcore._core_functions import trace_model as trace_model
+from streamcore._core_script import Script as Script
 from streamcore._core_tables import RowParameters
 from streamcore._core_tables import StepPlan as StepPlan
 
@@ -225,38 +226,6 @@ class TextModel:
         """Whether messages can be made into a prompt; False once a server has taken the model over."""
 
 @final
-class Script:
-    """Answers in the place of a model, see `docs/testing-clients.md`.
-
-    Args:
-        json: the script.
-        text: the model whose tokenizer and template are used; it learns the script's pieces as tokens.
-        keeps_requests: whether `requests` has what the server was asked.
-
-    Raises:
-        RuntimeError: `text` already belongs to a server.
-        ValueError: what is wrong with the script, and where.
-    """
-
-    def __new__(cls, json: str, text: TextModel, *, keeps_requests: bool = False) -> Script: ...
-    @property
-    def served_model_names(self) -> list[str]:
-        """The names that the script serves its model under; may be none."""
-    def check_served(self, names: list[str]) -> None:
-        """Raises ValueError if a rule is for a model that is not among these names."""
-    @property
-    def vocab_size(self) -> int:
-        """Tokens that the model knows, pieces included."""
-    def example(self, model: str) -> str | None:
-        """A question that some rule answers when it is asked of this model; None if none can be told from the rules."""
-    @property
-    def requests(self) -> list[tuple[str, str, list[tuple[str, str]], bytes]]:
-        """The last requests, if they are kept: method, path with query, names and values of the headers, body."""
-    @property
-    def num_replies(self) -> int:
-        """How often it was asked for an answer or an error: once for each choice of each valid request."""
-
-@final
 class Server:
     """The running HTTP server. It answers from its construction on, and takes over `listener` and `text`.
 
@@ -271,6 +240,7 @@ class Server:
         script: what answers in the place of a model; `run_script` then takes the place of the runner.
         trace_file: new file for a trace, see `docs/simulation.md`. None: none is made.
         traced_model: what the trace says of the model, as `trace_model` returns it.
+        reasoning_field: where answers have reasoning: "reasoning", "reasoning_content" or "both".
 
     One thread calls `next_step` and `complete_step`; the other methods may be called from any.
 
@@ -293,6 +263,7 @@ class Server:
         script: Script | None = None,
         trace_file: str | PathLike[str] | None = None,
         traced_model: tuple[str, int, int] | None = None,
+        reasoning_field: str = "both",
     ) -> Server: ...
     def open(
         self,

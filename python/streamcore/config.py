@@ -170,6 +170,11 @@ class ServeConfig:
         "format in which the model writes its reasoning; auto: by its chat template; none: reasoning is text",
         choices=tuple(_REASONING_PARSERS),
     )
+    reasoning_field: str = _option(
+        "both",
+        "field of an answer that has the reasoning; both: one for clients that know either name",
+        choices=("both", "reasoning", "reasoning_content"),
+    )
     trace_file: Path | None = _option(
         None, "new file for a trace of every request, plan and token, prompts included; else none is made"
     )

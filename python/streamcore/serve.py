@@ -185,6 +185,7 @@ def _open_model(
         max_waiting_requests=config.max_waiting_requests,
         trace_file=config.trace_file,
         traced_model=(names[0], folder.num_parameters, folder.config.kv_numbers_per_token),
+        reasoning_field=config.reasoning_field,
     )
     steps = partial(run_steps, server, loaded.runner, loaded.decode_s if is_watched else None)
     return Serving(server, names[0], has_chat_template, steps)
@@ -234,6 +235,7 @@ def _open_script(config: ServeConfig, path: Path, listener: _core.Listener | Non
         allowed_origins=config.allowed_origins,
         max_waiting_requests=config.max_waiting_requests,
         trace_file=config.trace_file,
+        reasoning_field=config.reasoning_field,
     )
     question = model.script.example(names[0]) or Serving.question
     return Serving(server, names[0], True, partial(play, server), question)

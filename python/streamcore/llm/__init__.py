@@ -52,6 +52,7 @@ _SERVER_SETTINGS = (
     *SOCKET_SETTINGS,
     "tool_call_parser",
     "reasoning_parser",
+    "reasoning_field",
     "served_model_name",
     "api_key",
     "allowed_origins",

@@ -106,6 +106,12 @@ impl ReasoningFormat {
         }
     }
 
+    /// What a model writes to begin its reasoning.
+    #[must_use]
+    pub fn begin_text(self) -> String {
+        self.limits().begins[0].concat()
+    }
+
     /// What a model writes to end its reasoning.
     #[must_use]
     pub fn end_text(self) -> &'static str {

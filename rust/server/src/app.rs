@@ -105,7 +105,9 @@ impl App {
 
     /// Writes one line of the log if the template cannot tell the model which tools there are.
     pub fn tell_of_unknown_tools(&self) {
-        if !self.text.chat_template.as_ref().is_some_and(ChatTemplate::knows_tools) {
+        // A script answers all the same.
+        let is_model = self.script.is_none();
+        if is_model && !self.text.chat_template.as_ref().is_some_and(ChatTemplate::knows_tools) {
             self.unknown_tools.call_once(|| {
                 tracing::warn!(
                     "the chat template knows no tools: those of requests are left out of their prompts"
@@ -204,7 +206,7 @@ pub(crate) mod tests {
             num_mask_words: 0,
         };
         let driver = Arc::new(Driver::new(config, limits).unwrap());
-        let naming = Naming { served_model_names: Vec::new(), version: String::new(), created: 0 };
+        let naming = Naming::default();
         App::new(driver, text, naming, access, 8, None)
     }
 

@@ -20,7 +20,8 @@ use crate::error::ApiError;
 use crate::metrics::Metrics;
 use crate::openai::options::{Options, Sampling};
 use crate::patience::patience;
-use crate::script::{Scene, Script};
+use crate::script::Script;
+use crate::script::cue::{Cue, Scene};
 use crate::stream::{Choice, ChoicePlan, Echo, Identity, ToldPrompt, keepalive_interval};
 use crate::text::{Conversation, EncodedConversation, PromptError, TextError, encode_within};
 
@@ -41,7 +42,7 @@ pub struct Prompt {
     /// What each of its choices begins with.
     pub echo: Option<Echo>,
     /// What the rules of a script look at; only needed if there is a script.
-    pub cue: Option<String>,
+    pub cue: Option<Cue>,
 }
 
 /// A request that can be queued.
@@ -128,8 +129,8 @@ impl Generation {
             let seed = options.sampling.seed.unwrap_or_else(random);
             let num_others = requests.len();
             requests.extend((0..options.n).map(|nth| with_seed(&request, seed.wrapping_add(nth as u64))));
-            if let Some(script) = &app.script {
-                give_answers(script, &options, prompt.cue.as_deref(), &mut requests[num_others..])?;
+            if let (Some(script), Some(cue)) = (&app.script, &prompt.cue) {
+                give_answers(script, &options, cue, &mut requests[num_others..])?;
             }
         }
         let generation = Self { options, prompts, setup: None, grammar: None, requests };
@@ -265,6 +266,11 @@ impl Generation {
                 is_empty: self.options.max_tokens == Some(0),
                 setup: self.setup.clone(),
                 shows_reasoning: !self.options.details.hides_reasoning,
+                call_ids: self.requests[index]
+                    .answer
+                    .as_ref()
+                    .map(|answer| answer.call_ids().to_vec())
+                    .unwrap_or_default(),
             };
             Choice::new(tokens, &app.text.tokenizer, skip_special_tokens, &prompt.tokens, plan)
         };
@@ -278,10 +284,10 @@ impl Generation {
 fn give_answers(
     script: &Script,
     options: &Options,
-    cue: Option<&str>,
+    cue: &Cue,
     requests: &mut [NewRequest],
 ) -> Result<(), ApiError> {
-    let scene = Scene { text: cue.unwrap_or_default(), model: &options.model, stream: options.stream };
+    let scene = Scene { cue, model: &options.model, stream: options.stream };
     for new in requests {
         let answer = script.reply(&scene)?;
         new.request.max_tokens = new.request.max_tokens.min(answer.max_tokens());

@@ -9,6 +9,7 @@ use super::schema::params::STREAM_OPTIONS;
 use super::schema::{Endpoint, body_params, check};
 use super::structured::{self, Asked};
 use crate::error::ApiError;
+use crate::naming::ReasoningField;
 use crate::stream::ShownToken;
 
 /// What a client asks for beside the prompt.
@@ -89,6 +90,8 @@ pub struct Details {
     pub special_tokens: bool,
     /// Reasoning is left out.
     pub hides_reasoning: bool,
+    /// Where it is, if it is not: the server's affair, not the client's.
+    pub reasoning_field: ReasoningField,
 }
 
 impl Options {
@@ -190,6 +193,7 @@ impl Details {
             tokens_as_ids: fields.flag("return_tokens_as_token_ids")?,
             special_tokens: !fields.flag_or("skip_special_tokens", true)?,
             hides_reasoning: !fields.flag_or("include_reasoning", true)?,
+            reasoning_field: ReasoningField::default(),
         })
     }
 

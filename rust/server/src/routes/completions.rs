@@ -7,6 +7,7 @@ use crate::generation::{Generation, Prompt, completion_grammar, encode, max_prom
 use crate::openai::completions::request::{CompletionRequest, DEFAULT_MAX_TOKENS, PromptSource};
 use crate::openai::completions::response::{CompletionChunks, whole};
 use crate::openai::options::Options;
+use crate::script::cue::Cue;
 use crate::stream::{Answer, Choice, Echo, Identity, usage_of};
 
 pub(super) struct Completions;
@@ -54,8 +55,8 @@ fn prompt(
     options: &Options,
 ) -> Result<Prompt, ApiError> {
     let cue = app.script.as_ref().map(|_| match &source {
-        PromptSource::Text(text) => text.clone(),
-        PromptSource::Tokens(tokens) => text_of(app, tokens, true),
+        PromptSource::Text(text) => Cue::of_text(text),
+        PromptSource::Tokens(tokens) => Cue::of_text(text_of(app, tokens, true)),
     });
     let is_scored = options.details.logprobs.is_some();
     let (tokens, echo) = match source {

@@ -63,7 +63,7 @@ pub fn limits() -> DriverLimits {
 
 pub fn naming() -> Naming {
     let served_model_names = vec!["toy".to_owned(), "org/toy".to_owned()];
-    Naming { served_model_names, version: "1.2.3".to_owned(), created: 42 }
+    Naming { served_model_names, version: "1.2.3".to_owned(), created: 42, ..Naming::default() }
 }
 
 /// Between the scripts of one answer's choices.

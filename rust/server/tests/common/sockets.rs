@@ -40,6 +40,7 @@ pub fn serve_at(listener: Listener, name: &str, script: &str) -> (Server, Runner
             served_model_names: vec![name.to_owned(), "toy".to_owned()],
             version: "1.2.3".to_owned(),
             created: 42,
+            ..Naming::default()
         },
         access: Access::default(),
         vocab_size: VOCAB_SIZE,
