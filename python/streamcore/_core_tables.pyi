@@ -50,6 +50,8 @@ class RowParameters(TypedDict, total=False):
     """Keeps this many of the most likely tokens; 0 keeps all."""
     min_p: float
     """Keeps tokens that are at least this fraction as likely as the most likely one; 0 keeps all."""
+    top_n_sigma: float
+    """Keeps tokens whose logits are within this many standard deviations of the greatest; 0 and below keep all."""
     repetition_penalty: float
     """Divides logits of tokens in the prompt or the output if positive, multiplies them otherwise; 1 changes nothing."""
     frequency_penalty: float

@@ -106,6 +106,9 @@ class StepTable:
     def min_p(self) -> memoryview:
         """float32. Keeps tokens that are at least this fraction as likely as the most likely one; 0 keeps all."""
     @property
+    def top_n_sigma(self) -> memoryview:
+        """float32. Keeps tokens whose logits are within this many standard deviations of the greatest; 0 and below keep all."""
+    @property
     def repetition_penalty(self) -> memoryview:
         """float32. Divides logits of tokens in the prompt or the output if positive, multiplies them otherwise; 1 changes nothing."""
     @property

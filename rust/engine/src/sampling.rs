@@ -24,6 +24,8 @@ macro_rules! row_parameters {
             top_k: u32 = 0, ANY;
             /// Keeps tokens that are at least this fraction as likely as the most likely one; 0 keeps all.
             min_p: f32 = 0.0, FRACTION;
+            /// Keeps tokens whose logits are within this many standard deviations of the greatest; 0 and below keep all.
+            top_n_sigma: f32 = 0.0, FINITE;
             /// Divides logits of tokens in the prompt or the output if positive, multiplies them otherwise; 1 changes nothing.
             repetition_penalty: f32 = 1.0, POSITIVE;
             /// Is subtracted from a token's logit once for each time it is in the output; 0 changes nothing.
@@ -91,8 +93,8 @@ pub struct RowParameter {
 
 macro_rules! sampling_params {
     ({ $($(#[doc = $about:literal])* $name:ident: $type:ident = $neutral:expr, $range:ident;)* }) => {
-        /// How the next token is drawn: penalties and biases change the logits, `temperature` divides them, then `min_p`, `top_k` and
-        /// `top_p` choose among the tokens, in this order.
+        /// How the next token is drawn: penalties and biases change the logits, `temperature` divides them, then `top_n_sigma`,
+        /// `min_p`, `top_k` and `top_p` choose among the tokens, in this order.
         ///
         /// Start from [`SamplingParams::greedy`] and change what matters: fields may be added.
         #[derive(Debug, Clone, PartialEq)]

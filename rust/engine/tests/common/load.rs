@@ -133,11 +133,13 @@ fn prompt_token(rng: &mut Rng) -> u32 {
 }
 
 fn random_sampling(rng: &mut Rng) -> SamplingParams {
+    let seed = rng.next();
     SamplingParams {
         temperature: rng.between(0, 3) as f32 / 2.0,
         top_p: rng.between(1, 4) as f32 / 4.0,
         top_k: rng.between(0, 3) as u32,
-        seed: rng.next(),
+        seed,
+        top_n_sigma: (seed % 3) as f32,
         min_p: rng.between(0, 1) as f32 / 8.0,
         logit_bias: (0..rng.between(0, 3).saturating_sub(1)).map(|token| (token as u32, 1.5)).collect(),
         frequency_penalty: if rng.chance(4) { 0.5 } else { 0.0 },

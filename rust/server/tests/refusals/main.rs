@@ -143,6 +143,7 @@ async fn values() {
             ("nothing at all", completion("max_tokens", json!(0))),
             ("a repetition penalty of nothing", chat("repetition_penalty", json!(0))),
             ("min_p", chat("min_p", json!(1.5))),
+            ("top_n_sigma", chat("top_n_sigma", json!(-1.5))),
             ("presence_penalty", chat("presence_penalty", json!(-2.5))),
             ("a bias out of range", chat("logit_bias", json!({ "1": 101 }))),
             ("a bias of no token", chat("logit_bias", json!({ "1": 1, "257": 1 }))),

@@ -94,7 +94,6 @@ pub const DIALECTS: &[Param] = &[
     refused(BOTH, "tfs", Numbers(&[1.0]), "KoboldAI"),
     refused(BOTH, "tfs_z", Numbers(&[1.0]), "llama.cpp, Ollama"),
     refused(BOTH, "top_a", Numbers(&[0.0]), "text-generation-webui"),
-    refused(BOTH, "top_n_sigma", Numbers(&[0.0, -1.0]), "llama.cpp"),
     refused(BOTH, "epsilon_cutoff", Numbers(&[0.0]), "text-generation-webui"),
     refused(BOTH, "eta_cutoff", Numbers(&[0.0]), "text-generation-webui"),
     refused(BOTH, "smoothing_factor", Numbers(&[0.0]), "text-generation-webui"),

@@ -128,6 +128,13 @@ pub const PARAMS: &[Param] = &[
     ),
     honoured(
         BOTH,
+        "top_n_sigma",
+        Number(-1.0, 100.0),
+        "0",
+        "Drops tokens whose logits are more standard deviations than this below the greatest; 0 and -1 drop none.",
+    ),
+    honoured(
+        BOTH,
         "min_p",
         Number(0.0, 1.0),
         "the model's, else 0",
