@@ -16,8 +16,8 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 unexport CONDA_PREFIX
 # maturin has pip look at every dependency at each build; what is satisfied need not be said.
 export PIP_QUIET := 1
-# The demo model, the tests and the linters never ask the network for anything.
-export HF_HUB_OFFLINE := 1
+# The demo model, the tests and the linters never ask the network for anything; a server may, for a model by name.
+test-py test-tokenizers test-models gpu-check check docs demo: export HF_HUB_OFFLINE := 1
 
 # The release of Rust that the lints were passed with, which is the lowest that builds (rust-version in Cargo.toml). A later
 # release brings lints of its own: they are shown, and fail nothing.
@@ -101,12 +101,13 @@ miri:  ## The engine under Miri (nightly Rust: rustup +nightly component add mir
 	MIRIFLAGS=-Zmiri-disable-isolation SEEDS=3 $(CARGO) +nightly miri test -p streamcore-engine \
 	  --lib --test scenarios --test sharing --test deadlines --test simulation
 
-check: setup-test  ## Formatting, lints, types, import rules
+check: setup-test build  ## Formatting, lints, types, stubs, import rules
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --quiet --workspace --all-targets -- $(CLIPPY_DENY)
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
+	$(BIN)/stubtest streamcore._core
 	PYTHONPATH=python $(BIN)/lint-imports --no-cache
 
 fmt:  ## Format everything

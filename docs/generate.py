@@ -1,9 +1,11 @@
-"""Write the generated pages: `python docs/generate.py` rewrites them, `--check` fails when one is out of date."""
+"""Write the generated pages and stubs: `python docs/generate.py` rewrites them, `--check` fails when one is out of date."""
 
 import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+
+from generate_stubs import core_tables, step_table
 
 from streamcore import _core
 from streamcore.config import ServeConfig
@@ -27,8 +29,15 @@ _VARIABLES = """
 |---|---|
 | `STREAMCORE_API_KEY` | keys, separated by commas, if `--api-key` gives none; an empty one is an error |
 | `STREAMCORE_LOG` | which lines are logged, such as `info`, `warning` or `streamcore_server=debug`; default `info` |
+| `HF_HUB_OFFLINE` | 1: a model that is named is served from the Hugging Face cache or not at all |
+| `HF_HUB_CACHE`, `HF_HOME` | where that cache is; else `~/.cache/huggingface/hub` |
+| `HF_TOKEN` | the token for gated and private repositories; else what `hf auth login` has kept |
+| `HF_ENDPOINT` | the address of another hub than https://huggingface.co |
 | `NO_COLOR` | any value but the empty one: no colours |
 | `OMP_NUM_THREADS` | how many threads compute on the CPU; else one for each physical core |
+
+The variables that begin with `HF_` are read by `huggingface_hub`, which reads more of them.
+A proxy is named as for other programs (`HTTPS_PROXY`).
 """
 
 
@@ -72,7 +81,13 @@ def metrics() -> str:
     return _METRICS + "".join(rows)
 
 
-PAGES = {"configuration.md": configuration, "metrics.md": metrics}
+_PACKAGE = Path("..") / "python" / "streamcore"
+PAGES = {
+    "configuration.md": configuration,
+    "metrics.md": metrics,
+    _PACKAGE / "_core_tables.pyi": core_tables,
+    _PACKAGE / "step_table.pyi": step_table,
+}
 
 
 def main(arguments: list[str]) -> int:

@@ -55,18 +55,18 @@ def bare_loop(num_prompts: int, num_tokens: int) -> Callable[[], None]:
     """The engine and the runner of the demo model without text, queue or thread."""
     from streamcore.config import ServeConfig
     from streamcore.models.folder import check_model_folder
-    from streamcore.runner.launch import load_runner
+    from streamcore.runner.load import load_runner
     from streamcore.scripted import DEMO_MODEL
 
-    config, runner = load_runner(ServeConfig(), check_model_folder(DEMO_MODEL))
-    buffers = _core.StepBuffers(config, runner.all_buffers[0].addresses())
+    loaded = load_runner(ServeConfig(), check_model_folder(DEMO_MODEL))
+    config, runner = loaded.engine_config, loaded.runner
     prompt = [703, 350, 220, 16, 287, 220, 16, 15, 15, 15]
 
     def run() -> None:
         scheduler = _core.Scheduler(config)
         for request in range(num_prompts):
             scheduler.add_request(request, prompt, max_tokens=num_tokens, temperature=1.0, seed=request)
-        while (plan := scheduler.next_step(buffers)) is not None:
+        while (plan := scheduler.next_step(runner.loan)) is not None:
             scheduler.complete_step(plan.id, *runner.execute(plan).places())
             scheduler.drain_events()
 

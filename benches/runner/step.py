@@ -2,8 +2,8 @@
 
     python benches/runner/step.py FOLDER [--rows 8 32] [--steps 100]
 
-FOLDER is a checkpoint in Hugging Face layout. Processor time of one thread, so that a busy machine matters less. To
-compare two commits, run them in turns. The table is Markdown.
+FOLDER is a checkpoint in Hugging Face layout, or a name such as org/name. Processor time of one thread, so that a busy machine
+matters less. To compare two commits, run them in turns. The table is Markdown.
 """
 
 import argparse
@@ -17,8 +17,9 @@ import torch
 from streamcore import _core
 from streamcore.console import complain_of_development_build
 from streamcore.models.folder import check_model_folder
+from streamcore.models.hub import find_model
 from streamcore.models.load import load_model
-from streamcore.runner.kv_cache import allocate_kv_cache
+from streamcore.runner.memory import allocate_kv_cache
 from streamcore.runner.model_runner import ModelRunner
 
 CPU = torch.device("cpu")
@@ -32,7 +33,7 @@ SAMPLING: dict[str, dict[str, Any]] = {
 
 def measure(folder: Path, rows: int, steps: int, sampling: dict[str, Any]) -> list[float]:
     """The processor time of each decode step of `rows` sequences, in milliseconds."""
-    checked = check_model_folder(folder)
+    checked = check_model_folder(find_model(folder).path)
     max_len = PROMPT_LEN + steps + WARM_UP_STEPS + 1
     model = load_model(checked, CPU, torch.float32)
     model.prepare(max_len)
@@ -45,15 +46,14 @@ def measure(folder: Path, rows: int, steps: int, sampling: dict[str, Any]) -> li
         max_model_len=max_len,
     )
     caches = allocate_kv_cache(checked.config, CPU, torch.float32, block_size=16, num_blocks=num_blocks)
-    runner = ModelRunner(model, caches, config.step_columns(), CPU)
+    runner = ModelRunner(model, caches, config)
     scheduler = _core.Scheduler(config)
-    buffers = _core.StepBuffers(config, runner.all_buffers[0].addresses())
     for row in range(rows):
         scheduler.add_request(row, [5 + row] * PROMPT_LEN, max_tokens=steps + WARM_UP_STEPS, **sampling)
     times: list[float] = []
     while True:
         started = time.process_time()
-        plan = scheduler.next_step(buffers)
+        plan = scheduler.next_step(runner.loan)
         if plan is None:
             return times[WARM_UP_STEPS:]
         scheduler.complete_step(plan.id, *runner.execute(plan).places())

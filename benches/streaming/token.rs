@@ -9,7 +9,7 @@ use std::path::Path;
 use criterion::{Criterion, criterion_group, criterion_main};
 use serde_json::{Value, json};
 use streamcore_engine::TokenLogprobs;
-use streamcore_parsers::{ReasoningFormat, Setup, ToolFormat};
+use streamcore_parsers::{ReasoningFormat, Setup, Tool, ToolFormat};
 use streamcore_server::driver::Token;
 use streamcore_server::openai::chat::request::ChatRequest;
 use streamcore_server::openai::chat::response::ChatChunks;
@@ -129,23 +129,35 @@ fn per_token(criterion: &mut Criterion) {
     }
 }
 
-/// The same of an answer that is read by a parser: text, thoughts and arguments that go on for ever.
+/// A call up to the beginning of a string of its arguments.
+fn begun_call(format: ToolFormat) -> String {
+    const MARK: &str = "0123456789";
+    let arguments = json!({ "x": MARK });
+    let call = format.call_syntax(|_| false).write([("f", arguments.as_object().unwrap())]);
+    call.split_once(MARK).unwrap().0.to_owned()
+}
+
+/// The same of an answer that is read by a parser: text, thoughts, and in each format arguments that
+/// go on for ever.
 fn per_parsed_token(criterion: &mut Criterion) {
     let text = text_model();
     let ids = text.tokenizer.encode(TEXT, false).unwrap();
     let options = ChatRequest::parse(&body(&json!({})), text.tokenizer.vocab_size()).unwrap().options;
-    for (name, begin) in [
-        ("chunk, parsed text", ""),
-        ("chunk, reasoning", "<think>"),
-        ("chunk, arguments", "<tool_call>{\"name\":\"f\",\"arguments\":{\"x\":\""),
-    ] {
-        let (tools, reasoning) = (Some(ToolFormat::Hermes), Some(ReasoningFormat::Qwen3));
-        let setup = Setup { tools, reasoning, ..Setup::default() };
-        let begin = text.tokenizer.encode(begin, false).unwrap();
+    let parsed = [
+        ("parsed text", ToolFormat::Hermes, String::new()),
+        ("reasoning", ToolFormat::Hermes, "<think>".to_owned()),
+    ];
+    let calls = ToolFormat::ALL.map(|(name, format)| (name, format, begun_call(format)));
+    for (name, format, begin) in parsed.into_iter().chain(calls) {
+        // Harmony has its own.
+        let reasoning = Some(ReasoningFormat::Qwen3).filter(|_| format != ToolFormat::Openai);
+        let declared = vec![Tool { name: "f".to_owned(), parameters: None }];
+        let setup = Setup { tools: Some(format), reasoning, declared, ..Setup::default() };
+        let begin = text.tokenizer.encode(&begin, false).unwrap();
         // Quotation marks and line breaks would end the string of the arguments.
         let is_plain = |id: &&u32| !text.tokenizer.decode(&[**id], false).unwrap().contains(['"', '\n']);
         let plain: Vec<u32> = ids.iter().filter(is_plain).copied().collect();
-        criterion.bench_function(name, |bencher| {
+        criterion.bench_function(&format!("chunk, {name}"), |bencher| {
             let mut stream = Stream::new(&text, &options);
             stream.output = Output::new(text.tokenizer.detokenizer(true), options.stops.clone(), true);
             let mut reading = Reading::new(setup.clone(), &text.tokenizer, false, true);

@@ -6,7 +6,9 @@ that work or wait release the interpreter meanwhile.
 
 from os import PathLike
 from types import ModuleType
-from typing import Any, Final, Literal, final
+from typing import Any, Literal, TypeAlias, final
+
+from typing_extensions import Unpack
 
 from streamcore._core_functions import close_log as close_log
 from streamcore._core_functions import end_on_signals as end_on_signals
@@ -17,8 +19,13 @@ from streamcore._core_functions import log as log
 from streamcore._core_functions import metrics_reference as metrics_reference
 from streamcore._core_functions import parser_names as parser_names
 from streamcore._core_functions import replay as replay
+from streamcore._core_functions import row_parameters as row_parameters
 from streamcore._core_functions import simulate as simulate
+from streamcore._core_functions import step_table as step_table
 from streamcore._core_functions import trace_model as trace_model
+from streamcore._core_script import Script as Script
+from streamcore._core_tables import RowParameters
+from streamcore._core_tables import StepPlan as StepPlan
 
 __all__ = [
     "Doorbell",
@@ -31,6 +38,7 @@ __all__ = [
     "StepBuffers",
     "StepPlan",
     "TextModel",
+    "__version__",
     "close_log",
     "end_on_signals",
     "flush_log",
@@ -40,17 +48,20 @@ __all__ = [
     "kernels",
     "log",
     "metrics_reference",
+    "parser_names",
     "replay",
+    "row_parameters",
     "simulate",
+    "step_table",
     "trace_model",
 ]
 
 __version__: str
 is_release: bool
 """Whether the extension was built with optimisations and without the checks of a development build."""
-_Place = tuple[int, int]
-_Likelihood = tuple[float, list[tuple[int, float]]]
-_EventKind = Literal[
+_Place: TypeAlias = tuple[int, int]
+_Likelihood: TypeAlias = tuple[float, list[tuple[int, float]]]
+_EventKind: TypeAlias = Literal[
     "scheduled", "prompt_logprobs", "token", "stop", "length", "abort", "deadline", "not_finite"
 ]
 kernels: ModuleType
@@ -71,6 +82,7 @@ class EngineConfig:
         capture_sizes: numbers of sequences that the runner has captured graphs for, increasing; a step of one token for
             each sequence is filled up to the next of them.
         target_itl_s: how long a step with decodes should take, in seconds; prompts beside them are cut so that it does.
+        num_mask_words: 32-bit words of a mask over the vocabulary, for which there is a column; 0: no column.
 
     Raises ValueError where a limit makes no sense.
     """
@@ -85,8 +97,9 @@ class EngineConfig:
         max_model_len: int,
         max_steps_in_flight: int = 1,
         enable_prefix_caching: bool = True,
-        capture_sizes: list[int] = [],
+        capture_sizes: list[int] | None = None,
         target_itl_s: float | None = None,
+        num_mask_words: int = 0,
     ) -> EngineConfig: ...
     @property
     def max_seq_len(self) -> int:
@@ -96,25 +109,6 @@ class EngineConfig:
         """Most blocks that one sequence can hold: the length of a row of the block tables."""
     def step_columns(self) -> list[tuple[str, str, int]]:
         """Name, dtype ("int32", "int64" or "float32") and number of elements of each column that a runner must allocate."""
-
-@final
-class StepPlan:
-    """The sizes of a plan: how much of each column it fills. `streamcore.step.Step` says what each of them counts."""
-
-    id: Final[int]
-    num_tokens: Final[int]
-    num_seqs: Final[int]
-    num_padding: Final[int]
-    num_samples: Final[int]
-    num_device_tokens: Final[int]
-    num_block_updates: Final[int]
-    num_new_rows: Final[int]
-    num_counted_tokens: Final[int]
-    num_penalised_samples: Final[int]
-    num_biases: Final[int]
-    num_scored_samples: Final[int]
-    num_scored_tokens: Final[int]
-    max_top_logprobs: Final[int]
 
 @final
 class StepBuffers:
@@ -140,26 +134,25 @@ class Scheduler:
         *,
         max_tokens: int,
         min_tokens: int = 0,
-        stop_token_ids: list[int] = [],
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        top_k: int = 0,
-        min_p: float = 0.0,
-        repetition_penalty: float = 1.0,
-        frequency_penalty: float = 0.0,
-        presence_penalty: float = 0.0,
-        logit_bias: list[tuple[int, float]] = [],
+        stop_token_ids: list[int] | None = None,
+        logit_bias: list[tuple[int, float]] | None = None,
         seed: int = 0,
         logprobs: int | None = None,
         prompt_logprobs: int | None = None,
         cache_salt: int = 0,
         priority: int = 0,
         key: int = 0,
+        is_constrained: bool = False,
         deadline_s: float | None = None,
+        **numbers: Unpack[RowParameters],
     ) -> None:
         """As in `streamcore.Scheduler`; the caller never uses an id twice, and `deadline_s` is on the clock of `next_step`."""
     def abort(self, request_id: int) -> bool:
         """End a request; False when there is none of that id."""
+    def resume(self, request_id: int, forced: list[int]) -> bool:
+        """Say that a mask is there, behind these tokens; False when the request waits for none."""
+    def masked_requests(self, step_id: int) -> list[int]:
+        """Whose samples have a mask."""
     def next_step(self, buffers: StepBuffers, now_s: float = 0.0) -> StepPlan | None:
         """End requests whose deadline has come, then plan the next step into `buffers`; None when nothing can run now."""
     def complete_step(
@@ -233,38 +226,6 @@ class TextModel:
         """Whether messages can be made into a prompt; False once a server has taken the model over."""
 
 @final
-class Script:
-    """Answers in the place of a model, see `docs/testing-clients.md`.
-
-    Args:
-        json: the script.
-        text: the model whose tokenizer and template are used; it learns the script's pieces as tokens.
-        keeps_requests: whether `requests` has what the server was asked.
-
-    Raises:
-        RuntimeError: `text` already belongs to a server.
-        ValueError: what is wrong with the script, and where.
-    """
-
-    def __new__(cls, json: str, text: TextModel, *, keeps_requests: bool = False) -> Script: ...
-    @property
-    def served_model_names(self) -> list[str]:
-        """The names that the script serves its model under; may be none."""
-    def check_served(self, names: list[str]) -> None:
-        """Raises ValueError if a rule is for a model that is not among these names."""
-    @property
-    def vocab_size(self) -> int:
-        """Tokens that the model knows, pieces included."""
-    def example(self, model: str) -> str | None:
-        """A question that some rule answers when it is asked of this model; None if none can be told from the rules."""
-    @property
-    def requests(self) -> list[tuple[str, str, list[tuple[str, str]], bytes]]:
-        """The last requests, if they are kept: method, path with query, names and values of the headers, body."""
-    @property
-    def num_replies(self) -> int:
-        """How often it was asked for an answer or an error: once for each choice of each valid request."""
-
-@final
 class Server:
     """The running HTTP server. It answers from its construction on, and takes over `listener` and `text`.
 
@@ -279,6 +240,7 @@ class Server:
         script: what answers in the place of a model; `run_script` then takes the place of the runner.
         trace_file: new file for a trace, see `docs/simulation.md`. None: none is made.
         traced_model: what the trace says of the model, as `trace_model` returns it.
+        reasoning_field: where answers have reasoning: "reasoning", "reasoning_content" or "both".
 
     One thread calls `next_step` and `complete_step`; the other methods may be called from any.
 
@@ -295,12 +257,13 @@ class Server:
         *,
         served_model_names: list[str],
         vocab_size: int,
-        api_keys: list[str] = [],
-        allowed_origins: list[str] = [],
+        api_keys: list[str] | None = None,
+        allowed_origins: list[str] | None = None,
         max_waiting_requests: int | None = None,
         script: Script | None = None,
         trace_file: str | PathLike[str] | None = None,
         traced_model: tuple[str, int, int] | None = None,
+        reasoning_field: str = "both",
     ) -> Server: ...
     def open(
         self,

@@ -67,3 +67,14 @@ def simulate(settings: str) -> str:
 
     Raises what `replay` raises, and ConfigError where a setting cannot be.
     """
+
+def row_parameters() -> list[tuple[str, str, str]]:
+    """The numbers that a row keeps while its sequence runs: name, dtype of the column, and what each does."""
+
+def step_table() -> tuple[list[tuple[str, str]], list[tuple[str, str, list[str], int, str]]]:
+    """What plans consist of.
+
+    Returns:
+        The sizes: name, and what each counts. The columns in their order: name, dtype, the sizes that say together
+        how many elements a plan fills, how many more, and what its elements are.
+    """

@@ -33,7 +33,7 @@ def create_app(model: str | os.PathLike[str] | None = None, **settings: Any) -> 
     """An ASGI application that serves a model. Its lifespan loads the model, and ends what still runs at its end.
 
     Args:
-        model: folder of a model in Hugging Face layout, or a GGUF file; None: the demo model.
+        model: folder of a model in Hugging Face layout, a GGUF file, or a name such as `org/name`; None: the demo model.
         settings: the options of `streamcore serve`, with underscores and without those of the socket, which is the ASGI server's.
 
     Raises:

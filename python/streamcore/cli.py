@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from streamcore import _core, console
-from streamcore.config import ServeConfig, did_you_mean, expanded, parse_bytes
+from streamcore.config import ServeConfig, did_you_mean, expanded, parse_bytes, path_of_model
 from streamcore.errors import ConfigError, StreamcoreError
 from streamcore.process import log_format_of
 from streamcore.simulation.options import add_options
@@ -59,10 +59,13 @@ class _Parser(argparse.ArgumentParser):
 
 def _command_for(value: str) -> str:
     """A hint for a model in the place of the command."""
-    return f", did you mean `streamcore serve {value}`?" if _is_model(value) else ""
+    from streamcore.models.hub.name import parse_name
+
+    is_model = _can_only_be_model(value) or parse_name(_path(value)) is not None
+    return f", did you mean `streamcore serve {value}`?" if is_model else ""
 
 
-def _is_model(value: str) -> bool:
+def _can_only_be_model(value: str) -> bool:
     return value.startswith("script:") or value.endswith(".gguf") or _path(value).is_dir()
 
 
@@ -73,8 +76,10 @@ def _path(text: str) -> Path:
 def _add_option(parser: argparse.ArgumentParser, setting: Field[Any]) -> None:
     help_text = setting.metadata["help"]
     if setting.name == "model":
-        parser.add_argument("model", nargs="?", type=Path, metavar="MODEL", help=help_text)
-        parser.add_argument("--model", dest="model_option", type=Path, metavar="MODEL", help="the same")
+        parser.add_argument("model", nargs="?", type=path_of_model, metavar="MODEL", help=help_text)
+        parser.add_argument(
+            "--model", dest="model_option", type=path_of_model, metavar="MODEL", help="the same"
+        )
         return
     option = "--" + setting.name.replace("_", "-")
     if setting.default == ():
@@ -158,7 +163,7 @@ def _refuse_swallowed_model(serve: _Parser, values: dict[str, Any]) -> None:
     if values["model"] is not None:
         return
     for name, value in values.items():
-        if isinstance(value, list) and len(value) > 1 and _is_model(value[-1]):
+        if isinstance(value, list) and len(value) > 1 and _can_only_be_model(value[-1]):
             option = "--" + name.replace("_", "-")
             serve.error(f"`{value[-1]}` was read as a value of `{option}`, put the model before the options")
 

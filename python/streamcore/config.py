@@ -59,6 +59,16 @@ def expanded(path: Path) -> Path:
         return path
 
 
+def path_of_model(text: str) -> Path:
+    """Read the path or the name of a model.
+
+    `./` at the beginning, or `/` at the end, says that a text is a path. A `Path` drops both, so that it is made absolute here.
+    """
+    path = expanded(Path(text))
+    is_path = text.startswith("./") or text.endswith("/")
+    return path.absolute() if is_path and not text.startswith(_SCRIPT) else path
+
+
 def did_you_mean(text: str, known: Collection[str]) -> str:
     """The end of a message about a word that is not known; empty if it is like none that is."""
     close = difflib.get_close_matches(text, known, n=1)
@@ -92,7 +102,8 @@ class ServeConfig:
 
     model: Path | None = _option(
         None,
-        "folder of a model in Hugging Face layout, a GGUF file, or `script:FILE` for scripted answers; nothing: the demo model",
+        "folder of a model in Hugging Face layout, a GGUF file, or the name of a repository such as org/name or "
+        "org/name@revision, or `script:FILE` for scripted answers; nothing: the demo model",
     )
     host: str = _option("127.0.0.1", "address to listen on")
     port: int = _option(8000, "port to listen on; 0 takes a free one", least=0, most=65535)
@@ -158,6 +169,11 @@ class ServeConfig:
         "auto",
         "format in which the model writes its reasoning; auto: by its chat template; none: reasoning is text",
         choices=tuple(_REASONING_PARSERS),
+    )
+    reasoning_field: str = _option(
+        "both",
+        "field of an answer that has the reasoning; both: one for clients that know either name",
+        choices=("both", "reasoning", "reasoning_content"),
     )
     trace_file: Path | None = _option(
         None, "new file for a trace of every request, plan and token, prompts included; else none is made"
@@ -264,7 +280,7 @@ def config_of(
     known = {
         setting.name: setting for setting in fields(ServeConfig) if setting.name not in (*without, "model")
     }
-    values: dict[str, Any] = {"model": None if model is None else _path("model", model)}
+    values: dict[str, Any] = {"model": None if model is None else _model(model)}
     for name, value in settings.items():
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
@@ -295,6 +311,14 @@ def _texts(name: str, values: Any) -> tuple[str, ...]:
     if not isinstance(values, Iterable):
         raise ConfigError(f"`{name}` is {values!r}, it must be text or a list of texts")
     return tuple(_checked(name, value, str, "text") for value in values)
+
+
+def _model(value: Any) -> Path:
+    if isinstance(value, str):
+        return path_of_model(value)
+    path = expanded(_path("model", value))
+    # A program that gives a `Path` means no name.
+    return path if str(path).startswith(_SCRIPT) else path.absolute()
 
 
 def _path(name: str, value: Any) -> Path:

@@ -1,13 +1,15 @@
 """The pytest fixture `streamcore_server`. It costs nothing until a test asks for it: all else is imported then."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from streamcore.testing import Rule, ScriptedServer, StartServer
 
 
@@ -18,9 +20,7 @@ def streamcore_server() -> "Iterator[StartServer]":
 
     with ExitStack() as servers:
 
-        def start(
-            rules: "Sequence[Rule] | Path", *, models: Sequence[str] = (), api_keys: Sequence[str] = ()
-        ) -> "ScriptedServer":
-            return servers.enter_context(scripted_server(rules, models=models, api_keys=api_keys))
+        def start(rules: "Sequence[Rule] | Path", **options: Any) -> "ScriptedServer":
+            return servers.enter_context(scripted_server(rules, **options))
 
         yield start

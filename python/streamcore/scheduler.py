@@ -15,11 +15,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from time import monotonic
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from streamcore import _core
 from streamcore.columns import Columns, column, place
 from streamcore.step import Step
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from streamcore._core_tables import RowParameters
 
 __all__ = [
     "Event",
@@ -171,13 +176,6 @@ class Scheduler:
         max_tokens: int,
         min_tokens: int = 0,
         stop_token_ids: Iterable[int] = (),
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        top_k: int = 0,
-        min_p: float = 0.0,
-        repetition_penalty: float = 1.0,
-        frequency_penalty: float = 0.0,
-        presence_penalty: float = 0.0,
         logit_bias: Mapping[int, float] | None = None,
         seed: int = 0,
         logprobs: int | None = None,
@@ -185,7 +183,9 @@ class Scheduler:
         cache_salt: int = 0,
         priority: int = 0,
         key: int = 0,
+        is_constrained: bool = False,
         timeout_s: float | None = None,
+        **numbers: "Unpack[RowParameters]",
     ) -> int:
         """Put a request at the end of the line of its `priority` and `key`; returns its id.
 
@@ -193,16 +193,20 @@ class Scheduler:
             prompt: token ids, at least one.
             max_tokens: most tokens to generate; with 0 the prompt alone is computed, for its log-probabilities.
             min_tokens: before so many nothing of `stop_token_ids` ends the output.
-            temperature, top_p, top_k, min_p, repetition_penalty, frequency_penalty, presence_penalty, logit_bias: handed on
-                in the columns of the steps; nothing here draws tokens. 0 for `top_k` keeps all.
+            logit_bias: tokens, and what is added to their logits.
             seed: decides the number in `uniform` for each draw.
             logprobs: tell the log-probability of each token and of so many of the likeliest, at most 20.
             prompt_logprobs: the same of each prompt token but the first.
             cache_salt: only requests with the same number share blocks.
             priority: lower ones go first; within one each `key` gets an equal part of the engine.
+            is_constrained: a mask says which tokens may be drawn: the step after a token of the request waits for `resume`.
+                Tokens of `stop_token_ids` before `min_tokens` are then for the masks to forbid.
             timeout_s: seconds from now after which the request ends, with what it has, at most a year; None: never.
+            numbers: `temperature`, `top_p` and the other parameters among the columns of `Step`, by name; like `logit_bias`
+                they are handed on in the columns of the steps, and nothing here draws tokens.
 
         Raises:
+            TypeError: a name is unknown.
             ValueError: it can never run, or a list is too long, or a number is out of its range.
         """
         if timeout_s is not None and not 0 <= timeout_s <= _MAX_TIMEOUT_S:
@@ -215,13 +219,6 @@ class Scheduler:
                 max_tokens=max_tokens,
                 min_tokens=min_tokens,
                 stop_token_ids=list(stop_token_ids),
-                temperature=temperature,
-                top_p=top_p,
-                top_k=top_k,
-                min_p=min_p,
-                repetition_penalty=repetition_penalty,
-                frequency_penalty=frequency_penalty,
-                presence_penalty=presence_penalty,
                 logit_bias=list((logit_bias or {}).items()),
                 seed=seed,
                 logprobs=logprobs,
@@ -229,7 +226,9 @@ class Scheduler:
                 cache_salt=cache_salt,
                 priority=priority,
                 key=key,
+                is_constrained=is_constrained,
                 deadline_s=None if timeout_s is None else self._clock() + timeout_s,
+                **numbers,
             )
         except OverflowError as error:
             raise ValueError("a token id or another number is negative, or beyond its type") from error
@@ -238,6 +237,22 @@ class Scheduler:
     def abort(self, request_id: int) -> bool:
         """End a request; False when there is none of that id, or it has ended."""
         return self._engine.abort(request_id)
+
+    def resume(self, request_id: int, forced: Iterable[int] = ()) -> bool:
+        """Say that the mask for the next token of a constrained request is made.
+
+        Args:
+            request_id: one that was told its last token by `drain_events`.
+            forced: tokens that come before that one because the masks allow no others; they are told as if they had been drawn.
+
+        Returns:
+            False if it does not wait for a mask; nothing has changed then.
+        """
+        return self._engine.resume(request_id, list(forced))
+
+    def masked_requests(self, step: Step) -> list[int]:
+        """The requests whose samples have a mask, in the order of `Step.masked_samples`."""
+        return self._engine.masked_requests(step.id)
 
     def next_step(self) -> Step | None:
         """Plan the next step; None when nothing can run before a step in flight is completed, or there is nothing to do."""

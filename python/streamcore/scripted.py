@@ -30,7 +30,7 @@ class ScriptedModel:
 
 
 def read_script(path: Path, *, keeps_requests: bool = False, **parsers: str) -> ScriptedModel:
-    """Reads a script from a file; `keeps_requests` as in `_core.Script`, `parsers` as in `_core.TextModel`.
+    """Reads a script from a file; `keeps_requests` and `parsers` as in `_core.Script`.
 
     Raises:
         ConfigError: it cannot be read, or says something that cannot be done; names the place.
@@ -46,14 +46,14 @@ def read_script(path: Path, *, keeps_requests: bool = False, **parsers: str) -> 
 
 
 def parse_script(json: str, *, keeps_requests: bool = False, **parsers: str) -> ScriptedModel:
-    """Reads a script; `keeps_requests` as in `_core.Script`, `parsers` as in `_core.TextModel`.
+    """Reads a script; `keeps_requests` and `parsers` as in `_core.Script`.
 
     Raises:
         ConfigError: it says something that cannot be done; names the place.
     """
-    text = _core.TextModel(DEMO_MODEL, **parsers)
+    text = _core.TextModel(DEMO_MODEL)
     try:
-        return ScriptedModel(_core.Script(json, text, keeps_requests=keeps_requests), text)
+        return ScriptedModel(_core.Script(json, text, keeps_requests=keeps_requests, **parsers), text)
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
@@ -100,6 +100,7 @@ def start_server(
     allowed_origins: Sequence[str] = (),
     max_waiting_requests: int | None = None,
     trace_file: Path | None = None,
+    reasoning_field: str = "both",
 ) -> _core.Server:
     """Begins to answer; `start_player` must follow.
 
@@ -113,6 +114,7 @@ def start_server(
         allowed_origins: web pages that may use the API.
         max_waiting_requests: most requests in the queue; more get 429.
         trace_file: new file for a trace.
+        reasoning_field: as in `_core.Server`.
     """
     return _core.Server(
         listener,
@@ -125,6 +127,7 @@ def start_server(
         max_waiting_requests=max_waiting_requests,
         script=model.script,
         trace_file=trace_file,
+        reasoning_field=reasoning_field,
     )
 
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import FrameType
 from typing import Any
 
 from streamcore import _core, console
@@ -25,6 +25,8 @@ from streamcore.config import ServeConfig, with_keys_of_environment
 from streamcore.errors import ConfigError
 from streamcore.models.folder import check_model_folder
 from streamcore.models.gguf import name_of_file
+from streamcore.models.hub import FoundModel, Reporter, find_model
+from streamcore.models.progress import logged_progress, terminal_progress
 from streamcore.process import ending_signals
 from streamcore.scripted import DEMO_MODEL, play, read_script, served_names, start_server
 
@@ -160,19 +162,24 @@ def open_server(
 def _open_model(
     config: ServeConfig, listener: _core.Listener | None, is_watched: bool, check: Callable[[], None] | None
 ) -> Serving:
-    folder = check_model_folder(config.model or DEMO_MODEL)
+    found = (
+        FoundModel(DEMO_MODEL) if config.model is None else find_model(config.model, _reporter(config, check))
+    )
+    folder = check_model_folder(found.path)
     with folder.text_files as text_files:
         text = _core.TextModel(
             text_files, tool_call_parser=config.tool_call_parser, reasoning_parser=config.reasoning_parser
         )
     has_chat_template = text.has_chat_template
-    launch = _import_launch()
-    engine_config, runner = launch.load_runner(config, folder, check)
-    names = config.served_model_name or (("demo",) if config.model is None else (name_of(folder.path),))
+    with _explaining_imports():
+        from streamcore.runner.load import load_runner
+        from streamcore.runner.loop import run_steps
+    loaded = load_runner(config, folder, check)
+    names = config.served_model_name or (("demo",) if config.model is None else _names_of(found))
     server = _core.Server(
         listener,
         text,
-        engine_config,
+        loaded.engine_config,
         served_model_names=list(names),
         vocab_size=folder.config.vocab_size,
         api_keys=list(config.api_key),
@@ -180,9 +187,24 @@ def _open_model(
         max_waiting_requests=config.max_waiting_requests,
         trace_file=config.trace_file,
         traced_model=(names[0], folder.num_parameters, folder.config.kv_numbers_per_token),
+        reasoning_field=config.reasoning_field,
     )
-    run_steps = partial(launch.run_steps, server, engine_config, runner, is_watched=is_watched)
-    return Serving(server, names[0], has_chat_template, run_steps)
+    steps = partial(run_steps, server, loaded.runner, loaded.decode_s if is_watched else None)
+    return Serving(server, names[0], has_chat_template, steps)
+
+
+def _reporter(config: ServeConfig, check: Callable[[], None] | None) -> Reporter:
+    """Report the search for a model in the log, and a download on a terminal by a line that rewrites itself."""
+    inform, activity = partial(_core.log, "info"), f"downloading {config.model}"
+    shown = terminal_progress(activity=activity) if config.log_format == "text" else None
+    progress = shown or logged_progress(inform, activity)
+    end = shown.end if shown is not None else lambda: None
+    return Reporter(inform, partial(_core.log, "warning"), progress, end, check or (lambda: None))
+
+
+def _names_of(found: FoundModel) -> tuple[str, ...]:
+    """The names of a model without `--served-model-name`."""
+    return (name_of(found.path),) if found.repository is None else found.repository.served
 
 
 def name_of(folder: Path) -> str:
@@ -216,13 +238,15 @@ def _open_script(config: ServeConfig, path: Path, listener: _core.Listener | Non
         allowed_origins=config.allowed_origins,
         max_waiting_requests=config.max_waiting_requests,
         trace_file=config.trace_file,
+        reasoning_field=config.reasoning_field,
     )
     question = model.script.example(names[0]) or Serving.question
     return Serving(server, names[0], True, partial(play, server), question)
 
 
-def _import_launch() -> ModuleType:
-    """What loads and runs models, and torch with it.
+@contextmanager
+def _explaining_imports() -> Iterator[None]:
+    """For the import of what loads and runs models, and torch with it.
 
     Raises:
         ConfigError: torch, or something else that it needs, is not installed.
@@ -232,14 +256,13 @@ def _import_launch() -> ModuleType:
     # torch runs without NumPy, which nothing here needs, and says so at every start.
     warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
     try:
-        from streamcore.runner import launch
+        yield
     except ModuleNotFoundError as error:
         hint = "install it, README.md says how, or serve script:FILE, which needs nothing else"
         raise ConfigError(f"{error.name} is missing", hint) from error
     except (ImportError, OSError) as error:
         # As where `ulimit -v` leaves its libraries no room.
         raise ConfigError(f"torch cannot be imported: {error}") from error
-    return launch
 
 
 def _announce_trace(path: Path) -> None:

@@ -32,9 +32,9 @@ MOMENTS = {
 """What happens when the signal comes: where it is in the program, and the command line."""
 MOMENTS_WITH_TORCH = {
     "safetensors is imported": ("safetensors", SERVE),
-    "weights are read": ("streamcore.runner.launch:load_model", SERVE),
-    "the cache is allocated": ("streamcore.runner.launch:allocate_kv_cache", SERVE),
-    "the model is warmed up": ("streamcore.runner.launch:ModelRunner.warm_up", SERVE),
+    "weights are read": ("streamcore.runner.load:load_model", SERVE),
+    "the cache is allocated": ("streamcore.runner.load:allocate_kv_cache", SERVE),
+    "the model is warmed up": ("streamcore.runner.load:warm_up", SERVE),
     "the model takes requests": ("streamcore.serve:_drain_on_signal", SERVE),
 }
 """More of them, which take seconds each."""

@@ -13,7 +13,7 @@ from tests.llm.driver import script_file
 
 from streamcore import LLM, serve
 from streamcore.errors import EngineFailedError
-from streamcore.runner import launch
+from streamcore.runner import loop
 
 # A program with a model that fails, or is only made: what goes wrong is in its log.
 PROGRAM = """
@@ -127,8 +127,8 @@ async def test_only_a_server_gives_up_steps_that_seem_to_hang(monkeypatch: pytes
         servers.append(watched)
         run_steps(watched, *args, **options)
 
-    run_steps = launch.run_steps
-    monkeypatch.setattr(launch, "run_steps", run)
+    run_steps = loop.run_steps
+    monkeypatch.setattr(loop, "run_steps", run)
     with LLM() as llm:
         llm.generate("Count")
     async with running():

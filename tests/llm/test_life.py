@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 from tests.llm.driver import num_requests, script_file, scripted
 
-from streamcore import LLM, _core
+from streamcore import LLM
 from streamcore.config import ServeConfig
 from streamcore.engine_thread import EngineThread
 from streamcore.errors import ConfigError, EngineFailedError, ModelLoadError
-from streamcore.runner import launch
+from streamcore.runner import load
+from streamcore.runner.load import LoadedRunner
 from streamcore.runner.model_runner import ModelRunner
 
 
@@ -93,18 +94,18 @@ def test_close_gives_the_memory_back(monkeypatch: pytest.MonkeyPatch, is_broken:
     """
     runners: list[weakref.ref[ModelRunner]] = []
 
-    def load(*args: Any, **options: Any) -> tuple[_core.EngineConfig, ModelRunner]:
-        config, runner = load_runner(*args, **options)
-        runners.append(weakref.ref(runner))
+    def load_and_watch(*args: Any, **options: Any) -> LoadedRunner:
+        loaded = load_runner(*args, **options)
+        runners.append(weakref.ref(loaded.runner))
         if is_broken:
-            runner.launch = fail  # type: ignore[method-assign, assignment]
-        return config, runner
+            loaded.runner.launch = fail  # type: ignore[method-assign, assignment]
+        return loaded
 
     def fail(_plan: object) -> None:
         raise KeyError("layer")
 
-    load_runner = launch.load_runner
-    monkeypatch.setattr(launch, "load_runner", load)
+    load_runner = load.load_runner
+    monkeypatch.setattr(load, "load_runner", load_and_watch)
     llm = LLM()
     with suppress(EngineFailedError):
         llm.generate("Count")
@@ -118,7 +119,7 @@ def test_load_that_is_given_up_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     is_loading = threading.Event()
     ends: list[str] = []
 
-    def load(*arguments: Any) -> None:
+    def never_end(*arguments: Any) -> None:
         *_, progress = arguments
         try:
             for tensor in range(1_000_000):
@@ -128,7 +129,7 @@ def test_load_that_is_given_up_ends(monkeypatch: pytest.MonkeyPatch) -> None:
             ends.append(type(error).__name__)
             raise
 
-    monkeypatch.setattr(launch, "load_model", load)
+    monkeypatch.setattr(load, "load_model", never_end)
     engine = EngineThread(ServeConfig(), is_watched=False)
     loaded = engine.start()
     is_loading.wait()

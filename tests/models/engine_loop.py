@@ -11,7 +11,7 @@ from streamcore import _core
 from streamcore.models.folder import check_model_folder
 from streamcore.models.load import load_model
 from streamcore.models.model import Model
-from streamcore.runner.kv_cache import allocate_kv_cache
+from streamcore.runner.memory import allocate_kv_cache
 from streamcore.runner.model_runner import ModelRunner
 
 CPU = torch.device("cpu")
@@ -68,7 +68,7 @@ class EngineLoop:
             capture_sizes=list(capture_sizes),
         )
         caches = allocate_kv_cache(model.config, CPU, torch.float32, block_size=16, num_blocks=num_blocks)
-        self.runner = ModelRunner(model, caches, self.config.step_columns(), CPU)
+        self.runner = ModelRunner(model, caches, self.config)
         self.scheduler = _core.Scheduler(self.config)
         self.largest_step = 0
         self.num_padding = 0
@@ -83,8 +83,7 @@ class EngineLoop:
         for index, ask in enumerate(asked):
             self.scheduler.add_request(index, ask.prompt, max_tokens=ask.max_tokens, **ask.options)
         answers = [Answer() for _ in asked]
-        buffers = _core.StepBuffers(self.config, self.runner.all_buffers[0].addresses())
-        while (plan := self.scheduler.next_step(buffers)) is not None:
+        while (plan := self.scheduler.next_step(self.runner.loan)) is not None:
             self.largest_step = max(self.largest_step, plan.num_seqs)
             self.num_padding += plan.num_padding
             output = self.runner.execute(plan)

@@ -14,7 +14,7 @@ from streamcore.kernels import KvGroup, LayerCache, PagedSequences
 from streamcore.models.folder import check_model_folder
 from streamcore.models.load import load_model
 from streamcore.models.model import Model
-from streamcore.runner.kv_cache import allocate_kv_cache
+from streamcore.runner.memory import allocate_kv_cache
 
 CPU = torch.device("cpu")
 BLOCK_SIZE = 4

@@ -46,6 +46,7 @@ EVERYTHING: dict[str, Any] = {
     "top_p": 0.95,
     "top_k": 200,
     "min_p": 0.01,
+    "top_n_sigma": 2.0,
     "repetition_penalty": 1.2,
     "frequency_penalty": 0.4,
     "presence_penalty": 0.3,
@@ -172,6 +173,9 @@ def distribution(logits: Tensor, ask: Ask, output: list[int]) -> Tensor:
     row = torch.tensor(changed, dtype=torch.float64)
     if options["temperature"] == 0:
         return (torch.arange(len(row)) == row.argmax()).double()
+    if options["top_n_sigma"] > 0:
+        possible = row[row > -torch.inf]
+        row[row < row.max() - options["top_n_sigma"] * possible.std(correction=0)] = -torch.inf
     p = (row / options["temperature"]).softmax(dim=-1)
     p = torch.where(p >= options["min_p"] * p.max(), p, 0)
     if options["top_k"]:
@@ -187,6 +191,7 @@ NEUTRAL: dict[str, Any] = {
     "top_p": 1.0,
     "top_k": 0,
     "min_p": 0.0,
+    "top_n_sigma": 0.0,
     "repetition_penalty": 1.0,
     "frequency_penalty": 0.0,
     "presence_penalty": 0.0,

@@ -19,7 +19,7 @@ from streamcore.models.folder import check_model_folder
 from streamcore.models.load import load_model
 from streamcore.models.model import Model
 from streamcore.models.progress import terminal_progress
-from streamcore.runner.launch import load_runner
+from streamcore.runner.load import load_runner
 
 
 def load(folder: Path, dtype: torch.dtype = torch.float32) -> Model:
@@ -86,10 +86,10 @@ def test_a_context_that_the_cache_cannot_hold_takes_no_memory(tmp_path: Path) ->
     """
     folder = write_checkpoint(tmp_path, max_position_embeddings=2**31 - 1)
     config = ServeConfig(kv_cache_memory_bytes=1 << 20)
-    engine_config, runner = load_runner(config, check_model_folder(folder))
-    assert engine_config.max_seq_len == 2048
-    assert runner._model.max_len == 2048
-    assert runner._rows.block_tables.shape[1] == 128
+    loaded = load_runner(config, check_model_folder(folder))
+    assert loaded.engine_config.max_seq_len == 2048
+    assert loaded.runner._model.max_len == 2048
+    assert loaded.runner._rows.block_tables.shape[1] == 128
 
 
 class _Terminal(io.StringIO):

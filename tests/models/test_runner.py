@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 from tests.checkpoints import write_checkpoint
-from tests.models.plans import Plan, step_columns, write
+from tests.models.plans import engine_config, plan, write
 from tests.models.steps import CPU, RunningSequence, load_paged, random_prompt
 
+from streamcore import _core
 from streamcore.kernels import LayerCache
 from streamcore.models.folder import check_model_folder
 from streamcore.models.load import load_model
-from streamcore.runner.kv_cache import allocate_kv_cache
+from streamcore.runner.memory import allocate_kv_cache
 from streamcore.runner.model_runner import ModelRunner
+from streamcore.runner.warm_up import warm_up
 
 BLOCK_SIZE = 16
 
@@ -24,19 +26,22 @@ def make_runner(path: Path, max_model_len: int = 64) -> ModelRunner:
     model = load_model(folder, CPU, torch.float32)
     model.prepare(max_model_len)
     caches = allocate_kv_cache(folder.config, CPU, torch.float32, block_size=BLOCK_SIZE, num_blocks=8)
-    columns = step_columns(max_num_batched_tokens=40, max_num_seqs=3, max_blocks_per_seq=4)
-    return ModelRunner(model, caches, columns, CPU)
+    return ModelRunner(model, caches, config_of(max_model_len))
+
+
+def config_of(max_model_len: int) -> _core.EngineConfig:
+    return engine_config(40, 3, max_model_len, block_size=BLOCK_SIZE, num_blocks=8)
 
 
 def test_a_cache_of_another_model_is_refused(tmp_path: Path) -> None:
     """Steps believe the caches: one for fewer heads or layers would be overrun."""
     runner = make_runner(write_checkpoint(tmp_path))
-    model, columns = runner._model, step_columns(40, 3, 4)
+    model, config = runner._model, config_of(64)
     narrow = LayerCache(torch.zeros(8, BLOCK_SIZE, 1, 16), torch.zeros(8, BLOCK_SIZE, 1, 16))
     with pytest.raises(ValueError, match="1 caches for 2 layers"):
-        ModelRunner(model, runner.caches[:1], columns, CPU)
+        ModelRunner(model, runner.caches[:1], config)
     with pytest.raises(ValueError, match="caches have 1 heads, the model 2"):
-        ModelRunner(model, [narrow, narrow], columns, CPU)
+        ModelRunner(model, [narrow, narrow], config)
 
 
 def prefill(
@@ -58,9 +63,9 @@ def prefill(
         "logits_indices": [length - 1],
         "sample_rows": [row],
     }
-    write(runner.buffers(), columns)
-    plan = Plan(length, 1, num_samples, num_block_updates=1, num_new_rows=1)
-    return runner.execute(plan).tokens.tolist()
+    write(runner._columns.sets[0], columns)
+    sizes = {"num_samples": num_samples, "num_block_updates": 1, "num_new_rows": 1}
+    return runner.execute(plan(num_tokens=length, num_seqs=1, **sizes)).tokens.tolist()
 
 
 def test_a_decode_takes_its_token_from_the_device(tmp_path: Path) -> None:
@@ -85,8 +90,8 @@ def test_a_decode_takes_its_token_from_the_device(tmp_path: Path) -> None:
         "device_token_indices": [0, 1],
         "device_token_rows": [0, 2],
     }
-    write(runner.buffers(), columns)
-    tokens = runner.execute(Plan(2, 2, 2, num_device_tokens=2)).tokens
+    write(runner._columns.sets[0], columns)
+    tokens = runner.execute(plan(num_tokens=2, num_seqs=2, num_samples=2, num_device_tokens=2)).tokens
     assert tokens.dtype == torch.int32
     assert tokens.tolist() == [expected[1][1], expected[0][1]]
 
@@ -103,7 +108,7 @@ def test_warming_up_leaves_no_trace(tmp_path: Path) -> None:
     prompt = random_prompt(7)
     cold = prefill(make_runner(path), prompt, row=1, block=0)
     runner = make_runner(path)
-    runner.warm_up()
+    assert warm_up(runner, config_of(64)) > 0
     assert prefill(runner, prompt, row=1, block=0) == cold
 
 
@@ -112,7 +117,7 @@ def test_warming_up_stays_within_the_longest_sequence(tmp_path: Path) -> None:
     and leave keys in the cache that no answer survives: torch's attention multiplies what it masks by zero.
     """
     runner = make_runner(write_checkpoint(tmp_path), max_model_len=BLOCK_SIZE // 2)
-    runner.warm_up()
+    warm_up(runner, config_of(BLOCK_SIZE // 2))
     for cache in runner.caches:
         assert not cache.keys[0, BLOCK_SIZE // 2 :].any()
         assert cache.keys.isfinite().all()
@@ -127,9 +132,11 @@ def test_a_seeded_draw_is_the_inverse_of_the_distribution(tmp_path: Path) -> Non
     expected = int((torch.softmax(logits.double() / 2, dim=-1).cumsum(0) <= 0.75).sum())
     runner = make_runner(path)
     prefill(runner, prompt, row=0, block=2)
-    write(runner.buffers(), {"temperature": [2.0], "top_p": [1.0], "top_k": [0], "uniform": [0.75]})
+    write(runner._columns.sets[0], {"temperature": [2.0], "top_p": [1.0], "top_k": [0], "uniform": [0.75]})
     # The other columns still hold the same prefill.
-    assert runner.execute(Plan(6, 1, 1, num_new_rows=1)).tokens.tolist() == [expected]
+    assert runner.execute(plan(num_tokens=6, num_seqs=1, num_samples=1, num_new_rows=1)).tokens.tolist() == [
+        expected
+    ]
 
 
 def test_a_row_keeps_what_it_was_told(tmp_path: Path) -> None:
@@ -164,8 +171,10 @@ def test_a_row_keeps_what_it_was_told(tmp_path: Path) -> None:
             "logits_indices": [0, 1],
             "sample_rows": [2, 1],
         }
-        write(runner.buffers(), columns)
-        output = runner.execute(Plan(2, 2, 2, num_block_updates=2 * begins_block))
+        write(runner._columns.sets[0], columns)
+        output = runner.execute(
+            plan(num_tokens=2, num_seqs=2, num_samples=2, num_block_updates=2 * begins_block)
+        )
         for tokens, token in zip(generated, output.tokens.tolist(), strict=True):
             tokens.append(token)
     assert generated == expected
@@ -190,8 +199,12 @@ def test_padding_changes_nothing(tmp_path: Path) -> None:
             "logits_indices": [0],
             "sample_rows": [1],
         }
-        write(runner.buffers(), columns)
-        outputs.append(runner.execute(Plan(1, 1, 1, num_padding=num_padding)).tokens.tolist())
+        write(runner._columns.sets[0], columns)
+        outputs.append(
+            runner.execute(
+                plan(num_tokens=1, num_seqs=1, num_samples=1, num_padding=num_padding)
+            ).tokens.tolist()
+        )
         stored.append([tensor for cache in runner.caches for tensor in (cache.keys, cache.values)])
     assert outputs[0] == outputs[1]
     # torch multiplies one row otherwise than three; a token too much in the cache would be as large as the others.

@@ -190,7 +190,10 @@ def _check_hf(words: list[str], text: str) -> None:
     shown = help_of(program, words[0])
     for option in re.findall(r"--[a-z-]+", text):
         assert option in shown, f"`hf {words[0]}` has no `{option}`"
-    assert re.fullmatch(r"[\w.-]+/[\w.-]+", words[1]), f"`{words[1]}` is no name of a repository"
+    if words[0] == "auth":
+        assert re.search(rf"\b{words[1]}\b", shown), f"`hf auth` has no `{words[1]}`"
+    elif len(words) > 1:
+        assert re.fullmatch(r"[\w.-]+/[\w.-]+", words[1]), f"`{words[1]}` is no name of a repository"
 
 
 def _check_uvicorn(_words: list[str], text: str) -> None:

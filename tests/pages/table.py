@@ -42,7 +42,7 @@ WAYS: Mapping[tuple[str, str], Way] = {
         "curl -N http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json' \\",
     ): ask,
     ("README.md", "from openai import OpenAI"): python(),
-    ("README.md", "pip install huggingface_hub"): parts,
+    ("README.md", ".venv/bin/pip install huggingface_hub"): parts,
     ("README.md", "from streamcore import LLM, SamplingParams"): python(),
     ("benches/README.md", "streamcore serve CHECKPOINT --port 8001 --served-model-name tiny"): parts,
     ("docs/asgi.md", "make wheel"): parts,
@@ -90,6 +90,7 @@ WAYS: Mapping[tuple[str, str], Way] = {
         "streamcore simulate --requests 1000000 --concurrency 256 --prompt-len 256 --output-len 128",
     ): simulation,
     ("docs/testing-clients.md", "from openai import OpenAI"): python(),
+    ("docs/testing-clients.md", "import json"): python(),
     ("docs/testing-clients.md", "def test_second_attempt(streamcore_server):"): answered_twice,
     ("docs/testing-clients.md", "streamcore serve script:docs/script.example.json"): server,
     ("benches/crossing.py", "python benches/crossing.py [--rows 256] [--steps 2000]"): parts,
@@ -98,6 +99,10 @@ WAYS: Mapping[tuple[str, str], Way] = {
         "python benches/engine/compare_vllm.py --vllm VENV/bin/python --checkpoint FOLDER",
     ): parts,
     ("benches/kernels/linear.py", "python benches/kernels/linear.py [--rounds N] [--threads N]"): parts,
+    (
+        "benches/parsers/compare_vllm.py",
+        "STREAMCORE_ANSWERS=$PWD/answers.jsonl cargo test -p streamcore-parsers --test golden",
+    ): parts,
     (
         "benches/runner/embedding.py",
         "python benches/runner/embedding.py [--rounds 5] [--prompts 256] [--tokens 128]",

@@ -27,7 +27,8 @@ TEST = (*SETUP, "test", "lint", "lock")
 FREE = {"torch"}
 # What is installed from here, and what has an environment of its own (tests/clients, the peers of the benchmarks).
 OURS = {"streamcore", "tests", "demo", "benches"}
-ELSEWHERE = {"vllm"}
+# The last is for type checkers alone, which have it.
+ELSEWHERE = {"vllm", "typing_extensions"}
 
 
 def locked(lock: str) -> dict[str, list[tuple[Version, str]]]:
@@ -60,7 +61,9 @@ def third_party_imports() -> Iterator[tuple[Path, str]]:
                 else []
             )
             for module in (module.split(".")[0] for module in modules):
-                if module not in sys.stdlib_module_names | OURS | ELSEWHERE | FREE:
+                # A script finds what lies beside it.
+                is_near = (path.parent / f"{module}.py").exists()
+                if not is_near and module not in sys.stdlib_module_names | OURS | ELSEWHERE | FREE:
                     yield path.relative_to(ROOT), module
 
 

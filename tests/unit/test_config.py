@@ -62,7 +62,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "groups": ({"num_key_value_heads": 3}, "it must divide `num_attention_heads` 4"),
     "heads": ({"head_dim": None, "hidden_size": 50}, "it must be a multiple of `num_attention_heads` 4"),
     "activation": ({"hidden_act": "gelu"}, "has `hidden_act` 'gelu', supported are silu, swish"),
-    "quantised": ({"quantization_config": {"bits": 4}}, "quantised weights are not supported"),
+    "quantised": (
+        {"quantization_config": {"bits": 4}},
+        "config.json has no `quantization_config.quant_method`",
+    ),
     "bias": ({"attention_bias": 1}, "has `attention_bias` 1, it must be true or false"),
     "eps": ({"rms_norm_eps": float("nan")}, "has `rms_norm_eps` nan, it must be a positive number"),
     "dtype": (

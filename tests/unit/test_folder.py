@@ -13,7 +13,7 @@ from tests.checkpoints import TINY, random_weights, write_checkpoint, write_weig
 
 from streamcore.errors import ModelLoadError
 from streamcore.models.folder import check_model_folder
-from streamcore.models.opening import text_name
+from streamcore.models.names import text_name
 
 LFS_POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 4957560304\n"
 SHARDS = ["model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors"]
@@ -344,12 +344,14 @@ def test_what_is_no_model_folder_is_called_by_its_name(name: str, tmp_path: Path
     assert way_on is None or way_on in str(caught.value.hint)
 
 
-def test_a_quantised_folder_says_how_and_what_to_do(tmp_path: Path) -> None:
-    """The method decides which server can open the folder, and the unquantised weights can be served here."""
-    folder = write_checkpoint(tmp_path, quantization_config={"quant_method": "gptq", "bits": 4})
-    with pytest.raises(ModelLoadError, match="has `quantization_config` 'gptq'") as caught:
+def test_a_folder_in_an_unknown_format_says_how_and_what_to_do(tmp_path: Path) -> None:
+    """The method decides which server can open the folder, and other formats can be served here."""
+    folder = write_checkpoint(tmp_path, quantization_config={"quant_method": "bitsandbytes"})
+    expected = "has `quantization_config.quant_method` 'bitsandbytes', supported are awq, gptq"
+    with pytest.raises(ModelLoadError, match=expected) as caught:
         check_model_folder(folder)
-    assert caught.value.hint == "serve the folder with the unquantised weights that this one was made from"
+    assert "formats that can be read are awq, gptq" in str(caught.value.hint)
+    assert "the one with the unquantised weights that this one was made from" in str(caught.value.hint)
 
 
 def test_an_unknown_family_names_the_nearest(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from streamcore.runner import penalties
-from streamcore.runner.penalties import BiasInputs, PenaltyInputs, TokenCounts, add_biases
+from streamcore.runner.penalties import BiasInputs, CountInputs, PenaltyInputs, TokenCounts, add_biases
 
 VOCAB_SIZE = 30
 
@@ -38,7 +38,9 @@ def int32(values: list[int]) -> Tensor:
     return torch.tensor(values, dtype=torch.int32)
 
 
-def step(rows: dict[int, Row], fresh: dict[int, list[int]], reset: list[int]) -> tuple[Tensor, PenaltyInputs]:
+def step(
+    rows: dict[int, Row], fresh: dict[int, list[int]], reset: list[int]
+) -> tuple[Tensor, CountInputs, PenaltyInputs]:
     """The inputs of a step that computes these fresh tokens of each row, and samples all of them but row 7."""
     token_ids: list[int] = []
     counted: list[tuple[int, int, int]] = []
@@ -50,11 +52,13 @@ def step(rows: dict[int, Row], fresh: dict[int, list[int]], reset: list[int]) ->
             # Tokens of others, without penalties, lie between them.
             token_ids += [token, 3]
     sampled = [number for number in fresh if number != 7]
-    inputs = PenaltyInputs(
+    counts = CountInputs(
         new_rows=int32(reset),
-        counted_indices=int32([index for index, _, _ in counted]),
-        counted_rows=int32([row for _, row, _ in counted]),
-        counted_as_output=int32([is_output for _, _, is_output in counted]),
+        indices=int32([index for index, _, _ in counted]),
+        rows=int32([row for _, row, _ in counted]),
+        as_output=int32([is_output for _, _, is_output in counted]),
+    )
+    penalties = PenaltyInputs(
         samples=int32([2 * index for index in range(len(sampled))]),
         # Every other sample has no penalty.
         sample_rows=int32([row for number in sampled for row in (number, 9)]),
@@ -62,7 +66,7 @@ def step(rows: dict[int, Row], fresh: dict[int, list[int]], reset: list[int]) ->
         frequency=torch.tensor([rows[row].frequency if row in rows else 0.0 for row in range(10)]),
         presence=torch.tensor([rows[row].presence if row in rows else 0.0 for row in range(10)]),
     )
-    return int32(token_ids), inputs
+    return int32(token_ids), counts, penalties
 
 
 @pytest.mark.parametrize("chunk_bytes", [penalties.CHUNK_BYTES, 4 * VOCAB_SIZE])
@@ -87,11 +91,11 @@ def test_penalties_follow_what_is_there(chunk_bytes: int, monkeypatch: pytest.Mo
         if number == 8:
             # The row gets another sequence, which has nothing of the one before.
             rows[5], reset = Row(1, 2.0, 1.0, 1.0), [5]
-        token_ids, inputs = step(rows, fresh, reset)
+        token_ids, counted, penalised = step(rows, fresh, reset)
         logits = torch.randn(2 * (len(rows) - 1), VOCAB_SIZE)
         changed = logits.clone()
-        counts.count(token_ids, inputs)
-        counts.penalise(changed, inputs)
+        counts.count(token_ids, counted)
+        counts.penalise(changed, penalised)
         assert torch.equal(changed[1::2], logits[1::2]), "who has no penalty keeps what the model says"
         sampled = [row for key, row in rows.items() if key != 7]
         expected = [row.penalised(line) for row, line in zip(sampled, logits[::2].tolist(), strict=True)]

@@ -163,8 +163,8 @@ def test_a_broken_file_is_refused_by_its_field(name: str) -> None:
             "`text_config.hidden_size` 'wide', it must be a positive integer",
         ),
         (
-            {"model_type": "mistral3", "text_config": {}, "quantization_config": {"quant_method": "fp8"}},
-            "`quantization_config` 'fp8', quantised weights are not supported",
+            {"model_type": "mistral3", "text_config": {}, "quantization_config": {"quant_method": "fp9"}},
+            "`quantization_config.quant_method` 'fp9', supported are awq, gptq",
         ),
     ],
 )

@@ -1,5 +1,8 @@
 """Sampling: the distribution, the filters, and independence from the rest of the batch."""
 
+import math
+import statistics
+
 import pytest
 import torch
 from torch import Tensor
@@ -14,6 +17,7 @@ def columns(
     top_k: int = 0,
     top_p: float = 1.0,
     min_p: float = 0.0,
+    top_n_sigma: float = 0.0,
     uniform: Tensor | None = None,
 ) -> SamplingColumns:
     """The same parameters for every row; the random numbers are spread evenly unless they are given."""
@@ -22,6 +26,7 @@ def columns(
         torch.full((num_rows,), top_k, dtype=torch.int32),
         torch.full((num_rows,), top_p),
         torch.full((num_rows,), min_p),
+        torch.full((num_rows,), top_n_sigma),
         (torch.arange(num_rows) + 0.5) / num_rows if uniform is None else uniform,
     )
 
@@ -111,6 +116,32 @@ def test_top_p_counts_within_min_p() -> None:
     assert drawn_set(logits, min_p=0.2, top_k=3) == {0, 1, 2}
 
 
+@pytest.mark.parametrize("top_n_sigma", [0.4, 1.0, 2.5])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("num_forbidden", [0, 5, 39])
+def test_top_n_sigma_keeps_what_is_near_the_greatest(
+    top_n_sigma: float, temperature: float, num_forbidden: int
+) -> None:
+    """The deviation is that of the tokens which may be drawn: a mask's infinities would make it one that keeps everything."""
+    logits = random_logits(1, vocab_size=40, seed=8)
+    logits[0, logits[0].argsort()[3 : 3 + num_forbidden]] = -torch.inf
+    possible = [value for value in logits[0].tolist() if value != -math.inf]
+    border = max(possible) - top_n_sigma * statistics.pstdev(possible)
+    kept = {token for token, value in enumerate(logits[0].tolist()) if value >= border}
+    probabilities = (logits[0].double() / temperature).softmax(dim=-1)
+    visible = {token for token in kept if probabilities[token] / probabilities[list(kept)].sum() > 1 / 3900}
+    assert visible <= drawn_set(logits, top_n_sigma=top_n_sigma, temperature=temperature) <= kept
+    assert kept < set(range(40))
+
+
+def test_top_n_sigma_comes_first_and_may_be_off() -> None:
+    """Others count within what it leaves, as in llama.cpp; clients there send -1 for none."""
+    logits = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).log()
+    assert drawn_set(logits, top_n_sigma=0.6) == {0, 1}
+    assert drawn_set(logits, top_n_sigma=0.6, top_p=0.57) == {0}
+    assert drawn_set(logits, top_n_sigma=0.0) == drawn_set(logits, top_n_sigma=-1.0) == {0, 1, 2, 3}
+
+
 def test_equal_logits_stay_together() -> None:
     """bfloat16 models have many equal logits: which survives must not depend on a sorting algorithm."""
     logits = torch.tensor([[2.0, 1.0, 1.0, 1.0, 0.0]])
@@ -128,6 +159,7 @@ def test_a_row_draws_the_same_in_every_batch() -> None:
         torch.tensor([0, 0, 5, 200, 0, 1500], dtype=torch.int32).repeat(4),
         torch.tensor([1.0, 0.5, 0.9]).repeat(8),
         torch.tensor([0.0, 0.0, 0.1, 0.3, 0.0, 0.02, 0.0, 1.0]).repeat(3),
+        torch.tensor([0.0, 2.0, -1.0, 0.0, 1.0, 0.0]).repeat(4),
         torch.rand(num_rows, generator=generator),
     )
     together = sample(logits, mixed)
@@ -141,8 +173,13 @@ def test_a_row_draws_the_same_in_every_batch() -> None:
 @pytest.mark.parametrize("top_ks", [[0, 0, 5, 200, 0, 1500], [0], [40]])
 @pytest.mark.parametrize("top_ps", [[1.0, 0.5, 0.9], [1.0]])
 @pytest.mark.parametrize("min_ps", [[0.0, 0.1, 0.02, 0.0, 0.4], [0.0]])
+@pytest.mark.parametrize("top_n_sigmas", [[0.0, 2.0, -1.0, 0.0, 1.0, 0.0, 0.0], [0.0]])
 def test_a_device_draws_as_the_host(
-    temperatures: list[float], top_ks: list[int], top_ps: list[float], min_ps: list[float]
+    temperatures: list[float],
+    top_ks: list[int],
+    top_ps: list[float],
+    min_ps: list[float],
+    top_n_sigmas: list[float],
 ) -> None:
     """A GPU does every row's work in all of them, so as not to wait: each row must still get its own result."""
     num_rows = 24
@@ -152,6 +189,7 @@ def test_a_device_draws_as_the_host(
         torch.tensor(top_ks, dtype=torch.int32).repeat(num_rows)[:num_rows],
         torch.tensor(top_ps).repeat(num_rows)[:num_rows],
         torch.tensor(min_ps).repeat(num_rows)[:num_rows],
+        torch.tensor(top_n_sigmas).repeat(num_rows)[:num_rows],
         torch.rand(num_rows, generator=torch.Generator().manual_seed(6)),
     )
     expected = sample(logits, parameters)

@@ -159,7 +159,9 @@ def test_the_size_of_a_model_is_that_of_its_config(tmp_path: Path) -> None:
     size, preset = model_size(str(tmp_path)), model_size("llama-3.1-8b")
     assert size.num_weights == pytest.approx(preset.num_weights, rel=1e-3)
     assert size.kv_bytes_per_token == preset.kv_bytes_per_token
-    with pytest.raises(ConfigError, match="`--model` is `gpt-5`, it must be a folder or one of llama-3"):
+    with pytest.raises(
+        ConfigError, match="`--model` is `gpt-5`, it must be a folder, a name like org/name or one of llama-3"
+    ):
         model_size("gpt-5")
 
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use streamcore_engine::EngineConfig;
-use streamcore_server::script::runner;
+use streamcore_server::script::{ParserNames, runner};
 use streamcore_server::{Access, DriverLimits, Naming, Script, Server, ServerConfig, bind};
 
 /// From event to event of a paced answer.
@@ -28,9 +28,9 @@ pub(crate) fn script() -> String {
 pub(crate) fn serve() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../python/streamcore/demo_model");
     let mut text = streamcore_server::text::TextModel::load(Path::new(folder)).unwrap();
-    let script = Arc::new(Script::load(&script(), &mut text).unwrap());
+    let script = Arc::new(Script::load(&script(), &mut text, ParserNames::default()).unwrap());
     let config = ServerConfig {
-        naming: Naming { served_model_names: vec!["script".to_owned()], version: String::new(), created: 0 },
+        naming: Naming { served_model_names: vec!["script".to_owned()], ..Naming::default() },
         access: Access::default(),
         vocab_size: text.tokenizer.vocab_size(),
         engine: EngineConfig {
@@ -43,6 +43,7 @@ pub(crate) fn serve() {
             enable_prefix_caching: true,
             capture_sizes: vec![],
             target_itl: None,
+            num_mask_words: 0,
         },
         limits: DriverLimits::default(),
         script: Some(script),

@@ -1,5 +1,7 @@
 """Memory for what the operations of a step hand to each other."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,13 @@ class Scratch:
     from step to step.
     """
 
-    def __init__(self, dtype: torch.dtype, device: torch.device, max_rows: int = 0) -> None:
+    def __init__(
+        self,
+        dtype: torch.dtype,
+        device: torch.device,
+        max_rows: int = 0,
+        max_rows_of: Mapping[str, int] | None = None,
+    ) -> None:
         """Takes no memory yet.
 
         Args:
@@ -17,10 +25,12 @@ class Scratch:
             device: where they are.
             max_rows: rows that a step has at most, as far as that is known; memory grows where more
                 are asked for.
+            max_rows_of: the same for names that have fewer.
         """
         self._dtype = dtype
         self._device = device
         self._max_rows = max_rows
+        self._max_rows_of = max_rows_of or {}
         self._memory: dict[str, Tensor] = {}
         self._views: dict[tuple[str, int], Tensor] = {}
 
@@ -36,7 +46,7 @@ class Scratch:
     def _take(self, name: str, num_rows: int, width: int) -> Tensor:
         memory = self._memory.get(name)
         if memory is None or memory.numel() < num_rows * width:
-            size = max(num_rows, self._max_rows) * width
+            size = max(num_rows, self._max_rows_of.get(name, self._max_rows)) * width
             memory = self._memory[name] = torch.empty(size, dtype=self._dtype, device=self._device)
             self._views = {key: view for key, view in self._views.items() if key[0] != name}
         if len(self._views) > _MAX_VIEWS:

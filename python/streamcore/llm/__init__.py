@@ -52,6 +52,7 @@ _SERVER_SETTINGS = (
     *SOCKET_SETTINGS,
     "tool_call_parser",
     "reasoning_parser",
+    "reasoning_field",
     "served_model_name",
     "api_key",
     "allowed_origins",
@@ -63,7 +64,8 @@ class LLM:
     """A model in this process. May be called from any thread, with or without an event loop.
 
     Args:
-        model: folder of a model in Hugging Face layout, a GGUF file, or `script:FILE`; None: the demo model.
+        model: folder of a model in Hugging Face layout, a GGUF file, a name such as `org/name`, or `script:FILE`;
+            None: the demo model.
         settings: the options of `streamcore serve`, with underscores and without those of a server's address and access.
 
     Raises:

@@ -1,5 +1,6 @@
 """Says what a path holds that is no model folder, and what its owner can do."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 from streamcore.errors import ModelLoadError
@@ -49,7 +50,11 @@ def explain_folder(path: Path) -> tuple[str, str | None] | None:
     """What a folder without config.json is instead of a model, and a hint; None where that is not
     known.
     """
-    names = {entry.name for entry in path.iterdir()}
+    return explain_names({entry.name for entry in path.iterdir()})
+
+
+def explain_names(names: Collection[str]) -> tuple[str, str | None] | None:
+    """The same by the names of the files."""
     for mark, explanation in _MARKS.items():
         if mark in names:
             return explanation

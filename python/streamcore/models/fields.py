@@ -126,6 +126,25 @@ class Fields:
             self.refuse(name, value, "it must be true or false")
         return bool(value)
 
+    def choice(self, name: str, default: str | None, known: Sequence[str]) -> str:
+        """One of some texts, in any case; the first stands in for another."""
+        value = self._get(name, default)
+        if isinstance(value, str) and value.lower() in (found := {item.lower(): item for item in known}):
+            return found[value.lower()]
+        if value is not None:
+            self.refuse(name, value, f"supported {'is' if len(known) == 1 else 'are'} {', '.join(known)}")
+        return known[0]
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A list of texts, empty where there is none."""
+        value = self.raw.get(name)
+        if value is None:
+            return ()
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        self.refuse(name, value, "it must be a list of texts")
+        return ()
+
     def refuse(self, name: str, value: object, why: str) -> None:
         """Notes that a field has a value that cannot be used."""
         self.problems.append(f"has `{self._prefix}{name}` {shown(value)}, {why}")

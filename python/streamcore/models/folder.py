@@ -4,33 +4,39 @@ Nothing here needs torch or reads weights, so a wrong or half-downloaded folder 
 with everything that is wrong with it in one message.
 """
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from streamcore.errors import ModelLoadError
 from streamcore.models.config import DecoderConfig, Dtype
-from streamcore.models.declare import declare
+from streamcore.models.declare import Declaration, Shapes, declare_files
 from streamcore.models.elsewhere import explain_folder, refuse_file
 from streamcore.models.families import Family
-from streamcore.models.gguf import GgufModel, is_gguf, open_gguf
-from streamcore.models.opening import open_config, text_name
+from streamcore.models.formats.plain import PLAIN, PlainMatrix, PlainStack
+from streamcore.models.formats.stored import Entry, Format
+from streamcore.models.gguf import GgufModel, GgufSource, is_gguf, open_gguf
+from streamcore.models.hub.name import hint_for
+from streamcore.models.names import text_name
+from streamcore.models.opening import open_config, read_config
 from streamcore.models.tensor_files import (
-    DTYPE_BYTES,
+    FLOATS,
     FileError,
     TensorInfo,
     check_present,
     read_header,
-    read_json_object,
     weight_files,
 )
+
+if TYPE_CHECKING:
+    from streamcore.models.tensor_source import TensorSource
 
 _DTYPES: Mapping[str, Dtype] = {"F64": "float32", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _MAX_NAMES = 3
 _HEAD = "lm_head.weight"
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +46,20 @@ class ModelFolder:
     path: Path
     family: Family
     config: DecoderConfig
+    format: Format
+    """How its weights are stored."""
+    shapes: Shapes
+    """Of what the model is computed with, by its name in a folder that is not quantised."""
     tensors: Mapping[str, TensorInfo]
-    """Every tensor that the family declares, with the file that holds it."""
+    """Every tensor that is read, with the file that holds it."""
+    matrix_dtypes: frozenset[str]
+    """Of matrices as the format hands them out, in the words of safetensors."""
     dtype: Dtype
     """The checkpoint's precision: as config.json names it, else that of the weights."""
     is_wrapped: bool
     """Whether the language model is one part of a multimodal model."""
+    open_tensors: "Callable[[], TensorSource]"
+    """Opens the files for reading."""
     gguf: GgufModel | None = None
     """What takes the place of a folder, where there is none."""
 
@@ -56,8 +70,13 @@ class ModelFolder:
 
     @property
     def num_parameters(self) -> int:
-        """Numbers in all weights together."""
-        return sum(info.num_elements for info in self.tensors.values())
+        """Numbers in all weights together, as they are computed with."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    @property
+    def num_file_bytes(self) -> int:
+        """Bytes of all that is read."""
+        return sum(info.num_bytes for info in self.tensors.values())
 
 
 def check_model_folder(path: Path) -> ModelFolder:
@@ -68,8 +87,7 @@ def check_model_folder(path: Path) -> ModelFolder:
         ModelLoadError: names all that is missing, incomplete or not supported.
     """
     if not path.exists():
-        hint = "download the model first: names are not looked up"
-        raise ModelLoadError(f"model folder {path} does not exist", hint)
+        raise ModelLoadError(f"model folder {path} does not exist", hint_for(path))
     try:
         if is_gguf(path):
             return _check_gguf(path)
@@ -86,32 +104,82 @@ def _check(path: Path) -> ModelFolder:
     problems: list[str] = []
     opened, is_wrapped, hint = _check_config(path, problems)
     found = _check_files(path, problems)
-    if opened is not None and is_wrapped and found is not None:
-        # What the two levels of the file say of tied embeddings may differ; the weights decide.
-        opened = opened[0], replace(opened[1], tie_word_embeddings=_HEAD not in found)
-    shapes = declare(*opened)[0] if opened is not None else {}
+    declared: Declaration | None = None
     if opened is not None and found is not None:
-        problems += _compare(shapes, found)
+        if is_wrapped:
+            # What the two levels of the file say of tied embeddings may differ; the weights decide.
+            is_tied = not any(name.startswith("lm_head.") for name in found)
+            opened = opened[0], replace(opened[1], tie_word_embeddings=is_tied), opened[2]
+        declared = declare_files(*opened, found)
+        problems += _compare(declared, opened[2], found)
     _check_tokenizer(path, problems)
-    if problems or opened is None or found is None:
+    if problems or opened is None or found is None or declared is None:
         raise ModelLoadError(
             f"model folder {path} cannot be loaded: " + "; ".join(problems), hint or _hint(problems)
         )
-    tensors = {name: found[name] for name in shapes}
-    dtype = opened[1].dtype or _DTYPES[next(iter(tensors.values())).dtype]
-    return ModelFolder(path, *opened, tensors, dtype, is_wrapped)
+    family, config, weight_format = opened
+    if all(isinstance(stored, PlainMatrix | PlainStack) for stored in declared.matrices.values()):
+        # Tools that widen a folder may leave its config.json as it was.
+        weight_format = PLAIN
+    tensors = {name: found[name] for name in declared.entries if name in found}
+    dtype = config.dtype or _DTYPES[next(iter(tensors.values())).dtype]
+    return ModelFolder(
+        path,
+        family,
+        config,
+        weight_format,
+        declared.shapes,
+        tensors,
+        _matrix_dtypes(declared, tensors),
+        dtype,
+        is_wrapped,
+        _open_safetensors,
+    )
+
+
+def _open_safetensors() -> "TensorSource":
+    from streamcore.models.tensor_source import SafetensorsSource
+
+    return SafetensorsSource()
+
+
+def _matrix_dtypes(declared: Declaration, tensors: Mapping[str, TensorInfo]) -> frozenset[str]:
+    entries = declared.entries
+    plain = {
+        tensors[name].dtype
+        for name, shape in declared.shapes.items()
+        if len(shape) > 1 and name in entries and entries[name].dtypes == FLOATS
+    }
+    return frozenset(plain) | {
+        stored.dtype({end: tensors[name + end].dtype for end in stored.entries if name + end in tensors})
+        for name, stored in declared.matrices.items()
+    }
 
 
 def _check_gguf(path: Path) -> ModelFolder:
     gguf = open_gguf(path)
     try:
-        family, config = open_config(gguf.config_json)
+        family, config, _ = open_config(gguf.config_json)
     except ModelLoadError as error:
         said = str(error).replace("config.json", "metadata, read as config.json,", 1)
         raise ModelLoadError(f"model {path} cannot be loaded: its {said}", error.hint) from error
-    tensors = gguf.find(config, declare(family, config)[0])
+    declared = declare_files(family, config, PLAIN, {})
+    needed = {name: entry.shapes[0] for name, entry in declared.entries.items() if not entry.is_optional}
+    tensors = gguf.find(config, needed)
     assert config.dtype is not None
-    return ModelFolder(path, family, config, tensors, config.dtype, False, gguf)
+    return ModelFolder(
+        path,
+        family,
+        config,
+        replace(PLAIN, title=gguf.title),
+        declared.shapes,
+        tensors,
+        _matrix_dtypes(declared, tensors),
+        config.dtype,
+        False,
+        GgufSource,
+        gguf,
+    )
 
 
 def _hint(problems: Iterable[str]) -> str | None:
@@ -127,15 +195,15 @@ def _hint(problems: Iterable[str]) -> str | None:
 
 def _check_config(
     path: Path, problems: list[str]
-) -> tuple[tuple[Family, DecoderConfig] | None, bool, str | None]:
+) -> tuple[tuple[Family, DecoderConfig, Format] | None, bool, str | None]:
     """What config.json says, whether its language model is wrapped, and a hint where it cannot be
     used.
     """
     try:
-        raw = read_json_object(path / "config.json")
+        raw = read_config(path)
         return open_config(raw), "text_config" in raw, None
     except FileError as problem:
-        problems.append(f"config.json {problem}")
+        problems.append(str(problem))
     except ModelLoadError as error:
         problems.append(str(error))
         return None, False, error.hint
@@ -168,30 +236,47 @@ def _check_files(path: Path, problems: list[str]) -> Mapping[str, TensorInfo] | 
     return found if len(problems) == num_problems else None
 
 
-def _compare(shapes: Shapes, found: Mapping[str, TensorInfo]) -> list[str]:
+def _compare(declared: Declaration, weight_format: Format, found: Mapping[str, TensorInfo]) -> list[str]:
     problems = []
-    if absent := shapes.keys() - found.keys():
+    entries = declared.entries
+    required = {name for name, entry in entries.items() if not entry.is_optional}
+    if absent := required - found.keys():
         problems.append(f"the weights lack {_names(absent)}")
     # A tensor without a place would change the result if it were used: the model is of another kind
     # than it says.
-    if unknown := {name for name in found.keys() - shapes.keys() if not _is_redundant(name)}:
+    unknown = {name for name in found.keys() - entries.keys() if not _is_redundant(name, weight_format)}
+    if unknown:
         problems.append(f"the weights hold {_names(unknown)}, which config.json does not account for")
-    known = {name: info for name, info in found.items() if name in shapes}
-    if foreign := {info.dtype for info in known.values()} - DTYPE_BYTES.keys():
+    known = {name: info for name, info in sorted(found.items()) if name in entries}
+    foreign = {name: info for name, info in known.items() if info.dtype not in entries[name].dtypes}
+    plain = {info.dtype for name, info in foreign.items() if entries[name].dtypes == FLOATS}
+    if plain:
         problems.append(
-            f"the weights have dtype {', '.join(sorted(foreign))}, supported are {', '.join(DTYPE_BYTES)}"
+            f"the weights have dtype {', '.join(sorted(plain))}, supported are {', '.join(FLOATS)}"
         )
     wrong = [
-        f"`{name}` has shape {list(info.shape)}, config.json asks for {list(shapes[name])}"
-        for name, info in sorted(known.items())
-        if info.shape != shapes[name]
+        f"`{name}` has dtype {info.dtype}, {weight_format.title} asks for {' or '.join(entries[name].dtypes)}"
+        for name, info in foreign.items()
+        if entries[name].dtypes != FLOATS
+    ]
+    wrong += [
+        f"`{name}` has shape {list(info.shape)}, config.json asks for {_shapes(entries[name])}"
+        for name, info in known.items()
+        if info.shape not in entries[name].shapes
     ]
     return problems + wrong[:_MAX_NAMES] + _more(wrong)
 
 
-def _is_redundant(name: str) -> bool:
-    """Tables that old checkpoints carry along, and an output layer that is tied to the embedding."""
-    return name.endswith(".rotary_emb.inv_freq") or name == _HEAD
+def _shapes(entry: Entry) -> str:
+    return " or ".join(str(list(shape)) for shape in entry.shapes)
+
+
+def _is_redundant(name: str, weight_format: Format) -> bool:
+    """Tables that old checkpoints carry along, an output layer that is tied to the embedding, and
+    what a format has for others.
+    """
+    last = name.rpartition(".")[2]
+    return name.endswith(".rotary_emb.inv_freq") or name == _HEAD or last in weight_format.passed_over
 
 
 def _check_tokenizer(path: Path, problems: list[str]) -> None:

@@ -1,12 +1,9 @@
 """Brings the weights of a checked model folder to a device: the second building of its family."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from pathlib import Path
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from streamcore import kernels
@@ -14,13 +11,18 @@ from streamcore.errors import ModelLoadError
 from streamcore.layers.linear import Linear
 from streamcore.layers.weights import Stack, Weights
 from streamcore.models.folder import ModelFolder
-from streamcore.models.gguf import GgufTensor
+from streamcore.models.formats.plain import matrix_of, stack_of
+from streamcore.models.formats.stored import Stored
 from streamcore.models.model import Model
 from streamcore.models.precision import Precision, precision_of
-from streamcore.models.tensor_files import TensorInfo
+from streamcore.models.progress import Progress
+from streamcore.models.tensor_source import TensorSource
 
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called with the bytes that were read and the bytes that there are."""
+# How many numbers of a matrix are widened at once: what lies between stays in the processor's cache,
+# and new memory for every step would take most of the time. The first row is a multiple of the
+# second number, so that nothing that is packed along the rows is cut.
+_MAX_NUMBERS = 1 << 18
+_ROWS = 32
 
 
 def load_model(
@@ -28,8 +30,9 @@ def load_model(
 ) -> Model:
     """Loads a model; `Model.prepare` must follow before it runs.
 
-    Each tensor is copied from the mapped file straight to its place, so that beside the weights no
-    memory is needed but that of the matrix at hand, before it is packed.
+    Each tensor is copied from the mapped file straight to its place, and widened piece by piece
+    where it is quantised, so that beside the weights no memory is needed but that of the matrix at
+    hand, before it is packed.
 
     Args:
         folder: a folder that was checked.
@@ -42,8 +45,8 @@ def load_model(
     """
     precision = precision_of(folder, device, dtype)
     try:
-        with ExitStack() as files:
-            reader = _Reader(folder, device, precision, progress, files)
+        with folder.open_tensors() as source:
+            reader = _Reader(folder, device, precision, progress, source)
             decoder = folder.family.build(folder.config, Weights(reader))
     except torch.OutOfMemoryError as error:
         size_gb = folder.num_parameters * precision.weights.itemsize / 1e9
@@ -64,15 +67,15 @@ class _Reader:
         device: torch.device,
         precision: Precision,
         progress: Progress | None,
-        files: ExitStack,
+        source: TensorSource,
     ) -> None:
+        self._format = folder.format
         self._tensors = folder.tensors
         self._device = device
         self._precision = precision
         self._progress = progress
-        self._files = files
-        self._opened: dict[Path, Any] = {}
-        self._total = sum(info.num_bytes for info in folder.tensors.values())
+        self._source = source
+        self._total = folder.num_file_bytes
         self._done = 0
 
     def vector(self, name: str, size: int, shift: float) -> Tensor:
@@ -93,8 +96,11 @@ class _Reader:
         weight = self._empty(sum(parts.values()), inputs)
         first = 0
         for name, rows in parts.items():
-            weight[first : first + rows].copy_(self._read(f"{name}.weight"))
+            stored = matrix_of(self._format, name, rows, inputs, self._tensors)
+            self._fill(weight[first : first + rows], stored, self._read_stored(name, stored))
             first += rows
+            if not bias and f"{name}.bias" in self._tensors and bool(self._read(f"{name}.bias").any()):
+                raise ModelLoadError(f"`{name}.bias` is not zero, the model has no bias there")
         biases = [self.vector(f"{name}.bias", rows, 0.0) for name, rows in parts.items()] if bias else []
         return self._product(weight, torch.cat(biases) if biases else None)
 
@@ -103,22 +109,41 @@ class _Reader:
         biases = (
             None if stack.bias is None else self._read(stack.bias).to(self._precision.activations, copy=True)
         )
-        stacked = self._read(stack.name)
+        stored = stack_of(self._format, stack, self._tensors)
+        tensors = self._read_stored(stack.name, stored)
         return [
             self._product(
-                self._expert(stack, stacked[index]),
+                self._expert(stack, stored, {name: tensor[index] for name, tensor in tensors.items()}),
                 None if biases is None else self._ordered(stack, biases[index]).to(self._device),
             )
             for index in range(stack.num_experts)
         ]
 
-    def _expert(self, stack: Stack, weight: Tensor) -> Tensor:
+    def _expert(self, stack: Stack, stored: Stored, tensors: Mapping[str, Tensor]) -> Tensor:
         matrix = self._empty(stack.rows, stack.inputs)
-        matrix.copy_(self._ordered(stack, weight.t() if stack.is_transposed else weight))
-        return matrix
+        self._fill(matrix, stored, tensors)
+        return self._ordered(stack, matrix)
 
     def _ordered(self, stack: Stack, rows: Tensor) -> Tensor:
         return torch.cat([rows[0::2], rows[1::2]]) if stack.is_interleaved else rows.contiguous()
+
+    def _read_stored(self, name: str, stored: Stored) -> Mapping[str, Tensor]:
+        """The tensors of a matrix that the files have."""
+        present = [ending for ending in stored.entries if name + ending in self._tensors]
+        tensors = {ending: self._read(name + ending) for ending in present}
+        if (problem := stored.problem(tensors)) is not None:
+            raise ModelLoadError(f"the weights of `{name}` cannot be used: {problem}")
+        return tensors
+
+    def _fill(self, matrix: Tensor, stored: Stored, tensors: Mapping[str, Tensor]) -> None:
+        """Widens a matrix to its place, on the device that it is for."""
+        if len(tensors) > 1:
+            tensors = {ending: tensor.to(self._device) for ending, tensor in tensors.items()}
+        rows, inputs = matrix.shape
+        step = max(_MAX_NUMBERS // inputs // _ROWS, 1) * _ROWS
+        for first in range(0, rows, step):
+            piece = slice(first, min(first + step, rows))
+            matrix[piece].copy_(stored.widen(tensors, piece))
 
     def tied(self, matrix: Tensor) -> Linear:
         """See `Source`."""
@@ -134,16 +159,8 @@ class _Reader:
 
     def _read(self, name: str) -> Tensor:
         info = self._tensors[name]
-        tensor = info.read() if isinstance(info, GgufTensor) else self._read_safetensors(info)
+        tensor = self._source.read(info)
         self._done += info.num_bytes
         if self._progress is not None:
             self._progress(self._done, self._total)
-        return tensor
-
-    def _read_safetensors(self, info: TensorInfo) -> Tensor:
-        file = self._opened.get(info.path)
-        if file is None:
-            opened = safe_open(str(info.path), framework="pt", device="cpu")
-            file = self._opened[info.path] = self._files.enter_context(opened)
-        tensor: Tensor = file.get_tensor(info.name)
         return tensor

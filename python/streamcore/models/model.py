@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from streamcore import kernels
-from streamcore.kernels import KvGroup, LayerCache, Scratch, checks
+from streamcore.kernels import KvGroup, LayerCache, PagedSequences, Scratch, checks
+from streamcore.kernels.dry import DryOps
 from streamcore.kernels.native import CpuOps
 from streamcore.kernels.recorder import NotRecordableError, Recorder
 from streamcore.layers.decoder import Decoder
@@ -31,15 +32,45 @@ class Model:
         self._ops = kernels.ops_for(device)
         self._scratch = Scratch(precision.activations, device)
 
-    def prepare(self, max_len: int, max_num_tokens: int = 0) -> None:
+    def prepare(self, max_len: int, max_num_tokens: int = 0, max_num_wanted: int = 0) -> None:
         """Makes ready for sequences of up to `max_len` tokens, and steps of up to `max_num_tokens`
-        as far as that is known.
+        with `max_num_wanted` logits, as far as that is known.
 
         Called once the KV cache has its size: a context that the cache cannot hold takes no memory.
         """
         self.decoder.prepare(max_len, self.device)
         self.max_len = max_len
-        self._scratch = Scratch(self.precision.activations, self.device, max_num_tokens)
+        self._scratch = Scratch(
+            self.precision.activations,
+            self.device,
+            max_num_tokens,
+            dict.fromkeys(("wanted", "logits"), max_num_wanted),
+        )
+
+    def measure(self) -> tuple[int, int]:
+        """Bytes that a forward pass takes beside weights and cache: for each token, and for each of
+        those whose logits are wanted.
+
+        Nothing is computed. `prepare` comes after it.
+        """
+        self.decoder.prepare(1, self.device)
+        one, two = self._measure(1), self._measure(2)
+        return two - one, 2 * one - two
+
+    def _measure(self, num_tokens: int) -> int:
+        """Bytes of a pass of some tokens, one of which is wanted."""
+
+        def zeros(*shape: int, dtype: torch.dtype = torch.int32) -> Tensor:
+            return torch.zeros(shape, dtype=dtype, device=self.device)
+
+        scratch, ops = Scratch(self.precision.activations, self.device), DryOps()
+        keys = zeros(1, 1, self.config.num_kv_heads, self.config.head_dim, dtype=self.precision.cache)
+        caches = [LayerCache(keys, keys)] * self.config.num_layers
+        sequences = PagedSequences(zeros(1, 1), zeros(1), zeros(1), zeros(2))
+        kv = [KvGroup(caches, zeros(num_tokens, dtype=torch.int64), sequences)]
+        step = Step(ops, zeros(num_tokens), zeros(num_tokens), kv, scratch)
+        self.decoder.logits(self.decoder.forward(step, zeros(1)), step)
+        return scratch.num_bytes + ops.most_bytes
 
     def check_caches(self, caches: Sequence[LayerCache]) -> None:
         """Raises `ValueError` unless `forward` can take the caches; to be asked once, not at every

@@ -1,14 +1,18 @@
-"""From config.json to a family and the shape of its decoder, also where the file wraps a language
-model in a multimodal one.
+"""From config.json to a family, the shape of its decoder and the format of its weights, also where
+the file wraps a language model in a multimodal one.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from streamcore.errors import ModelLoadError
 from streamcore.models.config import DecoderConfig
 from streamcore.models.families import Family, find_family
 from streamcore.models.fields import Fields, shown
+from streamcore.models.formats import BESIDE, HINT, PLACES, parse_format
+from streamcore.models.formats.stored import Format
+from streamcore.models.tensor_files import FileError, read_json_object
 
 WRAPPERS: Mapping[str, tuple[str, str]] = {
     "gemma3": ("Gemma3ForConditionalGeneration", "gemma3_text"),
@@ -18,38 +22,46 @@ WRAPPERS: Mapping[str, tuple[str, str]] = {
 of its text part.
 """
 
-_QUANTISED = ("quantization_config", "compression_config")
-_PREFIXES = {
-    "model.language_model.": "model.",
-    "language_model.model.": "model.",
-    "language_model.lm_head.": "lm_head.",
-    "model.lm_head.": "lm_head.",
-    "language_model.": "model.",
-}
-_OTHER_PARTS = (
-    "vision_tower.",
-    "visual.",
-    "multi_modal_projector.",
-    "embed_vision.",
-    "audio_tower.",
-    "embed_audio.",
-)
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Reads config.json, and what a file beside it says of the format.
+
+    Raises:
+        FileError: a file cannot be used; the message is a whole sentence.
+    """
+    raw = _read(folder / "config.json")
+    if all(raw.get(name) is None for name in PLACES) and (folder / BESIDE).exists():
+        raw[BESIDE] = _read(folder / BESIDE)
+    return raw
 
 
-def open_config(raw: Mapping[str, Any]) -> tuple[Family, DecoderConfig]:
-    """The family of a config.json and the shape of its decoder.
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return read_json_object(path)
+    except FileError as problem:
+        raise FileError(f"{path.name} {problem}") from problem
+
+
+def open_config(raw: Mapping[str, Any]) -> tuple[Family, DecoderConfig, Format]:
+    """The family of a config.json, the shape of its decoder and the format of its weights.
 
     Raises:
         ModelLoadError: names every field that is missing, of the wrong type or not supported.
     """
-    raw, prefix = _text_part(raw)
-    family = find_family(raw)
-    fields = Fields(raw, prefix)
+    text, prefix = _text_part(raw)
+    family = find_family(text)
+    fields = Fields(text, prefix)
     config = family.parse(fields)
-    hint = _refuse_quantised(fields)
-    fields.check(hint)
+    problems: list[str] = []
+    weight_format = parse_format(raw if any(raw.get(name) for name in (*PLACES, BESIDE)) else text, problems)
+    if BESIDE not in raw:
+        fields.problems += problems
+    elif problems:
+        said = ["config.json " + ", ".join(fields.problems)] if fields.problems else []
+        raise ModelLoadError("; ".join([*said, f"{BESIDE} " + ", ".join(problems)]), HINT)
+    fields.check(HINT if problems else None)
     assert isinstance(config, DecoderConfig)
-    return family, config
+    return family, config, weight_format
 
 
 def _text_part(raw: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
@@ -68,31 +80,5 @@ def _text_part(raw: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
         )
     if not isinstance(text, dict):
         raise ModelLoadError(f"config.json has `text_config` {shown(text)}, it must be an object")
-    shared = {name: raw[name] for name in ("dtype", "torch_dtype", *_QUANTISED) if raw.get(name) is not None}
+    shared = {name: raw[name] for name in ("dtype", "torch_dtype") if raw.get(name) is not None}
     return {"model_type": text_type, **shared, **text, "architectures": None}, "text_config."
-
-
-def text_name(name: str) -> str | None:
-    """The name of a tensor as a folder without a wrapper has it; None for one of another part of a
-    multimodal model.
-    """
-    if name.removeprefix("model.").startswith(_OTHER_PARTS):
-        return None
-    for prefix, plain in _PREFIXES.items():
-        if name.startswith(prefix):
-            return plain + name.removeprefix(prefix)
-    return name
-
-
-def _refuse_quantised(fields: Fields) -> str | None:
-    """Notes quantised weights, and returns what can be done."""
-    for name in _QUANTISED:
-        raw = fields.raw.get(name)
-        if raw is None:
-            continue
-        keys = ("quant_method", "quantization_method")
-        methods = [raw[key] for key in keys if key in raw] if isinstance(raw, dict) else []
-        method = f" {shown(methods[0])}" if methods else ""
-        fields.problems.append(f"has `{name}`{method}, quantised weights are not supported")
-        return "serve the folder with the unquantised weights that this one was made from"
-    return None

@@ -37,6 +37,5 @@ def precision_of(folder: ModelFolder, device: torch.device, dtype: torch.dtype) 
     """What `dtype` means for a folder on a device."""
     keeps_bfloat16 = device.type == "cpu" and kernels.can_keep_bfloat16()
     activations = torch.float32 if keeps_bfloat16 and dtype == torch.bfloat16 else dtype
-    matrices = {info.dtype for info in folder.tensors.values() if len(info.shape) > 1}
-    is_narrow = keeps_bfloat16 and dtype == torch.float32 and matrices == {"BF16"}
+    is_narrow = keeps_bfloat16 and dtype == torch.float32 and folder.matrix_dtypes == {"BF16"}
     return Precision(dtype, activations, torch.bfloat16 if is_narrow else dtype)

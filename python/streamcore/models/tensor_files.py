@@ -17,8 +17,14 @@ from streamcore.models.fields import parse_json, shown
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-DTYPE_BYTES: Mapping[str, int] = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-"""The dtypes that weights may have, with bytes per element."""
+FLOATS = ("F64", "F32", "F16", "BF16")
+"""The dtypes that weights may have which are not quantised."""
+DTYPE_BYTES: Mapping[str, int] = {
+    **{"F64": 8, "F32": 4, "F16": 2, "BF16": 2},
+    **{"F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1},
+    **{"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1},
+}
+"""Bytes of an element."""
 
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _MAX_HEADER_BYTES = 100 << 20
@@ -47,7 +53,7 @@ class TensorInfo:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes in the file; 0 for a dtype that weights may not have."""
+        """Bytes in the file; 0 for a dtype that is not known."""
         return DTYPE_BYTES.get(self.dtype, 0) * self.num_elements
 
 
@@ -144,7 +150,7 @@ def weight_files(folder: Path) -> dict[Path, set[str]]:
         return {folder / SINGLE: set()}
     names = sorted(path.name for path in folder.iterdir())
     if INDEX not in names:
-        raise FileError(_no_weights(names))
+        raise FileError(no_weights(names))
     try:
         weight_map = read_json_object(folder / INDEX).get("weight_map")
     except FileError as problem:
@@ -162,7 +168,8 @@ def weight_files(folder: Path) -> dict[Path, set[str]]:
     return files
 
 
-def _no_weights(names: Iterable[str]) -> str:
+def no_weights(names: Iterable[str]) -> str:
+    """Says why a folder with these files has no weights that can be loaded."""
     names = list(names)
     if any(name.endswith(".safetensors") for name in names):
         return f"{INDEX} is missing, and there is no {SINGLE}"

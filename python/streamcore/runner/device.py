@@ -1,8 +1,5 @@
 """Chooses where a model runs and in which precision."""
 
-import os
-from pathlib import Path
-
 import torch
 
 from streamcore import kernels
@@ -10,7 +7,7 @@ from streamcore.errors import ConfigError, ModelLoadError
 from streamcore.models.config import Dtype
 from streamcore.models.folder import ModelFolder
 from streamcore.models.precision import precision_of
-from streamcore.runner.resource_limits import memory_left
+from streamcore.runner.memory import available_memory
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _COMFORTABLE_SHARE = 0.5
@@ -49,8 +46,9 @@ def choose_dtype(name: str, folder: ModelFolder, device: torch.device) -> torch.
             raise ConfigError(f"{device} cannot compute in bfloat16, use float16 or float32")
     needed = folder.num_parameters * precision_of(folder, device, dtype).weights.itemsize
     if needed > available:
+        widened = f", widened from {folder.format.title}" if folder.format.title else ""
         raise ModelLoadError(
-            f"the weights of {folder.path} need {needed / 1e9:.1f} GB as {_name(dtype)}, "
+            f"the weights of {folder.path} need {needed / 1e9:.1f} GB as {_name(dtype)}{widened}, "
             f"{device} has {available / 1e9:.1f} GB available"
         )
     return dtype
@@ -74,22 +72,3 @@ def _auto_dtype(folder: ModelFolder, device: torch.device, available: int) -> to
 
 def _has_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" or torch.cuda.get_device_capability(device) >= (8, 0)
-
-
-def available_memory(device: torch.device) -> int:
-    """Bytes that can still be allocated on a device; on the CPU within the limits of the machine, of its
-    control groups and of `ulimit`.
-    """
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return free
-    return min(_machine_memory(), memory_left())
-
-
-def _machine_memory() -> int:
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,6 +1,6 @@
 """Runs step plans: forward pass and sampling, two steps deep on CUDA.
 
-    buffers()  the columns that the engine writes the next plan into
+    loan       the columns that the engine writes the next plan into
     launch()   queues the step on the device
     collect()  waits for the oldest step and returns its tokens, and the log-probabilities that were asked for
 
@@ -8,7 +8,6 @@ A sequence's newest token stays on the device, in the sequence's row, so that th
 before the host has seen it.
 """
 
-import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,14 +15,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from streamcore import _core
 from streamcore.kernels import KvGroup, LayerCache
 from streamcore.models.model import Model, Recording
-from streamcore.runner.penalties import TokenCounts, add_biases
-from streamcore.runner.plan import StepPlan
-from streamcore.runner.rows import Rows
+from streamcore.runner.columns import Columns, PlanColumns
+from streamcore.runner.masks import MaskInputs, apply_masks
+from streamcore.runner.penalties import BiasInputs, add_biases
 from streamcore.runner.sampler import sample
-from streamcore.runner.scores import Scores, score_prompt, score_samples
-from streamcore.runner.step_inputs import StepBuffers, StepInputs
+from streamcore.runner.scores import ScoreInputs, Scores, score_prompt, score_samples
+from streamcore.runner.state import RowState
 from streamcore.step import NOT_FINITE
 
 Place = tuple[int, int]
@@ -34,26 +34,6 @@ def steps_in_flight(device: torch.device) -> int:
     beside it.
     """
     return 2 if device.type == "cuda" else 1
-
-
-@dataclass(frozen=True, slots=True)
-class _WarmUpPlan:
-    """A step of one sequence, at the start of the first block: rows that nobody has had are greedy, and begin there."""
-
-    num_tokens: int
-    id: int = 0
-    num_seqs: int = 1
-    num_padding: int = 0
-    num_samples: int = 1
-    num_device_tokens: int = 0
-    num_block_updates: int = 0
-    num_new_rows: int = 0
-    num_counted_tokens: int = 0
-    num_penalised_samples: int = 0
-    num_biases: int = 0
-    num_scored_samples: int = 0
-    num_scored_tokens: int = 0
-    max_top_logprobs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,149 +62,130 @@ def _place(column: Tensor) -> Place:
 
 
 class ModelRunner:
-    """A model, its KV cache and the buffers between them and the engine. Belongs to one thread."""
+    """A model, its KV cache, and the memory between them and the engine. Belongs to one thread."""
 
-    def __init__(
-        self,
-        model: Model,
-        caches: Sequence[LayerCache],
-        columns: Sequence[tuple[str, str, int]],
-        device: torch.device,
-    ) -> None:
-        """Allocates buffers.
+    def __init__(self, model: Model, caches: Sequence[LayerCache], config: _core.EngineConfig) -> None:
+        """Allocates columns and rows.
 
         Args:
-            model: on `device`.
-            caches: one per layer, on `device`.
-            columns: name, type and length of each column, as the engine lists them.
-            device: where steps run.
+            model: ready for the sequences and steps of `config`.
+            caches: one per layer, on the device of the model.
+            config: the limits of the engine whose plans it will run.
         """
         model.check_caches(caches)
         self._model = model
         self.caches = caches
-        self._device = device
+        device = model.device
         self.depth = steps_in_flight(device)
-        self.all_buffers = [StepBuffers(columns, device) for _ in range(self.depth)]
-        self._rows = Rows(columns, device)
-        num_rows = self._rows.num_rows
-        pinned = device.type == "cuda"
+        columns = config.step_columns()
+        self._columns = Columns(columns, device, self.depth)
+        self._loans = [_core.StepBuffers(config, self._columns.addresses(turn)) for turn in range(self.depth)]
+        self._rows = RowState(columns, model.config.vocab_size, device)
+        is_cuda = device.type == "cuda"
         self._results = [
-            torch.empty(num_rows, dtype=torch.int32, pin_memory=pinned) for _ in range(self.depth)
+            torch.empty(self._rows.num_rows, dtype=torch.int32, pin_memory=is_cuda) for _ in range(self.depth)
         ]
         self._events = [
-            torch.cuda.Event() if pinned else None  # type: ignore[no-untyped-call]
+            torch.cuda.Event() if is_cuda else None  # type: ignore[no-untyped-call]
             for _ in range(self.depth)
         ]
-        self._last_tokens = torch.zeros(num_rows, dtype=torch.int32, device=device)
-        self._counts = TokenCounts(num_rows, model.config.vocab_size, device)
         self._num_launched = 0
-        self.last_warm_up_s = 0.0
         self._recording = self._record() if device.type == "cpu" else None
         self._in_flight: deque[tuple[StepOutput, torch.cuda.Event | None]] = deque()
 
     def _record(self) -> Recording | None:
-        """A forward pass over the columns of the only set of buffers."""
-        token_ids, positions, slots, sequences, wanted = self.all_buffers[0].places(self._rows)
-        return self._model.record(token_ids, positions, [KvGroup(self.caches, slots, sequences)], wanted)
-
-    def buffers(self) -> StepBuffers:
-        """The columns that the next plan must be written into; no step in flight reads them."""
-        assert len(self._in_flight) < self.depth, "a step must be collected before another is planned"
-        return self.all_buffers[self.turn]
+        """A forward pass over whole columns: each step has its own in the same memory."""
+        resident = self._columns.resident
+        kv = [KvGroup(self.caches, resident["slot_mapping"], self._rows.all_sequences(self._columns))]
+        return self._model.record(
+            resident["token_ids"], resident["positions"], kv, resident["logits_indices"]
+        )
 
     @property
-    def turn(self) -> int:
-        """Which of `all_buffers` the next plan must be written into."""
+    def loan(self) -> _core.StepBuffers:
+        """The columns that the next plan must be written into; no step in flight reads them."""
+        assert len(self._in_flight) < self.depth, "a step must be collected before another is planned"
+        return self._loans[self._turn]
+
+    @property
+    def _turn(self) -> int:
         return self._num_launched % self.depth
 
     @torch.inference_mode()
-    def launch(self, plan: StepPlan) -> None:
-        """Queues the step whose plan is in `buffers()`. On the CPU it has run when this returns."""
-        result, event = self._results[self.turn][: plan.num_samples], self._events[self.turn]
-        inputs = self.buffers().inputs(plan, self._rows)
+    def launch(self, plan: _core.StepPlan) -> None:
+        """Queues the step whose plan is in `loan`. On the CPU it has run when this returns."""
+        turn = self._turn
         self._num_launched += 1
-        if plan.num_device_tokens:
-            tokens = self._last_tokens.index_select(0, inputs.device_token_rows)
-            inputs.token_ids[inputs.device_token_indices] = tokens
-        if inputs.penalties is not None:
-            self._counts.count(inputs.token_ids, inputs.penalties)
-        logits, scored = self._forward(plan, inputs)
-        scores: list[Scores] = []
-        if logits is not None:
-            tokens = sample(self._changed(logits, inputs), inputs.sampling, inputs.device_sampling)
-            self._last_tokens[inputs.sample_rows] = tokens
-            # A sum is finite if all its terms are: finite logits are far too small to overflow it.
-            is_finite = logits.sum(dim=-1).isfinite()
-            result.copy_(torch.where(is_finite, tokens, NOT_FINITE), non_blocking=True)
-            if inputs.scores is not None:
-                scores += score_samples(logits, tokens, inputs.scores)
-        if inputs.scores is not None and scored is not None:
-            scores += score_prompt(self._model, scored, inputs.scores)
+        columns = self._columns.upload(turn, plan)
+        self._rows.update(columns)
+        result, scores = self._results[turn][: plan.num_samples], self._run(columns, turn)
         output = StepOutput(result, Scores.concatenate(scores) if scores else None)
+        event = self._events[turn]
         if event is not None:
-            event.record(torch.cuda.current_stream(self._device))
+            event.record(torch.cuda.current_stream(self._model.device))
         self._in_flight.append((output, event))
 
-    def _forward(self, plan: StepPlan, inputs: StepInputs) -> tuple[Tensor | None, Tensor | None]:
+    def _run(self, columns: PlanColumns, turn: int) -> list[Scores]:
+        """Computes and draws; the tokens go to the results of this turn."""
+        plan = columns.plan
+        logits, scored = self._forward(columns)
+        is_scored = plan.num_scored_samples or plan.num_scored_tokens
+        inputs = ScoreInputs.of(columns) if is_scored else None
+        scores: list[Scores] = []
+        if logits is not None:
+            tokens = sample(self._changed(logits, columns), *self._rows.sampling(columns))
+            self._rows.keep(columns, tokens)
+            # A sum is finite if all its terms are: finite logits are far too small to overflow it.
+            is_finite = logits.sum(dim=-1).isfinite()
+            result = self._results[turn][: plan.num_samples]
+            result.copy_(torch.where(is_finite, tokens, NOT_FINITE), non_blocking=True)
+            if inputs is not None:
+                scores += score_samples(logits, tokens, inputs)
+        if inputs is not None and scored is not None:
+            scores += score_prompt(self._model, scored, inputs)
+        return scores
+
+    def _forward(self, columns: PlanColumns) -> tuple[Tensor | None, Tensor | None]:
         """The logits of the samples, and what those of the scored prompt tokens are made of; None where there are none.
 
         Prompt tokens are scored in pieces, which no recording has.
         """
+        plan = columns.plan
         if self._recording is not None and not plan.num_scored_tokens:
-            num_seqs = plan.num_seqs + plan.num_padding
-            logits = self._recording.run(len(inputs.token_ids), num_seqs, plan.num_samples)
+            num_padding = plan.num_padding
+            num_tokens, num_seqs = plan.num_tokens + num_padding, plan.num_seqs + num_padding
+            logits = self._recording.run(num_tokens, num_seqs, plan.num_samples)
             return logits if plan.num_samples else None, None
-        kv = [KvGroup(self.caches, inputs.slot_mapping, inputs.sequences)]
-        hidden = self._model.forward(inputs.token_ids, inputs.positions, kv, inputs.wanted())
+        wanted = columns["logits_indices"]
+        if plan.num_scored_tokens:
+            wanted = torch.cat([wanted, columns["scored_indices"]])
+        kv = [KvGroup(self.caches, columns["slot_mapping"], self._rows.sequences(columns))]
+        hidden = self._model.forward(columns["token_ids"], columns["positions"], kv, wanted)
         scored = hidden[plan.num_samples :] if plan.num_scored_tokens else None
         return self._model.logits(hidden[: plan.num_samples]) if plan.num_samples else None, scored
 
-    def _changed(self, logits: Tensor, inputs: StepInputs) -> Tensor:
-        """The logits with penalties and biases. The model's own stay as they are, for the log-probabilities."""
-        penalties, biases = inputs.penalties, inputs.biases
-        if penalties is None and biases is None:
+    def _changed(self, logits: Tensor, columns: PlanColumns) -> Tensor:
+        """The logits with penalties, biases and masks. The model's own stay as they are, for the log-probabilities."""
+        plan = columns.plan
+        if not (plan.num_penalised_samples or plan.num_biases or plan.num_masked_samples):
             return logits
         logits = logits.clone()
-        if penalties is not None:
-            self._counts.penalise(logits, penalties)
-        if biases is not None:
-            add_biases(logits, biases)
+        if plan.num_penalised_samples:
+            self._rows.penalise(logits, columns)
+        if plan.num_biases:
+            add_biases(logits, BiasInputs.of(columns))
+        if plan.num_masked_samples:
+            apply_masks(logits, MaskInputs.of(columns))
         return logits
 
     def collect(self) -> StepOutput:
-        """Waits for the oldest step in flight; its results are valid until the buffers are used again."""
+        """Waits for the oldest step in flight; its results are valid until the columns are used again."""
         output, event = self._in_flight.popleft()
         if event is not None:
             event.synchronize()
         return output
 
-    def execute(self, plan: StepPlan) -> StepOutput:
+    def execute(self, plan: _core.StepPlan) -> StepOutput:
         """Runs one step alone: `launch` and `collect`."""
         self.launch(plan)
         return self.collect()
-
-    def warm_up(self) -> None:
-        """Runs a small prefill and a decode, so that the first request does not pay for what torch sets up
-        once, and measures the decode.
-
-        They write into the first block, which holds nothing yet.
-        """
-        block_size = self.caches[0].keys.shape[1]
-        for buffers in self.all_buffers:
-            for name in ("token_ids", "seq_rows", "logits_indices", "sample_rows"):
-                buffers.column(name).zero_()
-        budget = self.all_buffers[0].column("token_ids").numel()
-        length = min(block_size, budget, self._model.max_len)
-        for num_tokens in [length, 1] * self.depth:
-            self._write_warm_up(self.buffers(), num_tokens)
-            started = time.monotonic()
-            self.execute(_WarmUpPlan(num_tokens))
-            self.last_warm_up_s = time.monotonic() - started
-
-    def _write_warm_up(self, buffers: StepBuffers, num_tokens: int) -> None:
-        order = torch.arange(num_tokens)
-        buffers.column("positions")[:num_tokens] = order
-        buffers.column("slot_mapping")[:num_tokens] = order
-        buffers.column("query_starts")[:2] = torch.tensor([0, num_tokens])
-        buffers.column("context_lens")[0] = num_tokens
-        buffers.column("logits_indices")[0] = num_tokens - 1

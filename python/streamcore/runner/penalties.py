@@ -4,10 +4,13 @@ The repetition penalty is that of Keskar et al. 2019 (arXiv:1909.05858, section 
 as is usual; frequency and presence penalties are OpenAI's.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from streamcore.runner.columns import PlanColumns
 
 # The columns of the penalties.
 PENALTIES = ("repetition_penalty", "frequency_penalty", "presence_penalty")
@@ -23,27 +26,45 @@ def rows_per_chunk(vocab_size: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class PenaltyInputs:
-    """The penalties of a step, on the device; all int32 but the penalties."""
+class CountInputs:
+    """Which tokens of a step are counted, int32 on the device."""
 
     new_rows: Tensor
     """[num_new_rows], rows that begin a sequence anew"""
-    counted_indices: Tensor
-    """[num_counted_tokens], which of the step's tokens are counted"""
-    counted_rows: Tensor
+    indices: Tensor
+    """[num_counted_tokens], which of the step's tokens"""
+    rows: Tensor
     """[num_counted_tokens], the row of each"""
-    counted_as_output: Tensor
+    as_output: Tensor
     """[num_counted_tokens], 1 for a token of the output, 0 for one of the prompt"""
+
+    @classmethod
+    def of(cls, columns: PlanColumns) -> "CountInputs":
+        """Those of a plan."""
+        names = ("new_rows", "counted_indices", "counted_rows", "counted_as_output")
+        return cls(*(columns[name] for name in names))
+
+
+@dataclass(frozen=True, slots=True)
+class PenaltyInputs:
+    """The penalties of a step, on the device."""
+
     samples: Tensor
-    """[num_penalised_samples], which samples have a penalty"""
+    """int32 [num_penalised_samples], which samples have a penalty"""
     sample_rows: Tensor
-    """[num_samples]"""
+    """int32 [num_samples]"""
     repetition: Tensor
     """float32 [num_rows]"""
     frequency: Tensor
     """float32 [num_rows]"""
     presence: Tensor
     """float32 [num_rows]"""
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Tensor], columns: PlanColumns) -> "PenaltyInputs":
+        """Those of a plan, and the parameters of all rows by name."""
+        penalties = (parameters[name] for name in PENALTIES)
+        return cls(columns["penalised_samples"], columns["sample_rows"], *penalties)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +77,11 @@ class BiasInputs:
     """int32, those beyond the vocabulary are passed over"""
     values: Tensor
     """float32, added to the logit"""
+
+    @classmethod
+    def of(cls, columns: PlanColumns) -> "BiasInputs":
+        """Those of a plan."""
+        return cls(columns["bias_samples"], columns["bias_tokens"], columns["bias_values"])
 
 
 class TokenCounts:
@@ -74,15 +100,15 @@ class TokenCounts:
             self._is_there = torch.zeros(self._shape, dtype=torch.bool, device=self._device)
         return self._in_output, self._is_there
 
-    def count(self, token_ids: Tensor, inputs: PenaltyInputs) -> None:
+    def count(self, token_ids: Tensor, inputs: CountInputs) -> None:
         """Counts the input tokens of a step, int32 [num_tokens]: the token that the step before drew is one of them."""
         in_output, is_there = self._tables()
         rows = inputs.new_rows.long()
         in_output.index_fill_(0, rows, 0)
         is_there.index_fill_(0, rows, 0)
-        tokens = token_ids.index_select(0, inputs.counted_indices).long()
-        places = (inputs.counted_rows.long(), tokens)
-        in_output.index_put_(places, inputs.counted_as_output, accumulate=True)
+        tokens = token_ids.index_select(0, inputs.indices).long()
+        places = (inputs.rows.long(), tokens)
+        in_output.index_put_(places, inputs.as_output, accumulate=True)
         is_there[places] = True
 
     def penalise(self, logits: Tensor, inputs: PenaltyInputs) -> None:

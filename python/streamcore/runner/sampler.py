@@ -30,6 +30,8 @@ class SamplingColumns:
     """float32 [num_samples]; 1 keeps all"""
     min_p: Tensor
     """float32 [num_samples]; 0 keeps all"""
+    top_n_sigma: Tensor
+    """float32 [num_samples]; 0 and below keep all"""
     uniform: Tensor
     """float32 [num_samples] in [0, 1); decides each draw"""
 
@@ -39,13 +41,10 @@ class SamplingColumns:
         return tuple(name for name in cls.__slots__ if name != "uniform")
 
     @classmethod
-    def of(
-        cls, parameters: Mapping[str, Tensor], columns: Mapping[str, Tensor], num_samples: int
-    ) -> "SamplingColumns":
-        """The parameters of the rows that are sampled, and the random numbers of a plan, by their names."""
-        rows = columns["sample_rows"][:num_samples]
-        chosen = {name: parameters[name].index_select(0, rows) for name in cls.parameters()}
-        return cls(**chosen, uniform=columns["uniform"][:num_samples])
+    def of(cls, parameters: Mapping[str, Tensor], sample_rows: Tensor, uniform: Tensor) -> "SamplingColumns":
+        """The parameters of the rows that are sampled, out of those of all rows by name."""
+        chosen = {name: parameters[name].index_select(0, sample_rows) for name in cls.parameters()}
+        return cls(**chosen, uniform=uniform)
 
     def is_filtered(self) -> Tensor:
         """Which rows have a `top_k` or a `top_p`; bool [num_samples]."""
@@ -84,8 +83,10 @@ def _sample_rows(logits: Tensor, columns: SamplingColumns) -> Tensor:
 
 
 def _draw(logits: Tensor, columns: SamplingColumns) -> Tensor:
-    """Temperature, min_p, top_k, top_p where a row has them, then the draw."""
+    """Temperature, top_n_sigma, min_p, top_k, top_p where a row has them, then the draw."""
     scaled = _scale(logits, columns.temperature)
+    if bool((columns.top_n_sigma > 0).any()):
+        _drop_far(scaled, columns.top_n_sigma)
     if bool(columns.min_p.any()):
         _drop_below(scaled, columns.min_p)
     filtered = columns.is_filtered().nonzero().squeeze(1)
@@ -108,6 +109,8 @@ def _sample_all(logits: Tensor, columns: SamplingColumns, resident: SamplingColu
         return greedy
     is_greedy = resident.temperature == 0
     scaled = _scale(logits, torch.where(is_greedy, 1.0, resident.temperature))
+    if bool((columns.top_n_sigma > 0).any()):
+        _drop_far(scaled, resident.top_n_sigma)
     if bool(columns.min_p.any()):
         _drop_below(scaled, resident.min_p)
     filtered = draws & columns.is_filtered()
@@ -122,6 +125,23 @@ def _sample_all(logits: Tensor, columns: SamplingColumns, resident: SamplingColu
 def _scale(logits: Tensor, temperature: Tensor) -> Tensor:
     # With the greatest at 0 a tiny temperature cannot overflow.
     return (logits - logits.amax(dim=-1, keepdim=True)) / temperature.unsqueeze(1)
+
+
+def _drop_far(scaled: Tensor, top_n_sigma: Tensor) -> None:
+    """Applies top-n-sigma (Tang et al. 2024, arXiv:2411.07641) by the deviation of all logits that are left.
+
+    Temperature divides it as it divides the logits, so it chooses the same tokens at each.
+    """
+    is_possible = scaled > -torch.inf
+    count = is_possible.sum(dim=-1, keepdim=True)
+    # In float64 the order of summation does not move the border.
+    possible = scaled.double().masked_fill_(~is_possible, 0)
+    mean = possible.sum(dim=-1, keepdim=True) / count
+    squares = (possible - mean).square_().masked_fill_(~is_possible, 0)
+    deviation = (squares.sum(dim=-1, keepdim=True) / count).sqrt_()
+    n = top_n_sigma.unsqueeze(1)
+    # The greatest is at 0.
+    scaled.masked_fill_((n > 0) & (scaled < -n * deviation), -torch.inf)
 
 
 def _drop_below(scaled: Tensor, min_p: Tensor) -> None:

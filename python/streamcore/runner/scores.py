@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from streamcore.models.model import Model
+from streamcore.runner.columns import PlanColumns
 from streamcore.runner.penalties import rows_per_chunk
 
 _MAX_TOP = 20
@@ -31,6 +32,12 @@ class ScoreInputs:
     """[num_scored_tokens], those prompt tokens"""
     num_top: int
     """Most of the likely tokens that any of the rows is told; at most 20."""
+
+    @classmethod
+    def of(cls, columns: PlanColumns) -> "ScoreInputs":
+        """Those of a plan."""
+        samples, indices = columns["scored_samples"], columns["scored_indices"]
+        return cls(samples, indices, columns["scored_targets"], columns.plan.max_top_logprobs)
 
 
 @dataclass(frozen=True, slots=True)

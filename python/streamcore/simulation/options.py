@@ -92,7 +92,7 @@ def _add_load(load: argparse._ArgumentGroup) -> None:
 
 
 def _add_device(group: argparse._ArgumentGroup) -> None:
-    text = f"{', '.join(MODELS)} or a folder with a config.json; else that of the trace, or llama-3.1-8b"
+    text = f"{', '.join(MODELS)} a folder with a config.json, or a name like org/name; else that of the trace, or llama-3.1-8b"
     group.add_argument("--model", help=text)
     text = "bytes of a weight: 2, or less for quantised weights (default: 2)"
     group.add_argument("--bytes-per-weight", type=float, default=2.0, metavar="BYTES", help=text)

@@ -4,11 +4,12 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any, TypeVar
 
 from streamcore import _core
-from streamcore.config import did_you_mean, expanded
+from streamcore.config import did_you_mean, path_of_model
+from streamcore.console import complain
 from streamcore.errors import ConfigError
 from streamcore.simulation.presets import (
     BANDWIDTH_SHARE,
@@ -116,29 +117,31 @@ def _refuse_without_effect(options: Mapping[str, Any]) -> None:
 
 
 def model_size(name: str) -> ModelSize:
-    """The size of a model that is known by name, or of the one in a folder.
+    """The size of a model that is known by name, or of the one in a folder or a repository.
 
     Raises:
-        ConfigError: there is neither.
-        ModelLoadError: the config.json of the folder cannot be used.
+        ConfigError: there is none of these.
+        ModelLoadError: its config.json cannot be had, or cannot be used.
     """
     if name in MODELS:
         return MODELS[name]
-    folder = expanded(Path(name))
+    from streamcore.models.declare import declare
+    from streamcore.models.hub import Reporter, find_config
+    from streamcore.models.opening import open_config, read_config
+    from streamcore.models.tensor_files import FileError
+
+    folder = find_config(path_of_model(name), Reporter(partial(complain, "streamcore")))
     if not folder.is_dir():
         raise ConfigError(
-            f"`--model` is `{name}`, it must be a folder or one of {', '.join(MODELS)}{did_you_mean(name, MODELS)}"
+            f"`--model` is `{name}`, it must be a folder, a name like org/name or one of "
+            f"{', '.join(MODELS)}{did_you_mean(name, MODELS)}"
         )
-    from streamcore.models.declare import declare
-    from streamcore.models.opening import open_config
-    from streamcore.models.tensor_files import FileError, read_json_object
-
     try:
-        raw = read_json_object(folder / "config.json")
+        raw = read_config(folder)
     except FileError as problem:
-        raise ConfigError(f"{folder / 'config.json'} {problem}") from problem
-    family, config = open_config(raw)
-    shapes, _ = declare(family, config)
+        raise ConfigError(f"{folder}/{problem}") from problem
+    family, config, weight_format = open_config(raw)
+    shapes, _ = declare(family, config, weight_format)
     num_weights = sum(math.prod(shape) for shape in shapes.values())
     return ModelSize(num_weights, config.kv_numbers_per_token * KV_BYTES)
 

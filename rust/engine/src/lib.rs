@@ -9,6 +9,7 @@
 //! let config = EngineConfig {
 //!     block_size: 16, num_blocks: 64, max_num_batched_tokens: 256, max_num_seqs: 8, max_model_len: 512, max_steps_in_flight: 1,
 //!     enable_prefix_caching: true, capture_sizes: vec![], target_itl: None,
+//!     num_mask_words: 0,
 //! };
 //! let request = Request { stop_token_ids: vec![2], ..Request::new(RequestId(1), vec![3, 1, 4], 5) };
 //!
@@ -32,6 +33,9 @@
 //! is then named by the row in which the device keeps it. Blocks of sequences that ended or were preempted stay fenced until no step
 //! in flight uses them, and a token that was drawn after the end of its sequence is thrown away. Requests get the same tokens either way.
 //!
+//! A request may be constrained: its caller says by a mask which tokens may come next. The mask follows from the token before, so the
+//! request sits out the steps until that is known and [`Engine::resume`] is called, and holds up no other.
+//!
 //! Where to read on: `examples/toy_runner.rs` for a whole runner, [`step`] for the columns of a plan, `scheduler.rs` for the control flow, `policy.rs` for the choices in it.
 #![forbid(unsafe_code)]
 
@@ -52,6 +56,8 @@ pub mod planted;
 mod planted;
 mod policy;
 mod request;
+#[macro_use]
+mod sampling;
 mod scheduler;
 mod scores;
 mod sequence;
@@ -67,12 +73,13 @@ pub use config::EngineConfig;
 pub use engine::Engine;
 pub use error::EngineError;
 pub use event::{Event, EventKind, FinishReason, TokenLogprobs};
-pub use request::{
-    MAX_LOGIT_BIAS, MAX_LOGPROBS, MAX_STOP_TOKEN_IDS, Request, RequestId, SamplingParams, split_mix_64,
+pub use request::{MAX_LOGPROBS, MAX_STOP_TOKEN_IDS, Request, RequestId};
+pub use sampling::{
+    GivenParameters, MAX_LOGIT_BIAS, ROW_PARAMETERS, RowNumber, RowParameter, SamplingParams, split_mix_64,
 };
 pub use scores::Scores;
 pub use stats::Stats;
 pub use step::{
-    Column, ColumnSlice, ColumnType, NO_TOKEN, NOT_FINITE, OwnedStepBuffers, StepBuffers, StepId, StepPlan,
-    step_columns,
+    COLUMNS, Column, ColumnSlice, ColumnType, ColumnUse, NO_TOKEN, NOT_FINITE, OwnedStepBuffers, StepBuffers,
+    StepId, StepPlan, step_columns,
 };

@@ -4,7 +4,7 @@ use crate::config::EngineConfig;
 use crate::planted::{Bug, has};
 use crate::sequence::{Phase, ScheduledTokens, Sequence};
 use crate::sequences::Sequences;
-use crate::step::{StepBuffers, StepId, StepPlan};
+use crate::step::{StepBuffers, StepId, StepPlan, write_parameters};
 
 /// Writes the columns for the scheduled tokens, in their order.
 ///
@@ -58,15 +58,8 @@ impl PlanWriter<'_, '_> {
     /// What stays the same while the sequence has this row.
     fn add_row(&mut self, sequence: &Sequence, row: u32) {
         let index = self.plan.num_new_rows;
-        let sampling = &sequence.sampling;
         self.buffers.new_rows[index] = row.cast_signed();
-        self.buffers.temperature[index] = sampling.temperature;
-        self.buffers.top_p[index] = sampling.top_p;
-        self.buffers.top_k[index] = i32::try_from(sampling.top_k).unwrap_or(i32::MAX);
-        self.buffers.min_p[index] = sampling.min_p;
-        self.buffers.repetition_penalty[index] = sampling.repetition_penalty;
-        self.buffers.frequency_penalty[index] = sampling.frequency_penalty;
-        self.buffers.presence_penalty[index] = sampling.presence_penalty;
+        write_parameters(self.buffers, index, &sequence.sampling);
         self.plan.num_new_rows += 1;
     }
 
@@ -144,6 +137,10 @@ impl PlanWriter<'_, '_> {
         if sampling.is_penalised() {
             self.buffers.penalised_samples[self.plan.num_penalised_samples] = index as i32;
             self.plan.num_penalised_samples += 1;
+        }
+        if sequence.is_constrained {
+            self.buffers.masked_samples[self.plan.num_masked_samples] = index as i32;
+            self.plan.num_masked_samples += 1;
         }
         self.add_biases(sequence, part);
         if let Some(num_top) = sequence.logprobs {

@@ -1,33 +1,40 @@
 //! What a plan says, in a few numbers: to see whether two engines have made the same one, and where it differs.
 
 use crate::kv::fold;
-use crate::step::StepPlan;
+use crate::step::{ColumnSlice, ColumnType};
 
 /// What hashes start from: any odd number without a pattern.
 const SEED: u64 = 0xd6e8_feb8_9e6c_63b5;
 
-/// An element of a column, as bits.
+/// An element of a column.
 pub(crate) trait Element: Copy {
+    const COLUMN_TYPE: ColumnType;
+
     fn bits(self) -> u64;
+    /// A column of this type.
+    fn of(column: ColumnSlice<'_>) -> Option<&mut [Self]>;
 }
 
-impl Element for i32 {
-    fn bits(self) -> u64 {
-        u64::from(self.cast_unsigned())
-    }
+macro_rules! element {
+    ($type:ty, $column_type:ident, $value:ident => $bits:expr) => {
+        impl Element for $type {
+            const COLUMN_TYPE: ColumnType = ColumnType::$column_type;
+
+            fn bits(self) -> u64 {
+                let $value = self;
+                $bits
+            }
+
+            fn of(column: ColumnSlice<'_>) -> Option<&mut [Self]> {
+                if let ColumnSlice::$column_type(column) = column { Some(column) } else { None }
+            }
+        }
+    };
 }
 
-impl Element for i64 {
-    fn bits(self) -> u64 {
-        self.cast_unsigned()
-    }
-}
-
-impl Element for f32 {
-    fn bits(self) -> u64 {
-        u64::from(self.to_bits())
-    }
-}
+element! { i32, Int32, value => u64::from(value.cast_unsigned()) }
+element! { i64, Int64, value => value.cast_unsigned() }
+element! { f32, Float32, value => u64::from(value.to_bits()) }
 
 /// The same on every machine and in every build; 0 for nothing.
 pub(crate) fn hash<T: Element>(column: &[T]) -> u32 {
@@ -40,39 +47,6 @@ pub(crate) fn hash<T: Element>(column: &[T]) -> u32 {
     });
     let hash = rest.iter().fold(whole, |hash, last| fold(hash ^ last.bits() ^ SEED, SEED));
     (hash ^ (hash >> 32)) as u32
-}
-
-macro_rules! sizes {
-    ($($name:ident,)*) => {
-        impl StepPlan {
-            /// The names of [`StepPlan::sizes`].
-            pub const SIZE_NAMES: [&'static str; [$(stringify!($name)),*].len()] = [$(stringify!($name)),*];
-
-            /// Every number of the plan but its name.
-            #[must_use]
-            pub fn sizes(&self) -> [usize; Self::SIZE_NAMES.len()] {
-                // A field that is missing below does not compile.
-                let Self { id: _, $($name),* } = *self;
-                [$($name),*]
-            }
-        }
-    };
-}
-
-sizes! {
-    num_tokens,
-    num_seqs,
-    num_padding,
-    num_samples,
-    num_device_tokens,
-    num_block_updates,
-    num_new_rows,
-    num_counted_tokens,
-    num_penalised_samples,
-    num_biases,
-    num_scored_samples,
-    num_scored_tokens,
-    max_top_logprobs,
 }
 
 #[cfg(test)]

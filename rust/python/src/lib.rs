@@ -42,7 +42,7 @@ mod _core {
     #[pymodule_export]
     use crate::signals::end_on_signals;
     #[pymodule_export]
-    use crate::step::{StepBuffers, StepPlan};
+    use crate::step::{StepBuffers, StepPlan, row_parameters, step_table};
     #[pymodule_export]
     use crate::trace::{replay, simulate, trace_model};
 }

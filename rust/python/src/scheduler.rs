@@ -2,8 +2,9 @@
 
 use std::sync::Mutex;
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use streamcore_engine::{
     Engine, Event, EventKind, FinishReason, Request, RequestId, SamplingParams, StepId, TokenLogprobs,
 };
@@ -31,6 +32,35 @@ impl Scheduler {
     }
 }
 
+macro_rules! set_number {
+    ({ $($(#[doc = $about:literal])* $name:ident: $type:ident = $neutral:expr, $range:ident;)* }) => {
+        /// Takes a number of the table over from a keyword argument.
+        fn set_number(sampling: &mut SamplingParams, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+            match name {
+                $(stringify!($name) => {
+                    sampling.$name = value.extract().map_err(|error| of_argument(value.py(), name, error))?;
+                })*
+                _ => {
+                    let message = format!("add_request() got an unexpected keyword argument '{name}'");
+                    return Err(PyTypeError::new_err(message));
+                }
+            }
+            Ok(())
+        }
+    };
+}
+
+streamcore_engine::row_parameters! { set_number! {} }
+
+/// The error with the name of the argument, as other arguments have it.
+fn of_argument(py: Python<'_>, name: &str, error: PyErr) -> PyErr {
+    if error.is_instance_of::<PyTypeError>(py) {
+        PyTypeError::new_err(format!("argument '{name}': {}", error.value(py)))
+    } else {
+        error
+    }
+}
+
 #[pymethods]
 impl Scheduler {
     #[new]
@@ -39,10 +69,8 @@ impl Scheduler {
     }
 
     #[pyo3(signature = (
-        request_id, prompt, *, max_tokens, min_tokens = 0, stop_token_ids = vec![], temperature = 0.0, top_p = 1.0, top_k = 0,
-        min_p = 0.0, repetition_penalty = 1.0, frequency_penalty = 0.0, presence_penalty = 0.0, logit_bias = vec![], seed = 0,
-        logprobs = None, prompt_logprobs = None, cache_salt = 0, priority = 0, key = 0,
-        deadline_s = None
+        request_id, prompt, *, max_tokens, min_tokens = 0, stop_token_ids = None, logit_bias = None, seed = 0, logprobs = None,
+        prompt_logprobs = None, cache_salt = 0, priority = 0, key = 0, is_constrained = false, deadline_s = None, **numbers
     ))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn add_request(
@@ -52,44 +80,34 @@ impl Scheduler {
         prompt: Vec<u32>,
         max_tokens: usize,
         min_tokens: usize,
-        stop_token_ids: Vec<u32>,
-        temperature: f32,
-        top_p: f32,
-        top_k: u32,
-        min_p: f32,
-        repetition_penalty: f32,
-        frequency_penalty: f32,
-        presence_penalty: f32,
-        logit_bias: Vec<(u32, f32)>,
+        stop_token_ids: Option<Vec<u32>>,
+        logit_bias: Option<Vec<(u32, f32)>>,
         seed: u64,
         logprobs: Option<u32>,
         prompt_logprobs: Option<u32>,
         cache_salt: u64,
         priority: i32,
         key: u32,
+        is_constrained: bool,
         deadline_s: Option<f64>,
+        numbers: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<()> {
         let deadline = deadline_s.map(|seconds| duration("deadline_s", seconds)).transpose()?;
-        let sampling = SamplingParams {
-            repetition_penalty,
-            frequency_penalty,
-            presence_penalty,
-            logit_bias,
-            temperature,
-            min_p,
-            top_k,
-            top_p,
-            seed,
-        };
+        let logit_bias = logit_bias.unwrap_or_default();
+        let mut sampling = SamplingParams { logit_bias, seed, ..SamplingParams::greedy() };
+        for (name, value) in numbers.into_iter().flatten() {
+            set_number(&mut sampling, name.extract()?, &value)?;
+        }
         let request = Request {
             min_tokens,
-            stop_token_ids,
+            stop_token_ids: stop_token_ids.unwrap_or_default(),
             sampling,
             logprobs,
             prompt_logprobs,
             cache_salt,
             priority,
             key,
+            is_constrained,
             deadline,
             ..Request::new(RequestId(request_id), prompt, max_tokens)
         };
@@ -98,6 +116,17 @@ impl Scheduler {
 
     fn abort(&self, py: Python<'_>, request_id: u64) -> PyResult<bool> {
         self.with(py, |engine| engine.abort(RequestId(request_id)))
+    }
+
+    /// Says that the mask for the next token of a request is there, and which tokens are forced before it.
+    #[expect(clippy::needless_pass_by_value, reason = "converted from a Python object")]
+    fn resume(&self, py: Python<'_>, request_id: u64, forced: Vec<u32>) -> PyResult<bool> {
+        self.with(py, |engine| engine.resume(RequestId(request_id), &forced))
+    }
+
+    /// Whose samples have a mask, in the order of `masked_samples`.
+    fn masked_requests(&self, py: Python<'_>, step_id: u64) -> PyResult<Vec<u64>> {
+        self.with(py, |engine| engine.masked_requests(StepId(step_id)).map(|id| id.0).collect())
     }
 
     /// Ends the requests whose time is over, then plans the next step into `buffers`, or returns None when nothing can run now.

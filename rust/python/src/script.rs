@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use streamcore_server as server;
+use streamcore_server::script::ParserNames;
 use streamcore_server::script::received::Received;
 
 use crate::server::TextModel;
@@ -22,13 +23,21 @@ pub(crate) struct Script {
 
 #[pymethods]
 impl Script {
-    /// Reads a script from JSON; `text` learns its pieces. Raises ValueError with the place of what is wrong.
+    /// Reads a script from JSON; `text` learns its pieces and formats. Raises ValueError with the place of what is wrong.
     #[new]
-    #[pyo3(signature = (json, text, *, keeps_requests = false))]
-    fn new(py: Python<'_>, json: &str, text: &TextModel, keeps_requests: bool) -> PyResult<Self> {
+    #[pyo3(signature = (json, text, *, keeps_requests = false, tool_call_parser = "auto", reasoning_parser = "auto"))]
+    fn new(
+        py: Python<'_>,
+        json: &str,
+        text: &TextModel,
+        keeps_requests: bool,
+        tool_call_parser: &str,
+        reasoning_parser: &str,
+    ) -> PyResult<Self> {
+        let parsers = ParserNames { tools: tool_call_parser, reasoning: reasoning_parser };
         py.detach(|| {
             text.with(|text| {
-                let script = server::Script::load(json, text)
+                let script = server::Script::load(json, text, parsers)
                     .map_err(|error| PyValueError::new_err(error.to_string()))?;
                 let script = if keeps_requests { script.with_log() } else { script };
                 Ok(Self { inner: Arc::new(script), vocab_size: text.tokenizer.vocab_size() })

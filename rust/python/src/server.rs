@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use streamcore_engine::StepId;
 use streamcore_server::door::RequestHead;
+use streamcore_server::naming::ReasoningField;
 use streamcore_server::{self as server, Access, Driver, DriverLimits, Naming, NextStep, ServerConfig};
 
 use crate::asgi::{Doorbell, Exchange};
@@ -72,7 +73,7 @@ pub(crate) struct TextModel(Mutex<Option<server::text::TextModel>>);
 
 #[pymethods]
 impl TextModel {
-    /// Reads the folder, and logs what of it is not read and how answers are read; raises ModelLoadError when a file cannot be used,
+    /// Reads the folder, and logs what of it is not read; raises ModelLoadError when a file cannot be used,
     /// ValueError when there is no parser of a name.
     #[new]
     #[expect(clippy::needless_pass_by_value, reason = "converted from a Python object")]
@@ -88,7 +89,6 @@ impl TextModel {
         model
             .choose_formats(tool_call_parser, reasoning_parser)
             .map_err(|name| PyValueError::new_err(format!("there is no parser `{name}`")))?;
-        model.formats_in_words().into_iter().for_each(|words| tracing::info!("{words}"));
         Ok(Self(Mutex::new(Some(model))))
     }
 
@@ -129,11 +129,11 @@ pub(crate) struct Server {
 
 #[pymethods]
 impl Server {
-    /// Starts to answer, and to listen unless `listener` is None. Takes over `listener` and `text`; `vocab_size` is the model's, not
-    /// the tokenizer's.
+    /// Starts to answer, and to listen unless `listener` is None; logs how answers are read. Takes over `listener` and `text`;
+    /// `vocab_size` is the model's, not the tokenizer's.
     #[new]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
-    #[pyo3(signature = (listener, text, config, *, served_model_names, vocab_size, api_keys = vec![], allowed_origins = vec![], max_waiting_requests = None, script = None, trace_file = None, traced_model = None))]
+    #[pyo3(signature = (listener, text, config, *, served_model_names, vocab_size, api_keys = None, allowed_origins = None, max_waiting_requests = None, script = None, trace_file = None, traced_model = None, reasoning_field = "both"))]
     fn new(
         py: Python<'_>,
         listener: Option<&Listener>,
@@ -141,24 +141,34 @@ impl Server {
         config: &EngineConfig,
         served_model_names: Vec<String>,
         vocab_size: usize,
-        api_keys: Vec<String>,
-        allowed_origins: Vec<String>,
+        api_keys: Option<Vec<String>>,
+        allowed_origins: Option<Vec<String>>,
         max_waiting_requests: Option<usize>,
         script: Option<&Script>,
         trace_file: Option<PathBuf>,
         traced_model: Option<trace::Shape>,
+        reasoning_field: &str,
     ) -> PyResult<Self> {
+        let reasoning_field = ReasoningField::named(reasoning_field).ok_or_else(|| {
+            PyValueError::new_err(format!("there is no reasoning field `{reasoning_field}`"))
+        })?;
         let recorder = trace_file.map(|path| trace::create(&path, &config.0, traced_model)).transpose()?;
         let listener = listener.map(|listener| take(&listener.inner, "listener")).transpose()?;
         let text = take(&text.0, "text model")?;
+        text.formats_in_words().into_iter().for_each(|words| tracing::info!("{words}"));
         let naming = Naming {
             served_model_names,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs()),
+            reasoning_field,
         };
         let (engine, mut limits) = (config.0.clone(), DriverLimits::default());
         limits.max_waiting_requests = max_waiting_requests.unwrap_or(limits.max_waiting_requests);
-        let access = Access { api_keys, allowed_origins, is_local: false };
+        let access = Access {
+            api_keys: api_keys.unwrap_or_default(),
+            allowed_origins: allowed_origins.unwrap_or_default(),
+            is_local: false,
+        };
         let script = script.map(|script| Arc::clone(&script.inner));
         let server_config = ServerConfig { naming, access, vocab_size, engine, limits, script };
         let inner = py.detach(|| server::Server::start(listener, text, server_config))?;

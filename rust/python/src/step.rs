@@ -4,47 +4,48 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use streamcore_engine::{self as engine, Column, ColumnSlice, ColumnType, Scores, step_columns};
 
-use crate::config::EngineConfig;
+use crate::config::{EngineConfig, dtype_name};
 use crate::errors::engine_error;
 
-/// The sizes of a plan: how much of each column it fills.
-#[pyclass(frozen, get_all, module = "streamcore._core")]
-pub(crate) struct StepPlan {
-    id: u64,
-    num_tokens: usize,
-    num_seqs: usize,
-    num_padding: usize,
-    num_samples: usize,
-    num_device_tokens: usize,
-    num_block_updates: usize,
-    num_new_rows: usize,
-    num_counted_tokens: usize,
-    num_penalised_samples: usize,
-    num_biases: usize,
-    num_scored_samples: usize,
-    num_scored_tokens: usize,
-    max_top_logprobs: usize,
+macro_rules! plan_class {
+    ({ $($(#[doc = $about:literal])* $name:ident,)* }) => {
+        /// The sizes of a plan: how much of each column it fills.
+        #[pyclass(frozen, get_all, module = "streamcore._core")]
+        pub(crate) struct StepPlan {
+            id: u64,
+            $($name: usize,)*
+        }
+
+        impl From<engine::StepPlan> for StepPlan {
+            fn from(plan: engine::StepPlan) -> Self {
+                Self { id: plan.id.0, $($name: plan.$name,)* }
+            }
+        }
+    };
 }
 
-impl From<engine::StepPlan> for StepPlan {
-    fn from(plan: engine::StepPlan) -> Self {
-        Self {
-            id: plan.id.0,
-            num_tokens: plan.num_tokens,
-            num_seqs: plan.num_seqs,
-            num_padding: plan.num_padding,
-            num_samples: plan.num_samples,
-            num_device_tokens: plan.num_device_tokens,
-            num_block_updates: plan.num_block_updates,
-            num_new_rows: plan.num_new_rows,
-            num_counted_tokens: plan.num_counted_tokens,
-            num_penalised_samples: plan.num_penalised_samples,
-            num_biases: plan.num_biases,
-            num_scored_samples: plan.num_scored_samples,
-            num_scored_tokens: plan.num_scored_tokens,
-            max_top_logprobs: plan.max_top_logprobs,
-        }
-    }
+engine::plan_sizes! { plan_class! {} }
+
+/// A size of a plan: its name, and what it counts.
+type Size = (&'static str, &'static str);
+/// A column: its name, its dtype, the sizes that say together how many elements a plan fills, how many more, and what its elements are.
+type ColumnEntry = (&'static str, &'static str, &'static [&'static str], usize, &'static str);
+
+/// The sizes of plans, and the columns in their order.
+#[pyfunction]
+pub(crate) fn step_table() -> (Vec<Size>, Vec<ColumnEntry>) {
+    let sizes = engine::StepPlan::SIZE_NAMES.into_iter().zip(engine::StepPlan::SIZES_ABOUT);
+    let columns = engine::COLUMNS
+        .iter()
+        .map(|column| (column.name, dtype_name(column.column_type), column.sizes, column.more, column.about));
+    (sizes.collect(), columns.collect())
+}
+
+/// The numbers that a row keeps: name, dtype of the column, and what each does.
+#[pyfunction]
+pub(crate) fn row_parameters() -> Vec<(&'static str, &'static str, &'static str)> {
+    let entry = |entry: &engine::RowParameter| (entry.name, dtype_name(entry.column_type), entry.about);
+    engine::ROW_PARAMETERS.iter().map(entry).collect()
 }
 
 /// Where a runner's columns lie in memory. The runner must keep that memory alive, and leave it alone during `next_step`.
@@ -59,14 +60,23 @@ impl StepBuffers {
     #[new]
     fn new(config: &EngineConfig, columns: Vec<(usize, usize)>) -> PyResult<Self> {
         let expected = step_columns(&config.0);
-        if expected.len() != columns.len() {
-            let message = format!("{} columns were given, expected {}", columns.len(), expected.len());
+        let num_expected = expected.iter().filter(|column| column.len > 0).count();
+        if num_expected != columns.len() {
+            let message = format!("{} columns were given, expected {num_expected}", columns.len());
             return Err(PyValueError::new_err(message));
         }
-        let checked = expected.into_iter().zip(columns).map(check_column);
+        let mut columns = columns.into_iter();
+        let place = |column: Column| match if column.len > 0 { columns.next() } else { None } {
+            Some(place) => check_column((column, place)),
+            None => Ok((column, NOWHERE)),
+        };
+        let checked = expected.into_iter().map(place);
         Ok(Self { addresses: checked.collect::<PyResult<_>>()? })
     }
 }
+
+/// Where memory of no length lies: anywhere that is aligned.
+const NOWHERE: usize = align_of::<u64>();
 
 fn check_column((column, (address, len)): (Column, (usize, usize))) -> PyResult<(Column, usize)> {
     let name = column.name;

@@ -1,13 +1,17 @@
 //! From a checked request to running choices.
 
+mod answer_grammar;
 mod answer_setup;
+mod arguments;
+mod constrain;
+mod instruction;
 mod lengths;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderMap;
-use streamcore_engine::{Request, RequestId, SamplingParams};
+use streamcore_engine::{GivenParameters, Request, RequestId, SamplingParams};
 use streamcore_parsers::Setup;
 
 use crate::app::App;
@@ -16,11 +20,14 @@ use crate::error::ApiError;
 use crate::metrics::Metrics;
 use crate::openai::options::{Options, Sampling};
 use crate::patience::patience;
-use crate::script::{Scene, Script};
+use crate::script::Script;
+use crate::script::cue::{Cue, Scene};
 use crate::stream::{Choice, ChoicePlan, Echo, Identity, ToldPrompt, keepalive_interval};
 use crate::text::{Conversation, EncodedConversation, PromptError, TextError, encode_within};
 
+pub use self::answer_grammar::{AskedGrammar, Manner, chat_grammar, completion_grammar};
 pub use self::answer_setup::answer_setup;
+pub use self::instruction::instruct;
 
 /// Most log-probabilities of one request that are kept until its answer is whole: some hundred bytes each.
 const MAX_KEPT_SCORES: usize = 4 << 20;
@@ -35,7 +42,7 @@ pub struct Prompt {
     /// What each of its choices begins with.
     pub echo: Option<Echo>,
     /// What the rules of a script look at; only needed if there is a script.
-    pub cue: Option<String>,
+    pub cue: Option<Cue>,
 }
 
 /// A request that can be queued.
@@ -47,6 +54,8 @@ pub struct Generation {
     pub prompts: Vec<Prompt>,
     /// How its answers are read, if they have more in them than text.
     pub setup: Option<Setup>,
+    /// What its answers are held to, until that is compiled.
+    pub grammar: Option<AskedGrammar>,
     /// What the engine is asked for, without prompts: they are copied when they are queued.
     requests: Vec<NewRequest>,
 }
@@ -120,11 +129,11 @@ impl Generation {
             let seed = options.sampling.seed.unwrap_or_else(random);
             let num_others = requests.len();
             requests.extend((0..options.n).map(|nth| with_seed(&request, seed.wrapping_add(nth as u64))));
-            if let Some(script) = &app.script {
-                give_answers(script, &options, prompt.cue.as_deref(), &mut requests[num_others..])?;
+            if let (Some(script), Some(cue)) = (&app.script, &prompt.cue) {
+                give_answers(script, &options, cue, &mut requests[num_others..])?;
             }
         }
-        let generation = Self { options, prompts, setup: None, requests };
+        let generation = Self { options, prompts, setup: None, grammar: None, requests };
         generation.check_queue(app)?;
         generation.check_scores()?;
         Ok(generation)
@@ -257,6 +266,11 @@ impl Generation {
                 is_empty: self.options.max_tokens == Some(0),
                 setup: self.setup.clone(),
                 shows_reasoning: !self.options.details.hides_reasoning,
+                call_ids: self.requests[index]
+                    .answer
+                    .as_ref()
+                    .map(|answer| answer.call_ids().to_vec())
+                    .unwrap_or_default(),
             };
             Choice::new(tokens, &app.text.tokenizer, skip_special_tokens, &prompt.tokens, plan)
         };
@@ -270,10 +284,10 @@ impl Generation {
 fn give_answers(
     script: &Script,
     options: &Options,
-    cue: Option<&str>,
+    cue: &Cue,
     requests: &mut [NewRequest],
 ) -> Result<(), ApiError> {
-    let scene = Scene { text: cue.unwrap_or_default(), model: &options.model, stream: options.stream };
+    let scene = Scene { cue, model: &options.model, stream: options.stream };
     for new in requests {
         let answer = script.reply(&scene)?;
         new.request.max_tokens = new.request.max_tokens.min(answer.max_tokens());
@@ -318,22 +332,14 @@ fn new_request(app: &App, options: &Options, max_tokens: usize) -> NewRequest {
     };
     // A whole answer is of no use before its end, unless it may end at a stop string.
     let deliver_at_end = !options.stream && options.stops.texts.is_empty();
-    NewRequest { request, deliver_at_end, patience: None, answer: None }
+    NewRequest { deliver_at_end, ..NewRequest::from(request) }
 }
 
 fn sampling_params(app: &App, asked: &Sampling) -> SamplingParams {
-    let defaults = &app.text.generation;
-    SamplingParams {
-        repetition_penalty: asked.repetition_penalty.or(defaults.repetition_penalty).unwrap_or(1.0),
-        frequency_penalty: asked.frequency_penalty.unwrap_or(0.0),
-        presence_penalty: asked.presence_penalty.unwrap_or(0.0),
-        logit_bias: asked.logit_bias.clone(),
-        temperature: asked.temperature.or(defaults.temperature).unwrap_or(1.0),
-        min_p: asked.min_p.or(defaults.min_p).unwrap_or(0.0),
-        top_k: asked.top_k.or(defaults.top_k).unwrap_or(0),
-        top_p: asked.top_p.or(defaults.top_p).unwrap_or(1.0),
-        seed: 0,
-    }
+    // Where neither client nor model says anything, tokens are drawn as the model finds them likely.
+    let neither = GivenParameters { temperature: Some(1.0), ..GivenParameters::default() };
+    let numbers = asked.numbers.or(app.text.generation.sampling).or(neither);
+    SamplingParams { logit_bias: asked.logit_bias.clone(), ..SamplingParams::from(numbers) }
 }
 
 fn with_seed(new: &NewRequest, seed: u64) -> NewRequest {

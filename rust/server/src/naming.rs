@@ -1,4 +1,4 @@
-//! How the server calls itself and its model.
+//! How the server calls itself, its model, and what the model has thought.
 
 /// Names longer than this are cut where an error quotes them, so that there is room for those that
 /// are served.
@@ -6,8 +6,8 @@ const MAX_QUOTED_CHARS: usize = 80;
 /// Most names that an error tells.
 const MAX_TOLD_NAMES: usize = 8;
 
-/// How the server calls itself and its model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How the server calls itself, its model, and what the model has thought.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Naming {
     /// Names under which the model can be asked for. An answer has the one that was asked for, or
     /// the first.
@@ -16,6 +16,42 @@ pub struct Naming {
     pub version: String,
     /// When the model was loaded, in seconds since 1970.
     pub created: u64,
+    /// Where an answer has its reasoning.
+    pub reasoning_field: ReasoningField,
+}
+
+/// The fields of an answer that have its reasoning.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ReasoningField {
+    /// Both: some clients know one of them, some the other.
+    #[default]
+    Both,
+    /// `reasoning`, as vLLM and OpenRouter call it.
+    Reasoning,
+    /// `reasoning_content`, as DeepSeek called it first.
+    ReasoningContent,
+}
+
+impl ReasoningField {
+    /// Each, with its name.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("both", Self::Both), ("reasoning", Self::Reasoning), ("reasoning_content", Self::ReasoningContent)];
+
+    /// That of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find_map(|(known, field)| (known == name).then_some(field))
+    }
+
+    /// What `reasoning` and `reasoning_content` have of a text.
+    #[must_use]
+    pub fn told<T: Clone>(self, text: T) -> [Option<T>; 2] {
+        match self {
+            Self::Both => [Some(text.clone()), Some(text)],
+            Self::Reasoning => [Some(text), None],
+            Self::ReasoningContent => [None, Some(text)],
+        }
+    }
 }
 
 impl Naming {
@@ -68,7 +104,7 @@ mod tests {
 
     fn miss(asked: &str, names: &[&str]) -> String {
         let served_model_names = names.iter().map(|&name| name.to_owned()).collect();
-        Naming { served_model_names, version: String::new(), created: 0 }.miss(asked)
+        Naming { served_model_names, ..Naming::default() }.miss(asked)
     }
 
     /// A client that has mistyped a name would have to ask another route which there are.

@@ -6,7 +6,9 @@
 //!
 //! ```text
 //! file    JSON → what it says, strictly
-//! answer  text → tokens, checked
+//! writer  reasoning, text, calls → tokens, checked
+//! answer  the tokens, and how they are played
+//! cue     request → what rules look at
 //! rule    request → answer
 //! playing which token comes when: no clock, no threads
 //! runner  the loop over steps
@@ -14,21 +16,25 @@
 //! ```
 
 pub mod answer;
+pub mod cue;
 mod file;
 mod playing;
 pub mod received;
 mod rule;
 pub mod runner;
+mod writer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 pub use self::answer::ScriptedAnswer;
+use self::cue::{Cue, Scene};
 pub use self::file::ScriptError;
 use self::file::{ScriptFile, parse};
 use self::received::RequestLog;
-pub use self::rule::Scene;
 use self::rule::{Reply, Rule};
+pub use self::writer::ParserNames;
+use self::writer::Writer;
 use crate::error::ApiError;
 use crate::text::TextModel;
 
@@ -42,13 +48,16 @@ pub struct Script {
 }
 
 impl Script {
-    /// Reads a script. Its `pieces` become tokens of their own, which `text` knows from then on.
+    /// Reads a script. Its `pieces` become tokens of their own, which `text` knows from then on, and
+    /// its formats those of `text`, unless `parsers` names others.
     ///
     /// # Errors
     /// [`ScriptError`], with the place in the script.
-    pub fn load(json: &str, text: &mut TextModel) -> Result<Self, ScriptError> {
-        let ScriptFile { models, rules } = parse(json)?;
-        let compile = |(index, rule)| Rule::new(&format!("rules[{index}]"), rule, text);
+    pub fn load(json: &str, text: &mut TextModel, parsers: ParserNames<'_>) -> Result<Self, ScriptError> {
+        let file = parse(json)?;
+        let mut writer = Writer::new(text, parsers, &file)?;
+        let ScriptFile { models, rules, .. } = file;
+        let compile = |(index, rule)| Rule::new(&format!("rules[{index}]"), rule, &mut writer);
         let rules = rules.into_iter().enumerate().map(compile).collect::<Result<Vec<_>, _>>()?;
         if let Some(last) = rules.iter().position(Rule::is_for_all).filter(|last| last + 1 < rules.len()) {
             let message = format!("is never reached: `rules[{last}]` is for every request");
@@ -74,7 +83,7 @@ impl Script {
     pub fn example<'a>(&'a self, model: &str) -> Option<&'a str> {
         let mut questions = self.rules.iter().filter_map(Rule::example).chain(["Tell me a joke"]);
         questions.find(|text| {
-            let scene = Scene { text, model, stream: true };
+            let scene = Scene { cue: &Cue::of_text(*text), model, stream: true };
             self.rules.iter().any(|rule| rule.is_for(&scene))
         })
     }

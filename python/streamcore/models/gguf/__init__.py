@@ -11,6 +11,6 @@ Families and formats know nothing of it: they see tensors by the names that they
 
 from streamcore.models.gguf.files import is_gguf, name_of_file
 from streamcore.models.gguf.model import GgufModel, open_gguf
-from streamcore.models.gguf.tensors import GgufTensor
+from streamcore.models.gguf.tensors import GgufSource
 
-__all__ = ["GgufModel", "GgufTensor", "is_gguf", "name_of_file", "open_gguf"]
+__all__ = ["GgufModel", "GgufSource", "is_gguf", "name_of_file", "open_gguf"]

@@ -55,7 +55,8 @@ _OTHERS = {
     **{31: "Q4_0_4_4", 32: "Q4_0_4_8", 33: "Q4_0_8_8", 40: "NVFP4", 41: "Q1_0"},
 }
 _NAMES: Mapping[int, str] = {number: name for name, (number, *_) in _READ.items()} | _OTHERS
-_PLAIN = ("F32", "F16", "BF16")
+PLAIN_TYPES = ("F32", "F16", "BF16")
+"""Those without blocks."""
 # Small enough for the caches of a core while its blocks are taken apart.
 _CHUNK = 1 << 17
 
@@ -104,7 +105,7 @@ class StoredTensor:
     @property
     def dtype(self) -> str:
         """What reading returns, as safetensors calls it."""
-        return self.type if self.type in _PLAIN else "F32"
+        return self.type if self.type in PLAIN_TYPES else "F32"
 
     def part(self, index: int) -> "StoredTensor":
         """One of the tensors that are stacked in this one."""
@@ -138,7 +139,7 @@ class StoredTensor:
         except ValueError as error:
             raise OSError(f"{self.path.name} has become shorter") from error
         raw = mapped.view(numpy.ndarray)
-        if self.type in _PLAIN:
+        if self.type in PLAIN_TYPES:
             dtypes = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
             return torch.from_numpy(raw).view(dtypes[self.type]).reshape(self.shape)
         widened = torch.empty(rows, columns)

@@ -12,7 +12,7 @@ from streamcore.errors import ModelLoadError
 from streamcore.models.config import DecoderConfig
 from streamcore.models.fields import shown
 from streamcore.models.gguf.architectures import ARCHITECTURES, Architecture
-from streamcore.models.gguf.blocks import StoredTensor, check_library
+from streamcore.models.gguf.blocks import PLAIN_TYPES, StoredTensor, check_library
 from streamcore.models.gguf.files import GgufFiles, read_files
 from streamcore.models.gguf.metadata import Metadata
 from streamcore.models.gguf.tensors import Finder, Shape
@@ -57,9 +57,10 @@ class GgufModel:
         return ", ".join(name for name, _ in sizes.most_common())
 
     @property
-    def num_bytes(self) -> int:
-        """Bytes of all tensors in the file."""
-        return sum(tensor.num_bytes for tensor in self.files.tensors.values())
+    def title(self) -> str | None:
+        """What the log calls its format; None where no number has to be widened out of a block."""
+        is_plain = all(tensor.type in PLAIN_TYPES for tensor in self.files.tensors.values())
+        return None if is_plain else f"GGUF ({self.types})"
 
 
 def open_gguf(path: Path) -> GgufModel:

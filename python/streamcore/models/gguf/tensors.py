@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from streamcore.models.config import DecoderConfig
@@ -45,6 +46,24 @@ class GgufTensor(TensorInfo):
     def read(self) -> "Tensor":
         """Reads it; see `StoredTensor.read`."""
         return self.make(self.stored)
+
+
+class GgufSource:
+    """A `TensorSource` of these: each maps its part of the file by itself."""
+
+    def __enter__(self) -> "GgufSource":
+        """See `TensorSource`."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is open."""
+
+    def read(self, info: TensorInfo) -> "Tensor":
+        """See `TensorSource`."""
+        assert isinstance(info, GgufTensor)
+        return info.read()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,11 @@
 use std::collections::{HashSet, VecDeque};
 use std::ops::Range;
 
-use streamcore_engine::{EngineConfig, OwnedStepBuffers, Scores, StepId, StepPlan, TokenLogprobs};
+use streamcore_engine::{
+    EngineConfig, OwnedStepBuffers, ROW_PARAMETERS, Scores, StepId, StepPlan, TokenLogprobs,
+};
 
-use super::model::{Draw, logprobs, next_token};
+use super::model::{Draw, Parameters, logprobs, next_token, poison_parameters, told_parameters};
 
 /// One sequence's part of a step.
 #[derive(Debug)]
@@ -62,7 +64,7 @@ struct Row {
     /// Its blocks, as far as plans have told them.
     blocks: Vec<Option<i32>>,
     /// The columns with one value per row, as [`Draw`] has them.
-    parameters: [f32; 7],
+    parameters: Parameters,
     last_token: i32,
     counts: Vec<(i32, bool)>,
 }
@@ -79,7 +81,8 @@ pub(crate) struct ShadowDevice {
 impl ShadowDevice {
     pub(crate) fn new(config: &EngineConfig) -> Self {
         let blocks = vec![None; config.max_blocks_per_seq()];
-        let row = Row { blocks, parameters: [f32::NAN; 7], last_token: -1, counts: vec![] };
+        let row =
+            Row { blocks, parameters: [f32::NAN; ROW_PARAMETERS.len()], last_token: -1, counts: vec![] };
         Self {
             slots: vec![None; config.num_blocks * config.block_size],
             rows: vec![row; config.max_num_seqs],
@@ -151,15 +154,7 @@ impl ShadowDevice {
             let row = &mut self.rows[columns.new_rows[index] as usize];
             row.blocks.fill(None);
             row.counts.clear();
-            row.parameters = [
-                columns.temperature[index],
-                columns.top_p[index],
-                columns.top_k[index] as f32,
-                columns.min_p[index],
-                columns.repetition_penalty[index],
-                columns.frequency_penalty[index],
-                columns.presence_penalty[index],
-            ];
+            row.parameters = told_parameters(columns, index);
         }
         let stride = self.config.max_blocks_per_seq();
         for index in 0..plan.num_block_updates {
@@ -236,11 +231,10 @@ impl ShadowDevice {
         );
         let is_penalised = columns.penalised_samples[..plan.num_penalised_samples].contains(&(index as i32));
         let row = &self.rows[columns.sample_rows[index] as usize];
-        let [temperature, top_p, top_k, min_p, repetition, frequency, presence] = row.parameters;
-        let uniform = columns.uniform[index];
         let biases = (0..plan.num_biases).filter(|bias| columns.bias_samples[*bias] == index as i32);
         let draw = Draw {
-            numbers: [temperature, top_p, top_k, min_p, repetition, frequency, presence, uniform],
+            parameters: row.parameters,
+            uniform: columns.uniform[index],
             counted: if is_penalised { row.counts.clone() } else { vec![] },
             biases: biases.map(|bias| (columns.bias_tokens[bias], columns.bias_values[bias])).collect(),
         };
@@ -305,6 +299,7 @@ fn prefix_after(before: u64, token: i32) -> u64 {
 
 /// Fills every column with nonsense, so that a value left over from an older step cannot pass for a written one.
 pub(crate) fn poison(columns: &mut OwnedStepBuffers) {
+    poison_parameters(columns);
     let borrowed = columns.borrow();
     for column in [borrowed.token_ids, borrowed.positions, borrowed.query_starts, borrowed.context_lens] {
         column.fill(-7);
@@ -312,7 +307,7 @@ pub(crate) fn poison(columns: &mut OwnedStepBuffers) {
     for column in [borrowed.seq_rows, borrowed.block_places, borrowed.block_ids, borrowed.new_rows] {
         column.fill(-7);
     }
-    for column in [borrowed.logits_indices, borrowed.sample_rows, borrowed.top_k] {
+    for column in [borrowed.logits_indices, borrowed.sample_rows] {
         column.fill(-7);
     }
     for column in [borrowed.device_token_indices, borrowed.device_token_rows] {
@@ -324,15 +319,12 @@ pub(crate) fn poison(columns: &mut OwnedStepBuffers) {
     for column in [borrowed.penalised_samples, borrowed.bias_samples, borrowed.bias_tokens] {
         column.fill(-7);
     }
+    borrowed.masked_samples.fill(-7);
     for column in [borrowed.scored_samples, borrowed.scored_indices, borrowed.scored_targets] {
         column.fill(-7);
     }
-    for column in [borrowed.temperature, borrowed.top_p, borrowed.min_p, borrowed.uniform] {
+    for column in [borrowed.uniform, borrowed.bias_values] {
         column.fill(f32::NAN);
     }
-    for column in [borrowed.repetition_penalty, borrowed.frequency_penalty, borrowed.presence_penalty] {
-        column.fill(f32::NAN);
-    }
-    borrowed.bias_values.fill(f32::NAN);
     borrowed.slot_mapping.fill(-7);
 }

@@ -1,6 +1,8 @@
 //! A model whose next token depends on every token before it and on every sampling parameter.
 
-use streamcore_engine::{FinishReason, Request, SamplingParams, TokenLogprobs};
+use streamcore_engine::{
+    FinishReason, OwnedStepBuffers, ROW_PARAMETERS, Request, SamplingParams, TokenLogprobs, row_parameters,
+};
 
 /// Tokens are drawn below this; prompts use larger ones, so that no two contexts look alike by chance.
 pub(crate) const VOCABULARY: u64 = 50;
@@ -8,22 +10,37 @@ pub(crate) const VOCABULARY: u64 = 50;
 /// What decides a draw besides the context.
 #[derive(Debug, Clone)]
 pub(crate) struct Draw {
-    /// The columns with one value per sample.
-    pub(crate) numbers: [f32; 8],
+    /// The parameters of the row.
+    pub(crate) parameters: Parameters,
+    pub(crate) uniform: f32,
     /// For a sequence with penalties: its tokens, and which are of the output.
     pub(crate) counted: Vec<(i32, bool)>,
     pub(crate) biases: Vec<(i32, f32)>,
 }
 
-impl Draw {
-    /// The values of [`Draw::numbers`], in this order on both sides.
-    pub(crate) fn numbers(sampling: &SamplingParams, uniform: f32) -> [f32; 8] {
-        let SamplingParams { temperature, top_p, top_k, min_p, .. } = *sampling;
-        let penalties = [sampling.repetition_penalty, sampling.frequency_penalty, sampling.presence_penalty];
-        let [repetition, frequency, presence] = penalties;
-        [temperature, top_p, top_k as f32, min_p, repetition, frequency, presence, uniform]
-    }
+macro_rules! parameters {
+    ({ $($(#[doc = $about:literal])* $name:ident: $type:ident = $neutral:expr, $range:ident;)* }) => {
+        /// The numbers that a row keeps, in the order of the table.
+        pub(crate) type Parameters = [f32; ROW_PARAMETERS.len()];
+
+        /// Those of a request.
+        pub(crate) fn parameters_of(sampling: &SamplingParams) -> Parameters {
+            [$(sampling.$name as f32),*]
+        }
+
+        /// Those that a plan tells of a new row.
+        pub(crate) fn told_parameters(columns: &OwnedStepBuffers, index: usize) -> Parameters {
+            [$(columns.$name[index] as f32),*]
+        }
+
+        /// Fills their columns with a number that no request has.
+        pub(crate) fn poison_parameters(columns: &mut OwnedStepBuffers) {
+            $(columns.$name.fill(-7.0 as _);)*
+        }
+    };
 }
+
+row_parameters! { parameters! {} }
 
 fn hash(words: impl Iterator<Item = u64>) -> u64 {
     words.fold(0xcbf2_9ce4_8422_2325, |hash: u64, word| {
@@ -34,7 +51,8 @@ fn hash(words: impl Iterator<Item = u64>) -> u64 {
 /// The token after this context.
 pub(crate) fn next_token(context: &[i32], draw: &Draw) -> i32 {
     let words = context.iter().map(|token| *token as u64);
-    let words = words.chain(draw.numbers.iter().map(|number| u64::from(number.to_bits())));
+    let words =
+        words.chain(draw.parameters.iter().chain([&draw.uniform]).map(|number| u64::from(number.to_bits())));
     let words =
         words.chain(draw.counted.iter().map(|(token, is_output)| *token as u64 * 2 + u64::from(*is_output)));
     let words = words
@@ -73,11 +91,13 @@ fn expected_draw(request: &Request, context: &[i32]) -> Draw {
     let sampling = &request.sampling;
     let num_generated = context.len() - request.prompt.len();
     let is_output = |position| position >= request.prompt.len();
-    let forbidden = if num_generated < request.min_tokens { request.stop_token_ids.as_slice() } else { &[] };
+    let is_early = num_generated < request.min_tokens && !request.is_constrained;
+    let forbidden = if is_early { request.stop_token_ids.as_slice() } else { &[] };
     let biases = sampling.logit_bias.iter().map(|(token, value)| (*token as i32, *value));
     let counted = context.iter().enumerate().map(|(position, token)| (*token, is_output(position)));
     Draw {
-        numbers: Draw::numbers(sampling, sampling.uniform(num_generated)),
+        parameters: parameters_of(sampling),
+        uniform: sampling.uniform(num_generated),
         counted: if sampling.is_penalised() { counted.collect() } else { Vec::new() },
         biases: biases.chain(forbidden.iter().map(|token| (*token as i32, f32::NEG_INFINITY))).collect(),
     }

@@ -2,8 +2,11 @@
 
 #![allow(dead_code, reason = "each test takes what it needs")]
 
-use serde_json::Value;
+use std::fs::OpenOptions;
+use std::io::Write;
+
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use streamcore_parsers::{
     Event, EventKind, Finish, Outcome, Parser, Piece, ReasoningFormat, Setup, Tool, ToolFormat,
 };
@@ -126,9 +129,29 @@ impl Answer {
         events
     }
 
-    /// What a text says, a line for each thing.
+    /// What a text says, a line for each thing. Appends it to the file `STREAMCORE_ANSWERS`, if that
+    /// is set: other parsers can be compared by it.
     pub(crate) fn says(&self, text: &str) -> Vec<String> {
-        lines(&self.read(&self.parts(text)))
+        let said = lines(&self.read(&self.parts(text)));
+        if let Ok(path) = std::env::var("STREAMCORE_ANSWERS") {
+            self.append(&path, text, &said);
+        }
+        said
+    }
+
+    fn append(&self, path: &str, text: &str, said: &[String]) {
+        let tool = |tool: &Tool| json!({ "name": tool.name, "parameters": tool.parameters });
+        let line = json!({
+            "tools": self.tools.map(ToolFormat::name),
+            "reasoning": self.reasoning.map(ReasoningFormat::name),
+            "starts_in_reasoning": self.starts_in_reasoning,
+            "has_special_tokens": !self.specials.is_empty(),
+            "declared": self.declared.iter().map(tool).collect::<Vec<_>>(),
+            "text": text,
+            "said": said,
+        });
+        let mut file = OpenOptions::new().create(true).append(true).open(path).expect("it can be written");
+        file.write_all(format!("{line}\n").as_bytes()).expect("it can be written");
     }
 }
 

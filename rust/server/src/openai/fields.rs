@@ -100,8 +100,8 @@ impl Fields {
     }
 
     /// A number whose type and range the table has checked.
-    pub fn number(&mut self, name: &str) -> Option<f32> {
-        self.take(name).and_then(|value| value.as_f64()).map(|value| value as f32)
+    pub fn number(&mut self, name: &str) -> Option<f64> {
+        self.take(name).and_then(|value| value.as_f64())
     }
 
     /// An integer whose type and range the table has checked.

@@ -1,12 +1,15 @@
 //! What a client asks for beside the prompt: the fields that chat and text completions share.
 
 use serde_json::Value;
+use streamcore_engine::GivenParameters;
 
 use super::fields::Fields;
 use super::logprobs::LogprobsFormat;
 use super::schema::params::STREAM_OPTIONS;
 use super::schema::{Endpoint, body_params, check};
+use super::structured::{self, Asked};
 use crate::error::ApiError;
+use crate::naming::ReasoningField;
 use crate::stream::ShownToken;
 
 /// What a client asks for beside the prompt.
@@ -36,29 +39,19 @@ pub struct Options {
     pub cache_salt: Option<String>,
     /// Lower ones are served first.
     pub priority: i32,
+    /// What the answer is held to.
+    pub asked: Option<Asked>,
     /// Keep only so many of the last tokens of a prompt; -1 keeps what leaves room for the answer.
     pub truncate_prompt_tokens: Option<i64>,
 }
 
-/// How tokens are drawn. `None` leaves the choice to the model's defaults.
+/// How tokens are drawn. What is not given is for the model's defaults to say.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Sampling {
-    /// Above 0.
-    pub repetition_penalty: Option<f32>,
-    /// Between -2 and 2.
-    pub frequency_penalty: Option<f32>,
-    /// Between -2 and 2.
-    pub presence_penalty: Option<f32>,
+    /// The numbers, within the ranges of the table of fields.
+    pub numbers: GivenParameters,
     /// Token ids of the vocabulary, each once.
     pub logit_bias: Vec<(u32, f32)>,
-    /// Between 0 and 2.
-    pub temperature: Option<f32>,
-    /// Between 0 and 1.
-    pub min_p: Option<f32>,
-    /// 0 keeps all.
-    pub top_k: Option<u32>,
-    /// Above 0, at most 1.
-    pub top_p: Option<f32>,
     /// Decides every draw.
     pub seed: Option<u64>,
 }
@@ -97,6 +90,8 @@ pub struct Details {
     pub special_tokens: bool,
     /// Reasoning is left out.
     pub hides_reasoning: bool,
+    /// Where it is, if it is not: the server's affair, not the client's.
+    pub reasoning_field: ReasoningField,
 }
 
 impl Options {
@@ -113,6 +108,7 @@ impl Options {
             return Err(ApiError::invalid("invalid_value", "prompt_logprobs", message));
         }
         let (max_tokens, max_tokens_field) = take_max_tokens(fields);
+        let asked = structured::take(fields)?;
         Ok(Self {
             model: fields.string("model")?.unwrap_or_default(),
             stream,
@@ -126,6 +122,7 @@ impl Options {
             request_id: fields.string("request_id")?,
             cache_salt: fields.string("cache_salt")?,
             priority: fields.integer("priority").and_then(|value| i32::try_from(value).ok()).unwrap_or(0),
+            asked,
             truncate_prompt_tokens: fields.integer("truncate_prompt_tokens"),
         })
     }
@@ -140,17 +137,12 @@ fn take_max_tokens(fields: &mut Fields) -> (Option<usize>, &'static str) {
 
 impl Sampling {
     fn take(fields: &mut Fields) -> Self {
+        // vLLM takes both 0 and -1 for "all" in `top_k`: the nearest number that it can be.
+        let numbers = GivenParameters::by_name(|name| fields.number(name));
         Self {
-            repetition_penalty: fields.number("repetition_penalty"),
-            frequency_penalty: fields.number("frequency_penalty"),
-            presence_penalty: fields.number("presence_penalty"),
-            logit_bias: take_logit_bias(fields),
-            temperature: fields.number("temperature"),
-            min_p: fields.number("min_p"),
-            // vLLM takes both 0 and -1 for "all".
-            top_k: fields.integer("top_k").map(|value| u32::try_from(value).unwrap_or(0)),
             // 0 means what a very small value means: only the most likely token.
-            top_p: fields.number("top_p").map(|value| value.max(1e-6)),
+            numbers: GivenParameters { top_p: numbers.top_p.map(|value| value.max(1e-6)), ..numbers },
+            logit_bias: take_logit_bias(fields),
             seed: fields.integer("seed").map(i64::cast_unsigned),
         }
     }
@@ -201,6 +193,7 @@ impl Details {
             tokens_as_ids: fields.flag("return_tokens_as_token_ids")?,
             special_tokens: !fields.flag_or("skip_special_tokens", true)?,
             hides_reasoning: !fields.flag_or("include_reasoning", true)?,
+            reasoning_field: ReasoningField::default(),
         })
     }
 

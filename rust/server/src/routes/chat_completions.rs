@@ -1,14 +1,15 @@
 //! `POST /v1/chat/completions`
 
-use serde_json::Value;
-
 use super::generate::Api;
 use crate::app::App;
 use crate::error::ApiError;
-use crate::generation::{Generation, Prompt, answer_setup, encode_conversation, max_prompt_tokens};
+use crate::generation::{
+    Generation, Manner, Prompt, answer_setup, chat_grammar, encode_conversation, instruct, max_prompt_tokens,
+};
 use crate::openai::chat::request::ChatRequest;
 use crate::openai::chat::response::{ChatChunks, whole};
 use crate::openai::chat::tools::declared;
+use crate::script::cue::Cue;
 use crate::stream::{Answer, Choice, Identity, usage_of};
 
 pub(super) struct Chat;
@@ -18,15 +19,18 @@ impl Api for Chat {
     type Chunks = ChatChunks;
 
     fn prepare(app: &App, body: &[u8]) -> Result<Generation, ApiError> {
-        let ChatRequest { conversation, may_call, mut options } = ChatRequest::parse(body, app.vocab_size)?;
+        let ChatRequest { mut conversation, tools, mut options } = ChatRequest::parse(body, app.vocab_size)?;
         options.model = app.served_name(&options.model)?.to_owned();
-        let cue = app.script.as_ref().map(|_| last_of_user(&conversation.messages).to_owned());
-        let callable = if may_call { declared(&conversation.tools) } else { Vec::new() };
+        options.details.reasoning_field = app.naming.reasoning_field;
+        let cue = app.script.as_ref().map(|_| Cue::of_messages(&conversation.messages));
+        instruct(app, &mut conversation, &tools);
         let encoded = encode_conversation(app, conversation, max_prompt_tokens(app, &options))?;
-        let setup = answer_setup(app, callable, &encoded.text);
+        let manner = Manner::of(app, &tools, &encoded.text);
+        let setup = answer_setup(&manner, declared(tools.callable()));
+        let grammar = chat_grammar(&manner, options.asked.take(), &tools)?;
         let prompt = Prompt { tokens: encoded.tokens, field: "messages".to_owned(), echo: None, cue };
         let mut generation = Generation::new(app, options, vec![prompt], usize::MAX)?;
-        generation.setup = setup;
+        (generation.setup, generation.grammar) = (setup, grammar);
         Ok(generation)
     }
 
@@ -45,10 +49,4 @@ impl Api for Chat {
         let prompt = generation.told_prompts(&choices[..1]).pop().unwrap_or_default();
         whole(identity, answers, usage_of(choices), &generation.options.details, &prompt)
     }
-}
-
-/// What the rules of a script look at.
-fn last_of_user(messages: &[Value]) -> &str {
-    let last = messages.iter().rev().find(|message| message["role"] == "user");
-    last.and_then(|message| message["content"].as_str()).unwrap_or_default()
 }

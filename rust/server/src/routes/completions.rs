@@ -3,10 +3,11 @@
 use super::generate::Api;
 use crate::app::App;
 use crate::error::ApiError;
-use crate::generation::{Generation, Prompt, encode, max_prompt_tokens};
+use crate::generation::{Generation, Prompt, completion_grammar, encode, max_prompt_tokens};
 use crate::openai::completions::request::{CompletionRequest, DEFAULT_MAX_TOKENS, PromptSource};
 use crate::openai::completions::response::{CompletionChunks, whole};
 use crate::openai::options::Options;
+use crate::script::cue::Cue;
 use crate::stream::{Answer, Choice, Echo, Identity, usage_of};
 
 pub(super) struct Completions;
@@ -22,7 +23,10 @@ impl Api for Completions {
         let field = |index| if are_listed { format!("prompt[{index}]") } else { "prompt".to_owned() };
         let make = |(index, source)| prompt(app, source, field(index), add_special_tokens, &options);
         let prompts = prompts.into_iter().enumerate().map(make).collect::<Result<_, _>>()?;
-        Generation::new(app, options, prompts, DEFAULT_MAX_TOKENS)
+        let grammar = completion_grammar(options.asked.take());
+        let mut generation = Generation::new(app, options, prompts, DEFAULT_MAX_TOKENS)?;
+        generation.grammar = grammar;
+        Ok(generation)
     }
 
     fn chunks(identity: Identity, generation: Generation, num_choices: usize) -> CompletionChunks {
@@ -51,8 +55,8 @@ fn prompt(
     options: &Options,
 ) -> Result<Prompt, ApiError> {
     let cue = app.script.as_ref().map(|_| match &source {
-        PromptSource::Text(text) => text.clone(),
-        PromptSource::Tokens(tokens) => text_of(app, tokens, true),
+        PromptSource::Text(text) => Cue::of_text(text),
+        PromptSource::Tokens(tokens) => Cue::of_text(text_of(app, tokens, true)),
     });
     let is_scored = options.details.logprobs.is_some();
     let (tokens, echo) = match source {

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use streamcore_parsers::{Parser, ReasoningFormat, Setup, ToolFormat};
-
 use super::file::{AnswerFile, FaultFile, FaultKind, FinishReasonFile, PieceFile, ScriptError, delay};
+use super::writer::{Said, Writer};
 use crate::driver::EndError;
-use crate::text::TextModel;
 
 /// One scripted answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScriptedAnswer {
     /// What is generated, in this order.
     pub(super) tokens: Vec<u32>,
+    /// The ids of its calls, as far as the script gives them.
+    pub(super) call_ids: Vec<Option<String>>,
     /// From the arrival of the request to the first token.
     pub(super) first_token_delay: Duration,
     /// From each token to the next, and to the end.
@@ -35,12 +35,15 @@ pub(super) enum Ending {
 
 impl ScriptedAnswer {
     /// Reads an answer; `place` is where it is in the script.
-    pub(super) fn new(place: &str, file: AnswerFile, text: &mut TextModel) -> Result<Self, ScriptError> {
-        let end_token =
-            *text.generation.eos_token_ids.first().ok_or_else(|| {
-                ScriptError::new(place, "cannot end: the model has no end-of-sequence token")
-            })?;
-        let mut tokens = tokens(place, file.text, file.pieces, file.fault.is_some(), text)?;
+    pub(super) fn new(place: &str, file: AnswerFile, writer: &mut Writer<'_>) -> Result<Self, ScriptError> {
+        let no_end = || ScriptError::new(place, "cannot end: the model has no end-of-sequence token");
+        let end_token = writer.end_token().ok_or_else(no_end)?;
+        if file.tool_calls.as_ref().is_some_and(Vec::is_empty) {
+            return Err(ScriptError::new(format!("{place}.tool_calls"), "is empty"));
+        }
+        let calls = file.tool_calls.unwrap_or_default();
+        let said = Said { reasoning: file.reasoning, text: file.text, calls };
+        let mut tokens = tokens(place, &said, file.pieces, file.fault.is_some(), writer)?;
         let ending = match (file.fault, file.finish_reason) {
             (None, None | Some(FinishReasonFile::Stop)) => Ending::Stop { token: end_token },
             (None, Some(FinishReasonFile::Length)) if tokens.is_empty() => {
@@ -56,10 +59,17 @@ impl ScriptedAnswer {
         };
         Ok(Self {
             tokens,
+            call_ids: said.calls.into_iter().map(|call| call.id).collect(),
             first_token_delay: delay(&format!("{place}.first_token_delay_ms"), file.first_token_delay_ms)?,
             token_delay: delay(&format!("{place}.token_delay_ms"), file.token_delay_ms)?,
             ending,
         })
+    }
+
+    /// The ids of its calls in their order, as far as the script gives them; others are made.
+    #[must_use]
+    pub fn call_ids(&self) -> &[Option<String>] {
+        &self.call_ids
     }
 
     /// Most tokens that the answer lets the engine generate.
@@ -75,56 +85,36 @@ impl ScriptedAnswer {
     }
 }
 
+/// What is said, in tokens.
 fn tokens(
     place: &str,
-    written: Option<String>,
+    said: &Said,
     pieces: Option<Vec<PieceFile>>,
     may_be_absent: bool,
-    text: &mut TextModel,
+    writer: &mut Writer<'_>,
 ) -> Result<Vec<u32>, ScriptError> {
-    match (written, pieces) {
-        (Some(_), Some(_)) => Err(ScriptError::new(place, "has both `text` and `pieces`")),
+    let names = [
+        ("reasoning", said.reasoning.is_some()),
+        ("text", said.text.is_some()),
+        ("tool_calls", !said.calls.is_empty()),
+    ];
+    let name = names.into_iter().find_map(|(name, is_said)| is_said.then_some(name));
+    match (name, pieces) {
+        (Some(name), Some(_)) => Err(ScriptError::new(place, format!("has both `{name}` and `pieces`"))),
+        (Some(_), None) => writer.write(place, said),
         (None, None) if may_be_absent => Ok(Vec::new()),
-        (None, None) => Err(ScriptError::new(place, "has none of `text`, `pieces`, `fault` and `error`")),
-        (Some(written), None) => encode(&format!("{place}.text"), &written, text),
+        (None, None) => {
+            let message = "has none of `reasoning`, `text`, `tool_calls`, `pieces`, `fault` and `error`";
+            Err(ScriptError::new(place, message))
+        }
         (None, Some(pieces)) => {
             let pieces: Vec<_> = pieces.into_iter().map(PieceFile::into_bytes).collect();
             if let Some(index) = pieces.iter().position(Vec::is_empty) {
                 return Err(ScriptError::new(format!("{place}.pieces[{index}]"), "is empty"));
             }
-            Ok(pieces.iter().map(|piece| text.tokenizer.add_piece(piece)).collect())
+            Ok(pieces.iter().map(|piece| writer.piece(piece)).collect())
         }
     }
-}
-
-/// The tokens of a text, which must say exactly that text.
-fn encode(place: &str, written: &str, text: &TextModel) -> Result<Vec<u32>, ScriptError> {
-    let refused = |error| ScriptError::new(place, format!("cannot be tokenised: {error}"));
-    let tokens = text.tokenizer.encode(written, false).map_err(refused)?;
-    // Those that a parser of calls or reasoning looks for are said as a model says them.
-    let is_hidden = |id: &u32| text.tokenizer.decode(&[*id], true).is_ok_and(|text| text.is_empty());
-    let is_end = |id: &u32| text.generation.eos_token_ids.contains(id);
-    let means_something =
-        |id: &u32| text.tokenizer.decode(&[*id], false).is_ok_and(|name| is_marker(&name)) && !is_end(id);
-    if tokens.iter().any(|id| is_hidden(id) && !means_something(id))
-        || text.tokenizer.decode(&tokens, false).map_err(refused)? != written
-    {
-        return Err(ScriptError::new(
-            place,
-            "has a special token in it; write it as `pieces` to have it as text",
-        ));
-    }
-    Ok(tokens)
-}
-
-/// Whether a text means something in any format of calls or reasoning.
-fn is_marker(text: &str) -> bool {
-    let tools = ToolFormat::ALL.into_iter().map(|(_, format)| (Some(format), None));
-    let reasoning = ReasoningFormat::ALL.into_iter().map(|(_, format)| (None, Some(format)));
-    tools.chain(reasoning).any(|(tools, reasoning)| {
-        let parser = Parser::new(Setup { tools, reasoning, ..Setup::default() }, |_| true);
-        parser.special_tokens().contains(&text)
-    })
 }
 
 /// Cuts the tokens off where the fault strikes.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use serde_path_to_error::Path;
 
 /// The place of what is wrong with the script as a whole.
@@ -32,7 +32,16 @@ impl ScriptError {
 pub(super) struct ScriptFile {
     #[serde(default)]
     pub(super) models: Vec<String>,
+    pub(super) tool_call_parser: Option<String>,
+    pub(super) reasoning_parser: Option<String>,
     pub(super) rules: Vec<RuleFile>,
+}
+
+impl ScriptFile {
+    /// All answers of all rules.
+    pub(super) fn answers(&self) -> impl Iterator<Item = &AnswerFile> {
+        self.rules.iter().flat_map(|rule| rule.answer.iter().chain(rule.answers.iter().flatten()))
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -53,18 +62,48 @@ pub(super) struct WhenFile {
     pub(super) regex: Option<String>,
     pub(super) model: Option<String>,
     pub(super) stream: Option<bool>,
+    pub(super) tool: Option<ToolFile>,
+}
+
+/// What a tool has answered; all conditions that are given must hold.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ToolFile {
+    pub(super) name: Option<String>,
+    pub(super) tool_call_id: Option<String>,
+    pub(super) equals: Option<String>,
+    pub(super) contains: Option<String>,
+    pub(super) regex: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AnswerFile {
+    pub(super) reasoning: Option<String>,
     pub(super) text: Option<String>,
+    pub(super) tool_calls: Option<Vec<CallFile>>,
     pub(super) pieces: Option<Vec<PieceFile>>,
     pub(super) finish_reason: Option<FinishReasonFile>,
     pub(super) first_token_delay_ms: Option<u64>,
     pub(super) token_delay_ms: Option<u64>,
     pub(super) fault: Option<FaultFile>,
     pub(super) error: Option<ErrorFile>,
+}
+
+impl AnswerFile {
+    /// Whether the model is to say something.
+    pub(super) fn says_something(&self) -> bool {
+        self.reasoning.is_some() || self.text.is_some() || self.tool_calls.is_some() || self.pieces.is_some()
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CallFile {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) arguments: Map<String, Value>,
+    pub(super) id: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -146,7 +185,8 @@ pub(super) fn parse(json: &str) -> Result<ScriptFile, ScriptError> {
 fn check_kind(place: &str, name: &str, value: &Value) -> Result<(), ScriptError> {
     let is_whole = value.is_null() || value.is_u64();
     let expected = match name {
-        SCRIPT | "when" | "answer" | "fault" | "error" => match value {
+        "arguments" if value.is_object() => return Ok(()),
+        SCRIPT | "when" | "tool" | "answer" | "call" | "arguments" | "fault" | "error" => match value {
             Value::Object(fields) => {
                 return fields.iter().try_for_each(|(name, value)| {
                     let place = if place == SCRIPT { name.clone() } else { format!("{place}.{name}") };
@@ -155,12 +195,13 @@ fn check_kind(place: &str, name: &str, value: &Value) -> Result<(), ScriptError>
             }
             _ => "an object",
         },
-        "rules" | "answers" => match value {
+        "rules" | "answers" | "tool_calls" => match value {
             Value::Array(items) => {
+                let name = if name == "tool_calls" { "call" } else { "answer" };
                 return items
                     .iter()
                     .enumerate()
-                    .try_for_each(|(index, item)| check_kind(&format!("{place}[{index}]"), "answer", item));
+                    .try_for_each(|(index, item)| check_kind(&format!("{place}[{index}]"), name, item));
             }
             _ => "a list of objects",
         },

@@ -67,8 +67,13 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn playing(ending: Ending, start: Instant) -> Playing {
-        let answer =
-            ScriptedAnswer { tokens: vec![7, 8], first_token_delay: 10 * MS, token_delay: 3 * MS, ending };
+        let answer = ScriptedAnswer {
+            tokens: vec![7, 8],
+            call_ids: Vec::new(),
+            first_token_delay: 10 * MS,
+            token_delay: 3 * MS,
+            ending,
+        };
         Playing::new(RequestId(1), Arc::new(answer), start)
     }
 

@@ -7,20 +7,10 @@ use axum::http::StatusCode;
 use regex::Regex;
 
 use super::answer::ScriptedAnswer;
-use super::file::{AnswerFile, ErrorFile, RuleFile, ScriptError, WhenFile};
+use super::cue::{Scene, ToolAnswer};
+use super::file::{AnswerFile, ErrorFile, RuleFile, ScriptError, ToolFile, WhenFile};
+use super::writer::Writer;
 use crate::error::ApiError;
-use crate::text::TextModel;
-
-/// What rules look at.
-#[derive(Debug, Clone, Copy)]
-pub struct Scene<'a> {
-    /// The last message of the user, or the prompt.
-    pub text: &'a str,
-    /// The model that is asked for.
-    pub model: &'a str,
-    /// Whether the answer is streamed.
-    pub stream: bool,
-}
 
 /// What a rule gives.
 #[derive(Debug)]
@@ -33,52 +23,103 @@ pub(super) enum Reply {
 
 #[derive(Debug)]
 pub(super) struct Rule {
-    when: WhenFile,
-    regex: Option<Regex>,
+    is_for_all: bool,
+    text: TextTest,
+    tool: Option<ToolTest>,
+    model: Option<String>,
+    stream: Option<bool>,
     /// At least one.
     replies: Vec<Reply>,
     num_taken: AtomicUsize,
 }
 
+/// What a text must be.
+#[derive(Debug)]
+struct TextTest {
+    equals: Option<String>,
+    contains: Option<String>,
+    regex: Option<Regex>,
+}
+
+/// What a tool must have answered.
+#[derive(Debug)]
+struct ToolTest {
+    name: Option<String>,
+    call_id: Option<String>,
+    content: TextTest,
+}
+
+impl TextTest {
+    fn new(
+        place: &str,
+        equals: Option<String>,
+        contains: Option<String>,
+        regex: Option<&str>,
+    ) -> Result<Self, ScriptError> {
+        let regex = regex.map(|regex| read_regex(&format!("{place}.regex"), regex)).transpose()?;
+        Ok(Self { equals, contains, regex })
+    }
+
+    fn holds(&self, text: &str) -> bool {
+        self.equals.as_deref().is_none_or(|whole| text == whole)
+            && self.contains.as_deref().is_none_or(|part| text.contains(part))
+            && self.regex.as_ref().is_none_or(|regex| regex.is_match(text))
+    }
+}
+
+impl ToolTest {
+    fn new(place: &str, file: ToolFile) -> Result<Self, ScriptError> {
+        let ToolFile { name, tool_call_id: call_id, equals, contains, regex } = file;
+        Ok(Self { name, call_id, content: TextTest::new(place, equals, contains, regex.as_deref())? })
+    }
+
+    fn holds(&self, answer: &ToolAnswer) -> bool {
+        (self.name.is_none() || self.name == answer.name)
+            && (self.call_id.is_none() || self.call_id == answer.call_id)
+            && self.content.holds(&answer.content)
+    }
+}
+
 impl Rule {
     /// Reads a rule; `place` is where it is in the script.
-    pub(super) fn new(place: &str, file: RuleFile, text: &mut TextModel) -> Result<Self, ScriptError> {
+    pub(super) fn new(place: &str, file: RuleFile, writer: &mut Writer<'_>) -> Result<Self, ScriptError> {
         let RuleFile { when, answer, answers } = file;
-        let regex = when.regex.as_deref().map(|regex| read_regex(&format!("{place}.when.regex"), regex));
-        let regex = regex.transpose()?;
+        let is_for_all = when == WhenFile::default();
+        let WhenFile { equals, contains, regex, model, stream, tool } = when;
+        let tool = tool.map(|tool| ToolTest::new(&format!("{place}.when.tool"), tool)).transpose()?;
+        let text = TextTest::new(&format!("{place}.when"), equals, contains, regex.as_deref())?;
         let replies = match (answer, answers) {
-            (Some(answer), None) => vec![reply(&format!("{place}.answer"), answer, text)?],
+            (Some(answer), None) => vec![reply(&format!("{place}.answer"), answer, writer)?],
             (None, Some(answers)) if !answers.is_empty() => {
-                let read = |(nth, answer)| reply(&format!("{place}.answers[{nth}]"), answer, text);
+                let read = |(nth, answer)| reply(&format!("{place}.answers[{nth}]"), answer, writer);
                 answers.into_iter().enumerate().map(read).collect::<Result<_, _>>()?
             }
             (None, Some(_)) => return Err(ScriptError::new(format!("{place}.answers"), "is empty")),
             _ => return Err(ScriptError::new(place, "must have either `answer` or `answers`")),
         };
-        Ok(Self { when, regex, replies, num_taken: AtomicUsize::new(0) })
+        Ok(Self { is_for_all, text, tool, model, stream, replies, num_taken: AtomicUsize::new(0) })
     }
 
     /// The model that must be asked for, if one must.
     pub(super) fn model(&self) -> Option<&str> {
-        self.when.model.as_deref()
+        self.model.as_deref()
     }
 
     /// A text that it may be for.
     pub(super) fn example(&self) -> Option<&str> {
-        self.when.equals.as_deref().or(self.when.contains.as_deref())
+        self.text.equals.as_deref().or(self.text.contains.as_deref())
     }
 
     pub(super) fn is_for_all(&self) -> bool {
-        self.when == WhenFile::default()
+        self.is_for_all
     }
 
     pub(super) fn is_for(&self, scene: &Scene<'_>) -> bool {
-        let when = &self.when;
-        when.equals.as_deref().is_none_or(|text| scene.text == text)
-            && when.contains.as_deref().is_none_or(|part| scene.text.contains(part))
-            && self.regex.as_ref().is_none_or(|regex| regex.is_match(scene.text))
-            && when.model.as_deref().is_none_or(|model| scene.model == model)
-            && when.stream.is_none_or(|stream| scene.stream == stream)
+        let Scene { cue, model, stream } = scene;
+        self.text.holds(&cue.text)
+            && self.model.as_deref().is_none_or(|asked| model == &asked)
+            && self.stream.is_none_or(|streamed| *stream == streamed)
+            && self.tool.as_ref().is_none_or(|tool| cue.tool_answers.iter().any(|answer| tool.holds(answer)))
     }
 
     /// The replies in turn; the last one stays.
@@ -97,12 +138,11 @@ fn read_regex(place: &str, regex: &str) -> Result<Regex, ScriptError> {
     })
 }
 
-fn reply(place: &str, mut file: AnswerFile, text: &mut TextModel) -> Result<Reply, ScriptError> {
+fn reply(place: &str, mut file: AnswerFile, writer: &mut Writer<'_>) -> Result<Reply, ScriptError> {
     let Some(error) = file.error.take() else {
-        return ScriptedAnswer::new(place, file, text).map(|answer| Reply::Answer(Arc::new(answer)));
+        return ScriptedAnswer::new(place, file, writer).map(|answer| Reply::Answer(Arc::new(answer)));
     };
-    let says_more = file.text.is_some()
-        || file.pieces.is_some()
+    let says_more = file.says_something()
         || file.finish_reason.is_some()
         || file.first_token_delay_ms.is_some()
         || file.token_delay_ms.is_some()

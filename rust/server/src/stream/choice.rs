@@ -34,6 +34,8 @@ pub struct ChoicePlan {
     pub setup: Option<Setup>,
     /// Whether its reasoning is told.
     pub shows_reasoning: bool,
+    /// The ids of its calls in their order, as far as they are known before.
+    pub call_ids: Vec<Option<String>>,
 }
 
 /// One sequence on its way to the client. Dropping it aborts the request.
@@ -66,8 +68,10 @@ impl Choice {
         plan: ChoicePlan,
     ) -> Self {
         let detokenizer = tokenizer.detokenizer(skip_special_tokens);
-        let ChoicePlan { setup, tells_tokens, shows_reasoning, .. } = plan;
-        let reading = setup.map(|setup| Reading::new(setup, tokenizer, tells_tokens, shows_reasoning));
+        let ChoicePlan { setup, tells_tokens, shows_reasoning, call_ids, .. } = plan;
+        let reading = setup.map(|setup| {
+            Reading::new(setup, tokenizer, tells_tokens, shows_reasoning).with_call_ids(call_ids)
+        });
         let mut behind_prompt = detokenizer.clone().behind(prompt);
         if let Some(reading) = &reading {
             behind_prompt = behind_prompt.with_markers(reading.markers());

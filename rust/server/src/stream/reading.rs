@@ -30,6 +30,8 @@ pub struct Reading {
     /// The special tokens that mean something to it.
     markers: Vec<(u32, &'static str)>,
     call_id: CallId,
+    /// In the order of the calls, where they are known before.
+    known_ids: Vec<Option<String>>,
     /// Text and tokens that have not been read; kept for its capacity.
     pub raw: Delta,
     /// Bytes of text that have been read.
@@ -63,6 +65,7 @@ impl Reading {
             markers: parser.special_tokens().iter().filter_map(marker).collect(),
             parser,
             call_id,
+            known_ids: Vec::new(),
             raw: Delta::default(),
             num_read: 0,
             num_known: 0,
@@ -75,6 +78,12 @@ impl Reading {
             num_reasoning_tokens,
             events: Vec::new(),
         }
+    }
+
+    /// The same with the ids of some calls in the place of those that would be made.
+    #[must_use]
+    pub fn with_call_ids(self, known_ids: Vec<Option<String>>) -> Self {
+        Self { known_ids, ..self }
     }
 
     /// The special tokens that must be part of the text.
@@ -175,6 +184,7 @@ impl Reading {
             EventKind::Content(text) => Some((PartKind::Content, text)),
             EventKind::Reasoning(text) => self.shows_reasoning.then_some((PartKind::Reasoning, text)),
             EventKind::CallBegin { name, id } => {
+                let id = id.or_else(|| self.known_ids.get(self.num_calls).cloned().flatten());
                 let id = id.map_or_else(|| self.call_id.clone(), CallId::Given);
                 let head = CallHead { index: self.num_calls, name, id };
                 self.num_calls += 1;

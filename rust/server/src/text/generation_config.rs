@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Map, Value};
+use streamcore_engine::GivenParameters;
 
 use super::json_files::{read_object, wrong_field};
 use super::{TextError, Tokenizer};
@@ -13,16 +14,8 @@ pub struct GenerationConfig {
     /// Tokens that end an answer: those of `generation_config.json`, or else of `config.json`, and the
     /// tokenizer's own `eos_token`. No id twice; empty if the folder names none.
     pub eos_token_ids: Vec<u32>,
-    /// Default temperature.
-    pub temperature: Option<f32>,
-    /// Default nucleus size.
-    pub top_p: Option<f32>,
-    /// Default of `min_p`.
-    pub min_p: Option<f32>,
-    /// Default of `repetition_penalty`.
-    pub repetition_penalty: Option<f32>,
-    /// Default number of candidates; absent also where the file says 0 or -1, that is all.
-    pub top_k: Option<u32>,
+    /// How tokens are drawn where the client does not say; `top_k` is absent also where the file says 0 or -1, that is all.
+    pub sampling: GivenParameters,
 }
 
 impl GenerationConfig {
@@ -57,11 +50,14 @@ impl GenerationConfig {
         }
         Ok(Self {
             eos_token_ids,
-            temperature: number(&generation, &path, "temperature", NOT_NEGATIVE)?,
-            top_p: number(&generation, &path, "top_p", FRACTION)?,
-            min_p: number(&generation, &path, "min_p", FRACTION)?,
-            repetition_penalty: number(&generation, &path, "repetition_penalty", POSITIVE)?,
-            top_k: top_k(&generation, &path)?,
+            sampling: GivenParameters {
+                temperature: number(&generation, &path, "temperature", NOT_NEGATIVE)?,
+                top_p: number(&generation, &path, "top_p", FRACTION)?,
+                min_p: number(&generation, &path, "min_p", FRACTION)?,
+                repetition_penalty: number(&generation, &path, "repetition_penalty", POSITIVE)?,
+                top_k: top_k(&generation, &path)?,
+                ..GivenParameters::default()
+            },
         })
     }
 }

@@ -33,12 +33,14 @@ pub fn serve_at(listener: Listener, name: &str, script: &str) -> (Server, Runner
         enable_prefix_caching: true,
         capture_sizes: vec![],
         target_itl: None,
+        num_mask_words: 0,
     };
     let config = ServerConfig {
         naming: Naming {
             served_model_names: vec![name.to_owned(), "toy".to_owned()],
             version: "1.2.3".to_owned(),
             created: 42,
+            ..Naming::default()
         },
         access: Access::default(),
         vocab_size: VOCAB_SIZE,

@@ -46,12 +46,12 @@ fn sampling_defaults_are_read() {
     let generation =
         json!({"temperature": 0.6, "top_p": 0.9, "top_k": 20, "do_sample": true, "eos_token_id": null});
     let model = load("defaults", &[("generation_config.json", &generation)]).unwrap();
-    assert_eq!(model.generation.temperature, Some(0.6));
-    assert_eq!(model.generation.top_p, Some(0.9));
-    assert_eq!(model.generation.top_k, Some(20));
+    assert_eq!(model.generation.sampling.temperature, Some(0.6));
+    assert_eq!(model.generation.sampling.top_p, Some(0.9));
+    assert_eq!(model.generation.sampling.top_k, Some(20));
     let generation = json!({"top_k": 0, "temperature": 1});
     let model = load("defaults_off", &[("generation_config.json", &generation)]).unwrap();
-    assert_eq!((model.generation.top_k, model.generation.temperature), (None, Some(1.0)));
+    assert_eq!((model.generation.sampling.top_k, model.generation.sampling.temperature), (None, Some(1.0)));
 }
 
 /// The wrong template would be used where a model has several.

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 
 use super::tool_calls::{ToolCall, ToolCallDelta};
+use crate::naming::ReasoningField;
 use crate::openai::finish::{Finish, FinishReason, StopReason};
 use crate::openai::logprobs::{ChatLogprobs, PromptLogprobs};
 use crate::openai::options::Details;
@@ -55,10 +56,8 @@ struct Delta<'a> {
     role: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     content: Option<&'a str>,
-    /// vLLM's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning: Option<&'a str>,
-    /// The same under the name that DeepSeek gave it.
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_content: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,12 +65,13 @@ struct Delta<'a> {
 }
 
 impl<'a> Delta<'a> {
-    fn of(identity: &Identity, choice: usize, said: Said<'a>) -> Self {
+    fn of(identity: &Identity, choice: usize, said: Said<'a>, field: ReasoningField) -> Self {
         let call = |call| Self { tool_calls: Some([call]), ..Self::default() };
         match said {
             Said::Content(text) => Self { content: Some(text), ..Self::default() },
             Said::Reasoning(text) => {
-                Self { reasoning: Some(text), reasoning_content: Some(text), ..Self::default() }
+                let [reasoning, reasoning_content] = field.told(text);
+                Self { reasoning, reasoning_content, ..Self::default() }
             }
             Said::CallBegin(head) => call(ToolCallDelta::begin(identity, choice, head)),
             Said::Arguments { call: index, text } => call(ToolCallDelta::arguments(index, text)),
@@ -168,7 +168,7 @@ impl Chunks for ChatChunks {
         usage: Option<Usage>,
         frames: &mut Vec<u8>,
     ) {
-        let delta = Delta::of(&self.identity, index, said);
+        let delta = Delta::of(&self.identity, index, said, self.details.reasoning_field);
         let choice = ChunkChoice::new(index, delta).with_tokens(tokens, &self.details);
         write_event(frames, &self.chunk(&[choice], usage));
     }
@@ -228,7 +228,7 @@ impl<'a> Choice<'a> {
     ) -> Self {
         Self {
             index,
-            message: Message::new(identity, index, delta),
+            message: Message::new(identity, index, delta, details.reasoning_field),
             logprobs: details.logprobs.map(|_| ChatLogprobs::new(&delta.tokens, details.format())),
             finish,
             token_ids: token_ids(&delta.tokens, details),
@@ -241,17 +241,22 @@ struct Message<'a> {
     role: &'static str,
     content: Option<Cow<'a, str>>,
     refusal: Option<()>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    reasoning: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    reasoning_content: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<ToolCall<'a>>,
 }
 
 impl<'a> Message<'a> {
     /// The text, or what it has been parsed into.
-    fn new(identity: &Identity, choice: usize, delta: &'a crate::stream::Delta) -> Self {
+    fn new(
+        identity: &Identity,
+        choice: usize,
+        delta: &'a crate::stream::Delta,
+        field: ReasoningField,
+    ) -> Self {
         let (mut content, mut reasoning) = (Cow::Borrowed(&*delta.text), String::new());
         let mut tool_calls: Vec<ToolCall<'a>> = Vec::new();
         for part in &delta.parts {
@@ -268,7 +273,8 @@ impl<'a> Message<'a> {
         }
         // An answer that is nothing but calls has said nothing; any other is text, if only an empty one.
         let content = Some(content).filter(|content| !content.is_empty() || tool_calls.is_empty());
-        let reasoning_content = reasoning.clone();
+        let [reasoning, reasoning_content] =
+            if reasoning.is_empty() { [None, None] } else { field.told(reasoning) };
         Self { role: "assistant", content, refusal: None, reasoning, reasoning_content, tool_calls }
     }
 }

@@ -1,4 +1,4 @@
-"""How much memory the KV cache takes."""
+"""How much memory there is, and how much the KV cache takes of it."""
 
 import pytest
 import torch
@@ -6,11 +6,12 @@ from tests.checkpoints import LLAMA_3_1_8B, TINY
 
 from streamcore.errors import ConfigError
 from streamcore.models.opening import open_config
-from streamcore.runner import kv_cache
-from streamcore.runner.kv_cache import allocate_kv_cache, block_bytes, choose_num_blocks
+from streamcore.runner import memory as memory_module
+from streamcore.runner.memory import allocate_kv_cache, available_memory, block_bytes, choose_num_blocks
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 GIB = 1 << 30
+RESERVE = 3 * GIB
 
 
 def num_blocks(
@@ -21,17 +22,24 @@ def num_blocks(
     memory: int | None = None,
 ) -> int:
     """Blocks for Llama-3.1-8B in bfloat16 on a device with that much memory available."""
-    monkeypatch.setattr(kv_cache, "available_memory", lambda device: available)
+    monkeypatch.setattr(memory_module, "available_memory", lambda device: available)
     return choose_num_blocks(
         open_config(LLAMA_3_1_8B)[1],
         device,
         torch.bfloat16,
         block_size=16,
-        max_num_batched_tokens=8192,
         max_num_seqs=max_num_seqs,
         max_model_len=131072,
+        reserve=RESERVE,
         kv_cache_memory_bytes=memory,
     )
+
+
+def test_memory_is_bounded_by_the_limits_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container the machine's memory is not ours."""
+    assert 0 < available_memory(CPU) <= 1 << 50
+    monkeypatch.setattr(memory_module, "memory_left", lambda: 1900)
+    assert available_memory(CPU) == 1900
 
 
 def test_a_block_of_llama_3_1_8b() -> None:
@@ -64,7 +72,7 @@ def test_a_cpu_gives_a_bounded_share(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_gpu_gives_what_a_step_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU every spare byte should be cache, but the largest step must still find its memory."""
     blocks = num_blocks(monkeypatch, available=64 * GIB, device=CUDA)
-    assert 52 * GIB < blocks * (2 << 20) < 56 * GIB
+    assert blocks == (64 * GIB * 9 // 10 - RESERVE) // (2 << 20)
 
 
 def test_no_more_than_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,13 @@
-"""The paged KV cache: how many blocks there are, and their memory.
+"""The memory of a device: what is free, what a step takes, and the paged KV cache, which gets the rest.
 
 A block holds `block_size` tokens of one sequence in every layer. Per layer the keys are [num_blocks,
 block_size, num_kv_heads, head_dim], the values likewise.
 """
 
 import mmap
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -14,44 +16,53 @@ from streamcore.errors import ConfigError
 from streamcore.kernels import LayerCache
 from streamcore.kernels.gathered import WORKSPACE_BYTES
 from streamcore.models.config import DecoderConfig
-from streamcore.runner.device import available_memory
+from streamcore.models.model import Model
 from streamcore.runner.penalties import CHUNK_BYTES, COUNT_BYTES
+from streamcore.runner.resource_limits import memory_left
 
 _CPU_SHARE = 0.25
 _CPU_LIMIT_BYTES = 4 << 30
 _CUDA_SHARE = 0.9
 
 
+def available_memory(device: torch.device) -> int:
+    """Bytes that can still be allocated on a device; on the CPU within the limits of the machine, of its
+    control groups and of `ulimit`.
+    """
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free
+    return min(_machine_memory(), memory_left())
+
+
+def _machine_memory() -> int:
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def step_bytes(model: Model, max_num_batched_tokens: int, max_num_seqs: int) -> int:
+    """Memory that the largest step needs beside weights and cache, from above.
+
+    What a forward pass takes is measured. It is there twice on the CPU, where a recording has its
+    own. Besides, per sample, the copies of the logits and the float64 sums that sampling makes of
+    them, and the counts that penalties need; the pieces that log-probabilities are worked out in;
+    and on CUDA what torch's attention gathers.
+    """
+    is_cpu, vocab_size = model.device.type == "cpu", model.config.vocab_size
+    per_token, per_sample = model.measure()
+    forward = max_num_batched_tokens * per_token + max_num_seqs * per_sample
+    sampling = max_num_seqs * vocab_size * (5 * 4 + 2 * 8 + COUNT_BYTES)
+    pieces = 4 * min(CHUNK_BYTES, max_num_batched_tokens * vocab_size * 4)
+    return forward * (1 + is_cpu) + sampling + pieces + (0 if is_cpu else WORKSPACE_BYTES)
+
+
 def block_bytes(config: DecoderConfig, block_size: int, dtype: torch.dtype) -> int:
     """Memory of one block, keys and values of all layers."""
     return 2 * config.num_layers * block_size * config.num_kv_heads * config.head_dim * dtype.itemsize
-
-
-def activation_bytes(
-    config: DecoderConfig,
-    device: torch.device,
-    dtype: torch.dtype,
-    max_num_batched_tokens: int,
-    max_num_seqs: int,
-) -> int:
-    """Memory that the largest step needs beside weights and cache, estimated from above.
-
-    Per token: the residual, a layer's input and output, queries, keys and values, what they attend to, and an MLP's
-    inner tensors, all at once in scratch memory; on the CPU in float32, and again for the second scratch memory that a
-    recording has; on CUDA what torch needs for an activation that has no kernel. Per sample: float32 logits, with the
-    copies and the float64 sums that sampling makes of them, and the counts that penalties need. Besides, the pieces that
-    log-probabilities are worked out in, and on CUDA what torch's attention gathers.
-    """
-    heads, inner = 2 * (config.num_heads + config.num_kv_heads), 3 * config.widest_mlp
-    width = 3 * config.hidden_size + heads * config.head_dim + inner
-    if device.type == "cpu":
-        per_token = 2 * width * torch.float32.itemsize
-    else:
-        per_token = width * dtype.itemsize + (config.activation != "silu") * inner * torch.float32.itemsize
-    per_sample = config.vocab_size * (dtype.itemsize + 5 * 4 + 2 * 8 + COUNT_BYTES)
-    pieces = 4 * min(CHUNK_BYTES, max_num_batched_tokens * config.vocab_size * 4)
-    gathered = WORKSPACE_BYTES if device.type == "cuda" else 0
-    return max_num_batched_tokens * per_token + max_num_seqs * per_sample + pieces + gathered
 
 
 def choose_num_blocks(
@@ -60,9 +71,9 @@ def choose_num_blocks(
     dtype: torch.dtype,
     *,
     block_size: int,
-    max_num_batched_tokens: int,
     max_num_seqs: int,
     max_model_len: int,
+    reserve: int,
     kv_cache_memory_bytes: int | None = None,
 ) -> int:
     """How many blocks the cache has. To be asked once the weights are on the device.
@@ -70,6 +81,10 @@ def choose_num_blocks(
     Without `kv_cache_memory_bytes` that is nine tenths of what a GPU has left beside the largest step, or a
     quarter of what the machine has left and at most 4 GiB; never more than the sequences that can run
     together could fill.
+
+    Args:
+        dtype: of keys and values.
+        reserve: what `step_bytes` returns.
 
     Raises:
         ConfigError: the memory holds not even one block.
@@ -81,7 +96,6 @@ def choose_num_blocks(
             f"`--kv-cache-memory-bytes` is {kv_cache_memory_bytes} bytes, which",
         )
     else:
-        reserve = activation_bytes(config, device, dtype, max_num_batched_tokens, max_num_seqs)
         memory = _spare_memory(device, reserve)
         source = f"the memory that is free on {device}, {memory} bytes,"
     useful = max_num_seqs * -(-max_model_len // block_size)

@@ -1,7 +1,10 @@
 //! Scripted answers over real sockets, by the runner that is served with them.
 #![allow(clippy::unwrap_used)]
 
+mod calls;
+#[path = "../common/mod.rs"]
 mod common;
+mod mistakes;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,14 +12,12 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use common::model::{marked_model, text_model};
+use common::model::text_model;
 use serde_json::{Value, json};
 use streamcore_engine::EngineConfig;
-use streamcore_parsers::{Detected, ReasoningFormat, ToolFormat};
-use streamcore_server::routes::router;
-use streamcore_server::script::{ScriptError, runner};
-use streamcore_server::{Access, App, Driver, Naming, Script, Server, ServerConfig, bind};
-use tower::ServiceExt;
+use streamcore_server::script::{ParserNames, runner};
+use streamcore_server::text::TextModel;
+use streamcore_server::{Access, Naming, Script, Server, ServerConfig, bind};
 
 /// A server that plays a script, for the length of a test.
 struct Stage {
@@ -27,17 +28,22 @@ struct Stage {
 
 impl Stage {
     fn new(rules: &Value) -> Self {
-        let mut text = text_model();
-        let script = Arc::new(Script::load(&json!({ "rules": rules }).to_string(), &mut text).unwrap());
+        Self::of(&json!({ "rules": rules }), ParserNames::default(), text_model())
+    }
+
+    /// One that plays a whole script, with parsers that are named beside it.
+    fn of(script: &Value, parsers: ParserNames<'_>, mut text: TextModel) -> Self {
+        let script = Arc::new(Script::load(&script.to_string(), &mut text, parsers).unwrap());
         let config = ServerConfig {
             naming: Naming {
                 served_model_names: vec!["toy".to_owned()],
                 version: "1.2.3".to_owned(),
                 created: 42,
+                ..Naming::default()
             },
             access: Access::default(),
             vocab_size: text.tokenizer.vocab_size(),
-            engine: EngineConfig { max_model_len: 256, ..common::engine_config() },
+            engine: EngineConfig { max_model_len: 2048, num_blocks: 512, ..common::engine_config() },
             limits: common::limits(),
             script: Some(Arc::clone(&script)),
         };
@@ -62,6 +68,14 @@ impl Stage {
             }
         }
         String::from_utf8_lossy(&read).into_owned()
+    }
+
+    /// The whole answer to a body, with the model's name in it.
+    fn answer(&self, mut body: Value) -> Value {
+        body["model"] = json!("toy");
+        let transcript = self.post(&body, "");
+        let (_, body) = transcript.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str(body).unwrap_or_else(|_| panic!("{transcript}"))
     }
 
     fn ask(&self, text: &str, stream: bool) -> String {
@@ -179,90 +193,4 @@ fn an_answer_that_hangs_hangs_alone() {
     let hanging = stage.post(&body, "\"content\":\"b\"");
     assert_eq!(deltas(&hanging), ["a", "b"]);
     assert_eq!(deltas(&stage.ask("hi", true)).concat(), "ok");
-}
-
-/// An agent is tested against the calls that its script has, in the format of a family whose markers are hidden tokens.
-#[test]
-fn calls_of_a_script_are_read_as_those_of_a_model() {
-    let markers = [("[TOOL_CALLS]", true), ("[ARGS]", true), ("[THINK]", true), ("[/THINK]", true)];
-    let (mut text, _) = marked_model("script", &markers, &[]);
-    let said = "[THINK]Hm[/THINK]Well.[TOOL_CALLS]f[ARGS]{\"x\": 1}";
-    let script = json!({ "rules": [{ "answer": { "text": said } }] }).to_string();
-    let script = Arc::new(Script::load(&script, &mut text).unwrap());
-    let config = EngineConfig { max_model_len: 256, ..common::engine_config() };
-    let driver = Arc::new(Driver::new(config, common::limits()).unwrap());
-    let vocab_size = text.tokenizer.vocab_size();
-    let (naming, access) = (common::naming(), Access::default());
-    let (tools, reasoning) = (Some(ToolFormat::Mistral), Some(ReasoningFormat::Mistral));
-    text.formats = Detected { tools, reasoning };
-    let app = App::new(Arc::clone(&driver), text, naming, access, vocab_size, Some(script));
-    let player = thread::spawn({
-        let driver = Arc::clone(&driver);
-        move || runner::run(&driver)
-    });
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let body = runtime.block_on(async {
-        let tools = json!([{ "function": { "name": "f" } }]);
-        let body =
-            json!({ "model": "toy", "messages": [{ "role": "user", "content": "hi" }], "tools": tools });
-        let response = router(app).oneshot(common::post("/v1/chat/completions", body)).await.unwrap();
-        common::transcript_of(response).await.body()
-    });
-    driver.drain(Duration::ZERO);
-    driver.stop();
-    player.join().unwrap();
-    let message = &serde_json::from_str::<Value>(&body).unwrap()["choices"][0]["message"];
-    assert_eq!(message["reasoning"], "Hm");
-    assert_eq!(message["content"], "Well.");
-    assert_eq!(message["tool_calls"][0]["function"], json!({ "name": "f", "arguments": "{\"x\": 1}" }));
-}
-
-fn refused(script: &Value) -> String {
-    let Err(error @ ScriptError { .. }) = Script::load(&script.to_string(), &mut text_model()) else {
-        panic!("{script} was taken")
-    };
-    error.to_string()
-}
-
-/// A script with a mistake in it that is played all the same tests something else than its author thinks.
-#[test]
-fn a_mistake_in_a_script_is_named_with_its_place() {
-    let answer = |answer: Value| json!({ "rules": [{ "answer": answer }] });
-    let error = |status: u16| json!({ "status": status, "code": "c", "message": "m" });
-    let messages: Vec<_> = [
-        json!([[], [{ "answer": { "text": "a" } }]]),
-        json!({}),
-        json!({ "rules": [] }),
-        json!({ "rules": { "answer": { "text": "a" } } }),
-        json!({ "rules": [[{}, { "text": "a" }]] }),
-        json!({ "rules": [{ "when": ["a"], "answer": { "text": "a" } }] }),
-        json!({ "models": ["a", "b", "a"], "rules": [{ "answer": { "text": "a" } }] }),
-        json!({ "rules": [{ "answer": { "txt": "a" } }] }),
-        json!({ "models": [""], "rules": [{ "answer": { "text": "a" } }] }),
-        json!({ "rules": [{}] }),
-        json!({ "rules": [{ "answers": [] }] }),
-        json!({ "rules": [{ "answer": { "text": "a" } }, { "answer": { "text": "b" } }] }),
-        json!({ "rules": [{ "when": { "regex": "(" }, "answer": { "text": "a" } }] }),
-        answer(json!({})),
-        answer(json!({ "text": 5 })),
-        answer(json!({ "text": "a", "pieces": ["a"] })),
-        answer(json!({ "text": "a<end>b" })),
-        answer(json!({ "pieces": ["a", ""] })),
-        answer(json!({ "pieces": ["a", 256] })),
-        answer(json!({ "text": "", "finish_reason": "length" })),
-        answer(json!({ "text": "a", "finish_reason": "tool_calls" })),
-        answer(json!({ "text": "a", "token_delay_ms": 86_400_001_u64 })),
-        answer(json!({ "text": "a", "token_delay_ms": -5 })),
-        answer(json!({ "text": "a", "fault": ["cut"] })),
-        answer(json!({ "text": "a", "fault": { "kind": "cut", "after_tokens": 0.5 } })),
-        answer(json!({ "text": "a", "fault": { "kind": "cut", "after_tokens": 2 } })),
-        answer(json!({ "text": "a", "fault": { "kind": "cut", "message": "m" } })),
-        answer(json!({ "text": "a", "fault": { "kind": "cut" }, "finish_reason": "stop" })),
-        answer(json!({ "text": "a", "error": error(500) })),
-        answer(json!({ "error": error(200) })),
-    ]
-    .iter()
-    .map(refused)
-    .collect();
-    insta::assert_snapshot!(messages.join("\n"));
 }

@@ -1,0 +1,42 @@
+"""`Ops` that compute nothing: a forward pass with them shows what memory it takes."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from streamcore.operands import Activation, Expert, ExpertRule
+
+_FLOAT32_BYTES = torch.float32.itemsize
+
+
+class DryOps:
+    """Operations that leave everything as it is."""
+
+    most_bytes = 0
+    """Maximum of what one operation allocates beside its output, where that grows with the tokens."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        def nothing(*_: object) -> None: ...
+
+        return nothing
+
+    def gated(self, out: Tensor, gate_up: Tensor, activation: Activation) -> None:
+        """On CUDA only one activation has a kernel; for others torch widens the input and halves of
+        it.
+        """
+        if out.device.type == "cuda" and activation != "silu":
+            self._take(3 * out.numel() * _FLOAT32_BYTES)
+
+    def experts(
+        self, out: Tensor, x: Tensor, scores: Tensor, experts: Sequence[Expert], rule: ExpertRule
+    ) -> None:
+        """All tokens may take the same expert: its input, inner tensors and output, and in float32
+        that output, its weighted form and the sum of all.
+        """
+        widest = max(expert.gate_up.num_outputs for expert in experts)
+        inner = x.shape[0] * (widest + widest // 2) * x.element_size()
+        self._take(inner + 2 * x.nbytes + 3 * x.numel() * _FLOAT32_BYTES)
+
+    def _take(self, num_bytes: int) -> None:
+        self.most_bytes = max(self.most_bytes, num_bytes)

@@ -1,0 +1,149 @@
+"""Brings a model to a device, and says what was chosen: device, precision, limits, memory."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import torch
+
+from streamcore import _core, kernels
+from streamcore.config import ServeConfig, engine_config_of
+from streamcore.models.folder import ModelFolder
+from streamcore.models.load import load_model
+from streamcore.models.model import Model
+from streamcore.models.progress import Progress, terminal_progress
+from streamcore.runner.device import choose_device, choose_dtype
+from streamcore.runner.limits import choose_batch, choose_max_model_len, explain_shortened_context
+from streamcore.runner.memory import allocate_kv_cache, block_bytes, choose_num_blocks, step_bytes
+from streamcore.runner.model_runner import ModelRunner, steps_in_flight
+from streamcore.runner.threads import configure_threads
+from streamcore.runner.warm_up import warm_up
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedRunner:
+    """A runner that has run, and the engine that it is for."""
+
+    runner: ModelRunner
+    engine_config: _core.EngineConfig
+    decode_s: float
+    """What a step of one token takes, in seconds."""
+
+
+def load_runner(
+    config: ServeConfig, folder: ModelFolder, check: Callable[[], None] | None = None
+) -> LoadedRunner:
+    """Choose device, precision and limits, bring the model there, and log what was chosen.
+
+    Args:
+        check: called after each tensor; what it raises ends the loading.
+
+    Raises:
+        ConfigError: an option cannot work with this model or device.
+        ModelLoadError: the weights cannot be read or do not fit.
+    """
+    configure_threads()
+    device = choose_device(config.device)
+    dtype = choose_dtype(config.dtype, folder, device)
+    max_model_len = choose_max_model_len(config.max_model_len, folder.config)
+    model = load_model(folder, device, dtype, _progress(config, check))
+    limits = _choose_limits(config, model, max_model_len)
+    runner, engine_config = _make_runner(config, model, limits)
+    decode_s = warm_up(runner, engine_config)
+    _announce(folder, model, limits, engine_config.max_seq_len)
+    return LoadedRunner(runner, engine_config, decode_s)
+
+
+def _make_runner(
+    config: ServeConfig, model: Model, limits: "_Limits"
+) -> tuple[ModelRunner, _core.EngineConfig]:
+    target_itl_s = None if config.target_itl_ms is None else config.target_itl_ms / 1000
+    depth = steps_in_flight(model.device)
+    engine_config = engine_config_of(
+        **asdict(limits),
+        max_steps_in_flight=depth,
+        target_itl_s=target_itl_s,
+        num_mask_words=-(-model.config.vocab_size // 32),
+    )
+    model.prepare(engine_config.max_seq_len, limits.max_num_batched_tokens, limits.max_num_seqs)
+    caches = allocate_kv_cache(
+        model.config,
+        model.device,
+        model.precision.cache,
+        block_size=limits.block_size,
+        num_blocks=limits.num_blocks,
+    )
+    return ModelRunner(model, caches, engine_config), engine_config
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """Those of the engine, by their names there."""
+
+    block_size: int
+    num_blocks: int
+    max_num_batched_tokens: int
+    max_num_seqs: int
+    max_model_len: int
+
+
+def _choose_limits(config: ServeConfig, model: Model, max_model_len: int) -> _Limits:
+    """To be asked once the weights are on the device: the KV cache takes of what is left."""
+    max_num_seqs, max_num_batched_tokens = choose_batch(
+        model.device, config.max_num_seqs, config.max_num_batched_tokens
+    )
+    num_blocks = choose_num_blocks(
+        model.config,
+        model.device,
+        model.precision.cache,
+        block_size=config.block_size,
+        max_num_seqs=max_num_seqs,
+        max_model_len=max_model_len,
+        reserve=step_bytes(model, max_num_batched_tokens, max_num_seqs),
+        kv_cache_memory_bytes=config.kv_cache_memory_bytes,
+    )
+    return _Limits(config.block_size, num_blocks, max_num_batched_tokens, max_num_seqs, max_model_len)
+
+
+def _progress(config: ServeConfig, check: Callable[[], None] | None) -> Progress:
+    show = terminal_progress() if config.log_format == "text" else None
+
+    def told(done: int, total: int) -> None:
+        if check is not None:
+            check()
+        if show is not None:
+            show(done, total)
+
+    return told
+
+
+def _announce(folder: ModelFolder, model: Model, limits: _Limits, context_len: int) -> None:
+    _core.log("info", f"model {folder.path}, {folder.num_parameters / 1e6:.1f} M parameters")
+    if folder.is_wrapped:
+        _core.log("info", "the model is multimodal and is served as text: images and sound are refused")
+    if folder.format.title is not None:
+        _core.log("info", _explain_widening(folder, model.precision.weights))
+    dtype = model.precision.chosen
+    dtype_name = str(dtype).removeprefix("torch.")
+    _core.log("info", f"device {model.device}, dtype {dtype_name}; {kernels.description(dtype)}")
+    # Each that runs gets a token in every step.
+    num_rows = min(limits.max_num_seqs, limits.max_num_batched_tokens)
+    _core.log(
+        "info",
+        f"KV cache {limits.num_blocks} blocks of {limits.block_size} tokens, context {context_len}, "
+        f"up to {num_rows} requests at once, {limits.max_num_batched_tokens} tokens a step",
+    )
+    num_blocks = -(-limits.max_model_len // limits.block_size)
+    needed = num_blocks * block_bytes(model.config, limits.block_size, model.precision.cache)
+    if warning := explain_shortened_context(context_len, limits.max_model_len, needed):
+        _core.log("warning", warning)
+
+
+def _explain_widening(folder: ModelFolder, dtype: torch.dtype) -> str:
+    """What it costs that no kernel reads the format of a folder, whose matrices become `dtype`."""
+    wide, narrow = folder.num_parameters * dtype.itemsize, folder.num_file_bytes
+    unit, size = ("GB", 1e9) if narrow >= 1e8 else ("MB", 1e6)
+    ending = "; activations are not quantised" if folder.format.rounds_activations else ""
+    return (
+        f"{folder.format.title} weights are widened to {str(dtype).removeprefix('torch.')}: "
+        f"{wide / size:.1f} {unit} instead of {narrow / size:.1f} {unit}{ending}"
+    )

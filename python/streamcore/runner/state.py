@@ -1,0 +1,107 @@
+"""What is kept of each row from one plan to the next; a plan tells only what is new.
+
+A sequence has its row while it runs. What a row held for the sequence before stays there until it is
+written over, and no plan reads it.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from streamcore import _core
+from streamcore.kernels import PagedSequences
+from streamcore.runner.columns import DTYPES, Columns, PlanColumns
+from streamcore.runner.penalties import CountInputs, PenaltyInputs, TokenCounts
+from streamcore.runner.sampler import SamplingColumns
+
+
+class RowState:
+    """The blocks of each row's sequence, its newest token, how its tokens are drawn, and how often
+    it has which.
+    """
+
+    def __init__(
+        self, columns: Sequence[tuple[str, str, int]], vocab_size: int, device: torch.device
+    ) -> None:
+        """Allocates what plans in these columns may tell, given as the engine lists them: name,
+        type, length.
+        """
+        lengths = {name: length for name, _, length in columns}
+        dtypes = {name: DTYPES[dtype] for name, dtype, _ in _core.row_parameters()}
+        self.num_rows = num_rows = lengths["seq_rows"]
+        shape = (num_rows + 1, lengths["block_places"] // num_rows)
+        self.block_tables = torch.zeros(shape, dtype=torch.int32, device=device)
+        """int32 [num_rows + 1, max_blocks_per_seq] on the device; the last row is that of padding"""
+        self.last_tokens = torch.zeros(num_rows, dtype=torch.int32, device=device)
+        """int32 [num_rows] on the device, so that the next step can begin before the host has seen
+        them"""
+        self._counts = TokenCounts(num_rows, vocab_size, device)
+
+        def zeros(place: torch.device) -> dict[str, Tensor]:
+            return {name: torch.zeros(num_rows, dtype=dtype, device=place) for name, dtype in dtypes.items()}
+
+        self._is_apart = device.type != "cpu"
+        self.host_parameters = zeros(torch.device("cpu"))
+        """[num_rows] on the host, by the names of the columns"""
+        self.parameters = zeros(device) if self._is_apart else self.host_parameters
+        """The same on the device."""
+
+    def update(self, columns: PlanColumns) -> None:
+        """Takes what is new in the rows out of a plan, and fills in the input tokens that only the
+        rows have.
+        """
+        plan = columns.plan
+        if plan.num_new_rows:
+            self._set_parameters(columns)
+        if plan.num_block_updates:
+            self.block_tables.view(-1)[columns["block_places"]] = columns["block_ids"]
+        if plan.num_device_tokens:
+            tokens = self.last_tokens.index_select(0, columns["device_token_rows"])
+            columns["token_ids"][columns["device_token_indices"]] = tokens
+        if plan.num_counted_tokens:
+            self._counts.count(columns["token_ids"], CountInputs.of(columns))
+
+    def _set_parameters(self, columns: PlanColumns) -> None:
+        rows = columns.on_host("new_rows")
+        for name, by_row in self.host_parameters.items():
+            by_row[rows] = columns.on_host(name)
+        if self._is_apart:
+            rows = columns["new_rows"]
+            for name, by_row in self.parameters.items():
+                by_row[rows] = columns[name]
+
+    def keep(self, columns: PlanColumns, tokens: Tensor) -> None:
+        """Keeps the tokens that a plan's samples have drawn, int32 [num_samples]."""
+        self.last_tokens[columns["sample_rows"]] = tokens
+
+    def penalise(self, logits: Tensor, columns: PlanColumns) -> None:
+        """Applies the penalties of a plan's samples in place to float32 [num_samples, vocab_size]."""
+        self._counts.penalise(logits, PenaltyInputs.of(self.parameters, columns))
+
+    def sampling(self, columns: PlanColumns) -> tuple[SamplingColumns, SamplingColumns]:
+        """How a plan's samples are drawn, on the host and on the device."""
+        on_host = SamplingColumns.of(
+            self.host_parameters, columns.on_host("sample_rows"), columns.on_host("uniform")
+        )
+        if not self._is_apart:
+            return on_host, on_host
+        return on_host, SamplingColumns.of(self.parameters, columns["sample_rows"], columns["uniform"])
+
+    def sequences(self, columns: PlanColumns) -> PagedSequences:
+        """The sequences of a plan, as attention sees them."""
+        return PagedSequences(
+            self.block_tables,
+            columns["seq_rows"],
+            columns["context_lens"],
+            columns["query_starts"],
+            host_context_lens=columns.on_host("context_lens"),
+            host_query_starts=columns.on_host("query_starts"),
+        )
+
+    def all_sequences(self, columns: Columns) -> PagedSequences:
+        """The same of whole columns: where every plan has its sequences."""
+        resident = columns.resident
+        return PagedSequences(
+            self.block_tables, resident["seq_rows"], resident["context_lens"], resident["query_starts"]
+        )
