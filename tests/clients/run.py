@@ -20,9 +20,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.clients import script
 from tests.clients.checks import API_KEY, Server, Watched
-
-from streamcore.testing import scripted_server
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -125,7 +124,7 @@ class Client:
         if program.suffix == ".py":
             return [str(self.folder / "venv" / "bin" / "python"), str(program)]
         # Node looks for packages beside the program, wherever it was started.
-        for source in (program, HERE / "checks.mjs"):
+        for source in (*program.parent.glob("*.mjs"), HERE / "checks.mjs"):
             shutil.copy(source, self.folder)
         return ["node", str(self.folder / program.name)]
 
@@ -179,9 +178,8 @@ def run(client: Client, demo: Server) -> Result:
         except NotInstalledError as error:
             print(f"skipped, because it cannot be installed here: {error}")
             return result("skipped")
-    # A script of its own for each: it counts what it is asked.
-    with scripted_server(HERE / "faults.json", api_keys=[API_KEY]) as script:
-        servers = (demo, Watched(script.base_url.removesuffix("/v1")))
+    with scripted() as player:
+        servers = (demo, player)
         try:
             ended = execute(client, servers)
         except subprocess.TimeoutExpired as error:
@@ -194,6 +192,13 @@ def run(client: Client, demo: Server) -> Result:
         print(ended.stderr, end="")
     num_checks = sum(line.startswith("ok ") for line in ended.stdout.splitlines())
     return result("FAILED" if ended.returncode else "ok", num_checks)
+
+
+def scripted() -> Server:
+    """A server that plays the script. Each client gets its own: it counts what it is asked."""
+    path = ENVIRONMENTS / "script.json"
+    path.write_text(json.dumps({"rules": script.rules()}))
+    return Server(f"script:{path}", "--api-key", API_KEY, *script.OPTIONS)
 
 
 def execute(client: Client, servers: tuple[Watched, ...]) -> subprocess.CompletedProcess[str]:

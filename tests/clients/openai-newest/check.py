@@ -5,6 +5,7 @@ import contextlib
 import time
 from typing import Any
 
+import calls  # noqa: F401 - its checks come first
 import openai
 from checks import API_KEY, check, raises, run_checks, servers
 from openai import AsyncOpenAI, OpenAI

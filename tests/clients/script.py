@@ -1,0 +1,53 @@
+"""What the scripted model of these checks says: the faults of `faults.json`, and cases of agents, turn by turn.
+
+The question "weather 3" plays the case `weather` from its first turn, as does every other number: a check that takes
+a number of its own is not disturbed by one that broke off. Calls are in the format of Hermes, thoughts in that of Qwen 3.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+Turn = dict[str, Any]
+
+OPTIONS = ("--tool-call-parser", "hermes", "--reasoning-parser", "qwen3")
+FAULTS = Path(__file__).with_name("faults.json")
+# A check that asks more often than that gets the answer to all other questions.
+NUM_PLAYS = 40
+
+
+def call(name: str, **arguments: Any) -> str:
+    """A call as a model writes it."""
+    written = json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False)
+    return f"<tool_call>\n{written}\n</tool_call>"
+
+
+ZURICH = call("get_weather", city="Zürich", days=2)
+OSLO = call("get_weather", city="Oslo", days=1)
+SUNNY: Turn = {"text": "It is 21 °C in Zürich."}
+REPORT = json.dumps({"city": "Zürich", "celsius": 21}, ensure_ascii=False)
+
+CASES: dict[str, list[Turn]] = {
+    "weather": [{"text": f"<think>They ask about Zürich.</think>I look it up.\n{ZURICH}"}, SUNNY],
+    "cities": [{"text": f"{ZURICH}\n{OSLO}"}, {"text": "Zürich has 21 °C, Oslo has 4 °C."}],
+    "thought": [{"text": "<think>Six times seven.</think>It is 42."}],
+    "mention": [{"text": "A call begins with <tool_call> and goes on with JSON."}],
+    "stranger": [{"text": call("fly", to="Oslo")}, {"text": "I cannot fly."}],
+    "mistake": [{"text": call("get_weather", city="Zürich", days="many")}, {"text": ZURICH}, SUNNY],
+    "short": [{"text": ZURICH[: ZURICH.index("rich")], "finish_reason": "length"}],
+    "broken": [
+        {"text": ZURICH, "fault": {"kind": "error", "after_tokens": 40, "message": "broke in a call"}}
+    ],
+    "report": [{"text": REPORT}],
+    "fenced": [{"text": f"Here it is:\n```json\n{REPORT}\n```"}],
+}
+
+
+def rules() -> list[dict[str, Any]]:
+    """All that the model can be asked; the faults come last, since they end with a rule for everything."""
+    agents = [
+        {"when": {"regex": rf"\b{case} {number}\b"}, "answers": turns}
+        for case, turns in CASES.items()
+        for number in range(1, NUM_PLAYS + 1)
+    ]
+    return [*agents, *json.loads(FAULTS.read_text())["rules"]]
