@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import OpenAI from "openai";
+import "./calls.mjs";
 import { check, DEMO, KEY, numAborted, runChecks, SCRIPT, waitFor } from "./checks.mjs";
 
 const client = (options = {}) => new OpenAI({ baseURL: `${DEMO}/v1`, apiKey: KEY, maxRetries: 0, ...options });
