@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import calls  # noqa: F401 - its checks come first
 import openai
 from checks import API_KEY, check, raises, run_checks, servers
 from langchain_core.exceptions import ContextOverflowError
