@@ -22,6 +22,11 @@ def call(name: str, **arguments: Any) -> str:
     return f"<tool_call>\n{written}\n</tool_call>"
 
 
+def fenced(json_text: str) -> str:
+    """JSON as a model writes it that was asked for it in words alone."""
+    return f"Here it is:\n```json\n{json_text}\n```"
+
+
 ZURICH = call("get_weather", city="Zürich", days=2)
 OSLO = call("get_weather", city="Oslo", days=1)
 SUNNY: Turn = {"text": "It is 21 °C in Zürich."}
@@ -39,7 +44,20 @@ CASES: dict[str, list[Turn]] = {
         {"text": ZURICH, "fault": {"kind": "error", "after_tokens": 40, "message": "broke in a call"}}
     ],
     "report": [{"text": REPORT}],
-    "fenced": [{"text": f"Here it is:\n```json\n{REPORT}\n```"}],
+    "fenced": [{"text": fenced(REPORT)}],
+    "warm": [{"text": fenced(REPORT.replace("21", '"warm"'))}],
+    "reports": [
+        {"text": f"{call('Report', city='Zürich', celsius=21)}\n{call('Report', city='Oslo', celsius=4)}"}
+    ],
+    "transfer": [{"text": call("transfer_to_meteorologist")}, SUNNY],
+    "code": [{"text": 'Thought: I look it up.\n<code>\nprint("measured", measure("Zürich"))\n</code>'}],
+}
+# Some agents go on with a message of the user, which is then the question: smolagents with the result of a tool, instructor
+# with what was wrong.
+OBSERVED: dict[str, Turn] = {
+    "Correct your JSON": {"text": fenced(REPORT)},
+    "measured 21": {"text": 'Thought: I know it.\n<code>\nfinal_answer("It is 21 °C.")\n</code>'},
+    "reported 21": {"text": call("final_answer", answer="It is 21 °C.")},
 }
 
 
@@ -50,4 +68,5 @@ def rules() -> list[dict[str, Any]]:
         for case, turns in CASES.items()
         for number in range(1, NUM_PLAYS + 1)
     ]
-    return [*agents, *json.loads(FAULTS.read_text())["rules"]]
+    observed = [{"when": {"contains": text}, "answer": turn} for text, turn in OBSERVED.items()]
+    return [*agents, *observed, *json.loads(FAULTS.read_text())["rules"]]
