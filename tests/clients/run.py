@@ -150,6 +150,7 @@ CLIENTS = (
     Client("openai-agents", "openai-agents/check.py"),
     Client("smolagents", "smolagents/check.py"),
     Client("llama-index", "llama-index/check.py"),
+    Client("opencode", "opencode/check.mjs"),
     Client("guidellm", "guidellm/check.py"),
     Client("aiperf", "aiperf/check.py"),
     Client("vllm-bench", "vllm-bench/check.py"),
@@ -201,7 +202,7 @@ def run(client: Client, demo: Server) -> Result:
 def scripted() -> Server:
     """A server that plays the script. Each client gets its own: it counts what it is asked."""
     path = ENVIRONMENTS / "script.json"
-    path.write_text(json.dumps({"rules": script.rules()}))
+    path.write_text(json.dumps({"models": script.MODELS, "rules": script.rules()}))
     return Server(f"script:{path}", "--api-key", API_KEY, *script.OPTIONS)
 
 
