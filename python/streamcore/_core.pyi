@@ -71,6 +71,7 @@ class EngineConfig:
         capture_sizes: numbers of sequences that the runner has captured graphs for, increasing; a step of one token for
             each sequence is filled up to the next of them.
         target_itl_s: how long a step with decodes should take, in seconds; prompts beside them are cut so that it does.
+        num_mask_words: 32-bit words of a mask over the vocabulary, for which there is a column; 0: no column.
 
     Raises ValueError where a limit makes no sense.
     """
@@ -87,6 +88,7 @@ class EngineConfig:
         enable_prefix_caching: bool = True,
         capture_sizes: list[int] = [],
         target_itl_s: float | None = None,
+        num_mask_words: int = 0,
     ) -> EngineConfig: ...
     @property
     def max_seq_len(self) -> int:
@@ -111,6 +113,7 @@ class StepPlan:
     num_new_rows: Final[int]
     num_counted_tokens: Final[int]
     num_penalised_samples: Final[int]
+    num_masked_samples: Final[int]
     num_biases: Final[int]
     num_scored_samples: Final[int]
     num_scored_tokens: Final[int]
@@ -155,11 +158,16 @@ class Scheduler:
         cache_salt: int = 0,
         priority: int = 0,
         key: int = 0,
+        is_constrained: bool = False,
         deadline_s: float | None = None,
     ) -> None:
         """As in `streamcore.Scheduler`; the caller never uses an id twice, and `deadline_s` is on the clock of `next_step`."""
     def abort(self, request_id: int) -> bool:
         """End a request; False when there is none of that id."""
+    def resume(self, request_id: int, forced: list[int]) -> bool:
+        """Say that a mask is there, behind these tokens; False when the request waits for none."""
+    def masked_requests(self, step_id: int) -> list[int]:
+        """Whose samples have a mask."""
     def next_step(self, buffers: StepBuffers, now_s: float = 0.0) -> StepPlan | None:
         """End requests whose deadline has come, then plan the next step into `buffers`; None when nothing can run now."""
     def complete_step(

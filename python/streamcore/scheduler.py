@@ -185,6 +185,7 @@ class Scheduler:
         cache_salt: int = 0,
         priority: int = 0,
         key: int = 0,
+        is_constrained: bool = False,
         timeout_s: float | None = None,
     ) -> int:
         """Put a request at the end of the line of its `priority` and `key`; returns its id.
@@ -200,6 +201,8 @@ class Scheduler:
             prompt_logprobs: the same of each prompt token but the first.
             cache_salt: only requests with the same number share blocks.
             priority: lower ones go first; within one each `key` gets an equal part of the engine.
+            is_constrained: a mask says which tokens may be drawn: the step after a token of the request waits for `resume`.
+                Tokens of `stop_token_ids` before `min_tokens` are then for the masks to forbid.
             timeout_s: seconds from now after which the request ends, with what it has, at most a year; None: never.
 
         Raises:
@@ -229,6 +232,7 @@ class Scheduler:
                 cache_salt=cache_salt,
                 priority=priority,
                 key=key,
+                is_constrained=is_constrained,
                 deadline_s=None if timeout_s is None else self._clock() + timeout_s,
             )
         except OverflowError as error:
@@ -238,6 +242,22 @@ class Scheduler:
     def abort(self, request_id: int) -> bool:
         """End a request; False when there is none of that id, or it has ended."""
         return self._engine.abort(request_id)
+
+    def resume(self, request_id: int, forced: Iterable[int] = ()) -> bool:
+        """Say that the mask for the next token of a constrained request is made.
+
+        Args:
+            request_id: one that was told its last token by `drain_events`.
+            forced: tokens that come before that one because the masks allow no others; they are told as if they had been drawn.
+
+        Returns:
+            False if it does not wait for a mask; nothing has changed then.
+        """
+        return self._engine.resume(request_id, list(forced))
+
+    def masked_requests(self, step: Step) -> list[int]:
+        """The requests whose samples have a mask, in the order of `Step.masked_samples`."""
+        return self._engine.masked_requests(step.id)
 
     def next_step(self) -> Step | None:
         """Plan the next step; None when nothing can run before a step in flight is completed, or there is nothing to do."""

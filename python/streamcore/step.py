@@ -98,6 +98,7 @@ class Step:
     num_new_rows = _Size("Rows that have another sequence than before.")
     num_counted_tokens = _Size("Tokens that are counted for penalties.")
     num_penalised_samples = _Size("Samples with a penalty.")
+    num_masked_samples = _Size("Samples of constrained requests.")
     num_biases = _Size("Logits that are changed by a bias or forbidden.")
     num_scored_samples = _Size("Samples whose log-probability is wanted.")
     num_scored_tokens = _Size("Prompt tokens whose log-probability is wanted.")
@@ -157,6 +158,7 @@ class Step:
         "int32, 1 for a token of the output, 0 for one of the prompt", "num_counted_tokens"
     )
     penalised_samples = _Column("int32, which samples have a penalty", "num_penalised_samples")
+    masked_samples = _Column("int32, which samples have a mask", "num_masked_samples")
     bias_samples = _Column("int32, the sample of each bias", "num_biases")
     bias_tokens = _Column(
         "int32, the token that it is for; a stop token may lie beyond the vocabulary", "num_biases"

@@ -324,3 +324,33 @@ def test_two_steps_in_flight() -> None:
     tokens = [event.token_id for event in scheduler.drain_events() if isinstance(event, Token)]
     assert tokens == [5, 6, 7]
     assert scheduler.abort(request) is False
+
+
+def test_masks_hold_up_their_own_request_only() -> None:
+    """A grammar that thinks for long would make every other stream wait; one that is not waited for is not a grammar."""
+    scheduler = small(max_steps_in_flight=2)
+    free = scheduler.add_request([1, 2], max_tokens=9)
+    held = scheduler.add_request([3, 4], max_tokens=9, is_constrained=True)
+    first, second = scheduler.next_step(), scheduler.next_step()
+    assert first is not None
+    assert second is not None
+    assert (first.num_seqs, first.masked_samples.tolist()) == (2, [1])
+    assert scheduler.masked_requests(first) == [held]
+    assert (second.num_seqs, second.num_masked_samples) == (1, 0)
+    scheduler.complete_step(first, [5, 6])
+    assert Token(held, 6, None) in scheduler.drain_events()
+    third = scheduler.next_step()
+    assert third is not None
+    assert third.num_seqs == 1
+    assert scheduler.resume(held, [7, 8])
+    assert not scheduler.resume(held)
+    assert not scheduler.resume(free)
+    assert [event for event in scheduler.drain_events() if event.request_id == held] == [
+        Token(held, 7, None),
+        Token(held, 8, None),
+    ]
+    scheduler.complete_step(second, [5])
+    fourth = scheduler.next_step()
+    assert fourth is not None
+    assert scheduler.masked_requests(fourth) == [held]
+    assert sorted(fourth.token_ids.tolist()[-3:]) == [6, 7, 8]

@@ -1,6 +1,7 @@
 """If one of these fails, a program that has many prompts gets wrong answers, or none, or leaks what it asked for."""
 
 import io
+import json
 import re
 import signal
 import threading
@@ -33,6 +34,27 @@ def test_many_prompts_are_answered_in_order(demo: LLM) -> None:
     assert [output.usage.completion_tokens for output in together] == [
         len(output.outputs[0].token_ids) for output in together
     ]
+    all_is_back(demo)
+
+
+def test_an_answer_is_what_it_is_held_to(demo: LLM) -> None:
+    """A pipeline that parses each answer stops at the first that is not what it asked for."""
+    hot = {"temperature": 1.5, "max_tokens": 300}
+    schema = {
+        "type": "object",
+        "properties": {"name": {"type": "string", "maxLength": 8}, "age": {"type": "integer", "maximum": 99}},
+        "required": ["name", "age"],
+        "additionalProperties": False,
+    }
+    compact = SamplingParams(**hot, structured_outputs={"json": schema, "disable_any_whitespace": True})
+    for output in demo.generate(["Hello"] * 6, compact):
+        parsed = json.loads(output.outputs[0].text)
+        assert parsed.keys() == {"name", "age"}
+        assert len(parsed["name"]) <= 8
+    chosen = SamplingParams(**hot, n=4, structured_outputs={"choice": ["yes", "no"]})
+    assert {choice.text for choice in demo.generate("Hello", chosen)[0].outputs} <= {"yes", "no"}
+    with pytest.raises(InvalidRequestError, match="`not` at `/` cannot be enforced"):
+        demo.generate("Hello", SamplingParams(structured_outputs={"json": {"not": {}}}))
     all_is_back(demo)
 
 

@@ -23,6 +23,7 @@ class Plan:
     id: int = 0
     num_counted_tokens: int = 0
     num_penalised_samples: int = 0
+    num_masked_samples: int = 0
     num_biases: int = 0
     num_scored_samples: int = 0
     num_scored_tokens: int = 0
@@ -30,7 +31,7 @@ class Plan:
 
 
 def step_columns(
-    max_num_batched_tokens: int, max_num_seqs: int, max_blocks_per_seq: int
+    max_num_batched_tokens: int, max_num_seqs: int, max_blocks_per_seq: int, num_mask_words: int = 4
 ) -> list[tuple[str, str, int]]:
     """The columns of an engine with these limits."""
     return _core.EngineConfig(
@@ -39,6 +40,7 @@ def step_columns(
         max_num_batched_tokens=max_num_batched_tokens,
         max_num_seqs=max_num_seqs,
         max_model_len=max_blocks_per_seq,
+        num_mask_words=num_mask_words,
     ).step_columns()
 
 

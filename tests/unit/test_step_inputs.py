@@ -49,6 +49,7 @@ def read(inputs: StepInputs) -> dict[str, tuple[Tensor, int]]:
     sequences, penalties, biases = inputs.sequences, inputs.penalties, inputs.biases
     assert penalties is not None
     assert biases is not None
+    assert inputs.masks is not None
     assert inputs.scores is not None
     return {
         "token_ids": (inputs.token_ids, 6),
@@ -66,6 +67,8 @@ def read(inputs: StepInputs) -> dict[str, tuple[Tensor, int]]:
         "counted_rows": (penalties.counted_rows, 4),
         "counted_as_output": (penalties.counted_as_output, 4),
         "penalised_samples": (penalties.samples, 2),
+        "masked_samples": (inputs.masks.samples, 2),
+        "mask_words": (inputs.masks.words.flatten(), 8),
         "bias_samples": (biases.samples, 3),
         "bias_tokens": (biases.tokens, 3),
         "bias_values": (biases.values, 3),
@@ -85,6 +88,7 @@ PLAN = Plan(
     num_device_tokens=1,
     num_counted_tokens=4,
     num_penalised_samples=2,
+    num_masked_samples=2,
     num_biases=3,
     num_scored_samples=2,
     num_scored_tokens=5,
@@ -142,5 +146,5 @@ def test_what_nobody_asks_for_is_left_out() -> None:
     buffers.column("query_starts")[:2] = torch.tensor([0, 1])
     buffers.column("context_lens")[0] = 1
     inputs = buffers.inputs(Plan(1, 1, 1), Rows(columns, CPU))
-    assert (inputs.penalties, inputs.biases, inputs.scores) == (None, None, None)
+    assert (inputs.penalties, inputs.masks, inputs.biases, inputs.scores) == (None, None, None, None)
     assert inputs.wanted() is inputs.logits_indices

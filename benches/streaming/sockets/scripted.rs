@@ -43,6 +43,7 @@ pub(crate) fn serve() {
             enable_prefix_caching: true,
             capture_sizes: vec![],
             target_itl: None,
+            num_mask_words: 0,
         },
         limits: DriverLimits::default(),
         script: Some(script),

@@ -39,6 +39,8 @@ class SamplingParams:
     """Tell the log-probability of each token, and of so many of the likeliest: up to 5 for a prompt, up to 20 in a chat."""
     prompt_logprobs: int | None = None
     """The same for the tokens of the prompt, up to 20; not in a stream."""
+    structured_outputs: Mapping[str, Any] | None = None
+    """What the answer is held to: one of `json`, `regex`, `choice`, `grammar`, `json_object`, `structural_tag`."""
     truncate_prompt_tokens: int | None = None
     add_special_tokens: bool | None = None
     """Not in a chat, whose template writes them."""

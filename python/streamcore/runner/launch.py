@@ -44,7 +44,10 @@ def load_runner(
     limits = _choose_limits(config, folder.config, device, dtype, max_model_len)
     target_itl_s = None if config.target_itl_ms is None else config.target_itl_ms / 1000
     engine_config = engine_config_of(
-        **asdict(limits), max_steps_in_flight=steps_in_flight(device), target_itl_s=target_itl_s
+        **asdict(limits),
+        max_steps_in_flight=steps_in_flight(device),
+        target_itl_s=target_itl_s,
+        num_mask_words=-(-folder.config.vocab_size // 32),
     )
     model.prepare(engine_config.max_seq_len, limits.max_num_batched_tokens)
     caches = allocate_kv_cache(

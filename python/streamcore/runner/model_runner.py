@@ -18,6 +18,7 @@ from torch import Tensor
 
 from streamcore.kernels import KvGroup, LayerCache
 from streamcore.models.model import Model, Recording
+from streamcore.runner.masks import apply_masks
 from streamcore.runner.penalties import TokenCounts, add_biases
 from streamcore.runner.plan import StepPlan
 from streamcore.runner.rows import Rows
@@ -50,6 +51,7 @@ class _WarmUpPlan:
     num_new_rows: int = 0
     num_counted_tokens: int = 0
     num_penalised_samples: int = 0
+    num_masked_samples: int = 0
     num_biases: int = 0
     num_scored_samples: int = 0
     num_scored_tokens: int = 0
@@ -180,15 +182,17 @@ class ModelRunner:
         return self._model.logits(hidden[: plan.num_samples]) if plan.num_samples else None, scored
 
     def _changed(self, logits: Tensor, inputs: StepInputs) -> Tensor:
-        """The logits with penalties and biases. The model's own stay as they are, for the log-probabilities."""
-        penalties, biases = inputs.penalties, inputs.biases
-        if penalties is None and biases is None:
+        """The logits with penalties, biases and masks. The model's own stay as they are, for the log-probabilities."""
+        penalties, biases, masks = inputs.penalties, inputs.biases, inputs.masks
+        if penalties is None and biases is None and masks is None:
             return logits
         logits = logits.clone()
         if penalties is not None:
             self._counts.penalise(logits, penalties)
         if biases is not None:
             add_biases(logits, biases)
+        if masks is not None:
+            apply_masks(logits, masks)
         return logits
 
     def collect(self) -> StepOutput:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from streamcore.kernels import PagedSequences
+from streamcore.runner.masks import MaskInputs
 from streamcore.runner.penalties import BiasInputs, PenaltyInputs
 from streamcore.runner.plan import StepPlan
 from streamcore.runner.rows import DTYPES, Rows
@@ -22,6 +23,8 @@ _RARE = {
     "counted_rows": "num_counted_tokens",
     "counted_as_output": "num_counted_tokens",
     "penalised_samples": "num_penalised_samples",
+    "masked_samples": "num_masked_samples",
+    "mask_words": "num_masked_samples",
     "bias_samples": "num_biases",
     "bias_tokens": "num_biases",
     "bias_values": "num_biases",
@@ -57,6 +60,7 @@ class StepInputs:
     """The same on the device."""
     penalties: PenaltyInputs | None
     """None if no token is counted"""
+    masks: MaskInputs | None
     biases: BiasInputs | None
     scores: ScoreInputs | None
 
@@ -83,7 +87,7 @@ class StepBuffers:
         for name, dtype, length in in_memory:
             places[name] = (num_bytes, DTYPES[dtype], length)
             num_bytes += -(-length * DTYPES[dtype].itemsize // _ALIGNMENT) * _ALIGNMENT
-        self._num_common_bytes = min(places[name][0] for name in _RARE)
+        self._num_common_bytes = min(places[name][0] for name in _RARE if name in places)
         self._host_memory = torch.zeros(num_bytes, dtype=torch.uint8, pin_memory=device.type == "cuda")
         self._device_memory = self._host_memory.to(device)
 
@@ -149,6 +153,7 @@ class StepBuffers:
             sampling=sampling,
             device_sampling=device_sampling,
             penalties=self._penalties(plan, rows) if plan.num_counted_tokens else None,
+            masks=self._masks(plan) if plan.num_masked_samples else None,
             biases=self._biases(plan) if plan.num_biases else None,
             scores=self._scores(plan) if plan.num_scored_samples or plan.num_scored_tokens else None,
         )
@@ -172,6 +177,12 @@ class StepBuffers:
             presence=rows.parameters["presence_penalty"],
         )
 
+    def _masks(self, plan: StepPlan) -> MaskInputs:
+        # One mask for each sequence that runs, in one column.
+        num_words = self._host["mask_words"].numel() // self._host["masked_samples"].numel()
+        words = self._rare("mask_words", plan, num_words)
+        return MaskInputs(samples=self._rare("masked_samples", plan), words=words.view(-1, num_words))
+
     def _biases(self, plan: StepPlan) -> BiasInputs:
         return BiasInputs(
             samples=self._rare("bias_samples", plan),
@@ -187,8 +198,8 @@ class StepBuffers:
             num_top=plan.max_top_logprobs,
         )
 
-    def _rare(self, name: str, plan: StepPlan) -> Tensor:
-        length: int = getattr(plan, _RARE[name])
+    def _rare(self, name: str, plan: StepPlan, width: int = 1) -> Tensor:
+        length: int = getattr(plan, _RARE[name]) * width
         column = self._resident[name][:length]
         if self._resident is not self._host:
             column.copy_(self._host[name][:length], non_blocking=True)

@@ -73,6 +73,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         enable_prefix_caching: true,
         capture_sizes: Vec::new(),
         target_itl: None,
+        num_mask_words: 0,
     };
     let (mut model, mut columns) = (ToyModel::new(&config), OwnedStepBuffers::new(&config));
     let (mut engine, mut events) = (Engine::new(config)?, Vec::new());

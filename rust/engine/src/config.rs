@@ -28,6 +28,10 @@ pub struct EngineConfig {
     /// How long a step that draws the next token of a stream should take. Prefills beside such decodes are cut so that it does, as far
     /// as [`Engine::observe`](crate::Engine::observe) has told what steps take. `None`: only `max_num_batched_tokens` cuts them.
     pub target_itl: Option<Duration>,
+    /// 32-bit words of a mask over the vocabulary, a bit for each token, for which the columns have room. 0: the masks of
+    /// [constrained](crate::Request::is_constrained) requests are kept elsewhere, if there are any.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub num_mask_words: usize,
 }
 
 impl EngineConfig {
@@ -80,6 +84,15 @@ impl EngineConfig {
         if !(1..=2).contains(&self.max_steps_in_flight) {
             let depth = self.max_steps_in_flight;
             return Err(EngineError::Config(format!("`max_steps_in_flight` is {depth}, it must be 1 or 2")));
+        }
+        let is_largest =
+            |words: usize| self.max_num_seqs.checked_mul(words).is_none_or(|all| i32::try_from(all).is_err());
+        if is_largest(self.num_mask_words) {
+            let (words, limit) = (self.num_mask_words, i32::MAX);
+            return Err(EngineError::Config(format!(
+                "`max_num_seqs` {} masks of `num_mask_words` {words} are too large, limit is {limit} words",
+                self.max_num_seqs
+            )));
         }
         if self.target_itl == Some(Duration::ZERO) {
             return Err(EngineError::Config("`target_itl` is 0, it must be longer".to_owned()));
@@ -139,6 +152,7 @@ mod tests {
             enable_prefix_caching: true,
             capture_sizes: vec![],
             target_itl: None,
+            num_mask_words: 0,
         }
     }
 

@@ -124,7 +124,8 @@ impl Engine {
 
     /// Plans the next step and writes it into `buffers`, which must stay as they are until the step is completed (or, on a device,
     /// copied). Every plan must be carried out, in the order of the calls: later ones build on what it tells. Answers `None` if there is nothing to compute now, or if [`EngineConfig::max_steps_in_flight`] plans are out: then
-    /// complete the oldest one first. While there is [work](Self::has_work) and no step in flight, there is a plan.
+    /// complete the oldest one first. While there is [work](Self::has_work) and no step in flight, there is a plan, unless masks are awaited:
+    /// see [`Self::resume`].
     ///
     /// # Panics
     /// If a column is shorter than [`step_columns`](crate::step_columns) says.
@@ -152,9 +153,37 @@ impl Engine {
     /// The requests that a step in flight draws tokens for, in the order of its samples; none if there is no such step. Some may have
     /// ended in the meantime.
     pub fn sampled_requests(&self, step: StepId) -> impl Iterator<Item = RequestId> {
+        self.sampled_sequences(step).map(|sequence| sequence.id)
+    }
+
+    /// Those among them that are [constrained](Request::is_constrained), in the order of [`StepBuffers::masked_samples`].
+    pub fn masked_requests(&self, step: StepId) -> impl Iterator<Item = RequestId> {
+        self.sampled_sequences(step).filter(|sequence| sequence.is_constrained).map(|sequence| sequence.id)
+    }
+
+    fn sampled_sequences(&self, step: StepId) -> impl Iterator<Item = &Sequence> {
         let step = self.steps_in_flight.iter().find(|in_flight| in_flight.plan.id == step);
         let parts = step.into_iter().flat_map(|step| &step.scheduled).filter(|part| part.samples);
-        parts.map(|part| self.scheduler.sequences[part.key].id)
+        parts.map(|part| &self.scheduler.sequences[part.key])
+    }
+
+    /// Says that the mask for the next token of a [constrained](Request::is_constrained) request is there, and which tokens come
+    /// before that token because its masks allow no others: they are taken as if they had been drawn. Answers whether the request
+    /// was waiting for that; else nothing has changed.
+    pub fn resume(&mut self, id: RequestId, forced: &[u32]) -> bool {
+        let Some(key) = self.scheduler.sequences.find(id) else { return false };
+        if !std::mem::take(&mut self.scheduler.sequences[key].awaits_mask) {
+            return false;
+        }
+        for &token in forced {
+            if self.take_token(key, token, None) {
+                self.scheduler.drop_finished();
+                break;
+            }
+            self.scheduler.sequences[key].awaits_mask = false;
+        }
+        self.check_in_debug_builds();
+        true
     }
 
     /// Takes in the tokens that the oldest step in flight drew, in the order of its samples, and the log-probabilities that its plan
@@ -270,7 +299,7 @@ impl Engine {
     fn accept(&mut self, key: SequenceKey, token: u32, scores: &mut ScoreReader<'_>) -> bool {
         let sequence = &mut self.scheduler.sequences[key];
         let logprobs = sequence.logprobs.map(|num_top| Box::new(scores.sample(num_top)));
-        let mut logprobs = logprobs.filter(|_| !sequence.is_prompt_only);
+        let logprobs = logprobs.filter(|_| !sequence.is_prompt_only);
         if sequence.phase == Phase::Finished {
             return false;
         }
@@ -283,6 +312,12 @@ impl Engine {
             self.finish(key, FinishReason::NotFinite, None);
             return true;
         }
+        self.take_token(key, token, logprobs)
+    }
+
+    /// Answers whether the sequence ended with this token.
+    fn take_token(&mut self, key: SequenceKey, token: u32, mut logprobs: Option<Box<TokenLogprobs>>) -> bool {
+        let sequence = &mut self.scheduler.sequences[key];
         let request_id = sequence.id;
         let drawn = sequence.accept(token);
         self.counters.generated_tokens += u64::from(!sequence.is_prompt_only);

@@ -9,6 +9,7 @@
 //! let config = EngineConfig {
 //!     block_size: 16, num_blocks: 64, max_num_batched_tokens: 256, max_num_seqs: 8, max_model_len: 512, max_steps_in_flight: 1,
 //!     enable_prefix_caching: true, capture_sizes: vec![], target_itl: None,
+//!     num_mask_words: 0,
 //! };
 //! let request = Request { stop_token_ids: vec![2], ..Request::new(RequestId(1), vec![3, 1, 4], 5) };
 //!
@@ -31,6 +32,9 @@
 //! With two steps in flight the plan of a step is made before the tokens of the step before it are known. The input token of a decode
 //! is then named by the row in which the device keeps it. Blocks of sequences that ended or were preempted stay fenced until no step
 //! in flight uses them, and a token that was drawn after the end of its sequence is thrown away. Requests get the same tokens either way.
+//!
+//! A request may be constrained: its caller says by a mask which tokens may come next. The mask follows from the token before, so the
+//! request sits out the steps until that is known and [`Engine::resume`] is called, and holds up no other.
 //!
 //! Where to read on: `examples/toy_runner.rs` for a whole runner, [`step`] for the columns of a plan, `scheduler.rs` for the control flow, `policy.rs` for the choices in it.
 #![forbid(unsafe_code)]

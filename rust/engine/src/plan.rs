@@ -145,6 +145,10 @@ impl PlanWriter<'_, '_> {
             self.buffers.penalised_samples[self.plan.num_penalised_samples] = index as i32;
             self.plan.num_penalised_samples += 1;
         }
+        if sequence.is_constrained {
+            self.buffers.masked_samples[self.plan.num_masked_samples] = index as i32;
+            self.plan.num_masked_samples += 1;
+        }
         self.add_biases(sequence, part);
         if let Some(num_top) = sequence.logprobs {
             self.buffers.scored_samples[self.plan.num_scored_samples] = index as i32;

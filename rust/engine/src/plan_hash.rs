@@ -69,6 +69,7 @@ sizes! {
     num_new_rows,
     num_counted_tokens,
     num_penalised_samples,
+    num_masked_samples,
     num_biases,
     num_scored_samples,
     num_scored_tokens,

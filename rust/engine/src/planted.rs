@@ -29,6 +29,8 @@ pub enum Bug {
     UntoldBlock,
     /// A request that waits does so beyond its deadline.
     LateDeadline,
+    /// A token is drawn before its mask is there.
+    EarlyMask,
     /// Prefills beside decodes take all that is left of the budget.
     LongChunk,
 }

@@ -106,6 +106,10 @@ pub(crate) struct Sequence {
     pub(crate) num_steps_in_flight: usize,
     /// The last token was computed before, by a step that drew none.
     pub(crate) draws_again: bool,
+    /// See [`Request::is_constrained`].
+    pub(crate) is_constrained: bool,
+    /// The mask for its next token is not there yet.
+    pub(crate) awaits_mask: bool,
 }
 
 impl Sequence {
@@ -136,6 +140,8 @@ impl Sequence {
             num_pending: 0,
             num_steps_in_flight: 0,
             draws_again: false,
+            is_constrained: request.is_constrained,
+            awaits_mask: false,
         }
     }
 
@@ -144,10 +150,16 @@ impl Sequence {
         self.tokens.len() + self.num_pending
     }
 
-    /// Tokens that a step may compute now. The last token that may ever be known is never computed: nothing follows it.
+    /// Tokens that a step may compute now. The last token that may ever be known is never computed: nothing follows it. Where a mask
+    /// is needed, none are before it is there, which takes the token that is in the making.
     pub(crate) fn num_left(&self) -> usize {
         let num_known = self.num_known();
-        if num_known == self.max_len { 0 } else { num_known - self.num_computed }
+        let is_held = self.awaits_mask || self.is_constrained && self.num_pending > 0;
+        if is_held && !has(Bug::EarlyMask) || num_known == self.max_len {
+            0
+        } else {
+            num_known - self.num_computed
+        }
     }
 
     /// Whether the next step draws a token that follows an earlier one at once: somebody sees how long that takes.
@@ -192,7 +204,8 @@ impl Sequence {
 
     /// Tokens that must not be drawn after `end` tokens.
     pub(crate) fn forbidden_tokens(&self, end: usize) -> &[u32] {
-        if end - self.prompt_len < self.min_tokens { &self.stop_token_ids } else { &[] }
+        let is_early = end - self.prompt_len < self.min_tokens;
+        if is_early && !self.is_constrained { &self.stop_token_ids } else { &[] }
     }
 
     /// Lets others find what it has computed, as far as the tokens are known here. Steps run in the order of their plans: whoever finds a
@@ -260,6 +273,7 @@ impl Sequence {
             return Drawn { token: None, finish_reason };
         }
         self.tokens.push(token);
+        self.awaits_mask = self.is_constrained && finish_reason.is_none();
         Drawn { token: Some(token), finish_reason }
     }
 }

@@ -33,6 +33,7 @@
 //!
 //! ```text
 //! penalties      num_counted_tokens, num_penalised_samples
+//! masks          num_masked_samples
 //! bias           num_biases
 //! likelihoods    num_scored_samples, num_scored_tokens
 //! ```
@@ -79,6 +80,8 @@ pub struct StepPlan {
     pub num_counted_tokens: usize,
     /// Samples with a penalty, see [`StepBuffers::penalised_samples`].
     pub num_penalised_samples: usize,
+    /// Samples with a mask, see [`StepBuffers::masked_samples`].
+    pub num_masked_samples: usize,
     /// Logits that are changed by a bias or forbidden, see [`StepBuffers::bias_samples`].
     pub num_biases: usize,
     /// Samples whose log-probability is wanted, see [`StepBuffers::scored_samples`].
@@ -242,6 +245,12 @@ step_buffers! { config, plan;
     counted_as_output: i32 = Int32 [config.max_num_batched_tokens] [plan.num_counted_tokens],
     /// Which samples have a penalty, `[num_penalised_samples]`.
     penalised_samples: i32 = Int32 [config.max_num_seqs] [plan.num_penalised_samples],
+    /// Which samples have a mask, `[num_masked_samples]`.
+    masked_samples: i32 = Int32 [config.max_num_seqs] [plan.num_masked_samples],
+    /// The masks, `[num_masked_samples, num_mask_words]`: a token may be drawn if bit `token % 32` of its row's word `token / 32` is
+    /// set. The engine leaves this column alone: who makes the masks writes them before the plan is carried out, those of
+    /// [`Engine::masked_requests`](crate::Engine::masked_requests) in their order.
+    mask_words: i32 = Int32 [config.max_num_seqs * config.num_mask_words] [0],
     /// The sample of each bias, `[num_biases]`.
     bias_samples: i32 = Int32 [config.max_num_seqs * MAX_BIASES] [plan.num_biases],
     /// The token that it is for, `[num_biases]`. A stop token may lie beyond the model's vocabulary.

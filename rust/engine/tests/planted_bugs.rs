@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use common::world::simulate;
 use streamcore_engine::planted::{Bug, plant};
 
-const BUGS: [Bug; 13] = [
+const BUGS: [Bug; 14] = [
     Bug::EarlyEviction,
     Bug::OffByOneSlot,
     Bug::DoubleFree,
@@ -22,6 +22,7 @@ const BUGS: [Bug; 13] = [
     Bug::UntoldBlock,
     Bug::LateDeadline,
     Bug::LongChunk,
+    Bug::EarlyMask,
 ];
 
 /// How many seeds it takes until one of them fails.

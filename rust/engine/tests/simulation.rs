@@ -8,7 +8,7 @@ mod common;
 use common::world::{Coverage, simulate};
 
 /// Things that a simulation worth its name reaches.
-const RARE: [&str; 20] = [
+const RARE: [&str; 22] = [
     "preemptions",
     "cached tokens",
     "cached answers",
@@ -29,6 +29,8 @@ const RARE: [&str; 20] = [
     "forbidden stops",
     "padding",
     "blocks told later",
+    "masked samples",
+    "forced tokens",
 ];
 
 fn run_all(depth: usize) {

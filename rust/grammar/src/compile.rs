@@ -3,12 +3,9 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use llguidance::api::TopLevelGrammar;
-
 use crate::error::GrammarError;
 use crate::grammar::Grammar;
 use crate::lark;
-use crate::lark_guard::check_lark;
 use crate::limits::COMPILE_STACK_BYTES;
 use crate::matcher::{Matcher, first_line};
 use crate::vocabulary::Vocabulary;
@@ -45,13 +42,7 @@ pub(crate) fn compile(grammar: &Grammar, vocabulary: &Arc<Vocabulary>) -> Result
 }
 
 fn compile_here(grammar: &Grammar, vocabulary: &Arc<Vocabulary>) -> Result<Compiled, GrammarError> {
-    let source = match grammar {
-        Grammar::Node(node) => lark::write(node, vocabulary)?,
-        Grammar::Lark(source) => {
-            check_lark(source)?;
-            TopLevelGrammar::from_lark(source.clone())
-        }
-    };
+    let source = lark::write(&grammar.0, vocabulary)?;
     // llguidance asserts what it takes for granted.
     let parser = std::panic::catch_unwind(AssertUnwindSafe(|| vocabulary.factory().create_parser(source)));
     let parser = parser.map_err(|_| GrammarError::Compile("the compiler failed".to_owned()))?;

@@ -7,12 +7,7 @@ use crate::structural_tag;
 
 /// A constraint on an answer.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Grammar {
-    /// One of the forms that this crate knows.
-    Node(Node),
-    /// A grammar in llguidance's dialect of Lark, which the client wrote.
-    Lark(String),
-}
+pub struct Grammar(pub Node);
 
 /// A part of an answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +27,8 @@ pub enum Node {
     Regex(String),
     /// One of these texts.
     Choice(Vec<String>),
+    /// What a grammar in llguidance's dialect of Lark accepts, which the client wrote.
+    Lark(String),
     /// Any text up to the first occurrence of this one, and this one.
     Until(String),
     /// One after the other.
@@ -91,7 +88,8 @@ impl From<Piece> for Node {
 /// The space between the tokens of a JSON text. There is never any before its first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Whitespace {
-    /// Up to 64 spaces, tabs and line ends, so that a model that loves line ends comes to an end.
+    /// A space, or a line end and its indentation: up to 32 spaces or 8 tabs. A model that loves space
+    /// comes to an end.
     #[default]
     Flexible,
     /// None.
@@ -101,7 +99,7 @@ pub enum Whitespace {
 impl Grammar {
     /// A JSON value that the schema accepts.
     pub fn json_schema(schema: Value) -> Self {
-        Self::Node(Node::json(schema))
+        Self(Node::json(schema))
     }
 
     /// Any JSON object.
@@ -111,17 +109,17 @@ impl Grammar {
 
     /// A text that the regular expression matches as a whole.
     pub fn regex(pattern: impl Into<String>) -> Self {
-        Self::Node(Node::Regex(pattern.into()))
+        Self(Node::Regex(pattern.into()))
     }
 
     /// One of these texts.
     pub fn choice(texts: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self::Node(Node::Choice(texts.into_iter().map(Into::into).collect()))
+        Self(Node::Choice(texts.into_iter().map(Into::into).collect()))
     }
 
     /// A grammar in llguidance's dialect of Lark.
     pub fn lark(source: impl Into<String>) -> Self {
-        Self::Lark(source.into())
+        Self(Node::Lark(source.into()))
     }
 
     /// A `structural_tag`, with `structures` and `triggers` or with `format`.
@@ -129,21 +127,16 @@ impl Grammar {
     /// # Errors
     /// It has another shape, or a format that cannot be enforced.
     pub fn structural_tag(tag: &Value) -> Result<Self, GrammarError> {
-        structural_tag::parse(tag).map(Self::Node)
+        structural_tag::parse(tag).map(Self)
     }
 }
 
 impl Grammar {
     /// About the number of bytes that it takes as text, counted up to `limit`.
     pub(crate) fn num_bytes(&self, limit: usize) -> usize {
-        match self {
-            Self::Lark(source) => source.len(),
-            Self::Node(node) => {
-                let mut sum = 0;
-                node.add_bytes(&mut sum, limit);
-                sum
-            }
-        }
+        let mut sum = 0;
+        self.0.add_bytes(&mut sum, limit);
+        sum
     }
 }
 
@@ -154,7 +147,7 @@ impl Node {
             return;
         }
         match self {
-            Self::Text(text) | Self::Regex(text) | Self::Until(text) => *sum += text.len(),
+            Self::Text(text) | Self::Regex(text) | Self::Until(text) | Self::Lark(text) => *sum += text.len(),
             Self::Token(_) => {}
             Self::Json { schema, .. } => add_bytes(schema, sum, limit),
             Self::Choice(texts) => *sum += texts.iter().map(|text| text.len() + 8).sum::<usize>(),

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::error::GrammarError;
 use crate::grammar::{Node, Piece, Tag, Whitespace};
+use crate::lark_guard::check_lark;
 use crate::limits::{
     MAX_COUNT, MAX_DEPTH, MAX_GRAMMAR_NODES, MAX_PATTERN_BYTES, MAX_SCHEMAS, MAX_SOURCE_BYTES, check,
 };
@@ -16,25 +17,27 @@ use crate::{pattern, schema};
 
 /// Writes a node as a grammar.
 pub(crate) fn write(node: &Node, vocabulary: &Vocabulary) -> Result<TopLevelGrammar, GrammarError> {
-    if let Node::Json { schema, whitespace } = node {
-        return Ok(TopLevelGrammar::from_json_schema(with_options(schema, *whitespace)?));
+    match node {
+        Node::Json { schema, whitespace } => {
+            return Ok(TopLevelGrammar::from_json_schema(with_options(schema, *whitespace)?));
+        }
+        Node::Lark(source) => {
+            check_lark(source)?;
+            return Ok(TopLevelGrammar::from_lark(source.clone()));
+        }
+        _ => {}
     }
     let mut writer = Writer {
         vocabulary,
         rules: String::new(),
-        schemas: Vec::new(),
+        parts: Vec::new(),
         num_rules: 0,
         num_nodes: 0,
         num_pattern_bytes: 0,
     };
     let start = writer.node(node, 0)?;
     let rules = format!("start: {start}\n{}", writer.rules);
-    let schemas = writer.schemas.into_iter().enumerate().map(|(index, schema)| GrammarWithLexer {
-        name: Some(format!("s{index}")),
-        json_schema: Some(schema),
-        lark_grammar: None,
-    });
-    let grammars = std::iter::once(GrammarWithLexer::from_lark(rules)).chain(schemas).collect();
+    let grammars = std::iter::once(GrammarWithLexer::from_lark(rules)).chain(writer.parts).collect();
     Ok(TopLevelGrammar { grammars, max_tokens: None })
 }
 
@@ -47,7 +50,7 @@ fn with_options(schema: &Value, whitespace: Whitespace) -> Result<Value, Grammar
     let mut lowered = schema::lower(schema)?;
     let mut options = json!({"json_allowed_escapes": "nrbtf\\\"", "whitespace_flexible": false});
     if whitespace == Whitespace::Flexible {
-        options["whitespace_pattern"] = json!(r"[\x20\x0A\x0D\x09]{1,64}");
+        options["whitespace_pattern"] = json!(r"\x20|\x0D?\x0A(\x20{0,32}|\x09{0,8})");
     }
     lowered["x-guidance"] = options;
     Ok(lowered)
@@ -56,7 +59,8 @@ fn with_options(schema: &Value, whitespace: Whitespace) -> Result<Value, Grammar
 struct Writer<'v> {
     vocabulary: &'v Vocabulary,
     rules: String,
-    schemas: Vec<Value>,
+    /// What the rules refer to by name.
+    parts: Vec<GrammarWithLexer>,
     num_rules: usize,
     num_nodes: usize,
     num_pattern_bytes: usize,
@@ -72,9 +76,11 @@ impl Writer<'_> {
             Node::Text(text) => self.text(text),
             Node::Token(id) => self.token(*id),
             Node::Json { schema, whitespace } => {
-                check("the number of schemas in the grammar", self.schemas.len() + 1, MAX_SCHEMAS)?;
-                self.schemas.push(with_options(schema, *whitespace)?);
-                Ok(format!("@s{}", self.schemas.len() - 1))
+                self.part(GrammarWithLexer::from_json_schema(with_options(schema, *whitespace)?))
+            }
+            Node::Lark(source) => {
+                check_lark(source)?;
+                self.part(GrammarWithLexer::from_lark(source.clone()))
             }
             Node::Regex(regex) => {
                 check("the length of the regular expression in bytes", regex.len(), MAX_PATTERN_BYTES)?;
@@ -114,6 +120,14 @@ impl Writer<'_> {
             }
             Node::Free { tags, min, max } => self.free(tags, (*min, *max), depth),
         }
+    }
+
+    fn part(&mut self, grammar: GrammarWithLexer) -> Result<String, GrammarError> {
+        check("the number of schemas in the grammar", self.parts.len() + 1, MAX_SCHEMAS)?;
+        let name = format!("s{}", self.parts.len());
+        let reference = format!("@{name}");
+        self.parts.push(GrammarWithLexer { name: Some(name), ..grammar });
+        Ok(reference)
     }
 
     fn text(&mut self, text: &str) -> Result<String, GrammarError> {

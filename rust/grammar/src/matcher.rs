@@ -103,28 +103,29 @@ impl Matcher {
         self.ended || (self.inner.is_stopped() && !self.inner.is_error())
     }
 
-    /// Accepts tokens as long as there is but one that may come, at most `max` of them; returns
-    /// them.
+    /// Accepts tokens as long as there is but one that may come, at most `max` of them, and writes the
+    /// mask of the token behind them; returns them.
     ///
     /// A model can draw nothing else, so its answer is the same as without. The end is left to the
     /// model.
     ///
     /// # Errors
     /// As [`Matcher::mask`].
-    pub fn fast_forward(&mut self, max: usize) -> Result<Vec<u32>, MatchError> {
-        let mut mask = vec![0; self.vocabulary.num_mask_words()];
+    ///
+    /// # Panics
+    /// As [`Matcher::mask`].
+    pub fn fast_forward(&mut self, max: usize, out: &mut [u32]) -> Result<Vec<u32>, MatchError> {
         let mut forced = Vec::new();
-        while forced.len() < max && !self.is_finished() {
-            self.mask(&mut mask)?;
-            match only_token(&mask) {
-                Some(token) if !self.vocabulary.end_ids().contains(&token) => {
+        loop {
+            self.mask(out)?;
+            match only_token(out).filter(|token| !self.vocabulary.end_ids().contains(token)) {
+                Some(token) if forced.len() < max => {
                     self.accept(token)?;
                     forced.push(token);
                 }
-                _ => break,
+                _ => return Ok(forced),
             }
         }
-        Ok(forced)
     }
 
     /// Takes back the last tokens that were accepted.

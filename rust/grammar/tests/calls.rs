@@ -28,7 +28,7 @@ fn said(name: &str) -> String {
 }
 
 fn compiled(node: Node) -> std::sync::Arc<Compiled> {
-    compile(&Grammar::Node(node)).unwrap()
+    compile(&Grammar(node)).unwrap()
 }
 
 /// `tool_choice: "required"` is answered with prose, or a call of a tool that does not exist.
@@ -255,6 +255,17 @@ fn structural_tags_of_other_shapes_are_refused_with_their_path() {
     ] {
         assert!(Grammar::structural_tag(&tag).is_err(), "{tag}");
     }
+}
+
+/// A thought, or the channel of an answer, stands before the grammar of a client like before any
+/// other.
+#[test]
+fn grammars_in_lark_are_parts_of_others() {
+    let lark = Node::Lark("start: A \"b\"\nA: /a+/\n%ignore / /\n".to_owned());
+    let parts = vec![Node::Until("</think>".to_owned()), lark, Node::Text(">".to_owned())];
+    let compiled = compile(&Grammar(Node::Sequence(parts))).unwrap();
+    assert!(can_say(&compiled, "b</think>aab>") && can_say(&compiled, "</think>a b>"));
+    assert!(!can_say(&compiled, "</think>b>") && !can_say(&compiled, "aab>"));
 }
 
 /// A client's own grammar holds, and what would go past the checks of schemas does not pass.

@@ -150,8 +150,8 @@ fn hostile_grammars() -> Vec<(&'static str, Grammar)> {
         ("one trigger for ever", Grammar::structural_tag(&json!({"triggers": ["a".repeat(100_000)], "structures": [{"begin": "a".repeat(100_001), "schema": {}, "end": ""}]})).unwrap()),
         ("many choices", Grammar::choice((0..1_000_000).map(|index| index.to_string()))),
         ("many long choices", Grammar::choice((0..9_000).map(|index| format!("{index}{}", "x".repeat(20))))),
-        ("deep nodes", Grammar::Node(node)),
-        ("many repetitions", Grammar::Node(Node::Repeat { node: Box::new(Node::Text("a".to_owned())), separator: String::new(), min: 0, max: Some(usize::MAX) })),
+        ("deep nodes", Grammar(node)),
+        ("many repetitions", Grammar(Node::Repeat { node: Box::new(Node::Text("a".to_owned())), separator: String::new(), min: 0, max: Some(usize::MAX) })),
     ];
     all
 }

@@ -106,7 +106,7 @@ fn a_marker_is_matched_as_its_token() {
     let call = Node::Sequence(vec![Node::json(json!({"type": "object"})), Node::Token(END_MARKER)]);
     let node =
         Node::Free { tags: vec![Tag { trigger: Piece::Token(MARKER), rest: call }], min: 1, max: None };
-    let mut matcher = compile(&Grammar::Node(node)).unwrap().matcher();
+    let mut matcher = compile(&Grammar(node)).unwrap().matcher();
     follow(&mut matcher, "so <marker>{ it is");
     assert!(!matcher.can_end().unwrap());
     matcher.accept(MARKER).unwrap();
@@ -119,7 +119,7 @@ fn a_marker_is_matched_as_its_token() {
     follow(&mut matcher, " done");
     assert!(matcher.can_end().unwrap());
 
-    let error = compile(&Grammar::Node(Node::Token(65))).unwrap_err();
+    let error = compile(&Grammar(Node::Token(65))).unwrap_err();
     assert_eq!(error.to_string(), "`token` is not valid: token 65 is not a special token");
 }
 
@@ -186,19 +186,20 @@ fn matchers_go_to_other_threads() {
 #[test]
 fn forced_tokens_are_those_without_a_choice() {
     let schema = Node::Json { schema: json!({"const": {"x": [1, 2]}}), whitespace: Whitespace::Compact };
-    let compiled = compile(&Grammar::Node(schema)).unwrap();
+    let compiled = compile(&Grammar(schema)).unwrap();
     let mut matcher = compiled.matcher();
+    let mut mask = vec![0; cache().vocabulary().num_mask_words()];
     // `{` and `{"` may both come first.
-    assert_eq!(matcher.fast_forward(9).unwrap(), Vec::<u32>::new());
+    assert_eq!(matcher.fast_forward(9, &mut mask).unwrap(), Vec::<u32>::new());
     matcher.accept(u32::from(b'{')).unwrap();
-    let forced = matcher.fast_forward(2).unwrap();
+    let forced = matcher.fast_forward(2, &mut mask).unwrap();
     assert_eq!(forced, [u32::from(b'"'), u32::from(b'x')]);
     for seed in 1..=20 {
         let answer = random_answer(&compiled, &mut Random(seed), 50).unwrap().unwrap();
         assert_eq!(answer, b"{\"x\":[1,2]}");
     }
     let mut end = compile(&Grammar::regex("q")).unwrap().matcher();
-    assert_eq!(end.fast_forward(9).unwrap(), [u32::from(b'q')]);
+    assert_eq!(end.fast_forward(9, &mut mask).unwrap(), [u32::from(b'q')]);
     assert!(end.is_finished());
 }
 

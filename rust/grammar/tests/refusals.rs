@@ -218,8 +218,10 @@ fn a_name_can_be_said_in_one_way_only() {
 #[test]
 fn space_is_bounded() {
     let compiled = compile(&Grammar::json_object()).unwrap();
-    let space = |len: usize| format!("{{\"a\":{}1}}", " ".repeat(len));
-    assert!(can_say(&compiled, &space(64)) && !can_say(&compiled, &space(65)));
+    let space = |space: &str| can_say(&compiled, &format!("{{\"a\":{space}1}}"));
+    let indented = |len: usize| space(&format!("\n{}", " ".repeat(len)));
+    assert!(space("") && space(" ") && indented(32) && space("\n\t\t"));
+    assert!(!space("  ") && !indented(33) && !space("\n\n") && !space("\t"));
     assert!(can_say(&compiled, "{\r\n\t\"a\" : [ 1 ,\n2 ]\n}") && !can_say(&compiled, " {}"));
     assert!(!can_say(&compiled, "[]") && !can_say(&compiled, "1"));
 }

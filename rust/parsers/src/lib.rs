@@ -38,6 +38,6 @@ pub use detect::{Detected, detect};
 pub use event::{Event, EventKind, Finish, Outcome, Piece};
 pub use format::ToolFormat;
 pub use parser::{Parser, Setup};
-pub use reasoning::ReasoningFormat;
+pub use reasoning::{ReasoningFormat, ReasoningSyntax};
 pub use schema::Tool;
 pub use syntax::{ArgumentsSyntax, CallSyntax};

@@ -30,6 +30,18 @@ pub enum ReasoningFormat {
     Olmo3,
 }
 
+/// How an answer with reasoning is written: `(begin REASONING end)? (before_content CONTENT)`, or calls
+/// in the place of the content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReasoningSyntax {
+    /// Before the reasoning, where the prompt has not opened it.
+    pub begin: &'static str,
+    /// Behind it.
+    pub end: &'static str,
+    /// Before content.
+    pub before_content: &'static str,
+}
+
 /// What stands around reasoning.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
@@ -73,6 +85,25 @@ impl ReasoningFormat {
     pub fn is_open_behind(self, prompt: &str) -> bool {
         let prompt = prompt.trim_end();
         self.limits().begins.iter().any(|begin| prompt.ends_with(&begin.concat()))
+    }
+
+    /// What a grammar has to put around reasoning.
+    #[must_use]
+    pub fn syntax(self) -> ReasoningSyntax {
+        match self {
+            Self::OpenaiGptoss => ReasoningSyntax {
+                begin: "<|channel|>analysis<|message|>",
+                end: "<|end|><|start|>assistant",
+                before_content: "<|channel|>final<|message|>",
+            },
+            Self::Gemma4 => {
+                ReasoningSyntax { begin: "<|channel>thought\n", end: "<channel|>", before_content: "" }
+            }
+            _ => {
+                let Limits { begins, ends, .. } = self.limits();
+                ReasoningSyntax { begin: begins[0][0], end: ends[0], before_content: "" }
+            }
+        }
     }
 
     /// What a model writes to end its reasoning.

@@ -17,7 +17,7 @@ impl EngineConfig {
     #[new]
     #[pyo3(signature = (
         *, block_size, num_blocks, max_num_batched_tokens, max_num_seqs, max_model_len, max_steps_in_flight = 1,
-        enable_prefix_caching = true, capture_sizes = vec![], target_itl_s = None
+        enable_prefix_caching = true, capture_sizes = vec![], target_itl_s = None, num_mask_words = 0
     ))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn new(
@@ -30,6 +30,7 @@ impl EngineConfig {
         enable_prefix_caching: bool,
         capture_sizes: Vec<usize>,
         target_itl_s: Option<f64>,
+        num_mask_words: usize,
     ) -> PyResult<Self> {
         let target_itl = target_itl_s.map(|seconds| duration("target_itl_s", seconds)).transpose()?;
         let config = engine::EngineConfig {
@@ -42,6 +43,7 @@ impl EngineConfig {
             enable_prefix_caching,
             capture_sizes,
             target_itl,
+            num_mask_words,
         };
         config.validate().map_err(engine_error)?;
         Ok(Self(config))
@@ -63,6 +65,7 @@ impl EngineConfig {
     fn step_columns(&self) -> Vec<(&'static str, &'static str, usize)> {
         engine::step_columns(&self.0)
             .iter()
+            .filter(|column| column.len > 0)
             .map(|column| (column.name, dtype_name(column.column_type), column.len))
             .collect()
     }

@@ -42,7 +42,7 @@ impl Scheduler {
         request_id, prompt, *, max_tokens, min_tokens = 0, stop_token_ids = vec![], temperature = 0.0, top_p = 1.0, top_k = 0,
         min_p = 0.0, repetition_penalty = 1.0, frequency_penalty = 0.0, presence_penalty = 0.0, logit_bias = vec![], seed = 0,
         logprobs = None, prompt_logprobs = None, cache_salt = 0, priority = 0, key = 0,
-        deadline_s = None
+        is_constrained = false, deadline_s = None
     ))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn add_request(
@@ -67,6 +67,7 @@ impl Scheduler {
         cache_salt: u64,
         priority: i32,
         key: u32,
+        is_constrained: bool,
         deadline_s: Option<f64>,
     ) -> PyResult<()> {
         let deadline = deadline_s.map(|seconds| duration("deadline_s", seconds)).transpose()?;
@@ -90,6 +91,7 @@ impl Scheduler {
             cache_salt,
             priority,
             key,
+            is_constrained,
             deadline,
             ..Request::new(RequestId(request_id), prompt, max_tokens)
         };
@@ -98,6 +100,17 @@ impl Scheduler {
 
     fn abort(&self, py: Python<'_>, request_id: u64) -> PyResult<bool> {
         self.with(py, |engine| engine.abort(RequestId(request_id)))
+    }
+
+    /// Says that the mask for the next token of a request is there, and which tokens are forced before it.
+    #[expect(clippy::needless_pass_by_value, reason = "converted from a Python object")]
+    fn resume(&self, py: Python<'_>, request_id: u64, forced: Vec<u32>) -> PyResult<bool> {
+        self.with(py, |engine| engine.resume(RequestId(request_id), &forced))
+    }
+
+    /// Whose samples have a mask, in the order of `masked_samples`.
+    fn masked_requests(&self, py: Python<'_>, step_id: u64) -> PyResult<Vec<u64>> {
+        self.with(py, |engine| engine.masked_requests(StepId(step_id)).map(|id| id.0).collect())
     }
 
     /// Ends the requests whose time is over, then plans the next step into `buffers`, or returns None when nothing can run now.

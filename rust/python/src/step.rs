@@ -20,6 +20,7 @@ pub(crate) struct StepPlan {
     num_new_rows: usize,
     num_counted_tokens: usize,
     num_penalised_samples: usize,
+    num_masked_samples: usize,
     num_biases: usize,
     num_scored_samples: usize,
     num_scored_tokens: usize,
@@ -39,6 +40,7 @@ impl From<engine::StepPlan> for StepPlan {
             num_new_rows: plan.num_new_rows,
             num_counted_tokens: plan.num_counted_tokens,
             num_penalised_samples: plan.num_penalised_samples,
+            num_masked_samples: plan.num_masked_samples,
             num_biases: plan.num_biases,
             num_scored_samples: plan.num_scored_samples,
             num_scored_tokens: plan.num_scored_tokens,
@@ -59,14 +61,23 @@ impl StepBuffers {
     #[new]
     fn new(config: &EngineConfig, columns: Vec<(usize, usize)>) -> PyResult<Self> {
         let expected = step_columns(&config.0);
-        if expected.len() != columns.len() {
-            let message = format!("{} columns were given, expected {}", columns.len(), expected.len());
+        let num_expected = expected.iter().filter(|column| column.len > 0).count();
+        if num_expected != columns.len() {
+            let message = format!("{} columns were given, expected {num_expected}", columns.len());
             return Err(PyValueError::new_err(message));
         }
-        let checked = expected.into_iter().zip(columns).map(check_column);
+        let mut columns = columns.into_iter();
+        let place = |column: Column| match if column.len > 0 { columns.next() } else { None } {
+            Some(place) => check_column((column, place)),
+            None => Ok((column, NOWHERE)),
+        };
+        let checked = expected.into_iter().map(place);
         Ok(Self { addresses: checked.collect::<PyResult<_>>()? })
     }
 }
+
+/// Where memory of no length lies: anywhere that is aligned.
+const NOWHERE: usize = align_of::<u64>();
 
 fn check_column((column, (address, len)): (Column, (usize, usize))) -> PyResult<(Column, usize)> {
     let name = column.name;

@@ -1,8 +1,9 @@
 //! What every request can see.
 
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Once, OnceLock};
 use std::thread::available_parallelism;
 
+use streamcore_grammar::GrammarCache;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
@@ -44,6 +45,8 @@ pub struct App {
     pub vocab_size: usize,
     /// What answers in the place of a model, if anything does.
     pub script: Option<Arc<Script>>,
+    /// What compiles grammars, or why none can be; from the moment in which the vocabulary is indexed.
+    pub(crate) grammars: OnceLock<Result<GrammarCache, String>>,
     /// Tools that are left out of prompts are told of once.
     unknown_tools: Once,
     /// Short bodies and answers that are made at the same time: no more than there are cores.
@@ -67,8 +70,19 @@ impl App {
         let num_cores = available_parallelism().map_or(1, std::num::NonZero::get);
         let short = Arc::new(Semaphore::new(num_cores.min(4)));
         let long = Arc::new(Semaphore::new(num_cores.min(4).div_ceil(2)));
-        let unknown_tools = Once::new();
-        Arc::new(Self { driver, text, naming, access, vocab_size, script, unknown_tools, short, long })
+        let (grammars, unknown_tools) = (OnceLock::new(), Once::new());
+        Arc::new(Self {
+            driver,
+            text,
+            naming,
+            access,
+            vocab_size,
+            script,
+            grammars,
+            unknown_tools,
+            short,
+            long,
+        })
     }
 
     /// The first name of the model.
@@ -109,9 +123,18 @@ impl App {
         T: Send + 'static,
         F: FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
     {
-        if num_bytes <= INLINE_BYTES {
-            return work(self);
-        }
+        if num_bytes <= INLINE_BYTES { work(self) } else { self.prepare_away(num_bytes, work).await }
+    }
+
+    /// The same for work that takes its time, however short the body is.
+    ///
+    /// # Errors
+    /// Those of [`App::prepare`].
+    pub async fn prepare_away<T, F>(self: &Arc<Self>, num_bytes: usize, work: F) -> Result<T, ApiError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
+    {
         let place = self.driver.prepare(num_bytes)?;
         let turns = if num_bytes <= SHORT_BYTES { &self.short } else { &self.long };
         let app = Arc::clone(self);
@@ -178,6 +201,7 @@ pub(crate) mod tests {
             enable_prefix_caching: false,
             capture_sizes: vec![],
             target_itl: None,
+            num_mask_words: 0,
         };
         let driver = Arc::new(Driver::new(config, limits).unwrap());
         let naming = Naming { served_model_names: Vec::new(), version: String::new(), created: 0 };

@@ -10,6 +10,7 @@
 
 mod core;
 mod inbox;
+mod masks;
 mod outbox;
 mod preparing;
 mod pulse;
@@ -29,6 +30,8 @@ use streamcore_engine::{
 use self::core::Core;
 pub use self::inbox::Refusal;
 use self::inbox::{Inbox, Phase};
+pub use self::masks::Constraint;
+use self::masks::Masks;
 pub use self::outbox::{End, EndError, Token, TokenStream};
 pub use self::preparing::Preparing;
 pub use self::pulse::LOOK_INTERVAL;
@@ -52,7 +55,7 @@ impl Default for DriverLimits {
 }
 
 /// What a client asks for, in tokens.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct NewRequest {
     /// What the engine is asked for. Its name is the driver's to give.
     pub request: Request,
@@ -62,14 +65,21 @@ pub struct NewRequest {
     pub patience: Option<Duration>,
     /// What a script answers in the place of a model; its tokens are handed over one by one.
     pub answer: Option<Arc<ScriptedAnswer>>,
+    /// What the answer may say. It belongs to this request alone.
+    pub constraint: Option<Arc<Mutex<Constraint>>>,
 }
 
 impl NewRequest {
     /// A greedy request without stop tokens that asks for nothing else. Start from it and change what matters: fields may be added.
     #[must_use]
     pub fn new(prompt: Vec<u32>, max_tokens: usize) -> Self {
-        let request = Request::new(RequestId::default(), prompt, max_tokens);
-        Self { request, deliver_at_end: false, patience: None, answer: None }
+        Request::new(RequestId::default(), prompt, max_tokens).into()
+    }
+}
+
+impl From<Request> for NewRequest {
+    fn from(request: Request) -> Self {
+        Self { request, deliver_at_end: false, patience: None, answer: None, constraint: None }
     }
 }
 
@@ -101,6 +111,7 @@ pub struct Driver {
     inbox: Mutex<Inbox>,
     work: Condvar,
     core: Mutex<Core>,
+    masks: Masks,
     metrics: Metrics,
     config: EngineConfig,
     limits: DriverLimits,
@@ -115,7 +126,8 @@ impl Driver {
         let engine = Engine::new(config.clone())?;
         let inbox = Mutex::new(Inbox::new(limits, engine.stats(), Instant::now()));
         let core = Mutex::new(Core::new(engine.into()));
-        Ok(Self { inbox, work: Condvar::new(), core, metrics: Metrics::default(), config, limits })
+        let (work, masks, metrics) = (Condvar::new(), Masks::default(), Metrics::default());
+        Ok(Self { inbox, work, core, masks, metrics, config, limits })
     }
 
     /// The limits of the engine.
@@ -254,6 +266,7 @@ impl Driver {
     /// `timeout`. Called by the engine thread only.
     pub fn next_step(&self, buffers: &mut StepBuffers<'_>, timeout: Duration) -> NextStep {
         let give_up = after(timeout);
+        self.wait_for_masks();
         loop {
             if let Some(step) = self.try_next_step(buffers) {
                 return step;
@@ -276,7 +289,7 @@ impl Driver {
             let mut inbox = lock(&self.inbox);
             (inbox.take(now, core.num_tokens_in_flight()), inbox.phase.clone(), inbox.engine_time(now))
         };
-        core.take_in(arrivals);
+        core.take_in(arrivals, &self.metrics, now);
         let drain_deadline = match phase {
             Phase::Serving => None,
             Phase::Draining { deadline } => Some(deadline),
@@ -292,7 +305,10 @@ impl Driver {
         core.steps_in_flight.extend(plan.map(|plan| (plan.num_tokens, now)));
         core.deliver(&self.inbox, &self.metrics, now);
         match plan {
-            Some(plan) => Some(NextStep::Plan(plan)),
+            Some(plan) => {
+                core.write_masks(&plan, self.config.num_mask_words, buffers.mask_words);
+                Some(NextStep::Plan(plan))
+            }
             None if core.engine.num_steps_in_flight() > 0 => Some(NextStep::Idle),
             None if drain_deadline.is_some() && !core.engine.has_work() => {
                 lock(&self.inbox).phase = Phase::Stopped;
@@ -308,7 +324,7 @@ impl Driver {
     /// # Errors
     /// The engine's, if this is not the oldest step in flight or the number of tokens or log-probabilities is wrong.
     pub fn complete_step(
-        &self,
+        self: &Arc<Self>,
         step: StepId,
         sampled: &[i32],
         scores: Scores<'_>,
@@ -321,6 +337,7 @@ impl Driver {
             self.metrics.step_tokens.observe_count(num_tokens);
         }
         core.deliver(&self.inbox, &self.metrics, now);
+        self.masks.make(self, core.drawn.drain(..));
         Ok(())
     }
 

@@ -80,6 +80,9 @@ pub enum ApiError {
     /// The model computes numbers that are none, and would again: 500.
     #[error("the model computed logits that are NaN or infinite, so there is no next token")]
     NotFinite,
+    /// An answer cannot go on as its grammar wants: 500.
+    #[error("{0}")]
+    Grammar(String),
     /// The server is going away: 503.
     #[error("the server is shutting down")]
     ShuttingDown,
@@ -136,7 +139,7 @@ impl ApiError {
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::MediaType(_) | Self::ContentEncoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::QueueFull { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Internal | Self::NotFinite => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Internal | Self::NotFinite | Self::Grammar(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ShuttingDown | Self::EngineFailed(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Deadline(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Scripted { status, .. } => *status,
@@ -165,6 +168,7 @@ impl ApiError {
             Self::QueueFull { .. } => "queue_full",
             Self::Internal => "internal_error",
             Self::NotFinite => "logits_not_finite",
+            Self::Grammar(_) => "grammar_failed",
             Self::ShuttingDown => "shutting_down",
             Self::EngineFailed(_) => "engine_failed",
             Self::Deadline(_) => "deadline_exceeded",
@@ -238,6 +242,7 @@ impl From<EndError> for ApiError {
             EndError::ShuttingDown => Self::ShuttingDown,
             EndError::Runner(message) => Self::EngineFailed(message),
             EndError::NotFinite => Self::NotFinite,
+            EndError::Grammar(message) => Self::Grammar(message),
             EndError::SlowReader => Self::SlowReader,
             EndError::Deadline { waited_s } => Self::Deadline(waited_s),
             EndError::Cut => Self::Cut,
@@ -264,7 +269,7 @@ impl IntoResponse for ApiError {
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
             }
             // The OpenAI SDKs try again after a 5xx unless told otherwise; the same prompt gives the same logits.
-            Self::NotFinite => {
+            Self::NotFinite | Self::Grammar(_) => {
                 response.headers_mut().insert("x-should-retry", HeaderValue::from_static("false"));
             }
             // The next try must not come back by the same connection.

@@ -1,6 +1,10 @@
 //! From a checked request to running choices.
 
+mod answer_grammar;
 mod answer_setup;
+mod arguments;
+mod constrain;
+mod instruction;
 mod lengths;
 
 use std::sync::Arc;
@@ -20,7 +24,9 @@ use crate::script::{Scene, Script};
 use crate::stream::{Choice, ChoicePlan, Echo, Identity, ToldPrompt, keepalive_interval};
 use crate::text::{Conversation, EncodedConversation, PromptError, TextError, encode_within};
 
+pub use self::answer_grammar::{AskedGrammar, Manner, chat_grammar, completion_grammar};
 pub use self::answer_setup::answer_setup;
+pub use self::instruction::instruct;
 
 /// Most log-probabilities of one request that are kept until its answer is whole: some hundred bytes each.
 const MAX_KEPT_SCORES: usize = 4 << 20;
@@ -47,6 +53,8 @@ pub struct Generation {
     pub prompts: Vec<Prompt>,
     /// How its answers are read, if they have more in them than text.
     pub setup: Option<Setup>,
+    /// What its answers are held to, until that is compiled.
+    pub grammar: Option<AskedGrammar>,
     /// What the engine is asked for, without prompts: they are copied when they are queued.
     requests: Vec<NewRequest>,
 }
@@ -124,7 +132,7 @@ impl Generation {
                 give_answers(script, &options, prompt.cue.as_deref(), &mut requests[num_others..])?;
             }
         }
-        let generation = Self { options, prompts, setup: None, requests };
+        let generation = Self { options, prompts, setup: None, grammar: None, requests };
         generation.check_queue(app)?;
         generation.check_scores()?;
         Ok(generation)
@@ -318,7 +326,7 @@ fn new_request(app: &App, options: &Options, max_tokens: usize) -> NewRequest {
     };
     // A whole answer is of no use before its end, unless it may end at a stop string.
     let deliver_at_end = !options.stream && options.stops.texts.is_empty();
-    NewRequest { request, deliver_at_end, patience: None, answer: None }
+    NewRequest { deliver_at_end, ..NewRequest::from(request) }
 }
 
 fn sampling_params(app: &App, asked: &Sampling) -> SamplingParams {

@@ -245,6 +245,7 @@ mod tests {
             enable_prefix_caching: true,
             capture_sizes: vec![],
             target_itl: None,
+            num_mask_words: 0,
         };
         metrics.render(&State { stats, num_preparing: 1, config: &config }, model_name)
     }

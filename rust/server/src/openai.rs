@@ -12,5 +12,6 @@ pub mod openapi;
 pub mod options;
 pub mod reference;
 pub mod schema;
+pub mod structured;
 pub mod tokenize;
 pub mod usage;

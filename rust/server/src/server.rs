@@ -87,7 +87,13 @@ impl Server {
             .thread_name("streamcore-http")
             .enable_all()
             .build()?;
-        let router = router(App::new(Arc::clone(&driver), text, naming, access, vocab_size, script));
+        let app = App::new(Arc::clone(&driver), text, naming, access, vocab_size, script);
+        let indexing = Arc::clone(&app);
+        // The first schema would otherwise wait for seconds.
+        std::thread::Builder::new()
+            .name("streamcore-vocabulary".to_owned())
+            .spawn(move || indexing.index_vocabulary())?;
+        let router = router(app);
         let sockets = match listener {
             Some(listener) => Some(Sockets::open(listener, &router, &runtime)?),
             None => None,

@@ -9,6 +9,7 @@ mod error;
 mod folder;
 mod formats;
 mod generation_config;
+mod grammar_tokens;
 mod jinja;
 mod json_files;
 mod literals;

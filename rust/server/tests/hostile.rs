@@ -137,7 +137,13 @@ fn fitting(param: &Param) -> BoxedStrategy<Value> {
             prop_oneof![3 => select(words).prop_map(Value::from), 1 => anything()].boxed()
         }
         (_, Kind::Objects(_)) => tools(),
-        (_, Kind::Variables | Kind::Anything) => anything().boxed(),
+        (_, Kind::ToolChoice) => {
+            prop_oneof![3 => select(vec!["auto", "none", "never"]).prop_map(Value::from), 1 => anything()]
+                .boxed()
+        }
+        (_, Kind::Variables | Kind::Anything | Kind::ResponseFormat | Kind::StructuredOutputs) => {
+            anything().boxed()
+        }
     }
 }
 
@@ -150,7 +156,6 @@ fn neutral(unless: Neutral) -> BoxedStrategy<Value> {
         Neutral::Empty => vec![json!(""), json!([]), json!({})],
         Neutral::Words(words) => words.iter().map(|word| json!(word)).collect(),
         Neutral::ListOf(word) => vec![json!([word])],
-        Neutral::Type(word) => vec![json!({ "type": word })],
     };
     select(values).boxed()
 }
@@ -165,6 +170,7 @@ fn stream_options() -> impl Strategy<Value = Value> {
 
 /// A body of this table: what has to be there, a few fields with fitting values, fewer with any.
 fn body(endpoint: Endpoint) -> impl Strategy<Value = Value> {
+    // What answers are held to is compiled by another thread; `constrained` has that.
     let params: Vec<Param> = PARAMS.iter().filter(|param| param.is_on(endpoint)).copied().collect();
     let basis = match endpoint {
         Endpoint::Chat => json!({ "model": "toy", "messages": [{ "role": "user", "content": "hi" }] }),

@@ -18,6 +18,7 @@ use streamcore_server::openai::reference;
 use streamcore_server::openai::schema::message::MESSAGE;
 use streamcore_server::openai::schema::params::STREAM_OPTIONS;
 use streamcore_server::openai::schema::{Endpoint, Fate, Kind, Param, body_params};
+use streamcore_server::openai::structured;
 
 /// A page that says what was true last month is worse than none. `UPDATE_DOCS=1` writes it again.
 #[test]
@@ -91,8 +92,16 @@ fn example(param: &Param) -> Value {
             });
             json!([fields.collect::<std::collections::BTreeMap<_, _>>()])
         }
+        (_, Kind::ToolChoice) => json!("auto"),
+        (_, Kind::ResponseFormat) => json!({ "type": "json_object" }),
+        (_, Kind::StructuredOutputs) => json!({ "regex": "a" }),
         (_, Kind::Variables | Kind::Anything) => json!({}),
     }
+}
+
+/// Whether a field says what the answer is held to: only one may.
+fn is_constraint(param: &Param) -> bool {
+    param.name == "structured_outputs" || param.name.starts_with("guided_")
 }
 
 fn honoured(endpoint: Endpoint) -> Map<String, Value> {
@@ -100,7 +109,7 @@ fn honoured(endpoint: Endpoint) -> Map<String, Value> {
     let honoured = params.filter(|param| matches!(param.fate, Fate::Honoured { .. }));
     // It is not allowed together with `stream`.
     honoured
-        .filter(|param| param.name != "prompt_logprobs")
+        .filter(|param| param.name != "prompt_logprobs" && !is_constraint(param))
         .map(|param| (param.name.to_owned(), example(param)))
         .collect()
 }
@@ -117,6 +126,13 @@ fn every_honoured_field_is_read() {
         };
         assert_eq!(error, None, "{body}");
         assert_eq!(fields.left().collect::<Vec<_>>(), Vec::<&str>::new());
+        for param in body_params().filter(|param| param.is_on(endpoint) && is_constraint(param)) {
+            let is_honoured = matches!(param.fate, Fate::Honoured { .. });
+            let mut fields =
+                Fields::parse(json!({ param.name: example(param) }).to_string().as_bytes()).unwrap();
+            let asked = structured::take(&mut fields).unwrap();
+            assert_eq!(asked.is_some(), is_honoured, "{}", param.name);
+        }
     }
 }
 
@@ -153,6 +169,9 @@ fn ranges_are_what_is_published() {
         let mut body = honoured(endpoint);
         body.remove("max_tokens");
         body.remove("max_completion_tokens");
+        if name.starts_with("guided_") {
+            body.remove("response_format");
+        }
         if name == "n" {
             body.remove("best_of");
         }

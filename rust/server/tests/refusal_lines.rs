@@ -76,6 +76,7 @@ fn every_error() -> Vec<ApiError> {
         ApiError::QueueFull { reason: text(), retry_after_s: 1 },
         ApiError::Internal,
         ApiError::NotFinite,
+        ApiError::Grammar(text()),
         ApiError::ShuttingDown,
         ApiError::EngineFailed(text()),
         ApiError::Deadline(1),
@@ -105,6 +106,7 @@ fn every_error() -> Vec<ApiError> {
             | ApiError::QueueFull { .. }
             | ApiError::Internal
             | ApiError::NotFinite
+            | ApiError::Grammar(_)
             | ApiError::ShuttingDown
             | ApiError::EngineFailed(_)
             | ApiError::Deadline(_)
@@ -152,7 +154,7 @@ async fn what_a_route_or_a_layer_refuses_says_why_in_the_log() {
     for (request, code, param) in [
         (chat("temperature", json!(9)), "invalid_value", Some("temperature")),
         (chat("model", json!("gpt-9")), "model_not_found", Some("model")),
-        (chat("tool_choice", json!("required")), "unsupported_parameter", Some("tool_choice")),
+        (chat("tool_choice", json!("required")), "invalid_value", Some("tool_choice")),
         (post(CHAT, "{"), "invalid_json", None),
         (with("content-type", "text/plain"), "unsupported_media_type", None),
         (with("content-encoding", "br"), "unsupported_content_encoding", None),

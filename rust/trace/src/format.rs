@@ -73,6 +73,16 @@ pub(crate) enum Call {
         /// Which.
         id: RequestId,
     },
+    /// The mask for the next token of a request was there.
+    Resume {
+        /// When.
+        at_us: u64,
+        /// Which.
+        id: RequestId,
+        /// Tokens before that one, which masks have forced.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        forced: Vec<u32>,
+    },
     /// Requests were ended because their deadlines had passed.
     Expire {
         /// When.

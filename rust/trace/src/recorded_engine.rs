@@ -60,6 +60,15 @@ impl RecordedEngine {
         was_live
     }
 
+    /// See [`Engine::resume`].
+    pub fn resume(&mut self, id: RequestId, forced: &[u32]) -> bool {
+        let was_waiting = self.engine.resume(id, forced);
+        if let Some(recorder) = self.recorder.as_mut().filter(|_| was_waiting) {
+            recorder.add(&Call::Resume { at_us: recorder.at_us(), id, forced: forced.to_vec() });
+        }
+        was_waiting
+    }
+
     /// See [`Engine::expire`].
     pub fn expire(&mut self, now: Duration) -> usize {
         let num_finished = self.engine.expire(now);

@@ -76,8 +76,13 @@ impl Reading {
     fn see(&mut self, call: &Call) {
         if let Call::Add { at_us, request } = call {
             self.live.insert(request.id, self.arrivals.len());
-            // It ends by its length, where it ended.
-            let request = Request { stop_token_ids: Vec::new(), min_tokens: 0, ..request.clone() };
+            // It ends by its length, where it ended, and nobody makes masks.
+            let request = Request {
+                stop_token_ids: Vec::new(),
+                min_tokens: 0,
+                is_constrained: false,
+                ..request.clone()
+            };
             self.arrivals.push(Arrival { at_ns: at_us.saturating_mul(1000), request, output: Vec::new() });
         }
     }

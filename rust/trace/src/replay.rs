@@ -84,6 +84,9 @@ pub enum Difference {
     /// A request was not there to be aborted.
     #[error("request {0} is aborted, but it has ended or never came")]
     NoSuchRequest(u64),
+    /// A request was not waiting for a mask.
+    #[error("the mask of request {0} is there, but it waits for none")]
+    NoMaskAwaited(u64),
     /// The engine refused what it took when the trace was written.
     #[error("the engine refused the call: {0}")]
     Refused(#[from] EngineError),
@@ -189,6 +192,11 @@ impl<R: BufRead> Replay<R> {
             Call::Abort { id, .. } => {
                 if !self.engine.abort(id) {
                     return Err(Difference::NoSuchRequest(id.0));
+                }
+            }
+            Call::Resume { id, forced, .. } => {
+                if !self.engine.resume(id, &forced) {
+                    return Err(Difference::NoMaskAwaited(id.0));
                 }
             }
             Call::Expire { now, .. } => {

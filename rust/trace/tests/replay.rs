@@ -45,10 +45,19 @@ impl Recording {
         }
     }
 
+    /// All masks that are awaited are there, some of them behind a token that they force.
+    fn resume(&mut self) {
+        for id in 0..16 {
+            let forced: &[u32] = if id % 2 == 0 { &[3] } else { &[] };
+            self.engine.resume(RequestId(id), forced);
+        }
+    }
+
     fn run_to_end(&mut self) {
         while self.engine.has_work() {
             self.schedule();
             self.complete();
+            self.resume();
         }
     }
 }
@@ -75,6 +84,7 @@ fn random_story(seed: u64, depth: usize) -> (String, u64) {
                 story.engine.expire(now);
                 story.schedule();
             }
+            13 | 14 => story.resume(),
             _ => story.complete(),
         }
     }

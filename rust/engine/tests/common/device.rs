@@ -324,6 +324,7 @@ pub(crate) fn poison(columns: &mut OwnedStepBuffers) {
     for column in [borrowed.penalised_samples, borrowed.bias_samples, borrowed.bias_tokens] {
         column.fill(-7);
     }
+    borrowed.masked_samples.fill(-7);
     for column in [borrowed.scored_samples, borrowed.scored_indices, borrowed.scored_targets] {
         column.fill(-7);
     }

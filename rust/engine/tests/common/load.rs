@@ -26,6 +26,7 @@ pub(crate) fn random_config(rng: &mut Rng, depth: usize) -> EngineConfig {
         enable_prefix_caching: rng.chance(85),
         capture_sizes,
         target_itl: rng.chance(50).then(|| Duration::from_millis(rng.between(1, 60) as u64)),
+        num_mask_words: 2,
     }
 }
 
@@ -78,7 +79,10 @@ impl Load {
         let prompt = self.prompt(rng, config, texts);
         let cache_salt = rng.between(1, self.num_salts) as u64;
         let max_tokens = rng.between(1, config.max_seq_len() - prompt.len());
+        // Dice of their own, for the same reason.
+        let is_constrained = Rng::new(self.next_id ^ now.as_micros() as u64).chance(25);
         let request = Request {
+            is_constrained,
             stop_token_ids: (0..rng.between(0, 3)).map(|_| rng.between(0, 49) as u32).collect(),
             min_tokens: rng.between(0, 8).saturating_sub(4),
             sampling: random_sampling(rng),

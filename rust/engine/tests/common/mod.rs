@@ -21,6 +21,7 @@ pub(crate) fn config() -> EngineConfig {
         enable_prefix_caching: true,
         capture_sizes: vec![],
         target_itl: None,
+        num_mask_words: 0,
     }
 }
 

@@ -73,7 +73,8 @@ fn expected_draw(request: &Request, context: &[i32]) -> Draw {
     let sampling = &request.sampling;
     let num_generated = context.len() - request.prompt.len();
     let is_output = |position| position >= request.prompt.len();
-    let forbidden = if num_generated < request.min_tokens { request.stop_token_ids.as_slice() } else { &[] };
+    let is_early = num_generated < request.min_tokens && !request.is_constrained;
+    let forbidden = if is_early { request.stop_token_ids.as_slice() } else { &[] };
     let biases = sampling.logit_bias.iter().map(|(token, value)| (*token as i32, *value));
     let counted = context.iter().enumerate().map(|(position, token)| (*token, is_output(position)));
     Draw {

@@ -1,5 +1,7 @@
 //! A world around an engine: clients that come, hang up and compare their answers, and a device that remembers every slot.
 
+mod masks;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -23,6 +25,10 @@ struct Client {
     logprobs: Vec<TokenLogprobs>,
     prompt_logprobs: Vec<TokenLogprobs>,
     finish_reason: Option<FinishReason>,
+    /// The mask for its next token is in the making.
+    awaits_mask: bool,
+    /// Tokens on their way that its masks have forced.
+    num_forced: usize,
 }
 
 impl Client {
@@ -35,6 +41,8 @@ impl Client {
             logprobs: vec![],
             prompt_logprobs: vec![],
             finish_reason: None,
+            awaits_mask: false,
+            num_forced: 0,
         }
     }
 
@@ -59,6 +67,8 @@ pub(crate) type Coverage = BTreeMap<&'static str, u64>;
 
 struct World {
     rng: Rng,
+    /// Those of masks: the worlds of known seeds stay as they are.
+    dice: Rng,
     engine: Engine,
     device: ShadowDevice,
     columns: OwnedStepBuffers,
@@ -92,6 +102,7 @@ impl World {
             expired: Duration::ZERO,
             drawing: vec![],
             coverage: Coverage::new(),
+            dice: Rng::new(seed ^ 0x6d61_736b),
             rng,
         }
     }
@@ -101,6 +112,9 @@ impl World {
         self.now += TURN;
         if self.rng.chance(self.abort_percent) {
             self.abort_somebody();
+        }
+        if self.dice.chance(40) {
+            self.make_mask();
         }
         match self.rng.between(0, 4) {
             0 => self.arrive(),
@@ -141,7 +155,7 @@ impl World {
             "an abort takes its request out at once"
         );
         if let Some(client) = self.clients.get_mut(&id).filter(|_| is_live) {
-            client.was_aborted = true;
+            (client.was_aborted, client.awaits_mask) = (true, false);
             let in_flight = usize::from(self.device.num_in_flight() > 0);
             self.count("aborts while waiting", left_waiting);
             self.count("aborts while running", left_running);
@@ -154,12 +168,14 @@ impl World {
         let before = self.engine.stats();
         poison(&mut self.columns);
         let Some(plan) = self.engine.schedule(&mut self.columns.borrow()) else {
-            let may_be_idle = self.device.num_in_flight() > 0 || !self.engine.has_work();
+            let is_awaited = self.awaiting_masks().next().is_some();
+            let may_be_idle = self.device.num_in_flight() > 0 || is_awaited || !self.engine.has_work();
             assert!(may_be_idle, "the engine has work but no plan: {:?}", self.engine.stats());
             // Somebody may have been preempted.
             self.drawing.clear();
             return;
         };
+        self.check_masks(&plan);
         self.count("device tokens", plan.num_device_tokens);
         self.count("chunks", plan.num_seqs - plan.num_samples);
         self.count("penalised samples", plan.num_penalised_samples);
@@ -261,12 +277,15 @@ impl World {
             EventKind::Token { token, logprobs } => {
                 assert!(client.num_cached.is_some(), "{event:?} before it was scheduled");
                 client.tokens.push(*token);
+                client.awaits_mask = client.request.is_constrained && client.num_forced == 0;
+                client.num_forced = client.num_forced.saturating_sub(1);
                 client.logprobs.extend(logprobs.as_deref().cloned());
             }
             EventKind::Finished { reason, logprobs } => {
                 let is_early = client.request.deadline.is_none_or(|deadline| deadline > self.now);
                 assert!(*reason != FinishReason::Deadline || !is_early, "{event:?} before its deadline");
                 client.finish_reason = Some(*reason);
+                client.awaits_mask = false;
                 client.logprobs.extend(logprobs.as_deref().cloned());
             }
         }

@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Instant;
 
-use streamcore_engine::{EngineError, Event, EventKind, FinishReason, RequestId, StepId};
+use streamcore_engine::{EngineError, Event, EventKind, FinishReason, RequestId, StepId, StepPlan};
+use streamcore_grammar::MatchError;
 use streamcore_trace::RecordedEngine;
 
 use super::inbox::{Arrivals, Inbox, Submission};
 use super::lock;
+use super::masks::{Constraint, Drawn};
 use super::outbox::{End, EndError, Full, Outbox, Token};
 use crate::metrics::{AbortPhase, Metrics, Outcome};
 use crate::script::ScriptedAnswer;
@@ -31,9 +33,24 @@ struct OpenRequest {
     /// What an abort is counted as.
     aborted_as: Outcome,
     answer: Option<Arc<ScriptedAnswer>>,
+    constraint: Option<Arc<Mutex<Constraint>>>,
+    /// Tokens on their way that its masks have forced.
+    num_forced: usize,
 }
 
 impl OpenRequest {
+    /// Hands a drawn token to those who make its next mask.
+    fn tell_mask(&mut self, id: RequestId, token: u32) -> Option<Drawn> {
+        let constraint = self.constraint.as_ref()?;
+        match self.num_forced.checked_sub(1) {
+            Some(num_forced) => {
+                self.num_forced = num_forced;
+                None
+            }
+            None => Some(Drawn { id, token, constraint: Arc::clone(constraint) }),
+        }
+    }
+
     fn count_token(&mut self, metrics: &Metrics, now: Instant) {
         self.num_tokens += 1;
         match self.last_token.replace(now) {
@@ -81,6 +98,8 @@ pub(super) struct Core {
     /// Scratch space of [`Core::deliver`], kept for its capacity.
     events: Vec<Event>,
     wakers: Vec<Waker>,
+    /// Tokens that masks follow from.
+    pub(super) drawn: Vec<Drawn>,
     /// Prompt lengths of the requests that have left the queue since the last [`Core::deliver`].
     departures: Vec<usize>,
 }
@@ -94,6 +113,7 @@ impl Core {
             open: HashMap::new(),
             events: Vec::new(),
             wakers: Vec::new(),
+            drawn: Vec::new(),
             departures: Vec::new(),
         }
     }
@@ -113,9 +133,12 @@ impl Core {
     }
 
     /// Moves what has arrived into the engine: requests first, since an abort may name one of them.
-    pub(super) fn take_in(&mut self, arrivals: Arrivals) {
+    pub(super) fn take_in(&mut self, arrivals: Arrivals, metrics: &Metrics, now: Instant) {
         for submission in arrivals.requests {
             self.add(submission);
+        }
+        for (id, made) in arrivals.masks {
+            self.take_mask(id, made, metrics, now);
         }
         for (id, counts_as) in arrivals.aborts {
             if let Some(open) = self.open.get_mut(&id) {
@@ -125,8 +148,42 @@ impl Core {
         }
     }
 
+    fn take_mask(
+        &mut self,
+        id: RequestId,
+        made: Result<Vec<u32>, MatchError>,
+        metrics: &Metrics,
+        now: Instant,
+    ) {
+        let Some(open) = self.open.get_mut(&id) else { return };
+        match made {
+            Ok(forced) => {
+                open.num_forced = forced.len();
+                self.engine.resume(id, &forced);
+            }
+            Err(error) => {
+                tracing::warn!("an answer ended early: {error}");
+                let end = End::Failed(EndError::Grammar(error.to_string()));
+                self.close(id, Some(end), Outcome::Error, metrics, now);
+                self.engine.abort(id);
+            }
+        }
+    }
+
+    /// Writes the masks of a plan, `num_words` each.
+    pub(super) fn write_masks(&self, plan: &StepPlan, num_words: usize, out: &mut [i32]) {
+        if plan.num_masked_samples == 0 || num_words == 0 {
+            return;
+        }
+        for (id, mask) in self.engine.masked_requests(plan.id).zip(out.chunks_mut(num_words)) {
+            if let Some(constraint) = self.open.get(&id).and_then(|open| open.constraint.as_ref()) {
+                lock(constraint).write(mask);
+            }
+        }
+    }
+
     fn add(&mut self, submission: Submission) {
-        let Submission { request, outbox, arrival, answer } = submission;
+        let Submission { request, outbox, arrival, answer, constraint } = submission;
         let (id, prompt_len) = (request.id, request.prompt.len());
         if let Err(error) = self.engine.add_request(request) {
             // Lengths are checked before a request is submitted, so this is a bug; it still must not hang its client.
@@ -145,6 +202,8 @@ impl Core {
             last_token: None,
             aborted_as: Outcome::Abort,
             answer,
+            constraint,
+            num_forced: 0,
         };
         self.open.insert(id, open);
     }
@@ -163,7 +222,10 @@ impl Core {
             self.apply(event, metrics, now);
         }
         self.events = events;
-        lock(inbox).settle(self.engine.stats(), &self.departures, self.num_tokens_in_flight(), now);
+        let mut inbox = lock(inbox);
+        inbox.num_masks_in_making += self.drawn.len();
+        inbox.settle(self.engine.stats(), &self.departures, self.num_tokens_in_flight(), now);
+        drop(inbox);
         self.departures.clear();
         self.wakers.drain(..).for_each(Waker::wake);
     }
@@ -180,6 +242,7 @@ impl Core {
             EventKind::PromptLogprobs(logprobs) => open.outbox.push_prompt_logprobs(logprobs),
             EventKind::Token { token, logprobs } => {
                 open.count_token(metrics, now);
+                self.drawn.extend(open.tell_mask(event.request_id, token));
                 match open.outbox.push(Token { id: token, logprobs }) {
                     Ok(reader) => self.wakers.extend(reader),
                     Err(Full) => {

@@ -1,11 +1,12 @@
 //! What HTTP threads leave for the engine thread.
 
 use std::mem;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use streamcore_engine::{Admission, Request, RequestId, Stats};
 
+use super::masks::{Constraint, Made};
 use super::outbox::Outbox;
 use super::pulse::Pulse;
 use super::{DriverLimits, NewRequest};
@@ -79,6 +80,7 @@ pub(super) struct Submission {
     pub(super) outbox: Arc<Outbox>,
     pub(super) arrival: Instant,
     pub(super) answer: Option<Arc<ScriptedAnswer>>,
+    pub(super) constraint: Option<Arc<Mutex<Constraint>>>,
 }
 
 /// All that has come since the last step.
@@ -86,6 +88,7 @@ pub(super) struct Submission {
 pub(super) struct Arrivals {
     pub(super) requests: Vec<Submission>,
     pub(super) aborts: Vec<(RequestId, Outcome)>,
+    pub(super) masks: Vec<Made>,
 }
 
 #[derive(Debug)]
@@ -94,6 +97,9 @@ pub(super) struct Inbox {
     requests: Vec<Submission>,
     /// A lane of its own: it takes at most one entry per open request, so it is bounded and never refuses.
     aborts: Vec<(RequestId, Outcome)>,
+    pub(super) masks: Vec<Made>,
+    /// Those that have been made among them, until they are taken.
+    pub(super) num_masks_in_making: usize,
     admission: Admission,
     /// Bodies whose prompts are being made, counted in bytes.
     preparing: Admission,
@@ -112,6 +118,8 @@ impl Inbox {
             phase: Phase::Serving,
             requests: Vec::new(),
             aborts: Vec::new(),
+            masks: Vec::new(),
+            num_masks_in_making: 0,
             admission: Admission::new(limits.max_waiting_requests, limits.max_waiting_tokens),
             preparing: Admission::new(limits.max_waiting_requests, MAX_PREPARING_BYTES),
             next_id: 0,
@@ -164,13 +172,14 @@ impl Inbox {
     }
 
     fn queue(&mut self, new: NewRequest, arrival: Instant) -> (RequestId, Arc<Outbox>) {
-        let NewRequest { mut request, deliver_at_end, patience, answer } = new;
+        let NewRequest { mut request, deliver_at_end, patience, answer, constraint } = new;
         let id = RequestId(self.next_id);
         self.next_id += 1;
         request.id = id;
         request.deadline = patience.map(|patience| self.engine_time(arrival).saturating_add(patience));
         let outbox = Arc::new(Outbox::new(deliver_at_end, answer.is_some()));
-        self.requests.push(Submission { request, outbox: Arc::clone(&outbox), arrival, answer });
+        request.is_constrained = constraint.is_some();
+        self.requests.push(Submission { request, outbox: Arc::clone(&outbox), arrival, answer, constraint });
         (id, outbox)
     }
 
@@ -183,12 +192,22 @@ impl Inbox {
         self.aborts.push((id, counts_as));
     }
 
-    /// Empties both lanes. The largest step in flight has `num_tokens_in_flight`.
+    /// Whether masks are on their way.
+    pub(super) fn are_masks_in_making(&self) -> bool {
+        self.num_masks_in_making > self.masks.len()
+    }
+
+    /// Empties all lanes. The largest step in flight has `num_tokens_in_flight`.
     pub(super) fn take(&mut self, now: Instant, num_tokens_in_flight: usize) -> Arrivals {
         self.pulse.beat(now, num_tokens_in_flight);
         // They wait in the engine until the step says otherwise: whoever looks meanwhile must not see a request nowhere.
         self.stats.num_waiting += self.requests.len();
-        Arrivals { requests: mem::take(&mut self.requests), aborts: mem::take(&mut self.aborts) }
+        self.num_masks_in_making -= self.masks.len();
+        Arrivals {
+            requests: mem::take(&mut self.requests),
+            aborts: mem::take(&mut self.aborts),
+            masks: mem::take(&mut self.masks),
+        }
     }
 
     /// Whether the engine thread has nothing to wake up for.
@@ -198,7 +217,7 @@ impl Inbox {
 
     /// Whether somebody has come or gone.
     pub(super) fn has_arrivals(&self) -> bool {
-        !(self.requests.is_empty() && self.aborts.is_empty())
+        !(self.requests.is_empty() && self.aborts.is_empty() && self.masks.is_empty())
     }
 
     /// What a step has left behind: the gauges, and the places of the requests that left the queue.

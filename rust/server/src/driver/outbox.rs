@@ -33,6 +33,8 @@ pub enum EndError {
     SlowReader,
     /// The model computed a logit that is NaN or infinite.
     NotFinite,
+    /// The answer cannot go on as its grammar wants: the next mask costs too much.
+    Grammar(String),
     /// Its client does not wait any longer.
     Deadline {
         /// How long it has waited, in seconds.

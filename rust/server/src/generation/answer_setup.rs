@@ -1,16 +1,15 @@
 //! How the answer to a chat is read.
 
-use streamcore_parsers::{Detected, Setup, Tool};
+use streamcore_parsers::{Setup, Tool};
 
-use crate::app::App;
+use super::Manner;
 
 /// What the answer's parser is made from; nothing if all of the answer is text. `declared` are the
-/// tools that the answer may call, and `prompt` is the text that it follows.
+/// tools that the answer may call.
 #[must_use]
-pub fn answer_setup(app: &App, declared: Vec<Tool>, prompt: &str) -> Option<Setup> {
-    let Detected { tools, reasoning } = app.text.formats;
+pub fn answer_setup(manner: &Manner<'_>, declared: Vec<Tool>) -> Option<Setup> {
+    let Manner { tools, reasoning, starts_in_reasoning, .. } = *manner;
     let tools = tools.filter(|_| !declared.is_empty());
-    let starts_in_reasoning = reasoning.is_some_and(|format| format.is_open_behind(prompt));
     (tools.is_some() || reasoning.is_some()).then_some(Setup {
         tools,
         reasoning,

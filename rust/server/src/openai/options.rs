@@ -6,6 +6,7 @@ use super::fields::Fields;
 use super::logprobs::LogprobsFormat;
 use super::schema::params::STREAM_OPTIONS;
 use super::schema::{Endpoint, body_params, check};
+use super::structured::{self, Asked};
 use crate::error::ApiError;
 use crate::stream::ShownToken;
 
@@ -36,6 +37,8 @@ pub struct Options {
     pub cache_salt: Option<String>,
     /// Lower ones are served first.
     pub priority: i32,
+    /// What the answer is held to.
+    pub asked: Option<Asked>,
     /// Keep only so many of the last tokens of a prompt; -1 keeps what leaves room for the answer.
     pub truncate_prompt_tokens: Option<i64>,
 }
@@ -113,6 +116,7 @@ impl Options {
             return Err(ApiError::invalid("invalid_value", "prompt_logprobs", message));
         }
         let (max_tokens, max_tokens_field) = take_max_tokens(fields);
+        let asked = structured::take(fields)?;
         Ok(Self {
             model: fields.string("model")?.unwrap_or_default(),
             stream,
@@ -126,6 +130,7 @@ impl Options {
             request_id: fields.string("request_id")?,
             cache_salt: fields.string("cache_salt")?,
             priority: fields.integer("priority").and_then(|value| i32::try_from(value).ok()).unwrap_or(0),
+            asked,
             truncate_prompt_tokens: fields.integer("truncate_prompt_tokens"),
         })
     }

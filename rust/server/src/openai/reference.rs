@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::schema::dialects::DIALECTS;
 use super::schema::message::MESSAGE;
 use super::schema::params::{PARAMS, STREAM_OPTIONS};
+use super::schema::structured::STRUCTURED;
 use super::schema::{Endpoint, Fate, Kind, On, Param};
 
 const INTRODUCTION: &str = "# Protocol
@@ -152,7 +153,7 @@ Added tokens that are not special, such as `<think>`, are tokens wherever they s
 pub fn page() -> String {
     let mut page = INTRODUCTION.to_owned();
     page.push_str("\n## Honoured\n\n| field | where | value | default | |\n|---|---|---|---|---|\n");
-    PARAMS.iter().for_each(|param| row(&mut page, "", param));
+    PARAMS.iter().chain(STRUCTURED).for_each(|param| row(&mut page, "", param));
     page.push_str("\n## Refused, unless the value changes nothing\n\n");
     refused(&mut page, PARAMS);
     page.push_str(OF_OTHER_SERVERS);

@@ -7,6 +7,7 @@ mod kind;
 pub mod message;
 mod neutral;
 pub mod params;
+pub mod structured;
 pub mod tool;
 
 pub use self::kind::Kind;
@@ -88,7 +89,7 @@ impl Param {
 
 /// Every field of a body that is known.
 pub fn body_params() -> impl Iterator<Item = &'static Param> {
-    params::PARAMS.iter().chain(dialects::DIALECTS)
+    params::PARAMS.iter().chain(structured::STRUCTURED).chain(dialects::DIALECTS)
 }
 
 fn is_honoured(name: &str, endpoint: Endpoint) -> bool {

@@ -5,7 +5,9 @@ use serde_json::Value;
 use super::generate::Api;
 use crate::app::App;
 use crate::error::ApiError;
-use crate::generation::{Generation, Prompt, answer_setup, encode_conversation, max_prompt_tokens};
+use crate::generation::{
+    Generation, Manner, Prompt, answer_setup, chat_grammar, encode_conversation, instruct, max_prompt_tokens,
+};
 use crate::openai::chat::request::ChatRequest;
 use crate::openai::chat::response::{ChatChunks, whole};
 use crate::openai::chat::tools::declared;
@@ -18,15 +20,17 @@ impl Api for Chat {
     type Chunks = ChatChunks;
 
     fn prepare(app: &App, body: &[u8]) -> Result<Generation, ApiError> {
-        let ChatRequest { conversation, may_call, mut options } = ChatRequest::parse(body, app.vocab_size)?;
+        let ChatRequest { mut conversation, tools, mut options } = ChatRequest::parse(body, app.vocab_size)?;
         options.model = app.served_name(&options.model)?.to_owned();
         let cue = app.script.as_ref().map(|_| last_of_user(&conversation.messages).to_owned());
-        let callable = if may_call { declared(&conversation.tools) } else { Vec::new() };
+        instruct(app, &mut conversation, &tools);
         let encoded = encode_conversation(app, conversation, max_prompt_tokens(app, &options))?;
-        let setup = answer_setup(app, callable, &encoded.text);
+        let manner = Manner::of(app, &tools, &encoded.text);
+        let setup = answer_setup(&manner, declared(tools.callable()));
+        let grammar = chat_grammar(&manner, options.asked.take(), &tools)?;
         let prompt = Prompt { tokens: encoded.tokens, field: "messages".to_owned(), echo: None, cue };
         let mut generation = Generation::new(app, options, vec![prompt], usize::MAX)?;
-        generation.setup = setup;
+        (generation.setup, generation.grammar) = (setup, grammar);
         Ok(generation)
     }
 

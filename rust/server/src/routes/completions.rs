@@ -3,7 +3,7 @@
 use super::generate::Api;
 use crate::app::App;
 use crate::error::ApiError;
-use crate::generation::{Generation, Prompt, encode, max_prompt_tokens};
+use crate::generation::{Generation, Prompt, completion_grammar, encode, max_prompt_tokens};
 use crate::openai::completions::request::{CompletionRequest, DEFAULT_MAX_TOKENS, PromptSource};
 use crate::openai::completions::response::{CompletionChunks, whole};
 use crate::openai::options::Options;
@@ -22,7 +22,10 @@ impl Api for Completions {
         let field = |index| if are_listed { format!("prompt[{index}]") } else { "prompt".to_owned() };
         let make = |(index, source)| prompt(app, source, field(index), add_special_tokens, &options);
         let prompts = prompts.into_iter().enumerate().map(make).collect::<Result<_, _>>()?;
-        Generation::new(app, options, prompts, DEFAULT_MAX_TOKENS)
+        let grammar = completion_grammar(options.asked.take());
+        let mut generation = Generation::new(app, options, prompts, DEFAULT_MAX_TOKENS)?;
+        generation.grammar = grammar;
+        Ok(generation)
     }
 
     fn chunks(identity: Identity, generation: Generation, num_choices: usize) -> CompletionChunks {

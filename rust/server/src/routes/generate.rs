@@ -45,7 +45,11 @@ pub(super) async fn create<A: Api>(
     body: Body,
 ) -> Result<Response, ApiError> {
     let body = read_json(&app, &headers, body).await?;
-    let generation = app.prepare(body.len(), move |app| A::prepare(app, &body)).await?;
+    let num_bytes = body.len();
+    let mut generation = app.prepare(num_bytes, move |app| A::prepare(app, &body)).await?;
+    if generation.grammar.is_some() {
+        generation = app.prepare_away(num_bytes, move |app| generation.constrain(app)).await?;
+    }
     let identity = identity(&app, A::PREFIX, &generation.options, &name);
     let cache_salt = cache_salt(&headers, generation.options.cache_salt.as_deref());
     let mut choices = generation.submit(&app, cache_salt, key, generation.patience(&headers))?;

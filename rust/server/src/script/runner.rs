@@ -39,7 +39,7 @@ impl Drop for FailOnPanic<'_> {
 }
 
 struct Runner<'a> {
-    driver: &'a Driver,
+    driver: &'a Arc<Driver>,
     buffers: OwnedStepBuffers,
     /// By the row of the sequence. A row that has passed on to another request is noticed by the id.
     rows: Vec<Option<Playing>>,
@@ -48,7 +48,7 @@ struct Runner<'a> {
 }
 
 impl<'a> Runner<'a> {
-    fn new(driver: &'a Driver) -> Self {
+    fn new(driver: &'a Arc<Driver>) -> Self {
         let rows = (0..driver.config().max_num_seqs).map(|_| None).collect();
         let buffers = OwnedStepBuffers::new(driver.config());
         Self { driver, buffers, rows, sampled: Vec::new(), failed: Vec::new() }

@@ -140,6 +140,10 @@ impl Tokenizer {
         &self.encoder
     }
 
+    pub(super) fn table(&self) -> &TokenTable {
+        &self.table
+    }
+
     pub(super) fn markers(&self) -> &Markers {
         &self.markers
     }

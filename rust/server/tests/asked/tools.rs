@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use streamcore_parsers::{ReasoningFormat, Setup, ToolFormat};
 use streamcore_server::App;
-use streamcore_server::generation::{answer_setup, encode_conversation};
+use streamcore_server::generation::{Manner, answer_setup, encode_conversation};
 use streamcore_server::openai::chat::request::ChatRequest;
 use streamcore_server::openai::chat::tools::declared;
 
@@ -206,7 +206,8 @@ fn what_asks_for_no_more_than_is_done_passes() {
         (json!({ "response_format": { "type": "text" }, "include_reasoning": true }), false),
     ] {
         let request = ChatRequest::parse(body(&more).to_string().as_bytes(), 300).unwrap();
-        assert_eq!(request.may_call, may_call, "{more}");
+        assert_eq!(request.tools.may_be_called(), may_call, "{more}");
+        assert!(!may_call || !request.tools.need_grammar(), "{more}");
         assert!(!request.options.details.hides_reasoning);
     }
     let hidden = body(&json!({ "include_reasoning": false })).to_string();
@@ -216,9 +217,9 @@ fn what_asks_for_no_more_than_is_done_passes() {
 /// How the answer to a request is read.
 fn setup(app: &App, more: &Value) -> Option<Setup> {
     let request = ChatRequest::parse(body(more).to_string().as_bytes(), 300).unwrap();
-    let callable = if request.may_call { declared(&request.conversation.tools) } else { Vec::new() };
     let prompt = encode_conversation(app, request.conversation, None).unwrap();
-    answer_setup(app, callable, &prompt.text)
+    let manner = Manner::of(app, &request.tools, &prompt.text);
+    answer_setup(&manner, declared(request.tools.callable()))
 }
 
 /// Calls would be read where the client has forbidden them, or reasoning be shown as the answer.

@@ -26,7 +26,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response};
 use http_body_util::BodyExt;
-use streamcore_engine::{EngineConfig, OwnedStepBuffers, StepId};
+use streamcore_engine::{EngineConfig, OwnedStepBuffers, StepId, StepPlan};
 use streamcore_parsers::Detected;
 use streamcore_server::driver::{Driver, DriverLimits, NextStep};
 use streamcore_server::routes::router;
@@ -53,6 +53,7 @@ pub fn engine_config() -> EngineConfig {
         enable_prefix_caching: true,
         capture_sizes: vec![],
         target_itl: None,
+        num_mask_words: 0,
     }
 }
 
@@ -81,6 +82,18 @@ pub struct Runner {
     in_flight: VecDeque<(StepId, Vec<i32>, OwnedScores)>,
     /// All prompts of one test have the same length; the first sample tells it.
     prompt_len: Option<usize>,
+    /// Draws any token that may be drawn in the place of a script.
+    pub dice: Option<Dice>,
+}
+
+/// The generator of Lehmer.
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0 * 48_271 % 0x7fff_ffff;
+        self.0 as usize % limit
+    }
 }
 
 impl Runner {
@@ -88,7 +101,8 @@ impl Runner {
         let buffers = OwnedStepBuffers::new(driver.config());
         let scripts = script.split(|byte| NEXT_CHOICE.as_bytes() == [*byte]).map(model::tokens_of).collect();
         let (in_flight, prompt_len) = (VecDeque::new(), None);
-        Self { driver, scripts, fails_after: None, num_steps: 0, buffers, in_flight, prompt_len }
+        let num_steps = 0;
+        Self { driver, scripts, fails_after: None, num_steps, buffers, in_flight, prompt_len, dice: None }
     }
 
     /// Asks for a step, and completes the oldest one once as many are in flight as may be, or nothing can be planned before.
@@ -99,7 +113,8 @@ impl Runner {
         }
         let next = self.driver.next_step(&mut self.buffers.borrow(), timeout);
         if let NextStep::Plan(plan) = next {
-            let sampled: Vec<_> = (0..plan.num_samples).map(|sample| self.sample(sample)).collect();
+            let mut draw = |sample| self.draw(&plan, sample).unwrap_or_else(|| self.sample(sample));
+            let sampled: Vec<_> = (0..plan.num_samples).map(&mut draw).collect();
             let scores = OwnedScores::new(&plan, &self.buffers, &sampled);
             self.in_flight.push_back((plan.id, sampled, scores));
             self.num_steps += 1;
@@ -111,6 +126,22 @@ impl Runner {
             self.driver.complete_step(id, &sampled, scores.borrow()).unwrap();
         }
         next
+    }
+
+    /// Any token that the mask of a sample allows; any at all if it has none.
+    fn draw(&mut self, plan: &StepPlan, sample: usize) -> Option<i32> {
+        let dice = self.dice.as_mut()?;
+        let masked = &self.buffers.masked_samples[..plan.num_masked_samples];
+        let num_words = self.driver.config().num_mask_words;
+        let allowed: Vec<i32> = match masked.iter().position(|masked| *masked as usize == sample) {
+            None => (0..=END_TOKEN.cast_signed()).collect(),
+            Some(row) => {
+                let words = &self.buffers.mask_words[row * num_words..(row + 1) * num_words];
+                let is_set = |token: &i32| words[*token as usize / 32] >> (*token % 32) & 1 == 1;
+                (0..num_words as i32 * 32).filter(is_set).collect()
+            }
+        };
+        Some(allowed[dice.below(allowed.len())])
     }
 
     fn sample(&mut self, sample: usize) -> i32 {

@@ -10,9 +10,12 @@ use crate::{CHAT, chat, completion, refusals};
 #[tokio::test]
 async fn tools() {
     let messages = json!([{ "role": "user", "content": "hi" }]);
-    let one_call = json!({ "model": "toy", "messages": messages, "parallel_tool_calls": false,
-        "tools": [{ "type": "function", "function": { "name": "f" } }] });
-    let one_call = post(CHAT, one_call);
+    let with_tool = |name: &str, value: serde_json::Value| {
+        let mut body =
+            json!({ "model": "toy", "messages": messages, "tools": [{ "function": { "name": "f" } }] });
+        body[name] = value;
+        post(CHAT, body)
+    };
     assert_snapshot!(
         refusals(vec![
             ("tools that are no list", chat("tools", json!({ "f": {} }))),
@@ -27,21 +30,44 @@ async fn tools() {
                 "parameters in a list",
                 chat("tools", json!([{ "function": { "name": "f", "parameters": [] } }]))
             ),
+            ("a forced call without tools", chat("tool_choice", json!("required"))),
             (
-                "a strict tool",
-                chat(
-                    "tools",
-                    json!([{ "function": { "name": "f" } }, { "function": { "name": "g", "strict": true } }])
+                "a named call without tools",
+                chat("tool_choice", json!({ "type": "function", "function": { "name": "f" } }))
+            ),
+            (
+                "another tool",
+                with_tool("tool_choice", json!({ "type": "function", "function": { "name": "g" } }))
+            ),
+            (
+                "a choice of another kind",
+                with_tool("tool_choice", json!({ "type": "custom", "custom": { "name": "f" } }))
+            ),
+            (
+                "a choice without a function",
+                with_tool("tool_choice", json!({ "type": "function", "name": "f" }))
+            ),
+            (
+                "allowed tools without a mode",
+                with_tool("tool_choice", json!({ "type": "allowed_tools", "allowed_tools": {} }))
+            ),
+            (
+                "no allowed tools",
+                with_tool(
+                    "tool_choice",
+                    json!({ "type": "allowed_tools", "allowed_tools": { "mode": "auto", "tools": [] } })
                 )
             ),
-            ("a strict function", chat("functions", json!([{ "name": "f", "strict": true }]))),
-            ("a forced call", chat("tool_choice", json!("required"))),
-            ("a named call", chat("tool_choice", json!({ "type": "function", "function": { "name": "f" } }))),
-            ("allowed tools", chat("tool_choice", json!({ "type": "allowed_tools", "allowed_tools": {} }))),
+            (
+                "another mode",
+                with_tool(
+                    "tool_choice",
+                    json!({ "type": "allowed_tools", "allowed_tools": { "mode": "none" } })
+                )
+            ),
             ("a choice that there is not", chat("tool_choice", json!("maybe"))),
             ("a choice of the wrong type", chat("tool_choice", json!(1))),
             ("a named older call", chat("function_call", json!({ "name": "f" }))),
-            ("one call at most", one_call),
             ("tools of a completion", completion("tools", json!([{ "function": { "name": "f" } }]))),
         ])
         .await

@@ -150,6 +150,7 @@ impl Limits {
             max_steps_in_flight: 2,
             enable_prefix_caching: true,
             target_itl: None,
+            num_mask_words: 0,
             capture_sizes: Vec::new(),
         }
     }

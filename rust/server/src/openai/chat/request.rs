@@ -20,8 +20,8 @@ use crate::text::PromptEnd;
 pub struct ChatRequest {
     /// What is rendered.
     pub conversation: Conversation,
-    /// Whether the answer may call its tools.
-    pub may_call: bool,
+    /// Its tools.
+    pub tools: Tools,
     /// All else.
     pub options: Options,
 }
@@ -53,9 +53,9 @@ impl ChatRequest {
     pub fn take(fields: &mut Fields, vocab_size: usize) -> Result<Self, ApiError> {
         let options = Options::take(fields, Endpoint::Chat, vocab_size)?;
         let messages = fields.require("messages")?;
-        let Tools { list, may_be_called } = Tools::take(fields)?;
-        let conversation = Conversation::take(fields, messages, list)?;
-        Ok(Self { conversation, may_call: may_be_called, options })
+        let tools = Tools::take(fields)?;
+        let conversation = Conversation::take(fields, messages, tools.list.clone())?;
+        Ok(Self { conversation, tools, options })
     }
 }
 

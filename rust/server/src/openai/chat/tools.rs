@@ -14,8 +14,28 @@ use crate::openai::schema::{Endpoint, Param, check};
 pub struct Tools {
     /// For the template: each with `type` and `function`, and what else the client has given.
     pub list: Vec<Value>,
-    /// There are some, and the answer may call them.
-    pub may_be_called: bool,
+    /// What the answer has to do with them.
+    pub choice: Choice,
+    /// The names of those that may be called, if not all may.
+    allowed: Option<Vec<String>>,
+    /// Whether the answer may have several calls.
+    pub is_parallel: bool,
+    /// The field that the tools are in, and the part of an entry that describes it.
+    place: [&'static str; 2],
+}
+
+/// What an answer has to do with the tools.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// It calls none.
+    None,
+    /// It calls what it likes, or nothing.
+    #[default]
+    Auto,
+    /// It is a call.
+    Required,
+    /// It is a call of this one.
+    Named(String),
 }
 
 impl Tools {
@@ -25,77 +45,171 @@ impl Tools {
     /// 400, naming the field.
     pub fn take(fields: &mut Fields) -> Result<Self, ApiError> {
         let is_parallel = fields.flag_or("parallel_tool_calls", true)?;
-        let may_call = take_choice(fields)?;
+        let (field, choice, allowed) = take_choice(fields)?;
         let tools = take_list(fields, "tools", tool)?;
         let functions = take_list(fields, "functions", |path, value| {
             Ok(json!({ "type": "function", "function": function(path, value)? }))
         })?;
         let (list, place) =
             if tools.is_empty() { (functions, ["functions", ""]) } else { (tools, ["tools", ".function"]) };
-        let may_be_called = may_call && !list.is_empty();
-        if may_be_called && !is_parallel {
-            return Err(not_yet("parallel_tool_calls", &json!(false), "an answer is not held to one call"));
+        let tools = Self { list, choice, allowed, is_parallel, place };
+        tools.check_names(field)?;
+        Ok(tools)
+    }
+
+    /// What is forced or allowed must be there.
+    fn check_names(&self, field: &str) -> Result<(), ApiError> {
+        let is_forced = matches!(self.choice, Choice::Required | Choice::Named(_));
+        if is_forced && self.list.is_empty() {
+            let message = format!("`{field}` wants a call, and there are no `tools`");
+            return Err(ApiError::invalid("invalid_value", field, message));
         }
-        let strict = list.iter().position(|tool| tool["function"]["strict"] == true);
-        match strict.filter(|_| may_be_called) {
-            None => Ok(Self { list, may_be_called }),
-            Some(index) => {
-                let path = format!("{}[{index}]{}.strict", place[0], place[1]);
-                Err(not_yet(&path, &json!(true), "arguments are not held to their schema"))
+        let named = match &self.choice {
+            Choice::Named(name) => Some(name),
+            _ => None,
+        };
+        let is_unknown = |name: &&String| self.list.iter().all(|tool| name_of(tool) != name.as_str());
+        match named.into_iter().chain(self.allowed.iter().flatten()).find(is_unknown) {
+            None => Ok(()),
+            Some(name) => {
+                let name: String = name.chars().take(64).collect();
+                let message = format!("`{field}` names `{name}`, which is not among `{}`", self.place[0]);
+                Err(ApiError::invalid("invalid_value", field, message))
             }
         }
     }
+
+    /// Whether there are some, and the answer may call them.
+    #[must_use]
+    pub fn may_be_called(&self) -> bool {
+        self.choice != Choice::None && self.callable().next().is_some()
+    }
+
+    /// Whether the answer is a call.
+    #[must_use]
+    pub fn must_be_called(&self) -> bool {
+        matches!(self.choice, Choice::Required | Choice::Named(_))
+    }
+
+    /// Those that the answer may call.
+    pub fn callable(&self) -> impl Iterator<Item = &Value> {
+        self.list.iter().filter(|tool| match (&self.choice, &self.allowed) {
+            (Choice::None, _) => false,
+            (Choice::Named(name), _) => name_of(tool) == name,
+            (_, Some(allowed)) => allowed.iter().any(|name| name_of(tool) == name),
+            (_, None) => true,
+        })
+    }
+
+    /// Whether an answer that the model gives freely might be another than the client wants.
+    #[must_use]
+    pub fn need_grammar(&self) -> bool {
+        let is_strict = |tool: &Value| tool["function"]["strict"] == true;
+        self.must_be_called() || self.allowed.is_some() || !self.is_parallel || self.callable().any(is_strict)
+    }
+
+    /// The field that the tools are in.
+    #[must_use]
+    pub fn field(&self) -> String {
+        self.place[0].to_owned()
+    }
+}
+
+fn name_of(tool: &Value) -> &str {
+    tool["function"]["name"].as_str().unwrap_or_default()
 }
 
 /// These tools as a reader of answers needs them.
 #[must_use]
-pub fn declared(tools: &[Value]) -> Vec<Tool> {
+pub fn declared<'a>(tools: impl Iterator<Item = &'a Value>) -> Vec<Tool> {
     let declared = |tool: &Value| {
         let function = &tool["function"];
         let name = function["name"].as_str()?.to_owned();
         Some(Tool { name, parameters: function.get("parameters").cloned() })
     };
-    tools.iter().filter_map(declared).collect()
+    tools.filter_map(declared).collect()
 }
 
-/// The error of a value that asks for more than can be promised.
-fn not_yet(path: &str, value: &Value, why: &str) -> ApiError {
-    match unsupported(path, value, None) {
-        ApiError::Invalid { code, param, message } => {
-            ApiError::Invalid { code, param, message: format!("{message}: {why} yet") }
-        }
-        other => other,
-    }
-}
+/// What `tool_choice` says: the field that it came from, what the answer has to do with the tools, and with which.
+type Chosen = (&'static str, Choice, Option<Vec<String>>);
 
-/// Whether the answer may call tools, as far as `tool_choice` says.
-fn take_choice(fields: &mut Fields) -> Result<bool, ApiError> {
+fn take_choice(fields: &mut Fields) -> Result<Chosen, ApiError> {
     const NAMES: [&str; 2] = ["tool_choice", "function_call"];
-    const WHY: &str = "an answer cannot be forced to be a call";
     let [newer, older] = NAMES.map(|name| fields.take(name));
     let (name, choice) = if newer.is_some() { (NAMES[0], newer) } else { (NAMES[1], older) };
     match choice {
-        None => Ok(true),
-        Some(Value::String(word)) => match word.as_str() {
-            "auto" => Ok(true),
-            "none" => Ok(false),
-            "required" => Err(not_yet(name, &word.into(), WHY)),
-            _ => {
+        None => Ok((name, Choice::Auto, None)),
+        Some(Value::String(word)) => match mode(&word) {
+            Some(choice) => Ok((name, choice, None)),
+            None => {
                 let word: String = word.chars().take(64).collect();
-                let message = format!("`{name}` is `{word}`, it must be `auto` or `none`");
+                let message = format!("`{name}` is `{word}`, it must be `auto`, `none` or `required`");
                 Err(ApiError::invalid("invalid_value", name, message))
             }
         },
-        Some(Value::Object(choice)) => {
-            let what = match choice.get("type").and_then(Value::as_str) {
-                Some("allowed_tools") => "with `allowed_tools`",
-                _ => "with the name of a function",
+        Some(value @ Value::Object(_)) => {
+            let fields = Fields::from_value(name.to_owned(), value)?;
+            let (choice, allowed) = if name == NAMES[1] {
+                (Choice::Named(function_name(fields)?), None)
+            } else {
+                take_object(fields)?
             };
-            let message = format!("`{name}` {what} is not supported: {WHY} yet");
-            Err(ApiError::invalid("unsupported_parameter", name, message))
+            Ok((name, choice, allowed))
         }
-        Some(other) => Err(wrong_type(name, &other, "`auto` or `none`")),
+        Some(other) => Err(wrong_type(name, &other, "`auto`, `none`, `required` or an object")),
     }
+}
+
+fn mode(word: &str) -> Option<Choice> {
+    match word {
+        "auto" => Some(Choice::Auto),
+        "none" => Some(Choice::None),
+        "required" => Some(Choice::Required),
+        _ => None,
+    }
+}
+
+/// A function by its name, or some tools.
+fn take_object(mut fields: Fields) -> Result<(Choice, Option<Vec<String>>), ApiError> {
+    let kind = fields.string("type")?.ok_or_else(|| fields.missing("type"))?;
+    match kind.as_str() {
+        "function" => Ok((Choice::Named(take_function(fields)?), None)),
+        "allowed_tools" => {
+            let path = fields.path_of("allowed_tools");
+            let mut inner = Fields::from_value(path, fields.require("allowed_tools")?)?;
+            let word = inner.string("mode")?.ok_or_else(|| inner.missing("mode"))?;
+            let choice = mode(&word).filter(|choice| *choice != Choice::None).ok_or_else(|| {
+                let path = inner.path_of("mode");
+                let word: String = word.chars().take(64).collect();
+                let message = format!("`{path}` is `{word}`, it must be `auto` or `required`");
+                ApiError::invalid("invalid_value", path, message)
+            })?;
+            let path = inner.path_of("tools");
+            let list = match inner.require("tools")? {
+                Value::Array(list) => list,
+                other => return Err(wrong_type(&path, &other, "a list of tools")),
+            };
+            if list.is_empty() {
+                let message = format!("`{path}` is empty, it must have at least one tool");
+                return Err(ApiError::invalid("invalid_value", path, message));
+            }
+            let name = |(index, value)| take_function(Fields::from_value(format!("{path}[{index}]"), value)?);
+            let allowed = list.into_iter().enumerate().map(name).collect::<Result<_, _>>()?;
+            Ok((choice, Some(allowed)))
+        }
+        _ => Err(unsupported(&fields.path_of("type"), &kind.into(), None)),
+    }
+}
+
+/// The name in `{"type": "function", "function": {"name": ...}}`.
+fn take_function(mut fields: Fields) -> Result<String, ApiError> {
+    let path = fields.path_of("function");
+    let inner = fields.require("function")?;
+    function_name(Fields::from_value(path, inner)?)
+}
+
+fn function_name(mut fields: Fields) -> Result<String, ApiError> {
+    fields.string("name")?.ok_or_else(|| fields.missing("name"))
 }
 
 fn take_list(

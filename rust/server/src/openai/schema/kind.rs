@@ -46,6 +46,12 @@ pub enum Kind {
     Objects(&'static [Param]),
     /// An object whose fields are the template's affair.
     Variables,
+    /// What an answer has to do with its tools; checked where it is read.
+    ToolChoice,
+    /// The format of an answer, by its `type`; checked where it is read.
+    ResponseFormat,
+    /// One of vLLM's constraints, by its name; checked where it is read.
+    StructuredOutputs,
     /// A list of messages; checked where they are read.
     Messages,
     /// A prompt or several; checked where they are read.
@@ -79,7 +85,9 @@ impl Kind {
                 other => Err(wrong_type(path, other, "a list of token ids")),
             },
             Self::LogitBias(max_len) => logit_bias(path, value, max_len, vocab_size),
-            Self::Object(_) | Self::Variables if !value.is_object() => {
+            Self::Object(_) | Self::Variables | Self::ResponseFormat | Self::StructuredOutputs
+                if !value.is_object() =>
+            {
                 Err(wrong_type(path, value, "an object"))
             }
             Self::Objects(_) if !value.is_array() => Err(wrong_type(path, value, "a list of objects")),
@@ -110,7 +118,10 @@ impl Kind {
             Self::Words(words) => {
                 words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", ")
             }
-            Self::Object(_) | Self::Variables => "object".to_owned(),
+            Self::Object(_) | Self::Variables | Self::ResponseFormat | Self::StructuredOutputs => {
+                "object".to_owned()
+            }
+            Self::ToolChoice => "word or object".to_owned(),
             Self::Objects(_) => "list of objects".to_owned(),
             Self::Messages => "list of messages".to_owned(),
             Self::Prompt => "text, list of texts, list of token ids, or list of such lists".to_owned(),
@@ -210,6 +221,24 @@ impl Kind {
             Self::Object(params) => object(params),
             Self::Objects(params) => json!({ "type": "array", "items": object(params) }),
             Self::Variables => json!({ "type": "object" }),
+            Self::ToolChoice => json!({ "anyOf": [
+                { "enum": ["auto", "none", "required"] }, { "type": "object" },
+            ] }),
+            Self::ResponseFormat => {
+                let types = ["text", "json_object", "json_schema", "structural_tag"];
+                json!({ "type": "object", "required": ["type"], "properties": { "type": { "enum": types } } })
+            }
+            Self::StructuredOutputs => {
+                let properties = json!({
+                    "json": { "type": ["object", "string"] },
+                    "regex": { "type": "string" },
+                    "choice": { "type": "array", "items": { "type": "string" } },
+                    "grammar": { "type": "string" },
+                    "json_object": { "type": "boolean" },
+                    "structural_tag": { "type": ["object", "string"] },
+                });
+                json!({ "type": "object", "properties": properties })
+            }
             Self::Messages => json!({
                 "type": "array", "minItems": 1, "items": { "$ref": "#/components/schemas/Message" },
             }),

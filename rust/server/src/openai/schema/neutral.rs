@@ -19,8 +19,6 @@ pub enum Neutral {
     Words(&'static [&'static str]),
     /// A list of these words.
     ListOf(&'static str),
-    /// An object whose `type` is this word.
-    Type(&'static str),
 }
 
 impl Neutral {
@@ -44,7 +42,6 @@ impl Neutral {
             },
             Self::Words(words) => words.iter().any(|word| value == word),
             Self::ListOf(word) => value.as_array().is_some_and(|list| list.iter().all(|entry| entry == word)),
-            Self::Type(word) => value.get("type").is_some_and(|kind| kind == word),
         }
     }
 
@@ -61,7 +58,6 @@ impl Neutral {
                 words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", ")
             }
             Self::ListOf(word) => format!("`[\"{word}\"]`"),
-            Self::Type(word) => format!("`{{\"type\": \"{word}\"}}`"),
         }
     }
 
@@ -76,9 +72,6 @@ impl Neutral {
             Self::Empty => json!({ "enum": ["", [], {}] }),
             Self::Words(words) => json!({ "enum": words }),
             Self::ListOf(word) => json!({ "type": "array", "items": { "const": word } }),
-            Self::Type(word) => {
-                json!({ "type": "object", "properties": { "type": { "const": word } }, "required": ["type"] })
-            }
         }
     }
 }

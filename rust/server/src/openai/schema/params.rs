@@ -6,7 +6,7 @@ use super::Kind::{
     Anything, Boolean, Integer, LogitBias, MaybeText, Messages, Name, Number, Object, Objects, Prompt, Text,
     Texts, TokenIds, Truncation, Variables,
 };
-use super::Neutral::{Empty, False, ListOf, Null, Numbers, Type, Words};
+use super::Neutral::{Empty, False, ListOf, Null, Numbers, Words};
 use super::tool::{FUNCTION, TOOL};
 use super::{
     Endpoint, Fate, Kind, MAX_STOP_STRING_CHARS, MAX_STOP_STRINGS, MAX_STOP_TOKENS, MAX_TOKENS, Neutral, On,
@@ -303,17 +303,11 @@ pub const PARAMS: &[Param] = &[
     honoured(
         CHAT,
         "tool_choice",
-        Kind::Words(CHOICES),
+        Kind::ToolChoice,
         "`\"auto\"`",
-        "With `\"none\"` the template still gets the tools, and the answer calls none. An answer cannot be forced to be a call yet: `\"required\"`, a function and `allowed_tools` are refused.",
+        "`\"auto\"`, `\"none\"`, `\"required\"`, a function by its name, or `allowed_tools`. With `\"none\"` the template still gets the tools, and the answer calls none.",
     ),
-    honoured(
-        CHAT,
-        "parallel_tool_calls",
-        Boolean,
-        "`true`",
-        "`false` is refused where tools can be called: an answer is not held to one call yet.",
-    ),
+    honoured(CHAT, "parallel_tool_calls", Boolean, "`true`", "`false` holds the answer to one call."),
     honoured(
         CHAT,
         "functions",
@@ -324,20 +318,14 @@ pub const PARAMS: &[Param] = &[
     honoured(
         CHAT,
         "function_call",
-        Kind::Words(CHOICES),
+        Kind::ToolChoice,
         "`\"auto\"`",
-        "OpenAI's older `tool_choice`, which wins over it.",
+        "OpenAI's older `tool_choice`, which wins over it: `\"auto\"`, `\"none\"` or a name.",
     ),
     refused(COMPLETIONS, "tools", Empty, "Belongs to chat."),
     refused(COMPLETIONS, "tool_choice", Words(CHOICES), "Belongs to chat."),
     refused(COMPLETIONS, "functions", Empty, "Belongs to chat."),
     refused(COMPLETIONS, "function_call", Words(CHOICES), "Belongs to chat."),
-    refused(BOTH, "response_format", Type("text"), "Not supported yet."),
-    refused(BOTH, "structured_outputs", Empty, "Not supported yet."),
-    refused(BOTH, "guided_json", Empty, "vLLM's older name of structured outputs."),
-    refused(BOTH, "guided_regex", Empty, "vLLM's older name of structured outputs."),
-    refused(BOTH, "guided_choice", Empty, "vLLM's older name of structured outputs."),
-    refused(BOTH, "guided_grammar", Empty, "vLLM's older name of structured outputs."),
     honoured(
         CHAT,
         "reasoning_effort",

@@ -26,7 +26,7 @@ pub const FUNCTION: &[Param] = &[
         "strict",
         Kind::Boolean,
         "`false`",
-        "`true` is refused, unless nothing can be called: arguments are not held to their schema yet.",
+        "`true` holds the arguments of calls to `parameters`, see [structured-output.md](structured-output.md).",
     ),
 ];
 

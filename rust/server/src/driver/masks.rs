@@ -1,0 +1,147 @@
+//! The masks of constrained answers. They are made on threads of their own as soon as the token before is known, while the runner
+//! works for others.
+//!
+//! ```text
+//! complete_step: token ─► pool: accept, forced tokens, mask ─► inbox ─► next_step: resume, schedule, write the masks of the plan
+//! ```
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use streamcore_engine::{Request, RequestId};
+use streamcore_grammar::{Compiled, MatchError, Matcher};
+
+use super::{Driver, lock};
+
+/// Most tokens that are forced at a time: as many as a short prompt.
+const MAX_FORCED: usize = 64;
+
+/// How long a step is held up for masks that are in the making, where no other step is in flight meanwhile.
+const MASK_PATIENCE: Duration = Duration::from_millis(2);
+
+/// What an answer may say, and how far it has come.
+#[derive(Debug)]
+pub struct Constraint {
+    matcher: Matcher,
+    /// Which tokens may come next.
+    mask: Vec<u32>,
+    /// Tokens of the answer.
+    num_tokens: usize,
+    min_tokens: usize,
+    stop_token_ids: Vec<u32>,
+    /// Tokens that are not drawn have no log-probability.
+    may_force: bool,
+}
+
+impl Constraint {
+    /// The constraint on the answer to a request, with the mask of its first token.
+    ///
+    /// # Errors
+    /// There is no such token, or the mask costs too much.
+    pub fn new(compiled: &Compiled, num_mask_words: usize, request: &Request) -> Result<Self, MatchError> {
+        let mut constraint = Self {
+            matcher: compiled.matcher(),
+            mask: vec![0; num_mask_words],
+            num_tokens: 0,
+            min_tokens: request.min_tokens,
+            stop_token_ids: request.stop_token_ids.clone(),
+            may_force: request.logprobs.is_none(),
+        };
+        constraint.advance(0)?;
+        Ok(constraint)
+    }
+
+    /// Takes in the token that was drawn, and makes the mask of the next one. Tokens that come before that one because no others
+    /// may are handed back.
+    fn accept(&mut self, token: u32) -> Result<Vec<u32>, MatchError> {
+        self.matcher.accept(token)?;
+        self.num_tokens += 1;
+        self.advance(if self.may_force { MAX_FORCED } else { 0 })
+    }
+
+    fn advance(&mut self, max_forced: usize) -> Result<Vec<u32>, MatchError> {
+        let forced = self.matcher.fast_forward(max_forced, &mut self.mask)?;
+        self.num_tokens += forced.len();
+        if self.num_tokens < self.min_tokens {
+            self.forbid_stops();
+        }
+        Ok(forced)
+    }
+
+    /// An answer that can only end does so, however short it is.
+    fn forbid_stops(&mut self) {
+        let mut longer = self.mask.clone();
+        for &token in &self.stop_token_ids {
+            if let Some(word) = longer.get_mut(token as usize / 32) {
+                *word &= !(1 << (token % 32));
+            }
+        }
+        if longer.iter().any(|word| *word != 0) {
+            self.mask = longer;
+        }
+    }
+
+    /// Writes the mask of the next token.
+    pub(super) fn write(&self, out: &mut [i32]) {
+        for (out, word) in out.iter_mut().zip(&self.mask) {
+            *out = word.cast_signed();
+        }
+    }
+}
+
+/// A token that a constrained request has drawn.
+#[derive(Debug)]
+pub(super) struct Drawn {
+    pub(super) id: RequestId,
+    pub(super) token: u32,
+    pub(super) constraint: Arc<Mutex<Constraint>>,
+}
+
+/// A mask that is there, behind these tokens; or why there is none.
+pub(super) type Made = (RequestId, Result<Vec<u32>, MatchError>);
+
+/// Makes masks. Its threads begin with the first of them.
+#[derive(Debug, Default)]
+pub(super) struct Masks {
+    pool: OnceLock<ThreadPool>,
+}
+
+impl Masks {
+    /// Makes the masks that follow these tokens, and leaves each in the inbox.
+    pub(super) fn make(&self, driver: &Arc<Driver>, drawn: impl Iterator<Item = Drawn>) {
+        for Drawn { id, token, constraint } in drawn {
+            let driver = Arc::clone(driver);
+            self.pool().spawn(move || {
+                let accept = || lock(&constraint).accept(token);
+                let made = catch_unwind(AssertUnwindSafe(accept))
+                    .unwrap_or_else(|_| Err(MatchError::Failed("its matcher failed".to_owned())));
+                lock(&driver.inbox).masks.push((id, made));
+                driver.work.notify_one();
+            });
+        }
+    }
+
+    fn pool(&self) -> &ThreadPool {
+        self.pool.get_or_init(|| {
+            let num_threads = available_parallelism().map_or(1, std::num::NonZero::get).min(8);
+            let pool = ThreadPoolBuilder::new().num_threads(num_threads);
+            pool.thread_name(|_| "streamcore-masks".to_owned()).build().expect("the system has threads")
+        })
+    }
+}
+
+impl Driver {
+    /// Gives masks the moment that they take, if the runner has nothing else to do: without it, a constrained request would sit out
+    /// every other step. No answer without one is held up for longer than [`MASK_PATIENCE`].
+    pub(super) fn wait_for_masks(&self) {
+        if lock(&self.core).engine.num_steps_in_flight() > 0 {
+            return;
+        }
+        let inbox = lock(&self.inbox);
+        let waited = self.work.wait_timeout_while(inbox, MASK_PATIENCE, |inbox| inbox.are_masks_in_making());
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+}

@@ -1,0 +1,203 @@
+//! What an answer is held to, as one grammar: a thought if the model has one, then calls, or content, or either.
+
+use serde_json::{Value, json};
+use streamcore_grammar::{Calls, Grammar, Node, Piece, Tag};
+use streamcore_parsers::{CallSyntax, ReasoningFormat, ReasoningSyntax, ToolFormat};
+
+use super::arguments::{Arguments, until};
+use super::instruction::PLAIN_FORMAT;
+use crate::app::App;
+use crate::error::ApiError;
+use crate::openai::chat::tools::{Choice, Tools};
+use crate::openai::structured::Asked;
+use crate::text::Tokenizer;
+
+/// A grammar that is to be compiled, and the field that wants it.
+#[derive(Debug, Clone)]
+pub struct AskedGrammar {
+    /// What the answer is held to.
+    pub grammar: Grammar,
+    /// The same with arguments of any kind, where nobody has asked for their schemas to be enforced.
+    pub loose: Option<Grammar>,
+    /// What an error is about.
+    pub field: String,
+}
+
+/// How a model writes.
+#[derive(Debug, Clone, Copy)]
+pub struct Manner<'a> {
+    /// Its tokens.
+    pub tokenizer: &'a Tokenizer,
+    /// How it calls.
+    pub tools: Option<ToolFormat>,
+    /// How it reasons.
+    pub reasoning: Option<ReasoningFormat>,
+    /// The prompt has opened the reasoning.
+    pub starts_in_reasoning: bool,
+    /// Tokens that end an answer.
+    pub end_ids: &'a [u32],
+}
+
+/// What a chat's answer is held to, if it is to anything.
+///
+/// # Errors
+/// 400, if the schema of a strict tool cannot be enforced in the model's notation.
+pub fn chat_grammar(
+    manner: &Manner<'_>,
+    asked: Option<Asked>,
+    tools: &Tools,
+) -> Result<Option<AskedGrammar>, ApiError> {
+    let format = manner.tools.filter(|_| tools.may_be_called());
+    let Some(format) = format.filter(|_| asked.is_some() || tools.need_grammar()) else {
+        return Ok(asked.map(|Asked { node, field }| AskedGrammar {
+            grammar: Grammar(manner.around(manner.content(node))),
+            loose: None,
+            field,
+        }));
+    };
+    let writer = CallWriter::new(manner, format);
+    let field = asked.as_ref().map_or(tools.field(), |asked| asked.field.clone());
+    let content = asked.map(|asked| asked.node);
+    let whole = |calls: Vec<streamcore_grammar::Call>| {
+        let is_parallel = tools.is_parallel && writer.syntax.is_parallel;
+        let node = match (&tools.choice, content.clone()) {
+            (Choice::Required | Choice::Named(_), _) => writer.calls(calls, is_parallel),
+            (_, Some(content)) => {
+                Node::AnyOf(vec![writer.calls(calls, is_parallel), manner.content(content)])
+            }
+            (_, None) => writer.within_text(calls, is_parallel),
+        };
+        Grammar(manner.around(node))
+    };
+    let exact = tools.callable().map(|tool| writer.call(tool, false));
+    let exact: Result<Vec<_>, String> = exact.collect();
+    let loose = || tools.callable().filter_map(|tool| writer.call(tool, true).ok()).collect();
+    let is_strict = tools.callable().any(is_strict);
+    match exact {
+        Ok(calls) => {
+            let loose = (!is_strict).then(|| whole(loose()));
+            Ok(Some(AskedGrammar { grammar: whole(calls), loose, field }))
+        }
+        Err(_) if !is_strict => Ok(Some(AskedGrammar { grammar: whole(loose()), loose: None, field })),
+        Err(message) => Err(ApiError::invalid("unsupported_parameter", "tools", message)),
+    }
+}
+
+/// What a text completion is held to.
+#[must_use]
+pub fn completion_grammar(asked: Option<Asked>) -> Option<AskedGrammar> {
+    asked.map(|Asked { node, field }| AskedGrammar { grammar: Grammar(node), loose: None, field })
+}
+
+fn is_strict(tool: &Value) -> bool {
+    tool["function"]["strict"] == true
+}
+
+impl<'a> Manner<'a> {
+    /// The manner of this model behind a prompt.
+    #[must_use]
+    pub fn of(app: &'a App, tools: &Tools, prompt: &str) -> Self {
+        let formats = app.text.formats;
+        let plain = tools.must_be_called().then_some(PLAIN_FORMAT);
+        Self {
+            tokenizer: &app.text.tokenizer,
+            tools: formats.tools.or(plain),
+            reasoning: formats.reasoning,
+            starts_in_reasoning: formats.reasoning.is_some_and(|format| format.is_open_behind(prompt)),
+            end_ids: &app.text.generation.eos_token_ids,
+        }
+    }
+
+    fn text(&self, text: &str) -> Node {
+        Node::pieces(self.tokenizer.pieces(text))
+    }
+
+    /// What stands before content.
+    fn content(&self, node: Node) -> Node {
+        let before = self.reasoning.map_or("", |format| format.syntax().before_content);
+        if before.is_empty() { node } else { Node::Sequence(vec![self.text(before), node]) }
+    }
+
+    /// The answer, perhaps behind a thought, which says what it likes.
+    fn around(&self, answer: Node) -> Node {
+        let Some(reasoning) = self.reasoning else { return answer };
+        let ReasoningSyntax { begin, end, .. } = reasoning.syntax();
+        let thought = until(self.tokenizer, end, answer.clone());
+        if self.starts_in_reasoning {
+            return thought;
+        }
+        Node::AnyOf(vec![Node::Sequence(vec![self.text(begin), thought]), answer])
+    }
+}
+
+/// Writes calls as a model does.
+struct CallWriter<'a> {
+    manner: &'a Manner<'a>,
+    syntax: CallSyntax,
+}
+
+impl<'a> CallWriter<'a> {
+    fn new(manner: &'a Manner<'a>, format: ToolFormat) -> Self {
+        let tokenizer = manner.tokenizer;
+        let mut syntax = format.call_syntax(|text| tokenizer.added_token_id(text).is_some());
+        // What ends the answer stands behind it by itself.
+        if let [Piece::Token(id)] = tokenizer.pieces(syntax.behind_arguments)[..]
+            && manner.end_ids.contains(&id)
+        {
+            syntax.behind_arguments = "";
+        }
+        Self { manner, syntax }
+    }
+
+    fn call(&self, tool: &Value, is_loose: bool) -> Result<streamcore_grammar::Call, String> {
+        let syntax = &self.syntax;
+        let function = &tool["function"];
+        let name = function["name"].as_str().unwrap_or_default();
+        let default = json!({"type": "object", "properties": {}});
+        let schema = function.get("parameters").unwrap_or(&default);
+        let (tokenizer, behind) = (self.manner.tokenizer, syntax.behind_arguments);
+        let writer = Arguments { syntax: syntax.arguments, behind, tokenizer };
+        let is_loose = is_loose && !is_strict(tool);
+        let arguments = if is_loose { Ok(writer.loose(schema)) } else { writer.exact(schema) };
+        let arguments = arguments.map_err(|unsupported| {
+            let what = unsupported.0;
+            format!(
+                "the parameters of tool `{name}` have {what}, which cannot be enforced in the way in which this model writes its calls"
+            )
+        })?;
+        let begin = [syntax.before_name, name, syntax.before_arguments].concat();
+        Ok(streamcore_grammar::Call { begin: tokenizer.pieces(&begin), arguments, end: Vec::new() })
+    }
+
+    /// Nothing but calls.
+    fn calls(&self, calls: Vec<streamcore_grammar::Call>, is_parallel: bool) -> Node {
+        let CallSyntax { first, separator, last, .. } = self.syntax;
+        let calls = Calls { calls, parallel: is_parallel }.required(separator);
+        Node::Sequence(vec![self.manner.text(first), calls, self.manner.text(last)])
+    }
+
+    /// Text with calls in it.
+    fn within_text(&self, calls: Vec<streamcore_grammar::Call>, is_parallel: bool) -> Node {
+        let CallSyntax { trigger, first, .. } = self.syntax;
+        let before_content = self.manner.reasoning.map_or("", |format| format.syntax().before_content);
+        if trigger.is_empty() || !before_content.is_empty() {
+            // Such calls stand at the beginning of an answer, or in the place of content.
+            let free = if before_content.is_empty() {
+                Node::Regex(r"([^\[][\s\S]*)?".to_owned())
+            } else {
+                self.manner.content(Node::Free { tags: Vec::new(), min: 0, max: None })
+            };
+            return Node::AnyOf(vec![self.calls(calls, is_parallel), free]);
+        }
+        if first.is_empty() {
+            return Calls { calls, parallel: is_parallel }.within_text(trigger);
+        }
+        // All calls stand in one frame.
+        let CallSyntax { separator, last, .. } = self.syntax;
+        let mut pieces = self.manner.tokenizer.pieces(first).into_iter();
+        let trigger = pieces.next().unwrap_or_else(|| Piece::Text(first.to_owned()));
+        let calls = Calls { calls, parallel: is_parallel }.required(separator);
+        let rest = Node::Sequence(vec![Node::pieces(pieces), calls, self.manner.text(last)]);
+        Node::Free { tags: vec![Tag { trigger, rest }], min: 0, max: Some(1) }
+    }
+}
