@@ -144,6 +144,7 @@ CLIENTS = (
     Client("openai-node", "openai-node/check.mjs"),
     Client("ai-sdk", "ai-sdk/check.mjs"),
     Client("langchain-openai", "langchain-openai/check.py"),
+    Client("langchain-tests", "langchain-tests/check.py"),
     Client("litellm", "litellm/check.py"),
     Client("pydantic-ai", "pydantic-ai/check.py"),
     Client("instructor", "instructor/check.py"),

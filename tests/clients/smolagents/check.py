@@ -4,6 +4,7 @@ import contextlib
 import io
 from typing import Any
 
+import schemas  # noqa: F401 - its checks come first
 from checks import API_KEY, check, question, raises, run_checks, servers
 from smolagents import CodeAgent, LogLevel, OpenAIModel, ToolCallingAgent, tool
 from smolagents.utils import AgentGenerationError
