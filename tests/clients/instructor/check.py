@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import instructor
+import schemas  # noqa: F401 - its checks come first
 from checks import API_KEY, check, question, raises, run_checks, servers
 from instructor.core.exceptions import InstructorRetryException
 from openai import AsyncOpenAI, OpenAI

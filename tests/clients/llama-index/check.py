@@ -3,6 +3,7 @@
 from typing import Any
 
 import openai
+import schemas  # noqa: F401 - its checks come first
 from checks import API_KEY, check, question, raises, run_checks, servers
 from llama_index.core.agent.workflow import AgentStream, FunctionAgent, ToolCall
 from llama_index.core.llms import ChatMessage

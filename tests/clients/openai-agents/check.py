@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import openai
+import schemas  # noqa: F401 - its checks come first
 from agents import (
     Agent,
     ModelBehaviorError,
