@@ -127,7 +127,7 @@ def main(path: str) -> None:
     from transformers import PreTrainedTokenizerFast
 
     logging.disable(logging.CRITICAL)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(DEMO_TOKENIZER))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(DEMO_TOKENIZER))  # type: ignore[no-untyped-call]
     tokenizer.add_special_tokens({"additional_special_tokens": MARKERS})
     seen = set()
     counts: dict[str, Counter[str]] = defaultdict(Counter)
