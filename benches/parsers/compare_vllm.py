@@ -1,11 +1,11 @@
 """Reads answers with vLLM's parsers, and shows where ours read them otherwise.
 
     STREAMCORE_ANSWERS=$PWD/answers.jsonl cargo test -p streamcore-parsers --test golden
-    VENV/bin/python benches/parsers/compare_vllm.py answers.jsonl
+    python benches/parsers/compare_vllm.py answers.jsonl
 
-The first line writes down the golden answers of `rust/parsers` with what our parsers say. VENV has vLLM 0.32. Whole answers
-are compared: reasoning first, then the calls in what is left, as vLLM's server does it. `docs/tools.md` says why we differ
-where we do.
+The first line writes down the golden answers of `rust/parsers` with what our parsers say; the second runs
+where vLLM 0.32 is installed. Whole answers are compared: reasoning first, then the calls in what is left, as vLLM's server
+does it. `docs/tools.md` says why we differ where we do.
 """
 
 import json
@@ -127,7 +127,7 @@ def main(path: str) -> None:
     from transformers import PreTrainedTokenizerFast
 
     logging.disable(logging.CRITICAL)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(DEMO_TOKENIZER))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(DEMO_TOKENIZER))  # type: ignore[no-untyped-call]
     tokenizer.add_special_tokens({"additional_special_tokens": MARKERS})
     seen = set()
     counts: dict[str, Counter[str]] = defaultdict(Counter)

@@ -5,7 +5,21 @@ import assert from "node:assert/strict";
 export const KEY = process.env.OPENAI_API_KEY;
 export const [DEMO, SCRIPT] = process.env.STREAMCORE_URLS.split(" ");
 
+export const WEATHER = {
+  type: "object",
+  properties: { city: { type: "string" }, days: { type: "integer" } },
+  required: ["city"],
+};
+export const WEATHER_TOOL = {
+  type: "function",
+  function: { name: "get_weather", description: "The weather of a city", parameters: WEATHER },
+};
+
 const checks = [];
+let numAsked = 0;
+
+// What to ask the scripted server for a case of `script.py`, from its first turn.
+export const question = (name) => `${name} ${++numAsked}`;
 
 // The sum of the values of a metric, whose labels must contain `label`.
 export async function metric(name, label = "", server = DEMO) {

@@ -5,6 +5,7 @@ A check is a function whose first line of documentation says what would break in
 
 import asyncio
 import inspect
+import itertools
 import os
 import re
 import select
@@ -24,7 +25,18 @@ READY = re.compile(r"Ready at (http://\S+)")
 # that it waits, the server gives up, which may be a moment before the client leaves.
 ABORTED = r'(?:streamcore_aborts_total|streamcore_requests_total\{finish_reason="deadline"\})'
 
+WEATHER: dict[str, Any] = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
+    "required": ["city"],
+}
+WEATHER_TOOL: dict[str, Any] = {
+    "type": "function",
+    "function": {"name": "get_weather", "description": "The weather of a city", "parameters": WEATHER},
+}
+
 _checks: list[Callable[..., Any]] = []
+_numbers = itertools.count(1)
 
 
 class Watched:
@@ -106,8 +118,13 @@ class Server(Watched):
 
 
 def servers() -> list[Watched]:
-    """The servers that the runner started: the demo model's, and one that plays `faults.json`."""
+    """The servers that the runner started: the demo model's, and one that plays `script.py`."""
     return [Watched(url) for url in os.environ["STREAMCORE_URLS"].split()]
+
+
+def question(case: str) -> str:
+    """What to ask the scripted server for a case of `script.py`, from its first turn."""
+    return f"{case} {next(_numbers)}"
 
 
 class Raised:

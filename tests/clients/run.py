@@ -20,9 +20,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.clients import script
 from tests.clients.checks import API_KEY, Server, Watched
-
-from streamcore.testing import scripted_server
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -91,6 +90,8 @@ class Client:
             [*pip, "--no-deps", "-r", str(self.lock)],
             # Brings torch to a client that wants it, the one package that no lock has.
             [*pip, "-r", str(self.pins)],
+            # Comes with vLLM, is made for the CUDA build of torch, and breaks the import beside another one.
+            [python, "-m", "pip", "uninstall", "--quiet", "--yes", "torchvision"],
         ]
 
     def install_step(self, command: list[str]) -> None:
@@ -125,7 +126,7 @@ class Client:
         if program.suffix == ".py":
             return [str(self.folder / "venv" / "bin" / "python"), str(program)]
         # Node looks for packages beside the program, wherever it was started.
-        for source in (program, HERE / "checks.mjs"):
+        for source in (*program.parent.glob("*.mjs"), HERE / "checks.mjs"):
             shutil.copy(source, self.folder)
         return ["node", str(self.folder / program.name)]
 
@@ -145,8 +146,14 @@ CLIENTS = (
     Client("openai-node", "openai-node/check.mjs"),
     Client("ai-sdk", "ai-sdk/check.mjs"),
     Client("langchain-openai", "langchain-openai/check.py"),
+    Client("langchain-tests", "langchain-tests/check.py"),
     Client("litellm", "litellm/check.py"),
     Client("pydantic-ai", "pydantic-ai/check.py"),
+    Client("instructor", "instructor/check.py"),
+    Client("openai-agents", "openai-agents/check.py"),
+    Client("smolagents", "smolagents/check.py"),
+    Client("llama-index", "llama-index/check.py"),
+    Client("opencode", "opencode/check.mjs"),
     Client("guidellm", "guidellm/check.py"),
     Client("aiperf", "aiperf/check.py"),
     Client("vllm-bench", "vllm-bench/check.py"),
@@ -179,9 +186,8 @@ def run(client: Client, demo: Server) -> Result:
         except NotInstalledError as error:
             print(f"skipped, because it cannot be installed here: {error}")
             return result("skipped")
-    # A script of its own for each: it counts what it is asked.
-    with scripted_server(HERE / "faults.json", api_keys=[API_KEY]) as script:
-        servers = (demo, Watched(script.base_url.removesuffix("/v1")))
+    with scripted() as player:
+        servers = (demo, player)
         try:
             ended = execute(client, servers)
         except subprocess.TimeoutExpired as error:
@@ -194,6 +200,13 @@ def run(client: Client, demo: Server) -> Result:
         print(ended.stderr, end="")
     num_checks = sum(line.startswith("ok ") for line in ended.stdout.splitlines())
     return result("FAILED" if ended.returncode else "ok", num_checks)
+
+
+def scripted() -> Server:
+    """A server that plays the script. Each client gets its own: it counts what it is asked."""
+    path = ENVIRONMENTS / "script.json"
+    path.write_text(json.dumps({"models": script.MODELS, "rules": script.rules()}))
+    return Server(f"script:{path}", "--api-key", API_KEY, *script.OPTIONS)
 
 
 def execute(client: Client, servers: tuple[Watched, ...]) -> subprocess.CompletedProcess[str]:

@@ -24,7 +24,7 @@ TWICE = {
 
 @cache
 def packages() -> list[dict[str, Any]]:
-    """The crates of Cargo.lock for this machine, as cargo reads their manifests. It fetches those that no build has needed yet."""
+    """The crates of Cargo.lock for this machine, as cargo reads their manifests; it fetches what no build has needed yet."""
     host = subprocess.run(["rustc", "-vV"], capture_output=True, text=True, check=True).stdout
     platform = next(line.split()[1] for line in host.splitlines() if line.startswith("host:"))
     command = ["cargo", "metadata", "--locked", "--format-version", "1", "--filter-platform", platform]

@@ -59,6 +59,7 @@ impl Script {
         let ScriptFile { models, rules, .. } = file;
         let compile = |(index, rule)| Rule::new(&format!("rules[{index}]"), rule, &mut writer);
         let rules = rules.into_iter().enumerate().map(compile).collect::<Result<Vec<_>, _>>()?;
+        writer.end(parsers);
         if let Some(last) = rules.iter().position(Rule::is_for_all).filter(|last| last + 1 < rules.len()) {
             let message = format!("is never reached: `rules[{last}]` is for every request");
             return Err(ScriptError::new(format!("rules[{}]", last + 1), message));

@@ -3,7 +3,9 @@
 import assert from "node:assert/strict";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { APICallError, generateText, streamText } from "ai";
+import "./calls.mjs";
 import { check, DEMO, KEY, numAborted, runChecks, SCRIPT, waitFor } from "./checks.mjs";
+import "./schemas.mjs";
 
 const provider = (options = {}) =>
   createOpenAICompatible({ name: "streamcore", baseURL: `${DEMO}/v1`, apiKey: KEY, includeUsage: true, ...options });

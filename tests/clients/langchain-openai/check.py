@@ -3,7 +3,9 @@
 import asyncio
 from typing import Any
 
+import calls  # noqa: F401 - its checks come first
 import openai
+import schemas  # noqa: F401 - and so do these
 from checks import API_KEY, check, raises, run_checks, servers
 from langchain_core.exceptions import ContextOverflowError
 from langchain_openai import ChatOpenAI, OpenAI

@@ -4,6 +4,8 @@ import asyncio
 import os
 from typing import Any
 
+import calls  # noqa: F401 - its checks come first
+import schemas  # noqa: F401 - and so do these
 from checks import API_KEY, check, raises, run_checks, servers
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"

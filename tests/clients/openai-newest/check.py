@@ -5,7 +5,9 @@ import contextlib
 import time
 from typing import Any
 
+import calls  # noqa: F401 - its checks come first
 import openai
+import schemas  # noqa: F401 - and so do these
 from checks import API_KEY, check, raises, run_checks, servers
 from openai import AsyncOpenAI, OpenAI
 

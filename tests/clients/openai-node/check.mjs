@@ -2,7 +2,9 @@
 
 import assert from "node:assert/strict";
 import OpenAI from "openai";
+import "./calls.mjs";
 import { check, DEMO, KEY, numAborted, runChecks, SCRIPT, waitFor } from "./checks.mjs";
+import "./schemas.mjs";
 
 const client = (options = {}) => new OpenAI({ baseURL: `${DEMO}/v1`, apiKey: KEY, maxRetries: 0, ...options });
 const COUNT = { model: "demo", messages: [{ role: "user", content: "Count from 1 to 1000" }], ignore_eos: true };

@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any
 
+import calls  # noqa: F401 - its checks come first
+import schemas  # noqa: F401 - and so do these
 from checks import API_KEY, check, raises, run_checks, servers
 from openai import AsyncOpenAI
 from pydantic_ai import Agent, ModelHTTPError, exceptions

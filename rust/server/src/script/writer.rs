@@ -10,6 +10,8 @@ use crate::text::{TextModel, reasoning_formats, tool_formats};
 
 /// What names of parsers are where none is given.
 const AUTO: &str = "auto";
+/// What they are where answers are not read.
+const NONE: &str = "none";
 
 /// Names of parsers, as `--tool-call-parser` and `--reasoning-parser` take them.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +69,16 @@ impl<'a> Writer<'a> {
             text.generation.eos_token_ids = free.into_iter().collect();
         }
         Ok(Self { text, markers })
+    }
+
+    /// Leaves calls, or reasoning, in the text of the answers that it has written, where the names say so.
+    pub(super) fn end(self, names: ParserNames<'_>) {
+        if names.tools == NONE {
+            self.text.formats.tools = None;
+        }
+        if names.reasoning == NONE {
+            self.text.formats.reasoning = None;
+        }
     }
 
     /// The token that ends an answer.
@@ -203,7 +215,8 @@ fn choose_formats(
     file: &ScriptFile,
 ) -> Result<(), ScriptError> {
     let chosen = |field, given, own: &Option<String>, known: Vec<&str>| {
-        let name = if given == AUTO { own.as_deref().unwrap_or(AUTO) } else { given };
+        // Answers that are not read have to be written all the same.
+        let name = if [AUTO, NONE].contains(&given) { own.as_deref().unwrap_or(AUTO) } else { given };
         if known.contains(&name) {
             return Ok(name.to_owned());
         }
