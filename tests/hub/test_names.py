@@ -62,6 +62,8 @@ def test_names(text: str, repository: str, revision: str | None) -> None:
         "org/name@.x",
         "org/name@a b",
         "script:org/name",
+        "models/llama-Q4_K_M.gguf",
+        "models/llama.GGUF",
         "https://huggingface.co/org/name",
         "org\\name",
         "",
@@ -105,6 +107,7 @@ def test_path_of_a_program_is_no_name(tmp_path: Path, monkeypatch: pytest.Monkey
         ("org/name@../x", "a revision is a branch, a tag or a commit, as in org/name@main"),
         ("llma", "did you mean `llama`?"),
         ("./llma", "did you mean `{here}/llama`?"),
+        ("./qwen-Q4_K.gguf", "did you mean `{here}/qwen-Q4_K_M.gguf`?"),
         (
             "quite-another",
             "a model is a folder, a GGUF file, or a repository of the Hugging Face Hub with a name like org/name",
@@ -119,6 +122,7 @@ def test_hint(text: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """What is neither a folder nor a name was meant as one of them."""
     monkeypatch.chdir(tmp_path)
     Path("llama").mkdir()
+    Path("qwen-Q4_K_M.gguf").touch()
     with pytest.raises(ModelLoadError, match="does not exist") as caught:
         check_model_folder(find_model(path_of_model(text)).path)
     assert caught.value.hint == hint.format(here=tmp_path)
