@@ -1,10 +1,7 @@
 """A small hub on loopback, which speaks what `huggingface_hub` needs to list and to download the files of models.
 
-    with running_hub() as hub:
-        hub.add("org/name", {"config.json": b"{}", "model.safetensors": weights})
-
-Large files lie on a server of their own with another address, as those of the real hub do. Every request is kept, and
-faults can be ordered.
+`running_hub` runs one, `Hub.add` puts a repository there. Large files lie on a server of their own with another address, as
+those of the real hub do. Every request is kept, and faults can be ordered.
 """
 
 import hashlib

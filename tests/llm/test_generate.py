@@ -267,9 +267,11 @@ def test_params_are_those_of_the_protocol() -> None:
     elsewhere = {"model", "messages", "prompt", "stream", "stream_options", "request_id", "best_of", "echo"}
     of_chat = {"add_generation_prompt", "continue_final_message", "chat_template_kwargs", "top_logprobs"}
     always = {"max_completion_tokens", "return_token_ids", "return_tokens_as_token_ids"}
+    # What `structured_outputs` says as well.
+    constraints = {name for name in known if name.startswith("guided_")} | {"response_format"}
     assert {
         field.name for field in fields(SamplingParams)
-    } == known - elsewhere - of_chat - of_agents - always
+    } == known - elsewhere - of_chat - of_agents - always - constraints
 
 
 def test_unknown_param_is_refused() -> None:
