@@ -77,7 +77,7 @@ def refused_schemas() -> None:
     unique = {"type": "object", "properties": {"tags": {"type": "array", "uniqueItems": True}}}
     tool = {**WEATHER_TOOL, "function": {**WEATHER_TOOL["function"], "strict": True, "parameters": unique}}
     described = {"type": "json_schema", "json_schema": {"name": "tags", "schema": unique}}
-    for change in ({"response_format": described}, {"tools": [tool]}):
+    for change in ({"response_format": described}, {"tools": [tool], "tool_choice": "required"}):
         with raises(litellm.BadRequestError) as raised:
             litellm.completion(**sampled("openai", **change)[0])
         assert "uniqueItems" in str(raised.error)

@@ -59,7 +59,7 @@ async def streamed_outputs() -> None:
     for output_type, case in (
         (Report, "final"),
         (NativeOutput(Report), "report"),
-        (ToolOutput(loose), "named"),
+        (ToolOutput(loose, name="Report"), "named"),
     ):
         async with agent(SCRIPT, "script", output_type).run_stream(question(case)) as result:
             seen = [output async for output in result.stream_output(debounce_by=None)]
