@@ -43,6 +43,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         "chat_template": TEMPLATE,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    # A file names one end; the others are known by their names.
+    ends = [tokenizer.token_to_id(end) for end in ("<|im_end|>", "<|endoftext|>", "<|end|>")]
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
     weights = {
         name: quantised(stored.data, Kind.Q8_0) if stored.data.ndim == 2 else stored
         for name, stored in weights_of(folder).items()
