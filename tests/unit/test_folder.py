@@ -112,6 +112,10 @@ BROKEN: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         lambda f: _with_tensors(f, model__layers__0__self_attn__q_norm__weight=torch.ones(16)),
         ["hold `model.layers.0.self_attn.q_norm.weight`, which config.json does not account for"],
     ),
+    "bias unknown": (
+        lambda f: _with_tensors(f, model__layers__0__mlp__up_proj__bias=torch.zeros(4)),
+        ["hold `model.layers.0.mlp.up_proj.bias`, which config.json does not account for"],
+    ),
     "wrong shape": (
         lambda f: _with_tensors(f, model__norm__weight=torch.ones(47)),
         ["`model.norm.weight` has shape [47], config.json asks for [48]"],

@@ -58,7 +58,7 @@ class Declaration:
             self._note_stored(name, stored)
             if bias:
                 self._note(f"{name}.bias", rows)
-            elif f"{name}.weight" not in stored.entries:
+            elif ".weight" not in stored.entries:
                 # Old writers give every quantised layer a bias, of zeros where the model has none.
                 self.entries[f"{name}.bias"] = Entry(((rows,),), FLOATS, is_optional=True)
             weight = _Absent((rows, inputs))
