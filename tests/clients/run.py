@@ -90,8 +90,8 @@ class Client:
             [*pip, "--no-deps", "-r", str(self.lock)],
             # Brings torch to a client that wants it, the one package that no lock has.
             [*pip, "-r", str(self.pins)],
-            # Comes with vLLM, is made for the CUDA build of torch, and breaks the import beside another one.
-            [python, "-m", "pip", "uninstall", "--quiet", "--yes", "torchvision"],
+            # Come with vLLM, are made for the CUDA build of torch, and break the import beside another one.
+            [python, "-m", "pip", "uninstall", "--quiet", "--yes", "torchvision", "torchaudio"],
         ]
 
     def install_step(self, command: list[str]) -> None:

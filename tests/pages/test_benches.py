@@ -25,6 +25,11 @@ def bench(
     ("program", "arguments", "rows"),
     [
         ("serving/doors.py", ("SCRIPT", "--streams", 1, "--tokens", 4, "--rounds", 1), ["| 1 | "]),
+        (
+            "serving/constrained.py",
+            ("--streams", 1, "--tokens", 4, "--rounds", 1),
+            ["| free | ", "| a pattern | "],
+        ),
         ("serving/faults.py", ("flood", "--requests", 40), ["| 40 | "]),
         ("crossing.py", ("--rows", 4, "--steps", 20), ["4 rows: median "]),
         ("runner/step.py", (DEMO, "--rows", 2, "--steps", 2), ["| greedy | 2 |", "| temperature 0.8"]),
