@@ -91,7 +91,7 @@ class Client:
             # Brings torch to a client that wants it, the one package that no lock has.
             [*pip, "-r", str(self.pins)],
             # Come with vLLM, are made for the CUDA build of torch, and break the import beside another one.
-            [python, "-m", "pip", "uninstall", "--quiet", "--yes", "torchvision", "torchaudio"],
+            [python, "-m", "pip", "uninstall", "--quiet", "--yes", "torchvision", "torchaudio", "torchcodec"],
         ]
 
     def install_step(self, command: list[str]) -> None:
