@@ -68,7 +68,7 @@ def ask(url: str, num_tokens: int, more: Mapping[str, Any]) -> float:
 
 @contextmanager
 def busy(url: str, num_streams: int, num_tokens: int, more: Mapping[str, Any]) -> Iterator[None]:
-    """Keeps the server busy with so many answers."""
+    """Keep this number of answers running."""
     is_over = Event()
 
     def again() -> None:

@@ -15,7 +15,7 @@ class StepPlan:
     num_seqs: Final[int]
     """Sequences that take part."""
     num_padding: Final[int]
-    """Sequences of no one behind them, see `EngineConfig.capture_sizes`: so many tokens, too, come behind the others."""
+    """Padding behind them, see `EngineConfig.capture_sizes`: this many sequences of one token each."""
     num_samples: Final[int]
     """Tokens to sample."""
     num_device_tokens: Final[int]

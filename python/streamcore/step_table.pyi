@@ -26,7 +26,7 @@ class StepTable:
         """Sequences that take part."""
     @property
     def num_padding(self) -> int:
-        """Sequences of no one behind them, see `EngineConfig.capture_sizes`: so many tokens, too, come behind the others."""
+        """Padding behind them, see `EngineConfig.capture_sizes`: this many sequences of one token each."""
     @property
     def num_samples(self) -> int:
         """Tokens to sample."""

@@ -1,4 +1,4 @@
-"""What is kept of each row from one plan to the next; a plan tells only what is new.
+"""The state that the runner keeps for each row between plans; a plan holds only what is new.
 
 A sequence has its row while it runs. What a row held for the sequence before stays there until it is
 written over, and no plan reads it.

@@ -10,8 +10,8 @@ pub const MAX_LOGIT_BIAS: usize = 300;
 /// Calls a macro with what is given and, in braces behind it, the table of the numbers that a row of the runner keeps: name, type,
 /// value that changes nothing, and what it may be.
 ///
-/// The field of [`SamplingParams`] comes from it, its check, the column that tells it of new rows, the keyword argument of Python, and
-/// what clients may leave to the model: a new entry is all that those need.
+/// One entry gives the field of [`SamplingParams`], its check, the column for new rows, the keyword
+/// argument in Python, and the default that a model may set.
 #[macro_export]
 macro_rules! row_parameters {
     ($callback:ident! { $($given:tt)* }) => {
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn the_generator_gives_the_published_numbers() {
-        // A silent change of the generator changes every seeded answer that somebody has recorded.
+        // A silent change of the generator changes every recorded answer that has a seed.
         let outputs: Vec<u64> = (0..4).map(|index| split_mix_64(1_234_567, index)).collect();
         let published = [
             6_457_827_717_110_365_317,

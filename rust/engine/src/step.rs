@@ -68,7 +68,7 @@ macro_rules! plan_sizes {
             num_tokens,
             /// Sequences that take part.
             num_seqs,
-            /// Sequences of no one behind them, see `EngineConfig::capture_sizes`: so many tokens, too, come behind the others.
+            /// Padding behind them, see `EngineConfig::capture_sizes`: this many sequences of one token each.
             num_padding,
             /// Tokens to sample.
             num_samples,

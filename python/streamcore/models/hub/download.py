@@ -155,7 +155,7 @@ class Download:
 
 
 class _Part(io.BufferedWriter):
-    """A file being written, whose errors are told apart from those of the network."""
+    """A file that is being written. Its errors are errors of the disk, not of the network."""
 
     def __init__(self, path: Path, aside: Aside) -> None:
         try:

@@ -1,7 +1,7 @@
 //! What an answer is held to, as one grammar: a thought if the model has one, then calls, or content, or either.
 
 use serde_json::{Value, json};
-use streamcore_grammar::{Calls, Grammar, Node, Piece, Tag};
+use streamcore_grammar::{Call, Calls, Grammar, Node, Piece, Tag};
 use streamcore_parsers::{CallSyntax, ReasoningFormat, ReasoningSyntax, ToolFormat};
 
 use super::arguments::{Arguments, until};
@@ -58,7 +58,7 @@ pub fn chat_grammar(
     let writer = CallWriter::new(manner, format);
     let field = asked.as_ref().map_or(tools.field(), |asked| asked.field.clone());
     let content = asked.map(|asked| asked.node);
-    let whole = |calls: Vec<streamcore_grammar::Call>| {
+    let whole = |calls: Vec<Call>| {
         let is_parallel = tools.is_parallel && writer.syntax.is_parallel;
         let node = match (&tools.choice, content.clone()) {
             (Choice::Required | Choice::Named(_), _) => writer.calls(calls, is_parallel),
@@ -79,7 +79,7 @@ pub fn chat_grammar(
             Ok(Some(AskedGrammar { grammar: whole(calls), loose, field }))
         }
         Err(_) if !is_strict => Ok(Some(AskedGrammar { grammar: whole(loose()), loose: None, field })),
-        Err(message) => Err(ApiError::invalid("unsupported_parameter", "tools", message)),
+        Err(message) => Err(ApiError::invalid("unsupported_parameter", tools.field(), message)),
     }
 }
 
@@ -149,7 +149,7 @@ impl<'a> CallWriter<'a> {
         Self { manner, syntax }
     }
 
-    fn call(&self, tool: &Value, is_loose: bool) -> Result<streamcore_grammar::Call, String> {
+    fn call(&self, tool: &Value, is_loose: bool) -> Result<Call, String> {
         let syntax = &self.syntax;
         let function = &tool["function"];
         let name = function["name"].as_str().unwrap_or_default();
@@ -166,18 +166,18 @@ impl<'a> CallWriter<'a> {
             )
         })?;
         let begin = [syntax.before_name, name, syntax.before_arguments].concat();
-        Ok(streamcore_grammar::Call { begin: tokenizer.pieces(&begin), arguments, end: Vec::new() })
+        Ok(Call { begin: tokenizer.pieces(&begin), arguments, end: Vec::new() })
     }
 
     /// Nothing but calls.
-    fn calls(&self, calls: Vec<streamcore_grammar::Call>, is_parallel: bool) -> Node {
+    fn calls(&self, calls: Vec<Call>, is_parallel: bool) -> Node {
         let CallSyntax { first, separator, last, .. } = self.syntax;
         let calls = Calls { calls, parallel: is_parallel }.required(separator);
         Node::Sequence(vec![self.manner.text(first), calls, self.manner.text(last)])
     }
 
     /// Text with calls in it.
-    fn within_text(&self, calls: Vec<streamcore_grammar::Call>, is_parallel: bool) -> Node {
+    fn within_text(&self, calls: Vec<Call>, is_parallel: bool) -> Node {
         let CallSyntax { trigger, first, .. } = self.syntax;
         let before_content = self.manner.reasoning.map_or("", |format| format.syntax().before_content);
         if trigger.is_empty() || !before_content.is_empty() {
