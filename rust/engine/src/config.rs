@@ -28,8 +28,9 @@ pub struct EngineConfig {
     /// How long a step that draws the next token of a stream should take. Prefills beside such decodes are cut so that it does, as far
     /// as [`Engine::observe`](crate::Engine::observe) has told what steps take. `None`: only `max_num_batched_tokens` cuts them.
     pub target_itl: Option<Duration>,
-    /// 32-bit words of a mask over the vocabulary, a bit for each token, for which the columns have room. 0: the masks of
-    /// [constrained](crate::Request::is_constrained) requests are kept elsewhere, if there are any.
+    /// 32-bit words of a mask over the vocabulary, a bit for each token, for which the columns have
+    /// room. 0: the masks of [constrained](crate::Request::is_constrained) requests are kept
+    /// elsewhere, if there are any.
     #[cfg_attr(feature = "serde", serde(default))]
     pub num_mask_words: usize,
 }

@@ -122,10 +122,12 @@ impl Engine {
         Ok(())
     }
 
-    /// Plans the next step and writes it into `buffers`, which must stay as they are until the step is completed (or, on a device,
-    /// copied). Every plan must be carried out, in the order of the calls: later ones build on what it tells. Answers `None` if there is nothing to compute now, or if [`EngineConfig::max_steps_in_flight`] plans are out: then
-    /// complete the oldest one first. While there is [work](Self::has_work) and no step in flight, there is a plan, unless masks are awaited:
-    /// see [`Self::resume`].
+    /// Plans the next step and writes it into `buffers`, which must stay as they are until the step
+    /// is completed (or, on a device, copied). Every plan must be carried out, in the order of the
+    /// calls: later ones build on what it tells. Answers `None` if there is nothing to compute now,
+    /// or if [`EngineConfig::max_steps_in_flight`] plans are out: then complete the oldest one
+    /// first. While there is [work](Self::has_work) and no step in flight, there is a plan, unless
+    /// masks are awaited: see [`Self::resume`].
     ///
     /// # Panics
     /// If a column is shorter than [`step_columns`](crate::step_columns) says.
@@ -156,7 +158,8 @@ impl Engine {
         self.sampled_sequences(step).map(|sequence| sequence.id)
     }
 
-    /// Those among them that are [constrained](Request::is_constrained), in the order of [`StepBuffers::masked_samples`].
+    /// Those among them that are [constrained](Request::is_constrained), in the order of
+    /// [`StepBuffers::masked_samples`].
     pub fn masked_requests(&self, step: StepId) -> impl Iterator<Item = RequestId> {
         self.sampled_sequences(step).filter(|sequence| sequence.is_constrained).map(|sequence| sequence.id)
     }
@@ -167,9 +170,10 @@ impl Engine {
         parts.map(|part| &self.scheduler.sequences[part.key])
     }
 
-    /// Says that the mask for the next token of a [constrained](Request::is_constrained) request is there, and which tokens come
-    /// before that token because its masks allow no others: they are taken as if they had been drawn. Answers whether the request
-    /// was waiting for that; else nothing has changed.
+    /// Says that the mask for the next token of a [constrained](Request::is_constrained) request is
+    /// there, and which tokens come before that token because its masks allow no others: they are
+    /// taken as if they had been drawn. Answers whether the request was waiting for that; else
+    /// nothing has changed.
     pub fn resume(&mut self, id: RequestId, forced: &[u32]) -> bool {
         let Some(key) = self.scheduler.sequences.find(id) else { return false };
         if !std::mem::take(&mut self.scheduler.sequences[key].awaits_mask) {

@@ -33,8 +33,9 @@
 //! is then named by the row in which the device keeps it. Blocks of sequences that ended or were preempted stay fenced until no step
 //! in flight uses them, and a token that was drawn after the end of its sequence is thrown away. Requests get the same tokens either way.
 //!
-//! A request may be constrained: its caller says by a mask which tokens may come next. The mask follows from the token before, so the
-//! request sits out the steps until that is known and [`Engine::resume`] is called, and holds up no other.
+//! A request may be constrained: its caller says by a mask which tokens may come next. The mask
+//! follows from the token before, so the request sits out the steps until that is known and
+//! [`Engine::resume`] is called, and holds up no other.
 //!
 //! Where to read on: `examples/toy_runner.rs` for a whole runner, [`step`] for the columns of a plan, `scheduler.rs` for the control flow, `policy.rs` for the choices in it.
 #![forbid(unsafe_code)]

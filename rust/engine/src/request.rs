@@ -43,9 +43,10 @@ pub struct Request {
     /// Whose request it is; 0 is nobody's. Within a priority each key gets an equal part of the engine, and among the requests of one
     /// key the order of arrival decides.
     pub key: u32,
-    /// A mask says which tokens may be drawn. It follows from the tokens before, so a step draws a token of the request only once
-    /// [`Engine::resume`](crate::Engine::resume) has said that the mask for it is there. That for the first token is there from the
-    /// beginning. Stop tokens before `min_tokens` are for the masks to forbid.
+    /// A mask says which tokens may be drawn. It follows from the tokens before, so a step draws a
+    /// token of the request only once [`Engine::resume`](crate::Engine::resume) has said that the
+    /// mask for it is there. That for the first token is there from the beginning. Stop tokens
+    /// before `min_tokens` are for the masks to forbid.
     #[cfg_attr(feature = "serde", serde(default))]
     pub is_constrained: bool,
     /// When nobody waits for it any longer, on the clock of [`Engine::expire`](crate::Engine::expire).

@@ -266,7 +266,8 @@ impl Scheduler {
     /// Gives a waiting sequence its blocks and a row, or answers `false` if it must wait on.
     fn enter(&mut self, key: SequenceKey, events: &mut Vec<Event>) -> bool {
         let sequence = &mut self.sequences[key];
-        // Preempted a moment ago: its blocks, and perhaps its last token, are still with a step in flight, or its mask is in the making.
+        // Preempted a moment ago: its blocks, and perhaps its last token, are still with a step in
+        // flight, or its mask is in the making.
         if sequence.num_steps_in_flight > 0 || sequence.awaits_mask {
             return false;
         }

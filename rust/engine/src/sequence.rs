@@ -151,8 +151,9 @@ impl Sequence {
         self.tokens.len() + self.num_pending
     }
 
-    /// Tokens that a step may compute now. The last token that may ever be known is never computed: nothing follows it. Where a mask
-    /// is needed, none are before it is there, which takes the token that is in the making.
+    /// Tokens that a step may compute now. The last token that may ever be known is never computed:
+    /// nothing follows it. Where a mask is needed, none are before it is there, which takes the
+    /// token that is in the making.
     pub(crate) fn num_left(&self) -> usize {
         let num_known = self.num_known();
         let is_held = self.awaits_mask || self.is_constrained && self.num_pending > 0;

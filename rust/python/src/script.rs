@@ -23,7 +23,8 @@ pub(crate) struct Script {
 
 #[pymethods]
 impl Script {
-    /// Reads a script from JSON; `text` learns its pieces and formats. Raises ValueError with the place of what is wrong.
+    /// Reads a script from JSON; `text` learns its pieces and formats. Raises ValueError with the
+    /// place of what is wrong.
     #[new]
     #[pyo3(signature = (json, text, *, keeps_requests = false, tool_call_parser = "auto", reasoning_parser = "auto"))]
     fn new(

@@ -129,8 +129,8 @@ pub(crate) struct Server {
 
 #[pymethods]
 impl Server {
-    /// Starts to answer, and to listen unless `listener` is None; logs how answers are read. Takes over `listener` and `text`;
-    /// `vocab_size` is the model's, not the tokenizer's.
+    /// Starts to answer, and to listen unless `listener` is None; logs how answers are read. Takes
+    /// over `listener` and `text`; `vocab_size` is the model's, not the tokenizer's.
     #[new]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     #[pyo3(signature = (listener, text, config, *, served_model_names, vocab_size, api_keys = None, allowed_origins = None, max_waiting_requests = None, script = None, trace_file = None, traced_model = None, reasoning_field = "both"))]

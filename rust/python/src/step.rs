@@ -28,7 +28,8 @@ engine::plan_sizes! { plan_class! {} }
 
 /// A size of a plan: its name, and what it counts.
 type Size = (&'static str, &'static str);
-/// A column: its name, its dtype, the sizes that say together how many elements a plan fills, how many more, and what its elements are.
+/// A column: its name, its dtype, the sizes that say together how many elements a plan fills, how
+/// many more, and what its elements are.
 type ColumnEntry = (&'static str, &'static str, &'static [&'static str], usize, &'static str);
 
 /// The sizes of plans, and the columns in their order.

@@ -4,23 +4,12 @@ import contextlib
 import io
 from typing import Any
 
-import schemas  # noqa: F401 - its checks come first
 from checks import API_KEY, check, question, raises, run_checks, servers
+from schemas import get_weather  # The checks of that module come first.
 from smolagents import CodeAgent, LogLevel, OpenAIModel, ToolCallingAgent, tool
 from smolagents.utils import AgentGenerationError
 
 DEMO, SCRIPT = servers()
-
-
-@tool
-def get_weather(city: str, days: int = 1) -> str:
-    """The weather of a city.
-
-    Args:
-        city: its name
-        days: how many days from today on
-    """
-    return f"reported 21 °C in {city} for {days} days"
 
 
 @tool

@@ -1,5 +1,5 @@
-//! The masks of constrained answers. They are made on threads of their own as soon as the token before is known, while the runner
-//! works for others.
+//! The masks of constrained answers. They are made on threads of their own as soon as the token
+//! before is known, while the runner works for others.
 //!
 //! ```text
 //! complete_step: token ─► pool: accept, forced tokens, mask ─► inbox ─► next_step: resume, schedule, write the masks of the plan
@@ -54,8 +54,8 @@ impl Constraint {
         Ok(constraint)
     }
 
-    /// Takes in the token that was drawn, and makes the mask of the next one. Tokens that come before that one because no others
-    /// may are handed back.
+    /// Takes in the token that was drawn, and makes the mask of the next one. Tokens that come
+    /// before that one because no others may are handed back.
     fn accept(&mut self, token: u32) -> Result<Vec<u32>, MatchError> {
         self.matcher.accept(token)?;
         self.num_tokens += 1;
@@ -134,8 +134,9 @@ impl Masks {
 }
 
 impl Driver {
-    /// Gives masks the moment that they take, if the runner has nothing else to do: without it, a constrained request would sit out
-    /// every other step. No answer without one is held up for longer than [`MASK_PATIENCE`].
+    /// Gives masks the moment that they take, if the runner has nothing else to do: without it, a
+    /// constrained request would sit out every other step. No answer without one is held up for
+    /// longer than [`MASK_PATIENCE`].
     pub(super) fn wait_for_masks(&self) {
         if lock(&self.core).engine.num_steps_in_flight() > 0 {
             return;

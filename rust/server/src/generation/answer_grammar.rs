@@ -1,4 +1,5 @@
-//! What an answer is held to, as one grammar: a thought if the model has one, then calls, or content, or either.
+//! What an answer is held to, as one grammar: a thought if the model has one, then calls, or
+//! content, or either.
 
 use serde_json::{Value, json};
 use streamcore_grammar::{Call, Calls, Grammar, Node, Piece, Tag};

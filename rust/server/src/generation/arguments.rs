@@ -1,7 +1,7 @@
 //! The arguments of calls as grammars, in the notation of a family.
 //!
-//! JSON takes a schema as it is. Of the other notations a plain subset is written: an object of named members, with types.
-//! What is beyond it is an error, so that nothing is enforced roughly.
+//! JSON takes a schema as it is. Of the other notations a plain subset is written: an object of
+//! named members, with types. What is beyond it is an error, so that nothing is enforced roughly.
 
 use serde_json::{Map, Value, json};
 use streamcore_grammar::{Node, Piece, Tag};

@@ -11,7 +11,8 @@ use crate::error::ApiError;
 use crate::openai::structured::refused;
 
 impl Generation {
-    /// Compiles what the answers are held to. It takes milliseconds, and seconds where the vocabulary has not been indexed yet.
+    /// Compiles what the answers are held to. It takes milliseconds, and seconds where the
+    /// vocabulary has not been indexed yet.
     ///
     /// # Errors
     /// 400, if it cannot be enforced, or the model has no token that ends an answer.

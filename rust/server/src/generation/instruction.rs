@@ -10,8 +10,8 @@ use crate::text::{ChatTemplate, Conversation};
 /// The format of calls where the model has none of its own.
 pub(super) const PLAIN_FORMAT: ToolFormat = ToolFormat::Hermes;
 
-/// Tells the model of the tools where its answer must be a call and its template has no place for them: behind the last message of
-/// the user, which every template takes.
+/// Tells the model of the tools where its answer must be a call and its template has no place for
+/// them: behind the last message of the user, which every template takes.
 pub fn instruct(app: &App, conversation: &mut Conversation, tools: &Tools) {
     let knows_tools = app.text.chat_template.as_ref().is_some_and(ChatTemplate::knows_tools);
     if knows_tools || !tools.must_be_called() {

@@ -14,7 +14,8 @@ pub struct GenerationConfig {
     /// Tokens that end an answer: those of `generation_config.json`, or else of `config.json`, and the
     /// tokenizer's own `eos_token`. No id twice; empty if the folder names none.
     pub eos_token_ids: Vec<u32>,
-    /// How tokens are drawn where the client does not say; `top_k` is absent also where the file says 0 or -1, that is all.
+    /// How tokens are drawn where the client does not say; `top_k` is absent also where the file
+    /// says 0 or -1, that is all.
     pub sampling: GivenParameters,
 }
 

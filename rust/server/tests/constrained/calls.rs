@@ -133,7 +133,8 @@ async fn a_free_call_of_a_strict_tool_is_right() {
     }
 }
 
-/// A strict tool whose schema is left out in silence is called with anything; one that is not strict is called all the same.
+/// A strict tool whose schema is left out in silence is called with anything; one that is not
+/// strict is called all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_enforced_is_refused_where_it_was_promised() {
     for (format, not_json) in

@@ -1,5 +1,5 @@
-//! Answers that are held to something, from a model that draws any token that it may: what it says must be what was asked for,
-//! whatever else the request wants.
+//! Answers that are held to something, from a model that draws any token that it may: what it says
+//! must be what was asked for, whatever else the request wants.
 #![allow(clippy::unwrap_used)]
 
 mod calls;

@@ -130,7 +130,8 @@ pub fn declared<'a>(tools: impl Iterator<Item = &'a Value>) -> Vec<Tool> {
     tools.filter_map(declared).collect()
 }
 
-/// What `tool_choice` says: the field that it came from, what the answer has to do with the tools, and with which.
+/// What `tool_choice` says: the field that it came from, what the answer has to do with the tools,
+/// and with which.
 type Chosen = (&'static str, Choice, Option<Vec<String>>);
 
 fn take_choice(fields: &mut Fields) -> Result<Chosen, ApiError> {
