@@ -83,8 +83,16 @@ fn response_format(value: Value) -> Result<Option<Asked>, ApiError> {
             let node = Grammar::structural_tag(&tag).map_err(|error| refused(&error, FIELD))?.0;
             asked(node, FIELD)
         }
-        _ => Err(unsupported("response_format.type", &kind.into(), None)),
+        _ => Err(unknown_type(&kind)),
     }
+}
+
+fn unknown_type(kind: &str) -> ApiError {
+    const FIELD: &str = "response_format.type";
+    let kind: String = kind.chars().take(64).collect();
+    let message =
+        format!("`{FIELD}` is `{kind}`, it must be `text`, `json_object`, `json_schema` or `structural_tag`");
+    ApiError::invalid("unsupported_parameter", FIELD, message)
 }
 
 /// The type of the field itself is not part of the tag.
