@@ -1,7 +1,5 @@
 """Measure what constrained answers cost: alone, and the others that are served beside them.
 
-    python benches/serving/constrained.py [MODEL] [--streams 32] [--tokens 200] [--rounds 3]
-
 One server; free and constrained answers take turns. Only the ratios of one run mean something; the table is Markdown.
 """
 
