@@ -17,6 +17,7 @@ mod pulse;
 mod scripted;
 #[cfg(test)]
 mod tests;
+mod thought;
 mod trace;
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -35,6 +36,7 @@ use self::masks::Masks;
 pub use self::outbox::{End, EndError, Token, TokenStream};
 pub use self::preparing::Preparing;
 pub use self::pulse::LOOK_INTERVAL;
+pub use self::thought::Thought;
 use crate::metrics::{Account, Metrics, Outcome, State};
 use crate::script::ScriptedAnswer;
 

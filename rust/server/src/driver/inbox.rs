@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use streamcore_engine::{Admission, Request, RequestId, Stats};
+use streamcore_grammar::MatchError;
 
 use super::masks::{Constraint, Made};
 use super::outbox::Outbox;
@@ -97,9 +98,11 @@ pub(super) struct Inbox {
     requests: Vec<Submission>,
     /// A lane of its own: it takes at most one entry per open request, so it is bounded and never refuses.
     aborts: Vec<(RequestId, Outcome)>,
-    pub(super) masks: Vec<Made>,
+    masks: Vec<Made>,
     /// Those that have been made among them, until they are taken.
     pub(super) num_masks_in_making: usize,
+    /// Whether a step waits for all of them, so that one alone need not wake its thread.
+    pub(super) is_patient: bool,
     admission: Admission,
     /// Bodies whose prompts are being made, counted in bytes.
     preparing: Admission,
@@ -120,6 +123,7 @@ impl Inbox {
             aborts: Vec::new(),
             masks: Vec::new(),
             num_masks_in_making: 0,
+            is_patient: false,
             admission: Admission::new(limits.max_waiting_requests, limits.max_waiting_tokens),
             preparing: Admission::new(limits.max_waiting_requests, MAX_PREPARING_BYTES),
             next_id: 0,
@@ -190,6 +194,12 @@ impl Inbox {
 
     pub(super) fn abort(&mut self, id: RequestId, counts_as: Outcome) {
         self.aborts.push((id, counts_as));
+    }
+
+    /// Leaves a mask; answers whether the engine thread is to wake up for it.
+    pub(super) fn take_in_mask(&mut self, id: RequestId, made: Result<Vec<u32>, MatchError>) -> bool {
+        self.masks.push((id, made));
+        !(self.is_patient && self.are_masks_in_making())
     }
 
     /// Whether masks are on their way.

@@ -41,6 +41,8 @@ pub struct Options {
     pub priority: i32,
     /// What the answer is held to.
     pub asked: Option<Asked>,
+    /// Most tokens of its thought.
+    pub thinking_token_budget: Option<usize>,
     /// Keep only so many of the last tokens of a prompt; -1 keeps what leaves room for the answer.
     pub truncate_prompt_tokens: Option<i64>,
 }
@@ -123,6 +125,7 @@ impl Options {
             cache_salt: fields.string("cache_salt")?,
             priority: fields.integer("priority").and_then(|value| i32::try_from(value).ok()).unwrap_or(0),
             asked,
+            thinking_token_budget: fields.count("thinking_token_budget"),
             truncate_prompt_tokens: fields.integer("truncate_prompt_tokens"),
         })
     }

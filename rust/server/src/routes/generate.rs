@@ -47,7 +47,7 @@ pub(super) async fn create<A: Api>(
     let body = read_json(&app, &headers, body).await?;
     let num_bytes = body.len();
     let mut generation = app.prepare(num_bytes, move |app| A::prepare(app, &body)).await?;
-    if generation.grammar.is_some() {
+    if generation.is_held_to_something() {
         generation = app.prepare_away(num_bytes, move |app| generation.constrain(app)).await?;
     }
     let identity = identity(&app, A::PREFIX, &generation.options, &name);
