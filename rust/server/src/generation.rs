@@ -353,7 +353,7 @@ fn with_seed(new: &NewRequest, seed: u64) -> NewRequest {
 pub fn identity(app: &App, prefix: &str, options: &Options, name: &str) -> Identity {
     let name = options.request_id.as_deref().unwrap_or(name);
     let (created, model) = (app.driver.unix_time_s(), options.model.clone());
-    Identity { id: format!("{prefix}-{name}"), created, model }
+    Identity { id: format!("{prefix}{name}"), created, model }
 }
 
 /// A number that nobody can guess.

@@ -32,6 +32,9 @@ use crate::error::ApiError;
 use crate::middleware::{authorize, cors, tag};
 use crate::script::received::record;
 
+/// Those to which a `POST` has something generated.
+pub const GENERATING: &[&str] = &["/v1/chat/completions", "/v1/completions"];
+
 /// The whole application, for any way to serve it.
 pub fn router(app: Arc<App>) -> Router {
     let open = Router::new()

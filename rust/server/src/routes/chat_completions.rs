@@ -1,6 +1,6 @@
 //! `POST /v1/chat/completions`
 
-use super::generate::Api;
+use super::generate::{Api, Client};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::generation::{
@@ -15,10 +15,10 @@ use crate::stream::{Answer, Choice, Identity, usage_of};
 pub(super) struct Chat;
 
 impl Api for Chat {
-    const PREFIX: &'static str = "chatcmpl";
+    const PREFIX: &'static str = "chatcmpl-";
     type Chunks = ChatChunks;
 
-    fn prepare(app: &App, body: &[u8]) -> Result<Generation, ApiError> {
+    fn prepare(app: &App, _: &Client, body: &[u8]) -> Result<(Self, Generation), ApiError> {
         let ChatRequest { mut conversation, tools, mut options } = ChatRequest::parse(body, app.vocab_size)?;
         options.model = app.served_name(&options.model)?.to_owned();
         options.details.reasoning_field = app.naming.reasoning_field;
@@ -31,16 +31,17 @@ impl Api for Chat {
         let prompt = Prompt { tokens: encoded.tokens, field: "messages".to_owned(), echo: None, cue };
         let mut generation = Generation::new(app, options, vec![prompt], usize::MAX)?;
         (generation.setup, generation.grammar) = (setup, grammar);
-        Ok(generation)
+        Ok((Self, generation))
     }
 
-    fn chunks(identity: Identity, generation: Generation, num_choices: usize) -> ChatChunks {
+    fn chunks(self, identity: Identity, generation: Generation, num_choices: usize) -> ChatChunks {
         let details = generation.options.details;
         let prompt = generation.prompts.into_iter().next().filter(|_| details.token_ids);
         ChatChunks::new(identity, details, num_choices, prompt.map(|prompt| prompt.tokens))
     }
 
     fn whole(
+        self,
         identity: &Identity,
         generation: &Generation,
         choices: &[Choice],

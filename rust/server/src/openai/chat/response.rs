@@ -5,12 +5,14 @@ use std::borrow::Cow;
 use serde::Serialize;
 
 use super::tool_calls::{ToolCall, ToolCallDelta};
+use crate::error::ApiError;
 use crate::naming::ReasoningField;
+use crate::openai::error::ErrorBody;
 use crate::openai::finish::{Finish, FinishReason, StopReason};
 use crate::openai::logprobs::{ChatLogprobs, PromptLogprobs};
 use crate::openai::options::Details;
 use crate::openai::usage::Usage;
-use crate::sse::{TEXT, TextEvent, write_event};
+use crate::sse::{DONE, TEXT, TextEvent, write_event};
 use crate::stream::{Answer, Chunks, Identity, PartKind, Said, ShownToken, ToldPrompt, token_ids};
 
 /// Writes the chunks of a chat stream.
@@ -187,10 +189,18 @@ impl Chunks for ChatChunks {
         write_event(frames, &self.chunk(&[choice], usage));
     }
 
-    fn usage(&mut self, usage: Usage, frames: &mut Vec<u8>) {
+    fn end(&mut self, usage: Usage, frames: &mut Vec<u8>) {
         if self.details.include_usage {
             write_event(frames, &self.chunk(&[], Some(usage)));
         }
+        frames.extend_from_slice(DONE);
+    }
+
+    /// Some clients skip an event without choices, and would take `[DONE]`, or the end of the body,
+    /// for success.
+    fn fail(&mut self, error: &ApiError, _: Usage, frames: &mut Vec<u8>) -> bool {
+        write_event(frames, &ErrorBody::new(error));
+        false
     }
 }
 
