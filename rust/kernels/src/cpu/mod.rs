@@ -2,6 +2,7 @@
 //! `f32`, and shares its rows out over the pool.
 
 mod attention;
+mod experts;
 mod gated;
 mod linear;
 mod rms_norm;
@@ -10,6 +11,7 @@ mod rows;
 mod scratch;
 
 pub use attention::{PagedAttention, paged_attention};
+pub use experts::{Experts, experts};
 pub use gated::{Gated, gated};
 pub use linear::{Linear, PackLinear, linear, pack_linear, packed_len, prefers_rounding};
 pub use rms_norm::{RmsNorm, rms_norm};
@@ -29,6 +31,7 @@ pub const OPERATIONS: &[Operation] = &[
     operation!(Linear, linear),
     operation!(RopeAndStore, rope_and_store_kv),
     operation!(PagedAttention, paged_attention),
+    operation!(Experts, experts),
 ];
 
 /// Elements that one thread should have to work on before another is woken: some ten microseconds'
