@@ -1,6 +1,7 @@
 """`Ops` by the compiled kernels: tensors become addresses, sizes and strides here and nowhere else."""
 
 import ctypes
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -12,7 +13,7 @@ from streamcore.kernels.ops import Ops
 from streamcore.kernels.paged import LayerCache, PagedSequences
 from streamcore.kernels.reference import ReferenceOps
 from streamcore.kernels.weight import LinearWeight
-from streamcore.operands import Activation, AttentionRule, HeadNorms, Rotation
+from streamcore.operands import Activation, AttentionRule, Expert, ExpertRule, HeadNorms, Rotation
 
 _ACTIVATION_CODES = {"silu": 0, "gelu_tanh": 1, "clamped": 2}
 
@@ -210,6 +211,47 @@ class CpuOps(ReferenceOps):
             soft_cap=rule.soft_cap,
             dtype=DTYPE_CODES[query.dtype],
             cache_dtype=DTYPE_CODES[cache.keys.dtype],
+        )
+
+    def experts(
+        self, out: Tensor, x: Tensor, scores: Tensor, experts: Sequence[Expert], rule: ExpertRule
+    ) -> None:
+        """See `Ops`."""
+        weight = experts[0].gate_up
+        if not weight.packed:
+            super().experts(out, x, scores, experts, rule)
+            return
+        addresses = self.addresses(experts)
+        num_tokens, hidden = x.shape
+        self._call(
+            "Experts",
+            output=out.data_ptr(),
+            x=x.data_ptr(),
+            scores=scores.data_ptr(),
+            experts=addresses.data_ptr(),
+            num_tokens=num_tokens,
+            hidden=hidden,
+            inter=weight.num_outputs // 2,
+            num_experts=len(experts),
+            num_used=rule.num_used,
+            over_chosen=rule.chooses_first or rule.is_normalised,
+            activation=_ACTIVATION_CODES[rule.activation],
+            weight_dtype=DTYPE_CODES[weight.data.dtype],
+            round_x=weight.round_x,
+        )
+
+    def addresses(self, experts: Sequence[Expert]) -> Tensor:
+        """int64 [num_experts, 4]: where the weights and the biases of each are."""
+        return torch.tensor(
+            [
+                [
+                    expert.gate_up.data.data_ptr(),
+                    _address(expert.gate_up_bias),
+                    expert.down.data.data_ptr(),
+                    _address(expert.down_bias),
+                ]
+                for expert in experts
+            ]
         )
 
 

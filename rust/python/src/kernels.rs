@@ -51,7 +51,7 @@ pub(crate) mod kernels {
     #[pyfunction]
     fn operations() -> Vec<(&'static str, Vec<Field>, &'static str)> {
         let fields = |fields: &[ops::Field]| fields.iter().map(|(name, _, kind)| (*name, *kind)).collect();
-        ops::CPU
+        cpu::OPERATIONS
             .iter()
             .map(|operation| (operation.name, fields(operation.fields), operation.rows.1))
             .collect()
