@@ -257,6 +257,7 @@ impl IntoResponse for ApiError {
             _ => (self.status(), Json(ErrorBody::new(&self))).into_response(),
         };
         response.extensions_mut().insert(Blame::of(&self));
+        response.extensions_mut().insert(self.clone());
         match self {
             Self::ContentEncoding(_) => {
                 let accepted = HeaderValue::from_static("gzip, deflate");

@@ -3,6 +3,7 @@
 mod answer_grammar;
 mod answer_setup;
 mod arguments;
+mod chat;
 mod constrain;
 mod instruction;
 mod lengths;
@@ -27,6 +28,7 @@ use crate::text::{Conversation, EncodedConversation, PromptError, TextError, enc
 
 pub use self::answer_grammar::{AskedGrammar, Manner, chat_grammar, completion_grammar};
 pub use self::answer_setup::answer_setup;
+pub use self::chat::of_chat;
 pub use self::instruction::instruct;
 
 /// Most log-probabilities of one request that are kept until its answer is whole: some hundred bytes each.

@@ -6,7 +6,7 @@
 //! listener    a socket is accepted, hyper reads the head
 //! middleware  the request gets its name, its key is checked
 //! routes      path → handler, the body is read within its limits
-//! openai      JSON → fields → a checked request
+//! openai      JSON → fields → a checked request; `anthropic` is the same for its dialect
 //! generation  template, tokens, lengths, sampling: what the engine is asked for
 //! driver      a place in the queue, the inbox, then steps; tokens come back in an outbox
 //! stream      tokens → text → stop strings → chunks (stream/choice, stream/chunk_stream)
@@ -18,6 +18,7 @@
 //! All that can be refused is refused before the status line. Dropping the handler or the body aborts the request.
 #![forbid(unsafe_code)]
 
+pub mod anthropic;
 pub mod app;
 pub mod door;
 pub mod driver;

@@ -26,6 +26,7 @@ use crate::driver::EndError;
 use crate::error::ApiError;
 use crate::openai::finish::Finish;
 use crate::openai::usage::Usage;
+use crate::sse::KEEPALIVE;
 
 /// What every chunk of a stream, or the whole answer, says about itself.
 #[derive(Debug, Clone)]
@@ -46,6 +47,10 @@ pub trait Chunks {
     fn tells_tokens(&self) -> bool;
     /// What comes before anything has been generated, if anything does.
     fn begin(&mut self, _frames: &mut Vec<u8>) {}
+    /// Says that the stream lives while nothing is generated.
+    fn keepalive(&self) -> &'static [u8] {
+        KEEPALIVE
+    }
     /// What comes before the first text of a choice.
     fn opening(&mut self, index: usize, usage: Option<Usage>, frames: &mut Vec<u8>);
     /// A piece of text, and its tokens if they are told.

@@ -23,6 +23,8 @@ pub struct Options {
     pub n: usize,
     /// Most tokens to generate.
     pub max_tokens: Option<usize>,
+    /// Whether more than there is room for is as many as there is room for.
+    pub caps_max_tokens: bool,
     /// The field that says so, or would.
     pub max_tokens_field: &'static str,
     /// How tokens are drawn.
@@ -116,6 +118,7 @@ impl Options {
             stream,
             n: fields.count("n").unwrap_or(1),
             max_tokens,
+            caps_max_tokens: false,
             max_tokens_field,
             sampling: Sampling::take(fields),
             stops: Stops::take(fields)?,
@@ -183,6 +186,7 @@ impl Details {
         let logprobs = match endpoint {
             Endpoint::Chat => take_chat_logprobs(fields)?,
             Endpoint::Completions => fields.count("logprobs").map(small),
+            Endpoint::Messages => None,
         };
         let stream = fields.get("stream").is_some_and(|value| value == true);
         let mut usage = take_stream_options(fields, stream, endpoint, vocab_size)?;

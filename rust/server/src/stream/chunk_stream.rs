@@ -17,7 +17,6 @@ use crate::error::{ApiError, Blame};
 use crate::metrics::Account;
 use crate::openai::usage::Usage;
 use crate::patience::read_timeout;
-use crate::sse::KEEPALIVE;
 
 /// Silence after which a comment says that the stream lives.
 const MAX_SILENCE: Duration = Duration::from_secs(15);
@@ -215,7 +214,8 @@ impl<C: Chunks + Unpin> Stream for ChunkStream<C> {
             self.silence.broken();
             return Poll::Ready(Some(Ok(frames.into())));
         }
-        self.silence.poll(cx).map(|()| Some(Ok(Bytes::from_static(KEEPALIVE))))
+        let keepalive = self.chunks.keepalive();
+        self.silence.poll(cx).map(|()| Some(Ok(Bytes::from_static(keepalive))))
     }
 }
 

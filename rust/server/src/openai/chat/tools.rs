@@ -57,6 +57,22 @@ impl Tools {
         Ok(tools)
     }
 
+    /// These tools, as a dialect has read them; the field `choice_field` has said what is to be done
+    /// with them.
+    ///
+    /// # Errors
+    /// 400, if a call is forced that cannot be.
+    pub fn new(
+        list: Vec<Value>,
+        choice: Choice,
+        is_parallel: bool,
+        choice_field: &str,
+    ) -> Result<Self, ApiError> {
+        let tools = Self { list, choice, allowed: None, is_parallel, place: ["tools", ""] };
+        tools.check_names(choice_field)?;
+        Ok(tools)
+    }
+
     /// What is forced or allowed must be there.
     fn check_names(&self, field: &str) -> Result<(), ApiError> {
         let is_forced = matches!(self.choice, Choice::Required | Choice::Named(_));

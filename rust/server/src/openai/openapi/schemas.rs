@@ -33,14 +33,14 @@ pub(super) fn fixed() -> Value {
 }
 
 /// An object all of whose properties are there.
-fn object(properties: Value) -> Value {
+pub(crate) fn object(properties: Value) -> Value {
     let required: Vec<_> =
         properties.as_object().into_iter().flat_map(|fields| fields.keys().cloned()).collect();
     json!({ "type": "object", "required": required, "properties": properties })
 }
 
 /// The same, with properties that need not be there.
-fn object_with(properties: Value, optional: Value) -> Value {
+pub(crate) fn object_with(properties: Value, optional: Value) -> Value {
     let mut schema = object(properties);
     if let (Some(all), Value::Object(optional)) = (schema["properties"].as_object_mut(), optional) {
         all.extend(optional);
@@ -48,11 +48,11 @@ fn object_with(properties: Value, optional: Value) -> Value {
     schema
 }
 
-fn list(items: Value) -> Value {
+pub(crate) fn list(items: Value) -> Value {
     json!({ "type": "array", "items": items })
 }
 
-fn nullable(schema: Value) -> Value {
+pub(crate) fn nullable(schema: Value) -> Value {
     json!({ "anyOf": [schema, { "type": "null" }] })
 }
 
@@ -60,7 +60,7 @@ fn token_id() -> Value {
     json!({ "type": "integer", "minimum": 0 })
 }
 
-fn count() -> Value {
+pub(crate) fn count() -> Value {
     json!({ "type": "integer", "minimum": 0 })
 }
 
