@@ -300,7 +300,7 @@ pub const PARAMS: &[Param] = &[
         "priority",
         Integer(i32::MIN as i64, i32::MAX as i64),
         "0",
-        "Lower ones are served before others.",
+        "Lower ones are served before others of the same API key; of `--priority-keys` before those of all keys.",
     ),
     // Tools and formats.
     honoured(
