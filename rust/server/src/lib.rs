@@ -15,6 +15,8 @@
 //!
 //! Where another program reads the requests, `door` stands in the place of `listener`.
 //!
+//! All of them charge what they hold to one `ledger`.
+//!
 //! All that can be refused is refused before the status line. Dropping the handler or the body aborts the request.
 #![forbid(unsafe_code)]
 
@@ -24,6 +26,7 @@ pub mod door;
 pub mod driver;
 pub mod error;
 pub mod generation;
+pub mod ledger;
 pub mod listener;
 pub mod metrics;
 pub mod middleware;
@@ -36,6 +39,7 @@ pub mod server;
 pub mod sse;
 pub mod stream;
 pub mod text;
+mod turns;
 
 pub use app::{Access, App, Naming};
 pub use driver::{Driver, DriverLimits, NextStep};

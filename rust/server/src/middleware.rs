@@ -105,6 +105,7 @@ pub async fn authorize(
     let number = key_number(request.headers(), &app.access.api_keys);
     if app.access.api_keys.is_empty() || number > 0 {
         request.extensions_mut().insert(ApiKeyNumber(number));
+        Account::current().set_key(number);
         return Ok(next.run(request).await);
     }
     Err(ApiError::ApiKey)

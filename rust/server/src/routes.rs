@@ -12,6 +12,7 @@ mod metrics;
 mod models;
 mod near;
 mod openapi;
+mod received_body;
 mod root_path;
 mod tokenize;
 mod version;

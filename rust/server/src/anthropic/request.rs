@@ -72,8 +72,9 @@ fn take_thinking(
     let kind = inner.word("type", &["enabled", "adaptive", "between_tools", "disabled"])?;
     let kind = kind.ok_or_else(|| inner.missing("type"))?;
     variables.entry("enable_thinking").or_insert((kind != "disabled").into());
-    if let Some(budget) = inner.take("budget_tokens") {
-        variables.entry("thinking_budget").or_insert(budget);
+    options.thinking_token_budget = inner.count("budget_tokens");
+    if let Some(budget) = options.thinking_token_budget {
+        variables.entry("thinking_budget").or_insert(budget.into());
     }
     options.details.hides_reasoning = inner.word("display", &["summarized", "omitted"])? == Some("omitted");
     Ok(())

@@ -46,7 +46,7 @@ impl<'a> From<&'a Finish> for End<'a> {
     fn from(finish: &'a Finish) -> Self {
         let ended = |reason| Self { stop_reason: Some(reason), stop_sequence: None };
         match (finish.finish_reason, &finish.stop_reason) {
-            (FinishReason::ToolCalls, _) => ended("tool_use"),
+            (FinishReason::ToolCalls | FinishReason::FunctionCall, _) => ended("tool_use"),
             (FinishReason::Length, _) => ended("max_tokens"),
             (FinishReason::Stop, Some(StopReason::Text(text))) => {
                 Self { stop_sequence: Some(text), ..ended("stop_sequence") }

@@ -241,7 +241,7 @@ pub const THINKING: &[Param] = &[
         "budget_tokens",
         Integer(1, MAX_TOKENS),
         "none",
-        "The template's variable `thinking_budget`, for those that know it. It is what the model is told, not what it is held to: `max_tokens` bounds thought and answer together.",
+        "Tokens behind which the thought is closed, as `thinking_token_budget` of chat does it, where the model's format of reasoning is known; and the template's variable `thinking_budget`.",
     ),
     honoured(
         HERE,

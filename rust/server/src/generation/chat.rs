@@ -17,6 +17,7 @@ pub fn of_chat(app: &App, request: ChatRequest) -> Result<Generation, ApiError> 
     let ChatRequest { mut conversation, tools, mut options } = request;
     options.model = app.served_name(&options.model)?.to_owned();
     options.details.reasoning_field = app.naming.reasoning_field;
+    options.details.calls_are_older = tools.are_functions();
     let cue = app.script.as_ref().map(|_| Cue::of_messages(&conversation.messages));
     instruct(app, &mut conversation, &tools);
     let encoded = encode_conversation(app, conversation, max_prompt_tokens(app, &options))?;

@@ -4,6 +4,7 @@ use serde_json::Value;
 use streamcore_engine::GivenParameters;
 
 use super::fields::Fields;
+use super::finish::{Finish, FinishReason};
 use super::logprobs::LogprobsFormat;
 use super::schema::params::STREAM_OPTIONS;
 use super::schema::{Endpoint, body_params, check};
@@ -43,6 +44,8 @@ pub struct Options {
     pub priority: i32,
     /// What the answer is held to.
     pub asked: Option<Asked>,
+    /// Most tokens of its thought.
+    pub thinking_token_budget: Option<usize>,
     /// Keep only so many of the last tokens of a prompt; -1 keeps what leaves room for the answer.
     pub truncate_prompt_tokens: Option<i64>,
 }
@@ -92,6 +95,8 @@ pub struct Details {
     pub special_tokens: bool,
     /// Reasoning is left out.
     pub hides_reasoning: bool,
+    /// A call is told as OpenAI's older `function_call`.
+    pub calls_are_older: bool,
     /// Where it is, if it is not: the server's affair, not the client's.
     pub reasoning_field: ReasoningField,
 }
@@ -126,6 +131,7 @@ impl Options {
             cache_salt: fields.string("cache_salt")?,
             priority: fields.integer("priority").and_then(|value| i32::try_from(value).ok()).unwrap_or(0),
             asked,
+            thinking_token_budget: fields.count("thinking_token_budget"),
             truncate_prompt_tokens: fields.integer("truncate_prompt_tokens"),
         })
     }
@@ -197,8 +203,18 @@ impl Details {
             tokens_as_ids: fields.flag("return_tokens_as_token_ids")?,
             special_tokens: !fields.flag_or("skip_special_tokens", true)?,
             hides_reasoning: !fields.flag_or("include_reasoning", true)?,
+            calls_are_older: false,
             reasoning_field: ReasoningField::default(),
         })
+    }
+
+    /// What a chat says of its end.
+    #[must_use]
+    pub fn finish_reason(&self, finish: &Finish) -> FinishReason {
+        match finish.finish_reason {
+            FinishReason::ToolCalls if self.calls_are_older => FinishReason::FunctionCall,
+            reason => reason,
+        }
     }
 
     /// Whether the answer tells anything about its tokens.

@@ -24,7 +24,10 @@ impl Api for Messages {
     type Chunks = MessageEvents;
 
     fn prepare(app: &App, _: &Client, body: &[u8]) -> Result<(Self, Generation), ApiError> {
-        Ok((Self, of_chat(app, parse(body, app.vocab_size)?)?))
+        let mut request = parse(body, app.vocab_size)?;
+        // Clients send a budget to every model.
+        request.options.thinking_token_budget.take_if(|_| app.text.formats.reasoning.is_none());
+        Ok((Self, of_chat(app, request)?))
     }
 
     fn chunks(self, identity: Identity, _: Generation, _: usize) -> MessageEvents {

@@ -133,15 +133,18 @@ fn message_and_delta() -> (Value, Value) {
     let function = object(json!({ "name": text, "arguments": text }));
     let call = object(json!({ "id": text, "type": { "const": "function" }, "function": function }));
     let own = json!({ "role": assistant, "content": nullable(text.clone()), "refusal": { "type": "null" } });
-    let parts = json!({ "reasoning": text, "reasoning_content": text, "tool_calls": list(call) });
+    let parts = json!({
+        "reasoning": text, "reasoning_content": text, "tool_calls": list(call),
+        "function_call": object(json!({ "name": text, "arguments": text })),
+    });
     let begun = object_with(json!({ "arguments": text }), json!({ "name": text }));
     let piece = object_with(
-        json!({ "index": count(), "function": begun }),
+        json!({ "index": count(), "function": begun.clone() }),
         json!({ "id": text, "type": { "const": "function" } }),
     );
     let delta = json!({
         "role": assistant, "content": text, "reasoning": text, "reasoning_content": text,
-        "tool_calls": list(piece),
+        "tool_calls": list(piece), "function_call": begun,
     });
     (object_with(own, parts), json!({ "type": "object", "properties": delta }))
 }
@@ -221,7 +224,7 @@ fn answers() -> Value {
     };
     let text = json!({ "type": "string" });
     let (message, delta) = message_and_delta();
-    let chat_finish = json!({ "enum": ["stop", "length", "tool_calls"] });
+    let chat_finish = json!({ "enum": ["stop", "length", "tool_calls", "function_call"] });
     let chat_running = nullable(chat_finish.clone());
     let mut text_extras = choice_extras();
     text_extras["prompt_token_ids"] = list(token_id());

@@ -170,7 +170,7 @@ pub const PARAMS: &[Param] = &[
     renamed(BOTH, "bad_words", Empty, "logit_bias", "Not supported."),
     refused(BOTH, "watermarking", False, "Not supported."),
     refused(BOTH, "repetition_detection", Null, "Not supported."),
-    refused(BOTH, "thinking_token_budget", Null, "Not supported."),
+    refused(COMPLETIONS, "thinking_token_budget", Null, "Belongs to chat."),
     // Where it ends.
     honoured(
         BOTH,
@@ -300,7 +300,7 @@ pub const PARAMS: &[Param] = &[
         "priority",
         Integer(i32::MIN as i64, i32::MAX as i64),
         "0",
-        "Lower ones are served before others.",
+        "Lower ones are served before others of the same API key; of `--priority-keys` before those of all keys.",
     ),
     // Tools and formats.
     honoured(
@@ -344,6 +344,13 @@ pub const PARAMS: &[Param] = &[
         "A variable of the template, if it knows it, and `enable_thinking`: `false` with `none`, else `true`. `chat_template_kwargs` win over both.",
     ),
     refused(COMPLETIONS, "reasoning_effort", Words(&["none"]), "Belongs to chat."),
+    honoured(
+        CHAT,
+        "thinking_token_budget",
+        Integer(0, MAX_TOKENS),
+        "none",
+        "Tokens of the reasoning, behind which it is closed by the model's own marker; a character that has begun is finished. See [reasoning](tools.md#reasoning).",
+    ),
     honoured(
         CHAT,
         "include_reasoning",
