@@ -1,6 +1,7 @@
 """`Ops` by the compiled kernels: tensors become addresses, sizes and strides here and nowhere else."""
 
 import ctypes
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -262,6 +263,55 @@ class CudaOps(NativeOps):
             num_tokens=query.shape[0],
             parts=sequences.has_decodes + 2 * sequences.has_prefills,
         )
+
+    def sample(
+        self,
+        tokens: Tensor,
+        results: Tensor,
+        logits: Tensor,
+        parameters: Mapping[str, Tensor],
+        sample_rows: Tensor,
+        uniform: Tensor,
+        masks: tuple[Tensor, Tensor] | None,
+        not_finite: int,
+    ) -> None:
+        """Draws one token for each row of logits.
+
+        Args:
+            tokens: int32 [num_samples], what is drawn.
+            results: like `tokens`, but `not_finite` for a row with a logit that is no finite number.
+            logits: float32 [num_samples, vocab_size], rows contiguous; at most 524288 wide.
+            parameters: by name, [num_rows]: `temperature`, `top_k`, `top_p`, `min_p`,
+                `top_n_sigma`.
+            sample_rows: int32 [num_samples], which of the parameters are whose.
+            uniform: float32 [num_samples] in [0, 1); decides each draw.
+            masks: int32 [num_masked], samples that have a mask, and its words, int32
+                [num_masked, num_mask_words].
+            not_finite: see `results`.
+        """
+        names = ("temperature", "top_k", "top_p", "min_p", "top_n_sigma")
+        masked, words = masks if masks is not None else (None, None)
+        self._call(
+            "Sample",
+            tokens=tokens.data_ptr(),
+            results=results.data_ptr(),
+            logits=logits.data_ptr(),
+            sample_rows=sample_rows.data_ptr(),
+            **{name: parameters[name].data_ptr() for name in names},
+            uniform=uniform.data_ptr(),
+            masked_samples=_address(masked),
+            mask_words=_address(words),
+            num_rows=logits.shape[0],
+            vocab_size=logits.shape[1],
+            logits_stride=logits.stride(0),
+            num_masked=0 if masked is None else masked.shape[0],
+            mask_stride=0 if words is None else words.stride(0),
+            not_finite=not_finite & 0xFFFFFFFF,
+        )
+
+
+MAX_SAMPLED_VOCABULARY = 1 << 19
+"""Tokens of the largest vocabulary that `CudaOps.sample` takes."""
 
 
 def takes_attention(query: Tensor, cache: LayerCache) -> bool:
