@@ -279,6 +279,16 @@ VARIANTS: dict[str, Variant] = {
             "rope_scaling": {name: value for name, value in YARN.items() if name != "rope_theta"},
         },
     ),
+    "olmoe": Variant("olmoe", {"num_experts": 8, "num_experts_per_tok": 3}),
+    "olmoe normalised": Variant(
+        "olmoe",
+        {"num_experts": 5, "num_experts_per_tok": 2, "norm_topk_prob": True, "tie_word_embeddings": True},
+    ),
+    "olmoe older": Variant(
+        "olmoe",
+        {"num_experts": 4, "num_experts_per_tok": 4, "attention_bias": True, "num_key_value_heads": 4},
+        {**OLDER, "rope_theta": 10000.0, "clip_qkv": None},
+    ),
     "granite": Variant("granite", GRANITE),
     "granite tied": Variant("granite", {**GRANITE, "tie_word_embeddings": True, "attention_bias": True}),
     "granite older": Variant("granite", {**GRANITE, "mlp_bias": True}, {**OLDER, "rope_theta": 10000.0}),

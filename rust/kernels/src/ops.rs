@@ -105,40 +105,34 @@ pub struct Operation {
     run: unsafe fn(*const u8) -> Result<(), OpError>,
 }
 
-/// Lists the operations: a name, and the function on the CPU that takes the struct of that name.
-macro_rules! operations {
-    ($($name:ident => $function:path,)*) => {
-        /// Every operation of the CPU, at the place of its number.
-        pub const CPU: &[Operation] = &[$({
-            unsafe fn run(arguments: *const u8) -> Result<(), OpError> {
-                // SAFETY: the caller of `Operation::run` vouches for the struct and for what it
-                // points to.
-                unsafe { $function(&*arguments.cast::<cpu::$name>()) }
-            }
-            Operation { layout: Layout::of::<cpu::$name>(stringify!($name)), run }
-        },)*];
-    };
+/// The operation of a struct of arguments and the function that takes it.
+macro_rules! operation {
+    ($name:ident, $function:path) => {{
+        unsafe fn run(arguments: *const u8) -> Result<(), $crate::ops::OpError> {
+            // SAFETY: the caller of `Operation::run` vouches for the struct and for what it points
+            // to.
+            unsafe { $function(&*arguments.cast::<$name>()) }
+        }
+        $crate::ops::Operation::new::<$name>(stringify!($name), run)
+    }};
 }
-
-operations! {
-    Embed => cpu::embed,
-    Take => cpu::take,
-    AddInto => cpu::add_into,
-    Scale => cpu::scale,
-    RmsNorm => cpu::rms_norm,
-    Gated => cpu::gated,
-    Linear => cpu::linear,
-    RopeAndStore => cpu::rope_and_store_kv,
-    PagedAttention => cpu::paged_attention,
-}
+pub(crate) use operation;
 
 impl Operation {
+    /// The operation of the arguments `A`, which `run` reads at the address that it is given.
+    pub(crate) const fn new<A: Arguments>(
+        name: &'static str,
+        run: unsafe fn(*const u8) -> Result<(), OpError>,
+    ) -> Self {
+        Self { layout: Layout::of::<A>(name), run }
+    }
+
     /// The operation of a number.
     ///
     /// # Errors
     /// [`OpError::Unknown`].
     pub fn of(number: u32) -> Result<&'static Self, OpError> {
-        CPU.get(number as usize).ok_or(OpError::Unknown(number))
+        cpu::OPERATIONS.get(number as usize).ok_or(OpError::Unknown(number))
     }
 
     /// Carries it out.

@@ -58,7 +58,7 @@ pub(crate) mod kernels {
     /// The operations of the CPU at the place of their numbers: name, fields (name and type), the field that counts the rows.
     #[pyfunction]
     fn operations() -> Vec<Listed> {
-        ops::CPU.iter().map(|operation| listed(&operation.layout)).collect()
+        cpu::OPERATIONS.iter().map(|operation| listed(&operation.layout)).collect()
     }
 
     /// Carries out the operation of a number; `arguments` is the address of its struct.

@@ -227,9 +227,7 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         let reason = refusal.to_string();
         match refusal {
-            Refusal::QueueFull { retry_after_s, .. } | Refusal::PreparationFull { retry_after_s, .. } => {
-                Self::QueueFull { reason, retry_after_s }
-            }
+            Refusal::Full { retry_after_s, .. } => Self::QueueFull { reason, retry_after_s },
             Refusal::ShuttingDown => Self::ShuttingDown,
             Refusal::Failed(message) => Self::EngineFailed(message),
         }
@@ -257,6 +255,7 @@ impl IntoResponse for ApiError {
             _ => (self.status(), Json(ErrorBody::new(&self))).into_response(),
         };
         response.extensions_mut().insert(Blame::of(&self));
+        response.extensions_mut().insert(self.clone());
         match self {
             Self::ContentEncoding(_) => {
                 let accepted = HeaderValue::from_static("gzip, deflate");

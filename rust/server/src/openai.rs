@@ -10,6 +10,7 @@ pub mod logprobs;
 pub mod models;
 pub mod openapi;
 pub mod options;
+pub mod origins;
 pub mod reference;
 pub mod schema;
 pub mod structured;

@@ -34,7 +34,8 @@ impl<'a> ErrorBody<'a> {
 }
 
 /// What fits of a text, marked if it is not all.
-fn cut(text: Cow<'_, str>) -> Cow<'_, str> {
+#[must_use]
+pub fn cut(text: Cow<'_, str>) -> Cow<'_, str> {
     if text.len() <= MAX_TEXT_BYTES {
         return text;
     }

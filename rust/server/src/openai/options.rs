@@ -4,6 +4,7 @@ use serde_json::Value;
 use streamcore_engine::GivenParameters;
 
 use super::fields::Fields;
+use super::finish::{Finish, FinishReason};
 use super::logprobs::LogprobsFormat;
 use super::schema::params::STREAM_OPTIONS;
 use super::schema::{Endpoint, body_params, check};
@@ -23,6 +24,8 @@ pub struct Options {
     pub n: usize,
     /// Most tokens to generate.
     pub max_tokens: Option<usize>,
+    /// Whether more than there is room for is as many as there is room for.
+    pub caps_max_tokens: bool,
     /// The field that says so, or would.
     pub max_tokens_field: &'static str,
     /// How tokens are drawn.
@@ -41,6 +44,8 @@ pub struct Options {
     pub priority: i32,
     /// What the answer is held to.
     pub asked: Option<Asked>,
+    /// Most tokens of its thought.
+    pub thinking_token_budget: Option<usize>,
     /// Keep only so many of the last tokens of a prompt; -1 keeps what leaves room for the answer.
     pub truncate_prompt_tokens: Option<i64>,
 }
@@ -90,6 +95,8 @@ pub struct Details {
     pub special_tokens: bool,
     /// Reasoning is left out.
     pub hides_reasoning: bool,
+    /// A call is told as OpenAI's older `function_call`.
+    pub calls_are_older: bool,
     /// Where it is, if it is not: the server's affair, not the client's.
     pub reasoning_field: ReasoningField,
 }
@@ -114,6 +121,7 @@ impl Options {
             stream,
             n: fields.count("n").unwrap_or(1),
             max_tokens,
+            caps_max_tokens: false,
             max_tokens_field,
             sampling: Sampling::take(fields),
             stops: Stops::take(fields)?,
@@ -123,6 +131,7 @@ impl Options {
             cache_salt: fields.string("cache_salt")?,
             priority: fields.integer("priority").and_then(|value| i32::try_from(value).ok()).unwrap_or(0),
             asked,
+            thinking_token_budget: fields.count("thinking_token_budget"),
             truncate_prompt_tokens: fields.integer("truncate_prompt_tokens"),
         })
     }
@@ -180,6 +189,7 @@ impl Details {
         let logprobs = match endpoint {
             Endpoint::Chat => take_chat_logprobs(fields)?,
             Endpoint::Completions => fields.count("logprobs").map(small),
+            Endpoint::Messages => None,
         };
         let stream = fields.get("stream").is_some_and(|value| value == true);
         let mut usage = take_stream_options(fields, stream, endpoint, vocab_size)?;
@@ -193,8 +203,18 @@ impl Details {
             tokens_as_ids: fields.flag("return_tokens_as_token_ids")?,
             special_tokens: !fields.flag_or("skip_special_tokens", true)?,
             hides_reasoning: !fields.flag_or("include_reasoning", true)?,
+            calls_are_older: false,
             reasoning_field: ReasoningField::default(),
         })
+    }
+
+    /// What a chat says of its end.
+    #[must_use]
+    pub fn finish_reason(&self, finish: &Finish) -> FinishReason {
+        match finish.finish_reason {
+            FinishReason::ToolCalls if self.calls_are_older => FinishReason::FunctionCall,
+            reason => reason,
+        }
     }
 
     /// Whether the answer tells anything about its tokens.

@@ -197,7 +197,11 @@ fn choice(field: &str, value: Value) -> Result<Vec<String>, ApiError> {
     list.into_iter().enumerate().map(text).collect()
 }
 
-fn json_node(field: &str, schema: Value) -> Result<Node, ApiError> {
+/// What a JSON schema allows.
+///
+/// # Errors
+/// 400, if it is no object.
+pub fn json_node(field: &str, schema: Value) -> Result<Node, ApiError> {
     Ok(Node::json(checked_schema(field, schema)?))
 }
 

@@ -65,20 +65,28 @@ impl Conversation {
     /// # Errors
     /// 400, naming the field.
     pub fn take(fields: &mut Fields, messages: Value, tools: Vec<Value>) -> Result<Self, ApiError> {
-        let mut variables = match fields.take("chat_template_kwargs") {
-            None => Map::new(),
-            Some(Value::Object(variables)) => {
-                variables.keys().try_for_each(|name| check_variable(name))?;
-                variables
-            }
-            Some(other) => return Err(wrong_type("chat_template_kwargs", &other, "an object")),
-        };
+        let mut variables = take_variables(fields)?;
         if let Some(effort) = fields.string("reasoning_effort")? {
             // For templates that know no degrees; as in vLLM.
             variables.entry("enable_thinking").or_insert((effort != "none").into());
             variables.entry("reasoning_effort").or_insert(effort.into());
         }
         Ok(Self { messages: conversation(messages)?, tools, end: take_prompt_end(fields)?, variables })
+    }
+}
+
+/// Takes the variables of the template out of a body.
+///
+/// # Errors
+/// 400, naming the field.
+pub fn take_variables(fields: &mut Fields) -> Result<Map<String, Value>, ApiError> {
+    match fields.take("chat_template_kwargs") {
+        None => Ok(Map::new()),
+        Some(Value::Object(variables)) => {
+            variables.keys().try_for_each(|name| check_variable(name))?;
+            Ok(variables)
+        }
+        Some(other) => Err(wrong_type("chat_template_kwargs", &other, "an object")),
     }
 }
 

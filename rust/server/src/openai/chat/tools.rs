@@ -52,9 +52,33 @@ impl Tools {
         })?;
         let (list, place) =
             if tools.is_empty() { (functions, ["functions", ""]) } else { (tools, ["tools", ".function"]) };
-        let tools = Self { list, choice, allowed, is_parallel, place };
+        let mut tools = Self { list, choice, allowed, is_parallel, place };
+        // The older form of an answer has room for one call.
+        tools.is_parallel &= !tools.are_functions();
         tools.check_names(field)?;
         Ok(tools)
+    }
+
+    /// These tools, as a dialect has read them; the field `choice_field` has said what is to be done
+    /// with them.
+    ///
+    /// # Errors
+    /// 400, if a call is forced that cannot be.
+    pub fn new(
+        list: Vec<Value>,
+        choice: Choice,
+        is_parallel: bool,
+        choice_field: &str,
+    ) -> Result<Self, ApiError> {
+        let tools = Self { list, choice, allowed: None, is_parallel, place: ["tools", ""] };
+        tools.check_names(choice_field)?;
+        Ok(tools)
+    }
+
+    /// Whether the client knows OpenAI's older calls alone.
+    #[must_use]
+    pub fn are_functions(&self) -> bool {
+        self.place[0] == "functions" && !self.list.is_empty()
     }
 
     /// What is forced or allowed must be there.
