@@ -40,6 +40,10 @@ class ReferenceOps:
         """See `Ops`."""
         x.copy_(x.float() * factor)
 
+    def soft_cap(self, x: Tensor, cap: float) -> None:
+        """See `Ops`."""
+        x.copy_((x.float() / cap).tanh_() * cap)
+
     def rms_norm(self, out: Tensor, x: Tensor, weight: Tensor, eps: float) -> None:
         """See `Ops`."""
         out.copy_(_normalised(x, weight, eps))
