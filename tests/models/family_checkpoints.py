@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from tests.checkpoints import write_byte_tokenizer
+from tests.references import TRANSFORMERS, skip_before
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
@@ -50,6 +51,7 @@ class Variant:
 
 def write_reference(folder: Path, variant: Variant, seed: int = 0) -> Any:
     """Writes a checkpoint, and returns the model of `transformers` that it was made from."""
+    skip_before("transformers", TRANSFORMERS)
     small = {name: value for name, value in {**SMALL, **variant.fields}.items() if value is not None}
     if variant.is_wrapped:
         config = AutoConfig.for_model(variant.model_type, text_config=small, vision_config=_VISION)

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from streamcore.kernels.library import DTYPE_CODES, OPERATIONS, Operation, compiled
+from streamcore.kernels.library import CUDA_OPERATIONS, DTYPE_CODES, OPERATIONS, Operation, compiled
 from streamcore.kernels.ops import Ops
 from streamcore.kernels.paged import LayerCache, PagedSequences
 from streamcore.kernels.reference import ReferenceOps
+from streamcore.kernels.splits import Splits
 from streamcore.kernels.weight import LinearWeight
 from streamcore.operands import Activation, AttentionRule, Expert, ExpertRule, HeadNorms, Rotation
 
@@ -22,15 +23,18 @@ def _address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
-class CpuOps(ReferenceOps):
-    """The Rust kernels."""
+class NativeOps(ReferenceOps):
+    """Operations that are one struct of arguments each; `run` says what carries them out."""
+
+    operations = OPERATIONS
+    """By name, those that `run` takes."""
 
     def run(self, operation: Operation, num_rows: int, arguments: ctypes.Structure) -> None:
         """Carries an operation out; `num_rows` is the number of rows in its arguments."""
-        compiled.run(operation.number, ctypes.addressof(arguments))
+        raise NotImplementedError
 
     def _call(self, name: str, **arguments: Any) -> None:
-        operation = OPERATIONS[name]
+        operation = self.operations[name]
         self.run(operation, arguments[operation.rows], operation.struct(**arguments))
 
     def embed(self, out: Tensor, token_ids: Tensor, table: Tensor, factor: float) -> None:
@@ -191,33 +195,7 @@ class CpuOps(ReferenceOps):
         self, out: Tensor, query: Tensor, cache: LayerCache, sequences: PagedSequences, rule: AttentionRule
     ) -> None:
         """See `Ops`."""
-        block_tables, context_lens = sequences.block_tables, sequences.context_lens
-        num_seqs = context_lens.shape[0]
-        _, block_size, num_kv_heads, head_dim = cache.keys.shape
-        self._call(
-            "PagedAttention",
-            output=out.data_ptr(),
-            query=query.data_ptr(),
-            key_cache=cache.keys.data_ptr(),
-            value_cache=cache.values.data_ptr(),
-            block_tables=block_tables.data_ptr(),
-            rows=sequences.rows.data_ptr(),
-            context_lens=context_lens.data_ptr(),
-            query_starts=sequences.query_starts.data_ptr(),
-            num_seqs=num_seqs,
-            num_heads=query.shape[1],
-            num_kv_heads=num_kv_heads,
-            head_dim=head_dim,
-            block_size=block_size,
-            query_stride=query.stride(0),
-            block_table_stride=block_tables.stride(0),
-            scale=rule.scale,
-            window=rule.window,
-            sinks=_address(rule.sinks),
-            soft_cap=rule.soft_cap,
-            dtype=DTYPE_CODES[query.dtype],
-            cache_dtype=DTYPE_CODES[cache.keys.dtype],
-        )
+        self._call("PagedAttention", **_attention_arguments(out, query, cache, sequences, rule))
 
     def experts(
         self, out: Tensor, x: Tensor, scores: Tensor, experts: Sequence[Expert], rule: ExpertRule
@@ -261,64 +239,90 @@ class CpuOps(ReferenceOps):
         )
 
 
-class CudaOps(ReferenceOps):
-    """The CUDA kernels, launched on torch's current stream; attention and what has no kernel yet is
-    torch's.
+def _attention_arguments(
+    out: Tensor, query: Tensor, cache: LayerCache, sequences: PagedSequences, rule: AttentionRule
+) -> dict[str, Any]:
+    block_tables, context_lens = sequences.block_tables, sequences.context_lens
+    _, block_size, num_kv_heads, head_dim = cache.keys.shape
+    return {
+        "output": out.data_ptr(),
+        "query": query.data_ptr(),
+        "key_cache": cache.keys.data_ptr(),
+        "value_cache": cache.values.data_ptr(),
+        "block_tables": block_tables.data_ptr(),
+        "rows": sequences.rows.data_ptr(),
+        "context_lens": context_lens.data_ptr(),
+        "query_starts": sequences.query_starts.data_ptr(),
+        "num_seqs": context_lens.shape[0],
+        "num_heads": query.shape[1],
+        "num_kv_heads": num_kv_heads,
+        "head_dim": head_dim,
+        "block_size": block_size,
+        "query_stride": query.stride(0),
+        "block_table_stride": block_tables.stride(0),
+        "scale": rule.scale,
+        "window": rule.window,
+        "sinks": _address(rule.sinks),
+        "soft_cap": rule.soft_cap,
+        "dtype": DTYPE_CODES[query.dtype],
+        "cache_dtype": DTYPE_CODES[cache.keys.dtype],
+    }
+
+
+class CpuOps(NativeOps):
+    """The Rust kernels."""
+
+    def run(self, operation: Operation, num_rows: int, arguments: ctypes.Structure) -> None:
+        """See `NativeOps`."""
+        compiled.run(operation.number, ctypes.addressof(arguments))
+
+
+class CudaOps(NativeOps):
+    """The CUDA kernels, launched on torch's current stream. Products are torch's, and so is the
+    attention that `takes_attention` refuses.
     """
 
-    def _where(self, x: Tensor) -> tuple[int, int]:
+    operations = CUDA_OPERATIONS
+
+    def __init__(self, device: torch.device, num_multiprocessors: int) -> None:
+        """Takes no memory yet."""
+        self._index = device.index or 0
+        self._splits = Splits(device, num_multiprocessors)
+
+    def run(self, operation: Operation, num_rows: int, arguments: ctypes.Structure) -> None:
+        """See `NativeOps`."""
         # What `torch.cuda.current_stream` reads, without an object around it at every call.
-        return x.device.index, torch._C._cuda_getCurrentRawStream(x.device.index)
+        stream = (self._index, torch._C._cuda_getCurrentRawStream(self._index))
+        compiled.cuda_run(operation.number, ctypes.addressof(arguments), stream)
 
-    def rms_norm(self, out: Tensor, x: Tensor, weight: Tensor, eps: float) -> None:
-        """See `Ops`."""
-        if not out.is_contiguous():
-            super().rms_norm(out, x, weight, eps)
-            return
-        addresses = (out.data_ptr(), x.data_ptr(), 0, weight.data_ptr())
-        strides = (x.stride(0), 0)
-        compiled.cuda_rms_norm(addresses, x.shape, strides, eps, DTYPE_CODES[x.dtype], self._where(x))
-
-    def add_rms_norm(self, out: Tensor, x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> None:
-        """See `Ops`."""
-        addresses = (out.data_ptr(), x.data_ptr(), residual.data_ptr(), weight.data_ptr())
-        strides = (x.stride(0), residual.stride(0))
-        compiled.cuda_rms_norm(addresses, x.shape, strides, eps, DTYPE_CODES[x.dtype], self._where(x))
-
-    def gated(self, out: Tensor, gate_up: Tensor, activation: Activation) -> None:
-        """See `Ops`."""
-        if activation != "silu":
-            super().gated(out, gate_up, activation)
-            return
-        addresses = (out.data_ptr(), gate_up.data_ptr())
-        dtype = DTYPE_CODES[out.dtype]
-        compiled.cuda_silu_mul(addresses, out.shape, gate_up.stride(0), dtype, self._where(out))
-
-    def rope_and_store_kv(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        rotation: Rotation,
-        positions: Tensor,
-        cache: LayerCache,
-        slot_mapping: Tensor,
-        norms: HeadNorms | None = None,
+    def paged_attention(
+        self, out: Tensor, query: Tensor, cache: LayerCache, sequences: PagedSequences, rule: AttentionRule
     ) -> None:
         """See `Ops`."""
-        cos_sin = rotation.cos_sin
-        if norms is not None or rotation.query_factors is not None or not cos_sin.shape[1]:
-            super().rope_and_store_kv(query, key, value, rotation, positions, cache, slot_mapping, norms)
+        if not takes_attention(query, cache):
+            ReferenceOps.paged_attention(self, out, query, cache, sequences, rule)
             return
-        tensors = (query, key, value, cos_sin, positions, slot_mapping, cache.keys, cache.values)
-        num_tokens, num_heads, head_dim = query.shape
-        compiled.cuda_rope_and_store_kv(
-            [tensor.data_ptr() for tensor in tensors],
-            (num_tokens, num_heads, key.shape[1], head_dim, cos_sin.shape[1]),
-            (query.stride(0), key.stride(0), value.stride(0)),
-            DTYPE_CODES[query.dtype],
-            self._where(query),
+        num_seqs, num_heads, num_kv_heads = len(sequences.lens), query.shape[1], cache.keys.shape[2]
+        self._call(
+            "PagedAttention",
+            **_attention_arguments(out, query, cache, sequences, rule),
+            **self._splits.arguments(num_seqs, num_heads, num_kv_heads),
+            num_tokens=query.shape[0],
+            parts=sequences.has_decodes + 2 * sequences.has_prefills,
         )
+
+
+def takes_attention(query: Tensor, cache: LayerCache) -> bool:
+    """Whether the CUDA kernels of attention take these heads: 16-bit numbers, a head size of 64, 80,
+    96, 128 or 256, rows that begin at multiples of 16 bytes. Sequences, blocks and rules may be any.
+    """
+    return (
+        query.dtype in (torch.bfloat16, torch.float16)
+        and cache.keys.dtype == query.dtype
+        and query.shape[2] in (64, 80, 96, 128, 256)
+        and query.stride(0) % 8 == 0
+        and query.data_ptr() % 16 == 0
+    )
 
 
 @cache
@@ -336,7 +340,8 @@ def ops_for(device: torch.device) -> Ops:
     if device.type == "cpu" and compiled is not None:
         return CpuOps()
     if device.type == "cuda" and _has_cuda_kernels(device.index or 0):
-        return CudaOps()
+        properties = torch.cuda.get_device_properties(device)
+        return CudaOps(device, properties.multi_processor_count)
     return ReferenceOps()
 
 

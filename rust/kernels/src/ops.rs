@@ -76,9 +76,9 @@ impl fmt::Display for OpError {
 
 impl std::error::Error for OpError {}
 
-/// An operation as its caller sees it.
+/// How a foreign caller fills the arguments of an operation.
 #[derive(Clone, Copy, Debug)]
-pub struct Operation {
+pub struct Layout {
     /// Its name, which is that of its struct.
     pub name: &'static str,
     /// The fields of its struct.
@@ -87,6 +87,21 @@ pub struct Operation {
     pub size: usize,
     /// Offset and name of its number of rows.
     pub rows: (usize, &'static str),
+}
+
+impl Layout {
+    /// That of a struct.
+    #[must_use]
+    pub const fn of<A: Arguments>(name: &'static str) -> Self {
+        Self { name, fields: A::FIELDS, size: size_of::<A>(), rows: A::ROWS }
+    }
+}
+
+/// An operation of the CPU.
+#[derive(Clone, Copy, Debug)]
+pub struct Operation {
+    /// Its name and its struct.
+    pub layout: Layout,
     run: unsafe fn(*const u8) -> Result<(), OpError>,
 }
 
@@ -109,7 +124,7 @@ impl Operation {
         name: &'static str,
         run: unsafe fn(*const u8) -> Result<(), OpError>,
     ) -> Self {
-        Self { name, fields: A::FIELDS, size: size_of::<A>(), rows: A::ROWS, run }
+        Self { layout: Layout::of::<A>(name), run }
     }
 
     /// The operation of a number.

@@ -3,9 +3,11 @@
 use strsim::osa_distance;
 
 /// The paths as `/openapi.json` lists them, but for those with a name in them.
-const PATHS: [&str; 10] = [
+const PATHS: [&str; 12] = [
     "/v1/chat/completions",
     "/v1/completions",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
     "/v1/models",
     "/tokenize",
     "/detokenize",

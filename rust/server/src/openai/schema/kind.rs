@@ -52,6 +52,8 @@ pub enum Kind {
     ResponseFormat,
     /// One of vLLM's constraints, by its name; checked where it is read.
     StructuredOutputs,
+    /// A text, or a list of blocks of a message; checked where they are read.
+    Blocks,
     /// A list of messages; checked where they are read.
     Messages,
     /// A prompt or several; checked where they are read.
@@ -123,6 +125,7 @@ impl Kind {
             }
             Self::ToolChoice => "word or object".to_owned(),
             Self::Objects(_) => "list of objects".to_owned(),
+            Self::Blocks => "text, or list of blocks".to_owned(),
             Self::Messages => "list of messages".to_owned(),
             Self::Prompt => "text, list of texts, list of token ids, or list of such lists".to_owned(),
             Self::Anything => "any".to_owned(),
@@ -238,6 +241,12 @@ impl Kind {
                     "structural_tag": { "type": ["object", "string"] },
                 });
                 json!({ "type": "object", "properties": properties })
+            }
+            Self::Blocks => {
+                let block = json!({
+                    "type": "object", "required": ["type"], "properties": { "type": { "type": "string" } },
+                });
+                json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": block }] })
             }
             Self::Messages => json!({
                 "type": "array", "minItems": 1, "items": { "$ref": "#/components/schemas/Message" },
