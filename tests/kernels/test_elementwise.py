@@ -98,6 +98,16 @@ def test_small_operations(implementation: Any, dtype: torch.dtype) -> None:
     implementation.assert_near(out, total.double() * 0.37)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (3, 37), (2, 70_001)])
+def test_soft_cap(implementation: Any, dtype: torch.dtype, shape: tuple[int, int]) -> None:
+    """Logits that are not bent, or bent to another limit, change every temperature."""
+    x = implementation.random(*shape, dtype=dtype) * 40
+    expected = 30 * (x.double() / 30).tanh()
+    implementation.operations.ops.soft_cap(x, 30.0)
+    implementation.assert_near(x, expected)
+    assert float(x.abs().max()) <= 30
+
+
 def test_a_narrow_table_is_widened_exactly(implementation: Any) -> None:
     """On the CPU the embedding stays bfloat16 under float32 activations."""
     if implementation.is_cuda:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.checkpoints import write_checkpoint
+from tests.models.family_checkpoints import Variant, write_reference
 from tests.models.format_variants import MATRICES, STACKS
 from tests.models.quantised import quantise
 from tests.models.steps import CPU, RunningSequence, load_paged, random_prompt
@@ -166,6 +167,22 @@ ASTRAY: Mapping[str, tuple[str, Callable[[dict[str, Tensor]], Any], str]] = {
         f"`{UP}.bias` is not zero, the model has no bias there",
     ),
 }
+
+
+def test_stacks_that_no_format_has_are_refused(tmp_path: Path) -> None:
+    """Which way round they lie, and where their scales are, no two programs agree on."""
+    write_reference(tmp_path, Variant("gpt_oss", {"head_dim": 16, "num_local_experts": 4}))
+    name = "model.layers.0.mlp.experts.gate_up_proj"
+    path = tmp_path / "model.safetensors"
+    tensors = load_file(path)
+    tensors[name] = tensors[name].to(torch.float8_e4m3fn)
+    save_file(tensors | {f"{name}_scale_inv": torch.ones(4, 1, 1)}, path, metadata={"format": "pt"})
+    with pytest.raises(ModelLoadError) as caught:
+        check_model_folder(tmp_path)
+    assert f"`{name}` stacks the experts of a layer as F8_E4M3, supported are stacks of F64" in str(
+        caught.value
+    )
+    assert "the weights have dtype" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ASTRAY)

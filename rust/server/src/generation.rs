@@ -16,11 +16,11 @@ use streamcore_engine::{GivenParameters, Request, RequestId, SamplingParams};
 use streamcore_parsers::Setup;
 
 use crate::app::App;
+use crate::asked::{Options, Sampling};
 use crate::driver::{NewRequest, TokenStream};
 use crate::error::ApiError;
 use crate::ledger::Pool;
 use crate::metrics::Metrics;
-use crate::openai::options::{Options, Sampling};
 use crate::patience::patience;
 use crate::script::Script;
 use crate::script::cue::{Cue, Scene};

@@ -22,6 +22,8 @@
 
 pub mod anthropic;
 pub mod app;
+pub mod asked;
+pub mod cut;
 pub mod door;
 pub mod driver;
 pub mod error;
