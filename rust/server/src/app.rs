@@ -11,6 +11,7 @@ use crate::driver::Driver;
 use crate::error::ApiError;
 pub use crate::naming::Naming;
 use crate::script::Script;
+use crate::stored::{ResponseStore, StoreLimits};
 use crate::text::{ChatTemplate, TextModel};
 
 /// Bodies up to this are read and made where they arrive; longer ones would keep other streams of that thread waiting.
@@ -43,6 +44,8 @@ pub struct App {
     /// Token ids below this are known to both the tokenizer and the model. A tokenizer may have more: a padding token is often
     /// added without a row in the model's embedding, and its id would be read from outside of it.
     pub vocab_size: usize,
+    /// Responses that are kept for their clients, if any are.
+    pub responses: Option<Arc<ResponseStore>>,
     /// What answers in the place of a model, if anything does.
     pub script: Option<Arc<Script>>,
     /// What compiles grammars, or why none can be; from the moment in which the vocabulary is indexed.
@@ -70,6 +73,8 @@ impl App {
         let num_cores = available_parallelism().map_or(1, std::num::NonZero::get);
         let short = Arc::new(Semaphore::new(num_cores.min(4)));
         let long = Arc::new(Semaphore::new(num_cores.min(4).div_ceil(2)));
+        let max_responses = driver.limits().max_stored_responses;
+        let responses = (max_responses > 0).then(|| ResponseStore::new(StoreLimits::of(max_responses)));
         let (grammars, unknown_tools) = (OnceLock::new(), Once::new());
         Arc::new(Self {
             driver,
@@ -77,6 +82,7 @@ impl App {
             naming,
             access,
             vocab_size,
+            responses,
             script,
             grammars,
             unknown_tools,

@@ -12,6 +12,7 @@ pub mod openapi;
 pub mod options;
 pub mod origins;
 pub mod reference;
+pub mod responses;
 pub mod schema;
 pub mod structured;
 pub mod tokenize;

@@ -11,6 +11,7 @@ mod metrics;
 mod models;
 mod near;
 mod openapi;
+mod responses;
 mod root_path;
 mod tokenize;
 mod version;
@@ -33,7 +34,7 @@ use crate::middleware::{authorize, cors, tag};
 use crate::script::received::record;
 
 /// Those to which a `POST` has something generated.
-pub const GENERATING: &[&str] = &["/v1/chat/completions", "/v1/completions"];
+pub const GENERATING: &[&str] = &["/v1/chat/completions", "/v1/completions", "/v1/responses"];
 
 /// The whole application, for any way to serve it.
 pub fn router(app: Arc<App>) -> Router {
@@ -44,6 +45,10 @@ pub fn router(app: Arc<App>) -> Router {
     let guarded = Router::new()
         .route("/v1/chat/completions", post(generate::create::<Chat>))
         .route("/v1/completions", post(generate::create::<Completions>))
+        .route("/v1/responses", post(responses::create))
+        .route("/v1/responses/{id}", get(responses::retrieve).delete(responses::delete))
+        .route("/v1/responses/{id}/cancel", post(responses::cancel))
+        .route("/v1/responses/{id}/input_items", get(responses::input_items))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::retrieve))
         .route("/tokenize", post(tokenize::tokenize))

@@ -86,6 +86,8 @@ pub struct Details {
     pub token_ids: bool,
     /// Tokens in log-probabilities are written as ids.
     pub tokens_as_ids: bool,
+    /// Log-probabilities of the answer are kept to its end, also where it is streamed.
+    pub keeps_logprobs: bool,
     /// Special tokens leave text.
     pub special_tokens: bool,
     /// Reasoning is left out.
@@ -191,6 +193,7 @@ impl Details {
             prompt_logprobs: fields.count("prompt_logprobs").map(small),
             token_ids: fields.flag("return_token_ids")?,
             tokens_as_ids: fields.flag("return_tokens_as_token_ids")?,
+            keeps_logprobs: false,
             special_tokens: !fields.flag_or("skip_special_tokens", true)?,
             hides_reasoning: !fields.flag_or("include_reasoning", true)?,
             reasoning_field: ReasoningField::default(),

@@ -88,13 +88,14 @@ impl Param {
 }
 
 /// Every field of a body that is known.
-pub fn body_params() -> impl Iterator<Item = &'static Param> {
+pub fn body_params() -> impl Iterator<Item = &'static Param> + Clone {
     params::PARAMS.iter().chain(structured::STRUCTURED).chain(dialects::DIALECTS)
 }
 
-fn is_honoured(name: &str, endpoint: Endpoint) -> bool {
+/// Whether a field does what it says; of several rows of one name the first counts.
+fn is_honoured(mut params: impl Iterator<Item = &'static Param>, name: &str, endpoint: Endpoint) -> bool {
     let is_it = |param: &&Param| param.name == name && param.is_on(endpoint);
-    body_params().find(is_it).is_some_and(|param| matches!(param.fate, Fate::Honoured { .. }))
+    params.find(is_it).is_some_and(|param| matches!(param.fate, Fate::Honoured { .. }))
 }
 
 /// Checks every field of a body, or of an object in it, that is in the table: what is honoured has its type and is within its
@@ -102,20 +103,21 @@ fn is_honoured(name: &str, endpoint: Endpoint) -> bool {
 ///
 /// # Errors
 /// 400, naming the field.
-pub fn check<'a>(
+pub fn check(
     fields: &mut Fields,
-    params: impl IntoIterator<Item = &'a Param>,
+    params: impl IntoIterator<Item = &'static Param> + Clone,
     endpoint: Endpoint,
     vocab_size: usize,
 ) -> Result<(), ApiError> {
-    for param in params.into_iter().filter(|param| param.is_on(endpoint)) {
+    for param in params.clone().into_iter().filter(|param| param.is_on(endpoint)) {
         let Some(value) = fields.get(param.name) else { continue };
         let path = || fields.path_of(param.name);
         match param.fate {
             Fate::Honoured { .. } => param.kind.check(&path(), value, vocab_size)?,
             Fate::Refused { unless, instead } if !unless.matches(value) => {
                 // Only what this route knows is worth a try.
-                let instead = instead.filter(|ours| is_honoured(ours, endpoint));
+                let all = || params.clone().into_iter().chain(body_params());
+                let instead = instead.filter(|ours| is_honoured(all(), ours, endpoint));
                 return Err(unsupported(&path(), value, instead));
             }
             Fate::Refused { .. } | Fate::Ignored => {

@@ -13,11 +13,11 @@ use super::{
     Param,
 };
 
-pub(super) const CHAT: On = On::Only(Endpoint::Chat);
+pub(in crate::openai) const CHAT: On = On::Only(Endpoint::Chat);
 const COMPLETIONS: On = On::Only(Endpoint::Completions);
-pub(super) const BOTH: On = On::Both;
+pub(in crate::openai) const BOTH: On = On::Both;
 
-pub(super) const fn honoured(
+pub(in crate::openai) const fn honoured(
     on: On,
     name: &'static str,
     kind: Kind,
@@ -27,12 +27,17 @@ pub(super) const fn honoured(
     Param { name, on, kind, fate: Fate::Honoured { default }, about }
 }
 
-pub(super) const fn refused(on: On, name: &'static str, unless: Neutral, about: &'static str) -> Param {
+pub(in crate::openai) const fn refused(
+    on: On,
+    name: &'static str,
+    unless: Neutral,
+    about: &'static str,
+) -> Param {
     Param { name, on, kind: Anything, fate: Fate::Refused { unless, instead: None }, about }
 }
 
 /// A field that another one does the same as, or nearly so.
-pub(super) const fn renamed(
+pub(in crate::openai) const fn renamed(
     on: On,
     name: &'static str,
     unless: Neutral,
@@ -42,7 +47,7 @@ pub(super) const fn renamed(
     Param { name, on, kind: Anything, fate: Fate::Refused { unless, instead: Some(instead) }, about }
 }
 
-pub(super) const fn ignored(on: On, name: &'static str, about: &'static str) -> Param {
+pub(in crate::openai) const fn ignored(on: On, name: &'static str, about: &'static str) -> Param {
     Param { name, on, kind: Anything, fate: Fate::Ignored, about }
 }
 
