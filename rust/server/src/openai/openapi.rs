@@ -4,7 +4,8 @@ mod schemas;
 
 use serde_json::{Map, Value, json};
 
-use super::schema::{Endpoint, Fate, body_params};
+use super::responses;
+use super::schema::{Endpoint, Fate, Param, body_params};
 
 /// The document, in OpenAPI 3.1. Its paths begin at `prefix`, if the routes are mounted under one.
 #[must_use]
@@ -29,7 +30,7 @@ pub fn document(version: &str, prefix: Option<&str>) -> Value {
 }
 
 fn paths() -> Value {
-    let model_id = json!([{ "name": "id", "in": "path", "required": true, "schema": { "type": "string", "minLength": 1 } }]);
+    let id = json!([{ "name": "id", "in": "path", "required": true, "schema": { "type": "string", "minLength": 1 } }]);
     json!({
         "/v1/chat/completions": { "post": post(
             "createChatCompletion", "ChatCompletionRequest", "ChatCompletion", Some("ChatCompletionChunk"),
@@ -37,8 +38,22 @@ fn paths() -> Value {
         "/v1/completions": { "post": post(
             "createCompletion", "CompletionRequest", "Completion", Some("CompletionChunk"),
         ) },
+        "/v1/responses": { "post": post(
+            "createResponse", "ResponseRequest", "Response", Some("ResponseEvent"),
+        ) },
+        "/v1/responses/{id}": {
+            "get": get("retrieveResponse", &content("Response")),
+            "delete": get("deleteResponse", &content("DeletedResponse")),
+            "parameters": id,
+        },
+        "/v1/responses/{id}/cancel": {
+            "post": get("cancelResponse", &content("Response")), "parameters": id,
+        },
+        "/v1/responses/{id}/input_items": {
+            "get": get("listInputItems", &content("ResponseItemList")), "parameters": id,
+        },
         "/v1/models": { "get": get("listModels", &content("ModelList")) },
-        "/v1/models/{id}": { "get": get("retrieveModel", &content("Model")), "parameters": model_id },
+        "/v1/models/{id}": { "get": get("retrieveModel", &content("Model")), "parameters": id },
         "/tokenize": { "post": post("tokenize", "TokenizeRequest", "TokenizeResponse", None) },
         "/detokenize": { "post": post("detokenize", "DetokenizeRequest", "DetokenizeResponse", None) },
         "/health": { "get": probe("health") },
@@ -59,6 +74,7 @@ fn content(schema: &str) -> Value {
 
 fn get(id: &str, answer: &Value) -> Value {
     let mut responses = errors(&[
+        ("400", "the query cannot be honoured"),
         ("401", "no valid key"),
         ("403", "foreign `Host`"),
         ("404", "not found"),
@@ -109,14 +125,22 @@ fn errors(statuses: &[(&str, &str)]) -> Map<String, Value> {
 
 fn all_schemas() -> Value {
     let mut all = schemas::fixed();
-    all["ChatCompletionRequest"] = request(Endpoint::Chat);
-    all["CompletionRequest"] = request(Endpoint::Completions);
+    all["ChatCompletionRequest"] = request(params_on(Endpoint::Chat));
+    all["CompletionRequest"] = request(params_on(Endpoint::Completions));
+    for (name, schema) in responses::schemas::schemas() {
+        all[name] = schema;
+    }
     all
 }
 
-fn request(endpoint: Endpoint) -> Value {
+fn params_on(endpoint: Endpoint) -> impl Iterator<Item = &'static Param> {
+    body_params().filter(move |param| param.is_on(endpoint))
+}
+
+/// The schema of a body that may have these fields.
+pub(super) fn request(params: impl Iterator<Item = &'static Param>) -> Value {
     let (mut properties, mut required) = (Map::new(), Vec::new());
-    for param in body_params().filter(|param| param.is_on(endpoint)) {
+    for param in params {
         let (schema, about) = match param.fate {
             Fate::Honoured { default: "" } => {
                 required.push(param.name);

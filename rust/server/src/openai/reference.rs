@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::responses;
 use super::schema::dialects::DIALECTS;
 use super::schema::message::MESSAGE;
 use super::schema::params::{PARAMS, STREAM_OPTIONS};
@@ -15,7 +16,7 @@ Generated from `rust/server/src/openai/schema/` by `make docs`; do not edit.
 `POST /v1/chat/completions` and `POST /v1/completions` take OpenAI's fields and those of vLLM that clients send. Every known field has one
 of three fates: it is **honoured**; it is **refused** with status 400 and its name in `error.param`, since leaving it out of account would
 change the answer; or it is **ignored**, since it cannot. Fields that are in no list are ignored. `null` is the same as leaving a field out.
-`GET /openapi.json` says the same to programs.
+`GET /openapi.json` says the same to programs. `POST /v1/responses` takes the fields of chat and [its own](#responses).
 ";
 
 const MESSAGES: &str = "
@@ -170,6 +171,7 @@ pub fn page() -> String {
     MESSAGE.iter().for_each(|param| message_row(&mut page, "", param));
     page.push_str(MESSAGES);
     page.push_str(REMARKS);
+    responses::reference::write(&mut page);
     page
 }
 
@@ -209,7 +211,7 @@ fn inner(path: &str, param: &Param) -> (String, &'static [Param]) {
     }
 }
 
-fn row(page: &mut String, path: &str, param: &Param) {
+pub(super) fn row(page: &mut String, path: &str, param: &Param) {
     let Fate::Honoured { default } = param.fate else { return };
     let default = if default.is_empty() { "required" } else { default };
     let name = format!("`{path}{}`", param.name);
@@ -218,7 +220,7 @@ fn row(page: &mut String, path: &str, param: &Param) {
     inner.iter().for_each(|param| row(page, &path, param));
 }
 
-fn line(page: &mut String, cells: &[&str]) {
+pub(super) fn line(page: &mut String, cells: &[&str]) {
     writeln!(page, "| {} |", cells.join(" | ")).expect("a string takes every text");
 }
 

@@ -5,7 +5,9 @@ mod events;
 mod items;
 mod object;
 pub mod params;
+pub mod reference;
 pub mod request;
+pub(in crate::openai) mod schemas;
 mod tools;
 mod translation;
 

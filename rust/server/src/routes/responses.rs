@@ -40,11 +40,10 @@ enum Place {
 impl Responses {
     /// Begins to keep the response, if it is to be kept and there is room.
     fn keep(&mut self) -> Option<Arc<StoredResponse>> {
-        if let Place::Planned { store, new, now } = std::mem::replace(&mut self.place, Place::Nowhere)
-            && let Some(recording) = store.open(new, now)
-        {
-            self.place = Place::Kept(recording);
-        }
+        self.place = match std::mem::replace(&mut self.place, Place::Nowhere) {
+            Place::Planned { store, new, now } => store.open(new, now).map_or(Place::Nowhere, Place::Kept),
+            place => place,
+        };
         let response = match &self.place {
             Place::Kept(recording) => Some(recording.response()),
             Place::Nowhere | Place::Planned { .. } => None,

@@ -270,3 +270,12 @@ impl Recording {
         self.response.changed.send_replace(());
     }
 }
+
+impl Drop for Recording {
+    /// What has not come to its end never will, and is of no use.
+    fn drop(&mut self) {
+        if !self.response.is_over() {
+            self.store.delete(self.response.id(), self.response.owner());
+        }
+    }
+}

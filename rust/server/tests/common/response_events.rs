@@ -22,6 +22,7 @@ struct Reader {
     /// Id, model and time of the response.
     identity: Option<[Value; 3]>,
     last_status: String,
+    has_begun: bool,
     items: Vec<Value>,
     ids: BTreeSet<String>,
     open: Option<Open>,
@@ -109,6 +110,7 @@ impl Reader {
         rule!(response["created_at"].is_u64() && response["model"].is_string(), "no time or model");
         let first = self.identity.get_or_insert(identity.clone());
         rule!(*first == identity, "the identity has changed");
+        self.has_begun |= name == "in_progress";
         let status = response["status"].as_str().unwrap_or_default().to_owned();
         let expected: &[&str] = match name {
             "created" => &["in_progress", "queued"],
@@ -123,7 +125,7 @@ impl Reader {
         rule!(is_final || self.items.is_empty(), "an item before the beginning");
         rule!(self.last_status != "in_progress" || status != "queued", "queued again");
         if is_final {
-            rule!(self.last_status == "in_progress" || status != "completed", "completed, and not begun");
+            rule!(self.has_begun || status != "completed", "completed, and not begun");
             rule!(
                 (status == "incomplete") == response["incomplete_details"]["reason"].is_string(),
                 "no reason, or one too many"
@@ -145,7 +147,7 @@ impl Reader {
     }
 
     fn add_item(&mut self, event: &Value) -> Result<(), String> {
-        rule!(self.last_status == "in_progress", "an item before the response is in progress");
+        rule!(self.has_begun, "an item before the response is in progress");
         rule!(self.open.is_none(), "the item before is still open");
         rule!(event["output_index"] == self.items.len(), "a wrong output index");
         let item = event["item"].clone();

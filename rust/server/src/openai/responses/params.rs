@@ -6,7 +6,7 @@ use crate::openai::schema::Kind::{
 };
 use crate::openai::schema::Neutral::{False, Null, Numbers, Words as WordsOf};
 use crate::openai::schema::params::{CHAT, honoured, ignored, refused, renamed};
-use crate::openai::schema::{MAX_TOKENS, Param};
+use crate::openai::schema::{Endpoint, MAX_TOKENS, Param, body_params};
 
 /// What `include` may ask for: tokens of text, and thoughts that a client can send back.
 pub const LOGPROBS: &str = "message.output_text.logprobs";
@@ -126,6 +126,13 @@ pub const RESPONSES: &[Param] = &[
     refused(CHAT, "prompt_logprobs", Null, "Belongs to chat."),
     refused(CHAT, "return_token_ids", False, "Belongs to chat."),
 ];
+
+/// All fields of a body: those above, and those of a chat that are not among them.
+pub fn all_params() -> impl Iterator<Item = &'static Param> {
+    let is_own = |name: &str| RESPONSES.iter().any(|own| own.name == name);
+    let of_chat = body_params().filter(move |param| param.is_on(Endpoint::Chat) && !is_own(param.name));
+    RESPONSES.iter().chain(of_chat)
+}
 
 /// The fields of `text`.
 pub const TEXT: &[Param] = &[

@@ -105,8 +105,11 @@ impl ResponsesRequest {
         // What is said here wins over what was made of other fields.
         chat.body.extend(rest);
         let (body, origins) = chat.finish("input");
-        let chat = ChatRequest::take(&mut Fields::from_value(String::new(), body.into())?, vocab_size)
+        let mut chat = ChatRequest::take(&mut Fields::from_value(String::new(), body.into())?, vocab_size)
             .map_err(|error| origins.name(error))?;
+        if let Some(asked) = &mut chat.options.asked {
+            asked.field = origins.own(&asked.field).unwrap_or_else(|| asked.field.clone());
+        }
         Ok(Self { chat, origins, told, input })
     }
 }
