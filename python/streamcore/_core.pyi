@@ -235,6 +235,7 @@ class Server:
         served_model_names: at least one; the first one is in the answers.
         vocab_size: rows of the model's embedding; a prompt with a token id beyond them is refused.
         api_keys: keys that open the API; none: it is open to all.
+        priority_keys: numbers of keys, counted from 1, whose `priority` counts among the requests of all keys.
         allowed_origins: origins whose pages may read answers in a browser; `*` stands for all.
         max_waiting_requests: most requests that wait for their first step; more get 429. None: 2048.
         max_stored_responses: most responses that are kept for their clients; 0: none. None: 1000.
@@ -259,6 +260,7 @@ class Server:
         served_model_names: list[str],
         vocab_size: int,
         api_keys: list[str] | None = None,
+        priority_keys: list[int] | None = None,
         allowed_origins: list[str] | None = None,
         max_waiting_requests: int | None = None,
         max_stored_responses: int | None = None,

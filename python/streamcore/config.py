@@ -129,6 +129,11 @@ class ServeConfig:
         "key that requests must carry, several are allowed; else those in `STREAMCORE_API_KEY`, which other users of the "
         "machine cannot read; else the server is open to all who reach it",
     )
+    priority_keys: tuple[str, ...] = _option(
+        (),
+        "number of an API key, counted from 1, whose `priority` counts among the requests of all keys, several are allowed; "
+        "else it orders those of its own key alone",
+    )
     allowed_origins: tuple[str, ...] = _option(
         (),
         "origin such as https://chat.example whose pages may use the API in a browser, * for all; else none",
@@ -205,6 +210,9 @@ class ServeConfig:
             raise ConfigError(f"`--root-path` is `{self.root_path}`, it must be like /llm")
         if self.ssl_keyfile is not None and self.ssl_certfile is None:
             raise ConfigError("`--ssl-keyfile` is given without `--ssl-certfile`")
+        for number in self.priority_keys:
+            if not re.fullmatch(r"[1-9][0-9]{0,8}", number):
+                raise ConfigError(f"`--priority-keys` is `{number}`, it must be the number of a key, from 1 on")
         for origin in self.allowed_origins:
             if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", origin):
                 raise ConfigError(f"`{origin}` is not an origin, which is like https://chat.example")
@@ -242,6 +250,15 @@ def with_keys_of_environment(config: ServeConfig) -> ServeConfig:
     Raises:
         ConfigError: the variable is there, and one of its keys is empty: whoever sets it wants no open server.
     """
+    config = _with_keys(config)
+    num_keys = len(config.api_key)
+    for number in config.priority_keys:
+        if int(number) > num_keys:
+            raise ConfigError(f"`--priority-keys` is {number}, there are {num_keys} API keys")
+    return config
+
+
+def _with_keys(config: ServeConfig) -> ServeConfig:
     text = os.environ.get("STREAMCORE_API_KEY")
     if config.api_key or text is None:
         return config

@@ -97,6 +97,7 @@ def start_server(
     api_keys: Sequence[str] = (),
     max_model_len: int | None = None,
     max_num_seqs: int | None = None,
+    priority_keys: Sequence[int] = (),
     allowed_origins: Sequence[str] = (),
     max_waiting_requests: int | None = None,
     max_stored_responses: int | None = None,
@@ -112,6 +113,7 @@ def start_server(
         api_keys: keys that open the API; none: it is open to all.
         max_model_len: most tokens of one request, prompt and answer.
         max_num_seqs: most answers at once.
+        priority_keys: numbers of those, counted from 1, whose `priority` counts among the requests of all keys.
         allowed_origins: web pages that may use the API.
         max_waiting_requests: most requests in the queue; more get 429.
         max_stored_responses: most responses that are kept; 0 keeps none.
@@ -125,6 +127,7 @@ def start_server(
         served_model_names=served_names(model, served_model_names),
         vocab_size=model.script.vocab_size,
         api_keys=list(api_keys),
+        priority_keys=list(priority_keys),
         allowed_origins=list(allowed_origins),
         max_waiting_requests=max_waiting_requests,
         max_stored_responses=max_stored_responses,

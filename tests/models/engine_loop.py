@@ -17,9 +17,9 @@ from streamcore.runner.model_runner import ModelRunner
 CPU = torch.device("cpu")
 
 
-def load(folder: Path, max_model_len: int) -> Model:
-    """The model of a folder in float32."""
-    model = load_model(check_model_folder(folder), CPU, torch.float32)
+def load(folder: Path, max_model_len: int, dtype: torch.dtype = torch.float32) -> Model:
+    """The model of a folder."""
+    model = load_model(check_model_folder(folder), CPU, dtype)
     model.prepare(max_model_len)
     return model
 
@@ -67,7 +67,9 @@ class EngineLoop:
             max_model_len=max_model_len,
             capture_sizes=list(capture_sizes),
         )
-        caches = allocate_kv_cache(model.config, CPU, torch.float32, block_size=16, num_blocks=num_blocks)
+        caches = allocate_kv_cache(
+            model.config, CPU, model.precision.cache, block_size=16, num_blocks=num_blocks
+        )
         self.runner = ModelRunner(model, caches, self.config)
         self.scheduler = _core.Scheduler(self.config)
         self.largest_step = 0

@@ -31,10 +31,17 @@ class DryOps:
     def experts(
         self, out: Tensor, x: Tensor, scores: Tensor, experts: Sequence[Expert], rule: ExpertRule
     ) -> None:
-        """All tokens may take the same expert: its input, inner tensors and output, and in float32
-        that output, its weighted form and the sum of all.
+        """The kernel of the CPU has a row for each expert that a token takes, with whole pairs of
+        its inputs, and what the projections make of it.
+
+        With torch all tokens may take the same expert: its input, inner tensors and output, and in
+        float32 that output, its weighted form and the sum of all.
         """
         widest = max(expert.gate_up.num_outputs for expert in experts)
+        if experts[0].gate_up.packed:
+            num_rows, hidden = x.shape[0] * rule.num_used, x.shape[1]
+            self._take(num_rows * (hidden + hidden % 2 + widest) * _FLOAT32_BYTES)
+            return
         inner = x.shape[0] * (widest + widest // 2) * x.element_size()
         self._take(inner + 2 * x.nbytes + 3 * x.numel() * _FLOAT32_BYTES)
 

@@ -37,6 +37,9 @@ class Ops(Protocol):
     def scale(self, x: Tensor, factor: float) -> None:
         """`x *= factor`, [num_tokens, width], contiguous."""
 
+    def soft_cap(self, x: Tensor, cap: float) -> None:
+        """`x = cap * tanh(x / cap)`, [num_tokens, width], contiguous."""
+
     def rms_norm(self, out: Tensor, x: Tensor, weight: Tensor, eps: float) -> None:
         """`out = x / sqrt(mean(x²) + eps) * weight`, per row (Zhang and Sennrich 2019,
         arXiv:1910.07467).

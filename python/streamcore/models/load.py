@@ -11,7 +11,7 @@ from streamcore.errors import ModelLoadError
 from streamcore.layers.linear import Linear
 from streamcore.layers.weights import Stack, Weights
 from streamcore.models.folder import ModelFolder
-from streamcore.models.formats.plain import matrix_of, stack_of
+from streamcore.models.formats.plain import experts_apart, matrix_of, stack_of
 from streamcore.models.formats.stored import Stored
 from streamcore.models.model import Model
 from streamcore.models.precision import Precision, precision_of
@@ -106,6 +106,8 @@ class _Reader:
 
     def stack(self, stack: Stack) -> Sequence[Linear]:
         """See `Source`."""
+        if apart := experts_apart(stack, self._tensors):
+            return [self.linear(parts, stack.inputs, stack.bias is not None) for parts in apart]
         biases = (
             None if stack.bias is None else self._read(stack.bias).to(self._precision.activations, copy=True)
         )

@@ -4,7 +4,6 @@ pub mod chat;
 pub mod completions;
 pub mod error;
 pub mod fields;
-pub mod finish;
 pub mod json;
 pub mod logprobs;
 pub mod models;
@@ -16,4 +15,5 @@ pub mod responses;
 pub mod schema;
 pub mod structured;
 pub mod tokenize;
-pub mod usage;
+
+pub use crate::stream::{finish, usage};

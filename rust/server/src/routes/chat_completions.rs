@@ -3,13 +3,9 @@
 use super::generate::{Api, Client};
 use crate::app::App;
 use crate::error::ApiError;
-use crate::generation::{
-    Generation, Manner, Prompt, answer_setup, chat_grammar, encode_conversation, instruct, max_prompt_tokens,
-};
+use crate::generation::{Generation, of_chat};
 use crate::openai::chat::request::ChatRequest;
 use crate::openai::chat::response::{ChatChunks, whole};
-use crate::openai::chat::tools::declared;
-use crate::script::cue::Cue;
 use crate::stream::{Answer, Choice, Identity, usage_of};
 
 pub(super) struct Chat;
@@ -19,7 +15,7 @@ impl Api for Chat {
     type Chunks = ChatChunks;
 
     fn prepare(app: &App, _: &Client, body: &[u8]) -> Result<(Self, Generation), ApiError> {
-        Ok((Self, generation_of(app, ChatRequest::parse(body, app.vocab_size)?)?))
+        Ok((Self, of_chat(app, ChatRequest::parse(body, app.vocab_size)?)?))
     }
 
     fn chunks(self, identity: Identity, generation: Generation, num_choices: usize) -> ChatChunks {
@@ -38,21 +34,4 @@ impl Api for Chat {
         let prompt = generation.told_prompts(&choices[..1]).pop().unwrap_or_default();
         whole(identity, answers, usage_of(choices), &generation.options.details, &prompt)
     }
-}
-
-/// What a chat has generated, whichever dialect it was written in.
-pub(super) fn generation_of(app: &App, request: ChatRequest) -> Result<Generation, ApiError> {
-    let ChatRequest { mut conversation, tools, mut options } = request;
-    options.model = app.served_name(&options.model)?.to_owned();
-    options.details.reasoning_field = app.naming.reasoning_field;
-    let cue = app.script.as_ref().map(|_| Cue::of_messages(&conversation.messages));
-    instruct(app, &mut conversation, &tools);
-    let encoded = encode_conversation(app, conversation, max_prompt_tokens(app, &options))?;
-    let manner = Manner::of(app, &tools, &encoded.text);
-    let setup = answer_setup(&manner, declared(tools.callable()));
-    let grammar = chat_grammar(&manner, options.asked.take(), &tools)?;
-    let prompt = Prompt { tokens: encoded.tokens, field: "messages".to_owned(), echo: None, cue };
-    let mut generation = Generation::new(app, options, vec![prompt], usize::MAX)?;
-    (generation.setup, generation.grammar) = (setup, grammar);
-    Ok(generation)
 }

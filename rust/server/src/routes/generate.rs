@@ -93,7 +93,7 @@ pub(super) async fn start<A: Api>(
     let asker = Arc::clone(&client);
     let prepared = app.prepare(num_bytes, move |app| A::prepare(app, &asker, &body)).await?;
     let (api, mut generation) = prepared;
-    if generation.grammar.is_some() {
+    if generation.is_held_to_something() {
         generation = app.prepare_away(num_bytes, move |app| generation.constrain(app)).await?;
     }
     let Client { name, key, headers } = &*client;

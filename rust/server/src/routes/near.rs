@@ -3,9 +3,11 @@
 use strsim::osa_distance;
 
 /// The paths as `/openapi.json` lists them, but for those with a name in them.
-const PATHS: [&str; 11] = [
+const PATHS: [&str; 13] = [
     "/v1/chat/completions",
     "/v1/completions",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
     "/v1/responses",
     "/v1/models",
     "/tokenize",

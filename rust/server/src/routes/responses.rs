@@ -12,11 +12,10 @@ use futures_util::StreamExt;
 
 pub(super) use self::kept::{cancel, delete, input_items, retrieve};
 use super::body::json;
-use super::chat_completions::generation_of;
 use super::generate::{Api, Client, Started, start};
 use crate::app::App;
 use crate::error::ApiError;
-use crate::generation::{Generation, random};
+use crate::generation::{Generation, of_chat, random};
 use crate::openai::responses::{Past, ResponseEvents, ResponsesRequest, Told, stored_input};
 use crate::sse;
 use crate::stored::{KeptFor, NewResponse, Recording, ResponseStore, StoredResponse, replay};
@@ -93,7 +92,7 @@ impl Api for Responses {
         let given = chat.options.sampling.numbers.or(app.text.generation.sampling);
         told.temperature = told.temperature.or(given.temperature.map(shortest)).or(Some(1.0));
         told.top_p = told.top_p.or(given.top_p.map(shortest)).or(Some(1.0));
-        let generation = generation_of(app, chat).map_err(|error| origins.name(error))?;
+        let generation = of_chat(app, chat).map_err(|error| origins.name(error))?;
         Ok((Self { told, is_streamed, place }, generation))
     }
 

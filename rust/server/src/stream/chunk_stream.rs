@@ -11,13 +11,13 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::{Choice, Chunks, Cut, CutStream, Delta, Said, ShownToken, Told, usage_of, usage_with};
+use super::{Choice, Chunks, Delta, Said, ShownToken, Told, usage_of, usage_with};
+use crate::cut::{Cut, CutStream};
 use crate::driver::EndError;
 use crate::error::{ApiError, Blame};
 use crate::metrics::Account;
-use crate::openai::usage::Usage;
 use crate::patience::read_timeout;
-use crate::sse::KEEPALIVE;
+use crate::stream::usage::Usage;
 
 /// Silence after which a comment says that the stream lives.
 const MAX_SILENCE: Duration = Duration::from_secs(15);
@@ -208,7 +208,8 @@ impl<C: Chunks + Unpin> Stream for ChunkStream<C> {
             self.silence.broken();
             return Poll::Ready(Some(Ok(frames.into())));
         }
-        self.silence.poll(cx).map(|()| Some(Ok(Bytes::from_static(KEEPALIVE))))
+        let keepalive = self.chunks.keepalive();
+        self.silence.poll(cx).map(|()| Some(Ok(Bytes::from_static(keepalive))))
     }
 }
 

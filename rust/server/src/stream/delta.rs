@@ -3,7 +3,7 @@
 use std::mem;
 
 use super::part::{Part, Said};
-use crate::openai::options::Details;
+use crate::asked::Details;
 use crate::text::TokenNames;
 
 /// Most bytes of text in one event. JSON makes up to six bytes of one, and an event must stay under 64 KiB.

@@ -218,7 +218,8 @@ impl Reader {
         let choice = self.choices.entry(index).or_default();
         rule!(!choice.is_finished, "a chunk behind the finish");
         let finish_reason = chunk.get("finish_reason").ok_or("no `finish_reason`")?;
-        let reasons: &[&str] = if is_chat { &["stop", "length", "tool_calls"] } else { &["stop", "length"] };
+        let reasons: &[&str] =
+            if is_chat { &["stop", "length", "tool_calls", "function_call"] } else { &["stop", "length"] };
         let is_known = finish_reason.as_str().is_none_or(|reason| reasons.contains(&reason));
         rule!(finish_reason.is_null() || (finish_reason.is_string() && is_known), "an unknown reason");
         let text = if is_chat {

@@ -204,7 +204,7 @@ impl Stage {
 
     pub fn with_origins(allowed_origins: &[&str]) -> Self {
         let allowed_origins = allowed_origins.iter().map(|&origin| origin.to_owned()).collect();
-        Self::with_access(&Access { allowed_origins, api_keys: vec!["key".to_owned()], is_local: false })
+        Self::with_access(&Access { allowed_origins, api_keys: vec!["key".to_owned()], ..Access::default() })
     }
 
     pub fn with_access(access: &Access) -> Self {

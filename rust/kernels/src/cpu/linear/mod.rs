@@ -72,6 +72,17 @@ impl Linear {
     fn num_pairs(&self) -> usize {
         self.num_inputs.div_ceil(2)
     }
+
+    /// How many groups of tiles the outputs are.
+    pub(super) fn num_groups(&self) -> usize {
+        self.num_outputs.div_ceil(TILE * GROUP)
+    }
+
+    /// Groups that are worth waking a thread for, by the rows that each is multiplied with.
+    pub(super) fn groups_per_chunk(&self, num_rows: usize) -> usize {
+        let work_per_tile = self.num_inputs * TILE * num_rows.div_ceil(4);
+        WORK_PER_CHUNK.div_ceil((work_per_tile * GROUP).max(1))
+    }
 }
 
 /// Multiplies rows with a packed weight.
@@ -83,40 +94,64 @@ impl Linear {
 /// The addresses are those of live tensors with the shapes and strides given, the output written by
 /// no other thread.
 pub unsafe fn linear(args: &Linear) -> Result<(), OpError> {
-    let is_wide = is_wide(args.weight_dtype)?;
-    let round_x = args.round_x == 1 && !is_wide && multiplies_pairs();
-    let work_per_tile = args.num_inputs * TILE * args.num_rows.div_ceil(4);
-    let min_groups = WORK_PER_CHUNK.div_ceil((work_per_tile * GROUP).max(1));
-    let num_groups = args.num_outputs.div_ceil(TILE * GROUP);
+    let arithmetic = Arithmetic::of(args.weight_dtype, args.round_x)?;
+    let num_groups = args.num_groups();
     // SAFETY: the caller's promise; ranges do not overlap, and the copy of `x` outlives the loop.
     unsafe {
         let mut args = *args;
-        if round_x {
+        if arithmetic == Arithmetic::Rounded {
             copy_rows::<Bf16>(&mut args);
         } else if !args.num_inputs.is_multiple_of(2) {
             copy_rows::<f32>(&mut args);
         }
         let shared = Shared(args);
-        parallel_for(num_groups, min_groups, &|groups| {
-            #[cfg(target_arch = "x86_64")]
-            if round_x {
-                return run_rounded(shared.get(), groups);
-            }
-            if is_wide {
-                return run_wide(shared.get(), groups);
-            }
-            run(shared.get(), groups);
+        parallel_for(num_groups, args.groups_per_chunk(args.num_rows), &|groups| {
+            arithmetic.run(shared.get(), groups);
         });
     }
     Ok(())
 }
 
-/// Whether a packed weight is `float32`, not `bfloat16`.
-fn is_wide(dtype: u32) -> Result<bool, OpError> {
-    match Dtype::from_code(dtype)? {
-        Dtype::F32 => Ok(true),
-        Dtype::Bf16 => Ok(false),
-        Dtype::F16 => Err(OpError::Dtype(dtype, dtype)),
+/// How the numbers of a product are multiplied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arithmetic {
+    /// `float32` weights.
+    Wide,
+    /// `bfloat16` weights, widened.
+    Widened,
+    /// `bfloat16` weights and activations, in pairs.
+    Rounded,
+}
+
+impl Arithmetic {
+    /// That of a packed weight, with activations rounded where that is asked for and the processor
+    /// multiplies such pairs.
+    pub(super) fn of(weight_dtype: u32, round_x: u32) -> Result<Self, OpError> {
+        match Dtype::from_code(weight_dtype)? {
+            Dtype::F32 => Ok(Self::Wide),
+            Dtype::Bf16 if round_x == 1 && multiplies_pairs() => Ok(Self::Rounded),
+            Dtype::Bf16 => Ok(Self::Widened),
+            Dtype::F16 => Err(OpError::Dtype(weight_dtype, weight_dtype)),
+        }
+    }
+
+    /// Computes some groups of tiles of a product.
+    ///
+    /// # Safety
+    /// As for [`linear`]; the rows of `x` hold whole pairs, of `bfloat16` if it is `Rounded`, and
+    /// nothing else writes these groups of the output.
+    pub(super) unsafe fn run(self, args: &Linear, groups: Range<usize>) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self {
+                Self::Wide => run_wide(args, groups),
+                Self::Widened => run(args, groups),
+                #[cfg(target_arch = "x86_64")]
+                Self::Rounded => run_rounded(args, groups),
+                #[cfg(not(target_arch = "x86_64"))]
+                Self::Rounded => unreachable!("`of` asks the processor"),
+            }
+        }
     }
 }
 

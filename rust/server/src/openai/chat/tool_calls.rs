@@ -17,11 +17,24 @@ pub(super) struct ToolCallDelta<'a> {
     function: FunctionDelta<'a>,
 }
 
+/// What is called; all that there is of a call in OpenAI's older form.
 #[derive(Debug, Serialize)]
-struct FunctionDelta<'a> {
+pub(super) struct FunctionDelta<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
     arguments: &'a str,
+}
+
+impl<'a> FunctionDelta<'a> {
+    /// A call begins.
+    pub(super) fn begin(head: &'a CallHead) -> Self {
+        Self { name: Some(&head.name), arguments: "" }
+    }
+
+    /// A piece of its arguments.
+    pub(super) fn arguments(arguments: &'a str) -> Self {
+        Self { name: None, arguments }
+    }
 }
 
 impl<'a> ToolCallDelta<'a> {
@@ -31,13 +44,13 @@ impl<'a> ToolCallDelta<'a> {
             index: head.index,
             id: Some(head.id_in(&identity.id, choice)),
             kind: Some("function"),
-            function: FunctionDelta { name: Some(&head.name), arguments: "" },
+            function: FunctionDelta::begin(head),
         }
     }
 
     /// A piece of the arguments of a call.
     pub(super) fn arguments(call: usize, arguments: &'a str) -> Self {
-        Self { index: call, id: None, kind: None, function: FunctionDelta { name: None, arguments } }
+        Self { index: call, id: None, kind: None, function: FunctionDelta::arguments(arguments) }
     }
 }
 
@@ -50,8 +63,9 @@ pub(super) struct ToolCall<'a> {
     function: Function<'a>,
 }
 
+/// What is called; all that there is of a call in OpenAI's older form.
 #[derive(Debug, Serialize)]
-struct Function<'a> {
+pub(super) struct Function<'a> {
     name: &'a str,
     arguments: String,
 }
@@ -61,6 +75,11 @@ impl<'a> ToolCall<'a> {
     pub(super) fn new(identity: &Identity, choice: usize, head: &'a CallHead) -> Self {
         let function = Function { name: &head.name, arguments: String::new() };
         Self { id: head.id_in(&identity.id, choice), kind: "function", function }
+    }
+
+    /// The call in the older form.
+    pub(super) fn into_function(self) -> Function<'a> {
+        self.function
     }
 
     /// Adds a piece of its arguments.

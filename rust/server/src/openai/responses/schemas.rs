@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::params::all_params;
-use crate::openai::openapi::request;
+use crate::openai::openapi::parameters;
 
 /// All of them, by name.
 pub(in crate::openai) fn schemas() -> Vec<(&'static str, Value)> {
@@ -42,7 +42,7 @@ pub(in crate::openai) fn schemas() -> Vec<(&'static str, Value)> {
         "properties": { "id": text, "object": { "const": "response" }, "deleted": { "const": true } },
     });
     vec![
-        ("ResponseRequest", request(all_params())),
+        ("ResponseRequest", parameters(all_params())),
         ("InputItem", input_item()),
         ("Response", response),
         ("ResponseEvent", event),

@@ -52,6 +52,8 @@ pub enum Kind {
     ResponseFormat,
     /// One of vLLM's constraints, by its name; checked where it is read.
     StructuredOutputs,
+    /// A text, or a list of blocks of a message; checked where they are read.
+    Blocks,
     /// A list of at most `max_len` texts of one to `max_chars` characters.
     TextList {
         /// Most entries.
@@ -137,6 +139,7 @@ impl Kind {
             }
             Self::ToolChoice => "word or object".to_owned(),
             Self::Objects(_) => "list of objects".to_owned(),
+            Self::Blocks => "text, or list of blocks".to_owned(),
             Self::TextList { max_len, max_chars } => {
                 format!("list of at most {max_len} texts of 1 to {max_chars} characters")
             }
@@ -282,6 +285,12 @@ impl Kind {
                     "structural_tag": { "type": ["object", "string"] },
                 });
                 json!({ "type": "object", "properties": properties })
+            }
+            Self::Blocks => {
+                let block = json!({
+                    "type": "object", "required": ["type"], "properties": { "type": { "type": "string" } },
+                });
+                json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": block }] })
             }
             Self::TextList { max_len, max_chars } => {
                 json!({ "type": "array", "items": text(max_chars), "maxItems": max_len })
