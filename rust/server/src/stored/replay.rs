@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::{Events, StoredResponse};
 use crate::sse::KEEPALIVE;
-use crate::stream::Cut;
+use crate::cut::Cut;
 
 /// No more bytes are written at once.
 const MAX_WRITE_BYTES: usize = 64 << 10;
