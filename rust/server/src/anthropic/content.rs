@@ -209,7 +209,8 @@ impl Block {
             return self.refused();
         }
         let path = self.fields.path_of("type");
-        let message = format!("`{path}` is `{}`, which does not belong into a message of `{role}`", self.kind);
+        let message =
+            format!("`{path}` is `{}`, which does not belong into a message of `{role}`", self.kind);
         ApiError::invalid("invalid_value", path, message)
     }
 
