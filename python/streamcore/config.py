@@ -96,6 +96,16 @@ def _option(default: Any, text: str, **extra: Any) -> Any:
     return field(default=default, metadata={"help": text, **extra})
 
 
+class _Devices(tuple[str, ...]):
+    """Names of devices; the last one stands for every number."""
+
+    __slots__ = ()
+
+    def __contains__(self, value: object) -> bool:
+        is_numbered = isinstance(value, str) and re.fullmatch(r"cuda:\d{1,3}", value) is not None
+        return is_numbered or value in self[:-1]
+
+
 @dataclass(frozen=True)
 class ServeConfig:
     """The settings of one server; None means: work it out and say what was chosen."""
@@ -138,7 +148,7 @@ class ServeConfig:
         (),
         "origin such as https://chat.example whose pages may use the API in a browser, * for all; else none",
     )
-    device: str = _option("auto", "where the model runs", choices=("auto", "cpu", "cuda"))
+    device: str = _option("auto", "where the model runs", choices=_Devices(("auto", "cpu", "cuda", "cuda:N")))
     dtype: str = _option(
         "auto",
         "type of weights and activations",
@@ -209,7 +219,9 @@ class ServeConfig:
             raise ConfigError("`--ssl-keyfile` is given without `--ssl-certfile`")
         for number in self.priority_keys:
             if not re.fullmatch(r"[1-9][0-9]{0,8}", number):
-                raise ConfigError(f"`--priority-keys` is `{number}`, it must be the number of a key, from 1 on")
+                raise ConfigError(
+                    f"`--priority-keys` is `{number}`, it must be the number of a key, from 1 on"
+                )
         for origin in self.allowed_origins:
             if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", origin):
                 raise ConfigError(f"`{origin}` is not an origin, which is like https://chat.example")
