@@ -161,6 +161,9 @@ class ServeConfig:
     max_waiting_requests: int = _option(
         2048, "most requests that wait for their first step; more get 429", least=1
     )
+    max_stored_responses: int = _option(
+        1000, "most responses that are kept in memory for /v1/responses; 0 keeps none", least=0
+    )
     max_num_batched_tokens: int | None = _option(None, "most tokens in one step; else by device", least=1)
     target_itl_ms: float | None = _option(
         None,
