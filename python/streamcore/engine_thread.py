@@ -1,6 +1,7 @@
 """The engine in a thread of its own, for programs whose main thread has other work.
 
-Everything that touches torch happens in that one thread, the loading too: torch keeps settings by thread.
+Everything that touches torch happens in that one thread, the loading too: torch keeps settings by
+thread.
 """
 
 import asyncio
@@ -54,7 +55,8 @@ class EngineThread:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Loaded]:
-        """A server for the length of an `async with` block; at its end running requests have `shutdown_timeout` to finish.
+        """A server for the length of an `async with` block; at its end running requests have
+        `shutdown_timeout` to finish.
 
         Raises:
             ConfigError: an option cannot work with this model or device.
@@ -84,7 +86,8 @@ class EngineThread:
                 return
             self._loaded.set_result(Loaded(serving.server, serving.name))
             self._run_steps(serving)
-            # After a failure, too, there are questions to be answered: with 503, and what has failed.
+            # After a failure, too, there are questions to be answered: with 503, and what has
+            # failed.
             self._is_closing.wait()
 
     def _run_steps(self, serving: Serving) -> None:
@@ -102,7 +105,9 @@ class EngineThread:
             raise _GivenUp
 
     def end(self, timeout_s: float = 0.0) -> None:
-        """Take no new request, give running ones so many seconds, and wait until all threads are gone."""
+        """Take no new request, give running ones so many seconds, and wait until all threads are
+        gone.
+        """
         if not self._loaded.cancel() and self._loaded.exception() is None:
             self._loaded.result().server.drain(timeout_s)
         self._is_closing.set()

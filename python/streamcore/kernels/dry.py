@@ -14,7 +14,8 @@ class DryOps:
     """Operations that leave everything as it is."""
 
     most_bytes = 0
-    """Maximum of what one operation allocates beside its output, where that grows with the tokens."""
+    """Maximum of what one operation allocates beside its output, where that grows with the tokens.
+    """
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         def nothing(*_: object) -> None: ...

@@ -313,8 +313,9 @@ class CudaOps(NativeOps):
 
 
 def takes_attention(query: Tensor, cache: LayerCache) -> bool:
-    """Whether the CUDA kernels of attention take these heads: 16-bit numbers, a head size of 64, 80,
-    96, 128 or 256, rows that begin at multiples of 16 bytes. Sequences, blocks and rules may be any.
+    """Whether the CUDA kernels of attention take these heads: 16-bit numbers, a head size of 64,
+    80, 96, 128 or 256, rows that begin at multiples of 16 bytes. Sequences, blocks and rules may be
+    any.
     """
     return (
         query.dtype in (torch.bfloat16, torch.float16)

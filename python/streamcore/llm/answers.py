@@ -14,8 +14,8 @@ from streamcore.errors import EngineFailedError, InvalidRequestError, QueueFullE
 from streamcore.llm.outputs import Delta, Json, deltas
 from streamcore.llm.requests import Request
 
-# A signal that comes just before the system call of a wait does not end it, so no wait is longer. The threads that hand over the
-# last parts of what is aborted are never busy for so long.
+# A signal that comes just before the system call of a wait does not end it, so no wait is longer.
+# The threads that hand over the last parts of what is aborted are never busy for so long.
 _MAX_WAIT_MS = 1000
 
 OF_ANOTHER_PROCESS = "this LLM belongs to the process that was forked: make one after the fork"
@@ -24,7 +24,9 @@ HEADERS = [(b"content-type", b"application/json")]
 
 
 class Door:
-    """Where requests are handed in, and what must be told when it closes: a stream that is not read waits for its reader."""
+    """Where requests are handed in, and what must be told when it closes: a stream that is not read
+    waits for its reader.
+    """
 
     def __init__(self, server: _core.Server) -> None:
         self.server = server
@@ -38,7 +40,8 @@ class Door:
 
 
 class OpenAnswers:
-    """The answers that one thread waits for. Left as a `with` block; what is still open then is aborted.
+    """The answers that one thread waits for. Left as a `with` block; what is still open then is
+    aborted.
 
     It waits for a descriptor, so it needs no event loop, and a signal such as Ctrl-C ends the wait.
     """
@@ -88,7 +91,9 @@ class OpenAnswers:
         self._exchanges[number].resume()
 
     def _refuse_fork(self) -> None:
-        """A fork would take from the descriptor what its parent waits for, and wait for threads that it has not."""
+        """A fork would take from the descriptor what its parent waits for, and wait for threads
+        that it has not.
+        """
         if os.getpid() != self._process:
             raise RuntimeError(OF_ANOTHER_PROCESS)
 

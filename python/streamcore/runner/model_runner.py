@@ -2,10 +2,10 @@
 
     loan       the columns that the engine writes the next plan into
     launch()   queues the step on the device
-    collect()  waits for the oldest step and returns its tokens, and the log-probabilities that were asked for
+    collect()  waits for the oldest step and returns its tokens and log-probabilities
 
-A sequence's newest token stays on the device, in the sequence's row, so that the next step can be launched
-before the host has seen it.
+A sequence's newest token stays on the device, in the sequence's row, so that the next step can be
+launched before the host has seen it.
 """
 
 from collections import deque
@@ -30,8 +30,8 @@ Place = tuple[int, int]
 
 
 def steps_in_flight(device: torch.device) -> int:
-    """How many plans may be handed out before the first is completed: a CPU computes within `launch`, a GPU
-    beside it.
+    """How many plans may be handed out before the first is completed: a CPU computes within
+    `launch`, a GPU beside it.
     """
     return 2 if device.type == "cuda" else 1
 
@@ -146,7 +146,8 @@ class ModelRunner:
         return scores
 
     def _forward(self, columns: PlanColumns) -> tuple[Tensor | None, Tensor | None]:
-        """The logits of the samples, and what those of the scored prompt tokens are made of; None where there are none.
+        """The logits of the samples, and what those of the scored prompt tokens are made of; None
+        where there are none.
 
         Prompt tokens are scored in pieces, which no recording has.
         """
@@ -165,7 +166,9 @@ class ModelRunner:
         return self._model.logits(hidden[: plan.num_samples]) if plan.num_samples else None, scored
 
     def _changed(self, logits: Tensor, columns: PlanColumns) -> Tensor:
-        """The logits with penalties, biases and masks. The model's own stay as they are, for the log-probabilities."""
+        """The logits with penalties, biases and masks. The model's own stay as they are, for the
+        log-probabilities.
+        """
         plan = columns.plan
         if not (plan.num_penalised_samples or plan.num_biases or plan.num_masked_samples):
             return logits
@@ -179,7 +182,9 @@ class ModelRunner:
         return logits
 
     def collect(self) -> StepOutput:
-        """Waits for the oldest step in flight; its results are valid until the columns are used again."""
+        """Waits for the oldest step in flight; its results are valid until the columns are used
+        again.
+        """
         output, event = self._in_flight.popleft()
         if event is not None:
             event.synchronize()

@@ -51,7 +51,8 @@ def number_of_bytes(text: str) -> int:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Define every option; those of limits and pace take several values, and each combination is simulated.
+    """Define every option; those of limits and pace take several values, and each combination is
+    simulated.
 
     What nobody gives is None, so that an option without effect can be refused.
     """

@@ -84,7 +84,8 @@ def name_device(options: Mapping[str, Any]) -> str:
 
 
 def combinations(options: dict[str, Any], model: NamedModel) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Every combination of the values that were given: those that differ between them, and the whole settings.
+    """Every combination of the values that were given: those that differ between them, and the
+    whole settings.
 
     Raises:
         ConfigError: the model does not fit on the device.
