@@ -138,7 +138,7 @@ def _address(scope: Mapping[str, Any]) -> tuple[str, bytes]:
     prefix = quote(root)
     if root and (path + "/").startswith(root + "/"):
         path, raw = path[len(root) :], raw.removeprefix(prefix.encode())
-    # Not every server tells the path as it was sent, and the prefix may have been sent in other
+    # Not every server passes the path on as it was sent, and the prefix may have been sent in other
     # letters.
     if unquote(raw.decode("latin-1")) != path:
         raw = quote(path).encode()

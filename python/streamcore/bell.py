@@ -1,4 +1,4 @@
-"""What Python needs of the second door: a descriptor that tells that answers have something, and
+"""What Python needs of the second door: a descriptor that rings when answers have something, and
 its place in an event loop.
 """
 
@@ -61,7 +61,7 @@ class Bell:
         with suppress(BlockingIOError):
             os.read(self._descriptor, 4096)
         for number, part in self._bell.take():
-            # A call that is over may still be told that its answer was lost.
+            # A call that is over may still hear that its answer was lost.
             if call := self._calls.get(number):
                 call.take(part)
 

@@ -42,7 +42,7 @@ def parse_bytes(text: str) -> int:
     """Read a number of bytes: `4000000000`, `4G` (powers of 1000) or `4GiB` (powers of 1024).
 
     Raises:
-        ConfigError: it is none of these.
+        ConfigError: it is not one of these.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kmgt]i?)?b?", text.strip().lower())
     if match is None:
@@ -251,8 +251,8 @@ def with_keys_of_environment(config: ServeConfig) -> ServeConfig:
     yet.
 
     Raises:
-        ConfigError: the variable is there, and one of its keys is empty: whoever sets it wants no
-            open server.
+        ConfigError: the variable is there, and one of its keys is empty: a server with keys must
+            not be open.
     """
     config = _with_keys(config)
     num_keys = len(config.api_key)

@@ -26,7 +26,7 @@ class Loaded(NamedTuple):
 
 
 class _GivenUp(Exception):  # noqa: N818
-    """Nobody waits for the model any more."""
+    """The model is not wanted any more."""
 
 
 class EngineThread:
@@ -49,7 +49,7 @@ class EngineThread:
         self._thread = threading.Thread(target=self._run, name="streamcore-engine", daemon=True)
 
     def start(self) -> Future[Loaded]:
-        """Begin to load; tells when requests can come, or why not. `end` must follow."""
+        """Begin to load, and wait until requests can come, or raise why not. `end` must follow."""
         self._thread.start()
         return self._loaded
 
@@ -96,7 +96,7 @@ class EngineThread:
         # A panic in Rust is not an `Exception`; the clients must hear of it all the same.
         except BaseException as error:
             _core.log("error", f"the model runner failed\n{traceback.format_exc().rstrip()}")
-            # Before anyone hears of it, and can ask why.
+            # Before a caller hears of it, and can ask why.
             self.failure = error
             serving.fail()
 
@@ -105,7 +105,7 @@ class EngineThread:
             raise _GivenUp
 
     def end(self, timeout_s: float = 0.0) -> None:
-        """Take no new request, give running ones so many seconds, and wait until all threads are
+        """Take no new request, give running ones this many seconds, and wait until all threads are
         gone.
         """
         if not self._loaded.cancel() and self._loaded.exception() is None:

@@ -114,7 +114,7 @@ class Scores(NamedTuple):
 
 
 class Scheduler:
-    """Plans steps for a model that somebody else runs. Requests may be added and aborted from any
+    """Plans steps for a model that another program runs. Requests may be added and aborted from any
     thread; one runs the steps.
 
     Args:
@@ -131,7 +131,7 @@ class Scheduler:
             step of one token for each sequence is filled up to the next of them, see
             `Step.num_padding`.
         target_itl_s: how long a step with decodes should take, in seconds; prompts beside them are
-            cut so that it does, as far as past steps tell. None: only `max_num_batched_tokens` cuts
+            cut so that it does, as far as past steps show. None: only `max_num_batched_tokens` cuts
             them.
         clock: seconds from some moment on; for deadlines and for what steps take.
 
@@ -207,10 +207,10 @@ class Scheduler:
             prompt: token ids, at least one.
             max_tokens: most tokens to generate; with 0 the prompt alone is computed, for its
                 log-probabilities.
-            min_tokens: before so many nothing of `stop_token_ids` ends the output.
+            min_tokens: before this many tokens nothing of `stop_token_ids` ends the output.
             logit_bias: tokens, and what is added to their logits.
             seed: decides the number in `uniform` for each draw.
-            logprobs: tell the log-probability of each token and of so many of the likeliest, at
+            logprobs: return the log-probability of each token and of this many of the likeliest, at
                 most 20.
             prompt_logprobs: the same of each prompt token but the first.
             cache_salt: only requests with the same number share blocks.
@@ -254,16 +254,16 @@ class Scheduler:
         return request_id
 
     def abort(self, request_id: int) -> bool:
-        """End a request; False when there is none of that id, or it has ended."""
+        """End a request; False when no request has that id, or it has ended."""
         return self._engine.abort(request_id)
 
     def resume(self, request_id: int, forced: Iterable[int] = ()) -> bool:
         """Say that the mask for the next token of a constrained request is made.
 
         Args:
-            request_id: one that was told its last token by `drain_events`.
+            request_id: one whose last token `drain_events` has returned.
             forced: tokens that come before that one because the masks allow no others; they are
-                told as if they had been drawn.
+                reported as if they had been drawn.
 
         Returns:
             False if it does not wait for a mask; nothing has changed then.

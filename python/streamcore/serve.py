@@ -2,7 +2,7 @@
 `streamcore.asgi` the other.
 
 torch is imported only once the port and the model folder are known to be usable, so that what is
-wrong with them is told at once.
+wrong with them is said at once.
 """
 
 import atexit
@@ -109,7 +109,7 @@ def _close_log_of(process: int) -> None:
 
 @dataclass(frozen=True)
 class Serving:
-    """A server that answers, and the steps that somebody must run."""
+    """A server that answers, and the steps that must be run for it."""
 
     server: _core.Server
     name: str
@@ -120,8 +120,8 @@ class Serving:
     """What the model can be asked, for an example."""
 
     def run(self) -> None:
-        """Carry out steps until the server has stopped. What ends them early is raised; clients are
-        told no more than that.
+        """Carry out steps until the server has stopped. What ends them early is raised; clients
+        learn no more than that.
         """
         try:
             self.run_steps()

@@ -164,8 +164,8 @@ class ReceivedRequest:
     path: str
     """Path and query, such as "/v1/models?after=x"."""
     headers: dict[str, str]
-    """Names in small letters; values of one name are joined by ", ". Of keys and cookies it tells
-    only that they were there.
+    """Names in small letters; values of one name are joined by ", ". Of keys and cookies it
+    shows only that they were there.
     """
     body: Any
     """The JSON of the body; None if there was none, or the request was refused before it was read.

@@ -48,8 +48,8 @@ __all__ = [
     "Usage",
 ]
 
-# Nothing listens, nobody needs a key or a name, and what still runs at the end has nobody who waits
-# for it.
+# Nothing listens, no request needs a key or a name, and no reader waits for what still runs at the
+# end.
 _SERVER_SETTINGS = (
     *SOCKET_SETTINGS,
     "tool_call_parser",
@@ -204,7 +204,7 @@ class LLM:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """The routes tell no client what has failed; a program may know."""
+        """Clients do not learn from the routes what has failed; a program may know."""
         try:
             yield
         except EngineFailedError as error:

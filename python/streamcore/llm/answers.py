@@ -24,7 +24,7 @@ HEADERS = [(b"content-type", b"application/json")]
 
 
 class Door:
-    """Where requests are handed in, and what must be told when it closes: a stream that is not read
+    """Where requests are handed in, and what learns that it closes: a stream that is not read
     waits for its reader.
     """
 
@@ -60,10 +60,10 @@ class OpenAnswers:
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        """Abort what is open, and wait until the engine has been told so."""
+        """Abort what is open, and wait until the engine knows."""
         self._door.aborts.discard(self.abort)
         try:
-            # The threads that would tell of it are not in a fork.
+            # The threads that would report it are not in a fork.
             if os.getpid() == self._process:
                 self.abort()
                 while self._exchanges and self.wait():
@@ -81,7 +81,7 @@ class OpenAnswers:
         return number
 
     def abort(self) -> None:
-        """End what is open; `wait` is told so. May be called from any thread."""
+        """End what is open, which `wait` notices. May be called from any thread."""
         for exchange in tuple(self._exchanges.values()):
             exchange.close()
 
@@ -148,7 +148,7 @@ class StreamedAnswer:
         self.is_over = False
 
     def take(self, part: Message) -> Iterator[Delta]:
-        """Take the next part; tells what is new in it, also before an error.
+        """Take the next part, and return what is new in it, also before an error.
 
         Raises:
             RequestError: the request was refused, or the answer is lost.

@@ -17,8 +17,8 @@ _SHOW_INTERVAL_S = 0.1
 
 
 class Progress:
-    """How far a batch has come: a line on a terminal that rewrites itself, and nothing where nobody
-    watches.
+    """How far a batch has come: a line on a terminal that rewrites itself, and nothing
+    elsewhere.
     """
 
     def __init__(self, num_requests: int, stream: TextIO) -> None:

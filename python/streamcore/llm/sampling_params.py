@@ -39,7 +39,7 @@ class SamplingParams:
     include_stop_str_in_output: bool | None = None
     skip_special_tokens: bool | None = None
     logprobs: int | None = None
-    """Tell the log-probability of each token, and of so many of the likeliest: up to 5 for a
+    """Return the log-probability of each token, and of this many of the likeliest: up to 5 for a
     prompt, up to 20 in a chat.
     """
     prompt_logprobs: int | None = None
@@ -55,7 +55,7 @@ class SamplingParams:
     priority: int | None = None
 
     def __new__(cls, *_: object, **values: Any) -> "SamplingParams":
-        """Refuse names that nobody knows."""
+        """Refuse unknown names."""
         known = [field.name for field in fields(cls)]
         for name in values:
             if name not in known:

@@ -1,7 +1,7 @@
 """Log-probabilities of drawn and given tokens, and of the most likely ones.
 
 They are those of the model's logits as they are, before temperature, penalties and biases, in
-float32. What a row is told depends on that row alone: all rows look for the same number of likely
+float32. What a row gets depends on that row alone: all rows look for the same number of likely
 tokens, and equal ones are in the order of their ids.
 """
 
@@ -16,7 +16,7 @@ from streamcore.runner.columns import PlanColumns
 from streamcore.runner.penalties import rows_per_chunk
 
 _MAX_TOP = 20
-# JSON has no infinity: clients are told this for a token that the model rules out.
+# JSON has no infinity: clients get this for a token that the model rules out.
 _LEAST = -9999.0
 
 
@@ -31,7 +31,7 @@ class ScoreInputs:
     targets: Tensor
     """[num_scored_tokens], those prompt tokens"""
     num_top: int
-    """Most of the likely tokens that any of the rows is told; at most 20."""
+    """Maximum number of likely tokens that a row gets, at most 20."""
 
     @classmethod
     def of(cls, columns: PlanColumns) -> "ScoreInputs":

@@ -24,7 +24,7 @@ class RowState:
     def __init__(
         self, columns: Sequence[tuple[str, str, int]], vocab_size: int, device: torch.device
     ) -> None:
-        """Allocates what plans in these columns may tell, given as the engine lists them: name,
+        """Allocates what plans in these columns may change, given as the engine lists them: name,
         type, length.
         """
         lengths = {name: length for name, _, length in columns}

@@ -99,7 +99,7 @@ macro_rules! plan_sizes {
             num_scored_samples,
             /// Prompt tokens whose log-probability is wanted, see `scored_indices`.
             num_scored_tokens,
-            /// Most of the likeliest tokens that one of these is told.
+            /// Maximum number of likely tokens that one of these gets.
             max_top_logprobs,
         } }
     };
