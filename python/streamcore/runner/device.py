@@ -76,7 +76,7 @@ def _name(dtype: torch.dtype) -> str:
 
 def _auto_dtype(folder: ModelFolder, device: torch.device, available: int) -> torch.dtype:
     if device.type == "cpu":
-        if folder.dtype == "bfloat16" and kernels.can_keep_bfloat16():
+        if folder.dtype == "bfloat16" and kernels.is_fast_in_bfloat16():
             return torch.bfloat16
         comfortable = folder.num_parameters * 4 <= available * _COMFORTABLE_SHARE
         return torch.float32 if comfortable else torch.bfloat16
