@@ -148,7 +148,7 @@ class Scheduler:
     ) -> None:
         """As in `streamcore.Scheduler`; the caller never uses an id twice, and `deadline_s` is on the clock of `next_step`."""
     def abort(self, request_id: int) -> bool:
-        """End a request; False when there is none of that id."""
+        """End a request; False when no request has that id."""
     def resume(self, request_id: int, forced: list[int]) -> bool:
         """Say that a mask is there, behind these tokens; False when the request waits for none."""
     def masked_requests(self, step_id: int) -> list[int]:

@@ -1,10 +1,14 @@
 //! What becomes of a body: the request that a chat makes, or a refusal that names the field.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use streamcore_server::anthropic::request::take;
+use streamcore_server::anthropic::schema::params;
 use streamcore_server::openai::chat::request::ChatRequest;
 use streamcore_server::openai::chat::tools::Choice;
 use streamcore_server::openai::fields::Fields;
+use streamcore_server::openai::schema::{Endpoint, Fate, Param, body_params};
 use streamcore_server::text::PromptEnd;
 
 use crate::cases::ask;
@@ -80,6 +84,16 @@ fn a_conversation_is_the_same_in_both_dialects() {
     assert_eq!(ours.conversation, theirs.conversation);
     let tools = |request: ChatRequest| (request.tools.list, request.tools.choice, request.tools.is_parallel);
     assert_eq!(tools(ours), tools(theirs));
+}
+
+/// A field that chat honours and this route has never heard of would be ignored without a word.
+#[test]
+fn every_field_that_chat_honours_has_a_fate_here() {
+    let is_honoured = |param: &&Param| matches!(param.fate, Fate::Honoured { .. });
+    let of_chat = body_params().filter(|param| param.is_on(Endpoint::Chat)).filter(is_honoured);
+    let here: BTreeSet<_> = params().map(|param| param.name).collect();
+    let missing: Vec<_> = of_chat.map(|param| param.name).filter(|name| !here.contains(name)).collect();
+    assert_eq!(missing, Vec::<&str>::new());
 }
 
 /// What is asked for in other words must be what a chat would ask for.
