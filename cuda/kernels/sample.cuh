@@ -88,37 +88,52 @@ struct SampleRow {
 // What a thread has seen of its part of the row.
 struct Seen {
     float greatest = -INFINITY, sum = 0.0f;
+    float poison = 0.0f;  // NaN once a logit was no finite number
     int token = 0;
-    bool is_bad = false;
 };
+
+// Notes the logits from `noted_from` on: few, once the greatest ones have been seen.
+template <int N>
+__device__ __noinline__ void note(SampleShared& shared, const float (&values)[N], int first, float noted_from) {
+#pragma unroll 1
+    for (int j = 0; j < N; ++j) {
+        if (values[j] < noted_from) continue;
+        const unsigned place = atomicAdd(&shared.num_noted, 1u);
+        if (place >= kNotes) continue;
+        shared.noted[place] = values[j];
+        shared.noted_index[place] = first + j;
+    }
+}
 
 template <int N>
 __device__ __forceinline__ void see(Seen& seen, SampleShared& shared, const SampleRow& row, int first, float noted_from) {
     const Vector<float, N> loaded = load<N>(row.logits + first);
-    float greatest = seen.greatest, values[N];
+    float values[N], greatest = -INFINITY;
 #pragma unroll
     for (int j = 0; j < N; ++j) {
-        seen.is_bad |= !(fabsf(loaded.values[j]) < INFINITY);
-        values[j] = row.may_be(first + j) ? loaded.values[j] : -INFINITY;
-        if (values[j] > greatest) {
-            greatest = values[j];
-            seen.token = first + j;
-        }
-        if (values[j] >= noted_from) {
-            const unsigned place = atomicAdd(&shared.num_noted, 1u);
-            if (place < kNotes) {
-                shared.noted[place] = values[j];
-                shared.noted_index[place] = first + j;
-            }
-        }
+        values[j] = loaded.values[j];
+        seen.poison = fmaf(values[j], 0.0f, seen.poison);
     }
-    if (greatest == -INFINITY) return;
-    if (greatest > seen.greatest) {
-        seen.sum *= exp2_fast((seen.greatest - greatest) * row.factor);
-        seen.greatest = greatest;
+    if (row.mask != nullptr) {
+        // N neighbours from a multiple of N on have their bits in one word.
+        const uint32_t bits = row.mask[first / 32] >> first % 32;
+#pragma unroll
+        for (int j = 0; j < N; ++j) values[j] = bits >> j & 1 ? values[j] : -INFINITY;
     }
 #pragma unroll
-    for (int j = 0; j < N; ++j) seen.sum += exp2_fast((values[j] - greatest) * row.factor);
+    for (int j = 0; j < N; ++j) greatest = fmaxf(greatest, values[j]);
+    if (greatest >= noted_from) note<N>(shared, values, first, noted_from);
+    if (greatest > seen.greatest) {
+        // The sum begins at 0, and stays there.
+        seen.sum *= exp2_fast((seen.greatest - greatest) * row.factor);
+        seen.greatest = greatest;
+#pragma unroll
+        for (int j = N - 1; j >= 0; --j) seen.token = values[j] == greatest ? first + j : seen.token;
+    }
+    if (seen.greatest == -INFINITY) return;
+    // The difference first: with a small temperature the products are too great for their difference to be exact.
+#pragma unroll
+    for (int j = 0; j < N; ++j) seen.sum += exp2_fast((values[j] - seen.greatest) * row.factor);
 }
 
 // One pass over the row.
@@ -314,7 +329,7 @@ __global__ void __launch_bounds__(kSampleThreads) sample_kernel(const streamcore
         const unsigned long long other = __shfl_xor_sync(0xffffffffu, best, distance);
         best = other > best ? other : best;
     }
-    const bool is_bad = __any_sync(0xffffffffu, seen.is_bad);
+    const bool is_bad = __any_sync(0xffffffffu, !(seen.poison == 0.0f));
     if (lane == 0) {
         shared.best[warp] = best;
         shared.is_bad[warp] = is_bad;

@@ -53,7 +53,10 @@ DECODE_PLANTS = {
         "threads of different blocks",
     ),
     "no barrier before the ticket": Plant(
-        "decode_attention.cuh", FENCE, FENCE.replace("    __syncthreads();\n", ""), "threads of different blocks"
+        "decode_attention.cuh",
+        FENCE,
+        FENCE.replace("    __syncthreads();\n", ""),
+        "threads of different blocks",
     ),
     "all warps write one place": Plant(
         "decode_attention.cuh", "shared.most[warp][2 * t + j] =", "shared.most[0][2 * t + j] =", "two writes"

@@ -6,13 +6,13 @@ from typing import Literal
 
 import pytest
 import torch
+from tests.cuda.emulated import EmulatedOps
+from tests.cuda.emulator import Emulator, aligned
+from tests.cuda.host_library import host_library, missing
 from torch import Tensor
 
 from streamcore.runner.sampler import SamplingColumns, sample
 from streamcore.step import NOT_FINITE
-from tests.cuda.emulated import EmulatedOps
-from tests.cuda.emulator import Emulator, aligned
-from tests.cuda.host_library import host_library, missing
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
@@ -48,7 +48,12 @@ class Rows:
             if self.masks is not None:
                 inputs |= {"masked": self.masks[0], "words": self.masks[1]}
             for name, tensor in inputs.items():
-                emulator.register(tensor.data_ptr(), tensor.untyped_storage().nbytes() if name == "logits" else tensor.nbytes, name, is_written=True)
+                emulator.register(
+                    tensor.data_ptr(),
+                    tensor.untyped_storage().nbytes() if name == "logits" else tensor.nbytes,
+                    name,
+                    is_written=True,
+                )
             for name, tensor in (("tokens", tokens), ("results", results)):
                 emulator.register(tensor.data_ptr(), tensor.nbytes, name, is_written=False)
         ops = EmulatedOps(emulator)
@@ -65,7 +70,9 @@ class Rows:
                 continue
             through = torch.where(kept, mass, 0).cumsum(0)
             wanted, slack = float(self.columns.uniform[row]) * through[-1], 1e-5 * through[-1]
-            assert through[token] - mass[token] - slack <= wanted <= through[token] + slack, f"row {row}: {token}"
+            assert through[token] - mass[token] - slack <= wanted <= through[token] + slack, (
+                f"row {row}: {token}"
+            )
 
     def _possible(self, row: int) -> Tensor:
         logits = self.logits[row].double()
@@ -83,7 +90,9 @@ class Rows:
             return kept, kept.double()
         mass = ((x - x.max()) / columns.temperature[row].double()).exp()
         if columns.top_n_sigma[row] > 0:
-            kept &= x >= x.max() - columns.top_n_sigma[row].double() * x[x > -torch.inf].std(correction=0) * (1 + 1e-6)
+            kept &= x >= x.max() - columns.top_n_sigma[row].double() * x[x > -torch.inf].std(correction=0) * (
+                1 + 1e-6
+            )
         kept &= mass >= columns.min_p[row].double() * (1 - 1e-5)
         order = torch.where(kept, x, -torch.inf).sort(descending=True)
         if 0 < columns.top_k[row] < len(x):
@@ -96,7 +105,9 @@ class Rows:
         return kept, mass
 
 
-def make_rows(vocab_size: int, pad: int = 0, *, count: int = 12, spread: float = 3.0, masked: bool = False) -> Rows:
+def make_rows(
+    vocab_size: int, pad: int = 0, *, count: int = 12, spread: float = 3.0, masked: bool = False
+) -> Rows:
     """Rows of every combination that chance brings."""
     generator = torch.Generator().manual_seed(vocab_size + count)
 
@@ -163,7 +174,9 @@ def test_a_row_does_not_depend_on_its_neighbours_nor_on_the_order_of_threads() -
     for seed in (1, 2, 3):
         assert torch.equal(rows.draw(seed=seed)[0], tokens)
     for row in (0, 5):
-        one = SamplingColumns(*(getattr(rows.columns, name)[row : row + 1] for name in SamplingColumns.__slots__))
+        one = SamplingColumns(
+            *(getattr(rows.columns, name)[row : row + 1] for name in SamplingColumns.__slots__)
+        )
         assert Rows(aligned(rows.logits[row : row + 1]), one).draw()[0].item() == tokens[row]
 
 

@@ -271,8 +271,8 @@ def quantise(plain: Path, folder: Path, form: Quantised, *, num_shards: int = 1,
 def _apart(
     stack: str, biases: Tensor, form: Quantised, worth: dict[str, Tensor], generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """The experts of a stack one by one, as programs leave them that quantise linear layers; what they
-    are worth becomes the stack again.
+    """The experts of a stack one by one, as programs leave them that quantise linear layers; what
+    they are worth becomes the stack again.
     """
     parent, _, last = stack.rpartition(".")
     names = ["gate_proj", "up_proj"] if last == "gate_up_proj" else [last]

@@ -305,7 +305,9 @@ def test_what_is_bfloat16_once_widened_stays_so(name: str, expected: set[str], t
 def test_a_quantised_folder_needs_the_memory_of_the_plain_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four bits in the file are sixteen in memory: a plan by the file would be killed while loading."""
+    """Four bits in the file are sixteen in memory: a plan by the file would be killed while
+    loading.
+    """
     written = write(tmp_path, "awq")
     plain, folder = (check_model_folder(written / kind) for kind in ("plain", "quantised"))
     assert folder.num_parameters == plain.num_parameters
@@ -332,7 +334,9 @@ def test_the_start_says_what_widening_costs(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_matrix_is_widened_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An output matrix of a gigabyte must not be unpacked to four at once; and pieces must fit together."""
+    """An output matrix of a gigabyte must not be unpacked to four at once; and pieces must fit
+    together.
+    """
     fields = {"intermediate_size": 600, "hidden_size": 64, "num_attention_heads": 4}
     folder = write(tmp_path, "awq", fields=fields)
     sizes: list[int] = []

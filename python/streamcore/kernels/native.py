@@ -112,21 +112,26 @@ MAX_SAMPLED_VOCABULARY = 1 << 19
 """Tokens of the largest vocabulary that `CudaOps.sample` takes."""
 
 
-def takes_attention(query: Tensor, cache: LayerCache) -> bool:
-    """Whether the CUDA kernels of attention take these heads: 16-bit numbers, a head size of 64, 80,
-    96, 128 or 256, rows that begin at multiples of 16 bytes. Sequences, blocks and rules may be any.
+def takes_heads(dtype: torch.dtype, head_dim: int) -> bool:
+    """Whether the CUDA kernels of attention take heads: 16-bit numbers, a size of 64, 80, 96, 128 or
+    256. Sequences, blocks and rules may be any.
     """
+    return dtype in (torch.bfloat16, torch.float16) and head_dim in (64, 80, 96, 128, 256)
+
+
+def takes_attention(query: Tensor, cache: LayerCache) -> bool:
+    """Whether they take these tensors: rows also begin at multiples of 16 bytes."""
     return (
-        query.dtype in (torch.bfloat16, torch.float16)
+        takes_heads(query.dtype, query.shape[2])
         and cache.keys.dtype == query.dtype
-        and query.shape[2] in (64, 80, 96, 128, 256)
         and query.stride(0) % 8 == 0
         and query.data_ptr() % 16 == 0
     )
 
 
 @cache
-def _has_cuda_kernels(device: int) -> bool:
+def has_cuda_kernels(device: int) -> bool:
+    """Whether the kernels are compiled, and run on the CUDA device of that number."""
     if compiled is None or compiled.cuda_build() is None:
         return False
     _, error = compiled.cuda_device_count()
@@ -139,12 +144,7 @@ def ops_for(device: torch.device) -> Ops:
     """The fastest operations that there are on a device."""
     if device.type == "cpu" and compiled is not None:
         return CpuOps()
-    if device.type == "cuda" and _has_cuda_kernels(device.index or 0):
+    if device.type == "cuda" and has_cuda_kernels(device.index or 0):
         properties = torch.cuda.get_device_properties(device)
         return CudaOps(device, properties.multi_processor_count)
     return ReferenceOps()
-
-
-def uncovered_devices(num_devices: int) -> list[int]:
-    """The CUDA devices for which the kernels have no code."""
-    return [index for index in range(num_devices) if not _has_cuda_kernels(index)]

@@ -70,7 +70,7 @@ class Ops(Protocol):
 
         Args:
             out: [num_tokens, num_outputs], contiguous, dtype of `x`.
-            x: [num_tokens, num_inputs], rows contiguous; dtype as `pack_linear_weight` was told.
+            x: [num_tokens, num_inputs], rows contiguous; of the dtype that `pack_linear_weight` was given.
             weight: from `pack_linear_weight`.
             bias: [num_outputs], dtype of `x`, or None.
         """

@@ -18,9 +18,9 @@ from streamcore.models.precision import Precision, precision_of
 from streamcore.models.progress import Progress
 from streamcore.models.tensor_source import TensorSource
 
-# How many numbers of a matrix are widened at once: what lies between stays in the processor's cache,
-# and new memory for every step would take most of the time. The first row is a multiple of the
-# second number, so that nothing that is packed along the rows is cut.
+# How many numbers of a matrix are widened at once: what lies between stays in the processor's
+# cache, and new memory for every step would take most of the time. The first row is a multiple of
+# the second number, so that nothing that is packed along the rows is cut.
 _MAX_NUMBERS = 1 << 18
 _ROWS = 32
 

@@ -103,8 +103,8 @@ def stack_of(weight_format: Format, stack: Stack, found: Found) -> Stored:
 
 
 def experts_apart(stack: Stack, found: Found) -> Sequence[Mapping[str, int]]:
-    """The matrices of each expert of a stack, with their numbers of rows, where a folder has them one
-    by one; else nothing. Programs that quantise layers take the experts of gpt-oss apart.
+    """The matrices of each expert of a stack, with their numbers of rows, where a folder has them
+    one by one; else nothing. Programs that quantise layers take the experts of gpt-oss apart.
     """
     parent, _, last = stack.name.rpartition(".")
     if stack.name in found or not any(name.startswith(f"{parent}.0.") for name in found):
