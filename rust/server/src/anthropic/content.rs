@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::schema::{BLOCKS, MESSAGE, TEXT_BLOCK};
+use super::schema::{BLOCKS, MESSAGE};
 use crate::error::ApiError;
 use crate::openai::fields::{Fields, wrong_type};
 use crate::openai::options::unsupported;
@@ -194,7 +194,7 @@ impl Block {
         let mut fields = Fields::from_value(path, block)?;
         let kind = fields.string("type")?.ok_or_else(|| fields.missing("type"))?;
         let params = BLOCKS.into_iter().find_map(|(known, params)| (known == kind).then_some(params));
-        check(&mut fields, params.unwrap_or(TEXT_BLOCK), Endpoint::Messages, 0)?;
+        check(&mut fields, params.unwrap_or(&[]), Endpoint::Messages, 0)?;
         Ok(Self { kind, fields })
     }
 

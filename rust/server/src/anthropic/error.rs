@@ -35,8 +35,8 @@ impl<'a> ErrorObject<'a> {
     }
 }
 
-/// Whether a request is in this dialect: on a route that is Anthropic's alone, or one that both have,
-/// if it names a version of Anthropic's.
+/// Whether a request is in this dialect: on a route that is Anthropic's alone, or one that both
+/// have, if it names a version of Anthropic's.
 #[must_use]
 pub fn is_asked(path: &str, headers: &HeaderMap) -> bool {
     let is_under =

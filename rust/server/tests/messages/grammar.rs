@@ -1,5 +1,5 @@
-//! The rules that a stream of `/v1/messages` keeps whatever is in it, checked from its bytes alone, and
-//! what a client makes of it.
+//! The rules that a stream of `/v1/messages` keeps whatever is in it, checked from its bytes alone,
+//! and what a client makes of it.
 
 use axum::http::Response;
 use serde_json::{Map, Value, json};
@@ -234,7 +234,8 @@ impl Reader {
     }
 }
 
-/// The arguments of a call, or what a whole answer has in the place of arguments that are no object.
+/// The arguments of a call, or what a whole answer has in the place of arguments that are no
+/// object.
 fn input(text: &str) -> Value {
     match serde_json::from_str::<Map<String, Value>>(text) {
         Ok(input) => input.into(),

@@ -1,4 +1,5 @@
-//! Any body gets an answer or a refusal that Anthropic's clients can read: never a 5xx, a panic or silence.
+//! Any body gets an answer or a refusal that Anthropic's clients can read: never a 5xx, a panic or
+//! silence.
 
 use std::cell::{Cell, RefCell};
 
@@ -107,7 +108,8 @@ fn status(stage: &mut Stage, path: &str, body: &Value) -> Result<u16, String> {
     }
 }
 
-/// A body that brings a worker down, or is answered in a shape that no client reads, takes the others with it.
+/// A body that brings a worker down, or is answered in a shape that no client reads, takes the
+/// others with it.
 #[test]
 fn every_body_is_answered_or_refused() {
     let runtime =

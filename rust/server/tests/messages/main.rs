@@ -1,5 +1,5 @@
-//! `/v1/messages`: golden transcripts, the same through both doors and however the engine's events are
-//! cut, and an independent checker of the order of events.
+//! `/v1/messages`: golden transcripts, the same through both doors and however the engine's events
+//! are cut, and an independent checker of the order of events.
 #![allow(clippy::unwrap_used)]
 
 mod broken;
@@ -43,8 +43,8 @@ fn generated() -> impl Iterator<Item = Case> {
     [cases::answers(), cases::calls(), cases::failures()].into_iter().flatten()
 }
 
-/// What a client knows in the end: of a stream that keeps the rules, everything but how it was cut; of
-/// other answers every byte.
+/// What a client knows in the end: of a stream that keeps the rules, everything but how it was cut;
+/// of other answers every byte.
 fn told(case: &Case, transcript: &Transcript) -> Value {
     let head = transcript.head.headers();
     if head.get("content-type").is_some_and(|kind| kind == "text/event-stream; charset=utf-8") {
@@ -66,7 +66,8 @@ fn play(case: &Case, max_steps_in_flight: usize, cuts: &[usize]) -> Transcript {
     transcript
 }
 
-/// Every client parses these bytes; a key more or less, or another order of events, breaks some of them.
+/// Every client parses these bytes; a key more or less, or another order of events, breaks some of
+/// them.
 #[tokio::test(start_paused = true)]
 async fn transcripts() {
     for (group, cases) in groups() {
@@ -99,8 +100,8 @@ async fn a_whole_answer_says_what_its_stream_says() {
     }
 }
 
-/// A fast engine, a slow reader or a second step in flight must not change what the client is told, nor
-/// the rules of the stream.
+/// A fast engine, a slow reader or a second step in flight must not change what the client is told,
+/// nor the rules of the stream.
 #[tokio::test(start_paused = true)]
 async fn a_transcript_tells_the_same_however_it_is_cut() {
     for case in generated() {
@@ -118,8 +119,8 @@ async fn a_transcript_tells_the_same_however_it_is_cut() {
     }
 }
 
-/// What the routes say must be what goes over the wire: whole events in each chunk, no header of the
-/// listener's own making.
+/// What the routes say must be what goes over the wire: whole events in each chunk, no header of
+/// the listener's own making.
 #[test]
 fn a_transcript_is_the_same_over_a_socket() {
     let runtime =
@@ -142,8 +143,8 @@ fn a_transcript_is_the_same_over_a_socket() {
     }
 }
 
-/// A client that leaves, whatever it has read, must give back all that was held for it, and the next one
-/// must be answered.
+/// A client that leaves, whatever it has read, must give back all that was held for it, and the
+/// next one must be answered.
 #[tokio::test(start_paused = true)]
 async fn whoever_leaves_gives_everything_back() {
     for case in generated().filter(|case| case.fails_after.is_none()) {

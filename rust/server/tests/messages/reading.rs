@@ -164,13 +164,11 @@ fn the_last_message_decides_where_the_prompt_ends() {
     assert_eq!(read(&json!({})).conversation.end, PromptEnd::Answer);
 }
 
-/// A client's author reads this sentence and nothing else.
-#[tokio::test(start_paused = true)]
-async fn refusals_name_the_field() {
+/// Messages that are wrong.
+fn wrong_messages() -> Vec<Value> {
     let user = |blocks: Value| json!({ "messages": [{ "role": "user", "content": blocks }] });
     let assistant = |blocks: Value| json!({ "messages": [{ "role": "assistant", "content": blocks }, { "role": "user", "content": "" }] });
-    let tools = |tool: Value| json!({ "tools": [tool] });
-    let bodies = vec![
+    vec![
         json!({ "max_tokens": null }),
         json!({ "max_tokens": 0 }),
         json!({ "messages": null }),
@@ -193,6 +191,13 @@ async fn refusals_name_the_field() {
         assistant(json!([{ "type": "tool_use", "name": "f", "input": "x" }])),
         assistant(json!([{ "type": "server_tool_use", "name": "web_search" }])),
         json!({ "messages": [{ "role": "user", "content": "" }, { "role": "assistant", "content": [{ "type": "tool_use", "id": "1", "name": "f" }] }] }),
+    ]
+}
+
+/// Options that are wrong.
+fn wrong_options() -> Vec<Value> {
+    let tools = |tool: Value| json!({ "tools": [tool] });
+    vec![
         json!({ "system": { "text": "x" } }),
         json!({ "system": [{ "type": "image" }] }),
         json!({ "stop_sequences": [""] }),
@@ -222,10 +227,15 @@ async fn refusals_name_the_field() {
         json!({ "response_format": { "type": "json_object" } }),
         json!({ "repeat_penalty": 2 }),
         json!({ "chat_template": "x" }),
-    ];
+    ]
+}
+
+/// A client's author reads this sentence and nothing else.
+#[tokio::test(start_paused = true)]
+async fn refusals_name_the_field() {
     let stage = Stage::new("");
     let mut page = String::new();
-    for extra in bodies {
+    for extra in wrong_messages().into_iter().chain(wrong_options()) {
         let mut asked = ask(json!({}));
         let mut body: Value = serde_json::from_str(&asked.body).unwrap();
         body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());

@@ -15,8 +15,8 @@ fn streamed() -> axum::http::Request<axum::body::Body> {
     ask(json!({ "stream": true })).request()
 }
 
-/// Claude Code gives up on a stream that tells no event for a while; a ping before the message is one
-/// that some clients do not expect.
+/// Claude Code gives up on a stream that tells no event for a while; a ping before the message is
+/// one that some clients do not expect.
 #[tokio::test(start_paused = true)]
 async fn silence_is_broken_by_a_comment_and_then_by_pings() {
     let mut stage = Stage::new("Hello");
@@ -66,7 +66,8 @@ async fn cached_tokens_are_told_to_those_who_may_share_them() {
     assert_eq!(usage("second"), (all, 0));
 }
 
-/// Claude Code asks for 32,000 tokens whatever the model has: a refusal would leave it without any answer.
+/// Claude Code asks for 32,000 tokens whatever the model has: a refusal would leave it without any
+/// answer.
 #[tokio::test(start_paused = true)]
 async fn more_than_there_is_room_for_is_as_much_as_there_is() {
     let mut stage = Stage::new("x".repeat(500));
@@ -80,7 +81,8 @@ async fn more_than_there_is_room_for_is_as_much_as_there_is() {
     assert!(refused.body().contains("prompt is too long"), "{}", refused.body());
 }
 
-/// An answer that its client waits for no longer must not go on; what it gets then is an error of its SDK.
+/// An answer that its client waits for no longer must not go on; what it gets then is an error of
+/// its SDK.
 #[tokio::test(start_paused = true)]
 async fn a_whole_answer_ends_when_its_client_gives_up() {
     let mut request = ask(json!({})).request();

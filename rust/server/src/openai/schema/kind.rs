@@ -275,23 +275,8 @@ impl Kind {
                 let types = ["text", "json_object", "json_schema", "structural_tag"];
                 json!({ "type": "object", "required": ["type"], "properties": { "type": { "enum": types } } })
             }
-            Self::StructuredOutputs => {
-                let properties = json!({
-                    "json": { "type": ["object", "string"] },
-                    "regex": { "type": "string" },
-                    "choice": { "type": "array", "items": { "type": "string" } },
-                    "grammar": { "type": "string" },
-                    "json_object": { "type": "boolean" },
-                    "structural_tag": { "type": ["object", "string"] },
-                });
-                json!({ "type": "object", "properties": properties })
-            }
-            Self::Blocks => {
-                let block = json!({
-                    "type": "object", "required": ["type"], "properties": { "type": { "type": "string" } },
-                });
-                json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": block }] })
-            }
+            Self::StructuredOutputs => structured_outputs(),
+            Self::Blocks => blocks(),
             Self::TextList { max_len, max_chars } => {
                 json!({ "type": "array", "items": text(max_chars), "maxItems": max_len })
             }
@@ -319,6 +304,24 @@ impl Kind {
             Self::Anything => json!({}),
         }
     }
+}
+
+fn structured_outputs() -> Value {
+    let properties = json!({
+        "json": { "type": ["object", "string"] },
+        "regex": { "type": "string" },
+        "choice": { "type": "array", "items": { "type": "string" } },
+        "grammar": { "type": "string" },
+        "json_object": { "type": "boolean" },
+        "structural_tag": { "type": ["object", "string"] },
+    });
+    json!({ "type": "object", "properties": properties })
+}
+
+fn blocks() -> Value {
+    let kind = json!({ "type": { "type": "string" } });
+    let block = json!({ "type": "object", "required": ["type"], "properties": kind });
+    json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": block }] })
 }
 
 fn object(params: &[Param]) -> Value {
