@@ -9,8 +9,8 @@ use futures_util::stream::unfold;
 use tokio::time::timeout;
 
 use super::{Events, StoredResponse};
+use crate::cut::Cut;
 use crate::sse::KEEPALIVE;
-use crate::stream::Cut;
 
 /// No more bytes are written at once.
 const MAX_WRITE_BYTES: usize = 64 << 10;
