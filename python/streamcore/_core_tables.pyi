@@ -37,7 +37,7 @@ class StepPlan:
     num_scored_tokens: Final[int]
     """Prompt tokens whose log-probability is wanted, see `scored_indices`."""
     max_top_logprobs: Final[int]
-    """Most of the likeliest tokens that one of these is told."""
+    """Maximum number of likely tokens that one of these gets."""
 
 class RowParameters(TypedDict, total=False):
     """The numbers that a row keeps while its sequence runs."""

@@ -59,7 +59,7 @@ class StepTable:
         """Prompt tokens whose log-probability is wanted, see `scored_indices`."""
     @property
     def max_top_logprobs(self) -> int:
-        """Most of the likeliest tokens that one of these is told."""
+        """Maximum number of likely tokens that one of these gets."""
     @property
     def token_ids(self) -> memoryview:
         """int32. Input tokens, `[num_tokens + num_padding]`. 0 where the token is known only to the device."""
