@@ -154,6 +154,7 @@ CLIENTS = (
     Client("smolagents", "smolagents/check.py"),
     Client("llama-index", "llama-index/check.py"),
     Client("opencode", "opencode/check.mjs"),
+    Client("codex", "codex/check.mjs"),
     Client("anthropic", "anthropic/check.py"),
     Client("anthropic-node", "anthropic-node/check.mjs"),
     Client("claude-code", "claude-code/check.mjs"),

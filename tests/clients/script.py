@@ -63,6 +63,11 @@ CASES: dict[str, list[Turn]] = {
         {"text": call("bash", command="echo $((6 * 7))", description="Multiplies")},
         {"text": "The shell says 42."},
     ],
+    "patch": [
+        {"text": call("exec_command", cmd="cat note.txt")},
+        {"text": call("exec_command", cmd="sed -i s/green/blue/ note.txt")},
+        {"text": "The note is right now."},
+    ],
     "edit": [{"text": call("Read", file_path=str(NOTE))}],
     "code": [{"text": 'Thought: I look it up.\n<code>\nprint("measured", measure("Zürich"))\n</code>'}],
     "coded": [
