@@ -1,5 +1,5 @@
-"""Each kernel test runs on every implementation there is: plain torch, the Rust kernels, the CUDA kernels on a device
-and, compiled for the host, on the emulator.
+"""Each kernel test runs on every implementation there is: plain torch, the Rust kernels, the CUDA
+kernels on a device and, compiled for the host, on the emulator.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,9 @@ _TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 1.6e-2, torch.float16: 2e-3}
 
 
 class Operations:
-    """Checked operations with outputs of their own, which begin as NaN: what an operation leaves out is seen."""
+    """Checked operations with outputs of their own, which begin as NaN: what an operation leaves
+    out is seen.
+    """
 
     def __init__(self, ops: Any) -> None:
         self.ops = Checked(ops)

@@ -22,7 +22,9 @@ def refuse(device: int) -> bool:
 
 
 def test_an_old_driver_leaves_the_gpu_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A driver that does for torch and not for our toolkit must not end the server at its first kernel."""
+    """A driver that does for torch and not for our toolkit must not end the server at its first
+    kernel.
+    """
     old = SimpleNamespace(
         cuda_build=lambda: ("13.0", "sm_80"),
         cuda_device_count=lambda: (0, "cudaErrorInsufficientDriver"),
@@ -33,7 +35,9 @@ def test_an_old_driver_leaves_the_gpu_to_torch(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_line_says_how_weights_are_multiplied() -> None:
-    """Who asked for float32 must not read that products are rounded, nor who runs without such weights."""
+    """Who asked for float32 must not read that products are rounded, nor who runs without such
+    weights.
+    """
     if library.compiled is None:
         pytest.skip("the extension is not built")
     assert "float32 products" in description(torch.float32)

@@ -26,7 +26,10 @@ def test_memory_that_runs_out_names_the_options_that_save_some() -> None:
 )
 def test_a_fault_that_stays_ends_the_process_with_one_sentence(said: str) -> None:
     """After an illegal address every call fails: going on would fail every request to come."""
-    with pytest.raises(RunnerError, match="the device failed during a step") as caught, explained_faults("a step"):
+    with (
+        pytest.raises(RunnerError, match="the device failed during a step") as caught,
+        explained_faults("a step"),
+    ):
         raise RuntimeError(said)
     assert "\n" not in caught.value.message
 

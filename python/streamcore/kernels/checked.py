@@ -53,6 +53,11 @@ class Checked:
         _packed_rows("x", x)
         self._ops.scale(x, factor)
 
+    def soft_cap(self, x: Tensor, cap: float) -> None:
+        """See `Ops`."""
+        _packed_rows("x", x)
+        self._ops.soft_cap(x, cap)
+
     def rms_norm(self, out: Tensor, x: Tensor, weight: Tensor, eps: float) -> None:
         """See `Ops`."""
         _check_norm(out, x, weight)

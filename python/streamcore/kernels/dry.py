@@ -16,7 +16,8 @@ class DryOps:
     has_experts = False
     """Whether one of them chose experts."""
     most_bytes = 0
-    """Maximum of what one operation allocates beside its output, where that grows with the tokens."""
+    """Maximum of what one operation allocates beside its output, where that grows with the tokens.
+    """
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         def nothing(*_: object) -> None: ...

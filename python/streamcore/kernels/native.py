@@ -42,6 +42,10 @@ class CudaOps(NativeOps):
         stream = (self._index, torch._C._cuda_getCurrentRawStream(self._index))
         compiled.cuda_run(operation.number, ctypes.addressof(arguments), stream)
 
+    def soft_cap(self, x: Tensor, cap: float) -> None:
+        """See `Ops`."""
+        ReferenceOps.soft_cap(self, x, cap)
+
     def paged_attention(
         self, out: Tensor, query: Tensor, cache: LayerCache, sequences: PagedSequences, rule: AttentionRule
     ) -> None:

@@ -85,6 +85,12 @@ class NativeOps(ReferenceOps):
         dtype = DTYPE_CODES[x.dtype]
         self._call("Scale", x=x.data_ptr(), num_rows=num_rows, width=width, factor=factor, dtype=dtype)
 
+    def soft_cap(self, x: Tensor, cap: float) -> None:
+        """See `Ops`."""
+        num_rows, width = x.shape
+        dtype = DTYPE_CODES[x.dtype]
+        self._call("SoftCap", x=x.data_ptr(), num_rows=num_rows, width=width, cap=cap, dtype=dtype)
+
     def rms_norm(self, out: Tensor, x: Tensor, weight: Tensor, eps: float) -> None:
         """See `Ops`."""
         self._norm(out, x, None, weight, eps)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from streamcore import kernels
-from streamcore.kernels import KvGroup, LayerCache, PagedSequences, Scratch, checks
+from streamcore.kernels import KvGroup, LayerCache, Ops, PagedSequences, Scratch, checks
 from streamcore.kernels.dry import DryOps
 from streamcore.kernels.native import CpuOps
 from streamcore.kernels.ops import Ops
@@ -112,7 +112,13 @@ class Model:
         """The logits of some of the rows that `forward` returned; float32 [num_rows, vocab_size],
         valid until the next call.
         """
-        return bent(self.decoder.logits(hidden, self._step).float(), self.decoder.logit_cap)
+        return self._capped(self.decoder.logits(hidden, self._step).float(), self.ops)
+
+    def _capped(self, logits: Tensor, ops: Ops) -> Tensor:
+        """float32 logits within the soft cap of the model, if it has one, in place."""
+        if self.decoder.logit_cap:
+            ops.soft_cap(logits, self.decoder.logit_cap)
+        return logits
 
     def record(
         self, token_ids: Tensor, positions: Tensor, kv: Sequence[KvGroup], wanted: Tensor
@@ -135,7 +141,7 @@ class Model:
         scratch = Scratch(self.precision.activations, self.device)
         step = Step(recorder, token_ids, positions, kv, scratch)
         try:
-            self.decoder.logits(self.decoder.forward(step, wanted), step)
+            self._capped(self.decoder.logits(self.decoder.forward(step, wanted), step), recorder)
         except NotRecordableError:
             return None
         return Recording(self.decoder, recorder, step)
@@ -160,13 +166,7 @@ class Recording:
         """
         self._recorder.carry_out(num_tokens, num_seqs, num_wanted)
         vocab_size = self._decoder.head.weight.num_outputs
-        logits = self._step.scratch.rows("logits", num_wanted, vocab_size)
-        return bent(logits.float(), self._decoder.logit_cap)
-
-
-def bent(logits: Tensor, cap: float) -> Tensor:
-    """Logits within a soft cap, in place; a cap of 0 is none."""
-    return logits.div_(cap).tanh_().mul_(cap) if cap else logits
+        return self._step.scratch.rows("logits", num_wanted, vocab_size)
 
 
 def check_step(token_ids: Tensor, positions: Tensor, kv: Sequence[KvGroup]) -> None:

@@ -44,9 +44,10 @@ def _index_of(name: str) -> int:
 def choose_dtype(name: str, folder: ModelFolder, device: torch.device) -> torch.dtype:
     """The dtype by that name: `auto`, which works it out, `bfloat16`, `float16` or `float32`.
 
-    `auto` is the checkpoint's own, but float16 on a GPU that cannot compute in bfloat16, and on a CPU float32
-    where it computes slowly in 16 bits: in float16, and in bfloat16 without vector instructions. Such weights
-    may take half of the memory that is available; larger ones run in bfloat16.
+    `auto` is the checkpoint's own, but float16 on a GPU that cannot compute in bfloat16, and on a
+    CPU float32 where it computes slowly in 16 bits: in float16, and in bfloat16 without vector
+    instructions. Such weights may take half of the memory that is available; larger ones run in
+    bfloat16.
 
     Raises:
         ConfigError: the device cannot compute in it.
@@ -75,7 +76,7 @@ def _name(dtype: torch.dtype) -> str:
 
 def _auto_dtype(folder: ModelFolder, device: torch.device, available: int) -> torch.dtype:
     if device.type == "cpu":
-        if folder.dtype == "bfloat16" and kernels.can_keep_bfloat16():
+        if folder.dtype == "bfloat16" and kernels.is_fast_in_bfloat16():
             return torch.bfloat16
         comfortable = folder.num_parameters * 4 <= available * _COMFORTABLE_SHARE
         return torch.float32 if comfortable else torch.bfloat16

@@ -124,13 +124,13 @@ def _choose_limits(config: ServeConfig, model: Model, max_model_len: int) -> _Li
 def _progress(config: ServeConfig, check: Callable[[], None] | None) -> Progress:
     show = terminal_progress() if config.log_format == "text" else None
 
-    def told(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         if check is not None:
             check()
         if show is not None:
             show(done, total)
 
-    return told
+    return report
 
 
 def _announce(folder: ModelFolder, model: Model, limits: _Limits, context_len: int) -> None:

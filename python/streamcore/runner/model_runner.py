@@ -2,10 +2,10 @@
 
     loan       the columns that the engine writes the next plan into
     launch()   queues the step on the device
-    collect()  waits for the oldest step and returns its tokens, and the log-probabilities that were asked for
+    collect()  waits for the oldest step and returns its tokens and log-probabilities
 
-A sequence's newest token stays on the device, in the sequence's row, so that the next step can be launched
-before the host has seen it.
+A sequence's newest token stays on the device, in the sequence's row, so that the next step can be
+launched before the host has seen it.
 """
 
 from collections import deque
@@ -153,7 +153,8 @@ class ModelRunner:
         return scores
 
     def _forward(self, columns: PlanColumns) -> tuple[Tensor | None, Tensor | None]:
-        """The logits of the samples, and what those of the scored prompt tokens are made of; None where there are none.
+        """The logits of the samples, and what those of the scored prompt tokens are made of; None
+        where there are none.
 
         Prompt tokens are scored in pieces, which no recording has.
         """
@@ -201,7 +202,9 @@ class ModelRunner:
         return logits
 
     def collect(self) -> StepOutput:
-        """Waits for the oldest step in flight; its results are valid until the columns are used again."""
+        """Waits for the oldest step in flight; its results are valid until the columns are used
+        again.
+        """
         output, event = self._in_flight.popleft()
         if event is not None:
             event.synchronize()

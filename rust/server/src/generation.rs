@@ -16,11 +16,11 @@ use streamcore_engine::{GivenParameters, Request, RequestId, SamplingParams};
 use streamcore_parsers::Setup;
 
 use crate::app::App;
+use crate::asked::{Options, Sampling};
 use crate::driver::{NewRequest, TokenStream};
 use crate::error::ApiError;
 use crate::ledger::Pool;
 use crate::metrics::Metrics;
-use crate::openai::options::{Options, Sampling};
 use crate::patience::patience;
 use crate::script::Script;
 use crate::script::cue::{Cue, Scene};
@@ -185,7 +185,7 @@ impl Generation {
         for (NewRequest { request, .. }, prompt) in self.requests.iter().zip(self.prompt_of_choices()) {
             let num_scores = |num_top: Option<u32>| num_top.map_or(0, |num_top| num_top as usize + 1);
             of_prompts += prompt.tokens.len() * num_scores(request.prompt_logprobs);
-            if !self.options.stream {
+            if !self.options.stream || self.options.details.keeps_logprobs {
                 of_answers += request.max_tokens * num_scores(request.logprobs);
             }
         }

@@ -22,6 +22,8 @@
 
 pub mod anthropic;
 pub mod app;
+pub mod asked;
+pub mod cut;
 pub mod door;
 pub mod driver;
 pub mod error;
@@ -37,6 +39,7 @@ pub mod routes;
 pub mod script;
 pub mod server;
 pub mod sse;
+pub mod stored;
 pub mod stream;
 pub mod text;
 mod turns;

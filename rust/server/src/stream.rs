@@ -3,12 +3,13 @@
 mod call_id;
 mod choice;
 mod chunk_stream;
-mod cut;
 mod delta;
 mod echo;
+pub mod finish;
 mod output;
 mod part;
 mod reading;
+pub mod usage;
 
 use std::future::poll_fn;
 
@@ -16,16 +17,15 @@ use futures_util::future::try_join_all;
 
 pub use self::choice::{Choice, ChoicePlan};
 pub use self::chunk_stream::{ChunkStream, keepalive_interval};
-pub use self::cut::{Cut, CutStream};
 pub use self::delta::{Delta, Scored, ShownToken, token_ids};
 pub use self::echo::Echo;
+use self::finish::Finish;
 pub use self::output::Output;
 pub use self::part::{CallHead, CallId, Part, PartKind, Said};
 pub use self::reading::Reading;
+use self::usage::Usage;
 use crate::driver::EndError;
 use crate::error::ApiError;
-use crate::openai::finish::Finish;
-use crate::openai::usage::Usage;
 use crate::sse::KEEPALIVE;
 
 /// What every chunk of a stream, or the whole answer, says about itself.

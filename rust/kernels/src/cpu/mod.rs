@@ -16,7 +16,7 @@ pub use gated::{Gated, gated};
 pub use linear::{Linear, PackLinear, linear, pack_linear, packed_len, prefers_rounding};
 pub use rms_norm::{RmsNorm, rms_norm};
 pub use rope::{RopeAndStore, rope_and_store_kv};
-pub use rows::{AddInto, Embed, Scale, Take, add_into, embed, scale, take};
+pub use rows::{AddInto, Embed, Scale, SoftCap, Take, add_into, embed, scale, soft_cap, take};
 
 use crate::ops::{Operation, operation};
 
@@ -26,6 +26,7 @@ pub const OPERATIONS: &[Operation] = &[
     operation!(Take, take),
     operation!(AddInto, add_into),
     operation!(Scale, scale),
+    operation!(SoftCap, soft_cap),
     operation!(RmsNorm, rms_norm),
     operation!(Gated, gated),
     operation!(Linear, linear),

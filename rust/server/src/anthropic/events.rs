@@ -14,9 +14,9 @@ use serde::Serialize;
 use super::error::ErrorObject;
 use super::response::{ContentBlock, End, Input, Message, Tokens};
 use crate::error::ApiError;
-use crate::openai::finish::Finish;
-use crate::openai::usage::Usage;
 use crate::sse::{KEEPALIVE, write_named_event};
+use crate::stream::finish::Finish;
+use crate::stream::usage::Usage;
 use crate::stream::{Chunks, Identity, Said, ShownToken};
 
 /// Says that the stream lives while nothing is generated, to clients that look at events only.

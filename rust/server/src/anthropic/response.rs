@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
-use crate::openai::finish::{Finish, FinishReason, StopReason};
-use crate::openai::usage::Usage;
+use crate::stream::finish::{Finish, FinishReason, StopReason};
+use crate::stream::usage::Usage;
 use crate::stream::{Answer, Delta, Identity, PartKind};
 
 /// Anthropic's `message` object.

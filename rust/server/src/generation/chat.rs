@@ -4,9 +4,9 @@ use super::{
     Generation, Manner, Prompt, answer_setup, chat_grammar, encode_conversation, instruct, max_prompt_tokens,
 };
 use crate::app::App;
+use crate::asked::ChatRequest;
+use crate::asked::tools::declared;
 use crate::error::ApiError;
-use crate::openai::chat::request::ChatRequest;
-use crate::openai::chat::tools::declared;
 use crate::script::cue::Cue;
 
 /// Makes the prompt of a conversation, and says how its answer is read and what it is held to.

@@ -6,8 +6,8 @@
 use streamcore_engine::EngineConfig;
 
 use super::Prompt;
+use crate::asked::Options;
 use crate::error::ApiError;
-use crate::openai::options::Options;
 use crate::text::TextError;
 
 /// The code of every error about lengths.

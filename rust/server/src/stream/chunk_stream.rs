@@ -11,12 +11,13 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::{Choice, Chunks, Cut, CutStream, Delta, Said, ShownToken, Told, usage_of, usage_with};
+use super::{Choice, Chunks, Delta, Said, ShownToken, Told, usage_of, usage_with};
+use crate::cut::{Cut, CutStream};
 use crate::driver::EndError;
 use crate::error::{ApiError, Blame};
 use crate::metrics::Account;
-use crate::openai::usage::Usage;
 use crate::patience::read_timeout;
+use crate::stream::usage::Usage;
 
 /// Silence after which a comment says that the stream lives.
 const MAX_SILENCE: Duration = Duration::from_secs(15);
@@ -139,14 +140,7 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
     fn write_text(&mut self, index: usize, frames: &mut Vec<u8>) {
         // Taken out, since each event counts what it tells.
         let delta = std::mem::take(&mut self.delta);
-        for part in &delta.parts {
-            part.pieces()
-                .into_iter()
-                .for_each(|(said, tokens)| self.write_piece(index, said, tokens, frames));
-        }
-        for (text, tokens) in delta.pieces() {
-            self.write_piece(index, Said::Content(text), tokens, frames);
-        }
+        delta.said().for_each(|(said, tokens)| self.write_piece(index, said, tokens, frames));
         self.delta = delta;
     }
 

@@ -6,9 +6,9 @@ use std::mem;
 use streamcore_engine::TokenLogprobs;
 
 use super::delta::{Delta, Scored, ShownToken};
+use crate::asked::Stops;
 use crate::driver::Token;
-use crate::openai::finish::{Finish, FinishReason, StopReason};
-use crate::openai::options::Stops;
+use crate::stream::finish::{Finish, FinishReason, StopReason};
 use crate::text::{Detokenizer, StopStrings};
 
 /// Most tokens without text that wait for some.

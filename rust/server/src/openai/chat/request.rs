@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::calls::read_calls;
 use super::tools::Tools;
+pub use crate::asked::ChatRequest;
 use crate::error::ApiError;
 use crate::openai::fields::{Fields, wrong_type};
 use crate::openai::json::MAX_VALUES;
@@ -14,17 +15,6 @@ use crate::openai::schema::message::MESSAGE;
 use crate::openai::schema::{Endpoint, check};
 pub use crate::text::Conversation;
 use crate::text::PromptEnd;
-
-/// A chat request, checked.
-#[derive(Debug, PartialEq)]
-pub struct ChatRequest {
-    /// What is rendered.
-    pub conversation: Conversation,
-    /// Its tools.
-    pub tools: Tools,
-    /// All else.
-    pub options: Options,
-}
 
 /// Variables of every template that come from other fields, or from the model.
 const OWN_VARIABLES: [&str; 7] = [

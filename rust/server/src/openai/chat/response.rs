@@ -7,11 +7,11 @@ use serde::Serialize;
 use super::tool_calls::{Function, FunctionDelta, ToolCall, ToolCallDelta};
 use crate::error::ApiError;
 use crate::openai::error::ErrorBody;
-use crate::openai::finish::{Finish, FinishReason, StopReason};
 use crate::openai::logprobs::{ChatLogprobs, PromptLogprobs};
 use crate::openai::options::Details;
-use crate::openai::usage::Usage;
 use crate::sse::{DONE, TEXT, TextEvent, write_event};
+use crate::stream::finish::{Finish, FinishReason, StopReason};
+use crate::stream::usage::Usage;
 use crate::stream::{Answer, Chunks, Identity, PartKind, Said, ShownToken, ToldPrompt, token_ids};
 
 /// Writes the chunks of a chat stream.

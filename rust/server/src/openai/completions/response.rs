@@ -4,11 +4,11 @@ use serde::Serialize;
 
 use crate::error::ApiError;
 use crate::openai::error::ErrorBody;
-use crate::openai::finish::{Finish, FinishReason, StopReason};
 use crate::openai::logprobs::{CompletionLogprobs, PromptLogprobs};
 use crate::openai::options::Details;
-use crate::openai::usage::Usage;
 use crate::sse::{DONE, TEXT, TextEvent, write_event};
+use crate::stream::finish::{Finish, FinishReason, StopReason};
+use crate::stream::usage::Usage;
 use crate::stream::{Answer, Chunks, Identity, Said, ShownToken, ToldPrompt, token_ids};
 
 /// Writes the chunks of a text completion stream.
