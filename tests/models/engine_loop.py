@@ -69,11 +69,12 @@ class EngineLoop:
             max_num_seqs=max_num_seqs,
             max_model_len=max_model_len,
             capture_sizes=list(capture_sizes),
+            max_steps_in_flight=1 if placement is None else placement.depth,
         )
         caches = allocate_kv_cache(
-            model.config, CPU, model.precision.cache, block_size=16, num_blocks=num_blocks
+            model.config, model.device, model.precision.cache, block_size=16, num_blocks=num_blocks
         )
-        self.runner = ModelRunner(model, caches, self.config)
+        self.runner = ModelRunner(model, caches, self.config, placement)
         self.scheduler = _core.Scheduler(self.config)
         self.largest_step = 0
         self.num_padding = 0
