@@ -134,7 +134,9 @@ def test_neither_chunks_nor_preemptions_change_anything(model: Model, alone: lis
 def test_a_long_prompt_is_scored_in_pieces(
     model: Model, alone: list[Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All logits of a long prompt at once would not fit into memory; the pieces must fit together."""
+    """All logits of a long prompt at once would not fit into memory; the pieces must
+    fit together.
+    """
     monkeypatch.setattr(penalties, "CHUNK_BYTES", 3 * 4 * 256)
     assert_same(EngineLoop(model).answer(crowd(12)), alone)
 

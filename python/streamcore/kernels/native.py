@@ -1,4 +1,6 @@
-"""`Ops` by the compiled kernels: tensors become addresses, sizes and strides here and nowhere else."""
+"""`Ops` by the compiled kernels: tensors become addresses, sizes and strides here and
+nowhere else.
+"""
 
 import ctypes
 from collections.abc import Sequence

@@ -73,7 +73,7 @@ class Model:
         return scratch.num_bytes + ops.most_bytes
 
     def check_caches(self, caches: Sequence[LayerCache]) -> None:
-        """Raises `ValueError` unless `forward` can take the caches; to be asked once, not at every
+        """Raises `ValueError` unless `forward` can take the caches; called once, not at every
         step.
         """
         if len(caches) != self.config.num_layers:
@@ -144,7 +144,9 @@ class Model:
 
 
 class Recording:
-    """A forward pass that was written down, from token ids to logits: one call into the extension."""
+    """A forward pass that was written down, from token ids to logits: one call into the
+    extension.
+    """
 
     def __init__(self, decoder: Decoder, recorder: Recorder, step: Step) -> None:
         """Holds all memory whose address was written down."""
