@@ -177,6 +177,30 @@ typedef struct {
  * 16 bytes. */
 int streamcore_cuda_paged_attention(int device, const streamcore_paged_attention* args, void* stream);
 
+typedef struct {
+    int32_t* tokens;           /* [num_rows], what was drawn */
+    int32_t* results;          /* [num_rows], the same, or not_finite for a row with a logit that is no finite number */
+    const float* logits;       /* [num_rows, vocab_size] */
+    const int32_t* sample_rows; /* [num_rows]: which of the parameters are whose */
+    const float* temperature;  /* 0 takes the most likely token */
+    const int32_t* top_k;      /* 0 keeps all */
+    const float* top_p;        /* 1 keeps all */
+    const float* min_p;        /* 0 keeps all */
+    const float* top_n_sigma;  /* 0 and below keep all */
+    const float* uniform;      /* [num_rows], in [0, 1) */
+    const int32_t* masked_samples; /* [num_masked]: rows that have a mask */
+    const uint32_t* mask_words;    /* [num_masked, mask_stride]: token t may be drawn if bit t % 32 of word t / 32 is set */
+    int64_t num_rows;
+    int64_t vocab_size; /* at most 524288 */
+    int64_t logits_stride;
+    int64_t num_masked;
+    int64_t mask_stride;
+    int32_t not_finite;
+} streamcore_sample;
+
+/* Draws one token for each row. */
+int streamcore_cuda_sample(int device, const streamcore_sample* args, void* stream);
+
 #ifdef __cplusplus
 }
 #endif

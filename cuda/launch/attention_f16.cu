@@ -1,4 +1,4 @@
-#include "attention.cuh"
+#include "launch_attention.cuh"
 
 namespace streamcore {
 

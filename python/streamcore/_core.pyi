@@ -238,6 +238,7 @@ class Server:
         priority_keys: numbers of keys, counted from 1, whose `priority` counts among the requests of all keys.
         allowed_origins: origins whose pages may read answers in a browser; `*` stands for all.
         max_waiting_requests: most requests that wait for their first step; more get 429. None: 2048.
+        max_stored_responses: most responses that are kept for their clients; 0: none. None: 1000.
         script: what answers in the place of a model; `run_script` then takes the place of the runner.
         trace_file: new file for a trace, see `docs/simulation.md`. None: none is made.
         traced_model: what the trace says of the model, as `trace_model` returns it.
@@ -262,6 +263,7 @@ class Server:
         priority_keys: list[int] | None = None,
         allowed_origins: list[str] | None = None,
         max_waiting_requests: int | None = None,
+        max_stored_responses: int | None = None,
         script: Script | None = None,
         trace_file: str | PathLike[str] | None = None,
         traced_model: tuple[str, int, int] | None = None,

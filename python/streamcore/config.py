@@ -99,6 +99,16 @@ def _option(default: Any, text: str, **extra: Any) -> Any:
     return field(default=default, metadata={"help": text, **extra})
 
 
+class _Devices(tuple[str, ...]):
+    """Names of devices; the last one stands for every number."""
+
+    __slots__ = ()
+
+    def __contains__(self, value: object) -> bool:
+        is_numbered = isinstance(value, str) and re.fullmatch(r"cuda:\d{1,3}", value) is not None
+        return is_numbered or value in self[:-1]
+
+
 @dataclass(frozen=True)
 class ServeConfig:
     """The settings of one server; None means: work it out and say what was chosen."""
@@ -141,7 +151,7 @@ class ServeConfig:
         (),
         "origin such as https://chat.example whose pages may use the API in a browser, * for all; else none",
     )
-    device: str = _option("auto", "where the model runs", choices=("auto", "cpu", "cuda"))
+    device: str = _option("auto", "where the model runs", choices=_Devices(("auto", "cpu", "cuda", "cuda:N")))
     dtype: str = _option(
         "auto",
         "type of weights and activations",
@@ -153,6 +163,9 @@ class ServeConfig:
     max_num_seqs: int | None = _option(None, "most requests that run at once; else by device", least=1)
     max_waiting_requests: int = _option(
         2048, "most requests that wait for their first step; more get 429", least=1
+    )
+    max_stored_responses: int = _option(
+        1000, "most responses that are kept in memory for /v1/responses; 0 keeps none", least=0
     )
     max_num_batched_tokens: int | None = _option(None, "most tokens in one step; else by device", least=1)
     target_itl_ms: float | None = _option(

@@ -100,6 +100,7 @@ def start_server(
     priority_keys: Sequence[int] = (),
     allowed_origins: Sequence[str] = (),
     max_waiting_requests: int | None = None,
+    max_stored_responses: int | None = None,
     trace_file: Path | None = None,
     reasoning_field: str = "both",
 ) -> _core.Server:
@@ -116,6 +117,7 @@ def start_server(
             of all keys.
         allowed_origins: web pages that may use the API.
         max_waiting_requests: most requests in the queue; more get 429.
+        max_stored_responses: most responses that are kept; 0 keeps none.
         trace_file: new file for a trace.
         reasoning_field: as in `_core.Server`.
     """
@@ -129,6 +131,7 @@ def start_server(
         priority_keys=list(priority_keys),
         allowed_origins=list(allowed_origins),
         max_waiting_requests=max_waiting_requests,
+        max_stored_responses=max_stored_responses,
         script=model.script,
         trace_file=trace_file,
         reasoning_field=reasoning_field,

@@ -196,6 +196,7 @@ def _open_model(
         priority_keys=list(map(int, config.priority_keys)),
         allowed_origins=list(config.allowed_origins),
         max_waiting_requests=config.max_waiting_requests,
+        max_stored_responses=config.max_stored_responses,
         trace_file=config.trace_file,
         traced_model=(names[0], folder.num_parameters, folder.config.kv_numbers_per_token),
         reasoning_field=config.reasoning_field,
@@ -251,6 +252,7 @@ def _open_script(config: ServeConfig, path: Path, listener: _core.Listener | Non
         max_num_seqs=config.max_num_seqs,
         allowed_origins=config.allowed_origins,
         max_waiting_requests=config.max_waiting_requests,
+        max_stored_responses=config.max_stored_responses,
         trace_file=config.trace_file,
         reasoning_field=config.reasoning_field,
     )

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, fs, thread};
 
@@ -17,8 +17,8 @@ const DEVICE_CODE: [&str; 6] = ["80", "86", "89", "90", "100", "120"];
 /// Intermediate code of the lowest generation: the driver can compile it for any device that has no machine code here,
 /// those between the generations above and those to come. The kernels use nothing that came later.
 const INTERMEDIATE_CODE: &str = "80";
-const SOURCES: [&str; 7] =
-    ["attention_bf16", "attention_f16", "rope_and_store", "gated", "rms_norm", "rows", "device"];
+const SOURCES: [&str; 8] =
+    ["attention_bf16", "attention_f16", "sample", "rope_and_store", "gated", "rms_norm", "rows", "device"];
 
 fn main() {
     println!("cargo:rustc-check-cfg=cfg(cuda_kernels)");
@@ -125,7 +125,7 @@ impl Toolkit {
         let path = cuda.join("launch").join(source).with_extension("cu");
         let object = out.join(source).with_extension("o");
         let mut command = Command::new(&self.nvcc);
-        command.args(["-O3", "-std=c++17", "-lineinfo", "-Werror", "all-warnings"]);
+        command.args(["-O3", "-std=c++17", "-lineinfo", "-Werror", "all-warnings", "-Xptxas", "-v"]);
         // No C++ runtime: the statics are nvcc's own kernel handles, which two threads may well set to the same value.
         command.args(["-Xcompiler", "-fno-exceptions,-fno-rtti,-fno-threadsafe-statics"]);
         command.args(["-Xcompiler", "-fPIC,-fvisibility=hidden,-Wall,-Wextra"]);
@@ -142,7 +142,9 @@ impl Toolkit {
         if object.is_file() && fs::read_to_string(&noted).is_ok_and(|text| text == fingerprint) {
             return;
         }
-        run(&mut command);
+        // Registers, shared memory and spills of each kernel: a test compares them with `cuda/resources.txt`.
+        let said = ran(&mut command).stderr;
+        fs::write(object.with_extension("ptxas"), said).expect("the folder of the object can be written");
         fs::write(&noted, fingerprint).expect("the folder of the object can be written");
     }
 
@@ -197,14 +199,19 @@ fn home_in_python() -> Option<PathBuf> {
     })
 }
 
-/// Runs a command and returns what it printed; a compiler that is there and fails must not go unnoticed.
+/// Runs a command and returns what it printed.
 fn run(command: &mut Command) -> String {
+    String::from_utf8_lossy(&ran(command).stdout).into_owned()
+}
+
+/// Runs a command; a compiler that is there and fails must not go unnoticed.
+fn ran(command: &mut Command) -> Output {
     let output = command.output().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
-    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
         output.status.success(),
-        "{command:?} failed\n{printed}\n{}",
+        "{command:?} failed\n{}\n{}",
+        String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    printed
+    output
 }

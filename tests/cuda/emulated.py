@@ -7,12 +7,12 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
+from tests.cuda.emulator import Emulator, extents
 from torch import Tensor
 
 from streamcore.kernels import PagedSequences
 from streamcore.kernels.library import Operation
 from streamcore.kernels.native import CudaOps
-from tests.cuda.emulator import Emulator, extents
 
 MULTIPROCESSORS = 4
 """Of the emulated device: few, so that contexts are split in some tests and not in others."""

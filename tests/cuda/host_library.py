@@ -59,7 +59,8 @@ def _kernel_object(source: Path, form: Form, defines: tuple[str, ...]) -> Path:
         *("-x", "c++", "-std=c++17", "-fPIC", "-fno-gnu-unique", "-Wall", "-Wextra"),
         *("-Wno-unknown-pragmas", "-Wno-ignored-attributes", *_FORMS[form]),
         *(f"-D{define}" for define in defines),
-        *("-include", str(CUDA / "host" / "cuda_on_cpu.h"), *INCLUDES, f"-I{source.parent}"),
+        # A header beside the source takes the place of the kernels' own.
+        *("-include", str(CUDA / "host" / "cuda_on_cpu.h"), f"-I{source.parent}", *INCLUDES),
     ]
     return _compiled(source, flags)
 

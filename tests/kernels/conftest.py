@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from tests.cuda.emulated import EmulatedOps
+from tests.cuda.emulator import Emulator
+from tests.cuda.host_library import host_library, missing
 
 from streamcore.kernels import Checked, LayerCache, PagedSequences, native
 from streamcore.kernels.reference import ReferenceOps
 from streamcore.operands import AttentionRule, Rotation
-from tests.cuda.emulated import EmulatedOps
-from tests.cuda.emulator import Emulator
-from tests.cuda.host_library import host_library, missing
 
 # The tensors are small: handing them to other threads costs more than it brings.
 torch.set_num_threads(1)

@@ -12,9 +12,9 @@ from streamcore.kernels import description, library, native
 @pytest.fixture(autouse=True)
 def asked_anew() -> Iterator[None]:
     """What is known about devices is remembered; it must not outlive the pretended driver."""
-    native._has_cuda_kernels.cache_clear()
+    native.has_cuda_kernels.cache_clear()
     yield
-    native._has_cuda_kernels.cache_clear()
+    native.has_cuda_kernels.cache_clear()
 
 
 def refuse(device: int) -> bool:
@@ -31,7 +31,7 @@ def test_an_old_driver_leaves_the_gpu_to_torch(monkeypatch: pytest.MonkeyPatch) 
         cuda_device_covered=refuse,
     )
     monkeypatch.setattr(native, "compiled", old)
-    assert not native._has_cuda_kernels(0)
+    assert not native.has_cuda_kernels(0)
 
 
 def test_the_line_says_how_weights_are_multiplied() -> None:

@@ -9,7 +9,6 @@ repeats.
 
 import os
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from tests.models.test_families import VARIANTS
 from streamcore.kernels import library
 from streamcore.models.model import Model
 
-pytestmark = pytest.mark.skipif(library.compiled is None, reason="torch multiplies here")
+pytestmark = pytest.mark.skipif(not library.packs_weights(), reason="torch multiplies here")
 
 GPT_OSS = Variant(
     "gpt_oss",
@@ -84,7 +83,7 @@ def write(folder: Path, name: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, str], Model]]:
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Model]:
     """Every model, made when it is first asked for."""
 
     class Models(dict[tuple[str, str], Model]):
@@ -93,7 +92,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str,
             self[case] = load(folder, 256, getattr(torch, case[1]))
             return self[case]
 
-    yield Models()
+    return Models()
 
 
 def alone(model: Model, ask: Ask) -> Answer:

@@ -53,13 +53,20 @@ CUDA_OPERATIONS = _by_name(compiled.cuda_operations()) if compiled is not None e
 
 
 def packs_weights() -> bool:
-    """Whether packed weights are worth their packing: not without vector instructions."""
+    """Whether products on the CPU are the extension's, which sums in one order for any number of
+    tokens.
+    """
+    return compiled is not None
+
+
+def has_vectors() -> bool:
+    """Whether the extension uses vector instructions on this processor."""
     return compiled is not None and compiled.cpu_features() != "portable"
 
 
 def prefers_rounding() -> bool:
-    """Whether products of bfloat16 weights are faster with activations rounded to bfloat16:
-    measured once.
+    """Whether products of bfloat16 weights are faster on this processor with activations rounded to
+    bfloat16.
     """
     return bool(compiled.cpu_prefers_rounding())
 
@@ -68,8 +75,8 @@ def pack_linear(weight: Tensor) -> Tensor:
     """The packed form of a contiguous float32 or bfloat16 weight [num_outputs, num_inputs] on the
     CPU.
     """
-    packed = torch.empty(compiled.cpu_packed_len(*weight.shape), dtype=weight.dtype)
     is_wide = weight.dtype == torch.float32
+    packed = torch.empty(compiled.cpu_packed_len(*weight.shape, is_wide), dtype=weight.dtype)
     compiled.cpu_pack_linear(packed.data_ptr(), weight.data_ptr(), weight.shape, is_wide)
     return packed
 

@@ -9,6 +9,7 @@ from streamcore import kernels
 from streamcore.kernels import KvGroup, LayerCache, Ops, PagedSequences, Scratch, checks
 from streamcore.kernels.dry import DryOps
 from streamcore.kernels.native import CpuOps
+from streamcore.kernels.ops import Ops
 from streamcore.kernels.recorder import NotRecordableError, Recorder
 from streamcore.layers.decoder import Decoder
 from streamcore.layers.step import Step
@@ -29,7 +30,9 @@ class Model:
         self.device = device
         self.max_len = 0
         """Tokens of the longest sequence that it can run."""
-        self._ops = kernels.ops_for(device)
+        self.ops: Ops = kernels.ops_for(device)
+        self.has_experts = False
+        """Whether a layer has experts; known once `measure` has returned."""
         self._scratch = Scratch(precision.activations, device)
 
     def prepare(self, max_len: int, max_num_tokens: int = 0, max_num_wanted: int = 0) -> None:
@@ -70,6 +73,7 @@ class Model:
         kv = [KvGroup(caches, zeros(num_tokens, dtype=torch.int64), sequences)]
         step = Step(ops, zeros(num_tokens), zeros(num_tokens), kv, scratch)
         self.decoder.logits(self.decoder.forward(step, zeros(1)), step)
+        self.has_experts = ops.has_experts
         return scratch.num_bytes + ops.most_bytes
 
     def check_caches(self, caches: Sequence[LayerCache]) -> None:
@@ -101,7 +105,7 @@ class Model:
             [num_wanted, hidden_size], in the dtype of the activations, valid until the next step.
         """
         check_step(token_ids, positions, kv)
-        self._step = Step(self._ops, token_ids, positions, kv, self._scratch)
+        self._step = Step(self.ops, token_ids, positions, kv, self._scratch)
         return self.decoder.forward(self._step, wanted)
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -130,7 +134,7 @@ class Model:
         Returns:
             None where some operation is torch's.
         """
-        if not isinstance(self._ops, CpuOps):
+        if not isinstance(self.ops, CpuOps):
             return None
         check_step(token_ids, positions, kv)
         recorder = Recorder()

@@ -53,3 +53,17 @@ def choose_batch(
     num_seqs = max_num_seqs or _MAX_NUM_SEQS[device.type]
     num_tokens = max_num_batched_tokens or max(_MAX_NUM_BATCHED_TOKENS[device.type], num_seqs)
     return num_seqs, num_tokens
+
+
+def choose_capture_sizes(max_num_seqs: int, max_num_batched_tokens: int) -> list[int]:
+    """The numbers of sequences for which steps of decodes are captured, in increasing order.
+
+    Padding is computed in full: sizes double up to 8, then come in eights, and beyond 128 at most
+    an eighth of a step is padding.
+    """
+    most = min(max_num_seqs, max_num_batched_tokens)
+    sizes, size = [], 1
+    while size < most:
+        sizes.append(size)
+        size += size if size < 8 else max(8, size // 64 * 8)
+    return [*sizes, most]

@@ -16,6 +16,7 @@ from torch import Tensor
 from streamcore.errors import ConfigError
 from streamcore.kernels import LayerCache
 from streamcore.kernels.gathered import WORKSPACE_BYTES
+from streamcore.kernels.native import CudaOps, takes_heads
 from streamcore.models.config import DecoderConfig
 from streamcore.models.model import Model
 from streamcore.runner.penalties import CHUNK_BYTES, COUNT_BYTES
@@ -51,14 +52,20 @@ def step_bytes(model: Model, max_num_batched_tokens: int, max_num_seqs: int) -> 
     What a forward pass takes is measured. It is there twice on the CPU, where a recording has its
     own. Besides, per sample, the copies of the logits and the float64 sums that sampling makes of
     them, and the counts that penalties need; the pieces that log-probabilities are worked out in;
-    and on CUDA what torch's attention gathers.
+    and on CUDA what torch's attention gathers where that is used.
     """
     is_cpu, vocab_size = model.device.type == "cpu", model.config.vocab_size
     per_token, per_sample = model.measure()
     forward = max_num_batched_tokens * per_token + max_num_seqs * per_sample
     sampling = max_num_seqs * vocab_size * (5 * 4 + 2 * 8 + COUNT_BYTES)
     pieces = 4 * min(CHUNK_BYTES, max_num_batched_tokens * vocab_size * 4)
-    return forward * (1 + is_cpu) + sampling + pieces + (0 if is_cpu else WORKSPACE_BYTES)
+    gathers = not is_cpu and not _attends_by_kernel(model)
+    return forward * (1 + is_cpu) + sampling + pieces + gathers * WORKSPACE_BYTES
+
+
+def _attends_by_kernel(model: Model) -> bool:
+    is_native = isinstance(model.ops, CudaOps)
+    return is_native and takes_heads(model.precision.activations, model.config.head_dim)
 
 
 def block_bytes(config: DecoderConfig, block_size: int, dtype: torch.dtype) -> int:

@@ -135,14 +135,21 @@ def _drop_far(scaled: Tensor, top_n_sigma: Tensor) -> None:
     """
     is_possible = scaled > -torch.inf
     count = is_possible.sum(dim=-1, keepdim=True)
-    # In float64 the order of summation does not move the border.
     possible = scaled.double().masked_fill_(~is_possible, 0)
-    mean = possible.sum(dim=-1, keepdim=True) / count
+    mean = _total(possible) / count
     squares = (possible - mean).square_().masked_fill_(~is_possible, 0)
-    deviation = (squares.sum(dim=-1, keepdim=True) / count).sqrt_()
+    deviation = (_total(squares) / count).sqrt_()
     n = top_n_sigma.unsqueeze(1)
     # The greatest is at 0.
     scaled.masked_fill_((n > 0) & (scaled < -n * deviation), -torch.inf)
+
+
+def _total(values: Tensor) -> Tensor:
+    """The sum of each row, float64 [num_rows, 1].
+
+    torch's `sum` takes another order in another batch; running sums go from left to right.
+    """
+    return values.cumsum(dim=-1, dtype=torch.float64)[:, -1:]
 
 
 def _drop_below(scaled: Tensor, min_p: Tensor) -> None:
@@ -160,8 +167,6 @@ def _most_kept(top_k: Tensor, vocab_size: int) -> int:
 
 def _invert(scaled: Tensor, uniform: Tensor) -> Tensor:
     """The inverse of the cumulative distribution; int32 [num_rows]."""
-    # In float64 the order of summation, which may differ between batch sizes, cannot move a border
-    # past `uniform`.
     cumulative = scaled.exp_().cumsum(dim=-1, dtype=torch.float64)
     tokens = torch.searchsorted(cumulative, uniform.unsqueeze(1) * cumulative[:, -1:], right=True)
     return tokens.clamp_(max=scaled.shape[1] - 1).squeeze(1).int()
@@ -178,7 +183,7 @@ def _threshold(scaled: Tensor, top_k: Tensor, top_p: Tensor, first: int, enough:
     vocab_size, count = scaled.shape[1], first
     limit = torch.where(top_k > 0, top_k, vocab_size).clamp_(max=vocab_size).unsqueeze(1)
     top_p = top_p.unsqueeze(1)
-    total = scaled.exp().sum(dim=-1, keepdim=True, dtype=torch.float64)
+    total = _total(scaled.exp())
     while True:
         top = scaled.topk(count, dim=-1).values
         within = torch.arange(count, device=scaled.device) < limit

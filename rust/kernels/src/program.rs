@@ -4,6 +4,7 @@
 //! knows which of them is its own.
 
 use crate::ops::{OpError, Operation};
+use crate::pool::Series;
 
 /// Bytes of the largest struct of arguments, in words.
 const MAX_WORDS: usize = 32;
@@ -62,6 +63,7 @@ impl Program {
     /// # Safety
     /// As [`Operation::run`], for every operation, with its number of rows out of `rows`.
     pub unsafe fn run(&self, rows: &[usize]) -> Result<(), OpError> {
+        let _series = Series::begin();
         for entry in &self.entries {
             let mut words = entry.arguments;
             words[entry.operation.layout.rows.0 / size_of::<u64>()] = rows[entry.rows] as u64;

@@ -100,8 +100,8 @@ pub(crate) mod kernels {
 
     /// Elements that a packed weight takes.
     #[pyfunction]
-    fn cpu_packed_len(num_outputs: usize, num_inputs: usize) -> usize {
-        cpu::packed_len(num_outputs, num_inputs)
+    fn cpu_packed_len(num_outputs: usize, num_inputs: usize, is_wide: bool) -> usize {
+        cpu::packed_len(num_outputs, num_inputs, is_wide)
     }
 
     /// Packs a weight, `float32` or `bfloat16`; `sizes`: outputs, inputs.
@@ -113,10 +113,10 @@ pub(crate) mod kernels {
         py.detach(|| unsafe { cpu::pack_linear(&args) });
     }
 
-    /// Whether a product is faster with activations rounded to `bfloat16`: measured once.
+    /// Whether a product is faster on this processor with activations rounded to `bfloat16`.
     #[pyfunction]
-    fn cpu_prefers_rounding(py: Python<'_>) -> bool {
-        py.detach(cpu::prefers_rounding)
+    fn cpu_prefers_rounding() -> bool {
+        cpu::prefers_rounding()
     }
 
     /// The toolkit version and the targets of the CUDA kernels; None if this build has none.

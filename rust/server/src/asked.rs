@@ -100,6 +100,8 @@ pub struct Details {
     pub token_ids: bool,
     /// Tokens in log-probabilities are written as ids.
     pub tokens_as_ids: bool,
+    /// Log-probabilities of the answer are kept to its end, also where it is streamed.
+    pub keeps_logprobs: bool,
     /// Special tokens leave text.
     pub special_tokens: bool,
     /// Reasoning is left out.

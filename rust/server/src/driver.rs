@@ -39,19 +39,21 @@ use crate::ledger::{Charge, Full, Ledger, Pool};
 use crate::metrics::{Account, Metrics, Outcome, State};
 use crate::script::ScriptedAnswer;
 
-/// How much may wait before requests are refused.
+/// How much may wait before requests are refused, and how much is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DriverLimits {
     /// Requests that wait for their first step.
     pub max_waiting_requests: usize,
     /// Tokens of their prompts.
     pub max_waiting_tokens: usize,
+    /// Responses that are kept for their clients.
+    pub max_stored_responses: usize,
 }
 
 impl Default for DriverLimits {
     /// Far more than a machine with one device answers in a minute, far less than its memory holds.
     fn default() -> Self {
-        Self { max_waiting_requests: 2048, max_waiting_tokens: 4 << 20 }
+        Self { max_waiting_requests: 2048, max_waiting_tokens: 4 << 20, max_stored_responses: 1000 }
     }
 }
 

@@ -30,6 +30,9 @@ pub enum ApiError {
     /// No such model: 404. The message says which there are.
     #[error("{0}")]
     ModelNotFound(String),
+    /// No such response, or it is another client's: 404.
+    #[error("response `{0}` does not exist, or is not kept any more")]
+    ResponseNotFound(String),
     /// No such path: 404.
     #[error("no route `{path}`{}", did_you_mean(meant.as_deref()))]
     UnknownRoute {
@@ -138,7 +141,9 @@ impl ApiError {
             Self::Invalid { .. } => StatusCode::BAD_REQUEST,
             Self::ApiKey => StatusCode::UNAUTHORIZED,
             Self::Host(_) => StatusCode::FORBIDDEN,
-            Self::ModelNotFound(_) | Self::UnknownRoute { .. } => StatusCode::NOT_FOUND,
+            Self::ModelNotFound(_) | Self::ResponseNotFound(_) | Self::UnknownRoute { .. } => {
+                StatusCode::NOT_FOUND
+            }
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::HeadTimeout(_) | Self::BodyTimeout(_) | Self::SlowReader => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -162,6 +167,7 @@ impl ApiError {
             Self::ApiKey => "invalid_api_key",
             Self::Host(_) => "foreign_host",
             Self::ModelNotFound(_) => "model_not_found",
+            Self::ResponseNotFound(_) => "response_not_found",
             Self::UnknownRoute { .. } => "unknown_route",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::HeadTimeout(_) => "head_timeout",

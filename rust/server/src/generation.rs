@@ -185,7 +185,7 @@ impl Generation {
         for (NewRequest { request, .. }, prompt) in self.requests.iter().zip(self.prompt_of_choices()) {
             let num_scores = |num_top: Option<u32>| num_top.map_or(0, |num_top| num_top as usize + 1);
             of_prompts += prompt.tokens.len() * num_scores(request.prompt_logprobs);
-            if !self.options.stream {
+            if !self.options.stream || self.options.details.keeps_logprobs {
                 of_answers += request.max_tokens * num_scores(request.logprobs);
             }
         }

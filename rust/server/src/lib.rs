@@ -39,6 +39,7 @@ pub mod routes;
 pub mod script;
 pub mod server;
 pub mod sse;
+pub mod stored;
 pub mod stream;
 pub mod text;
 mod turns;

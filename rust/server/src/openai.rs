@@ -11,6 +11,7 @@ pub mod openapi;
 pub mod options;
 pub mod origins;
 pub mod reference;
+pub mod responses;
 pub mod schema;
 pub mod structured;
 pub mod tokenize;

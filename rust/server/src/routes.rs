@@ -13,6 +13,7 @@ mod models;
 mod near;
 mod openapi;
 mod received_body;
+mod responses;
 mod root_path;
 mod tokenize;
 mod version;
@@ -36,7 +37,7 @@ use crate::middleware::{authorize, cors, tag};
 use crate::script::received::record;
 
 /// Those to which a `POST` has something generated.
-pub const GENERATING: &[&str] = &["/v1/chat/completions", "/v1/completions", "/v1/messages"];
+pub const GENERATING: &[&str] = &["/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses"];
 
 /// The whole application, for any way to serve it.
 pub fn router(app: Arc<App>) -> Router {
@@ -49,6 +50,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/completions", post(generate::create::<Completions>))
         .route("/v1/messages", post(generate::create::<Messages>))
         .route("/v1/messages/count_tokens", post(messages::count_tokens))
+        .route("/v1/responses", post(responses::create))
+        .route("/v1/responses/{id}", get(responses::retrieve).delete(responses::delete))
+        .route("/v1/responses/{id}/cancel", post(responses::cancel))
+        .route("/v1/responses/{id}/input_items", get(responses::input_items))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::retrieve))
         .route("/tokenize", post(tokenize::tokenize))

@@ -17,6 +17,8 @@ use streamcore_server::openai::chat::request::ChatRequest;
 use streamcore_server::openai::completions::request::CompletionRequest;
 use streamcore_server::openai::fields::Fields;
 use streamcore_server::openai::reference;
+use streamcore_server::openai::responses::params::RESPONSES;
+use streamcore_server::openai::responses::{Kept, Past, ResponsesRequest};
 use streamcore_server::openai::schema::message::MESSAGE;
 use streamcore_server::openai::schema::params::STREAM_OPTIONS;
 use streamcore_server::openai::schema::{Endpoint, Fate, Kind, Param, body_params};
@@ -101,7 +103,9 @@ fn example(param: &Param) -> Value {
         (_, Kind::ToolChoice) => json!("auto"),
         (_, Kind::ResponseFormat) => json!({ "type": "json_object" }),
         (_, Kind::StructuredOutputs) => json!({ "regex": "a" }),
-        (_, Kind::Variables | Kind::Anything) => json!({}),
+        (_, Kind::Variables | Kind::Anything | Kind::Metadata) => json!({}),
+        (_, Kind::TextList { .. }) => json!([]),
+        (_, Kind::Input) => json!("hi"),
     }
 }
 
@@ -155,6 +159,55 @@ fn every_honoured_field_is_read() {
             let asked = structured::take(&mut fields).unwrap();
             assert_eq!(asked.is_some(), is_honoured, "{}", param.name);
         }
+    }
+}
+
+/// The same of a response: each of its own fields must change what is made of the request.
+#[test]
+fn every_honoured_field_of_a_response_is_read() {
+    let parse = |extra: Value| {
+        let mut body = json!({ "input": "hi" });
+        body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        ResponsesRequest::parse(body.to_string().as_bytes(), 100, Past::Kept(&NothingBefore))
+            .map(|request| format!("{request:?}"))
+    };
+    let logprobs = json!(["message.output_text.logprobs"]);
+    let examples = json!({
+        "input": "other", "instructions": "Be short.", "max_output_tokens": 7, "previous_response_id": "resp_1",
+        "store": false, "background": true, "text": { "format": { "type": "json_object" } },
+        "reasoning": { "effort": "low" }, "tools": [{ "type": "function", "name": "f" }],
+        "tool_choice": "none", "include": logprobs, "truncation": "auto", "metadata": { "a": "b" },
+        "top_logprobs": 3,
+    });
+    let plain = parse(json!({})).unwrap();
+    for param in RESPONSES.iter().filter(|param| matches!(param.fate, Fate::Honoured { .. })) {
+        let mut extra = json!({ param.name: examples[param.name] });
+        if param.name == "top_logprobs" {
+            extra["include"] = logprobs.clone();
+        }
+        assert_ne!(parse(extra).unwrap(), plain, "{}", param.name);
+    }
+    for param in RESPONSES {
+        let instead = match param.fate {
+            Fate::Refused { instead, .. } => instead,
+            Fate::Honoured { .. } | Fate::Ignored => continue,
+        };
+        let error = parse(json!({ param.name: { "any": "thing" } })).unwrap_err();
+        assert_eq!((error.code(), error.param()), ("unsupported_parameter", Some(param.name)));
+        assert!(instead.is_none_or(|ours| error.to_string().ends_with(&format!("use `{ours}`"))), "{error}");
+    }
+}
+
+#[derive(Debug)]
+struct NothingBefore;
+
+impl Kept for NothingBefore {
+    fn conversation(&self, _: &str) -> Result<Vec<Value>, ApiError> {
+        Ok(Vec::new())
+    }
+
+    fn item(&self, _: &str) -> Option<Value> {
+        None
     }
 }
 

@@ -64,6 +64,50 @@ arguments! {
     }
 }
 
+arguments! {
+    /// The arguments of sampling.
+    pub struct Sample, rows num_rows {
+        /// \[num_rows\] `i32`, what was drawn.
+        tokens: usize,
+        /// \[num_rows\] `i32`, the same, or `not_finite` for a row with a logit that is no finite
+        /// number.
+        results: usize,
+        /// \[num_rows, vocab_size\] `f32`.
+        logits: usize,
+        /// \[num_rows\] `i32`: which of the parameters are whose.
+        sample_rows: usize,
+        /// `f32`; 0 takes the most likely token.
+        temperature: usize,
+        /// `i32`; 0 keeps all.
+        top_k: usize,
+        /// `f32`; 1 keeps all.
+        top_p: usize,
+        /// `f32`; 0 keeps all.
+        min_p: usize,
+        /// `f32`; 0 and below keep all.
+        top_n_sigma: usize,
+        /// \[num_rows\] `f32` in \[0, 1).
+        uniform: usize,
+        /// \[num_masked\] `i32`: rows that have a mask.
+        masked_samples: usize,
+        /// \[num_masked, mask_stride\] `u32`: token `t` may be drawn if bit `t % 32` of word
+        /// `t / 32` is set.
+        mask_words: usize,
+        /// Rows.
+        num_rows: usize,
+        /// Elements per row, at most 524288.
+        vocab_size: usize,
+        /// Elements from one row of the logits to the next.
+        logits_stride: usize,
+        /// Rows with a mask.
+        num_masked: usize,
+        /// Words from one mask to the next.
+        mask_stride: usize,
+        /// What the result of a row that is not finite is.
+        not_finite: u32,
+    }
+}
+
 /// Lists the operations: a name, its struct, and the function that launches it.
 macro_rules! operations {
     ($($name:ident($arguments:ty) => $function:ident,)*) => {
@@ -92,4 +136,5 @@ operations! {
     Gated(cpu::Gated) => streamcore_cuda_gated,
     RopeAndStore(cpu::RopeAndStore) => streamcore_cuda_rope_and_store,
     PagedAttention(PagedAttention) => streamcore_cuda_paged_attention,
+    Sample(Sample) => streamcore_cuda_sample,
 }

@@ -149,7 +149,7 @@ impl Turns {
                 self.of(role).thoughts.push(thought);
             }
             ("redacted_thinking", "assistant") => {}
-            _ => return Err(block.refused()),
+            _ => return Err(block.misplaced(role)),
         }
         Ok(())
     }
@@ -203,6 +203,17 @@ impl Block {
         unsupported(&self.fields.path_of("type"), &self.kind.into(), None)
     }
 
+    /// The same in a message of this role, where one of another role may have such a block.
+    fn misplaced(self, role: &str) -> ApiError {
+        if !BLOCKS.into_iter().any(|(known, _)| known == self.kind) {
+            return self.refused();
+        }
+        let path = self.fields.path_of("type");
+        let message =
+            format!("`{path}` is `{}`, which does not belong into a message of `{role}`", self.kind);
+        ApiError::invalid("invalid_value", path, message)
+    }
+
     fn text(&mut self, name: &str) -> Result<String, ApiError> {
         self.fields.string(name)?.ok_or_else(|| self.fields.missing(name))
     }
@@ -211,11 +222,11 @@ impl Block {
     fn call(&mut self) -> Result<Value, ApiError> {
         let (id, name) = (self.fields.take("id"), self.text("name")?);
         let arguments = self.fields.take("input").unwrap_or_else(|| json!({}));
-        let mut call = json!({ "type": "function", "function": { "name": name, "arguments": arguments } });
-        if let Some(id) = id {
-            call["id"] = id;
-        }
-        Ok(call)
+        // In the order in which clients of a chat write it.
+        let mut call: Map<_, _> = id.map(|id| ("id".to_owned(), id)).into_iter().collect();
+        call.insert("type".to_owned(), "function".into());
+        call.insert("function".to_owned(), json!({ "name": name, "arguments": arguments }));
+        Ok(call.into())
     }
 
     /// The message of a tool.

@@ -96,6 +96,7 @@ pub const OWN: &[Param] = &[
     ignored(HERE, "betas", "As the header `anthropic-beta`."),
     ignored(HERE, "anthropic_beta", "As the header `anthropic-beta`."),
     ignored(HERE, "anthropic_version", "As the header `anthropic-version`."),
+    ignored(HERE, "return_tokens_as_token_ids", "Belongs to log-probabilities."),
     ignored(HERE, "stream_options", "A stream always ends with its usage."),
     // What OpenAI's clients call otherwise.
     renamed(HERE, "stop", Empty, "stop_sequences", "OpenAI"),
@@ -109,6 +110,7 @@ pub const OWN: &[Param] = &[
     renamed(HERE, "guided_json_object", False, "output_config", "vLLM"),
     renamed(HERE, "reasoning_effort", Null, "output_config", "OpenAI"),
     renamed(HERE, "include_reasoning", True, "thinking", "vLLM"),
+    renamed(HERE, "thinking_token_budget", Null, "thinking", "vLLM"),
     renamed(HERE, "parallel_tool_calls", True, "tool_choice", "OpenAI"),
     renamed(HERE, "functions", Empty, "tools", "OpenAI"),
     renamed(HERE, "function_call", Null, "tool_choice", "OpenAI"),

@@ -288,7 +288,8 @@ mod tests {
     /// Choices that are queued before the refusal of the last one would be prefilled for nobody.
     #[test]
     fn requests_are_queued_together_or_not_at_all() {
-        let limits = DriverLimits { max_waiting_requests: 3, max_waiting_tokens: 8 };
+        let limits =
+            DriverLimits { max_waiting_requests: 3, max_waiting_tokens: 8, ..DriverLimits::default() };
         let ledger = Ledger::new(limits);
         let mut inbox = Inbox::new(Arc::clone(&ledger), Stats::default(), Instant::now());
         let mut submit = |lens: &[usize]| {
@@ -304,7 +305,8 @@ mod tests {
     /// A request that no gauge counts makes a busy server look idle, and it is taken out of service or down to zero replicas.
     #[test]
     fn a_request_on_its_way_to_the_engine_is_counted_as_waiting() {
-        let limits = DriverLimits { max_waiting_requests: 2, max_waiting_tokens: 8 };
+        let limits =
+            DriverLimits { max_waiting_requests: 2, max_waiting_tokens: 8, ..DriverLimits::default() };
         let mut inbox = Inbox::new(Ledger::new(limits), Stats::default(), Instant::now());
         inbox.submit_all(vec![NewRequest::new(vec![1], 1)], Instant::now()).unwrap();
         let arrivals = inbox.take(Instant::now(), 0);
@@ -317,7 +319,8 @@ mod tests {
     #[test]
     fn retry_after_follows_the_measured_departures() {
         let start = Instant::now();
-        let limits = DriverLimits { max_waiting_requests: 64, max_waiting_tokens: 64 };
+        let limits =
+            DriverLimits { max_waiting_requests: 64, max_waiting_tokens: 64, ..DriverLimits::default() };
         let mut inbox = Inbox::new(Ledger::new(limits), Stats::default(), start);
         let busy = Stats { num_waiting: 9, ..Stats::default() };
         for nth in 0..200 {

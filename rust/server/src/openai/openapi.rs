@@ -4,6 +4,7 @@ pub(crate) mod schemas;
 
 use serde_json::{Map, Value, json};
 
+use super::responses;
 use super::schema::{Endpoint, Fate, Param, body_params};
 use crate::anthropic::openapi as anthropic;
 
@@ -30,7 +31,7 @@ pub fn document(version: &str, prefix: Option<&str>) -> Value {
 }
 
 fn paths() -> Value {
-    let model_id = json!([{ "name": "id", "in": "path", "required": true, "schema": { "type": "string", "minLength": 1 } }]);
+    let id = json!([{ "name": "id", "in": "path", "required": true, "schema": { "type": "string", "minLength": 1 } }]);
     json!({
         "/v1/chat/completions": { "post": post(
             "createChatCompletion", "ChatCompletionRequest", "ChatCompletion", Some("ChatCompletionChunk"),
@@ -44,9 +45,22 @@ fn paths() -> Value {
         "/v1/messages/count_tokens": { "post": anthropic::post(
             "countMessageTokens", "MessageCountRequest", "MessageTokens", None,
         ) },
+        "/v1/responses": { "post": post(
+            "createResponse", "ResponseRequest", "Response", Some("ResponseEvent"),
+        ) },
+        "/v1/responses/{id}": {
+            "get": asked("retrieveResponse", "Response"), "delete": asked("deleteResponse", "DeletedResponse"),
+            "parameters": id,
+        },
+        "/v1/responses/{id}/cancel": {
+            "post": asked("cancelResponse", "Response"), "parameters": id,
+        },
+        "/v1/responses/{id}/input_items": {
+            "get": asked("listInputItems", "ResponseItemList"), "parameters": id,
+        },
         "/v1/models": { "get": anthropic::or_other("listModels", "ModelList", "MessageModelList") },
         "/v1/models/{id}": {
-            "get": anthropic::or_other("retrieveModel", "Model", "MessageModel"), "parameters": model_id,
+            "get": anthropic::or_other("retrieveModel", "Model", "MessageModel"), "parameters": id,
         },
         "/tokenize": { "post": post("tokenize", "TokenizeRequest", "TokenizeResponse", None) },
         "/detokenize": { "post": post("detokenize", "DetokenizeRequest", "DetokenizeResponse", None) },
@@ -56,6 +70,13 @@ fn paths() -> Value {
         "/metrics": { "get": get("metrics", &json!({ "text/plain": { "schema": { "type": "string" } } })) },
         "/openapi.json": { "get": get("openapi", &json!({ "application/json": { "schema": { "type": "object" } } })) },
     })
+}
+
+/// What can be asked of a thing that is kept.
+fn asked(id: &str, answer: &str) -> Value {
+    let mut operation = get(id, &content(answer));
+    operation["responses"]["400"] = json!({ "description": "not possible", "content": content("Error") });
+    operation
 }
 
 pub(crate) fn reference(schema: &str) -> Value {
@@ -130,6 +151,7 @@ fn all_schemas() -> Value {
     let mut all = schemas::fixed();
     all["ChatCompletionRequest"] = request(Endpoint::Chat);
     all["CompletionRequest"] = request(Endpoint::Completions);
+    responses::schemas::schemas().into_iter().for_each(|(name, schema)| all[name] = schema);
     anthropic::schemas().into_iter().for_each(|(name, schema)| all[name] = schema);
     all
 }

@@ -112,6 +112,7 @@ impl Details {
             prompt_logprobs: fields.count("prompt_logprobs").map(small),
             token_ids: fields.flag("return_token_ids")?,
             tokens_as_ids: fields.flag("return_tokens_as_token_ids")?,
+            keeps_logprobs: false,
             special_tokens: !fields.flag_or("skip_special_tokens", true)?,
             hides_reasoning: !fields.flag_or("include_reasoning", true)?,
             calls_are_older: false,

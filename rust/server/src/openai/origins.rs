@@ -27,7 +27,9 @@ impl Origins {
         ApiError::Invalid { code, param, message }
     }
 
-    fn own(&self, name: &str) -> Option<String> {
+    /// What a field of the chat is called in the dialect, if it has another name there.
+    #[must_use]
+    pub fn own(&self, name: &str) -> Option<String> {
         let is_in = |rest: &str| rest.is_empty() || rest.starts_with(['.', '[']);
         let fitting = self.0.iter().filter_map(|(chat, own)| {
             let rest = name.strip_prefix(chat.as_str()).filter(|rest| is_in(rest))?;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::responses;
 use super::schema::dialects::DIALECTS;
 use super::schema::message::MESSAGE;
 use super::schema::params::{PARAMS, STREAM_OPTIONS};
@@ -17,6 +18,7 @@ Generated from `rust/server/src/openai/schema/` and `rust/server/src/anthropic/s
 of three fates: it is **honoured**; it is **refused** with status 400 and its name in `error.param`, since leaving it out of account would
 change the answer; or it is **ignored**, since it cannot. Fields that are in no list are ignored. `null` is the same as leaving a field out.
 `GET /openapi.json` says the same to programs. `POST /v1/messages` is [Anthropic's dialect](#anthropics-dialect).
+`POST /v1/responses` takes the fields of chat and [its own](#responses).
 ";
 
 const MESSAGES: &str = "
@@ -173,6 +175,7 @@ pub fn page() -> String {
     MESSAGE.iter().for_each(|param| message_row(&mut page, "", param));
     page.push_str(MESSAGES);
     page.push_str(REMARKS);
+    responses::reference::write(&mut page);
     anthropic::write(&mut page);
     page
 }
@@ -213,7 +216,7 @@ fn inner(path: &str, param: &Param) -> (String, &'static [Param]) {
     }
 }
 
-fn row(page: &mut String, path: &str, param: &Param) {
+pub(super) fn row(page: &mut String, path: &str, param: &Param) {
     let Fate::Honoured { default } = param.fate else { return };
     let default = if default.is_empty() { "required" } else { default };
     let name = format!("`{path}{}`", param.name);

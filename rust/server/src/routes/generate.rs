@@ -76,11 +76,7 @@ pub(super) async fn create<A: Api>(
     client: Client,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let started = start::<A>(&app, client, body).await?;
-    if started.generation.options.stream {
-        return Ok(sse::response(Body::from_stream(started.stream())));
-    }
-    started.whole(&app).await
+    start::<A>(&app, client, body).await?.answer(&app).await
 }
 
 /// Reads a request, and queues it.
@@ -109,6 +105,17 @@ pub(super) async fn start<A: Api>(
 }
 
 impl<A: Api> Started<A> {
+    /// The answer as its client has asked for it.
+    ///
+    /// # Errors
+    /// What ended a whole answer before it was complete.
+    pub(super) async fn answer(self, app: &App) -> Result<Response, ApiError> {
+        if self.generation.options.stream {
+            return Ok(sse::response(Body::from_stream(self.stream())));
+        }
+        self.whole(app).await
+    }
+
     /// The answer as events.
     pub(super) fn stream(self) -> ChunkStream<A::Chunks> {
         let Self { api, identity, generation, choices, max_silence } = self;
@@ -117,10 +124,7 @@ impl<A: Api> Started<A> {
     }
 
     /// The answer in one piece.
-    ///
-    /// # Errors
-    /// What ended it before it was complete.
-    pub(super) async fn whole(self, app: &App) -> Result<Response, ApiError> {
+    async fn whole(self, app: &App) -> Result<Response, ApiError> {
         let Self { api, identity, generation, mut choices, .. } = self;
         let mut answers = collect(&mut choices).await?;
         let num_details_bytes = generation.num_details_bytes();

@@ -140,14 +140,7 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
     fn write_text(&mut self, index: usize, frames: &mut Vec<u8>) {
         // Taken out, since each event counts what it tells.
         let delta = std::mem::take(&mut self.delta);
-        for part in &delta.parts {
-            part.pieces()
-                .into_iter()
-                .for_each(|(said, tokens)| self.write_piece(index, said, tokens, frames));
-        }
-        for (text, tokens) in delta.pieces() {
-            self.write_piece(index, Said::Content(text), tokens, frames);
-        }
+        delta.said().for_each(|(said, tokens)| self.write_piece(index, said, tokens, frames));
         self.delta = delta;
     }
 

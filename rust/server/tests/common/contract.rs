@@ -113,7 +113,7 @@ pub fn read(transcript: &Transcript, asked: Asked) -> Result<Value, String> {
     reader.end()
 }
 
-fn check_head(head: &Response<()>) -> Result<(), String> {
+pub fn check_head(head: &Response<()>) -> Result<(), String> {
     for (name, value) in [
         ("content-type", "text/event-stream; charset=utf-8"),
         ("cache-control", "no-cache, no-transform"),
@@ -324,7 +324,7 @@ impl Choice {
 }
 
 /// A log-probability is a number that is not positive, and no less than -9999.
-fn check_logprobs(value: &Value) -> Result<(), String> {
+pub fn check_logprobs(value: &Value) -> Result<(), String> {
     match value {
         Value::Object(fields) => fields.iter().try_for_each(|(key, value)| match value.as_f64() {
             Some(logprob) if key == "logprob" => {

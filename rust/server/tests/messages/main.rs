@@ -13,8 +13,10 @@ mod common;
 mod family;
 mod grammar;
 mod hostile;
+mod reading;
 #[path = "../golden/sockets.rs"]
 mod sockets;
+mod world;
 
 use std::fmt::Write;
 

@@ -18,7 +18,7 @@ use std::ops::Range;
 use route::Routes;
 
 use super::gated::activated;
-use super::linear::{Arithmetic, Linear};
+use super::linear::{Kernel, Linear};
 use super::{Shared, rows_per_chunk, scratch};
 use crate::element::{Bf16, Element};
 use crate::ops::{OpError, arguments};
@@ -67,11 +67,11 @@ arguments! {
 /// The addresses are those of live tensors with the shapes given, the output written by no other
 /// thread.
 pub unsafe fn experts(args: &Experts) -> Result<(), OpError> {
-    let arithmetic = Arithmetic::of(args.weight_dtype, args.round_x)?;
+    let kernel = Kernel::of_vectors(args.weight_dtype, args.round_x)?;
     // SAFETY: the caller's promise.
     unsafe {
         let routes = Routes::of(args);
-        let call = Call::new(args, arithmetic, &routes);
+        let call = Call::new(args, kernel, &routes);
         call.gather();
         call.multiply(Half::GateUp);
         call.activate();
@@ -91,7 +91,7 @@ enum Half {
 /// Memory and arguments of one call; its functions are unsafe since they believe the arguments.
 struct Call<'a> {
     args: &'a Experts,
-    arithmetic: Arithmetic,
+    kernel: Kernel,
     routes: &'a Routes,
     /// \[num_rows, row_len\] words, with whole pairs of the inputs; then \[num_rows, hidden\], the
     /// outputs.
@@ -102,11 +102,11 @@ struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    fn new(args: &'a Experts, arithmetic: Arithmetic, routes: &'a Routes) -> Self {
+    fn new(args: &'a Experts, kernel: Kernel, routes: &'a Routes) -> Self {
         let (num_rows, row_len) = (routes.num_rows(), args.hidden.next_multiple_of(2));
         let rows = scratch::lines(num_rows * (row_len + 2 * args.inter)) as usize;
         let gate_up = rows + num_rows * row_len * size_of::<f32>();
-        Self { args, arithmetic, routes, rows, row_len, gate_up }
+        Self { args, kernel, routes, rows, row_len, gate_up }
     }
 
     /// Brings the inputs of each expert together.
@@ -115,8 +115,8 @@ impl<'a> Call<'a> {
         let min_rows = rows_per_chunk(self.args.hidden);
         // SAFETY: the caller's promise; ranges do not overlap, here and below.
         parallel_for(self.routes.num_rows(), min_rows, &|rows| unsafe {
-            match self.arithmetic {
-                Arithmetic::Rounded => run_gather::<Bf16>(shared.get(), rows),
+            match self.kernel {
+                Kernel::Pairs => run_gather::<Bf16>(shared.get(), rows),
                 _ => run_gather::<f32>(shared.get(), rows),
             }
         });
@@ -138,7 +138,7 @@ impl<'a> Call<'a> {
                 // SAFETY: as above.
                 unsafe {
                     let product = shared.get().product(half, *expert, rows);
-                    self.arithmetic.run(&product, group..end);
+                    self.kernel.run(&product, group..end);
                 }
                 items.start += end - group;
             }
@@ -151,7 +151,7 @@ impl<'a> Call<'a> {
         // SAFETY: the expert is one of `num_experts`.
         let addresses = unsafe { *(self.args.experts as *const [usize; 4]).add(expert) };
         let place = |base: usize, row_len: usize| base + rows.start * row_len * size_of::<f32>();
-        let numbers_per_word = if self.arithmetic == Arithmetic::Rounded { 2 } else { 1 };
+        let numbers_per_word = if self.kernel == Kernel::Pairs { 2 } else { 1 };
         let inner = place(self.gate_up, 2 * inter);
         let common = Linear { num_rows: rows.len(), weight_dtype, round_x, ..Linear::default() };
         match half {
@@ -183,8 +183,8 @@ impl<'a> Call<'a> {
         let min_rows = rows_per_chunk(self.args.inter * 4);
         // SAFETY: as in `gather`.
         parallel_for(self.routes.num_rows(), min_rows, &|rows| unsafe {
-            match self.arithmetic {
-                Arithmetic::Rounded => run_activate::<Bf16>(shared.get(), rows),
+            match self.kernel {
+                Kernel::Pairs => run_activate::<Bf16>(shared.get(), rows),
                 _ => run_activate::<f32>(shared.get(), rows),
             }
         });

@@ -13,7 +13,7 @@ use super::{
     Param,
 };
 
-pub(super) const CHAT: On = On::Only(Endpoint::Chat);
+pub(in crate::openai) const CHAT: On = On::Only(Endpoint::Chat);
 const COMPLETIONS: On = On::Only(Endpoint::Completions);
 pub(super) const BOTH: On = On::Both;
 
