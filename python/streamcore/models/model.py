@@ -112,7 +112,7 @@ class Model:
         """The logits of some of the rows that `forward` returned; float32 [num_rows, vocab_size],
         valid until the next call.
         """
-        return self._capped(self.decoder.logits(hidden, self._step).float(), self._ops)
+        return self._capped(self.decoder.logits(hidden, self._step).float(), self.ops)
 
     def _capped(self, logits: Tensor, ops: Ops) -> Tensor:
         """float32 logits within the soft cap of the model, if it has one, in place."""
