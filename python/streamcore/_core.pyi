@@ -58,9 +58,7 @@ __all__ = [
 
 __version__: str
 is_release: bool
-"""Whether the extension was built with optimisations and without the checks of a
-development build.
-"""
+"""Whether the extension was built with optimisations, without a development build's checks."""
 _Place: TypeAlias = tuple[int, int]
 _Likelihood: TypeAlias = tuple[float, list[tuple[int, float]]]
 _EventKind: TypeAlias = Literal[
@@ -108,16 +106,12 @@ class EngineConfig:
     ) -> EngineConfig: ...
     @property
     def max_seq_len(self) -> int:
-        """Most tokens that one sequence can ever have: the context, or the whole pool if that is
-        less.
-        """
+        """The maximum length of a sequence: the context, or the whole pool if that is less."""
     @property
     def max_blocks_per_seq(self) -> int:
         """Most blocks that one sequence can hold: the length of a row of the block tables."""
     def step_columns(self) -> list[tuple[str, str, int]]:
-        """Name, dtype ("int32", "int64" or "float32") and number of elements of each column that a
-        runner must allocate.
-        """
+        """Name, dtype ("int32", "int64", "float32") and size of each column of a runner."""
 
 @final
 class StepBuffers:
@@ -223,9 +217,7 @@ class Listener:
         """Have clients find the routes under a path of a proxy."""
     @property
     def url(self) -> str:
-        """Scheme, host and port, the one that the system chose if 0 was asked for; of a path
-        `http://localhost`.
-        """
+        """Scheme, host and the port, chosen by the system for 0; of a path `http://localhost`."""
 
 @final
 class TextModel:
@@ -249,9 +241,7 @@ class TextModel:
     ) -> TextModel: ...
     @property
     def has_chat_template(self) -> bool:
-        """Whether messages can be made into a prompt; False once a server has taken the
-        model over.
-        """
+        """Whether messages can become a prompt; False once a server has taken the model."""
 
 @final
 class Server:
@@ -325,9 +315,7 @@ class Server:
             RuntimeError: the server has been shut down.
         """
     def next_step(self, buffers: StepBuffers, timeout_s: float) -> StepPlan | None:
-        """Wait up to `timeout_s` seconds for work and plan it into `buffers`; None when there was
-        none.
-        """
+        """Wait up to `timeout_s` seconds for work and plan it into `buffers`; None without work."""
     def complete_step(
         self,
         step_id: int,
