@@ -41,7 +41,7 @@ class Ask:
 
 @dataclass
 class Answer:
-    """What a request was told."""
+    """What a request got."""
 
     tokens: list[int] = field(default_factory=list)
     likelihoods: list[Likelihood] = field(default_factory=list)
@@ -85,7 +85,7 @@ class EngineLoop:
         return [answer.tokens for answer in self.answer([Ask(prompt, max_tokens) for prompt in prompts])]
 
     def answer(self, asked: Sequence[Ask]) -> list[Answer]:
-        """What every request is told, all queued at once."""
+        """What every request gets, all queued at once."""
         for index, ask in enumerate(asked):
             self.scheduler.add_request(index, ask.prompt, max_tokens=ask.max_tokens, **ask.options)
         answers = [Answer() for _ in asked]

@@ -70,7 +70,9 @@ class PagedModel:
     def generate(
         self, sequences: Sequence[RunningSequence], num_tokens: int, chunk: int = 1 << 30
     ) -> list[list[int]]:
-        """Greedy tokens of all sequences, batched; a step computes at most `chunk` tokens of each."""
+        """Greedy tokens of all sequences, batched; a step computes at most `chunk`
+        tokens of each.
+        """
         generated: list[list[int]] = [[] for _ in sequences]
         while any(len(tokens) < num_tokens for tokens in generated):
             running = [i for i, tokens in enumerate(generated) if len(tokens) < num_tokens]
