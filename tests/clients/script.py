@@ -59,6 +59,7 @@ CASES: dict[str, list[Turn]] = {
         {"text": call("bash", command="echo $((6 * 7))", description="Multiplies")},
         {"text": "The shell says 42."},
     ],
+    "clock": [{"text": call("get_current_timestamp")}, {"text": "The clock has been read."}],
     "code": [{"text": 'Thought: I look it up.\n<code>\nprint("measured", measure("Zürich"))\n</code>'}],
     "coded": [
         {
@@ -74,6 +75,12 @@ OBSERVED: dict[str, Turn] = {
     "Correct your JSON": {"text": fenced(REPORT)},
     "measured 21": {"text": 'Thought: I know it.\n<code>\nfinal_answer("It is 21 °C.")\n</code>'},
     "reported 21": {"text": call("final_answer", answer="It is 21 °C.")},
+}
+# What Open WebUI asks by itself behind an answer. The chat is in these questions, so their rules come first.
+ABOUT_CHATS: dict[str, dict[str, Any]] = {
+    "Generate a concise title": {"title": "A short greeting"},
+    "Generate 1-3 broad tags": {"tags": ["greetings"]},
+    "Predict 3-5 useful messages": {"follow_ups": ["How are you?", "thought 40"]},
 }
 # What LangChain's standard tests ask, and what they want to hear; `caller` answers by a call what `script` answers in JSON.
 JOKE = {"setup": "Why do cats sit on keyboards?", "punchline": "They like the mouse."}
@@ -100,6 +107,10 @@ STANDARD: list[tuple[dict[str, str], str]] = [
 
 def rules() -> list[dict[str, Any]]:
     """All that the model can be asked; the faults come last, since they end with a rule for everything."""
+    chats = [
+        {"when": {"contains": text}, "answer": {"text": json.dumps(said)}}
+        for text, said in ABOUT_CHATS.items()
+    ]
     agents = [
         {"when": {"regex": rf"\b{case} {number}\b"}, "answers": turns}
         for case, turns in CASES.items()
@@ -107,4 +118,4 @@ def rules() -> list[dict[str, Any]]:
     ]
     observed = [{"when": {"contains": text}, "answer": turn} for text, turn in OBSERVED.items()]
     standard = [{"when": when, "answer": {"text": text}} for when, text in STANDARD]
-    return [*agents, *observed, *standard, *json.loads(FAULTS.read_text())["rules"]]
+    return [*chats, *agents, *observed, *standard, *json.loads(FAULTS.read_text())["rules"]]
