@@ -70,7 +70,7 @@ async fn what_breaks_a_rule_is_found() {
         ("no item is open", without("output_item.added")),
         ("still open", without("output_item.done")),
         ("still open", twice("output_item.added")),
-        ("outside of its part", without("content_part.added")),
+        ("text of another kind", without("content_part.added")),
         ("a second part", twice("content_part.added")),
         ("before its text", without("output_text.done")),
         ("not done", without("content_part.done")),

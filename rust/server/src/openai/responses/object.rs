@@ -231,6 +231,8 @@ pub(super) struct ResponseUsage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 struct InputTokensDetails {
     cached_tokens: usize,
+    /// Strict clients want it; writing costs nothing here.
+    cache_write_tokens: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -245,6 +247,7 @@ impl From<Usage> for ResponseUsage {
             input_tokens: usage.prompt_tokens,
             input_tokens_details: InputTokensDetails {
                 cached_tokens: usage.prompt_tokens_details.cached_tokens,
+                cache_write_tokens: 0,
             },
             output_tokens: usage.completion_tokens,
             output_tokens_details: OutputTokensDetails { reasoning_tokens: reasoning.unwrap_or_default() },
