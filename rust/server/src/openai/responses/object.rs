@@ -26,7 +26,7 @@ pub struct Told {
     pub previous_response_id: Option<String>,
     /// How long the model thinks.
     pub effort: Option<String>,
-    /// The thought is told as a summary.
+    /// The thought is a summary.
     pub summary: Option<String>,
     /// The response is kept.
     pub store: bool,
@@ -36,13 +36,13 @@ pub struct Told {
     pub format: Value,
     /// What the answer has to do with the tools.
     pub tool_choice: Value,
-    /// The tools that the model is told of.
+    /// The tools that the prompt has.
     pub tools: Vec<Value>,
     /// Text has log-probabilities.
     pub has_logprobs: bool,
-    /// And those of so many of the likeliest tokens.
+    /// And those of this many of the likeliest tokens.
     pub top_logprobs: u64,
-    /// A thought is told in base64 as well.
+    /// A thought is there in base64 as well.
     pub has_encrypted_content: bool,
     /// What becomes of a prompt that is too long.
     pub truncation: String,
