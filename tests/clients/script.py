@@ -16,7 +16,7 @@ FAULTS = Path(__file__).with_name("faults.json")
 # What Claude Code edits; it wants the whole path.
 NOTE = Path(__file__).resolve().parents[2] / "target" / "clients" / "claude-code" / "scratch" / "note.txt"
 # A check that asks more often than that gets the answer to all other questions.
-NUM_PLAYS = 40
+NUM_PLAYS = 80
 
 
 def call(name: str, **arguments: Any) -> str:

@@ -25,7 +25,7 @@ pub struct StoreLimits {
 }
 
 impl StoreLimits {
-    /// So many responses, as long as they take no more than a small part of a machine's memory.
+    /// This many responses, as long as they take no more than a small part of a machine's memory.
     #[must_use]
     pub fn of(max_responses: usize) -> Self {
         Self { max_responses, max_bytes: 256 << 20, max_age: Duration::from_secs(24 * 60 * 60) }
@@ -38,7 +38,7 @@ pub type Owner = u32;
 /// What is known of a response when it begins.
 #[derive(Debug)]
 pub struct NewResponse {
-    /// Which nobody can guess.
+    /// It cannot be guessed.
     pub id: String,
     /// Who may look at it.
     pub owner: Owner,

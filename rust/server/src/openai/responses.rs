@@ -4,6 +4,7 @@
 mod events;
 mod items;
 mod object;
+mod open_item;
 pub mod params;
 pub mod reference;
 pub mod request;

@@ -122,7 +122,7 @@ impl StoredResponse {
         lock(&self.state).num_gone
     }
 
-    /// The events from this one on, up to so many bytes of them, but one at least.
+    /// The events from this one on, up to this many bytes of them, but one at least.
     #[must_use]
     pub fn events_from(&self, next: u64, max_bytes: usize) -> Events {
         let state = lock(&self.state);

@@ -78,7 +78,7 @@ async fn what_the_model_is_told_to_do_first_is_one_message() {
     assert_eq!(prompt(json!({ "input": twice })), "[system:A\n\nB]");
 }
 
-/// A model that is told of tools that nobody runs calls them.
+/// A model whose prompt has tools that do not run calls them.
 #[tokio::test]
 async fn tools_that_the_server_cannot_run_are_left_out() {
     let tools = json!([

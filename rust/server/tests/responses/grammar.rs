@@ -70,11 +70,11 @@ async fn what_breaks_a_rule_is_found() {
         ("no item is open", without("output_item.added")),
         ("still open", without("output_item.done")),
         ("still open", twice("output_item.added")),
-        ("outside of its part", without("content_part.added")),
+        ("text of another kind", without("content_part.added")),
         ("a second part", twice("content_part.added")),
         ("before its text", without("output_text.done")),
         ("not done", without("content_part.done")),
-        ("outside of its part", swapped("output_text.done", "output_text.delta")),
+        ("not its deltas", swapped("output_text.done", "output_text.delta")),
         ("not its deltas", without("output_text.delta")),
         ("not its deltas", changed("output_text.done", &|event| event["text"] = json!("Hi"))),
         ("not its text", changed("content_part.done", &|event| event["part"]["text"] = json!(""))),
@@ -105,7 +105,7 @@ async fn what_breaks_a_rule_is_found() {
         assert!(message.contains(broken), "{broken}: {message}");
     }
     for (broken, event) in [
-        ("no event line", "data: {}"),
+        ("no event line", "id: 1\ndata: {}"),
         ("no data line", "event: response.created"),
         ("not the event's name", "event: response.created\ndata: {\"type\":\"response.failed\"}"),
         ("not compact", "event: response.created\ndata: {\"type\": \"response.created\"}"),

@@ -169,7 +169,7 @@ async fn input_items_come_in_pages() {
     }
 }
 
-/// A job that is handed over must be done, whoever hangs up.
+/// A job that is handed over must be done, also if its client hangs up.
 #[tokio::test]
 async fn what_runs_in_the_background_goes_on_without_its_client() {
     let mut stage = Stage::new("Hi!");
@@ -188,7 +188,7 @@ async fn what_runs_in_the_background_goes_on_without_its_client() {
     assert!(stage.is_clean());
 }
 
-/// A job that nobody wants any more takes the device from those that are wanted.
+/// A job that is not wanted any more takes the device from those that are.
 #[tokio::test]
 async fn what_is_cancelled_or_deleted_ends_at_once() {
     for is_deleted in [false, true] {

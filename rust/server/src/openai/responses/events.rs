@@ -12,7 +12,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::object::{Output, Part, ResponseObject, Status, Told, packed};
+use super::object::{Output, ResponseObject, Status, Told};
+use super::open_item::{AtPart, Open, OpenKind, list};
 use crate::error::ApiError;
 use crate::openai::finish::{Finish, FinishReason};
 use crate::openai::logprobs::{ChatLogprobs, LogprobsFormat};
@@ -39,81 +40,12 @@ pub struct ResponseEvents {
     recording: Option<Recording>,
 }
 
-/// The item that grows.
-#[derive(Debug)]
-struct Open {
-    kind: OpenKind,
-    id: String,
-    text: String,
-    /// Entries of a list, with commas between them.
-    logprobs: Vec<u8>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum OpenKind {
-    Message,
-    /// Told as it is.
-    Reasoning,
-    /// Told as a summary.
-    Summary,
-    Call {
-        call_id: String,
-        name: String,
-    },
-}
-
-/// What events of a kind of item are called.
-struct Names {
-    part_added: &'static str,
-    delta: &'static str,
-    done: &'static str,
-    part_done: &'static str,
-}
-
-const TEXT: Names = Names {
-    part_added: "response.content_part.added",
-    delta: "response.output_text.delta",
-    done: "response.output_text.done",
-    part_done: "response.content_part.done",
-};
-const REASONING: Names =
-    Names { delta: "response.reasoning_text.delta", done: "response.reasoning_text.done", ..TEXT };
-const SUMMARY: Names = Names {
-    part_added: "response.reasoning_summary_part.added",
-    delta: "response.reasoning_summary_text.delta",
-    done: "response.reasoning_summary_text.done",
-    part_done: "response.reasoning_summary_part.done",
-};
-
 #[derive(Serialize)]
 struct Event<'a, T> {
     r#type: &'a str,
     sequence_number: u64,
     #[serde(flatten)]
     data: T,
-}
-
-/// Where a part is, and what an event says of it.
-#[derive(Default, Serialize)]
-struct AtPart<'a> {
-    item_id: &'a str,
-    output_index: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content_index: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    summary_index: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    part: Option<Part>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    delta: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    arguments: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    text: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    logprobs: Option<Box<RawValue>>,
 }
 
 #[derive(Serialize)]
@@ -125,73 +57,6 @@ struct AtItem<'a> {
 #[derive(Serialize)]
 struct OfResponse {
     response: Box<RawValue>,
-}
-
-impl OpenKind {
-    /// `None` for a call, which has no parts.
-    fn names(&self) -> Option<&'static Names> {
-        match self {
-            Self::Message => Some(&TEXT),
-            Self::Reasoning => Some(&REASONING),
-            Self::Summary => Some(&SUMMARY),
-            Self::Call { .. } => None,
-        }
-    }
-
-    fn prefix(&self) -> &'static str {
-        match self {
-            Self::Message => "msg",
-            Self::Reasoning | Self::Summary => "rs",
-            Self::Call { .. } => "fc",
-        }
-    }
-}
-
-impl Open {
-    fn at(&self, output_index: usize) -> AtPart<'_> {
-        let index = |is_it| if is_it { Some(0) } else { None };
-        AtPart {
-            item_id: &self.id,
-            output_index,
-            content_index: index(matches!(self.kind, OpenKind::Message | OpenKind::Reasoning)),
-            summary_index: index(self.kind == OpenKind::Summary),
-            ..AtPart::default()
-        }
-    }
-
-    fn part(&self) -> Part {
-        let text = self.text.clone();
-        match self.kind {
-            OpenKind::Summary => Part::SummaryText { text },
-            OpenKind::Reasoning => Part::ReasoningText { text },
-            _ => Part::OutputText { annotations: [], logprobs: list(&self.logprobs), text },
-        }
-    }
-
-    /// The item as it is now; it has a part once it has text, or is done.
-    fn item(&self, status: Status, packs: bool) -> Output {
-        let id = self.id.clone();
-        let parts = if status == Status::InProgress { Vec::new() } else { vec![self.part()] };
-        match &self.kind {
-            OpenKind::Message => Output::Message { id, status, role: "assistant", content: parts },
-            OpenKind::Call { call_id, name } => {
-                let (call_id, name, arguments) = (call_id.clone(), name.clone(), self.text.clone());
-                Output::FunctionCall { id, call_id, name, arguments, status }
-            }
-            kind => {
-                let (summary, content) =
-                    if *kind == OpenKind::Summary { (parts, Vec::new()) } else { (Vec::new(), parts) };
-                let encrypted_content = (packs && status != Status::InProgress).then(|| packed(&self.text));
-                Output::Reasoning { id, summary, content, encrypted_content, status }
-            }
-        }
-    }
-}
-
-/// A list of these entries.
-fn list(entries: &[u8]) -> Box<RawValue> {
-    let json = format!("[{}]", String::from_utf8_lossy(entries));
-    RawValue::from_string(json).expect("entries were written as JSON")
 }
 
 impl ResponseEvents {
@@ -451,7 +316,7 @@ impl Chunks for ResponseEvents {
 }
 
 impl Drop for ResponseEvents {
-    /// Whoever has wanted the response has left, or has cancelled it.
+    /// Its client has left, or has cancelled it.
     fn drop(&mut self) {
         if self.recording.is_none() || self.is_over {
             return;

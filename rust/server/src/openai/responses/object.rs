@@ -26,7 +26,7 @@ pub struct Told {
     pub previous_response_id: Option<String>,
     /// How long the model thinks.
     pub effort: Option<String>,
-    /// The thought is told as a summary.
+    /// The thought is a summary.
     pub summary: Option<String>,
     /// The response is kept.
     pub store: bool,
@@ -36,13 +36,13 @@ pub struct Told {
     pub format: Value,
     /// What the answer has to do with the tools.
     pub tool_choice: Value,
-    /// The tools that the model is told of.
+    /// The tools that the prompt has.
     pub tools: Vec<Value>,
     /// Text has log-probabilities.
     pub has_logprobs: bool,
-    /// And those of so many of the likeliest tokens.
+    /// And those of this many of the likeliest tokens.
     pub top_logprobs: u64,
-    /// A thought is told in base64 as well.
+    /// A thought is there in base64 as well.
     pub has_encrypted_content: bool,
     /// What becomes of a prompt that is too long.
     pub truncation: String,
@@ -231,6 +231,8 @@ pub(super) struct ResponseUsage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 struct InputTokensDetails {
     cached_tokens: usize,
+    /// Strict clients want it; writing costs nothing here.
+    cache_write_tokens: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -245,6 +247,7 @@ impl From<Usage> for ResponseUsage {
             input_tokens: usage.prompt_tokens,
             input_tokens_details: InputTokensDetails {
                 cached_tokens: usage.prompt_tokens_details.cached_tokens,
+                cache_write_tokens: 0,
             },
             output_tokens: usage.completion_tokens,
             output_tokens_details: OutputTokensDetails { reasoning_tokens: reasoning.unwrap_or_default() },

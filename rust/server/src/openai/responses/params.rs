@@ -95,7 +95,7 @@ pub const RESPONSES: &[Param] = &[
         "top_logprobs",
         Integer(0, 20),
         "0",
-        "Also the log-probabilities of so many of the likeliest tokens; needs `message.output_text.logprobs` in `include`.",
+        "Also the log-probabilities of this many of the likeliest tokens; needs `message.output_text.logprobs` in `include`.",
     ),
     honoured(
         CHAT,
@@ -108,7 +108,7 @@ pub const RESPONSES: &[Param] = &[
     ignored(CHAT, "stream_options", "Events are not padded, and all of them tell the usage at the end."),
     ignored(CHAT, "max_tool_calls", "Counts calls that the server makes itself, which are none."),
     ignored(CHAT, "context_management", "Nothing is compacted: see `truncation`."),
-    ignored(CHAT, "client_metadata", "Nobody is told."),
+    ignored(CHAT, "client_metadata", "For logs of the maker's servers."),
     refused(CHAT, "conversation", Null, "There are none, use `previous_response_id`."),
     refused(CHAT, "prompt", Null, "There are no templates of prompts."),
     refused(CHAT, "request_id", Null, "Ids are the server's to give."),
