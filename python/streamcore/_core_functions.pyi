@@ -9,6 +9,9 @@ def metrics_reference() -> list[tuple[str, str, str, str]]:
 def parser_names() -> tuple[list[str], list[str]]:
     """The names of the parsers of calls, and of those of reasoning; "auto" and "none" are among both."""
 
+def harmless_text(text: str) -> str:
+    """A text of strangers with all that a terminal would obey written out, as `\\u001b`; line feeds and tabs are kept."""
+
 def init_logging(format: str, filter: str) -> None:  # noqa: A002
     """Send the log to standard error. The first call in a process counts, later ones change nothing.
 

@@ -209,7 +209,9 @@ class ServeConfig:
             raise ConfigError("`--ssl-keyfile` is given without `--ssl-certfile`")
         for number in self.priority_keys:
             if not re.fullmatch(r"[1-9][0-9]{0,8}", number):
-                raise ConfigError(f"`--priority-keys` is `{number}`, it must be the number of a key, from 1 on")
+                raise ConfigError(
+                    f"`--priority-keys` is `{number}`, it must be the number of a key, from 1 on"
+                )
         for origin in self.allowed_origins:
             if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", origin):
                 raise ConfigError(f"`{origin}` is not an origin, which is like https://chat.example")

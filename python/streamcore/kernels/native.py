@@ -186,7 +186,7 @@ class CpuOps(ReferenceOps):
         """See `Ops`."""
         block_tables, context_lens = sequences.block_tables, sequences.context_lens
         num_seqs = context_lens.shape[0]
-        _, block_size, num_kv_heads, head_dim = cache.keys.shape
+        num_blocks, block_size, num_kv_heads, head_dim = cache.keys.shape
         self._call(
             "PagedAttention",
             output=out.data_ptr(),
@@ -198,6 +198,9 @@ class CpuOps(ReferenceOps):
             context_lens=context_lens.data_ptr(),
             query_starts=sequences.query_starts.data_ptr(),
             num_seqs=num_seqs,
+            num_tokens=query.shape[0],
+            num_table_rows=block_tables.shape[0],
+            num_blocks=num_blocks,
             num_heads=query.shape[1],
             num_kv_heads=num_kv_heads,
             head_dim=head_dim,

@@ -64,6 +64,8 @@ pub struct NewRequest {
     pub patience: Option<Duration>,
     /// What a script answers in the place of a model; its tokens are handed over one by one.
     pub answer: Option<Arc<ScriptedAnswer>>,
+    /// Bytes of what is known of its tokens that are kept until its answer is written, at most.
+    pub kept_bytes: usize,
     /// What the answer may say. It belongs to this request alone.
     pub constraint: Option<Arc<Mutex<Constraint>>>,
 }
@@ -78,7 +80,7 @@ impl NewRequest {
 
 impl From<Request> for NewRequest {
     fn from(request: Request) -> Self {
-        Self { request, deliver_at_end: false, patience: None, answer: None, constraint: None }
+        Self { request, deliver_at_end: false, patience: None, answer: None, kept_bytes: 0, constraint: None }
     }
 }
 

@@ -37,7 +37,7 @@ impl Served {
         let address = listener.address().unwrap();
         let (is_closing, closing) = watch::channel(false);
         let router = more(router(Arc::clone(&app)));
-        tokio::spawn(serve(listener.listen().unwrap(), router, closing));
+        tokio::spawn(serve(listener.listen().unwrap(), router, Arc::clone(app.driver.ledger()), closing));
         Self { app, address, _is_closing: is_closing }
     }
 
@@ -129,6 +129,7 @@ async fn a_next_request_is_answered_or_the_end_was_announced_by_every_early_answ
         api_keys: vec!["key".to_owned()],
         allowed_origins: vec!["https://a.example".to_owned()],
         is_local: true,
+        ..Access::default()
     };
     let (guarded, local) =
         (Served::start(keys), Served::start(Access { is_local: true, ..Access::default() }));
