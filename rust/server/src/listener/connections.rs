@@ -13,12 +13,14 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::rustls::ServerConfig;
 
 use super::connection::Connection;
-use super::progress::Progress;
+use super::progress::{Progress, Waits};
 use super::transport::Transport;
 use crate::ledger::Ledger;
 
 /// How long is waited for a descriptor to come back before a client is accepted again.
 const MAX_WAIT: Duration = Duration::from_millis(100);
+/// How long a connection is given for its first byte, where others wait for descriptors.
+const GRACE: Duration = Duration::from_secs(1);
 /// One shortage ends when there was none for so long. Its beginning is all that the log tells of it.
 const EPISODE: Duration = Duration::from_secs(60);
 
@@ -109,7 +111,11 @@ impl Connections {
         }
         let waiting =
             self.open.values().filter_map(|progress| Some((progress.waits_for_client()?, progress)));
-        if let Some((_, oldest)) = waiting.min_by_key(|(waits, _)| *waits) {
+        // One whose request may be on its way goes last.
+        let order = |(waits, since): (Waits, Instant)| {
+            (waits == Waits::ForRequest && now - since < GRACE, waits, since)
+        };
+        if let Some((_, oldest)) = waiting.min_by_key(|(waits, _)| order(*waits)) {
             oldest.give_up();
             return matches!(timeout(MAX_WAIT, self.ended()).await, Ok(Some(())));
         }
