@@ -150,7 +150,7 @@ class Scheduler:
     ) -> None:
         """As in `streamcore.Scheduler`; the caller never uses an id twice, and `deadline_s` is on the clock of `next_step`."""
     def abort(self, request_id: int) -> bool:
-        """End a request; False when there is none of that id."""
+        """End a request; False when no request has that id."""
     def resume(self, request_id: int, forced: list[int]) -> bool:
         """Say that a mask is there, behind these tokens; False when the request waits for none."""
     def masked_requests(self, step_id: int) -> list[int]:
@@ -240,6 +240,7 @@ class Server:
         priority_keys: numbers of keys, counted from 1, whose `priority` counts among the requests of all keys.
         allowed_origins: origins whose pages may read answers in a browser; `*` stands for all.
         max_waiting_requests: most requests that wait for their first step; more get 429. None: 2048.
+        max_stored_responses: most responses that are kept for their clients; 0: none. None: 1000.
         script: what answers in the place of a model; `run_script` then takes the place of the runner.
         trace_file: new file for a trace, see `docs/simulation.md`. None: none is made.
         traced_model: what the trace says of the model, as `trace_model` returns it.
@@ -264,6 +265,7 @@ class Server:
         priority_keys: list[int] | None = None,
         allowed_origins: list[str] | None = None,
         max_waiting_requests: int | None = None,
+        max_stored_responses: int | None = None,
         script: Script | None = None,
         trace_file: str | PathLike[str] | None = None,
         traced_model: tuple[str, int, int] | None = None,

@@ -23,7 +23,7 @@ def close_log() -> None:
     """Have the last lines of the log written; at the very end, since later lines are lost."""
 
 def flush_log() -> None:
-    """Wait until the log so far is written, so that what comes next stands behind it; a second at most if nobody reads it."""
+    """Wait until the log so far is written, so that what comes next stands behind it; a second at most if it is not read."""
 
 def json_line(level: Literal["INFO", "WARN", "ERROR"], message: str, **fields: str) -> str:
     """One line in the form of the log as JSON, for what is written where no log is open."""

@@ -38,7 +38,7 @@ class Script:
     def vocab_size(self) -> int:
         """Tokens that the model knows, pieces included."""
     def example(self, model: str) -> str | None:
-        """A question that some rule answers when it is asked of this model; None if none can be told from the rules."""
+        """A question that some rule answers when it is asked of this model; None if the rules show none."""
     @property
     def requests(self) -> list[tuple[str, str, list[tuple[str, str]], bytes]]:
         """The last requests, if they are kept: method, path with query, names and values of the headers, body."""

@@ -74,7 +74,9 @@ def test_rounding_rounds_to_nearest() -> None:
 @pytest.mark.parametrize("num_tokens", [1, 2, 5, 9, 40])
 @pytest.mark.parametrize(("num_outputs", "num_inputs"), [(1, 1), (31, 33), (130, 1344), (512, 512)])
 def test_float32_weights_stay_float32(num_tokens: int, num_outputs: int, num_inputs: int) -> None:
-    """A float32 checkpoint must not be rounded to bfloat16 behind the user's back; a bias is added once."""
+    """A float32 checkpoint must not be rounded to bfloat16 behind the user's back; a bias is added
+    once.
+    """
     generator = torch.Generator().manual_seed(num_outputs)
     weight, bias = torch.randn(num_outputs, num_inputs, generator=generator), torch.randn(num_outputs)
     x = torch.randn(num_tokens, num_inputs, generator=generator)

@@ -67,7 +67,9 @@ def make_step(
     dtype: torch.dtype = torch.float32,
     cache_dtype: torch.dtype | None = None,
 ) -> Step:
-    """A step of (query length, context length) pairs: scattered rows and blocks, query sliced from a fused tensor."""
+    """A step of (query length, context length) pairs: scattered rows and blocks, query sliced from
+    a fused tensor.
+    """
     needed = [-(-context_len // block_size) for _, context_len in seqs]
     num_blocks = sum(needed) + 3
     generator = torch.Generator().manual_seed(len(seqs))
@@ -151,7 +153,9 @@ def test_rules(
     heads: tuple[int, int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Gemma, gpt-oss and Mistral bend, forget and drain attention; a window one key too wide is another model."""
+    """Gemma, gpt-oss and Mistral bend, forget and drain attention; a window one key too wide is
+    another model.
+    """
     monkeypatch.setattr(ruled, "_SCORES_BYTES", 1 << 14)
     step = make_step(implementation, seqs, num_heads=heads[0], num_kv_heads=heads[1], dtype=dtype)
     settings = dict(RULES[rule])
@@ -186,7 +190,7 @@ def test_head_shapes(implementation: Any, heads: tuple[int, int], head_dim: int)
 @pytest.mark.parametrize("seqs", MIXTURES.values(), ids=MIXTURES)
 def test_narrow_cache(implementation: Any, seqs: list[tuple[int, int]]) -> None:
     """On the CPU activations are float32 and the cache bfloat16: read as the other, it is noise."""
-    if implementation.device.type == "cuda":
+    if implementation.is_cuda:
         pytest.skip("on CUDA the cache has the dtype of the activations")
     step = make_step(implementation, seqs, cache_dtype=torch.bfloat16)
     implementation.assert_near(attend(implementation, step), step.expected())
@@ -196,7 +200,9 @@ def test_narrow_cache(implementation: Any, seqs: list[tuple[int, int]]) -> None:
 def test_lengths_known_on_the_host(
     implementation: Any, dtype: torch.dtype, seqs: list[tuple[int, int]]
 ) -> None:
-    """The engine has the lengths: a step that asks the device for them would stall it in every layer."""
+    """The engine has the lengths: a step that asks the device for them would stall it in every
+    layer.
+    """
     step = make_step(implementation, seqs, dtype=dtype)
     sequences = PagedSequences(
         step.block_tables,
@@ -220,8 +226,8 @@ def test_lengths_known_on_the_host(
 def test_little_memory(
     implementation: Any, seqs: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Long contexts are taken in parts, by sequences, heads and tiles of queries: no part may be left out or
-    see another's keys.
+    """Long contexts are taken in parts, by sequences, heads and tiles of queries: no part may be
+    left out or see another's keys.
     """
     step = make_step(implementation, seqs)
     whole = attend(implementation, step)

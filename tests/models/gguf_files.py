@@ -1,8 +1,8 @@
-"""Writes GGUF files of checkpoints with the `gguf` package: its names of tensors and of settings, so
-that what reads them here is compared with another program's idea of them.
+"""Writes GGUF files of checkpoints with the `gguf` package: its names of tensors and of settings,
+so that what reads them here is compared with another program's idea of them.
 
-A tensor is its numbers, or the bytes of its blocks: all that a file changes is the order of rows and
-experts, which is the same for both.
+A tensor is its numbers, or the bytes of its blocks: all that a file changes is the order of rows
+and experts, which is the same for both.
 """
 
 import json
@@ -71,7 +71,8 @@ def quantised(numbers: Array, kind: Kind) -> Stored:
 
 
 def random_blocks(rows: int, columns: int, kind: Kind, seed: int = 0) -> Stored:
-    """Blocks of which every bit is random but those of their scales, which give numbers up to about 1.
+    """Blocks of which every bit is random but those of their scales, which give numbers up to about
+    1.
 
     The package widens types that it does not quantise.
     """

@@ -1,5 +1,5 @@
-"""Drives a runner as the engine does, but in plain Python: writes the columns of one step and keeps the block
-tables.
+"""Drives a runner as the engine does, but in plain Python: writes the columns of one step and keeps
+the block tables.
 """
 
 import random
@@ -39,8 +39,8 @@ class PagedModel:
     free_blocks: list[int]
 
     def forward(self, step: Sequence[tuple[RunningSequence, int]]) -> Tensor:
-        """Computes some tokens of each sequence; float32 [sequences, vocab], the logits after the last of
-        each.
+        """Computes some tokens of each sequence; float32 [sequences, vocab], the logits after the
+        last of each.
         """
         token_ids: list[int] = []
         positions: list[int] = []

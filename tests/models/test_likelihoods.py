@@ -1,5 +1,5 @@
-"""Log-probabilities, penalties and seeds through the real engine and the real runner: what is told must be the model's
-own, and what is drawn must not depend on who else is served.
+"""Log-probabilities, penalties and seeds through the real engine and the real runner: what is told
+must be the model's own, and what is drawn must not depend on who else is served.
 """
 
 import random
@@ -82,7 +82,9 @@ def check_likelihoods(told: list[Likelihood], logits: Tensor, tokens: list[int],
 
 
 def test_they_are_the_models_own(model: Model, reference: LlamaForCausalLM) -> None:
-    """Raw log-probabilities, whatever is penalised, biased or forbidden: what an evaluation compares between servers."""
+    """Raw log-probabilities, whatever is penalised, biased or forbidden: what an evaluation
+    compares between servers.
+    """
     asked = crowd(12)
     answers = EngineLoop(model, max_num_batched_tokens=64).answer(asked)
     for ask, answer in zip(asked, answers, strict=True):
@@ -116,7 +118,9 @@ def alone(model: Model) -> list[Answer]:
 
 
 def test_a_crowd_changes_nothing(model: Model, alone: list[Answer]) -> None:
-    """A seed promises the same answer; a neighbour's penalties, biases or likelihoods must not leak into it."""
+    """A seed promises the same answer; a neighbour's penalties, biases or likelihoods must not leak
+    into it.
+    """
     assert_same(EngineLoop(model).answer(crowd(12)), alone)
 
 
@@ -212,7 +216,9 @@ def uniform(seed: int, position: int) -> float:
 
 @pytest.mark.parametrize("only", [*EVERYTHING, None])
 def test_every_draw_follows_the_formulas(model: Model, reference: LlamaForCausalLM, only: str | None) -> None:
-    """Each parameter by itself and all together: in another order, or with another count, it is another distribution."""
+    """Each parameter by itself and all together: in another order, or with another count, it is
+    another distribution.
+    """
     always = {"temperature": 1.0} if only not in ("temperature", None) else {}
     options = EVERYTHING if only is None else {**always, only: EVERYTHING[only]}
     if only == "min_tokens":

@@ -37,6 +37,9 @@ class Ops(Protocol):
     def scale(self, x: Tensor, factor: float) -> None:
         """`x *= factor`, [num_tokens, width], contiguous."""
 
+    def soft_cap(self, x: Tensor, cap: float) -> None:
+        """`x = cap * tanh(x / cap)`, [num_tokens, width], contiguous."""
+
     def rms_norm(self, out: Tensor, x: Tensor, weight: Tensor, eps: float) -> None:
         """`out = x / sqrt(mean(x²) + eps) * weight`, per row (Zhang and Sennrich 2019,
         arXiv:1910.07467).
@@ -67,7 +70,7 @@ class Ops(Protocol):
 
         Args:
             out: [num_tokens, num_outputs], contiguous, dtype of `x`.
-            x: [num_tokens, num_inputs], rows contiguous; dtype as `pack_linear_weight` was told.
+            x: [num_tokens, num_inputs], rows contiguous; of the dtype that `pack_linear_weight` was given.
             weight: from `pack_linear_weight`.
             bias: [num_outputs], dtype of `x`, or None.
         """

@@ -38,7 +38,7 @@ def parse_rope(fields: Fields, theta: float = 10000.0) -> RopeConfig:
 def parse_ropes(fields: Fields, thetas: Mapping[str, float]) -> dict[str, RopeConfig]:
     """The ropes of a model by layer type; `thetas` has the family's base for each.
 
-    A file that does not tell them apart has one for all. Older files of Gemma name the base of
+    A file that does not distinguish them has one for all. Older files of Gemma name the base of
     sliding layers, which are never stretched, `rope_local_base_freq`.
     """
     nested = fields.mapping("rope_parameters")

@@ -1,7 +1,7 @@
 """The state that the runner keeps for each row between plans; a plan holds only what is new.
 
-A sequence has its row while it runs. What a row held for the sequence before stays there until it is
-written over, and no plan reads it.
+A sequence has its row while it runs. What a row held for the sequence before stays there until it
+is written over, and no plan reads it.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class RowState:
     def __init__(
         self, columns: Sequence[tuple[str, str, int]], vocab_size: int, device: torch.device
     ) -> None:
-        """Allocates what plans in these columns may tell, given as the engine lists them: name,
+        """Allocates what plans in these columns may change, given as the engine lists them: name,
         type, length.
         """
         lengths = {name: length for name, _, length in columns}
@@ -32,7 +32,8 @@ class RowState:
         self.num_rows = num_rows = lengths["seq_rows"]
         shape = (num_rows + 1, lengths["block_places"] // num_rows)
         self.block_tables = torch.zeros(shape, dtype=torch.int32, device=device)
-        """int32 [num_rows + 1, max_blocks_per_seq] on the device; the last row is that of padding"""
+        """int32 [num_rows + 1, max_blocks_per_seq] on the device; the last row is that of padding
+        """
         self.last_tokens = torch.zeros(num_rows, dtype=torch.int32, device=device)
         """int32 [num_rows] on the device, so that the next step can begin before the host has seen
         them"""

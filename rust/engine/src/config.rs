@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::error::EngineError;
 
-/// What is allocated at the start must not take a machine's memory before anything is computed: a billion tokens in blocks of 16, more
-/// tokens in a step than any device computes, and a gigabyte of block tables.
+/// What is allocated at the start must not take a machine's memory before anything is computed: a
+/// billion tokens in blocks of 16, more tokens in a step than any device computes, and a gigabyte
+/// of block tables.
 const MAX_NUM_BLOCKS: usize = 1 << 26;
 const MAX_STEP_TOKENS: usize = 1 << 22;
 const MAX_TABLE_ENTRIES: usize = 1 << 28;

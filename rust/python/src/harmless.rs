@@ -1,7 +1,9 @@
-//! Text of strangers on a terminal or in a log: names of tensors, paths of requests, folders, keys of files.
+//! Text of strangers on a terminal or in a log: names of tensors, paths of requests, folders, keys
+//! of files.
 //!
-//! What moves a cursor, hides or turns around what stands beside it, or begins a new line where none should be, is shown as what it is:
-//! `\u` and four digits, in lines of text as in those of JSON.
+//! What moves a cursor, hides or turns around what stands beside it, or begins a new line where
+//! none should be, is shown as what it is: `\u` and four digits, in lines of text as in those of
+//! JSON.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -45,7 +47,8 @@ pub(crate) fn harmless_line(line: &str) -> Cow<'_, str> {
     harmless(line, |character| character == ESCAPE)
 }
 
-/// A text of strangers with all that a terminal would obey written out, as `\u001b`; line feeds and tabs are kept.
+/// A text of strangers with all that a terminal would obey written out, as `\u001b`; line feeds and
+/// tabs are kept.
 #[pyfunction]
 pub(crate) fn harmless_text(text: &Bound<'_, pyo3::types::PyString>) -> String {
     harmless(&text.to_string_lossy(), |_| false).into_owned()

@@ -12,6 +12,7 @@ use crate::ledger::Pool;
 use crate::metrics::Account;
 pub use crate::naming::Naming;
 use crate::script::Script;
+use crate::stored::{ResponseStore, StoreLimits};
 use crate::text::{ChatTemplate, TextModel, Wanted, briefly};
 use crate::turns::Turns;
 
@@ -47,6 +48,8 @@ pub struct App {
     /// Token ids below this are known to both the tokenizer and the model. A tokenizer may have more: a padding token is often
     /// added without a row in the model's embedding, and its id would be read from outside of it.
     pub vocab_size: usize,
+    /// Responses that are kept for their clients, if any are.
+    pub responses: Option<Arc<ResponseStore>>,
     /// What answers in the place of a model, if anything does.
     pub script: Option<Arc<Script>>,
     /// What compiles grammars, or why none can be; from the moment in which the vocabulary is indexed.
@@ -75,6 +78,8 @@ impl App {
         let short = Turns::new(num_cores.min(4));
         let long = Turns::new(num_cores.min(4).div_ceil(2));
         driver.ledger().share_among(access.api_keys.len());
+        let max_responses = driver.limits().max_stored_responses;
+        let responses = (max_responses > 0).then(|| ResponseStore::new(StoreLimits::of(max_responses)));
         let (grammars, unknown_tools) = (OnceLock::new(), Once::new());
         Arc::new(Self {
             driver,
@@ -82,6 +87,7 @@ impl App {
             naming,
             access,
             vocab_size,
+            responses,
             script,
             grammars,
             unknown_tools,
@@ -121,8 +127,8 @@ impl App {
         }
     }
 
-    /// Makes something of a body: here if it is very short and takes some milliseconds at most, else away from the threads that serve
-    /// sockets, when it is its turn.
+    /// Makes something of a body: here if it is very short and takes some milliseconds at most,
+    /// else away from the threads that serve sockets, when it is its turn.
     ///
     /// # Errors
     /// 429, if too much waits for its turn; those of the work.

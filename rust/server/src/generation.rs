@@ -3,6 +3,7 @@
 mod answer_grammar;
 mod answer_setup;
 mod arguments;
+mod chat;
 mod constrain;
 mod instruction;
 mod lengths;
@@ -15,11 +16,11 @@ use streamcore_engine::{GivenParameters, Request, RequestId, SamplingParams};
 use streamcore_parsers::Setup;
 
 use crate::app::App;
+use crate::asked::{Options, Sampling};
 use crate::driver::{NewRequest, TokenStream};
 use crate::error::ApiError;
 use crate::ledger::Pool;
 use crate::metrics::Metrics;
-use crate::openai::options::{Options, Sampling};
 use crate::patience::patience;
 use crate::script::Script;
 use crate::script::cue::{Cue, Scene};
@@ -28,11 +29,13 @@ use crate::text::{Conversation, EncodedConversation, Pieces, PromptError, TextEr
 
 pub use self::answer_grammar::{AskedGrammar, Manner, chat_grammar, completion_grammar};
 pub use self::answer_setup::answer_setup;
+pub use self::chat::of_chat;
 pub use self::instruction::instruct;
 
 /// Most log-probabilities of one request that are kept until its answer is whole: some hundred bytes each.
 const MAX_KEPT_SCORES: usize = 4 << 20;
-/// Bytes of one position whose log-probabilities are kept, and of each of these: as numbers, and as JSON.
+/// Bytes of one position whose log-probabilities are kept, and of each of these: as numbers, and as
+/// JSON.
 const BYTES_OF_POSITION: usize = 160;
 const BYTES_OF_SCORE: usize = 96;
 
@@ -70,8 +73,9 @@ pub fn max_prompt_tokens(app: &App, options: &Options) -> Option<usize> {
     options.truncate_prompt_tokens.is_none().then(|| app.driver.config().max_seq_len())
 }
 
-/// Tokenises a text by `encode`, unless it has more than `max_tokens`, or than are made of any text: a piece at a time, with the place
-/// where it begins. `field` is the one that the text came from.
+/// Tokenises a text by `encode`, unless it has more than `max_tokens`, or than are made of any
+/// text: a piece at a time, with the place where it begins. `field` is the one that the text came
+/// from.
 ///
 /// # Errors
 /// 400, if the tokenizer cannot, or the text is too long.
@@ -209,7 +213,7 @@ impl Generation {
         for (NewRequest { request, .. }, prompt) in self.requests.iter().zip(self.prompt_of_choices()) {
             let num_scores = |num_top: Option<u32>| num_top.map_or(0, |num_top| num_top as usize + 1);
             of_prompts += prompt.tokens.len() * num_scores(request.prompt_logprobs);
-            if !self.options.stream {
+            if !self.options.stream || self.options.details.keeps_logprobs {
                 of_answers += request.max_tokens * num_scores(request.logprobs);
             }
         }
@@ -379,7 +383,7 @@ fn with_seed(new: &NewRequest, seed: u64) -> NewRequest {
 pub fn identity(app: &App, prefix: &str, options: &Options, name: &str) -> Identity {
     let name = options.request_id.as_deref().unwrap_or(name);
     let (created, model) = (app.driver.unix_time_s(), options.model.clone());
-    Identity { id: format!("{prefix}-{name}"), created, model }
+    Identity { id: format!("{prefix}{name}"), created, model }
 }
 
 /// A number that nobody can guess.

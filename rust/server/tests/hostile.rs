@@ -128,6 +128,7 @@ fn fitting(param: &Param) -> BoxedStrategy<Value> {
         }
         (_, Kind::Object(_)) => stream_options().boxed(),
         (_, Kind::Messages) => messages(),
+        (_, Kind::Blocks) => content().boxed(),
         (_, Kind::Prompt) => {
             let one = || prop_oneof![text(), tokens()];
             prop_oneof![one(), prop::collection::vec(one(), 0..3).prop_map(Value::from)].boxed()
@@ -175,6 +176,7 @@ fn body(endpoint: Endpoint) -> impl Strategy<Value = Value> {
     let basis = match endpoint {
         Endpoint::Chat => json!({ "model": "toy", "messages": [{ "role": "user", "content": "hi" }] }),
         Endpoint::Completions => json!({ "model": "toy", "prompt": "hi" }),
+        Endpoint::Messages => json!({}),
     };
     let field = select(params.clone())
         .prop_flat_map(|param| fitting(&param).prop_map(move |value| (param.name.to_owned(), value)));

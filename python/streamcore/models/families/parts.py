@@ -5,13 +5,14 @@ from typing import Any
 
 from streamcore.layers.attention import Attention
 from streamcore.layers.decoder import Decoder, Layer
+from streamcore.layers.experts import Experts
 from streamcore.layers.mlp import GatedMlp
 from streamcore.layers.norm import RmsNorm
 from streamcore.layers.rotary import Rope
 from streamcore.layers.weights import Weights
 from streamcore.models.config import DecoderConfig
 from streamcore.models.fields import Fields
-from streamcore.operands import AttentionRule, HeadNorms
+from streamcore.operands import AttentionRule, ExpertRule, HeadNorms
 
 # Of all layers together: their tensors are listed before the files are looked at.
 _MAX_EXPERTS = 100_000
@@ -74,6 +75,26 @@ def parse_experts(fields: Fields, num_layers: int, num_experts: int, num_used: i
     if num_used > num_experts:
         fields.refuse("num_experts_per_tok", num_used, f"limit is `{name}` {num_experts}")
     return num_experts, num_used
+
+
+def experts(
+    weights: Weights,
+    config: DecoderConfig,
+    num_experts: int,
+    expert_size: int,
+    rule: ExpertRule,
+    names: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj"),
+) -> Experts:
+    """A router `gate`, and experts that lie one by one below their numbers."""
+    gate, up, down = names
+    hidden = config.hidden_size
+    each = [weights.at(f"experts.{number}") for number in range(num_experts)]
+    return Experts.of(
+        weights.linear({"gate": num_experts}, hidden),
+        [expert.linear({gate: expert_size, up: expert_size}, hidden) for expert in each],
+        [expert.linear({down: hidden}, expert_size) for expert in each],
+        rule,
+    )
 
 
 def mlp(weights: Weights, config: DecoderConfig) -> GatedMlp:

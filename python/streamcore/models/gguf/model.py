@@ -37,7 +37,8 @@ class GgufModel:
         """The tensors that a family declares.
 
         Raises:
-            ModelLoadError: names the tensors that are missing, of another shape or of no known part.
+            ModelLoadError: names the tensors that are missing, of another shape or of no known
+                part.
         """
         found, problems = Finder(self.architecture, config, self.files.tensors).find(shapes)
         if problems:

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use streamcore_engine::{Request, RequestId, Stats};
+use streamcore_grammar::MatchError;
 
 use super::NewRequest;
 use super::masks::{Constraint, Made};
@@ -93,9 +94,11 @@ pub(super) struct Inbox {
     requests: Vec<Submission>,
     /// A lane of its own: it takes at most one entry per open request, so it is bounded and never refuses.
     aborts: Vec<(RequestId, Outcome)>,
-    pub(super) masks: Vec<Made>,
+    masks: Vec<Made>,
     /// Those that have been made among them, until they are taken.
     pub(super) num_masks_in_making: usize,
+    /// Whether a step waits for all of them, so that one alone need not wake its thread.
+    pub(super) is_patient: bool,
     ledger: Arc<Ledger>,
     next_id: u64,
     stats: Stats,
@@ -114,6 +117,7 @@ impl Inbox {
             aborts: Vec::new(),
             masks: Vec::new(),
             num_masks_in_making: 0,
+            is_patient: false,
             ledger,
             next_id: 0,
             stats,
@@ -186,6 +190,12 @@ impl Inbox {
 
     pub(super) fn abort(&mut self, id: RequestId, counts_as: Outcome) {
         self.aborts.push((id, counts_as));
+    }
+
+    /// Leaves a mask; answers whether the engine thread is to wake up for it.
+    pub(super) fn take_in_mask(&mut self, id: RequestId, made: Result<Vec<u32>, MatchError>) -> bool {
+        self.masks.push((id, made));
+        !(self.is_patient && self.are_masks_in_making())
     }
 
     /// Whether masks are on their way.
@@ -289,7 +299,8 @@ mod tests {
     /// Choices that are queued before the refusal of the last one would be prefilled for nobody.
     #[test]
     fn requests_are_queued_together_or_not_at_all() {
-        let limits = DriverLimits { max_waiting_requests: 3, max_waiting_tokens: 8 };
+        let limits =
+            DriverLimits { max_waiting_requests: 3, max_waiting_tokens: 8, ..DriverLimits::default() };
         let ledger = Ledger::new(limits);
         let mut inbox = Inbox::new(Arc::clone(&ledger), Stats::default(), Instant::now());
         let mut submit = |lens: &[usize]| {
@@ -305,7 +316,8 @@ mod tests {
     /// A request that no gauge counts makes a busy server look idle, and it is taken out of service or down to zero replicas.
     #[test]
     fn a_request_on_its_way_to_the_engine_is_counted_as_waiting() {
-        let limits = DriverLimits { max_waiting_requests: 2, max_waiting_tokens: 8 };
+        let limits =
+            DriverLimits { max_waiting_requests: 2, max_waiting_tokens: 8, ..DriverLimits::default() };
         let mut inbox = Inbox::new(Ledger::new(limits), Stats::default(), Instant::now());
         inbox.submit_all(vec![NewRequest::new(vec![1], 1)], Instant::now()).unwrap();
         let arrivals = inbox.take(Instant::now(), 0);
@@ -318,7 +330,8 @@ mod tests {
     #[test]
     fn retry_after_follows_the_measured_departures() {
         let start = Instant::now();
-        let limits = DriverLimits { max_waiting_requests: 64, max_waiting_tokens: 64 };
+        let limits =
+            DriverLimits { max_waiting_requests: 64, max_waiting_tokens: 64, ..DriverLimits::default() };
         let mut inbox = Inbox::new(Ledger::new(limits), Stats::default(), start);
         let busy = Stats { num_waiting: 9, ..Stats::default() };
         for nth in 0..200 {

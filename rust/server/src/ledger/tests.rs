@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 
-const LIMITS: DriverLimits = DriverLimits { max_waiting_requests: 16, max_waiting_tokens: 100 };
+const LIMITS: DriverLimits =
+    DriverLimits { max_waiting_requests: 16, max_waiting_tokens: 100, max_stored_responses: 1 };
 
 fn ledger(num_keys: usize) -> Arc<Ledger> {
     let ledger = Ledger::new(LIMITS);

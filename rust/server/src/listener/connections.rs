@@ -26,7 +26,8 @@ const EPISODE: Duration = Duration::from_secs(60);
 
 /// Connections that may be open at once, whatever the system allows: each takes some memory.
 const MAX_CONNECTIONS: usize = 16 << 10;
-/// Descriptors that are kept for questions whether the server lives, for when every other one is busy.
+/// Descriptors that are kept for questions whether the server lives, for when every other one is
+/// busy.
 const NUM_SPARE: usize = 2;
 
 /// All connections that are open, and how far each is.
@@ -100,9 +101,10 @@ impl Connections {
         Some(())
     }
 
-    /// Closes the connection that has been idle longest, as its client must expect at any time; without one that is idle, the one
-    /// whose request has been coming for longest. Where all are being answered, the next client may ask whether the server lives,
-    /// and no more. Says whether another can be accepted.
+    /// Closes the connection that has been idle longest, as its client must expect at any time;
+    /// without one that is idle, the one whose request has been coming for longest. Where all are
+    /// being answered, the next client may ask whether the server lives, and no more. Says whether
+    /// another can be accepted.
     pub(super) async fn make_room(&mut self, error: &io::Error) -> bool {
         let now = Instant::now();
         if self.last_shortage.replace(now).is_none_or(|last| now - last > EPISODE) {
@@ -198,7 +200,8 @@ mod tests {
         }
     }
 
-    /// One byte of each of a thousand requests would keep every other client out for as long as a head may take.
+    /// One byte of each of a thousand requests would keep every other client out for as long as a
+    /// head may take.
     #[tokio::test(start_paused = true)]
     async fn where_none_is_idle_the_request_that_has_been_coming_for_longest_makes_room() {
         let router = Router::new().route("/body", post(async |body: String| body));

@@ -42,7 +42,8 @@ enum Phase {
     Ending,
 }
 
-/// What a connection waits for while its client sends nothing, so that it may be closed for another: the first is given up first.
+/// What a connection waits for while its client sends nothing, so that it may be closed for
+/// another: the first is given up first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Waits {
     ForRequest,

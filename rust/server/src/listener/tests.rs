@@ -27,11 +27,11 @@ use tokio::time::{Instant, sleep};
 
 use super::progress::{MAX_HEAD_TIME, MAX_SILENCE};
 use super::{bind, serve};
+use crate::cut::CutStream;
 use crate::driver::DriverLimits;
 use crate::ledger::Ledger;
 use crate::middleware::take_fault;
 use crate::sse;
-use crate::stream::CutStream;
 
 /// Tells when the request that holds it has been dropped.
 struct Held(Arc<Notify>);

@@ -21,7 +21,8 @@ impl AsRef<[u8]> for Unwritten {
     }
 }
 
-/// Charges a piece of an answer for a key, from now until its last byte is in the hands of the system.
+/// Charges a piece of an answer for a key, from now until its last byte is in the hands of the
+/// system.
 pub(super) fn charged(piece: Bytes, ledger: &Arc<Ledger>, key: u32) -> Bytes {
     if piece.len() <= FREE_BYTES {
         return piece;

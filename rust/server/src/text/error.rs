@@ -81,7 +81,8 @@ pub enum TextError {
         /// Most tokens of a text.
         limit: usize,
     },
-    /// This text, or a long part of it, has to be tokenised at once, which takes hundreds of times its memory.
+    /// This text, or a long part of it, has to be tokenised at once, which takes hundreds of times
+    /// its memory.
     #[error("{num_bytes} bytes of the text have no end of a word among them, limit is {limit}")]
     Seamless {
         /// Bytes of that part.

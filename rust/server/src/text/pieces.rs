@@ -1,11 +1,13 @@
-//! Long texts are tokenised in pieces: what is held meanwhile is that of a piece, a text that is far too long is not tokenised to its
-//! end, and one whose client has left no further than to the next piece.
+//! Long texts are tokenised in pieces: what is held meanwhile is that of a piece, a text that is
+//! far too long is not tokenised to its end, and one whose client has left no further than to the
+//! next piece.
 
 use super::{Seams, TextError, wanted};
 
 /// Longest piece: each of its bytes takes microseconds and hundreds of bytes while it is tokenised.
 const PIECE_BYTES: usize = 64 << 10;
-/// A text with fewer bytes than this for each token that it may have is tokenised at once; usual ones have four or so.
+/// A text with fewer bytes than this for each token that it may have is tokenised at once; usual
+/// ones have four or so.
 const MAX_USUAL_BYTES_PER_TOKEN: usize = 8;
 /// Longest part of a text without a place where it can be cut.
 const MAX_SEAMLESS_BYTES: usize = 512 << 10;
@@ -38,11 +40,12 @@ impl Pieces {
     }
 }
 
-/// The tokens of a text by `encode`, unless they are more than `max_tokens`, or [`MAX_TOKENS`] where that is nothing. `encode` takes a
-/// piece, and where it begins.
+/// The tokens of a text by `encode`, unless they are more than `max_tokens`, or [`MAX_TOKENS`]
+/// where that is nothing. `encode` takes a piece, and where it begins.
 ///
 /// # Errors
-/// Those of `encode`; [`TextError::TooLong`], [`TextError::TooManyTokens`], [`TextError::Seamless`]; [`TextError::Unwanted`].
+/// Those of `encode`; [`TextError::TooLong`], [`TextError::TooManyTokens`],
+/// [`TextError::Seamless`]; [`TextError::Unwanted`].
 pub fn encode_within<T>(
     text: &str,
     max_tokens: Option<usize>,
@@ -82,8 +85,9 @@ pub fn encode_within<T>(
 
 /// Looks whether a piece that cannot be cut is worth tokenising to its end.
 ///
-/// No number of bytes says that: tokens can be long, and what comes before them may drop a part of the text. So beginnings are
-/// tokenised, each twice as long as the one before, until one has half as many tokens again as there may be.
+/// No number of bytes says that: tokens can be long, and what comes before them may drop a part of
+/// the text. So beginnings are tokenised, each twice as long as the one before, until one has half
+/// as many tokens again as there may be.
 fn survey<T>(
     piece: &str,
     first_len: usize,
@@ -127,7 +131,8 @@ mod tests {
     use super::*;
     use crate::text::Wanted;
 
-    /// One prompt of megabytes would take seconds and gigabytes before it is refused, while others wait.
+    /// One prompt of megabytes would take seconds and gigabytes before it is refused, while others
+    /// wait.
     #[test]
     fn no_more_is_tokenised_than_it_takes_to_know() {
         let text = "é".repeat(1 << 18);
@@ -147,7 +152,8 @@ mod tests {
         }
     }
 
-    /// A prompt that fits would be refused for its bytes: of white space, or of something that the tokenizer drops.
+    /// A prompt that fits would be refused for its bytes: of white space, or of something that the
+    /// tokenizer drops.
     #[test]
     fn what_fits_is_never_refused() {
         let text = "x".repeat(100_000);

@@ -5,13 +5,15 @@
 //! "…jumped.\n|Then…"          behind a line feed, between what is no white space and a letter or digit
 //! ```
 //!
-//! No token reaches over such a place if none of the vocabulary does; the expressions that cut texts into words end one there, and begin
-//! the next as they begin a text. What a tokenizer does at the beginning of a text (some put a space there) or before it makes tokens (some
-//! drop or compose characters) can spoil that, so it is tried out, too.
+//! No token reaches over such a place if none of the vocabulary does; the expressions that cut
+//! texts into words end one there, and begin the next as they begin a text. What a tokenizer does
+//! at the beginning of a text (some put a space there) or before it makes tokens (some drop or
+//! compose characters) can spoil that, so it is tried out, too.
 
 use super::token_table::TokenTable;
 
-/// Tried out at each of its seams: words, numbers, marks and white space of all kinds, in several scripts.
+/// Tried out at each of its seams: words, numbers, marks and white space of all kinds, in several
+/// scripts.
 const SAMPLE: &str = "The 3 quick brown foxes\njumped over 12 345 lazy dogs, didn't they? I'd say it 's so.\nAnd\n\nfn main() {\n    let x1 = 100 + y;\n}\r\n\
     Über naïve Straßen e\u{301}te\u{301} 2\u{b2} x\nΕλλάδα на русском языке 中文 字符。\n中文\n문장 입니다 العربية كلمة हिन्दी में\ttab a b  c   d!\n12\n\
     http://a.example/b?c=d e_f CamelCase HTML5 v2 3.14 1,000 00 a\u{a0}b \u{3000}c";

@@ -17,7 +17,8 @@ pub struct Tokenizer {
     table: Arc<TokenTable>,
     markers: Arc<Markers>,
     seams: Seams,
-    /// Tokens before a text and behind it where those are asked for; `None` if it cannot be told which they are.
+    /// Tokens before a text and behind it where those are asked for; `None` if it cannot be told
+    /// which they are.
     affixes: Option<(usize, usize)>,
 }
 

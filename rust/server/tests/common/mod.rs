@@ -12,6 +12,7 @@ pub mod door;
 pub mod model;
 pub mod parts;
 mod requests;
+pub mod response_events;
 pub mod scores;
 pub mod sockets;
 pub mod transcript;
@@ -58,7 +59,7 @@ pub fn engine_config() -> EngineConfig {
 }
 
 pub fn limits() -> DriverLimits {
-    DriverLimits { max_waiting_requests: 16, max_waiting_tokens: 1 << 20 }
+    DriverLimits { max_waiting_requests: 16, max_waiting_tokens: 1 << 20, ..DriverLimits::default() }
 }
 
 pub fn naming() -> Naming {

@@ -77,11 +77,15 @@ impl Transcript {
 }
 
 pub fn without_time(text: &str) -> String {
-    let mut parts = text.split("\"created\":");
-    let mut out = parts.next().unwrap().to_owned();
-    for part in parts {
-        out.push_str("\"created\":0");
-        out.push_str(part.trim_start_matches(|digit: char| digit.is_ascii_digit()));
-    }
-    out
+    ["created", "created_at"].into_iter().fold(text.to_owned(), |text, name| {
+        let name = format!("\"{name}\":");
+        let mut parts = text.split(&name);
+        let mut out = parts.next().unwrap().to_owned();
+        for part in parts {
+            out.push_str(&name);
+            out.push('0');
+            out.push_str(part.trim_start_matches(|digit: char| digit.is_ascii_digit()));
+        }
+        out
+    })
 }

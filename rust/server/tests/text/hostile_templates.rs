@@ -1,4 +1,5 @@
-//! A chat template is a program of a stranger: it costs what it may, or the conversation is refused.
+//! A chat template is a program of a stranger: it costs what it may, or the conversation is
+//! refused.
 
 use serde_json::{Map, json};
 use streamcore_server::text::{ChatTemplate, RenderOptions, Wanted, briefly};

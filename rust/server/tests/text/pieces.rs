@@ -11,7 +11,8 @@ use streamcore_server::text::{Tokenizer, encode_within};
 
 use crate::fixtures::{byte_fallback, byte_level, metaspace, save};
 
-/// More than a piece, of words, numbers, marks and white space, with accents that may be composed and stretches that cannot be cut.
+/// More than a piece, of words, numbers, marks and white space, with accents that may be composed
+/// and stretches that cannot be cut.
 fn text(runner: &mut TestRunner) -> String {
     let word = prop_oneof![
         8 => "[a-zA-Z]{1,9}",
@@ -28,7 +29,8 @@ fn text(runner: &mut TestRunner) -> String {
     part.repeat(1 + 200_000 / part.len())
 }
 
-/// A prompt would be computed from other tokens than the model was trained on, from some place in the middle on.
+/// A prompt would be computed from other tokens than the model was trained on, from some place in
+/// the middle on.
 fn check(tokenizer: &Tokenizer, name: &str) {
     let mut runner = TestRunner::deterministic();
     for _ in 0..3 {

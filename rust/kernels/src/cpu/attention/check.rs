@@ -1,4 +1,5 @@
-//! Whether lengths and block ids lie inside of the tensors: one look at columns that the work reads many times.
+//! Whether lengths and block ids lie inside of the tensors: one look at columns that the work reads
+//! many times.
 
 use super::PagedAttention;
 use crate::ops::OpError;
@@ -25,7 +26,8 @@ fn below(what: &'static str, value: i32, limit: usize) -> Result<usize, OpError>
 /// Its row, its tokens, its keys or a block of them lies outside of the tensors.
 ///
 /// # Safety
-/// The columns have this sequence, and the block tables as many rows and entries as the arguments say.
+/// The columns have this sequence, and the block tables as many rows and entries as the arguments
+/// say.
 pub(super) unsafe fn sequence(args: &PagedAttention, seq: usize) -> Result<Sequence, OpError> {
     // SAFETY: the caller's promise.
     let [row, start, end, context_len] = unsafe {

@@ -4,11 +4,13 @@ use super::error::{Result, fail};
 use super::value::Value;
 use crate::text::wanted;
 
-/// Statements, expressions and turns of loops. The longest conversations that there can be take a million or two.
+/// Statements, expressions and turns of loops. The longest conversations that there can be take a
+/// million or two.
 const MAX_STEPS: usize = 20_000_000;
 /// The same where others wait for the thread: some milliseconds.
 const MAX_BRIEF_STEPS: usize = 20_000;
-/// Bytes of all texts and lists that are made, whether they are kept or not. What is kept is never more.
+/// Bytes of all texts and lists that are made, whether they are kept or not. What is kept is never
+/// more.
 const MAX_MADE_BYTES: usize = 512 << 20;
 /// Bytes of an item of a list.
 const ITEM_BYTES: usize = 40;

@@ -11,7 +11,8 @@ use super::names::specials;
 const MAX_DEPTH: usize = 50;
 /// Operators of one kind in a row: each is one level of the expression.
 pub(super) const MAX_CHAIN: usize = 90;
-/// Operators, filters, attributes and calls of one expression: each may be one level of it, and what goes through it goes as deep.
+/// Operators, filters, attributes and calls of one expression: each may be one level of it, and
+/// what goes through it goes as deep.
 const MAX_LINKS: usize = 1000;
 
 /// Reads a template.
@@ -127,7 +128,8 @@ impl Parser {
         parsed
     }
 
-    /// Counts an operator, or what else makes an expression one level higher without being inside of another.
+    /// Counts an operator, or what else makes an expression one level higher without being inside
+    /// of another.
     pub(super) fn link(&mut self) -> Result<()> {
         self.num_links += 1;
         match self.num_links > MAX_LINKS {

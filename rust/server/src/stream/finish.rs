@@ -12,6 +12,8 @@ pub enum FinishReason {
     Length,
     /// A stop behind a call that is complete.
     ToolCalls,
+    /// The same for a client that knows OpenAI's older calls.
+    FunctionCall,
 }
 
 /// vLLM's `stop_reason`: what the client's own stop list matched.
