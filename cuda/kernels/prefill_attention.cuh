@@ -214,7 +214,8 @@ __device__ __forceinline__ void copy_rows(uint32_t target, const Place& place) {
         // A thread keeps its chunk, and where that lies in a row.
         constexpr int kStep = kPrefillThreads / kChunks;
         const int row = threadIdx.x / kChunks, chunk = threadIdx.x % kChunks;
-#pragma unroll
+        // The sums of heads of 256 leave few registers for addresses.
+#pragma unroll(kHeadDim > 128 ? 1 : kRows / kStep)
         for (int n = 0; n < kRows / kStep; ++n) {
             place(target + chunk_of<kHeadDim>(row + n * kStep, chunk), row + n * kStep, chunk * 8);
         }

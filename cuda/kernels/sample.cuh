@@ -49,7 +49,7 @@ struct SampleShared {
     unsigned long long best[kSampleWarps];
     double parts[kSampleWarps], squares[kSampleWarps];
     Mass masses[kSampleWarps];
-    bool is_bad[kSampleWarps];
+    int is_bad[kSampleWarps];
 };
 
 // The row of a block, and its parameters.

@@ -49,7 +49,9 @@ class EngineThread:
         self._thread = threading.Thread(target=self._run, name="streamcore-engine", daemon=True)
 
     def start(self) -> Future[Loaded]:
-        """Begin to load, and wait until requests can come, or raise why not. `end` must follow."""
+        """Begin to load; the future is done when requests can come, or has the reason why they
+        cannot. `end` must follow.
+        """
         self._thread.start()
         return self._loaded
 

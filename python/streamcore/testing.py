@@ -106,7 +106,9 @@ class ToolCall(_ToolCall, total=False):
 
 
 class Answer(TypedDict, total=False):
-    """One answer: `error`, or else `pieces`, or what the model says otherwise, with what follows."""
+    """One answer: `error`, or else `pieces`, or what the model says otherwise, with
+    what follows.
+    """
 
     reasoning: str
     """What the model thinks before it speaks."""
@@ -188,7 +190,9 @@ class ReceivedRequest:
 
     @property
     def tool_messages(self) -> list[ToolMessage]:
-        """What tools have answered since the last turn of the model, in the order of the messages."""
+        """What tools have answered since the last turn of the model, in the order of
+        the messages.
+        """
         messages = self.messages
         turns = [index for index, message in enumerate(messages) if message.get("role") == "assistant"]
         start = turns[-1] + 1 if turns else 0

@@ -63,7 +63,13 @@ CASES: dict[str, list[Turn]] = {
         {"text": call("bash", command="echo $((6 * 7))", description="Multiplies")},
         {"text": "The shell says 42."},
     ],
+    "patch": [
+        {"text": call("exec_command", cmd="cat note.txt")},
+        {"text": call("exec_command", cmd="sed -i s/green/blue/ note.txt")},
+        {"text": "The note is right now."},
+    ],
     "edit": [{"text": call("Read", file_path=str(NOTE))}],
+    "clock": [{"text": call("get_current_timestamp")}, {"text": "The clock has been read."}],
     "code": [{"text": 'Thought: I look it up.\n<code>\nprint("measured", measure("Zürich"))\n</code>'}],
     "coded": [
         {
@@ -84,6 +90,12 @@ OBSERVED: dict[str, Turn] = {
 RETURNED: dict[str, Turn] = {
     "Read": {"text": call("Edit", file_path=str(NOTE), old_string="green", new_string="blue")},
     "Edit": {"text": "The note is right now."},
+}
+# What Open WebUI asks by itself behind an answer. The chat is in these questions, so their rules come first.
+ABOUT_CHATS: dict[str, dict[str, Any]] = {
+    "Generate a concise title": {"title": "A short greeting"},
+    "Generate 1-3 broad tags": {"tags": ["greetings"]},
+    "Predict 3-5 useful messages": {"follow_ups": ["How are you?", "thought 40"]},
 }
 # What LangChain's standard tests ask, and what they want to hear; `caller` answers by a call what `script` answers in JSON.
 JOKE = {"setup": "Why do cats sit on keyboards?", "punchline": "They like the mouse."}
@@ -110,6 +122,10 @@ STANDARD: list[tuple[dict[str, str], str]] = [
 
 def rules() -> list[dict[str, Any]]:
     """All that the model can be asked; the faults come last, since they end with a rule for everything."""
+    chats = [
+        {"when": {"contains": text}, "answer": {"text": json.dumps(said)}}
+        for text, said in ABOUT_CHATS.items()
+    ]
     agents = [
         {"when": {"regex": rf"\b{case} {number}\b"}, "answers": turns}
         for case, turns in CASES.items()
@@ -118,4 +134,5 @@ def rules() -> list[dict[str, Any]]:
     returned = [{"when": {"tool": {"name": tool}}, "answer": turn} for tool, turn in RETURNED.items()]
     observed = [{"when": {"contains": text}, "answer": turn} for text, turn in OBSERVED.items()]
     standard = [{"when": when, "answer": {"text": text}} for when, text in STANDARD]
-    return [*returned, *agents, *observed, *standard, *json.loads(FAULTS.read_text())["rules"]]
+    faults = json.loads(FAULTS.read_text())["rules"]
+    return [*chats, *returned, *agents, *observed, *standard, *faults]

@@ -43,14 +43,14 @@ class Kernel:
 
 
 KERNELS = [
-    Kernel("decode attention, 64 × 4096", "attention_bf16", "decode_attention_kernelI13__nv_bfloat16Li128", "HMMA",
+    Kernel("decode attention, 64 x 4096", "attention_bf16", "decode_attention_kernelI13__nv_bfloat16Li128", "HMMA",
            64 * 4096 * 2 * 8 * 128 * 2, 64 * 8 * 4096 / 16, flops=64 * 8 * 4096 / 16 * 16 * 4096),
-    Kernel("decode attention, 1 × 32768", "attention_bf16", "decode_attention_kernelI13__nv_bfloat16Li128", "HMMA",
+    Kernel("decode attention, 1 x 32768", "attention_bf16", "decode_attention_kernelI13__nv_bfloat16Li128", "HMMA",
            32768 * 2 * 8 * 128 * 2, 8 * 32768 / 16, flops=8 * 32768 / 16 * 16 * 4096),
     Kernel("prefill attention, 8192", "attention_bf16", "prefill_attention_kernelI13__nv_bfloat16Li128", "HMMA",
            8192 * (32 + 32 + 2 * 8) * 128 * 2, 32 * 4 * 128 * 129 / 2, flops=32 * 4 * 128 * 129 / 2 * 128 * 4096),
-    Kernel("sampling, 256 × 151936", "sample", "sample_kernelILi4", "REDUX", 256 * 151936 * 4, 256 * 151936 / 128),
-    Kernel("gated, 8192 × 14336", "gated", "gated_kernelI13__nv_bfloat16Li8ELi0", "", 8192 * 14336 * 3 * 2, 0,
+    Kernel("sampling, 256 x 151936", "sample", "sample_kernelILi4", "REDUX", 256 * 151936 * 4, 256 * 151936 / 128),
+    Kernel("gated, 8192 x 14336", "gated", "gated_kernelI13__nv_bfloat16Li8ELi0", "", 8192 * 14336 * 3 * 2, 0,
            warps=8192 * 14336 / 8 / 2 / 32),
     Kernel("rope and store, 8192", "rope_and_store", "rope_and_store_kernelI13__nv_bfloat16Li8", "LDG",
            8192 * (2 * (32 + 8) + 8 + 2 * 8) * 128 * 2, 8192 * 48 * 8 / 32),
@@ -110,7 +110,8 @@ def floor(kernel: Kernel) -> str:
 
 
 if __name__ == "__main__":
-    print("| kernel | MB | memory, µs | issue, µs | tensor cores, µs | floor, µs |")
-    print("|---|---|---|---|---|---|")
-    for each in KERNELS:
-        print(floor(each))
+    lines = [
+        "| kernel | MB | memory, µs | issue, µs | tensor cores, µs | floor, µs |",
+        "|---|---|---|---|---|---|",
+    ]
+    sys.stdout.write("\n".join([*lines, *map(floor, KERNELS)]) + "\n")

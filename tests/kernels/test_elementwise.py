@@ -169,7 +169,9 @@ def test_rope_and_store_kv(
     rotary_dim: int,
     block_size: int,
 ) -> None:
-    """A key stored wrongly is read wrongly by every later token; a skipped one must touch nothing."""
+    """A key stored wrongly is read wrongly by every later token; a skipped one must
+    touch nothing.
+    """
     widths = [num_heads * head_dim, num_kv_heads * head_dim, num_kv_heads * head_dim]
     qkv = implementation.random(num_tokens, sum(widths), dtype=dtype)
     query, key, value = (part.unflatten(1, (-1, head_dim)) for part in qkv.split(widths, dim=1))

@@ -110,7 +110,9 @@ RULES = {
 def test_experts(
     implementation: Implementation, rule: ExpertRule, hidden: int, inter: int, has_bias: bool
 ) -> None:
-    """A row that goes to a neighbour's expert, or a share of another, gives words that nearly fit."""
+    """A row that goes to a neighbour's expert, or a share of another, gives words that
+    nearly fit.
+    """
     device = implementation.device
     packs = device == CPU and not (implementation.is_reference or implementation.is_cuda)
     for dtype in (torch.float32, torch.bfloat16) if packs else (torch.float32,):

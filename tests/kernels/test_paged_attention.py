@@ -176,7 +176,9 @@ def test_rules(
     ids=lambda heads: f"{heads[0]}q{heads[1]}kv",
 )
 def test_head_shapes(implementation: Any, heads: tuple[int, int], head_dim: int) -> None:
-    """Models differ in head size and sharing; a head read for its neighbour garbles every answer."""
+    """Models differ in head size and sharing; a head read for its neighbour garbles
+    every answer.
+    """
     step = make_step(
         implementation,
         [(1, 50), (9, 41), (1, 1), (20, 20)],
@@ -245,7 +247,9 @@ def test_great_scores_do_not_overflow(implementation: Any) -> None:
 
 
 def test_a_sequence_does_not_depend_on_its_neighbours(implementation: Any) -> None:
-    """The same request must give the same bits alone and in a batch, or streams would not repeat."""
+    """The same request must give the same bits alone and in a batch, or streams would
+    not repeat.
+    """
     if not isinstance(native.ops_for(implementation.device), native.CpuOps) or implementation.is_reference:
         pytest.skip("torch chooses its algorithm by the shape of the batch")
     step = make_step(implementation, [(1, 65), (1, 300), (40, 90), (1, 12)])

@@ -41,7 +41,7 @@ class Ask:
 
 @dataclass
 class Answer:
-    """What a request was told."""
+    """What a request got."""
 
     tokens: list[int] = field(default_factory=list)
     likelihoods: list[Likelihood] = field(default_factory=list)
@@ -69,11 +69,12 @@ class EngineLoop:
             max_num_seqs=max_num_seqs,
             max_model_len=max_model_len,
             capture_sizes=list(capture_sizes),
+            max_steps_in_flight=1 if placement is None else placement.depth,
         )
         caches = allocate_kv_cache(
-            model.config, CPU, model.precision.cache, block_size=16, num_blocks=num_blocks
+            model.config, model.device, model.precision.cache, block_size=16, num_blocks=num_blocks
         )
-        self.runner = ModelRunner(model, caches, self.config)
+        self.runner = ModelRunner(model, caches, self.config, placement)
         self.scheduler = _core.Scheduler(self.config)
         self.largest_step = 0
         self.num_padding = 0
@@ -84,7 +85,7 @@ class EngineLoop:
         return [answer.tokens for answer in self.answer([Ask(prompt, max_tokens) for prompt in prompts])]
 
     def answer(self, asked: Sequence[Ask]) -> list[Answer]:
-        """What every request is told, all queued at once."""
+        """What every request gets, all queued at once."""
         for index, ask in enumerate(asked):
             self.scheduler.add_request(index, ask.prompt, max_tokens=ask.max_tokens, **ask.options)
         answers = [Answer() for _ in asked]

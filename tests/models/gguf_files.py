@@ -321,7 +321,9 @@ def _add_rope(writer: gguf.GGUFWriter, config: Mapping[str, Any], head_dim: int)
 
 
 def add_byte_tokenizer(writer: gguf.GGUFWriter) -> None:
-    """A token a byte, and one merge in the place of the last, as the package writes no empty lists."""
+    """A token a byte, and one merge in the place of the last, as the package writes no
+    empty lists.
+    """
     plain = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     letters = [chr(byte) for byte in plain] + [chr(0x100 + index) for index in range(256 - len(plain))]
     writer.add_tokenizer_model("gpt2")

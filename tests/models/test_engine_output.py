@@ -95,8 +95,8 @@ def test_preempted(model: Model, prompts: list[list[int]], expected: list[list[i
 
 
 def test_padded(model: Model, prompts: list[list[int]], expected: list[list[int]]) -> None:
-    """Steps are filled up to the sizes that a device has captured graphs for, with what is
-    nobody's.
+    """Steps are filled up to the sizes that a device has captured graphs for, with rows of no
+    sequence.
     """
     loop = EngineLoop(model, num_blocks=40, capture_sizes=[4, 16])
     assert loop.generate(prompts, NUM_TOKENS) == expected

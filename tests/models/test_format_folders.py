@@ -246,7 +246,9 @@ def test_a_quantised_folder_is_checked_without_torch(tmp_path: Path) -> None:
 
 
 def test_a_widened_folder_may_keep_its_config(tmp_path: Path) -> None:
-    """Tools that widen weights forget the object: the log must not speak of fp8 that is not there."""
+    """Tools that widen weights forget the object: the log must not speak of fp8 that is
+    not there.
+    """
     folder = write(tmp_path, "fp8 blocks") / "plain"
     raw = json.loads((folder / "config.json").read_text())
     raw["quantization_config"] = dict(MATRICES["fp8 blocks"].config)
@@ -294,7 +296,9 @@ def test_a_matrix_is_rounded_once_more_at_most(name: str, dtype: torch.dtype, tm
     [("compressed 4", {"BF16"}), ("compressed fp8 rows", {"BF16"}), ("awq", {"BF16", "F16"})],
 )
 def test_what_is_bfloat16_once_widened_stays_so(name: str, expected: set[str], tmp_path: Path) -> None:
-    """float32 activations meet matrices of half the bytes where widening them further adds nothing."""
+    """float32 activations meet matrices of half the bytes where widening them further
+    adds nothing.
+    """
     folder = check_model_folder(write(tmp_path, name, fields={"torch_dtype": "bfloat16"}) / "quantised")
     assert folder.matrix_dtypes == expected
     keeps = kernels.can_keep_bfloat16() and expected == {"BF16"}

@@ -168,7 +168,9 @@ WIDE = {
 
 @pytest.mark.parametrize("kind", BLOCKS)
 def test_quantised_weights_are_those_of_the_widened_folder(kind: str, tmp_path: Path) -> None:
-    """Block by block, in every type that is read: the folder holds what the package makes of them."""
+    """Block by block, in every type that is read: the folder holds what the package
+    makes of them.
+    """
     write_reference(tmp_path, Variant("llama", WIDE))
     config = config_of(tmp_path)
     weights = weights_of(tmp_path)

@@ -1,5 +1,5 @@
-"""Log-probabilities, penalties and seeds through the real engine and the real runner: what is told
-must be the model's own, and what is drawn must not depend on who else is served.
+"""Log-probabilities, penalties and seeds through the real engine and the real runner: the
+first must be the model's own, and draws must not depend on the other requests.
 """
 
 import random
@@ -113,7 +113,7 @@ def assert_same(answers: list[Answer], expected: list[Answer]) -> None:
 
 @pytest.fixture(scope="module")
 def alone(model: Model) -> list[Answer]:
-    """What everybody in the crowd is told when nobody else is there."""
+    """What each request of the crowd gets when it is alone."""
     return [EngineLoop(model, max_num_seqs=1).answer([ask])[0] for ask in crowd(12)]
 
 
@@ -125,7 +125,7 @@ def test_a_crowd_changes_nothing(model: Model, alone: list[Answer]) -> None:
 
 
 def test_neither_chunks_nor_preemptions_change_anything(model: Model, alone: list[Answer]) -> None:
-    """Counts are lost with the row and made anew, and what has been told is not told again."""
+    """Counts are lost with the row and made anew, and no log-probability is sent twice."""
     loop = EngineLoop(model, max_num_batched_tokens=24, num_blocks=16)
     assert_same(loop.answer(crowd(12)), alone)
     assert loop.scheduler.num_preemptions > 0
@@ -134,7 +134,9 @@ def test_neither_chunks_nor_preemptions_change_anything(model: Model, alone: lis
 def test_a_long_prompt_is_scored_in_pieces(
     model: Model, alone: list[Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All logits of a long prompt at once would not fit into memory; the pieces must fit together."""
+    """All logits of a long prompt at once would not fit into memory; the pieces must
+    fit together.
+    """
     monkeypatch.setattr(penalties, "CHUNK_BYTES", 3 * 4 * 256)
     assert_same(EngineLoop(model).answer(crowd(12)), alone)
 

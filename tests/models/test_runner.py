@@ -141,7 +141,7 @@ def test_a_seeded_draw_is_the_inverse_of_the_distribution(tmp_path: Path) -> Non
 
 
 def test_a_row_keeps_what_it_was_told(tmp_path: Path) -> None:
-    """A plan tells blocks and parameters once: a runner that took them from the columns of a later
+    """A plan holds blocks and parameters once: a runner that took them from the columns of a later
     step would read what was left there by others.
     """
     path = write_checkpoint(tmp_path)
@@ -153,7 +153,7 @@ def test_a_row_keeps_what_it_was_told(tmp_path: Path) -> None:
         for prompt, row, block in zip(prompts, [2, 1], [6, 3], strict=True)
     ]
     for length in range(12, 19):
-        # Positions from 16 on are in the second block of each, which is told when it begins.
+        # Positions from 16 on are in the second block of each, which a plan holds when it begins.
         begins_block = length == BLOCK_SIZE
         first_slots = (
             [2 * BLOCK_SIZE, 7 * BLOCK_SIZE] if length >= BLOCK_SIZE else [6 * BLOCK_SIZE, 3 * BLOCK_SIZE]

@@ -29,7 +29,9 @@ def largest_steps(model: Model, *, is_eager: bool, prompt_logprobs: int | None =
 
 @pytest.mark.parametrize("name", ["llama", "qwen3", "gemma3_text", "olmo2", "phi3 long", "granite"])
 def test_a_step_takes_what_was_measured(name: str, tmp_path: Path) -> None:
-    """Memory that was not kept free for it ends the server in the middle of its first long prompt."""
+    """Memory that was not kept free for it ends the server in the middle of its first
+    long prompt.
+    """
     if name == "llama":
         write_checkpoint(tmp_path)
     else:
@@ -50,7 +52,9 @@ def test_a_step_takes_what_was_measured(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["mixtral", "gpt_oss", "qwen3_moe"])
 def test_experts_count_with_all_that_they_make(name: str, tmp_path: Path) -> None:
-    """What experts hand to each other is not in the scratch memory, and is the largest part of it."""
+    """What experts hand to each other is not in the scratch memory, and is the largest
+    part of it.
+    """
     write_reference(tmp_path, VARIANTS[name])
     model = load(tmp_path, 64)
     per_token, per_wanted = model.measure()
@@ -63,7 +67,9 @@ def test_experts_count_with_all_that_they_make(name: str, tmp_path: Path) -> Non
 
 
 def test_measuring_leaves_no_trace(tmp_path: Path) -> None:
-    """It runs a pass of one token, for which rotary tables are made: they must not stay that short."""
+    """It runs a pass of one token, for which rotary tables are made: they must not stay
+    that short.
+    """
     model = load(write_checkpoint(tmp_path), 64)
     expected = EngineLoop(model).generate([random_prompt(40)], 8)
     model.measure()

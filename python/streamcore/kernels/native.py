@@ -77,7 +77,8 @@ class CudaOps(NativeOps):
 
         Args:
             tokens: int32 [num_samples], what is drawn.
-            results: like `tokens`, but `not_finite` for a row with a logit that is no finite number.
+            results: like `tokens`, but `not_finite` for a row with a logit that is no finite
+                number.
             logits: float32 [num_samples, vocab_size], rows contiguous; at most 524288 wide.
             parameters: by name, [num_rows]: `temperature`, `top_k`, `top_p`, `min_p`,
                 `top_n_sigma`.
@@ -113,7 +114,8 @@ MAX_SAMPLED_VOCABULARY = 1 << 19
 
 
 def takes_heads(dtype: torch.dtype, head_dim: int) -> bool:
-    """Whether the CUDA kernels of attention take heads: 16-bit numbers, a size of 64, 80, 96, 128 or
+    """Whether the CUDA kernels of attention take heads: 16-bit numbers, a size of 64, 80, 96, 128
+    or
     256. Sequences, blocks and rules may be any.
     """
     return dtype in (torch.bfloat16, torch.float16) and head_dim in (64, 80, 96, 128, 256)

@@ -15,7 +15,9 @@ from streamcore.operands import Activation, AttentionRule, Expert, ExpertRule, H
 
 
 class Ops(Protocol):
-    """The operations on one device. They believe their arguments; `checked.Checked` looks at each."""
+    """The operations on one device. They believe their arguments; `checked.Checked`
+    looks at each.
+    """
 
     def embed(self, out: Tensor, token_ids: Tensor, table: Tensor, factor: float) -> None:
         """`out = table[token_ids] * factor`.
@@ -70,7 +72,8 @@ class Ops(Protocol):
 
         Args:
             out: [num_tokens, num_outputs], contiguous, dtype of `x`.
-            x: [num_tokens, num_inputs], rows contiguous; of the dtype that `pack_linear_weight` was given.
+            x: [num_tokens, num_inputs], rows contiguous; of the dtype that `pack_linear_weight` was
+                given.
             weight: from `pack_linear_weight`.
             bias: [num_outputs], dtype of `x`, or None.
         """

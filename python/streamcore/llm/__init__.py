@@ -165,7 +165,9 @@ class LLM:
     def stream_chat(
         self, messages: Conversation, params: SamplingParams | None = None, **template: Any
     ) -> Generator[Delta]:
-        """Answer a conversation, piece by piece; otherwise like `stream`, with the names of `chat`."""
+        """Answer a conversation, piece by piece; otherwise like `stream`, with the
+        names of `chat`.
+        """
         return self._deltas(
             chat_request(self._opened().name, messages, params_of(params), template, stream=True)
         )

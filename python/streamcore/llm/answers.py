@@ -1,4 +1,6 @@
-"""Answers as they come from the second door: one thread waits for many of them, by one descriptor."""
+"""Answers as they come from the second door: one thread waits for many of them, by one
+descriptor.
+"""
 
 import json
 import os

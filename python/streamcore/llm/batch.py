@@ -127,7 +127,9 @@ class Batch:
         self._num_choices -= self._requests[index].num_choices
 
     def _wait_for_room(self, index: int, error: QueueFullError) -> None:
-        """Ask again when one of ours is done. Where none is open, it is others that fill the queue."""
+        """Ask again when one of ours is done. Where none is open, it is others that
+        fill the queue.
+        """
         self._waiting.appendleft(index)
         self._is_refused = bool(self._open)
         if not self._open:

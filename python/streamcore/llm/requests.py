@@ -88,8 +88,8 @@ def conversations_of(asked: Any) -> list[Any]:
 
 
 def is_prompt(asked: object) -> bool:
-    """Whether this is a text, or a list of token ids. Bytes are numbers to Python, but no program means
-    them as token ids.
+    """Whether this is a text, or a list of token ids. Bytes are numbers to Python, but no program
+    means them as token ids.
     """
     if not isinstance(asked, Sequence) or isinstance(asked, bytes | bytearray | memoryview):
         return isinstance(asked, str)

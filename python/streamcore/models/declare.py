@@ -19,7 +19,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 class Declaration:
     """A source of weights that notes what is asked for; what it hands out stands for tensors and is
-    never looked at.
+    not to be looked at.
     """
 
     def __init__(self, weight_format: Format = PLAIN, found: Found | None = None) -> None:

@@ -61,7 +61,7 @@ class ModelFolder:
     open_tensors: "Callable[[], TensorSource]"
     """Opens the files for reading."""
     gguf: GgufModel | None = None
-    """What takes the place of a folder, where there is none."""
+    """The GGUF file in place of a folder, if it is one."""
 
     @property
     def text_files(self) -> AbstractContextManager[Path]:

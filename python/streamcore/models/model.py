@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from streamcore import kernels
-from streamcore.kernels import KvGroup, LayerCache, Ops, PagedSequences, Scratch, checks
+from streamcore.kernels import KvGroup, LayerCache, PagedSequences, Scratch, checks
 from streamcore.kernels.dry import DryOps
 from streamcore.kernels.native import CpuOps
 from streamcore.kernels.ops import Ops
@@ -77,7 +77,7 @@ class Model:
         return scratch.num_bytes + ops.most_bytes
 
     def check_caches(self, caches: Sequence[LayerCache]) -> None:
-        """Raises `ValueError` unless `forward` can take the caches; to be asked once, not at every
+        """Raises `ValueError` unless `forward` can take the caches; called once, not at every
         step.
         """
         if len(caches) != self.config.num_layers:
@@ -112,7 +112,7 @@ class Model:
         """The logits of some of the rows that `forward` returned; float32 [num_rows, vocab_size],
         valid until the next call.
         """
-        return self._capped(self.decoder.logits(hidden, self._step).float(), self._ops)
+        return self._capped(self.decoder.logits(hidden, self._step).float(), self.ops)
 
     def _capped(self, logits: Tensor, ops: Ops) -> Tensor:
         """float32 logits within the soft cap of the model, if it has one, in place."""
@@ -148,7 +148,9 @@ class Model:
 
 
 class Recording:
-    """A forward pass that was written down, from token ids to logits: one call into the extension."""
+    """A forward pass that was written down, from token ids to logits: one call into the
+    extension.
+    """
 
     def __init__(self, decoder: Decoder, recorder: Recorder, step: Step) -> None:
         """Holds all memory whose address was written down."""

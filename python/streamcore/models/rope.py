@@ -92,7 +92,9 @@ def _parse_variant(rope_type: RopeType, theta: float, rope: Fields, outer: Field
 
 
 def _original_context(rope: Fields, outer: Fields, context: int) -> int:
-    """The context before it was stretched; some models name it beside the object instead of inside."""
+    """The context before it was stretched; some models name it beside the object
+    instead of inside.
+    """
     name = "original_max_position_embeddings"
     fields = outer if outer.raw.get(name) is not None else rope
     return fields.integer(name, context)

@@ -14,7 +14,8 @@ _COMFORTABLE_SHARE = 0.5
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device by that name: `auto`, which takes a GPU if there is one, `cpu`, `cuda` or `cuda:N`.
+    """The device by that name: `auto`, which takes a GPU if there is one, `cpu`, `cuda` or
+    `cuda:N`.
 
     Raises:
         ConfigError: there is no such device.
@@ -24,8 +25,8 @@ def choose_device(name: str = "auto") -> torch.device:
     index = _index_of(name)
     device = torch.device("cuda", index)
     torch.cuda.set_device(device)
-    # torch's attention is left for what our kernels do not take. Its cuDNN would plan anew for every length of a context,
-    # which takes longer than the step.
+    # torch's attention is left for what our kernels do not take. Its cuDNN would plan anew for
+    # every length of a context, which takes longer than the step.
     torch.backends.cuda.enable_cudnn_sdp(False)
     return device
 

@@ -1,4 +1,5 @@
-"""Steps of decodes that were captured once for each number of sequences, and are replayed in one call.
+"""Steps of decodes that were captured once for each number of sequences, and are replayed in one
+call.
 
 A captured step has its inputs in the resident columns, its state in the rows and the cache, and its
 logits in memory of its own. The engine fills steps up to the captured sizes; rows of padding see
@@ -64,8 +65,8 @@ class DecodeGraphs:
         return self._logits
 
     def _run_and_capture(self, size: int) -> None:
-        """Runs a step as it is, which sets up what must not be set up within a capture, then captures
-        it without running it.
+        """Runs a step as it is, which sets up what must not be set up within a capture, then
+        captures it without running it.
         """
         resident = self._columns.resident
         # The kernels read lengths on the device. What the host is told is how many sequences have

@@ -12,7 +12,7 @@ _MAX_NUM_BATCHED_TOKENS = {"cpu": 512, "cuda": 8192}
 
 
 def choose_max_model_len(asked: int | None, config: DecoderConfig) -> int:
-    """Most tokens of one request, prompt and output.
+    """The maximum number of tokens of one request, prompt and output.
 
     Raises:
         ConfigError: more is asked for than the model's positions allow.

@@ -94,7 +94,7 @@ def _make_runner(
 
 @dataclass(frozen=True)
 class _Limits:
-    """Those of the engine, by their names there."""
+    """The limits of the engine, by its names for them."""
 
     block_size: int
     num_blocks: int
@@ -104,7 +104,7 @@ class _Limits:
 
 
 def _choose_limits(config: ServeConfig, model: Model, max_model_len: int) -> _Limits:
-    """To be asked once the weights are on the device: the KV cache takes of what is left."""
+    """Called once the weights are on the device: the KV cache takes part of what is left."""
     max_num_seqs, max_num_batched_tokens = choose_batch(
         model.device, config.max_num_seqs, config.max_num_batched_tokens
     )

@@ -23,7 +23,7 @@ class MaskInputs:
 
     @classmethod
     def of(cls, columns: PlanColumns) -> "MaskInputs":
-        """Those of a plan."""
+        """Takes the masks of a plan."""
         return cls(columns["masked_samples"], columns["mask_words"])
 
 

@@ -84,7 +84,7 @@ def choose_num_blocks(
     reserve: int,
     kv_cache_memory_bytes: int | None = None,
 ) -> int:
-    """How many blocks the cache has. To be asked once the weights are on the device.
+    """How many blocks the cache has. Called once the weights are on the device.
 
     Without `kv_cache_memory_bytes` that is nine tenths of what a GPU has left beside the largest
     step, or a quarter of what the machine has left and at most 4 GiB; never more than the sequences

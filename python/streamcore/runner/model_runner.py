@@ -185,8 +185,8 @@ class ModelRunner:
         return tokens, torch.where(is_finite, tokens, NOT_FINITE)
 
     def _changed(self, logits: Tensor, columns: PlanColumns) -> Tensor:
-        """The logits with penalties and biases, and with masks where they are not the sampler's. The model's own stay as
-        they are, for the log-probabilities.
+        """The logits with penalties and biases, and with masks where they are not the sampler's.
+        The model's own stay as they are, for the log-probabilities.
         """
         plan = columns.plan
         is_masked = plan.num_masked_samples and self._sampler is None

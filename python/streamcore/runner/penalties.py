@@ -41,7 +41,7 @@ class CountInputs:
 
     @classmethod
     def of(cls, columns: PlanColumns) -> "CountInputs":
-        """Those of a plan."""
+        """Takes the inputs of a plan."""
         names = ("new_rows", "counted_indices", "counted_rows", "counted_as_output")
         return cls(*(columns[name] for name in names))
 
@@ -63,7 +63,7 @@ class PenaltyInputs:
 
     @classmethod
     def of(cls, parameters: Mapping[str, Tensor], columns: PlanColumns) -> "PenaltyInputs":
-        """Those of a plan, and the parameters of all rows by name."""
+        """Takes the inputs of a plan, and the parameters of all rows by name."""
         penalties = (parameters[name] for name in PENALTIES)
         return cls(columns["penalised_samples"], columns["sample_rows"], *penalties)
 
@@ -81,7 +81,7 @@ class BiasInputs:
 
     @classmethod
     def of(cls, columns: PlanColumns) -> "BiasInputs":
-        """Those of a plan."""
+        """Takes the inputs of a plan."""
         return cls(columns["bias_samples"], columns["bias_tokens"], columns["bias_values"])
 
 

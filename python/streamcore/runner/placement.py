@@ -20,8 +20,9 @@ class Placement:
     """How plans come to the device, and how steps run on it."""
 
     depth: int
-    """How many plans may be handed out before the first is completed: a CPU computes within `launch`,
-    a GPU beside it."""
+    """How many plans may be handed out before the first is completed: a CPU computes within
+    `launch`, a GPU beside it.
+    """
     is_apart: bool
     """Whether the device has memory of its own, to which the columns of a plan are copied."""
     capture: Capture | None

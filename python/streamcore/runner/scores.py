@@ -35,7 +35,7 @@ class ScoreInputs:
 
     @classmethod
     def of(cls, columns: PlanColumns) -> "ScoreInputs":
-        """Those of a plan."""
+        """Takes the inputs of a plan."""
         samples, indices = columns["scored_samples"], columns["scored_indices"]
         return cls(samples, indices, columns["scored_targets"], columns.plan.max_top_logprobs)
 

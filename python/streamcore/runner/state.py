@@ -77,7 +77,9 @@ class RowState:
         self.last_tokens[columns["sample_rows"]] = tokens
 
     def penalise(self, logits: Tensor, columns: PlanColumns) -> None:
-        """Applies the penalties of a plan's samples in place to float32 [num_samples, vocab_size]."""
+        """Applies the penalties of a plan's samples in place to float32 [num_samples,
+        vocab_size].
+        """
         self._counts.penalise(logits, PenaltyInputs.of(self.parameters, columns))
 
     def sampling(self, columns: PlanColumns) -> tuple[SamplingColumns, SamplingColumns]:
@@ -101,7 +103,7 @@ class RowState:
         )
 
     def all_sequences(self, columns: Columns) -> PagedSequences:
-        """The same of whole columns: where every plan has its sequences."""
+        """The sequences of whole columns, of which each plan uses the beginning."""
         resident = columns.resident
         return PagedSequences(
             self.block_tables, resident["seq_rows"], resident["context_lens"], resident["query_starts"]

@@ -11,6 +11,7 @@
 //! driver      a place in the queue, the inbox, then steps; tokens come back in an outbox
 //! stream      tokens → text → stop strings → chunks (stream/choice, stream/chunk_stream)
 //! sse         chunk → event
+//! stored      responses that are kept, and their events
 //! ```
 //!
 //! Where another program reads the requests, `door` stands in the place of `listener`.

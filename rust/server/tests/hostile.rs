@@ -127,6 +127,11 @@ fn fitting(param: &Param) -> BoxedStrategy<Value> {
             biases.prop_map(|biases| json!(biases)).boxed()
         }
         (_, Kind::Object(_)) => stream_options().boxed(),
+        (_, Kind::TextList { .. }) => prop::collection::vec(text(), 0..5).prop_map(Value::from).boxed(),
+        (_, Kind::Input) => prop_oneof![text().boxed(), messages()].boxed(),
+        (_, Kind::Metadata) => prop::collection::btree_map("[a-z]{1,9}", "[ -~]{0,9}", 0..3)
+            .prop_map(|texts| json!(texts))
+            .boxed(),
         (_, Kind::Messages) => messages(),
         (_, Kind::Blocks) => content().boxed(),
         (_, Kind::Prompt) => {

@@ -64,6 +64,7 @@ fn every_error() -> Vec<ApiError> {
         ApiError::ApiKey,
         ApiError::Host(text()),
         ApiError::ModelNotFound(text()),
+        ApiError::ResponseNotFound(text()),
         ApiError::UnknownRoute { path: text(), meant: None },
         ApiError::MethodNotAllowed(text()),
         ApiError::HeadTimeout(1),
@@ -95,6 +96,7 @@ fn every_error() -> Vec<ApiError> {
             | ApiError::ApiKey
             | ApiError::Host(_)
             | ApiError::ModelNotFound(_)
+            | ApiError::ResponseNotFound(_)
             | ApiError::UnknownRoute { .. }
             | ApiError::MethodNotAllowed(_)
             | ApiError::HeadTimeout(_)

@@ -18,7 +18,7 @@ _NAMES = ("w1", "w3", "w2")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MixtralConfig(WindowedConfig):
-    """The experts."""
+    """A decoder with experts."""
 
     num_experts: int
     rule: ExpertRule

@@ -18,7 +18,7 @@ ARCHITECTURES = ("OlmoeForCausalLM",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OlmoeConfig(DecoderConfig):
-    """The experts, of the size that config.json has for an MLP."""
+    """A decoder with experts, whose size config.json has as that of an MLP."""
 
     num_experts: int
     rule: ExpertRule

@@ -34,7 +34,7 @@ def attention(
     output_bias: bool | None = None,
     **parts: Any,
 ) -> Attention:
-    """The attention of a layer; `parts` are fields of `Attention` that the family has besides."""
+    """The attention of a layer; `parts` are further fields of `Attention`."""
     query, key_value = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
     qkv_bias = config.attention_bias if qkv_bias is None else qkv_bias
     output_bias = config.attention_bias if output_bias is None else output_bias
@@ -111,7 +111,7 @@ def mlp(weights: Weights, config: DecoderConfig) -> GatedMlp:
 def decoder(
     weights: Weights, config: DecoderConfig, layer: Callable[[Weights, int], Layer], **parts: Any
 ) -> Decoder:
-    """The whole; `parts` are arguments of `Decoder.of` that the family has besides."""
+    """The decoder around its layers; `parts` are further arguments of `Decoder.of`."""
     return Decoder.of(
         weights,
         layer,

@@ -26,7 +26,7 @@ ARCHITECTURES = ("Qwen3MoeForCausalLM",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Qwen3MoeConfig(WindowedConfig):
-    """The experts."""
+    """A decoder with experts."""
 
     num_experts: int
     expert_size: int

@@ -46,7 +46,9 @@ class GgufModel:
         return found
 
     def text_folder(self) -> AbstractContextManager[Path]:
-        """The files of a model folder that have to do with text, for the length of a `with` block."""
+        """The files of a model folder that have to do with text, for the length of a
+        `with` block.
+        """
         return text_folder(self.files.metadata, self.vocabulary)
 
     @property

@@ -118,8 +118,8 @@ impl Reader {
             name => &[name],
         };
         rule!(expected.contains(&&*status), "status `{status}` in response.{name}");
-        rule!(response["output"] == json!(self.items), "the output is not what the items were");
         rule!(self.open.is_none(), "an item is still open");
+        rule!(response["output"] == json!(self.items), "the output is not what the items were");
         rule!((status == "failed") == response["error"].is_object(), "an error that does not fit");
         let is_final = !["in_progress", "queued"].contains(&&*status);
         rule!(is_final || self.items.is_empty(), "an item before the beginning");

@@ -64,7 +64,7 @@ async fn items_become_turns() {
 
 /// Templates that know one system message, at the beginning, refuse what agents send otherwise.
 #[tokio::test]
-async fn instructions_and_what_follows_them_are_one_message() {
+async fn what_the_model_is_told_to_do_first_is_one_message() {
     let input = json!([
         { "role": "developer", "content": [{ "type": "input_text", "text": "B" }, { "type": "input_text", "text": "C" }] },
         { "role": "user", "content": "hi" },
@@ -74,6 +74,8 @@ async fn instructions_and_what_follows_them_are_one_message() {
     assert_eq!(with, "[system:A\n\nB\nC][user:hi][system:D]");
     let without = prompt(json!({ "input": input }));
     assert_eq!(without, "[system:B\nC][user:hi][system:D]");
+    let twice = json!([{ "role": "developer", "content": "A" }, { "role": "system", "content": "B" }]);
+    assert_eq!(prompt(json!({ "input": twice })), "[system:A\n\nB]");
 }
 
 /// A model that is told of tools that nobody runs calls them.

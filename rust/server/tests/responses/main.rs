@@ -5,6 +5,7 @@
 mod common;
 mod conversations;
 mod grammar;
+mod hostile;
 mod kept;
 mod resumed;
 mod store;

@@ -67,7 +67,7 @@ arguments! {
 /// The addresses are those of live tensors with the shapes given, the output written by no other
 /// thread.
 pub unsafe fn experts(args: &Experts) -> Result<(), OpError> {
-    let kernel = Kernel::of_vectors(args.weight_dtype, args.round_x)?;
+    let kernel = Kernel::of(args.weight_dtype, args.round_x)?;
     // SAFETY: the caller's promise.
     unsafe {
         let routes = Routes::of(args);
@@ -99,14 +99,20 @@ struct Call<'a> {
     row_len: usize,
     /// \[num_rows, 2 * inter\] words; the activated numbers lie over the beginning of each row.
     gate_up: usize,
+    /// For the tiles of one product's activations, if the kernel has any.
+    tiles: usize,
 }
 
 impl<'a> Call<'a> {
     fn new(args: &'a Experts, kernel: Kernel, routes: &'a Routes) -> Self {
         let (num_rows, row_len) = (routes.num_rows(), args.hidden.next_multiple_of(2));
-        let rows = scratch::lines(num_rows * (row_len + 2 * args.inter)) as usize;
+        let most_rows = routes.used().iter().map(|(_, rows)| rows.len()).max().unwrap_or(0);
+        let tiles_len = kernel.tiles_len(most_rows, args.hidden.max(args.inter));
+        // They begin at a cache line.
+        let tiles = scratch::lines(tiles_len + num_rows * (row_len + 2 * args.inter)) as usize;
+        let rows = tiles + tiles_len * size_of::<f32>();
         let gate_up = rows + num_rows * row_len * size_of::<f32>();
-        Self { args, kernel, routes, rows, row_len, gate_up }
+        Self { args, kernel, routes, rows, row_len, gate_up, tiles }
     }
 
     /// Brings the inputs of each expert together.
@@ -125,6 +131,13 @@ impl<'a> Call<'a> {
     /// One product of all rows: what is shared out are groups of outputs of every expert.
     unsafe fn multiply(&self, half: Half) {
         let used = self.routes.used();
+        if self.kernel == Kernel::Tiles {
+            for (expert, rows) in used {
+                // SAFETY: the caller's promise, and the tiles are large enough for any expert.
+                unsafe { self.kernel.run_tiles(&self.product(half, *expert, rows), self.tiles as *mut u8) };
+            }
+            return;
+        }
         let Some((expert, rows)) = used.first() else { return };
         // SAFETY: the caller's promise.
         let first = unsafe { self.product(half, *expert, rows) };

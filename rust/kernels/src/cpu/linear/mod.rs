@@ -97,10 +97,7 @@ impl Linear {
 /// The addresses are those of live tensors with the shapes and strides given, the output written by
 /// no other thread.
 pub unsafe fn linear(args: &Linear) -> Result<(), OpError> {
-    let kernel = match Kernel::of_vectors(args.weight_dtype, args.round_x)? {
-        Kernel::Pairs => Kernel::rounding(),
-        kernel => kernel,
-    };
+    let kernel = Kernel::of(args.weight_dtype, args.round_x)?;
     if args.num_rows > 0 {
         // SAFETY: the caller's promise.
         unsafe { multiply(args, kernel) }
@@ -122,14 +119,37 @@ pub(super) enum Kernel {
 }
 
 impl Kernel {
-    /// That of a packed weight, in vectors, with activations rounded where that is asked for and the
-    /// processor multiplies such pairs.
-    pub(super) fn of_vectors(weight_dtype: u32, round_x: u32) -> Result<Self, OpError> {
+    /// That of a packed weight, with activations rounded where that is asked for and the processor
+    /// multiplies such pairs.
+    pub(super) fn of(weight_dtype: u32, round_x: u32) -> Result<Self, OpError> {
         Ok(match (is_wide(weight_dtype)?, round_x == 1) {
             (true, _) => Self::Plain,
-            (false, true) if rounds() => Self::Pairs,
+            (false, true) if rounds() => Self::rounding(),
             (false, _) => Self::Widened,
         })
+    }
+
+    /// Words beside its rows that a product of so many takes.
+    pub(super) fn tiles_len(self, num_rows: usize, num_inputs: usize) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Tiles => tiles::tiles_len(num_rows, num_inputs),
+            _ => 0,
+        }
+    }
+
+    /// Computes a product by tile registers, with memory for [`Kernel::tiles_len`] words that begins
+    /// at a cache line.
+    ///
+    /// # Safety
+    /// As for [`linear`]; the kernel is `Tiles`.
+    pub(super) unsafe fn run_tiles(self, args: &Linear, tiles: *mut u8) {
+        debug_assert_eq!(self, Self::Tiles);
+        // SAFETY: the caller's promise.
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            tiles::linear(args, GROUP, tiles);
+        }
     }
 
     /// Computes some groups of tiles of a product, in vectors.
@@ -163,7 +183,8 @@ unsafe fn multiply(args: &Linear, kernel: Kernel) {
     unsafe {
         #[cfg(target_arch = "x86_64")]
         if kernel == Kernel::Tiles {
-            return tiles::linear(args, num_groups, GROUP);
+            let tiles = scratch::lines(tiles::tiles_len(args.num_rows, args.num_inputs)).cast();
+            return tiles::linear(args, GROUP, tiles);
         }
         let mut args = *args;
         if kernel == Kernel::Pairs {

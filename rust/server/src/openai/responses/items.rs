@@ -115,11 +115,10 @@ fn add(chat: &mut Translation, item: &Value, path: &str, past: Past<'_>) -> Resu
 fn add_message(chat: &mut Translation, mut fields: Fields, path: &str) -> Result<(), ApiError> {
     let role = required_text(&mut fields, "role")?;
     let text = fields.take("content").map(|value| content(&format!("{path}.content"), value)).transpose()?;
-    match role.as_str() {
-        "assistant" => chat.add_content(text.unwrap_or_else(|| "".into()), path),
-        "system" | "developer" if text.as_ref().is_some_and(|text| chat.join_instructions(&joined(text))) => {
-        }
-        "user" | "system" | "developer" => {
+    match (role.as_str(), text) {
+        ("assistant", text) => chat.add_content(text.unwrap_or_else(|| "".into()), path),
+        ("system" | "developer", Some(text)) => chat.add_system(&role, &joined(&text), path),
+        ("user" | "system" | "developer", text) => {
             let mut message = Map::from_iter([("role".to_owned(), role.into())]);
             message.extend(text.map(|text| ("content".to_owned(), text)));
             chat.add(message.into(), path);

@@ -37,7 +37,7 @@ pub const RESPONSES: &[Param] = &[
         "instructions",
         MaybeText(16 << 20),
         "none",
-        "The system message. Messages of `system` and `developer` directly behind it are added to it. Not carried over by `previous_response_id`.",
+        "The system message. Messages of `system` and `developer` at the beginning are one with it. Not carried over by `previous_response_id`.",
     ),
     honoured(
         CHAT,

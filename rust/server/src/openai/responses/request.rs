@@ -123,7 +123,7 @@ fn add_conversation(
 ) -> Result<(), ApiError> {
     let instructions = told.instructions.as_deref().filter(|text| !text.is_empty());
     if let Some(text) = instructions {
-        chat.add_instructions(text);
+        chat.add_system("system", text, "instructions");
     }
     let kept = match &told.previous_response_id {
         Some(id) => past.conversation(id)?,

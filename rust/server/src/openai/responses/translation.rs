@@ -12,7 +12,8 @@ pub(super) struct Translation {
     messages: Vec<Value>,
     /// What comes next may belong to the last message, which is the model's.
     is_open: bool,
-    has_instructions: bool,
+    /// The only message is the system's.
+    is_all_system: bool,
 }
 
 impl Translation {
@@ -35,23 +36,19 @@ impl Translation {
         self.origins.add(format!("{message}.{field}"), origin);
     }
 
-    /// The instructions: the first message.
-    pub(super) fn add_instructions(&mut self, text: &str) {
-        self.add(json!({ "role": "system", "content": text }), "instructions");
-        self.has_instructions = true;
-    }
-
-    /// Adds a text to the instructions, if nothing else has come since: many templates know one system
-    /// message, at the beginning.
-    pub(super) fn join_instructions(&mut self, text: &str) -> bool {
-        let [only] = &mut self.messages[..] else { return false };
-        if self.has_instructions
-            && let Some(Value::String(instructions)) = only.get_mut("content")
+    /// What the model is told to do. At the beginning all of it is one message: many templates know one,
+    /// and only there.
+    pub(super) fn add_system(&mut self, role: &str, text: &str, origin: &str) {
+        if let [only] = &mut self.messages[..]
+            && self.is_all_system
+            && let Some(Value::String(before)) = only.get_mut("content")
         {
-            instructions.push_str("\n\n");
-            instructions.push_str(text);
+            before.push_str("\n\n");
+            return before.push_str(text);
         }
-        self.has_instructions
+        let is_first = self.messages.is_empty();
+        self.add(json!({ "role": role, "content": text }), origin);
+        self.is_all_system = is_first;
     }
 
     /// A thought of the model: the first part of a turn.
