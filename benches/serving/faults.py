@@ -3,6 +3,7 @@
     python benches/serving/faults.py flood [--requests 10000]
     python benches/serving/faults.py slow-readers [--readers 500] [--rounds 3]
     python benches/serving/faults.py drips [--clients 200]
+    python benches/serving/faults.py neighbour [--requests 100] [--only NAME]
 
 The model costs nothing, so that what is measured is the server. The tables are Markdown.
 """
@@ -24,7 +25,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
+
+from floods import KEYS, OTHER, chat, floods, post
 
 from streamcore.console import complain_of_development_build
 
@@ -33,6 +36,7 @@ SCRIPT = {
     "rules": [
         {"when": {"equals": "short"}, "answer": {"pieces": ["word "] * 10, "token_delay_ms": 1}},
         {"when": {"equals": "steady"}, "answer": {"pieces": ["word "] * 200, "token_delay_ms": 20}},
+        {"when": {"equals": "whole"}, "answer": {"pieces": ["word "] * 6000}},
         {"when": {"equals": "long"}, "answer": {"pieces": ["word "] * 6000, "token_delay_ms": 20}},
     ],
 }
@@ -62,7 +66,8 @@ class Server:
 
     def metrics(self) -> dict[str, float]:
         """`/metrics` by name and labels."""
-        page = urlopen(f"http://127.0.0.1:{self.port}/metrics").read().decode()
+        request = Request(f"http://127.0.0.1:{self.port}/metrics", headers={"X-Api-Key": OTHER})
+        page = urlopen(request).read().decode()
         lines = (line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))
         return {name: float(value) for name, value in lines}
 
@@ -75,7 +80,7 @@ class Server:
             assert time.monotonic() < deadline, "requests are left"
         assert metrics["streamcore_kv_blocks_free"] == metrics["streamcore_kv_blocks"], "blocks are left"
         with self.connect() as client:
-            client.sendall(request("short", close=True))
+            client.sendall(post("/v1/chat/completions", chat("short"), OTHER))
             assert b'"content":"' + b"word " * 10 + b'"' in read_to_end(client), "the next answer is wrong"
 
 
@@ -259,6 +264,48 @@ def drips(num_clients: int) -> None:
         print(f"ITL p99 alone {p99(alone):.1f} ms, beside {p99(beside):.1f} ms")
 
 
+def neighbour(num_requests: int, only: str | None) -> None:
+    """One key floods, another sends one small request after the other: how long these take, and how many are served."""
+    print("| flood | p50 alone, beside | p99 alone, beside | served | held at most | memory highest |")
+    print("|---|---|---|---|---|---|")
+    for name, attack, num_threads in floods():
+        if only in (None, name):
+            with serving("--api-key", *KEYS, "--max-waiting-requests", "64", "--max-num-seqs", "8") as server:
+                alone, _ = times_ms(server, num_requests)
+                is_over = threading.Event()
+                attackers = [
+                    threading.Thread(target=attack, args=(server.connect, is_over))
+                    for _ in range(num_threads)
+                ]
+                for attacker in attackers:
+                    attacker.start()
+                time.sleep(3)
+                beside, statuses = times_ms(server, num_requests)
+                held = {pool: amount for pool, amount in server.metrics().items() if "_held{" in pool}
+                is_over.set()
+                for attacker in attackers:
+                    attacker.join()
+                most = max(held, key=lambda pool: held[pool])
+                print(
+                    f"| {name} | {statistics.median(alone):.1f}, {statistics.median(beside):.1f} ms "
+                    f"| {p99(alone):.1f}, {p99(beside):.1f} ms | {statuses['200']} of {num_requests} "
+                    f"| {held[most] / 2**20:.0f} Mi of {most} | {server.memory_mib('VmHWM'):.0f} MiB |",
+                    flush=True,
+                )
+
+
+def times_ms(server: Server, num_requests: int) -> tuple[list[float], Counter[str]]:
+    """How long each of these requests takes, one after the other, and how they are answered."""
+    times, statuses = [], Counter[str]()
+    for _ in range(num_requests):
+        start = time.monotonic()
+        with server.connect() as client:
+            client.sendall(post("/v1/chat/completions", chat("short"), OTHER))
+            statuses[read_to_end(client)[9:12].decode()] += 1
+        times.append(1000 * (time.monotonic() - start))
+    return times, statuses
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -269,14 +316,19 @@ def main() -> None:
     readers.add_argument("--readers", type=int, default=500)
     readers.add_argument("--rounds", type=int, default=3)
     kinds.add_parser("drips").add_argument("--clients", type=int, default=200)
+    neighbours = kinds.add_parser("neighbour")
+    neighbours.add_argument("--requests", type=int, default=100)
+    neighbours.add_argument("--only")
     chosen = parser.parse_args()
     complain_of_development_build()
     if chosen.kind == "flood":
         flood(chosen.requests)
     elif chosen.kind == "slow-readers":
         slow_readers(chosen.readers, chosen.rounds)
-    else:
+    elif chosen.kind == "drips":
         drips(chosen.clients)
+    else:
+        neighbour(chosen.requests, chosen.only)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing_extensions import Unpack
 from streamcore._core_functions import close_log as close_log
 from streamcore._core_functions import end_on_signals as end_on_signals
 from streamcore._core_functions import flush_log as flush_log
+from streamcore._core_functions import harmless_text as harmless_text
 from streamcore._core_functions import init_logging as init_logging
 from streamcore._core_functions import json_line as json_line
 from streamcore._core_functions import log as log
@@ -42,6 +43,7 @@ __all__ = [
     "close_log",
     "end_on_signals",
     "flush_log",
+    "harmless_text",
     "init_logging",
     "is_release",
     "json_line",

@@ -15,6 +15,9 @@ def parser_names() -> tuple[list[str], list[str]]:
     both.
     """
 
+def harmless_text(text: str) -> str:
+    """A text of strangers with all that a terminal would obey written out, as `\\u001b`; line feeds and tabs are kept."""
+
 def init_logging(format: str, filter: str) -> None:  # noqa: A002
     """Send the log to standard error. The first call in a process counts, later ones change
     nothing.

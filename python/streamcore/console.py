@@ -33,7 +33,7 @@ def write_output(text: str) -> None:
         OSError: it takes nothing for another reason, which the message names.
     """
     try:
-        sys.stdout.write(text)
+        sys.stdout.write(_core.harmless_text(text))
         sys.stdout.flush()
     except OSError as error:
         _give_up(sys.stdout)
@@ -46,7 +46,11 @@ def complain(program: str, message: str) -> None:
     """Writes to standard error what is wrong; where that cannot be written, nothing else can be
     done.
     """
-    line = _core.json_line("ERROR", message) if _log_format == "json" else f"{program}: {message}\n"
+    line = (
+        _core.json_line("ERROR", message)
+        if _log_format == "json"
+        else _core.harmless_text(f"{program}: {message}\n")
+    )
     try:
         sys.stderr.write(line)
         sys.stderr.flush()

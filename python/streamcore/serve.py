@@ -60,6 +60,7 @@ def serve(config: ServeConfig, started: float) -> int:
         warn_of_development_build()
         _announce(serving, listener.url, config, started)
         serving.run()
+    _ignore_signals()
     _core.log("info", "stopped")
     return 0
 
@@ -327,6 +328,12 @@ def _drain_on_signal(server: _core.Server, timeout_s: float) -> None:
 
     for number in ending_signals():
         signal.signal(number, drain)
+
+
+def _ignore_signals() -> None:
+    """Let no signal change what has ended well: the interpreter takes its handlers down before the process is gone."""
+    for number in ending_signals():
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _example(serving: Serving, needs_key: bool) -> tuple[str, str]:

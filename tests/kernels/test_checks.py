@@ -67,6 +67,10 @@ def test_rope_refuses(name: str, wrong: torch.Tensor, message: str) -> None:
         OPERATIONS.rope_and_store_kv(**rope_arguments() | {name: wrong})
 
 
+def int32(*values: Any) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.int32)
+
+
 def test_rope_takes_its_own_arguments() -> None:
     """The refusals above would prove nothing if the arguments they start from were refused."""
     OPERATIONS.rope_and_store_kv(**rope_arguments())
@@ -82,6 +86,15 @@ def test_rope_takes_its_own_arguments() -> None:
         ("query_starts", torch.zeros(2, dtype=torch.int32), "`query_starts` must be"),
         ("query", torch.zeros(3, 4, 8), "`key_cache` must be contiguous"),
         ("key_cache", torch.zeros(2, 4, 2, 8), "caches differ in shape"),
+        ("block_tables", int32([0], [2]), "block id is 2, it must be below 2"),
+        ("block_tables", int32([-1], [0]), "block id is -1, it must be below 2"),
+        ("rows", int32(2, 0), "row is 2, it must be below 2"),
+        ("rows", int32(1, -1), "row is -1"),
+        ("context_lens", int32(5, 1), "context length is 5, it must be below 5"),
+        ("context_lens", int32(1, 1), "number of query tokens is 2, it must be below 2"),
+        ("query_starts", int32(0, 2, 4), "query start is 4, it must be below 4"),
+        ("query_starts", int32(-1, 2, 3), "query start is -1"),
+        ("query_starts", int32(0, 2, 1), "query start is 2, it must be below 2"),
     ],
 )
 def test_attention_refuses(name: str, wrong: torch.Tensor, message: str) -> None:

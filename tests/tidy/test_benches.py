@@ -4,8 +4,13 @@ from pathlib import Path
 
 BENCHES = Path(__file__).parents[2] / "benches"
 # Servers that were started elsewhere say it themselves; kernels are optimised in every build; parsers are
-# compared by what they read.
-OTHERS = {"serving/compare.py", "kernels/linear.py", "parsers/compare_vllm.py"}
+# compared by what they read. The floods are those of `serving/faults.py`.
+OTHERS = {
+    "serving/compare.py",
+    "serving/floods.py",
+    "kernels/linear.py",
+    "parsers/compare_vllm.py",
+}
 
 
 def test_benchmarks_name_a_development_build() -> None:

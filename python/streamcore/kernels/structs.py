@@ -195,7 +195,13 @@ class NativeOps(ReferenceOps):
         self, out: Tensor, query: Tensor, cache: LayerCache, sequences: PagedSequences, rule: AttentionRule
     ) -> None:
         """See `Ops`."""
-        self._call("PagedAttention", **attention_arguments(out, query, cache, sequences, rule))
+        self._call(
+            "PagedAttention",
+            **attention_arguments(out, query, cache, sequences, rule),
+            num_tokens=query.shape[0],
+            num_table_rows=sequences.block_tables.shape[0],
+            num_blocks=cache.keys.shape[0],
+        )
 
     def experts(
         self, out: Tensor, x: Tensor, scores: Tensor, experts: Sequence[Expert], rule: ExpertRule

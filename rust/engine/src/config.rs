@@ -4,6 +4,13 @@ use std::time::Duration;
 
 use crate::error::EngineError;
 
+/// What is allocated at the start must not take a machine's memory before anything is computed: a
+/// billion tokens in blocks of 16, more tokens in a step than any device computes, and a gigabyte
+/// of block tables.
+const MAX_NUM_BLOCKS: usize = 1 << 26;
+const MAX_STEP_TOKENS: usize = 1 << 22;
+const MAX_TABLE_ENTRIES: usize = 1 << 28;
+
 /// The limits of an engine, fixed for its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -73,12 +80,19 @@ impl EngineConfig {
         if let Some((name, value)) = positive.iter().find(|(_, value)| i32::try_from(*value).is_err()) {
             return Err(EngineError::Config(format!("`{name}` is {value}, limit is {}", i32::MAX)));
         }
-        if i32::try_from(self.max_num_seqs * self.max_blocks_per_seq()).is_err() {
+        let allocated = [
+            ("num_blocks", self.num_blocks, MAX_NUM_BLOCKS),
+            ("max_num_batched_tokens", self.max_num_batched_tokens, MAX_STEP_TOKENS),
+            ("max_num_seqs", self.max_num_seqs, MAX_STEP_TOKENS),
+        ];
+        if let Some((name, value, limit)) = allocated.iter().find(|(_, value, limit)| value > limit) {
+            return Err(EngineError::Config(format!("`{name}` is {value}, limit is {limit}")));
+        }
+        if self.max_num_seqs * self.max_blocks_per_seq() > MAX_TABLE_ENTRIES {
             let blocks = self.max_blocks_per_seq();
             return Err(EngineError::Config(format!(
-                "block tables of `max_num_seqs` {} rows of {blocks} blocks are too large, limit is {} entries",
+                "block tables of `max_num_seqs` {} rows of {blocks} blocks are too large, limit is {MAX_TABLE_ENTRIES} entries",
                 self.max_num_seqs,
-                i32::MAX
             )));
         }
         self.validate_capture_sizes()?;

@@ -85,6 +85,22 @@ impl Request {
         self.sampling.is_penalised() || self.prompt_logprobs.is_some()
     }
 
+    /// Tokens are written to columns of 32 signed bits.
+    fn check_tokens(&self) -> Result<(), EngineError> {
+        let is_none = |token: &&u32| i32::try_from(**token).is_err();
+        let of_prompt = self.prompt.iter().find(is_none).map(|token| ("prompt", token));
+        let of_stops = || self.stop_token_ids.iter().find(is_none).map(|token| ("stop_token_ids", token));
+        let biased = || self.sampling.logit_bias.iter().map(|(token, _)| token);
+        let of_biases = || biased().find(is_none).map(|token| ("logit_bias", token));
+        match of_prompt.or_else(of_stops).or_else(of_biases) {
+            None => Ok(()),
+            Some((field, token)) => {
+                let value = token.to_string();
+                Err(EngineError::OutOfRange { field, value, range: "a token, at most 2147483647" })
+            }
+        }
+    }
+
     /// Checks that no list and no number is beyond what the columns of a step hold, or what a runner can work with.
     ///
     /// # Errors
@@ -96,6 +112,15 @@ impl Request {
         ];
         if let Some((field, len, limit)) = lists.into_iter().find(|(_, len, limit)| len > limit) {
             return Err(EngineError::TooManyEntries { field, len, limit });
+        }
+        self.check_tokens()?;
+        if self.min_tokens > self.max_tokens {
+            let value = self.min_tokens.to_string();
+            return Err(EngineError::OutOfRange {
+                field: "min_tokens",
+                value,
+                range: "at most `max_tokens`",
+            });
         }
         let counts = [("logprobs", self.logprobs), ("prompt_logprobs", self.prompt_logprobs)];
         match counts.into_iter().find(|(_, asked)| asked.is_some_and(|asked| asked > MAX_LOGPROBS)) {

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 mod asgi;
 mod config;
 mod errors;
+mod harmless;
 mod kernels;
 mod logging;
 mod scheduler;
@@ -29,6 +30,8 @@ mod _core {
     use crate::asgi::{Doorbell, Exchange};
     #[pymodule_export]
     use crate::config::EngineConfig;
+    #[pymodule_export]
+    use crate::harmless::harmless_text;
     #[pymodule_export]
     use crate::kernels::kernels;
     #[pymodule_export]

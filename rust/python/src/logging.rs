@@ -21,6 +21,8 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
+use crate::harmless::{harmless, harmless_line};
+
 /// Lines that may wait for their writer: two megabytes or so.
 const MAX_WAITING_LINES: usize = 8192;
 /// How long those that wait for the writer are patient.
@@ -50,7 +52,10 @@ impl Write for Sink {
             // Without a receiver the log is closed.
             let _ = self.1.send(());
         }
-        self.0.write_all(line)
+        match std::str::from_utf8(line) {
+            Ok(text) => self.0.write_all(harmless_line(text).as_bytes()),
+            Err(_) => self.0.write_all(line),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -157,6 +162,7 @@ pub(crate) fn json_line(
     // Nothing that is written into memory fails.
     let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
     let message = message.to_string_lossy();
+    let message = harmless(&message, |_| false);
     let mut line = Map::new();
     for (name, value) in [("timestamp", timestamp.as_str()), ("level", level), ("message", &*message)] {
         line.insert(name.to_owned(), value.into());
@@ -175,6 +181,7 @@ pub(crate) fn json_line(
 pub(crate) fn log(level: &str, message: &Bound<'_, PyString>) -> PyResult<()> {
     // A path may have bytes that are no text.
     let message = message.to_string_lossy();
+    let message = harmless(&message, |_| false);
     match level {
         "info" => tracing::info!("{message}"),
         "warning" => tracing::warn!("{message}"),

@@ -13,7 +13,7 @@ use crate::metrics::Account;
 pub use crate::naming::Naming;
 use crate::script::Script;
 use crate::stored::{ResponseStore, StoreLimits};
-use crate::text::{ChatTemplate, TextModel, Wanted};
+use crate::text::{ChatTemplate, TextModel, Wanted, briefly};
 use crate::turns::Turns;
 
 /// Bodies up to this are read and made where they arrive; longer ones would keep other streams of that thread waiting.
@@ -127,16 +127,23 @@ impl App {
         }
     }
 
-    /// Makes something of a body: here if it is very short, else away from the threads that serve sockets, when it is its turn.
+    /// Makes something of a body: here if it is very short and takes some milliseconds at most,
+    /// else away from the threads that serve sockets, when it is its turn.
     ///
     /// # Errors
     /// 429, if too much waits for its turn; those of the work.
     pub async fn prepare<T, F>(self: &Arc<Self>, num_bytes: usize, work: F) -> Result<T, ApiError>
     where
         T: Send + 'static,
-        F: FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
+        F: Fn(&Self) -> Result<T, ApiError> + Send + 'static,
     {
-        if num_bytes <= INLINE_BYTES { work(self) } else { self.prepare_away(num_bytes, work).await }
+        if num_bytes <= INLINE_BYTES {
+            let (done, was_cut) = briefly(|| work(self));
+            if !was_cut {
+                return done;
+            }
+        }
+        self.prepare_away(num_bytes, work).await
     }
 
     /// The same for work that takes its time, however short the body is.

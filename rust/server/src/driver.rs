@@ -11,6 +11,7 @@
 mod core;
 mod inbox;
 mod masks;
+mod new_request;
 mod outbox;
 mod pulse;
 mod scripted;
@@ -24,7 +25,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use streamcore_engine::{
-    Engine, EngineConfig, EngineError, Request, RequestId, Scores, Stats, StepBuffers, StepId, StepPlan,
+    Engine, EngineConfig, EngineError, RequestId, Scores, Stats, StepBuffers, StepId, StepPlan,
 };
 
 use self::core::Core;
@@ -32,12 +33,12 @@ pub use self::inbox::Refusal;
 use self::inbox::{Inbox, Phase};
 pub use self::masks::Constraint;
 use self::masks::Masks;
+pub use self::new_request::NewRequest;
 pub use self::outbox::{End, EndError, Token, TokenStream};
 pub use self::pulse::LOOK_INTERVAL;
 pub use self::thought::Thought;
 use crate::ledger::{Charge, Full, Ledger, Pool};
 use crate::metrics::{Account, Metrics, Outcome, State};
-use crate::script::ScriptedAnswer;
 
 /// How much may wait before requests are refused, and how much is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,35 +55,6 @@ impl Default for DriverLimits {
     /// Far more than a machine with one device answers in a minute, far less than its memory holds.
     fn default() -> Self {
         Self { max_waiting_requests: 2048, max_waiting_tokens: 4 << 20, max_stored_responses: 1000 }
-    }
-}
-
-/// What a client asks for, in tokens.
-#[derive(Debug, Clone)]
-pub struct NewRequest {
-    /// What the engine is asked for. Its name is the driver's to give.
-    pub request: Request,
-    /// All tokens are handed over with the end, which spares their reader a wake-up for each.
-    pub deliver_at_end: bool,
-    /// How long its client waits for the end; nothing is computed for it afterwards.
-    pub patience: Option<Duration>,
-    /// What a script answers in the place of a model; its tokens are handed over one by one.
-    pub answer: Option<Arc<ScriptedAnswer>>,
-    /// What the answer may say. It belongs to this request alone.
-    pub constraint: Option<Arc<Mutex<Constraint>>>,
-}
-
-impl NewRequest {
-    /// A greedy request without stop tokens that asks for nothing else. Start from it and change what matters: fields may be added.
-    #[must_use]
-    pub fn new(prompt: Vec<u32>, max_tokens: usize) -> Self {
-        Request::new(RequestId::default(), prompt, max_tokens).into()
-    }
-}
-
-impl From<Request> for NewRequest {
-    fn from(request: Request) -> Self {
-        Self { request, deliver_at_end: false, patience: None, answer: None, constraint: None }
     }
 }
 

@@ -82,6 +82,9 @@ pub enum ApiError {
     /// An answer cannot go on as its grammar wants: 500.
     #[error("{0}")]
     Grammar(String),
+    /// There are more connections than can be served: 503.
+    #[error("more connections are open than can be served, try again in 1 s")]
+    Crowded,
     /// The server is going away: 503.
     #[error("the server is shutting down")]
     ShuttingDown,
@@ -151,7 +154,7 @@ impl ApiError {
             Self::MediaType(_) | Self::ContentEncoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::QueueFull { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal | Self::NotFinite | Self::Grammar(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::ShuttingDown | Self::EngineFailed(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Crowded | Self::ShuttingDown | Self::EngineFailed(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Deadline(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Scripted { status, .. } => *status,
             // The head of an answer that never comes.
@@ -181,6 +184,7 @@ impl ApiError {
             Self::Internal => "internal_error",
             Self::NotFinite => "logits_not_finite",
             Self::Grammar(_) => "grammar_failed",
+            Self::Crowded => "too_many_connections",
             Self::ShuttingDown => "shutting_down",
             Self::EngineFailed(_) => "engine_failed",
             Self::Deadline(_) => "deadline_exceeded",

@@ -25,7 +25,7 @@ use crate::patience::patience;
 use crate::script::Script;
 use crate::script::cue::{Cue, Scene};
 use crate::stream::{Choice, ChoicePlan, Echo, Identity, ToldPrompt, keepalive_interval};
-use crate::text::{Conversation, EncodedConversation, PromptError, TextError, encode_within};
+use crate::text::{Conversation, EncodedConversation, Pieces, PromptError, TextError, encode_within};
 
 pub use self::answer_grammar::{AskedGrammar, Manner, chat_grammar, completion_grammar};
 pub use self::answer_setup::answer_setup;
@@ -34,6 +34,10 @@ pub use self::instruction::instruct;
 
 /// Most log-probabilities of one request that are kept until its answer is whole: some hundred bytes each.
 const MAX_KEPT_SCORES: usize = 4 << 20;
+/// Bytes of one position whose log-probabilities are kept, and of each of these: as numbers, and as
+/// JSON.
+const BYTES_OF_POSITION: usize = 160;
+const BYTES_OF_SCORE: usize = 96;
 
 /// A prompt, and how it is echoed.
 #[derive(Debug)]
@@ -69,8 +73,9 @@ pub fn max_prompt_tokens(app: &App, options: &Options) -> Option<usize> {
     options.truncate_prompt_tokens.is_none().then(|| app.driver.config().max_seq_len())
 }
 
-/// Tokenises a text by `encode`, unless it certainly has more than `max_tokens`. `field` is the one
-/// that it came from.
+/// Tokenises a text by `encode`, unless it has more than `max_tokens`, or than are made of any
+/// text: a piece at a time, with the place where it begins. `field` is the one that the text came
+/// from.
 ///
 /// # Errors
 /// 400, if the tokenizer cannot, or the text is too long.
@@ -79,9 +84,10 @@ pub fn encode<T>(
     text: &str,
     max_tokens: Option<usize>,
     field: &str,
-    encode: impl Fn(&str) -> Result<Vec<T>, TextError>,
+    pieces: Pieces,
+    encode: impl Fn(&str, usize) -> Result<Vec<T>, TextError>,
 ) -> Result<Vec<T>, ApiError> {
-    encode_within(text, max_tokens, encode)
+    encode_within(text, max_tokens, pieces, encode)
         .map_err(|error| lengths::refuse_text(app.driver.config(), &error, field))
 }
 
@@ -136,9 +142,10 @@ impl Generation {
                 give_answers(script, &options, cue, &mut requests[num_others..])?;
             }
         }
-        let generation = Self { options, prompts, setup: None, grammar: None, requests };
+        let mut generation = Self { options, prompts, setup: None, grammar: None, requests };
+        generation.set_kept_bytes();
         generation.check_queue(app)?;
-        generation.check_scores()?;
+        generation.check_scores(app)?;
         Ok(generation)
     }
 
@@ -165,18 +172,39 @@ impl Generation {
     }
 
     /// Log-probabilities of prompts wait for the first token, those of a whole answer for its end.
-    fn check_scores(&self) -> Result<(), ApiError> {
+    fn check_scores(&self, app: &App) -> Result<(), ApiError> {
         let (of_prompts, of_answers) = self.num_scores();
         let count = of_prompts.saturating_add(of_answers);
-        if count <= MAX_KEPT_SCORES {
+        let num_bytes = self.requests.iter().map(|new| new.kept_bytes).fold(0, usize::saturating_add);
+        let most_bytes = app.driver.ledger().most_of_one_key(Pool::Answers);
+        if count <= MAX_KEPT_SCORES && num_bytes <= most_bytes {
             return Ok(());
         }
         let is_prompt = self.options.details.prompt_logprobs.is_some() && of_prompts >= of_answers;
         let param = if is_prompt { "prompt_logprobs" } else { "logprobs" };
+        let beyond = match count <= MAX_KEPT_SCORES {
+            true => format!("of up to {num_bytes} bytes, limit is {most_bytes}"),
+            false => format!("limit is {MAX_KEPT_SCORES}"),
+        };
         let message = format!(
-            "request asks for up to {count} log-probabilities, limit is {MAX_KEPT_SCORES}: ask for fewer, for fewer choices or tokens"
+            "request asks for up to {count} log-probabilities, {beyond}: ask for fewer, for fewer choices or tokens"
         );
         Err(ApiError::invalid("invalid_value", param, message))
+    }
+
+    /// What is kept of each choice until its answer is written.
+    fn set_kept_bytes(&mut self) {
+        let keeps_answers = !self.options.stream;
+        let lens: Vec<_> = self.prompt_of_choices().map(|prompt| prompt.tokens.len()).collect();
+        for (new, prompt_len) in self.requests.iter_mut().zip(lens) {
+            let bytes = |num_positions: usize, num_top: Option<u32>| {
+                let of_scores = |num_top: u32| BYTES_OF_SCORE * (num_top as usize + 1) + BYTES_OF_POSITION;
+                num_positions.saturating_mul(num_top.map_or(0, of_scores))
+            };
+            let of_answer = if keeps_answers { new.request.max_tokens } else { 0 };
+            new.kept_bytes = bytes(prompt_len, new.request.prompt_logprobs)
+                .saturating_add(bytes(of_answer, new.request.logprobs));
+        }
     }
 
     /// Most log-probabilities that are kept, of its prompts and of its answers.

@@ -110,6 +110,15 @@ impl Charge {
         self.amount = amount;
         Ok(())
     }
+
+    /// Makes it as much as this, also beyond the limit: for what is there already.
+    pub fn record(&mut self, amount: usize) {
+        let mut held = self.ledger.of(self.pool);
+        held.put(self.key, amount.saturating_sub(self.amount));
+        held.give_back(self.key, self.amount.saturating_sub(amount));
+        drop(held);
+        self.amount = amount;
+    }
 }
 
 impl Drop for Charge {

@@ -27,6 +27,7 @@ use tokio_rustls::rustls::ServerConfig;
 use self::connections::Connections;
 use self::transport::Acceptor;
 use self::unix::SocketFile;
+use crate::ledger::Ledger;
 
 /// Clients that the system keeps while none is accepted.
 const BACKLOG: i32 = 4096;
@@ -155,15 +156,24 @@ pub(crate) struct Open {
 }
 
 /// Accepts connections until `is_closing`, then waits for those that are open to end.
-pub(crate) async fn serve(listener: Open, router: Router, mut is_closing: watch::Receiver<bool>) {
+pub(crate) async fn serve(
+    listener: Open,
+    router: Router,
+    ledger: Arc<Ledger>,
+    mut is_closing: watch::Receiver<bool>,
+) {
     let Open { acceptor, tls, _file } = listener;
-    let mut connections = Connections::new(router, tls, is_closing.clone());
+    let mut connections = Connections::new(router, tls, ledger, is_closing.clone());
     loop {
+        let crowd = || io::Error::other("as many connections are open as may be");
+        let has_room = !connections.is_full() || connections.make_room(&crowd()).await;
         tokio::select! {
-            accepted = acceptor.accept() => match accepted {
+            accepted = acceptor.accept(), if has_room => match accepted {
                 Ok(stream) => connections.open(stream),
                 Err(error) if is_of_client(&error) => tracing::debug!(%error, "a client left the queue"),
-                Err(error) => connections.make_room(&error).await,
+                Err(error) => {
+                    connections.make_room(&error).await;
+                }
             },
             Some(()) = connections.ended() => {}
             () = closing(&mut is_closing) => break,

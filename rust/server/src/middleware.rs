@@ -3,6 +3,7 @@
 mod access_log;
 mod cors;
 mod host;
+mod unwritten;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

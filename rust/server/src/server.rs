@@ -17,6 +17,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::app::{Access, App, Naming};
 use crate::door::{Doorbell, Exchange, RequestHead};
 use crate::driver::{Driver, DriverLimits, LOOK_INTERVAL};
+use crate::ledger::Ledger;
 use crate::listener::{Listener, serve};
 use crate::routes::{router, under};
 use crate::script::Script;
@@ -95,7 +96,7 @@ impl Server {
             .spawn(move || indexing.index_vocabulary())?;
         let router = router(app);
         let sockets = match listener {
-            Some(listener) => Some(Sockets::open(listener, &router, &runtime)?),
+            Some(listener) => Some(Sockets::open(listener, &router, driver.ledger(), &runtime)?),
             None => None,
         };
         let (exchange, exchanges) = mpsc::channel(1);
@@ -160,7 +161,12 @@ impl Server {
 }
 
 impl Sockets {
-    fn open(listener: Listener, router: &Router, runtime: &Runtime) -> io::Result<Self> {
+    fn open(
+        listener: Listener,
+        router: &Router,
+        ledger: &Arc<Ledger>,
+        runtime: &Runtime,
+    ) -> io::Result<Self> {
         let address = listener.address();
         let router = under(listener.root_path(), router.clone());
         let (is_closing, closing) = watch::channel(false);
@@ -168,7 +174,7 @@ impl Sockets {
             let _context = runtime.enter();
             listener.listen()?
         };
-        let connections = runtime.spawn(serve(listener, router, closing));
+        let connections = runtime.spawn(serve(listener, router, Arc::clone(ledger), closing));
         Ok(Self { address, is_closing, connections })
     }
 }

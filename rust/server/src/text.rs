@@ -13,14 +13,15 @@ mod grammar_tokens;
 mod jinja;
 mod json_files;
 mod literals;
+mod pieces;
 mod prompt;
+mod seams;
 mod special_tokens;
 mod stop_strings;
 mod template_files;
 mod token_names;
 mod token_table;
 mod tokenizer;
-mod too_long;
 mod wanted;
 
 use std::path::Path;
@@ -32,14 +33,15 @@ pub use detokenizer::Detokenizer;
 pub use error::{TemplateError, TextError};
 pub use formats::{reasoning_formats, tool_formats};
 pub use generation_config::GenerationConfig;
+pub use pieces::{Pieces, encode_within};
 pub use prompt::{Conversation, EncodedConversation, PromptEnd, PromptError};
+pub use seams::Seams;
 use special_tokens::SpecialTokens;
 pub use stop_strings::StopStrings;
 use template_files::read_sources;
 pub use token_names::{TokenNames, token_name};
 pub use tokenizer::Tokenizer;
-pub use too_long::encode_within;
-pub use wanted::{EndOnDrop, Wanted};
+pub use wanted::{EndOnDrop, Wanted, briefly};
 
 /// All that a model folder says about text.
 #[derive(Debug, Clone)]

@@ -78,6 +78,7 @@ fn every_error() -> Vec<ApiError> {
         ApiError::Internal,
         ApiError::NotFinite,
         ApiError::Grammar(text()),
+        ApiError::Crowded,
         ApiError::ShuttingDown,
         ApiError::EngineFailed(text()),
         ApiError::Deadline(1),
@@ -109,6 +110,7 @@ fn every_error() -> Vec<ApiError> {
             | ApiError::Internal
             | ApiError::NotFinite
             | ApiError::Grammar(_)
+            | ApiError::Crowded
             | ApiError::ShuttingDown
             | ApiError::EngineFailed(_)
             | ApiError::Deadline(_)

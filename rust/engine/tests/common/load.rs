@@ -87,7 +87,7 @@ impl Load {
             is_constrained,
             precedence,
             stop_token_ids: (0..rng.between(0, 3)).map(|_| rng.between(0, 49) as u32).collect(),
-            min_tokens: rng.between(0, 8).saturating_sub(4),
+            min_tokens: rng.between(0, 8).saturating_sub(4).min(max_tokens),
             sampling: random_sampling(rng),
             logprobs: rng.chance(20).then(|| rng.between(0, 20) as u32),
             prompt_logprobs: rng.chance(8).then(|| rng.between(0, 20) as u32),

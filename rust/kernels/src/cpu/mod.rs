@@ -68,14 +68,14 @@ use by_dtype;
 
 /// As `by_dtype`, for the element types `$kernel::<E, C>` of tensors and cache.
 macro_rules! by_kv_dtypes {
-    ($kernel:ident, $dtypes:expr, $args:expr) => {{
+    ($kernel:ident, $dtypes:expr, $($args:expr),+) => {{
         use crate::element::{Bf16, F16};
         use crate::{Dtype, KvDtypes};
         match $dtypes {
-            KvDtypes::Same(Dtype::F32) => $kernel::<f32, f32>($args),
-            KvDtypes::Same(Dtype::Bf16) => $kernel::<Bf16, Bf16>($args),
-            KvDtypes::Same(Dtype::F16) => $kernel::<F16, F16>($args),
-            KvDtypes::F32OverBf16 => $kernel::<f32, Bf16>($args),
+            KvDtypes::Same(Dtype::F32) => $kernel::<f32, f32>($($args),+),
+            KvDtypes::Same(Dtype::Bf16) => $kernel::<Bf16, Bf16>($($args),+),
+            KvDtypes::Same(Dtype::F16) => $kernel::<F16, F16>($($args),+),
+            KvDtypes::F32OverBf16 => $kernel::<f32, Bf16>($($args),+),
         }
     }};
 }

@@ -77,6 +77,9 @@ pub(super) struct Place {
     _tokens: Charge,
 }
 
+/// Bytes of an answer of which nothing is known yet.
+const MIN_ANSWER_BYTES: usize = 1 << 10;
+
 /// All that has come since the last step.
 #[derive(Debug)]
 pub(super) struct Arrivals {
@@ -142,24 +145,32 @@ impl Inbox {
             Phase::Draining { .. } | Phase::Stopped => return Err(Refusal::ShuttingDown),
             Phase::Failed(message) => return Err(Refusal::Failed(message.clone())),
         }
-        let places = requests.iter().map(|new| self.place(&new.request)).collect::<Result<Vec<_>, _>>();
+        let places = requests.iter().map(|new| self.place(new)).collect::<Result<Vec<_>, _>>();
         let places = places.map_err(|full| self.refuse(full))?;
         Ok(requests.into_iter().zip(places).map(|(new, place)| self.queue(new, place, arrival)).collect())
     }
 
-    fn place(&self, request: &Request) -> Result<Place, Full> {
+    /// The place of a request, and what is kept for its answer.
+    fn place(&self, new: &NewRequest) -> Result<(Place, Charge), Full> {
+        let NewRequest { request, kept_bytes, .. } = new;
         let _request = self.ledger.charge(Pool::Requests, request.key, 1)?;
         let _tokens = self.ledger.charge(Pool::PromptTokens, request.key, request.prompt.len())?;
-        Ok(Place { _request, _tokens })
+        let kept = self.ledger.charge(Pool::Answers, request.key, MIN_ANSWER_BYTES + kept_bytes)?;
+        Ok((Place { _request, _tokens }, kept))
     }
 
-    fn queue(&mut self, new: NewRequest, place: Place, arrival: Instant) -> (RequestId, Arc<Outbox>) {
-        let NewRequest { mut request, deliver_at_end, patience, answer, constraint } = new;
+    fn queue(
+        &mut self,
+        new: NewRequest,
+        (place, kept): (Place, Charge),
+        arrival: Instant,
+    ) -> (RequestId, Arc<Outbox>) {
+        let NewRequest { mut request, deliver_at_end, patience, answer, kept_bytes: _, constraint } = new;
         let id = RequestId(self.next_id);
         self.next_id += 1;
         request.id = id;
         request.deadline = patience.map(|patience| self.engine_time(arrival).saturating_add(patience));
-        let outbox = Arc::new(Outbox::new(deliver_at_end, answer.is_some()));
+        let outbox = Arc::new(Outbox::new(deliver_at_end, answer.is_some(), kept));
         request.is_constrained = constraint.is_some();
         self.requests.push(Submission {
             request,

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use streamcore_engine::{RequestId, TokenLogprobs};
 
 use super::{Driver, lock};
+use crate::ledger::Charge;
 use crate::metrics::{Account, Outcome};
 
 /// Why no more tokens come.
@@ -59,6 +60,11 @@ const MAX_TAKEN_WEIGHT: usize = 8 << 10;
 /// it in any context.
 const MAX_WEIGHT: usize = 1 << 18;
 
+/// Bytes of a token or a log-probability that waits.
+const BYTES_OF_WEIGHT: usize = 16;
+/// What waits is charged in pieces of this: nearly every stream is read sooner.
+const CHARGED_BYTES: usize = 64 << 10;
+
 /// Tokens and the end of one request. Never holds more than the request's `max_tokens`, and of a stream no more than [`MAX_WEIGHT`].
 #[derive(Debug)]
 pub(super) struct Outbox {
@@ -75,7 +81,7 @@ pub(super) struct Outbox {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Full;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Contents {
     num_cached_tokens: usize,
     prompt_logprobs: Vec<TokenLogprobs>,
@@ -84,9 +90,46 @@ struct Contents {
     weight: usize,
     end: Option<End>,
     reader: Option<Waker>,
+    kept: Kept,
+}
+
+/// What is charged for an answer until its last part is dropped.
+#[derive(Debug)]
+struct Kept {
+    charge: Charge,
+    /// From the beginning on.
+    num_bytes: usize,
+}
+
+impl Kept {
+    /// Charges what waits as well. Err: there is no room for it.
+    fn follow(&mut self, weight: usize, is_wanted_anyway: bool) -> Result<(), Full> {
+        let waiting = weight * BYTES_OF_WEIGHT / CHARGED_BYTES * CHARGED_BYTES;
+        let amount = waiting.max(self.num_bytes);
+        if amount == self.charge.amount() {
+            return Ok(());
+        }
+        if is_wanted_anyway {
+            self.charge.record(amount);
+            return Ok(());
+        }
+        self.charge.resize(amount).map_err(|_| Full)
+    }
 }
 
 impl Contents {
+    fn new(charge: Charge) -> Self {
+        Self {
+            num_cached_tokens: 0,
+            prompt_logprobs: Vec::new(),
+            tokens: VecDeque::new(),
+            weight: 0,
+            end: None,
+            reader: None,
+            kept: Kept { num_bytes: charge.amount(), charge },
+        }
+    }
+
     fn take_portion(&mut self, tokens: &mut Vec<Token>) {
         let mut weight = 0;
         let num_taken = self.tokens.iter().take_while(|token| {
@@ -100,12 +143,13 @@ impl Contents {
 }
 
 impl Outbox {
-    pub(super) fn new(deliver_at_end: bool, one_by_one: bool) -> Self {
+    /// One for which this is charged already.
+    pub(super) fn new(deliver_at_end: bool, one_by_one: bool, charge: Charge) -> Self {
         Self {
             deliver_at_end,
             one_by_one: one_by_one && !deliver_at_end,
             is_abandoned: AtomicBool::new(false),
-            contents: Mutex::default(),
+            contents: Mutex::new(Contents::new(charge)),
         }
     }
 
@@ -114,9 +158,11 @@ impl Outbox {
         let mut contents = lock(&self.contents);
         contents.weight += weight_of(&token);
         contents.tokens.push_back(token);
+        let weight = contents.weight;
+        contents.kept.follow(weight, self.deliver_at_end)?;
         match self.deliver_at_end {
             true => Ok(None),
-            false if contents.weight > MAX_WEIGHT => Err(Full),
+            false if weight > MAX_WEIGHT => Err(Full),
             false => Ok(contents.reader.take()),
         }
     }
@@ -145,6 +191,18 @@ impl Outbox {
 
     fn poll(&self, cx: &mut Context<'_>, tokens: &mut Vec<Token>) -> Poll<Option<End>> {
         let mut contents = lock(&self.contents);
+        let polled = self.take(&mut contents, cx, tokens);
+        let weight = contents.weight;
+        let _ = contents.kept.follow(weight, true);
+        polled
+    }
+
+    fn take(
+        &self,
+        contents: &mut Contents,
+        cx: &mut Context<'_>,
+        tokens: &mut Vec<Token>,
+    ) -> Poll<Option<End>> {
         let is_due = contents.end.is_some() || !(self.deliver_at_end || contents.tokens.is_empty());
         if !is_due {
             contents.reader = Some(cx.waker().clone());
@@ -237,12 +295,20 @@ impl Drop for TokenStream {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::driver::DriverLimits;
+    use crate::ledger::{Ledger, Pool};
+
+    fn outbox(deliver_at_end: bool, one_by_one: bool) -> Outbox {
+        let ledger = Ledger::new(DriverLimits::default());
+        Outbox::new(deliver_at_end, one_by_one, ledger.charge(Pool::Answers, 0, 1).unwrap())
+    }
 
     /// A thousand whole answers at once would otherwise wake their readers a thousand times a step, for nothing.
     #[test]
     fn the_reader_of_a_whole_answer_is_woken_once() {
-        let (outbox, mut cx) = (Outbox::new(true, false), Context::from_waker(Waker::noop()));
+        let (outbox, mut cx) = (outbox(true, false), Context::from_waker(Waker::noop()));
         let mut tokens = Vec::new();
         for id in [1, 2, 3] {
             assert!(outbox.poll(&mut cx, &mut tokens).is_pending());
@@ -257,7 +323,7 @@ mod tests {
     /// A test of a client that counts events must not depend on how busy the machine is.
     #[test]
     fn scripted_tokens_are_handed_over_one_by_one() {
-        let (outbox, mut cx) = (Outbox::new(false, true), Context::from_waker(Waker::noop()));
+        let (outbox, mut cx) = (outbox(false, true), Context::from_waker(Waker::noop()));
         let mut tokens = Vec::new();
         for id in [1, 2] {
             assert!(outbox.push(Token { id, logprobs: None }).is_ok());
@@ -272,7 +338,7 @@ mod tests {
     /// A reader that falls behind must cost a fixed amount of memory, here and where its events are made.
     #[test]
     fn a_stream_is_taken_in_portions_and_full_at_its_bound() {
-        let (outbox, mut cx) = (Outbox::new(false, false), Context::from_waker(Waker::noop()));
+        let (outbox, mut cx) = (outbox(false, false), Context::from_waker(Waker::noop()));
         let top = vec![(1, -1.0); 20];
         let token =
             || Token { id: 1, logprobs: Some(Box::new(TokenLogprobs { logprob: -1.0, top: top.clone() })) };

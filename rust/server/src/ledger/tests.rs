@@ -91,6 +91,7 @@ fn what_is_charged_is_what_is_held_and_nothing_is_left_behind() {
                     let (before, wanted) = (charges[at].amount(), dice.below(60));
                     let is_resized = charges[at].resize(wanted).is_ok();
                     assert_eq!(charges[at].amount(), if is_resized { wanted } else { before });
+                    charges[at].record(dice.below(30));
                 }
                 _ if !charges.is_empty() => drop(charges.swap_remove(dice.below(charges.len()))),
                 _ => {}

@@ -24,7 +24,7 @@ use tokio_rustls::server::TlsStream;
 use super::closing;
 use super::head::MAX_HEAD_BYTES;
 use super::own_answers::{last_answer, to_foreign};
-use super::progress::{AnswerBody, MAX_HEAD_TIME, Probe, Progress};
+use super::progress::{AnswerBody, MAX_HEAD_TIME, Probe, Progress, Waits};
 use super::socket::Socket;
 use super::transport::{Transport, Wire, closed_by_client, refused_by_client};
 use super::unread_body::lend;
@@ -111,7 +111,7 @@ impl Connection {
         let (progress, router) = (&self.progress, &self.router);
         let service = service_fn(|request: Request<Incoming>| {
             let checked = progress.request_has_come(&request);
-            let (request, rest) = lend(request);
+            let (request, rest) = lend(request, progress);
             let router = router.clone();
             async move {
                 let response = middleware::answer(router, request, checked).await;
@@ -161,7 +161,11 @@ impl Connection {
                 return false;
             }
             Ended::GivenUp => {
-                tracing::debug!("an idle connection was closed for another client");
+                tracing::debug!("a connection was closed for another client");
+                if progress.waits_for_client().is_none_or(|(waits, _)| waits != Waits::ForRequest) {
+                    say_last(&mut stream, &last_answer(router, ApiError::Crowded).await).await;
+                }
+                // Its descriptor is needed now.
                 return false;
             }
         };

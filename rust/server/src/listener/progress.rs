@@ -15,12 +15,18 @@ use tokio::time::Instant;
 
 use super::head::{self, ForeignProtocol, HeadBytes};
 use crate::error::ApiError;
+use crate::ledger::{Charge, Full, Ledger, Pool};
 use crate::sse::{self, KEEPALIVE};
 
 /// How long a connection may be silent between two requests, and how long a client may take none of what waits for it.
 pub(super) const MAX_SILENCE: Duration = Duration::from_secs(120);
 /// How long the head of a request may take from its first byte on.
 pub(super) const MAX_HEAD_TIME: Duration = Duration::from_secs(30);
+
+/// Bytes of a head that every connection may have.
+const SHORT_HEAD_BYTES: usize = 4 << 10;
+/// What is answered on a connection that stands in for a descriptor that was kept for it.
+const PROBES: [&str; 2] = ["/health", "/ready"];
 
 /// Where a connection is between two requests.
 ///
@@ -34,6 +40,14 @@ enum Phase {
     Handling,
     Answering,
     Ending,
+}
+
+/// What a connection waits for while its client sends nothing, so that it may be closed for
+/// another: the first is given up first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Waits {
+    ForRequest,
+    ForRestOfRequest,
 }
 
 /// What a client that has closed its side can be asked with, whether it still listens.
@@ -53,6 +67,12 @@ struct State {
     since: Instant,
     version: Version,
     head: HeadBytes,
+    /// The bytes of a head that is long, here and at hyper's.
+    head_charge: Option<Charge>,
+    /// The head would have been more than there was room for.
+    is_refused: bool,
+    /// Since when a body is being read.
+    body_since: Option<Instant>,
     /// The connection ends with this answer.
     is_last: bool,
     /// The answer has broken off, and its client must see that at once.
@@ -71,17 +91,23 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Progress {
     state: Mutex<State>,
-    /// Somebody asks for the connection to be closed, should it be idle.
-    close_if_idle: Notify,
+    ledger: Arc<Ledger>,
+    /// It has one of the last descriptors.
+    is_for_probe: bool,
+    /// The connection is to be closed, should it still wait for its client.
+    give_up: Notify,
 }
 
 impl Progress {
-    pub(super) fn new() -> Arc<Self> {
+    pub(super) fn new(ledger: Arc<Ledger>, is_for_probe: bool) -> Arc<Self> {
         let state = Mutex::new(State {
             phase: Phase::Idle,
             since: Instant::now(),
             version: Version::HTTP_11,
             head: HeadBytes::default(),
+            head_charge: None,
+            is_refused: false,
+            body_since: None,
             is_last: false,
             is_cut: false,
             blocked_since: None,
@@ -89,7 +115,7 @@ impl Progress {
             probe_is_due: false,
             waits_for_flush: None,
         });
-        Arc::new(Self { state, close_if_idle: Notify::new() })
+        Arc::new(Self { state, ledger, is_for_probe, give_up: Notify::new() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -102,14 +128,33 @@ impl Progress {
             (state.phase, state.since) = (Phase::Head, Instant::now());
         }
         state.head.read(bytes);
+        if state.head.len() > SHORT_HEAD_BYTES && self.charge_head(&mut state).is_err() {
+            state.is_refused = true;
+            self.give_up.notify_one();
+        }
+    }
+
+    fn charge_head(&self, state: &mut State) -> Result<(), Full> {
+        let amount = 2 * state.head.len().next_power_of_two();
+        match &mut state.head_charge {
+            Some(charge) => charge.resize(amount),
+            None => {
+                state.head_charge = Some(self.ledger.charge(Pool::Heads, 0, amount)?);
+                Ok(())
+            }
+        }
     }
 
     /// Says what is wrong with its head although hyper has taken it.
     pub(super) fn request_has_come<B>(&self, request: &Request<B>) -> Result<(), ApiError> {
         let mut state = self.state();
         (state.phase, state.version) = (Phase::Handling, request.version());
-        let checked = state.head.check(request);
-        state.is_last = checked.is_err() || head::is_last(request);
+        let mut checked = state.head.check(request);
+        state.head_charge = None;
+        if self.is_for_probe && !PROBES.iter().any(|probe| request.uri().path().ends_with(probe)) {
+            checked = checked.and(Err(ApiError::Crowded));
+        }
+        state.is_last = self.is_for_probe || checked.is_err() || head::is_last(request);
         checked
     }
 
@@ -157,21 +202,32 @@ impl Progress {
         self.state().phase == Phase::Head
     }
 
-    /// Since when it has been between two requests, if it is.
-    pub(super) fn idle_since(&self) -> Option<Instant> {
+    /// What it waits for, and since when, if it is its client's turn.
+    pub(super) fn waits_for_client(&self) -> Option<(Waits, Instant)> {
         let state = self.state();
-        (state.phase == Phase::Idle).then_some(state.since)
+        match state.phase {
+            Phase::Idle => Some((Waits::ForRequest, state.since)),
+            Phase::Head => Some((Waits::ForRestOfRequest, state.since)),
+            Phase::Handling => Some((Waits::ForRestOfRequest, state.body_since?)),
+            Phase::Answering | Phase::Ending => None,
+        }
     }
 
-    pub(super) fn close_if_idle(&self) {
-        self.close_if_idle.notify_one();
+    /// The routes have begun to wait for a body, or have done with it.
+    pub(super) fn waits_for_body(&self, waits: bool) {
+        let mut state = self.state();
+        state.body_since = waits.then(|| state.body_since.unwrap_or_else(Instant::now));
     }
 
-    /// Ready once the connection is to be closed. A request that has come meanwhile saves it.
+    pub(super) fn give_up(&self) {
+        self.give_up.notify_one();
+    }
+
+    /// Ready once the connection is to be closed. A request that is complete meanwhile saves it.
     pub(super) async fn given_up(&self) {
         loop {
-            self.close_if_idle.notified().await;
-            if self.idle_since().is_some() {
+            self.give_up.notified().await;
+            if self.state().is_refused || self.waits_for_client().is_some() {
                 return;
             }
         }

@@ -28,6 +28,8 @@ use tokio::time::{Instant, sleep};
 use super::progress::{MAX_HEAD_TIME, MAX_SILENCE};
 use super::{bind, serve};
 use crate::cut::CutStream;
+use crate::driver::DriverLimits;
+use crate::ledger::Ledger;
 use crate::middleware::take_fault;
 use crate::sse;
 
@@ -100,7 +102,12 @@ impl Server {
         let listener = bind("127.0.0.1", 0).unwrap();
         let address = listener.address().unwrap();
         let (is_closing, closing) = watch::channel(false);
-        tokio::spawn(serve(listener.listen().unwrap(), router, closing));
+        tokio::spawn(serve(
+            listener.listen().unwrap(),
+            router,
+            Ledger::new(DriverLimits::default()),
+            closing,
+        ));
         Self { client: TcpStream::connect(address).await.unwrap(), dropped, _is_closing: is_closing }
     }
 

@@ -16,19 +16,23 @@ use http_body_util::BodyExt;
 use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::time::timeout;
 
+use super::progress::Progress;
+
 /// Of a body that is not wanted, no more than this is waited for, and no longer.
 const MAX_DRAIN_BYTES: u64 = 256 << 10;
 pub(super) const MAX_DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// Lends the body to the routes, and keeps a claim on what they leave of it.
-pub(super) fn lend(request: Request<Incoming>) -> (Request<Body>, Rest) {
+pub(super) fn lend(request: Request<Incoming>, progress: &Arc<Progress>) -> (Request<Body>, Rest) {
     let expects_continue = request
         .headers()
         .get(header::EXPECT)
         .is_some_and(|expected| expected.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let left = Arc::default();
     let rest = Rest { left: Arc::clone(&left), expects_continue };
-    let request = request.map(|body| Body::new(Lent { body: Some(body), is_asked_for: false, left }));
+    let progress = Arc::clone(progress);
+    let request =
+        request.map(|body| Body::new(Lent { body: Some(body), is_asked_for: false, left, progress }));
     (request, rest)
 }
 
@@ -40,6 +44,7 @@ struct Lent {
     body: Option<Incoming>,
     is_asked_for: bool,
     left: Left,
+    progress: Arc<Progress>,
 }
 
 impl HttpBody for Lent {
@@ -51,7 +56,9 @@ impl HttpBody for Lent {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         self.is_asked_for = true;
-        self.body.as_mut().map_or(Poll::Ready(None), |body| Pin::new(body).poll_frame(cx))
+        let polled = self.body.as_mut().map_or(Poll::Ready(None), |body| Pin::new(body).poll_frame(cx));
+        self.progress.waits_for_body(!self.is_end_stream());
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -65,6 +72,7 @@ impl HttpBody for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
+        self.progress.waits_for_body(false);
         let left = self.body.take().map(|body| (body, self.is_asked_for));
         *self.left.lock().unwrap_or_else(PoisonError::into_inner) = left;
     }

@@ -11,6 +11,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
+use super::unwritten::charged;
 use crate::app::App;
 use crate::metrics::{AbortPhase, Account};
 use crate::routes::GENERATING;
@@ -127,7 +128,8 @@ impl HttpBody for Logged {
         } else if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
             self.line.lack = "";
         }
-        polled
+        let (ledger, key) = (self.line.app.driver.ledger(), self.line.account.key());
+        polled.map_ok(|frame| frame.map_data(|piece| charged(piece, ledger, key)))
     }
 
     fn is_end_stream(&self) -> bool {

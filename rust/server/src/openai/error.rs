@@ -62,7 +62,7 @@ impl IntoResponse for ApiError {
                 response.headers_mut().insert("x-should-retry", HeaderValue::from_static("false"));
             }
             // The next try must not come back by the same connection.
-            Self::ShuttingDown => {
+            Self::Crowded | Self::ShuttingDown => {
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(1));
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }

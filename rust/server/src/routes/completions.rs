@@ -1,5 +1,7 @@
 //! `POST /v1/completions`
 
+use std::ops::Range;
+
 use super::generate::{Api, Client};
 use crate::app::App;
 use crate::error::ApiError;
@@ -63,14 +65,18 @@ fn prompt(
     let (tokens, echo) = match source {
         PromptSource::Text(text) => {
             let (max_tokens, tokenizer) = (max_prompt_tokens(app, options), &app.text.tokenizer);
+            let pieces = tokenizer.in_pieces(add_special_tokens);
             if options.echo && is_scored {
-                let encode_text = |text: &str| tokenizer.encode_with_ranges(text, add_special_tokens);
-                let tokens = encode(app, &text, max_tokens, &field, encode_text)?;
+                let encode_text = |piece: &str, start: usize| {
+                    let encoded = tokenizer.encode_with_ranges(piece, add_special_tokens)?;
+                    Ok(encoded.into_iter().map(|(id, range)| (id, moved(range, start))).collect())
+                };
+                let tokens = encode(app, &text, max_tokens, &field, pieces, encode_text)?;
                 let ids = tokens.iter().map(|(id, _)| *id).collect();
                 (ids, Some(Echo::ScoredText { text, tokens }))
             } else {
-                let encode_text = |text: &str| tokenizer.encode(text, add_special_tokens);
-                let tokens = encode(app, &text, max_tokens, &field, encode_text)?;
+                let encode_text = |piece: &str, _: usize| tokenizer.encode(piece, add_special_tokens);
+                let tokens = encode(app, &text, max_tokens, &field, pieces, encode_text)?;
                 (tokens, options.echo.then_some(Echo::Text(text)))
             }
         }
@@ -84,6 +90,11 @@ fn prompt(
         }
     };
     Ok(Prompt { tokens, field, echo, cue })
+}
+
+/// The place of a token in the whole text; one that stands for nothing in it has none.
+fn moved(range: Range<usize>, start: usize) -> Range<usize> {
+    if range.is_empty() { range } else { range.start + start..range.end + start }
 }
 
 /// All but an unfinished character at the end.

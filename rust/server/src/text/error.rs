@@ -71,6 +71,25 @@ pub enum TextError {
         /// Its tokens.
         num_tokens: usize,
     },
+    /// This text has more tokens than are made of any text.
+    #[error(
+        "the text has more tokens than are made of one, limit is {limit}: its first {num_bytes} bytes have more"
+    )]
+    TooManyTokens {
+        /// Bytes of the beginning that was tokenised.
+        num_bytes: usize,
+        /// Most tokens of a text.
+        limit: usize,
+    },
+    /// This text, or a long part of it, has to be tokenised at once, which takes hundreds of times
+    /// its memory.
+    #[error("{num_bytes} bytes of the text have no end of a word among them, limit is {limit}")]
+    Seamless {
+        /// Bytes of that part.
+        num_bytes: usize,
+        /// Most bytes of such a part.
+        limit: usize,
+    },
     /// The client has left, so the rest is not worth its while.
     #[error("its client has left")]
     Unwanted,

@@ -14,6 +14,7 @@ mod arguments;
 mod ast;
 mod characters;
 mod containers;
+mod effort;
 mod error;
 mod evaluate;
 mod expression;

@@ -96,7 +96,9 @@ impl TextModel {
         } else {
             template.render(&messages, &options)?
         };
-        let tokens = encode_within(&text, max_tokens, |text| literals.encode(text, &self.tokenizer))?;
+        let pieces = self.tokenizer.in_pieces(false);
+        let encode = |text: &str, _: usize| literals.encode(text, &self.tokenizer);
+        let tokens = encode_within(&text, max_tokens, pieces, encode)?;
         Ok(EncodedConversation { tokens, text })
     }
 }

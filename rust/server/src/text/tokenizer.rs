@@ -8,7 +8,7 @@ use tokenizers::AddedToken;
 
 use super::literals::Markers;
 use super::token_table::{TokenKind, TokenTable};
-use super::{Detokenizer, TextError};
+use super::{Detokenizer, Pieces, Seams, TextError};
 
 /// A model's tokenizer; cloning shares it.
 #[derive(Debug, Clone)]
@@ -16,6 +16,10 @@ pub struct Tokenizer {
     encoder: Arc<tokenizers::Tokenizer>,
     table: Arc<TokenTable>,
     markers: Arc<Markers>,
+    seams: Seams,
+    /// Tokens before a text and behind it where those are asked for; `None` if it cannot be told
+    /// which they are.
+    affixes: Option<(usize, usize)>,
 }
 
 impl Tokenizer {
@@ -52,7 +56,19 @@ impl Tokenizer {
         encoder.with_padding(None);
         encoder.with_truncation(None).map_err(|error| error.to_string())?;
         let (table, markers) = (TokenTable::new(&encoder)?, Markers::new(&encoder)?);
-        Ok(Self { encoder: Arc::new(encoder), table: Arc::new(table), markers: Arc::new(markers) })
+        let (seams, affixes) = (Seams::new(&encoder, &table), affixes(&encoder));
+        let (encoder, table, markers) = (Arc::new(encoder), Arc::new(table), Arc::new(markers));
+        Ok(Self { encoder, table, markers, seams, affixes })
+    }
+
+    /// How texts can be taken apart that are encoded with these special tokens, or without them.
+    #[must_use]
+    pub fn in_pieces(&self, add_special_tokens: bool) -> Pieces {
+        match (add_special_tokens, self.affixes) {
+            (false, _) => Pieces { seams: self.seams, affixes: (0, 0) },
+            (true, Some(affixes)) => Pieces { seams: self.seams, affixes },
+            (true, None) => Pieces::WHOLE,
+        }
     }
 
     /// The token ids of `text`.
@@ -147,4 +163,14 @@ impl Tokenizer {
     pub(super) fn markers(&self) -> &Markers {
         &self.markers
     }
+}
+
+/// How many special tokens stand before a text and behind it.
+fn affixes(encoder: &tokenizers::Tokenizer) -> Option<(usize, usize)> {
+    const TEXT: &str = "a b";
+    let encode =
+        |special| encoder.encode_fast(TEXT, special).ok().map(|encoding| encoding.get_ids().to_vec());
+    let (bare, whole) = (encode(false)?, encode(true)?);
+    let num_before = whole.windows(bare.len().max(1)).position(|window| window == bare)?;
+    Some((num_before, whole.len() - num_before - bare.len()))
 }

@@ -1,6 +1,6 @@
 //! Whether long work on a text is still wanted: its client may have left.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -9,6 +9,32 @@ use super::TextError;
 thread_local! {
     /// Of the work on this thread, which looks at it between two pieces without anything in between having to carry it.
     static CURRENT: RefCell<Option<Wanted>> = const { RefCell::new(None) };
+    /// Whether others wait for this thread, and whether that has cut work off.
+    static BRIEF: Cell<Option<bool>> = const { Cell::new(None) };
+}
+
+/// Runs work that may take some milliseconds, and says whether it has been cut off there.
+pub fn briefly<T>(work: impl FnOnce() -> T) -> (T, bool) {
+    /// Also after a panic.
+    struct Restore;
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            BRIEF.set(None);
+        }
+    }
+    BRIEF.set(Some(false));
+    let _restore = Restore;
+    let done = work();
+    (done, BRIEF.get() == Some(true))
+}
+
+pub(super) fn is_brief() -> bool {
+    BRIEF.get().is_some()
+}
+
+/// Work has been cut off for what it takes.
+pub(super) fn tell_cut() {
+    BRIEF.set(BRIEF.get().map(|_| true));
 }
 
 /// Shared by work and those who wait for it.

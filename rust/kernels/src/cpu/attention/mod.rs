@@ -24,6 +24,7 @@
 //!   output   keys in turn
 //! ```
 
+mod check;
 #[expect(clippy::needless_range_loop, reason = "rows and columns of registers are named by their numbers")]
 mod narrow;
 #[expect(clippy::needless_range_loop, reason = "vectors of rows are named by their numbers")]
@@ -31,6 +32,7 @@ mod wide;
 
 use std::ops::Range;
 
+use self::check::Sequence;
 use super::{Shared, by_kv_dtypes, scratch};
 use crate::KvDtypes;
 use crate::element::Element;
@@ -68,6 +70,12 @@ pub struct PagedAttention, rows num_seqs {
     query_starts: usize,
     /// Sequences of the step.
     num_seqs: usize,
+    /// Tokens that query and output have room for.
+    num_tokens: usize,
+    /// Rows of `block_tables`.
+    num_table_rows: usize,
+    /// Blocks of the caches.
+    num_blocks: usize,
     /// Query heads, a multiple of `num_kv_heads`.
     num_heads: usize,
     /// Key and value heads.
@@ -183,15 +191,19 @@ struct Step<'a> {
 /// Attends each sequence's new tokens to its cached keys and values.
 ///
 /// # Errors
-/// There is no kernel for the dtypes.
+/// A row, a length or a block id lies outside of the tensors, or there is no kernel for the dtypes;
+/// nothing was written then.
 ///
 /// # Safety
 /// The addresses are those of live tensors with the shapes and strides given, the output written by
-/// nothing else; lengths and block ids describe slots inside the caches.
+/// nothing else.
 pub unsafe fn paged_attention(args: &PagedAttention) -> Result<(), OpError> {
     let dtypes = KvDtypes::from_codes(args.dtype, args.cache_dtype)?;
-    // SAFETY: the caller's promise.
-    unsafe { by_kv_dtypes!(all, dtypes, args) }
+    // SAFETY: the caller's promise, and what `plan` has found.
+    unsafe {
+        let tasks = plan(args)?;
+        by_kv_dtypes!(all, dtypes, args, &tasks);
+    }
     Ok(())
 }
 
@@ -225,34 +237,31 @@ unsafe fn weigh<V: Vector>(score: V, max: V) -> V {
     unsafe { exp(score.sub(max)).keep_where_ge(score, V::splat(MASKED / 2.0), V::splat(0.0)) }
 }
 
-unsafe fn all<E: Element, C: Element>(args: &PagedAttention) {
-    // SAFETY: the caller's promise.
-    let tasks = unsafe { plan(args) };
+unsafe fn all<E: Element, C: Element>(args: &PagedAttention, tasks: &[Task]) {
     let group = args.num_heads / args.num_kv_heads;
     let work: usize = tasks.iter().map(|task| task.num_keys() * task.num_tokens).sum();
     let min_tasks = (tasks.len() * WORK_PER_CHUNK).div_ceil((work * group * args.head_dim).max(1));
-    let step = Shared(Step { args, tasks: &tasks });
+    let step = Shared(Step { args, tasks });
     // SAFETY: the caller's promise; no two tasks write the same rows of the output.
     parallel_for(tasks.len(), min_tasks, &|range| unsafe { run::<E, C>(step.get(), range) });
 }
 
 /// Cuts the step into tasks, sequence by sequence.
 ///
+/// # Errors
+/// A row, a length or a block id lies outside of the tensors.
+///
 /// # Safety
-/// `rows`, `query_starts` and `context_lens` are readable.
-unsafe fn plan(args: &PagedAttention) -> Vec<Task> {
+/// `rows`, `query_starts`, `context_lens` and `block_tables` are readable.
+unsafe fn plan(args: &PagedAttention) -> Result<Vec<Task>, OpError> {
     let mut tasks = Vec::new();
     for seq in 0..args.num_seqs {
-        // SAFETY: the caller vouches for `num_seqs` rows and lengths, and one more start.
-        let (row, start, end, context_len) = unsafe {
-            let starts = (args.query_starts as *const i32).add(seq);
-            let context_len = *(args.context_lens as *const i32).add(seq);
-            let row = *(args.rows as *const i32).add(seq);
-            (row as usize, *starts as usize, *starts.add(1) as usize, context_len as usize)
-        };
+        // SAFETY: the caller vouches for `num_seqs` rows and lengths, one more start, and the block
+        // tables.
+        let Sequence { row, start, end, context_len } = unsafe { check::sequence(args, seq)? };
         plan_sequence(args, row, start..end, context_len, &mut tasks);
     }
-    tasks
+    Ok(tasks)
 }
 
 fn plan_sequence(

@@ -37,7 +37,7 @@ impl Served {
         let address = listener.address().unwrap();
         let (is_closing, closing) = watch::channel(false);
         let router = more(router(Arc::clone(&app)));
-        tokio::spawn(serve(listener.listen().unwrap(), router, closing));
+        tokio::spawn(serve(listener.listen().unwrap(), router, Arc::clone(app.driver.ledger()), closing));
         Self { app, address, _is_closing: is_closing }
     }
 

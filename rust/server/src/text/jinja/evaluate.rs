@@ -26,7 +26,14 @@ impl Interpreter<'_> {
             Expr::Literal(literal) => Ok(literal.into()),
             Expr::Name(name) => Ok(lookup(name, scope)),
             Expr::Captured => Ok(self.captured.clone()),
-            other => self.deeper(|this| this.operation(other, scope)),
+            other => {
+                self.effort.step()?;
+                let value = self.deeper(|this| this.operation(other, scope))?;
+                if makes_value(other) {
+                    self.effort.make_value(&value)?;
+                }
+                Ok(value)
+            }
         }
     }
 
@@ -183,6 +190,14 @@ impl Interpreter<'_> {
             _ => fail("`lipsum` is not supported: the same conversation must be the same prompt"),
         }
     }
+}
+
+/// Whether its value is none that was there already.
+fn makes_value(expr: &Expr) -> bool {
+    !matches!(
+        expr,
+        Expr::Attribute(..) | Expr::Item(..) | Expr::Condition { .. } | Expr::And(..) | Expr::Or(..)
+    )
 }
 
 fn lookup(name: &str, scope: &Rc<Scope>) -> Value {

@@ -11,6 +11,7 @@ impl Parser {
         self.deeper(|parser| {
             let mut value = parser.disjunction()?;
             while parser.skip_word("if") {
+                parser.link()?;
                 let test = Box::new(parser.disjunction()?);
                 let otherwise =
                     if parser.skip_word("else") { Some(Box::new(parser.expression()?)) } else { None };
@@ -48,6 +49,7 @@ impl Parser {
     fn disjunction(&mut self) -> Result<Expr> {
         let mut left = self.conjunction()?;
         while self.skip_word("or") {
+            self.link()?;
             left = Expr::Or(Box::new(left), Box::new(self.conjunction()?));
         }
         Ok(left)
@@ -56,6 +58,7 @@ impl Parser {
     fn conjunction(&mut self) -> Result<Expr> {
         let mut left = self.negation()?;
         while self.skip_word("and") {
+            self.link()?;
             left = Expr::And(Box::new(left), Box::new(self.negation()?));
         }
         Ok(left)
@@ -130,6 +133,7 @@ impl Parser {
         while let Some((sign, operator)) = operators.iter().find(|(sign, _)| self.is_operator(sign)) {
             self.expect_operator(sign)?;
             len += 1;
+            self.link()?;
             if len > MAX_CHAIN {
                 return fail(format!(
                     "more than {MAX_CHAIN} operators follow each other, use `~` or brackets"
@@ -223,6 +227,7 @@ impl Parser {
     fn postfix(&mut self, mut value: Expr) -> Result<Expr> {
         loop {
             if self.skip_operator(".") {
+                self.link()?;
                 value = match self.next() {
                     TokenKind::Word(name) => Expr::Attribute(Box::new(value), name.into()),
                     TokenKind::Int(index) => {
@@ -231,8 +236,10 @@ impl Parser {
                     _ => return fail("expected a name or a number behind `.`"),
                 };
             } else if self.skip_operator("[") {
+                self.link()?;
                 value = self.subscript(value)?;
             } else if self.is_operator("(") {
+                self.link()?;
                 value = Expr::Call(Box::new(value), self.arguments()?);
             } else {
                 return Ok(value);
@@ -267,11 +274,14 @@ impl Parser {
     fn filters_and_tests(&mut self, mut value: Expr) -> Result<Expr> {
         loop {
             if self.skip_operator("|") {
+                self.link()?;
                 let (name, arguments) = self.filter_call()?;
                 value = Expr::Filter(Box::new(value), name, arguments);
             } else if self.skip_word("is") {
+                self.link()?;
                 value = self.test(value)?;
             } else if self.is_operator("(") {
+                self.link()?;
                 value = Expr::Call(Box::new(value), self.arguments()?);
             } else {
                 return Ok(value);

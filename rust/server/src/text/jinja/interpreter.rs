@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::arguments::{Args, check_len};
 use super::ast::{Body, Expr, Kind, Loop, Macro, Statement, Target};
+use super::effort::Effort;
 use super::error::{Result, fail};
 use super::function::{Closure, Function};
 use super::html::escape;
@@ -34,6 +35,7 @@ pub(super) struct Interpreter<'t> {
     /// What the innermost `set` or `filter` block has captured.
     pub(super) captured: Value,
     depth: usize,
+    pub(super) effort: Effort,
     root: Rc<Scope>,
     /// Scopes that macros are defined in: a macro and its scope hold each other.
     closed_over: Vec<Rc<Scope>>,
@@ -62,6 +64,7 @@ impl<'t> Interpreter<'t> {
             autoescape: false,
             captured: Value::None,
             depth: 0,
+            effort: Effort::default(),
             root: Rc::clone(&root),
             closed_over: Vec::new(),
             namespaces: Vec::new(),
@@ -92,6 +95,7 @@ impl<'t> Interpreter<'t> {
     }
 
     fn statement(&mut self, statement: &Statement, scope: &Rc<Scope>) -> Result<Flow> {
+        self.effort.step()?;
         match &statement.kind {
             Kind::Text(text) => self.write(text)?,
             Kind::Print(expr) => {
@@ -179,6 +183,7 @@ impl<'t> Interpreter<'t> {
 
     pub(super) fn write(&mut self, text: &str) -> Result<()> {
         check_len(self.out.len() + text.len())?;
+        self.effort.make(text.len())?;
         self.out.push_str(text);
         Ok(())
     }
@@ -212,9 +217,11 @@ impl<'t> Interpreter<'t> {
 
     fn run_loop(&mut self, code: &Arc<Loop>, items: &Value, scope: &Rc<Scope>, depth: usize) -> Result<()> {
         let mut items = items.items()?;
+        self.effort.make_items(items.len())?;
         if let Some(filter) = &code.filter {
             let mut kept = Vec::with_capacity(items.len());
             for item in items {
+                self.effort.step()?;
                 let inner = Scope::inside(scope);
                 assign(&code.target, item.clone(), &inner)?;
                 if self.eval(filter, &inner)?.is_true() {
@@ -230,6 +237,7 @@ impl<'t> Interpreter<'t> {
         let state = Rc::new(LoopState::new(Arc::clone(code), Rc::clone(scope), items, depth));
         let name = super::ast::Name::from("loop");
         for index in 0..state.len() {
+            self.effort.step()?;
             state.index.set(index);
             let inner = Scope::inside(scope);
             inner.set(&name, Value::Loop(Rc::clone(&state)));

@@ -11,6 +11,9 @@ use super::names::specials;
 const MAX_DEPTH: usize = 50;
 /// Operators of one kind in a row: each is one level of the expression.
 pub(super) const MAX_CHAIN: usize = 90;
+/// Operators, filters, attributes and calls of one expression: each may be one level of it, and
+/// what goes through it goes as deep.
+const MAX_LINKS: usize = 1000;
 
 /// Reads a template.
 ///
@@ -18,7 +21,7 @@ pub(super) const MAX_CHAIN: usize = 90;
 /// Says on which line it is not one.
 pub(super) fn parse(source: &str) -> Result<Body> {
     let tokens = tokenize(source)?;
-    let mut parser = Parser { tokens, position: 0, depth: 0, num_loops: 0 };
+    let mut parser = Parser { tokens, position: 0, depth: 0, num_links: 0, num_loops: 0 };
     let (body, _) = parser.body(&[]).map_err(|error| error.at(parser.line()))?;
     Ok(body)
 }
@@ -27,6 +30,8 @@ pub(super) struct Parser {
     tokens: Vec<Token>,
     position: usize,
     depth: usize,
+    /// Operators and the like in the expression that is being read.
+    num_links: usize,
     /// Loops around what is being read, in which `break` has a meaning.
     num_loops: usize,
 }
@@ -123,11 +128,22 @@ impl Parser {
         parsed
     }
 
+    /// Counts an operator, or what else makes an expression one level higher without being inside
+    /// of another.
+    pub(super) fn link(&mut self) -> Result<()> {
+        self.num_links += 1;
+        match self.num_links > MAX_LINKS {
+            true => fail(format!("an expression has more than {MAX_LINKS} operators, filters and calls")),
+            false => Ok(()),
+        }
+    }
+
     /// Statements up to one of the tags `ends`, whose name is taken and returned; without any, up to the end.
     fn body(&mut self, ends: &[&'static str]) -> Result<(Body, &'static str)> {
         let mut body = Body::new();
         loop {
             let line = self.line();
+            self.num_links = 0;
             match self.next() {
                 TokenKind::Data(text) => body.push(Statement { line, kind: Kind::Text(text) }),
                 TokenKind::PrintStart => {

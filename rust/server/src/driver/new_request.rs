@@ -1,0 +1,41 @@
+//! What the routes leave in the inbox.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use streamcore_engine::{Request, RequestId};
+
+use super::Constraint;
+use crate::script::ScriptedAnswer;
+
+/// What a client asks for, in tokens.
+#[derive(Debug, Clone)]
+pub struct NewRequest {
+    /// What the engine is asked for. Its name is the driver's to give.
+    pub request: Request,
+    /// All tokens are handed over with the end, which spares their reader a wake-up for each.
+    pub deliver_at_end: bool,
+    /// How long its client waits for the end; nothing is computed for it afterwards.
+    pub patience: Option<Duration>,
+    /// What a script answers in the place of a model; its tokens are handed over one by one.
+    pub answer: Option<Arc<ScriptedAnswer>>,
+    /// Bytes of what is known of its tokens that are kept until its answer is written, at most.
+    pub kept_bytes: usize,
+    /// What the answer may say. It belongs to this request alone.
+    pub constraint: Option<Arc<Mutex<Constraint>>>,
+}
+
+impl NewRequest {
+    /// A greedy request without stop tokens that asks for nothing else. Start from it and change
+    /// what matters: fields may be added.
+    #[must_use]
+    pub fn new(prompt: Vec<u32>, max_tokens: usize) -> Self {
+        Request::new(RequestId::default(), prompt, max_tokens).into()
+    }
+}
+
+impl From<Request> for NewRequest {
+    fn from(request: Request) -> Self {
+        Self { request, deliver_at_end: false, patience: None, answer: None, kept_bytes: 0, constraint: None }
+    }
+}
