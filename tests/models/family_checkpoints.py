@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from tests.checkpoints import write_byte_tokenizer
+from tests.references import TRANSFORMERS, skip_before
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
@@ -50,6 +51,7 @@ class Variant:
 
 def write_reference(folder: Path, variant: Variant, seed: int = 0) -> Any:
     """Writes a checkpoint, and returns the model of `transformers` that it was made from."""
+    skip_before("transformers", TRANSFORMERS)
     small = {name: value for name, value in {**SMALL, **variant.fields}.items() if value is not None}
     if variant.is_wrapped:
         config = AutoConfig.for_model(variant.model_type, text_config=small, vision_config=_VISION)
@@ -63,11 +65,17 @@ def write_reference(folder: Path, variant: Variant, seed: int = 0) -> Any:
     if variant.older is not None:
         path = folder / "config.json"
         raw = json.loads(path.read_text())
-        target = raw["text_config"] if variant.is_wrapped else raw
-        target |= variant.older
-        path.write_text(json.dumps({name: value for name, value in raw.items() if value is not None}))
+        if variant.is_wrapped:
+            raw["text_config"] = _changed(raw["text_config"], variant.older)
+        else:
+            raw = _changed(raw, variant.older)
+        path.write_text(json.dumps(raw))
     write_byte_tokenizer(folder)
     return model
+
+
+def _changed(raw: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in {**raw, **fields}.items() if value is not None}
 
 
 _VISION = {

@@ -180,7 +180,9 @@ def test_an_answer_is_its_own_next_prompt(
 
 
 def test_the_loads_meet_every_case(models: dict[tuple[str, str], Model]) -> None:
-    """A property that never preempts, never hits the cache and never cuts a prompt proves nothing."""
+    """A property that never preempts, never hits the cache and never cuts a prompt
+    proves nothing.
+    """
     story = tell(models["llama", "float32"], 31)
     loop = EngineLoop(models["llama", "float32"], max_num_seqs=6, max_num_batched_tokens=32, num_blocks=16)
     cuts = [(31, 0), (40, 0), (31, 1), (31, 2), (32, 3), (33, 4)]

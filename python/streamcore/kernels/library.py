@@ -41,15 +41,15 @@ class Operation:
         self.struct: type[ctypes.Structure] = type(name, (ctypes.Structure,), {"_fields_": layout})
 
 
-OPERATIONS: dict[str, Operation] = (
-    {
-        name: Operation(number, name, fields, rows)
-        for number, (name, fields, rows) in enumerate(compiled.operations())
-    }
-    if compiled is not None
-    else {}
-)
+def _by_name(listed: list[tuple[str, list[tuple[str, str]], str]]) -> dict[str, Operation]:
+    return {name: Operation(number, name, fields, rows) for number, (name, fields, rows) in enumerate(listed)}
+
+
+OPERATIONS = _by_name(compiled.operations()) if compiled is not None else {}
 """By the names of the structs in `rust/kernels/src/cpu`."""
+
+CUDA_OPERATIONS = _by_name(compiled.cuda_operations()) if compiled is not None else {}
+"""Likewise those of a CUDA device, also where no compiler was there for the kernels."""
 
 
 def packs_weights() -> bool:

@@ -29,7 +29,9 @@ class LinearWeight:
 
 
 def can_keep_bfloat16() -> bool:
-    """Whether float32 activations on the CPU can be multiplied with weights that stay in bfloat16."""
+    """Whether float32 activations on the CPU can be multiplied with weights that stay
+    in bfloat16.
+    """
     return library.packs_weights()
 
 

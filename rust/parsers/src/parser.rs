@@ -134,6 +134,12 @@ impl Parser {
         self.session.input.rest().len()
     }
 
+    /// Whether what comes next is reasoning, unless it is a marker or a call.
+    #[must_use]
+    pub fn is_inside_reasoning(&self) -> bool {
+        self.session.channel == Channel::Reasoning
+    }
+
     fn run(&mut self, events: &mut Vec<Event>) {
         match &mut self.machine {
             Machine::Tags(machine) => machine.run(&mut self.session),

@@ -8,7 +8,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { check, KEY, question, runChecks, SCRIPT } from "./checks.mjs";
 
-const PROGRAM = join(dirname(fileURLToPath(import.meta.url)), "node_modules", ".bin", "opencode");
+const PROGRAM = join(dirname(fileURLToPath(import.meta.url)), "node_modules", "opencode-linux-x64", "bin", "opencode");
 const limit = { context: 100_000, output: 4000 };
 const CONFIG = {
   share: "disabled",

@@ -5,6 +5,8 @@
 //! complete_step: token ─► pool: accept, forced tokens, mask ─► inbox ─► next_step: resume, schedule, write the masks of the plan
 //! ```
 
+use std::collections::VecDeque;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::available_parallelism;
@@ -12,8 +14,9 @@ use std::time::Duration;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use streamcore_engine::{Request, RequestId};
-use streamcore_grammar::{Compiled, MatchError, Matcher};
+use streamcore_grammar::{MatchError, Matcher};
 
+use super::thought::Thought;
 use super::{Driver, lock};
 
 /// Most tokens that are forced at a time: as many as a short prompt.
@@ -25,7 +28,12 @@ const MASK_PATIENCE: Duration = Duration::from_millis(2);
 /// What an answer may say, and how far it has come.
 #[derive(Debug)]
 pub struct Constraint {
-    matcher: Matcher,
+    /// What it is held to, if it is to anything.
+    matcher: Option<Matcher>,
+    /// Its thought, if that has a limit.
+    thought: Option<Thought>,
+    /// What is left to say of the thought's end.
+    ending: VecDeque<u32>,
     /// Which tokens may come next.
     mask: Vec<u32>,
     /// Tokens of the answer.
@@ -41,15 +49,23 @@ impl Constraint {
     ///
     /// # Errors
     /// There is no such token, or the mask costs too much.
-    pub fn new(compiled: &Compiled, num_mask_words: usize, request: &Request) -> Result<Self, MatchError> {
+    pub fn new(
+        matcher: Option<Matcher>,
+        thought: Option<Thought>,
+        num_mask_words: usize,
+        request: &Request,
+    ) -> Result<Self, MatchError> {
         let mut constraint = Self {
-            matcher: compiled.matcher(),
+            matcher,
+            thought,
+            ending: VecDeque::new(),
             mask: vec![0; num_mask_words],
             num_tokens: 0,
             min_tokens: request.min_tokens,
             stop_token_ids: request.stop_token_ids.clone(),
             may_force: request.logprobs.is_none(),
         };
+        constraint.end_thought();
         constraint.advance(0)?;
         Ok(constraint)
     }
@@ -57,14 +73,61 @@ impl Constraint {
     /// Takes in the token that was drawn, and makes the mask of the next one. Tokens that come
     /// before that one because no others may are handed back.
     fn accept(&mut self, token: u32) -> Result<Vec<u32>, MatchError> {
-        self.matcher.accept(token)?;
-        self.num_tokens += 1;
-        self.advance(if self.may_force { MAX_FORCED } else { 0 })
+        self.ending.pop_front();
+        self.take(token)?;
+        self.end_thought();
+        let mut forced = Vec::new();
+        if self.may_force {
+            for token in mem::take(&mut self.ending) {
+                self.take(token)?;
+                forced.push(token);
+            }
+        }
+        forced.extend(self.advance(if self.may_force { MAX_FORCED } else { 0 })?);
+        Ok(forced)
     }
 
+    fn take(&mut self, token: u32) -> Result<(), MatchError> {
+        if let Some(matcher) = &mut self.matcher {
+            matcher.accept(token)?;
+        }
+        self.follow(token);
+        Ok(())
+    }
+
+    fn follow(&mut self, token: u32) {
+        self.num_tokens += 1;
+        if let Some(thought) = &mut self.thought {
+            thought.push(token);
+        }
+    }
+
+    /// Says the end of a thought that has had its tokens.
+    fn end_thought(&mut self) {
+        if self.ending.is_empty()
+            && let Some(ending) = self.thought.as_mut().and_then(Thought::ending)
+        {
+            self.ending.extend(ending);
+        }
+    }
+
+    /// Makes the mask, and says which tokens come before it.
     fn advance(&mut self, max_forced: usize) -> Result<Vec<u32>, MatchError> {
-        let forced = self.matcher.fast_forward(max_forced, &mut self.mask)?;
-        self.num_tokens += forced.len();
+        if let Some(token) = self.ending.front() {
+            self.mask.fill(0);
+            if let Some(word) = self.mask.get_mut(*token as usize / 32) {
+                *word = 1 << (token % 32);
+            }
+            return Ok(Vec::new());
+        }
+        let forced = match &mut self.matcher {
+            Some(matcher) => matcher.fast_forward(max_forced, &mut self.mask)?,
+            None => {
+                self.mask.fill(u32::MAX);
+                Vec::new()
+            }
+        };
+        forced.iter().for_each(|token| self.follow(*token));
         if self.num_tokens < self.min_tokens {
             self.forbid_stops();
         }
@@ -118,8 +181,9 @@ impl Masks {
                 let accept = || lock(&constraint).accept(token);
                 let made = catch_unwind(AssertUnwindSafe(accept))
                     .unwrap_or_else(|_| Err(MatchError::Failed("its matcher failed".to_owned())));
-                lock(&driver.inbox).masks.push((id, made));
-                driver.work.notify_one();
+                if lock(&driver.inbox).take_in_mask(id, made) {
+                    driver.work.notify_one();
+                }
             });
         }
     }
@@ -141,8 +205,9 @@ impl Driver {
         if lock(&self.core).engine.num_steps_in_flight() > 0 {
             return;
         }
-        let inbox = lock(&self.inbox);
+        let mut inbox = lock(&self.inbox);
+        inbox.is_patient = true;
         let waited = self.work.wait_timeout_while(inbox, MASK_PATIENCE, |inbox| inbox.are_masks_in_making());
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        waited.unwrap_or_else(PoisonError::into_inner).0.is_patient = false;
     }
 }

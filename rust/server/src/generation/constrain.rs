@@ -1,55 +1,100 @@
-//! Grammars of requests, compiled for the model's vocabulary.
+//! What answers are held to: grammars of requests, compiled for the model's vocabulary, and limits of thoughts.
 
 use std::sync::{Arc, Mutex};
 
 use streamcore_grammar::{Compiled, GrammarCache, GrammarError, Vocabulary};
+use streamcore_parsers::Setup;
 
 use super::{AskedGrammar, Generation};
 use crate::app::App;
-use crate::driver::Constraint;
+use crate::driver::{Constraint, NewRequest, Thought};
 use crate::error::ApiError;
-use crate::openai::structured::refused;
+
+const BUDGET: &str = "thinking_token_budget";
 
 impl Generation {
+    /// Whether there is anything that its answers must keep to.
+    #[must_use]
+    pub fn is_held_to_something(&self) -> bool {
+        self.grammar.is_some() || self.options.thinking_token_budget.is_some()
+    }
+
     /// Compiles what the answers are held to. It takes milliseconds, and seconds where the
     /// vocabulary has not been indexed yet.
     ///
     /// # Errors
     /// 400, if it cannot be enforced, or the model has no token that ends an answer.
     pub fn constrain(mut self, app: &App) -> Result<Self, ApiError> {
-        let Some(AskedGrammar { grammar, loose, field }) = self.grammar.take() else { return Ok(self) };
-        let cache = app.grammars(&field)?;
-        let compiled = match (cache.compile(&grammar), loose) {
-            (Err(GrammarError::Unsupported { .. } | GrammarError::Compile(_)), Some(loose)) => {
-                cache.compile(&loose)
-            }
-            (compiled, _) => compiled,
-        };
-        let compiled = compiled.map_err(|error| refused(&error, &field))?;
+        let compiled = self.grammar.take().map(|asked| compile(app, asked)).transpose()?;
+        let limit = self.thought_limit(app)?;
         // A script says what it says.
-        if app.script.is_none() {
-            self.hold_to(&compiled, cache, &field)?;
+        if app.script.is_some() || (compiled.is_none() && limit.is_none()) {
+            return Ok(self);
+        }
+        let (compiled, field) = compiled.unzip();
+        let field = field.as_deref().unwrap_or(BUDGET);
+        let prompts: Vec<&[u32]> = self.prompt_of_choices().map(|prompt| &prompt.tokens[..]).collect();
+        let constraint = |(new, prompt): (&NewRequest, &[u32])| {
+            let matcher = compiled.as_ref().map(|compiled| compiled.matcher());
+            let thought = limit.as_ref().map(|limit| limit.thought(app, prompt));
+            Constraint::new(matcher, thought, app.num_logits().div_ceil(32), &new.request)
+                .map_err(|error| ApiError::invalid("invalid_value", field, format!("`{field}`: {error}")))
+        };
+        let constraints: Result<Vec<_>, _> = self.requests.iter().zip(prompts).map(constraint).collect();
+        for (new, constraint) in self.requests.iter_mut().zip(constraints?) {
+            new.constraint = Some(Arc::new(Mutex::new(constraint)));
         }
         Ok(self)
     }
 
-    fn hold_to(&mut self, compiled: &Compiled, cache: &GrammarCache, field: &str) -> Result<(), ApiError> {
-        let num_words = cache.vocabulary().num_mask_words();
-        for new in &mut self.requests {
-            let constraint = Constraint::new(compiled, num_words, &new.request)
-                .map_err(|error| ApiError::invalid("invalid_value", field, format!("`{field}`: {error}")))?;
-            new.constraint = Some(Arc::new(Mutex::new(constraint)));
-        }
-        Ok(())
+    /// How long its thoughts may be, if it is said.
+    fn thought_limit(&self, app: &App) -> Result<Option<ThoughtLimit>, ApiError> {
+        let Some(budget) = self.options.thinking_token_budget else { return Ok(None) };
+        let known = self.setup.as_ref().and_then(|setup| Some((setup, setup.reasoning?)));
+        let Some((setup, reasoning)) = known else {
+            let message = format!(
+                "`{BUDGET}` is not supported with this model, the server does not know how it reasons: `--reasoning-parser` says so"
+            );
+            return Err(ApiError::invalid("unsupported_parameter", BUDGET, message));
+        };
+        let tokenize = |text: &str| app.text.tokenizer.encode(text, false).map_err(|_| ApiError::Internal);
+        // gpt-oss may call behind the first, and has to answer behind the second.
+        let endings = [tokenize(reasoning.syntax().end)?, tokenize(reasoning.end_text())?];
+        Ok(Some(ThoughtLimit { setup: setup.clone(), budget, endings }))
     }
+}
+
+/// How long a thought may be, and how it is closed.
+struct ThoughtLimit {
+    setup: Setup,
+    budget: usize,
+    endings: [Vec<u32>; 2],
+}
+
+impl ThoughtLimit {
+    fn thought(&self, app: &App, prompt: &[u32]) -> Thought {
+        Thought::new(self.setup.clone(), &app.text.tokenizer, prompt, self.budget, &self.endings)
+    }
+}
+
+/// A grammar for the vocabulary, and the field that it came from.
+fn compile(app: &App, asked: AskedGrammar) -> Result<(Arc<Compiled>, String), ApiError> {
+    let AskedGrammar { grammar, loose, field } = asked;
+    let cache = app.grammars(&field)?;
+    let compiled = match (cache.compile(&grammar), loose) {
+        (Err(GrammarError::Unsupported { .. } | GrammarError::Compile(_)), Some(loose)) => {
+            cache.compile(&loose)
+        }
+        (compiled, _) => compiled,
+    };
+    Ok((compiled.map_err(|error| ApiError::of_grammar(&error, &field))?, field))
 }
 
 impl App {
     /// Indexes the vocabulary, which takes seconds where it is large; once.
     pub fn index_vocabulary(&self) {
         self.grammars.get_or_init(|| {
-            let num_words = self.driver.config().num_mask_words;
-            let num_logits = if num_words > 0 { num_words * 32 } else { self.vocab_size };
+            let num_logits = self.num_logits();
             let end_ids = &self.text.generation.eos_token_ids;
             let end_ids: Vec<u32> =
                 end_ids.iter().copied().filter(|id| (*id as usize) < num_logits).collect();
@@ -61,6 +106,12 @@ impl App {
                 Vocabulary::new(tokens, &end_ids, num_logits).map_err(|error| error.to_string())?;
             Ok(GrammarCache::new(Arc::new(vocabulary)))
         });
+    }
+
+    /// The width of a mask.
+    fn num_logits(&self) -> usize {
+        let num_words = self.driver.config().num_mask_words;
+        if num_words > 0 { num_words * 32 } else { self.vocab_size }
     }
 
     /// What compiles grammars; the first call may wait until the vocabulary is indexed.

@@ -6,10 +6,12 @@ mod calls;
 #[path = "../common/mod.rs"]
 mod common;
 mod hostile;
+mod messages;
+mod streams;
 mod thoughts;
 
 use std::borrow::Borrow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -263,6 +265,7 @@ async fn the_other_fields_hold_beside_a_grammar() {
 
 /// The toy with every marker as a token of its own.
 fn marked() -> TextModel {
+    static MODEL: OnceLock<TextModel> = OnceLock::new();
     let markers = MARKERS.map(|marker| (marker, true));
-    marked_model("constrained", &markers, &[]).0
+    MODEL.get_or_init(|| marked_model("constrained", &markers, &[]).0).clone()
 }

@@ -62,6 +62,9 @@ async fn structured() {
             ("an older schema that is none", completion("guided_json", json!(7))),
             ("an older field that is left", completion("guided_whitespace_pattern", json!(" "))),
             ("a field of another server", chat("regex", json!("a"))),
+            ("a thought that is none of this model's", chat("thinking_token_budget", json!(7))),
+            ("a thought of less than nothing", chat("thinking_token_budget", json!(-1))),
+            ("a thought of a text completion", completion("thinking_token_budget", json!(7))),
         ])
         .await
     );

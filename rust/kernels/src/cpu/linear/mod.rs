@@ -75,6 +75,19 @@ arguments! {
     }
 }
 
+impl Linear {
+    /// How many groups of tiles the outputs are.
+    pub(super) fn num_groups(&self) -> usize {
+        self.num_outputs.div_ceil(TILE * GROUP)
+    }
+
+    /// Groups that are worth waking a thread for, by the rows that each is multiplied with.
+    pub(super) fn groups_per_chunk(&self, num_rows: usize) -> usize {
+        let work_per_tile = self.num_inputs * TILE * num_rows.div_ceil(4);
+        WORK_PER_CHUNK.div_ceil((work_per_tile * GROUP).max(1))
+    }
+}
+
 /// Multiplies rows with a packed weight.
 ///
 /// # Errors
@@ -84,11 +97,7 @@ arguments! {
 /// The addresses are those of live tensors with the shapes and strides given, the output written by
 /// no other thread.
 pub unsafe fn linear(args: &Linear) -> Result<(), OpError> {
-    let kernel = match (is_wide(args.weight_dtype)?, args.round_x == 1) {
-        (true, _) => Kernel::Plain,
-        (false, true) if rounds() => Kernel::rounding(),
-        (false, _) => Kernel::Widened,
-    };
+    let kernel = Kernel::of(args.weight_dtype, args.round_x)?;
     if args.num_rows > 0 {
         // SAFETY: the caller's promise.
         unsafe { multiply(args, kernel) }
@@ -98,7 +107,7 @@ pub unsafe fn linear(args: &Linear) -> Result<(), OpError> {
 
 /// The ways to multiply. Each sums in one order for any number of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kernel {
+pub(super) enum Kernel {
     /// `f32` weights.
     Plain,
     /// `bfloat16` weights, widened in registers.
@@ -110,6 +119,56 @@ enum Kernel {
 }
 
 impl Kernel {
+    /// That of a packed weight, with activations rounded where that is asked for and the processor
+    /// multiplies such pairs.
+    pub(super) fn of(weight_dtype: u32, round_x: u32) -> Result<Self, OpError> {
+        Ok(match (is_wide(weight_dtype)?, round_x == 1) {
+            (true, _) => Self::Plain,
+            (false, true) if rounds() => Self::rounding(),
+            (false, _) => Self::Widened,
+        })
+    }
+
+    /// Words beside its rows that a product of so many takes.
+    pub(super) fn tiles_len(self, num_rows: usize, num_inputs: usize) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Tiles => tiles::tiles_len(num_rows, num_inputs),
+            _ => 0,
+        }
+    }
+
+    /// Computes a product by tile registers, with memory for [`Kernel::tiles_len`] words that begins
+    /// at a cache line.
+    ///
+    /// # Safety
+    /// As for [`linear`]; the kernel is `Tiles`.
+    pub(super) unsafe fn run_tiles(self, args: &Linear, tiles: *mut u8) {
+        debug_assert_eq!(self, Self::Tiles);
+        // SAFETY: the caller's promise.
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            tiles::linear(args, GROUP, tiles);
+        }
+    }
+
+    /// Computes some groups of tiles of a product, in vectors.
+    ///
+    /// # Safety
+    /// As for [`linear`]; the rows of `x` hold whole pairs, of `bfloat16` if they are `Pairs`, and
+    /// nothing else writes these groups of the output.
+    pub(super) unsafe fn run(self, args: &Linear, groups: Range<usize>) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self {
+                Self::Plain => run_wide(args, groups),
+                #[cfg(target_arch = "x86_64")]
+                Self::Pairs => run_rounded(args, groups),
+                _ => run(args, groups),
+            }
+        }
+    }
+
     /// How this processor multiplies `bfloat16` by `bfloat16`.
     fn rounding() -> Self {
         if has_tiles() { Self::Tiles } else { Self::Pairs }
@@ -119,14 +178,13 @@ impl Kernel {
 /// # Safety
 /// As for [`linear`], and the processor has the instructions of the kernel.
 unsafe fn multiply(args: &Linear, kernel: Kernel) {
-    let num_groups = args.num_outputs.div_ceil(TILE * GROUP);
-    let work_per_tile = args.num_inputs * TILE * args.num_rows.div_ceil(4);
-    let min_groups = WORK_PER_CHUNK.div_ceil((work_per_tile * GROUP).max(1));
+    let num_groups = args.num_groups();
     // SAFETY: the caller's promise; ranges do not overlap, and the copy of `x` outlives the loop.
     unsafe {
         #[cfg(target_arch = "x86_64")]
         if kernel == Kernel::Tiles {
-            return tiles::linear(args, num_groups, GROUP);
+            let tiles = scratch::lines(tiles::tiles_len(args.num_rows, args.num_inputs)).cast();
+            return tiles::linear(args, GROUP, tiles);
         }
         let mut args = *args;
         if kernel == Kernel::Pairs {
@@ -135,11 +193,8 @@ unsafe fn multiply(args: &Linear, kernel: Kernel) {
             copy_rows::<f32>(&mut args);
         }
         let shared = Shared(args);
-        parallel_for(num_groups, min_groups, &|groups| match kernel {
-            Kernel::Plain => run_wide(shared.get(), groups),
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Pairs => run_rounded(shared.get(), groups),
-            _ => run(shared.get(), groups),
+        parallel_for(num_groups, args.groups_per_chunk(args.num_rows), &|groups| {
+            kernel.run(shared.get(), groups);
         });
     }
 }

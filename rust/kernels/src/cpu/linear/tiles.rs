@@ -25,7 +25,7 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use super::{Linear, TILE, TILE_INPUTS as INPUTS, store_columns};
-use crate::cpu::{Shared, scratch};
+use crate::cpu::Shared;
 use crate::pool::parallel_for;
 
 /// Rows of a tile register.
@@ -111,16 +111,27 @@ impl Step {
     }
 }
 
-/// Multiplies rows with a packed weight; the processor has tile registers.
+/// Blocks of rows, and rows of each.
+fn blocks_of(num_rows: usize) -> (usize, usize) {
+    let num_blocks = num_rows.div_ceil(2 * ROWS);
+    (num_blocks, num_rows.div_ceil(num_blocks.max(1)))
+}
+
+/// Words of the tiles that hold some rows of activations.
+pub(super) fn tiles_len(num_rows: usize, num_inputs: usize) -> usize {
+    let (num_blocks, num_rows) = blocks_of(num_rows);
+    num_blocks * num_inputs.div_ceil(INPUTS) * num_rows * ROW_BYTES / size_of::<f32>()
+}
+
+/// Multiplies rows with a packed weight; the processor has tile registers. `tiles` has room for
+/// [`tiles_len`] words, and begins at a cache line.
 ///
 /// # Safety
 /// As for [`linear`](super::linear).
-pub(super) unsafe fn linear(args: &Linear, num_groups: usize, group: usize) {
-    let num_blocks = args.num_rows.div_ceil(2 * ROWS);
-    let num_rows = args.num_rows.div_ceil(num_blocks.max(1));
+pub(super) unsafe fn linear(args: &Linear, group: usize, tiles: *mut u8) {
+    let num_groups = args.num_groups();
+    let (num_blocks, num_rows) = blocks_of(args.num_rows);
     let num_steps = args.num_inputs.div_ceil(INPUTS);
-    let len = num_blocks * num_steps * num_rows * ROW_BYTES / size_of::<f32>();
-    let tiles = scratch::lines(len).cast();
     let step = Shared(Step { linear: *args, tiles, num_rows, num_blocks, num_steps });
     let work_per_block = args.num_inputs * num_rows;
     let work_per_group = args.num_inputs * group * TILE * (1 + num_blocks / 2);

@@ -13,11 +13,12 @@ use super::{
     Param,
 };
 
-pub(super) const CHAT: On = On::Only(Endpoint::Chat);
+pub(in crate::openai) const CHAT: On = On::Only(Endpoint::Chat);
 const COMPLETIONS: On = On::Only(Endpoint::Completions);
 pub(super) const BOTH: On = On::Both;
 
-pub(super) const fn honoured(
+/// A field that does what it says.
+pub(crate) const fn honoured(
     on: On,
     name: &'static str,
     kind: Kind,
@@ -27,12 +28,13 @@ pub(super) const fn honoured(
     Param { name, on, kind, fate: Fate::Honoured { default }, about }
 }
 
-pub(super) const fn refused(on: On, name: &'static str, unless: Neutral, about: &'static str) -> Param {
+/// A field that is refused, unless its value changes nothing.
+pub(crate) const fn refused(on: On, name: &'static str, unless: Neutral, about: &'static str) -> Param {
     Param { name, on, kind: Anything, fate: Fate::Refused { unless, instead: None }, about }
 }
 
 /// A field that another one does the same as, or nearly so.
-pub(super) const fn renamed(
+pub(crate) const fn renamed(
     on: On,
     name: &'static str,
     unless: Neutral,
@@ -42,7 +44,8 @@ pub(super) const fn renamed(
     Param { name, on, kind: Anything, fate: Fate::Refused { unless, instead: Some(instead) }, about }
 }
 
-pub(super) const fn ignored(on: On, name: &'static str, about: &'static str) -> Param {
+/// A field whose value is not looked at.
+pub(crate) const fn ignored(on: On, name: &'static str, about: &'static str) -> Param {
     Param { name, on, kind: Anything, fate: Fate::Ignored, about }
 }
 
@@ -167,7 +170,7 @@ pub const PARAMS: &[Param] = &[
     renamed(BOTH, "bad_words", Empty, "logit_bias", "Not supported."),
     refused(BOTH, "watermarking", False, "Not supported."),
     refused(BOTH, "repetition_detection", Null, "Not supported."),
-    refused(BOTH, "thinking_token_budget", Null, "Not supported."),
+    refused(COMPLETIONS, "thinking_token_budget", Null, "Belongs to chat."),
     // Where it ends.
     honoured(
         BOTH,
@@ -297,7 +300,7 @@ pub const PARAMS: &[Param] = &[
         "priority",
         Integer(i32::MIN as i64, i32::MAX as i64),
         "0",
-        "Lower ones are served before others.",
+        "Lower ones are served before others of the same API key; of `--priority-keys` before those of all keys.",
     ),
     // Tools and formats.
     honoured(
@@ -341,6 +344,13 @@ pub const PARAMS: &[Param] = &[
         "A variable of the template, if it knows it, and `enable_thinking`: `false` with `none`, else `true`. `chat_template_kwargs` win over both.",
     ),
     refused(COMPLETIONS, "reasoning_effort", Words(&["none"]), "Belongs to chat."),
+    honoured(
+        CHAT,
+        "thinking_token_budget",
+        Integer(0, MAX_TOKENS),
+        "none",
+        "Tokens of the reasoning, behind which it is closed by the model's own marker; a character that has begun is finished. See [reasoning](tools.md#reasoning).",
+    ),
     honoured(
         CHAT,
         "include_reasoning",
