@@ -104,39 +104,55 @@ pub(crate) trait Vector: Copy {
     fn greatest(self) -> f32;
 }
 
-/// What [`Vector::sum_each`] makes of vectors whose lanes lie in vectors of their own: `lane(i)` is
-/// the `i`th lane of `M` times `N` vectors of sums.
+/// `M` times `N` sums whose terms lie in vectors of their own: those that another kernel has in one
+/// lane are worked out by `lane`.
 ///
-/// Sums whose terms lie along the lanes in one kernel and across them in another thus come out the
-/// same, bit for bit.
+/// A trait and not a closure: only functions that are always inlined may use a vector.
+pub(crate) trait Lanes<V, const N: usize, const M: usize> {
+    /// The terms of a lane, summed.
+    ///
+    /// # Safety
+    /// The processor has the instructions of `V`, and what the implementor says.
+    unsafe fn lane(&self, lane: usize) -> [[V; N]; M];
+}
+
+/// Adds lanes in the order of [`Vector::sum_each`]. Sums whose terms lie along the lanes in one
+/// kernel and across them in another thus come out the same, bit for bit.
 ///
 /// # Safety
-/// The processor has the instructions of `V`.
+/// That of [`Lanes::lane`].
 #[inline(always)]
 pub(crate) unsafe fn sum_lanes<V: Vector, const N: usize, const M: usize>(
-    lane: impl Fn(usize) -> [[V; N]; M],
+    lanes: &impl Lanes<V, N, M>,
 ) -> [[V; N]; M] {
     const EIGHT: usize = 8;
     // SAFETY: the caller's promise.
-    let mut parts = [[[unsafe { V::splat(0.0) }; N]; M]; 4];
-    for i in 0..EIGHT {
-        let mut sum = lane(i);
-        if V::LANES > EIGHT {
-            sum = add_each(sum, lane(i + EIGHT));
+    unsafe {
+        let mut parts = [[[V::splat(0.0); N]; M]; 4];
+        for i in 0..EIGHT {
+            let mut sum = lanes.lane(i);
+            if V::LANES > EIGHT {
+                sum = add_each(sum, lanes.lane(i + EIGHT));
+            }
+            // `i` in binary: each trailing one is a sum of as many lanes that waits for its neighbour.
+            let complete = i.trailing_ones() as usize;
+            for part in &parts[..complete] {
+                sum = add_each(*part, sum);
+            }
+            parts[complete] = sum;
         }
-        // `i` in binary: each trailing one is a sum of as many lanes that waits for its neighbour.
-        let complete = i.trailing_ones() as usize;
-        for part in &parts[..complete] {
-            sum = add_each(*part, sum);
-        }
-        parts[complete] = sum;
+        parts[3]
     }
-    parts[3]
 }
 
 #[inline(always)]
-fn add_each<V: Vector, const N: usize, const M: usize>(a: [[V; N]; M], b: [[V; N]; M]) -> [[V; N]; M] {
-    std::array::from_fn(|m| std::array::from_fn(|n| a[m][n].add(b[m][n])))
+fn add_each<V: Vector, const N: usize, const M: usize>(mut a: [[V; N]; M], b: [[V; N]; M]) -> [[V; N]; M] {
+    for (a, b) in a.iter_mut().zip(b) {
+        for (a, b) in a.iter_mut().zip(b) {
+            *a = a.add(b);
+        }
+    }
+    a
 }
 
 /// `e^x` to within two units in the last place; below -87 it stays at about `1e-38` (the polynomial is that of

@@ -8,6 +8,15 @@ use crate::element::{Bf16, Element, F16};
 const NUMBERS: [f32; 16] =
     [0.0, -0.0, 1.0, -1.5, 3.3, 1e-3, 65504.0, -7.25, 0.1, 2.5, -3.5, 1e-7, 88.0, -87.0, 255.5, -0.3];
 
+struct Numbers;
+
+impl<V: Vector> Lanes<V, 1, 1> for Numbers {
+    unsafe fn lane(&self, lane: usize) -> [[V; 1]; 1] {
+        // SAFETY: the caller's promise.
+        [[unsafe { V::splat(NUMBERS[lane]) }]]
+    }
+}
+
 fn lanes<V: Vector>(vector: V) -> Vec<f32> {
     let mut lanes = vec![0.0; V::LANES];
     // SAFETY: `lanes` holds a vector.
@@ -52,7 +61,7 @@ unsafe fn check<V: Vector>() {
         assert!((a.sum() - lanes(a).iter().sum::<f32>()).abs() < 1e-2);
     }
     // SAFETY: the callers check the processor.
-    let [[across]] = unsafe { sum_lanes(|lane| [[V::splat(NUMBERS[lane])]]) };
+    let [[across]] = unsafe { sum_lanes::<V, 1, 1>(&Numbers) };
     assert_eq!(lanes(across)[0].to_bits(), a.sum().to_bits(), "attention would sum in two orders");
     for x in [0.0f32, -0.5, 1.0, 20.0, -20.0, 87.9, -86.9] {
         // SAFETY: the callers check the processor.

@@ -5,7 +5,7 @@
 
 use super::{KEY_TILE, MASKED, PagedAttention, Task, bend, scratch, sink, weigh};
 use crate::element::Element;
-use crate::simd::{MAX_LANES, Vector, exp, sum_lanes};
+use crate::simd::{Lanes, MAX_LANES, Vector, exp, sum_lanes};
 
 /// Tiles in scratch memory for a strip of `R` vectors of rows; `dim` is `head_dim` rounded up to
 /// whole vectors.
@@ -194,7 +194,7 @@ unsafe fn score<V: Vector, const R: usize>(tiles: &Tiles, head_dim: usize, count
         // SAFETY: the tiles hold `KEY_TILE` keys, a multiple of four.
         unsafe {
             let keys = tiles.keys.add(key * tiles.dim);
-            let products = sum_lanes(|lane| lane_products::<V, R>(tiles, keys, lane, head_dim));
+            let products: [[V; R]; 4] = sum_lanes(&Products { tiles, keys, head_dim });
             for (i, products) in products.iter().enumerate() {
                 for (r, product) in products.iter().enumerate() {
                     product.store(tiles.weights.add((key + i) * width + r * V::LANES));
@@ -204,27 +204,33 @@ unsafe fn score<V: Vector, const R: usize>(tiles: &Tiles, head_dim: usize, count
     }
 }
 
-/// The part of the products of four keys with all rows that `narrow` has in one lane.
-#[inline(always)]
-unsafe fn lane_products<V: Vector, const R: usize>(
-    tiles: &Tiles,
+/// The products of four keys with all rows; `narrow` has their terms along the lanes.
+struct Products<'a> {
+    tiles: &'a Tiles,
+    /// The first of the keys.
     keys: *const f32,
-    lane: usize,
     head_dim: usize,
-) -> [[V; R]; 4] {
-    // SAFETY: both tiles have `dim` columns, which is `head_dim` or more.
-    unsafe {
-        let mut products = [[V::splat(0.0); R]; 4];
-        for d in (lane..head_dim).step_by(V::LANES) {
-            let query = tiles.query.add(d * R * V::LANES);
-            for (i, products) in products.iter_mut().enumerate() {
-                let value = V::splat(*keys.add(i * tiles.dim + d));
-                for (r, product) in products.iter_mut().enumerate() {
-                    *product = value.mul_add(V::load(query.add(r * V::LANES)), *product);
+}
+
+impl<V: Vector, const R: usize> Lanes<V, R, 4> for Products<'_> {
+    /// # Safety
+    /// Both tiles have `dim` columns, which is `head_dim` or more.
+    #[inline(always)]
+    unsafe fn lane(&self, lane: usize) -> [[V; R]; 4] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut products = [[V::splat(0.0); R]; 4];
+            for d in (lane..self.head_dim).step_by(V::LANES) {
+                let query = self.tiles.query.add(d * R * V::LANES);
+                for (i, products) in products.iter_mut().enumerate() {
+                    let value = V::splat(*self.keys.add(i * self.tiles.dim + d));
+                    for (r, product) in products.iter_mut().enumerate() {
+                        *product = value.mul_add(V::load(query.add(r * V::LANES)), *product);
+                    }
                 }
             }
+            products
         }
-        products
     }
 }
 
@@ -274,7 +280,7 @@ unsafe fn soften<V: Vector, const R: usize>(
             for key in count..KEY_TILE {
                 V::splat(0.0).store(column.add(key * R * V::LANES));
             }
-            let [[sum]] = sum_lanes(|lane| [[lane_weights::<V, R>(column, lane)]]);
+            let [[sum]]: [[V; 1]; 1] = sum_lanes(&Weights::<R>(column));
             running.max[r] = max;
             running.sum[r] = running.sum[r].mul(grown[r]).add(sum);
         }
@@ -282,16 +288,22 @@ unsafe fn soften<V: Vector, const R: usize>(
     grown
 }
 
-/// The part of the sum of a tile's weights that `narrow` has in one lane.
-#[inline(always)]
-unsafe fn lane_weights<V: Vector, const R: usize>(column: *const f32, lane: usize) -> V {
-    // SAFETY: the tile holds `KEY_TILE` keys of `R` vectors.
-    unsafe {
-        let mut sum = V::splat(0.0);
-        for key in (lane..KEY_TILE).step_by(V::LANES) {
-            sum = sum.add(V::load(column.add(key * R * V::LANES)));
+/// A column of the tile's weights, of `R` vectors a key; `narrow` has them along the lanes.
+struct Weights<const R: usize>(*const f32);
+
+impl<V: Vector, const R: usize> Lanes<V, 1, 1> for Weights<R> {
+    /// # Safety
+    /// The tile holds `KEY_TILE` keys.
+    #[inline(always)]
+    unsafe fn lane(&self, lane: usize) -> [[V; 1]; 1] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut sum = V::splat(0.0);
+            for key in (lane..KEY_TILE).step_by(V::LANES) {
+                sum = sum.add(V::load(self.0.add(key * R * V::LANES)));
+            }
+            [[sum]]
         }
-        sum
     }
 }
 
