@@ -25,7 +25,7 @@ RUST := 1.95
 CLIPPY_DENY := $(if $(filter $(RUST).%,$(shell rustc --version)),--deny warnings)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build serve test test-rust sim test-py test-oldest update test-tokenizers test-schemas test-models gpu-check test-clients fuzz miri check fmt wheel docs demo clean
+.PHONY: help setup setup-test build serve test test-rust sim test-py test-oldest update test-tokenizers test-schemas test-models kernels gpu-check test-clients fuzz miri check fmt wheel docs demo clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -80,8 +80,12 @@ test-models: setup-test build  ## Trained models and long answers against transf
 	STREAMCORE_MODELS=$(abspath $(MODELS)) $(BIN)/python -m pytest -q tests/models/test_real_models.py \
 	  tests/models/test_families.py
 
-gpu-check: setup-test build  ## The tests that need a CUDA device
-	$(BIN)/python -m pytest -q -m gpu tests
+kernels: setup-test  ## The CUDA kernels, compiled for the host: make kernels ONLY=attention
+	$(BIN)/python -m pytest -q tests/cuda tests/kernels $(if $(ONLY),-k "$(ONLY)")
+
+# A machine without a network or a compiler takes the wheel: python3 tests/gpu/check.py --wheel FILE
+gpu-check: setup-test build  ## What only a CUDA device can say, in some minutes
+	$(BIN)/python tests/gpu/check.py --out target/gpu-check
 
 # As it is released: with the checks of a development build an answer of 131072 tokens takes minutes.
 test-clients: setup  ## Released clients against the server: make test-clients CLIENTS="openai-oldest ai-sdk"

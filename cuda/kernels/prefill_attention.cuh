@@ -7,7 +7,7 @@
 // of kKeys tokens through two buffers, the next one while this one is computed with (Dao 2023). Scores, weights and sums
 // stay in registers: the accumulator of scores is, packed, the left operand of the second product. In shared memory
 // 16-byte chunk c of row r lies at chunk c ^ (r % 8), so that the eight rows of an 8x8 matrix lie in different banks;
-// rows are a multiple of 128 bytes long. Heads of 256 take 32 keys at a time and read the queries anew for each tile:
+// rows are a multiple of 128 bytes long. Heads of 256 take 16 keys at a time and read the queries anew for each tile:
 // their sums leave no registers to keep them in.
 // Blocks: one for every kQueries tokens begun by a sequence; the last tokens of a sequence, which see most keys, first.
 // Heads are next to each other in the grid, so that those of a group find each other's keys in the L2 cache.
@@ -22,7 +22,7 @@ constexpr int kPrefillWarps = 4, kQueries = 16 * kPrefillWarps, kPrefillThreads 
 // How a head size is cut.
 template <int kHeadDim>
 struct PrefillShape {
-    static constexpr int kKeys = kHeadDim > 128 ? 32 : 64;
+    static constexpr int kKeys = kHeadDim > 128 ? 16 : 64;
     static constexpr bool kKeepsQuery = kHeadDim <= 128;
     static constexpr int kRowBytes = (kHeadDim + 63) / 64 * 128;
     static constexpr uint32_t kTileBytes = kKeys * kRowBytes;

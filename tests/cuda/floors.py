@@ -1,6 +1,6 @@
 """Prints what the kernels cost on a device at least: bytes by the emulator's count, instructions by the machine code.
 
-    python -m tests.cuda.floors
+Run it with: python -m tests.cuda.floors
 
 For each kernel, on a shape of Llama 3.1 8B in bfloat16 (32 query heads, 8 KV heads of 128): the bytes of the sectors that it
 touches beside those of its tensors, and the times that memory and the issue of instructions take. The greater is the

@@ -1,9 +1,7 @@
 """Compiles the kernels and launchers of `cuda/` for the host, together with the emulator in `cuda/host`.
 
-    fast    for numbers
-    check   every access of a kernel calls the checker: `-fsanitize=thread` without its library
-
-What was compiled stays in `target/cuda-host` under the hash of its inputs.
+There are two forms: `fast` for numbers, and `check`, in which every access of a kernel calls the checker, by
+`-fsanitize=thread` without its library. What was compiled stays in `target/cuda-host` under the hash of its inputs.
 """
 
 import hashlib

@@ -19,6 +19,9 @@ from streamcore.operands import AttentionRule, HeadNorms, Rotation
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
 
+ACTIVATIONS: list[Any] = ["silu", "gelu_tanh", "clamped"]
+
+
 @cache
 def _emulator() -> Emulator:
     return Emulator(host_library("check"))
@@ -133,8 +136,8 @@ def test_rows(ops: CheckedMemory, width: int) -> None:
         ops.rms_norm(x, x, weight, 1e-5)
         ops.add_rms_norm(out, x, random(3, width, dtype=dtype, seed=1), weight, 1e-5)
         gate_up = random(3, 2 * width, dtype=dtype)
-        for activation in ("silu", "gelu_tanh", "clamped"):
-            ops.gated(out, gate_up, activation)  # type: ignore[arg-type]
+        for activation in ACTIVATIONS:
+            ops.gated(out, gate_up, activation)
 
 
 @pytest.mark.parametrize(("head_dim", "rotary_dim"), [(128, 128), (96, 32), (10, 6), (64, 0)])
@@ -142,7 +145,7 @@ def test_rows(ops: CheckedMemory, width: int) -> None:
 def test_rope_and_store(ops: CheckedMemory, head_dim: int, rotary_dim: int, is_normed: bool) -> None:
     """Heads are shared by neighbouring threads, which read what others are about to write."""
     qkv = random(3, 7 * head_dim).view(3, 7, head_dim)
-    query, key, value = qkv.split([3, 2, 2], dim=1)
+    query, key, value = qkv[:, :3], qkv[:, 3:5], qkv[:, 5:]
     caches = [random(2, 4, 2, head_dim, seed=seed) for seed in (1, 2)]
     rotation = Rotation(random(9, rotary_dim, dtype=torch.float32), random(9, dtype=torch.float32))
     norms = HeadNorms(random(head_dim), random(head_dim, seed=3), 1e-5) if is_normed else None

@@ -1,6 +1,6 @@
 """Runs on a machine with a GPU what only a device can say, and writes the results as they come.
 
-    python3 tests/gpu/check.py [--wheel FILE] [--out FOLDER] [--emulated]
+Run it with: python tests/gpu/check.py --wheel FILE --out FOLDER
 
 It needs a streamcore wheel that was built elsewhere (or an installed one), torch for CUDA, pytest without any plugin, and
 this checkout's `tests` folder: no network, no compiler. Each part has a time limit and a process of its own, so that a
