@@ -76,8 +76,9 @@ test-schemas:  ## Grammars with the schemas of others: make test-schemas SUITE=F
 	JSON_SCHEMA_TEST_SUITE=$(abspath $(SUITE)) BFCL=$(abspath $(BFCL)) $(CARGO) test --locked --quiet -p streamcore-grammar \
 	  --test suite --test functions -- --nocapture
 
-test-models: setup-test build  ## Trained models against transformers: make test-models MODELS=FOLDER
-	STREAMCORE_MODELS=$(abspath $(MODELS)) $(BIN)/python -m pytest -q tests/models/test_real_models.py
+test-models: setup-test build  ## Trained models and long answers against transformers: make test-models MODELS=FOLDER
+	STREAMCORE_MODELS=$(abspath $(MODELS)) $(BIN)/python -m pytest -q tests/models/test_real_models.py \
+	  tests/models/test_families.py
 
 gpu-check: setup-test build  ## The tests that need a CUDA device
 	$(BIN)/python -m pytest -q -m gpu tests

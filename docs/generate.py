@@ -1,4 +1,6 @@
-"""Write the generated pages and stubs: `python docs/generate.py` rewrites them, `--check` fails when one is out of date."""
+"""Write the generated pages and stubs: `python docs/generate.py` rewrites them, `--check` fails
+when one is out of date.
+"""
 
 import sys
 from dataclasses import fields

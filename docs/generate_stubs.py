@@ -1,17 +1,28 @@
-"""The stubs of what the engine's tables make: plans, steps and the parameters of rows, as type checkers see them."""
+"""The stubs of what the engine's tables make: plans, steps and the parameters of rows, as type
+checkers see them.
+"""
 
 import re
+import textwrap
 
 from streamcore import _core
 
 _TYPES = {"int32": "int", "float32": "float"}
+_WIDTH = 100
+_DEEPER = " " * 8
 _GENERATED = "Generated from the tables of `rust/engine` by `make docs`; do not edit."
 
 
-def _about(text: str, before: str = "") -> str:
-    """A docstring in one line, with names as Python has them."""
+def _about(text: str, before: str = "", indent: str = "    ") -> str:
+    """A docstring within 100 columns, with names as Python has them."""
     text = before + re.sub(r"\s+", " ", text).strip().replace("::", ".")
-    return f'    """{text}"""\n'
+    whole = f'{indent}"""{text}"""\n'
+    if len(whole) <= _WIDTH + 1:
+        return whole
+    lines = textwrap.wrap(text, _WIDTH - len(indent) - 3, break_long_words=False, break_on_hyphens=False)
+    if len(lines) == 1:
+        lines = textwrap.wrap(text, len(text) - 1, break_long_words=False, break_on_hyphens=False)
+    return f'{indent}"""' + f"\n{indent}".join(lines) + f'\n{indent}"""\n'
 
 
 def core_tables() -> str:
@@ -44,10 +55,11 @@ def step_table() -> str:
     """The attributes of `Step`."""
     sizes, columns = _core.step_table()
     counts = "".join(
-        f"    @property\n    def {name}(self) -> int:\n    {_about(about)}" for name, about in sizes
+        f"    @property\n    def {name}(self) -> int:\n{_about(about, indent=_DEEPER)}"
+        for name, about in sizes
     )
     views = "".join(
-        f"    @property\n    def {name}(self) -> memoryview:\n    {_about(about, f'{dtype}. ')}"
+        f"    @property\n    def {name}(self) -> memoryview:\n{_about(about, f'{dtype}. ', _DEEPER)}"
         for name, dtype, filled, _, about in columns
         if filled
     )

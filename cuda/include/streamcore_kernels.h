@@ -1,9 +1,11 @@
 /* The C interface of the CUDA kernels: what the extension module links, and what anybody else may.
  *
  * Every function launches on the given stream and returns at once; the result is a cudaError_t (0 is success).
- * Pointers are device pointers, strides count elements, and shapes are row-major with the last dimension
+ * Pointers are device pointers, sizes and strides count elements, and shapes are row-major with the last dimension
  * contiguous. dtype is a streamcore_dtype and applies to every tensor that is not named otherwise. Nothing is
  * allocated and nothing waits, so every function may be captured into a graph.
+ *
+ * Each struct has the fields of the operation of that name in rust/kernels; a test compares them.
  */
 #ifndef STREAMCORE_KERNELS_H
 #define STREAMCORE_KERNELS_H
@@ -11,7 +13,7 @@
 #include <stdint.h>
 
 /* Raised when a function changes in a way that its callers must know. */
-#define STREAMCORE_CUDA_ABI_VERSION 1
+#define STREAMCORE_CUDA_ABI_VERSION 2
 
 #ifdef __cplusplus
 extern "C" {
@@ -31,38 +33,173 @@ const char* streamcore_cuda_error_name(int error);
 /* Whether the library has code that the device can run: 1 or 0 through `covered`. */
 int streamcore_cuda_device_covered(int device, int* covered);
 
-/* output[t] = normed(x[t]) * weight; with a residual, residual[t] += x[t] first, and the sum is normed.
- * output [num_tokens, hidden] contiguous; x, residual [num_tokens, hidden]; residual may be null. */
-int streamcore_cuda_rms_norm(int device, void* output, const void* x, void* residual, const void* weight,
-                             int64_t num_tokens, int64_t hidden, int64_t x_stride, int64_t residual_stride,
-                             float eps, int dtype, void* stream);
-
-/* output[t, i] = silu(gate_up[t, i]) * gate_up[t, inter + i]; output [num_tokens, inter] contiguous. */
-int streamcore_cuda_silu_mul(int device, void* output, const void* gate_up, int64_t num_tokens, int64_t inter,
-                             int64_t gate_up_stride, int dtype, void* stream);
-
-/* The tensors and sizes of streamcore_cuda_rope_and_store_kv. */
 typedef struct {
-    void* query;                 /* [num_tokens, num_heads, head_dim], heads adjacent */
-    void* key;                   /* [num_tokens, num_kv_heads, head_dim], heads adjacent */
-    const void* value;           /* as key */
-    const float* cos_sin;        /* [max_position, rotary_dim]: cosines, then sines */
-    const int32_t* positions;    /* [num_tokens] */
-    const int64_t* slot_mapping; /* [num_tokens], negative stores nothing */
-    void* key_cache;             /* [num_slots, num_kv_heads, head_dim], contiguous */
-    void* value_cache;           /* as key_cache */
+    void* output;             /* [num_rows, width], contiguous */
+    const int32_t* token_ids; /* [num_rows], each below vocab_size */
+    const void* table;        /* [vocab_size, width], contiguous */
+    int64_t num_rows;
+    int64_t width;
+    int64_t vocab_size;
+    float factor;
+    int32_t dtype;
+    int32_t table_dtype; /* the same as dtype */
+} streamcore_embed;
+
+/* output[r] = table[token_ids[r]] * factor */
+int streamcore_cuda_embed(int device, const streamcore_embed* args, void* stream);
+
+typedef struct {
+    void* output;        /* [num_rows, width], contiguous */
+    const void* x;       /* [limit, width], contiguous */
+    const int32_t* rows; /* [num_rows], each below limit */
+    int64_t num_rows;
+    int64_t width;
+    int64_t limit;
+    int32_t dtype;
+} streamcore_take;
+
+/* output[r] = x[rows[r]] */
+int streamcore_cuda_take(int device, const streamcore_take* args, void* stream);
+
+typedef struct {
+    void* sum;     /* [num_rows, width], contiguous, updated in place */
+    const void* x; /* as sum */
+    int64_t num_rows;
+    int64_t width;
+    int32_t dtype;
+} streamcore_add_into;
+
+/* sum += x, rounded to the dtype */
+int streamcore_cuda_add_into(int device, const streamcore_add_into* args, void* stream);
+
+typedef struct {
+    void* x; /* [num_rows, width], contiguous, updated in place */
+    int64_t num_rows;
+    int64_t width;
+    float factor;
+    int32_t dtype;
+} streamcore_scale;
+
+/* x *= factor, rounded to the dtype */
+int streamcore_cuda_scale(int device, const streamcore_scale* args, void* stream);
+
+typedef struct {
+    void* output;       /* [num_tokens, hidden]; may be x itself */
+    const void* x;      /* [num_tokens, hidden] */
+    void* residual;     /* [num_tokens, hidden], updated in place; may be null */
+    const void* weight; /* [hidden] */
+    int64_t num_tokens;
+    int64_t hidden;
+    int64_t output_stride;
+    int64_t x_stride;
+    int64_t residual_stride;
+    float eps;
+    int32_t dtype;
+} streamcore_rms_norm;
+
+/* output[t] = normed(x[t]) * weight; with a residual, residual[t] += x[t] first, and the sum is normed. */
+int streamcore_cuda_rms_norm(int device, const streamcore_rms_norm* args, void* stream);
+
+typedef struct {
+    void* output;        /* [num_tokens, inter], contiguous */
+    const void* gate_up; /* [num_tokens, 2 * inter]: gate, then up */
+    int64_t num_tokens;
+    int64_t inter;
+    int64_t gate_up_stride;
+    int32_t activation; /* 0 SiLU, 1 GELU by tanh, 2 clamped SiLU */
+    int32_t dtype;
+} streamcore_gated;
+
+/* output = activation(gate) * up */
+int streamcore_cuda_gated(int device, const streamcore_gated* args, void* stream);
+
+typedef struct {
+    void* query;       /* [num_tokens, num_heads, head_dim], heads adjacent */
+    void* key;         /* [num_tokens, num_kv_heads, head_dim], heads adjacent */
+    const void* value; /* as key */
+    int64_t query_stride;
+    int64_t key_stride;
+    int64_t value_stride;
     int64_t num_tokens;
     int64_t num_heads;
     int64_t num_kv_heads;
     int64_t head_dim;
-    int64_t rotary_dim; /* even, at most head_dim */
-    int64_t query_stride;
-    int64_t key_stride;
-    int64_t value_stride;
+    int64_t rotary_dim;   /* even, at most head_dim, 0 for none */
+    const float* cos_sin; /* [max_position, rotary_dim]: cosines, then sines */
+    int64_t max_position;
+    const float* query_factors;  /* [max_position], multiplies the queries of each position; may be null */
+    const void* query_norm;      /* [head_dim], of each head before it is rotated; null for none */
+    const void* key_norm;        /* as query_norm */
+    const int32_t* positions;    /* [num_tokens] */
+    const int64_t* slot_mapping; /* [num_tokens], negative stores nothing */
+    int64_t num_slots;
+    void* key_cache;   /* [num_slots, num_kv_heads, head_dim], contiguous */
+    void* value_cache; /* as key_cache */
+    float eps;
+    int32_t dtype;
+    int32_t cache_dtype; /* the same as dtype */
 } streamcore_rope_and_store;
 
-/* Rotates query and key in place, and copies the rotated key and the value to their slots. */
-int streamcore_cuda_rope_and_store_kv(int device, const streamcore_rope_and_store* args, int dtype, void* stream);
+/* Normalises and rotates query and key in place, and copies the rotated key and the value to their slots. */
+int streamcore_cuda_rope_and_store(int device, const streamcore_rope_and_store* args, void* stream);
+
+typedef struct {
+    void* output;                /* [num_tokens, num_heads, head_dim], contiguous */
+    const void* query;           /* [num_tokens, num_heads, head_dim], heads adjacent */
+    const void* key_cache;       /* [num_blocks, block_size, num_kv_heads, head_dim], contiguous */
+    const void* value_cache;     /* as key_cache */
+    const int32_t* block_tables; /* [num_rows, block_table_stride] */
+    const int32_t* rows;         /* [num_seqs]: which row of block_tables is whose */
+    const int32_t* context_lens; /* [num_seqs], with the tokens of this step */
+    const int32_t* query_starts; /* [num_seqs + 1], from 0 to num_tokens */
+    int64_t num_seqs;
+    int64_t num_heads; /* a multiple of num_kv_heads */
+    int64_t num_kv_heads;
+    int64_t head_dim; /* 64, 80, 96, 128 or 256 */
+    int64_t block_size;
+    int64_t query_stride; /* a multiple of 8 */
+    int64_t block_table_stride;
+    float scale;
+    int64_t window;    /* keys that a token sees, its own among them; 0 for all */
+    const void* sinks; /* [num_heads], one more score of each head, without a value; may be null */
+    float soft_cap;    /* bends scores to within this; 0 for not at all */
+    int32_t dtype;     /* STREAMCORE_BF16 or STREAMCORE_F16 */
+    int32_t cache_dtype; /* the same as dtype */
+    int64_t num_tokens;
+    int64_t num_splits;    /* parts of a context, at most */
+    float* partial_output; /* [num_seqs, num_heads, num_splits, head_dim]; unused with one split */
+    float* partial_stats;  /* [num_seqs, num_heads, num_splits, 2]: maximum, sum */
+    int32_t* tickets;      /* [num_seqs, num_heads], zero before and after */
+    int32_t parts;         /* 1: sequences with one query token, 2: those with more, 3: both */
+} streamcore_paged_attention;
+
+/* Causal attention of each sequence's new tokens over its cached keys and values. All tensors begin at multiples of
+ * 16 bytes. */
+int streamcore_cuda_paged_attention(int device, const streamcore_paged_attention* args, void* stream);
+
+typedef struct {
+    int32_t* tokens;           /* [num_rows], what was drawn */
+    int32_t* results;          /* [num_rows], the same, or not_finite for a row with a logit that is no finite number */
+    const float* logits;       /* [num_rows, vocab_size] */
+    const int32_t* sample_rows; /* [num_rows]: which of the parameters are whose */
+    const float* temperature;  /* 0 takes the most likely token */
+    const int32_t* top_k;      /* 0 keeps all */
+    const float* top_p;        /* 1 keeps all */
+    const float* min_p;        /* 0 keeps all */
+    const float* top_n_sigma;  /* 0 and below keep all */
+    const float* uniform;      /* [num_rows], in [0, 1) */
+    const int32_t* masked_samples; /* [num_masked]: rows that have a mask */
+    const uint32_t* mask_words;    /* [num_masked, mask_stride]: token t may be drawn if bit t % 32 of word t / 32 is set */
+    int64_t num_rows;
+    int64_t vocab_size; /* at most 524288 */
+    int64_t logits_stride;
+    int64_t num_masked;
+    int64_t mask_stride;
+    int32_t not_finite;
+} streamcore_sample;
+
+/* Draws one token for each row. */
+int streamcore_cuda_sample(int device, const streamcore_sample* args, void* stream);
 
 #ifdef __cplusplus
 }

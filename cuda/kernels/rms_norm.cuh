@@ -1,7 +1,7 @@
 // output[t, i] = s[t, i] * rsqrt(mean_i(s[t, i]^2) + eps) * weight[i],  s = x, or s = residual + x (stored back)
 //
-// Shapes: output [num_tokens, hidden] contiguous; x and residual [num_tokens, hidden], rows contiguous at any
-// stride; weight [hidden]. hidden is a multiple of N.
+// Shapes: output, x and residual [num_tokens, hidden], rows contiguous at any stride; weight [hidden]. hidden is a
+// multiple of N. The output may be x itself.
 // Layout: one block per token. A thread takes every blockDim.x-th group of N elements, twice: it sums their squares,
 // and after the block's sum scales them. The second pass reads what the first left in the L1 cache (a row is at most
 // some tens of KB), which costs less than the registers to hold it.
@@ -11,20 +11,21 @@
 
 #include "dtype.cuh"
 #include "reduce.cuh"
+#include "streamcore_kernels.h"
 #include "vector.cuh"
 
 namespace streamcore {
 
 template <typename T, int N, bool kResidual>
-__global__ void rms_norm_kernel(T* output, const T* x, T* residual, const T* weight, int64_t hidden, int64_t x_stride,
-                                int64_t residual_stride, float eps) {
+__global__ void rms_norm_kernel(const streamcore_rms_norm args) {
     const int64_t token = blockIdx.x;
-    const T* row = x + token * x_stride;
-    T* sum_row = kResidual ? residual + token * residual_stride : nullptr;
-    const int64_t step = int64_t{blockDim.x} * N;
+    const int hidden = static_cast<int>(args.hidden), step = blockDim.x * N;
+    const T* row = static_cast<const T*>(args.x) + token * args.x_stride;
+    T* sum_row = kResidual ? static_cast<T*>(args.residual) + token * args.residual_stride : nullptr;
+    T* output = static_cast<T*>(args.output) + token * args.output_stride;
 
     float squares = 0.0f;
-    for (int64_t i = int64_t{threadIdx.x} * N; i < hidden; i += step) {
+    for (int i = threadIdx.x * N; i < hidden; i += step) {
         Vector<T, N> values = load<N>(row + i);
         if constexpr (kResidual) {
             const Vector<T, N> before = load<N>(sum_row + i);
@@ -40,18 +41,19 @@ __global__ void rms_norm_kernel(T* output, const T* x, T* residual, const T* wei
             squares += value * value;
         }
     }
-    const float scale = rsqrtf(block_sum(squares) / static_cast<float>(hidden) + eps);
+    const float scale = rsqrtf(block_sum(squares) / static_cast<float>(hidden) + args.eps);
 
     // Each thread reads back only what it wrote itself.
     const T* source = kResidual ? sum_row : row;
-    for (int64_t i = int64_t{threadIdx.x} * N; i < hidden; i += step) {
+    const T* weight = static_cast<const T*>(args.weight);
+    for (int i = threadIdx.x * N; i < hidden; i += step) {
         Vector<T, N> values = load<N>(source + i);
         const Vector<T, N> weights = load<N>(weight + i);
 #pragma unroll
         for (int j = 0; j < N; ++j) {
             values.values[j] = narrow<T>(widen(values.values[j]) * scale * widen(weights.values[j]));
         }
-        store<N>(output + token * hidden + i, values);
+        store<N>(output + i, values);
     }
 }
 

@@ -1,5 +1,8 @@
-// What the launchers share: the device for the duration of a call, and the choice of a template by dtype.
+// What the launchers share: the device for the duration of a call, the choice of a template by
+// dtype, and the launch itself.
 #pragma once
+
+#include <type_traits>
 
 #include <cuda_runtime_api.h>
 
@@ -38,24 +41,38 @@ int with_dtype(int device, int dtype, Launch launch) {
     if (on_device.error() != cudaSuccess) return on_device.error();
     switch (dtype) {
         case STREAMCORE_F32:
-            launch(static_cast<float*>(nullptr));
-            break;
+            return launch(static_cast<float*>(nullptr));
         case STREAMCORE_BF16:
-            launch(static_cast<__nv_bfloat16*>(nullptr));
-            break;
+            return launch(static_cast<__nv_bfloat16*>(nullptr));
         case STREAMCORE_F16:
-            launch(static_cast<__half*>(nullptr));
-            break;
+            return launch(static_cast<__half*>(nullptr));
         default:
             return cudaErrorInvalidValue;
     }
-    return cudaGetLastError();
+}
+
+// Launches a kernel, and returns the error of this launch: one of an earlier kernel stays for the
+// call that waits for it.
+template <typename... P, typename... A>
+cudaError_t run(void (*kernel)(P...), dim3 blocks, unsigned threads, size_t shared_bytes, void* stream,
+                const A&... arguments) {
+    cudaLaunchConfig_t config{};
+    config.gridDim = blocks;
+    config.blockDim = dim3(threads);
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = static_cast<cudaStream_t>(stream);
+    return cudaLaunchKernelEx(&config, kernel, arguments...);
 }
 
 // The number of threads for some groups of work: whole warps, at most `limit`.
 inline unsigned threads_for(int64_t groups, int64_t limit) {
     const int64_t warps = (groups + 31) / 32;
     return static_cast<unsigned>(32 * (warps < 1 ? 1 : warps > limit / 32 ? limit / 32 : warps));
+}
+
+// Blocks that take `per_block` each of `count`.
+inline unsigned blocks_for(int64_t count, int64_t per_block) {
+    return static_cast<unsigned>((count + per_block - 1) / per_block);
 }
 
 }  // namespace streamcore

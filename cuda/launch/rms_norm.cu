@@ -5,31 +5,21 @@
 using namespace streamcore;
 
 template <typename T, int N>
-static void launch(T* output, const T* x, T* residual, const T* weight, int64_t num_tokens, int64_t hidden,
-                   int64_t x_stride, int64_t residual_stride, float eps, cudaStream_t stream) {
-    const unsigned blocks = static_cast<unsigned>(num_tokens), threads = threads_for(hidden / N, 1024);
-    if (residual == nullptr) {
-        rms_norm_kernel<T, N, false>
-            <<<blocks, threads, 0, stream>>>(output, x, residual, weight, hidden, x_stride, residual_stride, eps);
-    } else {
-        rms_norm_kernel<T, N, true>
-            <<<blocks, threads, 0, stream>>>(output, x, residual, weight, hidden, x_stride, residual_stride, eps);
-    }
+static cudaError_t launch(const streamcore_rms_norm& args, void* stream) {
+    const unsigned blocks = static_cast<unsigned>(args.num_tokens), threads = threads_for(args.hidden / N, 1024);
+    const auto kernel = args.residual == nullptr ? rms_norm_kernel<T, N, false> : rms_norm_kernel<T, N, true>;
+    return run(kernel, blocks, threads, 0, stream, args);
 }
 
-extern "C" int streamcore_cuda_rms_norm(int device, void* output, const void* x, void* residual, const void* weight,
-                                        int64_t num_tokens, int64_t hidden, int64_t x_stride,
-                                        int64_t residual_stride, float eps, int dtype, void* stream) {
-    if (num_tokens == 0) return cudaSuccess;
-    return with_dtype(device, dtype, [&](auto* type) {
+extern "C" int streamcore_cuda_rms_norm(int device, const streamcore_rms_norm* args, void* stream) {
+    if (args->num_tokens == 0) return cudaSuccess;
+    return with_dtype(device, args->dtype, [&](auto* type) {
         using T = std::remove_pointer_t<decltype(type)>;
         constexpr int N = kMaxVector<T>;
-        T *out = static_cast<T*>(output), *sum = static_cast<T*>(residual);
-        const T *in = static_cast<const T*>(x), *scale = static_cast<const T*>(weight);
-        const bool vectors = aligned<N>(out, hidden) && aligned<N>(in, x_stride) &&
-                             aligned<N>(sum, residual_stride) && aligned<N>(scale, 0);
-        const auto chosen = vectors ? launch<T, N> : launch<T, 1>;
-        chosen(out, in, sum, scale, num_tokens, hidden, x_stride, residual_stride, eps,
-               static_cast<cudaStream_t>(stream));
+        const bool vectors = aligned<N>(static_cast<const T*>(args->output), args->output_stride) &&
+                             aligned<N>(static_cast<const T*>(args->x), args->x_stride) &&
+                             aligned<N>(static_cast<const T*>(args->residual), args->residual_stride) &&
+                             aligned<N>(static_cast<const T*>(args->weight), args->hidden);
+        return vectors ? launch<T, N>(*args, stream) : launch<T, 1>(*args, stream);
     });
 }

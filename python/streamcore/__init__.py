@@ -3,11 +3,12 @@
     LLM, SamplingParams    the model without a server, `docs/llm.md`
     Scheduler              continuous batching for a runner of one's own, `docs/embedding.md`
 
-They are imported when they are asked for, and so are the modules of which programs use more; torch is imported when a
-model is loaded.
+They are imported when they are asked for, and so are the modules of which programs use more; torch
+is imported when a model is loaded.
 """
 
-# Type checkers know the name. `typing` itself would hold up the command, in which a signal is lost until it is prepared.
+# Type checkers know the name. `typing` itself would hold up the command, in which a signal is lost
+# until it is prepared.
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:

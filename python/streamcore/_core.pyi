@@ -1,7 +1,7 @@
 """The extension module, written in Rust (`rust/python`).
 
-Addresses are those of memory that the caller owns, keeps alive and leaves alone during the call. Methods
-that work or wait release the interpreter meanwhile.
+Addresses are those of memory that the caller owns, keeps alive and leaves alone during the call.
+Methods that work or wait release the interpreter meanwhile.
 """
 
 from os import PathLike
@@ -58,7 +58,7 @@ __all__ = [
 
 __version__: str
 is_release: bool
-"""Whether the extension was built with optimisations and without the checks of a development build."""
+"""Whether the extension was built with optimisations, without a development build's checks."""
 _Place: TypeAlias = tuple[int, int]
 _Likelihood: TypeAlias = tuple[float, list[tuple[int, float]]]
 _EventKind: TypeAlias = Literal[
@@ -78,11 +78,14 @@ class EngineConfig:
         max_num_seqs: most sequences in one step.
         max_model_len: most tokens of one sequence, prompt and output together.
         max_steps_in_flight: how many plans may be handed out before the first is completed, 1 or 2.
-        enable_prefix_caching: whether requests that begin alike share the blocks of their common beginning.
-        capture_sizes: numbers of sequences that the runner has captured graphs for, increasing; a step of one token for
-            each sequence is filled up to the next of them.
-        target_itl_s: how long a step with decodes should take, in seconds; prompts beside them are cut so that it does.
-        num_mask_words: 32-bit words of a mask over the vocabulary, for which there is a column; 0: no column.
+        enable_prefix_caching: whether requests that begin alike share the blocks of their common
+            beginning.
+        capture_sizes: numbers of sequences that the runner has captured graphs for, increasing; a
+            step of one token for each sequence is filled up to the next of them.
+        target_itl_s: how long a step with decodes should take, in seconds; prompts beside them are
+            cut so that it does.
+        num_mask_words: 32-bit words of a mask over the vocabulary, for which there is a column; 0:
+            no column.
 
     Raises ValueError where a limit makes no sense.
     """
@@ -103,19 +106,20 @@ class EngineConfig:
     ) -> EngineConfig: ...
     @property
     def max_seq_len(self) -> int:
-        """Most tokens that one sequence can ever have: the context, or the whole pool if that is less."""
+        """The maximum length of a sequence: the context, or the whole pool if that is less."""
     @property
     def max_blocks_per_seq(self) -> int:
         """Most blocks that one sequence can hold: the length of a row of the block tables."""
     def step_columns(self) -> list[tuple[str, str, int]]:
-        """Name, dtype ("int32", "int64" or "float32") and number of elements of each column that a runner must allocate."""
+        """Name, dtype ("int32", "int64", "float32") and size of each column of a runner."""
 
 @final
 class StepBuffers:
     """Where a runner's columns lie in memory.
 
     Args:
-        columns: address and number of elements of each column, in the order of `config.step_columns()`.
+        columns: address and number of elements of each column, in the order of
+            `config.step_columns()`.
 
     Raises ValueError where a column is missing, of another length or not aligned to 8 bytes.
     """
@@ -124,7 +128,9 @@ class StepBuffers:
 
 @final
 class Scheduler:
-    """The engine by itself, in addresses; `streamcore.Scheduler` is made of it. May be called from any thread."""
+    """The engine by itself, in addresses; `streamcore.Scheduler` is made of it. May be called from
+    any thread.
+    """
 
     def __new__(cls, config: EngineConfig) -> Scheduler: ...
     def add_request(
@@ -146,15 +152,19 @@ class Scheduler:
         deadline_s: float | None = None,
         **numbers: Unpack[RowParameters],
     ) -> None:
-        """As in `streamcore.Scheduler`; the caller never uses an id twice, and `deadline_s` is on the clock of `next_step`."""
+        """As in `streamcore.Scheduler`; the caller never uses an id twice, and `deadline_s` is on
+        the clock of `next_step`.
+        """
     def abort(self, request_id: int) -> bool:
-        """End a request; False when there is none of that id."""
+        """End a request; False when no request has that id."""
     def resume(self, request_id: int, forced: list[int]) -> bool:
         """Say that a mask is there, behind these tokens; False when the request waits for none."""
     def masked_requests(self, step_id: int) -> list[int]:
         """Whose samples have a mask."""
     def next_step(self, buffers: StepBuffers, now_s: float = 0.0) -> StepPlan | None:
-        """End requests whose deadline has come, then plan the next step into `buffers`; None when nothing can run now."""
+        """End requests whose deadline has come, then plan the next step into `buffers`; None when
+        nothing can run now.
+        """
     def complete_step(
         self,
         step_id: int,
@@ -162,22 +172,27 @@ class Scheduler:
         scores: tuple[_Place, _Place, _Place] | None = None,
         elapsed_s: float | None = None,
     ) -> None:
-        """Hand back the results of the oldest step in flight. Each column is given as its address and its number of elements.
+        """Hand back the results of the oldest step in flight. Each column is given as its address
+        and its number of elements.
 
         Args:
             tokens: int32 [num_samples], the sampled tokens in the order of the plan.
-            scores: needed if the plan scores anything: float32 [num_rows], the log-probability of each drawn or given
-                token; int32 and float32 [num_rows, num_top], the most likely tokens, best first, and their
-                log-probabilities. The rows are the scored samples, then the scored prompt tokens.
+            scores: needed if the plan scores anything: float32 [num_rows], the log-probability of
+                each drawn or given token; int32 and float32 [num_rows, num_top], the most likely
+                tokens, best first, and their log-probabilities. The rows are the scored samples,
+                then the scored prompt tokens.
             elapsed_s: what the step took.
 
         Raises:
-            ValueError: it is another step's turn, a number of elements is wrong, or a token is negative but not -1.
+            ValueError: it is another step's turn, a number of elements is wrong, or a token is
+                negative but not -1.
         """
     def drain_events(self) -> list[tuple[int, _EventKind, int | None, list[_Likelihood]]]:
-        """What happened since the last call: request id, kind, a number, and log-probabilities if they were asked for.
+        """What happened since the last call: request id, kind, a number, and log-probabilities if
+        they were asked for.
 
-        The number is the token of "token" and "stop", and of "scheduled" how many prompt tokens were in the KV cache already.
+        The number is the token of "token" and "stop", and of "scheduled" how many prompt tokens
+        were in the KV cache already.
         """
     @property
     def has_work(self) -> bool: ...
@@ -188,7 +203,9 @@ class Scheduler:
 
 @final
 class Listener:
-    """A socket that is bound, else an OSError says why not. A method returns it changed and uses this one up."""
+    """A socket that is bound, else an OSError says why not. A method returns it changed and uses
+    this one up.
+    """
 
     def __new__(cls, host: str, port: int) -> Listener: ...
     @staticmethod
@@ -200,7 +217,7 @@ class Listener:
         """Have clients find the routes under a path of a proxy."""
     @property
     def url(self) -> str:
-        """Scheme, host and port, the one that the system chose if 0 was asked for; of a path `http://localhost`."""
+        """Scheme, host and the port, chosen by the system for 0; of a path `http://localhost`."""
 
 @final
 class TextModel:
@@ -211,7 +228,8 @@ class TextModel:
         tool_call_parser: one of `parser_names`, "auto": by the template.
         reasoning_parser: the same for reasoning.
 
-    Raises ModelLoadError where a file of the folder cannot be used, ValueError where there is no such parser.
+    Raises ModelLoadError where a file of the folder cannot be used, ValueError where there is no
+    such parser.
     """
 
     def __new__(
@@ -223,11 +241,12 @@ class TextModel:
     ) -> TextModel: ...
     @property
     def has_chat_template(self) -> bool:
-        """Whether messages can be made into a prompt; False once a server has taken the model over."""
+        """Whether messages can become a prompt; False once a server has taken the model."""
 
 @final
 class Server:
-    """The running HTTP server. It answers from its construction on, and takes over `listener` and `text`.
+    """The running HTTP server. It answers from its construction on, and takes over `listener` and
+    `text`.
 
     Args:
         listener: where to listen; None: requests come by `open` alone.
@@ -235,9 +254,14 @@ class Server:
         served_model_names: at least one; the first one is in the answers.
         vocab_size: rows of the model's embedding; a prompt with a token id beyond them is refused.
         api_keys: keys that open the API; none: it is open to all.
+        priority_keys: numbers of keys, counted from 1, whose `priority` counts among the requests
+            of all keys.
         allowed_origins: origins whose pages may read answers in a browser; `*` stands for all.
-        max_waiting_requests: most requests that wait for their first step; more get 429. None: 2048.
-        script: what answers in the place of a model; `run_script` then takes the place of the runner.
+        max_waiting_requests: most requests that wait for their first step; more get 429. None:
+            2048.
+        max_stored_responses: most responses that are kept for their clients; 0: none. None: 1000.
+        script: what answers in the place of a model; `run_script` then takes the place of the
+            runner.
         trace_file: new file for a trace, see `docs/simulation.md`. None: none is made.
         traced_model: what the trace says of the model, as `trace_model` returns it.
         reasoning_field: where answers have reasoning: "reasoning", "reasoning_content" or "both".
@@ -258,8 +282,10 @@ class Server:
         served_model_names: list[str],
         vocab_size: int,
         api_keys: list[str] | None = None,
+        priority_keys: list[int] | None = None,
         allowed_origins: list[str] | None = None,
         max_waiting_requests: int | None = None,
+        max_stored_responses: int | None = None,
         script: Script | None = None,
         trace_file: str | PathLike[str] | None = None,
         traced_model: tuple[str, int, int] | None = None,
@@ -278,8 +304,10 @@ class Server:
 
         Args:
             bell: of the event loop that the answer goes to.
-            number: under which `bell` hands over the parts of the answer; the caller never uses it twice with one bell.
-            prefix: what the application is mounted under, as in a URL, such as "/llm"; may be empty.
+            number: under which `bell` hands over the parts of the answer; the caller never uses it
+                twice with one bell.
+            prefix: what the application is mounted under, as in a URL, such as "/llm"; may be
+                empty.
             target: path and query as they were sent, without the prefix.
             headers: names and values.
 
@@ -287,7 +315,7 @@ class Server:
             RuntimeError: the server has been shut down.
         """
     def next_step(self, buffers: StepBuffers, timeout_s: float) -> StepPlan | None:
-        """Wait up to `timeout_s` seconds for work and plan it into `buffers`; None when there was none."""
+        """Wait up to `timeout_s` seconds for work and plan it into `buffers`; None without work."""
     def complete_step(
         self,
         step_id: int,
@@ -296,10 +324,12 @@ class Server:
     ) -> None:
         """Hand back the results of a step, as in `Scheduler.complete_step`."""
     def watch(self, decode_s: float) -> None:
-        """Give the step loop up when it hangs. From now on it must call `next_step` whenever it is not computing.
+        """Give the step loop up when it hangs. From now on it must call `next_step` whenever it is
+        not computing.
 
         Args:
-            decode_s: what a step of one token takes, in seconds; longer ones are measured as they come.
+            decode_s: what a step of one token takes, in seconds; longer ones are measured as they
+                come.
         """
     @property
     def failure(self) -> str | None:
@@ -313,7 +343,9 @@ class Server:
     def num_requests(self) -> int:
         """Requests that have not ended, those in the queue included."""
     def drain(self, deadline_s: float) -> None:
-        """Take no new request; running streams finish, or are aborted after `deadline_s` seconds. Returns at once."""
+        """Take no new request; running streams finish, or are aborted after `deadline_s` seconds.
+        Returns at once.
+        """
     def fail(self, message: str) -> None:
         """The runner died: every open request ends with an error event that carries `message`."""
     def shutdown(self) -> None:
@@ -321,11 +353,13 @@ class Server:
 
 @final
 class Doorbell:
-    """Tells one event loop which exchanges have something for it. Belongs to the thread of that loop.
+    """Tells one event loop which exchanges have something for it. Belongs to the thread of that
+    loop.
 
     Args:
-        descriptor: an eventfd, or the writing end of a pipe, that does not block. Eight bytes are written to it when something
-            is ready and nothing was before. It is duplicated: the caller closes its own.
+        descriptor: an eventfd, or the writing end of a pipe, that does not block. Eight bytes are
+            written to it when something is ready and nothing was before. It is duplicated: the
+            caller closes its own.
 
     Raises:
         OSError: the descriptor is not open.
@@ -337,8 +371,9 @@ class Doorbell:
         """What is ready, in order; to be called after the descriptor was read.
 
         Returns:
-            The number of an exchange, and the ASGI message to send. None in its place: the next piece of the request's body is
-            wanted. An empty message: the answer will not be completed, and its client must see that.
+            The number of an exchange, and the ASGI message to send. None in its place: the next
+            piece of the request's body is wanted. An empty message: the answer will not be
+            completed, and its client must see that.
         """
 
 @final
@@ -348,6 +383,8 @@ class Exchange:
     def resume(self) -> None:
         """Ask for the next message of the answer; until then none is made."""
     def feed(self, piece: bytes, is_last: bool) -> None:
-        """Hand over the piece of the body that was wanted. The first may come unasked, any other is dropped then."""
+        """Hand over the piece of the body that was wanted. The first may come unasked, any other is
+        dropped then.
+        """
     def close(self) -> None:
         """Abort what is still running. An answer that was not complete is then reported as lost."""

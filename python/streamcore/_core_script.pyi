@@ -10,9 +10,11 @@ class Script:
 
     Args:
         json: the script.
-        text: the model whose tokenizer and template are used; it learns the script's pieces as tokens, and its parsers.
+        text: the model whose tokenizer and template are used; it learns the script's pieces as
+            tokens, and its parsers.
         keeps_requests: whether `requests` has what the server was asked.
-        tool_call_parser: one of `parser_names`; "auto": the script's, else "hermes" where it has calls.
+        tool_call_parser: one of `parser_names`; "auto": the script's, else "hermes" where it has
+            calls.
         reasoning_parser: the same for reasoning, "qwen3" where it has some.
 
     Raises:
@@ -38,10 +40,16 @@ class Script:
     def vocab_size(self) -> int:
         """Tokens that the model knows, pieces included."""
     def example(self, model: str) -> str | None:
-        """A question that some rule answers when it is asked of this model; None if none can be told from the rules."""
+        """A question that some rule answers when it is asked of this model; None if the rules show
+        none.
+        """
     @property
     def requests(self) -> list[tuple[str, str, list[tuple[str, str]], bytes]]:
-        """The last requests, if they are kept: method, path with query, names and values of the headers, body."""
+        """The last requests, if they are kept: method, path with query, names and values of the
+        headers, body.
+        """
     @property
     def num_replies(self) -> int:
-        """How often it was asked for an answer or an error: once for each choice of each valid request."""
+        """How often it was asked for an answer or an error: once for each choice of each valid
+        request.
+        """

@@ -15,7 +15,9 @@ class StepPlan:
     num_seqs: Final[int]
     """Sequences that take part."""
     num_padding: Final[int]
-    """Padding behind them, see `EngineConfig.capture_sizes`: this many sequences of one token each."""
+    """Padding behind them, see `EngineConfig.capture_sizes`: this many sequences of one token
+    each.
+    """
     num_samples: Final[int]
     """Tokens to sample."""
     num_device_tokens: Final[int]
@@ -37,7 +39,7 @@ class StepPlan:
     num_scored_tokens: Final[int]
     """Prompt tokens whose log-probability is wanted, see `scored_indices`."""
     max_top_logprobs: Final[int]
-    """Most of the likeliest tokens that one of these is told."""
+    """Maximum number of likely tokens that one of these gets."""
 
 class RowParameters(TypedDict, total=False):
     """The numbers that a row keeps while its sequence runs."""
@@ -49,12 +51,20 @@ class RowParameters(TypedDict, total=False):
     top_k: int
     """Keeps this many of the most likely tokens; 0 keeps all."""
     min_p: float
-    """Keeps tokens that are at least this fraction as likely as the most likely one; 0 keeps all."""
+    """Keeps tokens that are at least this fraction as likely as the most likely one; 0 keeps
+    all.
+    """
     top_n_sigma: float
-    """Keeps tokens whose logits are within this many standard deviations of the greatest; 0 and below keep all."""
+    """Keeps tokens whose logits are within this many standard deviations of the greatest; 0 and
+    below keep all.
+    """
     repetition_penalty: float
-    """Divides logits of tokens in the prompt or the output if positive, multiplies them otherwise; 1 changes nothing."""
+    """Divides logits of tokens in the prompt or the output if positive, multiplies them otherwise;
+    1 changes nothing.
+    """
     frequency_penalty: float
-    """Is subtracted from a token's logit once for each time it is in the output; 0 changes nothing."""
+    """Is subtracted from a token's logit once for each time it is in the output; 0 changes
+    nothing.
+    """
     presence_penalty: float
     """Is subtracted from a token's logit if it is in the output; 0 changes nothing."""

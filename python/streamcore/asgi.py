@@ -1,10 +1,12 @@
-"""The server as an ASGI application: under uvicorn, mounted in a FastAPI site, wrapped in middleware.
+"""The server as an ASGI application: under uvicorn, mounted in a FastAPI site, wrapped in
+middleware.
 
     app = streamcore.asgi.create_app("/models/Llama-3.1-8B-Instruct", max_num_seqs=64)
 
-Each request is handed to the routes that `streamcore serve` has, so every byte of a body is the same. Python
-only carries messages between the ASGI server and Rust, and an event loop learns from one descriptor that there
-is something to carry: no thread of Rust's enters the interpreter. Needs Starlette: `pip install 'starlette>=0.46'`.
+Each request is handed to the routes that `streamcore serve` has, so every byte of a body is the
+same. Python only carries messages between the ASGI server and Rust, and an event loop learns from
+one descriptor that there is something to carry: no thread of Rust's enters the interpreter. Needs
+Starlette: `pip install 'starlette>=0.46'`.
 """
 
 import asyncio
@@ -30,11 +32,14 @@ except ModuleNotFoundError as error:
 
 
 def create_app(model: str | os.PathLike[str] | None = None, **settings: Any) -> Starlette:
-    """An ASGI application that serves a model. Its lifespan loads the model, and ends what still runs at its end.
+    """An ASGI application that serves a model. Its lifespan loads the model, and ends what still
+    runs at its end.
 
     Args:
-        model: folder of a model in Hugging Face layout, a GGUF file, or a name such as `org/name`; None: the demo model.
-        settings: the options of `streamcore serve`, with underscores and without those of the socket, which is the ASGI server's.
+        model: folder of a model in Hugging Face layout, a GGUF file, or a name such as `org/name`;
+            None: the demo model.
+        settings: the options of `streamcore serve`, with underscores and without those of the
+            socket, which is the ASGI server's.
 
     Raises:
         ConfigError: a setting is unknown, or its value is not possible.
@@ -118,18 +123,23 @@ async def _listen(call: Call, receive: Receive) -> None:
 
 
 def _without_our_frames(error: StreamcoreError) -> StreamcoreError:
-    """What is to be mended stands in the message. ASGI servers print the whole traceback, which is long enough without ours."""
+    """What is to be mended stands in the message. ASGI servers print the whole traceback, which is
+    long enough without ours.
+    """
     return error.with_traceback(None)
 
 
 def _address(scope: Mapping[str, Any]) -> tuple[str, bytes]:
-    """The prefix that the application is mounted under, and behind it path and query as the client sent them."""
+    """The prefix that the application is mounted under, and behind it path and query as the client
+    sent them.
+    """
     path, root = scope["path"], scope.get("root_path", "").rstrip("/")
     raw = (scope.get("raw_path") or b"").split(b"?")[0]
     prefix = quote(root)
     if root and (path + "/").startswith(root + "/"):
         path, raw = path[len(root) :], raw.removeprefix(prefix.encode())
-    # Not every server tells the path as it was sent, and the prefix may have been sent in other letters.
+    # Not every server passes the path on as it was sent, and the prefix may have been sent in other
+    # letters.
     if unquote(raw.decode("latin-1")) != path:
         raw = quote(path).encode()
     query = scope.get("query_string", b"")

@@ -1,4 +1,6 @@
-"""What Python needs of the second door: a descriptor that tells that answers have something, and its place in an event loop."""
+"""What Python needs of the second door: a descriptor that rings when answers have something, and
+its place in an event loop.
+"""
 
 import asyncio
 import os
@@ -14,12 +16,15 @@ Message = dict[str, Any]
 
 
 class Call:
-    """One request: the pieces of its body on their way in, the parts of its answer on their way out."""
+    """One request: the pieces of its body on their way in, the parts of its answer on their way
+    out.
+    """
 
     def __init__(self, exchange: _core.Exchange) -> None:
         self.exchange = exchange
         self.body_wanted = asyncio.Event()
-        # Never more than one part and the news that the rest is lost: a part is made when it is asked for.
+        # Never more than one part and the news that the rest is lost: a part is made when it is
+        # asked for.
         self._parts: asyncio.Queue[Message] = asyncio.Queue()
 
     def take(self, part: Message | None) -> None:
@@ -56,7 +61,7 @@ class Bell:
         with suppress(BlockingIOError):
             os.read(self._descriptor, 4096)
         for number, part in self._bell.take():
-            # A call that is over may still be told that its answer was lost.
+            # A call that is over may still hear that its answer was lost.
             if call := self._calls.get(number):
                 call.take(part)
 
@@ -69,7 +74,9 @@ class Bell:
         target: bytes,
         headers: list[tuple[bytes, bytes]],
     ) -> Iterator[Call]:
-        """Open an exchange for a `with` block, as `Server.open` does; what still runs at its end is aborted."""
+        """Open an exchange for a `with` block, as `Server.open` does; what still runs at its end is
+        aborted.
+        """
         number = next(self._numbers)
         call = Call(server.open(self._bell, number, method, prefix, target, headers))
         self._calls[number] = call
@@ -80,13 +87,16 @@ class Bell:
             del self._calls[number]
 
 
-# The bells of the loops that have a use for one now: an application's lifespan, or a request. Nearly always this is one loop.
+# The bells of the loops that have a use for one now: an application's lifespan, or a request.
+# Nearly always this is one loop.
 _bells: dict[asyncio.AbstractEventLoop, Bell] = {}
 
 
 @contextmanager
 def bell_of_running_loop() -> Iterator[Bell]:
-    """One descriptor for each loop, however many applications and requests use it, and none for a loop that has none."""
+    """One descriptor for each loop, however many applications and requests use it, and none for a
+    loop that has none.
+    """
     loop = asyncio.get_running_loop()
     bell = _bells.get(loop)
     if bell is None:
@@ -102,7 +112,9 @@ def bell_of_running_loop() -> Iterator[Bell]:
 
 
 def doorbell() -> tuple[int, _core.Doorbell]:
-    """A bell, and the descriptor that becomes readable when it rings: an eventfd where there is such a thing, else a pipe."""
+    """A bell, and the descriptor that becomes readable when it rings: an eventfd where there is
+    such a thing, else a pipe.
+    """
     if hasattr(os, "eventfd"):
         both = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         return both, _core.Doorbell(both)

@@ -30,7 +30,9 @@ def _finite(text: str) -> float:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what was wrong in one line and exits with 2. Options have one name: an abbreviation may mean another one tomorrow."""
+    """Says what was wrong in one line and exits with 2. Options have one name: an abbreviation may
+    mean another one tomorrow.
+    """
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(allow_abbrev=False, **settings)
@@ -198,8 +200,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        The exit status: 0 done, 1 the environment is at fault or a replay differs, 2 the command line is, 130 interrupted,
-        141 the reader of the output has gone.
+        The exit status: 0 done, 1 the environment is at fault or a replay differs, 2 the command
+        line is, 130 interrupted, 141 the reader of the output has gone.
     """
     started = time.monotonic()
     arguments = sys.argv[1:] if argv is None else list(argv)

@@ -1,4 +1,6 @@
-"""Numbers on their way to the engine and back: memory in the types that it takes, of whatever library they come."""
+"""Numbers on their way to the engine and back: memory in the types that it takes, of whatever
+library they come.
+"""
 
 from array import array
 from collections.abc import Sequence
@@ -32,8 +34,8 @@ def column(type_code: str, values: Any) -> "array[Any]":
 
     Args:
         type_code: as `array` has it.
-        values: a sequence, a buffer or an array of any library, or rows of these. Taken over as bytes where it is memory of
-            that type already.
+        values: a sequence, a buffer or an array of any library, or rows of these. Taken over as
+            bytes where it is memory of that type already.
 
     Raises:
         TypeError: something is no number, or not whole where it must be.

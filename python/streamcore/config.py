@@ -42,7 +42,7 @@ def parse_bytes(text: str) -> int:
     """Read a number of bytes: `4000000000`, `4G` (powers of 1000) or `4GiB` (powers of 1024).
 
     Raises:
-        ConfigError: it is none of these.
+        ConfigError: it is not one of these.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kmgt]i?)?b?", text.strip().lower())
     if match is None:
@@ -51,7 +51,9 @@ def parse_bytes(text: str) -> int:
 
 
 def expanded(path: Path) -> Path:
-    """The path with the home that a `~` at its beginning stands for; a shell does not see one behind `=` or `:`."""
+    """The path with the home that a `~` at its beginning stands for; a shell does not see one
+    behind `=` or `:`.
+    """
     try:
         return path.expanduser()
     except RuntimeError:
@@ -62,7 +64,8 @@ def expanded(path: Path) -> Path:
 def path_of_model(text: str) -> Path:
     """Read the path or the name of a model.
 
-    `./` at the beginning, or `/` at the end, says that a text is a path. A `Path` drops both, so that it is made absolute here.
+    `./` at the beginning, or `/` at the end, says that a text is a path. A `Path` drops both, so
+    that it is made absolute here.
     """
     path = expanded(Path(text))
     is_path = text.startswith("./") or text.endswith("/")
@@ -94,6 +97,16 @@ def check_api_keys(keys: Iterable[str], source: str) -> None:
 
 def _option(default: Any, text: str, **extra: Any) -> Any:
     return field(default=default, metadata={"help": text, **extra})
+
+
+class _Devices(tuple[str, ...]):
+    """Names of devices; the last one stands for every number."""
+
+    __slots__ = ()
+
+    def __contains__(self, value: object) -> bool:
+        is_numbered = isinstance(value, str) and re.fullmatch(r"cuda:\d{1,3}", value) is not None
+        return is_numbered or value in self[:-1]
 
 
 @dataclass(frozen=True)
@@ -129,11 +142,16 @@ class ServeConfig:
         "key that requests must carry, several are allowed; else those in `STREAMCORE_API_KEY`, which other users of the "
         "machine cannot read; else the server is open to all who reach it",
     )
+    priority_keys: tuple[str, ...] = _option(
+        (),
+        "number of an API key, counted from 1, whose `priority` counts among the requests of all keys, several are allowed; "
+        "else it orders those of its own key alone",
+    )
     allowed_origins: tuple[str, ...] = _option(
         (),
         "origin such as https://chat.example whose pages may use the API in a browser, * for all; else none",
     )
-    device: str = _option("auto", "where the model runs", choices=("auto", "cpu", "cuda"))
+    device: str = _option("auto", "where the model runs", choices=_Devices(("auto", "cpu", "cuda", "cuda:N")))
     dtype: str = _option(
         "auto",
         "type of weights and activations",
@@ -145,6 +163,9 @@ class ServeConfig:
     max_num_seqs: int | None = _option(None, "most requests that run at once; else by device", least=1)
     max_waiting_requests: int = _option(
         2048, "most requests that wait for their first step; more get 429", least=1
+    )
+    max_stored_responses: int = _option(
+        1000, "most responses that are kept in memory for /v1/responses; 0 keeps none", least=0
     )
     max_num_batched_tokens: int | None = _option(None, "most tokens in one step; else by device", least=1)
     target_itl_ms: float | None = _option(
@@ -202,6 +223,11 @@ class ServeConfig:
             raise ConfigError(f"`--root-path` is `{self.root_path}`, it must be like /llm")
         if self.ssl_keyfile is not None and self.ssl_certfile is None:
             raise ConfigError("`--ssl-keyfile` is given without `--ssl-certfile`")
+        for number in self.priority_keys:
+            if not re.fullmatch(r"[1-9][0-9]{0,8}", number):
+                raise ConfigError(
+                    f"`--priority-keys` is `{number}`, it must be the number of a key, from 1 on"
+                )
         for origin in self.allowed_origins:
             if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", origin):
                 raise ConfigError(f"`{origin}` is not an origin, which is like https://chat.example")
@@ -234,11 +260,22 @@ class ServeConfig:
 
 
 def with_keys_of_environment(config: ServeConfig) -> ServeConfig:
-    """The settings with the keys in `STREAMCORE_API_KEY`, separated by commas, if there are none yet.
+    """The settings with the keys in `STREAMCORE_API_KEY`, separated by commas, if there are none
+    yet.
 
     Raises:
-        ConfigError: the variable is there, and one of its keys is empty: whoever sets it wants no open server.
+        ConfigError: the variable is there, and one of its keys is empty: a server with keys must
+            not be open.
     """
+    config = _with_keys(config)
+    num_keys = len(config.api_key)
+    for number in config.priority_keys:
+        if int(number) > num_keys:
+            raise ConfigError(f"`--priority-keys` is {number}, there are {num_keys} API keys")
+    return config
+
+
+def _with_keys(config: ServeConfig) -> ServeConfig:
     text = os.environ.get("STREAMCORE_API_KEY")
     if config.api_key or text is None:
         return config
@@ -267,11 +304,13 @@ def engine_config_of(**limits: Any) -> _core.EngineConfig:
 def config_of(
     model: str | os.PathLike[str] | None, settings: Mapping[str, Any], *, without: Collection[str] = ()
 ) -> ServeConfig:
-    """The settings of a program, which are those of the command line with underscores in their names.
+    """The settings of a program, which are those of the command line with underscores in their
+    names.
 
     Args:
         model: as in `ServeConfig`.
-        settings: by name; where several values are allowed one is enough, and a number of bytes may be text such as "4GiB".
+        settings: by name; where several values are allowed one is enough, and a number of bytes may
+            be text such as "4GiB".
         without: names that have no meaning where this is called.
 
     Raises:

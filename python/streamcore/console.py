@@ -43,7 +43,9 @@ def write_output(text: str) -> None:
 
 
 def complain(program: str, message: str) -> None:
-    """Writes to standard error what is wrong; where that cannot be written, nothing else can be done."""
+    """Writes to standard error what is wrong; where that cannot be written, nothing else can be
+    done.
+    """
     line = _core.json_line("ERROR", message) if _log_format == "json" else f"{program}: {message}\n"
     try:
         sys.stderr.write(line)
@@ -53,8 +55,8 @@ def complain(program: str, message: str) -> None:
 
 
 def _give_up(stream: TextIO) -> None:
-    """Lead a stream that cannot be written to nowhere: what is left in its buffer would fail once more at the end of the
-    program, and change its status.
+    """Lead a stream that cannot be written to nowhere: what is left in its buffer would fail once
+    more at the end of the program, and change its status.
     """
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
@@ -66,7 +68,9 @@ def complain_of_development_build() -> None:
 
 
 def _complain_of_exceptions() -> None:
-    """Have Python say in one line what it says in many about exceptions that end a thread, or the program."""
+    """Have Python say in one line what it says in many about exceptions that end a thread, or the
+    program.
+    """
 
     def report(error: BaseException | None, where: str = "") -> None:
         if error is not None:

@@ -1,6 +1,7 @@
 """The engine in a thread of its own, for programs whose main thread has other work.
 
-Everything that touches torch happens in that one thread, the loading too: torch keeps settings by thread.
+Everything that touches torch happens in that one thread, the loading too: torch keeps settings by
+thread.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ class Loaded(NamedTuple):
 
 
 class _GivenUp(Exception):  # noqa: N818
-    """Nobody waits for the model any more."""
+    """The model is not wanted any more."""
 
 
 class EngineThread:
@@ -48,13 +49,16 @@ class EngineThread:
         self._thread = threading.Thread(target=self._run, name="streamcore-engine", daemon=True)
 
     def start(self) -> Future[Loaded]:
-        """Begin to load; tells when requests can come, or why not. `end` must follow."""
+        """Begin to load; the future is done when requests can come, or has the reason why they
+        cannot. `end` must follow.
+        """
         self._thread.start()
         return self._loaded
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Loaded]:
-        """A server for the length of an `async with` block; at its end running requests have `shutdown_timeout` to finish.
+        """A server for the length of an `async with` block; at its end running requests have
+        `shutdown_timeout` to finish.
 
         Raises:
             ConfigError: an option cannot work with this model or device.
@@ -84,7 +88,8 @@ class EngineThread:
                 return
             self._loaded.set_result(Loaded(serving.server, serving.name))
             self._run_steps(serving)
-            # After a failure, too, there are questions to be answered: with 503, and what has failed.
+            # After a failure, too, there are questions to be answered: with 503, and what has
+            # failed.
             self._is_closing.wait()
 
     def _run_steps(self, serving: Serving) -> None:
@@ -93,7 +98,7 @@ class EngineThread:
         # A panic in Rust is not an `Exception`; the clients must hear of it all the same.
         except BaseException as error:
             _core.log("error", f"the model runner failed\n{traceback.format_exc().rstrip()}")
-            # Before anyone hears of it, and can ask why.
+            # Before a caller hears of it, and can ask why.
             self.failure = error
             serving.fail()
 
@@ -102,7 +107,9 @@ class EngineThread:
             raise _GivenUp
 
     def end(self, timeout_s: float = 0.0) -> None:
-        """Take no new request, give running ones so many seconds, and wait until all threads are gone."""
+        """Take no new request, give running ones this many seconds, and wait until all threads are
+        gone.
+        """
         if not self._loaded.cancel() and self._loaded.exception() is None:
             self._loaded.result().server.drain(timeout_s)
         self._is_closing.set()

@@ -10,7 +10,8 @@
         ├── QueueFullError         too many requests are waiting
         └── EngineFailedError      the engine failed, or was closed, before the answer was complete
 
-Each message is one sentence that names what was wrong; `hint`, when there is one, says what to do about it.
+Each message is one sentence that names what was wrong; `hint`, when there is one, says what to do
+about it.
 """
 
 import sys
@@ -28,7 +29,8 @@ class StreamcoreError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
-        # So that it stands under the message where a traceback is shown; Python 3.10 has no such place.
+        # So that it stands under the message where a traceback is shown; Python 3.10 has no such
+        # place.
         if hint is not None and sys.version_info >= (3, 11):
             self.add_note(hint)
 
@@ -54,7 +56,8 @@ class RequestError(StreamcoreError):
 
     Args:
         message: one sentence without a full stop.
-        code: one word for programs, such as "context_length_exceeded"; None: the routes have not been asked.
+        code: one word for programs, such as "context_length_exceeded"; None: the routes have not
+            been asked.
         param: the field that is to blame, if one is.
     """
 

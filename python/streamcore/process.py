@@ -1,4 +1,5 @@
-"""The surroundings of the command's process: the signals that end it, and standard streams that are closed.
+"""The surroundings of the command's process: the signals that end it, and standard streams that are
+closed.
 
 Imported before all else, so it imports next to nothing.
 """
@@ -16,13 +17,16 @@ def prepare(arguments: list[str]) -> None:
     _open_standard_streams()
     numbers = ending_signals()
     if signal.SIGINT in numbers:
-        # Else Python raises in whatever runs, which may swallow it, while a thread ends the process.
+        # Else Python raises in whatever runs, which may swallow it, while a thread ends the
+        # process.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     _core.end_on_signals(numbers, log_format_of(arguments))
 
 
 def log_format_of(arguments: list[str]) -> str:
-    """Finds the form of the log on a command line, before it is known whether all else there can be understood."""
+    """Finds the form of the log on a command line, before it is known whether all else there can be
+    understood.
+    """
     chosen = "text"
     for argument, following in pairwise([*arguments, ""]):
         if argument == "--log-format":
@@ -35,8 +39,8 @@ def log_format_of(arguments: list[str]) -> str:
 def ending_signals() -> list[int]:
     """Lists the signals that ask for an end: Ctrl-C, `kill`, and the terminal that is closed.
 
-    One that was ignored when the program was started stays so: `nohup` means it, and a shell that starts a job in the
-    background of a script.
+    One that was ignored when the program was started stays so: `nohup` means it, and a shell that
+    starts a job in the background of a script.
     """
     numbers = [signal.SIGINT, signal.SIGTERM]
     if sys.platform != "win32":

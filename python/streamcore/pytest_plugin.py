@@ -1,4 +1,6 @@
-"""The pytest fixture `streamcore_server`. It costs nothing until a test asks for it: all else is imported then."""
+"""The pytest fixture `streamcore_server`. It costs nothing until a test asks for it: all else is
+imported then.
+"""
 
 from collections.abc import Iterator
 from contextlib import ExitStack

@@ -11,7 +11,8 @@ def replay(trace: Path) -> int:
 
     Raises:
         OSError: there is no such file.
-        TraceError: names the first line that cannot be read or whose plan differs, and what differs.
+        TraceError: names the first line that cannot be read or whose plan differs, and what
+            differs.
     """
     num_calls, num_steps, is_cut_off = _core.replay(trace)
     write_output(f"all {num_steps} steps are equal ({num_calls} calls)\n")

@@ -1,4 +1,5 @@
-"""Continuous batching over a paged KV cache for a runner of one's own; `docs/embedding.md` is the way in.
+"""Continuous batching over a paged KV cache for a runner of one's own; `docs/embedding.md` is the
+way in.
 
     scheduler = Scheduler(num_blocks=512)
     scheduler.add_request(prompt, max_tokens=64, stop_token_ids=[2])
@@ -6,8 +7,8 @@
         scheduler.complete_step(step, my_model(step))
         for event in scheduler.drain_events(): ...
 
-Needs neither torch nor NumPy. The columns of a step are memory that the engine writes into; `numpy.asarray` and
-`torch.frombuffer`, which refuses an empty one, see it without a copy.
+Needs neither torch nor NumPy. The columns of a step are memory that the engine writes into;
+`numpy.asarray` and `torch.frombuffer`, which refuses an empty one, see it without a copy.
 """
 
 from array import array
@@ -60,7 +61,9 @@ class Scheduled(NamedTuple):
 
 
 class PromptLogprobs(NamedTuple):
-    """Log-probabilities of consecutive prompt tokens, from the second on. A long prompt has several of these."""
+    """Log-probabilities of consecutive prompt tokens, from the second on. A long prompt has several
+    of these.
+    """
 
     request_id: int
     logprobs: list[TokenLogprob]
@@ -87,38 +90,49 @@ class Finished(NamedTuple):
 
 
 Event: TypeAlias = Scheduled | PromptLogprobs | Token | Finished
-"""What happened to a request: `Scheduled`, `PromptLogprobs` if asked for, any number of `Token`, one `Finished`."""
+"""What happened to a request: `Scheduled`, `PromptLogprobs` if asked for, any number of `Token`,
+one `Finished`.
+"""
 
 
 class Scores(NamedTuple):
-    """The log-probabilities that a step asks for: natural logarithms of the softmax of the logits as the model gave them.
+    """The log-probabilities that a step asks for: natural logarithms of the softmax of the logits
+    as the model gave them.
 
-    One row for each of `scored_samples`, then one for each of `scored_indices`. Each is a (nested) sequence or a buffer.
+    One row for each of `scored_samples`, then one for each of `scored_indices`. Each is a (nested)
+    sequence or a buffer.
     """
 
     logprobs: Any
     """float32 [num_rows]: of the drawn token, or of `scored_targets`"""
     top_ids: Any
-    """int32 [num_rows, num_top]: the most likely tokens, best first; at least `max_top_logprobs` of them"""
+    """int32 [num_rows, num_top]: the most likely tokens, best first; at least `max_top_logprobs` of
+    them
+    """
     top_logprobs: Any
     """float32 [num_rows, num_top]"""
 
 
 class Scheduler:
-    """Plans steps for a model that somebody else runs. Requests may be added and aborted from any thread; one runs the steps.
+    """Plans steps for a model that another program runs. Requests may be added and aborted from any
+    thread; one runs the steps.
 
     Args:
         num_blocks: blocks in the KV cache.
         block_size: token positions in one block.
         max_num_seqs: most sequences in one step.
         max_num_batched_tokens: most tokens computed in one step.
-        max_model_len: most tokens of one sequence, prompt and output together; None: the whole cache.
+        max_model_len: most tokens of one sequence, prompt and output together; None: the whole
+            cache.
         max_steps_in_flight: how many steps may be handed out before the first is completed, 1 or 2.
-        enable_prefix_caching: whether requests that begin alike share the blocks of their common beginning.
-        capture_sizes: numbers of sequences that the runner has captured graphs for, increasing; a step of one token for
-            each sequence is filled up to the next of them, see `Step.num_padding`.
-        target_itl_s: how long a step with decodes should take, in seconds; prompts beside them are cut so that it does,
-            as far as past steps tell. None: only `max_num_batched_tokens` cuts them.
+        enable_prefix_caching: whether requests that begin alike share the blocks of their common
+            beginning.
+        capture_sizes: numbers of sequences that the runner has captured graphs for, increasing; a
+            step of one token for each sequence is filled up to the next of them, see
+            `Step.num_padding`.
+        target_itl_s: how long a step with decodes should take, in seconds; prompts beside them are
+            cut so that it does, as far as past steps show. None: only `max_num_batched_tokens` cuts
+            them.
         clock: seconds from some moment on; for deadlines and for what steps take.
 
     Raises:
@@ -191,19 +205,24 @@ class Scheduler:
 
         Args:
             prompt: token ids, at least one.
-            max_tokens: most tokens to generate; with 0 the prompt alone is computed, for its log-probabilities.
-            min_tokens: before so many nothing of `stop_token_ids` ends the output.
+            max_tokens: most tokens to generate; with 0 the prompt alone is computed, for its
+                log-probabilities.
+            min_tokens: before this many tokens nothing of `stop_token_ids` ends the output.
             logit_bias: tokens, and what is added to their logits.
             seed: decides the number in `uniform` for each draw.
-            logprobs: tell the log-probability of each token and of so many of the likeliest, at most 20.
+            logprobs: return the log-probability of each token and of this many of the likeliest, at
+                most 20.
             prompt_logprobs: the same of each prompt token but the first.
             cache_salt: only requests with the same number share blocks.
             priority: lower ones go first; within one each `key` gets an equal part of the engine.
-            is_constrained: a mask says which tokens may be drawn: the step after a token of the request waits for `resume`.
-                Tokens of `stop_token_ids` before `min_tokens` are then for the masks to forbid.
-            timeout_s: seconds from now after which the request ends, with what it has, at most a year; None: never.
-            numbers: `temperature`, `top_p` and the other parameters among the columns of `Step`, by name; like `logit_bias`
-                they are handed on in the columns of the steps, and nothing here draws tokens.
+            is_constrained: a mask says which tokens may be drawn: the step after a token of the
+                request waits for `resume`. Tokens of `stop_token_ids` before `min_tokens` are then
+                for the masks to forbid.
+            timeout_s: seconds from now after which the request ends, with what it has, at most a
+                year; None: never.
+            numbers: `temperature`, `top_p` and the other parameters among the columns of `Step`, by
+                name; like `logit_bias` they are handed on in the columns of the steps, and nothing
+                here draws tokens.
 
         Raises:
             TypeError: a name is unknown.
@@ -235,15 +254,16 @@ class Scheduler:
         return request_id
 
     def abort(self, request_id: int) -> bool:
-        """End a request; False when there is none of that id, or it has ended."""
+        """End a request; False when no request has that id, or it has ended."""
         return self._engine.abort(request_id)
 
     def resume(self, request_id: int, forced: Iterable[int] = ()) -> bool:
         """Say that the mask for the next token of a constrained request is made.
 
         Args:
-            request_id: one that was told its last token by `drain_events`.
-            forced: tokens that come before that one because the masks allow no others; they are told as if they had been drawn.
+            request_id: one whose last token `drain_events` has returned.
+            forced: tokens that come before that one because the masks allow no others; they are
+                reported as if they had been drawn.
 
         Returns:
             False if it does not wait for a mask; nothing has changed then.
@@ -255,7 +275,9 @@ class Scheduler:
         return self._engine.masked_requests(step.id)
 
     def next_step(self) -> Step | None:
-        """Plan the next step; None when nothing can run before a step in flight is completed, or there is nothing to do."""
+        """Plan the next step; None when nothing can run before a step in flight is completed, or
+        there is nothing to do.
+        """
         if not self._free:
             return None
         now = self._clock()
@@ -274,13 +296,16 @@ class Scheduler:
 
         Args:
             step: the oldest step in flight.
-            tokens: [num_samples], the drawn tokens in the order of `logits_indices`: a sequence of ints, or a buffer of them. -1,
-                only with one step in flight: none was drawn, and the sequence takes part in the next step as it did in this one.
-                -2: a logit of the sample is NaN or infinite, and the sequence ends with "not_finite".
+            tokens: [num_samples], the drawn tokens in the order of `logits_indices`: a sequence of
+                ints, or a buffer of them. -1, only with one step in flight: none was drawn, and the
+                sequence takes part in the next step as it did in this one.
+                -2: a logit of the sample is NaN or infinite, and the sequence ends with
+                "not_finite".
             logprobs: needed if the step scores anything.
 
         Raises:
-            ValueError: it is another step's turn, a number of elements is wrong, or a token is negative but neither -1 nor -2.
+            ValueError: it is another step's turn, a number of elements is wrong, or a token is
+                negative but neither -1 nor -2.
         """
         if step.id not in self._lent:
             raise ValueError(f"step {step.id} is not in flight")

@@ -1,7 +1,7 @@
 """A scripted model: everything is the real thing but the answers.
 
-The tokenizer and the chat template are the demo model's. Nothing here needs torch, so it works and starts at once where
-nothing but the wheel is installed.
+The tokenizer and the chat template are the demo model's. Nothing here needs torch, so it works and
+starts at once where nothing but the wheel is installed.
 """
 
 from collections.abc import Sequence
@@ -97,8 +97,10 @@ def start_server(
     api_keys: Sequence[str] = (),
     max_model_len: int | None = None,
     max_num_seqs: int | None = None,
+    priority_keys: Sequence[int] = (),
     allowed_origins: Sequence[str] = (),
     max_waiting_requests: int | None = None,
+    max_stored_responses: int | None = None,
     trace_file: Path | None = None,
     reasoning_field: str = "both",
 ) -> _core.Server:
@@ -111,8 +113,11 @@ def start_server(
         api_keys: keys that open the API; none: it is open to all.
         max_model_len: most tokens of one request, prompt and answer.
         max_num_seqs: most answers at once.
+        priority_keys: numbers of those, counted from 1, whose `priority` counts among the requests
+            of all keys.
         allowed_origins: web pages that may use the API.
         max_waiting_requests: most requests in the queue; more get 429.
+        max_stored_responses: most responses that are kept; 0 keeps none.
         trace_file: new file for a trace.
         reasoning_field: as in `_core.Server`.
     """
@@ -123,8 +128,10 @@ def start_server(
         served_model_names=served_names(model, served_model_names),
         vocab_size=model.script.vocab_size,
         api_keys=list(api_keys),
+        priority_keys=list(priority_keys),
         allowed_origins=list(allowed_origins),
         max_waiting_requests=max_waiting_requests,
+        max_stored_responses=max_stored_responses,
         script=model.script,
         trace_file=trace_file,
         reasoning_field=reasoning_field,

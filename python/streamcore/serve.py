@@ -1,7 +1,8 @@
-"""From settings to a running server and its end; `streamcore serve` is one way there, `streamcore.asgi` the other.
+"""From settings to a running server and its end; `streamcore serve` is one way there,
+`streamcore.asgi` the other.
 
-torch is imported only once the port and the model folder are known to be usable, so that what is wrong with them
-is told at once.
+torch is imported only once the port and the model folder are known to be usable, so that what is
+wrong with them is said at once.
 """
 
 import atexit
@@ -31,7 +32,9 @@ from streamcore.process import ending_signals
 from streamcore.scripted import DEMO_MODEL, play, read_script, served_names, start_server
 
 _CACHED = "models--"
-"""What the folder of a model in a Hugging Face cache begins with; `--` stands for the slash in its name."""
+"""What the folder of a model in a Hugging Face cache begins with; `--` stands for the slash in its
+name.
+"""
 
 
 def serve(config: ServeConfig, started: float) -> int:
@@ -42,7 +45,8 @@ def serve(config: ServeConfig, started: float) -> int:
         started: when the program was started, by `time.monotonic()`, in seconds.
 
     Raises:
-        ConfigError: an option cannot work with this model or device, or a variable of the environment makes no sense.
+        ConfigError: an option cannot work with this model or device, or a variable of the
+            environment makes no sense.
         ModelLoadError: the model folder cannot be used.
         OSError: the address cannot be bound.
     """
@@ -61,7 +65,9 @@ def serve(config: ServeConfig, started: float) -> int:
 
 
 def _raise_descriptor_limit() -> None:
-    """Each connection takes a descriptor: have as many as the system allows, not only as many as are usual (1024)."""
+    """Each connection takes a descriptor: have as many as the system allows, not only as many as
+    are usual (1024).
+    """
     if sys.platform == "win32":
         return
     import resource
@@ -103,7 +109,7 @@ def _close_log_of(process: int) -> None:
 
 @dataclass(frozen=True)
 class Serving:
-    """A server that answers, and the steps that somebody must run."""
+    """A server that answers, and the steps that must be run for it."""
 
     server: _core.Server
     name: str
@@ -114,7 +120,9 @@ class Serving:
     """What the model can be asked, for an example."""
 
     def run(self) -> None:
-        """Carry out steps until the server has stopped. What ends them early is raised; clients are told no more than that."""
+        """Carry out steps until the server has stopped. What ends them early is raised; clients
+        learn no more than that.
+        """
         try:
             self.run_steps()
         # A panic in Rust is not an `Exception`; the clients must hear of it all the same.
@@ -123,7 +131,9 @@ class Serving:
             raise
 
     def fail(self) -> None:
-        """End every request: the steps have failed. Why may name files of this machine, and `/health` asks for no key."""
+        """End every request: the steps have failed. Why may name files of this machine, and
+        `/health` asks for no key.
+        """
         self.server.fail("the model runner failed")
 
 
@@ -183,8 +193,10 @@ def _open_model(
         served_model_names=list(names),
         vocab_size=folder.config.vocab_size,
         api_keys=list(config.api_key),
+        priority_keys=list(map(int, config.priority_keys)),
         allowed_origins=list(config.allowed_origins),
         max_waiting_requests=config.max_waiting_requests,
+        max_stored_responses=config.max_stored_responses,
         trace_file=config.trace_file,
         traced_model=(names[0], folder.num_parameters, folder.config.kv_numbers_per_token),
         reasoning_field=config.reasoning_field,
@@ -194,7 +206,9 @@ def _open_model(
 
 
 def _reporter(config: ServeConfig, check: Callable[[], None] | None) -> Reporter:
-    """Report the search for a model in the log, and a download on a terminal by a line that rewrites itself."""
+    """Report the search for a model in the log, and a download on a terminal by a line that
+    rewrites itself.
+    """
     inform, activity = partial(_core.log, "info"), f"downloading {config.model}"
     shown = terminal_progress(activity=activity) if config.log_format == "text" else None
     progress = shown or logged_progress(inform, activity)
@@ -233,10 +247,12 @@ def _open_script(config: ServeConfig, path: Path, listener: _core.Listener | Non
         listener,
         served_model_names=names,
         api_keys=config.api_key,
+        priority_keys=tuple(map(int, config.priority_keys)),
         max_model_len=config.max_model_len,
         max_num_seqs=config.max_num_seqs,
         allowed_origins=config.allowed_origins,
         max_waiting_requests=config.max_waiting_requests,
+        max_stored_responses=config.max_stored_responses,
         trace_file=config.trace_file,
         reasoning_field=config.reasoning_field,
     )
@@ -251,7 +267,8 @@ def _explaining_imports() -> Iterator[None]:
     Raises:
         ConfigError: torch, or something else that it needs, is not installed.
     """
-    # torch reads it once. Idle OpenMP threads spin by default; they would take the cores from the threads that serve sockets.
+    # torch reads it once. Idle OpenMP threads spin by default; they would take the cores from the
+    # threads that serve sockets.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # torch runs without NumPy, which nothing here needs, and says so at every start.
     warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
@@ -313,7 +330,9 @@ def _drain_on_signal(server: _core.Server, timeout_s: float) -> None:
 
 
 def _example(serving: Serving, needs_key: bool) -> tuple[str, str]:
-    """A path and what follows it in a `curl` line that tries the model; a key is not shown, only its place."""
+    """A path and what follows it in a `curl` line that tries the model; a key is not shown, only
+    its place.
+    """
     body: dict[str, Any] = {"model": serving.name, "stream": True}
     if serving.has_chat_template:
         path, body["messages"] = "/v1/chat/completions", [{"role": "user", "content": serving.question}]
@@ -325,7 +344,9 @@ def _example(serving: Serving, needs_key: bool) -> tuple[str, str]:
 
 
 def _announce(serving: Serving, url: str, config: ServeConfig, started: float) -> None:
-    """Tell where the server is and how to try it: on standard output, which holds nothing else, behind the log of the start."""
+    """Tell where the server is and how to try it: on standard output, which holds nothing else,
+    behind the log of the start.
+    """
     place = url if config.uds is None else str(config.uds)
     path, rest = _example(serving, bool(config.api_key))
     to_socket = "" if config.uds is None else f"--unix-socket {shlex.quote(str(config.uds))} "

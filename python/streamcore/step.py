@@ -19,15 +19,17 @@ from streamcore.step_table import StepTable, filled_len
 __all__ = ["NOT_FINITE", "Step", "filled_len"]
 
 NOT_FINITE = -2
-"""In the place of a drawn token: a logit of this sample is NaN or infinite, and the sequence ends."""
+"""In the place of a drawn token: a logit of this sample is NaN or infinite, and the sequence ends.
+"""
 
 
 class Step(StepTable):
-    """The plan of one step: sizes, and columns that are views of the engine's memory, valid until the step is completed.
+    """The plan of one step: sizes, and columns that are views of the engine's memory, valid until
+    the step is completed.
 
     A runner carries out every step, in the order in which it got them. It keeps block tables of
-    `[max_num_seqs + 1, max_blocks_per_seq]` and the sampling parameters of each row, and takes what is new of both out of a
-    step before it computes. The last row is that of padding.
+    `[max_num_seqs + 1, max_blocks_per_seq]` and the sampling parameters of each row, and takes what
+    is new of both out of a step before it computes. The last row is that of padding.
     """
 
     def __init__(self, plan: _core.StepPlan, columns: Mapping[str, memoryview]) -> None:

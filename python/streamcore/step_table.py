@@ -1,4 +1,5 @@
-"""The sizes and columns of a step as attributes, made of the engine's table: their names and what they are stand there alone.
+"""The sizes and columns of a step as attributes, made of the engine's table: their names and what
+they are stand there alone.
 
 `step_table.pyi` says the same to type checkers; `make docs` writes it.
 """

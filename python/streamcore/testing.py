@@ -3,8 +3,9 @@
     with scripted_server([{"answer": {"text": "Hello!"}}]) as server:
         client = OpenAI(base_url=server.base_url, api_key="none")
 
-What rules may say is in `docs/testing-clients.md`; the types below say it to your type checker. With pytest, the fixture
-`streamcore_server` starts such servers and ends them with the test. Nothing here imports torch.
+What rules may say is in `docs/testing-clients.md`; the types below say it to your type checker.
+With pytest, the fixture `streamcore_server` starts such servers and ends them with the test.
+Nothing here imports torch.
 """
 
 import json
@@ -105,7 +106,9 @@ class ToolCall(_ToolCall, total=False):
 
 
 class Answer(TypedDict, total=False):
-    """One answer: `error`, or else `pieces`, or what the model says otherwise, with what follows."""
+    """One answer: `error`, or else `pieces`, or what the model says otherwise, with
+    what follows.
+    """
 
     reasoning: str
     """What the model thinks before it speaks."""
@@ -114,7 +117,9 @@ class Answer(TypedDict, total=False):
     tool_calls: Sequence[ToolCall]
     """What it calls behind that, written and read in the format of the script's parser."""
     pieces: Sequence[str | Sequence[int]]
-    """The same in tokens of your own, texts or lists of bytes: each is one event of a stream, if whole characters come of it."""
+    """The same in tokens of your own, texts or lists of bytes: each is one event of a stream, if
+    whole characters come of it.
+    """
     finish_reason: Literal["stop", "length"]
     """`stop` if not given."""
     first_token_delay_ms: int
@@ -131,7 +136,9 @@ class Rule(TypedDict, total=False):
     when: When
     answer: Answer
     answers: Sequence[Answer]
-    """For one request, or choice of a request, after the other; the last one stays. In the place of `answer`."""
+    """For one request, or choice of a request, after the other; the last one stays. In the place of
+    `answer`.
+    """
 
 
 @dataclass(frozen=True)
@@ -145,7 +152,9 @@ class ToolMessage:
     name: str | None
     """The tool, by its message or by the call that it answers."""
     arguments: Any
-    """What it was called with, as the client sends it back: read as JSON, a string where that fails, None without the call."""
+    """What it was called with, as the client sends it back: read as JSON, a string where that
+    fails, None without the call.
+    """
 
 
 @dataclass(frozen=True)
@@ -157,9 +166,12 @@ class ReceivedRequest:
     path: str
     """Path and query, such as "/v1/models?after=x"."""
     headers: dict[str, str]
-    """Names in small letters; values of one name are joined by ", ". Of keys and cookies it tells only that they were there."""
+    """Names in small letters; values of one name are joined by ", ". Of keys and cookies it
+    shows only that they were there.
+    """
     body: Any
-    """The JSON of the body; None if there was none, or the request was refused before it was read."""
+    """The JSON of the body; None if there was none, or the request was refused before it was read.
+    """
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -178,7 +190,9 @@ class ReceivedRequest:
 
     @property
     def tool_messages(self) -> list[ToolMessage]:
-        """What tools have answered since the last turn of the model, in the order of the messages."""
+        """What tools have answered since the last turn of the model, in the order of
+        the messages.
+        """
         messages = self.messages
         turns = [index for index, message in enumerate(messages) if message.get("role") == "assistant"]
         start = turns[-1] + 1 if turns else 0
@@ -221,12 +235,16 @@ class ScriptedServer:
 
     @property
     def num_replies(self) -> int:
-        """Answers and errors given so far: one for each choice of each valid request, retries included."""
+        """Answers and errors given so far: one for each choice of each valid request, retries
+        included.
+        """
         return self._script.num_replies
 
     @property
     def requests(self) -> list[ReceivedRequest]:
-        """What was asked, in the order in which it came: the last 1000 requests, and no more than 64 MiB of bodies."""
+        """What was asked, in the order in which it came: the last 1000 requests, and no more than
+        64 MiB of bodies.
+        """
         return [_received(*request) for request in self._script.requests]
 
 
@@ -242,7 +260,9 @@ def _received(method: str, path: str, pairs: Sequence[tuple[str, str]], content:
 
 
 class StartServer(Protocol):
-    """The fixture `streamcore_server`: starts a server that ends with the test. The arguments are `scripted_server`'s."""
+    """The fixture `streamcore_server`: starts a server that ends with the test. The arguments are
+    `scripted_server`'s.
+    """
 
     def __call__(
         self,
@@ -272,12 +292,13 @@ def scripted_server(
         rules: the rules, or a script file.
         models: names of models that may be asked for; else the file's, else "script".
         api_keys: keys, one of which requests must carry; none: no key is asked for.
-        tool_call_parser: format in which the model writes calls, a name of `--tool-call-parser`; "auto": the
-            file's, else Hermes' where an answer has `tool_calls`.
+        tool_call_parser: format in which the model writes calls, a name of `--tool-call-parser`;
+            "auto": the file's, else Hermes' where an answer has `tool_calls`.
         reasoning_parser: the same for reasoning, `<think>` where an answer has `reasoning`.
 
     Raises:
-        ConfigError: the script says something that cannot be done; names the place. Or no header can carry a key.
+        ConfigError: the script says something that cannot be done; names the place. Or no header
+            can carry a key.
         OSError: there is no free port.
     """
     check_api_keys(api_keys, "a key in `api_keys`")

@@ -2,18 +2,23 @@
 //!
 //! The compiler is looked for in `CUDA_HOME`, on `PATH`, and among the packages of the Python that builds the wheel
 //! (`nvidia-cuda-nvcc` and its companions unpack to `nvidia/cu13`): `PYO3_PYTHON`, then `VIRTUAL_ENV`, then `python3`.
-//! The result is one static library, linked with the static CUDA runtime, which finds the driver at run time.
+//! The result is one static library, linked with the static CUDA runtime, which finds the driver at run time. Sources are
+//! compiled side by side, and only those that have changed, by their own text or that of a header.
 
-use std::env;
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{env, fs, thread};
 
 /// Machine code for each generation, so that no supported device compiles at start.
 const DEVICE_CODE: [&str; 6] = ["80", "86", "89", "90", "100", "120"];
 /// Intermediate code of the lowest generation: the driver can compile it for any device that has no machine code here,
 /// those between the generations above and those to come. The kernels use nothing that came later.
 const INTERMEDIATE_CODE: &str = "80";
-const SOURCES: [&str; 4] = ["device", "rms_norm", "rope_and_store_kv", "silu_mul"];
+const SOURCES: [&str; 8] =
+    ["attention_bf16", "attention_f16", "sample", "rope_and_store", "gated", "rms_norm", "rows", "device"];
 
 fn main() {
     println!("cargo:rustc-check-cfg=cfg(cuda_kernels)");
@@ -37,11 +42,31 @@ fn main() {
     println!("cargo:rerun-if-changed={}", toolkit.nvcc.display());
     let targets = toolkit.targets();
     let out = PathBuf::from(env::var("OUT_DIR").expect("Cargo sets it"));
-    let objects: Vec<PathBuf> =
-        SOURCES.iter().map(|source| toolkit.compile(&cuda, source, &targets, &out)).collect();
+    let objects = toolkit.compile_all(&cuda, &targets, &out);
     let library = out.join("libstreamcore_cuda.a");
     run(Command::new(&toolkit.nvcc).arg("--lib").args(&objects).arg("-o").arg(&library));
     toolkit.link(&out, &targets);
+}
+
+/// Where sources find their headers.
+const HEADERS: [&str; 3] = ["include", "kernels", "launch"];
+
+/// A number for the command, the source, and the headers of `cuda/` that it includes, themselves or through others.
+fn fingerprint(cuda: &Path, source: &Path, command: &str) -> String {
+    let (mut texts, mut waiting) = (BTreeMap::new(), vec![source.to_owned()]);
+    while let Some(path) = waiting.pop() {
+        let Ok(text) = fs::read_to_string(&path) else { continue };
+        let included = text.lines().filter_map(|line| line.strip_prefix("#include \"")?.strip_suffix('"'));
+        waiting.extend(
+            included
+                .flat_map(|name| HEADERS.map(|folder| cuda.join(folder).join(name)))
+                .filter(|path| !texts.contains_key(path)),
+        );
+        texts.insert(path, text);
+    }
+    let mut hasher = DefaultHasher::new();
+    (command, texts).hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
 }
 
 /// A CUDA compiler and the folder it belongs to.
@@ -80,23 +105,47 @@ impl Toolkit {
         version.map_or_else(|| "unknown".to_owned(), |word| word[1..].to_owned())
     }
 
-    fn compile(&self, cuda: &Path, source: &str, targets: &[&str], out: &Path) -> PathBuf {
+    /// Compiles every source, as many at a time as Cargo allows, the ones that take longest first.
+    fn compile_all(&self, cuda: &Path, targets: &[&str], out: &Path) -> Vec<PathBuf> {
+        let num_jobs = env::var("NUM_JOBS").ok().and_then(|jobs| jobs.parse().ok()).unwrap_or(1);
+        let next = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..SOURCES.len().min(num_jobs) {
+                scope.spawn(|| {
+                    while let Some(source) = SOURCES.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        self.compile(cuda, source, targets, out);
+                    }
+                });
+            }
+        });
+        SOURCES.iter().map(|source| out.join(source).with_extension("o")).collect()
+    }
+
+    fn compile(&self, cuda: &Path, source: &str, targets: &[&str], out: &Path) {
+        let path = cuda.join("launch").join(source).with_extension("cu");
         let object = out.join(source).with_extension("o");
         let mut command = Command::new(&self.nvcc);
-        command.args(["-O3", "-std=c++17", "--threads", "2", "-Werror", "all-warnings"]);
+        command.args(["-O3", "-std=c++17", "-lineinfo", "-Werror", "all-warnings", "-Xptxas", "-v"]);
         // No C++ runtime: the statics are nvcc's own kernel handles, which two threads may well set to the same value.
         command.args(["-Xcompiler", "-fno-exceptions,-fno-rtti,-fno-threadsafe-statics"]);
         command.args(["-Xcompiler", "-fPIC,-fvisibility=hidden,-Wall,-Wextra"]);
-        for folder in ["include", "kernels", "launch"] {
+        for folder in HEADERS {
             command.arg("-I").arg(cuda.join(folder));
         }
         for target in targets {
             command.arg(format!("-gencode=arch=compute_{target},code=sm_{target}"));
         }
         command.arg(format!("-gencode=arch=compute_{INTERMEDIATE_CODE},code=compute_{INTERMEDIATE_CODE}"));
-        command.arg("-c").arg(cuda.join("launch").join(source).with_extension("cu")).arg("-o").arg(&object);
-        run(&mut command);
-        object
+        command.arg("-c").arg(&path).arg("-o").arg(&object);
+        let fingerprint = fingerprint(cuda, &path, &format!("{command:?} {}", self.version()));
+        let noted = object.with_extension("inputs");
+        if object.is_file() && fs::read_to_string(&noted).is_ok_and(|text| text == fingerprint) {
+            return;
+        }
+        // Registers, shared memory and spills of each kernel: a test compares them with `cuda/resources.txt`.
+        let said = ran(&mut command).stderr;
+        fs::write(object.with_extension("ptxas"), said).expect("the folder of the object can be written");
+        fs::write(&noted, fingerprint).expect("the folder of the object can be written");
     }
 
     fn link(&self, out: &Path, targets: &[&str]) {
@@ -150,14 +199,19 @@ fn home_in_python() -> Option<PathBuf> {
     })
 }
 
-/// Runs a command and returns what it printed; a compiler that is there and fails must not go unnoticed.
+/// Runs a command and returns what it printed.
 fn run(command: &mut Command) -> String {
+    String::from_utf8_lossy(&ran(command).stdout).into_owned()
+}
+
+/// Runs a command; a compiler that is there and fails must not go unnoticed.
+fn ran(command: &mut Command) -> Output {
     let output = command.output().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
-    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
         output.status.success(),
-        "{command:?} failed\n{printed}\n{}",
+        "{command:?} failed\n{}\n{}",
+        String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    printed
+    output
 }

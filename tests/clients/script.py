@@ -13,6 +13,8 @@ Turn = dict[str, Any]
 MODELS = ["script", "caller"]
 OPTIONS = ("--tool-call-parser", "hermes", "--reasoning-parser", "qwen3")
 FAULTS = Path(__file__).with_name("faults.json")
+# What Claude Code edits; it wants the whole path.
+NOTE = Path(__file__).resolve().parents[2] / "target" / "clients" / "claude-code" / "scratch" / "note.txt"
 # A check that asks more often than that gets the answer to all other questions.
 NUM_PLAYS = 40
 
@@ -31,10 +33,12 @@ def fenced(json_text: str) -> str:
 ZURICH = call("get_weather", city="Zürich", days=2)
 OSLO = call("get_weather", city="Oslo", days=1)
 SUNNY: Turn = {"text": "It is 21 °C in Zürich."}
+THOUGHT = "<think>They ask about Zürich.</think>I look it up.\n"
 REPORT = json.dumps({"city": "Zürich", "celsius": 21}, ensure_ascii=False)
 
 CASES: dict[str, list[Turn]] = {
-    "weather": [{"text": f"<think>They ask about Zürich.</think>I look it up.\n{ZURICH}"}, SUNNY],
+    "weather": [{"text": f"{THOUGHT}{ZURICH}"}, SUNNY],
+    "trip": [{"text": f"{THOUGHT}{ZURICH}"}, {"text": OSLO}, {"text": "Zürich is warmer."}],
     "called": [{"text": ZURICH}],
     "cities": [{"text": f"{ZURICH}\n{OSLO}"}, {"text": "Zürich has 21 °C, Oslo has 4 °C."}],
     "thought": [{"text": "<think>Six times seven.</think>It is 42."}],
@@ -59,6 +63,12 @@ CASES: dict[str, list[Turn]] = {
         {"text": call("bash", command="echo $((6 * 7))", description="Multiplies")},
         {"text": "The shell says 42."},
     ],
+    "patch": [
+        {"text": call("exec_command", cmd="cat note.txt")},
+        {"text": call("exec_command", cmd="sed -i s/green/blue/ note.txt")},
+        {"text": "The note is right now."},
+    ],
+    "edit": [{"text": call("Read", file_path=str(NOTE))}],
     "clock": [{"text": call("get_current_timestamp")}, {"text": "The clock has been read."}],
     "code": [{"text": 'Thought: I look it up.\n<code>\nprint("measured", measure("Zürich"))\n</code>'}],
     "coded": [
@@ -75,6 +85,11 @@ OBSERVED: dict[str, Turn] = {
     "Correct your JSON": {"text": fenced(REPORT)},
     "measured 21": {"text": 'Thought: I know it.\n<code>\nfinal_answer("It is 21 °C.")\n</code>'},
     "reported 21": {"text": call("final_answer", answer="It is 21 °C.")},
+}
+# Others put notes of their own behind the result of a tool, so that the question is another one: Claude Code.
+RETURNED: dict[str, Turn] = {
+    "Read": {"text": call("Edit", file_path=str(NOTE), old_string="green", new_string="blue")},
+    "Edit": {"text": "The note is right now."},
 }
 # What Open WebUI asks by itself behind an answer. The chat is in these questions, so their rules come first.
 ABOUT_CHATS: dict[str, dict[str, Any]] = {
@@ -116,6 +131,8 @@ def rules() -> list[dict[str, Any]]:
         for case, turns in CASES.items()
         for number in range(1, NUM_PLAYS + 1)
     ]
+    returned = [{"when": {"tool": {"name": tool}}, "answer": turn} for tool, turn in RETURNED.items()]
     observed = [{"when": {"contains": text}, "answer": turn} for text, turn in OBSERVED.items()]
     standard = [{"when": when, "answer": {"text": text}} for when, text in STANDARD]
-    return [*chats, *agents, *observed, *standard, *json.loads(FAULTS.read_text())["rules"]]
+    faults = json.loads(FAULTS.read_text())["rules"]
+    return [*chats, *returned, *agents, *observed, *standard, *faults]

@@ -5,6 +5,7 @@ holds them, one folder each (`make test-tokenizers TOKENIZERS=FOLDER`). The weig
 reaches the model is looked at.
 """
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,12 @@ def test_llama_3_1_gets_the_tokens_it_was_trained_on(llama_folder: Path, tmp_pat
     assert answer["usage"]["prompt_tokens"] == len(expected)
 
 
-TEMPLATED = ["deepseek_v3", "gemma3", "llama3_1", "qwen3"]
+_FOLDER = os.environ.get("STREAMCORE_TOKENIZERS")
+TEMPLATED = [
+    path.parent.name
+    for path in sorted(Path(_FOLDER).glob("*/tokenizer_config.json") if _FOLDER else [])
+    if json.loads(path.read_text()).get("chat_template")
+]
 QUESTION: dict[str, Any] = {"role": "user", "content": "Grüße 世界: \ue000 123?\n\n"}
 PREFIX: dict[str, Any] = {"role": "assistant", "content": "  The answer is  "}
 
@@ -63,8 +69,6 @@ PREFIX: dict[str, Any] = {"role": "assistant", "content": "  The answer is  "}
 @pytest.mark.parametrize("name", TEMPLATED)
 def test_prompts_are_those_of_apply_chat_template(name: str, tmp_path: Path) -> None:
     """A prompt that differs by one token from what a model was trained on makes its answers quietly worse."""
-    if "STREAMCORE_TOKENIZERS" not in os.environ:
-        pytest.skip("STREAMCORE_TOKENIZERS is not set")
     tokenizer = Path(os.environ["STREAMCORE_TOKENIZERS"]) / name
     reference = AutoTokenizer.from_pretrained(tokenizer)
     folder = write_checkpoint(tmp_path, tokenizer=tokenizer)

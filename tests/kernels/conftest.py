@@ -1,10 +1,16 @@
-"""Each kernel test runs on every implementation there is: plain torch, the Rust kernels, the CUDA kernels."""
+"""Each kernel test runs on every implementation there is: plain torch, the Rust kernels, the CUDA
+kernels on a device and, compiled for the host, on the emulator.
+"""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pytest
 import torch
+from tests.cuda.emulated import EmulatedOps
+from tests.cuda.emulator import Emulator
+from tests.cuda.host_library import host_library, missing
 
 from streamcore.kernels import Checked, LayerCache, PagedSequences, native
 from streamcore.kernels.reference import ReferenceOps
@@ -17,7 +23,9 @@ _TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 1.6e-2, torch.float16: 2e-3}
 
 
 class Operations:
-    """Checked operations with outputs of their own, which begin as NaN: what an operation leaves out is seen."""
+    """Checked operations with outputs of their own, which begin as NaN: what an operation leaves
+    out is seen.
+    """
 
     def __init__(self, ops: Any) -> None:
         self.ops = Checked(ops)
@@ -83,6 +91,8 @@ class Implementation:
     operations: Operations
     device: torch.device
     is_reference: bool = False
+    is_cuda: bool = False
+    """Whether the CUDA kernels run, on whichever device."""
 
     def random(self, *shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.Tensor:
         """Standard normal numbers, the same on every device."""
@@ -99,7 +109,13 @@ class Implementation:
         torch.testing.assert_close(actual.double(), expected, rtol=tolerance, atol=tolerance)
 
 
-@pytest.fixture(params=["reference", "cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@cache
+def emulated_ops() -> EmulatedOps:
+    """The CUDA kernels on the emulator, which is compiled for the first test that wants it."""
+    return EmulatedOps(Emulator(host_library("fast")))
+
+
+@pytest.fixture(params=["reference", "cpu", "emulated", pytest.param("cuda", marks=pytest.mark.gpu)])
 def implementation(request: pytest.FixtureRequest) -> Implementation:
     """One of the implementations; skipped where this machine or this build has not got it."""
     cpu, cuda = torch.device("cpu"), torch.device("cuda:0")
@@ -109,9 +125,14 @@ def implementation(request: pytest.FixtureRequest) -> Implementation:
         if not isinstance(native.ops_for(cpu), native.CpuOps):
             pytest.skip("the extension is not built")
         return Implementation(Operations(native.ops_for(cpu)), cpu)
+    if request.param == "emulated":
+        if (lacking := missing()) is not None:
+            pytest.skip(lacking)
+        emulated_ops().emulator.begin()
+        return Implementation(Operations(emulated_ops()), cpu, is_cuda=True)
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    return Implementation(Operations(native.ops_for(cuda)), cuda)
+    return Implementation(Operations(native.ops_for(cuda)), cuda, is_cuda=True)
 
 
 @pytest.fixture(params=[torch.float32, torch.bfloat16, torch.float16], ids=["f32", "bf16", "f16"])

@@ -12,9 +12,9 @@ from streamcore.kernels import description, library, native
 @pytest.fixture(autouse=True)
 def asked_anew() -> Iterator[None]:
     """What is known about devices is remembered; it must not outlive the pretended driver."""
-    native._has_cuda_kernels.cache_clear()
+    native.has_cuda_kernels.cache_clear()
     yield
-    native._has_cuda_kernels.cache_clear()
+    native.has_cuda_kernels.cache_clear()
 
 
 def refuse(device: int) -> bool:
@@ -22,18 +22,22 @@ def refuse(device: int) -> bool:
 
 
 def test_an_old_driver_leaves_the_gpu_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A driver that does for torch and not for our toolkit must not end the server at its first kernel."""
+    """A driver that does for torch and not for our toolkit must not end the server at its first
+    kernel.
+    """
     old = SimpleNamespace(
         cuda_build=lambda: ("13.0", "sm_80"),
         cuda_device_count=lambda: (0, "cudaErrorInsufficientDriver"),
         cuda_device_covered=refuse,
     )
     monkeypatch.setattr(native, "compiled", old)
-    assert not native._has_cuda_kernels(0)
+    assert not native.has_cuda_kernels(0)
 
 
 def test_the_line_says_how_weights_are_multiplied() -> None:
-    """Who asked for float32 must not read that products are rounded, nor who runs without such weights."""
+    """Who asked for float32 must not read that products are rounded, nor who runs without such
+    weights.
+    """
     if library.compiled is None:
         pytest.skip("the extension is not built")
     assert "float32 products" in description(torch.float32)

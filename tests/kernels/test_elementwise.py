@@ -38,7 +38,9 @@ def test_add_rms_norm(implementation: Any, dtype: torch.dtype, shape: tuple[int,
 
 
 def test_norm_takes_rows_of_a_wider_tensor(implementation: Any) -> None:
-    """Per-head norms read slices of the fused projection: a row stride taken for the width mixes heads."""
+    """Per-head norms read slices of the fused projection: a row stride taken for the width mixes
+    heads.
+    """
     wide = implementation.random(6, 50)
     weight = implementation.random(32)
     actual = implementation.operations.rms_norm(wide[:, 9:41], weight, EPS)
@@ -98,9 +100,19 @@ def test_small_operations(implementation: Any, dtype: torch.dtype) -> None:
     implementation.assert_near(out, total.double() * 0.37)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (3, 37), (2, 70_001)])
+def test_soft_cap(implementation: Any, dtype: torch.dtype, shape: tuple[int, int]) -> None:
+    """Logits that are not bent, or bent to another limit, change every temperature."""
+    x = implementation.random(*shape, dtype=dtype) * 40
+    expected = 30 * (x.double() / 30).tanh()
+    implementation.operations.ops.soft_cap(x, 30.0)
+    implementation.assert_near(x, expected)
+    assert float(x.abs().max()) <= 30
+
+
 def test_a_narrow_table_is_widened_exactly(implementation: Any) -> None:
     """On the CPU the embedding stays bfloat16 under float32 activations."""
-    if implementation.device.type == "cuda":
+    if implementation.is_cuda:
         pytest.skip("on CUDA both have one dtype")
     table, out = implementation.random(5, 9, dtype=torch.bfloat16), torch.empty(2, 9)
     implementation.operations.ops.embed(out, implementation.ints([3, 1]), table, 1.0)
@@ -109,7 +121,7 @@ def test_a_narrow_table_is_widened_exactly(implementation: Any) -> None:
 
 def test_a_token_beyond_the_vocabulary_is_an_error(implementation: Any) -> None:
     """A token that the table lacks must not be read from whatever lies behind it."""
-    if implementation.device.type == "cuda":
+    if implementation.is_cuda:
         pytest.skip("a device does not say so at once")
     out, table = torch.empty(2, 4), torch.ones(3, 4)
     for tokens in ([0, 3], [-1, 0]):
@@ -157,7 +169,9 @@ def test_rope_and_store_kv(
     rotary_dim: int,
     block_size: int,
 ) -> None:
-    """A key stored wrongly is read wrongly by every later token; a skipped one must touch nothing."""
+    """A key stored wrongly is read wrongly by every later token; a skipped one must
+    touch nothing.
+    """
     widths = [num_heads * head_dim, num_kv_heads * head_dim, num_kv_heads * head_dim]
     qkv = implementation.random(num_tokens, sum(widths), dtype=dtype)
     query, key, value = (part.unflatten(1, (-1, head_dim)) for part in qkv.split(widths, dim=1))
@@ -195,7 +209,9 @@ def test_rope_and_store_kv(
 def test_rope_after_norms_and_with_factors(
     implementation: Any, dtype: torch.dtype, head_dim: int, rotary_dim: int
 ) -> None:
-    """Qwen3 normalises each head before it turns, Ministral grows queries with their position; some layers turn nothing."""
+    """Qwen3 normalises each head before it turns, Ministral grows queries with their position; some
+    layers turn nothing.
+    """
     query, key, value = (implementation.random(5, heads, head_dim, dtype=dtype) for heads in (4, 2, 2))
     query_norm, key_norm = (implementation.random(head_dim, dtype=dtype, seed=seed) for seed in (3, 4))
     norms = HeadNorms(query_norm, key_norm, EPS)
@@ -237,7 +253,7 @@ def test_rope_stores_nothing_when_every_slot_is_skipped(implementation: Any) -> 
 
 def test_rope_rounds_into_a_narrow_cache(implementation: Any) -> None:
     """A float32 key must be stored as the nearest bfloat16, not as its upper or lower half."""
-    if implementation.device.type == "cuda":
+    if implementation.is_cuda:
         pytest.skip("on CUDA the cache has the dtype of the activations")
     query, key, value = (implementation.random(3, 2, 20, seed=seed) for seed in (0, 1, 2))
     cos_sin, positions = implementation.random(8, 20), implementation.ints([5, 0, 7])

@@ -24,7 +24,9 @@ def linear(x: torch.Tensor, weight: LinearWeight, bias: torch.Tensor | None = No
 )
 @pytest.mark.parametrize("round_x", [False, True], ids=["exact", "rounded"])
 def test_linear(num_tokens: int, num_outputs: int, num_inputs: int, round_x: bool) -> None:
-    """Nine tenths of a model are projections; a column packed to the wrong place garbles all of it."""
+    """Nine tenths of a model are projections; a column packed to the wrong place
+    garbles all of it.
+    """
     generator = torch.Generator().manual_seed(num_outputs)
     weight = torch.randn(num_outputs, num_inputs, generator=generator).bfloat16()
     x = torch.randn(num_tokens, num_inputs, generator=generator)
@@ -45,7 +47,9 @@ def test_linear_takes_rows_of_a_wider_tensor() -> None:
 
 @pytest.mark.parametrize("round_x", [False, True], ids=["exact", "rounded"])
 def test_a_row_does_not_depend_on_its_neighbours(round_x: bool) -> None:
-    """The same token must give the same bits alone and in any batch, or answers would not repeat."""
+    """The same token must give the same bits alone and in any batch, or answers would
+    not repeat.
+    """
     weight = replace(
         kernels.pack_linear_weight(torch.randn(300, 96).bfloat16(), torch.float32, exact=False),
         round_x=round_x,
@@ -74,7 +78,9 @@ def test_rounding_rounds_to_nearest() -> None:
 @pytest.mark.parametrize("num_tokens", [1, 2, 5, 9, 40])
 @pytest.mark.parametrize(("num_outputs", "num_inputs"), [(1, 1), (31, 33), (130, 1344), (512, 512)])
 def test_float32_weights_stay_float32(num_tokens: int, num_outputs: int, num_inputs: int) -> None:
-    """A float32 checkpoint must not be rounded to bfloat16 behind the user's back; a bias is added once."""
+    """A float32 checkpoint must not be rounded to bfloat16 behind the user's back; a bias is added
+    once.
+    """
     generator = torch.Generator().manual_seed(num_outputs)
     weight, bias = torch.randn(num_outputs, num_inputs, generator=generator), torch.randn(num_outputs)
     x = torch.randn(num_tokens, num_inputs, generator=generator)

@@ -67,7 +67,9 @@ def make_step(
     dtype: torch.dtype = torch.float32,
     cache_dtype: torch.dtype | None = None,
 ) -> Step:
-    """A step of (query length, context length) pairs: scattered rows and blocks, query sliced from a fused tensor."""
+    """A step of (query length, context length) pairs: scattered rows and blocks, query sliced from
+    a fused tensor.
+    """
     needed = [-(-context_len // block_size) for _, context_len in seqs]
     num_blocks = sum(needed) + 3
     generator = torch.Generator().manual_seed(len(seqs))
@@ -151,7 +153,9 @@ def test_rules(
     heads: tuple[int, int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Gemma, gpt-oss and Mistral bend, forget and drain attention; a window one key too wide is another model."""
+    """Gemma, gpt-oss and Mistral bend, forget and drain attention; a window one key too wide is
+    another model.
+    """
     monkeypatch.setattr(ruled, "_SCORES_BYTES", 1 << 14)
     step = make_step(implementation, seqs, num_heads=heads[0], num_kv_heads=heads[1], dtype=dtype)
     settings = dict(RULES[rule])
@@ -172,7 +176,9 @@ def test_rules(
     ids=lambda heads: f"{heads[0]}q{heads[1]}kv",
 )
 def test_head_shapes(implementation: Any, heads: tuple[int, int], head_dim: int) -> None:
-    """Models differ in head size and sharing; a head read for its neighbour garbles every answer."""
+    """Models differ in head size and sharing; a head read for its neighbour garbles
+    every answer.
+    """
     step = make_step(
         implementation,
         [(1, 50), (9, 41), (1, 1), (20, 20)],
@@ -186,7 +192,7 @@ def test_head_shapes(implementation: Any, heads: tuple[int, int], head_dim: int)
 @pytest.mark.parametrize("seqs", MIXTURES.values(), ids=MIXTURES)
 def test_narrow_cache(implementation: Any, seqs: list[tuple[int, int]]) -> None:
     """On the CPU activations are float32 and the cache bfloat16: read as the other, it is noise."""
-    if implementation.device.type == "cuda":
+    if implementation.is_cuda:
         pytest.skip("on CUDA the cache has the dtype of the activations")
     step = make_step(implementation, seqs, cache_dtype=torch.bfloat16)
     implementation.assert_near(attend(implementation, step), step.expected())
@@ -196,7 +202,9 @@ def test_narrow_cache(implementation: Any, seqs: list[tuple[int, int]]) -> None:
 def test_lengths_known_on_the_host(
     implementation: Any, dtype: torch.dtype, seqs: list[tuple[int, int]]
 ) -> None:
-    """The engine has the lengths: a step that asks the device for them would stall it in every layer."""
+    """The engine has the lengths: a step that asks the device for them would stall it in every
+    layer.
+    """
     step = make_step(implementation, seqs, dtype=dtype)
     sequences = PagedSequences(
         step.block_tables,
@@ -220,8 +228,8 @@ def test_lengths_known_on_the_host(
 def test_little_memory(
     implementation: Any, seqs: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Long contexts are taken in parts, by sequences, heads and tiles of queries: no part may be left out or
-    see another's keys.
+    """Long contexts are taken in parts, by sequences, heads and tiles of queries: no part may be
+    left out or see another's keys.
     """
     step = make_step(implementation, seqs)
     whole = attend(implementation, step)
@@ -239,7 +247,9 @@ def test_great_scores_do_not_overflow(implementation: Any) -> None:
 
 
 def test_a_sequence_does_not_depend_on_its_neighbours(implementation: Any) -> None:
-    """The same request must give the same bits alone and in a batch, or streams would not repeat."""
+    """The same request must give the same bits alone and in a batch, or streams would
+    not repeat.
+    """
     if not isinstance(native.ops_for(implementation.device), native.CpuOps) or implementation.is_reference:
         pytest.skip("torch chooses its algorithm by the shape of the batch")
     step = make_step(implementation, [(1, 65), (1, 300), (40, 90), (1, 12)])

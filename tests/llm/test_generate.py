@@ -262,7 +262,7 @@ def test_params_are_those_of_the_protocol() -> None:
     honoured = page.partition("## Refused")[0]
     # What a program has no parser for: it gets the text as the model wrote it.
     of_agents = {"tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"}
-    of_agents |= {"include_reasoning", "reasoning_effort"}
+    of_agents |= {"include_reasoning", "reasoning_effort", "thinking_token_budget"}
     known = set(re.findall(r"^\| `(\w+)` \|", honoured, re.MULTILINE))
     elsewhere = {"model", "messages", "prompt", "stream", "stream_options", "request_id", "best_of", "echo"}
     of_chat = {"add_generation_prompt", "continue_final_message", "chat_template_kwargs", "top_logprobs"}

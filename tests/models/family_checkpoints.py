@@ -65,11 +65,17 @@ def write_reference(folder: Path, variant: Variant, seed: int = 0) -> Any:
     if variant.older is not None:
         path = folder / "config.json"
         raw = json.loads(path.read_text())
-        target = raw["text_config"] if variant.is_wrapped else raw
-        target |= variant.older
-        path.write_text(json.dumps({name: value for name, value in raw.items() if value is not None}))
+        if variant.is_wrapped:
+            raw["text_config"] = _changed(raw["text_config"], variant.older)
+        else:
+            raw = _changed(raw, variant.older)
+        path.write_text(json.dumps(raw))
     write_byte_tokenizer(folder)
     return model
+
+
+def _changed(raw: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in {**raw, **fields}.items() if value is not None}
 
 
 _VISION = {

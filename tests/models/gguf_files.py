@@ -1,8 +1,8 @@
-"""Writes GGUF files of checkpoints with the `gguf` package: its names of tensors and of settings, so
-that what reads them here is compared with another program's idea of them.
+"""Writes GGUF files of checkpoints with the `gguf` package: its names of tensors and of settings,
+so that what reads them here is compared with another program's idea of them.
 
-A tensor is its numbers, or the bytes of its blocks: all that a file changes is the order of rows and
-experts, which is the same for both.
+A tensor is its numbers, or the bytes of its blocks: all that a file changes is the order of rows
+and experts, which is the same for both.
 """
 
 import json
@@ -71,7 +71,8 @@ def quantised(numbers: Array, kind: Kind) -> Stored:
 
 
 def random_blocks(rows: int, columns: int, kind: Kind, seed: int = 0) -> Stored:
-    """Blocks of which every bit is random but those of their scales, which give numbers up to about 1.
+    """Blocks of which every bit is random but those of their scales, which give numbers up to about
+    1.
 
     The package widens types that it does not quantise.
     """
@@ -320,7 +321,9 @@ def _add_rope(writer: gguf.GGUFWriter, config: Mapping[str, Any], head_dim: int)
 
 
 def add_byte_tokenizer(writer: gguf.GGUFWriter) -> None:
-    """A token a byte, and one merge in the place of the last, as the package writes no empty lists."""
+    """A token a byte, and one merge in the place of the last, as the package writes no
+    empty lists.
+    """
     plain = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     letters = [chr(byte) for byte in plain] + [chr(0x100 + index) for index in range(256 - len(plain))]
     writer.add_tokenizer_model("gpt2")

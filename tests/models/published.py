@@ -198,6 +198,13 @@ PUBLISHED: Mapping[str, tuple[dict[str, Any], int]] = {
         dense("olmo3", 32, 4096, 11008, 32, 32, 100278, 65536, rope_theta=5e5, sliding_window=4096),
         7_298_011_136,
     ),
+    "OLMoE-1B-7B": (
+        dense(
+            "olmoe", 16, 2048, 1024, 16, 16, 50304, 4096,
+            num_experts=64, num_experts_per_tok=8, norm_topk_prob=False, clip_qkv=None, rope_theta=1e4,
+        ),
+        6_919_161_856,
+    ),
     "Granite-3.3-2B": (
         dense(
             "granite", 40, 2048, 8192, 32, 8, 49159, 131072,

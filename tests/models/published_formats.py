@@ -1,5 +1,5 @@
-"""What published files say of quantised weights, as facts, with the tensors that a layer of 256 rows
-and 320 inputs has in them.
+"""What published files say of quantised weights, as facts, with the tensors that a layer of 256
+rows and 320 inputs has in them.
 """
 
 from collections.abc import Mapping

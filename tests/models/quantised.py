@@ -252,6 +252,9 @@ def quantise(plain: Path, folder: Path, form: Quantised, *, num_shards: int = 1,
             stored = named | stored
         elif name.endswith(("experts.gate_up_proj", "experts.down_proj")):
             del stored[name]
+            if form.is_linear:
+                stored |= _apart(name, stored.pop(f"{name}_bias"), form, worth, generator)
+                continue
             experts = [form.write(weight.shape[2], weight.shape[1], generator) for _ in weight]
             worth[name] = torch.stack([matrix.t() for _, matrix in experts])
             for end in experts[0][0]:
@@ -263,3 +266,24 @@ def quantise(plain: Path, folder: Path, form: Quantised, *, num_shards: int = 1,
     path = folder / "quantised" / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "quantization_config": form.config}))
     return folder
+
+
+def _apart(
+    stack: str, biases: Tensor, form: Quantised, worth: dict[str, Tensor], generator: torch.Generator
+) -> dict[str, Tensor]:
+    """The experts of a stack one by one, as programs leave them that quantise linear layers; what
+    they are worth becomes the stack again.
+    """
+    parent, _, last = stack.rpartition(".")
+    names = ["gate_proj", "up_proj"] if last == "gate_up_proj" else [last]
+    stored: dict[str, Tensor] = {}
+    for number, bias in enumerate(biases):
+        for place, name in enumerate(names):
+            rows = slice(place, None, len(names))
+            tensors, matrix = form.write(len(bias[rows]), worth[stack].shape[1], generator)
+            layer = f"{parent}.{number}.{name}."
+            stored |= {layer + end: tensor.clone() for end, tensor in {**tensors, **form.others}.items()}
+            stored[layer + "bias"] = bias[rows].clone()
+            worth[stack] = worth[stack].to(matrix.dtype)
+            worth[stack][number, :, rows] = matrix.t()
+    return stored

@@ -1,5 +1,5 @@
-"""Drives a runner as the engine does, but in plain Python: writes the columns of one step and keeps the block
-tables.
+"""Drives a runner as the engine does, but in plain Python: writes the columns of one step and keeps
+the block tables.
 """
 
 import random
@@ -39,8 +39,8 @@ class PagedModel:
     free_blocks: list[int]
 
     def forward(self, step: Sequence[tuple[RunningSequence, int]]) -> Tensor:
-        """Computes some tokens of each sequence; float32 [sequences, vocab], the logits after the last of
-        each.
+        """Computes some tokens of each sequence; float32 [sequences, vocab], the logits after the
+        last of each.
         """
         token_ids: list[int] = []
         positions: list[int] = []
@@ -70,7 +70,9 @@ class PagedModel:
     def generate(
         self, sequences: Sequence[RunningSequence], num_tokens: int, chunk: int = 1 << 30
     ) -> list[list[int]]:
-        """Greedy tokens of all sequences, batched; a step computes at most `chunk` tokens of each."""
+        """Greedy tokens of all sequences, batched; a step computes at most `chunk`
+        tokens of each.
+        """
         generated: list[list[int]] = [[] for _ in sequences]
         while any(len(tokens) < num_tokens for tokens in generated):
             running = [i for i, tokens in enumerate(generated) if len(tokens) < num_tokens]
@@ -87,7 +89,9 @@ def load_paged(path: Path, dtype: torch.dtype = torch.float32, max_model_len: in
     folder = check_model_folder(path)
     model = load_model(folder, CPU, dtype)
     model.prepare(max_model_len)
-    caches = allocate_kv_cache(folder.config, CPU, dtype, block_size=BLOCK_SIZE, num_blocks=NUM_BLOCKS)
+    caches = allocate_kv_cache(
+        folder.config, CPU, model.precision.cache, block_size=BLOCK_SIZE, num_blocks=NUM_BLOCKS
+    )
     blocks = list(range(NUM_BLOCKS))
     random.Random(0).shuffle(blocks)
     return PagedModel(model, caches, blocks)

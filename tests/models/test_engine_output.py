@@ -1,4 +1,6 @@
-"""If one of these fails, what a client gets depends on who else is served, or is not what the model says."""
+"""If one of these fails, what a client gets depends on who else is served, or is not what the model
+says.
+"""
 
 import random
 from pathlib import Path
@@ -93,7 +95,9 @@ def test_preempted(model: Model, prompts: list[list[int]], expected: list[list[i
 
 
 def test_padded(model: Model, prompts: list[list[int]], expected: list[list[int]]) -> None:
-    """Steps are filled up to the sizes that a device has captured graphs for, with what is nobody's."""
+    """Steps are filled up to the sizes that a device has captured graphs for, with rows of no
+    sequence.
+    """
     loop = EngineLoop(model, num_blocks=40, capture_sizes=[4, 16])
     assert loop.generate(prompts, NUM_TOKENS) == expected
     assert loop.num_padding > 100

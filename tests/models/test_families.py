@@ -2,6 +2,7 @@
 answers.
 """
 
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from tests.models.engine_loop import EngineLoop, load
 from tests.models.family_checkpoints import VOCAB, Variant, reference_logits, write_reference
 from tests.models.steps import RunningSequence, load_paged, random_prompt
+from transformers import AutoConfig
 
 from streamcore.models.families import FAMILIES
 
@@ -38,6 +40,7 @@ HYBRID = {
     "mamba_n_heads": 4,
     "mamba_d_head": 24,
 }
+WRAPPERS = {"gemma3", "mistral3"}
 OLDER = {"dtype": None, "torch_dtype": "float32", "rope_parameters": None}
 
 VARIANTS: dict[str, Variant] = {
@@ -70,7 +73,11 @@ VARIANTS: dict[str, Variant] = {
     "mistral window": Variant("mistral", {"sliding_window": 7, "head_dim": 12}),
     "mistral older": Variant(
         "mistral",
-        {"sliding_window": 11, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}},
+        {
+            "sliding_window": 11,
+            "tie_word_embeddings": True,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
+        },
         {**OLDER, "rope_theta": 1e6},
     ),
     "ministral3": Variant(
@@ -103,6 +110,7 @@ VARIANTS: dict[str, Variant] = {
     "mistral3 around mistral": Variant(
         "mistral3",
         {"model_type": "mistral", "head_dim": 16, "sliding_window": 9},
+        {**OLDER, "rope_theta": 10000.0},
         is_wrapped=True,
     ),
     "gemma2": Variant(
@@ -136,6 +144,7 @@ VARIANTS: dict[str, Variant] = {
             "num_hidden_layers": 7,
             "sliding_window": 9,
             "num_key_value_heads": 1,
+            "tie_word_embeddings": False,
             "rope_parameters": {
                 "full_attention": {"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0},
                 "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
@@ -165,6 +174,12 @@ VARIANTS: dict[str, Variant] = {
     "gemma3 wrapper": Variant(
         "gemma3", {"head_dim": 16, "num_hidden_layers": 7, "sliding_window": 7}, is_wrapped=True
     ),
+    "gemma3 wrapper older": Variant(
+        "gemma3",
+        {"head_dim": 16, "num_hidden_layers": 7, "sliding_window": 7},
+        {**OLDER, "layer_types": None, "rope_theta": 1e6, "rope_local_base_freq": 1e4},
+        is_wrapped=True,
+    ),
     "qwen3_moe": Variant("qwen3_moe", {**MOE, "norm_topk_prob": True, "head_dim": 16}),
     "qwen3_moe mixed": Variant("qwen3_moe", {**MOE, "mlp_only_layers": [1], "tie_word_embeddings": True}),
     "qwen3_moe sparse": Variant(
@@ -193,6 +208,7 @@ VARIANTS: dict[str, Variant] = {
             "num_experts_per_tok": 4,
             "sliding_window": 5,
             "attention_bias": False,
+            "tie_word_embeddings": True,
             "layer_types": ["full_attention", "sliding_attention"] * 2,
         },
     ),
@@ -257,6 +273,7 @@ VARIANTS: dict[str, Variant] = {
         "olmo3",
         {
             "sliding_window": 9,
+            "tie_word_embeddings": True,
             "rope_parameters": {
                 "full_attention": {**YARN, "rope_theta": 500000.0, "attention_factor": 1.2},
                 "sliding_attention": {"rope_type": "default", "rope_theta": 500000.0},
@@ -279,6 +296,16 @@ VARIANTS: dict[str, Variant] = {
             "rope_scaling": {name: value for name, value in YARN.items() if name != "rope_theta"},
         },
     ),
+    "olmoe": Variant("olmoe", {"num_experts": 8, "num_experts_per_tok": 3}),
+    "olmoe normalised": Variant(
+        "olmoe",
+        {"num_experts": 5, "num_experts_per_tok": 2, "norm_topk_prob": True, "tie_word_embeddings": True},
+    ),
+    "olmoe older": Variant(
+        "olmoe",
+        {"num_experts": 4, "num_experts_per_tok": 4, "attention_bias": True, "num_key_value_heads": 4},
+        {**OLDER, "rope_theta": 10000.0, "clip_qkv": None},
+    ),
     "granite": Variant("granite", GRANITE),
     "granite tied": Variant("granite", {**GRANITE, "tie_word_embeddings": True, "attention_bias": True}),
     "granite older": Variant("granite", {**GRANITE, "mlp_bias": True}, {**OLDER, "rope_theta": 10000.0}),
@@ -293,15 +320,25 @@ VARIANTS: dict[str, Variant] = {
     ),
 }
 
-NUM_PROMPTS, NUM_TOKENS = 5, 20
+# `make test-models` has the time for more.
+NUM_PROMPTS, NUM_TOKENS = (20, 64) if "STREAMCORE_MODELS" in os.environ else (5, 20)
+MAX_PROMPT_LEN = 38
 
 
 def test_every_family_is_compared() -> None:
-    """A family that is compared with nothing would be a guess."""
+    """A family that is compared with nothing would be a guess; so would be one of its two forms of
+    config.json, or of its two output matrices.
+    """
     compared = {name.split()[0] for name in VARIANTS} | {"llama"}
-    assert compared - {"mistral3", "gemma3"} == set(FAMILIES)
-    for family in FAMILIES.keys() - {"llama"}:
-        assert sum(name.split()[0] == family for name in VARIANTS) >= 3, family
+    assert compared - WRAPPERS == set(FAMILIES)
+    for family in compared - {"llama"}:
+        variants = [variant for name, variant in VARIANTS.items() if name.split()[0] == family]
+        assert any(variant.older for variant in variants), family
+        if family not in WRAPPERS:
+            assert len(variants) >= 3, family
+            default = AutoConfig.for_model(family).tie_word_embeddings
+            ties = {variant.fields.get("tie_word_embeddings", default) for variant in variants}
+            assert ties == {True, False}, family
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
@@ -334,8 +371,11 @@ def test_greedy_tokens_equal_the_reference(checkpoint: tuple[Path, Any, int]) ->
     folder, reference, max_len = checkpoint
     model = load(folder, max_len)
     dice = random.Random(1)
-    prompts = [[dice.randrange(3, VOCAB) for _ in range(dice.randrange(1, 39))] for _ in range(NUM_PROMPTS)]
-    alone = EngineLoop(model, max_num_seqs=1).generate(prompts, NUM_TOKENS)
+    prompts = [
+        [dice.randrange(3, VOCAB) for _ in range(dice.randint(1, MAX_PROMPT_LEN))] for _ in range(NUM_PROMPTS)
+    ]
+    num_tokens = min(NUM_TOKENS, max_len - MAX_PROMPT_LEN)
+    alone = EngineLoop(model, max_num_seqs=1).generate(prompts, num_tokens)
     for prompt, tokens in zip(prompts, alone, strict=True):
         logits = reference_logits(reference, prompt + tokens[:-1])
         # Beyond the original context the reference would take another table for the whole prompt
@@ -344,11 +384,11 @@ def test_greedy_tokens_equal_the_reference(checkpoint: tuple[Path, Any, int]) ->
             continue
         assert logits[len(prompt) - 1 :].argmax(-1).tolist() == tokens
     loop = EngineLoop(model, max_num_seqs=16)
-    assert loop.generate(prompts, NUM_TOKENS) == alone
+    assert loop.generate(prompts, num_tokens) == alone
     before = loop.num_cached_tokens
-    assert loop.generate(prompts, NUM_TOKENS) == alone
+    assert loop.generate(prompts, num_tokens) == alone
     assert loop.num_cached_tokens > before
-    assert EngineLoop(model, max_num_batched_tokens=16).generate(prompts, NUM_TOKENS) == alone
+    assert EngineLoop(model, max_num_batched_tokens=16).generate(prompts, num_tokens) == alone
     tight = EngineLoop(model, num_blocks=8, max_num_seqs=16)
-    assert tight.generate(prompts, NUM_TOKENS) == alone
+    assert tight.generate(prompts, num_tokens) == alone
     assert tight.scheduler.num_preemptions > 0

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.checkpoints import write_checkpoint
+from tests.models.family_checkpoints import Variant, write_reference
 from tests.models.format_variants import MATRICES, STACKS
 from tests.models.quantised import quantise
 from tests.models.steps import CPU, RunningSequence, load_paged, random_prompt
@@ -168,6 +169,22 @@ ASTRAY: Mapping[str, tuple[str, Callable[[dict[str, Tensor]], Any], str]] = {
 }
 
 
+def test_stacks_that_no_format_has_are_refused(tmp_path: Path) -> None:
+    """Which way round they lie, and where their scales are, no two programs agree on."""
+    write_reference(tmp_path, Variant("gpt_oss", {"head_dim": 16, "num_local_experts": 4}))
+    name = "model.layers.0.mlp.experts.gate_up_proj"
+    path = tmp_path / "model.safetensors"
+    tensors = load_file(path)
+    tensors[name] = tensors[name].to(torch.float8_e4m3fn)
+    save_file(tensors | {f"{name}_scale_inv": torch.ones(4, 1, 1)}, path, metadata={"format": "pt"})
+    with pytest.raises(ModelLoadError) as caught:
+        check_model_folder(tmp_path)
+    assert f"`{name}` stacks the experts of a layer as F8_E4M3, supported are stacks of F64" in str(
+        caught.value
+    )
+    assert "the weights have dtype" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ASTRAY)
 def test_values_that_would_lead_astray_are_refused(name: str, tmp_path: Path) -> None:
     """What only the numbers show must not become a wrong model, or a traceback of torch."""
@@ -229,7 +246,9 @@ def test_a_quantised_folder_is_checked_without_torch(tmp_path: Path) -> None:
 
 
 def test_a_widened_folder_may_keep_its_config(tmp_path: Path) -> None:
-    """Tools that widen weights forget the object: the log must not speak of fp8 that is not there."""
+    """Tools that widen weights forget the object: the log must not speak of fp8 that is
+    not there.
+    """
     folder = write(tmp_path, "fp8 blocks") / "plain"
     raw = json.loads((folder / "config.json").read_text())
     raw["quantization_config"] = dict(MATRICES["fp8 blocks"].config)
@@ -277,7 +296,9 @@ def test_a_matrix_is_rounded_once_more_at_most(name: str, dtype: torch.dtype, tm
     [("compressed 4", {"BF16"}), ("compressed fp8 rows", {"BF16"}), ("awq", {"BF16", "F16"})],
 )
 def test_what_is_bfloat16_once_widened_stays_so(name: str, expected: set[str], tmp_path: Path) -> None:
-    """float32 activations meet matrices of half the bytes where widening them further adds nothing."""
+    """float32 activations meet matrices of half the bytes where widening them further
+    adds nothing.
+    """
     folder = check_model_folder(write(tmp_path, name, fields={"torch_dtype": "bfloat16"}) / "quantised")
     assert folder.matrix_dtypes == expected
     keeps = kernels.can_keep_bfloat16() and expected == {"BF16"}
@@ -288,7 +309,9 @@ def test_what_is_bfloat16_once_widened_stays_so(name: str, expected: set[str], t
 def test_a_quantised_folder_needs_the_memory_of_the_plain_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four bits in the file are sixteen in memory: a plan by the file would be killed while loading."""
+    """Four bits in the file are sixteen in memory: a plan by the file would be killed while
+    loading.
+    """
     written = write(tmp_path, "awq")
     plain, folder = (check_model_folder(written / kind) for kind in ("plain", "quantised"))
     assert folder.num_parameters == plain.num_parameters
@@ -315,7 +338,9 @@ def test_the_start_says_what_widening_costs(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_matrix_is_widened_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An output matrix of a gigabyte must not be unpacked to four at once; and pieces must fit together."""
+    """An output matrix of a gigabyte must not be unpacked to four at once; and pieces must fit
+    together.
+    """
     fields = {"intermediate_size": 600, "hidden_size": 64, "num_attention_heads": 4}
     folder = write(tmp_path, "awq", fields=fields)
     sizes: list[int] = []

@@ -1,5 +1,5 @@
-"""Models in GGUF files against the folders that they were made from: a swapped row or a wrong setting
-gives fluent and wrong answers.
+"""Models in GGUF files against the folders that they were made from: a swapped row or a wrong
+setting gives fluent and wrong answers.
 
 The files are written by PyPI's `gguf`, with its names; the folders are compared with `transformers`
 in test_families.py.
@@ -168,7 +168,9 @@ WIDE = {
 
 @pytest.mark.parametrize("kind", BLOCKS)
 def test_quantised_weights_are_those_of_the_widened_folder(kind: str, tmp_path: Path) -> None:
-    """Block by block, in every type that is read: the folder holds what the package makes of them."""
+    """Block by block, in every type that is read: the folder holds what the package
+    makes of them.
+    """
     write_reference(tmp_path, Variant("llama", WIDE))
     config = config_of(tmp_path)
     weights = weights_of(tmp_path)
@@ -184,7 +186,9 @@ def test_quantised_weights_are_those_of_the_widened_folder(kind: str, tmp_path: 
 
 
 def test_mixed_types_of_experts_are_widened(tmp_path: Path) -> None:
-    """As files of 4 and 8 bits are: each matrix has a type of its own, and experts lie in one tensor."""
+    """As files of 4 and 8 bits are: each matrix has a type of its own, and experts lie in one
+    tensor.
+    """
     write_reference(tmp_path, Variant("mixtral", {**WIDE, "num_local_experts": 4}))
     config = config_of(tmp_path)
     kinds = (Kind.Q8_0, Kind.Q4_0, Kind.Q5_1, Kind.F16, Kind.BF16)
@@ -206,7 +210,9 @@ def _write_widened(folder: Path, weights: dict[str, Stored]) -> None:
 
 
 def test_gpt_oss_is_read_in_its_four_bits(tmp_path: Path) -> None:
-    """MXFP4, the type of all its published files, in matrices that the folder has the other way round."""
+    """MXFP4, the type of all its published files, in matrices that the folder has the other way
+    round.
+    """
     sizes = {"head_dim": 32, "hidden_size": 64, "intermediate_size": 96, "num_local_experts": 4}
     write_reference(tmp_path, Variant("gpt_oss", {**sizes, "num_experts_per_tok": 2, "sliding_window": 7}))
     config = config_of(tmp_path)

@@ -1,5 +1,5 @@
-"""Log-probabilities, penalties and seeds through the real engine and the real runner: what is told must be the model's
-own, and what is drawn must not depend on who else is served.
+"""Log-probabilities, penalties and seeds through the real engine and the real runner: the
+first must be the model's own, and draws must not depend on the other requests.
 """
 
 import random
@@ -82,7 +82,9 @@ def check_likelihoods(told: list[Likelihood], logits: Tensor, tokens: list[int],
 
 
 def test_they_are_the_models_own(model: Model, reference: LlamaForCausalLM) -> None:
-    """Raw log-probabilities, whatever is penalised, biased or forbidden: what an evaluation compares between servers."""
+    """Raw log-probabilities, whatever is penalised, biased or forbidden: what an evaluation
+    compares between servers.
+    """
     asked = crowd(12)
     answers = EngineLoop(model, max_num_batched_tokens=64).answer(asked)
     for ask, answer in zip(asked, answers, strict=True):
@@ -111,17 +113,19 @@ def assert_same(answers: list[Answer], expected: list[Answer]) -> None:
 
 @pytest.fixture(scope="module")
 def alone(model: Model) -> list[Answer]:
-    """What everybody in the crowd is told when nobody else is there."""
+    """What each request of the crowd gets when it is alone."""
     return [EngineLoop(model, max_num_seqs=1).answer([ask])[0] for ask in crowd(12)]
 
 
 def test_a_crowd_changes_nothing(model: Model, alone: list[Answer]) -> None:
-    """A seed promises the same answer; a neighbour's penalties, biases or likelihoods must not leak into it."""
+    """A seed promises the same answer; a neighbour's penalties, biases or likelihoods must not leak
+    into it.
+    """
     assert_same(EngineLoop(model).answer(crowd(12)), alone)
 
 
 def test_neither_chunks_nor_preemptions_change_anything(model: Model, alone: list[Answer]) -> None:
-    """Counts are lost with the row and made anew, and what has been told is not told again."""
+    """Counts are lost with the row and made anew, and no log-probability is sent twice."""
     loop = EngineLoop(model, max_num_batched_tokens=24, num_blocks=16)
     assert_same(loop.answer(crowd(12)), alone)
     assert loop.scheduler.num_preemptions > 0
@@ -130,7 +134,9 @@ def test_neither_chunks_nor_preemptions_change_anything(model: Model, alone: lis
 def test_a_long_prompt_is_scored_in_pieces(
     model: Model, alone: list[Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All logits of a long prompt at once would not fit into memory; the pieces must fit together."""
+    """All logits of a long prompt at once would not fit into memory; the pieces must
+    fit together.
+    """
     monkeypatch.setattr(penalties, "CHUNK_BYTES", 3 * 4 * 256)
     assert_same(EngineLoop(model).answer(crowd(12)), alone)
 
@@ -212,7 +218,9 @@ def uniform(seed: int, position: int) -> float:
 
 @pytest.mark.parametrize("only", [*EVERYTHING, None])
 def test_every_draw_follows_the_formulas(model: Model, reference: LlamaForCausalLM, only: str | None) -> None:
-    """Each parameter by itself and all together: in another order, or with another count, it is another distribution."""
+    """Each parameter by itself and all together: in another order, or with another count, it is
+    another distribution.
+    """
     always = {"temperature": 1.0} if only not in ("temperature", None) else {}
     options = EVERYTHING if only is None else {**always, only: EVERYTHING[only]}
     if only == "min_tokens":

@@ -81,7 +81,9 @@ def reference_logits(folder: Path, tokens: list[int]) -> Tensor:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_logits_equal_the_reference(name: str, tmp_path: Path) -> None:
-    """A wrong detail of an architecture would give fluent but wrong answers for the models that use it."""
+    """A wrong detail of an architecture would give fluent but wrong answers for the models that use
+    it.
+    """
     if name == "newer form" and Version(transformers.__version__) < Version("5"):
         pytest.skip("this release of the reference does not know the form")
     folder = write_checkpoint(tmp_path, **VARIANTS[name])
@@ -96,8 +98,8 @@ def test_logits_equal_the_reference(name: str, tmp_path: Path) -> None:
 
 
 def test_llama_3_1_is_understood_as_published(tmp_path: Path) -> None:
-    """The most used checkpoint of the family must be right far into its context too, where llama3 scaling
-    matters.
+    """The most used checkpoint of the family must be right far into its context too, where llama3
+    scaling matters.
     """
     folder = write_checkpoint(tmp_path, LLAMA_3_1_TINY, torch_dtype="float32", vocab_size=512)
     prompt = random_prompt(500, vocab_size=512)
@@ -107,7 +109,9 @@ def test_llama_3_1_is_understood_as_published(tmp_path: Path) -> None:
 
 
 def test_greedy_tokens_equal_the_reference(tmp_path: Path) -> None:
-    """A reader who compares our greedy text with the reference implementation's must find them identical."""
+    """A reader who compares our greedy text with the reference implementation's must find them
+    identical.
+    """
     folder = write_checkpoint(tmp_path)
     prompt = random_prompt(12)
     reference = reference_model(folder)
@@ -118,7 +122,9 @@ def test_greedy_tokens_equal_the_reference(tmp_path: Path) -> None:
 
 
 def test_a_batch_equals_its_sequences_alone(tmp_path: Path) -> None:
-    """Neighbours in a batch must not change an answer: their blocks lie interleaved in the same cache."""
+    """Neighbours in a batch must not change an answer: their blocks lie interleaved in the same
+    cache.
+    """
     folder = write_checkpoint(tmp_path)
     prompts = [random_prompt(length, seed=length) for length in (1, 3, 4, 5, 17, 30, 9, 2)]
     alone = [load_paged(folder).generate([RunningSequence(list(prompt))], 20)[0] for prompt in prompts]
@@ -129,8 +135,8 @@ def test_a_batch_equals_its_sequences_alone(tmp_path: Path) -> None:
 
 
 def test_dynamic_scaling_is_fixed_by_the_limit(tmp_path: Path) -> None:
-    """Keys are cached rotated, so a sequence that outgrows the original context must not change what its keys
-    mean.
+    """Keys are cached rotated, so a sequence that outgrows the original context must not change
+    what its keys mean.
     """
     folder = write_checkpoint(
         tmp_path, max_position_embeddings=32, rope_scaling={"rope_type": "dynamic", "factor": 2.0}
@@ -146,8 +152,8 @@ def test_dynamic_scaling_is_fixed_by_the_limit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_close(dtype: torch.dtype, tmp_path: Path) -> None:
-    """Most checkpoints are served in 16 bits: rounding may move logits a little, an overflow or a wrong sum a
-    lot.
+    """Most checkpoints are served in 16 bits: rounding may move logits a little, an overflow or a
+    wrong sum a lot.
     """
     folder = write_checkpoint(tmp_path)
     prompt = random_prompt(30)
@@ -158,7 +164,9 @@ def test_half_precision_is_close(dtype: torch.dtype, tmp_path: Path) -> None:
 
 
 def test_bfloat16_weights_lose_nothing_more(tmp_path: Path) -> None:
-    """On the CPU such weights stay as they are in memory; the logits must be those of float32 products with them."""
+    """On the CPU such weights stay as they are in memory; the logits must be those of float32
+    products with them.
+    """
     folder = write_checkpoint(tmp_path, torch_dtype="bfloat16", attention_bias=True, tie_word_embeddings=True)
     prompt = random_prompt(30)
     logits = load_paged(folder, torch.float32).forward([(RunningSequence(prompt), len(prompt))])[0]

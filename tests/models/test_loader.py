@@ -73,7 +73,9 @@ def test_weights_are_converted(tmp_path: Path) -> None:
 
 
 def test_a_file_that_vanishes_is_an_error_of_the_folder(tmp_path: Path) -> None:
-    """Between the check and the load a folder may change: that is one message too, not a traceback."""
+    """Between the check and the load a folder may change: that is one message too, not
+    a traceback.
+    """
     folder = check_model_folder(write_checkpoint(tmp_path))
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(ModelLoadError, match="cannot be read"):

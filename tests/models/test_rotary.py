@@ -36,7 +36,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_tables_equal_the_reference(name: str) -> None:
-    """A model that was stretched to a long context falls apart there when a frequency is slightly off."""
+    """A model that was stretched to a long context falls apart there when a frequency is slightly
+    off.
+    """
     fields = {key: value for key, value in {**LLAMA_3_1_8B, **VARIANTS[name]}.items() if value is not None}
     config = open_config(fields)[1]
     max_len = 20000

@@ -69,8 +69,8 @@ def prefill(
 
 
 def test_a_decode_takes_its_token_from_the_device(tmp_path: Path) -> None:
-    """The next step is planned before the host has seen the last token: the runner must fill it in from its
-    row.
+    """The next step is planned before the host has seen the last token: the runner must fill it in
+    from its row.
     """
     path = write_checkpoint(tmp_path)
     prompts = [random_prompt(9, seed=1), random_prompt(5, seed=2)]
@@ -113,8 +113,9 @@ def test_warming_up_leaves_no_trace(tmp_path: Path) -> None:
 
 
 def test_warming_up_stays_within_the_longest_sequence(tmp_path: Path) -> None:
-    """Where a block is longer than any sequence, a warm-up of a whole block would turn by angles that are not in the table,
-    and leave keys in the cache that no answer survives: torch's attention multiplies what it masks by zero.
+    """Where a block is longer than any sequence, a warm-up of a whole block would turn by angles
+    that are not in the table, and leave keys in the cache that no answer survives: torch's
+    attention multiplies what it masks by zero.
     """
     runner = make_runner(write_checkpoint(tmp_path), max_model_len=BLOCK_SIZE // 2)
     warm_up(runner, config_of(BLOCK_SIZE // 2))
@@ -140,8 +141,8 @@ def test_a_seeded_draw_is_the_inverse_of_the_distribution(tmp_path: Path) -> Non
 
 
 def test_a_row_keeps_what_it_was_told(tmp_path: Path) -> None:
-    """A plan tells blocks and parameters once: a runner that took them from the columns of a later step would read what
-    was left there by others.
+    """A plan holds blocks and parameters once: a runner that took them from the columns of a later
+    step would read what was left there by others.
     """
     path = write_checkpoint(tmp_path)
     prompts = [random_prompt(12, seed=1), random_prompt(12, seed=2)]
@@ -152,7 +153,7 @@ def test_a_row_keeps_what_it_was_told(tmp_path: Path) -> None:
         for prompt, row, block in zip(prompts, [2, 1], [6, 3], strict=True)
     ]
     for length in range(12, 19):
-        # Positions from 16 on are in the second block of each, which is told when it begins.
+        # Positions from 16 on are in the second block of each, which a plan holds when it begins.
         begins_block = length == BLOCK_SIZE
         first_slots = (
             [2 * BLOCK_SIZE, 7 * BLOCK_SIZE] if length >= BLOCK_SIZE else [6 * BLOCK_SIZE, 3 * BLOCK_SIZE]
@@ -181,7 +182,9 @@ def test_a_row_keeps_what_it_was_told(tmp_path: Path) -> None:
 
 
 def test_padding_changes_nothing(tmp_path: Path) -> None:
-    """A step that is filled up for a captured graph must draw the same tokens and store nothing more."""
+    """A step that is filled up for a captured graph must draw the same tokens and store nothing
+    more.
+    """
     path = write_checkpoint(tmp_path)
     prompt = random_prompt(9, seed=1)
     outputs: list[list[int]] = []
@@ -207,5 +210,6 @@ def test_padding_changes_nothing(tmp_path: Path) -> None:
         )
         stored.append([tensor for cache in runner.caches for tensor in (cache.keys, cache.values)])
     assert outputs[0] == outputs[1]
-    # torch multiplies one row otherwise than three; a token too much in the cache would be as large as the others.
+    # torch multiplies one row otherwise than three; a token too much in the cache would be as large
+    # as the others.
     torch.testing.assert_close(*stored)

@@ -1,6 +1,5 @@
 """The memory of a step, which the KV cache is not given, against what steps then take."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,8 @@ from tests.models.family_checkpoints import VOCAB, write_reference
 from tests.models.steps import random_prompt
 from tests.models.test_families import VARIANTS
 
+from streamcore.layers.experts import Experts
 from streamcore.models.model import Model
-from streamcore.operands import Expert
 from streamcore.runner.memory import step_bytes
 
 NUM_TOKENS, NUM_SEQS = 48, 3
@@ -30,7 +29,9 @@ def largest_steps(model: Model, *, is_eager: bool, prompt_logprobs: int | None =
 
 @pytest.mark.parametrize("name", ["llama", "qwen3", "gemma3_text", "olmo2", "phi3 long", "granite"])
 def test_a_step_takes_what_was_measured(name: str, tmp_path: Path) -> None:
-    """Memory that was not kept free for it ends the server in the middle of its first long prompt."""
+    """Memory that was not kept free for it ends the server in the middle of its first
+    long prompt.
+    """
     if name == "llama":
         write_checkpoint(tmp_path)
     else:
@@ -51,19 +52,24 @@ def test_a_step_takes_what_was_measured(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["mixtral", "gpt_oss", "qwen3_moe"])
 def test_experts_count_with_all_that_they_make(name: str, tmp_path: Path) -> None:
-    """What experts hand to each other is not in the scratch memory, and is the largest part of it."""
+    """What experts hand to each other is not in the scratch memory, and is the largest
+    part of it.
+    """
     write_reference(tmp_path, VARIANTS[name])
     model = load(tmp_path, 64)
     per_token, per_wanted = model.measure()
     largest_steps(model, is_eager=True)
     beside = per_token * NUM_TOKENS + per_wanted * NUM_SEQS - model._scratch.num_bytes
-    experts: Sequence[Expert] = model.decoder.layers[-1].mlp.experts  # type: ignore[attr-defined]
-    inner = max(expert.gate_up.num_outputs for expert in experts) * 3 // 2
-    assert beside >= NUM_TOKENS * 4 * (5 * model.config.hidden_size + inner)
+    layer: Experts = model.decoder.layers[-1].mlp  # type: ignore[attr-defined]
+    widest = max(expert.gate_up.num_outputs for expert in layer.experts)
+    num_rows = NUM_TOKENS * layer.rule.num_used
+    assert beside >= num_rows * 4 * (model.config.hidden_size + widest)
 
 
 def test_measuring_leaves_no_trace(tmp_path: Path) -> None:
-    """It runs a pass of one token, for which rotary tables are made: they must not stay that short."""
+    """It runs a pass of one token, for which rotary tables are made: they must not stay
+    that short.
+    """
     model = load(write_checkpoint(tmp_path), 64)
     expected = EngineLoop(model).generate([random_prompt(40)], 8)
     model.measure()

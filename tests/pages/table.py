@@ -91,6 +91,7 @@ WAYS: Mapping[tuple[str, str], Way] = {
         "streamcore simulate --requests 1000000 --concurrency 256 --prompt-len 256 --output-len 128",
     ): simulation,
     ("docs/testing-clients.md", "from openai import OpenAI"): python(),
+    ("docs/tools.md", "import json"): python(),
     ("docs/testing-clients.md", "import json"): python(),
     ("docs/testing-clients.md", "def test_second_attempt(streamcore_server):"): answered_twice,
     ("docs/testing-clients.md", "streamcore serve script:docs/script.example.json"): server,

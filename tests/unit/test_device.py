@@ -49,9 +49,9 @@ def test_a_missing_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_precision_on_the_cpu(folder: ModelFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """The checkpoint's own where that is fast; else float32, but not when it leaves no room for anything else."""
-    monkeypatch.setattr(kernels, "can_keep_bfloat16", lambda: True)
+    monkeypatch.setattr(kernels, "is_fast_in_bfloat16", lambda: True)
     assert choose_dtype("auto", folder, CPU) == torch.bfloat16
-    monkeypatch.setattr(kernels, "can_keep_bfloat16", lambda: False)
+    monkeypatch.setattr(kernels, "is_fast_in_bfloat16", lambda: False)
     have(monkeypatch, memory=8 * folder.num_parameters)
     assert choose_dtype("auto", folder, CPU) == torch.float32
     have(monkeypatch, memory=8 * folder.num_parameters - 1)

@@ -121,6 +121,7 @@ BROKEN: dict[str, tuple[str, dict[str, Any], str]] = {
         "`rope_scaling.partial_rotary_factor` 1.5, limit is 1",
     ),
     "smollm list": ("smollm3", {"no_rope_layers": [1, 2, 0, 1]}, "`no_rope_layers` [1, 2, 0, 1]"),
+    "olmoe clips": ("olmoe", {"clip_qkv": 8.0}, "`clip_qkv` 8.0, clipped projections are not supported"),
     "granite multiplier": (
         "granite",
         {"logits_scaling": 0},

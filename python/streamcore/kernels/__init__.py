@@ -15,7 +15,12 @@ from streamcore.kernels.library import set_num_threads
 from streamcore.kernels.ops import Ops
 from streamcore.kernels.paged import KvGroup, LayerCache, PagedSequences
 from streamcore.kernels.scratch import Scratch
-from streamcore.kernels.weight import LinearWeight, can_keep_bfloat16, pack_linear_weight
+from streamcore.kernels.weight import (
+    LinearWeight,
+    can_keep_bfloat16,
+    is_fast_in_bfloat16,
+    pack_linear_weight,
+)
 
 __all__ = [
     "Checked",
@@ -27,6 +32,7 @@ __all__ = [
     "Scratch",
     "can_keep_bfloat16",
     "description",
+    "is_fast_in_bfloat16",
     "ops_for",
     "pack_linear_weight",
     "set_num_threads",

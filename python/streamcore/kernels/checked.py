@@ -53,6 +53,11 @@ class Checked:
         _packed_rows("x", x)
         self._ops.scale(x, factor)
 
+    def soft_cap(self, x: Tensor, cap: float) -> None:
+        """See `Ops`."""
+        _packed_rows("x", x)
+        self._ops.soft_cap(x, cap)
+
     def rms_norm(self, out: Tensor, x: Tensor, weight: Tensor, eps: float) -> None:
         """See `Ops`."""
         _check_norm(out, x, weight)
@@ -155,6 +160,12 @@ class Checked:
         _same_shape("out", out, x)
         if list(scores.shape) != [x.shape[0], len(experts)]:
             raise ValueError(f"`scores` must be {[x.shape[0], len(experts)]}, got {list(scores.shape)}")
+        _packed_rows("scores", scores)
+        checks.same_kind("scores", scores, x)
+        if not 0 < rule.num_used <= len(experts):
+            raise ValueError(f"{rule.num_used} of {len(experts)} experts cannot be used")
+        for expert in experts:
+            _check_expert(expert, experts[0], x)
         self._ops.experts(out, x, scores, experts, rule)
 
 
@@ -175,6 +186,26 @@ def _check_norm(out: Tensor, x: Tensor, weight: Tensor) -> None:
     checks.rows("out", out)
     _same_shape("out", out, x)
     checks.vector("weight", weight, x.shape[1], x.dtype, x)
+
+
+def _check_expert(expert: Expert, first: Expert, x: Tensor) -> None:
+    """An expert takes the rows of `x`, and is stored like the first one."""
+    gate_up, down = expert.gate_up, expert.down
+    sizes = (gate_up.num_inputs, down.num_outputs, 2 * down.num_inputs)
+    if sizes != (x.shape[1], x.shape[1], gate_up.num_outputs):
+        raise ValueError(
+            f"an expert of `x` {x.shape[1]} wide cannot have products "
+            f"{[gate_up.num_outputs, gate_up.num_inputs]} and {[down.num_outputs, down.num_inputs]}"
+        )
+    kinds = {
+        (weight.data.dtype, weight.packed, weight.round_x)
+        for weight in (gate_up, down, first.gate_up, first.down)
+    }
+    if len(kinds) > 1 or gate_up.num_outputs != first.gate_up.num_outputs:
+        raise ValueError("all experts must be stored alike and have one size")
+    for bias, weight in ((expert.gate_up_bias, gate_up), (expert.down_bias, down)):
+        if bias is not None:
+            checks.vector("bias", bias, weight.num_outputs, x.dtype, x)
 
 
 def _is_narrow_or_same(x: Tensor, like: Tensor) -> bool:

@@ -6,17 +6,19 @@ from streamcore.kernels import native
 from streamcore.kernels.library import compiled, packs_weights, prefers_rounding
 
 
-def description(dtype: torch.dtype | None = None) -> str:
-    """Which kernels are active per device and why, in one line.
+def description(dtype: torch.dtype | None = None, device: torch.device | None = None) -> str:
+    """Which kernels are active and why, in one line.
 
     Args:
         dtype: the precision that the user chose; with it the line says how bfloat16 weights are
             multiplied.
+        device: where the model runs. No other CUDA device is asked anything: that takes a second
+            and hundreds of megabytes on each.
     """
     if compiled is None:
         return "CPU kernels: torch (the extension is not built); CUDA kernels: torch"
     cpu = f"CPU kernels: Rust, {compiled.cpu_features()}{_describe_products(dtype)}"
-    return f"{cpu}, {compiled.num_threads()} threads; CUDA kernels: {_describe_cuda()}"
+    return f"{cpu}, {compiled.num_threads()} threads; CUDA kernels: {_describe_cuda(device)}"
 
 
 def _describe_products(dtype: torch.dtype | None) -> str:
@@ -27,7 +29,7 @@ def _describe_products(dtype: torch.dtype | None) -> str:
     return f", {'bfloat16' if prefers_rounding() else 'float32'} products"
 
 
-def _describe_cuda() -> str:
+def _describe_cuda(device: torch.device | None) -> str:
     build = compiled.cuda_build()
     if build is None:
         return "torch (built without a CUDA compiler)"
@@ -38,7 +40,8 @@ def _describe_cuda() -> str:
         return f"{built}; no driver found, or one too old for it"
     if error is not None:
         return f"{built}; no device ({error})"
-    uncovered = native.uncovered_devices(num_devices)
-    if uncovered:
-        return f"{built}; torch on devices {uncovered}, for which they have no code"
-    return f"{built}; active on {num_devices} device{'s' if num_devices > 1 else ''}"
+    if device is None or device.type != "cuda":
+        return f"{built}; {num_devices} device{'s' if num_devices > 1 else ''}, not in use"
+    if not native.has_cuda_kernels(device.index or 0):
+        return f"{built}; torch on {device}, for which they have no code"
+    return f"{built}; active on {device}"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from streamcore.operands import Activation, Expert, ExpertRule
+from streamcore.operands import Expert, ExpertRule
 
 _FLOAT32_BYTES = torch.float32.itemsize
 
@@ -13,28 +13,32 @@ _FLOAT32_BYTES = torch.float32.itemsize
 class DryOps:
     """Operations that leave everything as it is."""
 
+    has_experts = False
+    """Whether one of them chose experts."""
     most_bytes = 0
-    """Maximum of what one operation allocates beside its output, where that grows with the tokens."""
+    """Maximum of what one operation allocates beside its output, where that grows with the tokens.
+    """
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         def nothing(*_: object) -> None: ...
 
         return nothing
 
-    def gated(self, out: Tensor, gate_up: Tensor, activation: Activation) -> None:
-        """On CUDA only one activation has a kernel; for others torch widens the input and halves of
-        it.
-        """
-        if out.device.type == "cuda" and activation != "silu":
-            self._take(3 * out.numel() * _FLOAT32_BYTES)
-
     def experts(
         self, out: Tensor, x: Tensor, scores: Tensor, experts: Sequence[Expert], rule: ExpertRule
     ) -> None:
-        """All tokens may take the same expert: its input, inner tensors and output, and in float32
-        that output, its weighted form and the sum of all.
+        """The kernel of the CPU has a row for each expert that a token takes, with whole pairs of
+        its inputs, and what the projections make of it.
+
+        With torch all tokens may take the same expert: its input, inner tensors and output, and in
+        float32 that output, its weighted form and the sum of all.
         """
+        self.has_experts = True
         widest = max(expert.gate_up.num_outputs for expert in experts)
+        if experts[0].gate_up.packed:
+            num_rows, hidden = x.shape[0] * rule.num_used, x.shape[1]
+            self._take(num_rows * (hidden + hidden % 2 + widest) * _FLOAT32_BYTES)
+            return
         inner = x.shape[0] * (widest + widest // 2) * x.element_size()
         self._take(inner + 2 * x.nbytes + 3 * x.numel() * _FLOAT32_BYTES)
 

@@ -41,25 +41,32 @@ class Operation:
         self.struct: type[ctypes.Structure] = type(name, (ctypes.Structure,), {"_fields_": layout})
 
 
-OPERATIONS: dict[str, Operation] = (
-    {
-        name: Operation(number, name, fields, rows)
-        for number, (name, fields, rows) in enumerate(compiled.operations())
-    }
-    if compiled is not None
-    else {}
-)
+def _by_name(listed: list[tuple[str, list[tuple[str, str]], str]]) -> dict[str, Operation]:
+    return {name: Operation(number, name, fields, rows) for number, (name, fields, rows) in enumerate(listed)}
+
+
+OPERATIONS = _by_name(compiled.operations()) if compiled is not None else {}
 """By the names of the structs in `rust/kernels/src/cpu`."""
+
+CUDA_OPERATIONS = _by_name(compiled.cuda_operations()) if compiled is not None else {}
+"""Likewise those of a CUDA device, also where no compiler was there for the kernels."""
 
 
 def packs_weights() -> bool:
-    """Whether packed weights are worth their packing: not without vector instructions."""
+    """Whether products on the CPU are the extension's, which sums in one order for any number of
+    tokens.
+    """
+    return compiled is not None
+
+
+def has_vectors() -> bool:
+    """Whether the extension uses vector instructions on this processor."""
     return compiled is not None and compiled.cpu_features() != "portable"
 
 
 def prefers_rounding() -> bool:
-    """Whether products of bfloat16 weights are faster with activations rounded to bfloat16:
-    measured once.
+    """Whether products of bfloat16 weights are faster on this processor with activations rounded to
+    bfloat16.
     """
     return bool(compiled.cpu_prefers_rounding())
 
@@ -68,8 +75,8 @@ def pack_linear(weight: Tensor) -> Tensor:
     """The packed form of a contiguous float32 or bfloat16 weight [num_outputs, num_inputs] on the
     CPU.
     """
-    packed = torch.empty(compiled.cpu_packed_len(*weight.shape), dtype=weight.dtype)
     is_wide = weight.dtype == torch.float32
+    packed = torch.empty(compiled.cpu_packed_len(*weight.shape, is_wide), dtype=weight.dtype)
     compiled.cpu_pack_linear(packed.data_ptr(), weight.data_ptr(), weight.shape, is_wide)
     return packed
 

@@ -15,7 +15,9 @@ from streamcore.operands import Activation, AttentionRule, Expert, ExpertRule, H
 
 
 class Ops(Protocol):
-    """The operations on one device. They believe their arguments; `checked.Checked` looks at each."""
+    """The operations on one device. They believe their arguments; `checked.Checked`
+    looks at each.
+    """
 
     def embed(self, out: Tensor, token_ids: Tensor, table: Tensor, factor: float) -> None:
         """`out = table[token_ids] * factor`.
@@ -36,6 +38,9 @@ class Ops(Protocol):
 
     def scale(self, x: Tensor, factor: float) -> None:
         """`x *= factor`, [num_tokens, width], contiguous."""
+
+    def soft_cap(self, x: Tensor, cap: float) -> None:
+        """`x = cap * tanh(x / cap)`, [num_tokens, width], contiguous."""
 
     def rms_norm(self, out: Tensor, x: Tensor, weight: Tensor, eps: float) -> None:
         """`out = x / sqrt(mean(x²) + eps) * weight`, per row (Zhang and Sennrich 2019,
@@ -67,7 +72,8 @@ class Ops(Protocol):
 
         Args:
             out: [num_tokens, num_outputs], contiguous, dtype of `x`.
-            x: [num_tokens, num_inputs], rows contiguous; dtype as `pack_linear_weight` was told.
+            x: [num_tokens, num_inputs], rows contiguous; of the dtype that `pack_linear_weight` was
+                given.
             weight: from `pack_linear_weight`.
             bias: [num_outputs], dtype of `x`, or None.
         """

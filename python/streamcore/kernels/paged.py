@@ -5,6 +5,7 @@ layer.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -102,6 +103,16 @@ class PagedSequences:
             visible = torch.arange(num_keys, dtype=torch.int32, device=lens.device) < lens
             self._visible[first, end] = visible
         return visible
+
+    @cached_property
+    def has_decodes(self) -> bool:
+        """Whether a sequence has one new token."""
+        return any(end - start == 1 for start, end in pairwise(self.starts))
+
+    @cached_property
+    def has_prefills(self) -> bool:
+        """Whether a sequence has more than one."""
+        return any(end - start > 1 for start, end in pairwise(self.starts))
 
     def query_len(self, seq: int) -> int:
         """How many tokens of a sequence are new."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from streamcore.kernels.library import Operation, compiled
 from streamcore.kernels.native import CpuOps
 from streamcore.kernels.weight import LinearWeight
-from streamcore.operands import Expert, ExpertRule
+from streamcore.operands import Expert
 
 _TOKENS, _SEQS, _WANTED = range(3)
 
@@ -29,6 +29,7 @@ class Recorder(CpuOps):
     def __init__(self) -> None:
         self._program = compiled.Program()
         self._which = _TOKENS
+        self._addresses: list[Tensor] = []
 
     def run(self, operation: Operation, num_rows: int, arguments: ctypes.Structure) -> None:
         """Adds an operation in place of carrying it out."""
@@ -46,11 +47,11 @@ class Recorder(CpuOps):
             raise NotRecordableError("torch multiplies with a weight that is not packed")
         super().linear(out, x, weight, bias)
 
-    def experts(
-        self, out: Tensor, x: Tensor, scores: Tensor, experts: Sequence[Expert], rule: ExpertRule
-    ) -> None:
-        """See `Ops`."""
-        raise NotRecordableError("which experts run differs from step to step")
+    def addresses(self, experts: Sequence[Expert]) -> Tensor:
+        """See `CpuOps`; the program reads them at every step."""
+        addresses = super().addresses(experts)
+        self._addresses.append(addresses)
+        return addresses
 
     def carry_out(self, num_tokens: int, num_seqs: int, num_wanted: int) -> None:
         """Carries out what was written down, with these numbers of rows."""

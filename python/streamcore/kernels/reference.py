@@ -40,6 +40,11 @@ class ReferenceOps:
         """See `Ops`."""
         x.copy_(x.float() * factor)
 
+    def soft_cap(self, x: Tensor, cap: float) -> None:
+        """See `Ops`."""
+        # float32 is bent where it lies.
+        x.copy_(x.float().div_(cap).tanh_().mul_(cap))
+
     def rms_norm(self, out: Tensor, x: Tensor, weight: Tensor, eps: float) -> None:
         """See `Ops`."""
         out.copy_(_normalised(x, weight, eps))

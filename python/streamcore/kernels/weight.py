@@ -2,8 +2,8 @@
 
 On the CPU float32 activations meet packed weights. bfloat16 weights are either widened in registers
 and multiplied in float32, or the activations are rounded to bfloat16 and the processor's own
-products of bfloat16 pairs are used: whichever a measurement at load finds faster. Every product
-sums in float32, and in the same order for any number of tokens.
+products of bfloat16 pairs or tiles are used, as it suits the processor. Every product sums in
+float32, and in the same order for any number of tokens.
 """
 
 from dataclasses import dataclass
@@ -29,8 +29,15 @@ class LinearWeight:
 
 
 def can_keep_bfloat16() -> bool:
-    """Whether float32 activations on the CPU can be multiplied with weights that stay in bfloat16."""
+    """Whether float32 activations on the CPU can be multiplied with weights that stay
+    in bfloat16.
+    """
     return library.packs_weights()
+
+
+def is_fast_in_bfloat16() -> bool:
+    """Whether products of such weights on the CPU are as fast as those of float32."""
+    return library.has_vectors()
 
 
 def pack_linear_weight(weight: Tensor, dtype: torch.dtype, *, exact: bool) -> LinearWeight:

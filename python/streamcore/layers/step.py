@@ -23,5 +23,7 @@ class Step:
     scratch: "Scratch"
 
     def rows(self, name: str, width: int) -> "Tensor":
-        """[num_tokens, width] for the output of an operation, shared by all layers under that name."""
+        """[num_tokens, width] for the output of an operation, shared by all layers
+        under that name.
+        """
         return self.scratch.rows(name, self.token_ids.shape[0], width)

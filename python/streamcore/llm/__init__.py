@@ -4,8 +4,9 @@
         for output in llm.generate(prompts, SamplingParams(temperature=0, max_tokens=64)):
             print(output.outputs[0].text)
 
-It hands its requests to the routes that `streamcore serve` has, so fields, checks, templates and answers are those of
-`docs/protocol.md`; `docs/llm.md` says what is particular here. torch is imported when a model is loaded.
+It hands its requests to the routes that `streamcore serve` has, so fields, checks, templates and
+answers are those of `docs/protocol.md`; `docs/llm.md` says what is particular here. torch is
+imported when a model is loaded.
 """
 
 import os
@@ -47,7 +48,8 @@ __all__ = [
     "Usage",
 ]
 
-# Nothing listens, nobody needs a key or a name, and what still runs at the end has nobody who waits for it.
+# Nothing listens, no request needs a key or a name, and no reader waits for what still runs at the
+# end.
 _SERVER_SETTINGS = (
     *SOCKET_SETTINGS,
     "tool_call_parser",
@@ -64,9 +66,10 @@ class LLM:
     """A model in this process. May be called from any thread, with or without an event loop.
 
     Args:
-        model: folder of a model in Hugging Face layout, a GGUF file, a name such as `org/name`, or `script:FILE`;
-            None: the demo model.
-        settings: the options of `streamcore serve`, with underscores and without those of a server's address and access.
+        model: folder of a model in Hugging Face layout, a GGUF file, a name such as `org/name`, or
+            `script:FILE`; None: the demo model.
+        settings: the options of `streamcore serve`, with underscores and without those of a
+            server's address and access.
 
     Raises:
         ConfigError: a setting is unknown, or cannot work with this model or device.
@@ -80,7 +83,8 @@ class LLM:
         init_logging(config, "warn")
         # Half of the queue is for streams and for other threads.
         self._max_in_flight = max(1, config.max_waiting_requests // 2)
-        # There is no balancer to be warned, and a program may hold the interpreter for as long as it likes.
+        # There is no balancer to be warned, and a program may hold the interpreter for as long as
+        # it likes.
         self._engine = EngineThread(config, is_watched=False)
         try:
             self._model: Loaded = self._engine.start().result()
@@ -131,10 +135,12 @@ class LLM:
             messages: a list of messages with `role` and `content`, or a list of such conversations.
             params: for all of them, or one for each.
             progress: show on a terminal how far many conversations have come.
-            template: of the protocol's fields `add_generation_prompt`, `continue_final_message`, `chat_template_kwargs`.
+            template: of the protocol's fields `add_generation_prompt`, `continue_final_message`,
+                `chat_template_kwargs`.
 
         Raises:
-            RequestError: a conversation has no answer, its `index` says which; the others are aborted.
+            RequestError: a conversation has no answer, its `index` says which; the others are
+                aborted.
             TypeError: a name in `template` is unknown, or `params` are no `SamplingParams`.
             ValueError: there are not as many params as conversations.
         """
@@ -146,7 +152,8 @@ class LLM:
         return self._answer_all(make, conversations_of(messages), params, progress)
 
     def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Generator[Delta]:
-        """Continue a prompt, piece by piece. The request begins with the first piece that is asked for.
+        """Continue a prompt, piece by piece. The request begins with the first piece that is asked
+        for.
 
         Leaving the loop, `close()` or forgetting the generator aborts it.
 
@@ -158,7 +165,9 @@ class LLM:
     def stream_chat(
         self, messages: Conversation, params: SamplingParams | None = None, **template: Any
     ) -> Generator[Delta]:
-        """Answer a conversation, piece by piece; otherwise like `stream`, with the names of `chat`."""
+        """Answer a conversation, piece by piece; otherwise like `stream`, with the
+        names of `chat`.
+        """
         return self._deltas(
             chat_request(self._opened().name, messages, params_of(params), template, stream=True)
         )
@@ -197,7 +206,7 @@ class LLM:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """The routes tell no client what has failed; a program may know."""
+        """Clients do not learn from the routes what has failed; a program may know."""
         try:
             yield
         except EngineFailedError as error:

@@ -1,4 +1,6 @@
-"""Answers as they come from the second door: one thread waits for many of them, by one descriptor."""
+"""Answers as they come from the second door: one thread waits for many of them, by one
+descriptor.
+"""
 
 import json
 import os
@@ -14,8 +16,8 @@ from streamcore.errors import EngineFailedError, InvalidRequestError, QueueFullE
 from streamcore.llm.outputs import Delta, Json, deltas
 from streamcore.llm.requests import Request
 
-# A signal that comes just before the system call of a wait does not end it, so no wait is longer. The threads that hand over the
-# last parts of what is aborted are never busy for so long.
+# A signal that comes just before the system call of a wait does not end it, so no wait is longer.
+# The threads that hand over the last parts of what is aborted are never busy for so long.
 _MAX_WAIT_MS = 1000
 
 OF_ANOTHER_PROCESS = "this LLM belongs to the process that was forked: make one after the fork"
@@ -24,7 +26,9 @@ HEADERS = [(b"content-type", b"application/json")]
 
 
 class Door:
-    """Where requests are handed in, and what must be told when it closes: a stream that is not read waits for its reader."""
+    """Where requests are handed in, and what learns that it closes: a stream that is not read
+    waits for its reader.
+    """
 
     def __init__(self, server: _core.Server) -> None:
         self.server = server
@@ -38,7 +42,8 @@ class Door:
 
 
 class OpenAnswers:
-    """The answers that one thread waits for. Left as a `with` block; what is still open then is aborted.
+    """The answers that one thread waits for. Left as a `with` block; what is still open then is
+    aborted.
 
     It waits for a descriptor, so it needs no event loop, and a signal such as Ctrl-C ends the wait.
     """
@@ -57,10 +62,10 @@ class OpenAnswers:
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        """Abort what is open, and wait until the engine has been told so."""
+        """Abort what is open, and wait until the engine knows."""
         self._door.aborts.discard(self.abort)
         try:
-            # The threads that would tell of it are not in a fork.
+            # The threads that would report it are not in a fork.
             if os.getpid() == self._process:
                 self.abort()
                 while self._exchanges and self.wait():
@@ -78,7 +83,7 @@ class OpenAnswers:
         return number
 
     def abort(self) -> None:
-        """End what is open; `wait` is told so. May be called from any thread."""
+        """End what is open, which `wait` notices. May be called from any thread."""
         for exchange in tuple(self._exchanges.values()):
             exchange.close()
 
@@ -88,7 +93,9 @@ class OpenAnswers:
         self._exchanges[number].resume()
 
     def _refuse_fork(self) -> None:
-        """A fork would take from the descriptor what its parent waits for, and wait for threads that it has not."""
+        """A fork would take from the descriptor what its parent waits for, and wait for threads
+        that it has not.
+        """
         if os.getpid() != self._process:
             raise RuntimeError(OF_ANOTHER_PROCESS)
 
@@ -143,7 +150,7 @@ class StreamedAnswer:
         self.is_over = False
 
     def take(self, part: Message) -> Iterator[Delta]:
-        """Take the next part; tells what is new in it, also before an error.
+        """Take the next part, and return what is new in it, also before an error.
 
         Raises:
             RequestError: the request was refused, or the answer is lost.

@@ -17,7 +17,9 @@ _SHOW_INTERVAL_S = 0.1
 
 
 class Progress:
-    """How far a batch has come: a line on a terminal that rewrites itself, and nothing where nobody watches."""
+    """How far a batch has come: a line on a terminal that rewrites itself, and nothing
+    elsewhere.
+    """
 
     def __init__(self, num_requests: int, stream: TextIO) -> None:
         self._num_requests = num_requests
@@ -86,7 +88,9 @@ class Batch:
         return [self._outputs[index] for index in range(len(self._requests))]
 
     def _fill(self, answers: OpenAnswers) -> None:
-        """Ask for more while there is room. One with more choices than there is ever room for goes alone."""
+        """Ask for more while there is room. One with more choices than there is ever room for goes
+        alone.
+        """
         while self._waiting and not self._is_refused:
             request = self._requests[self._waiting[0]]
             if self._open and self._num_choices + request.num_choices > self._max_in_flight:
@@ -123,7 +127,9 @@ class Batch:
         self._num_choices -= self._requests[index].num_choices
 
     def _wait_for_room(self, index: int, error: QueueFullError) -> None:
-        """Ask again when one of ours is done. Where none is open, it is others that fill the queue."""
+        """Ask again when one of ours is done. Where none is open, it is others that
+        fill the queue.
+        """
         self._waiting.appendleft(index)
         self._is_refused = bool(self._open)
         if not self._open:

@@ -15,9 +15,12 @@ class TokenLogprob:
 
     token_id: int
     logprob: float
-    """Natural logarithm of its probability, before temperature, penalties and bias; at least -9999."""
+    """Natural logarithm of its probability, before temperature, penalties and bias; at least -9999.
+    """
     top: dict[int, float]
-    """The log-probabilities of the likeliest tokens, as many as were asked for, and of the token itself."""
+    """The log-probabilities of the likeliest tokens, as many as were asked for, and of the token
+    itself.
+    """
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ def completion_request(model: str, prompt: Prompt, params: SamplingParams, *, st
     """Ask for the continuation of a prompt.
 
     Raises:
-        InvalidRequestError: it is neither text nor token ids, or has something that cannot be written down.
+        InvalidRequestError: it is neither text nor token ids, or has something that cannot be
+            written down.
     """
     if not is_prompt(prompt):
         hint = ": use `.tolist()`" if hasattr(prompt, "tolist") else ""
@@ -87,7 +88,9 @@ def conversations_of(asked: Any) -> list[Any]:
 
 
 def is_prompt(asked: object) -> bool:
-    """Whether this is a text, or a list of token ids. Bytes are numbers to Python, but nobody means them as token ids."""
+    """Whether this is a text, or a list of token ids. Bytes are numbers to Python, but no program
+    means them as token ids.
+    """
     if not isinstance(asked, Sequence) or isinstance(asked, bytes | bytearray | memoryview):
         return isinstance(asked, str)
     return isinstance(asked, str) or (bool(asked) and all(isinstance(token, Integral) for token in asked))

@@ -8,10 +8,11 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingParams:
-    """The fields of the protocol by their names; `docs/protocol.md` says what each means and what it may be.
+    """The fields of the protocol by their names; `docs/protocol.md` says what each means and what
+    it may be.
 
-    None leaves a field to its default, which for the sampling is the model's own. Values are checked when they are used, by the
-    rules of the server.
+    None leaves a field to its default, which for the sampling is the model's own. Values are
+    checked when they are used, by the rules of the server.
 
     Raises:
         TypeError: a name is unknown; says which one may have been meant.
@@ -19,7 +20,8 @@ class SamplingParams:
 
     n: int | None = None
     max_tokens: int | None = None
-    """Most tokens to generate; else 16 for a prompt, and in a chat what the context has room for."""
+    """Most tokens to generate; else 16 for a prompt, and in a chat what the context has room for.
+    """
     min_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
@@ -37,11 +39,15 @@ class SamplingParams:
     include_stop_str_in_output: bool | None = None
     skip_special_tokens: bool | None = None
     logprobs: int | None = None
-    """Tell the log-probability of each token, and of so many of the likeliest: up to 5 for a prompt, up to 20 in a chat."""
+    """Return the log-probability of each token, and of this many of the likeliest: up to 5 for a
+    prompt, up to 20 in a chat.
+    """
     prompt_logprobs: int | None = None
     """The same for the tokens of the prompt, up to 20; not in a stream."""
     structured_outputs: Mapping[str, Any] | None = None
-    """What the answer is held to: one of `json`, `regex`, `choice`, `grammar`, `json_object`, `structural_tag`."""
+    """What the answer is held to: one of `json`, `regex`, `choice`, `grammar`, `json_object`,
+    `structural_tag`.
+    """
     truncate_prompt_tokens: int | None = None
     add_special_tokens: bool | None = None
     """Not in a chat, whose template writes them."""
@@ -49,7 +55,7 @@ class SamplingParams:
     priority: int | None = None
 
     def __new__(cls, *_: object, **values: Any) -> "SamplingParams":
-        """Refuse names that nobody knows."""
+        """Refuse unknown names."""
         known = [field.name for field in fields(cls)]
         for name in values:
             if name not in known:

@@ -10,7 +10,7 @@ from streamcore.layers.linear import Linear
 from streamcore.layers.weights import Stack, Weights
 from streamcore.models.config import DecoderConfig
 from streamcore.models.families import Family
-from streamcore.models.formats.plain import PLAIN, matrix_of, stack_of
+from streamcore.models.formats.plain import PLAIN, experts_apart, matrix_of, stack_of
 from streamcore.models.formats.stored import Entry, Format, Found, Stored
 from streamcore.models.tensor_files import FLOATS
 
@@ -19,7 +19,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 class Declaration:
     """A source of weights that notes what is asked for; what it hands out stands for tensors and is
-    never looked at.
+    not to be looked at.
     """
 
     def __init__(self, weight_format: Format = PLAIN, found: Found | None = None) -> None:
@@ -66,6 +66,8 @@ class Declaration:
 
     def stack(self, stack: Stack) -> Sequence[Linear]:
         """See `Source`."""
+        if apart := experts_apart(stack, self._found):
+            return [self.linear(parts, stack.inputs, stack.bias is not None) for parts in apart]
         stored = stack_of(self._format, stack, self._found)
         self._note_stored(stack.name, stored)
         self.shapes[stack.name] = (stack.num_experts, stack.rows, stack.inputs)

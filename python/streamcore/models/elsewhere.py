@@ -54,7 +54,7 @@ def explain_folder(path: Path) -> tuple[str, str | None] | None:
 
 
 def explain_names(names: Collection[str]) -> tuple[str, str | None] | None:
-    """The same by the names of the files."""
+    """What such a folder is by the names of its files, and a hint."""
     for mark, explanation in _MARKS.items():
         if mark in names:
             return explanation

@@ -61,7 +61,7 @@ class ModelFolder:
     open_tensors: "Callable[[], TensorSource]"
     """Opens the files for reading."""
     gguf: GgufModel | None = None
-    """What takes the place of a folder, where there is none."""
+    """The GGUF file in place of a folder, if it is one."""
 
     @property
     def text_files(self) -> AbstractContextManager[Path]:
@@ -249,6 +249,14 @@ def _compare(declared: Declaration, weight_format: Format, found: Mapping[str, T
         problems.append(f"the weights hold {_names(unknown)}, which config.json does not account for")
     known = {name: info for name, info in sorted(found.items()) if name in entries}
     foreign = {name: info for name, info in known.items() if info.dtype not in entries[name].dtypes}
+    stacks = [name for name in foreign if isinstance(declared.matrices.get(name), PlainStack)]
+    problems += [
+        f"`{name}` stacks the experts of a layer as {foreign[name].dtype}, supported are stacks of "
+        f"{', '.join(FLOATS)} and of MXFP4, and experts one by one"
+        for name in stacks[:1]
+    ]
+    for name in stacks:
+        del foreign[name]
     plain = {info.dtype for name, info in foreign.items() if entries[name].dtypes == FLOATS}
     if plain:
         problems.append(

@@ -11,16 +11,16 @@ from streamcore.errors import ModelLoadError
 from streamcore.layers.linear import Linear
 from streamcore.layers.weights import Stack, Weights
 from streamcore.models.folder import ModelFolder
-from streamcore.models.formats.plain import matrix_of, stack_of
+from streamcore.models.formats.plain import experts_apart, matrix_of, stack_of
 from streamcore.models.formats.stored import Stored
 from streamcore.models.model import Model
 from streamcore.models.precision import Precision, precision_of
 from streamcore.models.progress import Progress
 from streamcore.models.tensor_source import TensorSource
 
-# How many numbers of a matrix are widened at once: what lies between stays in the processor's cache,
-# and new memory for every step would take most of the time. The first row is a multiple of the
-# second number, so that nothing that is packed along the rows is cut.
+# How many numbers of a matrix are widened at once: what lies between stays in the processor's
+# cache, and new memory for every step would take most of the time. The first row is a multiple of
+# the second number, so that nothing that is packed along the rows is cut.
 _MAX_NUMBERS = 1 << 18
 _ROWS = 32
 
@@ -106,6 +106,8 @@ class _Reader:
 
     def stack(self, stack: Stack) -> Sequence[Linear]:
         """See `Source`."""
+        if apart := experts_apart(stack, self._tensors):
+            return [self.linear(parts, stack.inputs, stack.bias is not None) for parts in apart]
         biases = (
             None if stack.bias is None else self._read(stack.bias).to(self._precision.activations, copy=True)
         )

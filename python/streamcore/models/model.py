@@ -9,6 +9,7 @@ from streamcore import kernels
 from streamcore.kernels import KvGroup, LayerCache, PagedSequences, Scratch, checks
 from streamcore.kernels.dry import DryOps
 from streamcore.kernels.native import CpuOps
+from streamcore.kernels.ops import Ops
 from streamcore.kernels.recorder import NotRecordableError, Recorder
 from streamcore.layers.decoder import Decoder
 from streamcore.layers.step import Step
@@ -29,7 +30,9 @@ class Model:
         self.device = device
         self.max_len = 0
         """Tokens of the longest sequence that it can run."""
-        self._ops = kernels.ops_for(device)
+        self.ops: Ops = kernels.ops_for(device)
+        self.has_experts = False
+        """Whether a layer has experts; known once `measure` has returned."""
         self._scratch = Scratch(precision.activations, device)
 
     def prepare(self, max_len: int, max_num_tokens: int = 0, max_num_wanted: int = 0) -> None:
@@ -70,10 +73,11 @@ class Model:
         kv = [KvGroup(caches, zeros(num_tokens, dtype=torch.int64), sequences)]
         step = Step(ops, zeros(num_tokens), zeros(num_tokens), kv, scratch)
         self.decoder.logits(self.decoder.forward(step, zeros(1)), step)
+        self.has_experts = ops.has_experts
         return scratch.num_bytes + ops.most_bytes
 
     def check_caches(self, caches: Sequence[LayerCache]) -> None:
-        """Raises `ValueError` unless `forward` can take the caches; to be asked once, not at every
+        """Raises `ValueError` unless `forward` can take the caches; called once, not at every
         step.
         """
         if len(caches) != self.config.num_layers:
@@ -101,14 +105,20 @@ class Model:
             [num_wanted, hidden_size], in the dtype of the activations, valid until the next step.
         """
         check_step(token_ids, positions, kv)
-        self._step = Step(self._ops, token_ids, positions, kv, self._scratch)
+        self._step = Step(self.ops, token_ids, positions, kv, self._scratch)
         return self.decoder.forward(self._step, wanted)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """The logits of some of the rows that `forward` returned; float32 [num_rows, vocab_size],
         valid until the next call.
         """
-        return bent(self.decoder.logits(hidden, self._step).float(), self.decoder.logit_cap)
+        return self._capped(self.decoder.logits(hidden, self._step).float(), self.ops)
+
+    def _capped(self, logits: Tensor, ops: Ops) -> Tensor:
+        """float32 logits within the soft cap of the model, if it has one, in place."""
+        if self.decoder.logit_cap:
+            ops.soft_cap(logits, self.decoder.logit_cap)
+        return logits
 
     def record(
         self, token_ids: Tensor, positions: Tensor, kv: Sequence[KvGroup], wanted: Tensor
@@ -124,21 +134,23 @@ class Model:
         Returns:
             None where some operation is torch's.
         """
-        if not isinstance(self._ops, CpuOps):
+        if not isinstance(self.ops, CpuOps):
             return None
         check_step(token_ids, positions, kv)
         recorder = Recorder()
         scratch = Scratch(self.precision.activations, self.device)
         step = Step(recorder, token_ids, positions, kv, scratch)
         try:
-            self.decoder.logits(self.decoder.forward(step, wanted), step)
+            self._capped(self.decoder.logits(self.decoder.forward(step, wanted), step), recorder)
         except NotRecordableError:
             return None
         return Recording(self.decoder, recorder, step)
 
 
 class Recording:
-    """A forward pass that was written down, from token ids to logits: one call into the extension."""
+    """A forward pass that was written down, from token ids to logits: one call into the
+    extension.
+    """
 
     def __init__(self, decoder: Decoder, recorder: Recorder, step: Step) -> None:
         """Holds all memory whose address was written down."""
@@ -156,13 +168,7 @@ class Recording:
         """
         self._recorder.carry_out(num_tokens, num_seqs, num_wanted)
         vocab_size = self._decoder.head.weight.num_outputs
-        logits = self._step.scratch.rows("logits", num_wanted, vocab_size)
-        return bent(logits.float(), self._decoder.logit_cap)
-
-
-def bent(logits: Tensor, cap: float) -> Tensor:
-    """Logits within a soft cap, in place; a cap of 0 is none."""
-    return logits.div_(cap).tanh_().mul_(cap) if cap else logits
+        return self._step.scratch.rows("logits", num_wanted, vocab_size)
 
 
 def check_step(token_ids: Tensor, positions: Tensor, kv: Sequence[KvGroup]) -> None:

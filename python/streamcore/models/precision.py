@@ -36,6 +36,10 @@ class Precision:
 def precision_of(folder: ModelFolder, device: torch.device, dtype: torch.dtype) -> Precision:
     """What `dtype` means for a folder on a device."""
     keeps_bfloat16 = device.type == "cpu" and kernels.can_keep_bfloat16()
+    if keeps_bfloat16 and dtype == torch.float16:
+        # There are no products of it on the CPU whose sums do not depend on the batch, and float32
+        # holds each of its numbers.
+        dtype = torch.float32
     activations = torch.float32 if keeps_bfloat16 and dtype == torch.bfloat16 else dtype
     is_narrow = keeps_bfloat16 and dtype == torch.float32 and folder.matrix_dtypes == {"BF16"}
     return Precision(dtype, activations, torch.bfloat16 if is_narrow else dtype)

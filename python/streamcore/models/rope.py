@@ -38,7 +38,7 @@ def parse_rope(fields: Fields, theta: float = 10000.0) -> RopeConfig:
 def parse_ropes(fields: Fields, thetas: Mapping[str, float]) -> dict[str, RopeConfig]:
     """The ropes of a model by layer type; `thetas` has the family's base for each.
 
-    A file that does not tell them apart has one for all. Older files of Gemma name the base of
+    A file that does not distinguish them has one for all. Older files of Gemma name the base of
     sliding layers, which are never stretched, `rope_local_base_freq`.
     """
     nested = fields.mapping("rope_parameters")
@@ -92,7 +92,9 @@ def _parse_variant(rope_type: RopeType, theta: float, rope: Fields, outer: Field
 
 
 def _original_context(rope: Fields, outer: Fields, context: int) -> int:
-    """The context before it was stretched; some models name it beside the object instead of inside."""
+    """The context before it was stretched; some models name it beside the object
+    instead of inside.
+    """
     name = "original_max_position_embeddings"
     fields = outer if outer.raw.get(name) is not None else rope
     return fields.integer(name, context)

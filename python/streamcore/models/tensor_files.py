@@ -1,7 +1,8 @@
 """Reads what safetensors files say about themselves, without their data.
 
     8 bytes     length of the header, little endian
-    header      JSON: name → {"dtype", "shape", "data_offsets": [begin, end]}, perhaps "__metadata__"
+    header      JSON: name → {"dtype", "shape", "data_offsets": [begin, end]}, perhaps
+                "__metadata__"
     data        the tensors, one after another
 
 A download that broke off is shorter than its header says. https://huggingface.co/docs/safetensors
@@ -140,8 +141,8 @@ def _parse_size(name: str, value: object) -> int:
 
 
 def weight_files(folder: Path) -> dict[Path, set[str]]:
-    """The safetensors files of a model folder, each with the names of the tensors that the index expects in
-    it (none without an index).
+    """The safetensors files of a model folder, each with the names of the tensors that the index
+    expects in it (none without an index).
 
     Raises:
         FileError: there are none, or the index cannot be used; the message is a whole sentence.

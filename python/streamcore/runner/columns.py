@@ -68,9 +68,18 @@ class Columns:
     """
 
     def __init__(
-        self, columns: Sequence[tuple[str, str, int]], device: torch.device, num_sets: int = 1
+        self,
+        columns: Sequence[tuple[str, str, int]],
+        device: torch.device,
+        num_sets: int = 1,
+        *,
+        is_apart: bool | None = None,
     ) -> None:
-        """Allocates the columns, given as the engine lists them: name, type, length."""
+        """Allocates the columns, given as the engine lists them: name, type, length.
+
+        Args:
+            is_apart: whether steps read a copy of their set; None: where that is not the CPU.
+        """
         self._order = [name for name, _, _ in columns]
         places, num_bytes = {}, 0
         for name, dtype, length in sorted(columns, key=lambda column: column[0] not in _COMMON):
@@ -93,8 +102,8 @@ class Columns:
         ]
         self.sets = [carve(memory) for memory in self._host_memory]
         """Whole columns on the host, by name."""
-        self._is_apart = device.type != "cpu"
-        self._device_memory = self._host_memory[0].to(device)
+        self._is_apart = device.type != "cpu" if is_apart is None else is_apart
+        self._device_memory = self._host_memory[0].to(device, copy=self._is_apart)
         self.resident = carve(self._device_memory) if self._is_apart else self.sets[0]
         """Whole columns on the device. On the CPU those of the first set."""
 

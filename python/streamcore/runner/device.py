@@ -14,24 +14,41 @@ _COMFORTABLE_SHARE = 0.5
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device by that name: `auto`, which takes a GPU if there is one, `cpu` or `cuda`.
+    """The device by that name: `auto`, which takes a GPU if there is one, `cpu`, `cuda` or
+    `cuda:N`.
 
     Raises:
-        ConfigError: there is no CUDA device.
+        ConfigError: there is no such device.
     """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("`--device` is cuda, torch sees no CUDA device")
-    return torch.device(name)
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    index = _index_of(name)
+    device = torch.device("cuda", index)
+    torch.cuda.set_device(device)
+    # torch's attention is left for what our kernels do not take. Its cuDNN would plan anew for
+    # every length of a context, which takes longer than the step.
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    return device
+
+
+def _index_of(name: str) -> int:
+    """The number of the CUDA device by that name."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count == 0:
+        raise ConfigError(f"`--device` is {name}, torch sees no CUDA device")
+    index = int(name.partition(":")[2] or 0)
+    if index >= count:
+        raise ConfigError(f"`--device` is {name}, torch sees {count} CUDA device{'s' if count > 1 else ''}")
+    return index
 
 
 def choose_dtype(name: str, folder: ModelFolder, device: torch.device) -> torch.dtype:
     """The dtype by that name: `auto`, which works it out, `bfloat16`, `float16` or `float32`.
 
-    `auto` is the checkpoint's own, but float16 on a GPU that cannot compute in bfloat16, and on a CPU float32
-    where it computes slowly in 16 bits: in float16, and in bfloat16 without vector instructions. Such weights
-    may take half of the memory that is available; larger ones run in bfloat16.
+    `auto` is the checkpoint's own, but float16 on a GPU that cannot compute in bfloat16, and on a
+    CPU float32 where it computes slowly in 16 bits: in float16, and in bfloat16 without vector
+    instructions. Such weights may take half of the memory that is available; larger ones run in
+    bfloat16.
 
     Raises:
         ConfigError: the device cannot compute in it.
@@ -60,7 +77,7 @@ def _name(dtype: torch.dtype) -> str:
 
 def _auto_dtype(folder: ModelFolder, device: torch.device, available: int) -> torch.dtype:
     if device.type == "cpu":
-        if folder.dtype == "bfloat16" and kernels.can_keep_bfloat16():
+        if folder.dtype == "bfloat16" and kernels.is_fast_in_bfloat16():
             return torch.bfloat16
         comfortable = folder.num_parameters * 4 <= available * _COMFORTABLE_SHARE
         return torch.float32 if comfortable else torch.bfloat16

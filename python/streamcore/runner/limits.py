@@ -5,14 +5,14 @@ import torch
 from streamcore.errors import ConfigError
 from streamcore.models.config import DecoderConfig
 
-# On a CPU a step's time grows with its tokens almost from the first one, and every stream waits for it; a GPU computes some
-# thousand tokens in about the time of one.
+# On a CPU a step's time grows with its tokens almost from the first one, and every stream waits for
+# it; a GPU computes some thousand tokens in about the time of one.
 _MAX_NUM_SEQS = {"cpu": 128, "cuda": 256}
 _MAX_NUM_BATCHED_TOKENS = {"cpu": 512, "cuda": 8192}
 
 
 def choose_max_model_len(asked: int | None, config: DecoderConfig) -> int:
-    """Most tokens of one request, prompt and output.
+    """The maximum number of tokens of one request, prompt and output.
 
     Raises:
         ConfigError: more is asked for than the model's positions allow.
@@ -25,7 +25,8 @@ def choose_max_model_len(asked: int | None, config: DecoderConfig) -> int:
 
 
 def explain_shortened_context(context_len: int, max_model_len: int, needed_bytes: int) -> str | None:
-    """A sentence for the log where the KV cache holds less than the longest request; None where it does not.
+    """A sentence for the log where the KV cache holds less than the longest request; None where it
+    does not.
 
     Args:
         context_len: tokens of the longest request that the cache holds.
@@ -46,8 +47,23 @@ def choose_batch(
 ) -> tuple[int, int]:
     """Most sequences and most tokens of one step.
 
-    What is asked for stays; the budget then follows the number of sequences, so that each of them can decode in every step.
+    What is asked for stays; the budget then follows the number of sequences, so that each of them
+    can decode in every step.
     """
     num_seqs = max_num_seqs or _MAX_NUM_SEQS[device.type]
     num_tokens = max_num_batched_tokens or max(_MAX_NUM_BATCHED_TOKENS[device.type], num_seqs)
     return num_seqs, num_tokens
+
+
+def choose_capture_sizes(max_num_seqs: int, max_num_batched_tokens: int) -> list[int]:
+    """The numbers of sequences for which steps of decodes are captured, in increasing order.
+
+    Padding is computed in full: sizes double up to 8, then come in eights, and beyond 128 at most
+    an eighth of a step is padding.
+    """
+    most = min(max_num_seqs, max_num_batched_tokens)
+    sizes, size = [], 1
+    while size < most:
+        sizes.append(size)
+        size += size if size < 8 else max(8, size // 64 * 8)
+    return [*sizes, most]

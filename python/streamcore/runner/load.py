@@ -12,9 +12,16 @@ from streamcore.models.load import load_model
 from streamcore.models.model import Model
 from streamcore.models.progress import Progress, terminal_progress
 from streamcore.runner.device import choose_device, choose_dtype
-from streamcore.runner.limits import choose_batch, choose_max_model_len, explain_shortened_context
+from streamcore.runner.faults import explained_faults
+from streamcore.runner.limits import (
+    choose_batch,
+    choose_capture_sizes,
+    choose_max_model_len,
+    explain_shortened_context,
+)
 from streamcore.runner.memory import allocate_kv_cache, block_bytes, choose_num_blocks, step_bytes
-from streamcore.runner.model_runner import ModelRunner, steps_in_flight
+from streamcore.runner.model_runner import ModelRunner
+from streamcore.runner.placement import Placement
 from streamcore.runner.threads import configure_threads
 from streamcore.runner.warm_up import warm_up
 
@@ -40,8 +47,14 @@ def load_runner(
     Raises:
         ConfigError: an option cannot work with this model or device.
         ModelLoadError: the weights cannot be read or do not fit.
+        RunnerError: the device has failed, or has no memory for the first steps.
     """
     configure_threads()
+    with explained_faults("the model and its first steps"):
+        return _load_runner(config, folder, check)
+
+
+def _load_runner(config: ServeConfig, folder: ModelFolder, check: Callable[[], None] | None) -> LoadedRunner:
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, folder, device)
     max_model_len = choose_max_model_len(config.max_model_len, folder.config)
@@ -57,10 +70,14 @@ def _make_runner(
     config: ServeConfig, model: Model, limits: "_Limits"
 ) -> tuple[ModelRunner, _core.EngineConfig]:
     target_itl_s = None if config.target_itl_ms is None else config.target_itl_ms / 1000
-    depth = steps_in_flight(model.device)
+    placement = Placement.of(model)
+    captures = placement.capture is not None
     engine_config = engine_config_of(
         **asdict(limits),
-        max_steps_in_flight=depth,
+        max_steps_in_flight=placement.depth,
+        capture_sizes=choose_capture_sizes(limits.max_num_seqs, limits.max_num_batched_tokens)
+        if captures
+        else [],
         target_itl_s=target_itl_s,
         num_mask_words=-(-model.config.vocab_size // 32),
     )
@@ -72,12 +89,12 @@ def _make_runner(
         block_size=limits.block_size,
         num_blocks=limits.num_blocks,
     )
-    return ModelRunner(model, caches, engine_config), engine_config
+    return ModelRunner(model, caches, engine_config, placement), engine_config
 
 
 @dataclass(frozen=True)
 class _Limits:
-    """Those of the engine, by their names there."""
+    """The limits of the engine, by its names for them."""
 
     block_size: int
     num_blocks: int
@@ -87,7 +104,7 @@ class _Limits:
 
 
 def _choose_limits(config: ServeConfig, model: Model, max_model_len: int) -> _Limits:
-    """To be asked once the weights are on the device: the KV cache takes of what is left."""
+    """Called once the weights are on the device: the KV cache takes part of what is left."""
     max_num_seqs, max_num_batched_tokens = choose_batch(
         model.device, config.max_num_seqs, config.max_num_batched_tokens
     )
@@ -107,13 +124,13 @@ def _choose_limits(config: ServeConfig, model: Model, max_model_len: int) -> _Li
 def _progress(config: ServeConfig, check: Callable[[], None] | None) -> Progress:
     show = terminal_progress() if config.log_format == "text" else None
 
-    def told(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         if check is not None:
             check()
         if show is not None:
             show(done, total)
 
-    return told
+    return report
 
 
 def _announce(folder: ModelFolder, model: Model, limits: _Limits, context_len: int) -> None:
@@ -124,7 +141,9 @@ def _announce(folder: ModelFolder, model: Model, limits: _Limits, context_len: i
         _core.log("info", _explain_widening(folder, model.precision.weights))
     dtype = model.precision.chosen
     dtype_name = str(dtype).removeprefix("torch.")
-    _core.log("info", f"device {model.device}, dtype {dtype_name}; {kernels.description(dtype)}")
+    _core.log(
+        "info", f"device {model.device}, dtype {dtype_name}; {kernels.description(dtype, model.device)}"
+    )
     # Each that runs gets a token in every step.
     num_rows = min(limits.max_num_seqs, limits.max_num_batched_tokens)
     _core.log(

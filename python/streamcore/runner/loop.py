@@ -4,6 +4,7 @@ from collections import deque
 
 from streamcore import _core
 from streamcore.errors import RunnerError
+from streamcore.runner.faults import explained_faults
 from streamcore.runner.model_runner import ModelRunner
 
 # How long the loop waits for work before it looks for signals again.
@@ -18,8 +19,16 @@ def run_steps(server: _core.Server, runner: ModelRunner, decode_s: float | None 
             hang; None: it waits for every step.
 
     Raises:
-        RunnerError: a step took so long that the server has given up.
+        RunnerError: a step took so long that the server has given up, or the device has failed or
+            has no memory left.
     """
+    with explained_faults("a step"):
+        _run_steps(server, runner, decode_s)
+    if (failure := server.failure) is not None:
+        raise RunnerError(failure)
+
+
+def _run_steps(server: _core.Server, runner: ModelRunner, decode_s: float | None) -> None:
     in_flight: deque[_core.StepPlan] = deque()
     if decode_s is not None:
         server.watch(decode_s)
@@ -31,5 +40,3 @@ def run_steps(server: _core.Server, runner: ModelRunner, decode_s: float | None 
         if in_flight and (plan is None or len(in_flight) == runner.depth):
             output = runner.collect()
             server.complete_step(in_flight.popleft().id, *output.places())
-    if (failure := server.failure) is not None:
-        raise RunnerError(failure)

@@ -17,16 +17,20 @@ class MaskInputs:
     samples: Tensor
     """int32 [num_masked_samples], which samples have one"""
     words: Tensor
-    """int32 [num_masked_samples, num_mask_words]; token `t` may be drawn if bit `t % 32` of word `t // 32` is set"""
+    """int32 [num_masked_samples, num_mask_words]; token `t` may be drawn if bit `t % 32` of word `t
+    // 32` is set
+    """
 
     @classmethod
     def of(cls, columns: PlanColumns) -> "MaskInputs":
-        """Those of a plan."""
+        """Takes the masks of a plan."""
         return cls(columns["masked_samples"], columns["mask_words"])
 
 
 def apply_masks(logits: Tensor, inputs: MaskInputs) -> None:
-    """Sets the logits of tokens that may not be drawn to negative infinity, in place in float32 [num_samples, vocab_size]."""
+    """Sets the logits of tokens that may not be drawn to negative infinity, in place in float32
+    [num_samples, vocab_size].
+    """
     vocab_size = logits.shape[1]
     is_forbidden = _forbidden_bits(logits.device)
     rows = rows_per_chunk(vocab_size)

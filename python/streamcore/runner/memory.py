@@ -1,7 +1,8 @@
-"""The memory of a device: what is free, what a step takes, and the paged KV cache, which gets the rest.
+"""The memory of a device: what is free, what a step takes, and the paged KV cache, which gets the
+rest.
 
-A block holds `block_size` tokens of one sequence in every layer. Per layer the keys are [num_blocks,
-block_size, num_kv_heads, head_dim], the values likewise.
+A block holds `block_size` tokens of one sequence in every layer. Per layer the keys are
+[num_blocks, block_size, num_kv_heads, head_dim], the values likewise.
 """
 
 import mmap
@@ -15,6 +16,7 @@ from torch import Tensor
 from streamcore.errors import ConfigError
 from streamcore.kernels import LayerCache
 from streamcore.kernels.gathered import WORKSPACE_BYTES
+from streamcore.kernels.native import CudaOps, takes_heads
 from streamcore.models.config import DecoderConfig
 from streamcore.models.model import Model
 from streamcore.runner.penalties import CHUNK_BYTES, COUNT_BYTES
@@ -26,8 +28,8 @@ _CUDA_SHARE = 0.9
 
 
 def available_memory(device: torch.device) -> int:
-    """Bytes that can still be allocated on a device; on the CPU within the limits of the machine, of its
-    control groups and of `ulimit`.
+    """Bytes that can still be allocated on a device; on the CPU within the limits of the machine,
+    of its control groups and of `ulimit`.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
@@ -50,14 +52,20 @@ def step_bytes(model: Model, max_num_batched_tokens: int, max_num_seqs: int) -> 
     What a forward pass takes is measured. It is there twice on the CPU, where a recording has its
     own. Besides, per sample, the copies of the logits and the float64 sums that sampling makes of
     them, and the counts that penalties need; the pieces that log-probabilities are worked out in;
-    and on CUDA what torch's attention gathers.
+    and on CUDA what torch's attention gathers where that is used.
     """
     is_cpu, vocab_size = model.device.type == "cpu", model.config.vocab_size
     per_token, per_sample = model.measure()
     forward = max_num_batched_tokens * per_token + max_num_seqs * per_sample
     sampling = max_num_seqs * vocab_size * (5 * 4 + 2 * 8 + COUNT_BYTES)
     pieces = 4 * min(CHUNK_BYTES, max_num_batched_tokens * vocab_size * 4)
-    return forward * (1 + is_cpu) + sampling + pieces + (0 if is_cpu else WORKSPACE_BYTES)
+    gathers = not is_cpu and not _attends_by_kernel(model)
+    return forward * (1 + is_cpu) + sampling + pieces + gathers * WORKSPACE_BYTES
+
+
+def _attends_by_kernel(model: Model) -> bool:
+    is_native = isinstance(model.ops, CudaOps)
+    return is_native and takes_heads(model.precision.activations, model.config.head_dim)
 
 
 def block_bytes(config: DecoderConfig, block_size: int, dtype: torch.dtype) -> int:
@@ -76,11 +84,11 @@ def choose_num_blocks(
     reserve: int,
     kv_cache_memory_bytes: int | None = None,
 ) -> int:
-    """How many blocks the cache has. To be asked once the weights are on the device.
+    """How many blocks the cache has. Called once the weights are on the device.
 
-    Without `kv_cache_memory_bytes` that is nine tenths of what a GPU has left beside the largest step, or a
-    quarter of what the machine has left and at most 4 GiB; never more than the sequences that can run
-    together could fill.
+    Without `kv_cache_memory_bytes` that is nine tenths of what a GPU has left beside the largest
+    step, or a quarter of what the machine has left and at most 4 GiB; never more than the sequences
+    that can run together could fill.
 
     Args:
         dtype: of keys and values.
@@ -115,8 +123,8 @@ def _spare_memory(device: torch.device, reserve: int) -> int:
 def allocate_kv_cache(
     config: DecoderConfig, device: torch.device, dtype: torch.dtype, *, block_size: int, num_blocks: int
 ) -> Sequence[LayerCache]:
-    """Allocates the cache of every layer, zeroed: a masked slot is multiplied by zero, which only finite
-    numbers survive.
+    """Allocates the cache of every layer, zeroed: a masked slot is multiplied by zero, which only
+    finite numbers survive.
     """
     shape = (config.num_layers, 2, num_blocks, block_size, config.num_kv_heads, config.head_dim)
     if device.type == "cpu":
@@ -127,8 +135,8 @@ def allocate_kv_cache(
 
 
 def _untouched_zeros(num_bytes: int, dtype: torch.dtype) -> Tensor:
-    """Zeros that the system hands out page by page as they are written, so that an unused cache costs
-    nothing.
+    """Zeros that the system hands out page by page as they are written, so that an unused cache
+    costs nothing.
     """
     pages = mmap.mmap(-1, num_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     return torch.frombuffer(pages, dtype=dtype)

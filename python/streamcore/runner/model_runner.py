@@ -2,10 +2,10 @@
 
     loan       the columns that the engine writes the next plan into
     launch()   queues the step on the device
-    collect()  waits for the oldest step and returns its tokens, and the log-probabilities that were asked for
+    collect()  waits for the oldest step and returns its tokens and log-probabilities
 
-A sequence's newest token stays on the device, in the sequence's row, so that the next step can be launched
-before the host has seen it.
+A sequence's newest token stays on the device, in the sequence's row, so that the next step can be
+launched before the host has seen it.
 """
 
 from collections import deque
@@ -19,21 +19,17 @@ from streamcore import _core
 from streamcore.kernels import KvGroup, LayerCache
 from streamcore.models.model import Model, Recording
 from streamcore.runner.columns import Columns, PlanColumns
+from streamcore.runner.device_sampler import DeviceSampler
+from streamcore.runner.graphs import DecodeGraphs
 from streamcore.runner.masks import MaskInputs, apply_masks
 from streamcore.runner.penalties import BiasInputs, add_biases
+from streamcore.runner.placement import Placement
 from streamcore.runner.sampler import sample
 from streamcore.runner.scores import ScoreInputs, Scores, score_prompt, score_samples
 from streamcore.runner.state import RowState
 from streamcore.step import NOT_FINITE
 
 Place = tuple[int, int]
-
-
-def steps_in_flight(device: torch.device) -> int:
-    """How many plans may be handed out before the first is completed: a CPU computes within `launch`, a GPU
-    beside it.
-    """
-    return 2 if device.type == "cuda" else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +60,32 @@ def _place(column: Tensor) -> Place:
 class ModelRunner:
     """A model, its KV cache, and the memory between them and the engine. Belongs to one thread."""
 
-    def __init__(self, model: Model, caches: Sequence[LayerCache], config: _core.EngineConfig) -> None:
+    def __init__(
+        self,
+        model: Model,
+        caches: Sequence[LayerCache],
+        config: _core.EngineConfig,
+        placement: Placement | None = None,
+    ) -> None:
         """Allocates columns and rows.
 
         Args:
             model: ready for the sequences and steps of `config`.
             caches: one per layer, on the device of the model.
             config: the limits of the engine whose plans it will run.
+            placement: how plans come to the device; None: as the model's device has it.
         """
         model.check_caches(caches)
         self._model = model
         self.caches = caches
         device = model.device
-        self.depth = steps_in_flight(device)
+        placement = placement or Placement.of(model)
+        self.depth = placement.depth
         columns = config.step_columns()
-        self._columns = Columns(columns, device, self.depth)
+        self._columns = Columns(columns, device, self.depth, is_apart=placement.is_apart)
         self._loans = [_core.StepBuffers(config, self._columns.addresses(turn)) for turn in range(self.depth)]
         self._rows = RowState(columns, model.config.vocab_size, device)
+        self._sampler = DeviceSampler.where_possible(model.ops, self._rows, model.config.vocab_size, device)
         is_cuda = device.type == "cuda"
         self._results = [
             torch.empty(self._rows.num_rows, dtype=torch.int32, pin_memory=is_cuda) for _ in range(self.depth)
@@ -90,7 +95,12 @@ class ModelRunner:
             for _ in range(self.depth)
         ]
         self._num_launched = 0
-        self._recording = self._record() if device.type == "cpu" else None
+        self._recording = None if placement.is_apart else self._record()
+        self._graphs = (
+            None
+            if placement.capture is None
+            else DecodeGraphs(model, caches, self._columns, self._rows, placement.capture)
+        )
         self._in_flight: deque[tuple[StepOutput, torch.cuda.Event | None]] = deque()
 
     def _record(self) -> Recording | None:
@@ -133,12 +143,9 @@ class ModelRunner:
         inputs = ScoreInputs.of(columns) if is_scored else None
         scores: list[Scores] = []
         if logits is not None:
-            tokens = sample(self._changed(logits, columns), *self._rows.sampling(columns))
+            tokens, drawn = self._draw(logits, columns)
             self._rows.keep(columns, tokens)
-            # A sum is finite if all its terms are: finite logits are far too small to overflow it.
-            is_finite = logits.sum(dim=-1).isfinite()
-            result = self._results[turn][: plan.num_samples]
-            result.copy_(torch.where(is_finite, tokens, NOT_FINITE), non_blocking=True)
+            self._results[turn][: plan.num_samples].copy_(drawn, non_blocking=True)
             if inputs is not None:
                 scores += score_samples(logits, tokens, inputs)
         if inputs is not None and scored is not None:
@@ -146,7 +153,8 @@ class ModelRunner:
         return scores
 
     def _forward(self, columns: PlanColumns) -> tuple[Tensor | None, Tensor | None]:
-        """The logits of the samples, and what those of the scored prompt tokens are made of; None where there are none.
+        """The logits of the samples, and what those of the scored prompt tokens are made of; None
+        where there are none.
 
         Prompt tokens are scored in pieces, which no recording has.
         """
@@ -156,6 +164,8 @@ class ModelRunner:
             num_tokens, num_seqs = plan.num_tokens + num_padding, plan.num_seqs + num_padding
             logits = self._recording.run(num_tokens, num_seqs, plan.num_samples)
             return logits if plan.num_samples else None, None
+        if self._graphs is not None and self._graphs.takes(plan):
+            return self._graphs.run(plan), None
         wanted = columns["logits_indices"]
         if plan.num_scored_tokens:
             wanted = torch.cat([wanted, columns["scored_indices"]])
@@ -164,22 +174,37 @@ class ModelRunner:
         scored = hidden[plan.num_samples :] if plan.num_scored_tokens else None
         return self._model.logits(hidden[: plan.num_samples]) if plan.num_samples else None, scored
 
+    def _draw(self, logits: Tensor, columns: PlanColumns) -> tuple[Tensor, Tensor]:
+        """The tokens of the samples, and what the host is told of them."""
+        changed = self._changed(logits, columns)
+        if self._sampler is not None:
+            return self._sampler.draw(changed, columns)
+        tokens = sample(changed, *self._rows.sampling(columns))
+        # A sum is finite if all its terms are: finite logits are far too small to overflow it.
+        is_finite = logits.sum(dim=-1).isfinite()
+        return tokens, torch.where(is_finite, tokens, NOT_FINITE)
+
     def _changed(self, logits: Tensor, columns: PlanColumns) -> Tensor:
-        """The logits with penalties, biases and masks. The model's own stay as they are, for the log-probabilities."""
+        """The logits with penalties and biases, and with masks where they are not the sampler's.
+        The model's own stay as they are, for the log-probabilities.
+        """
         plan = columns.plan
-        if not (plan.num_penalised_samples or plan.num_biases or plan.num_masked_samples):
+        is_masked = plan.num_masked_samples and self._sampler is None
+        if not (plan.num_penalised_samples or plan.num_biases or is_masked):
             return logits
         logits = logits.clone()
         if plan.num_penalised_samples:
             self._rows.penalise(logits, columns)
         if plan.num_biases:
             add_biases(logits, BiasInputs.of(columns))
-        if plan.num_masked_samples:
+        if is_masked:
             apply_masks(logits, MaskInputs.of(columns))
         return logits
 
     def collect(self) -> StepOutput:
-        """Waits for the oldest step in flight; its results are valid until the columns are used again."""
+        """Waits for the oldest step in flight; its results are valid until the columns are used
+        again.
+        """
         output, event = self._in_flight.popleft()
         if event is not None:
             event.synchronize()

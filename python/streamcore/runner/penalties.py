@@ -1,7 +1,8 @@
-"""What changes logits before a token is drawn: penalties for tokens that are there already, and biases.
+"""What changes logits before a token is drawn: penalties for tokens that are there already, and
+biases.
 
-The repetition penalty is that of Keskar et al. 2019 (arXiv:1909.05858, section 4.1) with negative logits multiplied,
-as is usual; frequency and presence penalties are OpenAI's.
+The repetition penalty is that of Keskar et al. 2019 (arXiv:1909.05858, section 4.1) with negative
+logits multiplied, as is usual; frequency and presence penalties are OpenAI's.
 """
 
 from collections.abc import Mapping
@@ -40,7 +41,7 @@ class CountInputs:
 
     @classmethod
     def of(cls, columns: PlanColumns) -> "CountInputs":
-        """Those of a plan."""
+        """Takes the inputs of a plan."""
         names = ("new_rows", "counted_indices", "counted_rows", "counted_as_output")
         return cls(*(columns[name] for name in names))
 
@@ -62,7 +63,7 @@ class PenaltyInputs:
 
     @classmethod
     def of(cls, parameters: Mapping[str, Tensor], columns: PlanColumns) -> "PenaltyInputs":
-        """Those of a plan, and the parameters of all rows by name."""
+        """Takes the inputs of a plan, and the parameters of all rows by name."""
         penalties = (parameters[name] for name in PENALTIES)
         return cls(columns["penalised_samples"], columns["sample_rows"], *penalties)
 
@@ -80,12 +81,14 @@ class BiasInputs:
 
     @classmethod
     def of(cls, columns: PlanColumns) -> "BiasInputs":
-        """Those of a plan."""
+        """Takes the inputs of a plan."""
         return cls(columns["bias_samples"], columns["bias_tokens"], columns["bias_values"])
 
 
 class TokenCounts:
-    """How often each token is in the sequence of each row; memory is taken when the first request needs it."""
+    """How often each token is in the sequence of each row; memory is taken when the first request
+    needs it.
+    """
 
     def __init__(self, num_rows: int, vocab_size: int, device: torch.device) -> None:
         """Takes no memory yet."""
@@ -101,7 +104,9 @@ class TokenCounts:
         return self._in_output, self._is_there
 
     def count(self, token_ids: Tensor, inputs: CountInputs) -> None:
-        """Counts the input tokens of a step, int32 [num_tokens]: the token that the step before drew is one of them."""
+        """Counts the input tokens of a step, int32 [num_tokens]: the token that the step before
+        drew is one of them.
+        """
         in_output, is_there = self._tables()
         rows = inputs.new_rows.long()
         in_output.index_fill_(0, rows, 0)
@@ -131,7 +136,8 @@ class TokenCounts:
 def add_biases(logits: Tensor, inputs: BiasInputs) -> None:
     """Adds the biases in place to float32 [num_samples, vocab_size]."""
     vocab_size = logits.shape[1]
-    # Which tokens a request stops at is not the model's to limit, and an index beyond the row would be another's logit.
+    # Which tokens a request stops at is not the model's to limit, and an index beyond the row would
+    # be another's logit.
     is_inside = (inputs.tokens >= 0) & (inputs.tokens < vocab_size)
     tokens = inputs.tokens.clamp(0, vocab_size - 1).long()
     values = torch.where(is_inside, inputs.values, 0)

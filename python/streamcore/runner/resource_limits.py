@@ -65,7 +65,8 @@ def _memory_left_in(group: _Group) -> int:
         )
         used, cached = group.number("memory.usage_in_bytes", 0), group.statistic("total_inactive_file", 0)
     else:
-        # Beyond the second a group is slowed down until it gives memory back, which a model never does.
+        # Beyond the second a group is slowed down until it gives memory back, which a model never
+        # does.
         limit = min(group.number("memory.max"), group.number("memory.high"))
         used, cached = group.number("memory.current", 0), group.statistic("inactive_file", 0)
     return max(limit - max(used - cached, 0), 0)
@@ -80,7 +81,9 @@ def _cpus_of(group: _Group) -> float:
 
 
 def _groups(root: Path, controller: str) -> Iterator[_Group]:
-    """Lists the groups of this process that limit one resource, from its own to the topmost that can be seen."""
+    """Lists the groups of this process that limit one resource, from its own to the topmost that
+    can be seen.
+    """
     own: dict[str, str] = {}
     for line in _text(root / "proc/self/cgroup").splitlines():
         # Version 2 names no controller.
@@ -98,7 +101,9 @@ def _groups(root: Path, controller: str) -> Iterator[_Group]:
 
 
 def _within(group: str, top: str) -> PurePosixPath:
-    """Where a group is below the top of what is mounted; the top itself if it is elsewhere, behind another namespace."""
+    """Where a group is below the top of what is mounted; the top itself if it is elsewhere, behind
+    another namespace.
+    """
     path = PurePosixPath(group)
     if ".." in path.parts or not path.is_relative_to(top):
         return PurePosixPath()

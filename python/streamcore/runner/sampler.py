@@ -1,9 +1,9 @@
 """Draws the next tokens from logits.
 
-What a row draws depends on that row alone: the same logits, parameters and random number give the same token
-in any batch. So the tokens that min_p, top_k and top_p keep are found as thresholds on the row's own logits, and
-the draw walks the vocabulary in its own order, whether or not another row needed sorting. Logits that are
-equal to the last one kept are kept too.
+What a row draws depends on that row alone: the same logits, parameters and random number give the
+same token in any batch. So the tokens that min_p, top_k and top_p keep are found as thresholds on
+the row's own logits, and the draw walks the vocabulary in its own order, whether or not another row
+needed sorting. Logits that are equal to the last one kept are kept too.
 """
 
 from collections.abc import Mapping
@@ -18,8 +18,8 @@ _GROWTH = 16
 
 @dataclass(frozen=True, slots=True)
 class SamplingColumns:
-    """How each row is sampled. The host has them too, so that work that no row needs is left out without asking
-    the device.
+    """How each row is sampled. The host has them too, so that work that no row needs is left out
+    without asking the device.
     """
 
     temperature: Tensor
@@ -100,8 +100,8 @@ def _draw(logits: Tensor, columns: SamplingColumns) -> Tensor:
 
 
 def _sample_all(logits: Tensor, columns: SamplingColumns, resident: SamplingColumns) -> Tensor:
-    """Every row does the work that some row needs, and then takes what is its own: choosing rows by an index would
-    make the host wait for the device.
+    """Every row does the work that some row needs, and then takes what is its own: choosing rows by
+    an index would make the host wait for the device.
     """
     greedy = logits.argmax(dim=-1).int()
     draws = columns.temperature > 0
@@ -128,36 +128,45 @@ def _scale(logits: Tensor, temperature: Tensor) -> Tensor:
 
 
 def _drop_far(scaled: Tensor, top_n_sigma: Tensor) -> None:
-    """Applies top-n-sigma (Tang et al. 2024, arXiv:2411.07641) by the deviation of all logits that are left.
+    """Applies top-n-sigma (Tang et al. 2024, arXiv:2411.07641) by the deviation of all logits that
+    are left.
 
     Temperature divides it as it divides the logits, so it chooses the same tokens at each.
     """
     is_possible = scaled > -torch.inf
     count = is_possible.sum(dim=-1, keepdim=True)
-    # In float64 the order of summation does not move the border.
     possible = scaled.double().masked_fill_(~is_possible, 0)
-    mean = possible.sum(dim=-1, keepdim=True) / count
+    mean = _total(possible) / count
     squares = (possible - mean).square_().masked_fill_(~is_possible, 0)
-    deviation = (squares.sum(dim=-1, keepdim=True) / count).sqrt_()
+    deviation = (_total(squares) / count).sqrt_()
     n = top_n_sigma.unsqueeze(1)
     # The greatest is at 0.
     scaled.masked_fill_((n > 0) & (scaled < -n * deviation), -torch.inf)
 
 
+def _total(values: Tensor) -> Tensor:
+    """The sum of each row, float64 [num_rows, 1].
+
+    torch's `sum` takes another order in another batch; running sums go from left to right.
+    """
+    return values.cumsum(dim=-1, dtype=torch.float64)[:, -1:]
+
+
 def _drop_below(scaled: Tensor, min_p: Tensor) -> None:
-    # The greatest is at 0, so the logarithm of a fraction of its probability is that of the fraction.
+    # The greatest is at 0, so the logarithm of a fraction of its probability is that of the
+    # fraction.
     scaled.masked_fill_(scaled < min_p.log().unsqueeze(1), -torch.inf)
 
 
 def _most_kept(top_k: Tensor, vocab_size: int) -> int:
-    """How many of the greatest logits suffice to find every row's threshold; `top_k` is on the host."""
+    """How many of the greatest logits suffice to find every row's threshold; `top_k` is on the
+    host.
+    """
     return int(torch.where(top_k > 0, top_k, vocab_size).clamp_(max=vocab_size).max())
 
 
 def _invert(scaled: Tensor, uniform: Tensor) -> Tensor:
     """The inverse of the cumulative distribution; int32 [num_rows]."""
-    # In float64 the order of summation, which may differ between batch sizes, cannot move a border past
-    # `uniform`.
     cumulative = scaled.exp_().cumsum(dim=-1, dtype=torch.float64)
     tokens = torch.searchsorted(cumulative, uniform.unsqueeze(1) * cumulative[:, -1:], right=True)
     return tokens.clamp_(max=scaled.shape[1] - 1).squeeze(1).int()
@@ -166,15 +175,15 @@ def _invert(scaled: Tensor, uniform: Tensor) -> Tensor:
 def _threshold(scaled: Tensor, top_k: Tensor, top_p: Tensor, first: int, enough: int) -> Tensor:
     """The least logit that each row keeps, float32 [num_rows, 1].
 
-    On the CPU the `first` greatest logits are looked at, and more only while some row needs them: trained
-    models put most of the mass on few tokens, and sorting a whole vocabulary costs more than the rest of a
-    small model's step. On a device, where asking how far a row got would wait for it, `first` is `enough`,
-    which the host knows to suffice.
+    On the CPU the `first` greatest logits are looked at, and more only while some row needs them:
+    trained models put most of the mass on few tokens, and sorting a whole vocabulary costs more
+    than the rest of a small model's step. On a device, where asking how far a row got would wait
+    for it, `first` is `enough`, which the host knows to suffice.
     """
     vocab_size, count = scaled.shape[1], first
     limit = torch.where(top_k > 0, top_k, vocab_size).clamp_(max=vocab_size).unsqueeze(1)
     top_p = top_p.unsqueeze(1)
-    total = scaled.exp().sum(dim=-1, keepdim=True, dtype=torch.float64)
+    total = _total(scaled.exp())
     while True:
         top = scaled.topk(count, dim=-1).values
         within = torch.arange(count, device=scaled.device) < limit

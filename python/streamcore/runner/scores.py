@@ -1,8 +1,8 @@
 """Log-probabilities of drawn and given tokens, and of the most likely ones.
 
-They are those of the model's logits as they are, before temperature, penalties and biases, in float32. What a row is
-told depends on that row alone: all rows look for the same number of likely tokens, and equal ones are in the order of
-their ids.
+They are those of the model's logits as they are, before temperature, penalties and biases, in
+float32. What a row gets depends on that row alone: all rows look for the same number of likely
+tokens, and equal ones are in the order of their ids.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ from streamcore.runner.columns import PlanColumns
 from streamcore.runner.penalties import rows_per_chunk
 
 _MAX_TOP = 20
-# JSON has no infinity: clients are told this for a token that the model rules out.
+# JSON has no infinity: clients get this for a token that the model rules out.
 _LEAST = -9999.0
 
 
@@ -31,11 +31,11 @@ class ScoreInputs:
     targets: Tensor
     """[num_scored_tokens], those prompt tokens"""
     num_top: int
-    """Most of the likely tokens that any of the rows is told; at most 20."""
+    """Maximum number of likely tokens that a row gets, at most 20."""
 
     @classmethod
     def of(cls, columns: PlanColumns) -> "ScoreInputs":
-        """Those of a plan."""
+        """Takes the inputs of a plan."""
         samples, indices = columns["scored_samples"], columns["scored_indices"]
         return cls(samples, indices, columns["scored_targets"], columns.plan.max_top_logprobs)
 
@@ -79,13 +79,16 @@ def score(logits: Tensor, targets: Tensor, num_top: int) -> Scores:
 
 
 def score_samples(logits: Tensor, tokens: Tensor, inputs: ScoreInputs) -> Iterator[Scores]:
-    """Scores drawn tokens, int32 [num_samples], by the model's logits, float32 [num_samples, vocab_size]."""
+    """Scores drawn tokens, int32 [num_samples], by the model's logits, float32 [num_samples,
+    vocab_size].
+    """
     for samples in torch.split(inputs.samples, rows_per_chunk(logits.shape[1])):
         yield score(logits.index_select(0, samples), tokens.index_select(0, samples), inputs.num_top)
 
 
 def score_prompt(model: Model, hidden: Tensor, inputs: ScoreInputs) -> Iterator[Scores]:
-    """Scores prompt tokens by `hidden`, [num_scored_tokens, hidden_size], as `model.forward` returns it.
+    """Scores prompt tokens by `hidden`, [num_scored_tokens, hidden_size], as `model.forward`
+    returns it.
 
     Piece by piece: all logits of a long prompt at once would need gigabytes.
     """

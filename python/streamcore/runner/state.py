@@ -1,7 +1,7 @@
 """The state that the runner keeps for each row between plans; a plan holds only what is new.
 
-A sequence has its row while it runs. What a row held for the sequence before stays there until it is
-written over, and no plan reads it.
+A sequence has its row while it runs. What a row held for the sequence before stays there until it
+is written over, and no plan reads it.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class RowState:
     def __init__(
         self, columns: Sequence[tuple[str, str, int]], vocab_size: int, device: torch.device
     ) -> None:
-        """Allocates what plans in these columns may tell, given as the engine lists them: name,
+        """Allocates what plans in these columns may change, given as the engine lists them: name,
         type, length.
         """
         lengths = {name: length for name, _, length in columns}
@@ -32,7 +32,8 @@ class RowState:
         self.num_rows = num_rows = lengths["seq_rows"]
         shape = (num_rows + 1, lengths["block_places"] // num_rows)
         self.block_tables = torch.zeros(shape, dtype=torch.int32, device=device)
-        """int32 [num_rows + 1, max_blocks_per_seq] on the device; the last row is that of padding"""
+        """int32 [num_rows + 1, max_blocks_per_seq] on the device; the last row is that of padding
+        """
         self.last_tokens = torch.zeros(num_rows, dtype=torch.int32, device=device)
         """int32 [num_rows] on the device, so that the next step can begin before the host has seen
         them"""
@@ -76,7 +77,9 @@ class RowState:
         self.last_tokens[columns["sample_rows"]] = tokens
 
     def penalise(self, logits: Tensor, columns: PlanColumns) -> None:
-        """Applies the penalties of a plan's samples in place to float32 [num_samples, vocab_size]."""
+        """Applies the penalties of a plan's samples in place to float32 [num_samples,
+        vocab_size].
+        """
         self._counts.penalise(logits, PenaltyInputs.of(self.parameters, columns))
 
     def sampling(self, columns: PlanColumns) -> tuple[SamplingColumns, SamplingColumns]:
@@ -100,7 +103,7 @@ class RowState:
         )
 
     def all_sequences(self, columns: Columns) -> PagedSequences:
-        """The same of whole columns: where every plan has its sequences."""
+        """The sequences of whole columns, of which each plan uses the beginning."""
         resident = columns.resident
         return PagedSequences(
             self.block_tables, resident["seq_rows"], resident["context_lens"], resident["query_starts"]

@@ -1,9 +1,9 @@
 """How many threads compute on the CPU.
 
-Torch's OpenMP threads spin for a while between operations, by default on cores that the server's threads
-need. With two cores and other work on them a decode step was 4 to 10 times slower than with
-`OMP_WAIT_POLICY=passive`, which OpenMP reads once, when torch is imported: `streamcore.serve` sets it before
-that, unless the program has imported torch itself.
+Torch's OpenMP threads spin for a while between operations, by default on cores that the server's
+threads need. With two cores and other work on them a decode step was 4 to 10 times slower than with
+`OMP_WAIT_POLICY=passive`, which OpenMP reads once, when torch is imported: `streamcore.serve` sets
+it before that, unless the program has imported torch itself.
 """
 
 import os
@@ -18,9 +18,11 @@ _CPUS = Path("/sys/devices/system/cpu")
 
 
 def configure_threads() -> int:
-    """Lets torch and the CPU kernels compute with one thread per physical core that this process may use.
+    """Lets torch and the CPU kernels compute with one thread per physical core that this process
+    may use.
 
-    Two threads of one core share its arithmetic units. `OMP_NUM_THREADS` stays in force where it is set.
+    Two threads of one core share its arithmetic units. `OMP_NUM_THREADS` stays in force where it is
+    set.
 
     Returns:
         How many threads that is.
@@ -32,7 +34,9 @@ def configure_threads() -> int:
 
 
 def num_usable_cores(cpus: Path = _CPUS) -> int:
-    """Physical cores within the process's affinity and the quotas of its control groups, at least 1."""
+    """Physical cores within the process's affinity and the quotas of its control groups, at least
+    1.
+    """
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
     cores = {_siblings(cpus, cpu) for cpu in allowed}
     return max(min(len(cores), int(num_cpus())), 1)

@@ -12,7 +12,7 @@ _NUM_DECODES = 3
 def warm_up(runner: ModelRunner, config: _core.EngineConfig) -> float:
     """Answer a short request, so that the first real one does not pay for what torch sets up once.
 
-    The engine is one of its own. Another one writes rows and blocks before it has them read, so
+    The engine is its own. The server's engine writes rows and blocks before it has them read, so
     nothing of this request is left for it.
 
     Returns:

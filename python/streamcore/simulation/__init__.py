@@ -1,4 +1,6 @@
-"""`streamcore simulate`: the engine at work on a device that exists only as a cost model. Nothing here needs torch."""
+"""`streamcore simulate`: the engine at work on a device that exists only as a cost model. Nothing
+here needs torch.
+"""
 
 import json
 from typing import Any
@@ -10,7 +12,8 @@ from streamcore.simulation.table import render, render_one, render_subject
 
 
 def simulate(options: dict[str, Any]) -> int:
-    """Run one simulation for each combination of the values that were given and print what they found.
+    """Run one simulation for each combination of the values that were given and print what they
+    found.
 
     Args:
         options: those of `options.add_options`.

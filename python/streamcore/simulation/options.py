@@ -51,9 +51,10 @@ def number_of_bytes(text: str) -> int:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Define every option; those of limits and pace take several values, and each combination is simulated.
+    """Define every option; those of limits and pace take several values, and each combination is
+    simulated.
 
-    What nobody gives is None, so that an option without effect can be refused.
+    What is not given is None, so that an option without effect can be refused.
     """
     _add_load(parser.add_argument_group("load"))
     _add_device(parser.add_argument_group("model and device"))
@@ -67,7 +68,7 @@ def _add_load(load: argparse._ArgumentGroup) -> None:
     load.add_argument(
         "--trace", type=Path, metavar="FILE", help="the load of `streamcore serve --trace-file FILE`"
     )
-    load.add_argument("--speed", type=float, help="play the trace so many times as fast (default: 1)")
+    load.add_argument("--speed", type=float, help="play the trace this many times as fast (default: 1)")
     load.add_argument("--requests", type=at_least_1, metavar="N", help="requests (default: 10000)")
     pace = load.add_mutually_exclusive_group()
     pace.add_argument("--rate", type=float, nargs="+", metavar="R", help="requests a second, at random times")
@@ -82,7 +83,7 @@ def _add_load(load: argparse._ArgumentGroup) -> None:
     load.add_argument("--prompt-len", type=lengths, metavar="LEN", help=text)
     text = "tokens of an answer, or a range (default: 128)"
     load.add_argument("--output-len", type=lengths, metavar="LEN", help=text)
-    text = "prompts begin with one of so many shared prefixes (default: none)"
+    text = "prompts begin with one of this many shared prefixes (default: none)"
     load.add_argument("--prefixes", type=count, metavar="N", help=text)
     text = "tokens of a prefix, which come before those of the prompt (default: 512)"
     load.add_argument("--prefix-len", type=count, metavar="N", help=text)

@@ -84,7 +84,8 @@ def name_device(options: Mapping[str, Any]) -> str:
 
 
 def combinations(options: dict[str, Any], model: NamedModel) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Every combination of the values that were given: those that differ between them, and the whole settings.
+    """Every combination of the values that were given: those that differ between them, and the
+    whole settings.
 
     Raises:
         ConfigError: the model does not fit on the device.
@@ -99,7 +100,7 @@ def combinations(options: dict[str, Any], model: NamedModel) -> list[tuple[dict[
 
 
 def _refuse_without_effect(options: Mapping[str, Any]) -> None:
-    """Whoever gives an option that nothing looks at believes to have simulated something else."""
+    """An option without effect would let its user believe that something else was simulated."""
     is_trace = options["trace"] is not None
     is_closed = not is_trace and options["rate"] is None
     rules: list[tuple[bool, str, str | None, Iterable[str]]] = [
@@ -120,7 +121,7 @@ def model_size(name: str) -> ModelSize:
     """The size of a model that is known by name, or of the one in a folder or a repository.
 
     Raises:
-        ConfigError: there is none of these.
+        ConfigError: all of these are missing.
         ModelLoadError: its config.json cannot be had, or cannot be used.
     """
     if name in MODELS:

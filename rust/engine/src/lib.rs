@@ -40,7 +40,6 @@
 //! Where to read on: `examples/toy_runner.rs` for a whole runner, [`step`] for the columns of a plan, `scheduler.rs` for the control flow, `policy.rs` for the choices in it.
 #![forbid(unsafe_code)]
 
-mod admission;
 mod config;
 mod deadlines;
 mod displacement;
@@ -69,7 +68,6 @@ pub mod step;
 mod step_times;
 mod waiting;
 
-pub use admission::{Admission, Refusal};
 pub use config::EngineConfig;
 pub use engine::Engine;
 pub use error::EngineError;

@@ -26,28 +26,39 @@ pub(crate) fn room(num_missing: usize, num_free: usize, num_fenced: usize) -> Ro
     }
 }
 
-/// The place of a sequence: its priority, then the line of its key, then its place in that line. Which line is served next is for the
+/// The place of a sequence: its priority, then the line of its key, then its place in that line, by precedence and arrival. Which line is served next is for the
 /// [`Shares`](crate::shares::Shares) to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
     pub(crate) priority: i32,
     pub(crate) key: u32,
+    pub(crate) precedence: i32,
     /// Requests are numbered as they come, so no two ranks are equal.
     pub(crate) arrival: u64,
 }
 
 impl Rank {
     /// The order of deserving: a lower number is served first, and preempted last.
-    pub(crate) fn desert(self, shares: &Shares) -> (i32, u64, u64) {
-        (self.priority, shares.get(self.key).num_tokens, self.arrival)
+    pub(crate) fn desert(self, shares: &Shares) -> (i32, u64, i32, u64) {
+        (self.priority, shares.get(self.key).num_tokens, self.precedence, self.arrival)
     }
 
     /// Whether a waiting sequence gets its part of a step before a running one: it is more urgent, or as urgent and its key was not
-    /// served more. Within a key, those that run go on.
+    /// served more. Within a key, those that run go on unless it has precedence.
     pub(crate) fn goes_before(self, running: Self, shares: &Shares) -> bool {
         let served = |rank: Self| shares.get(rank.key).num_tokens;
-        let is_entitled = || self.key != running.key && served(self) <= served(running);
+        let is_entitled = || match self.key == running.key {
+            true => self.precedence < running.precedence,
+            false => served(self) <= served(running),
+        };
         self.priority < running.priority || self.priority == running.priority && is_entitled()
+    }
+
+    /// Whether it is planned before another where no shares are looked at: by priority, and within a key by precedence.
+    pub(crate) fn is_above(self, other: Self) -> bool {
+        let is_of_key = self.key == other.key;
+        self.priority < other.priority
+            || self.priority == other.priority && is_of_key && self.precedence < other.precedence
     }
 }
 

@@ -38,11 +38,14 @@ pub struct Request {
     pub prompt_logprobs: Option<u32>,
     /// Only requests with the same number share blocks of the KV cache.
     pub cache_salt: u64,
-    /// Lower numbers run first and are preempted last.
+    /// Lower numbers run first and are preempted last, whoever they belong to: it stands above the shares of the keys.
     pub priority: i32,
     /// Whose request it is; 0 is nobody's. Within a priority each key gets an equal part of the engine, and among the requests of one
-    /// key the order of arrival decides.
+    /// key their precedence decides, then the order of arrival.
     pub key: u32,
+    /// Among the requests of its priority and key, lower numbers run first and are preempted last.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub precedence: i32,
     /// A mask says which tokens may be drawn. It follows from the tokens before, so a step draws a
     /// token of the request only once [`Engine::resume`](crate::Engine::resume) has said that the
     /// mask for it is there. That for the first token is there from the beginning. Stop tokens
@@ -69,6 +72,7 @@ impl Request {
             cache_salt: 0,
             priority: 0,
             key: 0,
+            precedence: 0,
             is_constrained: false,
             deadline: None,
         }

@@ -1,4 +1,5 @@
-//! How the tokens of a request are drawn. The numbers among it stand in one table, of which everything else that repeats them is made.
+//! How the tokens of a request are drawn. The numbers among it stand in one table, of which
+//! everything else that repeats them is made.
 
 use crate::error::EngineError;
 use crate::plan_hash::Element;
@@ -7,8 +8,8 @@ use crate::step::ColumnType;
 /// Most entries of [`SamplingParams::logit_bias`].
 pub const MAX_LOGIT_BIAS: usize = 300;
 
-/// Calls a macro with what is given and, in braces behind it, the table of the numbers that a row of the runner keeps: name, type,
-/// value that changes nothing, and what it may be.
+/// Calls a macro with what is given and, in braces behind it, the table of the numbers that a row
+/// of the runner keeps: name, type, value that changes nothing, and what it may be.
 ///
 /// One entry gives the field of [`SamplingParams`], its check, the column for new rows, the keyword
 /// argument in Python, and the default that a model may set.
@@ -22,13 +23,17 @@ macro_rules! row_parameters {
             top_p: f32 = 1.0, FRACTION;
             /// Keeps this many of the most likely tokens; 0 keeps all.
             top_k: u32 = 0, ANY;
-            /// Keeps tokens that are at least this fraction as likely as the most likely one; 0 keeps all.
+            /// Keeps tokens that are at least this fraction as likely as the most likely one; 0
+            /// keeps all.
             min_p: f32 = 0.0, FRACTION;
-            /// Keeps tokens whose logits are within this many standard deviations of the greatest; 0 and below keep all.
+            /// Keeps tokens whose logits are within this many standard deviations of the greatest;
+            /// 0 and below keep all.
             top_n_sigma: f32 = 0.0, FINITE;
-            /// Divides logits of tokens in the prompt or the output if positive, multiplies them otherwise; 1 changes nothing.
+            /// Divides logits of tokens in the prompt or the output if positive, multiplies them
+            /// otherwise; 1 changes nothing.
             repetition_penalty: f32 = 1.0, POSITIVE;
-            /// Is subtracted from a token's logit once for each time it is in the output; 0 changes nothing.
+            /// Is subtracted from a token's logit once for each time it is in the output; 0 changes
+            /// nothing.
             frequency_penalty: f32 = 0.0, FINITE;
             /// Is subtracted from a token's logit if it is in the output; 0 changes nothing.
             presence_penalty: f32 = 0.0, FINITE;
@@ -93,17 +98,20 @@ pub struct RowParameter {
 
 macro_rules! sampling_params {
     ({ $($(#[doc = $about:literal])* $name:ident: $type:ident = $neutral:expr, $range:ident;)* }) => {
-        /// How the next token is drawn: penalties and biases change the logits, `temperature` divides them, then `top_n_sigma`,
-        /// `min_p`, `top_k` and `top_p` choose among the tokens, in this order.
+        /// How the next token is drawn: penalties and biases change the logits, `temperature`
+        /// divides them, then `top_n_sigma`, `min_p`, `top_k` and `top_p` choose among the tokens,
+        /// in this order.
         ///
         /// Start from [`SamplingParams::greedy`] and change what matters: fields may be added.
         #[derive(Debug, Clone, PartialEq)]
         #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
         pub struct SamplingParams {
             $($(#[doc = $about])* pub $name: $type,)*
-            /// Tokens, each at most once, and what is added to their logits; at most [`MAX_LOGIT_BIAS`].
+            /// Tokens, each at most once, and what is added to their logits; at most
+            /// [`MAX_LOGIT_BIAS`].
             pub logit_bias: Vec<(u32, f32)>,
-            /// Decides every draw, together with the position: the same seed gives the same tokens in any batch.
+            /// Decides every draw, together with the position: the same seed gives the same tokens
+            /// in any batch.
             pub seed: u64,
         }
 
@@ -184,10 +192,12 @@ impl SamplingParams {
         self.repetition_penalty != 1.0 || self.frequency_penalty != 0.0 || self.presence_penalty != 0.0
     }
 
-    /// The number in `[0, 1)` that decides the draw of the output token at this position, 0 for the first.
+    /// The number in `[0, 1)` that decides the draw of the output token at this position, 0 for the
+    /// first.
     ///
-    /// It is a pure function, so that neither the batch, nor a preemption, nor the number of steps in flight changes an answer:
-    /// of [`split_mix_64`] the upper 24 bits, all that single precision holds, are the fraction.
+    /// It is a pure function, so that neither the batch, nor a preemption, nor the number of steps
+    /// in flight changes an answer: of [`split_mix_64`] the upper 24 bits, all that single
+    /// precision holds, are the fraction.
     #[must_use]
     pub fn uniform(&self, position: usize) -> f32 {
         unit_interval(split_mix_64(self.seed, position as u64))
@@ -199,8 +209,9 @@ fn unit_interval(bits: u64) -> f32 {
     (bits >> 40) as f32 / (1_u32 << 24) as f32
 }
 
-/// Output number `index`, from 0, of the `SplitMix64` generator (Steele, Lea, Flood, 2014) that starts from `seed`. Its state grows by a
-/// constant per output, so it needs none of those before it.
+/// Output number `index`, from 0, of the `SplitMix64` generator (Steele, Lea, Flood, 2014) that
+/// starts from `seed`. Its state grows by a constant per output, so it needs none of those before
+/// it.
 #[must_use]
 pub fn split_mix_64(seed: u64, index: u64) -> u64 {
     let state = seed.wrapping_add((index.wrapping_add(1)).wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -228,7 +239,8 @@ mod tests {
 
     #[test]
     fn a_draw_is_below_one_and_fills_the_range() {
-        // A draw of exactly 1 lies beyond every cumulative probability: the sampler would pick past the vocabulary.
+        // A draw of exactly 1 lies beyond every cumulative probability: the sampler would pick past
+        // the vocabulary.
         let sampling = SamplingParams { seed: u64::MAX, ..SamplingParams::greedy() };
         let draws: Vec<f32> = (0..10_000).map(|position| sampling.uniform(position)).collect();
         assert!(draws.iter().all(|draw| (0.0..1.0).contains(draw)));

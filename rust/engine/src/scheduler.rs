@@ -233,9 +233,9 @@ impl Scheduler {
             if !self.admit(key, 0, budget, scheduled, events) {
                 return;
             }
-            let priority = self.sequences[key].rank.priority;
-            let is_before = |other: &SequenceKey| self.sequences[*other].rank.priority <= priority;
-            self.running.insert(self.running.partition_point(is_before), key);
+            let rank = self.sequences[key].rank;
+            let behind = self.running.iter().position(|other| rank.is_above(self.sequences[*other].rank));
+            self.running.insert(behind.unwrap_or(self.running.len()), key);
         }
     }
 

@@ -130,7 +130,12 @@ impl Sequence {
             prompt_logprobs: request.prompt_logprobs,
             num_prompt_scored: 0,
             needs_whole_prompt,
-            rank: Rank { priority: request.priority, key: request.key, arrival },
+            rank: Rank {
+                priority: request.priority,
+                key: request.key,
+                precedence: request.precedence,
+                arrival,
+            },
             deadline: request.deadline,
             phase: Phase::Waiting,
             was_scheduled: false,

@@ -1,4 +1,4 @@
-//! The queue of the sequences that wait: one line for each priority and key, in the order of arrival.
+//! The queue of the sequences that wait: one line for each priority and key, in the order of precedence and arrival.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -49,7 +49,7 @@ impl WaitingQueue {
     fn heads(&self) -> impl Iterator<Item = (Rank, SequenceKey)> {
         let head_after = |bound| self.sequences.range((bound, Bound::Unbounded)).next();
         let next_head = move |(rank, _): &(&Rank, &SequenceKey)| {
-            head_after(Bound::Excluded(Rank { arrival: u64::MAX, ..**rank }))
+            head_after(Bound::Excluded(Rank { precedence: i32::MAX, arrival: u64::MAX, ..**rank }))
         };
         std::iter::successors(head_after(Bound::Unbounded), next_head).map(|(rank, key)| (*rank, *key))
     }
@@ -62,7 +62,7 @@ mod tests {
     fn queue(ranks: &[(i32, u32)]) -> WaitingQueue {
         let mut queue = WaitingQueue::default();
         for (arrival, (priority, key)) in (0..).zip(ranks) {
-            let rank = Rank { priority: *priority, key: *key, arrival };
+            let rank = Rank { priority: *priority, key: *key, precedence: 0, arrival };
             queue.insert(rank, SequenceKey(arrival as u32));
         }
         queue

@@ -179,6 +179,25 @@ fn keys_that_all_want_more_get_the_same() {
 }
 
 #[test]
+fn precedence_orders_the_requests_of_a_key_and_moves_no_other() {
+    // A customer who calls all its requests urgent would be served to the end before the others get anything.
+    let mut arena = Arena::new(EngineConfig { max_num_seqs: 1, ..config() });
+    arena.add(LIGHT, 4, 4);
+    for id in 1..=3 {
+        let precedence = -(id as i32);
+        let request = Request { key: FLOOD, precedence, ..request(id, 4, 4) };
+        arena.engine.add_request(request).unwrap();
+        arena.arrivals.push((FLOOD, 0));
+    }
+    arena.add(LIGHT, 4, 4);
+    (0..40).for_each(|_| arena.step());
+    let order = |key: u32| arena.waits[&key].iter().map(|(id, _)| id.0).collect::<Vec<_>>();
+    assert_eq!((order(LIGHT), order(FLOOD)), (vec![0, 4], vec![3, 2, 1]));
+    let wait = |id: u64| arena.waits.values().flatten().find(|(of, _)| of.0 == id).unwrap().1;
+    assert!(wait(4) < wait(1), "the last of three comes after the second of the other key");
+}
+
+#[test]
 fn priority_goes_before_fairness() {
     // An operator's urgent request would queue behind every customer who had less.
     let mut arena = Arena::new(EngineConfig { max_num_seqs: 1, ..config() });

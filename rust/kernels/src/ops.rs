@@ -76,9 +76,9 @@ impl fmt::Display for OpError {
 
 impl std::error::Error for OpError {}
 
-/// An operation as its caller sees it.
+/// How a foreign caller fills the arguments of an operation.
 #[derive(Clone, Copy, Debug)]
-pub struct Operation {
+pub struct Layout {
     /// Its name, which is that of its struct.
     pub name: &'static str,
     /// The fields of its struct.
@@ -87,49 +87,52 @@ pub struct Operation {
     pub size: usize,
     /// Offset and name of its number of rows.
     pub rows: (usize, &'static str),
+}
+
+impl Layout {
+    /// That of a struct.
+    #[must_use]
+    pub const fn of<A: Arguments>(name: &'static str) -> Self {
+        Self { name, fields: A::FIELDS, size: size_of::<A>(), rows: A::ROWS }
+    }
+}
+
+/// An operation of the CPU.
+#[derive(Clone, Copy, Debug)]
+pub struct Operation {
+    /// Its name and its struct.
+    pub layout: Layout,
     run: unsafe fn(*const u8) -> Result<(), OpError>,
 }
 
-/// Lists the operations: a name, and the function on the CPU that takes the struct of that name.
-macro_rules! operations {
-    ($($name:ident => $function:path,)*) => {
-        /// Every operation of the CPU, at the place of its number.
-        pub const CPU: &[Operation] = &[$({
-            unsafe fn run(arguments: *const u8) -> Result<(), OpError> {
-                // SAFETY: the caller of `Operation::run` vouches for the struct and for what it
-                // points to.
-                unsafe { $function(&*arguments.cast::<cpu::$name>()) }
-            }
-            Operation {
-                name: stringify!($name),
-                fields: <cpu::$name as Arguments>::FIELDS,
-                size: size_of::<cpu::$name>(),
-                rows: <cpu::$name as Arguments>::ROWS,
-                run,
-            }
-        },)*];
-    };
+/// The operation of a struct of arguments and the function that takes it.
+macro_rules! operation {
+    ($name:ident, $function:path) => {{
+        unsafe fn run(arguments: *const u8) -> Result<(), $crate::ops::OpError> {
+            // SAFETY: the caller of `Operation::run` vouches for the struct and for what it points
+            // to.
+            unsafe { $function(&*arguments.cast::<$name>()) }
+        }
+        $crate::ops::Operation::new::<$name>(stringify!($name), run)
+    }};
 }
-
-operations! {
-    Embed => cpu::embed,
-    Take => cpu::take,
-    AddInto => cpu::add_into,
-    Scale => cpu::scale,
-    RmsNorm => cpu::rms_norm,
-    Gated => cpu::gated,
-    Linear => cpu::linear,
-    RopeAndStore => cpu::rope_and_store_kv,
-    PagedAttention => cpu::paged_attention,
-}
+pub(crate) use operation;
 
 impl Operation {
+    /// The operation of the arguments `A`, which `run` reads at the address that it is given.
+    pub(crate) const fn new<A: Arguments>(
+        name: &'static str,
+        run: unsafe fn(*const u8) -> Result<(), OpError>,
+    ) -> Self {
+        Self { layout: Layout::of::<A>(name), run }
+    }
+
     /// The operation of a number.
     ///
     /// # Errors
     /// [`OpError::Unknown`].
     pub fn of(number: u32) -> Result<&'static Self, OpError> {
-        CPU.get(number as usize).ok_or(OpError::Unknown(number))
+        cpu::OPERATIONS.get(number as usize).ok_or(OpError::Unknown(number))
     }
 
     /// Carries it out.

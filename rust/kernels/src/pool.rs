@@ -1,18 +1,24 @@
 //! A few threads that share one loop at a time with the thread that asks.
 //!
 //! The caller starts on the loop at once and the others join when they wake; a thread that wakes too late finds
-//! the loop closed and sleeps on. So a loop costs at most one notification, never waits for a thread to start, and
-//! idle threads do not spin: the server's own threads need those cores. Iterations are handed out in chunks, first
-//! come first served, which balances threads that wake at different times.
+//! the loop closed and sleeps on. So a loop costs at most one notification and never waits for a thread to start.
+//! Iterations are handed out in chunks, first come first served, which balances threads that wake at different
+//! times.
+//!
+//! Within a [`Series`], where the next loop is microseconds away, threads look out for it for a while before they
+//! sleep. Idle threads never do: the server's own threads need those cores.
 
 use std::num::NonZero;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 /// Chunks that a loop is cut into, per thread: enough to balance, few enough to hand out.
 const CHUNKS_PER_THREAD: usize = 4;
+/// How often a thread looks out for the next loop of a series, or for the end of one, before it sleeps: some ten
+/// microseconds' worth, which is about what sleeping and waking cost.
+const GLANCES: usize = 400;
 
 static POOL: Pool = Pool::new();
 /// Threads that take part in a loop, the caller included; 0 until someone asks.
@@ -48,6 +54,22 @@ pub(crate) fn parallel_for(num_items: usize, min_chunk: usize, work: &(dyn Fn(Ra
     }
 }
 
+/// While one exists, loops follow each other closely.
+pub(crate) struct Series(());
+
+impl Series {
+    pub(crate) fn begin() -> Self {
+        POOL.series.fetch_add(1, Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for Series {
+    fn drop(&mut self) {
+        POOL.series.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 struct Loop<'a> {
     work: &'a (dyn Fn(Range<usize>) + Sync),
     next: AtomicUsize,
@@ -74,8 +96,10 @@ struct State {
     limit: usize,
     /// Counts loops, so that no thread joins the same one twice.
     loops: u64,
-    /// Threads inside the loop, the caller not counted.
-    inside: usize,
+    /// Threads that sleep until a loop is opened.
+    num_sleeping: usize,
+    /// Whether the caller sleeps until no thread is inside.
+    is_caller_asleep: bool,
     /// Threads that exist.
     num_started: usize,
 }
@@ -83,6 +107,12 @@ struct State {
 struct Pool {
     caller: Mutex<()>,
     state: Mutex<State>,
+    /// How many series there are.
+    series: AtomicUsize,
+    /// `State::loops`, to be looked at without the lock.
+    loops: AtomicU64,
+    /// Threads inside the loop, the caller not counted; changed under the lock.
+    inside: AtomicUsize,
     opened: Condvar,
     left: Condvar,
 }
@@ -91,7 +121,17 @@ impl Pool {
     const fn new() -> Self {
         Self {
             caller: Mutex::new(()),
-            state: Mutex::new(State { open: None, limit: 0, loops: 0, inside: 0, num_started: 0 }),
+            state: Mutex::new(State {
+                open: None,
+                limit: 0,
+                loops: 0,
+                num_sleeping: 0,
+                is_caller_asleep: false,
+                num_started: 0,
+            }),
+            series: AtomicUsize::new(0),
+            loops: AtomicU64::new(0),
+            inside: AtomicUsize::new(0),
             opened: Condvar::new(),
             left: Condvar::new(),
         }
@@ -120,8 +160,12 @@ impl Pool {
         state.open = Some(open);
         state.limit = num_joining;
         state.loops += 1;
+        self.loops.store(state.loops, Ordering::Relaxed);
+        let is_one_asleep = state.num_sleeping > 0;
         drop(state);
-        self.opened.notify_all();
+        if is_one_asleep {
+            self.opened.notify_all();
+        }
         let _closing = Closing(self);
         shared.take_part();
     }
@@ -133,20 +177,63 @@ impl Pool {
             match state.open {
                 Some(open) if number < state.limit && joined != state.loops => {
                     joined = state.loops;
-                    state.inside += 1;
+                    self.inside.fetch_add(1, Ordering::Relaxed);
                     drop(state);
                     let abort = AbortOnPanic;
                     open.take_part();
                     std::mem::forget(abort);
-                    state = self.state();
-                    state.inside -= 1;
-                    if state.inside == 0 {
-                        self.left.notify_one();
-                    }
+                    state = self.leave();
                 }
-                _ => state = self.opened.wait(state).unwrap_or_else(PoisonError::into_inner),
+                _ => state = self.wait_for_loop(state),
             }
         }
+    }
+
+    fn leave(&self) -> MutexGuard<'_, State> {
+        let state = self.state();
+        // What this thread wrote is seen by the caller that finds the number without the lock.
+        if self.inside.fetch_sub(1, Ordering::Release) == 1 && state.is_caller_asleep {
+            self.left.notify_one();
+        }
+        state
+    }
+
+    /// Returns when another loop may be open.
+    fn wait_for_loop<'a>(&'a self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let seen = state.loops;
+        drop(state);
+        for _ in 0..GLANCES {
+            if self.series.load(Ordering::Relaxed) == 0 {
+                break;
+            }
+            if self.loops.load(Ordering::Relaxed) != seen {
+                return self.state();
+            }
+            std::hint::spin_loop();
+        }
+        let mut state = self.state();
+        if state.loops == seen {
+            state.num_sleeping += 1;
+            state = self.opened.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.num_sleeping -= 1;
+        }
+        state
+    }
+
+    /// Returns when no thread is inside the loop, which is closed.
+    fn wait_until_left(&self) {
+        for _ in 0..GLANCES {
+            if self.inside.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+        let mut state = self.state();
+        state.is_caller_asleep = true;
+        while self.inside.load(Ordering::Acquire) > 0 {
+            state = self.left.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.is_caller_asleep = false;
     }
 }
 
@@ -155,11 +242,8 @@ struct Closing(&'static Pool);
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.open = None;
-        while state.inside > 0 {
-            state = self.0.left.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
+        self.0.state().open = None;
+        self.0.wait_until_left();
     }
 }
 
@@ -181,8 +265,9 @@ mod tests {
         // A lost or repeated chunk would leave rows of a tensor unwritten, or normalised twice.
         set_num_threads(3);
         thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
+            for number in 0..4 {
+                scope.spawn(move || {
+                    let _series = (number % 2 == 0).then(Series::begin);
                     for num_items in [0, 1, 7, 64, 1000] {
                         let counts: Vec<AtomicUsize> = (0..num_items).map(|_| AtomicUsize::new(0)).collect();
                         parallel_for(num_items, 3, &|range| {
@@ -195,5 +280,21 @@ mod tests {
                 });
             }
         });
+    }
+
+    #[test]
+    fn loops_in_a_row_lose_nothing() {
+        // A thread that sleeps just as a loop opens must be woken, or the loop waits for it for ever.
+        set_num_threads(3);
+        for round in 0..2 {
+            let _series = (round == 0).then(Series::begin);
+            let sum = AtomicUsize::new(0);
+            for _ in 0..2000 {
+                parallel_for(6, 1, &|range| {
+                    sum.fetch_add(range.len(), Ordering::Relaxed);
+                });
+            }
+            assert_eq!(sum.load(Ordering::Relaxed), 12_000);
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! knows which of them is its own.
 
 use crate::ops::{OpError, Operation};
+use crate::pool::Series;
 
 /// Bytes of the largest struct of arguments, in words.
 const MAX_WORDS: usize = 32;
@@ -33,10 +34,10 @@ impl Program {
     pub unsafe fn append(&mut self, op: u32, arguments: *const u8, which: usize) -> Result<(), OpError> {
         let operation = Operation::of(op)?;
         let mut words = [0; MAX_WORDS];
-        assert!(operation.size <= size_of_val(&words), "MAX_WORDS is as large as the largest struct");
+        assert!(operation.layout.size <= size_of_val(&words), "MAX_WORDS is as large as the largest struct");
         // SAFETY: the caller's promise, and the words hold as many bytes.
         unsafe {
-            std::ptr::copy_nonoverlapping(arguments, words.as_mut_ptr().cast::<u8>(), operation.size);
+            std::ptr::copy_nonoverlapping(arguments, words.as_mut_ptr().cast::<u8>(), operation.layout.size);
         }
         self.entries.push(Entry { operation, arguments: words, rows: which });
         Ok(())
@@ -62,9 +63,10 @@ impl Program {
     /// # Safety
     /// As [`Operation::run`], for every operation, with its number of rows out of `rows`.
     pub unsafe fn run(&self, rows: &[usize]) -> Result<(), OpError> {
+        let _series = Series::begin();
         for entry in &self.entries {
             let mut words = entry.arguments;
-            words[entry.operation.rows.0 / size_of::<u64>()] = rows[entry.rows] as u64;
+            words[entry.operation.layout.rows.0 / size_of::<u64>()] = rows[entry.rows] as u64;
             // SAFETY: the caller's promise.
             unsafe { entry.operation.run(words.as_ptr().cast()) }?;
         }

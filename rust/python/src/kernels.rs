@@ -25,6 +25,14 @@ fn cuda_error(error: CudaError) -> PyErr {
 /// The name and type of a field.
 type Field = (&'static str, &'static str);
 
+/// An operation: its name, its fields, and the one that counts the rows.
+type Listed = (&'static str, Vec<Field>, &'static str);
+
+fn listed(layout: &ops::Layout) -> Listed {
+    let fields = layout.fields.iter().map(|(name, _, kind)| (*name, *kind)).collect();
+    (layout.name, fields, layout.rows.1)
+}
+
 #[pymodule]
 pub(crate) mod kernels {
     use super::*;
@@ -49,12 +57,8 @@ pub(crate) mod kernels {
 
     /// The operations of the CPU at the place of their numbers: name, fields (name and type), the field that counts the rows.
     #[pyfunction]
-    fn operations() -> Vec<(&'static str, Vec<Field>, &'static str)> {
-        let fields = |fields: &[ops::Field]| fields.iter().map(|(name, _, kind)| (*name, *kind)).collect();
-        ops::CPU
-            .iter()
-            .map(|operation| (operation.name, fields(operation.fields), operation.rows.1))
-            .collect()
+    fn operations() -> Vec<Listed> {
+        cpu::OPERATIONS.iter().map(|operation| listed(&operation.layout)).collect()
     }
 
     /// Carries out the operation of a number; `arguments` is the address of its struct.
@@ -96,8 +100,8 @@ pub(crate) mod kernels {
 
     /// Elements that a packed weight takes.
     #[pyfunction]
-    fn cpu_packed_len(num_outputs: usize, num_inputs: usize) -> usize {
-        cpu::packed_len(num_outputs, num_inputs)
+    fn cpu_packed_len(num_outputs: usize, num_inputs: usize, is_wide: bool) -> usize {
+        cpu::packed_len(num_outputs, num_inputs, is_wide)
     }
 
     /// Packs a weight, `float32` or `bfloat16`; `sizes`: outputs, inputs.
@@ -109,10 +113,10 @@ pub(crate) mod kernels {
         py.detach(|| unsafe { cpu::pack_linear(&args) });
     }
 
-    /// Whether a product is faster with activations rounded to `bfloat16`: measured once.
+    /// Whether a product is faster on this processor with activations rounded to `bfloat16`.
     #[pyfunction]
-    fn cpu_prefers_rounding(py: Python<'_>) -> bool {
-        py.detach(cpu::prefers_rounding)
+    fn cpu_prefers_rounding() -> bool {
+        cpu::prefers_rounding()
     }
 
     /// The toolkit version and the targets of the CUDA kernels; None if this build has none.
@@ -138,72 +142,18 @@ pub(crate) mod kernels {
         py.detach(|| library.device_covered(device)).map_err(cuda_error)
     }
 
-    /// As `cpu_rms_norm`, on a device and a stream of it.
+    /// The operations of a CUDA device, listed as `operations` lists those of the CPU; in every build.
     #[pyfunction]
-    fn cuda_rms_norm(
-        py: Python<'_>,
-        tensors: [usize; 4],
-        sizes: [i64; 2],
-        strides: [i64; 2],
-        eps: f32,
-        dtype: i32,
-        stream: (i32, usize),
-    ) -> PyResult<()> {
-        let (library, stream) = (cuda_library()?, Stream { device: stream.0, handle: stream.1 });
-        // SAFETY: the Python caller checked the tensors; the stream orders their release after the launch.
-        py.detach(|| unsafe { library.rms_norm(tensors, sizes, strides, eps, dtype, stream) })
-            .map_err(cuda_error)
+    fn cuda_operations() -> Vec<Listed> {
+        cuda::OPERATIONS.iter().map(listed).collect()
     }
 
-    /// As `cpu_silu_mul`, on a device and a stream of it.
+    /// Launches the CUDA operation of a number on a stream, given as the number of a device and a handle; `arguments` is
+    /// the address of its struct.
     #[pyfunction]
-    fn cuda_silu_mul(
-        py: Python<'_>,
-        tensors: [usize; 2],
-        sizes: [i64; 2],
-        gate_up_stride: i64,
-        dtype: i32,
-        stream: (i32, usize),
-    ) -> PyResult<()> {
+    fn cuda_run(py: Python<'_>, op: u32, arguments: usize, stream: (i32, usize)) -> PyResult<()> {
         let (library, stream) = (cuda_library()?, Stream { device: stream.0, handle: stream.1 });
         // SAFETY: the Python caller checked the tensors; the stream orders their release after the launch.
-        py.detach(|| unsafe { library.silu_mul(tensors, sizes, gate_up_stride, dtype, stream) })
-            .map_err(cuda_error)
-    }
-
-    /// As `cpu_rope_and_store_kv`, on a device and a stream of it.
-    #[pyfunction]
-    fn cuda_rope_and_store_kv(
-        py: Python<'_>,
-        tensors: [usize; 8],
-        sizes: [i64; 5],
-        strides: [i64; 3],
-        dtype: i32,
-        stream: (i32, usize),
-    ) -> PyResult<()> {
-        let (library, stream) = (cuda_library()?, Stream { device: stream.0, handle: stream.1 });
-        let [query, key, value, cos_sin, positions, slot_mapping, key_cache, value_cache] = tensors;
-        let [num_tokens, num_heads, num_kv_heads, head_dim, rotary_dim] = sizes;
-        let [query_stride, key_stride, value_stride] = strides;
-        let args = cuda::RopeAndStore {
-            query,
-            key,
-            value,
-            cos_sin,
-            positions,
-            slot_mapping,
-            key_cache,
-            value_cache,
-            num_tokens,
-            num_heads,
-            num_kv_heads,
-            head_dim,
-            rotary_dim,
-            query_stride,
-            key_stride,
-            value_stride,
-        };
-        // SAFETY: the Python caller checked the tensors; the stream orders their release after the launch.
-        py.detach(|| unsafe { library.rope_and_store_kv(&args, dtype, stream) }).map_err(cuda_error)
+        py.detach(|| unsafe { library.launch(op, arguments as *const u8, stream) }).map_err(cuda_error)
     }
 }

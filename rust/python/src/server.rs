@@ -133,7 +133,7 @@ impl Server {
     /// over `listener` and `text`; `vocab_size` is the model's, not the tokenizer's.
     #[new]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
-    #[pyo3(signature = (listener, text, config, *, served_model_names, vocab_size, api_keys = None, allowed_origins = None, max_waiting_requests = None, script = None, trace_file = None, traced_model = None, reasoning_field = "both"))]
+    #[pyo3(signature = (listener, text, config, *, served_model_names, vocab_size, api_keys = None, priority_keys = None, allowed_origins = None, max_waiting_requests = None, max_stored_responses = None, script = None, trace_file = None, traced_model = None, reasoning_field = "both"))]
     fn new(
         py: Python<'_>,
         listener: Option<&Listener>,
@@ -142,8 +142,10 @@ impl Server {
         served_model_names: Vec<String>,
         vocab_size: usize,
         api_keys: Option<Vec<String>>,
+        priority_keys: Option<Vec<u32>>,
         allowed_origins: Option<Vec<String>>,
         max_waiting_requests: Option<usize>,
+        max_stored_responses: Option<usize>,
         script: Option<&Script>,
         trace_file: Option<PathBuf>,
         traced_model: Option<trace::Shape>,
@@ -164,8 +166,10 @@ impl Server {
         };
         let (engine, mut limits) = (config.0.clone(), DriverLimits::default());
         limits.max_waiting_requests = max_waiting_requests.unwrap_or(limits.max_waiting_requests);
+        limits.max_stored_responses = max_stored_responses.unwrap_or(limits.max_stored_responses);
         let access = Access {
             api_keys: api_keys.unwrap_or_default(),
+            priority_keys: priority_keys.unwrap_or_default(),
             allowed_origins: allowed_origins.unwrap_or_default(),
             is_local: false,
         };

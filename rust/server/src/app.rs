@@ -4,25 +4,30 @@ use std::sync::{Arc, Once, OnceLock};
 use std::thread::available_parallelism;
 
 use streamcore_grammar::GrammarCache;
-use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use crate::driver::Driver;
 use crate::error::ApiError;
+use crate::ledger::Pool;
+use crate::metrics::Account;
 pub use crate::naming::Naming;
 use crate::script::Script;
-use crate::text::{ChatTemplate, TextModel};
+use crate::stored::{ResponseStore, StoreLimits};
+use crate::text::{ChatTemplate, TextModel, Wanted};
+use crate::turns::Turns;
 
 /// Bodies up to this are read and made where they arrive; longer ones would keep other streams of that thread waiting.
 const INLINE_BYTES: usize = 4 << 10;
 /// Bodies up to this have their prompts made in a tenth of a second or so, and wait for no longer ones.
-const SHORT_BYTES: usize = 64 << 10;
+pub(crate) const SHORT_BYTES: usize = 64 << 10;
 
 /// Who may ask.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Access {
     /// Keys that open the API; it is open to all if there is none.
     pub api_keys: Vec<String>,
+    /// The numbers of those, counted from 1, whose `priority` counts among the requests of all keys.
+    pub priority_keys: Vec<u32>,
     /// Origins whose pages may read answers in a browser; `*` stands for all.
     pub allowed_origins: Vec<String>,
     /// The server listens to its own machine alone.
@@ -43,6 +48,8 @@ pub struct App {
     /// Token ids below this are known to both the tokenizer and the model. A tokenizer may have more: a padding token is often
     /// added without a row in the model's embedding, and its id would be read from outside of it.
     pub vocab_size: usize,
+    /// Responses that are kept for their clients, if any are.
+    pub responses: Option<Arc<ResponseStore>>,
     /// What answers in the place of a model, if anything does.
     pub script: Option<Arc<Script>>,
     /// What compiles grammars, or why none can be; from the moment in which the vocabulary is indexed.
@@ -50,9 +57,9 @@ pub struct App {
     /// Tools that are left out of prompts are told of once.
     unknown_tools: Once,
     /// Short bodies and answers that are made at the same time: no more than there are cores.
-    short: Arc<Semaphore>,
+    short: Arc<Turns>,
     /// The same of long bodies. The longest take gigabytes while they are tokenised.
-    long: Arc<Semaphore>,
+    long: Arc<Turns>,
 }
 
 impl App {
@@ -68,8 +75,11 @@ impl App {
     ) -> Arc<Self> {
         let vocab_size = vocab_size.min(text.tokenizer.vocab_size());
         let num_cores = available_parallelism().map_or(1, std::num::NonZero::get);
-        let short = Arc::new(Semaphore::new(num_cores.min(4)));
-        let long = Arc::new(Semaphore::new(num_cores.min(4).div_ceil(2)));
+        let short = Turns::new(num_cores.min(4));
+        let long = Turns::new(num_cores.min(4).div_ceil(2));
+        driver.ledger().share_among(access.api_keys.len());
+        let max_responses = driver.limits().max_stored_responses;
+        let responses = (max_responses > 0).then(|| ResponseStore::new(StoreLimits::of(max_responses)));
         let (grammars, unknown_tools) = (OnceLock::new(), Once::new());
         Arc::new(Self {
             driver,
@@ -77,6 +87,7 @@ impl App {
             naming,
             access,
             vocab_size,
+            responses,
             script,
             grammars,
             unknown_tools,
@@ -137,14 +148,14 @@ impl App {
         T: Send + 'static,
         F: FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
     {
-        let place = self.driver.prepare(num_bytes)?;
+        let place = self.driver.charge(Pool::Preparations, 1)?;
         let turns = if num_bytes <= SHORT_BYTES { &self.short } else { &self.long };
         let app = Arc::clone(self);
         let work = move || {
             let _place = place;
             work(&app)
         };
-        run_away(Arc::clone(turns), work).await
+        run_away(turns, work).await
     }
 
     /// Writes an answer: here if it is very short, else away from the threads that serve sockets. It waits for no prompt that is long.
@@ -153,21 +164,21 @@ impl App {
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
-        if num_bytes <= INLINE_BYTES { work() } else { run_away(Arc::clone(&self.short), work).await }
+        if num_bytes <= INLINE_BYTES { work() } else { run_away(&self.short, work).await }
     }
 }
 
-/// Runs work on a thread where it may block. It goes on when its client leaves, so the permit belongs to it and not to the
-/// client's future. What has not begun by then never does.
-async fn run_away<T: Send + 'static>(
-    permits: Arc<Semaphore>,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> T {
-    let permit = permits.acquire_owned().await.expect("the semaphore is never closed");
+/// Runs work on a thread where it may block. When its client leaves it goes on to where it next looks whether it is wanted, so the turn
+/// belongs to it and not to the client's future. What has not begun by then never does.
+async fn run_away<T: Send + 'static>(turns: &Arc<Turns>, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let turn = turns.take(Account::current().key()).await;
+    let wanted = Wanted::default();
+    let in_work = wanted.clone();
     let running = spawn_blocking(move || {
-        let _permit = permit;
-        work()
+        let _turn = turn;
+        in_work.scope(work)
     });
+    let _until_here = wanted.end_on_drop();
     running.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
@@ -184,6 +195,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::driver::DriverLimits;
+    use crate::turns::Turn;
 
     fn app(limits: DriverLimits) -> Arc<App> {
         app_for(Access::default(), limits)
@@ -218,7 +230,7 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn long_bodies_wait_for_each_other_and_are_seen_to() {
         let app = app(DriverLimits::default());
-        let busy = app.long.acquire_many(app.long.available_permits() as u32).await.unwrap();
+        let busy = take_all(&app.long).await;
         let has_begun = Arc::new(AtomicBool::new(false));
         let begins = Arc::clone(&has_begun);
         let mut long = Box::pin(app.prepare(SHORT_BYTES + 1, move |_| {
@@ -236,26 +248,30 @@ pub(crate) mod tests {
         assert_eq!(app.driver.stats().num_waiting, 0);
     }
 
-    /// Bodies that wait to be tokenised fill the memory, and their clients are kept waiting without a word.
+    async fn take_all(turns: &Arc<Turns>) -> Vec<Turn> {
+        let mut taken = Vec::new();
+        for _ in 0..turns.num_free() {
+            taken.push(turns.take(0).await);
+        }
+        taken
+    }
+
+    /// Requests that wait to be tokenised fill the memory, and their clients are kept waiting without a word.
     #[tokio::test]
     async fn what_waits_to_be_prepared_is_bounded() {
         let limits = DriverLimits { max_waiting_requests: 2, ..DriverLimits::default() };
         let app = app(limits);
-        let _busy = app.long.acquire_many(app.long.available_permits() as u32).await.unwrap();
+        let _busy = take_all(&app.long).await;
         let refusal = async |num_bytes| {
             let response = app.prepare(num_bytes, |_| Ok(())).await.unwrap_err().into_response();
             (response.status().as_u16(), response.headers().contains_key("retry-after"))
         };
         let mut first = Box::pin(app.prepare(40 << 20, |_| Ok(())));
-        assert!(is_pending(first.as_mut()));
-        assert_eq!(refusal(30 << 20).await, (429, true), "70 MiB are too many");
         let mut second = Box::pin(app.prepare(SHORT_BYTES + 1, |_| Ok(())));
-        assert!(is_pending(second.as_mut()));
+        assert!(is_pending(first.as_mut()) && is_pending(second.as_mut()));
         assert_eq!(refusal(SHORT_BYTES + 1).await, (429, true), "three requests are too many");
         let page = app.driver.render_metrics("toy");
-        for reason in ["preparation_bytes", "queue_requests"] {
-            assert!(page.contains(&format!("streamcore_refusals_total{{reason=\"{reason}\"}} 1")), "{page}");
-        }
+        assert!(page.contains("streamcore_refusals_total{reason=\"queue_requests\"} 1"), "{page}");
         drop((first, second));
         assert_eq!(app.driver.stats().num_waiting, 0);
     }
@@ -263,15 +279,15 @@ pub(crate) mod tests {
     /// Clients that send long bodies and hang up at once could otherwise start one thread each, hundreds of them.
     #[tokio::test]
     async fn work_whose_client_has_left_still_counts() {
-        let permits = Arc::new(Semaphore::new(1));
+        let turns = Turns::new(1);
         let (finish, finished) = mpsc::channel::<()>();
         {
             let work = move || finished.recv().unwrap();
-            let mut abandoned = pin!(run_away(Arc::clone(&permits), work));
+            let mut abandoned = pin!(run_away(&turns, work));
             assert!(abandoned.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         }
-        assert_eq!(permits.available_permits(), 0, "the work still runs");
+        assert_eq!(turns.num_free(), 0, "the work still runs");
         finish.send(()).unwrap();
-        assert_eq!(run_away(permits, || 7).await, 7, "its end makes room");
+        assert_eq!(run_away(&turns, || 7).await, 7, "its end makes room");
     }
 }

@@ -12,7 +12,6 @@ mod core;
 mod inbox;
 mod masks;
 mod outbox;
-mod preparing;
 mod pulse;
 mod scripted;
 #[cfg(test)]
@@ -34,25 +33,27 @@ use self::inbox::{Inbox, Phase};
 pub use self::masks::Constraint;
 use self::masks::Masks;
 pub use self::outbox::{End, EndError, Token, TokenStream};
-pub use self::preparing::Preparing;
 pub use self::pulse::LOOK_INTERVAL;
 pub use self::thought::Thought;
+use crate::ledger::{Charge, Full, Ledger, Pool};
 use crate::metrics::{Account, Metrics, Outcome, State};
 use crate::script::ScriptedAnswer;
 
-/// How much may wait before requests are refused.
+/// How much may wait before requests are refused, and how much is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DriverLimits {
     /// Requests that wait for their first step.
     pub max_waiting_requests: usize,
     /// Tokens of their prompts.
     pub max_waiting_tokens: usize,
+    /// Responses that are kept for their clients.
+    pub max_stored_responses: usize,
 }
 
 impl Default for DriverLimits {
     /// Far more than a machine with one device answers in a minute, far less than its memory holds.
     fn default() -> Self {
-        Self { max_waiting_requests: 2048, max_waiting_tokens: 4 << 20 }
+        Self { max_waiting_requests: 2048, max_waiting_tokens: 4 << 20, max_stored_responses: 1000 }
     }
 }
 
@@ -117,6 +118,7 @@ pub struct Driver {
     metrics: Metrics,
     config: EngineConfig,
     limits: DriverLimits,
+    ledger: Arc<Ledger>,
 }
 
 impl Driver {
@@ -126,10 +128,11 @@ impl Driver {
     /// The engine's, if its limits make no sense.
     pub fn new(config: EngineConfig, limits: DriverLimits) -> Result<Self, EngineError> {
         let engine = Engine::new(config.clone())?;
-        let inbox = Mutex::new(Inbox::new(limits, engine.stats(), Instant::now()));
+        let ledger = Ledger::new(limits);
+        let inbox = Mutex::new(Inbox::new(Arc::clone(&ledger), engine.stats(), Instant::now()));
         let core = Mutex::new(Core::new(engine.into()));
         let (work, masks, metrics) = (Condvar::new(), Masks::default(), Metrics::default());
-        Ok(Self { inbox, work, core, masks, metrics, config, limits })
+        Ok(Self { inbox, work, core, masks, metrics, config, limits, ledger })
     }
 
     /// The limits of the engine.
@@ -142,6 +145,12 @@ impl Driver {
     #[must_use]
     pub fn limits(&self) -> DriverLimits {
         self.limits
+    }
+
+    /// What is held for clients.
+    #[must_use]
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
     }
 
     /// The engine's gauges and counters after its last step.
@@ -157,7 +166,8 @@ impl Driver {
             let inbox = lock(&self.inbox);
             (inbox.stats(), inbox.num_preparing())
         };
-        self.metrics.render(&State { stats, num_preparing, config: &self.config }, model_name)
+        let held = self.ledger.gauges();
+        self.metrics.render(&State { stats, num_preparing, held, config: &self.config }, model_name)
     }
 
     /// What is counted.
@@ -211,19 +221,20 @@ impl Driver {
         lock(&self.inbox).pulse.learn(num_tokens, duration);
     }
 
-    /// Takes a place for a body of so many bytes whose prompts are being made. It counts as waiting until that is dropped.
+    /// Takes this much of a pool for the key of the request that this task answers.
     ///
     /// # Errors
-    /// [`Refusal`], if too much waits already.
-    pub fn prepare(self: &Arc<Self>, num_bytes: usize) -> Result<Preparing, Refusal> {
-        let prepared = lock(&self.inbox).prepare(num_bytes);
-        match prepared {
-            Ok(()) => Ok(Preparing::new(Arc::clone(self), num_bytes)),
-            Err(refusal) => {
-                self.metrics.count_refusal(refusal.reason());
-                Err(refusal)
-            }
-        }
+    /// [`Refusal::Full`]
+    pub fn charge(&self, pool: Pool, amount: usize) -> Result<Charge, Refusal> {
+        let charged = self.ledger.charge(pool, Account::current().key(), amount);
+        charged.map_err(|full| self.refuse(full))
+    }
+
+    /// Counts a refusal for want of room, and says when there should be some.
+    pub fn refuse(&self, full: Full) -> Refusal {
+        let refusal = lock(&self.inbox).refuse(full);
+        self.metrics.count_refusal(refusal.reason());
+        refusal
     }
 
     /// Queues a request. Its place in the queue is reserved at once, so an accepted request is never refused later.

@@ -1,13 +1,9 @@
 //! Everything that a request can be answered with instead of an answer.
 
-use axum::Json;
-use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use streamcore_grammar::GrammarError;
 
 use crate::driver::{EndError, Refusal};
-use crate::openai::error::ErrorBody;
-use crate::stream::CutStream;
 
 /// Why a request was not served. The message is for people, the code for programs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +30,9 @@ pub enum ApiError {
     /// No such model: 404. The message says which there are.
     #[error("{0}")]
     ModelNotFound(String),
+    /// No such response, or it is another client's: 404.
+    #[error("response `{0}` does not exist, or is not kept any more")]
+    ResponseNotFound(String),
     /// No such path: 404.
     #[error("no route `{path}`{}", did_you_mean(meant.as_deref()))]
     UnknownRoute {
@@ -110,6 +109,16 @@ pub enum ApiError {
 }
 
 impl ApiError {
+    /// What is said of a grammar that the model cannot be held to, and that came from this field.
+    #[must_use]
+    pub fn of_grammar(error: &GrammarError, field: &str) -> Self {
+        let code = match error {
+            GrammarError::Unsupported { .. } => "unsupported_parameter",
+            _ => "invalid_value",
+        };
+        Self::invalid(code, field, format!("`{field}`: {error}"))
+    }
+
     /// A field whose value cannot be honoured.
     pub fn invalid(code: &'static str, param: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Invalid { code, param: Some(param.into()), message: message.into() }
@@ -132,7 +141,9 @@ impl ApiError {
             Self::Invalid { .. } => StatusCode::BAD_REQUEST,
             Self::ApiKey => StatusCode::UNAUTHORIZED,
             Self::Host(_) => StatusCode::FORBIDDEN,
-            Self::ModelNotFound(_) | Self::UnknownRoute { .. } => StatusCode::NOT_FOUND,
+            Self::ModelNotFound(_) | Self::ResponseNotFound(_) | Self::UnknownRoute { .. } => {
+                StatusCode::NOT_FOUND
+            }
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::HeadTimeout(_) | Self::BodyTimeout(_) | Self::SlowReader => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -156,6 +167,7 @@ impl ApiError {
             Self::ApiKey => "invalid_api_key",
             Self::Host(_) => "foreign_host",
             Self::ModelNotFound(_) => "model_not_found",
+            Self::ResponseNotFound(_) => "response_not_found",
             Self::UnknownRoute { .. } => "unknown_route",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::HeadTimeout(_) => "head_timeout",
@@ -227,9 +239,7 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         let reason = refusal.to_string();
         match refusal {
-            Refusal::QueueFull { retry_after_s, .. } | Refusal::PreparationFull { retry_after_s, .. } => {
-                Self::QueueFull { reason, retry_after_s }
-            }
+            Refusal::Full { retry_after_s, .. } => Self::QueueFull { reason, retry_after_s },
             Refusal::ShuttingDown => Self::ShuttingDown,
             Refusal::Failed(message) => Self::EngineFailed(message),
         }
@@ -247,38 +257,5 @@ impl From<EndError> for ApiError {
             EndError::Deadline { waited_s } => Self::Deadline(waited_s),
             EndError::Cut => Self::Cut,
         }
-    }
-}
-
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let mut response = match self {
-            Self::Cut => Body::from_stream(CutStream::default()).into_response(),
-            _ => (self.status(), Json(ErrorBody::new(&self))).into_response(),
-        };
-        response.extensions_mut().insert(Blame::of(&self));
-        match self {
-            Self::ContentEncoding(_) => {
-                let accepted = HeaderValue::from_static("gzip, deflate");
-                response.headers_mut().insert(header::ACCEPT_ENCODING, accepted);
-            }
-            Self::QueueFull { retry_after_s, .. } => {
-                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
-            }
-            Self::Scripted { retry_after_s: Some(retry_after_s), .. } => {
-                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
-            }
-            // The OpenAI SDKs try again after a 5xx unless told otherwise; the same prompt gives the same logits.
-            Self::NotFinite | Self::Grammar(_) => {
-                response.headers_mut().insert("x-should-retry", HeaderValue::from_static("false"));
-            }
-            // The next try must not come back by the same connection.
-            Self::ShuttingDown => {
-                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(1));
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            }
-            _ => {}
-        }
-        response
     }
 }

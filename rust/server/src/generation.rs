@@ -3,6 +3,7 @@
 mod answer_grammar;
 mod answer_setup;
 mod arguments;
+mod chat;
 mod constrain;
 mod instruction;
 mod lengths;
@@ -15,10 +16,11 @@ use streamcore_engine::{GivenParameters, Request, RequestId, SamplingParams};
 use streamcore_parsers::Setup;
 
 use crate::app::App;
+use crate::asked::{Options, Sampling};
 use crate::driver::{NewRequest, TokenStream};
 use crate::error::ApiError;
+use crate::ledger::Pool;
 use crate::metrics::Metrics;
-use crate::openai::options::{Options, Sampling};
 use crate::patience::patience;
 use crate::script::Script;
 use crate::script::cue::{Cue, Scene};
@@ -27,6 +29,7 @@ use crate::text::{Conversation, EncodedConversation, PromptError, TextError, enc
 
 pub use self::answer_grammar::{AskedGrammar, Manner, chat_grammar, completion_grammar};
 pub use self::answer_setup::answer_setup;
+pub use self::chat::of_chat;
 pub use self::instruction::instruct;
 
 /// Most log-probabilities of one request that are kept until its answer is whole: some hundred bytes each.
@@ -141,7 +144,8 @@ impl Generation {
 
     /// What does not even fit into an empty queue would be told to try again for ever.
     fn check_queue(&self, app: &App) -> Result<(), ApiError> {
-        let limits = app.driver.limits();
+        let most = |pool| app.driver.ledger().most_of_one_key(pool);
+        let (max_requests, max_tokens) = (most(Pool::Requests), most(Pool::PromptTokens));
         let num_choices = self.requests.len();
         let num_tokens: usize = self.prompt_of_choices().map(|prompt| prompt.tokens.len()).sum();
         let (param, prompts, tokens) = match self.options.n {
@@ -154,12 +158,8 @@ impl Generation {
         };
         match num_choices {
             1 => Ok(()),
-            _ if num_choices > limits.max_waiting_requests => {
-                refused(prompts, num_choices, limits.max_waiting_requests)
-            }
-            _ if num_tokens > limits.max_waiting_tokens => {
-                refused(tokens, num_tokens, limits.max_waiting_tokens)
-            }
+            _ if num_choices > max_requests => refused(prompts, num_choices, max_requests),
+            _ if num_tokens > max_tokens => refused(tokens, num_tokens, max_tokens),
             _ => Ok(()),
         }
     }
@@ -185,7 +185,7 @@ impl Generation {
         for (NewRequest { request, .. }, prompt) in self.requests.iter().zip(self.prompt_of_choices()) {
             let num_scores = |num_top: Option<u32>| num_top.map_or(0, |num_top| num_top as usize + 1);
             of_prompts += prompt.tokens.len() * num_scores(request.prompt_logprobs);
-            if !self.options.stream {
+            if !self.options.stream || self.options.details.keeps_logprobs {
                 of_answers += request.max_tokens * num_scores(request.logprobs);
             }
         }
@@ -248,9 +248,12 @@ impl Generation {
         key: u32,
         patience: Option<Duration>,
     ) -> Result<Vec<Choice>, ApiError> {
+        let asked = self.options.priority;
+        let may_cross = app.access.priority_keys.contains(&key);
+        let (priority, precedence) = if may_cross { (asked, 0) } else { (0, asked) };
         let with_prompt = |(new, prompt): (&NewRequest, &Prompt)| {
             let prompt = prompt.tokens.clone();
-            let request = Request { prompt, cache_salt, key, ..new.request.clone() };
+            let request = Request { prompt, cache_salt, key, priority, precedence, ..new.request.clone() };
             NewRequest { request, patience, ..new.clone() }
         };
         let requests = self.requests.iter().zip(self.prompt_of_choices()).map(with_prompt).collect();
@@ -327,7 +330,6 @@ fn new_request(app: &App, options: &Options, max_tokens: usize) -> NewRequest {
         sampling: sampling_params(app, &options.sampling),
         logprobs: details.logprobs,
         prompt_logprobs: details.prompt_logprobs.max(details.logprobs.filter(|_| options.echo)),
-        priority: options.priority,
         ..Request::new(RequestId::default(), Vec::new(), max_tokens)
     };
     // A whole answer is of no use before its end, unless it may end at a stop string.
@@ -353,7 +355,7 @@ fn with_seed(new: &NewRequest, seed: u64) -> NewRequest {
 pub fn identity(app: &App, prefix: &str, options: &Options, name: &str) -> Identity {
     let name = options.request_id.as_deref().unwrap_or(name);
     let (created, model) = (app.driver.unix_time_s(), options.model.clone());
-    Identity { id: format!("{prefix}-{name}"), created, model }
+    Identity { id: format!("{prefix}{name}"), created, model }
 }
 
 /// A number that nobody can guess.

@@ -53,8 +53,10 @@ reasons! {
         QueueRequests = "queue_requests",
         /// Too many tokens wait.
         QueueTokens = "queue_tokens",
-        /// Too many bytes are being made into prompts.
-        PreparationBytes = "preparation_bytes",
+        /// Too many bytes of bodies are read or made into prompts.
+        BodyBytes = "body_bytes",
+        /// Too many bytes of answers are made or not read yet.
+        AnswerBytes = "answer_bytes",
         /// The server is going away.
         Draining = "draining",
         /// The runner died or hangs.
@@ -69,6 +71,8 @@ pub struct State<'a> {
     pub stats: Stats,
     /// How many of them wait for their prompts to be made.
     pub num_preparing: usize,
+    /// Each pool of the ledger, what is held of it, and its limit.
+    pub held: Vec<(&'static str, usize, usize)>,
     /// The limits of the engine.
     pub config: &'a EngineConfig,
 }
@@ -247,7 +251,8 @@ mod tests {
             target_itl: None,
             num_mask_words: 0,
         };
-        metrics.render(&State { stats, num_preparing: 1, config: &config }, model_name)
+        let held = vec![("answer_bytes", 5, 7)];
+        metrics.render(&State { stats, num_preparing: 1, held, config: &config }, model_name)
     }
 
     /// A metric without a type or with a value from another row misleads whoever is woken by it.
@@ -269,6 +274,8 @@ mod tests {
             "streamcore_num_requests_running 3",
             "streamcore_kv_blocks_free 6",
             "streamcore_kv_usage_ratio 0.25",
+            "streamcore_held{pool=\"answer_bytes\"} 5",
+            "streamcore_held_limit{pool=\"answer_bytes\"} 7",
             "streamcore_requests_total{finish_reason=\"length\"} 1",
             "streamcore_aborts_total{phase=\"prefill\"} 1",
             "streamcore_refusals_total{reason=\"queue_tokens\"} 1",

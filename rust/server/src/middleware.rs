@@ -20,6 +20,7 @@ use tower::ServiceExt;
 use self::access_log::Line;
 pub use self::cors::{cors, is_of_foreign_page};
 use self::host::check_host;
+use crate::anthropic;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::generation::random;
@@ -65,6 +66,7 @@ pub async fn tag(State(app): State<Arc<App>>, mut request: Request, next: Next) 
     request.extensions_mut().insert(RequestName(name.clone()));
     let account = Arc::new(Account::default());
     let method = request.method().clone();
+    let is_anthropic = anthropic::error::is_asked(request.uri().path(), request.headers());
     let line = Line::new(app, name, method, request.uri().path(), Arc::clone(&account));
     let answer = async {
         match take_fault(&mut request) {
@@ -75,6 +77,9 @@ pub async fn tag(State(app): State<Arc<App>>, mut request: Request, next: Next) 
     // The panic hook has told the log where; the client gets an answer, and the other requests of its connection go on.
     let answered = AssertUnwindSafe(account.scope(answer)).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|_| ApiError::Internal.into_response());
+    if is_anthropic {
+        response = anthropic::error::translate(response, &line.name);
+    }
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&line.name) {
         headers.insert(X_REQUEST_ID, value);
@@ -100,6 +105,7 @@ pub async fn authorize(
     let number = key_number(request.headers(), &app.access.api_keys);
     if app.access.api_keys.is_empty() || number > 0 {
         request.extensions_mut().insert(ApiKeyNumber(number));
+        Account::current().set_key(number);
         return Ok(next.run(request).await);
     }
     Err(ApiError::ApiKey)

@@ -4,14 +4,16 @@ pub mod chat;
 pub mod completions;
 pub mod error;
 pub mod fields;
-pub mod finish;
 pub mod json;
 pub mod logprobs;
 pub mod models;
 pub mod openapi;
 pub mod options;
+pub mod origins;
 pub mod reference;
+pub mod responses;
 pub mod schema;
 pub mod structured;
 pub mod tokenize;
-pub mod usage;
+
+pub use crate::stream::{finish, usage};

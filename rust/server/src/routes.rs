@@ -7,10 +7,13 @@ mod completions;
 mod content_encoding;
 mod generate;
 mod health;
+mod messages;
 mod metrics;
 mod models;
 mod near;
 mod openapi;
+mod received_body;
+mod responses;
 mod root_path;
 mod tokenize;
 mod version;
@@ -24,6 +27,7 @@ use axum::{Extension, Router};
 
 use self::chat_completions::Chat;
 use self::completions::Completions;
+use self::messages::Messages;
 use self::near::meant_by;
 pub use self::root_path::under;
 use crate::app::App;
@@ -31,6 +35,9 @@ use crate::door::Prefix;
 use crate::error::ApiError;
 use crate::middleware::{authorize, cors, tag};
 use crate::script::received::record;
+
+/// Those to which a `POST` has something generated.
+pub const GENERATING: &[&str] = &["/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses"];
 
 /// The whole application, for any way to serve it.
 pub fn router(app: Arc<App>) -> Router {
@@ -41,6 +48,12 @@ pub fn router(app: Arc<App>) -> Router {
     let guarded = Router::new()
         .route("/v1/chat/completions", post(generate::create::<Chat>))
         .route("/v1/completions", post(generate::create::<Completions>))
+        .route("/v1/messages", post(generate::create::<Messages>))
+        .route("/v1/messages/count_tokens", post(messages::count_tokens))
+        .route("/v1/responses", post(responses::create))
+        .route("/v1/responses/{id}", get(responses::retrieve).delete(responses::delete))
+        .route("/v1/responses/{id}/cancel", post(responses::cancel))
+        .route("/v1/responses/{id}/input_items", get(responses::input_items))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::retrieve))
         .route("/tokenize", post(tokenize::tokenize))

@@ -1,4 +1,5 @@
-//! Server-sent events: one `data:` line of compact JSON and one blank line for each.
+//! Server-sent events: one `data:` line of compact JSON and one blank line for each, and before it an
+//! `event:` line where the API has one.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -21,6 +22,14 @@ pub fn write_event<T: Serialize>(frames: &mut Vec<u8>, data: &T) {
     frames.extend_from_slice(b"data: ");
     serde_json::to_writer(&mut *frames, data).expect("wire types serialise and a vector takes every byte");
     frames.extend_from_slice(b"\n\n");
+}
+
+/// Appends one event that has a name.
+pub fn write_named_event<T: Serialize>(frames: &mut Vec<u8>, name: &str, data: &T) {
+    frames.extend_from_slice(b"event: ");
+    frames.extend_from_slice(name.as_bytes());
+    frames.push(b'\n');
+    write_event(frames, data);
 }
 
 /// Stands for the text of a [`TextEvent`].

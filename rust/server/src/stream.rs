@@ -1,13 +1,15 @@
 //! From the engine's tokens to the client's text: events, deltas, chunks.
 
+mod call_id;
 mod choice;
 mod chunk_stream;
-mod cut;
 mod delta;
 mod echo;
+pub mod finish;
 mod output;
 mod part;
 mod reading;
+pub mod usage;
 
 use std::future::poll_fn;
 
@@ -15,16 +17,16 @@ use futures_util::future::try_join_all;
 
 pub use self::choice::{Choice, ChoicePlan};
 pub use self::chunk_stream::{ChunkStream, keepalive_interval};
-pub use self::cut::{Cut, CutStream};
 pub use self::delta::{Delta, Scored, ShownToken, token_ids};
 pub use self::echo::Echo;
+use self::finish::Finish;
 pub use self::output::Output;
 pub use self::part::{CallHead, CallId, Part, PartKind, Said};
 pub use self::reading::Reading;
+use self::usage::Usage;
 use crate::driver::EndError;
 use crate::error::ApiError;
-use crate::openai::finish::Finish;
-use crate::openai::usage::Usage;
+use crate::sse::KEEPALIVE;
 
 /// What every chunk of a stream, or the whole answer, says about itself.
 #[derive(Debug, Clone)]
@@ -43,6 +45,12 @@ pub trait Chunks {
     fn tells_usage(&self) -> bool;
     /// Whether events tell anything about tokens.
     fn tells_tokens(&self) -> bool;
+    /// What comes before anything has been generated, if anything does.
+    fn begin(&mut self, _frames: &mut Vec<u8>) {}
+    /// Says that the stream lives while nothing is generated.
+    fn keepalive(&self) -> &'static [u8] {
+        KEEPALIVE
+    }
     /// What comes before the first text of a choice.
     fn opening(&mut self, index: usize, usage: Option<Usage>, frames: &mut Vec<u8>);
     /// A piece of text, and its tokens if they are told.
@@ -72,8 +80,11 @@ pub trait Chunks {
         usage: Option<Usage>,
         frames: &mut Vec<u8>,
     );
-    /// The usage of all choices, if the client asked for it.
-    fn usage(&mut self, usage: Usage, frames: &mut Vec<u8>);
+    /// What follows the ends of all choices.
+    fn end(&mut self, usage: Usage, frames: &mut Vec<u8>);
+    /// Why the answer breaks off. Returns whether every client can tell that from success: only then
+    /// does the body end, otherwise the connection is cut.
+    fn fail(&mut self, error: &ApiError, usage: Usage, frames: &mut Vec<u8>) -> bool;
 }
 
 /// One whole choice.

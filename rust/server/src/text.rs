@@ -21,6 +21,7 @@ mod token_names;
 mod token_table;
 mod tokenizer;
 mod too_long;
+mod wanted;
 
 use std::path::Path;
 
@@ -38,6 +39,7 @@ use template_files::read_sources;
 pub use token_names::{TokenNames, token_name};
 pub use tokenizer::Tokenizer;
 pub use too_long::encode_within;
+pub use wanted::{EndOnDrop, Wanted};
 
 /// All that a model folder says about text.
 #[derive(Debug, Clone)]

@@ -273,7 +273,12 @@ async fn a_request_says_what_of_an_answer_is_told() {
     let with_call = format!("Hi{CALL}");
     for (more, content, reasoning, num_calls) in [
         (json!({ "tools": [{ "function": { "name": "f" } }] }), "Hi", json!("Hm"), 1),
-        (json!({ "functions": [{ "name": "f" }], "include_reasoning": false }), "Hi", Value::Null, 1),
+        (
+            json!({ "tools": [{ "function": { "name": "f" } }], "include_reasoning": false }),
+            "Hi",
+            Value::Null,
+            1,
+        ),
         (
             json!({ "tools": [{ "function": { "name": "f" } }], "tool_choice": "none" }),
             &*with_call,

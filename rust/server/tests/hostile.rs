@@ -127,7 +127,13 @@ fn fitting(param: &Param) -> BoxedStrategy<Value> {
             biases.prop_map(|biases| json!(biases)).boxed()
         }
         (_, Kind::Object(_)) => stream_options().boxed(),
+        (_, Kind::TextList { .. }) => prop::collection::vec(text(), 0..5).prop_map(Value::from).boxed(),
+        (_, Kind::Input) => prop_oneof![text().boxed(), messages()].boxed(),
+        (_, Kind::Metadata) => prop::collection::btree_map("[a-z]{1,9}", "[ -~]{0,9}", 0..3)
+            .prop_map(|texts| json!(texts))
+            .boxed(),
         (_, Kind::Messages) => messages(),
+        (_, Kind::Blocks) => content().boxed(),
         (_, Kind::Prompt) => {
             let one = || prop_oneof![text(), tokens()];
             prop_oneof![one(), prop::collection::vec(one(), 0..3).prop_map(Value::from)].boxed()
@@ -175,6 +181,7 @@ fn body(endpoint: Endpoint) -> impl Strategy<Value = Value> {
     let basis = match endpoint {
         Endpoint::Chat => json!({ "model": "toy", "messages": [{ "role": "user", "content": "hi" }] }),
         Endpoint::Completions => json!({ "model": "toy", "prompt": "hi" }),
+        Endpoint::Messages => json!({}),
     };
     let field = select(params.clone())
         .prop_flat_map(|param| fitting(&param).prop_map(move |value| (param.name.to_owned(), value)));

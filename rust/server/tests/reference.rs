@@ -11,10 +11,14 @@ use axum::body::Body;
 use axum::http::{HeaderName, Request};
 use common::{Stage, get, post};
 use serde_json::{Map, Value, json};
+use streamcore_server::anthropic as messages;
+use streamcore_server::error::ApiError;
 use streamcore_server::openai::chat::request::ChatRequest;
 use streamcore_server::openai::completions::request::CompletionRequest;
 use streamcore_server::openai::fields::Fields;
 use streamcore_server::openai::reference;
+use streamcore_server::openai::responses::params::RESPONSES;
+use streamcore_server::openai::responses::{Kept, Past, ResponsesRequest};
 use streamcore_server::openai::schema::message::MESSAGE;
 use streamcore_server::openai::schema::params::STREAM_OPTIONS;
 use streamcore_server::openai::schema::{Endpoint, Fate, Kind, Param, body_params};
@@ -80,7 +84,11 @@ fn example(param: &Param) -> Value {
         }
         (_, Kind::TokenIds(_)) => json!([1]),
         (_, Kind::LogitBias(_)) => json!({ "1": 1 }),
-        (_, Kind::Object(_)) => json!({ "include_usage": true }),
+        (_, Kind::Object(params)) => {
+            let honoured = params.iter().filter(|param| matches!(param.fate, Fate::Honoured { .. }));
+            honoured.map(|param| (param.name.to_owned(), example(param))).collect::<Map<_, _>>().into()
+        }
+        (_, Kind::Blocks) => json!("a"),
         (_, Kind::Messages) => json!([{ "role": "user", "content": "hi" }]),
         (_, Kind::ToolName) => json!("f"),
         (_, Kind::Words(words)) => json!(words[0]),
@@ -95,17 +103,38 @@ fn example(param: &Param) -> Value {
         (_, Kind::ToolChoice) => json!("auto"),
         (_, Kind::ResponseFormat) => json!({ "type": "json_object" }),
         (_, Kind::StructuredOutputs) => json!({ "regex": "a" }),
-        (_, Kind::Variables | Kind::Anything) => json!({}),
+        (_, Kind::Variables | Kind::Anything | Kind::Metadata) => json!({}),
+        (_, Kind::TextList { .. }) => json!([]),
+        (_, Kind::Input) => json!("hi"),
     }
 }
 
 /// Whether a field says what the answer is held to: only one may.
 fn is_constraint(param: &Param) -> bool {
-    param.name == "structured_outputs" || param.name.starts_with("guided_")
+    ["structured_outputs", "output_format"].contains(&param.name) || param.name.starts_with("guided_")
+}
+
+const ENDPOINTS: [Endpoint; 3] = [Endpoint::Chat, Endpoint::Completions, Endpoint::Messages];
+
+/// Every field that a route knows.
+fn params_of(endpoint: Endpoint) -> Vec<&'static Param> {
+    match endpoint {
+        Endpoint::Messages => messages::schema::params().collect(),
+        _ => body_params().filter(|param| param.is_on(endpoint)).collect(),
+    }
+}
+
+/// Why a body is refused, if it is.
+fn refusal(endpoint: Endpoint, fields: &mut Fields) -> Option<ApiError> {
+    match endpoint {
+        Endpoint::Chat => ChatRequest::take(fields, 100).err(),
+        Endpoint::Completions => CompletionRequest::take(fields, 100).err(),
+        Endpoint::Messages => messages::request::take(fields, 100).err(),
+    }
 }
 
 fn honoured(endpoint: Endpoint) -> Map<String, Value> {
-    let params = body_params().filter(|param| param.is_on(endpoint));
+    let params = params_of(endpoint).into_iter();
     let honoured = params.filter(|param| matches!(param.fate, Fate::Honoured { .. }));
     // It is not allowed together with `stream`.
     honoured
@@ -117,16 +146,13 @@ fn honoured(endpoint: Endpoint) -> Map<String, Value> {
 /// A field that the reference calls honoured and nobody reads is silently ignored.
 #[test]
 fn every_honoured_field_is_read() {
-    for endpoint in [Endpoint::Chat, Endpoint::Completions] {
+    for endpoint in ENDPOINTS {
         let body = Value::Object(honoured(endpoint)).to_string();
         let mut fields = Fields::parse(body.as_bytes()).unwrap();
-        let error = match endpoint {
-            Endpoint::Chat => ChatRequest::take(&mut fields, 100).err(),
-            Endpoint::Completions => CompletionRequest::take(&mut fields, 100).err(),
-        };
-        assert_eq!(error, None, "{body}");
+        assert_eq!(refusal(endpoint, &mut fields), None, "{body}");
         assert_eq!(fields.left().collect::<Vec<_>>(), Vec::<&str>::new());
-        for param in body_params().filter(|param| param.is_on(endpoint) && is_constraint(param)) {
+        let openai = params_of(endpoint).into_iter().filter(|_| endpoint != Endpoint::Messages);
+        for param in openai.filter(|param| is_constraint(param)) {
             let is_honoured = matches!(param.fate, Fate::Honoured { .. });
             let mut fields =
                 Fields::parse(json!({ param.name: example(param) }).to_string().as_bytes()).unwrap();
@@ -136,9 +162,63 @@ fn every_honoured_field_is_read() {
     }
 }
 
+/// The same of a response: each of its own fields must change what is made of the request.
+#[test]
+fn every_honoured_field_of_a_response_is_read() {
+    let parse = |extra: Value| {
+        let mut body = json!({ "input": "hi" });
+        body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        ResponsesRequest::parse(body.to_string().as_bytes(), 100, Past::Kept(&NothingBefore))
+            .map(|request| format!("{request:?}"))
+    };
+    let logprobs = json!(["message.output_text.logprobs"]);
+    let examples = json!({
+        "input": "other", "instructions": "Be short.", "max_output_tokens": 7, "previous_response_id": "resp_1",
+        "store": false, "background": true, "text": { "format": { "type": "json_object" } },
+        "reasoning": { "effort": "low" }, "tools": [{ "type": "function", "name": "f" }],
+        "tool_choice": "none", "include": logprobs, "truncation": "auto", "metadata": { "a": "b" },
+        "top_logprobs": 3,
+    });
+    let plain = parse(json!({})).unwrap();
+    for param in RESPONSES.iter().filter(|param| matches!(param.fate, Fate::Honoured { .. })) {
+        let mut extra = json!({ param.name: examples[param.name] });
+        if param.name == "top_logprobs" {
+            extra["include"] = logprobs.clone();
+        }
+        assert_ne!(parse(extra).unwrap(), plain, "{}", param.name);
+    }
+    for param in RESPONSES {
+        let instead = match param.fate {
+            Fate::Refused { instead, .. } => instead,
+            Fate::Honoured { .. } | Fate::Ignored => continue,
+        };
+        let error = parse(json!({ param.name: { "any": "thing" } })).unwrap_err();
+        assert_eq!((error.code(), error.param()), ("unsupported_parameter", Some(param.name)));
+        assert!(instead.is_none_or(|ours| error.to_string().ends_with(&format!("use `{ours}`"))), "{error}");
+    }
+}
+
+#[derive(Debug)]
+struct NothingBefore;
+
+impl Kept for NothingBefore {
+    fn conversation(&self, _: &str) -> Result<Vec<Value>, ApiError> {
+        Ok(Vec::new())
+    }
+
+    fn item(&self, _: &str) -> Option<Value> {
+        None
+    }
+}
+
 /// A client that follows the advice must not be refused again.
 #[test]
 fn what_is_to_be_used_instead_is_honoured() {
+    for param in messages::schema::OWN {
+        let Fate::Refused { instead: Some(instead), .. } = param.fate else { continue };
+        let is_it = |other: &&Param| other.name == instead && matches!(other.fate, Fate::Honoured { .. });
+        assert!(messages::schema::OWN.iter().any(|other| is_it(&other)), "{}: {instead}", param.name);
+    }
     for param in body_params() {
         let Fate::Refused { instead: Some(instead), .. } = param.fate else { continue };
         let ours = body_params().find(|other| {
@@ -155,9 +235,8 @@ fn what_is_to_be_used_instead_is_honoured() {
 /// Of two rows for one field only the first would be obeyed.
 #[test]
 fn no_field_has_two_fates() {
-    for endpoint in [Endpoint::Chat, Endpoint::Completions] {
-        let names: Vec<_> =
-            body_params().filter(|param| param.is_on(endpoint)).map(|param| param.name).collect();
+    for endpoint in ENDPOINTS {
+        let names: Vec<_> = params_of(endpoint).into_iter().map(|param| param.name).collect();
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{names:?}");
     }
 }
@@ -179,14 +258,10 @@ fn ranges_are_what_is_published() {
             body.insert("n".to_owned(), value.clone());
         }
         body.insert(name.to_owned(), value);
-        let body = Value::Object(body).to_string();
-        match endpoint {
-            Endpoint::Chat => ChatRequest::parse(body.as_bytes(), 100).err(),
-            Endpoint::Completions => CompletionRequest::parse(body.as_bytes(), 100).err(),
-        }
+        refusal(endpoint, &mut Fields::parse(Value::Object(body).to_string().as_bytes()).unwrap())
     };
-    for endpoint in [Endpoint::Chat, Endpoint::Completions] {
-        for param in body_params().filter(|param| param.is_on(endpoint)) {
+    for endpoint in ENDPOINTS {
+        for param in params_of(endpoint) {
             let maybe_text = |max_chars| {
                 ([json!(""), json!("é".repeat(max_chars))], vec![json!("é".repeat(max_chars + 1))])
             };
@@ -240,9 +315,9 @@ async fn the_openapi_document_is_whole() {
         assert!(schemas.contains_key(name), "{name}");
     }
     for (endpoint, schema) in
-        [(Endpoint::Chat, "ChatCompletionRequest"), (Endpoint::Completions, "CompletionRequest")]
+        ENDPOINTS.into_iter().zip(["ChatCompletionRequest", "CompletionRequest", "MessageRequest"])
     {
-        for param in body_params().filter(|param| param.is_on(endpoint)) {
+        for param in params_of(endpoint) {
             assert!(schemas[schema]["properties"][param.name].is_object(), "{}", param.name);
         }
     }

@@ -64,6 +64,7 @@ fn every_error() -> Vec<ApiError> {
         ApiError::ApiKey,
         ApiError::Host(text()),
         ApiError::ModelNotFound(text()),
+        ApiError::ResponseNotFound(text()),
         ApiError::UnknownRoute { path: text(), meant: None },
         ApiError::MethodNotAllowed(text()),
         ApiError::HeadTimeout(1),
@@ -94,6 +95,7 @@ fn every_error() -> Vec<ApiError> {
             | ApiError::ApiKey
             | ApiError::Host(_)
             | ApiError::ModelNotFound(_)
+            | ApiError::ResponseNotFound(_)
             | ApiError::UnknownRoute { .. }
             | ApiError::MethodNotAllowed(_)
             | ApiError::HeadTimeout(_)
@@ -159,6 +161,7 @@ async fn what_a_route_or_a_layer_refuses_says_why_in_the_log() {
         (with("content-type", "text/plain"), "unsupported_media_type", None),
         (with("content-encoding", "br"), "unsupported_content_encoding", None),
         (with("content-length", "99999999"), "body_too_large", None),
+        (post("/v1/messages", "{}"), "missing_required_parameter", Some("max_tokens")),
         (post("/v1/nothing", "{}"), "unknown_route", None),
         (post("/v1/models", "{}"), "method_not_allowed", None),
         (Request::delete("/health").body(axum::body::Body::empty()).unwrap(), "method_not_allowed", None),

@@ -12,6 +12,7 @@ use common::Runner;
 use common::sockets::{Client, metric, start, start_as};
 use serde_json::{Value, json};
 use socket2::SockRef;
+use streamcore_server::routes::GENERATING;
 use streamcore_server::{NextStep, bind};
 
 /// How long the runner parks when there is nothing to do; it is woken earlier by whatever happens.
@@ -112,17 +113,20 @@ fn a_client_that_leaves_during_its_prefill_frees_everything() {
 #[test]
 fn a_client_that_leaves_in_the_middle_of_its_body_is_counted() {
     let (server, runner) = start("");
-    let mut client = Client::connect(&server);
-    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: toy\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n";
-    client.0.get_mut().write_all(head.as_bytes()).unwrap();
-    assert!(client.read_head().starts_with("http/1.1 100"), "the body is being read");
-    SockRef::from(client.0.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
-    drop(client);
-    let is_counted = || metric(&runner, "aborts_total{phase=\"before_queue\"}") == 1;
-    assert!((0..2000).any(|_| {
-        thread::sleep(Duration::from_millis(5));
-        is_counted()
-    }));
+    for (num_before, path) in GENERATING.iter().enumerate() {
+        let mut client = Client::connect(&server);
+        let head =
+            format!("POST {path} HTTP/1.1\r\nhost: toy\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n");
+        client.0.get_mut().write_all(head.as_bytes()).unwrap();
+        assert!(client.read_head().starts_with("http/1.1 100"), "the body is being read");
+        SockRef::from(client.0.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(client);
+        let is_counted = || metric(&runner, "aborts_total{phase=\"before_queue\"}") == num_before as u64 + 1;
+        assert!((0..2000).any(|_| {
+            thread::sleep(Duration::from_millis(5));
+            is_counted()
+        }));
+    }
 }
 
 /// A queue full of clients that have gone keeps those out that are there.

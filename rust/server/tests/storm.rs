@@ -24,7 +24,7 @@ fn request(prompt_len: usize) -> NewRequest {
 /// The line for cached tokens on a client's bill would be made up.
 #[test]
 fn a_stream_tells_how_much_of_its_prompt_was_there() {
-    let limits = DriverLimits { max_waiting_requests: 2, max_waiting_tokens: 100 };
+    let limits = DriverLimits { max_waiting_requests: 2, max_waiting_tokens: 100, ..DriverLimits::default() };
     let driver = Arc::new(Driver::new(common::engine_config(), limits).unwrap());
     let mut runner = Runner::new(Arc::clone(&driver), b"hello");
     let streams = [9, 9].map(|prompt_len| driver.submit(request(prompt_len)).unwrap());
@@ -56,7 +56,11 @@ async fn client(driver: &Arc<Driver>, number: usize) -> bool {
 #[test]
 fn a_storm_of_impatient_clients_leaves_nothing_behind() {
     let config = EngineConfig { num_blocks: 6, max_steps_in_flight: 2, ..common::engine_config() };
-    let limits = DriverLimits { max_waiting_requests: NUM_CLIENTS * NUM_ROUNDS, max_waiting_tokens: 1 << 20 };
+    let limits = DriverLimits {
+        max_waiting_requests: NUM_CLIENTS * NUM_ROUNDS,
+        max_waiting_tokens: 1 << 20,
+        ..DriverLimits::default()
+    };
     let driver = Arc::new(Driver::new(config, limits).unwrap());
     let mut runner = Runner::new(Arc::clone(&driver), b"hello");
     let engine_thread =

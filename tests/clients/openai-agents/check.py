@@ -3,8 +3,9 @@
 import asyncio
 from typing import Any
 
+import answers  # noqa: F401 - its checks come first
 import openai
-import schemas  # noqa: F401 - its checks come first
+import schemas  # noqa: F401 - and so do its
 from agents import (
     Agent,
     ModelBehaviorError,

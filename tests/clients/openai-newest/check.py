@@ -11,6 +11,9 @@ import schemas  # noqa: F401 - and so do these
 from checks import API_KEY, check, raises, run_checks, servers
 from openai import AsyncOpenAI, OpenAI
 
+if hasattr(OpenAI, "responses"):
+    import answers  # noqa: F401 - the newest of them
+
 DEMO, SCRIPT = servers()
 COUNT = [{"role": "user", "content": "Count from 1 to 1000"}]
 QUESTION: dict[str, Any] = {

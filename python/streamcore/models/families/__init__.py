@@ -22,6 +22,7 @@ from streamcore.models.families import (
     mixtral,
     olmo2,
     olmo3,
+    olmoe,
     phi3,
     qwen2,
     qwen3,
@@ -63,6 +64,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "smollm3": smollm3,
         "olmo2": olmo2,
         "olmo3": olmo3,
+        "olmoe": olmoe,
         "granite": granite,
         "granitemoehybrid": granitemoehybrid,
     }

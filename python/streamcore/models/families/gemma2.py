@@ -61,7 +61,9 @@ def parse(fields: Fields) -> GemmaConfig:
 
 
 def with_gemma_defaults(fields: Fields, caps: dict[str, float], **defaults: Any) -> Fields:
-    """The defaults of both families; published files leave most fields out. A cap of null is none."""
+    """The defaults of both families; published files leave most fields out. A cap of
+    null is none.
+    """
     absent = {name: cap for name, cap in caps.items() if name not in fields.raw}
     return fields.with_defaults(
         hidden_size=2304,
@@ -109,7 +111,7 @@ def build(config: GemmaConfig, weights: Weights) -> Decoder:
 
 
 def rule(config: GemmaConfig, index: int) -> AttentionRule:
-    """How the layer of a number attends."""
+    """The attention rule of the layer at an index."""
     return AttentionRule(config.attention_scale, config.windows[index], config.attention_cap)
 
 

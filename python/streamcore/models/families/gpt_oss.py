@@ -28,7 +28,7 @@ _LIMIT, _ALPHA = 7.0, 1.702
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GptOssConfig(WindowedConfig):
-    """The experts."""
+    """A decoder with experts."""
 
     num_experts: int
     rule: ExpertRule

@@ -26,7 +26,7 @@ ARCHITECTURES = ("GraniteForCausalLM",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraniteConfig(DecoderConfig):
-    """The four multipliers."""
+    """A decoder with four multipliers."""
 
     embedding_multiplier: float
     attention_multiplier: float
@@ -75,7 +75,7 @@ def build(config: GraniteConfig, weights: Weights) -> Decoder:
 
 
 def granite_layer(w: Weights, config: GraniteConfig, index: int, rope: Rope, feed: GatedMlp) -> GraniteLayer:
-    """The layer of a number around its MLP."""
+    """The layer at an index around its MLP."""
     attend = AttentionRule(config.attention_multiplier)
     return GraniteLayer(
         norm(w, "input_layernorm", config),

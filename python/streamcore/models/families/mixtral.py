@@ -3,21 +3,22 @@
 from dataclasses import dataclass
 
 from streamcore.layers.decoder import Decoder, DecoderLayer
-from streamcore.layers.experts import Experts
 from streamcore.layers.rotary import Rope
 from streamcore.layers.weights import Weights
 from streamcore.models.config import WindowedConfig, parse_shape
-from streamcore.models.families.parts import attention, decoder, norm, parse_experts, rule
+from streamcore.models.families.parts import attention, decoder, experts, norm, parse_experts, rule
 from streamcore.models.fields import Fields
 from streamcore.models.rope import parse_rope
 from streamcore.operands import ExpertRule
 
 ARCHITECTURES = ("MixtralForCausalLM",)
 
+_NAMES = ("w1", "w3", "w2")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MixtralConfig(WindowedConfig):
-    """The experts."""
+    """A decoder with experts."""
 
     num_experts: int
     rule: ExpertRule
@@ -42,23 +43,12 @@ def build(config: MixtralConfig, weights: Weights) -> Decoder:
     rope = Rope(config.rope, config.head_dim)
 
     def layer(w: Weights, index: int) -> DecoderLayer:
-        attend = rule(config, config.windows[index])
+        attend, feed = rule(config, config.windows[index]), w.at("block_sparse_moe")
         return DecoderLayer(
             norm(w, "input_layernorm", config),
             attention(w.at("self_attn"), config, index, rope, rule=attend),
             norm(w, "post_attention_layernorm", config),
-            _experts(w.at("block_sparse_moe"), config),
+            experts(feed, config, config.num_experts, config.intermediate_size, config.rule, _NAMES),
         )
 
     return decoder(weights, config, layer)
-
-
-def _experts(w: Weights, config: MixtralConfig) -> Experts:
-    hidden, inter = config.hidden_size, config.intermediate_size
-    each = [w.at(f"experts.{number}") for number in range(config.num_experts)]
-    return Experts.of(
-        w.linear({"gate": config.num_experts}, hidden),
-        [expert.linear({"w1": inter, "w3": inter}, hidden) for expert in each],
-        [expert.linear({"w2": hidden}, inter) for expert in each],
-        config.rule,
-    )

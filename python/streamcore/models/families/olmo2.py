@@ -25,7 +25,7 @@ ARCHITECTURES = ("Olmo2ForCausalLM",)
 
 @dataclass(frozen=True, slots=True)
 class OlmoLayer:
-    """Reads the residual as it is."""
+    """Normalises what each half makes of the residual, and not the residual."""
 
     attention: Attention
     after_attention: RmsNorm
@@ -53,7 +53,7 @@ def build(config: WindowedConfig, weights: Weights) -> Decoder:
 
 
 def olmo_layer(w: Weights, config: WindowedConfig, index: int, rope: Rope) -> OlmoLayer:
-    """The layer of a number."""
+    """The layer at an index."""
     heads = w.at("self_attn")
     norms = (
         RmsNorm.of(heads, "q_norm", config.num_heads * config.head_dim, config.rms_norm_eps),

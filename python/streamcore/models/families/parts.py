@@ -5,13 +5,14 @@ from typing import Any
 
 from streamcore.layers.attention import Attention
 from streamcore.layers.decoder import Decoder, Layer
+from streamcore.layers.experts import Experts
 from streamcore.layers.mlp import GatedMlp
 from streamcore.layers.norm import RmsNorm
 from streamcore.layers.rotary import Rope
 from streamcore.layers.weights import Weights
 from streamcore.models.config import DecoderConfig
 from streamcore.models.fields import Fields
-from streamcore.operands import AttentionRule, HeadNorms
+from streamcore.operands import AttentionRule, ExpertRule, HeadNorms
 
 # Of all layers together: their tensors are listed before the files are looked at.
 _MAX_EXPERTS = 100_000
@@ -33,7 +34,7 @@ def attention(
     output_bias: bool | None = None,
     **parts: Any,
 ) -> Attention:
-    """The attention of a layer; `parts` are fields of `Attention` that the family has besides."""
+    """The attention of a layer; `parts` are further fields of `Attention`."""
     query, key_value = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
     qkv_bias = config.attention_bias if qkv_bias is None else qkv_bias
     output_bias = config.attention_bias if output_bias is None else output_bias
@@ -76,6 +77,26 @@ def parse_experts(fields: Fields, num_layers: int, num_experts: int, num_used: i
     return num_experts, num_used
 
 
+def experts(
+    weights: Weights,
+    config: DecoderConfig,
+    num_experts: int,
+    expert_size: int,
+    rule: ExpertRule,
+    names: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj"),
+) -> Experts:
+    """A router `gate`, and experts that lie one by one below their numbers."""
+    gate, up, down = names
+    hidden = config.hidden_size
+    each = [weights.at(f"experts.{number}") for number in range(num_experts)]
+    return Experts.of(
+        weights.linear({"gate": num_experts}, hidden),
+        [expert.linear({gate: expert_size, up: expert_size}, hidden) for expert in each],
+        [expert.linear({down: hidden}, expert_size) for expert in each],
+        rule,
+    )
+
+
 def mlp(weights: Weights, config: DecoderConfig) -> GatedMlp:
     """The gated MLP of a layer."""
     return GatedMlp.of(
@@ -90,7 +111,7 @@ def mlp(weights: Weights, config: DecoderConfig) -> GatedMlp:
 def decoder(
     weights: Weights, config: DecoderConfig, layer: Callable[[Weights, int], Layer], **parts: Any
 ) -> Decoder:
-    """The whole; `parts` are arguments of `Decoder.of` that the family has besides."""
+    """The decoder around its layers; `parts` are further arguments of `Decoder.of`."""
     return Decoder.of(
         weights,
         layer,

@@ -5,11 +5,19 @@ in place of the MLP.
 from dataclasses import dataclass
 
 from streamcore.layers.decoder import Decoder, DecoderLayer
-from streamcore.layers.experts import Experts
 from streamcore.layers.rotary import Rope
 from streamcore.layers.weights import Weights
 from streamcore.models.config import WindowedConfig, parse_shape
-from streamcore.models.families.parts import attention, decoder, head_norms, mlp, norm, parse_experts, rule
+from streamcore.models.families.parts import (
+    attention,
+    decoder,
+    experts,
+    head_norms,
+    mlp,
+    norm,
+    parse_experts,
+    rule,
+)
 from streamcore.models.fields import Fields
 from streamcore.operands import ExpertRule
 
@@ -18,7 +26,7 @@ ARCHITECTURES = ("Qwen3MoeForCausalLM",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Qwen3MoeConfig(WindowedConfig):
-    """The experts."""
+    """A decoder with experts."""
 
     num_experts: int
     expert_size: int
@@ -62,23 +70,14 @@ def build(config: Qwen3MoeConfig, weights: Weights) -> Decoder:
 
     def layer(w: Weights, index: int) -> DecoderLayer:
         heads, attend = w.at("self_attn"), rule(config, config.windows[index])
-        norms = head_norms(heads, config)
+        norms, feed = head_norms(heads, config), w.at("mlp")
         return DecoderLayer(
             norm(w, "input_layernorm", config),
             attention(heads, config, index, rope, rule=attend, head_norms=norms),
             norm(w, "post_attention_layernorm", config),
-            _experts(w.at("mlp"), config) if config.has_experts[index] else mlp(w.at("mlp"), config),
+            experts(feed, config, config.num_experts, config.expert_size, config.rule)
+            if config.has_experts[index]
+            else mlp(feed, config),
         )
 
     return decoder(weights, config, layer)
-
-
-def _experts(w: Weights, config: Qwen3MoeConfig) -> Experts:
-    hidden, inter = config.hidden_size, config.expert_size
-    each = [w.at(f"experts.{number}") for number in range(config.num_experts)]
-    return Experts.of(
-        w.linear({"gate": config.num_experts}, hidden),
-        [expert.linear({"gate_proj": inter, "up_proj": inter}, hidden) for expert in each],
-        [expert.linear({"down_proj": hidden}, inter) for expert in each],
-        config.rule,
-    )

@@ -16,7 +16,7 @@ ARCHITECTURES = ("SmolLM3ForCausalLM",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmolLm3Config(WindowedConfig):
-    """Some layers know no positions."""
+    """A decoder some of whose layers have no positions."""
 
     has_rope: tuple[bool, ...]
     """Of each layer."""

@@ -22,7 +22,8 @@ METHODS: Mapping[str, Callable[[Fields], Format]] = MappingProxyType(
         "mxfp4": mxfp4.parse,
     }
 )
-"""By `quant_method`: reads what config.json says of the format; problems are noted in the fields."""
+"""By `quant_method`: reads what config.json says of the format; problems are noted in the fields.
+"""
 
 PLACES = ("quantization_config", "compression_config", "quantization")
 """The objects that may say how weights are stored: of config.json, where compressed-tensors once

@@ -4,8 +4,9 @@ config.json groups layers by `targets`; the weights of a group have a type, a nu
 scales for the matrix, for each row (`channel`), each group of columns or each block.
 
     float-quantized, int-quantized   .weight F8_E4M3 or I8 [rows, inputs]
-    pack-quantized                   .weight_packed I32 [rows, inputs · bits / 32], each number plus half
-                                     its range; .weight_shape; .weight_zero_point packed along the rows
+    pack-quantized                   .weight_packed I32 [rows, inputs · bits / 32], each number plus
+                                     half its range; .weight_shape; .weight_zero_point packed along
+                                     the rows
 
 A weight is `(q - zero) · scale`, in the dtype of the scales. `.weight_g_idx` has the group of each
 column where groups are by importance; -1 in it says that they are not.

@@ -1,6 +1,6 @@
 """Weights that are stored as they are computed with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -100,3 +100,15 @@ def stack_of(weight_format: Format, stack: Stack, found: Found) -> Stored:
     """How the matrices of a stack of experts are stored."""
     stored = None if stack.name in found else weight_format.stack(stack)
     return PlainStack(stack) if stored is None else stored
+
+
+def experts_apart(stack: Stack, found: Found) -> Sequence[Mapping[str, int]]:
+    """The matrices of each expert of a stack, with their numbers of rows, where a folder has them
+    one by one; else nothing. Programs that quantise layers take the experts of gpt-oss apart.
+    """
+    parent, _, last = stack.name.rpartition(".")
+    if stack.name in found or not any(name.startswith(f"{parent}.0.") for name in found):
+        return []
+    names = ("gate_proj", "up_proj") if last == "gate_up_proj" else (last,)
+    rows = stack.rows // len(names)
+    return [{f"{parent}.{number}.{name}": rows for name in names} for number in range(stack.num_experts)]

@@ -107,7 +107,9 @@ class Names:
 
     @classmethod
     def of_parts(cls, listed: Iterable[str]) -> "Names":
-        """The same and parts of names, regular expressions without a mark and a shell's patterns."""
+        """The same and parts of names, regular expressions without a mark and a shell's
+        patterns.
+        """
         marked = [item for item in listed if item.startswith("re:")]
         others = [item for item in listed if not item.startswith("re:")]
         unmarked = [item for item in others if _SPECIAL.search(item)]

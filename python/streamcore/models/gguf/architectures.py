@@ -1,5 +1,5 @@
-"""What llama.cpp calls architectures: the family of each, its settings as a config.json, and how its
-tensors are called.
+"""What llama.cpp calls architectures: the family of each, its settings as a config.json, and how
+its tensors are called.
 """
 
 from collections.abc import Callable, Mapping

@@ -37,7 +37,8 @@ class GgufModel:
         """The tensors that a family declares.
 
         Raises:
-            ModelLoadError: names the tensors that are missing, of another shape or of no known part.
+            ModelLoadError: names the tensors that are missing, of another shape or of no known
+                part.
         """
         found, problems = Finder(self.architecture, config, self.files.tensors).find(shapes)
         if problems:
@@ -45,7 +46,9 @@ class GgufModel:
         return found
 
     def text_folder(self) -> AbstractContextManager[Path]:
-        """The files of a model folder that have to do with text, for the length of a `with` block."""
+        """The files of a model folder that have to do with text, for the length of a
+        `with` block.
+        """
         return text_folder(self.files.metadata, self.vocabulary)
 
     @property

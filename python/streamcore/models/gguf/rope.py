@@ -1,7 +1,7 @@
 """Reads rotary positions out of the metadata of a GGUF file, as fields of a config.json.
 
-Llama 3's stretched frequencies are stored as the factors that divide them, in `rope_freqs.weight`; so
-are the two lists of Phi's longrope.
+Llama 3's stretched frequencies are stored as the factors that divide them, in `rope_freqs.weight`;
+so are the two lists of Phi's longrope.
 """
 
 from typing import Any

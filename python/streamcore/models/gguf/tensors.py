@@ -1,4 +1,6 @@
-"""Finds the tensors that a family declares in a GGUF file, and puts them into the family's order."""
+"""Finds the tensors that a family declares in a GGUF file, and puts them into the
+family's order.
+"""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence

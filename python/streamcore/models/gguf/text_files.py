@@ -1,4 +1,6 @@
-"""Writes what a GGUF file says about text as the files of a model folder, which the server reads."""
+"""Writes what a GGUF file says about text as the files of a model folder, which the
+server reads.
+"""
 
 import json
 import re

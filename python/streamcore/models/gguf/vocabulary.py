@@ -30,7 +30,9 @@ _ENDS = (
     "<|end_of_text|>",
     "<EOT>",
 )
-"""Tokens with which models end a turn. Files name one end, where generation_config.json had several."""
+"""Tokens with which models end a turn. Files name one end, where generation_config.json had
+several.
+"""
 
 
 @dataclass(frozen=True, slots=True)

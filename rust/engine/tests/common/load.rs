@@ -81,8 +81,11 @@ impl Load {
         let max_tokens = rng.between(1, config.max_seq_len() - prompt.len());
         // Dice of their own, for the same reason.
         let is_constrained = Rng::new(self.next_id ^ now.as_micros() as u64).chance(25);
+        let precedence =
+            Rng::new(self.next_id.wrapping_mul(31) ^ now.as_micros() as u64).between(0, 2) as i32;
         let request = Request {
             is_constrained,
+            precedence,
             stop_token_ids: (0..rng.between(0, 3)).map(|_| rng.between(0, 49) as u32).collect(),
             min_tokens: rng.between(0, 8).saturating_sub(4),
             sampling: random_sampling(rng),

@@ -291,16 +291,16 @@ impl World {
         }
     }
 
-    /// Nobody is overtaken by a request of a lower priority, or of the same key and priority that came later.
+    /// Nobody is overtaken by a request of a lower priority, or of the same key and priority that has less precedence or came later.
     fn check_order(&self, id: RequestId) {
-        let Request { key, priority, .. } = self.clients[&id].request;
-        let rank = (priority, id);
+        let Request { key, priority, precedence, .. } = self.clients[&id].request;
+        let rank = (priority, precedence, id);
         let waiting = self.clients.values().filter(|client| client.num_cached.is_none());
         let waiting =
             waiting.filter(|client| client.request.key == key || client.request.priority != priority);
         let mut ranks = waiting
             .filter(|client| client.finish_reason.is_none())
-            .map(|client| (client.request.priority, client.request.id));
+            .map(|client| (client.request.priority, client.request.precedence, client.request.id));
         assert!(ranks.all(|other| rank <= other), "{id:?} overtook somebody");
     }
 

@@ -75,13 +75,24 @@ unsafe fn rows<E: Element, V: Vector>(args: &Gated, range: Range<usize>) {
             for i in (0..args.inter).step_by(V::LANES) {
                 let left = args.inter - i;
                 let (x, up) = (E::load_up_to::<V>(gate.add(i), left), E::load_up_to::<V>(up.add(i), left));
-                let product = match args.activation {
-                    GELU_TANH => gelu(x).mul(up),
-                    CLAMPED => clamped(x, up),
-                    _ => silu(x, 1.0).mul(up),
-                };
-                E::store_up_to(product, target.add(i), left);
+                E::store_up_to(activated(args.activation, x, up), target.add(i), left);
             }
+        }
+    }
+}
+
+/// A gate and what it multiplies, by the number of the activation.
+///
+/// # Safety
+/// The processor has the instructions of `V`; likewise below.
+#[inline(always)]
+pub(super) unsafe fn activated<V: Vector>(activation: u32, gate: V, up: V) -> V {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match activation {
+            GELU_TANH => gelu(gate).mul(up),
+            CLAMPED => clamped(gate, up),
+            _ => silu(gate, 1.0).mul(up),
         }
     }
 }
@@ -89,7 +100,7 @@ unsafe fn rows<E: Element, V: Vector>(args: &Gated, range: Range<usize>) {
 /// `x / (1 + e^-factor·x)`
 ///
 /// # Safety
-/// The processor has the instructions of `V`; likewise below.
+/// As [`activated`]; likewise below.
 #[inline(always)]
 unsafe fn silu<V: Vector>(x: V, factor: f32) -> V {
     // SAFETY: the caller's promise.

@@ -1,7 +1,8 @@
-//! The operations on the CPU, listed in [`ops`](crate::ops). Each takes a struct of addresses,
-//! sizes and strides, computes in `f32`, and shares its rows out over the pool.
+//! The operations on the CPU. Each takes a struct of addresses, sizes and strides, computes in
+//! `f32`, and shares its rows out over the pool.
 
 mod attention;
+mod experts;
 mod gated;
 mod linear;
 mod rms_norm;
@@ -10,11 +11,29 @@ mod rows;
 mod scratch;
 
 pub use attention::{PagedAttention, paged_attention};
+pub use experts::{Experts, experts};
 pub use gated::{Gated, gated};
 pub use linear::{Linear, PackLinear, linear, pack_linear, packed_len, prefers_rounding};
 pub use rms_norm::{RmsNorm, rms_norm};
 pub use rope::{RopeAndStore, rope_and_store_kv};
-pub use rows::{AddInto, Embed, Scale, Take, add_into, embed, scale, take};
+pub use rows::{AddInto, Embed, Scale, SoftCap, Take, add_into, embed, scale, soft_cap, take};
+
+use crate::ops::{Operation, operation};
+
+/// Every operation, at the place of its number.
+pub const OPERATIONS: &[Operation] = &[
+    operation!(Embed, embed),
+    operation!(Take, take),
+    operation!(AddInto, add_into),
+    operation!(Scale, scale),
+    operation!(SoftCap, soft_cap),
+    operation!(RmsNorm, rms_norm),
+    operation!(Gated, gated),
+    operation!(Linear, linear),
+    operation!(RopeAndStore, rope_and_store_kv),
+    operation!(PagedAttention, paged_attention),
+    operation!(Experts, experts),
+];
 
 /// Elements that one thread should have to work on before another is woken: some ten microseconds'
 /// worth.

@@ -1,4 +1,4 @@
-//! The small operations on rows: embedding, selection, addition, scaling.
+//! The small operations on rows: embedding, selection, addition, scaling, soft cap.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use super::{Shared, by_dtype, by_kv_dtypes, rows_per_chunk};
 use crate::element::Element;
 use crate::ops::{OpError, arguments};
 use crate::pool::parallel_for;
-use crate::simd::{Vector, multiversioned};
+use crate::simd::{Vector, multiversioned, tanh};
 use crate::{Dtype, KvDtypes};
 
 arguments! {
@@ -235,6 +235,61 @@ unsafe fn scale_rows<E: Element, V: Vector>(args: &Scale, range: Range<usize>) {
         let factor = V::splat(args.factor);
         for i in (0..len).step_by(V::LANES) {
             E::store_up_to(E::load_up_to::<V>(x.add(i), len - i).mul(factor), x.add(i), len - i);
+        }
+    }
+}
+
+arguments! {
+    /// The arguments of [`soft_cap`].
+    pub struct SoftCap, rows num_rows {
+        /// \[num_rows, width\], contiguous; updated in place.
+        x: usize,
+        /// Rows.
+        num_rows: usize,
+        /// Elements per row.
+        width: usize,
+        /// What no element will exceed.
+        cap: f32,
+        /// Of `x`.
+        dtype: u32,
+    }
+}
+
+/// `x = cap · tanh(x / cap)`, rounded to the dtype.
+///
+/// # Errors
+/// The dtype is not known.
+///
+/// # Safety
+/// The address is that of a live tensor with the shape given, that nothing else writes.
+pub unsafe fn soft_cap(args: &SoftCap) -> Result<(), OpError> {
+    let dtype = Dtype::from_code(args.dtype)?;
+    // SAFETY: the caller's promise.
+    unsafe { by_dtype!(soft_cap_all, dtype, args) }
+    Ok(())
+}
+
+unsafe fn soft_cap_all<E: Element>(args: &SoftCap) {
+    let shared = Shared(*args);
+    // Elements and not rows are shared out: a row of logits is long, and its exponentials are slow.
+    let num_elements = args.num_rows * args.width;
+    // SAFETY: the caller's promise; ranges do not overlap.
+    parallel_for(num_elements, rows_per_chunk(4), &|elements| unsafe {
+        run_soft_cap::<E>(shared.get(), elements);
+    });
+}
+
+multiversioned!(run_soft_cap<E>, cap_elements, SoftCap);
+
+#[inline(always)]
+unsafe fn cap_elements<E: Element, V: Vector>(args: &SoftCap, range: Range<usize>) {
+    // SAFETY: the caller of `soft_cap` vouches for the tensor.
+    unsafe {
+        let (cap, inverse) = (V::splat(args.cap), V::splat(1.0 / args.cap));
+        let x = args.x as *mut E;
+        for i in range.clone().step_by(V::LANES) {
+            let bent = tanh(E::load_up_to::<V>(x.add(i), range.end - i).mul(inverse));
+            E::store_up_to(bent.mul(cap), x.add(i), range.end - i);
         }
     }
 }

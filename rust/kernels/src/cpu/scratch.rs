@@ -20,7 +20,9 @@ pub(super) fn lines(len: usize) -> *mut f32 {
         let lines = unsafe { &mut *lines.get() };
         let num_lines = len.div_ceil(16);
         if lines.len() < num_lines {
-            lines.resize(num_lines, Line([0.0; 16]));
+            // What is there is let go first: it need not be kept, and need not be there twice.
+            *lines = Vec::new();
+            *lines = vec![Line([0.0; 16]); num_lines];
         }
         lines.as_mut_ptr().cast()
     })

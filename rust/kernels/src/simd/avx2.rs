@@ -142,11 +142,6 @@ impl Vector for Avx2 {
     }
 
     #[inline(always)]
-    fn sum(self) -> f32 {
-        Self::sum_each([self; 4])[0]
-    }
-
-    #[inline(always)]
     fn greatest(self) -> f32 {
         // SAFETY: `self` exists, so the processor has the instructions.
         unsafe {

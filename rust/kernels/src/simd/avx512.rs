@@ -133,12 +133,6 @@ impl Vector for Avx512 {
     }
 
     #[inline(always)]
-    fn sum(self) -> f32 {
-        // SAFETY: `self` exists, so the processor has the instruction.
-        unsafe { _mm512_reduce_add_ps(self.0) }
-    }
-
-    #[inline(always)]
     fn greatest(self) -> f32 {
         // SAFETY: `self` exists, so the processor has the instruction.
         unsafe { _mm512_reduce_max_ps(self.0) }

@@ -92,12 +92,51 @@ pub(crate) trait Vector: Copy {
     fn scale(self, exponent: Self) -> Self;
     /// `self` where `limit >= bound`, else `other`.
     fn keep_where_ge(self, limit: Self, bound: Self, other: Self) -> Self;
-    /// The sum of each of four vectors.
+    /// The sum of each of four vectors: lanes eight apart first, then neighbours, and neighbouring
+    /// sums. [`sum_lanes`] adds in the same order.
     fn sum_each(four: [Self; 4]) -> [f32; 4];
-    /// The sum of the lanes.
-    fn sum(self) -> f32;
+    /// The sum of the lanes, in that order.
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        Self::sum_each([self; 4])[0]
+    }
     /// The greatest lane.
     fn greatest(self) -> f32;
+}
+
+/// What [`Vector::sum_each`] makes of vectors whose lanes lie in vectors of their own: `lane(i)` is
+/// the `i`th lane of `M` times `N` vectors of sums.
+///
+/// Sums whose terms lie along the lanes in one kernel and across them in another thus come out the
+/// same, bit for bit.
+///
+/// # Safety
+/// The processor has the instructions of `V`.
+#[inline(always)]
+pub(crate) unsafe fn sum_lanes<V: Vector, const N: usize, const M: usize>(
+    lane: impl Fn(usize) -> [[V; N]; M],
+) -> [[V; N]; M] {
+    const EIGHT: usize = 8;
+    // SAFETY: the caller's promise.
+    let mut parts = [[[unsafe { V::splat(0.0) }; N]; M]; 4];
+    for i in 0..EIGHT {
+        let mut sum = lane(i);
+        if V::LANES > EIGHT {
+            sum = add_each(sum, lane(i + EIGHT));
+        }
+        // `i` in binary: each trailing one is a sum of as many lanes that waits for its neighbour.
+        let complete = i.trailing_ones() as usize;
+        for part in &parts[..complete] {
+            sum = add_each(*part, sum);
+        }
+        parts[complete] = sum;
+    }
+    parts[3]
+}
+
+#[inline(always)]
+fn add_each<V: Vector, const N: usize, const M: usize>(a: [[V; N]; M], b: [[V; N]; M]) -> [[V; N]; M] {
+    std::array::from_fn(|m| std::array::from_fn(|n| a[m][n].add(b[m][n])))
 }
 
 /// `e^x` to within two units in the last place; below -87 it stays at about `1e-38` (the polynomial is that of

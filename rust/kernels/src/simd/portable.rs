@@ -123,12 +123,7 @@ impl Vector for Portable {
 
     #[inline(always)]
     fn sum_each(four: [Self; 4]) -> [f32; 4] {
-        four.map(Self::sum)
-    }
-
-    #[inline(always)]
-    fn sum(self) -> f32 {
-        self.0.iter().sum()
+        four.map(|Self([a, b, c, d, e, f, g, h])| ((a + b) + (c + d)) + ((e + f) + (g + h)))
     }
 
     #[inline(always)]

@@ -51,6 +51,9 @@ unsafe fn check<V: Vector>() {
         assert!((sum - expected).abs() <= expected.abs() * 1e-6, "{sum} is not {expected}");
         assert!((a.sum() - lanes(a).iter().sum::<f32>()).abs() < 1e-2);
     }
+    // SAFETY: the callers check the processor.
+    let [[across]] = unsafe { sum_lanes(|lane| [[V::splat(NUMBERS[lane])]]) };
+    assert_eq!(lanes(across)[0].to_bits(), a.sum().to_bits(), "attention would sum in two orders");
     for x in [0.0f32, -0.5, 1.0, 20.0, -20.0, 87.9, -86.9] {
         // SAFETY: the callers check the processor.
         let actual = unsafe { lanes(exp(V::splat(x)))[0] };

@@ -1,6 +1,7 @@
 //! The engine and the requests that it holds: the engine thread's side.
 
 use std::collections::{HashMap, VecDeque};
+use std::mem;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
@@ -10,7 +11,7 @@ use streamcore_engine::{EngineError, Event, EventKind, FinishReason, RequestId, 
 use streamcore_grammar::MatchError;
 use streamcore_trace::RecordedEngine;
 
-use super::inbox::{Arrivals, Inbox, Submission};
+use super::inbox::{Arrivals, Inbox, Place, Submission};
 use super::lock;
 use super::masks::{Constraint, Drawn};
 use super::outbox::{End, EndError, Full, Outbox, Token};
@@ -23,8 +24,8 @@ struct OpenRequest {
     outbox: Arc<Outbox>,
     prompt_len: usize,
     arrival: Instant,
-    /// It still has its place in the queue.
-    is_queued: bool,
+    /// Until its first step.
+    place: Option<Place>,
     /// When it was given its first step.
     scheduled: Instant,
     first_token: Option<Instant>,
@@ -71,7 +72,7 @@ impl OpenRequest {
         metrics.request_latency.observe(now - self.arrival);
         if outcome == Outcome::Abort {
             metrics.count_abort(match self.first_token {
-                _ if self.is_queued => AbortPhase::Queued,
+                _ if self.place.is_some() => AbortPhase::Queued,
                 None => AbortPhase::Prefill,
                 Some(_) => AbortPhase::Decode,
             });
@@ -100,8 +101,8 @@ pub(super) struct Core {
     wakers: Vec<Waker>,
     /// Tokens that masks follow from.
     pub(super) drawn: Vec<Drawn>,
-    /// Prompt lengths of the requests that have left the queue since the last [`Core::deliver`].
-    departures: Vec<usize>,
+    /// Requests that have left the queue since the last [`Core::deliver`].
+    num_departures: usize,
 }
 
 impl Core {
@@ -114,7 +115,7 @@ impl Core {
             events: Vec::new(),
             wakers: Vec::new(),
             drawn: Vec::new(),
-            departures: Vec::new(),
+            num_departures: 0,
         }
     }
 
@@ -183,11 +184,11 @@ impl Core {
     }
 
     fn add(&mut self, submission: Submission) {
-        let Submission { request, outbox, arrival, answer, constraint } = submission;
+        let Submission { request, outbox, arrival, answer, constraint, place } = submission;
         let (id, prompt_len) = (request.id, request.prompt.len());
         if let Err(error) = self.engine.add_request(request) {
             // Lengths are checked before a request is submitted, so this is a bug; it still must not hang its client.
-            self.departures.push(prompt_len);
+            self.num_departures += 1;
             self.wakers.extend(outbox.end(End::Failed(EndError::Runner(error.to_string()))));
             return;
         }
@@ -195,7 +196,7 @@ impl Core {
             outbox,
             prompt_len,
             arrival,
-            is_queued: true,
+            place: Some(place),
             scheduled: arrival,
             first_token: None,
             num_tokens: 0,
@@ -216,7 +217,7 @@ impl Core {
 
     /// Brings the engine's events to the outboxes and wakes each reader once.
     pub(super) fn deliver(&mut self, inbox: &Mutex<Inbox>, metrics: &Metrics, now: Instant) {
-        let mut events = std::mem::take(&mut self.events);
+        let mut events = mem::take(&mut self.events);
         self.engine.drain_events(&mut events);
         for event in events.drain(..) {
             self.apply(event, metrics, now);
@@ -224,9 +225,13 @@ impl Core {
         self.events = events;
         let mut inbox = lock(inbox);
         inbox.num_masks_in_making += self.drawn.len();
-        inbox.settle(self.engine.stats(), &self.departures, self.num_tokens_in_flight(), now);
+        inbox.settle(
+            self.engine.stats(),
+            mem::take(&mut self.num_departures),
+            self.num_tokens_in_flight(),
+            now,
+        );
         drop(inbox);
-        self.departures.clear();
         self.wakers.drain(..).for_each(Waker::wake);
     }
 
@@ -235,8 +240,8 @@ impl Core {
         match event.kind {
             EventKind::Scheduled { num_cached_tokens } => {
                 open.outbox.set_num_cached_tokens(num_cached_tokens);
-                (open.is_queued, open.scheduled) = (false, now);
-                self.departures.push(open.prompt_len);
+                (open.place, open.scheduled) = (None, now);
+                self.num_departures += 1;
                 metrics.queue_time.observe(now - open.arrival);
             }
             EventKind::PromptLogprobs(logprobs) => open.outbox.push_prompt_logprobs(logprobs),
@@ -289,9 +294,7 @@ impl Core {
         now: Instant,
     ) {
         let Some(open) = self.open.remove(&id) else { return };
-        if open.is_queued {
-            self.departures.push(open.prompt_len);
-        }
+        self.num_departures += usize::from(open.place.is_some());
         open.count_end(outcome, metrics, now);
         self.wakers.extend(end.and_then(|end| open.outbox.end(end)));
     }
@@ -300,7 +303,7 @@ impl Core {
     /// failed.
     pub(super) fn end_all(&mut self, arrivals: Arrivals, error: &EndError, metrics: &Metrics, now: Instant) {
         for submission in arrivals.requests {
-            self.departures.push(submission.request.prompt.len());
+            self.num_departures += 1;
             metrics.count_end(Outcome::Error);
             self.wakers.extend(submission.outbox.end(End::Failed(error.clone())));
         }

@@ -4,39 +4,25 @@ use std::mem;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use streamcore_engine::{Admission, Request, RequestId, Stats};
+use streamcore_engine::{Request, RequestId, Stats};
 use streamcore_grammar::MatchError;
 
+use super::NewRequest;
 use super::masks::{Constraint, Made};
 use super::outbox::Outbox;
 use super::pulse::Pulse;
-use super::{DriverLimits, NewRequest};
+use crate::ledger::{Charge, Full, Ledger, Pool};
 use crate::metrics::{Outcome, RefusalReason};
 use crate::script::ScriptedAnswer;
-
-/// Most bytes of bodies that are read and tokenised, or wait for that: four of the longest.
-const MAX_PREPARING_BYTES: usize = 64 << 20;
 
 /// Why a request was not queued.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Too much is waiting.
-    #[error("{reason}")]
-    QueueFull {
-        /// What, and how much may.
-        reason: streamcore_engine::Refusal,
-        /// When a place should be free, in seconds.
-        retry_after_s: u64,
-    },
-    /// Too many bytes are being made into prompts.
-    #[error(
-        "{preparing} bytes are being made into prompts and {num_bytes} more were sent, limit is {MAX_PREPARING_BYTES}"
-    )]
-    PreparationFull {
-        /// Bytes of the bodies that are read and tokenised, or wait for that.
-        preparing: usize,
-        /// Bytes of the refused body.
-        num_bytes: usize,
+    /// Too much is held for others, or for this key.
+    #[error("{full}")]
+    Full {
+        /// What, and how much may be.
+        full: Full,
         /// When there should be room, in seconds.
         retry_after_s: u64,
     },
@@ -52,13 +38,12 @@ impl Refusal {
     /// What it is counted as.
     pub(super) fn reason(&self) -> RefusalReason {
         match self {
-            Self::QueueFull { reason: streamcore_engine::Refusal::TooManyRequests { .. }, .. } => {
-                RefusalReason::QueueRequests
-            }
-            Self::QueueFull { reason: streamcore_engine::Refusal::TooManyTokens { .. }, .. } => {
-                RefusalReason::QueueTokens
-            }
-            Self::PreparationFull { .. } => RefusalReason::PreparationBytes,
+            Self::Full { full, .. } => match full.pool {
+                Pool::Preparations | Pool::Requests => RefusalReason::QueueRequests,
+                Pool::PromptTokens => RefusalReason::QueueTokens,
+                Pool::Heads | Pool::LongBodies | Pool::ShortBodies => RefusalReason::BodyBytes,
+                Pool::Answers => RefusalReason::AnswerBytes,
+            },
             Self::ShuttingDown => RefusalReason::Draining,
             Self::Failed(_) => RefusalReason::Failed,
         }
@@ -82,6 +67,14 @@ pub(super) struct Submission {
     pub(super) arrival: Instant,
     pub(super) answer: Option<Arc<ScriptedAnswer>>,
     pub(super) constraint: Option<Arc<Mutex<Constraint>>>,
+    pub(super) place: Place,
+}
+
+/// The place of a request in the queue, until its first step or its end.
+#[derive(Debug)]
+pub(super) struct Place {
+    _request: Charge,
+    _tokens: Charge,
 }
 
 /// All that has come since the last step.
@@ -103,9 +96,7 @@ pub(super) struct Inbox {
     pub(super) num_masks_in_making: usize,
     /// Whether a step waits for all of them, so that one alone need not wake its thread.
     pub(super) is_patient: bool,
-    admission: Admission,
-    /// Bodies whose prompts are being made, counted in bytes.
-    preparing: Admission,
+    ledger: Arc<Ledger>,
     next_id: u64,
     stats: Stats,
     pub(super) pulse: Pulse,
@@ -116,7 +107,7 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    pub(super) fn new(limits: DriverLimits, stats: Stats, now: Instant) -> Self {
+    pub(super) fn new(ledger: Arc<Ledger>, stats: Stats, now: Instant) -> Self {
         Self {
             phase: Phase::Serving,
             requests: Vec::new(),
@@ -124,8 +115,7 @@ impl Inbox {
             masks: Vec::new(),
             num_masks_in_making: 0,
             is_patient: false,
-            admission: Admission::new(limits.max_waiting_requests, limits.max_waiting_tokens),
-            preparing: Admission::new(limits.max_waiting_requests, MAX_PREPARING_BYTES),
+            ledger,
             next_id: 0,
             stats,
             pulse: Pulse::new(now),
@@ -135,21 +125,9 @@ impl Inbox {
         }
     }
 
-    /// Counts a body whose prompts are being made.
-    pub(super) fn prepare(&mut self, num_bytes: usize) -> Result<(), Refusal> {
-        let retry_after_s = self.retry_after_s();
-        self.preparing.reserve(num_bytes).map_err(|reason| match reason {
-            streamcore_engine::Refusal::TooManyRequests { .. } => {
-                Refusal::QueueFull { reason, retry_after_s }
-            }
-            streamcore_engine::Refusal::TooManyTokens { waiting: preparing, .. } => {
-                Refusal::PreparationFull { preparing, num_bytes, retry_after_s }
-            }
-        })
-    }
-
-    pub(super) fn end_preparation(&mut self, num_bytes: usize) {
-        self.preparing.release(num_bytes);
+    /// What is told to a client for which there is no room.
+    pub(super) fn refuse(&self, full: Full) -> Refusal {
+        Refusal::Full { full, retry_after_s: self.retry_after_s() }
     }
 
     /// Takes all of these or none.
@@ -164,18 +142,18 @@ impl Inbox {
             Phase::Draining { .. } | Phase::Stopped => return Err(Refusal::ShuttingDown),
             Phase::Failed(message) => return Err(Refusal::Failed(message.clone())),
         }
-        let retry_after_s = self.retry_after_s();
-        let mut admission = self.admission.clone();
-        for new in &requests {
-            admission
-                .reserve(new.request.prompt.len())
-                .map_err(|reason| Refusal::QueueFull { reason, retry_after_s })?;
-        }
-        self.admission = admission;
-        Ok(requests.into_iter().map(|new| self.queue(new, arrival)).collect())
+        let places = requests.iter().map(|new| self.place(&new.request)).collect::<Result<Vec<_>, _>>();
+        let places = places.map_err(|full| self.refuse(full))?;
+        Ok(requests.into_iter().zip(places).map(|(new, place)| self.queue(new, place, arrival)).collect())
     }
 
-    fn queue(&mut self, new: NewRequest, arrival: Instant) -> (RequestId, Arc<Outbox>) {
+    fn place(&self, request: &Request) -> Result<Place, Full> {
+        let _request = self.ledger.charge(Pool::Requests, request.key, 1)?;
+        let _tokens = self.ledger.charge(Pool::PromptTokens, request.key, request.prompt.len())?;
+        Ok(Place { _request, _tokens })
+    }
+
+    fn queue(&mut self, new: NewRequest, place: Place, arrival: Instant) -> (RequestId, Arc<Outbox>) {
         let NewRequest { mut request, deliver_at_end, patience, answer, constraint } = new;
         let id = RequestId(self.next_id);
         self.next_id += 1;
@@ -183,7 +161,14 @@ impl Inbox {
         request.deadline = patience.map(|patience| self.engine_time(arrival).saturating_add(patience));
         let outbox = Arc::new(Outbox::new(deliver_at_end, answer.is_some()));
         request.is_constrained = constraint.is_some();
-        self.requests.push(Submission { request, outbox: Arc::clone(&outbox), arrival, answer, constraint });
+        self.requests.push(Submission {
+            request,
+            outbox: Arc::clone(&outbox),
+            arrival,
+            answer,
+            constraint,
+            place,
+        });
         (id, outbox)
     }
 
@@ -230,20 +215,17 @@ impl Inbox {
         !(self.requests.is_empty() && self.aborts.is_empty() && self.masks.is_empty())
     }
 
-    /// What a step has left behind: the gauges, and the places of the requests that left the queue.
+    /// What a step has left behind: the gauges, and how many requests have left the queue.
     pub(super) fn settle(
         &mut self,
         stats: Stats,
-        departures: &[usize],
+        num_departures: usize,
         num_tokens_in_flight: usize,
         now: Instant,
     ) {
         self.stats = stats;
         self.pulse.beat(now, num_tokens_in_flight);
-        for prompt_len in departures {
-            self.admission.release(*prompt_len);
-        }
-        let Ok(num_departures @ 1..) = u32::try_from(departures.len()) else { return };
+        let Ok(num_departures @ 1..) = u32::try_from(num_departures) else { return };
         if let Some(last) = self.last_departure {
             let interval = now.saturating_duration_since(last) / num_departures;
             self.departure_interval = (self.departure_interval * 7 + interval) / 8;
@@ -258,7 +240,7 @@ impl Inbox {
 
     /// Bodies whose prompts are being made.
     pub(super) fn num_preparing(&self) -> usize {
-        self.preparing.num_requests()
+        self.ledger.held(Pool::Preparations)
     }
 
     /// Whether the step loop has been silent for longer than its step explains.
@@ -301,16 +283,19 @@ impl Inbox {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::driver::DriverLimits;
 
     /// Choices that are queued before the refusal of the last one would be prefilled for nobody.
     #[test]
     fn requests_are_queued_together_or_not_at_all() {
-        let limits = DriverLimits { max_waiting_requests: 3, max_waiting_tokens: 8 };
-        let mut inbox = Inbox::new(limits, Stats::default(), Instant::now());
+        let limits =
+            DriverLimits { max_waiting_requests: 3, max_waiting_tokens: 8, ..DriverLimits::default() };
+        let ledger = Ledger::new(limits);
+        let mut inbox = Inbox::new(Arc::clone(&ledger), Stats::default(), Instant::now());
         let mut submit = |lens: &[usize]| {
             let requests = lens.iter().map(|len| NewRequest::new(vec![1; *len], 1)).collect();
             let is_queued = inbox.submit_all(requests, Instant::now()).is_ok();
-            (is_queued, inbox.num_waiting(), inbox.admission.num_tokens())
+            (is_queued, inbox.num_waiting(), ledger.held(Pool::PromptTokens))
         };
         assert_eq!(submit(&[1, 1, 1, 1]), (false, 0, 0), "a request too many");
         assert_eq!(submit(&[4, 5]), (false, 0, 0), "a token too many");
@@ -320,12 +305,13 @@ mod tests {
     /// A request that no gauge counts makes a busy server look idle, and it is taken out of service or down to zero replicas.
     #[test]
     fn a_request_on_its_way_to_the_engine_is_counted_as_waiting() {
-        let limits = DriverLimits { max_waiting_requests: 2, max_waiting_tokens: 8 };
-        let mut inbox = Inbox::new(limits, Stats::default(), Instant::now());
+        let limits =
+            DriverLimits { max_waiting_requests: 2, max_waiting_tokens: 8, ..DriverLimits::default() };
+        let mut inbox = Inbox::new(Ledger::new(limits), Stats::default(), Instant::now());
         inbox.submit_all(vec![NewRequest::new(vec![1], 1)], Instant::now()).unwrap();
         let arrivals = inbox.take(Instant::now(), 0);
         assert_eq!((arrivals.requests.len(), inbox.stats().num_waiting), (1, 1));
-        inbox.settle(Stats { num_running: 1, ..Stats::default() }, &[1], 1, Instant::now());
+        inbox.settle(Stats { num_running: 1, ..Stats::default() }, 1, 1, Instant::now());
         assert_eq!((inbox.stats().num_running, inbox.stats().num_waiting), (1, 0));
     }
 
@@ -333,12 +319,12 @@ mod tests {
     #[test]
     fn retry_after_follows_the_measured_departures() {
         let start = Instant::now();
-        let limits = DriverLimits { max_waiting_requests: 64, max_waiting_tokens: 64 };
-        let mut inbox = Inbox::new(limits, Stats::default(), start);
+        let limits =
+            DriverLimits { max_waiting_requests: 64, max_waiting_tokens: 64, ..DriverLimits::default() };
+        let mut inbox = Inbox::new(Ledger::new(limits), Stats::default(), start);
         let busy = Stats { num_waiting: 9, ..Stats::default() };
         for nth in 0..200 {
-            inbox.admission.reserve(1).unwrap();
-            inbox.settle(busy, &[1], 0, start + Duration::from_secs(4 * nth));
+            inbox.settle(busy, 1, 0, start + Duration::from_secs(4 * nth));
         }
         assert!((19..=20).contains(&inbox.retry_after_s()), "five departures, four seconds apart");
     }

@@ -20,7 +20,7 @@ fn driver() -> Arc<Driver> {
         target_itl: None,
         num_mask_words: 0,
     };
-    let limits = DriverLimits { max_waiting_requests: 2, max_waiting_tokens: 16 };
+    let limits = DriverLimits { max_waiting_requests: 2, max_waiting_tokens: 16, ..DriverLimits::default() };
     Arc::new(Driver::new(config, limits).unwrap())
 }
 

@@ -8,9 +8,9 @@ use streamcore_parsers::{CallSyntax, ReasoningFormat, ReasoningSyntax, ToolForma
 use super::arguments::{Arguments, until};
 use super::instruction::PLAIN_FORMAT;
 use crate::app::App;
+use crate::asked::Asked;
+use crate::asked::tools::{Choice, Tools};
 use crate::error::ApiError;
-use crate::openai::chat::tools::{Choice, Tools};
-use crate::openai::structured::Asked;
 use crate::text::Tokenizer;
 
 /// A grammar that is to be compiled, and the field that wants it.

@@ -9,7 +9,6 @@ use super::{AskedGrammar, Generation};
 use crate::app::App;
 use crate::driver::{Constraint, NewRequest, Thought};
 use crate::error::ApiError;
-use crate::openai::structured::refused;
 
 const BUDGET: &str = "thinking_token_budget";
 
@@ -88,7 +87,7 @@ fn compile(app: &App, asked: AskedGrammar) -> Result<(Arc<Compiled>, String), Ap
         }
         (compiled, _) => compiled,
     };
-    Ok((compiled.map_err(|error| refused(&error, &field))?, field))
+    Ok((compiled.map_err(|error| ApiError::of_grammar(&error, &field))?, field))
 }
 
 impl App {

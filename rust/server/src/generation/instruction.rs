@@ -4,7 +4,7 @@ use serde_json::Value;
 use streamcore_parsers::ToolFormat;
 
 use crate::app::App;
-use crate::openai::chat::tools::Tools;
+use crate::asked::tools::Tools;
 use crate::text::{ChatTemplate, Conversation};
 
 /// The format of calls where the model has none of its own.

@@ -6,8 +6,8 @@
 use streamcore_engine::EngineConfig;
 
 use super::Prompt;
+use crate::asked::Options;
 use crate::error::ApiError;
-use crate::openai::options::Options;
 use crate::text::TextError;
 
 /// The code of every error about lengths.
@@ -33,7 +33,8 @@ pub(super) fn max_tokens(
     let Some(room) = room.filter(has_room) else {
         return Err(prompt_too_long(config, num_prompt_tokens, field));
     };
-    let max_tokens = options.max_tokens.unwrap_or(default.min(room));
+    let most = if options.caps_max_tokens { room } else { usize::MAX };
+    let max_tokens = options.max_tokens.map_or(default.min(room), |asked| asked.min(most));
     if max_tokens > room {
         let asked = options.max_tokens_field;
         let message = format!(

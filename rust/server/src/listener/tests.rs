@@ -27,9 +27,9 @@ use tokio::time::{Instant, sleep};
 
 use super::progress::{MAX_HEAD_TIME, MAX_SILENCE};
 use super::{bind, serve};
+use crate::cut::CutStream;
 use crate::middleware::take_fault;
 use crate::sse;
-use crate::stream::CutStream;
 
 /// Tells when the request that holds it has been dropped.
 struct Held(Arc<Notify>);

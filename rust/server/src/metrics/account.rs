@@ -1,6 +1,6 @@
 //! What one HTTP request has cost, for the line that the log has about it.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use crate::error::Blame;
@@ -13,6 +13,7 @@ tokio::task_local! {
 /// Tokens in and out, over all choices, and why there is no answer or only a part of one.
 #[derive(Debug, Default)]
 pub struct Account {
+    key: AtomicU32,
     prompt_tokens: AtomicUsize,
     output_tokens: AtomicUsize,
     blame: OnceLock<Blame>,
@@ -28,6 +29,17 @@ impl Account {
     #[must_use]
     pub fn current() -> Arc<Self> {
         CURRENT.try_with(Arc::clone).unwrap_or_default()
+    }
+
+    /// The request has the API key of this number.
+    pub fn set_key(&self, key: u32) {
+        self.key.store(key, Relaxed);
+    }
+
+    /// The number of its API key, counted from 1; 0 before it is known, and where there are none.
+    #[must_use]
+    pub fn key(&self) -> u32 {
+        self.key.load(Relaxed)
     }
 
     /// A prompt was accepted.

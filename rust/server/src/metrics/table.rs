@@ -58,6 +58,10 @@ pub(super) const TABLE: &[Row] = table! {
         "Requests in the queue, and those whose prompts are being made", Gauge(|s| s.num_waiting as f64);
     "streamcore_num_requests_waiting_by_reason" = "vllm:num_requests_waiting_by_reason",
         "The same by reason: `capacity` in the queue, `deferred` while their prompts are made", GaugeBy("reason", waiting_by_reason);
+    "streamcore_held",
+        "What is held for clients, by pool: bytes of heads that are read, of bodies until their prompts are made, and of answers until they are written; prompts being made; requests and prompt tokens in the queue", GaugeBy("pool", |s| s.held.iter().map(|(pool, held, _)| (*pool, *held)).collect());
+    "streamcore_held_limit",
+        "The most that all clients together may have of each pool", GaugeBy("pool", |s| s.held.iter().map(|(pool, _, limit)| (*pool, *limit)).collect());
     "streamcore_cache_config_info" = "vllm:cache_config_info",
         "Always 1; the labels say how the KV cache is laid out, under vLLM's names", Info(cache_config);
     "streamcore_kv_blocks",

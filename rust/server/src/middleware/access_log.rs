@@ -13,6 +13,7 @@ use hyper::body::{Frame, SizeHint};
 
 use crate::app::App;
 use crate::metrics::{AbortPhase, Account};
+use crate::routes::GENERATING;
 
 /// What is logged of a method and of a path at most: both are the client's text.
 const MAX_METHOD_LEN: usize = 16;
@@ -72,7 +73,7 @@ impl Line {
 
     /// Whether an answer would have had to be generated.
     fn is_generation(&self) -> bool {
-        self.method == Method::POST && ["/v1/chat/completions", "/v1/completions"].contains(&&*self.path)
+        self.method == Method::POST && GENERATING.contains(&&*self.path)
     }
 
     /// What asks every few seconds is not what the log is read for, unless it asks in the wrong way.

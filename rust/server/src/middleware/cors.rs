@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use crate::app::App;
 
 /// What a page may read beside the usual.
-const EXPOSED: &str = "x-request-id, openai-processing-ms, retry-after";
+const EXPOSED: &str = "x-request-id, request-id, openai-processing-ms, retry-after";
 const METHODS: &str = "GET, POST";
 /// How long a browser need not ask again, in seconds; none remembers it for longer.
 const MAX_AGE_S: &str = "7200";

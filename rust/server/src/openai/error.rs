@@ -2,9 +2,14 @@
 
 use std::borrow::Cow;
 
+use axum::Json;
+use axum::body::Body;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::error::ApiError;
+use crate::cut::CutStream;
+use crate::error::{ApiError, Blame};
 
 /// Longest message, and longest name of a field. Both may quote the client, whose body may have megabytes.
 const MAX_TEXT_BYTES: usize = 1024;
@@ -33,8 +38,43 @@ impl<'a> ErrorBody<'a> {
     }
 }
 
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = match self {
+            Self::Cut => Body::from_stream(CutStream::default()).into_response(),
+            _ => (self.status(), Json(ErrorBody::new(&self))).into_response(),
+        };
+        response.extensions_mut().insert(Blame::of(&self));
+        response.extensions_mut().insert(self.clone());
+        match self {
+            Self::ContentEncoding(_) => {
+                let accepted = HeaderValue::from_static("gzip, deflate");
+                response.headers_mut().insert(header::ACCEPT_ENCODING, accepted);
+            }
+            Self::QueueFull { retry_after_s, .. } => {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
+            }
+            Self::Scripted { retry_after_s: Some(retry_after_s), .. } => {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
+            }
+            // The OpenAI SDKs try again after a 5xx unless told otherwise; the same prompt gives the same logits.
+            Self::NotFinite | Self::Grammar(_) => {
+                response.headers_mut().insert("x-should-retry", HeaderValue::from_static("false"));
+            }
+            // The next try must not come back by the same connection.
+            Self::ShuttingDown => {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(1));
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
 /// What fits of a text, marked if it is not all.
-fn cut(text: Cow<'_, str>) -> Cow<'_, str> {
+#[must_use]
+pub fn cut(text: Cow<'_, str>) -> Cow<'_, str> {
     if text.len() <= MAX_TEXT_BYTES {
         return text;
     }

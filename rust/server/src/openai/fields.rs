@@ -73,6 +73,20 @@ impl Fields {
         }
     }
 
+    /// One of these words.
+    ///
+    /// # Errors
+    /// `invalid_type`, `invalid_value`.
+    pub fn word(&mut self, name: &str, words: &[&'static str]) -> Result<Option<&'static str>, ApiError> {
+        let Some(given) = self.string(name)? else { return Ok(None) };
+        if let Some(word) = words.iter().find(|word| **word == given) {
+            return Ok(Some(*word));
+        }
+        let (path, given) = (self.path_of(name), given.chars().take(64).collect::<String>());
+        let message = format!("`{path}` is `{given}`, it must be one of `{}`", words.join("`, `"));
+        Err(ApiError::invalid("invalid_value", path, message))
+    }
+
     /// A switch; off if it is not there.
     ///
     /// # Errors

@@ -37,6 +37,12 @@ impl ChatLogprobs<'_> {
     /// that are always the same.
     pub fn write(&self, json: &mut Vec<u8>) {
         json.extend_from_slice(b"{\"content\":[");
+        self.write_entries(json);
+        json.extend_from_slice(b"],\"refusal\":null}");
+    }
+
+    /// Appends an object for each token, with commas between them.
+    pub fn write_entries(&self, json: &mut Vec<u8>) {
         for (index, (_, scored)) in scored(self.tokens).enumerate() {
             json.extend_from_slice(if index == 0 { b"{\"token\":" } else { b",{\"token\":" });
             self.write_score(json, scored, scored.id, scored.logprob);
@@ -48,7 +54,6 @@ impl ChatLogprobs<'_> {
             }
             json.extend_from_slice(b"]}");
         }
-        json.extend_from_slice(b"],\"refusal\":null}");
     }
 
     /// What follows the first key of a token's object, up to its end or to what else it has.

@@ -1,10 +1,12 @@
 //! `/openapi.json`: the routes and shapes for programs. Requests come from the same table that the parser obeys.
 
-mod schemas;
+pub(crate) mod schemas;
 
 use serde_json::{Map, Value, json};
 
-use super::schema::{Endpoint, Fate, body_params};
+use super::responses;
+use super::schema::{Endpoint, Fate, Param, body_params};
+use crate::anthropic::openapi as anthropic;
 
 /// The document, in OpenAPI 3.1. Its paths begin at `prefix`, if the routes are mounted under one.
 #[must_use]
@@ -29,7 +31,7 @@ pub fn document(version: &str, prefix: Option<&str>) -> Value {
 }
 
 fn paths() -> Value {
-    let model_id = json!([{ "name": "id", "in": "path", "required": true, "schema": { "type": "string", "minLength": 1 } }]);
+    let id = json!([{ "name": "id", "in": "path", "required": true, "schema": { "type": "string", "minLength": 1 } }]);
     json!({
         "/v1/chat/completions": { "post": post(
             "createChatCompletion", "ChatCompletionRequest", "ChatCompletion", Some("ChatCompletionChunk"),
@@ -37,8 +39,29 @@ fn paths() -> Value {
         "/v1/completions": { "post": post(
             "createCompletion", "CompletionRequest", "Completion", Some("CompletionChunk"),
         ) },
-        "/v1/models": { "get": get("listModels", &content("ModelList")) },
-        "/v1/models/{id}": { "get": get("retrieveModel", &content("Model")), "parameters": model_id },
+        "/v1/messages": { "post": anthropic::post(
+            "createMessage", "MessageRequest", "MessageAnswer", Some("MessageEvent"),
+        ) },
+        "/v1/messages/count_tokens": { "post": anthropic::post(
+            "countMessageTokens", "MessageCountRequest", "MessageTokens", None,
+        ) },
+        "/v1/responses": { "post": post(
+            "createResponse", "ResponseRequest", "Response", Some("ResponseEvent"),
+        ) },
+        "/v1/responses/{id}": {
+            "get": asked("retrieveResponse", "Response"), "delete": asked("deleteResponse", "DeletedResponse"),
+            "parameters": id,
+        },
+        "/v1/responses/{id}/cancel": {
+            "post": asked("cancelResponse", "Response"), "parameters": id,
+        },
+        "/v1/responses/{id}/input_items": {
+            "get": asked("listInputItems", "ResponseItemList"), "parameters": id,
+        },
+        "/v1/models": { "get": anthropic::or_other("listModels", "ModelList", "MessageModelList") },
+        "/v1/models/{id}": {
+            "get": anthropic::or_other("retrieveModel", "Model", "MessageModel"), "parameters": id,
+        },
         "/tokenize": { "post": post("tokenize", "TokenizeRequest", "TokenizeResponse", None) },
         "/detokenize": { "post": post("detokenize", "DetokenizeRequest", "DetokenizeResponse", None) },
         "/health": { "get": probe("health") },
@@ -49,7 +72,14 @@ fn paths() -> Value {
     })
 }
 
-fn reference(schema: &str) -> Value {
+/// What can be asked of a thing that is kept.
+fn asked(id: &str, answer: &str) -> Value {
+    let mut operation = get(id, &content(answer));
+    operation["responses"]["400"] = json!({ "description": "not possible", "content": content("Error") });
+    operation
+}
+
+pub(crate) fn reference(schema: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{schema}") })
 }
 
@@ -57,27 +87,35 @@ fn content(schema: &str) -> Value {
     json!({ "application/json": { "schema": reference(schema) } })
 }
 
-fn get(id: &str, answer: &Value) -> Value {
-    let mut responses = errors(&[
-        ("401", "no valid key"),
-        ("403", "foreign `Host`"),
-        ("404", "not found"),
-        ("503", "not ready"),
-    ]);
+/// An answer to `GET`, whose refusals have this schema.
+pub(crate) fn get_with(id: &str, answer: &Value, error: &Value) -> Value {
+    let mut responses = errors(
+        &[("401", "no valid key"), ("403", "foreign `Host`"), ("404", "not found"), ("503", "not ready")],
+        error,
+    );
     responses.insert("200".to_owned(), json!({ "description": "the answer", "content": answer }));
     json!({ "operationId": id, "responses": responses })
 }
 
+fn get(id: &str, answer: &Value) -> Value {
+    get_with(id, answer, &reference("Error"))
+}
+
 /// Asked by machines that have no key.
 fn probe(id: &str) -> Value {
-    let mut responses = errors(&[("503", "not ready")]);
+    let mut responses = errors(&[("503", "not ready")], &reference("Error"));
     responses.insert("200".to_owned(), json!({ "description": "the answer" }));
     json!({ "operationId": id, "responses": responses, "security": [] })
 }
 
 /// A chunk is the schema of the JSON in one `data:` line; OpenAPI has no words for streams of them.
 fn post(id: &str, request: &str, answer: &str, chunk: Option<&str>) -> Value {
-    let mut responses = errors(&[
+    post_with(id, request, answer, chunk, &reference("Error"))
+}
+
+/// The same of a dialect whose refusals have this schema.
+pub(crate) fn post_with(id: &str, request: &str, answer: &str, chunk: Option<&str>, error: &Value) -> Value {
+    let refused = [
         ("400", "the body cannot be honoured, `param` names the field"),
         ("401", "no valid key"),
         ("403", "foreign `Host`"),
@@ -88,7 +126,8 @@ fn post(id: &str, request: &str, answer: &str, chunk: Option<&str>) -> Value {
         ("429", "the queue is full, `Retry-After` says when to come back"),
         ("503", "shutting down or unhealthy"),
         ("504", "not complete within the time that the client waits, which SDKs tell in a header"),
-    ]);
+    ];
+    let mut responses = errors(&refused, error);
     let mut kinds = content(answer);
     if let Some(chunk) = chunk {
         let name = chunk.to_owned();
@@ -100,9 +139,10 @@ fn post(id: &str, request: &str, answer: &str, chunk: Option<&str>) -> Value {
     json!({ "operationId": id, "requestBody": body, "responses": responses })
 }
 
-fn errors(statuses: &[(&str, &str)]) -> Map<String, Value> {
+fn errors(statuses: &[(&str, &str)], schema: &Value) -> Map<String, Value> {
     let response = |&(status, description): &(&str, &str)| {
-        (status.to_owned(), json!({ "description": description, "content": content("Error") }))
+        let content = json!({ "application/json": { "schema": schema } });
+        (status.to_owned(), json!({ "description": description, "content": content }))
     };
     statuses.iter().map(response).collect()
 }
@@ -111,12 +151,19 @@ fn all_schemas() -> Value {
     let mut all = schemas::fixed();
     all["ChatCompletionRequest"] = request(Endpoint::Chat);
     all["CompletionRequest"] = request(Endpoint::Completions);
+    responses::schemas::schemas().into_iter().for_each(|(name, schema)| all[name] = schema);
+    anthropic::schemas().into_iter().for_each(|(name, schema)| all[name] = schema);
     all
 }
 
 fn request(endpoint: Endpoint) -> Value {
+    parameters(body_params().filter(|param| param.is_on(endpoint)))
+}
+
+/// An object with these fields.
+pub(crate) fn parameters<'a>(params: impl Iterator<Item = &'a Param>) -> Value {
     let (mut properties, mut required) = (Map::new(), Vec::new());
-    for param in body_params().filter(|param| param.is_on(endpoint)) {
+    for param in params {
         let (schema, about) = match param.fate {
             Fate::Honoured { default: "" } => {
                 required.push(param.name);

@@ -1,4 +1,4 @@
-//! What a client asks for beside the prompt: the fields that chat and text completions share.
+//! The fields that chat and text completions share.
 
 use serde_json::Value;
 use streamcore_engine::GivenParameters;
@@ -7,94 +7,10 @@ use super::fields::Fields;
 use super::logprobs::LogprobsFormat;
 use super::schema::params::STREAM_OPTIONS;
 use super::schema::{Endpoint, body_params, check};
-use super::structured::{self, Asked};
+use super::structured;
+pub use crate::asked::{Details, Options, Sampling, Stops};
 use crate::error::ApiError;
 use crate::naming::ReasoningField;
-use crate::stream::ShownToken;
-
-/// What a client asks for beside the prompt.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Options {
-    /// The model by name; empty where the client leaves it to the server, until the name is known.
-    pub model: String,
-    /// Answer as a stream of events.
-    pub stream: bool,
-    /// Choices per prompt.
-    pub n: usize,
-    /// Most tokens to generate.
-    pub max_tokens: Option<usize>,
-    /// The field that says so, or would.
-    pub max_tokens_field: &'static str,
-    /// How tokens are drawn.
-    pub sampling: Sampling,
-    /// Where the answer ends.
-    pub stops: Stops,
-    /// What the answer has in it beside text.
-    pub details: Details,
-    /// Each choice begins with its prompt.
-    pub echo: bool,
-    /// The part of the answer's id behind its prefix.
-    pub request_id: Option<String>,
-    /// Share cached prompts only with requests that say the same.
-    pub cache_salt: Option<String>,
-    /// Lower ones are served first.
-    pub priority: i32,
-    /// What the answer is held to.
-    pub asked: Option<Asked>,
-    /// Most tokens of its thought.
-    pub thinking_token_budget: Option<usize>,
-    /// Keep only so many of the last tokens of a prompt; -1 keeps what leaves room for the answer.
-    pub truncate_prompt_tokens: Option<i64>,
-}
-
-/// How tokens are drawn. What is not given is for the model's defaults to say.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Sampling {
-    /// The numbers, within the ranges of the table of fields.
-    pub numbers: GivenParameters,
-    /// Token ids of the vocabulary, each once.
-    pub logit_bias: Vec<(u32, f32)>,
-    /// Decides every draw.
-    pub seed: Option<u64>,
-}
-
-/// Where an answer ends.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Stops {
-    /// Texts that end it.
-    pub texts: Vec<String>,
-    /// Tokens that end it.
-    pub token_ids: Vec<u32>,
-    /// The model's own end tokens do not end it.
-    pub ignore_eos: bool,
-    /// What ended it is part of it.
-    pub are_part_of_output: bool,
-    /// It does not end before so many tokens.
-    pub min_tokens: usize,
-}
-
-/// What an answer has in it beside text.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Details {
-    /// End a stream with a usage chunk.
-    pub include_usage: bool,
-    /// Tell the usage so far in every chunk.
-    pub continuous_usage: bool,
-    /// Log-probabilities of the tokens, and of so many of the likeliest.
-    pub logprobs: Option<u32>,
-    /// The same of the prompt, in vLLM's shape.
-    pub prompt_logprobs: Option<u32>,
-    /// Token ids.
-    pub token_ids: bool,
-    /// Tokens in log-probabilities are written as ids.
-    pub tokens_as_ids: bool,
-    /// Special tokens leave text.
-    pub special_tokens: bool,
-    /// Reasoning is left out.
-    pub hides_reasoning: bool,
-    /// Where it is, if it is not: the server's affair, not the client's.
-    pub reasoning_field: ReasoningField,
-}
 
 impl Options {
     /// Checks a body against the table and takes the shared fields out of it. What is left of the table's fields is checked, too.
@@ -116,6 +32,7 @@ impl Options {
             stream,
             n: fields.count("n").unwrap_or(1),
             max_tokens,
+            caps_max_tokens: false,
             max_tokens_field,
             sampling: Sampling::take(fields),
             stops: Stops::take(fields)?,
@@ -183,6 +100,7 @@ impl Details {
         let logprobs = match endpoint {
             Endpoint::Chat => take_chat_logprobs(fields)?,
             Endpoint::Completions => fields.count("logprobs").map(small),
+            Endpoint::Messages => None,
         };
         let stream = fields.get("stream").is_some_and(|value| value == true);
         let mut usage = take_stream_options(fields, stream, endpoint, vocab_size)?;
@@ -194,40 +112,12 @@ impl Details {
             prompt_logprobs: fields.count("prompt_logprobs").map(small),
             token_ids: fields.flag("return_token_ids")?,
             tokens_as_ids: fields.flag("return_tokens_as_token_ids")?,
+            keeps_logprobs: false,
             special_tokens: !fields.flag_or("skip_special_tokens", true)?,
             hides_reasoning: !fields.flag_or("include_reasoning", true)?,
+            calls_are_older: false,
             reasoning_field: ReasoningField::default(),
         })
-    }
-
-    /// Whether the answer tells anything about its tokens.
-    #[must_use]
-    pub fn tells_tokens(&self) -> bool {
-        self.logprobs.is_some() || self.token_ids
-    }
-
-    /// Whether it matters which tokens a piece of text is made of.
-    #[must_use]
-    pub fn counts_tokens(&self) -> bool {
-        self.tells_tokens() || self.continuous_usage
-    }
-
-    /// Whether the log-probabilities of these tokens are told.
-    #[must_use]
-    pub fn tells_logprobs(&self, tokens: &[ShownToken]) -> bool {
-        self.logprobs.is_some() && tokens.iter().any(|token| token.logprobs.is_some())
-    }
-
-    /// Whether the deltas of a stream are nothing but text and log-probabilities.
-    #[must_use]
-    pub fn is_logprobs_only(&self) -> bool {
-        self.logprobs.is_some() && !self.token_ids && !self.continuous_usage
-    }
-
-    /// Whether the deltas of a stream are nothing but text.
-    #[must_use]
-    pub fn is_text_only(&self) -> bool {
-        !self.counts_tokens()
     }
 
     /// How log-probabilities are written.

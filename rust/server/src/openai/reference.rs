@@ -2,20 +2,23 @@
 
 use std::fmt::Write;
 
+use super::responses;
 use super::schema::dialects::DIALECTS;
 use super::schema::message::MESSAGE;
 use super::schema::params::{PARAMS, STREAM_OPTIONS};
 use super::schema::structured::STRUCTURED;
 use super::schema::{Endpoint, Fate, Kind, On, Param};
+use crate::anthropic::reference as anthropic;
 
 const INTRODUCTION: &str = "# Protocol
 
-Generated from `rust/server/src/openai/schema/` by `make docs`; do not edit.
+Generated from `rust/server/src/openai/schema/` and `rust/server/src/anthropic/schema.rs` by `make docs`; do not edit.
 
 `POST /v1/chat/completions` and `POST /v1/completions` take OpenAI's fields and those of vLLM that clients send. Every known field has one
 of three fates: it is **honoured**; it is **refused** with status 400 and its name in `error.param`, since leaving it out of account would
 change the answer; or it is **ignored**, since it cannot. Fields that are in no list are ignored. `null` is the same as leaving a field out.
-`GET /openapi.json` says the same to programs.
+`GET /openapi.json` says the same to programs. `POST /v1/messages` is [Anthropic's dialect](#anthropics-dialect).
+`POST /v1/responses` takes the fields of chat and [its own](#responses).
 ";
 
 const MESSAGES: &str = "
@@ -67,6 +70,7 @@ The headers of an answer:
 | header | where | |
 |---|---|---|
 | `x-request-id` | everywhere | The client's own, if that has 1 to 64 of `A-Za-z0-9._-`; else a random one. The log has it, too, and the `id` of an answer that was generated ends with it unless `request_id` is given. |
+| `request-id` | [Anthropic's dialect](#anthropics-dialect) | The same as `x-request-id`. |
 | `openai-processing-ms` | all but event streams | Milliseconds from the head of the request to that of the answer. |
 | `Content-Type` | where there is a body | `text/event-stream; charset=utf-8`, `application/json`, and for `/metrics` `text/plain; version=0.0.4; charset=utf-8`. |
 | `Cache-Control: no-cache, no-transform` | event streams | Proxies keep no copy and do not compress. |
@@ -83,6 +87,7 @@ The headers of a request that change an answer:
 | header | |
 |---|---|
 | `Authorization: Bearer KEY`, `x-api-key: KEY` | One of them, where the server has keys; `/health` and `/ready` ask for none. |
+| `anthropic-version` | Any value asks `/v1/models` for [Anthropic's shape](#errors-of-these-routes). |
 | `Content-Type` | `application/json` or `…+json`, else 415. It may be missing, unless a page of an origin that is not allowed has sent the request. |
 | `Content-Encoding` | `gzip`, `deflate` (zlib's format or bare) or `identity`, else 415. The limit of a body counts what it becomes. |
 | `x-request-id` | The request's name, see above. |
@@ -95,7 +100,7 @@ The headers of a request that change an answer:
 Status and headers of a stream are sent when its request has a place in the queue, before its prompt is computed. Where there is no event for
 15 s, or for a third of `x-stainless-read-timeout` if that is less, though not less than 0.1 s, a comment says that the stream lives: a line with nothing but a
 colon, and a blank line. A client that has closed its own side of the connection gets comments earlier, to see whether it still listens.
-Comments stand between events, also before the first one; every client skips them. There are no lines but `data:` and these.
+Comments stand between events, also before the first one; every client skips them. There are no lines but `data:` and these, and `event:` in Anthropic's dialect.
 
 ## Log-probabilities
 
@@ -170,6 +175,8 @@ pub fn page() -> String {
     MESSAGE.iter().for_each(|param| message_row(&mut page, "", param));
     page.push_str(MESSAGES);
     page.push_str(REMARKS);
+    responses::reference::write(&mut page);
+    anthropic::write(&mut page);
     page
 }
 
@@ -209,7 +216,7 @@ fn inner(path: &str, param: &Param) -> (String, &'static [Param]) {
     }
 }
 
-fn row(page: &mut String, path: &str, param: &Param) {
+pub(super) fn row(page: &mut String, path: &str, param: &Param) {
     let Fate::Honoured { default } = param.fate else { return };
     let default = if default.is_empty() { "required" } else { default };
     let name = format!("`{path}{}`", param.name);
@@ -218,7 +225,8 @@ fn row(page: &mut String, path: &str, param: &Param) {
     inner.iter().for_each(|param| row(page, &path, param));
 }
 
-fn line(page: &mut String, cells: &[&str]) {
+/// Writes a row of a table.
+pub(crate) fn line(page: &mut String, cells: &[&str]) {
     writeln!(page, "| {} |", cells.join(" | ")).expect("a string takes every text");
 }
 
@@ -227,5 +235,6 @@ fn place(on: On) -> &'static str {
         On::Both => "both",
         On::Only(Endpoint::Chat) => "chat",
         On::Only(Endpoint::Completions) => "completions",
+        On::Only(Endpoint::Messages) => "messages",
     }
 }

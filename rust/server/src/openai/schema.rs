@@ -27,13 +27,15 @@ pub const MAX_STOP_TOKENS: usize = 128;
 /// Far above every context; keeps sums of lengths away from overflow.
 pub const MAX_TOKENS: i64 = 1 << 31;
 
-/// One of the two routes that generate.
+/// One of the routes that generate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint {
     /// `/v1/chat/completions`
     Chat,
     /// `/v1/completions`
     Completions,
+    /// `/v1/messages`
+    Messages,
 }
 
 /// Which routes know a field.
@@ -41,7 +43,7 @@ pub enum Endpoint {
 pub enum On {
     /// One of them.
     Only(Endpoint),
-    /// Both, with the same meaning.
+    /// Both of OpenAI's, with the same meaning; a dialect takes some of them into its own table.
     Both,
 }
 
@@ -88,13 +90,8 @@ impl Param {
 }
 
 /// Every field of a body that is known.
-pub fn body_params() -> impl Iterator<Item = &'static Param> {
+pub fn body_params() -> impl Iterator<Item = &'static Param> + Clone {
     params::PARAMS.iter().chain(structured::STRUCTURED).chain(dialects::DIALECTS)
-}
-
-fn is_honoured(name: &str, endpoint: Endpoint) -> bool {
-    let is_it = |param: &&Param| param.name == name && param.is_on(endpoint);
-    body_params().find(is_it).is_some_and(|param| matches!(param.fate, Fate::Honoured { .. }))
 }
 
 /// Checks every field of a body, or of an object in it, that is in the table: what is honoured has its type and is within its
@@ -104,18 +101,23 @@ fn is_honoured(name: &str, endpoint: Endpoint) -> bool {
 /// 400, naming the field.
 pub fn check<'a>(
     fields: &mut Fields,
-    params: impl IntoIterator<Item = &'a Param>,
+    params: impl IntoIterator<Item = &'a Param, IntoIter: Clone>,
     endpoint: Endpoint,
     vocab_size: usize,
 ) -> Result<(), ApiError> {
-    for param in params.into_iter().filter(|param| param.is_on(endpoint)) {
+    let known = params.into_iter();
+    let is_honoured = |name: &str| {
+        let mut of_name = known.clone().filter(|param| param.name == name && param.is_on(endpoint));
+        of_name.any(|param| matches!(param.fate, Fate::Honoured { .. }))
+    };
+    for param in known.clone().filter(|param| param.is_on(endpoint)) {
         let Some(value) = fields.get(param.name) else { continue };
         let path = || fields.path_of(param.name);
         match param.fate {
             Fate::Honoured { .. } => param.kind.check(&path(), value, vocab_size)?,
             Fate::Refused { unless, instead } if !unless.matches(value) => {
                 // Only what this route knows is worth a try.
-                let instead = instead.filter(|ours| is_honoured(ours, endpoint));
+                let instead = instead.filter(|ours| is_honoured(ours));
                 return Err(unsupported(&path(), value, instead));
             }
             Fate::Refused { .. } | Fate::Ignored => {

@@ -3,23 +3,15 @@
 use std::cell::Cell;
 
 use serde_json::{Value, json};
-use streamcore_grammar::{Grammar, GrammarError, Node, Whitespace};
+use streamcore_grammar::{Grammar, Node, Whitespace};
 
 use super::fields::{Fields, wrong_type};
 use super::json::{MAX_VALUES, parse_nested_object};
 use super::options::unsupported;
+pub use crate::asked::Asked;
 use crate::error::ApiError;
 
 const CHOICE: &str = "a list of texts, at least one";
-
-/// What the answer is held to.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Asked {
-    /// What it may say.
-    pub node: Node,
-    /// The field that says so.
-    pub field: String,
-}
 
 /// Takes the fields that hold an answer to something out of a body.
 ///
@@ -49,16 +41,6 @@ pub fn take(fields: &mut Fields) -> Result<Option<Asked>, ApiError> {
     }
 }
 
-/// The error of a grammar.
-#[must_use]
-pub fn refused(error: &GrammarError, field: &str) -> ApiError {
-    let code = match error {
-        GrammarError::Unsupported { .. } => "unsupported_parameter",
-        _ => "invalid_value",
-    };
-    ApiError::invalid(code, field, format!("`{field}`: {error}"))
-}
-
 fn response_format(value: Value) -> Result<Option<Asked>, ApiError> {
     const FIELD: &str = "response_format";
     let mut fields = Fields::from_value(FIELD.to_owned(), value)?;
@@ -80,7 +62,7 @@ fn response_format(value: Value) -> Result<Option<Asked>, ApiError> {
         "structural_tag" => {
             let tag = Value::Object(fields.into_rest());
             let tag = without_type(tag);
-            let node = Grammar::structural_tag(&tag).map_err(|error| refused(&error, FIELD))?.0;
+            let node = Grammar::structural_tag(&tag).map_err(|error| ApiError::of_grammar(&error, FIELD))?.0;
             asked(node, FIELD)
         }
         _ => Err(unknown_type(&kind)),
@@ -174,7 +156,7 @@ fn structural_tag(field: &str, tag: &Value) -> Result<Node, ApiError> {
         Some("structural_tag") => without_type(tag.clone()),
         _ => tag.clone(),
     };
-    Ok(Grammar::structural_tag(&tag).map_err(|error| refused(&error, field))?.0)
+    Ok(Grammar::structural_tag(&tag).map_err(|error| ApiError::of_grammar(&error, field))?.0)
 }
 
 fn choice(field: &str, value: Value) -> Result<Vec<String>, ApiError> {
@@ -197,7 +179,11 @@ fn choice(field: &str, value: Value) -> Result<Vec<String>, ApiError> {
     list.into_iter().enumerate().map(text).collect()
 }
 
-fn json_node(field: &str, schema: Value) -> Result<Node, ApiError> {
+/// What a JSON schema allows.
+///
+/// # Errors
+/// 400, if it is no object.
+pub fn json_node(field: &str, schema: Value) -> Result<Node, ApiError> {
     Ok(Node::json(checked_schema(field, schema)?))
 }
 

@@ -12,7 +12,7 @@ use crate::error::ApiError;
 
 /// The fields of a request that decide, or would, which tokens its prompt has. What a request is refused for here, it is refused for
 /// there.
-const PROMPT_FIELDS: [&str; 39] = [
+const PROMPT_FIELDS: [&str; 40] = [
     "add_bos_token",
     "add_generation_prompt",
     "add_special_tokens",
@@ -34,6 +34,7 @@ const PROMPT_FIELDS: [&str; 39] = [
     "input_prefix",
     "input_suffix",
     "inputs",
+    "messages",
     "modalities",
     "multimodal_data",
     "prompt_embeds",

@@ -2,21 +2,24 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Buf, Bytes};
+use http_body_util::{BodyExt, Limited};
 use tokio::time::timeout;
 
 use super::content_encoding::{Encoding, not_read};
+use super::received_body::ReceivedBody;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::middleware::is_of_foreign_page;
 
-const MAX_BODY_BYTES: usize = 16 << 20;
+pub(super) const MAX_BODY_BYTES: usize = 16 << 20;
 const MAX_BODY_TIME: Duration = Duration::from_secs(60);
 
-/// The body of a request that says that it is JSON, or says nothing and comes from no page of another origin.
+/// The body of a request that says that it is JSON, or says nothing and comes from no page of another origin. What it holds is charged
+/// as it comes, until the last clone of it is dropped.
 pub(super) async fn read_json(app: &App, headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
     check_media_type(app, headers)?;
     let encoding = Encoding::of(headers)?;
@@ -25,18 +28,25 @@ pub(super) async fn read_json(app: &App, headers: &HeaderMap, body: Body) -> Res
     if announced.is_some_and(|len| len > MAX_BODY_BYTES) {
         return Err(ApiError::BodyTooLarge(MAX_BODY_BYTES));
     }
-    let Ok(read) = timeout(MAX_BODY_TIME, read(encoding, body)).await else {
+    let received = ReceivedBody::new(&app.driver, announced.filter(|_| encoding.is_none()));
+    let Ok(read) = timeout(MAX_BODY_TIME, read(encoding, body, received)).await else {
         return Err(ApiError::BodyTimeout(MAX_BODY_TIME.as_secs()));
     };
     read.map(without_mark)
 }
 
-async fn read(encoding: Option<Encoding>, body: Body) -> Result<Bytes, ApiError> {
+async fn read(encoding: Option<Encoding>, body: Body, mut received: ReceivedBody) -> Result<Bytes, ApiError> {
+    let mut body = Limited::new(body, MAX_BODY_BYTES);
     if let Some(encoding) = encoding {
-        return encoding.read(body, MAX_BODY_BYTES).await;
+        return encoding.read(body, received).await;
     }
-    let read = to_bytes(body, MAX_BODY_BYTES).await;
-    read.map_err(|error| not_read(&*error.into_inner(), MAX_BODY_BYTES))
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| not_read(&*error))?;
+        if let Some(piece) = frame.data_ref() {
+            received.add(piece)?;
+        }
+    }
+    Ok(received.into_bytes())
 }
 
 /// Some editors and shells begin every text with a byte order mark, which is no part of it.

@@ -1,46 +1,31 @@
 //! `POST /v1/chat/completions`
 
-use super::generate::Api;
+use super::generate::{Api, Client};
 use crate::app::App;
 use crate::error::ApiError;
-use crate::generation::{
-    Generation, Manner, Prompt, answer_setup, chat_grammar, encode_conversation, instruct, max_prompt_tokens,
-};
+use crate::generation::{Generation, of_chat};
 use crate::openai::chat::request::ChatRequest;
 use crate::openai::chat::response::{ChatChunks, whole};
-use crate::openai::chat::tools::declared;
-use crate::script::cue::Cue;
 use crate::stream::{Answer, Choice, Identity, usage_of};
 
 pub(super) struct Chat;
 
 impl Api for Chat {
-    const PREFIX: &'static str = "chatcmpl";
+    const PREFIX: &'static str = "chatcmpl-";
     type Chunks = ChatChunks;
 
-    fn prepare(app: &App, body: &[u8]) -> Result<Generation, ApiError> {
-        let ChatRequest { mut conversation, tools, mut options } = ChatRequest::parse(body, app.vocab_size)?;
-        options.model = app.served_name(&options.model)?.to_owned();
-        options.details.reasoning_field = app.naming.reasoning_field;
-        let cue = app.script.as_ref().map(|_| Cue::of_messages(&conversation.messages));
-        instruct(app, &mut conversation, &tools);
-        let encoded = encode_conversation(app, conversation, max_prompt_tokens(app, &options))?;
-        let manner = Manner::of(app, &tools, &encoded.text);
-        let setup = answer_setup(&manner, declared(tools.callable()));
-        let grammar = chat_grammar(&manner, options.asked.take(), &tools)?;
-        let prompt = Prompt { tokens: encoded.tokens, field: "messages".to_owned(), echo: None, cue };
-        let mut generation = Generation::new(app, options, vec![prompt], usize::MAX)?;
-        (generation.setup, generation.grammar) = (setup, grammar);
-        Ok(generation)
+    fn prepare(app: &App, _: &Client, body: &[u8]) -> Result<(Self, Generation), ApiError> {
+        Ok((Self, of_chat(app, ChatRequest::parse(body, app.vocab_size)?)?))
     }
 
-    fn chunks(identity: Identity, generation: Generation, num_choices: usize) -> ChatChunks {
+    fn chunks(self, identity: Identity, generation: Generation, num_choices: usize) -> ChatChunks {
         let details = generation.options.details;
         let prompt = generation.prompts.into_iter().next().filter(|_| details.token_ids);
         ChatChunks::new(identity, details, num_choices, prompt.map(|prompt| prompt.tokens))
     }
 
     fn whole(
+        self,
         identity: &Identity,
         generation: &Generation,
         choices: &[Choice],

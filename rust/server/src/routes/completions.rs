@@ -1,6 +1,6 @@
 //! `POST /v1/completions`
 
-use super::generate::Api;
+use super::generate::{Api, Client};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::generation::{Generation, Prompt, completion_grammar, encode, max_prompt_tokens};
@@ -13,10 +13,10 @@ use crate::stream::{Answer, Choice, Echo, Identity, usage_of};
 pub(super) struct Completions;
 
 impl Api for Completions {
-    const PREFIX: &'static str = "cmpl";
+    const PREFIX: &'static str = "cmpl-";
     type Chunks = CompletionChunks;
 
-    fn prepare(app: &App, body: &[u8]) -> Result<Generation, ApiError> {
+    fn prepare(app: &App, _: &Client, body: &[u8]) -> Result<(Self, Generation), ApiError> {
         let CompletionRequest { prompts, are_listed, add_special_tokens, mut options } =
             CompletionRequest::parse(body, app.vocab_size)?;
         options.model = app.served_name(&options.model)?.to_owned();
@@ -26,10 +26,10 @@ impl Api for Completions {
         let grammar = completion_grammar(options.asked.take());
         let mut generation = Generation::new(app, options, prompts, DEFAULT_MAX_TOKENS)?;
         generation.grammar = grammar;
-        Ok(generation)
+        Ok((Self, generation))
     }
 
-    fn chunks(identity: Identity, generation: Generation, num_choices: usize) -> CompletionChunks {
+    fn chunks(self, identity: Identity, generation: Generation, num_choices: usize) -> CompletionChunks {
         let details = generation.options.details;
         let told = generation.prompt_of_choices().filter(|_| details.token_ids);
         let prompts = told.map(|prompt| prompt.tokens.clone()).collect();
@@ -37,6 +37,7 @@ impl Api for Completions {
     }
 
     fn whole(
+        self,
         identity: &Identity,
         generation: &Generation,
         choices: &[Choice],

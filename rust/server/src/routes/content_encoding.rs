@@ -12,6 +12,8 @@ use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::task::yield_now;
 
+use super::body::MAX_BODY_BYTES;
+use super::received_body::ReceivedBody;
 use crate::error::ApiError;
 
 /// Unpacked at once: at most a thousand times as much comes of it, which takes a few milliseconds. The sockets have their turn then.
@@ -47,26 +49,32 @@ impl Encoding {
     /// Reads a body and unpacks it as it comes.
     ///
     /// # Errors
-    /// 413, as soon as what it becomes is longer than `max_bytes`; 400, if it is not packed as its header says.
-    pub(super) async fn read(self, body: Body, max_bytes: usize) -> Result<Bytes, ApiError> {
-        let mut body = Limited::new(body, max_bytes);
-        let mut decoder = None;
+    /// Those of [`ReceivedBody::add`] for what it becomes; 400, if it is not packed as its header says.
+    pub(super) async fn read(
+        self,
+        mut body: Limited<Body>,
+        received: ReceivedBody,
+    ) -> Result<Bytes, ApiError> {
+        let (mut decoder, mut received) = (None, Some(received));
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| not_read(&*error, max_bytes))?;
+            let frame = frame.map_err(|error| not_read(&*error))?;
             let Ok(data) = frame.into_data() else { continue };
             for piece in data.chunks(PIECE_BYTES) {
-                let decoder = decoder.get_or_insert_with(|| self.decoder(piece[0], max_bytes));
-                decoder.write_all(piece).map_err(|error| self.not_unpacked(&error, max_bytes))?;
+                if let Some(received) = received.take() {
+                    decoder = Some(self.decoder(piece[0], received));
+                }
+                let decoder = decoder.as_mut().expect("it is made with the first piece");
+                decoder.write_all(piece).map_err(|error| self.not_unpacked(error))?;
                 yield_now().await;
             }
         }
         let empty = || io::Error::from(io::ErrorKind::UnexpectedEof);
         let unpacked = decoder.ok_or_else(empty).and_then(Decoder::finish);
-        unpacked.map_err(|error| self.not_unpacked(&error, max_bytes))
+        unpacked.map_err(|error| self.not_unpacked(error))
     }
 
-    fn decoder(self, first: u8, max_bytes: usize) -> Decoder {
-        let unpacked = Unpacked { bytes: Vec::new(), max_bytes };
+    fn decoder(self, first: u8, received: ReceivedBody) -> Decoder {
+        let unpacked = Unpacked(received);
         match self {
             Self::Gzip => Decoder::Gzip(MultiGzDecoder::new(unpacked)),
             Self::Deflate if is_zlib(first) => Decoder::Zlib(ZlibDecoder::new(unpacked)),
@@ -74,13 +82,16 @@ impl Encoding {
         }
     }
 
-    fn not_unpacked(self, error: &io::Error, max_bytes: usize) -> ApiError {
+    fn not_unpacked(self, error: io::Error) -> ApiError {
+        let error = match error.downcast::<ApiError>() {
+            Ok(refused) => return refused,
+            Err(error) => error,
+        };
         let name = match self {
             Self::Gzip => "gzip",
             Self::Deflate => "deflate",
         };
         match error.kind() {
-            io::ErrorKind::FileTooLarge => ApiError::BodyTooLarge(max_bytes),
             io::ErrorKind::UnexpectedEof => invalid(format!("body ends before its {name} does")),
             _ => invalid(format!("body is not the {name} that `content-encoding` says: {error}")),
         }
@@ -88,9 +99,9 @@ impl Encoding {
 }
 
 /// Why a body did not come to its end.
-pub(super) fn not_read(error: &(dyn Error + 'static), max_bytes: usize) -> ApiError {
+pub(super) fn not_read(error: &(dyn Error + 'static)) -> ApiError {
     if error.is::<LengthLimitError>() {
-        return ApiError::BodyTooLarge(max_bytes);
+        return ApiError::BodyTooLarge(MAX_BODY_BYTES);
     }
     invalid(format!("body could not be read: {error}"))
 }
@@ -125,22 +136,16 @@ impl Decoder {
             Self::Zlib(decoder) => decoder.finish()?,
             Self::Bare(decoder) => decoder.finish()?,
         };
-        Ok(unpacked.bytes.into())
+        Ok(unpacked.0.into_bytes())
     }
 }
 
-/// A buffer that takes no more than this.
-struct Unpacked {
-    bytes: Vec<u8>,
-    max_bytes: usize,
-}
+/// What has been unpacked.
+struct Unpacked(ReceivedBody);
 
 impl Write for Unpacked {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.bytes.len() + bytes.len() > self.max_bytes {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        self.bytes.extend_from_slice(bytes);
+        self.0.add(bytes).map_err(io::Error::other)?;
         Ok(bytes.len())
     }
 

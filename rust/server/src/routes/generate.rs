@@ -1,11 +1,12 @@
 //! What the routes that generate have in common: all but how a prompt is made and how an answer is written.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::Extension;
 use axum::body::Body;
-use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::extract::{FromRequestParts, State};
+use axum::http::{HeaderMap, request};
 use axum::response::Response;
 
 use super::body::{json, read_json};
@@ -17,19 +18,20 @@ use crate::middleware::{ApiKeyNumber, RequestName};
 use crate::sse;
 use crate::stream::{Answer, Choice, ChunkStream, Chunks, Identity, collect};
 
-/// One API: its requests and its answers.
-pub(super) trait Api {
+/// One API: its requests and its answers. What implements it holds what its answers tell of the request.
+pub(super) trait Api: Sized + Send + 'static {
     /// What its ids begin with.
     const PREFIX: &'static str;
     /// Writes its streams.
     type Chunks: Chunks + Unpin + Send + 'static;
 
     /// Reads a body and makes its prompts.
-    fn prepare(app: &App, body: &[u8]) -> Result<Generation, ApiError>;
+    fn prepare(app: &App, client: &Client, body: &[u8]) -> Result<(Self, Generation), ApiError>;
     /// What writes a stream.
-    fn chunks(identity: Identity, generation: Generation, num_choices: usize) -> Self::Chunks;
+    fn chunks(self, identity: Identity, generation: Generation, num_choices: usize) -> Self::Chunks;
     /// The body of a whole answer.
     fn whole(
+        self,
         identity: &Identity,
         generation: &Generation,
         choices: &[Choice],
@@ -37,29 +39,96 @@ pub(super) trait Api {
     ) -> Vec<u8>;
 }
 
+/// Who asks.
+#[derive(Debug)]
+pub(super) struct Client {
+    /// The name of the request.
+    pub(super) name: String,
+    /// The number of its key.
+    pub(super) key: u32,
+    /// What it says before the body.
+    pub(super) headers: HeaderMap,
+}
+
+impl<S: Sync> FromRequestParts<S> for Client {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut request::Parts, _: &S) -> Result<Self, Infallible> {
+        let RequestName(name) = parts.extensions.get().cloned().expect("every request has a name");
+        let ApiKeyNumber(key) = *parts.extensions.get().expect("every request has been let through");
+        Ok(Self { name, key, headers: parts.headers.clone() })
+    }
+}
+
+/// A request that has a place in the queue, so that it cannot be refused any more.
+#[derive(Debug)]
+pub(super) struct Started<A> {
+    pub(super) api: A,
+    pub(super) identity: Identity,
+    pub(super) generation: Generation,
+    pub(super) choices: Vec<Choice>,
+    /// How long its stream may be silent.
+    pub(super) max_silence: Duration,
+}
+
 pub(super) async fn create<A: Api>(
     State(app): State<Arc<App>>,
-    Extension(RequestName(name)): Extension<RequestName>,
-    Extension(ApiKeyNumber(key)): Extension<ApiKeyNumber>,
-    headers: HeaderMap,
+    client: Client,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = read_json(&app, &headers, body).await?;
-    let num_bytes = body.len();
-    let mut generation = app.prepare(num_bytes, move |app| A::prepare(app, &body)).await?;
+    start::<A>(&app, client, body).await?.answer(&app).await
+}
+
+/// Reads a request, and queues it.
+///
+/// # Errors
+/// All that it can be refused with.
+pub(super) async fn start<A: Api>(
+    app: &Arc<App>,
+    client: Client,
+    body: Body,
+) -> Result<Started<A>, ApiError> {
+    let body = read_json(app, &client.headers, body).await?;
+    let (num_bytes, client) = (body.len(), Arc::new(client));
+    let asker = Arc::clone(&client);
+    let prepared = app.prepare(num_bytes, move |app| A::prepare(app, &asker, &body)).await?;
+    let (api, mut generation) = prepared;
     if generation.is_held_to_something() {
         generation = app.prepare_away(num_bytes, move |app| generation.constrain(app)).await?;
     }
-    let identity = identity(&app, A::PREFIX, &generation.options, &name);
-    let cache_salt = cache_salt(&headers, generation.options.cache_salt.as_deref());
-    let mut choices = generation.submit(&app, cache_salt, key, generation.patience(&headers))?;
-    if generation.options.stream {
-        let max_silence = generation.max_silence(&headers);
-        let chunks = A::chunks(identity, generation, choices.len());
-        return Ok(sse::response(Body::from_stream(ChunkStream::new(chunks, choices, max_silence))));
+    let Client { name, key, headers } = &*client;
+    let identity = identity(app, A::PREFIX, &generation.options, name);
+    let cache_salt = cache_salt(headers, generation.options.cache_salt.as_deref());
+    let choices = generation.submit(app, cache_salt, *key, generation.patience(headers))?;
+    let max_silence = generation.max_silence(headers);
+    Ok(Started { api, identity, generation, choices, max_silence })
+}
+
+impl<A: Api> Started<A> {
+    /// The answer as its client has asked for it.
+    ///
+    /// # Errors
+    /// What ended a whole answer before it was complete.
+    pub(super) async fn answer(self, app: &App) -> Result<Response, ApiError> {
+        if self.generation.options.stream {
+            return Ok(sse::response(Body::from_stream(self.stream())));
+        }
+        self.whole(app).await
     }
-    let mut answers = collect(&mut choices).await?;
-    let num_details_bytes = generation.num_details_bytes();
-    let write = move || A::whole(&identity, &generation, &choices, &mut answers);
-    Ok(json(app.write(num_details_bytes, write).await))
+
+    /// The answer as events.
+    pub(super) fn stream(self) -> ChunkStream<A::Chunks> {
+        let Self { api, identity, generation, choices, max_silence } = self;
+        let chunks = api.chunks(identity, generation, choices.len());
+        ChunkStream::new(chunks, choices, max_silence)
+    }
+
+    /// The answer in one piece.
+    async fn whole(self, app: &App) -> Result<Response, ApiError> {
+        let Self { api, identity, generation, mut choices, .. } = self;
+        let mut answers = collect(&mut choices).await?;
+        let num_details_bytes = generation.num_details_bytes();
+        let write = move || api.whole(&identity, &generation, &choices, &mut answers);
+        Ok(json(app.write(num_details_bytes, write).await))
+    }
 }

@@ -3,9 +3,12 @@
 use strsim::osa_distance;
 
 /// The paths as `/openapi.json` lists them, but for those with a name in them.
-const PATHS: [&str; 10] = [
+const PATHS: [&str; 13] = [
     "/v1/chat/completions",
     "/v1/completions",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+    "/v1/responses",
     "/v1/models",
     "/tokenize",
     "/detokenize",
@@ -15,8 +18,8 @@ const PATHS: [&str; 10] = [
     "/metrics",
     "/openapi.json",
 ];
-/// What is before the name of a model in its path.
-const MODELS: &str = "/v1/models/";
+/// What is before a name in a path: that of a model, and that of a response with what follows it.
+const BEFORE_NAMES: [&str; 2] = ["/v1/models/", "/v1/responses/"];
 /// No path that was meant is longer than this; how near a path is takes time by its length.
 const MAX_LEN: usize = 128;
 /// This many letters may be wrong, and no more than one in four.
@@ -31,11 +34,11 @@ pub(super) fn meant_by(path: &str) -> Option<String> {
     let segments: Vec<_> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     let num_versions = segments.iter().take_while(|segment| is_version(segment)).count();
     let rest = &segments[num_versions..];
-    if let [models, id @ ..] = rest
-        && models.eq_ignore_ascii_case("models")
-        && !id.is_empty()
+    if let [noun, name @ ..] = rest
+        && let Some(before) = BEFORE_NAMES.iter().find(|before| names(before, noun))
+        && !name.is_empty()
     {
-        let meant = format!("{MODELS}{}", id.join("/"));
+        let meant = format!("{before}{}", name.join("/"));
         return (meant != path).then_some(meant);
     }
     let joined = |segments: &[&str]| format!("/{}", segments.join("/")).to_ascii_lowercase();
@@ -47,6 +50,11 @@ pub(super) fn meant_by(path: &str) -> Option<String> {
     let nearest = PATHS.into_iter().map(|known| (num_typos(known), known));
     let (num_typos, nearest) = nearest.min_by_key(|(num_typos, _)| *num_typos)?;
     (num_typos <= MAX_TYPOS && num_typos * 4 <= rest.len()).then(|| nearest.to_owned())
+}
+
+/// Whether such a path is one of these things.
+fn names(before: &str, noun: &str) -> bool {
+    before.trim_start_matches("/v1").trim_matches('/').eq_ignore_ascii_case(noun)
 }
 
 /// `v1`, or any other letter `v` and number.
@@ -68,7 +76,8 @@ mod tests {
         let with_names = |path: &&str| path.contains('{');
         let listed: Vec<_> = paths.keys().map(String::as_str).filter(|path| !with_names(path)).collect();
         assert_eq!(listed, PATHS);
-        assert_eq!(paths.keys().map(String::as_str).filter(with_names).count(), 1);
+        let is_found = |path: &str| BEFORE_NAMES.iter().any(|before| path.starts_with(before));
+        assert!(paths.keys().map(String::as_str).filter(with_names).all(is_found));
     }
 
     /// Whatever a base URL adds or leaves out, and every slip of one letter, leads back to the route.
@@ -97,6 +106,8 @@ mod tests {
         }
         assert_eq!(meant_by("/models/org/toy").as_deref(), Some("/v1/models/org/toy"));
         assert_eq!(meant_by("/v1/models/toy/").as_deref(), Some("/v1/models/toy"));
+        let cancel = "/v1/responses/resp_1/cancel";
+        assert_eq!(meant_by("/responses/resp_1/cancel").as_deref(), Some(cancel));
     }
 
     /// A guess that is none sends a client after what it never asked for.
@@ -104,7 +115,7 @@ mod tests {
     fn what_is_far_from_every_route_is_left_alone() {
         let long = "/v1/chat/completions".repeat(1000);
         for path in
-            ["/", "", "/v1", "/v1/embeddings", "/v1/responses", "/api/generate", "/docs", "/x", "*", &long]
+            ["/", "", "/v1", "/v1/embeddings", "/v1/assistants", "/api/generate", "/docs", "/x", "*", &long]
         {
             assert_eq!(meant_by(path), None, "{path}");
         }

@@ -10,9 +10,9 @@ use super::delta::{Delta, Scored};
 use super::echo::{Echo, tell_text};
 use super::output::Output;
 use super::reading::Reading;
+use crate::asked::Stops;
 use crate::driver::{End, EndError, Token, TokenStream};
-use crate::openai::finish::{Finish, FinishReason};
-use crate::openai::options::Stops;
+use crate::stream::finish::{Finish, FinishReason};
 use crate::text::{Detokenizer, Tokenizer};
 
 /// What one choice tells, and where it ends.

@@ -11,14 +11,13 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::{Choice, Chunks, Cut, CutStream, Delta, Said, ShownToken, Told, usage_of, usage_with};
+use super::{Choice, Chunks, Delta, Said, ShownToken, Told, usage_of, usage_with};
+use crate::cut::{Cut, CutStream};
 use crate::driver::EndError;
 use crate::error::{ApiError, Blame};
 use crate::metrics::Account;
-use crate::openai::error::ErrorBody;
-use crate::openai::usage::Usage;
 use crate::patience::read_timeout;
-use crate::sse::{DONE, KEEPALIVE, write_event};
+use crate::stream::usage::Usage;
 
 /// Silence after which a comment says that the stream lives.
 const MAX_SILENCE: Duration = Duration::from_secs(15);
@@ -56,6 +55,8 @@ pub struct ChunkStream<C> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
+    /// Nothing is written.
+    New,
     /// Nothing has been generated yet.
     Waiting,
     /// The openings are written.
@@ -76,7 +77,7 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
             told: vec![Told::default(); choices.len()],
             choices,
             failed: None,
-            state: State::Waiting,
+            state: State::New,
             silence: Silence::new(max_silence),
             delta: Delta::default(),
             account: Account::current(),
@@ -103,8 +104,7 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
             return self.write_error(&ApiError::from(error), frames);
         }
         if self.ended.iter().all(|ended| *ended) {
-            self.chunks.usage(usage_of(&self.choices), frames);
-            frames.extend_from_slice(DONE);
+            self.chunks.end(usage_of(&self.choices), frames);
             self.state = State::Over;
         }
     }
@@ -140,14 +140,7 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
     fn write_text(&mut self, index: usize, frames: &mut Vec<u8>) {
         // Taken out, since each event counts what it tells.
         let delta = std::mem::take(&mut self.delta);
-        for part in &delta.parts {
-            part.pieces()
-                .into_iter()
-                .for_each(|(said, tokens)| self.write_piece(index, said, tokens, frames));
-        }
-        for (text, tokens) in delta.pieces() {
-            self.write_piece(index, Said::Content(text), tokens, frames);
-        }
+        delta.said().for_each(|(said, tokens)| self.write_piece(index, said, tokens, frames));
         self.delta = delta;
     }
 
@@ -182,9 +175,12 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
 
     fn write_error(&mut self, error: &ApiError, frames: &mut Vec<u8>) {
         self.account.set_blame(Blame::of(error));
-        write_event(frames, &ErrorBody::new(error));
-        // Some clients skip an event without choices, and would take `[DONE]`, or the end of the body, for success.
-        self.cut();
+        if self.chunks.fail(error, usage_of(&self.choices), frames) {
+            self.choices.clear();
+            self.state = State::Over;
+        } else {
+            self.cut();
+        }
     }
 }
 
@@ -195,9 +191,13 @@ impl<C: Chunks + Unpin> Stream for ChunkStream<C> {
         match &mut self.state {
             State::Over => return Poll::Ready(None),
             State::Cut(cut) => return Pin::new(cut).poll_next(cx),
-            State::Waiting | State::Open => {}
+            State::New | State::Waiting | State::Open => {}
         }
         let mut frames = Vec::new();
+        if self.state == State::New {
+            self.chunks.begin(&mut frames);
+            self.state = State::Waiting;
+        }
         self.write_due(cx, &mut frames);
         if frames.is_empty()
             && let State::Cut(cut) = &mut self.state
@@ -208,7 +208,8 @@ impl<C: Chunks + Unpin> Stream for ChunkStream<C> {
             self.silence.broken();
             return Poll::Ready(Some(Ok(frames.into())));
         }
-        self.silence.poll(cx).map(|()| Some(Ok(Bytes::from_static(KEEPALIVE))))
+        let keepalive = self.chunks.keepalive();
+        self.silence.poll(cx).map(|()| Some(Ok(Bytes::from_static(keepalive))))
     }
 }
 

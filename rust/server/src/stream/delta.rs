@@ -2,8 +2,8 @@
 
 use std::mem;
 
-use super::part::Part;
-use crate::openai::options::Details;
+use super::part::{Part, Said};
+use crate::asked::Details;
 use crate::text::TokenNames;
 
 /// Most bytes of text in one event. JSON makes up to six bytes of one, and an event must stay under 64 KiB.
@@ -104,6 +104,12 @@ impl Delta {
         });
         let kept = self.tail.split_off(self.tail.len() - fitting.count());
         mem::replace(&mut self.tail, kept).into_iter().for_each(|token| self.tell_textless(token));
+    }
+
+    /// All of it in pieces that each fit into one event, with the tokens of each.
+    pub fn said(&self) -> impl Iterator<Item = (Said<'_>, &[ShownToken])> {
+        let pieces = self.pieces().map(|(text, tokens)| (Said::Content(text), tokens));
+        self.parts.iter().flat_map(Part::pieces).chain(pieces)
     }
 
     /// The [`pieces_of`] text and tokens that are not parsed.

@@ -6,9 +6,9 @@ use std::mem;
 use streamcore_engine::TokenLogprobs;
 
 use super::delta::{Delta, Scored, ShownToken};
+use crate::asked::Stops;
 use crate::driver::Token;
-use crate::openai::finish::{Finish, FinishReason, StopReason};
-use crate::openai::options::Stops;
+use crate::stream::finish::{Finish, FinishReason, StopReason};
 use crate::text::{Detokenizer, StopStrings};
 
 /// Most tokens without text that wait for some.
@@ -94,7 +94,11 @@ impl Output {
         self.num_tokens += 1;
         let id = token.id;
         self.take_generated(token);
-        self.advance(delta).or_else(|| self.advance_hidden(id, delta))
+        let matched = self.advance(delta);
+        if matched.is_some() || !self.fresh.is_empty() {
+            return matched;
+        }
+        self.advance_hidden(id, delta)
     }
 
     /// Takes the stop token that ended the output, which is part of it only if the client wants that.

@@ -11,7 +11,7 @@ use streamcore_parsers::{
 use super::delta::{Delta, ShownToken};
 use super::output::MAX_TEXTLESS;
 use super::part::{CallHead, CallId, Part, PartKind};
-use crate::openai::finish::{Finish, FinishReason};
+use crate::stream::finish::{Finish, FinishReason};
 use crate::text::Tokenizer;
 
 /// Reads the text that a choice lets go.

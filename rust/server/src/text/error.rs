@@ -71,6 +71,9 @@ pub enum TextError {
         /// Its tokens.
         num_tokens: usize,
     },
+    /// The client has left, so the rest is not worth its while.
+    #[error("its client has left")]
+    Unwanted,
     /// A token id is outside the vocabulary.
     #[error("token id {id} is not in the vocabulary, limit is {vocab_size}")]
     TokenId {

@@ -75,7 +75,7 @@ impl StopStrings {
             // Every automaton takes the byte, so that the others stay in step when none matches.
             let mut complete = None;
             for (index, automaton) in self.automata.iter_mut().enumerate() {
-                let is_seen = sees.get(index).copied().unwrap_or(true);
+                let is_seen = sees.is_empty() || sees[index];
                 if is_seen && automaton.push(byte) && watched && complete.is_none() {
                     complete = Some(index);
                 }
@@ -118,6 +118,11 @@ impl StopStrings {
 
     /// Appends the first `len` bytes that are held to `out`, but for what is hidden among them.
     fn release(&mut self, len: usize, out: &mut String) {
+        if self.hidden.is_empty() {
+            out.push_str(&self.held[..len]);
+            self.held.drain(..len);
+            return;
+        }
         let mut position = 0;
         for (range, _) in &self.hidden {
             out.push_str(&self.held[position..range.start.min(len).max(position)]);

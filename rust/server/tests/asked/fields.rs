@@ -10,9 +10,10 @@ const ROUTES: [(&str, Endpoint); 2] =
     [("/v1/chat/completions", Endpoint::Chat), ("/v1/completions", Endpoint::Completions)];
 
 fn body(endpoint: Endpoint, stream: bool) -> Value {
-    let mut body = match endpoint {
-        Endpoint::Chat => json!({ "messages": [{ "role": "user", "content": "hi" }] }),
-        Endpoint::Completions => json!({ "prompt": "hi" }),
+    let mut body = if endpoint == Endpoint::Completions {
+        json!({ "prompt": "hi" })
+    } else {
+        json!({ "messages": [{ "role": "user", "content": "hi" }] })
     };
     body["stream"] = json!(stream);
     body

@@ -113,7 +113,7 @@ pub fn read(transcript: &Transcript, asked: Asked) -> Result<Value, String> {
     reader.end()
 }
 
-fn check_head(head: &Response<()>) -> Result<(), String> {
+pub fn check_head(head: &Response<()>) -> Result<(), String> {
     for (name, value) in [
         ("content-type", "text/event-stream; charset=utf-8"),
         ("cache-control", "no-cache, no-transform"),
@@ -218,7 +218,8 @@ impl Reader {
         let choice = self.choices.entry(index).or_default();
         rule!(!choice.is_finished, "a chunk behind the finish");
         let finish_reason = chunk.get("finish_reason").ok_or("no `finish_reason`")?;
-        let reasons: &[&str] = if is_chat { &["stop", "length", "tool_calls"] } else { &["stop", "length"] };
+        let reasons: &[&str] =
+            if is_chat { &["stop", "length", "tool_calls", "function_call"] } else { &["stop", "length"] };
         let is_known = finish_reason.as_str().is_none_or(|reason| reasons.contains(&reason));
         rule!(finish_reason.is_null() || (finish_reason.is_string() && is_known), "an unknown reason");
         let text = if is_chat {
@@ -323,7 +324,7 @@ impl Choice {
 }
 
 /// A log-probability is a number that is not positive, and no less than -9999.
-fn check_logprobs(value: &Value) -> Result<(), String> {
+pub fn check_logprobs(value: &Value) -> Result<(), String> {
     match value {
         Value::Object(fields) => fields.iter().try_for_each(|(key, value)| match value.as_f64() {
             Some(logprob) if key == "logprob" => {

@@ -12,6 +12,7 @@ pub mod door;
 pub mod model;
 pub mod parts;
 mod requests;
+pub mod response_events;
 pub mod scores;
 pub mod sockets;
 pub mod transcript;
@@ -58,7 +59,7 @@ pub fn engine_config() -> EngineConfig {
 }
 
 pub fn limits() -> DriverLimits {
-    DriverLimits { max_waiting_requests: 16, max_waiting_tokens: 1 << 20 }
+    DriverLimits { max_waiting_requests: 16, max_waiting_tokens: 1 << 20, ..DriverLimits::default() }
 }
 
 pub fn naming() -> Naming {
@@ -203,7 +204,7 @@ impl Stage {
 
     pub fn with_origins(allowed_origins: &[&str]) -> Self {
         let allowed_origins = allowed_origins.iter().map(|&origin| origin.to_owned()).collect();
-        Self::with_access(&Access { allowed_origins, api_keys: vec!["key".to_owned()], is_local: false })
+        Self::with_access(&Access { allowed_origins, api_keys: vec!["key".to_owned()], ..Access::default() })
     }
 
     pub fn with_access(access: &Access) -> Self {

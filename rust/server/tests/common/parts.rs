@@ -47,12 +47,28 @@ impl Parts {
                 Ok(true)
             }
             ["reasoning" | "reasoning_content"] => Err("reasoning under one name".to_owned()),
+            ["function_call"] => self.take_function(&delta["function_call"]).map(|()| true),
             ["tool_calls"] => match delta["tool_calls"].as_array().map(Vec::as_slice) {
                 Some([call]) => self.take_call(call).map(|()| true),
                 _ => Err("not one call at a time".to_owned()),
             },
             _ => Err("a delta with more than text".to_owned()),
         }
+    }
+
+    /// OpenAI's older calls, of which there is one, without an id.
+    fn take_function(&mut self, function: &Value) -> Result<(), String> {
+        let arguments = function["arguments"].as_str().ok_or("a call without arguments")?;
+        match (&keys(function)[..], self.calls.last_mut()) {
+            (["name", "arguments"], None) => {
+                rule!(arguments.is_empty(), "a call of another shape");
+                let name = function["name"].as_str().unwrap_or_default().to_owned();
+                self.calls.push(Call { id: String::new(), name, arguments: String::new() });
+            }
+            (["arguments"], Some(call)) if call.id.is_empty() => call.arguments += arguments,
+            _ => return Err("a second call in the older form".to_owned()),
+        }
+        Ok(())
     }
 
     fn take_call(&mut self, call: &Value) -> Result<(), String> {
@@ -87,7 +103,12 @@ impl Parts {
     pub fn check_end(&self, reason: &str) -> Result<(), String> {
         let is_complete = |call: &Call| serde_json::from_str::<Map<String, Value>>(&call.arguments).is_ok();
         let has_complete = self.calls.iter().any(is_complete);
-        rule!(reason != "tool_calls" || has_complete, "a finish of calls without a call");
+        let is_older = self.calls.iter().any(|call| call.id.is_empty());
+        rule!(reason != "tool_calls" || (has_complete && !is_older), "a finish of calls without a call");
+        rule!(
+            reason != "function_call" || (has_complete && is_older),
+            "a finish of an older call without one"
+        );
         rule!(reason != "stop" || !has_complete, "a call that the finish does not tell");
         Ok(())
     }

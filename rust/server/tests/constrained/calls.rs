@@ -46,6 +46,19 @@ fn check_call(call: &Value) {
     }
 }
 
+/// A program of the time before `tools` looks for `function_call`, and knows no other end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_of_a_function_is_told_in_the_older_form() {
+    let live = Live::new(&marked(), Detected { tools: Some(ToolFormat::Hermes), reasoning: None }, 11, 2);
+    let functions = json!([{ "name": "weather", "parameters": schema() }]);
+    let more = json!({ "functions": functions, "function_call": { "name": "weather" } });
+    let choice = &live.choices(CHAT, chat(&more)).await[0];
+    let (message, call) = (&choice["message"], &choice["message"]["function_call"]);
+    assert_eq!((&choice["finish_reason"], &call["name"]), (&json!("function_call"), &json!("weather")));
+    assert!(is_of_schema(call["arguments"].as_str().unwrap()), "{call}");
+    assert!(message.get("tool_calls").is_none() && message["content"].is_null(), "{message}");
+}
+
 /// An agent that must get a call would get prose, or a call that its own program refuses.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_forced_call_is_one_in_every_format() {

@@ -6,6 +6,7 @@ mod calls;
 #[path = "../common/mod.rs"]
 mod common;
 mod hostile;
+mod messages;
 mod streams;
 mod thoughts;
 

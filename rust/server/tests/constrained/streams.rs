@@ -23,7 +23,8 @@ async fn said(seed: u64, depth: usize, path: &'static str, body: &Value) -> Valu
     }
     let choice = live.choices(path, body.clone()).await.swap_remove(0);
     let message = &choice["message"];
-    let calls = message["tool_calls"].as_array().cloned().unwrap_or_default();
+    let older = message.get("function_call").map(|function| json!({ "function": function }));
+    let calls = message["tool_calls"].as_array().cloned().unwrap_or_else(|| older.into_iter().collect());
     let text = if path == CHAT { &message["content"] } else { &choice["text"] };
     summary(text, &message["reasoning"], &calls, &choice["finish_reason"])
 }
@@ -52,6 +53,10 @@ async fn a_stream_says_what_the_whole_answer_says() {
         [json!("auto"), json!("required"), json!({ "type": "function", "function": { "name": "weather" } })]
     {
         asks.push((CHAT, chat(json!({ "tools": tool, "tool_choice": choice, "max_tokens": 200, "thinking_token_budget": 9 }))));
+    }
+    let function = json!([{ "name": "weather", "parameters": schema() }]);
+    for call in [json!("auto"), json!({ "name": "weather" })] {
+        asks.push((CHAT, chat(json!({ "functions": function, "function_call": call, "max_tokens": 200 }))));
     }
     asks.push((CHAT, chat(json!({ "guided_json": schema(), "max_tokens": 7 }))));
     asks.push((CHAT, chat(json!({ "guided_regex": "[ab]{40}", "stop": "ab" }))));

@@ -93,3 +93,23 @@ async fn a_budget_counts_the_thought_alone() {
     assert_eq!(nums_reasoning.iter().min(), Some(&0));
     assert!((4..=7).contains(nums_reasoning.iter().max().unwrap()), "{nums_reasoning:?}");
 }
+
+/// Claude Code names a budget with each message: one that were refused, or forgotten, would leave it without an answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_keeps_to_its_budget_where_thoughts_are_known() {
+    let body = json!({
+        "model": "toy", "messages": [{ "role": "user", "content": "hi" }], "max_tokens": 60,
+        "thinking": { "type": "enabled", "budget_tokens": 4 },
+    });
+    for reasoning in [Some(ReasoningFormat::Qwen3), None] {
+        let text = opened(ReasoningFormat::Qwen3);
+        let live = Live::new(&text, Detected { tools: None, reasoning }, 3, 2);
+        let (status, answer) = live.ask("/v1/messages", body.clone()).await;
+        assert_eq!(status, 200, "{answer}");
+        let num_thought = answer["usage"]["output_tokens_details"]["thinking_tokens"].as_u64();
+        assert_eq!(num_thought.is_some(), reasoning.is_some(), "{answer}");
+        assert!(num_thought.is_none_or(|number| (1..=7).contains(&number)), "{answer}");
+        let last = answer["content"].as_array().unwrap().last().unwrap();
+        assert!(last["type"] == "text" && !last["text"].as_str().unwrap().is_empty(), "{answer}");
+    }
+}

@@ -18,6 +18,7 @@ use crate::common::{NEXT_CHOICE, Stage, engine_config, limits};
 use crate::family::Family;
 
 pub(crate) const CHAT: &str = "/v1/chat/completions";
+pub(crate) const RESPONSES: &str = "/v1/responses";
 pub(crate) const COMPLETIONS: &str = "/v1/completions";
 
 /// A request as its client writes it.
@@ -56,7 +57,7 @@ pub(crate) fn post(path: &'static str, body: impl ToString) -> Ask {
     Ask { body: body.to_string(), ..Ask::new("POST", path).with("content-type", "application/json") }
 }
 
-fn extended(mut body: Value, extra: &Value) -> Value {
+pub(crate) fn extended(mut body: Value, extra: &Value) -> Value {
     body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
     body
 }
@@ -127,7 +128,7 @@ impl Case {
     /// Whether the engine takes part in the answer.
     pub(crate) fn is_generated(&self) -> bool {
         self.before == Before::Nothing
-            && [CHAT, COMPLETIONS].contains(&self.ask.path)
+            && [CHAT, COMPLETIONS, RESPONSES].contains(&self.ask.path)
             && !self.ask.body.is_empty()
     }
 

@@ -8,6 +8,7 @@ mod case;
 mod common;
 mod failures;
 mod family;
+mod responses;
 mod sockets;
 mod stops;
 mod tokens;
@@ -17,6 +18,7 @@ use std::fmt::Write;
 
 use common::Transcript;
 use common::contract::{Asked, check_error, read};
+use common::response_events;
 use serde_json::{Value, json};
 
 use self::case::{Before, Case};
@@ -24,7 +26,7 @@ use self::case::{Before, Case};
 /// More steps than any answer here takes.
 const ALL: usize = 200;
 
-fn groups() -> [(&'static str, Vec<Case>); 13] {
+fn groups() -> [(&'static str, Vec<Case>); 15] {
     [
         ("whole_chats", answers::whole_chats()),
         ("whole_completions", answers::whole_completions()),
@@ -42,6 +44,8 @@ fn groups() -> [(&'static str, Vec<Case>); 13] {
         ("routes", failures::routes()),
         ("calls", tools::calls()),
         ("families", tools::families()),
+        ("responses", responses::responses()),
+        ("response_refusals", responses::refusals()),
     ]
 }
 
@@ -58,6 +62,9 @@ fn told(case: &Case, transcript: &Transcript) -> Value {
             check_error(&body).unwrap_or_else(|broken| panic!("{}: {broken}", case.name));
         }
         return json!(transcript.golden());
+    }
+    if case.ask.path == case::RESPONSES {
+        return response_events::read(transcript).unwrap_or_else(|broken| panic!("{}: {broken}", case.name));
     }
     let asked = Asked::of(case.ask.path, &case.json().unwrap());
     read(transcript, asked).unwrap_or_else(|broken| panic!("{}: {broken}", case.name))

@@ -9,13 +9,13 @@ use crate::case::{Ask, Case, case, chat};
 use crate::common::Transcript;
 use crate::family::Family;
 
-const HERMES: Family = Family {
+pub(crate) const HERMES: Family = Family {
     name: "hermes",
     tools: Some(ToolFormat::Hermes),
     reasoning: None,
     markers: &[("<tool_call>", false), ("</tool_call>", false)],
 };
-const QWEN3: Family = Family {
+pub(crate) const QWEN3: Family = Family {
     name: "qwen3",
     reasoning: Some(ReasoningFormat::Qwen3),
     markers: &[("<tool_call>", false), ("</tool_call>", false), ("<think>", false), ("</think>", false)],

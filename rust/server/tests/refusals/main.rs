@@ -204,7 +204,8 @@ async fn fields_that_would_change_the_answer() {
 /// Overload must be told at once, with when to come back, and must leave those that wait alone.
 #[tokio::test]
 async fn a_full_queue() {
-    let limits = DriverLimits { max_waiting_requests: 2, max_waiting_tokens: 1 << 20 };
+    let limits =
+        DriverLimits { max_waiting_requests: 2, max_waiting_tokens: 1 << 20, ..DriverLimits::default() };
     let mut stage = Stage::with_config("ok", common::engine_config(), limits);
     let waits = stage.app.driver.submit(NewRequest::new(vec![97], 1)).unwrap();
     let prompts = json!({ "model": "toy", "prompt": ["a", "b"] });
@@ -260,7 +261,8 @@ async fn a_prompt_that_is_far_too_long_is_not_tokenised_to_its_end() {
 /// A client that obeys `Retry-After` would come back for ever; one that asks for everything would have the memory of all others.
 #[tokio::test]
 async fn what_can_never_be_queued_or_kept() {
-    let limits = DriverLimits { max_waiting_requests: 200, max_waiting_tokens: 1000 };
+    let limits =
+        DriverLimits { max_waiting_requests: 200, max_waiting_tokens: 1000, ..DriverLimits::default() };
     let config = EngineConfig { num_blocks: 1 << 14, max_model_len: 1 << 16, ..common::engine_config() };
     let stage = Stage::with_config("", config, limits);
     let body = |mut extra: Value, prompt: Value| {

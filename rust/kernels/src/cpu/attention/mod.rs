@@ -13,6 +13,16 @@
 //! Two inner loops: `narrow` for a few rows keeps lanes along `head_dim` and reads the cache
 //! directly; `wide` for many rows keeps lanes along the rows, so that the softmax needs no sum
 //! across lanes.
+//!
+//! Both give a row the same bits, whatever it is computed with. Tiles begin at multiples of their
+//! length, so a row meets each key at the same place of the same tile; hidden keys weigh 0; and
+//! both sum in one order:
+//!
+//! ```text
+//!   score    lane l: elements l, l + LANES, … of the head in turn; then the lanes, as `Vector::sum` adds them
+//!   weights  of a tile: lane l: keys l, l + LANES, … in turn; then the lanes; tiles in turn
+//!   output   keys in turn
+//! ```
 
 #[expect(clippy::needless_range_loop, reason = "rows and columns of registers are named by their numbers")]
 mod narrow;
@@ -26,7 +36,7 @@ use crate::KvDtypes;
 use crate::element::Element;
 use crate::ops::{OpError, arguments};
 use crate::pool::parallel_for;
-use crate::simd::{MAX_LANES, Vector, multiversioned, tanh};
+use crate::simd::{MAX_LANES, Vector, exp, multiversioned, tanh};
 
 /// Keys per tile: their widened copies and scores stay in the nearest caches.
 const KEY_TILE: usize = 32;
@@ -202,6 +212,17 @@ unsafe fn sink<E: Element, V: Vector>(args: &PagedAttention, head: usize) -> f32
 unsafe fn bend<V: Vector>(score: V, cap: f32) -> V {
     // SAFETY: the caller's promise.
     unsafe { tanh(score.div(V::splat(cap))).mul(V::splat(cap)) }
+}
+
+/// The weight of a score under the maximum so far; 0 where the score is [`MASKED`], also in a tile
+/// of which a row sees nothing.
+///
+/// # Safety
+/// The processor has the instructions of `V`.
+#[inline(always)]
+unsafe fn weigh<V: Vector>(score: V, max: V) -> V {
+    // SAFETY: the caller's promise.
+    unsafe { exp(score.sub(max)).keep_where_ge(score, V::splat(MASKED / 2.0), V::splat(0.0)) }
 }
 
 unsafe fn all<E: Element, C: Element>(args: &PagedAttention) {

@@ -1,9 +1,9 @@
 //! Up to four rows, as in decoding: lanes along `head_dim`, keys and values straight from the
 //! cache.
 
-use super::{KEY_TILE, MASKED, PagedAttention, Task, bend, scratch, sink};
+use super::{KEY_TILE, MASKED, PagedAttention, Task, bend, scratch, sink, weigh};
 use crate::element::Element;
-use crate::simd::{Vector, exp};
+use crate::simd::{MAX_LANES, Vector, exp};
 
 /// The state of `R` rows while they stream over the keys.
 struct Rows<const R: usize> {
@@ -134,16 +134,24 @@ unsafe fn soften<V: Vector, const R: usize>(
             let new_max_lanes = V::splat(new_max);
             let mut sum = V::splat(0.0);
             for i in (0..KEY_TILE).step_by(V::LANES) {
-                let weight = exp(V::load(weights.as_ptr().add(i)).sub(new_max_lanes));
+                let weight = weigh(V::load(weights.as_ptr().add(i)), new_max_lanes);
                 weight.store(weights.as_mut_ptr().add(i));
                 sum = sum.add(weight);
             }
-            grown[row] = (rows.max[row] - new_max).exp();
+            grown[row] = first_lane(exp(V::splat(rows.max[row]).sub(new_max_lanes)));
             rows.sum[row] = rows.sum[row] * grown[row] + sum.sum();
             rows.max[row] = new_max;
         }
     }
     grown
+}
+
+#[inline(always)]
+fn first_lane<V: Vector>(vector: V) -> f32 {
+    let mut lanes = [0.0; MAX_LANES];
+    // SAFETY: `lanes` holds the widest vector.
+    unsafe { vector.store(lanes.as_mut_ptr()) };
+    lanes[0]
 }
 
 #[inline(always)]

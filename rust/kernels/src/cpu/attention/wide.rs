@@ -3,9 +3,9 @@
 //! Scores and output are kept transposed, [key, row] and [dim, row], so that one number of a key or
 //! value is multiplied with a vector of rows, and maximum and sum of the softmax are vectors too.
 
-use super::{KEY_TILE, MASKED, PagedAttention, Task, bend, scratch, sink};
+use super::{KEY_TILE, MASKED, PagedAttention, Task, bend, scratch, sink, weigh};
 use crate::element::Element;
-use crate::simd::{MAX_LANES, Vector, exp};
+use crate::simd::{MAX_LANES, Vector, exp, sum_lanes};
 
 /// Tiles in scratch memory for a strip of `R` vectors of rows; `dim` is `head_dim` rounded up to
 /// whole vectors.
@@ -193,23 +193,38 @@ unsafe fn score<V: Vector, const R: usize>(tiles: &Tiles, head_dim: usize, count
     for key in (0..count).step_by(4) {
         // SAFETY: the tiles hold `KEY_TILE` keys, a multiple of four.
         unsafe {
-            let mut products = [[V::splat(0.0); R]; 4];
             let keys = tiles.keys.add(key * tiles.dim);
-            for d in 0..head_dim {
-                let query = tiles.query.add(d * width);
-                for (i, products) in products.iter_mut().enumerate() {
-                    let value = V::splat(*keys.add(i * tiles.dim + d));
-                    for (r, product) in products.iter_mut().enumerate() {
-                        *product = value.mul_add(V::load(query.add(r * V::LANES)), *product);
-                    }
-                }
-            }
+            let products = sum_lanes(|lane| lane_products::<V, R>(tiles, keys, lane, head_dim));
             for (i, products) in products.iter().enumerate() {
                 for (r, product) in products.iter().enumerate() {
                     product.store(tiles.weights.add((key + i) * width + r * V::LANES));
                 }
             }
         }
+    }
+}
+
+/// The part of the products of four keys with all rows that `narrow` has in one lane.
+#[inline(always)]
+unsafe fn lane_products<V: Vector, const R: usize>(
+    tiles: &Tiles,
+    keys: *const f32,
+    lane: usize,
+    head_dim: usize,
+) -> [[V; R]; 4] {
+    // SAFETY: both tiles have `dim` columns, which is `head_dim` or more.
+    unsafe {
+        let mut products = [[V::splat(0.0); R]; 4];
+        for d in (lane..head_dim).step_by(V::LANES) {
+            let query = tiles.query.add(d * R * V::LANES);
+            for (i, products) in products.iter_mut().enumerate() {
+                let value = V::splat(*keys.add(i * tiles.dim + d));
+                for (r, product) in products.iter_mut().enumerate() {
+                    *product = value.mul_add(V::load(query.add(r * V::LANES)), *product);
+                }
+            }
+        }
+        products
     }
 }
 
@@ -252,18 +267,32 @@ unsafe fn soften<V: Vector, const R: usize>(
                 max = max.max(V::load(column.add(key * R * V::LANES)));
             }
             grown[r] = exp(running.max[r].sub(max));
-            let mut sum = running.sum[r].mul(grown[r]);
             for key in 0..count {
                 let weights = column.add(key * R * V::LANES);
-                let weight = exp(V::load(weights).sub(max));
-                weight.store(weights);
-                sum = sum.add(weight);
+                weigh(V::load(weights), max).store(weights);
             }
+            for key in count..KEY_TILE {
+                V::splat(0.0).store(column.add(key * R * V::LANES));
+            }
+            let [[sum]] = sum_lanes(|lane| [[lane_weights::<V, R>(column, lane)]]);
             running.max[r] = max;
-            running.sum[r] = sum;
+            running.sum[r] = running.sum[r].mul(grown[r]).add(sum);
         }
     }
     grown
+}
+
+/// The part of the sum of a tile's weights that `narrow` has in one lane.
+#[inline(always)]
+unsafe fn lane_weights<V: Vector, const R: usize>(column: *const f32, lane: usize) -> V {
+    // SAFETY: the tile holds `KEY_TILE` keys of `R` vectors.
+    unsafe {
+        let mut sum = V::splat(0.0);
+        for key in (lane..KEY_TILE).step_by(V::LANES) {
+            sum = sum.add(V::load(column.add(key * R * V::LANES)));
+        }
+        sum
+    }
 }
 
 /// Adds the weighted values of the tile to the output, four columns of a head at a time.

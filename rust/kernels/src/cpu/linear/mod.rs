@@ -7,35 +7,42 @@
 //!   tile t, inputs k, k+1:   (w[32t, k], w[32t, k+1]) (w[32t+1, k], w[32t+1, k+1]) … 32 pairs, two cache lines
 //! ```
 //!
-//! `f32` weights lie likewise, but a pair's two numbers 32 lanes apart. One layout serves both
-//! kinds of [`Product`] of `bfloat16`: widening the pair in registers and multiplying in `f32`, or
-//! rounding the activations to `bfloat16` and using the processor's own pairwise products. Which is
-//! faster differs between processors by a factor of two either way, so [`prefers_rounding`]
-//! measures.
+//! `f32` weights lie likewise, but a pair's two numbers 32 lanes apart. One layout serves all
+//! kernels of `bfloat16`: widening the pair in registers and multiplying in `f32`, or rounding the
+//! activations to `bfloat16` and using the processor's own products of pairs, in vectors or in
+//! tiles. Which of them a processor uses follows from what it is.
 //!
-//! Each output is summed in the order of the inputs, whatever the number of rows: a row gives the
-//! same bits alone and in any batch. Few rows take several tiles at once, since a processor starts
-//! four multiplications before it has finished the first.
+//! Each kernel sums the products of an output in one order, whatever the number of rows, so that a
+//! row gives the same bits alone and in any batch: `Plain` and `Widened` in the order of the inputs,
+//! `Pairs` likewise but the second of each pair first, `Tiles` as its page says. Few rows take
+//! several tiles at once, since a processor starts four multiplications before it has finished the
+//! first.
 
 mod pack;
 mod product;
+#[cfg(test)]
+mod tests;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
+mod vectors;
 
 use std::ops::Range;
-use std::sync::OnceLock;
-use std::time::{Duration, Instant};
 
 pub use pack::{PackLinear, pack_linear, packed_len};
-use product::{Plain, Product, Widened};
+use product::{Plain, Widened};
+use vectors::run_groups;
 
 use super::{Shared, scratch};
 use crate::Dtype;
 use crate::element::{Bf16, Element};
 use crate::ops::{OpError, arguments};
 use crate::pool::parallel_for;
-use crate::simd::{MAX_LANES, Vector, multiversioned};
+use crate::simd::{Vector, multiversioned};
 
 /// Outputs per tile.
 const TILE: usize = 32;
+/// Inputs of a tile register.
+const TILE_INPUTS: usize = 32;
 /// Tiles that few rows take at once.
 const GROUP: usize = 4;
 /// Weights, or products of four rows, that are worth waking a thread for.
@@ -69,8 +76,15 @@ arguments! {
 }
 
 impl Linear {
-    fn num_pairs(&self) -> usize {
-        self.num_inputs.div_ceil(2)
+    /// How many groups of tiles the outputs are.
+    pub(super) fn num_groups(&self) -> usize {
+        self.num_outputs.div_ceil(TILE * GROUP)
+    }
+
+    /// Groups that are worth waking a thread for, by the rows that each is multiplied with.
+    pub(super) fn groups_per_chunk(&self, num_rows: usize) -> usize {
+        let work_per_tile = self.num_inputs * TILE * num_rows.div_ceil(4);
+        WORK_PER_CHUNK.div_ceil((work_per_tile * GROUP).max(1))
     }
 }
 
@@ -83,32 +97,112 @@ impl Linear {
 /// The addresses are those of live tensors with the shapes and strides given, the output written by
 /// no other thread.
 pub unsafe fn linear(args: &Linear) -> Result<(), OpError> {
-    let is_wide = is_wide(args.weight_dtype)?;
-    let round_x = args.round_x == 1 && !is_wide && multiplies_pairs();
-    let work_per_tile = args.num_inputs * TILE * args.num_rows.div_ceil(4);
-    let min_groups = WORK_PER_CHUNK.div_ceil((work_per_tile * GROUP).max(1));
-    let num_groups = args.num_outputs.div_ceil(TILE * GROUP);
+    let kernel = Kernel::of(args.weight_dtype, args.round_x)?;
+    if args.num_rows > 0 {
+        // SAFETY: the caller's promise.
+        unsafe { multiply(args, kernel) }
+    }
+    Ok(())
+}
+
+/// The ways to multiply. Each sums in one order for any number of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kernel {
+    /// `f32` weights.
+    Plain,
+    /// `bfloat16` weights, widened in registers.
+    Widened,
+    /// `bfloat16` weights and activations, by instructions for pairs.
+    Pairs,
+    /// The same, by tile registers.
+    Tiles,
+}
+
+impl Kernel {
+    /// That of a packed weight, with activations rounded where that is asked for and the processor
+    /// multiplies such pairs.
+    pub(super) fn of(weight_dtype: u32, round_x: u32) -> Result<Self, OpError> {
+        Ok(match (is_wide(weight_dtype)?, round_x == 1) {
+            (true, _) => Self::Plain,
+            (false, true) if rounds() => Self::rounding(),
+            (false, _) => Self::Widened,
+        })
+    }
+
+    /// Words beside its rows that a product of so many takes.
+    pub(super) fn tiles_len(self, num_rows: usize, num_inputs: usize) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Tiles => tiles::tiles_len(num_rows, num_inputs),
+            _ => 0,
+        }
+    }
+
+    /// Computes a product by tile registers, with memory for [`Kernel::tiles_len`] words that begins
+    /// at a cache line.
+    ///
+    /// # Safety
+    /// As for [`linear`]; the kernel is `Tiles`.
+    pub(super) unsafe fn run_tiles(self, args: &Linear, tiles: *mut u8) {
+        debug_assert_eq!(self, Self::Tiles);
+        // SAFETY: the caller's promise.
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            tiles::linear(args, GROUP, tiles);
+        }
+    }
+
+    /// Computes some groups of tiles of a product, in vectors.
+    ///
+    /// # Safety
+    /// As for [`linear`]; the rows of `x` hold whole pairs, of `bfloat16` if they are `Pairs`, and
+    /// nothing else writes these groups of the output.
+    pub(super) unsafe fn run(self, args: &Linear, groups: Range<usize>) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self {
+                Self::Plain => run_wide(args, groups),
+                #[cfg(target_arch = "x86_64")]
+                Self::Pairs => run_rounded(args, groups),
+                _ => run(args, groups),
+            }
+        }
+    }
+
+    /// How this processor multiplies `bfloat16` by `bfloat16`.
+    fn rounding() -> Self {
+        if has_tiles() { Self::Tiles } else { Self::Pairs }
+    }
+}
+
+/// # Safety
+/// As for [`linear`], and the processor has the instructions of the kernel.
+unsafe fn multiply(args: &Linear, kernel: Kernel) {
+    let num_groups = args.num_groups();
     // SAFETY: the caller's promise; ranges do not overlap, and the copy of `x` outlives the loop.
     unsafe {
+        #[cfg(target_arch = "x86_64")]
+        if kernel == Kernel::Tiles {
+            let tiles = scratch::lines(tiles::tiles_len(args.num_rows, args.num_inputs)).cast();
+            return tiles::linear(args, GROUP, tiles);
+        }
         let mut args = *args;
-        if round_x {
+        if kernel == Kernel::Pairs {
             copy_rows::<Bf16>(&mut args);
         } else if !args.num_inputs.is_multiple_of(2) {
             copy_rows::<f32>(&mut args);
         }
         let shared = Shared(args);
-        parallel_for(num_groups, min_groups, &|groups| {
-            #[cfg(target_arch = "x86_64")]
-            if round_x {
-                return run_rounded(shared.get(), groups);
-            }
-            if is_wide {
-                return run_wide(shared.get(), groups);
-            }
-            run(shared.get(), groups);
+        parallel_for(num_groups, args.groups_per_chunk(args.num_rows), &|groups| {
+            kernel.run(shared.get(), groups);
         });
     }
-    Ok(())
+}
+
+/// Pairs of inputs that a packed weight has: those of `bfloat16` fill whole tile registers.
+fn num_pairs(num_inputs: usize, is_wide: bool) -> usize {
+    let inputs = if is_wide { 2 } else { TILE_INPUTS };
+    num_inputs.next_multiple_of(inputs) / 2
 }
 
 /// Whether a packed weight is `float32`, not `bfloat16`.
@@ -120,55 +214,39 @@ fn is_wide(dtype: u32) -> Result<bool, OpError> {
     }
 }
 
-/// Whether [`linear`] is faster with `round_x` on this processor: measured once, by the best of
-/// many times in turns, since what comes later, or meets other work, runs at another clock rate.
+/// Whether [`linear`] is faster with `round_x` on this processor.
+///
+/// That is settled by what the processor is, and not by a measurement: the two round differently, and a
+/// model must answer the same after a restart.
 #[must_use]
 pub fn prefers_rounding() -> bool {
-    static PREFERS: OnceLock<bool> = OnceLock::new();
-    *PREFERS.get_or_init(|| multiplies_pairs() && is_faster_rounded())
+    has_tiles() || rounds() && !halves_pairs()
 }
 
-fn is_faster_rounded() -> bool {
-    let mut best = [Duration::MAX; 2];
-    for _ in 0..100 {
-        for (best, round_x) in best.iter_mut().zip([true, false]) {
-            *best = time_of(round_x).min(*best);
-        }
+/// Whether the processor takes twice as long for a product of pairs as for one of `f32`: the first
+/// that AMD made with that instruction, of its family 25, do.
+fn halves_pairs() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::__cpuid;
+        let (vendor, signature) = (__cpuid(0), __cpuid(1).eax);
+        let is_amd =
+            [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes) == [*b"Auth", *b"enti", *b"cAMD"];
+        is_amd && (signature >> 8 & 0xf) + (signature >> 20 & 0xff) == 25
     }
-    best[0] < best[1]
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
-fn time_of(round_x: bool) -> Duration {
-    const ROWS: usize = 32;
-    const INPUTS: usize = 256;
-    /// Tensors begin at a cache line; loads that cross one would favour the slower multiplication.
-    #[derive(Clone)]
-    #[repr(align(64))]
-    struct Line(#[expect(dead_code, reason = "read by address")] [f32; 16]);
-    let lines = |num_bytes: usize| vec![Line([1.0; 16]); num_bytes.div_ceil(size_of::<Line>())];
-    let (x, packed) = (lines(ROWS * INPUTS * 4), lines(TILE * INPUTS * 2));
-    let mut output = lines(ROWS * TILE * 4);
-    let args = Linear {
-        output: output.as_mut_ptr() as usize,
-        x: x.as_ptr() as usize,
-        packed: packed.as_ptr() as usize,
-        num_rows: ROWS,
-        num_inputs: INPUTS,
-        num_outputs: TILE,
-        x_stride: INPUTS,
-        weight_dtype: Dtype::Bf16 as u32,
-        round_x: round_x.into(),
-        bias: 0,
-    };
-    let start = Instant::now();
-    // SAFETY: the vectors have the sizes given; one group of tiles runs on this thread.
-    let done = unsafe { linear(&args) };
-    debug_assert!(done.is_ok(), "the weight is bfloat16");
-    start.elapsed()
+fn has_tiles() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return tiles::has_tiles();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
 /// Whether the processor has instructions for products of `bfloat16` pairs.
-fn multiplies_pairs() -> bool {
+fn rounds() -> bool {
     #[cfg(target_arch = "x86_64")]
     let has = crate::simd::level() == crate::simd::Level::Avx512 && is_x86_feature_detected!("avx512bf16");
     #[cfg(not(target_arch = "x86_64"))]
@@ -181,7 +259,7 @@ fn multiplies_pairs() -> bool {
 /// # Safety
 /// `x` is live; the copy is valid until this thread's next use of scratch memory.
 unsafe fn copy_rows<E: Element>(args: &mut Linear) {
-    let width = args.num_pairs() * 2;
+    let width = args.num_inputs.next_multiple_of(2);
     let copy: *mut E = scratch::lines(args.num_rows * width).cast();
     let copy = Copy { x: args.x, x_stride: args.x_stride, copy: copy as usize, width, len: args.num_inputs };
     // SAFETY: the scratch memory holds as many `f32`.
@@ -239,110 +317,21 @@ unsafe fn run_rounded(args: &Linear, groups: Range<usize>) {
     unsafe { run_groups::<product::Rounded>(args, groups) }
 }
 
+/// Writes neighbouring outputs of a row, with their bias.
+///
+/// # Safety
+/// The row has these outputs.
 #[inline(always)]
-unsafe fn run_groups<P: Product>(args: &Linear, groups: Range<usize>) {
-    let num_tiles = args.num_outputs.div_ceil(TILE);
-    for group in groups {
-        let tiles = group * GROUP..num_tiles.min((group + 1) * GROUP);
-        let mut row = 0;
-        while row < args.num_rows {
-            // SAFETY: the rows and tiles lie inside the tensors that the caller of `linear` vouches
-            // for.
-            row += unsafe {
-                match (args.num_rows - row).min(P::TILE_ROWS) {
-                    8.. => rows::<P, 8, 1>(args, tiles.clone(), row),
-                    6.. => rows::<P, 6, 2>(args, tiles.clone(), row),
-                    4.. => rows::<P, 4, 2>(args, tiles.clone(), row),
-                    2 | 3 => rows::<P, 2, 2>(args, tiles.clone(), row),
-                    _ => rows::<P, 1, 4>(args, tiles.clone(), row),
-                }
-            };
-        }
-    }
-}
-
-/// `R` rows of some tiles, `T` at a time; returns `R`.
-#[inline(always)]
-unsafe fn rows<P: Product, const R: usize, const T: usize>(
-    args: &Linear,
-    tiles: Range<usize>,
-    first_row: usize,
-) -> usize {
-    let mut tile = tiles.start;
-    // SAFETY: the caller's rows and tiles lie inside their tensors.
+unsafe fn store_columns(args: &Linear, row: usize, output: usize, sums: &[f32]) {
+    // SAFETY: the caller's promise.
     unsafe {
-        while tile + T <= tiles.end {
-            block::<P, R, T>(args, tile, first_row);
-            tile += T;
-        }
-        while tile < tiles.end {
-            block::<P, R, 1>(args, tile, first_row);
-            tile += 1;
-        }
-    }
-    R
-}
-
-/// `T` tiles of `R` rows, two vectors of outputs at a time.
-#[inline(always)]
-unsafe fn block<P: Product, const R: usize, const T: usize>(args: &Linear, tile: usize, first_row: usize) {
-    let num_pairs = args.num_pairs();
-    let tile_len = num_pairs * TILE * P::WORDS;
-    // SAFETY: the caller's rows and tiles lie inside their tensors.
-    unsafe {
-        let weights = (args.packed as *const u32).add(tile * tile_len);
-        let x = (args.x as *const P::Number).add(first_row * args.x_stride);
-        for part in (0..TILE).step_by(2 * P::LANES) {
-            let mut sums = [[[P::zero(); 2]; R]; T];
-            for pair in 0..num_pairs {
-                let x = x.add(2 * pair);
-                for (t, sums) in sums.iter_mut().enumerate() {
-                    let weights = weights.add(t * tile_len + pair * TILE * P::WORDS + part);
-                    let (first, second) = (P::weights(weights), P::weights(weights.add(P::LANES)));
-                    for (row, sums) in sums.iter_mut().enumerate() {
-                        let numbers = P::numbers(x.add(row * args.x_stride));
-                        sums[0] = P::add(sums[0], first, numbers);
-                        sums[1] = P::add(sums[1], second, numbers);
-                    }
-                }
-            }
-            for (t, sums) in sums.iter().enumerate() {
-                store::<P, R>(args, sums, (tile + t) * TILE + part, first_row);
-            }
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn store<P: Product, const R: usize>(
-    args: &Linear,
-    sums: &[[P::Sum; 2]; R],
-    first_output: usize,
-    first_row: usize,
-) {
-    for (row, sums) in sums.iter().enumerate() {
-        for (half, sum) in sums.iter().enumerate() {
-            let output = first_output + half * P::LANES;
-            if output >= args.num_outputs {
-                continue;
-            }
-            let len = P::LANES.min(args.num_outputs - output);
-            // SAFETY: the row has `len` more outputs, and `lanes` holds the widest vector.
-            unsafe {
-                let target = (args.output as *mut f32).add((first_row + row) * args.num_outputs + output);
-                if len == P::LANES {
-                    P::store(*sum, target);
-                } else {
-                    let mut lanes = [0.0; MAX_LANES];
-                    P::store(*sum, lanes.as_mut_ptr());
-                    std::ptr::copy_nonoverlapping(lanes.as_ptr(), target, len);
-                }
-                if args.bias != 0 {
-                    let bias = (args.bias as *const f32).add(output);
-                    for i in 0..len {
-                        *target.add(i) += *bias.add(i);
-                    }
-                }
+        let target = (args.output as *mut f32).add(row * args.num_outputs + output);
+        if args.bias == 0 {
+            std::ptr::copy_nonoverlapping(sums.as_ptr(), target, sums.len());
+        } else {
+            let bias = (args.bias as *const f32).add(output);
+            for (i, sum) in sums.iter().enumerate() {
+                *target.add(i) = sum + *bias.add(i);
             }
         }
     }

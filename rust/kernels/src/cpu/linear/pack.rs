@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::TILE;
+use super::{TILE, num_pairs};
 use crate::cpu::Shared;
 use crate::pool::parallel_for;
 
@@ -23,8 +23,8 @@ pub struct PackLinear {
 
 /// Elements that the packed weight takes: whole tiles of whole pairs.
 #[must_use]
-pub fn packed_len(num_outputs: usize, num_inputs: usize) -> usize {
-    num_outputs.next_multiple_of(TILE) * num_inputs.next_multiple_of(2)
+pub fn packed_len(num_outputs: usize, num_inputs: usize, is_wide: bool) -> usize {
+    num_outputs.next_multiple_of(TILE) * num_pairs(num_inputs, is_wide) * 2
 }
 
 /// Packs a weight for [`linear`](super::linear).
@@ -39,7 +39,7 @@ pub unsafe fn pack_linear(args: &PackLinear) {
 }
 
 unsafe fn pack_tiles(args: &PackLinear, tiles: Range<usize>) {
-    let num_pairs = args.num_inputs.div_ceil(2);
+    let num_pairs = num_pairs(args.num_inputs, args.is_wide);
     for tile in tiles {
         for column in 0..TILE {
             for pair in 0..num_pairs {

@@ -11,8 +11,8 @@ use tokio::time::sleep;
 
 use super::unread_bodies::Served;
 use crate::app::Access;
+use crate::cut::CutStream;
 use crate::listener::progress::MAX_SILENCE;
-use crate::stream::CutStream;
 
 /// The event that says why a stream has failed comes last, behind all that a slow reader has not taken yet: it must not be thrown away.
 #[tokio::test(start_paused = true)]

@@ -129,6 +129,7 @@ async fn a_next_request_is_answered_or_the_end_was_announced_by_every_early_answ
         api_keys: vec!["key".to_owned()],
         allowed_origins: vec!["https://a.example".to_owned()],
         is_local: true,
+        ..Access::default()
     };
     let (guarded, local) =
         (Served::start(keys), Served::start(Access { is_local: true, ..Access::default() }));

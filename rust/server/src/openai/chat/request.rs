@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::calls::read_calls;
 use super::tools::Tools;
+pub use crate::asked::ChatRequest;
 use crate::error::ApiError;
 use crate::openai::fields::{Fields, wrong_type};
 use crate::openai::json::MAX_VALUES;
@@ -14,17 +15,6 @@ use crate::openai::schema::message::MESSAGE;
 use crate::openai::schema::{Endpoint, check};
 pub use crate::text::Conversation;
 use crate::text::PromptEnd;
-
-/// A chat request, checked.
-#[derive(Debug, PartialEq)]
-pub struct ChatRequest {
-    /// What is rendered.
-    pub conversation: Conversation,
-    /// Its tools.
-    pub tools: Tools,
-    /// All else.
-    pub options: Options,
-}
 
 /// Variables of every template that come from other fields, or from the model.
 const OWN_VARIABLES: [&str; 7] = [
@@ -65,20 +55,28 @@ impl Conversation {
     /// # Errors
     /// 400, naming the field.
     pub fn take(fields: &mut Fields, messages: Value, tools: Vec<Value>) -> Result<Self, ApiError> {
-        let mut variables = match fields.take("chat_template_kwargs") {
-            None => Map::new(),
-            Some(Value::Object(variables)) => {
-                variables.keys().try_for_each(|name| check_variable(name))?;
-                variables
-            }
-            Some(other) => return Err(wrong_type("chat_template_kwargs", &other, "an object")),
-        };
+        let mut variables = take_variables(fields)?;
         if let Some(effort) = fields.string("reasoning_effort")? {
             // For templates that know no degrees; as in vLLM.
             variables.entry("enable_thinking").or_insert((effort != "none").into());
             variables.entry("reasoning_effort").or_insert(effort.into());
         }
         Ok(Self { messages: conversation(messages)?, tools, end: take_prompt_end(fields)?, variables })
+    }
+}
+
+/// Takes the variables of the template out of a body.
+///
+/// # Errors
+/// 400, naming the field.
+pub fn take_variables(fields: &mut Fields) -> Result<Map<String, Value>, ApiError> {
+    match fields.take("chat_template_kwargs") {
+        None => Ok(Map::new()),
+        Some(Value::Object(variables)) => {
+            variables.keys().try_for_each(|name| check_variable(name))?;
+            Ok(variables)
+        }
+        Some(other) => Err(wrong_type("chat_template_kwargs", &other, "an object")),
     }
 }
 

@@ -4,13 +4,14 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use super::tool_calls::{ToolCall, ToolCallDelta};
-use crate::naming::ReasoningField;
-use crate::openai::finish::{Finish, FinishReason, StopReason};
+use super::tool_calls::{Function, FunctionDelta, ToolCall, ToolCallDelta};
+use crate::error::ApiError;
+use crate::openai::error::ErrorBody;
 use crate::openai::logprobs::{ChatLogprobs, PromptLogprobs};
 use crate::openai::options::Details;
-use crate::openai::usage::Usage;
-use crate::sse::{TEXT, TextEvent, write_event};
+use crate::sse::{DONE, TEXT, TextEvent, write_event};
+use crate::stream::finish::{Finish, FinishReason, StopReason};
+use crate::stream::usage::Usage;
 use crate::stream::{Answer, Chunks, Identity, PartKind, Said, ShownToken, ToldPrompt, token_ids};
 
 /// Writes the chunks of a chat stream.
@@ -62,16 +63,26 @@ struct Delta<'a> {
     reasoning_content: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_calls: Option<[ToolCallDelta<'a>; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function_call: Option<FunctionDelta<'a>>,
 }
 
 impl<'a> Delta<'a> {
-    fn of(identity: &Identity, choice: usize, said: Said<'a>, field: ReasoningField) -> Self {
+    fn of(identity: &Identity, choice: usize, said: Said<'a>, details: &Details) -> Self {
         let call = |call| Self { tool_calls: Some([call]), ..Self::default() };
+        let function = |function| Self { function_call: Some(function), ..Self::default() };
         match said {
             Said::Content(text) => Self { content: Some(text), ..Self::default() },
             Said::Reasoning(text) => {
-                let [reasoning, reasoning_content] = field.told(text);
+                let [reasoning, reasoning_content] = details.reasoning_field.told(text);
                 Self { reasoning, reasoning_content, ..Self::default() }
+            }
+            // Only a script says more than one call to a client that has room for one.
+            Said::CallBegin(head) if details.calls_are_older && head.index == 0 => {
+                function(FunctionDelta::begin(head))
+            }
+            Said::Arguments { call: 0, text } if details.calls_are_older => {
+                function(FunctionDelta::arguments(text))
             }
             Said::CallBegin(head) => call(ToolCallDelta::begin(identity, choice, head)),
             Said::Arguments { call: index, text } => call(ToolCallDelta::arguments(index, text)),
@@ -168,7 +179,7 @@ impl Chunks for ChatChunks {
         usage: Option<Usage>,
         frames: &mut Vec<u8>,
     ) {
-        let delta = Delta::of(&self.identity, index, said, self.details.reasoning_field);
+        let delta = Delta::of(&self.identity, index, said, &self.details);
         let choice = ChunkChoice::new(index, delta).with_tokens(tokens, &self.details);
         write_event(frames, &self.chunk(&[choice], usage));
     }
@@ -182,15 +193,23 @@ impl Chunks for ChatChunks {
         frames: &mut Vec<u8>,
     ) {
         let choice = ChunkChoice::new(index, Delta::default()).with_tokens(tail, &self.details);
-        let finish_reason = Some(finish.finish_reason);
+        let finish_reason = Some(self.details.finish_reason(finish));
         let choice = ChunkChoice { finish_reason, stop_reason: finish.stop_reason.as_ref(), ..choice };
         write_event(frames, &self.chunk(&[choice], usage));
     }
 
-    fn usage(&mut self, usage: Usage, frames: &mut Vec<u8>) {
+    fn end(&mut self, usage: Usage, frames: &mut Vec<u8>) {
         if self.details.include_usage {
             write_event(frames, &self.chunk(&[], Some(usage)));
         }
+        frames.extend_from_slice(DONE);
+    }
+
+    /// Some clients skip an event without choices, and would take `[DONE]`, or the end of the body,
+    /// for success.
+    fn fail(&mut self, error: &ApiError, _: Usage, frames: &mut Vec<u8>) -> bool {
+        write_event(frames, &ErrorBody::new(error));
+        false
     }
 }
 
@@ -214,7 +233,7 @@ struct Choice<'a> {
     message: Message<'a>,
     logprobs: Option<ChatLogprobs<'a>>,
     #[serde(flatten)]
-    finish: &'a Finish,
+    finish: Finish,
     #[serde(skip_serializing_if = "Option::is_none")]
     token_ids: Option<Vec<u32>>,
 }
@@ -228,9 +247,9 @@ impl<'a> Choice<'a> {
     ) -> Self {
         Self {
             index,
-            message: Message::new(identity, index, delta, details.reasoning_field),
+            message: Message::new(identity, index, delta, details),
             logprobs: details.logprobs.map(|_| ChatLogprobs::new(&delta.tokens, details.format())),
-            finish,
+            finish: Finish { finish_reason: details.finish_reason(finish), ..finish.clone() },
             token_ids: token_ids(&delta.tokens, details),
         }
     }
@@ -247,16 +266,13 @@ struct Message<'a> {
     reasoning_content: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<ToolCall<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function_call: Option<Function<'a>>,
 }
 
 impl<'a> Message<'a> {
     /// The text, or what it has been parsed into.
-    fn new(
-        identity: &Identity,
-        choice: usize,
-        delta: &'a crate::stream::Delta,
-        field: ReasoningField,
-    ) -> Self {
+    fn new(identity: &Identity, choice: usize, delta: &'a crate::stream::Delta, details: &Details) -> Self {
         let (mut content, mut reasoning) = (Cow::Borrowed(&*delta.text), String::new());
         let mut tool_calls: Vec<ToolCall<'a>> = Vec::new();
         for part in &delta.parts {
@@ -274,8 +290,11 @@ impl<'a> Message<'a> {
         // An answer that is nothing but calls has said nothing; any other is text, if only an empty one.
         let content = Some(content).filter(|content| !content.is_empty() || tool_calls.is_empty());
         let [reasoning, reasoning_content] =
-            if reasoning.is_empty() { [None, None] } else { field.told(reasoning) };
-        Self { role: "assistant", content, refusal: None, reasoning, reasoning_content, tool_calls }
+            if reasoning.is_empty() { [None, None] } else { details.reasoning_field.told(reasoning) };
+        let older = details.calls_are_older && !tool_calls.is_empty();
+        let function_call = older.then(|| tool_calls.remove(0).into_function());
+        let role = "assistant";
+        Self { role, content, refusal: None, reasoning, reasoning_content, tool_calls, function_call }
     }
 }
 

@@ -1,42 +1,13 @@
-//! The tools of a request, and whether its answer may call them.
+//! The tools of a body.
 
 use serde_json::{Map, Value, json};
-use streamcore_parsers::Tool;
 
+pub use crate::asked::tools::{Choice, Tools, declared};
 use crate::error::ApiError;
 use crate::openai::fields::{Fields, wrong_type};
 use crate::openai::options::unsupported;
 use crate::openai::schema::tool::{FUNCTION, TOOL};
 use crate::openai::schema::{Endpoint, Param, check};
-
-/// The tools of a request.
-#[derive(Debug, Default, PartialEq)]
-pub struct Tools {
-    /// For the template: each with `type` and `function`, and what else the client has given.
-    pub list: Vec<Value>,
-    /// What the answer has to do with them.
-    pub choice: Choice,
-    /// The names of those that may be called, if not all may.
-    allowed: Option<Vec<String>>,
-    /// Whether the answer may have several calls.
-    pub is_parallel: bool,
-    /// The field that the tools are in, and the part of an entry that describes it.
-    place: [&'static str; 2],
-}
-
-/// What an answer has to do with the tools.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Choice {
-    /// It calls none.
-    None,
-    /// It calls what it likes, or nothing.
-    #[default]
-    Auto,
-    /// It is a call.
-    Required,
-    /// It is a call of this one.
-    Named(String),
-}
 
 impl Tools {
     /// Takes what says something of tools out of a body. Newer names win over older ones.
@@ -52,82 +23,12 @@ impl Tools {
         })?;
         let (list, place) =
             if tools.is_empty() { (functions, ["functions", ""]) } else { (tools, ["tools", ".function"]) };
-        let tools = Self { list, choice, allowed, is_parallel, place };
+        let mut tools = Self { list, choice, allowed, is_parallel, place };
+        // The older form of an answer has room for one call.
+        tools.is_parallel &= !tools.are_functions();
         tools.check_names(field)?;
         Ok(tools)
     }
-
-    /// What is forced or allowed must be there.
-    fn check_names(&self, field: &str) -> Result<(), ApiError> {
-        let is_forced = matches!(self.choice, Choice::Required | Choice::Named(_));
-        if is_forced && self.list.is_empty() {
-            let message = format!("`{field}` wants a call, and there are no `tools`");
-            return Err(ApiError::invalid("invalid_value", field, message));
-        }
-        let named = match &self.choice {
-            Choice::Named(name) => Some(name),
-            _ => None,
-        };
-        let is_unknown = |name: &&String| self.list.iter().all(|tool| name_of(tool) != name.as_str());
-        match named.into_iter().chain(self.allowed.iter().flatten()).find(is_unknown) {
-            None => Ok(()),
-            Some(name) => {
-                let name: String = name.chars().take(64).collect();
-                let message = format!("`{field}` names `{name}`, which is not among `{}`", self.place[0]);
-                Err(ApiError::invalid("invalid_value", field, message))
-            }
-        }
-    }
-
-    /// Whether there are some, and the answer may call them.
-    #[must_use]
-    pub fn may_be_called(&self) -> bool {
-        self.choice != Choice::None && self.callable().next().is_some()
-    }
-
-    /// Whether the answer is a call.
-    #[must_use]
-    pub fn must_be_called(&self) -> bool {
-        matches!(self.choice, Choice::Required | Choice::Named(_))
-    }
-
-    /// Those that the answer may call.
-    pub fn callable(&self) -> impl Iterator<Item = &Value> {
-        self.list.iter().filter(|tool| match (&self.choice, &self.allowed) {
-            (Choice::None, _) => false,
-            (Choice::Named(name), _) => name_of(tool) == name,
-            (_, Some(allowed)) => allowed.iter().any(|name| name_of(tool) == name),
-            (_, None) => true,
-        })
-    }
-
-    /// Whether an answer that the model gives freely might be another than the client wants.
-    #[must_use]
-    pub fn need_grammar(&self) -> bool {
-        let is_strict = |tool: &Value| tool["function"]["strict"] == true;
-        self.must_be_called() || self.allowed.is_some() || !self.is_parallel || self.callable().any(is_strict)
-    }
-
-    /// The field that the tools are in.
-    #[must_use]
-    pub fn field(&self) -> String {
-        self.place[0].to_owned()
-    }
-}
-
-fn name_of(tool: &Value) -> &str {
-    tool["function"]["name"].as_str().unwrap_or_default()
-}
-
-/// These tools as a reader of answers needs them.
-#[must_use]
-pub fn declared<'a>(tools: impl Iterator<Item = &'a Value>) -> Vec<Tool> {
-    let declared = |tool: &Value| {
-        let function = &tool["function"];
-        let name = function["name"].as_str()?.to_owned();
-        Some(Tool { name, parameters: function.get("parameters").cloned() })
-    };
-    tools.filter_map(declared).collect()
 }
 
 /// What `tool_choice` says: the field that it came from, what the answer has to do with the tools,

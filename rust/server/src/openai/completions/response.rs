@@ -2,11 +2,13 @@
 
 use serde::Serialize;
 
-use crate::openai::finish::{Finish, FinishReason, StopReason};
+use crate::error::ApiError;
+use crate::openai::error::ErrorBody;
 use crate::openai::logprobs::{CompletionLogprobs, PromptLogprobs};
 use crate::openai::options::Details;
-use crate::openai::usage::Usage;
-use crate::sse::{TEXT, TextEvent, write_event};
+use crate::sse::{DONE, TEXT, TextEvent, write_event};
+use crate::stream::finish::{Finish, FinishReason, StopReason};
+use crate::stream::usage::Usage;
 use crate::stream::{Answer, Chunks, Identity, Said, ShownToken, ToldPrompt, token_ids};
 
 /// Writes the chunks of a text completion stream.
@@ -160,10 +162,18 @@ impl Chunks for CompletionChunks {
         self.write(choice, usage, frames);
     }
 
-    fn usage(&mut self, usage: Usage, frames: &mut Vec<u8>) {
+    fn end(&mut self, usage: Usage, frames: &mut Vec<u8>) {
         if self.details.include_usage {
             write_event(frames, &self.chunk(&[], Some(usage)));
         }
+        frames.extend_from_slice(DONE);
+    }
+
+    /// Some clients skip an event without choices, and would take `[DONE]`, or the end of the body,
+    /// for success.
+    fn fail(&mut self, error: &ApiError, _: Usage, frames: &mut Vec<u8>) -> bool {
+        write_event(frames, &ErrorBody::new(error));
+        false
     }
 }
 

@@ -33,14 +33,14 @@ pub(super) fn fixed() -> Value {
 }
 
 /// An object all of whose properties are there.
-fn object(properties: Value) -> Value {
+pub(crate) fn object(properties: Value) -> Value {
     let required: Vec<_> =
         properties.as_object().into_iter().flat_map(|fields| fields.keys().cloned()).collect();
     json!({ "type": "object", "required": required, "properties": properties })
 }
 
 /// The same, with properties that need not be there.
-fn object_with(properties: Value, optional: Value) -> Value {
+pub(crate) fn object_with(properties: Value, optional: Value) -> Value {
     let mut schema = object(properties);
     if let (Some(all), Value::Object(optional)) = (schema["properties"].as_object_mut(), optional) {
         all.extend(optional);
@@ -48,11 +48,11 @@ fn object_with(properties: Value, optional: Value) -> Value {
     schema
 }
 
-fn list(items: Value) -> Value {
+pub(crate) fn list(items: Value) -> Value {
     json!({ "type": "array", "items": items })
 }
 
-fn nullable(schema: Value) -> Value {
+pub(crate) fn nullable(schema: Value) -> Value {
     json!({ "anyOf": [schema, { "type": "null" }] })
 }
 
@@ -60,7 +60,7 @@ fn token_id() -> Value {
     json!({ "type": "integer", "minimum": 0 })
 }
 
-fn count() -> Value {
+pub(crate) fn count() -> Value {
     json!({ "type": "integer", "minimum": 0 })
 }
 
@@ -133,15 +133,18 @@ fn message_and_delta() -> (Value, Value) {
     let function = object(json!({ "name": text, "arguments": text }));
     let call = object(json!({ "id": text, "type": { "const": "function" }, "function": function }));
     let own = json!({ "role": assistant, "content": nullable(text.clone()), "refusal": { "type": "null" } });
-    let parts = json!({ "reasoning": text, "reasoning_content": text, "tool_calls": list(call) });
+    let parts = json!({
+        "reasoning": text, "reasoning_content": text, "tool_calls": list(call),
+        "function_call": object(json!({ "name": text, "arguments": text })),
+    });
     let begun = object_with(json!({ "arguments": text }), json!({ "name": text }));
     let piece = object_with(
-        json!({ "index": count(), "function": begun }),
+        json!({ "index": count(), "function": begun.clone() }),
         json!({ "id": text, "type": { "const": "function" } }),
     );
     let delta = json!({
         "role": assistant, "content": text, "reasoning": text, "reasoning_content": text,
-        "tool_calls": list(piece),
+        "tool_calls": list(piece), "function_call": begun,
     });
     (object_with(own, parts), json!({ "type": "object", "properties": delta }))
 }
@@ -221,7 +224,7 @@ fn answers() -> Value {
     };
     let text = json!({ "type": "string" });
     let (message, delta) = message_and_delta();
-    let chat_finish = json!({ "enum": ["stop", "length", "tool_calls"] });
+    let chat_finish = json!({ "enum": ["stop", "length", "tool_calls", "function_call"] });
     let chat_running = nullable(chat_finish.clone());
     let mut text_extras = choice_extras();
     text_extras["prompt_token_ids"] = list(token_id());

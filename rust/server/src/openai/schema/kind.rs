@@ -52,8 +52,21 @@ pub enum Kind {
     ResponseFormat,
     /// One of vLLM's constraints, by its name; checked where it is read.
     StructuredOutputs,
+    /// A text, or a list of blocks of a message; checked where they are read.
+    Blocks,
+    /// A list of at most `max_len` texts of one to `max_chars` characters.
+    TextList {
+        /// Most entries.
+        max_len: usize,
+        /// Longest entry.
+        max_chars: usize,
+    },
+    /// An object of at most 16 texts.
+    Metadata,
     /// A list of messages; checked where they are read.
     Messages,
+    /// A text, or a list of items; checked where they are read.
+    Input,
     /// A prompt or several; checked where they are read.
     Prompt,
     /// Whatever it is, it is not looked at.
@@ -77,6 +90,9 @@ impl Kind {
             Self::Name => name(path, value),
             Self::ToolName => tool_name(path, value),
             Self::Texts { max_len, max_chars } => texts(path, value, max_len, max_chars),
+            Self::TextList { .. } if !value.is_array() => Err(wrong_type(path, value, "a list of strings")),
+            Self::TextList { max_len, max_chars } => texts(path, value, max_len, max_chars),
+            Self::Metadata => metadata(path, value),
             Self::TokenIds(max_len) => match value {
                 Value::Array(list) if list.len() > max_len => {
                     Err(list_too_long(path, list.len(), "tokens", max_len))
@@ -123,11 +139,42 @@ impl Kind {
             }
             Self::ToolChoice => "word or object".to_owned(),
             Self::Objects(_) => "list of objects".to_owned(),
+            Self::Blocks => "text, or list of blocks".to_owned(),
+            Self::TextList { max_len, max_chars } => {
+                format!("list of at most {max_len} texts of 1 to {max_chars} characters")
+            }
+            Self::Metadata => {
+                format!("object of at most {MAX_METADATA} texts of up to {MAX_METADATA_CHARS} characters")
+            }
             Self::Messages => "list of messages".to_owned(),
+            Self::Input => "text, or list of items".to_owned(),
             Self::Prompt => "text, list of texts, list of token ids, or list of such lists".to_owned(),
             Self::Anything => "any".to_owned(),
         }
     }
+}
+
+/// OpenAI's limits of `metadata`: entries, and characters of a name and of a text.
+const MAX_METADATA: usize = 16;
+const MAX_METADATA_NAME_CHARS: usize = 64;
+const MAX_METADATA_CHARS: usize = 512;
+
+fn metadata(path: &str, value: &Value) -> Result<(), ApiError> {
+    let Value::Object(entries) = value else { return Err(wrong_type(path, value, "an object of texts")) };
+    if entries.len() > MAX_METADATA {
+        return Err(list_too_long(path, entries.len(), "entries", MAX_METADATA));
+    }
+    entries.iter().try_for_each(|(name, value)| {
+        let name: String = name.chars().take(MAX_METADATA_NAME_CHARS + 1).collect();
+        if name.chars().count() > MAX_METADATA_NAME_CHARS {
+            let message = format!(
+                "`{path}` has a name of more than {MAX_METADATA_NAME_CHARS} characters, limit is {MAX_METADATA_NAME_CHARS}"
+            );
+            return Err(ApiError::invalid("invalid_value", path, message));
+        }
+        let path = format!("{path}.{name}");
+        if value == "" { Ok(()) } else { text_of_length(&path, value, MAX_METADATA_CHARS).map(drop) }
+    })
 }
 
 fn or_minus_one(error: ApiError) -> ApiError {
@@ -239,6 +286,24 @@ impl Kind {
                 });
                 json!({ "type": "object", "properties": properties })
             }
+            Self::Blocks => {
+                let block = json!({
+                    "type": "object", "required": ["type"], "properties": { "type": { "type": "string" } },
+                });
+                json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": block }] })
+            }
+            Self::TextList { max_len, max_chars } => {
+                json!({ "type": "array", "items": text(max_chars), "maxItems": max_len })
+            }
+            Self::Metadata => json!({
+                "type": "object", "maxProperties": MAX_METADATA,
+                "propertyNames": { "maxLength": MAX_METADATA_NAME_CHARS },
+                "additionalProperties": { "type": "string", "maxLength": MAX_METADATA_CHARS },
+            }),
+            Self::Input => json!({ "anyOf": [
+                { "type": "string" },
+                { "type": "array", "minItems": 1, "items": { "$ref": "#/components/schemas/InputItem" } },
+            ] }),
             Self::Messages => json!({
                 "type": "array", "minItems": 1, "items": { "$ref": "#/components/schemas/Message" },
             }),

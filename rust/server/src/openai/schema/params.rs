@@ -13,11 +13,12 @@ use super::{
     Param,
 };
 
-pub(super) const CHAT: On = On::Only(Endpoint::Chat);
+pub(in crate::openai) const CHAT: On = On::Only(Endpoint::Chat);
 const COMPLETIONS: On = On::Only(Endpoint::Completions);
 pub(super) const BOTH: On = On::Both;
 
-pub(super) const fn honoured(
+/// A field that does what it says.
+pub(crate) const fn honoured(
     on: On,
     name: &'static str,
     kind: Kind,
@@ -27,12 +28,13 @@ pub(super) const fn honoured(
     Param { name, on, kind, fate: Fate::Honoured { default }, about }
 }
 
-pub(super) const fn refused(on: On, name: &'static str, unless: Neutral, about: &'static str) -> Param {
+/// A field that is refused, unless its value changes nothing.
+pub(crate) const fn refused(on: On, name: &'static str, unless: Neutral, about: &'static str) -> Param {
     Param { name, on, kind: Anything, fate: Fate::Refused { unless, instead: None }, about }
 }
 
 /// A field that another one does the same as, or nearly so.
-pub(super) const fn renamed(
+pub(crate) const fn renamed(
     on: On,
     name: &'static str,
     unless: Neutral,
@@ -42,7 +44,8 @@ pub(super) const fn renamed(
     Param { name, on, kind: Anything, fate: Fate::Refused { unless, instead: Some(instead) }, about }
 }
 
-pub(super) const fn ignored(on: On, name: &'static str, about: &'static str) -> Param {
+/// A field whose value is not looked at.
+pub(crate) const fn ignored(on: On, name: &'static str, about: &'static str) -> Param {
     Param { name, on, kind: Anything, fate: Fate::Ignored, about }
 }
 
@@ -297,7 +300,7 @@ pub const PARAMS: &[Param] = &[
         "priority",
         Integer(i32::MIN as i64, i32::MAX as i64),
         "0",
-        "Lower ones are served before others.",
+        "Lower ones are served before others of the same API key; of `--priority-keys` before those of all keys.",
     ),
     // Tools and formats.
     honoured(

@@ -1,0 +1,270 @@
+"""`Ops` as one struct of arguments each: tensors become addresses, sizes and strides here and
+nowhere else.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from streamcore.kernels.library import DTYPE_CODES, OPERATIONS, Operation
+from streamcore.kernels.paged import LayerCache, PagedSequences
+from streamcore.kernels.reference import ReferenceOps
+from streamcore.kernels.weight import LinearWeight
+from streamcore.operands import Activation, AttentionRule, Expert, ExpertRule, HeadNorms, Rotation
+
+_ACTIVATION_CODES = {"silu": 0, "gelu_tanh": 1, "clamped": 2}
+
+
+def address(tensor: Tensor | None) -> int:
+    """That of a tensor's first element, 0 for none."""
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+class NativeOps(ReferenceOps):
+    """Operations that are one struct of arguments each; `run` says what carries them out."""
+
+    operations = OPERATIONS
+    """By name, those that `run` takes."""
+
+    def run(self, operation: Operation, num_rows: int, arguments: ctypes.Structure) -> None:
+        """Carries an operation out; `num_rows` is the number of rows in its arguments."""
+        raise NotImplementedError
+
+    def _call(self, name: str, **arguments: Any) -> None:
+        operation = self.operations[name]
+        self.run(operation, arguments[operation.rows], operation.struct(**arguments))
+
+    def embed(self, out: Tensor, token_ids: Tensor, table: Tensor, factor: float) -> None:
+        """See `Ops`."""
+        num_rows, width = out.shape
+        self._call(
+            "Embed",
+            output=out.data_ptr(),
+            token_ids=token_ids.data_ptr(),
+            table=table.data_ptr(),
+            num_rows=num_rows,
+            width=width,
+            vocab_size=table.shape[0],
+            factor=factor,
+            dtype=DTYPE_CODES[out.dtype],
+            table_dtype=DTYPE_CODES[table.dtype],
+        )
+
+    def take(self, out: Tensor, x: Tensor, rows: Tensor) -> None:
+        """See `Ops`."""
+        num_rows, width = out.shape
+        self._call(
+            "Take",
+            output=out.data_ptr(),
+            x=x.data_ptr(),
+            rows=rows.data_ptr(),
+            num_rows=num_rows,
+            width=width,
+            limit=x.shape[0],
+            dtype=DTYPE_CODES[x.dtype],
+        )
+
+    def add(self, total: Tensor, x: Tensor) -> None:
+        """See `Ops`."""
+        num_rows, width = x.shape
+        self._call(
+            "AddInto",
+            sum=total.data_ptr(),
+            x=x.data_ptr(),
+            num_rows=num_rows,
+            width=width,
+            dtype=DTYPE_CODES[x.dtype],
+        )
+
+    def scale(self, x: Tensor, factor: float) -> None:
+        """See `Ops`."""
+        num_rows, width = x.shape
+        dtype = DTYPE_CODES[x.dtype]
+        self._call("Scale", x=x.data_ptr(), num_rows=num_rows, width=width, factor=factor, dtype=dtype)
+
+    def soft_cap(self, x: Tensor, cap: float) -> None:
+        """See `Ops`."""
+        num_rows, width = x.shape
+        dtype = DTYPE_CODES[x.dtype]
+        self._call("SoftCap", x=x.data_ptr(), num_rows=num_rows, width=width, cap=cap, dtype=dtype)
+
+    def rms_norm(self, out: Tensor, x: Tensor, weight: Tensor, eps: float) -> None:
+        """See `Ops`."""
+        self._norm(out, x, None, weight, eps)
+
+    def add_rms_norm(self, out: Tensor, x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> None:
+        """See `Ops`."""
+        self._norm(out, x, residual, weight, eps)
+
+    def _norm(self, out: Tensor, x: Tensor, residual: Tensor | None, weight: Tensor, eps: float) -> None:
+        num_tokens, hidden = x.shape
+        self._call(
+            "RmsNorm",
+            output=out.data_ptr(),
+            x=x.data_ptr(),
+            residual=address(residual),
+            weight=weight.data_ptr(),
+            num_tokens=num_tokens,
+            hidden=hidden,
+            output_stride=out.stride(0),
+            x_stride=x.stride(0),
+            residual_stride=0 if residual is None else residual.stride(0),
+            eps=eps,
+            dtype=DTYPE_CODES[x.dtype],
+        )
+
+    def gated(self, out: Tensor, gate_up: Tensor, activation: Activation) -> None:
+        """See `Ops`."""
+        num_tokens, inter = out.shape
+        self._call(
+            "Gated",
+            output=out.data_ptr(),
+            gate_up=gate_up.data_ptr(),
+            num_tokens=num_tokens,
+            inter=inter,
+            gate_up_stride=gate_up.stride(0),
+            activation=_ACTIVATION_CODES[activation],
+            dtype=DTYPE_CODES[out.dtype],
+        )
+
+    def linear(self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None) -> None:
+        """See `Ops`."""
+        if not weight.packed:
+            super().linear(out, x, weight, bias)
+            return
+        self._call(
+            "Linear",
+            output=out.data_ptr(),
+            x=x.data_ptr(),
+            packed=weight.data.data_ptr(),
+            bias=address(bias),
+            num_rows=x.shape[0],
+            num_inputs=weight.num_inputs,
+            num_outputs=weight.num_outputs,
+            x_stride=x.stride(0),
+            weight_dtype=DTYPE_CODES[weight.data.dtype],
+            round_x=weight.round_x,
+        )
+
+    def rope_and_store_kv(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        rotation: Rotation,
+        positions: Tensor,
+        cache: LayerCache,
+        slot_mapping: Tensor,
+        norms: HeadNorms | None = None,
+    ) -> None:
+        """See `Ops`."""
+        num_tokens, num_heads, head_dim = query.shape
+        max_position, rotary_dim = rotation.cos_sin.shape
+        self._call(
+            "RopeAndStore",
+            query=query.data_ptr(),
+            key=key.data_ptr(),
+            value=value.data_ptr(),
+            query_stride=query.stride(0),
+            key_stride=key.stride(0),
+            value_stride=value.stride(0),
+            num_tokens=num_tokens,
+            num_heads=num_heads,
+            num_kv_heads=key.shape[1],
+            head_dim=head_dim,
+            rotary_dim=rotary_dim,
+            cos_sin=rotation.cos_sin.data_ptr(),
+            max_position=max_position,
+            query_factors=address(rotation.query_factors),
+            query_norm=0 if norms is None else norms.query.data_ptr(),
+            key_norm=0 if norms is None else norms.key.data_ptr(),
+            positions=positions.data_ptr(),
+            slot_mapping=slot_mapping.data_ptr(),
+            num_slots=cache.num_slots,
+            key_cache=cache.keys.data_ptr(),
+            value_cache=cache.values.data_ptr(),
+            eps=0.0 if norms is None else norms.eps,
+            dtype=DTYPE_CODES[query.dtype],
+            cache_dtype=DTYPE_CODES[cache.keys.dtype],
+        )
+
+    def paged_attention(
+        self, out: Tensor, query: Tensor, cache: LayerCache, sequences: PagedSequences, rule: AttentionRule
+    ) -> None:
+        """See `Ops`."""
+        self._call("PagedAttention", **attention_arguments(out, query, cache, sequences, rule))
+
+    def experts(
+        self, out: Tensor, x: Tensor, scores: Tensor, experts: Sequence[Expert], rule: ExpertRule
+    ) -> None:
+        """See `Ops`."""
+        weight = experts[0].gate_up
+        if not weight.packed:
+            super().experts(out, x, scores, experts, rule)
+            return
+        addresses = self.addresses(experts)
+        num_tokens, hidden = x.shape
+        self._call(
+            "Experts",
+            output=out.data_ptr(),
+            x=x.data_ptr(),
+            scores=scores.data_ptr(),
+            experts=addresses.data_ptr(),
+            num_tokens=num_tokens,
+            hidden=hidden,
+            inter=weight.num_outputs // 2,
+            num_experts=len(experts),
+            num_used=rule.num_used,
+            over_chosen=rule.chooses_first or rule.is_normalised,
+            activation=_ACTIVATION_CODES[rule.activation],
+            weight_dtype=DTYPE_CODES[weight.data.dtype],
+            round_x=weight.round_x,
+        )
+
+    def addresses(self, experts: Sequence[Expert]) -> Tensor:
+        """int64 [num_experts, 4]: where the weights and the biases of each are."""
+        return torch.tensor(
+            [
+                [
+                    expert.gate_up.data.data_ptr(),
+                    address(expert.gate_up_bias),
+                    expert.down.data.data_ptr(),
+                    address(expert.down_bias),
+                ]
+                for expert in experts
+            ]
+        )
+
+
+def attention_arguments(
+    out: Tensor, query: Tensor, cache: LayerCache, sequences: PagedSequences, rule: AttentionRule
+) -> dict[str, Any]:
+    """What attention takes on every device."""
+    block_tables, context_lens = sequences.block_tables, sequences.context_lens
+    _, block_size, num_kv_heads, head_dim = cache.keys.shape
+    return {
+        "output": out.data_ptr(),
+        "query": query.data_ptr(),
+        "key_cache": cache.keys.data_ptr(),
+        "value_cache": cache.values.data_ptr(),
+        "block_tables": block_tables.data_ptr(),
+        "rows": sequences.rows.data_ptr(),
+        "context_lens": context_lens.data_ptr(),
+        "query_starts": sequences.query_starts.data_ptr(),
+        "num_seqs": context_lens.shape[0],
+        "num_heads": query.shape[1],
+        "num_kv_heads": num_kv_heads,
+        "head_dim": head_dim,
+        "block_size": block_size,
+        "query_stride": query.stride(0),
+        "block_table_stride": block_tables.stride(0),
+        "scale": rule.scale,
+        "window": rule.window,
+        "sinks": address(rule.sinks),
+        "soft_cap": rule.soft_cap,
+        "dtype": DTYPE_CODES[query.dtype],
+        "cache_dtype": DTYPE_CODES[cache.keys.dtype],
+    }

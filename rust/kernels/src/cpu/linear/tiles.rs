@@ -1,0 +1,343 @@
+//! Products of `bfloat16` by the tile registers of the processor (AMX).
+//!
+//! A tile register holds 16 rows of 64 bytes. One instruction multiplies a tile of 16 rows of
+//! activations with one of 16 outputs, over 32 inputs, and adds the products to a tile of sums:
+//!
+//! ```text
+//!   sum += (x0 w0 + x2 w2 + … + x30 w30) + (x1 w1 + x3 w3 + … + x31 w31)      each sum in turn, in f32
+//! ```
+//!
+//! Numbers too small to be normal count as 0. That is the order for any number of rows: fewer rows
+//! are smaller tiles. Registers 0 to 3 are sums, 4 and 5 activations, 6 and 7 weights:
+//!
+//! ```text
+//!   over 16 rows      w6 w7        up to 16 rows     w6 w7 | w6 w7   of two tiles of outputs
+//!                x4   s0 s1                     x4   s0 s1 | s2 s3
+//!                x5   s2 s3
+//! ```
+//!
+//! Rows are cut into blocks of one size, at most 32, of which the last two may overlap: both
+//! compute the same. Activations are copied so that each tile of them is a row of cache lines.
+
+use std::arch::asm;
+use std::arch::x86_64::*;
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use super::{Linear, TILE, TILE_INPUTS as INPUTS, store_columns};
+use crate::cpu::Shared;
+use crate::pool::parallel_for;
+
+/// Rows of a tile register.
+const ROWS: usize = 16;
+/// Bytes of a row of a tile register.
+const ROW_BYTES: usize = 64;
+
+/// Whether the processor has tile registers for `bfloat16`, and the kernel of the system lets this
+/// process use them.
+pub(super) fn has_tiles() -> bool {
+    static HAS: OnceLock<bool> = OnceLock::new();
+    *HAS.get_or_init(|| {
+        is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("xsave") && {
+            // SAFETY: the processor has `xgetbv`.
+            unsafe { is_enabled() && is_permitted() }
+        }
+    })
+}
+
+/// # Safety
+/// The processor has `xgetbv`.
+#[target_feature(enable = "xsave")]
+unsafe fn is_enabled() -> bool {
+    const TILE_AND_BF16: u32 = 1 << 24 | 1 << 22;
+    const STATE: u64 = 0b11 << 17;
+    let features = __cpuid_count(7, 0).edx;
+    // SAFETY: the caller's promise.
+    features & TILE_AND_BF16 == TILE_AND_BF16 && unsafe { _xgetbv(0) } & STATE == STATE
+}
+
+/// Asks the kernel of the system for the tile registers, once for the process.
+fn is_permitted() -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        const ARCH_PRCTL: i64 = 158;
+        const REQUEST_PERMISSION: i64 = 0x1023;
+        const TILE_DATA: i64 = 18;
+        let result: i64;
+        // SAFETY: a call of the system that touches no memory of the process.
+        unsafe {
+            asm!(
+                "syscall",
+                inlateout("rax") ARCH_PRCTL => result,
+                in("rdi") REQUEST_PERMISSION,
+                in("rsi") TILE_DATA,
+                out("rcx") _,
+                out("r11") _,
+                options(nostack)
+            );
+        }
+        result == 0
+    }
+    #[cfg(not(target_os = "linux"))]
+    false
+}
+
+/// A product whose activations lie in tiles.
+#[derive(Clone, Copy)]
+struct Step {
+    linear: Linear,
+    /// [blocks, `num_steps`, rows of a block, 32] `bfloat16`.
+    tiles: *mut u8,
+    /// Rows of a block.
+    num_rows: usize,
+    num_blocks: usize,
+    /// Instructions over all inputs.
+    num_steps: usize,
+}
+
+impl Step {
+    /// The first row of a block.
+    fn first_row(&self, block: usize) -> usize {
+        (block * self.num_rows).min(self.linear.num_rows - self.num_rows)
+    }
+
+    fn block(&self, block: usize) -> *mut u8 {
+        // SAFETY: the caller of `linear` allocated this many blocks.
+        unsafe { self.tiles.add(block * self.num_steps * self.num_rows * ROW_BYTES) }
+    }
+
+    fn weights(&self, tile: usize) -> *const u8 {
+        (self.linear.packed as *const u8).wrapping_add(tile * self.num_steps * INPUTS * TILE * 2)
+    }
+}
+
+/// Blocks of rows, and rows of each.
+fn blocks_of(num_rows: usize) -> (usize, usize) {
+    let num_blocks = num_rows.div_ceil(2 * ROWS);
+    (num_blocks, num_rows.div_ceil(num_blocks.max(1)))
+}
+
+/// Words of the tiles that hold some rows of activations.
+pub(super) fn tiles_len(num_rows: usize, num_inputs: usize) -> usize {
+    let (num_blocks, num_rows) = blocks_of(num_rows);
+    num_blocks * num_inputs.div_ceil(INPUTS) * num_rows * ROW_BYTES / size_of::<f32>()
+}
+
+/// Multiplies rows with a packed weight; the processor has tile registers. `tiles` has room for
+/// [`tiles_len`] words, and begins at a cache line.
+///
+/// # Safety
+/// As for [`linear`](super::linear).
+pub(super) unsafe fn linear(args: &Linear, group: usize, tiles: *mut u8) {
+    let num_groups = args.num_groups();
+    let (num_blocks, num_rows) = blocks_of(args.num_rows);
+    let num_steps = args.num_inputs.div_ceil(INPUTS);
+    let step = Shared(Step { linear: *args, tiles, num_rows, num_blocks, num_steps });
+    let work_per_block = args.num_inputs * num_rows;
+    let work_per_group = args.num_inputs * group * TILE * (1 + num_blocks / 2);
+    // SAFETY: the caller's promise; ranges do not overlap, and the tiles outlive both loops.
+    unsafe {
+        parallel_for(num_blocks, super::WORK_PER_CHUNK.div_ceil(work_per_block), &|blocks| {
+            copy_blocks(step.get(), blocks);
+        });
+        parallel_for(num_groups, super::WORK_PER_CHUNK.div_ceil(work_per_group), &|groups| {
+            let num_tiles = args.num_outputs.div_ceil(TILE);
+            multiply(step.get(), groups.start * group..num_tiles.min(groups.end * group), group);
+        });
+    }
+}
+
+/// Copies the activations of some blocks into tiles.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn copy_blocks(step: &Step, blocks: Range<usize>) {
+    let args = &step.linear;
+    for block in blocks {
+        for row in 0..step.num_rows {
+            // SAFETY: the row of `x` has `num_inputs` elements, and the masks keep to them.
+            unsafe {
+                let x = (args.x as *const f32).add((step.first_row(block) + row) * args.x_stride);
+                for k in 0..step.num_steps {
+                    let left = args.num_inputs - k * INPUTS;
+                    let source = x.add(k * INPUTS);
+                    let first = _mm512_maskz_loadu_ps(lanes(left), source);
+                    let second =
+                        _mm512_maskz_loadu_ps(lanes(left.saturating_sub(16)), source.wrapping_add(16));
+                    let pairs = _mm512_cvtne2ps_pbh(second, first);
+                    let place = step.block(block).add((k * step.num_rows + row) * ROW_BYTES);
+                    _mm512_store_si512(place.cast(), std::mem::transmute::<__m512bh, __m512i>(pairs));
+                }
+            }
+        }
+    }
+}
+
+fn lanes(count: usize) -> __mmask16 {
+    if count >= 16 { 0xffff } else { (1 << count) - 1 }
+}
+
+/// How large the tile registers are.
+#[repr(C, align(64))]
+struct Shapes {
+    palette: u8,
+    start: u8,
+    zero: [u8; 14],
+    row_bytes: [u16; 16],
+    rows: [u8; 16],
+}
+
+impl Shapes {
+    fn of(num_rows: usize) -> Self {
+        let first = num_rows.min(ROWS) as u8;
+        let second = if num_rows > ROWS { (num_rows - ROWS) as u8 } else { first };
+        let (mut rows, mut row_bytes) = ([0; 16], [0; 16]);
+        rows[..8].copy_from_slice(&[first, first, second, second, first, second, 16, 16]);
+        row_bytes[..8].fill(ROW_BYTES as u16);
+        Self { palette: 1, start: 0, zero: [0; 14], row_bytes, rows }
+    }
+}
+
+/// Multiplies all rows with some tiles of outputs, `group` at a time so that they stay in the
+/// nearer caches.
+///
+/// # Safety
+/// The processor has tile registers; the tiles lie inside the tensors that the caller of `linear`
+/// vouches for.
+unsafe fn multiply(step: &Step, tiles: Range<usize>, group: usize) {
+    let shapes = Shapes::of(step.num_rows);
+    // SAFETY: the caller's promise; the registers are empty again at the end.
+    unsafe {
+        asm!("ldtilecfg [{}]", in(reg) &raw const shapes, options(nostack, readonly));
+        let mut sums = Sums([[0.0; TILE]; 2 * ROWS]);
+        for first in tiles.clone().step_by(group) {
+            let end = tiles.end.min(first + group);
+            for block in 0..step.num_blocks {
+                if step.num_rows > ROWS {
+                    (first..end).for_each(|tile| many_rows(step, block, tile, &mut sums));
+                } else {
+                    (first..end).step_by(2).for_each(|tile| few_rows(step, block, tile..end, &mut sums));
+                }
+            }
+        }
+        asm!("tilerelease", options(nostack, nomem));
+    }
+}
+
+/// A block of more than 16 rows with one tile of outputs.
+unsafe fn many_rows(step: &Step, block: usize, tile: usize, sums: &mut Sums) {
+    // SAFETY: the caller's promise; the tiles are as long as `num_steps` says.
+    unsafe {
+        asm!(
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3",
+            "2:",
+            "tileloadd tmm6, [{weights} + {pair}]",
+            "tileloadd tmm4, [{x} + {row}]",
+            "tileloadd tmm7, [{weights} + {pair} + 64]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tileloadd tmm5, [{x} + {row} + 1024]",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "add {weights}, 2048",
+            "add {x}, {x_step}",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "dec {steps}",
+            "jnz 2b",
+            "tilestored [{sums} + {pair}], tmm0",
+            "tilestored [{sums} + {pair} + 64], tmm1",
+            "tilestored [{sums} + {pair} + 2048], tmm2",
+            "tilestored [{sums} + {pair} + 2112], tmm3",
+            weights = inout(reg) step.weights(tile) => _,
+            x = inout(reg) step.block(block) => _,
+            steps = inout(reg) step.num_steps => _,
+            sums = in(reg) &raw mut *sums,
+            pair = in(reg) 4 * TILE,
+            row = in(reg) ROW_BYTES,
+            x_step = in(reg) step.num_rows * ROW_BYTES,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack)
+        );
+        store(step, block, tile, &sums.0);
+    }
+}
+
+/// A block of up to 16 rows with the first two of some tiles of outputs, or the only one.
+unsafe fn few_rows(step: &Step, block: usize, tiles: Range<usize>, sums: &mut Sums) {
+    let tile = tiles.start;
+    let next = (tile + 1).min(tiles.end - 1);
+    // SAFETY: the caller's promise; the tiles are as long as `num_steps` says.
+    unsafe {
+        asm!(
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3",
+            "2:",
+            "tileloadd tmm4, [{x} + {row}]",
+            "tileloadd tmm6, [{weights} + {pair}]",
+            "tileloadd tmm7, [{weights} + {pair} + 64]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tileloadd tmm6, [{next} + {pair}]",
+            "tileloadd tmm7, [{next} + {pair} + 64]",
+            "tdpbf16ps tmm2, tmm4, tmm6",
+            "tdpbf16ps tmm3, tmm4, tmm7",
+            "add {weights}, 2048",
+            "add {next}, 2048",
+            "add {x}, {x_step}",
+            "dec {steps}",
+            "jnz 2b",
+            "tilestored [{sums} + {pair}], tmm0",
+            "tilestored [{sums} + {pair} + 64], tmm1",
+            "tilestored [{sums} + {pair} + 2048], tmm2",
+            "tilestored [{sums} + {pair} + 2112], tmm3",
+            weights = inout(reg) step.weights(tile) => _,
+            next = inout(reg) step.weights(next) => _,
+            x = inout(reg) step.block(block) => _,
+            steps = inout(reg) step.num_steps => _,
+            sums = in(reg) &raw mut *sums,
+            pair = in(reg) 4 * TILE,
+            row = in(reg) ROW_BYTES,
+            x_step = in(reg) step.num_rows * ROW_BYTES,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm6") _, out("tmm7") _,
+            options(nostack)
+        );
+        store(step, block, tile, &sums.0);
+        if next > tile {
+            store(step, block, next, &sums.0[ROWS..]);
+        }
+    }
+}
+
+/// Sums of two tiles of rows with a tile of outputs, or of one with two.
+#[repr(C, align(64))]
+struct Sums([[f32; TILE]; 2 * ROWS]);
+
+/// Writes the sums of a block's rows, with the bias.
+#[target_feature(enable = "avx512f")]
+unsafe fn store(step: &Step, block: usize, tile: usize, sums: &[[f32; TILE]]) {
+    let args = &step.linear;
+    let column = tile * TILE;
+    let len = TILE.min(args.num_outputs - column);
+    for (row, sums) in sums[..step.num_rows].iter().enumerate() {
+        let row = step.first_row(block) + row;
+        // SAFETY: the caller's promise: the row has `len` more outputs.
+        unsafe {
+            if len < TILE {
+                store_columns(args, row, column, &sums[..len]);
+                continue;
+            }
+            let target = (args.output as *mut f32).add(row * args.num_outputs + column);
+            for half in [0, ROWS] {
+                let mut sum = _mm512_load_ps(sums.as_ptr().add(half));
+                if args.bias != 0 {
+                    sum = _mm512_add_ps(sum, _mm512_loadu_ps((args.bias as *const f32).add(column + half)));
+                }
+                _mm512_storeu_ps(target.add(half), sum);
+            }
+        }
+    }
+}

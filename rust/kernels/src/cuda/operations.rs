@@ -1,0 +1,140 @@
+//! The operations of a device, and the structs of those whose arguments differ from the CPU's.
+
+use crate::cpu;
+use crate::ops::{Layout, arguments};
+
+arguments! {
+    /// The arguments of attention; the same as on the CPU, and memory for contexts that are split.
+    pub struct PagedAttention, rows num_seqs {
+        /// \[num_tokens, num_heads, head_dim\], contiguous.
+        output: usize,
+        /// \[num_tokens, num_heads, head_dim\], heads adjacent.
+        query: usize,
+        /// \[num_blocks, block_size, num_kv_heads, head_dim\], contiguous.
+        key_cache: usize,
+        /// As `key_cache`.
+        value_cache: usize,
+        /// \[num_rows, stride\] `i32`.
+        block_tables: usize,
+        /// \[num_seqs\] `i32`: which row of `block_tables` is whose.
+        rows: usize,
+        /// \[num_seqs\] `i32`.
+        context_lens: usize,
+        /// \[num_seqs + 1\] `i32`.
+        query_starts: usize,
+        /// Sequences of the step.
+        num_seqs: usize,
+        /// Query heads, a multiple of `num_kv_heads`.
+        num_heads: usize,
+        /// Key and value heads.
+        num_kv_heads: usize,
+        /// Elements per head.
+        head_dim: usize,
+        /// Slots per block.
+        block_size: usize,
+        /// Elements from one token's query to the next one's.
+        query_stride: usize,
+        /// Entries from one row of `block_tables` to the next.
+        block_table_stride: usize,
+        /// Multiplies the scores.
+        scale: f32,
+        /// Most keys that a token sees, its own among them; 0 for all.
+        window: usize,
+        /// \[num_heads\] of `dtype`: one more score of each head, without a value; 0 for none.
+        sinks: usize,
+        /// Bends scores to within this; 0 for not at all.
+        soft_cap: f32,
+        /// Of query, output and sinks.
+        dtype: u32,
+        /// Of the caches: the same.
+        cache_dtype: u32,
+        /// Tokens of the step.
+        num_tokens: usize,
+        /// Parts that a context is split into, at most.
+        num_splits: usize,
+        /// \[num_seqs, num_heads, num_splits, head_dim\] `f32`; unused with one split.
+        partial_output: usize,
+        /// \[num_seqs, num_heads, num_splits, 2\] `f32`: maximum and sum.
+        partial_stats: usize,
+        /// \[num_seqs, num_heads\] `i32`, zero before and after.
+        tickets: usize,
+        /// Whether sequences with one query token are attended to (1), those with more (2), or
+        /// both (3).
+        parts: u32,
+    }
+}
+
+arguments! {
+    /// The arguments of sampling.
+    pub struct Sample, rows num_rows {
+        /// \[num_rows\] `i32`, what was drawn.
+        tokens: usize,
+        /// \[num_rows\] `i32`, the same, or `not_finite` for a row with a logit that is no finite
+        /// number.
+        results: usize,
+        /// \[num_rows, vocab_size\] `f32`.
+        logits: usize,
+        /// \[num_rows\] `i32`: which of the parameters are whose.
+        sample_rows: usize,
+        /// `f32`; 0 takes the most likely token.
+        temperature: usize,
+        /// `i32`; 0 keeps all.
+        top_k: usize,
+        /// `f32`; 1 keeps all.
+        top_p: usize,
+        /// `f32`; 0 keeps all.
+        min_p: usize,
+        /// `f32`; 0 and below keep all.
+        top_n_sigma: usize,
+        /// \[num_rows\] `f32` in \[0, 1).
+        uniform: usize,
+        /// \[num_masked\] `i32`: rows that have a mask.
+        masked_samples: usize,
+        /// \[num_masked, mask_stride\] `u32`: token `t` may be drawn if bit `t % 32` of word
+        /// `t / 32` is set.
+        mask_words: usize,
+        /// Rows.
+        num_rows: usize,
+        /// Elements per row, at most 524288.
+        vocab_size: usize,
+        /// Elements from one row of the logits to the next.
+        logits_stride: usize,
+        /// Rows with a mask.
+        num_masked: usize,
+        /// Words from one mask to the next.
+        mask_stride: usize,
+        /// What the result of a row that is not finite is.
+        not_finite: u32,
+    }
+}
+
+/// Lists the operations: a name, its struct, and the function that launches it.
+macro_rules! operations {
+    ($($name:ident($arguments:ty) => $function:ident,)*) => {
+        /// Every operation of a device, at the place of its number.
+        pub const OPERATIONS: &[Layout] = &[$(Layout::of::<$arguments>(stringify!($name)),)*];
+
+        #[cfg(cuda_kernels)]
+        mod linked {
+            unsafe extern "C" {
+                $(pub(super) fn $function(device: i32, arguments: *const u8, stream: usize) -> i32;)*
+            }
+        }
+
+        /// The functions of [`OPERATIONS`].
+        #[cfg(cuda_kernels)]
+        pub(super) const LAUNCHES: &[super::Launch] = &[$(linked::$function,)*];
+    };
+}
+
+operations! {
+    Embed(cpu::Embed) => streamcore_cuda_embed,
+    Take(cpu::Take) => streamcore_cuda_take,
+    AddInto(cpu::AddInto) => streamcore_cuda_add_into,
+    Scale(cpu::Scale) => streamcore_cuda_scale,
+    RmsNorm(cpu::RmsNorm) => streamcore_cuda_rms_norm,
+    Gated(cpu::Gated) => streamcore_cuda_gated,
+    RopeAndStore(cpu::RopeAndStore) => streamcore_cuda_rope_and_store,
+    PagedAttention(PagedAttention) => streamcore_cuda_paged_attention,
+    Sample(Sample) => streamcore_cuda_sample,
+}

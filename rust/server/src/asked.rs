@@ -1,0 +1,163 @@
+//! What a client asks for beside the prompt, in whichever dialect it came.
+
+pub mod tools;
+
+use streamcore_engine::GivenParameters;
+use streamcore_grammar::Node;
+
+use self::tools::Tools;
+use crate::naming::ReasoningField;
+use crate::stream::ShownToken;
+use crate::stream::finish::{Finish, FinishReason};
+use crate::text::Conversation;
+
+/// A conversation that is to be answered, checked.
+#[derive(Debug, PartialEq)]
+pub struct ChatRequest {
+    /// What is rendered.
+    pub conversation: Conversation,
+    /// Its tools.
+    pub tools: Tools,
+    /// All else.
+    pub options: Options,
+}
+
+/// What a client asks for beside the prompt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// The model by name; empty where the client leaves it to the server, until the name is known.
+    pub model: String,
+    /// Answer as a stream of events.
+    pub stream: bool,
+    /// Choices per prompt.
+    pub n: usize,
+    /// Most tokens to generate.
+    pub max_tokens: Option<usize>,
+    /// Whether more than there is room for is as many as there is room for.
+    pub caps_max_tokens: bool,
+    /// The field that says so, or would.
+    pub max_tokens_field: &'static str,
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Where the answer ends.
+    pub stops: Stops,
+    /// What the answer has in it beside text.
+    pub details: Details,
+    /// Each choice begins with its prompt.
+    pub echo: bool,
+    /// The part of the answer's id behind its prefix.
+    pub request_id: Option<String>,
+    /// Share cached prompts only with requests that say the same.
+    pub cache_salt: Option<String>,
+    /// Lower ones are served first.
+    pub priority: i32,
+    /// What the answer is held to.
+    pub asked: Option<Asked>,
+    /// Most tokens of its thought.
+    pub thinking_token_budget: Option<usize>,
+    /// Keep only so many of the last tokens of a prompt; -1 keeps what leaves room for the answer.
+    pub truncate_prompt_tokens: Option<i64>,
+}
+
+/// How tokens are drawn. What is not given is for the model's defaults to say.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Sampling {
+    /// The numbers, within the ranges of the table of fields.
+    pub numbers: GivenParameters,
+    /// Token ids of the vocabulary, each once.
+    pub logit_bias: Vec<(u32, f32)>,
+    /// Decides every draw.
+    pub seed: Option<u64>,
+}
+
+/// Where an answer ends.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stops {
+    /// Texts that end it.
+    pub texts: Vec<String>,
+    /// Tokens that end it.
+    pub token_ids: Vec<u32>,
+    /// The model's own end tokens do not end it.
+    pub ignore_eos: bool,
+    /// What ended it is part of it.
+    pub are_part_of_output: bool,
+    /// It does not end before so many tokens.
+    pub min_tokens: usize,
+}
+
+/// What an answer has in it beside text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Details {
+    /// End a stream with a usage chunk.
+    pub include_usage: bool,
+    /// Tell the usage so far in every chunk.
+    pub continuous_usage: bool,
+    /// Log-probabilities of the tokens, and of so many of the likeliest.
+    pub logprobs: Option<u32>,
+    /// The same of the prompt, in vLLM's shape.
+    pub prompt_logprobs: Option<u32>,
+    /// Token ids.
+    pub token_ids: bool,
+    /// Tokens in log-probabilities are written as ids.
+    pub tokens_as_ids: bool,
+    /// Log-probabilities of the answer are kept to its end, also where it is streamed.
+    pub keeps_logprobs: bool,
+    /// Special tokens leave text.
+    pub special_tokens: bool,
+    /// Reasoning is left out.
+    pub hides_reasoning: bool,
+    /// A call is told as OpenAI's older `function_call`.
+    pub calls_are_older: bool,
+    /// Where it is, if it is not: the server's affair, not the client's.
+    pub reasoning_field: ReasoningField,
+}
+
+/// What the answer is held to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    /// What it may say.
+    pub node: Node,
+    /// The field that says so.
+    pub field: String,
+}
+
+impl Details {
+    /// What a chat says of its end.
+    #[must_use]
+    pub fn finish_reason(&self, finish: &Finish) -> FinishReason {
+        match finish.finish_reason {
+            FinishReason::ToolCalls if self.calls_are_older => FinishReason::FunctionCall,
+            reason => reason,
+        }
+    }
+
+    /// Whether the answer tells anything about its tokens.
+    #[must_use]
+    pub fn tells_tokens(&self) -> bool {
+        self.logprobs.is_some() || self.token_ids
+    }
+
+    /// Whether it matters which tokens a piece of text is made of.
+    #[must_use]
+    pub fn counts_tokens(&self) -> bool {
+        self.tells_tokens() || self.continuous_usage
+    }
+
+    /// Whether the log-probabilities of these tokens are told.
+    #[must_use]
+    pub fn tells_logprobs(&self, tokens: &[ShownToken]) -> bool {
+        self.logprobs.is_some() && tokens.iter().any(|token| token.logprobs.is_some())
+    }
+
+    /// Whether the deltas of a stream are nothing but text and log-probabilities.
+    #[must_use]
+    pub fn is_logprobs_only(&self) -> bool {
+        self.logprobs.is_some() && !self.token_ids && !self.continuous_usage
+    }
+
+    /// Whether the deltas of a stream are nothing but text.
+    #[must_use]
+    pub fn is_text_only(&self) -> bool {
+        !self.counts_tokens()
+    }
+}

@@ -1,0 +1,31 @@
+//! A conversation, in whichever dialect it came → a request that can be queued.
+
+use super::{
+    Generation, Manner, Prompt, answer_setup, chat_grammar, encode_conversation, instruct, max_prompt_tokens,
+};
+use crate::app::App;
+use crate::asked::ChatRequest;
+use crate::asked::tools::declared;
+use crate::error::ApiError;
+use crate::script::cue::Cue;
+
+/// Makes the prompt of a conversation, and says how its answer is read and what it is held to.
+///
+/// # Errors
+/// 404, if the model is not served; 400, if it cannot answer this.
+pub fn of_chat(app: &App, request: ChatRequest) -> Result<Generation, ApiError> {
+    let ChatRequest { mut conversation, tools, mut options } = request;
+    options.model = app.served_name(&options.model)?.to_owned();
+    options.details.reasoning_field = app.naming.reasoning_field;
+    options.details.calls_are_older = tools.are_functions();
+    let cue = app.script.as_ref().map(|_| Cue::of_messages(&conversation.messages));
+    instruct(app, &mut conversation, &tools);
+    let encoded = encode_conversation(app, conversation, max_prompt_tokens(app, &options))?;
+    let manner = Manner::of(app, &tools, &encoded.text);
+    let setup = answer_setup(&manner, declared(tools.callable()));
+    let grammar = chat_grammar(&manner, options.asked.take(), &tools)?;
+    let prompt = Prompt { tokens: encoded.tokens, field: "messages".to_owned(), echo: None, cue };
+    let mut generation = Generation::new(app, options, vec![prompt], usize::MAX)?;
+    (generation.setup, generation.grammar) = (setup, grammar);
+    Ok(generation)
+}

@@ -1,0 +1,17 @@
+//! `/v1/responses`: a dialect of chat. What comes in is written as a chat, whose rules it then obeys; what
+//! goes out is one object, and the events that build it up.
+
+mod events;
+mod items;
+mod object;
+pub mod params;
+pub mod reference;
+pub mod request;
+pub(in crate::openai) mod schemas;
+mod tools;
+mod translation;
+
+pub use self::events::ResponseEvents;
+pub use self::items::stored_input;
+pub use self::object::{Status, Told};
+pub use self::request::{Kept, Past, ResponsesRequest};

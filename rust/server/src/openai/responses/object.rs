@@ -1,0 +1,254 @@
+//! The object that a response is.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+use crate::error::ApiError;
+use crate::openai::fields::Fields;
+use crate::openai::usage::Usage;
+use crate::stream::Identity;
+
+/// What an answer tells of its request.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// The system message.
+    pub instructions: Option<String>,
+    /// Most tokens to generate.
+    pub max_output_tokens: Option<u64>,
+    /// What the client wants to find again.
+    pub metadata: Value,
+    /// The answer may have several calls.
+    pub parallel_tool_calls: bool,
+    /// The response that this one follows.
+    pub previous_response_id: Option<String>,
+    /// How long the model thinks.
+    pub effort: Option<String>,
+    /// The thought is told as a summary.
+    pub summary: Option<String>,
+    /// The response is kept.
+    pub store: bool,
+    /// It goes on when its client leaves.
+    pub background: bool,
+    /// What the answer is held to.
+    pub format: Value,
+    /// What the answer has to do with the tools.
+    pub tool_choice: Value,
+    /// The tools that the model is told of.
+    pub tools: Vec<Value>,
+    /// Text has log-probabilities.
+    pub has_logprobs: bool,
+    /// And those of so many of the likeliest tokens.
+    pub top_logprobs: u64,
+    /// A thought is told in base64 as well.
+    pub has_encrypted_content: bool,
+    /// What becomes of a prompt that is too long.
+    pub truncation: String,
+    /// What tokens are drawn with.
+    pub temperature: Option<f64>,
+    /// The same.
+    pub top_p: Option<f64>,
+}
+
+impl Told {
+    /// Takes what has no part in the chat. `is_kept`: responses can be.
+    ///
+    /// # Errors
+    /// None where the table has checked the body.
+    pub(super) fn take(fields: &mut Fields, is_kept: bool) -> Result<Self, ApiError> {
+        Ok(Self {
+            instructions: fields.string("instructions")?,
+            metadata: fields.take("metadata").unwrap_or_else(|| json!({})),
+            previous_response_id: fields.string("previous_response_id")?,
+            store: fields.flag_or("store", true)? && is_kept,
+            background: fields.flag("background")?,
+            max_output_tokens: None,
+            parallel_tool_calls: true,
+            effort: None,
+            summary: None,
+            format: json!({ "type": "text" }),
+            tool_choice: "auto".into(),
+            tools: Vec::new(),
+            has_logprobs: false,
+            top_logprobs: 0,
+            has_encrypted_content: false,
+            truncation: "disabled".to_owned(),
+            temperature: None,
+            top_p: None,
+        })
+    }
+
+    /// The same as members of the object.
+    #[must_use]
+    pub fn members(&self) -> Map<String, Value> {
+        let members = json!({
+            "background": self.background,
+            "instructions": self.instructions,
+            "max_output_tokens": self.max_output_tokens,
+            "max_tool_calls": null,
+            "metadata": self.metadata,
+            "parallel_tool_calls": self.parallel_tool_calls,
+            "previous_response_id": self.previous_response_id,
+            "reasoning": { "effort": self.effort, "summary": self.summary },
+            "service_tier": "default",
+            "store": self.store,
+            "temperature": self.temperature,
+            "text": { "format": self.format, "verbosity": "medium" },
+            "tool_choice": self.tool_choice,
+            "tools": self.tools,
+            "top_logprobs": self.top_logprobs,
+            "top_p": self.top_p,
+            "truncation": self.truncation,
+            "user": null,
+        });
+        match members {
+            Value::Object(members) => members,
+            _ => Map::new(),
+        }
+    }
+}
+
+/// How far a response is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It waits for its first step.
+    Queued,
+    /// It is being generated.
+    InProgress,
+    /// It is whole.
+    Completed,
+    /// It was cut off.
+    Incomplete,
+    /// The server could not go on.
+    Failed,
+    /// It was wanted no more.
+    Cancelled,
+}
+
+impl Status {
+    /// Whether nothing comes any more.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Queued | Self::InProgress)
+    }
+}
+
+/// One item of an answer.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Output {
+    /// What the model has thought.
+    Reasoning {
+        id: String,
+        summary: Vec<Part>,
+        content: Vec<Part>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        encrypted_content: Option<String>,
+        status: Status,
+    },
+    /// What it says.
+    Message { id: String, status: Status, role: &'static str, content: Vec<Part> },
+    /// What it calls.
+    FunctionCall { id: String, call_id: String, name: String, arguments: String, status: Status },
+}
+
+/// A part of an item.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Part {
+    /// What is said.
+    OutputText {
+        annotations: [(); 0],
+        /// A list, kept as it was written.
+        logprobs: Box<RawValue>,
+        text: String,
+    },
+    /// What is thought.
+    ReasoningText { text: String },
+    /// The same, told as a summary.
+    SummaryText { text: String },
+}
+
+/// A thought in base64. It is no secret: it is what a client sends back that sends nothing else.
+pub(super) fn packed(thought: &str) -> String {
+    BASE64_STANDARD.encode(thought)
+}
+
+/// The thought that was [`packed`], if it was.
+pub(super) fn thought_of(packed: &str) -> Option<String> {
+    String::from_utf8(BASE64_STANDARD.decode(packed).ok()?).ok()
+}
+
+/// OpenAI's `response` object.
+#[derive(Debug, Serialize)]
+pub(super) struct ResponseObject<'a> {
+    pub(super) id: &'a str,
+    pub(super) object: &'static str,
+    pub(super) created_at: u64,
+    pub(super) status: Status,
+    pub(super) error: Option<Value>,
+    pub(super) incomplete_details: Option<Value>,
+    pub(super) model: &'a str,
+    pub(super) output: &'a [Output],
+    pub(super) usage: Option<ResponseUsage>,
+    #[serde(flatten)]
+    pub(super) told: &'a Map<String, Value>,
+}
+
+impl<'a> ResponseObject<'a> {
+    /// One that has just begun.
+    #[must_use]
+    pub(super) fn new(identity: &'a Identity, status: Status, told: &'a Map<String, Value>) -> Self {
+        let Identity { id, created, model } = identity;
+        Self {
+            id,
+            object: "response",
+            created_at: *created,
+            status,
+            error: None,
+            incomplete_details: None,
+            model,
+            output: &[],
+            usage: None,
+            told,
+        }
+    }
+}
+
+/// OpenAI's `usage` of a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) struct ResponseUsage {
+    input_tokens: usize,
+    input_tokens_details: InputTokensDetails,
+    output_tokens: usize,
+    output_tokens_details: OutputTokensDetails,
+    total_tokens: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+struct InputTokensDetails {
+    cached_tokens: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+struct OutputTokensDetails {
+    reasoning_tokens: usize,
+}
+
+impl From<Usage> for ResponseUsage {
+    fn from(usage: Usage) -> Self {
+        let reasoning = usage.completion_tokens_details.map(|details| details.reasoning_tokens);
+        Self {
+            input_tokens: usage.prompt_tokens,
+            input_tokens_details: InputTokensDetails {
+                cached_tokens: usage.prompt_tokens_details.cached_tokens,
+            },
+            output_tokens: usage.completion_tokens,
+            output_tokens_details: OutputTokensDetails { reasoning_tokens: reasoning.unwrap_or_default() },
+            total_tokens: usage.total_tokens,
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Responses: the grammar of their events, what is made of what comes in, and what is kept.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod conversations;
+mod grammar;
+mod hostile;
+mod kept;
+mod resumed;
+mod store;

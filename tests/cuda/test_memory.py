@@ -1,0 +1,154 @@
+"""Every kernel under the checker of memory: bytes outside of its tensors, bytes that were never written, races, copies
+that are still under way, barriers that not all threads reach.
+"""
+
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from tests.cuda.emulated import CheckedMemory
+from tests.cuda.emulator import Emulator, aligned
+from tests.cuda.host_library import host_library, missing
+from tests.kernels.test_paged_attention import Step, make_step
+
+from streamcore.kernels import LayerCache
+from streamcore.operands import AttentionRule, HeadNorms, Rotation
+
+pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
+
+
+@cache
+def _emulator() -> Emulator:
+    return Emulator(host_library("check"))
+
+
+@pytest.fixture(params=[0, 1, 2], ids=["in order", "another order", "a third"])
+def ops(request: pytest.FixtureRequest) -> CheckedMemory:
+    """The operations, with threads in different orders."""
+    checked = CheckedMemory(_emulator())
+    checked.seed = request.param
+    return checked
+
+
+@pytest.fixture(params=[torch.bfloat16, torch.float16], ids=["bf16", "f16"])
+def dtype(request: pytest.FixtureRequest) -> torch.dtype:
+    """The dtypes of attention."""
+    chosen: torch.dtype = request.param
+    return chosen
+
+
+def random(*shape: int, dtype: torch.dtype = torch.bfloat16, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed + sum(shape))
+    return aligned(torch.randn(*shape, generator=generator).to(dtype))
+
+
+IMPLEMENTATION: Any = SimpleNamespace(
+    random=lambda *shape, dtype=torch.float32, seed=0: random(*shape, dtype=dtype, seed=seed),
+    ints=lambda values, dtype=torch.int32: aligned(torch.tensor(values, dtype=dtype)),
+    device=torch.device("cpu"),
+)
+
+
+def check_attention(ops: CheckedMemory, step: Step, rule: AttentionRule | None = None) -> torch.Tensor:
+    """Attends over a cache whose unused slots are NaN, which a key too many would show."""
+    rule = rule or AttentionRule(step.scale)
+    used = torch.zeros(step.key_cache.shape[:2], dtype=torch.bool)
+    for row, length in zip(step.rows.tolist(), step.context_lens.tolist(), strict=True):
+        blocks = step.block_tables[row]
+        slots = blocks[blocks >= 0].long().unsqueeze(1) * used.shape[1] + torch.arange(used.shape[1])
+        used.view(-1)[slots.flatten()[:length]] = True
+    for cache_of_kind in (step.key_cache, step.value_cache):
+        cache_of_kind[~used] = torch.nan
+    out = aligned(torch.full(step.query.shape, torch.nan, dtype=step.query.dtype))
+    cache_pair = LayerCache(step.key_cache, step.value_cache)
+    ops.paged_attention(out, step.query, cache_pair, step.sequences(), rule)
+    step.key_cache[~used], step.value_cache[~used] = 0, 0
+    expected = step.expected(rule)
+    tolerance = {torch.bfloat16: 1.6e-2, torch.float16: 2e-3}[out.dtype]
+    torch.testing.assert_close(out.double(), expected, rtol=tolerance, atol=tolerance)
+    return out
+
+
+@pytest.mark.parametrize("head_dim", [64, 80, 96, 128, 256])
+def test_decodes_of_split_contexts(ops: CheckedMemory, dtype: torch.dtype, head_dim: int) -> None:
+    """The parts of a context meet without waiting for each other: one that is read too early is another answer."""
+    # More than two parts of the least size, from one sequence that few blocks serve.
+    step = make_step(
+        IMPLEMENTATION,
+        [(1, 600), (1, 1)],
+        num_heads=3,
+        num_kv_heads=1,
+        head_dim=head_dim,
+        block_size=24,
+        dtype=dtype,
+    )
+    assert ops._splits.count(2, 3, 1) > 2
+    check_attention(ops, step)
+
+
+@pytest.mark.parametrize(
+    "heads", [(1, 1), (7, 1), (16, 1), (24, 2)], ids=lambda heads: f"{heads[0]}q{heads[1]}kv"
+)
+def test_decodes_of_groups(ops: CheckedMemory, heads: tuple[int, int]) -> None:
+    """A group of more than eight query heads is two blocks' work, and the second has fewer."""
+    step = make_step(
+        IMPLEMENTATION,
+        [(1, 70), (1, 33)],
+        num_heads=heads[0],
+        num_kv_heads=heads[1],
+        block_size=16,
+        dtype=torch.bfloat16,
+    )
+    sinks = random(heads[0], seed=9)
+    check_attention(ops, step, AttentionRule(0.2, window=45, soft_cap=5.0, sinks=sinks))
+
+
+@pytest.mark.parametrize("head_dim", [64, 80, 96, 128, 256])
+def test_prefills(ops: CheckedMemory, dtype: torch.dtype, head_dim: int) -> None:
+    """Two tiles are in shared memory at a time: the copy of the next must not meet the reader of the last."""
+    seqs = [(70, 140), (1, 5), (0, 0), (17, 17)]
+    step = make_step(IMPLEMENTATION, seqs, num_heads=2, num_kv_heads=1, head_dim=head_dim, dtype=dtype)
+    check_attention(ops, step)
+    check_attention(ops, step, AttentionRule(0.2, window=45, soft_cap=5.0, sinks=random(2, dtype=dtype)))
+
+
+@pytest.mark.parametrize("width", [64, 1000, 1003, 2048])
+def test_rows(ops: CheckedMemory, width: int) -> None:
+    """A row that is not a multiple of the vectors must not be read beyond its end."""
+    for dtype in (torch.bfloat16, torch.float32):
+        x, table, weight = (
+            random(3, width, dtype=dtype),
+            random(5, width, dtype=dtype),
+            random(width, dtype=dtype),
+        )
+        out, rows = aligned(torch.empty_like(x)), aligned(torch.tensor([4, 0, 2], dtype=torch.int32))
+        ops.embed(out, rows, table, 2.0)
+        ops.take(out, table, rows)
+        assert torch.equal(out, table[[4, 0, 2]])
+        ops.add(out, x)
+        ops.scale(out, 0.5)
+        ops.rms_norm(out, x, weight, 1e-5)
+        ops.rms_norm(x, x, weight, 1e-5)
+        ops.add_rms_norm(out, x, random(3, width, dtype=dtype, seed=1), weight, 1e-5)
+        gate_up = random(3, 2 * width, dtype=dtype)
+        for activation in ("silu", "gelu_tanh", "clamped"):
+            ops.gated(out, gate_up, activation)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("head_dim", "rotary_dim"), [(128, 128), (96, 32), (10, 6), (64, 0)])
+@pytest.mark.parametrize("is_normed", [False, True], ids=["plain", "normed"])
+def test_rope_and_store(ops: CheckedMemory, head_dim: int, rotary_dim: int, is_normed: bool) -> None:
+    """Heads are shared by neighbouring threads, which read what others are about to write."""
+    qkv = random(3, 7 * head_dim).view(3, 7, head_dim)
+    query, key, value = qkv.split([3, 2, 2], dim=1)
+    caches = [random(2, 4, 2, head_dim, seed=seed) for seed in (1, 2)]
+    rotation = Rotation(random(9, rotary_dim, dtype=torch.float32), random(9, dtype=torch.float32))
+    norms = HeadNorms(random(head_dim), random(head_dim, seed=3), 1e-5) if is_normed else None
+    positions = aligned(torch.tensor([8, 0, 3], dtype=torch.int32))
+    slots = aligned(torch.tensor([7, -1, 2]))
+    before = caches[0].clone()
+    ops.rope_and_store_kv(query, key, value, rotation, positions, LayerCache(*caches), slots, norms)
+    assert torch.equal(caches[0].flatten(0, 1)[7], key[0])
+    assert torch.equal(caches[0].flatten(0, 1)[3], before.flatten(0, 1)[3])

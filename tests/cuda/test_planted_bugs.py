@@ -1,0 +1,175 @@
+"""The emulator is tested itself: each bug that is planted into a kernel must be found, by the numbers or by the checker."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from tests.cuda.emulated import CheckedMemory
+from tests.cuda.emulator import Emulator
+from tests.cuda.host_library import host_library, missing
+from tests.cuda.test_memory import IMPLEMENTATION, check_attention
+from tests.cuda.toolkit import BUILD, CUDA
+from tests.kernels.test_paged_attention import make_step
+
+pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
+
+DECODES = [(1, 600), (1, 33), (1, 1)]
+PREFILLS = [(100, 100), (65, 70), (20, 150)]
+NUMBERS = "Tensor-likes are not close"
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A text of a header, what takes its place, and what is said then."""
+
+    header: str
+    text: str
+    bug: str
+    found: str
+
+
+FENCE = "    __threadfence();\n    __syncthreads();\n    if (threadIdx.x == 0) {"
+BARRIER_OF_TILE = "        __syncthreads();\n        const uint32_t key_tile"
+
+DECODE_PLANTS = {
+    "a token too many": Plant(
+        "decode_attention.cuh",
+        "token < end ? token : end - 1",
+        "token <= end ? token : end - 1",
+        "never written",
+    ),
+    "no barrier before shared memory is read": Plant(
+        "decode_attention.cuh",
+        "state.keep(shared, warp);\n    __syncthreads();",
+        "state.keep(shared, warp);",
+        "race",
+    ),
+    "no fence before the ticket": Plant(
+        "decode_attention.cuh",
+        FENCE,
+        FENCE.replace("    __threadfence();\n", ""),
+        "threads of different blocks",
+    ),
+    "no barrier before the ticket": Plant(
+        "decode_attention.cuh",
+        FENCE,
+        FENCE.replace("    __syncthreads();\n", ""),
+        "threads of different blocks",
+    ),
+    "all warps write one place": Plant(
+        "decode_attention.cuh", "shared.most[warp][2 * t + j] =", "shared.most[0][2 * t + j] =", "two writes"
+    ),
+    "half of a part is not stored": Plant(
+        "decode_attention.cuh",
+        "args.partial_stats[2 * at + 1] = all;",
+        ";",
+        "the parts that was never written",
+    ),
+    "a shuffle that only some lanes reach": Plant(
+        "decode_attention.cuh",
+        "            if (g == 0) {\n",
+        "            if (g < 4) total[j] += __shfl_xor_sync(0xffffffffu, total[j], 4);\n            if (g == 0) {\n",
+        "deadlock|different instructions",
+    ),
+    "a ticket that stays": Plant(
+        "decode_attention.cuh", "if (shared.is_last) *ticket = 0;", "", "tickets stay taken"
+    ),
+}
+PREFILL_PLANTS = {
+    "one block of the cache too far": Plant(
+        "prefill_attention.cuh",
+        "is_valid = token < context_len",
+        "is_valid = token <= context_len",
+        "never written|outside",
+    ),
+    "waits for the wrong copy": Plant(
+        "prefill_attention.cuh", "cp_async_wait<1>();", "cp_async_wait<2>();", "still filling"
+    ),
+    "no barrier after the wait": Plant(
+        "prefill_attention.cuh", BARRIER_OF_TILE, BARRIER_OF_TILE.split("\n")[1], "race|never written"
+    ),
+    "no barrier before the next copy": Plant(
+        "prefill_attention.cuh",
+        "        // The next copy goes where others may still read.\n        __syncthreads();",
+        "",
+        "write after read",
+    ),
+    "halves of a fragment exchanged": Plant(
+        "prefill_attention.cuh",
+        "n * 8 + matrix / 2 * 8 + row, 2 * k + matrix % 2",
+        "n * 8 + matrix % 2 * 8 + row, 2 * k + matrix / 2",
+        NUMBERS,
+    ),
+    "a key of the future": Plant(
+        "prefill_attention.cuh",
+        "(first_key + n * 8 + 2 * t + i % 2)",
+        "(first_key + n * 8 + 2 * t + i % 2 - 1)",
+        NUMBERS,
+    ),
+    "lanes read what others have yet to write": Plant(
+        "prefill_attention.cuh", "        __syncwarp();\n", "", "threads of one warp without __syncwarp"
+    ),
+    "a warp leaves before the barriers": Plant(
+        "prefill_attention.cuh",
+        "    copy_tile(first_tile, 0);\n",
+        "    if (static_cast<int>(threadIdx.x) / 32 * 16 >= num_rows) return;\n    copy_tile(first_tile, 0);\n",
+        "not waited for|still filling|never written",
+    ),
+}
+
+
+def emulator_with(plant: Plant | None) -> Emulator:
+    """The attention kernels, with a bug."""
+    define = ("SOUND=1",)
+    source = Path(__file__).parent / "planted.cu"
+    if plant is None:
+        return Emulator(host_library("check", define, (source,)))
+    text = (CUDA / "kernels" / plant.header).read_text()
+    assert text.count(plant.text) == 1, "the text that the bug replaces must be there, once"
+    name = hashlib.sha256(f"{plant}{text}".encode()).hexdigest()[:16]
+    folder = BUILD / "planted" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / plant.header).write_text(text.replace(plant.text, plant.bug))
+    # Headers are looked for beside the source first.
+    copy = folder / source.name
+    copy.write_text(source.read_text())
+    return Emulator(host_library("check", (f"PLANTED_{name}=1",), (copy,)))
+
+
+def attend_with(plant: Plant | None, seqs: list[tuple[int, int]]) -> None:
+    emulator = emulator_with(plant)
+    try:
+        step = make_step(
+            IMPLEMENTATION,
+            seqs,
+            num_heads=2,
+            num_kv_heads=1,
+            head_dim=64,
+            block_size=16,
+            dtype=torch.bfloat16,
+        )
+        check_attention(CheckedMemory(emulator), step)
+    finally:
+        emulator.close()
+
+
+@pytest.mark.parametrize("seqs", [DECODES, PREFILLS], ids=["decodes", "prefills"])
+def test_nothing_is_found_in_sound_kernels(seqs: list[tuple[int, int]]) -> None:
+    """A checker that always complains would find every bug."""
+    attend_with(None, seqs)
+
+
+@pytest.mark.parametrize("name", DECODE_PLANTS)
+def test_bugs_of_decode_are_found(name: str) -> None:
+    """A missing fence shows in no number: without the checker it would first show under load, on a device."""
+    with pytest.raises(AssertionError, match=DECODE_PLANTS[name].found):
+        attend_with(DECODE_PLANTS[name], DECODES)
+
+
+@pytest.mark.parametrize("name", PREFILL_PLANTS)
+def test_bugs_of_prefill_are_found(name: str) -> None:
+    """A tile that is overwritten while it is read is right in every order of threads that was tried."""
+    with pytest.raises(AssertionError, match=PREFILL_PLANTS[name].found):
+        attend_with(PREFILL_PLANTS[name], PREFILLS)

@@ -1,0 +1,130 @@
+"""Whole steps of a small model with the emulator as the device: the product's runner and its kernels, from plans to tokens."""
+
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.checkpoints import write_checkpoint
+from tests.cuda.emulated import EmulatedOps
+from tests.cuda.emulator import Emulator
+from tests.cuda.host_library import host_library, missing
+from tests.models.engine_loop import Answer, Ask, EngineLoop
+from tests.models.steps import CPU, random_prompt
+
+from streamcore.kernels import LinearWeight
+from streamcore.kernels.ops import Ops
+from streamcore.kernels.reference import ReferenceOps
+from streamcore.models.folder import check_model_folder
+from streamcore.models.load import load_model
+from streamcore.models.model import Model
+from streamcore.runner.limits import choose_capture_sizes
+from streamcore.runner.placement import Placement
+
+pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
+
+
+class WithExactProducts(EmulatedOps):
+    """Products are torch's on a device, too. Here each is rounded once, so that a row does not depend on its batch."""
+
+    def linear(
+        self, out: torch.Tensor, x: torch.Tensor, weight: LinearWeight, bias: torch.Tensor | None
+    ) -> None:
+        """See `Ops`."""
+        product = x.double() @ weight.data.double().T
+        out.copy_(product if bias is None else product + bias.double())
+
+
+@cache
+def emulated() -> Ops:
+    """The device."""
+    emulator = Emulator(host_library("fast"))
+    emulator.begin()
+    return WithExactProducts(emulator)
+
+
+def model_of(folder: Path, ops: Ops) -> Model:
+    model = load_model(check_model_folder(folder), CPU, torch.float16)
+    model.ops = ops
+    model.prepare(256)
+    return model
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A model whose heads the attention kernels take."""
+    return write_checkpoint(
+        tmp_path, hidden_size=64, num_attention_heads=4, num_key_value_heads=2, head_dim=64
+    )
+
+
+def asks(**options: Any) -> list[Ask]:
+    """Prompts that are decoded, prefilled in one step and in chunks."""
+    return [Ask(random_prompt(length, seed=length), 6, dict(options)) for length in (1, 3, 17, 40, 70)]
+
+
+def answers(model: Model, asked: list[Ask], **limits: Any) -> list[Answer]:
+    return EngineLoop(model, num_blocks=64, **limits).answer(asked)
+
+
+def test_the_kernels_compute_the_model(folder: Path) -> None:
+    """The first token of a server with a GPU must be the model's."""
+    asked = asks(logprobs=3)
+    actual = answers(model_of(folder, emulated()), asked)
+    expected = answers(model_of(folder, ReferenceOps()), asked)
+    for ours, theirs in zip(actual, expected, strict=True):
+        (logprob, likeliest), (wanted, wanted_likeliest) = ours.likelihoods[0], theirs.likelihoods[0]
+        assert logprob == pytest.approx(wanted, abs=0.02)
+        assert [value for _, value in likeliest] == pytest.approx(
+            [value for _, value in wanted_likeliest], abs=0.02
+        )
+
+
+def emulated_placement(depth: int, *, captures: bool) -> Placement:
+    """Memory apart from the host's. What is captured is run again: its inputs and outputs must be where they were."""
+    return Placement(depth, True, (lambda work: work) if captures else None)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"max_num_batched_tokens": 8, "max_num_seqs": 3}, {"capture_sizes": [4, 16]}, {"num_blocks": 9}],
+    ids=["small steps", "padding", "preemption"],
+)
+@pytest.mark.parametrize("captures", [False, True], ids=["eager", "captured"])
+def test_every_way_to_run_steps_gives_the_same_tokens(
+    folder: Path, limits: dict[str, Any], captures: bool
+) -> None:
+    """A token that the next step takes from the device before the host has seen it must be the one that was drawn, and a
+    captured step must read the columns of its own plan.
+    """
+    model = model_of(folder, emulated())
+    asked = asks(temperature=1.0, top_p=0.9, seed=7)
+    expected = EngineLoop(model, **({"num_blocks": 64} | limits)).answer(asked)
+    placement = emulated_placement(2, captures=captures)
+    loop = EngineLoop(model, **({"num_blocks": 64} | limits), placement=placement)
+    assert [answer.tokens for answer in loop.answer(asked)] == [answer.tokens for answer in expected]
+    assert ("capture_sizes" in limits) == (loop.num_padding > 0)
+    graphs = loop.runner._graphs
+    assert captures == (graphs is not None and graphs.num_replays > 0)
+
+
+def test_padding_changes_nothing(folder: Path) -> None:
+    """Rows that are there to fill a captured size must leave the cache and the tokens of others alone."""
+    model = model_of(folder, emulated())
+    asked = asks(logprobs=2)
+    padded = EngineLoop(model, num_blocks=64, capture_sizes=[8, 16])
+    assert padded.answer(asked) == answers(model, asked)
+    assert padded.num_padding > 0
+
+
+def test_sizes_are_few_and_padding_is_little() -> None:
+    """Each size is memory and time at the start; each row of padding is computed in full."""
+    sizes = choose_capture_sizes(256, 8192)
+    assert sizes[:6] == [1, 2, 4, 8, 16, 24]
+    assert sizes[-1] == 256
+    assert len(sizes) < 40
+    assert all(after - before <= max(8, before // 8) for before, after in pairwise(sizes) if before >= 8)
+    assert choose_capture_sizes(3, 8192) == [1, 2, 3]
+    assert choose_capture_sizes(256, 1) == [1]
