@@ -2,11 +2,11 @@
 
     python -m tests.clients.run [NAME ...]
 
-A client is a folder beside this file: `requirements.txt` or `package.json` pins it (or both do, where it needs packages
-of both kinds), `locked.txt` or `package-lock.json` pins all that it brings (`make update` writes them), and its program
-prints what it checked and ends with a status other than 0 if something was wrong. Environments are kept in `target/clients/NAME` and made
-again when the lock changes. Needs the registries once, the standard library only, and a `streamcore` that this
-Python can import.
+A client is a folder beside this file: `requirements.txt` or `package.json` pins it (both do where it needs packages of both
+kinds), `locked.txt` or `package-lock.json` pins all that it brings (`make update` writes them), and its program prints what
+it checked and ends with a status other than 0 if something was wrong. Environments are kept in `target/clients/NAME` and made
+again when the lock changes. Needs the registries once, the standard library only, and a `streamcore` that this Python can
+import.
 """
 
 import hashlib

@@ -1,8 +1,8 @@
 """Open WebUI: its own page in a headless browser, used as a person uses it, with this server behind it."""
 
 from checks import check, question, run_checks, servers
-from pages import chromium, open_webui
 from playwright.sync_api import Locator, expect
+from webui import chromium, open_webui
 
 SCRIPT = servers()[1]
 TIMEOUT_MS = 120_000
@@ -24,12 +24,6 @@ def ask(text: str) -> Locator:
     return page.locator(".chat-assistant").last
 
 
-def num_refused() -> float:
-    """Answers whose status is not 200."""
-    responses = "streamcore_http_responses_total"
-    return SCRIPT.metric(responses) - SCRIPT.metric(rf'{responses}\{{status="200"\}}')
-
-
 @check
 def greeting() -> None:
     """Who types "Hello" sees the answer, and what the page asks for behind it comes, too: title, tags, follow-ups."""
@@ -37,7 +31,6 @@ def greeting() -> None:
     expect(page).to_have_title("A short greeting / Open WebUI")
     expect(page.get_by_role("button", name="How are you?")).to_be_visible()
     SCRIPT.wait_for(r'streamcore_requests_total\{finish_reason="stop"\}', 4)
-    assert num_refused() == 0
 
 
 @check
@@ -73,11 +66,9 @@ def stopped_stream() -> None:
 def refusals() -> None:
     """A request that the server refuses is told with its message, and the chat goes on behind it."""
     new_chat()
-    refused = num_refused()
     expect(ask("500")).to_have_text("broken")
     expect(ask("429")).to_have_text("full")
     expect(ask("Hello")).to_have_text("Hello!")
-    assert num_refused() == refused + 2
 
 
 @check
