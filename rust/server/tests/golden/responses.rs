@@ -100,6 +100,10 @@ pub(crate) fn responses() -> Vec<Case> {
 
 /// What is said of a request that cannot be honoured is said in its own words.
 pub(crate) fn refusals() -> Vec<Case> {
+    [refused_items(), more_refusals()].concat()
+}
+
+fn refused_items() -> Vec<Case> {
     let message = |content: Value| json!({ "input": [{ "role": "user", "content": content }] });
     vec![
         case("no input", post(RESPONSES, json!({ "model": "toy" })), ""),
@@ -139,6 +143,12 @@ pub(crate) fn refusals() -> Vec<Case> {
         case("a temperature too high", response(json!({ "temperature": 3 })), ""),
         case("no tokens", response(json!({ "max_output_tokens": 0 })), ""),
         case("too many tokens", response(json!({ "max_output_tokens": 5000 })), ""),
+    ]
+}
+
+/// The same of tools, formats, and what has happened before.
+fn more_refusals() -> Vec<Case> {
+    vec![
         case("a tool of the server", response(json!({ "tools": [{ "type": "file_search" }] })), ""),
         case("a tool without a name", response(json!({ "tools": [{ "type": "function" }] })), ""),
         case(

@@ -104,6 +104,11 @@ async fn what_breaks_a_rule_is_found() {
         let message = check(&events).expect_err(broken);
         assert!(message.contains(broken), "{broken}: {message}");
     }
+}
+
+/// The same of lines that are no events.
+#[test]
+fn what_is_no_event_is_found() {
     for (broken, event) in [
         ("no event line", "id: 1\ndata: {}"),
         ("no data line", "event: response.created"),
