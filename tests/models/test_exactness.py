@@ -1,10 +1,8 @@
 """The same tokens must give the same bits however they are computed: alone, in any batch, in any
 chunks, decoded or as a prompt, out of the prefix cache, or again after a preemption.
 
-    INTERLEAVINGS=10000 pytest -q tests/models/test_exactness.py
-
-plays as many random loads, shared out over the models. Each is named by its number: a failure
-repeats.
+`INTERLEAVINGS` says how many random loads are played, shared out over the models. Each is named by
+its number: a failure repeats.
 """
 
 import os
