@@ -9,7 +9,6 @@ from streamcore import kernels
 from streamcore.kernels import KvGroup, LayerCache, PagedSequences, Scratch, checks
 from streamcore.kernels.dry import DryOps
 from streamcore.kernels.native import CpuOps
-from streamcore.kernels.ops import Ops
 from streamcore.kernels.recorder import NotRecordableError, Recorder
 from streamcore.layers.decoder import Decoder
 from streamcore.layers.step import Step
