@@ -321,7 +321,8 @@ VARIANTS: dict[str, Variant] = {
 }
 
 # `make test-models` has the time for more.
-NUM_PROMPTS, NUM_TOKENS = (20, 64) if "STREAMCORE_MODELS" in os.environ else (5, 20)
+NUM_PROMPTS, NUM_TOKENS, TIMEOUT_S = (20, 64, 3600) if "STREAMCORE_MODELS" in os.environ else (5, 20, 300)
+pytestmark = pytest.mark.timeout(TIMEOUT_S)
 MAX_PROMPT_LEN = 38
 
 
