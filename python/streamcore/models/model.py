@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from streamcore import kernels
-from streamcore.kernels import KvGroup, LayerCache, PagedSequences, Scratch, checks
+from streamcore.kernels import KvGroup, LayerCache, Ops, PagedSequences, Scratch, checks
 from streamcore.kernels.dry import DryOps
 from streamcore.kernels.native import CpuOps
 from streamcore.kernels.recorder import NotRecordableError, Recorder
