@@ -43,10 +43,6 @@ class CudaOps(NativeOps):
         compiled.cuda_run(operation.number, ctypes.addressof(arguments), stream)
 
     def soft_cap(self, x: Tensor, cap: float) -> None:
-        """See `Ops`; torch's, once a step."""
-        ReferenceOps.soft_cap(self, x, cap)
-
-    def soft_cap(self, x: Tensor, cap: float) -> None:
         """See `Ops`."""
         ReferenceOps.soft_cap(self, x, cap)
 
