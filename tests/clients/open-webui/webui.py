@@ -1,6 +1,8 @@
 """Open WebUI as its users start it, and a browser that shows its page; neither needs more of a network than this machine."""
 
+import ctypes
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from playwright.sync_api import Page, sync_playwright
 ENVIRONMENT = Path(sys.prefix)
 CHROMIUM = ENVIRONMENT.parent / "node_modules" / "@sparticuz" / "chromium" / "bin"
 START_TIMEOUT_S = 300
+PR_SET_PDEATHSIG = 1
 # An operator's settings: no accounts, no Ollama, nothing fetched from elsewhere, no model for embeddings.
 SETTINGS = {
     "WEBUI_AUTH": "False",
@@ -43,7 +46,14 @@ def open_webui(base_url: str) -> Iterator[str]:
         # It does not say which port it has chosen, so it is given one that was free a moment ago.
         port = free_port()
         command = [str(ENVIRONMENT / "bin" / "open-webui"), "serve", "--host", "127.0.0.1", "--port", port]
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            preexec_fn=end_with_parent,
+        )
         try:
             wait_until_ready(process, address := f"http://127.0.0.1:{port}", Path(log.name))
             yield address
@@ -54,6 +64,11 @@ def open_webui(base_url: str) -> Iterator[str]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def end_with_parent() -> None:
+    """Have Linux end this process when the program that started it is killed, as the runner does with one that hangs."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def free_port() -> str:
