@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.clients import run
-from tests.clients.run import Client, NotInstalledError
+from tests.clients.run import LOCKS, Client, NotInstalledError
 
 
 def test_client_that_cannot_be_installed_is_skipped(
@@ -38,12 +38,14 @@ def test_client_is_installed_from_its_lock(
     monkeypatch.setattr(run, "ENVIRONMENTS", tmp_path)
     client.folder.mkdir()
     commands = client.installation()
-    if client.pins.name == "package.json":
-        assert [command[:2] for command in commands] == [["npm", "ci"]]
-        assert (client.folder / "package-lock.json").read_bytes() == client.lock.read_bytes()
-    else:
-        locked = next(command for command in commands if "install" in command)
-        assert locked[-3:] == ["--no-deps", "-r", str(client.lock)]
+    for pins in client.pins:
+        lock = pins.with_name(LOCKS[pins.name])
+        if pins.suffix == ".json":
+            assert ["npm", "ci"] in [command[:2] for command in commands]
+            assert (client.folder / lock.name).read_bytes() == lock.read_bytes()
+        else:
+            locked = next(command for command in commands if "install" in command)
+            assert locked[-3:] == ["--no-deps", "-r", str(lock)]
 
 
 def test_environment_is_made_again_when_the_lock_changes(
@@ -54,10 +56,11 @@ def test_environment_is_made_again_when_the_lock_changes(
     monkeypatch.setattr(run, "HERE", tmp_path)
     client = Client("some", "some/check.py")
     (tmp_path / "some").mkdir()
-    client.pins.write_text("openai==3.54.0\n")
-    client.lock.write_text("openai==3.54.0 --hash=sha256:00\n")
+    (tmp_path / "some" / "requirements.txt").write_text("openai==3.54.0\n")
+    lock = tmp_path / "some" / "locked.txt"
+    lock.write_text("openai==3.54.0 --hash=sha256:00\n")
     client.folder.mkdir(parents=True)
     (client.folder / "pins").write_text(client.digest())
     assert client.is_installed()
-    client.lock.write_text("openai==3.54.0 --hash=sha256:11\n")
+    lock.write_text("openai==3.54.0 --hash=sha256:11\n")
     assert not client.is_installed()
