@@ -73,7 +73,7 @@ def sampling() -> dict[str, Any]:
 def model() -> dict[str, Any]:
     """Whole steps: against torch, and every way to run them against the others."""
     with tempfile.TemporaryDirectory() as folder:
-        shape = {"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64}
+        shape: dict[str, Any] = {"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64}
         path = write_checkpoint(Path(folder), **shape)
 
         def loaded(chosen: Ops) -> Model:
@@ -119,7 +119,7 @@ def median_s(launch: Callable[[], None], repeats: int = 20) -> float:
         end.record()
         end.synchronize()
         times.append(start.elapsed_time(end) / 1e3)
-    return sorted(times)[repeats // 2]
+    return float(sorted(times)[repeats // 2])
 
 
 def attention_s(num_seqs: int, context: int, new: int) -> tuple[float, int]:

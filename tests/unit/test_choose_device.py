@@ -31,7 +31,7 @@ def test_torch_never_asks_cudnn_for_attention(monkeypatch: pytest.MonkeyPatch) -
     pretend(monkeypatch, 1)
     torch.backends.cuda.enable_cudnn_sdp(True)
     choose_device("cuda")
-    assert not torch.backends.cuda.cudnn_sdp_enabled()
+    assert not torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize(

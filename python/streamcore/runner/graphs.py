@@ -94,7 +94,7 @@ class DecodeGraphs:
 
         def replayed() -> None:
             # `step` holds what the captured one reads.
-            assert step
+            assert step is not None
             replay()
 
         self._captured[size] = replayed

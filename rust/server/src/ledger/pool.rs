@@ -88,10 +88,10 @@ impl std::fmt::Display for Full {
                 "{held} bytes of bodies are read or made into prompts and {amount} more were sent, limit is {limit}"
             )?,
             Pool::Preparations | Pool::Requests => {
-                write!(f, "{held} requests are waiting, limit is {limit}")?
+                write!(f, "{held} requests are waiting, limit is {limit}")?;
             }
             Pool::PromptTokens => {
-                write!(f, "{held} prompt tokens are waiting and {amount} more were sent, limit is {limit}")?
+                write!(f, "{held} prompt tokens are waiting and {amount} more were sent, limit is {limit}")?;
             }
             Pool::Answers => write!(
                 f,

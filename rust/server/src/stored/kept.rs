@@ -24,9 +24,12 @@ pub struct KeptFor<'a> {
     pub now: Instant,
 }
 
+/// A response, and the body of its answer.
+type WithBody = (Arc<StoredResponse>, Vec<u8>);
+
 impl KeptFor<'_> {
     /// The response of this id and all before it, from the last to the first.
-    fn chain(&self, id: &str) -> Result<Vec<(Arc<StoredResponse>, Vec<u8>)>, ApiError> {
+    fn chain(&self, id: &str) -> Result<Vec<WithBody>, ApiError> {
         let (mut chain, mut num_bytes) = (Vec::new(), 0);
         let mut next = Some(id.to_owned());
         while let Some(id) = next {

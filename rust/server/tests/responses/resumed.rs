@@ -78,7 +78,7 @@ async fn a_stream_that_runs_is_taken_up_at_every_event() {
         let mut first = answered.into_body();
         let frame = first.frame().await.unwrap().unwrap().into_data().unwrap();
         drop(first);
-        let id = id_of(events_of(&String::from_utf8(frame.to_vec()).unwrap())[0]);
+        let id = id_of(events_of(std::str::from_utf8(&frame).unwrap())[0]);
         settle(&mut stage, num_steps).await;
         // Readers at every place, all at once.
         let mut readers = Vec::new();

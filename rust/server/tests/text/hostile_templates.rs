@@ -69,7 +69,10 @@ fn chains_of_a_hundred_thousand_operators_are_errors() {
         assert!(error.contains("operators") || error.contains("deeper"), "{}: {error}", &source[..30]);
     }
     let open = format!("{{{{ {}a }}}}", many("("));
-    assert!(compile(&open).unwrap_err().contains("expected `)`"), "brackets are no level, but each is closed");
+    assert!(
+        compile(&open).unwrap_err().contains("expected `)`"),
+        "brackets are no level, but each is closed"
+    );
     let long = format!("{{{{ 'a'{} }}}}", many(" ~ 'a'"));
     assert_eq!(render(&long).map(|text| text.len()), Ok(100_001), "a list of texts has no levels");
 }

@@ -80,14 +80,14 @@ fn add(chat: &mut Translation, item: &Value, path: &str, past: Past<'_>) -> Resu
         Some("function_call") => {
             let (id, name) = (call_id(&mut fields)?, required_text(&mut fields, "name")?);
             let arguments = fields.take("arguments").unwrap_or_else(|| "".into());
-            chat.add_call(&id, &name, arguments, path);
+            chat.add_call(&id, &name, &arguments, path);
             Ok(())
         }
         // What a model writes freely is an argument by this name, as it is for the tool itself.
         Some("custom_tool_call") => {
             let (id, name) = (call_id(&mut fields)?, required_text(&mut fields, "name")?);
             let input = fields.string("input")?.unwrap_or_default();
-            chat.add_call(&id, &name, json!({ "input": input }), path);
+            chat.add_call(&id, &name, &json!({ "input": input }), path);
             Ok(())
         }
         Some("function_call_output" | "custom_tool_call_output") => {

@@ -158,6 +158,7 @@ pub(super) enum Output {
 /// A part of an item.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[expect(clippy::enum_variant_names, reason = "OpenAI's names")]
 pub(super) enum Part {
     /// What is said.
     OutputText {

@@ -75,7 +75,7 @@ impl Translation {
     }
 
     /// A call that the model has made.
-    pub(super) fn add_call(&mut self, id: &str, name: &str, arguments: Value, origin: &str) {
+    pub(super) fn add_call(&mut self, id: &str, name: &str, arguments: &Value, origin: &str) {
         let turn = self.turn(origin, |_| true);
         let call = json!({
             "id": id, "type": "function", "function": { "name": name, "arguments": arguments },
