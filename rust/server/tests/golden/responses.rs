@@ -1,4 +1,8 @@
 //! Responses: what a chat says, in the other dialect.
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "a table of them reads better without a sign before every body"
+)]
 
 use serde_json::{Value, json};
 
