@@ -113,11 +113,10 @@ impl Connections {
         }
         let waiting =
             self.open.values().filter_map(|progress| Some((progress.waits_for_client()?, progress)));
-        // One whose request may be on its way goes last.
-        let order = |(waits, since): (Waits, Instant)| {
-            (waits == Waits::ForRequest && now - since < GRACE, waits, since)
-        };
-        if let Some((_, oldest)) = waiting.min_by_key(|(waits, _)| order(*waits)) {
+        // The request of one that has just come may be on its way.
+        let may_go = |(waits, since): (Waits, Instant)| waits != Waits::ForRequest || now - since >= GRACE;
+        let waiting = waiting.filter(|(waits, _)| may_go(*waits));
+        if let Some((_, oldest)) = waiting.min_by_key(|(waits, _)| *waits) {
             oldest.give_up();
             return matches!(timeout(MAX_WAIT, self.ended()).await, Ok(Some(())));
         }

@@ -64,6 +64,7 @@ fn chains_of_a_hundred_thousand_operators_are_errors() {
         format!("{{{{ a{} }}}}", many("|trim")),
         format!("{{{{ {}a }}}}", many("not ")),
         format!("{{{{ {}a }}}}", many("-")),
+        format!("{{{{ {}a{} }}}}", many("("), many(")")),
     ] {
         let error = compile(&source).unwrap_err();
         assert!(error.contains("operators") || error.contains("deeper"), "{}: {error}", &source[..30]);
