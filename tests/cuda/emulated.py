@@ -10,7 +10,7 @@ import torch
 from tests.cuda.emulator import Emulator, extents
 from torch import Tensor
 
-from streamcore.kernels import PagedSequences
+from streamcore.kernels import LayerCache, PagedSequences
 from streamcore.kernels.library import Operation
 from streamcore.kernels.native import CudaOps
 
@@ -71,13 +71,31 @@ class CheckedMemory(EmulatedOps):
         return registered
 
     def _forget_unused(self, arguments: tuple[Any, ...]) -> None:
-        """Block tables beyond a context, which hold no block."""
+        """Block tables and slots beyond a context, which hold nothing."""
+        caches = [cache for cache in arguments if isinstance(cache, LayerCache)]
         for sequences in arguments:
-            if isinstance(sequences, PagedSequences):
-                for row in sequences.block_tables:
-                    unused = (row < 0).nonzero().flatten().tolist()
-                    if unused:
-                        self.emulator.forget(row[unused[0] :])
+            if not isinstance(sequences, PagedSequences):
+                continue
+            for row in sequences.block_tables:
+                unused = (row < 0).nonzero().flatten().tolist()
+                if unused:
+                    self.emulator.forget(row[unused[0] :])
+            for cache in caches:
+                for block, used in enumerate(_slots_used(sequences, *cache.keys.shape[:2])):
+                    for tensor in (cache.keys, cache.values):
+                        if used < tensor.shape[1]:
+                            self.emulator.forget(tensor[block, used:])
+
+
+def _slots_used(sequences: PagedSequences, num_blocks: int, block_size: int) -> list[int]:
+    """How many slots of each block hold a token of one of these."""
+    used = [0] * num_blocks
+    for row, context_len in zip(sequences.rows.tolist(), sequences.context_lens.tolist(), strict=True):
+        table = sequences.block_tables[row].tolist()
+        for place in range(-(-context_len // block_size)):
+            in_block = min(block_size, context_len - place * block_size)
+            used[table[place]] = max(used[table[place]], in_block)
+    return used
 
 
 _OPERATIONS = {"embed", "take", "add", "scale", "rms_norm", "add_rms_norm", "gated"} | {

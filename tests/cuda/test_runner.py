@@ -14,7 +14,7 @@ from tests.cuda.host_library import host_library, missing
 from tests.models.engine_loop import Answer, Ask, EngineLoop
 from tests.models.steps import CPU, random_prompt
 
-from streamcore.kernels import LinearWeight
+from streamcore.kernels import LinearWeight, library
 from streamcore.kernels.ops import Ops
 from streamcore.kernels.reference import ReferenceOps
 from streamcore.models.folder import check_model_folder
@@ -46,7 +46,10 @@ def emulated() -> Ops:
 
 
 def model_of(folder: Path, ops: Ops) -> Model:
-    model = load_model(check_model_folder(folder), CPU, torch.float16)
+    # As on a device: the CPU's own kernels would have the weights packed, and widened.
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setattr(library, "packs_weights", lambda: False)
+        model = load_model(check_model_folder(folder), CPU, torch.float16)
     model.ops = ops
     model.prepare(256)
     return model

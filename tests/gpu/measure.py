@@ -12,7 +12,7 @@ import torch
 from tests.checkpoints import write_checkpoint
 from tests.models.engine_loop import Ask, EngineLoop
 
-from streamcore.kernels import LayerCache, PagedSequences, native
+from streamcore.kernels import LayerCache, PagedSequences, library, native
 from streamcore.kernels.ops import Ops
 from streamcore.kernels.reference import ReferenceOps
 from streamcore.models.folder import check_model_folder
@@ -38,6 +38,8 @@ def ops() -> native.CudaOps:
         from tests.cuda.emulator import Emulator
         from tests.cuda.host_library import host_library
 
+        # A device's weights are not packed.
+        library.packs_weights = lambda: False
         emulator = Emulator(host_library("fast"))
         emulator.begin()
         return EmulatedOps(emulator)
