@@ -1,0 +1,131 @@
+//! A checked request, in the words of the engine.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use streamcore_engine::{GivenParameters, Request, RequestId, SamplingParams};
+use streamcore_parsers::Setup;
+
+use super::prompt::{check_tokens, truncate};
+use super::{AskedGrammar, Prompt, lengths, random};
+use crate::app::App;
+use crate::asked::{Options, Sampling};
+use crate::driver::NewRequest;
+use crate::error::ApiError;
+use crate::patience::patience;
+use crate::script::Script;
+use crate::script::cue::{Cue, Scene};
+use crate::stream::keepalive_interval;
+
+/// A request that can be queued.
+#[derive(Debug)]
+pub struct Generation {
+    /// What was asked for.
+    pub options: Options,
+    /// The prompts, one after the other, each with `n` choices.
+    pub prompts: Vec<Prompt>,
+    /// How its answers are read, if they have more in them than text.
+    pub setup: Option<Setup>,
+    /// What its answers are held to, until that is compiled.
+    pub grammar: Option<AskedGrammar>,
+    /// What the engine is asked for, without prompts: they are copied when they are queued.
+    pub(super) requests: Vec<NewRequest>,
+}
+
+impl Generation {
+    /// Checks what is asked for against the model. Without `max_tokens`, `default_max_tokens` are generated as far as the context
+    /// allows.
+    ///
+    /// # Errors
+    /// 400, if a prompt is empty, longer than the context, or has a token that the model does not know; if
+    /// more is asked for than can be queued or kept; or what a script says.
+    pub fn new(
+        app: &App,
+        options: Options,
+        mut prompts: Vec<Prompt>,
+        default_max_tokens: usize,
+    ) -> Result<Self, ApiError> {
+        let mut requests = Vec::with_capacity(prompts.len() * options.n);
+        for prompt in &mut prompts {
+            truncate(app, &options, &mut prompt.tokens, default_max_tokens);
+            check_tokens(app, prompt)?;
+            let max_tokens = lengths::max_tokens(app.driver.config(), &options, prompt, default_max_tokens)?;
+            let request = new_request(app, &options, max_tokens);
+            let seed = options.sampling.seed.unwrap_or_else(random);
+            let num_others = requests.len();
+            requests.extend((0..options.n).map(|nth| with_seed(&request, seed.wrapping_add(nth as u64))));
+            if let (Some(script), Some(cue)) = (&app.script, &prompt.cue) {
+                give_answers(script, &options, cue, &mut requests[num_others..])?;
+            }
+        }
+        let mut generation = Self { options, prompts, setup: None, grammar: None, requests };
+        generation.set_kept_bytes();
+        generation.check_queue(app)?;
+        generation.check_scores(app)?;
+        Ok(generation)
+    }
+
+    /// How long its stream may be silent. One that is scripted to hang shows no sign of life at all.
+    #[must_use]
+    pub fn max_silence(&self, headers: &HeaderMap) -> Duration {
+        let mut answers = self.requests.iter().filter_map(|new| new.answer.as_ref());
+        if answers.any(|answer| answer.hangs()) { Duration::MAX } else { keepalive_interval(headers) }
+    }
+
+    /// How long its client waits for the whole answer, if it tells. A stream shows that it lives, and a script answers when it says.
+    #[must_use]
+    pub fn patience(&self, headers: &HeaderMap) -> Option<Duration> {
+        let is_scripted = self.requests.iter().any(|new| new.answer.is_some());
+        if self.options.stream || is_scripted { None } else { patience(headers) }
+    }
+}
+
+/// Gives each choice of a prompt the answer that the script has for it.
+fn give_answers(
+    script: &Script,
+    options: &Options,
+    cue: &Cue,
+    requests: &mut [NewRequest],
+) -> Result<(), ApiError> {
+    let scene = Scene { cue, model: &options.model, stream: options.stream };
+    for new in requests {
+        let answer = script.reply(&scene)?;
+        new.request.max_tokens = new.request.max_tokens.min(answer.max_tokens());
+        new.answer = Some(Arc::clone(answer));
+    }
+    Ok(())
+}
+
+/// What the choices of all prompts share.
+fn new_request(app: &App, options: &Options, max_tokens: usize) -> NewRequest {
+    let mut stop_token_ids = options.stops.token_ids.clone();
+    if !options.stops.ignore_eos {
+        stop_token_ids.extend_from_slice(&app.text.generation.eos_token_ids);
+    }
+    let details = &options.details;
+    let request = Request {
+        min_tokens: options.stops.min_tokens,
+        stop_token_ids,
+        sampling: sampling_params(app, &options.sampling),
+        logprobs: details.logprobs,
+        prompt_logprobs: details.prompt_logprobs.max(details.logprobs.filter(|_| options.echo)),
+        ..Request::new(RequestId::default(), Vec::new(), max_tokens)
+    };
+    // A whole answer is of no use before its end, unless it may end at a stop string.
+    let deliver_at_end = !options.stream && options.stops.texts.is_empty();
+    NewRequest { deliver_at_end, ..NewRequest::from(request) }
+}
+
+fn sampling_params(app: &App, asked: &Sampling) -> SamplingParams {
+    // Where neither client nor model says anything, tokens are drawn as the model finds them likely.
+    let neither = GivenParameters { temperature: Some(1.0), ..GivenParameters::default() };
+    let numbers = asked.numbers.or(app.text.generation.sampling).or(neither);
+    SamplingParams { logit_bias: asked.logit_bias.clone(), ..SamplingParams::from(numbers) }
+}
+
+fn with_seed(new: &NewRequest, seed: u64) -> NewRequest {
+    let mut new = new.clone();
+    new.request.sampling.seed = seed;
+    new
+}
