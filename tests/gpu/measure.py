@@ -75,7 +75,12 @@ def sampling() -> dict[str, Any]:
 def model() -> dict[str, Any]:
     """Whole steps: against torch, and every way to run them against the others."""
     with tempfile.TemporaryDirectory() as folder:
-        shape: dict[str, Any] = {"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64}
+        shape: dict[str, Any] = {
+            "hidden_size": 64,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 64,
+        }
         path = write_checkpoint(Path(folder), **shape)
 
         def loaded(chosen: Ops) -> Model:
