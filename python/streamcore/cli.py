@@ -85,7 +85,10 @@ def _add_option(parser: argparse.ArgumentParser, setting: Field[Any]) -> None:
         return
     option = "--" + setting.name.replace("_", "-")
     if setting.default == ():
-        parser.add_argument(option, nargs="+", default=(), metavar=_metavar(setting), help=help_text)
+        # Named again it adds to what was named before: a key that is left out would let nobody in.
+        parser.add_argument(
+            option, action="extend", nargs="+", default=[], metavar=_metavar(setting), help=help_text
+        )
         return
     kind = _bytes if setting.metadata.get("is_bytes") else _KINDS.get(setting.type, int)
     choices = setting.metadata.get("choices")
