@@ -65,6 +65,7 @@ WAYS: Mapping[tuple[str, str], Way] = {
     ("docs/performance.md", "cargo bench -p streamcore-server --bench sockets"): parts,
     ("docs/performance.md", "python benches/serving/constrained.py tiny --rounds 2 --tokens 100"): parts,
     ("docs/performance.md", "python benches/serving/doors.py --tokens 64"): parts,
+    ("docs/performance.md", "python benches/serving/faults.py neighbour"): parts,
     ("docs/performance.md", "python benches/runner/step.py FOLDER"): parts,
     ("docs/performance.md", "cargo bench -p streamcore-engine --bench engine"): parts,
     (
