@@ -85,7 +85,7 @@ def _add_option(parser: argparse.ArgumentParser, setting: Field[Any]) -> None:
         return
     option = "--" + setting.name.replace("_", "-")
     if setting.default == ():
-        # Named again it adds to what was named before: a key that is left out would let nobody in.
+        # A repeated option adds its values: every API key that is named must be accepted.
         parser.add_argument(
             option, action="extend", nargs="+", default=[], metavar=_metavar(setting), help=help_text
         )

@@ -1,9 +1,11 @@
-//! Compiles `cuda/` where there is a CUDA compiler, and says so; without one the crate is built without CUDA kernels.
+//! Compiles `cuda/` where there is a CUDA compiler, and says so; without one the crate is built
+//! without CUDA kernels.
 //!
-//! The compiler is looked for in `CUDA_HOME`, on `PATH`, and among the packages of the Python that builds the wheel
-//! (`nvidia-cuda-nvcc` and its companions unpack to `nvidia/cu13`): `PYO3_PYTHON`, then `VIRTUAL_ENV`, then `python3`.
-//! The result is one static library, linked with the static CUDA runtime, which finds the driver at run time. Sources are
-//! compiled side by side, and only those that have changed, by their own text or that of a header.
+//! The compiler is looked for in `CUDA_HOME`, on `PATH`, and among the packages of the Python that
+//! builds the wheel (`nvidia-cuda-nvcc` and its companions unpack to `nvidia/cu13`): `PYO3_PYTHON`,
+//! then `VIRTUAL_ENV`, then `python3`. The result is one static library, linked with the static
+//! CUDA runtime, which finds the driver at run time. Sources are compiled side by side, and only
+//! those that have changed, by their own text or that of a header.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,8 +16,9 @@ use std::{env, fs, thread};
 
 /// Machine code for each generation, so that no supported device compiles at start.
 const DEVICE_CODE: [&str; 6] = ["80", "86", "89", "90", "100", "120"];
-/// Intermediate code of the lowest generation: the driver can compile it for any device that has no machine code here,
-/// those between the generations above and those to come. The kernels use nothing that came later.
+/// Intermediate code of the lowest generation: the driver can compile it for any device that has no
+/// machine code here, those between the generations above and those to come. The kernels use
+/// nothing that came later.
 const INTERMEDIATE_CODE: &str = "80";
 const SOURCES: [&str; 8] =
     ["attention_bf16", "attention_f16", "sample", "rope_and_store", "gated", "rms_norm", "rows", "device"];
@@ -38,7 +41,8 @@ fn main() {
         );
         return;
     }
-    // An isolated build's toolkit is gone afterwards, and with it the runtime that the next build would link.
+    // An isolated build's toolkit is gone afterwards, and with it the runtime that the next build
+    // would link.
     println!("cargo:rerun-if-changed={}", toolkit.nvcc.display());
     let targets = toolkit.targets();
     let out = PathBuf::from(env::var("OUT_DIR").expect("Cargo sets it"));
@@ -51,7 +55,8 @@ fn main() {
 /// Where sources find their headers.
 const HEADERS: [&str; 3] = ["include", "kernels", "launch"];
 
-/// A number for the command, the source, and the headers of `cuda/` that it includes, themselves or through others.
+/// A number for the command, the source, and the headers of `cuda/` that it includes, themselves or
+/// through others.
 fn fingerprint(cuda: &Path, source: &Path, command: &str) -> String {
     let (mut texts, mut waiting) = (BTreeMap::new(), vec![source.to_owned()]);
     while let Some(path) = waiting.pop() {
@@ -77,7 +82,8 @@ struct Toolkit {
 
 impl Toolkit {
     fn find() -> Option<Self> {
-        // A home without a compiler, such as one that holds only the runtime, does not hide the next one.
+        // A home without a compiler, such as one that holds only the runtime, does not hide the
+        // next one.
         let homes: [fn() -> Option<PathBuf>; 3] =
             [|| env::var_os("CUDA_HOME").map(PathBuf::from), home_on_path, home_in_python];
         homes.into_iter().filter_map(|home| home()).find_map(Self::at)
@@ -126,7 +132,8 @@ impl Toolkit {
         let object = out.join(source).with_extension("o");
         let mut command = Command::new(&self.nvcc);
         command.args(["-O3", "-std=c++17", "-lineinfo", "-Werror", "all-warnings", "-Xptxas", "-v"]);
-        // No C++ runtime: the statics are nvcc's own kernel handles, which two threads may well set to the same value.
+        // No C++ runtime: the statics are nvcc's own kernel handles, which two threads may well set
+        // to the same value.
         command.args(["-Xcompiler", "-fno-exceptions,-fno-rtti,-fno-threadsafe-statics"]);
         command.args(["-Xcompiler", "-fPIC,-fvisibility=hidden,-Wall,-Wextra"]);
         for folder in HEADERS {
@@ -142,7 +149,8 @@ impl Toolkit {
         if object.is_file() && fs::read_to_string(&noted).is_ok_and(|text| text == fingerprint) {
             return;
         }
-        // Registers, shared memory and spills of each kernel: a test compares them with `cuda/resources.txt`.
+        // Registers, shared memory and spills of each kernel: a test compares them with
+        // `cuda/resources.txt`.
         let said = ran(&mut command).stderr;
         fs::write(object.with_extension("ptxas"), said).expect("the folder of the object can be written");
         fs::write(&noted, fingerprint).expect("the folder of the object can be written");

@@ -10,6 +10,7 @@ import pytest
 from tests.pages.reader import ROOT
 from tests.pages.ways import DEMO
 
+PYTHON = ROOT / "python"
 SCRIPT = {"rules": [{"answer": {"text": "one two three four"}}]}
 
 
@@ -31,6 +32,11 @@ def bench(
             ["| free | ", "| a pattern | "],
         ),
         ("serving/faults.py", ("flood", "--requests", 40), ["| 40 | "]),
+        (
+            "serving/builds.py",
+            (DEMO, PYTHON, PYTHON, "--streams", 2, "--prompt", 4, "--tokens", 4, "--rounds", 1),
+            ["| 2 | "],
+        ),
         ("crossing.py", ("--rows", 4, "--steps", 20), ["4 rows: median "]),
         ("runner/step.py", (DEMO, "--rows", 2, "--steps", 2), ["| greedy | 2 |", "| temperature 0.8"]),
     ],

@@ -30,7 +30,7 @@ class DeviceSampler:
         return cls(ops, rows, device)
 
     def draw(self, logits: Tensor, columns: PlanColumns) -> tuple[Tensor, Tensor]:
-        """The tokens of a plan's samples, int32 [num_samples], and what the host is told of them:
+        """Returns the tokens of a plan's samples, int32 [num_samples], and the results for the host:
         `NOT_FINITE` for a row whose logits are no finite numbers. Valid until the next call.
         """
         num_samples = logits.shape[0]

@@ -69,7 +69,7 @@ class DecodeGraphs:
         captures it without running it.
         """
         resident = self._columns.resident
-        # The kernels read lengths on the device. What the host is told is how many sequences have
+        # The kernels read lengths on the device. The host needs only how many sequences have
         # one token: all of them.
         starts = torch.arange(size + 1, dtype=torch.int32)
         sequences = PagedSequences(

@@ -175,7 +175,7 @@ class ModelRunner:
         return self._model.logits(hidden[: plan.num_samples]) if plan.num_samples else None, scored
 
     def _draw(self, logits: Tensor, columns: PlanColumns) -> tuple[Tensor, Tensor]:
-        """The tokens of the samples, and what the host is told of them."""
+        """Returns the tokens of the samples, and the results for the host."""
         changed = self._changed(logits, columns)
         if self._sampler is not None:
             return self._sampler.draw(changed, columns)

@@ -26,8 +26,9 @@ pub(crate) fn room(num_missing: usize, num_free: usize, num_fenced: usize) -> Ro
     }
 }
 
-/// The place of a sequence: its priority, then the line of its key, then its place in that line, by precedence and arrival. Which line is served next is for the
-/// [`Shares`](crate::shares::Shares) to say.
+/// The place of a sequence: its priority, then the line of its key, then its place in that line, by
+/// precedence and arrival. Which line is served next is for the [`Shares`](crate::shares::Shares)
+/// to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
     pub(crate) priority: i32,
@@ -43,8 +44,9 @@ impl Rank {
         (self.priority, shares.get(self.key).num_tokens, self.precedence, self.arrival)
     }
 
-    /// Whether a waiting sequence gets its part of a step before a running one: it is more urgent, or as urgent and its key was not
-    /// served more. Within a key, those that run go on unless it has precedence.
+    /// Whether a waiting sequence gets its part of a step before a running one: it is more urgent,
+    /// or as urgent and its key was not served more. Within a key, those that run go on unless it
+    /// has precedence.
     pub(crate) fn goes_before(self, running: Self, shares: &Shares) -> bool {
         let served = |rank: Self| shares.get(rank.key).num_tokens;
         let is_entitled = || match self.key == running.key {
@@ -54,7 +56,8 @@ impl Rank {
         self.priority < running.priority || self.priority == running.priority && is_entitled()
     }
 
-    /// Whether it is planned before another where no shares are looked at: by priority, and within a key by precedence.
+    /// Whether it is planned before another where no shares are looked at: by priority, and within
+    /// a key by precedence.
     pub(crate) fn is_above(self, other: Self) -> bool {
         let is_of_key = self.key == other.key;
         self.priority < other.priority
@@ -62,7 +65,8 @@ impl Rank {
     }
 }
 
-/// Whether a key may take a row from another. Each time the rows are shared out more evenly than before, so it comes to an end.
+/// Whether a key may take a row from another. Each time the rows are shared out more evenly than
+/// before, so it comes to an end.
 pub(crate) fn may_displace(num_running: usize, num_running_of_other: usize) -> bool {
     num_running + 1 < num_running_of_other
 }
@@ -82,7 +86,8 @@ impl Budget {
         self.num_tokens == 0 || self.num_prefill_tokens == 0
     }
 
-    /// Tokens that a sequence gets in this step: a prefill is cut where the budget ends, of which it leaves `num_kept` tokens to others.
+    /// Tokens that a sequence gets in this step: a prefill is cut where the budget ends, of which
+    /// it leaves `num_kept` tokens to others.
     pub(crate) fn chunk_len(self, num_left: usize, num_kept: usize) -> usize {
         let most = self.num_tokens.saturating_sub(num_kept).max(1);
         // A single token is a decode, or as cheap.
@@ -97,13 +102,15 @@ impl Budget {
     }
 }
 
-/// Free blocks that a sequence leaves when it enters, with blocks for all its known tokens: one for each that runs already. Without them,
-/// it or another would be preempted as soon as one of them reaches the end of its last block.
+/// Free blocks that a sequence leaves when it enters, with blocks for all its known tokens: one for
+/// each that runs already. Without them, it or another would be preempted as soon as one of them
+/// reaches the end of its last block.
 pub(crate) fn num_spared_blocks(num_running: usize) -> usize {
     num_running
 }
 
-/// Whether a sequence ends with this token, which makes it `len` tokens long. A stop token is named even where the length ends too.
+/// Whether a sequence ends with this token, which makes it `len` tokens long. A stop token is named
+/// even where the length ends too.
 pub(crate) fn finish_reason(
     token_id: u32,
     stop_token_ids: &[u32],
@@ -125,7 +132,8 @@ mod tests {
 
     #[test]
     fn blocks_that_are_about_to_come_free_cost_nobody_its_place() {
-        // Preempting once more for blocks that are on their way back would throw computed tokens away for nothing.
+        // Preempting once more for blocks that are on their way back would throw computed tokens
+        // away for nothing.
         assert_eq!(room(1, 1, 0), Room::Take);
         assert_eq!(room(0, 0, 0), Room::Take);
         assert_eq!(room(1, 0, 1), Room::Wait);
@@ -134,7 +142,8 @@ mod tests {
 
     #[test]
     fn rows_do_not_change_hands_for_ever() {
-        // Two keys that take the same row from each other at every step compute everything again and again.
+        // Two keys that take the same row from each other at every step compute everything again
+        // and again.
         assert!(may_displace(0, 2) && may_displace(3, 8));
         assert!(!may_displace(0, 1) && !may_displace(3, 4));
     }

@@ -38,7 +38,8 @@ pub struct Request {
     pub prompt_logprobs: Option<u32>,
     /// Only requests with the same number share blocks of the KV cache.
     pub cache_salt: u64,
-    /// Lower numbers run first and are preempted last, whoever they belong to: it stands above the shares of the keys.
+    /// Lower numbers run first and are preempted last, across all keys: a priority counts before
+    /// the shares of the keys.
     pub priority: i32,
     /// Whose request it is; 0 is nobody's. Within a priority each key gets an equal part of the engine, and among the requests of one
     /// key their precedence decides, then the order of arrival.

@@ -1,4 +1,5 @@
-//! The queue of the sequences that wait: one line for each priority and key, in the order of precedence and arrival.
+//! The queue of the sequences that wait: one line for each priority and key, in the order of
+//! precedence and arrival.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -35,7 +36,8 @@ impl WaitingQueue {
         self.sequences.last_key_value().map(|(rank, key)| (*rank, *key))
     }
 
-    /// Who is next: of the most urgent priority, the first in the line of the key that was served least.
+    /// Who is next: of the most urgent priority, the first in the line of the key that was served
+    /// least.
     pub(crate) fn next(&self, shares: &Shares) -> Option<(Rank, SequenceKey)> {
         let (first, _) = self.sequences.first_key_value()?;
         let heads = self.heads().take_while(|(rank, _)| rank.priority == first.priority);

@@ -1,12 +1,12 @@
 //! A few threads that share one loop at a time with the thread that asks.
 //!
-//! The caller starts on the loop at once and the others join when they wake; a thread that wakes too late finds
-//! the loop closed and sleeps on. So a loop costs at most one notification and never waits for a thread to start.
-//! Iterations are handed out in chunks, first come first served, which balances threads that wake at different
-//! times.
+//! The caller starts on the loop at once and the others join when they wake; a thread that wakes
+//! too late finds the loop closed and sleeps on. So a loop costs at most one notification and never
+//! waits for a thread to start. Iterations are handed out in chunks, first come first served, which
+//! balances threads that wake at different times.
 //!
-//! Within a [`Series`], where the next loop is microseconds away, threads look out for it for a while before they
-//! sleep. Idle threads never do: the server's own threads need those cores.
+//! Within a [`Series`], where the next loop is microseconds away, threads look out for it for a
+//! while before they sleep. Idle threads never do: the server's own threads need those cores.
 
 use std::num::NonZero;
 use std::ops::Range;
@@ -16,8 +16,8 @@ use std::thread;
 
 /// Chunks that a loop is cut into, per thread: enough to balance, few enough to hand out.
 const CHUNKS_PER_THREAD: usize = 4;
-/// How often a thread looks out for the next loop of a series, or for the end of one, before it sleeps: some ten
-/// microseconds' worth, which is about what sleeping and waking cost.
+/// How often a thread looks out for the next loop of a series, or for the end of one, before it
+/// sleeps: some ten microseconds' worth, which is about what sleeping and waking cost.
 const GLANCES: usize = 400;
 
 static POOL: Pool = Pool::new();
@@ -40,8 +40,8 @@ pub fn set_num_threads(num_threads: usize) {
 
 /// Runs `work` over all of `0..num_items` in chunks, and returns when all are done.
 ///
-/// Chunks have at least `min_chunk` items: what is worth waking a thread for. A loop no longer than that, and a
-/// loop that starts while another one is on the pool, runs on the calling thread.
+/// Chunks have at least `min_chunk` items: what is worth waking a thread for. A loop no longer than
+/// that, and a loop that starts while another one is on the pool, runs on the calling thread.
 pub(crate) fn parallel_for(num_items: usize, min_chunk: usize, work: &(dyn Fn(Range<usize>) + Sync)) {
     let num_threads = num_threads();
     let chunk = min_chunk.max(1).max(num_items / (num_threads * CHUNKS_PER_THREAD));
@@ -143,8 +143,8 @@ impl Pool {
     }
 
     fn run(&'static self, shared: &Loop<'_>, num_joining: usize) {
-        // SAFETY: only the lifetime changes. `Closing` closes the loop and waits for every thread inside before
-        // `shared` goes out of scope, also when the caller's own part panics.
+        // SAFETY: only the lifetime changes. `Closing` closes the loop and waits for every thread
+        // inside before `shared` goes out of scope, also when the caller's own part panics.
         let open = unsafe { std::mem::transmute::<&Loop<'_>, &'static Loop<'static>>(shared) };
         let mut state = self.state();
         while state.num_started < num_joining {

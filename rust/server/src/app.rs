@@ -16,7 +16,8 @@ use crate::stored::{ResponseStore, StoreLimits};
 use crate::text::{ChatTemplate, TextModel, Wanted, briefly};
 use crate::turns::Turns;
 
-/// Bodies up to this are read and made where they arrive; longer ones would keep other streams of that thread waiting.
+/// Bodies up to this are read and made where they arrive; longer ones would keep other streams of
+/// that thread waiting.
 const INLINE_BYTES: usize = 4 << 10;
 /// Bodies up to this have their prompts made in a tenth of a second or so, and wait for no longer ones.
 pub(crate) const SHORT_BYTES: usize = 64 << 10;
@@ -45,8 +46,9 @@ pub struct App {
     pub naming: Naming,
     /// Who may ask.
     pub access: Access,
-    /// Token ids below this are known to both the tokenizer and the model. A tokenizer may have more: a padding token is often
-    /// added without a row in the model's embedding, and its id would be read from outside of it.
+    /// Token ids below this are known to both the tokenizer and the model. A tokenizer may have
+    /// more: a padding token is often added without a row in the model's embedding, and its id
+    /// would be read from outside of it.
     pub vocab_size: usize,
     /// Responses that are kept for their clients, if any are.
     pub responses: Option<Arc<ResponseStore>>,
@@ -165,7 +167,8 @@ impl App {
         run_away(turns, work).await
     }
 
-    /// Writes an answer: here if it is very short, else away from the threads that serve sockets. It waits for no prompt that is long.
+    /// Writes an answer: here if it is very short, else away from the threads that serve sockets.
+    /// It waits for no prompt that is long.
     pub async fn write<T, F>(&self, num_bytes: usize, work: F) -> T
     where
         T: Send + 'static,
@@ -175,8 +178,9 @@ impl App {
     }
 }
 
-/// Runs work on a thread where it may block. When its client leaves it goes on to where it next looks whether it is wanted, so the turn
-/// belongs to it and not to the client's future. What has not begun by then never does.
+/// Runs work on a thread where it may block. When its client leaves it goes on to where it next
+/// looks whether it is wanted, so the turn belongs to it and not to the client's future. What has
+/// not begun by then never does.
 async fn run_away<T: Send + 'static>(turns: &Arc<Turns>, work: impl FnOnce() -> T + Send + 'static) -> T {
     let turn = turns.take(Account::current().key()).await;
     let wanted = Wanted::default();
@@ -233,7 +237,8 @@ pub(crate) mod tests {
         future.poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
-    /// A chat would wait for the megabytes of somebody else, and those of clients that have left would be tokenised for nobody.
+    /// A chat would wait for the megabytes of somebody else, and those of clients that have left
+    /// would be tokenised for nobody.
     #[tokio::test]
     async fn long_bodies_wait_for_each_other_and_are_seen_to() {
         let app = app(DriverLimits::default());
@@ -263,7 +268,8 @@ pub(crate) mod tests {
         taken
     }
 
-    /// Requests that wait to be tokenised fill the memory, and their clients are kept waiting without a word.
+    /// Requests that wait to be tokenised fill the memory, and their clients are kept waiting
+    /// without a word.
     #[tokio::test]
     async fn what_waits_to_be_prepared_is_bounded() {
         let limits = DriverLimits { max_waiting_requests: 2, ..DriverLimits::default() };
@@ -283,7 +289,8 @@ pub(crate) mod tests {
         assert_eq!(app.driver.stats().num_waiting, 0);
     }
 
-    /// Clients that send long bodies and hang up at once could otherwise start one thread each, hundreds of them.
+    /// Clients that send long bodies and hang up at once could otherwise start one thread each,
+    /// hundreds of them.
     #[tokio::test]
     async fn work_whose_client_has_left_still_counts() {
         let turns = Turns::new(1);

@@ -6,10 +6,11 @@
 //!                                PromptTokens
 //! ```
 //!
-//! Each pool has a limit for all. Where there are several API keys, half of each pool is shared out among them: what one key has not
-//! taken of its part the others cannot take, so that it is there when its requests come, whatever the others do. The other half belongs
-//! to those who come first. What is taken is a [`Charge`], which gives back what it has when it is dropped, so nothing stays behind
-//! however a request ends.
+//! Each pool has a limit for all. Where there are several API keys, half of each pool is shared out
+//! among them: what one key has not taken of its part the others cannot take, so that it is there
+//! when its requests come, whatever the others do. The other half belongs to those who come first.
+//! What is taken is a [`Charge`], which gives back what it has when it is dropped, so nothing stays
+//! behind however a request ends.
 
 mod pool;
 #[cfg(test)]
@@ -34,7 +35,8 @@ impl Ledger {
         Arc::new(Self { pools: Pool::ALL.map(|pool| Mutex::new(Held::new(pool, pool.limit(limits)))) })
     }
 
-    /// Shares the pools out among the API keys 1 to `num_keys`. To be called before anything is charged.
+    /// Shares the pools out among the API keys 1 to `num_keys`. To be called before anything is
+    /// charged.
     pub fn share_among(&self, num_keys: usize) {
         Pool::ALL.iter().for_each(|pool| self.of(*pool).share_among(num_keys));
     }
@@ -48,7 +50,8 @@ impl Ledger {
         Ok(Charge { ledger: Arc::clone(self), pool, key, amount })
     }
 
-    /// The same for what is there already: it counts beyond the limit, too, and keeps others out until it is given back.
+    /// The same for what is there already: it counts beyond the limit, too, and keeps others out
+    /// until it is given back.
     pub fn record(self: &Arc<Self>, pool: Pool, key: u32, amount: usize) -> Charge {
         self.of(pool).put(key, amount);
         Charge { ledger: Arc::clone(self), pool, key, amount }

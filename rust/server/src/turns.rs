@@ -1,5 +1,5 @@
-//! Who may work next, where only a few may at a time: the keys in turn, so that one that has much to do keeps none waiting for longer
-//! than one piece of its work takes.
+//! Who may work next, where only a few may at a time: the keys in turn, so that one that has much
+//! to do keeps none waiting for longer than one piece of its work takes.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -102,7 +102,8 @@ mod tests {
 
     use super::*;
 
-    /// The long prompts of one customer, a thousand of them, would all be tokenised before the first of another.
+    /// The long prompts of one customer, a thousand of them, would all be tokenised before the
+    /// first of another.
     #[test]
     fn keys_take_turns_and_those_who_have_left_are_passed_over() {
         let turns = Turns::new(1);

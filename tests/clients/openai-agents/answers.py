@@ -3,7 +3,7 @@
 import asyncio
 
 import openai
-from agents import Agent, OpenAIResponsesModel, Runner, function_tool
+from agents import Agent, Model, OpenAIResponsesModel, Runner, function_tool
 from checks import API_KEY, check, question, raises, servers
 from openai import AsyncOpenAI
 
@@ -15,7 +15,7 @@ def model(name: str = "script") -> OpenAIResponsesModel:
     return OpenAIResponsesModel(model=name, openai_client=client)
 
 
-def agent(cities: list[str]) -> Agent:
+def agent_with(model: Model, cities: list[str]) -> Agent:
     """An agent with a tool that remembers the cities that it was asked about."""
 
     @function_tool(strict_mode=False)
@@ -24,7 +24,12 @@ def agent(cities: list[str]) -> Agent:
         cities.append(city)
         return f"21 °C for {days} days"
 
-    return Agent(name="Assistant", instructions="Be brief.", model=model(), tools=[get_weather])
+    return Agent(name="Assistant", instructions="Be brief.", model=model, tools=[get_weather])
+
+
+def agent(cities: list[str]) -> Agent:
+    """The same with the default model."""
+    return agent_with(model(), cities)
 
 
 @check

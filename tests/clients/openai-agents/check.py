@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-import answers  # noqa: F401 - its checks come first
+import answers  # its checks come first
 import openai
 import schemas  # noqa: F401 - and so do its
 from agents import (
@@ -11,7 +11,6 @@ from agents import (
     ModelBehaviorError,
     OpenAIChatCompletionsModel,
     Runner,
-    function_tool,
     set_tracing_disabled,
 )
 from checks import API_KEY, check, question, raises, run_checks, servers
@@ -28,15 +27,8 @@ def model(name: str = "script", url: str = SCRIPT.url, **options: Any) -> OpenAI
 
 
 def agent(cities: list[str]) -> Agent:
-    """An agent with a tool that remembers the cities that it was asked about."""
-
-    @function_tool(strict_mode=False)
-    def get_weather(city: str, days: int = 1) -> str:
-        """The weather of a city."""
-        cities.append(city)
-        return f"21 °C for {days} days"
-
-    return Agent(name="Assistant", instructions="Be brief.", model=model(), tools=[get_weather])
+    """The agent of `answers.py` with the model for chat completions."""
+    return answers.agent_with(model(), cities)
 
 
 @check

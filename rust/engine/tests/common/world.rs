@@ -291,7 +291,8 @@ impl World {
         }
     }
 
-    /// Nobody is overtaken by a request of a lower priority, or of the same key and priority that has less precedence or came later.
+    /// No request is overtaken by one of a lower priority, or by one of the same key and priority
+    /// with less precedence or a later arrival.
     fn check_order(&self, id: RequestId) {
         let Request { key, priority, precedence, .. } = self.clients[&id].request;
         let rank = (priority, precedence, id);

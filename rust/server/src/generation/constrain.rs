@@ -1,4 +1,5 @@
-//! What answers are held to: grammars of requests, compiled for the model's vocabulary, and limits of thoughts.
+//! What answers are held to: grammars of requests, compiled for the model's vocabulary, and limits
+//! of thoughts.
 
 use std::sync::{Arc, Mutex};
 

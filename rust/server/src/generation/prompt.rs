@@ -21,7 +21,8 @@ pub struct Prompt {
     pub cue: Option<Cue>,
 }
 
-/// Most tokens of a prompt that is worth tokenising to its end: without a limit if the end is all that is kept.
+/// Most tokens of a prompt that is worth tokenising to its end: without a limit if the end is all
+/// that is kept.
 #[must_use]
 pub fn max_prompt_tokens(app: &App, options: &Options) -> Option<usize> {
     options.truncate_prompt_tokens.is_none().then(|| app.driver.config().max_seq_len())

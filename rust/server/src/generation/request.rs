@@ -34,12 +34,12 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Checks what is asked for against the model. Without `max_tokens`, `default_max_tokens` are generated as far as the context
-    /// allows.
+    /// Checks what is asked for against the model. Without `max_tokens`, `default_max_tokens` are
+    /// generated as far as the context allows.
     ///
     /// # Errors
-    /// 400, if a prompt is empty, longer than the context, or has a token that the model does not know; if
-    /// more is asked for than can be queued or kept; or what a script says.
+    /// 400, if a prompt is empty, longer than the context, or has a token that the model does not
+    /// know; if more is asked for than can be queued or kept; or what a script says.
     pub fn new(
         app: &App,
         options: Options,
@@ -73,7 +73,8 @@ impl Generation {
         if answers.any(|answer| answer.hangs()) { Duration::MAX } else { keepalive_interval(headers) }
     }
 
-    /// How long its client waits for the whole answer, if it tells. A stream shows that it lives, and a script answers when it says.
+    /// How long its client waits for the whole answer, if it tells. A stream shows that it lives,
+    /// and a script answers when it says.
     #[must_use]
     pub fn patience(&self, headers: &HeaderMap) -> Option<Duration> {
         let is_scripted = self.requests.iter().any(|new| new.answer.is_some());

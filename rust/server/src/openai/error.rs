@@ -11,7 +11,8 @@ use serde::Serialize;
 use crate::cut::CutStream;
 use crate::error::{ApiError, Blame};
 
-/// Longest message, and longest name of a field. Both may quote the client, whose body may have megabytes.
+/// Longest message, and longest name of a field. Both may quote the client, whose body may have
+/// megabytes.
 const MAX_TEXT_BYTES: usize = 1024;
 
 /// `{"error": {...}}`
@@ -57,7 +58,8 @@ impl IntoResponse for ApiError {
             Self::Scripted { retry_after_s: Some(retry_after_s), .. } => {
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
             }
-            // The OpenAI SDKs try again after a 5xx unless told otherwise; the same prompt gives the same logits.
+            // The OpenAI SDKs try again after a 5xx unless told otherwise; the same prompt gives
+            // the same logits.
             Self::NotFinite | Self::Grammar(_) => {
                 response.headers_mut().insert("x-should-retry", HeaderValue::from_static("false"));
             }

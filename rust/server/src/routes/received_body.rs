@@ -13,7 +13,8 @@ use crate::ledger::{Charge, Pool};
 /// Room that is made for a body at first: most are shorter, or not much longer.
 const MIN_ROOM: usize = 4 << 10;
 
-/// What has come of a body. Room for more is charged before it is made, so a client that announces much and sends little holds little.
+/// What has come of a body. Room for more is charged before it is made, so a client that announces
+/// much and sends little holds little.
 #[derive(Debug)]
 pub(super) struct ReceivedBody {
     driver: Arc<Driver>,

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use super::TextError;
 
 thread_local! {
-    /// Of the work on this thread, which looks at it between two pieces without anything in between having to carry it.
+    /// Of the work on this thread, which looks at it between two pieces without anything in between
+    /// having to carry it.
     static CURRENT: RefCell<Option<Wanted>> = const { RefCell::new(None) };
     /// Whether others wait for this thread, and whether that has cut work off.
     static BRIEF: Cell<Option<bool>> = const { Cell::new(None) };

@@ -28,6 +28,14 @@ pub struct Transcript {
 }
 
 impl Transcript {
+    /// Without the headers that belong to a connection, so that both doors can be compared.
+    pub fn without_connection(mut self) -> Self {
+        for name in ["connection", "date", "transfer-encoding"] {
+            self.head.headers_mut().remove(name);
+        }
+        self
+    }
+
     /// For a snapshot: the writes apart from each other, without what changes from run to run.
     pub fn golden(&self) -> String {
         let mut lines = vec![self.head.status().to_string()];

@@ -36,8 +36,8 @@ fn summary(text: &Value, reasoning: &Value, calls: &[Value], finish_reason: &Val
     json!([text_of(text), text_of(reasoning), calls, finish_reason])
 }
 
-/// Tokens that are forced come several at a time and others wait for their masks: a stream that lost one of them, or told it before
-/// its turn, would be another answer than the whole one.
+/// Tokens that are forced come several at a time and others wait for their masks: a stream that
+/// lost one of them, or told it before its turn, would be another answer than the whole one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_says_what_the_whole_answer_says() {
     let tool = json!([{ "type": "function", "function": { "name": "weather", "strict": true, "parameters": schema() } }]);

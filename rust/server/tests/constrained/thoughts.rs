@@ -42,8 +42,8 @@ fn opened(reasoning: ReasoningFormat) -> TextModel {
     TextModel { chat_template: Some(template), ..marked() }
 }
 
-/// A model that thinks for as long as it likes would never come to its answer, and a thought that is cut off where it is not
-/// told so would be taken for one.
+/// A model that thinks for as long as it likes would never come to its answer, and a thought that
+/// is cut off where it is not told so would be taken for one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thought_ends_with_its_budget() {
     for (name, reasoning) in ReasoningFormat::ALL {
@@ -78,7 +78,8 @@ async fn a_thought_ends_with_its_budget() {
     }
 }
 
-/// A budget that is counted from the beginning of the answer would take its tokens from that of a model that did not think.
+/// A budget that is counted from the beginning of the answer would take its tokens from that of a
+/// model that did not think.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_budget_counts_the_thought_alone() {
     let live = Live::new(&marked(), Detected { tools: None, reasoning: Some(ReasoningFormat::Qwen3) }, 3, 2);
@@ -94,7 +95,8 @@ async fn a_budget_counts_the_thought_alone() {
     assert!((4..=7).contains(nums_reasoning.iter().max().unwrap()), "{nums_reasoning:?}");
 }
 
-/// Claude Code names a budget with each message: one that were refused, or forgotten, would leave it without an answer.
+/// Claude Code names a budget with each message: one that were refused, or forgotten, would leave
+/// it without an answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_keeps_to_its_budget_where_thoughts_are_known() {
     let body = json!({

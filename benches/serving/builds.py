@@ -1,0 +1,93 @@
+"""Compare two builds of streamcore, in turns on the same prompts: output tokens/s at some numbers of streams.
+
+    python benches/serving/builds.py FOLDER BEFORE AFTER [--streams 1 8 32]
+
+FOLDER is a checkpoint; BEFORE and AFTER are the `python` folders of two checkouts, each with its extension built in release.
+Only the ratios of one run mean something; the table is Markdown.
+"""
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from streamcore.console import complain_of_development_build
+
+REQUESTS_PER_STREAM = 3
+
+
+@contextmanager
+def running(python: Path, model: str) -> Iterator[str]:
+    """A server of a build; its address."""
+    environment = os.environ | {"PYTHONPATH": str(python.resolve()), "STREAMCORE_LOG": "error"}
+    command = [sys.executable, "-m", "streamcore", "serve", model, "--port", "0"]
+    command += ["--served-model-name", "bench"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        try:
+            ready = next((line for line in process.stdout if line.startswith("Ready at ")), None)
+            if ready is None:
+                raise SystemExit("the server did not start")
+            yield ready.split()[2]
+        finally:
+            process.terminate()
+
+
+def rate(url: str, num_streams: int, dice: random.Random, options: argparse.Namespace) -> float:
+    """Output tokens per second of this many streams."""
+    num_requests = num_streams * REQUESTS_PER_STREAM
+    prompts = [[dice.randrange(10, 250) for _ in range(options.prompt)] for _ in range(num_requests)]
+
+    def ask(prompt: list[int]) -> int:
+        body = {"prompt": prompt, "max_tokens": options.tokens, "ignore_eos": True, "temperature": 0}
+        request = urllib.request.Request(
+            f"{url}/v1/completions", json.dumps(body).encode(), {"content-type": "application/json"}
+        )
+        with urllib.request.urlopen(request) as response:
+            return int(json.load(response)["usage"]["completion_tokens"])
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(num_streams) as pool:
+        num_tokens = sum(pool.map(ask, prompts))
+    return num_tokens / (time.perf_counter() - began)
+
+
+def main() -> None:
+    """Prints a row for each number of streams."""
+    complain_of_development_build()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("before", type=Path)
+    parser.add_argument("after", type=Path)
+    parser.add_argument("--streams", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--prompt", type=int, default=128)
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=4)
+    options = parser.parse_args()
+    builds = (options.before, options.after)
+    rates: dict[tuple[Path, int], list[float]] = {}
+    for number in range(options.rounds):
+        for build in builds:
+            dice = random.Random(number)
+            with running(build, options.model) as url:
+                rate(url, 1, random.Random(-1), options)
+                for num_streams in options.streams:
+                    rates.setdefault((build, num_streams), []).append(rate(url, num_streams, dice, options))
+    print("| streams | before, tokens/s | after, tokens/s | ratio |")
+    print("|---|---|---|---|")
+    for num_streams in options.streams:
+        before, after = (statistics.median(rates[build, num_streams]) for build in builds)
+        print(f"| {num_streams} | {before:.0f} | {after:.0f} | {after / before:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
