@@ -67,6 +67,7 @@ WAYS: Mapping[tuple[str, str], Way] = {
     ("docs/performance.md", "python benches/serving/doors.py --tokens 64"): parts,
     ("docs/performance.md", "python benches/serving/faults.py neighbour"): parts,
     ("docs/performance.md", "python benches/runner/step.py FOLDER"): parts,
+    ("docs/performance.md", "python benches/serving/builds.py FOLDER BEFORE AFTER"): parts,
     ("docs/performance.md", "cargo bench -p streamcore-engine --bench engine"): parts,
     (
         "docs/performance.md",
