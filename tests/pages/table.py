@@ -120,6 +120,10 @@ WAYS: Mapping[tuple[str, str], Way] = {
         "benches/serving/doors.py",
         "python benches/serving/doors.py [MODEL] [--streams 1 8 64] [--tokens 256] [--rounds 5]",
     ): parts,
+    (
+        "benches/serving/builds.py",
+        "python benches/serving/builds.py FOLDER BEFORE AFTER [--streams 1 8 32]",
+    ): parts,
     ("benches/serving/faults.py", "python benches/serving/faults.py flood [--requests 10000]"): parts,
     (
         "python/streamcore/asgi.py",

@@ -291,8 +291,7 @@ impl World {
         }
     }
 
-    /// No request is overtaken by one of a lower priority, or by one of the same key and priority
-    /// with less precedence or a later arrival.
+    /// No request is overtaken by one of a lower priority, or, within a key, of less precedence.
     fn check_order(&self, id: RequestId) {
         let Request { key, priority, precedence, .. } = self.clients[&id].request;
         let rank = (priority, precedence, id);
