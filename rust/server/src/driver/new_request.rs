@@ -1,4 +1,4 @@
-//! What the routes leave in the inbox.
+//! The request that a route leaves in the inbox.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,26 +8,26 @@ use streamcore_engine::{Request, RequestId};
 use super::Constraint;
 use crate::script::ScriptedAnswer;
 
-/// What a client asks for, in tokens.
+/// A client's request, in tokens.
 #[derive(Debug, Clone)]
 pub struct NewRequest {
-    /// What the engine is asked for. Its name is the driver's to give.
+    /// The engine's request; the driver sets its id.
     pub request: Request,
-    /// All tokens are handed over with the end, which spares their reader a wake-up for each.
+    /// Whether to deliver all tokens with the end, which spares the reader a wake-up for each.
     pub deliver_at_end: bool,
-    /// How long its client waits for the end; nothing is computed for it afterwards.
+    /// How long the client waits for the end; after that nothing is computed.
     pub patience: Option<Duration>,
-    /// What a script answers in the place of a model; its tokens are handed over one by one.
+    /// The scripted answer that replaces the model's; its tokens are delivered one by one.
     pub answer: Option<Arc<ScriptedAnswer>>,
-    /// Bytes of what is known of its tokens that are kept until its answer is written, at most.
+    /// Maximum bytes of token details kept until the answer is written.
     pub kept_bytes: usize,
-    /// What the answer may say. It belongs to this request alone.
+    /// The constraint on the answer, shared with no other request.
     pub constraint: Option<Arc<Mutex<Constraint>>>,
 }
 
 impl NewRequest {
-    /// A greedy request without stop tokens that asks for nothing else. Start from it and change
-    /// what matters: fields may be added.
+    /// Creates a greedy request without stop tokens. Start from it and change what matters: fields
+    /// may be added.
     #[must_use]
     pub fn new(prompt: Vec<u32>, max_tokens: usize) -> Self {
         Request::new(RequestId::default(), prompt, max_tokens).into()

@@ -1,4 +1,4 @@
-//! What a runner asks for that plays a script: whose tokens a step draws, a rest, and the end of a request.
+//! Calls for a runner that plays a script: whose tokens a step draws, a pause, and a request's end.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
@@ -12,8 +12,8 @@ use crate::metrics::Outcome;
 use crate::script::ScriptedAnswer;
 
 impl Driver {
-    /// Shows for each sample of a step in flight its request, the answer that the script has for it, and when it arrived; no answer
-    /// if the request has ended in the meantime. Called by the engine thread only.
+    /// Shows each sample's request, scripted answer and arrival time for a step in flight. A
+    /// request that ended since has no answer. Called by the engine thread only.
     pub fn for_each_sample(
         &self,
         step: StepId,
@@ -32,7 +32,8 @@ impl Driver {
         core.deliver(&self.inbox, &self.metrics, now);
     }
 
-    /// Waits until then, or until somebody comes or goes. Called by the engine thread only.
+    /// Waits until `due`, or until a request arrives or is aborted. Called by the engine thread
+    /// only.
     pub fn wait_until(&self, due: Instant) {
         let inbox = lock(&self.inbox);
         let phase = inbox.phase.clone();
