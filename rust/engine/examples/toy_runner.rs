@@ -1,6 +1,7 @@
 //! A toy model behind the engine: what a runner does with the columns of a step.
 //!
-//! The "model" adds up everything that it finds of a sequence in the KV cache, so a wrong slot or block would give another answer.
+//! The "model" adds up everything that it finds of a sequence in the KV cache, so a wrong slot or
+//! block would give another answer.
 //!
 //! Run it with: cargo run -p streamcore-engine --example toy_runner
 

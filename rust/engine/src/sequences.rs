@@ -7,8 +7,8 @@ use rustc_hash::FxHashMap;
 use crate::request::RequestId;
 use crate::sequence::{Sequence, SequenceKey};
 
-/// A slab: keys index a vector, so that a step touches no hash table. A finished sequence has a key as long as a step in flight uses
-/// its blocks, and no entry under its request's name any more.
+/// A slab: keys index a vector, so that a step touches no hash table. A finished sequence has a key
+/// as long as a step in flight uses its blocks, and no entry under its request's name any more.
 #[derive(Debug, Default)]
 pub(crate) struct Sequences {
     slots: Vec<Option<Sequence>>,
@@ -17,7 +17,7 @@ pub(crate) struct Sequences {
 }
 
 impl Sequences {
-    /// The sequence of a request that has not finished.
+    /// Returns the sequence of a request that has not finished.
     pub(crate) fn find(&self, id: RequestId) -> Option<SequenceKey> {
         self.live.get(&id).copied()
     }

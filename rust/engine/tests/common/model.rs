@@ -4,7 +4,8 @@ use streamcore_engine::{
     FinishReason, OwnedStepBuffers, ROW_PARAMETERS, Request, SamplingParams, TokenLogprobs, row_parameters,
 };
 
-/// Tokens are drawn below this; prompts use larger ones, so that no two contexts look alike by chance.
+/// Tokens are drawn below this; prompts use larger ones, so that no two contexts look alike by
+/// chance.
 pub(crate) const VOCABULARY: u64 = 50;
 
 /// What decides a draw besides the context.
@@ -48,7 +49,7 @@ fn hash(words: impl Iterator<Item = u64>) -> u64 {
     })
 }
 
-/// The token after this context.
+/// Returns the token after this context.
 pub(crate) fn next_token(context: &[i32], draw: &Draw) -> i32 {
     let words = context.iter().map(|token| *token as u64);
     let words =
@@ -103,7 +104,8 @@ fn expected_draw(request: &Request, context: &[i32]) -> Draw {
     }
 }
 
-/// What a request must be told of its prompt, of each token of this output, and of a stop token that ended it.
+/// What a request must be told of its prompt, of each token of this output, and of a stop token
+/// that ended it.
 pub(crate) fn expected_logprobs(
     request: &Request,
     output: &[u32],
@@ -143,7 +145,7 @@ impl Rng {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
     }
 
-    /// A number in `low..=high`.
+    /// Returns a number in `low..=high`.
     pub(crate) fn between(&mut self, low: usize, high: usize) -> usize {
         low + self.next() as usize % (high - low + 1)
     }
