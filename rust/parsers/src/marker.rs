@@ -37,7 +37,7 @@ impl Marker {
         self.text.len()
     }
 
-    /// Whether the answer ended in the middle of it, at a position.
+    /// Returns whether the answer ended in the middle of it, at a position.
     pub(crate) fn is_cut_off(&self, input: &Input, at: usize) -> bool {
         let rest = &input.rest()[at..];
         input.is_finished() && !self.is_special && !rest.is_empty() && self.text.starts_with(rest)
@@ -63,8 +63,8 @@ impl Marker {
     }
 }
 
-/// The first marker behind a position. A marker that begins earlier wins; none is the beginning of
-/// another.
+/// Returns the first marker behind a position. A marker that begins earlier wins; none is the
+/// beginning of another.
 pub(crate) fn find(input: &Input, from: usize, markers: &[&[Marker]]) -> Found {
     let rest = input.rest();
     for (offset, byte) in rest.as_bytes()[from..].iter().enumerate() {

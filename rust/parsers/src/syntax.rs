@@ -254,7 +254,7 @@ impl ArgumentsSyntax {
     }
 }
 
-/// A value in Python. JSON's strings are Python's as well.
+/// Returns a value in Python. JSON's strings are Python's as well.
 fn python(value: &Value) -> String {
     match value {
         Value::Null => "None".to_owned(),

@@ -194,7 +194,7 @@ impl Gemma {
         }
     }
 
-    /// A value without quotes, up to what ends it.
+    /// Reads a value without quotes, up to what ends it.
     fn word(&mut self, session: &mut Session, at: usize) -> Option<Step> {
         let (letters, behind) = session.input.letters(at);
         let Some(end) = letters.find([',', '}', ']', '{', '[']) else {
@@ -276,7 +276,7 @@ impl Gemma {
     }
 }
 
-/// A word without quotes, where no schema says what it is.
+/// Reads a word without quotes, where no schema says what it is.
 fn plain_value(word: &str) -> String {
     match word {
         "True" => return "true".to_owned(),

@@ -23,7 +23,7 @@ pub(crate) enum Progress {
 }
 
 impl JsonObject {
-    /// An object whose first brace is next.
+    /// Reads an object whose first brace is next.
     pub(crate) fn new() -> Self {
         Self(JsonScanner::new())
     }
