@@ -46,7 +46,7 @@ impl Script {
         })
     }
 
-    /// The names that the script serves its model under; may be none.
+    /// Returns the names that the script serves its model under; may be none.
     #[getter]
     fn served_model_names(&self) -> Vec<String> {
         self.inner.served_model_names().to_vec()
@@ -64,12 +64,14 @@ impl Script {
         self.vocab_size
     }
 
-    /// A question that some rule answers when it is asked of this model; None if none can be told from the rules.
+    /// Returns a question that some rule answers when it is asked of this model; None if none can
+    /// be told from the rules.
     fn example(&self, model: &str) -> Option<String> {
         self.inner.example(model).map(str::to_owned)
     }
 
-    /// What the server was asked, if it keeps that: method, path with query, names and values of the headers, body.
+    /// What the server was asked, if it keeps that: method, path with query, names and values of
+    /// the headers, body.
     #[getter]
     fn requests(&self, py: Python<'_>) -> Vec<ReceivedRequest> {
         let requests = py.detach(|| self.inner.log().map(|log| log.requests()).unwrap_or_default());
@@ -77,7 +79,8 @@ impl Script {
         requests.into_iter().map(tuple).collect()
     }
 
-    /// How often the script was asked for an answer or an error: once for each choice of each valid request.
+    /// How often the script was asked for an answer or an error: once for each choice of each valid
+    /// request.
     #[getter]
     fn num_replies(&self) -> usize {
         self.inner.num_replies()
