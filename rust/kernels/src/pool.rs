@@ -284,7 +284,8 @@ mod tests {
 
     #[test]
     fn loops_in_a_row_lose_nothing() {
-        // A thread that sleeps just as a loop opens must be woken, or the loop waits for it for ever.
+        // A thread that sleeps just as a loop opens must be woken, or the loop waits for it for
+        // ever.
         set_num_threads(3);
         for round in 0..2 {
             let _series = (round == 0).then(Series::begin);

@@ -49,7 +49,7 @@ impl Program {
         self.entries.len()
     }
 
-    /// Whether nothing was added.
+    /// Returns whether nothing was added.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
