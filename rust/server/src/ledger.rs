@@ -50,8 +50,8 @@ impl Ledger {
         Ok(Charge { ledger: Arc::clone(self), pool, key, amount })
     }
 
-    /// The same for what is there already: it counts beyond the limit, too, and keeps others out
-    /// until it is given back.
+    /// Returns the same for what is there already: it counts beyond the limit, too, and keeps
+    /// others out until it is given back.
     pub fn record(self: &Arc<Self>, pool: Pool, key: u32, amount: usize) -> Charge {
         self.of(pool).put(key, amount);
         Charge { ledger: Arc::clone(self), pool, key, amount }
@@ -63,7 +63,7 @@ impl Ledger {
         self.of(pool).total()
     }
 
-    /// The most that one key can ever have of a pool.
+    /// Returns the most that one key can ever have of a pool.
     #[must_use]
     pub fn most_of_one_key(&self, pool: Pool) -> usize {
         self.of(pool).most_of_one_key()

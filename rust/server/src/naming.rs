@@ -3,7 +3,7 @@
 /// Names longer than this are cut where an error quotes them, so that there is room for those that
 /// are served.
 const MAX_QUOTED_CHARS: usize = 80;
-/// Most names that an error tells.
+/// Maximum names that an error tells.
 const MAX_TOLD_NAMES: usize = 8;
 
 /// How the server calls itself, its model, and what the model has thought.
@@ -82,7 +82,7 @@ impl Naming {
     }
 }
 
-/// The name that is nearly this one: spelled otherwise, or without its owner.
+/// Returns the name that is nearly this one: spelled otherwise, or without its owner.
 fn nearest<'a>(asked: &str, names: &'a [String]) -> Option<&'a str> {
     // What is compared costs as much as both lengths multiplied.
     if asked.chars().count() > 4 * MAX_QUOTED_CHARS {

@@ -1,8 +1,9 @@
 //! Answers from a script in the place of a model's: for people who test clients.
 //!
-//! Everything but the model is the real thing: HTTP, templates, tokenizer, queue, engine, streams. A rule of the script is chosen when
-//! a request is prepared, where its text is at hand; an error status is answered there. Else the [`ScriptedAnswer`] travels with the request
-//! to the driver, where the runner finds it again by the step's samples.
+//! Everything but the model is the real thing: HTTP, templates, tokenizer, queue, engine, streams.
+//! A rule of the script is chosen when a request is prepared, where its text is at hand; an error
+//! status is answered there. Else the [`ScriptedAnswer`] travels with the request to the driver,
+//! where the runner finds it again by the step's samples.
 //!
 //! ```text
 //! file    JSON → what it says, strictly
@@ -48,8 +49,8 @@ pub struct Script {
 }
 
 impl Script {
-    /// Reads a script. Its `pieces` become tokens of their own, which `text` knows from then on, and
-    /// its formats those of `text`, unless `parsers` names others.
+    /// Reads a script. Its `pieces` become tokens of their own, which `text` knows from then on,
+    /// and its formats those of `text`, unless `parsers` names others.
     ///
     /// # Errors
     /// [`ScriptError`], with the place in the script.
@@ -67,7 +68,7 @@ impl Script {
         Ok(Self { served_model_names: models, rules, num_replies: AtomicUsize::new(0), log: None })
     }
 
-    /// The same script, on a server that keeps what it is asked.
+    /// Returns the same script, on a server that keeps what it is asked.
     #[must_use]
     pub fn with_log(self) -> Self {
         Self { log: Some(Arc::default()), ..self }
@@ -79,7 +80,7 @@ impl Script {
         self.log.as_ref()
     }
 
-    /// A question that some rule answers, if one can be told from the rules.
+    /// Returns a question that some rule answers, if one can be told from the rules.
     #[must_use]
     pub fn example<'a>(&'a self, model: &str) -> Option<&'a str> {
         let mut questions = self.rules.iter().filter_map(Rule::example).chain(["Tell me a joke"]);
@@ -89,7 +90,7 @@ impl Script {
         })
     }
 
-    /// The names that the script serves its model under; may be none.
+    /// Returns the names that the script serves its model under; may be none.
     #[must_use]
     pub fn served_model_names(&self) -> &[String] {
         &self.served_model_names

@@ -115,8 +115,8 @@ const FAMILIES: [Family; 4] = [
     ),
 ];
 
-/// A stage on which the n-th choice says the n-th of these lists: low numbers stand for pieces,
-/// high ones for phrases.
+/// Returns a stage on which the n-th choice says the n-th of these lists: low numbers stand for
+/// pieces, high ones for phrases.
 fn stage(family: usize, choices: &[Vec<usize>], max_steps_in_flight: usize) -> Stage {
     let (tools, reasoning, markers, pieces) = FAMILIES[family];
     let mut letters = pieces.to_vec();

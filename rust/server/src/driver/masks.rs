@@ -2,7 +2,8 @@
 //! known, while the runner computes other sequences.
 //!
 //! ```text
-//! complete_step: token ─► pool: accept, forced tokens, mask ─► inbox ─► next_step: resume, schedule, write the masks of the plan
+//! complete_step: token ─► pool: accept, forced tokens, mask ─► inbox
+//! inbox ─► next_step: resume, schedule, write the masks of the plan
 //! ```
 
 use std::collections::VecDeque;

@@ -60,8 +60,8 @@ impl Pool {
         }
     }
 
-    /// Whether an empty pool takes any amount: what is longer than the limit would otherwise be
-    /// told to try again for ever.
+    /// Returns whether an empty pool takes any amount: what is longer than the limit would
+    /// otherwise be told to try again for ever.
     fn takes_any_when_empty(self) -> bool {
         self == Self::PromptTokens
     }

@@ -1,5 +1,6 @@
-//! What hyper lets pass although two servers in a row can be made to disagree about it: one then takes for the body of a request what
-//! the other takes for the next one. Of two lengths hyper drops one without a word, so the bytes are looked at as they came.
+//! What hyper lets pass although two servers in a row can be made to disagree about it: one then
+//! takes for the body of a request what the other takes for the next one. Of two lengths hyper
+//! drops one without a word, so the bytes are looked at as they came.
 
 use axum::http::{Request, Version, header};
 use bytes::{Buf, BytesMut};
@@ -72,7 +73,7 @@ impl HeadBytes {
     }
 }
 
-/// Whether the connection has to end with the answer to this request.
+/// Returns whether the connection has to end with the answer to this request.
 pub(super) fn is_last<B>(request: &Request<B>) -> bool {
     request.headers().contains_key(header::TRANSFER_ENCODING)
 }

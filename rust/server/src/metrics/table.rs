@@ -1,4 +1,5 @@
-//! Every metric on one screen: its names, what it says, and where its value comes from. `docs/metrics.md` is made from it.
+//! Every metric on one screen: its names, what it says, and where its value comes from.
+//! `docs/metrics.md` is made from it.
 
 use std::sync::atomic::AtomicU64;
 

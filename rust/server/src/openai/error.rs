@@ -30,7 +30,7 @@ struct ErrorObject<'a> {
 }
 
 impl<'a> ErrorBody<'a> {
-    /// The wire form of an error.
+    /// Returns the wire form of an error.
     #[must_use]
     pub fn new(error: &'a ApiError) -> Self {
         let message = cut(Cow::Owned(error.to_string()));

@@ -1,6 +1,7 @@
 //! Log-probabilities on the wire: chat's, completions', and vLLM's of a prompt.
 //!
-//! A chunk has many of them and lives for a microsecond, so nothing is gathered first: each list is made while it is written.
+//! A chunk has many of them and lives for a microsecond, so nothing is gathered first: each list is
+//! made while it is written.
 
 use std::borrow::Cow;
 
@@ -33,8 +34,8 @@ impl<'a> ChatLogprobs<'a> {
 }
 
 impl ChatLogprobs<'_> {
-    /// Appends them as JSON. By hand: a chunk has six tokens where five likeliest are asked for, and half of its time went to keys
-    /// that are always the same.
+    /// Appends them as JSON. By hand: a chunk has six tokens where five likeliest are asked for,
+    /// and half of its time went to keys that are always the same.
     pub fn write(&self, json: &mut Vec<u8>) {
         json.extend_from_slice(b"{\"content\":[");
         self.write_entries(json);
@@ -151,7 +152,7 @@ impl Serialize for PromptLogprobs<'_> {
     }
 }
 
-/// The tokens that have log-probabilities.
+/// Returns the tokens that have log-probabilities.
 fn scored(tokens: &[ShownToken]) -> impl Iterator<Item = (&ShownToken, &Scored)> {
     tokens.iter().filter_map(|token| Some((token, token.logprobs.as_ref()?)))
 }
@@ -191,7 +192,8 @@ impl Serialize for Name<'_> {
     }
 }
 
-/// The likeliest tokens by name, and the one that is there. Of several with one name, the likeliest counts.
+/// The likeliest tokens by name, and the one that is there. Of several with one name, the likeliest
+/// counts.
 struct TopLogprobs<'a> {
     scored: &'a Scored,
     as_id: bool,

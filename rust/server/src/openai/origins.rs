@@ -13,7 +13,7 @@ impl Origins {
         self.0.push((chat.into(), own.into()));
     }
 
-    /// The same error about the fields that the client has sent.
+    /// Returns the same error about the fields that the client has sent.
     #[must_use]
     pub fn name(&self, error: ApiError) -> ApiError {
         let ApiError::Invalid { code, param, message } = error else { return error };

@@ -92,7 +92,7 @@ fn prompt(
     Ok(Prompt { tokens, field, echo, cue })
 }
 
-/// The place of a token in the whole text; one that stands for nothing in it has none.
+/// Returns the place of a token in the whole text; one that stands for nothing in it has none.
 fn moved(range: Range<usize>, start: usize) -> Range<usize> {
     if range.is_empty() { range } else { range.start + start..range.end + start }
 }

@@ -9,7 +9,8 @@ use tower::util::MapRequestLayer;
 
 use crate::door::Prefix;
 
-/// The same routes where a proxy has put them, whether it takes the path away before it passes a request on or leaves it there.
+/// Returns the same routes where a proxy has put them, whether it takes the path away before it
+/// passes a request on or leaves it there.
 pub fn under(root_path: &str, router: Router) -> Router {
     let prefix = Prefix(root_path.trim_end_matches('/').to_owned());
     if prefix.0.is_empty() {

@@ -41,7 +41,8 @@ impl Drop for FailOnPanic<'_> {
 struct Runner<'a> {
     driver: &'a Arc<Driver>,
     buffers: OwnedStepBuffers,
-    /// By the row of the sequence. A row that has passed on to another request is noticed by the id.
+    /// By the row of the sequence. A row that has passed on to another request is noticed by the
+    /// id.
     rows: Vec<Option<Playing>>,
     sampled: Vec<i32>,
     failed: Vec<(RequestId, EndError)>,
@@ -70,7 +71,8 @@ impl<'a> Runner<'a> {
         completed.expect("the step was planned a moment ago");
     }
 
-    /// Makes the next move of every sequence; if there is nothing to hand over yet, answers when there may be.
+    /// Makes the next move of every sequence; if there is nothing to hand over yet, answers when
+    /// there may be.
     fn draw(&mut self, plan: &StepPlan) -> Option<Instant> {
         let Self { driver, buffers, rows, sampled, failed } = self;
         let now = driver.now();

@@ -54,7 +54,7 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// A reading of an answer in the formats of `setup`.
+    /// Returns a reading of an answer in the formats of `setup`.
     #[must_use]
     pub fn new(setup: Setup, tokenizer: &Tokenizer, counts_tokens: bool, shows_reasoning: bool) -> Self {
         let call_id = if setup.tools == Some(ToolFormat::Mistral) { CallId::Short } else { CallId::Long };
@@ -80,13 +80,13 @@ impl Reading {
         }
     }
 
-    /// The same with the ids of some calls in the place of those that would be made.
+    /// Returns the same with the ids of some calls in the place of those that would be made.
     #[must_use]
     pub fn with_call_ids(self, known_ids: Vec<Option<String>>) -> Self {
         Self { known_ids, ..self }
     }
 
-    /// The special tokens that must be part of the text.
+    /// Returns the special tokens that must be part of the text.
     #[must_use]
     pub fn markers(&self) -> Arc<[u32]> {
         self.markers.iter().map(|(id, _)| *id).collect()
@@ -202,8 +202,8 @@ impl Reading {
         }
     }
 
-    /// Takes the tokens that end in the next so many bytes. Where these are told as they are, each
-    /// stays beside its own.
+    /// Takes the tokens that end in the next this many bytes. Where these are told as they are,
+    /// each stays beside its own.
     fn take_tokens(&mut self, num_bytes: usize, is_literal: bool, is_reasoning: bool) {
         let start = self.num_known;
         self.num_known += num_bytes;

@@ -23,7 +23,7 @@ fn body(more: &Value) -> Value {
     body
 }
 
-/// The tokens that a template makes of a request, or the refusal.
+/// Returns the tokens that a template makes of a request, or the refusal.
 async fn tokens(stage: &Stage, more: &Value) -> Result<Vec<u32>, Value> {
     let (head, answer) = stage.answer(post("/tokenize", body(more))).await;
     let answer: Value = serde_json::from_str(&answer).unwrap();
@@ -34,7 +34,7 @@ async fn tokens(stage: &Stage, more: &Value) -> Result<Vec<u32>, Value> {
     Ok(serde_json::from_value(answer["tokens"].clone()).unwrap())
 }
 
-/// The text of a prompt, with the end token as its letters.
+/// Returns the text of a prompt, with the end token as its letters.
 pub(super) async fn text(template: &str, more: &Value) -> Result<String, Value> {
     let stage = Stage::with_template("", template);
     let tokens = tokens(&stage, more).await?;

@@ -11,17 +11,18 @@ use streamcore_server::{Access, Listener, Naming, Server, ServerConfig, bind};
 use super::Runner;
 use super::model::{VOCAB_SIZE, text_model};
 
-/// A server on a free port, and the runner that its test plays. Streams are so long that only an abort ends them early.
+/// Returns a server on a free port, and the runner that its test plays. Streams are so long that
+/// only an abort ends them early.
 pub fn start(script: &str) -> (Server, Runner) {
     start_as("toy", script)
 }
 
-/// The same, with another name in its answers.
+/// Returns the same, with another name in its answers.
 pub fn start_as(name: &str, script: &str) -> (Server, Runner) {
     serve_at(bind("127.0.0.1", 0).unwrap(), name, script)
 }
 
-/// The same at another place.
+/// Returns the same at another place.
 pub fn serve_at(listener: Listener, name: &str, script: &str) -> (Server, Runner) {
     let engine = EngineConfig {
         block_size: 1 << 10,

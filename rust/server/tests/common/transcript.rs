@@ -60,7 +60,7 @@ impl Transcript {
         without_time(&self.writes.concat())
     }
 
-    /// The JSON of every event but `[DONE]`.
+    /// Returns the JSON of every event but `[DONE]`.
     pub fn events(&self) -> Vec<serde_json::Value> {
         let body = self.writes.concat();
         let data = body.split("\n\n").filter_map(|event| event.strip_prefix("data: "));

@@ -32,7 +32,7 @@ fn anything() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A block with some of its fields, and values that may fit.
+/// Returns a block with some of its fields, and values that may fit.
 fn block() -> impl Strategy<Value = Value> {
     let names: Vec<_> = BLOCKS.iter().flat_map(|(_, params)| params.iter().map(|param| param.name)).collect();
     let kind = select(vec!["text", "tool_use", "tool_result", "thinking", "redacted_thinking", "image"]);

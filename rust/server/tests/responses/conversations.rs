@@ -1,4 +1,5 @@
-//! What the model is told of items: the template writes role, thought, calls and content of each message.
+//! What the model is told of items: the template writes role, thought, calls and content of each
+//! message.
 #![allow(
     clippy::needless_pass_by_value,
     reason = "a table of them reads better without a sign before every body"

@@ -1,7 +1,7 @@
 //! Calls as chat templates write them, read back by the parser that the template is recognised by.
 //!
-//! A template shows a model its own earlier calls in the very format in which it writes them, so it is a
-//! writer of that format which knows nothing of our parsers.
+//! A template shows a model its own earlier calls in the very format in which it writes them, so it
+//! is a writer of that format which knows nothing of our parsers.
 
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
@@ -61,7 +61,7 @@ impl Family {
     }
 }
 
-/// A text that the engine for templates takes as it is, line breaks at its ends included.
+/// Returns a text that the engine for templates takes as it is, line breaks at its ends included.
 fn literal(text: &str) -> String {
     format!("{{{{ {} }}}}", Value::from(text))
 }
@@ -86,7 +86,7 @@ fn pairs(around: [&str; 3]) -> String {
     format!("{{%- for k, x in f.arguments.items() -%}}{pair}{{%- endfor -%}}")
 }
 
-/// A name and JSON.
+/// Returns a name and JSON.
 fn named([before, between, behind]: [&str; 3]) -> String {
     format!("{before}{{{{ f.name }}}}{between}{{{{ f.arguments | tojson }}}}{behind}")
 }

@@ -53,7 +53,7 @@ pub(super) fn is_of(text: &str, method: &str) -> Option<bool> {
     })
 }
 
-/// Whether there are letters with a case and all have this one.
+/// Returns whether there are letters with a case and all have this one.
 fn has_only(text: &str, is_right: fn(char) -> bool) -> bool {
     let mut cased = text.chars().filter(|char| is_cased(*char)).peekable();
     cased.peek().is_some() && cased.all(is_right)
@@ -92,14 +92,15 @@ pub(super) fn title(text: &str) -> String {
     out
 }
 
-/// A capital and the rest in small letters.
+/// Returns a capital and the rest in small letters.
 pub(super) fn capitalized(text: &str) -> String {
     let mut chars = text.chars();
     let Some(first) = chars.next() else { return String::new() };
     titlecased(first) + &Lowered::new(text).skip(1).collect::<String>()
 }
 
-/// Each character in small letters, by its place in the text: a sigma at the end of a word has a form of its own.
+/// Each character in small letters, by its place in the text: a sigma at the end of a word has a
+/// form of its own.
 struct Lowered<'t> {
     chars: std::str::Chars<'t>,
     lower: std::vec::IntoIter<char>,

@@ -21,7 +21,8 @@ impl Parser {
         })
     }
 
-    /// An expression, or several with commas between: a tuple without brackets. A loop's items may not end in a condition.
+    /// Parses an expression, or several with commas between: a tuple without brackets. A loop's
+    /// items may not end in a condition.
     pub(super) fn tuple(&mut self, with_condition: bool, ends: &[&str]) -> Result<Expr> {
         let (mut items, mut is_tuple) = (Vec::new(), false);
         loop {

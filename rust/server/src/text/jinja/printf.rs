@@ -36,7 +36,8 @@ impl Values<'_> {
     }
 }
 
-/// Python's `%` of a string: a tuple has the values one by one, a dictionary by name, anything else is one value.
+/// Python's `%` of a string: a tuple has the values one by one, a dictionary by name, anything else
+/// is one value.
 pub(super) fn printf(format: &str, values: &Value) -> Result<String> {
     let items = match values {
         Value::Tuple(items) | Value::Group(items) => items.to_vec(),

@@ -159,7 +159,7 @@ impl Writer {
     }
 }
 
-/// A value that is neither text nor container.
+/// Returns a value that is neither text nor container.
 fn scalar(value: &Value) -> Result<String> {
     Ok(match value {
         Value::None => "null".to_owned(),
