@@ -111,7 +111,7 @@ fn schemas() -> Vec<(&'static str, Value, &'static str)> {
     ]
 }
 
-/// The time of each mask along an answer, sorted.
+/// Returns the time of each mask along an answer, sorted.
 fn mask_times(cache: &GrammarCache, ids: &[u32], schema: &Value) -> Vec<Duration> {
     let mut matcher =
         cache.compile(&Grammar::json_schema(schema.clone())).expect("the schema is enforced").matcher();

@@ -24,7 +24,8 @@ pub(crate) fn script() -> String {
     .to_string()
 }
 
-/// Serves until the process is killed. The limits are those of `streamcore serve script:FILE --max-num-seqs 512`.
+/// Serves until the process is killed. The limits are those of `streamcore serve script:FILE
+/// --max-num-seqs 512`.
 pub(crate) fn serve() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../python/streamcore/demo_model");
     let mut text = streamcore_server::text::TextModel::load(Path::new(folder)).unwrap();
