@@ -120,7 +120,7 @@ impl Server {
         Self { port: line.trim().parse().unwrap(), process: Some(process) }
     }
 
-    /// What its threads have used so far, by Linux's book; nothing elsewhere.
+    /// Returns what its threads have used so far, by Linux's book; nothing elsewhere.
     fn cpu_time(&self) -> Duration {
         let Some(process) = &self.process else { return Duration::ZERO };
         let Ok(threads) = std::fs::read_dir(format!("/proc/{}/task", process.id())) else {

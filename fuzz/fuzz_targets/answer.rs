@@ -37,7 +37,7 @@ fn pieces(text: &str, is_letters: bool) -> Vec<Piece<'_>> {
     pieces
 }
 
-/// What a client sees, each kind of it in one.
+/// Returns what a client sees, each kind of it in one.
 fn told(events: &[Event]) -> [String; 3] {
     let mut told = [const { String::new() }; 3];
     for event in events {

@@ -74,7 +74,7 @@ async fn open(port: u16, request: &[u8]) -> TcpStream {
     socket
 }
 
-/// How many bytes came.
+/// Returns how many bytes came.
 async fn read_to_end(mut socket: TcpStream) -> usize {
     let (mut buffer, mut len, mut is_whole) = (vec![0; 64 << 10], 0, false);
     loop {

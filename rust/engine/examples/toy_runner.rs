@@ -56,7 +56,7 @@ impl ToyModel {
         (0..plan.num_samples).map(draw).collect()
     }
 
-    /// Where the number of a position lies.
+    /// Returns where the number of a position lies.
     fn slot(&self, row: usize, position: usize) -> usize {
         let block = self.block_tables[row * self.max_blocks_per_seq + position / BLOCK_SIZE];
         block as usize * BLOCK_SIZE + position % BLOCK_SIZE

@@ -45,20 +45,20 @@ pub struct EngineConfig {
 }
 
 impl EngineConfig {
-    /// Maximum sequences that run: each gets a token in every step.
+    /// Returns the maximum sequences that run: each gets a token in every step.
     #[must_use]
     pub fn num_rows(&self) -> usize {
         self.max_num_seqs.min(self.max_num_batched_tokens)
     }
 
-    /// Maximum blocks that one sequence can hold.
+    /// Returns the maximum blocks that one sequence can hold.
     #[must_use]
     pub fn max_blocks_per_seq(&self) -> usize {
         self.max_seq_len().div_ceil(self.block_size)
     }
 
-    /// Maximum tokens that one sequence can ever have: the context, or the whole pool if that is
-    /// less.
+    /// Returns the maximum tokens that one sequence can ever have: the context, or the whole pool
+    /// if that is less.
     #[must_use]
     pub fn max_seq_len(&self) -> usize {
         self.max_model_len.min(self.num_blocks * self.block_size)

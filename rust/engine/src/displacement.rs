@@ -60,7 +60,7 @@ impl Scheduler {
             && policy::may_displace(num_running(waiting), num_running(running))
     }
 
-    /// Free blocks that a waiting sequence takes when it enters.
+    /// Returns the number of free blocks that a waiting sequence takes when it enters.
     fn num_wanted(&mut self, key: SequenceKey) -> usize {
         let sequence = &mut self.sequences[key];
         sequence.blocks.num_wanted(&sequence.tokens, !sequence.needs_whole_prompt, &mut self.pool)
@@ -77,7 +77,7 @@ impl Scheduler {
         has_row && room != Room::Preempt
     }
 
-    /// Blocks that come free when this sequence goes.
+    /// Returns the number of blocks that come free when this sequence goes.
     fn num_blocks_of_its_own(&self, sequence: &Sequence) -> usize {
         sequence.blocks.blocks().iter().filter(|block| self.pool.num_holders(**block) == 1).count()
     }

@@ -96,8 +96,8 @@ impl Engine {
     }
 
     /// Ends every request whose [deadline](Request::deadline) is `now` or earlier, as
-    /// [`Self::abort`] would. To be called before [`Self::schedule`] with the time on the caller's
-    /// clock, which begins when the caller likes. Answers how many have ended.
+    /// [`Self::abort`] would. Call it before [`Self::schedule`] with the time on the caller's
+    /// clock, which begins when the caller likes. Returns how many have ended.
     pub fn expire(&mut self, now: Duration) -> usize {
         let mut num_finished = 0;
         while let Some(key) = self.scheduler.deadlines.first_until(now) {
@@ -115,7 +115,7 @@ impl Engine {
     }
 
     /// Learns how long the oldest step in flight has taken, which decides how long prefills beside
-    /// decodes may be if there is an [`EngineConfig::target_itl`]. To be called before
+    /// decodes may be if there is an [`EngineConfig::target_itl`]. Call it before
     /// [`Self::complete`], with the time since the step was handed out, or since the one before it
     /// was completed if that was later.
     ///
@@ -129,7 +129,7 @@ impl Engine {
 
     /// Plans the next step and writes it into `buffers`, which must stay as they are until the step
     /// is completed (or, on a device, copied). Every plan must be carried out, in the order of the
-    /// calls: later ones build on what it tells. Answers `None` if there is nothing to compute now,
+    /// calls: later ones build on what it tells. Returns `None` if there is nothing to compute now,
     /// or if [`EngineConfig::max_steps_in_flight`] plans are out: then complete the oldest one
     /// first. While there is [work](Self::has_work) and no step in flight, there is a plan, unless
     /// masks are awaited: see [`Self::resume`].
@@ -244,7 +244,7 @@ impl Engine {
         self.scheduler.sequences.num_live() > 0 || !self.steps_in_flight.is_empty()
     }
 
-    /// Plans that were handed out and are not completed.
+    /// Returns the number of plans that were handed out and are not completed.
     #[must_use]
     pub fn num_steps_in_flight(&self) -> usize {
         self.steps_in_flight.len()

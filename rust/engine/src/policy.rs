@@ -87,8 +87,8 @@ impl Budget {
         self.num_tokens == 0 || self.num_prefill_tokens == 0
     }
 
-    /// Tokens that a sequence gets in this step: a prefill is cut where the budget ends, of which
-    /// it leaves `num_kept` tokens to others.
+    /// Returns the tokens that a sequence gets in this step: a prefill is cut where the budget
+    /// ends, of which it leaves `num_kept` tokens to others.
     pub(crate) fn chunk_len(self, num_left: usize, num_kept: usize) -> usize {
         let most = self.num_tokens.saturating_sub(num_kept).max(1);
         // A single token is a decode, or as cheap.
@@ -103,9 +103,9 @@ impl Budget {
     }
 }
 
-/// Free blocks that a sequence leaves when it enters, with blocks for all its known tokens: one for
-/// each that runs already. Without them, it or another would be preempted as soon as one of them
-/// reaches the end of its last block.
+/// Returns the number of free blocks that a sequence leaves when it enters, with blocks for all its
+/// known tokens: one for each that runs already. Without them, it or another would be preempted as
+/// soon as one of them reaches the end of its last block.
 pub(crate) fn num_spared_blocks(num_running: usize) -> usize {
     num_running
 }

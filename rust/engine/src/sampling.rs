@@ -150,7 +150,7 @@ macro_rules! sampling_params {
                 Self { $($name: number(stringify!($name)).map(RowNumber::nearest),)* }
             }
 
-            /// What is given here, else there.
+            /// Returns what is given here, else there.
             #[must_use]
             pub fn or(self, other: Self) -> Self {
                 Self { $($name: self.$name.or(other.$name),)* }

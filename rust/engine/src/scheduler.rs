@@ -189,7 +189,7 @@ impl Scheduler {
     }
 
     /// Gets the blocks for the next `len` tokens of a running sequence, from others if need be.
-    /// Answers `false` if it must sit this step out, or was preempted itself.
+    /// Returns `false` if it must sit this step out, or was preempted itself.
     fn make_room(&mut self, key: SequenceKey, len: usize) -> bool {
         let sequence = &mut self.sequences[key];
         let end = sequence.num_computed + len;
@@ -273,7 +273,7 @@ impl Scheduler {
         if has(Bug::Starvation) { self.waiting.last() } else { self.waiting.next(&self.shares) }
     }
 
-    /// Gives a waiting sequence its blocks and a row, or answers `false` if it must wait on.
+    /// Gives a waiting sequence its blocks and a row, or returns `false` if it must wait on.
     fn enter(&mut self, key: SequenceKey, events: &mut Vec<Event>) -> bool {
         let sequence = &mut self.sequences[key];
         // Preempted a moment ago: its blocks, and perhaps its last token, are still with a step in

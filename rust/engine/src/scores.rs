@@ -38,7 +38,7 @@ impl<'a> Scores<'a> {
         self.logprobs.len()
     }
 
-    /// What a request that asked for `num_top` tokens is told of one row.
+    /// Returns what a request that asked for `num_top` tokens is told of one row.
     fn row(&self, row: usize, num_top: u32) -> TokenLogprobs {
         let stride = self.top_ids.len() / self.logprobs.len();
         let columns = row * stride..row * stride + stride.min(num_top as usize);

@@ -56,7 +56,7 @@ pub(crate) struct ScheduledTokens {
 }
 
 impl ScheduledTokens {
-    /// Tokens in the KV cache once the step has run.
+    /// Returns the tokens in the KV cache once the step has run.
     pub(crate) fn end(&self) -> usize {
         self.start + self.len
     }
@@ -160,9 +160,9 @@ impl Sequence {
         self.tokens.len() + self.num_pending
     }
 
-    /// Tokens that a step may compute now. The last token that may ever be known is never computed:
-    /// nothing follows it. Where a mask is needed, none are before it is there, which takes the
-    /// token that is in the making.
+    /// Returns the number of tokens that a step may compute now. The last token that may ever be
+    /// known is never computed: nothing follows it. Where a mask is needed, none are before it is
+    /// there, which takes the token that is in the making.
     pub(crate) fn num_left(&self) -> usize {
         let num_known = self.num_known();
         let is_held = self.awaits_mask || self.is_constrained && self.num_pending > 0;
@@ -194,7 +194,7 @@ impl Sequence {
         ScheduledTokens { key, start, len, samples, num_prompt_scores }
     }
 
-    /// How many prompt tokens are to be scored that were not until now.
+    /// Returns how many prompt tokens are to be scored that were not until now.
     fn take_prompt_scores(&mut self) -> usize {
         if self.prompt_logprobs.is_none() {
             return 0;
@@ -203,8 +203,8 @@ impl Sequence {
         num_scored - std::mem::replace(&mut self.num_prompt_scored, num_scored)
     }
 
-    /// Prompt tokens that can be scored once `end` tokens are computed: each by the one before it,
-    /// so the first never.
+    /// Returns the number of prompt tokens that can be scored once `end` tokens are computed: each
+    /// by the one before it, so the first never.
     fn num_scorable(&self, end: usize) -> usize {
         end.min(self.prompt_len - 1)
     }
@@ -215,7 +215,7 @@ impl Sequence {
         end - part.num_prompt_scores..end
     }
 
-    /// Tokens that must not be drawn after `end` tokens.
+    /// Returns the tokens that must not be drawn after `end` tokens.
     pub(crate) fn forbidden_tokens(&self, end: usize) -> &[u32] {
         let is_early = end - self.prompt_len < self.min_tokens;
         if is_early && !self.is_constrained { &self.stop_token_ids } else { &[] }
@@ -256,7 +256,7 @@ impl Sequence {
         self.num_paid = self.num_paid.max(num_cached_tokens);
     }
 
-    /// How many tokens it has computed for the first time since the last call.
+    /// Returns how many tokens it has computed for the first time since the last call.
     pub(crate) fn pay(&mut self) -> usize {
         let num_paid = self.num_paid.max(self.num_computed);
         num_paid - std::mem::replace(&mut self.num_paid, num_paid)

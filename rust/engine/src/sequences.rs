@@ -50,7 +50,7 @@ impl Sequences {
         self.slots[key.0 as usize].as_ref()
     }
 
-    /// All sequences with their keys, those that have finished included.
+    /// Returns all sequences with their keys, those that have finished included.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SequenceKey, &Sequence)> {
         (0..).map(SequenceKey).zip(&self.slots).filter_map(|(key, slot)| Some((key, slot.as_ref()?)))
     }
@@ -60,7 +60,7 @@ impl Sequences {
         self.slots.len()
     }
 
-    /// Requests that have not finished.
+    /// Returns the number of requests that have not finished.
     pub(crate) fn num_live(&self) -> usize {
         self.live.len()
     }

@@ -121,7 +121,7 @@ macro_rules! step_plan {
             /// What each of them counts.
             pub const SIZES_ABOUT: [&'static str; Self::SIZE_NAMES.len()] = [$(concat!($($about),*)),*];
 
-            /// Every number of the plan but its name.
+            /// Returns every number of the plan but its name.
             #[must_use]
             pub fn sizes(&self) -> [usize; Self::SIZE_NAMES.len()] {
                 [$(self.$name),*]

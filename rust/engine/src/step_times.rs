@@ -89,9 +89,9 @@ impl StepTimes {
         }
     }
 
-    /// How many prefill tokens, of `most`, keep a step with decodes within the target. At least
-    /// one, whatever that takes, and now and then none. Before any prefill was measured there is no
-    /// limit.
+    /// Returns how many prefill tokens, of `most`, keep a step with decodes within the target. At
+    /// least one, whatever that takes, and now and then none. Before any prefill was measured there
+    /// is no limit.
     pub(crate) fn max_prefill_tokens(&self, target: Duration, most: usize) -> usize {
         let left = target.as_secs_f64() / (1.0 + self.deviation) - self.decode_s;
         let left = left.max(LEAST_SHARE * self.decode_s);

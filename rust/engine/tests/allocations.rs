@@ -69,8 +69,8 @@ impl Loop {
     }
 }
 
-/// What the engine's own checks ask for in these steps: debug builds make them once in each of the
-/// two calls.
+/// Returns what the engine's own checks ask for in these steps: debug builds make them once in each
+/// of the two calls.
 fn num_for_checks(engine: &Engine, num_steps: usize) -> usize {
     let before = NUM_ALLOCATIONS.get();
     engine.check_invariants();

@@ -18,7 +18,7 @@ fn fixed(cases: u32) -> ProptestConfig {
     }
 }
 
-/// Texts over few tokens, so that many begin alike.
+/// Returns the texts over few tokens, so that many begin alike.
 fn text() -> impl Strategy<Value = Vec<u32>> {
     vec(0_u32..2, 1..24)
 }
@@ -45,7 +45,7 @@ impl Holders {
         }
     }
 
-    /// A table takes blocks for this text and computes it. Answers the number of cached tokens.
+    /// A table takes blocks for this text and computes it. Returns the number of cached tokens.
     fn enter(&mut self, holder: usize, text: &[u32]) -> Option<usize> {
         let (salt, table, tokens) = &mut self.tables[holder];
         let num_cached = table.enter(text, true, 0, &mut self.pool)?;

@@ -33,7 +33,7 @@ impl Office {
         id
     }
 
-    /// Plays a step; answers how many tokens each request had computed.
+    /// Plays a step; returns how many tokens each request had computed.
     fn step(&mut self) -> BTreeMap<u64, usize> {
         let plan = self.engine.schedule(&mut self.columns.borrow()).unwrap();
         let starts = &self.columns.query_starts[..=plan.num_seqs];

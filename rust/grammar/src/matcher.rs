@@ -161,7 +161,7 @@ fn only_token(mask: &[u32]) -> Option<u32> {
     alone.then(|| index as u32 * 32 + word.trailing_zeros())
 }
 
-/// What of a message of llguidance is for the client: the rest is its state.
+/// Returns what of a message of llguidance is for the client: the rest is its state.
 pub(crate) fn first_line(message: &str) -> String {
     let line = message.lines().find(|line| !line.trim().is_empty()).unwrap_or("unknown error");
     line.trim().trim_end_matches('.').chars().take(200).collect()

@@ -24,7 +24,7 @@ impl Dtype {
         known.into_iter().find(|dtype| *dtype as u32 == code).ok_or(OpError::Dtype(code, code))
     }
 
-    /// Bytes of an element.
+    /// Returns the bytes of an element.
     #[must_use]
     pub fn size(self) -> usize {
         if self == Self::F32 { 4 } else { 2 }

@@ -24,7 +24,7 @@ static POOL: Pool = Pool::new();
 /// Threads that take part in a loop, the caller included; 0 until someone asks.
 static NUM_THREADS: AtomicUsize = AtomicUsize::new(0);
 
-/// Threads that share a loop, the calling one included.
+/// Returns the number of threads that share a loop, the calling one included.
 #[must_use]
 pub fn num_threads() -> usize {
     match NUM_THREADS.load(Ordering::Relaxed) {

@@ -43,7 +43,7 @@ impl Program {
         Ok(())
     }
 
-    /// How many operations there are.
+    /// Returns how many operations there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()

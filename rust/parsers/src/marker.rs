@@ -43,7 +43,7 @@ impl Marker {
         input.is_finished() && !self.is_special && !rest.is_empty() && self.text.starts_with(rest)
     }
 
-    /// How it fits at a position.
+    /// Returns how it fits at a position.
     pub(crate) fn fit(&self, input: &Input, at: usize) -> Fit {
         let rest = &input.rest()[at..];
         if self.is_special {
@@ -87,8 +87,8 @@ pub(crate) fn find(input: &Input, from: usize, markers: &[&[Marker]]) -> Found {
     Found::Open { at: rest.len() }
 }
 
-/// Where the letters end that are no marker, at the end of an answer: it may have been cut off in
-/// the middle of one.
+/// Returns where the letters end that are no marker, at the end of an answer: it may have been cut
+/// off in the middle of one.
 pub(crate) fn end_of_letters(input: &Input, from: usize, markers: &[Marker]) -> usize {
     let rest = input.rest();
     let longest = markers.iter().map(Marker::len).max().unwrap_or(0);

@@ -128,7 +128,7 @@ impl Parser {
         self.session.drain_into(events);
     }
 
-    /// Bytes that are held back.
+    /// Returns the number of bytes that are held back.
     #[must_use]
     pub fn num_held_bytes(&self) -> usize {
         self.session.input.rest().len()
@@ -237,8 +237,8 @@ impl TagMachine {
         self.skips_newlines = self.limits.is_some_and(|limits| limits.skips_newlines_behind);
     }
 
-    /// Where text begins: reasoning may, and calls without a marker. None if it is text; else
-    /// whether it goes on.
+    /// Returns where text begins: reasoning may, and calls without a marker. None if it is text;
+    /// else whether it goes on.
     fn start(&mut self, session: &mut Session) -> Option<bool> {
         let (at, next) = session.next();
         if next == Next::Wait {
@@ -269,7 +269,7 @@ impl TagMachine {
         is_bare.then_some(true)
     }
 
-    /// Bytes up to the end of what begins reasoning, at a position.
+    /// Returns the bytes up to the end of what begins reasoning, at a position.
     fn begin_len(&self, session: &Session, at: usize) -> Result<usize, Fit> {
         let mut best = Fit::No;
         for begin in &self.begins {

@@ -87,7 +87,7 @@ impl ReasoningFormat {
         self.limits().begins.iter().any(|begin| prompt.ends_with(&begin.concat()))
     }
 
-    /// What a grammar has to put around reasoning.
+    /// Returns what a grammar has to put around reasoning.
     #[must_use]
     pub fn syntax(self) -> ReasoningSyntax {
         match self {
@@ -106,13 +106,13 @@ impl ReasoningFormat {
         }
     }
 
-    /// What a model writes to begin its reasoning.
+    /// Returns what a model writes to begin its reasoning.
     #[must_use]
     pub fn begin_text(self) -> String {
         self.limits().begins[0].concat()
     }
 
-    /// What a model writes to end its reasoning.
+    /// Returns what a model writes to end its reasoning.
     #[must_use]
     pub fn end_text(self) -> &'static str {
         match self {

@@ -158,7 +158,7 @@ fn collect(root: &Value, schema: &Value, types: &mut Types, num_left: &mut u32) 
     parts(root, schema).for_each(|part| collect(root, part, types, num_left));
 }
 
-/// What a schema is put together from.
+/// Returns what a schema is put together from.
 fn parts<'a>(root: &'a Value, schema: &'a Value) -> impl Iterator<Item = &'a Value> {
     let combined =
         ["anyOf", "oneOf", "allOf"].into_iter().filter_map(|key| schema.get(key)?.as_array()).flatten();

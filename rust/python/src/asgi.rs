@@ -25,8 +25,8 @@ impl Doorbell {
         Ok(Self(Arc::new(door::Doorbell::new(duplicate(descriptor)?))))
     }
 
-    /// What is ready: the number of each exchange with the ASGI message to send, None when a piece
-    /// of the request's body is wanted, or an empty message when the answer is lost.
+    /// Returns what is ready: the number of each exchange with the ASGI message to send, None when
+    /// a piece of the request's body is wanted, or an empty message when the answer is lost.
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Vec<(u64, Option<Bound<'py, PyDict>>)>> {
         let ready = self.0.take();
         ready.into_iter().map(|(number, part)| Ok((number, message(py, part)?))).collect()

@@ -49,13 +49,14 @@ impl EngineConfig {
         Ok(Self(config))
     }
 
-    /// Maximum tokens that one sequence can ever have.
+    /// Returns the maximum tokens that one sequence can ever have.
     #[getter]
     fn max_seq_len(&self) -> usize {
         self.0.max_seq_len()
     }
 
-    /// Maximum blocks that one sequence can hold: the length of a row of the block tables.
+    /// Returns the maximum blocks that one sequence can hold: the length of a row of the block
+    /// tables.
     #[getter]
     fn max_blocks_per_seq(&self) -> usize {
         self.0.max_blocks_per_seq()

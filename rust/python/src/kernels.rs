@@ -51,7 +51,7 @@ pub(crate) mod kernels {
         streamcore_kernels::set_num_threads(num_threads);
     }
 
-    /// Threads that share a CPU kernel, the calling one included.
+    /// Returns the number of threads that share a CPU kernel, the calling one included.
     #[pyfunction]
     fn num_threads() -> usize {
         streamcore_kernels::num_threads()

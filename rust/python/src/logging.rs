@@ -156,7 +156,7 @@ pub(crate) fn flush_log(py: Python<'_>) {
     });
 }
 
-/// One line in the form of the log as JSON, for what is written where no log is open.
+/// Returns one line in the form of the log as JSON, for what is written where no log is open.
 #[pyfunction]
 #[pyo3(signature = (level, message, **fields))]
 pub(crate) fn json_line(

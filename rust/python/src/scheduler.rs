@@ -168,8 +168,8 @@ impl Scheduler {
         self.with(py, complete)?.map_err(engine_error)
     }
 
-    /// What happened since the last call: request, kind, number (of cached tokens, or the token),
-    /// and log-probabilities of the tokens that it is about.
+    /// Returns what happened since the last call: request, kind, number (of cached tokens, or the
+    /// token), and log-probabilities of the tokens that it is about.
     fn drain_events(&self, py: Python<'_>) -> PyResult<Vec<EventTuple>> {
         let mut events = Vec::new();
         self.with(py, |engine| engine.drain_events(&mut events))?;

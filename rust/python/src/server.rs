@@ -63,8 +63,8 @@ impl Listener {
         Ok(Self::of(take(&self.inner, "listener")?.under(root_path)))
     }
 
-    /// What the paths of the routes follow; of a Unix domain socket it names no more than this
-    /// machine.
+    /// Returns what the paths of the routes follow; of a Unix domain socket it names no more than
+    /// this machine.
     #[getter]
     fn url(&self) -> &str {
         &self.url
@@ -251,7 +251,7 @@ impl Server {
         Ok(())
     }
 
-    /// Why the runner has been given up; None if it has not.
+    /// Returns why the runner has been given up; None if it has not.
     #[getter]
     fn failure(&self) -> Option<String> {
         self.driver.failure()
@@ -263,7 +263,7 @@ impl Server {
         self.driver.is_stopped()
     }
 
-    /// Requests that have not ended, those in the queue included.
+    /// Returns the number of requests that have not ended, those in the queue included.
     #[getter]
     fn num_requests(&self) -> usize {
         let stats = self.driver.stats();
@@ -305,7 +305,8 @@ pub(crate) fn parser_names() -> (Vec<&'static str>, Vec<&'static str>) {
     (server::text::tool_formats().collect(), server::text::reasoning_formats().collect())
 }
 
-/// Every metric: its name, its type, vLLM's name of the same thing or nothing, and what it says.
+/// Returns every metric: its name, its type, vLLM's name of the same thing or nothing, and what it
+/// says.
 #[pyfunction]
 pub(crate) fn metrics_reference() -> Vec<(&'static str, &'static str, &'static str, &'static str)> {
     server::metrics::reference().map(|[name, kind, alias, help]| (name, kind, alias, help)).collect()

@@ -131,8 +131,9 @@ unsafe fn column_slice<'a>(column: &Column, address: usize) -> ColumnSlice<'a> {
 /// Where a column of results lies: address and number of elements.
 pub(crate) type Place = (usize, usize);
 
-/// What a runner hands back of a step: the sampled tokens, and the log-probabilities that the plan
-/// asks for. The columns of these are `logprobs`, `top_ids` and `top_logprobs` of [`Scores`].
+/// Returns what a runner hands back of a step: the sampled tokens, and the log-probabilities that
+/// the plan asks for. The columns of these are `logprobs`, `top_ids` and `top_logprobs` of
+/// [`Scores`].
 ///
 /// # Safety
 /// Each place must hold as many elements as it says, of int32 for tokens and ids, of float32 for

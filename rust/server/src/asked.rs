@@ -123,7 +123,7 @@ pub struct Asked {
 }
 
 impl Details {
-    /// What a chat says of its end.
+    /// Returns what a chat says of its end.
     #[must_use]
     pub fn finish_reason(&self, finish: &Finish) -> FinishReason {
         match finish.finish_reason {

@@ -66,8 +66,8 @@ impl Doorbell {
         Self { ready: Mutex::default(), descriptor }
     }
 
-    /// All that is ready, each with the number of its exchange. To be called after the descriptor
-    /// was read.
+    /// Returns all that is ready, each with the number of its exchange. Call it after the
+    /// descriptor was read.
     #[must_use]
     pub fn take(&self) -> Vec<(u64, Part)> {
         mem::take(&mut *lock(&self.ready))

@@ -116,8 +116,8 @@ impl Listener {
         }
     }
 
-    /// What clients on this machine write before the paths of the routes. To a path they have to be
-    /// led in another way.
+    /// Returns what clients on this machine write before the paths of the routes. To a path they
+    /// have to be led in another way.
     #[must_use]
     pub fn url(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };

@@ -228,7 +228,7 @@ fn with_label(labels: &str, name: &str, value: &str) -> String {
     format!("{labels}{separator}{name}=\"{value}\"")
 }
 
-/// What the documentation says of each metric: its name, type, vLLM's name (or nothing) and
+/// Returns what the documentation says of each metric: its name, type, vLLM's name (or nothing) and
 /// meaning.
 pub fn reference() -> impl Iterator<Item = [&'static str; 4]> {
     TABLE.iter().map(|row| [row.name, row.kind(), row.alias.unwrap_or(""), row.help])

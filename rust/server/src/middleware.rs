@@ -116,8 +116,8 @@ pub async fn authorize(
     Err(ApiError::ApiKey)
 }
 
-/// Which of the keys either header has, counted from 1; 0 if none. Looks at every byte of every key
-/// of the right length, so that the time tells nothing about them.
+/// Returns which of the keys either header has, counted from 1; 0 if none. Looks at every byte of
+/// every key of the right length, so that the time tells nothing about them.
 fn key_number(headers: &HeaderMap, keys: &[String]) -> u32 {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| bearer_of(value.as_bytes()));
     let x_api_key = headers.get("x-api-key").map(HeaderValue::as_bytes);
@@ -130,7 +130,7 @@ fn key_number(headers: &HeaderMap, keys: &[String]) -> u32 {
     found
 }
 
-/// What follows the scheme, which may be in small or capital letters.
+/// Returns what follows the scheme, which may be in small or capital letters.
 fn bearer_of(value: &[u8]) -> Option<&[u8]> {
     let (scheme, key) = value.split_at_checked(b"bearer ".len())?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii_start())

@@ -37,13 +37,13 @@ impl ReasoningField {
     pub const ALL: [(&'static str, Self); 3] =
         [("both", Self::Both), ("reasoning", Self::Reasoning), ("reasoning_content", Self::ReasoningContent)];
 
-    /// That of this name.
+    /// Returns that of this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find_map(|(known, field)| (known == name).then_some(field))
     }
 
-    /// What `reasoning` and `reasoning_content` have of a text.
+    /// Returns what `reasoning` and `reasoning_content` have of a text.
     #[must_use]
     pub fn told<T: Clone>(self, text: T) -> [Option<T>; 2] {
         match self {

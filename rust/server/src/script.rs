@@ -74,7 +74,7 @@ impl Script {
         Self { log: Some(Arc::default()), ..self }
     }
 
-    /// What the server was asked, if it keeps that.
+    /// Returns what the server was asked, if it keeps that.
     #[must_use]
     pub fn log(&self) -> Option<&Arc<RequestLog>> {
         self.log.as_ref()
@@ -109,13 +109,14 @@ impl Script {
         self.rules.iter().enumerate().find_map(unserved).map_or(Ok(()), Err)
     }
 
-    /// How often [`Script::reply`] was asked: once for each choice of each request that was valid.
+    /// Returns how often [`Script::reply`] was asked: once for each choice of each request that was
+    /// valid.
     #[must_use]
     pub fn num_replies(&self) -> usize {
         self.num_replies.load(Relaxed)
     }
 
-    /// What a request gets: the next reply of the first rule that is for it.
+    /// Returns what a request gets: the next reply of the first rule that is for it.
     ///
     /// # Errors
     /// The error that the rule gives; 400, if there is no such rule.

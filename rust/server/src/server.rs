@@ -108,7 +108,7 @@ impl Server {
         Ok(Self { runtime, driver, router, sockets, exchange, exchanges })
     }
 
-    /// Where it listens, if it does so on a port.
+    /// Returns where it listens, if it does so on a port.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.sockets.as_ref().and_then(|sockets| sockets.address)
@@ -127,7 +127,7 @@ impl Server {
         exchange
     }
 
-    /// Where the engine thread gets its steps.
+    /// Returns where the engine thread gets its steps.
     #[must_use]
     pub fn driver(&self) -> &Arc<Driver> {
         &self.driver

@@ -137,7 +137,7 @@ impl ResponseStore {
         self.len() == 0
     }
 
-    /// What they take.
+    /// Returns what they take.
     #[must_use]
     pub fn num_bytes(&self) -> usize {
         self.num_bytes.load(Relaxed)

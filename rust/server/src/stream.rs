@@ -114,7 +114,7 @@ pub async fn collect(choices: &mut [Choice]) -> Result<Vec<Answer>, ApiError> {
     try_join_all(choices.iter_mut().map(collect_one)).await.map_err(ApiError::from)
 }
 
-/// What these choices have used in the end.
+/// Returns what these choices have used in the end.
 #[must_use]
 pub fn usage_of(choices: &[Choice]) -> Usage {
     usage_with(choices, choices.iter().map(Told::all_of))
@@ -135,8 +135,8 @@ impl Told {
     }
 }
 
-/// What these choices have used if they have told this much. A prompt counts once, however many
-/// choices it has.
+/// Returns what these choices have used if they have told this much. A prompt counts once, however
+/// many choices it has.
 fn usage_with(choices: &[Choice], told: impl Iterator<Item = Told>) -> Usage {
     let sum = |count: fn(&Choice) -> usize| choices.iter().map(count).sum();
     let told = told.fold(Told::default(), |all, told| Told {

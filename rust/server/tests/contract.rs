@@ -174,7 +174,7 @@ fn what_breaks_a_rule_of_calls_is_found() {
     }
 }
 
-/// Bytes that are likely to be parts of characters, of stop strings, or the end token.
+/// Returns the bytes that are likely to be parts of characters, of stop strings, or the end token.
 fn script() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         6 => "[abE#]".prop_map(String::into_bytes),

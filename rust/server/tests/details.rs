@@ -72,8 +72,8 @@ async fn a_stop_token_that_is_shown_has_its_log_probability() {
     assert!(scores[1]["logprob"].is_f64() && scores[1]["top_logprobs"].as_array().unwrap().len() == 1);
 }
 
-/// What a completion makes of a script behind a prompt, with the space at the start of a text
-/// dropped: its only choice.
+/// Returns what a completion makes of a script behind a prompt, with the space at the start of a
+/// text dropped: its only choice.
 fn choice_behind(prompt: &Value, script: &[u8], extra: &Value) -> Value {
     let mut stage = Stage::with_tokenizer(script, common::model::stripping_tokenizer());
     let mut asked = completion(&json!({ "prompt": prompt }));

@@ -70,7 +70,7 @@ fn a_refusal_that_no_route_makes_is_named_and_counted() {
     }
 }
 
-/// How many answers had this status; one that none has had is not on the page.
+/// Returns how many answers had this status; one that none has had is not on the page.
 fn counted(runner: &common::Runner, status: u16) -> u64 {
     let name = format!("http_responses_total{{status=\"{status}\"}}");
     if runner.driver.render_metrics("toy").contains(&name) { metric(runner, &name) } else { 0 }

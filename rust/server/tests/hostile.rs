@@ -28,7 +28,7 @@ fn number() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// Nothing in particular.
+/// Returns nothing in particular.
 fn anything() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -207,7 +207,8 @@ fn stage() -> Stage {
     Stage::new("né 🦀 <end>END!".repeat(12))
 }
 
-/// What a body is answered with, if it is as it must be. All that is generated must be given back.
+/// Returns what a body is answered with, if it is as it must be. All that is generated must be
+/// given back.
 fn status(stage: &mut Stage, path: &str, body: &str) -> Result<u16, String> {
     let transcript = stage.play(post(path, body), 3);
     stage.run(2);

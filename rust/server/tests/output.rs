@@ -77,8 +77,8 @@ impl Case {
         texts
     }
 
-    /// Where the first stop string that counts begins and ends, which it is, and how many tokens
-    /// there are by then.
+    /// Returns where the first stop string that counts begins and ends, which it is, and how many
+    /// tokens there are by then.
     fn first_match(&self) -> Option<(usize, usize, usize, usize)> {
         let texts = self.texts();
         let whole = texts.last().unwrap();
@@ -105,8 +105,8 @@ impl Case {
         (0..self.tokens.len()).map(|last| is_whole(bytes_to(last))).collect()
     }
 
-    /// Where the text begins that each token is part of: behind the last token that ended with a
-    /// whole character.
+    /// Returns where the text begins that each token is part of: behind the last token that ended
+    /// with a whole character.
     fn starts(&self) -> Vec<usize> {
         let (texts, ends_whole) = (self.texts(), self.ends_whole());
         let start_of =

@@ -117,7 +117,7 @@ fn is_constraint(param: &Param) -> bool {
 
 const ENDPOINTS: [Endpoint; 3] = [Endpoint::Chat, Endpoint::Completions, Endpoint::Messages];
 
-/// Every field that a route knows.
+/// Returns every field that a route knows.
 fn params_of(endpoint: Endpoint) -> Vec<&'static Param> {
     match endpoint {
         Endpoint::Messages => messages::schema::params().collect(),
@@ -125,7 +125,7 @@ fn params_of(endpoint: Endpoint) -> Vec<&'static Param> {
     }
 }
 
-/// Why a body is refused, if it is.
+/// Returns why a body is refused, if it is.
 fn refusal(endpoint: Endpoint, fields: &mut Fields) -> Option<ApiError> {
     match endpoint {
         Endpoint::Chat => ChatRequest::take(fields, 100).err(),

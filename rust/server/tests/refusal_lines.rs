@@ -55,7 +55,7 @@ impl Write for Log {
     }
 }
 
-/// One of each. A variant that is added has to be added here, or this does not compile.
+/// Returns one of each. A variant that is added has to be added here, or this does not compile.
 fn every_error() -> Vec<ApiError> {
     let text = || "x".to_owned();
     let errors = vec![

@@ -47,7 +47,7 @@ impl Recorder {
         Ok(Self { lines: Some(lines), started: Instant::now(), buffer: Vec::new() })
     }
 
-    /// Microseconds since the trace began.
+    /// Returns the microseconds since the trace began.
     pub(crate) fn at_us(&self) -> u64 {
         self.started.elapsed().as_micros().try_into().unwrap_or(u64::MAX)
     }

@@ -54,7 +54,7 @@ impl Recording {
         &self.config
     }
 
-    /// Requests that ended before their first token.
+    /// Returns the number of requests that ended before their first token.
     #[must_use]
     pub fn num_left_out(&self) -> u64 {
         self.num_left_out

@@ -145,7 +145,7 @@ impl<R: BufRead> Replay<R> {
         })
     }
 
-    /// Makes up to `max_calls` calls again. Answers `None` while there are more.
+    /// Makes up to `max_calls` calls again. Returns `None` while there are more.
     ///
     /// # Errors
     /// [`ReplayError`] at the first line that cannot be read or that the engine does not agree

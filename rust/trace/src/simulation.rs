@@ -140,7 +140,7 @@ impl Simulation {
         })
     }
 
-    /// Goes on for up to `max_steps` steps. Answers `None` while there is more to do.
+    /// Goes on for up to `max_steps` steps. Returns `None` while there is more to do.
     ///
     /// # Errors
     /// [`SettingError`], if a request came that could never run with these limits.
@@ -280,7 +280,7 @@ impl Simulation {
 }
 
 impl Live {
-    /// What the trace has; nothing that is drawn behind the end is kept.
+    /// Returns what the trace has; nothing that is drawn behind the end is kept.
     fn next_token(&self) -> i32 {
         let token = self.output.get(self.num_drawn).map_or(0, |token| token.cast_signed());
         if token == NO_TOKEN { 0 } else { token }

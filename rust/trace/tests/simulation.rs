@@ -38,7 +38,7 @@ fn device() -> Device {
     }
 }
 
-/// One client that waits for each answer.
+/// Returns one client that waits for each answer.
 fn load() -> GeneratedLoad {
     let exactly = |len| Lengths { min: len, max: len };
     GeneratedLoad {

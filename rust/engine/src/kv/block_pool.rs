@@ -37,13 +37,13 @@ impl BlockPool {
         Self { cache: Some(PrefixCache::new(num_blocks, block_size)), ..Self::new(num_blocks) }
     }
 
-    /// Blocks in the pool, free or not.
+    /// Returns the number of blocks in the pool, free or not.
     #[must_use]
     pub fn num_blocks(&self) -> usize {
         self.num_holders.len()
     }
 
-    /// Blocks that can be taken now.
+    /// Returns the number of blocks that can be taken now.
     #[must_use]
     pub fn num_free(&self) -> usize {
         self.free.len()
@@ -54,7 +54,7 @@ impl BlockPool {
         self.free.iter()
     }
 
-    /// How many hold this block.
+    /// Returns how many hold this block.
     #[must_use]
     pub fn num_holders(&self, block: BlockId) -> usize {
         self.num_holders[block.0 as usize] as usize
@@ -125,7 +125,7 @@ impl BlockPool {
         }
     }
 
-    /// Lets a full block be found by others, from now on. Answers the prefix that it completes.
+    /// Lets a full block be found by others, from now on. Returns the prefix that it completes.
     /// Where another block holds the same, that one stays the one that is found.
     pub fn remember(&mut self, block: BlockId, hash: PrefixHash, prefix: Prefix, tokens: &[u32]) -> Prefix {
         let Some(cache) = &mut self.cache else { return prefix };

@@ -71,13 +71,13 @@ impl BlockTable {
         &self.blocks
     }
 
-    /// Blocks that hold this many tokens.
+    /// Returns the number of blocks that hold this many tokens.
     #[must_use]
     pub fn num_blocks_for(&self, num_tokens: usize) -> usize {
         num_tokens.div_ceil(self.block_size)
     }
 
-    /// Tokens that fit into the blocks held now.
+    /// Returns the number of tokens that fit into the blocks held now.
     #[must_use]
     pub fn num_slots(&self) -> usize {
         self.blocks.len() * self.block_size
@@ -90,7 +90,7 @@ impl BlockTable {
         self.hashes.reserve(num_blocks.saturating_sub(self.hashes.len()));
     }
 
-    /// Blocks that must be added before the table holds this many tokens.
+    /// Returns the number of blocks that must be added before the table holds this many tokens.
     #[must_use]
     pub fn num_missing(&self, num_tokens: usize) -> usize {
         if num_tokens <= self.num_slots() {
@@ -109,7 +109,7 @@ impl BlockTable {
     /// how these tokens begin, the blocks that hold it, and free ones for the rest. All of them,
     /// with `num_spared` free blocks left over, or none and the answer `None`.
     ///
-    /// Answers how many tokens are in the KV cache already. The last one never is: computing it
+    /// Returns how many tokens are in the KV cache already. The last one never is: computing it
     /// draws the next.
     pub fn enter(
         &mut self,
@@ -157,7 +157,8 @@ impl BlockTable {
         shortage.num_wanted + num_spared > pool.num_free() && !finds_more && !needs_less
     }
 
-    /// Free blocks that it takes to [enter](Self::enter), for a sequence that holds none.
+    /// Returns the number of free blocks that it takes to [enter](Self::enter), for a sequence that
+    /// holds none.
     pub fn num_wanted(&mut self, tokens: &[u32], finds_prefix: bool, pool: &mut BlockPool) -> usize {
         // No more can be left over than there are, so it does not enter.
         self.enter(tokens, finds_prefix, pool.num_blocks(), pool);
@@ -196,7 +197,7 @@ impl BlockTable {
         self.blocks[..self.num_remembered].iter().for_each(|block| pool.disown(*block));
     }
 
-    /// Leading blocks that were found, or can be found by others.
+    /// Returns the number of leading blocks that were found, or can be found by others.
     #[must_use]
     pub fn num_remembered(&self) -> usize {
         self.num_remembered

@@ -83,7 +83,7 @@ impl PrefixCache {
     }
 
     /// Remembers a block that is not in the cache, under a prefix and tokens that are
-    /// [found](Self::find) nowhere. Answers the prefix that it completes.
+    /// [found](Self::find) nowhere. Returns the prefix that it completes.
     pub fn insert(&mut self, block: BlockId, hash: PrefixHash, prefix: Prefix, tokens: &[u32]) -> Prefix {
         debug_assert!(!self.contains(block), "{block:?} is cached already");
         let (bucket, index) = (self.bucket(hash), block.0 as usize);

@@ -62,7 +62,7 @@ impl JsonCalls {
         Self { separator: Some(separator), ..self }
     }
 
-    /// Bytes of the opening that is next; none if a call begins without.
+    /// Returns the bytes of the opening that is next; none if a call begins without.
     fn opening_len(&self, session: &Session) -> usize {
         let opening = self.openings.iter().find(|opening| opening.fit(&session.input, 0) == Fit::Whole);
         opening.map_or(0, Marker::len)

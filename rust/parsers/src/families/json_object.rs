@@ -50,7 +50,7 @@ impl JsonObject {
     }
 }
 
-/// What it means that letters ended within arguments.
+/// Returns what it means that letters ended within arguments.
 pub(crate) fn unfinished(behind: Behind) -> Progress {
     match behind {
         Behind::Open => Progress::Wait,

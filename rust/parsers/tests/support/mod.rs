@@ -129,8 +129,8 @@ impl Answer {
         events
     }
 
-    /// What a text says, a line for each thing. Appends it to the file `STREAMCORE_ANSWERS`, if
-    /// that is set: other parsers can be compared by it.
+    /// Returns what a text says, a line for each thing. Appends it to the file
+    /// `STREAMCORE_ANSWERS`, if that is set: other parsers can be compared by it.
     pub(crate) fn says(&self, text: &str) -> Vec<String> {
         let said = lines(&self.read(&self.parts(text)));
         if let Ok(path) = std::env::var("STREAMCORE_ANSWERS") {

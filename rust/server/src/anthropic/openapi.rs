@@ -28,7 +28,7 @@ pub(crate) fn or_other(id: &str, ours: &str, theirs: &str) -> Value {
     operation
 }
 
-/// All schemas of this dialect, by name.
+/// Returns all schemas of this dialect, by name.
 pub(crate) fn schemas() -> Vec<(&'static str, Value)> {
     let mut count_request = parameters(params());
     count_request["required"] = json!(["messages"]);

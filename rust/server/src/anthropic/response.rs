@@ -24,7 +24,7 @@ pub(super) struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// One that has not begun to say anything.
+    /// Returns one that has not begun to say anything.
     pub(super) fn begun(identity: &'a Identity, usage: Usage) -> Self {
         Self::new(identity, Vec::new(), End::default(), usage)
     }

@@ -91,7 +91,7 @@ impl Tools {
         matches!(self.choice, Choice::Required | Choice::Named(_))
     }
 
-    /// Those that the answer may call.
+    /// Returns those that the answer may call.
     pub fn callable(&self) -> impl Iterator<Item = &Value> {
         self.list.iter().filter(|tool| match (&self.choice, &self.allowed) {
             (Choice::None, _) => false,

@@ -34,12 +34,12 @@ impl HeadBytes {
         self.bytes.extend_from_slice(&bytes[num_skipped..]);
     }
 
-    /// Bytes that are kept.
+    /// Returns the bytes that are kept.
     pub(super) fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// What else than HTTP/1 this is, judged by its beginning. The bytes are gone then.
+    /// Returns what else than HTTP/1 this is, judged by its beginning. The bytes are gone then.
     pub(super) fn take_foreign_protocol(&mut self) -> Option<ForeignProtocol> {
         let protocol = if self.bytes.starts_with(b"PRI * HTTP/2.0\r\n") {
             ForeignProtocol::Http2

@@ -207,7 +207,7 @@ impl Progress {
         self.state().phase == Phase::Head
     }
 
-    /// What it waits for, and since when, if it is its client's turn.
+    /// Returns what it waits for, and since when, if it is its client's turn.
     pub(super) fn waits_for_client(&self) -> Option<(Waits, Instant)> {
         let state = self.state();
         match state.phase {
@@ -258,7 +258,7 @@ impl Progress {
         }
     }
 
-    /// When the client will have taken too long; never while it waits for us.
+    /// Returns when the client will have taken too long; never while it waits for us.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let state = self.state();
         let limit = match state.phase {
@@ -270,7 +270,7 @@ impl Progress {
         limit.into_iter().chain(stall).min()
     }
 
-    /// What to ask with now; an event stream is asked by a comment as soon as it is silent.
+    /// Returns what to ask with now; an event stream is asked by a comment as soon as it is silent.
     pub(super) fn next_probe(&self) -> Probe {
         let mut state = self.state();
         match state.phase {

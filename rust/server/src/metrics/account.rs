@@ -59,19 +59,19 @@ impl Account {
         let _ = self.blame.set(blame);
     }
 
-    /// Why the request was refused, if it was.
+    /// Returns why the request was refused, if it was.
     #[must_use]
     pub fn blame(&self) -> Option<&Blame> {
         self.blame.get()
     }
 
-    /// Tokens of all prompts; none before they were accepted.
+    /// Returns the tokens of all prompts; none before they were accepted.
     #[must_use]
     pub fn prompt_tokens(&self) -> usize {
         self.prompt_tokens.load(Relaxed)
     }
 
-    /// Tokens that were handed over.
+    /// Returns the tokens that were handed over.
     #[must_use]
     pub fn output_tokens(&self) -> usize {
         self.output_tokens.load(Relaxed)

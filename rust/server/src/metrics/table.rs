@@ -33,7 +33,7 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// What Prometheus calls its type.
+    /// Returns what Prometheus calls its type.
     pub(super) fn kind(&self) -> &'static str {
         match self.source {
             Gauge(_) | GaugeBy(..) | Info(_) => "gauge",

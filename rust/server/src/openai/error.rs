@@ -74,7 +74,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// What fits of a text, marked if it is not all.
+/// Returns what fits of a text, marked if it is not all.
 #[must_use]
 pub fn cut(text: Cow<'_, str>) -> Cow<'_, str> {
     if text.len() <= MAX_TEXT_BYTES {

@@ -36,7 +36,7 @@ impl Fields {
         }
     }
 
-    /// Where a field is, as errors name it.
+    /// Returns where a field is, as errors name it.
     #[must_use]
     pub fn path_of(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
@@ -74,7 +74,7 @@ impl Fields {
         }
     }
 
-    /// One of these words.
+    /// Returns one of these words.
     ///
     /// # Errors
     /// `invalid_type`, `invalid_value`.

@@ -26,7 +26,7 @@ pub struct ChatLogprobs<'a> {
 }
 
 impl<'a> ChatLogprobs<'a> {
-    /// Those of these tokens.
+    /// Returns those of these tokens.
     #[must_use]
     pub fn new(tokens: &'a [ShownToken], format: LogprobsFormat) -> Self {
         Self { tokens, as_ids: format.tokens_as_ids }
@@ -107,7 +107,7 @@ pub struct CompletionLogprobs<'a> {
 }
 
 impl<'a> CompletionLogprobs<'a> {
-    /// Those of these tokens.
+    /// Returns those of these tokens.
     #[must_use]
     pub fn new(tokens: &'a [ShownToken], format: LogprobsFormat) -> Self {
         Self { tokens, format }
@@ -137,7 +137,7 @@ pub struct PromptLogprobs<'a> {
 }
 
 impl<'a> PromptLogprobs<'a> {
-    /// Those of a prompt.
+    /// Returns those of a prompt.
     #[must_use]
     pub fn new(prompt: &'a [Scored], format: LogprobsFormat) -> Self {
         Self { prompt, as_ids: format.tokens_as_ids }

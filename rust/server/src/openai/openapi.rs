@@ -74,7 +74,7 @@ fn paths() -> Value {
     })
 }
 
-/// What can be asked of a thing that is kept.
+/// Returns what can be asked of a thing that is kept.
 fn asked(id: &str, answer: &str) -> Value {
     let mut operation = get(id, &content(answer));
     operation["responses"]["400"] = json!({ "description": "not possible", "content": content("Error") });

@@ -122,7 +122,7 @@ impl Details {
         })
     }
 
-    /// How log-probabilities are written.
+    /// Returns how log-probabilities are written.
     #[must_use]
     pub fn format(&self) -> LogprobsFormat {
         LogprobsFormat { tokens_as_ids: self.tokens_as_ids }

@@ -89,7 +89,7 @@ impl Param {
     }
 }
 
-/// Every field of a body that is known.
+/// Returns every field of a body that is known.
 pub fn body_params() -> impl Iterator<Item = &'static Param> + Clone {
     params::PARAMS.iter().chain(structured::STRUCTURED).chain(dialects::DIALECTS)
 }

@@ -30,7 +30,7 @@ pub(super) enum Encoding {
 }
 
 impl Encoding {
-    /// What the header says; `None` if the body is as it is.
+    /// Returns what the header says; `None` if the body is as it is.
     ///
     /// # Errors
     /// 415: another encoding, or several.
@@ -101,7 +101,7 @@ impl Encoding {
     }
 }
 
-/// Why a body did not come to its end.
+/// Returns why a body did not come to its end.
 pub(super) fn not_read(error: &(dyn Error + 'static)) -> ApiError {
     if error.is::<LengthLimitError>() {
         return ApiError::BodyTooLarge(MAX_BODY_BYTES);

@@ -29,7 +29,7 @@ pub(super) trait Api: Sized + Send + 'static {
 
     /// Reads a body and makes its prompts.
     fn prepare(app: &App, client: &Client, body: &[u8]) -> Result<(Self, Generation), ApiError>;
-    /// What writes a stream.
+    /// Returns what writes a stream.
     fn chunks(self, identity: Identity, generation: Generation, num_choices: usize) -> Self::Chunks;
     /// Returns the body of a whole answer.
     fn whole(

@@ -100,7 +100,7 @@ impl Api for Responses {
         self.events(identity, &generation)
     }
 
-    /// What the events of a stream of it would build up.
+    /// Returns what the events of a stream of it would build up.
     fn whole(
         self,
         identity: &Identity,

@@ -26,7 +26,7 @@ pub fn under(root_path: &str, router: Router) -> Router {
     Router::new().fallback_service(ServiceBuilder::new().layer(strip).service(router))
 }
 
-/// What is behind the prefix, if it is there.
+/// Returns what is behind the prefix, if it is there.
 fn without(prefix: &str, uri: &Uri) -> Option<Uri> {
     let rest = uri.path_and_query()?.as_str().strip_prefix(prefix)?;
     if !rest.is_empty() && !rest.starts_with(['/', '?']) {

@@ -73,7 +73,7 @@ impl ScriptedAnswer {
         &self.call_ids
     }
 
-    /// Maximum tokens that the answer lets the engine generate.
+    /// Returns the maximum tokens that the answer lets the engine generate.
     #[must_use]
     pub fn max_tokens(&self) -> usize {
         if self.ending == Ending::Length { self.tokens.len() } else { usize::MAX }
@@ -87,7 +87,7 @@ impl ScriptedAnswer {
     }
 }
 
-/// What is said, in tokens.
+/// Returns what is said, in tokens.
 fn tokens(
     place: &str,
     said: &Said,

@@ -39,7 +39,7 @@ pub(super) struct ScriptFile {
 }
 
 impl ScriptFile {
-    /// All answers of all rules.
+    /// Returns all answers of all rules.
     pub(super) fn answers(&self) -> impl Iterator<Item = &AnswerFile> {
         self.rules.iter().flat_map(|rule| rule.answer.iter().chain(rule.answers.iter().flatten()))
     }

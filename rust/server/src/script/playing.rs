@@ -37,7 +37,7 @@ impl Playing {
         Self { id, answer, num_played: 0, due }
     }
 
-    /// What comes next, if it is due; a token that was handed out is gone.
+    /// Returns what comes next, if it is due; a token that was handed out is gone.
     pub(super) fn next(&mut self, now: Instant) -> Move {
         if self.due > now {
             return Move::Wait(self.due);

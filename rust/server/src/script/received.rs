@@ -43,7 +43,7 @@ struct Entries {
 }
 
 impl RequestLog {
-    /// What is kept.
+    /// Returns what is kept.
     #[must_use]
     pub fn requests(&self) -> Vec<Received> {
         self.lock().requests.iter().cloned().collect()

@@ -116,7 +116,7 @@ impl StoredResponse {
         lock(&self.state).is_over
     }
 
-    /// Events that are not kept any more: the first of all.
+    /// Returns the number of events that are not kept any more: the first of all.
     #[must_use]
     pub fn num_gone(&self) -> u64 {
         lock(&self.state).num_gone

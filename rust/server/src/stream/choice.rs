@@ -94,19 +94,19 @@ impl Choice {
         }
     }
 
-    /// Tokens of the prompt, if this choice pays for it.
+    /// Returns the number of tokens of the prompt, if this choice pays for it.
     #[must_use]
     pub fn num_prompt_tokens(&self) -> usize {
         self.num_prompt_tokens
     }
 
-    /// How many of these were in the KV cache already. Known when the first token is.
+    /// Returns how many of these were in the KV cache already. Known when the first token is.
     #[must_use]
     pub fn num_cached_tokens(&self) -> usize {
         if self.num_prompt_tokens == 0 { 0 } else { self.tokens.num_cached_tokens() }
     }
 
-    /// Tokens generated so far, a final stop token included.
+    /// Returns the number of tokens generated so far, a final stop token included.
     #[must_use]
     pub fn num_tokens(&self) -> usize {
         self.output.num_tokens()

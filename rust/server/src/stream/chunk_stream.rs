@@ -28,7 +28,7 @@ const MIN_SILENCE: Duration = Duration::from_millis(100);
 /// No more events are made at once when there are this many bytes of them.
 const MAX_WRITE_BYTES: usize = 64 << 10;
 
-/// How long the stream may be silent: well below the time after which this client gives up.
+/// Returns how long the stream may be silent: well below the time after which this client gives up.
 #[must_use]
 pub fn keepalive_interval(headers: &HeaderMap) -> Duration {
     let third = read_timeout(headers).map(|timeout| timeout / 3);
@@ -162,7 +162,7 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
         }
     }
 
-    /// What has been used up to the tokens that have been told, if every event says so.
+    /// Returns what has been used up to the tokens that have been told, if every event says so.
     fn usage(&self) -> Option<Usage> {
         let usage = || usage_with(&self.choices, self.told.iter().copied());
         self.chunks.tells_usage().then(usage)

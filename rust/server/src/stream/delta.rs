@@ -109,7 +109,7 @@ impl Delta {
         mem::replace(&mut self.tail, kept).into_iter().for_each(|token| self.tell_textless(token));
     }
 
-    /// All of it in pieces that each fit into one event, with the tokens of each.
+    /// Returns all of it in pieces that each fit into one event, with the tokens of each.
     pub fn said(&self) -> impl Iterator<Item = (Said<'_>, &[ShownToken])> {
         let pieces = self.pieces().map(|(text, tokens)| (Said::Content(text), tokens));
         self.parts.iter().flat_map(Part::pieces).chain(pieces)
@@ -157,8 +157,8 @@ fn piece_end(text: &str, start: usize, times: usize) -> usize {
     (start..=longest).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(start)
 }
 
-/// Where a piece ends, and how many tokens it has: as many as fit, at least those of one complete
-/// text.
+/// Returns where a piece ends, and how many tokens it has: as many as fit, at least those of one
+/// complete text.
 fn piece_of(tokens: &[ShownToken], text_start: usize, times: usize) -> (usize, usize) {
     // The usual case need not be measured.
     if let [token] = tokens {

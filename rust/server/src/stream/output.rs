@@ -74,7 +74,7 @@ impl Output {
         }
     }
 
-    /// Tokens taken so far, a final stop token included.
+    /// Returns the number of tokens taken so far, a final stop token included.
     #[must_use]
     pub fn num_tokens(&self) -> usize {
         self.num_tokens
@@ -235,7 +235,7 @@ impl Output {
         }
     }
 
-    /// Bytes of the tokens all of whose text is certain.
+    /// Returns the bytes of the tokens all of whose text is certain.
     fn whole_tokens_len(&self) -> usize {
         let ends = self.untold.iter().map_while(|untold| untold.end);
         ends.take_while(|end| *end <= self.certain.len()).last().unwrap_or(0)

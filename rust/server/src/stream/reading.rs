@@ -92,7 +92,7 @@ impl Reading {
         self.markers.iter().map(|(id, _)| *id).collect()
     }
 
-    /// Tokens so far whose text is reasoning, if any is looked for.
+    /// Returns the number of tokens so far whose text is reasoning, if any is looked for.
     #[must_use]
     pub fn num_reasoning_tokens(&self) -> Option<usize> {
         self.num_reasoning_tokens
@@ -178,7 +178,7 @@ impl Reading {
         }
     }
 
-    /// What the client is told of an event, if anything.
+    /// Returns what the client is told of an event, if anything.
     fn told(&mut self, kind: EventKind) -> Option<(PartKind, String)> {
         match kind {
             EventKind::Content(text) => Some((PartKind::Content, text)),
@@ -252,7 +252,8 @@ mod tests {
     /// Each event with its tokens.
     type Told = Vec<(String, Vec<u32>)>;
 
-    /// What is told of an answer whose tokens each have one of these texts, and of its last tokens.
+    /// Returns what is told of an answer whose tokens each have one of these texts, and of its last
+    /// tokens.
     fn told(texts: &[&str], shows_reasoning: bool) -> (Told, Vec<u32>, Option<usize>) {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../python/streamcore/demo_model/tokenizer.json");
         let tokenizer = Tokenizer::load(Path::new(file)).expect("the demo model is part of the repository");

@@ -55,7 +55,7 @@ impl Detokenizer {
         self
     }
 
-    /// What the token that comes next is called.
+    /// Returns what the token that comes next is called.
     #[must_use]
     pub fn names(&self) -> &TokenNames {
         &self.names

@@ -75,7 +75,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// One line for each reason why files of the folder are not read.
+/// Returns one line for each reason why files of the folder are not read.
 pub(super) fn ignored(folder: &Path) -> Vec<String> {
     let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
     for name in names(folder) {

@@ -141,8 +141,8 @@ struct Placed {
     id: u32,
 }
 
-/// What the tokenizer does to a text, but with these tokens in the place of those that it would
-/// have found.
+/// Returns what the tokenizer does to a text, but with these tokens in the place of those that it
+/// would have found.
 fn encode_with_tokens(
     text: String,
     tokens: &[Placed],

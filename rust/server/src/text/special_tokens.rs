@@ -112,7 +112,8 @@ fn take_named(fields: &mut Map<String, Value>) -> Map<String, Value> {
     }
 }
 
-/// Names of `tokenizer_config.json` that only this model has: no other file changes them.
+/// Returns the names of `tokenizer_config.json` that only this model has: no other file changes
+/// them.
 fn take_own_names(fields: &mut Map<String, Value>) -> Map<String, Value> {
     let is_own = |(name, value): &(&String, &Value)| {
         name.ends_with("_token") && !NAMES.contains(&name.as_str()) && text(value).is_some()

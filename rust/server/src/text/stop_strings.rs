@@ -108,8 +108,8 @@ impl StopStrings {
         None
     }
 
-    /// Where the last `len` bytes before `end` begin that this automaton has seen, or what of them
-    /// is still held.
+    /// Returns where the last `len` bytes before `end` begin that this automaton has seen, or what
+    /// of them is still held.
     fn start_of(&self, automaton: &Automaton, len: usize, end: usize) -> usize {
         let mut start = end.saturating_sub(len);
         for (range, text) in self.hidden.iter().rev().filter(|(range, _)| range.end <= end) {

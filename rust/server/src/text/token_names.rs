@@ -24,7 +24,7 @@ impl TokenNames {
         (!is_left_out).then(|| self.leading.strip(kind, bytes).0)
     }
 
-    /// What `token` is called here, text or not, see [`token_name`].
+    /// Returns what `token` is called here, text or not, see [`token_name`].
     #[must_use]
     pub fn name(&self, token: u32) -> Cow<'_, str> {
         match self.bytes(token) {

@@ -31,7 +31,7 @@ pub(super) enum Leading {
 }
 
 impl Leading {
-    /// What is left of a token's bytes, and what will be taken away from the next one's.
+    /// Returns what is left of a token's bytes, and what will be taken away from the next one's.
     pub(super) fn strip(self, kind: TokenKind, bytes: &[u8]) -> (Cow<'_, [u8]>, Self) {
         match self {
             _ if bytes.is_empty() => (bytes.into(), self),

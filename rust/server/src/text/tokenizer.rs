@@ -64,7 +64,8 @@ impl Tokenizer {
         Ok(Self { encoder, table, markers, seams, affixes })
     }
 
-    /// How texts can be taken apart that are encoded with these special tokens, or without them.
+    /// Returns how texts can be taken apart that are encoded with these special tokens, or without
+    /// them.
     #[must_use]
     pub fn in_pieces(&self, add_special_tokens: bool) -> Pieces {
         match (add_special_tokens, self.affixes) {
@@ -169,7 +170,7 @@ impl Tokenizer {
     }
 }
 
-/// How many special tokens stand before a text and behind it.
+/// Returns how many special tokens stand before a text and behind it.
 fn affixes(encoder: &tokenizers::Tokenizer) -> Option<(usize, usize)> {
     const TEXT: &str = "a b";
     let encode =

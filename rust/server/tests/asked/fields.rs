@@ -161,7 +161,8 @@ async fn what_switches_a_field_off_passes() {
     }
 }
 
-/// What the template makes of these messages, as text, and whether a special token is in it.
+/// Returns what the template makes of these messages, as text, and whether a special token is in
+/// it.
 async fn rendered(template: &str, messages: &Value) -> Result<(String, bool), String> {
     let stage = Stage::with_template("", template);
     let (head, body) = stage.answer(post("/tokenize", json!({ "messages": messages }))).await;

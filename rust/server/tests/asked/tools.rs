@@ -219,7 +219,7 @@ fn what_asks_for_no_more_than_is_done_passes() {
     assert!(ChatRequest::parse(hidden.as_bytes(), 300).unwrap().options.details.hides_reasoning);
 }
 
-/// How the answer to a request is read.
+/// Returns how the answer to a request is read.
 fn setup(app: &App, more: &Value) -> Option<Setup> {
     let request = ChatRequest::parse(body(more).to_string().as_bytes(), 300).unwrap();
     let prompt = encode_conversation(app, request.conversation, None).unwrap();

@@ -310,7 +310,7 @@ impl Choice {
         Ok(())
     }
 
-    /// Texts and lists grow, all else is told once.
+    /// Returns the texts and lists grow, all else is told once.
     fn add(&mut self, key: &str, value: Value) -> Result<(), String> {
         let told = self.told.entry(key).or_insert(Value::Null);
         match (told, value) {

@@ -347,8 +347,8 @@ impl Stage {
     }
 }
 
-/// How many steps are run each time that there is nothing to read. An answer that has not come
-/// after very many never does.
+/// Returns how many steps are run each time that there is nothing to read. An answer that has not
+/// come after very many never does.
 fn steps_of(cuts: &[usize]) -> impl Iterator<Item = usize> {
     const PATIENCE: usize = 100_000;
     cuts.iter().copied().chain(std::iter::repeat_n(cuts[cuts.len() - 1], PATIENCE))

@@ -91,7 +91,7 @@ impl Client {
         String::from_utf8(text).unwrap()
     }
 
-    /// All that comes before the connection breaks off, in the middle of a body.
+    /// Returns all that comes before the connection breaks off, in the middle of a body.
     pub fn read_to_cut(&mut self) -> String {
         let mut text = String::new();
         self.0.read_to_string(&mut text).unwrap();
@@ -104,7 +104,7 @@ impl Client {
     }
 }
 
-/// What the page of metrics says.
+/// Returns what the page of metrics says.
 pub fn metric(runner: &Runner, name: &str) -> u64 {
     let page = runner.driver.render_metrics("toy");
     let prefix = format!("streamcore_{name} ");

@@ -67,7 +67,8 @@ impl Transcript {
         data.filter(|data| *data != "[DONE]").map(|data| serde_json::from_str(data).unwrap()).collect()
     }
 
-    /// What a client makes of the stream: text, finish and stop reasons of a choice, and the usage.
+    /// Returns what a client makes of the stream: text, finish and stop reasons of a choice, and
+    /// the usage.
     pub fn outcome(&self, choice: usize) -> String {
         let events = self.events();
         let of_choice: Vec<_> = events

@@ -117,7 +117,7 @@ impl Case {
         serde_json::from_str(&self.ask.body).ok()
     }
 
-    /// Tokens of the longest choice, about.
+    /// Returns the number of tokens of the longest choice, about.
     pub(crate) fn num_tokens(&self) -> usize {
         let choices = self.script.split(NEXT_CHOICE);
         let count =

@@ -49,8 +49,8 @@ fn groups() -> [(&'static str, Vec<Case>); 15] {
     ]
 }
 
-/// What a client knows in the end: of a stream that keeps the rules, everything but how it was cut;
-/// of other answers every byte.
+/// Returns what a client knows in the end: of a stream that keeps the rules, everything but how it
+/// was cut; of other answers every byte.
 fn told(case: &Case, transcript: &Transcript) -> Value {
     let streams = transcript
         .head

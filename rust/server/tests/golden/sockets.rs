@@ -94,7 +94,7 @@ fn read_text(reader: &mut impl Read, len: usize) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// All chunks, and whether the last one of them is missing.
+/// Returns all chunks, and whether the last one of them is missing.
 fn read_chunks(reader: &mut impl BufRead) -> (Vec<String>, bool) {
     let mut chunks = Vec::new();
     loop {

@@ -182,7 +182,7 @@ pub(crate) fn failures() -> Vec<Case> {
     ]
 }
 
-/// What has no answer, and the other routes.
+/// Returns what has no answer, and the other routes.
 pub(crate) fn refusals() -> Vec<Case> {
     let image = json!([{ "role": "user", "content": [{ "type": "image", "source": { "type": "base64" } }] }]);
     let versioned = |path| get(path).with("anthropic-version", "2023-06-01");

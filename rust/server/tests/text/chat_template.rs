@@ -59,7 +59,7 @@ fn render(template: &Template, conversation: &Conversation) -> Outcome {
     }
 }
 
-/// Every difference between jinja2 and us, as text.
+/// Returns every difference between jinja2 and us, as text.
 fn differences(expectations: &Expectations) -> Vec<String> {
     let mut differences = Vec::new();
     for template in &expectations.templates {

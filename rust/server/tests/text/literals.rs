@@ -55,8 +55,9 @@ impl Model {
         self.text.chat_template.as_ref().unwrap().render(messages, &options).unwrap()
     }
 
-    /// What the prompt must be: with a harmless word in the place of the marker, the template's own
-    /// markers are all that there are; what is between them is tokenised with the marker's letters.
+    /// Returns what the prompt must be: with a harmless word in the place of the marker, the
+    /// template's own markers are all that there are; what is between them is tokenised with the
+    /// marker's letters.
     fn expected(&self, messages: &[Value], marker: &str) -> Vec<u32> {
         const WORD: &str = "qzq";
         let harmless: Vec<Value> = messages

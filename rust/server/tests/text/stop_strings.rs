@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use streamcore_server::text::StopStrings;
 
-/// What the text before the first stop string is, and which one it is, found by looking at every
-/// prefix.
+/// Returns what the text before the first stop string is, and which one it is, found by looking at
+/// every prefix.
 fn model(stops: &[String], text: &str) -> (String, Option<usize>) {
     for end in (1..=text.len()).filter(|end| text.is_char_boundary(*end)) {
         for (index, stop) in stops.iter().enumerate() {

@@ -110,8 +110,8 @@ fn without_space(text: &str) -> &str {
     text.strip_prefix(' ').unwrap_or(text)
 }
 
-/// How GPT-2's family writes bytes: those that print as themselves, the others as letters from
-/// U+0100 on.
+/// Returns how GPT-2's family writes bytes: those that print as themselves, the others as letters
+/// from U+0100 on.
 fn byte_names() -> &'static [String; 256] {
     static NAMES: std::sync::OnceLock<[String; 256]> = std::sync::OnceLock::new();
     NAMES.get_or_init(|| {
@@ -123,7 +123,7 @@ fn byte_names() -> &'static [String; 256] {
     })
 }
 
-/// Bytes of all kinds, most of them near characters.
+/// Returns the bytes of all kinds, most of them near characters.
 fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         any::<char>().prop_map(|char| char.to_string().into_bytes()),

@@ -52,8 +52,8 @@ impl Device {
         }
     }
 
-    /// Nanoseconds that the device needs for a step of this many tokens, whose sequences have this
-    /// many tokens in the KV cache.
+    /// Returns the nanoseconds that the device needs for a step of this many tokens, whose
+    /// sequences have this many tokens in the KV cache.
     #[must_use]
     pub fn step_ns(&self, num_tokens: usize, num_context_tokens: u64) -> u64 {
         let bytes = self.weight_bytes + self.kv_bytes_per_token * num_context_tokens as f64;
@@ -62,7 +62,7 @@ impl Device {
         nanoseconds(read_s.max(compute_s))
     }
 
-    /// Nanoseconds that the host needs for a step.
+    /// Returns the nanoseconds that the host needs for a step.
     #[must_use]
     pub fn overhead_ns(&self) -> u64 {
         nanoseconds(self.overhead_s)

@@ -97,13 +97,13 @@ impl GeneratedLoad {
         Err(SettingError::new(wrong))
     }
 
-    /// Tokens of the longest request, prompt and answer.
+    /// Returns the tokens of the longest request, prompt and answer.
     #[must_use]
     pub fn max_len(&self) -> usize {
         self.longest_prompt() + self.output_len.max
     }
 
-    /// Tokens of the longest prompt.
+    /// Returns the tokens of the longest prompt.
     #[must_use]
     pub fn longest_prompt(&self) -> usize {
         let prefix_len = if self.num_prefixes > 0 { self.prefix_len } else { 0 };
@@ -174,7 +174,7 @@ impl Load {
         }
     }
 
-    /// Maximum requests that are under way at any time.
+    /// Returns the maximum requests that are under way at any time.
     pub(crate) fn concurrency(&self) -> Option<usize> {
         match self {
             Self::Generated(generator) => match generator.load.pace {

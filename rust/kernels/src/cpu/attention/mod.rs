@@ -123,7 +123,7 @@ impl Task {
         self.num_tokens * self.num_heads
     }
 
-    /// Keys that the last token sees.
+    /// Returns the number of keys that the last token sees.
     fn num_keys(&self) -> usize {
         self.first_position + self.num_tokens
     }
@@ -143,13 +143,13 @@ impl Task {
         self.first_head + row % self.num_heads
     }
 
-    /// Where a row of the query starts, in elements.
+    /// Returns where a row of the query starts, in elements.
     fn query_offset(&self, args: &PagedAttention, row: usize) -> usize {
         let (token, head) = (self.first_token + row / self.num_heads, self.first_head + row % self.num_heads);
         token * args.query_stride + head * args.head_dim
     }
 
-    /// Where a row of the output starts, in elements.
+    /// Returns where a row of the output starts, in elements.
     fn output_offset(&self, args: &PagedAttention, row: usize) -> usize {
         let (token, head) = (self.first_token + row / self.num_heads, self.first_head + row % self.num_heads);
         (token * args.num_heads + head) * args.head_dim

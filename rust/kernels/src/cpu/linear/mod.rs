@@ -76,7 +76,7 @@ arguments! {
 }
 
 impl Linear {
-    /// How many groups of tiles the outputs are.
+    /// Returns how many groups of tiles the outputs are.
     pub(super) fn num_groups(&self) -> usize {
         self.num_outputs.div_ceil(TILE * GROUP)
     }
@@ -129,7 +129,7 @@ impl Kernel {
         })
     }
 
-    /// Words beside its rows that a product of this many takes.
+    /// Returns the words beside its rows that a product of this many takes.
     pub(super) fn tiles_len(self, num_rows: usize, num_inputs: usize) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -169,7 +169,7 @@ impl Kernel {
         }
     }
 
-    /// How this processor multiplies `bfloat16` by `bfloat16`.
+    /// Returns how this processor multiplies `bfloat16` by `bfloat16`.
     fn rounding() -> Self {
         if has_tiles() { Self::Tiles } else { Self::Pairs }
     }
@@ -199,7 +199,8 @@ unsafe fn multiply(args: &Linear, kernel: Kernel) {
     }
 }
 
-/// Pairs of inputs that a packed weight has: those of `bfloat16` fill whole tile registers.
+/// Returns the number of pairs of inputs that a packed weight has: those of `bfloat16` fill whole
+/// tile registers.
 fn num_pairs(num_inputs: usize, is_wide: bool) -> usize {
     let inputs = if is_wide { 2 } else { TILE_INPUTS };
     num_inputs.next_multiple_of(inputs) / 2

@@ -111,13 +111,13 @@ impl Step {
     }
 }
 
-/// Blocks of rows, and rows of each.
+/// Returns the blocks of rows, and rows of each.
 fn blocks_of(num_rows: usize) -> (usize, usize) {
     let num_blocks = num_rows.div_ceil(2 * ROWS);
     (num_blocks, num_rows.div_ceil(num_blocks.max(1)))
 }
 
-/// Words of the tiles that hold some rows of activations.
+/// Returns the words of the tiles that hold some rows of activations.
 pub(super) fn tiles_len(num_rows: usize, num_inputs: usize) -> usize {
     let (num_blocks, num_rows) = blocks_of(num_rows);
     num_blocks * num_inputs.div_ceil(INPUTS) * num_rows * ROW_BYTES / size_of::<f32>()

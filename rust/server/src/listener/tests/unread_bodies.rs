@@ -60,7 +60,7 @@ async fn read_answer(client: &mut (impl AsyncRead + Unpin), has_body: bool) -> O
     Some(read)
 }
 
-/// How the head announces a body, and the body.
+/// Returns how the head announces a body, and the body.
 fn bodies() -> [(&'static str, Vec<u8>); 4] {
     [
         ("content-length: 5", b"{\"a\":".to_vec()),

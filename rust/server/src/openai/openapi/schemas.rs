@@ -9,7 +9,7 @@ use crate::openai::schema::message::MESSAGE;
 use crate::openai::schema::params::PARAMS;
 use crate::openai::schema::{Endpoint, Fate};
 
-/// All of them, by name.
+/// Returns all of them, by name.
 pub(super) fn fixed() -> Value {
     let mut schemas = answers();
     for (name, schema) in [
@@ -198,7 +198,7 @@ fn tokenized() -> Value {
     }))
 }
 
-/// What each choice may tell about its end and its tokens, on request.
+/// Returns what each choice may tell about its end and its tokens, on request.
 fn choice_extras() -> Value {
     json!({
         "stop_reason": { "anyOf": [{ "type": "string" }, token_id()] },

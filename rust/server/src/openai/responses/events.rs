@@ -153,7 +153,7 @@ impl ResponseEvents {
         self.open = Some(open);
     }
 
-    /// Those of these tokens, which join the others.
+    /// Returns those of these tokens, which join the others.
     fn logprobs(&self, tokens: &[ShownToken], all: &mut Vec<u8>) -> Box<RawValue> {
         let mut fresh = Vec::new();
         if self.told.has_logprobs {

@@ -40,7 +40,7 @@ pub(super) fn items_of(input: Value) -> Result<Vec<Value>, ApiError> {
     }
 }
 
-/// Items as they are kept: each with an id, and a message with parts.
+/// Returns the items as they are kept: each with an id, and a message with parts.
 #[must_use]
 pub fn stored_input(items: Vec<Value>, response: &str) -> Vec<Value> {
     let stored = |(index, item): (usize, Value)| {
@@ -60,7 +60,7 @@ pub fn stored_input(items: Vec<Value>, response: &str) -> Vec<Value> {
     items.into_iter().enumerate().map(stored).collect()
 }
 
-/// What the id of an item begins with.
+/// Returns what the id of an item begins with.
 pub(super) fn prefix_of(kind: &str) -> &'static str {
     match kind {
         "message" => "msg",

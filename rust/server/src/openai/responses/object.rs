@@ -201,7 +201,7 @@ pub(super) struct ResponseObject<'a> {
 }
 
 impl<'a> ResponseObject<'a> {
-    /// One that has just begun.
+    /// Returns one that has just begun.
     #[must_use]
     pub(super) fn new(identity: &'a Identity, status: Status, told: &'a Map<String, Value>) -> Self {
         let Identity { id, created, model } = identity;

@@ -185,7 +185,7 @@ fn take_reasoning(
     Ok(())
 }
 
-/// One of these words.
+/// Returns one of these words.
 fn word(fields: &mut Fields, name: &str, words: &[&str]) -> Result<Option<String>, ApiError> {
     let Some(word) = fields.string(name)? else { return Ok(None) };
     if words.contains(&&*word) {

@@ -15,8 +15,8 @@ impl Args {
         Self { positional, named: Vec::new() }
     }
 
-    /// Values by parameter, of which the first `num_required` must be there. A name that begins
-    /// with `*` belongs to a parameter that can be given by position only.
+    /// Returns the values by parameter, of which the first `num_required` must be there. A name
+    /// that begins with `*` belongs to a parameter that can be given by position only.
     pub(super) fn bind<const N: usize>(
         self,
         function: &str,
@@ -46,7 +46,7 @@ impl Args {
         Ok(values)
     }
 
-    /// No arguments at all.
+    /// Returns no arguments at all.
     pub(super) fn none(self, function: &str) -> Result<()> {
         self.bind(function, [], 0).map(|[]| ())
     }

@@ -78,7 +78,7 @@ fn is_title(text: &str) -> bool {
     has_word
 }
 
-/// Words with a capital at their beginning.
+/// Returns the words with a capital at their beginning.
 pub(super) fn title(text: &str) -> String {
     let (lower, mut out, mut is_inside) = (Lowered::new(text), String::with_capacity(text.len()), false);
     for (char, lower) in text.chars().zip(lower) {

@@ -60,7 +60,7 @@ impl Effort {
         self.make(num_items.saturating_mul(ITEM_BYTES))
     }
 
-    /// What an expression has made, or may have.
+    /// Returns what an expression has made, or may have.
     pub(super) fn make_value(&mut self, value: &Value) -> Result<()> {
         match value {
             Value::Str(text) => self.make(text.text.len()),

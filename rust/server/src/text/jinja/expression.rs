@@ -209,7 +209,7 @@ impl Parser {
         Ok(inner)
     }
 
-    /// Items with commas between them up to a bracket, which may follow a comma.
+    /// Returns the items with commas between them up to a bracket, which may follow a comma.
     fn items<T>(&mut self, end: &str, item: fn(&mut Self) -> Result<T>) -> Result<Vec<T>> {
         let mut items = Vec::new();
         while !self.skip_operator(end) {

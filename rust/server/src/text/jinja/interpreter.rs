@@ -205,7 +205,7 @@ impl<'t> Interpreter<'t> {
         flow.map(|flow| (printed, flow))
     }
 
-    /// What has been printed, as a value.
+    /// Returns what has been printed, as a value.
     fn text(&self, text: String) -> Value {
         if self.autoescape { Value::safe(text) } else { Value::from(text) }
     }

@@ -142,7 +142,7 @@ impl<'s> Lexer<'s> {
         Ok(())
     }
 
-    /// What stands between `raw` and `endraw`, as it is.
+    /// Returns what stands between `raw` and `endraw`, as it is.
     fn raw(&mut self) -> Result<()> {
         let rest = self.rest();
         for (start, _) in rest.match_indices("{%") {
@@ -157,7 +157,7 @@ impl<'s> Lexer<'s> {
         Err(Error::new("`raw` is not closed, `endraw` is missing"))
     }
 
-    /// What stands in a tag, up to and with its end.
+    /// Returns what stands in a tag, up to and with its end.
     fn inside(&mut self, end: TokenKind) -> Result<()> {
         let closing = if end == TokenKind::PrintEnd { "}}" } else { "%}" };
         let mut open = Vec::new();
@@ -236,7 +236,7 @@ fn tag_end(rest: &str, closing: &str) -> Option<usize> {
     is_end.then(|| len + behind(&rest[len..]))
 }
 
-/// How much white space an end with this sign takes away: all, nothing, or one newline.
+/// Returns how much white space an end with this sign takes away: all, nothing, or one newline.
 fn space_behind(rest: &str, sign: Option<char>) -> usize {
     match sign {
         Some('-') => rest.len() - rest.trim_start_matches(is_space).len(),

@@ -8,7 +8,7 @@ use super::evaluate::GLOBALS;
 use super::filters::FILTERS;
 use super::tests::TESTS;
 
-/// Which of its special variables a macro reads.
+/// Returns which of its special variables a macro reads.
 pub(super) fn specials(body: &Body, parameters: &[(Name, Option<Expr>)]) -> Specials {
     let mut reads = Specials::default();
     let mut walk = Walk { visit: &mut |expr, _, _| note(expr, &mut reads), line: 0, is_conditional: false };

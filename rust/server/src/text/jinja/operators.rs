@@ -227,7 +227,7 @@ pub(super) fn compare(operator: CompareOp, left: &Value, right: &Value) -> Resul
     })
 }
 
-/// Which of two comes first; nothing if one is not a number.
+/// Returns which of two comes first; nothing if one is not a number.
 pub(super) fn order(left: &Value, right: &Value, operator: &str) -> Result<Option<Ordering>> {
     defined(left)?;
     defined(right)?;

@@ -16,7 +16,7 @@ impl Parser {
         }
     }
 
-    /// What can be assigned to: a name, an attribute of a namespace, or several.
+    /// Returns what can be assigned to: a name, an attribute of a namespace, or several.
     pub(super) fn target(&mut self, with_attributes: bool, ends: &[&str]) -> Result<Target> {
         let (mut targets, mut is_tuple) = (Vec::new(), false);
         loop {

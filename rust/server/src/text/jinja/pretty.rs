@@ -164,7 +164,7 @@ fn pieces(text: &str, width: usize, allowance: usize) -> Vec<String> {
     pieces
 }
 
-/// Words with the white space behind them.
+/// Returns the words with the white space behind them.
 fn parts(line: &str) -> Vec<&str> {
     let (mut parts, mut rest) = (Vec::new(), line);
     while !rest.is_empty() {

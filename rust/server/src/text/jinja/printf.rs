@@ -96,7 +96,7 @@ fn field<'f>(mut rest: &'f str, values: &mut Values, out: &mut String) -> Result
     Ok(behind)
 }
 
-/// Where the bracket closes that is open.
+/// Returns where the bracket closes that is open.
 fn closing(inner: &str) -> Option<usize> {
     let mut depth = 1;
     for (index, char) in inner.char_indices() {

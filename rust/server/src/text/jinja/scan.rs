@@ -3,7 +3,7 @@
 use super::error::{Error, Result, fail};
 use super::lexer::TokenKind;
 
-/// What Python counts as white space: Unicode's, and the four ASCII separators.
+/// Returns what Python counts as white space: Unicode's, and the four ASCII separators.
 pub(super) fn is_space(char: char) -> bool {
     char.is_whitespace() || matches!(char, '\u{1c}'..='\u{1f}')
 }
@@ -60,7 +60,7 @@ fn bad_number(text: &str) -> Error {
     Error::new(format!("`{text}` is no number"))
 }
 
-/// How many bytes are digits, with single underscores between them.
+/// Returns how many bytes are digits, with single underscores between them.
 fn run(rest: &str, radix: u32) -> usize {
     let mut len = 0;
     for (index, char) in rest.char_indices() {

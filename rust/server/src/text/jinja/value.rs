@@ -174,7 +174,7 @@ impl Value {
         matches!(self, Self::Undefined(_))
     }
 
-    /// What Python calls the type.
+    /// Returns what Python calls the type.
     pub(super) fn type_name(&self) -> &'static str {
         match self {
             Self::Undefined(_) => "Undefined",
@@ -209,7 +209,7 @@ impl Value {
         }
     }
 
-    /// How many items there are, for values that have a length.
+    /// Returns how many items there are, for values that have a length.
     pub(super) fn len(&self) -> Option<usize> {
         Some(match self {
             Self::Undefined(_) => 0,
@@ -222,7 +222,7 @@ impl Value {
         })
     }
 
-    /// All items; an iterator has none afterwards.
+    /// Returns all items; an iterator has none afterwards.
     pub(super) fn items(&self) -> Result<Vec<Self>> {
         Ok(match self {
             Self::Undefined(_) => Vec::new(),

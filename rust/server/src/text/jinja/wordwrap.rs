@@ -79,7 +79,7 @@ fn long_word(
     Some(std::mem::replace(chunk, rest))
 }
 
-/// Words and the white space between them.
+/// Returns the words and the white space between them.
 fn chunks(chars: &[char], with_hyphens: bool) -> Vec<Vec<char>> {
     let (mut chunks, mut start) = (Vec::new(), 0);
     while start < chars.len() {
@@ -96,7 +96,7 @@ fn chunks(chars: &[char], with_hyphens: bool) -> Vec<Vec<char>> {
     chunks
 }
 
-/// Where a word ends: at white space, behind a hyphen between letters, around a dash of two
+/// Returns where a word ends: at white space, behind a hyphen between letters, around a dash of two
 /// hyphens.
 fn word_end(chars: &[char], start: usize) -> usize {
     let at = |index: usize| chars.get(index).copied();
