@@ -131,8 +131,8 @@ fn with_levels_of_rust(filter: &str) -> String {
     directives.collect::<Vec<_>>().join(",")
 }
 
-/// Has the last lines of the log written, for at most a second if nobody reads them. To be called
-/// at the very end: later lines are lost.
+/// Writes the last lines of the log, waiting at most a second for a reader. Call it last: later
+/// lines are lost.
 #[pyfunction]
 pub(crate) fn close_log(py: Python<'_>) {
     py.detach(|| {
