@@ -14,13 +14,13 @@ mod masks;
 mod new_request;
 mod outbox;
 mod pulse;
-mod scripted;
+mod samples;
 #[cfg(test)]
 mod tests;
 mod thought;
 mod trace;
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -34,7 +34,7 @@ use self::inbox::{Inbox, Phase};
 pub use self::masks::Constraint;
 use self::masks::Masks;
 pub use self::new_request::NewRequest;
-pub use self::outbox::{End, EndError, Token, TokenStream};
+pub use self::outbox::{Delivery, End, EndError, Token, TokenStream};
 pub use self::pulse::LOOK_INTERVAL;
 pub use self::thought::Thought;
 use crate::ledger::{Charge, Full, Ledger, Pool};
@@ -91,6 +91,7 @@ pub struct Driver {
     config: EngineConfig,
     limits: DriverLimits,
     ledger: Arc<Ledger>,
+    next_id: AtomicU64,
 }
 
 impl Driver {
@@ -104,7 +105,7 @@ impl Driver {
         let inbox = Mutex::new(Inbox::new(Arc::clone(&ledger), engine.stats(), Instant::now()));
         let core = Mutex::new(Core::new(engine.into()));
         let (work, masks, metrics) = (Condvar::new(), Masks::default(), Metrics::default());
-        Ok(Self { inbox, work, core, masks, metrics, config, limits, ledger })
+        Ok(Self { inbox, work, core, masks, metrics, config, limits, ledger, next_id: AtomicU64::new(0) })
     }
 
     /// The limits of the engine.
@@ -213,12 +214,19 @@ impl Driver {
     ///
     /// # Errors
     /// [`Refusal`], if the queue is full or no requests are taken.
-    pub fn submit(self: &Arc<Self>, request: NewRequest) -> Result<TokenStream, Refusal> {
+    pub fn submit(self: &Arc<Self>, mut request: NewRequest) -> Result<TokenStream, Refusal> {
+        request.request.id = self.new_id();
         let mut streams = self.submit_all(vec![request])?;
         Ok(streams.pop().expect("one request has one stream"))
     }
 
-    /// Queues several requests at once, or none of them; the streams are in their order.
+    /// A name for a request that is about to be queued; no other request has it.
+    #[must_use]
+    pub fn new_id(&self) -> RequestId {
+        RequestId(self.next_id.fetch_add(1, Relaxed))
+    }
+
+    /// Queues several requests at once, each under an id of [`Driver::new_id`], or none of them; the streams are in their order.
     ///
     /// # Errors
     /// [`Refusal`], if there is not room for all, or no requests are taken.

@@ -1,8 +1,8 @@
 //! Answers from a script in the place of a model's: for people who test clients.
 //!
 //! Everything but the model is the real thing: HTTP, templates, tokenizer, queue, engine, streams. A rule of the script is chosen when
-//! a request is prepared, where its text is at hand; an error status is answered there. Else the [`ScriptedAnswer`] travels with the request
-//! to the driver, where the runner finds it again by the step's samples.
+//! a request is prepared, where its text is at hand; an error status is answered there. Else the [`ScriptedAnswer`] is kept under the
+//! request's id, by which the runner finds it when a step samples for the request.
 //!
 //! ```text
 //! file    JSON → what it says, strictly
@@ -10,12 +10,14 @@
 //! answer  the tokens, and how they are played
 //! cue     request → what rules look at
 //! rule    request → answer
+//! assigned request id → answer, until its stream is dropped
 //! playing which token comes when: no clock, no threads
 //! runner  the loop over steps
 //! received what was asked
 //! ```
 
 pub mod answer;
+mod assigned;
 pub mod cue;
 mod file;
 mod playing;
@@ -27,7 +29,11 @@ mod writer;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use streamcore_engine::RequestId;
+
 pub use self::answer::ScriptedAnswer;
+use self::assigned::Answers;
+pub use self::assigned::Assigned;
 use self::cue::{Cue, Scene};
 pub use self::file::ScriptError;
 use self::file::{ScriptFile, parse};
@@ -44,6 +50,7 @@ pub struct Script {
     served_model_names: Vec<String>,
     rules: Vec<Rule>,
     num_replies: AtomicUsize,
+    answers: Answers,
     log: Option<Arc<RequestLog>>,
 }
 
@@ -64,7 +71,13 @@ impl Script {
             let message = format!("is never reached: `rules[{last}]` is for every request");
             return Err(ScriptError::new(format!("rules[{}]", last + 1), message));
         }
-        Ok(Self { served_model_names: models, rules, num_replies: AtomicUsize::new(0), log: None })
+        Ok(Self {
+            served_model_names: models,
+            rules,
+            num_replies: AtomicUsize::new(0),
+            answers: Answers::default(),
+            log: None,
+        })
     }
 
     /// The same script, on a server that keeps what it is asked.
@@ -128,5 +141,11 @@ impl Script {
             Reply::Answer(answer) => Ok(answer),
             Reply::Refusal(error) => Err(error.clone()),
         }
+    }
+
+    /// Has this answer played for a request, until what is returned is dropped. To be called before the driver queues the request.
+    #[must_use]
+    pub fn assign(&self, id: RequestId, answer: &Arc<ScriptedAnswer>) -> Assigned {
+        self.answers.assign(id, Arc::clone(answer))
     }
 }

@@ -16,7 +16,6 @@ use super::lock;
 use super::masks::{Constraint, Drawn};
 use super::outbox::{End, EndError, Full, Outbox, Token};
 use crate::metrics::{AbortPhase, Metrics, Outcome};
-use crate::script::ScriptedAnswer;
 
 /// A request that the engine holds.
 #[derive(Debug)]
@@ -33,7 +32,6 @@ struct OpenRequest {
     last_token: Option<Instant>,
     /// What an abort is counted as.
     aborted_as: Outcome,
-    answer: Option<Arc<ScriptedAnswer>>,
     constraint: Option<Arc<Mutex<Constraint>>>,
     /// Tokens on their way that its masks have forced.
     num_forced: usize,
@@ -184,7 +182,7 @@ impl Core {
     }
 
     fn add(&mut self, submission: Submission) {
-        let Submission { request, outbox, arrival, answer, constraint, place } = submission;
+        let Submission { request, outbox, arrival, constraint, place } = submission;
         let (id, prompt_len) = (request.id, request.prompt.len());
         if let Err(error) = self.engine.add_request(request) {
             // Lengths are checked before a request is submitted, so this is a bug; it still must not hang its client.
@@ -202,17 +200,10 @@ impl Core {
             num_tokens: 0,
             last_token: None,
             aborted_as: Outcome::Abort,
-            answer,
             constraint,
             num_forced: 0,
         };
         self.open.insert(id, open);
-    }
-
-    /// The scripted answer and the arrival of a request that has not ended.
-    pub(super) fn answer_of(&self, id: RequestId) -> Option<(&Arc<ScriptedAnswer>, Instant)> {
-        let open = self.open.get(&id)?;
-        Some((open.answer.as_ref()?, open.arrival))
     }
 
     /// Brings the engine's events to the outboxes and wakes each reader once.
