@@ -1,6 +1,7 @@
 //! A toy model behind the engine: what a runner does with the columns of a step.
 //!
-//! The "model" adds up everything that it finds of a sequence in the KV cache, so a wrong slot or block would give another answer.
+//! The "model" adds up everything that it finds of a sequence in the KV cache, so a wrong slot or
+//! block would give another answer.
 //!
 //! Run it with: cargo run -p streamcore-engine --example toy_runner
 
@@ -55,7 +56,7 @@ impl ToyModel {
         (0..plan.num_samples).map(draw).collect()
     }
 
-    /// Where the number of a position lies.
+    /// Returns where the number of a position lies.
     fn slot(&self, row: usize, position: usize) -> usize {
         let block = self.block_tables[row * self.max_blocks_per_seq + position / BLOCK_SIZE];
         block as usize * BLOCK_SIZE + position % BLOCK_SIZE

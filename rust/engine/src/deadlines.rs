@@ -20,7 +20,7 @@ impl Deadlines {
         self.by_time.remove(&(deadline, key));
     }
 
-    /// A sequence whose time is over.
+    /// Returns a sequence whose time is over.
     pub(crate) fn first_until(&self, now: Duration) -> Option<SequenceKey> {
         let (deadline, key) = self.by_time.first()?;
         (*deadline <= now).then_some(*key)

@@ -15,8 +15,9 @@ struct Gone {
 }
 
 impl Scheduler {
-    /// Preempts running sequences from this place on for a waiting one that deserves more, the least deserving first: as many as it
-    /// needs, or none where all that may be asked are too few. Answers whether any was.
+    /// Preempts running sequences from this place on for a waiting one that deserves more, the
+    /// least deserving first: as many as it needs, or none where all that may be asked are too few.
+    /// Returns whether any was.
     pub(crate) fn displace(&mut self, place: usize, rank: Rank, key: SequenceKey) -> bool {
         // Preempted a moment ago, it enters when the step in flight that it took part in is done.
         if self.sequences[key].num_steps_in_flight > 0 {
@@ -59,14 +60,14 @@ impl Scheduler {
             && policy::may_displace(num_running(waiting), num_running(running))
     }
 
-    /// Free blocks that a waiting sequence takes when it enters.
+    /// Returns the number of free blocks that a waiting sequence takes when it enters.
     fn num_wanted(&mut self, key: SequenceKey) -> usize {
         let sequence = &mut self.sequences[key];
         sequence.blocks.num_wanted(&sequence.tokens, !sequence.needs_whole_prompt, &mut self.pool)
     }
 
-    /// Whether a row and so many blocks will be there, with some for each of those that run on, once these have gone and the steps in
-    /// flight are done.
+    /// Returns whether a row and this many blocks will be there, with some for each of those that
+    /// run on, once these have gone and the steps in flight are done.
     fn fits_without(&self, gone: Gone, num_wanted: usize, num_spared_for_each: usize) -> bool {
         let num_spared = policy::num_spared_blocks(self.running.len() - gone.num_sequences);
         let num_free = self.pool.num_free() + gone.num_blocks;
@@ -76,7 +77,7 @@ impl Scheduler {
         has_row && room != Room::Preempt
     }
 
-    /// Blocks that come free when this sequence goes.
+    /// Returns the number of blocks that come free when this sequence goes.
     fn num_blocks_of_its_own(&self, sequence: &Sequence) -> usize {
         sequence.blocks.blocks().iter().filter(|block| self.pool.num_holders(**block) == 1).count()
     }

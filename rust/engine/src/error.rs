@@ -27,7 +27,8 @@ pub enum EngineError {
         /// `max_model_len`.
         limit: usize,
     },
-    /// Prompt and output together do not fit into an empty block pool: for the client it is the same thing.
+    /// Prompt and output together do not fit into an empty block pool: for the client it is the
+    /// same thing.
     #[error(
         "with `max_tokens` {max_tokens} the prompt is too long: this model's maximum context length is {capacity} tokens, \
          as many as the KV cache holds, the prompt has {prompt_len}"
@@ -47,7 +48,7 @@ pub enum EngineError {
         field: &'static str,
         /// Its entries.
         len: usize,
-        /// Most entries.
+        /// Maximum entries.
         limit: usize,
     },
     /// More log-probabilities are asked for than are ever told.
@@ -111,7 +112,8 @@ pub enum EngineError {
     /// A sample has no token, but a step that builds on it may be in flight.
     #[error("step {} has a sample without a token, which is only possible with one step in flight", .0.0)]
     NoToken(StepId),
-    /// A token of a sample is negative, and neither [`NO_TOKEN`](crate::NO_TOKEN) nor [`NOT_FINITE`](crate::NOT_FINITE).
+    /// A token of a sample is negative, and neither [`NO_TOKEN`](crate::NO_TOKEN) nor
+    /// [`NOT_FINITE`](crate::NOT_FINITE).
     #[error("step {} has a sample with token {token}, which is none", .step.0)]
     NegativeToken {
         /// The step.

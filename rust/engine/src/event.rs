@@ -5,8 +5,8 @@ use crate::request::RequestId;
 /// Why a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FinishReason {
-    /// The model drew one of the stop tokens. It counts as generated and gets no [`EventKind::Token`]; what is known of it is in
-    /// [`EventKind::Finished`].
+    /// The model drew one of the stop tokens. It counts as generated and gets no
+    /// [`EventKind::Token`]; what is known of it is in [`EventKind::Finished`].
     Stop {
         /// The token that was drawn.
         token_id: u32,
@@ -17,12 +17,13 @@ pub enum FinishReason {
     Abort,
     /// Its deadline has passed. What it has generated until then was told.
     Deadline,
-    /// The model computed a logit that is NaN or infinite. Its blocks leave the prefix cache: what they hold may be NaN as well.
+    /// The model computed a logit that is NaN or infinite. Its blocks leave the prefix cache: what
+    /// they hold may be NaN as well.
     NotFinite,
 }
 
-/// How likely the model found a token: natural logarithms of the softmax of its logits as they are, before temperature, penalties
-/// and bias. Finite, and at least -9999.
+/// How likely the model found a token: natural logarithms of the softmax of its logits as they are,
+/// before temperature, penalties and bias. Finite, and at least -9999.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenLogprobs {
     /// Of the token that was drawn or given.
@@ -31,8 +32,9 @@ pub struct TokenLogprobs {
     pub top: Vec<(u32, f32)>,
 }
 
-/// Something that happened to one request. The events of a request are: `Scheduled`, `PromptLogprobs` if they were asked for, any
-/// number of `Token`, one `Finished`; an abort or a deadline before the first step leaves only `Finished`.
+/// Something that happened to one request. The events of a request are: `Scheduled`,
+/// `PromptLogprobs` if they were asked for, any number of `Token`, one `Finished`; an abort or a
+/// deadline before the first step leaves only `Finished`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
     /// The request.
@@ -49,8 +51,8 @@ pub enum EventKind {
         /// Tokens of its prompt that were in the KV cache already.
         num_cached_tokens: usize,
     },
-    /// Log-probabilities of consecutive prompt tokens, from position 1 on. A long prompt has several of these; all come before the
-    /// first `Token`.
+    /// Log-probabilities of consecutive prompt tokens, from position 1 on. A long prompt has
+    /// several of these; all come before the first `Token`.
     PromptLogprobs(Vec<TokenLogprobs>),
     /// One more token.
     Token {

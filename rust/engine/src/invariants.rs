@@ -16,7 +16,8 @@ struct Share {
 }
 
 impl Engine {
-    /// Checks the engine's bookkeeping as a whole. Takes time in proportion to everything that the engine holds.
+    /// Checks the engine's bookkeeping as a whole. Takes time in proportion to everything that the
+    /// engine holds.
     ///
     /// # Panics
     /// If an invariant is broken: a bug of the engine.
@@ -134,7 +135,8 @@ impl Engine {
         }
     }
 
-    /// A sequence agrees with the steps in flight, and its blocks hold what it has computed and what those steps still touch.
+    /// A sequence agrees with the steps in flight, and its blocks hold what it has computed and
+    /// what those steps still touch.
     fn check_sequence(&self, key: SequenceKey, sequence: &Sequence, share: Share) {
         let id = sequence.id;
         assert_eq!(sequence.num_steps_in_flight, share.num_steps, "steps in flight of {id:?}");

@@ -83,7 +83,8 @@ impl PlanWriter<'_, '_> {
         for (token_id, token) in token_ids.iter_mut().zip(known) {
             *token_id = token.cast_signed();
         }
-        // At most the last token is in the making on the device: a step draws one token per sequence.
+        // At most the last token is in the making on the device: a step draws one token per
+        // sequence.
         if num_known_here < part.len {
             token_ids[num_known_here] = 0;
             let index = self.plan.num_device_tokens;
@@ -151,7 +152,8 @@ impl PlanWriter<'_, '_> {
         self.plan.num_samples += 1;
     }
 
-    /// Every token of the sequence passes here once on its way from the beginning, and once more after a preemption.
+    /// Every token of the sequence passes here once on its way from the beginning, and once more
+    /// after a preemption.
     fn add_counts(&mut self, sequence: &Sequence, part: ScheduledTokens, row: u32, first: usize) {
         if sequence.draws_again {
             return;

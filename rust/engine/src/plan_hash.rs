@@ -1,4 +1,5 @@
-//! What a plan says, in a few numbers: to see whether two engines have made the same one, and where it differs.
+//! What a plan says, in a few numbers: to see whether two engines have made the same one, and where
+//! it differs.
 
 use crate::kv::fold;
 use crate::step::{ColumnSlice, ColumnType};
@@ -11,7 +12,7 @@ pub(crate) trait Element: Copy {
     const COLUMN_TYPE: ColumnType;
 
     fn bits(self) -> u64;
-    /// A column of this type.
+    /// Returns a column of this type.
     fn of(column: ColumnSlice<'_>) -> Option<&mut [Self]>;
 }
 
@@ -55,7 +56,8 @@ mod tests {
 
     #[test]
     fn a_hash_is_the_same_everywhere_and_tells_small_differences() {
-        // A trace of one machine would not replay on another, or a swapped pair of blocks would go unnoticed.
+        // A trace of one machine would not replay on another, or a swapped pair of blocks would go
+        // unnoticed.
         assert_eq!(
             [hash(&[1_i32, 2, 3]), hash(&[1_i64, 2, 3]), hash::<f32>(&[])],
             [41_998_866, 41_998_866, 0]

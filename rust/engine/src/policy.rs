@@ -1,4 +1,5 @@
-//! The choices of the scheduler, as pure functions: what a reader who asks "why this one?" must know.
+//! The choices of the scheduler, as pure functions: what a reader who asks "why this one?" must
+//! know.
 
 use crate::event::FinishReason;
 use crate::sequence::ScheduledTokens;
@@ -44,9 +45,9 @@ impl Rank {
         (self.priority, shares.get(self.key).num_tokens, self.precedence, self.arrival)
     }
 
-    /// Whether a waiting sequence gets its part of a step before a running one: it is more urgent,
-    /// or as urgent and its key was not served more. Within a key, those that run go on unless it
-    /// has precedence.
+    /// Returns whether a waiting sequence gets its part of a step before a running one: it is more
+    /// urgent, or as urgent and its key was not served more. Within a key, those that run go on
+    /// unless it has precedence.
     pub(crate) fn goes_before(self, running: Self, shares: &Shares) -> bool {
         let served = |rank: Self| shares.get(rank.key).num_tokens;
         let is_entitled = || match self.key == running.key {
@@ -56,8 +57,8 @@ impl Rank {
         self.priority < running.priority || self.priority == running.priority && is_entitled()
     }
 
-    /// Whether it is planned before another where no shares are looked at: by priority, and within
-    /// a key by precedence.
+    /// Returns whether it is planned before another where no shares are looked at: by priority, and
+    /// within a key by precedence.
     pub(crate) fn is_above(self, other: Self) -> bool {
         let is_of_key = self.key == other.key;
         self.priority < other.priority
@@ -65,8 +66,8 @@ impl Rank {
     }
 }
 
-/// Whether a key may take a row from another. Each time the rows are shared out more evenly than
-/// before, so it comes to an end.
+/// Returns whether a key may take a row from another. Each time the rows are shared out more evenly
+/// than before, so it comes to an end.
 pub(crate) fn may_displace(num_running: usize, num_running_of_other: usize) -> bool {
     num_running + 1 < num_running_of_other
 }
@@ -81,13 +82,13 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// Whether nothing is left for a sequence that enters.
+    /// Returns whether nothing is left for a sequence that enters.
     pub(crate) fn is_spent(self) -> bool {
         self.num_tokens == 0 || self.num_prefill_tokens == 0
     }
 
-    /// Tokens that a sequence gets in this step: a prefill is cut where the budget ends, of which
-    /// it leaves `num_kept` tokens to others.
+    /// Returns the tokens that a sequence gets in this step: a prefill is cut where the budget
+    /// ends, of which it leaves `num_kept` tokens to others.
     pub(crate) fn chunk_len(self, num_left: usize, num_kept: usize) -> usize {
         let most = self.num_tokens.saturating_sub(num_kept).max(1);
         // A single token is a decode, or as cheap.
@@ -102,15 +103,15 @@ impl Budget {
     }
 }
 
-/// Free blocks that a sequence leaves when it enters, with blocks for all its known tokens: one for
-/// each that runs already. Without them, it or another would be preempted as soon as one of them
-/// reaches the end of its last block.
+/// Returns the number of free blocks that a sequence leaves when it enters, with blocks for all its
+/// known tokens: one for each that runs already. Without them, it or another would be preempted as
+/// soon as one of them reaches the end of its last block.
 pub(crate) fn num_spared_blocks(num_running: usize) -> usize {
     num_running
 }
 
-/// Whether a sequence ends with this token, which makes it `len` tokens long. A stop token is named
-/// even where the length ends too.
+/// Returns whether a sequence ends with this token, which makes it `len` tokens long. A stop token
+/// is named even where the length ends too.
 pub(crate) fn finish_reason(
     token_id: u32,
     stop_token_ids: &[u32],

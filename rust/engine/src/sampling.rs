@@ -5,7 +5,7 @@ use crate::error::EngineError;
 use crate::plan_hash::Element;
 use crate::step::ColumnType;
 
-/// Most entries of [`SamplingParams::logit_bias`].
+/// Maximum entries of [`SamplingParams::logit_bias`].
 pub const MAX_LOGIT_BIAS: usize = 300;
 
 /// Calls a macro with what is given and, in braces behind it, the table of the numbers that a row
@@ -55,9 +55,9 @@ pub trait RowNumber: Copy {
     /// An element of its column.
     type Element;
 
-    /// The number in its column, the nearest one if that cannot hold it.
+    /// Returns the number in its column, the nearest one if that cannot hold it.
     fn element(self) -> Self::Element;
-    /// The nearest number of this type.
+    /// Returns the nearest number of this type.
     fn nearest(value: f64) -> Self;
 }
 
@@ -150,7 +150,7 @@ macro_rules! sampling_params {
                 Self { $($name: number(stringify!($name)).map(RowNumber::nearest),)* }
             }
 
-            /// What is given here, else there.
+            /// Returns what is given here, else there.
             #[must_use]
             pub fn or(self, other: Self) -> Self {
                 Self { $($name: self.$name.or(other.$name),)* }
@@ -186,14 +186,14 @@ impl Default for SamplingParams {
 }
 
 impl SamplingParams {
-    /// Whether the tokens of the sequence change the logits.
+    /// Returns whether the tokens of the sequence change the logits.
     #[must_use]
     pub fn is_penalised(&self) -> bool {
         self.repetition_penalty != 1.0 || self.frequency_penalty != 0.0 || self.presence_penalty != 0.0
     }
 
-    /// The number in `[0, 1)` that decides the draw of the output token at this position, 0 for the
-    /// first.
+    /// Returns the number in `[0, 1)` that decides the draw of the output token at this position, 0
+    /// for the first.
     ///
     /// It is a pure function, so that neither the batch, nor a preemption, nor the number of steps
     /// in flight changes an answer: of [`split_mix_64`] the upper 24 bits, all that single
@@ -204,7 +204,7 @@ impl SamplingParams {
     }
 }
 
-/// The upper 24 bits as a fraction: exact in single precision, and never rounded up to 1.
+/// Returns the upper 24 bits as a fraction: exact in single precision, and never rounded up to 1.
 fn unit_interval(bits: u64) -> f32 {
     (bits >> 40) as f32 / (1_u32 << 24) as f32
 }

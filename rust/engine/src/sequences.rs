@@ -7,8 +7,8 @@ use rustc_hash::FxHashMap;
 use crate::request::RequestId;
 use crate::sequence::{Sequence, SequenceKey};
 
-/// A slab: keys index a vector, so that a step touches no hash table. A finished sequence has a key as long as a step in flight uses
-/// its blocks, and no entry under its request's name any more.
+/// A slab: keys index a vector, so that a step touches no hash table. A finished sequence has a key
+/// as long as a step in flight uses its blocks, and no entry under its request's name any more.
 #[derive(Debug, Default)]
 pub(crate) struct Sequences {
     slots: Vec<Option<Sequence>>,
@@ -17,7 +17,7 @@ pub(crate) struct Sequences {
 }
 
 impl Sequences {
-    /// The sequence of a request that has not finished.
+    /// Returns the sequence of a request that has not finished.
     pub(crate) fn find(&self, id: RequestId) -> Option<SequenceKey> {
         self.live.get(&id).copied()
     }
@@ -50,7 +50,7 @@ impl Sequences {
         self.slots[key.0 as usize].as_ref()
     }
 
-    /// All sequences with their keys, those that have finished included.
+    /// Returns all sequences with their keys, those that have finished included.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SequenceKey, &Sequence)> {
         (0..).map(SequenceKey).zip(&self.slots).filter_map(|(key, slot)| Some((key, slot.as_ref()?)))
     }
@@ -60,7 +60,7 @@ impl Sequences {
         self.slots.len()
     }
 
-    /// Requests that have not finished.
+    /// Returns the number of requests that have not finished.
     pub(crate) fn num_live(&self) -> usize {
         self.live.len()
     }

@@ -1,8 +1,9 @@
 //! What each key has had of the engine, so that the flood of one does not starve another.
 //!
-//! The virtual time of a key is the number of tokens computed for it: those of prompts that were not cached, and those generated. The
-//! key that had least is served first. A key without requests does not save up for later: when it comes back it starts where the
-//! least served of the others is (Sheng et al., *Fairness in Serving Large Language Models*, 2024).
+//! The virtual time of a key is the number of tokens computed for it: those of prompts that were
+//! not cached, and those generated. The key that had least is served first. A key without requests
+//! does not save up for later: when it comes back it starts where the least served of the others is
+//! (Sheng et al., *Fairness in Serving Large Language Models*, 2024).
 
 use std::mem;
 
@@ -28,7 +29,7 @@ pub(crate) struct Shares {
 }
 
 impl Shares {
-    /// The part of a key.
+    /// Returns the part of a key.
     pub(crate) fn get(&self, key: u32) -> Share {
         self.by_key.get(&key).copied().unwrap_or_default()
     }
@@ -44,7 +45,8 @@ impl Shares {
     fn return_from_idleness(&mut self, key: u32) {
         let live = self.by_key.values().filter(|share| share.num_live > 0);
         let least = live.map(|share| share.num_tokens).min().unwrap_or(0);
-        // Those without requests that had less would be lifted in their turn, so nothing is lost with them.
+        // Those without requests that had less would be lifted in their turn, so nothing is lost
+        // with them.
         self.by_key.retain(|_, share| share.num_live > 0 || share.num_tokens > least);
         let share = self.of(key);
         share.num_tokens = share.num_tokens.max(least);
@@ -85,7 +87,7 @@ impl Shares {
         }
     }
 
-    /// Whether more than one key has requests, or had a moment ago.
+    /// Returns whether more than one key has requests, or had a moment ago.
     pub(crate) fn are_several(&self) -> bool {
         self.by_key.len() > 1
     }
@@ -101,7 +103,8 @@ mod tests {
 
     #[test]
     fn a_key_that_was_idle_has_saved_nothing_up() {
-        // Somebody who comes once a day would stop everybody else for as long as a day's tokens take.
+        // Somebody who comes once a day would stop everybody else for as long as a day's tokens
+        // take.
         let mut shares = Shares::default();
         shares.join(1);
         shares.charge(1, 1000);

@@ -1,12 +1,14 @@
-//! How long steps take, as far as the caller has measured it, and how many prefill tokens a step with decodes may therefore have.
+//! How long steps take, as far as the caller has measured it, and how many prefill tokens a step
+//! with decodes may therefore have.
 //!
 //! ```text
 //! expected = decode_s + prefill tokens * prefill_s / prefill_tokens
 //! ```
 //!
-//! `decode_s` is what a step takes that computes decodes only; the quotient is what prefill tokens have added to that, weighted towards
-//! the last steps and the long chunks. Where time is not a straight line the quotient is the slope of the chord to the chunks of late, so
-//! the chunk settles where the chord meets the target. See `docs/decisions/0013-prefill-beside-decodes.md`.
+//! `decode_s` is what a step takes that computes decodes only; the quotient is what prefill tokens
+//! have added to that, weighted towards the last steps and the long chunks. Where time is not a
+//! straight line the quotient is the slope of the chord to the chunks of late, so the chunk settles
+//! where the chord meets the target. See `docs/decisions/0013-prefill-beside-decodes.md`.
 
 use std::time::Duration;
 
@@ -14,13 +16,17 @@ use crate::sequence::ScheduledTokens;
 
 /// The part of a new measurement in what is expected.
 const GAIN: f64 = 0.25;
-/// A measurement counts for at most so many times what was expected, so that a page fault or a stopped process changes little.
+/// A measurement counts for at most this many times what was expected, so that a page fault or a
+/// stopped process changes little.
 const MOST_SURPRISE: f64 = 2.0;
-/// A chunk is at most so many times as long as the longest of late: what was measured on short ones says little about long ones.
+/// A chunk is at most this many times as long as the longest of late: what was measured on short
+/// ones says little about long ones.
 const MOST_GROWTH: f64 = 2.0;
-/// Prefills may lengthen a step by this part of it whatever the target is, or else they would stand still where decodes alone reach it.
+/// Prefills may lengthen a step by this part of it whatever the target is, or else they would stand
+/// still where decodes alone reach it.
 const LEAST_SHARE: f64 = 0.125;
-/// After so many steps with both, one has decodes only: else nobody could tell which of the two have become slower.
+/// After this many steps with both, one has decodes only: else nobody could tell which of the two
+/// have become slower.
 const MIXED_STEPS_IN_A_ROW: u32 = 16;
 
 /// What a step computes.
@@ -40,7 +46,8 @@ pub(crate) struct StepTimes {
     deviation: f64,
     /// Tokens of the longest chunk of late.
     longest: f64,
-    /// Planned since decodes were last alone. With two steps in flight the measurements come a plan too late.
+    /// Planned since decodes were last alone. With two steps in flight the measurements come a plan
+    /// too late.
     num_mixed_steps: u32,
 }
 
@@ -82,8 +89,9 @@ impl StepTimes {
         }
     }
 
-    /// How many prefill tokens, of `most`, keep a step with decodes within the target. At least one, whatever that takes, and now and then
-    /// none. Before any prefill was measured there is no limit.
+    /// Returns how many prefill tokens, of `most`, keep a step with decodes within the target. At
+    /// least one, whatever that takes, and now and then none. Before any prefill was measured there
+    /// is no limit.
     pub(crate) fn max_prefill_tokens(&self, target: Duration, most: usize) -> usize {
         let left = target.as_secs_f64() / (1.0 + self.deviation) - self.decode_s;
         let left = left.max(LEAST_SHARE * self.decode_s);

@@ -47,7 +47,7 @@ impl WaitingQueue {
         })
     }
 
-    /// The first of each line.
+    /// Returns the first of each line.
     fn heads(&self) -> impl Iterator<Item = (Rank, SequenceKey)> {
         let head_after = |bound| self.sequences.range((bound, Bound::Unbounded)).next();
         let next_head = move |(rank, _): &(&Rank, &SequenceKey)| {

@@ -42,12 +42,12 @@ struct Entry {
 }
 
 impl GrammarCache {
-    /// An empty cache for this vocabulary.
+    /// Returns an empty cache for this vocabulary.
     pub fn new(vocabulary: Arc<Vocabulary>) -> Self {
         Self { vocabulary, kept: Mutex::default() }
     }
 
-    /// The vocabulary that the masks are for.
+    /// Returns the vocabulary that the masks are for.
     pub fn vocabulary(&self) -> &Arc<Vocabulary> {
         &self.vocabulary
     }
@@ -57,7 +57,7 @@ impl GrammarCache {
         self.kept().entries.len()
     }
 
-    /// Whether nothing is kept.
+    /// Returns whether nothing is kept.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -83,7 +83,8 @@ impl GrammarCache {
 }
 
 impl Kept {
-    /// The place of a grammar, made where there is none or where its lexer has reached its limits.
+    /// Returns the place of a grammar, made where there is none or where its lexer has reached its
+    /// limits.
     fn entry(&mut self, key: &Arc<str>) -> Arc<OnceLock<Outcome>> {
         self.clock += 1;
         let clock = self.clock;

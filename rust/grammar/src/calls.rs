@@ -57,7 +57,7 @@ impl Call {
     }
 }
 
-/// The trigger of a marker, and what follows it.
+/// Returns the trigger of a marker, and what follows it.
 pub(crate) fn split(first: Piece, trigger: &str) -> (Piece, String) {
     match first {
         Piece::Text(text) => match text.strip_prefix(trigger) {

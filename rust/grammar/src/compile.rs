@@ -18,12 +18,12 @@ pub struct Compiled {
 }
 
 impl Compiled {
-    /// The state at the start of an answer.
+    /// Returns the state at the start of an answer.
     pub fn matcher(&self) -> Matcher {
         self.start.clone()
     }
 
-    /// Whether the grammar should be compiled anew for the sequences to come.
+    /// Returns whether the grammar should be compiled anew for the sequences to come.
     pub(crate) fn is_spent(&self) -> bool {
         self.start.is_spent()
     }

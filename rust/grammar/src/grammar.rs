@@ -88,8 +88,8 @@ impl From<Piece> for Node {
 /// The space between the tokens of a JSON text. There is never any before its first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Whitespace {
-    /// A space, or a line end and its indentation: up to 32 spaces or 8 tabs. A model that loves space
-    /// comes to an end.
+    /// A space, or a line end and its indentation: up to 32 spaces or 8 tabs. A model that loves
+    /// space comes to an end.
     #[default]
     Flexible,
     /// None.
@@ -97,7 +97,7 @@ pub enum Whitespace {
 }
 
 impl Grammar {
-    /// A JSON value that the schema accepts.
+    /// Returns a JSON value that the schema accepts.
     pub fn json_schema(schema: Value) -> Self {
         Self(Node::json(schema))
     }
@@ -107,7 +107,7 @@ impl Grammar {
         Self::json_schema(json!({"type": "object"}))
     }
 
-    /// A text that the regular expression matches as a whole.
+    /// Returns a text that the regular expression matches as a whole.
     pub fn regex(pattern: impl Into<String>) -> Self {
         Self(Node::Regex(pattern.into()))
     }
@@ -117,12 +117,12 @@ impl Grammar {
         Self(Node::Choice(texts.into_iter().map(Into::into).collect()))
     }
 
-    /// A grammar in llguidance's dialect of Lark.
+    /// Returns a grammar in llguidance's dialect of Lark.
     pub fn lark(source: impl Into<String>) -> Self {
         Self(Node::Lark(source.into()))
     }
 
-    /// A `structural_tag`, with `structures` and `triggers` or with `format`.
+    /// Returns a `structural_tag`, with `structures` and `triggers` or with `format`.
     ///
     /// # Errors
     /// It has another shape, or a format that cannot be enforced.
@@ -162,7 +162,7 @@ impl Node {
         }
     }
 
-    /// A JSON value that the schema accepts, with flexible space.
+    /// Returns a JSON value that the schema accepts, with flexible space.
     pub fn json(schema: Value) -> Self {
         Self::Json { schema, whitespace: Whitespace::default() }
     }

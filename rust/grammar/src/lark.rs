@@ -41,7 +41,7 @@ pub(crate) fn write(node: &Node, vocabulary: &Vocabulary) -> Result<TopLevelGram
     Ok(TopLevelGrammar { grammars, max_tokens: None })
 }
 
-/// A rewritten schema with the options for llguidance in it.
+/// Returns a rewritten schema with the options for llguidance in it.
 ///
 /// Without `\u` among the escapes each string is said in one way, so that no name can be said in
 /// another way than the one that the schema knows.
@@ -161,7 +161,7 @@ impl Writer<'_> {
         Ok(self.rule(&format!("{terminal}{optional}")))
     }
 
-    /// A lazy terminal, which ends as soon as the text was said.
+    /// Returns a lazy terminal, which ends as soon as the text was said.
     fn until(&mut self, text: &str) -> Result<String, GrammarError> {
         if text.is_empty() {
             return Err(empty("a text up to an empty one"));
@@ -230,7 +230,7 @@ impl Writer<'_> {
         Ok(self.rule(&whole))
     }
 
-    /// A terminal for any text in which none of these occurs.
+    /// Returns a terminal for any text in which none of these occurs.
     fn text_without(&mut self, triggers: &[&str]) -> String {
         if triggers.is_empty() {
             return self.terminal("/(?s:.+)/");
@@ -253,7 +253,7 @@ impl Writer<'_> {
     }
 }
 
-/// A rule that many times.
+/// Returns a rule that many times.
 fn repeated(rule: &str, min: usize, max: Option<usize>) -> Result<String, GrammarError> {
     let limit = MAX_COUNT as usize;
     check("a number of repetitions", max.unwrap_or(min), limit)?;
@@ -266,12 +266,12 @@ fn repeated(rule: &str, min: usize, max: Option<usize>) -> Result<String, Gramma
     })
 }
 
-/// A text as a string of Lark, which has the escapes of JSON.
+/// Returns a text as a string of Lark, which has the escapes of JSON.
 fn quoted(text: &str) -> String {
     Value::from(text).to_string().replace('\x7f', r"\u007f")
 }
 
-/// A pattern between slashes. What ends a line or a pattern there is written by its number.
+/// Returns a pattern between slashes. What ends a line or a pattern there is written by its number.
 fn slashed(pattern: &str) -> String {
     format!("/{}/", pattern.replace('/', r"\/").replace('\n', r"\n").replace('\r', r"\r"))
 }

@@ -42,7 +42,7 @@ pub(crate) fn check_lark(source: &str) -> Result<(), GrammarError> {
     Ok(())
 }
 
-/// The text without its strings, regular expressions and comments.
+/// Returns the text without its strings, regular expressions and comments.
 fn without_literals(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut chars = source.chars().peekable();

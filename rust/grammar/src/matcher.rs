@@ -33,8 +33,8 @@ impl Matcher {
         Self { inner, vocabulary, spent: Arc::default(), num_tokens: 0, ended: false }
     }
 
-    /// Whether a sequence of this grammar failed, after which the shared lexer may be at its
-    /// limits.
+    /// Returns whether a sequence of this grammar failed, after which the shared lexer may be at
+    /// its limits.
     pub(crate) fn is_spent(&self) -> bool {
         self.spent.load(Ordering::Relaxed)
     }
@@ -90,7 +90,7 @@ impl Matcher {
         Ok(())
     }
 
-    /// Whether the answer may end here.
+    /// Returns whether the answer may end here.
     ///
     /// # Errors
     /// The sequence failed before.
@@ -98,13 +98,13 @@ impl Matcher {
         Ok(self.is_finished() || self.inner.is_accepting().map_err(|error| self.failed(&error))?)
     }
 
-    /// Whether nothing but the end can follow.
+    /// Returns whether nothing but the end can follow.
     pub fn is_finished(&self) -> bool {
         self.ended || (self.inner.is_stopped() && !self.inner.is_error())
     }
 
-    /// Accepts tokens as long as there is but one that may come, at most `max` of them, and writes the
-    /// mask of the token behind them; returns them.
+    /// Accepts tokens as long as there is but one that may come, at most `max` of them, and writes
+    /// the mask of the token behind them; returns them.
     ///
     /// A model can draw nothing else, so its answer is the same as without. The end is left to the
     /// model.
@@ -153,7 +153,7 @@ impl Matcher {
     }
 }
 
-/// The token of a mask that allows one.
+/// Returns the token of a mask that allows one.
 fn only_token(mask: &[u32]) -> Option<u32> {
     let mut words = mask.iter().enumerate().filter(|(_, word)| **word != 0);
     let (index, word) = words.next()?;
@@ -161,7 +161,7 @@ fn only_token(mask: &[u32]) -> Option<u32> {
     alone.then(|| index as u32 * 32 + word.trailing_zeros())
 }
 
-/// What of a message of llguidance is for the client: the rest is its state.
+/// Returns what of a message of llguidance is for the client: the rest is its state.
 pub(crate) fn first_line(message: &str) -> String {
     let line = message.lines().find(|line| !line.trim().is_empty()).unwrap_or("unknown error");
     line.trim().trim_end_matches('.').chars().take(200).collect()

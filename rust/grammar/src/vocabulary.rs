@@ -99,7 +99,7 @@ impl Vocabulary {
         self.vocab_size.div_ceil(32)
     }
 
-    /// The tokens that end a sequence.
+    /// Returns the tokens that end a sequence.
     pub fn end_ids(&self) -> &[u32] {
         &self.end_ids
     }
@@ -112,7 +112,7 @@ impl Vocabulary {
         self.special.contains(&id)
     }
 
-    /// The token that stands for `id` in the index.
+    /// Returns the token that stands for `id` in the index.
     pub(crate) fn indexed(&self, id: u32) -> u32 {
         self.twins.get(&id).copied().unwrap_or(id)
     }
@@ -184,7 +184,7 @@ impl Words {
         self.bytes.push(bytes);
     }
 
-    /// The bytes of a special token: its content where that is unique, else its id.
+    /// Returns the bytes of a special token: its content where that is unique, else its id.
     fn marker(&self, id: u32, content: &str) -> Vec<u8> {
         let named = [&[TokTrie::SPECIAL_TOKEN_MARKER], content.as_bytes()].concat();
         let usable = (2..MAX_TOKEN_BYTES).contains(&named.len()) && !self.first_with.contains_key(&named);

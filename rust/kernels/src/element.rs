@@ -15,7 +15,7 @@ pub enum Dtype {
 }
 
 impl Dtype {
-    /// The dtype of a number.
+    /// Returns the dtype of a number.
     ///
     /// # Errors
     /// [`OpError::Dtype`].
@@ -24,7 +24,7 @@ impl Dtype {
         known.into_iter().find(|dtype| *dtype as u32 == code).ok_or(OpError::Dtype(code, code))
     }
 
-    /// Bytes of an element.
+    /// Returns the bytes of an element.
     #[must_use]
     pub fn size(self) -> usize {
         if self == Self::F32 { 4 } else { 2 }
@@ -41,7 +41,7 @@ pub enum KvDtypes {
 }
 
 impl KvDtypes {
-    /// The dtypes of two numbers.
+    /// Returns the dtypes of two numbers.
     ///
     /// # Errors
     /// [`OpError::Dtype`] for a pair that no kernel was compiled for.
@@ -124,7 +124,8 @@ macro_rules! element {
 
             #[inline(always)]
             unsafe fn store<V: Vector>(vector: V, target: *mut Self) {
-                // SAFETY: the caller's promise; the type is a transparent wrapper of what is written.
+                // SAFETY: the caller's promise; the type is a transparent wrapper of what is
+                // written.
                 unsafe { vector.$store(target.cast::<$pointer>()) }
             }
         }

@@ -119,7 +119,8 @@ macro_rules! operation {
 pub(crate) use operation;
 
 impl Operation {
-    /// The operation of the arguments `A`, which `run` reads at the address that it is given.
+    /// Returns the operation of the arguments `A`, which `run` reads at the address that it is
+    /// given.
     pub(crate) const fn new<A: Arguments>(
         name: &'static str,
         run: unsafe fn(*const u8) -> Result<(), OpError>,
@@ -127,7 +128,7 @@ impl Operation {
         Self { layout: Layout::of::<A>(name), run }
     }
 
-    /// The operation of a number.
+    /// Returns the operation of a number.
     ///
     /// # Errors
     /// [`OpError::Unknown`].

@@ -24,7 +24,7 @@ static POOL: Pool = Pool::new();
 /// Threads that take part in a loop, the caller included; 0 until someone asks.
 static NUM_THREADS: AtomicUsize = AtomicUsize::new(0);
 
-/// Threads that share a loop, the calling one included.
+/// Returns the number of threads that share a loop, the calling one included.
 #[must_use]
 pub fn num_threads() -> usize {
     match NUM_THREADS.load(Ordering::Relaxed) {
@@ -284,7 +284,8 @@ mod tests {
 
     #[test]
     fn loops_in_a_row_lose_nothing() {
-        // A thread that sleeps just as a loop opens must be woken, or the loop waits for it for ever.
+        // A thread that sleeps just as a loop opens must be woken, or the loop waits for it for
+        // ever.
         set_num_threads(3);
         for round in 0..2 {
             let _series = (round == 0).then(Series::begin);

@@ -43,13 +43,13 @@ impl Program {
         Ok(())
     }
 
-    /// How many operations there are.
+    /// Returns how many operations there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether nothing was added.
+    /// Returns whether nothing was added.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

@@ -7,10 +7,10 @@ use crate::session::Session;
 
 /// A format of calls: it is asked where a call may begin, and reads from there.
 pub(crate) trait Calls: fmt::Debug + Send {
-    /// The markers before a call. None is the beginning of another.
+    /// Returns the markers before a call. None is the beginning of another.
     fn openings(&self) -> &[Marker];
 
-    /// The byte with which a call may begin without a marker, where content begins.
+    /// Returns the byte with which a call may begin without a marker, where content begins.
     fn bare_opening(&self) -> Option<u8> {
         None
     }
@@ -31,8 +31,8 @@ pub(crate) enum Step {
     Done,
 }
 
-/// Whether this may be what a tool is called. Names of tools are words; paths and dots come with
-/// servers of tools.
+/// Returns whether this may be what a tool is called. Names of tools are words; paths and dots come
+/// with servers of tools.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
     let is_part = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '-' | '.' | ':' | '/');

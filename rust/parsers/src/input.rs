@@ -71,13 +71,13 @@ impl Input {
         self.start == self.text.len()
     }
 
-    /// The letters at a position, up to a special token or the end.
+    /// Returns the letters at a position, up to a special token or the end.
     pub(crate) fn letters(&self, at: usize) -> (&str, Behind) {
         self.stretch(at, false)
     }
 
-    /// The letters at a position, or the text of a special token where that may be part of a
-    /// string.
+    /// Returns the letters at a position, or the text of a special token where that may be part of
+    /// a string.
     pub(crate) fn stretch(&self, at: usize, is_in_string: bool) -> (&str, Behind) {
         let from = self.start + at;
         match self.specials.iter().find(|(_, end)| *end > from) {
@@ -89,8 +89,8 @@ impl Input {
         }
     }
 
-    /// The byte at a position, of a letter or of a special token that may be part of a string; else
-    /// what is there.
+    /// Returns the byte at a position, of a letter or of a special token that may be part of a
+    /// string; else what is there.
     pub(crate) fn byte(&self, at: usize, is_in_string: bool) -> Result<u8, Behind> {
         let from = self.start + at;
         if !is_in_string && self.specials.iter().any(|(begin, _)| *begin == from) {
@@ -100,7 +100,7 @@ impl Input {
         self.text.as_bytes().get(from).copied().ok_or(behind)
     }
 
-    /// The special token that begins at a position.
+    /// Returns the special token that begins at a position.
     pub(crate) fn special(&self, at: usize) -> Option<&str> {
         let from = self.start + at;
         let (begin, end) = self.specials.iter().find(|(begin, _)| *begin >= from)?;

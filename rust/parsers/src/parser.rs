@@ -72,8 +72,8 @@ enum Reasoning {
 }
 
 impl Parser {
-    /// A parser for an answer. `is_special` says which texts are special tokens in this tokenizer:
-    /// added tokens with an id of their own.
+    /// Returns a parser for an answer. `is_special` says which texts are special tokens in this
+    /// tokenizer: added tokens with an id of their own.
     #[must_use]
     pub fn new(setup: Setup, is_special: impl Fn(&str) -> bool) -> Self {
         let Setup { tools, reasoning, starts_in_reasoning, declared } = setup;
@@ -102,8 +102,8 @@ impl Parser {
         Self { session: Session::new(Tools::new(declared), channel), machine, special_tokens }
     }
 
-    /// The special tokens that mean something here. Only these need to be pushed as special; any
-    /// other is text.
+    /// Returns the special tokens that mean something here. Only these need to be pushed as
+    /// special; any other is text.
     #[must_use]
     pub fn special_tokens(&self) -> &[&'static str] {
         &self.special_tokens
@@ -128,13 +128,13 @@ impl Parser {
         self.session.drain_into(events);
     }
 
-    /// Bytes that are held back.
+    /// Returns the number of bytes that are held back.
     #[must_use]
     pub fn num_held_bytes(&self) -> usize {
         self.session.input.rest().len()
     }
 
-    /// Whether what comes next is reasoning, unless it is a marker or a call.
+    /// Returns whether what comes next is reasoning, unless it is a marker or a call.
     #[must_use]
     pub fn is_inside_reasoning(&self) -> bool {
         self.session.channel == Channel::Reasoning
@@ -182,7 +182,7 @@ impl TagMachine {
         }
     }
 
-    /// Whether it goes on, here and below.
+    /// Returns whether it goes on, here and below.
     fn call(&mut self, session: &mut Session) -> bool {
         let Some(calls) = &mut self.calls else { return false };
         match calls.step(session) {
@@ -237,8 +237,8 @@ impl TagMachine {
         self.skips_newlines = self.limits.is_some_and(|limits| limits.skips_newlines_behind);
     }
 
-    /// Where text begins: reasoning may, and calls without a marker. None if it is text; else
-    /// whether it goes on.
+    /// Returns where text begins: reasoning may, and calls without a marker. None if it is text;
+    /// else whether it goes on.
     fn start(&mut self, session: &mut Session) -> Option<bool> {
         let (at, next) = session.next();
         if next == Next::Wait {
@@ -269,7 +269,7 @@ impl TagMachine {
         is_bare.then_some(true)
     }
 
-    /// Bytes up to the end of what begins reasoning, at a position.
+    /// Returns the bytes up to the end of what begins reasoning, at a position.
     fn begin_len(&self, session: &Session, at: usize) -> Result<usize, Fit> {
         let mut best = Fit::No;
         for begin in &self.begins {
@@ -288,7 +288,7 @@ impl TagMachine {
         Err(best)
     }
 
-    /// Whether all that were next are taken.
+    /// Returns whether all that were next are taken.
     fn skip_newlines(&mut self, session: &mut Session) -> bool {
         let (letters, _) = session.input.letters(0);
         let num_bytes = letters.len() - letters.trim_start_matches('\n').len();

@@ -68,7 +68,7 @@ impl Types {
         }
     }
 
-    /// A value written without quotes, as JSON. What none of the types can be is a string.
+    /// Returns a value written without quotes, as JSON. What none of the types can be is a string.
     pub(crate) fn json(self, text: &str) -> String {
         self.typed(text.trim()).unwrap_or_else(|| Value::from(text).to_string())
     }
@@ -117,12 +117,12 @@ impl Tools {
         self.0.contains_key(name)
     }
 
-    /// The types of a parameter; a string if its schema says nothing.
+    /// Returns the types of a parameter; a string if its schema says nothing.
     pub(crate) fn types(&self, tool: &str, parameter: &str) -> Types {
         self.known_types(tool, parameter).unwrap_or(Types::STRING)
     }
 
-    /// The types of a parameter, if its schema says any.
+    /// Returns the types of a parameter, if its schema says any.
     pub(crate) fn known_types(&self, tool: &str, parameter: &str) -> Option<Types> {
         let root = self.0.get(tool)?.as_ref()?;
         let (mut types, mut num_left) = (Types::default(), MAX_SCHEMAS);
@@ -131,7 +131,7 @@ impl Tools {
     }
 }
 
-/// The schema of a property, also where the object is a reference or a combination.
+/// Returns the schema of a property, also where the object is a reference or a combination.
 fn property<'a>(root: &'a Value, schema: &'a Value, name: &str, num_left: &mut u32) -> Option<&'a Value> {
     *num_left = num_left.checked_sub(1)?;
     let own = schema.get("properties").and_then(|properties| properties.get(name));
@@ -158,7 +158,7 @@ fn collect(root: &Value, schema: &Value, types: &mut Types, num_left: &mut u32) 
     parts(root, schema).for_each(|part| collect(root, part, types, num_left));
 }
 
-/// What a schema is put together from.
+/// Returns what a schema is put together from.
 fn parts<'a>(root: &'a Value, schema: &'a Value) -> impl Iterator<Item = &'a Value> {
     let combined =
         ["anyOf", "oneOf", "allOf"].into_iter().filter_map(|key| schema.get(key)?.as_array()).flatten();

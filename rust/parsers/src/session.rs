@@ -133,14 +133,14 @@ impl Session {
         }
     }
 
-    /// Where whitespace that begins at a position ends, and what is there. Very much of it, which
-    /// would be looked through with each piece, is not taken for space between markers.
+    /// Returns where whitespace that begins at a position ends, and what is there. Very much of it,
+    /// which would be looked through with each piece, is not taken for space between markers.
     pub(crate) fn skip_whitespace(&self, at: usize) -> (usize, Next) {
         let (end, next) = self.whitespace_end(at);
         if end - at > MAX_SPACE_BYTES { (end, Next::Special) } else { (end, next) }
     }
 
-    /// What stands behind the whitespace that is next, however much there is.
+    /// Returns what stands behind the whitespace that is next, however much there is.
     pub(crate) fn next(&self) -> (usize, Next) {
         self.whitespace_end(0)
     }

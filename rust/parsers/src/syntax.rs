@@ -177,8 +177,8 @@ const FUNCTION_GEMMA: CallSyntax = CallSyntax {
 };
 
 impl ToolFormat {
-    /// How calls are written. `has_token` says whether a text is a token of its own: of Mistral's
-    /// two ways, its tokenizer decides.
+    /// Returns how calls are written. `has_token` says whether a text is a token of its own: of
+    /// Mistral's two ways, its tokenizer decides.
     #[must_use]
     pub fn call_syntax(self, has_token: impl Fn(&str) -> bool) -> CallSyntax {
         match self {
@@ -254,7 +254,7 @@ impl ArgumentsSyntax {
     }
 }
 
-/// A value in Python. JSON's strings are Python's as well.
+/// Returns a value in Python. JSON's strings are Python's as well.
 fn python(value: &Value) -> String {
     match value {
         Value::Null => "None".to_owned(),

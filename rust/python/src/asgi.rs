@@ -1,7 +1,8 @@
 //! `streamcore._core.Doorbell` and `Exchange`: the second door, in the words of ASGI.
 //!
-//! Every call is short and waits for nobody, so none of them releases the interpreter: to get it back could take longer than the
-//! whole call. The event loop learns from a descriptor that something is ready and takes it itself.
+//! Every call is short and waits for nobody, so none of them releases the interpreter: to get it
+//! back could take longer than the whole call. The event loop learns from a descriptor that
+//! something is ready and takes it itself.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -17,14 +18,15 @@ pub(crate) struct Doorbell(pub(crate) Arc<door::Doorbell>);
 
 #[pymethods]
 impl Doorbell {
-    /// Rings by writing to a descriptor that does not block; it is duplicated, so the caller closes its own.
+    /// Rings by writing to a descriptor that does not block; it is duplicated, so the caller closes
+    /// its own.
     #[new]
     fn new(descriptor: i32) -> PyResult<Self> {
         Ok(Self(Arc::new(door::Doorbell::new(duplicate(descriptor)?))))
     }
 
-    /// What is ready: the number of each exchange with the ASGI message to send, None when a piece of the request's body is
-    /// wanted, or an empty message when the answer is lost.
+    /// Returns what is ready: the number of each exchange with the ASGI message to send, None when
+    /// a piece of the request's body is wanted, or an empty message when the answer is lost.
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Vec<(u64, Option<Bound<'py, PyDict>>)>> {
         let ready = self.0.take();
         ready.into_iter().map(|(number, part)| Ok((number, message(py, part)?))).collect()
@@ -39,7 +41,8 @@ fn duplicate(descriptor: i32) -> PyResult<File> {
     if descriptor < 0 {
         return Err(PyValueError::new_err(format!("`descriptor` is {descriptor}")));
     }
-    // SAFETY: the caller keeps its descriptor open during this call; a wrong number is refused by the system.
+    // SAFETY: the caller keeps its descriptor open during this call; a wrong number is refused by
+    // the system.
     let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
     Ok(File::from(borrowed.try_clone_to_owned()?))
 }
@@ -49,7 +52,7 @@ fn duplicate(_descriptor: i32) -> PyResult<File> {
     Err(pyo3::exceptions::PyOSError::new_err("event loops watch descriptors only on Unix"))
 }
 
-/// The ASGI message of a part.
+/// Returns the ASGI message of a part.
 fn message(py: Python<'_>, part: Part) -> PyResult<Option<Bound<'_, PyDict>>> {
     let message = PyDict::new(py);
     match part {

@@ -15,7 +15,8 @@ pub(crate) fn engine_error(error: EngineError) -> PyErr {
     PyValueError::new_err(error.to_string())
 }
 
-/// A tokenizer, template or generation config that cannot be used: the model folder is at fault.
+/// Returns a tokenizer, template or generation config that cannot be used: the model folder is at
+/// fault.
 #[expect(clippy::needless_pass_by_value, reason = "the form that `map_err` takes")]
 pub(crate) fn text_error(error: TextError) -> PyErr {
     ModelLoadError::new_err(error.to_string())

@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 /// Begins what terminals obey.
 const ESCAPE: char = '\x1b';
 
-/// Whether a character does something else than to be seen.
+/// Returns whether a character does something else than to be seen.
 fn is_harmful(character: char) -> bool {
     match character {
         '\n' | '\t' => false,
@@ -25,7 +25,8 @@ fn is_harmful(character: char) -> bool {
     }
 }
 
-/// The text with all that is not to be obeyed written out; `keeps` says which characters are ours.
+/// Returns the text with all that is not to be obeyed written out; `keeps` says which characters
+/// are ours.
 pub(crate) fn harmless(text: &str, keeps: impl Fn(char) -> bool) -> Cow<'_, str> {
     let is_shown = |character: char| !is_harmful(character) || keeps(character);
     if text.chars().all(is_shown) {
@@ -42,13 +43,13 @@ pub(crate) fn harmless(text: &str, keeps: impl Fn(char) -> bool) -> Cow<'_, str>
     written.into()
 }
 
-/// A line of the log, in which colours may be.
+/// Returns a line of the log, in which colours may be.
 pub(crate) fn harmless_line(line: &str) -> Cow<'_, str> {
     harmless(line, |character| character == ESCAPE)
 }
 
-/// A text of strangers with all that a terminal would obey written out, as `\u001b`; line feeds and
-/// tabs are kept.
+/// Returns a text of strangers with all that a terminal would obey written out, as `\u001b`; line
+/// feeds and tabs are kept.
 #[pyfunction]
 pub(crate) fn harmless_text(text: &Bound<'_, pyo3::types::PyString>) -> String {
     harmless(&text.to_string_lossy(), |_| false).into_owned()

@@ -1,7 +1,9 @@
-//! The log's one sink: `tracing`, on standard error. Python's few lines go through it, never the other way round.
+//! The log's one sink: `tracing`, on standard error. Python's few lines go through it, never the
+//! other way round.
 //!
-//! A thread of its own writes the lines. Whoever reads standard error may stop reading, and a pipe that is full must not hold up the
-//! threads that serve clients: lines are lost then, and nothing else.
+//! A thread of its own writes the lines. Whoever reads standard error may stop reading, and a pipe
+//! that is full must not hold up the threads that serve clients: lines are lost then, and nothing
+//! else.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::env;
@@ -63,7 +65,8 @@ impl Write for Sink {
     }
 }
 
-/// Sends the log to standard error, as lines of text or of JSON. The first call in a process counts, later ones change nothing.
+/// Sends the log to standard error, as lines of text or of JSON. The first call in a process
+/// counts, later ones change nothing.
 ///
 /// Raises:
 ///     ValueError: `format` is neither "text" nor "json", or `filter` cannot be parsed.
@@ -116,7 +119,8 @@ fn log_panic(message: &str) {
     }
 }
 
-/// `warning`, as Python calls that level, is `warn` here: taken for the name of a module it would silence everything.
+/// `warning`, as Python calls that level, is `warn` here: taken for the name of a module it would
+/// silence everything.
 fn with_levels_of_rust(filter: &str) -> String {
     let directives = filter.split(',').map(|directive| {
         let (module, level) =
@@ -129,7 +133,8 @@ fn with_levels_of_rust(filter: &str) -> String {
     directives.collect::<Vec<_>>().join(",")
 }
 
-/// Has the last lines of the log written, for at most a second if nobody reads them. To be called at the very end: later lines are lost.
+/// Has the last lines of the log written, for at most a second if nobody reads them. To be called
+/// at the very end: later lines are lost.
 #[pyfunction]
 pub(crate) fn close_log(py: Python<'_>) {
     py.detach(|| {
@@ -138,7 +143,8 @@ pub(crate) fn close_log(py: Python<'_>) {
     });
 }
 
-/// Has all lines so far written, so that what comes next stands behind them; waits for at most a second if nobody reads them.
+/// Has all lines so far written, so that what comes next stands behind them; waits for at most a
+/// second if nobody reads them.
 #[pyfunction]
 pub(crate) fn flush_log(py: Python<'_>) {
     py.detach(|| {
@@ -150,7 +156,7 @@ pub(crate) fn flush_log(py: Python<'_>) {
     });
 }
 
-/// One line in the form of the log as JSON, for what is written where no log is open.
+/// Returns one line in the form of the log as JSON, for what is written where no log is open.
 #[pyfunction]
 #[pyo3(signature = (level, message, **fields))]
 pub(crate) fn json_line(

@@ -46,7 +46,7 @@ impl Script {
         })
     }
 
-    /// The names that the script serves its model under; may be none.
+    /// Returns the names that the script serves its model under; may be none.
     #[getter]
     fn served_model_names(&self) -> Vec<String> {
         self.inner.served_model_names().to_vec()
@@ -58,18 +58,20 @@ impl Script {
         self.inner.check_served(&names).map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
-    /// Tokens that the model knows, pieces included.
+    /// Returns the tokens that the model knows, pieces included.
     #[getter]
     fn vocab_size(&self) -> usize {
         self.vocab_size
     }
 
-    /// A question that some rule answers when it is asked of this model; None if none can be told from the rules.
+    /// Returns a question that some rule answers when it is asked of this model; None if none can
+    /// be told from the rules.
     fn example(&self, model: &str) -> Option<String> {
         self.inner.example(model).map(str::to_owned)
     }
 
-    /// What the server was asked, if it keeps that: method, path with query, names and values of the headers, body.
+    /// Returns what the server was asked, if it keeps that: method, path with query, names and
+    /// values of the headers, body.
     #[getter]
     fn requests(&self, py: Python<'_>) -> Vec<ReceivedRequest> {
         let requests = py.detach(|| self.inner.log().map(|log| log.requests()).unwrap_or_default());
@@ -77,7 +79,8 @@ impl Script {
         requests.into_iter().map(tuple).collect()
     }
 
-    /// How often the script was asked for an answer or an error: once for each choice of each valid request.
+    /// Returns how often the script was asked for an answer or an error: once for each choice of
+    /// each valid request.
     #[getter]
     fn num_replies(&self) -> usize {
         self.inner.num_replies()

@@ -41,26 +41,30 @@ impl Listener {
         Ok(Self::of(py.detach(|| server::bind(host, port))?))
     }
 
-    /// Binds a Unix domain socket; raises OSError when a server listens there, or something else is there.
+    /// Binds a Unix domain socket; raises OSError when a server listens there, or something else is
+    /// there.
     #[staticmethod]
     #[expect(clippy::needless_pass_by_value, reason = "converted from a Python object")]
     fn at_path(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
         Ok(Self::of(py.detach(|| server::bind_unix(&path))?))
     }
 
-    /// The same listener with TLS; this one is used up. Raises OSError when a file cannot be used.
+    /// Returns the same listener with TLS; this one is used up. Raises OSError when a file cannot
+    /// be used.
     #[expect(clippy::needless_pass_by_value, reason = "converted from Python objects")]
     fn with_tls(&self, py: Python<'_>, certfile: PathBuf, keyfile: PathBuf) -> PyResult<Self> {
         let listener = take(&self.inner, "listener")?;
         Ok(Self::of(py.detach(|| listener.with_tls(&certfile, &keyfile))?))
     }
 
-    /// The same listener for clients that find the routes under a path; this one is used up.
+    /// Returns the same listener for clients that find the routes under a path; this one is used
+    /// up.
     fn under(&self, root_path: String) -> PyResult<Self> {
         Ok(Self::of(take(&self.inner, "listener")?.under(root_path)))
     }
 
-    /// What the paths of the routes follow; of a Unix domain socket it names no more than this machine.
+    /// Returns what the paths of the routes follow; of a Unix domain socket it names no more than
+    /// this machine.
     #[getter]
     fn url(&self) -> &str {
         &self.url
@@ -73,8 +77,8 @@ pub(crate) struct TextModel(Mutex<Option<server::text::TextModel>>);
 
 #[pymethods]
 impl TextModel {
-    /// Reads the folder, and logs what of it is not read; raises ModelLoadError when a file cannot be used,
-    /// ValueError when there is no parser of a name.
+    /// Reads the folder, and logs what of it is not read; raises ModelLoadError when a file cannot
+    /// be used, ValueError when there is no parser of a name.
     #[new]
     #[expect(clippy::needless_pass_by_value, reason = "converted from a Python object")]
     #[pyo3(signature = (folder, *, tool_call_parser = "auto", reasoning_parser = "auto"))]
@@ -92,7 +96,8 @@ impl TextModel {
         Ok(Self(Mutex::new(Some(model))))
     }
 
-    /// Whether messages can be made into a prompt; false once a server has taken the model over.
+    /// Returns whether messages can be made into a prompt; false once a server has taken the model
+    /// over.
     #[getter]
     fn has_chat_template(&self) -> bool {
         let model = self.0.lock();
@@ -184,8 +189,8 @@ impl Server {
         Ok(Self { driver: Arc::clone(inner.driver()), script, inner: Mutex::new(Some(inner)) })
     }
 
-    /// Answers a request that an ASGI server has read; the parts of the answer come by `bell` under `number`. `target` is what is
-    /// behind `prefix`.
+    /// Answers a request that an ASGI server has read; the parts of the answer come by `bell` under
+    /// `number`. `target` is what is behind `prefix`.
     #[expect(clippy::needless_pass_by_value, reason = "converted from a Python object")]
     fn open(
         &self,
@@ -203,7 +208,8 @@ impl Server {
         open.map(Exchange).ok_or_else(|| PyRuntimeError::new_err("the server has been shut down"))
     }
 
-    /// Waits up to `timeout_s` for work and plans it into `buffers`; None when there was none, or the server has stopped.
+    /// Waits up to `timeout_s` for work and plans it into `buffers`; None when there was none, or
+    /// the server has stopped.
     fn next_step(&self, py: Python<'_>, buffers: &StepBuffers, timeout_s: f64) -> PyResult<Option<StepPlan>> {
         let timeout = duration("timeout_s", timeout_s)?;
         let next = py.detach(|| {
@@ -217,7 +223,8 @@ impl Server {
         })
     }
 
-    /// Hands back the results of a step, as columns in memory: its sampled tokens, and the log-probabilities that its plan asks for.
+    /// Hands back the results of a step, as columns in memory: its sampled tokens, and the
+    /// log-probabilities that its plan asks for.
     #[pyo3(signature = (step_id, tokens, scores = None))]
     fn complete_step(
         &self,
@@ -226,7 +233,8 @@ impl Server {
         tokens: Place,
         scores: Option<(Place, Place, Place)>,
     ) -> PyResult<()> {
-        // SAFETY: the runner passes places in tensors of these types, which it keeps and leaves alone during this call.
+        // SAFETY: the runner passes places in tensors of these types, which it keeps and leaves
+        // alone during this call.
         let (sampled, scores) = unsafe { step_results(tokens, scores)? };
         py.detach(|| self.driver.complete_step(StepId(step_id), sampled, scores)).map_err(engine_error)
     }
@@ -247,19 +255,19 @@ impl Server {
         Ok(())
     }
 
-    /// Why the runner has been given up; None if it has not.
+    /// Returns why the runner has been given up; None if it has not.
     #[getter]
     fn failure(&self) -> Option<String> {
         self.driver.failure()
     }
 
-    /// Whether a drain has ended: `next_step` will never return a plan again.
+    /// Returns whether a drain has ended: `next_step` will never return a plan again.
     #[getter]
     fn is_stopped(&self) -> bool {
         self.driver.is_stopped()
     }
 
-    /// Requests that have not ended, those in the queue included.
+    /// Returns the number of requests that have not ended, those in the queue included.
     #[getter]
     fn num_requests(&self) -> usize {
         let stats = self.driver.stats();
@@ -295,13 +303,14 @@ impl Server {
     }
 }
 
-/// The names of the parsers of calls, and of those of reasoning.
+/// Returns the names of the parsers of calls, and of those of reasoning.
 #[pyfunction]
 pub(crate) fn parser_names() -> (Vec<&'static str>, Vec<&'static str>) {
     (server::text::tool_formats().collect(), server::text::reasoning_formats().collect())
 }
 
-/// Every metric: its name, its type, vLLM's name of the same thing or nothing, and what it says.
+/// Returns every metric: its name, its type, vLLM's name of the same thing or nothing, and what it
+/// says.
 #[pyfunction]
 pub(crate) fn metrics_reference() -> Vec<(&'static str, &'static str, &'static str, &'static str)> {
     server::metrics::reference().map(|[name, kind, alias, help]| (name, kind, alias, help)).collect()

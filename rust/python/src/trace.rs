@@ -35,8 +35,9 @@ fn about(path: &Path, what: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("trace {} cannot be {what}: {error}", path.display()))
 }
 
-/// Makes the calls of a trace again. Returns how many calls and how many plans were the same, and whether the last line was
-/// incomplete. Raises TraceError at the first line that cannot be read or whose plan differs, OSError if there is no such file.
+/// Makes the calls of a trace again. Returns how many calls and how many plans were the same, and
+/// whether the last line was incomplete. Raises TraceError at the first line that cannot be read or
+/// whose plan differs, OSError if there is no such file.
 #[pyfunction]
 #[expect(clippy::needless_pass_by_value, reason = "converted from a Python object")]
 pub(crate) fn replay(py: Python<'_>, path: PathBuf) -> PyResult<(u64, u64, bool)> {
@@ -52,7 +53,7 @@ pub(crate) fn replay(py: Python<'_>, path: PathBuf) -> PyResult<(u64, u64, bool)
     }
 }
 
-/// The model of a trace; None if it names none. Raises OSError or TraceError.
+/// Returns the model of a trace; None if it names none. Raises OSError or TraceError.
 #[pyfunction]
 #[expect(clippy::needless_pass_by_value, reason = "converted from a Python object")]
 pub(crate) fn trace_model(path: PathBuf) -> PyResult<Option<Shape>> {

@@ -19,7 +19,8 @@ use crate::turns::Turns;
 /// Bodies up to this are read and made where they arrive; longer ones would keep other streams of
 /// that thread waiting.
 const INLINE_BYTES: usize = 4 << 10;
-/// Bodies up to this have their prompts made in a tenth of a second or so, and wait for no longer ones.
+/// Bodies up to this have their prompts made in a tenth of a second or so, and wait for no longer
+/// ones.
 pub(crate) const SHORT_BYTES: usize = 64 << 10;
 
 /// Who may ask.
@@ -27,7 +28,8 @@ pub(crate) const SHORT_BYTES: usize = 64 << 10;
 pub struct Access {
     /// Keys that open the API; it is open to all if there is none.
     pub api_keys: Vec<String>,
-    /// The numbers of those, counted from 1, whose `priority` counts among the requests of all keys.
+    /// The numbers of those, counted from 1, whose `priority` counts among the requests of all
+    /// keys.
     pub priority_keys: Vec<u32>,
     /// Origins whose pages may read answers in a browser; `*` stands for all.
     pub allowed_origins: Vec<String>,
@@ -54,7 +56,8 @@ pub struct App {
     pub responses: Option<Arc<ResponseStore>>,
     /// What answers in the place of a model, if anything does.
     pub script: Option<Arc<Script>>,
-    /// What compiles grammars, or why none can be; from the moment in which the vocabulary is indexed.
+    /// What compiles grammars, or why none can be; from the moment in which the vocabulary is
+    /// indexed.
     pub(crate) grammars: OnceLock<Result<GrammarCache, String>>,
     /// Tools that are left out of prompts are told of once.
     unknown_tools: Once,
@@ -65,7 +68,7 @@ pub struct App {
 }
 
 impl App {
-    /// An application around a driver and a model of `vocab_size` tokens.
+    /// Returns an application around a driver and a model of `vocab_size` tokens.
     #[must_use]
     pub fn new(
         driver: Arc<Driver>,
@@ -98,14 +101,14 @@ impl App {
         })
     }
 
-    /// The first name of the model.
+    /// Returns the first name of the model.
     #[must_use]
     pub fn model_name(&self) -> &str {
         self.naming.served_model_names.first().map_or("", String::as_str)
     }
 
-    /// The served name that a client asks for by this one: the first if it leaves that to the
-    /// server.
+    /// Returns the served name that a client asks for by this one: the first if it leaves that to
+    /// the server.
     ///
     /// # Errors
     /// 404.
@@ -148,7 +151,7 @@ impl App {
         self.prepare_away(num_bytes, work).await
     }
 
-    /// The same for work that takes its time, however short the body is.
+    /// Returns the same for work that takes its time, however short the body is.
     ///
     /// # Errors
     /// Those of [`App::prepare`].
@@ -212,7 +215,7 @@ pub(crate) mod tests {
         app_for(Access::default(), limits)
     }
 
-    /// The demo model without anything that would run its steps.
+    /// Returns the demo model without anything that would run its steps.
     pub(crate) fn app_for(access: Access, limits: DriverLimits) -> Arc<App> {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../python/streamcore/demo_model");
         let text = TextModel::load(std::path::Path::new(folder)).unwrap();

@@ -31,7 +31,7 @@ pub struct Options {
     pub stream: bool,
     /// Choices per prompt.
     pub n: usize,
-    /// Most tokens to generate.
+    /// Maximum tokens to generate.
     pub max_tokens: Option<usize>,
     /// Whether more than there is room for is as many as there is room for.
     pub caps_max_tokens: bool,
@@ -53,9 +53,10 @@ pub struct Options {
     pub priority: i32,
     /// What the answer is held to.
     pub asked: Option<Asked>,
-    /// Most tokens of its thought.
+    /// Maximum tokens of its thought.
     pub thinking_token_budget: Option<usize>,
-    /// Keep only so many of the last tokens of a prompt; -1 keeps what leaves room for the answer.
+    /// Keep only this many of the last tokens of a prompt; -1 keeps what leaves room for the
+    /// answer.
     pub truncate_prompt_tokens: Option<i64>,
 }
 
@@ -81,7 +82,7 @@ pub struct Stops {
     pub ignore_eos: bool,
     /// What ended it is part of it.
     pub are_part_of_output: bool,
-    /// It does not end before so many tokens.
+    /// It does not end before this many tokens.
     pub min_tokens: usize,
 }
 
@@ -92,7 +93,7 @@ pub struct Details {
     pub include_usage: bool,
     /// Tell the usage so far in every chunk.
     pub continuous_usage: bool,
-    /// Log-probabilities of the tokens, and of so many of the likeliest.
+    /// Log-probabilities of the tokens, and of this many of the likeliest.
     pub logprobs: Option<u32>,
     /// The same of the prompt, in vLLM's shape.
     pub prompt_logprobs: Option<u32>,
@@ -122,7 +123,7 @@ pub struct Asked {
 }
 
 impl Details {
-    /// What a chat says of its end.
+    /// Returns what a chat says of its end.
     #[must_use]
     pub fn finish_reason(&self, finish: &Finish) -> FinishReason {
         match finish.finish_reason {
@@ -131,31 +132,31 @@ impl Details {
         }
     }
 
-    /// Whether the answer tells anything about its tokens.
+    /// Returns whether the answer tells anything about its tokens.
     #[must_use]
     pub fn tells_tokens(&self) -> bool {
         self.logprobs.is_some() || self.token_ids
     }
 
-    /// Whether it matters which tokens a piece of text is made of.
+    /// Returns whether it matters which tokens a piece of text is made of.
     #[must_use]
     pub fn counts_tokens(&self) -> bool {
         self.tells_tokens() || self.continuous_usage
     }
 
-    /// Whether the log-probabilities of these tokens are told.
+    /// Returns whether the log-probabilities of these tokens are told.
     #[must_use]
     pub fn tells_logprobs(&self, tokens: &[ShownToken]) -> bool {
         self.logprobs.is_some() && tokens.iter().any(|token| token.logprobs.is_some())
     }
 
-    /// Whether the deltas of a stream are nothing but text and log-probabilities.
+    /// Returns whether the deltas of a stream are nothing but text and log-probabilities.
     #[must_use]
     pub fn is_logprobs_only(&self) -> bool {
         self.logprobs.is_some() && !self.token_ids && !self.continuous_usage
     }
 
-    /// Whether the deltas of a stream are nothing but text.
+    /// Returns whether the deltas of a stream are nothing but text.
     #[must_use]
     pub fn is_text_only(&self) -> bool {
         !self.counts_tokens()

@@ -6,7 +6,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::Stream;
 
-/// Breaks a connection off: a body that fails is not ended, so its client sees that something is missing.
+/// Breaks a connection off: a body that fails is not ended, so its client sees that something is
+/// missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the answer breaks off here")]
 pub struct Cut;

@@ -1,4 +1,5 @@
-//! The second door: requests that another program's server has read, such as uvicorn's, answered by the same routes.
+//! The second door: requests that another program's server has read, such as uvicorn's, answered by
+//! the same routes.
 //!
 //! ```text
 //!  the caller's event loop           our threads
@@ -7,9 +8,10 @@
 //!  feed, resume, close ────────────► Exchange
 //! ```
 //!
-//! Nothing here blocks or calls back: a part that is ready goes into the list of its [`Doorbell`], whose descriptor the caller's
-//! event loop watches. Nothing piles up either: the next part of an answer is made when the caller asks for it, so a slow reader's
-//! text merges where it does behind a socket, and the next piece of a body is asked for when the routes read it.
+//! Nothing here blocks or calls back: a part that is ready goes into the list of its [`Doorbell`],
+//! whose descriptor the caller's event loop watches. Nothing piles up either: the next part of an
+//! answer is made when the caller asks for it, so a slow reader's text merges where it does behind
+//! a socket, and the next piece of a body is asked for when the routes read it.
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -48,7 +50,8 @@ pub enum Part {
     Lost,
 }
 
-/// Tells one event loop which exchanges have something for it, through one descriptor however many they are.
+/// Tells one event loop which exchanges have something for it, through one descriptor however many
+/// they are.
 #[derive(Debug)]
 pub struct Doorbell {
     ready: Mutex<Vec<(u64, Part)>>,
@@ -56,14 +59,15 @@ pub struct Doorbell {
 }
 
 impl Doorbell {
-    /// A bell that writes eight bytes to this descriptor, an eventfd or the end of a pipe that does not block, whenever its list
-    /// stops being empty.
+    /// Returns a bell that writes eight bytes to this descriptor, an eventfd or the end of a pipe
+    /// that does not block, whenever its list stops being empty.
     #[must_use]
     pub fn new(descriptor: File) -> Self {
         Self { ready: Mutex::default(), descriptor }
     }
 
-    /// All that is ready, each with the number of its exchange. To be called after the descriptor was read.
+    /// Returns all that is ready, each with the number of its exchange. Call it after the
+    /// descriptor was read.
     #[must_use]
     pub fn take(&self) -> Vec<(u64, Part)> {
         mem::take(&mut *lock(&self.ready))
@@ -82,8 +86,8 @@ impl Doorbell {
     }
 }
 
-/// The prefix that the application is mounted under, as clients write it, such as `/llm`. It belongs to requests that came through
-/// this door and have one.
+/// The prefix that the application is mounted under, as clients write it, such as `/llm`. It
+/// belongs to requests that came through this door and have one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prefix(pub String);
 
@@ -122,7 +126,8 @@ impl RequestHead<'_> {
     }
 }
 
-/// One request and its answer, as the caller sees it. No method waits. Dropping it is [`Exchange::close`].
+/// One request and its answer, as the caller sees it. No method waits. Dropping it is
+/// [`Exchange::close`].
 #[derive(Debug)]
 pub struct Exchange {
     demand: Arc<Notify>,
@@ -157,7 +162,8 @@ impl Exchange {
         self.demand.notify_one();
     }
 
-    /// Hands over the piece of the body that [`Part::BodyWanted`] asked for. The first piece may come unasked, any other is dropped then.
+    /// Hands over the piece of the body that [`Part::BodyWanted`] asked for. The first piece may
+    /// come unasked, any other is dropped then.
     pub fn feed(&self, piece: Bytes, is_last: bool) {
         let _ = self.body.try_send((piece, is_last));
     }
@@ -174,7 +180,8 @@ impl Drop for Exchange {
     }
 }
 
-/// The way back to the caller. Whatever ends the answer early, a panic, an abort or the end of the server, is told by its drop.
+/// The way back to the caller. Whatever ends the answer early, a panic, an abort or the end of the
+/// server, is told by its drop.
 #[derive(Debug)]
 struct Reply {
     bell: Arc<Doorbell>,
@@ -226,7 +233,7 @@ async fn answer(
     }
 }
 
-/// A body whose pieces are asked for one by one, when somebody waits for them.
+/// Returns a body whose pieces are asked for one by one, when somebody waits for them.
 fn body_of(mut pieces: mpsc::Receiver<(Bytes, bool)>, bell: Arc<Doorbell>, number: u64) -> Body {
     let (mut is_wanted, mut is_over) = (false, false);
     Body::from_stream(poll_fn(move |cx| {

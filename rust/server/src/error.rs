@@ -18,7 +18,8 @@ pub enum ApiError {
         /// What is wrong, with the value and the limit.
         message: String,
     },
-    /// The key is missing or wrong: 401. LiteLLM tells this error from other refusals by OpenAI's words for it.
+    /// The key is missing or wrong: 401. LiteLLM tells this error from other refusals by OpenAI's
+    /// words for it.
     #[error("Incorrect API key provided, or none")]
     ApiKey,
     /// A name has led here that is none of this machine's: 403.
@@ -122,7 +123,7 @@ impl ApiError {
         Self::invalid(code, field, format!("`{field}`: {error}"))
     }
 
-    /// A field whose value cannot be honoured.
+    /// Returns a field whose value cannot be honoured.
     pub fn invalid(code: &'static str, param: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Invalid { code, param: Some(param.into()), message: message.into() }
     }
@@ -137,7 +138,7 @@ impl ApiError {
         Self::Invalid { code: "unsupported_protocol", param: None, message: message.into() }
     }
 
-    /// The status of the answer.
+    /// Returns the status of the answer.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
@@ -193,7 +194,7 @@ impl ApiError {
         }
     }
 
-    /// The field that is to blame, if one is.
+    /// Returns the field that is to blame, if one is.
     #[must_use]
     pub fn param(&self) -> Option<&str> {
         match self {
@@ -214,7 +215,8 @@ impl ApiError {
     }
 }
 
-/// What the log says about a refusal, beside its status. The message is not there: it may quote what the client has sent.
+/// What the log says about a refusal, beside its status. The message is not there: it may quote
+/// what the client has sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blame {
     /// One word for programs.

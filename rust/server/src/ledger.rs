@@ -35,7 +35,7 @@ impl Ledger {
         Arc::new(Self { pools: Pool::ALL.map(|pool| Mutex::new(Held::new(pool, pool.limit(limits)))) })
     }
 
-    /// Shares the pools out among the API keys 1 to `num_keys`. To be called before anything is
+    /// Shares the pools out among the API keys 1 to `num_keys`. Call it before anything is
     /// charged.
     pub fn share_among(&self, num_keys: usize) {
         Pool::ALL.iter().for_each(|pool| self.of(*pool).share_among(num_keys));
@@ -50,26 +50,26 @@ impl Ledger {
         Ok(Charge { ledger: Arc::clone(self), pool, key, amount })
     }
 
-    /// The same for what is there already: it counts beyond the limit, too, and keeps others out
-    /// until it is given back.
+    /// Returns the same for what is there already: it counts beyond the limit, too, and keeps
+    /// others out until it is given back.
     pub fn record(self: &Arc<Self>, pool: Pool, key: u32, amount: usize) -> Charge {
         self.of(pool).put(key, amount);
         Charge { ledger: Arc::clone(self), pool, key, amount }
     }
 
-    /// What is taken of a pool.
+    /// Returns what is taken of a pool.
     #[must_use]
     pub fn held(&self, pool: Pool) -> usize {
         self.of(pool).total()
     }
 
-    /// The most that one key can ever have of a pool.
+    /// Returns the most that one key can ever have of a pool.
     #[must_use]
     pub fn most_of_one_key(&self, pool: Pool) -> usize {
         self.of(pool).most_of_one_key()
     }
 
-    /// Each pool's name, what is taken of it, and its limit.
+    /// Returns each pool's name, what is taken of it, and its limit.
     #[must_use]
     pub fn gauges(&self) -> Vec<(&'static str, usize, usize)> {
         let gauge = |pool: &Pool| {
@@ -94,7 +94,7 @@ pub struct Charge {
 }
 
 impl Charge {
-    /// How much it is.
+    /// Returns how much it is.
     #[must_use]
     pub fn amount(&self) -> usize {
         self.amount

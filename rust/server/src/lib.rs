@@ -18,7 +18,8 @@
 //!
 //! All of them charge what they hold to one `ledger`.
 //!
-//! All that can be refused is refused before the status line. Dropping the handler or the body aborts the request.
+//! All that can be refused is refused before the status line. Dropping the handler or the body
+//! aborts the request.
 #![forbid(unsafe_code)]
 
 pub mod anthropic;

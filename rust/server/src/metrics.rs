@@ -171,7 +171,8 @@ impl Metrics {
         counts.filter(|(count, _)| *count > 0).map(|(count, status)| (status.to_string(), count)).collect()
     }
 
-    /// The page that Prometheus reads. vLLM's names carry the name of the model, as dashboards for it expect.
+    /// Returns the page that Prometheus reads. vLLM's names carry the name of the model, as
+    /// dashboards for it expect.
     #[must_use]
     pub fn render(&self, state: &State<'_>, model_name: &str) -> String {
         let escaped = model_name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
@@ -227,7 +228,8 @@ fn with_label(labels: &str, name: &str, value: &str) -> String {
     format!("{labels}{separator}{name}=\"{value}\"")
 }
 
-/// What the documentation says of each metric: its name, type, vLLM's name (or nothing) and meaning.
+/// Returns what the documentation says of each metric: its name, type, vLLM's name (or nothing) and
+/// meaning.
 pub fn reference() -> impl Iterator<Item = [&'static str; 4]> {
     TABLE.iter().map(|row| [row.name, row.kind(), row.alias.unwrap_or(""), row.help])
 }
@@ -285,7 +287,8 @@ mod tests {
         }
     }
 
-    /// A dashboard or an autoscaler that was made for vLLM must find what it reads, with the same numbers.
+    /// A dashboard or an autoscaler that was made for vLLM must find what it reads, with the same
+    /// numbers.
     #[test]
     fn dashboards_for_vllm_find_their_names() {
         let metrics = Metrics::default();

@@ -43,12 +43,14 @@ pub struct ApiKeyNumber(pub u32);
 #[derive(Debug, Clone)]
 struct Fault(ApiError);
 
-/// A request of which nothing has been read yet, or nothing can be: the log shows it as `- *`.
+/// Returns a request of which nothing has been read yet, or nothing can be: the log shows it as `-
+/// *`.
 pub fn unread(body: Body) -> Request {
     Request::builder().method("-").uri("*").body(body).expect("both are tokens of HTTP")
 }
 
-/// Asks the routes for an answer, or has them refuse what no route may see. Such a refusal waits for nothing.
+/// Asks the routes for an answer, or has them refuse what no route may see. Such a refusal waits
+/// for nothing.
 pub async fn answer(router: Router, mut request: Request, checked: Result<(), ApiError>) -> Response {
     if let Err(error) = checked {
         request.extensions_mut().insert(Fault(error));
@@ -56,7 +58,7 @@ pub async fn answer(router: Router, mut request: Request, checked: Result<(), Ap
     router.oneshot(request).await.unwrap_or_else(|never| match never {})
 }
 
-/// The error that a request is to be refused with before any route sees it.
+/// Returns the error that a request is to be refused with before any route sees it.
 pub fn take_fault(request: &mut Request) -> Option<ApiError> {
     request.extensions_mut().remove().map(|Fault(error)| error)
 }
@@ -75,7 +77,8 @@ pub async fn tag(State(app): State<Arc<App>>, mut request: Request, next: Next) 
             None => next.run(request).await,
         }
     };
-    // The panic hook has told the log where; the client gets an answer, and the other requests of its connection go on.
+    // The panic hook has told the log where; the client gets an answer, and the other requests of
+    // its connection go on.
     let answered = AssertUnwindSafe(account.scope(answer)).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|_| ApiError::Internal.into_response());
     if is_anthropic {
@@ -93,7 +96,8 @@ pub async fn tag(State(app): State<Arc<App>>, mut request: Request, next: Next) 
     line.end_with(response)
 }
 
-/// Lets a request through if no keys are configured or it brings one of them, and nobody else's name has led it here.
+/// Lets a request through if no keys are configured or it brings one of them, and nobody else's
+/// name has led it here.
 ///
 /// # Errors
 /// 401, 403.
@@ -112,8 +116,8 @@ pub async fn authorize(
     Err(ApiError::ApiKey)
 }
 
-/// Which of the keys either header has, counted from 1; 0 if none. Looks at every byte of every key of the right length, so that the time
-/// tells nothing about them.
+/// Returns which of the keys either header has, counted from 1; 0 if none. Looks at every byte of
+/// every key of the right length, so that the time tells nothing about them.
 fn key_number(headers: &HeaderMap, keys: &[String]) -> u32 {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| bearer_of(value.as_bytes()));
     let x_api_key = headers.get("x-api-key").map(HeaderValue::as_bytes);
@@ -126,13 +130,13 @@ fn key_number(headers: &HeaderMap, keys: &[String]) -> u32 {
     found
 }
 
-/// What follows the scheme, which may be in small or capital letters.
+/// Returns what follows the scheme, which may be in small or capital letters.
 fn bearer_of(value: &[u8]) -> Option<&[u8]> {
     let (scheme, key) = value.split_at_checked(b"bearer ".len())?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii_start())
 }
 
-/// The client's own name for the request, if it is harmless in a header and in a log.
+/// Returns the client's own name for the request, if it is harmless in a header and in a log.
 fn name_of(headers: &HeaderMap) -> String {
     let is_harmless = |name: &&str| {
         (1..=MAX_REQUEST_ID_LEN).contains(&name.len())
@@ -165,7 +169,8 @@ mod tests {
         assert_eq!(number(x_api_key, "third"), 0);
     }
 
-    /// A client's id ties its log to ours; one with a line break or a kilobyte in it would write our log instead.
+    /// A client's id ties its log to ours; one with a line break or a kilobyte in it would write
+    /// our log instead.
     #[test]
     fn a_harmless_name_is_kept_and_any_other_replaced() {
         assert_eq!(named("a.B_c-9"), "a.B_c-9");

@@ -3,7 +3,7 @@
 /// Names longer than this are cut where an error quotes them, so that there is room for those that
 /// are served.
 const MAX_QUOTED_CHARS: usize = 80;
-/// Most names that an error tells.
+/// Maximum names that an error tells.
 const MAX_TOLD_NAMES: usize = 8;
 
 /// How the server calls itself, its model, and what the model has thought.
@@ -37,13 +37,13 @@ impl ReasoningField {
     pub const ALL: [(&'static str, Self); 3] =
         [("both", Self::Both), ("reasoning", Self::Reasoning), ("reasoning_content", Self::ReasoningContent)];
 
-    /// That of this name.
+    /// Returns that of this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find_map(|(known, field)| (known == name).then_some(field))
     }
 
-    /// What `reasoning` and `reasoning_content` have of a text.
+    /// Returns what `reasoning` and `reasoning_content` have of a text.
     #[must_use]
     pub fn told<T: Clone>(self, text: T) -> [Option<T>; 2] {
         match self {
@@ -82,7 +82,7 @@ impl Naming {
     }
 }
 
-/// The name that is nearly this one: spelled otherwise, or without its owner.
+/// Returns the name that is nearly this one: spelled otherwise, or without its owner.
 fn nearest<'a>(asked: &str, names: &'a [String]) -> Option<&'a str> {
     // What is compared costs as much as both lengths multiplied.
     if asked.chars().count() > 4 * MAX_QUOTED_CHARS {

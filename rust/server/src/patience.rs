@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use axum::http::HeaderMap;
 
-/// How long its reader waits for the next byte: that of the SDK for Python.
+/// Returns how long its reader waits for the next byte: that of the SDK for Python.
 #[must_use]
 pub fn read_timeout(headers: &HeaderMap) -> Option<Duration> {
     let seconds = seconds(headers, "x-stainless-read-timeout")?;
     Duration::try_from_secs_f64(seconds).ok().filter(|timeout| !timeout.is_zero())
 }
 
-/// How long a whole answer may take: a fifth longer than its reader waits, so that a client which is still there ends it by its own
-/// limit, with the error of its SDK. The SDK for JavaScript cuts its seconds down to a whole number, so there is one more.
+/// Returns how long a whole answer may take: a fifth longer than its reader waits, so that a client
+/// which is still there ends it by its own limit, with the error of its SDK. The SDK for JavaScript
+/// cuts its seconds down to a whole number, so there is one more.
 #[must_use]
 pub fn patience(headers: &HeaderMap) -> Option<Duration> {
     let whole_seconds = || Duration::try_from_secs_f64(seconds(headers, "x-stainless-timeout")? + 1.0).ok();

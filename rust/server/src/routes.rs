@@ -39,7 +39,7 @@ use crate::script::received::record;
 /// Those to which a `POST` has something generated.
 pub const GENERATING: &[&str] = &["/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses"];
 
-/// The whole application, for any way to serve it.
+/// Returns the whole application, for any way to serve it.
 pub fn router(app: Arc<App>) -> Router {
     let open = Router::new()
         .route("/health", get(health::health))

@@ -1,8 +1,9 @@
 //! Answers from a script in the place of a model's: for people who test clients.
 //!
-//! Everything but the model is the real thing: HTTP, templates, tokenizer, queue, engine, streams. A rule of the script is chosen when
-//! a request is prepared, where its text is at hand; an error status is answered there. Else the [`ScriptedAnswer`] is kept under the
-//! request's id, by which the runner finds it when a step samples for the request.
+//! Everything but the model is the real thing: HTTP, templates, tokenizer, queue, engine, streams.
+//! A rule of the script is chosen when a request is prepared, where its text is at hand; an error
+//! status is answered there. Else the [`ScriptedAnswer`] is kept under the request's id, by which
+//! the runner finds it when a step samples for the request.
 //!
 //! ```text
 //! file    JSON → what it says, strictly
@@ -55,8 +56,8 @@ pub struct Script {
 }
 
 impl Script {
-    /// Reads a script. Its `pieces` become tokens of their own, which `text` knows from then on, and
-    /// its formats those of `text`, unless `parsers` names others.
+    /// Reads a script. Its `pieces` become tokens of their own, which `text` knows from then on,
+    /// and its formats those of `text`, unless `parsers` names others.
     ///
     /// # Errors
     /// [`ScriptError`], with the place in the script.
@@ -80,19 +81,19 @@ impl Script {
         })
     }
 
-    /// The same script, on a server that keeps what it is asked.
+    /// Returns the same script, on a server that keeps what it is asked.
     #[must_use]
     pub fn with_log(self) -> Self {
         Self { log: Some(Arc::default()), ..self }
     }
 
-    /// What the server was asked, if it keeps that.
+    /// Returns what the server was asked, if it keeps that.
     #[must_use]
     pub fn log(&self) -> Option<&Arc<RequestLog>> {
         self.log.as_ref()
     }
 
-    /// A question that some rule answers, if one can be told from the rules.
+    /// Returns a question that some rule answers, if one can be told from the rules.
     #[must_use]
     pub fn example<'a>(&'a self, model: &str) -> Option<&'a str> {
         let mut questions = self.rules.iter().filter_map(Rule::example).chain(["Tell me a joke"]);
@@ -102,7 +103,7 @@ impl Script {
         })
     }
 
-    /// The names that the script serves its model under; may be none.
+    /// Returns the names that the script serves its model under; may be none.
     #[must_use]
     pub fn served_model_names(&self) -> &[String] {
         &self.served_model_names
@@ -121,13 +122,14 @@ impl Script {
         self.rules.iter().enumerate().find_map(unserved).map_or(Ok(()), Err)
     }
 
-    /// How often [`Script::reply`] was asked: once for each choice of each request that was valid.
+    /// Returns how often [`Script::reply`] was asked: once for each choice of each request that was
+    /// valid.
     #[must_use]
     pub fn num_replies(&self) -> usize {
         self.num_replies.load(Relaxed)
     }
 
-    /// What a request gets: the next reply of the first rule that is for it.
+    /// Returns what a request gets: the next reply of the first rule that is for it.
     ///
     /// # Errors
     /// The error that the rule gives; 400, if there is no such rule.
@@ -143,7 +145,8 @@ impl Script {
         }
     }
 
-    /// Has this answer played for a request, until what is returned is dropped. To be called before the driver queues the request.
+    /// Has this answer played for a request, until what is returned is dropped. To be called before
+    /// the driver queues the request.
     #[must_use]
     pub fn assign(&self, id: RequestId, answer: &Arc<ScriptedAnswer>) -> Assigned {
         self.answers.assign(id, Arc::clone(answer))

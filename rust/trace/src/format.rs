@@ -1,7 +1,8 @@
 //! The lines of a trace. The first is a [`Header`], each of the others a [`Call`].
 //!
-//! A line is one JSON object and ends with a line feed. Times are microseconds since the trace began. Token ids are those of the
-//! tokenizer: a trace can be turned back into the text of its requests.
+//! A line is one JSON object and ends with a line feed. Times are microseconds since the trace
+//! began. Token ids are those of the tokenizer: a trace can be turned back into the text of its
+//! requests.
 
 use std::time::Duration;
 
@@ -31,7 +32,8 @@ pub(crate) struct Header {
     pub(crate) streamcore: String,
     /// The limits of the engine.
     pub(crate) config: EngineConfig,
-    /// What the engine planned for. A script has none, nor have traces of older programs, and older programs read past it.
+    /// What the engine planned for. A script has none, nor have traces of older programs, and older
+    /// programs read past it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) model: Option<ModelShape>,
     /// The names of [`PlanLine::sizes`].
@@ -41,7 +43,7 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// The header of a trace that this program writes.
+    /// Returns the header of a trace that this program writes.
     #[must_use]
     pub(crate) fn new(config: EngineConfig, model: Option<ModelShape>) -> Self {
         Self {
@@ -101,13 +103,14 @@ pub(crate) enum Call {
     },
     /// A step was planned.
     Plan(PlanLine),
-    /// There was nothing to plan, though there was work. The engine may have changed all the same: blocks are taken from one sequence
-    /// for another that still has to wait for them.
+    /// There was nothing to plan, though there was work. The engine may have changed all the same:
+    /// blocks are taken from one sequence for another that still has to wait for them.
     Idle {
         /// When.
         at_us: u64,
     },
-    /// A step was completed with these tokens. Log-probabilities are not in a trace: no plan depends on them.
+    /// A step was completed with these tokens. Log-probabilities are not in a trace: no plan
+    /// depends on them.
     Complete {
         /// When.
         at_us: u64,
@@ -132,7 +135,7 @@ pub(crate) struct PlanLine {
 }
 
 impl PlanLine {
-    /// The line of a plan whose columns are in `buffers`.
+    /// Returns the line of a plan whose columns are in `buffers`.
     #[must_use]
     pub(crate) fn new(at_us: u64, plan: &StepPlan, buffers: &StepBuffers<'_>) -> Self {
         let StepId(step) = plan.id;

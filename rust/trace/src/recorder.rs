@@ -13,7 +13,8 @@ use crate::format::{Header, ModelShape};
 
 /// Where the lines of one engine's trace go.
 ///
-/// A trace must never be in the way of what it records: if a line cannot be written, an error is logged, once, and recording is over.
+/// A trace must never be in the way of what it records: if a line cannot be written, an error is
+/// logged, once, and recording is over.
 pub struct Recorder {
     lines: Option<Box<dyn Write + Send>>,
     started: Instant,
@@ -46,7 +47,7 @@ impl Recorder {
         Ok(Self { lines: Some(lines), started: Instant::now(), buffer: Vec::new() })
     }
 
-    /// Microseconds since the trace began.
+    /// Returns the microseconds since the trace began.
     pub(crate) fn at_us(&self) -> u64 {
         self.started.elapsed().as_micros().try_into().unwrap_or(u64::MAX)
     }
@@ -59,7 +60,8 @@ impl Recorder {
         }
     }
 
-    /// Hands the lines to the system, from where they reach the file also if this process is killed.
+    /// Hands the lines to the system, from where they reach the file also if this process is
+    /// killed.
     pub(crate) fn flush(&mut self) {
         let Some(lines) = &mut self.lines else { return };
         if let Err(error) = lines.write_all(&self.buffer).and_then(|()| lines.flush()) {

@@ -15,17 +15,19 @@ use crate::simulation::Arrival;
 pub struct Recording {
     config: EngineConfig,
     arrivals: IntoIter<Arrival>,
-    /// Time runs so many times as fast as it did.
+    /// Time runs this many times as fast as it did.
     speed: f64,
     num_left_out: u64,
 }
 
 impl Recording {
-    /// Reads a whole trace. A request draws as many tokens as it did, be it ended by a stop token, its length or its client; those that
-    /// never drew one are left out. The first of the others comes at 0: how long nobody had come before says nothing about the load.
+    /// Reads a whole trace. A request draws as many tokens as it did, be it ended by a stop token,
+    /// its length or its client; those that never drew one are left out. The first of the others
+    /// comes at 0: how long nobody had come before says nothing about the load.
     ///
     /// # Errors
-    /// [`ReplayError`]: the trace must be readable and replay, since only the engine knows whose tokens a step drew.
+    /// [`ReplayError`]: the trace must be readable and replay, since only the engine knows whose
+    /// tokens a step drew.
     pub fn read(lines: impl BufRead, speed: f64) -> Result<Self, ReplayError> {
         let mut replay = Replay::new(lines)?;
         let config = replay.config().clone();
@@ -46,13 +48,13 @@ impl Recording {
         Ok(Self { config, arrivals: reading.arrivals.into_iter(), speed, num_left_out })
     }
 
-    /// The limits of the engine that it was recorded with.
+    /// Returns the limits of the engine that it was recorded with.
     #[must_use]
     pub fn config(&self) -> &EngineConfig {
         &self.config
     }
 
-    /// Requests that ended before their first token.
+    /// Returns the number of requests that ended before their first token.
     #[must_use]
     pub fn num_left_out(&self) -> u64 {
         self.num_left_out

@@ -19,7 +19,8 @@ pub enum ReplayError {
     /// The limits in the header are refused.
     #[error("line 1: {0}")]
     Config(EngineError),
-    /// The trace names other sizes or columns than this program has: it was written by another version.
+    /// The trace names other sizes or columns than this program has: it was written by another
+    /// version.
     #[error("line 1: the plans of streamcore {0} have other columns than those of this program, {version}", version = env!("CARGO_PKG_VERSION"))]
     Columns(String),
     /// The engine did something else than the trace says.
@@ -144,10 +145,11 @@ impl<R: BufRead> Replay<R> {
         })
     }
 
-    /// Makes up to `max_calls` calls again. Answers `None` while there are more.
+    /// Makes up to `max_calls` calls again. Returns `None` while there are more.
     ///
     /// # Errors
-    /// [`ReplayError`] at the first line that cannot be read or that the engine does not agree with.
+    /// [`ReplayError`] at the first line that cannot be read or that the engine does not agree
+    /// with.
     pub fn advance(&mut self, max_calls: u64) -> Result<Option<Replayed>, ReplayError> {
         for _ in 0..max_calls {
             if self.make_next(|_| ())?.is_none() {
@@ -157,7 +159,8 @@ impl<R: BufRead> Replay<R> {
         Ok(None)
     }
 
-    /// Makes one call again, after it was looked at, and answers with its events; `None` at the end of the trace.
+    /// Makes one call again, after it was looked at, and answers with its events; `None` at the end
+    /// of the trace.
     pub(crate) fn make_next(&mut self, look: impl FnOnce(&Call)) -> Result<Option<&[Event]>, ReplayError> {
         let Some(call) = self.reader.next_call()? else { return Ok(None) };
         look(&call);
@@ -169,7 +172,7 @@ impl<R: BufRead> Replay<R> {
         Ok(Some(&self.events))
     }
 
-    /// The limits in the header.
+    /// Returns the limits in the header.
     pub(crate) fn config(&self) -> &EngineConfig {
         self.engine.config()
     }

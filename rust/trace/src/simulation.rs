@@ -1,7 +1,8 @@
 //! The engine at work on a device that exists only as a cost model, faster than real time.
 //!
-//! Everything but the device and the clients is the real thing: the engine plans each step, and its plan is what the model of the device
-//! is asked the price of. Time is a number that jumps from one event to the next.
+//! Everything but the device and the clients is the real thing: the engine plans each step, and its
+//! plan is what the model of the device is asked the price of. Time is a number that jumps from one
+//! event to the next.
 //!
 //! ```text
 //! host     plan 0 | plan 1 |                 complete 0 | plan 2 |       complete 1 | ...
@@ -74,7 +75,8 @@ pub struct Simulation {
 }
 
 impl Simulation {
-    /// A load that is made up, for an engine with these limits. Whoever comes while `max_waiting_requests` wait is refused.
+    /// Returns a load that is made up, for an engine with these limits. Whoever comes while
+    /// `max_waiting_requests` wait is refused.
     ///
     /// # Errors
     /// [`SettingError`], if the load, the limits or the device make no sense, or nobody comes.
@@ -89,10 +91,11 @@ impl Simulation {
         Self::new(load, config, device, max_waiting_requests)
     }
 
-    /// The load of a trace.
+    /// Returns the load of a trace.
     ///
     /// # Errors
-    /// [`SettingError`], if the limits or the device make no sense, or no request of the trace has an answer.
+    /// [`SettingError`], if the limits or the device make no sense, or no request of the trace has
+    /// an answer.
     pub fn recorded(
         load: Recording,
         config: EngineConfig,
@@ -137,7 +140,7 @@ impl Simulation {
         })
     }
 
-    /// Goes on for up to `max_steps` steps. Answers `None` while there is more to do.
+    /// Goes on for up to `max_steps` steps. Returns `None` while there is more to do.
     ///
     /// # Errors
     /// [`SettingError`], if a request came that could never run with these limits.
@@ -215,7 +218,8 @@ impl Simulation {
         Ok(self.engine.add_request(request)?)
     }
 
-    /// The host hands a step to the device, which begins with it when it is done with the one before.
+    /// The host hands a step to the device, which begins with it when it is done with the one
+    /// before.
     fn launch(&mut self, plan: StepPlan) {
         let context_lens = &self.columns.context_lens[..plan.num_seqs];
         let num_context_tokens = context_lens.iter().map(|len| u64::from(len.cast_unsigned())).sum();
@@ -276,7 +280,7 @@ impl Simulation {
 }
 
 impl Live {
-    /// What the trace has; nothing that is drawn behind the end is kept.
+    /// Returns what the trace has; nothing that is drawn behind the end is kept.
     fn next_token(&self) -> i32 {
         let token = self.output.get(self.num_drawn).map_or(0, |token| token.cast_signed());
         if token == NO_TOKEN { 0 } else { token }

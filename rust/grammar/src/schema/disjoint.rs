@@ -9,7 +9,7 @@ use super::references::{Names, Place};
 /// References and properties that are followed.
 const MAX_STEPS: usize = 6;
 
-/// Whether it is certain that the two have no value in common.
+/// Returns whether it is certain that the two have no value in common.
 pub(super) fn are_disjoint<'a>(names: &Names<'a>, left: Place<'a>, right: Place<'a>) -> bool {
     disjoint(names, left, right, 0)
 }
@@ -92,7 +92,7 @@ fn members_disjoint<'a>(
     })
 }
 
-/// The values that a schema names.
+/// Returns the values that a schema names.
 fn values(schema: &Map<String, Value>) -> Option<Vec<&Value>> {
     match (schema.get("const"), schema.get("enum")) {
         (Some(value), _) => Some(vec![value]),
@@ -101,7 +101,7 @@ fn values(schema: &Map<String, Value>) -> Option<Vec<&Value>> {
     }
 }
 
-/// The types that a schema accepts, whole numbers being numbers.
+/// Returns the types that a schema accepts, whole numbers being numbers.
 fn types<'a>(schema: &'a Map<String, Value>, values: Option<Vec<&'a Value>>) -> Option<Vec<&'a str>> {
     let general = |kind: &'a str| if kind == "integer" { "number" } else { kind };
     match schema.get("type") {

@@ -31,7 +31,7 @@ pub(super) fn check(definitions: &[Value]) -> Result<(), GrammarError> {
     }
 }
 
-/// Whether a value exists, if those definitions have one.
+/// Returns whether a value exists, if those definitions have one.
 fn can_end(schema: &Value, finite: &FxHashSet<usize>) -> bool {
     let Some(schema) = schema.as_object() else { return true };
     let index = |target: &str| target.strip_prefix(DEFINITION)?.strip_prefix('d')?.parse::<usize>().ok();

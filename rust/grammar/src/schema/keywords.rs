@@ -18,7 +18,8 @@ impl<'a> Types<'a> {
         })
     }
 
-    /// Whether a value of this type can be valid, so that keywords about the type have an effect.
+    /// Returns whether a value of this type can be valid, so that keywords about the type have an
+    /// effect.
     pub(super) fn allow(&self, kind: &str) -> bool {
         self.0.as_ref().is_none_or(|types| types.contains(&kind))
     }
@@ -54,12 +55,12 @@ pub(super) fn subschemas<'a>(schema: &'a Map<String, Value>) -> impl Iterator<It
     })
 }
 
-/// Whether a schema accepts everything, as far as can be seen at once.
+/// Returns whether a schema accepts everything, as far as can be seen at once.
 pub(super) fn is_anything(schema: &Value) -> bool {
     schema == &Value::Bool(true) || schema.as_object().is_some_and(Map::is_empty)
 }
 
-/// A number of characters, elements or members.
+/// Returns a number of characters, elements or members.
 pub(super) fn count(value: &Value, at: &Path<'_>) -> Result<u64, GrammarError> {
     let whole = value.as_u64().or_else(|| {
         let float = value.as_f64().filter(|float| *float >= 0.0 && float.fract() == 0.0 && *float < 1e15)?;

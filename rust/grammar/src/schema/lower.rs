@@ -205,7 +205,7 @@ impl<'a> Lowering<'a> {
     }
 }
 
-/// A type, or several.
+/// Returns a type, or several.
 fn types(value: &Value, at: &Path<'_>) -> Result<Value, GrammarError> {
     let known = |value: &Value| {
         let kinds = ["null", "boolean", "integer", "number", "string", "array", "object"];

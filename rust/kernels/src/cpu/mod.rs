@@ -81,7 +81,7 @@ macro_rules! by_kv_dtypes {
 }
 use by_kv_dtypes;
 
-/// Rows that make a chunk worth a thread.
+/// Returns the rows that make a chunk worth a thread.
 fn rows_per_chunk(row_len: usize) -> usize {
     ELEMENTS_PER_CHUNK.div_ceil(row_len.max(1))
 }

@@ -60,7 +60,7 @@ impl Harmony {
     pub(crate) const MARKERS: [&str; 6] =
         ["<|start|>", "<|channel|>", "<|message|>", "<|end|>", "<|return|>", "<|call|>"];
 
-    /// A reader of messages; the prompt may have begun one on channel `analysis`.
+    /// Returns a reader of messages; the prompt may have begun one on channel `analysis`.
     pub(crate) fn new(markers: [Marker; 6], has_calls: bool, starts_in_reasoning: bool) -> Self {
         let [start, channel, message, ends @ ..] = markers;
         let state = if starts_in_reasoning { State::Body } else { State::Start };

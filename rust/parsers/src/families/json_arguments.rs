@@ -80,7 +80,7 @@ impl Inside {
         read
     }
 
-    /// Whether text that was in the string goes on with an object, or stands behind it as
+    /// Returns whether text that was in the string goes on with an object, or stands behind it as
     /// whitespace.
     fn is_valid(&mut self, text: &str) -> bool {
         text.bytes().all(|byte| {

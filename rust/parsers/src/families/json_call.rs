@@ -78,7 +78,7 @@ pub(crate) enum CallStep {
 }
 
 impl JsonCall {
-    /// An object that begins at a position.
+    /// Reads an object that begins at a position.
     pub(crate) fn new(at: usize, rules: CallRules) -> Self {
         Self {
             rules,

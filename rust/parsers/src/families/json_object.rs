@@ -23,7 +23,7 @@ pub(crate) enum Progress {
 }
 
 impl JsonObject {
-    /// An object whose first brace is next.
+    /// Reads an object whose first brace is next.
     pub(crate) fn new() -> Self {
         Self(JsonScanner::new())
     }
@@ -50,7 +50,7 @@ impl JsonObject {
     }
 }
 
-/// What it means that letters ended within arguments.
+/// Returns what it means that letters ended within arguments.
 pub(crate) fn unfinished(behind: Behind) -> Progress {
     match behind {
         Behind::Open => Progress::Wait,

@@ -102,7 +102,7 @@ impl NamedJson {
         }
     }
 
-    /// A word that has not ended: whether it may still be one.
+    /// Reads a word that has not ended: whether it may still be one.
     fn wait(session: &Session, at: usize, end: usize) -> Head {
         let word = session.input.rest()[at..end].trim();
         let may_be_name = word.is_empty() && end - at <= MAX_NAME_BYTES || is_name(word);

@@ -152,7 +152,7 @@ impl PythonArguments {
         Ok(())
     }
 
-    /// A string's beginning, a number or a name.
+    /// Reads a string's beginning, a number or a name.
     fn word(&mut self, session: &mut Session, at: usize, is_key: bool, is_element: bool) -> Attempt {
         let (letters, behind) = session.input.letters(at);
         let is_end = |letter: char| letter.is_whitespace() || ",)]}:([{'\"=#".contains(letter);
@@ -286,7 +286,7 @@ impl Quotes {
         }
     }
 
-    /// A backslash and what it stands for. Unknown escapes are what they are, as in Python.
+    /// Reads a backslash and what it stands for. Unknown escapes are what they are, as in Python.
     fn escaped(self, rest: &str, json: &mut String) -> Part {
         let Some(letter) = rest[1..].chars().next() else { return Part::Open };
         let len = 1 + letter.len_utf8();
@@ -338,7 +338,7 @@ enum Part {
     Open,
 }
 
-/// A backslash and up to three octal digits.
+/// Reads a backslash and up to three octal digits.
 fn octal(rest: &str, json: &mut String) -> Part {
     let digits = rest[1..].bytes().take(3).take_while(|byte| matches!(byte, b'0'..=b'7')).count();
     if digits < 3 && 1 + digits == rest.len() {
@@ -349,7 +349,7 @@ fn octal(rest: &str, json: &mut String) -> Part {
     Part::Text(1 + digits)
 }
 
-/// A name or a number as JSON.
+/// Reads a name or a number as JSON.
 fn literal(word: &str) -> Option<String> {
     match word {
         "True" | "true" => return Some("true".to_owned()),

@@ -78,7 +78,7 @@ impl Tagged {
         Self { tags, openings, value_ends, state: State::Opening, tool: String::new(), has_parameters: false }
     }
 
-    /// A call, or what there is instead: its name, and where the tag is that follows.
+    /// Reads a call, or what there is instead: its name, and where the tag is that follows.
     fn head(&self, session: &Session, at: usize) -> Result<(String, usize), Step> {
         let input = &session.input;
         let ends = [self.tags.key[0], self.tags.outer[1]];
@@ -108,8 +108,8 @@ impl Tagged {
         }
     }
 
-    /// The position of the tag behind a name. Without one of those that may be there it was no
-    /// call.
+    /// Reads the position of the tag behind a name. Without one of those that may be there it was
+    /// no call.
     fn confirm(&self, session: &Session, at: usize) -> Result<usize, Step> {
         let (at, _) = session.skip_whitespace(at);
         let ends = [Some(self.tags.key[0]), Some(self.tags.outer[1]), self.tags.call_end];
@@ -195,7 +195,7 @@ impl Tagged {
         is_outer.then_some(Step::Done)
     }
 
-    /// A key that begins at a position, and what stands before its value.
+    /// Reads a key that begins at a position, and what stands before its value.
     fn key(&mut self, session: &mut Session, at: usize) -> Option<Step> {
         let input = &session.input;
         let end = match find(input, at, &[&[self.tags.key[1]]]) {

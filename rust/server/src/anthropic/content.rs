@@ -13,7 +13,7 @@ use crate::text::PromptEnd;
 /// that is another one in each request.
 const BILLING: &str = "x-anthropic-billing-header:";
 
-/// The messages of a conversation as templates know them, and where its prompt ends.
+/// Returns the messages of a conversation as templates know them, and where its prompt ends.
 ///
 /// # Errors
 /// 400, naming the field.
@@ -44,7 +44,7 @@ pub(super) fn conversation(
     turns.end(last)
 }
 
-/// A text, or the texts of a list of blocks of text.
+/// Returns a text, or the texts of a list of blocks of text.
 fn texts(path: &str, content: Value) -> Result<Vec<String>, ApiError> {
     match content {
         Value::String(text) => Ok(vec![text]),
@@ -98,7 +98,7 @@ struct Turns {
 }
 
 impl Turns {
-    /// The turn of a role.
+    /// Returns the turn of a role.
     fn of(&mut self, role: &'static str) -> &mut Turn {
         if self.current.as_ref().is_none_or(|turn| turn.role != role) {
             self.close();
@@ -198,12 +198,12 @@ impl Block {
         Ok(Self { kind, fields })
     }
 
-    /// The error of a block that does not belong here.
+    /// Returns the error of a block that does not belong here.
     fn refused(self) -> ApiError {
         unsupported(&self.fields.path_of("type"), &self.kind.into(), None)
     }
 
-    /// The same in a message of this role, where one of another role may have such a block.
+    /// Returns the same in a message of this role, where one of another role may have such a block.
     fn misplaced(self, role: &str) -> ApiError {
         if !BLOCKS.into_iter().any(|(known, _)| known == self.kind) {
             return self.refused();
@@ -218,7 +218,7 @@ impl Block {
         self.fields.string(name)?.ok_or_else(|| self.fields.missing(name))
     }
 
-    /// An entry of `tool_calls`.
+    /// Returns an entry of `tool_calls`.
     fn call(&mut self) -> Result<Value, ApiError> {
         let (id, name) = (self.fields.take("id"), self.text("name")?);
         let arguments = self.fields.take("input").unwrap_or_else(|| json!({}));
@@ -229,7 +229,7 @@ impl Block {
         Ok(call.into())
     }
 
-    /// The message of a tool.
+    /// Returns the message of a tool.
     fn result(&mut self) -> Result<Value, ApiError> {
         let id = self.text("tool_use_id")?;
         let path = self.fields.path_of("content");

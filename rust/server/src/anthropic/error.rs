@@ -35,8 +35,8 @@ impl<'a> ErrorObject<'a> {
     }
 }
 
-/// Whether a request is in this dialect: on a route that is Anthropic's alone, or one that both
-/// have, if it names a version of Anthropic's.
+/// Returns whether a request is in this dialect: on a route that is Anthropic's alone, or one that
+/// both have, if it names a version of Anthropic's.
 #[must_use]
 pub fn is_asked(path: &str, headers: &HeaderMap) -> bool {
     let is_under =
@@ -44,7 +44,8 @@ pub fn is_asked(path: &str, headers: &HeaderMap) -> bool {
     is_under("/v1/messages") || (is_under("/v1/models") && headers.contains_key("anthropic-version"))
 }
 
-/// An answer as this dialect has it: its errors, and the header that has the request's name.
+/// Returns an answer as this dialect has it: its errors, and the header that has the request's
+/// name.
 #[must_use]
 pub fn translate(mut response: Response, request_id: &str) -> Response {
     if let Ok(value) = HeaderValue::from_str(request_id) {

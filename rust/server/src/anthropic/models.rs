@@ -35,7 +35,7 @@ pub struct ModelList<'a> {
 }
 
 impl<'a> ModelList<'a> {
-    /// The list of these.
+    /// Returns the list of these.
     #[must_use]
     pub fn new(data: Vec<Model<'a>>) -> Self {
         let (first_id, last_id) = (data.first().map(|model| model.id), data.last().map(|model| model.id));
@@ -43,7 +43,7 @@ impl<'a> ModelList<'a> {
     }
 }
 
-/// A time as RFC 3339 has it, from the seconds since 1970.
+/// Returns a time as RFC 3339 has it, from the seconds since 1970.
 #[must_use]
 pub fn time(seconds: u64) -> String {
     let seconds = i64::try_from(seconds).unwrap_or(0);

@@ -51,7 +51,7 @@ pub fn take(fields: &mut Fields, vocab_size: usize) -> Result<ChatRequest, ApiEr
     Ok(ChatRequest { conversation, tools, options })
 }
 
-/// What chat has under the same names, and what it calls otherwise.
+/// Returns what chat has under the same names, and what it calls otherwise.
 fn take_options(fields: &mut Fields, vocab_size: usize) -> Result<Options, ApiError> {
     let names = shared().map(|param| (param.name, param.name));
     let names = names.chain([("max_tokens", "max_tokens"), ("stop_sequences", "stop")]);

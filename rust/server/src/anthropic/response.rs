@@ -24,7 +24,7 @@ pub(super) struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// One that has not begun to say anything.
+    /// Returns one that has not begun to say anything.
     pub(super) fn begun(identity: &'a Identity, usage: Usage) -> Self {
         Self::new(identity, Vec::new(), End::default(), usage)
     }
@@ -117,7 +117,7 @@ impl Serialize for Input<'_> {
     }
 }
 
-/// The blocks of an answer: the text, or what it has been parsed into.
+/// Returns the blocks of an answer: the text, or what it has been parsed into.
 fn blocks<'a>(identity: &'a Identity, delta: &'a Delta) -> Vec<ContentBlock<'a>> {
     let mut blocks = Vec::new();
     for part in &delta.parts {
@@ -144,7 +144,7 @@ fn blocks<'a>(identity: &'a Identity, delta: &'a Delta) -> Vec<ContentBlock<'a>>
     blocks
 }
 
-/// The body of a whole answer.
+/// Returns the body of a whole answer.
 #[must_use]
 pub fn whole(identity: &Identity, Answer { delta, finish }: &Answer, usage: Usage) -> Vec<u8> {
     let message = Message::new(identity, blocks(identity, delta), finish.into(), usage);

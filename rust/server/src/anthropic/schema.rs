@@ -273,19 +273,19 @@ pub const FORMAT: &[Param] = &[
     ),
 ];
 
-/// Every field of a body that is known.
+/// Returns every field of a body that is known.
 pub fn params() -> impl Iterator<Item = &'static Param> + Clone {
     OWN.iter().chain(shared()).chain(foreign())
 }
 
-/// Those that do what they do in chat.
+/// Returns those that do what they do in chat.
 pub fn shared() -> impl Iterator<Item = &'static Param> + Clone {
     let is_honoured = |param: &&Param| matches!(param.fate, Fate::Honoured { .. });
     let of_chat = body_params().filter(|param| param.is_on(Endpoint::Chat));
     of_chat.filter(is_honoured).filter(|param| AS_IN_CHAT.contains(&param.name))
 }
 
-/// Those of other servers that chat refuses or ignores.
+/// Returns those of other servers that chat refuses or ignores.
 pub fn foreign() -> impl Iterator<Item = &'static Param> + Clone {
     let is_own = |name: &str| OWN.iter().any(|param| param.name == name);
     let is_left = |param: &&Param| !matches!(param.fate, Fate::Honoured { .. });

@@ -45,7 +45,7 @@ fn tool(path: String, value: Value) -> Result<Value, ApiError> {
     Ok(json!({ "type": "function", "function": function }))
 }
 
-/// What the answer has to do with the tools, and whether it may have several calls.
+/// Returns what the answer has to do with the tools, and whether it may have several calls.
 fn choice(fields: &mut Fields) -> Result<(Choice, bool), ApiError> {
     let Some(value) = fields.take("tool_choice") else { return Ok((Choice::Auto, true)) };
     let mut inner = Fields::from_value("tool_choice".to_owned(), value)?;

@@ -35,8 +35,8 @@ pub enum Choice {
 }
 
 impl Tools {
-    /// These tools, as a dialect has read them; the field `choice_field` has said what is to be done
-    /// with them.
+    /// These tools, as a dialect has read them; the field `choice_field` has said what is to be
+    /// done with them.
     ///
     /// # Errors
     /// 400, if a call is forced that cannot be.
@@ -51,7 +51,7 @@ impl Tools {
         Ok(tools)
     }
 
-    /// Whether the client knows OpenAI's older calls alone.
+    /// Returns whether the client knows OpenAI's older calls alone.
     #[must_use]
     pub fn are_functions(&self) -> bool {
         self.place[0] == "functions" && !self.list.is_empty()
@@ -79,19 +79,19 @@ impl Tools {
         }
     }
 
-    /// Whether there are some, and the answer may call them.
+    /// Returns whether there are some, and the answer may call them.
     #[must_use]
     pub fn may_be_called(&self) -> bool {
         self.choice != Choice::None && self.callable().next().is_some()
     }
 
-    /// Whether the answer is a call.
+    /// Returns whether the answer is a call.
     #[must_use]
     pub fn must_be_called(&self) -> bool {
         matches!(self.choice, Choice::Required | Choice::Named(_))
     }
 
-    /// Those that the answer may call.
+    /// Returns those that the answer may call.
     pub fn callable(&self) -> impl Iterator<Item = &Value> {
         self.list.iter().filter(|tool| match (&self.choice, &self.allowed) {
             (Choice::None, _) => false,
@@ -101,14 +101,15 @@ impl Tools {
         })
     }
 
-    /// Whether an answer that the model gives freely might be another than the client wants.
+    /// Returns whether an answer that the model gives freely might be another than the client
+    /// wants.
     #[must_use]
     pub fn need_grammar(&self) -> bool {
         let is_strict = |tool: &Value| tool["function"]["strict"] == true;
         self.must_be_called() || self.allowed.is_some() || !self.is_parallel || self.callable().any(is_strict)
     }
 
-    /// The field that the tools are in.
+    /// Returns the field that the tools are in.
     #[must_use]
     pub fn field(&self) -> String {
         self.place[0].to_owned()

@@ -1,4 +1,4 @@
-//! What the routes leave in the inbox.
+//! The request that a route leaves in the inbox.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -7,10 +7,11 @@ use streamcore_engine::{Request, RequestId};
 
 use super::{Constraint, Delivery};
 
-/// What a client asks for, in tokens.
+/// A client's request, in tokens.
 #[derive(Debug, Clone)]
 pub struct NewRequest {
-    /// What the engine is asked for, under an id that [`Driver::new_id`](super::Driver::new_id) has given.
+    /// What the engine is asked for, under an id that [`Driver::new_id`](super::Driver::new_id) has
+    /// given.
     pub request: Request,
     /// How its tokens are handed over.
     pub delivery: Delivery,
@@ -18,13 +19,13 @@ pub struct NewRequest {
     pub patience: Option<Duration>,
     /// Bytes of what is known of its tokens that are kept until its answer is written, at most.
     pub kept_bytes: usize,
-    /// What the answer may say. It belongs to this request alone.
+    /// The constraint on the answer, shared with no other request.
     pub constraint: Option<Arc<Mutex<Constraint>>>,
 }
 
 impl NewRequest {
-    /// A greedy request without stop tokens that asks for nothing else. Start from it and change
-    /// what matters: fields may be added.
+    /// Creates a greedy request without stop tokens. Start from it and change what matters: fields
+    /// may be added.
     #[must_use]
     pub fn new(prompt: Vec<u32>, max_tokens: usize) -> Self {
         Request::new(RequestId::default(), prompt, max_tokens).into()

@@ -1,4 +1,5 @@
-//! What a runner asks for that chooses tokens by request: whose tokens a step draws, a rest, and the end of a request.
+//! What a runner asks for that chooses tokens by request: whose tokens a step draws, a rest, and
+//! the end of a request.
 
 use std::sync::PoisonError;
 use std::time::Instant;
@@ -25,7 +26,8 @@ impl Driver {
         core.deliver(&self.inbox, &self.metrics, now);
     }
 
-    /// Waits until then, or until somebody comes or goes. Called by the engine thread only.
+    /// Waits until `due`, or until a request arrives or is aborted. Called by the engine thread
+    /// only.
     pub fn wait_until(&self, due: Instant) {
         let inbox = lock(&self.inbox);
         let phase = inbox.phase.clone();

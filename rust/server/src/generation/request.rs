@@ -1,4 +1,4 @@
-//! A checked request, in the words of the engine.
+//! A checked request in the engine's terms.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,27 +21,27 @@ use crate::stream::keepalive_interval;
 /// A request that can be queued.
 #[derive(Debug)]
 pub struct Generation {
-    /// What was asked for.
+    /// The request's options.
     pub options: Options,
     /// The prompts, one after the other, each with `n` choices.
     pub prompts: Vec<Prompt>,
-    /// How its answers are read, if they have more in them than text.
+    /// The setup of the answers' parser, unless they are plain text.
     pub setup: Option<Setup>,
-    /// What its answers are held to, until that is compiled.
+    /// The grammar of the answers, until it is compiled.
     pub grammar: Option<AskedGrammar>,
-    /// What the engine is asked for, without prompts: they are copied when they are queued.
+    /// The engine's requests without prompts, which are copied on submission.
     pub(super) requests: Vec<NewRequest>,
     /// What a script answers in the place of a model, by request; empty without a script.
     pub(super) answers: Vec<Arc<ScriptedAnswer>>,
 }
 
 impl Generation {
-    /// Checks what is asked for against the model. Without `max_tokens`, `default_max_tokens` are
-    /// generated as far as the context allows.
+    /// Checks a request against the model. Without `max_tokens`, generates up to
+    /// `default_max_tokens` within the context.
     ///
     /// # Errors
-    /// 400, if a prompt is empty, longer than the context, or has a token that the model does not
-    /// know; if more is asked for than can be queued or kept; or what a script says.
+    /// 400 if a prompt is empty, exceeds the context or has a token that the model does not know;
+    /// if it exceeds what can be queued or kept; or the script's error.
     pub fn new(
         app: &App,
         options: Options,
@@ -69,7 +69,7 @@ impl Generation {
         Ok(generation)
     }
 
-    /// How long its stream may be silent. One that is scripted to hang shows no sign of life at all.
+    /// Returns the interval of keep-alive comments; none for a script that hangs.
     #[must_use]
     pub fn max_silence(&self, headers: &HeaderMap) -> Duration {
         if self.answers.iter().any(|answer| answer.hangs()) {
@@ -79,15 +79,16 @@ impl Generation {
         }
     }
 
-    /// How long its client waits for the whole answer, if it tells. A stream shows that it lives,
-    /// and a script answers when it says.
+    /// Returns how long the client waits for a whole answer, if it sends that. A stream shows that
+    /// it lives, and a script keeps its own time.
     #[must_use]
     pub fn patience(&self, headers: &HeaderMap) -> Option<Duration> {
         if self.options.stream || !self.answers.is_empty() { None } else { patience(headers) }
     }
 }
 
-/// The answer that the script has for each choice of a prompt. Its tokens come one by one, and no more of them than it has.
+/// The answer that the script has for each choice of a prompt. Its tokens come one by one, and no
+/// more of them than it has.
 fn choose_answers(
     script: &Script,
     options: &Options,
@@ -106,7 +107,7 @@ fn choose_answers(
     requests.iter_mut().map(choose).collect()
 }
 
-/// What the choices of all prompts share.
+/// Makes the request that the choices of all prompts share.
 fn new_request(app: &App, options: &Options, max_tokens: usize) -> NewRequest {
     let mut stop_token_ids = options.stops.token_ids.clone();
     if !options.stops.ignore_eos {
@@ -128,7 +129,7 @@ fn new_request(app: &App, options: &Options, max_tokens: usize) -> NewRequest {
 }
 
 fn sampling_params(app: &App, asked: &Sampling) -> SamplingParams {
-    // Where neither client nor model says anything, tokens are drawn as the model finds them likely.
+    // Without parameters from client or model, tokens are drawn by their probabilities.
     let neither = GivenParameters { temperature: Some(1.0), ..GivenParameters::default() };
     let numbers = asked.numbers.or(app.text.generation.sampling).or(neither);
     SamplingParams { logit_bias: asked.logit_bias.clone(), ..SamplingParams::from(numbers) }

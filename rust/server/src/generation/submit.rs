@@ -1,4 +1,4 @@
-//! From a request to running choices.
+//! Submits a request and starts its choices.
 
 use std::time::Duration;
 
@@ -13,19 +13,19 @@ use crate::script::Assigned;
 use crate::stream::{Choice, ChoicePlan, ToldPrompt};
 
 impl Generation {
-    /// Counts what has been asked for.
+    /// Counts the request.
     fn count(&self, metrics: &Metrics) {
         self.prompts.iter().for_each(|_| metrics.request_params_n.observe_count(self.options.n));
         let max_tokens = self.requests.iter().map(|new| new.request.max_tokens);
         max_tokens.for_each(|max_tokens| metrics.request_params_max_tokens.observe_count(max_tokens));
     }
 
-    /// The prompt of each choice.
+    /// Returns the prompt of each choice.
     pub fn prompt_of_choices(&self) -> impl Iterator<Item = &Prompt> {
         self.prompts.iter().flat_map(|prompt| std::iter::repeat_n(prompt, self.options.n))
     }
 
-    /// What a whole answer tells of the prompt of each choice.
+    /// Returns the prompt's details for each choice of a whole answer.
     #[must_use]
     pub fn told_prompts(&self, choices: &[Choice]) -> Vec<ToldPrompt> {
         let details = &self.options.details;

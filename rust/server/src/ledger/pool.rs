@@ -35,7 +35,7 @@ impl Pool {
         Self::Answers,
     ];
 
-    /// What its gauge is called.
+    /// Returns what its gauge is called.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -49,7 +49,8 @@ impl Pool {
         }
     }
 
-    /// How much all may have. That of bodies is four of the longest, or a thousand short ones.
+    /// Returns how much all may have. That of bodies is four of the longest, or a thousand short
+    /// ones.
     pub(super) fn limit(self, limits: DriverLimits) -> usize {
         match self {
             Self::Heads => 32 << 20,
@@ -60,8 +61,8 @@ impl Pool {
         }
     }
 
-    /// Whether an empty pool takes any amount: what is longer than the limit would otherwise be
-    /// told to try again for ever.
+    /// Returns whether an empty pool takes any amount: what is longer than the limit would
+    /// otherwise be told to try again for ever.
     fn takes_any_when_empty(self) -> bool {
         self == Self::PromptTokens
     }
@@ -152,12 +153,12 @@ impl Held {
         self.by_key.get(&key).copied().unwrap_or(0)
     }
 
-    /// What is kept for this key, if it is one.
+    /// Returns what is kept for this key, if it is one.
     fn part_of(&self, key: u32) -> usize {
         if (1..=self.num_keys).contains(&(key as usize)) { self.part } else { 0 }
     }
 
-    /// What a key that has `own` has taken of its part.
+    /// Returns what a key that has `own` has taken of its part.
     pub(super) fn of_part(&self, key: u32, own: usize) -> usize {
         own.min(self.part_of(key))
     }

@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 use crate::error::Blame;
 
 tokio::task_local! {
-    /// The account of the request that this task answers. The driver writes into it without anybody in between having to carry it.
+    /// The account of the request that this task answers. The driver writes into it without anybody
+    /// in between having to carry it.
     static CURRENT: Arc<Account>;
 }
 
@@ -25,7 +26,7 @@ impl Account {
         CURRENT.scope(self, answering).await
     }
 
-    /// The account of the request that this task answers, or one that nobody reads.
+    /// Returns the account of the request that this task answers, or one that nobody reads.
     #[must_use]
     pub fn current() -> Arc<Self> {
         CURRENT.try_with(Arc::clone).unwrap_or_default()
@@ -36,7 +37,8 @@ impl Account {
         self.key.store(key, Relaxed);
     }
 
-    /// The number of its API key, counted from 1; 0 before it is known, and where there are none.
+    /// Returns the number of its API key, counted from 1; 0 before it is known, and where there are
+    /// none.
     #[must_use]
     pub fn key(&self) -> u32 {
         self.key.load(Relaxed)
@@ -57,19 +59,19 @@ impl Account {
         let _ = self.blame.set(blame);
     }
 
-    /// Why the request was refused, if it was.
+    /// Returns why the request was refused, if it was.
     #[must_use]
     pub fn blame(&self) -> Option<&Blame> {
         self.blame.get()
     }
 
-    /// Tokens of all prompts; none before they were accepted.
+    /// Returns the tokens of all prompts; none before they were accepted.
     #[must_use]
     pub fn prompt_tokens(&self) -> usize {
         self.prompt_tokens.load(Relaxed)
     }
 
-    /// Tokens that were handed over.
+    /// Returns the tokens that were handed over.
     #[must_use]
     pub fn output_tokens(&self) -> usize {
         self.output_tokens.load(Relaxed)

@@ -31,25 +31,25 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// An empty one of durations.
+    /// Returns an empty one of durations.
     #[must_use]
     pub fn of_seconds() -> Self {
         Self::new(SECONDS, 1e-6)
     }
 
-    /// An empty one of numbers of tokens.
+    /// Returns an empty one of numbers of tokens.
     #[must_use]
     pub fn of_tokens() -> Self {
         Self::new(TOKENS, 1.0)
     }
 
-    /// An empty one of numbers of tokens in a step.
+    /// Returns an empty one of numbers of tokens in a step.
     #[must_use]
     pub fn of_step_tokens() -> Self {
         Self::new(STEP_TOKENS, 1.0)
     }
 
-    /// An empty one of numbers of choices.
+    /// Returns an empty one of numbers of choices.
     #[must_use]
     pub fn of_choices() -> Self {
         Self::new(CHOICES, 1.0)
@@ -96,7 +96,8 @@ impl Histogram {
 mod tests {
     use super::*;
 
-    /// A dashboard reads quantiles from cumulative buckets: one that is not cumulative shows nonsense latencies.
+    /// A dashboard reads quantiles from cumulative buckets: one that is not cumulative shows
+    /// nonsense latencies.
     #[test]
     fn buckets_are_cumulative_and_bounds_belong_to_their_bucket() {
         let histogram = Histogram::of_seconds();

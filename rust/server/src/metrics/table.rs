@@ -1,4 +1,5 @@
-//! Every metric on one screen: its names, what it says, and where its value comes from. `docs/metrics.md` is made from it.
+//! Every metric on one screen: its names, what it says, and where its value comes from.
+//! `docs/metrics.md` is made from it.
 
 use std::sync::atomic::AtomicU64;
 
@@ -32,7 +33,7 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// What Prometheus calls its type.
+    /// Returns what Prometheus calls its type.
     pub(super) fn kind(&self) -> &'static str {
         match self.source {
             Gauge(_) | GaugeBy(..) | Info(_) => "gauge",

@@ -1,4 +1,5 @@
-//! One line of log for each request, once its last byte is handed over or its client has left. It says nothing of the content.
+//! One line of log for each request, once its last byte is handed over or its client has left. It
+//! says nothing of the content.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -72,12 +73,13 @@ impl Line {
         self.app.driver.now().saturating_duration_since(self.start)
     }
 
-    /// Whether an answer would have had to be generated.
+    /// Returns whether an answer would have had to be generated.
     fn is_generation(&self) -> bool {
         self.method == Method::POST && GENERATING.contains(&&*self.path)
     }
 
-    /// What asks every few seconds is not what the log is read for, unless it asks in the wrong way.
+    /// What asks every few seconds is not what the log is read for, unless it asks in the wrong
+    /// way.
     fn is_probe(&self) -> bool {
         self.method == Method::GET
             && ["/health", "/ready", "/metrics"].contains(&&*self.path)

@@ -15,7 +15,8 @@ const METHODS: &str = "GET, POST";
 /// How long a browser need not ask again, in seconds; none remembers it for longer.
 const MAX_AGE_S: &str = "7200";
 
-/// Answers the question that a browser asks before a request, and marks answers that pages may read.
+/// Answers the question that a browser asks before a request, and marks answers that pages may
+/// read.
 pub async fn cors(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     if app.access.allowed_origins.is_empty() {
         return next.run(request).await;
@@ -38,8 +39,9 @@ pub async fn cors(State(app): State<Arc<App>>, request: Request, next: Next) -> 
     response
 }
 
-/// Whether a page whose origin is not allowed has sent this. A browser lets any page send what forms could always send, and a body
-/// without a type is among that: such a page cannot read the answer, but it could make this server work.
+/// Returns whether a page whose origin is not allowed has sent this. A browser lets any page send
+/// what forms could always send, and a body without a type is among that: such a page cannot read
+/// the answer, but it could make this server work.
 pub fn is_of_foreign_page(allowed: &[String], headers: &HeaderMap) -> bool {
     let is_cross_site = headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site");
     allowed_origin(allowed, headers).is_none() && (is_cross_site || headers.contains_key(header::ORIGIN))

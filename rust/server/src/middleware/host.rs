@@ -1,4 +1,5 @@
-//! Names that browsers are led here by: a page can have its own name point at this machine, and is then of the server's origin.
+//! Names that browsers are led here by: a page can have its own name point at this machine, and is
+//! then of the server's origin.
 //!
 //! Decision 17 says whom this keeps out, and whom it must not.
 
@@ -11,10 +12,12 @@ use axum::http::uri::Authority;
 use crate::app::Access;
 use crate::error::ApiError;
 
-/// Endings that nobody can register: loopback, the local link, private networks (also `host.docker.internal`).
+/// Endings that nobody can register: loopback, the local link, private networks (also
+/// `host.docker.internal`).
 const LOCAL_ENDINGS: [&str; 3] = [".localhost", ".local", ".internal"];
 
-/// Refuses a request to a server that is open to this machine alone, if it names a host that somebody elsewhere may own.
+/// Refuses a request to a server that is open to this machine alone, if it names a host that
+/// somebody elsewhere may own.
 ///
 /// # Errors
 /// 403.

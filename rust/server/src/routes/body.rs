@@ -18,8 +18,8 @@ use crate::middleware::is_of_foreign_page;
 pub(super) const MAX_BODY_BYTES: usize = 16 << 20;
 const MAX_BODY_TIME: Duration = Duration::from_secs(60);
 
-/// The body of a request that says that it is JSON, or says nothing and comes from no page of
-/// another origin. What it holds is charged as it comes, until the last clone of it is dropped.
+/// Returns the body of a request that says that it is JSON, or says nothing and comes from no page
+/// of another origin. What it holds is charged as it comes, until the last clone of it is dropped.
 pub(super) async fn read_json(app: &App, headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
     check_media_type(app, headers)?;
     let encoding = Encoding::of(headers)?;
@@ -58,7 +58,7 @@ fn without_mark(mut body: Bytes) -> Bytes {
     body
 }
 
-/// An answer that is JSON already.
+/// Returns an answer that is JSON already.
 pub(super) fn json(body: Vec<u8>) -> Response {
     ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
 }

@@ -1,6 +1,7 @@
 //! Bodies that their clients have compressed.
 //!
-//! What a body becomes counts against the limit and is never held beyond it, however much is packed into few bytes.
+//! What a body becomes counts against the limit and is never held beyond it, however much is packed
+//! into few bytes.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -16,7 +17,8 @@ use super::body::MAX_BODY_BYTES;
 use super::received_body::ReceivedBody;
 use crate::error::ApiError;
 
-/// Unpacked at once: at most a thousand times as much comes of it, which takes a few milliseconds. The sockets have their turn then.
+/// Unpacked at once: at most a thousand times as much comes of it, which takes a few milliseconds.
+/// The sockets have their turn then.
 const PIECE_BYTES: usize = 1 << 10;
 
 /// How a body is packed.
@@ -28,7 +30,7 @@ pub(super) enum Encoding {
 }
 
 impl Encoding {
-    /// What the header says; `None` if the body is as it is.
+    /// Returns what the header says; `None` if the body is as it is.
     ///
     /// # Errors
     /// 415: another encoding, or several.
@@ -49,7 +51,8 @@ impl Encoding {
     /// Reads a body and unpacks it as it comes.
     ///
     /// # Errors
-    /// Those of [`ReceivedBody::add`] for what it becomes; 400, if it is not packed as its header says.
+    /// Those of [`ReceivedBody::add`] for what it becomes; 400, if it is not packed as its header
+    /// says.
     pub(super) async fn read(
         self,
         mut body: Limited<Body>,
@@ -98,7 +101,7 @@ impl Encoding {
     }
 }
 
-/// Why a body did not come to its end.
+/// Returns why a body did not come to its end.
 pub(super) fn not_read(error: &(dyn Error + 'static)) -> ApiError {
     if error.is::<LengthLimitError>() {
         return ApiError::BodyTooLarge(MAX_BODY_BYTES);
@@ -110,7 +113,8 @@ fn invalid(message: String) -> ApiError {
     ApiError::Invalid { code: "invalid_body", param: None, message }
 }
 
-/// Whether zlib's format begins with this byte. Bare deflate does not: it would be a block that is stored, whose unused bits are zero.
+/// Returns whether zlib's format begins with this byte. Bare deflate does not: it would be a block
+/// that is stored, whose unused bits are zero.
 fn is_zlib(first: u8) -> bool {
     first & 0x0f == 8
 }

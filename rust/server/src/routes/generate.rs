@@ -1,4 +1,5 @@
-//! What the routes that generate have in common: all but how a prompt is made and how an answer is written.
+//! What the routes that generate have in common: all but how a prompt is made and how an answer is
+//! written.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,7 +19,8 @@ use crate::middleware::{ApiKeyNumber, RequestName};
 use crate::sse;
 use crate::stream::{Answer, Choice, ChunkStream, Chunks, Identity, collect};
 
-/// One API: its requests and its answers. What implements it holds what its answers tell of the request.
+/// One API: its requests and its answers. What implements it holds what its answers tell of the
+/// request.
 pub(super) trait Api: Sized + Send + 'static {
     /// What its ids begin with.
     const PREFIX: &'static str;
@@ -27,9 +29,9 @@ pub(super) trait Api: Sized + Send + 'static {
 
     /// Reads a body and makes its prompts.
     fn prepare(app: &App, client: &Client, body: &[u8]) -> Result<(Self, Generation), ApiError>;
-    /// What writes a stream.
+    /// Returns what writes a stream.
     fn chunks(self, identity: Identity, generation: Generation, num_choices: usize) -> Self::Chunks;
-    /// The body of a whole answer.
+    /// Returns the body of a whole answer.
     fn whole(
         self,
         identity: &Identity,
@@ -105,7 +107,7 @@ pub(super) async fn start<A: Api>(
 }
 
 impl<A: Api> Started<A> {
-    /// The answer as its client has asked for it.
+    /// Returns the answer as its client has asked for it.
     ///
     /// # Errors
     /// What ended a whole answer before it was complete.
@@ -116,14 +118,14 @@ impl<A: Api> Started<A> {
         self.whole(app).await
     }
 
-    /// The answer as events.
+    /// Returns the answer as events.
     pub(super) fn stream(self) -> ChunkStream<A::Chunks> {
         let Self { api, identity, generation, choices, max_silence } = self;
         let chunks = api.chunks(identity, generation, choices.len());
         ChunkStream::new(chunks, choices, max_silence)
     }
 
-    /// The answer in one piece.
+    /// Returns the answer in one piece.
     async fn whole(self, app: &App) -> Result<Response, ApiError> {
         let Self { api, identity, generation, mut choices, .. } = self;
         let mut answers = collect(&mut choices).await?;

@@ -25,8 +25,8 @@ const MAX_LEN: usize = 128;
 /// This many letters may be wrong, and no more than one in four.
 const MAX_TYPOS: usize = 2;
 
-/// Forgives what base URLs and typing make of a path: `/v1` left out, twice or where it does not belong, slashes, capital letters, and
-/// a few wrong letters.
+/// Forgives what base URLs and typing make of a path: `/v1` left out, twice or where it does not
+/// belong, slashes, capital letters, and a few wrong letters.
 pub(super) fn meant_by(path: &str) -> Option<String> {
     if path.len() > MAX_LEN {
         return None;
@@ -52,7 +52,7 @@ pub(super) fn meant_by(path: &str) -> Option<String> {
     (num_typos <= MAX_TYPOS && num_typos * 4 <= rest.len()).then(|| nearest.to_owned())
 }
 
-/// Whether such a path is one of these things.
+/// Returns whether such a path is one of these things.
 fn names(before: &str, noun: &str) -> bool {
     before.trim_start_matches("/v1").trim_matches('/').eq_ignore_ascii_case(noun)
 }
@@ -80,7 +80,8 @@ mod tests {
         assert!(paths.keys().map(String::as_str).filter(with_names).all(is_found));
     }
 
-    /// Whatever a base URL adds or leaves out, and every slip of one letter, leads back to the route.
+    /// Whatever a base URL adds or leaves out, and every slip of one letter, leads back to the
+    /// route.
     #[test]
     fn every_usual_mistake_leads_to_the_route() {
         for known in PATHS {

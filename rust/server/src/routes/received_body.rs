@@ -59,7 +59,7 @@ impl ReceivedBody {
         Ok(())
     }
 
-    /// The whole body, which gives back what it was charged with its last clone.
+    /// Returns the whole body, which gives back what it was charged with its last clone.
     pub(super) fn into_bytes(self) -> Bytes {
         Bytes::from_owner(self)
     }

@@ -100,7 +100,7 @@ impl Api for Responses {
         self.events(identity, &generation)
     }
 
-    /// What the events of a stream of it would build up.
+    /// Returns what the events of a stream of it would build up.
     fn whole(
         self,
         identity: &Identity,
@@ -120,7 +120,7 @@ impl Api for Responses {
     }
 }
 
-/// A number of the model's own as it was written: 0.7 rather than 0.699999988079071.
+/// Returns a number of the model's own as it was written: 0.7 rather than 0.699999988079071.
 fn shortest(number: f32) -> f64 {
     number.to_string().parse().unwrap_or_else(|_| f64::from(number))
 }
@@ -137,8 +137,8 @@ pub(super) async fn create(
     started.answer(&app).await
 }
 
-/// Has a response generated whether its client stays or not. What the client gets is read from what is
-/// kept.
+/// Has a response generated whether its client stays or not. What the client gets is read from what
+/// is kept.
 async fn in_background(app: &App, mut started: Started<Responses>) -> Result<Response, ApiError> {
     let Some(response) = started.api.keep() else {
         let max = app.driver.limits().max_stored_responses;

@@ -66,26 +66,28 @@ impl ScriptedAnswer {
         })
     }
 
-    /// The ids of its calls in their order, as far as the script gives them; others are made.
+    /// Returns the ids of its calls in their order, as far as the script gives them; others are
+    /// made.
     #[must_use]
     pub fn call_ids(&self) -> &[Option<String>] {
         &self.call_ids
     }
 
-    /// Most tokens that the answer lets the engine generate.
+    /// Returns the maximum tokens that the answer lets the engine generate.
     #[must_use]
     pub fn max_tokens(&self) -> usize {
         if self.ending == Ending::Length { self.tokens.len() } else { usize::MAX }
     }
 
-    /// Whether it stays silent for ever: its stream then shows no other sign of life either.
+    /// Returns whether it stays silent for ever: its stream then shows no other sign of life
+    /// either.
     #[must_use]
     pub fn hangs(&self) -> bool {
         self.ending == Ending::Hang
     }
 }
 
-/// What is said, in tokens.
+/// Returns what is said, in tokens.
 fn tokens(
     place: &str,
     said: &Said,

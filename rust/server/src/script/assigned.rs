@@ -1,4 +1,5 @@
-//! Which answer each open request gets: the routes leave it here, the runner finds it by the request's id.
+//! Which answer each open request gets: the routes leave it here, the runner finds it by the
+//! request's id.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,7 +30,8 @@ impl Answers {
     }
 }
 
-/// A request's claim to its answer. The reader of the request's tokens keeps it; dropping it forgets the answer.
+/// A request's claim to its answer. The reader of the request's tokens keeps it; dropping it
+/// forgets the answer.
 #[derive(Debug)]
 pub struct Assigned {
     answers: Answers,

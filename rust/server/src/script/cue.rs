@@ -60,7 +60,7 @@ fn content(message: &Value) -> &str {
     message["content"].as_str().unwrap_or_default()
 }
 
-/// The tool of the call with this id; of several the last.
+/// Returns the tool of the call with this id; of several the last.
 fn called<'a>(messages: &'a [Value], id: &str) -> Option<&'a str> {
     let calls = messages.iter().filter_map(|message| message["tool_calls"].as_array()).flatten();
     calls.rev().find(|call| call["id"] == id)?["function"]["name"].as_str()

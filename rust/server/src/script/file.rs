@@ -1,4 +1,5 @@
-//! What a script file says, field by field. Unknown fields are refused; an error tells the path of the field and the line.
+//! What a script file says, field by field. Unknown fields are refused; an error tells the path of
+//! the field and the line.
 
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ pub(super) struct ScriptFile {
 }
 
 impl ScriptFile {
-    /// All answers of all rules.
+    /// Returns all answers of all rules.
     pub(super) fn answers(&self) -> impl Iterator<Item = &AnswerFile> {
         self.rules.iter().flat_map(|rule| rule.answer.iter().chain(rule.answers.iter().flatten()))
     }
@@ -91,7 +92,7 @@ pub(super) struct AnswerFile {
 }
 
 impl AnswerFile {
-    /// Whether the model is to say something.
+    /// Returns whether the model is to say something.
     pub(super) fn says_something(&self) -> bool {
         self.reasoning.is_some() || self.text.is_some() || self.tool_calls.is_some() || self.pieces.is_some()
     }
@@ -180,8 +181,8 @@ pub(super) fn parse(json: &str) -> Result<ScriptFile, ScriptError> {
     Ok(file)
 }
 
-/// Tells a value of the wrong kind in the words of JSON. Deserialisation would do so in those of Rust, and take a list for an object
-/// whose fields it has in their order.
+/// Tells a value of the wrong kind in the words of JSON. Deserialisation would do so in those of
+/// Rust, and take a list for an object whose fields it has in their order.
 fn check_kind(place: &str, name: &str, value: &Value) -> Result<(), ScriptError> {
     let is_whole = value.is_null() || value.is_u64();
     let expected = match name {
@@ -216,7 +217,7 @@ fn place_of(path: &Path) -> String {
     if path.iter().next().is_none() { SCRIPT.to_owned() } else { path.to_string() }
 }
 
-/// A delay, up to a day.
+/// Returns a delay, up to a day.
 pub(super) fn delay(place: &str, delay_ms: Option<u64>) -> Result<Duration, ScriptError> {
     let delay_ms = delay_ms.unwrap_or(0);
     if delay_ms > MAX_DELAY_MS {

@@ -10,7 +10,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http_body_util::BodyExt;
 
-/// Requests that are kept, and bytes of their bodies: a client under load must not fill the memory of its test.
+/// Requests that are kept, and bytes of their bodies: a client under load must not fill the memory
+/// of its test.
 const MAX_REQUESTS: usize = 1000;
 const MAX_BODY_BYTES: usize = 64 << 20;
 
@@ -42,7 +43,7 @@ struct Entries {
 }
 
 impl RequestLog {
-    /// What is kept.
+    /// Returns what is kept.
     #[must_use]
     pub fn requests(&self) -> Vec<Received> {
         self.lock().requests.iter().cloned().collect()
@@ -143,7 +144,8 @@ mod tests {
         assert_eq!(headers, ["authorization: Bearer ***", "x-api-key: ***", "accept: a", "accept: b"]);
     }
 
-    /// A load test must not end for want of memory, and what it kept must be the last requests with their own bodies.
+    /// A load test must not end for want of memory, and what it kept must be the last requests with
+    /// their own bodies.
     #[test]
     fn only_the_last_requests_are_kept() {
         let log = RequestLog::default();

@@ -100,12 +100,12 @@ impl Rule {
         Ok(Self { is_for_all, text, tool, model, stream, replies, num_taken: AtomicUsize::new(0) })
     }
 
-    /// The model that must be asked for, if one must.
+    /// Returns the model that must be asked for, if one must.
     pub(super) fn model(&self) -> Option<&str> {
         self.model.as_deref()
     }
 
-    /// A text that it may be for.
+    /// Returns a text that it may be for.
     pub(super) fn example(&self) -> Option<&str> {
         self.text.equals.as_deref().or(self.text.contains.as_deref())
     }
@@ -122,7 +122,7 @@ impl Rule {
             && self.tool.as_ref().is_none_or(|tool| cue.tool_answers.iter().any(|answer| tool.holds(answer)))
     }
 
-    /// The replies in turn; the last one stays.
+    /// Returns the replies in turn; the last one stays.
     pub(super) fn next(&self) -> &Reply {
         let nth = self.num_taken.fetch_add(1, Relaxed);
         &self.replies[nth.min(self.replies.len() - 1)]

@@ -16,7 +16,8 @@ const IDLE_WAIT: Duration = Duration::from_secs(60);
 /// How long it rests at most while it has work: the driver takes a longer silence for a hang.
 const MAX_REST: Duration = Duration::from_millis(500);
 
-/// Plays the answers of a script until the driver has stopped. The engine must have one step in flight.
+/// Plays the answers of a script until the driver has stopped. The engine must have one step in
+/// flight.
 pub fn run(driver: &Arc<Driver>, script: &Script) {
     let _guard = FailOnPanic(driver);
     let mut runner = Runner::new(driver, &script.answers);
@@ -44,7 +45,8 @@ struct Runner<'a> {
     driver: &'a Arc<Driver>,
     answers: &'a Answers,
     buffers: OwnedStepBuffers,
-    /// By the row of the sequence. A row that has passed on to another request is noticed by the id.
+    /// By the row of the sequence. A row that has passed on to another request is noticed by the
+    /// id.
     rows: Vec<Option<Playing>>,
     sampled: Vec<i32>,
     failed: Vec<(RequestId, EndError)>,
@@ -73,7 +75,8 @@ impl<'a> Runner<'a> {
         completed.expect("the step was planned a moment ago");
     }
 
-    /// Makes the next move of every sequence; if there is nothing to hand over yet, answers when there may be.
+    /// Makes the next move of every sequence; if there is nothing to hand over yet, answers when
+    /// there may be.
     fn draw(&mut self, plan: &StepPlan) -> Option<Instant> {
         let Self { driver, answers, buffers, rows, sampled, failed } = self;
         let now = driver.now();
@@ -84,7 +87,8 @@ impl<'a> Runner<'a> {
             if row.as_ref().is_none_or(|playing| playing.id != id) {
                 *row = answers.get(id).map(|(answer, arrival)| Playing::new(id, answer, arrival));
             }
-            // A request whose stream has been dropped in the meantime has no answer, and needs none.
+            // A request whose stream has been dropped in the meantime has no answer, and needs
+            // none.
             let next = row.as_mut().map_or(Move::Hang, |playing| playing.next(now));
             let mut token = NO_TOKEN;
             match next {

@@ -71,7 +71,8 @@ impl<'a> Writer<'a> {
         Ok(Self { text, markers })
     }
 
-    /// Leaves calls, or reasoning, in the text of the answers that it has written, where the names say so.
+    /// Leaves calls, or reasoning, in the text of the answers that it has written, where the names
+    /// say so.
     pub(super) fn end(self, names: ParserNames<'_>) {
         if names.tools == NONE {
             self.text.formats.tools = None;
@@ -81,17 +82,17 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// The token that ends an answer.
+    /// Returns the token that ends an answer.
     pub(super) fn end_token(&self) -> Option<u32> {
         self.text.generation.eos_token_ids.first().copied()
     }
 
-    /// A token of its own for these bytes.
+    /// Returns a token of its own for these bytes.
     pub(super) fn piece(&mut self, bytes: &[u8]) -> u32 {
         self.text.tokenizer.add_piece(bytes)
     }
 
-    /// The tokens of an answer, which say exactly what it says.
+    /// Returns the tokens of an answer, which say exactly what it says.
     pub(super) fn write(&self, place: &str, said: &Said) -> Result<Vec<u32>, ScriptError> {
         if said.reasoning.is_none() && said.calls.is_empty() {
             return self.encode(&format!("{place}.text"), said.text.as_deref().unwrap_or_default());
@@ -192,7 +193,7 @@ impl<'a> Writer<'a> {
         read
     }
 
-    /// The tokens of a text, which must say exactly that text.
+    /// Returns the tokens of a text, which must say exactly that text.
     fn encode(&self, place: &str, written: &str) -> Result<Vec<u32>, ScriptError> {
         let tokenizer = &self.text.tokenizer;
         let refused = |error| ScriptError::new(place, format!("cannot be tokenised: {error}"));
@@ -249,7 +250,7 @@ fn markers_of(text: &TextModel) -> Vec<(u32, &'static str)> {
     parser.special_tokens().iter().filter_map(id_of).collect()
 }
 
-/// Whether a token is left out of the text of an answer.
+/// Returns whether a token is left out of the text of an answer.
 fn is_hidden(text: &TextModel, id: u32) -> bool {
     let decoded = |skips| text.tokenizer.decode(&[id], skips).unwrap_or_default();
     decoded(true).is_empty() && !decoded(false).is_empty()
@@ -269,7 +270,7 @@ fn harmony(said: &Said) -> String {
     thoughts.chain(texts).chain(calls).collect::<Vec<_>>().join("<|start|>assistant")
 }
 
-/// A text, cut at its markers.
+/// Returns a text, cut at its markers.
 fn pieces<'t>(text: &'t str, markers: &[(u32, &'static str)]) -> Vec<Piece<'t>> {
     let (mut pieces, mut rest) = (Vec::new(), text);
     let first_of = |rest: &str| {

@@ -13,7 +13,7 @@ const MAX_USUAL_BYTES_PER_TOKEN: usize = 8;
 const MAX_SEAMLESS_BYTES: usize = 512 << 10;
 /// Tokens that may be different at the end of a beginning, where a word is cut.
 const MAX_CUT_TOKENS: usize = 16;
-/// Most tokens of a text that is tokenised for their own sake, or whose end alone is kept.
+/// Maximum tokens of a text that is tokenised for their own sake, or whose end alone is kept.
 pub(super) const MAX_TOKENS: usize = 1 << 20;
 
 /// How a tokenizer's texts can be taken apart.
@@ -40,8 +40,8 @@ impl Pieces {
     }
 }
 
-/// The tokens of a text by `encode`, unless they are more than `max_tokens`, or [`MAX_TOKENS`]
-/// where that is nothing. `encode` takes a piece, and where it begins.
+/// Returns the tokens of a text by `encode`, unless they are more than `max_tokens`, or
+/// [`MAX_TOKENS`] where that is nothing. `encode` takes a piece, and where it begins.
 ///
 /// # Errors
 /// Those of `encode`; [`TextError::TooLong`], [`TextError::TooManyTokens`],

@@ -6,7 +6,8 @@ use serde::Serialize;
 const PARTS: u64 = 128;
 const PART_BITS: u32 = PARTS.trailing_zeros();
 
-/// How many durations fell between which limits. The limits grow with the durations, so that all are known equally well.
+/// How many durations fell between which limits. The limits grow with the durations, so that all
+/// are known equally well.
 #[derive(Debug, Default)]
 pub(crate) struct Histogram {
     /// Grows to the largest duration, so to at most 58 * 128 counts.
@@ -49,7 +50,8 @@ impl Histogram {
         }
     }
 
-    /// The middle of the bucket that holds the first value that so many in a hundred do not exceed.
+    /// Returns the middle of the bucket that holds the first value that this many in a hundred do
+    /// not exceed.
     fn percentile(&self, percent: u64) -> u64 {
         let rank = (self.num_values * percent).div_ceil(100);
         let mut num_below = 0;

@@ -56,7 +56,7 @@ pub struct GeneratedLoad {
     pub prompt_len: Lengths,
     /// Tokens of each answer.
     pub output_len: Lengths,
-    /// Prompts begin with one of so many prefixes.
+    /// Prompts begin with one of this many prefixes.
     pub num_prefixes: usize,
     /// Tokens of a prefix.
     pub prefix_len: usize,
@@ -70,9 +70,9 @@ pub struct GeneratedLoad {
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pace {
-    /// Independently of each other, so many a second on average.
+    /// Independently of each other, this many a second on average.
     Rate(f64),
-    /// From so many clients, each of which sends its next request when it has its answer.
+    /// From this many clients, each of which sends its next request when it has its answer.
     Concurrency(usize),
 }
 
@@ -97,13 +97,13 @@ impl GeneratedLoad {
         Err(SettingError::new(wrong))
     }
 
-    /// Tokens of the longest request, prompt and answer.
+    /// Returns the tokens of the longest request, prompt and answer.
     #[must_use]
     pub fn max_len(&self) -> usize {
         self.longest_prompt() + self.output_len.max
     }
 
-    /// Tokens of the longest prompt.
+    /// Returns the tokens of the longest prompt.
     #[must_use]
     pub fn longest_prompt(&self) -> usize {
         let prefix_len = if self.num_prefixes > 0 { self.prefix_len } else { 0 };
@@ -174,7 +174,7 @@ impl Load {
         }
     }
 
-    /// Most requests that are under way at any time.
+    /// Returns the maximum requests that are under way at any time.
     pub(crate) fn concurrency(&self) -> Option<usize> {
         match self {
             Self::Generated(generator) => match generator.load.pace {
@@ -205,7 +205,8 @@ mod tests {
 
     #[test]
     fn a_load_is_what_its_numbers_say() {
-        // A simulated load that is half of what was asked for makes half as many machines look enough.
+        // A simulated load that is half of what was asked for makes half as many machines look
+        // enough.
         let mut generator = Generator::new(load());
         let arrivals: Vec<Arrival> = std::iter::from_fn(|| generator.next()).collect();
         assert_eq!(arrivals.len(), 20_000);

@@ -20,18 +20,19 @@ impl Rng {
         drawn
     }
 
-    /// A number in `0..end`, of which there must be one.
+    /// Returns a number in `0..end`, of which there must be one.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         // The bias is below 2^-32 for any length or count that a load has.
         self.next() % end
     }
 
-    /// A fraction in `[0, 1)`.
+    /// Returns a fraction in `[0, 1)`.
     pub(crate) fn fraction(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// The time to the next of events that come independently of each other, one in a mean time of 1.
+    /// Returns the time to the next of events that come independently of each other, one in a mean
+    /// time of 1.
     pub(crate) fn exponential(&mut self) -> f64 {
         -(1.0 - self.fraction()).ln()
     }

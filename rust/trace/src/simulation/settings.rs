@@ -63,7 +63,7 @@ pub struct Settings {
     pub limits: Limits,
     /// What a step takes.
     pub device: Device,
-    /// Whoever comes while so many wait is refused.
+    /// Whoever comes while this many wait is refused.
     pub max_waiting_requests: usize,
 }
 
@@ -77,7 +77,7 @@ pub enum LoadSettings {
     Trace {
         /// The trace.
         path: PathBuf,
-        /// Time runs so many times as fast as it did.
+        /// Time runs this many times as fast as it did.
         speed: f64,
     },
 }
@@ -113,7 +113,8 @@ impl Settings {
     }
 }
 
-/// What differs from the limits of another engine, or from the usual ones. `None` leaves a limit as it is.
+/// What differs from the limits of another engine, or from the usual ones. `None` leaves a limit as
+/// it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
@@ -136,8 +137,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The limits to begin with where no trace has any: those of a server on a GPU, for a context of so many tokens, and blocks for as
-    /// many such sequences as may run.
+    /// Returns the limits to begin with where no trace has any: those of a server on a GPU, for a
+    /// context of this many tokens, and blocks for as many such sequences as may run.
     #[must_use]
     pub fn usual(max_model_len: usize) -> EngineConfig {
         let (block_size, max_num_seqs) = (16, 256);

@@ -14,7 +14,7 @@ pub(super) struct Sequence {
     pub(super) context_len: usize,
 }
 
-/// A number as a place below `limit`.
+/// Returns a number as a place below `limit`.
 fn below(what: &'static str, value: i32, limit: usize) -> Result<usize, OpError> {
     let place = usize::try_from(value).ok().filter(|place| *place < limit);
     place.ok_or(OpError::OutOfRange { what, value: value.into(), limit })
