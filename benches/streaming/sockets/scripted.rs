@@ -47,9 +47,9 @@ pub(crate) fn serve() {
             num_mask_words: 0,
         },
         limits: DriverLimits::default(),
-        script: Some(script),
+        script: Some(Arc::clone(&script)),
     };
     let server = Server::start(bind("127.0.0.1", 0).unwrap(), text, config).unwrap();
     println!("{}", server.address().unwrap().port());
-    runner::run(server.driver());
+    runner::run(server.driver(), &script);
 }

@@ -31,6 +31,9 @@ impl Dtype {
     }
 }
 
+/// The number of `float8_e4m3fn`, in which a KV cache may be and no other tensor.
+const E4M3_CODE: u32 = 3;
+
 /// The element types of a step's tensors and of its KV cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KvDtypes {
@@ -38,6 +41,8 @@ pub enum KvDtypes {
     Same(Dtype),
     /// `float32` tensors over a `bfloat16` cache, which is half the bytes to read.
     F32OverBf16,
+    /// `float32` tensors over a `float8_e4m3fn` cache, which is a quarter.
+    F32OverE4m3,
 }
 
 impl KvDtypes {
@@ -46,6 +51,9 @@ impl KvDtypes {
     /// # Errors
     /// [`OpError::Dtype`] for a pair that no kernel was compiled for.
     pub fn from_codes(dtype: u32, cache_dtype: u32) -> Result<Self, OpError> {
+        if (dtype, cache_dtype) == (Dtype::F32 as u32, E4M3_CODE) {
+            return Ok(Self::F32OverE4m3);
+        }
         match (Dtype::from_code(dtype)?, Dtype::from_code(cache_dtype)?) {
             (dtype, cache_dtype) if dtype == cache_dtype => Ok(Self::Same(dtype)),
             (Dtype::F32, Dtype::Bf16) => Ok(Self::F32OverBf16),

@@ -7,6 +7,7 @@
 
 pub mod cpu;
 pub mod cuda;
+mod e4m3;
 mod element;
 pub mod ops;
 mod pool;

@@ -129,6 +129,7 @@ fn take<T>(cell: &Mutex<Option<T>>, what: &str) -> PyResult<T> {
 pub(crate) struct Server {
     inner: Mutex<Option<server::Server>>,
     driver: Arc<Driver>,
+    script: Option<Arc<server::Script>>,
 }
 
 #[pymethods]
@@ -178,12 +179,13 @@ impl Server {
             is_local: false,
         };
         let script = script.map(|script| Arc::clone(&script.inner));
-        let server_config = ServerConfig { naming, access, vocab_size, engine, limits, script };
+        let server_config =
+            ServerConfig { naming, access, vocab_size, engine, limits, script: script.clone() };
         let inner = py.detach(|| server::Server::start(listener, text, server_config))?;
         if let Some(recorder) = recorder {
             inner.driver().record(recorder);
         }
-        Ok(Self { driver: Arc::clone(inner.driver()), inner: Mutex::new(Some(inner)) })
+        Ok(Self { driver: Arc::clone(inner.driver()), script, inner: Mutex::new(Some(inner)) })
     }
 
     /// Answers a request that an ASGI server has read; the parts of the answer come by `bell` under
@@ -237,8 +239,10 @@ impl Server {
     }
 
     /// Plays the script in place of a runner until the server has stopped.
-    fn run_script(&self, py: Python<'_>) {
-        py.detach(|| server::script::runner::run(&self.driver));
+    fn run_script(&self, py: Python<'_>) -> PyResult<()> {
+        let script = self.script.as_ref().ok_or_else(|| PyValueError::new_err("the server has no script"))?;
+        py.detach(|| server::script::runner::run(&self.driver, script));
+        Ok(())
     }
 
     /// Watches the step loop and gives it up when it hangs; `decode_s` is the duration of a step of

@@ -15,13 +15,13 @@ mod masks;
 mod new_request;
 mod outbox;
 mod pulse;
-mod scripted;
+mod samples;
 #[cfg(test)]
 mod tests;
 mod thought;
 mod trace;
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -35,7 +35,7 @@ use self::inbox::{Inbox, Phase};
 pub use self::masks::Constraint;
 use self::masks::Masks;
 pub use self::new_request::NewRequest;
-pub use self::outbox::{End, EndError, Token, TokenStream};
+pub use self::outbox::{Delivery, End, EndError, Token, TokenStream};
 pub use self::pulse::LOOK_INTERVAL;
 pub use self::thought::Thought;
 use crate::ledger::{Charge, Full, Ledger, Pool};
@@ -92,6 +92,7 @@ pub struct Driver {
     config: EngineConfig,
     limits: DriverLimits,
     ledger: Arc<Ledger>,
+    next_id: AtomicU64,
 }
 
 impl Driver {
@@ -105,7 +106,7 @@ impl Driver {
         let inbox = Mutex::new(Inbox::new(Arc::clone(&ledger), engine.stats(), Instant::now()));
         let core = Mutex::new(Core::new(engine.into()));
         let (work, masks, metrics) = (Condvar::new(), Masks::default(), Metrics::default());
-        Ok(Self { inbox, work, core, masks, metrics, config, limits, ledger })
+        Ok(Self { inbox, work, core, masks, metrics, config, limits, ledger, next_id: AtomicU64::new(0) })
     }
 
     /// Returns the engine's limits.
@@ -214,13 +215,21 @@ impl Driver {
     /// later.
     ///
     /// # Errors
-    /// [`Refusal`] if the queue is full or the server takes no requests.
-    pub fn submit(self: &Arc<Self>, request: NewRequest) -> Result<TokenStream, Refusal> {
+    /// [`Refusal`], if the queue is full or no requests are taken.
+    pub fn submit(self: &Arc<Self>, mut request: NewRequest) -> Result<TokenStream, Refusal> {
+        request.request.id = self.new_id();
         let mut streams = self.submit_all(vec![request])?;
         Ok(streams.pop().expect("one request has one stream"))
     }
 
-    /// Queues all requests or refuses all; the streams are in the order of `requests`.
+    /// A name for a request that is about to be queued; no other request has it.
+    #[must_use]
+    pub fn new_id(&self) -> RequestId {
+        RequestId(self.next_id.fetch_add(1, Relaxed))
+    }
+
+    /// Queues several requests at once, each under an id of [`Driver::new_id`], or none of them;
+    /// the streams are in their order.
     ///
     /// # Errors
     /// [`Refusal`] if the queue lacks room for all, or the server takes no requests.

@@ -2,8 +2,8 @@
 //!
 //! Everything but the model is real: HTTP, templates, tokenizer, queue, engine, streams. A rule of
 //! the script is chosen when a request is prepared, where its text is at hand; an error status is
-//! answered there. Else the [`ScriptedAnswer`] travels with the request to the driver, where the
-//! runner finds it again by the step's samples.
+//! answered there. Else the [`ScriptedAnswer`] is kept under the request's id, by which the runner
+//! finds it when a step samples for the request.
 //!
 //! ```text
 //! file    JSON → what it says, strictly
@@ -11,12 +11,14 @@
 //! answer  the tokens, and how they are played
 //! cue     request → what rules look at
 //! rule    request → answer
+//! assigned request id → answer, until its stream is dropped
 //! playing which token comes when: no clock, no threads
 //! runner  the loop over steps
 //! received what was asked
 //! ```
 
 pub mod answer;
+mod assigned;
 pub mod cue;
 mod file;
 mod playing;
@@ -28,7 +30,11 @@ mod writer;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use streamcore_engine::RequestId;
+
 pub use self::answer::ScriptedAnswer;
+use self::assigned::Answers;
+pub use self::assigned::Assigned;
 use self::cue::{Cue, Scene};
 pub use self::file::ScriptError;
 use self::file::{ScriptFile, parse};
@@ -45,6 +51,7 @@ pub struct Script {
     served_model_names: Vec<String>,
     rules: Vec<Rule>,
     num_replies: AtomicUsize,
+    answers: Answers,
     log: Option<Arc<RequestLog>>,
 }
 
@@ -65,7 +72,13 @@ impl Script {
             let message = format!("is never reached: `rules[{last}]` is for every request");
             return Err(ScriptError::new(format!("rules[{}]", last + 1), message));
         }
-        Ok(Self { served_model_names: models, rules, num_replies: AtomicUsize::new(0), log: None })
+        Ok(Self {
+            served_model_names: models,
+            rules,
+            num_replies: AtomicUsize::new(0),
+            answers: Answers::default(),
+            log: None,
+        })
     }
 
     /// Keeps the received requests.
@@ -129,5 +142,12 @@ impl Script {
             Reply::Answer(answer) => Ok(answer),
             Reply::Refusal(error) => Err(error.clone()),
         }
+    }
+
+    /// Has this answer played for a request, until what is returned is dropped. Call it before
+    /// the driver queues the request.
+    #[must_use]
+    pub fn assign(&self, id: RequestId, answer: &Arc<ScriptedAnswer>) -> Assigned {
+        self.answers.assign(id, Arc::clone(answer))
     }
 }

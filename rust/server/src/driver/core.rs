@@ -16,7 +16,6 @@ use super::lock;
 use super::masks::{Constraint, Drawn};
 use super::outbox::{End, EndError, Full, Outbox, Token};
 use crate::metrics::{AbortPhase, Metrics, Outcome};
-use crate::script::ScriptedAnswer;
 
 /// A request that the engine holds.
 #[derive(Debug)]
@@ -33,7 +32,6 @@ struct OpenRequest {
     last_token: Option<Instant>,
     /// The outcome under which an abort is counted.
     aborted_as: Outcome,
-    answer: Option<Arc<ScriptedAnswer>>,
     constraint: Option<Arc<Mutex<Constraint>>>,
     /// Forced tokens that are not delivered yet.
     num_forced: usize,
@@ -185,7 +183,7 @@ impl Core {
     }
 
     fn add(&mut self, submission: Submission) {
-        let Submission { request, outbox, arrival, answer, constraint, place } = submission;
+        let Submission { request, outbox, arrival, constraint, place } = submission;
         let (id, prompt_len) = (request.id, request.prompt.len());
         if let Err(error) = self.engine.add_request(request) {
             // Lengths are checked before submission, so this is a bug; its client must still not
@@ -204,20 +202,13 @@ impl Core {
             num_tokens: 0,
             last_token: None,
             aborted_as: Outcome::Abort,
-            answer,
             constraint,
             num_forced: 0,
         };
         self.open.insert(id, open);
     }
 
-    /// Returns the scripted answer and the arrival time of an open request.
-    pub(super) fn answer_of(&self, id: RequestId) -> Option<(&Arc<ScriptedAnswer>, Instant)> {
-        let open = self.open.get(&id)?;
-        Some((open.answer.as_ref()?, open.arrival))
-    }
-
-    /// Moves the engine's events to the outboxes and wakes each reader once.
+    /// Brings the engine's events to the outboxes and wakes each reader once.
     pub(super) fn deliver(&mut self, inbox: &Mutex<Inbox>, metrics: &Metrics, now: Instant) {
         let mut events = mem::take(&mut self.events);
         self.engine.drain_events(&mut events);

@@ -13,7 +13,6 @@ use super::outbox::Outbox;
 use super::pulse::Pulse;
 use crate::ledger::{Charge, Full, Ledger, Pool};
 use crate::metrics::{Outcome, RefusalReason};
-use crate::script::ScriptedAnswer;
 
 /// Why a request was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,7 +64,6 @@ pub(super) struct Submission {
     pub(super) request: Request,
     pub(super) outbox: Arc<Outbox>,
     pub(super) arrival: Instant,
-    pub(super) answer: Option<Arc<ScriptedAnswer>>,
     pub(super) constraint: Option<Arc<Mutex<Constraint>>>,
     pub(super) place: Place,
 }
@@ -100,7 +98,6 @@ pub(super) struct Inbox {
     /// Whether the step waits for all masks, so that one alone need not wake the engine thread.
     pub(super) is_patient: bool,
     ledger: Arc<Ledger>,
-    next_id: u64,
     stats: Stats,
     pub(super) pulse: Pulse,
     started: Instant,
@@ -119,7 +116,6 @@ impl Inbox {
             num_masks_in_making: 0,
             is_patient: false,
             ledger,
-            next_id: 0,
             stats,
             pulse: Pulse::new(now),
             started: now,
@@ -165,21 +161,12 @@ impl Inbox {
         (place, kept): (Place, Charge),
         arrival: Instant,
     ) -> (RequestId, Arc<Outbox>) {
-        let NewRequest { mut request, deliver_at_end, patience, answer, kept_bytes: _, constraint } = new;
-        let id = RequestId(self.next_id);
-        self.next_id += 1;
-        request.id = id;
+        let NewRequest { mut request, delivery, patience, kept_bytes: _, constraint } = new;
+        let id = request.id;
         request.deadline = patience.map(|patience| self.engine_time(arrival).saturating_add(patience));
-        let outbox = Arc::new(Outbox::new(deliver_at_end, answer.is_some(), kept));
+        let outbox = Arc::new(Outbox::new(delivery, kept));
         request.is_constrained = constraint.is_some();
-        self.requests.push(Submission {
-            request,
-            outbox: Arc::clone(&outbox),
-            arrival,
-            answer,
-            constraint,
-            place,
-        });
+        self.requests.push(Submission { request, outbox: Arc::clone(&outbox), arrival, constraint, place });
         (id, outbox)
     }
 

@@ -5,21 +5,19 @@ use std::time::Duration;
 
 use streamcore_engine::{Request, RequestId};
 
-use super::Constraint;
-use crate::script::ScriptedAnswer;
+use super::{Constraint, Delivery};
 
 /// A client's request, in tokens.
 #[derive(Debug, Clone)]
 pub struct NewRequest {
-    /// The engine's request; the driver sets its id.
+    /// What the engine is asked for, under an id that [`Driver::new_id`](super::Driver::new_id) has
+    /// given.
     pub request: Request,
-    /// Whether to deliver all tokens with the end, which spares the reader a wake-up for each.
-    pub deliver_at_end: bool,
-    /// How long the client waits for the end; after that nothing is computed.
+    /// How its tokens are handed over.
+    pub delivery: Delivery,
+    /// How long its client waits for the end; nothing is computed for it afterwards.
     pub patience: Option<Duration>,
-    /// The scripted answer that replaces the model's; its tokens are delivered one by one.
-    pub answer: Option<Arc<ScriptedAnswer>>,
-    /// Maximum bytes of token details kept until the answer is written.
+    /// Bytes of what is known of its tokens that are kept until its answer is written, at most.
     pub kept_bytes: usize,
     /// The constraint on the answer, shared with no other request.
     pub constraint: Option<Arc<Mutex<Constraint>>>,
@@ -36,6 +34,6 @@ impl NewRequest {
 
 impl From<Request> for NewRequest {
     fn from(request: Request) -> Self {
-        Self { request, deliver_at_end: false, patience: None, answer: None, kept_bytes: 0, constraint: None }
+        Self { request, delivery: Delivery::Merged, patience: None, kept_bytes: 0, constraint: None }
     }
 }

@@ -41,8 +41,20 @@ pub enum EndError {
         /// Seconds that the client waited.
         waited_s: u64,
     },
-    /// The script breaks the connection off.
+    /// The runner wants the connection to break off without a word.
     Cut,
+}
+
+/// How the tokens of a request are handed to their reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// As they come; those that have come since the last time are handed over together.
+    Merged,
+    /// Each by itself, however many have come: what the reader makes of them does not depend on how
+    /// busy the machine is.
+    TokenByToken,
+    /// All with the end, which spares their reader a wake-up for each.
+    AtEnd,
 }
 
 /// A generated token.
@@ -69,12 +81,9 @@ const CHARGED_BYTES: usize = 64 << 10;
 /// [`MAX_WEIGHT`].
 #[derive(Debug)]
 pub(super) struct Outbox {
-    /// Nothing is delivered before the end.
-    deliver_at_end: bool,
-    /// The client has left.
+    delivery: Delivery,
+    /// Its client has left.
     is_abandoned: AtomicBool,
-    /// Each token is delivered by itself, however many are waiting.
-    one_by_one: bool,
     contents: Mutex<Contents>,
 }
 
@@ -144,14 +153,9 @@ impl Contents {
 }
 
 impl Outbox {
-    /// Creates an outbox with its initial charge.
-    pub(super) fn new(deliver_at_end: bool, one_by_one: bool, charge: Charge) -> Self {
-        Self {
-            deliver_at_end,
-            one_by_one: one_by_one && !deliver_at_end,
-            is_abandoned: AtomicBool::new(false),
-            contents: Mutex::new(Contents::new(charge)),
-        }
+    /// One for which this is charged already.
+    pub(super) fn new(delivery: Delivery, charge: Charge) -> Self {
+        Self { delivery, is_abandoned: AtomicBool::new(false), contents: Mutex::new(Contents::new(charge)) }
     }
 
     /// Adds a token; returns the reader if it must be woken, which is once for any number of
@@ -161,11 +165,11 @@ impl Outbox {
         contents.weight += weight_of(&token);
         contents.tokens.push_back(token);
         let weight = contents.weight;
-        contents.kept.follow(weight, self.deliver_at_end)?;
-        match self.deliver_at_end {
-            true => Ok(None),
-            false if weight > MAX_WEIGHT => Err(Full),
-            false => Ok(contents.reader.take()),
+        contents.kept.follow(weight, self.delivery == Delivery::AtEnd)?;
+        match self.delivery {
+            Delivery::AtEnd => Ok(None),
+            _ if weight > MAX_WEIGHT => Err(Full),
+            Delivery::Merged | Delivery::TokenByToken => Ok(contents.reader.take()),
         }
     }
 
@@ -205,12 +209,13 @@ impl Outbox {
         cx: &mut Context<'_>,
         tokens: &mut Vec<Token>,
     ) -> Poll<Option<End>> {
-        let is_due = contents.end.is_some() || !(self.deliver_at_end || contents.tokens.is_empty());
+        let is_due =
+            contents.end.is_some() || !(self.delivery == Delivery::AtEnd || contents.tokens.is_empty());
         if !is_due {
             contents.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        if self.one_by_one
+        if self.delivery == Delivery::TokenByToken
             && let Some(token) = contents.tokens.pop_front()
         {
             contents.weight -= weight_of(&token);
@@ -218,7 +223,7 @@ impl Outbox {
             let is_last = contents.tokens.is_empty();
             return Poll::Ready(contents.end.take_if(|_| is_last));
         }
-        if !self.deliver_at_end && contents.weight > MAX_TAKEN_WEIGHT {
+        if self.delivery == Delivery::Merged && contents.weight > MAX_TAKEN_WEIGHT {
             contents.take_portion(tokens);
             return Poll::Ready(if contents.tokens.is_empty() { contents.end.take() } else { None });
         }
@@ -302,16 +307,16 @@ mod tests {
     use crate::driver::DriverLimits;
     use crate::ledger::{Ledger, Pool};
 
-    fn outbox(deliver_at_end: bool, one_by_one: bool) -> Outbox {
+    fn outbox(delivery: Delivery) -> Outbox {
         let ledger = Ledger::new(DriverLimits::default());
-        Outbox::new(deliver_at_end, one_by_one, ledger.charge(Pool::Answers, 0, 1).unwrap())
+        Outbox::new(delivery, ledger.charge(Pool::Answers, 0, 1).unwrap())
     }
 
     /// A thousand whole answers at once would otherwise wake their readers a thousand times a step,
     /// for nothing.
     #[test]
     fn the_reader_of_a_whole_answer_is_woken_once() {
-        let (outbox, mut cx) = (outbox(true, false), Context::from_waker(Waker::noop()));
+        let (outbox, mut cx) = (outbox(Delivery::AtEnd), Context::from_waker(Waker::noop()));
         let mut tokens = Vec::new();
         for id in [1, 2, 3] {
             assert!(outbox.poll(&mut cx, &mut tokens).is_pending());
@@ -325,8 +330,8 @@ mod tests {
 
     /// A test of a client that counts events must not depend on how busy the machine is.
     #[test]
-    fn scripted_tokens_are_handed_over_one_by_one() {
-        let (outbox, mut cx) = (outbox(false, true), Context::from_waker(Waker::noop()));
+    fn tokens_are_handed_over_one_by_one() {
+        let (outbox, mut cx) = (outbox(Delivery::TokenByToken), Context::from_waker(Waker::noop()));
         let mut tokens = Vec::new();
         for id in [1, 2] {
             assert!(outbox.push(Token { id, logprobs: None }).is_ok());
@@ -342,7 +347,7 @@ mod tests {
     /// made.
     #[test]
     fn a_stream_is_taken_in_portions_and_full_at_its_bound() {
-        let (outbox, mut cx) = (outbox(false, false), Context::from_waker(Waker::noop()));
+        let (outbox, mut cx) = (outbox(Delivery::Merged), Context::from_waker(Waker::noop()));
         let top = vec![(1, -1.0); 20];
         let token =
             || Token { id: 1, logprobs: Some(Box::new(TokenLogprobs { logprob: -1.0, top: top.clone() })) };

@@ -11,11 +11,11 @@ use super::prompt::{check_tokens, truncate};
 use super::{AskedGrammar, Prompt, lengths, random};
 use crate::app::App;
 use crate::asked::{Options, Sampling};
-use crate::driver::NewRequest;
+use crate::driver::{Delivery, NewRequest};
 use crate::error::ApiError;
 use crate::patience::patience;
-use crate::script::Script;
 use crate::script::cue::{Cue, Scene};
+use crate::script::{Script, ScriptedAnswer};
 use crate::stream::keepalive_interval;
 
 /// A request that can be queued.
@@ -31,6 +31,8 @@ pub struct Generation {
     pub grammar: Option<AskedGrammar>,
     /// The engine's requests without prompts, which are copied on submission.
     pub(super) requests: Vec<NewRequest>,
+    /// What a script answers in the place of a model, by request; empty without a script.
+    pub(super) answers: Vec<Arc<ScriptedAnswer>>,
 }
 
 impl Generation {
@@ -47,6 +49,7 @@ impl Generation {
         default_max_tokens: usize,
     ) -> Result<Self, ApiError> {
         let mut requests = Vec::with_capacity(prompts.len() * options.n);
+        let mut answers = Vec::new();
         for prompt in &mut prompts {
             truncate(app, &options, &mut prompt.tokens, default_max_tokens);
             check_tokens(app, prompt)?;
@@ -56,10 +59,10 @@ impl Generation {
             let num_others = requests.len();
             requests.extend((0..options.n).map(|nth| with_seed(&request, seed.wrapping_add(nth as u64))));
             if let (Some(script), Some(cue)) = (&app.script, &prompt.cue) {
-                give_answers(script, &options, cue, &mut requests[num_others..])?;
+                answers.extend(choose_answers(script, &options, cue, &mut requests[num_others..])?);
             }
         }
-        let mut generation = Self { options, prompts, setup: None, grammar: None, requests };
+        let mut generation = Self { options, prompts, setup: None, grammar: None, requests, answers };
         generation.set_kept_bytes();
         generation.check_queue(app)?;
         generation.check_scores(app)?;
@@ -69,33 +72,39 @@ impl Generation {
     /// Returns the interval of keep-alive comments; none for a script that hangs.
     #[must_use]
     pub fn max_silence(&self, headers: &HeaderMap) -> Duration {
-        let mut answers = self.requests.iter().filter_map(|new| new.answer.as_ref());
-        if answers.any(|answer| answer.hangs()) { Duration::MAX } else { keepalive_interval(headers) }
+        if self.answers.iter().any(|answer| answer.hangs()) {
+            Duration::MAX
+        } else {
+            keepalive_interval(headers)
+        }
     }
 
     /// Returns how long the client waits for a whole answer, if it sends that. A stream shows that
     /// it lives, and a script keeps its own time.
     #[must_use]
     pub fn patience(&self, headers: &HeaderMap) -> Option<Duration> {
-        let is_scripted = self.requests.iter().any(|new| new.answer.is_some());
-        if self.options.stream || is_scripted { None } else { patience(headers) }
+        if self.options.stream || !self.answers.is_empty() { None } else { patience(headers) }
     }
 }
 
-/// Assigns the scripted answer to each choice of a prompt.
-fn give_answers(
+/// The answer that the script has for each choice of a prompt. Its tokens come one by one, and no
+/// more of them than it has.
+fn choose_answers(
     script: &Script,
     options: &Options,
     cue: &Cue,
     requests: &mut [NewRequest],
-) -> Result<(), ApiError> {
+) -> Result<Vec<Arc<ScriptedAnswer>>, ApiError> {
     let scene = Scene { cue, model: &options.model, stream: options.stream };
-    for new in requests {
+    let choose = |new: &mut NewRequest| {
         let answer = script.reply(&scene)?;
         new.request.max_tokens = new.request.max_tokens.min(answer.max_tokens());
-        new.answer = Some(Arc::clone(answer));
-    }
-    Ok(())
+        if new.delivery == Delivery::Merged {
+            new.delivery = Delivery::TokenByToken;
+        }
+        Ok(Arc::clone(answer))
+    };
+    requests.iter_mut().map(choose).collect()
 }
 
 /// Makes the request that the choices of all prompts share.
@@ -113,9 +122,10 @@ fn new_request(app: &App, options: &Options, max_tokens: usize) -> NewRequest {
         prompt_logprobs: details.prompt_logprobs.max(details.logprobs.filter(|_| options.echo)),
         ..Request::new(RequestId::default(), Vec::new(), max_tokens)
     };
-    // A whole answer is not needed before its end, unless it may end at a stop string.
-    let deliver_at_end = !options.stream && options.stops.texts.is_empty();
-    NewRequest { deliver_at_end, ..NewRequest::from(request) }
+    // A whole answer is of no use before its end, unless it may end at a stop string.
+    let is_whole = !options.stream && options.stops.texts.is_empty();
+    let delivery = if is_whole { Delivery::AtEnd } else { Delivery::Merged };
+    NewRequest { delivery, ..NewRequest::from(request) }
 }
 
 fn sampling_params(app: &App, asked: &Sampling) -> SamplingParams {

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use streamcore_engine::{NO_TOKEN, OwnedStepBuffers, RequestId, Scores, StepPlan};
 
+use super::Script;
+use super::assigned::Answers;
 use super::playing::{Move, Playing};
 use crate::driver::{Driver, EndError, NextStep};
 
@@ -14,10 +16,11 @@ const IDLE_WAIT: Duration = Duration::from_secs(60);
 /// Maximum pause while it has work: the driver takes a longer silence for a hang.
 const MAX_REST: Duration = Duration::from_millis(500);
 
-/// Plays answers until the driver has stopped. The engine must have one step in flight.
-pub fn run(driver: &Arc<Driver>) {
+/// Plays the answers of a script until the driver has stopped. The engine must have one step in
+/// flight.
+pub fn run(driver: &Arc<Driver>, script: &Script) {
     let _guard = FailOnPanic(driver);
-    let mut runner = Runner::new(driver);
+    let mut runner = Runner::new(driver, &script.answers);
     loop {
         match driver.next_step(&mut runner.buffers.borrow(), IDLE_WAIT) {
             NextStep::Plan(plan) => runner.play(&plan),
@@ -40,6 +43,7 @@ impl Drop for FailOnPanic<'_> {
 
 struct Runner<'a> {
     driver: &'a Arc<Driver>,
+    answers: &'a Answers,
     buffers: OwnedStepBuffers,
     /// Indexed by row. A changed id shows that a row has passed to another request.
     rows: Vec<Option<Playing>>,
@@ -48,10 +52,10 @@ struct Runner<'a> {
 }
 
 impl<'a> Runner<'a> {
-    fn new(driver: &'a Arc<Driver>) -> Self {
+    fn new(driver: &'a Arc<Driver>, answers: &'a Answers) -> Self {
         let rows = (0..driver.config().max_num_seqs).map(|_| None).collect();
         let buffers = OwnedStepBuffers::new(driver.config());
-        Self { driver, buffers, rows, sampled: Vec::new(), failed: Vec::new() }
+        Self { driver, answers, buffers, rows, sampled: Vec::new(), failed: Vec::new() }
     }
 
     /// Completes a step as soon as one of its sequences has a token, or a request arrives or is
@@ -73,16 +77,17 @@ impl<'a> Runner<'a> {
 
     /// Makes the next move of every sequence; if no token is due yet, returns when one may be.
     fn draw(&mut self, plan: &StepPlan) -> Option<Instant> {
-        let Self { driver, buffers, rows, sampled, failed } = self;
+        let Self { driver, answers, buffers, rows, sampled, failed } = self;
         let now = driver.now();
         let mut due = (plan.num_samples > 0).then_some(now + MAX_REST);
         sampled.clear();
-        driver.for_each_sample(plan.id, |id, cue| {
+        driver.for_each_sample(plan.id, |id| {
             let row = &mut rows[buffers.sample_rows[sampled.len()] as usize];
             if row.as_ref().is_none_or(|playing| playing.id != id) {
-                *row = cue.map(|(answer, arrival)| Playing::new(id, Arc::clone(answer), arrival));
+                *row = answers.get(id).map(|(answer, arrival)| Playing::new(id, answer, arrival));
             }
-            // A request that ended since has no scripted answer and needs none.
+            // A request whose stream has been dropped in the meantime has no answer, and needs
+            // none.
             let next = row.as_mut().map_or(Move::Hang, |playing| playing.next(now));
             let mut token = NO_TOKEN;
             match next {

@@ -12,6 +12,7 @@ use super::output::Output;
 use super::reading::Reading;
 use crate::asked::Stops;
 use crate::driver::{End, EndError, Token, TokenStream};
+use crate::script::Assigned;
 use crate::stream::finish::{Finish, FinishReason};
 use crate::text::{Detokenizer, Tokenizer};
 
@@ -55,6 +56,9 @@ pub struct Choice {
     /// Generated tokens that are not processed yet.
     fresh_tokens: Vec<Token>,
     end: Option<End>,
+    /// Has its answer played, if a script says it. Behind `tokens`, whose drop ends the request
+    /// first.
+    _script: Option<Assigned>,
 }
 
 impl Choice {
@@ -90,10 +94,17 @@ impl Choice {
             prompt_logprobs: Vec::new(),
             fresh_tokens: Vec::new(),
             end: None,
+            _script: None,
         }
     }
 
-    /// Returns the number of tokens of the prompt, if this choice pays for it.
+    /// The same choice, whose answer a script says.
+    #[must_use]
+    pub fn with_script(self, script: Option<Assigned>) -> Self {
+        Self { _script: script, ..self }
+    }
+
+    /// Tokens of the prompt, if this choice pays for it.
     #[must_use]
     pub fn num_prompt_tokens(&self) -> usize {
         self.num_prompt_tokens

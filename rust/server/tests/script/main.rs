@@ -48,8 +48,9 @@ impl Stage {
             script: Some(Arc::clone(&script)),
         };
         let server = Server::start(bind("127.0.0.1", 0).unwrap(), text, config).unwrap();
-        let driver = Arc::clone(server.driver());
-        Self { server: Some(server), script, player: Some(thread::spawn(move || runner::run(&driver))) }
+        let (driver, played) = (Arc::clone(server.driver()), Arc::clone(&script));
+        let player = thread::spawn(move || runner::run(&driver, &played));
+        Self { server: Some(server), script, player: Some(player) }
     }
 
     /// Everything that comes until the server closes, or `until` has come.

@@ -1,6 +1,7 @@
-//! Calls for a runner that plays a script: whose tokens a step draws, a pause, and a request's end.
+//! What a runner asks for that chooses tokens by request: whose tokens a step draws, a rest, and
+//! the end of a request.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 use std::time::Instant;
 
 use streamcore_engine::{RequestId, StepId};
@@ -9,18 +10,11 @@ use super::inbox::Phase;
 use super::outbox::{End, EndError};
 use super::{Driver, lock};
 use crate::metrics::Outcome;
-use crate::script::ScriptedAnswer;
 
 impl Driver {
-    /// Shows each sample's request, scripted answer and arrival time for a step in flight. A
-    /// request that ended since has no answer. Called by the engine thread only.
-    pub fn for_each_sample(
-        &self,
-        step: StepId,
-        mut show: impl FnMut(RequestId, Option<(&Arc<ScriptedAnswer>, Instant)>),
-    ) {
-        let core = lock(&self.core);
-        core.engine.sampled_requests(step).for_each(|id| show(id, core.answer_of(id)));
+    /// Shows the request of each sample of a step in flight. Called by the engine thread only.
+    pub fn for_each_sample(&self, step: StepId, show: impl FnMut(RequestId)) {
+        lock(&self.core).engine.sampled_requests(step).for_each(show);
     }
 
     /// Ends one request with an error. Called by the engine thread only.
