@@ -1,4 +1,4 @@
-//! Whether long work on a text is still wanted: its client may have left.
+//! Cancels long work on a text whose client has left.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use super::TextError;
 
 thread_local! {
-    /// Of the work on this thread, which looks at it between two pieces without anything in between
-    /// having to carry it.
+    /// The state of this thread's work, checked between two pieces. Thread-local, so that no code
+    /// between must pass it on.
     static CURRENT: RefCell<Option<Wanted>> = const { RefCell::new(None) };
     /// Whether others wait for this thread, and whether that has cut work off.
     static BRIEF: Cell<Option<bool>> = const { Cell::new(None) };
 }
 
-/// Runs work that may take some milliseconds, and says whether it has been cut off there.
+/// Runs work for at most some milliseconds; returns whether it was cut off.
 pub fn briefly<T>(work: impl FnOnce() -> T) -> (T, bool) {
     /// Also after a panic.
     struct Restore;
@@ -33,12 +33,12 @@ pub(super) fn is_brief() -> bool {
     BRIEF.get().is_some()
 }
 
-/// Work has been cut off for what it takes.
+/// Records that work was cut off.
 pub(super) fn tell_cut() {
     BRIEF.set(BRIEF.get().map(|_| true));
 }
 
-/// Shared by work and those who wait for it.
+/// State shared by work and its waiters.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
     is_over: Arc<AtomicBool>,
@@ -62,7 +62,7 @@ impl Wanted {
         work()
     }
 
-    /// The work is wanted until what this returns is dropped.
+    /// Keeps the work wanted until the returned guard is dropped.
     #[must_use]
     pub fn end_on_drop(self) -> EndOnDrop {
         EndOnDrop(self)
@@ -75,10 +75,10 @@ impl Drop for EndOnDrop {
     }
 }
 
-/// To be called between two pieces of long work.
+/// Checks between two pieces of long work that it is still wanted.
 ///
 /// # Errors
-/// [`TextError::Unwanted`]: the client has left, so nobody reads the rest.
+/// [`TextError::Unwanted`] if the client has left.
 pub(super) fn check() -> Result<(), TextError> {
     let is_over = CURRENT.with_borrow(|wanted| wanted.as_ref().is_some_and(|w| w.is_over.load(Relaxed)));
     if is_over { Err(TextError::Unwanted) } else { Ok(()) }
