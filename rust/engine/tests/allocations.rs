@@ -79,7 +79,7 @@ fn num_for_checks(engine: &Engine, num_steps: usize) -> usize {
 
 #[test]
 fn a_step_in_the_steady_state_asks_for_no_memory() {
-    // The time of an allocation is anybody's guess; at thousands of steps a second it becomes a
+    // The time of an allocation is unpredictable; at thousands of steps a second it becomes a
     // stutter in every stream.
     for (max_steps_in_flight, num_keys) in [(1, 1), (2, 1), (2, 3)] {
         let limits = EngineConfig {

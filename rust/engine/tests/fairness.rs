@@ -119,8 +119,7 @@ fn assert_protected(limits: &EngineConfig, light: Sender, flood: Sender) {
 
 #[test]
 fn a_flood_of_streams_keeps_nobody_else_out() {
-    // One customer's batch job takes all the rows, and everybody else waits for the end of its
-    // streams.
+    // One customer's batch job takes all the rows, and all others wait for the end of its streams.
     for max_steps_in_flight in [1, 2] {
         let limits = EngineConfig { max_steps_in_flight, num_blocks: 128, ..config() };
         let light = Sender { key: LIGHT, prompt_len: 8, max_tokens: 20, rate: 10 };
@@ -165,7 +164,7 @@ fn a_flood_that_fills_the_cache_keeps_nobody_else_out() {
 
 #[test]
 fn keys_that_all_want_more_get_the_same() {
-    // Whoever sends shorter requests, or more of them, would get more than the others who pay the
+    // A client with shorter requests, or more of them, would get more than the others who pay the
     // same.
     let limits = EngineConfig { num_blocks: 512, ..config() };
     let mut arena = Arena::new(limits);

@@ -136,7 +136,7 @@ impl ShadowDevice {
     }
 
     /// What comes behind the sequences fills a step of single tokens up to a captured size, and
-    /// touches nothing of anybody's.
+    /// touches no sequence's memory.
     fn check_padding(&self, plan: &StepPlan, columns: &OwnedStepBuffers) {
         let (num_seqs, sizes) = (plan.num_seqs, &self.config.capture_sizes);
         let size = sizes.iter().copied().filter(|size| *size >= num_seqs).min().unwrap_or(num_seqs);

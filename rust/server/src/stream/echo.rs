@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn a_text_is_told_with_the_tokens_that_were_made_of_it() {
         let drawing = [0..0, 0..1, 2..4, 2..4, 6..7];
-        // So many likely tokens that each group of tokens is a piece of its own.
+        // Enough likely tokens that each group of tokens is its own piece.
         assert_eq!(
             told("a é  b", &drawing),
             [

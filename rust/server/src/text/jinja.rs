@@ -9,7 +9,7 @@
 //! ```text
 //! source ──► scan, lexer ──► parser, expression ──► ast ──► interpreter, evaluate ──► text
 //!                                                    │             │
-//!                                                  names      value, operators, subscript, filters, …
+//!                                                  names      value, operators, filters, …
 //! ```
 
 mod arguments;

@@ -84,8 +84,8 @@ impl Literals {
         literals
     }
 
-    /// Replaces a marker by an unused character; drops it if a client has used up all private
-    /// characters.
+    /// Returns the unused character that replaces a marker; U+FFFD if a client has used up all of
+    /// them.
     fn stand_in(&mut self, marker: &str, unused: &mut impl Iterator<Item = char>) -> char {
         if let Some(character) = self.stand_ins.get(marker) {
             return *character;

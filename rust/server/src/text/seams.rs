@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! "…brown fox| jumped…"       before a space or line feed between two letters or digits
-//! "…jumped.\n|Then…"          behind a line feed, between a visible character and a letter or digit
+//! "…jumped.\n|Then…"          behind a line feed, between visible text and a letter or digit
 //! ```
 //!
 //! No token reaches over such a place if none of the vocabulary does; the expressions that cut

@@ -288,7 +288,7 @@ impl Choice {
         }
     }
 
-    /// At the end of a choice, its parts are told as well.
+    /// Checks the end of a choice, which has its parts as well.
     fn check_calls(&mut self, finish_reason: &Value) -> Result<(), String> {
         if let Some(reason) = finish_reason.as_str() {
             self.parts.check_end(reason)?;
@@ -310,7 +310,7 @@ impl Choice {
         Ok(())
     }
 
-    /// Returns the texts and lists grow, all else is told once.
+    /// Adds a delta to a message: texts and lists grow, all else comes once.
     fn add(&mut self, key: &str, value: Value) -> Result<(), String> {
         let told = self.told.entry(key).or_insert(Value::Null);
         match (told, value) {

@@ -25,7 +25,7 @@ impl OwnedScores {
         scores
     }
 
-    /// Even tokens are the likeliest; odd ones are behind all that are told.
+    /// Even tokens are the likeliest; odd ones are behind all reported ones.
     fn add(&mut self, token: i32, num_top: usize) {
         let is_likeliest = token % 2 == 0;
         self.logprobs.push(if is_likeliest { -0.5 } else { -9.5 });

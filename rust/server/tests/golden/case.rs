@@ -104,7 +104,7 @@ pub(crate) fn case(name: &'static str, ask: Ask, script: &'static str) -> Case {
 }
 
 impl Case {
-    /// The runner dies in the place of the step after so many.
+    /// The runner dies in place of the step after this many.
     pub(crate) fn fails_after(self, num_steps: usize) -> Self {
         Self { fails_after: Some(num_steps), ..self }
     }

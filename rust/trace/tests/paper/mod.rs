@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-/// A file in memory, which can be read while somebody else writes it.
+/// A file in memory, which can be read while it is written.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Paper(Arc<Mutex<Vec<u8>>>);
 

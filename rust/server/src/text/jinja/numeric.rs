@@ -86,7 +86,7 @@ pub(super) fn parse_float(text: &str) -> Option<f64> {
     text.replace('_', "").parse().ok()
 }
 
-/// Applies the filter `round`; `ceil` and `floor` keep a whole number whole.
+/// Applies the filter `round`; a whole number stays whole when rounded to the nearest.
 pub(super) fn round(value: &Value, precision: Option<i128>, method: &str) -> Result<Value> {
     defined(value)?;
     let digits = precision.unwrap_or(0);
