@@ -17,7 +17,7 @@ const BLOCK_SIZE: usize = 4;
 const NUM_BLOCKS: usize = 32;
 const VOCAB: i32 = 97;
 
-/// What a runner keeps on its device.
+/// A runner's memory on its device.
 struct ToyModel {
     /// One number in each slot, where a model has keys and values.
     kv_cache: Vec<i32>,
@@ -36,7 +36,7 @@ impl ToyModel {
         }
     }
 
-    /// Carries out a step; the drawn token of each sample.
+    /// Carries out a step and returns the drawn token of each sample.
     fn forward(&mut self, plan: &StepPlan, columns: &OwnedStepBuffers) -> Vec<i32> {
         let updates = columns.block_places.iter().zip(&columns.block_ids).take(plan.num_block_updates);
         for (place, block) in updates {

@@ -21,7 +21,7 @@ use crate::step_times::Work;
 pub(crate) struct StepInFlight {
     pub(crate) plan: StepPlan,
     pub(crate) scheduled: Vec<ScheduledTokens>,
-    /// What [`Engine::observe`] blames its time on.
+    /// The work to which [`Engine::observe`] attributes the step's duration.
     work: Work,
 }
 
@@ -35,13 +35,13 @@ pub struct Engine {
     spare_lists: Vec<Vec<ScheduledTokens>>,
     events: Vec<Event>,
     num_arrivals: u64,
-    /// Counters of steps and tokens. The scheduler's own, and the gauges, are filled in when
-    /// somebody asks.
+    /// Counters of steps and tokens. [`Engine::stats`] fills in the scheduler's own, and the
+    /// gauges.
     counters: Stats,
 }
 
 impl Engine {
-    /// Returns an engine without requests.
+    /// Creates an engine without requests.
     ///
     /// # Errors
     /// [`EngineError::Config`] if [`EngineConfig::validate`] refuses the limits.
@@ -58,7 +58,7 @@ impl Engine {
         })
     }
 
-    /// Returns the limits that it was built with.
+    /// Returns the engine's limits.
     #[must_use]
     pub fn config(&self) -> &EngineConfig {
         &self.config
@@ -68,7 +68,7 @@ impl Engine {
     ///
     /// # Errors
     /// Those of [`EngineConfig::check_lengths`] and [`Request::check_limits`], and
-    /// [`EngineError::DuplicateRequest`] if a request of this name has not finished.
+    /// [`EngineError::DuplicateRequest`] if a request of this id has not finished.
     pub fn add_request(&mut self, request: Request) -> Result<(), EngineError> {
         self.config.check_lengths(request.prompt.len(), request.max_tokens)?;
         request.check_limits()?;
@@ -82,8 +82,8 @@ impl Engine {
     }
 
     /// Ends a request. It takes part in no later plan; its blocks are free at once, or as soon as
-    /// the steps in flight that use them are completed. Returns whether there was such a request;
-    /// only then an event follows.
+    /// the steps in flight that use them are completed. Returns whether the request was open; only
+    /// then an event follows.
     pub fn abort(&mut self, id: RequestId) -> bool {
         let Some(key) = self.scheduler.sequences.find(id) else { return false };
         if has(Bug::LostAbort) && !self.steps_in_flight.is_empty() {
@@ -96,8 +96,8 @@ impl Engine {
     }
 
     /// Ends every request whose [deadline](Request::deadline) is `now` or earlier, as
-    /// [`Self::abort`] would. Call it before [`Self::schedule`] with the time on the caller's
-    /// clock, which begins when the caller likes. Returns how many have ended.
+    /// [`Self::abort`] would, and returns their number. Call it before [`Self::schedule`] with the
+    /// time on the caller's clock, which may start at any time.
     pub fn expire(&mut self, now: Duration) -> usize {
         let mut num_finished = 0;
         while let Some(key) = self.scheduler.deadlines.first_until(now) {
@@ -114,10 +114,9 @@ impl Engine {
         num_finished
     }
 
-    /// Learns how long the oldest step in flight has taken, which decides how long prefills beside
-    /// decodes may be if there is an [`EngineConfig::target_itl`]. Call it before
-    /// [`Self::complete`], with the time since the step was handed out, or since the one before it
-    /// was completed if that was later.
+    /// Records the duration of the oldest step in flight, which limits prefills beside decodes if
+    /// there is an [`EngineConfig::target_itl`]. Call it before [`Self::complete`], with the time
+    /// since the step was handed out, or since the one before it was completed if that was later.
     ///
     /// # Errors
     /// [`EngineError::WrongStep`] if it is another step.
@@ -129,10 +128,10 @@ impl Engine {
 
     /// Plans the next step and writes it into `buffers`, which must stay as they are until the step
     /// is completed (or, on a device, copied). Every plan must be carried out, in the order of the
-    /// calls: later ones build on what it tells. Returns `None` if there is nothing to compute now,
-    /// or if [`EngineConfig::max_steps_in_flight`] plans are out: then complete the oldest one
-    /// first. While there is [work](Self::has_work) and no step in flight, there is a plan, unless
-    /// masks are awaited: see [`Self::resume`].
+    /// calls: later ones build on it. Returns `None` if there is nothing to compute now, or if
+    /// [`EngineConfig::max_steps_in_flight`] plans are out: then complete the oldest one first.
+    /// While there is [work](Self::has_work) and no step in flight, there is a plan, unless masks
+    /// are awaited: see [`Self::resume`].
     ///
     /// # Panics
     /// If a column is shorter than [`step_columns`](crate::step_columns) says.
@@ -158,12 +157,12 @@ impl Engine {
     }
 
     /// Returns the requests that a step in flight draws tokens for, in the order of its samples;
-    /// none if there is no such step. Some may have ended in the meantime.
+    /// none if there is no such step. Some may have ended since.
     pub fn sampled_requests(&self, step: StepId) -> impl Iterator<Item = RequestId> {
         self.sampled_sequences(step).map(|sequence| sequence.id)
     }
 
-    /// Those among them that are [constrained](Request::is_constrained), in the order of
+    /// Returns the [constrained](Request::is_constrained) requests of the step, in the order of
     /// [`StepBuffers::masked_samples`].
     pub fn masked_requests(&self, step: StepId) -> impl Iterator<Item = RequestId> {
         self.sampled_sequences(step).filter(|sequence| sequence.is_constrained).map(|sequence| sequence.id)
@@ -175,10 +174,9 @@ impl Engine {
         parts.map(|part| &self.scheduler.sequences[part.key])
     }
 
-    /// Says that the mask for the next token of a [constrained](Request::is_constrained) request is
-    /// there, and which tokens come before that token because its masks allow no others: they are
-    /// taken as if they had been drawn. Returns whether the request was waiting for that; else
-    /// nothing has changed.
+    /// Resumes a [constrained](Request::is_constrained) request whose next mask is there. Before
+    /// the next token come the `forced` ones, which the masks leave no choice about: they count as
+    /// drawn. Returns whether the request was waiting for its mask; otherwise nothing changes.
     pub fn resume(&mut self, id: RequestId, forced: &[u32]) -> bool {
         let Some(key) = self.scheduler.sequences.find(id) else { return false };
         if !std::mem::take(&mut self.scheduler.sequences[key].awaits_mask) {
@@ -195,10 +193,9 @@ impl Engine {
         true
     }
 
-    /// Takes in the tokens that the oldest step in flight drew, in the order of its samples, and
-    /// the log-probabilities that its plan asks for. The tokens of requests that ended in the
-    /// meantime are thrown away; [`NO_TOKEN`] lets a sequence wait for its token, [`NOT_FINITE`]
-    /// ends it.
+    /// Takes in the tokens drawn by the oldest step in flight, in the order of its samples, and the
+    /// log-probabilities that its plan requests. Tokens of requests that have ended are dropped;
+    /// [`NO_TOKEN`] lets a sequence wait for its token, [`NOT_FINITE`] ends it.
     ///
     /// # Errors
     /// [`EngineError::WrongStep`], [`EngineError::WrongSampleCount`],

@@ -1,18 +1,18 @@
-//! What the engine refuses.
+//! The engine's errors.
 
 use crate::request::{MAX_LOGPROBS, RequestId};
 use crate::step::StepId;
 
-/// Why the engine refused a call.
+/// An error of a call to the engine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
-    /// A limit makes no sense.
+    /// A limit is invalid.
     #[error("{0}")]
     Config(String),
     /// The prompt has no tokens.
     #[error("prompt has no tokens")]
     EmptyPrompt,
-    /// The caller used a name twice: a bug of the caller.
+    /// The caller used an id twice: a bug of the caller.
     #[error("request id {} is in use already", .0.0)]
     DuplicateRequest(RequestId),
     /// Prompt and output together are longer than the context.
@@ -51,7 +51,7 @@ pub enum EngineError {
         /// Maximum entries.
         limit: usize,
     },
-    /// More log-probabilities are asked for than are ever told.
+    /// More log-probabilities are requested than the engine reports.
     #[error("`{field}` is {asked}, limit is {MAX_LOGPROBS}")]
     TooManyLogprobs {
         /// The number.
@@ -59,7 +59,7 @@ pub enum EngineError {
         /// Its value.
         asked: u32,
     },
-    /// A number of the sampling is none that a runner could work with.
+    /// A sampling parameter is out of a runner's range.
     #[error("`{field}` is {value}, it must be {range}")]
     OutOfRange {
         /// The number.

@@ -2,8 +2,8 @@
 //! threads, no randomness.
 //!
 //! Requests go in as tokens. The engine plans steps: which tokens of which sequences to compute,
-//! and into which slots of the KV cache. Whoever owns the model runs the plan and hands the drawn
-//! tokens back; what happened to each request comes out as events.
+//! and into which slots of the KV cache. The caller runs the plan on its model and hands the drawn
+//! tokens back; events report what happened to each request.
 //!
 //! ```
 //! use streamcore_engine::{Engine, EngineConfig, OwnedStepBuffers, Request, RequestId, Scores};
@@ -30,13 +30,13 @@
 //!
 //! There is one rule. A sequence has known tokens (its prompt, then what was drawn) and computed
 //! tokens (those whose keys and values are in the cache); a step computes the difference, as far as
-//! the token budget goes, running sequences before those that wait and deserve no more. Prefill,
-//! chunked prefill, decode, and recovery after a preemption are all this same rule.
+//! the token budget goes, running sequences before waiting ones that are not ahead of them in
+//! order. Prefill, chunked prefill, decode, and recovery after a preemption are all this same rule.
 //!
 //! With two steps in flight the plan of a step is made before the tokens of the step before it are
 //! known. The input token of a decode is then named by the row in which the device keeps it. Blocks
 //! of sequences that ended or were preempted stay fenced until no step in flight uses them, and a
-//! token that was drawn after the end of its sequence is thrown away. Requests get the same tokens
+//! token that was drawn after the end of its sequence is dropped. Requests get the same tokens
 //! either way.
 //!
 //! A request may be constrained: its caller says by a mask which tokens may come next. The mask

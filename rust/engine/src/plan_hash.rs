@@ -1,10 +1,10 @@
-//! What a plan says, in a few numbers: to see whether two engines have made the same one, and where
-//! it differs.
+//! Hashes of a plan's columns, to see whether two engines made the same plan and where plans
+//! differ.
 
 use crate::kv::fold;
 use crate::step::{ColumnSlice, ColumnType};
 
-/// What hashes start from: any odd number without a pattern.
+/// The start of a hash: any odd number without a pattern.
 const SEED: u64 = 0xd6e8_feb8_9e6c_63b5;
 
 /// An element of a column.
@@ -37,7 +37,7 @@ element! { i32, Int32, value => u64::from(value.cast_unsigned()) }
 element! { i64, Int64, value => value.cast_unsigned() }
 element! { f32, Float32, value => u64::from(value.to_bits()) }
 
-/// The same on every machine and in every build; 0 for nothing.
+/// Hashes a column, equally on every machine and in every build; 0 if it is empty.
 pub(crate) fn hash<T: Element>(column: &[T]) -> u32 {
     if column.is_empty() {
         return 0;

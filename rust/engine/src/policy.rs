@@ -1,5 +1,4 @@
-//! The choices of the scheduler, as pure functions: what a reader who asks "why this one?" must
-//! know.
+//! The scheduler's choices, as pure functions.
 
 use crate::event::FinishReason;
 use crate::sequence::ScheduledTokens;
@@ -16,7 +15,7 @@ pub(crate) enum Room {
     Preempt,
 }
 
-/// How a running sequence gets the blocks that it needs.
+/// Returns how a running sequence gets the blocks that it needs.
 pub(crate) fn room(num_missing: usize, num_free: usize, num_fenced: usize) -> Room {
     if num_missing <= num_free {
         Room::Take
@@ -27,9 +26,8 @@ pub(crate) fn room(num_missing: usize, num_free: usize, num_fenced: usize) -> Ro
     }
 }
 
-/// The place of a sequence: its priority, then the line of its key, then its place in that line, by
-/// precedence and arrival. Which line is served next is for the [`Shares`](crate::shares::Shares)
-/// to say.
+/// A sequence's rank: its priority, then its place in the line of its key, by precedence and
+/// arrival. [`Shares`](crate::shares::Shares) decide which line is served next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
     pub(crate) priority: i32,
@@ -40,7 +38,7 @@ pub(crate) struct Rank {
 }
 
 impl Rank {
-    /// The order of deserving: a lower number is served first, and preempted last.
+    /// Sort key: the lowest is served first and preempted last.
     pub(crate) fn desert(self, shares: &Shares) -> (i32, u64, i32, u64) {
         (self.priority, shares.get(self.key).num_tokens, self.precedence, self.arrival)
     }
@@ -57,8 +55,8 @@ impl Rank {
         self.priority < running.priority || self.priority == running.priority && is_entitled()
     }
 
-    /// Returns whether it is planned before another where no shares are looked at: by priority, and
-    /// within a key by precedence.
+    /// Returns whether it goes before another regardless of shares: by priority, and within a key
+    /// by precedence.
     pub(crate) fn is_above(self, other: Self) -> bool {
         let is_of_key = self.key == other.key;
         self.priority < other.priority
@@ -72,12 +70,12 @@ pub(crate) fn may_displace(num_running: usize, num_running_of_other: usize) -> b
     num_running + 1 < num_running_of_other
 }
 
-/// What is left of a step.
+/// The budget left of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Budget {
-    /// Tokens that it may still compute.
+    /// Tokens that the step may still compute.
     pub(crate) num_tokens: usize,
-    /// How many of them prefills may have.
+    /// The part of them that prefills may use.
     pub(crate) num_prefill_tokens: usize,
 }
 

@@ -1,5 +1,5 @@
-//! How the tokens of a request are drawn. The numbers among it stand in one table, of which
-//! everything else that repeats them is made.
+//! Sampling parameters. One table lists the numeric ones; everything that repeats them is made from
+//! it.
 
 use crate::error::EngineError;
 use crate::plan_hash::Element;
@@ -41,7 +41,7 @@ macro_rules! row_parameters {
     };
 }
 
-/// What a number may be, in words and as a test.
+/// The range of a number, in words and as a test.
 struct Range(&'static str, fn(f64) -> bool);
 
 const ANY: Range = Range("a number", |_| true);
@@ -92,7 +92,7 @@ pub struct RowParameter {
     pub name: &'static str,
     /// The type of the column.
     pub column_type: ColumnType,
-    /// What it does, and which value does nothing.
+    /// Its effect, and the value without one.
     pub about: &'static str,
 }
 
@@ -138,14 +138,14 @@ macro_rules! sampling_params {
             }
         }
 
-        /// The numbers of [`SamplingParams`], as far as they are given.
+        /// The numbers of [`SamplingParams`] that a request or model sets.
         #[derive(Debug, Clone, Copy, Default, PartialEq)]
         pub struct GivenParameters {
             $($(#[doc = $about])* pub $name: Option<$type>,)*
         }
 
         impl GivenParameters {
-            /// Asks for each number by its name.
+            /// Reads each number by its name.
             pub fn by_name(mut number: impl FnMut(&'static str) -> Option<f64>) -> Self {
                 Self { $($name: number(stringify!($name)).map(RowNumber::nearest),)* }
             }
@@ -209,7 +209,7 @@ fn unit_interval(bits: u64) -> f32 {
     (bits >> 40) as f32 / (1_u32 << 24) as f32
 }
 
-/// Output number `index`, from 0, of the `SplitMix64` generator (Steele, Lea, Flood, 2014) that
+/// Returns output `index`, from 0, of the `SplitMix64` generator (Steele, Lea, Flood, 2014) that
 /// starts from `seed`. Its state grows by a constant per output, so it needs none of those before
 /// it.
 #[must_use]

@@ -38,7 +38,7 @@ impl<'a> Scores<'a> {
         self.logprobs.len()
     }
 
-    /// Returns what a request that asked for `num_top` tokens is told of one row.
+    /// Returns one row's log-probabilities for a request of `num_top` likely tokens.
     fn row(&self, row: usize, num_top: u32) -> TokenLogprobs {
         let stride = self.top_ids.len() / self.logprobs.len();
         let columns = row * stride..row * stride + stride.min(num_top as usize);

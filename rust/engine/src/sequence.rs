@@ -101,7 +101,7 @@ pub(crate) struct Sequence {
     pub(crate) phase: Phase,
     pub(crate) was_scheduled: bool,
     pub(crate) blocks: BlockTable,
-    /// Leading blocks that the plans have told since it took its row.
+    /// Leading blocks that plans have listed since the sequence took its row.
     pub(crate) num_told_blocks: usize,
     pub(crate) num_computed: usize,
     /// Tokens that its key need not pay for again: they were cached, or computed before a
@@ -161,8 +161,8 @@ impl Sequence {
     }
 
     /// Returns the number of tokens that a step may compute now. The last token that may ever be
-    /// known is never computed: nothing follows it. Where a mask is needed, none are before it is
-    /// there, which takes the token that is in the making.
+    /// known is never computed: nothing follows it. While its mask is missing, none may be: the
+    /// mask follows from the token in the making.
     pub(crate) fn num_left(&self) -> usize {
         let num_known = self.num_known();
         let is_held = self.awaits_mask || self.is_constrained && self.num_pending > 0;
@@ -173,7 +173,7 @@ impl Sequence {
         }
     }
 
-    /// Returns whether the next step draws a token that follows an earlier one at once: somebody
+    /// Returns whether the next step draws a token that follows an earlier one at once: a client
     /// sees how long that takes.
     pub(crate) fn decodes(&self) -> bool {
         self.num_left() == 1 && self.num_known() > self.prompt_len
@@ -194,7 +194,7 @@ impl Sequence {
         ScheduledTokens { key, start, len, samples, num_prompt_scores }
     }
 
-    /// Returns how many prompt tokens are to be scored that were not until now.
+    /// Returns how many more prompt tokens are to be scored.
     fn take_prompt_scores(&mut self) -> usize {
         if self.prompt_logprobs.is_none() {
             return 0;
@@ -221,55 +221,54 @@ impl Sequence {
         if is_early && !self.is_constrained { &self.stop_token_ids } else { &[] }
     }
 
-    /// Lets others find what it has computed, as far as the tokens are known here. Steps run in the
-    /// order of their plans: whoever finds a block in a later plan, or later in the same one, reads
-    /// it after it is written.
+    /// Adds computed blocks to the prefix cache, as far as their tokens are known here. Steps run
+    /// in the order of their plans, so a block found later is read after it is written.
     pub(crate) fn remember_computed(&mut self, pool: &mut BlockPool) {
         let num_known_here = self.num_computed.min(self.tokens.len());
         self.blocks.remember(&self.tokens[..num_known_here], pool);
     }
 
-    /// Lets no other sequence find what it has computed.
+    /// Removes the sequence's blocks from the prefix cache.
     pub(crate) fn disown(&mut self, pool: &mut BlockPool) {
         self.blocks.disown(pool);
         self.num_computed = 0;
     }
 
-    /// Returns the numbers of the blocks that a plan must tell for `num_tokens` to be reached, and
-    /// counts them as told.
+    /// Returns the indices of the blocks that a plan must list to reach `num_tokens`, and marks
+    /// them listed.
     pub(crate) fn tell_blocks(&mut self, num_tokens: usize) -> Range<usize> {
         let num_needed = self.blocks.num_blocks_for(num_tokens);
         let num_told = std::mem::replace(&mut self.num_told_blocks, num_needed);
         if has(Bug::UntoldBlock) && num_told > 0 { 0..0 } else { num_told..num_needed }
     }
 
-    /// Takes the memory for its next tokens, so that the steps do not have to.
+    /// Reserves memory for the next tokens, so that steps allocate none.
     pub(crate) fn reserve(&mut self) {
         let len = self.max_len.min(self.tokens.len() + MAX_RESERVED_TOKENS);
         self.tokens.reserve(len - self.tokens.len());
         self.blocks.reserve(len);
     }
 
-    /// Begins where the cache ends. Its key pays for none of that, whoever has computed it.
+    /// Starts after the cached tokens, for which its key does not pay.
     pub(crate) fn find_cached(&mut self, num_cached_tokens: usize) {
         self.num_computed = num_cached_tokens;
         self.num_paid = self.num_paid.max(num_cached_tokens);
     }
 
-    /// Returns how many tokens it has computed for the first time since the last call.
+    /// Returns the tokens computed for the first time since the last call.
     pub(crate) fn pay(&mut self) -> usize {
         let num_paid = self.num_paid.max(self.num_computed);
         num_paid - std::mem::replace(&mut self.num_paid, num_paid)
     }
 
-    /// A step in flight that it took part in is done.
+    /// Records that a step in flight with this part is done.
     pub(crate) fn complete_step(&mut self, part: &ScheduledTokens) {
         self.num_steps_in_flight -= 1;
         self.num_pending -= usize::from(part.samples);
         self.draws_again = false;
     }
 
-    /// A completed step drew no token: the last one is computed again.
+    /// Schedules the last token again: a completed step drew none.
     pub(crate) fn draw_again(&mut self) {
         if self.is_running() {
             self.num_computed -= 1;
@@ -316,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_key_pays_once_for_what_was_computed_for_it_and_never_for_what_was_cached() {
-        // A customer would be put back in the line for tokens that somebody else has paid for.
+        // A client would lose its place for tokens that another has paid for.
         let mut sequence = sequence(3);
         sequence.find_cached(1);
         sequence.schedule(SequenceKey(0), 2);

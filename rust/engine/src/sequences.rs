@@ -34,13 +34,13 @@ impl Sequences {
         key
     }
 
-    /// From here on the request has no name: it cannot be aborted any more.
+    /// Forgets a request's id: it can no longer be aborted.
     pub(crate) fn forget_request(&mut self, key: SequenceKey) {
         let id = self[key].id;
         self.live.remove(&id);
     }
 
-    /// The key is free for another sequence afterwards.
+    /// Removes a sequence and frees its key for another.
     pub(crate) fn remove(&mut self, key: SequenceKey) {
         self.slots[key.0 as usize] = None;
         self.free.push(key);
@@ -55,7 +55,7 @@ impl Sequences {
         (0..).map(SequenceKey).zip(&self.slots).filter_map(|(key, slot)| Some((key, slot.as_ref()?)))
     }
 
-    /// Every key is below this.
+    /// Returns a bound above every key.
     pub(crate) fn num_keys(&self) -> usize {
         self.slots.len()
     }

@@ -8,16 +8,14 @@ use crate::vocabulary::Vocabulary;
 
 /// The state of one sequence in its grammar.
 ///
-/// A clone goes its own way from here on, as the answers to one prompt do (`n`). Clones share what
-/// the lexer has learned.
+/// Clones diverge, as the answers to one prompt do (`n`), and share the lexer's tables.
 #[derive(Clone)]
 pub struct Matcher {
     inner: llguidance::Matcher,
     vocabulary: Arc<Vocabulary>,
-    /// Set where the shared lexer is beyond its limits, so that the cache compiles the grammar
-    /// anew.
+    /// Set if the shared lexer has reached its limits, so that the cache recompiles the grammar.
     spent: Arc<AtomicBool>,
-    /// Tokens that were followed, but for the end.
+    /// Tokens accepted, without the end.
     num_tokens: usize,
     ended: bool,
 }
@@ -103,10 +101,10 @@ impl Matcher {
         self.ended || (self.inner.is_stopped() && !self.inner.is_error())
     }
 
-    /// Accepts tokens as long as there is but one that may come, at most `max` of them, and writes
-    /// the mask of the token behind them; returns them.
+    /// Accepts tokens while only one is allowed, at most `max`, writes the mask of the next token,
+    /// and returns the accepted ones.
     ///
-    /// A model can draw nothing else, so its answer is the same as without. The end is left to the
+    /// A model can draw no other tokens, so the answer stays the same. The end is left to the
     /// model.
     ///
     /// # Errors

@@ -76,14 +76,14 @@ impl ToolFormat {
         Self::ALL.into_iter().find_map(|(known, format)| (known == name).then_some(format))
     }
 
-    /// Its name.
+    /// Returns its name.
     #[must_use]
     pub fn name(self) -> &'static str {
         Self::ALL.into_iter().find_map(|(name, format)| (format == self).then_some(name)).unwrap_or_default()
     }
 
-    /// Its parser, with markers made by this. Harmony has none here: its messages are more than
-    /// calls.
+    /// Creates its parser, with markers made by `marker`. Harmony has none here: its messages are
+    /// more than calls.
     pub(crate) fn calls(self, marker: &mut impl FnMut(&'static str) -> Marker) -> Option<Box<dyn Calls>> {
         let plain = CallRules { is_bare: false, has_ids: false };
         Some(match self {

@@ -1,4 +1,4 @@
-//! The part of the answer that has not been told: text, and where in it special tokens stand.
+//! The unparsed part of the answer: text, and the special tokens in it.
 
 use std::collections::VecDeque;
 
@@ -8,14 +8,14 @@ use crate::event::{Finish, Piece};
 #[derive(Debug, Default)]
 pub(crate) struct Input {
     text: String,
-    /// Bytes at the beginning of `text` that are told.
+    /// Bytes at the beginning of `text` that are parsed.
     start: usize,
     /// Where special tokens begin and end in `text`.
     specials: VecDeque<(usize, usize)>,
     finish: Option<Finish>,
 }
 
-/// What stands behind a stretch of letters.
+/// The end of a stretch of letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Behind {
     /// More may come.
@@ -33,8 +33,7 @@ impl Input {
             self.specials.clear();
             self.start = 0;
         } else if self.start > 4096 && self.start > self.text.len() / 2 {
-            // What is told is dropped when it is the larger part, so each byte is moved once at
-            // most.
+            // Parsed text is dropped when it is the larger part, so each byte moves at most once.
             self.text.drain(..self.start);
             self.specials
                 .iter_mut()

@@ -43,7 +43,7 @@ impl Marker {
         input.is_finished() && !self.is_special && !rest.is_empty() && self.text.starts_with(rest)
     }
 
-    /// Returns how it fits at a position.
+    /// Returns how the marker fits at a position.
     pub(crate) fn fit(&self, input: &Input, at: usize) -> Fit {
         let rest = &input.rest()[at..];
         if self.is_special {

@@ -16,7 +16,7 @@ use crate::reasoning::{Limits, ReasoningFormat};
 use crate::schema::{Tool, Tools};
 use crate::session::{Channel, Next, Session};
 
-/// What a parser is made from.
+/// The settings of a parser.
 #[derive(Debug, Clone, Default)]
 pub struct Setup {
     /// The format of calls; none if what looks like a call is content, as with `tool_choice:
@@ -63,9 +63,9 @@ struct TagMachine {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reasoning {
-    /// It may begin here.
+    /// Reasoning may begin here.
     Possible,
-    /// The prompt has opened it, and the model may do it again.
+    /// The prompt has opened the reasoning, and the model may open it again.
     Opened,
     Open,
     Over,
@@ -102,8 +102,8 @@ impl Parser {
         Self { session: Session::new(Tools::new(declared), channel), machine, special_tokens }
     }
 
-    /// Returns the special tokens that mean something here. Only these need to be pushed as
-    /// special; any other is text.
+    /// Returns the special tokens that the parser reads. Only these need to be pushed as special;
+    /// any other is text.
     #[must_use]
     pub fn special_tokens(&self) -> &[&'static str] {
         &self.special_tokens
@@ -182,15 +182,14 @@ impl TagMachine {
         }
     }
 
-    /// Returns whether it goes on, here and below.
+    /// Returns whether parsing goes on, here and below.
     fn call(&mut self, session: &mut Session) -> bool {
         let Some(calls) = &mut self.calls else { return false };
         match calls.step(session) {
             Step::Wait => return false,
             Step::NoCall(num_bytes) => {
                 session.text(num_bytes);
-                // A bare opening was no call, and is not looked at again, even if it is nothing but
-                // space.
+                // A bare opening that was no call is not tried again, even if it is only space.
                 session.has_text = true;
             }
             Step::Done => {}
@@ -237,8 +236,8 @@ impl TagMachine {
         self.skips_newlines = self.limits.is_some_and(|limits| limits.skips_newlines_behind);
     }
 
-    /// Returns where text begins: reasoning may, and calls without a marker. None if it is text;
-    /// else whether it goes on.
+    /// Decides at the start of text whether reasoning or a call without a marker begins. `None` if
+    /// it is text; else whether parsing goes on.
     fn start(&mut self, session: &mut Session) -> Option<bool> {
         let (at, next) = session.next();
         if next == Next::Wait {

@@ -14,7 +14,7 @@ fn value_error(error: OpError) -> PyErr {
     PyValueError::new_err(error.to_string())
 }
 
-/// Returns the CUDA kernels of this build, or the error of a caller that did not ask `cuda_build`
+/// Returns the CUDA kernels of this build, or an error if it has none: callers check `cuda_build`
 /// first.
 fn cuda_library() -> PyResult<&'static cuda::Library> {
     cuda::library().ok_or_else(|| PyRuntimeError::new_err("built without CUDA kernels"))
@@ -57,14 +57,14 @@ pub(crate) mod kernels {
         streamcore_kernels::num_threads()
     }
 
-    /// Returns the operations of the CPU at the place of their numbers: name, fields (name and
-    /// type), the field that counts the rows.
+    /// Returns the CPU's operations in the order of their numbers: name, fields (name and type),
+    /// and the field that counts the rows.
     #[pyfunction]
     fn operations() -> Vec<Listed> {
         cpu::OPERATIONS.iter().map(|operation| listed(&operation.layout)).collect()
     }
 
-    /// Carries out the operation of a number; `arguments` is the address of its struct.
+    /// Carries out an operation by its number; `arguments` is the address of its struct.
     #[pyfunction]
     fn run(py: Python<'_>, op: u32, arguments: usize) -> PyResult<()> {
         let operation = ops::Operation::of(op).map_err(value_error)?;
@@ -85,8 +85,8 @@ pub(crate) mod kernels {
             Self::default()
         }
 
-        /// Adds the operation of a number, whose own number of rows will be the one at `which` of
-        /// those given to `run`.
+        /// Adds an operation by its number; it takes its number of rows from index `which` of those
+        /// given to `run`.
         fn append(&mut self, op: u32, arguments: usize, which: usize) -> PyResult<()> {
             // SAFETY: the Python caller passes the address of the operation's struct.
             unsafe { self.0.append(op, arguments as *const u8, which) }.map_err(value_error)
@@ -104,7 +104,7 @@ pub(crate) mod kernels {
         }
     }
 
-    /// Elements that a packed weight takes.
+    /// Returns the elements of a packed weight.
     #[pyfunction]
     fn cpu_packed_len(num_outputs: usize, num_inputs: usize, is_wide: bool) -> usize {
         cpu::packed_len(num_outputs, num_inputs, is_wide)
@@ -134,7 +134,7 @@ pub(crate) mod kernels {
         cuda::library().map(|library| (library.build.toolkit, library.build.targets))
     }
 
-    /// The number of CUDA devices, or why there is none, as the name of the CUDA error.
+    /// Returns the number of CUDA devices; if 0, the name of the CUDA error too.
     #[pyfunction]
     fn cuda_device_count(py: Python<'_>) -> PyResult<(i32, Option<&'static str>)> {
         let library = cuda_library()?;
@@ -158,8 +158,8 @@ pub(crate) mod kernels {
         cuda::OPERATIONS.iter().map(listed).collect()
     }
 
-    /// Launches the CUDA operation of a number on a stream, given as the number of a device and a
-    /// handle; `arguments` is the address of its struct.
+    /// Launches a CUDA operation by its number on a stream, given as device number and handle;
+    /// `arguments` is the address of its struct.
     #[pyfunction]
     fn cuda_run(py: Python<'_>, op: u32, arguments: usize, stream: (i32, usize)) -> PyResult<()> {
         let (library, stream) = (cuda_library()?, Stream { device: stream.0, handle: stream.1 });

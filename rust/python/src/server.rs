@@ -1,4 +1,4 @@
-//! `streamcore._core.Server`: the HTTP server, and the two calls that its engine thread makes.
+//! `streamcore._core.Server`: the HTTP server, and the two calls of its engine thread.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -19,7 +19,7 @@ use crate::script::Script;
 use crate::step::{Place, StepBuffers, StepPlan, step_results};
 use crate::trace;
 
-/// A socket that is bound, and does not listen yet if it has a port.
+/// A bound socket; one with a port does not listen yet.
 #[pyclass(frozen, module = "streamcore._core")]
 pub(crate) struct Listener {
     inner: Mutex<Option<server::Listener>>,
@@ -63,8 +63,7 @@ impl Listener {
         Ok(Self::of(take(&self.inner, "listener")?.under(root_path)))
     }
 
-    /// Returns what the paths of the routes follow; of a Unix domain socket it names no more than
-    /// this machine.
+    /// Returns the base URL of the routes; for a Unix domain socket it names only this machine.
     #[getter]
     fn url(&self) -> &str {
         &self.url
@@ -77,7 +76,7 @@ pub(crate) struct TextModel(Mutex<Option<server::text::TextModel>>);
 
 #[pymethods]
 impl TextModel {
-    /// Reads the folder, and logs what of it is not read; raises ModelLoadError when a file cannot
+    /// Reads the folder, and logs which files it ignores; raises ModelLoadError when a file cannot
     /// be used, ValueError when there is no parser of a name.
     #[new]
     #[expect(clippy::needless_pass_by_value, reason = "converted from a Python object")]
@@ -135,8 +134,8 @@ pub(crate) struct Server {
 
 #[pymethods]
 impl Server {
-    /// Starts to answer, and to listen unless `listener` is None; logs how answers are read. Takes
-    /// over `listener` and `text`; `vocab_size` is the model's, not the tokenizer's.
+    /// Starts the server, which listens unless `listener` is None; logs how answers are parsed.
+    /// Takes over `listener` and `text`; `vocab_size` is the model's, not the tokenizer's.
     #[new]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     #[pyo3(signature = (listener, text, config, *, served_model_names, vocab_size, api_keys = None, priority_keys = None, allowed_origins = None, max_waiting_requests = None, max_stored_responses = None, script = None, trace_file = None, traced_model = None, reasoning_field = "both"))]
@@ -190,7 +189,7 @@ impl Server {
     }
 
     /// Answers a request that an ASGI server has read; the parts of the answer come by `bell` under
-    /// `number`. `target` is what is behind `prefix`.
+    /// `number`. `target` is the path behind `prefix`.
     #[expect(clippy::needless_pass_by_value, reason = "converted from a Python object")]
     fn open(
         &self,
@@ -224,7 +223,7 @@ impl Server {
     }
 
     /// Hands back the results of a step, as columns in memory: its sampled tokens, and the
-    /// log-probabilities that its plan asks for.
+    /// log-probabilities that its plan requests.
     #[pyo3(signature = (step_id, tokens, scores = None))]
     fn complete_step(
         &self,
@@ -239,14 +238,15 @@ impl Server {
         py.detach(|| self.driver.complete_step(StepId(step_id), sampled, scores)).map_err(engine_error)
     }
 
-    /// Plays the script until the server has stopped: what a runner does otherwise.
+    /// Plays the script in place of a runner until the server has stopped.
     fn run_script(&self, py: Python<'_>) -> PyResult<()> {
         let script = self.script.as_ref().ok_or_else(|| PyValueError::new_err("the server has no script"))?;
         py.detach(|| server::script::runner::run(&self.driver, script));
         Ok(())
     }
 
-    /// Gives the step loop up when it hangs; `decode_s` is what a step of one token takes.
+    /// Watches the step loop and gives it up when it hangs; `decode_s` is the duration of a step of
+    /// one token.
     fn watch(&self, decode_s: f64) -> PyResult<()> {
         self.driver.expect_step(1, duration("decode_s", decode_s)?);
         if let Some(inner) = self.inner.lock().ok().as_deref().and_then(Option::as_ref) {
@@ -255,7 +255,7 @@ impl Server {
         Ok(())
     }
 
-    /// Returns why the runner has been given up; None if it has not.
+    /// Returns why the runner was given up, or None.
     #[getter]
     fn failure(&self) -> Option<String> {
         self.driver.failure()
@@ -287,7 +287,7 @@ impl Server {
         Ok(())
     }
 
-    /// The runner died: every open request ends with an error event that carries `message`.
+    /// Ends every open request with an error event that carries `message`: the runner died.
     fn fail(&self, py: Python<'_>, message: &str) {
         py.detach(|| self.driver.fail(message));
     }
@@ -309,8 +309,7 @@ pub(crate) fn parser_names() -> (Vec<&'static str>, Vec<&'static str>) {
     (server::text::tool_formats().collect(), server::text::reasoning_formats().collect())
 }
 
-/// Returns every metric: its name, its type, vLLM's name of the same thing or nothing, and what it
-/// says.
+/// Returns every metric: name, type, vLLM's name for it or an empty text, and description.
 #[pyfunction]
 pub(crate) fn metrics_reference() -> Vec<(&'static str, &'static str, &'static str, &'static str)> {
     server::metrics::reference().map(|[name, kind, alias, help]| (name, kind, alias, help)).collect()

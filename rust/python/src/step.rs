@@ -1,4 +1,4 @@
-//! A step's plan and the buffers that it is written into.
+//! A step's plan and its buffers.
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -78,7 +78,7 @@ impl StepBuffers {
     }
 }
 
-/// Where memory of no length lies: anywhere that is aligned.
+/// The address of empty memory: any aligned one.
 const NOWHERE: usize = align_of::<u64>();
 
 fn check_column((column, (address, len)): (Column, (usize, usize))) -> PyResult<(Column, usize)> {
@@ -131,9 +131,8 @@ unsafe fn column_slice<'a>(column: &Column, address: usize) -> ColumnSlice<'a> {
 /// Where a column of results lies: address and number of elements.
 pub(crate) type Place = (usize, usize);
 
-/// Returns what a runner hands back of a step: the sampled tokens, and the log-probabilities that
-/// the plan asks for. The columns of these are `logprobs`, `top_ids` and `top_logprobs` of
-/// [`Scores`].
+/// Returns a step's results from the runner: the sampled tokens, and the log-probabilities that the
+/// plan requests. The columns of these are `logprobs`, `top_ids` and `top_logprobs` of [`Scores`].
 ///
 /// # Safety
 /// Each place must hold as many elements as it says, of int32 for tokens and ids, of float32 for

@@ -1,4 +1,4 @@
-//! Traces of the engine: made, replayed, simulated.
+//! Records, replays and simulates traces of the engine.
 
 use std::fs::File;
 use std::io::{self, BufReader};
@@ -12,13 +12,13 @@ use streamcore_trace::{ModelShape, Recorder, Replay, ReplayError, Replayed, read
 
 use crate::errors::{ConfigError, TraceError};
 
-/// Calls between two looks for Ctrl-C.
+/// Calls between two checks for Ctrl-C.
 const CALLS_AT_ONCE: u64 = 4096;
 
-/// Steps between two looks for Ctrl-C: some milliseconds.
+/// Steps between two checks for Ctrl-C: some milliseconds.
 const STEPS_AT_ONCE: u64 = 256;
 
-/// A [`ModelShape`] as Python has it: its fields in their order.
+/// A [`ModelShape`] as a tuple, its fields in order.
 pub(crate) type Shape = (String, u64, u64);
 
 /// Begins a trace; the error names the file.
@@ -63,7 +63,8 @@ pub(crate) fn trace_model(path: PathBuf) -> PyResult<Option<Shape>> {
     Ok(model.map(|model| (model.name, model.num_weights, model.kv_numbers_per_token)))
 }
 
-/// Simulates what the settings say, both in JSON. Raises ConfigError, OSError or TraceError.
+/// Simulates by settings in JSON; the report is JSON too. Raises ConfigError, OSError or
+/// TraceError.
 #[pyfunction]
 pub(crate) fn simulate(py: Python<'_>, settings: &str) -> PyResult<String> {
     let config_error = |error: &dyn ToString| ConfigError::new_err(error.to_string());

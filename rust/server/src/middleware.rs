@@ -1,4 +1,4 @@
-//! What every answer carries, and who gets one.
+//! Headers of every answer, and access to the server.
 
 mod access_log;
 mod cors;
@@ -35,22 +35,20 @@ const MAX_REQUEST_ID_LEN: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestName(pub String);
 
-/// Which of the server's API keys a request has, counted from 1; 0 if the server has none.
+/// The number of a request's API key, from 1; 0 if the server has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ApiKeyNumber(pub u32);
 
-/// What was found wrong with a request on its way to the routes.
+/// The listener's error for a request.
 #[derive(Debug, Clone)]
 struct Fault(ApiError);
 
-/// Returns a request of which nothing has been read yet, or nothing can be: the log shows it as `-
-/// *`.
+/// Creates a request whose head has not been or cannot be read: the log shows it as `- *`.
 pub fn unread(body: Body) -> Request {
     Request::builder().method("-").uri("*").body(body).expect("both are tokens of HTTP")
 }
 
-/// Asks the routes for an answer, or has them refuse what no route may see. Such a refusal waits
-/// for nothing.
+/// Runs the router. If the listener found a fault, `tag` answers with it before any route.
 pub async fn answer(router: Router, mut request: Request, checked: Result<(), ApiError>) -> Response {
     if let Err(error) = checked {
         request.extensions_mut().insert(Fault(error));
@@ -63,7 +61,7 @@ pub fn take_fault(request: &mut Request) -> Option<ApiError> {
     request.extensions_mut().remove().map(|Fault(error)| error)
 }
 
-/// Names the request, and tells on whole answers how long they took.
+/// Gives the request its id, and whole answers a header with their duration.
 pub async fn tag(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let name = name_of(request.headers());
     request.extensions_mut().insert(RequestName(name.clone()));
@@ -77,8 +75,8 @@ pub async fn tag(State(app): State<Arc<App>>, mut request: Request, next: Next) 
             None => next.run(request).await,
         }
     };
-    // The panic hook has told the log where; the client gets an answer, and the other requests of
-    // its connection go on.
+    // The panic hook logged the place; the client gets an answer, and its connection's other
+    // requests go on.
     let answered = AssertUnwindSafe(account.scope(answer)).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|_| ApiError::Internal.into_response());
     if is_anthropic {
@@ -96,8 +94,8 @@ pub async fn tag(State(app): State<Arc<App>>, mut request: Request, next: Next) 
     line.end_with(response)
 }
 
-/// Lets a request through if no keys are configured or it brings one of them, and nobody else's
-/// name has led it here.
+/// Passes a request on if it carries a valid API key (or none is configured) and its `Host` is
+/// ours.
 ///
 /// # Errors
 /// 401, 403.
@@ -116,8 +114,8 @@ pub async fn authorize(
     Err(ApiError::ApiKey)
 }
 
-/// Returns which of the keys either header has, counted from 1; 0 if none. Looks at every byte of
-/// every key of the right length, so that the time tells nothing about them.
+/// Returns the number of the key in either header, from 1; 0 if none. Compares every byte of every
+/// key of the right length, so that the time reveals nothing.
 fn key_number(headers: &HeaderMap, keys: &[String]) -> u32 {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| bearer_of(value.as_bytes()));
     let x_api_key = headers.get("x-api-key").map(HeaderValue::as_bytes);
@@ -130,7 +128,7 @@ fn key_number(headers: &HeaderMap, keys: &[String]) -> u32 {
     found
 }
 
-/// Returns what follows the scheme, which may be in small or capital letters.
+/// Returns the text behind the scheme, which is case-insensitive.
 fn bearer_of(value: &[u8]) -> Option<&[u8]> {
     let (scheme, key) = value.split_at_checked(b"bearer ".len())?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii_start())

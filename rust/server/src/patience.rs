@@ -1,4 +1,4 @@
-//! How long a client waits before it gives up, as the OpenAI SDKs tell in their headers.
+//! The client's timeouts, from the headers of the OpenAI SDKs.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// A limit that is read as shorter than it is ends answers that somebody still waits for.
+    /// A limit read as shorter than it is ends answers that a client still waits for.
     #[test]
     fn only_what_is_a_time_is_a_limit() {
         let of = |name: &'static str, value: &str| {

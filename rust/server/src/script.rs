@@ -1,4 +1,4 @@
-//! Answers from a script in the place of a model's: for people who test clients.
+//! Scripted answers instead of a model's, for testing clients.
 //!
 //! Everything but the model is the real thing: HTTP, templates, tokenizer, queue, engine, streams.
 //! A rule of the script is chosen when a request is prepared, where its text is at hand; an error
@@ -81,13 +81,13 @@ impl Script {
         })
     }
 
-    /// Returns the same script, on a server that keeps what it is asked.
+    /// Keeps the received requests.
     #[must_use]
     pub fn with_log(self) -> Self {
         Self { log: Some(Arc::default()), ..self }
     }
 
-    /// Returns what the server was asked, if it keeps that.
+    /// Returns the log of received requests, if it is kept.
     #[must_use]
     pub fn log(&self) -> Option<&Arc<RequestLog>> {
         self.log.as_ref()
@@ -109,7 +109,7 @@ impl Script {
         &self.served_model_names
     }
 
-    /// Checks that each model that a rule is for is served.
+    /// Checks that the model of every rule is served.
     ///
     /// # Errors
     /// The first rule that could never be reached.
@@ -122,14 +122,13 @@ impl Script {
         self.rules.iter().enumerate().find_map(unserved).map_or(Ok(()), Err)
     }
 
-    /// Returns how often [`Script::reply`] was asked: once for each choice of each request that was
-    /// valid.
+    /// Returns the number of replies: one for each choice of each valid request.
     #[must_use]
     pub fn num_replies(&self) -> usize {
         self.num_replies.load(Relaxed)
     }
 
-    /// Returns what a request gets: the next reply of the first rule that is for it.
+    /// Returns the next reply of the first rule that matches the request.
     ///
     /// # Errors
     /// The error that the rule gives; 400, if there is no such rule.

@@ -9,10 +9,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use streamcore_engine::{EngineConfig, Request, RequestId, StepBuffers, StepId, StepPlan};
 
-/// Written into each trace; another number is refused.
+/// Version of the format; a trace of another version is refused.
 pub(crate) const FORMAT_VERSION: u32 = 1;
 
-/// The model that a trace was made with: what decides how long its steps take on another device.
+/// The model of a trace, which determines the duration of its steps on another device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelShape {
     /// The name under which it was served.
@@ -26,14 +26,14 @@ pub struct ModelShape {
 /// The first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Header {
-    /// The [`FORMAT_VERSION`] of what follows.
+    /// The [`FORMAT_VERSION`] of the trace.
     pub(crate) trace_version: u32,
     /// The version of the program that wrote it.
     pub(crate) streamcore: String,
     /// The limits of the engine.
     pub(crate) config: EngineConfig,
-    /// What the engine planned for. A script has none, nor have traces of older programs, and older
-    /// programs read past it.
+    /// The model that the engine planned for. Scripts and older traces have none, and older
+    /// programs ignore it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) model: Option<ModelShape>,
     /// The names of [`PlanLine::sizes`].
@@ -57,7 +57,7 @@ impl Header {
     }
 }
 
-/// One call to the engine, with what it answered where a replay must find the same.
+/// One call to the engine, with the results that a replay must reproduce.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Call {
@@ -75,13 +75,13 @@ pub(crate) enum Call {
         /// Which.
         id: RequestId,
     },
-    /// The mask for the next token of a request was there.
+    /// A request's next mask was ready.
     Resume {
         /// When.
         at_us: u64,
         /// Which.
         id: RequestId,
-        /// Tokens before that one, which masks have forced.
+        /// Tokens that the masks forced before that token.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         forced: Vec<u32>,
     },
@@ -92,7 +92,7 @@ pub(crate) enum Call {
         /// On the clock of the deadlines.
         now: Duration,
     },
-    /// The engine, which has a `target_itl`, was told how long a step has taken.
+    /// The engine, which has a `target_itl`, got the duration of a step.
     Observe {
         /// When.
         at_us: u64,
@@ -103,8 +103,8 @@ pub(crate) enum Call {
     },
     /// A step was planned.
     Plan(PlanLine),
-    /// There was nothing to plan, though there was work. The engine may have changed all the same:
-    /// blocks are taken from one sequence for another that still has to wait for them.
+    /// There was work but nothing to plan. The engine may still have changed: blocks are taken from
+    /// one sequence for another that has to wait for them.
     Idle {
         /// When.
         at_us: u64,
@@ -130,7 +130,7 @@ pub(crate) struct PlanLine {
     pub(crate) step: u64,
     /// Its sizes, in the order of [`StepPlan::SIZE_NAMES`].
     pub(crate) sizes: Vec<usize>,
-    /// A hash of what it uses of each column, in the order of [`StepPlan::COLUMN_NAMES`].
+    /// A hash of the used part of each column, in the order of [`StepPlan::COLUMN_NAMES`].
     pub(crate) hashes: Vec<u32>,
 }
 

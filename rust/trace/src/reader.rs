@@ -10,7 +10,7 @@ pub enum TraceError {
     /// The file.
     #[error("the trace cannot be read: {0}")]
     Io(#[from] io::Error),
-    /// The first line is not one that a trace begins with.
+    /// The first line is not the header of a trace.
     #[error("line 1 is not the header of a trace: {0}")]
     Header(serde_json::Error),
     /// The file is of another version.
@@ -50,7 +50,7 @@ impl<R: BufRead> TraceReader<R> {
     /// # Errors
     /// [`TraceError`], if it is not the header of a trace of this version.
     pub(crate) fn new(mut lines: R) -> Result<Self, TraceError> {
-        /// What every version has.
+        /// The field that every version has.
         #[derive(serde::Deserialize)]
         struct Version {
             trace_version: u32,
@@ -77,8 +77,8 @@ impl<R: BufRead> TraceReader<R> {
         self.line
     }
 
-    /// Returns whether the last line was incomplete, and left out: its writer was killed, or its
-    /// disk was full.
+    /// Returns whether an incomplete last line was left out: the writer was killed, or the disk
+    /// full.
     #[must_use]
     pub(crate) fn is_cut_off(&self) -> bool {
         self.is_cut_off

@@ -1,4 +1,4 @@
-//! An engine whose calls are written down.
+//! An engine whose calls are recorded.
 
 use std::ops::Deref;
 use std::time::Duration;
@@ -33,8 +33,7 @@ impl From<Engine> for RecordedEngine {
 }
 
 impl RecordedEngine {
-    /// Writes down every call from now on. The engine must be as it was made: what came before
-    /// cannot be replayed.
+    /// Records every call from now on. The engine must be new: earlier calls cannot be replayed.
     pub fn record(&mut self, recorder: Recorder) {
         debug_assert!(!self.engine.has_work() && self.engine.stats().steps == 0, "a trace has no beginning");
         self.recorder = Some(recorder);

@@ -12,7 +12,7 @@ use crate::planted::{Bug, has};
 #[derive(Debug)]
 pub struct BlockPool {
     num_holders: Vec<u32>,
-    /// In front those that hold nothing of use, then by the time of their release.
+    /// Blocks without content first, then by the time of release.
     free: FreeList,
     cache: Option<PrefixCache>,
 }
@@ -54,7 +54,7 @@ impl BlockPool {
         self.free.iter()
     }
 
-    /// Returns how many hold this block.
+    /// Returns the number of holders of a block.
     #[must_use]
     pub fn num_holders(&self, block: BlockId) -> usize {
         self.num_holders[block.0 as usize] as usize
@@ -66,8 +66,8 @@ impl BlockPool {
         self.cache.as_ref()
     }
 
-    /// Takes free blocks and appends them to `blocks`: all of them, or none and the answer `false`.
-    /// What they held is forgotten.
+    /// Takes free blocks, forgetting their content, and appends them to `blocks`. Returns `false`
+    /// and takes none if there are too few.
     pub fn take(&mut self, num_blocks: usize, blocks: &mut Vec<BlockId>) -> bool {
         if num_blocks > self.num_free() {
             return false;
@@ -125,8 +125,8 @@ impl BlockPool {
         }
     }
 
-    /// Lets a full block be found by others, from now on. Returns the prefix that it completes.
-    /// Where another block holds the same, that one stays the one that is found.
+    /// Adds a full block to the prefix cache and returns the prefix that it completes. If another
+    /// block holds the same tokens, that one remains the one found.
     pub fn remember(&mut self, block: BlockId, hash: PrefixHash, prefix: Prefix, tokens: &[u32]) -> Prefix {
         let Some(cache) = &mut self.cache else { return prefix };
         match cache.find(hash, prefix, tokens) {
@@ -177,8 +177,8 @@ mod tests {
 
     #[test]
     fn the_beginning_of_a_sequence_outlives_its_end() {
-        // A system prompt that all requests share would be thrown out before the answers that
-        // nobody asks for again.
+        // A system prompt that all requests share would be evicted before answers of no further
+        // use.
         let mut pool = BlockPool::with_prefix_cache(3, 1);
         let mut blocks = Vec::new();
         assert!(pool.take(3, &mut blocks));

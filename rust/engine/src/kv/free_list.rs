@@ -1,4 +1,4 @@
-//! The blocks that nobody holds, in the order in which they will be handed out again.
+//! The blocks without a holder, in the order in which they will be handed out.
 
 use super::block::BlockId;
 
@@ -23,7 +23,7 @@ struct Link {
 }
 
 impl FreeList {
-    /// Every block, the first in front.
+    /// Creates a list of all blocks in order.
     ///
     /// # Panics
     /// If there are more blocks than 32 bits can number;
@@ -44,8 +44,7 @@ impl FreeList {
         std::iter::successors(next(&self.end()), next).take(self.len).map(BlockId)
     }
 
-    /// The block in front is handed out next: one without content, or else the one that was wanted
-    /// least recently.
+    /// Takes the front block: one without content, or else the least recently used.
     pub(super) fn pop_front(&mut self) -> Option<BlockId> {
         let front = self.links[self.end() as usize].next;
         if front == self.end() {

@@ -1,4 +1,4 @@
-//! Which blocks hold the keys and values of which prefix.
+//! A table from prefixes to the blocks that hold their keys and values.
 //!
 //! ```text
 //! salt ◄──prefix── block 7 ◄──prefix── block 2 ◄──prefix── block 5
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_collision_of_hashes_gives_nobody_anothers_block() {
-        // Whoever finds two prompts with one hash would read the answer to somebody else's.
+        // Two prompts with one hash would share blocks, and one would get the other's answer.
         let mut cache = PrefixCache::new(4, 2);
         let salt = Prefix::Salt(0);
         let first = cache.insert(BlockId(0), HASH, salt, &[1, 2]);

@@ -21,7 +21,7 @@ pub(crate) fn fold(left: u64, right: u64) -> u64 {
 }
 
 impl PrefixHash {
-    /// Nothing but a salt: equal tokens under different salts have nothing in common.
+    /// Starts from a salt alone: equal tokens under different salts have different hashes.
     #[must_use]
     pub fn root(salt: u64) -> Self {
         let [first, second, third, fourth] = MULTIPLIERS;
@@ -49,7 +49,7 @@ impl PrefixHash {
         Self([fold(first ^ left, right ^ MULTIPLIERS[0]), fold(second ^ right, left ^ MULTIPLIERS[2])])
     }
 
-    /// Bits enough to choose a bucket by.
+    /// Returns the bits that choose a bucket.
     pub(super) fn low_bits(self) -> u64 {
         self.0[0]
     }

@@ -46,8 +46,7 @@ impl Client {
         }
     }
 
-    /// Checks the log-probabilities of drawn tokens and of the prompt before the first, if
-    /// requested.
+    /// Checks the requested log-probabilities of drawn tokens and of the prompt.
     fn check_logprobs(&self) {
         let (of_prompt, of_output) = expected_logprobs(&self.request, &self.tokens, self.finish_reason);
         let id = self.request.id;

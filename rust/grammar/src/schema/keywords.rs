@@ -1,4 +1,4 @@
-//! What is known about keywords, and the values that they take.
+//! Keywords of schemas, and their values.
 
 use serde_json::{Map, Value};
 
@@ -25,7 +25,7 @@ impl<'a> Types<'a> {
     }
 }
 
-/// Keywords with schemas in them, of all drafts: what a walk over all schemas has to visit.
+/// Returns the schemas under the keywords of all drafts, for a walk over all schemas.
 pub(super) fn subschemas<'a>(schema: &'a Map<String, Value>) -> impl Iterator<Item = &'a Value> {
     schema.iter().flat_map(|(keyword, value)| -> Box<dyn Iterator<Item = &'a Value> + 'a> {
         match (keyword.as_str(), value) {
@@ -60,7 +60,7 @@ pub(super) fn is_anything(schema: &Value) -> bool {
     schema == &Value::Bool(true) || schema.as_object().is_some_and(Map::is_empty)
 }
 
-/// Returns a number of characters, elements or members.
+/// Reads a number of characters, elements or members.
 pub(super) fn count(value: &Value, at: &Path<'_>) -> Result<u64, GrammarError> {
     let whole = value.as_u64().or_else(|| {
         let float = value.as_f64().filter(|float| *float >= 0.0 && float.fract() == 0.0 && *float < 1e15)?;

@@ -11,7 +11,7 @@ use crate::error::GrammarError;
 use crate::limits::{MAX_PROPERTIES, check};
 use crate::pattern;
 
-/// Schemas beside which it depends on the value what an object's keywords have to look at.
+/// Keywords beside which the members that an object's keywords cover depend on the value.
 const IN_PLACE: [&str; 6] = ["allOf", "anyOf", "oneOf", "$ref", "dependentSchemas", "if"];
 
 impl<'a> Lowering<'a> {
@@ -102,7 +102,7 @@ impl<'a> Lowering<'a> {
         Ok(())
     }
 
-    /// Names that must match a pattern are members that match it, and no others.
+    /// Rewrites `propertyNames` as members that match a pattern, and no others.
     fn property_names(
         &mut self,
         place: Place<'a>,

@@ -1,4 +1,4 @@
-//! Where in a schema something stands.
+//! Paths within a schema.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What `$ref` points at.
+//! The targets of `$ref`.
 
 use rustc_hash::FxHashMap;
 use serde_json::{Map, Value};

@@ -8,7 +8,7 @@ use std::fmt;
 
 pub use operations::{OPERATIONS, PagedAttention, Sample};
 
-/// What the compiled kernels were built for.
+/// The toolkit and targets of the compiled kernels.
 #[derive(Clone, Copy, Debug)]
 pub struct Build {
     /// Version of the compiler.
@@ -49,7 +49,7 @@ type Launch = unsafe extern "C" fn(c_int, *const u8, usize) -> c_int;
 /// The functions of the CUDA kernels.
 #[derive(Clone, Copy, Debug)]
 pub struct Library {
-    /// What they were built for.
+    /// The toolkit and targets.
     pub build: Build,
     abi_version: unsafe extern "C" fn() -> c_int,
     device_count: unsafe extern "C" fn(*mut c_int) -> c_int,

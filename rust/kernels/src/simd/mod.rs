@@ -188,7 +188,7 @@ pub(crate) unsafe fn tanh<V: Vector>(x: V) -> V {
     unsafe { V::splat(1.0).sub(V::splat(2.0).div(exp(x.add(x)).add(V::splat(1.0)))) }
 }
 
-/// What the kernels were compiled for that this processor has.
+/// The instruction sets for which the kernels are compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Level {
     #[cfg(target_arch = "x86_64")]

@@ -52,12 +52,12 @@ impl JsonCalls {
         Self { openings, closing, separator: None, is_list: false, rules, state, in_list: false }
     }
 
-    /// Returns the same, always in a list.
+    /// Requires the calls to be in a list.
     pub(crate) fn in_list(self) -> Self {
         Self { is_list: true, ..self }
     }
 
-    /// Returns the same, with this between calls that are in no list.
+    /// Sets the separator between calls outside a list.
     pub(crate) fn separated_by(self, separator: u8) -> Self {
         Self { separator: Some(separator), ..self }
     }

@@ -9,8 +9,8 @@ use crate::openai::options::unsupported;
 use crate::openai::schema::{Endpoint, check};
 use crate::text::PromptEnd;
 
-/// What Claude Code puts before its system prompt, for Anthropic's accounts. It has a number in it
-/// that is another one in each request.
+/// The line that Claude Code puts before its system prompt, for Anthropic's accounts, with a number
+/// that changes with each request.
 const BILLING: &str = "x-anthropic-billing-header:";
 
 /// Returns the messages of a conversation as templates know them, and where its prompt ends.
@@ -59,7 +59,7 @@ fn texts(path: &str, content: Value) -> Result<Vec<String>, ApiError> {
     }
 }
 
-/// What one role says until another one does.
+/// Consecutive messages of one role.
 #[derive(Debug, Default)]
 struct Turn {
     role: &'static str,
@@ -154,7 +154,7 @@ impl Turns {
         Ok(())
     }
 
-    /// All messages. The model goes on with what the assistant has begun to say in the last one.
+    /// Returns all messages. The model continues the last one if it is the assistant's.
     fn end(mut self, last: usize) -> Result<(Vec<Value>, PromptEnd), ApiError> {
         let is_begun = match &self.current {
             Some(turn) if turn.role == "assistant" && !turn.calls.is_empty() => {
@@ -203,7 +203,7 @@ impl Block {
         unsupported(&self.fields.path_of("type"), &self.kind.into(), None)
     }
 
-    /// Returns the same in a message of this role, where one of another role may have such a block.
+    /// Returns the error of a block that only another role may have.
     fn misplaced(self, role: &str) -> ApiError {
         if !BLOCKS.into_iter().any(|(known, _)| known == self.kind) {
             return self.refused();
@@ -222,7 +222,7 @@ impl Block {
     fn call(&mut self) -> Result<Value, ApiError> {
         let (id, name) = (self.fields.take("id"), self.text("name")?);
         let arguments = self.fields.take("input").unwrap_or_else(|| json!({}));
-        // In the order in which clients of a chat write it.
+        // The order of fields in a chat's messages.
         let mut call: Map<_, _> = id.map(|id| ("id".to_owned(), id)).into_iter().collect();
         call.insert("type".to_owned(), "function".into());
         call.insert("function".to_owned(), json!({ "name": name, "arguments": arguments }));

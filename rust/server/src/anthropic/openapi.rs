@@ -16,7 +16,7 @@ pub(crate) fn post(id: &str, request: &str, answer: &str, event: Option<&str>) -
     operation
 }
 
-/// Returns a route of both dialects: a header says which one is asked for.
+/// Returns a route of both dialects, selected by a header.
 pub(crate) fn or_other(id: &str, ours: &str, theirs: &str) -> Value {
     let either = |ours: &str, theirs: &str| json!({ "anyOf": [reference(ours), reference(theirs)] });
     let answer = json!({ "application/json": { "schema": either(ours, theirs) } });

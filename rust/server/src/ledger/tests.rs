@@ -1,4 +1,4 @@
-//! What must hold whatever comes in which order.
+//! Invariants of the ledger under any order of calls.
 #![allow(clippy::unwrap_used)]
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What one HTTP request has cost, for the line that the log has about it.
+//! The account of one HTTP request, for its line in the log.
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use crate::error::Blame;
 
 tokio::task_local! {
-    /// The account of the request that this task answers. The driver writes into it without anybody
-    /// in between having to carry it.
+    /// The account of this task's request. Task-local, so that no code between must pass it to the
+    /// driver.
     static CURRENT: Arc<Account>;
 }
 
@@ -26,13 +26,13 @@ impl Account {
         CURRENT.scope(self, answering).await
     }
 
-    /// Returns the account of the request that this task answers, or one that nobody reads.
+    /// Returns the account of this task's request, or a new one outside any request.
     #[must_use]
     pub fn current() -> Arc<Self> {
         CURRENT.try_with(Arc::clone).unwrap_or_default()
     }
 
-    /// The request has the API key of this number.
+    /// Sets the number of the request's API key.
     pub fn set_key(&self, key: u32) {
         self.key.store(key, Relaxed);
     }
@@ -44,17 +44,17 @@ impl Account {
         self.key.load(Relaxed)
     }
 
-    /// A prompt was accepted.
+    /// Adds an accepted prompt.
     pub fn add_prompt(&self, num_tokens: usize) {
         self.prompt_tokens.fetch_add(num_tokens, Relaxed);
     }
 
-    /// Tokens were handed over.
+    /// Adds delivered tokens.
     pub fn add_output(&self, num_tokens: usize) {
         self.output_tokens.fetch_add(num_tokens, Relaxed);
     }
 
-    /// The request was refused, or its answer breaks off; the first reason counts.
+    /// Records a refusal, or why the answer breaks off; the first reason counts.
     pub fn set_blame(&self, blame: Blame) {
         let _ = self.blame.set(blame);
     }
@@ -71,7 +71,7 @@ impl Account {
         self.prompt_tokens.load(Relaxed)
     }
 
-    /// Returns the tokens that were handed over.
+    /// Returns the delivered tokens.
     #[must_use]
     pub fn output_tokens(&self) -> usize {
         self.output_tokens.load(Relaxed)

@@ -9,10 +9,10 @@ use axum::response::{IntoResponse, Response};
 
 use crate::app::App;
 
-/// What a page may read beside the usual.
+/// Headers that a page may read beside the usual ones.
 const EXPOSED: &str = "x-request-id, request-id, openai-processing-ms, retry-after";
 const METHODS: &str = "GET, POST";
-/// How long a browser need not ask again, in seconds; none remembers it for longer.
+/// How long a browser may cache the answer, in seconds; browsers allow no more.
 const MAX_AGE_S: &str = "7200";
 
 /// Answers the question that a browser asks before a request, and marks answers that pages may
@@ -55,7 +55,7 @@ fn allowed_origin(allowed: &[String], headers: &HeaderMap) -> Option<HeaderValue
     allowed.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()).then(|| origin.clone())
 }
 
-/// Carries no key, so it is answered before one is asked for.
+/// Answers a preflight, which carries no key, before keys are checked.
 fn preflight(is_allowed: bool, asked: &HeaderMap) -> Response {
     let mut headers = HeaderMap::new();
     if is_allowed {

@@ -1,14 +1,14 @@
-//! Who may share cached prompts with whom.
+//! Limits which requests share cached prompts.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 
 use axum::http::{HeaderMap, HeaderValue, header};
 
-/// Returns the number that requests must share to share cached prompts: that of their credentials
-/// and of the salt that they ask for. The time to the first token would else tell one client what
-/// another has asked. Nobody can work it out, not even for requests that have neither: whoever
-/// knows the salt can make prompts whose blocks all fall into one bucket of the cache's table.
+/// Returns the salt of cached prompts, from the credentials and the requested salt. Without it, the
+/// time to the first token would reveal one client's prompts to another. It is secret even for
+/// requests with neither: a known salt allows prompts whose blocks all fall into one bucket of the
+/// cache's table.
 pub(super) fn cache_salt(headers: &HeaderMap, asked: Option<&str>) -> u64 {
     static SALTS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     let credential = |name| headers.get(name).map(HeaderValue::as_bytes);

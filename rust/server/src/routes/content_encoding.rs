@@ -1,7 +1,6 @@
 //! Bodies that their clients have compressed.
 //!
-//! What a body becomes counts against the limit and is never held beyond it, however much is packed
-//! into few bytes.
+//! The unpacked size counts against the limit, and never exceeds it in memory.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -17,8 +16,8 @@ use super::body::MAX_BODY_BYTES;
 use super::received_body::ReceivedBody;
 use crate::error::ApiError;
 
-/// Unpacked at once: at most a thousand times as much comes of it, which takes a few milliseconds.
-/// The sockets have their turn then.
+/// Bytes unpacked at once: at most a thousand times as much results, in a few milliseconds. Then
+/// the sockets have their turn.
 const PIECE_BYTES: usize = 1 << 10;
 
 /// How a body is packed.
@@ -30,7 +29,7 @@ pub(super) enum Encoding {
 }
 
 impl Encoding {
-    /// Returns what the header says; `None` if the body is as it is.
+    /// Returns the encoding in the header; `None` for a plain body.
     ///
     /// # Errors
     /// 415: another encoding, or several.
@@ -101,7 +100,7 @@ impl Encoding {
     }
 }
 
-/// Returns why a body did not come to its end.
+/// Returns why a body was not read to its end.
 pub(super) fn not_read(error: &(dyn Error + 'static)) -> ApiError {
     if error.is::<LengthLimitError>() {
         return ApiError::BodyTooLarge(MAX_BODY_BYTES);
@@ -144,7 +143,7 @@ impl Decoder {
     }
 }
 
-/// What has been unpacked.
+/// The unpacked body.
 struct Unpacked(ReceivedBody);
 
 impl Write for Unpacked {

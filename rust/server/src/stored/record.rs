@@ -68,7 +68,7 @@ impl StoredResponse {
         Self { new, state: Mutex::new(state), changed: watch::Sender::new(()) }
     }
 
-    /// Its id.
+    /// Returns its id.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.new.id
@@ -86,7 +86,7 @@ impl StoredResponse {
         self.new.previous.as_deref()
     }
 
-    /// Its own input: a list of items in JSON.
+    /// Returns its own input: a list of items in JSON.
     #[must_use]
     pub fn input(&self) -> &[u8] {
         &self.new.input

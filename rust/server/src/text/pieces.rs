@@ -28,7 +28,7 @@ impl Pieces {
     /// Those of texts that cannot be cut anywhere, nor have anything around them.
     pub const WHOLE: Self = Self { seams: Seams::NONE, affixes: (0, 0) };
 
-    /// Length of the next piece, and whether the text can be cut there.
+    /// Returns the length of the next piece, and whether the text can be cut there.
     fn next(self, text: &str, max_len: usize) -> (usize, bool) {
         if text.len() <= max_len {
             return (text.len(), true);

@@ -17,7 +17,7 @@ fn model(stops: &[String], text: &str) -> (String, Option<usize>) {
     (text.to_owned(), None)
 }
 
-/// Length of the longest suffix of `text` that is a proper prefix of a stop string.
+/// Returns the length of the longest suffix of `text` that is a proper prefix of a stop string.
 fn may_become_a_stop(stops: &[String], text: &str) -> usize {
     let suffixes = (0..=text.len()).filter(|start| text.is_char_boundary(*start)).map(|start| &text[start..]);
     suffixes

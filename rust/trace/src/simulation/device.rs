@@ -1,4 +1,4 @@
-//! What a step takes on a device, by the two things that bound it.
+//! The duration of a step on a device, by the two resources that bound it.
 
 use serde::Deserialize;
 
@@ -21,7 +21,7 @@ pub struct Device {
     pub flops_per_token: f64,
     /// Bytes that the device reads in a second.
     pub bytes_per_s: f64,
-    /// Floating-point operations that it makes in a second.
+    /// Floating-point operations that it performs in a second.
     pub flops_per_s: f64,
     /// Seconds in each step in which the host works and the device cannot. A second step in flight
     /// hides them.
@@ -29,10 +29,10 @@ pub struct Device {
 }
 
 impl Device {
-    /// Checks that time will pass, and that it will end.
+    /// Checks that every step takes a positive, finite time.
     ///
     /// # Errors
-    /// Names what is wrong.
+    /// Names the invalid value.
     pub fn validate(&self) -> Result<(), SettingError> {
         let at_least_0 = [
             ("weight_bytes", self.weight_bytes),

@@ -1,4 +1,4 @@
-//! What a simulation found out.
+//! The report of a simulation.
 
 use std::collections::BTreeMap;
 
@@ -54,7 +54,7 @@ pub struct Report {
     pub peak_waiting: usize,
 }
 
-/// Counts what happens, in memory that does not grow with the requests.
+/// Accounts for all events, in memory that does not grow with the requests.
 #[derive(Debug, Default)]
 pub(super) struct Account {
     pub(super) num_refused: u64,
@@ -106,7 +106,7 @@ impl Account {
 
     pub(super) fn report(&self, now_ns: u64, stats: &Stats) -> Report {
         let duration_s = now_ns as f64 / 1e9;
-        // Nothing is divided by nothing where nobody came.
+        // No request, no division by zero.
         let part = |part: f64, of: f64| if of > 0.0 { part / of } else { 0.0 };
         Report {
             duration_s,

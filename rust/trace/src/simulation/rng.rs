@@ -1,4 +1,4 @@
-//! Random numbers that a seed names: the same on every machine.
+//! Random numbers from a seed, the same on every machine.
 
 use streamcore_engine::split_mix_64;
 
@@ -31,13 +31,12 @@ impl Rng {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Returns the time to the next of events that come independently of each other, one in a mean
-    /// time of 1.
+    /// Returns the time to the next of independent events, with a mean of 1.
     pub(crate) fn exponential(&mut self) -> f64 {
         -(1.0 - self.fraction()).ln()
     }
 
-    /// This many token ids, each non-negative as a signed number.
+    /// Returns `count` token ids, each non-negative as a signed number.
     pub(crate) fn tokens(&mut self, count: usize) -> impl Iterator<Item = u32> {
         (0..count).map(|_| (self.next() >> 33) as u32)
     }

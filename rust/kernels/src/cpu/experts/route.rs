@@ -1,4 +1,4 @@
-//! Which experts each token takes, and where its rows are.
+//! Routes tokens to experts, and finds their rows.
 
 use std::cmp::Ordering;
 use std::ops::Range;

@@ -10,7 +10,7 @@
 //! `f32` weights lie likewise, but a pair's two numbers 32 lanes apart. One layout serves all
 //! kernels of `bfloat16`: widening the pair in registers and multiplying in `f32`, or rounding the
 //! activations to `bfloat16` and using the processor's own products of pairs, in vectors or in
-//! tiles. Which of them a processor uses follows from what it is.
+//! tiles. The processor determines which is used.
 //!
 //! Each kernel sums the products of an output in one order, whatever the number of rows, so that a
 //! row gives the same bits alone and in any batch: `Plain` and `Widened` in the order of the

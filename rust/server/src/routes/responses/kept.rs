@@ -1,4 +1,4 @@
-//! The routes of responses that are kept.
+//! The routes of stored responses.
 
 use std::sync::Arc;
 
@@ -137,8 +137,8 @@ fn invalid(param: &str, message: impl Into<String>) -> ApiError {
     ApiError::invalid("invalid_value", param, message)
 }
 
-/// What stands behind the question mark; of several values of one name the last counts. None of
-/// those that are read has a character that is escaped.
+/// The query of a URL; of several values of one name the last counts. The values read here never
+/// need escapes.
 struct Query(String);
 
 impl Query {
