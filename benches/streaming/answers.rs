@@ -12,7 +12,7 @@ use streamcore_parsers::{Finish, Parser, Piece, ReasoningFormat, Setup, Tool, To
 const PROSE: &str =
     "The café at the harbour opens at seven. \"Two coffees, please,\" said Ada, and counted.\n";
 
-/// A text in pieces of four letters, about as long as tokens.
+/// Returns a text in pieces of four letters, about as long as tokens.
 fn pieces(text: &str) -> Vec<String> {
     text.chars().collect::<Vec<_>>().chunks(4).map(|letters| letters.iter().collect()).collect()
 }

@@ -65,8 +65,8 @@ fn main() {
 /// Where sources find their headers.
 const HEADERS: [&str; 3] = ["include", "kernels", "launch"];
 
-/// A number for the command, the source, and the headers of `cuda/` that it includes, themselves or
-/// through others.
+/// Returns a number for the command, the source, and the headers of `cuda/` that it includes,
+/// themselves or through others.
 fn fingerprint(cuda: &Path, source: &Path, command: &str) -> String {
     let (mut texts, mut waiting) = (BTreeMap::new(), vec![source.to_owned()]);
     while let Some(path) = waiting.pop() {
@@ -104,7 +104,7 @@ impl Toolkit {
         nvcc.is_file().then_some(Self { home, nvcc })
     }
 
-    /// The wanted targets that this compiler knows.
+    /// Returns the wanted targets that this compiler knows.
     fn targets(&self) -> Vec<&'static str> {
         let known = run(Command::new(&self.nvcc).arg("--list-gpu-code"));
         DEVICE_CODE

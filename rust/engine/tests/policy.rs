@@ -33,7 +33,7 @@ impl Office {
         id
     }
 
-    /// Plays a step; answers how many tokens each request had computed.
+    /// Plays a step; returns how many tokens each request had computed.
     fn step(&mut self) -> BTreeMap<u64, usize> {
         let plan = self.engine.schedule(&mut self.columns.borrow()).unwrap();
         let starts = &self.columns.query_starts[..=plan.num_seqs];
@@ -140,7 +140,8 @@ fn an_urgent_request_does_not_wait_for_a_long_prompt() {
 
 #[test]
 fn a_step_has_a_token_for_everybody_who_runs() {
-    // With more streams than tokens in a step, the last ones would stand still for as long as the others go on.
+    // With more streams than tokens in a step, the last ones would stand still for as long as the
+    // others go on.
     let mut office = Office::new(EngineConfig { max_num_batched_tokens: 4, ..config() });
     for key in [1, 1, 1, 1, 2, 3] {
         office.add(0, key, 1, 20);

@@ -77,7 +77,7 @@ struct Entry {
 }
 
 impl ResponseStore {
-    /// An empty store.
+    /// Returns an empty store.
     #[must_use]
     pub fn new(limits: StoreLimits) -> Arc<Self> {
         Arc::new(Self { limits, num_bytes: AtomicUsize::new(0), entries: Mutex::default() })
@@ -101,7 +101,7 @@ impl ResponseStore {
         Some(Recording::new(Arc::clone(self), response))
     }
 
-    /// The response of this id, if it belongs to this client.
+    /// Returns the response of this id, if it belongs to this client.
     pub fn find(&self, id: &str, owner: Owner, now: Instant) -> Option<Arc<StoredResponse>> {
         let mut entries = lock(&self.entries);
         self.expire(&mut entries, now);
@@ -131,19 +131,20 @@ impl ResponseStore {
         lock(&self.entries).by_id.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// What they take.
+    /// Returns what they take.
     #[must_use]
     pub fn num_bytes(&self) -> usize {
         self.num_bytes.load(Relaxed)
     }
 
-    /// Takes room for a response that grows, and forgets others for it. Returns whether there was room.
+    /// Takes room for a response that grows, and forgets others for it. Returns whether there was
+    /// room.
     fn grow(&self, num_bytes: usize) -> bool {
         while !self.take_room(num_bytes) {
             if self.forget_oldest(&mut lock(&self.entries)).is_none() {

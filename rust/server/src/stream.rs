@@ -41,9 +41,9 @@ pub struct Identity {
 
 /// Writes the events of one API. `usage` is what has been used so far.
 pub trait Chunks {
-    /// Whether every event tells the usage so far.
+    /// Returns whether every event tells the usage so far.
     fn tells_usage(&self) -> bool;
-    /// Whether events tell anything about tokens.
+    /// Returns whether events tell anything about tokens.
     fn tells_tokens(&self) -> bool;
     /// What comes before anything has been generated, if anything does.
     fn begin(&mut self, _frames: &mut Vec<u8>) {}
@@ -62,7 +62,8 @@ pub trait Chunks {
         usage: Option<Usage>,
         frames: &mut Vec<u8>,
     );
-    /// A piece of an answer that is parsed, if it is not content. An API that has no parsed answers has none.
+    /// A piece of an answer that is parsed, if it is not content. An API that has no parsed answers
+    /// has none.
     fn said(
         &mut self,
         index: usize,
@@ -82,8 +83,8 @@ pub trait Chunks {
     );
     /// What follows the ends of all choices.
     fn end(&mut self, usage: Usage, frames: &mut Vec<u8>);
-    /// Why the answer breaks off. Returns whether every client can tell that from success: only then
-    /// does the body end, otherwise the connection is cut.
+    /// Why the answer breaks off. Returns whether every client can tell that from success: only
+    /// then does the body end, otherwise the connection is cut.
     fn fail(&mut self, error: &ApiError, usage: Usage, frames: &mut Vec<u8>) -> bool;
 }
 
@@ -113,7 +114,7 @@ pub async fn collect(choices: &mut [Choice]) -> Result<Vec<Answer>, ApiError> {
     try_join_all(choices.iter_mut().map(collect_one)).await.map_err(ApiError::from)
 }
 
-/// What these choices have used in the end.
+/// Returns what these choices have used in the end.
 #[must_use]
 pub fn usage_of(choices: &[Choice]) -> Usage {
     usage_with(choices, choices.iter().map(Told::all_of))
@@ -134,7 +135,8 @@ impl Told {
     }
 }
 
-/// What these choices have used if they have told this much. A prompt counts once, however many choices it has.
+/// Returns what these choices have used if they have told this much. A prompt counts once, however
+/// many choices it has.
 fn usage_with(choices: &[Choice], told: impl Iterator<Item = Told>) -> Usage {
     let sum = |count: fn(&Choice) -> usize| choices.iter().map(count).sum();
     let told = told.fold(Told::default(), |all, told| Told {

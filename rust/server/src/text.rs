@@ -1,7 +1,7 @@
 //! Between text and tokens: tokenizer, detokenizer, chat template, stop strings.
 //!
-//! Everything here is plain computation on values that were loaded once: no clock but the one that is handed
-//! in, no thread, no lock.
+//! Everything here is plain computation on values that were loaded once: no clock but the one that
+//! is handed in, no thread, no lock.
 
 mod chat_template;
 mod detokenizer;
@@ -63,11 +63,13 @@ pub struct TextModel {
 impl TextModel {
     /// Reads the text side of a model folder in Hugging Face layout.
     ///
-    /// `tokenizer.json` is required. `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json`, chat templates,
-    /// `generation_config.json` and `config.json` are read where they exist, with the precedence of `transformers`.
+    /// `tokenizer.json` is required. `tokenizer_config.json`, `special_tokens_map.json`,
+    /// `added_tokens.json`, chat templates, `generation_config.json` and `config.json` are read
+    /// where they exist, with the precedence of `transformers`.
     ///
     /// # Errors
-    /// Names the file and what is wrong in it. A chat template that is not valid is none: text can be completed without it.
+    /// Names the file and what is wrong in it. A chat template that is not valid is none: text can
+    /// be completed without it.
     pub fn load(folder: &Path) -> Result<Self, TextError> {
         folder::check_vocabulary(folder)?;
         let mut notices = folder::ignored(folder);

@@ -123,7 +123,8 @@ fn small_trace() -> String {
     story.paper.text()
 }
 
-/// Without the times, which differ each time, and without what the plans of this version have in them.
+/// Without the times, which differ each time, and without what the plans of this version have in
+/// them.
 fn form(trace: &str) -> String {
     let hidden = [("\"at_us\":", ','), ("\"sizes\":[", ']'), ("\"columns\":[", ']'), ("\"hashes\":[", ']')];
     hidden.into_iter().fold(trace.to_owned(), |text, (key, end)| {
@@ -240,7 +241,8 @@ fn a_full_disk_ends_the_trace_and_nothing_else() {
     assert!(Recorder::new(FullDisk(0), &config, None).is_err());
 }
 
-/// A trace of today is read by yesterday's program and yesterday's by today's: the model is a field of the header that may be missing.
+/// A trace of today is read by yesterday's program and yesterday's by today's: the model is a field
+/// of the header that may be missing.
 #[test]
 fn the_model_is_a_field_that_may_be_missing() {
     let config = common::config();
@@ -262,7 +264,8 @@ fn the_model_is_a_field_that_may_be_missing() {
     }
 }
 
-/// A trace holds prompts: others on the machine must not read them, and an older trace must not be lost to a new one.
+/// A trace holds prompts: others on the machine must not read them, and an older trace must not be
+/// lost to a new one.
 #[cfg(unix)]
 #[test]
 fn a_trace_is_a_new_file_that_only_its_owner_reads() {

@@ -1,5 +1,5 @@
-//! A device that believes nothing: it stores what a plan says where the plan says it, reads every context back through the blocks
-//! that it was told, and compares each column with the others.
+//! A device that believes nothing: it stores what a plan says where the plan says it, reads every
+//! context back through the blocks that it was told, and compares each column with the others.
 
 use std::collections::{HashSet, VecDeque};
 use std::ops::Range;
@@ -20,7 +20,8 @@ struct Part {
     tokens: Range<usize>,
 }
 
-/// What the keys and values of a token depend on: the token, its position, and all tokens before it.
+/// What the keys and values of a token depend on: the token, its position, and all tokens before
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Slot {
     position: usize,
@@ -134,7 +135,8 @@ impl ShadowDevice {
         assert!(sampled.is_subset(&rows), "a sample goes to the row of nobody in the step");
     }
 
-    /// What comes behind the sequences fills a step of single tokens up to a captured size, and touches nothing of anybody's.
+    /// What comes behind the sequences fills a step of single tokens up to a captured size, and
+    /// touches nothing of anybody's.
     fn check_padding(&self, plan: &StepPlan, columns: &OwnedStepBuffers) {
         let (num_seqs, sizes) = (plan.num_seqs, &self.config.capture_sizes);
         let size = sizes.iter().copied().filter(|size| *size >= num_seqs).min().unwrap_or(num_seqs);
@@ -148,7 +150,8 @@ impl ShadowDevice {
         }
     }
 
-    /// A new row knows nothing of its last sequence, so that what the plans forget to tell is missed; what they tell, they tell once.
+    /// A new row knows nothing of its last sequence, so that what the plans forget to tell is
+    /// missed; what they tell, they tell once.
     fn update_rows(&mut self, plan: &StepPlan, columns: &OwnedStepBuffers) {
         for index in 0..plan.num_new_rows {
             let row = &mut self.rows[columns.new_rows[index] as usize];
@@ -181,8 +184,8 @@ impl ShadowDevice {
         Part { start, end, blocks, tokens }
     }
 
-    /// Sequences may share what they read, but nothing is written that a step in flight uses. The steps of one sequence are no exception:
-    /// each goes on where the one before it ended.
+    /// Sequences may share what they read, but nothing is written that a step in flight uses. The
+    /// steps of one sequence are no exception: each goes on where the one before it ended.
     fn check_writes(&self, parts: &[Part]) {
         let older = self.in_flight.iter().flat_map(|step| &step.parts);
         let in_use: HashSet<usize> =
@@ -196,7 +199,8 @@ impl ShadowDevice {
         }
     }
 
-    /// As a model does it layer by layer: what stands before a token may have been written by this very step.
+    /// As a model does it layer by layer: what stands before a token may have been written by this
+    /// very step.
     fn write_tokens(&mut self, parts: &[Part], plan: &StepPlan, columns: &OwnedStepBuffers) -> Vec<i32> {
         let mut token_ids = columns.token_ids[..plan.num_tokens].to_vec();
         for index in 0..plan.num_device_tokens {
@@ -269,7 +273,8 @@ impl ShadowDevice {
         self.read_context(part, columns.positions[token as usize] as usize + 1)
     }
 
-    /// The first `len` tokens of a sequence, each of which must have been computed after all those before it.
+    /// Returns the first `len` tokens of a sequence, each of which must have been computed after
+    /// all those before it.
     fn read_context(&self, part: &Part, len: usize) -> Vec<i32> {
         let mut prefix = 0;
         let read = |position| {
@@ -297,7 +302,8 @@ fn prefix_after(before: u64, token: i32) -> u64 {
     (before ^ token as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) ^ 1
 }
 
-/// Fills every column with nonsense, so that a value left over from an older step cannot pass for a written one.
+/// Fills every column with nonsense, so that a value left over from an older step cannot pass for a
+/// written one.
 pub(crate) fn poison(columns: &mut OwnedStepBuffers) {
     poison_parameters(columns);
     let borrowed = columns.borrow();

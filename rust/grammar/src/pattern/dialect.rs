@@ -114,7 +114,7 @@ fn code_point(code: u32) -> Result<char, String> {
         .ok_or_else(|| format!("U+{code:04X} alone is half of a surrogate pair, or no character"))
 }
 
-/// A class by a property of Unicode, which both notations write alike.
+/// Returns a class by a property of Unicode, which both notations write alike.
 fn property(letter: char, chars: &mut Peekable<Chars<'_>>) -> String {
     let mut class = format!(r"\{letter}");
     if chars.peek() == Some(&'{') {

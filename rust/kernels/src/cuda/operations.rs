@@ -38,7 +38,7 @@ arguments! {
         block_table_stride: usize,
         /// Multiplies the scores.
         scale: f32,
-        /// Most keys that a token sees, its own among them; 0 for all.
+        /// Maximum keys that a token sees, its own among them; 0 for all.
         window: usize,
         /// \[num_heads\] of `dtype`: one more score of each head, without a value; 0 for none.
         sinks: usize,

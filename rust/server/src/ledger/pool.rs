@@ -1,13 +1,13 @@
-//! One pool: its limit, and what of it each key has.
+//! One pool: its limit, and the amounts that each key has taken.
 
 use std::collections::HashMap;
 
 use crate::driver::DriverLimits;
 
-/// What is counted.
+/// The pools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pool {
-    /// Bytes of heads that have not come to their ends.
+    /// Bytes of unfinished heads.
     Heads,
     /// Bytes of bodies that are long, from the first on until their prompts are made.
     LongBodies,
@@ -19,12 +19,12 @@ pub enum Pool {
     Requests,
     /// Tokens of their prompts.
     PromptTokens,
-    /// Bytes of answers, with all that is known of their tokens, until they are written.
+    /// Bytes of answers, with their tokens' details, until they are written.
     Answers,
 }
 
 impl Pool {
-    /// All there are.
+    /// All pools.
     pub const ALL: [Self; 7] = [
         Self::Heads,
         Self::LongBodies,
@@ -35,7 +35,7 @@ impl Pool {
         Self::Answers,
     ];
 
-    /// What its gauge is called.
+    /// Returns the name of its gauge.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -49,7 +49,7 @@ impl Pool {
         }
     }
 
-    /// How much all may have. That of bodies is four of the longest, or a thousand short ones.
+    /// Returns its limit. That of bodies is four of the longest, or a thousand short ones.
     pub(super) fn limit(self, limits: DriverLimits) -> usize {
         match self {
             Self::Heads => 32 << 20,
@@ -60,22 +60,22 @@ impl Pool {
         }
     }
 
-    /// Whether an empty pool takes any amount: what is longer than the limit would otherwise be
-    /// told to try again for ever.
+    /// Returns whether an empty pool takes any amount: a client beyond the limit would otherwise
+    /// retry for ever.
     fn takes_any_when_empty(self) -> bool {
         self == Self::PromptTokens
     }
 }
 
-/// Why nothing is taken. It is load: the same may be taken a moment later.
+/// A full pool. This is load: a retry may succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Full {
-    /// Of what there is too little.
+    /// The pool with too little left.
     pub pool: Pool,
     held: usize,
     amount: usize,
     limit: usize,
-    /// What the key has, and the most that it could now have, where there are several.
+    /// The key's amount, and the maximum that it could have now, if there are several keys.
     part: Option<(usize, usize)>,
 }
 
@@ -106,7 +106,7 @@ impl std::fmt::Display for Full {
     }
 }
 
-/// What is taken of one pool.
+/// The amounts taken of one pool.
 #[derive(Debug)]
 pub(super) struct Held {
     pool: Pool,
@@ -114,9 +114,9 @@ pub(super) struct Held {
     total: usize,
     by_key: HashMap<u32, usize>,
     num_keys: usize,
-    /// What is kept for each key.
+    /// The part reserved for each key.
     part: usize,
-    /// What keys have taken of their parts.
+    /// The amounts that keys have taken of their parts.
     pub(super) total_of_parts: usize,
 }
 
@@ -131,7 +131,7 @@ impl Held {
             // Heads come before keys.
             0 | 1 => 0,
             _ if self.pool == Pool::Heads => 0,
-            // At least one for each, as far as there are so many.
+            // At least one for each, if the limit suffices.
             _ => (self.limit / (2 * num_keys)).max(usize::from(self.limit >= num_keys)),
         };
     }
@@ -152,12 +152,12 @@ impl Held {
         self.by_key.get(&key).copied().unwrap_or(0)
     }
 
-    /// What is kept for this key, if it is one.
+    /// Returns the part reserved for this key, 0 for none.
     fn part_of(&self, key: u32) -> usize {
         if (1..=self.num_keys).contains(&(key as usize)) { self.part } else { 0 }
     }
 
-    /// What a key that has `own` has taken of its part.
+    /// Returns how much of `own` is from the key's part.
     pub(super) fn of_part(&self, key: u32, own: usize) -> usize {
         own.min(self.part_of(key))
     }
@@ -176,7 +176,7 @@ impl Held {
         Ok(())
     }
 
-    /// Takes without asking.
+    /// Takes without a check.
     pub(super) fn put(&mut self, key: u32, amount: usize) {
         let own = self.of(key);
         self.set(key, own, own + amount);

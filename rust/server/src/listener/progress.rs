@@ -1,4 +1,5 @@
-//! How far one connection is with its request and answer: what its deadlines and its own answers depend on.
+//! How far one connection is with its request and answer: what its deadlines and its own answers
+//! depend on.
 
 use std::mem;
 use std::pin::Pin;
@@ -18,7 +19,8 @@ use crate::error::ApiError;
 use crate::ledger::{Charge, Full, Ledger, Pool};
 use crate::sse::{self, KEEPALIVE};
 
-/// How long a connection may be silent between two requests, and how long a client may take none of what waits for it.
+/// How long a connection may be silent between two requests, and how long a client may take none of
+/// what waits for it.
 pub(super) const MAX_SILENCE: Duration = Duration::from_secs(120);
 /// How long the head of a request may take from its first byte on.
 pub(super) const MAX_HEAD_TIME: Duration = Duration::from_secs(30);
@@ -31,7 +33,8 @@ const PROBES: [&str; 2] = ["/health", "/ready"];
 /// Where a connection is between two requests.
 ///
 /// ```text
-/// Idle ─ bytes ─► Head ─ service ─► Handling ─ response ─► Answering ─ end of the body ─► Ending ─ flushed ─► Idle
+/// Idle ─ bytes ─► Head ─ service ─► Handling ─ response ─► Answering
+///      ◄─ flushed ─ Ending ◄─ end of the body ─ Answering
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -172,7 +175,8 @@ impl Progress {
         response.map(|body| AnswerBody { body, is_event_stream, error: None, progress: Arc::clone(self) })
     }
 
-    /// Whether no request is being served: what hyper writes then is its own answer to a head that it cannot read.
+    /// Returns whether no request is being served: what hyper writes then is its own answer to a
+    /// head that it cannot read.
     pub(super) fn is_between_requests(&self) -> bool {
         matches!(self.state().phase, Phase::Idle | Phase::Head)
     }
@@ -181,14 +185,15 @@ impl Progress {
         self.state().is_cut
     }
 
-    /// The protocol that its client speaks, if it is known and none that is served here; only the first call tells.
+    /// Returns the protocol that its client speaks, if it is known and none that is served here;
+    /// only the first call tells.
     pub(super) fn take_foreign_protocol(&self) -> Option<ForeignProtocol> {
         let mut state = self.state();
         let is_between_requests = matches!(state.phase, Phase::Idle | Phase::Head);
         is_between_requests.then(|| state.head.take_foreign_protocol()).flatten()
     }
 
-    /// Whether the answer to the present request is known to be the last one.
+    /// Returns whether the answer to the present request is known to be the last one.
     pub(super) fn is_last(&self) -> bool {
         self.state().is_last
     }
@@ -202,7 +207,7 @@ impl Progress {
         self.state().phase == Phase::Head
     }
 
-    /// What it waits for, and since when, if it is its client's turn.
+    /// Returns what it waits for, and since when, if it is its client's turn.
     pub(super) fn waits_for_client(&self) -> Option<(Waits, Instant)> {
         let state = self.state();
         match state.phase {
@@ -253,7 +258,7 @@ impl Progress {
         }
     }
 
-    /// When the client will have taken too long; never while it waits for us.
+    /// Returns when the client will have taken too long; never while it waits for us.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let state = self.state();
         let limit = match state.phase {
@@ -265,7 +270,7 @@ impl Progress {
         limit.into_iter().chain(stall).min()
     }
 
-    /// What to ask with now; an event stream is asked by a comment as soon as it is silent.
+    /// Returns what to ask with now; an event stream is asked by a comment as soon as it is silent.
     pub(super) fn next_probe(&self) -> Probe {
         let mut state = self.state();
         match state.phase {
@@ -319,7 +324,8 @@ impl HttpBody for AnswerBody {
             let Poll::Ready(Some(Err(error))) = polled else { return polled };
             self.error = Some(error);
         }
-        // Hyper drops what it has not written yet. A slow reader would not get the event that says why.
+        // Hyper drops what it has not written yet. A slow reader would not get the event that says
+        // why.
         ready!(self.progress.poll_flushed(cx));
         self.progress.state().is_cut = true;
         Poll::Ready(self.error.take().map(Err))

@@ -1,4 +1,5 @@
-//! What hyper reads and writes: it tells how far things are, and answers in OpenAI's shape where hyper would not.
+//! What hyper reads and writes: it tells how far things are, and answers in OpenAI's shape where
+//! hyper would not.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

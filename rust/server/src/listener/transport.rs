@@ -55,11 +55,13 @@ impl Transport {
         let Self::Tcp(stream) = self else { return Ok(()) };
         // Tokens are small: without this each waits for the acknowledgement of the one before.
         stream.set_nodelay(true)?;
-        // A client whose machine is gone says nothing; one that waits for a whole answer would hold its blocks to the end.
+        // A client whose machine is gone says nothing; one that waits for a whole answer would hold
+        // its blocks to the end.
         SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER))
     }
 
-    /// The first byte that the client sends, which stays to be read; `None` at its end, and where it cannot be looked at.
+    /// Returns the first byte that the client sends, which stays to be read; `None` at its end, and
+    /// where it cannot be looked at.
     pub(super) async fn first_byte(&self) -> Option<u8> {
         let Self::Tcp(stream) = self else { return None };
         let mut byte = [0];
@@ -163,8 +165,8 @@ impl AsyncWrite for Wire {
 /// Ready once the client has closed its side, whatever bytes of it still wait to be read.
 #[cfg(target_os = "linux")]
 pub(super) async fn closed_by_client(stream: &Transport) {
-    // Bytes that wait to be read make a socket readable, so that would be ready at once. Urgent data were not registered for,
-    // which leaves of this interest only the end of the other side.
+    // Bytes that wait to be read make a socket readable, so that would be ready at once. Urgent
+    // data were not registered for, which leaves of this interest only the end of the other side.
     let _ = stream.ready(Interest::PRIORITY).await;
 }
 

@@ -1,4 +1,5 @@
-//! The file of a Unix domain socket: one that a dead server has left is replaced, one in use is not.
+//! The file of a Unix domain socket: one that a dead server has left is replaced, one in use is
+//! not.
 
 use std::fs;
 use std::io;
@@ -45,7 +46,7 @@ pub(super) fn bind(path: &Path, backlog: i32) -> io::Result<(Socket, SocketFile)
     Ok((socket, SocketFile::of(path)?))
 }
 
-/// Whether the path is that of a socket on which no server listens any more.
+/// Returns whether the path is that of a socket on which no server listens any more.
 fn is_left_by_the_dead(path: &Path, address: &SockAddr) -> io::Result<bool> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return Err(io::Error::new(

@@ -1,8 +1,9 @@
 //! What becomes of a body whose request is answered before it was read.
 //!
-//! No next request can be read from a connection while the body of the last one is on it. So before the head of any answer is written,
-//! what is left of a short body is taken off the connection; where that cannot be done, the answer says that the connection ends
-//! with it. Either way no client sends a request into a connection that will be closed.
+//! No next request can be read from a connection while the body of the last one is on it. So before
+//! the head of any answer is written, what is left of a short body is taken off the connection;
+//! where that cannot be done, the answer says that the connection ends with it. Either way no
+//! client sends a request into a connection that will be closed.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -85,16 +86,19 @@ pub(super) struct Rest {
 }
 
 impl Rest {
-    /// Takes the rest of a short body off the connection. False: it is still there, so this must be the last request.
+    /// Takes the rest of a short body off the connection. False: it is still there, so this must be
+    /// the last request.
     pub(super) async fn take(self) -> bool {
         let left = self.left.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // An answer may go on reading the body; nothing can be said before about where it will stop.
+        // An answer may go on reading the body; nothing can be said before about where it will
+        // stop.
         let Some((mut body, is_asked_for)) = left else { return false };
         if body.is_end_stream() {
             return true;
         }
         let is_short = body.size_hint().exact().is_some_and(|num_bytes| num_bytes <= MAX_DRAIN_BYTES);
-        // A client that waits to be asked for its body sends none after a refusal. To read it would be to ask.
+        // A client that waits to be asked for its body sends none after a refusal. To read it would
+        // be to ask.
         if !is_short || self.expects_continue && !is_asked_for {
             return false;
         }

@@ -30,7 +30,7 @@ struct ErrorObject<'a> {
 }
 
 impl<'a> ErrorBody<'a> {
-    /// The wire form of an error.
+    /// Returns the wire form of an error.
     #[must_use]
     pub fn new(error: &'a ApiError) -> Self {
         let message = cut(Cow::Owned(error.to_string()));
@@ -74,7 +74,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// What fits of a text, marked if it is not all.
+/// Returns what fits of a text, marked if it is not all.
 #[must_use]
 pub fn cut(text: Cow<'_, str>) -> Cow<'_, str> {
     if text.len() <= MAX_TEXT_BYTES {

@@ -1,6 +1,7 @@
 //! Log-probabilities on the wire: chat's, completions', and vLLM's of a prompt.
 //!
-//! A chunk has many of them and lives for a microsecond, so nothing is gathered first: each list is made while it is written.
+//! A chunk has many of them and lives for a microsecond, so nothing is gathered first: each list is
+//! made while it is written.
 
 use std::borrow::Cow;
 
@@ -25,7 +26,7 @@ pub struct ChatLogprobs<'a> {
 }
 
 impl<'a> ChatLogprobs<'a> {
-    /// Those of these tokens.
+    /// Returns those of these tokens.
     #[must_use]
     pub fn new(tokens: &'a [ShownToken], format: LogprobsFormat) -> Self {
         Self { tokens, as_ids: format.tokens_as_ids }
@@ -33,8 +34,8 @@ impl<'a> ChatLogprobs<'a> {
 }
 
 impl ChatLogprobs<'_> {
-    /// Appends them as JSON. By hand: a chunk has six tokens where five likeliest are asked for, and half of its time went to keys
-    /// that are always the same.
+    /// Appends them as JSON. By hand: a chunk has six tokens where five likeliest are asked for,
+    /// and half of its time went to keys that are always the same.
     pub fn write(&self, json: &mut Vec<u8>) {
         json.extend_from_slice(b"{\"content\":[");
         self.write_entries(json);
@@ -106,7 +107,7 @@ pub struct CompletionLogprobs<'a> {
 }
 
 impl<'a> CompletionLogprobs<'a> {
-    /// Those of these tokens.
+    /// Returns those of these tokens.
     #[must_use]
     pub fn new(tokens: &'a [ShownToken], format: LogprobsFormat) -> Self {
         Self { tokens, format }
@@ -136,7 +137,7 @@ pub struct PromptLogprobs<'a> {
 }
 
 impl<'a> PromptLogprobs<'a> {
-    /// Those of a prompt.
+    /// Returns those of a prompt.
     #[must_use]
     pub fn new(prompt: &'a [Scored], format: LogprobsFormat) -> Self {
         Self { prompt, as_ids: format.tokens_as_ids }
@@ -151,7 +152,7 @@ impl Serialize for PromptLogprobs<'_> {
     }
 }
 
-/// The tokens that have log-probabilities.
+/// Returns the tokens that have log-probabilities.
 fn scored(tokens: &[ShownToken]) -> impl Iterator<Item = (&ShownToken, &Scored)> {
     tokens.iter().filter_map(|token| Some((token, token.logprobs.as_ref()?)))
 }
@@ -191,7 +192,8 @@ impl Serialize for Name<'_> {
     }
 }
 
-/// The likeliest tokens by name, and the one that is there. Of several with one name, the likeliest counts.
+/// The likeliest tokens by name, and the one that is there. Of several with one name, the likeliest
+/// counts.
 struct TopLogprobs<'a> {
     scored: &'a Scored,
     as_id: bool,

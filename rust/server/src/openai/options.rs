@@ -13,7 +13,8 @@ use crate::error::ApiError;
 use crate::naming::ReasoningField;
 
 impl Options {
-    /// Checks a body against the table and takes the shared fields out of it. What is left of the table's fields is checked, too.
+    /// Checks a body against the table and takes the shared fields out of it. What is left of the
+    /// table's fields is checked, too.
     ///
     /// # Errors
     /// 400, naming the field.
@@ -68,7 +69,8 @@ impl Sampling {
     }
 }
 
-/// Ids may be written in more than one way, such as `7` and `07`; the last one counts, as for a key that is given twice elsewhere.
+/// Ids may be written in more than one way, such as `7` and `07`; the last one counts, as for a key
+/// that is given twice elsewhere.
 fn take_logit_bias(fields: &mut Fields) -> Vec<(u32, f32)> {
     let Some(Value::Object(entries)) = fields.take("logit_bias") else { return Vec::new() };
     let biases: std::collections::BTreeMap<u32, f32> =
@@ -120,7 +122,7 @@ impl Details {
         })
     }
 
-    /// How log-probabilities are written.
+    /// Returns how log-probabilities are written.
     #[must_use]
     pub fn format(&self) -> LogprobsFormat {
         LogprobsFormat { tokens_as_ids: self.tokens_as_ids }
@@ -164,7 +166,7 @@ fn small(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// The error of a field that is known and not honoured; `instead` does the same here.
+/// Returns the error of a field that is known and not honoured; `instead` does the same here.
 #[must_use]
 pub fn unsupported(path: &str, value: &Value, instead: Option<&str>) -> ApiError {
     let mut message = match value {

@@ -13,7 +13,7 @@ impl Origins {
         self.0.push((chat.into(), own.into()));
     }
 
-    /// The same error about the fields that the client has sent.
+    /// Returns the same error about the fields that the client has sent.
     #[must_use]
     pub fn name(&self, error: ApiError) -> ApiError {
         let ApiError::Invalid { code, param, message } = error else { return error };
@@ -27,7 +27,7 @@ impl Origins {
         ApiError::Invalid { code, param, message }
     }
 
-    /// What a field of the chat is called in the dialect, if it has another name there.
+    /// Returns what a field of the chat is called in the dialect, if it has another name there.
     #[must_use]
     pub fn own(&self, name: &str) -> Option<String> {
         let is_in = |rest: &str| rest.is_empty() || rest.starts_with(['.', '[']);

@@ -153,7 +153,7 @@ cannot end the turn. The markers that the model's chat template writes stay spec
 Added tokens that are not special, such as `<think>`, are tokens wherever they stand.
 ";
 
-/// The page.
+/// Returns the page.
 #[must_use]
 pub fn page() -> String {
     let mut page = INTRODUCTION.to_owned();
@@ -205,8 +205,8 @@ fn message_row(page: &mut String, path: &str, param: &Param) {
     inner.iter().for_each(|param| message_row(page, &path, param));
 }
 
-/// The fields of an object, or of each in a list, and what their names stand behind. Those of an
-/// older field are the same as those of the newer one.
+/// Returns the fields of an object, or of each in a list, and what their names stand behind. Those
+/// of an older field are the same as those of the newer one.
 fn inner(path: &str, param: &Param) -> (String, &'static [Param]) {
     match param.kind {
         _ if ["functions", "function_call"].contains(&param.name) => (String::new(), &[]),

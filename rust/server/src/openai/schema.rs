@@ -1,6 +1,6 @@
 //! What a request body may have in it: one table ([`params`], [`dialects`] for what other servers
-//! know, [`message`] for the messages, [`tool`] for tools and calls) that the parser obeys and that the reference page and
-//! `/openapi.json` are made of.
+//! know, [`message`] for the messages, [`tool`] for tools and calls) that the parser obeys and that
+//! the reference page and `/openapi.json` are made of.
 
 pub mod dialects;
 mod kind;
@@ -20,7 +20,7 @@ use crate::error::ApiError;
 pub const MAX_STOP_STRINGS: usize = 4;
 /// Longest stop string in characters: what is held back is never longer.
 pub const MAX_STOP_STRING_CHARS: usize = 1024;
-/// Most prompts in one request.
+/// Maximum prompts in one request.
 pub const MAX_PROMPTS: usize = 128;
 /// Most of the client's own stop tokens.
 pub const MAX_STOP_TOKENS: usize = 128;
@@ -82,20 +82,21 @@ pub struct Param {
 }
 
 impl Param {
-    /// Whether this route knows the field.
+    /// Returns whether this route knows the field.
     #[must_use]
     pub fn is_on(&self, endpoint: Endpoint) -> bool {
         self.on == On::Both || self.on == On::Only(endpoint)
     }
 }
 
-/// Every field of a body that is known.
+/// Returns every field of a body that is known.
 pub fn body_params() -> impl Iterator<Item = &'static Param> + Clone {
     params::PARAMS.iter().chain(structured::STRUCTURED).chain(dialects::DIALECTS)
 }
 
-/// Checks every field of a body, or of an object in it, that is in the table: what is honoured has its type and is within its
-/// range afterwards, and is all that is left of them. Fields that the table does not have are left alone.
+/// Checks every field of a body, or of an object in it, that is in the table: what is honoured has
+/// its type and is within its range afterwards, and is all that is left of them. Fields that the
+/// table does not have are left alone.
 ///
 /// # Errors
 /// 400, naming the field.

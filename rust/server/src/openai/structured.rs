@@ -125,7 +125,7 @@ fn is_off(value: &Value) -> bool {
     value.is_null() || *value == false
 }
 
-/// One of vLLM's constraints.
+/// Returns one of vLLM's constraints.
 fn constraint(
     kind: &str,
     field: &str,
@@ -179,7 +179,7 @@ fn choice(field: &str, value: Value) -> Result<Vec<String>, ApiError> {
     list.into_iter().enumerate().map(text).collect()
 }
 
-/// What a JSON schema allows.
+/// Returns what a JSON schema allows.
 ///
 /// # Errors
 /// 400, if it is no object.

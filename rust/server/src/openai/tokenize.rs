@@ -10,8 +10,8 @@ use super::options::unsupported;
 use super::schema::{Endpoint, body_params, check};
 use crate::error::ApiError;
 
-/// The fields of a request that decide, or would, which tokens its prompt has. What a request is refused for here, it is refused for
-/// there.
+/// The fields of a request that decide, or would, which tokens its prompt has. What a request is
+/// refused for here, it is refused for there.
 const PROMPT_FIELDS: [&str; 40] = [
     "add_bos_token",
     "add_generation_prompt",
@@ -147,7 +147,8 @@ mod tests {
     use super::*;
     use crate::openai::chat::request::ChatRequest;
 
-    /// A program that counts its tokens would get the number for another prompt, and learn of it only from the chat.
+    /// A program that counts its tokens would get the number for another prompt, and learn of it
+    /// only from the chat.
     #[test]
     fn what_chat_refuses_about_a_prompt_is_refused_here() {
         let mut num_refused = 0;

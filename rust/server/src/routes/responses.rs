@@ -1,4 +1,4 @@
-//! `POST /v1/responses`, and what is kept of it.
+//! `POST /v1/responses`, and its stored responses.
 
 mod kept;
 
@@ -21,10 +21,10 @@ use crate::sse;
 use crate::stored::{KeptFor, NewResponse, Recording, ResponseStore, StoredResponse, replay};
 use crate::stream::{Answer, Choice, Chunks, Identity, usage_of};
 
-/// What an answer needs to know of its request.
+/// The parts of a request that its answer needs.
 pub(super) struct Responses {
     told: Told,
-    /// It was asked for as a stream; one in the background is generated as a stream in any case.
+    /// Whether the client requested a stream; a background response is always generated as one.
     is_streamed: bool,
     place: Place,
 }
@@ -37,7 +37,7 @@ enum Place {
 }
 
 impl Responses {
-    /// Begins to keep the response, if it is to be kept and there is room.
+    /// Starts to store the response, if requested and there is room.
     fn keep(&mut self) -> Option<Arc<StoredResponse>> {
         self.place = match std::mem::replace(&mut self.place, Place::Nowhere) {
             Place::Planned { store, new, now } => store.open(new, now).map_or(Place::Nowhere, Place::Kept),
@@ -76,7 +76,7 @@ impl Api for Responses {
         chat.options.details.keeps_logprobs = true;
         let mut place = Place::Nowhere;
         if let (true, Some(store)) = (told.store, &app.responses) {
-            // The id opens what is kept.
+            // The id gives access to the stored response.
             let name = format!("{:016x}{:016x}", random(), random());
             let new = NewResponse {
                 id: format!("{}{name}", Self::PREFIX),
@@ -100,7 +100,7 @@ impl Api for Responses {
         self.events(identity, &generation)
     }
 
-    /// What the events of a stream of it would build up.
+    /// Returns the object that the events of a stream would build up.
     fn whole(
         self,
         identity: &Identity,
@@ -120,7 +120,7 @@ impl Api for Responses {
     }
 }
 
-/// A number of the model's own as it was written: 0.7 rather than 0.699999988079071.
+/// Returns the shortest decimal of a number: 0.7 rather than 0.699999988079071.
 fn shortest(number: f32) -> f64 {
     number.to_string().parse().unwrap_or_else(|_| f64::from(number))
 }
@@ -137,8 +137,7 @@ pub(super) async fn create(
     started.answer(&app).await
 }
 
-/// Has a response generated whether its client stays or not. What the client gets is read from what is
-/// kept.
+/// Generates a response even if its client leaves; the client reads it from the store.
 async fn in_background(app: &App, mut started: Started<Responses>) -> Result<Response, ApiError> {
     let Some(response) = started.api.keep() else {
         let max = app.driver.limits().max_stored_responses;

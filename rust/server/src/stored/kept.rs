@@ -9,7 +9,7 @@ use super::{Owner, ResponseStore, StoredResponse};
 use crate::error::ApiError;
 use crate::openai::responses::Kept;
 
-/// Most bytes of a conversation that is kept: what a body may have.
+/// Maximum bytes of a conversation that is kept: what a body may have.
 const MAX_CONVERSATION_BYTES: usize = 16 << 20;
 const FIELD: &str = "previous_response_id";
 
@@ -28,7 +28,7 @@ pub struct KeptFor<'a> {
 type WithBody = (Arc<StoredResponse>, Vec<u8>);
 
 impl KeptFor<'_> {
-    /// The response of this id and all before it, from the last to the first.
+    /// Returns the response of this id and all before it, from the last to the first.
     fn chain(&self, id: &str) -> Result<Vec<WithBody>, ApiError> {
         let (mut chain, mut num_bytes) = (Vec::new(), 0);
         let mut next = Some(id.to_owned());

@@ -68,7 +68,7 @@ impl StoredResponse {
         Self { new, state: Mutex::new(state), changed: watch::Sender::new(()) }
     }
 
-    /// Its id.
+    /// Returns its id.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.new.id
@@ -80,49 +80,49 @@ impl StoredResponse {
         self.new.owner
     }
 
-    /// The response that it follows.
+    /// Returns the response that it follows.
     #[must_use]
     pub fn previous(&self) -> Option<&str> {
         self.new.previous.as_deref()
     }
 
-    /// Its own input: a list of items in JSON.
+    /// Returns its own input: a list of items in JSON.
     #[must_use]
     pub fn input(&self) -> &[u8] {
         &self.new.input
     }
 
-    /// Whether it goes on when its client leaves.
+    /// Returns whether it goes on when its client leaves.
     #[must_use]
     pub fn is_background(&self) -> bool {
         self.new.is_background
     }
 
-    /// Whether its events are kept.
+    /// Returns whether its events are kept.
     #[must_use]
     pub fn keeps_events(&self) -> bool {
         self.new.keeps_events
     }
 
-    /// The object, as it is now.
+    /// Returns the object, as it is now.
     #[must_use]
     pub fn body(&self) -> Vec<u8> {
         lock(&self.state).body.clone()
     }
 
-    /// Whether nothing comes any more.
+    /// Returns whether nothing comes any more.
     #[must_use]
     pub fn is_over(&self) -> bool {
         lock(&self.state).is_over
     }
 
-    /// Events that are not kept any more: the first of all.
+    /// Returns the number of events that are not kept any more: the first of all.
     #[must_use]
     pub fn num_gone(&self) -> u64 {
         lock(&self.state).num_gone
     }
 
-    /// The events from this one on, up to this many bytes of them, but one at least.
+    /// Returns the events from this one on, up to this many bytes of them, but one at least.
     #[must_use]
     pub fn events_from(&self, next: u64, max_bytes: usize) -> Events {
         let state = lock(&self.state);

@@ -15,8 +15,8 @@ use crate::sse::KEEPALIVE;
 /// No more bytes are written at once.
 const MAX_WRITE_BYTES: usize = 64 << 10;
 
-/// The events of a response from this one on, to the last; a comment where none comes for so long. Its
-/// reader may leave: that ends nothing.
+/// Returns the events of a response from this one on, to the last; a comment where none comes for
+/// so long. Its reader may leave: that ends nothing.
 pub fn replay(
     response: Arc<StoredResponse>,
     next: u64,

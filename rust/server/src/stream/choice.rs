@@ -12,13 +12,15 @@ use super::output::Output;
 use super::reading::Reading;
 use crate::asked::Stops;
 use crate::driver::{End, EndError, Token, TokenStream};
+use crate::script::Assigned;
 use crate::stream::finish::{Finish, FinishReason};
 use crate::text::{Detokenizer, Tokenizer};
 
 /// What one choice tells, and where it ends.
 #[derive(Debug, Clone)]
 pub struct ChoicePlan {
-    /// Tokens of its prompt, if it is the first of that prompt's choices, which pays for it; else 0.
+    /// Tokens of its prompt, if it is the first of that prompt's choices, which pays for it; else
+    /// 0.
     pub num_prompt_tokens: usize,
     /// Where its text ends.
     pub stops: Stops,
@@ -55,10 +57,14 @@ pub struct Choice {
     /// What the engine has generated and has not been looked at.
     fresh_tokens: Vec<Token>,
     end: Option<End>,
+    /// Has its answer played, if a script says it. Behind `tokens`, whose drop ends the request
+    /// first.
+    _script: Option<Assigned>,
 }
 
 impl Choice {
-    /// A choice that reads the tokens of a request with this prompt. Its text is what they add to the prompt's.
+    /// Returns a choice that reads the tokens of a request with this prompt. Its text is what they
+    /// add to the prompt's.
     #[must_use]
     pub fn new(
         tokens: TokenStream,
@@ -89,7 +95,14 @@ impl Choice {
             prompt_logprobs: Vec::new(),
             fresh_tokens: Vec::new(),
             end: None,
+            _script: None,
         }
+    }
+
+    /// The same choice, whose answer a script says.
+    #[must_use]
+    pub fn with_script(self, script: Option<Assigned>) -> Self {
+        Self { _script: script, ..self }
     }
 
     /// Tokens of the prompt, if this choice pays for it.
@@ -98,13 +111,13 @@ impl Choice {
         self.num_prompt_tokens
     }
 
-    /// How many of these were in the KV cache already. Known when the first token is.
+    /// Returns how many of these were in the KV cache already. Known when the first token is.
     #[must_use]
     pub fn num_cached_tokens(&self) -> usize {
         if self.num_prompt_tokens == 0 { 0 } else { self.tokens.num_cached_tokens() }
     }
 
-    /// Tokens generated so far, a final stop token included.
+    /// Returns the number of tokens generated so far, a final stop token included.
     #[must_use]
     pub fn num_tokens(&self) -> usize {
         self.output.num_tokens()
@@ -116,15 +129,15 @@ impl Choice {
         self.reading.as_ref()?.num_reasoning_tokens()
     }
 
-    /// The log-probabilities of a prompt's tokens, and of so many of the likeliest, once the first token has come. The first token of
-    /// a prompt has no number.
+    /// Returns the log-probabilities of a prompt's tokens, and of this many of the likeliest, once
+    /// the first token has come. The first token of a prompt has no number.
     #[must_use]
     pub fn score_prompt(&self, prompt: &[u32], num_top: u32) -> Vec<Scored> {
         super::output::score_prompt(&self.detokenizer, prompt, &self.prompt_logprobs, num_top as usize)
     }
 
-    /// Appends what has become certain since the last call; ready when at least one token or the end has come. Must not be polled
-    /// after the end.
+    /// Appends what has become certain since the last call; ready when at least one token or the
+    /// end has come. Must not be polled after the end.
     pub fn poll_delta(
         &mut self,
         cx: &mut Context<'_>,
@@ -134,8 +147,8 @@ impl Choice {
             self.end = ready!(self.tokens.poll(cx, &mut self.fresh_tokens));
             self.prompt_logprobs.append(&mut self.tokens.take_prompt_logprobs());
         }
-        // A runner that dies with the first tokens still on their way has begun to answer: what is told must not depend on how many
-        // came with the failure.
+        // A runner that dies with the first tokens still on their way has begun to answer: what is
+        // told must not depend on how many came with the failure.
         let has_begun = !(self.fresh_tokens.is_empty() && matches!(self.end, Some(End::Failed(_))));
         if has_begun && let Some(echo) = self.echo.take() {
             self.tell_prompt(echo, delta);
@@ -182,7 +195,8 @@ impl Choice {
         let matched = if self.is_empty {
             Some(self.output.end(Finish { finish_reason: FinishReason::Length, stop_reason: None }, delta))
         } else {
-            // One token at a time, so that the count and the text at a stop string do not depend on how many came together.
+            // One token at a time, so that the count and the text at a stop string do not depend on
+            // how many came together.
             tokens.drain(..).find_map(|token| self.output.push(token, delta))
         };
         tokens.clear();

@@ -28,15 +28,15 @@ const MIN_SILENCE: Duration = Duration::from_millis(100);
 /// No more events are made at once when there are this many bytes of them.
 const MAX_WRITE_BYTES: usize = 64 << 10;
 
-/// How long the stream may be silent: well below the time after which this client gives up.
+/// Returns how long the stream may be silent: well below the time after which this client gives up.
 #[must_use]
 pub fn keepalive_interval(headers: &HeaderMap) -> Duration {
     let third = read_timeout(headers).map(|timeout| timeout / 3);
     third.map_or(MAX_SILENCE, |third| third.clamp(MIN_SILENCE, MAX_SILENCE))
 }
 
-/// Events as they become due. Each item is one whole event or several; it is made when the socket takes it, so what a slow reader
-/// has not taken yet merges. Dropping it aborts the requests.
+/// Events as they become due. Each item is one whole event or several; it is made when the socket
+/// takes it, so what a slow reader has not taken yet merges. Dropping it aborts the requests.
 #[derive(Debug)]
 pub struct ChunkStream<C> {
     chunks: C,
@@ -68,7 +68,7 @@ enum State {
 }
 
 impl<C: Chunks + Unpin> ChunkStream<C> {
-    /// A stream of these choices.
+    /// Returns a stream of these choices.
     #[must_use]
     pub fn new(chunks: C, choices: Vec<Choice>, max_silence: Duration) -> Self {
         Self {
@@ -109,8 +109,8 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
         }
     }
 
-    /// Polls a choice until it has nothing more, so that its waker is registered, or until there is enough for one write: then this
-    /// is called again without being woken.
+    /// Polls a choice until it has nothing more, so that its waker is registered, or until there is
+    /// enough for one write: then this is called again without being woken.
     fn write_choice(
         &mut self,
         index: usize,
@@ -162,7 +162,7 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
         }
     }
 
-    /// What has been used up to the tokens that have been told, if every event says so.
+    /// Returns what has been used up to the tokens that have been told, if every event says so.
     fn usage(&self) -> Option<Usage> {
         let usage = || usage_with(&self.choices, self.told.iter().copied());
         self.chunks.tells_usage().then(usage)
@@ -213,8 +213,8 @@ impl<C: Chunks + Unpin> Stream for ChunkStream<C> {
     }
 }
 
-/// Notices when nothing has been sent for a while. The timer is moved only when it fires, so an event costs it one reading of the
-/// clock.
+/// Notices when nothing has been sent for a while. The timer is moved only when it fires, so an
+/// event costs it one reading of the clock.
 #[derive(Debug)]
 struct Silence {
     max_silence: Duration,

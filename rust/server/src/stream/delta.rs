@@ -6,9 +6,10 @@ use super::part::{Part, Said};
 use crate::asked::Details;
 use crate::text::TokenNames;
 
-/// Most bytes of text in one event. JSON makes up to six bytes of one, and an event must stay under 64 KiB.
+/// Maximum bytes of text in one event. JSON makes up to six bytes of one, and an event must stay
+/// under 64 KiB.
 const MAX_PIECE_BYTES: usize = 8 << 10;
-/// Most bytes of JSON that the text and the tokens of one event make.
+/// Maximum bytes of JSON that the text and the tokens of one event make.
 const MAX_PIECE_JSON_BYTES: usize = 48 << 10;
 
 /// Text that has become certain, and its tokens if they are told.
@@ -18,7 +19,8 @@ pub struct Delta {
     pub text: String,
     /// The tokens that have a part in it, in order.
     pub tokens: Vec<ShownToken>,
-    /// What they have been parsed into, where they are: then text and tokens are here, before all else.
+    /// What they have been parsed into, where they are: then text and tokens are here, before all
+    /// else.
     pub parts: Vec<Part>,
     /// The last tokens of the answer that have no text; no more than fit into one event.
     pub tail: Vec<ShownToken>,
@@ -43,8 +45,8 @@ pub struct ShownToken {
     pub logprobs: Option<Scored>,
 }
 
-/// The log-probabilities of one position. What their tokens are called is looked up when they are written: they are many, and most
-/// of what they are made of stands in the tokenizer's table.
+/// The log-probabilities of one position. What their tokens are called is looked up when they are
+/// written: they are many, and most of what they are made of stands in the tokenizer's table.
 #[derive(Debug, Clone)]
 pub struct Scored {
     /// The token that is there.
@@ -80,7 +82,8 @@ impl Delta {
         self.tail.clear();
     }
 
-    /// Puts all tokens into one list, those without text behind the others: nothing comes after them.
+    /// Puts all tokens into one list, those without text behind the others: nothing comes after
+    /// them.
     pub fn join_tokens(&mut self) {
         let mut tokens: Vec<_> = self.parts.iter_mut().flat_map(|part| part.tokens.drain(..)).collect();
         if !tokens.is_empty() {
@@ -106,20 +109,21 @@ impl Delta {
         mem::replace(&mut self.tail, kept).into_iter().for_each(|token| self.tell_textless(token));
     }
 
-    /// All of it in pieces that each fit into one event, with the tokens of each.
+    /// Returns all of it in pieces that each fit into one event, with the tokens of each.
     pub fn said(&self) -> impl Iterator<Item = (Said<'_>, &[ShownToken])> {
         let pieces = self.pieces().map(|(text, tokens)| (Said::Content(text), tokens));
         self.parts.iter().flat_map(Part::pieces).chain(pieces)
     }
 
-    /// The [`pieces_of`] text and tokens that are not parsed.
+    /// Returns the [`pieces_of`] text and tokens that are not parsed.
     pub fn pieces(&self) -> impl Iterator<Item = (&str, &[ShownToken])> {
         pieces_of(&self.text, &self.tokens, 1)
     }
 }
 
-/// Cuts text and tokens into pieces that each fit into one event and have exactly the tokens of their text, and maybe some
-/// without. Where the text of one token does not fit, its last piece has the token. An event has the text so many `times`.
+/// Cuts text and tokens into pieces that each fit into one event and have exactly the tokens of
+/// their text, and maybe some without. Where the text of one token does not fit, its last piece has
+/// the token. An event has the text this many `times`.
 pub(super) fn pieces_of<'a>(
     whole: &'a str,
     tokens: &'a [ShownToken],
@@ -153,7 +157,8 @@ fn piece_end(text: &str, start: usize, times: usize) -> usize {
     (start..=longest).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(start)
 }
 
-/// Where a piece ends, and how many tokens it has: as many as fit, at least those of one complete text.
+/// Returns where a piece ends, and how many tokens it has: as many as fit, at least those of one
+/// complete text.
 fn piece_of(tokens: &[ShownToken], text_start: usize, times: usize) -> (usize, usize) {
     // The usual case need not be measured.
     if let [token] = tokens {
@@ -187,7 +192,8 @@ mod tests {
         delta.pieces().map(|(text, _)| text.to_owned()).collect()
     }
 
-    /// A piece that is cut inside a character is not text; one that is too long breaks clients with 64 KiB line buffers.
+    /// A piece that is cut inside a character is not text; one that is too long breaks clients with
+    /// 64 KiB line buffers.
     #[test]
     fn pieces_are_short_and_whole() {
         let text = "€".repeat(MAX_PIECE_BYTES);

@@ -1,4 +1,5 @@
-//! The text of one choice and its tokens, kept together: what is held back, cut off or shown is always both.
+//! The text of one choice and its tokens, kept together: what is held back, cut off or shown is
+//! always both.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -11,17 +12,17 @@ use crate::driver::Token;
 use crate::stream::finish::{Finish, FinishReason, StopReason};
 use crate::text::{Detokenizer, StopStrings};
 
-/// Most tokens without text that wait for some.
+/// Maximum tokens without text that wait for some.
 pub(super) const MAX_TEXTLESS: usize = 16;
 
 /// Tokens in, text and tokens out, until a stop.
 ///
-/// Tokens that share a character go together, and one without text goes with those behind it, unless very many come. If tokens are told, text goes out with
-/// its last token only:
+/// Tokens that share a character go together, and one without text goes with those behind it,
+/// unless very many come. If tokens are told, text goes out with its last token only:
 ///
 /// ```text
 /// tokens     "a#"  "#"  "b"          stop "##!"
-/// text       ─     a ─  a##b         "a" is certain at once, but its token has text that is held back
+/// text       ─     a ─  a##b         "a" is certain at once, the rest of its token is held back
 /// ```
 #[derive(Debug)]
 pub struct Output {
@@ -36,7 +37,8 @@ pub struct Output {
     untold: VecDeque<Untold>,
     /// Where the text begins of the tokens that go together with the next one.
     open_start: Option<usize>,
-    /// Text that is certain and has not been shown, since its last token has text that is not certain.
+    /// Text that is certain and has not been shown, since its last token has text that is not
+    /// certain.
     certain: String,
     /// Bytes of text that have been made and not been shown.
     num_unshown: usize,
@@ -54,7 +56,7 @@ struct Untold {
 }
 
 impl Output {
-    /// An output that ends at these stops.
+    /// Returns an output that ends at these stops.
     #[must_use]
     pub fn new(detokenizer: Detokenizer, stops: Stops, tells_tokens: bool) -> Self {
         Self {
@@ -72,24 +74,25 @@ impl Output {
         }
     }
 
-    /// Tokens taken so far, a final stop token included.
+    /// Returns the number of tokens taken so far, a final stop token included.
     #[must_use]
     pub fn num_tokens(&self) -> usize {
         self.num_tokens
     }
 
-    /// Whether a stop token that ends the output is no part of it.
+    /// Returns whether a stop token that ends the output is no part of it.
     #[must_use]
     pub fn hides_stop_token(&self) -> bool {
         !self.stops.are_part_of_output
     }
 
-    /// The text begins behind so many characters of a prompt.
+    /// The text begins behind this many characters of a prompt.
     pub fn begin_behind(&mut self, num_chars: usize) {
         self.num_chars += num_chars;
     }
 
-    /// Takes a token, and appends what has become certain. The end, if a stop string is now complete.
+    /// Takes a token, and appends what has become certain. The end, if a stop string is now
+    /// complete.
     pub fn push(&mut self, token: Token, delta: &mut Delta) -> Option<Finish> {
         self.num_tokens += 1;
         let id = token.id;
@@ -101,7 +104,8 @@ impl Output {
         self.advance_hidden(id, delta)
     }
 
-    /// Takes the stop token that ended the output, which is part of it only if the client wants that.
+    /// Takes the stop token that ended the output, which is part of it only if the client wants
+    /// that.
     pub fn stop_at(&mut self, token: Token, delta: &mut Delta) -> Finish {
         self.num_tokens += 1;
         let token_id = token.id;
@@ -186,7 +190,7 @@ impl Output {
         Some(self.matched(matched))
     }
 
-    /// The same for a token without text whose name a stop string has in it.
+    /// Returns the same for a token without text whose name a stop string has in it.
     fn advance_hidden(&mut self, id: u32, delta: &mut Delta) -> Option<Finish> {
         if self.stops.texts.is_empty() || self.detokenizer.shows(id) {
             None
@@ -231,13 +235,13 @@ impl Output {
         }
     }
 
-    /// Bytes of the tokens all of whose text is certain.
+    /// Returns the bytes of the tokens all of whose text is certain.
     fn whole_tokens_len(&self) -> usize {
         let ends = self.untold.iter().map_while(|untold| untold.end);
         ends.take_while(|end| *end <= self.certain.len()).last().unwrap_or(0)
     }
 
-    /// Shows so many bytes of text with all tokens that have a part in them.
+    /// Shows this many bytes of text with all tokens that have a part in them.
     fn show(&mut self, num_bytes: usize, delta: &mut Delta) {
         if num_bytes == 0 {
             return;
@@ -269,7 +273,8 @@ impl Output {
     }
 }
 
-/// The log-probabilities of a prompt; those of the engine begin with the second token. The first follows nothing and has none.
+/// Returns the log-probabilities of a prompt; those of the engine begin with the second token. The
+/// first follows nothing and has none.
 pub(super) fn score_prompt(
     detokenizer: &Detokenizer,
     prompt: &[u32],
@@ -290,7 +295,8 @@ pub(super) fn score_prompt(
     prompt.iter().zip(logprobs).map(score).collect()
 }
 
-/// Appends the text of a prompt and its tokens. An unfinished character at its end is left to the answer.
+/// Appends the text of a prompt and its tokens. An unfinished character at its end is left to the
+/// answer.
 pub(super) fn tell_prompt(detokenizer: Detokenizer, scores: Vec<Scored>, delta: &mut Delta) {
     let mut output = Output::new(detokenizer, Stops::default(), true);
     for scored in scores {

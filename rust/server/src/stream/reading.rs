@@ -54,7 +54,7 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// A reading of an answer in the formats of `setup`.
+    /// Returns a reading of an answer in the formats of `setup`.
     #[must_use]
     pub fn new(setup: Setup, tokenizer: &Tokenizer, counts_tokens: bool, shows_reasoning: bool) -> Self {
         let call_id = if setup.tools == Some(ToolFormat::Mistral) { CallId::Short } else { CallId::Long };
@@ -80,19 +80,19 @@ impl Reading {
         }
     }
 
-    /// The same with the ids of some calls in the place of those that would be made.
+    /// Returns the same with the ids of some calls in the place of those that would be made.
     #[must_use]
     pub fn with_call_ids(self, known_ids: Vec<Option<String>>) -> Self {
         Self { known_ids, ..self }
     }
 
-    /// The special tokens that must be part of the text.
+    /// Returns the special tokens that must be part of the text.
     #[must_use]
     pub fn markers(&self) -> Arc<[u32]> {
         self.markers.iter().map(|(id, _)| *id).collect()
     }
 
-    /// Tokens so far whose text is reasoning, if any is looked for.
+    /// Returns the number of tokens so far whose text is reasoning, if any is looked for.
     #[must_use]
     pub fn num_reasoning_tokens(&self) -> Option<usize> {
         self.num_reasoning_tokens
@@ -178,7 +178,7 @@ impl Reading {
         }
     }
 
-    /// What the client is told of an event, if anything.
+    /// Returns what the client is told of an event, if anything.
     fn told(&mut self, kind: EventKind) -> Option<(PartKind, String)> {
         match kind {
             EventKind::Content(text) => Some((PartKind::Content, text)),
@@ -202,8 +202,8 @@ impl Reading {
         }
     }
 
-    /// Takes the tokens that end in the next so many bytes. Where these are told as they are, each
-    /// stays beside its own.
+    /// Takes the tokens that end in the next this many bytes. Where these are told as they are,
+    /// each stays beside its own.
     fn take_tokens(&mut self, num_bytes: usize, is_literal: bool, is_reasoning: bool) {
         let start = self.num_known;
         self.num_known += num_bytes;
@@ -252,7 +252,8 @@ mod tests {
     /// Each event with its tokens.
     type Told = Vec<(String, Vec<u32>)>;
 
-    /// What is told of an answer whose tokens each have one of these texts, and of its last tokens.
+    /// Returns what is told of an answer whose tokens each have one of these texts, and of its last
+    /// tokens.
     fn told(texts: &[&str], shows_reasoning: bool) -> (Told, Vec<u32>, Option<usize>) {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../python/streamcore/demo_model/tokenizer.json");
         let tokenizer = Tokenizer::load(Path::new(file)).expect("the demo model is part of the repository");

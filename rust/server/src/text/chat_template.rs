@@ -89,8 +89,8 @@ impl ChatTemplate {
         Ok(Self { template, tool_use, source, special_tokens: special_tokens.clone(), clock })
     }
 
-    /// Whether the template has this word anywhere. One that does not cannot treat a field or a
-    /// role of this name in its own way.
+    /// Returns whether the template has this word anywhere. One that does not cannot treat a field
+    /// or a role of this name in its own way.
     pub(super) fn names(&self, word: &str) -> bool {
         self.source.contains(word)
     }
@@ -99,18 +99,18 @@ impl ChatTemplate {
         &self.source
     }
 
-    /// Whether the template can make anything of tools.
+    /// Returns whether the template can make anything of tools.
     #[must_use]
     pub fn knows_tools(&self) -> bool {
         self.names("tools")
     }
 
-    /// The prompt text of `messages`. It has the model's special tokens in it, so it is tokenised without
-    /// adding them again.
+    /// Returns the prompt text of `messages`. It has the model's special tokens in it, so it is
+    /// tokenised without adding them again.
     ///
     /// # Errors
-    /// [`TemplateError::Raised`] if the template refuses the conversation, [`TemplateError::Failed`] if it
-    /// cannot make anything of it.
+    /// [`TemplateError::Raised`] if the template refuses the conversation,
+    /// [`TemplateError::Failed`] if it cannot make anything of it.
     pub fn render(&self, messages: &[Value], options: &RenderOptions) -> Result<String, TemplateError> {
         let (messages, tools) = (Value::from(messages), options.tools.clone().unwrap_or_default());
         let add_generation_prompt = Value::Bool(options.add_generation_prompt);

@@ -78,7 +78,7 @@ pub enum TextError {
     TooManyTokens {
         /// Bytes of the beginning that was tokenised.
         num_bytes: usize,
-        /// Most tokens of a text.
+        /// Maximum tokens of a text.
         limit: usize,
     },
     /// This text, or a long part of it, has to be tokenised at once, which takes hundreds of times
@@ -87,7 +87,7 @@ pub enum TextError {
     Seamless {
         /// Bytes of that part.
         num_bytes: usize,
-        /// Most bytes of such a part.
+        /// Maximum bytes of such a part.
         limit: usize,
     },
     /// The client has left, so the rest is not worth its while.

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::TextError;
 
-/// What becomes of a file that is known to matter. Files that are not in this table say nothing about text.
+/// What becomes of a file that is known to matter. Files that are not in this table say nothing
+/// about text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     /// Read for text, here or beside this file.
@@ -62,7 +63,7 @@ fn is_called(name: &str, pattern: &str) -> bool {
     }
 }
 
-/// The names in `folder`, with `/` behind those of folders, in order.
+/// Returns the names in `folder`, with `/` behind those of folders, in order.
 fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let name = |entry: std::fs::DirEntry| {
@@ -74,7 +75,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// One line for each reason why files of the folder are not read.
+/// Returns one line for each reason why files of the folder are not read.
 pub(super) fn ignored(folder: &Path) -> Vec<String> {
     let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
     for name in names(folder) {

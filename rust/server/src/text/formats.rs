@@ -9,12 +9,12 @@ const AUTO: &str = "auto";
 /// Leaves the answer as it is.
 const NONE: &str = "none";
 
-/// What [`TextModel::choose_formats`] takes for calls.
+/// Returns what [`TextModel::choose_formats`] takes for calls.
 pub fn tool_formats() -> impl Iterator<Item = &'static str> {
     [AUTO, NONE].into_iter().chain(ToolFormat::ALL.into_iter().map(|(name, _)| name))
 }
 
-/// What [`TextModel::choose_formats`] takes for reasoning.
+/// Returns what [`TextModel::choose_formats`] takes for reasoning.
 pub fn reasoning_formats() -> impl Iterator<Item = &'static str> {
     [AUTO, NONE].into_iter().chain(ReasoningFormat::ALL.into_iter().map(|(name, _)| name))
 }
@@ -45,7 +45,8 @@ impl TextModel {
         Ok(())
     }
 
-    /// What is done with calls and reasoning, for the log; nothing for a model that does without.
+    /// Returns what is done with calls and reasoning, for the log; nothing for a model that does
+    /// without.
     #[must_use]
     pub fn formats_in_words(&self) -> Option<String> {
         let tools = self.formats.tools.map_or(NONE, ToolFormat::name);

@@ -6,7 +6,7 @@ use super::Tokenizer;
 use super::token_table::TokenKind;
 
 impl Tokenizer {
-    /// The first `num_tokens` tokens, in the order of their ids.
+    /// Returns the first `num_tokens` tokens, in the order of their ids.
     pub fn grammar_tokens(&self, num_tokens: usize) -> impl Iterator<Item = Token<'_>> {
         (0..num_tokens as u32).map(|id| match self.table().token(id) {
             (_, []) => Token::Unused,
@@ -15,7 +15,7 @@ impl Tokenizer {
         })
     }
 
-    /// A text that a model writes, cut where it has markers.
+    /// Returns a text that a model writes, cut where it has markers.
     #[must_use]
     pub fn pieces(&self, text: &str) -> Vec<Piece> {
         let mut pieces = Vec::new();
@@ -38,7 +38,7 @@ impl Tokenizer {
         pieces
     }
 
-    /// The longest marker with which a text begins.
+    /// Returns the longest marker with which a text begins.
     fn marker_at<'a>(&self, text: &'a str) -> Option<(&'a str, u32)> {
         const OPENINGS: [char; 2] = ['<', '['];
         if !text.starts_with(OPENINGS) {

@@ -1,13 +1,15 @@
 //! Jinja templates as Python's jinja2 renders them in the sandbox of `transformers`.
 //!
-//! Chat templates are written against jinja2 with Python's values: their methods, their operators, the way in which they are printed,
-//! what is an error. A prompt that differs by one character makes answers quietly worse, so this is that language and no relative of
-//! it. [Decision 24](../../../../docs/decisions/0024-an-engine-for-chat-templates.md) says why it is written here.
+//! Chat templates are written against jinja2 with Python's values: their methods, their operators,
+//! the way in which they are printed, what is an error. A prompt that differs by one character
+//! makes answers quietly worse, so this is that language and no relative of it. [Decision
+//! 24](../../../../docs/decisions/0024-an-engine-for-chat-templates.md) says why it is written
+//! here.
 //!
 //! ```text
 //! source ──► scan, lexer ──► parser, expression ──► ast ──► interpreter, evaluate ──► text
 //!                                                    │             │
-//!                                                  names      value, operators, subscript, filters, tests, methods
+//!                                                  names      value, operators, subscript, filters, …
 //! ```
 
 mod arguments;

@@ -1,16 +1,17 @@
 //! The text of special tokens in messages and tools is text.
 //!
-//! A chat template mixes its own markers with the words of users, and the tokenizer turns every marker that it sees into the token.
-//! A user who writes an end-of-turn marker could then end the turn and speak as somebody else. So:
+//! A chat template mixes its own markers with the words of users, and the tokenizer turns every
+//! marker that it sees into the token. A user who writes an end-of-turn marker could then end the
+//! turn and speak as somebody else. So:
 //!
 //! ```text
 //! message  "a<|im_end|>b"   ──►  "a␣b"          ␣: a character for private use that no message has
 //! template                  ──►  "…a␣b<|im_end|>…"
-//! here                      ──►  "…a<|im_end|>b" as letters, the template's <|im_end|> as the token
+//! here                      ──►  "…a<|im_end|>b" as letters, the template's marker as the token
 //! ```
 //!
-//! Only messages that have such a text in them take this way. Since the template sees one strange character in the place of each,
-//! it can trim, compare and join as always.
+//! Only messages that have such a text in them take this way. Since the template sees one strange
+//! character in the place of each, it can trim, compare and join as always.
 
 use std::collections::{HashMap, HashSet};
 use std::mem;
@@ -32,7 +33,8 @@ pub(super) struct Markers {
 }
 
 impl Markers {
-    /// Special tokens, and those that look like markers even if the file does not call them special.
+    /// Special tokens, and those that look like markers even if the file does not call them
+    /// special.
     pub(super) fn new(encoder: &tokenizers::Tokenizer) -> Result<Self, String> {
         let added = encoder.get_added_tokens_decoder();
         let texts = added.values().filter(|token| token.special || is_bracketed(&token.content));
@@ -94,7 +96,7 @@ impl Literals {
         character
     }
 
-    /// The token ids of a rendered conversation.
+    /// Returns the token ids of a rendered conversation.
     pub(super) fn encode(&self, rendered: &str, tokenizer: &Tokenizer) -> Result<Vec<u32>, TextError> {
         if self.texts.is_empty() {
             return tokenizer.encode(rendered, false);
@@ -104,7 +106,7 @@ impl Literals {
         encode_with_tokens(text, &tokens, encoder).map_err(|error| TextError::Encode(error.to_string()))
     }
 
-    /// The whole text, and where the template's own markers are in it.
+    /// Returns the whole text, and where the template's own markers are in it.
     fn put_back(&self, rendered: &str, encoder: &tokenizers::Tokenizer) -> (String, Vec<Placed>) {
         let splits = encoder.get_added_vocabulary().extract_and_normalize(encoder.get_normalizer(), rendered);
         let (mut text, mut placed, mut position) = (String::with_capacity(rendered.len()), Vec::new(), 0);
@@ -139,7 +141,8 @@ struct Placed {
     id: u32,
 }
 
-/// What the tokenizer does to a text, but with these tokens in the place of those that it would have found.
+/// Returns what the tokenizer does to a text, but with these tokens in the place of those that it
+/// would have found.
 fn encode_with_tokens(
     text: String,
     tokens: &[Placed],

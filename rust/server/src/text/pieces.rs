@@ -13,7 +13,7 @@ const MAX_USUAL_BYTES_PER_TOKEN: usize = 8;
 const MAX_SEAMLESS_BYTES: usize = 512 << 10;
 /// Tokens that may be different at the end of a beginning, where a word is cut.
 const MAX_CUT_TOKENS: usize = 16;
-/// Most tokens of a text that is tokenised for their own sake, or whose end alone is kept.
+/// Maximum tokens of a text that is tokenised for their own sake, or whose end alone is kept.
 pub(super) const MAX_TOKENS: usize = 1 << 20;
 
 /// How a tokenizer's texts can be taken apart.
@@ -28,7 +28,7 @@ impl Pieces {
     /// Those of texts that cannot be cut anywhere, nor have anything around them.
     pub const WHOLE: Self = Self { seams: Seams::NONE, affixes: (0, 0) };
 
-    /// Length of the next piece, and whether the text can be cut there.
+    /// Returns the length of the next piece, and whether the text can be cut there.
     fn next(self, text: &str, max_len: usize) -> (usize, bool) {
         if text.len() <= max_len {
             return (text.len(), true);
@@ -40,8 +40,8 @@ impl Pieces {
     }
 }
 
-/// The tokens of a text by `encode`, unless they are more than `max_tokens`, or [`MAX_TOKENS`]
-/// where that is nothing. `encode` takes a piece, and where it begins.
+/// Returns the tokens of a text by `encode`, unless they are more than `max_tokens`, or
+/// [`MAX_TOKENS`] where that is nothing. `encode` takes a piece, and where it begins.
 ///
 /// # Errors
 /// Those of `encode`; [`TextError::TooLong`], [`TextError::TooManyTokens`],

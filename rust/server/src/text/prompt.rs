@@ -58,9 +58,10 @@ pub enum PromptError {
 }
 
 impl TextModel {
-    /// Renders and tokenises a conversation, as `apply_chat_template` of `transformers` does, but that the text of special tokens in
-    /// a message, a tool or a variable is text. Tools are left out if the template knows none. A conversation that certainly has
-    /// more than `max_tokens` is refused, see [`encode_within`].
+    /// Renders and tokenises a conversation, as `apply_chat_template` of `transformers` does, but
+    /// that the text of special tokens in a message, a tool or a variable is text. Tools are left
+    /// out if the template knows none. A conversation that certainly has more than `max_tokens` is
+    /// refused, see [`encode_within`].
     ///
     /// # Errors
     /// [`PromptError`]
@@ -123,7 +124,8 @@ fn translate(message: &mut Map<String, Value>, template: &ChatTemplate) {
     }
 }
 
-/// Shows where the last message ends in what the template makes of it. The space tells whether the template keeps white space there.
+/// Shows where the last message ends in what the template makes of it. The space tells whether the
+/// template keeps white space there.
 struct Mark(String);
 
 impl Mark {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! "…brown fox| jumped…"       before a space or line feed between two letters or digits
-//! "…jumped.\n|Then…"          behind a line feed, between what is no white space and a letter or digit
+//! "…jumped.\n|Then…"          behind a line feed, between a visible character and a letter or digit
 //! ```
 //!
 //! No token reaches over such a place if none of the vocabulary does; the expressions that cut
@@ -51,7 +51,7 @@ impl Seams {
         Self { before_spaces, behind_lines }
     }
 
-    /// The last seam up to this length, or else the first one behind it.
+    /// Returns the last seam up to this length, or else the first one behind it.
     pub(super) fn cut(self, text: &str, max_len: usize) -> Option<usize> {
         let end = text.floor_char_boundary(max_len);
         let before = text[..end].rmatch_indices([' ', '\n']).map(|(at, _)| at);
@@ -81,7 +81,7 @@ fn is_of_word(character: char) -> bool {
     character.is_alphanumeric() || character == char::REPLACEMENT_CHARACTER
 }
 
-/// Whether a token has one of these characters before one of those.
+/// Returns whether a token has one of these characters before one of those.
 fn has_token_with(
     table: &TokenTable,
     is_first: impl Fn(char) -> bool,

@@ -31,7 +31,7 @@ pub(super) enum Leading {
 }
 
 impl Leading {
-    /// What is left of a token's bytes, and what will be taken away from the next one's.
+    /// Returns what is left of a token's bytes, and what will be taken away from the next one's.
     pub(super) fn strip(self, kind: TokenKind, bytes: &[u8]) -> (Cow<'_, [u8]>, Self) {
         match self {
             _ if bytes.is_empty() => (bytes.into(), self),
@@ -64,7 +64,8 @@ impl TokenTable {
     /// Applies the decoder to each token of the vocabulary.
     ///
     /// # Errors
-    /// Names the step of the decoder that cannot be applied token by token, or says what else is wrong.
+    /// Names the step of the decoder that cannot be applied token by token, or says what else is
+    /// wrong.
     pub(super) fn new(tokenizer: &Tokenizer) -> Result<Self, String> {
         let decoder = serde_json::to_value(tokenizer.get_decoder()).map_err(|error| error.to_string())?;
         let plan = DecoderPlan::new(&decoder)?;
@@ -112,7 +113,7 @@ impl TokenTable {
         self.leading
     }
 
-    /// The bytes of a token; none for an id without a token.
+    /// Returns the bytes of a token; none for an id without a token.
     pub(super) fn token(&self, id: u32) -> (TokenKind, &[u8]) {
         let id = id as usize;
         match self.kinds.get(id) {
@@ -124,8 +125,9 @@ impl TokenTable {
 
 /// A decoder, cut down to what can be done to one token.
 ///
-/// Real decoders are a sequence: replacements in a piece, then pieces to bytes, then the whole joined, then
-/// spaces stripped at the start. Any other order or step is refused by name rather than decoded wrongly.
+/// Real decoders are a sequence: replacements in a piece, then pieces to bytes, then the whole
+/// joined, then spaces stripped at the start. Any other order or step is refused by name rather
+/// than decoded wrongly.
 struct DecoderPlan {
     replacements: Vec<(String, String)>,
     bytes: ByteStep,
@@ -205,7 +207,8 @@ impl DecoderPlan {
     fn decode(&self, piece: &str, kind: TokenKind, out: &mut Vec<u8>) {
         if self.bytes == ByteStep::ByteLevel {
             let start = out.len();
-            // An added token never went through the alphabet on its way in, so it is literal on its way out.
+            // An added token never went through the alphabet on its way in, so it is literal on its
+            // way out.
             let mapped = kind == TokenKind::Text
                 && piece.chars().all(|char| {
                     let byte = self.byte_of.get(char as usize).copied().flatten();
@@ -231,7 +234,7 @@ impl DecoderPlan {
     }
 }
 
-/// The byte that a piece such as `<0x0A>` stands for.
+/// Returns the byte that a piece such as `<0x0A>` stands for.
 fn fallback_byte(piece: &str) -> Option<u8> {
     let digits = piece.strip_prefix("<0x")?.strip_suffix('>')?;
     if digits.len() != 2 {
@@ -240,7 +243,8 @@ fn fallback_byte(piece: &str) -> Option<u8> {
     u8::from_str_radix(digits, 16).ok()
 }
 
-/// The alphabet of GPT-2: printable bytes stand for themselves, the rest for characters from U+0100 on.
+/// Returns the alphabet of GPT-2: printable bytes stand for themselves, the rest for characters
+/// from U+0100 on.
 fn byte_level_alphabet() -> Vec<Option<u8>> {
     let mut byte_of = vec![None; 0x144];
     let mut next = 0x100;

@@ -23,7 +23,7 @@ fn body(more: &Value) -> Value {
     body
 }
 
-/// The tokens that a template makes of a request, or the refusal.
+/// Returns the tokens that a template makes of a request, or the refusal.
 async fn tokens(stage: &Stage, more: &Value) -> Result<Vec<u32>, Value> {
     let (head, answer) = stage.answer(post("/tokenize", body(more))).await;
     let answer: Value = serde_json::from_str(&answer).unwrap();
@@ -34,7 +34,7 @@ async fn tokens(stage: &Stage, more: &Value) -> Result<Vec<u32>, Value> {
     Ok(serde_json::from_value(answer["tokens"].clone()).unwrap())
 }
 
-/// The text of a prompt, with the end token as its letters.
+/// Returns the text of a prompt, with the end token as its letters.
 pub(super) async fn text(template: &str, more: &Value) -> Result<String, Value> {
     let stage = Stage::with_template("", template);
     let tokens = tokens(&stage, more).await?;
@@ -219,7 +219,7 @@ fn what_asks_for_no_more_than_is_done_passes() {
     assert!(ChatRequest::parse(hidden.as_bytes(), 300).unwrap().options.details.hides_reasoning);
 }
 
-/// How the answer to a request is read.
+/// Returns how the answer to a request is read.
 fn setup(app: &App, more: &Value) -> Option<Setup> {
     let request = ChatRequest::parse(body(more).to_string().as_bytes(), 300).unwrap();
     let prompt = encode_conversation(app, request.conversation, None).unwrap();

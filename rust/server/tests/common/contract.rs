@@ -1,4 +1,5 @@
-//! The rules that a stream keeps whatever is in it, checked from its bytes alone, and what a client makes of it.
+//! The rules that a stream keeps whatever is in it, checked from its bytes alone, and what a client
+//! makes of it.
 
 use std::collections::BTreeMap;
 
@@ -274,7 +275,7 @@ pub fn check_error(body: &Value) -> Result<(), String> {
 }
 
 impl Choice {
-    /// Whether a delta has reasoning or a call, and else its text.
+    /// Returns whether a delta has reasoning or a call, and else its text.
     fn tell_parts<'a>(&mut self, delta: &'a Value, finish_reason: &Value) -> Result<(bool, &'a str), String> {
         let delta = delta.as_object().ok_or("no delta")?;
         if self.parts.take(delta)? {
@@ -309,7 +310,7 @@ impl Choice {
         Ok(())
     }
 
-    /// Texts and lists grow, all else is told once.
+    /// Returns the texts and lists grow, all else is told once.
     fn add(&mut self, key: &str, value: Value) -> Result<(), String> {
         let told = self.told.entry(key).or_insert(Value::Null);
         match (told, value) {

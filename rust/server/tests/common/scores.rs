@@ -1,5 +1,5 @@
-//! Log-probabilities that are easy to tell apart: the token that is there has that of its rank, and the tokens behind it are the
-//! next likely ones.
+//! Log-probabilities that are easy to tell apart: the token that is there has that of its rank, and
+//! the tokens behind it are the next likely ones.
 
 use streamcore_engine::{OwnedStepBuffers, Scores, StepPlan};
 

@@ -234,8 +234,8 @@ impl Reader {
     }
 }
 
-/// The arguments of a call, or what a whole answer has in the place of arguments that are no
-/// object.
+/// Returns the arguments of a call, or what a whole answer has in the place of arguments that are
+/// no object.
 fn input(text: &str) -> Value {
     match serde_json::from_str::<Map<String, Value>>(text) {
         Ok(input) => input.into(),

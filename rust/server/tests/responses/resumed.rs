@@ -109,7 +109,8 @@ async fn a_stream_that_runs_is_taken_up_at_every_event() {
     }
 }
 
-/// Where there is no room for what a stream has said, a client must not take the rest for all of it.
+/// Where there is no room for what a stream has said, a client must not take the rest for all of
+/// it.
 #[tokio::test]
 async fn events_that_are_gone_are_not_left_out_silently() {
     use streamcore_server::openai::responses::Status;
@@ -134,7 +135,8 @@ async fn events_that_are_gone_are_not_left_out_silently() {
     assert_eq!(response.events_from(5, 1), Events::Over);
 }
 
-/// Reads a stream up to a random place, or its end. The numbers that were seen, and whether it was the end.
+/// Reads a stream up to a random place, or its end. The numbers that were seen, and whether it was
+/// the end.
 async fn read_some(
     router: &Router,
     request: axum::http::Request<Body>,

@@ -25,7 +25,8 @@ fn end(recording: &Recording, body: usize) {
     recording.end();
 }
 
-/// A server that runs for months would otherwise fill its memory with what its clients have forgotten.
+/// A server that runs for months would otherwise fill its memory with what its clients have
+/// forgotten.
 #[test]
 fn a_hundred_thousand_responses_take_no_more_than_the_bounds() {
     let (max_responses, max_bytes) = (500, 4 << 20);

@@ -127,7 +127,8 @@ fn errors_name_the_file_and_the_fault() {
     names(TextModel::load(&folder).unwrap_err().to_string(), &["tokenizer.json` is not valid JSON", "line"]);
 }
 
-/// A model with a template of its own for tools would be told of them in a way that it does not know.
+/// A model with a template of its own for tools would be told of them in a way that it does not
+/// know.
 #[test]
 fn requests_with_tools_have_their_own_template() {
     let templates = json!({ "chat_template": [

@@ -80,7 +80,8 @@ pub fn take_variables(fields: &mut Fields) -> Result<Map<String, Value>, ApiErro
     }
 }
 
-/// A variable must not change what has been checked, nor stand in for a special token such as `bos_token`.
+/// A variable must not change what has been checked, nor stand in for a special token such as
+/// `bos_token`.
 fn check_variable(name: &str) -> Result<(), ApiError> {
     if !OWN_VARIABLES.contains(&name) && !name.ends_with("_token") {
         return Ok(());
@@ -139,7 +140,7 @@ fn message(index: usize, value: Value, values_left: &Cell<usize>) -> Result<Valu
     Ok(Value::Object(message))
 }
 
-/// A string, or text parts that are joined by line breaks, as vLLM joins them.
+/// Returns a string, or text parts that are joined by line breaks, as vLLM joins them.
 fn text(path: &str, content: Value) -> Result<String, ApiError> {
     match content {
         Value::String(text) => Ok(text),

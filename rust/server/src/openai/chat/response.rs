@@ -102,7 +102,7 @@ impl<'a> ChunkChoice<'a> {
 }
 
 impl ChatChunks {
-    /// Writes the chunks of so many choices.
+    /// Writes the chunks of this many choices.
     #[must_use]
     pub fn new(
         identity: Identity,
@@ -271,7 +271,7 @@ struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// The text, or what it has been parsed into.
+    /// Returns the text, or what it has been parsed into.
     fn new(identity: &Identity, choice: usize, delta: &'a crate::stream::Delta, details: &Details) -> Self {
         let (mut content, mut reasoning) = (Cow::Borrowed(&*delta.text), String::new());
         let mut tool_calls: Vec<ToolCall<'a>> = Vec::new();
@@ -287,7 +287,8 @@ impl<'a> Message<'a> {
                 }
             }
         }
-        // An answer that is nothing but calls has said nothing; any other is text, if only an empty one.
+        // An answer that is nothing but calls has said nothing; any other is text, if only an empty
+        // one.
         let content = Some(content).filter(|content| !content.is_empty() || tool_calls.is_empty());
         let [reasoning, reasoning_content] =
             if reasoning.is_empty() { [None, None] } else { details.reasoning_field.told(reasoning) };
@@ -298,7 +299,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// The body of a whole answer.
+/// Returns the body of a whole answer.
 #[must_use]
 pub fn whole(
     identity: &Identity,

@@ -71,7 +71,7 @@ fn mode(word: &str) -> Option<Choice> {
     }
 }
 
-/// A function by its name, or some tools.
+/// Returns a function by its name, or some tools.
 fn take_object(mut fields: Fields) -> Result<(Choice, Option<Vec<String>>), ApiError> {
     let kind = fields.string("type")?.ok_or_else(|| fields.missing("type"))?;
     match kind.as_str() {
@@ -103,7 +103,7 @@ fn take_object(mut fields: Fields) -> Result<(Choice, Option<Vec<String>>), ApiE
     }
 }
 
-/// The name in `{"type": "function", "function": {"name": ...}}`.
+/// Returns the name in `{"type": "function", "function": {"name": ...}}`.
 fn take_function(mut fields: Fields) -> Result<String, ApiError> {
     let path = fields.path_of("function");
     let inner = fields.require("function")?;
@@ -133,7 +133,7 @@ fn tool(path: String, value: Value) -> Result<Value, ApiError> {
     with_function(path, value, TOOL, function)
 }
 
-/// An object whose `type` is or becomes `function`, with what is made of its `function`.
+/// Returns an object whose `type` is or becomes `function`, with what is made of its `function`.
 pub(super) fn with_function(
     path: String,
     value: Value,

@@ -7,7 +7,7 @@ use crate::openai::fields::{Fields, token_ids, wrong_type};
 use crate::openai::options::Options;
 use crate::openai::schema::{Endpoint, MAX_PROMPTS};
 
-/// Most choices of all prompts together.
+/// Maximum choices of all prompts together.
 const MAX_CHOICES: usize = 1024;
 /// What OpenAI generates if the client does not say.
 pub const DEFAULT_MAX_TOKENS: usize = 16;
@@ -81,8 +81,8 @@ fn check_best_of(fields: &mut Fields, n: usize) -> Result<(), ApiError> {
     }
 }
 
-/// A string, a list of strings, a list of token ids, or a list of lists of token ids; and whether
-/// it is a list of prompts.
+/// Returns a string, a list of strings, a list of token ids, or a list of lists of token ids; and
+/// whether it is a list of prompts.
 fn prompts(value: Value, vocab_size: usize) -> Result<(Vec<PromptSource>, bool), ApiError> {
     let list = match value {
         Value::String(text) => return Ok((vec![PromptSource::Text(text)], false)),

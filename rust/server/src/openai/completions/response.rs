@@ -97,7 +97,7 @@ impl<'a> Completion<'a> {
 }
 
 impl CompletionChunks {
-    /// Writes the chunks of so many choices. `prompts` has the tokens of each, if they are told.
+    /// Writes the chunks of this many choices. `prompts` has the tokens of each, if they are told.
     #[must_use]
     pub fn new(identity: Identity, details: Details, num_choices: usize, prompts: Vec<Vec<u32>>) -> Self {
         let mut chunks = Self { identity, details, prompts, texts: Vec::new() };
@@ -177,7 +177,7 @@ impl Chunks for CompletionChunks {
     }
 }
 
-/// The body of a whole answer; `prompts` has an entry for each choice.
+/// Returns the body of a whole answer; `prompts` has an entry for each choice.
 #[must_use]
 pub fn whole(
     identity: &Identity,

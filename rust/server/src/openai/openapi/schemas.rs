@@ -9,7 +9,7 @@ use crate::openai::schema::message::MESSAGE;
 use crate::openai::schema::params::PARAMS;
 use crate::openai::schema::{Endpoint, Fate};
 
-/// All of them, by name.
+/// Returns all of them, by name.
 pub(super) fn fixed() -> Value {
     let mut schemas = answers();
     for (name, schema) in [
@@ -32,14 +32,14 @@ pub(super) fn fixed() -> Value {
     schemas
 }
 
-/// An object all of whose properties are there.
+/// Returns an object all of whose properties are there.
 pub(crate) fn object(properties: Value) -> Value {
     let required: Vec<_> =
         properties.as_object().into_iter().flat_map(|fields| fields.keys().cloned()).collect();
     json!({ "type": "object", "required": required, "properties": properties })
 }
 
-/// The same, with properties that need not be there.
+/// Returns the same, with properties that need not be there.
 pub(crate) fn object_with(properties: Value, optional: Value) -> Value {
     let mut schema = object(properties);
     if let (Some(all), Value::Object(optional)) = (schema["properties"].as_object_mut(), optional) {
@@ -127,7 +127,7 @@ fn usage() -> Value {
     object_with(own, json!({ "completion_tokens_details": reasoning }))
 }
 
-/// The message of a whole answer, and the deltas that make one.
+/// Returns the message of a whole answer, and the deltas that make one.
 fn message_and_delta() -> (Value, Value) {
     let (assistant, text) = (json!({ "const": "assistant" }), json!({ "type": "string" }));
     let function = object(json!({ "name": text, "arguments": text }));
@@ -198,7 +198,7 @@ fn tokenized() -> Value {
     }))
 }
 
-/// What each choice may tell about its end and its tokens, on request.
+/// Returns what each choice may tell about its end and its tokens, on request.
 fn choice_extras() -> Value {
     json!({
         "stop_reason": { "anyOf": [{ "type": "string" }, token_id()] },

@@ -1,4 +1,5 @@
-//! The events of a response, in OpenAI's order. A whole response is what they have built up in the end.
+//! The events of a response, in OpenAI's order. A whole response is what they have built up in the
+//! end.
 //!
 //! ```text
 //! created, in_progress
@@ -79,7 +80,7 @@ impl ResponseEvents {
         }
     }
 
-    /// The object, as it was told last.
+    /// Returns the object, as it was told last.
     #[must_use]
     pub fn into_body(mut self) -> Vec<u8> {
         std::mem::take(&mut self.body)
@@ -152,7 +153,7 @@ impl ResponseEvents {
         self.open = Some(open);
     }
 
-    /// Those of these tokens, which join the others.
+    /// Returns those of these tokens, which join the others.
     fn logprobs(&self, tokens: &[ShownToken], all: &mut Vec<u8>) -> Box<RawValue> {
         let mut fresh = Vec::new();
         if self.told.has_logprobs {
@@ -193,7 +194,7 @@ impl ResponseEvents {
         self.begin_item(OpenKind::Call { call_id, name: head.name.clone() }, frames);
     }
 
-    /// The kind of the call that is open.
+    /// Returns the kind of the call that is open.
     fn open_call(&self) -> Option<OpenKind> {
         let open = self.open.as_ref()?;
         matches!(open.kind, OpenKind::Call { .. }).then(|| open.kind.clone())

@@ -24,7 +24,7 @@ pub(super) fn add_kept(chat: &mut Translation, items: &[Value], origin: &str) ->
     items.iter().try_for_each(|item| add(chat, item, origin, Past::Nothing))
 }
 
-/// The items of `input`; a text is the message of a user.
+/// Returns the items of `input`; a text is the message of a user.
 ///
 /// # Errors
 /// 400
@@ -40,7 +40,7 @@ pub(super) fn items_of(input: Value) -> Result<Vec<Value>, ApiError> {
     }
 }
 
-/// Items as they are kept: each with an id, and a message with parts.
+/// Returns the items as they are kept: each with an id, and a message with parts.
 #[must_use]
 pub fn stored_input(items: Vec<Value>, response: &str) -> Vec<Value> {
     let stored = |(index, item): (usize, Value)| {
@@ -60,7 +60,7 @@ pub fn stored_input(items: Vec<Value>, response: &str) -> Vec<Value> {
     items.into_iter().enumerate().map(stored).collect()
 }
 
-/// What the id of an item begins with.
+/// Returns what the id of an item begins with.
 pub(super) fn prefix_of(kind: &str) -> &'static str {
     match kind {
         "message" => "msg",
@@ -145,7 +145,7 @@ fn joined(content: &Value) -> String {
     }
 }
 
-/// A thought, wherever the client has it: as it is, as a summary, or in base64.
+/// Returns a thought, wherever the client has it: as it is, as a summary, or in base64.
 fn add_reasoning(chat: &mut Translation, mut fields: Fields, path: &str) -> Result<(), ApiError> {
     let encrypted = fields.string("encrypted_content")?;
     for name in ["content", "summary"] {
@@ -176,7 +176,7 @@ fn required_text(fields: &mut Fields, name: &str) -> Result<String, ApiError> {
     Ok(text_of_length(&path, &value, 1024)?.to_owned())
 }
 
-/// A text, or parts as a chat has them.
+/// Returns a text, or parts as a chat has them.
 fn content(path: &str, value: Value) -> Result<Value, ApiError> {
     match value {
         Value::String(_) => Ok(value),

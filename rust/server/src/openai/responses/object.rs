@@ -16,7 +16,7 @@ use crate::stream::Identity;
 pub struct Told {
     /// The system message.
     pub instructions: Option<String>,
-    /// Most tokens to generate.
+    /// Maximum tokens to generate.
     pub max_output_tokens: Option<u64>,
     /// What the client wants to find again.
     pub metadata: Value,
@@ -80,7 +80,7 @@ impl Told {
         })
     }
 
-    /// The same as members of the object.
+    /// Returns the same as members of the object.
     #[must_use]
     pub fn members(&self) -> Map<String, Value> {
         let members = json!({
@@ -129,7 +129,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// Whether nothing comes any more.
+    /// Returns whether nothing comes any more.
     #[must_use]
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Queued | Self::InProgress)
@@ -173,12 +173,13 @@ pub(super) enum Part {
     SummaryText { text: String },
 }
 
-/// A thought in base64. It is no secret: it is what a client sends back that sends nothing else.
+/// Returns a thought in base64. It is no secret: it is what a client sends back that sends nothing
+/// else.
 pub(super) fn packed(thought: &str) -> String {
     BASE64_STANDARD.encode(thought)
 }
 
-/// The thought that was [`packed`], if it was.
+/// Returns the thought that was [`packed`], if it was.
 pub(super) fn thought_of(packed: &str) -> Option<String> {
     String::from_utf8(BASE64_STANDARD.decode(packed).ok()?).ok()
 }
@@ -200,7 +201,7 @@ pub(super) struct ResponseObject<'a> {
 }
 
 impl<'a> ResponseObject<'a> {
-    /// One that has just begun.
+    /// Returns one that has just begun.
     #[must_use]
     pub(super) fn new(identity: &'a Identity, status: Status, told: &'a Map<String, Value>) -> Self {
         let Identity { id, created, model } = identity;

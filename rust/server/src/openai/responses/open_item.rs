@@ -115,7 +115,7 @@ impl Open {
         }
     }
 
-    /// The item as it is now; it has a part once it has text, or is done.
+    /// Returns the item as it is now; it has a part once it has text, or is done.
     pub(super) fn item(&self, status: Status, packs: bool) -> Output {
         let id = self.id.clone();
         let parts = if status == Status::InProgress { Vec::new() } else { vec![self.part()] };
@@ -135,7 +135,7 @@ impl Open {
     }
 }
 
-/// A list of these entries.
+/// Returns a list of these entries.
 pub(super) fn list(entries: &[u8]) -> Box<RawValue> {
     let json = format!("[{}]", String::from_utf8_lossy(entries));
     RawValue::from_string(json).expect("entries were written as JSON")

@@ -127,7 +127,7 @@ pub const RESPONSES: &[Param] = &[
     refused(CHAT, "return_token_ids", False, "Belongs to chat."),
 ];
 
-/// All fields of a body: those above, and those of a chat that are not among them.
+/// Returns all fields of a body: those above, and those of a chat that are not among them.
 pub fn all_params() -> impl Iterator<Item = &'static Param> {
     let is_own = |name: &str| RESPONSES.iter().any(|own| own.name == name);
     let of_chat = body_params().filter(move |param| param.is_on(Endpoint::Chat) && !is_own(param.name));

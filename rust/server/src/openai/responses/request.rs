@@ -26,12 +26,12 @@ pub enum Past<'a> {
 
 /// Finds what is kept for one client.
 pub trait Kept: Debug {
-    /// The input and the output of a response, behind those of the responses before it.
+    /// Returns the input and the output of a response, behind those of the responses before it.
     ///
     /// # Errors
     /// 400, if one of them is not there, or they are longer together than a body may be.
     fn conversation(&self, response: &str) -> Result<Vec<Value>, ApiError>;
-    /// An item of a response.
+    /// Returns an item of a response.
     fn item(&self, id: &str) -> Option<Value>;
 }
 
@@ -52,7 +52,7 @@ impl Past<'_> {
     }
 }
 
-/// The error of a field that needs the store.
+/// Returns the error of a field that needs the store.
 fn no_store(field: &str) -> ApiError {
     let message = format!("`{field}` is not supported, this server keeps no responses");
     ApiError::invalid("unsupported_parameter", field, message)
@@ -114,7 +114,7 @@ impl ResponsesRequest {
     }
 }
 
-/// The messages: instructions, what is kept, and the input.
+/// Returns the messages: instructions, what is kept, and the input.
 fn add_conversation(
     chat: &mut Translation,
     told: &Told,
@@ -185,7 +185,7 @@ fn take_reasoning(
     Ok(())
 }
 
-/// One of these words.
+/// Returns one of these words.
 fn word(fields: &mut Fields, name: &str, words: &[&str]) -> Result<Option<String>, ApiError> {
     let Some(word) = fields.string(name)? else { return Ok(None) };
     if words.contains(&&*word) {

@@ -7,8 +7,8 @@ use crate::error::ApiError;
 use crate::openai::fields::{Fields, wrong_type};
 use crate::openai::options::unsupported;
 
-/// Tools that only add to what a model can do by itself. They are left out: the model is told of none,
-/// and calls none.
+/// Tools that only add to what a model can do by itself. They are left out: the model is told of
+/// none, and calls none.
 const LEFT_OUT: &[&str] = &[
     "apply_patch",
     "custom",
@@ -23,7 +23,8 @@ const LEFT_OUT: &[&str] = &[
     "web_search_preview_2025_03_11",
 ];
 
-/// Adds the functions of `tools` to a chat. Returns the tools that the answer tells: those of the prompt.
+/// Adds the functions of `tools` to a chat. Returns the tools that the answer tells: those of the
+/// prompt.
 ///
 /// # Errors
 /// 400, naming the tool.

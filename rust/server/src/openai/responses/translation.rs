@@ -36,8 +36,8 @@ impl Translation {
         self.origins.add(format!("{message}.{field}"), origin);
     }
 
-    /// What the model is told to do. At the beginning all of it is one message: many templates know one,
-    /// and only there.
+    /// What the model is told to do. At the beginning all of it is one message: many templates know
+    /// one, and only there.
     pub(super) fn add_system(&mut self, role: &str, text: &str, origin: &str) {
         if let [only] = &mut self.messages[..]
             && self.is_all_system
@@ -91,14 +91,14 @@ impl Translation {
         }
     }
 
-    /// The whole body.
+    /// Returns the whole body.
     pub(super) fn finish(mut self, origin: &str) -> (Map<String, Value>, Origins) {
         self.body.insert("messages".to_owned(), self.messages.into());
         self.origins.add("messages", origin);
         (self.body, self.origins)
     }
 
-    /// The model's turn that goes on, if this may be added to it; else a new one.
+    /// Returns the model's turn that goes on, if this may be added to it; else a new one.
     fn turn(&mut self, origin: &str, may_go_on: fn(&Map<String, Value>) -> bool) -> &mut Map<String, Value> {
         let last = self.messages.last().and_then(Value::as_object);
         if !(self.is_open && last.is_some_and(may_go_on)) {

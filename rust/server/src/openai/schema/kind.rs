@@ -19,7 +19,7 @@ pub enum Kind {
     Truncation(i64),
     /// A number within these bounds.
     Number(f64, f64),
-    /// A text of one to so many characters.
+    /// A text of one to this many characters.
     Text(usize),
     /// A text of at most this many characters; an empty one is the same as none.
     MaybeText(usize),
@@ -27,14 +27,15 @@ pub enum Kind {
     Name,
     /// A text of one to `max_chars` characters, or a list of at most `max_len` of them.
     Texts {
-        /// Most entries.
+        /// Maximum entries.
         max_len: usize,
         /// Longest entry.
         max_chars: usize,
     },
-    /// A list of at most so many token ids, each in the vocabulary.
+    /// A list of at most this many token ids, each in the vocabulary.
     TokenIds(usize),
-    /// An object of at most so many entries: token ids as strings, and numbers between -100 and 100.
+    /// An object of at most this many entries: token ids as strings, and numbers between -100 and
+    /// 100.
     LogitBias(usize),
     /// A name of a tool, as the formats of calls can write it.
     ToolName,
@@ -56,7 +57,7 @@ pub enum Kind {
     Blocks,
     /// A list of at most `max_len` texts of one to `max_chars` characters.
     TextList {
-        /// Most entries.
+        /// Maximum entries.
         max_len: usize,
         /// Longest entry.
         max_chars: usize,
@@ -111,7 +112,7 @@ impl Kind {
         }
     }
 
-    /// The type and the range in words.
+    /// Returns the type and the range in words.
     #[must_use]
     pub fn words(self) -> String {
         match self {
@@ -238,7 +239,7 @@ fn logit_bias(path: &str, value: &Value, max_len: usize, vocab_size: usize) -> R
 }
 
 impl Kind {
-    /// The type and the range as a JSON schema.
+    /// Returns the type and the range as a JSON schema.
     #[must_use]
     pub fn schema(self) -> Value {
         let text = |max_chars: usize| json!({ "type": "string", "minLength": 1, "maxLength": max_chars });

@@ -22,7 +22,7 @@ pub enum Neutral {
 }
 
 impl Neutral {
-    /// Whether the value changes nothing.
+    /// Returns whether the value changes nothing.
     #[must_use]
     pub fn matches(self, value: &Value) -> bool {
         match self {
@@ -45,7 +45,7 @@ impl Neutral {
         }
     }
 
-    /// The values in words.
+    /// Returns the values in words.
     #[must_use]
     pub fn words(self) -> String {
         match self {
@@ -61,7 +61,7 @@ impl Neutral {
         }
     }
 
-    /// The values as a JSON schema, `null` excepted.
+    /// Returns the values as a JSON schema, `null` excepted.
     #[must_use]
     pub fn schema(self) -> Value {
         match self {

@@ -1,4 +1,5 @@
-//! The fields of tools, and of calls in earlier messages. All others go to the template as they are.
+//! The fields of tools, and of calls in earlier messages. All others go to the template as they
+//! are.
 
 use super::params::{CHAT, honoured};
 use super::{Kind, Param};

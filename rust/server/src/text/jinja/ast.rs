@@ -119,7 +119,8 @@ pub(super) enum Kind {
     /// `call(arguments) expression`: the macro is handed over as `caller`.
     CallBlock(Arc<Macro>, Box<Expr>, Arguments),
     AutoEscape(Expr, Body),
-    /// A block that another template could replace; the second field says whether it sees inner variables.
+    /// A block that another template could replace; the second field says whether it sees inner
+    /// variables.
     Block(Body, bool),
     /// `{% generation %}`: its body in a scope.
     Generation(Body),
@@ -145,7 +146,8 @@ pub(super) struct Macro {
     /// Parameters, the last ones with their defaults.
     pub(super) parameters: Vec<(Name, Option<Expr>)>,
     pub(super) body: Body,
-    /// Whether the body reads `caller`, `varargs` and `kwargs`; a macro that does not is not given them.
+    /// Whether the body reads `caller`, `varargs` and `kwargs`; a macro that does not is not given
+    /// them.
     pub(super) reads: Specials,
 }
 

@@ -46,7 +46,7 @@ impl Effort {
         Ok(())
     }
 
-    /// A text of this many bytes.
+    /// Returns a text of this many bytes.
     pub(super) fn make(&mut self, num_bytes: usize) -> Result<()> {
         self.num_bytes += num_bytes;
         if self.num_bytes > MAX_MADE_BYTES {
@@ -55,12 +55,12 @@ impl Effort {
         Ok(())
     }
 
-    /// A list of this many items.
+    /// Returns a list of this many items.
     pub(super) fn make_items(&mut self, num_items: usize) -> Result<()> {
         self.make(num_items.saturating_mul(ITEM_BYTES))
     }
 
-    /// What an expression has made, or may have.
+    /// Returns what an expression has made, or may have.
     pub(super) fn make_value(&mut self, value: &Value) -> Result<()> {
         match value {
             Value::Str(text) => self.make(text.text.len()),

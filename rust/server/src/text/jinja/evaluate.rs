@@ -192,7 +192,7 @@ impl Interpreter<'_> {
     }
 }
 
-/// Whether its value is none that was there already.
+/// Returns whether its value is none that was there already.
 fn makes_value(expr: &Expr) -> bool {
     !matches!(
         expr,

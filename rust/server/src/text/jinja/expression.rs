@@ -21,7 +21,8 @@ impl Parser {
         })
     }
 
-    /// An expression, or several with commas between: a tuple without brackets. A loop's items may not end in a condition.
+    /// Parses an expression, or several with commas between: a tuple without brackets. A loop's
+    /// items may not end in a condition.
     pub(super) fn tuple(&mut self, with_condition: bool, ends: &[&str]) -> Result<Expr> {
         let (mut items, mut is_tuple) = (Vec::new(), false);
         loop {
@@ -208,7 +209,7 @@ impl Parser {
         Ok(inner)
     }
 
-    /// Items with commas between them up to a bracket, which may follow a comma.
+    /// Returns the items with commas between them up to a bracket, which may follow a comma.
     fn items<T>(&mut self, end: &str, item: fn(&mut Self) -> Result<T>) -> Result<Vec<T>> {
         let mut items = Vec::new();
         while !self.skip_operator(end) {

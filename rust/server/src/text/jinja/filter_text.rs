@@ -77,7 +77,7 @@ pub(super) fn text_filter(name: &str, value: &Value, args: Args) -> Result<Value
     }
 }
 
-/// The text of any value, safe if it was.
+/// Returns the text of any value, safe if it was.
 fn soft(value: &Value) -> Text {
     match value {
         Value::Str(text) => text.clone(),
@@ -85,7 +85,7 @@ fn soft(value: &Value) -> Text {
     }
 }
 
-/// A string and nothing else.
+/// Returns a string and nothing else.
 fn string(value: &Value) -> Result<&str> {
     defined(value)?;
     text(value)
@@ -150,7 +150,8 @@ fn indent(value: &Value, width: &str, with_first: bool, with_blank: bool) -> Res
     Ok(if soft(value).is_safe { Value::safe(out) } else { Value::from(out) })
 }
 
-/// Cuts a text that is longer than `length` by more than `leeway`, at the end of a word unless `killwords`.
+/// Cuts a text that is longer than `length` by more than `leeway`, at the end of a word unless
+/// `killwords`.
 fn truncate(value: &Value, args: Args) -> Result<Value> {
     let [length, kill_words, end, leeway] =
         args.bind("truncate", ["length", "killwords", "end", "leeway"], 0)?;

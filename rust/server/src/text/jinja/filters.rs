@@ -214,7 +214,7 @@ fn converted(name: &str, value: &Value, args: Args) -> Result<Value> {
     }
 }
 
-/// The items of what can be gone through from its end.
+/// Returns the items of what can be gone through from its end.
 fn reversible(value: &Value) -> Result<Vec<Value>> {
     match value {
         Value::Iterator(_) | Value::Loop(_) => {
@@ -224,7 +224,7 @@ fn reversible(value: &Value) -> Result<Vec<Value>> {
     }
 }
 
-/// Lists of so many items each.
+/// Lists of this many items each.
 fn batches(value: &Value, args: Args) -> Result<Value> {
     let [count, fill] = args.bind("batch", ["linecount", "fill_with"], 1)?;
     let (count, fill) = (count.unwrap_or(Value::None), fill.filter(|fill| !matches!(fill, Value::None)));

@@ -6,7 +6,7 @@ use super::repr::{repr, text_of};
 use super::scan::is_space;
 use super::value::Value;
 
-/// The text of a value as HTML shows it; one that is safe already stays.
+/// Returns the text of a value as HTML shows it; one that is safe already stays.
 pub(super) fn escape(value: &Value) -> String {
     match value {
         Value::Str(text) if text.is_safe => text.text.to_string(),
@@ -29,7 +29,7 @@ pub(super) fn escaped(text: &str) -> String {
     out
 }
 
-/// A dictionary as the attributes of a tag; what is None or undefined is left out.
+/// Returns a dictionary as the attributes of a tag; what is None or undefined is left out.
 pub(super) fn attributes(value: &Value, with_space: bool) -> Result<String> {
     defined(value)?;
     let Value::Dict(dict) = value else { return fail("`xmlattr` needs a dict") };
@@ -63,7 +63,7 @@ fn without(text: &str, start: &str, end: &str) -> String {
     out + rest
 }
 
-/// The entities that `escaped` makes, a few more, and those by number.
+/// Returns the entities that `escaped` makes, a few more, and those by number.
 fn unescaped(text: &str) -> String {
     let (mut out, mut rest) = (String::new(), text);
     while let Some((before, behind)) = rest.split_once('&') {
@@ -103,7 +103,7 @@ fn character(name: &str) -> Option<char> {
     Some(code)
 }
 
-/// A text, or the pairs of a mapping, as they stand in an address.
+/// Returns a text, or the pairs of a mapping, as they stand in an address.
 pub(super) fn url_encoded(value: &Value) -> Result<String> {
     let pairs = match value {
         Value::Dict(dict) => {

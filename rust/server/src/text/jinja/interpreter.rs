@@ -146,7 +146,8 @@ impl<'t> Interpreter<'t> {
         Ok(Flow::Next)
     }
 
-    /// Statements with a body that others may call or replace, and those that only say where to go on.
+    /// Statements with a body that others may call or replace, and those that only say where to go
+    /// on.
     fn block_statement(&mut self, kind: &Kind, scope: &Rc<Scope>) -> Result<Flow> {
         match kind {
             Kind::CallBlock(code, function, arguments) => {
@@ -204,7 +205,7 @@ impl<'t> Interpreter<'t> {
         flow.map(|flow| (printed, flow))
     }
 
-    /// What has been printed, as a value.
+    /// Returns what has been printed, as a value.
     fn text(&self, text: String) -> Value {
         if self.autoescape { Value::safe(text) } else { Value::from(text) }
     }

@@ -33,8 +33,8 @@ const OPERATORS: [&str; 26] = [
     "=", ".", ":", "|", ",", ";",
 ];
 
-/// Reads a whole template as `transformers` sets jinja2 up: a newline behind a tag goes, and so does white space before a
-/// tag that begins its line.
+/// Reads a whole template as `transformers` sets jinja2 up: a newline behind a tag goes, and so
+/// does white space before a tag that begins its line.
 pub(super) fn tokenize(source: &str) -> Result<Vec<Token>> {
     let mut lexer = Lexer { source, position: 0, line: 1, at_line_start: true, tokens: Vec::new() };
     while lexer.position < source.len() {
@@ -142,7 +142,7 @@ impl<'s> Lexer<'s> {
         Ok(())
     }
 
-    /// What stands between `raw` and `endraw`, as it is.
+    /// Returns what stands between `raw` and `endraw`, as it is.
     fn raw(&mut self) -> Result<()> {
         let rest = self.rest();
         for (start, _) in rest.match_indices("{%") {
@@ -157,7 +157,7 @@ impl<'s> Lexer<'s> {
         Err(Error::new("`raw` is not closed, `endraw` is missing"))
     }
 
-    /// What stands in a tag, up to and with its end.
+    /// Returns what stands in a tag, up to and with its end.
     fn inside(&mut self, end: TokenKind) -> Result<()> {
         let closing = if end == TokenKind::PrintEnd { "}}" } else { "%}" };
         let mut open = Vec::new();
@@ -226,7 +226,7 @@ fn balance(operator: &str, open: &mut Vec<char>) -> Result<()> {
     Ok(())
 }
 
-/// The length of a tag's end with the white space that it takes away, if it stands here.
+/// Returns the length of a tag's end with the white space that it takes away, if it stands here.
 fn tag_end(rest: &str, closing: &str) -> Option<usize> {
     let sign = rest.chars().next().filter(|sign| *sign == '-' || (*sign == '+' && closing == "%}"));
     let len = usize::from(sign.is_some()) + closing.len();
@@ -236,7 +236,7 @@ fn tag_end(rest: &str, closing: &str) -> Option<usize> {
     is_end.then(|| len + behind(&rest[len..]))
 }
 
-/// How much white space an end with this sign takes away: all, nothing, or one newline.
+/// Returns how much white space an end with this sign takes away: all, nothing, or one newline.
 fn space_behind(rest: &str, sign: Option<char>) -> usize {
     match sign {
         Some('-') => rest.len() - rest.trim_start_matches(is_space).len(),
@@ -245,7 +245,8 @@ fn space_behind(rest: &str, sign: Option<char>) -> usize {
     }
 }
 
-/// The length of ` name %}` with what its end takes away; `raw` itself leaves the newline that follows.
+/// Returns the length of ` name %}` with what its end takes away; `raw` itself leaves the newline
+/// that follows.
 fn raw_tag(inner: &str, name: &str, trims: bool) -> Option<usize> {
     let rest = inner.trim_start_matches(is_space).strip_prefix(name)?.trim_start_matches(is_space);
     let sign = rest.chars().next().filter(|sign| *sign == '-' || (*sign == '+' && trims));

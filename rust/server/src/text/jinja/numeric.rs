@@ -28,7 +28,7 @@ fn truncated(number: f64) -> Option<i128> {
     (number.abs() < 1.7e38).then_some(number.trunc() as i128)
 }
 
-/// A number in digits with single underscores between them; the base may be named in front.
+/// Returns a number in digits with single underscores between them; the base may be named in front.
 fn parse_int(text: &str, base: i128) -> Option<i128> {
     let text = text.trim_matches(is_space);
     let (sign, digits) = match text.strip_prefix('-') {
@@ -128,8 +128,8 @@ pub(super) fn round(value: &Value, precision: Option<i128>, method: &str) -> Res
     Ok(Value::Float(rounded.map_or(0.0, |rounded| rounded as f64).copysign(number)))
 }
 
-/// Rounds to a multiple of a power of ten; of two that are equally near, the even one. `has_rest` says that the number was
-/// a little more.
+/// Rounds to a multiple of a power of ten; of two that are equally near, the even one. `has_rest`
+/// says that the number was a little more.
 fn rounded_int(number: i128, digits: u32, has_rest: bool) -> Option<i128> {
     let Some(unit) = 10_i128.checked_pow(digits) else { return Some(0) };
     let magnitude = number.checked_abs()?;

@@ -138,7 +138,8 @@ impl Parser {
         }
     }
 
-    /// Statements up to one of the tags `ends`, whose name is taken and returned; without any, up to the end.
+    /// Statements up to one of the tags `ends`, whose name is taken and returned; without any, up
+    /// to the end.
     fn body(&mut self, ends: &[&'static str]) -> Result<(Body, &'static str)> {
         let mut body = Body::new();
         loop {
@@ -181,7 +182,7 @@ impl Parser {
         Ok(())
     }
 
-    /// A body behind the end of this tag; a colon may stand before it, as in Python.
+    /// Parses a body behind the end of this tag; a colon may stand before it, as in Python.
     fn block(&mut self, ends: &[&'static str]) -> Result<(Body, &'static str)> {
         self.skip_operator(":");
         self.end_tag()?;

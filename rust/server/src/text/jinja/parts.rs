@@ -16,7 +16,7 @@ impl Parser {
         }
     }
 
-    /// What can be assigned to: a name, an attribute of a namespace, or several.
+    /// Returns what can be assigned to: a name, an attribute of a namespace, or several.
     pub(super) fn target(&mut self, with_attributes: bool, ends: &[&str]) -> Result<Target> {
         let (mut targets, mut is_tuple) = (Vec::new(), false);
         loop {
@@ -64,7 +64,7 @@ impl Parser {
         Ok(value)
     }
 
-    /// A filter's or test's name, which may have dots in it, and its arguments.
+    /// Returns a filter's or test's name, which may have dots in it, and its arguments.
     pub(super) fn filter_call(&mut self) -> Result<(Name, Arguments)> {
         let name = self.dotted_name()?;
         let arguments = if self.is_operator("(") { self.arguments()? } else { Arguments::default() };

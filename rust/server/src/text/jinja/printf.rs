@@ -36,7 +36,8 @@ impl Values<'_> {
     }
 }
 
-/// Python's `%` of a string: a tuple has the values one by one, a dictionary by name, anything else is one value.
+/// Python's `%` of a string: a tuple has the values one by one, a dictionary by name, anything else
+/// is one value.
 pub(super) fn printf(format: &str, values: &Value) -> Result<String> {
     let items = match values {
         Value::Tuple(items) | Value::Group(items) => items.to_vec(),
@@ -95,7 +96,7 @@ fn field<'f>(mut rest: &'f str, values: &mut Values, out: &mut String) -> Result
     Ok(behind)
 }
 
-/// Where the bracket closes that is open.
+/// Returns where the bracket closes that is open.
 fn closing(inner: &str) -> Option<usize> {
     let mut depth = 1;
     for (index, char) in inner.char_indices() {

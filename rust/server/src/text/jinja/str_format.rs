@@ -127,7 +127,7 @@ impl Fields<'_> {
     }
 }
 
-/// Where the field ends that has begun; brackets in it may be nested.
+/// Returns where the field ends that has begun; brackets in it may be nested.
 fn closing(rest: &str) -> Option<usize> {
     let mut depth = 1;
     for (index, char) in rest.char_indices() {

@@ -168,7 +168,8 @@ pub(super) fn strip<'t>(this: &'t str, chars: Option<&str>, start: bool, end: bo
     if end { this.trim_end_matches(goes) } else { this }
 }
 
-/// The part of a text between two positions and where it starts; nothing if they lie the wrong way round.
+/// Returns the part of a text between two positions and where it starts; nothing if they lie the
+/// wrong way round.
 fn window<'t>(
     this: &'t str,
     start: Option<&Value>,

@@ -70,7 +70,8 @@ fn parse(field: &str) -> Option<(Spec, char, &str)> {
     Some((spec, letter, &rest[letter.len_utf8()..]))
 }
 
-/// The modifiers ask for other calendars and digits, which this locale does not have; not every letter takes them.
+/// The modifiers ask for other calendars and digits, which this locale does not have; not every
+/// letter takes them.
 fn takes_modifier(modifier: Option<char>, letter: char) -> bool {
     match modifier {
         None => true,
@@ -136,7 +137,7 @@ fn directive(spec: Spec, letter: char, now: &Zoned) -> Option<String> {
     }
 }
 
-/// A number with as many digits as its letter has, or as the width says.
+/// Returns a number with as many digits as its letter has, or as the width says.
 fn digits(spec: Spec, number: i64, width: usize, pad: char) -> String {
     let width = if spec.width > 0 { spec.width } else { width };
     match spec.pad.unwrap_or(pad) {

@@ -43,8 +43,8 @@ fn missing(value: &Value, name: &str) -> Value {
     Value::undefined(format!("'{object}' has no attribute '{name}'"))
 }
 
-/// A method, or a field of the values that have some. A private name, or a method that would change the value, is undefined,
-/// as in the sandbox.
+/// Returns a method, or a field of the values that have some. A private name, or a method that
+/// would change the value, is undefined, as in the sandbox.
 pub(super) fn own_attribute(value: &Value, name: &str) -> Option<Value> {
     if name.starts_with('_') {
         let message = format!("access to attribute '{name}' of '{}' object is unsafe", value.type_name());
@@ -86,7 +86,7 @@ fn changes(value: &Value, name: &str) -> bool {
     names.contains(&name)
 }
 
-/// The item of a key, or nothing.
+/// Returns the item of a key, or nothing.
 fn item_of(value: &Value, key: &Value) -> Result<Option<Value>> {
     if let Value::Dict(dict) = value {
         // A key that can be none finds nothing.

@@ -121,7 +121,8 @@ fn comparison(name: &str) -> Option<CompareOp> {
     })
 }
 
-/// Python's `is`: equal values of one type where there is only one of each, as small numbers; containers that are one.
+/// Python's `is`: equal values of one type where there is only one of each, as small numbers;
+/// containers that are one.
 fn is_same(left: &Value, right: &Value) -> bool {
     use std::rc::Rc;
     match (left, right) {
