@@ -1,9 +1,9 @@
 //! Scripted answers instead of a model's, for testing clients.
 //!
-//! Everything but the model is the real thing: HTTP, templates, tokenizer, queue, engine, streams.
-//! A rule of the script is chosen when a request is prepared, where its text is at hand; an error
-//! status is answered there. Else the [`ScriptedAnswer`] is kept under the request's id, by which
-//! the runner finds it when a step samples for the request.
+//! Everything but the model is real: HTTP, templates, tokenizer, queue, engine, streams. A rule of
+//! the script is chosen when a request is prepared, where its text is at hand; an error status is
+//! answered there. Else the [`ScriptedAnswer`] is kept under the request's id, by which the runner
+//! finds it when a step samples for the request.
 //!
 //! ```text
 //! file    JSON → what it says, strictly
@@ -144,7 +144,7 @@ impl Script {
         }
     }
 
-    /// Has this answer played for a request, until what is returned is dropped. To be called before
+    /// Has this answer played for a request, until what is returned is dropped. Call it before
     /// the driver queues the request.
     #[must_use]
     pub fn assign(&self, id: RequestId, answer: &Arc<ScriptedAnswer>) -> Assigned {

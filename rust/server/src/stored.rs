@@ -1,4 +1,4 @@
-//! Responses that are kept for their clients: in memory, bounded by number, bytes and age.
+//! Stored responses: in memory, bounded by number, bytes and age.
 
 mod kept;
 mod record;
@@ -13,50 +13,50 @@ pub use self::kept::KeptFor;
 pub use self::record::{Events, Recording, StoredResponse};
 pub use self::replay::replay;
 
-/// How much is kept, and for how long.
+/// Limits of the stored responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreLimits {
     /// Responses.
     pub max_responses: usize,
-    /// What they take, without what is the same for all of them.
+    /// Bytes that they take, without the fixed part of each.
     pub max_bytes: usize,
-    /// From the last time that a response was asked for.
+    /// Maximum age since a response was last requested.
     pub max_age: Duration,
 }
 
 impl StoreLimits {
-    /// This many responses, as long as they take no more than a small part of a machine's memory.
+    /// Limits the number of responses, and their bytes to a small part of a machine's memory.
     #[must_use]
     pub fn of(max_responses: usize) -> Self {
         Self { max_responses, max_bytes: 256 << 20, max_age: Duration::from_secs(24 * 60 * 60) }
     }
 }
 
-/// Who has asked for a response: the number of a key.
+/// The owner of a response: the number of an API key.
 pub type Owner = u32;
 
-/// What is known of a response when it begins.
+/// A response at its start.
 #[derive(Debug)]
 pub struct NewResponse {
-    /// It cannot be guessed.
+    /// The id, which cannot be guessed.
     pub id: String,
-    /// Who may look at it.
+    /// The client that may read it.
     pub owner: Owner,
-    /// The one that it follows.
+    /// The response that it follows.
     pub previous: Option<String>,
-    /// Its items, as a list in JSON.
+    /// The input items, as a list in JSON.
     pub input: Vec<u8>,
-    /// Its events are kept, so that a stream of them can be taken up again.
+    /// Whether its events are kept, so that a stream can be resumed.
     pub keeps_events: bool,
-    /// It goes on when its client leaves.
+    /// Whether it goes on when its client leaves.
     pub is_background: bool,
 }
 
-/// All responses that are kept. Those that still run are never given up for others.
+/// All stored responses. Running ones are never evicted for others.
 #[derive(Debug)]
 pub struct ResponseStore {
     limits: StoreLimits,
-    /// What all of them take. Changed without the lock of the entries while a response grows.
+    /// Bytes of all responses. Changed without the entries' lock while a response grows.
     num_bytes: AtomicUsize,
     entries: Mutex<Entries>,
 }
@@ -64,7 +64,7 @@ pub struct ResponseStore {
 #[derive(Debug, Default)]
 struct Entries {
     by_id: HashMap<String, Entry>,
-    /// From the one that was asked for first to the last.
+    /// Ids from the least to the most recently requested.
     by_use: BTreeMap<u64, String>,
     num_uses: u64,
 }
@@ -77,13 +77,13 @@ struct Entry {
 }
 
 impl ResponseStore {
-    /// Returns an empty store.
+    /// Creates an empty store.
     #[must_use]
     pub fn new(limits: StoreLimits) -> Arc<Self> {
         Arc::new(Self { limits, num_bytes: AtomicUsize::new(0), entries: Mutex::default() })
     }
 
-    /// Begins to keep a response, unless there is no room beside those that run.
+    /// Starts to store a response, unless running ones leave no room.
     pub fn open(self: &Arc<Self>, new: NewResponse, now: Instant) -> Option<Recording> {
         let response = Arc::new(StoredResponse::new(new));
         let mut entries = lock(&self.entries);
@@ -115,7 +115,7 @@ impl ResponseStore {
         Some(response)
     }
 
-    /// Forgets a response. Returns whether it was there.
+    /// Deletes a response. Returns whether it was there.
     pub fn delete(&self, id: &str, owner: Owner) -> bool {
         let mut entries = lock(&self.entries);
         let is_theirs = entries.by_id.get(id).is_some_and(|entry| entry.response.owner() == owner);
@@ -125,26 +125,25 @@ impl ResponseStore {
         is_theirs
     }
 
-    /// Responses that are kept.
+    /// Returns the number of stored responses.
     #[must_use]
     pub fn len(&self) -> usize {
         lock(&self.entries).by_id.len()
     }
 
-    /// Returns whether there are none.
+    /// Returns whether the store is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Returns what they take.
+    /// Returns the bytes of all responses.
     #[must_use]
     pub fn num_bytes(&self) -> usize {
         self.num_bytes.load(Relaxed)
     }
 
-    /// Takes room for a response that grows, and forgets others for it. Returns whether there was
-    /// room.
+    /// Takes room for a growing response, evicting others. Returns whether there was room.
     fn grow(&self, num_bytes: usize) -> bool {
         while !self.take_room(num_bytes) {
             if self.forget_oldest(&mut lock(&self.entries)).is_none() {
@@ -166,7 +165,7 @@ impl ResponseStore {
         self.num_bytes.fetch_sub(num_bytes, Relaxed);
     }
 
-    /// Forgets the response that has not been asked for the longest, of those that have ended.
+    /// Evicts the least recently requested of the finished responses.
     fn forget_oldest(&self, entries: &mut Entries) -> Option<()> {
         let has_ended = |id: &&String| entries.by_id.get(*id).is_some_and(|entry| entry.response.is_over());
         let id = entries.by_use.values().find(has_ended)?.clone();

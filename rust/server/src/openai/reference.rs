@@ -1,4 +1,4 @@
-//! `docs/protocol.md`: what a request may have in it, from the same table that the parser obeys.
+//! `docs/protocol.md`: the fields of requests, from the same table that the parser obeys.
 
 use std::fmt::Write;
 
@@ -206,8 +206,8 @@ fn message_row(page: &mut String, path: &str, param: &Param) {
     inner.iter().for_each(|param| message_row(page, &path, param));
 }
 
-/// Returns the fields of an object, or of each in a list, and what their names stand behind. Those
-/// of an older field are the same as those of the newer one.
+/// Returns the fields of an object, or of each in a list, and the prefix of their names. An older
+/// field has the same ones as the newer.
 fn inner(path: &str, param: &Param) -> (String, &'static [Param]) {
     match param.kind {
         _ if ["functions", "function_call"].contains(&param.name) => (String::new(), &[]),

@@ -1,4 +1,4 @@
-//! What a new request may look at of what is kept.
+//! The stored responses that a new request may use.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,18 +9,18 @@ use super::{Owner, ResponseStore, StoredResponse};
 use crate::error::ApiError;
 use crate::openai::responses::Kept;
 
-/// Maximum bytes of a conversation that is kept: what a body may have.
+/// Maximum bytes of a stored conversation: the limit of a body.
 const MAX_CONVERSATION_BYTES: usize = 16 << 20;
 const FIELD: &str = "previous_response_id";
 
-/// What is kept for one client.
+/// The stored responses of one client.
 #[derive(Debug)]
 pub struct KeptFor<'a> {
-    /// Where.
+    /// The store.
     pub store: &'a Arc<ResponseStore>,
     /// The client.
     pub owner: Owner,
-    /// When it asks.
+    /// The time of the request.
     pub now: Instant,
 }
 
@@ -64,7 +64,7 @@ impl Kept for KeptFor<'_> {
         Ok(items.collect())
     }
 
-    /// Ids of items are made of the id of their response.
+    /// Finds an item; its id contains that of its response.
     fn item(&self, id: &str) -> Option<Value> {
         let name = id.split('_').nth(1)?;
         let response = self.store.find(&format!("resp_{name}"), self.owner, self.now)?;

@@ -1,4 +1,4 @@
-//! One response that is kept: what it was asked, what it is now, and its events so far.
+//! One stored response: its input, its present object, and its events so far.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,17 +8,17 @@ use tokio::task::AbortHandle;
 use super::{NewResponse, Owner, ResponseStore, lock};
 use crate::openai::responses::Status;
 
-/// What each response takes beside its texts, about: its entry, its id, its names.
+/// Approximate bytes of a response beside its texts: its entry, its id, its names.
 const BYTES_OF_ENTRY: usize = 1024;
-/// What the end of an event takes in the list of them.
+/// Bytes of an event's end in the list of ends.
 const BYTES_OF_EVENT: usize = size_of::<usize>();
 
-/// A response that is kept.
+/// A stored response.
 #[derive(Debug)]
 pub struct StoredResponse {
     new: NewResponse,
     state: Mutex<State>,
-    /// Rings when there is more.
+    /// Notifies readers of changes.
     changed: watch::Sender<()>,
 }
 
@@ -31,25 +31,25 @@ struct State {
     events: Vec<u8>,
     /// Where each of them ends.
     ends: Vec<usize>,
-    /// Events before them that are gone.
+    /// Events before these that were dropped.
     num_gone: u64,
     /// Nothing comes any more.
     is_over: bool,
     is_forgotten: bool,
-    /// What runs it, if it goes on by itself.
+    /// The task that runs it in the background.
     task: Option<AbortHandle>,
 }
 
-/// What a reader gets of the events of a response.
+/// A part of a response's events, for a reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Events {
-    /// Some, and the number of the next.
+    /// Events, and the number of the next.
     Some(Vec<u8>, u64),
     /// None so far.
     NotYet,
-    /// None, and none will come.
+    /// No more events follow.
     Over,
-    /// They are not kept any more.
+    /// The events were dropped.
     Gone,
 }
 
@@ -74,7 +74,7 @@ impl StoredResponse {
         &self.new.id
     }
 
-    /// Who may look at it.
+    /// Returns the client that may read it.
     #[must_use]
     pub fn owner(&self) -> Owner {
         self.new.owner
@@ -104,25 +104,25 @@ impl StoredResponse {
         self.new.keeps_events
     }
 
-    /// Returns the object, as it is now.
+    /// Returns the present object.
     #[must_use]
     pub fn body(&self) -> Vec<u8> {
         lock(&self.state).body.clone()
     }
 
-    /// Returns whether nothing comes any more.
+    /// Returns whether the response has ended.
     #[must_use]
     pub fn is_over(&self) -> bool {
         lock(&self.state).is_over
     }
 
-    /// Returns the number of events that are not kept any more: the first of all.
+    /// Returns the number of dropped events, the first ones.
     #[must_use]
     pub fn num_gone(&self) -> u64 {
         lock(&self.state).num_gone
     }
 
-    /// Returns the events from this one on, up to this many bytes of them, but one at least.
+    /// Returns the events from `next` on: at least one, up to `max_bytes`.
     #[must_use]
     pub fn events_from(&self, next: u64, max_bytes: usize) -> Events {
         let state = lock(&self.state);
@@ -140,18 +140,18 @@ impl StoredResponse {
         Events::Some(bytes, next + num_fitting as u64)
     }
 
-    /// Rings from now on when there is more.
+    /// Returns a receiver of notifications of changes.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// Says what runs it.
+    /// Sets the task that runs it.
     pub fn run_by(&self, task: AbortHandle) {
         lock(&self.state).task = Some(task);
     }
 
-    /// Ends it, if it runs by itself. What it has said so far stays.
+    /// Cancels it if it runs in the background. Its output so far stays.
     pub async fn cancel(&self) {
         let mut changed = self.watch();
         let Some(task) = lock(&self.state).task.take() else { return };
@@ -163,7 +163,7 @@ impl StoredResponse {
         lock(&self.state).num_bytes(&self.new)
     }
 
-    /// Gives its texts back. Returns what they took.
+    /// Drops its texts. Returns their bytes.
     pub(super) fn forget(&self) -> usize {
         let mut state = lock(&self.state);
         let num_bytes = state.num_bytes(&self.new);
@@ -187,7 +187,7 @@ impl State {
             + self.ends.len() * BYTES_OF_EVENT
     }
 
-    /// Gives all events so far back. Returns what they took.
+    /// Drops all events so far. Returns their bytes.
     fn drop_events(&mut self) -> usize {
         let num_bytes = self.events.len() + self.ends.len() * BYTES_OF_EVENT;
         self.num_gone += self.ends.len() as u64;
@@ -196,7 +196,7 @@ impl State {
     }
 }
 
-/// Writes a response down while it is made.
+/// Records a response while it is generated.
 #[derive(Debug)]
 pub struct Recording {
     store: Arc<ResponseStore>,
@@ -208,13 +208,13 @@ impl Recording {
         Self { store, response }
     }
 
-    /// What it writes down.
+    /// Returns the response that it records.
     #[must_use]
     pub fn response(&self) -> Arc<StoredResponse> {
         Arc::clone(&self.response)
     }
 
-    /// Adds an event. Where there is no room, those before it are gone.
+    /// Adds an event. Without room, all events so far are dropped.
     pub fn add(&self, event: &[u8]) {
         if !self.response.keeps_events() {
             return;
@@ -239,7 +239,7 @@ impl Recording {
         self.response.changed.send_replace(());
     }
 
-    /// The object is this one now.
+    /// Sets the present object.
     pub fn set(&self, status: Status, body: &[u8]) {
         let has_room = self.store.grow(body.len());
         let mut state = lock(&self.response.state);
@@ -255,7 +255,7 @@ impl Recording {
         drop(state);
         self.store.shrink(before.len());
         if !has_room {
-            // Without its object it is of no use.
+            // Without its object the response is useless.
             self.store.delete(self.response.id(), self.response.owner());
         }
     }
@@ -272,7 +272,7 @@ impl Recording {
 }
 
 impl Drop for Recording {
-    /// What has not come to its end never will, and is of no use.
+    /// Deletes an unfinished response: it will never end.
     fn drop(&mut self) {
         if !self.response.is_over() {
             self.store.delete(self.response.id(), self.response.owner());
