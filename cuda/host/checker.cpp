@@ -139,6 +139,10 @@ Cell* cells_of(Address address, size_t size, const char* what, uint32_t pc, bool
         stop();
     }
     *place = region->name.c_str();
+    if (!current->has_waited && !region->is_constant) {
+        report(std::string(what) + " of " + region->name + " before the launch in front of this one has ended, at " + at(pc),
+               where(*current));
+    }
     return &region->cells[(address - region->begin) / kGranule];
 }
 

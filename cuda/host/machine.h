@@ -43,6 +43,7 @@ struct Fiber {
     unsigned thread, lane, warp;
     uint3 index;
     bool done;
+    bool has_waited;  // for the launch in front of it, if this one may begin before that has ended
     Kind kind;  // of the instruction that it waits in, with its mask and operands
     unsigned mask;
     void* operands;
@@ -108,6 +109,7 @@ struct Cell {
 struct Region {
     Address begin, end;
     std::string name;
+    bool is_constant;  // no launch writes it
     std::vector<Cell> cells;
     std::vector<uint8_t> touched;  // bit 0 read, bit 1 written, per sector
 };

@@ -179,6 +179,51 @@ typedef struct {
 int streamcore_cuda_paged_attention(int device, const streamcore_paged_attention* args, void* stream);
 
 typedef struct {
+    void* output;       /* [num_rows, num_outputs], or with an activation [num_rows, num_outputs / 2]; contiguous */
+    const void* x;      /* [num_rows, num_inputs] */
+    const void* weight; /* [num_outputs, num_inputs], contiguous */
+    const void* bias;   /* [num_outputs]; may be null */
+    int64_t num_rows;   /* at most 32 */
+    int64_t num_inputs; /* a multiple of 8 */
+    int64_t num_outputs;
+    int64_t x_stride;     /* a multiple of 8 */
+    int32_t activation;   /* 0 none; else 1 + that of streamcore_gated, and the outputs are gate, then up */
+    int32_t dtype;        /* STREAMCORE_BF16 or STREAMCORE_F16 */
+    int32_t weight_dtype; /* the same as dtype */
+    int64_t num_splits;   /* stretches of the inputs, each a block's */
+    float* partial;       /* [64-output tiles, num_splits, num_rows, 64]; unused with one stretch */
+    int32_t* tickets;     /* [64-output tiles], zero before and after */
+} streamcore_linear;
+
+/* output = x weight^T + bias, or activation(gate) * up of it, of few rows. x and weight begin at multiples of 16 bytes.
+ * May begin before the launch in front of it has ended, whose results it waits for; the weight must be there. */
+int streamcore_cuda_linear(int device, const streamcore_linear* args, void* stream);
+
+typedef struct {
+    void* output;           /* [num_tokens, hidden], contiguous */
+    const void* x;          /* as output */
+    const void* scores;     /* [num_tokens, num_experts], contiguous: what the router makes of x */
+    const int64_t* experts; /* [num_experts, 4] addresses: gate and up, its bias, down, its bias; 0 for no bias */
+    int64_t num_tokens;     /* at most 256 */
+    int64_t hidden;         /* a multiple of 8 */
+    int64_t inter;          /* a multiple of 8 */
+    int64_t num_experts;    /* at most 512 */
+    int64_t num_used;       /* at most 32, and num_experts */
+    int32_t over_chosen;    /* 1: softmax over the scores of the experts that a token takes, 0: over all */
+    int32_t activation;     /* as in streamcore_gated */
+    int32_t weight_dtype;   /* of all tensors: STREAMCORE_BF16 or STREAMCORE_F16 */
+    int32_t* parts;         /* [num_tokens * num_used + num_experts, 3], as are those below for the launches alone */
+    int32_t* tokens;        /* [num_tokens * num_used] */
+    int32_t* rows;          /* [num_tokens * num_used] */
+    float* shares;          /* [num_tokens * num_used] */
+    void* active;           /* [num_tokens * num_used, inter] */
+    float* outputs;         /* [num_tokens * num_used, hidden] */
+} streamcore_experts;
+
+/* The weighted sum of the outputs of each token's experts. Tensors begin at multiples of 16 bytes. */
+int streamcore_cuda_experts(int device, const streamcore_experts* args, void* stream);
+
+typedef struct {
     int32_t* tokens;           /* [num_rows], what was drawn */
     int32_t* results;          /* [num_rows], the same, or not_finite if a logit is not */
     const float* logits;       /* [num_rows, vocab_size] */

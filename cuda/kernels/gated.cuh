@@ -35,6 +35,12 @@ __device__ __forceinline__ float gate_times_up(float gate, float up) {
     return (u + 1.0f) * swish(g, 1.702f);
 }
 
+// The same by a number that is known at run time.
+__device__ __forceinline__ float gate_times_up(int activation, float gate, float up) {
+    if (activation == 0) return gate_times_up<0>(gate, up);
+    return activation == 1 ? gate_times_up<1>(gate, up) : gate_times_up<2>(gate, up);
+}
+
 template <typename T, int N, int kActivation>
 __global__ void __launch_bounds__(kGatedThreads) gated_kernel(const streamcore_gated args) {
     const int inter = static_cast<int>(args.inter);

@@ -20,8 +20,18 @@ const DEVICE_CODE: [&str; 6] = ["80", "86", "89", "90", "100", "120"];
 /// machine code here, those between the generations above and those to come. The kernels use
 /// nothing that came later.
 const INTERMEDIATE_CODE: &str = "80";
-const SOURCES: [&str; 8] =
-    ["attention_bf16", "attention_f16", "sample", "rope_and_store", "gated", "rms_norm", "rows", "device"];
+const SOURCES: [&str; 10] = [
+    "attention_bf16",
+    "attention_f16",
+    "linear_bf16",
+    "linear_f16",
+    "sample",
+    "rope_and_store",
+    "gated",
+    "rms_norm",
+    "rows",
+    "device",
+];
 
 fn main() {
     println!("cargo:rustc-check-cfg=cfg(cuda_kernels)");

@@ -72,6 +72,19 @@ class ReferenceOps:
         else:
             torch.addmm(bias, x, weight.data.t(), out=out)
 
+    def gated_linear(
+        self,
+        out: Tensor,
+        gate_up: Tensor,
+        x: Tensor,
+        weight: LinearWeight,
+        bias: Tensor | None,
+        activation: Activation,
+    ) -> None:
+        """See `Ops`."""
+        self.linear(gate_up, x, weight, bias)
+        self.gated(out, gate_up, activation)
+
     def rope_and_store_kv(
         self,
         query: Tensor,
