@@ -179,7 +179,7 @@ typedef struct {
 int streamcore_cuda_paged_attention(int device, const streamcore_paged_attention* args, void* stream);
 
 typedef struct {
-    void* output;       /* [num_rows, num_outputs], or with an activation [num_rows, num_outputs / 2]; contiguous */
+    void* output;       /* [num_rows, num_outputs], half of that with an activation; contiguous */
     const void* x;      /* [num_rows, num_inputs] */
     const void* weight; /* [num_outputs, num_inputs], contiguous */
     const void* bias;   /* [num_outputs]; may be null */
@@ -187,7 +187,7 @@ typedef struct {
     int64_t num_inputs; /* a multiple of 8 */
     int64_t num_outputs;
     int64_t x_stride;     /* a multiple of 8 */
-    int32_t activation;   /* 0 none; else 1 + that of streamcore_gated, and the outputs are gate, then up */
+    int32_t activation;   /* 0 none; else 1 + streamcore_gated's; outputs are gate, then up */
     int32_t dtype;        /* STREAMCORE_BF16 or STREAMCORE_F16 */
     int32_t weight_dtype; /* the same as dtype */
     int64_t num_splits;   /* stretches of the inputs, each a block's */
@@ -195,24 +195,25 @@ typedef struct {
     int32_t* tickets;     /* [64-output tiles], zero before and after */
 } streamcore_linear;
 
-/* output = x weight^T + bias, or activation(gate) * up of it, of few rows. x and weight begin at multiples of 16 bytes.
- * May begin before the launch in front of it has ended, whose results it waits for; the weight must be there. */
+/* output = x weight^T + bias, or activation(gate) * up of it, of few rows. x and weight begin at
+ * multiples of 16 bytes. May begin before the launch in front of it has ended, whose results it
+ * waits for; the weight must be there. */
 int streamcore_cuda_linear(int device, const streamcore_linear* args, void* stream);
 
 typedef struct {
     void* output;           /* [num_tokens, hidden], contiguous */
     const void* x;          /* as output */
     const void* scores;     /* [num_tokens, num_experts], contiguous: what the router makes of x */
-    const int64_t* experts; /* [num_experts, 4] addresses: gate and up, its bias, down, its bias; 0 for no bias */
+    const int64_t* experts; /* [num_experts, 4] addresses: gate and up, bias, down, bias; 0 for none */
     int64_t num_tokens;     /* at most 256 */
     int64_t hidden;         /* a multiple of 8 */
     int64_t inter;          /* a multiple of 8 */
     int64_t num_experts;    /* at most 512 */
     int64_t num_used;       /* at most 32, and num_experts */
-    int32_t over_chosen;    /* 1: softmax over the scores of the experts that a token takes, 0: over all */
+    int32_t over_chosen;    /* 1: softmax over the scores of a token's own experts, 0: over all */
     int32_t activation;     /* as in streamcore_gated */
     int32_t weight_dtype;   /* of all tensors: STREAMCORE_BF16 or STREAMCORE_F16 */
-    int32_t* parts;         /* [num_tokens * num_used + num_experts, 3], as are those below for the launches alone */
+    int32_t* parts;         /* [num_tokens * num_used + num_experts, 3], scratch like those below */
     int32_t* tokens;        /* [num_tokens * num_used] */
     int32_t* rows;          /* [num_tokens * num_used] */
     float* shares;          /* [num_tokens * num_used] */
@@ -220,7 +221,7 @@ typedef struct {
     float* outputs;         /* [num_tokens * num_used, hidden] */
 } streamcore_experts;
 
-/* The weighted sum of the outputs of each token's experts. Tensors begin at multiples of 16 bytes. */
+/* The weighted sum of each token's experts' outputs. Tensors begin at multiples of 16 bytes. */
 int streamcore_cuda_experts(int device, const streamcore_experts* args, void* stream);
 
 typedef struct {

@@ -51,7 +51,7 @@ def rust_functions(path: Path) -> Iterator[tuple[str, int]]:
 
 def comments(path: Path) -> Iterator[tuple[int, str]]:
     """Lines that are nothing but comment."""
-    begin = re.compile(r"\s*#" if path.suffix in (".py", ".pyi") else r"\s*(//|/\*| \*)")
+    begin = re.compile(r"\s*#" if path.suffix in (".py", ".pyi") else r"\s*(//|/\*)| \* ")
     for number, line in enumerate(path.read_text().splitlines(), start=1):
         if begin.match(line):
             yield number, line
