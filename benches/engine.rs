@@ -1,4 +1,4 @@
-//! What the engine costs by itself: `cargo bench -p streamcore-engine --bench engine`.
+//! The cost of the engine by itself: `cargo bench -p streamcore-engine --bench engine`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::time::Instant;

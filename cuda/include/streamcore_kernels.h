@@ -204,7 +204,7 @@ typedef struct {
     void* output;           /* [num_tokens, hidden], contiguous */
     const void* x;          /* as output */
     const void* scores;     /* [num_tokens, num_experts], contiguous: what the router makes of x */
-    const int64_t* experts; /* [num_experts, 4] addresses: gate and up, bias, down, bias; 0 for none */
+    const int64_t* experts; /* [num_experts, 4] addresses: gate and up, bias, down, bias; may be 0 */
     int64_t num_tokens;     /* at most 256 */
     int64_t hidden;         /* a multiple of 8 */
     int64_t inter;          /* a multiple of 8 */

@@ -1,4 +1,4 @@
-//! What a step and a waiting request cost in memory, counted by the allocator itself.
+//! The memory of a step and of a waiting request, counted by the allocator itself.
 #![allow(clippy::unwrap_used)]
 
 mod common;

@@ -17,7 +17,7 @@ const FLOOD: u32 = 2;
 /// Requests of one key that may wait; more are refused, as a server does.
 const MAX_WAITING: usize = 20;
 
-/// What one key sends, again and again.
+/// The repeated requests of one key.
 #[derive(Debug, Clone, Copy)]
 struct Sender {
     key: u32,
@@ -28,7 +28,7 @@ struct Sender {
     rate: usize,
 }
 
-/// How many steps requests waited, by key, in the order in which they were scheduled.
+/// Steps that requests waited, by key, in the order in which they were scheduled.
 type Waits = BTreeMap<u32, Vec<(RequestId, usize)>>;
 
 struct Arena {

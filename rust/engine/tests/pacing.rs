@@ -21,7 +21,7 @@ const NUM_TO_LEARN: usize = 60;
 /// planned.
 const DEPTHS: [usize; 2] = [1, 2];
 
-/// What a step with this many prefill tokens takes, in seconds.
+/// Returns the seconds of a step with this many prefill tokens.
 type Cost = fn(usize) -> f64;
 
 struct Arena {
@@ -31,7 +31,7 @@ struct Arena {
     in_flight: VecDeque<(StepPlan, usize)>,
     rng: Rng,
     next_id: u64,
-    /// How far times are from their mean, as a part of it.
+    /// Relative deviation of times from their mean.
     noise: f64,
     /// Steps in a hundred that take ten times as long.
     outlier_percent: usize,

@@ -1,4 +1,4 @@
-//! Who gets which part of a step, where there are rows and blocks for all.
+//! The parts of a step that sequences get, with rows and blocks for all.
 #![allow(clippy::unwrap_used)]
 
 mod common;

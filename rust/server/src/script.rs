@@ -93,7 +93,7 @@ impl Script {
         self.log.as_ref()
     }
 
-    /// Returns a question that some rule answers, if one can be told from the rules.
+    /// Returns a question that some rule answers, if the rules show one.
     #[must_use]
     pub fn example<'a>(&'a self, model: &str) -> Option<&'a str> {
         let mut questions = self.rules.iter().filter_map(Rule::example).chain(["Tell me a joke"]);

@@ -120,7 +120,7 @@ pub fn usage_of(choices: &[Choice]) -> Usage {
     usage_with(choices, choices.iter().map(Told::all_of))
 }
 
-/// Generated tokens that a choice has told.
+/// Generated tokens that a choice has reported.
 #[derive(Debug, Clone, Copy, Default)]
 struct Told {
     num_tokens: usize,
@@ -135,8 +135,8 @@ impl Told {
     }
 }
 
-/// Returns what these choices have used if they have told this much. A prompt counts once, however
-/// many choices it has.
+/// Returns the usage of these choices up to the reported tokens. A prompt counts once, however many
+/// choices it has.
 fn usage_with(choices: &[Choice], told: impl Iterator<Item = Told>) -> Usage {
     let sum = |count: fn(&Choice) -> usize| choices.iter().map(count).sum();
     let told = told.fold(Told::default(), |all, told| Told {

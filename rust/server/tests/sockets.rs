@@ -15,7 +15,7 @@ use socket2::SockRef;
 use streamcore_server::routes::GENERATING;
 use streamcore_server::{NextStep, bind};
 
-/// How long the runner parks when there is nothing to do; it is woken earlier by whatever happens.
+/// How long the runner parks when there is nothing to do; any event wakes it earlier.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 fn chat(stream: bool) -> Value {

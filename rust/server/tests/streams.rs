@@ -1,4 +1,4 @@
-//! What a stream does to the engine, to memory and to the silence of a line; its bytes are in the
+//! The effects of a stream on the engine, on memory and on a silent line; its bytes are in the
 //! golden transcripts.
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! What is recorded can be replayed, and what does not fit is found where it is.
+//! Recordings can be replayed, and a difference is found at its place.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../../engine/tests/common/mod.rs"]

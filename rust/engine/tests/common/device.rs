@@ -20,8 +20,7 @@ struct Part {
     tokens: Range<usize>,
 }
 
-/// What the keys and values of a token depend on: the token, its position, and all tokens before
-/// it.
+/// The inputs of a token's keys and values: the token, its position, and all tokens before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Slot {
     position: usize,
@@ -35,7 +34,7 @@ struct Step {
     parts: Vec<Part>,
 }
 
-/// What a step hands back.
+/// The results of a step.
 #[derive(Debug)]
 pub(crate) struct StepResult {
     pub(crate) id: StepId,
@@ -59,7 +58,7 @@ impl StepResult {
     }
 }
 
-/// What the device keeps for the sequence that has this row.
+/// The device's state of a row's sequence.
 #[derive(Debug, Clone)]
 struct Row {
     /// Its blocks, as far as plans have told them.

@@ -1,5 +1,5 @@
-//! How far one connection is with its request and answer: what its deadlines and its own answers
-//! depend on.
+//! The progress of one connection with its request and answer: what its deadlines and its own
+//! answers depend on.
 
 use std::mem;
 use std::pin::Pin;

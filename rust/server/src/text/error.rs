@@ -39,9 +39,9 @@ pub enum TextError {
         path: PathBuf,
         /// The field's name.
         field: &'static str,
-        /// What it may be.
+        /// The expected kind of value.
         expected: &'static str,
-        /// What it is.
+        /// The value found.
         found: String,
     },
     /// The file is JSON but does not describe a tokenizer.

@@ -135,7 +135,7 @@ struct DecoderPlan {
     byte_of: Vec<Option<u8>>,
 }
 
-/// How a piece becomes bytes.
+/// The conversion of a piece to bytes.
 #[derive(PartialEq)]
 enum ByteStep {
     /// It is text.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::Transcript;
 use super::parts::Parts;
 
-/// What the client has asked for, as far as it decides the order of events.
+/// The client's options that decide the order of events.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked {
     pub is_chat: bool,
@@ -47,7 +47,7 @@ macro_rules! rule {
     };
 }
 
-/// What a client makes of a choice: all of its chunks put together.
+/// A choice as a client sees it: all of its chunks joined.
 #[derive(Debug, Default)]
 struct Choice {
     is_open: bool,

@@ -5,7 +5,7 @@ use streamcore_engine::{OwnedStepBuffers, Scores, StepPlan};
 
 use super::model::END_TOKEN;
 
-/// What a step hands back, one row for each scored sample, then one for each scored prompt token.
+/// The scores of a step: one row for each scored sample, then one for each scored prompt token.
 #[derive(Default)]
 pub struct OwnedScores {
     logprobs: Vec<f32>,

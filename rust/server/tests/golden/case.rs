@@ -73,7 +73,7 @@ pub(crate) fn completion(extra: Value) -> Ask {
     post(COMPLETIONS, extended(json!({ "model": "toy", "prompt": "ab" }), &extra))
 }
 
-/// What has happened before the request comes.
+/// The state before the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Before {
     Nothing,

@@ -1,4 +1,4 @@
-//! What becomes of a body: the request that a chat makes, or a refusal that names the field.
+//! Reading of a body: the request that a chat makes, or a refusal that names the field.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What is refused, and how: everything before the 200, in OpenAI's shape.
+//! Refusals: all before the 200, in OpenAI's shape.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../common/mod.rs"]

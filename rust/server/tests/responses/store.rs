@@ -1,4 +1,4 @@
-//! What is kept stays within its bounds.
+//! Stored responses stay within their limits.
 
 use std::time::{Duration, Instant};
 

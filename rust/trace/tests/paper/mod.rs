@@ -1,4 +1,4 @@
-//! What the tests and the benchmark write their traces on.
+//! The files in which the tests and the benchmark write their traces.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{self, Write};
