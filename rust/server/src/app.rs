@@ -21,7 +21,7 @@ const INLINE_BYTES: usize = 4 << 10;
 /// Bodies up to this are prepared in about a tenth of a second, and never wait for longer ones.
 pub(crate) const SHORT_BYTES: usize = 64 << 10;
 
-/// Who may ask.
+/// Access to the server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Access {
     /// Keys that open the API; it is open to all if there is none.
@@ -43,7 +43,7 @@ pub struct App {
     pub text: TextModel,
     /// Names.
     pub naming: Naming,
-    /// Who may ask.
+    /// Access to the server.
     pub access: Access,
     /// Token ids below this are known to both the tokenizer and the model. A tokenizer may have
     /// more: a padding token is often added without a row in the model's embedding, and its id

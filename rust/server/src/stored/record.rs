@@ -33,7 +33,7 @@ struct State {
     ends: Vec<usize>,
     /// Events before these that were dropped.
     num_gone: u64,
-    /// Nothing comes any more.
+    /// Whether the response has ended.
     is_over: bool,
     is_forgotten: bool,
     /// The task that runs it in the background.
@@ -260,7 +260,7 @@ impl Recording {
         }
     }
 
-    /// Nothing comes any more.
+    /// Ends the response.
     pub fn end(&self) {
         let mut state = lock(&self.response.state);
         state.is_over = true;
