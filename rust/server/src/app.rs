@@ -12,8 +12,8 @@ use crate::ledger::Pool;
 use crate::metrics::Account;
 pub use crate::naming::Naming;
 use crate::script::Script;
-use crate::stored::{ResponseStore, StoreLimits};
-use crate::text::{ChatTemplate, TextModel, Wanted, briefly};
+use crate::stored::ResponseStore;
+use crate::text::{Bound, ChatTemplate, TextModel, Wanted, bounded};
 use crate::turns::Turns;
 
 /// Bodies up to this are read and made where they arrive; longer ones would keep other streams of
@@ -21,6 +21,9 @@ use crate::turns::Turns;
 const INLINE_BYTES: usize = 4 << 10;
 /// Bodies up to this have their prompts made in a tenth of a second or so, and wait for no longer ones.
 pub(crate) const SHORT_BYTES: usize = 64 << 10;
+
+const INLINE: Bound = Bound { max_bytes: INLINE_BYTES, is_brief: true };
+const SHORT: Bound = Bound { max_bytes: SHORT_BYTES, is_brief: false };
 
 /// Who may ask.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -80,8 +83,8 @@ impl App {
         let short = Turns::new(num_cores.min(4));
         let long = Turns::new(num_cores.min(4).div_ceil(2));
         driver.ledger().share_among(access.api_keys.len());
-        let max_responses = driver.limits().max_stored_responses;
-        let responses = (max_responses > 0).then(|| ResponseStore::new(StoreLimits::of(max_responses)));
+        let keeps_responses = driver.limits().max_stored_responses > 0;
+        let responses = keeps_responses.then(|| ResponseStore::new(Arc::clone(driver.ledger())));
         let (grammars, unknown_tools) = (OnceLock::new(), Once::new());
         Arc::new(Self {
             driver,
@@ -130,22 +133,34 @@ impl App {
     }
 
     /// Makes something of a body: here if it is very short and takes some milliseconds at most,
-    /// else away from the threads that serve sockets, when it is its turn.
+    /// else away from the threads that serve sockets, when it is its turn. Work that turns out to
+    /// read more than its body begins again among what is longer.
     ///
     /// # Errors
     /// 429, if too much waits for its turn; those of the work.
-    pub async fn prepare<T, F>(self: &Arc<Self>, num_bytes: usize, work: F) -> Result<T, ApiError>
+    pub async fn prepare<T, F>(self: &Arc<Self>, num_bytes: usize, mut work: F) -> Result<T, ApiError>
     where
         T: Send + 'static,
         F: Fn(&Self) -> Result<T, ApiError> + Send + 'static,
     {
         if num_bytes <= INLINE_BYTES {
-            let (done, was_cut) = briefly(|| work(self));
+            let (done, was_cut) = bounded(INLINE, || work(self));
             if !was_cut {
                 return done;
             }
         }
-        self.prepare_away(num_bytes, work).await
+        if num_bytes <= SHORT_BYTES {
+            let short_work = move |app: &Self| {
+                let (done, was_cut) = bounded(SHORT, || work(app));
+                Ok((done, was_cut, work))
+            };
+            let (done, was_cut, uncut) = self.prepare_away(num_bytes, short_work).await?;
+            if !was_cut {
+                return done;
+            }
+            work = uncut;
+        }
+        self.prepare_away(num_bytes.max(SHORT_BYTES + 1), work).await
     }
 
     /// The same for work that takes its time, however short the body is.

@@ -41,7 +41,8 @@ pub use stop_strings::StopStrings;
 use template_files::read_sources;
 pub use token_names::{TokenNames, token_name};
 pub use tokenizer::Tokenizer;
-pub use wanted::{EndOnDrop, Wanted, briefly};
+pub(crate) use wanted::may_read;
+pub use wanted::{Bound, EndOnDrop, Wanted, bounded};
 
 /// All that a model folder says about text.
 #[derive(Debug, Clone)]
