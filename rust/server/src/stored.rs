@@ -130,14 +130,14 @@ impl ResponseStore {
         }
     }
 
-    /// Makes some room for a response that grows to this many bytes. Returns whether anything could be
-    /// forgotten.
+    /// Makes some room for a response that grows to this many bytes. Returns whether anything could
+    /// be forgotten.
     fn make_room(&self, owner: Owner, num_bytes: usize) -> bool {
         self.forget_one(&mut lock(&self.entries), Pool::StoredBytes, owner, num_bytes)
     }
 
-    /// Forgets the response that has not been asked for the longest, of those that have ended: one of
-    /// the owner's, or else one of a key that has more than its part. None for what never fits.
+    /// Forgets the response that has not been asked for the longest, of those that have ended: one
+    /// of the owner's, or else one of a key that has more than its part. None for what never fits.
     fn forget_one(&self, entries: &mut Entries, pool: Pool, owner: Owner, wanted: usize) -> bool {
         if wanted > self.ledger.most_of_one_key(pool) {
             return false;
@@ -150,7 +150,8 @@ impl ResponseStore {
 }
 
 impl Entries {
-    /// The response of these owners that has not been asked for the longest, of those that have ended.
+    /// The response of these owners that has not been asked for the longest, of those that have
+    /// ended.
     fn oldest(&self, is_of: impl Fn(Owner) -> bool) -> Option<String> {
         let lists = self.by_use.iter().filter(|(owner, _)| is_of(**owner));
         let of_each = lists.filter_map(|(_, list)| list.iter().find(|(_, id)| self.has_ended(id)));

@@ -253,8 +253,8 @@ impl Recording {
         }
     }
 
-    /// Charges this much more, and forgets other responses for it. Returns the state, and whether there
-    /// is room; `None` if the response itself has been forgotten.
+    /// Charges this much more, and forgets other responses for it. Returns the state, and whether
+    /// there is room; `None` if the response itself has been forgotten.
     fn make_room(&self, num_bytes: usize) -> Option<(MutexGuard<'_, State>, bool)> {
         let StoredResponse { new, state, .. } = &*self.response;
         let mut is_in_vain = false;

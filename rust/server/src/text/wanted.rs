@@ -1,4 +1,5 @@
-//! Whether long work on a text is still wanted where it runs: its client may have left, or others wait for the thread.
+//! Whether long work on a text is still wanted where it runs: its client may have left, or others
+//! wait for the thread.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;

@@ -118,7 +118,8 @@ fn a_key_that_fills_the_store_loses_its_own_oldest() {
         }
         assert!(store.find("resp_0", 2, now).is_some() && store.find("resp_1", 2, now).is_some());
         assert!(store.find("resp_10", 1, now).is_none() && store.find("resp_199", 1, now).is_some());
-        // It comes back to what the flood has taken beyond its part, one of its own after the other.
+        // It comes back to what the flood has taken beyond its part, one of its own after the
+        // other.
         for id in 200..206 {
             end(&store.open(of_key(2, id, 500), now).unwrap(), 1);
         }
@@ -126,7 +127,8 @@ fn a_key_that_fills_the_store_loses_its_own_oldest() {
     }
 }
 
-/// A key whose part is small could store nothing long for a day, beside one that has filled the rest.
+/// A key whose part is small could store nothing long for a day, beside one that has filled the
+/// rest.
 #[test]
 fn what_a_key_has_beyond_its_part_makes_room_for_another() {
     let (ledger, store) = store(100, 100 << 10);
