@@ -161,6 +161,7 @@ CLIENTS = (
     Client("pydantic-ai", "pydantic-ai/check.py"),
     Client("instructor", "instructor/check.py"),
     Client("openai-agents", "openai-agents/check.py"),
+    Client("openai-agents-node", "openai-agents-node/check.mjs"),
     Client("smolagents", "smolagents/check.py"),
     Client("llama-index", "llama-index/check.py"),
     Client("opencode", "opencode/check.mjs"),

@@ -40,7 +40,8 @@ pub use stop_strings::StopStrings;
 use template_files::read_sources;
 pub use token_names::{TokenNames, token_name};
 pub use tokenizer::Tokenizer;
-pub use wanted::{EndOnDrop, Wanted, briefly};
+pub(crate) use wanted::may_read;
+pub use wanted::{Bound, EndOnDrop, Wanted, bounded};
 
 /// The text side of a model folder.
 #[derive(Debug, Clone)]

@@ -1,19 +1,26 @@
 //! One stored response: its input, its present object, and its events so far.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::{NewResponse, Owner, ResponseStore, lock};
+use crate::ledger::Charge;
 use crate::openai::responses::Status;
 
 /// Approximate bytes of a response beside its texts: its entry, its id, its names.
 const BYTES_OF_ENTRY: usize = 1024;
-/// Bytes of an event's end in the list of ends.
-const BYTES_OF_EVENT: usize = size_of::<usize>();
+/// What each event takes beside its text, about: its place in the list of them, which grows by
+/// doubling, and what the allocator adds.
+const BYTES_OF_EVENT: usize = 64;
 
-/// A stored response.
+/// What a response takes before anything is said.
+pub(super) fn num_bytes(new: &NewResponse) -> usize {
+    BYTES_OF_ENTRY + new.input.len()
+}
+
+/// A response that is kept. What it takes is charged to its key until its last reader has gone.
 #[derive(Debug)]
 pub struct StoredResponse {
     new: NewResponse,
@@ -27,10 +34,9 @@ struct State {
     status: Status,
     /// The object in JSON.
     body: Vec<u8>,
-    /// Events, one behind the other.
-    events: Vec<u8>,
-    /// Where each of them ends.
-    ends: Vec<usize>,
+    events: Vec<Box<[u8]>>,
+    /// Bytes of the events.
+    num_event_bytes: usize,
     /// Events before these that were dropped.
     num_gone: u64,
     /// Whether the response has ended.
@@ -38,6 +44,7 @@ struct State {
     is_forgotten: bool,
     /// The task that runs it in the background.
     task: Option<AbortHandle>,
+    charge: Charge,
 }
 
 /// A part of a response's events, for a reader.
@@ -54,16 +61,18 @@ pub enum Events {
 }
 
 impl StoredResponse {
-    pub(super) fn new(new: NewResponse) -> Self {
+    /// One for which as much is charged as it takes now.
+    pub(super) fn new(new: NewResponse, charge: Charge) -> Self {
         let state = State {
             status: Status::Queued,
             body: Vec::new(),
             events: Vec::new(),
-            ends: Vec::new(),
+            num_event_bytes: 0,
             num_gone: 0,
             is_over: false,
             is_forgotten: false,
             task: None,
+            charge,
         };
         Self { new, state: Mutex::new(state), changed: watch::Sender::new(()) }
     }
@@ -130,14 +139,16 @@ impl StoredResponse {
             return Events::Gone;
         }
         let first = usize::try_from(next - state.num_gone).unwrap_or(usize::MAX);
-        if first >= state.ends.len() {
+        let Some(rest @ [_, ..]) = state.events.get(first..) else {
             return if state.is_over { Events::Over } else { Events::NotYet };
-        }
-        let start = if first == 0 { 0 } else { state.ends[first - 1] };
-        let fits = |end: &&usize| **end - start <= max_bytes;
-        let num_fitting = state.ends[first..].iter().take_while(fits).count().max(1);
-        let bytes = state.events[start..state.ends[first + num_fitting - 1]].to_vec();
-        Events::Some(bytes, next + num_fitting as u64)
+        };
+        let mut num_bytes = 0;
+        let fits = |event: &&Box<[u8]>| {
+            num_bytes += event.len();
+            num_bytes <= max_bytes
+        };
+        let fitting = &rest[..rest.iter().take_while(fits).count().max(1)];
+        Events::Some(fitting.concat(), next + fitting.len() as u64)
     }
 
     /// Returns a receiver of notifications of changes.
@@ -159,40 +170,36 @@ impl StoredResponse {
         while !self.is_over() && changed.changed().await.is_ok() {}
     }
 
-    pub(super) fn num_bytes(&self) -> usize {
-        lock(&self.state).num_bytes(&self.new)
-    }
-
-    /// Drops its texts. Returns their bytes.
-    pub(super) fn forget(&self) -> usize {
+    /// Gives its texts back; its input stays for those who still read it.
+    pub(super) fn forget(&self) {
         let mut state = lock(&self.state);
-        let num_bytes = state.num_bytes(&self.new);
         state.is_forgotten = true;
-        (state.body, state.events, state.ends) = (Vec::new(), Vec::new(), Vec::new());
+        state.body = Vec::new();
+        state.drop_events();
         if let Some(task) = state.task.take() {
             task.abort();
         }
+        state.settle(&self.new);
         drop(state);
         self.changed.send_replace(());
-        num_bytes
     }
 }
 
 impl State {
     fn num_bytes(&self, new: &NewResponse) -> usize {
-        BYTES_OF_ENTRY
-            + new.input.len()
-            + self.body.len()
-            + self.events.len()
-            + self.ends.len() * BYTES_OF_EVENT
+        num_bytes(new) + self.body.len() + self.num_event_bytes
     }
 
-    /// Drops all events so far. Returns their bytes.
-    fn drop_events(&mut self) -> usize {
-        let num_bytes = self.events.len() + self.ends.len() * BYTES_OF_EVENT;
-        self.num_gone += self.ends.len() as u64;
-        (self.events, self.ends) = (Vec::new(), Vec::new());
-        num_bytes
+    /// Charges what it takes and no more.
+    fn settle(&mut self, new: &NewResponse) {
+        let num_bytes = self.num_bytes(new);
+        self.charge.record(num_bytes);
+    }
+
+    /// Gives all events so far back.
+    fn drop_events(&mut self) {
+        self.num_gone += self.events.len() as u64;
+        (self.events, self.num_event_bytes) = (Vec::new(), 0);
     }
 }
 
@@ -220,20 +227,14 @@ impl Recording {
             return;
         }
         let num_bytes = event.len() + BYTES_OF_EVENT;
-        let has_room = self.store.grow(num_bytes);
-        let mut state = lock(&self.response.state);
-        if state.is_forgotten {
-            drop(state);
-            return self.store.shrink(if has_room { num_bytes } else { 0 });
-        }
+        let Some((mut state, has_room)) = self.make_room(num_bytes) else { return };
         if has_room {
-            state.events.extend_from_slice(event);
-            let end = state.events.len();
-            state.ends.push(end);
+            state.events.push(event.into());
+            state.num_event_bytes += num_bytes;
         } else {
-            let num_freed = state.drop_events();
+            state.drop_events();
             state.num_gone += 1;
-            self.store.shrink(num_freed);
+            state.settle(&self.response.new);
         }
         drop(state);
         self.response.changed.send_replace(());
@@ -241,22 +242,35 @@ impl Recording {
 
     /// Sets the present object.
     pub fn set(&self, status: Status, body: &[u8]) {
-        let has_room = self.store.grow(body.len());
-        let mut state = lock(&self.response.state);
-        if state.is_forgotten {
-            drop(state);
-            return self.store.shrink(if has_room { body.len() } else { 0 });
-        }
+        let Some((mut state, has_room)) = self.make_room(body.len()) else { return };
         state.status = status;
-        let before = std::mem::take(&mut state.body);
-        if has_room {
-            state.body = body.to_vec();
-        }
+        state.body = if has_room { body.to_vec() } else { Vec::new() };
+        state.settle(&self.response.new);
         drop(state);
-        self.store.shrink(before.len());
         if !has_room {
             // Without its object the response is useless.
             self.store.delete(self.response.id(), self.response.owner());
+        }
+    }
+
+    /// Charges this much more, evicting other responses for it. Returns the state, and whether
+    /// there is room; `None` if the response itself has been forgotten.
+    fn make_room(&self, num_bytes: usize) -> Option<(MutexGuard<'_, State>, bool)> {
+        let StoredResponse { new, state, .. } = &*self.response;
+        let mut is_in_vain = false;
+        loop {
+            let mut state = lock(state);
+            if state.is_forgotten {
+                return None;
+            }
+            let wanted = state.num_bytes(new) + num_bytes;
+            let has_room = state.charge.resize(wanted).is_ok();
+            if has_room || is_in_vain {
+                return Some((state, has_room));
+            }
+            // The store locks its entries before the states of those that it forgets.
+            drop(state);
+            is_in_vain = !self.store.make_room(new.owner, wanted);
         }
     }
 
@@ -265,7 +279,6 @@ impl Recording {
         let mut state = lock(&self.response.state);
         state.is_over = true;
         state.task = None;
-        state.events.shrink_to_fit();
         drop(state);
         self.response.changed.send_replace(());
     }

@@ -102,7 +102,7 @@ fn add(chat: &mut Translation, item: &Value, path: &str, past: Past<'_>) -> Resu
         Some("item_reference") => {
             let id = required_text(&mut fields, "id")?;
             let path = format!("{path}.id");
-            let item = past.item(&id).ok_or_else(|| {
+            let item = past.item(&id)?.ok_or_else(|| {
                 let message = format!("`{path}` is `{id}`, which is no item of a stored response");
                 ApiError::invalid("invalid_value", path.clone(), message)
             })?;

@@ -31,15 +31,18 @@ pub trait Kept: Debug {
     /// # Errors
     /// 400 if one of them is missing, or together they exceed the limit of a body.
     fn conversation(&self, response: &str) -> Result<Vec<Value>, ApiError>;
-    /// Returns an item of a response.
-    fn item(&self, id: &str) -> Option<Value>;
+    /// An item of a response, if there is one.
+    ///
+    /// # Errors
+    /// 400, if all that is looked at is longer together than a body may be.
+    fn item(&self, id: &str) -> Result<Option<Value>, ApiError>;
 }
 
 impl Past<'_> {
     /// See [`Kept::item`].
-    pub(super) fn item(self, id: &str) -> Option<Value> {
+    pub(super) fn item(self, id: &str) -> Result<Option<Value>, ApiError> {
         match self {
-            Self::Nothing => None,
+            Self::Nothing => Ok(None),
             Self::Kept(kept) => kept.item(id),
         }
     }
