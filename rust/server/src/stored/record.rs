@@ -143,11 +143,11 @@ impl StoredResponse {
             return if state.is_over { Events::Over } else { Events::NotYet };
         };
         let mut num_bytes = 0;
-        let fits = |event: &&Box<[u8]>| {
+        let fitting = rest.iter().take_while(|event| {
             num_bytes += event.len();
             num_bytes <= max_bytes
-        };
-        let fitting = &rest[..rest.iter().take_while(fits).count().max(1)];
+        });
+        let fitting = &rest[..fitting.count().max(1)];
         Events::Some(fitting.concat(), next + fitting.len() as u64)
     }
 
