@@ -1,6 +1,7 @@
 //! One connection at a time over a real socket, with the clock paused: it moves on when nobody has anything to do.
 #![allow(clippy::unwrap_used)]
 
+mod charged_heads;
 mod cuts;
 mod protocols;
 mod unread_bodies;
