@@ -101,8 +101,19 @@ impl Driver {
     /// # Errors
     /// Returns the engine's error if its limits are inconsistent.
     pub fn new(config: EngineConfig, limits: DriverLimits) -> Result<Self, EngineError> {
+        Self::with_ledger(config, limits, Ledger::new(limits))
+    }
+
+    /// The same with pools of other sizes.
+    ///
+    /// # Errors
+    /// Those of [`Driver::new`].
+    pub fn with_ledger(
+        config: EngineConfig,
+        limits: DriverLimits,
+        ledger: Arc<Ledger>,
+    ) -> Result<Self, EngineError> {
         let engine = Engine::new(config.clone())?;
-        let ledger = Ledger::new(limits);
         let inbox = Mutex::new(Inbox::new(Arc::clone(&ledger), engine.stats(), Instant::now()));
         let core = Mutex::new(Core::new(engine.into()));
         let (work, masks, metrics) = (Condvar::new(), Masks::default(), Metrics::default());
