@@ -64,6 +64,26 @@ cudaError_t run(void (*kernel)(P...), dim3 blocks, unsigned threads, size_t shar
     return cudaLaunchKernelEx(&config, kernel, arguments...);
 }
 
+// The same for a kernel that may begin before the launch in front of it has ended: see
+// `launch_order.cuh`.
+template <typename... P, typename... A>
+cudaError_t run_early(void (*kernel)(P...), dim3 blocks, unsigned threads, void* stream, const A&... arguments) {
+    int device = 0, major = 0;
+    cudaError_t error = cudaGetDevice(&device);
+    if (error == cudaSuccess) error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+    if (error != cudaSuccess) return error;
+    cudaLaunchAttribute early{};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config{};
+    config.gridDim = blocks;
+    config.blockDim = dim3(threads);
+    config.stream = static_cast<cudaStream_t>(stream);
+    config.attrs = &early;
+    config.numAttrs = major >= 9 ? 1 : 0;
+    return cudaLaunchKernelEx(&config, kernel, arguments...);
+}
+
 // The number of threads for some groups of work: whole warps, at most `limit`.
 inline unsigned threads_for(int64_t groups, int64_t limit) {
     const int64_t warps = (groups + 31) / 32;

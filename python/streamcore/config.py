@@ -34,6 +34,7 @@ _OF_DEVICES = (
     "max_num_batched_tokens",
     "target_itl_ms",
     "kv_cache_memory_bytes",
+    "kv_cache_dtype",
     "block_size",
 )
 
@@ -176,6 +177,11 @@ class ServeConfig:
     )
     kv_cache_memory_bytes: int | None = _option(
         None, "memory for the KV cache, such as 4GiB; else by what is free", least=1, is_bytes=True
+    )
+    kv_cache_dtype: str = _option(
+        "auto",
+        "type of the KV cache; auto: that of the model; fp8: a half of that of bfloat16, on the CPU",
+        choices=("auto", "fp8"),
     )
     block_size: int = _option(16, "tokens in one block of the KV cache", least=1, most=1024)
     shutdown_timeout: float = _option(

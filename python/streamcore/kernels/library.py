@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.float8_e4m3fn: 3}
 _C_TYPES = {"usize": ctypes.c_size_t, "u32": ctypes.c_uint32, "f32": ctypes.c_float}
 
 

@@ -73,6 +73,19 @@ class ReferenceOps:
         else:
             torch.addmm(bias, x, matrix.t(), out=out)
 
+    def gated_linear(
+        self,
+        out: Tensor,
+        gate_up: Tensor,
+        x: Tensor,
+        weight: LinearWeight,
+        bias: Tensor | None,
+        activation: Activation,
+    ) -> None:
+        """See `Ops`."""
+        self.linear(gate_up, x, weight, bias)
+        self.gated(out, gate_up, activation)
+
     def rope_and_store_kv(
         self,
         query: Tensor,
@@ -94,7 +107,7 @@ class ReferenceOps:
         if rotation.query_factors is not None:
             factors = rotation.query_factors.index_select(0, positions)
             query.copy_(query.float() * factors[:, None, None])
-        _store(key.to(cache.keys.dtype), value.to(cache.values.dtype), cache, slot_mapping)
+        _store(_rounded(key, cache.keys.dtype), _rounded(value, cache.values.dtype), cache, slot_mapping)
 
     def paged_attention(
         self, out: Tensor, query: Tensor, cache: LayerCache, sequences: PagedSequences, rule: AttentionRule
@@ -128,6 +141,14 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> None:
     second.copy_(rotated_second)
 
 
+def _rounded(rows: Tensor, dtype: torch.dtype) -> Tensor:
+    if dtype == torch.float8_e4m3fn:
+        # torch makes NaN of what is beyond the greatest number; the bytes alone can be indexed.
+        greatest = torch.finfo(dtype).max
+        return rows.clamp(-greatest, greatest).to(dtype).view(torch.uint8)
+    return rows.to(dtype)
+
+
 def _store(key: Tensor, value: Tensor, cache: LayerCache, slots: Tensor) -> None:
     stored = slots >= 0
     num_slots = cache.keys.shape[0] * cache.keys.shape[1]
@@ -142,7 +163,8 @@ def _store(key: Tensor, value: Tensor, cache: LayerCache, slots: Tensor) -> None
 
 
 def _slots_of(cache: Tensor, num_slots: int) -> Tensor:
-    return cache.view(num_slots, cache.shape[2], cache.shape[3])
+    slots = cache.view(num_slots, cache.shape[2], cache.shape[3])
+    return slots.view(torch.uint8) if cache.dtype == torch.float8_e4m3fn else slots
 
 
 def _store_where(slots_of_cache: Tensor, stored: Tensor, slots: Tensor, rows: Tensor) -> None:

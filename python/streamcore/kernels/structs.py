@@ -16,7 +16,8 @@ from streamcore.kernels.reference import ReferenceOps
 from streamcore.kernels.weight import LinearWeight
 from streamcore.operands import Activation, AttentionRule, Expert, ExpertRule, HeadNorms, Rotation
 
-_ACTIVATION_CODES = {"silu": 0, "gelu_tanh": 1, "clamped": 2}
+ACTIVATION_CODES = {"silu": 0, "gelu_tanh": 1, "clamped": 2}
+"""As the kernels number them."""
 
 
 def address(tensor: Tensor | None) -> int:
@@ -127,7 +128,7 @@ class NativeOps(ReferenceOps):
             num_tokens=num_tokens,
             inter=inter,
             gate_up_stride=gate_up.stride(0),
-            activation=_ACTIVATION_CODES[activation],
+            activation=ACTIVATION_CODES[activation],
             dtype=DTYPE_CODES[out.dtype],
         )
 
@@ -226,7 +227,7 @@ class NativeOps(ReferenceOps):
             num_experts=len(experts),
             num_used=rule.num_used,
             over_chosen=rule.chooses_first or rule.is_normalised,
-            activation=_ACTIVATION_CODES[rule.activation],
+            activation=ACTIVATION_CODES[rule.activation],
             weight_dtype=DTYPE_CODES[weight.data.dtype],
             round_x=weight.round_x,
         )

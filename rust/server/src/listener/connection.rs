@@ -62,7 +62,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Serves it. When the client leaves, the future of its request is dropped, and with it the request.
+    /// Serves it. When the client leaves, the future of its request is dropped, and with it the
+    /// request.
     pub(super) async fn serve(mut self, tls: Option<Arc<ServerConfig>>) {
         if let Err(error) = self.stream.set_options() {
             tracing::debug!(%error, "a socket refused its options");
@@ -103,7 +104,8 @@ impl Connection {
         }
     }
 
-    /// Answers request after request. True: the client has had its last answer, and may still be sending.
+    /// Answers request after request. True: the client has had its last answer, and may still be
+    /// sending.
     async fn answer_requests<S>(&mut self, stream: S, is_secret: bool) -> bool
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -123,7 +125,8 @@ impl Connection {
         });
         let socket = Socket::new(stream, Arc::clone(progress), router.clone());
         let mut connection = http1::Builder::new()
-            // Where the end of a client's side can be seen without reading, it need not be taken for the end of the client.
+            // Where the end of a client's side can be seen without reading, it need not be taken
+            // for the end of the client.
             .half_close(cfg!(target_os = "linux"))
             // Also the most that waits for a slow reader.
             .max_buf_size(MAX_HEAD_BYTES)
@@ -174,7 +177,7 @@ impl Connection {
     }
 }
 
-/// Lets hyper answer until it is done, or has been told to end and has done that.
+/// Runs hyper until the connection ends, by itself or on request.
 async fn run_hyper<S, H>(
     connection: &mut http1::Connection<TokioIo<Socket<S>>, H>,
     is_closing: &mut watch::Receiver<bool>,
@@ -194,7 +197,8 @@ async fn run_hyper<S, H>(
     }
 }
 
-/// Writes an answer that nothing follows. The system takes this much at once, or the client is beyond help.
+/// Writes an answer that nothing follows. The system takes this much at once, or the client is
+/// beyond help.
 async fn say_last<S: AsyncWrite + Unpin>(stream: &mut S, answer: &Bytes) {
     let said = async {
         stream.write_all(answer).await?;
@@ -205,9 +209,10 @@ async fn say_last<S: AsyncWrite + Unpin>(stream: &mut S, answer: &Bytes) {
     }
 }
 
-/// Ready once the client does not listen any more. One that has closed its own side may have left, or may only have said that its
-/// request is complete: the difference shows when something is written to it. Nothing can be slipped in between the records of TLS;
-/// its clients do not close one side alone.
+/// Ready once the client does not listen any more. One that has closed its own side may have left,
+/// or may only have said that its request is complete: the difference shows when something is
+/// written to it. Nothing can be slipped in between the records of TLS; its clients do not close
+/// one side alone.
 async fn client_has_left(stream: &Transport, progress: &Progress, is_secret: bool) {
     closed_by_client(stream).await;
     let mut pause = FIRST_PAUSE;
@@ -215,8 +220,8 @@ async fn client_has_left(stream: &Transport, progress: &Progress, is_secret: boo
         match progress.next_probe() {
             Probe::Impossible => return,
             Probe::Interim if is_secret => return,
-            // As little as this is either taken whole or, by a client that reads nothing, not at all. A Unix domain socket says at once
-            // that its client has gone.
+            // As little as this is either taken whole or, by a client that reads nothing, not at
+            // all. A Unix domain socket says at once that its client has gone.
             Probe::Interim => match stream.try_write(INTERIM) {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return,
                 _ => {}
@@ -230,8 +235,9 @@ async fn client_has_left(stream: &Transport, progress: &Progress, is_secret: boo
     }
 }
 
-/// Ready once the client's deadline has passed. The deadline moves only when hyper reads or writes, which happens in the same task
-/// and before this is polled, so there is nothing to be woken by but time.
+/// Ready once the client's deadline has passed. The deadline moves only when hyper reads or writes,
+/// which happens in the same task and before this is polled, so there is nothing to be woken by but
+/// time.
 async fn client_is_overdue(progress: &Progress) {
     let mut timer = pin!(sleep(Duration::ZERO));
     poll_fn(|cx| {
@@ -244,8 +250,8 @@ async fn client_is_overdue(progress: &Progress) {
     .await;
 }
 
-/// Takes what the client is still sending. To close a socket on unread bytes resets the connection, and then the system at the other
-/// side throws away the answer that says what was wrong.
+/// Takes what the client is still sending. To close a socket on unread bytes resets the connection,
+/// and then the system at the other side throws away the answer that says what was wrong.
 async fn linger(stream: &Transport, progress: &Progress, mut is_closing: watch::Receiver<bool>) {
     let mut scratch = [0; 4096];
     let drained = async {

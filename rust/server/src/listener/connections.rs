@@ -21,7 +21,8 @@ use crate::ledger::Ledger;
 const MAX_WAIT: Duration = Duration::from_millis(100);
 /// How long a connection is given for its first byte, where others wait for descriptors.
 const GRACE: Duration = Duration::from_secs(1);
-/// One shortage ends when there was none for so long. Its beginning is all that the log tells of it.
+/// One shortage ends when there was none for so long. Its beginning is all that the log tells of
+/// it.
 const EPISODE: Duration = Duration::from_secs(60);
 
 /// Connections that may be open at once, whatever the system allows: each takes some memory.
@@ -75,7 +76,8 @@ impl Connections {
         }
     }
 
-    /// Whether there are as many as may be, those that were given a spare descriptor not counted.
+    /// Returns whether there are as many as may be, those that were given a spare descriptor not
+    /// counted.
     pub(super) fn is_full(&self) -> bool {
         self.open.len() >= MAX_CONNECTIONS
     }
@@ -153,8 +155,8 @@ mod tests {
         }
     }
 
-    /// A thousand silent sockets cost their owner nothing: neither the clients that come after them nor the answers that are being
-    /// made may pay for it.
+    /// A thousand silent sockets cost their owner nothing: neither the clients that come after them
+    /// nor the answers that are being made may pay for it.
     #[tokio::test(start_paused = true)]
     async fn the_connection_that_has_been_idle_longest_makes_room() {
         let asked = Arc::new(Notify::new());

@@ -1,5 +1,6 @@
-//! What hyper lets pass although two servers in a row can be made to disagree about it: one then takes for the body of a request what
-//! the other takes for the next one. Of two lengths hyper drops one without a word, so the bytes are looked at as they came.
+//! What hyper lets pass although two servers in a row can be made to disagree about it: one then
+//! takes for the body of a request what the other takes for the next one. Of two lengths hyper
+//! drops one without a word, so the bytes are looked at as they came.
 
 use axum::http::{Request, Version, header};
 use bytes::{Buf, BytesMut};
@@ -33,12 +34,12 @@ impl HeadBytes {
         self.bytes.extend_from_slice(&bytes[num_skipped..]);
     }
 
-    /// Bytes that are kept.
+    /// Returns the bytes that are kept.
     pub(super) fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// What else than HTTP/1 this is, judged by its beginning. The bytes are gone then.
+    /// Returns what else than HTTP/1 this is, judged by its beginning. The bytes are gone then.
     pub(super) fn take_foreign_protocol(&mut self) -> Option<ForeignProtocol> {
         let protocol = if self.bytes.starts_with(b"PRI * HTTP/2.0\r\n") {
             ForeignProtocol::Http2
@@ -72,7 +73,7 @@ impl HeadBytes {
     }
 }
 
-/// Whether the connection has to end with the answer to this request.
+/// Returns whether the connection has to end with the answer to this request.
 pub(super) fn is_last<B>(request: &Request<B>) -> bool {
     request.headers().contains_key(header::TRANSFER_ENCODING)
 }

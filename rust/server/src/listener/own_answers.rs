@@ -1,4 +1,5 @@
-//! Answers to what never becomes a request: of the shape, with the name and in the books of all others.
+//! Answers to what never becomes a request: of the shape, with the name and in the books of all
+//! others.
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -12,7 +13,7 @@ use super::head::ForeignProtocol;
 use crate::error::ApiError;
 use crate::middleware;
 
-/// The whole of an answer after which the connection is closed.
+/// Returns the whole of an answer after which the connection is closed.
 pub(super) async fn last_answer(router: Router, error: ApiError) -> Bytes {
     let request = middleware::unread(Body::empty());
     let (mut head, body) = middleware::answer(router, request, Err(error)).await.into_parts();
@@ -29,7 +30,7 @@ pub(super) async fn last_answer(router: Router, error: ApiError) -> Bytes {
     bytes.into()
 }
 
-/// The answer to a client that speaks another protocol, in words that its user gets to see.
+/// Returns the answer to a client that speaks another protocol, in words that its user gets to see.
 pub(super) fn to_foreign(router: Router, protocol: ForeignProtocol) -> Bytes {
     let refused = match protocol {
         ForeignProtocol::Http2 => refused_in_http2(router).now_or_never(),
@@ -42,8 +43,9 @@ pub(super) fn to_foreign(router: Router, protocol: ForeignProtocol) -> Bytes {
     refused.expect("a refusal waits for nothing")
 }
 
-/// The two frames with which a server of HTTP/2 sends a client away: its settings, which must come first, and a GOAWAY. Libraries
-/// of clients show its text, which is in plain sight to all others, too.
+/// Returns the two frames with which a server of HTTP/2 sends a client away: its settings, which
+/// must come first, and a GOAWAY. Libraries of clients show its text, which is in plain sight to
+/// all others, too.
 async fn refused_in_http2(router: Router) -> Bytes {
     const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     const GOAWAY: u8 = 7;
@@ -60,11 +62,13 @@ async fn refused_in_http2(router: Router) -> Bytes {
     [&SETTINGS[..], &frame_head, &LAST_STREAM, &HTTP_1_1_REQUIRED, text.as_bytes()].concat().into()
 }
 
-/// The answer to a head that hyper has refused with this one, which says nothing but its status.
+/// Returns the answer to a head that hyper has refused with this one, which says nothing but its
+/// status.
 pub(super) fn in_place_of(router: Router, hypers: &[u8]) -> Bytes {
     let code = hypers.get(b"HTTP/1.1 ".len()..).and_then(|rest| rest.get(..3));
     let error = match code.and_then(|code| StatusCode::from_bytes(code).ok()) {
-        // Hyper has a limit for the path alone only in a head that is all there, and a path beyond it makes a head beyond ours.
+        // Hyper has a limit for the path alone only in a head that is all there, and a path beyond
+        // it makes a head beyond ours.
         Some(StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => {
             ApiError::HeadTooLarge
         }

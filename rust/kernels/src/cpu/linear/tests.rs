@@ -49,7 +49,7 @@ impl Problem {
         }
     }
 
-    /// The product of some rows.
+    /// Returns the product of some rows.
     fn run(&self, rows: Range<usize>, kernel: Kernel) -> Vec<f32> {
         let is_wide = kernel == Kernel::Plain;
         let narrow: Vec<u16> = self.weight.iter().map(|x| (x.to_bits() >> 16) as u16).collect();

@@ -4,7 +4,7 @@
 //! activations with one of 16 outputs, over 32 inputs, and adds the products to a tile of sums:
 //!
 //! ```text
-//!   sum += (x0 w0 + x2 w2 + … + x30 w30) + (x1 w1 + x3 w3 + … + x31 w31)      each sum in turn, in f32
+//!   sum += (x0 w0 + x2 w2 + … + x30 w30) + (x1 w1 + x3 w3 + … + x31 w31)   in turn, in f32
 //! ```
 //!
 //! Numbers too small to be normal count as 0. That is the order for any number of rows: fewer rows
@@ -33,8 +33,8 @@ const ROWS: usize = 16;
 /// Bytes of a row of a tile register.
 const ROW_BYTES: usize = 64;
 
-/// Whether the processor has tile registers for `bfloat16`, and the kernel of the system lets this
-/// process use them.
+/// Returns whether the processor has tile registers for `bfloat16`, and the kernel of the system
+/// lets this process use them.
 pub(super) fn has_tiles() -> bool {
     static HAS: OnceLock<bool> = OnceLock::new();
     *HAS.get_or_init(|| {
@@ -96,7 +96,7 @@ struct Step {
 }
 
 impl Step {
-    /// The first row of a block.
+    /// Returns the first row of a block.
     fn first_row(&self, block: usize) -> usize {
         (block * self.num_rows).min(self.linear.num_rows - self.num_rows)
     }
@@ -111,13 +111,13 @@ impl Step {
     }
 }
 
-/// Blocks of rows, and rows of each.
+/// Returns the blocks of rows, and rows of each.
 fn blocks_of(num_rows: usize) -> (usize, usize) {
     let num_blocks = num_rows.div_ceil(2 * ROWS);
     (num_blocks, num_rows.div_ceil(num_blocks.max(1)))
 }
 
-/// Words of the tiles that hold some rows of activations.
+/// Returns the words of the tiles that hold some rows of activations.
 pub(super) fn tiles_len(num_rows: usize, num_inputs: usize) -> usize {
     let (num_blocks, num_rows) = blocks_of(num_rows);
     num_blocks * num_inputs.div_ceil(INPUTS) * num_rows * ROW_BYTES / size_of::<f32>()
@@ -175,7 +175,7 @@ fn lanes(count: usize) -> __mmask16 {
     if count >= 16 { 0xffff } else { (1 << count) - 1 }
 }
 
-/// How large the tile registers are.
+/// The sizes of the tile registers.
 #[repr(C, align(64))]
 struct Shapes {
     palette: u8,

@@ -71,13 +71,13 @@ pub(super) struct Function<'a> {
 }
 
 impl<'a> ToolCall<'a> {
-    /// A call that has no arguments so far.
+    /// Returns a call that has no arguments so far.
     pub(super) fn new(identity: &Identity, choice: usize, head: &'a CallHead) -> Self {
         let function = Function { name: &head.name, arguments: String::new() };
         Self { id: head.id_in(&identity.id, choice), kind: "function", function }
     }
 
-    /// The call in the older form.
+    /// Returns the call in the older form.
     pub(super) fn into_function(self) -> Function<'a> {
         self.function
     }
