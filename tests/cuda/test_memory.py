@@ -163,10 +163,8 @@ def test_products_are_split_and_are_not(ops: CheckedMemory) -> None:
     assert ops._splits.of_product(72, 66)["num_splits"] == 1
 
 
-@pytest.mark.parametrize("num_tokens", [1, 9, 40])
-@pytest.mark.parametrize(("hidden", "inter"), [(8, 8), (72, 40), (200, 136)])
-def test_experts(ops: CheckedMemory, num_tokens: int, hidden: int, inter: int) -> None:
-    """Which rows an expert has is settled on the device: one row that is dealt twice is another's answer."""
+def check_experts(ops: CheckedMemory, num_tokens: int, hidden: int, inter: int) -> None:
+    """Uses two of five experts for each token."""
     experts = [
         Expert(
             linear_weight(2 * inter, hidden, torch.bfloat16, seed),
@@ -186,6 +184,13 @@ def test_experts(ops: CheckedMemory, num_tokens: int, hidden: int, inter: int) -
     torch.testing.assert_close(
         out.double(), expected_of_experts(x, scores, experts, rule), rtol=1.6e-2, atol=1.6e-2
     )
+
+
+@pytest.mark.parametrize("num_tokens", [1, 9, 40])
+@pytest.mark.parametrize(("hidden", "inter"), [(8, 8), (72, 40), (200, 136)])
+def test_experts(ops: CheckedMemory, num_tokens: int, hidden: int, inter: int) -> None:
+    """Which rows an expert has is settled on the device: one row that is dealt twice is another's answer."""
+    check_experts(ops, num_tokens, hidden, inter)
 
 
 @pytest.mark.parametrize("width", [64, 1000, 1003, 2048])
