@@ -156,22 +156,26 @@ PRODUCT_PLANTS = {
     "no barrier before the ticket": Plant(
         "linear.cuh", FENCE, FENCE.replace("    __syncthreads();\n", ""), "threads of different blocks"
     ),
-    "a ticket that stays": Plant(
-        "linear.cuh", "if (shared.is_last) *ticket = 0;", "", "tickets stay taken"
-    ),
+    "a ticket that stays": Plant("linear.cuh", "if (shared.is_last) *ticket = 0;", "", "tickets stay taken"),
     "a stretch of the inputs is left out": Plant(
         "linear.cuh", "int s = 0; s < splits", "int s = 1; s < splits", NUMBERS
     ),
 }
 EXPERT_PLANTS = {
     "parts that have no rows are not marked": Plant(
-        "experts.cuh", "i < num_parts; i += blockDim.x) args.parts", "i < 0; i += blockDim.x) args.parts", "parts"
+        "experts.cuh",
+        "i < num_parts; i += blockDim.x) args.parts",
+        "i < 0; i += blockDim.x) args.parts",
+        "parts",
     ),
     "no barrier before tokens are counted": Plant(
         "experts.cuh", "    __syncthreads();\n    if (warp == 0) deal", "    if (warp == 0) deal", "race"
     ),
     "a token is counted for itself": Plant(
-        "experts.cuh", "((1u << token % 32) - 1)", "((2u << token % 32) - 1)", "tokens that was never written|outside"
+        "experts.cuh",
+        "((1u << token % 32) - 1)",
+        "((2u << token % 32) - 1)",
+        "tokens that was never written|outside",
     ),
     "shares in the order of the scores": Plant(
         "experts.cuh",

@@ -30,7 +30,9 @@ def product(implementation: Implementation, x: Any, weight: LinearWeight, bias: 
 
 
 @pytest.mark.parametrize("num_rows", [1, 8, 9, 17, 32, 33])
-@pytest.mark.parametrize(("num_outputs", "num_inputs"), [(1, 8), (64, 64), (130, 520), (31, 1000), (200, 2048)])
+@pytest.mark.parametrize(
+    ("num_outputs", "num_inputs"), [(1, 8), (64, 64), (130, 520), (31, 1000), (200, 2048)]
+)
 def test_products(
     implementation: Implementation, dtype: torch.dtype, num_rows: int, num_outputs: int, num_inputs: int
 ) -> None:
