@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from tests.cuda.toolkit import CUDA, INCLUDES, ROOT, toolkit
@@ -95,11 +96,17 @@ def cuobjdump() -> str | None:
     return shutil.which("cuobjdump") or next((str(path) for path in found if path.is_file()), None)
 
 
-def instructions(binary: Path, kernel: str, target: str = "sm_90") -> list[tuple[int, str, str]]:
-    """Address, operation and operands of a kernel in an object of the compiler."""
+@cache
+def functions(binary: Path, target: str) -> list[str]:
+    """The machine code of each kernel in an object of the compiler, after its name."""
     command = [cuobjdump() or "", "-sass", "-arch", target, str(binary)]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    body = next(part for part in text.split("Function : ")[1:] if kernel in part.split("\n")[0])
+    return text.split("Function : ")[1:]
+
+
+def instructions(binary: Path, kernel: str, target: str = "sm_90") -> list[tuple[int, str, str]]:
+    """Address, operation and operands of a kernel."""
+    body = next(part for part in functions(binary, target) if kernel in part.split("\n")[0])
     return [(int(at, 16), operation, operands) for at, operation, operands in _LINE.findall(body)]
 
 

@@ -90,7 +90,7 @@ def test_registers_are_those_of_the_table() -> None:
     assert table() == TABLE.read_text()
 
 
-@pytest.mark.parametrize("target", ["sm_80", "sm_90", "sm_120"])
+@pytest.mark.parametrize("target", ["sm_80", "sm_90"])
 @pytest.mark.parametrize("tiles", [1, 2, 4])
 @pytest.mark.parametrize(
     "kernel", ["13linear_kernel", "25gate_up_of_experts_kernel", "22down_of_experts_kernel"]
@@ -106,7 +106,7 @@ def test_products_are_made_of_wide_loads_and_tensor_cores(kernel: str, tiles: in
     loads = [name for name in loop if name.startswith("LD") and not name.startswith("LDC")]
     assert loads.count("LDG.E.NA.128.CONSTANT") >= 16, loads
     assert all(".128" in name for name in loads), loads
-    assert not any(name.startswith(("CALL", "STL", "BAR")) for name in loop)
-    # Sixteen weights and what belongs to them take less time than the memory that they come from: 8 KB of 4.8 TB/s
-    # are 1580 instructions of a multiprocessor.
-    assert len(loop) < 800
+    # The last two go on or leave, on sm_80 by a call to what comes next.
+    assert not any(name.startswith(("CALL", "STL", "BAR")) for name in loop[:-2])
+    # The 8 KB of a turn take an H200 as long as a multiprocessor takes for 1580 instructions.
+    assert len(loop) < 700

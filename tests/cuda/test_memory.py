@@ -170,7 +170,7 @@ def test_weights_are_read_once_by_whole_sectors(ops: CheckedMemory) -> None:
         assert {row.size for row in reads} == {16}
         assert profile.tensors["a weight"] == (weight.data.nbytes, weight.data.nbytes, 0)
         assert sum(row.units for row in reads) == weight.data.nbytes // 32
-        assert profile.num_mma == 192 // 16 * 1024 // 16 * (num_rows + 7) // 8
+        assert profile.num_mma == 12 * 64 * -(-num_rows // 8)
 
 
 def test_products_are_split_and_are_not(ops: CheckedMemory) -> None:
