@@ -1,9 +1,10 @@
-// Launches that begin before the one in front of them has ended (programmatic dependent launch, from sm_90 on), and
-// loads of what no launch writes.
+// Launches that begin before the one in front of them has ended (programmatic dependent launch,
+// from sm_90 on), and loads of what no launch writes.
 //
-// Every kernel calls `wait_for_launch_before` in each thread before that thread touches anything but weights: what it
-// reads may not be written yet, and what it writes may still be read. The emulator holds kernels to it. A launch that has
-// waited is behind all those in front of it, since each of them has waited, too.
+// Every kernel calls `wait_for_launch_before` in each thread before that thread touches anything but
+// weights: what it reads may not be written yet, and what it writes may still be read. The emulator
+// holds kernels to it. A launch that has waited is behind all those in front of it, since each of
+// them has waited, too.
 #pragma once
 
 #include "tensor_core.cuh"
@@ -35,7 +36,8 @@ __device__ __forceinline__ void begin_after_launch_before() {
     wait_for_launch_before();
 }
 
-// 16 bytes that are read once and written by no launch: they leave the L1 cache to what is read again.
+// 16 bytes that are read once and written by no launch: they leave the L1 cache to what is read
+// again.
 __device__ __forceinline__ Vector<uint32_t, 4> load_once(const void* source) {
 #if STREAMCORE_PTX
     Vector<uint32_t, 4> loaded;

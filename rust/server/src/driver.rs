@@ -215,21 +215,21 @@ impl Driver {
     /// later.
     ///
     /// # Errors
-    /// [`Refusal`], if the queue is full or no requests are taken.
+    /// [`Refusal`] if the queue is full, or the server takes no requests.
     pub fn submit(self: &Arc<Self>, mut request: NewRequest) -> Result<TokenStream, Refusal> {
         request.request.id = self.new_id();
         let mut streams = self.submit_all(vec![request])?;
         Ok(streams.pop().expect("one request has one stream"))
     }
 
-    /// A name for a request that is about to be queued; no other request has it.
+    /// Returns a new, unique id for a request.
     #[must_use]
     pub fn new_id(&self) -> RequestId {
         RequestId(self.next_id.fetch_add(1, Relaxed))
     }
 
-    /// Queues several requests at once, each under an id of [`Driver::new_id`], or none of them;
-    /// the streams are in their order.
+    /// Queues all requests, each under an id of [`Driver::new_id`], or refuses all; the streams are
+    /// in the order of `requests`.
     ///
     /// # Errors
     /// [`Refusal`] if the queue lacks room for all, or the server takes no requests.
