@@ -206,8 +206,8 @@ impl Kept for NothingBefore {
         Ok(Vec::new())
     }
 
-    fn item(&self, _: &str) -> Option<Value> {
-        None
+    fn item(&self, _: &str) -> Result<Option<Value>, ApiError> {
+        Ok(None)
     }
 }
 
