@@ -196,7 +196,7 @@ impl World {
         let sampled: Vec<_> = (0..plan.num_samples).map(|_| 97 + self.dice.below(26) as i32).collect();
         let scores = OwnedScores::new(&plan, &self.buffers, &sampled);
         let mut ids = Vec::new();
-        self.driver.for_each_sample(plan.id, |id, _| ids.push(id.0));
+        self.driver.for_each_sample(plan.id, |id| ids.push(id.0));
         for id in &ids {
             self.with_sequence(*id, |sequence, _| sequence.is_queued = false);
         }
