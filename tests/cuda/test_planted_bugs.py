@@ -1,16 +1,11 @@
 """The emulator is tested itself: each bug that is planted into a kernel must be found, by the numbers or by the checker."""
 
-import hashlib
-from dataclasses import dataclass
-from pathlib import Path
-
 import pytest
 import torch
 from tests.cuda.emulated import CheckedMemory
-from tests.cuda.emulator import Emulator
-from tests.cuda.host_library import host_library, missing
+from tests.cuda.host_library import missing
+from tests.cuda.planted import Plant, planted_emulator
 from tests.cuda.test_memory import IMPLEMENTATION, check_attention
-from tests.cuda.toolkit import BUILD, CUDA
 from tests.kernels.test_paged_attention import make_step
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
@@ -18,16 +13,6 @@ pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 DECODES = [(1, 600), (1, 33), (1, 1)]
 PREFILLS = [(100, 100), (65, 70), (20, 150)]
 NUMBERS = "Tensor-likes are not close"
-
-
-@dataclass(frozen=True)
-class Plant:
-    """A text of a header, what takes its place, and what is said then."""
-
-    header: str
-    text: str
-    bug: str
-    found: str
 
 
 FENCE = "    __threadfence();\n    __syncthreads();\n    if (threadIdx.x == 0) {"
@@ -120,26 +105,8 @@ PREFILL_PLANTS = {
 }
 
 
-def emulator_with(plant: Plant | None) -> Emulator:
-    """The attention kernels, with a bug."""
-    define = ("SOUND=1",)
-    source = Path(__file__).parent / "planted.cu"
-    if plant is None:
-        return Emulator(host_library("check", define, (source,)))
-    text = (CUDA / "kernels" / plant.header).read_text()
-    assert text.count(plant.text) == 1, "the text that the bug replaces must be there, once"
-    name = hashlib.sha256(f"{plant}{text}".encode()).hexdigest()[:16]
-    folder = BUILD / "planted" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / plant.header).write_text(text.replace(plant.text, plant.bug))
-    # Headers are looked for beside the source first.
-    copy = folder / source.name
-    copy.write_text(source.read_text())
-    return Emulator(host_library("check", (f"PLANTED_{name}=1",), (copy,)))
-
-
 def attend_with(plant: Plant | None, seqs: list[tuple[int, int]]) -> None:
-    emulator = emulator_with(plant)
+    emulator = planted_emulator(plant, "planted_attention.cu")
     try:
         step = make_step(
             IMPLEMENTATION,

@@ -20,6 +20,7 @@ from streamcore.kernels.reference import ReferenceOps
 from streamcore.models.folder import check_model_folder
 from streamcore.models.load import load_model
 from streamcore.models.model import Model
+from streamcore.runner.device_sampler import DeviceSampler
 from streamcore.runner.limits import choose_capture_sizes
 from streamcore.runner.placement import Placement
 
@@ -111,6 +112,44 @@ def test_every_way_to_run_steps_gives_the_same_tokens(
     assert ("capture_sizes" in limits) == (loop.num_padding > 0)
     graphs = loop.runner._graphs
     assert captures == (graphs is not None and graphs.num_replays > 0)
+
+
+def test_the_kernels_draw_and_score_as_the_cpu_does(folder: Path) -> None:
+    """What a client may ask of a token must not depend on where it is drawn."""
+    model = model_of(folder, emulated())
+    options: list[dict[str, Any]] = [
+        {"repetition_penalty": 1.5, "logprobs": 3},
+        {"frequency_penalty": 1.0, "presence_penalty": 0.5, "temperature": 0.7, "seed": 3},
+        {
+            "logit_bias": [(5, 8.0), (7, -100.0)],
+            "prompt_logprobs": 2,
+            "top_p": 0.8,
+            "temperature": 1.0,
+            "seed": 4,
+        },
+        {"min_tokens": 5, "stop_token_ids": list(range(100)), "logprobs": 20},
+        {"temperature": 1.0, "seed": 5, "min_p": 0.01},
+    ]
+    asked = [Ask(random_prompt(20 + i, seed=i), 8, chosen) for i, chosen in enumerate(options)]
+    placement = emulated_placement(2, captures=True)
+    by_kernel = EngineLoop(model, num_blocks=64, placement=placement)
+    assert by_kernel.runner._sampler is not None
+    actual = by_kernel.answer(asked)
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setattr(DeviceSampler, "where_possible", lambda *_: None)
+        by_torch = EngineLoop(model, num_blocks=64, placement=placement)
+    for ours, theirs in zip(actual, by_torch.answer(asked), strict=True):
+        assert ours.tokens == theirs.tokens
+        for mine, other in zip(
+            ours.likelihoods + ours.prompt_likelihoods,
+            theirs.likelihoods + theirs.prompt_likelihoods,
+            strict=True,
+        ):
+            assert mine[0] == pytest.approx(other[0], abs=1e-4)
+            assert [token for token, _ in mine[1]] == [token for token, _ in other[1]]
+            assert [value for _, value in mine[1]] == pytest.approx(
+                [value for _, value in other[1]], abs=1e-4
+            )
 
 
 def test_padding_changes_nothing(folder: Path) -> None:

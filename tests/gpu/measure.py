@@ -66,7 +66,7 @@ def sampling() -> dict[str, Any]:
     parameters = {name: getattr(columns, name).to(place) for name in SamplingColumns.parameters()}
     rows = torch.arange(count, dtype=torch.int32, device=place)
     on_device = logits.to(place)
-    ops().sample(tokens, results, on_device, parameters, rows, columns.uniform.to(place), None, -2)
+    ops().sample(tokens, results, on_device, parameters, rows, columns.uniform.to(place), -2)
     equal = int((tokens.cpu() == sample(logits, columns)).sum())
     assert equal >= count - max(2, count // 64), f"{equal} of {count} tokens are those of the CPU"
     return {"sampled as on the CPU": f"{equal} of {count}"}
@@ -187,7 +187,7 @@ def times() -> dict[str, Any]:
     tokens, results = torch.empty(2, count, dtype=torch.int32, device=place)
     rows, uniform = torch.arange(count, device=place).int(), torch.rand(count, device=place)
     kernels = ops()
-    seconds = median_s(lambda: kernels.sample(tokens, results, logits, parameters, rows, uniform, None, -2))
+    seconds = median_s(lambda: kernels.sample(tokens, results, logits, parameters, rows, uniform, -2))
     numbers["sampling 256 x 151936"] = f"{seconds * 1e6:.0f} µs"
     return numbers
 

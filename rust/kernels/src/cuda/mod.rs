@@ -5,7 +5,7 @@ mod operations;
 use std::ffi::{CStr, c_char, c_int};
 use std::fmt;
 
-pub use operations::{OPERATIONS, PagedAttention, Sample};
+pub use operations::{OPERATIONS, PagedAttention, Sample, Score};
 
 /// What the compiled kernels were built for.
 #[derive(Clone, Copy, Debug)]
