@@ -151,6 +151,7 @@ struct Elements {
 #pragma unroll 1
             for (int i = threadIdx.x; i < row.vocab; i += kSampleThreads) visit(row.at(i), i);
         } else {
+#pragma unroll 2
             for (int i = threadIdx.x; i < row.vocab; i += kSampleThreads) visit(row.at(i), i);
         }
     }
