@@ -11,6 +11,7 @@ from tests.checkpoints import write_checkpoint
 from tests.cuda.emulated import EmulatedOps
 from tests.cuda.emulator import Emulator
 from tests.cuda.host_library import host_library, missing
+from tests.cuda.recorded import RecordedSteps
 from tests.models.engine_loop import Answer, Ask, EngineLoop
 from tests.models.steps import CPU, random_prompt
 
@@ -39,7 +40,7 @@ class WithExactProducts(EmulatedOps):
 
 
 @cache
-def emulated() -> Ops:
+def emulated() -> EmulatedOps:
     """The device."""
     emulator = Emulator(host_library("fast"))
     emulator.begin()
@@ -87,8 +88,8 @@ def test_the_kernels_compute_the_model(folder: Path) -> None:
 
 
 def emulated_placement(depth: int, *, captures: bool) -> Placement:
-    """Memory apart from the host's. What is captured is run again: its inputs and outputs must be where they were."""
-    return Placement(depth, True, (lambda work: work) if captures else None)
+    """Memory apart from the host's; steps are recorded as a device's graphs would."""
+    return Placement(depth, True, RecordedSteps(emulated()) if captures else None)
 
 
 @pytest.mark.parametrize(
@@ -96,22 +97,25 @@ def emulated_placement(depth: int, *, captures: bool) -> Placement:
     [{"max_num_batched_tokens": 8, "max_num_seqs": 3}, {"capture_sizes": [4, 16]}, {"num_blocks": 9}],
     ids=["small steps", "padding", "preemption"],
 )
-@pytest.mark.parametrize("captures", [False, True], ids=["eager", "captured"])
+@pytest.mark.parametrize("captures", [False, True], ids=["eager", "recorded"])
 def test_every_way_to_run_steps_gives_the_same_tokens(
     folder: Path, limits: dict[str, Any], captures: bool
 ) -> None:
     """A token that the next step takes from the device before the host has seen it must be the one that was drawn, and a
-    captured step must read the columns of its own plan.
+    recorded step must read the columns of its own plan: it is a list of calls with the addresses of the first time.
     """
     model = model_of(folder, emulated())
-    asked = asks(temperature=1.0, top_p=0.9, seed=7)
+    asked = asks(temperature=1.0, top_p=0.9, seed=7, logprobs=1)
     expected = EngineLoop(model, **({"num_blocks": 64} | limits)).answer(asked)
     placement = emulated_placement(2, captures=captures)
     loop = EngineLoop(model, **({"num_blocks": 64} | limits), placement=placement)
-    assert [answer.tokens for answer in loop.answer(asked)] == [answer.tokens for answer in expected]
+    # Log-probabilities too, bit for bit.
+    assert loop.answer(asked) == expected
     assert ("capture_sizes" in limits) == (loop.num_padding > 0)
     graphs = loop.runner._graphs
     assert captures == (graphs is not None and graphs.num_replays > 0)
+    if isinstance(placement.capture, RecordedSteps):
+        assert placement.capture.num_calls > 0
 
 
 def test_the_kernels_draw_and_score_as_the_cpu_does(folder: Path) -> None:
