@@ -8,7 +8,7 @@
 // temperatures of the greatest so far. Where a row keeps few tokens, everything else happens among those notes, in
 // shared memory; where it keeps all, a sixteenth of the row is read once more. Only rows whose notes do not suffice (flat
 // distributions under a top_p near 1, a top_k of thousands) are read again for each digit of their thresholds.
-// What a row draws depends on that row alone: sums are of whole numbers, or in an order that is always the same.
+// What a row draws depends on that row alone: sums are of whole numbers, or in one order.
 // Block size: 512 threads, so that a row's loads are many and two rows share a multiprocessor.
 #pragma once
 

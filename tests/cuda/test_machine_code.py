@@ -56,8 +56,8 @@ def codes() -> dict[str, Code]:
     """The kernels for an H200 by their names."""
     found = {}
     for report in reports():
-        for target in ("sm_90", "sm_90a"):
-            found |= {code.kernel: code for code in codes_of(report.with_suffix(".o"), target)}
+        target = "sm_90a" if "'sm_90a'" in report.read_text() else "sm_90"
+        found |= {code.kernel: code for code in codes_of(report.with_suffix(".o"), target)}
     return found
 
 
