@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 SEEDS ?= 10000
+# Processes of pytest: many tests wait for a server to start or to end.
+WORKERS ?= 2
 VENV := .venv
 LOCKS := locked
 TORCH := torch>=2.7
@@ -16,6 +18,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 unexport CONDA_PREFIX
 # maturin has pip look at every dependency at each build; what is satisfied need not be said.
 export PIP_QUIET := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The demo model, the tests and the linters never ask the network for anything; a server may, for a model by name.
 test-py test-tokenizers test-models gpu-check check docs demo: export HF_HUB_OFFLINE := 1
 
@@ -62,7 +65,7 @@ sim:  ## More seeds of the engine's simulation: make sim SEEDS=100000
 	SEEDS=$(SEEDS) $(CARGO) test --locked --quiet --release -p streamcore-engine --test simulation
 
 test-py: setup-test build  ## The extension, the runner and the whole server
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --numprocesses $(WORKERS) --dist loadfile
 
 test-oldest:  ## test-py with the oldest releases that pyproject.toml allows
 	$(MAKE) test-py VENV=.venv-oldest LOCKS=oldest TORCH='torch==2.7.0'

@@ -12,6 +12,7 @@
 
 #include <stdint.h>
 
+#include "launch_order.cuh"
 #include "order.cuh"
 #include "select.cuh"
 #include "streamcore_kernels.h"
@@ -98,6 +99,7 @@ __device__ __forceinline__ void note_exactly(ScoreShared& shared, const ScoreRow
 template <int N>
 __global__ void __launch_bounds__(kScoreThreads) score_kernel(const streamcore_score args) {
     __shared__ ScoreShared shared;
+    begin_after_launch_before();
     const int number = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int place = args.samples != nullptr ? args.samples[number] : number;
     const ScoreRow row{args.logits + place * args.logits_stride, static_cast<int>(args.vocab_size)};

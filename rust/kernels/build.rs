@@ -23,8 +23,18 @@ const INTERMEDIATE_CODE: &str = "80";
 /// Sources whose machine code for Hopper may use what only Hopper has (`wgmma`, TMA), by NVIDIA's
 /// name for that: it runs on every device of compute capability 9.0, and on no other.
 const FOR_HOPPER_ALONE: [&str; 2] = ["attention_bf16", "attention_f16"];
-const SOURCES: [&str; 8] =
-    ["attention_bf16", "attention_f16", "sample", "rope_and_store", "gated", "rms_norm", "rows", "device"];
+const SOURCES: [&str; 10] = [
+    "attention_bf16",
+    "attention_f16",
+    "linear_bf16",
+    "linear_f16",
+    "sample",
+    "rope_and_store",
+    "gated",
+    "rms_norm",
+    "rows",
+    "device",
+];
 
 fn main() {
     println!("cargo:rustc-check-cfg=cfg(cuda_kernels)");
@@ -58,8 +68,8 @@ fn main() {
 /// Where sources find their headers.
 const HEADERS: [&str; 3] = ["include", "kernels", "launch"];
 
-/// A number for the command, the source, and the headers of `cuda/` that it includes, themselves or
-/// through others.
+/// Returns a number for the command, the source, and the headers of `cuda/` that it includes,
+/// themselves or through others.
 fn fingerprint(cuda: &Path, source: &Path, command: &str) -> String {
     let (mut texts, mut waiting) = (BTreeMap::new(), vec![source.to_owned()]);
     while let Some(path) = waiting.pop() {
@@ -97,7 +107,7 @@ impl Toolkit {
         nvcc.is_file().then_some(Self { home, nvcc })
     }
 
-    /// The wanted targets that this compiler knows.
+    /// Returns the wanted targets that this compiler knows.
     fn targets(&self) -> Vec<&'static str> {
         let known = run(Command::new(&self.nvcc).arg("--list-gpu-code"));
         DEVICE_CODE

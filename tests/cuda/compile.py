@@ -22,6 +22,7 @@ TESTS = {
         *("tests/cuda/test_memory.py", "tests/kernels/test_paged_attention.py"),
         *("-k", "decodes or prefills or emulated"),
     ],
+    "linear": ["tests/cuda/test_memory.py", "tests/kernels", "-k", "product or linear or experts"],
     "sample": ["tests/cuda/test_sampling.py", "tests/cuda/test_scoring.py"],
     "rope_and_store": ["tests/cuda/test_memory.py", "tests/kernels/test_elementwise.py", "-k", "rope"],
     "gated": ["tests/cuda/test_memory.py", "tests/kernels/test_elementwise.py", "-k", "test_rows or gated"],

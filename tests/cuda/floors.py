@@ -43,6 +43,23 @@ DECODE, PREFILL = (
     "decode_attention_kernel<__nv_bfloat16, 128>",
     "prefill_attention_kernel<__nv_bfloat16, 128>",
 )
+
+
+def product(title: str, num_rows: int, num_outputs: int, num_inputs: int) -> Kernel:
+    """A product of few rows: its weights, and what goes in and out."""
+    tiles = next(count for count in (1, 2, 4) if num_rows <= 8 * count)
+    turns = num_outputs / 64 * num_inputs / 64
+    return Kernel(
+        f"{title}, {num_rows} x {num_outputs} x {num_inputs}",
+        "linear_bf16",
+        f"linear_kernel<__nv_bfloat16, PlainWeights<__nv_bfloat16>, {tiles}>",
+        "HMMA",
+        2 * (num_outputs * num_inputs + num_rows * (num_inputs + num_outputs)),
+        turns,
+        flops=turns * 4 * tiles * 4 * 4096,
+    )
+
+
 KERNELS = [
     Kernel("decode attention, 64 x 4096", "attention_bf16", DECODE, "HMMA",
            64 * 4096 * 2 * 8 * 128 * 2, 64 * 8 * 4096 / 16, flops=64 * 8 * 4096 / 16 * 16 * 4096),
@@ -70,6 +87,12 @@ KERNELS = [
            warps=8192 * 4096 / 8 / 32),
     Kernel("factor, 8192 x 4096", "rows", "scale_kernel<__nv_bfloat16, 8>", "", 8192 * 4096 * 2 * 2, 0,
            warps=8192 * 4096 / 8 / 32),
+    product("product after attention", 1, 4096, 4096),
+    product("product after attention", 32, 4096, 4096),
+    product("gate and up", 1, 28672, 4096),
+    product("gate and up", 32, 28672, 4096),
+    product("down", 8, 4096, 14336),
+    product("logits", 1, 128256, 4096),
 ]  # fmt: skip
 
 

@@ -49,7 +49,8 @@ def host_library(form: Form, defines: tuple[str, ...] = (), sources: tuple[Path,
         kernels = [pool.submit(_kernel_object, source, form, defines) for source in sources]
         machine = [pool.submit(_emulator_object, source) for source in emulator]
         objects = [task.result() for task in [*kernels, *machine]]
-    # Statics of templates would be one for the whole process, and two libraries share their shared memory.
+    # Statics of templates would be one for the whole process, and two libraries share their shared
+    # memory.
     return _built("libkernels.so", ["g++", "-shared", "-Wl,-Bsymbolic"], objects, [])
 
 

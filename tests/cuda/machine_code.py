@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 _ENTRY = re.compile(
@@ -112,6 +112,7 @@ def cuobjdump() -> str | None:
     return shutil.which("cuobjdump") or next((str(path) for path in found if path.is_file()), None)
 
 
+@cache
 def codes_of(binary: Path, target: str) -> list[Code]:
     """The machine code of every kernel in an object or a cubin, for one target."""
     tool = cuobjdump()

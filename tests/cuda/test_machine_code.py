@@ -171,6 +171,27 @@ def test_loops_keep_to_registers() -> None:
 
 
 @needs_disassembler
+@pytest.mark.parametrize("target", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("tiles", [1, 2, 4])
+@pytest.mark.parametrize("kernel", ["linear", "gate_up_of_experts", "down_of_experts"])
+def test_products_are_made_of_wide_loads_and_tensor_cores(kernel: str, tiles: int, target: str) -> None:
+    """A compiler that splits the loads, or calls a function between them, halves the rate at which weights come in."""
+    name = f"{kernel}_kernel<__nv_bfloat16, PlainWeights<__nv_bfloat16>, {tiles}>"
+    compiled = codes_of(reports()[0].parent / "linear_bf16.o", target)
+    loop = next(code for code in compiled if code.kernel == name).main_loop("HMMA")
+    assert sum(operation.startswith("HMMA.16816.F32.BF16") for operation in loop) == 16 * tiles
+    loads = [
+        operation for operation in loop if operation.startswith("LD") and not operation.startswith("LDC")
+    ]
+    assert loads.count("LDG.E.NA.128.CONSTANT") >= 16, loads
+    assert all(".128" in operation for operation in loads), loads
+    # The last two go on or leave, on sm_80 by a call to what comes next.
+    assert not any(operation.startswith(("CALL", "STL", "BAR")) for operation in loop[:-2])
+    # The 8 KB of a turn take an H200 as long as a multiprocessor takes for 1580 instructions.
+    assert len(loop) < 700
+
+
+@needs_disassembler
 def test_no_atomic_operation_tries_again() -> None:
     """A 64-bit sum in shared memory is a loop that spins while others are faster; two of 32 bits are two instructions."""
     for name, code in codes().items():

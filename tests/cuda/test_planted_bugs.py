@@ -5,7 +5,7 @@ import torch
 from tests.cuda.emulated import CheckedMemory
 from tests.cuda.host_library import missing
 from tests.cuda.planted import Plant, planted_emulator
-from tests.cuda.test_memory import IMPLEMENTATION, check_attention
+from tests.cuda.test_memory import IMPLEMENTATION, check_attention, check_experts, check_product
 from tests.kernels.test_paged_attention import make_step
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
@@ -104,6 +104,72 @@ PREFILL_PLANTS = {
     ),
 }
 
+PRODUCT_PLANTS = {
+    "rows are read before the launch in front has ended": Plant(
+        "product.cuh",
+        "    wait_for_launch_before();\n    const T* rows",
+        "    const T* rows",
+        "before the launch in front",
+    ),
+    "an input too many": Plant(
+        "product.cuh",
+        "rows[n] != nullptr && input(step, l) < num_inputs",
+        "rows[n] != nullptr && input(step, l) <= num_inputs",
+        "never written|outside|misaligned",
+    ),
+    "an output too many": Plant(
+        "product.cuh",
+        "output < end[m / 2] ? output : end[m / 2] - 1",
+        "output",
+        "outside of every allocation",
+    ),
+    "halves of a fragment exchanged": Plant(
+        "product.cuh",
+        "Weights::pair(parts[m][0][l], 2 * q), Weights::pair(parts[m][1][l], 2 * q)",
+        "Weights::pair(parts[m][1][l], 2 * q), Weights::pair(parts[m][0][l], 2 * q)",
+        NUMBERS,
+    ),
+    "no barrier before the sums of other warps are read": Plant(
+        "product.cuh", "    warp.keep(shared);\n    __syncthreads();\n", "    warp.keep(shared);\n", "race"
+    ),
+    "all warps write one place": Plant(
+        "product.cuh", "shared.sums[warp][n *", "shared.sums[warp / 2][n *", "two writes"
+    ),
+    "no fence before the ticket": Plant(
+        "linear.cuh", FENCE, FENCE.replace("    __threadfence();\n", ""), "threads of different blocks"
+    ),
+    "no barrier before the ticket": Plant(
+        "linear.cuh", FENCE, FENCE.replace("    __syncthreads();\n", ""), "threads of different blocks"
+    ),
+    "a ticket that stays": Plant("linear.cuh", "if (shared.is_last) *ticket = 0;", "", "tickets stay taken"),
+    "a stretch of the inputs is left out": Plant(
+        "linear.cuh", "int s = 0; s < splits", "int s = 1; s < splits", NUMBERS
+    ),
+}
+EXPERT_PLANTS = {
+    "parts that have no rows are not marked": Plant(
+        "experts.cuh",
+        "i < num_parts; i += blockDim.x) args.parts",
+        "i < 0; i += blockDim.x) args.parts",
+        "parts",
+    ),
+    "no barrier before tokens are counted": Plant(
+        "experts.cuh", "    __syncthreads();\n    if (warp == 0) deal", "    if (warp == 0) deal", "race"
+    ),
+    "a token is counted for itself": Plant(
+        "experts.cuh",
+        "((1u << token % 32) - 1)",
+        "((2u << token % 32) - 1)",
+        "tokens that was never written|outside",
+    ),
+    "shares in the order of the scores": Plant(
+        "experts.cuh",
+        "args.shares[token * num_used + place] = share",
+        "args.shares[token * num_used + lane] = share",
+        NUMBERS,
+    ),
+}
+
 
 def attend_with(plant: Plant | None, seqs: list[tuple[int, int]]) -> None:
     emulator = planted_emulator(plant, "planted_attention.cu")
@@ -122,10 +188,28 @@ def attend_with(plant: Plant | None, seqs: list[tuple[int, int]]) -> None:
         emulator.close()
 
 
+def multiply_with(plant: Plant | None) -> None:
+    emulator = planted_emulator(plant, "planted_products.cu")
+    try:
+        check_product(CheckedMemory(emulator), 9, 150, 1000)
+    finally:
+        emulator.close()
+
+
+def use_experts_with(plant: Plant | None) -> None:
+    emulator = planted_emulator(plant, "planted_experts.cu")
+    try:
+        check_experts(CheckedMemory(emulator), 9, 72, 40)
+    finally:
+        emulator.close()
+
+
 @pytest.mark.parametrize("seqs", [DECODES, PREFILLS], ids=["decodes", "prefills"])
 def test_nothing_is_found_in_sound_kernels(seqs: list[tuple[int, int]]) -> None:
     """A checker that always complains would find every bug."""
     attend_with(None, seqs)
+    multiply_with(None)
+    use_experts_with(None)
 
 
 @pytest.mark.parametrize("name", DECODE_PLANTS)
@@ -140,3 +224,17 @@ def test_bugs_of_prefill_are_found(name: str) -> None:
     """A tile that is overwritten while it is read is right in every order of threads that was tried."""
     with pytest.raises(AssertionError, match=PREFILL_PLANTS[name].found):
         attend_with(PREFILL_PLANTS[name], PREFILLS)
+
+
+@pytest.mark.parametrize("name", PRODUCT_PLANTS)
+def test_bugs_of_products_are_found(name: str) -> None:
+    """Rows that are read too early are those of the last step only where a device is quick enough."""
+    with pytest.raises(AssertionError, match=PRODUCT_PLANTS[name].found):
+        multiply_with(PRODUCT_PLANTS[name])
+
+
+@pytest.mark.parametrize("name", EXPERT_PLANTS)
+def test_bugs_of_experts_are_found(name: str) -> None:
+    """A token that is dealt to another's row has an answer, and a wrong one."""
+    with pytest.raises(AssertionError, match=EXPERT_PLANTS[name].found):
+        use_experts_with(EXPERT_PLANTS[name])

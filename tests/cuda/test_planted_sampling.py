@@ -12,6 +12,9 @@ pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 OTHER_TOKEN = "is not kept|row \\d+"
 
 SAMPLING = {
+    "logits are read before the launch in front has ended": Plant(
+        "sample.cuh", "begin_after_launch_before();", "let_next_launch_begin();", "before the launch in front"
+    ),
     "no barrier after the places of biases are cleared": Plant(
         "sample_row.cuh",
         "chunks[i] = 0;\n        __syncthreads();",

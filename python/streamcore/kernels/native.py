@@ -1,19 +1,27 @@
 """`Ops` by the compiled kernels, on the CPU and on CUDA devices."""
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import torch
 from torch import Tensor
 
-from streamcore.kernels.library import CUDA_OPERATIONS, Operation, compiled
+from streamcore.kernels.few_rows import (
+    ExpertMemory,
+    ProductTable,
+    device_seconds,
+    takes_experts,
+    takes_product,
+)
+from streamcore.kernels.library import CUDA_OPERATIONS, DTYPE_CODES, Operation, compiled
 from streamcore.kernels.ops import Ops
 from streamcore.kernels.paged import LayerCache, PagedSequences
 from streamcore.kernels.reference import ReferenceOps
 from streamcore.kernels.splits import Splits
-from streamcore.kernels.structs import NativeOps, address, attention_arguments
-from streamcore.operands import AttentionRule
+from streamcore.kernels.structs import ACTIVATION_CODES, NativeOps, address, attention_arguments
+from streamcore.kernels.weight import LinearWeight
+from streamcore.operands import Activation, AttentionRule, Expert, ExpertRule
 
 
 class CpuOps(NativeOps):
@@ -25,8 +33,8 @@ class CpuOps(NativeOps):
 
 
 class CudaOps(NativeOps):
-    """The CUDA kernels, launched on torch's current stream. Products are torch's, and so is the
-    attention that `takes_attention` refuses.
+    """The CUDA kernels, launched on torch's current stream. Torch's are products of many rows, and
+    what `takes_product`, `takes_experts` and `takes_attention` refuse.
     """
 
     operations = CUDA_OPERATIONS
@@ -35,6 +43,9 @@ class CudaOps(NativeOps):
         """Takes no memory yet."""
         self._index = device.index or 0
         self._splits = Splits(device, num_multiprocessors)
+        self._expert_memory = ExpertMemory()
+        seconds = device_seconds(device) if device.type == "cuda" else None
+        self._table = ProductTable(seconds, self._few_rows, self._many_rows)
 
     def run(self, operation: Operation, num_rows: int, arguments: ctypes.Structure) -> None:
         """See `NativeOps`."""
@@ -45,6 +56,88 @@ class CudaOps(NativeOps):
     def soft_cap(self, x: Tensor, cap: float) -> None:
         """See `Ops`."""
         ReferenceOps.soft_cap(self, x, cap)
+
+    def linear(self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None) -> None:
+        """See `Ops`."""
+        multiply = self._few_rows if self._has_few_rows(x, weight) else self._many_rows
+        multiply(out, x, weight, bias)
+
+    def gated_linear(
+        self,
+        out: Tensor,
+        gate_up: Tensor,
+        x: Tensor,
+        weight: LinearWeight,
+        bias: Tensor | None,
+        activation: Activation,
+    ) -> None:
+        """See `Ops`."""
+        if self._has_few_rows(x, weight):
+            self._few_rows(out, x, weight, bias, 1 + ACTIVATION_CODES[activation])
+        else:
+            super().gated_linear(out, gate_up, x, weight, bias, activation)
+
+    def _has_few_rows(self, x: Tensor, weight: LinearWeight) -> bool:
+        """Whether a product is the kernel's."""
+        return takes_product(x, weight) and x.shape[0] <= self._table.max_rows(x, weight)
+
+    def _few_rows(
+        self,
+        out: Tensor,
+        x: Tensor,
+        weight: LinearWeight,
+        bias: Tensor | None = None,
+        activation: int = 0,
+    ) -> None:
+        self._call(
+            "Linear",
+            output=out.data_ptr(),
+            x=x.data_ptr(),
+            weight=weight.data.data_ptr(),
+            bias=address(bias),
+            num_rows=x.shape[0],
+            num_inputs=weight.num_inputs,
+            num_outputs=weight.num_outputs,
+            x_stride=x.stride(0),
+            activation=activation,
+            dtype=DTYPE_CODES[x.dtype],
+            weight_dtype=DTYPE_CODES[weight.data.dtype],
+            **self._splits.of_product(weight.num_inputs, weight.num_outputs),
+        )
+
+    def _many_rows(self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None = None) -> None:
+        ReferenceOps.linear(self, out, x, weight, bias)
+
+    def experts(
+        self, out: Tensor, x: Tensor, scores: Tensor, experts: Sequence[Expert], rule: ExpertRule
+    ) -> None:
+        """See `Ops`."""
+        if not takes_experts(x.dtype, x.shape[0], experts, rule):
+            ReferenceOps.experts(self, out, x, scores, experts, rule)
+            return
+        num_tokens, hidden = x.shape
+        inter = experts[0].down.num_inputs
+        memory = self._expert_memory.rows(x, inter, len(experts), rule.num_used)
+        self._call(
+            "Experts",
+            output=out.data_ptr(),
+            x=x.data_ptr(),
+            scores=scores.data_ptr(),
+            experts=self.addresses(experts).data_ptr(),
+            num_tokens=num_tokens,
+            hidden=hidden,
+            inter=inter,
+            num_experts=len(experts),
+            num_used=rule.num_used,
+            over_chosen=rule.chooses_first or rule.is_normalised,
+            activation=ACTIVATION_CODES[rule.activation],
+            weight_dtype=DTYPE_CODES[x.dtype],
+            **{name: tensor.data_ptr() for name, tensor in memory.items()},
+        )
+
+    def addresses(self, experts: Sequence[Expert]) -> Tensor:
+        """See `NativeOps`; those of a layer are brought to the device once."""
+        return self._expert_memory.addresses(experts, super().addresses, experts[0].down.data.device)
 
     def paged_attention(
         self, out: Tensor, query: Tensor, cache: LayerCache, sequences: PagedSequences, rule: AttentionRule

@@ -59,7 +59,7 @@ def _load_runner(config: ServeConfig, folder: ModelFolder, check: Callable[[], N
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, folder, device)
     max_model_len = choose_max_model_len(config.max_model_len, folder.config)
-    model = load_model(folder, device, dtype, _progress(config, check))
+    model = load_model(folder, device, dtype, _progress(config, check), kv_cache_dtype=config.kv_cache_dtype)
     limits = _choose_limits(config, model, max_model_len)
     runner, engine_config = _make_runner(config, model, limits)
     decode_s = warm_up(runner, engine_config)
@@ -165,11 +165,12 @@ def _announce(folder: ModelFolder, model: Model, limits: _Limits, context_len: i
     _core.log(
         "info", f"device {model.device}, dtype {dtype_name}; {kernels.description(dtype, model.device)}"
     )
+    narrow = " in fp8" if model.precision.cache == torch.float8_e4m3fn else ""
     # Each that runs gets a token in every step.
     num_rows = min(limits.max_num_seqs, limits.max_num_batched_tokens)
     _core.log(
         "info",
-        f"KV cache {limits.num_blocks} blocks of {limits.block_size} tokens, context {context_len}, "
+        f"KV cache {limits.num_blocks} blocks of {limits.block_size} tokens{narrow}, context {context_len}, "
         f"up to {num_rows} requests at once, {limits.max_num_batched_tokens} tokens a step",
     )
     num_blocks = -(-limits.max_model_len // limits.block_size)

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::Request;
 
-/// A `POST` with a JSON body and a name of its own.
+/// Returns a `POST` with a JSON body and a name of its own.
 pub fn post(path: &str, body: impl Into<PostBody>) -> Request<Body> {
     Request::post(path)
         .header("content-type", "application/json")

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::common::response_events::read_events;
 use crate::common::{Stage, post};
 
-/// The events of a real answer.
+/// Returns the events of a real answer.
 fn good() -> Vec<Value> {
     let mut stage = Stage::new("Hi!");
     let body = json!({
