@@ -184,16 +184,6 @@ COC_UNCHECKED T atomicOr(T* address, T value) {
 }
 
 template <typename T>
-COC_UNCHECKED T atomicOr(T* address, T value) {
-    coc_atomic(address, sizeof(T));
-    T old;
-    std::memcpy(&old, address, sizeof(T));
-    const T both = old | value;
-    std::memcpy(address, &both, sizeof(T));
-    return old;
-}
-
-template <typename T>
 __forceinline__ T __ldg(const T* address) {
     return *address;
 }

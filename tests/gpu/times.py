@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from tests.gpu.common import IS_EMULATED, copy_rate, device, floors, median_s, ops
 
-from streamcore.kernels import LayerCache, PagedSequences
+from streamcore.kernels import LayerCache, LinearWeight, PagedSequences
 from streamcore.kernels.native import SAMPLED_BY, CudaOps
 from streamcore.operands import AttentionRule, Rotation
 
@@ -101,6 +101,37 @@ def elementwise(kernels: CudaOps) -> dict[str, Callable[[], None]]:
     }
 
 
+PRODUCTS = {
+    "product after attention": (4096, 4096, (1, 32)),
+    "gate and up": (28672, 4096, (1, 32)),
+    "down": (4096, 14336, (8,)),
+    "logits": (128256, 4096, (1,)),
+}
+"""Outputs, inputs and rows of the products of few rows."""
+
+
+def product_s(kernels: CudaOps, num_rows: int, num_outputs: int, num_inputs: int) -> tuple[float, float]:
+    """Seconds of a product by the kernel and by torch, over enough weights that no cache holds them."""
+    num_outputs, num_inputs = (max(size // SMALLER // 64, 1) * 64 for size in (num_outputs, num_inputs))
+    count = 1 if IS_EMULATED else max(BEYOND_CACHES // (2 * num_outputs * num_inputs), 1)
+    shape, place = (count, num_outputs, num_inputs), device()
+    weights = [
+        LinearWeight(data, num_outputs, num_inputs, packed=False)
+        for data in torch.randn(shape, device=place, dtype=torch.bfloat16)
+    ]
+    x = torch.randn(num_rows, num_inputs, device=place, dtype=torch.bfloat16)
+    out = x.new_empty(num_rows, num_outputs)
+
+    def seconds(multiply: Callable[..., None]) -> float:
+        def launch() -> None:
+            for weight in weights:
+                multiply(out, x, weight, None)
+
+        return median_s(launch) / count
+
+    return seconds(kernels._few_rows), seconds(kernels._many_rows)
+
+
 def times() -> dict[str, Any]:
     """Microseconds by title, and what they are of the floor."""
     kernels, foreseen, copied = ops(), floors(), copy_rate()
@@ -111,6 +142,11 @@ def times() -> dict[str, Any]:
     for num_seqs, context, new in ((1, 8192, 8192), (1, 32768, 2048), (8, 1024, 1024)):
         title = "8192" if context == 8192 else f"{num_seqs} x {new} of {context}"
         seconds[f"prefill attention, {title}"] = attention_s(kernels, num_seqs, context, new)
+    by_torch = {}
+    for name, (num_outputs, num_inputs, counts) in PRODUCTS.items():
+        for num_rows in counts:
+            title = f"{name}, {num_rows} x {num_outputs} x {num_inputs}"
+            seconds[title], by_torch[title] = product_s(kernels, num_rows, num_outputs, num_inputs)
     launches = elementwise(kernels) | {
         "sampling, 256 x 151936": sampling(kernels, is_penalised=False),
         "sampling with penalties, 256 x 151936": sampling(kernels, is_penalised=True),
@@ -123,7 +159,8 @@ def times() -> dict[str, Any]:
     for title, taken in seconds.items():
         floor = foreseen.get(title)
         share = "" if floor is None else f", floor {floor:.0f} µs, {floor / taken / 1e6:.2f} of it reached"
-        said[title] = f"{taken * 1e6:.1f} µs{share}"
+        other = f", torch {by_torch[title] * 1e6:.1f} µs" if title in by_torch else ""
+        said[title] = f"{taken * 1e6:.1f} µs{share}{other}"
     share_of_copy = 64 * 4096 * 2 * KV_HEADS * DIM * 2 / seconds["decode attention, 64 x 4096"] / copied
     said["decode attention, 64 x 4096: share of a copy"] = round(share_of_copy, 3)
     return said
