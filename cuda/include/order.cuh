@@ -15,7 +15,8 @@ __device__ __forceinline__ float from_ordered_bits(uint32_t bits) {
     return __uint_as_float(bits & 0x80000000u ? bits & 0x7fffffffu : ~bits);
 }
 
-// The place of the first of `count` ascending numbers that is `wanted` or greater; `count` if none is.
+// The place of the first of `count` ascending numbers that is `wanted` or greater; `count` if none
+// is.
 template <typename X>
 __device__ __forceinline__ int first_from(const X* ascending, int count, X wanted) {
     int place = 0;
@@ -37,7 +38,8 @@ __device__ __forceinline__ X warp_total(X x) {
     return x;
 }
 
-// The sum over a block of as many warps as `parts` has places, the same in every thread; the array is free again after it.
+// The sum over a block of as many warps as `parts` has places, the same in every thread; the array
+// is free again after it.
 template <typename X, int kWarps>
 __device__ __forceinline__ X block_total(X (&parts)[kWarps], X x) {
     x = warp_total(x);

@@ -1,6 +1,7 @@
-// Draws one token for each row of logits: penalties, biases, masks, temperature, top_n_sigma, min_p,
-// top_k, top_p, then the inverse of the cumulative distribution in the order of the vocabulary. A
-// threshold on the logits decides which are kept, so that equal ones are kept together.
+// Draws one token for each row of logits: penalties, biases, masks, temperature, top_n_sigma,
+// min_p, top_k, top_p, then the inverse of the cumulative distribution in the order of the
+// vocabulary. A threshold on the logits decides which are kept, so that equal ones are kept
+// together.
 //
 // Shapes: logits [num_rows, vocab_size], float, rows contiguous at any stride.
 // Layout: one block for each row; a warp has a contiguous part of the vocabulary. One pass over the

@@ -1,5 +1,6 @@
-// A row of logits as it is drawn from: its parameters, and what changes its logits. Penalties come first, then biases,
-// then the mask, as on the CPU; the model's own logits stay as they are, and each reader changes what it reads.
+// A row of logits as it is drawn from: its parameters, and what changes its logits. Penalties come
+// first, then biases, then the mask, as on the CPU; the model's own logits stay as they are, and
+// each reader changes what it reads.
 #pragma once
 
 #include <stdint.h>
@@ -16,7 +17,8 @@ constexpr int kChunk = 128;
 // Biases of one row, and tokens that they may be of: the launcher refuses more.
 constexpr int kMaxBiases = 640, kMaxVocabulary = 1 << 19;
 
-// The biases of a row in the order of their tokens, in shared memory. Few chunks of the vocabulary have any.
+// The biases of a row in the order of their tokens, in shared memory. Few chunks of the vocabulary
+// have any.
 struct Biases {
     uint32_t chunks[kMaxVocabulary / kChunk / 32];
     int tokens[kMaxBiases];
@@ -50,7 +52,8 @@ struct Biases {
     __device__ __forceinline__ bool has(int token) const {
         return (chunks[static_cast<unsigned>(token) / kChunk / 32] >> static_cast<unsigned>(token) / kChunk % 32 & 1) != 0;
     }
-    // The place of the first bias of a token from this one on; tokens beyond the vocabulary come last.
+    // The place of the first bias of a token from this one on; tokens beyond the vocabulary come
+    // last.
     __device__ __forceinline__ int place_of(int token) const {
         return first_from(reinterpret_cast<const uint32_t*>(tokens), count, static_cast<uint32_t>(token));
     }
@@ -62,7 +65,8 @@ __device__ __forceinline__ Biases& biases_of_block() {
     return biases;
 }
 
-// The row of a block, and its parameters. `kChanged`: some row of the launch has penalties or biases.
+// The row of a block, and its parameters. `kChanged`: some row of the launch has penalties or
+// biases.
 template <bool kChanged>
 struct SampleRow {
     const float* logits;
@@ -109,8 +113,9 @@ struct SampleRow {
     __device__ __forceinline__ bool may_be(int token) const {
         return mask == nullptr || (mask[token / 32] >> token % 32 & 1) != 0;
     }
-    // The logit of a token that is in the sequence, rounded after each operation as on the CPU. A quotient by the
-    // inverse and the remainder is the rounded one (Markstein 1990), without a division's slow path.
+    // The logit of a token that is in the sequence, rounded after each operation as on the CPU. A
+    // quotient by the inverse and the remainder is the rounded one (Markstein 1990), without a
+    // division's slow path.
     __device__ __forceinline__ float penalised(float logit, int count) const {
         const float rough = __fdividef(1.0f, repetition), inverse = fmaf(fmaf(-repetition, rough, 1.0f), rough, rough);
         const float nearly = logit * inverse, quotient = fmaf(fmaf(-nearly, repetition, logit), inverse, nearly);

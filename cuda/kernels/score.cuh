@@ -1,11 +1,13 @@
 // The log-probabilities of one token of each row of logits, and of the likeliest ones.
-//   logprob(t) = x[t] - max(x) - log(sum exp(x - max(x))), at least kLeast; the likeliest by logit, equal ones by id
+//   logprob(t) = x[t] - max(x) - log(sum exp(x - max(x))), at least `least`
+// The likeliest are ordered by logit, equal ones by id.
 //
 // Shapes: logits [*, vocab_size], float, rows contiguous at any stride.
-// Layout: one block for each scored row; a warp has a contiguous part of the vocabulary. The first pass over the row
-// finds the maximum, the sum, and the greatest logit of each thread. The n-th of those is at most the n-th of the row, so
-// that a second pass notes few logits from it on, among which each finds its own place by counting. Where equal logits
-// are too many to note, the border is found digit by digit instead.
+// Layout: one block for each scored row; a warp has a contiguous part of the vocabulary. The first
+// pass over the row finds the maximum, the sum, and the greatest logit of each thread. The n-th of
+// those is at most the n-th of the row, so that a second pass notes few logits from it on, among
+// which each finds its own place by counting. Where equal logits are too many to note, the border
+// is found digit by digit instead.
 // What a row gets depends on that row alone.
 // Block size: 512 threads, as in sampling.
 #pragma once

@@ -1,4 +1,5 @@
-// Sampling and log-probabilities of rows at multiples of 16 bytes: what planted bugs are compiled into.
+// Sampling and log-probabilities of rows at multiples of 16 bytes: what planted bugs are compiled
+// into.
 #include "sample.cuh"
 #include "score.cuh"
 

@@ -118,7 +118,8 @@ def test_keys_and_values_are_read_sixteen_bytes_at_a_time() -> None:
             assert copies, name
             assert all(WIDE.search(op) for op in copies), name
         else:
-            # 16 tokens of keys and values are 2 KB for each 32 elements of a head; the others look up blocks.
+            # 16 tokens of keys and values are 2 KB for each 32 elements of a head; the others look
+            # up blocks.
             assert sum(bool(WIDE.search(op)) for op in loads) >= int(match[2]) / 16, name
 
 

@@ -54,7 +54,8 @@ def make_logits(vocab_size: int, pad: int = 0, count: int = 6) -> tuple[Tensor, 
     generator = torch.Generator().manual_seed(vocab_size)
     storage = 3 * torch.randn(count, vocab_size + pad, generator=generator)
     logits = aligned(storage)[:, :vocab_size]
-    # Many equal ones; all equal; one far above all; as a mask in the model leaves them; zeros of both signs.
+    # Many equal ones; all equal; one far above all; as a mask in the model leaves them; zeros of
+    # both signs.
     logits[1] = logits[1].round()
     logits[2] = 0.25
     logits[3, vocab_size // 2] = 90.0

@@ -73,7 +73,7 @@ def tried(model: Model, **limits: Any) -> int:
 
 
 def test_the_largest_steps_are_run(model: Model, plans: list[dict[str, int]]) -> None:
-    """A step that is larger than those that were tried may find no memory, in the middle of everybody's answers."""
+    """A step that is larger than those that were tried may find no memory, in the middle of answers."""
     tried(model)
     prompts, decodes, scored = plans
     assert prompts == {
