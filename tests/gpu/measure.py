@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from tests.checkpoints import write_checkpoint
 from tests.models.engine_loop import Ask, EngineLoop
 
-from streamcore.kernels import LayerCache, PagedSequences, library, native
+from streamcore.kernels import LayerCache, LinearWeight, PagedSequences, library, native
 from streamcore.kernels.ops import Ops
 from streamcore.kernels.reference import ReferenceOps
 from streamcore.models.folder import check_model_folder
@@ -157,6 +158,29 @@ def attention_s(num_seqs: int, context: int, new: int) -> tuple[float, int]:
     return median_s(launch) / layers, 2 * num_seqs * context * kv_heads * dim * 2
 
 
+def product_s(num_rows: int, num_outputs: int, num_inputs: int) -> tuple[float, float, int]:
+    """Seconds of a product by the kernel and by torch, and the bytes of its weight; with enough
+    weights that no cache holds them.
+    """
+    place, kernels = device(), ops()
+    count = max(1, 400_000_000 // (2 * num_outputs * num_inputs))
+    weights = [
+        LinearWeight(data, num_outputs, num_inputs, packed=False)
+        for data in torch.randn(count, num_outputs, num_inputs, device=place, dtype=torch.bfloat16)
+    ]
+    x = torch.randn(num_rows, num_inputs, device=place, dtype=torch.bfloat16)
+    out = torch.empty(num_rows, num_outputs, device=place, dtype=torch.bfloat16)
+
+    def launch(multiply: Callable[..., None]) -> None:
+        for weight in weights:
+            multiply(out, x, weight, None)
+
+    ours, theirs = (
+        median_s(partial(launch, multiply)) / count for multiply in (kernels._few_rows, kernels._many_rows)
+    )
+    return ours, theirs, 2 * num_outputs * num_inputs
+
+
 def times() -> dict[str, Any]:
     """Times of the kernels beside what a copy takes."""
     if IS_EMULATED:
@@ -179,6 +203,12 @@ def times() -> dict[str, Any]:
         numbers[f"prefill {num_seqs} x {new} of {context}"] = (
             f"{seconds * 1e6:.0f} µs, {flops / seconds / 1e12:.0f} TFLOP/s"
         )
+    for num_rows in (1, 8, 32):
+        for num_outputs, num_inputs in ((4096, 4096), (28672, 4096), (4096, 14336), (128256, 4096)):
+            ours, theirs, size = product_s(num_rows, num_outputs, num_inputs)
+            numbers[f"product {num_rows} x {num_outputs} x {num_inputs}"] = (
+                f"{ours * 1e6:.1f} µs, {size / ours / copied:.2f} of a copy; torch {theirs * 1e6:.1f} µs"
+            )
     count, vocab, place = 256, 151936, device()
     logits = torch.randn(count, vocab, device=place) * 3
     parameters = {name: torch.full((count,), value, device=place) for name, value in
