@@ -143,11 +143,12 @@ impl StoredResponse {
             return if state.is_over { Events::Over } else { Events::NotYet };
         };
         let mut num_bytes = 0;
-        let fits = |event: &&Box<[u8]>| {
-            num_bytes += event.len();
+        let fits = |len: &usize| {
+            num_bytes += len;
             num_bytes <= max_bytes
         };
-        let fitting = &rest[..rest.iter().take_while(fits).count().max(1)];
+        let num_fitting = rest.iter().map(|event| event.len()).take_while(fits).count();
+        let fitting = &rest[..num_fitting.max(1)];
         Events::Some(fitting.concat(), next + fitting.len() as u64)
     }
 
