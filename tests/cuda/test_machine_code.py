@@ -189,7 +189,7 @@ def test_products_are_made_of_wide_loads_and_tensor_cores(kernel: str, tiles: in
     # The last two go on or leave, on sm_80 by a call to what comes next.
     assert not any(operation.startswith(("CALL", "STL", "BAR")) for operation in loop[:-2])
     # The 8 KB of a turn take an H200 as long as a multiprocessor takes for 1580 instructions.
-    assert len(loop) < 700
+    assert len(loop) < 800
 
 
 @needs_disassembler

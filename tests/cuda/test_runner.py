@@ -13,6 +13,7 @@ from tests.cuda.emulator import Emulator
 from tests.cuda.host_library import host_library, missing
 from tests.cuda.recorded import RecordedSteps
 from tests.models.engine_loop import Answer, Ask, EngineLoop
+from tests.models.family_checkpoints import Variant, write_reference
 from tests.models.steps import CPU, random_prompt
 
 from streamcore.kernels import LinearWeight, library
@@ -25,7 +26,7 @@ from streamcore.models.model import Model
 from streamcore.operands import Activation
 from streamcore.runner.device_sampler import DeviceSampler
 from streamcore.runner.limits import choose_capture_sizes
-from streamcore.runner.placement import Placement
+from streamcore.runner.placement import Placement, is_capturable
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
@@ -76,6 +77,15 @@ def model_of(folder: Path, ops: Ops) -> Model:
     model.ops = ops
     model.prepare(256)
     return model
+
+
+MIXTURE = Variant(
+    "qwen3_moe",
+    {
+        **{"hidden_size": 64, "head_dim": 64, "num_hidden_layers": 2, "norm_topk_prob": True},
+        **{"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 40},
+    },
+)
 
 
 @pytest.fixture
@@ -175,6 +185,25 @@ def test_the_kernels_draw_and_score_as_the_cpu_does(folder: Path) -> None:
             assert [value for _, value in mine[1]] == pytest.approx(
                 [value for _, value in other[1]], abs=1e-4
             )
+
+
+def test_a_model_with_experts_is_captured(tmp_path: Path) -> None:
+    """Experts that the host has to choose are a wait in every layer of every step."""
+    write_reference(tmp_path, MIXTURE)
+    model, torchs = model_of(tmp_path, emulated()), model_of(tmp_path, ReferenceOps())
+    model.measure()
+    model.prepare(256)
+    assert is_capturable(model)
+    asked = asks(logprobs=1)
+    expected = answers(model, asked)
+    loop = EngineLoop(
+        model, num_blocks=64, capture_sizes=[4, 16], placement=emulated_placement(2, captures=True)
+    )
+    assert loop.answer(asked) == expected
+    assert loop.num_padding > 0
+    for ours, theirs in zip(expected, answers(torchs, asked), strict=True):
+        first, wanted = ([logprob for logprob, _ in answer.likelihoods[:1]] for answer in (ours, theirs))
+        assert first == pytest.approx(wanted, abs=0.02)
 
 
 def test_padding_changes_nothing(folder: Path) -> None:

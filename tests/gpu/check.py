@@ -28,8 +28,8 @@ def parts(is_emulated: bool) -> list[tuple[str, int, list[str]]]:
     """Name, seconds, and arguments of Python for each part, in order."""
     kind = "emulated" if is_emulated else "cuda"
     kernels = [*PYTEST, str(ROOT / "tests" / "kernels")]
-    one = "decodes and test_mixtures or test_products and 130-520-9"
     small = "test_head_shapes or test_rope_and_store_kv"
+    one = "decodes and test_mixtures or test_products and 130-520-9 or test_narrow_experts and 9"
     # The emulator takes minutes for what a device does at once.
     all_kernels = "emulated and test_gated" if is_emulated else "cuda"
 
