@@ -1,16 +1,11 @@
 """The emulator is tested itself: each bug that is planted into a kernel must be found, by the numbers or by the checker."""
 
-import hashlib
-from dataclasses import dataclass
-from pathlib import Path
-
 import pytest
 import torch
 from tests.cuda.emulated import CheckedMemory
-from tests.cuda.emulator import Emulator
-from tests.cuda.host_library import host_library, missing
+from tests.cuda.host_library import missing
+from tests.cuda.planted import Plant, planted_emulator
 from tests.cuda.test_memory import IMPLEMENTATION, check_attention, check_experts, check_product
-from tests.cuda.toolkit import BUILD, CUDA
 from tests.kernels.test_paged_attention import make_step
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
@@ -18,16 +13,6 @@ pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 DECODES = [(1, 600), (1, 33), (1, 1)]
 PREFILLS = [(100, 100), (65, 70), (20, 150)]
 NUMBERS = "Tensor-likes are not close"
-
-
-@dataclass(frozen=True)
-class Plant:
-    """A text of a header, what takes its place, and what is said then."""
-
-    header: str
-    text: str
-    bug: str
-    found: str
 
 
 FENCE = "    __threadfence();\n    __syncthreads();\n    if (threadIdx.x == 0) {"
@@ -186,30 +171,8 @@ EXPERT_PLANTS = {
 }
 
 
-def emulator_with(plant: Plant | None, kernels: str) -> Emulator:
-    """The kernels of attention or of products, with a bug."""
-    define = ("SOUND=1",)
-    source = Path(__file__).parent / f"planted_{kernels}.cu"
-    if plant is None:
-        return Emulator(host_library("check", define, (source,)))
-    text = (CUDA / "kernels" / plant.header).read_text()
-    assert text.count(plant.text) == 1, "the text that the bug replaces must be there, once"
-    name = hashlib.sha256(f"{plant}{text}".encode()).hexdigest()[:16]
-    folder = BUILD / "planted" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    # Headers are looked for beside what includes them first.
-    for header in (CUDA / "kernels").glob("*.cuh"):
-        is_planted = header.name == plant.header
-        (folder / header.name).write_text(
-            text.replace(plant.text, plant.bug) if is_planted else header.read_text()
-        )
-    copy = folder / source.name
-    copy.write_text(source.read_text())
-    return Emulator(host_library("check", (f"PLANTED_{name}=1",), (copy,)))
-
-
 def attend_with(plant: Plant | None, seqs: list[tuple[int, int]]) -> None:
-    emulator = emulator_with(plant, "attention")
+    emulator = planted_emulator(plant, "planted_attention.cu")
     try:
         step = make_step(
             IMPLEMENTATION,
@@ -226,7 +189,7 @@ def attend_with(plant: Plant | None, seqs: list[tuple[int, int]]) -> None:
 
 
 def multiply_with(plant: Plant | None) -> None:
-    emulator = emulator_with(plant, "products")
+    emulator = planted_emulator(plant, "planted_products.cu")
     try:
         check_product(CheckedMemory(emulator), 9, 150, 1000)
     finally:
@@ -234,7 +197,7 @@ def multiply_with(plant: Plant | None) -> None:
 
 
 def use_experts_with(plant: Plant | None) -> None:
-    emulator = emulator_with(plant, "experts")
+    emulator = planted_emulator(plant, "planted_experts.cu")
     try:
         check_experts(CheckedMemory(emulator), 9, 72, 40)
     finally:
