@@ -222,10 +222,24 @@ unsafe fn multiply(step: &Step, tiles: Range<usize>, group: usize) {
     }
 }
 
+/// Asks for the cache lines of the weights one instruction's inputs ahead of a register: tile loads
+/// alone do not keep the memory busy.
+macro_rules! fetch {
+    ($register:literal) => {
+        fetch!($register:
+            2048 2112 2176 2240 2304 2368 2432 2496 2560 2624 2688 2752 2816 2880 2944 3008
+            3072 3136 3200 3264 3328 3392 3456 3520 3584 3648 3712 3776 3840 3904 3968 4032)
+    };
+    ($register:literal: $($offset:literal)+) => {
+        concat!($("prefetcht0 [{", $register, "} + ", $offset, "]\n"),+)
+    };
+}
+
 /// A block of more than 16 rows with one tile of outputs.
 unsafe fn many_rows(step: &Step, block: usize, tile: usize, sums: &mut Sums) {
     // SAFETY: the caller's promise; the tiles are as long as `num_steps` says.
     unsafe {
+        claim(step, block, tile);
         asm!(
             "tilezero tmm0",
             "tilezero tmm1",
@@ -238,6 +252,7 @@ unsafe fn many_rows(step: &Step, block: usize, tile: usize, sums: &mut Sums) {
             "tdpbf16ps tmm0, tmm4, tmm6",
             "tileloadd tmm5, [{x} + {row} + 1024]",
             "tdpbf16ps tmm1, tmm4, tmm7",
+            fetch!("weights"),
             "add {weights}, 2048",
             "add {x}, {x_step}",
             "tdpbf16ps tmm2, tmm5, tmm6",
@@ -269,6 +284,7 @@ unsafe fn few_rows(step: &Step, block: usize, tiles: Range<usize>, sums: &mut Su
     let next = (tile + 1).min(tiles.end - 1);
     // SAFETY: the caller's promise; the tiles are as long as `num_steps` says.
     unsafe {
+        claim(step, block, tile);
         asm!(
             "tilezero tmm0",
             "tilezero tmm1",
@@ -280,6 +296,8 @@ unsafe fn few_rows(step: &Step, block: usize, tiles: Range<usize>, sums: &mut Su
             "tileloadd tmm7, [{weights} + {pair} + 64]",
             "tdpbf16ps tmm0, tmm4, tmm6",
             "tdpbf16ps tmm1, tmm4, tmm7",
+            fetch!("weights"),
+            fetch!("next"),
             "tileloadd tmm6, [{next} + {pair}]",
             "tileloadd tmm7, [{next} + {pair} + 64]",
             "tdpbf16ps tmm2, tmm4, tmm6",
@@ -308,6 +326,24 @@ unsafe fn few_rows(step: &Step, block: usize, tiles: Range<usize>, sums: &mut Su
         store(step, block, tile, &sums.0);
         if next > tile {
             store(step, block, next, &sums.0[ROWS..]);
+        }
+    }
+}
+
+/// Asks for the cache lines that the sums of a block will be written to, so that they are there by
+/// then.
+fn claim(step: &Step, block: usize, tile: usize) {
+    let args = &step.linear;
+    for row in 0..step.num_rows {
+        let place = (step.first_row(block) + row) * args.num_outputs + tile * TILE;
+        let target = (args.output as *const f32).wrapping_add(place);
+        // SAFETY: the instructions write nothing, and any address will do.
+        unsafe {
+            asm!(
+                "prefetchw [{target}]", "prefetchw [{target} + 64]",
+                target = in(reg) target,
+                options(nostack, preserves_flags)
+            );
         }
     }
 }
