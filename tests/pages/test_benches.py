@@ -40,6 +40,11 @@ def bench(
         ),
         ("crossing.py", ("--rows", 4, "--steps", 20), ["4 rows: median "]),
         ("runner/step.py", (DEMO, "--rows", 2, "--steps", 2), ["| greedy | 2 |", "| temperature 0.8"]),
+        (
+            "runner/operations.py",
+            (DEMO, "--rows", 2, "--context", 4, "--rounds", 2),
+            ["2 rows, ", "| PagedAttention | ", "| forward pass, "],
+        ),
     ],
 )
 def test_small_run_gives_its_rows(

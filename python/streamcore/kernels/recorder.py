@@ -30,11 +30,14 @@ class Recorder(CpuOps):
         self._program = compiled.Program()
         self._which = _TOKENS
         self._addresses: list[Tensor] = []
+        self.written: list[tuple[Operation, ctypes.Structure]] = []
+        """Every operation with its arguments, in order."""
 
     def run(self, operation: Operation, num_rows: int, arguments: ctypes.Structure) -> None:
         """Adds an operation in place of carrying it out."""
         which = _SEQS if operation.name == "PagedAttention" else self._which
         self._program.append(operation.number, ctypes.addressof(arguments), which)
+        self.written.append((operation, arguments))
 
     def take(self, out: Tensor, x: Tensor, rows: Tensor) -> None:
         """See `Ops`."""
@@ -56,3 +59,8 @@ class Recorder(CpuOps):
     def carry_out(self, num_tokens: int, num_seqs: int, num_wanted: int) -> None:
         """Carries out what was written down, with these numbers of rows."""
         self._program.run((num_tokens, num_seqs, num_wanted))
+
+    def carry_out_timed(self, num_tokens: int, num_seqs: int, num_wanted: int) -> list[float]:
+        """As `carry_out`; the seconds that each operation of `written` took."""
+        times: list[float] = self._program.run_timed((num_tokens, num_seqs, num_wanted))
+        return times

@@ -156,7 +156,7 @@ class Recording:
     def __init__(self, decoder: Decoder, recorder: Recorder, step: Step) -> None:
         """Holds all memory whose address was written down."""
         self._decoder = decoder
-        self._recorder = recorder
+        self.recorder = recorder
         self._step = step
         self._rotations = [rope.rotation for rope in decoder.ropes]
 
@@ -167,7 +167,7 @@ class Recording:
         Raises:
             ValueError: a token, a position or a slot is out of range.
         """
-        self._recorder.carry_out(num_tokens, num_seqs, num_wanted)
+        self.recorder.carry_out(num_tokens, num_seqs, num_wanted)
         vocab_size = self._decoder.head.weight.num_outputs
         return self._step.scratch.rows("logits", num_wanted, vocab_size)
 
