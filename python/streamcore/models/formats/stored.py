@@ -15,6 +15,8 @@ from streamcore.models.tensor_files import FLOATS, TensorInfo
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from streamcore.kernels.grouped import Grouped
+
 Found = Mapping[str, TensorInfo]
 """The tensors of a folder by their plain names; empty where only config.json is known."""
 
@@ -38,6 +40,10 @@ class Stored(Protocol):
         first size.
         """
 
+    @property
+    def keeps_groups(self) -> bool:
+        """Whether `grouped` may return numbers, as far as that is known without the tensors."""
+
     def dtype(self, dtypes: Mapping[str, str]) -> str:
         """The dtype that `widen` returns, by those of the entries, in the words of safetensors."""
 
@@ -50,6 +56,14 @@ class Stored(Protocol):
         Args:
             tensors: those of the entries that the file has; of a stack the part of one expert.
             rows: which, with both ends.
+        """
+
+    def grouped(self, tensors: "Mapping[str, Tensor]") -> "Grouped | None":
+        """The numbers of the matrix in groups, without widening them; None where that cannot hold
+        them.
+
+        Args:
+            tensors: as in `widen`.
         """
 
 
