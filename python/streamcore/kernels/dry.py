@@ -37,7 +37,7 @@ class DryOps:
         widest = max(expert.gate_up.num_outputs for expert in experts)
         if experts[0].gate_up.packed:
             num_rows, hidden = x.shape[0] * rule.num_used, x.shape[1]
-            # Weights in groups have their inputs filled up beside that, and the sums of groups of 16.
+            # Weights in groups have their inputs filled up beside that, and sums of groups.
             copied = 2 * max(hidden, widest) + 512 if experts[0].gate_up.form else 0
             num_numbers = num_rows * (hidden + hidden % 2 + widest) + x.shape[0] * copied
             self._take(num_numbers * _FLOAT32_BYTES)

@@ -44,8 +44,8 @@ class Form:
 
     bits: Literal[4, 8]
     group_size: int
-    """Inputs that share a scale: a multiple of 16; one that 256 is a multiple of where scales are
-    nested.
+    """Inputs that share a scale: 16, or a multiple of 32; one that 256 is a multiple of where scales
+    are nested.
     """
     dtype: torch.dtype
     """Of the scales, or of the outer ones: bfloat16 or float16."""

@@ -13,13 +13,13 @@ column where groups are by importance; -1 in it says that they are not.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from streamcore.layers.weights import Stack
 from streamcore.models.fields import Fields, shown
-from streamcore.models.formats.stored import Entry, Found, Names, Stored, num_groups, num_words, parse_bits
+from streamcore.models.formats.stored import Entry, Found, Stored, Targets, num_groups, num_words, parse_bits
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +30,6 @@ _FLOATS = ("BF16", "F16", "F32")
 _PASSED_OVER = frozenset(
     {f"{what}_{kind}" for what in ("input", "output", "k", "v", "q") for kind in ("scale", "zero_point")}
 )
-_LINEAR = "Linear"
 
 Packing: TypeAlias = Literal["float", "int", "packed"]
 _PACKINGS: Mapping[str, Packing | None] = {
@@ -108,27 +107,6 @@ class Scheme:
             return None
         scales = self.of_rows(tensors[".weight_scale"], slice(0, codes.shape[0]))
         return groups.integers(codes, scales, size, bits=bits, zeros=zeros)
-
-
-@dataclass(frozen=True, slots=True)
-class Targets:
-    """The layers that a list names, by what names them most closely: by their names, by a regular
-    expression, or as all that are linear.
-    """
-
-    kinds: tuple[Names, Names, Names]
-
-    @classmethod
-    def of(cls, listed: Sequence[str]) -> "Targets":
-        """Of a list in config.json."""
-        expressions = [item for item in listed if item.startswith("re:")]
-        names = [item for item in listed if item not in (*expressions, _LINEAR)]
-        all_linear = ["re:"] if _LINEAR in listed else []
-        return cls((Names.of(names), Names.of(expressions), Names.of(all_linear)))
-
-    def have(self, layer: str) -> bool:
-        """Whether a layer is one of them."""
-        return any(names.have(layer) for names in self.kinds)
 
 
 @dataclass(frozen=True, slots=True)

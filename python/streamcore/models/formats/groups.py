@@ -15,8 +15,8 @@ _MAX_NUMBERS = 1 << 18
 
 QUANTISED_GROUP = 32
 """Inputs that share a scale where weights are quantised here."""
-# Shares of the scale that reaches the greatest number of a group: a smaller one cuts that off and is
-# closer to the others.
+# Shares of the scale that reaches the greatest number of a group: a smaller one cuts that off and
+# is closer to the others.
 _SHARES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75)
 
 

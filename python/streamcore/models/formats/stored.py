@@ -148,6 +148,7 @@ class Names:
 
 
 _SPECIAL = re.compile(r"[^\w.-]")
+_LINEAR = "Linear"
 
 
 def _compiled(expressions: Iterable[str]) -> tuple[re.Pattern[str], ...]:
@@ -159,6 +160,27 @@ def _compiled(expressions: Iterable[str]) -> tuple[re.Pattern[str], ...]:
         except re.error:
             continue
     return tuple(compiled)
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """The layers that a list names, by what names them most closely: by their names, by a regular
+    expression, or as all that are linear.
+    """
+
+    kinds: tuple[Names, Names, Names]
+
+    @classmethod
+    def of(cls, listed: Sequence[str]) -> "Targets":
+        """Of a list in config.json."""
+        expressions = [item for item in listed if item.startswith("re:")]
+        names = [item for item in listed if item not in (*expressions, _LINEAR)]
+        all_linear = ["re:"] if _LINEAR in listed else []
+        return cls((Names.of(names), Names.of(expressions), Names.of(all_linear)))
+
+    def have(self, layer: str) -> bool:
+        """Whether a layer is one of them."""
+        return any(names.have(layer) for names in self.kinds)
 
 
 def parse_bits(fields: Fields, name: str, default: int | None, known: Sequence[int]) -> int:
