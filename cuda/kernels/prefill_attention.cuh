@@ -237,6 +237,7 @@ __device__ __forceinline__ void copy_rows(uint32_t target, const Place& place) {
 template <typename T, int kHeadDim>
 __global__ void __launch_bounds__(kPrefillThreads, 2)
     prefill_attention_kernel(const streamcore_paged_attention args, const Divisor block_size, const ScoreRule rule) {
+    begin_after_launch_before();
     using Shape = PrefillShape<kHeadDim>;
     constexpr int kKeys = Shape::kKeys;
     const QueryTile tile(args, blockIdx.y);
