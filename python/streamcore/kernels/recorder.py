@@ -13,8 +13,9 @@ from torch import Tensor
 
 from streamcore.kernels.library import Operation, compiled
 from streamcore.kernels.native import CpuOps
+from streamcore.kernels.structs import are_alike
 from streamcore.kernels.weight import LinearWeight
-from streamcore.operands import Expert
+from streamcore.operands import Expert, ExpertRule
 
 _TOKENS, _SEQS, _WANTED = range(3)
 
@@ -49,6 +50,14 @@ class Recorder(CpuOps):
         if not weight.packed:
             raise NotRecordableError("torch multiplies with a weight that is not packed")
         super().linear(out, x, weight, bias)
+
+    def experts(
+        self, out: Tensor, x: Tensor, scores: Tensor, experts: Sequence[Expert], rule: ExpertRule
+    ) -> None:
+        """See `Ops`."""
+        if not experts[0].gate_up.packed or not are_alike(experts):
+            raise NotRecordableError("experts whose weights are stored in different ways are routed by torch")
+        super().experts(out, x, scores, experts, rule)
 
     def addresses(self, experts: Sequence[Expert]) -> Tensor:
         """See `CpuOps`; the program reads them at every step."""

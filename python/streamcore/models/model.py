@@ -1,6 +1,7 @@
 """A loaded model: a decoder with what computes it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,13 +17,28 @@ from streamcore.models.config import DecoderConfig
 from streamcore.models.precision import Precision
 
 
+@dataclass(slots=True)
+class WeightSizes:
+    """Bytes of a model's weights in memory."""
+
+    total: int = 0
+    grouped: int = 0
+    """Of those that are multiplied with in four or eight bits."""
+
+
 class Model:
     """A decoder on its device."""
 
     def __init__(
-        self, config: DecoderConfig, decoder: Decoder, precision: Precision, device: torch.device
+        self,
+        config: DecoderConfig,
+        decoder: Decoder,
+        precision: Precision,
+        device: torch.device,
+        sizes: WeightSizes,
     ) -> None:
         """Takes what the loader has built."""
+        self.sizes = sizes
         self.config = config
         self.decoder = decoder
         self.precision = precision

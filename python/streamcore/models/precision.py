@@ -24,6 +24,12 @@ class Precision:
     widening them as they are read is exact, and half the bytes are read."""
     cache: torch.dtype
     """Of keys and values in the KV cache."""
+    keeps_groups: bool = False
+    """Whether matrices of four and eight bits are multiplied with as they are; else they are
+    widened.
+    """
+    quantize: str = "none"
+    """What other matrices are rounded to: `int8`, `int4` or `none`."""
 
     @property
     def is_exact(self) -> bool:
@@ -32,15 +38,20 @@ class Precision:
 
 
 def precision_of(
-    folder: ModelFolder, device: torch.device, dtype: torch.dtype, kv_cache_dtype: str = "auto"
+    folder: ModelFolder,
+    device: torch.device,
+    dtype: torch.dtype,
+    kv_cache_dtype: str = "auto",
+    quantize: str = "none",
 ) -> Precision:
     """What `dtype` means for a folder on a device.
 
     Args:
         kv_cache_dtype: `auto`, which is `dtype`, or `fp8`.
+        quantize: as in `load_model`.
 
     Raises:
-        ConfigError: no kernel reads such a cache.
+        ConfigError: no kernel reads such a cache, or such weights.
     """
     keeps_bfloat16 = device.type == "cpu" and kernels.can_keep_bfloat16()
     if keeps_bfloat16 and dtype == torch.float16:
@@ -54,4 +65,9 @@ def precision_of(
         if device.type != "cpu" or activations != torch.float32:
             raise ConfigError(f"`--kv-cache-dtype` is fp8, which needs the CPU's kernels, not {device}")
         cache = torch.float8_e4m3fn
-    return Precision(dtype, activations, torch.bfloat16 if is_narrow else dtype, cache)
+    keeps_groups = keeps_bfloat16 and activations == torch.float32
+    if quantize != "none" and not keeps_groups:
+        raise ConfigError(f"`--quantize` is {quantize}, which needs the CPU's kernels, not {device}")
+    return Precision(
+        dtype, activations, torch.bfloat16 if is_narrow else dtype, cache, keeps_groups, quantize
+    )
