@@ -66,6 +66,7 @@ WAYS: Mapping[tuple[str, str], Way] = {
     ("docs/performance.md", "python benches/serving/constrained.py tiny --rounds 2 --tokens 100"): parts,
     ("docs/performance.md", "python benches/serving/doors.py --tokens 64"): parts,
     ("docs/performance.md", "python benches/serving/faults.py neighbour"): parts,
+    ("docs/performance.md", "python benches/serving/ceiling.py"): parts,
     ("docs/performance.md", "python benches/runner/step.py FOLDER"): parts,
     ("docs/performance.md", "python benches/runner/operations.py FOLDER"): parts,
     ("docs/performance.md", "python benches/kernels/linear.py --groups --threads 1"): parts,
@@ -134,6 +135,10 @@ WAYS: Mapping[tuple[str, str], Way] = {
     (
         "benches/serving/builds.py",
         "python benches/serving/builds.py FOLDER BEFORE AFTER [--streams 1 8 32]",
+    ): parts,
+    (
+        "benches/serving/ceiling.py",
+        "python benches/serving/ceiling.py [--memory-mib 4096] [--seconds 60]",
     ): parts,
     ("benches/serving/faults.py", "python benches/serving/faults.py flood [--requests 10000]"): parts,
     (
