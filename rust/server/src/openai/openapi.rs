@@ -50,18 +50,28 @@ fn paths() -> Value {
         "/v1/responses": { "post": post(
             "createResponse", "ResponseRequest", "Response", Some("ResponseEvent"),
         ) },
+        "/v1/responses/compact": { "post": not_offered("compactResponse") },
         "/v1/responses/input_tokens": { "post": post(
             "countResponseTokens", "ResponseRequest", "ResponseTokens", None,
         ) },
         "/v1/responses/{id}": {
-            "get": asked("retrieveResponse", "Response"), "delete": asked("deleteResponse", "DeletedResponse"),
+            "get": queried(asked("retrieveResponse", &streamed("Response", "ResponseEvent")), &[
+                ("stream", json!({ "type": "boolean" }), "Its events, if it was created with `stream`."),
+                ("starting_after", json!({ "type": "integer", "minimum": 0 }), "Those behind this number."),
+            ]),
+            "delete": asked("deleteResponse", &content("DeletedResponse")),
             "parameters": id,
         },
         "/v1/responses/{id}/cancel": {
-            "post": asked("cancelResponse", "Response"), "parameters": id,
+            "post": asked("cancelResponse", &content("Response")), "parameters": id,
         },
         "/v1/responses/{id}/input_items": {
-            "get": asked("listInputItems", "ResponseItemList"), "parameters": id,
+            "get": queried(asked("listInputItems", &content("ResponseItemList")), &[
+                ("limit", json!({ "type": "integer", "minimum": 1, "maximum": 100 }), "Items of a page."),
+                ("order", json!({ "enum": ["asc", "desc"] }), "The last item comes first unless it is `asc`."),
+                ("after", json!({ "type": "string" }), "The id of the item before the page."),
+            ]),
+            "parameters": id,
         },
         "/v1/models": { "get": anthropic::or_other("listModels", "ModelList", "MessageModelList") },
         "/v1/models/{id}": {
@@ -77,10 +87,26 @@ fn paths() -> Value {
     })
 }
 
-/// Returns the operation that reads a stored object.
-fn asked(id: &str, answer: &str) -> Value {
-    let mut operation = get(id, &content(answer));
+/// A route of OpenAI's that has no answer here.
+fn not_offered(id: &str) -> Value {
+    let refused =
+        [("401", "no valid key"), ("403", "foreign `Host`"), ("404", "not offered, the message says why")];
+    json!({ "operationId": id, "responses": errors(&refused, &reference("Error")) })
+}
+
+/// What can be asked of a thing that is kept.
+fn asked(id: &str, answer: &Value) -> Value {
+    let mut operation = get(id, answer);
     operation["responses"]["400"] = json!({ "description": "not possible", "content": content("Error") });
+    operation
+}
+
+/// An operation with what may stand behind the question mark.
+fn queried(mut operation: Value, params: &[(&str, Value, &str)]) -> Value {
+    let params = params.iter().map(|(name, schema, about)| {
+        json!({ "name": name, "in": "query", "schema": schema, "description": about })
+    });
+    operation["parameters"] = params.collect();
     operation
 }
 
@@ -92,7 +118,16 @@ fn content(schema: &str) -> Value {
     json!({ "application/json": { "schema": reference(schema) } })
 }
 
-/// Returns an answer to `GET`, whose refusals have this schema.
+/// The same, or events of this schema. It is that of the JSON in one `data:` line; OpenAPI has no
+/// words for streams of them.
+fn streamed(schema: &str, event: &str) -> Value {
+    let mut kinds = content(schema);
+    let text = json!({ "type": "string", "contentMediaType": "text/event-stream" });
+    kinds["text/event-stream"] = json!({ "schema": text, "x-event": reference(event) });
+    kinds
+}
+
+/// An answer to `GET`, whose refusals have this schema.
 pub(crate) fn get_with(id: &str, answer: &Value, error: &Value) -> Value {
     let mut responses = errors(
         &[("401", "no valid key"), ("403", "foreign `Host`"), ("404", "not found"), ("503", "not ready")],
@@ -113,8 +148,6 @@ fn probe(id: &str) -> Value {
     json!({ "operationId": id, "responses": responses, "security": [] })
 }
 
-/// Returns a `POST` operation. `chunk` is the schema of the JSON in one `data:` line; OpenAPI
-/// cannot describe streams.
 fn post(id: &str, request: &str, answer: &str, chunk: Option<&str>) -> Value {
     post_with(id, request, answer, chunk, &reference("Error"))
 }
@@ -134,12 +167,7 @@ pub(crate) fn post_with(id: &str, request: &str, answer: &str, chunk: Option<&st
         ("504", "not complete within the time that the client waits, which SDKs tell in a header"),
     ];
     let mut responses = errors(&refused, error);
-    let mut kinds = content(answer);
-    if let Some(chunk) = chunk {
-        let name = chunk.to_owned();
-        let schema = json!({ "type": "string", "contentMediaType": "text/event-stream" });
-        kinds["text/event-stream"] = json!({ "schema": schema, "x-event": reference(&name) });
-    }
+    let kinds = chunk.map_or_else(|| content(answer), |chunk| streamed(answer, chunk));
     responses.insert("200".to_owned(), json!({ "description": "the answer", "content": kinds }));
     let body = json!({ "required": true, "content": content(request) });
     json!({ "operationId": id, "requestBody": body, "responses": responses })

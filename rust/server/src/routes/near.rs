@@ -3,12 +3,13 @@
 use strsim::osa_distance;
 
 /// The paths as `/openapi.json` lists them, but for those with a name in them.
-const PATHS: [&str; 14] = [
+const PATHS: [&str; 15] = [
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/messages",
     "/v1/messages/count_tokens",
     "/v1/responses",
+    "/v1/responses/compact",
     "/v1/responses/input_tokens",
     "/v1/models",
     "/tokenize",
