@@ -19,7 +19,7 @@
 extern "C" {
 #endif
 
-typedef enum { STREAMCORE_F32 = 0, STREAMCORE_BF16 = 1, STREAMCORE_F16 = 2 } streamcore_dtype;
+typedef enum { STREAMCORE_F32 = 0, STREAMCORE_BF16 = 1, STREAMCORE_F16 = 2, STREAMCORE_E4M3 = 3 } streamcore_dtype;
 
 /* STREAMCORE_CUDA_ABI_VERSION of the compiled library. */
 int streamcore_cuda_abi_version(void);
@@ -137,7 +137,7 @@ typedef struct {
     void* value_cache; /* as key_cache */
     float eps;
     int32_t dtype;
-    int32_t cache_dtype; /* the same as dtype */
+    int32_t cache_dtype; /* the same as dtype, or STREAMCORE_E4M3 under 16 bits: beyond 448 that is 448 */
 } streamcore_rope_and_store;
 
 /* Normalises and rotates query and key in place, and copies the rotated key and the value to their slots. */
@@ -164,7 +164,7 @@ typedef struct {
     const void* sinks; /* [num_heads], one more score of each head, without a value; may be null */
     float soft_cap;    /* bends scores to within this; 0 for not at all */
     int32_t dtype;     /* STREAMCORE_BF16 or STREAMCORE_F16 */
-    int32_t cache_dtype; /* the same as dtype */
+    int32_t cache_dtype; /* the same as dtype, or STREAMCORE_E4M3 */
     int64_t num_tokens;
     int64_t num_splits;    /* parts of a context, at most */
     float* partial_output; /* [num_seqs, num_heads, num_splits, head_dim]; unused with one split */

@@ -99,6 +99,22 @@ __device__ __forceinline__ uint32_t high_halves(uint32_t first, uint32_t second)
 #endif
 }
 
+// The low bytes of two registers in turn, and the high ones: first 0, second 0, first 1, second 1.
+__device__ __forceinline__ uint32_t low_bytes_in_turn(uint32_t first, uint32_t second) {
+#if STREAMCORE_PTX
+    return __byte_perm(first, second, 0x5140);
+#else
+    return (first & 0xff) | (second & 0xff) << 8 | (first & 0xff00) << 8 | (second & 0xff00) << 16;
+#endif
+}
+__device__ __forceinline__ uint32_t high_bytes_in_turn(uint32_t first, uint32_t second) {
+#if STREAMCORE_PTX
+    return __byte_perm(first, second, 0x7362);
+#else
+    return low_bytes_in_turn(first >> 16, second >> 16);
+#endif
+}
+
 // d = a b + d.
 template <typename T>
 __device__ __forceinline__ void mma_16x8x16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
@@ -204,5 +220,42 @@ __device__ __forceinline__ uint32_t pack<__half>(float first, float second) {
     memcpy(&bits, &pair, 4);
     return bits;
 }
+
+// Two neighbours, each multiplied by a power of two that the type has.
+template <typename T>
+__device__ __forceinline__ uint32_t scale_pair(uint32_t pair, float factor);
+template <>
+__device__ __forceinline__ uint32_t scale_pair<__nv_bfloat16>(uint32_t pair, float factor) {
+    __nv_bfloat162 numbers;
+    memcpy(&numbers, &pair, 4);
+#if STREAMCORE_PTX
+    numbers = __hmul2(numbers, __float2bfloat162_rn(factor));
+    memcpy(&pair, &numbers, 4);
+    return pair;
+#else
+    return pack<__nv_bfloat16>(__low2float(numbers) * factor, __high2float(numbers) * factor);
+#endif
+}
+template <>
+__device__ __forceinline__ uint32_t scale_pair<__half>(uint32_t pair, float factor) {
+    __half2 numbers;
+    memcpy(&numbers, &pair, 4);
+#if STREAMCORE_PTX
+    numbers = __hmul2(numbers, __float2half2_rn(factor));
+    memcpy(&pair, &numbers, 4);
+    return pair;
+#else
+    return pack<__half>(__low2float(numbers) * factor, __high2float(numbers) * factor);
+#endif
+}
+
+#if STREAMCORE_PTX && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
+// Two numbers of eight bits (e4m3) as halves; `widen_by_bits` defines it.
+__device__ __forceinline__ uint32_t halves_of_e4m3(uint32_t codes) {
+    uint32_t halves;
+    asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(halves) : "h"(static_cast<uint16_t>(codes)));
+    return halves;
+}
+#endif
 
 }  // namespace streamcore

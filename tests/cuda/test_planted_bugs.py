@@ -31,7 +31,7 @@ class Plant:
 
 
 FENCE = "    __threadfence();\n    __syncthreads();\n    if (threadIdx.x == 0) {"
-BARRIER_OF_TILE = "        __syncthreads();\n        const uint32_t key_tile"
+BARRIER_OF_TILE = "        __syncthreads();\n        if (kIsNarrow"
 
 DECODE_PLANTS = {
     "a token too many": Plant(
@@ -92,7 +92,7 @@ PREFILL_PLANTS = {
     ),
     "no barrier before the next copy": Plant(
         "prefill_attention.cuh",
-        "        // The next copy goes where others may still read.\n        __syncthreads();",
+        "        // What comes next goes where others may still read.\n        __syncthreads();",
         "",
         "write after read",
     ),
@@ -113,8 +113,8 @@ PREFILL_PLANTS = {
     ),
     "a warp leaves before the barriers": Plant(
         "prefill_attention.cuh",
-        "    copy_tile(first_tile, 0);\n",
-        "    if (static_cast<int>(threadIdx.x) / 32 * 16 >= num_rows) return;\n    copy_tile(first_tile, 0);\n",
+        "    tiles.copy(first_tile, 0);\n",
+        "    if (static_cast<int>(threadIdx.x) / 32 * 16 >= num_rows) return;\n    tiles.copy(first_tile, 0);\n",
         "not waited for|still filling|never written",
     ),
 }
