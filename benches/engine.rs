@@ -1,4 +1,4 @@
-//! What the engine costs by itself: `cargo bench -p streamcore-engine --bench engine`.
+//! The cost of the engine by itself: `cargo bench -p streamcore-engine --bench engine`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::time::Instant;
@@ -47,7 +47,7 @@ impl Decodes {
         decodes
     }
 
-    /// Whoever has ended is followed by another, so that the number stays the same: one in five
+    /// Another request follows each that has ended, so that the number stays the same: one in five
     /// hundred in a step.
     fn step(&mut self) {
         for _ in self.engine.stats().num_running as u64..self.num_running {
@@ -142,8 +142,7 @@ fn take_and_give_back(pool: &mut BlockPool, held: &mut Vec<BlockId>) {
     pool.give_back(held);
 }
 
-/// Lets a prompt that nobody had before come and go: its blocks will be the last to be handed out
-/// again.
+/// Lets a new prompt come and go: its blocks will be the last to be handed out again.
 fn cache_another(prompt: &mut [u32], pool: &mut BlockPool) {
     prompt[0] += 1;
     let mut table = BlockTable::new(BLOCK_SIZE, 0);

@@ -1,4 +1,4 @@
-//! What a constrained row costs: compiling its schema, and the mask of each token at a vocabulary
+//! The cost of a constrained row: compiling its schema, and the mask of each token at a vocabulary
 //! of 128 thousand.
 //!
 //! `STREAMCORE_TOKENIZERS` names a folder with `llama3_1/tokenizer.json`; without it the vocabulary

@@ -1,4 +1,4 @@
-//! What a piece of an answer costs in the parser of each format: in prose, and in a call.
+//! The cost of a piece of an answer in the parser of each format: in prose, and in a call.
 //!
 //!     cargo bench -p streamcore-parsers --bench answers
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark, not a library")]

@@ -1,5 +1,4 @@
-//! What a token costs above the engine and below HTTP, and what a request costs before it is
-//! queued.
+//! The cost of a token above the engine and below HTTP, and of a request before it is queued.
 //!
 //!     cargo bench -p streamcore-server --bench token
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark, not a library")]

@@ -1,12 +1,15 @@
-// Lets an ordinary C++ compiler compile CUDA kernels for the host: `g++ -x c++ -include cuda_on_cpu.h kernel.cu`.
+// Lets an ordinary C++ compiler compile CUDA kernels for the host: `g++ -x c++ -include
+// cuda_on_cpu.h kernel.cu`.
 //
-// A thread of a block is a fiber. A block barrier, a warp barrier and every warp-wide instruction (shuffles, votes,
-// ldmatrix, mma) is a rendezvous of fibers (fibers.cpp); between two of them fibers run in an order that a seed
-// decides. Blocks run one after the other. The types and conversions are those of NVIDIA's own headers, which an
-// ordinary compiler takes; what they declare for the device only is defined here.
+// A thread of a block is a fiber. A block barrier, a warp barrier and every warp-wide instruction
+// (shuffles, votes, ldmatrix, mma) is a rendezvous of fibers (fibers.cpp); between two of them
+// fibers run in an order that a seed decides. Blocks run one after the other. The types and
+// conversions are those of NVIDIA's own headers, which an ordinary compiler takes; what they
+// declare for the device only is defined here.
 //
-// Memory is checked in a second build of the same sources: `-fsanitize=thread` makes the compiler call a function
-// before every access, and checker.cpp implements those functions (no sanitizer library is linked).
+// Memory is checked in a second build of the same sources: `-fsanitize=thread` makes the compiler
+// call a function before every access, and checker.cpp implements those functions (no sanitizer
+// library is linked).
 #pragma once
 #define CUDA_ON_CPU 1
 
@@ -34,7 +37,8 @@
 #define __device__
 #define __global__
 #define __host__
-// Blocks run one at a time on one OS thread: the thread-local segment of this library is the block's static shared memory.
+// Blocks run one at a time on one OS thread: the thread-local segment of this library is the
+// block's static shared memory.
 #define __shared__ static thread_local
 #define __constant__ static
 #define __launch_bounds__(...)

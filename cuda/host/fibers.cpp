@@ -137,7 +137,7 @@ bool complete_barrier(int id) {
     return true;
 }
 
-// Completes the rendezvous of a lane if everybody is there.
+// Completes the rendezvous of a lane if all lanes are there.
 bool complete(unsigned warp_number, unsigned lane, Execute execute) {
     Warp& warp = warps[warp_number];
     Fiber* lanes = fibers + warp_number * 32;
@@ -311,7 +311,8 @@ int coc_launch(dim3 grid, dim3 block, size_t shared_bytes, int is_early, void (*
     return 0;
 }
 
-// Gives the stacks back: their guard pages are many mappings, of which a process has a limited number.
+// Releases the stacks: their guard pages are many mappings, of which a process has a limited
+// number.
 void coc_end() {
     if (stacks == nullptr) return;
     munmap(stacks, kMaxThreads * kStackBytes);

@@ -1,4 +1,4 @@
-// What the files of the emulator share: the fibers of a block, and what the checker knows of memory.
+// Shared by the files of the emulator: the fibers of a block, and the checker's state of memory.
 #pragma once
 
 #include <array>
@@ -19,7 +19,8 @@ namespace emulator {
 
 constexpr unsigned kMaxThreads = 1024, kMaxWarps = 32;
 constexpr size_t kStackBytes = 128 << 10, kSharedLimit = 227 << 10, kGranule = 2, kSector = 32;
-// Behind the dynamic shared memory of a launch there is room in which an access beyond it is recognised.
+// Behind the dynamic shared memory of a launch there is room in which an access beyond it is
+// recognised.
 constexpr size_t kSharedRoom = kSharedLimit + (64 << 10);
 
 using Address = uintptr_t;

@@ -2,8 +2,9 @@
 //
 //   seee emmm    (-1)^s 2^(e - 7) 1.mmm;  e = 0: (-1)^s 2^-6 0.mmm;  0x7f, 0xff: NaN
 //
-// There is no infinity; the greatest number is 448. Every one of them is a half and a bfloat16 too, so that widening is
-// exact. Rounding is to the nearest, even of two, and to 448 beyond it: the same as in rust/kernels/src/e4m3.rs.
+// There is no infinity; the greatest number is 448. Every one of them is a half and a bfloat16 too,
+// so that widening is exact. Rounding is to the nearest, even of two, and to 448 beyond it: the
+// same as in rust/kernels/src/e4m3.rs.
 #pragma once
 
 #include "dtype.cuh"
@@ -30,15 +31,16 @@ struct WideE4m3<__nv_bfloat16> {
     static constexpr float kFactor = 0x1p120f;
 };
 
-// Two neighbours, in the low half of `codes`, as two of the wider type. This is the definition; what a device has its own
-// instruction for must give the same.
+// Two neighbours, in the low half of `codes`, as two of the wider type. This is the definition;
+// what a device has its own instruction for must give the same.
 template <typename T>
 __device__ __forceinline__ uint32_t widen_by_bits(uint32_t codes) {
     using Wide = WideE4m3<T>;
     constexpr uint32_t kBoth = 0x00010001u;
     const uint32_t apart = (codes & 0xff) | (codes & 0xff00) << 8;
     const uint32_t magnitude = (apart & 0x7f * kBoth) << Wide::kShift;
-    // A step more than the greatest magnitude is one of the next exponent, and only that of NaN takes it.
+    // A step more than the greatest magnitude is one of the next exponent, and only that of NaN
+    // takes it.
     const uint32_t none = (magnitude + (kBoth << Wide::kShift)) & (kBoth << (Wide::kShift + 7));
     const uint32_t scaled = scale_pair<T>((apart & 0x80 * kBoth) << 8 | magnitude, Wide::kFactor);
     return scaled | ((none << Wide::kFill) - (none >> 4));
@@ -70,8 +72,8 @@ template <>
 __device__ inline E4m3 narrow<E4m3>(float x) {
     const uint32_t bits = __float_as_uint(x), magnitude = bits & 0x7fffffffu, sign = bits >> 24 & 0x80u;
     if (magnitude > 0x7f800000u) return {static_cast<uint8_t>(sign | 0x7f)};
-    // Below 2^-6 it is a multiple of 2^-9, to which adding 2^14 rounds it; above, twenty bits of the mantissa fall away,
-    // and a carry out of it raises the exponent.
+    // Below 2^-6 it is a multiple of 2^-9, to which adding 2^14 rounds it; above, twenty bits of
+    // the mantissa fall away, and a carry out of it raises the exponent.
     const float limited = fminf(__uint_as_float(magnitude), 448.0f);
     const uint32_t kept = __float_as_uint(limited);
     const uint32_t code = limited < 0x1p-6f ? __float_as_uint(limited + 0x1p14f) - __float_as_uint(0x1p14f)
@@ -100,8 +102,8 @@ struct Cached {
     }
 };
 
-// Values are widened to halves whatever T is: that is one instruction, and their weights, which are at most 1, lose less
-// as halves than as bfloat16.
+// Values are widened to halves whatever T is: that is one instruction, and their weights, which are
+// at most 1, lose less as halves than as bfloat16.
 template <typename T>
 struct Cached<T, E4m3> {
     static constexpr bool kIsNarrow = true;

@@ -1,9 +1,9 @@
-// Launches that begin before the one in front of them has ended (programmatic dependent launch, from sm_90 on), and
-// loads of what no launch writes.
+// Launches that begin before the one in front of them has ended (programmatic dependent launch,
+// from sm_90 on), and loads of what no launch writes.
 //
-// A kernel that is launched by `run_early` must call `wait_for_launch_before` in every thread before that thread
-// touches anything but weights: what it reads may not be written yet, and what it writes may still be read. The
-// emulator holds kernels to it.
+// A kernel that is launched by `run_early` must call `wait_for_launch_before` in every thread
+// before that thread touches anything but weights: what it reads may not be written yet, and what
+// it writes may still be read. The emulator holds kernels to it.
 #pragma once
 
 #include "tensor_core.cuh"
@@ -29,7 +29,8 @@ __device__ __forceinline__ void let_next_launch_begin() {
 #endif
 }
 
-// 16 bytes that are read once and written by no launch: they leave the L1 cache to what is read again.
+// 16 bytes that are read once and written by no launch: they leave the L1 cache to what is read
+// again.
 __device__ __forceinline__ Vector<uint32_t, 4> load_once(const void* source) {
 #if STREAMCORE_PTX
     Vector<uint32_t, 4> loaded;

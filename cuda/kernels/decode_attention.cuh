@@ -1,22 +1,29 @@
 // Attention of sequences with one new token over their cached keys and values, with tensor cores.
 //
-// A block has one sequence, up to eight query heads of one KV head, and one part of the context; its warps take tiles of
-// 16 tokens in turn. Scores are computed transposed, scores[token, head] = keys[16, head_dim] query^T[head_dim, 8], and so
-// is the result, sums[dim, head] = values^T[head_dim, 16] weights[16, 8]: the query heads are the columns of m16n8k16.
-// No shared memory is needed in the loop. The order of summation is free, and so is the order of a product's rows, so a
-// lane loads neighbours and calls them whatever columns or rows its fragment has (g = lane / 4, t = lane % 4):
-//   keys    lane (g, t) loads dims 4 K s + K t .. + K - 1 of tokens g and g + 8; the query's fragment has the same order
-//   values  lane (g, t) loads dims 8 V h + V g .. + V - 1 of tokens 2 t, 2 t + 1, 2 t + 8, 2 t + 9; byte permutations pair
-//           two tokens; row g of product (h, j) is dim 8 V h + V g + j, row g + 8 is that V / 2 further
-// K and V are what 16 bytes hold, 8 numbers or, of a cache in eight bits, 16 that are widened in registers; there V is 8
-// where the head would leave half of the lanes without values.
-// Head sizes between are filled up with zeros, which are not loaded. Weights leave the first product as [token, head] and
-// enter the second as [head, token]: movmatrix. A head's running maximum is the same in the whole warp; its sum is kept
-// per lane until the end (Milakov and Gimelshein 2018; Dao et al. 2022).
-// Block size: four warps, each with 12 to 24 loads of 16 bytes a lane under way; more warps would share fewer tokens.
+// A block has one sequence, up to eight query heads of one KV head, and one part of the context;
+// its warps take tiles of 16 tokens in turn. Scores are computed transposed, scores[token, head] =
+// keys[16, head_dim] query^T[head_dim, 8], and so is the result, sums[dim, head] =
+// values^T[head_dim, 16] weights[16, 8]: the query heads are the columns of m16n8k16. No shared
+// memory is needed in the loop. The order of summation is free, and so is the order of a product's
+// rows, so a lane loads neighbours and calls them whatever columns or rows its fragment has
+// (g = lane / 4, t = lane % 4):
+//   keys    lane (g, t) loads dims 4 K s + K t .. + K - 1 of tokens g and g + 8; the query's
+//           fragment has the same order
+//   values  lane (g, t) loads dims 8 V h + V g .. + V - 1 of tokens 2 t, 2 t + 1, 2 t + 8, 2 t + 9;
+//           byte permutations pair two tokens; row g of product (h, j) is dim 8 V h + V g + j, row
+//           g + 8 is that V / 2 further
+// K and V are what 16 bytes hold, 8 numbers or, of a cache in eight bits, 16 that are widened in
+// registers; there V is 8 where the head would leave half of the lanes without values.
+// Head sizes between are filled up with zeros, which are not loaded. Weights leave the first
+// product as [token, head] and enter the second as [head, token]: movmatrix. A head's running
+// maximum is the same in the whole warp; its sum is kept per lane until the end (Milakov and
+// Gimelshein 2018; Dao et al. 2022).
+// Block size: four warps, each with 8 to 24 loads of 16 bytes a lane under way; more warps would
+// share fewer tokens.
 //
-// A context is split so that few sequences fill the device. Parts have at least kLeastPart tokens, so a short context
-// has fewer than the launch allows; the block that finishes last adds them up (one launch, no waiting).
+// A context is split so that few sequences fill the device. Parts have at least kLeastPart tokens,
+// so a short context has fewer than the launch allows; the block that finishes last adds them up
+// (one launch, no waiting).
 #pragma once
 
 #include "attention.cuh"
@@ -71,7 +78,7 @@ struct DecodeWarp {
         if (is_inside) loaded = load<kWords>(reinterpret_cast<const uint32_t*>(source));
         return loaded;
     }
-    // Whether this lane's part of a key or a value is in the head; always, if no lane has one beyond it.
+    // Whether this lane's part of a key or a value is in the head; always, if no lane's is beyond.
     __device__ __forceinline__ bool has_key(int s) const {
         return kHeadDim % kKeyDims == 0 || kKeyDims * s + kKeyPart * t < kHeadDim;
     }
@@ -102,7 +109,8 @@ struct DecodeWarp {
         }
     }
 
-    // Turns the products of tokens `first` + g and + 8 into weights, and the sums to the new maximum.
+    // Turns the products of tokens `first` + g and + 8 into weights, and the sums to the new
+    // maximum.
     __device__ __forceinline__ void weigh(float (&scores)[4], int first, int end, const ScoreRule& rule) {
         if (rule.has_cap()) {
 #pragma unroll
@@ -169,8 +177,10 @@ struct DecodeWarp {
                        high = transpose_8x8(pack<Value>(scores[2], scores[3]));
 #pragma unroll
         for (int h = 0; h < kValueLoads; ++h) {
+            // Pair r has dims 2 r, 2 r + 1; the row eight further has that of half the pairs
+            // further.
 #pragma unroll
-            for (int r = 0; r < kValuePairs / 2; ++r) {  // pair r has dims 2 r, 2 r + 1, and that half of the pairs further
+            for (int r = 0; r < kValuePairs / 2; ++r) {
                 uint32_t even[4], odd[4];
 #pragma unroll
                 for (int i = 0; i < 4; ++i) {
@@ -259,7 +269,7 @@ __device__ __forceinline__ void merge_parts(const streamcore_paged_attention& ar
 }
 
 template <typename T, typename C, int kHeadDim>
-__global__ void __launch_bounds__(kDecodeThreads)
+__global__ void __launch_bounds__(kDecodeThreads, kHeadDim > 128 ? 2 : 1)
     decode_attention_kernel(const streamcore_paged_attention args, const Divisor block_size, const ScoreRule rule) {
     const int split = blockIdx.x, seq = blockIdx.z, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int heads = static_cast<int>(args.num_heads), kv_heads = static_cast<int>(args.num_kv_heads);

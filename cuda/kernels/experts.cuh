@@ -1,16 +1,19 @@
-// A layer of experts (Shazeer et al. 2017, arXiv:1701.06538), in four launches that need nothing of the host:
-//   route     which experts each token takes, their shares, and a row for each choice, those of one expert together
+// A layer of experts (Shazeer et al. 2017, arXiv:1701.06538), in four launches that need nothing of
+// the host:
+//   route     each token's experts and their shares, and a row for each choice, grouped by expert
 //   gate, up  active[row] = activation(gate) * up of the token of the row
 //   down      outputs[row] = the expert's output
-//   sum       output[token] = sum over its experts, in the order of their numbers, of share * outputs[row]
+//   sum       output[token] = sum over its experts, by their numbers, of share * outputs[row]
 //
-// Shapes: x and output [num_tokens, hidden]; scores [num_tokens, num_experts]; experts [num_experts, 4] addresses: weight
-// and bias of gate and up [2 * inter, hidden], weight and bias of down [hidden, inter]; all contiguous. A choice is a
-// token's place among those of its experts: there are num_tokens * num_used. Rows are dealt to parts of up to 8 * kRowTiles
-// rows of one expert, [num_parts, 3]: expert, first row, rows; as many parts are launched as there can be, and one
-// without rows ends at once. An expert that no token takes is not read.
-// Layout: products as in `product.cuh`, all inputs in one block. The router is one block with a warp for each token: what
-// token has which row follows from bits, expert by token, that are counted, so that no order of threads matters.
+// Shapes: x and output [num_tokens, hidden]; scores [num_tokens, num_experts]; experts
+// [num_experts, 4] addresses: weight and bias of gate and up [2 * inter, hidden], weight and bias
+// of down [hidden, inter]; all contiguous. A choice is a token's place among those of its experts:
+// there are num_tokens * num_used. Rows are dealt to parts of up to 8 * kRowTiles rows of one
+// expert, [num_parts, 3]: expert, first row, rows; as many parts are launched as there can be, and
+// one without rows ends at once. An expert that no token takes is not read.
+// Layout: products as in `product.cuh`, all inputs in one block. The router is one block with a
+// warp for each token: what token has which row follows from bits, expert by token, that are
+// counted, so that no order of threads matters.
 #pragma once
 
 #include "gated.cuh"
@@ -162,7 +165,8 @@ __global__ void __launch_bounds__(1024) route_kernel(const streamcore_experts ar
     }
 }
 
-// Gate and up of one part: blockIdx.x is a tile of 32 of the activated numbers, blockIdx.y the part.
+// Gate and up of one part: blockIdx.x is a tile of 32 of the activated numbers, blockIdx.y the
+// part.
 template <typename T, typename Weights, int kRowTiles>
 __global__ void __launch_bounds__(kProductThreads, 2) gate_up_of_experts_kernel(const streamcore_experts args) {
     __shared__ ProductShared<kRowTiles> shared;

@@ -3,8 +3,8 @@
 //   1  GELU, tanh  x/2 · (1 + tanh(√(2/π) (x + 0.044715 x³)))
 //   2  clamped     g = min(gate, 7), u = clamp(up, -7, 7): (u + 1) · g / (1 + e^-1.702g)
 //
-// Shapes: output [num_tokens, inter] contiguous; gate_up [num_tokens, 2 * inter], rows contiguous at
-// any stride. inter is a multiple of N.
+// Shapes: output [num_tokens, inter] contiguous; gate_up [num_tokens, 2 * inter], rows contiguous
+// at any stride. inter is a multiple of N.
 // Layout: blockIdx.x is the token, blockIdx.y a stretch of its row; a thread has two groups of N
 // elements, kGatedThreads apart, and loads all of them first: four loads under way for each thread.
 // Block size: 128 threads are enough to fill a multiprocessor with some blocks, and small enough

@@ -1,12 +1,14 @@
-// output[r, o] = sum_i x[r, i] weight[o, i] + bias[o] of 1 to 32 rows, or the middle of a gated MLP made of it:
-// output[r, o] = activation(p[r, o]) * p[r, inter + o], where p is that product.
+// output[r, o] = sum_i x[r, i] weight[o, i] + bias[o] of 1 to 32 rows, or the middle of a gated MLP
+// made of it: output[r, o] = activation(p[r, o]) * p[r, inter + o], where p is that product.
 //
-// Shapes: output [num_rows, num_outputs] or, gated, [num_rows, num_outputs / 2], contiguous; x [num_rows, num_inputs], rows
-// contiguous at a stride that is a multiple of 8; weight [num_outputs, num_inputs], contiguous; bias [num_outputs] or null.
-// num_inputs is a multiple of 8, and x and weight begin at multiples of 16 bytes.
-// Layout: blockIdx.x is a tile of 64 outputs (32 of each half, if gated), blockIdx.y a stretch of the inputs: few outputs
-// would leave multiprocessors idle. Of the blocks of a tile the last to finish adds up what all of them have stored, in
-// the order of the stretches, whichever it is. How many stretches there are does not depend on the rows.
+// Shapes: output [num_rows, num_outputs] or, gated, [num_rows, num_outputs / 2], contiguous; x
+// [num_rows, num_inputs], rows contiguous at a stride that is a multiple of 8; weight [num_outputs,
+// num_inputs], contiguous; bias [num_outputs] or null. num_inputs is a multiple of 8, and x and
+// weight begin at multiples of 16 bytes.
+// Layout: blockIdx.x is a tile of 64 outputs (32 of each half, if gated), blockIdx.y a stretch of
+// the inputs: few outputs would leave multiprocessors idle. Of the blocks of a tile the last to
+// finish adds up what all of them have stored, in the order of the stretches, whichever it is. How
+// many stretches there are does not depend on the rows.
 #pragma once
 
 #include "gated.cuh"

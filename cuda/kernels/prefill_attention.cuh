@@ -1,18 +1,21 @@
-// Causal attention of the new tokens of sequences over their cached keys and values, with tensor cores.
+// Causal attention of the new tokens of sequences over their cached keys and values, with tensor
+// cores.
 //
-// Query token i of a sequence stands at position p = context_len - query_len + i and sees the keys 0..p, or the last
-// `window` of them.
+// Query token i of a sequence stands at position p = context_len - query_len + i and sees the keys
+// 0..p, or the last `window` of them.
 //
-// Layout: a block has kQueries query tokens of one head of one sequence, 16 for each warp; keys and values come in tiles
-// of kKeys tokens through two buffers, the next one while this one is computed with (Dao 2023). Scores, weights and sums
-// stay in registers: the accumulator of scores is, packed, the left operand of the second product. In shared memory
-// 16-byte chunk c of row r lies at chunk c ^ (r % 8), so that the eight rows of an 8x8 matrix lie in different banks;
-// rows are a multiple of 128 bytes long. Heads of 256 take 16 keys at a time and read the queries anew for each tile:
-// their sums leave no registers to keep them in.
-// What lies in the cache in eight bits is copied to shared memory as it is, and widened into the one tile that is computed
-// with before the next copy begins: each thread widens what it has copied.
-// Blocks: one for every kQueries tokens begun by a sequence; the last tokens of a sequence, which see most keys, first.
-// Heads are next to each other in the grid, so that those of a group find each other's keys in the L2 cache.
+// Layout: a block has kQueries query tokens of one head of one sequence, 16 for each warp; keys and
+// values come in tiles of kKeys tokens through two buffers, the next one while this one is computed
+// with (Dao 2023). Scores, weights and sums stay in registers: the accumulator of scores is,
+// packed, the left operand of the second product. In shared memory 16-byte chunk c of row r lies at
+// chunk c ^ (r % 8), so that the eight rows of an 8x8 matrix lie in different banks; rows are a
+// multiple of 128 bytes long. Heads of 256 take 16 keys at a time and read the queries anew for
+// each tile: their sums leave no registers to keep them in.
+// What lies in the cache in eight bits is copied to shared memory as it is, and widened into the
+// one tile that is computed with before the next copy begins: each thread widens what it copied.
+// Blocks: one for every kQueries tokens begun by a sequence; the last tokens of a sequence, which
+// see most keys, first. Heads are next to each other in the grid, so that those of a group find
+// each other's keys in the L2 cache.
 #pragma once
 
 #include "attention.cuh"
@@ -33,14 +36,16 @@ struct PrefillShape {
     static constexpr int kSharedBytes = kQueries * kRowBytes + (sizeof(C) == 1 ? 2 : 4) * kTileBytes + 2 * kCopyBytes;
 };
 
-// Where chunk c of row r of a tile is, in bytes from its start. Rows that are eight apart differ by a constant.
+// Where chunk c of row r of a tile is, in bytes from its start. Rows that are eight apart differ by
+// a constant.
 template <int kHeadDim>
 __device__ __forceinline__ uint32_t chunk_of(int row, int chunk) {
     return row * PrefillShape<uint16_t, kHeadDim>::kRowBytes + ((chunk ^ row % 8) << 4);
 }
 
-// Which sequence a block works for, and from which of its tokens on. Sequence s owns the blocks from
-// query_starts[s] / kQueries + s on: at least as many as its tokens need. All lanes of a warp look together.
+// Finds a block's sequence, and the first of its tokens. Sequence s owns the blocks from
+// query_starts[s] / kQueries + s on: at least as many as its tokens need. All lanes of a warp look
+// together.
 struct QueryTile {
     int seq, start, len, first;
 
@@ -234,8 +239,8 @@ __device__ __forceinline__ void copy_rows(uint32_t target, const Place& place) {
     }
 }
 
-// The tiles of keys and values, in shared memory from `first` on: two buffers of keys, then those of values; or, of a cache
-// in eight bits, one of each, then what was copied of both.
+// The tiles of keys and values, in shared memory from `first` on: two buffers of keys, then those
+// of values; or, of a cache in eight bits, one of each, then what was copied of both.
 template <typename T, typename C, int kHeadDim>
 struct PrefillTiles {
     using Shape = PrefillShape<C, kHeadDim>;
@@ -257,7 +262,8 @@ struct PrefillTiles {
         cp_async_16(place + to_value, value_cache + offset, is_valid);
     }
 
-    // The chunks of 16 bytes in eight bits that a thread copies and then widens: `visit(number, row, chunk)`.
+    // The chunks of 16 bytes in eight bits that a thread copies and then widens: `visit(number,
+    // row, chunk)`.
     template <typename Visit>
     static __device__ __forceinline__ void for_own_chunks(const Visit& visit) {
         constexpr int kChunks = kHeadDim / 16, kTotal = kKeys * kChunks, kAcross = kChunks % 4 == 0 ? 4 : kChunks;
@@ -265,7 +271,8 @@ struct PrefillTiles {
         for (int n = 0; n < (kTotal + kPrefillThreads - 1) / kPrefillThreads; ++n) {
             const int i = n * kPrefillThreads + threadIdx.x;
             if (kTotal % kPrefillThreads != 0 && i >= kTotal) break;
-            // Four chunks of all rows, then the next four: eight neighbours then widen into different banks.
+            // Four chunks of all rows, then the next four: eight neighbours then widen into
+            // different banks.
             visit(i, i / kAcross % kKeys, i % kAcross + i / (kAcross * kKeys) * kAcross);
         }
     }
@@ -303,7 +310,8 @@ struct PrefillTiles {
         });
     }
 
-    // Makes tile `number` one that is there for all threads, and begins to copy the next one. Returns where its keys are.
+    // Makes tile `number` one that is there for all threads, and begins to copy the next one.
+    // Returns where its keys are.
     __device__ __forceinline__ uint32_t next(int number, int buffer, bool is_last) const {
         if constexpr (kIsNarrow) {
             cp_async_wait<0>();

@@ -1,19 +1,22 @@
-// The inner part of products of few rows: sums[output, row] = sum_i weight[output, i] x[row, i], for 64 outputs, up to
-// 32 rows and a range of inputs. `linear.cuh` and `experts.cuh` say which, and what becomes of the sums.
+// The inner part of products of few rows: sums[output, row] = sum_i weight[output, i] x[row, i],
+// for 64 outputs, up to 32 rows and a range of inputs. `linear.cuh` and `experts.cuh` say which,
+// and what becomes of the sums.
 //
-// Few rows are bound by the bytes of the weights, which are read once, 16 bytes a lane, straight into the fragments of
-// m16n8k16: outputs are its rows, the rows of x its columns. The order in which inputs are added up is free, so the 16
-// bytes of a lane are called whatever columns its fragment has (g = lane / 4, t = lane % 4):
-//   weights   lane (g, t) loads the inputs 32 l + 8 t .. + 7 of outputs 16 m + g and + 8; registers 2 q and 2 q + 1 of
-//             both are the fragment of product q
-//   x         lane (g, t) loads the same inputs of row 8 n + g; what is beyond the last row is 0 and is not loaded
-// Tensor cores serve one row as well: their products cost a twentieth of the time that the weights take, and multiplying
-// by ordinary instructions costs more of it than they do. Every number of rows adds up in one order, so that a row
-// gives the same bits alone and with any 31 others.
+// Few rows are bound by the bytes of the weights, which are read once, 16 bytes a lane, straight
+// into the fragments of m16n8k16: outputs are its rows, the rows of x its columns. The order in
+// which inputs are added up is free, so the 16 bytes of a lane are called whatever columns its
+// fragment has (g = lane / 4, t = lane % 4):
+//   weights   lane (g, t) loads the inputs 32 l + 8 t .. + 7 of outputs 16 m + g and + 8;
+//             registers 2 q and 2 q + 1 of both are the fragment of product q
+//   x         lane (g, t) loads the same inputs of row 8 n + g; 0 beyond the last row, not loaded
+// Tensor cores serve one row as well: their products cost a twentieth of the time that the weights
+// take, and multiplying by ordinary instructions costs more of it than they do. Every number of
+// rows adds up in one order, so that a row gives the same bits alone and with any 31 others.
 //
-// Block size: four warps, which take turns at 64 inputs and add up at the end. A warp has 16 loads of 16 bytes a lane under
-// way, 8 KB; two blocks on a multiprocessor have twice what hides the latency of memory. x is read from the cache by one
-// warp of each block: rows / 64 of the bytes of the weights.
+// Block size: four warps, which take turns at 64 inputs and add up at the end. A warp has 16 loads
+// of 16 bytes a lane under way, 8 KB; two blocks on a multiprocessor have twice what hides the
+// latency of memory. x is read from the cache by one warp of each block: rows / 64 of the bytes of
+// the weights.
 #pragma once
 
 #include "dtype.cuh"
@@ -27,8 +30,8 @@ constexpr int kProductWarps = 4, kProductThreads = kWarp * kProductWarps;
 constexpr int kOutputTiles = 4, kTileOutputs = 16, kOutputs = kOutputTiles * kTileOutputs, kRowsOfTile = 8;
 constexpr int kMaxRows = 32;
 
-// Weights as they are multiplied. Another way to store them has another `Part`, what a lane loads at once, with more
-// inputs, and widens what it has of four of them in `pair`.
+// Weights as they are multiplied. Another way to store them has another `Part`, what a lane loads
+// at once, with more inputs, and widens what it has of four of them in `pair`.
 template <typename T>
 struct PlainWeights {
     static constexpr int kInputsOfPart = 8;
@@ -57,7 +60,8 @@ struct OutputRange {
         const int first = tile * (kOutputs / 2);
         return {{first, inter + first}, {inter, 2 * inter}};
     }
-    // That of row `row` of tile `m`; one beyond the end reads the last one, and its sum is not used.
+    // That of row `row` of tile `m`; one beyond the end reads the last one, and its sum is not
+    // used.
     __device__ __forceinline__ int of(int m, int row) const {
         const int output = begin[m / 2] + m % 2 * kTileOutputs + row;
         return output < end[m / 2] ? output : end[m / 2] - 1;
@@ -169,8 +173,8 @@ struct ProductWarp {
     }
 };
 
-// Adds up the turns `begin` to `end` of 64 inputs; the first weights are on their way before the launch in front has
-// ended. `rows_of` gives row r of x; it is called after that.
+// Adds up the turns `begin` to `end` of 64 inputs; the first weights are on their way before the
+// launch in front has ended. `rows_of` gives row r of x; it is called after that.
 template <typename T, typename Weights, int kRowTiles, typename RowsOf>
 __device__ __forceinline__ void multiply_rows(const Weights& weights, const OutputRange& outputs, int begin, int end,
                                               const RowsOf& row_of, ProductShared<kRowTiles>& shared) {

@@ -1,12 +1,14 @@
-// output[t, i] = s[t, i] * rsqrt(mean_i(s[t, i]^2) + eps) * weight[i],  s = x, or s = residual + x (stored back)
+// output[t, i] = s[t, i] * rsqrt(mean_i(s[t, i]^2) + eps) * weight[i],  s = x, or s = residual + x
+// (stored back)
 //
-// Shapes: output, x and residual [num_tokens, hidden], rows contiguous at any stride; weight [hidden]. hidden is a
-// multiple of N. The output may be x itself.
-// Layout: one block per token. A thread takes every blockDim.x-th group of N elements, twice: it sums their squares,
-// and after the block's sum scales them. The second pass reads what the first left in the L1 cache (a row is at most
-// some tens of KB), which costs less than the registers to hold it.
-// Block size: one group per thread up to 1024 threads; more threads would idle, fewer would serialise the loads, and
-// the kernel lives on loads in flight.
+// Shapes: output, x and residual [num_tokens, hidden], rows contiguous at any stride; weight
+// [hidden]. hidden is a multiple of N. The output may be x itself.
+// Layout: one block per token. A thread takes every blockDim.x-th group of N elements, twice: it
+// sums their squares, and after the block's sum scales them. The second pass reads what the first
+// left in the L1 cache (a row is at most some tens of KB), which costs less than the registers to
+// hold it.
+// Block size: one group per thread up to 1024 threads; more threads would idle, fewer would
+// serialise the loads, and the kernel lives on loads in flight.
 #pragma once
 
 #include "dtype.cuh"

@@ -1,18 +1,20 @@
-// For each head of query and key, with h = rotary_dim / 2, c = cos_sin[position, i], s = cos_sin[position, h + i]:
+// For each head of query and key, with h = rotary_dim / 2, c = cos_sin[position, i], and
+// s = cos_sin[position, h + i]:
 //   x = x * rsqrt(mean(x^2) + eps) * norm                             where the heads have norms
 //   (x[i], x[h + i]) = (x[i] * c - x[h + i] * s,  x[h + i] * c + x[i] * s)    for i < h
-//   x = x * query_factors[position]                                   for queries, where there are factors
-// in place; then key_cache[slot] = rotated key and value_cache[slot] = value, unless slot < 0. The caches may be in eight
-// bits (`e4m3.cuh`), to which the key is rounded as it is in the tensor.
+//   x = x * query_factors[position]                                   for queries with factors
+// in place; then key_cache[slot] = rotated key and value_cache[slot] = value, unless slot < 0. The
+// caches may be in eight bits (`e4m3.cuh`), to which the key is rounded as it is in the tensor.
 //
-// Shapes: query [num_tokens, num_heads, head_dim], key and value [num_tokens, num_kv_heads, head_dim], heads adjacent
-// and tokens at any stride (slices of one fused projection); caches [num_slots, num_kv_heads, head_dim] contiguous.
-// h and head_dim are multiples of N.
-// Layout: one block per token. `lanes` neighbouring threads, a power of two, share a head; a thread takes every
-// lanes-th group of N pairs, then of N elements of what is not rotated, and writes a key to the tensor and to the
-// cache at once, so that nothing is read back. Values are heads that are copied only.
-// Block size: as many threads as the token has groups, in warps, at most 512: one round for common shapes, and a
-// decode step has one small block per sequence.
+// Shapes: query [num_tokens, num_heads, head_dim], key and value [num_tokens, num_kv_heads,
+// head_dim], heads adjacent and tokens at any stride (slices of one fused projection); caches
+// [num_slots, num_kv_heads, head_dim] contiguous. h and head_dim are multiples of N.
+// Layout: one block per token. `lanes` neighbouring threads, a power of two, share a head; a thread
+// takes every lanes-th group of N pairs, then of N elements of what is not rotated, and writes a
+// key to the tensor and to the cache at once, so that nothing is read back. Values are heads that
+// are copied only.
+// Block size: as many threads as the token has groups, in warps, at most 512: one round for common
+// shapes, and a decode step has one small block per sequence.
 #pragma once
 
 #include <type_traits>

@@ -1,14 +1,16 @@
-// Draws one token for each row of logits: masks, temperature, top_n_sigma, min_p, top_k, top_p, then the inverse of the
-// cumulative distribution in the order of the vocabulary. What is kept is a threshold on the logits, so that equal ones
-// are kept together.
+// Draws one token for each row of logits: masks, temperature, top_n_sigma, min_p, top_k, top_p,
+// then the inverse of the cumulative distribution in the order of the vocabulary. A threshold on
+// the logits decides which are kept, so that equal ones are kept together.
 //
 // Shapes: logits [num_rows, vocab_size], float, rows contiguous at any stride.
-// Layout: one block for each row; a warp has a contiguous part of the vocabulary. One pass over the row finds the
-// greatest logit and the sum of the exponentials (Milakov and Gimelshein 2018), and notes the logits within kWindow
-// temperatures of the greatest so far. Where a row keeps few tokens, everything else happens among those notes, in
-// shared memory; where it keeps all, a sixteenth of the row is read once more. Only rows whose notes do not suffice (flat
-// distributions under a top_p near 1, a top_k of thousands) are read again for each digit of their thresholds.
-// What a row draws depends on that row alone: sums are of whole numbers, or in an order that is always the same.
+// Layout: one block for each row; a warp has a contiguous part of the vocabulary. One pass over the
+// row finds the greatest logit and the sum of the exponentials (Milakov and Gimelshein 2018), and
+// notes the logits within kWindow temperatures of the greatest so far. Where a row keeps few
+// tokens, everything else happens among those notes, in shared memory; where it keeps all, a
+// sixteenth of the row is read once more. Only rows whose notes do not suffice (flat distributions
+// under a top_p near 1, a top_k of thousands) are read again for each digit of their thresholds. A
+// row's draw depends on that row alone: sums are of whole numbers, or in an order that is always
+// the same.
 // Block size: 512 threads, so that a row's loads are many and four rows share a multiprocessor.
 #pragma once
 
@@ -131,7 +133,8 @@ __device__ __forceinline__ void see(Seen& seen, SampleShared& shared, const Samp
         for (int j = N - 1; j >= 0; --j) seen.token = values[j] == greatest ? first + j : seen.token;
     }
     if (seen.greatest == -INFINITY) return;
-    // The difference first: with a small temperature the products are too great for their difference to be exact.
+    // The difference first: with a small temperature the products are too great for their
+    // difference to be exact.
 #pragma unroll
     for (int j = 0; j < N; ++j) seen.sum += exp2_fast((values[j] - seen.greatest) * row.factor);
 }
@@ -226,7 +229,8 @@ __device__ __forceinline__ bool notes_suffice(SampleShared& shared, const Elemen
     notes.each([&](float logit, int) { mine += ordered_bits(logit) >= border ? 1 : 0; });
     const Mass count = block_total(shared.masses, mine);
     if (row.top_k > 0 && static_cast<Mass>(row.top_k) <= count) return true;
-    // With a top_k beyond them, or a threshold below, the whole that top_p is of is not known from the notes.
+    // With a top_k beyond them, or a threshold below, the whole that top_p is of is not known from
+    // the notes.
     if (row.top_k > 0 || lowest > 0 || row.top_p >= 1.0f) return false;
     const double mass = static_cast<double>(notes.total(shared, border)) / static_cast<double>(Mass{1} << kMassBits);
     return mass >= static_cast<double>(row.top_p) * sum * 1.0001;
@@ -288,7 +292,8 @@ __device__ __forceinline__ int draw_any(SampleShared& shared, const SampleRow& r
     mine = warp_total(mine);
     if (lane == 0) shared.squares[warp] = mine;
     __syncthreads();
-    // The warp whose share it is; the last one with a mass, if rounding has left the target beyond all of them.
+    // The warp whose share it is; the last one with a mass, if rounding has left the target beyond
+    // all of them.
     int chosen = 0, fullest = 0;
     for (int w = 0; w < kSampleWarps; ++w) fullest = shared.squares[w] > 0.0 ? w : fullest;
     while (chosen < fullest && target >= shared.squares[chosen]) target -= shared.squares[chosen++];

@@ -64,7 +64,8 @@ cudaError_t run(void (*kernel)(P...), dim3 blocks, unsigned threads, size_t shar
     return cudaLaunchKernelEx(&config, kernel, arguments...);
 }
 
-// The same for a kernel that may begin before the launch in front of it has ended: see `launch_order.cuh`.
+// The same for a kernel that may begin before the launch in front of it has ended: see
+// `launch_order.cuh`.
 template <typename... P, typename... A>
 cudaError_t run_early(void (*kernel)(P...), dim3 blocks, unsigned threads, void* stream, const A&... arguments) {
     int device = 0, major = 0;

@@ -1,4 +1,5 @@
-// Launches attention of one element type over a cache of another, for every head size that there are kernels for.
+// Launches attention of one element type over a cache of another, for every head size that there
+// are kernels for.
 #pragma once
 
 #include "decode_attention.cuh"

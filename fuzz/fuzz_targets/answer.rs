@@ -1,5 +1,5 @@
-//! Any answer is told to its last byte in every format, and says the same in one piece and letter
-//! by letter.
+//! Any answer is passed on to its last byte in every format, and reads the same in one piece and
+//! letter by letter.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

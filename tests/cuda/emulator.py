@@ -115,7 +115,7 @@ class Emulator:
         return Profile([Requests(*key, *values) for key, values in rows.items()], tensors, *counts)
 
     def close(self) -> None:
-        """Gives the stacks back: a process may have only so many mappings."""
+        """Releases the stacks: a process may have a limited number of mappings."""
         self._library.coc_end()
 
 

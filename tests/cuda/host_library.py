@@ -6,6 +6,7 @@ There are two forms: `fast` for numbers, and `check`, in which every access of a
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -48,7 +49,8 @@ def host_library(form: Form, defines: tuple[str, ...] = (), sources: tuple[Path,
         kernels = [pool.submit(_kernel_object, source, form, defines) for source in sources]
         machine = [pool.submit(_emulator_object, source) for source in emulator]
         objects = [task.result() for task in [*kernels, *machine]]
-    # Statics of templates would be one for the whole process, and two libraries share their shared memory.
+    # Statics of templates would be one for the whole process, and two libraries share their shared
+    # memory.
     return _built("libkernels.so", ["g++", "-shared", "-Wl,-Bsymbolic"], objects, [])
 
 
@@ -68,15 +70,23 @@ def _emulator_object(source: Path) -> Path:
 
 
 def _compiled(source: Path, flags: list[str]) -> Path:
-    headers = [
-        path for folder in ("include", "kernels", "launch", "host") for path in _headers(CUDA / folder)
-    ]
     include = f"-I{toolkit()}/include"
-    return _built(f"{source.stem}.o", ["g++", "-c", *flags, include], [source], headers)
+    return _built(f"{source.stem}.o", ["g++", "-c", *flags, include], [source], _headers(source))
 
 
-def _headers(folder: Path) -> list[Path]:
-    return sorted([*folder.glob("*.cuh"), *folder.glob("*.h")])
+def _headers(source: Path) -> list[Path]:
+    """The headers of ours that a source includes, itself or through others."""
+    found, waiting = set(), [source, CUDA / "host" / "cuda_on_cpu.h"]
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        found.add(path)
+        for name in re.findall(r'^#include "(.+)"$', path.read_text(), re.MULTILINE):
+            # Beside the source there may be one in the place of the kernels' own.
+            folders = [source.parent, *(CUDA / folder for folder in ("include", "kernels", "launch", "host"))]
+            waiting += [folder / name for folder in folders if (folder / name).is_file()]
+    return sorted(found)
 
 
 def _built(name: str, command: list[str], inputs: list[Path], headers: list[Path]) -> Path:

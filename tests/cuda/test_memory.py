@@ -64,11 +64,15 @@ def check_attention(ops: CheckedMemory, step: Step, rule: AttentionRule | None =
         slots = blocks[blocks >= 0].long().unsqueeze(1) * used.shape[1] + torch.arange(used.shape[1])
         used.view(-1)[slots.flatten()[:length]] = True
     for cache_of_kind in (step.key_cache, step.value_cache):
-        cache_of_kind[~used] = torch.nan
+        if cache_of_kind.dtype == torch.float8_e4m3fn:
+            cache_of_kind.view(torch.uint8)[~used] = 0x7F
+        else:
+            cache_of_kind[~used] = torch.nan
     out = aligned(torch.full(step.query.shape, torch.nan, dtype=step.query.dtype))
     cache_pair = LayerCache(step.key_cache, step.value_cache)
     ops.paged_attention(out, step.query, cache_pair, step.sequences(), rule)
-    step.key_cache[~used], step.value_cache[~used] = 0, 0
+    for cache_of_kind in (step.key_cache, step.value_cache):
+        cache_of_kind.view(torch.uint8)[~used] = 0
     expected = step.expected(rule)
     tolerance = {torch.bfloat16: 1.6e-2, torch.float16: 2e-3}[out.dtype]
     torch.testing.assert_close(out.double(), expected, rtol=tolerance, atol=tolerance)
@@ -188,6 +192,27 @@ def test_experts(ops: CheckedMemory, num_tokens: int, hidden: int, inter: int) -
     )
 
 
+EIGHT_BITS = [(64, torch.bfloat16), (80, torch.float16), (128, torch.bfloat16), (256, torch.float16)]
+
+
+@pytest.mark.parametrize(("head_dim", "dtype"), EIGHT_BITS)
+def test_a_cache_in_eight_bits(ops: CheckedMemory, head_dim: int, dtype: torch.dtype) -> None:
+    """A tile is widened from what was copied into what is computed with: neither may be overwritten too early."""
+    decodes, prefills = [(1, 600), (1, 1)], [(70, 140), (1, 5), (0, 0), (17, 17)]
+    for seqs in (decodes, prefills):
+        step = make_step(
+            IMPLEMENTATION,
+            seqs,
+            num_heads=3,
+            num_kv_heads=1,
+            head_dim=head_dim,
+            block_size=24,
+            dtype=dtype,
+            cache_dtype=torch.float8_e4m3fn,
+        )
+        check_attention(ops, step, AttentionRule(0.2, soft_cap=5.0, sinks=random(3, dtype=dtype)))
+
+
 @pytest.mark.parametrize("width", [64, 1000, 1003, 2048])
 def test_rows(ops: CheckedMemory, width: int) -> None:
     """A row that is not a multiple of the vectors must not be read beyond its end."""
@@ -226,3 +251,6 @@ def test_rope_and_store(ops: CheckedMemory, head_dim: int, rotary_dim: int, is_n
     ops.rope_and_store_kv(query, key, value, rotation, positions, LayerCache(*caches), slots, norms)
     assert torch.equal(caches[0].flatten(0, 1)[7], key[0])
     assert torch.equal(caches[0].flatten(0, 1)[3], before.flatten(0, 1)[3])
+    narrow = [aligned(cache.to(torch.float8_e4m3fn)) for cache in caches]
+    ops.rope_and_store_kv(query, key, value, rotation, positions, LayerCache(*narrow), slots, norms)
+    assert torch.equal(narrow[0].float().flatten(0, 1)[7], key[0].to(torch.float8_e4m3fn).float())

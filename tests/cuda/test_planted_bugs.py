@@ -120,9 +120,32 @@ PREFILL_PLANTS = {
 }
 
 
-def emulator_with(plant: Plant | None) -> Emulator:
+# Found where the cache is in eight bits.
+NARROW_PLANTS = {
+    "widens what is still being copied": Plant(
+        "prefill_attention.cuh",
+        "            cp_async_wait<0>();\n            widen();",
+        "            widen();",
+        "still filling|never written",
+    ),
+    "no barrier behind the widened tile": Plant(
+        "prefill_attention.cuh", BARRIER_OF_TILE, BARRIER_OF_TILE.split("\n")[1], "race|never written"
+    ),
+    "widens what others still read": Plant(
+        "prefill_attention.cuh",
+        "        // What comes next goes where others may still read.\n        __syncthreads();",
+        "",
+        "write after read",
+    ),
+    "halves of a chunk exchanged": Plant(
+        "prefill_attention.cuh", "codes.values[2 * half + i / 2]", "codes.values[2 - 2 * half + i / 2]", NUMBERS
+    ),
+}
+
+
+def emulator_with(plant: Plant | None, *, is_narrow: bool = False) -> Emulator:
     """The attention kernels, with a bug."""
-    define = ("SOUND=1",)
+    define = ("SOUND=1", *(["OVER_E4M3"] if is_narrow else []))
     source = Path(__file__).parent / "planted.cu"
     if plant is None:
         return Emulator(host_library("check", define, (source,)))
@@ -135,11 +158,11 @@ def emulator_with(plant: Plant | None) -> Emulator:
     # Headers are looked for beside the source first.
     copy = folder / source.name
     copy.write_text(source.read_text())
-    return Emulator(host_library("check", (f"PLANTED_{name}=1",), (copy,)))
+    return Emulator(host_library("check", (f"PLANTED_{name}=1", *define[1:]), (copy,)))
 
 
-def attend_with(plant: Plant | None, seqs: list[tuple[int, int]]) -> None:
-    emulator = emulator_with(plant)
+def attend_with(plant: Plant | None, seqs: list[tuple[int, int]], *, is_narrow: bool = False) -> None:
+    emulator = emulator_with(plant, is_narrow=is_narrow)
     try:
         step = make_step(
             IMPLEMENTATION,
@@ -149,6 +172,7 @@ def attend_with(plant: Plant | None, seqs: list[tuple[int, int]]) -> None:
             head_dim=64,
             block_size=16,
             dtype=torch.bfloat16,
+            cache_dtype=torch.float8_e4m3fn if is_narrow else None,
         )
         check_attention(CheckedMemory(emulator), step)
     finally:
@@ -159,6 +183,7 @@ def attend_with(plant: Plant | None, seqs: list[tuple[int, int]]) -> None:
 def test_nothing_is_found_in_sound_kernels(seqs: list[tuple[int, int]]) -> None:
     """A checker that always complains would find every bug."""
     attend_with(None, seqs)
+    attend_with(None, seqs, is_narrow=True)
 
 
 @pytest.mark.parametrize("name", DECODE_PLANTS)
@@ -173,3 +198,10 @@ def test_bugs_of_prefill_are_found(name: str) -> None:
     """A tile that is overwritten while it is read is right in every order of threads that was tried."""
     with pytest.raises(AssertionError, match=PREFILL_PLANTS[name].found):
         attend_with(PREFILL_PLANTS[name], PREFILLS)
+
+
+@pytest.mark.parametrize("name", NARROW_PLANTS)
+def test_bugs_of_a_cache_in_eight_bits_are_found(name: str) -> None:
+    """A tile that is widened too early or too late is right where threads happen to keep in step."""
+    with pytest.raises(AssertionError, match=NARROW_PLANTS[name].found):
+        attend_with(NARROW_PLANTS[name], PREFILLS, is_narrow=True)

@@ -12,7 +12,7 @@ use streamcore_server::{Access, DriverLimits, Naming, Script, Server, ServerConf
 /// From event to event of a paced answer.
 pub(crate) const PACE: Duration = Duration::from_millis(10);
 
-/// Returns one long answer, as fast as it goes, or paced for whoever asks for that.
+/// Returns one long answer, as fast as it goes, or paced on request.
 pub(crate) fn script() -> String {
     let text = "It rained, so they stayed for longer than they had meant to, and talked about the weather. "
         .repeat(4000);

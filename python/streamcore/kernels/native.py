@@ -200,7 +200,7 @@ def takes_attention(query: Tensor, cache: LayerCache) -> bool:
     """Whether they take these tensors: rows also begin at multiples of 16 bytes."""
     return (
         takes_heads(query.dtype, query.shape[2])
-        and cache.keys.dtype == query.dtype
+        and cache.keys.dtype in (query.dtype, torch.float8_e4m3fn)
         and query.stride(0) % 8 == 0
         and query.data_ptr() % 16 == 0
     )

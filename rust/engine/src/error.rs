@@ -66,7 +66,7 @@ pub enum EngineError {
         field: &'static str,
         /// Its value.
         value: String,
-        /// What it may be.
+        /// Its range.
         range: &'static str,
     },
     /// Steps are completed in the order in which they were planned.
@@ -118,7 +118,7 @@ pub enum EngineError {
     NegativeToken {
         /// The step.
         step: StepId,
-        /// What was handed back.
+        /// The token handed back.
         token: i32,
     },
 }

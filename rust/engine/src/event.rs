@@ -38,7 +38,7 @@ pub struct TokenLogprobs {
 pub struct Event {
     /// The request.
     pub request_id: RequestId,
-    /// What happened.
+    /// The kind of event.
     pub kind: EventKind,
 }
 

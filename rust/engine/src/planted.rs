@@ -26,7 +26,7 @@ pub enum Bug {
     WrongSalt,
     /// The last block of a sequence is not given back.
     LeakedBlock,
-    /// A block that a sequence takes later is not told to the runner.
+    /// A block that a sequence takes later is missing in the plans.
     UntoldBlock,
     /// A request that waits does so beyond its deadline.
     LateDeadline,

@@ -4,7 +4,7 @@ use crate::event::FinishReason;
 use crate::sequence::ScheduledTokens;
 use crate::shares::Shares;
 
-/// What to do about a running sequence that needs more blocks.
+/// The ways to give a running sequence more blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Room {
     /// The blocks are free.

@@ -158,7 +158,7 @@ macro_rules! sampling_params {
         }
 
         impl From<GivenParameters> for SamplingParams {
-            /// What is not given changes nothing.
+            /// Fills missing numbers with values that change nothing.
             fn from(given: GivenParameters) -> Self {
                 Self { $($name: given.$name.unwrap_or($neutral),)* ..Self::greedy() }
             }

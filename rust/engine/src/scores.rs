@@ -1,4 +1,4 @@
-//! What a step found out about the likelihood of tokens, for the requests that asked.
+//! The log-probabilities of a step, for the requests that need them.
 
 use crate::error::EngineError;
 use crate::event::TokenLogprobs;

@@ -67,7 +67,7 @@ impl ScheduledTokens {
     }
 }
 
-/// What became of a drawn token.
+/// The result of a drawn token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Drawn {
     /// The token, unless it is a stop token, or the request asks for none.
@@ -92,7 +92,7 @@ pub(crate) struct Sequence {
     pub(crate) logprobs: Option<u32>,
     pub(crate) prompt_logprobs: Option<u32>,
     /// Prompt tokens whose log-probabilities are known, or are found out by the steps in flight. A
-    /// preemption leaves it as it is: what has been told is not told again.
+    /// preemption leaves it as it is: log-probabilities reported once are not reported again.
     pub(crate) num_prompt_scored: usize,
     /// See [`Request::needs_whole_prompt`].
     pub(crate) needs_whole_prompt: bool,

@@ -118,7 +118,7 @@ macro_rules! step_plan {
         impl StepPlan {
             /// The names of [`StepPlan::sizes`].
             pub const SIZE_NAMES: [&'static str; [$(stringify!($name)),*].len()] = [$(stringify!($name)),*];
-            /// What each of them counts.
+            /// The meaning of each size.
             pub const SIZES_ABOUT: [&'static str; Self::SIZE_NAMES.len()] = [$(concat!($($about),*)),*];
 
             /// Returns every number of the plan but its name.
@@ -150,11 +150,11 @@ pub struct Column {
     pub name: &'static str,
     /// The type of its elements.
     pub column_type: ColumnType,
-    /// How many elements it must hold.
+    /// Elements that it must hold.
     pub len: usize,
 }
 
-/// How much of a column plans fill.
+/// The part of a column that plans fill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ColumnUse {
     /// The name of the field of [`StepBuffers`].
@@ -164,9 +164,9 @@ pub struct ColumnUse {
     /// The sizes of a plan that say together how many elements it fills; none for a column that the
     /// engine leaves alone.
     pub sizes: &'static [&'static str],
-    /// How many more it fills.
+    /// Further elements that it fills.
     pub more: usize,
-    /// What its elements are.
+    /// The meaning of its elements.
     pub about: &'static str,
 }
 

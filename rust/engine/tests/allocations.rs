@@ -1,4 +1,4 @@
-//! What a step and a waiting request cost in memory, counted by the allocator itself.
+//! The memory of a step and of a waiting request, counted by the allocator itself.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -79,7 +79,7 @@ fn num_for_checks(engine: &Engine, num_steps: usize) -> usize {
 
 #[test]
 fn a_step_in_the_steady_state_asks_for_no_memory() {
-    // The time of an allocation is anybody's guess; at thousands of steps a second it becomes a
+    // The time of an allocation is unpredictable; at thousands of steps a second it becomes a
     // stutter in every stream.
     for (max_steps_in_flight, num_keys) in [(1, 1), (2, 1), (2, 3)] {
         let limits = EngineConfig {

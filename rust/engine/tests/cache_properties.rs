@@ -1,4 +1,4 @@
-//! What holds for the prefix cache whatever comes. The seed is fixed: a failure here is a failure
+//! Properties of the prefix cache under random use. The seed is fixed: a failure here is a failure
 //! everywhere.
 #![allow(clippy::unwrap_used)]
 
@@ -23,7 +23,7 @@ fn text() -> impl Strategy<Value = Vec<u32>> {
     vec(0_u32..2, 1..24)
 }
 
-/// What a block holds: a salt, and all tokens up to the block's end.
+/// The content of a block: a salt, and all tokens up to the block's end.
 type Content = (u64, Vec<u32>);
 
 /// Sequences over one pool, and what a device would have in its blocks.

@@ -17,7 +17,7 @@ const FLOOD: u32 = 2;
 /// Requests of one key that may wait; more are refused, as a server does.
 const MAX_WAITING: usize = 20;
 
-/// What one key sends, again and again.
+/// The repeated requests of one key.
 #[derive(Debug, Clone, Copy)]
 struct Sender {
     key: u32,
@@ -28,7 +28,7 @@ struct Sender {
     rate: usize,
 }
 
-/// How many steps requests waited, by key, in the order in which they were scheduled.
+/// Steps that requests waited, by key, in the order in which they were scheduled.
 type Waits = BTreeMap<u32, Vec<(RequestId, usize)>>;
 
 struct Arena {
@@ -119,8 +119,7 @@ fn assert_protected(limits: &EngineConfig, light: Sender, flood: Sender) {
 
 #[test]
 fn a_flood_of_streams_keeps_nobody_else_out() {
-    // One customer's batch job takes all the rows, and everybody else waits for the end of its
-    // streams.
+    // One customer's batch job takes all the rows, and all others wait for the end of its streams.
     for max_steps_in_flight in [1, 2] {
         let limits = EngineConfig { max_steps_in_flight, num_blocks: 128, ..config() };
         let light = Sender { key: LIGHT, prompt_len: 8, max_tokens: 20, rate: 10 };
@@ -165,7 +164,7 @@ fn a_flood_that_fills_the_cache_keeps_nobody_else_out() {
 
 #[test]
 fn keys_that_all_want_more_get_the_same() {
-    // Whoever sends shorter requests, or more of them, would get more than the others who pay the
+    // A client with shorter requests, or more of them, would get more than the others who pay the
     // same.
     let limits = EngineConfig { num_blocks: 512, ..config() };
     let mut arena = Arena::new(limits);

@@ -21,7 +21,7 @@ const NUM_TO_LEARN: usize = 60;
 /// planned.
 const DEPTHS: [usize; 2] = [1, 2];
 
-/// What a step with this many prefill tokens takes, in seconds.
+/// Returns the seconds of a step with this many prefill tokens.
 type Cost = fn(usize) -> f64;
 
 struct Arena {
@@ -31,7 +31,7 @@ struct Arena {
     in_flight: VecDeque<(StepPlan, usize)>,
     rng: Rng,
     next_id: u64,
-    /// How far times are from their mean, as a part of it.
+    /// Relative deviation of times from their mean.
     noise: f64,
     /// Steps in a hundred that take ten times as long.
     outlier_percent: usize,
@@ -201,8 +201,8 @@ fn one_hiccup_changes_little_and_is_forgotten() {
 
 #[test]
 fn chunks_follow_a_device_that_becomes_slower_or_faster() {
-    // Somebody else's work on the machine begins or ends: streams must keep their pace, and prompts
-    // get the rest.
+    // Other work on the machine begins or ends: streams must keep their pace, and prompts get the
+    // rest.
     const SLOW: Cost = |num_tokens| 0.04 + 0.0016 * num_tokens as f64;
     for depth in DEPTHS {
         let mut arena = Arena { noise: 0.03, ..Arena::paced(depth) };
@@ -216,7 +216,7 @@ fn chunks_follow_a_device_that_becomes_slower_or_faster() {
 
 #[test]
 fn prompts_go_on_where_decodes_alone_take_longer_than_the_target() {
-    // A target that cannot be met would keep every new request out for as long as anybody else
+    // A target that cannot be met would keep every new request out for as long as any other client
     // runs.
     const HOPELESS: Cost = |num_tokens| 0.3 + 0.0004 * num_tokens as f64;
     for depth in DEPTHS {
@@ -251,7 +251,7 @@ fn short_prompts_do_not_teach_that_long_ones_cost_nothing() {
 
 #[test]
 fn without_streams_a_prompt_takes_the_whole_budget() {
-    // Nobody would win by its waiting.
+    // No request would gain by its waiting.
     for depth in DEPTHS {
         let mut arena = Arena::paced(depth);
         arena.run(|num_tokens| 0.002 * num_tokens as f64, NUM_TO_LEARN);

@@ -1,4 +1,5 @@
-//! What holds for all inputs. The seed is fixed: a failure here is a failure everywhere.
+//! Properties of the engine for all inputs. The seed is fixed: a failure here is a failure
+//! everywhere.
 #![allow(clippy::unwrap_used)]
 
 mod common;

@@ -43,8 +43,8 @@ fn a_decode_tells_nothing_but_the_block_that_it_begins() {
 
 #[test]
 fn a_chunk_tells_the_blocks_of_its_own_tokens() {
-    // A plan with all blocks of a long prompt at once would make the first of its steps slow for
-    // everybody.
+    // A plan with all blocks of a long prompt at once would make the first of its steps slow
+    // for all others.
     let mut story = Story::new(EngineConfig { max_num_batched_tokens: 8, ..config() });
     story.add(&request(0, 20, 1));
     let updates: Vec<_> = std::iter::from_fn(|| {

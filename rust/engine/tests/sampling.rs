@@ -1,5 +1,4 @@
-//! What requests say about drawing, and what they are told about likelihoods, on its way through
-//! the steps.
+//! Sampling parameters and log-probabilities of requests on their way through the steps.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -12,7 +11,7 @@ use streamcore_engine::{
     SamplingParams, Scores,
 };
 
-/// Returns a request that is told all that can be told.
+/// Returns a request for every detail.
 fn curious(id: u64, prompt_len: usize, max_tokens: usize) -> Request {
     Request { logprobs: Some(3), prompt_logprobs: Some(2), ..request(id, prompt_len, max_tokens) }
 }
@@ -75,7 +74,7 @@ fn a_stop_token_is_told_like_any_other() {
 #[test]
 fn a_preempted_request_is_told_nothing_twice_and_counted_anew() {
     // Under memory pressure clients would see tokens punished for another's words, and prompts that
-    // are told again.
+    // are reported again.
     for depth in [1, 2] {
         let mut story = Story::new(EngineConfig { num_blocks: 5, max_steps_in_flight: depth, ..config() });
         let older = Request { prompt_logprobs: Some(0), ..penalised(1, 6, 10) };
@@ -110,7 +109,7 @@ fn a_preemption_in_the_middle_of_a_prompt_goes_on_where_it_was() {
 
 #[test]
 fn an_aborted_request_is_told_nothing_more() {
-    // What comes after the last event reaches a request that nobody holds, or the next one of that
+    // What comes after the last event reaches a request without a holder, or the next one of that
     // name.
     let limits = EngineConfig { max_num_batched_tokens: 8, max_steps_in_flight: 2, ..config() };
     let mut story = Story::new(limits);

@@ -80,7 +80,7 @@ fn a_stop_token_ends_the_output_without_being_part_of_it() {
 #[test]
 fn a_late_stop_throws_the_next_token_away_and_fences_its_blocks() {
     // With two steps in flight, a stop is seen when the next token is on its way already: it must
-    // reach nobody, nor a new owner's slot.
+    // reach no client, nor a new owner's slot.
     let mut request = request(1, 4, 30);
     request.stop_token_ids = (0..50).collect();
     let mut story = Story::new(EngineConfig { max_steps_in_flight: 2, ..config() });
@@ -204,7 +204,7 @@ fn an_abort_in_the_queue_leaves_nothing() {
 
 #[test]
 fn an_abort_between_steps_frees_its_blocks_at_once() {
-    // The next request must not wait for somebody who has left, in the middle of a prompt or of an
+    // The next request must not wait for a client that has left, in the middle of a prompt or of an
     // answer.
     for num_steps in [1, 4] {
         let mut story = Story::new(EngineConfig { max_num_batched_tokens: 4, ..config() });

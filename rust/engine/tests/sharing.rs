@@ -34,8 +34,8 @@ fn one_prompt_asked_twice_at_once_is_computed_once() {
 
 #[test]
 fn a_request_in_flight_shares_its_prompt() {
-    // Whoever comes a moment later must not pay for the whole prompt because the first step is not
-    // done yet.
+    // A client a moment later must not pay for the whole prompt because the first step is not done
+    // yet.
     let mut story = Story::new(EngineConfig { max_steps_in_flight: 2, ..config() });
     let first = request(1, 12, 6);
     let second = again(2, &first);
@@ -88,7 +88,7 @@ fn another_salt_shares_nothing() {
 
 #[test]
 fn without_the_cache_nothing_is_shared() {
-    // Somebody who measures the model would measure the cache.
+    // A benchmark of the model would measure the cache.
     let mut story = Story::new(EngineConfig { enable_prefix_caching: false, ..config() });
     let first = request(1, 10, 2);
     story.add(&first);

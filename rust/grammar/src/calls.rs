@@ -5,11 +5,11 @@ use crate::grammar::{Node, Piece, Tag};
 /// The call of one tool in a model family's notation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Call {
-    /// What stands before the arguments, with the name of the tool.
+    /// The text before the arguments, with the name of the tool.
     pub begin: Vec<Piece>,
     /// The arguments, as [`Node::json`] of their schema, or another notation.
     pub arguments: Node,
-    /// What stands behind them.
+    /// The text behind them.
     pub end: Vec<Piece>,
 }
 

@@ -18,7 +18,7 @@ pub enum GrammarError {
     Invalid {
         /// Where it stands.
         path: String,
-        /// What is wrong.
+        /// The fault.
         reason: String,
     },
     /// A grammar beyond a limit.

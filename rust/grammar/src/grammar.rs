@@ -27,7 +27,7 @@ pub enum Node {
     Regex(String),
     /// One of these texts.
     Choice(Vec<String>),
-    /// What a grammar in llguidance's dialect of Lark accepts, which the client wrote.
+    /// A text of the client's own grammar in llguidance's dialect of Lark.
     Lark(String),
     /// Any text up to and including the first occurrence of this one.
     Until(String),
@@ -37,9 +37,9 @@ pub enum Node {
     AnyOf(Vec<Node>),
     /// The node again and again.
     Repeat {
-        /// What is repeated.
+        /// The repeated node.
         node: Box<Node>,
-        /// What stands between.
+        /// The text between.
         separator: String,
         /// Minimum repetitions.
         min: usize,
@@ -62,7 +62,7 @@ pub enum Node {
 pub struct Tag {
     /// The start of the tag. The text before never contains it.
     pub trigger: Piece,
-    /// What follows the trigger.
+    /// The part behind the trigger.
     pub rest: Node,
 }
 

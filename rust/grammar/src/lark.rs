@@ -58,7 +58,7 @@ fn with_options(schema: &Value, whitespace: Whitespace) -> Result<Value, Grammar
 struct Writer<'v> {
     vocabulary: &'v Vocabulary,
     rules: String,
-    /// What the rules refer to by name.
+    /// The grammars that rules refer to by name.
     parts: Vec<GrammarWithLexer>,
     num_rules: usize,
     num_nodes: usize,

@@ -61,7 +61,7 @@ pub(crate) fn is_sayable(char: char) -> bool {
 
 /// Patterns for the names of one object; each is held against each.
 const MAX_NAME_PATTERNS: usize = 16;
-/// What it may cost to find out about two of them, as llguidance has it.
+/// The budget of comparing two patterns, as in llguidance.
 const DISJOINT_FUEL: u64 = 10_000;
 
 fn unsayable() -> ClassUnicode {
@@ -112,7 +112,7 @@ fn simplify(hir: &Hir, sayable: Option<&ClassUnicode>) -> Hir {
 mod tests {
     use super::*;
 
-    /// What no automaton can do is refused in words, never ignored.
+    /// Features that no automaton has are refused by name, never ignored.
     #[test]
     fn what_cannot_be_enforced_is_refused() {
         for (pattern, part) in [

@@ -25,7 +25,7 @@ pub enum Finish {
 /// those of the event before. Together they stand for the whole answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// What it means.
+    /// Its meaning.
     pub kind: EventKind,
     /// Bytes of the answer that it stands for.
     pub num_bytes: usize,
@@ -54,7 +54,7 @@ pub enum EventKind {
     Syntax,
 }
 
-/// How a call ends.
+/// The end of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// Its arguments are one JSON object.

@@ -30,7 +30,7 @@ enum State {
     ExponentDigits,
 }
 
-/// What a byte did.
+/// The effect of a byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scan {
     /// The value goes on.

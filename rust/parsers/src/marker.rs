@@ -14,7 +14,7 @@ pub(crate) struct Marker {
     pub(crate) is_special: bool,
 }
 
-/// How a marker fits at a position.
+/// The fit of a marker at a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fit {
     Whole,
@@ -23,7 +23,7 @@ pub(crate) enum Fit {
     No,
 }
 
-/// What a search found.
+/// The result of a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
     /// This marker of the lists, at this position.

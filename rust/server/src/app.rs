@@ -12,14 +12,17 @@ use crate::ledger::Pool;
 use crate::metrics::Account;
 pub use crate::naming::Naming;
 use crate::script::Script;
-use crate::stored::{ResponseStore, StoreLimits};
-use crate::text::{ChatTemplate, TextModel, Wanted, briefly};
+use crate::stored::ResponseStore;
+use crate::text::{Bound, ChatTemplate, TextModel, Wanted, bounded};
 use crate::turns::Turns;
 
 /// Bodies up to this are handled inline; longer ones would delay the other streams of the thread.
 const INLINE_BYTES: usize = 4 << 10;
 /// Bodies up to this are prepared in about a tenth of a second, and never wait for longer ones.
 pub(crate) const SHORT_BYTES: usize = 64 << 10;
+
+const INLINE: Bound = Bound { max_bytes: INLINE_BYTES, is_brief: true };
+const SHORT: Bound = Bound { max_bytes: SHORT_BYTES, is_brief: false };
 
 /// Who may ask.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -79,8 +82,8 @@ impl App {
         let short = Turns::new(num_cores.min(4));
         let long = Turns::new(num_cores.min(4).div_ceil(2));
         driver.ledger().share_among(access.api_keys.len());
-        let max_responses = driver.limits().max_stored_responses;
-        let responses = (max_responses > 0).then(|| ResponseStore::new(StoreLimits::of(max_responses)));
+        let keeps_responses = driver.limits().max_stored_responses > 0;
+        let responses = keeps_responses.then(|| ResponseStore::new(Arc::clone(driver.ledger())));
         let (grammars, unknown_tools) = (OnceLock::new(), Once::new());
         Arc::new(Self {
             driver,
@@ -127,23 +130,35 @@ impl App {
         }
     }
 
-    /// Runs work on a body: inline if the body is very short, otherwise in turn on the blocking
-    /// pool.
+    /// Makes something of a body: here if it is very short and takes some milliseconds at most,
+    /// else away from the threads that serve sockets, when it is its turn. Work that turns out to
+    /// read more than its body begins again among what is longer.
     ///
     /// # Errors
-    /// 429 if too much waits for its turn; the work's own.
-    pub async fn prepare<T, F>(self: &Arc<Self>, num_bytes: usize, work: F) -> Result<T, ApiError>
+    /// 429, if too much waits for its turn; those of the work.
+    pub async fn prepare<T, F>(self: &Arc<Self>, num_bytes: usize, mut work: F) -> Result<T, ApiError>
     where
         T: Send + 'static,
         F: Fn(&Self) -> Result<T, ApiError> + Send + 'static,
     {
         if num_bytes <= INLINE_BYTES {
-            let (done, was_cut) = briefly(|| work(self));
+            let (done, was_cut) = bounded(INLINE, || work(self));
             if !was_cut {
                 return done;
             }
         }
-        self.prepare_away(num_bytes, work).await
+        if num_bytes <= SHORT_BYTES {
+            let short_work = move |app: &Self| {
+                let (done, was_cut) = bounded(SHORT, || work(app));
+                Ok((done, was_cut, work))
+            };
+            let (done, was_cut, uncut) = self.prepare_away(num_bytes, short_work).await?;
+            if !was_cut {
+                return done;
+            }
+            work = uncut;
+        }
+        self.prepare_away(num_bytes.max(SHORT_BYTES + 1), work).await
     }
 
     /// Runs work on the blocking pool in turn, however short the body is.

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! head ─► body ─► preparation ─► queue ─► rows ─► answer ─► written
-//! Heads   Bodies  Preparations   Requests  engine  Answers
-//!                                PromptTokens
+//! Heads   Bodies  Preparations   Requests  engine  Answers ─► StoredResponses
+//!                                PromptTokens               StoredBytes
 //! ```
 //!
 //! Each pool has a limit for all. With several API keys, half of each pool is divided among them: a
@@ -31,7 +31,13 @@ impl Ledger {
     /// Creates empty pools, for a server without API keys.
     #[must_use]
     pub fn new(limits: DriverLimits) -> Arc<Self> {
-        Arc::new(Self { pools: Pool::ALL.map(|pool| Mutex::new(Held::new(pool, pool.limit(limits)))) })
+        Self::with_limits(|pool| pool.limit(limits))
+    }
+
+    /// The same with a limit for each pool.
+    #[must_use]
+    pub fn with_limits(limit: impl Fn(Pool) -> usize) -> Arc<Self> {
+        Arc::new(Self { pools: Pool::ALL.map(|pool| Mutex::new(Held::new(pool, limit(pool)))) })
     }
 
     /// Shares the pools out among the API keys 1 to `num_keys`. Call it before anything is
@@ -62,7 +68,19 @@ impl Ledger {
         self.of(pool).total()
     }
 
-    /// Returns the maximum that one key can have of a pool.
+    /// What a key has taken of a pool.
+    #[must_use]
+    pub fn held_by(&self, pool: Pool, key: u32) -> usize {
+        self.of(pool).of(key)
+    }
+
+    /// Whether a key has taken more of a pool than is kept for it.
+    #[must_use]
+    pub fn has_more_than_part(&self, pool: Pool, key: u32) -> bool {
+        self.of(pool).has_more_than_part(key)
+    }
+
+    /// The most that one key can ever have of a pool.
     #[must_use]
     pub fn most_of_one_key(&self, pool: Pool) -> usize {
         self.of(pool).most_of_one_key()

@@ -29,7 +29,7 @@ use self::transport::Acceptor;
 use self::unix::SocketFile;
 use crate::ledger::Ledger;
 
-/// Clients that the system keeps while none is accepted.
+/// Connections that the system queues before they are accepted.
 const BACKLOG: i32 = 4096;
 
 /// A port or a path that is taken, before any client is served there.
@@ -41,7 +41,7 @@ pub struct Listener {
     root_path: String,
 }
 
-/// Where a listener is.
+/// The address of a listener.
 #[derive(Debug)]
 enum Place {
     Port(SocketAddr),
@@ -58,17 +58,17 @@ pub fn bind(host: &str, port: u16) -> io::Result<Listener> {
     let address =
         addresses.next().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "host has no address"))?;
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // Two sockets that may reuse an address can both have it until one of them listens. So it is
-    // taken without that first, which also keeps others away from it.
+    // Two sockets that may reuse an address can share it until one listens. So it is first taken
+    // without reuse, which also keeps others away from it.
     if let Err(error) = socket.bind(&address.into()) {
         if error.kind() != io::ErrorKind::AddrInUse {
             return Err(error);
         }
-        // A restart must not wait for the connections of the last run to be forgotten: that is all
-        // that reuse forgives.
+        // A restart must not wait until the system forgets the connections of the last run, the
+        // only purpose of reuse here.
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
-        // Whoever is started at the same moment must not have it, too.
+        // A server started at the same moment must not get the address too.
         socket.set_reuse_address(false)?;
     }
     let address = socket.local_addr()?.as_socket().unwrap_or(address);
@@ -89,7 +89,7 @@ impl Listener {
     /// format.
     ///
     /// # Errors
-    /// A file cannot be read or makes no sense.
+    /// A file cannot be read or is invalid.
     pub fn with_tls(self, certfile: &Path, keyfile: &Path) -> io::Result<Self> {
         Ok(Self { tls: Some(tls::read_certificate(certfile, keyfile)?), ..self })
     }

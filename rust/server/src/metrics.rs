@@ -57,6 +57,8 @@ reasons! {
         BodyBytes = "body_bytes",
         /// Too many bytes of answers are made or not read yet.
         AnswerBytes = "answer_bytes",
+        /// Too many responses are stored, or too many bytes of them.
+        Stored = "stored",
         /// The server is going away.
         Draining = "draining",
         /// The runner died or hangs.

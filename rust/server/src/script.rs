@@ -1,9 +1,9 @@
 //! Scripted answers instead of a model's, for testing clients.
 //!
-//! Everything but the model is the real thing: HTTP, templates, tokenizer, queue, engine, streams.
-//! A rule of the script is chosen when a request is prepared, where its text is at hand; an error
-//! status is answered there. Else the [`ScriptedAnswer`] is kept under the request's id, by which
-//! the runner finds it when a step samples for the request.
+//! Everything but the model is real: HTTP, templates, tokenizer, queue, engine, streams. A rule of
+//! the script is chosen when a request is prepared, where its text is at hand; an error status is
+//! answered there. Else the [`ScriptedAnswer`] is kept under the request's id, by which the runner
+//! finds it when a step samples for the request.
 //!
 //! ```text
 //! file    JSON → what it says, strictly
@@ -93,7 +93,7 @@ impl Script {
         self.log.as_ref()
     }
 
-    /// Returns a question that some rule answers, if one can be told from the rules.
+    /// Returns a question that some rule answers, if the rules show one.
     #[must_use]
     pub fn example<'a>(&'a self, model: &str) -> Option<&'a str> {
         let mut questions = self.rules.iter().filter_map(Rule::example).chain(["Tell me a joke"]);
@@ -144,7 +144,7 @@ impl Script {
         }
     }
 
-    /// Has this answer played for a request, until what is returned is dropped. To be called before
+    /// Has this answer played for a request, until what is returned is dropped. Call it before
     /// the driver queues the request.
     #[must_use]
     pub fn assign(&self, id: RequestId, answer: &Arc<ScriptedAnswer>) -> Assigned {

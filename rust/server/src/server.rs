@@ -125,14 +125,14 @@ impl Server {
         exchange
     }
 
-    /// Returns where the engine thread gets its steps.
+    /// Returns the driver, from which the engine thread gets its steps.
     #[must_use]
     pub fn driver(&self) -> &Arc<Driver> {
         &self.driver
     }
 
-    /// Gives the step loop up when it hangs. It must then call its [`Driver`] whenever it is not
-    /// computing.
+    /// Watches the step loop and gives it up when it hangs. The loop must then call its [`Driver`]
+    /// whenever it is not computing.
     pub fn watch(&self) {
         self.runtime.spawn(watch(Arc::downgrade(&self.driver)));
     }
@@ -140,7 +140,7 @@ impl Server {
     /// Refuses new requests with 503, lets running ones end until the deadline, then ends them.
     /// Routes answer until [`Server::shutdown`], so that a balancer reads from `/ready` that it
     /// should go elsewhere instead of running into a closed port. Returns at once: the driver's
-    /// `next_step` says when all is over.
+    /// `next_step` reports the end.
     pub fn drain(&self, deadline: Duration) {
         self.driver.drain(deadline);
     }
@@ -185,10 +185,10 @@ impl Sockets {
     }
 }
 
-/// Looks after the step loop until it ends or is given up.
+/// Watches the step loop until it ends or is given up.
 async fn watch(driver: Weak<Driver>) {
     let mut looks = interval(LOOK_INTERVAL);
-    // A process that was stopped for a while has not looked meanwhile.
+    // A process that was stopped must not make up for missed checks.
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         looks.tick().await;

@@ -224,7 +224,7 @@ fn asked(mut fields: Value, kind: u32, echo: bool) -> (&'static str, Value) {
 proptest! {
     #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, cases: 400, ..Default::default() })]
 
-    /// The rules must hold whatever the model says and whenever it dies, and what is told must not
+    /// The rules must hold whatever the model says and whenever it dies, and the output must not
     /// depend on how it is cut.
     #[test]
     fn every_stream_keeps_the_rules(

@@ -1,4 +1,4 @@
-//! What an answer tells beside its text, and what its prompt may be.
+//! Details of answers beside text, and the forms of prompts.
 #![allow(clippy::unwrap_used)]
 
 mod common;

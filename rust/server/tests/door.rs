@@ -78,7 +78,7 @@ async fn closing_aborts() {
         assert_eq!(call.parts().len(), usize::from(num_steps > 0));
         assert!(!stage.is_clean());
         call.exchange.close();
-        assert!(matches!(*call.parts(), [Part::Lost]), "nobody must wait for the rest");
+        assert!(matches!(*call.parts(), [Part::Lost]), "no client must wait for the rest");
         stage.run(1);
         assert!(stage.is_clean(), "after {num_steps} steps");
         let page = stage.runner.driver.render_metrics("toy");
@@ -118,7 +118,7 @@ async fn nothing_is_made_that_was_not_asked_for() {
     assert!(merged.contains(&"a".repeat(30)));
 }
 
-/// A body of gigabytes must be refused before it is read, and one that nobody needs must not be
+/// A body of gigabytes must be refused before it is read, and one that no route needs must not be
 /// asked for.
 #[tokio::test(start_paused = true)]
 async fn a_body_is_wanted_only_when_it_is_read() {

@@ -1,4 +1,4 @@
-//! When things are sent, and how much waits: the clock is paused and moves on when nobody has
+//! When things are sent, and how much waits: the clock is paused and moves on when no task has
 //! anything to do.
 #![allow(clippy::unwrap_used)]
 

@@ -97,8 +97,8 @@ fn secured(
     StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), socket)
 }
 
-/// A key that goes over a network in plain text is everybody's: the whole exchange has to work in
-/// TLS, streams and their end too.
+/// A key that goes over a network in plain text is public: the whole exchange has to work in TLS,
+/// streams and their end too.
 #[test]
 fn whole_answers_and_streams_come_by_tls() {
     let (folder, CertifiedKey { cert, signing_key }) = (Folder::new("tls"), certificate());

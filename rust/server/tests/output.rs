@@ -40,7 +40,7 @@ struct Case {
     tells_tokens: bool,
 }
 
-/// What a client sees in the end.
+/// The final output for a client.
 #[derive(Debug, Default, PartialEq)]
 struct Seen {
     text: String,

@@ -1,4 +1,4 @@
-//! What the log says of a request that was refused.
+//! The log lines of refused requests.
 #![allow(clippy::unwrap_used)]
 
 mod common;

@@ -15,7 +15,7 @@ use socket2::SockRef;
 use streamcore_server::routes::GENERATING;
 use streamcore_server::{NextStep, bind};
 
-/// How long the runner parks when there is nothing to do; it is woken earlier by whatever happens.
+/// How long the runner parks when there is nothing to do; any event wakes it earlier.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 fn chat(stream: bool) -> Value {
@@ -48,7 +48,7 @@ fn endless() -> String {
     "x".repeat(4_000_000)
 }
 
-/// A sequence that goes on for nobody keeps its blocks from those who wait.
+/// A sequence without a client keeps its blocks from those that wait.
 #[test]
 fn a_client_that_leaves_in_the_middle_of_its_stream_frees_everything() {
     let (server, mut runner) = start(&endless());
@@ -62,7 +62,7 @@ fn a_client_that_leaves_in_the_middle_of_its_stream_frees_everything() {
     assert_eq!(metric(&runner, "aborts_total{phase=\"decode\"}"), 1);
 }
 
-/// Whoever waits for a whole answer also leaves; nothing is written to it that could fail.
+/// A client that waits for a whole answer may also leave; nothing is written to it that could fail.
 #[test]
 fn a_client_that_leaves_before_its_whole_answer_frees_everything() {
     let (server, mut runner) = start(&endless());

@@ -1,4 +1,4 @@
-//! What a stream does to the engine, to memory and to the silence of a line; its bytes are in the
+//! The effects of a stream on the engine, on memory and on a silent line; its bytes are in the
 //! golden transcripts.
 #![allow(clippy::unwrap_used)]
 
@@ -23,7 +23,7 @@ fn chat(extra: &Value) -> Value {
 
 const CHAT: &str = "/v1/chat/completions";
 
-/// Behind a stop string the engine would go on to the end of the context, for nobody.
+/// Behind a stop string the engine would go on to the end of the context, in vain.
 #[tokio::test(start_paused = true)]
 async fn a_stop_string_stops_the_engine() {
     let body = chat(&json!({ "stop": ["zz", "END"] }));
@@ -35,7 +35,7 @@ async fn a_stop_string_stops_the_engine() {
     assert!(metrics.contains("streamcore_requests_total{finish_reason=\"stop\"} 1"), "{metrics}");
 }
 
-/// SDKs show how long the server took; a stream's head goes out before anybody knows.
+/// SDKs show how long the server took; a stream's head goes out before that is known.
 #[tokio::test(start_paused = true)]
 async fn whole_answers_tell_how_long_they_took() {
     for stream in [true, false] {
@@ -54,8 +54,8 @@ async fn a_chat_without_generation_prompt() {
     assert!(stage.play(post(CHAT, body), 1).body().contains("\"prompt_tokens\":5"));
 }
 
-/// Clients fill the context that they are told; with a small pool of blocks the model's own would
-/// get each of them a 400.
+/// Clients fill the advertised context; with a small pool of blocks the model's own would get each
+/// of them a 400.
 #[tokio::test]
 async fn the_context_is_what_can_be_asked_for() {
     let config = EngineConfig { num_blocks: 5, ..common::engine_config() };

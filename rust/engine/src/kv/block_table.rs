@@ -41,7 +41,8 @@ pub struct BlockTable {
 struct Shortage {
     /// Free blocks that it wanted.
     num_wanted: usize,
-    /// How many leading blocks were found, the first of them that was free, and what they complete.
+    /// Number of leading blocks found, the first free one among them, and the prefix that they
+    /// complete.
     num_found: usize,
     first_found_free: Option<BlockId>,
     prefix: Prefix,

@@ -14,7 +14,7 @@
 use super::block::BlockId;
 use super::prefix_hash::PrefixHash;
 
-/// What stands before a block.
+/// The prefix before a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Prefix {
     /// Nothing: the block is the first of a sequence with this salt.

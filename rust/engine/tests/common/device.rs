@@ -20,8 +20,7 @@ struct Part {
     tokens: Range<usize>,
 }
 
-/// What the keys and values of a token depend on: the token, its position, and all tokens before
-/// it.
+/// The inputs of a token's keys and values: the token, its position, and all tokens before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Slot {
     position: usize,
@@ -35,7 +34,7 @@ struct Step {
     parts: Vec<Part>,
 }
 
-/// What a step hands back.
+/// The results of a step.
 #[derive(Debug)]
 pub(crate) struct StepResult {
     pub(crate) id: StepId,
@@ -59,7 +58,7 @@ impl StepResult {
     }
 }
 
-/// What the device keeps for the sequence that has this row.
+/// The device's state of a row's sequence.
 #[derive(Debug, Clone)]
 struct Row {
     /// Its blocks, as far as plans have told them.
@@ -136,7 +135,7 @@ impl ShadowDevice {
     }
 
     /// What comes behind the sequences fills a step of single tokens up to a captured size, and
-    /// touches nothing of anybody's.
+    /// touches no sequence's memory.
     fn check_padding(&self, plan: &StepPlan, columns: &OwnedStepBuffers) {
         let (num_seqs, sizes) = (plan.num_seqs, &self.config.capture_sizes);
         let size = sizes.iter().copied().filter(|size| *size >= num_seqs).min().unwrap_or(num_seqs);
@@ -146,7 +145,10 @@ impl ShadowDevice {
             assert_eq!(columns.query_starts[index + 1] as usize, index + 1);
             assert_eq!((columns.token_ids[index], columns.positions[index]), (0, 0));
             assert_eq!((columns.slot_mapping[index], columns.context_lens[index]), (-1, 1));
-            assert_eq!(columns.seq_rows[index] as usize, self.config.max_num_seqs, "the row of no one");
+            assert_eq!(
+                columns.seq_rows[index] as usize, self.config.max_num_seqs,
+                "the row without a sequence"
+            );
         }
     }
 

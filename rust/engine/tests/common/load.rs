@@ -31,7 +31,7 @@ pub(crate) fn random_config(rng: &mut Rng, depth: usize) -> EngineConfig {
     }
 }
 
-/// What passes between two things that happen.
+/// The time between two events.
 pub(crate) const TURN: Duration = Duration::from_millis(10);
 
 /// Where requests come from. They are numbered as they arrive.

@@ -1,4 +1,4 @@
-//! What the integration tests share: a fake device with a KV memory, and the model that runs on it.
+//! Shared by the integration tests: a fake device with a KV memory, and the model that runs on it.
 #![allow(clippy::unwrap_used, dead_code)] // Each test program uses its own part.
 
 pub(crate) mod device;

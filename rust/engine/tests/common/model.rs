@@ -8,7 +8,7 @@ use streamcore_engine::{
 /// chance.
 pub(crate) const VOCABULARY: u64 = 50;
 
-/// What decides a draw besides the context.
+/// The parameters of a draw besides the context.
 #[derive(Debug, Clone)]
 pub(crate) struct Draw {
     /// The parameters of the row.

@@ -47,7 +47,7 @@ fn group(rest: &Peekable<Chars<'_>>) -> Result<(), String> {
     Err(refused.to_owned())
 }
 
-/// What a backslash and what follows it stand for.
+/// The meaning of a backslash and its next character.
 pub(super) enum Escaped {
     Char(char),
     /// A class, in brackets or by name.

@@ -183,7 +183,7 @@ arguments! {
         num_masked: usize,
         /// Words from one mask to the next.
         mask_stride: usize,
-        /// What the result of a row that is not finite is.
+        /// The result of a row that is not finite.
         not_finite: u32,
     }
 }

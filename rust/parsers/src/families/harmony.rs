@@ -138,7 +138,7 @@ impl Harmony {
         }
     }
 
-    /// What looked like a header is content.
+    /// Takes what looked like a header as content.
     fn give_up(&mut self, session: &mut Session, num_bytes: usize) {
         session.turn_to(Channel::Content);
         session.text(num_bytes);

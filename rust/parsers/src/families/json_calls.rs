@@ -22,7 +22,7 @@ use crate::session::{Next, Session};
 pub(crate) struct JsonCalls {
     openings: Vec<Marker>,
     closing: Vec<Marker>,
-    /// What may stand between two calls.
+    /// The optional byte between two calls.
     separator: Option<u8>,
     /// The calls are in a list, always.
     is_list: bool,

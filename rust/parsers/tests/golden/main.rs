@@ -28,7 +28,7 @@ fn answer(tools: ToolFormat) -> Answer {
     Answer::of(tools).declares("weather", parameters()).declares("now", json!({ "type": "object" }))
 }
 
-/// What a family writes, and what it says.
+/// A family's text, and its meaning.
 type Cases<'a> = &'a [(&'a str, &'a [&'a str])];
 
 /// Reads each case with markers as text and as special tokens.

@@ -22,7 +22,7 @@ fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { rng_seed, failure_persistence: None, max_shrink_iters: 300, cases, ..Default::default() }
 }
 
-/// Returns the calls that events tell; anything else that is told is a failure.
+/// Returns the calls in events; anything else in them is a failure.
 fn read(events: &[Event]) -> Vec<(String, Value)> {
     let mut calls: Vec<(String, String)> = Vec::new();
     for event in events {

@@ -42,6 +42,7 @@ impl Refusal {
                 Pool::PromptTokens => RefusalReason::QueueTokens,
                 Pool::Heads | Pool::LongBodies | Pool::ShortBodies => RefusalReason::BodyBytes,
                 Pool::Answers => RefusalReason::AnswerBytes,
+                Pool::StoredResponses | Pool::StoredBytes => RefusalReason::Stored,
             },
             Self::ShuttingDown => RefusalReason::Draining,
             Self::Failed(_) => RefusalReason::Failed,

@@ -1,5 +1,5 @@
-//! What a runner asks for that chooses tokens by request: whose tokens a step draws, a rest, and
-//! the end of a request.
+//! Calls for a runner that chooses tokens by request: whose tokens a step draws, a rest, and the
+//! end of a request.
 
 use std::sync::PoisonError;
 use std::time::Instant;

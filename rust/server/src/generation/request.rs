@@ -31,7 +31,7 @@ pub struct Generation {
     pub grammar: Option<AskedGrammar>,
     /// The engine's requests without prompts, which are copied on submission.
     pub(super) requests: Vec<NewRequest>,
-    /// What a script answers in the place of a model, by request; empty without a script.
+    /// The scripted answers, by request; empty without a script.
     pub(super) answers: Vec<Arc<ScriptedAnswer>>,
 }
 

@@ -21,11 +21,15 @@ pub enum Pool {
     PromptTokens,
     /// Bytes of answers, with their tokens' details, until they are written.
     Answers,
+    /// Responses that are kept for later requests.
+    StoredResponses,
+    /// Bytes of them.
+    StoredBytes,
 }
 
 impl Pool {
-    /// All pools.
-    pub const ALL: [Self; 7] = [
+    /// All there are.
+    pub const ALL: [Self; 9] = [
         Self::Heads,
         Self::LongBodies,
         Self::ShortBodies,
@@ -33,6 +37,8 @@ impl Pool {
         Self::Requests,
         Self::PromptTokens,
         Self::Answers,
+        Self::StoredResponses,
+        Self::StoredBytes,
     ];
 
     /// Returns the name of its gauge.
@@ -46,6 +52,8 @@ impl Pool {
             Self::Requests => "waiting_requests",
             Self::PromptTokens => "waiting_tokens",
             Self::Answers => "answer_bytes",
+            Self::StoredResponses => "stored_responses",
+            Self::StoredBytes => "stored_bytes",
         }
     }
 
@@ -57,6 +65,8 @@ impl Pool {
             Self::Preparations | Self::Requests => limits.max_waiting_requests,
             Self::PromptTokens => limits.max_waiting_tokens,
             Self::Answers => 768 << 20,
+            Self::StoredResponses => limits.max_stored_responses,
+            Self::StoredBytes => 256 << 20,
         }
     }
 
@@ -97,6 +107,14 @@ impl std::fmt::Display for Full {
             Pool::Answers => write!(
                 f,
                 "{held} bytes of answers are made or not read yet and up to {amount} more were asked for, limit is {limit}"
+            )?,
+            Pool::StoredResponses => write!(
+                f,
+                "{held} responses are stored, limit is {limit}, and none that could make room has ended"
+            )?,
+            Pool::StoredBytes => write!(
+                f,
+                "{held} bytes of responses are stored and {amount} more were sent, limit is {limit}, and none that could make room has ended"
             )?,
         }
         match self.part {
@@ -152,7 +170,11 @@ impl Held {
         self.by_key.get(&key).copied().unwrap_or(0)
     }
 
-    /// Returns the part reserved for this key, 0 for none.
+    pub(super) fn has_more_than_part(&self, key: u32) -> bool {
+        self.of(key) > self.part_of(key)
+    }
+
+    /// What is kept for this key, if it is one.
     fn part_of(&self, key: u32) -> usize {
         if (1..=self.num_keys).contains(&(key as usize)) { self.part } else { 0 }
     }

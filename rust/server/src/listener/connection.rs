@@ -177,7 +177,7 @@ impl Connection {
     }
 }
 
-/// Lets hyper answer until it is done, or has been told to end and has done that.
+/// Runs hyper until the connection ends, by itself or on request.
 async fn run_hyper<S, H>(
     connection: &mut http1::Connection<TokioIo<Socket<S>>, H>,
     is_closing: &mut watch::Receiver<bool>,

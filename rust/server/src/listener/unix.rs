@@ -1,5 +1,4 @@
-//! The file of a Unix domain socket: one that a dead server has left is replaced, one in use is
-//! not.
+//! The file of a Unix domain socket: one left by a dead server is replaced, one in use is not.
 
 use std::fs;
 use std::io;
@@ -8,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// The file, which goes with its server.
+/// The file, deleted with its server.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
@@ -31,7 +30,7 @@ impl Drop for SocketFile {
     }
 }
 
-/// Takes a path and listens on it: nothing but that shows to others that it is in use.
+/// Takes a path and listens on it: only that shows others that it is in use.
 pub(super) fn bind(path: &Path, backlog: i32) -> io::Result<(Socket, SocketFile)> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     let address = SockAddr::unix(path)?;

@@ -60,7 +60,7 @@ pub(super) const TABLE: &[Row] = table! {
     "streamcore_num_requests_waiting_by_reason" = "vllm:num_requests_waiting_by_reason",
         "The same by reason: `capacity` in the queue, `deferred` while their prompts are made", GaugeBy("reason", waiting_by_reason);
     "streamcore_held",
-        "What is held for clients, by pool: bytes of heads that are read, of bodies until their prompts are made, and of answers until they are written; prompts being made; requests and prompt tokens in the queue", GaugeBy("pool", |s| s.held.iter().map(|(pool, held, _)| (*pool, *held)).collect());
+        "What is held for clients, by pool: bytes of heads that are read, of bodies until their prompts are made, of answers until they are written, and of stored responses; prompts being made; requests and prompt tokens in the queue; stored responses", GaugeBy("pool", |s| s.held.iter().map(|(pool, held, _)| (*pool, *held)).collect());
     "streamcore_held_limit",
         "The most that all clients together may have of each pool", GaugeBy("pool", |s| s.held.iter().map(|(pool, _, limit)| (*pool, *limit)).collect());
     "streamcore_cache_config_info" = "vllm:cache_config_info",

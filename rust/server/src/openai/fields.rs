@@ -36,7 +36,7 @@ impl Fields {
         }
     }
 
-    /// Returns where a field is, as errors name it.
+    /// Returns a field's path, as errors name it.
     #[must_use]
     pub fn path_of(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
@@ -47,7 +47,7 @@ impl Fields {
         self.fields.swap_remove(name).filter(|value| !value.is_null())
     }
 
-    /// Returns a field that must be there.
+    /// Returns a required field.
     ///
     /// # Errors
     /// `missing_required_parameter`.
@@ -55,7 +55,7 @@ impl Fields {
         self.take(name).ok_or_else(|| self.missing(name))
     }
 
-    /// Returns the error of a field that is not there.
+    /// Returns the error of a missing field.
     #[must_use]
     pub fn missing(&self, name: &str) -> ApiError {
         let path = self.path_of(name);
@@ -88,7 +88,7 @@ impl Fields {
         Err(ApiError::invalid("invalid_value", path, message))
     }
 
-    /// Returns a switch; off if it is not there.
+    /// Returns a switch; off by default.
     ///
     /// # Errors
     /// `invalid_type`.
@@ -96,7 +96,7 @@ impl Fields {
         self.flag_or(name, false)
     }
 
-    /// Returns a switch that is in its usual position if it is not there.
+    /// Returns a switch with this default.
     ///
     /// # Errors
     /// `invalid_type`.
@@ -108,7 +108,7 @@ impl Fields {
         }
     }
 
-    /// Returns a field that stays where it is.
+    /// Returns a field without taking it.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.fields.get(name).filter(|value| !value.is_null())
@@ -124,26 +124,26 @@ impl Fields {
         self.take(name).and_then(|value| value.as_i64())
     }
 
-    /// Returns an integer of which the table allows only what is a number of things.
+    /// Returns an integer that the table limits to a count.
     pub fn count(&mut self, name: &str) -> Option<usize> {
         self.integer(name)
             .map(|value| usize::try_from(value).expect("the table has no negative numbers of things"))
     }
 
-    /// Token ids that the table has checked; none if they are not there.
+    /// Returns token ids that the table has checked; empty by default.
     pub fn tokens(&mut self, name: &str) -> Vec<u32> {
         let Some(Value::Array(list)) = self.take(name) else { return Vec::new() };
         list.iter().filter_map(|id| u32::try_from(id.as_u64()?).ok()).collect()
     }
 
-    /// Returns the fields that have not been taken, in their order; `null` is left out.
+    /// Returns the remaining fields in order, without `null` ones.
     #[must_use]
     pub fn into_rest(mut self) -> Map<String, Value> {
         self.fields.retain(|_, value| !value.is_null());
         self.fields
     }
 
-    /// Returns the names of the fields that nobody has taken.
+    /// Returns the names of the remaining fields.
     pub fn left(&self) -> impl Iterator<Item = &str> {
         self.fields.keys().map(String::as_str)
     }

@@ -40,7 +40,7 @@ pub fn parse_object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
 /// texts of a body share `values_left`.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The fault in the text.
 pub fn parse_nested_object(text: &str, values_left: &Cell<usize>) -> Result<Map<String, Value>, String> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = Strict { levels_left: MAX_DEPTH, values_left }

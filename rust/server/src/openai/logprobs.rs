@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::stream::{Scored, ShownToken};
 
-/// How log-probabilities are written.
+/// The format of log-probabilities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogprobsFormat {
     /// Tokens as ids rather than as text.
@@ -34,8 +34,8 @@ impl<'a> ChatLogprobs<'a> {
 }
 
 impl ChatLogprobs<'_> {
-    /// Appends them as JSON. By hand: a chunk has six tokens where five likeliest are asked for,
-    /// and half of its time went to keys that are always the same.
+    /// Appends them as JSON. By hand: a chunk has six tokens if five likely ones are requested, and
+    /// constant keys took half of its time.
     pub fn write(&self, json: &mut Vec<u8>) {
         json.extend_from_slice(b"{\"content\":[");
         self.write_entries(json);
@@ -57,7 +57,7 @@ impl ChatLogprobs<'_> {
         }
     }
 
-    /// What follows the first key of a token's object, up to its end or to what else it has.
+    /// Writes a token's object behind its first key, up to its end or its further keys.
     fn write_score(&self, json: &mut Vec<u8>, scored: &Scored, id: u32, logprob: Option<f32>) {
         write_value(json, &Name { scored, id, as_id: self.as_ids });
         json.extend_from_slice(b",\"logprob\":");
@@ -118,7 +118,7 @@ impl Serialize for CompletionLogprobs<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let LogprobsFormat { tokens_as_ids: as_id } = self.format;
         let all = || scored(self.tokens);
-        // The first token of a prompt has no number, and nothing was likelier.
+        // The first token of a prompt has no log-probability, and no likelier tokens.
         let top = List(|| all().map(|(_, scored)| scored.logprob.map(|_| TopLogprobs { scored, as_id })));
         let mut object = serializer.serialize_struct("CompletionLogprobs", 4)?;
         object.serialize_field("tokens", &List(|| all().map(|(_, scored)| Name::own(scored, as_id))))?;
@@ -170,7 +170,7 @@ where
     }
 }
 
-/// What a token is called.
+/// The name of a token.
 struct Name<'a> {
     scored: &'a Scored,
     id: u32,
@@ -226,7 +226,7 @@ struct PromptToken<'a> {
 #[derive(Serialize)]
 struct PromptScore<'a> {
     logprob: Option<f32>,
-    /// 1 is the likeliest; unknown if it is not among those that were asked for.
+    /// 1 is the likeliest; `None` if it is not among the requested ones.
     rank: Option<usize>,
     decoded_token: Name<'a>,
 }

@@ -74,7 +74,7 @@ fn paths() -> Value {
     })
 }
 
-/// Returns what can be asked of a thing that is kept.
+/// Returns the operation that reads a stored object.
 fn asked(id: &str, answer: &str) -> Value {
     let mut operation = get(id, &content(answer));
     operation["responses"]["400"] = json!({ "description": "not possible", "content": content("Error") });
@@ -103,19 +103,20 @@ fn get(id: &str, answer: &Value) -> Value {
     get_with(id, answer, &reference("Error"))
 }
 
-/// Asked by machines that have no key.
+/// Returns the operation of a probe, which needs no key.
 fn probe(id: &str) -> Value {
     let mut responses = errors(&[("503", "not ready")], &reference("Error"));
     responses.insert("200".to_owned(), json!({ "description": "the answer" }));
     json!({ "operationId": id, "responses": responses, "security": [] })
 }
 
-/// A chunk is the schema of the JSON in one `data:` line; OpenAPI has no words for streams of them.
+/// Returns a `POST` operation. `chunk` is the schema of the JSON in one `data:` line; OpenAPI
+/// cannot describe streams.
 fn post(id: &str, request: &str, answer: &str, chunk: Option<&str>) -> Value {
     post_with(id, request, answer, chunk, &reference("Error"))
 }
 
-/// Returns the same of a dialect whose refusals have this schema.
+/// Returns a `POST` operation whose refusals have this schema.
 pub(crate) fn post_with(id: &str, request: &str, answer: &str, chunk: Option<&str>, error: &Value) -> Value {
     let refused = [
         ("400", "the body cannot be honoured, `param` names the field"),

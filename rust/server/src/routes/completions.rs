@@ -92,7 +92,8 @@ fn prompt(
     Ok(Prompt { tokens, field, echo, cue })
 }
 
-/// Returns the place of a token in the whole text; an empty range stays as it is.
+/// Shifts a token's range to the whole text; the empty range of a token without text stays as it
+/// is.
 fn moved(range: Range<usize>, start: usize) -> Range<usize> {
     if range.is_empty() { range } else { range.start + start..range.end + start }
 }

@@ -16,6 +16,7 @@ use super::generate::{Api, Client, Started, start};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::generation::{Generation, of_chat, random};
+use crate::ledger::Full;
 use crate::openai::responses::{Past, ResponseEvents, ResponsesRequest, Told, stored_input};
 use crate::sse;
 use crate::stored::{KeptFor, NewResponse, Recording, ResponseStore, StoredResponse, replay};
@@ -34,18 +35,21 @@ enum Place {
     Nowhere,
     Planned { store: Arc<ResponseStore>, new: NewResponse, now: Instant },
     Kept(Recording),
+    Refused(Full),
 }
 
 impl Responses {
     /// Starts to store the response, if requested and there is room.
     fn keep(&mut self) -> Option<Arc<StoredResponse>> {
         self.place = match std::mem::replace(&mut self.place, Place::Nowhere) {
-            Place::Planned { store, new, now } => store.open(new, now).map_or(Place::Nowhere, Place::Kept),
+            Place::Planned { store, new, now } => {
+                store.open(new, now).map_or_else(Place::Refused, Place::Kept)
+            }
             place => place,
         };
         let response = match &self.place {
             Place::Kept(recording) => Some(recording.response()),
-            Place::Nowhere | Place::Planned { .. } => None,
+            Place::Nowhere | Place::Planned { .. } | Place::Refused(_) => None,
         };
         self.told.store = response.is_some();
         response
@@ -55,7 +59,7 @@ impl Responses {
         self.keep();
         let recording = match self.place {
             Place::Kept(recording) => Some(recording),
-            Place::Nowhere | Place::Planned { .. } => None,
+            Place::Nowhere | Place::Planned { .. } | Place::Refused(_) => None,
         };
         ResponseEvents::new(identity, self.told, generation.options.details.format(), recording)
     }
@@ -67,7 +71,7 @@ impl Api for Responses {
 
     fn prepare(app: &App, client: &Client, body: &[u8]) -> Result<(Self, Generation), ApiError> {
         let now = app.driver.now();
-        let kept = app.responses.as_ref().map(|store| KeptFor { store, owner: client.key, now });
+        let kept = app.responses.as_ref().map(|store| KeptFor::new(store, client.key, now, body.len()));
         let past = kept.as_ref().map_or(Past::Nothing, |kept| Past::Kept(kept));
         let ResponsesRequest { mut chat, origins, mut told, input } =
             ResponsesRequest::parse(body, app.vocab_size, past)?;
@@ -140,9 +144,10 @@ pub(super) async fn create(
 /// Generates a response even if its client leaves; the client reads it from the store.
 async fn in_background(app: &App, mut started: Started<Responses>) -> Result<Response, ApiError> {
     let Some(response) = started.api.keep() else {
-        let max = app.driver.limits().max_stored_responses;
-        let reason = format!("all {max} responses that may be kept are still running");
-        return Err(ApiError::QueueFull { reason, retry_after_s: 5 });
+        return Err(match started.api.place {
+            Place::Refused(full) => app.driver.refuse(full).into(),
+            Place::Nowhere | Place::Planned { .. } | Place::Kept(_) => ApiError::Internal,
+        });
     };
     let (is_streamed, max_silence) = (started.api.is_streamed, started.max_silence);
     let mut events = started.stream();

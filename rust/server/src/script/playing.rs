@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(playing.next(start + 9 * MS), Move::Wait(start + 10 * MS));
         assert_eq!(playing.next(start + 10 * MS), Move::Token(7));
         assert_eq!(playing.next(start + 12 * MS), Move::Wait(start + 13 * MS));
-        assert_eq!(playing.next(start + 20 * MS), Move::Token(8), "late, and nobody catches up");
+        assert_eq!(playing.next(start + 20 * MS), Move::Token(8), "late, and never catches up");
         assert_eq!(playing.next(start + 22 * MS), Move::Wait(start + 23 * MS));
         assert_eq!(playing.next(start + 23 * MS), Move::Token(2));
         assert_eq!(playing.next(start + 26 * MS), Move::Token(2), "a client may ignore the end");

@@ -18,7 +18,7 @@ impl CallHead {
     }
 }
 
-/// So many of them, made of a seed by FNV-1a, and `SplitMix64` from there on: the same on every
+/// This many characters, from a seed by FNV-1a, and `SplitMix64` from there on: the same on every
 /// machine.
 fn letters_and_digits(seed: &str, len: usize) -> String {
     const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";

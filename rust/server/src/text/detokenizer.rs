@@ -25,16 +25,15 @@ impl Detokenizer {
         Self { names: TokenNames { table, skip_special_tokens, leading }, pending: Vec::new(), markers: None }
     }
 
-    /// This detokenizer, but that these special tokens are never left out: what reads the text
-    /// looks for them.
+    /// Keeps these special tokens in the text, for its parser.
     #[must_use]
     pub fn with_markers(self, markers: Arc<[u32]>) -> Self {
         Self { markers: Some(markers), ..self }
     }
 
-    /// This detokenizer once `prompt` has been pushed, for the text behind it. A prompt matters at
-    /// its ends alone: the decoder strips the beginning of what is shown, and the last three bytes
-    /// may be those of a character that is not complete.
+    /// Starts behind `prompt`, as if it had been pushed. Only a prompt's ends matter: the decoder
+    /// strips the start of the shown text, and the last three bytes may be part of an incomplete
+    /// character.
     #[must_use]
     pub fn behind(mut self, prompt: &[u32]) -> Self {
         let mut text = String::new();
@@ -55,7 +54,7 @@ impl Detokenizer {
         self
     }
 
-    /// Returns what the token that comes next is called.
+    /// Returns the names of tokens at this place.
     #[must_use]
     pub fn names(&self) -> &TokenNames {
         &self.names
@@ -87,7 +86,7 @@ impl Detokenizer {
         self.drain(text);
     }
 
-    /// Returns whether the text has this token in it.
+    /// Returns whether the text includes this token.
     #[must_use]
     pub fn shows(&self, token: u32) -> bool {
         self.names.bytes(token).is_some()

@@ -1,4 +1,4 @@
-//! A tokenizer as grammars see it: text, and markers that are no text.
+//! A tokenizer for grammars: text, and markers.
 
 use streamcore_grammar::{Piece, Token};
 
@@ -44,13 +44,14 @@ impl Tokenizer {
         if !text.starts_with(OPENINGS) {
             return None;
         }
-        // None is longer.
+        // No marker is longer.
         let ends: Vec<usize> = text.char_indices().map(|(at, char)| at + char.len_utf8()).take(64).collect();
         ends.into_iter().rev().find_map(|end| Some((&text[..end], self.added_token_id(&text[..end])?)))
     }
 }
 
-/// Added tokens are no text, but for runs of space, which some tokenizers add.
+/// Returns whether a token is text: not an added token, except the runs of space that some
+/// tokenizers add.
 fn is_text(kind: TokenKind, bytes: &[u8]) -> bool {
     kind == TokenKind::Text || kind == TokenKind::Added && bytes.iter().all(u8::is_ascii_whitespace)
 }

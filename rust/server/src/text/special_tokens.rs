@@ -15,7 +15,7 @@ const NAMES: [&str; 7] =
 const EXTRA: &str = "extra_special_tokens";
 const DECODER: &str = "added_tokens_decoder";
 
-/// What the files beside `tokenizer.json` say about tokens.
+/// The tokens in files beside `tokenizer.json`.
 #[derive(Debug, Default)]
 pub(super) struct SpecialTokens {
     /// Texts by name: `bos_token`, `image_token` and so on.
@@ -25,9 +25,9 @@ pub(super) struct SpecialTokens {
 }
 
 impl SpecialTokens {
-    /// Reads `special_tokens_map.json` and `added_tokens.json` where `tokenizer_config.json` does
-    /// not list the added tokens itself: the former then count more than the latter. What is left
-    /// out, and would have said something else, is put into `notices`.
+    /// Reads `special_tokens_map.json` and `added_tokens.json` if `tokenizer_config.json` does not
+    /// list the added tokens itself: the former then take precedence. Ignored contradictions go
+    /// into `notices`.
     ///
     /// # Errors
     /// A file that cannot be read, or has a field of the wrong kind.
@@ -91,7 +91,7 @@ impl SpecialTokens {
     }
 }
 
-/// `extra_special_tokens` was called `additional_special_tokens` before.
+/// Renames `additional_special_tokens` to `extra_special_tokens`, its newer name.
 fn take_former_name(fields: &mut Map<String, Value>) {
     if !fields.get(EXTRA).is_some_and(is_filled)
         && let Some(tokens) = fields.remove("additional_special_tokens")
@@ -157,8 +157,8 @@ fn decoder_tokens(decoder: &Value, path: &Path) -> Result<Vec<AddedToken>, TextE
     Ok(tokens.into_iter().map(|(_, token)| token).collect())
 }
 
-/// The fields of `special_tokens_map.json` over those of `tokenizer_config.json`; lists of more
-/// tokens are put together.
+/// Puts the fields of `special_tokens_map.json` over those of `tokenizer_config.json`; lists of
+/// tokens are joined.
 fn merge(fields: &mut Map<String, Value>, map: Map<String, Value>) {
     for (name, value) in map {
         match (fields.get_mut(&name), value) {

@@ -1,4 +1,4 @@
-//! Where a model folder has its chat templates.
+//! The chat templates of a model folder.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,7 +19,7 @@ const JSON: &str = "chat_template.json";
 
 /// Returns the templates of `chat_template.jinja` and `additional_chat_templates/`; if there are
 /// none those of `tokenizer_config.json`, and else that of `chat_template.json`, which processors
-/// of images have. What is not used, and says something else, is put into `notices`.
+/// of images have. Ignored templates that differ go into `notices`.
 ///
 /// # Errors
 /// A file that cannot be read, or a field of the wrong kind.

@@ -1,4 +1,4 @@
-//! The bytes of every token, worked out once from the tokenizer's decoder.
+//! The bytes of every token, computed once from the tokenizer's decoder.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use tokenizers::Tokenizer;
 /// Ids beyond this are a broken file, not a vocabulary; the table is as long as the highest id.
 const MAX_TOKEN_ID: u32 = 1 << 24;
 
-/// What a token is to the reader of the output.
+/// The kinds of tokens for the reader of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TokenKind {
     /// A piece of text.
@@ -19,7 +19,7 @@ pub(super) enum TokenKind {
     Special,
 }
 
-/// What the decoder takes away at the start of the output.
+/// The text that the decoder strips at the start of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Leading {
     /// Nothing.
@@ -31,7 +31,7 @@ pub(super) enum Leading {
 }
 
 impl Leading {
-    /// Returns what is left of a token's bytes, and what will be taken away from the next one's.
+    /// Returns the rest of a token's bytes, and the strip for the next token.
     pub(super) fn strip(self, kind: TokenKind, bytes: &[u8]) -> (Cow<'_, [u8]>, Self) {
         match self {
             _ if bytes.is_empty() => (bytes.into(), self),
@@ -64,8 +64,7 @@ impl TokenTable {
     /// Applies the decoder to each token of the vocabulary.
     ///
     /// # Errors
-    /// Names the step of the decoder that cannot be applied token by token, or says what else is
-    /// wrong.
+    /// The step of the decoder that cannot be applied token by token, or another fault.
     pub(super) fn new(tokenizer: &Tokenizer) -> Result<Self, String> {
         let decoder = serde_json::to_value(tokenizer.get_decoder()).map_err(|error| error.to_string())?;
         let plan = DecoderPlan::new(&decoder)?;
@@ -95,7 +94,7 @@ impl TokenTable {
         Ok(table)
     }
 
-    /// Adds a token of these bytes behind all others; answers its id.
+    /// Adds a token of these bytes behind all others; returns its id.
     pub(super) fn push(&mut self, bytes: &[u8]) -> u32 {
         let id = self.kinds.len() as u32;
         self.bytes.extend_from_slice(bytes);
@@ -104,7 +103,7 @@ impl TokenTable {
         id
     }
 
-    /// Highest id plus one.
+    /// Returns the highest id plus one.
     pub(super) fn len(&self) -> usize {
         self.kinds.len()
     }
@@ -123,7 +122,7 @@ impl TokenTable {
     }
 }
 
-/// A decoder, cut down to what can be done to one token.
+/// A decoder, reduced to steps for one token.
 ///
 /// Real decoders are a sequence: replacements in a piece, then pieces to bytes, then the whole
 /// joined, then spaces stripped at the start. Any other order or step is refused by name rather
@@ -136,7 +135,7 @@ struct DecoderPlan {
     byte_of: Vec<Option<u8>>,
 }
 
-/// How a piece becomes bytes.
+/// The conversion of a piece to bytes.
 #[derive(PartialEq)]
 enum ByteStep {
     /// It is text.

@@ -17,8 +17,7 @@ pub struct Tokenizer {
     table: Arc<TokenTable>,
     markers: Arc<Markers>,
     seams: Seams,
-    /// Tokens before a text and behind it where those are asked for; `None` if it cannot be told
-    /// which they are.
+    /// Numbers of special tokens before and behind a text; `None` if they cannot be determined.
     affixes: Option<(usize, usize)>,
 }
 
@@ -32,13 +31,12 @@ impl Tokenizer {
         Self::load_with(path, Vec::new())
     }
 
-    /// Returns the same with tokens that the file may lack, which get the next ids.
+    /// Reads a `tokenizer.json` and adds tokens that it may lack, with the next ids.
     pub(super) fn load_with(path: &Path, added: Vec<AddedToken>) -> Result<Self, TextError> {
         let bytes =
             std::fs::read(path).map_err(|source| TextError::Read { path: path.to_owned(), source })?;
         let mut encoder = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|error| {
-            // Whether it is JSON at all is asked only now: the files are big and nearly always
-            // right.
+            // Valid JSON is checked only now: the files are big and nearly always right.
             match serde_json::from_slice::<serde::de::IgnoredAny>(&bytes) {
                 Err(source) => TextError::Json { path: path.to_owned(), source },
                 Ok(_) => TextError::Tokenizer { path: path.to_owned(), message: error.to_string() },
@@ -64,8 +62,7 @@ impl Tokenizer {
         Ok(Self { encoder, table, markers, seams, affixes })
     }
 
-    /// Returns how texts can be taken apart that are encoded with these special tokens, or without
-    /// them.
+    /// Returns how texts that are encoded with or without special tokens can be cut.
     #[must_use]
     pub fn in_pieces(&self, add_special_tokens: bool) -> Pieces {
         match (add_special_tokens, self.affixes) {
@@ -77,8 +74,8 @@ impl Tokenizer {
 
     /// Returns the token ids of `text`.
     ///
-    /// `add_special_tokens` adds what the model wants around a text, such as a begin token; the
-    /// text of a chat template has them already.
+    /// `add_special_tokens` adds the model's tokens around a text, such as a begin token; the text
+    /// of a chat template has them already.
     ///
     /// # Errors
     /// [`TextError::Encode`] if the tokenizer has no token for part of the text.
@@ -126,13 +123,13 @@ impl Tokenizer {
         Ok(text)
     }
 
-    /// Makes these bytes, which need not be whole characters, a token of its own and answers its
-    /// id. No text is ever encoded to it. Detokenizers that were made before do not know it.
+    /// Adds a token of these bytes, which need not be whole characters, and returns its id. No text
+    /// is ever encoded to it. Detokenizers that were made before do not know it.
     pub fn add_piece(&mut self, bytes: &[u8]) -> u32 {
         Arc::make_mut(&mut self.table).push(bytes)
     }
 
-    /// Highest token id plus one, added tokens included.
+    /// Returns the highest token id plus one, added tokens included.
     #[must_use]
     pub fn vocab_size(&self) -> usize {
         self.table.len()

@@ -13,7 +13,7 @@ use streamcore_server::openai::chat::tools::declared;
 use crate::common::model::END_TOKEN;
 use crate::common::{Stage, post};
 
-/// Writes all that it is told, for a test to read.
+/// Collects the log, for a test to read.
 const TELLING: &str = "{{ {'tools': tools, 'messages': messages, 'effort': reasoning_effort | default('-'), \
                        'thinks': enable_thinking | default('-')} | tojson }}";
 
@@ -274,8 +274,8 @@ fn a_format_can_be_chosen_by_its_name() {
     assert_eq!(plain.formats_in_words(), None);
 }
 
-/// A log that another line is added to for each of a million requests is read by nobody; one that
-/// says nothing leaves an operator wondering why the model never calls.
+/// A log with a line for each of a million requests goes unread; one that says nothing leaves an
+/// operator wondering why the model never calls.
 #[tokio::test]
 async fn the_log_says_once_that_tools_are_left_out() {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("tools-{}.log", std::process::id()));

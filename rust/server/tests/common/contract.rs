@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::Transcript;
 use super::parts::Parts;
 
-/// What the client has asked for, as far as it decides the order of events.
+/// The client's options that decide the order of events.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked {
     pub is_chat: bool,
@@ -47,7 +47,7 @@ macro_rules! rule {
     };
 }
 
-/// What a client makes of a choice: all of its chunks put together.
+/// A choice as a client sees it: all of its chunks joined.
 #[derive(Debug, Default)]
 struct Choice {
     is_open: bool,
@@ -288,7 +288,7 @@ impl Choice {
         }
     }
 
-    /// At the end of a choice, its parts are told as well.
+    /// Checks the end of a choice, which has its parts as well.
     fn check_calls(&mut self, finish_reason: &Value) -> Result<(), String> {
         if let Some(reason) = finish_reason.as_str() {
             self.parts.check_end(reason)?;
@@ -310,7 +310,7 @@ impl Choice {
         Ok(())
     }
 
-    /// Returns the texts and lists grow, all else is told once.
+    /// Adds a delta to a message: texts and lists grow, all else comes once.
     fn add(&mut self, key: &str, value: Value) -> Result<(), String> {
         let told = self.told.entry(key).or_insert(Value::Null);
         match (told, value) {

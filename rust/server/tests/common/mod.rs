@@ -77,7 +77,7 @@ pub struct Runner {
     pub driver: Arc<Driver>,
     /// That of each choice; with fewer scripts than choices they begin anew.
     scripts: Vec<Vec<u32>>,
-    /// The runner dies in the place of the step after so many.
+    /// The runner dies in place of the step after this many.
     pub fails_after: Option<usize>,
     num_steps: usize,
     buffers: OwnedStepBuffers,
@@ -154,7 +154,7 @@ impl Runner {
         let prompt_len = *self.prompt_len.get_or_insert(context_len);
         let row = usize::try_from(self.buffers.sample_rows[sample]).unwrap();
         let script = &self.scripts[row % self.scripts.len()];
-        // Prompts differ in length only where nobody looks at the text.
+        // Prompts differ in length only if no test reads the text.
         let token = script.get(context_len.saturating_sub(prompt_len)).copied().unwrap_or(END_TOKEN);
         i32::try_from(token).unwrap()
     }
@@ -354,7 +354,7 @@ fn steps_of(cuts: &[usize]) -> impl Iterator<Item = usize> {
     cuts.iter().copied().chain(std::iter::repeat_n(cuts[cuts.len() - 1], PATIENCE))
 }
 
-/// Polls a future once, with a waker that nobody listens to.
+/// Polls a future once, with a waker that wakes nothing.
 pub fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }

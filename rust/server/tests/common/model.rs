@@ -11,7 +11,7 @@ use streamcore_server::text::{ChatTemplate, TextModel, Tokenizer};
 
 /// Ends an answer.
 pub const END_TOKEN: u32 = 256;
-/// What a model for this tokenizer has: more rows than tokens, as is usual.
+/// The model's rows for this tokenizer: more than tokens, as is usual.
 pub const VOCAB_SIZE: usize = 320;
 
 const TEMPLATE: &str = "{% for message in messages %}{{ message.role[0] }}:{{ message.content }}\n{% endfor %}\

@@ -229,7 +229,7 @@ fn json_merge(one: &Value, other: &Value) -> Value {
     all
 }
 
-/// The rest of a request must hold as well: what is counted, where it stops, which tokens are told.
+/// The rest of a request must hold as well: usage, stops and reported tokens.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_other_fields_hold_beside_a_grammar() {
     for depth in [1, 2] {

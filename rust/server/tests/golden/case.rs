@@ -73,7 +73,7 @@ pub(crate) fn completion(extra: Value) -> Ask {
     post(COMPLETIONS, extended(json!({ "model": "toy", "prompt": "ab" }), &extra))
 }
 
-/// What has happened before the request comes.
+/// The state before the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Before {
     Nothing,
@@ -104,7 +104,7 @@ pub(crate) fn case(name: &'static str, ask: Ask, script: &'static str) -> Case {
 }
 
 impl Case {
-    /// The runner dies in the place of the step after so many.
+    /// The runner dies in place of the step after this many.
     pub(crate) fn fails_after(self, num_steps: usize) -> Self {
         Self { fails_after: Some(num_steps), ..self }
     }

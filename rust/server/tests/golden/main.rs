@@ -114,8 +114,8 @@ fn there_are_enough_of_them() {
     assert!(num_cases >= 60, "{num_cases}");
 }
 
-/// A fast engine, a slow reader or a second step in flight must not change what the client is told,
-/// nor the rules of the stream.
+/// A fast engine, a slow reader or a second step in flight must not change what the client
+/// receives, nor the rules of the stream.
 #[tokio::test(start_paused = true)]
 async fn a_transcript_tells_the_same_however_it_is_cut() {
     let generated = groups().into_iter().flat_map(|(_, cases)| cases).filter(Case::is_generated);

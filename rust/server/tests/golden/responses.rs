@@ -103,7 +103,7 @@ pub(crate) fn responses() -> Vec<Case> {
     cases
 }
 
-/// What is said of a request that cannot be honoured is said in its own words.
+/// Returns refusals, which must name the client's own fields.
 pub(crate) fn refusals() -> Vec<Case> {
     [refused_items(), more_refusals()].concat()
 }

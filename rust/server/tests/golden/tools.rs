@@ -75,7 +75,7 @@ fn counted(mut fields: Value) -> Value {
     fields
 }
 
-/// Returns every byte of what is told beside calls and reasoning.
+/// Returns every reported byte beside calls and reasoning.
 pub(crate) fn calls() -> Vec<Case> {
     let mut cases = told_calls();
     cases.extend(stopped_calls());

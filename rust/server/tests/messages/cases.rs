@@ -1,4 +1,4 @@
-//! What is asked and what the model says.
+//! Requests, and the model's answers.
 #![allow(
     clippy::needless_pass_by_value,
     reason = "a table of them reads better without a sign before every body"

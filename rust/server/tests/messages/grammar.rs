@@ -24,7 +24,7 @@ struct Block {
     signature: String,
 }
 
-/// What has come so far.
+/// The events so far.
 #[derive(Debug, Default)]
 struct Reader {
     message: Value,

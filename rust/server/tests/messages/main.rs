@@ -100,8 +100,8 @@ async fn a_whole_answer_says_what_its_stream_says() {
     }
 }
 
-/// A fast engine, a slow reader or a second step in flight must not change what the client is told,
-/// nor the rules of the stream.
+/// A fast engine, a slow reader or a second step in flight must not change what the client
+/// receives, nor the rules of the stream.
 #[tokio::test(start_paused = true)]
 async fn a_transcript_tells_the_same_however_it_is_cut() {
     for case in generated() {

@@ -1,4 +1,4 @@
-//! What is refused, and how: everything before the 200, in OpenAI's shape.
+//! Refusals: all before the 200, in OpenAI's shape.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../common/mod.rs"]
@@ -28,7 +28,7 @@ pub(crate) async fn refusals(requests: Vec<(&str, Request<Body>)>) -> String {
     let stage = Stage::new("");
     let mut lines = Vec::new();
     for (what, request) in requests {
-        // Nobody runs the steps of what is taken.
+        // Accepted requests have no runner.
         let answer = tokio::time::timeout(Duration::from_secs(60), stage.answer(request)).await;
         let (head, body) = answer.unwrap_or_else(|_| panic!("{what} is not refused"));
         assert_eq!(head.headers()["content-type"], "application/json", "{what}");
@@ -234,7 +234,7 @@ async fn a_full_queue() {
     assert_eq!(transcript.head.status(), 200);
 }
 
-/// One prompt of megabytes would take gigabytes and half a minute, while everybody else waits.
+/// One prompt of megabytes would take gigabytes and half a minute, while all others wait.
 #[tokio::test]
 async fn a_prompt_that_is_far_too_long_is_not_tokenised_to_its_end() {
     let stage = Stage::new("");
@@ -372,7 +372,7 @@ async fn a_panic_costs_one_request() {
     assert_eq!(head.status(), 200);
 }
 
-/// A server behind on its work would spend the rest of its time on answers that nobody waits for
+/// A server behind on its work would spend the rest of its time on answers that no client waits for
 /// any more.
 #[tokio::test]
 async fn a_whole_answer_is_not_computed_for_longer_than_its_client_waits() {

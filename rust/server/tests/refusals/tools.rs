@@ -1,4 +1,4 @@
-//! What is refused of tools and of the choice among them.
+//! Refusals of tools and of the choice among them.
 
 use insta::assert_snapshot;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! What the model is told of items: the template writes role, thought, calls and content of each
+//! The prompt that items become: the template writes role, thought, calls and content of each
 //! message.
 #![allow(
     clippy::needless_pass_by_value,

@@ -139,7 +139,7 @@ fn the_first_rule_that_is_for_a_request_answers_it() {
     assert_eq!(stage.script.num_replies(), 7);
 }
 
-/// Whoever tests what a client makes of a truncated answer needs one.
+/// A test of a client's handling of truncated answers needs one.
 #[test]
 fn an_answer_ends_as_the_script_says() {
     let stage = Stage::new(&json!([{ "answer": { "text": "abc", "finish_reason": "length" } }]));

@@ -70,7 +70,7 @@ fn the_chat_template_is_found_in_either_file() {
     assert_eq!(rendered(&TextModel::load(&folder).unwrap()), "file<s>");
 }
 
-/// Whoever has a broken or half-downloaded folder would be left to guess which file it is.
+/// A user with a broken or half-downloaded folder would be left to guess which file it is.
 #[test]
 fn errors_name_the_file_and_the_fault() {
     let error = |name, files: &[(&str, &Value)]| load(name, files).unwrap_err();

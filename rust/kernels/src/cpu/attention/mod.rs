@@ -6,7 +6,7 @@
 //! Gimelshein, 2018; Dao et al., 2022):
 //!
 //! ```text
-//!   rows: (token 0, head 0) (token 0, head 1) … (token 1, head 0) …    sees keys 0 ..= token's position
+//!   rows: (token 0, head 0) (token 0, head 1) … (token 1, head 0) …  sees keys 0 ..= position
 //!   keys: 0 … 31 | 32 … 63 | …      through the block table to cache slots, any block size
 //! ```
 //!

@@ -175,7 +175,7 @@ fn lanes(count: usize) -> __mmask16 {
     if count >= 16 { 0xffff } else { (1 << count) - 1 }
 }
 
-/// How large the tile registers are.
+/// The sizes of the tile registers.
 #[repr(C, align(64))]
 struct Shapes {
     palette: u8,

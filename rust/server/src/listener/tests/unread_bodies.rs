@@ -178,7 +178,7 @@ async fn a_short_body_is_waited_for_only_for_a_moment() {
     assert_eq!(start.elapsed(), MAX_DRAIN_TIME);
 }
 
-/// `curl` asks before it sends a large body: to be told to go on for a refusal costs it the whole
+/// `curl` asks before it sends a large body: a `100 Continue` before a refusal costs it the whole
 /// upload.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_asks_before_it_sends_is_refused_at_once() {

@@ -1,4 +1,4 @@
-//! What `docs/protocol.md` says of responses.
+//! The section of `docs/protocol.md` on responses.
 
 use super::params::RESPONSES;
 use crate::openai::reference::{line, row};

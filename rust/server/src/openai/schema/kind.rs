@@ -15,7 +15,7 @@ pub enum Kind {
     Boolean,
     /// An integer within these bounds.
     Integer(i64, i64),
-    /// How much is kept: -1, which leaves it to the server, or an integer from 1 to this.
+    /// Tokens to keep: -1, which leaves it to the server, or an integer from 1 to this.
     Truncation(i64),
     /// A number within these bounds.
     Number(f64, f64),
@@ -47,7 +47,7 @@ pub enum Kind {
     Objects(&'static [Param]),
     /// An object whose fields are the template's affair.
     Variables,
-    /// What an answer has to do with its tools; checked where it is read.
+    /// Whether and which tools an answer calls; checked where it is read.
     ToolChoice,
     /// The format of an answer, by its `type`; checked where it is read.
     ResponseFormat,
@@ -70,7 +70,7 @@ pub enum Kind {
     Input,
     /// A prompt or several; checked where they are read.
     Prompt,
-    /// Whatever it is, it is not looked at.
+    /// Any value; it is ignored.
     Anything,
 }
 

@@ -11,7 +11,7 @@ const TYPE: Param =
 pub const TOOL: &[Param] =
     &[TYPE, honoured(CHAT, "function", Kind::Object(FUNCTION), "", "What can be called.")];
 
-/// What can be called; also an entry of the older `functions`.
+/// A function of a tool; also an entry of the older `functions`.
 pub const FUNCTION: &[Param] = &[
     honoured(CHAT, "name", Kind::ToolName, "", "What a call names."),
     honoured(CHAT, "description", Kind::MaybeText(1 << 20), "none", "For the template."),
@@ -38,7 +38,7 @@ pub const CALL: &[Param] = &[
     honoured(CHAT, "function", Kind::Object(CALLED), "", "What was called."),
 ];
 
-/// What was called.
+/// The function of a call.
 pub const CALLED: &[Param] = &[
     honoured(CHAT, "name", Kind::Text(1024), "", "The name of the tool."),
     honoured(

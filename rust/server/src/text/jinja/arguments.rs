@@ -3,7 +3,7 @@
 use super::error::{Result, fail};
 use super::value::Value;
 
-/// What a function is called with.
+/// The arguments of a call.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Args {
     pub(super) positional: Vec<Value>,
@@ -46,7 +46,7 @@ impl Args {
         Ok(values)
     }
 
-    /// Returns no arguments at all.
+    /// Checks that there are no arguments.
     pub(super) fn none(self, function: &str) -> Result<()> {
         self.bind(function, [], 0).map(|[]| ())
     }
@@ -92,8 +92,8 @@ pub(super) fn is_true(value: Option<&Value>) -> bool {
     value.is_some_and(Value::is_true)
 }
 
-/// More characters than any prompt has: what a template makes out of nothing, such as `'x' * 10 **
-/// 9`, stays below.
+/// Maximum length that a template can make from nothing, such as by `'x' * 10 ** 9`: more
+/// characters than any prompt has.
 const MAX_MADE: usize = 1 << 26;
 
 /// Refuses to make a text or a list of `len` items.

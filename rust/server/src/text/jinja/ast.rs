@@ -1,4 +1,4 @@
-//! What a template is once it has been read.
+//! The syntax tree of a template.
 
 use std::sync::Arc;
 
@@ -107,7 +107,7 @@ pub(super) type Body = Vec<Statement>;
 pub(super) enum Kind {
     Text(String),
     Print(Expr),
-    /// Tests with their bodies, and what stands behind `else`.
+    /// Tests with their bodies, and the body of `else`.
     If(Vec<(Expr, Body)>, Body),
     For(Arc<Loop>),
     Set(Target, Expr),

@@ -1,4 +1,4 @@
-//! What Python knows about characters.
+//! Python's classes of characters.
 
 use std::sync::LazyLock;
 
@@ -27,13 +27,13 @@ pub(super) fn is_cased(char: char) -> bool {
     char.is_lowercase() || char.is_uppercase() || is_titlecase(char)
 }
 
-/// Letters that are a capital and a small one, such as `ǅ`.
+/// Returns whether a letter is a capital and a small one, such as `ǅ`.
 fn is_titlecase(char: char) -> bool {
     matches!(char, '\u{1c5}' | '\u{1c8}' | '\u{1cb}' | '\u{1f2}' | '\u{1f88}'..='\u{1f8f}' | '\u{1f98}'..='\u{1f9f}'
         | '\u{1fa8}'..='\u{1faf}' | '\u{1fbc}' | '\u{1fcc}' | '\u{1ffc}')
 }
 
-/// The answer of `str.is...`, or nothing if there is no such method.
+/// Returns the result of `str.is...`, or `None` if there is no such method.
 pub(super) fn is_of(text: &str, method: &str) -> Option<bool> {
     let all = |test: fn(char) -> bool| !text.is_empty() && text.chars().all(test);
     Some(match method {

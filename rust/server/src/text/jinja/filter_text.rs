@@ -1,4 +1,4 @@
-//! Filters that make text of text.
+//! Filters from text to text.
 
 use super::arguments::{Args, int, int_or, is_true, len, optional_int, optional_text, text};
 use super::characters::capitalized;
@@ -91,7 +91,7 @@ fn string(value: &Value) -> Result<&str> {
     text(value)
 }
 
-/// Words begin behind white space, hyphens and opening brackets.
+/// Capitalises words, which begin behind white space, hyphens and opening brackets.
 fn title(text: &str) -> String {
     let is_between = |char: char| is_space(char) || matches!(char, '-' | '(' | '{' | '[' | '<');
     let (mut out, mut is_first) = (String::with_capacity(text.len()), true);
@@ -132,7 +132,7 @@ fn format(value: &Value, args: Args) -> Result<Value> {
     Ok(Value::Str(Text { text: printf(&text, &values)?.into(), is_safe }))
 }
 
-/// Puts `width` in front of lines; of the first, and of empty ones, only where that is asked for.
+/// Puts `width` in front of lines; of the first, and of empty ones, only on request.
 fn indent(value: &Value, width: &str, with_first: bool, with_blank: bool) -> Result<Value> {
     let source = format!("{}\n", string(value)?);
     let mut out = String::with_capacity(source.len());

@@ -1,4 +1,4 @@
-//! What can be called, and the methods of values that are no strings.
+//! Functions, and the methods of values other than strings.
 
 use std::rc::Rc;
 

@@ -1,4 +1,4 @@
-//! The names that a template uses: what a macro reads, and what nothing has.
+//! The names that a template uses: those that a macro reads, and unknown ones.
 
 use std::collections::HashSet;
 
@@ -30,16 +30,15 @@ fn note(expr: &Expr, reads: &mut Specials) {
     }
 }
 
-/// What a template asks for that does not exist. Where a condition may leave it out, the template
-/// can be rendered all the same, and the fault is `conditional`.
+/// Unknown names of a template. If a condition may skip the fault, the template can still be
+/// rendered, and the fault is `conditional`.
 #[derive(Debug, Default)]
 pub(super) struct Unknown {
     pub(super) always: Option<Error>,
     pub(super) conditional: Vec<Error>,
 }
 
-/// Looks for filters and tests that do not exist, and for calls of functions that nothing can
-/// define.
+/// Finds unknown filters and tests, and calls of functions that nothing can define.
 pub(super) fn unknown(body: &Body) -> Unknown {
     let mut assigned = HashSet::new();
     assigned_in(body, &mut assigned);

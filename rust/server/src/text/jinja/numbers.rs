@@ -2,7 +2,7 @@
 
 use super::repr::{float, signed_exponent};
 
-/// How the digits of a float are written.
+/// The format of a float's digits.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FloatStyle {
     /// One of `e`, `f`, `g`, `r`; `r` is what `repr` writes, or with a precision `g` that keeps a
@@ -35,7 +35,7 @@ fn pointed(digits: &str, is_alternate: bool) -> String {
     if is_alternate && !digits.contains('.') { format!("{digits}.") } else { digits.to_owned() }
 }
 
-/// As many digits as `precision` says, with an exponent where the number is small or has more.
+/// Returns `precision` digits, with an exponent if the number is small or has more.
 fn general(number: f64, precision: usize, keeps_digit: bool, is_alternate: bool) -> String {
     let text = format!("{number:.*e}", precision - 1);
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));

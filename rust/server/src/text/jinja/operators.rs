@@ -46,8 +46,7 @@ pub(super) fn binary(operator: BinaryOp, left: &Value, right: &Value) -> Result<
     }
 }
 
-/// Returns an error if the value is undefined: nothing can be done with it but to print it, test it
-/// or go through it.
+/// Returns an error if the value is undefined, which can only be printed, tested or iterated.
 pub(super) fn defined(value: &Value) -> Result<()> {
     match value {
         Value::Undefined(message) => fail(&**message),
@@ -278,8 +277,8 @@ fn subset_order(left: &Value, right: &Value) -> Result<Option<Ordering>> {
     })
 }
 
-/// Sorts by keys that are worked out already; equal ones keep their order, also backwards. The
-/// standard library's sort may panic where the order is none, as among numbers that are not.
+/// Sorts by computed keys; equal ones keep their order, also backwards. The standard library's sort
+/// may panic without a total order, as with NaN.
 pub(super) fn sorted(items: Vec<(Value, Value)>, is_reversed: bool) -> Result<Vec<Value>> {
     Ok(merge_sorted(items, is_reversed)?.into_iter().map(|(_, item)| item).collect())
 }

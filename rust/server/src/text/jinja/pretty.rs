@@ -109,8 +109,7 @@ impl Printer {
         self.out.push('}');
     }
 
-    /// A text in pieces, each on a line of its own; a text that is the whole value stands in
-    /// brackets.
+    /// Writes a text in pieces, one per line; a text that is the whole value is in brackets.
     fn text(&mut self, text: &str, indent: usize, allowance: usize, depth: usize) {
         let extra = usize::from(depth == 0);
         let (indent, allowance) = (indent + extra, allowance + extra);

@@ -34,7 +34,7 @@ fn indent_unit(indent: Option<&Value>) -> Result<Option<String>> {
     }
 }
 
-/// Returns what stands between items and after a key.
+/// Returns the separators of items and of a key and its value.
 fn separators(separators: Option<&Value>, is_indented: bool) -> Result<(String, String)> {
     let Some(pair) = separators.filter(|given| !matches!(given, Value::None)) else {
         let item = if is_indented { "," } else { ", " };
@@ -109,7 +109,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Goes to where the next item of the innermost container stands.
+    /// Writes the separator before the next item of the innermost container.
     fn begin_item(&mut self, first: bool) {
         if first {
             self.depth += 1;

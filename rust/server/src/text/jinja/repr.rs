@@ -1,4 +1,4 @@
-//! Values as Python prints them.
+//! Formats values as Python prints them.
 
 use std::fmt::Write;
 
@@ -100,7 +100,7 @@ fn write_quoted(text: &str, out: &mut String) {
             '\t' => out.push_str("\\t"),
             '\\' => out.push_str("\\\\"),
             _ if char == quote => out.extend(['\\', char]),
-            // Python escapes the planes for private use; here they stand for markers that a client
+            // Python escapes the planes for private use; here they replace markers that a client
             // wrote (`../literals.rs`).
             _ if is_printable(char) || char >= '\u{f0000}' => out.push(char),
             _ => out.push_str(&escaped(char)),
@@ -124,8 +124,8 @@ pub(super) fn is_printable(char: char) -> bool {
     matches!(char, '\'' | '"' | '\\') || format!("a{char}").escape_debug().nth(1) == Some(char)
 }
 
-/// Returns a float: the shortest digits that say which it is, with an exponent below 1e-4 and from
-/// 1e16 on.
+/// Formats a float: the shortest digits that identify it, with an exponent below 1e-4 and from 1e16
+/// on.
 pub(super) fn float(number: f64) -> String {
     if number.is_nan() {
         return "nan".to_owned();

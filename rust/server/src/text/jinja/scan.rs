@@ -3,7 +3,7 @@
 use super::error::{Error, Result, fail};
 use super::lexer::TokenKind;
 
-/// Returns what Python counts as white space: Unicode's, and the four ASCII separators.
+/// Returns whether Python counts this as white space: Unicode's, and the four ASCII separators.
 pub(super) fn is_space(char: char) -> bool {
     char.is_whitespace() || matches!(char, '\u{1c}'..='\u{1f}')
 }

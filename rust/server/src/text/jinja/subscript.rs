@@ -8,7 +8,7 @@ use super::function::{Function, has_method};
 use super::operators::defined;
 use super::value::{Text, Value};
 
-/// `value.name`: what Python has under this name, or else the item of that key.
+/// `value.name`: Python's attribute of this name, or else the item of that key.
 pub(super) fn attribute(value: &Value, name: &str) -> Result<Value> {
     if !name.starts_with("__") {
         defined(value)?;
@@ -19,7 +19,7 @@ pub(super) fn attribute(value: &Value, name: &str) -> Result<Value> {
     }
 }
 
-/// `value[key]`: the item, or else what Python has under that name.
+/// `value[key]`: the item, or else Python's attribute of that name.
 pub(super) fn item(value: &Value, key: &Value) -> Result<Value> {
     defined(value)?;
     if let Some(found) = item_of(value, key)? {
@@ -89,7 +89,7 @@ fn changes(value: &Value, name: &str) -> bool {
 /// Returns the item of a key, or nothing.
 fn item_of(value: &Value, key: &Value) -> Result<Option<Value>> {
     if let Value::Dict(dict) = value {
-        // A key that can be none finds nothing.
+        // An unhashable key finds nothing.
         return Ok(dict.get(key).ok().flatten().cloned());
     }
     let (Some(index), Some(len)) = (key.as_int(), value.len()) else { return Ok(None) };
@@ -131,7 +131,7 @@ pub(super) fn slice(value: &Value, [start, stop, step]: [Option<&Value>; 3]) -> 
             Ok(like(text, indices.map(|index| chars[index]).collect()))
         }
         Value::Range(range) => {
-            // The bounds count even where there is nothing between them.
+            // The bounds count even if nothing is between them.
             let (first, last) = bounds(range.len(), start, stop, step);
             let at = |index: i128| range.start + range.step * index;
             let range = super::value::Range { start: at(first), stop: at(last), step: range.step * step };

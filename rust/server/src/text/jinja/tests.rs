@@ -1,4 +1,4 @@
-//! The tests of Jinja: what `is` asks.
+//! The tests of Jinja: the operands of `is`.
 
 use super::arguments::Args;
 use super::ast::{BinaryOp, CompareOp};

@@ -30,18 +30,18 @@ pub(super) enum Value {
     /// `dict.keys()`, `dict.values()` or `dict.items()`.
     View(View, Rc<Dict>),
     Range(Range),
-    /// What can be gone through once, as the result of the filter `map`.
+    /// An iterator that can be used once, as the result of the filter `map`.
     Iterator(Rc<RefCell<Lazy>>),
     Namespace(Rc<RefCell<Dict>>),
     Loop(Rc<LoopState>),
     Cycler(Rc<Cycler>),
-    /// Separates all but the first; whether it was used already.
+    /// A separator before all but the first, and whether it was used already.
     Joiner(Rc<(Text, RefCell<bool>)>),
     Function(Function),
 }
 
-/// The items that are left of an iterator; and the error that comes behind them, since Python meets
-/// it only there.
+/// The remaining items of an iterator, and the error behind them, since Python raises it only
+/// there.
 #[derive(Debug)]
 pub(super) struct Lazy {
     items: vec::IntoIter<Value>,
@@ -174,7 +174,7 @@ impl Value {
         matches!(self, Self::Undefined(_))
     }
 
-    /// Returns what Python calls the type.
+    /// Returns Python's name of the type.
     pub(super) fn type_name(&self) -> &'static str {
         match self {
             Self::Undefined(_) => "Undefined",
@@ -209,7 +209,7 @@ impl Value {
         }
     }
 
-    /// Returns how many items there are, for values that have a length.
+    /// Returns the number of items, for values that have a length.
     pub(super) fn len(&self) -> Option<usize> {
         Some(match self {
             Self::Undefined(_) => 0,

@@ -9,7 +9,7 @@ pub(super) struct Wrap {
     pub(super) breaks_on_hyphens: bool,
 }
 
-/// Returns the white space that `textwrap` knows.
+/// Returns whether `textwrap` treats this as white space.
 fn is_blank(char: char) -> bool {
     matches!(char, '\t' | '\n' | '\u{b}' | '\u{c}' | '\r' | ' ')
 }
@@ -33,7 +33,7 @@ pub(super) fn wrap(line: &str, wrapping: &Wrap) -> Result<Vec<String>> {
     chunks.reverse();
     let mut lines = Vec::new();
     while let Some(last) = chunks.last() {
-        // White space that a break leaves at the beginning of a line goes.
+        // White space at the start of a broken line is dropped.
         if !lines.is_empty() && last.iter().all(|char| is_blank(*char)) {
             chunks.pop();
         }
@@ -56,8 +56,7 @@ pub(super) fn wrap(line: &str, wrapping: &Wrap) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-/// Returns a part of a word that no line can hold, or all of it if it may not be broken and has the
-/// line for itself.
+/// Splits a word that no line can hold, unless it may not be broken and is alone on its line.
 fn long_word(
     chunks: &mut Vec<Vec<char>>,
     space: usize,
