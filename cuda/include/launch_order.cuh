@@ -1,9 +1,10 @@
 // Launches that begin before the one in front of them has ended (programmatic dependent launch,
 // from sm_90 on), and loads of what no launch writes.
 //
-// A kernel that is launched by `run_early` must call `wait_for_launch_before` in every thread
-// before that thread touches anything but weights: what it reads may not be written yet, and what
-// it writes may still be read. The emulator holds kernels to it.
+// Every kernel calls `wait_for_launch_before` in each thread before that thread touches anything but
+// weights: what it reads may not be written yet, and what it writes may still be read. The emulator
+// holds kernels to it. A launch that has waited is behind all those in front of it, since each of
+// them has waited, too.
 #pragma once
 
 #include "tensor_core.cuh"
@@ -27,6 +28,12 @@ __device__ __forceinline__ void let_next_launch_begin() {
 #if STREAMCORE_PTX && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.launch_dependents;\n");
 #endif
+}
+
+// The beginning of a kernel that reads no weights ahead.
+__device__ __forceinline__ void begin_after_launch_before() {
+    let_next_launch_begin();
+    wait_for_launch_before();
 }
 
 // 16 bytes that are read once and written by no launch: they leave the L1 cache to what is read

@@ -271,6 +271,7 @@ __device__ __forceinline__ void merge_parts(const streamcore_paged_attention& ar
 template <typename T, typename C, int kHeadDim>
 __global__ void __launch_bounds__(kDecodeThreads, kHeadDim > 128 ? 2 : 1)
     decode_attention_kernel(const streamcore_paged_attention args, const Divisor block_size, const ScoreRule rule) {
+    begin_after_launch_before();
     const int split = blockIdx.x, seq = blockIdx.z, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int heads = static_cast<int>(args.num_heads), kv_heads = static_cast<int>(args.num_kv_heads);
     const int group = heads / kv_heads, per_group = (group + kDecodeHeads - 1) / kDecodeHeads;

@@ -168,10 +168,10 @@ __global__ void __launch_bounds__(1024) route_kernel(const streamcore_experts ar
 // Gate and up of one part: blockIdx.x is a tile of 32 of the activated numbers, blockIdx.y the
 // part.
 template <typename T, typename Weights, int kRowTiles>
-__global__ void __launch_bounds__(kProductThreads, 2) gate_up_of_experts_kernel(const streamcore_experts args) {
+__global__ void __launch_bounds__(kProductThreads, kProductBlocks<kRowTiles>)
+    gate_up_of_experts_kernel(const streamcore_experts args) {
     __shared__ ProductShared<kRowTiles> shared;
-    let_next_launch_begin();
-    wait_for_launch_before();
+    begin_after_launch_before();
     const int32_t* part = args.parts + 3 * blockIdx.y;
     const int count = part[2], inter = static_cast<int>(args.inter);
     if (count == 0) return;
@@ -196,10 +196,10 @@ __global__ void __launch_bounds__(kProductThreads, 2) gate_up_of_experts_kernel(
 
 // Down of one part: blockIdx.x is a tile of 64 outputs, blockIdx.y the part.
 template <typename T, typename Weights, int kRowTiles>
-__global__ void __launch_bounds__(kProductThreads, 2) down_of_experts_kernel(const streamcore_experts args) {
+__global__ void __launch_bounds__(kProductThreads, kProductBlocks<kRowTiles>)
+    down_of_experts_kernel(const streamcore_experts args) {
     __shared__ ProductShared<kRowTiles> shared;
-    let_next_launch_begin();
-    wait_for_launch_before();
+    begin_after_launch_before();
     const int32_t* part = args.parts + 3 * blockIdx.y;
     const int count = part[2], hidden = static_cast<int>(args.hidden);
     if (count == 0) return;
@@ -225,8 +225,7 @@ constexpr int kSumThreads = 128;
 template <typename T>
 __global__ void __launch_bounds__(kSumThreads) sum_of_experts_kernel(const streamcore_experts args) {
     const int i = blockIdx.y * kSumThreads + threadIdx.x, num_used = static_cast<int>(args.num_used);
-    let_next_launch_begin();
-    wait_for_launch_before();
+    begin_after_launch_before();
     if (i >= args.hidden) return;
     float sum = 0.0f;
     for (int choice = blockIdx.x * num_used; choice < static_cast<int>(blockIdx.x + 1) * num_used; ++choice) {

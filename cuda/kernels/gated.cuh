@@ -12,6 +12,7 @@
 #pragma once
 
 #include "dtype.cuh"
+#include "launch_order.cuh"
 #include "streamcore_kernels.h"
 #include "vector.cuh"
 
@@ -43,6 +44,7 @@ __device__ __forceinline__ float gate_times_up(int activation, float gate, float
 
 template <typename T, int N, int kActivation>
 __global__ void __launch_bounds__(kGatedThreads) gated_kernel(const streamcore_gated args) {
+    begin_after_launch_before();
     const int inter = static_cast<int>(args.inter);
     const int first = (blockIdx.y * kGatedThreads * kGatedGroups + threadIdx.x) * N;
     const T* row = static_cast<const T*>(args.gate_up) + blockIdx.x * args.gate_up_stride;

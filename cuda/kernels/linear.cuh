@@ -23,6 +23,8 @@ __device__ __forceinline__ void finish(const streamcore_linear& args, const Tota
     const int tile_outputs = is_gated ? kOutputs / 2 : kOutputs, first = blockIdx.x * tile_outputs;
     const int width = static_cast<int>(is_gated ? args.num_outputs / 2 : args.num_outputs);
     const T* bias = static_cast<const T*>(args.bias);
+    // Code that is read once is slower than a loop.
+#pragma unroll 1
     for (int i = threadIdx.x; i < args.num_rows * tile_outputs; i += kProductThreads) {
         const int row = i / tile_outputs, place = i % tile_outputs, output = first + place;
         if (output >= width) continue;
@@ -60,10 +62,6 @@ __device__ __forceinline__ void merge(const streamcore_linear& args, ProductShar
         return sum;
     });
 }
-
-// Blocks on a multiprocessor: as many as the registers of the sums leave room for.
-template <int kRowTiles>
-constexpr int kProductBlocks = kRowTiles == 1 ? 4 : kRowTiles == 2 ? 3 : 2;
 
 template <typename T, typename Weights, int kRowTiles>
 __global__ void __launch_bounds__(kProductThreads, kProductBlocks<kRowTiles>)

@@ -331,6 +331,7 @@ struct PrefillTiles {
 template <typename T, typename C, int kHeadDim>
 __global__ void __launch_bounds__(kPrefillThreads, 2)
     prefill_attention_kernel(const streamcore_paged_attention args, const Divisor block_size, const ScoreRule rule) {
+    begin_after_launch_before();
     using Shape = PrefillShape<C, kHeadDim>;
     using Warp = PrefillWarp<T, C, kHeadDim>;
     using Tiles = PrefillTiles<T, C, kHeadDim>;

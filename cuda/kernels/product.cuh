@@ -68,6 +68,10 @@ struct OutputRange {
     }
 };
 
+// Blocks on a multiprocessor: as many as the registers of the sums leave room for.
+template <int kRowTiles>
+constexpr int kProductBlocks = kRowTiles == 1 ? 4 : kRowTiles == 2 ? 3 : 2;
+
 template <int kRowTiles>
 struct alignas(16) ProductShared {
     // Lanes that store neighbouring outputs and rows meet different banks.

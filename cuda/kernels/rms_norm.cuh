@@ -12,6 +12,7 @@
 #pragma once
 
 #include "dtype.cuh"
+#include "launch_order.cuh"
 #include "reduce.cuh"
 #include "streamcore_kernels.h"
 #include "vector.cuh"
@@ -20,6 +21,7 @@ namespace streamcore {
 
 template <typename T, int N, bool kResidual>
 __global__ void rms_norm_kernel(const streamcore_rms_norm args) {
+    begin_after_launch_before();
     const int64_t token = blockIdx.x;
     const int hidden = static_cast<int>(args.hidden), step = blockDim.x * N;
     const T* row = static_cast<const T*>(args.x) + token * args.x_stride;

@@ -21,6 +21,7 @@
 
 #include "dtype.cuh"
 #include "e4m3.cuh"
+#include "launch_order.cuh"
 #include "streamcore_kernels.h"
 #include "vector.cuh"
 
@@ -123,6 +124,7 @@ struct Head {
 
 template <typename T, typename C, int N>
 __global__ void rope_and_store_kernel(const streamcore_rope_and_store args, int log2_lanes) {
+    begin_after_launch_before();
     const int64_t token = blockIdx.x, slot = args.slot_mapping[token];
     const int head_dim = static_cast<int>(args.head_dim), rotary_dim = static_cast<int>(args.rotary_dim);
     const int num_heads = static_cast<int>(args.num_heads), num_kv_heads = static_cast<int>(args.num_kv_heads);

@@ -16,6 +16,7 @@
 
 #include <stdint.h>
 
+#include "launch_order.cuh"
 #include "select.cuh"
 #include "streamcore_kernels.h"
 #include "tensor_core.cuh"
@@ -319,6 +320,7 @@ __device__ __forceinline__ int draw_any(SampleShared& shared, const SampleRow& r
 template <int N>
 __global__ void __launch_bounds__(kSampleThreads) sample_kernel(const streamcore_sample args) {
     __shared__ SampleShared shared;
+    begin_after_launch_before();
     const int number = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const SampleRow row(args, number);
     if (threadIdx.x == 0) shared.num_noted = shared.bound = 0;

@@ -22,7 +22,7 @@ cudaError_t linear(const streamcore_linear& args, void* stream) {
                                                 : blocks_for(args.num_outputs, kOutputs);
     const dim3 blocks(tiles, static_cast<unsigned>(args.num_splits));
     return with_row_tiles(args.num_rows, [&](auto tiles) {
-        return run_early(linear_kernel<T, PlainWeights<T>, tiles.value>, blocks, kProductThreads, stream, args);
+        return run(linear_kernel<T, PlainWeights<T>, tiles.value>, blocks, kProductThreads, 0, stream, args);
     });
 }
 
@@ -35,17 +35,17 @@ cudaError_t experts(const streamcore_experts& args, void* stream) {
         const unsigned num_parts = static_cast<unsigned>(num_used + num_choices / kPartRows);
         const unsigned inter_tiles = blocks_for(args.inter, kOutputs / 2), hidden_tiles = blocks_for(args.hidden, kOutputs);
         using Weights = PlainWeights<T>;
-        cudaError_t error = run_early(route_kernel<T>, 1, threads_for(kWarp * args.num_tokens, 1024), stream, args,
+        cudaError_t error = run(route_kernel<T>, 1, threads_for(kWarp * args.num_tokens, 1024), 0, stream, args,
                                       kPartRows, static_cast<int>(num_parts));
         if (error != cudaSuccess) return error;
-        error = run_early(gate_up_of_experts_kernel<T, Weights, tiles.value>, dim3(inter_tiles, num_parts),
-                          kProductThreads, stream, args);
+        error = run(gate_up_of_experts_kernel<T, Weights, tiles.value>, dim3(inter_tiles, num_parts),
+                          kProductThreads, 0, stream, args);
         if (error != cudaSuccess) return error;
-        error = run_early(down_of_experts_kernel<T, Weights, tiles.value>, dim3(hidden_tiles, num_parts),
-                          kProductThreads, stream, args);
+        error = run(down_of_experts_kernel<T, Weights, tiles.value>, dim3(hidden_tiles, num_parts),
+                          kProductThreads, 0, stream, args);
         if (error != cudaSuccess) return error;
         const dim3 sums(static_cast<unsigned>(args.num_tokens), blocks_for(args.hidden, kSumThreads));
-        return run_early(sum_of_experts_kernel<T>, sums, kSumThreads, stream, args);
+        return run(sum_of_experts_kernel<T>, sums, kSumThreads, 0, stream, args);
     });
 }
 

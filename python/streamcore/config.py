@@ -88,6 +88,10 @@ def check_api_keys(keys: Iterable[str], source: str) -> None:
     for key in keys:
         if not key:
             raise ConfigError(f"{source} is empty")
+        if key.endswith(("\n", "\r")):
+            raise ConfigError(
+                f"{source} ends with a line break, which no header can carry: a file usually ends with one, leave it out"
+            )
         if key != key.strip(" \t"):
             raise ConfigError(f"{source} begins or ends with a space, which no header can carry")
         if re.search(r"[^\t\x20-\x7e\x80-\ud7ff\ue000-\U0010ffff]", key):

@@ -103,8 +103,8 @@ class Emulator:
         for line in self._library.coc_profile().decode().splitlines():
             kind, *words = line.split()
             if kind == "region":
-                size, read, written = map(int, words[1:])
-                tensors[words[0]] = (size, read, written)
+                size, read, written = map(int, words[-3:])
+                tensors[" ".join(words[:-3])] = (size, read, written)
             elif kind == "counts":
                 counts = [int(word) for word in words[:2]]
             else:

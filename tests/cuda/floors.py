@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from tests.cuda.toolkit import CUDA, INCLUDES, ROOT, toolkit
@@ -42,6 +43,21 @@ class Kernel:
     """Of `mma` instructions."""
 
 
+def product(title: str, num_rows: int, num_outputs: int, num_inputs: int) -> Kernel:
+    """A product of few rows: its weights, and what goes in and out."""
+    tiles = next(count for count in (1, 2, 4) if num_rows <= 8 * count)
+    turns = num_outputs / 64 * num_inputs / 64
+    return Kernel(
+        f"{title}, {num_rows} x {num_outputs} x {num_inputs}",
+        "linear_bf16",
+        f"linear_kernelI13__nv_bfloat16NS_12PlainWeightsIS1_EELi{tiles}E",
+        "HMMA",
+        2 * (num_outputs * num_inputs + num_rows * (num_inputs + num_outputs)),
+        turns,
+        flops=turns * 4 * tiles * 4 * 4096,
+    )
+
+
 KERNELS = [
     Kernel("decode attention, 64 x 4096", "attention_bf16", "decode_attention_kernelI13__nv_bfloat16Li128", "HMMA",
            64 * 4096 * 2 * 8 * 128 * 2, 64 * 8 * 4096 / 16, flops=64 * 8 * 4096 / 16 * 16 * 4096),
@@ -54,6 +70,12 @@ KERNELS = [
            warps=8192 * 14336 / 8 / 2 / 32),
     Kernel("rope and store, 8192", "rope_and_store", "rope_and_store_kernelI13__nv_bfloat16Li8", "LDG",
            8192 * (2 * (32 + 8) + 8 + 2 * 8) * 128 * 2, 8192 * 48 * 8 / 32),
+    product("product after attention", 1, 4096, 4096),
+    product("product after attention", 32, 4096, 4096),
+    product("gate and up", 1, 28672, 4096),
+    product("gate and up", 32, 28672, 4096),
+    product("down", 8, 4096, 14336),
+    product("logits", 1, 128256, 4096),
 ]  # fmt: skip
 
 
@@ -74,11 +96,17 @@ def cuobjdump() -> str | None:
     return shutil.which("cuobjdump") or next((str(path) for path in found if path.is_file()), None)
 
 
-def instructions(source: str, kernel: str) -> list[tuple[int, str, str]]:
-    """Address, operation and operands."""
-    command = [cuobjdump() or "", "-sass", str(cubin(source))]
+@cache
+def functions(binary: Path, target: str) -> list[str]:
+    """The machine code of each kernel in an object of the compiler, after its name."""
+    command = [cuobjdump() or "", "-sass", "-arch", target, str(binary)]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    body = next(part for part in text.split("Function : ")[1:] if kernel in part.split("\n")[0])
+    return text.split("Function : ")[1:]
+
+
+def instructions(binary: Path, kernel: str, target: str = "sm_90") -> list[tuple[int, str, str]]:
+    """Address, operation and operands of a kernel."""
+    body = next(part for part in functions(binary, target) if kernel in part.split("\n")[0])
     return [(int(at, 16), operation, operands) for at, operation, operands in _LINE.findall(body)]
 
 
@@ -100,7 +128,7 @@ def floor(kernel: Kernel) -> str:
         return (
             f"| {kernel.title} | {kernel.num_bytes / 1e6:.0f} | {memory * 1e6:.0f} | | | {memory * 1e6:.0f} |"
         )
-    code = instructions(kernel.source, kernel.name)
+    code = instructions(cubin(kernel.source), kernel.name)
     count = len(main_loop(code, kernel.mark)) * kernel.rounds if kernel.mark else len(code) * kernel.warps
     issue = count / (4 * MULTIPROCESSORS * CLOCK)
     tensor = kernel.flops / (TENSOR * MMA_SYNC)

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.cuda.floors import cuobjdump, instructions, main_loop
 from tests.cuda.toolkit import CUDA, ROOT
 
 from streamcore.kernels import library
@@ -87,3 +88,25 @@ def test_registers_are_those_of_the_table() -> None:
     if not version.startswith("13.0."):
         pytest.skip(f"the table is that of CUDA 13.0, not of {version}")
     assert table() == TABLE.read_text()
+
+
+@pytest.mark.parametrize("target", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("tiles", [1, 2, 4])
+@pytest.mark.parametrize(
+    "kernel", ["13linear_kernel", "25gate_up_of_experts_kernel", "22down_of_experts_kernel"]
+)
+def test_products_are_made_of_wide_loads_and_tensor_cores(kernel: str, tiles: int, target: str) -> None:
+    """A compiler that splits the loads, or calls a function between them, halves the rate at which weights come in."""
+    if cuobjdump() is None:
+        pytest.skip("no cuobjdump")
+    binary = reports()[0].parent / "linear_bf16.o"
+    code = instructions(binary, f"{kernel}I13__nv_bfloat16NS_12PlainWeightsIS1_EELi{tiles}E", target)
+    loop = main_loop(code, "HMMA")
+    assert sum(name.startswith("HMMA.16816.F32.BF16") for name in loop) == 16 * tiles
+    loads = [name for name in loop if name.startswith("LD") and not name.startswith("LDC")]
+    assert loads.count("LDG.E.NA.128.CONSTANT") >= 16, loads
+    assert all(".128" in name for name in loads), loads
+    # The last two go on or leave, on sm_80 by a call to what comes next.
+    assert not any(name.startswith(("CALL", "STL", "BAR")) for name in loop[:-2])
+    # The 8 KB of a turn take an H200 as long as a multiprocessor takes for 1580 instructions.
+    assert len(loop) < 700

@@ -15,27 +15,48 @@ from tests.models.engine_loop import Answer, Ask, EngineLoop
 from tests.models.steps import CPU, random_prompt
 
 from streamcore.kernels import LinearWeight, library
+from streamcore.kernels.few_rows import MAX_ROWS
 from streamcore.kernels.ops import Ops
 from streamcore.kernels.reference import ReferenceOps
 from streamcore.models import precision
 from streamcore.models.folder import check_model_folder
 from streamcore.models.load import load_model
 from streamcore.models.model import Model
+from streamcore.operands import Activation
 from streamcore.runner.limits import choose_capture_sizes
 from streamcore.runner.placement import Placement
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
 
-class WithExactProducts(EmulatedOps):
-    """Products are torch's on a device, too. Here each is rounded once, so that a row does not depend on its batch."""
+class WithFewRows(EmulatedOps):
+    """Products of many rows are torch's, which sums in another order. Here all are the kernel's, so that a row does not
+    depend on its batch.
+    """
 
     def linear(
         self, out: torch.Tensor, x: torch.Tensor, weight: LinearWeight, bias: torch.Tensor | None
     ) -> None:
         """See `Ops`."""
-        product = x.double() @ weight.data.double().T
-        out.copy_(product if bias is None else product + bias.double())
+        for rows in some_rows(x):
+            super().linear(out[rows], x[rows], weight, bias)
+
+    def gated_linear(
+        self,
+        out: torch.Tensor,
+        gate_up: torch.Tensor,
+        x: torch.Tensor,
+        weight: LinearWeight,
+        bias: torch.Tensor | None,
+        activation: Activation,
+    ) -> None:
+        """See `Ops`."""
+        for rows in some_rows(x):
+            super().gated_linear(out[rows], gate_up[rows], x[rows], weight, bias, activation)
+
+
+def some_rows(x: torch.Tensor) -> list[slice]:
+    return [slice(first, first + MAX_ROWS) for first in range(0, x.shape[0], MAX_ROWS)]
 
 
 @cache
@@ -43,7 +64,7 @@ def emulated() -> Ops:
     """The device."""
     emulator = Emulator(host_library("fast"))
     emulator.begin()
-    return WithExactProducts(emulator)
+    return WithFewRows(emulator)
 
 
 def model_of(folder: Path, ops: Ops, kv_cache_dtype: str = "auto") -> Model:

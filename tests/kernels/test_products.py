@@ -29,9 +29,9 @@ def product(implementation: Implementation, x: Any, weight: LinearWeight, bias: 
     return out
 
 
-@pytest.mark.parametrize("num_rows", [1, 2, 7, 8, 9, 16, 17, 32, 33])
+@pytest.mark.parametrize("num_rows", [1, 8, 9, 17, 32, 33])
 @pytest.mark.parametrize(
-    ("num_outputs", "num_inputs"), [(1, 8), (64, 64), (65, 72), (130, 520), (31, 1000), (200, 2048)]
+    ("num_outputs", "num_inputs"), [(1, 8), (64, 64), (130, 520), (31, 1000), (200, 2048)]
 )
 def test_products(
     implementation: Implementation, dtype: torch.dtype, num_rows: int, num_outputs: int, num_inputs: int
@@ -44,7 +44,7 @@ def test_products(
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("num_rows", [1, 9, 32, 33])
+@pytest.mark.parametrize("num_rows", [1, 9, 33])
 @pytest.mark.parametrize(("inter", "num_inputs"), [(1, 8), (33, 520), (96, 1024)])
 def test_the_middle_of_an_mlp(
     implementation: Implementation,

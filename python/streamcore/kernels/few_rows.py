@@ -1,12 +1,18 @@
-"""What the CUDA kernels of products of few rows take, and the memory of those of experts."""
+"""What the CUDA kernels of products of few rows take, where they are the faster ones, and the memory
+of those of experts.
+"""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from streamcore.kernels.weight import LinearWeight
 from streamcore.operands import Expert, ExpertRule
+
+Product = Callable[[Tensor, Tensor, LinearWeight], None]
+"""Multiplies: output, rows, weight."""
 
 MAX_ROWS = 32
 """Rows of a product that the kernel takes; more are torch's."""
@@ -46,6 +52,77 @@ def takes_experts(dtype: torch.dtype, num_tokens: int, experts: Sequence[Expert]
 def _is_aligned(weight: LinearWeight, dtype: torch.dtype) -> bool:
     data = weight.data
     return dtype in _DTYPES and data.dtype == dtype and data.is_contiguous() and data.data_ptr() % 16 == 0
+
+
+class ProductTable:
+    """Up to how many rows the kernel multiplies with the weights of each shape; more are torch's.
+
+    A shape is measured when it comes up first, which is in the warm-up. All steps go by the same
+    table; where both take about as long the kernel has it, whose rows do not depend on their batch.
+    """
+
+    def __init__(
+        self, seconds: Callable[[Callable[[], None]], float] | None, kernel: Product, other: Product
+    ) -> None:
+        """Measures nothing yet.
+
+        Args:
+            seconds: what work takes on the device; None: the kernel has all that it can take.
+            kernel: multiplies by the kernel.
+            other: multiplies by what takes its place.
+        """
+        self._seconds = seconds
+        self._multiply = (kernel, other)
+        self._max_rows: dict[tuple[int, int, torch.dtype], int] = {}
+
+    def max_rows(self, x: Tensor, weight: LinearWeight) -> int:
+        """The number for a weight that `takes_product` takes, and rows like `x`."""
+        if self._seconds is None:
+            return MAX_ROWS
+        key = (weight.num_outputs, weight.num_inputs, x.dtype)
+        found = self._max_rows.get(key)
+        if found is None:
+            found = self._max_rows[key] = self._measured(x, weight, self._seconds)
+        return found
+
+    def _measured(
+        self, x: Tensor, weight: LinearWeight, seconds: Callable[[Callable[[], None]], float]
+    ) -> int:
+        for num_rows in (MAX_ROWS, MAX_ROWS // 2, MAX_ROWS // 4):
+            rows = x.new_zeros(num_rows, weight.num_inputs)
+            out = x.new_empty(num_rows, weight.num_outputs)
+            ours, theirs = (seconds(partial(multiply, out, rows, weight)) for multiply in self._multiply)
+            if ours < theirs * _TOLERATED:
+                return num_rows
+        return 0
+
+
+def device_seconds(device: torch.device) -> Callable[[Callable[[], None]], float]:
+    """Measures work on a CUDA device whose cache holds none of its inputs: the median of some runs."""
+
+    def seconds(work: Callable[[], None]) -> float:
+        swept = torch.empty(_SWEPT_BYTES, dtype=torch.uint8, device=device)
+        times = []
+        with torch.cuda.device(device):
+            # The first run sets up what is set up once.
+            for _ in range(1 + _NUM_RUNS):
+                start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+                swept.zero_()
+                start.record()
+                work()
+                end.record()
+                end.synchronize()
+                times.append(start.elapsed_time(end) / 1e3)
+        return float(sorted(times[1:])[_NUM_RUNS // 2])
+
+    return seconds
+
+
+_SWEPT_BYTES = 1 << 28
+"""More than the cache of a device."""
+_NUM_RUNS = 7
+_TOLERATED = 1.1
+"""How much longer than torch the kernel may take."""
 
 
 class ExpertMemory:

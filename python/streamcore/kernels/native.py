@@ -7,7 +7,13 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from streamcore.kernels.few_rows import ExpertMemory, takes_experts, takes_product
+from streamcore.kernels.few_rows import (
+    ExpertMemory,
+    ProductTable,
+    device_seconds,
+    takes_experts,
+    takes_product,
+)
 from streamcore.kernels.library import CUDA_OPERATIONS, DTYPE_CODES, Operation, compiled
 from streamcore.kernels.ops import Ops
 from streamcore.kernels.paged import LayerCache, PagedSequences
@@ -38,6 +44,8 @@ class CudaOps(NativeOps):
         self._index = device.index or 0
         self._splits = Splits(device, num_multiprocessors)
         self._expert_memory = ExpertMemory()
+        seconds = device_seconds(device) if device.type == "cuda" else None
+        self._table = ProductTable(seconds, self._few_rows, self._many_rows)
 
     def run(self, operation: Operation, num_rows: int, arguments: ctypes.Structure) -> None:
         """See `NativeOps`."""
@@ -51,10 +59,8 @@ class CudaOps(NativeOps):
 
     def linear(self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None) -> None:
         """See `Ops`."""
-        if takes_product(x, weight):
-            self._few_rows(out, x, weight, bias, 0)
-        else:
-            ReferenceOps.linear(self, out, x, weight, bias)
+        multiply = self._few_rows if self._has_few_rows(x, weight) else self._many_rows
+        multiply(out, x, weight, bias)
 
     def gated_linear(
         self,
@@ -66,13 +72,22 @@ class CudaOps(NativeOps):
         activation: Activation,
     ) -> None:
         """See `Ops`."""
-        if takes_product(x, weight):
+        if self._has_few_rows(x, weight):
             self._few_rows(out, x, weight, bias, 1 + ACTIVATION_CODES[activation])
         else:
             super().gated_linear(out, gate_up, x, weight, bias, activation)
 
+    def _has_few_rows(self, x: Tensor, weight: LinearWeight) -> bool:
+        """Whether a product is the kernel's."""
+        return takes_product(x, weight) and x.shape[0] <= self._table.max_rows(x, weight)
+
     def _few_rows(
-        self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None, activation: int
+        self,
+        out: Tensor,
+        x: Tensor,
+        weight: LinearWeight,
+        bias: Tensor | None = None,
+        activation: int = 0,
     ) -> None:
         self._call(
             "Linear",
@@ -89,6 +104,9 @@ class CudaOps(NativeOps):
             weight_dtype=DTYPE_CODES[weight.data.dtype],
             **self._splits.of_product(weight.num_inputs, weight.num_outputs),
         )
+
+    def _many_rows(self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None = None) -> None:
+        ReferenceOps.linear(self, out, x, weight, bias)
 
     def experts(
         self, out: Tensor, x: Tensor, scores: Tensor, experts: Sequence[Expert], rule: ExpertRule

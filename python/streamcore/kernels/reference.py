@@ -15,7 +15,7 @@ from streamcore.kernels.gathered import gathered_attention
 from streamcore.kernels.paged import LayerCache, PagedSequences
 from streamcore.kernels.routed import routed_experts
 from streamcore.kernels.ruled import ruled_attention
-from streamcore.kernels.weight import LinearWeight
+from streamcore.kernels.weight import LinearWeight, widened
 from streamcore.operands import Activation, AttentionRule, Expert, ExpertRule, HeadNorms, Rotation
 
 _CLAMP = 7.0
@@ -67,10 +67,11 @@ class ReferenceOps:
 
     def linear(self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None) -> None:
         """See `Ops`."""
+        matrix = widened(weight, x.dtype)
         if bias is None:
-            torch.mm(x, weight.data.t(), out=out)
+            torch.mm(x, matrix.t(), out=out)
         else:
-            torch.addmm(bias, x, weight.data.t(), out=out)
+            torch.addmm(bias, x, matrix.t(), out=out)
 
     def gated_linear(
         self,

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from streamcore.kernels.grouped import form_struct
 from streamcore.kernels.library import DTYPE_CODES, OPERATIONS, Operation
 from streamcore.kernels.paged import LayerCache, PagedSequences
 from streamcore.kernels.reference import ReferenceOps
@@ -146,8 +147,8 @@ class NativeOps(ReferenceOps):
             num_inputs=weight.num_inputs,
             num_outputs=weight.num_outputs,
             x_stride=x.stride(0),
-            weight_dtype=DTYPE_CODES[weight.data.dtype],
-            round_x=weight.round_x,
+            output_stride=out.stride(0),
+            **_storage(weight),
         )
 
     def rope_and_store_kv(
@@ -244,6 +245,14 @@ class NativeOps(ReferenceOps):
                 for expert in experts
             ]
         )
+
+
+def _storage(weight: LinearWeight) -> dict[str, int]:
+    """How a packed weight is stored."""
+    if weight.form is None:
+        return {"weight_dtype": DTYPE_CODES[weight.data.dtype], "round_x": weight.round_x}
+    form = ctypes.addressof(form_struct(weight.form))
+    return {"weight_dtype": DTYPE_CODES[torch.bfloat16], "round_x": weight.round_x, "form": form}
 
 
 def attention_arguments(

@@ -20,8 +20,28 @@ pub trait Arguments: Copy {
     const ROWS: (usize, &'static str);
 }
 
-/// Declares a struct of arguments; the field after `rows` counts the rows.
+/// Declares a struct of arguments; the field after `rows` counts the rows. Without one it is a
+/// struct that others point to.
 macro_rules! arguments {
+    (
+        $(#[$meta:meta])*
+        pub struct $name:ident {
+            $($(#[$doc:meta])* $field:ident: $type:ident,)*
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[repr(C)]
+        pub struct $name {
+            $($(#[$doc])* pub $field: $type,)*
+        }
+
+        impl $name {
+            /// The fields, in their order in memory.
+            pub const FIELDS: &'static [$crate::ops::Field] =
+                &[$((stringify!($field), std::mem::offset_of!($name, $field), stringify!($type)),)*];
+        }
+    };
     (
         $(#[$meta:meta])*
         pub struct $name:ident, rows $rows:ident {

@@ -64,6 +64,12 @@ pub(crate) mod kernels {
         cpu::OPERATIONS.iter().map(|operation| listed(&operation.layout)).collect()
     }
 
+    /// The name and type of each field of the struct that says how a weight in groups lies in memory.
+    #[pyfunction]
+    fn form_fields() -> Vec<Field> {
+        cpu::Form::FIELDS.iter().map(|(name, _, kind)| (*name, *kind)).collect()
+    }
+
     /// Carries out an operation by its number; `arguments` is the address of its struct.
     #[pyfunction]
     fn run(py: Python<'_>, op: u32, arguments: usize) -> PyResult<()> {

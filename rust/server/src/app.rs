@@ -24,7 +24,7 @@ pub(crate) const SHORT_BYTES: usize = 64 << 10;
 const INLINE: Bound = Bound { max_bytes: INLINE_BYTES, is_brief: true };
 const SHORT: Bound = Bound { max_bytes: SHORT_BYTES, is_brief: false };
 
-/// Who may ask.
+/// Access to the server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Access {
     /// Keys that open the API; it is open to all if there is none.
@@ -46,7 +46,7 @@ pub struct App {
     pub text: TextModel,
     /// Names.
     pub naming: Naming,
-    /// Who may ask.
+    /// Access to the server.
     pub access: Access,
     /// Token ids below this are known to both the tokenizer and the model. A tokenizer may have
     /// more: a padding token is often added without a row in the model's embedding, and its id

@@ -51,7 +51,7 @@ pub struct Options {
     pub cache_salt: Option<String>,
     /// Lower ones are served first.
     pub priority: i32,
-    /// What the answer is held to.
+    /// The constraint on the answer.
     pub asked: Option<Asked>,
     /// Maximum tokens of its thought.
     pub thinking_token_budget: Option<usize>,
@@ -113,7 +113,7 @@ pub struct Details {
     pub reasoning_field: ReasoningField,
 }
 
-/// What the answer is held to.
+/// A constraint on an answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Asked {
     /// The grammar.

@@ -101,8 +101,19 @@ impl Driver {
     /// # Errors
     /// Returns the engine's error if its limits are inconsistent.
     pub fn new(config: EngineConfig, limits: DriverLimits) -> Result<Self, EngineError> {
+        Self::with_ledger(config, limits, Ledger::new(limits))
+    }
+
+    /// The same with pools of other sizes.
+    ///
+    /// # Errors
+    /// Those of [`Driver::new`].
+    pub fn with_ledger(
+        config: EngineConfig,
+        limits: DriverLimits,
+        ledger: Arc<Ledger>,
+    ) -> Result<Self, EngineError> {
         let engine = Engine::new(config.clone())?;
-        let ledger = Ledger::new(limits);
         let inbox = Mutex::new(Inbox::new(Arc::clone(&ledger), engine.stats(), Instant::now()));
         let core = Mutex::new(Core::new(engine.into()));
         let (work, masks, metrics) = (Condvar::new(), Masks::default(), Metrics::default());
@@ -215,21 +226,21 @@ impl Driver {
     /// later.
     ///
     /// # Errors
-    /// [`Refusal`], if the queue is full or no requests are taken.
+    /// [`Refusal`] if the queue is full, or the server takes no requests.
     pub fn submit(self: &Arc<Self>, mut request: NewRequest) -> Result<TokenStream, Refusal> {
         request.request.id = self.new_id();
         let mut streams = self.submit_all(vec![request])?;
         Ok(streams.pop().expect("one request has one stream"))
     }
 
-    /// A name for a request that is about to be queued; no other request has it.
+    /// Returns a new, unique id for a request.
     #[must_use]
     pub fn new_id(&self) -> RequestId {
         RequestId(self.next_id.fetch_add(1, Relaxed))
     }
 
-    /// Queues several requests at once, each under an id of [`Driver::new_id`], or none of them;
-    /// the streams are in their order.
+    /// Queues all requests, each under an id of [`Driver::new_id`], or refuses all; the streams are
+    /// in the order of `requests`.
     ///
     /// # Errors
     /// [`Refusal`] if the queue lacks room for all, or the server takes no requests.

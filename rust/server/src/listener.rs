@@ -32,7 +32,7 @@ use crate::ledger::Ledger;
 /// Connections that the system queues before they are accepted.
 const BACKLOG: i32 = 4096;
 
-/// A port or a path that is taken, before any client is served there.
+/// A port or a path that is taken, before any client is served.
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,
@@ -85,8 +85,7 @@ pub fn bind_unix(path: &Path) -> io::Result<Listener> {
 }
 
 impl Listener {
-    /// Has its clients speak TLS, with a chain of certificates and its key from files in PEM
-    /// format.
+    /// Adds TLS, with a chain of certificates and its key from files in PEM format.
     ///
     /// # Errors
     /// A file cannot be read or is invalid.
@@ -94,14 +93,13 @@ impl Listener {
         Ok(Self { tls: Some(tls::read_certificate(certfile, keyfile)?), ..self })
     }
 
-    /// Has its clients find the routes under this path, which a proxy before it may leave in
-    /// requests or take away.
+    /// Puts the routes under this path, which a proxy may keep in requests or strip.
     #[must_use]
     pub fn under(self, root_path: String) -> Self {
         Self { root_path, ..self }
     }
 
-    /// Returns the path that its clients find the routes under.
+    /// Returns the path under which clients find the routes.
     pub(crate) fn root_path(&self) -> &str {
         &self.root_path
     }
@@ -116,8 +114,8 @@ impl Listener {
         }
     }
 
-    /// Returns what clients on this machine write before the paths of the routes. To a path they
-    /// have to be led in another way.
+    /// Returns the base URL for clients on this machine. For a Unix domain socket they also need
+    /// its path.
     #[must_use]
     pub fn url(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
@@ -146,7 +144,7 @@ impl Listener {
 }
 
 fn listen_to_port(socket: Socket) -> io::Result<TcpListener> {
-    // Connections inherit it, and are then no obstacle to the next run.
+    // Connections inherit it, so that they do not block the next run.
     socket.set_reuse_address(true)?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
@@ -157,7 +155,7 @@ fn listen_to_port(socket: Socket) -> io::Result<TcpListener> {
 pub(crate) struct Open {
     acceptor: Acceptor,
     tls: Option<Arc<ServerConfig>>,
-    /// Goes with the last connection.
+    /// Deleted with the last connection.
     _file: Option<SocketFile>,
 }
 
@@ -189,8 +187,7 @@ pub(crate) async fn serve(
     while connections.ended().await.is_some() {}
 }
 
-/// Returns whether it is one client that cannot be accepted, and not all of them for want of
-/// something.
+/// Returns whether one client cannot be accepted, rather than all for lack of a resource.
 fn is_of_client(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)

@@ -1,11 +1,11 @@
-//! How the server calls itself, its model, and what the model has thought.
+//! The names of the server, its model, and the fields of reasoning.
 
 /// Maximum length of a name quoted in an error, which leaves room for the served ones.
 const MAX_QUOTED_CHARS: usize = 80;
 /// Maximum names listed in an error.
 const MAX_TOLD_NAMES: usize = 8;
 
-/// How the server calls itself, its model, and what the model has thought.
+/// The names of the server, its model, and the fields of reasoning.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Naming {
     /// Names under which the model is served. An answer has the requested one, or the first.

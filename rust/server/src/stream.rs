@@ -100,21 +100,21 @@ pub struct Answer {
 /// The part of a whole answer about a prompt.
 #[derive(Debug, Default)]
 pub struct ToldPrompt {
-    /// Its tokens, if they were asked for.
+    /// Its tokens, if requested.
     pub token_ids: Option<Vec<u32>>,
-    /// Their log-probabilities, if they were asked for.
+    /// Their log-probabilities, if requested.
     pub logprobs: Option<Vec<Scored>>,
 }
 
 /// Waits for the ends of all choices.
 ///
 /// # Errors
-/// That of the first one that fails, whatever it is; the others are then aborted.
+/// The error of the first choice that fails; the others are then aborted.
 pub async fn collect(choices: &mut [Choice]) -> Result<Vec<Answer>, ApiError> {
     try_join_all(choices.iter_mut().map(collect_one)).await.map_err(ApiError::from)
 }
 
-/// Returns what these choices have used in the end.
+/// Returns the final usage of these choices.
 #[must_use]
 pub fn usage_of(choices: &[Choice]) -> Usage {
     usage_with(choices, choices.iter().map(Told::all_of))

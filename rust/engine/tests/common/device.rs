@@ -145,10 +145,7 @@ impl ShadowDevice {
             assert_eq!(columns.query_starts[index + 1] as usize, index + 1);
             assert_eq!((columns.token_ids[index], columns.positions[index]), (0, 0));
             assert_eq!((columns.slot_mapping[index], columns.context_lens[index]), (-1, 1));
-            assert_eq!(
-                columns.seq_rows[index] as usize, self.config.max_num_seqs,
-                "the row without a sequence"
-            );
+            assert_eq!(columns.seq_rows[index] as usize, self.config.max_num_seqs, "the row of no sequence");
         }
     }
 

@@ -4,6 +4,7 @@
 mod attention;
 mod experts;
 mod gated;
+mod grouped;
 mod linear;
 mod rms_norm;
 mod rope;
@@ -13,6 +14,7 @@ mod scratch;
 pub use attention::{PagedAttention, paged_attention};
 pub use experts::{Experts, experts};
 pub use gated::{Gated, gated};
+pub use grouped::Form;
 pub use linear::{Linear, PackLinear, linear, pack_linear, packed_len, prefers_rounding};
 pub use rms_norm::{RmsNorm, rms_norm};
 pub use rope::{RopeAndStore, rope_and_store_kv};

@@ -4,7 +4,7 @@ use super::Vector;
 
 /// An array that is treated as a register.
 #[derive(Clone, Copy)]
-pub(crate) struct Portable([f32; 8]);
+pub(crate) struct Portable(pub(super) [f32; 8]);
 
 impl Portable {
     #[inline(always)]

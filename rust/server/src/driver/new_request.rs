@@ -10,8 +10,7 @@ use super::{Constraint, Delivery};
 /// A client's request, in tokens.
 #[derive(Debug, Clone)]
 pub struct NewRequest {
-    /// What the engine is asked for, under an id that [`Driver::new_id`](super::Driver::new_id) has
-    /// given.
+    /// The engine's request, under an id that [`Driver::new_id`](super::Driver::new_id) has given.
     pub request: Request,
     /// How its tokens are handed over.
     pub delivery: Delivery,

@@ -19,8 +19,8 @@ use crate::error::ApiError;
 use crate::ledger::{Charge, Full, Ledger, Pool};
 use crate::sse::{self, KEEPALIVE};
 
-/// How long a connection may be silent between two requests, and how long a client may take none of
-/// what waits for it.
+/// How long a connection may be silent between two requests, and how long a client may read none of
+/// the bytes that wait for it.
 pub(super) const MAX_SILENCE: Duration = Duration::from_secs(120);
 /// How long the head of a request may take from its first byte on.
 pub(super) const MAX_HEAD_TIME: Duration = Duration::from_secs(30);
@@ -282,7 +282,7 @@ impl Progress {
         }
     }
 
-    /// Ready once hyper has handed over all that it was given.
+    /// Ready once hyper has written all that it was given.
     fn poll_flushed(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.state();
         if !state.is_dirty {

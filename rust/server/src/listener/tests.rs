@@ -1,6 +1,7 @@
 //! One connection at a time over a real socket; the paused clock moves when every task waits.
 #![allow(clippy::unwrap_used)]
 
+mod charged_heads;
 mod cuts;
 mod protocols;
 mod unread_bodies;

@@ -12,8 +12,9 @@ use axum::response::Response;
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
-use super::unwritten::charged;
+use super::unwritten::{charge_whole, charged};
 use crate::app::App;
+use crate::ledger::Charge;
 use crate::metrics::{AbortPhase, Account};
 use crate::routes::GENERATING;
 
@@ -64,7 +65,8 @@ impl Line {
             if body.is_end_stream() || self.method == Method::HEAD {
                 self.lack = "";
             }
-            Body::new(Logged { body, line: self })
+            let whole = charge_whole(&body, self.app.driver.ledger(), self.account.key());
+            Body::new(Logged { body, whole, line: self })
         })
     }
 
@@ -112,6 +114,8 @@ impl Drop for Line {
 /// A body that records whether it was read to its end.
 struct Logged {
     body: Body,
+    /// What it is charged for before its first piece is taken.
+    whole: Option<Charge>,
     line: Line,
 }
 
@@ -130,7 +134,11 @@ impl HttpBody for Logged {
             self.line.lack = "";
         }
         let (ledger, key) = (self.line.app.driver.ledger(), self.line.account.key());
-        polled.map_ok(|frame| frame.map_data(|piece| charged(piece, ledger, key)))
+        let polled = polled.map_ok(|frame| frame.map_data(|piece| charged(piece, ledger, key)));
+        if polled.is_ready() {
+            self.whole = None;
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

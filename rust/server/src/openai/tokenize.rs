@@ -59,13 +59,13 @@ const TRUNCATION: &str = "truncate_prompt_tokens";
 /// A `/tokenize` body, checked.
 #[derive(Debug, PartialEq)]
 pub struct TokenizeRequest {
-    /// What is to be tokenised.
+    /// The source to tokenise.
     pub source: TokenizeSource,
     /// Tell the text of each token, too.
     pub return_token_strs: bool,
 }
 
-/// What is to be tokenised.
+/// The source of a text to tokenise.
 #[derive(Debug, PartialEq)]
 pub enum TokenizeSource {
     /// A text as it is.

@@ -11,7 +11,9 @@ use super::answer::ScriptedAnswer;
 
 /// The answers of open requests, each with the arrival of its request.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Answers(Arc<Mutex<HashMap<RequestId, (Arc<ScriptedAnswer>, Instant)>>>);
+pub(super) struct Answers(Arc<Mutex<ByRequest>>);
+
+type ByRequest = HashMap<RequestId, (Arc<ScriptedAnswer>, Instant)>;
 
 impl Answers {
     /// Gives a request that arrives now its answer, before the driver queues it.
@@ -25,7 +27,7 @@ impl Answers {
         self.lock().get(&id).cloned()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, (Arc<ScriptedAnswer>, Instant)>> {
+    fn lock(&self) -> MutexGuard<'_, ByRequest> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

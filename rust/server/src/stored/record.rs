@@ -35,11 +35,11 @@ struct State {
     /// The object in JSON.
     body: Vec<u8>,
     events: Vec<Box<[u8]>>,
-    /// What they take.
+    /// Bytes of the events.
     num_event_bytes: usize,
-    /// Events before them that are gone.
+    /// Events before these that were dropped.
     num_gone: u64,
-    /// Nothing comes any more.
+    /// Whether the response has ended.
     is_over: bool,
     is_forgotten: bool,
     /// The task that runs it in the background.
@@ -143,11 +143,12 @@ impl StoredResponse {
             return if state.is_over { Events::Over } else { Events::NotYet };
         };
         let mut num_bytes = 0;
-        let fits = |event: &&Box<[u8]>| {
-            num_bytes += event.len();
+        let fits = |len: &usize| {
+            num_bytes += len;
             num_bytes <= max_bytes
         };
-        let fitting = &rest[..rest.iter().take_while(fits).count().max(1)];
+        let num_fitting = rest.iter().map(|event| event.len()).take_while(fits).count();
+        let fitting = &rest[..num_fitting.max(1)];
         Events::Some(fitting.concat(), next + fitting.len() as u64)
     }
 
@@ -253,7 +254,7 @@ impl Recording {
         }
     }
 
-    /// Charges this much more, and forgets other responses for it. Returns the state, and whether
+    /// Charges this much more, evicting other responses for it. Returns the state, and whether
     /// there is room; `None` if the response itself has been forgotten.
     fn make_room(&self, num_bytes: usize) -> Option<(MutexGuard<'_, State>, bool)> {
         let StoredResponse { new, state, .. } = &*self.response;
@@ -274,7 +275,7 @@ impl Recording {
         }
     }
 
-    /// Nothing comes any more.
+    /// Ends the response.
     pub fn end(&self) {
         let mut state = lock(&self.response.state);
         state.is_over = true;

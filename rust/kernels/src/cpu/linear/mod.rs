@@ -28,11 +28,14 @@ mod vectors;
 
 use std::ops::Range;
 
+#[cfg(test)]
+pub(super) use tests::kernels;
+
 pub use pack::{PackLinear, pack_linear, packed_len};
 use product::{Plain, Widened};
 use vectors::run_groups;
 
-use super::{Shared, scratch};
+use super::{Shared, grouped, scratch};
 use crate::Dtype;
 use crate::element::{Bf16, Element};
 use crate::ops::{OpError, arguments};
@@ -40,11 +43,11 @@ use crate::pool::parallel_for;
 use crate::simd::{Vector, multiversioned};
 
 /// Outputs per tile.
-const TILE: usize = 32;
+pub(super) const TILE: usize = 32;
 /// Inputs of a tile register.
-const TILE_INPUTS: usize = 32;
+pub(super) const TILE_INPUTS: usize = 32;
 /// Tiles that few rows take at once.
-const GROUP: usize = 4;
+pub(super) const GROUP: usize = 4;
 /// Weights, or products of four rows, that are worth waking a thread for.
 const WORK_PER_CHUNK: usize = 96 * 1024;
 
@@ -67,6 +70,10 @@ arguments! {
         num_outputs: usize,
         /// Elements from one row of `x` to the next.
         x_stride: usize,
+        /// Elements from one row of `output` to the next; of a weight in groups, else `num_outputs`.
+        output_stride: usize,
+        /// The form of a weight in groups, of which `packed` then holds the numbers; 0 for any other.
+        form: usize,
         /// Of the packed weight: `float32` or `bfloat16`.
         weight_dtype: u32,
         /// 1 rounds the activations to `bfloat16` first, where the processor multiplies such pairs;
@@ -99,6 +106,10 @@ impl Linear {
 pub unsafe fn linear(args: &Linear) -> Result<(), OpError> {
     let kernel = Kernel::of(args.weight_dtype, args.round_x)?;
     if args.num_rows > 0 {
+        if args.form != 0 {
+            // SAFETY: the caller's promise.
+            return unsafe { grouped::linear(args, kernel) };
+        }
         // SAFETY: the caller's promise.
         unsafe { multiply(args, kernel) }
     }
@@ -325,8 +336,18 @@ unsafe fn run_rounded(args: &Linear, groups: Range<usize>) {
 #[inline(always)]
 unsafe fn store_columns(args: &Linear, row: usize, output: usize, sums: &[f32]) {
     // SAFETY: the caller's promise.
+    unsafe { store_at(args, row * args.num_outputs + output, output, sums) }
+}
+
+/// Writes neighbouring outputs to a place of the output tensor, with their bias.
+///
+/// # Safety
+/// As for `store_columns`.
+#[inline(always)]
+pub(super) unsafe fn store_at(args: &Linear, place: usize, output: usize, sums: &[f32]) {
+    // SAFETY: the caller's promise.
     unsafe {
-        let target = (args.output as *mut f32).add(row * args.num_outputs + output);
+        let target = (args.output as *mut f32).add(place);
         if args.bias == 0 {
             std::ptr::copy_nonoverlapping(sums.as_ptr(), target, sums.len());
         } else {

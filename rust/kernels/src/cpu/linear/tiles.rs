@@ -32,6 +32,8 @@ use crate::pool::parallel_for;
 const ROWS: usize = 16;
 /// Bytes of a row of a tile register.
 const ROW_BYTES: usize = 64;
+/// Weights that all blocks of rows are multiplied with before the next: a part of the second cache.
+const MAX_GROUP_BYTES: usize = 512 << 10;
 
 /// Returns whether the processor has tile registers for `bfloat16`, and the kernel of the system
 /// lets this process use them.
@@ -142,7 +144,7 @@ pub(super) unsafe fn linear(args: &Linear, group: usize, tiles: *mut u8) {
         });
         parallel_for(num_groups, super::WORK_PER_CHUNK.div_ceil(work_per_group), &|groups| {
             let num_tiles = args.num_outputs.div_ceil(TILE);
-            multiply(step.get(), groups.start * group..num_tiles.min(groups.end * group), group);
+            multiply(step.get(), groups.start * group..num_tiles.min(groups.end * group));
         });
     }
 }
@@ -196,14 +198,15 @@ impl Shapes {
     }
 }
 
-/// Multiplies all rows with some tiles of outputs, `group` at a time so that they stay in the
-/// nearer caches.
+/// Multiplies all rows with some tiles of outputs, a group at a time so that they stay in the second
+/// cache. The rows of a block stay in the first one meanwhile: weights are loaded past it.
 ///
 /// # Safety
 /// The processor has tile registers; the tiles lie inside the tensors that the caller of `linear`
 /// vouches for.
-unsafe fn multiply(step: &Step, tiles: Range<usize>, group: usize) {
+unsafe fn multiply(step: &Step, tiles: Range<usize>) {
     let shapes = Shapes::of(step.num_rows);
+    let group = (MAX_GROUP_BYTES / (step.num_steps * INPUTS * TILE * 2)).max(2);
     // SAFETY: the caller's promise; the registers are empty again at the end.
     unsafe {
         asm!("ldtilecfg [{}]", in(reg) &raw const shapes, options(nostack, readonly));
@@ -224,6 +227,7 @@ unsafe fn multiply(step: &Step, tiles: Range<usize>, group: usize) {
 
 /// A block of more than 16 rows with one tile of outputs.
 unsafe fn many_rows(step: &Step, block: usize, tile: usize, sums: &mut Sums) {
+    let place = Place::of(step, block, tile, sums).rows();
     // SAFETY: the caller's promise; the tiles are as long as `num_steps` says.
     unsafe {
         asm!(
@@ -232,9 +236,9 @@ unsafe fn many_rows(step: &Step, block: usize, tile: usize, sums: &mut Sums) {
             "tilezero tmm2",
             "tilezero tmm3",
             "2:",
-            "tileloadd tmm6, [{weights} + {pair}]",
+            "tileloaddt1 tmm6, [{weights} + {pair}]",
             "tileloadd tmm4, [{x} + {row}]",
-            "tileloadd tmm7, [{weights} + {pair} + 64]",
+            "tileloaddt1 tmm7, [{weights} + {pair} + 64]",
             "tdpbf16ps tmm0, tmm4, tmm6",
             "tileloadd tmm5, [{x} + {row} + 1024]",
             "tdpbf16ps tmm1, tmm4, tmm7",
@@ -244,14 +248,16 @@ unsafe fn many_rows(step: &Step, block: usize, tile: usize, sums: &mut Sums) {
             "tdpbf16ps tmm3, tmm5, tmm7",
             "dec {steps}",
             "jnz 2b",
-            "tilestored [{sums} + {pair}], tmm0",
-            "tilestored [{sums} + {pair} + 64], tmm1",
-            "tilestored [{sums} + {pair} + 2048], tmm2",
-            "tilestored [{sums} + {pair} + 2112], tmm3",
+            "tilestored [{first} + {sums_step}], tmm0",
+            "tilestored [{first} + {sums_step} + 64], tmm1",
+            "tilestored [{second} + {sums_step}], tmm2",
+            "tilestored [{second} + {sums_step} + 64], tmm3",
             weights = inout(reg) step.weights(tile) => _,
             x = inout(reg) step.block(block) => _,
             steps = inout(reg) step.num_steps => _,
-            sums = in(reg) &raw mut *sums,
+            first = in(reg) place.first,
+            second = in(reg) place.second,
+            sums_step = in(reg) place.step,
             pair = in(reg) 4 * TILE,
             row = in(reg) ROW_BYTES,
             x_step = in(reg) step.num_rows * ROW_BYTES,
@@ -259,7 +265,9 @@ unsafe fn many_rows(step: &Step, block: usize, tile: usize, sums: &mut Sums) {
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
             options(nostack)
         );
-        store(step, block, tile, &sums.0);
+        if !place.is_output {
+            store(step, block, tile, &sums.0);
+        }
     }
 }
 
@@ -267,6 +275,7 @@ unsafe fn many_rows(step: &Step, block: usize, tile: usize, sums: &mut Sums) {
 unsafe fn few_rows(step: &Step, block: usize, tiles: Range<usize>, sums: &mut Sums) {
     let tile = tiles.start;
     let next = (tile + 1).min(tiles.end - 1);
+    let place = Place::of(step, block, next, sums).outputs(next - tile);
     // SAFETY: the caller's promise; the tiles are as long as `num_steps` says.
     unsafe {
         asm!(
@@ -276,12 +285,12 @@ unsafe fn few_rows(step: &Step, block: usize, tiles: Range<usize>, sums: &mut Su
             "tilezero tmm3",
             "2:",
             "tileloadd tmm4, [{x} + {row}]",
-            "tileloadd tmm6, [{weights} + {pair}]",
-            "tileloadd tmm7, [{weights} + {pair} + 64]",
+            "tileloaddt1 tmm6, [{weights} + {pair}]",
+            "tileloaddt1 tmm7, [{weights} + {pair} + 64]",
             "tdpbf16ps tmm0, tmm4, tmm6",
             "tdpbf16ps tmm1, tmm4, tmm7",
-            "tileloadd tmm6, [{next} + {pair}]",
-            "tileloadd tmm7, [{next} + {pair} + 64]",
+            "tileloaddt1 tmm6, [{next} + {pair}]",
+            "tileloaddt1 tmm7, [{next} + {pair} + 64]",
             "tdpbf16ps tmm2, tmm4, tmm6",
             "tdpbf16ps tmm3, tmm4, tmm7",
             "add {weights}, 2048",
@@ -289,15 +298,17 @@ unsafe fn few_rows(step: &Step, block: usize, tiles: Range<usize>, sums: &mut Su
             "add {x}, {x_step}",
             "dec {steps}",
             "jnz 2b",
-            "tilestored [{sums} + {pair}], tmm0",
-            "tilestored [{sums} + {pair} + 64], tmm1",
-            "tilestored [{sums} + {pair} + 2048], tmm2",
-            "tilestored [{sums} + {pair} + 2112], tmm3",
+            "tilestored [{first} + {sums_step}], tmm0",
+            "tilestored [{first} + {sums_step} + 64], tmm1",
+            "tilestored [{second} + {sums_step}], tmm2",
+            "tilestored [{second} + {sums_step} + 64], tmm3",
             weights = inout(reg) step.weights(tile) => _,
             next = inout(reg) step.weights(next) => _,
             x = inout(reg) step.block(block) => _,
             steps = inout(reg) step.num_steps => _,
-            sums = in(reg) &raw mut *sums,
+            first = in(reg) place.first,
+            second = in(reg) place.second,
+            sums_step = in(reg) place.step,
             pair = in(reg) 4 * TILE,
             row = in(reg) ROW_BYTES,
             x_step = in(reg) step.num_rows * ROW_BYTES,
@@ -305,6 +316,9 @@ unsafe fn few_rows(step: &Step, block: usize, tiles: Range<usize>, sums: &mut Su
             out("tmm4") _, out("tmm6") _, out("tmm7") _,
             options(nostack)
         );
+        if place.is_output {
+            return;
+        }
         store(step, block, tile, &sums.0);
         if next > tile {
             store(step, block, next, &sums.0[ROWS..]);
@@ -315,6 +329,46 @@ unsafe fn few_rows(step: &Step, block: usize, tiles: Range<usize>, sums: &mut Su
 /// Sums of two tiles of rows with a tile of outputs, or of one with two.
 #[repr(C, align(64))]
 struct Sums([[f32; TILE]; 2 * ROWS]);
+
+/// Where the sums of four registers go.
+struct Place {
+    first: *mut u8,
+    second: *mut u8,
+    /// Bytes from one row to the next.
+    step: usize,
+    /// Whether it is the output itself: without a bias, a whole tile needs nothing more.
+    is_output: bool,
+}
+
+impl Place {
+    /// The place of a block's sums with a tile of outputs, the last that are written.
+    fn of(step: &Step, block: usize, tile: usize, sums: &mut Sums) -> Self {
+        let args = &step.linear;
+        if args.bias != 0 || (tile + 1) * TILE > args.num_outputs {
+            let first = (&raw mut *sums).cast();
+            return Self { first, second: first, step: TILE * size_of::<f32>(), is_output: false };
+        }
+        let offset = step.first_row(block) * args.num_outputs + tile * TILE;
+        let first = (args.output as *mut f32).wrapping_add(offset).cast();
+        Self { first, second: first, step: args.num_outputs * size_of::<f32>(), is_output: true }
+    }
+
+    /// The same for two tiles of rows.
+    fn rows(self) -> Self {
+        Self { second: self.first.wrapping_add(ROWS * self.step), ..self }
+    }
+
+    /// The same for two tiles of outputs, the second of which it is, if there are two.
+    fn outputs(self, num_before: usize) -> Self {
+        match self.is_output {
+            true => {
+                let bytes = num_before * TILE * size_of::<f32>();
+                Self { first: self.first.wrapping_sub(bytes), ..self }
+            }
+            false => self.rows(),
+        }
+    }
+}
 
 /// Writes the sums of a block's rows, with the bias.
 #[target_feature(enable = "avx512f")]

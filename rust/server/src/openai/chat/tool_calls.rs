@@ -17,7 +17,7 @@ pub(super) struct ToolCallDelta<'a> {
     function: FunctionDelta<'a>,
 }
 
-/// What is called; all that there is of a call in OpenAI's older form.
+/// The function of a call; the whole call in OpenAI's older form.
 #[derive(Debug, Serialize)]
 pub(super) struct FunctionDelta<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,7 +63,7 @@ pub(super) struct ToolCall<'a> {
     function: Function<'a>,
 }
 
-/// What is called; all that there is of a call in OpenAI's older form.
+/// The function of a call; the whole call in OpenAI's older form.
 #[derive(Debug, Serialize)]
 pub(super) struct Function<'a> {
     name: &'a str,
