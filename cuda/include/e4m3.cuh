@@ -37,12 +37,12 @@ template <typename T>
 __device__ __forceinline__ uint32_t widen_by_bits(uint32_t codes) {
     using Wide = WideE4m3<T>;
     constexpr uint32_t kBoth = 0x00010001u;
-    const uint32_t apart = (codes & 0xff) | (codes & 0xff00) << 8;
-    const uint32_t magnitude = (apart & 0x7f * kBoth) << Wide::kShift;
+    const uint32_t apart = permute_bytes(codes, 0, 0x1404);
+    const uint32_t magnitude = apart >> (8 - Wide::kShift) & (0x7f * kBoth) << Wide::kShift;
     // A step more than the greatest magnitude is one of the next exponent, and only that of NaN
     // takes it.
     const uint32_t none = (magnitude + (kBoth << Wide::kShift)) & (kBoth << (Wide::kShift + 7));
-    const uint32_t scaled = scale_pair<T>((apart & 0x80 * kBoth) << 8 | magnitude, Wide::kFactor);
+    const uint32_t scaled = scale_pair<T>((apart & 0x8000 * kBoth) | magnitude, Wide::kFactor);
     return scaled | ((none << Wide::kFill) - (none >> 4));
 }
 
@@ -117,8 +117,7 @@ struct Cached<T, E4m3> {
     template <int N>
     static __device__ __forceinline__ void across(uint32_t& even, uint32_t& odd, const Vector<uint32_t, N>& one,
                                                   const Vector<uint32_t, N>& two, int i) {
-        const uint32_t both = i % 2 == 0 ? low_bytes_in_turn(one.values[i / 2], two.values[i / 2])
-                                         : high_bytes_in_turn(one.values[i / 2], two.values[i / 2]);
+        const uint32_t both = permute_bytes(one.values[i / 2], two.values[i / 2], i % 2 == 0 ? 0x5140 : 0x7362);
         even = widen_pair<Values>(both);
         odd = widen_pair<Values>(both >> 16);
     }

@@ -101,22 +101,6 @@ __device__ __forceinline__ uint32_t high_halves(uint32_t first, uint32_t second)
 #endif
 }
 
-// The low bytes of two registers in turn, and the high ones: first 0, second 0, first 1, second 1.
-__device__ __forceinline__ uint32_t low_bytes_in_turn(uint32_t first, uint32_t second) {
-#if STREAMCORE_PTX
-    return __byte_perm(first, second, 0x5140);
-#else
-    return (first & 0xff) | (second & 0xff) << 8 | (first & 0xff00) << 8 | (second & 0xff00) << 16;
-#endif
-}
-__device__ __forceinline__ uint32_t high_bytes_in_turn(uint32_t first, uint32_t second) {
-#if STREAMCORE_PTX
-    return __byte_perm(first, second, 0x7362);
-#else
-    return low_bytes_in_turn(first >> 16, second >> 16);
-#endif
-}
-
 // d = a b + d.
 template <typename T>
 __device__ __forceinline__ void mma_16x8x16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
@@ -249,6 +233,20 @@ __device__ __forceinline__ uint32_t scale_pair<__half>(uint32_t pair, float fact
     return pair;
 #else
     return pack<__half>(__low2float(numbers) * factor, __high2float(numbers) * factor);
+#endif
+}
+
+// The bytes of two registers that the four lowest digits of `places` say, of 0 to 7.
+__device__ __forceinline__ uint32_t permute_bytes(uint32_t first, uint32_t second, uint32_t places) {
+#if STREAMCORE_PTX
+    return __byte_perm(first, second, places);
+#else
+    const uint64_t both = first | static_cast<uint64_t>(second) << 32;
+    uint32_t result = 0;
+    for (int i = 0; i < 4; ++i) {
+        result |= static_cast<uint32_t>(both >> 8 * (places >> 4 * i & 7) & 0xff) << 8 * i;
+    }
+    return result;
 #endif
 }
 

@@ -203,7 +203,10 @@ NARROW_PLANTS = {
         "write after read",
     ),
     "halves of a chunk exchanged": Plant(
-        "prefill_attention.cuh", "codes.values[2 * half + i / 2]", "codes.values[2 - 2 * half + i / 2]", NUMBERS
+        "prefill_attention.cuh",
+        "codes.values[2 * half + i / 2]",
+        "codes.values[2 - 2 * half + i / 2]",
+        NUMBERS,
     ),
 }
 

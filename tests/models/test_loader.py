@@ -87,13 +87,13 @@ def test_a_cache_in_eight_bits_is_half_of_one_in_sixteen(tmp_path: Path) -> None
 def test_a_cache_that_no_kernel_reads_is_refused(tmp_path: Path) -> None:
     """A cache of another type than asked for would be found out by the bill for memory."""
     folder = check_model_folder(write_checkpoint(tmp_path))
-    with pytest.raises(
-        ConfigError, match="fp8, which no kernel reads on cuda in bfloat16 with heads of 16"
-    ):
+    with pytest.raises(ConfigError, match="fp8, which no kernel reads on cuda in bfloat16 with heads of 16"):
         precision_of(folder, torch.device("cuda"), torch.bfloat16, "fp8")
 
 
-@pytest.mark.parametrize(("head_dim", "dtype"), [(64, torch.bfloat16), (32, torch.bfloat16), (64, torch.float32)])
+@pytest.mark.parametrize(
+    ("head_dim", "dtype"), [(64, torch.bfloat16), (32, torch.bfloat16), (64, torch.float32)]
+)
 def test_a_device_keeps_the_heads_in_eight_bits_that_its_kernels_take(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head_dim: int, dtype: torch.dtype
 ) -> None:
