@@ -71,7 +71,7 @@ def test_every_number_is_read_as_it_is(
     num_tokens = 2 * 256 // head_dim + 1
     codes = torch.arange(num_tokens * head_dim, device=device_kernels.device) % 256
     values = codes.to(torch.uint8).view(E4M3).view(num_tokens, 1, 1, head_dim)
-    # Each sequence sees keys that are all alike and values that are, so that the result is the value.
+    # Each sequence sees equal keys and equal values, so that the result is the value.
     step = make_step(
         device_kernels, [(query_len, query_len)] * num_tokens, num_heads=1, num_kv_heads=1, head_dim=head_dim,
         block_size=2, dtype=dtype, cache_dtype=E4M3,
