@@ -248,6 +248,49 @@ typedef struct {
 /* Draws one token for each row. */
 int streamcore_cuda_sample(int device, const streamcore_sample* args, void* stream);
 
+/* The form of a weight of four or eight bits in groups: docs/decisions/0048-packed-weights.md. */
+struct streamcore_form {
+    int32_t bits;       /* 4 or 8 */
+    int32_t group_size; /* a multiple of 16; one that 256 is a multiple of where scales are nested */
+    int32_t dtype;      /* of the scales, or of the outer ones: STREAMCORE_BF16 or STREAMCORE_F16 */
+    int32_t offsets;    /* 0 for none, 1 for zero points, 2 for minima */
+    int32_t is_nested;  /* 1: scales and minima are numbers of 8 bits, and 256 inputs share an outer one */
+    const float* table; /* [16] on the host: what codes of 4 bits stand for */
+};
+
+typedef struct {
+    void* output;       /* [num_rows, num_outputs] */
+    const void* x;      /* [num_rows, num_inputs] */
+    const void* weight; /* in groups */
+    const void* bias;   /* [num_outputs], or null */
+    int64_t num_rows;
+    int64_t num_inputs; /* a multiple of 8 */
+    int64_t num_outputs;
+    int64_t x_stride; /* a multiple of 8 */
+    int64_t output_stride;
+    const struct streamcore_form* form; /* on the host, read by the call; groups of 32 inputs and more in 4 bits */
+    int32_t dtype;      /* STREAMCORE_BF16 or STREAMCORE_F16 */
+    int64_t num_splits; /* stretches that the inputs are split into; 1 for more than 32 rows */
+    float* partial;     /* [tiles of 64 outputs, num_splits, num_rows, 64]; unused with one stretch */
+    int32_t* tickets;   /* [tiles of 64 outputs], zero before and after */
+} streamcore_grouped_linear;
+
+/* output = x weight^T + bias, with sums in float32 that are multiplied with the scale of their group. */
+int streamcore_cuda_grouped_linear(int device, const streamcore_grouped_linear* args, void* stream);
+
+typedef struct {
+    void* output;         /* [num_outputs, num_inputs], contiguous */
+    const void* weight;   /* in groups */
+    int64_t first_output; /* the first row that is wanted, a multiple of 32 */
+    int64_t num_outputs;
+    int64_t num_inputs;                 /* a multiple of 8 */
+    const struct streamcore_form* form; /* on the host, read by the call */
+    int32_t dtype;                      /* STREAMCORE_BF16 or STREAMCORE_F16 */
+} streamcore_widen_groups;
+
+/* Some rows of a weight in groups, each number rounded once to float32, then to the dtype. */
+int streamcore_cuda_widen_groups(int device, const streamcore_widen_groups* args, void* stream);
+
 #ifdef __cplusplus
 }
 #endif

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -233,6 +234,22 @@ __device__ __forceinline__ uint32_t scale_pair<__half>(uint32_t pair, float fact
     return pair;
 #else
     return pack<__half>(__low2float(numbers) * factor, __high2float(numbers) * factor);
+#endif
+}
+
+// Two neighbours less two others.
+template <typename T>
+__device__ __forceinline__ uint32_t subtract_pair(uint32_t pair, uint32_t less) {
+    using Two = std::conditional_t<std::is_same_v<T, __half>, __half2, __nv_bfloat162>;
+    Two a, b;
+    memcpy(&a, &pair, 4);
+    memcpy(&b, &less, 4);
+#if STREAMCORE_PTX
+    a = __hsub2(a, b);
+    memcpy(&pair, &a, 4);
+    return pair;
+#else
+    return pack<T>(__low2float(a) - __low2float(b), __high2float(a) - __high2float(b));
 #endif
 }
 

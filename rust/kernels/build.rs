@@ -20,13 +20,15 @@ const DEVICE_CODE: [&str; 6] = ["80", "86", "89", "90", "100", "120"];
 /// machine code here, those between the generations above and those to come. The kernels use
 /// nothing that came later.
 const INTERMEDIATE_CODE: &str = "80";
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 14] = [
     "attention_bf16",
     "attention_f16",
     "attention_bf16_e4m3",
     "attention_f16_e4m3",
     "linear_bf16",
     "linear_f16",
+    "grouped_bf16",
+    "grouped_f16",
     "sample",
     "rope_and_store",
     "gated",

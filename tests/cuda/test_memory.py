@@ -11,10 +11,12 @@ import torch
 from tests.cuda.emulated import CheckedMemory
 from tests.cuda.emulator import Emulator, aligned
 from tests.cuda.host_library import host_library, missing
+from tests.kernels.grouped_weights import FORMS, random_weight
 from tests.kernels.test_experts import expected as expected_of_experts
 from tests.kernels.test_paged_attention import Step, make_step
 
-from streamcore.kernels import LayerCache, LinearWeight
+from streamcore.kernels import LayerCache, LinearWeight, grouped
+from streamcore.kernels.grouped import Form
 from streamcore.operands import AttentionRule, Expert, ExpertRule, HeadNorms, Rotation
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
@@ -159,6 +161,47 @@ def test_products(ops: CheckedMemory, num_rows: int, num_outputs: int, num_input
 def test_products_of_other_numbers(ops: CheckedMemory) -> None:
     """A model in float16 has kernels of its own."""
     check_product(ops, 17, 66, 520, torch.float16)
+
+
+def check_groups(
+    ops: CheckedMemory, form: Form, num_rows: int, shape: tuple[int, int], dtype: torch.dtype = torch.bfloat16
+) -> None:
+    """Multiplies rows with a weight of few bits."""
+    num_outputs, num_inputs = shape
+    numbers = random_weight(form, num_outputs, num_inputs)
+    weight = LinearWeight(aligned(grouped.pack(numbers)), num_outputs, num_inputs, False, False, form)
+    values = numbers.values().double()
+    x = aligned(random(num_rows, num_inputs, dtype=dtype) / (values.abs().max() * num_inputs**0.5))
+    bias = random(num_outputs, dtype=dtype)
+    out = aligned(torch.full((num_rows, num_outputs), torch.nan, dtype=dtype))
+    ops.linear(out, x, weight, bias)
+    tolerance = {torch.bfloat16: 1.6e-2, torch.float16: 2e-3}[dtype]
+    expected = x.double() @ values.T + bias.double()
+    torch.testing.assert_close(out.double(), expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", ["4-bit, zero points", "4-bit, a table", "8-bit, nested minima"])
+@pytest.mark.parametrize(("num_rows", "shape"), [(1, (30, 40)), (9, (130, 1000)), (40, (66, 264))])
+def test_products_with_groups(
+    ops: CheckedMemory, name: str, num_rows: int, shape: tuple[int, int]
+) -> None:
+    """Tiles are filled up with outputs and inputs that no row has: none may be read from x, none stored."""
+    dtype = torch.float16 if num_rows == 9 else torch.bfloat16
+    check_groups(ops, FORMS[name], num_rows, shape, dtype)
+
+
+@pytest.mark.parametrize("name", ["4-bit, minima", "8-bit, nested"])
+def test_groups_are_widened(ops: CheckedMemory, name: str) -> None:
+    """Rows of a weight that are widened for torch lie where those of the last one did."""
+    numbers = random_weight(FORMS[name], 70, 264)
+    weight = LinearWeight(aligned(grouped.pack(numbers)), 70, 264, False, False, FORMS[name])
+    emulator, x = ops.emulator, random(1, 264)
+    matrix = ops._widened_memory.rows(264, x)[:70]
+    emulator.begin(check=True, seed=ops.seed)
+    emulator.register(weight.data.data_ptr(), weight.data.nbytes, "a weight", is_written=True, is_constant=True)
+    emulator.register(matrix.data_ptr(), matrix.nbytes, "the output", is_written=False)
+    ops._widened(aligned(torch.empty(1, 70, dtype=torch.bfloat16)), x, weight, None)
+    assert torch.equal(matrix, numbers.values().bfloat16())
 
 
 def test_weights_are_read_once_by_whole_sectors(ops: CheckedMemory) -> None:

@@ -9,8 +9,15 @@ import torch
 from tests.cuda.emulated import CheckedMemory
 from tests.cuda.emulator import Emulator
 from tests.cuda.host_library import host_library, missing
-from tests.cuda.test_memory import IMPLEMENTATION, check_attention, check_experts, check_product
+from tests.cuda.test_memory import (
+    IMPLEMENTATION,
+    check_attention,
+    check_experts,
+    check_groups,
+    check_product,
+)
 from tests.cuda.toolkit import BUILD, CUDA
+from tests.kernels.grouped_weights import FORMS
 from tests.kernels.test_paged_attention import make_step
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
@@ -185,6 +192,34 @@ EXPERT_PLANTS = {
     ),
 }
 
+GROUPED_PLANTS = {
+    "rows are read before the launch in front has ended": Plant(
+        "grouped.cuh",
+        "    wait_for_launch_before();\n    const T* rows",
+        "    const T* rows",
+        "before the launch in front",
+    ),
+    "an input too many": Plant(
+        "grouped.cuh", "input >= num_inputs) continue", "input > num_inputs) continue", "never written|outside|misaligned"
+    ),
+    "a tile too many": Plant(
+        "grouped.cuh",
+        "first + i < num_tiles ? first + i : num_tiles - 1",
+        "first + i",
+        "outside of every allocation",
+    ),
+    "the scale of the next group": Plant(
+        "grouped.cuh", "group - span * form.span_groups, 4 * g", "group - span * form.span_groups, 4 * t", NUMBERS
+    ),
+    "a group that goes on in the next": Plant("grouped.cuh", "                sum = 0.0f;\n", "", NUMBERS),
+    "no barrier before the sums of other warps are read": Plant(
+        "grouped.cuh", "    warp.keep(shared);\n    __syncthreads();\n", "    warp.keep(shared);\n", "race"
+    ),
+    "outputs of two fragments exchanged": Plant(
+        "grouped.cuh", "4 * g + m % 2 * 2 + k / 2", "4 * g + k / 2 * 2 + m % 2", NUMBERS
+    ),
+}
+
 # Found where the cache is in eight bits.
 NARROW_PLANTS = {
     "widens what is still being copied": Plant(
@@ -259,6 +294,14 @@ def multiply_with(plant: Plant | None) -> None:
         emulator.close()
 
 
+def multiply_groups_with(plant: Plant | None) -> None:
+    emulator = emulator_with(plant, "grouped")
+    try:
+        check_groups(CheckedMemory(emulator), FORMS["4-bit, zero points"], 9, (90, 1000))
+    finally:
+        emulator.close()
+
+
 def use_experts_with(plant: Plant | None) -> None:
     emulator = emulator_with(plant, "experts")
     try:
@@ -273,6 +316,7 @@ def test_nothing_is_found_in_sound_kernels(seqs: list[tuple[int, int]]) -> None:
     attend_with(None, seqs)
     attend_with(None, seqs, is_narrow=True)
     multiply_with(None)
+    multiply_groups_with(None)
     use_experts_with(None)
 
 
@@ -302,6 +346,13 @@ def test_bugs_of_products_are_found(name: str) -> None:
     """Rows that are read too early are those of the last step only where a device is quick enough."""
     with pytest.raises(AssertionError, match=PRODUCT_PLANTS[name].found):
         multiply_with(PRODUCT_PLANTS[name])
+
+
+@pytest.mark.parametrize("name", GROUPED_PLANTS)
+def test_bugs_of_products_with_groups_are_found(name: str) -> None:
+    """A scale that belongs to a neighbour is of the right size, and wrong."""
+    with pytest.raises(AssertionError, match=GROUPED_PLANTS[name].found):
+        multiply_groups_with(GROUPED_PLANTS[name])
 
 
 @pytest.mark.parametrize("name", EXPERT_PLANTS)
