@@ -182,9 +182,7 @@ def check_groups(
 
 @pytest.mark.parametrize("name", ["4-bit, zero points", "4-bit, a table", "8-bit, nested minima"])
 @pytest.mark.parametrize(("num_rows", "shape"), [(1, (30, 40)), (9, (130, 1000)), (40, (66, 264))])
-def test_products_with_groups(
-    ops: CheckedMemory, name: str, num_rows: int, shape: tuple[int, int]
-) -> None:
+def test_products_with_groups(ops: CheckedMemory, name: str, num_rows: int, shape: tuple[int, int]) -> None:
     """Tiles are filled up with outputs and inputs that no row has: none may be read from x, none stored."""
     dtype = torch.float16 if num_rows == 9 else torch.bfloat16
     check_groups(ops, FORMS[name], num_rows, shape, dtype)
@@ -198,7 +196,9 @@ def test_groups_are_widened(ops: CheckedMemory, name: str) -> None:
     emulator, x = ops.emulator, random(1, 264)
     matrix = ops._widened_memory.rows(264, x)[:70]
     emulator.begin(check=True, seed=ops.seed)
-    emulator.register(weight.data.data_ptr(), weight.data.nbytes, "a weight", is_written=True, is_constant=True)
+    emulator.register(
+        weight.data.data_ptr(), weight.data.nbytes, "a weight", is_written=True, is_constant=True
+    )
     emulator.register(matrix.data_ptr(), matrix.nbytes, "the output", is_written=False)
     ops._widened(aligned(torch.empty(1, 70, dtype=torch.bfloat16)), x, weight, None)
     assert torch.equal(matrix, numbers.values().bfloat16())

@@ -200,7 +200,10 @@ GROUPED_PLANTS = {
         "before the launch in front",
     ),
     "an input too many": Plant(
-        "grouped.cuh", "input >= num_inputs) continue", "input > num_inputs) continue", "never written|outside|misaligned"
+        "grouped.cuh",
+        "input >= num_inputs) continue",
+        "input > num_inputs) continue",
+        "never written|outside|misaligned",
     ),
     "a tile too many": Plant(
         "grouped.cuh",
@@ -209,7 +212,10 @@ GROUPED_PLANTS = {
         "outside of every allocation",
     ),
     "the scale of the next group": Plant(
-        "grouped.cuh", "group - span * form.span_groups, 4 * g", "group - span * form.span_groups, 4 * t", NUMBERS
+        "grouped.cuh",
+        "group - span * form.span_groups, 4 * g",
+        "group - span * form.span_groups, 4 * t",
+        NUMBERS,
     ),
     "a group that goes on in the next": Plant("grouped.cuh", "                sum = 0.0f;\n", "", NUMBERS),
     "no barrier before the sums of other warps are read": Plant(

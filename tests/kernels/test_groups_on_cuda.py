@@ -33,7 +33,9 @@ def prepared(
     where: Implementation, form: Form, num_outputs: int, num_inputs: int
 ) -> tuple[Grouped, LinearWeight]:
     """The numbers of a weight whose products are about 1, and how the kernels read it."""
-    numbers = random_weight(form, num_outputs, num_inputs, seed=num_outputs).map(lambda part: part.to(where.device))
+    numbers = random_weight(form, num_outputs, num_inputs, seed=num_outputs).map(
+        lambda part: part.to(where.device)
+    )
     return numbers, kernels.pack_grouped_weight(numbers, torch.float16, exact=True)
 
 

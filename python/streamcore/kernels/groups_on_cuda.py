@@ -1,5 +1,7 @@
 """What the CUDA kernels of weights in groups take, and the memory for those that are widened."""
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -7,9 +9,9 @@ from streamcore.kernels.grouped import TILE, Form
 from streamcore.kernels.weight import LinearWeight
 
 MAX_ROWS_OF_GROUPS = 256
-"""Rows that the kernel multiplies with numbers of few bits, 32 at a time, the weight from the cache of
-the device. It widens them anew for each 32 rows: of more rows torch multiplies with what was widened
-once.
+"""Rows that the kernel multiplies with numbers of few bits, 32 at a time, each after the first with
+the weight from the cache of the device. It widens them anew for each 32 rows: where there are more,
+torch multiplies with what was widened once.
 """
 _WIDENED_BYTES = 64 << 20
 _CHUNK = 32
@@ -31,14 +33,13 @@ def takes_groups(x: Tensor, weight: LinearWeight) -> bool:
     )
 
 
+@cache
 def _takes_form(form: Form) -> bool:
-    """Numbers of 4 bits have groups of whole chunks, and are what bytes say in quarters."""
+    """Whether groups of 4 bits are whole chunks, and codes stand for bytes, halves or quarters."""
     if form.bits == 8:
         return True
-    numbers = [
-        [number / unit for number in form.table] for unit in (1.0, 0.5, 0.25)
-    ]
-    is_narrow = any(all(-128 <= x <= 127 and x == int(x) for x in table) for table in numbers)
+    tables = [[number / unit for number in form.table] for unit in (1.0, 0.5, 0.25)]
+    is_narrow = any(all(-128 <= x <= 127 and x == int(x) for x in table) for table in tables)
     return form.group_size % _CHUNK == 0 and is_narrow
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from streamcore.kernels.few_rows import (
+    MAX_ROWS,
     ExpertMemory,
     ProductTable,
     device_seconds,
@@ -111,9 +112,7 @@ class CudaOps(NativeOps):
             **self._splits.of_product(weight.num_inputs, weight.num_outputs),
         )
 
-    def _few_rows_of_groups(
-        self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None
-    ) -> None:
+    def _few_rows_of_groups(self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None) -> None:
         assert weight.form is not None
         splits = self._splits.of_product(weight.num_inputs, weight.num_outputs)
         self._call(
