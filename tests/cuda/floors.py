@@ -81,6 +81,9 @@ KERNELS = [
     product("gate and up", 32, 28672, 4096),
     product("down", 8, 4096, 14336),
     product("logits", 1, 128256, 4096),
+    Kernel("gate and up in 4 bits, 1 x 28672 x 4096", "grouped_bf16",
+           "grouped_linear_kernelI13__nv_bfloat16LNS_5CodesE0ELi1E", "HMMA", 28672 * 4096 * (1 / 2 + 4 / 128),
+           28672 / 64 * 4096 / 64, flops=28672 / 64 * 4096 / 64 * 20 * 4096),
 ]  # fmt: skip
 
 
