@@ -103,7 +103,10 @@ def test_port_in_use_is_one_line() -> None:
         (["--served-model-name", "a", "."], "put the model before the options"),
         (["--dtype", "int8"], "int8"),
         (["--dtype", "bfloat"], "did you mean `bfloat16`?"),
-        (["--api-key", "s3cret\n"], "`--api-key` ends with a line break, which no header can carry: a file usually"),
+        (
+            ["--api-key", "s3cret\n"],
+            "`--api-key` ends with a line break, which no header can carry: a file usually",
+        ),
         (["--api-key", "s3\ncret"], "`--api-key` has a character in it that no header can carry"),
         (["--api-key", "good", "s3cret\x7f"], "no header can carry"),
         (["--api-key", " s3cret"], "`--api-key` begins or ends with a space, which no header can carry"),

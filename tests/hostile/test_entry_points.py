@@ -21,7 +21,10 @@ def ends_with(program: str) -> str:
     [
         ("num_blocks=2**24, block_size=1, max_num_seqs=4096, max_model_len=2**24", "are too large"),
         ("num_blocks=2**31, block_size=1", "`num_blocks` is 2147483648, limit is"),
-        ("num_blocks=16, block_size=4, max_num_batched_tokens=2**30", "`max_num_batched_tokens` is 1073741824"),
+        (
+            "num_blocks=16, block_size=4, max_num_batched_tokens=2**30",
+            "`max_num_batched_tokens` is 1073741824",
+        ),
     ],
 )
 def test_no_limits_reserve_more_than_a_machine_has(limits: str, said: str) -> None:

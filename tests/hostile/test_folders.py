@@ -14,6 +14,12 @@ from tests.server_process import run_server
 
 import streamcore
 
+LIMITED = """
+import resource, sys
+from streamcore import cli
+resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
+sys.exit(cli.main())
+"""
 DEMO = Path(streamcore.__file__).parent / "demo_model"
 
 
@@ -30,8 +36,7 @@ def change_config(folder: Path, **fields: object) -> None:
 
 def refusal(folder: Path) -> str:
     """What a server says of a folder that it does not serve, within a memory that nothing has to be taken of."""
-    limited = "import resource, sys\nfrom streamcore import cli\nresource.setrlimit(resource.RLIMIT_AS, (6 << 30,) * 2)\nsys.exit(cli.main())"
-    command = [sys.executable, "-c", limited, "serve", str(folder), "--port", "0"]
+    command = [sys.executable, "-c", LIMITED, "serve", str(folder), "--port", "0"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 1, ended.stdout + ended.stderr
     return ended.stdout + ended.stderr

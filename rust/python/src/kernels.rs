@@ -64,7 +64,8 @@ pub(crate) mod kernels {
         cpu::OPERATIONS.iter().map(|operation| listed(&operation.layout)).collect()
     }
 
-    /// The name and type of each field of the struct that says how a weight in groups lies in memory.
+    /// The name and type of each field of the struct that says how a weight in groups lies in
+    /// memory.
     #[pyfunction]
     fn form_fields() -> Vec<Field> {
         cpu::Form::FIELDS.iter().map(|(name, _, kind)| (*name, *kind)).collect()

@@ -16,18 +16,17 @@ mod new_request;
 mod outbox;
 mod pulse;
 mod samples;
+mod submit;
 #[cfg(test)]
 mod tests;
 mod thought;
 mod trace;
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use streamcore_engine::{
-    Engine, EngineConfig, EngineError, RequestId, Scores, Stats, StepBuffers, StepId, StepPlan,
-};
+use streamcore_engine::{Engine, EngineConfig, EngineError, Scores, Stats, StepBuffers, StepId, StepPlan};
 
 use self::core::Core;
 pub use self::inbox::Refusal;
@@ -38,8 +37,8 @@ pub use self::new_request::NewRequest;
 pub use self::outbox::{Delivery, End, EndError, Token, TokenStream};
 pub use self::pulse::LOOK_INTERVAL;
 pub use self::thought::Thought;
-use crate::ledger::{Charge, Full, Ledger, Pool};
-use crate::metrics::{Account, Metrics, Outcome, State};
+use crate::ledger::Ledger;
+use crate::metrics::{Metrics, State};
 
 /// Limits on what waits and what is kept, beyond which requests are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,69 +203,6 @@ impl Driver {
     /// Sets the expected duration of a step of `num_tokens`, if known before the first step.
     pub fn expect_step(&self, num_tokens: usize, duration: Duration) {
         lock(&self.inbox).pulse.learn(num_tokens, duration);
-    }
-
-    /// Takes `amount` from a pool, for the API key of the current task's request.
-    ///
-    /// # Errors
-    /// [`Refusal::Full`] if the pool has no room.
-    pub fn charge(&self, pool: Pool, amount: usize) -> Result<Charge, Refusal> {
-        let charged = self.ledger.charge(pool, Account::current().key(), amount);
-        charged.map_err(|full| self.refuse(full))
-    }
-
-    /// Counts a refusal for lack of room and estimates when to retry.
-    pub fn refuse(&self, full: Full) -> Refusal {
-        let refusal = lock(&self.inbox).refuse(full);
-        self.metrics.count_refusal(refusal.reason());
-        refusal
-    }
-
-    /// Queues a request. Its place is reserved at once, so an accepted request is never refused
-    /// later.
-    ///
-    /// # Errors
-    /// [`Refusal`] if the queue is full, or the server takes no requests.
-    pub fn submit(self: &Arc<Self>, mut request: NewRequest) -> Result<TokenStream, Refusal> {
-        request.request.id = self.new_id();
-        let mut streams = self.submit_all(vec![request])?;
-        Ok(streams.pop().expect("one request has one stream"))
-    }
-
-    /// Returns a new, unique id for a request.
-    #[must_use]
-    pub fn new_id(&self) -> RequestId {
-        RequestId(self.next_id.fetch_add(1, Relaxed))
-    }
-
-    /// Queues all requests, each under an id of [`Driver::new_id`], or refuses all; the streams are
-    /// in the order of `requests`.
-    ///
-    /// # Errors
-    /// [`Refusal`] if the queue lacks room for all, or the server takes no requests.
-    pub fn submit_all(self: &Arc<Self>, requests: Vec<NewRequest>) -> Result<Vec<TokenStream>, Refusal> {
-        let num_tokens = requests.iter().map(|new| new.request.prompt.len()).sum();
-        let submitted = lock(&self.inbox).submit_all(requests, Instant::now());
-        match submitted {
-            Ok(queued) => {
-                self.work.notify_one();
-                self.metrics.prompt_tokens.fetch_add(num_tokens as u64, Relaxed);
-                let account = Account::current();
-                account.add_prompt(num_tokens);
-                let stream =
-                    |(id, outbox)| TokenStream::new(Arc::clone(self), id, outbox, Arc::clone(&account));
-                Ok(queued.into_iter().map(stream).collect())
-            }
-            Err(refusal) => {
-                self.metrics.count_refusal(refusal.reason());
-                Err(refusal)
-            }
-        }
-    }
-
-    fn abort(&self, id: RequestId, counts_as: Outcome) {
-        lock(&self.inbox).abort(id, counts_as);
-        self.work.notify_one();
     }
 
     /// Takes in arrivals and plans the next step. Without work or a step in flight, waits for up to

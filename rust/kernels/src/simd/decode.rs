@@ -9,8 +9,8 @@ use super::{Portable, Vector};
 
 /// A vector whose lanes are filled from one word each.
 ///
-/// Every function is unsafe for one reason: the memory must be readable, and the processor must have
-/// the instructions.
+/// Every function is unsafe for one reason: the memory must be readable, and the processor must
+/// have the instructions.
 pub(crate) trait Decode: Vector {
     /// Sixteen numbers, ready to be looked up.
     type Table: Copy;
@@ -72,8 +72,8 @@ impl Decode for Avx2 {
 
     #[inline(always)]
     unsafe fn look_up<const SHIFT: u32>(words: *const u32, table: (__m256, __m256)) -> Self {
-        // SAFETY: the caller's promise. A permutation reads the lowest three bits of each lane, the choice
-        // between the two the fourth, moved to the sign.
+        // SAFETY: the caller's promise. A permutation reads the lowest three bits of each lane, the
+        // choice between the two the fourth, moved to the sign.
         unsafe {
             let places = _mm256_srlv_epi32(_mm256_loadu_si256(words.cast()), _mm256_set1_epi32(SHIFT as i32));
             let (first, last) =

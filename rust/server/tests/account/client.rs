@@ -179,8 +179,8 @@ impl Client {
         }
     }
 
-    /// What it holds. The streams of a game with small pools may have been ended for want of room.
-    pub fn held(&self, is_tight: bool) -> Held {
+    /// What it holds, if the engine ends no stream before its time, or if it may have.
+    pub fn held(&self, may_have_ended: bool) -> Held {
         let mut held = Held::default();
         match self.phase {
             Phase::Reading { .. } => self.buffer.hold(&mut held),
@@ -189,7 +189,7 @@ impl Client {
                 held.add(Pool::Preparations, 1);
             }
             Phase::Open | Phase::Streaming => {
-                self.sequences.iter().for_each(|sequence| sequence.hold(is_tight, &mut held));
+                self.sequences.iter().for_each(|sequence| sequence.hold(may_have_ended, &mut held));
             }
             Phase::Answered => {}
         }

@@ -5,12 +5,16 @@
 mod client;
 #[path = "../common/mod.rs"]
 mod common;
+mod game;
+mod gate;
+mod requests;
 mod shadow;
 mod world;
 
 use streamcore_server::ledger::Pool;
 
-use self::world::{Fault, Game, World};
+use self::game::{Fault, Game};
+use self::world::World;
 
 const NUM_SEEDS: u64 = 40;
 

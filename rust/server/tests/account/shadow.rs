@@ -92,7 +92,12 @@ impl Sequence {
         }
         let basis = 1024 + self.kept_bytes;
         let most = basis.max((self.weight * 16) & !0xffff);
-        let least = if self.is_partly_read || may_have_ended { basis } else { most };
+        // One that has failed gives all back with the event that says so.
+        let least = match (self.is_partly_read, may_have_ended) {
+            (true, true) => 0,
+            (true, false) | (false, true) => basis,
+            (false, false) => most,
+        };
         held.add_between(Pool::Answers, least, most);
     }
 }

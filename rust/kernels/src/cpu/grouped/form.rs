@@ -17,8 +17,8 @@
 //! ```
 //!
 //! where `table` is the number itself in 8 bits; nested scales and offsets are a number of 8 bits
-//! times the outer one; and an offset by a zero point is `-(zero · scale)`. No product of these needs
-//! rounding.
+//! times the outer one; and an offset by a zero point is `-(zero · scale)`. No product of these
+//! needs rounding.
 
 use crate::Dtype;
 use crate::cpu::linear::TILE;

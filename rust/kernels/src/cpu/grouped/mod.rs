@@ -9,8 +9,8 @@
 //!
 //! The numbers are exact in `bfloat16` and `f32` without their scales, so every kernel multiplies
 //! exactly what the files hold. The first sum is in the order of the kernel that multiplies
-//! `bfloat16` weights on this processor ([`super::linear`]), begun anew in each group; the second adds
-//! the lanes of vectors. Neither depends on the number of rows.
+//! `bfloat16` weights on this processor ([`super::linear`]), begun anew in each group; the second
+//! adds the lanes of vectors. Neither depends on the number of rows.
 
 mod form;
 mod product;

@@ -2,8 +2,8 @@
 //!
 //! The numbers of 16 outputs are widened to `bfloat16`, in the order in which a tile register takes
 //! them, and multiplied with up to 16 rows of activations; what a group comes to is then scaled in
-//! vectors. For one block of rows the numbers of a few groups are widened at a time, so that they stay
-//! in the nearest cache; for several blocks all of them, once.
+//! vectors. For one block of rows the numbers of a few groups are widened at a time, so that they
+//! stay in the nearest cache; for several blocks all of them, once.
 
 use std::arch::asm;
 use std::arch::x86_64::*;

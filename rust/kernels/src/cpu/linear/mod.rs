@@ -70,9 +70,11 @@ arguments! {
         num_outputs: usize,
         /// Elements from one row of `x` to the next.
         x_stride: usize,
-        /// Elements from one row of `output` to the next; of a weight in groups, else `num_outputs`.
+        /// Elements from one row of `output` to the next; of a weight in groups, else
+        /// `num_outputs`.
         output_stride: usize,
-        /// The form of a weight in groups, of which `packed` then holds the numbers; 0 for any other.
+        /// The form of a weight in groups, of which `packed` then holds the numbers; 0 for any
+        /// other.
         form: usize,
         /// Of the packed weight: `float32` or `bfloat16`.
         weight_dtype: u32,

@@ -198,8 +198,8 @@ impl Shapes {
     }
 }
 
-/// Multiplies all rows with some tiles of outputs, a group at a time so that they stay in the second
-/// cache. The rows of a block stay in the first one meanwhile: weights are loaded past it.
+/// Multiplies all rows with some tiles of outputs, a group at a time so that they stay in the
+/// second cache. The rows of a block stay in the first one meanwhile: weights are loaded past it.
 ///
 /// # Safety
 /// The processor has tile registers; the tiles lie inside the tensors that the caller of `linear`
