@@ -129,14 +129,19 @@ def median_s(launch: Callable[[], None], repeats: int = 20) -> float:
     return float(sorted(times)[repeats // 2])
 
 
-def attention_s(num_seqs: int, context: int, new: int) -> tuple[float, int]:
-    """Seconds of attention on the shape of an 8B model, and its bytes; over enough layers that no cache holds them."""
+def attention_s(
+    num_seqs: int, context: int, new: int, dtype: torch.dtype = torch.bfloat16
+) -> tuple[float, int]:
+    """Seconds of attention on the shape of an 8B model over a KV cache of that dtype, and its bytes; over enough layers
+    that no cache holds them.
+    """
     heads, kv_heads, dim, block = 32, 8, 128, 16
     place, kernels = device(), ops()
     blocks = num_seqs * context // block
-    layers = max(1, 400_000_000 // (2 * blocks * block * kv_heads * dim * 2))
+    layers = max(1, 400_000_000 // (2 * blocks * block * kv_heads * dim * dtype.itemsize))
     shape = (layers, 2, blocks, block, kv_heads, dim)
-    caches = [LayerCache(*pair) for pair in torch.randn(shape, device=place, dtype=torch.bfloat16)]
+    numbers = torch.randn(shape, device=place, dtype=torch.bfloat16).to(dtype)
+    caches = [LayerCache(keys, values) for keys, values in numbers]
     query = torch.randn(num_seqs * new, heads, dim, device=place, dtype=torch.bfloat16)
     out = torch.empty_like(query)
     lens, starts = torch.full((num_seqs,), context).int(), (torch.arange(num_seqs + 1) * new).int()
@@ -154,7 +159,7 @@ def attention_s(num_seqs: int, context: int, new: int) -> tuple[float, int]:
         for cache in caches:
             kernels.paged_attention(out, query, cache, sequences, rule)
 
-    return median_s(launch) / layers, 2 * num_seqs * context * kv_heads * dim * 2
+    return median_s(launch) / layers, 2 * num_seqs * context * kv_heads * dim * dtype.itemsize
 
 
 def times() -> dict[str, Any]:
@@ -173,6 +178,9 @@ def times() -> dict[str, Any]:
         seconds, size = attention_s(num_seqs, context, 1)
         share = size / seconds / copied
         numbers[f"decode {num_seqs} x {context}"] = f"{seconds * 1e6:.1f} µs, {share:.2f} of a copy"
+    seconds, size = attention_s(64, 4096, 1, torch.float8_e4m3fn)
+    share = size / seconds / copied
+    numbers["decode over fp8 64 x 4096"] = f"{seconds * 1e6:.1f} µs, {share:.2f} of a copy"
     for num_seqs, context, new in ((1, 8192, 8192), (1, 32768, 2048), (8, 1024, 1024)):
         seconds, _ = attention_s(num_seqs, context, new)
         flops = 4 * 32 * 128 * num_seqs * (new * (context - new) + new * (new + 1) / 2)
