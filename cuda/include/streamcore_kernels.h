@@ -275,7 +275,7 @@ typedef struct {
     int32_t* tickets;   /* [tiles of 64 outputs], zero before and after */
 } streamcore_grouped_linear;
 
-/* output = x weight^T + bias, with sums in float32 that are multiplied with the scale of their group. */
+/* output = x weight^T + bias; sums in float32 are multiplied with the scale of their group. */
 int streamcore_cuda_grouped_linear(int device, const streamcore_grouped_linear* args, void* stream);
 
 typedef struct {

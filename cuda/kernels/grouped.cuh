@@ -3,14 +3,14 @@
 //                  scale[o] sum_i x[r, i] table[code[o, i]] + offset[o] sum_i x[r, i]
 // and the weights themselves, rounded once: scale table[code] + offset.
 //
-// Shapes: output [num_rows, num_outputs] at a stride; x [num_rows, num_inputs], rows contiguous at a
-// stride that is a multiple of 8; num_inputs is a multiple of 8, and x and weight begin at multiples
-// of 16 bytes. docs/decisions/0048-packed-weights.md has the layout of the weight.
+// Shapes: output [num_rows, num_outputs] at a stride; x [num_rows, num_inputs], rows contiguous at
+// a stride that is a multiple of 8; num_inputs is a multiple of 8, and x and weight begin at
+// multiples of 16 bytes. docs/decisions/0048-packed-weights.md has the layout of the weight.
 // Layout: blockIdx.x is two tiles of 32 outputs, blockIdx.y a stretch of the inputs, blockIdx.z a
-// stretch of 32 rows. A tile is read once and in its order, 16 bytes a lane, straight into fragments
-// of m16n8k16, whose rows and columns may be any (g = lane / 4, t = lane % 4):
-//   words   lane (g, t) loads the words of outputs 4 g .. + 3 of the t-th inputs of a chunk; those of
-//           4 g + 2 m are row g of fragment m, those of 4 g + 2 m + 1 are row g + 8
+// stretch of 32 rows. A tile is read once and in its order, 16 bytes a lane, straight into
+// fragments of m16n8k16, whose rows and columns may be any (g = lane / 4, t = lane % 4):
+//   words   lane (g, t) loads the words of outputs 4 g .. + 3 of the t-th inputs of a chunk; those
+//           of 4 g + 2 m are row g of fragment m, those of 4 g + 2 m + 1 are row g + 8
 //   x       lane (g, t) loads the inputs of such a word of row 8 n + g
 // Codes become numbers of the type of x, exactly; the sums of a group are in float32, and only they
 // meet its scale. A fragment of ones sums x where there are offsets.
@@ -170,7 +170,7 @@ struct Words {
     }
 };
 
-// What a warp has of the inputs: its turns at chunks, the words of two tiles.
+// What a warp has of the inputs: neighbouring chunks, the words of two tiles.
 template <typename T, Codes kCodes, int kRowTiles>
 struct GroupedWarp {
     using Word = Words<T, kCodes>;
@@ -269,7 +269,7 @@ struct GroupedWarp {
             multiply_chunk(c, inputs);
             const int group = form.chunks_of_group.quotient(chunk);
             const bool is_whole = (group + 1) * static_cast<int>(form.chunks_of_group.divisor) == chunk + 1;
-            if (is_whole || c + 1 == kChunks || chunk + 1 == end) end_group(group);
+            if (is_whole || chunk + 1 == end) end_group(group);
         }
     }
 
@@ -294,9 +294,12 @@ __global__ void __launch_bounds__(kProductThreads, kRowTiles == 1 ? 4 : kRowTile
     Warp warp(form, static_cast<const unsigned char*>(args.weight), 2 * blockIdx.x, (num_outputs + 31) / 32,
               static_cast<int>(args.num_inputs));
     const int chunks = form.num_spans * static_cast<int>(form.chunks_of_span.divisor);
-    const int steps = (chunks + Warp::kChunks - 1) / Warp::kChunks, splits = gridDim.y, split = blockIdx.y;
-    const int end_step = steps * (split + 1) / splits, end = end_step * Warp::kChunks < chunks ? end_step * Warp::kChunks : chunks;
-    int step = steps * split / splits + threadIdx.x / kWarp;
+    const int steps = (chunks + Warp::kChunks - 1) / Warp::kChunks, splits = gridDim.y;
+    // A warp has neighbouring chunks: those of a group meet its scale once.
+    const int stretch = blockIdx.y * kProductWarps + threadIdx.x / kWarp;
+    int step = steps * stretch / (kProductWarps * splits);
+    const int end_step = steps * (stretch + 1) / (kProductWarps * splits);
+    const int end = end_step * Warp::kChunks < chunks ? end_step * Warp::kChunks : chunks;
     if (step < end_step) warp.load_words(step, end);
     wait_for_launch_before();
     const T* rows[kRowTiles];
@@ -306,8 +309,7 @@ __global__ void __launch_bounds__(kProductThreads, kRowTiles == 1 ? 4 : kRowTile
         rows[n] = row < num_rows ? static_cast<const T*>(args.x) + (first_row + row) * args.x_stride : nullptr;
     }
     while (step < end_step) {
-        warp.multiply(rows, step, end);
-        step += kProductWarps;
+        warp.multiply(rows, step++, end);
         if (step < end_step) warp.load_words(step, end);
     }
     warp.keep(shared);
@@ -331,8 +333,8 @@ __global__ void __launch_bounds__(kProductThreads, kRowTiles == 1 ? 4 : kRowTile
 
 constexpr int kWidenThreads = 128, kWidenWords = 32;
 
-// A block has 32 outputs of a tile and kWidenWords words of each; four lanes have neighbouring words
-// of an output, so that they store neighbours.
+// A block has 32 outputs of a tile and kWidenWords words of each; four lanes have neighbouring
+// words of an output, so that they store neighbours.
 template <typename T>
 __global__ void __launch_bounds__(kWidenThreads)
     widen_groups_kernel(const streamcore_widen_groups args, const GroupedForm form) {

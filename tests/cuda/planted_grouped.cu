@@ -1,4 +1,4 @@
-// Products with weights in groups of 4 bits, in bfloat16 alone: what planted bugs are compiled into.
+// Products with weights in groups of 4 bits, in bfloat16: what planted bugs are compiled into.
 #include "launch_grouped.cuh"
 
 using namespace streamcore;
