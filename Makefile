@@ -83,8 +83,8 @@ test-models: setup-test build  ## Trained models and long answers against transf
 	STREAMCORE_MODELS=$(abspath $(MODELS)) $(BIN)/python -m pytest -q tests/models/test_real_models.py \
 	  tests/models/test_families.py
 
-kernels: setup-test  ## The CUDA kernels, compiled for the host: make kernels ONLY=attention
-	$(BIN)/python -m pytest -q tests/cuda tests/kernels $(if $(ONLY),-k "$(ONLY)")
+kernels: setup-test  ## The CUDA kernels, compiled for the host: make kernels ONLY=sample (that launcher, also by nvcc)
+	$(if $(ONLY),$(BIN)/python -m tests.cuda.compile $(ONLY),$(BIN)/python -m pytest -q tests/cuda tests/kernels)
 
 # A machine without a network or a compiler takes the wheel: python3 tests/gpu/check.py --wheel FILE
 gpu-check: setup-test build  ## What only a CUDA device can say, in some minutes
@@ -132,6 +132,7 @@ update: setup-test  ## Renew every lock, and see whether the tests pass with it
 # With `pypi` maturin gives the file the lowest manylinux tag that its symbols allow, and fails where there is none.
 wheel: setup  ## Build the wheel into dist/
 	$(MATURIN) build --locked --release --compatibility pypi --out dist
+	@test -z "$$(find dist -name '*.whl' -size +30000k)" || { echo 'a wheel in dist/ is larger than 30 MB' >&2; exit 1; }
 
 docs: build  ## Rewrite the generated pages
 	$(BIN)/python docs/generate.py

@@ -173,7 +173,6 @@ COC_UNCHECKED T atomicMax(T* address, T value) {
     std::memcpy(address, &greater, sizeof(T));
     return old;
 }
-
 template <typename T>
 COC_UNCHECKED T atomicOr(T* address, T value) {
     coc_atomic(address, sizeof(T));
@@ -192,6 +191,9 @@ inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline float __expf(float x) { return std::exp(x); }
 inline float __logf(float x) { return std::log(x); }
 inline float __fdividef(float x, float y) { return x / y; }
+// The compiler for the host rounds after each operation.
+inline float __fmul_rn(float x, float y) { return x * y; }
+inline float __fadd_rn(float x, float y) { return x + y; }
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline int __ffs(int x) { return __builtin_ffs(x); }
 inline int __clz(int x) { return x == 0 ? 32 : __builtin_clz(static_cast<unsigned>(x)); }

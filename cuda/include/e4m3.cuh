@@ -61,7 +61,7 @@ __device__ __forceinline__ uint32_t widen_pair<__nv_bfloat16>(uint32_t codes) {
 #if STREAMCORE_PTX && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
     const uint32_t bits = halves_of_e4m3(codes);
     __half2 halves;
-    memcpy(&halves, &bits, 4);
+    memcpy(static_cast<void*>(&halves), &bits, 4);
     return pack<__nv_bfloat16>(__low2float(halves), __high2float(halves));
 #else
     return widen_by_bits<__nv_bfloat16>(codes);

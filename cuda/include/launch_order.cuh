@@ -1,10 +1,10 @@
 // Launches that begin before the one in front of them has ended (programmatic dependent launch,
 // from sm_90 on), and loads of what no launch writes.
 //
-// Every kernel calls `wait_for_launch_before` in each thread before that thread touches anything but
-// weights: what it reads may not be written yet, and what it writes may still be read. The emulator
-// holds kernels to it. A launch that has waited is behind all those in front of it, since each of
-// them has waited, too.
+// Every kernel calls `wait_for_launch_before` in each thread before that thread touches anything
+// but weights: what it reads may not be written yet, and what it writes may still be read. The
+// emulator holds kernels to it. A launch that has waited is behind all those in front of it, since
+// each of them has waited, too.
 #pragma once
 
 #include "tensor_core.cuh"

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 /* Raised when a function changes in a way that its callers must know. */
-#define STREAMCORE_CUDA_ABI_VERSION 2
+#define STREAMCORE_CUDA_ABI_VERSION 3
 
 #ifdef __cplusplus
 extern "C" {
@@ -235,18 +235,44 @@ typedef struct {
     const float* min_p;        /* 0 keeps all */
     const float* top_n_sigma;  /* 0 and below keep all */
     const float* uniform;      /* [num_rows], in [0, 1) */
-    const int32_t* masked_samples; /* [num_masked]: rows that have a mask */
+    const float* repetition_penalty; /* 1 is none, as are 0 and 0 of the next two */
+    const float* frequency_penalty;
+    const float* presence_penalty;
+    const uint8_t* is_there; /* [*, vocab_size], by sample_rows: which tokens the sequence has; null: no penalties */
+    const int32_t* counts;   /* as is_there, how often the output has them */
+    const int32_t* bias_samples; /* [num_biases], ascending: the row of each bias, at most 640 of one row */
+    const int32_t* bias_tokens;  /* [num_biases], those beyond the vocabulary are passed over */
+    const float* bias_values;    /* [num_biases], added to the logits after the penalties */
+    const int32_t* masked_samples; /* [num_masked], ascending: rows that have a mask */
     const uint32_t* mask_words;    /* [num_masked, mask_stride]: bit t % 32 of word t / 32 */
     int64_t num_rows;
     int64_t vocab_size; /* at most 524288 */
     int64_t logits_stride;
+    int64_t num_biases;
     int64_t num_masked;
     int64_t mask_stride;
     int32_t not_finite;
 } streamcore_sample;
 
-/* Draws one token for each row. */
+/* Draws one token for each row. The logits stay as they are. */
 int streamcore_cuda_sample(int device, const streamcore_sample* args, void* stream);
+
+typedef struct {
+    float* logprobs;        /* [num_rows], of the targets */
+    int32_t* top_ids;       /* [num_rows, num_top], the likeliest first, equal ones by their ids */
+    float* top_logprobs;    /* as top_ids */
+    const float* logits;    /* [*, vocab_size] */
+    const int32_t* samples; /* [num_rows]: which rows of the logits; null for all in their order */
+    const int32_t* targets; /* one for each row of the logits */
+    int64_t num_rows;
+    int64_t vocab_size; /* at most 524288 */
+    int64_t logits_stride;
+    int64_t num_top; /* at most 64 and vocab_size */
+    float least;     /* what a log-probability is at least */
+} streamcore_score;
+
+/* Log-probabilities of the logits as they are. */
+int streamcore_cuda_score(int device, const streamcore_score* args, void* stream);
 
 /* The form of a weight of four or eight bits in groups: docs/decisions/0048-packed-weights.md. */
 struct streamcore_form {

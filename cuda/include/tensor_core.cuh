@@ -215,7 +215,7 @@ __device__ __forceinline__ uint32_t scale_pair(uint32_t pair, float factor);
 template <>
 __device__ __forceinline__ uint32_t scale_pair<__nv_bfloat16>(uint32_t pair, float factor) {
     __nv_bfloat162 numbers;
-    memcpy(&numbers, &pair, 4);
+    memcpy(static_cast<void*>(&numbers), &pair, 4);
 #if STREAMCORE_PTX
     numbers = __hmul2(numbers, __float2bfloat162_rn(factor));
     memcpy(&pair, &numbers, 4);
@@ -227,7 +227,7 @@ __device__ __forceinline__ uint32_t scale_pair<__nv_bfloat16>(uint32_t pair, flo
 template <>
 __device__ __forceinline__ uint32_t scale_pair<__half>(uint32_t pair, float factor) {
     __half2 numbers;
-    memcpy(&numbers, &pair, 4);
+    memcpy(static_cast<void*>(&numbers), &pair, 4);
 #if STREAMCORE_PTX
     numbers = __hmul2(numbers, __float2half2_rn(factor));
     memcpy(&pair, &numbers, 4);
@@ -242,8 +242,8 @@ template <typename T>
 __device__ __forceinline__ uint32_t subtract_pair(uint32_t pair, uint32_t less) {
     using Two = std::conditional_t<std::is_same_v<T, __half>, __half2, __nv_bfloat162>;
     Two a, b;
-    memcpy(&a, &pair, 4);
-    memcpy(&b, &less, 4);
+    memcpy(static_cast<void*>(&a), &pair, 4);
+    memcpy(static_cast<void*>(&b), &less, 4);
 #if STREAMCORE_PTX
     a = __hsub2(a, b);
     memcpy(&pair, &a, 4);

@@ -90,7 +90,7 @@ struct GroupedForm {
             const uint32_t bits16 = pairs.values[i / 2] >> 16 * (i % 2) & 0xffff;
             __half half;
             const uint16_t short_bits = static_cast<uint16_t>(bits16);
-            memcpy(&half, &short_bits, 2);
+            memcpy(static_cast<void*>(&half), &short_bits, 2);
             numbers[i] = has_halves ? widen(half) : __uint_as_float(bits16 << 16);
         }
     }
@@ -138,7 +138,7 @@ struct Pairs<__nv_bfloat16> {
 };
 
 // How the words of a weight become numbers.
-template <typename T, Codes kCodes>
+template <typename T, int kCodes>
 struct Words {
     static constexpr int kInputs = kCodes == kWhole ? 4 : 8;
 
@@ -171,7 +171,7 @@ struct Words {
 };
 
 // What a warp has of the inputs: neighbouring chunks, the words of two tiles.
-template <typename T, Codes kCodes, int kRowTiles>
+template <typename T, int kCodes, int kRowTiles>
 struct GroupedWarp {
     using Word = Words<T, kCodes>;
     static constexpr int kChunk = 4 * Word::kInputs, kChunks = 2;
@@ -283,7 +283,7 @@ struct GroupedWarp {
     }
 };
 
-template <typename T, Codes kCodes, int kRowTiles>
+template <typename T, int kCodes, int kRowTiles>
 __global__ void __launch_bounds__(kProductThreads, kRowTiles == 1 ? 4 : kRowTiles == 2 ? 3 : 2)
     grouped_linear_kernel(const streamcore_grouped_linear args, const GroupedForm form) {
     __shared__ ProductShared<kRowTiles> shared;

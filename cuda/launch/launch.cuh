@@ -52,8 +52,8 @@ int with_dtype(int device, int dtype, Launch launch) {
 }
 
 // Launches a kernel, and returns the error of this launch: one of an earlier kernel stays for the
-// call that waits for it. From sm_90 on it may begin before the launch in front of it has ended, for
-// which it waits itself: see `launch_order.cuh`.
+// call that waits for it. From sm_90 on it may begin before the launch in front of it has ended,
+// for which it waits itself: see `launch_order.cuh`.
 template <typename... P, typename... A>
 cudaError_t run(void (*kernel)(P...), dim3 blocks, unsigned threads, size_t shared_bytes, void* stream,
                 const A&... arguments) {

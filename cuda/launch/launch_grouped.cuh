@@ -7,7 +7,7 @@
 
 namespace streamcore {
 
-template <typename T, Codes kCodes>
+template <typename T, int kCodes>
 cudaError_t launch_grouped(const streamcore_grouped_linear& args, const GroupedForm& form, void* stream) {
     const dim3 blocks(blocks_for(args.num_outputs, kOutputs), static_cast<unsigned>(args.num_splits),
                       blocks_for(args.num_rows, kMaxRows));

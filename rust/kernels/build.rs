@@ -20,6 +20,9 @@ const DEVICE_CODE: [&str; 6] = ["80", "86", "89", "90", "100", "120"];
 /// machine code here, those between the generations above and those to come. The kernels use
 /// nothing that came later.
 const INTERMEDIATE_CODE: &str = "80";
+/// Sources whose machine code for Hopper may use what only Hopper has (`wgmma`, TMA), by NVIDIA's
+/// name for that: it runs on every device of compute capability 9.0, and on no other.
+const FOR_HOPPER_ALONE: [&str; 2] = ["attention_bf16", "attention_f16"];
 const SOURCES: [&str; 14] = [
     "attention_bf16",
     "attention_f16",
@@ -154,7 +157,8 @@ impl Toolkit {
             command.arg("-I").arg(cuda.join(folder));
         }
         for target in targets {
-            command.arg(format!("-gencode=arch=compute_{target},code=sm_{target}"));
+            let alone = if *target == "90" && FOR_HOPPER_ALONE.contains(&source) { "a" } else { "" };
+            command.arg(format!("-gencode=arch=compute_{target}{alone},code=sm_{target}{alone}"));
         }
         command.arg(format!("-gencode=arch=compute_{INTERMEDIATE_CODE},code=compute_{INTERMEDIATE_CODE}"));
         command.arg("-c").arg(&path).arg("-o").arg(&object);

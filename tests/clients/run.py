@@ -174,6 +174,7 @@ CLIENTS = (
     Client("aiperf", "aiperf/check.py"),
     Client("vllm-bench", "vllm-bench/check.py"),
     Client("lm-eval", "lm-eval/check.py"),
+    Client("sdk-tests", "sdk-tests/check.py"),
     Client("schemathesis", "schemathesis/check.py"),
 )
 

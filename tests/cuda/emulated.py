@@ -4,6 +4,7 @@ import ctypes
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,10 +26,15 @@ class EmulatedOps(CudaOps):
     def __init__(self, emulator: Emulator, num_multiprocessors: int = MULTIPROCESSORS) -> None:
         super().__init__(torch.device("cpu"), num_multiprocessors)
         self.emulator = emulator
+        self.recorded: list[Callable[[], None]] | None = None
+        """Where calls are written down, if they are."""
 
     def run(self, operation: Operation, num_rows: int, arguments: ctypes.Structure) -> None:
         """See `NativeOps`."""
         launch(self.emulator, operation, arguments)
+        if self.recorded is not None:
+            copy = type(arguments).from_buffer_copy(arguments)
+            self.recorded.append(partial(launch, self.emulator, operation, copy))
 
 
 def launch(emulator: Emulator, operation: Operation, arguments: ctypes.Structure) -> None:

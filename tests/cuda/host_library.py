@@ -71,22 +71,25 @@ def _emulator_object(source: Path) -> Path:
 
 def _compiled(source: Path, flags: list[str]) -> Path:
     include = f"-I{toolkit()}/include"
-    return _built(f"{source.stem}.o", ["g++", "-c", *flags, include], [source], _headers(source))
+    return _built(f"{source.stem}.o", ["g++", "-c", *flags, include], [source], included(source))
 
 
-def _headers(source: Path) -> list[Path]:
-    """The headers of ours that a source includes, itself or through others."""
-    found, waiting = set(), [source, CUDA / "host" / "cuda_on_cpu.h"]
+_INCLUDE = re.compile(r'^\s*#include "([^"]+)"', re.MULTILINE)
+
+
+def included(source: Path) -> list[Path]:
+    """The headers of `cuda/` that a source includes, itself and through others: only their changes compile it again."""
+    found: set[Path] = set()
+    waiting = [source, CUDA / "host" / "cuda_on_cpu.h"]
     while waiting:
         path = waiting.pop()
-        if path in found:
-            continue
-        found.add(path)
-        for name in re.findall(r'^#include "(.+)"$', path.read_text(), re.MULTILINE):
-            # Beside the source there may be one in the place of the kernels' own.
-            folders = [source.parent, *(CUDA / folder for folder in ("include", "kernels", "launch", "host"))]
-            waiting += [folder / name for folder in folders if (folder / name).is_file()]
-    return sorted(found)
+        folders = [path.parent, *(CUDA / folder for folder in ("include", "kernels", "launch", "host"))]
+        for name in _INCLUDE.findall(path.read_text()):
+            header = next((folder / name for folder in folders if (folder / name).is_file()), None)
+            if header is not None and header not in found:
+                found.add(header)
+                waiting.append(header)
+    return sorted({*found, CUDA / "host" / "cuda_on_cpu.h"})
 
 
 def _built(name: str, command: list[str], inputs: list[Path], headers: list[Path]) -> Path:

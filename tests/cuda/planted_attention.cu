@@ -3,12 +3,6 @@
 
 using namespace streamcore;
 
-#ifdef OVER_E4M3
-using Cache = E4m3;
-#else
-using Cache = __nv_bfloat16;
-#endif
-
 extern "C" int streamcore_cuda_paged_attention(int, const streamcore_paged_attention* args, void* stream) {
-    return launch_attention<__nv_bfloat16, Cache, 64>(*args, stream);
+    return launch_attention<__nv_bfloat16, __nv_bfloat16, 64>(*args, stream);
 }

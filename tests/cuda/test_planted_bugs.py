@@ -1,14 +1,10 @@
 """The emulator is tested itself: each bug that is planted into a kernel must be found, by the numbers or by the checker."""
 
-import hashlib
-from dataclasses import dataclass
-from pathlib import Path
-
 import pytest
 import torch
 from tests.cuda.emulated import CheckedMemory
-from tests.cuda.emulator import Emulator
-from tests.cuda.host_library import host_library, missing
+from tests.cuda.host_library import missing
+from tests.cuda.planted import Plant, planted_emulator
 from tests.cuda.test_memory import (
     IMPLEMENTATION,
     check_attention,
@@ -16,7 +12,6 @@ from tests.cuda.test_memory import (
     check_groups,
     check_product,
 )
-from tests.cuda.toolkit import BUILD, CUDA
 from tests.kernels.grouped_weights import FORMS
 from tests.kernels.test_paged_attention import make_step
 
@@ -25,16 +20,6 @@ pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 DECODES = [(1, 600), (1, 33), (1, 1)]
 PREFILLS = [(100, 100), (65, 70), (20, 150)]
 NUMBERS = "Tensor-likes are not close"
-
-
-@dataclass(frozen=True)
-class Plant:
-    """A text of a header, what takes its place, and what is said then."""
-
-    header: str
-    text: str
-    bug: str
-    found: str
 
 
 FENCE = "    __threadfence();\n    __syncthreads();\n    if (threadIdx.x == 0) {"
@@ -252,30 +237,8 @@ NARROW_PLANTS = {
 }
 
 
-def emulator_with(plant: Plant | None, kernels: str, *, is_narrow: bool = False) -> Emulator:
-    """The kernels of attention or of products, with a bug."""
-    define = ("SOUND=1", *(["OVER_E4M3"] if is_narrow else []))
-    source = Path(__file__).parent / f"planted_{kernels}.cu"
-    if plant is None:
-        return Emulator(host_library("check", define, (source,)))
-    text = (CUDA / "kernels" / plant.header).read_text()
-    assert text.count(plant.text) == 1, "the text that the bug replaces must be there, once"
-    name = hashlib.sha256(f"{plant}{text}".encode()).hexdigest()[:16]
-    folder = BUILD / "planted" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    # Headers are looked for beside what includes them first.
-    for header in (CUDA / "kernels").glob("*.cuh"):
-        is_planted = header.name == plant.header
-        (folder / header.name).write_text(
-            text.replace(plant.text, plant.bug) if is_planted else header.read_text()
-        )
-    copy = folder / source.name
-    copy.write_text(source.read_text())
-    return Emulator(host_library("check", (f"PLANTED_{name}=1", *define[1:]), (copy,)))
-
-
 def attend_with(plant: Plant | None, seqs: list[tuple[int, int]], *, is_narrow: bool = False) -> None:
-    emulator = emulator_with(plant, "attention", is_narrow=is_narrow)
+    emulator = planted_emulator(plant, f"planted_attention{'_e4m3' if is_narrow else ''}.cu")
     try:
         step = make_step(
             IMPLEMENTATION,
@@ -293,7 +256,7 @@ def attend_with(plant: Plant | None, seqs: list[tuple[int, int]], *, is_narrow: 
 
 
 def multiply_with(plant: Plant | None) -> None:
-    emulator = emulator_with(plant, "products")
+    emulator = planted_emulator(plant, "planted_products.cu")
     try:
         check_product(CheckedMemory(emulator), 9, 150, 1000)
     finally:
@@ -301,7 +264,7 @@ def multiply_with(plant: Plant | None) -> None:
 
 
 def multiply_groups_with(plant: Plant | None) -> None:
-    emulator = emulator_with(plant, "grouped")
+    emulator = planted_emulator(plant, "planted_grouped.cu")
     try:
         check_groups(CheckedMemory(emulator), FORMS["4-bit, zero points"], 9, (90, 1000))
     finally:
@@ -309,7 +272,7 @@ def multiply_groups_with(plant: Plant | None) -> None:
 
 
 def use_experts_with(plant: Plant | None) -> None:
-    emulator = emulator_with(plant, "experts")
+    emulator = planted_emulator(plant, "planted_experts.cu")
     try:
         check_experts(CheckedMemory(emulator), 9, 72, 40)
     finally:

@@ -118,7 +118,7 @@ def device_seconds(device: torch.device) -> Callable[[Callable[[], None]], float
     return seconds
 
 
-_SWEPT_BYTES = 1 << 28
+_SWEPT_BYTES = 1 << 27
 """More than the cache of a device."""
 _NUM_RUNS = 7
 _TOLERATED = 1.1

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 mod asgi;
 mod config;
 mod errors;
+mod given_back;
 mod harmless;
 mod kernels;
 mod logging;

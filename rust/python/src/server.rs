@@ -15,6 +15,7 @@ use streamcore_server::{self as server, Access, Driver, DriverLimits, Naming, Ne
 use crate::asgi::{Doorbell, Exchange};
 use crate::config::{EngineConfig, duration};
 use crate::errors::{engine_error, text_error};
+use crate::given_back::trim_after_floods;
 use crate::script::Script;
 use crate::step::{Place, StepBuffers, StepPlan, step_results};
 use crate::trace;
@@ -182,6 +183,7 @@ impl Server {
         let server_config =
             ServerConfig { naming, access, vocab_size, engine, limits, script: script.clone() };
         let inner = py.detach(|| server::Server::start(listener, text, server_config))?;
+        trim_after_floods(inner.driver())?;
         if let Some(recorder) = recorder {
             inner.driver().record(recorder);
         }

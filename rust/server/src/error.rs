@@ -33,6 +33,9 @@ pub enum ApiError {
     /// No such response, or it is another client's: 404.
     #[error("response `{0}` does not exist, or is not kept any more")]
     ResponseNotFound(String),
+    /// A path that OpenAI has and this server has not, for a reason: 404.
+    #[error("{0}")]
+    NotOffered(&'static str),
     /// No such path: 404.
     #[error("no route `{path}`{}", did_you_mean(meant.as_deref()))]
     UnknownRoute {
@@ -144,9 +147,10 @@ impl ApiError {
             Self::Invalid { .. } => StatusCode::BAD_REQUEST,
             Self::ApiKey => StatusCode::UNAUTHORIZED,
             Self::Host(_) => StatusCode::FORBIDDEN,
-            Self::ModelNotFound(_) | Self::ResponseNotFound(_) | Self::UnknownRoute { .. } => {
-                StatusCode::NOT_FOUND
-            }
+            Self::ModelNotFound(_)
+            | Self::ResponseNotFound(_)
+            | Self::NotOffered(_)
+            | Self::UnknownRoute { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::HeadTimeout(_) | Self::BodyTimeout(_) | Self::SlowReader => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -171,6 +175,7 @@ impl ApiError {
             Self::Host(_) => "foreign_host",
             Self::ModelNotFound(_) => "model_not_found",
             Self::ResponseNotFound(_) => "response_not_found",
+            Self::NotOffered(_) => "unsupported_route",
             Self::UnknownRoute { .. } => "unknown_route",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::HeadTimeout(_) => "head_timeout",

@@ -18,7 +18,7 @@ use crate::stream::Identity;
 
 pub use self::answer_grammar::{AskedGrammar, Manner, chat_grammar, completion_grammar};
 pub use self::answer_setup::answer_setup;
-pub use self::chat::of_chat;
+pub use self::chat::{num_prompt_tokens, of_chat};
 pub use self::instruction::instruct;
 pub use self::prompt::{Prompt, encode, encode_conversation, max_prompt_tokens};
 pub use self::request::Generation;

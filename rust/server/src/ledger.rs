@@ -86,7 +86,12 @@ impl Ledger {
         self.of(pool).most_of_one_key()
     }
 
-    /// Returns each pool's name, amount taken, and limit.
+    /// Bytes that were held at the height since the last call, and are not any more.
+    pub fn take_bytes_given_back(&self) -> usize {
+        Pool::ALL.iter().filter(|pool| pool.is_of_bytes()).map(|pool| self.of(*pool).take_fall()).sum()
+    }
+
+    /// Each pool's name, what is taken of it, and its limit.
     #[must_use]
     pub fn gauges(&self) -> Vec<(&'static str, usize, usize)> {
         let gauge = |pool: &Pool| {

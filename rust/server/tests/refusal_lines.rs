@@ -65,6 +65,7 @@ fn every_error() -> Vec<ApiError> {
         ApiError::Host(text()),
         ApiError::ModelNotFound(text()),
         ApiError::ResponseNotFound(text()),
+        ApiError::NotOffered("x"),
         ApiError::UnknownRoute { path: text(), meant: None },
         ApiError::MethodNotAllowed(text()),
         ApiError::HeadTimeout(1),
@@ -97,6 +98,7 @@ fn every_error() -> Vec<ApiError> {
             | ApiError::Host(_)
             | ApiError::ModelNotFound(_)
             | ApiError::ResponseNotFound(_)
+            | ApiError::NotOffered(_)
             | ApiError::UnknownRoute { .. }
             | ApiError::MethodNotAllowed(_)
             | ApiError::HeadTimeout(_)

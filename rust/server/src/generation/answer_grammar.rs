@@ -22,6 +22,8 @@ pub struct AskedGrammar {
     pub loose: Option<Grammar>,
     /// The field that an error names.
     pub field: String,
+    /// Where calls are held to something, too: what the field asks for by itself, and the field of the calls.
+    pub beside_calls: Option<(Grammar, String)>,
 }
 
 /// The notation in which a model writes answers.
@@ -54,11 +56,13 @@ pub fn chat_grammar(
             grammar: Grammar(manner.around(manner.content(node))),
             loose: None,
             field,
+            beside_calls: None,
         }));
     };
     let writer = CallWriter::new(manner, format);
     let field = asked.as_ref().map_or(tools.field(), |asked| asked.field.clone());
     let content = asked.map(|asked| asked.node);
+    let beside_calls = content.clone().map(|node| (Grammar(node), tools.field()));
     let whole = |calls: Vec<Call>| {
         let is_parallel = tools.is_parallel && writer.syntax.is_parallel;
         let node = match (&tools.choice, content.clone()) {
@@ -77,9 +81,11 @@ pub fn chat_grammar(
     match exact {
         Ok(calls) => {
             let loose = (!is_strict).then(|| whole(loose()));
-            Ok(Some(AskedGrammar { grammar: whole(calls), loose, field }))
+            Ok(Some(AskedGrammar { grammar: whole(calls), loose, field, beside_calls }))
         }
-        Err(_) if !is_strict => Ok(Some(AskedGrammar { grammar: whole(loose()), loose: None, field })),
+        Err(_) if !is_strict => {
+            Ok(Some(AskedGrammar { grammar: whole(loose()), loose: None, field, beside_calls }))
+        }
         Err(message) => Err(ApiError::invalid("unsupported_parameter", tools.field(), message)),
     }
 }
@@ -87,7 +93,12 @@ pub fn chat_grammar(
 /// Builds the grammar of a text completion.
 #[must_use]
 pub fn completion_grammar(asked: Option<Asked>) -> Option<AskedGrammar> {
-    asked.map(|Asked { node, field }| AskedGrammar { grammar: Grammar(node), loose: None, field })
+    asked.map(|Asked { node, field }| AskedGrammar {
+        grammar: Grammar(node),
+        loose: None,
+        field,
+        beside_calls: None,
+    })
 }
 
 fn is_strict(tool: &Value) -> bool {

@@ -29,3 +29,14 @@ pub fn of_chat(app: &App, request: ChatRequest) -> Result<Generation, ApiError> 
     (generation.setup, generation.grammar) = (setup, grammar);
     Ok(generation)
 }
+
+/// Tokens of the prompt of a conversation, however many there are: what it would be cut to does not count.
+///
+/// # Errors
+/// 404, if the model is not served; 400, if there is no such prompt.
+pub fn num_prompt_tokens(app: &App, request: ChatRequest) -> Result<usize, ApiError> {
+    let ChatRequest { mut conversation, tools, options } = request;
+    app.served_name(&options.model)?;
+    instruct(app, &mut conversation, &tools);
+    Ok(encode_conversation(app, conversation, None)?.tokens.len())
+}

@@ -80,7 +80,7 @@ impl ThoughtLimit {
 
 /// Compiles a grammar for the vocabulary; returns the field that required it too.
 fn compile(app: &App, asked: AskedGrammar) -> Result<(Arc<Compiled>, String), ApiError> {
-    let AskedGrammar { grammar, loose, field } = asked;
+    let AskedGrammar { grammar, loose, field, beside_calls } = asked;
     let cache = app.grammars(&field)?;
     let compiled = match (cache.compile(&grammar), loose) {
         (Err(GrammarError::Unsupported { .. } | GrammarError::Compile(_)), Some(loose)) => {
@@ -88,7 +88,12 @@ fn compile(app: &App, asked: AskedGrammar) -> Result<(Arc<Compiled>, String), Ap
         }
         (compiled, _) => compiled,
     };
-    Ok((compiled.map_err(|error| ApiError::of_grammar(&error, &field))?, field))
+    let compiled = compiled.map_err(|error| {
+        // Of two fields the calls' is to blame if the other one can be enforced without them.
+        let calls = beside_calls.filter(|(alone, _)| cache.compile(alone).is_ok()).map(|(_, field)| field);
+        ApiError::of_grammar(&error, calls.as_deref().unwrap_or(&field))
+    })?;
+    Ok((compiled, field))
 }
 
 impl App {

@@ -70,8 +70,16 @@ impl Pool {
         }
     }
 
-    /// Returns whether an empty pool takes any amount: a client beyond the limit would otherwise
-    /// retry for ever.
+    /// Whether its amounts are bytes.
+    pub(super) fn is_of_bytes(self) -> bool {
+        match self {
+            Self::Heads | Self::LongBodies | Self::ShortBodies | Self::Answers | Self::StoredBytes => true,
+            Self::Preparations | Self::Requests | Self::PromptTokens | Self::StoredResponses => false,
+        }
+    }
+
+    /// Whether an empty pool takes any amount: what is longer than the limit would otherwise be
+    /// told to try again for ever.
     fn takes_any_when_empty(self) -> bool {
         self == Self::PromptTokens
     }
@@ -130,6 +138,8 @@ pub(super) struct Held {
     pool: Pool,
     limit: usize,
     total: usize,
+    /// The most that it was since [`Held::take_fall`].
+    highest: usize,
     by_key: HashMap<u32, usize>,
     num_keys: usize,
     /// The part reserved for each key.
@@ -140,7 +150,16 @@ pub(super) struct Held {
 
 impl Held {
     pub(super) fn new(pool: Pool, limit: usize) -> Self {
-        Self { pool, limit, total: 0, by_key: HashMap::new(), num_keys: 0, part: 0, total_of_parts: 0 }
+        Self {
+            pool,
+            limit,
+            total: 0,
+            highest: 0,
+            by_key: HashMap::new(),
+            num_keys: 0,
+            part: 0,
+            total_of_parts: 0,
+        }
     }
 
     pub(super) fn share_among(&mut self, num_keys: usize) {
@@ -198,7 +217,12 @@ impl Held {
         Ok(())
     }
 
-    /// Takes without a check.
+    /// By how much it is below its highest since the last call.
+    pub(super) fn take_fall(&mut self) -> usize {
+        std::mem::replace(&mut self.highest, self.total) - self.total
+    }
+
+    /// Takes without asking.
     pub(super) fn put(&mut self, key: u32, amount: usize) {
         let own = self.of(key);
         self.set(key, own, own + amount);
@@ -212,6 +236,7 @@ impl Held {
 
     fn set(&mut self, key: u32, before: usize, after: usize) {
         self.total = self.total - before + after;
+        self.highest = self.highest.max(self.total);
         self.total_of_parts = self.total_of_parts - self.of_part(key, before) + self.of_part(key, after);
         if after == 0 {
             self.by_key.remove(&key);

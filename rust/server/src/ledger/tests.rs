@@ -73,6 +73,20 @@ fn a_refusal_says_the_values_and_the_limit() {
     );
 }
 
+/// What the allocator keeps of a flood would stay with the process for as long as it lives.
+#[test]
+fn what_was_held_at_the_height_is_told_once() {
+    let ledger = ledger(0);
+    let mut body = ledger.charge(Pool::LongBodies, 0, 5000).unwrap();
+    assert_eq!(ledger.take_bytes_given_back(), 0, "it is there");
+    body.resize(2000).unwrap();
+    drop(ledger.charge(Pool::Requests, 0, 1).unwrap());
+    assert_eq!(ledger.take_bytes_given_back(), 3000, "a request is no byte");
+    drop(body);
+    drop(ledger.record(Pool::Answers, 0, 400));
+    assert_eq!((ledger.take_bytes_given_back(), ledger.take_bytes_given_back()), (2400, 0));
+}
+
 /// Any count that is off by one for each request fills up within a day.
 #[test]
 fn what_is_charged_is_what_is_held_and_nothing_is_left_behind() {

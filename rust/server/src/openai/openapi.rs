@@ -50,6 +50,9 @@ fn paths() -> Value {
         "/v1/responses": { "post": post(
             "createResponse", "ResponseRequest", "Response", Some("ResponseEvent"),
         ) },
+        "/v1/responses/input_tokens": { "post": post(
+            "countResponseTokens", "ResponseRequest", "ResponseTokens", None,
+        ) },
         "/v1/responses/{id}": {
             "get": asked("retrieveResponse", "Response"), "delete": asked("deleteResponse", "DeletedResponse"),
             "parameters": id,

@@ -14,5 +14,5 @@ mod translation;
 
 pub use self::events::ResponseEvents;
 pub use self::items::stored_input;
-pub use self::object::{Status, Told};
+pub use self::object::{InputTokens, Status, Told};
 pub use self::request::{Kept, Past, ResponsesRequest};

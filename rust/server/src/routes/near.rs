@@ -3,12 +3,13 @@
 use strsim::osa_distance;
 
 /// The paths as `/openapi.json` lists them, but for those with a name in them.
-const PATHS: [&str; 13] = [
+const PATHS: [&str; 14] = [
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/messages",
     "/v1/messages/count_tokens",
     "/v1/responses",
+    "/v1/responses/input_tokens",
     "/v1/models",
     "/tokenize",
     "/detokenize",
@@ -34,22 +35,30 @@ pub(super) fn meant_by(path: &str) -> Option<String> {
     let segments: Vec<_> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     let num_versions = segments.iter().take_while(|segment| is_version(segment)).count();
     let rest = &segments[num_versions..];
+    let nearest = nearest(&segments, rest);
     if let [noun, name @ ..] = rest
         && let Some(before) = BEFORE_NAMES.iter().find(|before| names(before, noun))
         && !name.is_empty()
+        // Where names stand, another path may, too.
+        && nearest.is_none_or(|path| !path.starts_with(before))
     {
         let meant = format!("{before}{}", name.join("/"));
         return (meant != path).then_some(meant);
     }
+    nearest.map(str::to_owned)
+}
+
+/// The path of a route that is nearest to this one, with its version and without, if any is near.
+fn nearest(whole: &[&str], rest: &[&str]) -> Option<&'static str> {
     let joined = |segments: &[&str]| format!("/{}", segments.join("/")).to_ascii_lowercase();
-    let (whole, rest) = (joined(&segments), joined(rest));
+    let (whole, rest) = (joined(whole), joined(rest));
     let num_typos = |known: &str| {
         let without_version = osa_distance(&rest, known.trim_start_matches("/v1"));
         without_version.min(osa_distance(&whole, known))
     };
     let nearest = PATHS.into_iter().map(|known| (num_typos(known), known));
     let (num_typos, nearest) = nearest.min_by_key(|(num_typos, _)| *num_typos)?;
-    (num_typos <= MAX_TYPOS && num_typos * 4 <= rest.len()).then(|| nearest.to_owned())
+    (num_typos <= MAX_TYPOS && num_typos * 4 <= rest.len()).then_some(nearest)
 }
 
 /// Returns whether such a path is one of these things.

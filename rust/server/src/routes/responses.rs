@@ -1,23 +1,24 @@
-//! `POST /v1/responses`, and its stored responses.
+//! `POST /v1/responses`, its stored responses, and the size of its prompt.
 
 mod kept;
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use futures_util::StreamExt;
 
 pub(super) use self::kept::{cancel, delete, input_items, retrieve};
-use super::body::json;
+use super::body::{json, read_json};
 use super::generate::{Api, Client, Started, start};
 use crate::app::App;
 use crate::error::ApiError;
-use crate::generation::{Generation, of_chat, random};
+use crate::generation::{Generation, num_prompt_tokens, of_chat, random};
 use crate::ledger::Full;
-use crate::openai::responses::{Past, ResponseEvents, ResponsesRequest, Told, stored_input};
+use crate::openai::responses::{InputTokens, Past, ResponseEvents, ResponsesRequest, Told, stored_input};
 use crate::sse;
 use crate::stored::{KeptFor, NewResponse, Recording, ResponseStore, StoredResponse, replay};
 use crate::stream::{Answer, Choice, Chunks, Identity, usage_of};
@@ -65,16 +66,20 @@ impl Responses {
     }
 }
 
+/// Reads a body, with what is kept for its client.
+fn read(app: &App, client: &Client, now: Instant, body: &[u8]) -> Result<ResponsesRequest, ApiError> {
+    let kept = app.responses.as_ref().map(|store| KeptFor::new(store, client.key, now, body.len()));
+    let past = kept.as_ref().map_or(Past::Nothing, |kept| Past::Kept(kept));
+    ResponsesRequest::parse(body, app.vocab_size, past)
+}
+
 impl Api for Responses {
     const PREFIX: &'static str = "resp_";
     type Chunks = ResponseEvents;
 
     fn prepare(app: &App, client: &Client, body: &[u8]) -> Result<(Self, Generation), ApiError> {
         let now = app.driver.now();
-        let kept = app.responses.as_ref().map(|store| KeptFor::new(store, client.key, now, body.len()));
-        let past = kept.as_ref().map_or(Past::Nothing, |kept| Past::Kept(kept));
-        let ResponsesRequest { mut chat, origins, mut told, input } =
-            ResponsesRequest::parse(body, app.vocab_size, past)?;
+        let ResponsesRequest { mut chat, origins, mut told, input } = read(app, client, now, body)?;
         let is_streamed = chat.options.stream;
         chat.options.stream |= told.background;
         chat.options.details.keeps_logprobs = true;
@@ -159,4 +164,28 @@ async fn in_background(app: &App, mut started: Started<Responses>) -> Result<Res
         return Ok(sse::response(Body::from_stream(replay(response, 0, max_silence))));
     }
     Ok(json(response.body()))
+}
+
+/// `POST /v1/responses/input_tokens`: the size of the prompt that `/v1/responses` would make of this body.
+pub(super) async fn input_tokens(
+    State(app): State<Arc<App>>,
+    client: Client,
+    body: Body,
+) -> Result<Json<InputTokens>, ApiError> {
+    let body = read_json(&app, &client.headers, body).await?;
+    let num_bytes = body.len();
+    let count = move |app: &App| {
+        let ResponsesRequest { chat, origins, .. } = read(app, &client, app.driver.now(), &body)?;
+        let num_tokens = num_prompt_tokens(app, chat).map_err(|error| origins.name(error))?;
+        Ok(Json(InputTokens::of(num_tokens)))
+    };
+    app.prepare(num_bytes, count).await
+}
+
+/// `POST /v1/responses/compact`: OpenAI answers with a summary that only its own servers can read.
+pub(super) async fn compact() -> ApiError {
+    ApiError::NotOffered(
+        "`/v1/responses/compact` is not offered, the server makes no summaries of its own: let the client \
+         have the model write one, or set `truncation` to `auto`",
+    )
 }

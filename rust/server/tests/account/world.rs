@@ -35,7 +35,6 @@ pub struct World {
     router: Router,
     buffers: OwnedStepBuffers,
     in_flight: VecDeque<(StepId, Vec<i32>, OwnedScores, Vec<u64>)>,
-    pub next_id: u64,
     pub clients: Vec<Client>,
     /// What clients held that have left, until the server has noticed.
     leaving: Vec<(usize, Held)>,
@@ -93,7 +92,6 @@ impl World {
             driver,
             router: router(app),
             in_flight: VecDeque::new(),
-            next_id: 0,
             clients: Vec::new(),
             leaving: Vec::new(),
             is_over: false,
@@ -224,6 +222,8 @@ impl World {
     fn read(&mut self) -> &'static str {
         let Some(at) = self.one_of(|client| client.answer.is_some()) else { return "" };
         let mut num_frames = if self.dice.below(3) == 0 { 1 } else { usize::MAX };
+        // Timers, and what is the time for them, are the runtime's.
+        let _context = self.runtime.enter();
         let client = &mut self.clients[at];
         let Some(body) = &mut client.answer else { return "" };
         let is_over = loop {
@@ -241,8 +241,11 @@ impl World {
                 Poll::Pending => break false,
             }
         };
+        // Behind the event that says why it has failed, a stream waits before it breaks off.
+        let may_have_failed = !is_over && (self.is_over || self.is_tight);
         for sequence in &mut client.sequences {
             (sequence.weight, sequence.is_partly_read) = (0, false);
+            sequence.may_have_failed = may_have_failed;
         }
         if is_over {
             (client.answer, client.phase) = (None, Phase::Answered);

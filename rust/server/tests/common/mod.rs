@@ -38,7 +38,7 @@ use tokio::task::unconstrained;
 use tower::ServiceExt;
 
 use self::model::{END_TOKEN, VOCAB_SIZE, text_model};
-pub use self::requests::{get, post};
+pub use self::requests::{ask, get, post};
 use self::scores::OwnedScores;
 #[allow(unused_imports, reason = "each test file uses a part of them")]
 pub use self::transcript::{Transcript, transcript_of, without_time};

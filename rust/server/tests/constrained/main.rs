@@ -5,6 +5,7 @@
 mod calls;
 #[path = "../common/mod.rs"]
 mod common;
+mod dialects;
 mod hostile;
 mod messages;
 mod streams;

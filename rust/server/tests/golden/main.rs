@@ -9,6 +9,7 @@ mod common;
 mod failures;
 mod family;
 mod responses;
+mod resumed;
 mod sockets;
 mod stops;
 mod tokens;

@@ -61,9 +61,11 @@ async fn a_stream_that_is_over_is_the_same_from_every_event_on() {
                 events.iter().skip(after + 1).map(|event| format!("{event}\n\n")).collect();
             assert_eq!((status, rest), (200, expected), "{after}");
         }
-        for query in ["?starting_after=1", "?stream=true&starting_after=x", "?stream=perhaps"] {
+        for query in ["?starting_after=-1", "?stream=true&starting_after=x", "?stream=perhaps"] {
             assert_eq!(ask(&mut stage, get(&format!("{PATH}/{id}{query}"))).await.0, 400, "{query}");
         }
+        let (_, object) = ask(&mut stage, get(&format!("{PATH}/{id}?stream=false&starting_after=1"))).await;
+        assert!(object.starts_with("{\"id\":\"resp_"), "{object}");
     }
     let mut stage = Stage::new(SCRIPT);
     let (_, whole) = ask(&mut stage, post(PATH, json!({ "input": "hi" }))).await;

@@ -256,3 +256,18 @@ impl From<Usage> for ResponseUsage {
         }
     }
 }
+
+/// The answer of `/v1/responses/input_tokens`.
+#[derive(Debug, Serialize)]
+pub struct InputTokens {
+    object: &'static str,
+    input_tokens: usize,
+}
+
+impl InputTokens {
+    /// A prompt of this many tokens.
+    #[must_use]
+    pub fn of(input_tokens: usize) -> Self {
+        Self { object: "response.input_tokens", input_tokens }
+    }
+}

@@ -29,7 +29,7 @@ pub const RESPONSES: &[Param] = &[
         CHAT,
         "input",
         Input,
-        "",
+        "required, unless `previous_response_id` is there",
         "A text, or items: `message`, `function_call`, `function_call_output`, `custom_tool_call`, `custom_tool_call_output`, `reasoning`, `item_reference`.",
     ),
     honoured(

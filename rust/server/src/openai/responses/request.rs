@@ -88,7 +88,11 @@ impl ResponsesRequest {
             return Err(ApiError::invalid("invalid_value", "background", message));
         }
         let mut chat = Translation::default();
-        let input = items_of(fields.require("input")?)?;
+        let input = match (fields.take("input"), &told.previous_response_id) {
+            (Some(input), _) => items_of(input)?,
+            (None, Some(_)) => Vec::new(),
+            (None, None) => return Err(fields.missing("input")),
+        };
         add_conversation(&mut chat, &told, &input, past)?;
         take_text(&mut chat, &mut fields, &mut told, vocab_size)?;
         take_reasoning(&mut chat, &mut fields, &mut told, vocab_size)?;

@@ -41,8 +41,13 @@ pub(in crate::openai) fn schemas() -> Vec<(&'static str, Value)> {
         "type": "object", "required": ["id", "object", "deleted"],
         "properties": { "id": text, "object": { "const": "response" }, "deleted": { "const": true } },
     });
+    let tokens = json!({
+        "type": "object", "required": ["object", "input_tokens"],
+        "properties": { "object": { "const": "response.input_tokens" }, "input_tokens": count },
+    });
     vec![
         ("ResponseRequest", parameters(all_params())),
+        ("ResponseTokens", tokens),
         ("InputItem", input_item()),
         ("Response", response),
         ("ResponseEvent", event),
