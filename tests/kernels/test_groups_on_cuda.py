@@ -64,7 +64,7 @@ def assert_product(
 
 
 @forms
-@pytest.mark.parametrize("num_rows", [1, 7, 12, 32, 70])
+@pytest.mark.parametrize("num_rows", [3, 12, 40])
 @pytest.mark.parametrize("shape", [(1, 8), (31, 40), (130, 608)])
 def test_products(
     device_kernels: Implementation, dtype: torch.dtype, form: Form, num_rows: int, shape: tuple[int, int]
