@@ -110,7 +110,9 @@ def row_of_groups(num_rows: int, num_outputs: int, num_inputs: int, rounds: int)
 
     plain = torch.randn(num_outputs, num_inputs).bfloat16()
     packed = [kernels.pack_linear_weight(plain, torch.float32, exact=False) for _ in range(copies)]
-    groups = [[random_weight(form, num_outputs, num_inputs) for _ in range(copies)] for form in FORMS.values()]
+    groups = [
+        [random_weight(form, num_outputs, num_inputs) for _ in range(copies)] for form in FORMS.values()
+    ]
     bfloat16, *times = measure([over(packed), *map(over, groups)], rounds, typical=min)
     cells = " ".join(
         f"{spent / copies * 1e6:7.1f} {weights[0].num_bytes * copies / spent / 1e9:5.1f} {bfloat16 / spent:5.2f}"

@@ -4,6 +4,7 @@
 
 #include "divisor.cuh"
 #include "dtype.cuh"
+#include "e4m3.cuh"
 #include "launch_order.cuh"
 #include "streamcore_kernels.h"
 #include "tensor_core.cuh"

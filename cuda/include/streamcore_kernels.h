@@ -20,7 +20,7 @@
 extern "C" {
 #endif
 
-typedef enum { STREAMCORE_F32 = 0, STREAMCORE_BF16 = 1, STREAMCORE_F16 = 2 } streamcore_dtype;
+typedef enum { STREAMCORE_F32 = 0, STREAMCORE_BF16 = 1, STREAMCORE_F16 = 2, STREAMCORE_E4M3 = 3 } streamcore_dtype;
 
 /* STREAMCORE_CUDA_ABI_VERSION of the compiled library. */
 int streamcore_cuda_abi_version(void);
@@ -138,7 +138,7 @@ typedef struct {
     void* value_cache; /* as key_cache */
     float eps;
     int32_t dtype;
-    int32_t cache_dtype; /* the same as dtype */
+    int32_t cache_dtype; /* the same as dtype, or STREAMCORE_E4M3 under 16 bits: beyond 448 that is 448 */
 } streamcore_rope_and_store;
 
 /* Normalises and rotates query and key in place; copies rotated key and value to their slots. */
@@ -165,7 +165,7 @@ typedef struct {
     const void* sinks; /* [num_heads], one more score of each head, without a value; may be null */
     float soft_cap;    /* bends scores to within this; 0 for not at all */
     int32_t dtype;     /* STREAMCORE_BF16 or STREAMCORE_F16 */
-    int32_t cache_dtype; /* the same as dtype */
+    int32_t cache_dtype; /* the same as dtype, or STREAMCORE_E4M3 */
     int64_t num_tokens;
     int64_t num_splits;    /* parts of a context, at most */
     float* partial_output; /* [num_seqs, num_heads, num_splits, head_dim]; unused with one split */
@@ -273,6 +273,49 @@ typedef struct {
 
 /* Log-probabilities of the logits as they are. */
 int streamcore_cuda_score(int device, const streamcore_score* args, void* stream);
+
+/* The form of a weight of four or eight bits in groups: docs/decisions/0048-packed-weights.md. */
+struct streamcore_form {
+    int32_t bits;       /* 4 or 8 */
+    int32_t group_size; /* a multiple of 16; one that 256 is a multiple of where scales are nested */
+    int32_t dtype;      /* of the scales, or of the outer ones: STREAMCORE_BF16 or STREAMCORE_F16 */
+    int32_t offsets;    /* 0 for none, 1 for zero points, 2 for minima */
+    int32_t is_nested;  /* 1: scales and minima are numbers of 8 bits, and 256 inputs share an outer one */
+    const float* table; /* [16] on the host: what codes of 4 bits stand for */
+};
+
+typedef struct {
+    void* output;       /* [num_rows, num_outputs] */
+    const void* x;      /* [num_rows, num_inputs] */
+    const void* weight; /* in groups */
+    const void* bias;   /* [num_outputs], or null */
+    int64_t num_rows;
+    int64_t num_inputs; /* a multiple of 8 */
+    int64_t num_outputs;
+    int64_t x_stride; /* a multiple of 8 */
+    int64_t output_stride;
+    const struct streamcore_form* form; /* on the host, read by the call; groups of 32 inputs and more in 4 bits */
+    int32_t dtype;      /* STREAMCORE_BF16 or STREAMCORE_F16 */
+    int64_t num_splits; /* stretches that the inputs are split into; 1 for more than 32 rows */
+    float* partial;     /* [tiles of 64 outputs, num_splits, num_rows, 64]; unused with one stretch */
+    int32_t* tickets;   /* [tiles of 64 outputs], zero before and after */
+} streamcore_grouped_linear;
+
+/* output = x weight^T + bias; sums in float32 are multiplied with the scale of their group. */
+int streamcore_cuda_grouped_linear(int device, const streamcore_grouped_linear* args, void* stream);
+
+typedef struct {
+    void* output;         /* [num_outputs, num_inputs], contiguous */
+    const void* weight;   /* in groups */
+    int64_t first_output; /* the first row that is wanted, a multiple of 32 */
+    int64_t num_outputs;
+    int64_t num_inputs;                 /* a multiple of 8 */
+    const struct streamcore_form* form; /* on the host, read by the call */
+    int32_t dtype;                      /* STREAMCORE_BF16 or STREAMCORE_F16 */
+} streamcore_widen_groups;
+
+/* Some rows of a weight in groups, each number rounded once to float32, then to the dtype. */
+int streamcore_cuda_widen_groups(int device, const streamcore_widen_groups* args, void* stream);
 
 #ifdef __cplusplus
 }

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -207,5 +208,72 @@ __device__ __forceinline__ uint32_t pack<__half>(float first, float second) {
     memcpy(&bits, &pair, 4);
     return bits;
 }
+
+// Two neighbours, each multiplied by a power of two that the type has.
+template <typename T>
+__device__ __forceinline__ uint32_t scale_pair(uint32_t pair, float factor);
+template <>
+__device__ __forceinline__ uint32_t scale_pair<__nv_bfloat16>(uint32_t pair, float factor) {
+    __nv_bfloat162 numbers;
+    memcpy(static_cast<void*>(&numbers), &pair, 4);
+#if STREAMCORE_PTX
+    numbers = __hmul2(numbers, __float2bfloat162_rn(factor));
+    memcpy(&pair, &numbers, 4);
+    return pair;
+#else
+    return pack<__nv_bfloat16>(__low2float(numbers) * factor, __high2float(numbers) * factor);
+#endif
+}
+template <>
+__device__ __forceinline__ uint32_t scale_pair<__half>(uint32_t pair, float factor) {
+    __half2 numbers;
+    memcpy(static_cast<void*>(&numbers), &pair, 4);
+#if STREAMCORE_PTX
+    numbers = __hmul2(numbers, __float2half2_rn(factor));
+    memcpy(&pair, &numbers, 4);
+    return pair;
+#else
+    return pack<__half>(__low2float(numbers) * factor, __high2float(numbers) * factor);
+#endif
+}
+
+// Two neighbours less two others.
+template <typename T>
+__device__ __forceinline__ uint32_t subtract_pair(uint32_t pair, uint32_t less) {
+    using Two = std::conditional_t<std::is_same_v<T, __half>, __half2, __nv_bfloat162>;
+    Two a, b;
+    memcpy(static_cast<void*>(&a), &pair, 4);
+    memcpy(static_cast<void*>(&b), &less, 4);
+#if STREAMCORE_PTX
+    a = __hsub2(a, b);
+    memcpy(&pair, &a, 4);
+    return pair;
+#else
+    return pack<T>(__low2float(a) - __low2float(b), __high2float(a) - __high2float(b));
+#endif
+}
+
+// The bytes of two registers that the four lowest digits of `places` say, of 0 to 7.
+__device__ __forceinline__ uint32_t permute_bytes(uint32_t first, uint32_t second, uint32_t places) {
+#if STREAMCORE_PTX
+    return __byte_perm(first, second, places);
+#else
+    const uint64_t both = first | static_cast<uint64_t>(second) << 32;
+    uint32_t result = 0;
+    for (int i = 0; i < 4; ++i) {
+        result |= static_cast<uint32_t>(both >> 8 * (places >> 4 * i & 7) & 0xff) << 8 * i;
+    }
+    return result;
+#endif
+}
+
+#if STREAMCORE_PTX && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
+// Two numbers of eight bits (e4m3) as halves; `widen_by_bits` defines it.
+__device__ __forceinline__ uint32_t halves_of_e4m3(uint32_t codes) {
+    uint32_t halves;
+    asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(halves) : "h"(static_cast<uint16_t>(codes)));
+    return halves;
+}
+#endif
 
 }  // namespace streamcore

@@ -5,18 +5,20 @@
 // keys[16, head_dim] query^T[head_dim, 8], and so is the result, sums[dim, head] =
 // values^T[head_dim, 16] weights[16, 8]: the query heads are the columns of m16n8k16. No shared
 // memory is needed in the loop. The order of summation is free, and so is the order of a product's
-// rows, so a lane loads 16 neighbouring bytes and calls them whatever columns or rows its fragment
-// has (g = lane / 4, t = lane % 4):
-//   keys    lane (g, t) loads dims 32 s + 8 t .. + 7 of tokens g and g + 8; the query's fragment
-//           has the same order
-//   values  lane (g, t) loads dims 64 h + 8 g .. + 7 of tokens 2 t, 2 t + 1, 2 t + 8, 2 t + 9;
-//           byte permutations pair two tokens; row g of product (h, j) is dim 64 h + 8 g + j, row
-//           g + 8 is dim 64 h + 8 g + j + 4
+// rows, so a lane loads neighbours and calls them whatever columns or rows its fragment has
+// (g = lane / 4, t = lane % 4):
+//   keys    lane (g, t) loads dims 4 K s + K t .. + K - 1 of tokens g and g + 8; the query's
+//           fragment has the same order
+//   values  lane (g, t) loads dims 8 V h + V g .. + V - 1 of tokens 2 t, 2 t + 1, 2 t + 8, 2 t + 9;
+//           byte permutations pair two tokens; row g of product (h, j) is dim 8 V h + V g + j, row
+//           g + 8 is that V / 2 further
+// K and V are what 16 bytes hold, 8 numbers or, of a cache in eight bits, 16 that are widened in
+// registers; there V is 8 where the head would leave half of the lanes without values.
 // Head sizes between are filled up with zeros, which are not loaded. Weights leave the first
 // product as [token, head] and enter the second as [head, token]: movmatrix. A head's running
 // maximum is the same in the whole warp; its sum is kept per lane until the end (Milakov and
 // Gimelshein 2018; Dao et al. 2022).
-// Block size: four warps, each with 12 to 24 loads of 16 bytes a lane under way; more warps would
+// Block size: four warps, each with 8 to 24 loads of 16 bytes a lane under way; more warps would
 // share fewer tokens.
 //
 // A context is split so that few sequences fill the device. Parts have at least kLeastPart tokens,
@@ -57,34 +59,48 @@ struct alignas(16) DecodeShared {
 };
 
 // The state of a warp: what its tiles of tokens have added up to.
-template <typename T, int kHeadDim>
+template <typename T, typename C, int kHeadDim>
 struct DecodeWarp {
-    static constexpr int kKeyLoads = (kHeadDim + 31) / 32, kHalves = (kHeadDim + 63) / 64;
-    uint32_t query[kKeyLoads][4];
-    float sums[kHalves][4][4], most[2], total[2];
+    using Store = Cached<T, C>;
+    using Value = typename Store::Values;
+    static constexpr int kKeyPart = Store::kPart, kKeyDims = 4 * kKeyPart, kKeyLoads = (kHeadDim + kKeyDims - 1) / kKeyDims;
+    static constexpr int kValuePart = kHeadDim % 128 == 0 ? Store::kPart : 8, kValueDims = 8 * kValuePart;
+    static constexpr int kValueLoads = (kHeadDim + kValueDims - 1) / kValueDims, kValuePairs = kValuePart / 2;
+    uint32_t query[kKeyLoads][kKeyPart / 2];
+    float sums[kValueLoads][kValuePairs][4], most[2], total[2];
     int lane, g, t;
 
-    static __device__ __forceinline__ Vector<uint32_t, 4> load_if(bool is_inside, const T* source) {
-        Vector<uint32_t, 4> loaded{};
-        if (is_inside) loaded = load<4>(reinterpret_cast<const uint32_t*>(source));
+    // N numbers, as words.
+    template <int N, typename Number>
+    static __device__ __forceinline__ auto load_if(bool is_inside, const Number* source) {
+        constexpr int kWords = N * sizeof(Number) / 4;
+        Vector<uint32_t, kWords> loaded{};
+        if (is_inside) loaded = load<kWords>(reinterpret_cast<const uint32_t*>(source));
         return loaded;
     }
-    // Whether this lane's part of a key or a value is in the head; always, if the size is a
-    // multiple of 32 or 64.
-    __device__ __forceinline__ bool has_key(int s) const { return kHeadDim % 32 == 0 || 32 * s + 8 * t < kHeadDim; }
-    __device__ __forceinline__ bool has_value(int h) const { return kHeadDim % 64 == 0 || 64 * h + 8 * g < kHeadDim; }
+    // Whether this lane's part of a key or a value is in the head; always, if no lane's is beyond.
+    __device__ __forceinline__ bool has_key(int s) const {
+        return kHeadDim % kKeyDims == 0 || kKeyDims * s + kKeyPart * t < kHeadDim;
+    }
+    __device__ __forceinline__ bool has_value(int h) const {
+        return kHeadDim % kValueDims == 0 || kValueDims * h + kValuePart * g < kHeadDim;
+    }
 
     __device__ __forceinline__ void begin(const T* heads, int num_heads) {
 #pragma unroll
         for (int s = 0; s < kKeyLoads; ++s) {
-            const auto loaded = load_if(g < num_heads && has_key(s), heads + g * kHeadDim + 32 * s + 8 * t);
 #pragma unroll
-            for (int i = 0; i < 4; ++i) query[s][i] = loaded.values[i];
+            for (int v = 0; v < kKeyPart; v += 8) {
+                const T* source = heads + g * kHeadDim + kKeyDims * s + kKeyPart * t + v;
+                const auto loaded = load_if<8>(g < num_heads && has_key(s), source);
+#pragma unroll
+                for (int i = 0; i < 4; ++i) query[s][v / 2 + i] = loaded.values[i];
+            }
         }
 #pragma unroll
-        for (int h = 0; h < kHalves; ++h) {
+        for (int h = 0; h < kValueLoads; ++h) {
 #pragma unroll
-            for (int i = 0; i < 16; ++i) sums[h][i / 4][i % 4] = 0.0f;
+            for (int i = 0; i < 4 * kValuePairs; ++i) sums[h][i / 4][i % 4] = 0.0f;
         }
 #pragma unroll
         for (int j = 0; j < 2; ++j) {
@@ -120,56 +136,59 @@ struct DecodeWarp {
             total[j] = total[j] * shrink[j] + scores[j] + scores[2 + j];
         }
 #pragma unroll
-        for (int h = 0; h < kHalves; ++h) {
+        for (int h = 0; h < kValueLoads; ++h) {
 #pragma unroll
-            for (int i = 0; i < 16; ++i) sums[h][i / 4][i % 4] *= shrink[i % 2];
+            for (int i = 0; i < 4 * kValuePairs; ++i) sums[h][i / 4][i % 4] *= shrink[i % 2];
         }
     }
 
     // A tile of tokens from `first` on; a token beyond the end reads the last one, and is masked.
-    __device__ __forceinline__ void add_tile(const T* keys, const T* values, int64_t token_stride, const Slots& slots,
+    __device__ __forceinline__ void add_tile(const C* keys, const C* values, int64_t token_stride, const Slots& slots,
                                              int first, int end, const ScoreRule& rule) {
-        Vector<uint32_t, 4> key[2][kKeyLoads], value[4][kHalves];
+        Vector<uint32_t, 4> key[2][kKeyLoads];
+        Vector<uint32_t, kValuePart * sizeof(C) / 4> value[4][kValueLoads];
         const auto row_of = [&](int token) { return slots.of(token < end ? token : end - 1) * token_stride; };
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-            const T* row = keys + row_of(first + g + 8 * i);
+            const C* row = keys + row_of(first + g + 8 * i);
 #pragma unroll
-            for (int s = 0; s < kKeyLoads; ++s) key[i][s] = load_if(has_key(s), row + 32 * s);
+            for (int s = 0; s < kKeyLoads; ++s) key[i][s] = load_if<kKeyPart>(has_key(s), row + kKeyDims * s);
         }
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-            const T* row = values + row_of(first + 2 * t + i % 2 + 8 * (i / 2));
+            const C* row = values + row_of(first + 2 * t + i % 2 + 8 * (i / 2));
 #pragma unroll
-            for (int h = 0; h < kHalves; ++h) value[i][h] = load_if(has_value(h), row + 64 * h);
+            for (int h = 0; h < kValueLoads; ++h) {
+                value[i][h] = load_if<kValuePart>(has_value(h), row + kValueDims * h);
+            }
         }
         float scores[4] = {};
 #pragma unroll
         for (int s = 0; s < kKeyLoads; ++s) {
 #pragma unroll
-            for (int p = 0; p < 2; ++p) {
-                const uint32_t a[4] = {key[0][s].values[2 * p], key[1][s].values[2 * p], key[0][s].values[2 * p + 1],
-                                       key[1][s].values[2 * p + 1]};
+            for (int p = 0; p < kKeyPart / 4; ++p) {
+                const uint32_t a[4] = {Store::pair(key[0][s], 2 * p), Store::pair(key[1][s], 2 * p),
+                                       Store::pair(key[0][s], 2 * p + 1), Store::pair(key[1][s], 2 * p + 1)};
                 mma_16x8x16<T>(scores, a, query[s][2 * p], query[s][2 * p + 1]);
             }
         }
         weigh(scores, first, end, rule);
-        const uint32_t low = transpose_8x8(pack<T>(scores[0], scores[1])),
-                       high = transpose_8x8(pack<T>(scores[2], scores[3]));
+        const uint32_t low = transpose_8x8(pack<Value>(scores[0], scores[1])),
+                       high = transpose_8x8(pack<Value>(scores[2], scores[3]));
 #pragma unroll
-        for (int h = 0; h < kHalves; ++h) {
+        for (int h = 0; h < kValueLoads; ++h) {
+            // Pair r has dims 2 r, 2 r + 1; the row eight further has that of half the pairs
+            // further.
 #pragma unroll
-            for (int r = 0; r < 2; ++r) {  // registers r and r + 2 have dims 2 r, 2 r + 1 and + 4
+            for (int r = 0; r < kValuePairs / 2; ++r) {
                 uint32_t even[4], odd[4];
 #pragma unroll
                 for (int i = 0; i < 4; ++i) {
-                    const uint32_t one = value[2 * (i / 2)][h].values[r + 2 * (i % 2)],
-                                   two = value[2 * (i / 2) + 1][h].values[r + 2 * (i % 2)];
-                    even[i] = low_halves(one, two);
-                    odd[i] = high_halves(one, two);
+                    Store::across(even[i], odd[i], value[2 * (i / 2)][h], value[2 * (i / 2) + 1][h],
+                                  r + kValuePairs / 2 * (i % 2));
                 }
-                mma_16x8x16<T>(sums[h][2 * r], even, low, high);
-                mma_16x8x16<T>(sums[h][2 * r + 1], odd, low, high);
+                mma_16x8x16<Value>(sums[h][2 * r], even, low, high);
+                mma_16x8x16<Value>(sums[h][2 * r + 1], odd, low, high);
             }
         }
     }
@@ -187,14 +206,14 @@ struct DecodeWarp {
                 shared.total[warp][2 * t + j] = total[j];
             }
 #pragma unroll
-            for (int h = 0; h < kHalves; ++h) {
+            for (int h = 0; h < kValueLoads; ++h) {
                 if (!has_value(h)) continue;
 #pragma unroll
-                for (int i = 0; i < 2; ++i) {
+                for (int d = 0; d < kValuePart; d += 4) {
                     Vector<float, 4> four;
 #pragma unroll
-                    for (int m = 0; m < 4; ++m) four.values[m] = sums[h][m][2 * i + j];
-                    store<4>(&shared.sum[warp][2 * t + j][64 * h + 8 * g + 4 * i], four);
+                    for (int m = 0; m < 4; ++m) four.values[m] = sums[h][(d + m) % kValuePairs][2 * (d / kValuePairs) + j];
+                    store<4>(&shared.sum[warp][2 * t + j][kValueDims * h + kValuePart * g + d], four);
                 }
             }
         }
@@ -249,8 +268,8 @@ __device__ __forceinline__ void merge_parts(const streamcore_paged_attention& ar
     }
 }
 
-template <typename T, int kHeadDim>
-__global__ void __launch_bounds__(kDecodeThreads)
+template <typename T, typename C, int kHeadDim>
+__global__ void __launch_bounds__(kDecodeThreads, kHeadDim > 128 ? 2 : 1)
     decode_attention_kernel(const streamcore_paged_attention args, const Divisor block_size, const ScoreRule rule) {
     begin_after_launch_before();
     const int split = blockIdx.x, seq = blockIdx.z, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -265,14 +284,15 @@ __global__ void __launch_bounds__(kDecodeThreads)
     if (split >= part.count) return;
 
     const int64_t token_stride = int64_t{kv_heads} * kHeadDim;
-    DecodeWarp<T, kHeadDim> state;
+    using Warp = DecodeWarp<T, C, kHeadDim>;
+    Warp state;
     state.lane = lane;
     state.g = lane / 4;
     state.t = lane % 4;
     state.begin(static_cast<const T*>(args.query) + token * args.query_stride + first_head * kHeadDim, num_heads);
     const Slots slots{args.block_tables + args.rows[seq] * args.block_table_stride, block_size};
-    const T* keys = static_cast<const T*>(args.key_cache) + kv_head * kHeadDim + 8 * state.t;
-    const T* values = static_cast<const T*>(args.value_cache) + kv_head * kHeadDim + 8 * state.g;
+    const C* keys = static_cast<const C*>(args.key_cache) + kv_head * kHeadDim + Warp::kKeyPart * state.t;
+    const C* values = static_cast<const C*>(args.value_cache) + kv_head * kHeadDim + Warp::kValuePart * state.g;
     for (int first = part.begin + warp * kDecodeTokens; first < part.end; first += kDecodeWarps * kDecodeTokens) {
         state.add_tile(keys, values, token_stride, slots, first, part.end, rule);
     }

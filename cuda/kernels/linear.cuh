@@ -37,9 +37,9 @@ __device__ __forceinline__ void finish(const streamcore_linear& args, const Tota
     }
 }
 
-// Adds up the stretches, in the last block of a tile to come here.
-template <typename T, int kRowTiles>
-__device__ __forceinline__ void merge(const streamcore_linear& args, ProductShared<kRowTiles>& shared) {
+// Adds up the stretches, in the last block of a tile to come here, which finishes the sums.
+template <int kRowTiles, typename Args, typename Finish>
+__device__ __forceinline__ void merge(const Args& args, ProductShared<kRowTiles>& shared, const Finish& finish) {
     const int splits = gridDim.y, size = static_cast<int>(args.num_rows) * kOutputs;
     float* partial = args.partial + int64_t{blockIdx.x} * splits * size;
     for (int i = threadIdx.x; i < size; i += kProductThreads) {
@@ -56,7 +56,7 @@ __device__ __forceinline__ void merge(const streamcore_linear& args, ProductShar
     __syncthreads();
     if (!shared.is_last) return;
     __threadfence();
-    finish<T>(args, [&](int row, int place) {
+    finish([&](int row, int place) {
         float sum = 0.0f;
         for (int s = 0; s < splits; ++s) sum += partial[s * size + row * kOutputs + place];
         return sum;
@@ -79,7 +79,7 @@ __global__ void __launch_bounds__(kProductThreads, kProductBlocks<kRowTiles>)
         weights, outputs, steps * split / splits, steps * (split + 1) / splits,
         [&](int row) { return row < args.num_rows ? x + row * args.x_stride : nullptr; }, shared);
     if (splits > 1) {
-        merge<T, kRowTiles>(args, shared);
+        merge(args, shared, [&](const auto& total) { finish<T>(args, total); });
         return;
     }
     finish<T>(args, [&](int row, int place) { return shared.total(row, place); });

@@ -11,6 +11,8 @@
 // chunk c ^ (r % 8), so that the eight rows of an 8x8 matrix lie in different banks; rows are a
 // multiple of 128 bytes long. Heads of 256 take 16 keys at a time and read the queries anew for
 // each tile: their sums leave no registers to keep them in.
+// What lies in the cache in eight bits is copied to shared memory as it is, and widened into the
+// one tile that is computed with before the next copy begins: each thread widens what it copied.
 // Blocks: one for every kQueries tokens begun by a sequence; the last tokens of a sequence, which
 // see most keys, first. Heads are next to each other in the grid, so that those of a group find
 // each other's keys in the L2 cache.
@@ -22,21 +24,23 @@ namespace streamcore {
 
 constexpr int kPrefillWarps = 4, kQueries = 16 * kPrefillWarps, kPrefillThreads = 32 * kPrefillWarps;
 
-// How a head size is cut.
-template <int kHeadDim>
+// How a head size is cut, for a cache of C.
+template <typename C, int kHeadDim>
 struct PrefillShape {
     static constexpr int kKeys = kHeadDim > 128 ? 16 : 64;
     static constexpr bool kKeepsQuery = kHeadDim <= 128;
     static constexpr int kRowBytes = (kHeadDim + 63) / 64 * 128;
     static constexpr uint32_t kTileBytes = kKeys * kRowBytes;
-    static constexpr int kSharedBytes = kQueries * kRowBytes + 4 * kTileBytes;
+    // Keys and values of a tile as they lie in the cache, if that is in eight bits.
+    static constexpr uint32_t kCopyBytes = sizeof(C) == 1 ? kKeys * kHeadDim : 0;
+    static constexpr int kSharedBytes = kQueries * kRowBytes + (sizeof(C) == 1 ? 2 : 4) * kTileBytes + 2 * kCopyBytes;
 };
 
 // Where chunk c of row r of a tile is, in bytes from its start. Rows that are eight apart differ by
 // a constant.
 template <int kHeadDim>
 __device__ __forceinline__ uint32_t chunk_of(int row, int chunk) {
-    return row * PrefillShape<kHeadDim>::kRowBytes + ((chunk ^ row % 8) << 4);
+    return row * PrefillShape<uint16_t, kHeadDim>::kRowBytes + ((chunk ^ row % 8) << 4);
 }
 
 // Finds a block's sequence, and the first of its tokens. Sequence s owns the blocks from
@@ -62,9 +66,10 @@ struct QueryTile {
 };
 
 // The products and the softmax of one warp's 16 query tokens.
-template <typename T, int kHeadDim>
+template <typename T, typename C, int kHeadDim>
 struct PrefillWarp {
-    using Shape = PrefillShape<kHeadDim>;
+    using Shape = PrefillShape<C, kHeadDim>;
+    using Value = typename Cached<T, C>::Values;
     static constexpr int kSteps = kHeadDim / 16, kScoreTiles = Shape::kKeys / 8, kSumTiles = kHeadDim / 8;
     uint32_t queries;  // the address of the block's queries in shared memory
     uint32_t query[Shape::kKeepsQuery ? kSteps : 1][4];
@@ -170,16 +175,16 @@ struct PrefillWarp {
 #pragma unroll
         for (int k = 0; k < Shape::kKeys / 16; ++k) {
             const uint32_t weights[4] = {
-                pack<T>(scores[2 * k][0], scores[2 * k][1]), pack<T>(scores[2 * k][2], scores[2 * k][3]),
-                pack<T>(scores[2 * k + 1][0], scores[2 * k + 1][1]),
-                pack<T>(scores[2 * k + 1][2], scores[2 * k + 1][3])};
+                pack<Value>(scores[2 * k][0], scores[2 * k][1]), pack<Value>(scores[2 * k][2], scores[2 * k][3]),
+                pack<Value>(scores[2 * k + 1][0], scores[2 * k + 1][1]),
+                pack<Value>(scores[2 * k + 1][2], scores[2 * k + 1][3])};
 #pragma unroll
             for (int n = 0; n < kSumTiles; n += 2) {
                 uint32_t value[4];
                 ldmatrix_x4_transposed(value,
                                        tile + chunk_of<kHeadDim>(k * 16 + matrix % 2 * 8 + row, n + matrix / 2));
-                mma_16x8x16<T>(sums[n], weights, value[0], value[1]);
-                mma_16x8x16<T>(sums[n + 1], weights, value[2], value[3]);
+                mma_16x8x16<Value>(sums[n], weights, value[0], value[1]);
+                mma_16x8x16<Value>(sums[n + 1], weights, value[2], value[3]);
             }
         }
     }
@@ -234,11 +239,102 @@ __device__ __forceinline__ void copy_rows(uint32_t target, const Place& place) {
     }
 }
 
-template <typename T, int kHeadDim>
+// The tiles of keys and values, in shared memory from `first` on: two buffers of keys, then those
+// of values; or, of a cache in eight bits, one of each, then what was copied of both.
+template <typename T, typename C, int kHeadDim>
+struct PrefillTiles {
+    using Shape = PrefillShape<C, kHeadDim>;
+    static constexpr bool kIsNarrow = Cached<T, C>::kIsNarrow;
+    static constexpr int kKeys = Shape::kKeys;
+    static constexpr uint32_t kToValues = (kIsNarrow ? 1 : 2) * Shape::kTileBytes;
+    uint32_t first;
+    const C *key_cache, *value_cache;  // of the head
+    int64_t token_stride;
+    Slots slots;
+    int context_len;
+
+    __device__ __forceinline__ uint32_t copied() const { return first + 2 * Shape::kTileBytes; }
+
+    __device__ __forceinline__ void copy_chunk(uint32_t place, uint32_t to_value, int token, int dim) const {
+        const bool is_valid = token < context_len;
+        const int64_t offset = is_valid ? slots.of(token) * token_stride + dim : 0;
+        cp_async_16(place, key_cache + offset, is_valid);
+        cp_async_16(place + to_value, value_cache + offset, is_valid);
+    }
+
+    // The chunks of 16 bytes in eight bits that a thread copies and then widens: `visit(number,
+    // row, chunk)`.
+    template <typename Visit>
+    static __device__ __forceinline__ void for_own_chunks(const Visit& visit) {
+        constexpr int kChunks = kHeadDim / 16, kTotal = kKeys * kChunks, kAcross = kChunks % 4 == 0 ? 4 : kChunks;
+#pragma unroll
+        for (int n = 0; n < (kTotal + kPrefillThreads - 1) / kPrefillThreads; ++n) {
+            const int i = n * kPrefillThreads + threadIdx.x;
+            if (kTotal % kPrefillThreads != 0 && i >= kTotal) break;
+            // Four chunks of all rows, then the next four: eight neighbours then widen into
+            // different banks.
+            visit(i, i / kAcross % kKeys, i % kAcross + i / (kAcross * kKeys) * kAcross);
+        }
+    }
+
+    __device__ __forceinline__ void copy(int number, int buffer) const {
+        if constexpr (kIsNarrow) {
+            for_own_chunks([&](int i, int row, int chunk) {
+                copy_chunk(copied() + 16 * i, Shape::kCopyBytes, number * kKeys + row, 16 * chunk);
+            });
+        } else {
+            copy_rows<T, kHeadDim, kKeys>(first + buffer * Shape::kTileBytes, [&](uint32_t place, int row, int dim) {
+                copy_chunk(place, kToValues, number * kKeys + row, dim);
+            });
+        }
+        cp_async_commit();
+    }
+
+    // Makes two chunks of a tile of one that was copied.
+    template <typename Wide>
+    static __device__ __forceinline__ void widen_chunk(uint32_t tile, uint32_t place, int row, int chunk) {
+        const auto codes = load<4>(static_cast<const uint32_t*>(shared_pointer(place)));
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            Vector<uint32_t, 4> wide;
+#pragma unroll
+            for (int i = 0; i < 4; ++i) wide.values[i] = widen_pair<Wide>(codes.values[2 * half + i / 2] >> 16 * (i % 2));
+            store<4>(static_cast<uint32_t*>(shared_pointer(tile + chunk_of<kHeadDim>(row, 2 * chunk + half))), wide);
+        }
+    }
+
+    __device__ __forceinline__ void widen() const {
+        for_own_chunks([&](int i, int row, int chunk) {
+            widen_chunk<T>(first, copied() + 16 * i, row, chunk);
+            widen_chunk<typename Cached<T, C>::Values>(first + kToValues, copied() + Shape::kCopyBytes + 16 * i, row, chunk);
+        });
+    }
+
+    // Makes tile `number` one that is there for all threads, and begins to copy the next one.
+    // Returns where its keys are.
+    __device__ __forceinline__ uint32_t next(int number, int buffer, bool is_last) const {
+        if constexpr (kIsNarrow) {
+            cp_async_wait<0>();
+            widen();
+        } else if (is_last) {
+            cp_async_wait<0>();
+        } else {
+            copy(number + 1, 1 - buffer);
+            cp_async_wait<1>();
+        }
+        __syncthreads();
+        if (kIsNarrow && !is_last) copy(number + 1, 0);
+        return first + (kIsNarrow ? 0 : buffer * Shape::kTileBytes);
+    }
+};
+
+template <typename T, typename C, int kHeadDim>
 __global__ void __launch_bounds__(kPrefillThreads, 2)
     prefill_attention_kernel(const streamcore_paged_attention args, const Divisor block_size, const ScoreRule rule) {
     begin_after_launch_before();
-    using Shape = PrefillShape<kHeadDim>;
+    using Shape = PrefillShape<C, kHeadDim>;
+    using Warp = PrefillWarp<T, C, kHeadDim>;
+    using Tiles = PrefillTiles<T, C, kHeadDim>;
     constexpr int kKeys = Shape::kKeys;
     const QueryTile tile(args, blockIdx.y);
     // Sequences with one query token are the decode kernel's.
@@ -249,23 +345,14 @@ __global__ void __launch_bounds__(kPrefillThreads, 2)
     const int window = args.window > 0 ? static_cast<int>(args.window) : context_len;
     const int num_rows = tile.len - tile.first < kQueries ? tile.len - tile.first : kQueries;
 
-    const uint32_t queries = dynamic_shared(), keys = queries + kQueries * Shape::kRowBytes;
-    const Slots slots{args.block_tables + args.rows[tile.seq] * args.block_table_stride, block_size};
+    const uint32_t queries = dynamic_shared();
     const int64_t token_stride = int64_t{kv_heads} * kHeadDim;
-    const T* key_cache = static_cast<const T*>(args.key_cache) + kv_head * kHeadDim;
-    const T* value_cache = static_cast<const T*>(args.value_cache) + kv_head * kHeadDim;
-    const auto copy_tile = [&](int number, int buffer) {
-        const uint32_t key_tile = keys + buffer * Shape::kTileBytes;
-        copy_rows<T, kHeadDim, kKeys>(key_tile, [&](uint32_t place, int row, int dim) {
-            const int token = number * kKeys + row;
-            const bool is_valid = token < context_len;
-            const int64_t offset = is_valid ? slots.of(token) * token_stride + dim : 0;
-            cp_async_16(place, key_cache + offset, is_valid);
-            cp_async_16(place + 2 * Shape::kTileBytes, value_cache + offset, is_valid);
-        });
-        cp_async_commit();
-    };
-
+    const Tiles tiles{queries + kQueries * Shape::kRowBytes,
+                      static_cast<const C*>(args.key_cache) + kv_head * kHeadDim,
+                      static_cast<const C*>(args.value_cache) + kv_head * kHeadDim,
+                      token_stride,
+                      {args.block_tables + args.rows[tile.seq] * args.block_table_stride, block_size},
+                      context_len};
     const T* query = static_cast<const T*>(args.query) + (tile.start + tile.first) * args.query_stride + head * kHeadDim;
     copy_rows<T, kHeadDim, kQueries>(queries, [&](uint32_t place, int row, int dim) {
         cp_async_16(place, query + (row < num_rows ? row : 0) * args.query_stride + dim, row < num_rows);
@@ -273,22 +360,14 @@ __global__ void __launch_bounds__(kPrefillThreads, 2)
     const int first_position = before + tile.first;
     const int first_seen = first_position + 1 - window, first_tile = first_seen > 0 ? first_seen / kKeys : 0;
     const int end_tile = (first_position + num_rows + kKeys - 1) / kKeys;
-    copy_tile(first_tile, 0);
+    tiles.copy(first_tile, 0);
 
-    PrefillWarp<T, kHeadDim> state(queries);
+    Warp state(queries);
     const int position = first_position + state.warp * 16 + state.g;
     for (int number = first_tile; number < end_tile; ++number) {
-        const int buffer = (number - first_tile) % 2;
-        if (number + 1 < end_tile) {
-            copy_tile(number + 1, 1 - buffer);
-            cp_async_wait<1>();
-        } else {
-            cp_async_wait<0>();
-        }
-        __syncthreads();
-        const uint32_t key_tile = keys + buffer * Shape::kTileBytes;
+        const uint32_t key_tile = tiles.next(number, (number - first_tile) % 2, number + 1 >= end_tile);
         if (number == first_tile) state.keep_query();
-        float scores[PrefillWarp<T, kHeadDim>::kScoreTiles][4] = {};
+        float scores[Warp::kScoreTiles][4] = {};
         state.multiply_keys(scores, key_tile);
         if (rule.has_cap()) state.bend(scores, rule);
         // The first row of the warp sees the fewest late keys, its last row the fewest early ones.
@@ -297,8 +376,8 @@ __global__ void __launch_bounds__(kPrefillThreads, 2)
             state.mask(scores, number * kKeys, position, window);
         }
         state.weigh(scores, rule);
-        state.multiply_values(scores, key_tile + 2 * Shape::kTileBytes);
-        // The next copy goes where others may still read.
+        state.multiply_values(scores, key_tile + Tiles::kToValues);
+        // What comes next goes where others may still read.
         __syncthreads();
     }
     T* output = static_cast<T*>(args.output) + (int64_t{tile.start + tile.first} * heads + head) * kHeadDim;

@@ -3,7 +3,8 @@
 //   x = x * rsqrt(mean(x^2) + eps) * norm                             where the heads have norms
 //   (x[i], x[h + i]) = (x[i] * c - x[h + i] * s,  x[h + i] * c + x[i] * s)    for i < h
 //   x = x * query_factors[position]                                   for queries with factors
-// in place; then key_cache[slot] = rotated key and value_cache[slot] = value, unless slot < 0.
+// in place; then key_cache[slot] = rotated key and value_cache[slot] = value, unless slot < 0. The
+// caches may be in eight bits (`e4m3.cuh`), to which the key is rounded as it is in the tensor.
 //
 // Shapes: query [num_tokens, num_heads, head_dim], key and value [num_tokens, num_kv_heads,
 // head_dim], heads adjacent and tokens at any stride (slices of one fused projection); caches
@@ -16,7 +17,10 @@
 // shapes, and a decode step has one small block per sequence.
 #pragma once
 
+#include <type_traits>
+
 #include "dtype.cuh"
+#include "e4m3.cuh"
 #include "launch_order.cuh"
 #include "streamcore_kernels.h"
 #include "vector.cuh"
@@ -35,11 +39,24 @@ __device__ __forceinline__ void load_floats(float (&numbers)[N], const float* so
     }
 }
 
+// Stores N elements in the cache.
+template <int N, typename T, typename C>
+__device__ __forceinline__ void keep(C* target, const Vector<T, N>& values) {
+    if constexpr (std::is_same_v<T, C>) {
+        store<N>(target, values);
+    } else {
+        Vector<C, N> rounded;
+#pragma unroll
+        for (int j = 0; j < N; ++j) rounded.values[j] = narrow<C>(widen(values.values[j]));
+        store<N>(target, rounded);
+    }
+}
+
 // One head, and the threads that share it.
-template <typename T, int N>
+template <typename T, typename C, int N>
 struct Head {
     T* x;
-    T* stored;  // where a key goes, or null
+    C* stored;  // where a key goes, or null
     const T* norm;
     float scale, factor;  // by its norm, by its position
     int head_dim, lane, lanes;
@@ -73,7 +90,7 @@ struct Head {
 #pragma unroll
         for (int j = 0; j < N; ++j) rounded.values[j] = narrow<T>(values[j] * factor);
         store<N>(x + i, rounded);
-        if (stored != nullptr) store<N>(stored + i, rounded);
+        if (stored != nullptr) keep<N>(stored + i, rounded);
     }
 
     __device__ __forceinline__ void rotate(const float* cos, int half) const {
@@ -105,7 +122,7 @@ struct Head {
     }
 };
 
-template <typename T, int N>
+template <typename T, typename C, int N>
 __global__ void rope_and_store_kernel(const streamcore_rope_and_store args, int log2_lanes) {
     begin_after_launch_before();
     const int64_t token = blockIdx.x, slot = args.slot_mapping[token];
@@ -122,11 +139,11 @@ __global__ void rope_and_store_kernel(const streamcore_rope_and_store args, int 
             if (slot < 0) continue;
             const int offset = (head - num_heads - num_kv_heads) * head_dim;
             const T* value = static_cast<const T*>(args.value) + token * args.value_stride + offset;
-            T* target = static_cast<T*>(args.value_cache) + stored + offset;
-            for (int i = lane * N; i < head_dim; i += lanes * N) store<N>(target + i, load<N>(value + i));
+            C* target = static_cast<C*>(args.value_cache) + stored + offset;
+            for (int i = lane * N; i < head_dim; i += lanes * N) keep<N>(target + i, load<N>(value + i));
             continue;
         }
-        Head<T, N> one{nullptr, nullptr, nullptr, 1.0f, 1.0f, head_dim, lane, lanes};
+        Head<T, C, N> one{nullptr, nullptr, nullptr, 1.0f, 1.0f, head_dim, lane, lanes};
         if (head < num_heads) {
             one.x = static_cast<T*>(args.query) + token * args.query_stride + head * head_dim;
             one.norm = static_cast<const T*>(args.query_norm);
@@ -135,7 +152,7 @@ __global__ void rope_and_store_kernel(const streamcore_rope_and_store args, int 
             const int offset = (head - num_heads) * head_dim;
             one.x = static_cast<T*>(args.key) + token * args.key_stride + offset;
             one.norm = static_cast<const T*>(args.key_norm);
-            if (slot >= 0) one.stored = static_cast<T*>(args.key_cache) + stored + offset;
+            if (slot >= 0) one.stored = static_cast<C*>(args.key_cache) + stored + offset;
         }
         if (one.norm != nullptr) {
             one.normalise(args.eps, mask);

@@ -191,7 +191,7 @@ class ServeConfig:
     )
     kv_cache_dtype: str = _option(
         "auto",
-        "type of the KV cache; auto: that of the model; fp8: a half of that of bfloat16, on the CPU",
+        "type of the KV cache; auto: that of the model; fp8: a half of that of bfloat16",
         choices=("auto", "fp8"),
     )
     block_size: int = _option(16, "tokens in one block of the KV cache", least=1, most=1024)

@@ -40,8 +40,8 @@ class Kernel:
 
 
 DECODE, PREFILL = (
-    "decode_attention_kernel<__nv_bfloat16, 128>",
-    "prefill_attention_kernel<__nv_bfloat16, 128>",
+    "decode_attention_kernel<__nv_bfloat16, __nv_bfloat16, 128>",
+    "prefill_attention_kernel<__nv_bfloat16, __nv_bfloat16, 128>",
 )
 
 
@@ -67,6 +67,11 @@ KERNELS = [
            32768 * 2 * 8 * 128 * 2, 8 * 32768 / 16, flops=8 * 32768 / 16 * 16 * 4096),
     Kernel("prefill attention, 8192", "attention_bf16", PREFILL, "HMMA",
            8192 * (32 + 32 + 2 * 8) * 128 * 2, 32 * 4 * 128 * 129 / 2, flops=32 * 4 * 128 * 129 / 2 * 128 * 4096),
+    Kernel("decode over fp8, 64 x 4096", "attention_bf16_e4m3", "decode_attention_kernel<__nv_bfloat16, E4m3, 128>",
+           "HMMA", 64 * 4096 * 2 * 8 * 128, 64 * 8 * 4096 / 16, flops=64 * 8 * 4096 / 16 * 16 * 4096),
+    Kernel("prefill over fp8, 8192", "attention_bf16_e4m3", "prefill_attention_kernel<__nv_bfloat16, E4m3, 128>",
+           "HMMA", 8192 * ((32 + 32) * 2 + 2 * 8) * 128, 32 * 4 * 128 * 129 / 2,
+           flops=32 * 4 * 128 * 129 / 2 * 128 * 4096),
     Kernel("sampling, 256 x 151936", "sample", "sample_kernel<4, false>", "REDUX",
            256 * 151936 * 4, 256 * 151936 / 128),
     Kernel("sampling with penalties, 256 x 151936", "sample", "sample_kernel<4, true>", "REDUX",
@@ -75,7 +80,7 @@ KERNELS = [
            256 * 151936 * 8, 256 * 151936 / 128),
     Kernel("gated, 8192 x 14336", "gated", "gated_kernel<__nv_bfloat16, 8, 0>", "", 8192 * 14336 * 3 * 2, 0,
            warps=8192 * 14336 / 8 / 2 / 32),
-    Kernel("rope and store, 8192", "rope_and_store", "rope_and_store_kernel<__nv_bfloat16, 8>", "LDG",
+    Kernel("rope and store, 8192", "rope_and_store", "rope_and_store_kernel<__nv_bfloat16, __nv_bfloat16, 8>", "LDG",
            8192 * (2 * (32 + 8) + 8 + 2 * 8) * 128 * 2, 8192 * 48 * 8 / 32),
     Kernel("norm with residual, 8192 x 4096", "rms_norm", "rms_norm_kernel<__nv_bfloat16, 8, true>", "",
            8192 * 4096 * 4 * 2, 0, warps=8192 * 4096 / 8 / 32),
@@ -93,6 +98,9 @@ KERNELS = [
     product("gate and up", 32, 28672, 4096),
     product("down", 8, 4096, 14336),
     product("logits", 1, 128256, 4096),
+    Kernel("gate and up in 4 bits, 1 x 28672 x 4096", "grouped_bf16",
+           "grouped_linear_kernel<__nv_bfloat16, 0, 1>", "HMMA", 28672 * 4096 * (1 / 2 + 4 / 128),
+           28672 / 64 * 4096 / 64, flops=28672 / 64 * 4096 / 64 * 20 * 4096),
     # 32 tokens that take 8 of 128 each use about 112.
     Kernel("gate and up of experts, 112 of 1536 x 2048", "linear_bf16",
            "gate_up_of_experts_kernel<__nv_bfloat16, PlainWeights<__nv_bfloat16>, 4>", "HMMA", 112 * 1536 * 2048 * 2,

@@ -4,5 +4,5 @@
 using namespace streamcore;
 
 extern "C" int streamcore_cuda_paged_attention(int, const streamcore_paged_attention* args, void* stream) {
-    return launch_attention<__nv_bfloat16, 64>(*args, stream);
+    return launch_attention<__nv_bfloat16, __nv_bfloat16, 64>(*args, stream);
 }

@@ -1,5 +1,6 @@
 """The structs of the C header against those that the extension lists."""
 
+import ctypes
 import re
 
 import pytest
@@ -22,6 +23,18 @@ def structs_of_header() -> dict[str, list[tuple[str, str]]]:
         ]
         found[name.title().replace("_", "")] = fields
     return found
+
+
+def test_the_form_of_a_weight_is_one() -> None:
+    """The CPU's kernels and a device's read the same struct: a field between is another scale for each weight."""
+    if library.FORM_STRUCT is None:
+        pytest.skip("the extension is not built")
+    text = (CUDA / "include" / "streamcore_kernels.h").read_text()
+    body = re.search(r"struct streamcore_form \{(.*?)\};", text, re.DOTALL)
+    assert body is not None
+    fields = re.findall(r"^ +(.+?)(\w+);", body[1], re.MULTILINE)
+    kinds = {name: ctypes.c_size_t if "*" in kind else ctypes.c_uint32 for kind, name in fields}
+    assert [(name, kind) for name, kind, *_ in library.FORM_STRUCT._fields_] == list(kinds.items())
 
 
 def test_header_and_extension_agree() -> None:

@@ -11,10 +11,12 @@ import torch
 from tests.cuda.emulated import CheckedMemory
 from tests.cuda.emulator import Emulator, aligned
 from tests.cuda.host_library import host_library, missing
+from tests.kernels.grouped_weights import FORMS, random_weight
 from tests.kernels.test_experts import expected as expected_of_experts
 from tests.kernels.test_paged_attention import Step, make_step
 
-from streamcore.kernels import LayerCache, LinearWeight
+from streamcore.kernels import LayerCache, LinearWeight, grouped
+from streamcore.kernels.grouped import Form
 from streamcore.operands import AttentionRule, Expert, ExpertRule, HeadNorms, Rotation
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
@@ -64,11 +66,15 @@ def check_attention(ops: CheckedMemory, step: Step, rule: AttentionRule | None =
         slots = blocks[blocks >= 0].long().unsqueeze(1) * used.shape[1] + torch.arange(used.shape[1])
         used.view(-1)[slots.flatten()[:length]] = True
     for cache_of_kind in (step.key_cache, step.value_cache):
-        cache_of_kind[~used] = torch.nan
+        if cache_of_kind.dtype == torch.float8_e4m3fn:
+            cache_of_kind.view(torch.uint8)[~used] = 0x7F
+        else:
+            cache_of_kind[~used] = torch.nan
     out = aligned(torch.full(step.query.shape, torch.nan, dtype=step.query.dtype))
     cache_pair = LayerCache(step.key_cache, step.value_cache)
     ops.paged_attention(out, step.query, cache_pair, step.sequences(), rule)
-    step.key_cache[~used], step.value_cache[~used] = 0, 0
+    for cache_of_kind in (step.key_cache, step.value_cache):
+        cache_of_kind.view(torch.uint8)[~used] = 0
     expected = step.expected(rule)
     tolerance = {torch.bfloat16: 1.6e-2, torch.float16: 2e-3}[out.dtype]
     torch.testing.assert_close(out.double(), expected, rtol=tolerance, atol=tolerance)
@@ -157,6 +163,47 @@ def test_products_of_other_numbers(ops: CheckedMemory) -> None:
     check_product(ops, 17, 66, 520, torch.float16)
 
 
+def check_groups(
+    ops: CheckedMemory, form: Form, num_rows: int, shape: tuple[int, int], dtype: torch.dtype = torch.bfloat16
+) -> None:
+    """Multiplies rows with a weight of few bits."""
+    num_outputs, num_inputs = shape
+    numbers = random_weight(form, num_outputs, num_inputs)
+    weight = LinearWeight(aligned(grouped.pack(numbers)), num_outputs, num_inputs, False, False, form)
+    values = numbers.values().double()
+    x = aligned(random(num_rows, num_inputs, dtype=dtype) / (values.abs().max() * num_inputs**0.5))
+    bias = random(num_outputs, dtype=dtype)
+    out = aligned(torch.full((num_rows, num_outputs), torch.nan, dtype=dtype))
+    ops.linear(out, x, weight, bias)
+    tolerance = {torch.bfloat16: 1.6e-2, torch.float16: 2e-3}[dtype]
+    expected = x.double() @ values.T + bias.double()
+    torch.testing.assert_close(out.double(), expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", ["4-bit, zero points", "4-bit, a table", "8-bit, nested minima"])
+@pytest.mark.parametrize(("num_rows", "shape"), [(1, (30, 40)), (9, (130, 1000)), (40, (66, 264))])
+def test_products_with_groups(ops: CheckedMemory, name: str, num_rows: int, shape: tuple[int, int]) -> None:
+    """Tiles are filled up with outputs and inputs that no row has: none may be read from x, none stored."""
+    dtype = torch.float16 if num_rows == 9 else torch.bfloat16
+    check_groups(ops, FORMS[name], num_rows, shape, dtype)
+
+
+@pytest.mark.parametrize("name", ["4-bit, minima", "8-bit, nested"])
+def test_groups_are_widened(ops: CheckedMemory, name: str) -> None:
+    """Rows of a weight that are widened for torch lie where those of the last one did."""
+    numbers = random_weight(FORMS[name], 70, 264)
+    weight = LinearWeight(aligned(grouped.pack(numbers)), 70, 264, False, False, FORMS[name])
+    emulator, x = ops.emulator, random(1, 264)
+    matrix = ops._widened_memory.rows(264, x)[:70]
+    emulator.begin(check=True, seed=ops.seed)
+    emulator.register(
+        weight.data.data_ptr(), weight.data.nbytes, "a weight", is_written=True, is_constant=True
+    )
+    emulator.register(matrix.data_ptr(), matrix.nbytes, "the output", is_written=False)
+    ops._widened(aligned(torch.empty(1, 70, dtype=torch.bfloat16)), x, weight, None)
+    assert torch.equal(matrix, numbers.values().bfloat16())
+
+
 def test_weights_are_read_once_by_whole_sectors(ops: CheckedMemory) -> None:
     """Few rows cost what their weights cost: a byte that is read twice is time that no other part makes up for."""
     ops.profiles = True
@@ -210,6 +257,27 @@ def test_experts(ops: CheckedMemory, num_tokens: int, hidden: int, inter: int) -
     check_experts(ops, num_tokens, hidden, inter)
 
 
+EIGHT_BITS = [(64, torch.bfloat16), (80, torch.float16), (128, torch.bfloat16), (256, torch.float16)]
+
+
+@pytest.mark.parametrize(("head_dim", "dtype"), EIGHT_BITS)
+def test_a_cache_in_eight_bits(ops: CheckedMemory, head_dim: int, dtype: torch.dtype) -> None:
+    """A tile is widened from what was copied into what is computed with: neither may be overwritten too early."""
+    decodes, prefills = [(1, 600), (1, 1)], [(70, 140), (1, 5), (0, 0), (17, 17)]
+    for seqs in (decodes, prefills):
+        step = make_step(
+            IMPLEMENTATION,
+            seqs,
+            num_heads=3,
+            num_kv_heads=1,
+            head_dim=head_dim,
+            block_size=24,
+            dtype=dtype,
+            cache_dtype=torch.float8_e4m3fn,
+        )
+        check_attention(ops, step, AttentionRule(0.2, soft_cap=5.0, sinks=random(3, dtype=dtype)))
+
+
 @pytest.mark.parametrize("width", [64, 1000, 1003, 2048])
 def test_rows(ops: CheckedMemory, width: int) -> None:
     """A row that is not a multiple of the vectors must not be read beyond its end."""
@@ -248,3 +316,9 @@ def test_rope_and_store(ops: CheckedMemory, head_dim: int, rotary_dim: int, is_n
     ops.rope_and_store_kv(query, key, value, rotation, positions, LayerCache(*caches), slots, norms)
     assert torch.equal(caches[0].flatten(0, 1)[7], key[0])
     assert torch.equal(caches[0].flatten(0, 1)[3], before.flatten(0, 1)[3])
+    if head_dim % 16:
+        # Attention takes no such heads, and the checker tells pairs of bytes apart only.
+        return
+    narrow = [aligned(cache.to(torch.float8_e4m3fn)) for cache in caches]
+    ops.rope_and_store_kv(query, key, value, rotation, positions, LayerCache(*narrow), slots, norms)
+    assert torch.equal(narrow[0].float().flatten(0, 1)[7], key[0].to(torch.float8_e4m3fn).float())

@@ -5,7 +5,14 @@ import torch
 from tests.cuda.emulated import CheckedMemory
 from tests.cuda.host_library import missing
 from tests.cuda.planted import Plant, planted_emulator
-from tests.cuda.test_memory import IMPLEMENTATION, check_attention, check_experts, check_product
+from tests.cuda.test_memory import (
+    IMPLEMENTATION,
+    check_attention,
+    check_experts,
+    check_groups,
+    check_product,
+)
+from tests.kernels.grouped_weights import FORMS
 from tests.kernels.test_paged_attention import make_step
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
@@ -16,7 +23,7 @@ NUMBERS = "Tensor-likes are not close"
 
 
 FENCE = "    __threadfence();\n    __syncthreads();\n    if (threadIdx.x == 0) {"
-BARRIER_OF_TILE = "        __syncthreads();\n        const uint32_t key_tile"
+BARRIER_OF_TILE = "        __syncthreads();\n        if (kIsNarrow"
 
 DECODE_PLANTS = {
     "a token too many": Plant(
@@ -77,7 +84,7 @@ PREFILL_PLANTS = {
     ),
     "no barrier before the next copy": Plant(
         "prefill_attention.cuh",
-        "        // The next copy goes where others may still read.\n        __syncthreads();",
+        "        // What comes next goes where others may still read.\n        __syncthreads();",
         "",
         "write after read",
     ),
@@ -98,8 +105,8 @@ PREFILL_PLANTS = {
     ),
     "a warp leaves before the barriers": Plant(
         "prefill_attention.cuh",
-        "    copy_tile(first_tile, 0);\n",
-        "    if (static_cast<int>(threadIdx.x) / 32 * 16 >= num_rows) return;\n    copy_tile(first_tile, 0);\n",
+        "    tiles.copy(first_tile, 0);\n",
+        "    if (static_cast<int>(threadIdx.x) / 32 * 16 >= num_rows) return;\n    tiles.copy(first_tile, 0);\n",
         "not waited for|still filling|never written",
     ),
 }
@@ -170,9 +177,68 @@ EXPERT_PLANTS = {
     ),
 }
 
+GROUPED_PLANTS = {
+    "rows are read before the launch in front has ended": Plant(
+        "grouped.cuh",
+        "    wait_for_launch_before();\n    const T* rows",
+        "    const T* rows",
+        "before the launch in front",
+    ),
+    "an input too many": Plant(
+        "grouped.cuh",
+        "input >= num_inputs) continue",
+        "input > num_inputs) continue",
+        "never written|outside|misaligned",
+    ),
+    "a tile too many": Plant(
+        "grouped.cuh",
+        "first + i < num_tiles ? first + i : num_tiles - 1",
+        "first + i",
+        "outside of every allocation",
+    ),
+    "the scale of the next group": Plant(
+        "grouped.cuh",
+        "group - span * form.span_groups, 4 * g",
+        "group - span * form.span_groups, 4 * t",
+        NUMBERS,
+    ),
+    "a group that goes on in the next": Plant("grouped.cuh", "                sum = 0.0f;\n", "", NUMBERS),
+    "no barrier before the sums of other warps are read": Plant(
+        "grouped.cuh", "    warp.keep(shared);\n    __syncthreads();\n", "    warp.keep(shared);\n", "race"
+    ),
+    "outputs of two fragments exchanged": Plant(
+        "grouped.cuh", "4 * g + m % 2 * 2 + k / 2", "4 * g + k / 2 * 2 + m % 2", NUMBERS
+    ),
+}
 
-def attend_with(plant: Plant | None, seqs: list[tuple[int, int]]) -> None:
-    emulator = planted_emulator(plant, "planted_attention.cu")
+# Found where the cache is in eight bits.
+NARROW_PLANTS = {
+    "widens what is still being copied": Plant(
+        "prefill_attention.cuh",
+        "            cp_async_wait<0>();\n            widen();",
+        "            widen();",
+        "still filling|never written",
+    ),
+    "no barrier behind the widened tile": Plant(
+        "prefill_attention.cuh", BARRIER_OF_TILE, BARRIER_OF_TILE.split("\n")[1], "race|never written"
+    ),
+    "widens what others still read": Plant(
+        "prefill_attention.cuh",
+        "        // What comes next goes where others may still read.\n        __syncthreads();",
+        "",
+        "write after read",
+    ),
+    "halves of a chunk exchanged": Plant(
+        "prefill_attention.cuh",
+        "codes.values[2 * half + i / 2]",
+        "codes.values[2 - 2 * half + i / 2]",
+        NUMBERS,
+    ),
+}
+
+
+def attend_with(plant: Plant | None, seqs: list[tuple[int, int]], *, is_narrow: bool = False) -> None:
+    emulator = planted_emulator(plant, f"planted_attention{'_e4m3' if is_narrow else ''}.cu")
     try:
         step = make_step(
             IMPLEMENTATION,
@@ -182,6 +248,7 @@ def attend_with(plant: Plant | None, seqs: list[tuple[int, int]]) -> None:
             head_dim=64,
             block_size=16,
             dtype=torch.bfloat16,
+            cache_dtype=torch.float8_e4m3fn if is_narrow else None,
         )
         check_attention(CheckedMemory(emulator), step)
     finally:
@@ -192,6 +259,14 @@ def multiply_with(plant: Plant | None) -> None:
     emulator = planted_emulator(plant, "planted_products.cu")
     try:
         check_product(CheckedMemory(emulator), 9, 150, 1000)
+    finally:
+        emulator.close()
+
+
+def multiply_groups_with(plant: Plant | None) -> None:
+    emulator = planted_emulator(plant, "planted_grouped.cu")
+    try:
+        check_groups(CheckedMemory(emulator), FORMS["4-bit, zero points"], 9, (90, 1000))
     finally:
         emulator.close()
 
@@ -208,7 +283,9 @@ def use_experts_with(plant: Plant | None) -> None:
 def test_nothing_is_found_in_sound_kernels(seqs: list[tuple[int, int]]) -> None:
     """A checker that always complains would find every bug."""
     attend_with(None, seqs)
+    attend_with(None, seqs, is_narrow=True)
     multiply_with(None)
+    multiply_groups_with(None)
     use_experts_with(None)
 
 
@@ -226,11 +303,25 @@ def test_bugs_of_prefill_are_found(name: str) -> None:
         attend_with(PREFILL_PLANTS[name], PREFILLS)
 
 
+@pytest.mark.parametrize("name", NARROW_PLANTS)
+def test_bugs_of_a_cache_in_eight_bits_are_found(name: str) -> None:
+    """A tile that is widened too early or too late is right where threads happen to keep in step."""
+    with pytest.raises(AssertionError, match=NARROW_PLANTS[name].found):
+        attend_with(NARROW_PLANTS[name], PREFILLS, is_narrow=True)
+
+
 @pytest.mark.parametrize("name", PRODUCT_PLANTS)
 def test_bugs_of_products_are_found(name: str) -> None:
     """Rows that are read too early are those of the last step only where a device is quick enough."""
     with pytest.raises(AssertionError, match=PRODUCT_PLANTS[name].found):
         multiply_with(PRODUCT_PLANTS[name])
+
+
+@pytest.mark.parametrize("name", GROUPED_PLANTS)
+def test_bugs_of_products_with_groups_are_found(name: str) -> None:
+    """A scale that belongs to a neighbour is of the right size, and wrong."""
+    with pytest.raises(AssertionError, match=GROUPED_PLANTS[name].found):
+        multiply_groups_with(GROUPED_PLANTS[name])
 
 
 @pytest.mark.parametrize("name", EXPERT_PLANTS)

@@ -20,6 +20,7 @@ from streamcore.kernels import LinearWeight, library
 from streamcore.kernels.few_rows import MAX_ROWS
 from streamcore.kernels.ops import Ops
 from streamcore.kernels.reference import ReferenceOps
+from streamcore.models import precision
 from streamcore.models.folder import check_model_folder
 from streamcore.models.load import load_model
 from streamcore.models.model import Model
@@ -69,11 +70,13 @@ def emulated() -> EmulatedOps:
     return WithFewRows(emulator)
 
 
-def model_of(folder: Path, ops: Ops) -> Model:
+def model_of(folder: Path, ops: Ops, kv_cache_dtype: str = "auto") -> Model:
     # As on a device: the CPU's own kernels would have the weights packed, and widened.
     with pytest.MonkeyPatch.context() as changed:
         changed.setattr(library, "packs_weights", lambda: False)
-        model = load_model(check_model_folder(folder), CPU, torch.float16)
+        changed.setattr(precision, "_reads_narrow_cache", lambda *arguments: True)
+        checked = check_model_folder(folder)
+        model = load_model(checked, CPU, torch.float16, kv_cache_dtype=kv_cache_dtype)
     model.ops = ops
     model.prepare(256)
     return model
@@ -105,11 +108,12 @@ def answers(model: Model, asked: list[Ask], **limits: Any) -> list[Answer]:
     return EngineLoop(model, num_blocks=64, **limits).answer(asked)
 
 
-def test_the_kernels_compute_the_model(folder: Path) -> None:
+@pytest.mark.parametrize("cache", ["auto", "fp8"])
+def test_the_kernels_compute_the_model(folder: Path, cache: str) -> None:
     """The first token of a server with a GPU must be the model's."""
     asked = asks(logprobs=3)
-    actual = answers(model_of(folder, emulated()), asked)
-    expected = answers(model_of(folder, ReferenceOps()), asked)
+    actual = answers(model_of(folder, emulated(), cache), asked)
+    expected = answers(model_of(folder, ReferenceOps(), cache), asked)
     for ours, theirs in zip(actual, expected, strict=True):
         (logprob, likeliest), (wanted, wanted_likeliest) = ours.likelihoods[0], theirs.likelihoods[0]
         assert logprob == pytest.approx(wanted, abs=0.02)
@@ -129,13 +133,14 @@ def emulated_placement(depth: int, *, captures: bool) -> Placement:
     ids=["small steps", "padding", "preemption"],
 )
 @pytest.mark.parametrize("captures", [False, True], ids=["eager", "recorded"])
+@pytest.mark.parametrize("cache", ["auto", "fp8"])
 def test_every_way_to_run_steps_gives_the_same_tokens(
-    folder: Path, limits: dict[str, Any], captures: bool
+    folder: Path, limits: dict[str, Any], captures: bool, cache: str
 ) -> None:
     """A token that the next step takes from the device before the host has seen it must be the one that was drawn, and a
     recorded step must read the columns of its own plan: it is a list of calls with the addresses of the first time.
     """
-    model = model_of(folder, emulated())
+    model = model_of(folder, emulated(), cache)
     asked = asks(temperature=1.0, top_p=0.9, seed=7, logprobs=1)
     expected = EngineLoop(model, **({"num_blocks": 64} | limits)).answer(asked)
     placement = emulated_placement(2, captures=captures)

@@ -20,13 +20,18 @@ BEYOND_CACHES = 400_000_000
 """Bytes that no cache of a device holds."""
 
 
-def attention_s(kernels: CudaOps, num_seqs: int, context: int, new: int) -> float:
-    """Seconds of one layer's attention, over enough layers that no cache holds them."""
+def attention_s(
+    kernels: CudaOps, num_seqs: int, context: int, new: int, dtype: torch.dtype = torch.bfloat16
+) -> float:
+    """Seconds of one layer's attention over a KV cache of that dtype, over enough layers that no cache holds them."""
     place, context, new = device(), max(context // SMALLER, BLOCK), max(new // SMALLER, 1)
     blocks = num_seqs * context // BLOCK
-    layers = 1 if IS_EMULATED else max(1, BEYOND_CACHES // (2 * blocks * BLOCK * KV_HEADS * DIM * 2))
+    layers = (
+        1 if IS_EMULATED else max(1, BEYOND_CACHES // (2 * blocks * BLOCK * KV_HEADS * DIM * dtype.itemsize))
+    )
     shape = (layers, 2, blocks, BLOCK, KV_HEADS, DIM)
-    caches = [LayerCache(*pair) for pair in torch.randn(shape, device=place, dtype=torch.bfloat16)]
+    numbers = torch.randn(shape, device=place, dtype=torch.bfloat16).to(dtype)
+    caches = [LayerCache(keys, values) for keys, values in numbers]
     query = torch.randn(num_seqs * new, HEADS, DIM, device=place, dtype=torch.bfloat16)
     out = torch.empty_like(query)
     lens, starts = torch.full((num_seqs,), context).int(), (torch.arange(num_seqs + 1) * new).int()
@@ -139,6 +144,7 @@ def times() -> dict[str, Any]:
         f"decode attention, {num_seqs} x {context}": attention_s(kernels, num_seqs, context, 1)
         for num_seqs, context in ((64, 4096), (1, 32768), (16, 4096), (256, 2048))
     }
+    seconds["decode over fp8, 64 x 4096"] = attention_s(kernels, 64, 4096, 1, torch.float8_e4m3fn)
     num_flops = {}
     for num_seqs, context, new in ((1, 8192, 8192), (1, 32768, 2048), (8, 1024, 1024)):
         title = f"prefill attention, {'8192' if context == 8192 else f'{num_seqs} x {new} of {context}'}"

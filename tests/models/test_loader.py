@@ -15,6 +15,7 @@ from streamcore.errors import ConfigError, ModelLoadError
 from streamcore.layers.decoder import DecoderLayer
 from streamcore.layers.linear import Linear
 from streamcore.layers.mlp import GatedMlp
+from streamcore.models import precision
 from streamcore.models.folder import check_model_folder
 from streamcore.models.load import load_model
 from streamcore.models.model import Model
@@ -86,10 +87,25 @@ def test_a_cache_in_eight_bits_is_half_of_one_in_sixteen(tmp_path: Path) -> None
 def test_a_cache_that_no_kernel_reads_is_refused(tmp_path: Path) -> None:
     """A cache of another type than asked for would be found out by the bill for memory."""
     folder = check_model_folder(write_checkpoint(tmp_path))
-    with pytest.raises(
-        ConfigError, match="`--kv-cache-dtype` is fp8, which needs the CPU's kernels, not cuda"
-    ):
+    with pytest.raises(ConfigError, match="fp8, which no kernel reads on cuda in bfloat16 with heads of 16"):
         precision_of(folder, torch.device("cuda"), torch.bfloat16, "fp8")
+
+
+@pytest.mark.parametrize(
+    ("head_dim", "dtype"), [(64, torch.bfloat16), (32, torch.bfloat16), (64, torch.float32)]
+)
+def test_a_device_keeps_the_heads_in_eight_bits_that_its_kernels_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head_dim: int, dtype: torch.dtype
+) -> None:
+    """Where attention is left to torch the whole cache would be widened at every step."""
+    monkeypatch.setattr(precision, "has_cuda_kernels", lambda device: True)
+    folder = check_model_folder(write_checkpoint(tmp_path, head_dim=head_dim))
+    device = torch.device("cuda")
+    if (head_dim, dtype) == (64, torch.bfloat16):
+        assert precision_of(folder, device, dtype, "fp8").cache == torch.float8_e4m3fn
+        return
+    with pytest.raises(ConfigError, match=f"heads of {head_dim}"):
+        precision_of(folder, device, dtype, "fp8")
 
 
 def test_a_file_that_vanishes_is_an_error_of_the_folder(tmp_path: Path) -> None:

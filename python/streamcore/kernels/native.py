@@ -8,12 +8,15 @@ import torch
 from torch import Tensor
 
 from streamcore.kernels.few_rows import (
+    MAX_ROWS,
     ExpertMemory,
     ProductTable,
     device_seconds,
     takes_experts,
     takes_product,
 )
+from streamcore.kernels.grouped import form_struct
+from streamcore.kernels.groups_on_cuda import MAX_ROWS_OF_GROUPS, WidenedMemory, takes_groups
 from streamcore.kernels.library import CUDA_OPERATIONS, DTYPE_CODES, Operation, compiled
 from streamcore.kernels.ops import Ops
 from streamcore.kernels.paged import LayerCache, PagedSequences
@@ -44,6 +47,7 @@ class CudaOps(NativeOps):
         self._index = device.index or 0
         self._splits = Splits(device, num_multiprocessors)
         self._expert_memory = ExpertMemory()
+        self._widened_memory = WidenedMemory()
         seconds = device_seconds(device) if device.type == "cuda" else None
         self._table = ProductTable(seconds, self._few_rows, self._many_rows)
 
@@ -59,7 +63,10 @@ class CudaOps(NativeOps):
 
     def linear(self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None) -> None:
         """See `Ops`."""
-        multiply = self._few_rows if self._has_few_rows(x, weight) else self._many_rows
+        if takes_groups(x, weight):
+            multiply = self._few_rows_of_groups if x.shape[0] <= MAX_ROWS_OF_GROUPS else self._widened
+        else:
+            multiply = self._few_rows if self._has_few_rows(x, weight) else self._many_rows
         multiply(out, x, weight, bias)
 
     def gated_linear(
@@ -104,6 +111,47 @@ class CudaOps(NativeOps):
             weight_dtype=DTYPE_CODES[weight.data.dtype],
             **self._splits.of_product(weight.num_inputs, weight.num_outputs),
         )
+
+    def _few_rows_of_groups(self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None) -> None:
+        assert weight.form is not None
+        splits = self._splits.of_product(weight.num_inputs, weight.num_outputs)
+        self._call(
+            "GroupedLinear",
+            output=out.data_ptr(),
+            x=x.data_ptr(),
+            weight=weight.data.data_ptr(),
+            bias=address(bias),
+            num_rows=x.shape[0],
+            num_inputs=weight.num_inputs,
+            num_outputs=weight.num_outputs,
+            x_stride=x.stride(0),
+            output_stride=out.stride(0),
+            form=ctypes.addressof(form_struct(weight.form)),
+            dtype=DTYPE_CODES[x.dtype],
+            **(splits if x.shape[0] <= MAX_ROWS else {"num_splits": 1}),
+        )
+
+    def _widened(self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None) -> None:
+        """Many rows by torch, over some rows of the weight after others, widened."""
+        assert weight.form is not None
+        matrix = self._widened_memory.rows(weight.num_inputs, x)
+        for first in range(0, weight.num_outputs, matrix.shape[0]):
+            part = matrix[: weight.num_outputs - first]
+            self._call(
+                "WidenGroups",
+                output=part.data_ptr(),
+                weight=weight.data.data_ptr(),
+                first_output=first,
+                num_outputs=part.shape[0],
+                num_inputs=weight.num_inputs,
+                form=ctypes.addressof(form_struct(weight.form)),
+                dtype=DTYPE_CODES[x.dtype],
+            )
+            columns = slice(first, first + part.shape[0])
+            if bias is None:
+                torch.mm(x, part.t(), out=out[:, columns])
+            else:
+                torch.addmm(bias[columns], x, part.t(), out=out[:, columns])
 
     def _many_rows(self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None = None) -> None:
         ReferenceOps.linear(self, out, x, weight, bias)
@@ -278,7 +326,7 @@ def takes_attention(query: Tensor, cache: LayerCache) -> bool:
     """Whether they take these tensors: rows also begin at multiples of 16 bytes."""
     return (
         takes_heads(query.dtype, query.shape[2])
-        and cache.keys.dtype == query.dtype
+        and cache.keys.dtype in (query.dtype, torch.float8_e4m3fn)
         and query.stride(0) % 8 == 0
         and query.data_ptr() % 16 == 0
     )

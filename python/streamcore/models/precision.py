@@ -6,6 +6,7 @@ import torch
 
 from streamcore import kernels
 from streamcore.errors import ConfigError
+from streamcore.kernels.native import has_cuda_kernels, takes_heads
 from streamcore.models.folder import ModelFolder
 
 
@@ -62,8 +63,12 @@ def precision_of(
     is_narrow = keeps_bfloat16 and dtype == torch.float32 and folder.matrix_dtypes == {"BF16"}
     cache = dtype
     if kv_cache_dtype == "fp8":
-        if device.type != "cpu" or activations != torch.float32:
-            raise ConfigError(f"`--kv-cache-dtype` is fp8, which needs the CPU's kernels, not {device}")
+        head_dim = folder.config.head_dim
+        if not _reads_narrow_cache(device, activations, head_dim):
+            name = str(activations).removeprefix("torch.")
+            raise ConfigError(
+                f"`--kv-cache-dtype` is fp8, which no kernel reads on {device} in {name} with heads of {head_dim}"
+            )
         cache = torch.float8_e4m3fn
     keeps_groups = keeps_bfloat16 and activations == torch.float32
     if quantize != "none" and not keeps_groups:
@@ -71,3 +76,10 @@ def precision_of(
     return Precision(
         dtype, activations, torch.bfloat16 if is_narrow else dtype, cache, keeps_groups, quantize
     )
+
+
+def _reads_narrow_cache(device: torch.device, activations: torch.dtype, head_dim: int) -> bool:
+    """Whether attention over a cache in eight bits is a kernel's: torch would widen all of it."""
+    if device.type == "cpu":
+        return activations == torch.float32
+    return has_cuda_kernels(device.index or 0) and takes_heads(activations, head_dim)

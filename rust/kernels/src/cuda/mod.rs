@@ -6,7 +6,9 @@ mod operations;
 use std::ffi::{CStr, c_char, c_int};
 use std::fmt;
 
-pub use operations::{Experts, Linear, OPERATIONS, PagedAttention, Sample, Score};
+pub use operations::{
+    Experts, GroupedLinear, Linear, OPERATIONS, PagedAttention, Sample, Score, WidenGroups,
+};
 
 /// The toolkit and targets of the compiled kernels.
 #[derive(Clone, Copy, Debug)]

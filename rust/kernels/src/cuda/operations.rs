@@ -235,6 +235,60 @@ arguments! {
     }
 }
 
+arguments! {
+    /// The arguments of a product with a weight of four or eight bits in groups.
+    pub struct GroupedLinear, rows num_rows {
+        /// \[num_rows, num_outputs\].
+        output: usize,
+        /// \[num_rows, num_inputs\], rows contiguous.
+        x: usize,
+        /// In groups.
+        weight: usize,
+        /// \[num_outputs\], added to each row; 0 for none.
+        bias: usize,
+        /// Rows.
+        num_rows: usize,
+        /// Elements per row of `x`, a multiple of 8.
+        num_inputs: usize,
+        /// Elements per row of `output`.
+        num_outputs: usize,
+        /// Elements from one row of `x` to the next, a multiple of 8.
+        x_stride: usize,
+        /// Elements from one row of `output` to the next.
+        output_stride: usize,
+        /// The form of the weight, on the host; groups of 32 inputs and more in 4 bits.
+        form: usize,
+        /// Of all other tensors: `bfloat16` or `float16`.
+        dtype: u32,
+        /// Stretches that the inputs are split into; 1 for more than 32 rows.
+        num_splits: usize,
+        /// \[tiles of 64 outputs, num_splits, num_rows, 64\] `f32`; unused with one stretch.
+        partial: usize,
+        /// \[tiles of 64 outputs\] `i32`, zero before and after.
+        tickets: usize,
+    }
+}
+
+arguments! {
+    /// The arguments of widening some rows of a weight in groups.
+    pub struct WidenGroups, rows num_outputs {
+        /// \[num_outputs, num_inputs\], contiguous.
+        output: usize,
+        /// In groups.
+        weight: usize,
+        /// The first row, a multiple of 32.
+        first_output: usize,
+        /// Rows.
+        num_outputs: usize,
+        /// Elements per row, a multiple of 8.
+        num_inputs: usize,
+        /// The form of the weight, on the host.
+        form: usize,
+        /// Of the output: `bfloat16` or `float16`.
+        dtype: u32,
+    }
+}
+
 /// Lists the operations: a name, its struct, and the function that launches it.
 macro_rules! operations {
     ($($name:ident($arguments:ty) => $function:ident,)*) => {
@@ -267,4 +321,6 @@ operations! {
     Experts(Experts) => streamcore_cuda_experts,
     Sample(Sample) => streamcore_cuda_sample,
     Score(Score) => streamcore_cuda_score,
+    GroupedLinear(GroupedLinear) => streamcore_cuda_grouped_linear,
+    WidenGroups(WidenGroups) => streamcore_cuda_widen_groups,
 }
