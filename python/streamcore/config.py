@@ -34,6 +34,7 @@ _OF_DEVICES = (
     "max_num_batched_tokens",
     "target_itl_ms",
     "kv_cache_memory_bytes",
+    "kv_cache_dtype",
     "block_size",
 )
 
@@ -87,6 +88,10 @@ def check_api_keys(keys: Iterable[str], source: str) -> None:
     for key in keys:
         if not key:
             raise ConfigError(f"{source} is empty")
+        if key.endswith(("\n", "\r")):
+            raise ConfigError(
+                f"{source} ends with a line break, which no header can carry: a file usually ends with one, leave it out"
+            )
         if key != key.strip(" \t"):
             raise ConfigError(f"{source} begins or ends with a space, which no header can carry")
         if re.search(r"[^\t\x20-\x7e\x80-\ud7ff\ue000-\U0010ffff]", key):
@@ -176,6 +181,11 @@ class ServeConfig:
     )
     kv_cache_memory_bytes: int | None = _option(
         None, "memory for the KV cache, such as 4GiB; else by what is free", least=1, is_bytes=True
+    )
+    kv_cache_dtype: str = _option(
+        "auto",
+        "type of the KV cache; auto: that of the model; fp8: a half of that of bfloat16, on the CPU",
+        choices=("auto", "fp8"),
     )
     block_size: int = _option(16, "tokens in one block of the KV cache", least=1, most=1024)
     shutdown_timeout: float = _option(

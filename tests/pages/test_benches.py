@@ -32,6 +32,7 @@ def bench(
             ["| free | ", "| a pattern | "],
         ),
         ("serving/faults.py", ("flood", "--requests", 40), ["| 40 | "]),
+        ("serving/ceiling.py", ("--seconds", 1), ["| 4096 MiB | ", "| answer_bytes | "]),
         (
             "serving/builds.py",
             (DEMO, PYTHON, PYTHON, "--streams", 2, "--prompt", 4, "--tokens", 4, "--rounds", 1),

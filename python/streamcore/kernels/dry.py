@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from streamcore.kernels.few_rows import takes_experts
 from streamcore.operands import Expert, ExpertRule
 
 _FLOAT32_BYTES = torch.float32.itemsize
@@ -15,6 +16,8 @@ class DryOps:
 
     has_experts = False
     """Whether one of them chose experts."""
+    waits_for_experts = False
+    """Whether it would be torch on a CUDA device, which waits for what is chosen."""
     most_bytes = 0
     """Maximum of what one operation allocates beside its output, where that grows with the tokens.
     """
@@ -34,6 +37,7 @@ class DryOps:
         float32 that output, its weighted form and the sum of all.
         """
         self.has_experts = True
+        self.waits_for_experts |= not takes_experts(x.dtype, x.shape[0], experts, rule)
         widest = max(expert.gate_up.num_outputs for expert in experts)
         if experts[0].gate_up.packed:
             num_rows, hidden = x.shape[0] * rule.num_used, x.shape[1]

@@ -9,13 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from streamcore.kernels.grouped import form_struct
 from streamcore.kernels.library import DTYPE_CODES, OPERATIONS, Operation
 from streamcore.kernels.paged import LayerCache, PagedSequences
 from streamcore.kernels.reference import ReferenceOps
 from streamcore.kernels.weight import LinearWeight
 from streamcore.operands import Activation, AttentionRule, Expert, ExpertRule, HeadNorms, Rotation
 
-_ACTIVATION_CODES = {"silu": 0, "gelu_tanh": 1, "clamped": 2}
+ACTIVATION_CODES = {"silu": 0, "gelu_tanh": 1, "clamped": 2}
+"""As the kernels number them."""
 
 
 def address(tensor: Tensor | None) -> int:
@@ -126,7 +128,7 @@ class NativeOps(ReferenceOps):
             num_tokens=num_tokens,
             inter=inter,
             gate_up_stride=gate_up.stride(0),
-            activation=_ACTIVATION_CODES[activation],
+            activation=ACTIVATION_CODES[activation],
             dtype=DTYPE_CODES[out.dtype],
         )
 
@@ -145,8 +147,8 @@ class NativeOps(ReferenceOps):
             num_inputs=weight.num_inputs,
             num_outputs=weight.num_outputs,
             x_stride=x.stride(0),
-            weight_dtype=DTYPE_CODES[weight.data.dtype],
-            round_x=weight.round_x,
+            output_stride=out.stride(0),
+            **_storage(weight),
         )
 
     def rope_and_store_kv(
@@ -225,7 +227,7 @@ class NativeOps(ReferenceOps):
             num_experts=len(experts),
             num_used=rule.num_used,
             over_chosen=rule.chooses_first or rule.is_normalised,
-            activation=_ACTIVATION_CODES[rule.activation],
+            activation=ACTIVATION_CODES[rule.activation],
             weight_dtype=DTYPE_CODES[weight.data.dtype],
             round_x=weight.round_x,
         )
@@ -243,6 +245,14 @@ class NativeOps(ReferenceOps):
                 for expert in experts
             ]
         )
+
+
+def _storage(weight: LinearWeight) -> dict[str, int]:
+    """How a packed weight is stored."""
+    if weight.form is None:
+        return {"weight_dtype": DTYPE_CODES[weight.data.dtype], "round_x": weight.round_x}
+    form = ctypes.addressof(form_struct(weight.form))
+    return {"weight_dtype": DTYPE_CODES[torch.bfloat16], "round_x": weight.round_x, "form": form}
 
 
 def attention_arguments(

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from streamcore.kernels import library
+from streamcore.kernels import grouped, library
+from streamcore.kernels.grouped import Form, Grouped
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class LinearWeight:
     """Whether the CPU kernel reads it; else torch does."""
     round_x: bool = False
     """Whether the kernel rounds activations to bfloat16 first."""
+    form: Form | None = None
+    """How the numbers lie in `data`, for a weight of four or eight bits in groups."""
 
 
 def can_keep_bfloat16() -> bool:
@@ -58,3 +61,27 @@ def pack_linear_weight(weight: Tensor, dtype: torch.dtype, *, exact: bool) -> Li
         round_x = weight.dtype == torch.bfloat16 and not exact and library.prefers_rounding()
         return LinearWeight(packed, num_outputs, num_inputs, packed=True, round_x=round_x)
     return LinearWeight(weight.to(dtype), num_outputs, num_inputs, packed=False)
+
+
+def pack_grouped_weight(weight: Grouped, dtype: torch.dtype, *, exact: bool) -> LinearWeight:
+    """Prepares a weight of four or eight bits, which stays as small as it is.
+
+    Args:
+        weight: its numbers, on the device that it is for.
+        dtype: of the activations.
+        exact: never round activations to bfloat16, also where that is faster. The numbers of the
+            weight are never rounded.
+    """
+    num_outputs, num_inputs = weight.codes.shape
+    is_cpu = weight.codes.device.type == "cpu"
+    packed = is_cpu and dtype == torch.float32 and library.packs_weights()
+    round_x = packed and not exact and library.prefers_rounding()
+    data = grouped.pack(weight)
+    return LinearWeight(data, num_outputs, num_inputs, packed, round_x, weight.form)
+
+
+def widened(weight: LinearWeight, dtype: torch.dtype) -> Tensor:
+    """The matrix [num_outputs, num_inputs] of a weight that torch multiplies with."""
+    if weight.form is None:
+        return weight.data
+    return grouped.unpack(weight.data, weight.form, weight.num_outputs, weight.num_inputs).values().to(dtype)

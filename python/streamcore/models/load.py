@@ -26,7 +26,12 @@ _ROWS = 32
 
 
 def load_model(
-    folder: ModelFolder, device: torch.device, dtype: torch.dtype, progress: Progress | None = None
+    folder: ModelFolder,
+    device: torch.device,
+    dtype: torch.dtype,
+    progress: Progress | None = None,
+    *,
+    kv_cache_dtype: str = "auto",
 ) -> Model:
     """Loads a model; `Model.prepare` must follow before it runs.
 
@@ -39,11 +44,13 @@ def load_model(
         device: where it is to run.
         dtype: the precision; `precision_of` says what it means for which weights.
         progress: called after each tensor.
+        kv_cache_dtype: of the KV cache that the model will be given, as `precision_of` takes it.
 
     Raises:
+        ConfigError: no kernel reads such a cache.
         ModelLoadError: the device has not enough memory, or a file changed since it was checked.
     """
-    precision = precision_of(folder, device, dtype)
+    precision = precision_of(folder, device, dtype, kv_cache_dtype)
     try:
         with folder.open_tensors() as source:
             reader = _Reader(folder, device, precision, progress, source)

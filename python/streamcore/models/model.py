@@ -32,6 +32,8 @@ class Model:
         self.ops: Ops = kernels.ops_for(device)
         self.has_experts = False
         """Whether a layer has experts; known once `measure` has returned."""
+        self.waits_for_experts = False
+        """Whether on a CUDA device torch has to choose them; known likewise."""
         self._scratch = Scratch(precision.activations, device)
 
     def prepare(self, max_len: int, max_num_tokens: int = 0, max_num_wanted: int = 0) -> None:
@@ -72,7 +74,7 @@ class Model:
         kv = [KvGroup(caches, zeros(num_tokens, dtype=torch.int64), sequences)]
         step = Step(ops, zeros(num_tokens), zeros(num_tokens), kv, scratch)
         self.decoder.logits(self.decoder.forward(step, zeros(1)), step)
-        self.has_experts = ops.has_experts
+        self.has_experts, self.waits_for_experts = ops.has_experts, ops.waits_for_experts
         return scratch.num_bytes + ops.most_bytes
 
     def check_caches(self, caches: Sequence[LayerCache]) -> None:

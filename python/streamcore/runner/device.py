@@ -87,5 +87,18 @@ def _auto_dtype(folder: ModelFolder, device: torch.device, available: int) -> to
     return _DTYPES[checkpoint]
 
 
+def explain_dtype(device: torch.device) -> str:
+    """What `--dtype auto` makes of checkpoints on a device, and why, in one line."""
+    if device.type == "cuda":
+        narrow = "" if _has_bfloat16(device) else ", float16 for bfloat16, in which it cannot compute"
+        return f"that of the checkpoint{narrow}"
+    wide = (
+        "float32, because 16-bit numbers are slower here, and bfloat16 for weights beyond half of the memory"
+    )
+    if kernels.is_fast_in_bfloat16():
+        return f"bfloat16 for checkpoints in bfloat16, which this processor computes fast; for others {wide}"
+    return wide
+
+
 def _has_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" or torch.cuda.get_device_capability(device) >= (8, 0)

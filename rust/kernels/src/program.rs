@@ -15,7 +15,7 @@ const MAX_WORDS: usize = 32;
 struct Entry {
     operation: &'static Operation,
     arguments: [u64; MAX_WORDS],
-    /// Which of the numbers of rows it has.
+    /// The index of its number of rows.
     rows: usize,
 }
 
@@ -56,13 +56,13 @@ impl Program {
         Ok(())
     }
 
-    /// How many operations there are.
+    /// Returns how many operations there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether nothing was added.
+    /// Returns whether nothing was added.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -71,7 +71,7 @@ impl Program {
     /// Carries all operations out.
     ///
     /// # Errors
-    /// What an operation found wrong; those before it were carried out.
+    /// The first operation's argument error; those before it were carried out.
     ///
     /// # Safety
     /// As [`Operation::run`], for every operation, with its number of rows out of `rows`.

@@ -4,7 +4,7 @@
 //! ```text
 //!   scores     token 0: experts 2, 5     token 1: experts 2, 3     token 2: experts 3, 5
 //!   rows       expert 2: tokens 0, 1     expert 3: tokens 1, 2     expert 5: tokens 0, 2
-//!   products   gate and up, activation, down: of all rows of an expert together, which is read once
+//!   products   gate and up, activation, down: an expert, read once, for all its rows
 //!   sum        token 0: row 0, row 4     token 1: row 1, row 2     token 2: row 3, row 5
 //! ```
 //!
@@ -158,7 +158,7 @@ impl<'a> Call<'a> {
         });
     }
 
-    /// The product of one expert with its rows.
+    /// Returns the product of one expert with its rows.
     unsafe fn product(&self, half: Half, expert: usize, rows: &Range<usize>) -> Linear {
         let Experts { hidden, inter, weight_dtype, round_x, .. } = *self.args;
         // SAFETY: the expert is one of `num_experts`.

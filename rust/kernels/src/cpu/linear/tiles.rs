@@ -4,7 +4,7 @@
 //! activations with one of 16 outputs, over 32 inputs, and adds the products to a tile of sums:
 //!
 //! ```text
-//!   sum += (x0 w0 + x2 w2 + … + x30 w30) + (x1 w1 + x3 w3 + … + x31 w31)      each sum in turn, in f32
+//!   sum += (x0 w0 + x2 w2 + … + x30 w30) + (x1 w1 + x3 w3 + … + x31 w31)   in turn, in f32
 //! ```
 //!
 //! Numbers too small to be normal count as 0. That is the order for any number of rows: fewer rows
@@ -32,9 +32,11 @@ use crate::pool::parallel_for;
 const ROWS: usize = 16;
 /// Bytes of a row of a tile register.
 const ROW_BYTES: usize = 64;
+/// Weights that all blocks of rows are multiplied with before the next: a part of the second cache.
+const MAX_GROUP_BYTES: usize = 512 << 10;
 
-/// Whether the processor has tile registers for `bfloat16`, and the kernel of the system lets this
-/// process use them.
+/// Returns whether the processor has tile registers for `bfloat16`, and the kernel of the system
+/// lets this process use them.
 pub(super) fn has_tiles() -> bool {
     static HAS: OnceLock<bool> = OnceLock::new();
     *HAS.get_or_init(|| {
@@ -96,7 +98,7 @@ struct Step {
 }
 
 impl Step {
-    /// The first row of a block.
+    /// Returns the first row of a block.
     fn first_row(&self, block: usize) -> usize {
         (block * self.num_rows).min(self.linear.num_rows - self.num_rows)
     }
@@ -111,13 +113,13 @@ impl Step {
     }
 }
 
-/// Blocks of rows, and rows of each.
+/// Returns the blocks of rows, and rows of each.
 fn blocks_of(num_rows: usize) -> (usize, usize) {
     let num_blocks = num_rows.div_ceil(2 * ROWS);
     (num_blocks, num_rows.div_ceil(num_blocks.max(1)))
 }
 
-/// Words of the tiles that hold some rows of activations.
+/// Returns the words of the tiles that hold some rows of activations.
 pub(super) fn tiles_len(num_rows: usize, num_inputs: usize) -> usize {
     let (num_blocks, num_rows) = blocks_of(num_rows);
     num_blocks * num_inputs.div_ceil(INPUTS) * num_rows * ROW_BYTES / size_of::<f32>()
@@ -142,7 +144,7 @@ pub(super) unsafe fn linear(args: &Linear, group: usize, tiles: *mut u8) {
         });
         parallel_for(num_groups, super::WORK_PER_CHUNK.div_ceil(work_per_group), &|groups| {
             let num_tiles = args.num_outputs.div_ceil(TILE);
-            multiply(step.get(), groups.start * group..num_tiles.min(groups.end * group), group);
+            multiply(step.get(), groups.start * group..num_tiles.min(groups.end * group));
         });
     }
 }
@@ -175,7 +177,7 @@ fn lanes(count: usize) -> __mmask16 {
     if count >= 16 { 0xffff } else { (1 << count) - 1 }
 }
 
-/// How large the tile registers are.
+/// The sizes of the tile registers.
 #[repr(C, align(64))]
 struct Shapes {
     palette: u8,
@@ -196,14 +198,15 @@ impl Shapes {
     }
 }
 
-/// Multiplies all rows with some tiles of outputs, `group` at a time so that they stay in the
-/// nearer caches.
+/// Multiplies all rows with some tiles of outputs, a group at a time so that they stay in the
+/// second cache. The rows of a block stay in the first one meanwhile: weights are loaded past it.
 ///
 /// # Safety
 /// The processor has tile registers; the tiles lie inside the tensors that the caller of `linear`
 /// vouches for.
-unsafe fn multiply(step: &Step, tiles: Range<usize>, group: usize) {
+unsafe fn multiply(step: &Step, tiles: Range<usize>) {
     let shapes = Shapes::of(step.num_rows);
+    let group = (MAX_GROUP_BYTES / (step.num_steps * INPUTS * TILE * 2)).max(2);
     // SAFETY: the caller's promise; the registers are empty again at the end.
     unsafe {
         asm!("ldtilecfg [{}]", in(reg) &raw const shapes, options(nostack, readonly));
@@ -222,51 +225,39 @@ unsafe fn multiply(step: &Step, tiles: Range<usize>, group: usize) {
     }
 }
 
-/// Asks for the cache lines of the weights one instruction's inputs ahead of a register: tile loads
-/// alone do not keep the memory busy.
-macro_rules! fetch {
-    ($register:literal) => {
-        fetch!($register:
-            2048 2112 2176 2240 2304 2368 2432 2496 2560 2624 2688 2752 2816 2880 2944 3008
-            3072 3136 3200 3264 3328 3392 3456 3520 3584 3648 3712 3776 3840 3904 3968 4032)
-    };
-    ($register:literal: $($offset:literal)+) => {
-        concat!($("prefetcht0 [{", $register, "} + ", $offset, "]\n"),+)
-    };
-}
-
 /// A block of more than 16 rows with one tile of outputs.
 unsafe fn many_rows(step: &Step, block: usize, tile: usize, sums: &mut Sums) {
+    let place = Place::of(step, block, tile, sums).rows();
     // SAFETY: the caller's promise; the tiles are as long as `num_steps` says.
     unsafe {
-        claim(step, block, tile);
         asm!(
             "tilezero tmm0",
             "tilezero tmm1",
             "tilezero tmm2",
             "tilezero tmm3",
             "2:",
-            "tileloadd tmm6, [{weights} + {pair}]",
+            "tileloaddt1 tmm6, [{weights} + {pair}]",
             "tileloadd tmm4, [{x} + {row}]",
-            "tileloadd tmm7, [{weights} + {pair} + 64]",
+            "tileloaddt1 tmm7, [{weights} + {pair} + 64]",
             "tdpbf16ps tmm0, tmm4, tmm6",
             "tileloadd tmm5, [{x} + {row} + 1024]",
             "tdpbf16ps tmm1, tmm4, tmm7",
-            fetch!("weights"),
             "add {weights}, 2048",
             "add {x}, {x_step}",
             "tdpbf16ps tmm2, tmm5, tmm6",
             "tdpbf16ps tmm3, tmm5, tmm7",
             "dec {steps}",
             "jnz 2b",
-            "tilestored [{sums} + {pair}], tmm0",
-            "tilestored [{sums} + {pair} + 64], tmm1",
-            "tilestored [{sums} + {pair} + 2048], tmm2",
-            "tilestored [{sums} + {pair} + 2112], tmm3",
+            "tilestored [{first} + {sums_step}], tmm0",
+            "tilestored [{first} + {sums_step} + 64], tmm1",
+            "tilestored [{second} + {sums_step}], tmm2",
+            "tilestored [{second} + {sums_step} + 64], tmm3",
             weights = inout(reg) step.weights(tile) => _,
             x = inout(reg) step.block(block) => _,
             steps = inout(reg) step.num_steps => _,
-            sums = in(reg) &raw mut *sums,
+            first = in(reg) place.first,
+            second = in(reg) place.second,
+            sums_step = in(reg) place.step,
             pair = in(reg) 4 * TILE,
             row = in(reg) ROW_BYTES,
             x_step = in(reg) step.num_rows * ROW_BYTES,
@@ -274,7 +265,9 @@ unsafe fn many_rows(step: &Step, block: usize, tile: usize, sums: &mut Sums) {
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
             options(nostack)
         );
-        store(step, block, tile, &sums.0);
+        if !place.is_output {
+            store(step, block, tile, &sums.0);
+        }
     }
 }
 
@@ -282,9 +275,9 @@ unsafe fn many_rows(step: &Step, block: usize, tile: usize, sums: &mut Sums) {
 unsafe fn few_rows(step: &Step, block: usize, tiles: Range<usize>, sums: &mut Sums) {
     let tile = tiles.start;
     let next = (tile + 1).min(tiles.end - 1);
+    let place = Place::of(step, block, next, sums).outputs(next - tile);
     // SAFETY: the caller's promise; the tiles are as long as `num_steps` says.
     unsafe {
-        claim(step, block, tile);
         asm!(
             "tilezero tmm0",
             "tilezero tmm1",
@@ -292,14 +285,12 @@ unsafe fn few_rows(step: &Step, block: usize, tiles: Range<usize>, sums: &mut Su
             "tilezero tmm3",
             "2:",
             "tileloadd tmm4, [{x} + {row}]",
-            "tileloadd tmm6, [{weights} + {pair}]",
-            "tileloadd tmm7, [{weights} + {pair} + 64]",
+            "tileloaddt1 tmm6, [{weights} + {pair}]",
+            "tileloaddt1 tmm7, [{weights} + {pair} + 64]",
             "tdpbf16ps tmm0, tmm4, tmm6",
             "tdpbf16ps tmm1, tmm4, tmm7",
-            fetch!("weights"),
-            fetch!("next"),
-            "tileloadd tmm6, [{next} + {pair}]",
-            "tileloadd tmm7, [{next} + {pair} + 64]",
+            "tileloaddt1 tmm6, [{next} + {pair}]",
+            "tileloaddt1 tmm7, [{next} + {pair} + 64]",
             "tdpbf16ps tmm2, tmm4, tmm6",
             "tdpbf16ps tmm3, tmm4, tmm7",
             "add {weights}, 2048",
@@ -307,15 +298,17 @@ unsafe fn few_rows(step: &Step, block: usize, tiles: Range<usize>, sums: &mut Su
             "add {x}, {x_step}",
             "dec {steps}",
             "jnz 2b",
-            "tilestored [{sums} + {pair}], tmm0",
-            "tilestored [{sums} + {pair} + 64], tmm1",
-            "tilestored [{sums} + {pair} + 2048], tmm2",
-            "tilestored [{sums} + {pair} + 2112], tmm3",
+            "tilestored [{first} + {sums_step}], tmm0",
+            "tilestored [{first} + {sums_step} + 64], tmm1",
+            "tilestored [{second} + {sums_step}], tmm2",
+            "tilestored [{second} + {sums_step} + 64], tmm3",
             weights = inout(reg) step.weights(tile) => _,
             next = inout(reg) step.weights(next) => _,
             x = inout(reg) step.block(block) => _,
             steps = inout(reg) step.num_steps => _,
-            sums = in(reg) &raw mut *sums,
+            first = in(reg) place.first,
+            second = in(reg) place.second,
+            sums_step = in(reg) place.step,
             pair = in(reg) 4 * TILE,
             row = in(reg) ROW_BYTES,
             x_step = in(reg) step.num_rows * ROW_BYTES,
@@ -323,6 +316,9 @@ unsafe fn few_rows(step: &Step, block: usize, tiles: Range<usize>, sums: &mut Su
             out("tmm4") _, out("tmm6") _, out("tmm7") _,
             options(nostack)
         );
+        if place.is_output {
+            return;
+        }
         store(step, block, tile, &sums.0);
         if next > tile {
             store(step, block, next, &sums.0[ROWS..]);
@@ -330,27 +326,49 @@ unsafe fn few_rows(step: &Step, block: usize, tiles: Range<usize>, sums: &mut Su
     }
 }
 
-/// Asks for the cache lines that the sums of a block will be written to, so that they are there by
-/// then.
-fn claim(step: &Step, block: usize, tile: usize) {
-    let args = &step.linear;
-    for row in 0..step.num_rows {
-        let place = (step.first_row(block) + row) * args.num_outputs + tile * TILE;
-        let target = (args.output as *const f32).wrapping_add(place);
-        // SAFETY: the instructions write nothing, and any address will do.
-        unsafe {
-            asm!(
-                "prefetchw [{target}]", "prefetchw [{target} + 64]",
-                target = in(reg) target,
-                options(nostack, preserves_flags)
-            );
-        }
-    }
-}
-
 /// Sums of two tiles of rows with a tile of outputs, or of one with two.
 #[repr(C, align(64))]
 struct Sums([[f32; TILE]; 2 * ROWS]);
+
+/// Where the sums of four registers go.
+struct Place {
+    first: *mut u8,
+    second: *mut u8,
+    /// Bytes from one row to the next.
+    step: usize,
+    /// Whether it is the output itself: without a bias, a whole tile needs nothing more.
+    is_output: bool,
+}
+
+impl Place {
+    /// The place of a block's sums with a tile of outputs, the last that are written.
+    fn of(step: &Step, block: usize, tile: usize, sums: &mut Sums) -> Self {
+        let args = &step.linear;
+        if args.bias != 0 || (tile + 1) * TILE > args.num_outputs {
+            let first = (&raw mut *sums).cast();
+            return Self { first, second: first, step: TILE * size_of::<f32>(), is_output: false };
+        }
+        let offset = step.first_row(block) * args.num_outputs + tile * TILE;
+        let first = (args.output as *mut f32).wrapping_add(offset).cast();
+        Self { first, second: first, step: args.num_outputs * size_of::<f32>(), is_output: true }
+    }
+
+    /// The same for two tiles of rows.
+    fn rows(self) -> Self {
+        Self { second: self.first.wrapping_add(ROWS * self.step), ..self }
+    }
+
+    /// The same for two tiles of outputs, the second of which it is, if there are two.
+    fn outputs(self, num_before: usize) -> Self {
+        match self.is_output {
+            true => {
+                let bytes = num_before * TILE * size_of::<f32>();
+                Self { first: self.first.wrapping_sub(bytes), ..self }
+            }
+            false => self.rows(),
+        }
+    }
+}
 
 /// Writes the sums of a block's rows, with the bias.
 #[target_feature(enable = "avx512f")]

@@ -1,4 +1,4 @@
-//! What `docs/protocol.md` says of responses.
+//! The section of `docs/protocol.md` on responses.
 
 use super::params::RESPONSES;
 use crate::openai::reference::{line, row};
@@ -31,6 +31,10 @@ message nor a call has an empty message. A thought is `content` of `reasoning_te
 `reasoning.encrypted_content` in `include` it is also in `encrypted_content`, in base64 and no secret: that is what clients send back that send
 nothing else. An item that was cut off is `incomplete`; the arguments of such a call are no whole JSON.
 
+`POST /v1/responses/input_tokens` takes the same fields, refuses what `/v1/responses` refuses, but no prompt for its length, generates and keeps nothing, and answers
+`{\"object\": \"response.input_tokens\", \"input_tokens\": …}`: the tokens of the whole prompt, before `truncation` takes its beginning. `POST /v1/responses/compact` is refused with 404,
+`unsupported_route`: OpenAI's answer to it is a summary that only its own servers can read, and the server makes none.
+
 ### Tools of a response
 
 Functions are honoured. Tools that only add to what a model can do are left out, and a model that is not told of them calls none: `apply_patch`,
@@ -52,7 +56,7 @@ has the whole response, and behind it the stream ends, without `[DONE]`. A whole
 ### Stored responses
 
 The server keeps responses in its memory, unless `store` is `false` or `--max-stored-responses` is 0: as many as that option says, 256 MiB of
-them, each for a day after it was last asked for. The one that was not asked for the longest makes room. What still runs is never given up for
+them, each for a day after it was last asked for. The key's own that was not asked for the longest makes room. What still runs is never given up for
 others: without room beside it a new response is not kept (`store` in it is `false`), and one in the background is refused with 429. An id cannot be guessed, and what
 belongs to another API key is not found.
 
