@@ -21,7 +21,7 @@ from streamcore import _core
 from streamcore.kernels import LinearWeight
 from streamcore.layers.linear import Linear
 from streamcore.layers.weights import Stack, Weights
-from streamcore.models.model import Model
+from streamcore.models.model import Model, WeightSizes
 from streamcore.models.opening import open_config
 from streamcore.models.precision import Precision
 from streamcore.runner.limits import choose_capture_sizes
@@ -71,9 +71,8 @@ def random_model(shape: Mapping[str, Any]) -> tuple[Model, int]:
     chosen = EMULATED if IS_EMULATED else shape
     family, config, _ = open_config({**LLAMA_3_1_8B, "rope_scaling": None, **chosen})
     source = RandomWeights()
-    model = Model(
-        config, family.build(config, Weights(source)), Precision(DTYPE, DTYPE, DTYPE, DTYPE), device()
-    )
+    decoder, precision = family.build(config, Weights(source)), Precision(DTYPE, DTYPE, DTYPE, DTYPE)
+    model = Model(config, decoder, precision, device(), WeightSizes(source.num_bytes))
     model.ops = ops()
     model.measure()
     return model, source.num_bytes
