@@ -97,7 +97,8 @@ class Client:
             [*pip, "--no-deps", "-r", str(pins.with_name(LOCKS[pins.name]))],
             # Brings torch to a client that wants it, the one package that no lock has.
             [*pip, "-r", str(pins)],
-            # Come with vLLM, are made for the CUDA build of torch, and break the import beside another one.
+            # Come with vLLM, are made for the CUDA build of torch, and break the import beside
+            # another one.
             [python, "-m", "pip", "uninstall", "--quiet", "--yes", "torchvision", "torchaudio", "torchcodec"],
         ]
 
@@ -160,6 +161,7 @@ CLIENTS = (
     Client("pydantic-ai", "pydantic-ai/check.py"),
     Client("instructor", "instructor/check.py"),
     Client("openai-agents", "openai-agents/check.py"),
+    Client("openai-agents-node", "openai-agents-node/check.mjs"),
     Client("smolagents", "smolagents/check.py"),
     Client("llama-index", "llama-index/check.py"),
     Client("opencode", "opencode/check.mjs"),
@@ -172,6 +174,7 @@ CLIENTS = (
     Client("aiperf", "aiperf/check.py"),
     Client("vllm-bench", "vllm-bench/check.py"),
     Client("lm-eval", "lm-eval/check.py"),
+    Client("sdk-tests", "sdk-tests/check.py"),
     Client("schemathesis", "schemathesis/check.py"),
 )
 

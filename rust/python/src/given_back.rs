@@ -1,15 +1,15 @@
 //! Memory goes back to the system when the server needs it no more.
 //!
-//! The allocator of glibc keeps what it was given at its height, for it knows of nothing better to do
-//! with it; after a flood of long bodies that is some hundred MiB. The ledger knows when much has come
-//! back.
+//! The allocator of glibc keeps what it was given at its height, for it knows of nothing better to
+//! do with it; after a flood of long bodies that is some hundred MiB. The ledger knows when much
+//! has come back.
 
 use std::sync::Arc;
 
 use streamcore_server::Driver;
 
-/// Trims the allocator after each great fall of what is held, for as long as the driver lives. Where
-/// there is another allocator than that of glibc, nothing is done.
+/// Trims the allocator after each great fall of what is held, for as long as the driver lives.
+/// Where there is another allocator than that of glibc, nothing is done.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(crate) fn trim_after_floods(driver: &Arc<Driver>) -> std::io::Result<()> {
     use std::thread::{Builder, sleep};

@@ -1,4 +1,4 @@
-//! What every request can see.
+//! The application state that every request shares.
 
 use std::sync::{Arc, Once, OnceLock};
 use std::thread::available_parallelism;
@@ -16,38 +16,37 @@ use crate::stored::ResponseStore;
 use crate::text::{Bound, ChatTemplate, TextModel, Wanted, bounded};
 use crate::turns::Turns;
 
-/// Bodies up to this are read and made where they arrive; longer ones would keep other streams of
-/// that thread waiting.
+/// Bodies up to this are handled inline; longer ones would delay the other streams of the thread.
 const INLINE_BYTES: usize = 4 << 10;
-/// Bodies up to this have their prompts made in a tenth of a second or so, and wait for no longer ones.
+/// Bodies up to this are prepared in about a tenth of a second, and never wait for longer ones.
 pub(crate) const SHORT_BYTES: usize = 64 << 10;
 
 const INLINE: Bound = Bound { max_bytes: INLINE_BYTES, is_brief: true };
 const SHORT: Bound = Bound { max_bytes: SHORT_BYTES, is_brief: false };
 
-/// Who may ask.
+/// Access to the server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Access {
     /// Keys that open the API; it is open to all if there is none.
     pub api_keys: Vec<String>,
-    /// The numbers of those, counted from 1, whose `priority` counts among the requests of all keys.
+    /// Numbers, from 1, of the keys whose `priority` counts against all other keys.
     pub priority_keys: Vec<u32>,
     /// Origins whose pages may read answers in a browser; `*` stands for all.
     pub allowed_origins: Vec<String>,
-    /// The server listens to its own machine alone.
+    /// Whether the server listens to its own machine only.
     pub is_local: bool,
 }
 
 /// The application behind the routes.
 #[derive(Debug)]
 pub struct App {
-    /// Where requests go.
+    /// The driver that takes requests.
     pub driver: Arc<Driver>,
     /// Tokenizer, template, defaults.
     pub text: TextModel,
     /// Names.
     pub naming: Naming,
-    /// Who may ask.
+    /// Access to the server.
     pub access: Access,
     /// Token ids below this are known to both the tokenizer and the model. A tokenizer may have
     /// more: a padding token is often added without a row in the model's embedding, and its id
@@ -55,20 +54,20 @@ pub struct App {
     pub vocab_size: usize,
     /// Responses that are kept for their clients, if any are.
     pub responses: Option<Arc<ResponseStore>>,
-    /// What answers in the place of a model, if anything does.
+    /// The script that replaces the model, if there is one.
     pub script: Option<Arc<Script>>,
-    /// What compiles grammars, or why none can be; from the moment in which the vocabulary is indexed.
+    /// The compiler of grammars, or why there is none; set when the vocabulary is indexed.
     pub(crate) grammars: OnceLock<Result<GrammarCache, String>>,
-    /// Tools that are left out of prompts are told of once.
+    /// Guards the one warning about tools left out of prompts.
     unknown_tools: Once,
-    /// Short bodies and answers that are made at the same time: no more than there are cores.
+    /// Turns of short bodies and answers: as many at a time as there are cores.
     short: Arc<Turns>,
-    /// The same of long bodies. The longest take gigabytes while they are tokenised.
+    /// Turns of long bodies. The longest take gigabytes while they are tokenised.
     long: Arc<Turns>,
 }
 
 impl App {
-    /// An application around a driver and a model of `vocab_size` tokens.
+    /// Creates an application for a driver and a model of `vocab_size` tokens.
     #[must_use]
     pub fn new(
         driver: Arc<Driver>,
@@ -101,14 +100,13 @@ impl App {
         })
     }
 
-    /// The first name of the model.
+    /// Returns the first name of the model.
     #[must_use]
     pub fn model_name(&self) -> &str {
         self.naming.served_model_names.first().map_or("", String::as_str)
     }
 
-    /// The served name that a client asks for by this one: the first if it leaves that to the
-    /// server.
+    /// Returns the served name for a requested one: the first if the client names none.
     ///
     /// # Errors
     /// 404.
@@ -119,9 +117,9 @@ impl App {
         self.naming.find(asked).ok_or_else(|| ApiError::ModelNotFound(self.naming.miss(asked)))
     }
 
-    /// Writes one line of the log if the template cannot tell the model which tools there are.
+    /// Logs once that the template cannot describe tools to the model.
     pub fn tell_of_unknown_tools(&self) {
-        // A script answers all the same.
+        // A script needs no tools.
         let is_model = self.script.is_none();
         if is_model && !self.text.chat_template.as_ref().is_some_and(ChatTemplate::knows_tools) {
             self.unknown_tools.call_once(|| {
@@ -163,7 +161,7 @@ impl App {
         self.prepare_away(num_bytes.max(SHORT_BYTES + 1), work).await
     }
 
-    /// The same for work that takes its time, however short the body is.
+    /// Runs work on the blocking pool in turn, however short the body is.
     ///
     /// # Errors
     /// Those of [`App::prepare`].
@@ -182,8 +180,8 @@ impl App {
         run_away(turns, work).await
     }
 
-    /// Writes an answer: here if it is very short, else away from the threads that serve sockets.
-    /// It waits for no prompt that is long.
+    /// Serialises an answer: inline if short, otherwise on the blocking pool, never queued behind
+    /// long prompts.
     pub async fn write<T, F>(&self, num_bytes: usize, work: F) -> T
     where
         T: Send + 'static,
@@ -193,9 +191,9 @@ impl App {
     }
 }
 
-/// Runs work on a thread where it may block. When its client leaves it goes on to where it next
-/// looks whether it is wanted, so the turn belongs to it and not to the client's future. What has
-/// not begun by then never does.
+/// Runs work on a thread where it may block. After its client left it runs on to its next check of
+/// whether it is wanted, so the turn belongs to the work and not to the client's future. Work not
+/// yet begun is dropped.
 async fn run_away<T: Send + 'static>(turns: &Arc<Turns>, work: impl FnOnce() -> T + Send + 'static) -> T {
     let turn = turns.take(Account::current().key()).await;
     let wanted = Wanted::default();
@@ -227,7 +225,7 @@ pub(crate) mod tests {
         app_for(Access::default(), limits)
     }
 
-    /// The demo model without anything that would run its steps.
+    /// Creates an app of the demo model without a runner.
     pub(crate) fn app_for(access: Access, limits: DriverLimits) -> Arc<App> {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../python/streamcore/demo_model");
         let text = TextModel::load(std::path::Path::new(folder)).unwrap();
@@ -252,8 +250,8 @@ pub(crate) mod tests {
         future.poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
-    /// A chat would wait for the megabytes of somebody else, and those of clients that have left
-    /// would be tokenised for nobody.
+    /// A chat would wait for another client's megabytes, and those of clients that have left would
+    /// be tokenised in vain.
     #[tokio::test]
     async fn long_bodies_wait_for_each_other_and_are_seen_to() {
         let app = app(DriverLimits::default());
@@ -283,8 +281,8 @@ pub(crate) mod tests {
         taken
     }
 
-    /// Requests that wait to be tokenised fill the memory, and their clients are kept waiting
-    /// without a word.
+    /// Requests that wait to be tokenised would fill the memory while their clients wait in
+    /// silence.
     #[tokio::test]
     async fn what_waits_to_be_prepared_is_bounded() {
         let limits = DriverLimits { max_waiting_requests: 2, ..DriverLimits::default() };

@@ -16,27 +16,27 @@ use crate::ledger::{Charge, Full, Ledger, Pool};
 /// How long a response is kept, from the last time that it was asked for.
 pub const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Who has asked for a response: the number of a key.
+/// The owner of a response: the number of an API key.
 pub type Owner = u32;
 
-/// What is known of a response when it begins.
+/// A response at its start.
 #[derive(Debug)]
 pub struct NewResponse {
-    /// It cannot be guessed.
+    /// The id, which cannot be guessed.
     pub id: String,
-    /// Who may look at it.
+    /// The client that may read it.
     pub owner: Owner,
-    /// The one that it follows.
+    /// The response that it follows.
     pub previous: Option<String>,
-    /// Its items, as a list in JSON.
+    /// The input items, as a list in JSON.
     pub input: Vec<u8>,
-    /// Its events are kept, so that a stream of them can be taken up again.
+    /// Whether its events are kept, so that a stream can be resumed.
     pub keeps_events: bool,
-    /// It goes on when its client leaves.
+    /// Whether it goes on when its client leaves.
     pub is_background: bool,
 }
 
-/// All responses that are kept. Those that still run are never given up for others.
+/// All stored responses. Running ones are never evicted for others.
 #[derive(Debug)]
 pub struct ResponseStore {
     ledger: Arc<Ledger>,
@@ -60,7 +60,7 @@ struct Entry {
 }
 
 impl ResponseStore {
-    /// An empty store.
+    /// Creates an empty store.
     #[must_use]
     pub fn new(ledger: Arc<Ledger>) -> Arc<Self> {
         Arc::new(Self { ledger, entries: Mutex::default() })
@@ -84,7 +84,7 @@ impl ResponseStore {
         Ok(Recording::new(Arc::clone(self), response))
     }
 
-    /// The response of this id, if it belongs to this client.
+    /// Returns the response of this id, if it belongs to this client.
     pub fn find(&self, id: &str, owner: Owner, now: Instant) -> Option<Arc<StoredResponse>> {
         let mut entries = lock(&self.entries);
         entries.expire(now);
@@ -98,7 +98,7 @@ impl ResponseStore {
         Some(response)
     }
 
-    /// Forgets a response. Returns whether it was there.
+    /// Deletes a response. Returns whether it was there.
     pub fn delete(&self, id: &str, owner: Owner) -> bool {
         let mut entries = lock(&self.entries);
         let is_theirs = entries.by_id.get(id).is_some_and(|entry| entry.response.owner() == owner);
@@ -108,13 +108,13 @@ impl ResponseStore {
         is_theirs
     }
 
-    /// Responses that are kept.
+    /// Returns the number of stored responses.
     #[must_use]
     pub fn len(&self) -> usize {
         lock(&self.entries).by_id.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether the store is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -130,14 +130,14 @@ impl ResponseStore {
         }
     }
 
-    /// Makes some room for a response that grows to this many bytes. Returns whether anything could be
-    /// forgotten.
+    /// Makes some room for a response that grows to this many bytes. Returns whether anything could
+    /// be forgotten.
     fn make_room(&self, owner: Owner, num_bytes: usize) -> bool {
         self.forget_one(&mut lock(&self.entries), Pool::StoredBytes, owner, num_bytes)
     }
 
-    /// Forgets the response that has not been asked for the longest, of those that have ended: one of
-    /// the owner's, or else one of a key that has more than its part. None for what never fits.
+    /// Forgets the response that has not been asked for the longest, of those that have ended: one
+    /// of the owner's, or else one of a key that has more than its part. None for what never fits.
     fn forget_one(&self, entries: &mut Entries, pool: Pool, owner: Owner, wanted: usize) -> bool {
         if wanted > self.ledger.most_of_one_key(pool) {
             return false;
@@ -150,7 +150,8 @@ impl ResponseStore {
 }
 
 impl Entries {
-    /// The response of these owners that has not been asked for the longest, of those that have ended.
+    /// The response of these owners that has not been asked for the longest, of those that have
+    /// ended.
     fn oldest(&self, is_of: impl Fn(Owner) -> bool) -> Option<String> {
         let lists = self.by_use.iter().filter(|(owner, _)| is_of(**owner));
         let of_each = lists.filter_map(|(_, list)| list.iter().find(|(_, id)| self.has_ended(id)));

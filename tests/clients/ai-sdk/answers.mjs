@@ -31,6 +31,15 @@ check("Responses: `generateText` calls the tool and goes on to the answer", asyn
   assert.deepEqual(steps.map(({ finishReason }) => finishReason), ["tool-calls", "stop"]);
 });
 
+check("Responses: a loop of two calls, one after the other, ends with the answer, whole and streamed", async () => {
+  const asked = [];
+  assert.equal((await generateText(agent("trip", asked))).text, "Zürich is warmer.");
+  const streamed = streamText(agent("trip", asked));
+  assert.equal(await streamed.text, "Zürich is warmer.");
+  assert.deepEqual((await streamed.steps).map(({ finishReason }) => finishReason), ["tool-calls", "tool-calls", "stop"]);
+  assert.deepEqual(asked.map(({ city }) => city), ["Zürich", "Oslo", "Zürich", "Oslo"]);
+});
+
 check("Responses: `streamText` streams the input of the tool and a summary of the thought", async () => {
   const asked = [];
   const providerOptions = { openai: { reasoningSummary: "auto", forceReasoning: true } };

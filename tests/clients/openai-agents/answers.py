@@ -57,6 +57,18 @@ async def streamed_run_of_responses() -> None:
 
 
 @check
+async def loop_of_responses() -> None:
+    """Two calls, one after the other, are made and lead to the answer, whole and streamed."""
+    cities: list[str] = []
+    assert (await Runner.run(agent(cities), question("trip"))).final_output == "Zürich is warmer."
+    streamed = Runner.run_streamed(agent(cities), question("trip"))
+    async for _ in streamed.stream_events():
+        pass
+    assert streamed.final_output == "Zürich is warmer."
+    assert cities == ["Zürich", "Oslo"] * 2
+
+
+@check
 async def conversation_of_responses() -> None:
     """`auto_previous_response_id` sends only what is new, and the server knows the rest."""
     result = await Runner.run(agent([]), question("trip"), auto_previous_response_id=True)

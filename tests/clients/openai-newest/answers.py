@@ -1,6 +1,7 @@
 """Responses, as the OpenAI SDK for Python asks for them; its oldest supported release knows none."""
 
 import json
+from itertools import product
 from typing import Any, Literal
 
 import openai
@@ -41,21 +42,47 @@ def whole_response() -> None:
     assert 0 < response.usage.output_tokens_details.reasoning_tokens < response.usage.output_tokens
 
 
+def answered(is_streamed: bool, **request: Any) -> Any:
+    """The response to a request, asked for in either way."""
+    if not is_streamed:
+        return client().responses.create(**request)
+    with client().responses.stream(**request) as stream:
+        return stream.get_final_response()
+
+
 @check
 def agent() -> None:
-    """A loop that sends all items back, and one that names the response before, get the same answer."""
-    for is_stored in (False, True):
-        input_items: list[Any] = [{"role": "user", "content": question("weather")}]
-        response = client().responses.create(model="script", input=input_items, tools=[TOOL], store=is_stored)
-        call = response.output[-1]
-        result = {"type": "function_call_output", "call_id": call.call_id, "output": "21 °C"}
-        if is_stored:
-            change: dict[str, Any] = {"input": [result], "previous_response_id": response.id}
-        else:
-            change = {"input": [*input_items, *response.output, result]}
-        assert client().responses.create(model="script", tools=[TOOL], **change).output_text == (
-            "It is 21 °C in Zürich."
-        )
+    """A loop of two calls that sends all items back, and one that names the response before, get the same answer."""
+    for is_stored, is_streamed in product((False, True), repeat=2):
+        request: dict[str, Any] = {"model": "script", "tools": [TOOL], "store": is_stored}
+        request["input"] = [{"role": "user", "content": question("trip")}]
+        cities = []
+        for _ in range(3):
+            response = answered(is_streamed, **request)
+            calls = [item for item in response.output if item.type == "function_call"]
+            if not calls:
+                break
+            cities += [json.loads(call.arguments)["city"] for call in calls]
+            results = [
+                {"type": "function_call_output", "call_id": call.call_id, "output": "21 °C"} for call in calls
+            ]
+            if is_stored:
+                request |= {"input": results, "previous_response_id": response.id}
+            else:
+                request["input"] += [*response.output, *results]
+        assert cities == ["Zürich", "Oslo"]
+        assert response.output_text == "Zürich is warmer."
+
+
+@check
+def counted() -> None:
+    """The number of a prompt's tokens is what its answer says that it has read, also behind another response."""
+    request = asked("thought", instructions="Be brief.")
+    response = client().responses.create(**request)
+    assert client().responses.input_tokens.count(**request).input_tokens == response.usage.input_tokens
+    request = {"model": "script", "input": question("thought"), "previous_response_id": response.id}
+    num_tokens = client().responses.input_tokens.count(**request).input_tokens
+    assert num_tokens == client().responses.create(**request).usage.input_tokens
 
 
 @check

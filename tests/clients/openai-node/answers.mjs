@@ -25,6 +25,30 @@ check("A response that names the one before goes on with it", async () => {
   assert.equal(next.output_text, "It is 21 °C in Zürich.");
 });
 
+check("A loop of two calls that sends all items back ends with the answer, whole and streamed", async () => {
+  const ways = [(body) => client.responses.create(body), (body) => client.responses.stream(body).finalResponse()];
+  for (const ask of ways) {
+    const input = [{ role: "user", content: question("trip") }];
+    const cities = [];
+    for (let response, isOver = false; !isOver; ) {
+      response = await ask({ model: "script", input, tools: [TOOL], store: false });
+      const calls = response.output.filter(({ type }) => type === "function_call");
+      cities.push(...calls.map((call) => JSON.parse(call.arguments).city));
+      const results = calls.map(({ call_id }) => ({ type: "function_call_output", call_id, output: "21 °C" }));
+      input.push(...response.output, ...results);
+      isOver = !calls.length;
+      if (isOver) assert.equal(response.output_text, "Zürich is warmer.");
+    }
+    assert.deepEqual(cities, ["Zürich", "Oslo"]);
+  }
+});
+
+check("The number of a prompt's tokens is what its answer says that it has read", async () => {
+  const body = asked("thought");
+  const { input_tokens } = await client.responses.inputTokens.count(body);
+  assert.equal(input_tokens, (await client.responses.create(body)).usage.input_tokens);
+});
+
 check("`.stream()` tells each event and gathers the response", async () => {
   const stream = client.responses.stream(asked("weather"));
   const numbers = [];

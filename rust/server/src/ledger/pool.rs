@@ -1,13 +1,13 @@
-//! One pool: its limit, and what of it each key has.
+//! One pool: its limit, and the amounts that each key has taken.
 
 use std::collections::HashMap;
 
 use crate::driver::DriverLimits;
 
-/// What is counted.
+/// The pools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pool {
-    /// Bytes of heads that have not come to their ends.
+    /// Bytes of unfinished heads.
     Heads,
     /// Bytes of bodies that are long, from the first on until their prompts are made.
     LongBodies,
@@ -19,7 +19,7 @@ pub enum Pool {
     Requests,
     /// Tokens of their prompts.
     PromptTokens,
-    /// Bytes of answers, with all that is known of their tokens, until they are written.
+    /// Bytes of answers, with their tokens' details, until they are written.
     Answers,
     /// Responses that are kept for later requests.
     StoredResponses,
@@ -41,7 +41,7 @@ impl Pool {
         Self::StoredBytes,
     ];
 
-    /// What its gauge is called.
+    /// Returns the name of its gauge.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -57,7 +57,7 @@ impl Pool {
         }
     }
 
-    /// How much all may have. That of bodies is four of the longest, or a thousand short ones.
+    /// Returns its limit. That of bodies is four of the longest, or a thousand short ones.
     pub(super) fn limit(self, limits: DriverLimits) -> usize {
         match self {
             Self::Heads => 32 << 20,
@@ -85,15 +85,15 @@ impl Pool {
     }
 }
 
-/// Why nothing is taken. It is load: the same may be taken a moment later.
+/// A full pool. This is load: a retry may succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Full {
-    /// Of what there is too little.
+    /// The pool with too little left.
     pub pool: Pool,
     held: usize,
     amount: usize,
     limit: usize,
-    /// What the key has, and the most that it could now have, where there are several.
+    /// The key's amount, and the maximum that it could have now, if there are several keys.
     part: Option<(usize, usize)>,
 }
 
@@ -132,7 +132,7 @@ impl std::fmt::Display for Full {
     }
 }
 
-/// What is taken of one pool.
+/// The amounts taken of one pool.
 #[derive(Debug)]
 pub(super) struct Held {
     pool: Pool,
@@ -142,9 +142,9 @@ pub(super) struct Held {
     highest: usize,
     by_key: HashMap<u32, usize>,
     num_keys: usize,
-    /// What is kept for each key.
+    /// The part reserved for each key.
     part: usize,
-    /// What keys have taken of their parts.
+    /// The amounts that keys have taken of their parts.
     pub(super) total_of_parts: usize,
 }
 
@@ -168,7 +168,7 @@ impl Held {
             // Heads come before keys.
             0 | 1 => 0,
             _ if self.pool == Pool::Heads => 0,
-            // At least one for each, as far as there are so many.
+            // At least one for each, if the limit suffices.
             _ => (self.limit / (2 * num_keys)).max(usize::from(self.limit >= num_keys)),
         };
     }
@@ -198,7 +198,7 @@ impl Held {
         if (1..=self.num_keys).contains(&(key as usize)) { self.part } else { 0 }
     }
 
-    /// What a key that has `own` has taken of its part.
+    /// Returns how much of `own` is from the key's part.
     pub(super) fn of_part(&self, key: u32, own: usize) -> usize {
         own.min(self.part_of(key))
     }

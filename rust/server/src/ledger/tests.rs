@@ -1,4 +1,4 @@
-//! What must hold whatever comes in which order.
+//! Invariants of the ledger under any order of calls.
 #![allow(clippy::unwrap_used)]
 use super::*;
 
@@ -27,7 +27,8 @@ fn a_key_that_takes_all_it_can_leaves_the_parts_of_the_others() {
     assert_eq!(fill(&ledger, Pool::Requests, 2).len(), 8, "twelve in all, and the part of the first");
 }
 
-/// More keys than places: a part for each would be no place at all, and the pool would take nothing.
+/// More keys than places: a part for each would be no place at all, and the pool would take
+/// nothing.
 #[test]
 fn a_pool_with_fewer_places_than_keys_is_for_those_who_come_first() {
     let ledger = ledger(17);

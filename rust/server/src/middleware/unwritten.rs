@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::ledger::{Charge, Ledger, Pool};
 
-/// What every connection may have unwritten.
+/// Bytes that every connection may have unwritten.
 const FREE_BYTES: usize = 8 << 10;
 
 /// A piece of an answer, which is charged until it is written.

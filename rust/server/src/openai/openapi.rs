@@ -1,4 +1,5 @@
-//! `/openapi.json`: the routes and shapes for programs. Requests come from the same table that the parser obeys.
+//! `/openapi.json`: the routes and shapes for programs. Requests come from the same table that the
+//! parser obeys.
 
 pub(crate) mod schemas;
 
@@ -8,7 +9,8 @@ use super::responses;
 use super::schema::{Endpoint, Fate, Param, body_params};
 use crate::anthropic::openapi as anthropic;
 
-/// The document, in OpenAPI 3.1. Its paths begin at `prefix`, if the routes are mounted under one.
+/// Returns the document, in OpenAPI 3.1. Its paths begin at `prefix`, if the routes are mounted
+/// under one.
 #[must_use]
 pub fn document(version: &str, prefix: Option<&str>) -> Value {
     let mut document = json!({
@@ -48,15 +50,28 @@ fn paths() -> Value {
         "/v1/responses": { "post": post(
             "createResponse", "ResponseRequest", "Response", Some("ResponseEvent"),
         ) },
+        "/v1/responses/compact": { "post": not_offered("compactResponse") },
+        "/v1/responses/input_tokens": { "post": post(
+            "countResponseTokens", "ResponseRequest", "ResponseTokens", None,
+        ) },
         "/v1/responses/{id}": {
-            "get": asked("retrieveResponse", "Response"), "delete": asked("deleteResponse", "DeletedResponse"),
+            "get": queried(asked("retrieveResponse", &streamed("Response", "ResponseEvent")), &[
+                ("stream", json!({ "type": "boolean" }), "Its events, if it was created with `stream`."),
+                ("starting_after", json!({ "type": "integer", "minimum": 0 }), "Those behind this number."),
+            ]),
+            "delete": asked("deleteResponse", &content("DeletedResponse")),
             "parameters": id,
         },
         "/v1/responses/{id}/cancel": {
-            "post": asked("cancelResponse", "Response"), "parameters": id,
+            "post": asked("cancelResponse", &content("Response")), "parameters": id,
         },
         "/v1/responses/{id}/input_items": {
-            "get": asked("listInputItems", "ResponseItemList"), "parameters": id,
+            "get": queried(asked("listInputItems", &content("ResponseItemList")), &[
+                ("limit", json!({ "type": "integer", "minimum": 1, "maximum": 100 }), "Items of a page."),
+                ("order", json!({ "enum": ["asc", "desc"] }), "The last item comes first unless it is `asc`."),
+                ("after", json!({ "type": "string" }), "The id of the item before the page."),
+            ]),
+            "parameters": id,
         },
         "/v1/models": { "get": anthropic::or_other("listModels", "ModelList", "MessageModelList") },
         "/v1/models/{id}": {
@@ -72,10 +87,26 @@ fn paths() -> Value {
     })
 }
 
+/// A route of OpenAI's that has no answer here.
+fn not_offered(id: &str) -> Value {
+    let refused =
+        [("401", "no valid key"), ("403", "foreign `Host`"), ("404", "not offered, the message says why")];
+    json!({ "operationId": id, "responses": errors(&refused, &reference("Error")) })
+}
+
 /// What can be asked of a thing that is kept.
-fn asked(id: &str, answer: &str) -> Value {
-    let mut operation = get(id, &content(answer));
+fn asked(id: &str, answer: &Value) -> Value {
+    let mut operation = get(id, answer);
     operation["responses"]["400"] = json!({ "description": "not possible", "content": content("Error") });
+    operation
+}
+
+/// An operation with what may stand behind the question mark.
+fn queried(mut operation: Value, params: &[(&str, Value, &str)]) -> Value {
+    let params = params.iter().map(|(name, schema, about)| {
+        json!({ "name": name, "in": "query", "schema": schema, "description": about })
+    });
+    operation["parameters"] = params.collect();
     operation
 }
 
@@ -85,6 +116,15 @@ pub(crate) fn reference(schema: &str) -> Value {
 
 fn content(schema: &str) -> Value {
     json!({ "application/json": { "schema": reference(schema) } })
+}
+
+/// The same, or events of this schema. It is that of the JSON in one `data:` line; OpenAPI has no
+/// words for streams of them.
+fn streamed(schema: &str, event: &str) -> Value {
+    let mut kinds = content(schema);
+    let text = json!({ "type": "string", "contentMediaType": "text/event-stream" });
+    kinds["text/event-stream"] = json!({ "schema": text, "x-event": reference(event) });
+    kinds
 }
 
 /// An answer to `GET`, whose refusals have this schema.
@@ -101,19 +141,18 @@ fn get(id: &str, answer: &Value) -> Value {
     get_with(id, answer, &reference("Error"))
 }
 
-/// Asked by machines that have no key.
+/// Returns the operation of a probe, which needs no key.
 fn probe(id: &str) -> Value {
     let mut responses = errors(&[("503", "not ready")], &reference("Error"));
     responses.insert("200".to_owned(), json!({ "description": "the answer" }));
     json!({ "operationId": id, "responses": responses, "security": [] })
 }
 
-/// A chunk is the schema of the JSON in one `data:` line; OpenAPI has no words for streams of them.
 fn post(id: &str, request: &str, answer: &str, chunk: Option<&str>) -> Value {
     post_with(id, request, answer, chunk, &reference("Error"))
 }
 
-/// The same of a dialect whose refusals have this schema.
+/// Returns a `POST` operation whose refusals have this schema.
 pub(crate) fn post_with(id: &str, request: &str, answer: &str, chunk: Option<&str>, error: &Value) -> Value {
     let refused = [
         ("400", "the body cannot be honoured, `param` names the field"),
@@ -128,12 +167,7 @@ pub(crate) fn post_with(id: &str, request: &str, answer: &str, chunk: Option<&st
         ("504", "not complete within the time that the client waits, which SDKs tell in a header"),
     ];
     let mut responses = errors(&refused, error);
-    let mut kinds = content(answer);
-    if let Some(chunk) = chunk {
-        let name = chunk.to_owned();
-        let schema = json!({ "type": "string", "contentMediaType": "text/event-stream" });
-        kinds["text/event-stream"] = json!({ "schema": schema, "x-event": reference(&name) });
-    }
+    let kinds = chunk.map_or_else(|| content(answer), |chunk| streamed(answer, chunk));
     responses.insert("200".to_owned(), json!({ "description": "the answer", "content": kinds }));
     let body = json!({ "required": true, "content": content(request) });
     json!({ "operationId": id, "requestBody": body, "responses": responses })
@@ -160,7 +194,7 @@ fn request(endpoint: Endpoint) -> Value {
     parameters(body_params().filter(|param| param.is_on(endpoint)))
 }
 
-/// An object with these fields.
+/// Returns an object with these fields.
 pub(crate) fn parameters<'a>(params: impl Iterator<Item = &'a Param>) -> Value {
     let (mut properties, mut required) = (Map::new(), Vec::new());
     for param in params {

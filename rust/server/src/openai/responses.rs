@@ -1,5 +1,5 @@
-//! `/v1/responses`: a dialect of chat. What comes in is written as a chat, whose rules it then obeys; what
-//! goes out is one object, and the events that build it up.
+//! `/v1/responses`: a dialect of chat. A request is translated into a chat, whose rules it then
+//! obeys; the answer is one object, and the events that build it up.
 
 mod events;
 mod items;
@@ -14,5 +14,5 @@ mod translation;
 
 pub use self::events::ResponseEvents;
 pub use self::items::stored_input;
-pub use self::object::{Status, Told};
+pub use self::object::{InputTokens, Status, Told};
 pub use self::request::{Kept, Past, ResponsesRequest};

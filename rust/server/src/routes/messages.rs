@@ -14,7 +14,7 @@ use crate::anthropic::request::{parse, parse_count};
 use crate::anthropic::response::{TokenCount, whole};
 use crate::app::App;
 use crate::error::ApiError;
-use crate::generation::{Generation, encode_conversation, instruct, of_chat};
+use crate::generation::{Generation, num_prompt_tokens, of_chat};
 use crate::stream::{Answer, Choice, Identity, usage_of};
 
 pub(super) struct Messages;
@@ -53,11 +53,8 @@ pub(super) async fn count_tokens(
     let body = read_json(&app, &headers, body).await?;
     let num_bytes = body.len();
     let prepare = move |app: &App| {
-        let mut request = parse_count(&body, app.vocab_size)?;
-        app.served_name(&request.options.model)?;
-        instruct(app, &mut request.conversation, &request.tools);
-        let tokens = encode_conversation(app, request.conversation, None)?.tokens;
-        Ok(Json(TokenCount { input_tokens: tokens.len() }))
+        let request = parse_count(&body, app.vocab_size)?;
+        Ok(Json(TokenCount { input_tokens: num_prompt_tokens(app, request)? }))
     };
     app.prepare(num_bytes, prepare).await
 }

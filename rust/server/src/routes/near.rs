@@ -1,14 +1,16 @@
-//! The route that was meant by a path that is none.
+//! Finds the likely route for an unknown path.
 
 use strsim::osa_distance;
 
 /// The paths as `/openapi.json` lists them, but for those with a name in them.
-const PATHS: [&str; 13] = [
+const PATHS: [&str; 15] = [
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/messages",
     "/v1/messages/count_tokens",
     "/v1/responses",
+    "/v1/responses/compact",
+    "/v1/responses/input_tokens",
     "/v1/models",
     "/tokenize",
     "/detokenize",
@@ -18,15 +20,15 @@ const PATHS: [&str; 13] = [
     "/metrics",
     "/openapi.json",
 ];
-/// What is before a name in a path: that of a model, and that of a response with what follows it.
+/// Path prefixes before a name: that of a model, and that of a response.
 const BEFORE_NAMES: [&str; 2] = ["/v1/models/", "/v1/responses/"];
-/// No path that was meant is longer than this; how near a path is takes time by its length.
+/// Maximum length of a compared path; a comparison takes time by length.
 const MAX_LEN: usize = 128;
-/// This many letters may be wrong, and no more than one in four.
+/// Maximum wrong letters, and at most one in four.
 const MAX_TYPOS: usize = 2;
 
-/// Forgives what base URLs and typing make of a path: `/v1` left out, twice or where it does not belong, slashes, capital letters, and
-/// a few wrong letters.
+/// Finds a route despite common errors of base URLs and typing: `/v1` missing, doubled or
+/// misplaced, slashes, capital letters, and a few wrong letters.
 pub(super) fn meant_by(path: &str) -> Option<String> {
     if path.len() > MAX_LEN {
         return None;
@@ -34,25 +36,33 @@ pub(super) fn meant_by(path: &str) -> Option<String> {
     let segments: Vec<_> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     let num_versions = segments.iter().take_while(|segment| is_version(segment)).count();
     let rest = &segments[num_versions..];
+    let nearest = nearest(&segments, rest);
     if let [noun, name @ ..] = rest
         && let Some(before) = BEFORE_NAMES.iter().find(|before| names(before, noun))
         && !name.is_empty()
+        // Where names stand, another path may, too.
+        && nearest.is_none_or(|path| !path.starts_with(before))
     {
         let meant = format!("{before}{}", name.join("/"));
         return (meant != path).then_some(meant);
     }
+    nearest.map(str::to_owned)
+}
+
+/// The path of a route that is nearest to this one, with its version and without, if any is near.
+fn nearest(whole: &[&str], rest: &[&str]) -> Option<&'static str> {
     let joined = |segments: &[&str]| format!("/{}", segments.join("/")).to_ascii_lowercase();
-    let (whole, rest) = (joined(&segments), joined(rest));
+    let (whole, rest) = (joined(whole), joined(rest));
     let num_typos = |known: &str| {
         let without_version = osa_distance(&rest, known.trim_start_matches("/v1"));
         without_version.min(osa_distance(&whole, known))
     };
     let nearest = PATHS.into_iter().map(|known| (num_typos(known), known));
     let (num_typos, nearest) = nearest.min_by_key(|(num_typos, _)| *num_typos)?;
-    (num_typos <= MAX_TYPOS && num_typos * 4 <= rest.len()).then(|| nearest.to_owned())
+    (num_typos <= MAX_TYPOS && num_typos * 4 <= rest.len()).then_some(nearest)
 }
 
-/// Whether such a path is one of these things.
+/// Returns whether such a path is one of these things.
 fn names(before: &str, noun: &str) -> bool {
     before.trim_start_matches("/v1").trim_matches('/').eq_ignore_ascii_case(noun)
 }
@@ -80,7 +90,8 @@ mod tests {
         assert!(paths.keys().map(String::as_str).filter(with_names).all(is_found));
     }
 
-    /// Whatever a base URL adds or leaves out, and every slip of one letter, leads back to the route.
+    /// Whatever a base URL adds or leaves out, and every slip of one letter, leads back to the
+    /// route.
     #[test]
     fn every_usual_mistake_leads_to_the_route() {
         for known in PATHS {

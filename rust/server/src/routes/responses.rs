@@ -1,31 +1,32 @@
-//! `POST /v1/responses`, and what is kept of it.
+//! `POST /v1/responses`, its stored responses, and the size of its prompt.
 
 mod kept;
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use futures_util::StreamExt;
 
 pub(super) use self::kept::{cancel, delete, input_items, retrieve};
-use super::body::json;
+use super::body::{json, read_json};
 use super::generate::{Api, Client, Started, start};
 use crate::app::App;
 use crate::error::ApiError;
-use crate::generation::{Generation, of_chat, random};
+use crate::generation::{Generation, num_prompt_tokens, of_chat, random};
 use crate::ledger::Full;
-use crate::openai::responses::{Past, ResponseEvents, ResponsesRequest, Told, stored_input};
+use crate::openai::responses::{InputTokens, Past, ResponseEvents, ResponsesRequest, Told, stored_input};
 use crate::sse;
 use crate::stored::{KeptFor, NewResponse, Recording, ResponseStore, StoredResponse, replay};
 use crate::stream::{Answer, Choice, Chunks, Identity, usage_of};
 
-/// What an answer needs to know of its request.
+/// The parts of a request that its answer needs.
 pub(super) struct Responses {
     told: Told,
-    /// It was asked for as a stream; one in the background is generated as a stream in any case.
+    /// Whether the client requested a stream; a background response is always generated as one.
     is_streamed: bool,
     place: Place,
 }
@@ -39,7 +40,7 @@ enum Place {
 }
 
 impl Responses {
-    /// Begins to keep the response, if it is to be kept and there is room.
+    /// Starts to store the response, if requested and there is room.
     fn keep(&mut self) -> Option<Arc<StoredResponse>> {
         self.place = match std::mem::replace(&mut self.place, Place::Nowhere) {
             Place::Planned { store, new, now } => {
@@ -65,22 +66,26 @@ impl Responses {
     }
 }
 
+/// Reads a body, with what is kept for its client.
+fn read(app: &App, client: &Client, now: Instant, body: &[u8]) -> Result<ResponsesRequest, ApiError> {
+    let kept = app.responses.as_ref().map(|store| KeptFor::new(store, client.key, now, body.len()));
+    let past = kept.as_ref().map_or(Past::Nothing, |kept| Past::Kept(kept));
+    ResponsesRequest::parse(body, app.vocab_size, past)
+}
+
 impl Api for Responses {
     const PREFIX: &'static str = "resp_";
     type Chunks = ResponseEvents;
 
     fn prepare(app: &App, client: &Client, body: &[u8]) -> Result<(Self, Generation), ApiError> {
         let now = app.driver.now();
-        let kept = app.responses.as_ref().map(|store| KeptFor::new(store, client.key, now, body.len()));
-        let past = kept.as_ref().map_or(Past::Nothing, |kept| Past::Kept(kept));
-        let ResponsesRequest { mut chat, origins, mut told, input } =
-            ResponsesRequest::parse(body, app.vocab_size, past)?;
+        let ResponsesRequest { mut chat, origins, mut told, input } = read(app, client, now, body)?;
         let is_streamed = chat.options.stream;
         chat.options.stream |= told.background;
         chat.options.details.keeps_logprobs = true;
         let mut place = Place::Nowhere;
         if let (true, Some(store)) = (told.store, &app.responses) {
-            // The id opens what is kept.
+            // The id gives access to the stored response.
             let name = format!("{:016x}{:016x}", random(), random());
             let new = NewResponse {
                 id: format!("{}{name}", Self::PREFIX),
@@ -104,7 +109,7 @@ impl Api for Responses {
         self.events(identity, &generation)
     }
 
-    /// What the events of a stream of it would build up.
+    /// Returns the object that the events of a stream would build up.
     fn whole(
         self,
         identity: &Identity,
@@ -124,7 +129,7 @@ impl Api for Responses {
     }
 }
 
-/// A number of the model's own as it was written: 0.7 rather than 0.699999988079071.
+/// Returns the shortest decimal of a number: 0.7 rather than 0.699999988079071.
 fn shortest(number: f32) -> f64 {
     number.to_string().parse().unwrap_or_else(|_| f64::from(number))
 }
@@ -141,8 +146,7 @@ pub(super) async fn create(
     started.answer(&app).await
 }
 
-/// Has a response generated whether its client stays or not. What the client gets is read from what is
-/// kept.
+/// Generates a response even if its client leaves; the client reads it from the store.
 async fn in_background(app: &App, mut started: Started<Responses>) -> Result<Response, ApiError> {
     let Some(response) = started.api.keep() else {
         return Err(match started.api.place {
@@ -160,4 +164,28 @@ async fn in_background(app: &App, mut started: Started<Responses>) -> Result<Res
         return Ok(sse::response(Body::from_stream(replay(response, 0, max_silence))));
     }
     Ok(json(response.body()))
+}
+
+/// `POST /v1/responses/input_tokens`: the size of the prompt that `/v1/responses` would make of this body.
+pub(super) async fn input_tokens(
+    State(app): State<Arc<App>>,
+    client: Client,
+    body: Body,
+) -> Result<Json<InputTokens>, ApiError> {
+    let body = read_json(&app, &client.headers, body).await?;
+    let num_bytes = body.len();
+    let count = move |app: &App| {
+        let ResponsesRequest { chat, origins, .. } = read(app, &client, app.driver.now(), &body)?;
+        let num_tokens = num_prompt_tokens(app, chat).map_err(|error| origins.name(error))?;
+        Ok(Json(InputTokens::of(num_tokens)))
+    };
+    app.prepare(num_bytes, count).await
+}
+
+/// `POST /v1/responses/compact`: OpenAI answers with a summary that only its own servers can read.
+pub(super) async fn compact() -> ApiError {
+    ApiError::NotOffered(
+        "`/v1/responses/compact` is not offered, the server makes no summaries of its own: let the client \
+         have the model write one, or set `truncation` to `auto`",
+    )
 }

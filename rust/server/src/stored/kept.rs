@@ -1,4 +1,4 @@
-//! What a new request may look at of what is kept.
+//! The stored responses that a new request may use.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! One response that is kept: what it was asked, what it is now, and its events so far.
+//! One stored response: its input, its present object, and its events so far.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -9,7 +9,7 @@ use super::{NewResponse, Owner, ResponseStore, lock};
 use crate::ledger::Charge;
 use crate::openai::responses::Status;
 
-/// What each response takes beside its texts, about: its entry, its id, its names.
+/// Approximate bytes of a response beside its texts: its entry, its id, its names.
 const BYTES_OF_ENTRY: usize = 1024;
 /// What each event takes beside its text, about: its place in the list of them, which grows by
 /// doubling, and what the allocator adds.
@@ -25,7 +25,7 @@ pub(super) fn num_bytes(new: &NewResponse) -> usize {
 pub struct StoredResponse {
     new: NewResponse,
     state: Mutex<State>,
-    /// Rings when there is more.
+    /// Notifies readers of changes.
     changed: watch::Sender<()>,
 }
 
@@ -35,28 +35,28 @@ struct State {
     /// The object in JSON.
     body: Vec<u8>,
     events: Vec<Box<[u8]>>,
-    /// What they take.
+    /// Bytes of the events.
     num_event_bytes: usize,
-    /// Events before them that are gone.
+    /// Events before these that were dropped.
     num_gone: u64,
-    /// Nothing comes any more.
+    /// Whether the response has ended.
     is_over: bool,
     is_forgotten: bool,
-    /// What runs it, if it goes on by itself.
+    /// The task that runs it in the background.
     task: Option<AbortHandle>,
     charge: Charge,
 }
 
-/// What a reader gets of the events of a response.
+/// A part of a response's events, for a reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Events {
-    /// Some, and the number of the next.
+    /// Events, and the number of the next.
     Some(Vec<u8>, u64),
     /// None so far.
     NotYet,
-    /// None, and none will come.
+    /// No more events follow.
     Over,
-    /// They are not kept any more.
+    /// The events were dropped.
     Gone,
 }
 
@@ -77,61 +77,61 @@ impl StoredResponse {
         Self { new, state: Mutex::new(state), changed: watch::Sender::new(()) }
     }
 
-    /// Its id.
+    /// Returns its id.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.new.id
     }
 
-    /// Who may look at it.
+    /// Returns the client that may read it.
     #[must_use]
     pub fn owner(&self) -> Owner {
         self.new.owner
     }
 
-    /// The response that it follows.
+    /// Returns the response that it follows.
     #[must_use]
     pub fn previous(&self) -> Option<&str> {
         self.new.previous.as_deref()
     }
 
-    /// Its own input: a list of items in JSON.
+    /// Returns its own input: a list of items in JSON.
     #[must_use]
     pub fn input(&self) -> &[u8] {
         &self.new.input
     }
 
-    /// Whether it goes on when its client leaves.
+    /// Returns whether it goes on when its client leaves.
     #[must_use]
     pub fn is_background(&self) -> bool {
         self.new.is_background
     }
 
-    /// Whether its events are kept.
+    /// Returns whether its events are kept.
     #[must_use]
     pub fn keeps_events(&self) -> bool {
         self.new.keeps_events
     }
 
-    /// The object, as it is now.
+    /// Returns the present object.
     #[must_use]
     pub fn body(&self) -> Vec<u8> {
         lock(&self.state).body.clone()
     }
 
-    /// Whether nothing comes any more.
+    /// Returns whether the response has ended.
     #[must_use]
     pub fn is_over(&self) -> bool {
         lock(&self.state).is_over
     }
 
-    /// Events that are not kept any more: the first of all.
+    /// Returns the number of dropped events, the first ones.
     #[must_use]
     pub fn num_gone(&self) -> u64 {
         lock(&self.state).num_gone
     }
 
-    /// The events from this one on, up to this many bytes of them, but one at least.
+    /// Returns the events from `next` on: at least one, up to `max_bytes`.
     #[must_use]
     pub fn events_from(&self, next: u64, max_bytes: usize) -> Events {
         let state = lock(&self.state);
@@ -152,18 +152,18 @@ impl StoredResponse {
         Events::Some(fitting.concat(), next + fitting.len() as u64)
     }
 
-    /// Rings from now on when there is more.
+    /// Returns a receiver of notifications of changes.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// Says what runs it.
+    /// Sets the task that runs it.
     pub fn run_by(&self, task: AbortHandle) {
         lock(&self.state).task = Some(task);
     }
 
-    /// Ends it, if it runs by itself. What it has said so far stays.
+    /// Cancels it if it runs in the background. Its output so far stays.
     pub async fn cancel(&self) {
         let mut changed = self.watch();
         let Some(task) = lock(&self.state).task.take() else { return };
@@ -204,7 +204,7 @@ impl State {
     }
 }
 
-/// Writes a response down while it is made.
+/// Records a response while it is generated.
 #[derive(Debug)]
 pub struct Recording {
     store: Arc<ResponseStore>,
@@ -216,13 +216,13 @@ impl Recording {
         Self { store, response }
     }
 
-    /// What it writes down.
+    /// Returns the response that it records.
     #[must_use]
     pub fn response(&self) -> Arc<StoredResponse> {
         Arc::clone(&self.response)
     }
 
-    /// Adds an event. Where there is no room, those before it are gone.
+    /// Adds an event. Without room, all events so far are dropped.
     pub fn add(&self, event: &[u8]) {
         if !self.response.keeps_events() {
             return;
@@ -241,7 +241,7 @@ impl Recording {
         self.response.changed.send_replace(());
     }
 
-    /// The object is this one now.
+    /// Sets the present object.
     pub fn set(&self, status: Status, body: &[u8]) {
         let Some((mut state, has_room)) = self.make_room(body.len()) else { return };
         state.status = status;
@@ -249,13 +249,13 @@ impl Recording {
         state.settle(&self.response.new);
         drop(state);
         if !has_room {
-            // Without its object it is of no use.
+            // Without its object the response is useless.
             self.store.delete(self.response.id(), self.response.owner());
         }
     }
 
-    /// Charges this much more, and forgets other responses for it. Returns the state, and whether there
-    /// is room; `None` if the response itself has been forgotten.
+    /// Charges this much more, evicting other responses for it. Returns the state, and whether
+    /// there is room; `None` if the response itself has been forgotten.
     fn make_room(&self, num_bytes: usize) -> Option<(MutexGuard<'_, State>, bool)> {
         let StoredResponse { new, state, .. } = &*self.response;
         let mut is_in_vain = false;
@@ -275,7 +275,7 @@ impl Recording {
         }
     }
 
-    /// Nothing comes any more.
+    /// Ends the response.
     pub fn end(&self) {
         let mut state = lock(&self.response.state);
         state.is_over = true;
@@ -286,7 +286,7 @@ impl Recording {
 }
 
 impl Drop for Recording {
-    /// What has not come to its end never will, and is of no use.
+    /// Deletes an unfinished response: it will never end.
     fn drop(&mut self) {
         if !self.response.is_over() {
             self.store.delete(self.response.id(), self.response.owner());

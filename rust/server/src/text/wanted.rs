@@ -1,4 +1,5 @@
-//! Whether long work on a text is still wanted where it runs: its client may have left, or others wait for the thread.
+//! Whether long work on a text is still wanted where it runs: its client may have left, or others
+//! wait for the thread.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -7,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use super::TextError;
 
 thread_local! {
-    /// Of the work on this thread, which looks at it between two pieces without anything in between
-    /// having to carry it.
+    /// The state of this thread's work, checked between two pieces. Thread-local, so that no code
+    /// between must pass it on.
     static CURRENT: RefCell<Option<Wanted>> = const { RefCell::new(None) };
     /// What the work on this thread may take, and whether that has cut it off.
     static BOUND: Cell<Option<(Bound, bool)>> = const { Cell::new(None) };
@@ -51,12 +52,12 @@ pub(crate) fn may_read(num_bytes: usize) -> bool {
     is_within
 }
 
-/// Work has been cut off for what it takes.
+/// Records that work was cut off.
 pub(super) fn tell_cut() {
     BOUND.set(BOUND.get().map(|(bound, _)| (bound, true)));
 }
 
-/// Shared by work and those who wait for it.
+/// State shared by work and its waiters.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
     is_over: Arc<AtomicBool>,
@@ -80,7 +81,7 @@ impl Wanted {
         work()
     }
 
-    /// The work is wanted until what this returns is dropped.
+    /// Keeps the work wanted until the returned guard is dropped.
     #[must_use]
     pub fn end_on_drop(self) -> EndOnDrop {
         EndOnDrop(self)
@@ -93,10 +94,10 @@ impl Drop for EndOnDrop {
     }
 }
 
-/// To be called between two pieces of long work.
+/// Checks between two pieces of long work that it is still wanted.
 ///
 /// # Errors
-/// [`TextError::Unwanted`]: the client has left, so nobody reads the rest.
+/// [`TextError::Unwanted`] if the client has left.
 pub(super) fn check() -> Result<(), TextError> {
     let is_over = CURRENT.with_borrow(|wanted| wanted.as_ref().is_some_and(|w| w.is_over.load(Relaxed)));
     if is_over { Err(TextError::Unwanted) } else { Ok(()) }

@@ -72,7 +72,8 @@ impl Asked {
         body.into()
     }
 
-    /// Each byte is a token; so are the role of the message, that of the answer, and what stands around them.
+    /// Each byte is a token; so are the role of the message, that of the answer, and what stands
+    /// around them.
     pub fn prompt_len(&self) -> usize {
         self.content_len + "u:\na:".len()
     }
@@ -137,7 +138,9 @@ impl Client {
         }
         let request = request.body(Body::from_stream(poll_fn(move |cx| pieces.poll_recv(cx)))).unwrap();
         // A test polls more often within one poll of its own than tokio lets a task do.
-        let answering = Box::pin(unconstrained(router.oneshot(request)));
+        let answering = Box::pin(unconstrained(async move {
+            Ok(router.oneshot(request).await.unwrap_or_else(IntoResponse::into_response))
+        }));
         Self {
             key,
             asked,

@@ -1,5 +1,6 @@
-//! The account of what clients hold, against a model that counts on its own: whole requests of several keys,
-//! which go on, stand still and die at random. `SEED=7` replays one game, `SEEDS=10000` plays more.
+//! The account of what clients hold, against a model that counts on its own: whole requests of
+//! several keys, which go on, stand still and die at random. `SEED=7` replays one game,
+//! `SEEDS=10000` plays more.
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "it is a program of its own")]
 
 mod client;
@@ -26,8 +27,8 @@ fn play(seed: u64, fault: Option<Fault>) -> Result<Game, String> {
     World::new(seed, fault).play().map_err(|error| format!("SEED={seed}: {error}"))
 }
 
-/// A path of a request's life that gives back too little fills its pool within a day, and one that charges
-/// too little bounds nothing.
+/// A path of a request's life that gives back too little fills its pool within a day, and one that
+/// charges too little bounds nothing.
 #[test]
 fn what_is_charged_is_what_is_held_however_requests_live_and_die() {
     let seeds = number("SEED").map_or(1..=number("SEEDS").unwrap_or(NUM_SEEDS), |seed| seed..=seed);

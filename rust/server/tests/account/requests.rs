@@ -21,13 +21,14 @@ impl World {
         let Some(answering) = &mut client.answering else { return };
         let count = || self.driver.metrics().prompt_tokens.load(Relaxed);
         let before = count();
+        // Those of a request that is queued now follow this one.
+        let id_before = self.driver.new_id();
         let polled = poll_once(pin!(answering));
         if count() > before {
             let (prompt_len, kept_bytes) = (client.asked.prompt_len(), client.asked.kept_bytes());
             let sequence = Sequence { prompt_len, is_queued: true, kept_bytes, ..Default::default() };
             client.sequences = vec![sequence; client.asked.num_choices];
-            client.first_id = self.next_id;
-            self.next_id += client.asked.num_choices as u64;
+            client.first_id = id_before.0 + 1;
             client.phase = Phase::Open;
         }
         if let Poll::Ready(Ok(response)) = polled {

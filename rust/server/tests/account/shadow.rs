@@ -54,7 +54,8 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// It has room for twice what has come, but no more than was announced, and for four kilobytes at least.
+    /// It has room for twice what has come, but no more than was announced, and for four kilobytes
+    /// at least.
     pub fn grow(&mut self, num_bytes: usize, announced: Option<usize>) {
         self.num_bytes += num_bytes;
         if self.num_bytes > self.room {
@@ -81,6 +82,8 @@ pub struct Sequence {
     pub weight: usize,
     /// Its reader has taken a part of that.
     pub is_partly_read: bool,
+    /// Its reader may have taken the event that says why it has failed.
+    pub may_have_failed: bool,
 }
 
 impl Sequence {
@@ -94,6 +97,7 @@ impl Sequence {
         let most = basis.max((self.weight * 16) & !0xffff);
         // One that has failed gives all back with the event that says so.
         let least = match (self.is_partly_read, may_have_ended) {
+            _ if self.may_have_failed => 0,
             (true, true) => 0,
             (true, false) | (false, true) => basis,
             (false, false) => most,

@@ -35,7 +35,6 @@ pub struct World {
     router: Router,
     buffers: OwnedStepBuffers,
     in_flight: VecDeque<(StepId, Vec<i32>, OwnedScores, Vec<u64>)>,
-    pub next_id: u64,
     pub clients: Vec<Client>,
     /// What clients held that have left, until the server has noticed.
     leaving: Vec<(usize, Held)>,
@@ -93,7 +92,6 @@ impl World {
             driver,
             router: router(app),
             in_flight: VecDeque::new(),
-            next_id: 0,
             clients: Vec::new(),
             leaving: Vec::new(),
             is_over: false,
@@ -199,7 +197,7 @@ impl World {
         let sampled: Vec<_> = (0..plan.num_samples).map(|_| 97 + self.dice.below(26) as i32).collect();
         let scores = OwnedScores::new(&plan, &self.buffers, &sampled);
         let mut ids = Vec::new();
-        self.driver.for_each_sample(plan.id, |id, _| ids.push(id.0));
+        self.driver.for_each_sample(plan.id, |id| ids.push(id.0));
         for id in &ids {
             self.with_sequence(*id, |sequence, _| sequence.is_queued = false);
         }
@@ -227,6 +225,8 @@ impl World {
     fn read(&mut self) -> &'static str {
         let Some(at) = self.one_of(|client| client.answer.is_some()) else { return "" };
         let mut num_frames = if self.dice.below(3) == 0 { 1 } else { usize::MAX };
+        // Timers, and what is the time for them, are the runtime's.
+        let _context = self.runtime.enter();
         let client = &mut self.clients[at];
         let Some(body) = &mut client.answer else { return "" };
         let is_over = loop {
@@ -244,8 +244,11 @@ impl World {
                 Poll::Pending => break false,
             }
         };
+        // Behind the event that says why it has failed, a stream waits before it breaks off.
+        let may_have_failed = !is_over && (self.is_over || self.is_tight);
         for sequence in &mut client.sequences {
             (sequence.weight, sequence.is_partly_read) = (0, false);
+            sequence.may_have_failed = may_have_failed;
         }
         if is_over {
             (client.answer, client.phase) = (None, Phase::Answered);

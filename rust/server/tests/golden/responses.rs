@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use crate::case::{Ask, Before, Case, RESPONSES, case, extended, post};
 use crate::tools::{HERMES, QWEN3};
 
-/// A response to one message, and these fields. It is not kept, so that its id is the request's name.
+/// Returns a response to one message, and these fields. It is not kept, so that its id is the
+/// request's name.
 fn response(extra: Value) -> Ask {
     let body = json!({ "model": "toy", "input": "hi", "store": false });
     post(RESPONSES, extended(body, &extra))
@@ -20,9 +21,10 @@ fn streamed(mut extra: Value) -> Ask {
     response(extra)
 }
 
+const TOKENS: &str = "/v1/responses/input_tokens";
 const F: &str = r#"{ "type": "function", "name": "f", "parameters": { "type": "object" } }"#;
 
-/// A response that may call `f`.
+/// Returns a response that may call `f`.
 fn with_tool(stream: bool, mut extra: Value) -> Ask {
     let tool: Value = serde_json::from_str(F).unwrap();
     extra["tools"] = json!([tool]);
@@ -35,14 +37,22 @@ const THOUGHT: &str = r#"<think>Hm, né.</think>
 <tool_call>{"name":"f","arguments":{}}</tool_call>"#;
 
 pub(crate) fn responses() -> Vec<Case> {
-    let family = |family, case: Case| Case { family: Some(family), ..case };
-    let mut cases = vec![
+    [of_text(), of_families()].concat()
+}
+
+fn of_text() -> Vec<Case> {
+    vec![
         case("a response", streamed(json!({})), "Hi!"),
         case("a whole response", response(json!({})), "Hi!"),
         case("a response that says nothing", streamed(json!({})), ""),
         case("a whole response that says nothing", response(json!({})), ""),
         case("a response to its limit", streamed(json!({ "max_output_tokens": 2 })), "Hi!"),
         case("a whole response to its limit", response(json!({ "max_output_tokens": 2 })), "Hi!"),
+        case(
+            "a response to the end of a prompt",
+            streamed(json!({ "input": "x".repeat(200), "truncation": "auto", "max_output_tokens": 3 })),
+            "Hi!",
+        ),
         case(
             "a response that tells its request",
             response(json!({
@@ -67,13 +77,22 @@ pub(crate) fn responses() -> Vec<Case> {
         case("a response that fails at once", streamed(json!({})), "abc").fails_after(0),
         case("a response that fails", streamed(json!({})), "abc").fails_after(2),
         case("a whole response that fails", response(json!({})), "abc").fails_after(2),
-    ];
-    cases.extend([
+    ]
+}
+
+/// Models that call and think.
+fn of_families() -> Vec<Case> {
+    let family = |family, case: Case| Case { family: Some(family), ..case };
+    vec![
         family(&HERMES, case("a response that calls", with_tool(true, json!({})), CALL)),
         family(&HERMES, case("a whole response that calls", with_tool(false, json!({})), CALL)),
         family(
             &HERMES,
-            case("a response with text around calls", with_tool(true, json!({})), "a<tool_call>{\"name\":\"f\",\"arguments\":{}}</tool_call>b<tool_call>{\"name\":\"f\",\"arguments\":{\"y\":2}}</tool_call>"),
+            case(
+                "a response with text around calls",
+                with_tool(true, json!({})),
+                "a<tool_call>{\"name\":\"f\",\"arguments\":{}}</tool_call>b<tool_call>{\"name\":\"f\",\"arguments\":{\"y\":2}}</tool_call>",
+            ),
         ),
         family(
             &HERMES,
@@ -85,7 +104,10 @@ pub(crate) fn responses() -> Vec<Case> {
             &QWEN3,
             case(
                 "a response with a summary",
-                with_tool(true, json!({ "reasoning": { "summary": "auto" }, "include": ["reasoning.encrypted_content"] })),
+                with_tool(
+                    true,
+                    json!({ "reasoning": { "summary": "auto" }, "include": ["reasoning.encrypted_content"] }),
+                ),
                 "<think>Hm.</think>So.",
             ),
         ),
@@ -97,12 +119,14 @@ pub(crate) fn responses() -> Vec<Case> {
                 "<think>Hm, well, so.</think>So.",
             ),
         ),
-        family(&HERMES, case("a response that fails in a call", with_tool(true, json!({})), CALL).fails_after(9)),
-    ]);
-    cases
+        family(
+            &HERMES,
+            case("a response that fails in a call", with_tool(true, json!({})), CALL).fails_after(9),
+        ),
+    ]
 }
 
-/// What is said of a request that cannot be honoured is said in its own words.
+/// Returns refusals, which must name the client's own fields.
 pub(crate) fn refusals() -> Vec<Case> {
     [refused_items(), more_refusals()].concat()
 }
@@ -150,7 +174,7 @@ fn refused_items() -> Vec<Case> {
     ]
 }
 
-/// The same of tools, formats, and what has happened before.
+/// Returns the same of tools, formats, and what has happened before.
 fn more_refusals() -> Vec<Case> {
     vec![
         case("a tool of the server", response(json!({ "tools": [{ "type": "file_search" }] })), ""),
@@ -186,8 +210,14 @@ fn more_refusals() -> Vec<Case> {
         case("a conversation", response(json!({ "conversation": "conv_1" })), ""),
         case("another truncation", response(json!({ "truncation": "some" })), ""),
         case("a full queue", response(json!({})), "").after(Before::FullQueue),
+        case("a server that goes", streamed(json!({})), "").after(Before::Drain),
+        case("a runner that has died", response(json!({})), "").after(Before::Failure),
         case("no key", response(json!({})), "").after(Before::Keys),
         case("a response that is not there", crate::case::get("/v1/responses/resp_1"), ""),
         case("another method", crate::case::get(RESPONSES), ""),
+        case("tokens of a response", post(TOKENS, json!({ "instructions": "I", "input": "hi" })), ""),
+        case("tokens of nothing", post(TOKENS, json!({ "model": "toy" })), ""),
+        case("tokens of no model", post(TOKENS, json!({ "model": "no", "input": "hi" })), ""),
+        case("a conversation to make shorter", post("/v1/responses/compact", json!({ "input": "hi" })), ""),
     ]
 }

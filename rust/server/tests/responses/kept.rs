@@ -1,7 +1,6 @@
 //! Responses that are kept: who may look at them, what follows them, and what goes on by itself.
 
 use std::pin::pin;
-use std::task::Poll;
 
 use axum::body::Body;
 use axum::http::Request;
@@ -11,6 +10,7 @@ use streamcore_server::DriverLimits;
 use tokio::task::yield_now;
 use tower::ServiceExt;
 
+pub(crate) use crate::common::ask;
 use crate::common::{Stage, engine_config, get, limits, poll_once, post};
 
 pub(crate) const PATH: &str = "/v1/responses";
@@ -19,24 +19,7 @@ pub(crate) fn delete(path: &str) -> Request<Body> {
     Request::delete(path).body(Body::empty()).unwrap()
 }
 
-/// Asks, and lets the engine and what runs in the background go on until the answer is there.
-pub(crate) async fn ask(stage: &mut Stage, request: Request<Body>) -> (u16, String) {
-    let mut answered = pin!(async {
-        let response = stage.router.clone().oneshot(request).await.unwrap();
-        let (head, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        (head.status.as_u16(), String::from_utf8(body.to_vec()).unwrap())
-    });
-    loop {
-        if let Poll::Ready(answer) = poll_once(answered.as_mut()) {
-            return answer;
-        }
-        stage.runner.step(std::time::Duration::ZERO);
-        yield_now().await;
-    }
-}
-
-async fn ask_json(stage: &mut Stage, request: Request<Body>) -> (u16, Value) {
+pub(crate) async fn ask_json(stage: &mut Stage, request: Request<Body>) -> (u16, Value) {
     let (status, body) = ask(stage, request).await;
     (status, serde_json::from_str(&body).unwrap())
 }
@@ -50,7 +33,7 @@ pub(crate) async fn settle(stage: &mut Stage, num_steps: usize) {
     }
 }
 
-async fn create(stage: &mut Stage, mut body: Value) -> Value {
+pub(crate) async fn create(stage: &mut Stage, mut body: Value) -> Value {
     body["model"] = json!("toy");
     let (status, response) = ask_json(stage, post(PATH, body)).await;
     assert_eq!(status, 200, "{response}");
@@ -122,7 +105,8 @@ async fn a_response_follows_another_with_all_that_was_said() {
         let body = json!({ "input": name, "previous_response_id": previous["id"] });
         let followed = create(&mut stage, body).await;
         assert_eq!(followed["previous_response_id"], previous["id"]);
-        // Each turn has `a:` and `u:` with a line break, and a letter; instructions are not carried over.
+        // Each turn has `a:` and `u:` with a line break, and a letter; instructions are not carried
+        // over.
         let expected = first - "s:I\n".len() as u64 + (nth as u64 + 1) * "a:\nu:b\n".len() as u64;
         assert_eq!(lengths(&followed), expected, "{name}");
         let (_, items) = ask_json(&mut stage, get(&at(&followed, "/input_items"))).await;

@@ -4,6 +4,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod conversations;
+mod counted;
+#[path = "../golden/family.rs"]
+#[allow(dead_code, reason = "the cases of chat use all of it")]
+mod family;
 mod grammar;
 mod hostile;
 mod kept;

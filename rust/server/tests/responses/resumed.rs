@@ -61,9 +61,11 @@ async fn a_stream_that_is_over_is_the_same_from_every_event_on() {
                 events.iter().skip(after + 1).map(|event| format!("{event}\n\n")).collect();
             assert_eq!((status, rest), (200, expected), "{after}");
         }
-        for query in ["?starting_after=1", "?stream=true&starting_after=x", "?stream=perhaps"] {
+        for query in ["?starting_after=-1", "?stream=true&starting_after=x", "?stream=perhaps"] {
             assert_eq!(ask(&mut stage, get(&format!("{PATH}/{id}{query}"))).await.0, 400, "{query}");
         }
+        let (_, object) = ask(&mut stage, get(&format!("{PATH}/{id}?stream=false&starting_after=1"))).await;
+        assert!(object.starts_with("{\"id\":\"resp_"), "{object}");
     }
     let mut stage = Stage::new(SCRIPT);
     let (_, whole) = ask(&mut stage, post(PATH, json!({ "input": "hi" }))).await;
@@ -111,7 +113,8 @@ async fn a_stream_that_runs_is_taken_up_at_every_event() {
     }
 }
 
-/// Where there is no room for what a stream has said, a client must not take the rest for all of it.
+/// Where there is no room for what a stream has said, a client must not take the rest for all of
+/// it.
 #[tokio::test]
 async fn events_that_are_gone_are_not_left_out_silently() {
     use streamcore_server::openai::responses::Status;
@@ -135,7 +138,8 @@ async fn events_that_are_gone_are_not_left_out_silently() {
     assert_eq!(response.events_from(5, 1), Events::Over);
 }
 
-/// Reads a stream up to a random place, or its end. The numbers that were seen, and whether it was the end.
+/// Reads a stream up to a random place, or its end. The numbers that were seen, and whether it was
+/// the end.
 async fn read_some(
     router: &Router,
     request: axum::http::Request<Body>,

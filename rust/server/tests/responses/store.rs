@@ -39,7 +39,8 @@ fn end(recording: &Recording, body: usize) {
     recording.end();
 }
 
-/// A server that runs for months would otherwise fill its memory with what its clients have forgotten.
+/// A server that runs for months would otherwise fill its memory with what its clients have
+/// forgotten.
 #[test]
 fn a_hundred_thousand_responses_take_no_more_than_the_bounds() {
     let (max_responses, max_bytes) = (500, 4 << 20);
@@ -119,7 +120,8 @@ fn a_key_that_fills_the_store_loses_its_own_oldest() {
         }
         assert!(store.find("resp_0", 2, now).is_some() && store.find("resp_1", 2, now).is_some());
         assert!(store.find("resp_10", 1, now).is_none() && store.find("resp_199", 1, now).is_some());
-        // It comes back to what the flood has taken beyond its part, one of its own after the other.
+        // It comes back to what the flood has taken beyond its part, one of its own after the
+        // other.
         for id in 200..206 {
             end(&store.open(of_key(2, id, 500), now).unwrap(), 1);
         }
@@ -127,7 +129,8 @@ fn a_key_that_fills_the_store_loses_its_own_oldest() {
     }
 }
 
-/// A key whose part is small could store nothing long for a day, beside one that has filled the rest.
+/// A key whose part is small could store nothing long for a day, beside one that has filled the
+/// rest.
 #[test]
 fn what_a_key_has_beyond_its_part_makes_room_for_another() {
     let (ledger, store) = store(100, 100 << 10);

@@ -27,7 +27,7 @@ fn what_takes_long_is_cut_off_where_others_wait() {
     assert_eq!((rendered.as_deref(), was_cut), (Ok("hello"), false));
 }
 
-/// A client that asks and leaves would have a thread compute for minutes for nobody.
+/// A client that leaves would have a thread compute for minutes in vain.
 #[test]
 fn rendering_ends_when_its_client_has_left() {
     let wanted = Wanted::default();

@@ -29,7 +29,8 @@ fn charge_of(num_bytes: usize) -> usize {
     if num_bytes > 4096 { 2 * num_bytes.next_power_of_two() } else { 0 }
 }
 
-/// Bytes of heads need no key: what is forgotten of them fills the pool, and then no long head is read any more.
+/// Bytes of heads need no key: what is forgotten of them fills the pool, and then no long head is
+/// read any more.
 #[test]
 fn heads_are_charged_for_as_long_as_they_are_held() {
     for seed in 1..=300 {

@@ -1,4 +1,4 @@
-//! What `docs/protocol.md` says of responses.
+//! The section of `docs/protocol.md` on responses.
 
 use super::params::RESPONSES;
 use crate::openai::reference::{line, row};
@@ -30,6 +30,10 @@ Any other type is refused, and so are parts that are no text.
 message nor a call has an empty message. A thought is `content` of `reasoning_text`, or, with `reasoning.summary`, one `summary_text`. With
 `reasoning.encrypted_content` in `include` it is also in `encrypted_content`, in base64 and no secret: that is what clients send back that send
 nothing else. An item that was cut off is `incomplete`; the arguments of such a call are no whole JSON.
+
+`POST /v1/responses/input_tokens` takes the same fields, refuses what `/v1/responses` refuses, but no prompt for its length, generates and keeps nothing, and answers
+`{\"object\": \"response.input_tokens\", \"input_tokens\": …}`: the tokens of the whole prompt, before `truncation` takes its beginning. `POST /v1/responses/compact` is refused with 404,
+`unsupported_route`: OpenAI's answer to it is a summary that only its own servers can read, and the server makes none.
 
 ### Tools of a response
 

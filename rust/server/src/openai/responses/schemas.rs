@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::params::all_params;
 use crate::openai::openapi::parameters;
 
-/// All of them, by name.
+/// Returns all of them, by name.
 pub(in crate::openai) fn schemas() -> Vec<(&'static str, Value)> {
     let text = json!({ "type": "string" });
     let count = json!({ "type": "integer", "minimum": 0 });
@@ -41,8 +41,13 @@ pub(in crate::openai) fn schemas() -> Vec<(&'static str, Value)> {
         "type": "object", "required": ["id", "object", "deleted"],
         "properties": { "id": text, "object": { "const": "response" }, "deleted": { "const": true } },
     });
+    let tokens = json!({
+        "type": "object", "required": ["object", "input_tokens"],
+        "properties": { "object": { "const": "response.input_tokens" }, "input_tokens": count },
+    });
     vec![
         ("ResponseRequest", parameters(all_params())),
+        ("ResponseTokens", tokens),
         ("InputItem", input_item()),
         ("Response", response),
         ("ResponseEvent", event),
