@@ -42,13 +42,17 @@ def refusal(folder: Path) -> str:
     return ended.stdout + ended.stderr
 
 
-@pytest.mark.parametrize("number", [10**9, 1e999, 10**300], ids=["1e9", "infinite", "300 digits"])
-def test_numbers_that_no_model_has_are_refused_by_name(tmp_path: Path, number: float) -> None:
+@pytest.mark.parametrize(
+    ("field", "number"),
+    [("num_hidden_layers", 10**9), ("num_hidden_layers", 10**300), ("rope_theta", float("inf"))],
+    ids=["a billion", "300 digits", "infinite"],
+)
+def test_numbers_that_no_model_has_are_refused_by_name(tmp_path: Path, field: str, number: float) -> None:
     """A billion layers would be made one by one until the memory is full."""
     folder = demo(tmp_path)
-    change_config(folder, num_hidden_layers=number)
+    change_config(folder, **{field: number})
     said = refusal(folder)
-    assert "num_hidden_layers" in said
+    assert field in said
     assert len(said.splitlines()) <= 3
     assert "Traceback" not in said
 

@@ -1,9 +1,12 @@
 """If one of these fails, one request is tokenised for seconds and gigabytes while all others wait."""
 
 import json
+import platform
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
 from tests.hostile.clients import HARMFUL, KEYS, SCRIPT, chat, connect, head, post, wait_until_held
 from tests.server_process import ServerProcess, run_server
 
@@ -41,4 +44,19 @@ def test_work_for_a_client_that_has_left_ends_at_the_next_piece() -> None:
         wait_until_held(server, "preparations", 0)
         wait_until_held(server, "long_body_bytes", 0)
         assert post(server, "/v1/chat/completions", chat("x" * 70_000)).status_code in (200, 400)
+        assert server.stop() == 0
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only its allocator is trimmed")
+def test_what_a_flood_has_taken_goes_back_to_the_system() -> None:
+    """A process that keeps its height for as long as it lives is taken for a leak, and killed."""
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+    with run_server(SCRIPT, *KEYS) as server:
+        before = server.memory_bytes()
+        body = chat("x", tools=[tool] * 60_000)
+        assert post(server, "/v1/chat/completions", body, HARMFUL).status_code in (200, 400)
+        assert highest_memory(server) - before > 100 << 20
+        deadline = time.monotonic() + 60
+        while server.memory_bytes() - before > 50 << 20:
+            assert time.monotonic() < deadline, f"{(server.memory_bytes() - before) >> 20} MiB are kept"
         assert server.stop() == 0

@@ -16,7 +16,7 @@ pub(crate) fn trim_after_floods(driver: &Arc<Driver>) -> std::io::Result<()> {
     use std::time::Duration;
 
     /// Far more than a busy server's small requests rise and fall by within a second.
-    const MIN_BYTES: usize = 16 << 20;
+    const MIN_BYTES: usize = 4 << 20;
     const INTERVAL: Duration = Duration::from_secs(1);
 
     let driver = Arc::downgrade(driver);
