@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 SEEDS ?= 10000
+# Processes of pytest: many tests wait for a server to start or to end.
+WORKERS ?= 2
 VENV := .venv
 LOCKS := locked
 TORCH := torch>=2.7
@@ -16,6 +18,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 unexport CONDA_PREFIX
 # maturin has pip look at every dependency at each build; what is satisfied need not be said.
 export PIP_QUIET := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The demo model, the tests and the linters never ask the network for anything; a server may, for a model by name.
 test-py test-tokenizers test-models gpu-check check docs demo: export HF_HUB_OFFLINE := 1
 
@@ -25,7 +28,7 @@ RUST := 1.95
 CLIPPY_DENY := $(if $(filter $(RUST).%,$(shell rustc --version)),--deny warnings)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build serve test test-rust sim test-py test-oldest update test-tokenizers test-schemas test-models kernels gpu-check test-clients fuzz miri check fmt wheel docs demo clean
+.PHONY: help setup setup-test build serve test test-rust sim test-py test-oldest update test-tokenizers test-schemas test-models kernels gpu-check test-clients fuzz miri sanitize check fmt wheel docs demo clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -62,7 +65,7 @@ sim:  ## More seeds of the engine's simulation: make sim SEEDS=100000
 	SEEDS=$(SEEDS) $(CARGO) test --locked --quiet --release -p streamcore-engine --test simulation
 
 test-py: setup-test build  ## The extension, the runner and the whole server
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --numprocesses $(WORKERS) --dist loadfile
 
 test-oldest:  ## test-py with the oldest releases that pyproject.toml allows
 	$(MAKE) test-py VENV=.venv-oldest LOCKS=oldest TORCH='torch==2.7.0'
@@ -80,8 +83,8 @@ test-models: setup-test build  ## Trained models and long answers against transf
 	STREAMCORE_MODELS=$(abspath $(MODELS)) $(BIN)/python -m pytest -q tests/models/test_real_models.py \
 	  tests/models/test_families.py
 
-kernels: setup-test  ## The CUDA kernels, compiled for the host: make kernels ONLY=attention
-	$(BIN)/python -m pytest -q tests/cuda tests/kernels $(if $(ONLY),-k "$(ONLY)")
+kernels: setup-test  ## The CUDA kernels, compiled for the host: make kernels ONLY=sample (that launcher, also by nvcc)
+	$(if $(ONLY),$(BIN)/python -m tests.cuda.compile $(ONLY),$(BIN)/python -m pytest -q tests/cuda tests/kernels)
 
 # A machine without a network or a compiler takes the wheel: python3 tests/gpu/check.py --wheel FILE
 gpu-check: setup-test build  ## What only a CUDA device can say, in some minutes
@@ -106,6 +109,11 @@ miri:  ## The engine under Miri (nightly Rust: rustup +nightly component add mir
 	MIRIFLAGS=-Zmiri-disable-isolation SEEDS=3 $(CARGO) +nightly miri test -p streamcore-engine \
 	  --lib --test scenarios --test sharing --test deadlines --test simulation
 
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+
+sanitize:  ## The CPU kernels under AddressSanitizer (nightly Rust)
+	RUSTFLAGS=-Zsanitizer=address $(CARGO) +nightly test --locked -p streamcore-kernels --lib --target $(HOST)
+
 check: setup-test build  ## Formatting, lints, types, stubs, import rules
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --quiet --workspace --all-targets -- $(CLIPPY_DENY)
@@ -129,6 +137,7 @@ update: setup-test  ## Renew every lock, and see whether the tests pass with it
 # With `pypi` maturin gives the file the lowest manylinux tag that its symbols allow, and fails where there is none.
 wheel: setup  ## Build the wheel into dist/
 	$(MATURIN) build --locked --release --compatibility pypi --out dist
+	@test -z "$$(find dist -name '*.whl' -size +30000k)" || { echo 'a wheel in dist/ is larger than 30 MB' >&2; exit 1; }
 
 docs: build  ## Rewrite the generated pages
 	$(BIN)/python docs/generate.py

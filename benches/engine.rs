@@ -1,4 +1,4 @@
-//! What the engine costs by itself: `cargo bench -p streamcore-engine --bench engine`.
+//! The cost of the engine by itself: `cargo bench -p streamcore-engine --bench engine`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::time::Instant;
@@ -9,7 +9,7 @@ use streamcore_engine::{Engine, EngineConfig, Event, OwnedStepBuffers, Request, 
 
 const BLOCK_SIZE: usize = 16;
 
-/// An engine in which this many sequences of so many keys decode.
+/// An engine in which this many sequences of this many keys decode.
 struct Decodes {
     engine: Engine,
     columns: OwnedStepBuffers,
@@ -47,7 +47,8 @@ impl Decodes {
         decodes
     }
 
-    /// Whoever has ended is followed by another, so that the number stays the same: one in five hundred in a step.
+    /// Another request follows each that has ended, so that the number stays the same: one in five
+    /// hundred in a step.
     fn step(&mut self) {
         for _ in self.engine.stats().num_running as u64..self.num_running {
             let len = 16 + self.next_id % 16;
@@ -83,7 +84,8 @@ fn schedule_and_complete(criterion: &mut Criterion) {
     }
 }
 
-/// The first look of a new sequence, which works the hashes out, and that of one which has them from before.
+/// The first look of a new sequence, which works the hashes out, and that of one which has them
+/// from before.
 fn prefix_lookup(criterion: &mut Criterion) {
     for num_tokens in [1024, 8192, 65536] {
         let num_blocks = num_tokens / BLOCK_SIZE + 1;
@@ -112,7 +114,8 @@ fn prefix_lookup(criterion: &mut Criterion) {
     }
 }
 
-/// Blocks as a server takes them that has run for a while: the cache knows all of them and must forget each.
+/// Blocks as a server takes them that has run for a while: the cache knows all of them and must
+/// forget each.
 fn blocks(criterion: &mut Criterion) {
     let mut pool = BlockPool::with_prefix_cache(4096, BLOCK_SIZE);
     let mut held = Vec::new();
@@ -139,7 +142,7 @@ fn take_and_give_back(pool: &mut BlockPool, held: &mut Vec<BlockId>) {
     pool.give_back(held);
 }
 
-/// Lets a prompt that nobody had before come and go: its blocks will be the last to be handed out again.
+/// Lets a new prompt come and go: its blocks will be the last to be handed out again.
 fn cache_another(prompt: &mut [u32], pool: &mut BlockPool) {
     prompt[0] += 1;
     let mut table = BlockTable::new(BLOCK_SIZE, 0);

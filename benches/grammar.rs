@@ -1,4 +1,4 @@
-//! What a constrained row costs: compiling its schema, and the mask of each token at a vocabulary
+//! The cost of a constrained row: compiling its schema, and the mask of each token at a vocabulary
 //! of 128 thousand.
 //!
 //! `STREAMCORE_TOKENIZERS` names a folder with `llama3_1/tokenizer.json`; without it the vocabulary
@@ -18,7 +18,7 @@ use streamcore_grammar::{Grammar, GrammarCache, Token, Vocabulary};
 const VOCAB_SIZE: usize = 128_256;
 const END: u32 = VOCAB_SIZE as u32 - 1;
 
-/// Tokens of a real tokenizer, or syllables that are joined until there are enough.
+/// Returns the tokens of a real tokenizer, or syllables that are joined until there are enough.
 fn tokens() -> Vec<Vec<u8>> {
     let folder = std::env::var_os("STREAMCORE_TOKENIZERS");
     let real = folder.and_then(|folder| real_tokens(&Path::new(&folder).join("llama3_1/tokenizer.json")));
@@ -111,7 +111,7 @@ fn schemas() -> Vec<(&'static str, Value, &'static str)> {
     ]
 }
 
-/// The time of each mask along an answer, sorted.
+/// Returns the time of each mask along an answer, sorted.
 fn mask_times(cache: &GrammarCache, ids: &[u32], schema: &Value) -> Vec<Duration> {
     let mut matcher =
         cache.compile(&Grammar::json_schema(schema.clone())).expect("the schema is enforced").matcher();

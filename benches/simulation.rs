@@ -1,4 +1,5 @@
-//! What a simulated request costs, a recorded step and a replayed one: `cargo bench -p streamcore-trace --bench simulation`.
+//! The cost of a simulated request, a recorded step and a replayed one: `cargo bench -p
+//! streamcore-trace --bench simulation`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[path = "../rust/trace/tests/paper/mod.rs"]

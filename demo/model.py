@@ -43,7 +43,8 @@ def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     length = q.shape[2]
     if length > _SHORT:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    # Written out: on a CPU the gradient of the fused kernel costs several times as much for short rows.
+    # Written out: on a CPU the gradient of the fused kernel costs several times as much for short
+    # rows.
     scores = (q @ k.transpose(2, 3)).float() * q.shape[3] ** -0.5
     later = torch.ones(length, length, dtype=torch.bool).triu(1)
     return torch.softmax(scores.masked_fill(later, -torch.inf), dim=-1).to(v.dtype) @ v

@@ -25,7 +25,8 @@ CHAT_TEMPLATE = (
 )
 MAX_POSITIONS = 4096
 
-# A space or a comma before a number stays apart from it: a number is the same token wherever it stands.
+# A space or a comma before a number stays apart from it: a number is the same token wherever it
+# stands.
 _PIECES = r",? (?=\p{N})|\p{N}+| ?\p{L}+(?:'\p{L}+)?| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _VOCAB_SIZE = 2816
 _TRAINING_CONVERSATIONS = 20_000
@@ -65,7 +66,8 @@ def build(seed: int) -> Tokenizer:
     assert isinstance(merges, list)
     for number in range(10, LAST + 1):
         vocab[str(number)] = len(vocab)
-    # With `ignore_merges` a piece that is in the vocabulary is taken whole: so a number becomes one token.
+    # With `ignore_merges` a piece that is in the vocabulary is taken whole: so a number becomes one
+    # token.
     model = models.BPE(vocab=vocab, merges=[tuple(pair) for pair in merges], ignore_merges=True)
     tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([

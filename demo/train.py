@@ -132,7 +132,8 @@ class Training:
         with torch.autocast("cpu", torch.bfloat16):
             logits = self.model(batch.tokens, batch.chosen)
         loss = F.cross_entropy(logits.float(), batch.targets, reduction="sum")
-        # By a fixed number: the many easy tokens of a long count must not make the rest of its step count less.
+        # By a fixed number: the many easy tokens of a long count must not make the rest of its step
+        # count less.
         return loss.item(), torch.autograd.grad(loss / _USUAL_TARGETS, tuple(self.model.parameters()))
 
     def advance(self) -> None:

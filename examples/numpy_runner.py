@@ -26,7 +26,7 @@ class ToyModel:
         """The logits that tokens are drawn from, [num_samples, VOCAB]."""
         positions, slots = np.asarray(step.positions), np.asarray(step.slot_mapping)
         hidden = self.embedding[step.token_ids] + np.sin(positions[:, None] / np.arange(1, WIDTH + 1))
-        # Every token's key and value go to its slot first, so a token finds itself in the cache, too.
+        # Every token's key and value go to its slot first, so a token finds itself in the cache.
         self.key_cache.reshape(-1, WIDTH)[slots] = hidden @ self.keys
         self.value_cache.reshape(-1, WIDTH)[slots] = hidden @ self.values
         for seq, row in enumerate(step.seq_rows):

@@ -1,4 +1,4 @@
-//! What every refusal of a body has to be.
+//! The shape of every refusal of a body.
 
 use streamcore_server::error::ApiError;
 use streamcore_server::openai::error::ErrorBody;

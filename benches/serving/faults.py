@@ -84,13 +84,23 @@ class Server:
             assert b'"content":"' + b"word " * 10 + b'"' in read_to_end(client), "the next answer is wrong"
 
 
+#: The command with a limit on the memory that is its own.
+LIMITED = """
+import resource, sys
+from streamcore import cli
+resource.setrlimit(resource.RLIMIT_DATA, (int(sys.argv.pop(1)),) * 2)
+sys.exit(cli.main())
+"""
+
+
 @contextmanager
-def serving(*options: str) -> Iterator[Server]:
+def serving(*options: str, memory_bytes: int | None = None) -> Iterator[Server]:
     """A server for the length of a `with` block; of its log only errors are shown."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "script.json"
         path.write_text(json.dumps(SCRIPT))
-        command = [sys.executable, "-m", "streamcore", "serve", f"script:{path}", "--port", "0", *options]
+        program = ["-m", "streamcore"] if memory_bytes is None else ["-c", LIMITED, str(memory_bytes)]
+        command = [sys.executable, *program, "serve", f"script:{path}", "--port", "0", *options]
         environment = os.environ | {"STREAMCORE_LOG": "error"}
         with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
             assert process.stdout is not None

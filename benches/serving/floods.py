@@ -30,7 +30,7 @@ def chat(text: str, **more: object) -> dict[str, object]:
     return {"model": "bench", "messages": [{"role": "user", "content": text}], **more}
 
 
-def _open_again_and_again(connect: Connect, sent: bytes, is_over: threading.Event, num_held: int) -> None:
+def open_again_and_again(connect: Connect, sent: bytes, is_over: threading.Event, num_held: int) -> None:
     """Hold this many connections on which this was sent; one that the server closes is opened anew."""
     held: list[socket.socket] = []
     while not is_over.is_set():
@@ -59,7 +59,7 @@ def _is_open(client: socket.socket) -> bool:
     return False
 
 
-def _ask_again_and_again(connect: Connect, sent: bytes, is_over: threading.Event) -> None:
+def ask_again_and_again(connect: Connect, sent: bytes, is_over: threading.Event) -> None:
     """Send a request, read its answer, and so on."""
     while not is_over.is_set():
         with suppress(OSError), connect() as client:
@@ -76,9 +76,9 @@ def floods() -> Iterator[tuple[str, Callable[[Connect, threading.Event], None], 
     unread = post("/v1/chat/completions", chat("whole"))
     urgent = post("/v1/chat/completions", chat("short", priority=-(2**31)))
     plain = post("/v1/chat/completions", chat("short"))
-    yield "bodies", lambda connect, over: _open_again_and_again(connect, unfinished, over, 12), 1
-    yield "tokenising", lambda connect, over: _ask_again_and_again(connect, tokens, over), 4
-    yield "unread answers", lambda connect, over: _open_again_and_again(connect, unread, over, 300), 1
-    yield "half heads", lambda connect, over: _open_again_and_again(connect, b"G", over, 2000), 1
-    yield "priorities", lambda connect, over: _ask_again_and_again(connect, urgent, over), 64
-    yield "full queue", lambda connect, over: _ask_again_and_again(connect, plain, over), 200
+    yield "bodies", lambda connect, over: open_again_and_again(connect, unfinished, over, 12), 1
+    yield "tokenising", lambda connect, over: ask_again_and_again(connect, tokens, over), 4
+    yield "unread answers", lambda connect, over: open_again_and_again(connect, unread, over, 300), 1
+    yield "half heads", lambda connect, over: open_again_and_again(connect, b"G", over, 2000), 1
+    yield "priorities", lambda connect, over: ask_again_and_again(connect, urgent, over), 64
+    yield "full queue", lambda connect, over: ask_again_and_again(connect, plain, over), 200

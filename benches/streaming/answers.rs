@@ -1,4 +1,4 @@
-//! What a piece of an answer costs in the parser of each format: in prose, and in a call.
+//! The cost of a piece of an answer in the parser of each format: in prose, and in a call.
 //!
 //!     cargo bench -p streamcore-parsers --bench answers
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark, not a library")]
@@ -12,7 +12,7 @@ use streamcore_parsers::{Finish, Parser, Piece, ReasoningFormat, Setup, Tool, To
 const PROSE: &str =
     "The café at the harbour opens at seven. \"Two coffees, please,\" said Ada, and counted.\n";
 
-/// A text in pieces of four letters, about as long as tokens.
+/// Returns a text in pieces of four letters, about as long as tokens.
 fn pieces(text: &str) -> Vec<String> {
     text.chars().collect::<Vec<_>>().chunks(4).map(|letters| letters.iter().collect()).collect()
 }

@@ -1,10 +1,12 @@
-//! The whole way of a stream over HTTP, without a model, against a writer that has nothing to do but to write.
+//! The whole way of a stream over HTTP, without a model, against a writer that has nothing to do
+//! but to write.
 //!
 //!     cargo bench -p streamcore-server --bench sockets [-- PORT]
 //!
-//! The server plays a script, in a process of its own; with PORT it is one that runs already with the same script, such as
-//! `streamcore serve script:FILE`. The bare writer is a tokio program in another process, which accepts the same sockets and writes
-//! the bytes that the server has answered with, one write for each event. They take turns, and one client reads both. Processor
+//! The server plays a script, in a process of its own; with PORT it is one that runs already with
+//! the same script, such as `streamcore serve script:FILE`. The bare writer is a tokio program in
+//! another process, which accepts the same sockets and writes the bytes that the server has
+//! answered with, one write for each event. They take turns, and one client reads both. Processor
 //! time is that of the server's process alone. The table is Markdown.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark, not a library")]
 
@@ -27,7 +29,8 @@ const ROUNDS: usize = 5;
 struct Load {
     num_streams: usize,
     num_tokens: usize,
-    /// The answer whose tokens come one every so many milliseconds, else as fast as they can be written.
+    /// The answer whose tokens come one every this many milliseconds, else as fast as they can be
+    /// written.
     is_paced: bool,
 }
 
@@ -117,7 +120,7 @@ impl Server {
         Self { port: line.trim().parse().unwrap(), process: Some(process) }
     }
 
-    /// What its threads have used so far, by Linux's book; nothing elsewhere.
+    /// Returns what its threads have used so far, by Linux's book; nothing elsewhere.
     fn cpu_time(&self) -> Duration {
         let Some(process) = &self.process else { return Duration::ZERO };
         let Ok(threads) = std::fs::read_dir(format!("/proc/{}/task", process.id())) else {

@@ -1,4 +1,4 @@
-//! What a token costs above the engine and below HTTP, and what a request costs before it is queued.
+//! The cost of a token above the engine and below HTTP, and of a request before it is queued.
 //!
 //!     cargo bench -p streamcore-server --bench token
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark, not a library")]
@@ -25,7 +25,7 @@ fn text_model() -> TextModel {
     TextModel::load(Path::new(folder)).unwrap()
 }
 
-/// A chat request of a few fields, as SDKs send them.
+/// Returns a chat request of a few fields, as SDKs send them.
 fn body(more: &Value) -> Vec<u8> {
     let mut body = json!({
         "model": "demo",
@@ -75,7 +75,7 @@ impl Stream {
         frames
     }
 
-    /// The same by way of a parser.
+    /// Returns the same by way of a parser.
     fn parsed_frame(&mut self, token: Token, reading: &mut Reading) -> Vec<u8> {
         let mut frames = Vec::new();
         self.delta.clear();
@@ -129,7 +129,7 @@ fn per_token(criterion: &mut Criterion) {
     }
 }
 
-/// A call up to the beginning of a string of its arguments.
+/// Returns a call up to the beginning of a string of its arguments.
 fn begun_call(format: ToolFormat) -> String {
     const MARK: &str = "0123456789";
     let arguments = json!({ "x": MARK });
@@ -137,8 +137,8 @@ fn begun_call(format: ToolFormat) -> String {
     call.split_once(MARK).unwrap().0.to_owned()
 }
 
-/// The same of an answer that is read by a parser: text, thoughts, and in each format arguments that
-/// go on for ever.
+/// The same of an answer that is read by a parser: text, thoughts, and in each format arguments
+/// that go on for ever.
 fn per_parsed_token(criterion: &mut Criterion) {
     let text = text_model();
     let ids = text.tokenizer.encode(TEXT, false).unwrap();

@@ -103,7 +103,8 @@ Region* region_of(Address address) {
     return nullptr;
 }
 
-// Where the bytes are: their cells, or null for what needs no check. Stops at bytes outside of everything.
+// Finds the cells of some bytes; null for bytes that need no check. Stops at bytes outside of
+// everything.
 Cell* cells_of(Address address, size_t size, const char* what, uint32_t pc, bool* is_shared, const char** place) {
     *is_shared = true;
     if (address - static_shared_begin < static_shared_bytes) {
@@ -138,6 +139,10 @@ Cell* cells_of(Address address, size_t size, const char* what, uint32_t pc, bool
         stop();
     }
     *place = region->name.c_str();
+    if (!current->has_waited && !region->is_constant) {
+        report(std::string(what) + " of " + region->name + " before the launch in front of this one has ended, at " + at(pc),
+               where(*current));
+    }
     return &region->cells[(address - region->begin) / kGranule];
 }
 

@@ -1,12 +1,15 @@
-// Lets an ordinary C++ compiler compile CUDA kernels for the host: `g++ -x c++ -include cuda_on_cpu.h kernel.cu`.
+// Lets an ordinary C++ compiler compile CUDA kernels for the host: `g++ -x c++ -include
+// cuda_on_cpu.h kernel.cu`.
 //
-// A thread of a block is a fiber. A block barrier, a warp barrier and every warp-wide instruction (shuffles, votes,
-// ldmatrix, mma) is a rendezvous of fibers (fibers.cpp); between two of them fibers run in an order that a seed
-// decides. Blocks run one after the other. The types and conversions are those of NVIDIA's own headers, which an
-// ordinary compiler takes; what they declare for the device only is defined here.
+// A thread of a block is a fiber. A block barrier, a warp barrier and every warp-wide instruction
+// (shuffles, votes, ldmatrix, mma) is a rendezvous of fibers (fibers.cpp); between two of them
+// fibers run in an order that a seed decides. Blocks run one after the other. The types and
+// conversions are those of NVIDIA's own headers, which an ordinary compiler takes; what they
+// declare for the device only is defined here.
 //
-// Memory is checked in a second build of the same sources: `-fsanitize=thread` makes the compiler call a function
-// before every access, and checker.cpp implements those functions (no sanitizer library is linked).
+// Memory is checked in a second build of the same sources: `-fsanitize=thread` makes the compiler
+// call a function before every access, and checker.cpp implements those functions (no sanitizer
+// library is linked).
 #pragma once
 #define CUDA_ON_CPU 1
 
@@ -34,7 +37,8 @@
 #define __device__
 #define __global__
 #define __host__
-// Blocks run one at a time on one OS thread: the thread-local segment of this library is the block's static shared memory.
+// Blocks run one at a time on one OS thread: the thread-local segment of this library is the
+// block's static shared memory.
 #define __shared__ static thread_local
 #define __constant__ static
 #define __launch_bounds__(...)
@@ -46,7 +50,9 @@ extern "C" {
 extern uint3 threadIdx, blockIdx;
 extern dim3 blockDim, gridDim;
 
-int coc_launch(dim3 grid, dim3 block, size_t shared_bytes, void (*body)(void*), void* arguments, const char* name);
+int coc_launch(dim3 grid, dim3 block, size_t shared_bytes, int is_early, void (*body)(void*), void* arguments,
+               const char* name);
+void coc_wait_for_launch_before();
 unsigned char* coc_dynamic_shared();
 uint32_t coc_shared_address(const void* pointer);
 void* coc_shared_pointer(uint32_t address);
@@ -109,8 +115,13 @@ struct Call {
 template <typename... P, typename... A>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(P...), A&&... arguments) {
     cuda_on_cpu::Call<P...> call{kernel, {static_cast<P>(std::forward<A>(arguments))...}};
-    return coc_launch(config->gridDim, config->blockDim, config->dynamicSmemBytes, cuda_on_cpu::Call<P...>::run, &call,
-                      __PRETTY_FUNCTION__)
+    int is_early = 0;
+    for (unsigned i = 0; i < config->numAttrs; ++i) {
+        is_early |= config->attrs[i].id == cudaLaunchAttributeProgrammaticStreamSerialization &&
+                    config->attrs[i].val.programmaticStreamSerializationAllowed;
+    }
+    return coc_launch(config->gridDim, config->blockDim, config->dynamicSmemBytes, is_early,
+                      cuda_on_cpu::Call<P...>::run, &call, __PRETTY_FUNCTION__)
                ? cudaErrorLaunchFailure
                : cudaSuccess;
 }
@@ -162,6 +173,15 @@ COC_UNCHECKED T atomicMax(T* address, T value) {
     std::memcpy(address, &greater, sizeof(T));
     return old;
 }
+template <typename T>
+COC_UNCHECKED T atomicOr(T* address, T value) {
+    coc_atomic(address, sizeof(T));
+    T old;
+    std::memcpy(&old, address, sizeof(T));
+    const T both = old | value;
+    std::memcpy(address, &both, sizeof(T));
+    return old;
+}
 
 template <typename T>
 __forceinline__ T __ldg(const T* address) {
@@ -171,6 +191,9 @@ inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline float __expf(float x) { return std::exp(x); }
 inline float __logf(float x) { return std::log(x); }
 inline float __fdividef(float x, float y) { return x / y; }
+// The compiler for the host rounds after each operation.
+inline float __fmul_rn(float x, float y) { return x * y; }
+inline float __fadd_rn(float x, float y) { return x + y; }
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline int __ffs(int x) { return __builtin_ffs(x); }
 inline int __clz(int x) { return x == 0 ? 32 : __builtin_clz(static_cast<unsigned>(x)); }

@@ -40,6 +40,7 @@ const char* const kKindNames[] = {"nothing", "__syncwarp", "shuffle", "vote",   
                                   "reduce",  "ldmatrix",   "mma",     "movmatrix"};
 Barrier barriers[16];
 unsigned num_threads, num_alive, ready_warps;
+bool launch_is_early;
 void (*kernel_body)(void*);
 void* kernel_arguments;
 
@@ -136,7 +137,7 @@ bool complete_barrier(int id) {
     return true;
 }
 
-// Completes the rendezvous of a lane if everybody is there.
+// Completes the rendezvous of a lane if all lanes are there.
 bool complete(unsigned warp_number, unsigned lane, Execute execute) {
     Warp& warp = warps[warp_number];
     Fiber* lanes = fibers + warp_number * 32;
@@ -216,6 +217,7 @@ void run_block(size_t shared_bytes) {
         fiber.index = {i % blockDim.x, i / blockDim.x % blockDim.y,
                        i / (blockDim.x * blockDim.y)};
         fiber.done = false;
+        fiber.has_waited = !launch_is_early;
         fiber.barrier = -1;
         fiber.kind = Kind::None;
         fiber.copies.clear();
@@ -276,7 +278,8 @@ using namespace emulator;
 
 extern "C" {
 
-int coc_launch(dim3 grid, dim3 block, size_t shared_bytes, void (*body)(void*), void* arguments, const char* name) {
+int coc_launch(dim3 grid, dim3 block, size_t shared_bytes, int is_early, void (*body)(void*), void* arguments,
+               const char* name) {
     if (stacks == nullptr) prepare();
     num_threads = block.x * block.y * block.z;
     num_warps = (num_threads + 31) / 32;
@@ -292,6 +295,7 @@ int coc_launch(dim3 grid, dim3 block, size_t shared_bytes, void (*body)(void*), 
     kernel_body = body;
     kernel_arguments = arguments;
     dynamic_shared_bytes = shared_bytes;
+    launch_is_early = is_early;
     first_block_uid = block_uid + 1;
     released.clear();
     if (checking) shared_cells.assign((static_shared_bytes + shared_bytes) / kGranule + 4, Cell{});
@@ -307,7 +311,8 @@ int coc_launch(dim3 grid, dim3 block, size_t shared_bytes, void (*body)(void*), 
     return 0;
 }
 
-// Gives the stacks back: their guard pages are many mappings, of which a process has a limited number.
+// Releases the stacks: their guard pages are many mappings, of which a process has a limited
+// number.
 void coc_end() {
     if (stacks == nullptr) return;
     munmap(stacks, kMaxThreads * kStackBytes);
@@ -331,6 +336,8 @@ void coc_sync_warp(unsigned mask) {
         Kind::SyncWarp, mask, nullptr, [](Fiber* lanes, unsigned) { ++warps[lanes->warp].epoch; },
         __builtin_return_address(0));
 }
+
+void coc_wait_for_launch_before() { current->has_waited = true; }
 
 void coc_trap(const char* why) {
     report(std::string("trap: ") + why + at(offset_of(__builtin_return_address(0))), where(*current));

@@ -25,8 +25,9 @@ void coc_begin(int check, int with_profile, uint64_t seed) {
     num_mma = num_rendezvous = num_switches = num_accesses = num_blocks = 0;
 }
 
-void coc_register(const void* address, size_t bytes, int initialised, const char* name) {
-    Region region{reinterpret_cast<Address>(address), reinterpret_cast<Address>(address) + bytes, name, {}, {}};
+void coc_register(const void* address, size_t bytes, int initialised, int is_constant, const char* name) {
+    const auto begin = reinterpret_cast<Address>(address);
+    Region region{begin, begin + bytes, name, is_constant != 0, {}, {}};
     if (checking) {
         Cell cell{};
         cell.written = initialised;

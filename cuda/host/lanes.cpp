@@ -1,4 +1,5 @@
-// Warp-wide instructions on single values: barriers of a warp aside, shuffles, votes, matches, reductions.
+// Warp-wide instructions on single values: barriers of a warp aside, shuffles, votes, matches,
+// reductions.
 #include <algorithm>
 
 #include "machine.h"

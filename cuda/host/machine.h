@@ -1,4 +1,4 @@
-// What the files of the emulator share: the fibers of a block, and what the checker knows of memory.
+// Shared by the files of the emulator: the fibers of a block, and the checker's state of memory.
 #pragma once
 
 #include <array>
@@ -19,7 +19,8 @@ namespace emulator {
 
 constexpr unsigned kMaxThreads = 1024, kMaxWarps = 32;
 constexpr size_t kStackBytes = 128 << 10, kSharedLimit = 227 << 10, kGranule = 2, kSector = 32;
-// Behind the dynamic shared memory of a launch there is room in which an access beyond it is recognised.
+// Behind the dynamic shared memory of a launch there is room in which an access beyond it is
+// recognised.
 constexpr size_t kSharedRoom = kSharedLimit + (64 << 10);
 
 using Address = uintptr_t;
@@ -42,6 +43,7 @@ struct Fiber {
     unsigned thread, lane, warp;
     uint3 index;
     bool done;
+    bool has_waited;  // for the launch in front of it, if this one may begin before that has ended
     Kind kind;  // of the instruction that it waits in, with its mask and operands
     unsigned mask;
     void* operands;
@@ -107,6 +109,7 @@ struct Cell {
 struct Region {
     Address begin, end;
     std::string name;
+    bool is_constant;  // no launch writes it
     std::vector<Cell> cells;
     std::vector<uint8_t> touched;  // bit 0 read, bit 1 written, per sector
 };

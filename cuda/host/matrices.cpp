@@ -1,4 +1,5 @@
-// Warp-wide instructions on matrices: ldmatrix, movmatrix, mma. Sums are exact to the last rounding.
+// Warp-wide instructions on matrices: ldmatrix, movmatrix, mma. Sums are exact to the last
+// rounding.
 #include <cmath>
 #include <cstring>
 
@@ -41,7 +42,8 @@ struct LdMatrixOperands {
     int num_matrices, transposed;
 };
 
-// Lane 8 m + r names row r of matrix m; lane l receives elements 2 (l % 4) and the next of row l / 4, or of column l / 4.
+// Lane 8 m + r names row r of matrix m; lane l receives elements 2 (l % 4) and the next of row
+// l / 4, or of column l / 4.
 void coc_ldmatrix(uint32_t* registers, const void* row, int num_matrices, int transposed) {
     LdMatrixOperands mine{registers, static_cast<const unsigned char*>(row), num_matrices, transposed};
     rendezvous(
@@ -128,8 +130,10 @@ struct MmaOperands {
     int type;
 };
 
-// m16n8k16 of 16-bit and m16n8k32 of 8-bit elements; g = lane / 4, t = lane % 4, p elements in a register:
-//   a[i][e]: row g + 8 (i % 2), column p t + e + 4 p (i / 2);  b[i][e]: row p t + e + 4 p i, column g
+// m16n8k16 of 16-bit and m16n8k32 of 8-bit elements; g = lane / 4, t = lane % 4, p elements in a
+// register:
+//   a[i][e]: row g + 8 (i % 2), column p t + e + 4 p (i / 2)
+//   b[i][e]: row p t + e + 4 p i, column g
 //   c[i]: row g + 8 (i / 2), column 2 t + i % 2
 void coc_mma(float* d, const uint32_t* a, const uint32_t* b, const float* c, int type) {
     MmaOperands mine{d, a, b, c, type};

@@ -105,7 +105,8 @@ void coc_atomic(const void* address, int bytes) {
         check_cell(cells[i], true, *current, pc, place, true);
     }
     if (is_shared || !block_fenced) return;
-    // What takes a ticket after this one knows what this thread knows: its own accesses and those before a barrier.
+    // A later ticket is ordered behind all that this thread has seen: its own accesses and those
+    // before a barrier.
     Known& known = released[reinterpret_cast<Address>(address)];
     join(acquired, known);
     std::array<uint32_t, kMaxWarps> mine{};

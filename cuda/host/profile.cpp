@@ -1,4 +1,5 @@
-// Accesses grouped into the requests of warps: sectors of global memory, wavefronts of shared memory.
+// Accesses grouped into the requests of warps: sectors of global memory, wavefronts of shared
+// memory.
 #include <algorithm>
 #include <cstdio>
 #include <set>

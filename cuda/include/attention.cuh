@@ -1,8 +1,10 @@
-// What decode and prefill attention share: where a token lies in the cache, and what becomes of a score.
+// Shared by decode and prefill attention: the place of a token in the cache, and the weight of a
+// score.
 #pragma once
 
 #include "divisor.cuh"
 #include "dtype.cuh"
+#include "launch_order.cuh"
 #include "streamcore_kernels.h"
 #include "tensor_core.cuh"
 #include "vector.cuh"
@@ -24,8 +26,8 @@ struct Slots {
     }
 };
 
-// What becomes of the product of a query and a key: its weight is 2^(factor * score), with a cap that of
-// soft_cap tanh(scale * product / soft_cap).
+// The weight of the product of a query and a key is 2^(factor * score), with a cap that of soft_cap
+// tanh(scale * product / soft_cap).
 struct ScoreRule {
     float factor;  // positive
     float inner;   // within the tangent; 0 for no cap
@@ -51,7 +53,7 @@ __device__ __forceinline__ float sink_of(const streamcore_paged_attention& args,
     return args.sinks == nullptr ? -INFINITY : widen(static_cast<const T*>(args.sinks)[head]) * kLog2E;
 }
 
-// What a sum of weighted values is divided by: the sum of the weights, to which a sink adds its own.
+// The divisor of a sum of weighted values: the sum of the weights, to which a sink adds its own.
 __device__ __forceinline__ float share_of(float total, float most, float sink) {
     const float all = total + exp2_fast(sink - most);
     return all > 0.0f ? 1.0f / all : 0.0f;

@@ -5,8 +5,9 @@
 
 namespace streamcore {
 
-// quotient(n) = n / d for 0 <= n < 2^31, by a product with m = ceil(2^(31 + l) / d), 2^l >= d: the error m d - 2^(31 + l)
-// is below d <= 2^l, so that n times it stays below 2^(31 + l). The product is one wide multiplication and a shift.
+// quotient(n) = n / d for 0 <= n < 2^31, by a product with m = ceil(2^(31 + l) / d), 2^l >= d: the
+// error m d - 2^(31 + l) is below d <= 2^l, so that n times it stays below 2^(31 + l). The product
+// is one wide multiplication and a shift.
 struct Divisor {
     uint32_t divisor, factor;
     int shift;

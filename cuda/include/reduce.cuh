@@ -13,8 +13,8 @@ __device__ inline float warp_sum(float x) {
     return x;
 }
 
-// The sum over the block, in every thread. The block is a whole number of warps, at most 1024 threads; call it once
-// per kernel, since nothing guards the shared memory against a second use.
+// The sum over the block, in every thread. The block is a whole number of warps, at most 1024
+// threads; call it once per kernel, since nothing guards the shared memory against a second use.
 __device__ inline float block_sum(float x) {
     __shared__ float sums[kWarp];
     const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;

@@ -5,13 +5,13 @@
 
 namespace streamcore {
 
-// Weights are whole numbers, so that their sums depend on no order of threads: 2^-38 of the likeliest token's
-// probability.
+// Weights are whole numbers, so that their sums depend on no order of threads: 2^-38 of the
+// likeliest token's probability.
 using Mass = unsigned long long;
 constexpr int kMassBits = 38, kBins = 256, kLimbBits = 13, kLimbs = 3;
 
-// Sums by digit. A mass is added in limbs, each by a 32-bit addition: there is no 64-bit one in shared memory, only a loop
-// that tries. A limb of half a million masses does not overflow.
+// Sums by digit. A mass is added in limbs, each by a 32-bit addition: there is no 64-bit one in
+// shared memory, only a loop that tries. A limb of half a million masses does not overflow.
 struct Bins {
     uint32_t limbs[kLimbs][kBins];
     uint32_t digit;
@@ -34,7 +34,8 @@ struct Bins {
         return total;
     }
 
-    // The digit at which the bins from the highest down reach `wanted`, or the lowest; warp 0 looks, all wait.
+    // The digit at which the bins from the highest down reach `wanted`, or the lowest; warp 0
+    // looks, all wait.
     __device__ __forceinline__ void find(Mass wanted) {
         constexpr int kEach = kBins / 32;
         __syncthreads();
@@ -62,8 +63,9 @@ struct Bins {
     }
 };
 
-// The greatest key such that the weights of it and of all greater keys reach `wanted`. `for_each` calls its argument
-// with the key and the weight of each element of this thread; keys have 8 kDigits bits.
+// The greatest key such that the weights of it and of all greater keys reach `wanted`. `for_each`
+// calls its argument with the key and the weight of each element of this thread; keys have 8
+// kDigits bits.
 template <int kDigits, typename ForEach>
 __device__ uint32_t select(Bins& bins, Mass wanted, const ForEach& for_each) {
     uint32_t prefix = 0;

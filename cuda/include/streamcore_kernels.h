@@ -1,9 +1,10 @@
-/* The C interface of the CUDA kernels: what the extension module links, and what anybody else may.
+/* The C interface of the CUDA kernels, for the extension module and other programs.
  *
- * Every function launches on the given stream and returns at once; the result is a cudaError_t (0 is success).
- * Pointers are device pointers, sizes and strides count elements, and shapes are row-major with the last dimension
- * contiguous. dtype is a streamcore_dtype and applies to every tensor that is not named otherwise. Nothing is
- * allocated and nothing waits, so every function may be captured into a graph.
+ * Every function launches on the given stream and returns at once; the result is a cudaError_t (0
+ * is success). Pointers are device pointers, sizes and strides count elements, and shapes are
+ * row-major with the last dimension contiguous. dtype is a streamcore_dtype and applies to every
+ * tensor unless stated otherwise. Nothing is allocated and nothing waits, so every function may be
+ * captured into a graph.
  *
  * Each struct has the fields of the operation of that name in rust/kernels; a test compares them.
  */
@@ -13,7 +14,7 @@
 #include <stdint.h>
 
 /* Raised when a function changes in a way that its callers must know. */
-#define STREAMCORE_CUDA_ABI_VERSION 2
+#define STREAMCORE_CUDA_ABI_VERSION 3
 
 #ifdef __cplusplus
 extern "C" {
@@ -24,7 +25,7 @@ typedef enum { STREAMCORE_F32 = 0, STREAMCORE_BF16 = 1, STREAMCORE_F16 = 2 } str
 /* STREAMCORE_CUDA_ABI_VERSION of the compiled library. */
 int streamcore_cuda_abi_version(void);
 
-/* The number of devices; cudaErrorInsufficientDriver (35) or cudaErrorNoDevice (100) where there is none. */
+/* The number of devices; cudaErrorInsufficientDriver (35) or cudaErrorNoDevice (100) if none. */
 int streamcore_cuda_device_count(int* count);
 
 /* The name of a cudaError_t, such as "cudaErrorInsufficientDriver"; never null. */
@@ -97,7 +98,7 @@ typedef struct {
     int32_t dtype;
 } streamcore_rms_norm;
 
-/* output[t] = normed(x[t]) * weight; with a residual, residual[t] += x[t] first, and the sum is normed. */
+/* output[t] = normed(x[t]) * weight; if any, residual[t] += x[t] first, which is normed. */
 int streamcore_cuda_rms_norm(int device, const streamcore_rms_norm* args, void* stream);
 
 typedef struct {
@@ -127,7 +128,7 @@ typedef struct {
     int64_t rotary_dim;   /* even, at most head_dim, 0 for none */
     const float* cos_sin; /* [max_position, rotary_dim]: cosines, then sines */
     int64_t max_position;
-    const float* query_factors;  /* [max_position], multiplies the queries of each position; may be null */
+    const float* query_factors;  /* [max_position], multiplies the queries; may be null */
     const void* query_norm;      /* [head_dim], of each head before it is rotated; null for none */
     const void* key_norm;        /* as query_norm */
     const int32_t* positions;    /* [num_tokens] */
@@ -140,7 +141,7 @@ typedef struct {
     int32_t cache_dtype; /* the same as dtype */
 } streamcore_rope_and_store;
 
-/* Normalises and rotates query and key in place, and copies the rotated key and the value to their slots. */
+/* Normalises and rotates query and key in place; copies rotated key and value to their slots. */
 int streamcore_cuda_rope_and_store(int device, const streamcore_rope_and_store* args, void* stream);
 
 typedef struct {
@@ -173,13 +174,59 @@ typedef struct {
     int32_t parts;         /* 1: sequences with one query token, 2: those with more, 3: both */
 } streamcore_paged_attention;
 
-/* Causal attention of each sequence's new tokens over its cached keys and values. All tensors begin at multiples of
- * 16 bytes. */
+/* Causal attention of each sequence's new tokens over its cached keys and values. All tensors begin
+ * at multiples of 16 bytes. */
 int streamcore_cuda_paged_attention(int device, const streamcore_paged_attention* args, void* stream);
 
 typedef struct {
+    void* output;       /* [num_rows, num_outputs], half of that with an activation; contiguous */
+    const void* x;      /* [num_rows, num_inputs] */
+    const void* weight; /* [num_outputs, num_inputs], contiguous */
+    const void* bias;   /* [num_outputs]; may be null */
+    int64_t num_rows;   /* at most 32 */
+    int64_t num_inputs; /* a multiple of 8 */
+    int64_t num_outputs;
+    int64_t x_stride;     /* a multiple of 8 */
+    int32_t activation;   /* 0 none; else 1 + streamcore_gated's; outputs are gate, then up */
+    int32_t dtype;        /* STREAMCORE_BF16 or STREAMCORE_F16 */
+    int32_t weight_dtype; /* the same as dtype */
+    int64_t num_splits;   /* stretches of the inputs, each a block's */
+    float* partial;       /* [64-output tiles, num_splits, num_rows, 64]; unused with one stretch */
+    int32_t* tickets;     /* [64-output tiles], zero before and after */
+} streamcore_linear;
+
+/* output = x weight^T + bias, or activation(gate) * up of it, of few rows. x and weight begin at
+ * multiples of 16 bytes. May begin before the launch in front of it has ended, whose results it
+ * waits for; the weight must be there. */
+int streamcore_cuda_linear(int device, const streamcore_linear* args, void* stream);
+
+typedef struct {
+    void* output;           /* [num_tokens, hidden], contiguous */
+    const void* x;          /* as output */
+    const void* scores;     /* [num_tokens, num_experts], contiguous: what the router makes of x */
+    const int64_t* experts; /* [num_experts, 4] addresses: gate and up, bias, down, bias; may be 0 */
+    int64_t num_tokens;     /* at most 256 */
+    int64_t hidden;         /* a multiple of 8 */
+    int64_t inter;          /* a multiple of 8 */
+    int64_t num_experts;    /* at most 512 */
+    int64_t num_used;       /* at most 32, and num_experts */
+    int32_t over_chosen;    /* 1: softmax over the scores of a token's own experts, 0: over all */
+    int32_t activation;     /* as in streamcore_gated */
+    int32_t weight_dtype;   /* of all tensors: STREAMCORE_BF16 or STREAMCORE_F16 */
+    int32_t* parts;         /* [num_tokens * num_used + num_experts, 3], scratch like those below */
+    int32_t* tokens;        /* [num_tokens * num_used] */
+    int32_t* rows;          /* [num_tokens * num_used] */
+    float* shares;          /* [num_tokens * num_used] */
+    void* active;           /* [num_tokens * num_used, inter] */
+    float* outputs;         /* [num_tokens * num_used, hidden] */
+} streamcore_experts;
+
+/* The weighted sum of each token's experts' outputs. Tensors begin at multiples of 16 bytes. */
+int streamcore_cuda_experts(int device, const streamcore_experts* args, void* stream);
+
+typedef struct {
     int32_t* tokens;           /* [num_rows], what was drawn */
-    int32_t* results;          /* [num_rows], the same, or not_finite for a row with a logit that is no finite number */
+    int32_t* results;          /* [num_rows], the same, or not_finite if a logit is not */
     const float* logits;       /* [num_rows, vocab_size] */
     const int32_t* sample_rows; /* [num_rows]: which of the parameters are whose */
     const float* temperature;  /* 0 takes the most likely token */
@@ -188,18 +235,44 @@ typedef struct {
     const float* min_p;        /* 0 keeps all */
     const float* top_n_sigma;  /* 0 and below keep all */
     const float* uniform;      /* [num_rows], in [0, 1) */
-    const int32_t* masked_samples; /* [num_masked]: rows that have a mask */
-    const uint32_t* mask_words;    /* [num_masked, mask_stride]: token t may be drawn if bit t % 32 of word t / 32 is set */
+    const float* repetition_penalty; /* 1 is none, as are 0 and 0 of the next two */
+    const float* frequency_penalty;
+    const float* presence_penalty;
+    const uint8_t* is_there; /* [*, vocab_size], by sample_rows: which tokens the sequence has; null: no penalties */
+    const int32_t* counts;   /* as is_there, how often the output has them */
+    const int32_t* bias_samples; /* [num_biases], ascending: the row of each bias, at most 640 of one row */
+    const int32_t* bias_tokens;  /* [num_biases], those beyond the vocabulary are passed over */
+    const float* bias_values;    /* [num_biases], added to the logits after the penalties */
+    const int32_t* masked_samples; /* [num_masked], ascending: rows that have a mask */
+    const uint32_t* mask_words;    /* [num_masked, mask_stride]: bit t % 32 of word t / 32 */
     int64_t num_rows;
     int64_t vocab_size; /* at most 524288 */
     int64_t logits_stride;
+    int64_t num_biases;
     int64_t num_masked;
     int64_t mask_stride;
     int32_t not_finite;
 } streamcore_sample;
 
-/* Draws one token for each row. */
+/* Draws one token for each row. The logits stay as they are. */
 int streamcore_cuda_sample(int device, const streamcore_sample* args, void* stream);
+
+typedef struct {
+    float* logprobs;        /* [num_rows], of the targets */
+    int32_t* top_ids;       /* [num_rows, num_top], the likeliest first, equal ones by their ids */
+    float* top_logprobs;    /* as top_ids */
+    const float* logits;    /* [*, vocab_size] */
+    const int32_t* samples; /* [num_rows]: which rows of the logits; null for all in their order */
+    const int32_t* targets; /* one for each row of the logits */
+    int64_t num_rows;
+    int64_t vocab_size; /* at most 524288 */
+    int64_t logits_stride;
+    int64_t num_top; /* at most 64 and vocab_size */
+    float least;     /* what a log-probability is at least */
+} streamcore_score;
+
+/* Log-probabilities of the logits as they are. */
+int streamcore_cuda_score(int device, const streamcore_score* args, void* stream);
 
 #ifdef __cplusplus
 }

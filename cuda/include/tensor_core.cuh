@@ -1,7 +1,8 @@
-// Warp-wide matrix instructions and asynchronous copies: PTX on a device, the emulator (cuda/host) on a CPU.
+// Warp-wide matrix instructions and asynchronous copies: PTX on a device, the emulator (cuda/host)
+// on a CPU.
 //
-// Layout of mma m16n8k16 (PTX ISA, "Matrix fragments for mma.m16n8k16"), with g = lane / 4 and t = lane % 4; each
-// register holds two neighbours:
+// Layout of mma m16n8k16 (PTX ISA, "Matrix fragments for mma.m16n8k16"), with g = lane / 4 and t =
+// lane % 4; each register holds two neighbours:
 //   a[i]: row g + 8 (i % 2), columns 2 t + 8 (i / 2);  b[i]: rows 2 t + 8 i, column g
 //   c[2 i + j]: row g + 8 i, column 2 t + j
 #pragma once
@@ -19,8 +20,8 @@
 
 namespace streamcore {
 
-// Where the dynamic shared memory of the launch begins, a multiple of 128 bytes. Addresses of shared memory have
-// 32 bits: a pointer into it costs 64-bit arithmetic.
+// Where the dynamic shared memory of the launch begins, a multiple of 128 bytes. Addresses of
+// shared memory have 32 bits: a pointer into it costs 64-bit arithmetic.
 __device__ __forceinline__ uint32_t dynamic_shared() {
 #if STREAMCORE_PTX
     extern __shared__ __align__(128) unsigned char dynamic_shared_memory[];
@@ -48,7 +49,8 @@ __device__ __forceinline__ uint32_t shared_address(const void* pointer) {
 #endif
 }
 
-// Four 8x8 matrices of 16-bit elements; lane 8 m + r names row r (16 bytes) of matrix m, which goes to registers[m].
+// Four 8x8 matrices of 16-bit elements; lane 8 m + r names row r (16 bytes) of matrix m, which goes
+// to registers[m].
 __device__ __forceinline__ void ldmatrix_x4(uint32_t (&registers)[4], uint32_t row) {
 #if STREAMCORE_PTX
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];\n"
@@ -147,7 +149,8 @@ __device__ __forceinline__ void mma_16x8x32_e4m3(float (&d)[4], const uint32_t (
 #endif
 }
 
-// Copies 16 bytes to shared memory without registers; zeros if not `valid`. Both addresses are multiples of 16.
+// Copies 16 bytes to shared memory without registers; zeros if not `valid`. Both addresses are
+// multiples of 16.
 __device__ __forceinline__ void cp_async_16(uint32_t shared, const void* global, bool valid) {
 #if STREAMCORE_PTX
     asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;\n" ::"r"(shared), "l"(global),

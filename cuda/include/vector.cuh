@@ -27,7 +27,8 @@ __device__ inline void store(T* target, const Vector<T, N>& vector) {
     *reinterpret_cast<Vector<T, N>*>(target) = vector;
 }
 
-// Whether rows at this address and stride (in elements) all start at a multiple of N elements. Null does.
+// Whether rows at this address and stride (in elements) all start at a multiple of N elements. Null
+// does.
 template <int N, typename T>
 inline bool aligned(const T* rows, int64_t stride) {
     return reinterpret_cast<uintptr_t>(rows) % (sizeof(T) * N) == 0 && stride % N == 0;

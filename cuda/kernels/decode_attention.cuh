@@ -1,20 +1,27 @@
 // Attention of sequences with one new token over their cached keys and values, with tensor cores.
 //
-// A block has one sequence, up to eight query heads of one KV head, and one part of the context; its warps take tiles of
-// 16 tokens in turn. Scores are computed transposed, scores[token, head] = keys[16, head_dim] query^T[head_dim, 8], and so
-// is the result, sums[dim, head] = values^T[head_dim, 16] weights[16, 8]: the query heads are the columns of m16n8k16.
-// No shared memory is needed in the loop. The order of summation is free, and so is the order of a product's rows, so a
-// lane loads 16 neighbouring bytes and calls them whatever columns or rows its fragment has (g = lane / 4, t = lane % 4):
-//   keys    lane (g, t) loads dims 32 s + 8 t .. + 7 of tokens g and g + 8; the query's fragment has the same order
-//   values  lane (g, t) loads dims 64 h + 8 g .. + 7 of tokens 2 t, 2 t + 1, 2 t + 8, 2 t + 9; byte permutations pair
-//           two tokens; row g of product (h, j) is dim 64 h + 8 g + j, row g + 8 is dim 64 h + 8 g + j + 4
-// Head sizes between are filled up with zeros, which are not loaded. Weights leave the first product as [token, head] and
-// enter the second as [head, token]: movmatrix. A head's running maximum is the same in the whole warp; its sum is kept
-// per lane until the end (Milakov and Gimelshein 2018; Dao et al. 2022).
-// Block size: four warps, each with 12 to 24 loads of 16 bytes a lane under way; more warps would share fewer tokens.
+// A block has one sequence, up to eight query heads of one KV head, and one part of the context;
+// its warps take tiles of 16 tokens in turn. Scores are computed transposed, scores[token, head] =
+// keys[16, head_dim] query^T[head_dim, 8], and so is the result, sums[dim, head] =
+// values^T[head_dim, 16] weights[16, 8]: the query heads are the columns of m16n8k16. No shared
+// memory is needed in the loop. The order of summation is free, and so is the order of a product's
+// rows, so a lane loads 16 neighbouring bytes and calls them whatever columns or rows its fragment
+// has (g = lane / 4, t = lane % 4):
+//   keys    lane (g, t) loads dims 32 s + 8 t .. + 7 of tokens g and g + 8; the query's fragment
+//           has the same order
+//   values  lane (g, t) loads dims 64 h + 8 g .. + 7 of tokens 2 t, 2 t + 1, 2 t + 8, 2 t + 9;
+//           byte permutations pair two tokens; row g of product (h, j) is dim 64 h + 8 g + j, row
+//           g + 8 is dim 64 h + 8 g + j + 4
+// Head sizes between are filled up with zeros, which are not loaded. Weights leave the first
+// product as [token, head] and enter the second as [head, token]: movmatrix. A head's running
+// maximum is the same in the whole warp; its sum is kept per lane until the end (Milakov and
+// Gimelshein 2018; Dao et al. 2022).
+// Block size: four warps, each with 12 to 24 loads of 16 bytes a lane under way; more warps would
+// share fewer tokens.
 //
-// A context is split so that few sequences fill the device. Parts have at least kLeastPart tokens, so a short context
-// has fewer than the launch allows; the block that finishes last adds them up (one launch, no waiting).
+// A context is split so that few sequences fill the device. Parts have at least kLeastPart tokens,
+// so a short context has fewer than the launch allows; the block that finishes last adds them up
+// (one launch, no waiting).
 #pragma once
 
 #include "attention.cuh"
@@ -62,7 +69,8 @@ struct DecodeWarp {
         if (is_inside) loaded = load<4>(reinterpret_cast<const uint32_t*>(source));
         return loaded;
     }
-    // Whether this lane's part of a key or a value is in the head; always, if the size is a multiple of 32 or 64.
+    // Whether this lane's part of a key or a value is in the head; always, if the size is a
+    // multiple of 32 or 64.
     __device__ __forceinline__ bool has_key(int s) const { return kHeadDim % 32 == 0 || 32 * s + 8 * t < kHeadDim; }
     __device__ __forceinline__ bool has_value(int h) const { return kHeadDim % 64 == 0 || 64 * h + 8 * g < kHeadDim; }
 
@@ -85,7 +93,8 @@ struct DecodeWarp {
         }
     }
 
-    // Turns the products of tokens `first` + g and + 8 into weights, and the sums to the new maximum.
+    // Turns the products of tokens `first` + g and + 8 into weights, and the sums to the new
+    // maximum.
     __device__ __forceinline__ void weigh(float (&scores)[4], int first, int end, const ScoreRule& rule) {
         if (rule.has_cap()) {
 #pragma unroll
@@ -150,7 +159,7 @@ struct DecodeWarp {
 #pragma unroll
         for (int h = 0; h < kHalves; ++h) {
 #pragma unroll
-            for (int r = 0; r < 2; ++r) {  // registers r and r + 2 have dims 2 r, 2 r + 1 and those four further
+            for (int r = 0; r < 2; ++r) {  // registers r and r + 2 have dims 2 r, 2 r + 1 and + 4
                 uint32_t even[4], odd[4];
 #pragma unroll
                 for (int i = 0; i < 4; ++i) {
@@ -243,6 +252,7 @@ __device__ __forceinline__ void merge_parts(const streamcore_paged_attention& ar
 template <typename T, int kHeadDim>
 __global__ void __launch_bounds__(kDecodeThreads)
     decode_attention_kernel(const streamcore_paged_attention args, const Divisor block_size, const ScoreRule rule) {
+    begin_after_launch_before();
     const int split = blockIdx.x, seq = blockIdx.z, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int heads = static_cast<int>(args.num_heads), kv_heads = static_cast<int>(args.num_kv_heads);
     const int group = heads / kv_heads, per_group = (group + kDecodeHeads - 1) / kDecodeHeads;

@@ -3,8 +3,8 @@
 //   1  GELU, tanh  x/2 · (1 + tanh(√(2/π) (x + 0.044715 x³)))
 //   2  clamped     g = min(gate, 7), u = clamp(up, -7, 7): (u + 1) · g / (1 + e^-1.702g)
 //
-// Shapes: output [num_tokens, inter] contiguous; gate_up [num_tokens, 2 * inter], rows contiguous at
-// any stride. inter is a multiple of N.
+// Shapes: output [num_tokens, inter] contiguous; gate_up [num_tokens, 2 * inter], rows contiguous
+// at any stride. inter is a multiple of N.
 // Layout: blockIdx.x is the token, blockIdx.y a stretch of its row; a thread has two groups of N
 // elements, kGatedThreads apart, and loads all of them first: four loads under way for each thread.
 // Block size: 128 threads are enough to fill a multiprocessor with some blocks, and small enough
@@ -12,6 +12,7 @@
 #pragma once
 
 #include "dtype.cuh"
+#include "launch_order.cuh"
 #include "streamcore_kernels.h"
 #include "vector.cuh"
 
@@ -35,8 +36,15 @@ __device__ __forceinline__ float gate_times_up(float gate, float up) {
     return (u + 1.0f) * swish(g, 1.702f);
 }
 
+// The same by a number that is known at run time.
+__device__ __forceinline__ float gate_times_up(int activation, float gate, float up) {
+    if (activation == 0) return gate_times_up<0>(gate, up);
+    return activation == 1 ? gate_times_up<1>(gate, up) : gate_times_up<2>(gate, up);
+}
+
 template <typename T, int N, int kActivation>
 __global__ void __launch_bounds__(kGatedThreads) gated_kernel(const streamcore_gated args) {
+    begin_after_launch_before();
     const int inter = static_cast<int>(args.inter);
     const int first = (blockIdx.y * kGatedThreads * kGatedGroups + threadIdx.x) * N;
     const T* row = static_cast<const T*>(args.gate_up) + blockIdx.x * args.gate_up_stride;

@@ -1,16 +1,19 @@
-// Causal attention of the new tokens of sequences over their cached keys and values, with tensor cores.
+// Causal attention of the new tokens of sequences over their cached keys and values, with tensor
+// cores.
 //
-// Query token i of a sequence stands at position p = context_len - query_len + i and sees the keys 0..p, or the last
-// `window` of them.
+// Query token i of a sequence stands at position p = context_len - query_len + i and sees the keys
+// 0..p, or the last `window` of them.
 //
-// Layout: a block has kQueries query tokens of one head of one sequence, 16 for each warp; keys and values come in tiles
-// of kKeys tokens through two buffers, the next one while this one is computed with (Dao 2023). Scores, weights and sums
-// stay in registers: the accumulator of scores is, packed, the left operand of the second product. In shared memory
-// 16-byte chunk c of row r lies at chunk c ^ (r % 8), so that the eight rows of an 8x8 matrix lie in different banks;
-// rows are a multiple of 128 bytes long. Heads of 256 take 16 keys at a time and read the queries anew for each tile:
-// their sums leave no registers to keep them in.
-// Blocks: one for every kQueries tokens begun by a sequence; the last tokens of a sequence, which see most keys, first.
-// Heads are next to each other in the grid, so that those of a group find each other's keys in the L2 cache.
+// Layout: a block has kQueries query tokens of one head of one sequence, 16 for each warp; keys and
+// values come in tiles of kKeys tokens through two buffers, the next one while this one is computed
+// with (Dao 2023). Scores, weights and sums stay in registers: the accumulator of scores is,
+// packed, the left operand of the second product. In shared memory 16-byte chunk c of row r lies at
+// chunk c ^ (r % 8), so that the eight rows of an 8x8 matrix lie in different banks; rows are a
+// multiple of 128 bytes long. Heads of 256 take 16 keys at a time and read the queries anew for
+// each tile: their sums leave no registers to keep them in.
+// Blocks: one for every kQueries tokens begun by a sequence; the last tokens of a sequence, which
+// see most keys, first. Heads are next to each other in the grid, so that those of a group find
+// each other's keys in the L2 cache.
 #pragma once
 
 #include "attention.cuh"
@@ -29,14 +32,16 @@ struct PrefillShape {
     static constexpr int kSharedBytes = kQueries * kRowBytes + 4 * kTileBytes;
 };
 
-// Where chunk c of row r of a tile is, in bytes from its start. Rows that are eight apart differ by a constant.
+// Where chunk c of row r of a tile is, in bytes from its start. Rows that are eight apart differ by
+// a constant.
 template <int kHeadDim>
 __device__ __forceinline__ uint32_t chunk_of(int row, int chunk) {
     return row * PrefillShape<kHeadDim>::kRowBytes + ((chunk ^ row % 8) << 4);
 }
 
-// Which sequence a block works for, and from which of its tokens on. Sequence s owns the blocks from
-// query_starts[s] / kQueries + s on: at least as many as its tokens need. All lanes of a warp look together.
+// Finds a block's sequence, and the first of its tokens. Sequence s owns the blocks from
+// query_starts[s] / kQueries + s on: at least as many as its tokens need. All lanes of a warp look
+// together.
 struct QueryTile {
     int seq, start, len, first;
 
@@ -232,6 +237,7 @@ __device__ __forceinline__ void copy_rows(uint32_t target, const Place& place) {
 template <typename T, int kHeadDim>
 __global__ void __launch_bounds__(kPrefillThreads, 2)
     prefill_attention_kernel(const streamcore_paged_attention args, const Divisor block_size, const ScoreRule rule) {
+    begin_after_launch_before();
     using Shape = PrefillShape<kHeadDim>;
     constexpr int kKeys = Shape::kKeys;
     const QueryTile tile(args, blockIdx.y);

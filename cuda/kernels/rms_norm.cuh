@@ -1,15 +1,18 @@
-// output[t, i] = s[t, i] * rsqrt(mean_i(s[t, i]^2) + eps) * weight[i],  s = x, or s = residual + x (stored back)
+// output[t, i] = s[t, i] * rsqrt(mean_i(s[t, i]^2) + eps) * weight[i],  s = x, or s = residual + x
+// (stored back)
 //
-// Shapes: output, x and residual [num_tokens, hidden], rows contiguous at any stride; weight [hidden]. hidden is a
-// multiple of N. The output may be x itself.
-// Layout: one block per token. A thread takes every blockDim.x-th group of N elements, twice: it sums their squares,
-// and after the block's sum scales them. The second pass reads what the first left in the L1 cache (a row is at most
-// some tens of KB), which costs less than the registers to hold it.
-// Block size: one group per thread up to 1024 threads; more threads would idle, fewer would serialise the loads, and
-// the kernel lives on loads in flight.
+// Shapes: output, x and residual [num_tokens, hidden], rows contiguous at any stride; weight
+// [hidden]. hidden is a multiple of N. The output may be x itself.
+// Layout: one block per token. A thread takes every blockDim.x-th group of N elements, twice: it
+// sums their squares, and after the block's sum scales them. The second pass reads what the first
+// left in the L1 cache (a row is at most some tens of KB), which costs less than the registers to
+// hold it.
+// Block size: one group per thread up to 1024 threads; more threads would idle, fewer would
+// serialise the loads, and the kernel lives on loads in flight.
 #pragma once
 
 #include "dtype.cuh"
+#include "launch_order.cuh"
 #include "reduce.cuh"
 #include "streamcore_kernels.h"
 #include "vector.cuh"
@@ -18,6 +21,7 @@ namespace streamcore {
 
 template <typename T, int N, bool kResidual>
 __global__ void rms_norm_kernel(const streamcore_rms_norm args) {
+    begin_after_launch_before();
     const int64_t token = blockIdx.x;
     const int hidden = static_cast<int>(args.hidden), step = blockDim.x * N;
     const T* row = static_cast<const T*>(args.x) + token * args.x_stride;

@@ -1,20 +1,23 @@
-// For each head of query and key, with h = rotary_dim / 2, c = cos_sin[position, i], s = cos_sin[position, h + i]:
+// For each head of query and key, with h = rotary_dim / 2, c = cos_sin[position, i], and
+// s = cos_sin[position, h + i]:
 //   x = x * rsqrt(mean(x^2) + eps) * norm                             where the heads have norms
 //   (x[i], x[h + i]) = (x[i] * c - x[h + i] * s,  x[h + i] * c + x[i] * s)    for i < h
-//   x = x * query_factors[position]                                   for queries, where there are factors
+//   x = x * query_factors[position]                                   for queries with factors
 // in place; then key_cache[slot] = rotated key and value_cache[slot] = value, unless slot < 0.
 //
-// Shapes: query [num_tokens, num_heads, head_dim], key and value [num_tokens, num_kv_heads, head_dim], heads adjacent
-// and tokens at any stride (slices of one fused projection); caches [num_slots, num_kv_heads, head_dim] contiguous.
-// h and head_dim are multiples of N.
-// Layout: one block per token. `lanes` neighbouring threads, a power of two, share a head; a thread takes every
-// lanes-th group of N pairs, then of N elements of what is not rotated, and writes a key to the tensor and to the
-// cache at once, so that nothing is read back. Values are heads that are copied only.
-// Block size: as many threads as the token has groups, in warps, at most 512: one round for common shapes, and a
-// decode step has one small block per sequence.
+// Shapes: query [num_tokens, num_heads, head_dim], key and value [num_tokens, num_kv_heads,
+// head_dim], heads adjacent and tokens at any stride (slices of one fused projection); caches
+// [num_slots, num_kv_heads, head_dim] contiguous. h and head_dim are multiples of N.
+// Layout: one block per token. `lanes` neighbouring threads, a power of two, share a head; a thread
+// takes every lanes-th group of N pairs, then of N elements of what is not rotated, and writes a
+// key to the tensor and to the cache at once, so that nothing is read back. Values are heads that
+// are copied only.
+// Block size: as many threads as the token has groups, in warps, at most 512: one round for common
+// shapes, and a decode step has one small block per sequence.
 #pragma once
 
 #include "dtype.cuh"
+#include "launch_order.cuh"
 #include "streamcore_kernels.h"
 #include "vector.cuh"
 
@@ -104,6 +107,7 @@ struct Head {
 
 template <typename T, int N>
 __global__ void rope_and_store_kernel(const streamcore_rope_and_store args, int log2_lanes) {
+    begin_after_launch_before();
     const int64_t token = blockIdx.x, slot = args.slot_mapping[token];
     const int head_dim = static_cast<int>(args.head_dim), rotary_dim = static_cast<int>(args.rotary_dim);
     const int num_heads = static_cast<int>(args.num_heads), num_kv_heads = static_cast<int>(args.num_kv_heads);

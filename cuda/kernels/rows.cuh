@@ -11,6 +11,7 @@
 #pragma once
 
 #include "dtype.cuh"
+#include "launch_order.cuh"
 #include "streamcore_kernels.h"
 #include "vector.cuh"
 
@@ -33,6 +34,7 @@ __device__ __forceinline__ void scale_group(T* target, const T* source, float fa
 
 template <typename T, int N>
 __global__ void embed_kernel(const streamcore_embed args) {
+    begin_after_launch_before();
     const int i = row_offset<N>(), row = blockIdx.x;
     if (i >= args.width) return;
     const T* source = static_cast<const T*>(args.table) + args.token_ids[row] * args.width;
@@ -41,6 +43,7 @@ __global__ void embed_kernel(const streamcore_embed args) {
 
 template <typename T, int N>
 __global__ void take_kernel(const streamcore_take args) {
+    begin_after_launch_before();
     const int i = row_offset<N>(), row = blockIdx.x;
     if (i >= args.width) return;
     const T* source = static_cast<const T*>(args.x) + args.rows[row] * args.width;
@@ -49,6 +52,7 @@ __global__ void take_kernel(const streamcore_take args) {
 
 template <typename T, int N>
 __global__ void add_into_kernel(const streamcore_add_into args) {
+    begin_after_launch_before();
     const int i = row_offset<N>();
     if (i >= args.width) return;
     const int64_t place = blockIdx.x * args.width + i;
@@ -62,6 +66,7 @@ __global__ void add_into_kernel(const streamcore_add_into args) {
 
 template <typename T, int N>
 __global__ void scale_kernel(const streamcore_scale args) {
+    begin_after_launch_before();
     const int i = row_offset<N>();
     if (i >= args.width) return;
     T* x = static_cast<T*>(args.x) + blockIdx.x * args.width + i;

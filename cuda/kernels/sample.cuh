@@ -1,19 +1,24 @@
-// Draws one token for each row of logits: masks, temperature, top_n_sigma, min_p, top_k, top_p, then the inverse of the
-// cumulative distribution in the order of the vocabulary. What is kept is a threshold on the logits, so that equal ones
-// are kept together.
+// Draws one token for each row of logits: penalties, biases, masks, temperature, top_n_sigma,
+// min_p, top_k, top_p, then the inverse of the cumulative distribution in the order of the
+// vocabulary. A threshold on the logits decides which are kept, so that equal ones are kept
+// together.
 //
 // Shapes: logits [num_rows, vocab_size], float, rows contiguous at any stride.
-// Layout: one block for each row; a warp has a contiguous part of the vocabulary. One pass over the row finds the
-// greatest logit and the sum of the exponentials (Milakov and Gimelshein 2018), and notes the logits within kWindow
-// temperatures of the greatest so far. Where a row keeps few tokens, everything else happens among those notes, in
-// shared memory; where it keeps all, a sixteenth of the row is read once more. Only rows whose notes do not suffice (flat
-// distributions under a top_p near 1, a top_k of thousands) are read again for each digit of their thresholds.
-// What a row draws depends on that row alone: sums are of whole numbers, or in an order that is always the same.
-// Block size: 512 threads, so that a row's loads are many and four rows share a multiprocessor.
+// Layout: one block for each row; a warp has a contiguous part of the vocabulary. One pass over the
+// row finds the greatest logit and the sum of the exponentials (Milakov and Gimelshein 2018), and
+// notes the logits within kWindow temperatures of the greatest so far. Where a row keeps few
+// tokens, everything else happens among those notes, in shared memory; where it keeps all, a
+// sixteenth of the row is read once more. Only rows whose notes do not suffice (flat distributions
+// under a top_p near 1, a top_k of thousands) are read again for each digit of their thresholds. A
+// row's draw depends on that row alone: sums are of whole numbers, or in one order.
+// Block size: 512 threads, so that a row's loads are many and two rows share a multiprocessor.
 #pragma once
 
 #include <stdint.h>
 
+#include "launch_order.cuh"
+#include "order.cuh"
+#include "sample_row.cuh"
 #include "select.cuh"
 #include "streamcore_kernels.h"
 #include "tensor_core.cuh"
@@ -21,25 +26,8 @@
 
 namespace streamcore {
 
-constexpr int kSampleThreads = 512, kSampleWarps = kSampleThreads / 32, kNotes = 2048;
+constexpr int kNotes = 2048;
 constexpr float kWindow = 10.0f;
-
-// A number that orders as the float does.
-__device__ __forceinline__ uint32_t ordered_bits(float x) {
-    const uint32_t bits = __float_as_uint(x);
-    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-}
-
-__device__ __forceinline__ float from_ordered_bits(uint32_t bits) {
-    return __uint_as_float(bits & 0x80000000u ? bits & 0x7fffffffu : ~bits);
-}
-
-template <typename X>
-__device__ __forceinline__ X warp_total(X x) {
-#pragma unroll
-    for (int distance = 16; distance > 0; distance /= 2) x += __shfl_xor_sync(0xffffffffu, x, distance);
-    return x;
-}
 
 struct SampleShared {
     Bins bins;
@@ -50,39 +38,6 @@ struct SampleShared {
     double parts[kSampleWarps], squares[kSampleWarps];
     Mass masses[kSampleWarps];
     int is_bad[kSampleWarps];
-};
-
-// The row of a block, and its parameters.
-struct SampleRow {
-    const float* logits;
-    const uint32_t* mask;  // bits of the tokens that may be drawn, or null
-    int vocab, part;
-    float temperature, top_p, min_p, top_n_sigma, factor;
-    int top_k;
-
-    __device__ __forceinline__ SampleRow(const streamcore_sample& args, int row)
-        : logits(args.logits + row * args.logits_stride), mask(nullptr), vocab(static_cast<int>(args.vocab_size)) {
-        const int parameters = args.sample_rows[row];
-        temperature = args.temperature[parameters];
-        top_k = args.top_k[parameters] < vocab ? args.top_k[parameters] : 0;
-        top_p = args.top_p[parameters];
-        min_p = args.min_p[parameters];
-        top_n_sigma = args.top_n_sigma[parameters];
-        factor = temperature > 0.0f ? 1.4426950408889634f / temperature : 0.0f;
-        // A whole number of what a warp loads at once.
-        part = ((vocab + kSampleWarps - 1) / kSampleWarps + 127) / 128 * 128;
-        for (int i = 0; i < args.num_masked; ++i) {
-            if (args.masked_samples[i] == row) mask = args.mask_words + i * args.mask_stride;
-        }
-    }
-    __device__ __forceinline__ bool is_filtered() const {
-        return top_k > 0 || top_p < 1.0f || min_p > 0.0f || top_n_sigma > 0.0f;
-    }
-    __device__ __forceinline__ bool may_be(int token) const {
-        return mask == nullptr || (mask[token / 32] >> token % 32 & 1) != 0;
-    }
-    // The logit of a token, negative infinity for one that may not be drawn.
-    __device__ __forceinline__ float at(int token) const { return may_be(token) ? logits[token] : -INFINITY; }
 };
 
 // What a thread has seen of its part of the row.
@@ -105,8 +60,8 @@ __device__ __noinline__ void note(SampleShared& shared, const float (&values)[N]
     }
 }
 
-template <int N>
-__device__ __forceinline__ void see(Seen& seen, SampleShared& shared, const SampleRow& row, int first, float noted_from) {
+template <int N, bool kChanged>
+__device__ __forceinline__ void see(Seen& seen, SampleShared& shared, const SampleRow<kChanged>& row, int first, float noted_from) {
     const Vector<float, N> loaded = load<N>(row.logits + first);
     float values[N], greatest = -INFINITY;
 #pragma unroll
@@ -114,6 +69,7 @@ __device__ __forceinline__ void see(Seen& seen, SampleShared& shared, const Samp
         values[j] = loaded.values[j];
         seen.poison = fmaf(values[j], 0.0f, seen.poison);
     }
+    if constexpr (kChanged) row.template change<N>(values, first);
     if (row.mask != nullptr) {
         // N neighbours from a multiple of N on have their bits in one word.
         const uint32_t bits = row.mask[first / 32] >> first % 32;
@@ -131,14 +87,15 @@ __device__ __forceinline__ void see(Seen& seen, SampleShared& shared, const Samp
         for (int j = N - 1; j >= 0; --j) seen.token = values[j] == greatest ? first + j : seen.token;
     }
     if (seen.greatest == -INFINITY) return;
-    // The difference first: with a small temperature the products are too great for their difference to be exact.
+    // The difference first: with a small temperature the products are too great for their
+    // difference to be exact.
 #pragma unroll
     for (int j = 0; j < N; ++j) seen.sum += exp2_fast((values[j] - seen.greatest) * row.factor);
 }
 
 // One pass over the row.
-template <int N>
-__device__ __forceinline__ Seen see_part(SampleShared& shared, const SampleRow& row, int begin, int end) {
+template <int N, bool kChanged>
+__device__ __forceinline__ Seen see_part(SampleShared& shared, const SampleRow<kChanged>& row, int begin, int end) {
     const int lane = threadIdx.x % 32;
     const bool takes_notes = row.temperature > 0.0f && row.is_filtered();
     const float window = kWindow * row.temperature;
@@ -159,20 +116,9 @@ __device__ __forceinline__ Seen see_part(SampleShared& shared, const SampleRow& 
     return seen;
 }
 
-// The sum of a number of each warp, the same in every thread; the array is free again after it.
-template <typename X>
-__device__ __forceinline__ X block_total(X (&parts)[kSampleWarps], X x) {
-    x = warp_total(x);
-    if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = x;
-    __syncthreads();
-    X total = 0;
-    for (int w = 0; w < kSampleWarps; ++w) total += parts[w];
-    __syncthreads();
-    return total;
-}
-
 // How far below the greatest the row's tokens may lie by their deviation; the possible ones count.
-__device__ __forceinline__ float deviation_of(SampleShared& shared, const SampleRow& row, float greatest) {
+template <bool kChanged>
+__device__ __forceinline__ float deviation_of(SampleShared& shared, const SampleRow<kChanged>& row, float greatest) {
     double sum = 0.0, squares = 0.0, count = 0.0;
     for (int i = threadIdx.x; i < row.vocab; i += kSampleThreads) {
         const float logit = row.at(i);
@@ -190,9 +136,10 @@ __device__ __forceinline__ float deviation_of(SampleShared& shared, const Sample
 }
 
 // The elements that thresholds are looked for among: the notes, or the whole row.
+template <bool kChanged>
 struct Elements {
     const SampleShared& shared;
-    const SampleRow& row;
+    const SampleRow<kChanged>& row;
     float greatest;
     bool are_notes;
 
@@ -204,7 +151,11 @@ struct Elements {
         if (are_notes) {
             const int count = static_cast<int>(shared.num_noted);
             for (int i = threadIdx.x; i < count; i += kSampleThreads) visit(shared.noted[i], shared.noted_index[i]);
+        } else if constexpr (kChanged) {
+#pragma unroll 1
+            for (int i = threadIdx.x; i < row.vocab; i += kSampleThreads) visit(row.at(i), i);
         } else {
+#pragma unroll 2
             for (int i = threadIdx.x; i < row.vocab; i += kSampleThreads) visit(row.at(i), i);
         }
     }
@@ -217,8 +168,9 @@ struct Elements {
 };
 
 // Whether everything that the row keeps is among the notes.
-__device__ __forceinline__ bool notes_suffice(SampleShared& shared, const Elements& notes, uint32_t lowest, double sum) {
-    const SampleRow& row = notes.row;
+template <bool kChanged>
+__device__ __forceinline__ bool notes_suffice(SampleShared& shared, const Elements<kChanged>& notes, uint32_t lowest, double sum) {
+    const SampleRow<kChanged>& row = notes.row;
     if (shared.num_noted > kNotes) return false;
     const uint32_t border = ordered_bits(notes.greatest - kWindow * row.temperature);
     if (lowest >= border) return true;
@@ -226,15 +178,18 @@ __device__ __forceinline__ bool notes_suffice(SampleShared& shared, const Elemen
     notes.each([&](float logit, int) { mine += ordered_bits(logit) >= border ? 1 : 0; });
     const Mass count = block_total(shared.masses, mine);
     if (row.top_k > 0 && static_cast<Mass>(row.top_k) <= count) return true;
-    // With a top_k beyond them, or a threshold below, the whole that top_p is of is not known from the notes.
+    // With a top_k beyond them, or a threshold below, the whole that top_p is of is not known from
+    // the notes.
     if (row.top_k > 0 || lowest > 0 || row.top_p >= 1.0f) return false;
     const double mass = static_cast<double>(notes.total(shared, border)) / static_cast<double>(Mass{1} << kMassBits);
     return mass >= static_cast<double>(row.top_p) * sum * 1.0001;
 }
 
 // The ordered bits of the least logit that the row keeps. `sum` is the mass of the whole row.
-__device__ __forceinline__ uint32_t threshold_of(SampleShared& shared, const Elements& elements, uint32_t lowest, double sum) {
-    const SampleRow& row = elements.row;
+template <bool kChanged>
+__device__ __forceinline__ uint32_t threshold_of(SampleShared& shared, const Elements<kChanged>& elements, uint32_t lowest,
+                                                 double sum) {
+    const SampleRow<kChanged>& row = elements.row;
     if (row.top_k > 0) {
         const uint32_t kth = select<4>(shared.bins, row.top_k, [&](const auto& add) {
             elements.each([&](float logit, int) { add(ordered_bits(logit), Mass{1}); });
@@ -254,7 +209,8 @@ __device__ __forceinline__ uint32_t threshold_of(SampleShared& shared, const Ele
 }
 
 // The token at which the kept masses, in the order of the vocabulary, pass the uniform number.
-__device__ __forceinline__ int draw_kept(SampleShared& shared, const Elements& elements, uint32_t lowest, float uniform) {
+template <bool kChanged>
+__device__ __forceinline__ int draw_kept(SampleShared& shared, const Elements<kChanged>& elements, uint32_t lowest, float uniform) {
     constexpr uint32_t kLast = 0xffffffu;
     const Mass all = elements.total(shared, lowest);
     // The product with the 24 bits of the number, without loss.
@@ -269,7 +225,8 @@ __device__ __forceinline__ int draw_kept(SampleShared& shared, const Elements& e
 }
 
 // The same where everything is kept: the part of the row, a warp's share of it, then the token.
-__device__ __forceinline__ int draw_any(SampleShared& shared, const SampleRow& row, float greatest, float uniform) {
+template <bool kChanged>
+__device__ __forceinline__ int draw_any(SampleShared& shared, const SampleRow<kChanged>& row, float greatest, float uniform) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     double target = 0.0;
     for (int w = 0; w < kSampleWarps; ++w) target += shared.parts[w];
@@ -288,7 +245,8 @@ __device__ __forceinline__ int draw_any(SampleShared& shared, const SampleRow& r
     mine = warp_total(mine);
     if (lane == 0) shared.squares[warp] = mine;
     __syncthreads();
-    // The warp whose share it is; the last one with a mass, if rounding has left the target beyond all of them.
+    // The warp whose share it is; the last one with a mass, if rounding has left the target beyond
+    // all of them.
     int chosen = 0, fullest = 0;
     for (int w = 0; w < kSampleWarps; ++w) fullest = shared.squares[w] > 0.0 ? w : fullest;
     while (chosen < fullest && target >= shared.squares[chosen]) target -= shared.squares[chosen++];
@@ -311,11 +269,16 @@ __device__ __forceinline__ int draw_any(SampleShared& shared, const SampleRow& r
     return token;
 }
 
-template <int N>
+template <int N, bool kChanged>
 __global__ void __launch_bounds__(kSampleThreads) sample_kernel(const streamcore_sample args) {
     __shared__ SampleShared shared;
+    begin_after_launch_before();
     const int number = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const SampleRow row(args, number);
+    SampleRow<kChanged> row(args, number);
+    if constexpr (kChanged) {
+        row.has_biases = args.num_biases > 0;
+        if (row.has_biases) biases_of_block().take(args, number);
+    }
     if (threadIdx.x == 0) shared.num_noted = shared.bound = 0;
     __syncthreads();
     const int begin = warp * row.part, end = begin + row.part < row.vocab ? begin + row.part : row.vocab;
@@ -360,7 +323,7 @@ __global__ void __launch_bounds__(kSampleThreads) sample_kernel(const streamcore
                 const float from = greatest - row.top_n_sigma * deviation_of(shared, row, greatest);
                 lowest = ordered_bits(from) > lowest ? ordered_bits(from) : lowest;
             }
-            Elements elements{shared, row, greatest, true};
+            Elements<kChanged> elements{shared, row, greatest, true};
             elements.are_notes = notes_suffice(shared, elements, lowest, sum);
             lowest = threshold_of(shared, elements, lowest, sum);
             token = draw_kept(shared, elements, lowest, args.uniform[number]);

@@ -52,15 +52,25 @@ int with_dtype(int device, int dtype, Launch launch) {
 }
 
 // Launches a kernel, and returns the error of this launch: one of an earlier kernel stays for the
-// call that waits for it.
+// call that waits for it. From sm_90 on it may begin before the launch in front of it has ended,
+// for which it waits itself: see `launch_order.cuh`.
 template <typename... P, typename... A>
 cudaError_t run(void (*kernel)(P...), dim3 blocks, unsigned threads, size_t shared_bytes, void* stream,
                 const A&... arguments) {
+    int device = 0, major = 0;
+    cudaError_t error = cudaGetDevice(&device);
+    if (error == cudaSuccess) error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+    if (error != cudaSuccess) return error;
+    cudaLaunchAttribute early{};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
     cudaLaunchConfig_t config{};
     config.gridDim = blocks;
     config.blockDim = dim3(threads);
     config.dynamicSmemBytes = shared_bytes;
     config.stream = static_cast<cudaStream_t>(stream);
+    config.attrs = &early;
+    config.numAttrs = major >= 9 ? 1 : 0;
     return cudaLaunchKernelEx(&config, kernel, arguments...);
 }
 

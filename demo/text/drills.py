@@ -22,7 +22,7 @@ def _item(rng: Random) -> str:
 
 
 def _row(rng: Random) -> Exchange:
-    """Repeats words and numbers, some of which nobody knows."""
+    """Repeats words and numbers, some of them made up."""
     row = " ".join(_item(rng) for _ in range(rng.randint(1, _MAX_ITEMS)))
     return Exchange(request(rng, rng.choice(_WAYS).format(p=row)), row)
 

@@ -232,7 +232,7 @@ def unknown(rng: Random) -> Exchange:
 
 
 def echo(rng: Random) -> Exchange:
-    """Says what it is told to say."""
+    """Repeats a given text."""
     if rng.random() < 0.25:
         return Exchange(
             request(rng, rng.choice(("say this is a test", 'say "this is a test"'))), "This is a test."

@@ -2,7 +2,8 @@
 
 from random import Random
 
-# Things take an article: "a poem about a dragon", "the dragon". So few that a small model learns each of them.
+# Things take an article: "a poem about a dragon", "the dragon". So few that a small model learns
+# each of them.
 _THINGS = """
 dragon robot cat dog mouse bird horse fish frog owl fox wolf bear rabbit turtle whale spider snail bee
 river mountain forest garden tree flower leaf stone cloud storm rainbow star planet island castle tower
@@ -34,7 +35,7 @@ _IRREGULAR = {"wolf": "wolves", "leaf": "leaves", "mouse": "mice", "fish": "fish
 
 
 def invented(rng: Random) -> str:
-    """A word that nobody knows; it teaches the model to copy a word, whatever it is."""
+    """A made-up word; it teaches the model to copy a word, whatever it is."""
     syllables = rng.choice((1, 2, 2))
     return "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS) for _ in range(syllables))
 

@@ -1,4 +1,5 @@
-//! Any answer is told to its last byte in every format, and says the same in one piece and letter by letter.
+//! Any answer is passed on to its last byte in every format, and reads the same in one piece and
+//! letter by letter.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -21,7 +22,7 @@ fuzz_target!(|input: (u8, u8, bool, bool, &str)| {
     assert_eq!(told(&whole), told(&read(&pieces(text, true))));
 });
 
-/// A text whose words in brackets are special tokens, if the parser knows them.
+/// Returns a text whose words in brackets are special tokens, if the parser knows them.
 fn pieces(text: &str, is_letters: bool) -> Vec<Piece<'_>> {
     let mut pieces = Vec::new();
     for part in text.split_inclusive(['>', ']']) {
@@ -36,7 +37,7 @@ fn pieces(text: &str, is_letters: bool) -> Vec<Piece<'_>> {
     pieces
 }
 
-/// What a client sees, each kind of it in one.
+/// Returns what a client sees, each kind of it in one.
 fn told(events: &[Event]) -> [String; 3] {
     let mut told = [const { String::new() }; 3];
     for event in events {

@@ -1,4 +1,5 @@
-//! Any body of `/v1/messages` is a request or a 400, never a panic; what is answered can be counted.
+//! Any body of `/v1/messages` is a request or a 400, never a panic; what is answered can be
+//! counted.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

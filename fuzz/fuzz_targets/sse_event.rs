@@ -1,4 +1,5 @@
-//! Any text is one event of one line, the same by the short way and by the long one, and a client reads it back.
+//! Any text is one event of one line, the same by the short way and by the long one, and a client
+//! reads it back.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

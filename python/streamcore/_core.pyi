@@ -111,13 +111,13 @@ class EngineConfig:
         """The maximum length of a sequence: the context, or the whole pool if that is less."""
     @property
     def max_blocks_per_seq(self) -> int:
-        """Most blocks that one sequence can hold: the length of a row of the block tables."""
+        """The maximum blocks of one sequence: the length of a row of the block tables."""
     def step_columns(self) -> list[tuple[str, str, int]]:
         """Name, dtype ("int32", "int64", "float32") and size of each column of a runner."""
 
 @final
 class StepBuffers:
-    """Where a runner's columns lie in memory.
+    """The addresses of a runner's columns.
 
     Args:
         columns: address and number of elements of each column, in the order of
@@ -160,9 +160,9 @@ class Scheduler:
     def abort(self, request_id: int) -> bool:
         """End a request; False when no request has that id."""
     def resume(self, request_id: int, forced: list[int]) -> bool:
-        """Say that a mask is there, behind these tokens; False when the request waits for none."""
+        """Resume a request whose mask is ready, behind these tokens; False when it waits for none."""
     def masked_requests(self, step_id: int) -> list[int]:
-        """Whose samples have a mask."""
+        """The requests whose samples have a mask."""
     def next_step(self, buffers: StepBuffers, now_s: float = 0.0) -> StepPlan | None:
         """End requests whose deadline has come, then plan the next step into `buffers`; None when
         nothing can run now.
@@ -190,7 +190,7 @@ class Scheduler:
                 negative but not -1.
         """
     def drain_events(self) -> list[tuple[int, _EventKind, int | None, list[_Likelihood]]]:
-        """What happened since the last call: request id, kind, a number, and log-probabilities if
+        """The events since the last call: request id, kind, a number, and log-probabilities if
         they were asked for.
 
         The number is the token of "token" and "stop", and of "scheduled" how many prompt tokens
@@ -349,13 +349,13 @@ class Server:
         Returns at once.
         """
     def fail(self, message: str) -> None:
-        """The runner died: every open request ends with an error event that carries `message`."""
+        """End every open request with an error event that carries `message`: the runner died."""
     def shutdown(self) -> None:
         """Flush and close every socket and join the threads. Further calls do nothing."""
 
 @final
 class Doorbell:
-    """Tells one event loop which exchanges have something for it. Belongs to the thread of that
+    """Wakes one event loop when exchanges have messages for it. Belongs to the thread of that
     loop.
 
     Args:
@@ -370,7 +370,7 @@ class Doorbell:
 
     def __new__(cls, descriptor: int) -> Doorbell: ...
     def take(self) -> list[tuple[int, dict[str, Any] | None]]:
-        """What is ready, in order; to be called after the descriptor was read.
+        """The ready messages, in order; call it after reading the descriptor.
 
         Returns:
             The number of an exchange, and the ASGI message to send. None in its place: the next

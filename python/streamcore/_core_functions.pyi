@@ -16,7 +16,7 @@ def parser_names() -> tuple[list[str], list[str]]:
     """
 
 def harmless_text(text: str) -> str:
-    """A text of strangers with all that a terminal would obey written out, as `\\u001b`; line feeds and tabs are kept."""
+    """Untrusted text with harmful characters as `\\u001b`; line feeds and tabs are kept."""
 
 def init_logging(format: str, filter: str) -> None:  # noqa: A002
     """Send the log to standard error. The first call in a process counts, later ones change
@@ -92,7 +92,7 @@ def row_parameters() -> list[tuple[str, str, str]]:
     """
 
 def step_table() -> tuple[list[tuple[str, str]], list[tuple[str, str, list[str], int, str]]]:
-    """What plans consist of.
+    """The table of a plan's parts.
 
     Returns:
         The sizes: name, and what each counts. The columns in their order: name, dtype, the sizes

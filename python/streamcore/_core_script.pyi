@@ -6,7 +6,7 @@ from streamcore._core import TextModel
 
 @final
 class Script:
-    """Answers in the place of a model, see `docs/testing-clients.md`.
+    """Scripted answers instead of a model's, see `docs/testing-clients.md`.
 
     Args:
         json: the script.

@@ -139,7 +139,10 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     about = "Run a load on the cost model of a device, faster than real time: see docs/simulation.md."
     simulate = commands.add_parser("simulate", help=text, description=about)
     add_options(simulate)
-    return parser, {"serve": serve, "replay": replay, "simulate": simulate}
+    text = "show what is installed here, what would run where, and why"
+    about = f"{text.capitalize()}: ten lines, without a model."
+    shown = commands.add_parser("info", help=text, description=about)
+    return parser, {"serve": serve, "replay": replay, "simulate": simulate, "info": shown}
 
 
 def _refuse_unknown(parser: _Parser, unknown: Sequence[str]) -> NoReturn:
@@ -193,6 +196,10 @@ def _run(command: str, parser: _Parser, values: dict[str, Any], started: float) 
         from streamcore.simulation import simulate
 
         return simulate(values)
+    if command == "info":
+        from streamcore.info import info
+
+        return info()
     config = _serve_config(parser, values)
     from streamcore.serve import serve
 

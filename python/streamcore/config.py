@@ -31,9 +31,11 @@ SOCKET_SETTINGS = ("host", "port", "uds", "root_path", "ssl_keyfile", "ssl_certf
 _OF_DEVICES = (
     "device",
     "dtype",
+    "quantize",
     "max_num_batched_tokens",
     "target_itl_ms",
     "kv_cache_memory_bytes",
+    "kv_cache_dtype",
     "block_size",
 )
 
@@ -87,6 +89,10 @@ def check_api_keys(keys: Iterable[str], source: str) -> None:
     for key in keys:
         if not key:
             raise ConfigError(f"{source} is empty")
+        if key.endswith(("\n", "\r")):
+            raise ConfigError(
+                f"{source} ends with a line break, which no header can carry: a file usually ends with one, leave it out"
+            )
         if key != key.strip(" \t"):
             raise ConfigError(f"{source} begins or ends with a space, which no header can carry")
         if re.search(r"[^\t\x20-\x7e\x80-\ud7ff\ue000-\U0010ffff]", key):
@@ -157,6 +163,12 @@ class ServeConfig:
         "type of weights and activations",
         choices=("auto", "bfloat16", "float16", "float32"),
     )
+    quantize: str = _option(
+        "none",
+        "what weights are rounded to as they are loaded, on the CPU: int8, or int4 with the output matrix in 8 bits; folders "
+        "and files in few bits run as they are without it",
+        choices=("none", "int8", "int4"),
+    )
     max_model_len: int | None = _option(
         None, "most tokens of one request, prompt and output; else what the model allows", least=1
     )
@@ -176,6 +188,11 @@ class ServeConfig:
     )
     kv_cache_memory_bytes: int | None = _option(
         None, "memory for the KV cache, such as 4GiB; else by what is free", least=1, is_bytes=True
+    )
+    kv_cache_dtype: str = _option(
+        "auto",
+        "type of the KV cache; auto: that of the model; fp8: a half of that of bfloat16, on the CPU",
+        choices=("auto", "fp8"),
     )
     block_size: int = _option(16, "tokens in one block of the KV cache", least=1, most=1024)
     shutdown_timeout: float = _option(

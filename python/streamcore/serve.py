@@ -331,7 +331,7 @@ def _drain_on_signal(server: _core.Server, timeout_s: float) -> None:
 
 
 def _ignore_signals() -> None:
-    """Let no signal change what has ended well: the interpreter takes its handlers down before the process is gone."""
+    """Ignore signals after a clean end: the interpreter removes its handlers too early."""
     for number in ending_signals():
         signal.signal(number, signal.SIG_IGN)
 

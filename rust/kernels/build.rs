@@ -20,8 +20,21 @@ const DEVICE_CODE: [&str; 6] = ["80", "86", "89", "90", "100", "120"];
 /// machine code here, those between the generations above and those to come. The kernels use
 /// nothing that came later.
 const INTERMEDIATE_CODE: &str = "80";
-const SOURCES: [&str; 8] =
-    ["attention_bf16", "attention_f16", "sample", "rope_and_store", "gated", "rms_norm", "rows", "device"];
+/// Sources whose machine code for Hopper may use what only Hopper has (`wgmma`, TMA), by NVIDIA's
+/// name for that: it runs on every device of compute capability 9.0, and on no other.
+const FOR_HOPPER_ALONE: [&str; 2] = ["attention_bf16", "attention_f16"];
+const SOURCES: [&str; 10] = [
+    "attention_bf16",
+    "attention_f16",
+    "linear_bf16",
+    "linear_f16",
+    "sample",
+    "rope_and_store",
+    "gated",
+    "rms_norm",
+    "rows",
+    "device",
+];
 
 fn main() {
     println!("cargo:rustc-check-cfg=cfg(cuda_kernels)");
@@ -55,8 +68,8 @@ fn main() {
 /// Where sources find their headers.
 const HEADERS: [&str; 3] = ["include", "kernels", "launch"];
 
-/// A number for the command, the source, and the headers of `cuda/` that it includes, themselves or
-/// through others.
+/// Returns a number for the command, the source, and the headers of `cuda/` that it includes,
+/// themselves or through others.
 fn fingerprint(cuda: &Path, source: &Path, command: &str) -> String {
     let (mut texts, mut waiting) = (BTreeMap::new(), vec![source.to_owned()]);
     while let Some(path) = waiting.pop() {
@@ -94,7 +107,7 @@ impl Toolkit {
         nvcc.is_file().then_some(Self { home, nvcc })
     }
 
-    /// The wanted targets that this compiler knows.
+    /// Returns the wanted targets that this compiler knows.
     fn targets(&self) -> Vec<&'static str> {
         let known = run(Command::new(&self.nvcc).arg("--list-gpu-code"));
         DEVICE_CODE
@@ -140,7 +153,8 @@ impl Toolkit {
             command.arg("-I").arg(cuda.join(folder));
         }
         for target in targets {
-            command.arg(format!("-gencode=arch=compute_{target},code=sm_{target}"));
+            let alone = if *target == "90" && FOR_HOPPER_ALONE.contains(&source) { "a" } else { "" };
+            command.arg(format!("-gencode=arch=compute_{target}{alone},code=sm_{target}{alone}"));
         }
         command.arg(format!("-gencode=arch=compute_{INTERMEDIATE_CODE},code=compute_{INTERMEDIATE_CODE}"));
         command.arg("-c").arg(&path).arg("-o").arg(&object);

@@ -22,7 +22,7 @@ async def running(**settings: Any) -> AsyncIterator[Starlette]:
 
 
 def chat(max_tokens: int, *, stream: bool = True) -> bytes:
-    """A body that asks for exactly so many tokens, always the same ones."""
+    """A body that asks for exactly this many tokens, always the same ones."""
     return json.dumps(
         {
             "model": "demo",
@@ -107,7 +107,7 @@ class Call:
             self._reads.release()
 
     async def num_messages_are(self, number: int) -> None:
-        """Waits until so many messages have been taken."""
+        """Waits until this many messages have been taken."""
         while len(self.messages) < number:
             await asyncio.sleep(0)
 

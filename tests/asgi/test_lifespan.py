@@ -37,7 +37,7 @@ async def test_starts_and_stops_again_and_again() -> None:
 
 
 async def test_end_of_lifespan_lets_answers_end() -> None:
-    """What runs when the site is stopped finishes within `shutdown_timeout`, and what comes then is told to go elsewhere."""
+    """What runs when the site is stopped finishes within `shutdown_timeout`, and later requests are sent elsewhere."""
     app = create_app()
     async with app.router.lifespan_context(app):
         call = Call(app, "POST", "/v1/chat/completions", [chat(200)])
@@ -48,7 +48,7 @@ async def test_end_of_lifespan_lets_answers_end() -> None:
 
 
 async def test_deadline_ends_answers() -> None:
-    """An answer that outlasts the deadline is told so by an error event."""
+    """An answer that outlasts the deadline ends with an error event."""
     app = create_app(shutdown_timeout=0)
     async with app.router.lifespan_context(app):
         call = Call(app, "POST", "/v1/chat/completions", [chat(3000)])

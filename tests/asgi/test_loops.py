@@ -37,7 +37,7 @@ def test_streams_on_every_loop_and_descriptor(
 
 
 async def stream() -> None:
-    """Streams that are read to their end, one that nobody reads for a while, and one that is left."""
+    """Streams that are read to their end, one that stays unread for a while, and one that is left."""
     num_descriptors = len(os.listdir("/proc/self/fd"))
     async with running() as app:
         calls = [Call(app, "POST", CHAT, [chat(24)]) for _ in range(20)]

@@ -205,15 +205,15 @@ async def test_path_under_a_prefix_however_it_is_told() -> None:
 
 
 async def test_body_is_read_as_it_is_needed() -> None:
-    """A body in pieces arrives whole; one that nobody needs, or that is too large, is not read."""
+    """A body in pieces arrives whole; one that no route needs, or that is too large, is not read."""
     async with running() as app:
         body = chat(max_tokens=1)
         call = Call(app, "POST", CHAT, [body[:7], b"", body[7:]])
         await call.task
         assert call.status == 200
-        nobody = Call(app, "POST", "/v1/nothing", [b"x"] * 100)
-        await nobody.task
-        assert (nobody.status, nobody.num_receives) == (404, 0)
+        unread = Call(app, "POST", "/v1/nothing", [b"x"] * 100)
+        await unread.task
+        assert (unread.status, unread.num_receives) == (404, 0)
         endless = Call(app, "POST", CHAT, [b" " * 2**20] * 100)
         await endless.task
         assert (endless.status, endless.num_receives) == (413, 17)

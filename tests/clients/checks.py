@@ -21,8 +21,9 @@ from typing import Any
 
 API_KEY = "key-of-the-tests"
 READY = re.compile(r"Ready at (http://\S+)")
-# Wherever the client left: on a busy machine that can be before its request was queued. What takes longer than the client said
-# that it waits, the server gives up, which may be a moment before the client leaves.
+# Wherever the client left: on a busy machine that can be before its request was queued. What takes
+# longer than the client said that it waits, the server gives up, which may be a moment before the
+# client leaves.
 ABORTED = r'(?:streamcore_aborts_total|streamcore_requests_total\{finish_reason="deadline"\})'
 
 WEATHER: dict[str, Any] = {

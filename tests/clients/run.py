@@ -97,7 +97,8 @@ class Client:
             [*pip, "--no-deps", "-r", str(pins.with_name(LOCKS[pins.name]))],
             # Brings torch to a client that wants it, the one package that no lock has.
             [*pip, "-r", str(pins)],
-            # Come with vLLM, are made for the CUDA build of torch, and break the import beside another one.
+            # Come with vLLM, are made for the CUDA build of torch, and break the import beside
+            # another one.
             [python, "-m", "pip", "uninstall", "--quiet", "--yes", "torchvision", "torchaudio", "torchcodec"],
         ]
 

@@ -79,25 +79,28 @@ CASES: dict[str, list[Turn]] = {
         }
     ],
 }
-# Some agents go on with a message of the user, which is then the question: smolagents with the result of a tool, instructor
-# with what was wrong.
+# Some agents go on with a message of the user, which is then the question: smolagents with the
+# result of a tool, instructor with what was wrong.
 OBSERVED: dict[str, Turn] = {
     "Correct your JSON": {"text": fenced(REPORT)},
     "measured 21": {"text": 'Thought: I know it.\n<code>\nfinal_answer("It is 21 °C.")\n</code>'},
     "reported 21": {"text": call("final_answer", answer="It is 21 °C.")},
 }
-# Others put notes of their own behind the result of a tool, so that the question is another one: Claude Code.
+# Others put notes of their own behind the result of a tool, so that the question is another one:
+# Claude Code.
 RETURNED: dict[str, Turn] = {
     "Read": {"text": call("Edit", file_path=str(NOTE), old_string="green", new_string="blue")},
     "Edit": {"text": "The note is right now."},
 }
-# What Open WebUI asks by itself behind an answer. The chat is in these questions, so their rules come first.
+# What Open WebUI asks by itself behind an answer. The chat is in these questions, so their rules
+# come first.
 ABOUT_CHATS: dict[str, dict[str, Any]] = {
     "Generate a concise title": {"title": "A short greeting"},
     "Generate 1-3 broad tags": {"tags": ["greetings"]},
     "Predict 3-5 useful messages": {"follow_ups": ["How are you?", "thought 40"]},
 }
-# What LangChain's standard tests ask, and what they want to hear; `caller` answers by a call what `script` answers in JSON.
+# What LangChain's standard tests ask, and what they want to hear; `caller` answers by a call what
+# `script` answers in JSON.
 JOKE = {"setup": "Why do cats sit on keyboards?", "punchline": "They like the mouse."}
 STANDARD: list[tuple[dict[str, str], str]] = [
     ({"contains": "magic_function(3)"}, call("magic_function", input=3)),

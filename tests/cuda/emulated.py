@@ -2,17 +2,19 @@
 
 import ctypes
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from tests.cuda.emulator import Emulator, extents
 from torch import Tensor
 
-from streamcore.kernels import LayerCache, PagedSequences
+from streamcore.kernels import LayerCache, LinearWeight, PagedSequences
 from streamcore.kernels.library import Operation
 from streamcore.kernels.native import CudaOps
+from streamcore.operands import Expert, ExpertRule
 
 MULTIPROCESSORS = 4
 """Of the emulated device: few, so that contexts are split in some tests and not in others."""
@@ -24,10 +26,15 @@ class EmulatedOps(CudaOps):
     def __init__(self, emulator: Emulator, num_multiprocessors: int = MULTIPROCESSORS) -> None:
         super().__init__(torch.device("cpu"), num_multiprocessors)
         self.emulator = emulator
+        self.recorded: list[Callable[[], None]] | None = None
+        """Where calls are written down, if they are."""
 
     def run(self, operation: Operation, num_rows: int, arguments: ctypes.Structure) -> None:
         """See `NativeOps`."""
         launch(self.emulator, operation, arguments)
+        if self.recorded is not None:
+            copy = type(arguments).from_buffer_copy(arguments)
+            self.recorded.append(partial(launch, self.emulator, operation, copy))
 
 
 def launch(emulator: Emulator, operation: Operation, arguments: ctypes.Structure) -> None:
@@ -55,6 +62,9 @@ class CheckedMemory(EmulatedOps):
         def registered(*arguments: Any) -> None:
             emulator = self.emulator
             emulator.begin(check=True, profile=self.profiles, seed=self.seed)
+            weights = list(_weights_of(arguments))
+            for address, num_bytes in extents(weights):
+                emulator.register(address, num_bytes, "a weight", is_written=True, is_constant=True)
             outputs, inputs = _split_outputs(method.__name__, arguments)
             for address, num_bytes in extents(outputs):
                 emulator.register(address, num_bytes, "the output", is_written=False)
@@ -64,11 +74,22 @@ class CheckedMemory(EmulatedOps):
                 emulator.register(part.data_ptr(), part.nbytes, "the parts", is_written=False)
             tickets = self._splits._taken()[2]
             emulator.register(tickets.data_ptr(), tickets.nbytes, "the tickets", is_written=True)
+            if method.__name__ == "experts":
+                self._register_memory_of_experts(*arguments)
             self._forget_unused(arguments)
             method(*arguments)
             assert not tickets.any(), "tickets stay taken"
 
         return registered
+
+    def _register_memory_of_experts(
+        self, out: Tensor, x: Tensor, scores: Tensor, experts: Sequence[Expert], rule: ExpertRule
+    ) -> None:
+        addresses = self.addresses(experts)
+        self.emulator.register(addresses.data_ptr(), addresses.nbytes, "the addresses", is_written=True)
+        memory = self._expert_memory.rows(x, experts[0].down.num_inputs, len(experts), rule.num_used)
+        for name, tensor in memory.items():
+            self.emulator.register(tensor.data_ptr(), tensor.nbytes, name, is_written=False)
 
     def _forget_unused(self, arguments: tuple[Any, ...]) -> None:
         """Block tables and slots beyond a context, which hold nothing."""
@@ -101,6 +122,9 @@ def _slots_used(sequences: PagedSequences, num_blocks: int, block_size: int) -> 
 _OPERATIONS = {"embed", "take", "add", "scale", "rms_norm", "add_rms_norm", "gated"} | {
     "rope_and_store_kv",
     "paged_attention",
+    "linear",
+    "gated_linear",
+    "experts",
 }
 
 
@@ -117,7 +141,9 @@ def _split_outputs(name: str, arguments: tuple[Any, ...]) -> tuple[list[Tensor],
 def _tensors_of(value: Any) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         yield value
-    elif isinstance(value, tuple):
+    elif isinstance(value, LinearWeight):
+        return
+    elif isinstance(value, tuple | list):
         for part in value:
             yield from _tensors_of(part)
     elif isinstance(value, PagedSequences):
@@ -125,3 +151,14 @@ def _tensors_of(value: Any) -> Iterator[Tensor]:
     elif is_dataclass(value):
         for field in fields(value):
             yield from _tensors_of(getattr(value, field.name))
+
+
+def _weights_of(value: Any) -> Iterator[Tensor]:
+    """What no launch writes."""
+    if isinstance(value, LinearWeight):
+        yield value.data
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _weights_of(part)
+    elif isinstance(value, Expert):
+        yield from (value.gate_up.data, value.down.data)

@@ -62,10 +62,14 @@ class Emulator:
         """Forgets memory, findings and counts; threads run in the order of the seed, 0 for theirs."""
         self._library.coc_begin(int(check), int(profile), ctypes.c_uint64(seed))
 
-    def register(self, address: int, num_bytes: int, name: str, *, is_written: bool) -> None:
-        """Lets kernels access memory; reading what is not written is a finding."""
-        place = ctypes.c_void_p(address)
-        self._library.coc_register(place, ctypes.c_size_t(num_bytes), int(is_written), name.encode())
+    def register(
+        self, address: int, num_bytes: int, name: str, *, is_written: bool, is_constant: bool = False
+    ) -> None:
+        """Lets kernels access memory; reading what is not written is a finding, and so is an access before the launch
+        in front has ended, but to what no launch writes.
+        """
+        place, size = ctypes.c_void_p(address), ctypes.c_size_t(num_bytes)
+        self._library.coc_register(place, size, int(is_written), int(is_constant), name.encode())
 
     def forget(self, part: Tensor) -> None:
         """Makes a contiguous part of registered memory one that no kernel may read."""
@@ -99,8 +103,8 @@ class Emulator:
         for line in self._library.coc_profile().decode().splitlines():
             kind, *words = line.split()
             if kind == "region":
-                size, read, written = map(int, words[1:])
-                tensors[words[0]] = (size, read, written)
+                size, read, written = map(int, words[-3:])
+                tensors[" ".join(words[:-3])] = (size, read, written)
             elif kind == "counts":
                 counts = [int(word) for word in words[:2]]
             else:
@@ -111,7 +115,7 @@ class Emulator:
         return Profile([Requests(*key, *values) for key, values in rows.items()], tensors, *counts)
 
     def close(self) -> None:
-        """Gives the stacks back: a process may have only so many mappings."""
+        """Releases the stacks: a process may have a limited number of mappings."""
         self._library.coc_end()
 
 

@@ -8,20 +8,17 @@ floor: no forecast, since nothing waits in it. Instructions need `cuobjdump`, fr
 nvidia-cuda-cuobjdump; without it the floor is that of memory.
 """
 
-import re
-import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
-from tests.cuda.toolkit import CUDA, INCLUDES, ROOT, toolkit
+from tests.cuda.compile import TARGET, compiled_for_device
+from tests.cuda.machine_code import codes_of, cuobjdump
+from tests.cuda.toolkit import CUDA, nvcc
 
 CLOCK, MULTIPROCESSORS, BANDWIDTH, TENSOR = 1.755e9, 132, 4.8e12, 989e12
 """Of an H200."""
 MMA_SYNC = 0.62
 """What `mma.sync` reaches of wgmma on Hopper (arXiv:2402.13499)."""
-_LINE = re.compile(r"/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+ )?([A-Z][A-Z0-9_.]*)([^;]*);")
 
 
 @dataclass(frozen=True)
@@ -42,66 +39,78 @@ class Kernel:
     """Of `mma` instructions."""
 
 
+DECODE, PREFILL = (
+    "decode_attention_kernel<__nv_bfloat16, 128>",
+    "prefill_attention_kernel<__nv_bfloat16, 128>",
+)
+
+
+def product(title: str, num_rows: int, num_outputs: int, num_inputs: int) -> Kernel:
+    """A product of few rows: its weights, and what goes in and out."""
+    tiles = next(count for count in (1, 2, 4) if num_rows <= 8 * count)
+    turns = num_outputs / 64 * num_inputs / 64
+    return Kernel(
+        f"{title}, {num_rows} x {num_outputs} x {num_inputs}",
+        "linear_bf16",
+        f"linear_kernel<__nv_bfloat16, PlainWeights<__nv_bfloat16>, {tiles}>",
+        "HMMA",
+        2 * (num_outputs * num_inputs + num_rows * (num_inputs + num_outputs)),
+        turns,
+        flops=turns * 4 * tiles * 4 * 4096,
+    )
+
+
 KERNELS = [
-    Kernel("decode attention, 64 x 4096", "attention_bf16", "decode_attention_kernelI13__nv_bfloat16Li128", "HMMA",
+    Kernel("decode attention, 64 x 4096", "attention_bf16", DECODE, "HMMA",
            64 * 4096 * 2 * 8 * 128 * 2, 64 * 8 * 4096 / 16, flops=64 * 8 * 4096 / 16 * 16 * 4096),
-    Kernel("decode attention, 1 x 32768", "attention_bf16", "decode_attention_kernelI13__nv_bfloat16Li128", "HMMA",
+    Kernel("decode attention, 1 x 32768", "attention_bf16", DECODE, "HMMA",
            32768 * 2 * 8 * 128 * 2, 8 * 32768 / 16, flops=8 * 32768 / 16 * 16 * 4096),
-    Kernel("prefill attention, 8192", "attention_bf16", "prefill_attention_kernelI13__nv_bfloat16Li128", "HMMA",
+    Kernel("prefill attention, 8192", "attention_bf16", PREFILL, "HMMA",
            8192 * (32 + 32 + 2 * 8) * 128 * 2, 32 * 4 * 128 * 129 / 2, flops=32 * 4 * 128 * 129 / 2 * 128 * 4096),
-    Kernel("sampling, 256 x 151936", "sample", "sample_kernelILi4", "REDUX", 256 * 151936 * 4, 256 * 151936 / 128),
-    Kernel("gated, 8192 x 14336", "gated", "gated_kernelI13__nv_bfloat16Li8ELi0", "", 8192 * 14336 * 3 * 2, 0,
+    Kernel("sampling, 256 x 151936", "sample", "sample_kernel<4, false>", "REDUX",
+           256 * 151936 * 4, 256 * 151936 / 128),
+    Kernel("sampling with penalties, 256 x 151936", "sample", "sample_kernel<4, true>", "REDUX",
+           256 * 151936 * 5, 256 * 151936 / 128),
+    Kernel("log-probabilities, 256 x 151936", "sample", "score_kernel<4>", "MUFU.EX2",
+           256 * 151936 * 8, 256 * 151936 / 128),
+    Kernel("gated, 8192 x 14336", "gated", "gated_kernel<__nv_bfloat16, 8, 0>", "", 8192 * 14336 * 3 * 2, 0,
            warps=8192 * 14336 / 8 / 2 / 32),
-    Kernel("rope and store, 8192", "rope_and_store", "rope_and_store_kernelI13__nv_bfloat16Li8", "LDG",
+    Kernel("rope and store, 8192", "rope_and_store", "rope_and_store_kernel<__nv_bfloat16, 8>", "LDG",
            8192 * (2 * (32 + 8) + 8 + 2 * 8) * 128 * 2, 8192 * 48 * 8 / 32),
+    Kernel("norm with residual, 8192 x 4096", "rms_norm", "rms_norm_kernel<__nv_bfloat16, 8, true>", "",
+           8192 * 4096 * 4 * 2, 0, warps=8192 * 4096 / 8 / 32),
+    Kernel("embedding, 8192 x 4096", "rows", "embed_kernel<__nv_bfloat16, 8>", "", 8192 * 4096 * 2 * 2, 0,
+           warps=8192 * 4096 / 8 / 32),
+    Kernel("wanted rows, 256 x 4096", "rows", "take_kernel<__nv_bfloat16, 8>", "", 256 * 4096 * 2 * 2, 0,
+           warps=256 * 4096 / 8 / 32),
+    Kernel("sum, 8192 x 4096", "rows", "add_into_kernel<__nv_bfloat16, 8>", "", 8192 * 4096 * 3 * 2, 0,
+           warps=8192 * 4096 / 8 / 32),
+    Kernel("factor, 8192 x 4096", "rows", "scale_kernel<__nv_bfloat16, 8>", "", 8192 * 4096 * 2 * 2, 0,
+           warps=8192 * 4096 / 8 / 32),
+    product("product after attention", 1, 4096, 4096),
+    product("product after attention", 32, 4096, 4096),
+    product("gate and up", 1, 28672, 4096),
+    product("gate and up", 32, 28672, 4096),
+    product("down", 8, 4096, 14336),
+    product("logits", 1, 128256, 4096),
+    # 32 tokens that take 8 of 128 each use about 112.
+    Kernel("gate and up of experts, 112 of 1536 x 2048", "linear_bf16",
+           "gate_up_of_experts_kernel<__nv_bfloat16, PlainWeights<__nv_bfloat16>, 4>", "HMMA", 112 * 1536 * 2048 * 2,
+           112 * 24 * 32, flops=112 * 24 * 32 * 64 * 4096),
 ]  # fmt: skip
-
-
-def cubin(source: str) -> Path:
-    """The machine code of a launcher for an H200."""
-    home = toolkit()
-    assert home is not None
-    output = ROOT / "target" / "cuda-host" / f"{source}.sm_90.cubin"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    command = [str(home / "bin/nvcc"), "-O3", "-std=c++17", *INCLUDES, "-arch=sm_90", "-cubin"]
-    subprocess.run([*command, str(CUDA / "launch" / f"{source}.cu"), "-o", str(output)], check=True)
-    return output
-
-
-def cuobjdump() -> str | None:
-    """Where the disassembler is."""
-    found = (Path(entry or ".") / "nvidia" / "cu13" / "bin" / "cuobjdump" for entry in sys.path)
-    return shutil.which("cuobjdump") or next((str(path) for path in found if path.is_file()), None)
-
-
-def instructions(source: str, kernel: str) -> list[tuple[int, str, str]]:
-    """Address, operation and operands."""
-    command = [cuobjdump() or "", "-sass", str(cubin(source))]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    body = next(part for part in text.split("Function : ")[1:] if kernel in part.split("\n")[0])
-    return [(int(at, 16), operation, operands) for at, operation, operands in _LINE.findall(body)]
-
-
-def main_loop(code: list[tuple[int, str, str]], mark: str) -> list[str]:
-    """The operations of the smallest loop that has as many marked ones as any."""
-    loops = []
-    for at, operation, operands in code:
-        target = re.search(r"0x([0-9a-f]+)", operands) if operation.startswith("BRA") else None
-        if target and int(target[1], 16) < at:
-            loops.append([name for place, name, _ in code if int(target[1], 16) <= place <= at])
-    most = max(sum(name.startswith(mark) for name in loop) for loop in loops)
-    return min((loop for loop in loops if sum(name.startswith(mark) for name in loop) == most), key=len)
 
 
 def floor(kernel: Kernel) -> str:
     """A line of the table: microseconds by memory, issue and tensor cores, and the greatest."""
     memory = kernel.num_bytes / BANDWIDTH
-    if cuobjdump() is None:
+    if cuobjdump() is None or nvcc() is None:
         return (
             f"| {kernel.title} | {kernel.num_bytes / 1e6:.0f} | {memory * 1e6:.0f} | | | {memory * 1e6:.0f} |"
         )
-    code = instructions(kernel.source, kernel.name)
-    count = len(main_loop(code, kernel.mark)) * kernel.rounds if kernel.mark else len(code) * kernel.warps
+    cubin, _ = compiled_for_device(CUDA / "launch" / f"{kernel.source}.cu")
+    code = next(code for code in codes_of(cubin, TARGET) if code.kernel == kernel.name)
+    loop = len(code.main_loop(kernel.mark)) if kernel.mark else len(code.instructions)
+    count = loop * (kernel.rounds or kernel.warps)
     issue = count / (4 * MULTIPROCESSORS * CLOCK)
     tensor = kernel.flops / (TENSOR * MMA_SYNC)
     times = [memory, issue, tensor]

@@ -6,6 +6,7 @@ There are two forms: `fast` for numbers, and `check`, in which every access of a
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -48,7 +49,8 @@ def host_library(form: Form, defines: tuple[str, ...] = (), sources: tuple[Path,
         kernels = [pool.submit(_kernel_object, source, form, defines) for source in sources]
         machine = [pool.submit(_emulator_object, source) for source in emulator]
         objects = [task.result() for task in [*kernels, *machine]]
-    # Statics of templates would be one for the whole process, and two libraries share their shared memory.
+    # Statics of templates would be one for the whole process, and two libraries share their shared
+    # memory.
     return _built("libkernels.so", ["g++", "-shared", "-Wl,-Bsymbolic"], objects, [])
 
 
@@ -68,15 +70,26 @@ def _emulator_object(source: Path) -> Path:
 
 
 def _compiled(source: Path, flags: list[str]) -> Path:
-    headers = [
-        path for folder in ("include", "kernels", "launch", "host") for path in _headers(CUDA / folder)
-    ]
     include = f"-I{toolkit()}/include"
-    return _built(f"{source.stem}.o", ["g++", "-c", *flags, include], [source], headers)
+    return _built(f"{source.stem}.o", ["g++", "-c", *flags, include], [source], included(source))
 
 
-def _headers(folder: Path) -> list[Path]:
-    return sorted([*folder.glob("*.cuh"), *folder.glob("*.h")])
+_INCLUDE = re.compile(r'^\s*#include "([^"]+)"', re.MULTILINE)
+
+
+def included(source: Path) -> list[Path]:
+    """The headers of `cuda/` that a source includes, itself and through others: only their changes compile it again."""
+    found: set[Path] = set()
+    waiting = [source, CUDA / "host" / "cuda_on_cpu.h"]
+    while waiting:
+        path = waiting.pop()
+        folders = [path.parent, *(CUDA / folder for folder in ("include", "kernels", "launch", "host"))]
+        for name in _INCLUDE.findall(path.read_text()):
+            header = next((folder / name for folder in folders if (folder / name).is_file()), None)
+            if header is not None and header not in found:
+                found.add(header)
+                waiting.append(header)
+    return sorted({*found, CUDA / "host" / "cuda_on_cpu.h"})
 
 
 def _built(name: str, command: list[str], inputs: list[Path], headers: list[Path]) -> Path:

@@ -1,4 +1,4 @@
-"""What the compiler says of each kernel: registers, shared memory, and registers that it had to spill.
+"""What the compiler makes of each kernel: registers, shared memory, spills, and the instructions themselves.
 
 The build script of `rust/kernels` keeps the compiler's report beside each object; `cuda/resources.txt` is what it must
 say. `UPDATE_RESOURCES=1` writes the table anew.
@@ -6,21 +6,19 @@ say. `UPDATE_RESOURCES=1` writes the table anew.
 
 import os
 import re
-import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
+from tests.cuda.machine_code import Code, codes_of, cuobjdump, entries
 from tests.cuda.toolkit import CUDA, ROOT
 
 from streamcore.kernels import library
 
 TABLE = CUDA / "resources.txt"
-_ENTRY = re.compile(
-    r"Compiling entry function '(?P<name>\S+)' for '(?P<target>\S+)'"
-    r".*?(?P<stores>\d+) bytes spill stores, (?P<loads>\d+) bytes spill loads"
-    r".*?Used (?P<registers>\d+) registers(?P<rest>[^\n]*)",
-    re.DOTALL,
-)
+WIDE = re.compile(r"\.128(\.|$)")
+ATTENTION = re.compile(r"(decode|prefill)_attention_kernel<\S+, (\d+)>")
+VECTORS = re.compile(r"(gated|rms_norm|scale|add_into|take|embed)_kernel<(\S+), (4|8)\b.*>")
 
 
 def reports() -> list[Path]:
@@ -32,26 +30,13 @@ def reports() -> list[Path]:
     return sorted(newest.glob("*.ptxas"))
 
 
-def readable(names: list[str]) -> list[str]:
-    """Names of kernels without their parameters."""
-    said = subprocess.run(["c++filt"], input="\n".join(names), capture_output=True, text=True, check=True)
-    return [
-        line.removeprefix("void ").replace("streamcore::", "").split("(")[0]
-        for line in said.stdout.splitlines()
-    ]
-
-
+@cache
 def resources() -> dict[tuple[str, str], tuple[int, int, int]]:
     """By kernel and target: registers, bytes of shared memory, bytes spilled."""
-    found = {}
-    for path in reports():
-        entries = list(_ENTRY.finditer(path.read_text()))
-        for name, entry in zip(readable([entry["name"] for entry in entries]), entries, strict=True):
-            shared = re.search(r"(\d+) bytes smem", entry["rest"])
-            spilled = int(entry["stores"]) + int(entry["loads"])
-            shared_bytes = int(shared[1]) if shared else 0
-            found[name, entry["target"]] = (int(entry["registers"]), shared_bytes, spilled)
-    return found
+    found = [entry for path in reports() for entry in entries(path.read_text())]
+    return {
+        (entry.kernel, entry.target): (entry.registers, entry.shared_bytes, entry.spilled) for entry in found
+    }
 
 
 def table() -> str:
@@ -66,11 +51,24 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
+@cache
+def codes() -> dict[str, Code]:
+    """The kernels for an H200 by their names."""
+    found: dict[str, Code] = {}
+    for report in reports():
+        target = "sm_90a" if "'sm_90a'" in report.read_text() else "sm_90"
+        found |= {code.kernel: code for code in codes_of(report.with_suffix(".o"), target)}
+    return found
+
+
 @pytest.fixture(autouse=True)
 def compiled() -> None:
     """Skips where this checkout has not compiled the kernels itself."""
     if library.compiled is None or library.compiled.cuda_build() is None or not reports():
         pytest.skip("the kernels were not compiled here")
+
+
+needs_disassembler = pytest.mark.skipif(cuobjdump() is None, reason="no cuobjdump")
 
 
 def test_nothing_is_spilled() -> None:
@@ -87,3 +85,115 @@ def test_registers_are_those_of_the_table() -> None:
     if not version.startswith("13.0."):
         pytest.skip(f"the table is that of CUDA 13.0, not of {version}")
     assert table() == TABLE.read_text()
+
+
+@needs_disassembler
+def test_every_kernel_of_the_table_was_disassembled() -> None:
+    """A kernel that the other tests do not see passes all of them."""
+    assert {kernel for kernel, _ in resources()} == set(codes())
+
+
+@needs_disassembler
+def test_attention_multiplies_on_tensor_cores() -> None:
+    """The same sums on other units take ten times as long, and are as right."""
+    seen = 0
+    for name, code in codes().items():
+        if match := ATTENTION.fullmatch(name):
+            loop = code.main_loop("HMMA")
+            assert sum(operation.startswith("HMMA") for operation in loop) >= int(match[2]) / 8, name
+            seen += 1
+    assert seen == 2 * 2 * 5
+
+
+@needs_disassembler
+def test_keys_and_values_are_read_sixteen_bytes_at_a_time() -> None:
+    """Memory that is asked for in halves gives half of its rate."""
+    for name, code in codes().items():
+        match = ATTENTION.fullmatch(name)
+        if match is None:
+            continue
+        loads = [op for op in code.main_loop("HMMA") if op.startswith("LDG")]
+        if match[1] == "prefill":
+            copies = [op for op in code.operations if op.startswith("LDGSTS")]
+            assert copies, name
+            assert all(WIDE.search(op) for op in copies), name
+        else:
+            # 16 tokens of keys and values are 2 KB for each 32 elements of a head; the others look
+            # up blocks.
+            assert sum(bool(WIDE.search(op)) for op in loads) >= int(match[2]) / 16, name
+
+
+@needs_disassembler
+def test_elements_are_read_and_written_sixteen_bytes_at_a_time() -> None:
+    """These kernels do nothing but move memory."""
+    seen = set()
+    for name, code in codes().items():
+        match = VECTORS.fullmatch(name)
+        if match is None or (match[2] == "float") != (match[3] == "4"):
+            continue
+        seen.add(match[1])
+        # Which row it is, is one number of four bytes.
+        narrow = [op for op in code.operations if op.startswith(("LDG", "STG")) and not WIDE.search(op)]
+        assert len(narrow) <= (match[1] in ("take", "embed")), f"{name}: {narrow}"
+    assert seen == {"gated", "rms_norm", "scale", "add_into", "take", "embed"}
+
+
+@needs_disassembler
+def test_logits_are_read_sixteen_bytes_at_a_time() -> None:
+    """A row of logits is read once by each of 512 threads, and that is most of what sampling takes."""
+    for kernel in ("sample_kernel<4, false>", "sample_kernel<4, true>"):
+        assert any(WIDE.search(op) for op in codes()[kernel].main_loop("REDUX")), kernel
+    loads = [op for op in codes()["score_kernel<4>"].main_loop("MUFU.EX2") if op.startswith("LDG")]
+    assert loads
+    assert all(WIDE.search(op) for op in loads)
+
+
+@needs_disassembler
+def test_main_loops_call_nothing() -> None:
+    """The slow path of a division is a call, for which every lane of a warp waits; a product by the inverse has none."""
+    for name, code in codes().items():
+        if ATTENTION.fullmatch(name):
+            called = [op for op in code.main_loop("HMMA") if op.startswith("CALL")]
+            assert called == [], name
+        # Once for each vector that has a logit to note.
+        if name.startswith("sample_kernel"):
+            called = [op for op in code.main_loop("REDUX") if op.startswith("CALL")]
+            assert len(called) <= 1, name
+        if name.startswith(("gated", "scale", "add_into", "take", "embed", "score")):
+            assert code.count("CALL") == 0, name
+
+
+@needs_disassembler
+def test_loops_keep_to_registers() -> None:
+    """An array with an index that the compiler does not know lies in memory of the thread, as slow as any other."""
+    for name, code in codes().items():
+        if ATTENTION.fullmatch(name) or name.startswith("score"):
+            assert code.count("LDL") + code.count("STL") == 0, name
+
+
+@needs_disassembler
+@pytest.mark.parametrize("target", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("tiles", [1, 2, 4])
+@pytest.mark.parametrize("kernel", ["linear", "gate_up_of_experts", "down_of_experts"])
+def test_products_are_made_of_wide_loads_and_tensor_cores(kernel: str, tiles: int, target: str) -> None:
+    """A compiler that splits the loads, or calls a function between them, halves the rate at which weights come in."""
+    name = f"{kernel}_kernel<__nv_bfloat16, PlainWeights<__nv_bfloat16>, {tiles}>"
+    compiled = codes_of(reports()[0].parent / "linear_bf16.o", target)
+    loop = next(code for code in compiled if code.kernel == name).main_loop("HMMA")
+    assert sum(operation.startswith("HMMA.16816.F32.BF16") for operation in loop) == 16 * tiles
+    loads = [
+        operation for operation in loop if operation.startswith("LD") and not operation.startswith("LDC")
+    ]
+    assert loads.count("LDG.E.NA.128.CONSTANT") >= 16, loads
+    assert all(".128" in operation for operation in loads), loads
+    # The last two go on or leave, on sm_80 by a call to what comes next.
+    assert not any(operation.startswith(("CALL", "STL", "BAR")) for operation in loop[:-2])
+    # The 8 KB of a turn take an H200 as long as a multiprocessor takes for 1580 instructions.
+    assert len(loop) < 800
+
+
+@needs_disassembler
+def test_no_atomic_operation_tries_again() -> None:
+    """A 64-bit sum in shared memory is a loop that spins while others are faster; two of 32 bits are two instructions."""
+    for name, code in codes().items():
+        assert [op for op in code.operations if "SPIN" in op or "CAS" in op] == [], name

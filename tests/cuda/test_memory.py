@@ -11,10 +11,11 @@ import torch
 from tests.cuda.emulated import CheckedMemory
 from tests.cuda.emulator import Emulator, aligned
 from tests.cuda.host_library import host_library, missing
+from tests.kernels.test_experts import expected as expected_of_experts
 from tests.kernels.test_paged_attention import Step, make_step
 
-from streamcore.kernels import LayerCache
-from streamcore.operands import AttentionRule, HeadNorms, Rotation
+from streamcore.kernels import LayerCache, LinearWeight
+from streamcore.operands import AttentionRule, Expert, ExpertRule, HeadNorms, Rotation
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
@@ -115,6 +116,98 @@ def test_prefills(ops: CheckedMemory, dtype: torch.dtype, head_dim: int) -> None
     step = make_step(IMPLEMENTATION, seqs, num_heads=2, num_kv_heads=1, head_dim=head_dim, dtype=dtype)
     check_attention(ops, step)
     check_attention(ops, step, AttentionRule(0.2, window=45, soft_cap=5.0, sinks=random(2, dtype=dtype)))
+
+
+def linear_weight(num_outputs: int, num_inputs: int, dtype: torch.dtype, seed: int = 1) -> LinearWeight:
+    weight = aligned(random(num_outputs, num_inputs, dtype=dtype, seed=seed) * num_inputs**-0.5)
+    return LinearWeight(weight, num_outputs, num_inputs, packed=False)
+
+
+def check_product(
+    ops: CheckedMemory, num_rows: int, num_outputs: int, num_inputs: int, dtype: torch.dtype = torch.bfloat16
+) -> None:
+    """Multiplies rows of a wider tensor, and makes the middle of an MLP of them."""
+    x, bias = random(num_rows, num_inputs + 8, dtype=dtype)[:, 8:], random(num_outputs, dtype=dtype)
+    weight = linear_weight(num_outputs, num_inputs, dtype)
+    out, active = (
+        aligned(torch.full((num_rows, width), torch.nan, dtype=dtype))
+        for width in (num_outputs, num_outputs // 2)
+    )
+    ops.linear(out, x, weight, bias)
+    expected = x.double() @ weight.data.double().T + bias.double()
+    tolerance = {torch.bfloat16: 1.6e-2, torch.float16: 2e-3}[dtype]
+    torch.testing.assert_close(out.double(), expected, rtol=tolerance, atol=tolerance)
+    ops.gated_linear(active, torch.empty_like(out), x, weight, bias, "silu")
+    gate, up = expected.chunk(2, dim=1)
+    middle = torch.nn.functional.silu(gate) * up
+    torch.testing.assert_close(active.double(), middle, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("num_rows", [1, 9, 32])
+@pytest.mark.parametrize(("num_outputs", "num_inputs"), [(2, 8), (190, 1000), (64, 2048)])
+def test_products(ops: CheckedMemory, num_rows: int, num_outputs: int, num_inputs: int) -> None:
+    """Weights are read before the launch in front has ended: one that also read its rows then would multiply what they
+    were a step ago.
+    """
+    check_product(ops, num_rows, num_outputs, num_inputs)
+
+
+def test_products_of_other_numbers(ops: CheckedMemory) -> None:
+    """A model in float16 has kernels of its own."""
+    check_product(ops, 17, 66, 520, torch.float16)
+
+
+def test_weights_are_read_once_by_whole_sectors(ops: CheckedMemory) -> None:
+    """Few rows cost what their weights cost: a byte that is read twice is time that no other part makes up for."""
+    ops.profiles = True
+    weight = linear_weight(192, 1024, torch.bfloat16)
+    for num_rows in (1, 32):
+        out, x = aligned(torch.empty(num_rows, 192, dtype=torch.bfloat16)), random(num_rows, 1024)
+        ops.linear(out, x, weight, None)
+        profile = ops.emulator.profile()
+        reads = [row for row in profile.requests if "launch_order.cuh" in row.line]
+        assert sum(row.num_bytes for row in reads) == weight.data.nbytes
+        assert {row.size for row in reads} == {16}
+        assert profile.tensors["a weight"] == (weight.data.nbytes, weight.data.nbytes, 0)
+        assert sum(row.units for row in reads) == weight.data.nbytes // 32
+        assert profile.num_mma == 12 * 64 * -(-num_rows // 8)
+
+
+def test_products_are_split_and_are_not(ops: CheckedMemory) -> None:
+    """Both ways to end must be among the shapes above."""
+    assert ops._splits.of_product(2048, 64)["num_splits"] == 8
+    assert ops._splits.of_product(1000, 190)["num_splits"] == 3
+    assert ops._splits.of_product(8, 2)["num_splits"] == 1
+
+
+def check_experts(ops: CheckedMemory, num_tokens: int, hidden: int, inter: int) -> None:
+    """Uses two of five experts for each token."""
+    experts = [
+        Expert(
+            linear_weight(2 * inter, hidden, torch.bfloat16, seed),
+            random(2 * inter, seed=seed),
+            linear_weight(hidden, inter, torch.bfloat16, seed + 9),
+            None,
+        )
+        for seed in range(5)
+    ]
+    x, scores = random(num_tokens, hidden), random(num_tokens, 5, seed=3)
+    if num_tokens > 32:
+        # One expert has more rows than a part of them.
+        scores[:, 2] = 9
+    out = aligned(torch.full_like(x, torch.nan))
+    rule = ExpertRule(2, num_tokens == 9, num_tokens == 40, "silu")
+    ops.experts(out, x, scores, experts, rule)
+    torch.testing.assert_close(
+        out.double(), expected_of_experts(x, scores, experts, rule), rtol=1.6e-2, atol=1.6e-2
+    )
+
+
+@pytest.mark.parametrize("num_tokens", [1, 9, 40])
+@pytest.mark.parametrize(("hidden", "inter"), [(8, 8), (72, 40), (200, 136)])
+def test_experts(ops: CheckedMemory, num_tokens: int, hidden: int, inter: int) -> None:
+    """Which rows an expert has is settled on the device: one row that is dealt twice is another's answer."""
+    check_experts(ops, num_tokens, hidden, inter)
 
 
 @pytest.mark.parametrize("width", [64, 1000, 1003, 2048])

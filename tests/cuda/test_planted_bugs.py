@@ -1,16 +1,11 @@
 """The emulator is tested itself: each bug that is planted into a kernel must be found, by the numbers or by the checker."""
 
-import hashlib
-from dataclasses import dataclass
-from pathlib import Path
-
 import pytest
 import torch
 from tests.cuda.emulated import CheckedMemory
-from tests.cuda.emulator import Emulator
-from tests.cuda.host_library import host_library, missing
-from tests.cuda.test_memory import IMPLEMENTATION, check_attention
-from tests.cuda.toolkit import BUILD, CUDA
+from tests.cuda.host_library import missing
+from tests.cuda.planted import Plant, planted_emulator
+from tests.cuda.test_memory import IMPLEMENTATION, check_attention, check_experts, check_product
 from tests.kernels.test_paged_attention import make_step
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
@@ -18,16 +13,6 @@ pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 DECODES = [(1, 600), (1, 33), (1, 1)]
 PREFILLS = [(100, 100), (65, 70), (20, 150)]
 NUMBERS = "Tensor-likes are not close"
-
-
-@dataclass(frozen=True)
-class Plant:
-    """A text of a header, what takes its place, and what is said then."""
-
-    header: str
-    text: str
-    bug: str
-    found: str
 
 
 FENCE = "    __threadfence();\n    __syncthreads();\n    if (threadIdx.x == 0) {"
@@ -119,27 +104,75 @@ PREFILL_PLANTS = {
     ),
 }
 
-
-def emulator_with(plant: Plant | None) -> Emulator:
-    """The attention kernels, with a bug."""
-    define = ("SOUND=1",)
-    source = Path(__file__).parent / "planted.cu"
-    if plant is None:
-        return Emulator(host_library("check", define, (source,)))
-    text = (CUDA / "kernels" / plant.header).read_text()
-    assert text.count(plant.text) == 1, "the text that the bug replaces must be there, once"
-    name = hashlib.sha256(f"{plant}{text}".encode()).hexdigest()[:16]
-    folder = BUILD / "planted" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / plant.header).write_text(text.replace(plant.text, plant.bug))
-    # Headers are looked for beside the source first.
-    copy = folder / source.name
-    copy.write_text(source.read_text())
-    return Emulator(host_library("check", (f"PLANTED_{name}=1",), (copy,)))
+PRODUCT_PLANTS = {
+    "rows are read before the launch in front has ended": Plant(
+        "product.cuh",
+        "    wait_for_launch_before();\n    const T* rows",
+        "    const T* rows",
+        "before the launch in front",
+    ),
+    "an input too many": Plant(
+        "product.cuh",
+        "rows[n] != nullptr && input(step, l) < num_inputs",
+        "rows[n] != nullptr && input(step, l) <= num_inputs",
+        "never written|outside|misaligned",
+    ),
+    "an output too many": Plant(
+        "product.cuh",
+        "output < end[m / 2] ? output : end[m / 2] - 1",
+        "output",
+        "outside of every allocation",
+    ),
+    "halves of a fragment exchanged": Plant(
+        "product.cuh",
+        "Weights::pair(parts[m][0][l], 2 * q), Weights::pair(parts[m][1][l], 2 * q)",
+        "Weights::pair(parts[m][1][l], 2 * q), Weights::pair(parts[m][0][l], 2 * q)",
+        NUMBERS,
+    ),
+    "no barrier before the sums of other warps are read": Plant(
+        "product.cuh", "    warp.keep(shared);\n    __syncthreads();\n", "    warp.keep(shared);\n", "race"
+    ),
+    "all warps write one place": Plant(
+        "product.cuh", "shared.sums[warp][n *", "shared.sums[warp / 2][n *", "two writes"
+    ),
+    "no fence before the ticket": Plant(
+        "linear.cuh", FENCE, FENCE.replace("    __threadfence();\n", ""), "threads of different blocks"
+    ),
+    "no barrier before the ticket": Plant(
+        "linear.cuh", FENCE, FENCE.replace("    __syncthreads();\n", ""), "threads of different blocks"
+    ),
+    "a ticket that stays": Plant("linear.cuh", "if (shared.is_last) *ticket = 0;", "", "tickets stay taken"),
+    "a stretch of the inputs is left out": Plant(
+        "linear.cuh", "int s = 0; s < splits", "int s = 1; s < splits", NUMBERS
+    ),
+}
+EXPERT_PLANTS = {
+    "parts that have no rows are not marked": Plant(
+        "experts.cuh",
+        "i < num_parts; i += blockDim.x) args.parts",
+        "i < 0; i += blockDim.x) args.parts",
+        "parts",
+    ),
+    "no barrier before tokens are counted": Plant(
+        "experts.cuh", "    __syncthreads();\n    if (warp == 0) deal", "    if (warp == 0) deal", "race"
+    ),
+    "a token is counted for itself": Plant(
+        "experts.cuh",
+        "((1u << token % 32) - 1)",
+        "((2u << token % 32) - 1)",
+        "tokens that was never written|outside",
+    ),
+    "shares in the order of the scores": Plant(
+        "experts.cuh",
+        "args.shares[token * num_used + place] = share",
+        "args.shares[token * num_used + lane] = share",
+        NUMBERS,
+    ),
+}
 
 
 def attend_with(plant: Plant | None, seqs: list[tuple[int, int]]) -> None:
-    emulator = emulator_with(plant)
+    emulator = planted_emulator(plant, "planted_attention.cu")
     try:
         step = make_step(
             IMPLEMENTATION,
@@ -155,10 +188,28 @@ def attend_with(plant: Plant | None, seqs: list[tuple[int, int]]) -> None:
         emulator.close()
 
 
+def multiply_with(plant: Plant | None) -> None:
+    emulator = planted_emulator(plant, "planted_products.cu")
+    try:
+        check_product(CheckedMemory(emulator), 9, 150, 1000)
+    finally:
+        emulator.close()
+
+
+def use_experts_with(plant: Plant | None) -> None:
+    emulator = planted_emulator(plant, "planted_experts.cu")
+    try:
+        check_experts(CheckedMemory(emulator), 9, 72, 40)
+    finally:
+        emulator.close()
+
+
 @pytest.mark.parametrize("seqs", [DECODES, PREFILLS], ids=["decodes", "prefills"])
 def test_nothing_is_found_in_sound_kernels(seqs: list[tuple[int, int]]) -> None:
     """A checker that always complains would find every bug."""
     attend_with(None, seqs)
+    multiply_with(None)
+    use_experts_with(None)
 
 
 @pytest.mark.parametrize("name", DECODE_PLANTS)
@@ -173,3 +224,17 @@ def test_bugs_of_prefill_are_found(name: str) -> None:
     """A tile that is overwritten while it is read is right in every order of threads that was tried."""
     with pytest.raises(AssertionError, match=PREFILL_PLANTS[name].found):
         attend_with(PREFILL_PLANTS[name], PREFILLS)
+
+
+@pytest.mark.parametrize("name", PRODUCT_PLANTS)
+def test_bugs_of_products_are_found(name: str) -> None:
+    """Rows that are read too early are those of the last step only where a device is quick enough."""
+    with pytest.raises(AssertionError, match=PRODUCT_PLANTS[name].found):
+        multiply_with(PRODUCT_PLANTS[name])
+
+
+@pytest.mark.parametrize("name", EXPERT_PLANTS)
+def test_bugs_of_experts_are_found(name: str) -> None:
+    """A token that is dealt to another's row has an answer, and a wrong one."""
+    with pytest.raises(AssertionError, match=EXPERT_PLANTS[name].found):
+        use_experts_with(EXPERT_PLANTS[name])

@@ -11,38 +11,62 @@ from tests.checkpoints import write_checkpoint
 from tests.cuda.emulated import EmulatedOps
 from tests.cuda.emulator import Emulator
 from tests.cuda.host_library import host_library, missing
+from tests.cuda.recorded import RecordedSteps
 from tests.models.engine_loop import Answer, Ask, EngineLoop
+from tests.models.family_checkpoints import Variant, write_reference
 from tests.models.steps import CPU, random_prompt
 
 from streamcore.kernels import LinearWeight, library
+from streamcore.kernels.few_rows import MAX_ROWS
 from streamcore.kernels.ops import Ops
 from streamcore.kernels.reference import ReferenceOps
 from streamcore.models.folder import check_model_folder
 from streamcore.models.load import load_model
 from streamcore.models.model import Model
+from streamcore.operands import Activation
+from streamcore.runner.device_sampler import DeviceSampler
 from streamcore.runner.limits import choose_capture_sizes
-from streamcore.runner.placement import Placement
+from streamcore.runner.placement import Placement, is_capturable
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
 
-class WithExactProducts(EmulatedOps):
-    """Products are torch's on a device, too. Here each is rounded once, so that a row does not depend on its batch."""
+class WithFewRows(EmulatedOps):
+    """Products of many rows are torch's, which sums in another order. Here all are the kernel's, so that a row does not
+    depend on its batch.
+    """
 
     def linear(
         self, out: torch.Tensor, x: torch.Tensor, weight: LinearWeight, bias: torch.Tensor | None
     ) -> None:
         """See `Ops`."""
-        product = x.double() @ weight.data.double().T
-        out.copy_(product if bias is None else product + bias.double())
+        for rows in some_rows(x):
+            super().linear(out[rows], x[rows], weight, bias)
+
+    def gated_linear(
+        self,
+        out: torch.Tensor,
+        gate_up: torch.Tensor,
+        x: torch.Tensor,
+        weight: LinearWeight,
+        bias: torch.Tensor | None,
+        activation: Activation,
+    ) -> None:
+        """See `Ops`."""
+        for rows in some_rows(x):
+            super().gated_linear(out[rows], gate_up[rows], x[rows], weight, bias, activation)
+
+
+def some_rows(x: torch.Tensor) -> list[slice]:
+    return [slice(first, first + MAX_ROWS) for first in range(0, x.shape[0], MAX_ROWS)]
 
 
 @cache
-def emulated() -> Ops:
+def emulated() -> EmulatedOps:
     """The device."""
     emulator = Emulator(host_library("fast"))
     emulator.begin()
-    return WithExactProducts(emulator)
+    return WithFewRows(emulator)
 
 
 def model_of(folder: Path, ops: Ops) -> Model:
@@ -53,6 +77,15 @@ def model_of(folder: Path, ops: Ops) -> Model:
     model.ops = ops
     model.prepare(256)
     return model
+
+
+MIXTURE = Variant(
+    "qwen3_moe",
+    {
+        **{"hidden_size": 64, "head_dim": 64, "num_hidden_layers": 2, "norm_topk_prob": True},
+        **{"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 40},
+    },
+)
 
 
 @pytest.fixture
@@ -86,8 +119,8 @@ def test_the_kernels_compute_the_model(folder: Path) -> None:
 
 
 def emulated_placement(depth: int, *, captures: bool) -> Placement:
-    """Memory apart from the host's. What is captured is run again: its inputs and outputs must be where they were."""
-    return Placement(depth, True, (lambda work: work) if captures else None)
+    """Memory apart from the host's; steps are recorded as a device's graphs would."""
+    return Placement(depth, True, RecordedSteps(emulated()) if captures else None)
 
 
 @pytest.mark.parametrize(
@@ -95,22 +128,82 @@ def emulated_placement(depth: int, *, captures: bool) -> Placement:
     [{"max_num_batched_tokens": 8, "max_num_seqs": 3}, {"capture_sizes": [4, 16]}, {"num_blocks": 9}],
     ids=["small steps", "padding", "preemption"],
 )
-@pytest.mark.parametrize("captures", [False, True], ids=["eager", "captured"])
+@pytest.mark.parametrize("captures", [False, True], ids=["eager", "recorded"])
 def test_every_way_to_run_steps_gives_the_same_tokens(
     folder: Path, limits: dict[str, Any], captures: bool
 ) -> None:
     """A token that the next step takes from the device before the host has seen it must be the one that was drawn, and a
-    captured step must read the columns of its own plan.
+    recorded step must read the columns of its own plan: it is a list of calls with the addresses of the first time.
     """
     model = model_of(folder, emulated())
-    asked = asks(temperature=1.0, top_p=0.9, seed=7)
+    asked = asks(temperature=1.0, top_p=0.9, seed=7, logprobs=1)
     expected = EngineLoop(model, **({"num_blocks": 64} | limits)).answer(asked)
     placement = emulated_placement(2, captures=captures)
     loop = EngineLoop(model, **({"num_blocks": 64} | limits), placement=placement)
-    assert [answer.tokens for answer in loop.answer(asked)] == [answer.tokens for answer in expected]
+    # Log-probabilities too, bit for bit.
+    assert loop.answer(asked) == expected
     assert ("capture_sizes" in limits) == (loop.num_padding > 0)
     graphs = loop.runner._graphs
     assert captures == (graphs is not None and graphs.num_replays > 0)
+    if isinstance(placement.capture, RecordedSteps):
+        assert placement.capture.num_calls > 0
+
+
+def test_the_kernels_draw_and_score_as_the_cpu_does(folder: Path) -> None:
+    """What a client may ask of a token must not depend on where it is drawn."""
+    model = model_of(folder, emulated())
+    options: list[dict[str, Any]] = [
+        {"repetition_penalty": 1.5, "logprobs": 3},
+        {"frequency_penalty": 1.0, "presence_penalty": 0.5, "temperature": 0.7, "seed": 3},
+        {
+            "logit_bias": [(5, 8.0), (7, -100.0)],
+            "prompt_logprobs": 2,
+            "top_p": 0.8,
+            "temperature": 1.0,
+            "seed": 4,
+        },
+        {"min_tokens": 5, "stop_token_ids": list(range(100)), "logprobs": 20},
+        {"temperature": 1.0, "seed": 5, "min_p": 0.01},
+    ]
+    asked = [Ask(random_prompt(20 + i, seed=i), 8, chosen) for i, chosen in enumerate(options)]
+    placement = emulated_placement(2, captures=True)
+    by_kernel = EngineLoop(model, num_blocks=64, placement=placement)
+    assert by_kernel.runner._sampler is not None
+    actual = by_kernel.answer(asked)
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setattr(DeviceSampler, "where_possible", lambda *_: None)
+        by_torch = EngineLoop(model, num_blocks=64, placement=placement)
+    for ours, theirs in zip(actual, by_torch.answer(asked), strict=True):
+        assert ours.tokens == theirs.tokens
+        for mine, other in zip(
+            ours.likelihoods + ours.prompt_likelihoods,
+            theirs.likelihoods + theirs.prompt_likelihoods,
+            strict=True,
+        ):
+            assert mine[0] == pytest.approx(other[0], abs=1e-4)
+            assert [token for token, _ in mine[1]] == [token for token, _ in other[1]]
+            assert [value for _, value in mine[1]] == pytest.approx(
+                [value for _, value in other[1]], abs=1e-4
+            )
+
+
+def test_a_model_with_experts_is_captured(tmp_path: Path) -> None:
+    """Experts that the host has to choose are a wait in every layer of every step."""
+    write_reference(tmp_path, MIXTURE)
+    model, torchs = model_of(tmp_path, emulated()), model_of(tmp_path, ReferenceOps())
+    model.measure()
+    model.prepare(256)
+    assert is_capturable(model)
+    asked = asks(logprobs=1)
+    expected = answers(model, asked)
+    loop = EngineLoop(
+        model, num_blocks=64, capture_sizes=[4, 16], placement=emulated_placement(2, captures=True)
+    )
+    assert loop.answer(asked) == expected
+    assert loop.num_padding > 0
+    for ours, theirs in zip(expected, answers(torchs, asked), strict=True):
+        first, wanted = ([logprob for logprob, _ in answer.likelihoods[:1]] for answer in (ours, theirs))
+        assert first == pytest.approx(wanted, abs=0.02)
 
 
 def test_padding_changes_nothing(folder: Path) -> None:

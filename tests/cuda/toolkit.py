@@ -22,3 +22,10 @@ def toolkit() -> Path | None:
         *(Path(entry or ".") / "nvidia" / "cu13" for entry in sys.path),
     ]
     return next((home for home in candidates if (home / "include/cuda_runtime_api.h").is_file()), None)
+
+
+def nvcc() -> Path | None:
+    """The compiler for devices, None where only headers are there."""
+    home = toolkit()
+    compiler = None if home is None else home / "bin" / "nvcc"
+    return compiler if compiler is not None and compiler.is_file() else None

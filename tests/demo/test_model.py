@@ -64,7 +64,7 @@ def test_it_counts_to_the_bound_that_was_asked_for(chat: Chat) -> None:
 
 
 def test_it_counts_far_without_a_mistake(chat: Chat) -> None:
-    """The long stream of the README would go astray before anybody stopped it."""
+    """The long stream of the README would go astray before a reader stopped it."""
     prompts = ("Count from 1 to 1000", "Count to 1000 slowly")
     for sample in chat.answers([(prompt, heat) for prompt in prompts for heat in (0.0, 0.3)], max_tokens=420):
         assert num_right(sample.answer, numbers(1, 1000)) >= 200

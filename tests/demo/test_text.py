@@ -9,7 +9,7 @@ from demo.text.facts import arithmetic, json_object
 
 
 def test_the_same_seed_gives_the_same_text() -> None:
-    """If text differed between runs, nobody could train the shipped model again."""
+    """If text differed between runs, the shipped model could not be trained again."""
     first, second = Random(7), Random(7)
     assert [conversation(first) for _ in range(300)] == [conversation(second) for _ in range(300)]
     assert conversation(Random(7)) != conversation(Random(8))

@@ -1,4 +1,4 @@
-"""If one of these fails, whoever opens connections and says nothing keeps everybody else out."""
+"""If one of these fails, a client that opens connections and sends nothing keeps all others out."""
 
 import resource
 import socket
@@ -40,7 +40,7 @@ def test_silent_connections_keep_nobody_out() -> None:
 
 
 def test_every_descriptor_is_taken_that_the_system_allows() -> None:
-    """The usual soft limit of 1024 is less than one server can serve, and nobody thinks of raising it."""
+    """The usual soft limit of 1024 is less than one server can serve, and is rarely raised."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with run_server(SCRIPT, program=("-c", LIMITED, f"64:{most}")) as server:
         limits = Path(f"/proc/{server.process.pid}/limits").read_text()

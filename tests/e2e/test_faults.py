@@ -22,8 +22,8 @@ SCRIPT = {
         {"answer": {"text": ANSWER}},
     ],
 }
-# A process that is killed closes its sockets; its system answers whatever comes later with a reset. One that leaves bytes unread,
-# or a machine that a firewall has cut off, resets at once.
+# A process that is killed closes its sockets; its system answers whatever comes later with a reset.
+# One that leaves bytes unread, or a machine that a firewall has cut off, resets at once.
 WAYS_TO_DIE = ("close", "reset")
 
 
@@ -116,7 +116,7 @@ def test_client_dies_in_the_queue(one_row: ServerProcess, stream: bool, way: str
 
 @pytest.mark.parametrize("way", WAYS_TO_DIE)
 def test_client_dies_while_it_sends_its_body(one_row: ServerProcess, way: str) -> None:
-    """Half a request is none; if its sender has only closed his side, he is told so by a 400."""
+    """Half a request is none; if its sender has only closed his side, he gets a 400."""
     names = (aborts(one_row, "before_queue"), r'streamcore_http_responses_total\{status="400"\}')
     # Shows the second of them, which is there once it has been counted.
     assert httpx.post(f"{one_row.url}/v1/chat/completions", content="?").status_code == 400
@@ -165,7 +165,7 @@ async def answer_of(host: str, port: int, sent: bytes) -> bytes:
 
 
 async def test_a_thousand_requests_at_once_for_a_queue_of_a_hundred(tmp_path: Path) -> None:
-    """Everybody gets an answer or an honest refusal at once; nobody hangs, and nothing is left behind."""
+    """Every client gets an answer or an honest refusal at once; none hangs, and nothing is left behind."""
     path = tmp_path / "script.json"
     path.write_text(json.dumps(SCRIPT))
     with run_server(f"script:{path}", "--max-waiting-requests", "100", "--max-num-seqs", "4") as server:

@@ -1,4 +1,4 @@
-"""If one of these fails, the server is not to be trusted when things go wrong, or tells its log what is nobody's business."""
+"""If one of these fails, the server is not to be trusted when things go wrong, or logs what must stay private."""
 
 import asyncio
 import json
@@ -59,7 +59,7 @@ def test_hung_device_is_told_to_the_orchestrator_and_to_every_stream(tmp_path: P
 def test_log_has_one_line_for_each_request_and_nothing_of_its_content(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An operator finds each request by its id; a prompt is not found in the log by anybody, at any level."""
+    """An operator finds each request by its id; a prompt is never in the log, at any level."""
     monkeypatch.setenv("STREAMCORE_LOG", "debug")
     secret = "xylophone"
     with run_server() as server:
@@ -127,7 +127,7 @@ async def status_of(host: str, port: int, body: bytes) -> str:
 
 
 async def test_flood_is_refused_honestly_and_leaves_nothing_behind() -> None:
-    """Ten times what the queue holds at once: whoever is refused is told when to come back, all others are answered."""
+    """Ten times what the queue holds at once: refused clients learn when to come back, all others are answered."""
     with run_server("--max-waiting-requests", "20", "--max-num-seqs", "4") as server:
         url = httpx.URL(server.url)
         assert url.port is not None

@@ -180,7 +180,8 @@ def test_answer_that_nobody_waits_for_is_given_up(server: ServerProcess, client:
     """The time limit that the SDK sends along ends the computation, and what comes back is an error that the SDK knows."""
     from openai import InternalServerError
 
-    # The header is set by hand: with a limit so short the SDK itself would give up before the answer is there.
+    # The header is set by hand: with a limit so short the SDK itself would give up before the
+    # answer is there.
     with pytest.raises(InternalServerError) as raised:
         client.with_options(max_retries=0).chat.completions.create(
             model="demo",

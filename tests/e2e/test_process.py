@@ -62,7 +62,7 @@ def test_running_stream_finishes_at_shutdown(sent_signal: signal.Signals) -> Non
 
 
 def test_deadline_ends_what_is_still_running() -> None:
-    """A stream that outlasts the deadline is told so by an error event; the program still exits with 0."""
+    """A stream that outlasts the deadline ends with an error event; the program still exits with 0."""
     with run_server("--shutdown-timeout", "0") as server:
         url = f"{server.url}/v1/chat/completions"
         with httpx.stream("POST", url, json=count_stream(server, 3000), timeout=60) as response:
@@ -103,7 +103,11 @@ def test_port_in_use_is_one_line() -> None:
         (["--served-model-name", "a", "."], "put the model before the options"),
         (["--dtype", "int8"], "int8"),
         (["--dtype", "bfloat"], "did you mean `bfloat16`?"),
-        (["--api-key", "s3cret\n"], "`--api-key` has a character in it that no header can carry"),
+        (
+            ["--api-key", "s3cret\n"],
+            "`--api-key` ends with a line break, which no header can carry: a file usually",
+        ),
+        (["--api-key", "s3\ncret"], "`--api-key` has a character in it that no header can carry"),
         (["--api-key", "good", "s3cret\x7f"], "no header can carry"),
         (["--api-key", " s3cret"], "`--api-key` begins or ends with a space, which no header can carry"),
         (["--api-key", os.fsdecode(b"s3cret\xff")], "no header can carry"),
@@ -162,7 +166,8 @@ def test_help_needs_no_torch() -> None:
 def test_start_says_what_was_chosen() -> None:
     """The first lines tell device, dtype, blocks and model, and a command to try that works as it stands."""
     with run_server() as server:
-        # The log is written by a thread of its own, and to another stream: the last line of the start is still last.
+        # The log is written by a thread of its own, and to another stream: the last line of the
+        # start is still last.
         before = server.output.split("Ready at")[0]
         assert [word for word in ("device", "dtype", "blocks", "serving demo at") if word not in before] == []
         server.read_output_until("}'\n")
@@ -175,7 +180,7 @@ def test_start_says_what_was_chosen() -> None:
 
 
 def test_keys_of_the_environment_guard_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everybody on a machine can read command lines; keys that are given otherwise must work, and be told to nobody."""
+    """All users of a machine can read command lines; keys given otherwise must work, and stay secret."""
     monkeypatch.setenv("STREAMCORE_API_KEY", "s3cret, 0ther\n")
     monkeypatch.setenv("STREAMCORE_LOG", "debug")
     with run_server(SCRIPT) as server, httpx.Client(base_url=server.url) as client:

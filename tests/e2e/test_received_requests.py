@@ -1,4 +1,4 @@
-"""If one of these fails, somebody's test of what his client sends proves something that is not so."""
+"""If one of these fails, a test of what a client sends proves something false."""
 
 import httpx
 import openai

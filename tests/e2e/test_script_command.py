@@ -1,4 +1,4 @@
-"""If one of these fails, `streamcore serve script:FILE` misleads whoever starts it by hand, or needs more than the wheel."""
+"""If one of these fails, `streamcore serve script:FILE` misleads a user who starts it by hand, or needs more than the wheel."""
 
 import json
 import shlex

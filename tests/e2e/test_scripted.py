@@ -1,4 +1,4 @@
-"""If one of these fails, somebody's tests of an OpenAI client prove something that is not so."""
+"""If one of these fails, tests of an OpenAI client prove something false."""
 
 import json
 import subprocess
@@ -232,7 +232,7 @@ def test_keys_and_models_are_asked_for() -> None:
 
 
 def test_mistake_in_a_rule_is_named() -> None:
-    """A rule that says nothing is no rule: the place is told."""
+    """A rule without content is an error that names its place."""
     rules: list[Rule] = [{"answer": {"text": "a"}, "when": {"regex": "("}}]
     with pytest.raises(ConfigError, match=r"`rules\[0\].when.regex`: is not a regular expression"):  # noqa: SIM117
         with scripted_server(rules):
@@ -288,7 +288,7 @@ def test_head_request_is_logged_as_answered() -> None:
 
 
 def test_script_that_is_given_up_is_no_success() -> None:
-    """Whoever runs the server must learn from its exit status that it has failed."""
+    """The exit status must show that the server has failed."""
     config = ServeConfig(model=Path(f"script:{EXAMPLE}"))
     with open_server(config, None) as serving:
         serving.server.fail("the scripted runner has panicked")
@@ -297,7 +297,7 @@ def test_script_that_is_given_up_is_no_success() -> None:
 
 
 def test_clients_are_not_told_what_the_runner_died_of() -> None:
-    """The text of an exception has paths in it; `/health` would show them to everybody."""
+    """The text of an exception has paths in it; `/health` would show them to every client."""
 
     def die() -> None:
         raise OSError("/home/somebody/model.safetensors")
@@ -309,7 +309,7 @@ def test_clients_are_not_told_what_the_runner_died_of() -> None:
 
 
 def test_missing_torch_is_one_line() -> None:
-    """Who has not installed torch is told so, and not where in this program it was missed."""
+    """A user without torch is asked to install it, and sees no traceback."""
     code = "import sys; sys.modules['torch'] = None; from streamcore.cli import main; sys.exit(main(['serve', '--port', '0']))"
     ended = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
@@ -359,7 +359,7 @@ def test_wrong_command_is_one_line(arguments: list[str], status: int, named: str
 
 
 def test_server_needs_no_torch() -> None:
-    """Whoever installs the wheel without its dependencies can test clients with it."""
+    """The wheel without its dependencies suffices to test clients."""
     code = (
         "import sys, urllib.request, streamcore.pytest_plugin\n"
         "from streamcore.testing import scripted_server\n"

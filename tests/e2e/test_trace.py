@@ -42,7 +42,8 @@ def test_a_server_that_was_killed_has_left_a_trace_that_replays(tmp_path: Path) 
     assert f"all {num_steps} steps are equal" in ended.stdout
     simulated = streamcore("simulate", "--trace", trace, "--speed", "2")
     assert "requests    3 answered, 0 refused" in simulated.stdout, simulated.stderr
-    # 3.5 million weights, and keys and values of 4 layers with 2 heads of 64: no other model is put in its place.
+    # 3.5 million weights, and keys and values of 4 layers with 2 heads of 64: no other model is put
+    # in its place.
     model = "model       demo, as in the trace: 0.00695 GB of weights, 2.05 kB a token in the KV cache\n"
     assert model in simulated.stdout
     simulated = streamcore("simulate", "--trace", trace, "--device", "l4")

@@ -76,7 +76,7 @@ def test_numbers_out_of_range_are_refused(asked: dict[str, Any], named: str) -> 
 
 
 def test_errors_name_steps_by_their_numbers() -> None:
-    """The names of types in another language help nobody."""
+    """The names of types in another language help no user."""
     scheduler = small(max_steps_in_flight=2)
     scheduler.add_request([1], max_tokens=4)
     first, second = scheduler.next_step(), scheduler.next_step()

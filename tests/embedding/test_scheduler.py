@@ -1,4 +1,4 @@
-"""If one of these fails, a runner that somebody wrote against `streamcore.Scheduler` computes the wrong thing, or breaks."""
+"""If one of these fails, a user's runner on `streamcore.Scheduler` computes the wrong thing, or breaks."""
 
 import importlib.util
 import pydoc

@@ -1,4 +1,4 @@
-"""If this fails, answers that nobody reads fill the memory while the server says that it is idle."""
+"""If this fails, unread answers fill the memory while the server says that it is idle."""
 
 import json
 import select

@@ -31,7 +31,7 @@ def test_megabytes_that_no_context_holds_are_not_tokenised_to_their_end() -> Non
 
 
 def test_work_for_a_client_that_has_left_ends_at_the_next_piece() -> None:
-    """Clients that ask for megabytes of tokens and leave keep the turn of nobody."""
+    """Clients that ask for megabytes of tokens and leave take no other client's turn."""
     with run_server(SCRIPT, *KEYS) as server, ExitStack() as crowd:
         body = json.dumps({"prompt": "one word " * 1_000_000}).encode()
         for _ in range(4):

@@ -296,7 +296,7 @@ sys.exit(run())
 
 @pytest.mark.parametrize("module", ["huggingface_hub", "tqdm"])
 def test_library_is_missing(module: str, hub: Hub, machine: Machine) -> None:
-    """It is an extra: who serves folders does without, who names a model is told what to install."""
+    """It is an extra: serving folders does without, and naming a model shows what to install."""
     program = MISSING.format(module=module)
     assert machine.serve("org/name", program=program).complaint == (
         f"org/name, which is no folder here, needs {module}, which is not installed; "

@@ -251,18 +251,24 @@ def test_rope_stores_nothing_when_every_slot_is_skipped(implementation: Any) -> 
     assert torch.equal(cache, before)
 
 
-def test_rope_rounds_into_a_narrow_cache(implementation: Any) -> None:
-    """A float32 key must be stored as the nearest bfloat16, not as its upper or lower half."""
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn])
+def test_rope_rounds_into_a_narrow_cache(implementation: Any, dtype: torch.dtype) -> None:
+    """A float32 key must be stored as the nearest number, not as its upper or lower half; beyond the
+    greatest as that, not as none.
+    """
     if implementation.is_cuda:
         pytest.skip("on CUDA the cache has the dtype of the activations")
     query, key, value = (implementation.random(3, 2, 20, seed=seed) for seed in (0, 1, 2))
     cos_sin, positions = implementation.random(8, 20), implementation.ints([5, 0, 7])
-    key_cache, value_cache = torch.zeros(2, 2, 4, 2, 20, dtype=torch.bfloat16)
+    value[2, 1, 3] = -500.0
+    key_cache, value_cache = torch.zeros(2, 2, 4, 2, 20, dtype=dtype)
     slots = implementation.ints([6, -1, 1], torch.int64)
     implementation.operations.rope_and_store_kv(
         query, key, value, cos_sin, positions, key_cache, value_cache, slots
     )
     for cache, rows in ((key_cache, key), (value_cache, value)):
-        expected = torch.zeros(8, 2, 20, dtype=torch.bfloat16)
-        expected[6], expected[1] = rows[0].bfloat16(), rows[2].bfloat16()
-        assert torch.equal(cache.flatten(0, 1), expected)
+        expected = torch.zeros(8, 2, 20)
+        expected[6], expected[1] = rows[0], rows[2]
+        greatest = torch.finfo(dtype).max
+        expected = expected.clamp(-greatest, greatest).to(dtype)
+        assert torch.equal(cache.flatten(0, 1).float(), expected.float())

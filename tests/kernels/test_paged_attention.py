@@ -189,12 +189,13 @@ def test_head_shapes(implementation: Any, heads: tuple[int, int], head_dim: int)
     implementation.assert_near(attend(implementation, step), step.expected())
 
 
+@pytest.mark.parametrize("cache_dtype", [torch.bfloat16, torch.float8_e4m3fn])
 @pytest.mark.parametrize("seqs", MIXTURES.values(), ids=MIXTURES)
-def test_narrow_cache(implementation: Any, seqs: list[tuple[int, int]]) -> None:
-    """On the CPU activations are float32 and the cache bfloat16: read as the other, it is noise."""
+def test_narrow_cache(implementation: Any, seqs: list[tuple[int, int]], cache_dtype: torch.dtype) -> None:
+    """On the CPU activations are float32 and the cache narrower: read as the other, it is noise."""
     if implementation.is_cuda:
         pytest.skip("on CUDA the cache has the dtype of the activations")
-    step = make_step(implementation, seqs, cache_dtype=torch.bfloat16)
+    step = make_step(implementation, seqs, cache_dtype=cache_dtype)
     implementation.assert_near(attend(implementation, step), step.expected())
 
 

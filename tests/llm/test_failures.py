@@ -65,7 +65,7 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LLM]:
     ],
 )
 def test_error_has_its_cause(broken: LLM, ask: Callable[[LLM], object]) -> None:
-    """In a program there is nobody to keep the exception from: without it one cannot even look for what is wrong."""
+    """A program must get the exception: without it the fault cannot be found."""
     with pytest.raises(EngineFailedError, match="the model runner failed") as caught:
         ask(broken)
     assert isinstance(caught.value.__cause__, KeyError)

@@ -209,7 +209,7 @@ def test_full_queue_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_a_script_refuses_is_not_tried_again(llm: LLM) -> None:
-    """A refusal that has nothing to do with the queue is told."""
+    """A refusal unrelated to the queue is raised."""
     with pytest.raises(QueueFullError, match="not so fast") as caught:
         llm.generate("refuse")
     assert caught.value.code == "rate_limit_exceeded"
@@ -283,7 +283,7 @@ def test_unknown_param_is_refused() -> None:
 
 
 def test_interrupt_frees_everything(llm: LLM) -> None:
-    """Ctrl-C in a long call must not leave the model busy with what nobody waits for."""
+    """Ctrl-C in a long call must not leave the model busy in vain."""
     main = threading.get_ident()
     # A shell that runs the tests in the background has them ignore it.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

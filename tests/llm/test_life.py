@@ -89,8 +89,8 @@ def test_forgotten_model_is_closed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("is_broken", [False, True])
 def test_close_gives_the_memory_back(monkeypatch: pytest.MonkeyPatch, is_broken: bool) -> None:
-    """A program that closes one model to load the next needs the memory of the first, also when that has failed, and whoever
-    still holds the object.
+    """A program that closes one model to load the next needs the memory of the first, also when that has
+    failed and the program still holds the object.
     """
     runners: list[weakref.ref[ModelRunner]] = []
 

@@ -56,7 +56,7 @@ def test_loop_that_is_left_frees_the_request(llm: LLM) -> None:
 
 
 def test_stream_that_is_forgotten_frees_the_request(llm: LLM) -> None:
-    """A generator that nobody holds any more, be it in a cycle, keeps nothing."""
+    """A generator without references, even in a cycle, keeps nothing."""
     held: list[object] = [llm.stream("hang")]
     next(held[0])  # type: ignore[call-overload]
     held.append(held)
@@ -121,7 +121,7 @@ async def test_many_streams_run_side_by_side(llm: LLM) -> None:
 
 
 async def test_refusal_names_the_param(llm: LLM) -> None:
-    """A wrong value is told before the first piece, and by the same error."""
+    """A wrong value raises before the first piece, and the same error."""
     wrong = SamplingParams(temperature=-1)
     with pytest.raises(InvalidRequestError, match="`temperature` is -1") as caught:
         next(llm.stream("x", wrong))

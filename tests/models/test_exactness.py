@@ -45,6 +45,8 @@ MODELS = [
     "granite", "qwen3_moe", "mixtral", "gpt_oss", "llama awq", "llama compressed 8", "gpt_oss mxfp4",
 ]  # fmt: skip
 CASES = [(name, dtype) for name in MODELS for dtype in ("float32", "bfloat16")]
+# The model in bfloat16 over a cache in fp8.
+CASES += [("llama", "fp8"), ("gemma2", "fp8")]
 NUM_INTERLEAVINGS = -(-int(os.environ.get("INTERLEAVINGS", "100")) // len(CASES))
 
 ANSWER_LEN = 48
@@ -87,7 +89,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Mo
     class Models(dict[tuple[str, str], Model]):
         def __missing__(self, case: tuple[str, str]) -> Model:
             folder = write(tmp_path_factory.mktemp("model"), case[0])
-            self[case] = load(folder, 256, getattr(torch, case[1]))
+            cache = "fp8" if case[1] == "fp8" else "auto"
+            self[case] = load(folder, 256, getattr(torch, case[1], torch.bfloat16), cache)
             return self[case]
 
     return Models()

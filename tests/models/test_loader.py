@@ -11,13 +11,14 @@ from torch import Tensor
 
 from streamcore import kernels
 from streamcore.config import ServeConfig
-from streamcore.errors import ModelLoadError
+from streamcore.errors import ConfigError, ModelLoadError
 from streamcore.layers.decoder import DecoderLayer
 from streamcore.layers.linear import Linear
 from streamcore.layers.mlp import GatedMlp
 from streamcore.models.folder import check_model_folder
 from streamcore.models.load import load_model
 from streamcore.models.model import Model
+from streamcore.models.precision import precision_of
 from streamcore.models.progress import terminal_progress
 from streamcore.runner.load import load_runner
 
@@ -70,6 +71,25 @@ def test_weights_are_converted(tmp_path: Path) -> None:
     expected = random_weights({**TINY, "torch_dtype": "bfloat16"})["model.norm.weight"]
     assert decoder.norm.weight.dtype == torch.float32
     assert torch.equal(decoder.norm.weight, expected.float())
+
+
+def test_a_cache_in_eight_bits_is_half_of_one_in_sixteen(tmp_path: Path) -> None:
+    """An operator asks for it to get twice the context in the same memory."""
+    folder = check_model_folder(write_checkpoint(tmp_path, max_position_embeddings=2**31 - 1))
+    context_lens = []
+    for kv_cache_dtype in ("auto", "fp8"):
+        config = ServeConfig(dtype="bfloat16", kv_cache_dtype=kv_cache_dtype, kv_cache_memory_bytes=1 << 20)
+        context_lens.append(load_runner(config, folder).engine_config.max_seq_len)
+    assert context_lens[1] == 2 * context_lens[0]
+
+
+def test_a_cache_that_no_kernel_reads_is_refused(tmp_path: Path) -> None:
+    """A cache of another type than asked for would be found out by the bill for memory."""
+    folder = check_model_folder(write_checkpoint(tmp_path))
+    with pytest.raises(
+        ConfigError, match="`--kv-cache-dtype` is fp8, which needs the CPU's kernels, not cuda"
+    ):
+        precision_of(folder, torch.device("cuda"), torch.bfloat16, "fp8")
 
 
 def test_a_file_that_vanishes_is_an_error_of_the_folder(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def world(server: ServerProcess, tmp_path: Path, request: pytest.FixtureRequest)
 
 
 def test_every_block_is_known() -> None:
-    """A block that nobody runs is wrong by the next release; one that is gone leaves a test of nothing."""
+    """A block that is never run is wrong by the next release; one that is gone leaves a test of nothing."""
     counts = Counter(block.key for block in BLOCKS)
     assert [key for key, count in counts.items() if count > 1] == []
     unknown = [

@@ -152,7 +152,8 @@ class Snippets:
     def subscript(self, depth: int) -> str:
         subject = self.operand(depth, STRINGS, LISTS, LISTS, DICTS, OTHERS)
         if self.random.random() < 0.4:
-            # Of variables only: jinja2 works out constants with other rules, by which `{}[1:]` is undefined and not an error.
+            # Of variables only: jinja2 works out constants with other rules, by which `{}[1:]` is
+            # undefined and not an error.
             start, stop, step = (self.random.choice(["", *SMALL]) for _ in range(3))
             return self.random.choice(list(VARIABLES)) + self.random.choice(
                 [f"[{start}:{stop}]", f"[{start}:{stop}:{step}]"]

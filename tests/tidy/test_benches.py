@@ -1,10 +1,10 @@
-"""If this fails, somebody measures a development build, and believes the figures."""
+"""If this fails, a user measures a development build, and believes the figures."""
 
 from pathlib import Path
 
 BENCHES = Path(__file__).parents[2] / "benches"
-# Servers that were started elsewhere say it themselves; kernels are optimised in every build; parsers are
-# compared by what they read. The floods are those of `serving/faults.py`.
+# Servers that were started elsewhere say it themselves; kernels are optimised in every build;
+# parsers are compared by what they read. The floods are those of `serving/faults.py`.
 OTHERS = {
     "serving/compare.py",
     "serving/floods.py",

@@ -43,7 +43,7 @@ def is_allowed(expression: str) -> bool:
 
 
 def test_every_licence_lets_the_wheel_be_given_away() -> None:
-    """A crate under a licence that asks for more would bind whoever serves with the wheel."""
+    """A crate under a licence that asks for more would bind users who serve with the wheel."""
     refused = {
         package["name"]: package["license"]
         for package in packages()

@@ -50,7 +50,7 @@ def test_everything_that_is_installed_comes_from_a_lock() -> None:
             lines = (ROOT / path).read_text().splitlines()
         except (UnicodeDecodeError, FileNotFoundError):
             continue
-        # What a user is told to install is looked up by tests/pages.
+        # Commands to install something are looked up by tests/pages.
         found |= {
             (path, line.strip()) for line in lines if INSTALLER.search(line) and "`pip install" not in line
         }

@@ -25,7 +25,8 @@ SETUP = ("build", "develop", "run")
 TEST = (*SETUP, "test", "lint", "lock")
 # Its builds for different devices are different files, and pip takes the one that it is pointed at.
 FREE = {"torch"}
-# What is installed from here, and what has an environment of its own (tests/clients, the peers of the benchmarks).
+# What is installed from here, and what has an environment of its own (tests/clients, the peers of
+# the benchmarks).
 OURS = {"streamcore", "tests", "demo", "benches"}
 # The last is for type checkers alone, which have it.
 ELSEWHERE = {"vllm", "typing_extensions"}

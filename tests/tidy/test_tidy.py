@@ -12,6 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 70
+MAX_COMMENT_COLUMNS = 100
+POINTING = re.compile(r"\b(nobody|somebody|anybody|everybody|whoever|so many|(is|are) told)\b", re.IGNORECASE)
 
 
 def sources(*suffixes: str) -> list[Path]:
@@ -47,8 +49,27 @@ def rust_functions(path: Path) -> Iterator[tuple[str, int]]:
             opened.pop()
 
 
+def comments(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines that are nothing but comment."""
+    begin = re.compile(r"\s*#" if path.suffix in (".py", ".pyi") else r"\s*(//|/\*)| \* ")
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        if begin.match(line):
+            yield number, line
+
+
+def docstrings(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines of docstrings."""
+    text = path.read_text()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and (
+            ast.get_docstring(node) is not None
+        ):
+            first, last = node.body[0].lineno, node.body[0].end_lineno or node.body[0].lineno
+            yield from enumerate(text.splitlines()[first - 1 : last], start=first)
+
+
 def test_files_stay_short() -> None:
-    """A file that nobody can hold in mind is split by role."""
+    """A file that is too long to hold in mind is split by role."""
     long = {
         str(path.relative_to(ROOT)): lines
         for path in sources(".rs", ".py", ".pyi", ".cu", ".cuh", ".h")
@@ -67,6 +88,32 @@ def test_functions_stay_short() -> None:
         if lines > MAX_FUNCTION_LINES
     }
     assert long == {}
+
+
+def test_comments_name_what_they_mean() -> None:
+    """A reader who has to guess whom a comment means reads the code instead."""
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for suffixes, parts in (
+            ((".rs", ".py", ".pyi", ".cu", ".cuh", ".h", ".cpp"), comments),
+            ((".py", ".pyi"), docstrings),
+        )
+        for path in sources(*suffixes)
+        for number, line in parts(path)
+        if POINTING.search(line)
+    ]
+    assert found == []
+
+
+def test_comments_stay_narrow() -> None:
+    """A comment that does not fit beside the code it is about is not read with it."""
+    wide = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in sources(".rs", ".py", ".pyi", ".cu", ".cuh", ".h", ".cpp")
+        for number, line in comments(path)
+        if len(line) > MAX_COMMENT_COLUMNS
+    ]
+    assert wide == []
 
 
 def test_changelog_knows_the_version() -> None:

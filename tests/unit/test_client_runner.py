@@ -20,7 +20,7 @@ def test_client_that_cannot_be_installed_is_skipped(
 
 
 def test_reason_is_the_installers_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever reads why must read pip's error, not the advice that follows it."""
+    """A reader of the reason must see pip's error, not the advice that follows it."""
     monkeypatch.setattr(run, "ENVIRONMENTS", tmp_path)
     client = Client("openai-newest", "openai-newest/check.py")
     client.folder.mkdir()

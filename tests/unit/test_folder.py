@@ -216,7 +216,7 @@ def test_a_broken_shard_is_refused_by_name(name: str, tmp_path: Path) -> None:
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
-    """Nobody should have to start the server once per missing file."""
+    """A user must not start the server once per missing file."""
     folder = write_checkpoint(tmp_path, num_shards=3, hidden_act="gelu", num_hidden_layers=2)
     (folder / SHARDS[0]).unlink()
     _cut(folder / SHARDS[1], 2000)

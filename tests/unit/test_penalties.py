@@ -105,7 +105,7 @@ def test_penalties_follow_what_is_there(chunk_bytes: int, monkeypatch: pytest.Mo
 
 
 def test_biases_reach_their_token_and_no_other() -> None:
-    """A bias of -100 is how clients ban a word; on another row it bans it for somebody else."""
+    """A bias of -100 is how clients ban a word; on another row it bans it for another client."""
     logits = torch.randn(3, VOCAB_SIZE)
     changed = logits.clone()
     samples, tokens = [0, 0, 2, 2, 2, 2], [4, 29, 0, 7, 30, -5]

@@ -97,7 +97,7 @@ def test_version_1(system: System) -> None:
 
 
 def test_version_1_in_a_container(system: System) -> None:
-    """The host's path of the group is told, only the group itself is mounted; what is above it shows in its statistics."""
+    """The host's path of the group is named, only the group itself is mounted; what is above it shows in its statistics."""
     system.process("4:memory:/docker/abc\n", v1("memory", top="/docker/abc"))
     system.group(
         "sys/fs/cgroup/memory",

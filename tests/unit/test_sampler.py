@@ -52,7 +52,7 @@ def test_temperature_zero_takes_the_most_likely() -> None:
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
 def test_frequencies_follow_the_softmax(temperature: float) -> None:
-    """A skewed draw would make every sampled answer a little wrong, and nobody would notice."""
+    """A skewed draw would make every sampled answer a little wrong, without any sign."""
     logits = random_logits(1, vocab_size=12)
     grid = 20000
     tokens = sample(logits.expand(grid, -1), columns(grid, temperature=temperature))

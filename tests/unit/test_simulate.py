@@ -218,7 +218,7 @@ def test_what_cannot_be_is_named(
 def test_an_option_without_effect_is_refused(
     capsys: pytest.CaptureFixture[str], options: str, expected: str
 ) -> None:
-    """Whoever gives one would read the figures as those of something else."""
+    """A user who gives one would read the figures as those of something else."""
     assert main(["simulate", *options.split()]) == 1
     assert expected in capsys.readouterr().err
 

@@ -1,4 +1,5 @@
-//! The writer to be compared with: it writes what was recorded, one write for each event, at once or at a pace.
+//! The writer to be compared with: it writes what was recorded, one write for each event, at once
+//! or at a pace.
 
 use std::io::Read;
 use std::sync::Arc;

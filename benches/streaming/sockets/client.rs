@@ -1,4 +1,5 @@
-//! The client: it reads and counts nothing but bytes, so that it costs both servers the same, and little.
+//! The client: it reads and counts nothing but bytes, so that it costs both servers the same, and
+//! little.
 
 use std::time::{Duration, Instant};
 
@@ -37,7 +38,7 @@ impl Client {
         Self(Builder::new_current_thread().enable_all().build().unwrap())
     }
 
-    /// The body of one answer, without its framing.
+    /// Returns the body of one answer, without its framing.
     pub(crate) fn record(&self, port: u16, request: &Request) -> Vec<u8> {
         let answer = self.0.block_on(async {
             let mut answer = Vec::new();
@@ -50,7 +51,7 @@ impl Client {
         body
     }
 
-    /// Reads so many streams at once to their ends.
+    /// Reads this many streams at once to their ends.
     pub(crate) fn read_streams(&self, port: u16, request: &Request, num_streams: usize) -> Duration {
         let request = request.to_bytes();
         self.0.block_on(async {
@@ -73,7 +74,7 @@ async fn open(port: u16, request: &[u8]) -> TcpStream {
     socket
 }
 
-/// How many bytes came.
+/// Returns how many bytes came.
 async fn read_to_end(mut socket: TcpStream) -> usize {
     let (mut buffer, mut len, mut is_whole) = (vec![0; 64 << 10], 0, false);
     loop {
@@ -87,7 +88,7 @@ async fn read_to_end(mut socket: TcpStream) -> usize {
     }
 }
 
-/// The bytes in the chunks of a body.
+/// Returns the bytes in the chunks of a body.
 fn unframed(mut rest: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     loop {

@@ -12,7 +12,7 @@ use streamcore_server::{Access, DriverLimits, Naming, Script, Server, ServerConf
 /// From event to event of a paced answer.
 pub(crate) const PACE: Duration = Duration::from_millis(10);
 
-/// One long answer, as fast as it goes, or paced for whoever asks for that.
+/// Returns one long answer, as fast as it goes, or paced on request.
 pub(crate) fn script() -> String {
     let text = "It rained, so they stayed for longer than they had meant to, and talked about the weather. "
         .repeat(4000);
@@ -24,7 +24,8 @@ pub(crate) fn script() -> String {
     .to_string()
 }
 
-/// Serves until the process is killed. The limits are those of `streamcore serve script:FILE --max-num-seqs 512`.
+/// Serves until the process is killed. The limits are those of `streamcore serve script:FILE
+/// --max-num-seqs 512`.
 pub(crate) fn serve() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../python/streamcore/demo_model");
     let mut text = streamcore_server::text::TextModel::load(Path::new(folder)).unwrap();
@@ -46,9 +47,9 @@ pub(crate) fn serve() {
             num_mask_words: 0,
         },
         limits: DriverLimits::default(),
-        script: Some(script),
+        script: Some(Arc::clone(&script)),
     };
     let server = Server::start(bind("127.0.0.1", 0).unwrap(), text, config).unwrap();
     println!("{}", server.address().unwrap().port());
-    runner::run(server.driver());
+    runner::run(server.driver(), &script);
 }

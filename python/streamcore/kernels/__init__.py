@@ -19,6 +19,7 @@ from streamcore.kernels.weight import (
     LinearWeight,
     can_keep_bfloat16,
     is_fast_in_bfloat16,
+    pack_grouped_weight,
     pack_linear_weight,
 )
 
@@ -34,6 +35,7 @@ __all__ = [
     "description",
     "is_fast_in_bfloat16",
     "ops_for",
+    "pack_grouped_weight",
     "pack_linear_weight",
     "set_num_threads",
 ]

@@ -72,28 +72,26 @@ class Checked:
 
     def gated(self, out: Tensor, gate_up: Tensor, activation: Activation) -> None:
         """See `Ops`."""
-        _packed_rows("out", out)
-        checks.rows("gate_up", gate_up)
-        checks.same_kind("gate_up", gate_up, out)
-        expected = [out.shape[0], 2 * out.shape[1]]
-        if list(gate_up.shape) != expected:
-            raise ValueError(f"`gate_up` must be {expected}, got {list(gate_up.shape)}")
+        _check_gated(out, gate_up)
         self._ops.gated(out, gate_up, activation)
+
+    def gated_linear(
+        self,
+        out: Tensor,
+        gate_up: Tensor,
+        x: Tensor,
+        weight: LinearWeight,
+        bias: Tensor | None,
+        activation: Activation,
+    ) -> None:
+        """See `Ops`."""
+        _check_gated(out, gate_up)
+        _check_linear(gate_up, x, weight, bias)
+        self._ops.gated_linear(out, gate_up, x, weight, bias, activation)
 
     def linear(self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None) -> None:
         """See `Ops`."""
-        _packed_rows("out", out)
-        checks.rows("x", x)
-        checks.same_kind("x", x, out)
-        if out.shape != (x.shape[0], weight.num_outputs) or x.shape[1] != weight.num_inputs:
-            raise ValueError(
-                f"`x` must be [num_tokens, {weight.num_inputs}] and `out` [num_tokens, {weight.num_outputs}], "
-                f"got {list(x.shape)} and {list(out.shape)}"
-            )
-        if weight.packed and (x.dtype != torch.float32 or x.device.type != "cpu"):
-            raise ValueError(f"`x` must be float32 on the CPU, got {x.dtype} on {x.device}")
-        if bias is not None:
-            checks.vector("bias", bias, weight.num_outputs, x.dtype, x)
+        _check_linear(out, x, weight, bias)
         self._ops.linear(out, x, weight, bias)
 
     def rope_and_store_kv(
@@ -188,6 +186,30 @@ def _check_norm(out: Tensor, x: Tensor, weight: Tensor) -> None:
     checks.vector("weight", weight, x.shape[1], x.dtype, x)
 
 
+def _check_gated(out: Tensor, gate_up: Tensor) -> None:
+    _packed_rows("out", out)
+    checks.rows("gate_up", gate_up)
+    checks.same_kind("gate_up", gate_up, out)
+    expected = [out.shape[0], 2 * out.shape[1]]
+    if list(gate_up.shape) != expected:
+        raise ValueError(f"`gate_up` must be {expected}, got {list(gate_up.shape)}")
+
+
+def _check_linear(out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None) -> None:
+    _packed_rows("out", out)
+    checks.rows("x", x)
+    checks.same_kind("x", x, out)
+    if out.shape != (x.shape[0], weight.num_outputs) or x.shape[1] != weight.num_inputs:
+        raise ValueError(
+            f"`x` must be [num_tokens, {weight.num_inputs}] and `out` [num_tokens, {weight.num_outputs}], "
+            f"got {list(x.shape)} and {list(out.shape)}"
+        )
+    if weight.packed and (x.dtype != torch.float32 or x.device.type != "cpu"):
+        raise ValueError(f"`x` must be float32 on the CPU, got {x.dtype} on {x.device}")
+    if bias is not None:
+        checks.vector("bias", bias, weight.num_outputs, x.dtype, x)
+
+
 def _check_expert(expert: Expert, first: Expert, x: Tensor) -> None:
     """An expert takes the rows of `x`, and is stored like the first one."""
     gate_up, down = expert.gate_up, expert.down
@@ -198,7 +220,7 @@ def _check_expert(expert: Expert, first: Expert, x: Tensor) -> None:
             f"{[gate_up.num_outputs, gate_up.num_inputs]} and {[down.num_outputs, down.num_inputs]}"
         )
     kinds = {
-        (weight.data.dtype, weight.packed, weight.round_x)
+        (weight.form is None and weight.data.dtype, weight.packed, weight.round_x)
         for weight in (gate_up, down, first.gate_up, first.down)
     }
     if len(kinds) > 1 or gate_up.num_outputs != first.gate_up.num_outputs:

@@ -47,12 +47,13 @@ def caches(key_cache: Tensor, value_cache: Tensor, like: Tensor) -> None:
     """Both caches are contiguous [num_blocks, block_size, num_kv_heads, head_dim] beside the query
     `like`.
 
-    Their dtype is that of the query; on the CPU it may be bfloat16 under a float32 query.
+    Their dtype is that of the query; on the CPU it may be narrower under a float32 query.
     """
     for name, cache in (("key_cache", key_cache), ("value_cache", value_cache)):
         _cache(name, cache, like.shape[2])
-        narrow = like.dtype == torch.float32 and cache.dtype == torch.bfloat16 and like.device.type == "cpu"
-        if cache.device != like.device or (cache.dtype != like.dtype and not narrow):
+        is_wide = like.dtype == torch.float32 and like.device.type == "cpu"
+        is_narrow = is_wide and cache.dtype in (torch.bfloat16, torch.float8_e4m3fn)
+        if cache.device != like.device or (cache.dtype != like.dtype and not is_narrow):
             raise ValueError(
                 f"`{name}` is {cache.dtype} on {cache.device}, query {like.dtype} on {like.device}"
             )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from streamcore.kernels.few_rows import takes_experts
 from streamcore.operands import Expert, ExpertRule
 
 _FLOAT32_BYTES = torch.float32.itemsize
@@ -15,6 +16,8 @@ class DryOps:
 
     has_experts = False
     """Whether one of them chose experts."""
+    waits_for_experts = False
+    """Whether it would be torch on a CUDA device, which waits for what is chosen."""
     most_bytes = 0
     """Maximum of what one operation allocates beside its output, where that grows with the tokens.
     """
@@ -34,10 +37,14 @@ class DryOps:
         float32 that output, its weighted form and the sum of all.
         """
         self.has_experts = True
+        self.waits_for_experts |= not takes_experts(x.dtype, x.shape[0], experts, rule)
         widest = max(expert.gate_up.num_outputs for expert in experts)
         if experts[0].gate_up.packed:
             num_rows, hidden = x.shape[0] * rule.num_used, x.shape[1]
-            self._take(num_rows * (hidden + hidden % 2 + widest) * _FLOAT32_BYTES)
+            # Weights in groups have their inputs filled up beside that, and sums of groups.
+            copied = 2 * max(hidden, widest) + 512 if experts[0].gate_up.form else 0
+            num_numbers = num_rows * (hidden + hidden % 2 + widest) + x.shape[0] * copied
+            self._take(num_numbers * _FLOAT32_BYTES)
             return
         inner = x.shape[0] * (widest + widest // 2) * x.element_size()
         self._take(inner + 2 * x.nbytes + 3 * x.numel() * _FLOAT32_BYTES)

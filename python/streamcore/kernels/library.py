@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.float8_e4m3fn: 3}
 _C_TYPES = {"usize": ctypes.c_size_t, "u32": ctypes.c_uint32, "f32": ctypes.c_float}
 
 
@@ -37,8 +37,12 @@ class Operation:
         self.name = name
         self.rows = rows
         """The field that counts the rows."""
-        layout = [(field, _C_TYPES[kind]) for field, kind in fields]
-        self.struct: type[ctypes.Structure] = type(name, (ctypes.Structure,), {"_fields_": layout})
+        self.struct = _struct(name, fields)
+
+
+def _struct(name: str, fields: list[tuple[str, str]]) -> type[ctypes.Structure]:
+    layout = [(field, _C_TYPES[kind]) for field, kind in fields]
+    return type(name, (ctypes.Structure,), {"_fields_": layout})
 
 
 def _by_name(listed: list[tuple[str, list[tuple[str, str]], str]]) -> dict[str, Operation]:
@@ -50,6 +54,10 @@ OPERATIONS = _by_name(compiled.operations()) if compiled is not None else {}
 
 CUDA_OPERATIONS = _by_name(compiled.cuda_operations()) if compiled is not None else {}
 """Likewise those of a CUDA device, also where no compiler was there for the kernels."""
+
+
+FORM_STRUCT = _struct("Form", compiled.form_fields()) if compiled is not None else None
+"""How a weight in groups lies in memory; see `grouped.Form`."""
 
 
 def packs_weights() -> bool:

@@ -1,19 +1,27 @@
 """`Ops` by the compiled kernels, on the CPU and on CUDA devices."""
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import torch
 from torch import Tensor
 
-from streamcore.kernels.library import CUDA_OPERATIONS, Operation, compiled
+from streamcore.kernels.few_rows import (
+    ExpertMemory,
+    ProductTable,
+    device_seconds,
+    takes_experts,
+    takes_product,
+)
+from streamcore.kernels.library import CUDA_OPERATIONS, DTYPE_CODES, Operation, compiled
 from streamcore.kernels.ops import Ops
 from streamcore.kernels.paged import LayerCache, PagedSequences
 from streamcore.kernels.reference import ReferenceOps
 from streamcore.kernels.splits import Splits
-from streamcore.kernels.structs import NativeOps, address, attention_arguments
-from streamcore.operands import AttentionRule
+from streamcore.kernels.structs import ACTIVATION_CODES, NativeOps, address, attention_arguments
+from streamcore.kernels.weight import LinearWeight
+from streamcore.operands import Activation, AttentionRule, Expert, ExpertRule
 
 
 class CpuOps(NativeOps):
@@ -25,8 +33,8 @@ class CpuOps(NativeOps):
 
 
 class CudaOps(NativeOps):
-    """The CUDA kernels, launched on torch's current stream. Products are torch's, and so is the
-    attention that `takes_attention` refuses.
+    """The CUDA kernels, launched on torch's current stream. Torch's are products of many rows, and
+    what `takes_product`, `takes_experts` and `takes_attention` refuse.
     """
 
     operations = CUDA_OPERATIONS
@@ -35,6 +43,9 @@ class CudaOps(NativeOps):
         """Takes no memory yet."""
         self._index = device.index or 0
         self._splits = Splits(device, num_multiprocessors)
+        self._expert_memory = ExpertMemory()
+        seconds = device_seconds(device) if device.type == "cuda" else None
+        self._table = ProductTable(seconds, self._few_rows, self._many_rows)
 
     def run(self, operation: Operation, num_rows: int, arguments: ctypes.Structure) -> None:
         """See `NativeOps`."""
@@ -45,6 +56,88 @@ class CudaOps(NativeOps):
     def soft_cap(self, x: Tensor, cap: float) -> None:
         """See `Ops`."""
         ReferenceOps.soft_cap(self, x, cap)
+
+    def linear(self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None) -> None:
+        """See `Ops`."""
+        multiply = self._few_rows if self._has_few_rows(x, weight) else self._many_rows
+        multiply(out, x, weight, bias)
+
+    def gated_linear(
+        self,
+        out: Tensor,
+        gate_up: Tensor,
+        x: Tensor,
+        weight: LinearWeight,
+        bias: Tensor | None,
+        activation: Activation,
+    ) -> None:
+        """See `Ops`."""
+        if self._has_few_rows(x, weight):
+            self._few_rows(out, x, weight, bias, 1 + ACTIVATION_CODES[activation])
+        else:
+            super().gated_linear(out, gate_up, x, weight, bias, activation)
+
+    def _has_few_rows(self, x: Tensor, weight: LinearWeight) -> bool:
+        """Whether a product is the kernel's."""
+        return takes_product(x, weight) and x.shape[0] <= self._table.max_rows(x, weight)
+
+    def _few_rows(
+        self,
+        out: Tensor,
+        x: Tensor,
+        weight: LinearWeight,
+        bias: Tensor | None = None,
+        activation: int = 0,
+    ) -> None:
+        self._call(
+            "Linear",
+            output=out.data_ptr(),
+            x=x.data_ptr(),
+            weight=weight.data.data_ptr(),
+            bias=address(bias),
+            num_rows=x.shape[0],
+            num_inputs=weight.num_inputs,
+            num_outputs=weight.num_outputs,
+            x_stride=x.stride(0),
+            activation=activation,
+            dtype=DTYPE_CODES[x.dtype],
+            weight_dtype=DTYPE_CODES[weight.data.dtype],
+            **self._splits.of_product(weight.num_inputs, weight.num_outputs),
+        )
+
+    def _many_rows(self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None = None) -> None:
+        ReferenceOps.linear(self, out, x, weight, bias)
+
+    def experts(
+        self, out: Tensor, x: Tensor, scores: Tensor, experts: Sequence[Expert], rule: ExpertRule
+    ) -> None:
+        """See `Ops`."""
+        if not takes_experts(x.dtype, x.shape[0], experts, rule):
+            ReferenceOps.experts(self, out, x, scores, experts, rule)
+            return
+        num_tokens, hidden = x.shape
+        inter = experts[0].down.num_inputs
+        memory = self._expert_memory.rows(x, inter, len(experts), rule.num_used)
+        self._call(
+            "Experts",
+            output=out.data_ptr(),
+            x=x.data_ptr(),
+            scores=scores.data_ptr(),
+            experts=self.addresses(experts).data_ptr(),
+            num_tokens=num_tokens,
+            hidden=hidden,
+            inter=inter,
+            num_experts=len(experts),
+            num_used=rule.num_used,
+            over_chosen=rule.chooses_first or rule.is_normalised,
+            activation=ACTIVATION_CODES[rule.activation],
+            weight_dtype=DTYPE_CODES[x.dtype],
+            **{name: tensor.data_ptr() for name, tensor in memory.items()},
+        )
+
+    def addresses(self, experts: Sequence[Expert]) -> Tensor:
+        """See `NativeOps`; those of a layer are brought to the device once."""
+        return self._expert_memory.addresses(experts, super().addresses, experts[0].down.data.device)
 
     def paged_attention(
         self, out: Tensor, query: Tensor, cache: LayerCache, sequences: PagedSequences, rule: AttentionRule
@@ -70,25 +163,33 @@ class CudaOps(NativeOps):
         parameters: Mapping[str, Tensor],
         sample_rows: Tensor,
         uniform: Tensor,
-        masks: tuple[Tensor, Tensor] | None,
         not_finite: int,
+        *,
+        counted: tuple[Tensor, Tensor] | None = None,
+        biases: tuple[Tensor, Tensor, Tensor] | None = None,
+        masks: tuple[Tensor, Tensor] | None = None,
     ) -> None:
-        """Draws one token for each row of logits.
+        """Draws one token for each row of logits, which stay as they are: penalties come first,
+        then biases, then masks.
 
         Args:
             tokens: int32 [num_samples], what is drawn.
             results: like `tokens`, but `not_finite` for a row with a logit that is no finite
                 number.
             logits: float32 [num_samples, vocab_size], rows contiguous; at most 524288 wide.
-            parameters: by name, [num_rows]: `temperature`, `top_k`, `top_p`, `min_p`,
-                `top_n_sigma`.
+            parameters: by name, [num_rows]: `SAMPLED_BY`.
             sample_rows: int32 [num_samples], which of the parameters are whose.
             uniform: float32 [num_samples] in [0, 1); decides each draw.
-            masks: int32 [num_masked], samples that have a mask, and its words, int32
-                [num_masked, num_mask_words].
             not_finite: see `results`.
+            counted: int32 and bool [num_rows, vocab_size], how often each token is in the output,
+                and whether it is in the sequence; None: there are no penalties.
+            biases: [num_biases], ascending samples and their tokens, int32, and values, float32; at
+                most 640 of one sample.
+            masks: int32 [num_masked], ascending samples that have a mask, and its words, int32
+                [num_masked, num_mask_words].
         """
-        names = ("temperature", "top_k", "top_p", "min_p", "top_n_sigma")
+        counts, is_there = counted if counted is not None else (None, None)
+        samples, biased, values = biases if biases is not None else (None, None, None)
         masked, words = masks if masks is not None else (None, None)
         self._call(
             "Sample",
@@ -96,18 +197,70 @@ class CudaOps(NativeOps):
             results=results.data_ptr(),
             logits=logits.data_ptr(),
             sample_rows=sample_rows.data_ptr(),
-            **{name: parameters[name].data_ptr() for name in names},
+            **{name: parameters[name].data_ptr() for name in SAMPLED_BY},
             uniform=uniform.data_ptr(),
+            is_there=address(is_there),
+            counts=address(counts),
+            bias_samples=address(samples),
+            bias_tokens=address(biased),
+            bias_values=address(values),
             masked_samples=address(masked),
             mask_words=address(words),
             num_rows=logits.shape[0],
             vocab_size=logits.shape[1],
             logits_stride=logits.stride(0),
+            num_biases=0 if samples is None else samples.shape[0],
             num_masked=0 if masked is None else masked.shape[0],
             mask_stride=0 if words is None else words.stride(0),
             not_finite=not_finite & 0xFFFFFFFF,
         )
 
+    def score(
+        self,
+        logprobs: Tensor,
+        top_ids: Tensor,
+        top_logprobs: Tensor,
+        logits: Tensor,
+        targets: Tensor,
+        samples: Tensor | None,
+        least: float,
+    ) -> None:
+        """Writes log-probabilities of one token of each row of logits, and of the likeliest.
+
+        Args:
+            logprobs: float32 [num_scored].
+            top_ids: int32 [num_scored, num_top], the likeliest first, equal ones by their ids; at
+                most 64 wide.
+            top_logprobs: float32 likewise.
+            logits: float32 [num_rows, vocab_size], rows contiguous.
+            targets: int32 [num_rows].
+            samples: int32 [num_scored], which rows are scored; None: all.
+            least: what a log-probability is at least.
+        """
+        self._call(
+            "Score",
+            logprobs=logprobs.data_ptr(),
+            top_ids=top_ids.data_ptr(),
+            top_logprobs=top_logprobs.data_ptr(),
+            logits=logits.data_ptr(),
+            samples=address(samples),
+            targets=targets.data_ptr(),
+            num_rows=logprobs.shape[0],
+            vocab_size=logits.shape[1],
+            logits_stride=logits.stride(0),
+            num_top=top_ids.shape[1],
+            least=least,
+        )
+
+
+SAMPLED_BY = (
+    *("temperature", "top_k", "top_p", "min_p", "top_n_sigma"),
+    *("repetition_penalty", "frequency_penalty", "presence_penalty"),
+)
+"""The parameters of a row that `CudaOps.sample` reads."""
+
+MAX_BIASES = 640
+"""Biases of one row that it takes."""
 
 MAX_SAMPLED_VOCABULARY = 1 << 19
 """Tokens of the largest vocabulary that `CudaOps.sample` takes."""

@@ -78,6 +78,26 @@ class Ops(Protocol):
             bias: [num_outputs], dtype of `x`, or None.
         """
 
+    def gated_linear(
+        self,
+        out: Tensor,
+        gate_up: Tensor,
+        x: Tensor,
+        weight: LinearWeight,
+        bias: Tensor | None,
+        activation: Activation,
+    ) -> None:
+        """`linear`, then `gated` of it: one operation where a kernel has both.
+
+        Args:
+            out: as that of `gated`.
+            gate_up: as that of `gated`, which `linear` writes to where they are two.
+            x: as in `linear`.
+            weight: likewise.
+            bias: likewise.
+            activation: as in `gated`.
+        """
+
     def rope_and_store_kv(
         self,
         query: Tensor,

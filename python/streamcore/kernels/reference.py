@@ -15,7 +15,7 @@ from streamcore.kernels.gathered import gathered_attention
 from streamcore.kernels.paged import LayerCache, PagedSequences
 from streamcore.kernels.routed import routed_experts
 from streamcore.kernels.ruled import ruled_attention
-from streamcore.kernels.weight import LinearWeight
+from streamcore.kernels.weight import LinearWeight, widened
 from streamcore.operands import Activation, AttentionRule, Expert, ExpertRule, HeadNorms, Rotation
 
 _CLAMP = 7.0
@@ -67,10 +67,24 @@ class ReferenceOps:
 
     def linear(self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None) -> None:
         """See `Ops`."""
+        matrix = widened(weight, x.dtype)
         if bias is None:
-            torch.mm(x, weight.data.t(), out=out)
+            torch.mm(x, matrix.t(), out=out)
         else:
-            torch.addmm(bias, x, weight.data.t(), out=out)
+            torch.addmm(bias, x, matrix.t(), out=out)
+
+    def gated_linear(
+        self,
+        out: Tensor,
+        gate_up: Tensor,
+        x: Tensor,
+        weight: LinearWeight,
+        bias: Tensor | None,
+        activation: Activation,
+    ) -> None:
+        """See `Ops`."""
+        self.linear(gate_up, x, weight, bias)
+        self.gated(out, gate_up, activation)
 
     def rope_and_store_kv(
         self,
@@ -93,7 +107,7 @@ class ReferenceOps:
         if rotation.query_factors is not None:
             factors = rotation.query_factors.index_select(0, positions)
             query.copy_(query.float() * factors[:, None, None])
-        _store(key.to(cache.keys.dtype), value.to(cache.values.dtype), cache, slot_mapping)
+        _store(_rounded(key, cache.keys.dtype), _rounded(value, cache.values.dtype), cache, slot_mapping)
 
     def paged_attention(
         self, out: Tensor, query: Tensor, cache: LayerCache, sequences: PagedSequences, rule: AttentionRule
@@ -127,6 +141,14 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> None:
     second.copy_(rotated_second)
 
 
+def _rounded(rows: Tensor, dtype: torch.dtype) -> Tensor:
+    if dtype == torch.float8_e4m3fn:
+        # torch makes NaN of what is beyond the greatest number; the bytes alone can be indexed.
+        greatest = torch.finfo(dtype).max
+        return rows.clamp(-greatest, greatest).to(dtype).view(torch.uint8)
+    return rows.to(dtype)
+
+
 def _store(key: Tensor, value: Tensor, cache: LayerCache, slots: Tensor) -> None:
     stored = slots >= 0
     num_slots = cache.keys.shape[0] * cache.keys.shape[1]
@@ -141,7 +163,8 @@ def _store(key: Tensor, value: Tensor, cache: LayerCache, slots: Tensor) -> None
 
 
 def _slots_of(cache: Tensor, num_slots: int) -> Tensor:
-    return cache.view(num_slots, cache.shape[2], cache.shape[3])
+    slots = cache.view(num_slots, cache.shape[2], cache.shape[3])
+    return slots.view(torch.uint8) if cache.dtype == torch.float8_e4m3fn else slots
 
 
 def _store_where(slots_of_cache: Tensor, stored: Tensor, slots: Tensor, rows: Tensor) -> None:

@@ -1,5 +1,5 @@
-"""Into how many parts the CUDA kernel of decode attention splits contexts, and the memory in which
-the parts meet.
+"""Into how many parts the CUDA kernels split contexts and the inputs of products, and the memory in
+which the parts meet.
 """
 
 import torch
@@ -8,14 +8,19 @@ _HEADS_OF_BLOCK = 8
 # Blocks for each multiprocessor: one has enough loads under way, the second evens out their ends.
 _BLOCKS = 2
 _MAX_HEAD_DIM = 256
+_OUTPUTS_OF_BLOCK = 64
+# A turn of each of a block's warps.
+_LEAST_INPUTS = 256
 
 
 class Splits:
-    """The parts of contexts on one device.
+    """The parts of contexts and of inputs on one device.
 
-    How many there are depends on the number of sequences alone, so that a captured step serves
-    contexts of any length; the kernel leaves parts of short ones out. The memory has one size and
-    one place for all steps: where sequences and heads are many, contexts are not split at all.
+    How many parts a context has depends on the number of sequences alone, so that a captured step
+    serves contexts of any length; the kernel leaves parts of short ones out. How many a product
+    has depends on its weight alone, so that a row does not depend on its batch. The memory has one
+    size and one place for all steps: where sequences and heads or outputs are many, nothing is
+    split at all.
     """
 
     def __init__(self, device: torch.device, num_multiprocessors: int) -> None:
@@ -42,6 +47,17 @@ class Splits:
             "partial_stats": stats.data_ptr(),
             "tickets": tickets.data_ptr(),
         }
+
+    def of_product(self, num_inputs: int, num_outputs: int) -> dict[str, int]:
+        """What the kernel of products of few rows takes of this."""
+        tiles = -(-num_outputs // _OUTPUTS_OF_BLOCK)
+        count = max(min(-(-self._num_blocks // tiles), num_inputs // _LEAST_INPUTS), 1)
+        if count == 1:
+            return {"num_splits": 1}
+        # There are fewer tiles than `_num_blocks`, and parts of fewer than twice as many; each has
+        # 64 outputs of up to 32 rows: as much memory as attention takes.
+        output, _, tickets = self._taken()
+        return {"num_splits": count, "partial": output.data_ptr(), "tickets": tickets.data_ptr()}
 
     def _taken(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         if self._memory is None:

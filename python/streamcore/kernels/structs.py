@@ -9,13 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from streamcore.kernels.grouped import form_struct
 from streamcore.kernels.library import DTYPE_CODES, OPERATIONS, Operation
 from streamcore.kernels.paged import LayerCache, PagedSequences
 from streamcore.kernels.reference import ReferenceOps
 from streamcore.kernels.weight import LinearWeight
 from streamcore.operands import Activation, AttentionRule, Expert, ExpertRule, HeadNorms, Rotation
 
-_ACTIVATION_CODES = {"silu": 0, "gelu_tanh": 1, "clamped": 2}
+ACTIVATION_CODES = {"silu": 0, "gelu_tanh": 1, "clamped": 2}
+"""As the kernels number them."""
 
 
 def address(tensor: Tensor | None) -> int:
@@ -126,7 +128,7 @@ class NativeOps(ReferenceOps):
             num_tokens=num_tokens,
             inter=inter,
             gate_up_stride=gate_up.stride(0),
-            activation=_ACTIVATION_CODES[activation],
+            activation=ACTIVATION_CODES[activation],
             dtype=DTYPE_CODES[out.dtype],
         )
 
@@ -134,6 +136,13 @@ class NativeOps(ReferenceOps):
         """See `Ops`."""
         if not weight.packed:
             super().linear(out, x, weight, bias)
+            return
+        first = 0
+        for part in weight.parts:
+            outputs = slice(first, first + part.num_outputs)
+            self.linear(out[:, outputs], x, part, None if bias is None else bias[outputs])
+            first = outputs.stop
+        if weight.parts:
             return
         self._call(
             "Linear",
@@ -145,8 +154,10 @@ class NativeOps(ReferenceOps):
             num_inputs=weight.num_inputs,
             num_outputs=weight.num_outputs,
             x_stride=x.stride(0),
-            weight_dtype=DTYPE_CODES[weight.data.dtype],
+            output_stride=out.stride(0),
+            weight_dtype=DTYPE_CODES[torch.bfloat16 if weight.form else weight.data.dtype],
             round_x=weight.round_x,
+            form=_form(weight),
         )
 
     def rope_and_store_kv(
@@ -208,7 +219,7 @@ class NativeOps(ReferenceOps):
     ) -> None:
         """See `Ops`."""
         weight = experts[0].gate_up
-        if not weight.packed:
+        if not weight.packed or not are_alike(experts):
             super().experts(out, x, scores, experts, rule)
             return
         addresses = self.addresses(experts)
@@ -225,24 +236,40 @@ class NativeOps(ReferenceOps):
             num_experts=len(experts),
             num_used=rule.num_used,
             over_chosen=rule.chooses_first or rule.is_normalised,
-            activation=_ACTIVATION_CODES[rule.activation],
-            weight_dtype=DTYPE_CODES[weight.data.dtype],
+            activation=ACTIVATION_CODES[rule.activation],
+            weight_dtype=DTYPE_CODES[torch.bfloat16 if weight.form else weight.data.dtype],
             round_x=weight.round_x,
+            is_grouped=weight.form is not None,
         )
 
     def addresses(self, experts: Sequence[Expert]) -> Tensor:
-        """int64 [num_experts, 4]: where the weights and the biases of each are."""
+        """int64 [num_experts, 6]: where weight, bias and form of the products of each are."""
         return torch.tensor(
             [
                 [
-                    expert.gate_up.data.data_ptr(),
-                    address(expert.gate_up_bias),
-                    expert.down.data.data_ptr(),
-                    address(expert.down_bias),
+                    number
+                    for weight, bias in (
+                        (expert.gate_up, expert.gate_up_bias),
+                        (expert.down, expert.down_bias),
+                    )
+                    for number in (weight.data.data_ptr(), address(bias), _form(weight))
                 ]
                 for expert in experts
             ]
         )
+
+
+def are_alike(experts: Sequence[Expert]) -> bool:
+    """Whether all weights are in groups, each of one form, or none."""
+    weights = [weight for expert in experts for weight in (expert.gate_up, expert.down)]
+    return (
+        len({(weight.form is None, bool(weight.parts)) for weight in weights}) == 1 and not weights[0].parts
+    )
+
+
+def _form(weight: LinearWeight) -> int:
+    """The address of a weight's form; 0 for one that is not in groups."""
+    return 0 if weight.form is None else ctypes.addressof(form_struct(weight.form))
 
 
 def attention_arguments(

@@ -38,7 +38,8 @@ class GatedMlp:
 
     def __call__(self, x: "Tensor", step: "Step") -> "Tensor":
         """[num_tokens, hidden] to [num_tokens, hidden]."""
-        gate_up = self.gate_up(x, step, "gate_up")
-        active = step.scratch.rows("active", x.shape[0], gate_up.shape[1] // 2)
-        step.ops.gated(active, gate_up, self.activation)
+        weight = self.gate_up.weight
+        gate_up = step.scratch.rows("gate_up", x.shape[0], weight.num_outputs)
+        active = step.scratch.rows("active", x.shape[0], weight.num_outputs // 2)
+        step.ops.gated_linear(active, gate_up, x, weight, self.gate_up.bias, self.activation)
         return self.down(active, step, "hidden")

@@ -82,7 +82,7 @@ class Delta:
 def generation_output(prompt: object, answer: Json) -> GenerationOutput:
     """Read a whole answer, of chat or completions."""
     choices = answer["choices"]
-    # The prompt's own are told once in a chat, and in each choice of completions.
+    # The prompt's own come once in a chat, and in each choice of completions.
     told = {**choices[0], **answer}
     token_ids = told["prompt_token_ids"]
     usage = answer["usage"]

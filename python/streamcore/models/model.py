@@ -1,6 +1,7 @@
 """A loaded model: a decoder with what computes it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,13 +17,28 @@ from streamcore.models.config import DecoderConfig
 from streamcore.models.precision import Precision
 
 
+@dataclass(slots=True)
+class WeightSizes:
+    """Bytes of a model's weights in memory."""
+
+    total: int = 0
+    grouped: int = 0
+    """Of those that are multiplied with in four or eight bits."""
+
+
 class Model:
     """A decoder on its device."""
 
     def __init__(
-        self, config: DecoderConfig, decoder: Decoder, precision: Precision, device: torch.device
+        self,
+        config: DecoderConfig,
+        decoder: Decoder,
+        precision: Precision,
+        device: torch.device,
+        sizes: WeightSizes,
     ) -> None:
         """Takes what the loader has built."""
+        self.sizes = sizes
         self.config = config
         self.decoder = decoder
         self.precision = precision
@@ -32,6 +48,8 @@ class Model:
         self.ops: Ops = kernels.ops_for(device)
         self.has_experts = False
         """Whether a layer has experts; known once `measure` has returned."""
+        self.waits_for_experts = False
+        """Whether on a CUDA device torch has to choose them; known likewise."""
         self._scratch = Scratch(precision.activations, device)
 
     def prepare(self, max_len: int, max_num_tokens: int = 0, max_num_wanted: int = 0) -> None:
@@ -72,7 +90,7 @@ class Model:
         kv = [KvGroup(caches, zeros(num_tokens, dtype=torch.int64), sequences)]
         step = Step(ops, zeros(num_tokens), zeros(num_tokens), kv, scratch)
         self.decoder.logits(self.decoder.forward(step, zeros(1)), step)
-        self.has_experts = ops.has_experts
+        self.has_experts, self.waits_for_experts = ops.has_experts, ops.waits_for_experts
         return scratch.num_bytes + ops.most_bytes
 
     def check_caches(self, caches: Sequence[LayerCache]) -> None:
@@ -154,7 +172,7 @@ class Recording:
     def __init__(self, decoder: Decoder, recorder: Recorder, step: Step) -> None:
         """Holds all memory whose address was written down."""
         self._decoder = decoder
-        self._recorder = recorder
+        self.recorder = recorder
         self._step = step
         self._rotations = [rope.rotation for rope in decoder.ropes]
 
@@ -165,7 +183,7 @@ class Recording:
         Raises:
             ValueError: a token, a position or a slot is out of range.
         """
-        self._recorder.carry_out(num_tokens, num_seqs, num_wanted)
+        self.recorder.carry_out(num_tokens, num_seqs, num_wanted)
         vocab_size = self._decoder.head.weight.num_outputs
         return self._step.scratch.rows("logits", num_wanted, vocab_size)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from streamcore import kernels
+from streamcore.errors import ConfigError
 from streamcore.models.folder import ModelFolder
 
 
@@ -21,11 +22,14 @@ class Precision:
     weights: torch.dtype
     """Of matrices. On the CPU those of a bfloat16 checkpoint stay so under float32 activations too:
     widening them as they are read is exact, and half the bytes are read."""
-
-    @property
-    def cache(self) -> torch.dtype:
-        """Of keys and values in the KV cache."""
-        return self.chosen
+    cache: torch.dtype
+    """Of keys and values in the KV cache."""
+    keeps_groups: bool = False
+    """Whether matrices of four and eight bits are multiplied with as they are; else they are
+    widened.
+    """
+    quantize: str = "none"
+    """What other matrices are rounded to: `int8`, `int4` or `none`."""
 
     @property
     def is_exact(self) -> bool:
@@ -33,8 +37,22 @@ class Precision:
         return self.chosen == torch.float32
 
 
-def precision_of(folder: ModelFolder, device: torch.device, dtype: torch.dtype) -> Precision:
-    """What `dtype` means for a folder on a device."""
+def precision_of(
+    folder: ModelFolder,
+    device: torch.device,
+    dtype: torch.dtype,
+    kv_cache_dtype: str = "auto",
+    quantize: str = "none",
+) -> Precision:
+    """What `dtype` means for a folder on a device.
+
+    Args:
+        kv_cache_dtype: `auto`, which is `dtype`, or `fp8`.
+        quantize: as in `load_model`.
+
+    Raises:
+        ConfigError: no kernel reads such a cache, or such weights.
+    """
     keeps_bfloat16 = device.type == "cpu" and kernels.can_keep_bfloat16()
     if keeps_bfloat16 and dtype == torch.float16:
         # There are no products of it on the CPU whose sums do not depend on the batch, and float32
@@ -42,4 +60,14 @@ def precision_of(folder: ModelFolder, device: torch.device, dtype: torch.dtype) 
         dtype = torch.float32
     activations = torch.float32 if keeps_bfloat16 and dtype == torch.bfloat16 else dtype
     is_narrow = keeps_bfloat16 and dtype == torch.float32 and folder.matrix_dtypes == {"BF16"}
-    return Precision(dtype, activations, torch.bfloat16 if is_narrow else dtype)
+    cache = dtype
+    if kv_cache_dtype == "fp8":
+        if device.type != "cpu" or activations != torch.float32:
+            raise ConfigError(f"`--kv-cache-dtype` is fp8, which needs the CPU's kernels, not {device}")
+        cache = torch.float8_e4m3fn
+    keeps_groups = keeps_bfloat16 and activations == torch.float32
+    if quantize != "none" and not keeps_groups:
+        raise ConfigError(f"`--quantize` is {quantize}, which needs the CPU's kernels, not {device}")
+    return Precision(
+        dtype, activations, torch.bfloat16 if is_narrow else dtype, cache, keeps_groups, quantize
+    )

@@ -61,7 +61,8 @@ def choose_dtype(name: str, folder: ModelFolder, device: torch.device) -> torch.
         dtype = _DTYPES[name]
         if dtype == torch.bfloat16 and not _has_bfloat16(device):
             raise ConfigError(f"{device} cannot compute in bfloat16, use float16 or float32")
-    needed = folder.num_parameters * precision_of(folder, device, dtype).weights.itemsize
+    precision = precision_of(folder, device, dtype)
+    needed = folder.num_bytes(precision.weights.itemsize, keeps_groups=precision.keeps_groups)
     if needed > available:
         widened = f", widened from {folder.format.title}" if folder.format.title else ""
         raise ModelLoadError(
@@ -85,6 +86,19 @@ def _auto_dtype(folder: ModelFolder, device: torch.device, available: int) -> to
     if checkpoint == "bfloat16" and not _has_bfloat16(device):
         return torch.float16
     return _DTYPES[checkpoint]
+
+
+def explain_dtype(device: torch.device) -> str:
+    """What `--dtype auto` makes of checkpoints on a device, and why, in one line."""
+    if device.type == "cuda":
+        narrow = "" if _has_bfloat16(device) else ", float16 for bfloat16, in which it cannot compute"
+        return f"that of the checkpoint{narrow}"
+    wide = (
+        "float32, because 16-bit numbers are slower here, and bfloat16 for weights beyond half of the memory"
+    )
+    if kernels.is_fast_in_bfloat16():
+        return f"bfloat16 for checkpoints in bfloat16, which this processor computes fast; for others {wide}"
+    return wide
 
 
 def _has_bfloat16(device: torch.device) -> bool:

@@ -1,18 +1,24 @@
-"""Draws tokens with the kernel of a CUDA device."""
+"""Draws and scores tokens with the kernels of a CUDA device."""
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from streamcore.kernels.native import MAX_SAMPLED_VOCABULARY, CudaOps
+from streamcore.kernels.native import MAX_BIASES, MAX_SAMPLED_VOCABULARY, CudaOps
 from streamcore.kernels.ops import Ops
 from streamcore.runner.columns import PlanColumns
 from streamcore.runner.masks import MaskInputs
+from streamcore.runner.penalties import BiasInputs
+from streamcore.runner.scores import LEAST, ScoreInputs, Scores
 from streamcore.runner.state import RowState
 from streamcore.step import NOT_FINITE
 
 
 class DeviceSampler:
-    """Masks and draws in one launch, by the parameters that lie on the device."""
+    """Penalties, biases, masks and the draw in one launch, by the parameters that lie on the
+    device; log-probabilities in another.
+    """
 
     def __init__(self, ops: CudaOps, rows: RowState, device: torch.device) -> None:
         """Allocates what is drawn."""
@@ -27,15 +33,17 @@ class DeviceSampler:
         """None where the operations have no such kernel, or the vocabulary is too large for it."""
         if not isinstance(ops, CudaOps) or vocab_size > MAX_SAMPLED_VOCABULARY:
             return None
+        assert rows.max_biases <= MAX_BIASES, "the kernel takes fewer biases than a plan may have"
         return cls(ops, rows, device)
 
     def draw(self, logits: Tensor, columns: PlanColumns) -> tuple[Tensor, Tensor]:
         """Returns the tokens of a plan's samples, int32 [num_samples], and the results for the host:
         `NOT_FINITE` for a row whose logits are no finite numbers. Valid until the next call.
         """
-        num_samples = logits.shape[0]
+        plan, num_samples = columns.plan, logits.shape[0]
         tokens, results = self._tokens[:num_samples], self._results[:num_samples]
-        masks = MaskInputs.of(columns) if columns.plan.num_masked_samples else None
+        masks = MaskInputs.of(columns) if plan.num_masked_samples else None
+        biases = BiasInputs.of(columns) if plan.num_biases else None
         self._ops.sample(
             tokens,
             results,
@@ -43,7 +51,26 @@ class DeviceSampler:
             self._rows.parameters,
             columns["sample_rows"],
             columns["uniform"],
-            None if masks is None else (masks.samples, masks.words),
             NOT_FINITE,
+            counted=self._rows.counted() if plan.num_penalised_samples else None,
+            biases=None if biases is None else (biases.samples, biases.tokens, biases.values),
+            masks=None if masks is None else (masks.samples, masks.words),
         )
         return tokens, results
+
+    def score_samples(self, logits: Tensor, tokens: Tensor, inputs: ScoreInputs) -> Iterator[Scores]:
+        """See `scores.score_samples`."""
+        if len(inputs.samples):
+            yield self.score(logits, tokens, inputs.num_top, inputs.samples)
+
+    def score(self, logits: Tensor, targets: Tensor, num_top: int, samples: Tensor | None = None) -> Scores:
+        """See `scores.score`; with `samples`, int32, only these rows."""
+        num_scored = len(logits if samples is None else samples)
+        width = min(num_top, logits.shape[1])
+        scores = Scores(
+            logits.new_empty(num_scored),
+            logits.new_empty(num_scored, width, dtype=torch.int32),
+            logits.new_empty(num_scored, width),
+        )
+        self._ops.score(scores.logprobs, scores.top_ids, scores.top_logprobs, logits, targets, samples, LEAST)
+        return scores

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from streamcore import _core
 from streamcore.kernels import KvGroup, LayerCache, PagedSequences
+from streamcore.kernels.few_rows import MAX_TOKENS_OF_EXPERTS
 from streamcore.models.model import Model
 from streamcore.runner.columns import Columns
 from streamcore.runner.placement import Capture, Replay
@@ -35,9 +36,13 @@ class DecodeGraphs:
         self._logits: Tensor | None = None
         self.num_replays = 0
 
-    @staticmethod
-    def takes(plan: _core.StepPlan) -> bool:
-        """Whether a plan is one token of each sequence, all of which are drawn from."""
+    def takes(self, plan: _core.StepPlan) -> bool:
+        """Whether a plan is one token of each sequence, all of which are drawn from; not so many
+        that torch has to choose their experts.
+        """
+        size = plan.num_seqs + plan.num_padding
+        if self._model.has_experts and size > MAX_TOKENS_OF_EXPERTS:
+            return False
         return (
             plan.num_tokens == plan.num_seqs == plan.num_samples
             and plan.num_samples > 0

@@ -23,6 +23,7 @@ from streamcore.runner.memory import allocate_kv_cache, block_bytes, choose_num_
 from streamcore.runner.model_runner import ModelRunner
 from streamcore.runner.placement import Placement
 from streamcore.runner.threads import configure_threads
+from streamcore.runner.trial import CudaMemory, tried_step_bytes
 from streamcore.runner.warm_up import warm_up
 
 
@@ -58,7 +59,14 @@ def _load_runner(config: ServeConfig, folder: ModelFolder, check: Callable[[], N
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, folder, device)
     max_model_len = choose_max_model_len(config.max_model_len, folder.config)
-    model = load_model(folder, device, dtype, _progress(config, check))
+    model = load_model(
+        folder,
+        device,
+        dtype,
+        _progress(config, check),
+        kv_cache_dtype=config.kv_cache_dtype,
+        quantize=config.quantize,
+    )
     limits = _choose_limits(config, model, max_model_len)
     runner, engine_config = _make_runner(config, model, limits)
     decode_s = warm_up(runner, engine_config)
@@ -115,10 +123,30 @@ def _choose_limits(config: ServeConfig, model: Model, max_model_len: int) -> _Li
         block_size=config.block_size,
         max_num_seqs=max_num_seqs,
         max_model_len=max_model_len,
-        reserve=step_bytes(model, max_num_batched_tokens, max_num_seqs),
+        reserve=_reserve(config, model, max_num_batched_tokens, max_num_seqs, max_model_len),
         kv_cache_memory_bytes=config.kv_cache_memory_bytes,
     )
     return _Limits(config.block_size, num_blocks, max_num_batched_tokens, max_num_seqs, max_model_len)
+
+
+def _reserve(
+    config: ServeConfig, model: Model, max_num_batched_tokens: int, max_num_seqs: int, max_model_len: int
+) -> int:
+    """Bytes that the largest step needs beside weights and cache: on a device as it was seen to."""
+    foreseen = step_bytes(model, max_num_batched_tokens, max_num_seqs)
+    if model.device.type == "cpu" or config.kv_cache_memory_bytes is not None:
+        return foreseen
+    tried = tried_step_bytes(
+        model,
+        CudaMemory(model.device),
+        Placement.of(model),
+        block_size=config.block_size,
+        max_num_batched_tokens=max_num_batched_tokens,
+        max_num_seqs=max_num_seqs,
+        max_model_len=max_model_len,
+    )
+    _core.log("info", f"the largest step took {tried / 1e9:.2f} GB of {model.device} beside the weights")
+    return tried
 
 
 def _progress(config: ServeConfig, check: Callable[[], None] | None) -> Progress:
@@ -137,18 +165,19 @@ def _announce(folder: ModelFolder, model: Model, limits: _Limits, context_len: i
     _core.log("info", f"model {folder.path}, {folder.num_parameters / 1e6:.1f} M parameters")
     if folder.is_wrapped:
         _core.log("info", "the model is multimodal and is served as text: images and sound are refused")
-    if folder.format.title is not None:
-        _core.log("info", _explain_widening(folder, model.precision.weights))
+    if folder.format.title is not None or model.sizes.grouped:
+        _core.log("info", _explain_weights(folder, model))
     dtype = model.precision.chosen
     dtype_name = str(dtype).removeprefix("torch.")
     _core.log(
         "info", f"device {model.device}, dtype {dtype_name}; {kernels.description(dtype, model.device)}"
     )
+    narrow = " in fp8" if model.precision.cache == torch.float8_e4m3fn else ""
     # Each that runs gets a token in every step.
     num_rows = min(limits.max_num_seqs, limits.max_num_batched_tokens)
     _core.log(
         "info",
-        f"KV cache {limits.num_blocks} blocks of {limits.block_size} tokens, context {context_len}, "
+        f"KV cache {limits.num_blocks} blocks of {limits.block_size} tokens{narrow}, context {context_len}, "
         f"up to {num_rows} requests at once, {limits.max_num_batched_tokens} tokens a step",
     )
     num_blocks = -(-limits.max_model_len // limits.block_size)
@@ -157,12 +186,24 @@ def _announce(folder: ModelFolder, model: Model, limits: _Limits, context_len: i
         _core.log("warning", warning)
 
 
-def _explain_widening(folder: ModelFolder, dtype: torch.dtype) -> str:
-    """What it costs that no kernel reads the format of a folder, whose matrices become `dtype`."""
-    wide, narrow = folder.num_parameters * dtype.itemsize, folder.num_file_bytes
+def _explain_weights(folder: ModelFolder, model: Model) -> str:
+    """What the weights of a folder in few bits take, in files and in memory: those that no kernel
+    reads as they are were widened.
+    """
+    title, sizes = folder.format.title, model.sizes
+    dtype = str(model.precision.weights).removeprefix("torch.")
+    narrow = folder.num_file_bytes
     unit, size = ("GB", 1e9) if narrow >= 1e8 else ("MB", 1e6)
     ending = "; activations are not quantised" if folder.format.rounds_activations else ""
+    if not sizes.grouped:
+        what = f"{title} weights are widened to {dtype}: "
+        return f"{what}{sizes.total / size:.1f} {unit} instead of {narrow / size:.1f} {unit}{ending}"
+    quantize = model.precision.quantize
+    if title is None or quantize != "none":
+        what = f"weights are rounded to {quantize}"
+    else:
+        what = f"{title} weights are multiplied with as they are"
     return (
-        f"{folder.format.title} weights are widened to {str(dtype).removeprefix('torch.')}: "
-        f"{wide / size:.1f} {unit} instead of {narrow / size:.1f} {unit}{ending}"
+        f"{what}: {sizes.grouped / size:.1f} {unit}, with the others {sizes.total / size:.1f} {unit} in memory; "
+        f"the files have {narrow / size:.1f} {unit}{ending}"
     )

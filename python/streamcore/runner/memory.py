@@ -24,7 +24,8 @@ from streamcore.runner.resource_limits import memory_left
 
 _CPU_SHARE = 0.25
 _CPU_LIMIT_BYTES = 4 << 30
-_CUDA_SHARE = 0.9
+# The rest is for graphs of smaller steps, and for what the allocator cannot use.
+_CUDA_SHARE = 0.95
 
 
 def available_memory(device: torch.device) -> int:
@@ -47,7 +48,8 @@ def _machine_memory() -> int:
 
 
 def step_bytes(model: Model, max_num_batched_tokens: int, max_num_seqs: int) -> int:
-    """Memory that the largest step needs beside weights and cache, from above.
+    """Memory that the largest step needs beside weights and cache, from above; on a CUDA device
+    `trial` measures it instead.
 
     What a forward pass takes is measured. It is there twice on the CPU, where a recording has its
     own. Besides, per sample, the copies of the logits and the float64 sums that sampling makes of
@@ -86,13 +88,13 @@ def choose_num_blocks(
 ) -> int:
     """How many blocks the cache has. Called once the weights are on the device.
 
-    Without `kv_cache_memory_bytes` that is nine tenths of what a GPU has left beside the largest
-    step, or a quarter of what the machine has left and at most 4 GiB; never more than the sequences
+    Without `kv_cache_memory_bytes` that is 95 % of what a GPU has left, less what the largest step
+    needs, or a quarter of what the machine has left and at most 4 GiB; never more than the sequences
     that can run together could fill.
 
     Args:
         dtype: of keys and values.
-        reserve: what `step_bytes` returns.
+        reserve: what the largest step needs, in bytes.
 
     Raises:
         ConfigError: the memory holds not even one block.

@@ -25,7 +25,7 @@ from streamcore.runner.masks import MaskInputs, apply_masks
 from streamcore.runner.penalties import BiasInputs, add_biases
 from streamcore.runner.placement import Placement
 from streamcore.runner.sampler import sample
-from streamcore.runner.scores import ScoreInputs, Scores, score_prompt, score_samples
+from streamcore.runner.scores import ScoreInputs, Scores, score, score_prompt, score_samples
 from streamcore.runner.state import RowState
 from streamcore.step import NOT_FINITE
 
@@ -85,7 +85,10 @@ class ModelRunner:
         self._columns = Columns(columns, device, self.depth, is_apart=placement.is_apart)
         self._loans = [_core.StepBuffers(config, self._columns.addresses(turn)) for turn in range(self.depth)]
         self._rows = RowState(columns, model.config.vocab_size, device)
-        self._sampler = DeviceSampler.where_possible(model.ops, self._rows, model.config.vocab_size, device)
+        sampler = DeviceSampler.where_possible(model.ops, self._rows, model.config.vocab_size, device)
+        self._sampler = sampler
+        self._score = score if sampler is None else sampler.score
+        self._score_samples = score_samples if sampler is None else sampler.score_samples
         is_cuda = device.type == "cuda"
         self._results = [
             torch.empty(self._rows.num_rows, dtype=torch.int32, pin_memory=is_cuda) for _ in range(self.depth)
@@ -95,7 +98,8 @@ class ModelRunner:
             for _ in range(self.depth)
         ]
         self._num_launched = 0
-        self._recording = None if placement.is_apart else self._record()
+        self.recording = None if placement.is_apart else self._record()
+        """The forward pass written down, None where it is computed layer by layer"""
         self._graphs = (
             None
             if placement.capture is None
@@ -147,9 +151,9 @@ class ModelRunner:
             self._rows.keep(columns, tokens)
             self._results[turn][: plan.num_samples].copy_(drawn, non_blocking=True)
             if inputs is not None:
-                scores += score_samples(logits, tokens, inputs)
+                scores += self._score_samples(logits, tokens, inputs)
         if inputs is not None and scored is not None:
-            scores += score_prompt(self._model, scored, inputs)
+            scores += score_prompt(self._model, scored, inputs, self._score)
         return scores
 
     def _forward(self, columns: PlanColumns) -> tuple[Tensor | None, Tensor | None]:
@@ -159,10 +163,10 @@ class ModelRunner:
         Prompt tokens are scored in pieces, which no recording has.
         """
         plan = columns.plan
-        if self._recording is not None and not plan.num_scored_tokens:
+        if self.recording is not None and not plan.num_scored_tokens:
             num_padding = plan.num_padding
             num_tokens, num_seqs = plan.num_tokens + num_padding, plan.num_seqs + num_padding
-            logits = self._recording.run(num_tokens, num_seqs, plan.num_samples)
+            logits = self.recording.run(num_tokens, num_seqs, plan.num_samples)
             return logits if plan.num_samples else None, None
         if self._graphs is not None and self._graphs.takes(plan):
             return self._graphs.run(plan), None
@@ -176,28 +180,26 @@ class ModelRunner:
 
     def _draw(self, logits: Tensor, columns: PlanColumns) -> tuple[Tensor, Tensor]:
         """Returns the tokens of the samples, and the results for the host."""
-        changed = self._changed(logits, columns)
         if self._sampler is not None:
-            return self._sampler.draw(changed, columns)
-        tokens = sample(changed, *self._rows.sampling(columns))
+            return self._sampler.draw(logits, columns)
+        tokens = sample(self._changed(logits, columns), *self._rows.sampling(columns))
         # A sum is finite if all its terms are: finite logits are far too small to overflow it.
         is_finite = logits.sum(dim=-1).isfinite()
         return tokens, torch.where(is_finite, tokens, NOT_FINITE)
 
     def _changed(self, logits: Tensor, columns: PlanColumns) -> Tensor:
-        """The logits with penalties and biases, and with masks where they are not the sampler's.
-        The model's own stay as they are, for the log-probabilities.
+        """The logits with penalties, biases and masks. The model's own stay as they are, for the
+        log-probabilities.
         """
         plan = columns.plan
-        is_masked = plan.num_masked_samples and self._sampler is None
-        if not (plan.num_penalised_samples or plan.num_biases or is_masked):
+        if not (plan.num_penalised_samples or plan.num_biases or plan.num_masked_samples):
             return logits
         logits = logits.clone()
         if plan.num_penalised_samples:
             self._rows.penalise(logits, columns)
         if plan.num_biases:
             add_biases(logits, BiasInputs.of(columns))
-        if is_masked:
+        if plan.num_masked_samples:
             apply_masks(logits, MaskInputs.of(columns))
         return logits
 

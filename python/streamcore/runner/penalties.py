@@ -97,7 +97,10 @@ class TokenCounts:
         self._in_output: Tensor | None = None
         self._is_there: Tensor | None = None
 
-    def _tables(self) -> tuple[Tensor, Tensor]:
+    def tables(self) -> tuple[Tensor, Tensor]:
+        """How often each token is in the output, int32, and whether it is in the sequence, bool,
+        [num_rows, vocab_size].
+        """
         if self._in_output is None or self._is_there is None:
             self._in_output = torch.zeros(self._shape, dtype=torch.int32, device=self._device)
             self._is_there = torch.zeros(self._shape, dtype=torch.bool, device=self._device)
@@ -107,7 +110,7 @@ class TokenCounts:
         """Counts the input tokens of a step, int32 [num_tokens]: the token that the step before
         drew is one of them.
         """
-        in_output, is_there = self._tables()
+        in_output, is_there = self.tables()
         rows = inputs.new_rows.long()
         in_output.index_fill_(0, rows, 0)
         is_there.index_fill_(0, rows, 0)
@@ -118,7 +121,7 @@ class TokenCounts:
 
     def penalise(self, logits: Tensor, inputs: PenaltyInputs) -> None:
         """Applies the penalties in place to float32 [num_samples, vocab_size]."""
-        in_output, is_there = self._tables()
+        in_output, is_there = self.tables()
         for samples in torch.split(inputs.samples, rows_per_chunk(logits.shape[1])):
             rows = inputs.sample_rows.index_select(0, samples)
             repetition, frequency, presence = (

@@ -37,11 +37,11 @@ class Placement:
 
 
 def is_capturable(model: Model) -> bool:
-    """Whether a step of decodes needs nothing of the host: attention is the kernels', and no layer
-    has experts, whose choice torch waits for.
+    """Whether a step of decodes needs nothing of the host: attention is the kernels', and so is the
+    choice of experts, for which torch would wait.
     """
     heads = takes_heads(model.precision.activations, model.config.head_dim)
-    return isinstance(model.ops, CudaOps) and heads and not model.has_experts
+    return isinstance(model.ops, CudaOps) and heads and not model.waits_for_experts
 
 
 def cuda_capture(device: torch.device) -> Capture:

@@ -5,7 +5,7 @@ float32. What a row gets depends on that row alone: all rows look for the same n
 tokens, and equal ones are in the order of their ids.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,7 @@ from streamcore.runner.penalties import rows_per_chunk
 
 _MAX_TOP = 20
 # JSON has no infinity: clients get this for a token that the model rules out.
-_LEAST = -9999.0
+LEAST = -9999.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,12 @@ def score(logits: Tensor, targets: Tensor, num_top: int) -> Scores:
     else:
         ids = targets.new_empty(len(targets), 0).long()
     wanted = logprobs.gather(1, torch.cat([targets.long().unsqueeze(1), ids], dim=1))
-    wanted = wanted.nan_to_num_(nan=_LEAST).clamp_(min=_LEAST)
+    wanted = wanted.nan_to_num_(nan=LEAST).clamp_(min=LEAST)
     return Scores(wanted[:, 0], ids.int(), wanted[:, 1:])
+
+
+Score = Callable[[Tensor, Tensor, int], Scores]
+"""What scores rows: `score`, or a kernel."""
 
 
 def score_samples(logits: Tensor, tokens: Tensor, inputs: ScoreInputs) -> Iterator[Scores]:
@@ -86,7 +90,9 @@ def score_samples(logits: Tensor, tokens: Tensor, inputs: ScoreInputs) -> Iterat
         yield score(logits.index_select(0, samples), tokens.index_select(0, samples), inputs.num_top)
 
 
-def score_prompt(model: Model, hidden: Tensor, inputs: ScoreInputs) -> Iterator[Scores]:
+def score_prompt(
+    model: Model, hidden: Tensor, inputs: ScoreInputs, score_rows: Score = score
+) -> Iterator[Scores]:
     """Scores prompt tokens by `hidden`, [num_scored_tokens, hidden_size], as `model.forward`
     returns it.
 
@@ -96,4 +102,4 @@ def score_prompt(model: Model, hidden: Tensor, inputs: ScoreInputs) -> Iterator[
     for rows, targets in zip(
         torch.split(hidden, num_rows), torch.split(inputs.targets, num_rows), strict=True
     ):
-        yield score(model.logits(rows), targets, inputs.num_top)
+        yield score_rows(model.logits(rows), targets, inputs.num_top)

@@ -30,6 +30,8 @@ class RowState:
         lengths = {name: length for name, _, length in columns}
         dtypes = {name: DTYPES[dtype] for name, dtype, _ in _core.row_parameters()}
         self.num_rows = num_rows = lengths["seq_rows"]
+        self.max_biases = lengths["bias_samples"] // num_rows
+        """Biases of one sample, at most."""
         shape = (num_rows + 1, lengths["block_places"] // num_rows)
         self.block_tables = torch.zeros(shape, dtype=torch.int32, device=device)
         """int32 [num_rows + 1, max_blocks_per_seq] on the device; the last row is that of padding
@@ -81,6 +83,12 @@ class RowState:
         vocab_size].
         """
         self._counts.penalise(logits, PenaltyInputs.of(self.parameters, columns))
+
+    def counted(self) -> tuple[Tensor, Tensor]:
+        """How often each token is in a row's output, and whether it is in its sequence; see
+        `TokenCounts.tables`.
+        """
+        return self._counts.tables()
 
     def sampling(self, columns: PlanColumns) -> tuple[SamplingColumns, SamplingColumns]:
         """How a plan's samples are drawn, on the host and on the device."""

@@ -1,6 +1,7 @@
 //! A toy model behind the engine: what a runner does with the columns of a step.
 //!
-//! The "model" adds up everything that it finds of a sequence in the KV cache, so a wrong slot or block would give another answer.
+//! The "model" adds up everything that it finds of a sequence in the KV cache, so a wrong slot or
+//! block would give another answer.
 //!
 //! Run it with: cargo run -p streamcore-engine --example toy_runner
 
@@ -16,7 +17,7 @@ const BLOCK_SIZE: usize = 4;
 const NUM_BLOCKS: usize = 32;
 const VOCAB: i32 = 97;
 
-/// What a runner keeps on its device.
+/// A runner's memory on its device.
 struct ToyModel {
     /// One number in each slot, where a model has keys and values.
     kv_cache: Vec<i32>,
@@ -35,7 +36,7 @@ impl ToyModel {
         }
     }
 
-    /// Carries out a step; the drawn token of each sample.
+    /// Carries out a step and returns the drawn token of each sample.
     fn forward(&mut self, plan: &StepPlan, columns: &OwnedStepBuffers) -> Vec<i32> {
         let updates = columns.block_places.iter().zip(&columns.block_ids).take(plan.num_block_updates);
         for (place, block) in updates {
@@ -55,7 +56,7 @@ impl ToyModel {
         (0..plan.num_samples).map(draw).collect()
     }
 
-    /// Where the number of a position lies.
+    /// Returns where the number of a position lies.
     fn slot(&self, row: usize, position: usize) -> usize {
         let block = self.block_tables[row * self.max_blocks_per_seq + position / BLOCK_SIZE];
         block as usize * BLOCK_SIZE + position % BLOCK_SIZE

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use crate::error::EngineError;
 
-/// What is allocated at the start must not take a machine's memory before anything is computed: a
-/// billion tokens in blocks of 16, more tokens in a step than any device computes, and a gigabyte
-/// of block tables.
+/// Bounds on what is allocated at the start: a billion tokens in blocks of 16, more tokens in a
+/// step than any device computes, and a gigabyte of block tables.
 const MAX_NUM_BLOCKS: usize = 1 << 26;
 const MAX_STEP_TOKENS: usize = 1 << 22;
 const MAX_TABLE_ENTRIES: usize = 1 << 28;
@@ -19,49 +18,51 @@ pub struct EngineConfig {
     pub block_size: usize,
     /// Blocks in the pool.
     pub num_blocks: usize,
-    /// Most tokens computed in one step, all sequences together.
+    /// Maximum tokens computed in one step, all sequences together.
     pub max_num_batched_tokens: usize,
-    /// Most sequences in one step. Of a step that has fewer tokens each gets one, so that no more than these run.
+    /// Maximum sequences in one step. Each needs a token, so no more than `max_num_batched_tokens`
+    /// ever run.
     pub max_num_seqs: usize,
-    /// Most tokens of one sequence, prompt and output together.
+    /// Maximum tokens of one sequence, prompt and output together.
     pub max_model_len: usize,
-    /// How many plans may be handed out before the first of them is completed: 1 or 2.
+    /// Maximum plans handed out and not completed: 1 or 2.
     pub max_steps_in_flight: usize,
-    /// Whether requests that begin alike share the blocks that hold their common beginning.
+    /// Whether requests share the blocks of a common prefix.
     pub enable_prefix_caching: bool,
-    /// Numbers of sequences that the runner has captured graphs for, increasing. A step of one token for each sequence is filled up to the
-    /// next of them; none: no step is.
+    /// Numbers of sequences for which the runner captured graphs, increasing. A step of one token
+    /// per sequence is padded to the next of them; without any, no step is.
     pub capture_sizes: Vec<usize>,
-    /// How long a step that draws the next token of a stream should take. Prefills beside such decodes are cut so that it does, as far
-    /// as [`Engine::observe`](crate::Engine::observe) has told what steps take. `None`: only `max_num_batched_tokens` cuts them.
+    /// Target duration of a step with decodes. Prefills beside decodes are cut to reach it, by the
+    /// durations given to [`Engine::observe`](crate::Engine::observe). `None`: only
+    /// `max_num_batched_tokens` cuts them.
     pub target_itl: Option<Duration>,
     /// 32-bit words of a mask over the vocabulary, a bit for each token, for which the columns have
-    /// room. 0: the masks of [constrained](crate::Request::is_constrained) requests are kept
-    /// elsewhere, if there are any.
+    /// room. 0 if the masks of [constrained](crate::Request::is_constrained) requests are kept
+    /// elsewhere.
     #[cfg_attr(feature = "serde", serde(default))]
     pub num_mask_words: usize,
 }
 
 impl EngineConfig {
-    /// Most sequences that run: each gets a token in every step.
+    /// Returns the maximum running sequences: each needs one token of every step.
     #[must_use]
     pub fn num_rows(&self) -> usize {
         self.max_num_seqs.min(self.max_num_batched_tokens)
     }
 
-    /// Most blocks that one sequence can hold.
+    /// Returns the maximum blocks of one sequence.
     #[must_use]
     pub fn max_blocks_per_seq(&self) -> usize {
         self.max_seq_len().div_ceil(self.block_size)
     }
 
-    /// Most tokens that one sequence can ever have: the context, or the whole pool if that is less.
+    /// Returns the maximum tokens of one sequence: the context, or the whole pool if that is less.
     #[must_use]
     pub fn max_seq_len(&self) -> usize {
         self.max_model_len.min(self.num_blocks * self.block_size)
     }
 
-    /// Checks that every limit makes sense by itself and with the others.
+    /// Checks that the limits are valid and consistent.
     ///
     /// # Errors
     /// [`EngineError::Config`] names the limit and its value.
@@ -131,8 +132,9 @@ impl EngineConfig {
         Ok(())
     }
 
-    /// Checks that a request of these lengths can ever be finished by this engine. Pure: callers on other threads use it before
-    /// they accept a request, and [`Engine::add_request`](crate::Engine::add_request) applies the same rule.
+    /// Checks that this engine can finish a request of these lengths. Pure: callers on other
+    /// threads use it before they accept a request, and
+    /// [`Engine::add_request`](crate::Engine::add_request) applies the same rule.
     ///
     /// # Errors
     /// [`EngineError::EmptyPrompt`], [`EngineError::ContextTooLong`] or
@@ -173,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_request_that_can_never_finish_is_refused_with_the_reason() {
-        // Accepted, it would wait at the head of the queue for ever, and everybody behind it too.
+        // Accepted, it would wait at the head of the queue for ever, and block the rest.
         let config = config();
         assert_eq!(config.check_lengths(15, 1), Ok(()));
         assert_eq!(config.check_lengths(0, 1), Err(EngineError::EmptyPrompt));
@@ -205,7 +207,8 @@ mod tests {
 
     #[test]
     fn capture_sizes_that_no_step_can_have_are_named() {
-        // A step padded to more sequences than the columns hold would panic at the first lonely request.
+        // A step padded to more sequences than the columns hold would panic at the first lonely
+        // request.
         let with = |capture_sizes: &[usize]| EngineConfig {
             max_num_seqs: 8,
             max_num_batched_tokens: 4,

@@ -1,4 +1,4 @@
-//! Which requests end by themselves, and when.
+//! The deadlines of requests.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,7 +20,7 @@ impl Deadlines {
         self.by_time.remove(&(deadline, key));
     }
 
-    /// A sequence whose time is over.
+    /// Returns a sequence whose deadline has passed.
     pub(crate) fn first_until(&self, now: Duration) -> Option<SequenceKey> {
         let (deadline, key) = self.by_time.first()?;
         (*deadline <= now).then_some(*key)

@@ -1,4 +1,4 @@
-//! Who gives way when a sequence that waits deserves more than those that run. The rules are in
+//! Displaces running sequences for a waiting one that is ahead of them in order. The rules are in
 //! `docs/decisions/0006-fair-shares.md`.
 
 use std::mem;
@@ -7,7 +7,7 @@ use crate::policy::{self, Rank, Room};
 use crate::scheduler::Scheduler;
 use crate::sequence::{Sequence, SequenceKey};
 
-/// Running sequences that would give way, and the blocks that come free with them.
+/// Running sequences to be displaced, and the blocks that they would free.
 #[derive(Debug, Clone, Copy, Default)]
 struct Gone {
     num_sequences: usize,
@@ -15,15 +15,17 @@ struct Gone {
 }
 
 impl Scheduler {
-    /// Preempts running sequences from this place on for a waiting one that deserves more, the least deserving first: as many as it
-    /// needs, or none where all that may be asked are too few. Answers whether any was.
+    /// Preempts running sequences from `place` on for a waiting one that is ahead of them, the last
+    /// in order first: as many as it needs, or none if all together are too few. Returns whether
+    /// any was.
     pub(crate) fn displace(&mut self, place: usize, rank: Rank, key: SequenceKey) -> bool {
-        // Preempted a moment ago, it enters when the step in flight that it took part in is done.
+        // A sequence just preempted enters when its step in flight is done.
         if self.sequences[key].num_steps_in_flight > 0 {
             return false;
         }
         let num_wanted = self.num_wanted(key);
-        // Spared twice: until blocks in flight come free, each of those that run may take one more.
+        // Two spare blocks each: until fenced blocks come free, a running sequence may take one
+        // more.
         if self.fits_without(Gone::default(), num_wanted, 2) {
             return false;
         }
@@ -37,7 +39,7 @@ impl Scheduler {
             if self.may_displace(rank, sequence.rank) {
                 gone.num_sequences += 1;
                 gone.num_blocks += self.num_blocks_of_its_own(sequence);
-                // Counted as gone, until it is known whether they are enough.
+                // Counted as gone until the total is known to be enough.
                 self.shares.stop(sequence.rank.key);
                 places.push(at);
             }
@@ -59,14 +61,14 @@ impl Scheduler {
             && policy::may_displace(num_running(waiting), num_running(running))
     }
 
-    /// Free blocks that a waiting sequence takes when it enters.
+    /// Returns the number of free blocks that a waiting sequence needs to enter.
     fn num_wanted(&mut self, key: SequenceKey) -> usize {
         let sequence = &mut self.sequences[key];
         sequence.blocks.num_wanted(&sequence.tokens, !sequence.needs_whole_prompt, &mut self.pool)
     }
 
-    /// Whether a row and so many blocks will be there, with some for each of those that run on, once these have gone and the steps in
-    /// flight are done.
+    /// Returns whether a row and `num_wanted` blocks will be free, with spare ones for each
+    /// sequence that runs on, once `gone` have left and the steps in flight are done.
     fn fits_without(&self, gone: Gone, num_wanted: usize, num_spared_for_each: usize) -> bool {
         let num_spared = policy::num_spared_blocks(self.running.len() - gone.num_sequences);
         let num_free = self.pool.num_free() + gone.num_blocks;
@@ -76,7 +78,7 @@ impl Scheduler {
         has_row && room != Room::Preempt
     }
 
-    /// Blocks that come free when this sequence goes.
+    /// Returns the number of blocks that come free when this sequence goes.
     fn num_blocks_of_its_own(&self, sequence: &Sequence) -> usize {
         sequence.blocks.blocks().iter().filter(|block| self.pool.num_holders(**block) == 1).count()
     }

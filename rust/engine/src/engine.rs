@@ -21,7 +21,7 @@ use crate::step_times::Work;
 pub(crate) struct StepInFlight {
     pub(crate) plan: StepPlan,
     pub(crate) scheduled: Vec<ScheduledTokens>,
-    /// What [`Engine::observe`] blames its time on.
+    /// The work to which [`Engine::observe`] attributes the step's duration.
     work: Work,
 }
 
@@ -35,12 +35,13 @@ pub struct Engine {
     spare_lists: Vec<Vec<ScheduledTokens>>,
     events: Vec<Event>,
     num_arrivals: u64,
-    /// Counters of steps and tokens. The scheduler's own, and the gauges, are filled in when somebody asks.
+    /// Counters of steps and tokens. [`Engine::stats`] fills in the scheduler's own, and the
+    /// gauges.
     counters: Stats,
 }
 
 impl Engine {
-    /// An engine without requests.
+    /// Creates an engine without requests.
     ///
     /// # Errors
     /// [`EngineError::Config`] if [`EngineConfig::validate`] refuses the limits.
@@ -57,7 +58,7 @@ impl Engine {
         })
     }
 
-    /// The limits that it was built with.
+    /// Returns the engine's limits.
     #[must_use]
     pub fn config(&self) -> &EngineConfig {
         &self.config
@@ -66,7 +67,8 @@ impl Engine {
     /// Queues a request behind the others of its priority and key.
     ///
     /// # Errors
-    /// Those of [`EngineConfig::check_lengths`] and [`Request::check_limits`], and [`EngineError::DuplicateRequest`] if a request of this name has not finished.
+    /// Those of [`EngineConfig::check_lengths`] and [`Request::check_limits`], and
+    /// [`EngineError::DuplicateRequest`] if a request of this id has not finished.
     pub fn add_request(&mut self, request: Request) -> Result<(), EngineError> {
         self.config.check_lengths(request.prompt.len(), request.max_tokens)?;
         request.check_limits()?;
@@ -79,8 +81,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Ends a request. It takes part in no later plan; its blocks are free at once, or as soon as the steps in flight that use them
-    /// are completed. Answers whether there was such a request; only then an event follows.
+    /// Ends a request. It takes part in no later plan; its blocks are free at once, or as soon as
+    /// the steps in flight that use them are completed. Returns whether the request was open; only
+    /// then an event follows.
     pub fn abort(&mut self, id: RequestId) -> bool {
         let Some(key) = self.scheduler.sequences.find(id) else { return false };
         if has(Bug::LostAbort) && !self.steps_in_flight.is_empty() {
@@ -92,8 +95,9 @@ impl Engine {
         true
     }
 
-    /// Ends every request whose [deadline](Request::deadline) is `now` or earlier, as [`Self::abort`] would. To be called before
-    /// [`Self::schedule`] with the time on the caller's clock, which begins when the caller likes. Answers how many have ended.
+    /// Ends every request whose [deadline](Request::deadline) is `now` or earlier, as
+    /// [`Self::abort`] would, and returns their number. Call it before [`Self::schedule`] with the
+    /// time on the caller's clock, which may start at any time.
     pub fn expire(&mut self, now: Duration) -> usize {
         let mut num_finished = 0;
         while let Some(key) = self.scheduler.deadlines.first_until(now) {
@@ -110,9 +114,9 @@ impl Engine {
         num_finished
     }
 
-    /// Learns how long the oldest step in flight has taken, which decides how long prefills beside decodes may be if there is an
-    /// [`EngineConfig::target_itl`]. To be called before [`Self::complete`], with the time since the step was handed out, or since
-    /// the one before it was completed if that was later.
+    /// Records the duration of the oldest step in flight, which limits prefills beside decodes if
+    /// there is an [`EngineConfig::target_itl`]. Call it before [`Self::complete`], with the time
+    /// since the step was handed out, or since the one before it was completed if that was later.
     ///
     /// # Errors
     /// [`EngineError::WrongStep`] if it is another step.
@@ -124,10 +128,10 @@ impl Engine {
 
     /// Plans the next step and writes it into `buffers`, which must stay as they are until the step
     /// is completed (or, on a device, copied). Every plan must be carried out, in the order of the
-    /// calls: later ones build on what it tells. Answers `None` if there is nothing to compute now,
-    /// or if [`EngineConfig::max_steps_in_flight`] plans are out: then complete the oldest one
-    /// first. While there is [work](Self::has_work) and no step in flight, there is a plan, unless
-    /// masks are awaited: see [`Self::resume`].
+    /// calls: later ones build on it. Returns `None` if there is nothing to compute now, or if
+    /// [`EngineConfig::max_steps_in_flight`] plans are out: then complete the oldest one first.
+    /// While there is [work](Self::has_work) and no step in flight, there is a plan, unless masks
+    /// are awaited: see [`Self::resume`].
     ///
     /// # Panics
     /// If a column is shorter than [`step_columns`](crate::step_columns) says.
@@ -152,13 +156,13 @@ impl Engine {
         Some(plan)
     }
 
-    /// The requests that a step in flight draws tokens for, in the order of its samples; none if there is no such step. Some may have
-    /// ended in the meantime.
+    /// Returns the requests that a step in flight draws tokens for, in the order of its samples;
+    /// none if there is no such step. Some may have ended since.
     pub fn sampled_requests(&self, step: StepId) -> impl Iterator<Item = RequestId> {
         self.sampled_sequences(step).map(|sequence| sequence.id)
     }
 
-    /// Those among them that are [constrained](Request::is_constrained), in the order of
+    /// Returns the [constrained](Request::is_constrained) requests of the step, in the order of
     /// [`StepBuffers::masked_samples`].
     pub fn masked_requests(&self, step: StepId) -> impl Iterator<Item = RequestId> {
         self.sampled_sequences(step).filter(|sequence| sequence.is_constrained).map(|sequence| sequence.id)
@@ -170,10 +174,9 @@ impl Engine {
         parts.map(|part| &self.scheduler.sequences[part.key])
     }
 
-    /// Says that the mask for the next token of a [constrained](Request::is_constrained) request is
-    /// there, and which tokens come before that token because its masks allow no others: they are
-    /// taken as if they had been drawn. Answers whether the request was waiting for that; else
-    /// nothing has changed.
+    /// Resumes a [constrained](Request::is_constrained) request whose next mask is there. Before
+    /// the next token come the `forced` ones, which the masks leave no choice about: they count as
+    /// drawn. Returns whether the request was waiting for its mask; otherwise nothing changes.
     pub fn resume(&mut self, id: RequestId, forced: &[u32]) -> bool {
         let Some(key) = self.scheduler.sequences.find(id) else { return false };
         if !std::mem::take(&mut self.scheduler.sequences[key].awaits_mask) {
@@ -190,12 +193,13 @@ impl Engine {
         true
     }
 
-    /// Takes in the tokens that the oldest step in flight drew, in the order of its samples, and the log-probabilities that its plan
-    /// asks for. The tokens of requests that ended in the meantime are thrown away; [`NO_TOKEN`] lets a sequence wait for its token,
-    /// [`NOT_FINITE`] ends it.
+    /// Takes in the tokens drawn by the oldest step in flight, in the order of its samples, and the
+    /// log-probabilities that its plan requests. Tokens of requests that have ended are dropped;
+    /// [`NO_TOKEN`] lets a sequence wait for its token, [`NOT_FINITE`] ends it.
     ///
     /// # Errors
-    /// [`EngineError::WrongStep`], [`EngineError::WrongSampleCount`], [`EngineError::WrongScoreCount`], [`EngineError::NoToken`] or
+    /// [`EngineError::WrongStep`], [`EngineError::WrongSampleCount`],
+    /// [`EngineError::WrongScoreCount`], [`EngineError::NoToken`] or
     /// [`EngineError::NegativeToken`]; nothing has changed then.
     pub fn complete(&mut self, step: StepId, sampled: &[i32], scores: Scores<'_>) -> Result<(), EngineError> {
         let StepInFlight { plan, mut scheduled, .. } =
@@ -225,24 +229,25 @@ impl Engine {
         Ok(())
     }
 
-    /// Moves the events since the last call to the end of `events`, in the order in which things happened.
+    /// Moves the events since the last call to the end of `events`, in the order in which things
+    /// happened.
     pub fn drain_events(&mut self, events: &mut Vec<Event>) {
         events.append(&mut self.events);
     }
 
-    /// Whether a request has not finished or a step is in flight.
+    /// Returns whether a request has not finished or a step is in flight.
     #[must_use]
     pub fn has_work(&self) -> bool {
         self.scheduler.sequences.num_live() > 0 || !self.steps_in_flight.is_empty()
     }
 
-    /// Plans that were handed out and are not completed.
+    /// Returns the number of plans that were handed out and are not completed.
     #[must_use]
     pub fn num_steps_in_flight(&self) -> usize {
         self.steps_in_flight.len()
     }
 
-    /// A copy of the gauges and counters.
+    /// Returns a copy of the gauges and counters.
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats {
@@ -299,7 +304,7 @@ impl Engine {
         }
     }
 
-    /// Answers whether the sequence ended with this token.
+    /// Returns whether the sequence ended with this token.
     fn accept(&mut self, key: SequenceKey, token: u32, scores: &mut ScoreReader<'_>) -> bool {
         let sequence = &mut self.scheduler.sequences[key];
         let logprobs = sequence.logprobs.map(|num_top| Box::new(scores.sample(num_top)));
@@ -319,7 +324,7 @@ impl Engine {
         self.take_token(key, token, logprobs)
     }
 
-    /// Answers whether the sequence ended with this token.
+    /// Returns whether the sequence ended with this token.
     fn take_token(&mut self, key: SequenceKey, token: u32, mut logprobs: Option<Box<TokenLogprobs>>) -> bool {
         let sequence = &mut self.scheduler.sequences[key];
         let request_id = sequence.id;

@@ -1,18 +1,18 @@
-//! What the engine refuses.
+//! The engine's errors.
 
 use crate::request::{MAX_LOGPROBS, RequestId};
 use crate::step::StepId;
 
-/// Why the engine refused a call.
+/// An error of a call to the engine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
-    /// A limit makes no sense.
+    /// A limit is invalid.
     #[error("{0}")]
     Config(String),
     /// The prompt has no tokens.
     #[error("prompt has no tokens")]
     EmptyPrompt,
-    /// The caller used a name twice: a bug of the caller.
+    /// The caller used an id twice: a bug of the caller.
     #[error("request id {} is in use already", .0.0)]
     DuplicateRequest(RequestId),
     /// Prompt and output together are longer than the context.
@@ -27,7 +27,8 @@ pub enum EngineError {
         /// `max_model_len`.
         limit: usize,
     },
-    /// Prompt and output together do not fit into an empty block pool: for the client it is the same thing.
+    /// Prompt and output together do not fit into an empty block pool: for the client it is the
+    /// same thing.
     #[error(
         "with `max_tokens` {max_tokens} the prompt is too long: this model's maximum context length is {capacity} tokens, \
          as many as the KV cache holds, the prompt has {prompt_len}"
@@ -47,10 +48,10 @@ pub enum EngineError {
         field: &'static str,
         /// Its entries.
         len: usize,
-        /// Most entries.
+        /// Maximum entries.
         limit: usize,
     },
-    /// More log-probabilities are asked for than are ever told.
+    /// More log-probabilities are requested than the engine reports.
     #[error("`{field}` is {asked}, limit is {MAX_LOGPROBS}")]
     TooManyLogprobs {
         /// The number.
@@ -58,14 +59,14 @@ pub enum EngineError {
         /// Its value.
         asked: u32,
     },
-    /// A number of the sampling is none that a runner could work with.
+    /// A sampling parameter is out of a runner's range.
     #[error("`{field}` is {value}, it must be {range}")]
     OutOfRange {
         /// The number.
         field: &'static str,
         /// Its value.
         value: String,
-        /// What it may be.
+        /// Its range.
         range: &'static str,
     },
     /// Steps are completed in the order in which they were planned.
@@ -111,12 +112,13 @@ pub enum EngineError {
     /// A sample has no token, but a step that builds on it may be in flight.
     #[error("step {} has a sample without a token, which is only possible with one step in flight", .0.0)]
     NoToken(StepId),
-    /// A token of a sample is negative, and neither [`NO_TOKEN`](crate::NO_TOKEN) nor [`NOT_FINITE`](crate::NOT_FINITE).
+    /// A token of a sample is negative, and neither [`NO_TOKEN`](crate::NO_TOKEN) nor
+    /// [`NOT_FINITE`](crate::NOT_FINITE).
     #[error("step {} has a sample with token {token}, which is none", .step.0)]
     NegativeToken {
         /// The step.
         step: StepId,
-        /// What was handed back.
+        /// The token handed back.
         token: i32,
     },
 }

@@ -1,4 +1,4 @@
-//! What must hold between any two calls. Debug builds check it after each; release builds trust it.
+//! Invariants that hold between any two calls. Debug builds check them after each call.
 
 use rustc_hash::FxHashMap;
 
@@ -6,7 +6,7 @@ use crate::engine::Engine;
 use crate::kv::BlockId;
 use crate::sequence::{Phase, Sequence, SequenceKey};
 
-/// What the steps in flight do with one sequence.
+/// The part of the steps in flight in one sequence.
 #[derive(Debug, Clone, Copy, Default)]
 struct Share {
     num_steps: usize,
@@ -16,7 +16,8 @@ struct Share {
 }
 
 impl Engine {
-    /// Checks the engine's bookkeeping as a whole. Takes time in proportion to everything that the engine holds.
+    /// Checks the engine's bookkeeping as a whole. Takes time in proportion to everything that the
+    /// engine holds.
     ///
     /// # Panics
     /// If an invariant is broken: a bug of the engine.
@@ -37,7 +38,7 @@ impl Engine {
         }
     }
 
-    /// Every block has as many holders as are counted, or is free; the fenced ones are counted.
+    /// Checks the holders of every block, the free list and the number of fenced blocks.
     fn check_blocks(&self) {
         let pool = &self.scheduler.pool;
         let mut num_holders = vec![0; pool.num_blocks()];
@@ -64,7 +65,7 @@ impl Engine {
         assert_eq!(self.scheduler.num_fenced_blocks, num_fenced, "fenced blocks are miscounted");
     }
 
-    /// Blocks that others can find hold what the sequence says; all others are its own.
+    /// Checks that cached blocks hold the sequence's tokens, and that all others are its own.
     fn check_content(&self, sequence: &Sequence) {
         let pool = &self.scheduler.pool;
         let Some(cache) = pool.cache() else { return };
@@ -84,7 +85,7 @@ impl Engine {
         }
     }
 
-    /// Every row is free or taken by one running sequence.
+    /// Checks that every row is free or taken by one running sequence.
     fn check_rows(&self) {
         let mut is_seen = vec![false; self.config().num_rows()];
         let taken = self.scheduler.sequences.iter().filter_map(|(_, sequence)| match sequence.phase {
@@ -97,7 +98,7 @@ impl Engine {
         assert!(is_seen.iter().all(|seen| *seen), "a row is lost");
     }
 
-    /// A live sequence is in the one queue that its phase says.
+    /// Checks that a live sequence is in the queue of its phase.
     fn check_queues(&self) {
         let scheduler = &self.scheduler;
         for (rank, key) in scheduler.waiting.iter() {
@@ -120,7 +121,7 @@ impl Engine {
         assert!(self.steps_in_flight.len() <= self.config().max_steps_in_flight, "too many steps in flight");
     }
 
-    /// The requests of every key are counted.
+    /// Checks the counts of every key's requests.
     fn check_shares(&self) {
         let mut counts = FxHashMap::<u32, (usize, usize)>::default();
         for (_, sequence) in self.scheduler.sequences.iter() {
@@ -134,7 +135,8 @@ impl Engine {
         }
     }
 
-    /// A sequence agrees with the steps in flight, and its blocks hold what it has computed and what those steps still touch.
+    /// Checks a sequence against the steps in flight, and that its blocks cover all computed and
+    /// scheduled positions.
     fn check_sequence(&self, key: SequenceKey, sequence: &Sequence, share: Share) {
         let id = sequence.id;
         assert_eq!(sequence.num_steps_in_flight, share.num_steps, "steps in flight of {id:?}");

@@ -1,4 +1,4 @@
-//! Who holds which part of the KV cache. Bookkeeping only: the memory itself belongs to the runner.
+//! The allocation of the KV cache. Bookkeeping only: the memory itself belongs to the runner.
 
 mod block;
 mod block_pool;

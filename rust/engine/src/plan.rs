@@ -55,7 +55,7 @@ impl PlanWriter<'_, '_> {
         }
     }
 
-    /// What stays the same while the sequence has this row.
+    /// Adds the parameters that a sequence keeps while it has this row.
     fn add_row(&mut self, sequence: &Sequence, row: u32) {
         let index = self.plan.num_new_rows;
         self.buffers.new_rows[index] = row.cast_signed();
@@ -63,7 +63,7 @@ impl PlanWriter<'_, '_> {
         self.plan.num_new_rows += 1;
     }
 
-    /// The blocks that the step needs and no plan has told.
+    /// Adds the blocks that the step needs and no earlier plan has listed.
     fn add_blocks(&mut self, sequence: &mut Sequence, part: ScheduledTokens, row: u32) {
         let first_place = row as usize * self.config.max_blocks_per_seq();
         for number in sequence.tell_blocks(part.end()) {
@@ -83,7 +83,8 @@ impl PlanWriter<'_, '_> {
         for (token_id, token) in token_ids.iter_mut().zip(known) {
             *token_id = token.cast_signed();
         }
-        // At most the last token is in the making on the device: a step draws one token per sequence.
+        // At most the last token is in the making on the device: a step draws one token per
+        // sequence.
         if num_known_here < part.len {
             token_ids[num_known_here] = 0;
             let index = self.plan.num_device_tokens;
@@ -151,7 +152,7 @@ impl PlanWriter<'_, '_> {
         self.plan.num_samples += 1;
     }
 
-    /// Every token of the sequence passes here once on its way from the beginning, and once more after a preemption.
+    /// Adds the tokens to count: each token of the sequence once, and again after a preemption.
     fn add_counts(&mut self, sequence: &Sequence, part: ScheduledTokens, row: u32, first: usize) {
         if sequence.draws_again {
             return;

@@ -1,9 +1,10 @@
-//! What a plan says, in a few numbers: to see whether two engines have made the same one, and where it differs.
+//! Hashes of a plan's columns, to see whether two engines made the same plan and where plans
+//! differ.
 
 use crate::kv::fold;
 use crate::step::{ColumnSlice, ColumnType};
 
-/// What hashes start from: any odd number without a pattern.
+/// The start of a hash: any odd number without a pattern.
 const SEED: u64 = 0xd6e8_feb8_9e6c_63b5;
 
 /// An element of a column.
@@ -11,7 +12,7 @@ pub(crate) trait Element: Copy {
     const COLUMN_TYPE: ColumnType;
 
     fn bits(self) -> u64;
-    /// A column of this type.
+    /// Returns a column of this type.
     fn of(column: ColumnSlice<'_>) -> Option<&mut [Self]>;
 }
 
@@ -36,7 +37,7 @@ element! { i32, Int32, value => u64::from(value.cast_unsigned()) }
 element! { i64, Int64, value => value.cast_unsigned() }
 element! { f32, Float32, value => u64::from(value.to_bits()) }
 
-/// The same on every machine and in every build; 0 for nothing.
+/// Hashes a column, equally on every machine and in every build; 0 if it is empty.
 pub(crate) fn hash<T: Element>(column: &[T]) -> u32 {
     if column.is_empty() {
         return 0;
@@ -55,7 +56,8 @@ mod tests {
 
     #[test]
     fn a_hash_is_the_same_everywhere_and_tells_small_differences() {
-        // A trace of one machine would not replay on another, or a swapped pair of blocks would go unnoticed.
+        // A trace of one machine would not replay on another, or a swapped pair of blocks would go
+        // unnoticed.
         assert_eq!(
             [hash(&[1_i32, 2, 3]), hash(&[1_i64, 2, 3]), hash::<f32>(&[])],
             [41_998_866, 41_998_866, 0]

@@ -1,5 +1,6 @@
-//! Bugs on purpose, one at a time, to show that the simulation finds them: `cargo test -p streamcore-engine --features planted-bugs`.
-//! Without that feature every question here is answered `false` by the compiler.
+//! Bugs on purpose, one at a time, to show that the simulation finds them: `cargo test -p
+//! streamcore-engine --features planted-bugs`. Without that feature every question here is answered
+//! `false` by the compiler.
 
 /// A bug that can be planted.
 #[cfg_attr(not(feature = "planted-bugs"), expect(unreachable_pub, reason = "it is public with the feature"))]
@@ -25,7 +26,7 @@ pub enum Bug {
     WrongSalt,
     /// The last block of a sequence is not given back.
     LeakedBlock,
-    /// A block that a sequence takes later is not told to the runner.
+    /// A block that a sequence takes later is missing in the plans.
     UntoldBlock,
     /// A request that waits does so beyond its deadline.
     LateDeadline,
@@ -35,7 +36,7 @@ pub enum Bug {
     LongChunk,
 }
 
-/// Whether this bug is planted in this thread.
+/// Returns whether this bug is planted in this thread.
 #[cfg(not(feature = "planted-bugs"))]
 pub(crate) const fn has(_: Bug) -> bool {
     false

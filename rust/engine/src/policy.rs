@@ -1,10 +1,10 @@
-//! The choices of the scheduler, as pure functions: what a reader who asks "why this one?" must know.
+//! The scheduler's choices, as pure functions.
 
 use crate::event::FinishReason;
 use crate::sequence::ScheduledTokens;
 use crate::shares::Shares;
 
-/// What to do about a running sequence that needs more blocks.
+/// The ways to give a running sequence more blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Room {
     /// The blocks are free.
@@ -15,7 +15,7 @@ pub(crate) enum Room {
     Preempt,
 }
 
-/// How a running sequence gets the blocks that it needs.
+/// Returns how a running sequence gets the blocks that it needs.
 pub(crate) fn room(num_missing: usize, num_free: usize, num_fenced: usize) -> Room {
     if num_missing <= num_free {
         Room::Take
@@ -26,9 +26,8 @@ pub(crate) fn room(num_missing: usize, num_free: usize, num_fenced: usize) -> Ro
     }
 }
 
-/// The place of a sequence: its priority, then the line of its key, then its place in that line, by
-/// precedence and arrival. Which line is served next is for the [`Shares`](crate::shares::Shares)
-/// to say.
+/// A sequence's rank: its priority, then its place in the line of its key, by precedence and
+/// arrival. [`Shares`](crate::shares::Shares) decide which line is served next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
     pub(crate) priority: i32,
@@ -39,14 +38,14 @@ pub(crate) struct Rank {
 }
 
 impl Rank {
-    /// The order of deserving: a lower number is served first, and preempted last.
+    /// Sort key: the lowest is served first and preempted last.
     pub(crate) fn desert(self, shares: &Shares) -> (i32, u64, i32, u64) {
         (self.priority, shares.get(self.key).num_tokens, self.precedence, self.arrival)
     }
 
-    /// Whether a waiting sequence gets its part of a step before a running one: it is more urgent,
-    /// or as urgent and its key was not served more. Within a key, those that run go on unless it
-    /// has precedence.
+    /// Returns whether a waiting sequence gets its part of a step before a running one: it is more
+    /// urgent, or as urgent and its key was not served more. Within a key, those that run go on
+    /// unless it has precedence.
     pub(crate) fn goes_before(self, running: Self, shares: &Shares) -> bool {
         let served = |rank: Self| shares.get(rank.key).num_tokens;
         let is_entitled = || match self.key == running.key {
@@ -56,8 +55,8 @@ impl Rank {
         self.priority < running.priority || self.priority == running.priority && is_entitled()
     }
 
-    /// Whether it is planned before another where no shares are looked at: by priority, and within
-    /// a key by precedence.
+    /// Returns whether it goes before another regardless of shares: by priority, and within a key
+    /// by precedence.
     pub(crate) fn is_above(self, other: Self) -> bool {
         let is_of_key = self.key == other.key;
         self.priority < other.priority
@@ -65,29 +64,29 @@ impl Rank {
     }
 }
 
-/// Whether a key may take a row from another. Each time the rows are shared out more evenly than
-/// before, so it comes to an end.
+/// Returns whether a key may take a row from another. Each time the rows are shared out more evenly
+/// than before, so it comes to an end.
 pub(crate) fn may_displace(num_running: usize, num_running_of_other: usize) -> bool {
     num_running + 1 < num_running_of_other
 }
 
-/// What is left of a step.
+/// The budget left of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Budget {
-    /// Tokens that it may still compute.
+    /// Tokens that the step may still compute.
     pub(crate) num_tokens: usize,
-    /// How many of them prefills may have.
+    /// The part of them that prefills may use.
     pub(crate) num_prefill_tokens: usize,
 }
 
 impl Budget {
-    /// Whether nothing is left for a sequence that enters.
+    /// Returns whether nothing is left for a sequence that enters.
     pub(crate) fn is_spent(self) -> bool {
         self.num_tokens == 0 || self.num_prefill_tokens == 0
     }
 
-    /// Tokens that a sequence gets in this step: a prefill is cut where the budget ends, of which
-    /// it leaves `num_kept` tokens to others.
+    /// Returns the tokens that a sequence gets in this step: a prefill is cut where the budget
+    /// ends, of which it leaves `num_kept` tokens to others.
     pub(crate) fn chunk_len(self, num_left: usize, num_kept: usize) -> usize {
         let most = self.num_tokens.saturating_sub(num_kept).max(1);
         // A single token is a decode, or as cheap.
@@ -102,15 +101,15 @@ impl Budget {
     }
 }
 
-/// Free blocks that a sequence leaves when it enters, with blocks for all its known tokens: one for
-/// each that runs already. Without them, it or another would be preempted as soon as one of them
-/// reaches the end of its last block.
+/// Returns the number of free blocks that a sequence leaves when it enters, with blocks for all its
+/// known tokens: one for each that runs already. Without them, it or another would be preempted as
+/// soon as one of them reaches the end of its last block.
 pub(crate) fn num_spared_blocks(num_running: usize) -> usize {
     num_running
 }
 
-/// Whether a sequence ends with this token, which makes it `len` tokens long. A stop token is named
-/// even where the length ends too.
+/// Returns whether a sequence ends with this token, which makes it `len` tokens long. A stop token
+/// is named even where the length ends too.
 pub(crate) fn finish_reason(
     token_id: u32,
     stop_token_ids: &[u32],

@@ -1,38 +1,41 @@
-//! What a client asks of the engine, in tokens.
+//! A request to the engine, in tokens.
 
 use std::time::Duration;
 
 use crate::error::EngineError;
 use crate::sampling::{MAX_LOGIT_BIAS, SamplingParams};
 
-/// Names a request from its acceptance to its last event. Chosen by the caller, never used twice.
+/// Identifies a request from its acceptance to its last event. Chosen by the caller, never used
+/// twice.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RequestId(pub u64);
 
-/// Most entries of [`Request::stop_token_ids`].
+/// Maximum entries of [`Request::stop_token_ids`].
 pub const MAX_STOP_TOKEN_IDS: usize = 256;
-/// Most of the likeliest tokens that can be asked for at one position.
+/// Maximum likely tokens that a request may ask for at one position.
 pub const MAX_LOGPROBS: u32 = 20;
 
 /// A request as the engine sees it: tokens in, tokens out.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Request {
-    /// Its name.
+    /// The request's id.
     pub id: RequestId,
     /// The prompt, at least one token.
     pub prompt: Vec<u32>,
-    /// Most tokens to generate; with 0 only the prompt is computed, for its
+    /// Maximum tokens to generate; with 0 only the prompt is computed, for its
     /// log-probabilities.
     pub max_tokens: usize,
     /// No stop token is drawn before this many tokens have been generated.
     pub min_tokens: usize,
-    /// Tokens that end the output: the model's end-of-sequence tokens and those the client added; at most [`MAX_STOP_TOKEN_IDS`].
+    /// Tokens that end the output: the model's end-of-sequence tokens and those the client added;
+    /// at most [`MAX_STOP_TOKEN_IDS`].
     pub stop_token_ids: Vec<u32>,
     /// How tokens are drawn.
     pub sampling: SamplingParams,
-    /// Tell the log-probability of each generated token, and of this many most likely ones, at most [`MAX_LOGPROBS`].
+    /// Report the log-probability of each generated token, and of this many likely ones, at most
+    /// [`MAX_LOGPROBS`].
     pub logprobs: Option<u32>,
     /// The same of each prompt token but the first.
     pub prompt_logprobs: Option<u32>,
@@ -41,24 +44,25 @@ pub struct Request {
     /// Lower numbers run first and are preempted last, across all keys: a priority counts before
     /// the shares of the keys.
     pub priority: i32,
-    /// Whose request it is; 0 is nobody's. Within a priority each key gets an equal part of the engine, and among the requests of one
-    /// key their precedence decides, then the order of arrival.
+    /// The client's API key; 0 for none. Within a priority each key gets an equal part of the
+    /// engine, and among the requests of one key their precedence decides, then the order of
+    /// arrival.
     pub key: u32,
     /// Among the requests of its priority and key, lower numbers run first and are preempted last.
     #[cfg_attr(feature = "serde", serde(default))]
     pub precedence: i32,
-    /// A mask says which tokens may be drawn. It follows from the tokens before, so a step draws a
-    /// token of the request only once [`Engine::resume`](crate::Engine::resume) has said that the
-    /// mask for it is there. That for the first token is there from the beginning. Stop tokens
-    /// before `min_tokens` are for the masks to forbid.
+    /// Whether a mask restricts each token. A mask follows from the tokens before it, so a step
+    /// draws a token only after [`Engine::resume`](crate::Engine::resume) for its mask; the first
+    /// mask is there from the start. The masks have to ban stop tokens before `min_tokens`.
     #[cfg_attr(feature = "serde", serde(default))]
     pub is_constrained: bool,
-    /// When nobody waits for it any longer, on the clock of [`Engine::expire`](crate::Engine::expire).
+    /// When the client stops waiting, on the clock of [`Engine::expire`](crate::Engine::expire).
     pub deadline: Option<Duration>,
 }
 
 impl Request {
-    /// A greedy request without stop tokens that asks for nothing else. Start from it and change what matters: fields may be added.
+    /// Returns a greedy request without stop tokens that asks for nothing else. Start from it and
+    /// change what matters: fields may be added.
     #[must_use]
     pub fn new(id: RequestId, prompt: Vec<u32>, max_tokens: usize) -> Self {
         Self {
@@ -79,14 +83,15 @@ impl Request {
         }
     }
 
-    /// Whether every prompt token must be computed for this request, be its keys and values known or not: its tokens are counted on
-    /// their way through the steps, or their likelihoods are asked for.
+    /// Returns whether every prompt token must be computed for this request, be its keys and values
+    /// known or not: its tokens are counted on their way through the steps, or their likelihoods
+    /// are asked for.
     #[must_use]
     pub fn needs_whole_prompt(&self) -> bool {
         self.sampling.is_penalised() || self.prompt_logprobs.is_some()
     }
 
-    /// Tokens are written to columns of 32 signed bits.
+    /// Checks that tokens fit into columns of 32 signed bits.
     fn check_tokens(&self) -> Result<(), EngineError> {
         let is_none = |token: &&u32| i32::try_from(**token).is_err();
         let of_prompt = self.prompt.iter().find(is_none).map(|token| ("prompt", token));
@@ -102,10 +107,12 @@ impl Request {
         }
     }
 
-    /// Checks that no list and no number is beyond what the columns of a step hold, or what a runner can work with.
+    /// Checks that no list and no number is beyond what the columns of a step hold, or what a
+    /// runner can work with.
     ///
     /// # Errors
-    /// [`EngineError::TooManyEntries`], [`EngineError::TooManyLogprobs`] or [`EngineError::OutOfRange`].
+    /// [`EngineError::TooManyEntries`], [`EngineError::TooManyLogprobs`] or
+    /// [`EngineError::OutOfRange`].
     pub fn check_limits(&self) -> Result<(), EngineError> {
         let lists = [
             ("logit_bias", self.sampling.logit_bias.len(), MAX_LOGIT_BIAS),

@@ -1,11 +1,11 @@
-//! How the tokens of a request are drawn. The numbers among it stand in one table, of which
-//! everything else that repeats them is made.
+//! Sampling parameters. One table lists the numeric ones; everything that repeats them is made from
+//! it.
 
 use crate::error::EngineError;
 use crate::plan_hash::Element;
 use crate::step::ColumnType;
 
-/// Most entries of [`SamplingParams::logit_bias`].
+/// Maximum entries of [`SamplingParams::logit_bias`].
 pub const MAX_LOGIT_BIAS: usize = 300;
 
 /// Calls a macro with what is given and, in braces behind it, the table of the numbers that a row
@@ -41,7 +41,7 @@ macro_rules! row_parameters {
     };
 }
 
-/// What a number may be, in words and as a test.
+/// The range of a number, in words and as a test.
 struct Range(&'static str, fn(f64) -> bool);
 
 const ANY: Range = Range("a number", |_| true);
@@ -55,9 +55,9 @@ pub trait RowNumber: Copy {
     /// An element of its column.
     type Element;
 
-    /// The number in its column, the nearest one if that cannot hold it.
+    /// Returns the number in its column, the nearest one if that cannot hold it.
     fn element(self) -> Self::Element;
-    /// The nearest number of this type.
+    /// Returns the nearest number of this type.
     fn nearest(value: f64) -> Self;
 }
 
@@ -92,7 +92,7 @@ pub struct RowParameter {
     pub name: &'static str,
     /// The type of the column.
     pub column_type: ColumnType,
-    /// What it does, and which value does nothing.
+    /// Its effect, and the value without one.
     pub about: &'static str,
 }
 
@@ -138,19 +138,19 @@ macro_rules! sampling_params {
             }
         }
 
-        /// The numbers of [`SamplingParams`], as far as they are given.
+        /// The numbers of [`SamplingParams`] that a request or model sets.
         #[derive(Debug, Clone, Copy, Default, PartialEq)]
         pub struct GivenParameters {
             $($(#[doc = $about])* pub $name: Option<$type>,)*
         }
 
         impl GivenParameters {
-            /// Asks for each number by its name.
+            /// Reads each number by its name.
             pub fn by_name(mut number: impl FnMut(&'static str) -> Option<f64>) -> Self {
                 Self { $($name: number(stringify!($name)).map(RowNumber::nearest),)* }
             }
 
-            /// What is given here, else there.
+            /// Returns what is given here, else there.
             #[must_use]
             pub fn or(self, other: Self) -> Self {
                 Self { $($name: self.$name.or(other.$name),)* }
@@ -158,7 +158,7 @@ macro_rules! sampling_params {
         }
 
         impl From<GivenParameters> for SamplingParams {
-            /// What is not given changes nothing.
+            /// Fills missing numbers with values that change nothing.
             fn from(given: GivenParameters) -> Self {
                 Self { $($name: given.$name.unwrap_or($neutral),)* ..Self::greedy() }
             }
@@ -186,14 +186,14 @@ impl Default for SamplingParams {
 }
 
 impl SamplingParams {
-    /// Whether the tokens of the sequence change the logits.
+    /// Returns whether the tokens of the sequence change the logits.
     #[must_use]
     pub fn is_penalised(&self) -> bool {
         self.repetition_penalty != 1.0 || self.frequency_penalty != 0.0 || self.presence_penalty != 0.0
     }
 
-    /// The number in `[0, 1)` that decides the draw of the output token at this position, 0 for the
-    /// first.
+    /// Returns the number in `[0, 1)` that decides the draw of the output token at this position, 0
+    /// for the first.
     ///
     /// It is a pure function, so that neither the batch, nor a preemption, nor the number of steps
     /// in flight changes an answer: of [`split_mix_64`] the upper 24 bits, all that single
@@ -204,12 +204,12 @@ impl SamplingParams {
     }
 }
 
-/// The upper 24 bits as a fraction: exact in single precision, and never rounded up to 1.
+/// Returns the upper 24 bits as a fraction: exact in single precision, and never rounded up to 1.
 fn unit_interval(bits: u64) -> f32 {
     (bits >> 40) as f32 / (1_u32 << 24) as f32
 }
 
-/// Output number `index`, from 0, of the `SplitMix64` generator (Steele, Lea, Flood, 2014) that
+/// Returns output `index`, from 0, of the `SplitMix64` generator (Steele, Lea, Flood, 2014) that
 /// starts from `seed`. Its state grows by a constant per output, so it needs none of those before
 /// it.
 #[must_use]

@@ -1,4 +1,5 @@
-//! Who computes how many tokens in the next step. Control flow only; the choices are in [`policy`].
+//! Decides which sequences compute how many tokens in the next step. Control flow only; the choices
+//! are in [`policy`].
 //!
 //! ```text
 //! waiting ──admit──► running ──finish, abort──► finished ──► forgotten
@@ -6,8 +7,9 @@
 //!    └────preempt───────┘
 //! ```
 //!
-//! What a sequence has computed can be found by others from the moment in which it is planned, and after the sequence has gone for as long
-//! as nobody else needs the blocks. See `docs/decisions/0005-prefix-cache.md` for why that is sound.
+//! Other sequences can find a sequence's blocks from the moment their computation is planned, and
+//! after it ended until the blocks are reused. See `docs/decisions/0005-prefix-cache.md` for why
+//! that is sound.
 
 use std::time::Duration;
 
@@ -31,14 +33,14 @@ pub(crate) struct Scheduler {
     pub(crate) sequences: Sequences,
     pub(crate) waiting: WaitingQueue,
     pub(crate) deadlines: Deadlines,
-    /// By priority; the most deserving first, wherever that matters.
+    /// By priority; sorted in order of service wherever that matters.
     pub(crate) running: Vec<SequenceKey>,
-    /// The places in it of those that may have to give way, kept so that a step allocates nothing.
+    /// Places in `running` that may be displaced, kept so that a step allocates nothing.
     pub(crate) places_to_free: Vec<usize>,
     pub(crate) shares: Shares,
     pub(crate) free_rows: Vec<u32>,
     pub(crate) pool: BlockPool,
-    /// Blocks of sequences that do not run any more but are used by steps in flight.
+    /// Blocks of sequences that no longer run, still used by steps in flight.
     pub(crate) num_fenced_blocks: usize,
     pub(crate) num_preemptions: u64,
     pub(crate) prefix_cache_queries: u64,
@@ -83,14 +85,14 @@ impl Scheduler {
         }
     }
 
-    /// The one rule: computed tokens catch up with known tokens, under the token budget, running sequences before those that wait and
-    /// deserve no more.
+    /// Applies the one rule: computed tokens catch up with known tokens, under the token budget,
+    /// running sequences before waiting ones that are not ahead of them.
     pub(crate) fn schedule(&mut self, scheduled: &mut Vec<ScheduledTokens>, events: &mut Vec<Event>) {
         self.sort_running();
         let mut budget = self.budget();
         self.hand_out_all(&mut budget, scheduled, events);
         if scheduled.is_empty() && budget.num_prefill_tokens < budget.num_tokens {
-            // The decodes that were to be alone have lost their blocks: prefills are in nobody's way.
+            // The decodes that were to be alone have lost their blocks: prefills delay no stream.
             budget.num_prefill_tokens = budget.num_tokens;
             self.hand_out_all(&mut budget, scheduled, events);
         }
@@ -114,14 +116,15 @@ impl Scheduler {
         Budget { num_tokens, num_prefill_tokens }
     }
 
-    /// Most prefill tokens in a step with decodes.
+    /// Returns the maximum prefill tokens in a step with decodes.
     pub(crate) fn max_prefill_tokens(&self) -> usize {
         let most = self.max_num_batched_tokens;
         let limit = |target| self.step_times.max_prefill_tokens(target, most);
         self.target_itl.map_or(most, limit)
     }
 
-    /// Puts the most deserving first, unless there is enough for all of one key: each takes at most one block more in a step.
+    /// Sorts by order of service, unless one key has enough for all: each takes at most one more
+    /// block in a step.
     fn sort_running(&mut self) {
         if self.shares.are_several() || self.pool.num_free() < self.running.len() {
             let Self { running, sequences, shares, .. } = self;
@@ -129,7 +132,7 @@ impl Scheduler {
         }
     }
 
-    /// Plans those that run, the most deserving first, and before each of them whoever waits and deserves more.
+    /// Plans running sequences in order of service, each after the waiting ones ahead of it.
     fn schedule_running(
         &mut self,
         budget: &mut Budget,
@@ -152,17 +155,19 @@ impl Scheduler {
             place += 1;
             let num_kept = self.running.len() - place;
             let len = budget.chunk_len(self.sequences[key].num_left(), num_kept);
-            // None are left where the last token that may be drawn is in flight, or others have had all that prefills get.
+            // 0 if the last token that may be drawn is in flight, or other prefills used their
+            // budget.
             if len > 0 && self.make_room(key, len) {
                 scheduled.push(self.hand_out(key, len, budget));
                 self.shares.owe(rank.key, self.sequences[key].pay());
             }
         }
-        // Not before, so that all are compared by what they had when the step began.
+        // Settled last, so that keys are compared by their shares at the step's start.
         self.shares.settle();
     }
 
-    /// Lets a waiting sequence enter before the running one at this place, if need be instead of some from there on.
+    /// Admits a waiting sequence before the running one at this place, displacing some from there
+    /// on if need be.
     fn admit_before(
         &mut self,
         place: usize,
@@ -182,8 +187,8 @@ impl Scheduler {
         is_in
     }
 
-    /// Gets the blocks for the next `len` tokens of a running sequence, from others if need be. Answers `false` if it must sit this
-    /// step out, or was preempted itself.
+    /// Gets the blocks for the next `len` tokens of a running sequence, preempting others if need
+    /// be. Returns `false` if it must sit this step out, or was preempted itself.
     fn make_room(&mut self, key: SequenceKey, len: usize) -> bool {
         let sequence = &mut self.sequences[key];
         let end = sequence.num_computed + len;
@@ -196,7 +201,8 @@ impl Scheduler {
                 Room::Take => return self.sequences[key].blocks.grow(end, &mut self.pool),
                 Room::Wait => return false,
                 Room::Preempt => {
-                    // Those before this one have their part of the step already. It is in the list, so there is a last one.
+                    // Earlier ones have their part of the step already. This one is in the list, so
+                    // it has a last.
                     if self.preempt(self.running.len() - 1) == key {
                         return false;
                     }
@@ -213,7 +219,8 @@ impl Scheduler {
         part
     }
 
-    /// Takes everything from the running sequence at this place but its known tokens, and queues it again where its rank belongs.
+    /// Takes everything from the running sequence at this place but its known tokens, and queues it
+    /// again where its rank belongs.
     pub(crate) fn preempt(&mut self, place: usize) -> SequenceKey {
         let key = self.running.remove(place);
         self.num_preemptions += 1;
@@ -222,7 +229,8 @@ impl Scheduler {
         key
     }
 
-    /// Admits in the order of the queue; the first that does not fit keeps those behind it out, so that nobody waits for ever.
+    /// Admits in the order of the queue; the first that does not fit keeps those behind it out, so
+    /// that no sequence waits for ever.
     fn admit_waiting(
         &mut self,
         budget: &mut Budget,
@@ -239,7 +247,8 @@ impl Scheduler {
         }
     }
 
-    /// Lets a waiting sequence enter with its first chunk, if there is a place for it. It leaves `num_kept` tokens of the budget to others.
+    /// Lets a waiting sequence enter with its first chunk, if there is a place for it. It leaves
+    /// `num_kept` tokens of the budget to others.
     fn admit(
         &mut self,
         key: SequenceKey,
@@ -263,7 +272,7 @@ impl Scheduler {
         if has(Bug::Starvation) { self.waiting.last() } else { self.waiting.next(&self.shares) }
     }
 
-    /// Gives a waiting sequence its blocks and a row, or answers `false` if it must wait on.
+    /// Gives a waiting sequence its blocks and a row. Returns `false` if it must wait on.
     fn enter(&mut self, key: SequenceKey, events: &mut Vec<Event>) -> bool {
         let sequence = &mut self.sequences[key];
         // Preempted a moment ago: its blocks, and perhaps its last token, are still with a step in
@@ -289,7 +298,8 @@ impl Scheduler {
         true
     }
 
-    /// Ends a sequence. It stays in the list of the running ones until [`Self::drop_finished`], so that many can end in one pass.
+    /// Ends a sequence. It stays in the list of the running ones until [`Self::drop_finished`], so
+    /// that many can end in one pass.
     pub(crate) fn finish(&mut self, key: SequenceKey) {
         self.sequences.forget_request(key);
         if let Some(deadline) = self.sequences[key].deadline {
@@ -312,8 +322,8 @@ impl Scheduler {
         self.running.retain(|key| sequences.get(*key).is_some_and(Sequence::is_running));
     }
 
-    /// Takes a running sequence off its row. The row is free at once, since the device works in the order of the plans; the blocks
-    /// are fenced as long as a step in flight uses them.
+    /// Takes a running sequence off its row. The row is free at once, since the device works in the
+    /// order of the plans; the blocks are fenced as long as a step in flight uses them.
     fn leave_row(&mut self, key: SequenceKey, phase: Phase) {
         let sequence = &mut self.sequences[key];
         if let Phase::Running { row } = sequence.phase {
@@ -329,7 +339,8 @@ impl Scheduler {
         self.lift_fence(key);
     }
 
-    /// Gives back the blocks of a sequence that does not run, once no step in flight uses them, and forgets it if it has finished.
+    /// Gives back the blocks of a sequence that does not run, once no step in flight uses them, and
+    /// forgets it if it has finished.
     pub(crate) fn lift_fence(&mut self, key: SequenceKey) {
         let sequence = &mut self.sequences[key];
         let is_fenced = sequence.num_steps_in_flight > 0 && !has(Bug::UnfencedFree);

@@ -1,10 +1,10 @@
-//! What a step found out about the likelihood of tokens, for the requests that asked.
+//! The log-probabilities of a step, for the requests that need them.
 
 use crate::error::EngineError;
 use crate::event::TokenLogprobs;
 
-/// The log-probabilities that a step hands back, in columns: one row for each scored sample of the plan, then one for each scored
-/// prompt token. The default is that of a plan that scores nothing.
+/// The log-probabilities that a step hands back, in columns: one row for each scored sample of the
+/// plan, then one for each scored prompt token. The default is that of a plan that scores nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Scores<'a> {
     logprobs: &'a [f32],
@@ -13,8 +13,8 @@ pub struct Scores<'a> {
 }
 
 impl<'a> Scores<'a> {
-    /// Puts the columns together: `logprobs` of the drawn or given tokens, `[num_rows]`; `top_ids`, the most likely tokens, best
-    /// first, and `top_logprobs`, both `[num_rows, num_top]`.
+    /// Puts the columns together: `logprobs` of the drawn or given tokens, `[num_rows]`; `top_ids`,
+    /// the most likely tokens, best first, and `top_logprobs`, both `[num_rows, num_top]`.
     ///
     /// # Errors
     /// [`EngineError::ScoreShape`] if the lengths do not fit together.
@@ -38,7 +38,7 @@ impl<'a> Scores<'a> {
         self.logprobs.len()
     }
 
-    /// What a request that asked for `num_top` tokens is told of one row.
+    /// Returns one row's log-probabilities for a request of `num_top` likely tokens.
     fn row(&self, row: usize, num_top: u32) -> TokenLogprobs {
         let stride = self.top_ids.len() / self.logprobs.len();
         let columns = row * stride..row * stride + stride.min(num_top as usize);

@@ -5,7 +5,7 @@
 //!
 //! tokens        p p p p p o o        known here
 //! num_pending                 1      known to the device only
-//! num_computed  ------------->       keys and values written, or to be written by the steps in flight
+//! num_computed  ------------->       keys and values written, or to be written by steps in flight
 //! num_left                    1      what the next step may compute
 //! ```
 
@@ -19,7 +19,8 @@ use crate::policy::{self, Rank};
 use crate::request::{Request, RequestId};
 use crate::sampling::SamplingParams;
 
-/// A request that may go on for a whole context seldom does: beyond this its lists double as they fill.
+/// A request that may go on for a whole context seldom does: beyond this its lists double as they
+/// fill.
 const MAX_RESERVED_TOKENS: usize = 1024;
 
 /// Names a sequence inside the engine, until it is forgotten.
@@ -29,7 +30,8 @@ pub(crate) struct SequenceKey(pub(crate) u32);
 /// Where a sequence is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// In the waiting queue. After a preemption it may still hold blocks, until no step in flight uses them.
+    /// In the waiting queue. After a preemption it may still hold blocks, until no step in flight
+    /// uses them.
     Waiting,
     /// Takes part in steps.
     Running {
@@ -48,23 +50,24 @@ pub(crate) struct ScheduledTokens {
     pub(crate) len: usize,
     /// Whether the step draws the token that follows.
     pub(crate) samples: bool,
-    /// Prompt tokens whose log-probabilities it finds out: those that follow the last of its tokens in the prompt.
+    /// Prompt tokens whose log-probabilities it finds out: those that follow the last of its tokens
+    /// in the prompt.
     pub(crate) num_prompt_scores: usize,
 }
 
 impl ScheduledTokens {
-    /// Tokens in the KV cache once the step has run.
+    /// Returns the tokens in the KV cache once the step has run.
     pub(crate) fn end(&self) -> usize {
         self.start + self.len
     }
 
-    /// Whether it is the next token of a stream, or costs as little.
+    /// Returns whether it is the next token of a stream, or costs as little.
     pub(crate) fn is_decode(&self) -> bool {
         self.samples && self.len == 1
     }
 }
 
-/// What became of a drawn token.
+/// The result of a drawn token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Drawn {
     /// The token, unless it is a stop token, or the request asks for none.
@@ -88,8 +91,8 @@ pub(crate) struct Sequence {
     pub(crate) sampling: SamplingParams,
     pub(crate) logprobs: Option<u32>,
     pub(crate) prompt_logprobs: Option<u32>,
-    /// Prompt tokens whose log-probabilities are known, or are found out by the steps in flight. A preemption leaves it as it is:
-    /// what has been told is not told again.
+    /// Prompt tokens whose log-probabilities are known, or are found out by the steps in flight. A
+    /// preemption leaves it as it is: log-probabilities reported once are not reported again.
     pub(crate) num_prompt_scored: usize,
     /// See [`Request::needs_whole_prompt`].
     pub(crate) needs_whole_prompt: bool,
@@ -98,10 +101,11 @@ pub(crate) struct Sequence {
     pub(crate) phase: Phase,
     pub(crate) was_scheduled: bool,
     pub(crate) blocks: BlockTable,
-    /// Leading blocks that the plans have told since it took its row.
+    /// Leading blocks that plans have listed since the sequence took its row.
     pub(crate) num_told_blocks: usize,
     pub(crate) num_computed: usize,
-    /// Tokens that its key need not pay for again: they were cached, or computed before a preemption.
+    /// Tokens that its key need not pay for again: they were cached, or computed before a
+    /// preemption.
     pub(crate) num_paid: usize,
     pub(crate) num_pending: usize,
     pub(crate) num_steps_in_flight: usize,
@@ -156,9 +160,9 @@ impl Sequence {
         self.tokens.len() + self.num_pending
     }
 
-    /// Tokens that a step may compute now. The last token that may ever be known is never computed:
-    /// nothing follows it. Where a mask is needed, none are before it is there, which takes the
-    /// token that is in the making.
+    /// Returns the number of tokens that a step may compute now. The last token that may ever be
+    /// known is never computed: nothing follows it. While its mask is missing, none may be: the
+    /// mask follows from the token in the making.
     pub(crate) fn num_left(&self) -> usize {
         let num_known = self.num_known();
         let is_held = self.awaits_mask || self.is_constrained && self.num_pending > 0;
@@ -169,7 +173,8 @@ impl Sequence {
         }
     }
 
-    /// Whether the next step draws a token that follows an earlier one at once: somebody sees how long that takes.
+    /// Returns whether the next step draws a token that follows an earlier one at once: a client
+    /// sees how long that takes.
     pub(crate) fn decodes(&self) -> bool {
         self.num_left() == 1 && self.num_known() > self.prompt_len
     }
@@ -189,7 +194,7 @@ impl Sequence {
         ScheduledTokens { key, start, len, samples, num_prompt_scores }
     }
 
-    /// How many prompt tokens are to be scored that were not until now.
+    /// Returns how many more prompt tokens are to be scored.
     fn take_prompt_scores(&mut self) -> usize {
         if self.prompt_logprobs.is_none() {
             return 0;
@@ -198,70 +203,72 @@ impl Sequence {
         num_scored - std::mem::replace(&mut self.num_prompt_scored, num_scored)
     }
 
-    /// Prompt tokens that can be scored once `end` tokens are computed: each by the one before it, so the first never.
+    /// Returns the number of prompt tokens that can be scored once `end` tokens are computed: each
+    /// by the one before it, so the first never.
     fn num_scorable(&self, end: usize) -> usize {
         end.min(self.prompt_len - 1)
     }
 
-    /// The positions of the tokens whose logits score the prompt tokens that follow them.
+    /// Returns the positions of the tokens whose logits score the prompt tokens that follow them.
     pub(crate) fn scoring_positions(&self, part: &ScheduledTokens) -> Range<usize> {
         let end = self.num_scorable(part.end());
         end - part.num_prompt_scores..end
     }
 
-    /// Tokens that must not be drawn after `end` tokens.
+    /// Returns the tokens that must not be drawn after `end` tokens.
     pub(crate) fn forbidden_tokens(&self, end: usize) -> &[u32] {
         let is_early = end - self.prompt_len < self.min_tokens;
         if is_early && !self.is_constrained { &self.stop_token_ids } else { &[] }
     }
 
-    /// Lets others find what it has computed, as far as the tokens are known here. Steps run in the order of their plans: whoever finds a
-    /// block in a later plan, or later in the same one, reads it after it is written.
+    /// Adds computed blocks to the prefix cache, as far as their tokens are known here. Steps run
+    /// in the order of their plans, so a block found later is read after it is written.
     pub(crate) fn remember_computed(&mut self, pool: &mut BlockPool) {
         let num_known_here = self.num_computed.min(self.tokens.len());
         self.blocks.remember(&self.tokens[..num_known_here], pool);
     }
 
-    /// Lets no other sequence find what it has computed.
+    /// Removes the sequence's blocks from the prefix cache.
     pub(crate) fn disown(&mut self, pool: &mut BlockPool) {
         self.blocks.disown(pool);
         self.num_computed = 0;
     }
 
-    /// The numbers of the blocks that a plan must tell for `num_tokens` to be reached, and counts them as told.
+    /// Returns the indices of the blocks that a plan must list to reach `num_tokens`, and marks
+    /// them listed.
     pub(crate) fn tell_blocks(&mut self, num_tokens: usize) -> Range<usize> {
         let num_needed = self.blocks.num_blocks_for(num_tokens);
         let num_told = std::mem::replace(&mut self.num_told_blocks, num_needed);
         if has(Bug::UntoldBlock) && num_told > 0 { 0..0 } else { num_told..num_needed }
     }
 
-    /// Takes the memory for its next tokens, so that the steps do not have to.
+    /// Reserves memory for the next tokens, so that steps allocate none.
     pub(crate) fn reserve(&mut self) {
         let len = self.max_len.min(self.tokens.len() + MAX_RESERVED_TOKENS);
         self.tokens.reserve(len - self.tokens.len());
         self.blocks.reserve(len);
     }
 
-    /// Begins where the cache ends. Its key pays for none of that, whoever has computed it.
+    /// Starts after the cached tokens, for which its key does not pay.
     pub(crate) fn find_cached(&mut self, num_cached_tokens: usize) {
         self.num_computed = num_cached_tokens;
         self.num_paid = self.num_paid.max(num_cached_tokens);
     }
 
-    /// How many tokens it has computed for the first time since the last call.
+    /// Returns the tokens computed for the first time since the last call.
     pub(crate) fn pay(&mut self) -> usize {
         let num_paid = self.num_paid.max(self.num_computed);
         num_paid - std::mem::replace(&mut self.num_paid, num_paid)
     }
 
-    /// A step in flight that it took part in is done.
+    /// Records that a step in flight with this part is done.
     pub(crate) fn complete_step(&mut self, part: &ScheduledTokens) {
         self.num_steps_in_flight -= 1;
         self.num_pending -= usize::from(part.samples);
         self.draws_again = false;
     }
 
-    /// A completed step drew no token: the last one is computed again.
+    /// Schedules the last token again: a completed step drew none.
     pub(crate) fn draw_again(&mut self) {
         if self.is_running() {
             self.num_computed -= 1;
@@ -308,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_key_pays_once_for_what_was_computed_for_it_and_never_for_what_was_cached() {
-        // A customer would be put back in the line for tokens that somebody else has paid for.
+        // A client would lose its place for tokens that another has paid for.
         let mut sequence = sequence(3);
         sequence.find_cached(1);
         sequence.schedule(SequenceKey(0), 2);

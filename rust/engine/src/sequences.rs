@@ -7,8 +7,8 @@ use rustc_hash::FxHashMap;
 use crate::request::RequestId;
 use crate::sequence::{Sequence, SequenceKey};
 
-/// A slab: keys index a vector, so that a step touches no hash table. A finished sequence has a key as long as a step in flight uses
-/// its blocks, and no entry under its request's name any more.
+/// A slab: keys index a vector, so that a step touches no hash table. A finished sequence has a key
+/// as long as a step in flight uses its blocks, and no entry under its request's name any more.
 #[derive(Debug, Default)]
 pub(crate) struct Sequences {
     slots: Vec<Option<Sequence>>,
@@ -17,7 +17,7 @@ pub(crate) struct Sequences {
 }
 
 impl Sequences {
-    /// The sequence of a request that has not finished.
+    /// Returns the sequence of a request that has not finished.
     pub(crate) fn find(&self, id: RequestId) -> Option<SequenceKey> {
         self.live.get(&id).copied()
     }
@@ -34,13 +34,13 @@ impl Sequences {
         key
     }
 
-    /// From here on the request has no name: it cannot be aborted any more.
+    /// Forgets a request's id: it can no longer be aborted.
     pub(crate) fn forget_request(&mut self, key: SequenceKey) {
         let id = self[key].id;
         self.live.remove(&id);
     }
 
-    /// The key is free for another sequence afterwards.
+    /// Removes a sequence and frees its key for another.
     pub(crate) fn remove(&mut self, key: SequenceKey) {
         self.slots[key.0 as usize] = None;
         self.free.push(key);
@@ -50,17 +50,17 @@ impl Sequences {
         self.slots[key.0 as usize].as_ref()
     }
 
-    /// All sequences with their keys, those that have finished included.
+    /// Returns all sequences with their keys, those that have finished included.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SequenceKey, &Sequence)> {
         (0..).map(SequenceKey).zip(&self.slots).filter_map(|(key, slot)| Some((key, slot.as_ref()?)))
     }
 
-    /// Every key is below this.
+    /// Returns a bound above every key.
     pub(crate) fn num_keys(&self) -> usize {
         self.slots.len()
     }
 
-    /// Requests that have not finished.
+    /// Returns the number of requests that have not finished.
     pub(crate) fn num_live(&self) -> usize {
         self.live.len()
     }

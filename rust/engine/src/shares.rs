@@ -1,8 +1,9 @@
-//! What each key has had of the engine, so that the flood of one does not starve another.
+//! Each key's share of the engine, so that the flood of one does not starve another.
 //!
-//! The virtual time of a key is the number of tokens computed for it: those of prompts that were not cached, and those generated. The
-//! key that had least is served first. A key without requests does not save up for later: when it comes back it starts where the
-//! least served of the others is (Sheng et al., *Fairness in Serving Large Language Models*, 2024).
+//! The virtual time of a key is the number of tokens computed for it: those of prompts that were
+//! not cached, and those generated. The key that had least is served first. A key without requests
+//! does not save up for later: when it comes back it starts where the least served of the others is
+//! (Sheng et al., *Fairness in Serving Large Language Models*, 2024).
 
 use std::mem;
 
@@ -13,7 +14,7 @@ use rustc_hash::FxHashMap;
 pub(crate) struct Share {
     /// Its virtual time.
     pub(crate) num_tokens: u64,
-    /// What the step that is being planned adds to it.
+    /// Tokens that the step being planned adds to it.
     num_owed: u64,
     /// Its requests that have not finished.
     pub(crate) num_live: usize,
@@ -28,12 +29,12 @@ pub(crate) struct Shares {
 }
 
 impl Shares {
-    /// The part of a key.
+    /// Returns the part of a key.
     pub(crate) fn get(&self, key: u32) -> Share {
         self.by_key.get(&key).copied().unwrap_or_default()
     }
 
-    /// A request of this key came.
+    /// Counts a new request of the key.
     pub(crate) fn join(&mut self, key: u32) {
         if self.get(key).num_live == 0 {
             self.return_from_idleness(key);
@@ -44,13 +45,14 @@ impl Shares {
     fn return_from_idleness(&mut self, key: u32) {
         let live = self.by_key.values().filter(|share| share.num_live > 0);
         let least = live.map(|share| share.num_tokens).min().unwrap_or(0);
-        // Those without requests that had less would be lifted in their turn, so nothing is lost with them.
+        // Those without requests that had less would be lifted in their turn, so nothing is lost
+        // with them.
         self.by_key.retain(|_, share| share.num_live > 0 || share.num_tokens > least);
         let share = self.of(key);
         share.num_tokens = share.num_tokens.max(least);
     }
 
-    /// A request of this key ended. Where nobody is left, nobody has had too much.
+    /// Counts the end of a request of the key. Without requests left, all shares are forgotten.
     pub(crate) fn leave(&mut self, key: u32) {
         self.of(key).num_live -= 1;
         if self.by_key.values().all(|share| share.num_live == 0) {
@@ -58,34 +60,34 @@ impl Shares {
         }
     }
 
-    /// A request of this key got a row.
+    /// Counts a request of the key that got a row.
     pub(crate) fn start(&mut self, key: u32) {
         self.of(key).num_running += 1;
     }
 
-    /// A request of this key left its row.
+    /// Counts a request of the key that left its row.
     pub(crate) fn stop(&mut self, key: u32) {
         self.of(key).num_running -= 1;
     }
 
-    /// Tokens were computed for this key that it has to pay for.
+    /// Charges tokens to the key.
     pub(crate) fn charge(&mut self, key: u32, num_tokens: usize) {
         self.of(key).num_tokens += num_tokens as u64;
     }
 
-    /// Tokens that the key has to pay for once the step is planned.
+    /// Notes tokens to charge to the key once the step is planned.
     pub(crate) fn owe(&mut self, key: u32, num_tokens: usize) {
         self.of(key).num_owed += num_tokens as u64;
     }
 
-    /// All pay what they owe.
+    /// Charges all that is owed.
     pub(crate) fn settle(&mut self) {
         for share in self.by_key.values_mut() {
             share.num_tokens += mem::take(&mut share.num_owed);
         }
     }
 
-    /// Whether more than one key has requests, or had a moment ago.
+    /// Returns whether more than one key has requests, or had a moment ago.
     pub(crate) fn are_several(&self) -> bool {
         self.by_key.len() > 1
     }
@@ -101,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_key_that_was_idle_has_saved_nothing_up() {
-        // Somebody who comes once a day would stop everybody else for as long as a day's tokens take.
+        // A client that comes once a day would block all others for a day's worth of tokens.
         let mut shares = Shares::default();
         shares.join(1);
         shares.charge(1, 1000);

@@ -11,7 +11,8 @@ pub struct Stats {
     pub num_blocks: usize,
     /// Blocks that no sequence holds.
     pub num_free_blocks: usize,
-    /// Most prefill tokens in a step with decodes, as [`target_itl`](crate::EngineConfig::target_itl) has it now.
+    /// Maximum prefill tokens in a step with decodes, as
+    /// [`target_itl`](crate::EngineConfig::target_itl) sets it now.
     pub max_prefill_tokens: usize,
     /// Plans handed out so far.
     pub steps: u64,
@@ -21,8 +22,9 @@ pub struct Stats {
     pub generated_tokens: u64,
     /// Sequences that lost their blocks to another one so far.
     pub preemptions: u64,
-    /// Prompt tokens of the requests that have left the waiting queue, but of those that must compute their whole prompt.
+    /// Prompt tokens of requests that have left the waiting queue, without those that must compute
+    /// their whole prompt.
     pub prefix_cache_queries: u64,
-    /// How many of these were in the KV cache already.
+    /// Those of them that were in the KV cache already.
     pub prefix_cache_hits: u64,
 }

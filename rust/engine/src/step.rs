@@ -118,10 +118,10 @@ macro_rules! step_plan {
         impl StepPlan {
             /// The names of [`StepPlan::sizes`].
             pub const SIZE_NAMES: [&'static str; [$(stringify!($name)),*].len()] = [$(stringify!($name)),*];
-            /// What each of them counts.
+            /// The meaning of each size.
             pub const SIZES_ABOUT: [&'static str; Self::SIZE_NAMES.len()] = [$(concat!($($about),*)),*];
 
-            /// Every number of the plan but its name.
+            /// Returns every number of the plan but its name.
             #[must_use]
             pub fn sizes(&self) -> [usize; Self::SIZE_NAMES.len()] {
                 [$(self.$name),*]
@@ -150,11 +150,11 @@ pub struct Column {
     pub name: &'static str,
     /// The type of its elements.
     pub column_type: ColumnType,
-    /// How many elements it must hold.
+    /// Elements that it must hold.
     pub len: usize,
 }
 
-/// How much of a column plans fill.
+/// The part of a column that plans fill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ColumnUse {
     /// The name of the field of [`StepBuffers`].
@@ -164,9 +164,9 @@ pub struct ColumnUse {
     /// The sizes of a plan that say together how many elements it fills; none for a column that the
     /// engine leaves alone.
     pub sizes: &'static [&'static str],
-    /// How many more it fills.
+    /// Further elements that it fills.
     pub more: usize,
-    /// What its elements are.
+    /// The meaning of its elements.
     pub about: &'static str,
 }
 
@@ -181,7 +181,7 @@ pub enum ColumnSlice<'a> {
     Float32(&'a mut [f32]),
 }
 
-/// Most biases of one sample: the client's, and its stop tokens while they are forbidden.
+/// Maximum biases of one sample: the client's, and its stop tokens while they are forbidden.
 const MAX_BIASES: usize = MAX_LOGIT_BIAS + MAX_STOP_TOKEN_IDS;
 
 /// Each column with the elements that it must hold, and the sizes of a plan that say how many of
@@ -226,8 +226,8 @@ macro_rules! step_buffers {
             }
         }
 
-        /// The columns that a runner must allocate for an engine of this configuration, in the
-        /// order of the fields.
+        /// Returns the columns that a runner must allocate for an engine of this configuration, in
+        /// the order of the fields.
         #[must_use]
         pub fn step_columns($config: &EngineConfig) -> Vec<Column> {
             vec![$(Column {
@@ -269,8 +269,8 @@ macro_rules! step_buffers {
             /// The names of the columns, in the order of [`StepPlan::column_hashes`].
             pub const COLUMN_NAMES: [&'static str; [$(stringify!($name)),*].len()] = [$(stringify!($name)),*];
 
-            /// A hash of what this plan uses of each column; 0 where it uses nothing. It is the
-            /// same on every machine and in every build. The columns must be as
+            /// Returns a hash of what this plan uses of each column; 0 where it uses nothing. It is
+            /// the same on every machine and in every build. The columns must be as
             /// [`Engine::schedule`](crate::Engine::schedule) has left them.
             #[must_use]
             pub fn column_hashes(&self, columns: &StepBuffers<'_>) -> [u32; Self::COLUMN_NAMES.len()] {

@@ -1,46 +1,52 @@
-//! How long steps take, as far as the caller has measured it, and how many prefill tokens a step with decodes may therefore have.
+//! Estimates step durations from the caller's measurements, and limits the prefill tokens of a step
+//! with decodes.
 //!
 //! ```text
 //! expected = decode_s + prefill tokens * prefill_s / prefill_tokens
 //! ```
 //!
-//! `decode_s` is what a step takes that computes decodes only; the quotient is what prefill tokens have added to that, weighted towards
-//! the last steps and the long chunks. Where time is not a straight line the quotient is the slope of the chord to the chunks of late, so
-//! the chunk settles where the chord meets the target. See `docs/decisions/0013-prefill-beside-decodes.md`.
+//! `decode_s` is what a step takes that computes decodes only; the quotient is what prefill tokens
+//! have added to that, weighted towards the last steps and the long chunks. Where time is not a
+//! straight line the quotient is the slope of the chord to the chunks of late, so the chunk settles
+//! where the chord meets the target. See `docs/decisions/0013-prefill-beside-decodes.md`.
 
 use std::time::Duration;
 
 use crate::sequence::ScheduledTokens;
 
-/// The part of a new measurement in what is expected.
+/// The weight of a new measurement in the estimate.
 const GAIN: f64 = 0.25;
-/// A measurement counts for at most so many times what was expected, so that a page fault or a stopped process changes little.
+/// A measurement counts as at most this multiple of the estimate, so that a page fault or a stopped
+/// process changes little.
 const MOST_SURPRISE: f64 = 2.0;
-/// A chunk is at most so many times as long as the longest of late: what was measured on short ones says little about long ones.
+/// A chunk is at most this many times as long as the longest recent one: measurements of short
+/// chunks predict little about long ones.
 const MOST_GROWTH: f64 = 2.0;
-/// Prefills may lengthen a step by this part of it whatever the target is, or else they would stand still where decodes alone reach it.
+/// Prefills may lengthen a step by this fraction whatever the target is, or they would stall where
+/// decodes alone reach it.
 const LEAST_SHARE: f64 = 0.125;
-/// After so many steps with both, one has decodes only: else nobody could tell which of the two have become slower.
+/// After this many mixed steps, one has decodes only, to measure which of the two became slower.
 const MIXED_STEPS_IN_A_ROW: u32 = 16;
 
-/// What a step computes.
+/// The work of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Work {
     pub(crate) has_decodes: bool,
     pub(crate) num_prefill_tokens: usize,
 }
 
-/// A model of the device, learned from the times of its steps.
+/// A model of the device, fitted to the durations of its steps.
 #[derive(Debug, Default)]
 pub(crate) struct StepTimes {
     decode_s: f64,
     prefill_s: f64,
     prefill_tokens: f64,
-    /// How far steps with decodes are from what is expected, as a part of it.
+    /// Relative deviation of steps with decodes from the estimate.
     deviation: f64,
-    /// Tokens of the longest chunk of late.
+    /// Tokens of the longest recent chunk.
     longest: f64,
-    /// Planned since decodes were last alone. With two steps in flight the measurements come a plan too late.
+    /// Mixed steps planned since the last with decodes only. Counted in plans: with two steps in
+    /// flight measurements come one plan late.
     num_mixed_steps: u32,
 }
 
@@ -82,8 +88,8 @@ impl StepTimes {
         }
     }
 
-    /// How many prefill tokens, of `most`, keep a step with decodes within the target. At least one, whatever that takes, and now and then
-    /// none. Before any prefill was measured there is no limit.
+    /// Returns how many prefill tokens, of `most`, keep a step with decodes within the target: at
+    /// least one, now and then none, and all before any prefill was measured.
     pub(crate) fn max_prefill_tokens(&self, target: Duration, most: usize) -> usize {
         let left = target.as_secs_f64() / (1.0 + self.deviation) - self.decode_s;
         let left = left.max(LEAST_SHARE * self.decode_s);

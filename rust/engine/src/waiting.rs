@@ -8,7 +8,7 @@ use crate::policy::Rank;
 use crate::sequence::SequenceKey;
 use crate::shares::Shares;
 
-/// Who waits, by rank.
+/// The waiting sequences, by rank.
 #[derive(Debug, Default)]
 pub(crate) struct WaitingQueue {
     sequences: BTreeMap<Rank, SequenceKey>,
@@ -31,13 +31,13 @@ impl WaitingQueue {
         self.sequences.iter().map(|(rank, key)| (*rank, *key))
     }
 
-    /// Who came last, of the last line.
+    /// Returns the last sequence of the last line.
     pub(crate) fn last(&self) -> Option<(Rank, SequenceKey)> {
         self.sequences.last_key_value().map(|(rank, key)| (*rank, *key))
     }
 
-    /// Who is next: of the most urgent priority, the first in the line of the key that was served
-    /// least.
+    /// Returns the next sequence: of the most urgent priority, the first in line of the least
+    /// served key.
     pub(crate) fn next(&self, shares: &Shares) -> Option<(Rank, SequenceKey)> {
         let (first, _) = self.sequences.first_key_value()?;
         let heads = self.heads().take_while(|(rank, _)| rank.priority == first.priority);
@@ -47,7 +47,7 @@ impl WaitingQueue {
         })
     }
 
-    /// The first of each line.
+    /// Returns the first of each line.
     fn heads(&self) -> impl Iterator<Item = (Rank, SequenceKey)> {
         let head_after = |bound| self.sequences.range((bound, Bound::Unbounded)).next();
         let next_head = move |(rank, _): &(&Rank, &SequenceKey)| {

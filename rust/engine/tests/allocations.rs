@@ -1,4 +1,4 @@
-//! What a step and a waiting request cost in memory, counted by the allocator itself.
+//! The memory of a step and of a waiting request, counted by the allocator itself.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -23,8 +23,8 @@ fn count(num_allocations: usize, num_bytes: isize) {
     NUM_BYTES.set(NUM_BYTES.get() + num_bytes);
 }
 
-// SAFETY: every call is passed on to the system's allocator as it came. The counters have neither a constructor nor a destructor, so
-// they allocate nothing themselves.
+// SAFETY: every call is passed on to the system's allocator as it came. The counters have neither a
+// constructor nor a destructor, so they allocate nothing themselves.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(1, layout.size().cast_signed());
@@ -69,7 +69,8 @@ impl Loop {
     }
 }
 
-/// What the engine's own checks ask for in these steps: debug builds make them once in each of the two calls.
+/// Returns what the engine's own checks ask for in these steps: debug builds make them once in each
+/// of the two calls.
 fn num_for_checks(engine: &Engine, num_steps: usize) -> usize {
     let before = NUM_ALLOCATIONS.get();
     engine.check_invariants();
@@ -78,7 +79,8 @@ fn num_for_checks(engine: &Engine, num_steps: usize) -> usize {
 
 #[test]
 fn a_step_in_the_steady_state_asks_for_no_memory() {
-    // The time of an allocation is anybody's guess; at thousands of steps a second it becomes a stutter in every stream.
+    // The time of an allocation is unpredictable; at thousands of steps a second it becomes a
+    // stutter in every stream.
     for (max_steps_in_flight, num_keys) in [(1, 1), (2, 1), (2, 3)] {
         let limits = EngineConfig {
             block_size: 16,

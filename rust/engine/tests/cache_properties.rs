@@ -1,4 +1,5 @@
-//! What holds for the prefix cache whatever comes. The seed is fixed: a failure here is a failure everywhere.
+//! Properties of the prefix cache under random use. The seed is fixed: a failure here is a failure
+//! everywhere.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
@@ -17,12 +18,12 @@ fn fixed(cases: u32) -> ProptestConfig {
     }
 }
 
-/// Texts over few tokens, so that many begin alike.
+/// Returns the texts over few tokens, so that many begin alike.
 fn text() -> impl Strategy<Value = Vec<u32>> {
     vec(0_u32..2, 1..24)
 }
 
-/// What a block holds: a salt, and all tokens up to the block's end.
+/// The content of a block: a salt, and all tokens up to the block's end.
 type Content = (u64, Vec<u32>);
 
 /// Sequences over one pool, and what a device would have in its blocks.
@@ -44,7 +45,7 @@ impl Holders {
         }
     }
 
-    /// A table takes blocks for this text and computes it. Answers the number of cached tokens.
+    /// A table takes blocks for this text and computes it. Returns the number of cached tokens.
     fn enter(&mut self, holder: usize, text: &[u32]) -> Option<usize> {
         let (salt, table, tokens) = &mut self.tables[holder];
         let num_cached = table.enter(text, true, 0, &mut self.pool)?;
@@ -105,7 +106,8 @@ proptest! {
     fn the_table_finds_what_a_plain_search_finds(
         operations in vec((0_u32..12, 0_u64..3, 0_usize..6, 0_u32..3), 1..120),
     ) {
-        // With hashes that collide all the time: a wrong find mixes conversations, a missed one computes them again.
+        // With hashes that collide all the time: a wrong find mixes conversations, a missed one
+        // computes them again.
         let mut cache = PrefixCache::new(12, 1);
         let mut plain: Vec<(BlockId, PrefixHash, Prefix, u32, Prefix)> = vec![];
         for (id, hash, before, token) in operations {
@@ -149,7 +151,8 @@ proptest! {
         (num_blocks, block_size) in (1_usize..16, 1_usize..5),
         operations in vec((0_usize..4, 0_u8..4, text()), 1..60),
     ) {
-        // In a pool that is always short of blocks: found, held, evicted and written again in any order.
+        // In a pool that is always short of blocks: found, held, evicted and written again in any
+        // order.
         let mut holders = Holders::new(num_blocks, block_size);
         for (holder, operation, text) in operations {
             match operation {

@@ -1,4 +1,4 @@
-//! Requests for which nobody waits any longer.
+//! Requests whose clients have stopped waiting.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -20,7 +20,8 @@ fn until(request: Request, deadline_s: u64) -> Request {
 
 #[test]
 fn a_request_that_waits_beyond_its_deadline_is_never_scheduled() {
-    // Under overload the engine would compute answers that nobody waits for, and be late for everybody else, too.
+    // Under overload the engine would compute answers that no client waits for, and be late for all
+    // others.
     let mut story = Story::new(EngineConfig { max_num_seqs: 1, ..config() });
     let (first, second, third) = (request(1, 4, 6), until(request(2, 4, 6), 10), request(3, 4, 6));
     [&first, &second, &third].into_iter().for_each(|request| story.add(request));
@@ -72,7 +73,8 @@ fn a_request_that_has_ended_has_no_deadline_any_more() {
 
 #[test]
 fn an_earlier_deadline_is_no_reason_to_go_first() {
-    // Whoever says that he is in a hurry would overtake all others of his key, and those whose streams have no deadline would starve.
+    // A client that claims to be in a hurry would overtake all others of its key, and those whose
+    // streams have no deadline would starve.
     let mut story = Story::new(EngineConfig { max_num_seqs: 1, ..config() });
     let requests =
         [request(1, 4, 2), until(request(2, 4, 2), 50), until(request(3, 4, 2), 10), request(4, 4, 2)];

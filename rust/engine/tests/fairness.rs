@@ -17,7 +17,7 @@ const FLOOD: u32 = 2;
 /// Requests of one key that may wait; more are refused, as a server does.
 const MAX_WAITING: usize = 20;
 
-/// What one key sends, again and again.
+/// The repeated requests of one key.
 #[derive(Debug, Clone, Copy)]
 struct Sender {
     key: u32,
@@ -28,7 +28,7 @@ struct Sender {
     rate: usize,
 }
 
-/// How many steps requests waited, by key, in the order in which they were scheduled.
+/// Steps that requests waited, by key, in the order in which they were scheduled.
 type Waits = BTreeMap<u32, Vec<(RequestId, usize)>>;
 
 struct Arena {
@@ -111,14 +111,15 @@ fn assert_protected(limits: &EngineConfig, light: Sender, flood: Sender) {
     let beside = &waits[&LIGHT];
     assert!(alone.len() > 900 && beside.len() + 3 >= alone.len(), "{} of {}", beside.len(), alone.len());
 
-    // The second step is for blocks that are taken from others: they are theirs until their step in flight is done.
+    // The second step is for blocks that are taken from others: they are theirs until their step in
+    // flight is done.
     assert!(p99(beside) <= 2 * p99(alone), "p99 is {} steps, {} alone", p99(beside), p99(alone));
     assert!(waits[&FLOOD].len() > 30, "the flood gets {} requests", waits[&FLOOD].len());
 }
 
 #[test]
 fn a_flood_of_streams_keeps_nobody_else_out() {
-    // One customer's batch job takes all the rows, and everybody else waits for the end of its streams.
+    // One customer's batch job takes all the rows, and all others wait for the end of its streams.
     for max_steps_in_flight in [1, 2] {
         let limits = EngineConfig { max_steps_in_flight, num_blocks: 128, ..config() };
         let light = Sender { key: LIGHT, prompt_len: 8, max_tokens: 20, rate: 10 };
@@ -163,7 +164,8 @@ fn a_flood_that_fills_the_cache_keeps_nobody_else_out() {
 
 #[test]
 fn keys_that_all_want_more_get_the_same() {
-    // Whoever sends shorter requests, or more of them, would get more than the others who pay the same.
+    // A client with shorter requests, or more of them, would get more than the others who pay the
+    // same.
     let limits = EngineConfig { num_blocks: 512, ..config() };
     let mut arena = Arena::new(limits);
     for _ in 0..400 {
@@ -180,7 +182,8 @@ fn keys_that_all_want_more_get_the_same() {
 
 #[test]
 fn precedence_orders_the_requests_of_a_key_and_moves_no_other() {
-    // A customer who calls all its requests urgent would be served to the end before the others get anything.
+    // A customer who calls all its requests urgent would be served to the end before the others get
+    // anything.
     let mut arena = Arena::new(EngineConfig { max_num_seqs: 1, ..config() });
     arena.add(LIGHT, 4, 4);
     for id in 1..=3 {

@@ -1,5 +1,5 @@
-//! Chunks of prompts beside streams, on devices that are fast, slow, noisy or odd. Each test is a load of eight streams, and prompts
-//! that never end.
+//! Chunks of prompts beside streams, on devices that are fast, slow, noisy or odd. Each test is a
+//! load of eight streams, and prompts that never end.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -17,10 +17,11 @@ const PROMPT_LEN: usize = 700;
 /// Steps that the engine has to learn from before it is judged.
 const NUM_TO_LEARN: usize = 60;
 
-/// Steps in flight: what the first of two takes is known only when the one behind it has been planned.
+/// Steps in flight: what the first of two takes is known only when the one behind it has been
+/// planned.
 const DEPTHS: [usize; 2] = [1, 2];
 
-/// What a step with so many prefill tokens takes, in seconds.
+/// Returns the seconds of a step with this many prefill tokens.
 type Cost = fn(usize) -> f64;
 
 struct Arena {
@@ -30,7 +31,7 @@ struct Arena {
     in_flight: VecDeque<(StepPlan, usize)>,
     rng: Rng,
     next_id: u64,
-    /// How far times are from their mean, as a part of it.
+    /// Relative deviation of times from their mean.
     noise: f64,
     /// Steps in a hundred that take ten times as long.
     outlier_percent: usize,
@@ -76,7 +77,8 @@ impl Arena {
         mean_s * (1.0 + self.noise * throws).max(0.1) * outlier
     }
 
-    /// One step of the device, with so many prompts in the queue as `num_waiting` says whenever a step is planned.
+    /// One step of the device, with this many prompts in the queue as `num_waiting` says whenever a
+    /// step is planned.
     fn step(&mut self, cost: Cost, num_waiting: usize) -> Step {
         while self.in_flight.len() < self.engine.config().max_steps_in_flight {
             while self.engine.stats().num_waiting < num_waiting {
@@ -109,7 +111,7 @@ impl Arena {
     }
 }
 
-/// The most prefill tokens that this device computes within the target.
+/// Returns the most prefill tokens that this device computes within the target.
 fn best(cost: Cost) -> usize {
     (1..=2048).rev().find(|num_tokens| cost(*num_tokens) <= TARGET_S).unwrap()
 }
@@ -199,7 +201,8 @@ fn one_hiccup_changes_little_and_is_forgotten() {
 
 #[test]
 fn chunks_follow_a_device_that_becomes_slower_or_faster() {
-    // Somebody else's work on the machine begins or ends: streams must keep their pace, and prompts get the rest.
+    // Other work on the machine begins or ends: streams must keep their pace, and prompts get the
+    // rest.
     const SLOW: Cost = |num_tokens| 0.04 + 0.0016 * num_tokens as f64;
     for depth in DEPTHS {
         let mut arena = Arena { noise: 0.03, ..Arena::paced(depth) };
@@ -213,7 +216,8 @@ fn chunks_follow_a_device_that_becomes_slower_or_faster() {
 
 #[test]
 fn prompts_go_on_where_decodes_alone_take_longer_than_the_target() {
-    // A target that cannot be met would keep every new request out for as long as anybody else runs.
+    // A target that cannot be met would keep every new request out for as long as any other client
+    // runs.
     const HOPELESS: Cost = |num_tokens| 0.3 + 0.0004 * num_tokens as f64;
     for depth in DEPTHS {
         let mut arena = Arena { noise: 0.05, ..Arena::paced(depth) };
@@ -230,7 +234,8 @@ fn prompts_go_on_where_decodes_alone_take_longer_than_the_target() {
 
 #[test]
 fn short_prompts_do_not_teach_that_long_ones_cost_nothing() {
-    // The first long prompt after an hour of short ones would stop every stream for as long as it takes.
+    // The first long prompt after an hour of short ones would stop every stream for as long as it
+    // takes.
     for depth in DEPTHS {
         let mut arena = Arena { noise: 0.05, ..Arena::paced(depth) };
         for nth in 0..200 {
@@ -246,7 +251,7 @@ fn short_prompts_do_not_teach_that_long_ones_cost_nothing() {
 
 #[test]
 fn without_streams_a_prompt_takes_the_whole_budget() {
-    // Nobody would win by its waiting.
+    // No request would gain by its waiting.
     for depth in DEPTHS {
         let mut arena = Arena::paced(depth);
         arena.run(|num_tokens| 0.002 * num_tokens as f64, NUM_TO_LEARN);
@@ -261,7 +266,8 @@ fn without_streams_a_prompt_takes_the_whole_budget() {
 
 #[test]
 fn without_a_target_or_without_times_nothing_is_cut() {
-    // An embedder that measures nothing must not lose throughput to a limit that it never asked for.
+    // An embedder that measures nothing must not lose throughput to a limit that it never asked
+    // for.
     let mut arena = Arena::new(None, 1);
     assert!(arena.run(LINEAR, 20)[1..].iter().all(|step| step.num_prefill_tokens > 2000));
     let mut arena = Arena::paced(1);

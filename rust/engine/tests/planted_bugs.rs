@@ -25,7 +25,7 @@ const BUGS: [Bug; 14] = [
     Bug::EarlyMask,
 ];
 
-/// How many seeds it takes until one of them fails.
+/// Returns how many seeds it takes until one of them fails.
 fn num_seeds_until_found(bug: Option<Bug>, num_seeds: u64) -> Option<u64> {
     plant(bug);
     let fails = |seed| {

@@ -1,4 +1,4 @@
-//! Who gets which part of a step, where there are rows and blocks for all.
+//! The parts of a step that sequences get, with rows and blocks for all.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -33,7 +33,7 @@ impl Office {
         id
     }
 
-    /// Plays a step; answers how many tokens each request had computed.
+    /// Plays a step; returns how many tokens each request had computed.
     fn step(&mut self) -> BTreeMap<u64, usize> {
         let plan = self.engine.schedule(&mut self.columns.borrow()).unwrap();
         let starts = &self.columns.query_starts[..=plan.num_seqs];
@@ -84,7 +84,7 @@ proptest! {
 
     #[test]
     fn whoever_is_first_is_served_first(budget in 16_usize..60, mut arrivals in vec(arrival(), 1..14)) {
-        // An urgent request would wait for the end of a long prompt that nobody is in a hurry for.
+        // An urgent request would wait for the end of a long prompt that is not urgent.
         let limits = EngineConfig { max_num_batched_tokens: budget, max_num_seqs: 16, num_blocks: 400, ..config() };
         let mut office = Office::new(limits);
         arrivals.sort_by_key(|arrival| arrival.step);
@@ -118,7 +118,7 @@ proptest! {
 
 #[test]
 fn a_background_job_takes_nothing_from_an_urgent_prompt() {
-    // Whoever pays for a low latency would share the engine equally with those who do not.
+    // A client that pays for a low latency would share the engine equally with those that do not.
     let mut office = Office::new(EngineConfig { max_num_batched_tokens: 16, ..config() });
     let urgent = office.add(0, 1, 48, 1);
     office.step();
@@ -140,7 +140,8 @@ fn an_urgent_request_does_not_wait_for_a_long_prompt() {
 
 #[test]
 fn a_step_has_a_token_for_everybody_who_runs() {
-    // With more streams than tokens in a step, the last ones would stand still for as long as the others go on.
+    // With more streams than tokens in a step, the last ones would stand still for as long as the
+    // others go on.
     let mut office = Office::new(EngineConfig { max_num_batched_tokens: 4, ..config() });
     for key in [1, 1, 1, 1, 2, 3] {
         office.add(0, key, 1, 20);

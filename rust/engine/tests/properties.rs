@@ -1,4 +1,5 @@
-//! What holds for all inputs. The seed is fixed: a failure here is a failure everywhere.
+//! Properties of the engine for all inputs. The seed is fixed: a failure here is a failure
+//! everywhere.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -30,7 +31,8 @@ proptest! {
         num_blocks in 1_usize..40,
         takes in vec((0_usize..4, 0_usize..12), 1..60),
     ) {
-        // A lost block shrinks the cache until the server is restarted; a doubled one mixes two conversations.
+        // A lost block shrinks the cache until the server is restarted; a doubled one mixes two
+        // conversations.
         let mut pool = BlockPool::new(num_blocks);
         let mut held = [const { Vec::<BlockId>::new() }; 4];
         for (holder, num_wanted) in takes {
@@ -72,7 +74,8 @@ proptest! {
         capture_size in 1_usize..9,
         lens in vec((1_usize..24, 0_usize..24), 1..10),
     ) {
-        // A column written past its end, or one that contradicts another, is a fault in a kernel far away from here.
+        // A column written past its end, or one that contradicts another, is a fault in a kernel
+        // far away from here.
         let limits = EngineConfig {
             block_size,
             num_blocks: 48_usize.div_ceil(block_size),
@@ -103,7 +106,8 @@ proptest! {
 
 #[test]
 fn a_runner_can_allocate_the_columns_from_their_list() {
-    // A runner that allocates by this list and a list that forgets a column would meet in a crash at the first step.
+    // A runner that allocates by this list and a list that forgets a column would meet in a crash
+    // at the first step.
     let limits = config();
     let columns = OwnedStepBuffers::new(&limits);
     let lens: Vec<(&str, usize)> =

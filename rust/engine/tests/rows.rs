@@ -1,4 +1,5 @@
-//! What plans tell of the rows of sequences: what is new, once. That it is always enough, the shadow device sees in every test.
+//! What plans tell of the rows of sequences: what is new, once. That it is always enough, the
+//! shadow device sees in every test.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -7,14 +8,15 @@ use common::story::Story;
 use common::{config, request};
 use streamcore_engine::EngineConfig;
 
-/// The beginning of a column of places or rows.
+/// Returns the beginning of a column of places or rows.
 fn told(column: &[i32], len: usize) -> Vec<usize> {
     column[..len].iter().map(|number| *number as usize).collect()
 }
 
 #[test]
 fn a_decode_tells_nothing_but_the_block_that_it_begins() {
-    // Rewriting every table and every parameter in every step would make a step of long contexts cost as much as its blocks.
+    // Rewriting every table and every parameter in every step would make a step of long contexts
+    // cost as much as its blocks.
     for depth in [1, 2] {
         let mut story = Story::new(EngineConfig { max_steps_in_flight: depth, ..config() });
         for id in 0..2 {
@@ -41,7 +43,8 @@ fn a_decode_tells_nothing_but_the_block_that_it_begins() {
 
 #[test]
 fn a_chunk_tells_the_blocks_of_its_own_tokens() {
-    // A plan with all blocks of a long prompt at once would make the first of its steps slow for everybody.
+    // A plan with all blocks of a long prompt at once would make the first of its steps slow
+    // for all others.
     let mut story = Story::new(EngineConfig { max_num_batched_tokens: 8, ..config() });
     story.add(&request(0, 20, 1));
     let updates: Vec<_> = std::iter::from_fn(|| {
@@ -55,7 +58,8 @@ fn a_chunk_tells_the_blocks_of_its_own_tokens() {
 
 #[test]
 fn a_sequence_that_comes_back_is_told_anew() {
-    // Its old row has another sequence by then: with that one's blocks or temperature it would go on in a stranger's conversation.
+    // Its old row has another sequence by then: with that one's blocks or temperature it would go
+    // on in a stranger's conversation.
     for depth in [1, 2] {
         let mut story = Story::new(EngineConfig { num_blocks: 5, max_steps_in_flight: depth, ..config() });
         let requests = [request(0, 7, 9), request(1, 7, 9)];
@@ -76,7 +80,8 @@ fn a_sequence_that_comes_back_is_told_anew() {
 
 #[test]
 fn single_tokens_are_filled_up_to_a_captured_size() {
-    // A graph runs for the size that it was captured for: one sequence more or less is another shape.
+    // A graph runs for the size that it was captured for: one sequence more or less is another
+    // shape.
     let mut story = Story::new(EngineConfig { capture_sizes: vec![2, 4], ..config() });
     let mut sizes = vec![];
     for id in 0..5 {

@@ -1,4 +1,4 @@
-//! What requests say about drawing, and what they are told about likelihoods, on its way through the steps.
+//! Sampling parameters and log-probabilities of requests on their way through the steps.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -11,12 +11,12 @@ use streamcore_engine::{
     SamplingParams, Scores,
 };
 
-/// A request that is told all that can be told.
+/// Returns a request for every detail.
 fn curious(id: u64, prompt_len: usize, max_tokens: usize) -> Request {
     Request { logprobs: Some(3), prompt_logprobs: Some(2), ..request(id, prompt_len, max_tokens) }
 }
 
-/// A request whose answer depends on its counts.
+/// Returns a request whose answer depends on its counts.
 fn penalised(id: u64, prompt_len: usize, max_tokens: usize) -> Request {
     let mut request = request(id, prompt_len, max_tokens);
     request.sampling.repetition_penalty = 1.5;
@@ -32,7 +32,8 @@ fn assert_told(story: &Story, request: &Request) {
 
 #[test]
 fn a_prompt_in_chunks_is_told_piece_by_piece_beside_others() {
-    // An evaluation harness sums these up: one missing, doubled or shifted by one is a wrong score for the model.
+    // An evaluation harness sums these up: one missing, doubled or shifted by one is a wrong score
+    // for the model.
     for depth in [1, 2] {
         let limits = EngineConfig { max_num_batched_tokens: 8, max_steps_in_flight: depth, ..config() };
         let mut story = Story::new(limits);
@@ -55,7 +56,8 @@ fn a_prompt_in_chunks_is_told_piece_by_piece_beside_others() {
 
 #[test]
 fn a_stop_token_is_told_like_any_other() {
-    // Where the stop is part of the answer, a client would find one token more than log-probabilities, and line them up wrongly.
+    // Where the stop is part of the answer, a client would find one token more than
+    // log-probabilities, and line them up wrongly.
     let tokens = expected_output(&curious(1, 6, 9)).0;
     let mut story = Story::new(config());
     let stopped = Request { stop_token_ids: vec![tokens[4]], ..curious(1, 6, 9) };
@@ -71,7 +73,8 @@ fn a_stop_token_is_told_like_any_other() {
 
 #[test]
 fn a_preempted_request_is_told_nothing_twice_and_counted_anew() {
-    // Under memory pressure clients would see tokens punished for another's words, and prompts that are told again.
+    // Under memory pressure clients would see tokens punished for another's words, and prompts that
+    // are reported again.
     for depth in [1, 2] {
         let mut story = Story::new(EngineConfig { num_blocks: 5, max_steps_in_flight: depth, ..config() });
         let older = Request { prompt_logprobs: Some(0), ..penalised(1, 6, 10) };
@@ -106,7 +109,8 @@ fn a_preemption_in_the_middle_of_a_prompt_goes_on_where_it_was() {
 
 #[test]
 fn an_aborted_request_is_told_nothing_more() {
-    // What comes after the last event reaches a request that nobody holds, or the next one of that name.
+    // What comes after the last event reaches a request without a holder, or the next one of that
+    // name.
     let limits = EngineConfig { max_num_batched_tokens: 8, max_steps_in_flight: 2, ..config() };
     let mut story = Story::new(limits);
     let (leaves, stays) = (curious(1, 30, 5), curious(2, 3, 3));
@@ -167,7 +171,8 @@ fn what_no_column_holds_is_refused_by_name() {
 
 #[test]
 fn numbers_that_no_runner_can_work_with_are_refused() {
-    // One NaN in a row of logits is an answer of garbage, and on a GPU an assertion that ends every request.
+    // One NaN in a row of logits is an answer of garbage, and on a GPU an assertion that ends every
+    // request.
     let mut story = Story::new(config());
     let mut refused = |change: fn(&mut SamplingParams)| {
         let mut request = request(1, 4, 2);

@@ -79,7 +79,8 @@ fn a_stop_token_ends_the_output_without_being_part_of_it() {
 
 #[test]
 fn a_late_stop_throws_the_next_token_away_and_fences_its_blocks() {
-    // With two steps in flight, a stop is seen when the next token is on its way already: it must reach nobody, nor a new owner's slot.
+    // With two steps in flight, a stop is seen when the next token is on its way already: it must
+    // reach no client, nor a new owner's slot.
     let mut request = request(1, 4, 30);
     request.stop_token_ids = (0..50).collect();
     let mut story = Story::new(EngineConfig { max_steps_in_flight: 2, ..config() });
@@ -119,7 +120,8 @@ fn the_last_admitted_gives_way_and_is_served_all_the_same() {
 
 #[test]
 fn a_resumed_sequence_computes_what_was_lost_in_one_prefill() {
-    // Recomputing the prompt only would continue the answer from its beginning; recomputing what is still there would be for nothing.
+    // Recomputing the prompt only would continue the answer from its beginning; recomputing what is
+    // still there would be for nothing.
     for (enable_prefix_caching, recomputed) in [(false, 9), (true, 1)] {
         let mut story = Story::new(EngineConfig { num_blocks: 5, enable_prefix_caching, ..config() });
         story.add(&request(1, 6, 4));
@@ -202,7 +204,8 @@ fn an_abort_in_the_queue_leaves_nothing() {
 
 #[test]
 fn an_abort_between_steps_frees_its_blocks_at_once() {
-    // The next request must not wait for somebody who has left, in the middle of a prompt or of an answer.
+    // The next request must not wait for a client that has left, in the middle of a prompt or of an
+    // answer.
     for num_steps in [1, 4] {
         let mut story = Story::new(EngineConfig { max_num_batched_tokens: 4, ..config() });
         story.add(&request(1, 10, 8));
@@ -217,7 +220,8 @@ fn an_abort_between_steps_frees_its_blocks_at_once() {
 
 #[test]
 fn an_abort_in_flight_is_fenced_until_its_steps_are_done() {
-    // A block handed on while the device still writes to it puts one client's tokens into another's answer.
+    // A block handed on while the device still writes to it puts one client's tokens into another's
+    // answer.
     let mut story = Story::new(EngineConfig { max_steps_in_flight: 2, ..config() });
     story.add(&request(1, 4, 8));
     story.launch().unwrap();
@@ -294,7 +298,8 @@ fn no_sequence_waits_when_its_next_step_is_planned() {
 
 #[test]
 fn logits_that_are_not_finite_end_their_sequence_alone() {
-    // A broken model would stream garbage as a success, and the next request would find its NaN in the prefix cache.
+    // A broken model would stream garbage as a success, and the next request would find its NaN in
+    // the prefix cache.
     for depth in [1, 2] {
         let mut story = Story::new(EngineConfig { max_steps_in_flight: depth, ..config() });
         story.add(&request(1, 9, 6));

@@ -14,7 +14,8 @@ fn again(id: u64, request: &Request) -> Request {
 
 #[test]
 fn one_prompt_asked_twice_at_once_is_computed_once() {
-    // `n = 8` answers to a long prompt would take eight times as long to begin, and eight times the memory.
+    // `n = 8` answers to a long prompt would take eight times as long to begin, and eight times the
+    // memory.
     for depth in [1, 2] {
         let mut story = Story::new(EngineConfig { max_steps_in_flight: depth, ..config() });
         let first = request(1, 10, 6);
@@ -33,7 +34,8 @@ fn one_prompt_asked_twice_at_once_is_computed_once() {
 
 #[test]
 fn a_request_in_flight_shares_its_prompt() {
-    // Whoever comes a moment later must not pay for the whole prompt because the first step is not done yet.
+    // A client a moment later must not pay for the whole prompt because the first step is not done
+    // yet.
     let mut story = Story::new(EngineConfig { max_steps_in_flight: 2, ..config() });
     let first = request(1, 12, 6);
     let second = again(2, &first);
@@ -86,7 +88,7 @@ fn another_salt_shares_nothing() {
 
 #[test]
 fn without_the_cache_nothing_is_shared() {
-    // Somebody who measures the model would measure the cache.
+    // A benchmark of the model would measure the cache.
     let mut story = Story::new(EngineConfig { enable_prefix_caching: false, ..config() });
     let first = request(1, 10, 2);
     story.add(&first);
@@ -98,7 +100,8 @@ fn without_the_cache_nothing_is_shared() {
 
 #[test]
 fn whoever_needs_the_whole_prompt_computes_it_and_leaves_it_to_others() {
-    // Penalties count prompt tokens on their way through the steps, and a score of a prompt token needs its logits.
+    // Penalties count prompt tokens on their way through the steps, and a score of a prompt token
+    // needs its logits.
     let mut story = Story::new(config());
     let mut first = request(1, 10, 2);
     story.add(&first);

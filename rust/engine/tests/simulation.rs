@@ -1,6 +1,8 @@
-//! A seeded simulation: random limits, arrivals, aborts and interleavings, on a device that remembers every slot.
+//! A seeded simulation: random limits, arrivals, aborts and interleavings, on a device that
+//! remembers every slot.
 //!
-//! `SEEDS=10000 cargo test -p streamcore-engine --test simulation` runs more; `SEED=42` replays one.
+//! `SEEDS=10000 cargo test -p streamcore-engine --test simulation` runs more; `SEED=42` replays
+//! one.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -54,7 +56,8 @@ fn run_all(depth: usize) {
 
 #[test]
 fn with_one_step_in_flight_every_request_gets_its_own_tokens() {
-    // A wrong slot, an early free or a lost abort mixes two conversations, or leaves a client waiting for ever.
+    // A wrong slot, an early free or a lost abort mixes two conversations, or leaves a client
+    // waiting for ever.
     run_all(1);
 }
 

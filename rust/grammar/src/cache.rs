@@ -1,4 +1,4 @@
-//! Grammars that were compiled before.
+//! A cache of compiled grammars.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -10,18 +10,16 @@ use crate::grammar::Grammar;
 use crate::limits::{MAX_GRAMMAR_BYTES, check};
 use crate::vocabulary::Vocabulary;
 
-/// Compiled grammars that are kept. What their lexers have learned comes to some MB in all, and to
-/// GB where clients work at it.
+/// Maximum compiled grammars kept. Their lexers take some MB in all, and GB if clients provoke it.
 const MAX_GRAMMARS: usize = 64;
-/// Bytes of the texts of all grammars that are kept.
+/// Maximum bytes of the texts of all grammars kept.
 const MAX_BYTES: usize = 8 << 20;
 
 type Outcome = Result<Arc<Compiled>, GrammarError>;
 
-/// Compiles grammars, and keeps those that were used last.
+/// Compiles grammars, and keeps the most recently used.
 ///
-/// Requests that come with one grammar at the same time wait for one compilation. Refusals are kept
-/// as well.
+/// Concurrent requests with the same grammar wait for one compilation. Refusals are kept as well.
 #[derive(Debug)]
 pub struct GrammarCache {
     vocabulary: Arc<Vocabulary>,
@@ -42,28 +40,28 @@ struct Entry {
 }
 
 impl GrammarCache {
-    /// An empty cache for this vocabulary.
+    /// Creates an empty cache for this vocabulary.
     pub fn new(vocabulary: Arc<Vocabulary>) -> Self {
         Self { vocabulary, kept: Mutex::default() }
     }
 
-    /// The vocabulary that the masks are for.
+    /// Returns the vocabulary that the masks are for.
     pub fn vocabulary(&self) -> &Arc<Vocabulary> {
         &self.vocabulary
     }
 
-    /// Number of grammars that are kept, refused ones among them.
+    /// Returns the number of grammars that are kept, refused ones among them.
     pub fn len(&self) -> usize {
         self.kept().entries.len()
     }
 
-    /// Whether nothing is kept.
+    /// Returns whether nothing is kept.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Compiles a grammar, or finds it. It takes milliseconds where it is new, so it has no place
-    /// in an asynchronous task.
+    /// Compiles a grammar, or finds it. A new one takes milliseconds, too long for an asynchronous
+    /// task.
     ///
     /// # Errors
     /// The grammar cannot be enforced, is not valid, or is too large.
@@ -83,7 +81,8 @@ impl GrammarCache {
 }
 
 impl Kept {
-    /// The place of a grammar, made where there is none or where its lexer has reached its limits.
+    /// Returns the place of a grammar, made where there is none or where its lexer has reached its
+    /// limits.
     fn entry(&mut self, key: &Arc<str>) -> Arc<OnceLock<Outcome>> {
         self.clock += 1;
         let clock = self.clock;
@@ -107,7 +106,7 @@ impl Kept {
         outcome
     }
 
-    /// Forgets the grammar that was used longest ago.
+    /// Evicts the least recently used grammar.
     fn evict(&mut self) {
         let oldest =
             self.entries.iter().min_by_key(|(_, entry)| entry.last_used).map(|(key, _)| Arc::clone(key));

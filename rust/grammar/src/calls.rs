@@ -2,14 +2,14 @@
 
 use crate::grammar::{Node, Piece, Tag};
 
-/// How one tool is called, in the way of a family of models.
+/// The call of one tool in a model family's notation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Call {
-    /// What stands before the arguments, with the name of the tool.
+    /// The text before the arguments, with the name of the tool.
     pub begin: Vec<Piece>,
     /// The arguments, as [`Node::json`] of their schema, or another notation.
     pub arguments: Node,
-    /// What stands behind them.
+    /// The text behind them.
     pub end: Vec<Piece>,
 }
 
@@ -23,7 +23,7 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// Nothing but calls, at least one: `tool_choice` is `required` or a name.
+    /// Requires calls and nothing else, at least one: `tool_choice` is `required` or a name.
     ///
     /// `separator` stands between two calls.
     pub fn required(self, separator: impl Into<String>) -> Node {
@@ -32,12 +32,11 @@ impl Calls {
         Node::Repeat { node: Box::new(any), separator: separator.into(), min: 1, max }
     }
 
-    /// Free text until a call begins, then the call, and so on: `tool_choice` is `auto`, and tools
-    /// are strict.
+    /// Allows free text with calls in it: `tool_choice` is `auto`, and tools are strict.
     ///
-    /// A call begins with its first piece where that is a token, else with `trigger`, with which
-    /// all such `begin`s begin. An answer that may have one call ends with it. A call that does not
-    /// begin with `trigger` is one by itself: its whole first piece is the trigger.
+    /// A call starts at its first piece if that is a token, else at `trigger`, the common start of
+    /// such pieces. An answer of a single call ends with it. If a first piece does not start with
+    /// `trigger`, the whole piece is the trigger.
     pub fn within_text(self, trigger: &str) -> Node {
         let tags = self.calls.into_iter().map(|call| call.into_tag(trigger)).collect();
         Node::Free { tags, min: 0, max: (!self.parallel).then_some(1) }
@@ -57,7 +56,7 @@ impl Call {
     }
 }
 
-/// The trigger of a marker, and what follows it.
+/// Returns the trigger of a marker, and what follows it.
 pub(crate) fn split(first: Piece, trigger: &str) -> (Piece, String) {
     match first {
         Piece::Text(text) => match text.strip_prefix(trigger) {

@@ -1,4 +1,4 @@
-//! From a grammar to what a sequence begins with.
+//! Compiles a grammar into the state at the start of a sequence.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -18,19 +18,18 @@ pub struct Compiled {
 }
 
 impl Compiled {
-    /// The state at the start of an answer.
+    /// Returns the state at the start of an answer.
     pub fn matcher(&self) -> Matcher {
         self.start.clone()
     }
 
-    /// Whether the grammar should be compiled anew for the sequences to come.
+    /// Returns whether the grammar should be compiled anew for the sequences to come.
     pub(crate) fn is_spent(&self) -> bool {
         self.start.is_spent()
     }
 }
 
-/// Compiles a grammar on a thread of its own, whose stack holds what is nested as deep as the
-/// limits allow.
+/// Compiles a grammar on its own thread, whose stack suffices for the maximum nesting.
 pub(crate) fn compile(grammar: &Grammar, vocabulary: &Arc<Vocabulary>) -> Result<Compiled, GrammarError> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("grammar".to_owned()).stack_size(COMPILE_STACK_BYTES);
@@ -43,7 +42,7 @@ pub(crate) fn compile(grammar: &Grammar, vocabulary: &Arc<Vocabulary>) -> Result
 
 fn compile_here(grammar: &Grammar, vocabulary: &Arc<Vocabulary>) -> Result<Compiled, GrammarError> {
     let source = lark::write(&grammar.0, vocabulary)?;
-    // llguidance asserts what it takes for granted.
+    // llguidance panics if its assumptions fail.
     let parser = std::panic::catch_unwind(AssertUnwindSafe(|| vocabulary.factory().create_parser(source)));
     let parser = parser.map_err(|_| GrammarError::Compile("the compiler failed".to_owned()))?;
     let parser = parser.map_err(|error| refused(&error))?;
@@ -52,7 +51,7 @@ fn compile_here(grammar: &Grammar, vocabulary: &Arc<Vocabulary>) -> Result<Compi
         return Err(GrammarError::Compile(first_line(&warning)));
     }
     let mut start = Matcher::new(start, Arc::clone(vocabulary));
-    // What has no first token, or one that costs too much, is refused before the answer begins.
+    // A grammar without a first token, or with too costly a mask, is refused before the answer.
     let mut mask = vec![0; vocabulary.num_mask_words()];
     start.mask(&mut mask).map_err(|error| GrammarError::Compile(error.to_string()))?;
     Ok(Compiled { start })

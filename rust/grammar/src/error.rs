@@ -1,4 +1,4 @@
-//! What this crate refuses.
+//! The errors of this crate.
 
 /// Why a grammar cannot be used: the client's fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -13,22 +13,22 @@ pub enum GrammarError {
         /// Why not, or what can be done instead.
         reason: String,
     },
-    /// Something that is no schema, no regular expression, no grammar.
+    /// An invalid schema, regular expression or grammar.
     #[error("`{path}` is not valid: {reason}")]
     Invalid {
         /// Where it stands.
         path: String,
-        /// What is wrong.
+        /// The fault.
         reason: String,
     },
     /// A grammar beyond a limit.
     #[error("{what} is {value}, limit is {limit}")]
     TooLarge {
-        /// What was counted.
+        /// The quantity that is limited.
         what: &'static str,
-        /// How much there is.
+        /// Its value.
         value: u64,
-        /// How much there may be.
+        /// Its limit.
         limit: u64,
     },
     /// A grammar that cannot be compiled within its budget, or that has no answer at all.

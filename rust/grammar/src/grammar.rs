@@ -1,4 +1,4 @@
-//! What a client asks for, before it is checked.
+//! A client's constraint on an answer, before it is checked.
 
 use serde_json::{Value, json};
 
@@ -27,9 +27,9 @@ pub enum Node {
     Regex(String),
     /// One of these texts.
     Choice(Vec<String>),
-    /// What a grammar in llguidance's dialect of Lark accepts, which the client wrote.
+    /// A text of the client's own grammar in llguidance's dialect of Lark.
     Lark(String),
-    /// Any text up to the first occurrence of this one, and this one.
+    /// Any text up to and including the first occurrence of this one.
     Until(String),
     /// One after the other.
     Sequence(Vec<Node>),
@@ -37,33 +37,32 @@ pub enum Node {
     AnyOf(Vec<Node>),
     /// The node again and again.
     Repeat {
-        /// What is repeated.
+        /// The repeated node.
         node: Box<Node>,
-        /// What stands between.
+        /// The text between.
         separator: String,
-        /// How often at least.
+        /// Minimum repetitions.
         min: usize,
-        /// How often at most.
+        /// Maximum repetitions.
         max: Option<usize>,
     },
     /// Free text until a tag begins, then the tag, then free text again.
     Free {
-        /// What may begin within the text. Special tokens that are not among them are not part of
-        /// the text.
+        /// The tags that may start within the text. No other special token may occur.
         tags: Vec<Tag>,
-        /// How many tags there must be.
+        /// Minimum tags.
         min: usize,
-        /// How many tags there may be; nothing follows the last of them.
+        /// Maximum tags; nothing follows the last.
         max: Option<usize>,
     },
 }
 
-/// What free text turns into.
+/// A tag within free text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tag {
-    /// Where it begins. The text before never contains it.
+    /// The start of the tag. The text before never contains it.
     pub trigger: Piece,
-    /// What follows the trigger.
+    /// The part behind the trigger.
     pub rest: Node,
 }
 
@@ -88,8 +87,8 @@ impl From<Piece> for Node {
 /// The space between the tokens of a JSON text. There is never any before its first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Whitespace {
-    /// A space, or a line end and its indentation: up to 32 spaces or 8 tabs. A model that loves space
-    /// comes to an end.
+    /// A space, or a line end and indentation of up to 32 spaces or 8 tabs, so that runs of space
+    /// end.
     #[default]
     Flexible,
     /// None.
@@ -97,17 +96,17 @@ pub enum Whitespace {
 }
 
 impl Grammar {
-    /// A JSON value that the schema accepts.
+    /// Returns a grammar of the JSON values that the schema accepts.
     pub fn json_schema(schema: Value) -> Self {
         Self(Node::json(schema))
     }
 
-    /// Any JSON object.
+    /// Returns a grammar of any JSON object.
     pub fn json_object() -> Self {
         Self::json_schema(json!({"type": "object"}))
     }
 
-    /// A text that the regular expression matches as a whole.
+    /// Returns a grammar of the texts that the regular expression matches as a whole.
     pub fn regex(pattern: impl Into<String>) -> Self {
         Self(Node::Regex(pattern.into()))
     }
@@ -117,12 +116,12 @@ impl Grammar {
         Self(Node::Choice(texts.into_iter().map(Into::into).collect()))
     }
 
-    /// A grammar in llguidance's dialect of Lark.
+    /// Returns a grammar in llguidance's dialect of Lark.
     pub fn lark(source: impl Into<String>) -> Self {
         Self(Node::Lark(source.into()))
     }
 
-    /// A `structural_tag`, with `structures` and `triggers` or with `format`.
+    /// Reads a `structural_tag`, with `structures` and `triggers` or with `format`.
     ///
     /// # Errors
     /// It has another shape, or a format that cannot be enforced.
@@ -132,7 +131,7 @@ impl Grammar {
 }
 
 impl Grammar {
-    /// About the number of bytes that it takes as text, counted up to `limit`.
+    /// Estimates its bytes as text, counted up to `limit`.
     pub(crate) fn num_bytes(&self, limit: usize) -> usize {
         let mut sum = 0;
         self.0.add_bytes(&mut sum, limit);
@@ -162,7 +161,7 @@ impl Node {
         }
     }
 
-    /// A JSON value that the schema accepts, with flexible space.
+    /// Returns a JSON value that the schema accepts, with flexible space.
     pub fn json(schema: Value) -> Self {
         Self::Json { schema, whitespace: Whitespace::default() }
     }

@@ -41,10 +41,9 @@ pub(crate) fn write(node: &Node, vocabulary: &Vocabulary) -> Result<TopLevelGram
     Ok(TopLevelGrammar { grammars, max_tokens: None })
 }
 
-/// A rewritten schema with the options for llguidance in it.
+/// Returns a rewritten schema with the options for llguidance in it.
 ///
-/// Without `\u` among the escapes each string is said in one way, so that no name can be said in
-/// another way than the one that the schema knows.
+/// Without `\u` escapes each string has one spelling, so that no name can evade the schema.
 fn with_options(schema: &Value, whitespace: Whitespace) -> Result<Value, GrammarError> {
     check("the length of the schema in bytes", schema.to_string().len(), MAX_SOURCE_BYTES)?;
     let mut lowered = schema::lower(schema)?;
@@ -59,7 +58,7 @@ fn with_options(schema: &Value, whitespace: Whitespace) -> Result<Value, Grammar
 struct Writer<'v> {
     vocabulary: &'v Vocabulary,
     rules: String,
-    /// What the rules refer to by name.
+    /// The grammars that rules refer to by name.
     parts: Vec<GrammarWithLexer>,
     num_rules: usize,
     num_nodes: usize,
@@ -67,7 +66,7 @@ struct Writer<'v> {
 }
 
 impl Writer<'_> {
-    /// Writes the rules of a node; returns what stands for it in another rule.
+    /// Writes the rules of a node; returns its name in other rules.
     fn node(&mut self, node: &Node, depth: usize) -> Result<String, GrammarError> {
         self.num_nodes += 1;
         check("the number of parts of the grammar", self.num_nodes, MAX_GRAMMAR_NODES)?;
@@ -161,7 +160,7 @@ impl Writer<'_> {
         Ok(self.rule(&format!("{terminal}{optional}")))
     }
 
-    /// A lazy terminal, which ends as soon as the text was said.
+    /// Returns a lazy terminal, which ends with the first occurrence of the text.
     fn until(&mut self, text: &str) -> Result<String, GrammarError> {
         if text.is_empty() {
             return Err(empty("a text up to an empty one"));
@@ -219,7 +218,7 @@ impl Writer<'_> {
         let whole = match max {
             None => format!("{} {text}?", repeated(&item, min, None)?),
             Some(0) => format!("{text}?"),
-            // Nothing follows the last tag that there may be.
+            // Nothing follows the last possible tag.
             Some(max) if min >= max => repeated(&item, max, Some(max))?,
             Some(max) => format!(
                 "{} {text}? | {}",
@@ -230,7 +229,7 @@ impl Writer<'_> {
         Ok(self.rule(&whole))
     }
 
-    /// A terminal for any text in which none of these occurs.
+    /// Returns a terminal for any text without these triggers.
     fn text_without(&mut self, triggers: &[&str]) -> String {
         if triggers.is_empty() {
             return self.terminal("/(?s:.+)/");
@@ -253,7 +252,7 @@ impl Writer<'_> {
     }
 }
 
-/// A rule that many times.
+/// Returns a repeated rule.
 fn repeated(rule: &str, min: usize, max: Option<usize>) -> Result<String, GrammarError> {
     let limit = MAX_COUNT as usize;
     check("a number of repetitions", max.unwrap_or(min), limit)?;
@@ -266,12 +265,12 @@ fn repeated(rule: &str, min: usize, max: Option<usize>) -> Result<String, Gramma
     })
 }
 
-/// A text as a string of Lark, which has the escapes of JSON.
+/// Returns a text as a string of Lark, which has the escapes of JSON.
 fn quoted(text: &str) -> String {
     Value::from(text).to_string().replace('\x7f', r"\u007f")
 }
 
-/// A pattern between slashes. What ends a line or a pattern there is written by its number.
+/// Returns a pattern between slashes. What ends a line or a pattern there is written by its number.
 fn slashed(pattern: &str) -> String {
     format!("/{}/", pattern.replace('/', r"\/").replace('\n', r"\n").replace('\r', r"\r"))
 }

@@ -1,9 +1,9 @@
-//! What is looked for in a client's own grammar before llguidance reads it.
+//! Checks a client's own grammar before llguidance reads it.
 
 use crate::error::GrammarError;
 use crate::limits::{MAX_DEPTH, MAX_LARK_BYTES, MAX_LARK_RULES, check};
 
-/// Refuses what would go past the checks of schemas, and what is nested too deep to be read.
+/// Refuses a grammar that would bypass the checks of schemas, or is nested too deep to be read.
 pub(crate) fn check_lark(source: &str) -> Result<(), GrammarError> {
     check("the length of the grammar in bytes", source.len(), MAX_LARK_BYTES)?;
     check("the number of lines of the grammar", source.lines().count(), MAX_LARK_RULES)?;
@@ -22,7 +22,7 @@ pub(crate) fn check_lark(source: &str) -> Result<(), GrammarError> {
     if outside.contains('@') {
         return Err(unsupported("@", "there is one grammar in a request"));
     }
-    // Whether an intersection is empty can take an automaton of any size to find out.
+    // Deciding whether an intersection is empty can take an automaton of any size.
     if outside.contains('&') {
         return Err(unsupported("&", "intersections of terminals are not compiled"));
     }
@@ -42,7 +42,7 @@ pub(crate) fn check_lark(source: &str) -> Result<(), GrammarError> {
     Ok(())
 }
 
-/// The text without its strings, regular expressions and comments.
+/// Returns the text without its strings, regular expressions and comments.
 fn without_literals(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut chars = source.chars().peekable();

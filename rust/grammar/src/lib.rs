@@ -1,5 +1,4 @@
-//! What a constrained answer may say next: schemas, regular expressions and calls of tools as masks
-//! over a vocabulary.
+//! Masks over a vocabulary for constrained answers: schemas, regular expressions and tool calls.
 //!
 //! A [`Vocabulary`] is built once for a model. A [`Grammar`] comes with a request; the
 //! [`GrammarCache`] compiles it, or refuses it by name: what cannot be enforced exactly is an error

@@ -1,5 +1,5 @@
-//! What a grammar may cost. A hostile one is refused within a second; a mask beyond its budget ends
-//! in an error.
+//! The limits of grammars. A hostile one is refused within a second; a mask beyond its budget is an
+//! error.
 
 use llguidance::api::ParserLimits;
 

@@ -8,16 +8,14 @@ use crate::vocabulary::Vocabulary;
 
 /// The state of one sequence in its grammar.
 ///
-/// A clone goes its own way from here on, as the answers to one prompt do (`n`). Clones share what
-/// the lexer has learned.
+/// Clones diverge, as the answers to one prompt do (`n`), and share the lexer's tables.
 #[derive(Clone)]
 pub struct Matcher {
     inner: llguidance::Matcher,
     vocabulary: Arc<Vocabulary>,
-    /// Set where the shared lexer is beyond its limits, so that the cache compiles the grammar
-    /// anew.
+    /// Set if the shared lexer has reached its limits, so that the cache recompiles the grammar.
     spent: Arc<AtomicBool>,
-    /// Tokens that were followed, but for the end.
+    /// Tokens accepted, without the end.
     num_tokens: usize,
     ended: bool,
 }
@@ -33,8 +31,8 @@ impl Matcher {
         Self { inner, vocabulary, spent: Arc::default(), num_tokens: 0, ended: false }
     }
 
-    /// Whether a sequence of this grammar failed, after which the shared lexer may be at its
-    /// limits.
+    /// Returns whether a sequence of this grammar failed, after which the shared lexer may be at
+    /// its limits.
     pub(crate) fn is_spent(&self) -> bool {
         self.spent.load(Ordering::Relaxed)
     }
@@ -90,7 +88,7 @@ impl Matcher {
         Ok(())
     }
 
-    /// Whether the answer may end here.
+    /// Returns whether the answer may end here.
     ///
     /// # Errors
     /// The sequence failed before.
@@ -98,15 +96,15 @@ impl Matcher {
         Ok(self.is_finished() || self.inner.is_accepting().map_err(|error| self.failed(&error))?)
     }
 
-    /// Whether nothing but the end can follow.
+    /// Returns whether nothing but the end can follow.
     pub fn is_finished(&self) -> bool {
         self.ended || (self.inner.is_stopped() && !self.inner.is_error())
     }
 
-    /// Accepts tokens as long as there is but one that may come, at most `max` of them, and writes the
-    /// mask of the token behind them; returns them.
+    /// Accepts tokens while only one is allowed, at most `max`, writes the mask of the next token,
+    /// and returns the accepted ones.
     ///
-    /// A model can draw nothing else, so its answer is the same as without. The end is left to the
+    /// A model can draw no other tokens, so the answer stays the same. The end is left to the
     /// model.
     ///
     /// # Errors
@@ -153,7 +151,7 @@ impl Matcher {
     }
 }
 
-/// The token of a mask that allows one.
+/// Returns the token of a mask that allows one.
 fn only_token(mask: &[u32]) -> Option<u32> {
     let mut words = mask.iter().enumerate().filter(|(_, word)| **word != 0);
     let (index, word) = words.next()?;
@@ -161,7 +159,7 @@ fn only_token(mask: &[u32]) -> Option<u32> {
     alone.then(|| index as u32 * 32 + word.trailing_zeros())
 }
 
-/// What of a message of llguidance is for the client: the rest is its state.
+/// Returns what of a message of llguidance is for the client: the rest is its state.
 pub(crate) fn first_line(message: &str) -> String {
     let line = message.lines().find(|line| !line.trim().is_empty()).unwrap_or("unknown error");
     line.trim().trim_end_matches('.').chars().take(200).collect()

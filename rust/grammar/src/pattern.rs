@@ -10,8 +10,8 @@ use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind};
 
 use crate::limits::MAX_DEPTH;
 
-/// A pattern for the text of a JSON string, as one that matches only what can be said within quotes
-/// in exactly one way.
+/// Returns a pattern for the text of a JSON string, as one that matches only what can be said
+/// within quotes in exactly one way.
 ///
 /// # Errors
 /// Says what is wrong with the pattern, or what in it cannot be enforced.
@@ -21,7 +21,7 @@ pub(crate) fn in_json_string(pattern: &str) -> Result<String, String> {
     Ok(simplify(&parse(pattern)?, Some(&sayable)).to_string())
 }
 
-/// A pattern for a whole text.
+/// Returns a pattern for a whole text.
 ///
 /// # Errors
 /// Says what is wrong with the pattern, or what in it cannot be enforced.
@@ -53,14 +53,15 @@ pub(crate) fn check_disjoint(patterns: &[&str]) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a character of a JSON string can be said: as itself, or by an escape of one letter.
+/// Returns whether a character of a JSON string can be said: as itself, or by an escape of one
+/// letter.
 pub(crate) fn is_sayable(char: char) -> bool {
     !matches!(char, '\0'..='\x07' | '\x0B' | '\x0E'..='\x1F' | '\x7F')
 }
 
 /// Patterns for the names of one object; each is held against each.
 const MAX_NAME_PATTERNS: usize = 16;
-/// What it may cost to find out about two of them, as llguidance has it.
+/// The budget of comparing two patterns, as in llguidance.
 const DISJOINT_FUEL: u64 = 10_000;
 
 fn unsayable() -> ClassUnicode {
@@ -111,7 +112,7 @@ fn simplify(hir: &Hir, sayable: Option<&ClassUnicode>) -> Hir {
 mod tests {
     use super::*;
 
-    /// What no automaton can do is refused in words, never ignored.
+    /// Features that no automaton has are refused by name, never ignored.
     #[test]
     fn what_cannot_be_enforced_is_refused() {
         for (pattern, part) in [

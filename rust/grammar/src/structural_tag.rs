@@ -107,7 +107,8 @@ fn separated(object: &Map<String, Value>, path: &str, depth: usize) -> Result<No
     Ok(Node::Repeat { node: Box::new(Node::AnyOf(tags)), separator, min, max })
 }
 
-/// The content of a tag and its end. Any text ends with the first end, so both are one node then.
+/// Returns the content of a tag and its end. Any text ends with the first end, so both are one node
+/// then.
 fn content(
     object: &Map<String, Value>,
     end: &str,
@@ -121,7 +122,7 @@ fn content(
     Ok(vec![read(content, &format!("{path}/content"), depth + 1)?, Node::Text(end.to_owned())])
 }
 
-/// A tag within text, by the first of the triggers with which it begins.
+/// Returns a tag within text, by the first of the triggers with which it begins.
 fn tag(begin: &str, body: Node, end: &str, triggers: &[&str], path: &str) -> Result<Tag, GrammarError> {
     let trigger = triggers.iter().find(|trigger| !trigger.is_empty() && begin.starts_with(**trigger));
     let trigger = trigger.ok_or_else(|| invalid(path, "`begin` starts with none of the `triggers`"))?;

@@ -11,11 +11,11 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::error::VocabularyError;
 use crate::limits::parser_limits;
 
-/// Longer tokens do not fit the index. They are runs of one character in practice, and other tokens
-/// spell them.
+/// Maximum bytes of a token in the index. Longer ones are runs of one character in practice, which
+/// other tokens spell.
 const MAX_TOKEN_BYTES: usize = 1_000;
 
-/// What a token id stands for.
+/// The content of a token id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Token<'a> {
     /// A piece of text, which may end within a character.
@@ -89,17 +89,17 @@ impl Vocabulary {
         Ok(Self { factory, vocab_size, end_ids, existing, twins: words.twins, special: words.special })
     }
 
-    /// Number of logits.
+    /// Returns the number of logits.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
     }
 
-    /// Length of a mask in 32-bit words.
+    /// Returns the length of a mask in 32-bit words.
     pub fn num_mask_words(&self) -> usize {
         self.vocab_size.div_ceil(32)
     }
 
-    /// The tokens that end a sequence.
+    /// Returns the tokens that end a sequence.
     pub fn end_ids(&self) -> &[u32] {
         &self.end_ids
     }
@@ -112,7 +112,7 @@ impl Vocabulary {
         self.special.contains(&id)
     }
 
-    /// The token that stands for `id` in the index.
+    /// Returns the token that stands for `id` in the index.
     pub(crate) fn indexed(&self, id: u32) -> u32 {
         self.twins.get(&id).copied().unwrap_or(id)
     }
@@ -126,7 +126,7 @@ impl Vocabulary {
             let allowed = out[indexed as usize / 32] >> (indexed % 32) & 1;
             out[twin as usize / 32] |= allowed << (twin % 32);
         }
-        // A grammar that waits for the end of the sequence is content with any of the ids.
+        // A grammar at the end of the sequence accepts any of the ids.
         if self.end_ids.iter().any(|&id| out[id as usize / 32] >> (id % 32) & 1 == 1) {
             self.allow_end(out);
         }
@@ -140,7 +140,7 @@ impl Vocabulary {
     }
 }
 
-/// An end token that was given as text is a marker all the same.
+/// Treats an end token given as text as a marker.
 fn as_special(token: Token<'_>) -> Token<'_> {
     match token {
         Token::Text(bytes) => Token::Special(std::str::from_utf8(bytes).unwrap_or_default()),
@@ -184,7 +184,7 @@ impl Words {
         self.bytes.push(bytes);
     }
 
-    /// The bytes of a special token: its content where that is unique, else its id.
+    /// Returns the bytes of a special token: its content where that is unique, else its id.
     fn marker(&self, id: u32, content: &str) -> Vec<u8> {
         let named = [&[TokTrie::SPECIAL_TOKEN_MARKER], content.as_bytes()].concat();
         let usable = (2..MAX_TOKEN_BYTES).contains(&named.len()) && !self.first_with.contains_key(&named);
@@ -200,8 +200,7 @@ fn index(words: &[Vec<u8>], end_ids: &[u32]) -> Result<ParserFactory, String> {
     let trie = std::panic::catch_unwind(|| TokTrie::from(&info, words))
         .map_err(|_| format!("{} tokens are too many bytes", words.len()))?;
     let trie = if end_ids.is_empty() { trie } else { trie.with_eos_tokens(end_ids) };
-    // Which tokens a text is cut into is for the model to say, so nothing is forced by an
-    // approximate tokenizer.
+    // The model decides how a text is cut into tokens, so an approximate tokenizer forces none.
     let tokens: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
     let slices = llguidance::earley::SlicedBiasComputer::general_slices();
     let mut factory = ParserFactory::new(&tokens, InferenceCapabilities::default(), &slices)

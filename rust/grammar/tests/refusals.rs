@@ -226,7 +226,7 @@ fn space_is_bounded() {
     assert!(!can_say(&compiled, "[]") && !can_say(&compiled, "1"));
 }
 
-/// What is no schema, and what no value can fulfil, is said before the answer begins.
+/// An invalid schema, or one without values, is refused before the answer begins.
 #[test]
 fn what_is_no_schema_is_refused() {
     for (schema, part) in [

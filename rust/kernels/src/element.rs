@@ -15,7 +15,7 @@ pub enum Dtype {
 }
 
 impl Dtype {
-    /// The dtype of a number.
+    /// Returns the dtype of a number.
     ///
     /// # Errors
     /// [`OpError::Dtype`].
@@ -24,12 +24,15 @@ impl Dtype {
         known.into_iter().find(|dtype| *dtype as u32 == code).ok_or(OpError::Dtype(code, code))
     }
 
-    /// Bytes of an element.
+    /// Returns the bytes of an element.
     #[must_use]
     pub fn size(self) -> usize {
         if self == Self::F32 { 4 } else { 2 }
     }
 }
+
+/// The number of `float8_e4m3fn`, in which a KV cache may be and no other tensor.
+const E4M3_CODE: u32 = 3;
 
 /// The element types of a step's tensors and of its KV cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,14 +41,19 @@ pub enum KvDtypes {
     Same(Dtype),
     /// `float32` tensors over a `bfloat16` cache, which is half the bytes to read.
     F32OverBf16,
+    /// `float32` tensors over a `float8_e4m3fn` cache, which is a quarter.
+    F32OverE4m3,
 }
 
 impl KvDtypes {
-    /// The dtypes of two numbers.
+    /// Returns the dtypes of two numbers.
     ///
     /// # Errors
     /// [`OpError::Dtype`] for a pair that no kernel was compiled for.
     pub fn from_codes(dtype: u32, cache_dtype: u32) -> Result<Self, OpError> {
+        if (dtype, cache_dtype) == (Dtype::F32 as u32, E4M3_CODE) {
+            return Ok(Self::F32OverE4m3);
+        }
         match (Dtype::from_code(dtype)?, Dtype::from_code(cache_dtype)?) {
             (dtype, cache_dtype) if dtype == cache_dtype => Ok(Self::Same(dtype)),
             (Dtype::F32, Dtype::Bf16) => Ok(Self::F32OverBf16),
@@ -124,7 +132,8 @@ macro_rules! element {
 
             #[inline(always)]
             unsafe fn store<V: Vector>(vector: V, target: *mut Self) {
-                // SAFETY: the caller's promise; the type is a transparent wrapper of what is written.
+                // SAFETY: the caller's promise; the type is a transparent wrapper of what is
+                // written.
                 unsafe { vector.$store(target.cast::<$pointer>()) }
             }
         }

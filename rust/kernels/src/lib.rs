@@ -1,11 +1,13 @@
-//! CPU kernels in Rust, and the C interface to the CUDA kernels that the build script compiles from `cuda/`.
+//! CPU kernels in Rust, and the C interface to the CUDA kernels that the build script compiles from
+//! `cuda/`.
 //!
-//! Kernels take pointers, sizes and strides; whoever calls them owns the memory and checked the shapes. A CPU
-//! kernel is written once, generic over the element type (`Element`) and the vector type of the processor
-//! (`Vector`), and runs on the crate's own small pool of threads.
+//! Kernels take pointers, sizes and strides; the caller owns the memory and has checked the shapes.
+//! A CPU kernel is written once, generic over the element type (`Element`) and the vector type of
+//! the processor (`Vector`), and runs on the crate's own small pool of threads.
 
 pub mod cpu;
 pub mod cuda;
+mod e4m3;
 mod element;
 pub mod ops;
 mod pool;

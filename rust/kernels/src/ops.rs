@@ -1,5 +1,5 @@
-//! What an operation is to a caller that knows no Rust types: a number, and a struct of addresses,
-//! sizes and strides.
+//! Operations for callers without Rust types: a number, and a struct of addresses, sizes and
+//! strides.
 //!
 //! Each struct is declared once, with `arguments!`; the list of its fields goes to Python, which
 //! builds the same struct from it. Addresses are those of a tensor's first element, or 0 for none;
@@ -20,8 +20,28 @@ pub trait Arguments: Copy {
     const ROWS: (usize, &'static str);
 }
 
-/// Declares a struct of arguments; the field after `rows` counts the rows.
+/// Declares a struct of arguments; the field after `rows` counts the rows. Without one it is a
+/// struct that others point to.
 macro_rules! arguments {
+    (
+        $(#[$meta:meta])*
+        pub struct $name:ident {
+            $($(#[$doc:meta])* $field:ident: $type:ident,)*
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[repr(C)]
+        pub struct $name {
+            $($(#[$doc])* pub $field: $type,)*
+        }
+
+        impl $name {
+            /// The fields, in their order in memory.
+            pub const FIELDS: &'static [$crate::ops::Field] =
+                &[$((stringify!($field), std::mem::offset_of!($name, $field), stringify!($type)),)*];
+        }
+    };
     (
         $(#[$meta:meta])*
         pub struct $name:ident, rows $rows:ident {
@@ -53,11 +73,11 @@ pub enum OpError {
     Unknown(u32),
     /// A token, position or slot lies outside of its tensor.
     OutOfRange {
-        /// What it is that lies outside.
+        /// The quantity out of range.
         what: &'static str,
         /// Its value.
         value: i64,
-        /// What it must be below.
+        /// The bound that it must be below.
         limit: usize,
     },
 }
@@ -76,7 +96,7 @@ impl fmt::Display for OpError {
 
 impl std::error::Error for OpError {}
 
-/// How a foreign caller fills the arguments of an operation.
+/// The layout of an operation's arguments, for a foreign caller.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
     /// Its name, which is that of its struct.
@@ -119,7 +139,8 @@ macro_rules! operation {
 pub(crate) use operation;
 
 impl Operation {
-    /// The operation of the arguments `A`, which `run` reads at the address that it is given.
+    /// Returns the operation of the arguments `A`, which `run` reads at the address that it is
+    /// given.
     pub(crate) const fn new<A: Arguments>(
         name: &'static str,
         run: unsafe fn(*const u8) -> Result<(), OpError>,
@@ -127,7 +148,7 @@ impl Operation {
         Self { layout: Layout::of::<A>(name), run }
     }
 
-    /// The operation of a number.
+    /// Returns the operation of a number.
     ///
     /// # Errors
     /// [`OpError::Unknown`].
@@ -138,7 +159,7 @@ impl Operation {
     /// Carries it out.
     ///
     /// # Errors
-    /// What the operation found wrong; nothing was written then.
+    /// The operation's argument error; nothing was written.
     ///
     /// # Safety
     /// `arguments` points to an aligned struct of this operation, whose addresses are those of live

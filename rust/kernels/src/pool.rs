@@ -16,15 +16,15 @@ use std::thread;
 
 /// Chunks that a loop is cut into, per thread: enough to balance, few enough to hand out.
 const CHUNKS_PER_THREAD: usize = 4;
-/// How often a thread looks out for the next loop of a series, or for the end of one, before it
-/// sleeps: some ten microseconds' worth, which is about what sleeping and waking cost.
+/// Polls for the next loop of a series, or for a loop's end, before a thread sleeps: some ten
+/// microseconds, about the cost of sleeping and waking.
 const GLANCES: usize = 400;
 
 static POOL: Pool = Pool::new();
-/// Threads that take part in a loop, the caller included; 0 until someone asks.
+/// Threads that take part in a loop, the caller included; 0 until first used.
 static NUM_THREADS: AtomicUsize = AtomicUsize::new(0);
 
-/// Threads that share a loop, the calling one included.
+/// Returns the number of threads that share a loop, the calling one included.
 #[must_use]
 pub fn num_threads() -> usize {
     match NUM_THREADS.load(Ordering::Relaxed) {
@@ -107,7 +107,7 @@ struct State {
 struct Pool {
     caller: Mutex<()>,
     state: Mutex<State>,
-    /// How many series there are.
+    /// Number of open series.
     series: AtomicUsize,
     /// `State::loops`, to be looked at without the lock.
     loops: AtomicU64,
@@ -191,7 +191,7 @@ impl Pool {
 
     fn leave(&self) -> MutexGuard<'_, State> {
         let state = self.state();
-        // What this thread wrote is seen by the caller that finds the number without the lock.
+        // Publishes this thread's writes to the caller, which reads the number without the lock.
         if self.inside.fetch_sub(1, Ordering::Release) == 1 && state.is_caller_asleep {
             self.left.notify_one();
         }
@@ -247,7 +247,7 @@ impl Drop for Closing {
     }
 }
 
-/// A kernel that panics on a pool thread has left half a tensor behind, and nobody to tell.
+/// Aborts when a kernel panics on a pool thread: it left half a tensor, and no caller can know.
 struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {
@@ -284,7 +284,8 @@ mod tests {
 
     #[test]
     fn loops_in_a_row_lose_nothing() {
-        // A thread that sleeps just as a loop opens must be woken, or the loop waits for it for ever.
+        // A thread that sleeps just as a loop opens must be woken, or the loop waits for it for
+        // ever.
         set_num_threads(3);
         for round in 0..2 {
             let _series = (round == 0).then(Series::begin);

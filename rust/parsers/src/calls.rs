@@ -1,25 +1,25 @@
-//! What a format of calls is to the parser.
+//! The parser's interface to a format of calls.
 
 use std::fmt;
 
 use crate::marker::Marker;
 use crate::session::Session;
 
-/// A format of calls: it is asked where a call may begin, and reads from there.
+/// A format of calls: names the places where a call may begin, and reads from there.
 pub(crate) trait Calls: fmt::Debug + Send {
-    /// The markers before a call. None is the beginning of another.
+    /// Returns the markers before a call. None is the beginning of another.
     fn openings(&self) -> &[Marker];
 
-    /// The byte with which a call may begin without a marker, where content begins.
+    /// Returns the byte with which a call may begin without a marker, where content begins.
     fn bare_opening(&self) -> Option<u8> {
         None
     }
 
-    /// Reads what there is, from an opening on. Once the answer is over it does not wait.
+    /// Reads the text so far, from an opening on. Does not wait once the answer is over.
     fn step(&mut self, session: &mut Session) -> Step;
 }
 
-/// What became of a step.
+/// The outcome of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     /// More text is needed.
@@ -31,8 +31,7 @@ pub(crate) enum Step {
     Done,
 }
 
-/// Whether this may be what a tool is called. Names of tools are words; paths and dots come with
-/// servers of tools.
+/// Returns whether a tool may have this name. Names are words; MCP servers add paths and dots.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
     let is_part = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '-' | '.' | ':' | '/');

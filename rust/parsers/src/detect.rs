@@ -1,12 +1,12 @@
-//! Which formats a model uses, by its chat template and its special tokens.
+//! Detects a model's formats by its chat template and its special tokens.
 //!
-//! A template that renders calls has the markers of its format in it. They are looked for from the
-//! most particular to the most common: `<tool_call>` alone says little.
+//! A template that renders calls contains the markers of its format, searched from the most
+//! specific to the most common: `<tool_call>` alone proves little.
 
 use crate::format::ToolFormat;
 use crate::reasoning::ReasoningFormat;
 
-/// What a model uses, as far as it can be seen.
+/// The detected formats of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Detected {
     /// The format of its calls.
@@ -39,7 +39,7 @@ fn tools(has: impl Fn(&str) -> bool, has_token: impl Fn(&str) -> bool) -> Option
         (ToolFormat::Glm47, has("<arg_key>") && has("<arg_value>")),
         (ToolFormat::Olmo3, has("<function_calls>")),
         (ToolFormat::Mistral, has("[TOOL_CALLS]")),
-        // Its elder V3 writes the same markers and fenced code, which is another format.
+        // The older V3 writes the same markers and fenced code, which is another format.
         (ToolFormat::DeepseekV31, has("<｜tool▁calls▁begin｜>") && !has("```json")),
         (ToolFormat::Granite4, is_granite && has("<tool_call>")),
         (ToolFormat::Granite, is_granite && has("<|tool_call|>")),

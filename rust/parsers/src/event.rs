@@ -1,4 +1,4 @@
-//! What goes into a parser and what comes out.
+//! The input and the output of a parser.
 
 /// A piece of an answer, as it is detokenised: complete characters, cut anywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,13 +19,13 @@ pub enum Finish {
     Length,
 }
 
-/// What a stretch of the answer means.
+/// The meaning of a stretch of the answer.
 ///
 /// Events come in the order of the answer, and each stands for the `num_bytes` bytes that follow
 /// those of the event before. Together they stand for the whole answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// What it means.
+    /// Its meaning.
     pub kind: EventKind,
     /// Bytes of the answer that it stands for.
     pub num_bytes: usize,
@@ -54,7 +54,7 @@ pub enum EventKind {
     Syntax,
 }
 
-/// How a call ends.
+/// The end of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// Its arguments are one JSON object.

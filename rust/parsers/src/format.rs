@@ -70,20 +70,20 @@ impl ToolFormat {
         ("deepseek_v31", Self::DeepseekV31),
     ];
 
-    /// The format of this name.
+    /// Returns the format of this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find_map(|(known, format)| (known == name).then_some(format))
     }
 
-    /// Its name.
+    /// Returns its name.
     #[must_use]
     pub fn name(self) -> &'static str {
         Self::ALL.into_iter().find_map(|(name, format)| (format == self).then_some(name)).unwrap_or_default()
     }
 
-    /// Its parser, with markers made by this. Harmony has none here: its messages are more than
-    /// calls.
+    /// Creates its parser, with markers made by `marker`. Harmony has none here: its messages are
+    /// more than calls.
     pub(crate) fn calls(self, marker: &mut impl FnMut(&'static str) -> Marker) -> Option<Box<dyn Calls>> {
         let plain = CallRules { is_bare: false, has_ids: false };
         Some(match self {
@@ -134,7 +134,7 @@ impl ToolFormat {
     }
 }
 
-/// The tags of Qwen.
+/// Returns the tags of Qwen.
 fn qwen3_tags(marker: &mut impl FnMut(&'static str) -> Marker) -> Tags {
     Tags {
         outer: [marker("<tool_call>"), marker("</tool_call>")],
@@ -147,7 +147,7 @@ fn qwen3_tags(marker: &mut impl FnMut(&'static str) -> Marker) -> Tags {
     }
 }
 
-/// The tags of GLM.
+/// Returns the tags of GLM.
 fn glm_tags(marker: &mut impl FnMut(&'static str) -> Marker) -> Tags {
     Tags {
         outer: [marker("<tool_call>"), marker("</tool_call>")],
@@ -160,7 +160,7 @@ fn glm_tags(marker: &mut impl FnMut(&'static str) -> Marker) -> Tags {
     }
 }
 
-/// The markers of DeepSeek.
+/// Returns the markers of DeepSeek.
 fn deepseek_markers(marker: &mut impl FnMut(&'static str) -> Marker) -> NamedMarkers {
     NamedMarkers {
         section: Some([marker("<｜tool▁calls▁begin｜>"), marker("<｜tool▁calls▁end｜>")]),

@@ -1,4 +1,4 @@
-//! The part of the answer that has not been told: text, and where in it special tokens stand.
+//! The unparsed part of the answer: text, and the special tokens in it.
 
 use std::collections::VecDeque;
 
@@ -8,14 +8,14 @@ use crate::event::{Finish, Piece};
 #[derive(Debug, Default)]
 pub(crate) struct Input {
     text: String,
-    /// Bytes at the beginning of `text` that are told.
+    /// Bytes at the beginning of `text` that are parsed.
     start: usize,
     /// Where special tokens begin and end in `text`.
     specials: VecDeque<(usize, usize)>,
     finish: Option<Finish>,
 }
 
-/// What stands behind a stretch of letters.
+/// The end of a stretch of letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Behind {
     /// More may come.
@@ -33,8 +33,7 @@ impl Input {
             self.specials.clear();
             self.start = 0;
         } else if self.start > 4096 && self.start > self.text.len() / 2 {
-            // What is told is dropped when it is the larger part, so each byte is moved once at
-            // most.
+            // Parsed text is dropped when it is the larger part, so each byte moves at most once.
             self.text.drain(..self.start);
             self.specials
                 .iter_mut()
@@ -71,13 +70,13 @@ impl Input {
         self.start == self.text.len()
     }
 
-    /// The letters at a position, up to a special token or the end.
+    /// Returns the letters at a position, up to a special token or the end.
     pub(crate) fn letters(&self, at: usize) -> (&str, Behind) {
         self.stretch(at, false)
     }
 
-    /// The letters at a position, or the text of a special token where that may be part of a
-    /// string.
+    /// Returns the letters at a position, or the text of a special token where that may be part of
+    /// a string.
     pub(crate) fn stretch(&self, at: usize, is_in_string: bool) -> (&str, Behind) {
         let from = self.start + at;
         match self.specials.iter().find(|(_, end)| *end > from) {
@@ -89,8 +88,8 @@ impl Input {
         }
     }
 
-    /// The byte at a position, of a letter or of a special token that may be part of a string; else
-    /// what is there.
+    /// Returns the byte at a position, of a letter or of a special token that may be part of a
+    /// string; else what is there.
     pub(crate) fn byte(&self, at: usize, is_in_string: bool) -> Result<u8, Behind> {
         let from = self.start + at;
         if !is_in_string && self.specials.iter().any(|(begin, _)| *begin == from) {
@@ -100,7 +99,7 @@ impl Input {
         self.text.as_bytes().get(from).copied().ok_or(behind)
     }
 
-    /// The special token that begins at a position.
+    /// Returns the special token that begins at a position.
     pub(crate) fn special(&self, at: usize) -> Option<&str> {
         let from = self.start + at;
         let (begin, end) = self.specials.iter().find(|(begin, _)| *begin >= from)?;

@@ -30,7 +30,7 @@ enum State {
     ExponentDigits,
 }
 
-/// What a byte did.
+/// The effect of a byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scan {
     /// The value goes on.
@@ -101,12 +101,13 @@ impl JsonScanner {
         (text.len(), None)
     }
 
-    /// Whether the value has not begun.
+    /// Returns whether the value has not begun.
     pub(crate) fn is_fresh(&self) -> bool {
         self.state == State::Value && self.is_object.is_empty()
     }
 
-    /// Whether the next byte is inside of a string. There, the text of a special token is text.
+    /// Returns whether the next byte is inside of a string. There, the text of a special token is
+    /// text.
     pub(crate) fn is_in_string(&self) -> bool {
         matches!(self.state, State::String { .. } | State::Escape { .. } | State::Hex { .. })
     }
@@ -220,7 +221,7 @@ impl StringDecoder {
         Some(())
     }
 
-    /// Whether nothing is pending.
+    /// Returns whether nothing is pending.
     pub(crate) fn is_complete(&self) -> bool {
         self.pending.is_empty()
     }

@@ -14,7 +14,7 @@ pub(crate) struct Marker {
     pub(crate) is_special: bool,
 }
 
-/// How a marker fits at a position.
+/// The fit of a marker at a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fit {
     Whole,
@@ -23,7 +23,7 @@ pub(crate) enum Fit {
     No,
 }
 
-/// What a search found.
+/// The result of a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
     /// This marker of the lists, at this position.
@@ -37,13 +37,13 @@ impl Marker {
         self.text.len()
     }
 
-    /// Whether the answer ended in the middle of it, at a position.
+    /// Returns whether the answer ended in the middle of it, at a position.
     pub(crate) fn is_cut_off(&self, input: &Input, at: usize) -> bool {
         let rest = &input.rest()[at..];
         input.is_finished() && !self.is_special && !rest.is_empty() && self.text.starts_with(rest)
     }
 
-    /// How it fits at a position.
+    /// Returns how the marker fits at a position.
     pub(crate) fn fit(&self, input: &Input, at: usize) -> Fit {
         let rest = &input.rest()[at..];
         if self.is_special {
@@ -63,8 +63,8 @@ impl Marker {
     }
 }
 
-/// The first marker behind a position. A marker that begins earlier wins; none is the beginning of
-/// another.
+/// Returns the first marker behind a position. A marker that begins earlier wins; none is the
+/// beginning of another.
 pub(crate) fn find(input: &Input, from: usize, markers: &[&[Marker]]) -> Found {
     let rest = input.rest();
     for (offset, byte) in rest.as_bytes()[from..].iter().enumerate() {
@@ -87,8 +87,8 @@ pub(crate) fn find(input: &Input, from: usize, markers: &[&[Marker]]) -> Found {
     Found::Open { at: rest.len() }
 }
 
-/// Where the letters end that are no marker, at the end of an answer: it may have been cut off in
-/// the middle of one.
+/// Returns where the letters end that are no marker, at the end of an answer: it may have been cut
+/// off in the middle of one.
 pub(crate) fn end_of_letters(input: &Input, from: usize, markers: &[Marker]) -> usize {
     let rest = input.rest();
     let longest = markers.iter().map(Marker::len).max().unwrap_or(0);

@@ -16,7 +16,7 @@ use crate::reasoning::{Limits, ReasoningFormat};
 use crate::schema::{Tool, Tools};
 use crate::session::{Channel, Next, Session};
 
-/// What a parser is made from.
+/// The settings of a parser.
 #[derive(Debug, Clone, Default)]
 pub struct Setup {
     /// The format of calls; none if what looks like a call is content, as with `tool_choice:
@@ -63,17 +63,17 @@ struct TagMachine {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reasoning {
-    /// It may begin here.
+    /// Reasoning may begin here.
     Possible,
-    /// The prompt has opened it, and the model may do it again.
+    /// The prompt has opened the reasoning, and the model may open it again.
     Opened,
     Open,
     Over,
 }
 
 impl Parser {
-    /// A parser for an answer. `is_special` says which texts are special tokens in this tokenizer:
-    /// added tokens with an id of their own.
+    /// Returns a parser for an answer. `is_special` says which texts are special tokens in this
+    /// tokenizer: added tokens with an id of their own.
     #[must_use]
     pub fn new(setup: Setup, is_special: impl Fn(&str) -> bool) -> Self {
         let Setup { tools, reasoning, starts_in_reasoning, declared } = setup;
@@ -102,8 +102,8 @@ impl Parser {
         Self { session: Session::new(Tools::new(declared), channel), machine, special_tokens }
     }
 
-    /// The special tokens that mean something here. Only these need to be pushed as special; any
-    /// other is text.
+    /// Returns the special tokens that the parser reads. Only these need to be pushed as special;
+    /// any other is text.
     #[must_use]
     pub fn special_tokens(&self) -> &[&'static str] {
         &self.special_tokens
@@ -128,13 +128,13 @@ impl Parser {
         self.session.drain_into(events);
     }
 
-    /// Bytes that are held back.
+    /// Returns the number of bytes that are held back.
     #[must_use]
     pub fn num_held_bytes(&self) -> usize {
         self.session.input.rest().len()
     }
 
-    /// Whether what comes next is reasoning, unless it is a marker or a call.
+    /// Returns whether what comes next is reasoning, unless it is a marker or a call.
     #[must_use]
     pub fn is_inside_reasoning(&self) -> bool {
         self.session.channel == Channel::Reasoning
@@ -182,15 +182,14 @@ impl TagMachine {
         }
     }
 
-    /// Whether it goes on, here and below.
+    /// Returns whether parsing goes on, here and below.
     fn call(&mut self, session: &mut Session) -> bool {
         let Some(calls) = &mut self.calls else { return false };
         match calls.step(session) {
             Step::Wait => return false,
             Step::NoCall(num_bytes) => {
                 session.text(num_bytes);
-                // A bare opening was no call, and is not looked at again, even if it is nothing but
-                // space.
+                // A bare opening that was no call is not tried again, even if it is only space.
                 session.has_text = true;
             }
             Step::Done => {}
@@ -237,8 +236,8 @@ impl TagMachine {
         self.skips_newlines = self.limits.is_some_and(|limits| limits.skips_newlines_behind);
     }
 
-    /// Where text begins: reasoning may, and calls without a marker. None if it is text; else
-    /// whether it goes on.
+    /// Decides at the start of text whether reasoning or a call without a marker begins. `None` if
+    /// it is text; else whether parsing goes on.
     fn start(&mut self, session: &mut Session) -> Option<bool> {
         let (at, next) = session.next();
         if next == Next::Wait {
@@ -269,7 +268,7 @@ impl TagMachine {
         is_bare.then_some(true)
     }
 
-    /// Bytes up to the end of what begins reasoning, at a position.
+    /// Returns the bytes up to the end of what begins reasoning, at a position.
     fn begin_len(&self, session: &Session, at: usize) -> Result<usize, Fit> {
         let mut best = Fit::No;
         for begin in &self.begins {
@@ -288,7 +287,7 @@ impl TagMachine {
         Err(best)
     }
 
-    /// Whether all that were next are taken.
+    /// Returns whether all that were next are taken.
     fn skip_newlines(&mut self, session: &mut Session) -> bool {
         let (letters, _) = session.input.letters(0);
         let num_bytes = letters.len() - letters.trim_start_matches('\n').len();

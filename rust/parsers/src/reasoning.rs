@@ -30,8 +30,8 @@ pub enum ReasoningFormat {
     Olmo3,
 }
 
-/// How an answer with reasoning is written: `(begin REASONING end)? (before_content CONTENT)`, or calls
-/// in the place of the content.
+/// The notation of an answer with reasoning: `(begin REASONING end)? (before_content CONTENT)`, or
+/// calls in the place of the content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReasoningSyntax {
     /// Before the reasoning, where the prompt has not opened it.
@@ -42,7 +42,7 @@ pub struct ReasoningSyntax {
     pub before_content: &'static str,
 }
 
-/// What stands around reasoning.
+/// The markers around reasoning.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// The ways in which it begins, each of one or more markers in a row.
@@ -68,26 +68,26 @@ impl ReasoningFormat {
         ("olmo3", Self::Olmo3),
     ];
 
-    /// The format of this name.
+    /// Returns the format of this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find_map(|(known, format)| (known == name).then_some(format))
     }
 
-    /// Its name.
+    /// Returns its name.
     #[must_use]
     pub fn name(self) -> &'static str {
         Self::ALL.into_iter().find_map(|(name, format)| (format == self).then_some(name)).unwrap_or_default()
     }
 
-    /// Whether a prompt has opened the reasoning, so that the answer starts inside.
+    /// Returns whether a prompt has opened the reasoning, so that the answer starts inside.
     #[must_use]
     pub fn is_open_behind(self, prompt: &str) -> bool {
         let prompt = prompt.trim_end();
         self.limits().begins.iter().any(|begin| prompt.ends_with(&begin.concat()))
     }
 
-    /// What a grammar has to put around reasoning.
+    /// Returns the markers that a grammar puts around reasoning.
     #[must_use]
     pub fn syntax(self) -> ReasoningSyntax {
         match self {
@@ -106,13 +106,13 @@ impl ReasoningFormat {
         }
     }
 
-    /// What a model writes to begin its reasoning.
+    /// Returns the text that begins a model's reasoning.
     #[must_use]
     pub fn begin_text(self) -> String {
         self.limits().begins[0].concat()
     }
 
-    /// What a model writes to end its reasoning.
+    /// Returns the text that ends a model's reasoning.
     #[must_use]
     pub fn end_text(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! What the tools of a request are called, and the types of their parameters.
+//! The tools of a request, and the types of their parameters.
 //!
 //! Formats without quotes write `5` for a number and for a string; the schema of the tool says
 //! which. A type is looked for in `type` (one or several), `enum`, `const`, `nullable`, `anyOf`,
@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-/// Schemas that are looked at for one parameter: those that refer to themselves would never end.
+/// Maximum schemas examined for one parameter: recursive ones would never end.
 const MAX_SCHEMAS: u32 = 256;
 
 /// A tool of the request.
@@ -42,7 +42,7 @@ impl Types {
         self.0 |= types.0;
     }
 
-    /// By the names of JSON Schema, and some that people write instead.
+    /// Finds a type by its name in JSON Schema, or a common variant of it.
     fn named(name: &str) -> Self {
         match name {
             "string" | "str" => Self::STRING,
@@ -68,7 +68,7 @@ impl Types {
         }
     }
 
-    /// A value written without quotes, as JSON. What none of the types can be is a string.
+    /// Returns a value written without quotes, as JSON. Text that fits no other type is a string.
     pub(crate) fn json(self, text: &str) -> String {
         self.typed(text.trim()).unwrap_or_else(|| Value::from(text).to_string())
     }
@@ -117,12 +117,12 @@ impl Tools {
         self.0.contains_key(name)
     }
 
-    /// The types of a parameter; a string if its schema says nothing.
+    /// Returns the types of a parameter; a string if its schema says nothing.
     pub(crate) fn types(&self, tool: &str, parameter: &str) -> Types {
         self.known_types(tool, parameter).unwrap_or(Types::STRING)
     }
 
-    /// The types of a parameter, if its schema says any.
+    /// Returns the types of a parameter, if its schema says any.
     pub(crate) fn known_types(&self, tool: &str, parameter: &str) -> Option<Types> {
         let root = self.0.get(tool)?.as_ref()?;
         let (mut types, mut num_left) = (Types::default(), MAX_SCHEMAS);
@@ -131,7 +131,7 @@ impl Tools {
     }
 }
 
-/// The schema of a property, also where the object is a reference or a combination.
+/// Returns the schema of a property, also where the object is a reference or a combination.
 fn property<'a>(root: &'a Value, schema: &'a Value, name: &str, num_left: &mut u32) -> Option<&'a Value> {
     *num_left = num_left.checked_sub(1)?;
     let own = schema.get("properties").and_then(|properties| properties.get(name));
@@ -158,7 +158,7 @@ fn collect(root: &Value, schema: &Value, types: &mut Types, num_left: &mut u32) 
     parts(root, schema).for_each(|part| collect(root, part, types, num_left));
 }
 
-/// What a schema is put together from.
+/// Returns the schemas of which a schema is composed.
 fn parts<'a>(root: &'a Value, schema: &'a Value) -> impl Iterator<Item = &'a Value> {
     let combined =
         ["anyOf", "oneOf", "allOf"].into_iter().filter_map(|key| schema.get(key)?.as_array()).flatten();
@@ -184,7 +184,7 @@ mod tests {
         serde_json::from_str(&tools.types("f", "x").json(text)).expect("a value is JSON")
     }
 
-    /// A tool that wants the string "5" must not get the number, nor the other way round.
+    /// A tool that wants the string "5" must not get the number, or vice versa.
     #[test]
     fn values_have_the_type_that_the_schema_says() {
         let cases = [

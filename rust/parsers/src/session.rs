@@ -1,4 +1,4 @@
-//! What every format works on: the text that is left, and the events that it has become.
+//! The state of a parse that formats share: the text that is left, and the events so far.
 
 use std::mem;
 
@@ -7,14 +7,14 @@ use crate::input::{Behind, Input};
 use crate::marker::{Found, Marker, end_of_letters, find};
 use crate::schema::Tools;
 
-/// Where text goes that is no call.
+/// The channel of text outside calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Channel {
     Reasoning,
     Content,
 }
 
-/// The text that is left, and what has become of the rest.
+/// The text that is left, and the events so far.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) input: Input,
@@ -47,7 +47,7 @@ impl Session {
         events.append(&mut self.events);
     }
 
-    /// Takes text that means nothing but itself. Whitespace waits until something follows.
+    /// Takes plain text. Whitespace waits until more text follows.
     pub(crate) fn text(&mut self, num_bytes: usize) {
         let text = self.input.take(num_bytes);
         if !self.has_text && text.chars().all(char::is_whitespace) {
@@ -66,14 +66,14 @@ impl Session {
         self.tell(EventKind::Syntax, num_bytes);
     }
 
-    /// Text that follows belongs to a new stretch.
+    /// Starts a new stretch of text.
     pub(crate) fn turn_to(&mut self, channel: Channel) {
         self.syntax(0);
         self.channel = channel;
         self.has_text = false;
     }
 
-    /// A call begins, which ends the reasoning.
+    /// Begins a call, which ends the reasoning.
     pub(crate) fn begin(&mut self, name: String, id: Option<String>, num_bytes: usize) {
         self.turn_to(Channel::Content);
         self.has_calls = true;
@@ -87,13 +87,13 @@ impl Session {
         self.tell(EventKind::Arguments(text), num_bytes);
     }
 
-    /// Takes what became these arguments.
+    /// Takes text that was converted to these arguments.
     pub(crate) fn arguments_from(&mut self, arguments: &str, num_bytes: usize) {
         self.input.take(num_bytes);
         self.tell(EventKind::Arguments(arguments.to_owned()), num_bytes);
     }
 
-    /// The call ends.
+    /// Ends the call.
     pub(crate) fn end(&mut self, outcome: Outcome, num_bytes: usize) {
         self.input.take(num_bytes);
         self.tell(EventKind::CallEnd(outcome), num_bytes);
@@ -101,7 +101,7 @@ impl Session {
     }
 
     /// Passes on the rest of arguments that have left their format, up to the marker that ends the
-    /// call, or the end of the answer. Whether that has come.
+    /// call, or the end of the answer. Returns whether that has come.
     pub(crate) fn pass_rest(&mut self, closing: &[Marker]) -> bool {
         match find(&self.input, 0, &[closing]) {
             Found::Marker { index, at } => {
@@ -121,8 +121,7 @@ impl Session {
         }
     }
 
-    /// The answer is over: whitespace that nothing followed is content, unless it stands behind a
-    /// call.
+    /// Ends the answer: trailing whitespace is content, unless it follows a call.
     pub(crate) fn flush(&mut self) {
         let whitespace = mem::take(&mut self.whitespace);
         let num_bytes = whitespace.len();
@@ -133,14 +132,14 @@ impl Session {
         }
     }
 
-    /// Where whitespace that begins at a position ends, and what is there. Very much of it, which
-    /// would be looked through with each piece, is not taken for space between markers.
+    /// Returns the end of the whitespace at a position, and what follows. A very long run, which
+    /// each piece would scan again, does not count as space between markers.
     pub(crate) fn skip_whitespace(&self, at: usize) -> (usize, Next) {
         let (end, next) = self.whitespace_end(at);
         if end - at > MAX_SPACE_BYTES { (end, Next::Special) } else { (end, next) }
     }
 
-    /// What stands behind the whitespace that is next, however much there is.
+    /// Returns what follows the next whitespace, of any length.
     pub(crate) fn next(&self) -> (usize, Next) {
         self.whitespace_end(0)
     }
@@ -212,7 +211,7 @@ impl Session {
 /// Longest whitespace between the markers of a call that has not begun.
 const MAX_SPACE_BYTES: usize = 1024;
 
-/// What stands behind whitespace.
+/// The text behind whitespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
     Byte(u8),

@@ -1,10 +1,10 @@
-//! How a family writes a call, for grammars that force one and for texts that contain one.
+//! The notation of calls, for grammars that force one and for texts that contain one.
 
 use serde_json::{Map, Value};
 
 use crate::format::ToolFormat;
 
-/// What stands around the names and arguments of calls.
+/// The markers around the names and arguments of calls.
 ///
 /// Calls are `first (call (separator call)*) last`, and a call is `before_name NAME
 /// before_arguments ARGUMENTS behind_arguments`. A grammar that leaves the model free waits for
@@ -177,8 +177,8 @@ const FUNCTION_GEMMA: CallSyntax = CallSyntax {
 };
 
 impl ToolFormat {
-    /// How calls are written. `has_token` says whether a text is a token of its own: of Mistral's
-    /// two ways, its tokenizer decides.
+    /// Returns the notation of calls. `has_token` returns whether a text is a single token, which
+    /// decides between Mistral's two notations.
     #[must_use]
     pub fn call_syntax(self, has_token: impl Fn(&str) -> bool) -> CallSyntax {
         match self {
@@ -254,7 +254,7 @@ impl ArgumentsSyntax {
     }
 }
 
-/// A value in Python. JSON's strings are Python's as well.
+/// Returns a value in Python. JSON's strings are Python's as well.
 fn python(value: &Value) -> String {
     match value {
         Value::Null => "None".to_owned(),

@@ -1,7 +1,7 @@
-//! `streamcore._core.Doorbell` and `Exchange`: the second door, in the words of ASGI.
+//! `streamcore._core.Doorbell` and `Exchange`: requests and answers as ASGI messages.
 //!
-//! Every call is short and waits for nobody, so none of them releases the interpreter: to get it back could take longer than the
-//! whole call. The event loop learns from a descriptor that something is ready and takes it itself.
+//! Every call is short and never waits, so none releases the interpreter: getting it back could
+//! take longer than the call. A descriptor wakes the event loop when messages are ready.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -11,20 +11,21 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 use streamcore_server::door::{self, Part};
 
-/// Tells one event loop which exchanges have something for it.
+/// Wakes one event loop when exchanges have messages for it.
 #[pyclass(frozen, module = "streamcore._core")]
 pub(crate) struct Doorbell(pub(crate) Arc<door::Doorbell>);
 
 #[pymethods]
 impl Doorbell {
-    /// Rings by writing to a descriptor that does not block; it is duplicated, so the caller closes its own.
+    /// Rings by writing to a descriptor that does not block; it is duplicated, so the caller closes
+    /// its own.
     #[new]
     fn new(descriptor: i32) -> PyResult<Self> {
         Ok(Self(Arc::new(door::Doorbell::new(duplicate(descriptor)?))))
     }
 
-    /// What is ready: the number of each exchange with the ASGI message to send, None when a piece of the request's body is
-    /// wanted, or an empty message when the answer is lost.
+    /// Returns the ready messages: the number of each exchange with the ASGI message to send, None
+    /// when a piece of the request's body is wanted, or an empty message when the answer is lost.
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Vec<(u64, Option<Bound<'py, PyDict>>)>> {
         let ready = self.0.take();
         ready.into_iter().map(|(number, part)| Ok((number, message(py, part)?))).collect()
@@ -39,7 +40,8 @@ fn duplicate(descriptor: i32) -> PyResult<File> {
     if descriptor < 0 {
         return Err(PyValueError::new_err(format!("`descriptor` is {descriptor}")));
     }
-    // SAFETY: the caller keeps its descriptor open during this call; a wrong number is refused by the system.
+    // SAFETY: the caller keeps its descriptor open during this call; a wrong number is refused by
+    // the system.
     let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
     Ok(File::from(borrowed.try_clone_to_owned()?))
 }
@@ -49,7 +51,7 @@ fn duplicate(_descriptor: i32) -> PyResult<File> {
     Err(pyo3::exceptions::PyOSError::new_err("event loops watch descriptors only on Unix"))
 }
 
-/// The ASGI message of a part.
+/// Returns the ASGI message of a part.
 fn message(py: Python<'_>, part: Part) -> PyResult<Option<Bound<'_, PyDict>>> {
     let message = PyDict::new(py);
     match part {
@@ -72,7 +74,7 @@ fn message(py: Python<'_>, part: Part) -> PyResult<Option<Bound<'_, PyDict>>> {
     Ok(Some(message))
 }
 
-/// One request and its answer. Closing it, or dropping it, aborts what is still running.
+/// One request and its answer. Closing or dropping it aborts what is still running.
 #[pyclass(frozen, module = "streamcore._core")]
 pub(crate) struct Exchange(pub(crate) door::Exchange);
 
@@ -83,7 +85,7 @@ impl Exchange {
         self.0.resume();
     }
 
-    /// Hands over the piece of the body that was asked for; the first may come unasked.
+    /// Hands over the requested piece of the body; the first may come unrequested.
     fn feed(&self, piece: &[u8], is_last: bool) {
         self.0.feed(Bytes::copy_from_slice(piece), is_last);
     }

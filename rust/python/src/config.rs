@@ -49,19 +49,19 @@ impl EngineConfig {
         Ok(Self(config))
     }
 
-    /// Most tokens that one sequence can ever have.
+    /// Returns the maximum tokens of one sequence.
     #[getter]
     fn max_seq_len(&self) -> usize {
         self.0.max_seq_len()
     }
 
-    /// Most blocks that one sequence can hold: the length of a row of the block tables.
+    /// Returns the maximum blocks of one sequence: the length of a row of the block tables.
     #[getter]
     fn max_blocks_per_seq(&self) -> usize {
         self.0.max_blocks_per_seq()
     }
 
-    /// The columns that a runner must allocate: name, dtype and number of elements of each.
+    /// Returns the columns that a runner must allocate: name, dtype and number of elements of each.
     fn step_columns(&self) -> Vec<(&'static str, &'static str, usize)> {
         engine::step_columns(&self.0)
             .iter()
@@ -71,7 +71,7 @@ impl EngineConfig {
     }
 }
 
-/// A time in seconds, as Python has it.
+/// Reads a time in seconds.
 pub(crate) fn duration(name: &str, seconds: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds)
         .map_err(|error| PyValueError::new_err(format!("`{name}` is {seconds}: {error}")))

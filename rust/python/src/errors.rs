@@ -9,13 +9,13 @@ pyo3::import_exception!(streamcore.errors, ConfigError);
 pyo3::import_exception!(streamcore.errors, ModelLoadError);
 pyo3::import_exception!(streamcore.errors, TraceError);
 
-/// What the engine refuses is an argument out of range.
+/// Converts an engine's error into a `ValueError`.
 #[expect(clippy::needless_pass_by_value, reason = "the form that `map_err` takes")]
 pub(crate) fn engine_error(error: EngineError) -> PyErr {
     PyValueError::new_err(error.to_string())
 }
 
-/// A tokenizer, template or generation config that cannot be used: the model folder is at fault.
+/// Converts an error of the model folder: an unusable tokenizer, template or generation config.
 #[expect(clippy::needless_pass_by_value, reason = "the form that `map_err` takes")]
 pub(crate) fn text_error(error: TextError) -> PyErr {
     ModelLoadError::new_err(error.to_string())

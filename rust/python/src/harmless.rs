@@ -1,31 +1,30 @@
-//! Text of strangers on a terminal or in a log: names of tensors, paths of requests, folders, keys
-//! of files.
+//! Untrusted text on a terminal or in a log: names of tensors, paths of requests, folders, keys of
+//! files.
 //!
-//! What moves a cursor, hides or turns around what stands beside it, or begins a new line where
-//! none should be, is shown as what it is: `\u` and four digits, in lines of text as in those of
-//! JSON.
+//! Characters that move the cursor, hide or reverse their neighbours, or add a line are shown as
+//! `\u` and four digits, in lines of text as in those of JSON.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
 use pyo3::prelude::*;
 
-/// Begins what terminals obey.
+/// Begins the commands of terminals.
 const ESCAPE: char = '\x1b';
 
-/// Whether a character does something else than to be seen.
+/// Returns whether a character does more than print.
 fn is_harmful(character: char) -> bool {
     match character {
         '\n' | '\t' => false,
         // C0, DEL and C1.
         '\0'..='\x1f' | '\x7f'..='\u{9f}' => true,
-        // The direction of what follows, and separators of lines and paragraphs.
+        // The direction of text, and separators of lines and paragraphs.
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
         _ => false,
     }
 }
 
-/// The text with all that is not to be obeyed written out; `keeps` says which characters are ours.
+/// Returns the text with harmful characters written out, except those that `keeps` selects.
 pub(crate) fn harmless(text: &str, keeps: impl Fn(char) -> bool) -> Cow<'_, str> {
     let is_shown = |character: char| !is_harmful(character) || keeps(character);
     if text.chars().all(is_shown) {
@@ -42,13 +41,13 @@ pub(crate) fn harmless(text: &str, keeps: impl Fn(char) -> bool) -> Cow<'_, str>
     written.into()
 }
 
-/// A line of the log, in which colours may be.
+/// Returns a line of the log; its colours are kept.
 pub(crate) fn harmless_line(line: &str) -> Cow<'_, str> {
     harmless(line, |character| character == ESCAPE)
 }
 
-/// A text of strangers with all that a terminal would obey written out, as `\u001b`; line feeds and
-/// tabs are kept.
+/// Returns untrusted text with harmful characters written out, as `\u001b`; line feeds and tabs are
+/// kept.
 #[pyfunction]
 pub(crate) fn harmless_text(text: &Bound<'_, pyo3::types::PyString>) -> String {
     harmless(&text.to_string_lossy(), |_| false).into_owned()

@@ -1,13 +1,15 @@
 //! The extension module `streamcore._core`: an export list.
 //!
-//! Every method converts its arguments, releases the interpreter while Rust works or waits, and converts the result. No thread of
-//! Rust's own ever attaches to the interpreter: an event loop learns from a descriptor that there is something to take.
+//! Every method converts its arguments, releases the interpreter while Rust works or waits, and
+//! converts the result. No thread of Rust's own ever attaches to the interpreter: a descriptor
+//! wakes the event loop.
 
 use pyo3::prelude::*;
 
 mod asgi;
 mod config;
 mod errors;
+mod given_back;
 mod harmless;
 mod kernels;
 mod logging;

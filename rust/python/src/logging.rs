@@ -1,7 +1,7 @@
-//! The log's one sink: `tracing`, on standard error. Python's few lines go through it, never the other way round.
+//! The log's one sink: `tracing`, on standard error. Python's few lines go through it too.
 //!
-//! A thread of its own writes the lines. Whoever reads standard error may stop reading, and a pipe that is full must not hold up the
-//! threads that serve clients: lines are lost then, and nothing else.
+//! Its own thread writes the lines. The reader of standard error may stop, and a full pipe must not
+//! hold up the threads that serve clients: only lines are lost then.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::env;
@@ -23,9 +23,9 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use crate::harmless::{harmless, harmless_line};
 
-/// Lines that may wait for their writer: two megabytes or so.
+/// Maximum lines that wait for the writer: about two megabytes.
 const MAX_WAITING_LINES: usize = 8192;
-/// How long those that wait for the writer are patient.
+/// Maximum wait for the writer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 static LOG: Mutex<Option<Log>> = Mutex::new(None);
@@ -33,9 +33,9 @@ static LOG: Mutex<Option<Log>> = Mutex::new(None);
 /// The thread that writes the log.
 struct Log {
     lines: NonBlocking,
-    /// Something comes after each empty line: all before it has been written.
+    /// Signals for each empty line that all lines before it are written.
     written: Receiver<()>,
-    /// Dropped to have the last lines written.
+    /// Dropping it writes the last lines.
     _writer: WorkerGuard,
 }
 
@@ -63,7 +63,8 @@ impl Write for Sink {
     }
 }
 
-/// Sends the log to standard error, as lines of text or of JSON. The first call in a process counts, later ones change nothing.
+/// Sends the log to standard error, as lines of text or of JSON. The first call in a process
+/// counts, later ones change nothing.
 ///
 /// Raises:
 ///     ValueError: `format` is neither "text" nor "json", or `filter` cannot be parsed.
@@ -100,14 +101,15 @@ fn lock() -> MutexGuard<'static, Option<Log>> {
     LOG.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// As <https://no-color.org> has it: any value but the empty one says no.
+/// Returns whether to use colours, by <https://no-color.org>: any value but the empty one forbids
+/// them.
 fn has_colours() -> bool {
     let is_forbidden = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let is_dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
     io::stderr().is_terminal() && !is_forbidden && !is_dumb
 }
 
-/// The standard library would write several lines of text.
+/// Logs a panic in one line; the standard library would write several.
 fn log_panic(message: &str) {
     let backtrace = Backtrace::capture();
     match backtrace.status() {
@@ -116,7 +118,7 @@ fn log_panic(message: &str) {
     }
 }
 
-/// `warning`, as Python calls that level, is `warn` here: taken for the name of a module it would silence everything.
+/// Replaces Python's level `warning` by `warn`: read as the name of a module it would silence all.
 fn with_levels_of_rust(filter: &str) -> String {
     let directives = filter.split(',').map(|directive| {
         let (module, level) =
@@ -129,7 +131,8 @@ fn with_levels_of_rust(filter: &str) -> String {
     directives.collect::<Vec<_>>().join(",")
 }
 
-/// Has the last lines of the log written, for at most a second if nobody reads them. To be called at the very end: later lines are lost.
+/// Writes the last lines of the log, waiting at most a second for a reader. Call it last: later
+/// lines are lost.
 #[pyfunction]
 pub(crate) fn close_log(py: Python<'_>) {
     py.detach(|| {
@@ -138,7 +141,7 @@ pub(crate) fn close_log(py: Python<'_>) {
     });
 }
 
-/// Has all lines so far written, so that what comes next stands behind them; waits for at most a second if nobody reads them.
+/// Writes all lines so far before any further output, waiting at most a second for a reader.
 #[pyfunction]
 pub(crate) fn flush_log(py: Python<'_>) {
     py.detach(|| {
@@ -150,7 +153,7 @@ pub(crate) fn flush_log(py: Python<'_>) {
     });
 }
 
-/// One line in the form of the log as JSON, for what is written where no log is open.
+/// Returns one line of the JSON log, to write where no log is open.
 #[pyfunction]
 #[pyo3(signature = (level, message, **fields))]
 pub(crate) fn json_line(
@@ -159,7 +162,7 @@ pub(crate) fn json_line(
     fields: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<String> {
     let mut timestamp = String::new();
-    // Nothing that is written into memory fails.
+    // Writing into memory cannot fail.
     let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
     let message = message.to_string_lossy();
     let message = harmless(&message, |_| false);
@@ -179,7 +182,7 @@ pub(crate) fn json_line(
 ///     ValueError: `level` is none of these.
 #[pyfunction]
 pub(crate) fn log(level: &str, message: &Bound<'_, PyString>) -> PyResult<()> {
-    // A path may have bytes that are no text.
+    // A path may have bytes that are not text.
     let message = message.to_string_lossy();
     let message = harmless(&message, |_| false);
     match level {

@@ -34,7 +34,7 @@ impl Scheduler {
 
 macro_rules! set_number {
     ({ $($(#[doc = $about:literal])* $name:ident: $type:ident = $neutral:expr, $range:ident;)* }) => {
-        /// Takes a number of the table over from a keyword argument.
+        /// Sets a number of the table from a keyword argument.
         fn set_number(sampling: &mut SamplingParams, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
             match name {
                 $(stringify!($name) => {
@@ -52,7 +52,7 @@ macro_rules! set_number {
 
 streamcore_engine::row_parameters! { set_number! {} }
 
-/// The error with the name of the argument, as other arguments have it.
+/// Adds the argument's name to an error, as other arguments do.
 fn of_argument(py: Python<'_>, name: &str, error: PyErr) -> PyErr {
     if error.is_instance_of::<PyTypeError>(py) {
         PyTypeError::new_err(format!("argument '{name}': {}", error.value(py)))
@@ -118,18 +118,19 @@ impl Scheduler {
         self.with(py, |engine| engine.abort(RequestId(request_id)))
     }
 
-    /// Says that the mask for the next token of a request is there, and which tokens are forced before it.
+    /// Resumes a request whose next mask is ready, with the tokens forced before it.
     #[expect(clippy::needless_pass_by_value, reason = "converted from a Python object")]
     fn resume(&self, py: Python<'_>, request_id: u64, forced: Vec<u32>) -> PyResult<bool> {
         self.with(py, |engine| engine.resume(RequestId(request_id), &forced))
     }
 
-    /// Whose samples have a mask, in the order of `masked_samples`.
+    /// Returns the requests whose samples have a mask, in the order of `masked_samples`.
     fn masked_requests(&self, py: Python<'_>, step_id: u64) -> PyResult<Vec<u64>> {
         self.with(py, |engine| engine.masked_requests(StepId(step_id)).map(|id| id.0).collect())
     }
 
-    /// Ends the requests whose time is over, then plans the next step into `buffers`, or returns None when nothing can run now.
+    /// Ends the requests whose deadline has passed, then plans the next step into `buffers`, or
+    /// returns None when nothing can run now.
     #[pyo3(signature = (buffers, now_s = 0.0))]
     fn next_step(&self, py: Python<'_>, buffers: &StepBuffers, now_s: f64) -> PyResult<Option<StepPlan>> {
         let now = duration("now_s", now_s)?;
@@ -142,8 +143,8 @@ impl Scheduler {
         Ok(plan.map(StepPlan::from))
     }
 
-    /// Hands back the results of a step, as columns in memory: its sampled tokens, and the log-probabilities that its plan asks for; and
-    /// what it took, if that was measured.
+    /// Hands back the results of a step, as columns in memory: its sampled tokens, and the
+    /// log-probabilities that its plan requests; and its duration, if measured.
     #[pyo3(signature = (step_id, tokens, scores = None, elapsed_s = None))]
     fn complete_step(
         &self,
@@ -154,7 +155,8 @@ impl Scheduler {
         elapsed_s: Option<f64>,
     ) -> PyResult<()> {
         let elapsed = elapsed_s.map(|seconds| duration("elapsed_s", seconds)).transpose()?;
-        // SAFETY: the runner passes places in tensors of these types, which it keeps and leaves alone during this call.
+        // SAFETY: the runner passes places in tensors of these types, which it keeps and leaves
+        // alone during this call.
         let (sampled, scores) = unsafe { step_results(tokens, scores)? };
         let complete = |engine: &mut Engine| {
             if let Some(elapsed) = elapsed {
@@ -165,15 +167,15 @@ impl Scheduler {
         self.with(py, complete)?.map_err(engine_error)
     }
 
-    /// What happened since the last call: request, kind, number (of cached tokens, or the token), and log-probabilities of the tokens
-    /// that it is about.
+    /// Returns the events since the last call: request, kind, number (of cached tokens, or the
+    /// token), and log-probabilities of its tokens.
     fn drain_events(&self, py: Python<'_>) -> PyResult<Vec<EventTuple>> {
         let mut events = Vec::new();
         self.with(py, |engine| engine.drain_events(&mut events))?;
         Ok(events.into_iter().map(event_tuple).collect())
     }
 
-    /// Whether any request is waiting, running or in a step in flight.
+    /// Returns whether any request is waiting, running or in a step in flight.
     #[getter]
     fn has_work(&self, py: Python<'_>) -> PyResult<bool> {
         self.with(py, |engine| engine.has_work())

@@ -1,4 +1,4 @@
-//! `streamcore._core.Script`: answers in the place of a model.
+//! `streamcore._core.Script`: scripted answers instead of a model's.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -23,8 +23,8 @@ pub(crate) struct Script {
 
 #[pymethods]
 impl Script {
-    /// Reads a script from JSON; `text` learns its pieces and formats. Raises ValueError with the
-    /// place of what is wrong.
+    /// Reads a script from JSON and adds its pieces and formats to `text`. Raises ValueError with
+    /// the place of an error.
     #[new]
     #[pyo3(signature = (json, text, *, keeps_requests = false, tool_call_parser = "auto", reasoning_parser = "auto"))]
     fn new(
@@ -46,7 +46,7 @@ impl Script {
         })
     }
 
-    /// The names that the script serves its model under; may be none.
+    /// Returns the names that the script serves its model under; may be none.
     #[getter]
     fn served_model_names(&self) -> Vec<String> {
         self.inner.served_model_names().to_vec()
@@ -58,18 +58,19 @@ impl Script {
         self.inner.check_served(&names).map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
-    /// Tokens that the model knows, pieces included.
+    /// Returns the tokens that the model knows, pieces included.
     #[getter]
     fn vocab_size(&self) -> usize {
         self.vocab_size
     }
 
-    /// A question that some rule answers when it is asked of this model; None if none can be told from the rules.
+    /// Returns a question that some rule answers for this model; None if the rules show none.
     fn example(&self, model: &str) -> Option<String> {
         self.inner.example(model).map(str::to_owned)
     }
 
-    /// What the server was asked, if it keeps that: method, path with query, names and values of the headers, body.
+    /// Returns the received requests, if the server keeps them: method, path with query, names and
+    /// values of the headers, body.
     #[getter]
     fn requests(&self, py: Python<'_>) -> Vec<ReceivedRequest> {
         let requests = py.detach(|| self.inner.log().map(|log| log.requests()).unwrap_or_default());
@@ -77,7 +78,7 @@ impl Script {
         requests.into_iter().map(tuple).collect()
     }
 
-    /// How often the script was asked for an answer or an error: once for each choice of each valid request.
+    /// Returns the number of replies: one for each choice of each valid request.
     #[getter]
     fn num_replies(&self) -> usize {
         self.inner.num_replies()

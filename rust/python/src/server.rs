@@ -1,4 +1,4 @@
-//! `streamcore._core.Server`: the HTTP server, and the two calls that its engine thread makes.
+//! `streamcore._core.Server`: the HTTP server, and the two calls of its engine thread.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -15,11 +15,12 @@ use streamcore_server::{self as server, Access, Driver, DriverLimits, Naming, Ne
 use crate::asgi::{Doorbell, Exchange};
 use crate::config::{EngineConfig, duration};
 use crate::errors::{engine_error, text_error};
+use crate::given_back::trim_after_floods;
 use crate::script::Script;
 use crate::step::{Place, StepBuffers, StepPlan, step_results};
 use crate::trace;
 
-/// A socket that is bound, and does not listen yet if it has a port.
+/// A bound socket; one with a port does not listen yet.
 #[pyclass(frozen, module = "streamcore._core")]
 pub(crate) struct Listener {
     inner: Mutex<Option<server::Listener>>,
@@ -41,26 +42,29 @@ impl Listener {
         Ok(Self::of(py.detach(|| server::bind(host, port))?))
     }
 
-    /// Binds a Unix domain socket; raises OSError when a server listens there, or something else is there.
+    /// Binds a Unix domain socket; raises OSError when a server listens there, or something else is
+    /// there.
     #[staticmethod]
     #[expect(clippy::needless_pass_by_value, reason = "converted from a Python object")]
     fn at_path(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
         Ok(Self::of(py.detach(|| server::bind_unix(&path))?))
     }
 
-    /// The same listener with TLS; this one is used up. Raises OSError when a file cannot be used.
+    /// Returns the same listener with TLS; this one is used up. Raises OSError when a file cannot
+    /// be used.
     #[expect(clippy::needless_pass_by_value, reason = "converted from Python objects")]
     fn with_tls(&self, py: Python<'_>, certfile: PathBuf, keyfile: PathBuf) -> PyResult<Self> {
         let listener = take(&self.inner, "listener")?;
         Ok(Self::of(py.detach(|| listener.with_tls(&certfile, &keyfile))?))
     }
 
-    /// The same listener for clients that find the routes under a path; this one is used up.
+    /// Returns the same listener for clients that find the routes under a path; this one is used
+    /// up.
     fn under(&self, root_path: String) -> PyResult<Self> {
         Ok(Self::of(take(&self.inner, "listener")?.under(root_path)))
     }
 
-    /// What the paths of the routes follow; of a Unix domain socket it names no more than this machine.
+    /// Returns the base URL of the routes; for a Unix domain socket it names only this machine.
     #[getter]
     fn url(&self) -> &str {
         &self.url
@@ -73,8 +77,8 @@ pub(crate) struct TextModel(Mutex<Option<server::text::TextModel>>);
 
 #[pymethods]
 impl TextModel {
-    /// Reads the folder, and logs what of it is not read; raises ModelLoadError when a file cannot be used,
-    /// ValueError when there is no parser of a name.
+    /// Reads the folder, and logs which files it ignores; raises ModelLoadError when a file cannot
+    /// be used, ValueError when there is no parser of a name.
     #[new]
     #[expect(clippy::needless_pass_by_value, reason = "converted from a Python object")]
     #[pyo3(signature = (folder, *, tool_call_parser = "auto", reasoning_parser = "auto"))]
@@ -92,7 +96,8 @@ impl TextModel {
         Ok(Self(Mutex::new(Some(model))))
     }
 
-    /// Whether messages can be made into a prompt; false once a server has taken the model over.
+    /// Returns whether messages can be made into a prompt; false once a server has taken the model
+    /// over.
     #[getter]
     fn has_chat_template(&self) -> bool {
         let model = self.0.lock();
@@ -125,12 +130,13 @@ fn take<T>(cell: &Mutex<Option<T>>, what: &str) -> PyResult<T> {
 pub(crate) struct Server {
     inner: Mutex<Option<server::Server>>,
     driver: Arc<Driver>,
+    script: Option<Arc<server::Script>>,
 }
 
 #[pymethods]
 impl Server {
-    /// Starts to answer, and to listen unless `listener` is None; logs how answers are read. Takes
-    /// over `listener` and `text`; `vocab_size` is the model's, not the tokenizer's.
+    /// Starts the server, which listens unless `listener` is None; logs how answers are parsed.
+    /// Takes over `listener` and `text`; `vocab_size` is the model's, not the tokenizer's.
     #[new]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     #[pyo3(signature = (listener, text, config, *, served_model_names, vocab_size, api_keys = None, priority_keys = None, allowed_origins = None, max_waiting_requests = None, max_stored_responses = None, script = None, trace_file = None, traced_model = None, reasoning_field = "both"))]
@@ -174,16 +180,18 @@ impl Server {
             is_local: false,
         };
         let script = script.map(|script| Arc::clone(&script.inner));
-        let server_config = ServerConfig { naming, access, vocab_size, engine, limits, script };
+        let server_config =
+            ServerConfig { naming, access, vocab_size, engine, limits, script: script.clone() };
         let inner = py.detach(|| server::Server::start(listener, text, server_config))?;
+        trim_after_floods(inner.driver())?;
         if let Some(recorder) = recorder {
             inner.driver().record(recorder);
         }
-        Ok(Self { driver: Arc::clone(inner.driver()), inner: Mutex::new(Some(inner)) })
+        Ok(Self { driver: Arc::clone(inner.driver()), script, inner: Mutex::new(Some(inner)) })
     }
 
-    /// Answers a request that an ASGI server has read; the parts of the answer come by `bell` under `number`. `target` is what is
-    /// behind `prefix`.
+    /// Answers a request that an ASGI server has read; the parts of the answer come by `bell` under
+    /// `number`. `target` is the path behind `prefix`.
     #[expect(clippy::needless_pass_by_value, reason = "converted from a Python object")]
     fn open(
         &self,
@@ -201,7 +209,8 @@ impl Server {
         open.map(Exchange).ok_or_else(|| PyRuntimeError::new_err("the server has been shut down"))
     }
 
-    /// Waits up to `timeout_s` for work and plans it into `buffers`; None when there was none, or the server has stopped.
+    /// Waits up to `timeout_s` for work and plans it into `buffers`; None when there was none, or
+    /// the server has stopped.
     fn next_step(&self, py: Python<'_>, buffers: &StepBuffers, timeout_s: f64) -> PyResult<Option<StepPlan>> {
         let timeout = duration("timeout_s", timeout_s)?;
         let next = py.detach(|| {
@@ -215,7 +224,8 @@ impl Server {
         })
     }
 
-    /// Hands back the results of a step, as columns in memory: its sampled tokens, and the log-probabilities that its plan asks for.
+    /// Hands back the results of a step, as columns in memory: its sampled tokens, and the
+    /// log-probabilities that its plan requests.
     #[pyo3(signature = (step_id, tokens, scores = None))]
     fn complete_step(
         &self,
@@ -224,17 +234,21 @@ impl Server {
         tokens: Place,
         scores: Option<(Place, Place, Place)>,
     ) -> PyResult<()> {
-        // SAFETY: the runner passes places in tensors of these types, which it keeps and leaves alone during this call.
+        // SAFETY: the runner passes places in tensors of these types, which it keeps and leaves
+        // alone during this call.
         let (sampled, scores) = unsafe { step_results(tokens, scores)? };
         py.detach(|| self.driver.complete_step(StepId(step_id), sampled, scores)).map_err(engine_error)
     }
 
-    /// Plays the script until the server has stopped: what a runner does otherwise.
-    fn run_script(&self, py: Python<'_>) {
-        py.detach(|| server::script::runner::run(&self.driver));
+    /// Plays the script in place of a runner until the server has stopped.
+    fn run_script(&self, py: Python<'_>) -> PyResult<()> {
+        let script = self.script.as_ref().ok_or_else(|| PyValueError::new_err("the server has no script"))?;
+        py.detach(|| server::script::runner::run(&self.driver, script));
+        Ok(())
     }
 
-    /// Gives the step loop up when it hangs; `decode_s` is what a step of one token takes.
+    /// Watches the step loop and gives it up when it hangs; `decode_s` is the duration of a step of
+    /// one token.
     fn watch(&self, decode_s: f64) -> PyResult<()> {
         self.driver.expect_step(1, duration("decode_s", decode_s)?);
         if let Some(inner) = self.inner.lock().ok().as_deref().and_then(Option::as_ref) {
@@ -243,19 +257,19 @@ impl Server {
         Ok(())
     }
 
-    /// Why the runner has been given up; None if it has not.
+    /// Returns why the runner was given up, or None.
     #[getter]
     fn failure(&self) -> Option<String> {
         self.driver.failure()
     }
 
-    /// Whether a drain has ended: `next_step` will never return a plan again.
+    /// Returns whether a drain has ended: `next_step` will never return a plan again.
     #[getter]
     fn is_stopped(&self) -> bool {
         self.driver.is_stopped()
     }
 
-    /// Requests that have not ended, those in the queue included.
+    /// Returns the number of requests that have not ended, those in the queue included.
     #[getter]
     fn num_requests(&self) -> usize {
         let stats = self.driver.stats();
@@ -275,7 +289,7 @@ impl Server {
         Ok(())
     }
 
-    /// The runner died: every open request ends with an error event that carries `message`.
+    /// Ends every open request with an error event that carries `message`: the runner died.
     fn fail(&self, py: Python<'_>, message: &str) {
         py.detach(|| self.driver.fail(message));
     }
@@ -291,13 +305,13 @@ impl Server {
     }
 }
 
-/// The names of the parsers of calls, and of those of reasoning.
+/// Returns the names of the parsers of calls, and of those of reasoning.
 #[pyfunction]
 pub(crate) fn parser_names() -> (Vec<&'static str>, Vec<&'static str>) {
     (server::text::tool_formats().collect(), server::text::reasoning_formats().collect())
 }
 
-/// Every metric: its name, its type, vLLM's name of the same thing or nothing, and what it says.
+/// Returns every metric: name, type, vLLM's name for it or an empty text, and description.
 #[pyfunction]
 pub(crate) fn metrics_reference() -> Vec<(&'static str, &'static str, &'static str, &'static str)> {
     server::metrics::reference().map(|[name, kind, alias, help]| (name, kind, alias, help)).collect()

@@ -1,14 +1,14 @@
 //! Signals before there is anything to drain: they end the process at once.
 //!
-//! Python runs its handlers between two of its own instructions: a library that is being loaded or a file that is being read holds
-//! them up, and the exception of Ctrl-C is lost where foreign code swallows it. What is here runs in the middle of whatever was
-//! interrupted, and needs neither the interpreter nor memory nor a lock. Signals without a handler are no answer: they do not end the
-//! first process of a container.
+//! Python runs its handlers between two of its own instructions: loading a library or reading a
+//! file delays them, and foreign code may swallow the exception of Ctrl-C. These handlers interrupt
+//! any code, and need no interpreter, memory or lock. Default actions do not suffice: they do not
+//! end the first process of a container.
 
 use pyo3::prelude::*;
 
-/// From now on the first of these signals ends the process: by one line, as text or as JSON, and with the status that a shell gives to
-/// such an end. A handler that Python installs later takes its signal over.
+/// Ends the process at the first of these signals, with one line as text or JSON and the exit
+/// status of a shell. A handler that Python installs later replaces this one.
 ///
 /// Raises:
 ///     OSError: a signal cannot be caught.
@@ -27,12 +27,13 @@ mod ending {
     use tracing_subscriber::fmt::format::Writer;
     use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
-    /// How long a pipe that is full may take to be read, in milliseconds.
+    /// Maximum wait for the reader of a full pipe, in milliseconds.
     const PATIENCE_MS: i32 = 1000;
 
     pub(super) fn on(numbers: &[i32], is_json: bool) -> io::Result<()> {
         for &number in numbers {
-            // SAFETY: `end` allocates nothing, takes no lock and cannot panic; its system calls are allowed in a handler.
+            // SAFETY: `end` allocates nothing, takes no lock and cannot panic; its system calls are
+            // allowed in a handler.
             unsafe { register(number, move || end(number, is_json)) }?;
         }
         Ok(())
@@ -71,7 +72,7 @@ mod ending {
         }
     }
 
-    /// Once it takes something: a pipe that is full and that is not read would hold the process for ever.
+    /// Writes the line unless a full pipe stays unread, which would hold the process for ever.
     fn write_to_standard_error(line: &[u8]) {
         let mut place = libc::pollfd { fd: libc::STDERR_FILENO, events: libc::POLLOUT, revents: 0 };
         // SAFETY: both get memory that is valid during the call, and its length.

@@ -1,4 +1,4 @@
-//! A step's plan and the buffers that it is written into.
+//! A step's plan and its buffers.
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -32,7 +32,7 @@ type Size = (&'static str, &'static str);
 /// many more, and what its elements are.
 type ColumnEntry = (&'static str, &'static str, &'static [&'static str], usize, &'static str);
 
-/// The sizes of plans, and the columns in their order.
+/// Returns the sizes of plans, and the columns in their order.
 #[pyfunction]
 pub(crate) fn step_table() -> (Vec<Size>, Vec<ColumnEntry>) {
     let sizes = engine::StepPlan::SIZE_NAMES.into_iter().zip(engine::StepPlan::SIZES_ABOUT);
@@ -42,14 +42,15 @@ pub(crate) fn step_table() -> (Vec<Size>, Vec<ColumnEntry>) {
     (sizes.collect(), columns.collect())
 }
 
-/// The numbers that a row keeps: name, dtype of the column, and what each does.
+/// Returns the numbers that a row keeps: name, dtype of the column, and what each does.
 #[pyfunction]
 pub(crate) fn row_parameters() -> Vec<(&'static str, &'static str, &'static str)> {
     let entry = |entry: &engine::RowParameter| (entry.name, dtype_name(entry.column_type), entry.about);
     engine::ROW_PARAMETERS.iter().map(entry).collect()
 }
 
-/// Where a runner's columns lie in memory. The runner must keep that memory alive, and leave it alone during `next_step`.
+/// Where a runner's columns lie in memory. The runner must keep that memory alive, and leave it
+/// alone during `next_step`.
 #[pyclass(frozen, module = "streamcore._core")]
 pub(crate) struct StepBuffers {
     addresses: Vec<(Column, usize)>,
@@ -57,7 +58,8 @@ pub(crate) struct StepBuffers {
 
 #[pymethods]
 impl StepBuffers {
-    /// Takes the address and the number of elements of each column, in the order of `EngineConfig.step_columns()`.
+    /// Takes the address and the number of elements of each column, in the order of
+    /// `EngineConfig.step_columns()`.
     #[new]
     fn new(config: &EngineConfig, columns: Vec<(usize, usize)>) -> PyResult<Self> {
         let expected = step_columns(&config.0);
@@ -76,7 +78,7 @@ impl StepBuffers {
     }
 }
 
-/// Where memory of no length lies: anywhere that is aligned.
+/// The address of empty memory: any aligned one.
 const NOWHERE: usize = align_of::<u64>();
 
 fn check_column((column, (address, len)): (Column, (usize, usize))) -> PyResult<(Column, usize)> {
@@ -107,7 +109,8 @@ impl StepBuffers {
 }
 
 /// # Safety
-/// `address` must point to `column.len` elements of the column's type that nothing else uses while the result lives.
+/// `address` must point to `column.len` elements of the column's type that nothing else uses while
+/// the result lives.
 unsafe fn column_slice<'a>(column: &Column, address: usize) -> ColumnSlice<'a> {
     // SAFETY: this function's own contract.
     unsafe {
@@ -128,12 +131,12 @@ unsafe fn column_slice<'a>(column: &Column, address: usize) -> ColumnSlice<'a> {
 /// Where a column of results lies: address and number of elements.
 pub(crate) type Place = (usize, usize);
 
-/// What a runner hands back of a step: the sampled tokens, and the log-probabilities that the plan asks for. The columns of these are
-/// `logprobs`, `top_ids` and `top_logprobs` of [`Scores`].
+/// Returns a step's results from the runner: the sampled tokens, and the log-probabilities that the
+/// plan requests. The columns of these are `logprobs`, `top_ids` and `top_logprobs` of [`Scores`].
 ///
 /// # Safety
-/// Each place must hold as many elements as it says, of int32 for tokens and ids, of float32 for log-probabilities, and nothing may
-/// write there while the result lives.
+/// Each place must hold as many elements as it says, of int32 for tokens and ids, of float32 for
+/// log-probabilities, and nothing may write there while the result lives.
 pub(crate) unsafe fn step_results<'a>(
     tokens: Place,
     scores: Option<(Place, Place, Place)>,

@@ -1,4 +1,4 @@
-//! Traces of the engine: made, replayed, simulated.
+//! Records, replays and simulates traces of the engine.
 
 use std::fs::File;
 use std::io::{self, BufReader};
@@ -12,13 +12,13 @@ use streamcore_trace::{ModelShape, Recorder, Replay, ReplayError, Replayed, read
 
 use crate::errors::{ConfigError, TraceError};
 
-/// Calls between two looks for Ctrl-C.
+/// Calls between two checks for Ctrl-C.
 const CALLS_AT_ONCE: u64 = 4096;
 
-/// Steps between two looks for Ctrl-C: some milliseconds.
+/// Steps between two checks for Ctrl-C: some milliseconds.
 const STEPS_AT_ONCE: u64 = 256;
 
-/// A [`ModelShape`] as Python has it: its fields in their order.
+/// A [`ModelShape`] as a tuple, its fields in order.
 pub(crate) type Shape = (String, u64, u64);
 
 /// Begins a trace; the error names the file.
@@ -35,8 +35,9 @@ fn about(path: &Path, what: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("trace {} cannot be {what}: {error}", path.display()))
 }
 
-/// Makes the calls of a trace again. Returns how many calls and how many plans were the same, and whether the last line was
-/// incomplete. Raises TraceError at the first line that cannot be read or whose plan differs, OSError if there is no such file.
+/// Makes the calls of a trace again. Returns how many calls and how many plans were the same, and
+/// whether the last line was incomplete. Raises TraceError at the first line that cannot be read or
+/// whose plan differs, OSError if there is no such file.
 #[pyfunction]
 #[expect(clippy::needless_pass_by_value, reason = "converted from a Python object")]
 pub(crate) fn replay(py: Python<'_>, path: PathBuf) -> PyResult<(u64, u64, bool)> {
@@ -52,7 +53,7 @@ pub(crate) fn replay(py: Python<'_>, path: PathBuf) -> PyResult<(u64, u64, bool)
     }
 }
 
-/// The model of a trace; None if it names none. Raises OSError or TraceError.
+/// Returns the model of a trace; None if it names none. Raises OSError or TraceError.
 #[pyfunction]
 #[expect(clippy::needless_pass_by_value, reason = "converted from a Python object")]
 pub(crate) fn trace_model(path: PathBuf) -> PyResult<Option<Shape>> {
@@ -62,7 +63,8 @@ pub(crate) fn trace_model(path: PathBuf) -> PyResult<Option<Shape>> {
     Ok(model.map(|model| (model.name, model.num_weights, model.kv_numbers_per_token)))
 }
 
-/// Simulates what the settings say, both in JSON. Raises ConfigError, OSError or TraceError.
+/// Simulates by settings in JSON; the report is JSON too. Raises ConfigError, OSError or
+/// TraceError.
 #[pyfunction]
 pub(crate) fn simulate(py: Python<'_>, settings: &str) -> PyResult<String> {
     let config_error = |error: &dyn ToString| ConfigError::new_err(error.to_string());

@@ -1,4 +1,4 @@
-//! What every request can see.
+//! The application state that every request shares.
 
 use std::sync::{Arc, Once, OnceLock};
 use std::thread::available_parallelism;
@@ -12,39 +12,41 @@ use crate::ledger::Pool;
 use crate::metrics::Account;
 pub use crate::naming::Naming;
 use crate::script::Script;
-use crate::stored::{ResponseStore, StoreLimits};
-use crate::text::{ChatTemplate, TextModel, Wanted, briefly};
+use crate::stored::ResponseStore;
+use crate::text::{Bound, ChatTemplate, TextModel, Wanted, bounded};
 use crate::turns::Turns;
 
-/// Bodies up to this are read and made where they arrive; longer ones would keep other streams of
-/// that thread waiting.
+/// Bodies up to this are handled inline; longer ones would delay the other streams of the thread.
 const INLINE_BYTES: usize = 4 << 10;
-/// Bodies up to this have their prompts made in a tenth of a second or so, and wait for no longer ones.
+/// Bodies up to this are prepared in about a tenth of a second, and never wait for longer ones.
 pub(crate) const SHORT_BYTES: usize = 64 << 10;
 
-/// Who may ask.
+const INLINE: Bound = Bound { max_bytes: INLINE_BYTES, is_brief: true };
+const SHORT: Bound = Bound { max_bytes: SHORT_BYTES, is_brief: false };
+
+/// Access to the server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Access {
     /// Keys that open the API; it is open to all if there is none.
     pub api_keys: Vec<String>,
-    /// The numbers of those, counted from 1, whose `priority` counts among the requests of all keys.
+    /// Numbers, from 1, of the keys whose `priority` counts against all other keys.
     pub priority_keys: Vec<u32>,
     /// Origins whose pages may read answers in a browser; `*` stands for all.
     pub allowed_origins: Vec<String>,
-    /// The server listens to its own machine alone.
+    /// Whether the server listens to its own machine only.
     pub is_local: bool,
 }
 
 /// The application behind the routes.
 #[derive(Debug)]
 pub struct App {
-    /// Where requests go.
+    /// The driver that takes requests.
     pub driver: Arc<Driver>,
     /// Tokenizer, template, defaults.
     pub text: TextModel,
     /// Names.
     pub naming: Naming,
-    /// Who may ask.
+    /// Access to the server.
     pub access: Access,
     /// Token ids below this are known to both the tokenizer and the model. A tokenizer may have
     /// more: a padding token is often added without a row in the model's embedding, and its id
@@ -52,20 +54,20 @@ pub struct App {
     pub vocab_size: usize,
     /// Responses that are kept for their clients, if any are.
     pub responses: Option<Arc<ResponseStore>>,
-    /// What answers in the place of a model, if anything does.
+    /// The script that replaces the model, if there is one.
     pub script: Option<Arc<Script>>,
-    /// What compiles grammars, or why none can be; from the moment in which the vocabulary is indexed.
+    /// The compiler of grammars, or why there is none; set when the vocabulary is indexed.
     pub(crate) grammars: OnceLock<Result<GrammarCache, String>>,
-    /// Tools that are left out of prompts are told of once.
+    /// Guards the one warning about tools left out of prompts.
     unknown_tools: Once,
-    /// Short bodies and answers that are made at the same time: no more than there are cores.
+    /// Turns of short bodies and answers: as many at a time as there are cores.
     short: Arc<Turns>,
-    /// The same of long bodies. The longest take gigabytes while they are tokenised.
+    /// Turns of long bodies. The longest take gigabytes while they are tokenised.
     long: Arc<Turns>,
 }
 
 impl App {
-    /// An application around a driver and a model of `vocab_size` tokens.
+    /// Creates an application for a driver and a model of `vocab_size` tokens.
     #[must_use]
     pub fn new(
         driver: Arc<Driver>,
@@ -80,8 +82,8 @@ impl App {
         let short = Turns::new(num_cores.min(4));
         let long = Turns::new(num_cores.min(4).div_ceil(2));
         driver.ledger().share_among(access.api_keys.len());
-        let max_responses = driver.limits().max_stored_responses;
-        let responses = (max_responses > 0).then(|| ResponseStore::new(StoreLimits::of(max_responses)));
+        let keeps_responses = driver.limits().max_stored_responses > 0;
+        let responses = keeps_responses.then(|| ResponseStore::new(Arc::clone(driver.ledger())));
         let (grammars, unknown_tools) = (OnceLock::new(), Once::new());
         Arc::new(Self {
             driver,
@@ -98,14 +100,13 @@ impl App {
         })
     }
 
-    /// The first name of the model.
+    /// Returns the first name of the model.
     #[must_use]
     pub fn model_name(&self) -> &str {
         self.naming.served_model_names.first().map_or("", String::as_str)
     }
 
-    /// The served name that a client asks for by this one: the first if it leaves that to the
-    /// server.
+    /// Returns the served name for a requested one: the first if the client names none.
     ///
     /// # Errors
     /// 404.
@@ -116,9 +117,9 @@ impl App {
         self.naming.find(asked).ok_or_else(|| ApiError::ModelNotFound(self.naming.miss(asked)))
     }
 
-    /// Writes one line of the log if the template cannot tell the model which tools there are.
+    /// Logs once that the template cannot describe tools to the model.
     pub fn tell_of_unknown_tools(&self) {
-        // A script answers all the same.
+        // A script needs no tools.
         let is_model = self.script.is_none();
         if is_model && !self.text.chat_template.as_ref().is_some_and(ChatTemplate::knows_tools) {
             self.unknown_tools.call_once(|| {
@@ -130,25 +131,37 @@ impl App {
     }
 
     /// Makes something of a body: here if it is very short and takes some milliseconds at most,
-    /// else away from the threads that serve sockets, when it is its turn.
+    /// else away from the threads that serve sockets, when it is its turn. Work that turns out to
+    /// read more than its body begins again among what is longer.
     ///
     /// # Errors
     /// 429, if too much waits for its turn; those of the work.
-    pub async fn prepare<T, F>(self: &Arc<Self>, num_bytes: usize, work: F) -> Result<T, ApiError>
+    pub async fn prepare<T, F>(self: &Arc<Self>, num_bytes: usize, mut work: F) -> Result<T, ApiError>
     where
         T: Send + 'static,
         F: Fn(&Self) -> Result<T, ApiError> + Send + 'static,
     {
         if num_bytes <= INLINE_BYTES {
-            let (done, was_cut) = briefly(|| work(self));
+            let (done, was_cut) = bounded(INLINE, || work(self));
             if !was_cut {
                 return done;
             }
         }
-        self.prepare_away(num_bytes, work).await
+        if num_bytes <= SHORT_BYTES {
+            let short_work = move |app: &Self| {
+                let (done, was_cut) = bounded(SHORT, || work(app));
+                Ok((done, was_cut, work))
+            };
+            let (done, was_cut, uncut) = self.prepare_away(num_bytes, short_work).await?;
+            if !was_cut {
+                return done;
+            }
+            work = uncut;
+        }
+        self.prepare_away(num_bytes.max(SHORT_BYTES + 1), work).await
     }
 
-    /// The same for work that takes its time, however short the body is.
+    /// Runs work on the blocking pool in turn, however short the body is.
     ///
     /// # Errors
     /// Those of [`App::prepare`].
@@ -167,8 +180,8 @@ impl App {
         run_away(turns, work).await
     }
 
-    /// Writes an answer: here if it is very short, else away from the threads that serve sockets.
-    /// It waits for no prompt that is long.
+    /// Serialises an answer: inline if short, otherwise on the blocking pool, never queued behind
+    /// long prompts.
     pub async fn write<T, F>(&self, num_bytes: usize, work: F) -> T
     where
         T: Send + 'static,
@@ -178,9 +191,9 @@ impl App {
     }
 }
 
-/// Runs work on a thread where it may block. When its client leaves it goes on to where it next
-/// looks whether it is wanted, so the turn belongs to it and not to the client's future. What has
-/// not begun by then never does.
+/// Runs work on a thread where it may block. After its client left it runs on to its next check of
+/// whether it is wanted, so the turn belongs to the work and not to the client's future. Work not
+/// yet begun is dropped.
 async fn run_away<T: Send + 'static>(turns: &Arc<Turns>, work: impl FnOnce() -> T + Send + 'static) -> T {
     let turn = turns.take(Account::current().key()).await;
     let wanted = Wanted::default();
@@ -212,7 +225,7 @@ pub(crate) mod tests {
         app_for(Access::default(), limits)
     }
 
-    /// The demo model without anything that would run its steps.
+    /// Creates an app of the demo model without a runner.
     pub(crate) fn app_for(access: Access, limits: DriverLimits) -> Arc<App> {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../python/streamcore/demo_model");
         let text = TextModel::load(std::path::Path::new(folder)).unwrap();
@@ -237,8 +250,8 @@ pub(crate) mod tests {
         future.poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
-    /// A chat would wait for the megabytes of somebody else, and those of clients that have left
-    /// would be tokenised for nobody.
+    /// A chat would wait for another client's megabytes, and those of clients that have left would
+    /// be tokenised in vain.
     #[tokio::test]
     async fn long_bodies_wait_for_each_other_and_are_seen_to() {
         let app = app(DriverLimits::default());
@@ -268,8 +281,8 @@ pub(crate) mod tests {
         taken
     }
 
-    /// Requests that wait to be tokenised fill the memory, and their clients are kept waiting
-    /// without a word.
+    /// Requests that wait to be tokenised would fill the memory while their clients wait in
+    /// silence.
     #[tokio::test]
     async fn what_waits_to_be_prepared_is_bounded() {
         let limits = DriverLimits { max_waiting_requests: 2, ..DriverLimits::default() };

@@ -1,4 +1,4 @@
-//! What a client asks for beside the prompt, in whichever dialect it came.
+//! The options of a request, from any dialect.
 
 pub mod tools;
 
@@ -11,10 +11,10 @@ use crate::stream::ShownToken;
 use crate::stream::finish::{Finish, FinishReason};
 use crate::text::Conversation;
 
-/// A conversation that is to be answered, checked.
+/// A checked request for an answer to a conversation.
 #[derive(Debug, PartialEq)]
 pub struct ChatRequest {
-    /// What is rendered.
+    /// The conversation to render.
     pub conversation: Conversation,
     /// Its tools.
     pub tools: Tools,
@@ -22,7 +22,7 @@ pub struct ChatRequest {
     pub options: Options,
 }
 
-/// What a client asks for beside the prompt.
+/// The options of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// The model by name; empty where the client leaves it to the server, until the name is known.
@@ -31,35 +31,36 @@ pub struct Options {
     pub stream: bool,
     /// Choices per prompt.
     pub n: usize,
-    /// Most tokens to generate.
+    /// Maximum tokens to generate.
     pub max_tokens: Option<usize>,
-    /// Whether more than there is room for is as many as there is room for.
+    /// Whether an excessive maximum is reduced to the room that there is.
     pub caps_max_tokens: bool,
-    /// The field that says so, or would.
+    /// The field of the maximum.
     pub max_tokens_field: &'static str,
     /// How tokens are drawn.
     pub sampling: Sampling,
     /// Where the answer ends.
     pub stops: Stops,
-    /// What the answer has in it beside text.
+    /// The details of the answer beside text.
     pub details: Details,
     /// Each choice begins with its prompt.
     pub echo: bool,
     /// The part of the answer's id behind its prefix.
     pub request_id: Option<String>,
-    /// Share cached prompts only with requests that say the same.
+    /// Shares cached prompts only with requests of the same salt.
     pub cache_salt: Option<String>,
     /// Lower ones are served first.
     pub priority: i32,
-    /// What the answer is held to.
+    /// The constraint on the answer.
     pub asked: Option<Asked>,
-    /// Most tokens of its thought.
+    /// Maximum tokens of its thought.
     pub thinking_token_budget: Option<usize>,
-    /// Keep only so many of the last tokens of a prompt; -1 keeps what leaves room for the answer.
+    /// Keep only this many of the last tokens of a prompt; -1 keeps what leaves room for the
+    /// answer.
     pub truncate_prompt_tokens: Option<i64>,
 }
 
-/// How tokens are drawn. What is not given is for the model's defaults to say.
+/// Sampling parameters. Missing ones take the model's defaults.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Sampling {
     /// The numbers, within the ranges of the table of fields.
@@ -79,20 +80,20 @@ pub struct Stops {
     pub token_ids: Vec<u32>,
     /// The model's own end tokens do not end it.
     pub ignore_eos: bool,
-    /// What ended it is part of it.
+    /// The output includes the stop that ended it.
     pub are_part_of_output: bool,
-    /// It does not end before so many tokens.
+    /// The output does not end before this many tokens.
     pub min_tokens: usize,
 }
 
-/// What an answer has in it beside text.
+/// The details of an answer beside text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Details {
     /// End a stream with a usage chunk.
     pub include_usage: bool,
-    /// Tell the usage so far in every chunk.
+    /// Put the usage so far into every chunk.
     pub continuous_usage: bool,
-    /// Log-probabilities of the tokens, and of so many of the likeliest.
+    /// Log-probabilities of the tokens, and of this many of the likeliest.
     pub logprobs: Option<u32>,
     /// The same of the prompt, in vLLM's shape.
     pub prompt_logprobs: Option<u32>,
@@ -106,23 +107,23 @@ pub struct Details {
     pub special_tokens: bool,
     /// Reasoning is left out.
     pub hides_reasoning: bool,
-    /// A call is told as OpenAI's older `function_call`.
+    /// Calls take the form of OpenAI's older `function_call`.
     pub calls_are_older: bool,
-    /// Where it is, if it is not: the server's affair, not the client's.
+    /// The fields of reasoning that is shown: set by the server, not the client.
     pub reasoning_field: ReasoningField,
 }
 
-/// What the answer is held to.
+/// A constraint on an answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Asked {
-    /// What it may say.
+    /// The grammar.
     pub node: Node,
-    /// The field that says so.
+    /// The field that requires it.
     pub field: String,
 }
 
 impl Details {
-    /// What a chat says of its end.
+    /// Returns the finish reason of a chat.
     #[must_use]
     pub fn finish_reason(&self, finish: &Finish) -> FinishReason {
         match finish.finish_reason {
@@ -131,31 +132,31 @@ impl Details {
         }
     }
 
-    /// Whether the answer tells anything about its tokens.
+    /// Returns whether the answer reports details of its tokens.
     #[must_use]
     pub fn tells_tokens(&self) -> bool {
         self.logprobs.is_some() || self.token_ids
     }
 
-    /// Whether it matters which tokens a piece of text is made of.
+    /// Returns whether it matters which tokens a piece of text is made of.
     #[must_use]
     pub fn counts_tokens(&self) -> bool {
         self.tells_tokens() || self.continuous_usage
     }
 
-    /// Whether the log-probabilities of these tokens are told.
+    /// Returns whether the log-probabilities of these tokens are reported.
     #[must_use]
     pub fn tells_logprobs(&self, tokens: &[ShownToken]) -> bool {
         self.logprobs.is_some() && tokens.iter().any(|token| token.logprobs.is_some())
     }
 
-    /// Whether the deltas of a stream are nothing but text and log-probabilities.
+    /// Returns whether the deltas of a stream are nothing but text and log-probabilities.
     #[must_use]
     pub fn is_logprobs_only(&self) -> bool {
         self.logprobs.is_some() && !self.token_ids && !self.continuous_usage
     }
 
-    /// Whether the deltas of a stream are nothing but text.
+    /// Returns whether the deltas of a stream are nothing but text.
     #[must_use]
     pub fn is_text_only(&self) -> bool {
         !self.counts_tokens()

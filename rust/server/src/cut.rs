@@ -6,12 +6,13 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::Stream;
 
-/// Breaks a connection off: a body that fails is not ended, so its client sees that something is missing.
+/// Breaks a connection off: a body that fails is not ended, so the client sees that it is
+/// incomplete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the answer breaks off here")]
 pub struct Cut;
 
-/// A body that fails once what was written before it has gone out.
+/// A body that fails once the bytes before it are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CutStream {
     is_due: bool,
@@ -24,7 +25,7 @@ impl Stream for CutStream {
         if self.is_due {
             return Poll::Ready(Some(Err(Cut)));
         }
-        // Whoever writes the body flushes it when it is asked to wait, and only then.
+        // The writer flushes a body only when the body is pending.
         self.is_due = true;
         cx.waker().wake_by_ref();
         Poll::Pending

@@ -1,4 +1,5 @@
-//! The second door: requests that another program's server has read, such as uvicorn's, answered by the same routes.
+//! The second door: requests that another program's server has read, such as uvicorn's, answered by
+//! the same routes.
 //!
 //! ```text
 //!  the caller's event loop           our threads
@@ -7,9 +8,10 @@
 //!  feed, resume, close ────────────► Exchange
 //! ```
 //!
-//! Nothing here blocks or calls back: a part that is ready goes into the list of its [`Doorbell`], whose descriptor the caller's
-//! event loop watches. Nothing piles up either: the next part of an answer is made when the caller asks for it, so a slow reader's
-//! text merges where it does behind a socket, and the next piece of a body is asked for when the routes read it.
+//! Nothing here blocks or calls back: a ready part goes into the list of its [`Doorbell`], whose
+//! descriptor the caller's event loop watches. Nothing piles up: the next part of an answer is made
+//! when the caller requests it, so a slow reader's text merges as behind a socket, and the next
+//! piece of a body is requested when the routes read it.
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -30,10 +32,10 @@ use tokio::sync::{Notify, mpsc};
 use crate::error::ApiError;
 use crate::middleware;
 
-/// What an exchange has for its caller.
+/// A part of an exchange, for its caller.
 #[derive(Debug)]
 pub enum Part {
-    /// The routes read the body: the next piece is to be handed over by [`Exchange::feed`].
+    /// The routes read the body: hand over the next piece with [`Exchange::feed`].
     BodyWanted,
     /// Status and headers.
     Head(response::Parts),
@@ -44,11 +46,11 @@ pub enum Part {
         /// Nothing comes after this.
         is_last: bool,
     },
-    /// The answer stays unfinished, and its client must see that: the connection is to be cut.
+    /// The answer is incomplete: cut the connection, so that the client sees that.
     Lost,
 }
 
-/// Tells one event loop which exchanges have something for it, through one descriptor however many they are.
+/// Wakes one event loop for any number of exchanges, through one descriptor.
 #[derive(Debug)]
 pub struct Doorbell {
     ready: Mutex<Vec<(u64, Part)>>,
@@ -56,14 +58,15 @@ pub struct Doorbell {
 }
 
 impl Doorbell {
-    /// A bell that writes eight bytes to this descriptor, an eventfd or the end of a pipe that does not block, whenever its list
-    /// stops being empty.
+    /// Creates a bell that writes eight bytes to this descriptor, an eventfd or the end of a
+    /// non-blocking pipe, whenever its list becomes non-empty.
     #[must_use]
     pub fn new(descriptor: File) -> Self {
         Self { ready: Mutex::default(), descriptor }
     }
 
-    /// All that is ready, each with the number of its exchange. To be called after the descriptor was read.
+    /// Returns the ready parts, each with its exchange's number. Call it after reading the
+    /// descriptor.
     #[must_use]
     pub fn take(&self) -> Vec<(u64, Part)> {
         mem::take(&mut *lock(&self.ready))
@@ -76,23 +79,23 @@ impl Doorbell {
             ready.len() == 1
         };
         if was_quiet && let Err(error) = (&self.descriptor).write(&1_u64.to_ne_bytes()) {
-            // A full pipe is readable, and a loop that is gone reads nothing.
+            // A full pipe is readable already, and a closed loop reads nothing.
             tracing::debug!(%error, "a doorbell was not rung");
         }
     }
 }
 
-/// The prefix that the application is mounted under, as clients write it, such as `/llm`. It belongs to requests that came through
-/// this door and have one.
+/// The prefix that the application is mounted under, as clients write it, such as `/llm`. It
+/// belongs to requests that came through this door and have one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prefix(pub String);
 
-/// What a request says before its body.
+/// The head of a request.
 #[derive(Debug)]
 pub struct RequestHead<'a> {
     /// `GET`, `POST` …
     pub method: &'a [u8],
-    /// What the application is mounted under; may be empty.
+    /// The prefix under which the application is mounted; may be empty.
     pub prefix: &'a str,
     /// Path and query as they were sent, without the prefix.
     pub target: &'a [u8],
@@ -101,7 +104,7 @@ pub struct RequestHead<'a> {
 }
 
 impl RequestHead<'_> {
-    /// Writes it into a request, as far as it can be read.
+    /// Writes the head into a request, as far as it is valid.
     fn fill(&self, request: &mut Request<Body>) -> Result<(), ApiError> {
         let invalid = |what: &str, error: &dyn std::fmt::Display| ApiError::Invalid {
             code: "invalid_request",
@@ -122,7 +125,8 @@ impl RequestHead<'_> {
     }
 }
 
-/// One request and its answer, as the caller sees it. No method waits. Dropping it is [`Exchange::close`].
+/// One request and its answer, as the caller sees it. No method waits. Dropping it is
+/// [`Exchange::close`].
 #[derive(Debug)]
 pub struct Exchange {
     demand: Arc<Notify>,
@@ -131,14 +135,14 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// Opens an exchange whose parts come by `bell` under `number`; somebody must run the future.
+    /// Opens an exchange whose parts come by `bell` under `number`; the caller must run the future.
     pub fn open(
         router: Router,
         head: &RequestHead<'_>,
         bell: &Arc<Doorbell>,
         number: u64,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        // A piece is handed over only when it was asked for, so one place is enough.
+        // Pieces come only on request, so one place is enough.
         let (body, pieces) = mpsc::channel(1);
         let demand = Arc::new(Notify::new());
         let mut request = middleware::unread(body_of(pieces, Arc::clone(bell), number));
@@ -147,22 +151,23 @@ impl Exchange {
         let (answered, task) = abortable(answer(router, request, checked, Arc::clone(&demand), reply));
         let exchange = Self { demand, body, task };
         (exchange, async move {
-            // Whoever closes an exchange does not wait for its end.
+            // Closing an exchange does not wait for its end.
             let _ = answered.await;
         })
     }
 
-    /// Asks for the next part of the answer. Until then none is made.
+    /// Requests the next part of the answer, which is made only then.
     pub fn resume(&self) {
         self.demand.notify_one();
     }
 
-    /// Hands over the piece of the body that [`Part::BodyWanted`] asked for. The first piece may come unasked, any other is dropped then.
+    /// Hands over the piece of the body that [`Part::BodyWanted`] asked for. The first piece may
+    /// come unrequested; any other is then dropped.
     pub fn feed(&self, piece: Bytes, is_last: bool) {
         let _ = self.body.try_send((piece, is_last));
     }
 
-    /// The client has left, or has got everything: what still runs for it is aborted.
+    /// Closes the exchange and aborts what still runs: the client has left, or has everything.
     pub fn close(&self) {
         self.task.abort();
     }
@@ -174,7 +179,8 @@ impl Drop for Exchange {
     }
 }
 
-/// The way back to the caller. Whatever ends the answer early, a panic, an abort or the end of the server, is told by its drop.
+/// The way back to the caller. Its drop reports an early end: a panic, an abort or the server's
+/// end.
 #[derive(Debug)]
 struct Reply {
     bell: Arc<Doorbell>,
@@ -226,7 +232,7 @@ async fn answer(
     }
 }
 
-/// A body whose pieces are asked for one by one, when somebody waits for them.
+/// Returns a body that requests its pieces one by one, as the routes read it.
 fn body_of(mut pieces: mpsc::Receiver<(Bytes, bool)>, bell: Arc<Doorbell>, number: u64) -> Body {
     let (mut is_wanted, mut is_over) = (false, false);
     Body::from_stream(poll_fn(move |cx| {

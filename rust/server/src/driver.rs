@@ -1,12 +1,13 @@
-//! Between the sockets and the engine: many HTTP threads leave requests and aborts, one engine thread takes them, asks for
-//! steps and hands back tokens. The only reader of the clock.
+//! Connects the sockets to the engine: many HTTP threads leave requests and aborts, one engine
+//! thread takes them, requests steps and hands back tokens. The only reader of the clock.
 //!
 //! ```text
 //! submit ─► inbox ─┐                          ┌─► outbox ─► TokenStream::poll
 //! drop   ─► aborts ┴► next_step … complete_step ─► outbox ─► …
 //! ```
 //!
-//! The inbox is locked only to move a few words, so neither side ever waits for a step. Lock order: core, then inbox.
+//! The inbox is locked only to move a few words, so neither side waits for a step. Lock order:
+//! core, then inbox.
 
 mod core;
 mod inbox;
@@ -14,19 +15,18 @@ mod masks;
 mod new_request;
 mod outbox;
 mod pulse;
-mod scripted;
+mod samples;
+mod submit;
 #[cfg(test)]
 mod tests;
 mod thought;
 mod trace;
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use streamcore_engine::{
-    Engine, EngineConfig, EngineError, RequestId, Scores, Stats, StepBuffers, StepId, StepPlan,
-};
+use streamcore_engine::{Engine, EngineConfig, EngineError, Scores, Stats, StepBuffers, StepId, StepPlan};
 
 use self::core::Core;
 pub use self::inbox::Refusal;
@@ -34,49 +34,49 @@ use self::inbox::{Inbox, Phase};
 pub use self::masks::Constraint;
 use self::masks::Masks;
 pub use self::new_request::NewRequest;
-pub use self::outbox::{End, EndError, Token, TokenStream};
+pub use self::outbox::{Delivery, End, EndError, Token, TokenStream};
 pub use self::pulse::LOOK_INTERVAL;
 pub use self::thought::Thought;
-use crate::ledger::{Charge, Full, Ledger, Pool};
-use crate::metrics::{Account, Metrics, Outcome, State};
+use crate::ledger::Ledger;
+use crate::metrics::{Metrics, State};
 
-/// How much may wait before requests are refused, and how much is kept.
+/// Limits on what waits and what is kept, beyond which requests are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DriverLimits {
-    /// Requests that wait for their first step.
+    /// Maximum requests that wait for their first step.
     pub max_waiting_requests: usize,
-    /// Tokens of their prompts.
+    /// Maximum prompt tokens of waiting requests.
     pub max_waiting_tokens: usize,
-    /// Responses that are kept for their clients.
+    /// Maximum responses stored for clients.
     pub max_stored_responses: usize,
 }
 
 impl Default for DriverLimits {
-    /// Far more than a machine with one device answers in a minute, far less than its memory holds.
+    /// Far more than one device serves in a minute, far less than its machine's memory holds.
     fn default() -> Self {
         Self { max_waiting_requests: 2048, max_waiting_tokens: 4 << 20, max_stored_responses: 1000 }
     }
 }
 
-/// What the engine thread shall do next.
+/// The engine thread's next action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextStep {
     /// Run this plan, whose columns are in the buffers.
     Plan(StepPlan),
-    /// Nothing to plan now: complete the steps in flight, or ask again.
+    /// Nothing to plan now: complete the steps in flight, or call again.
     Idle,
-    /// Never again: leave the loop.
+    /// No step will follow: leave the loop.
     Stopped,
 }
 
-/// Whether requests are served.
+/// Whether the server takes and serves requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
     /// Steps make progress.
     Serving,
     /// Open requests end, new ones are refused.
     Draining,
-    /// The runner died or hangs.
+    /// The runner died or hangs, for this reason.
     Failed(String),
 }
 
@@ -91,47 +91,59 @@ pub struct Driver {
     config: EngineConfig,
     limits: DriverLimits,
     ledger: Arc<Ledger>,
+    next_id: AtomicU64,
 }
 
 impl Driver {
-    /// A driver around a new engine.
+    /// Creates a driver with a new engine.
     ///
     /// # Errors
-    /// The engine's, if its limits make no sense.
+    /// Returns the engine's error if its limits are inconsistent.
     pub fn new(config: EngineConfig, limits: DriverLimits) -> Result<Self, EngineError> {
+        Self::with_ledger(config, limits, Ledger::new(limits))
+    }
+
+    /// The same with pools of other sizes.
+    ///
+    /// # Errors
+    /// Those of [`Driver::new`].
+    pub fn with_ledger(
+        config: EngineConfig,
+        limits: DriverLimits,
+        ledger: Arc<Ledger>,
+    ) -> Result<Self, EngineError> {
         let engine = Engine::new(config.clone())?;
-        let ledger = Ledger::new(limits);
         let inbox = Mutex::new(Inbox::new(Arc::clone(&ledger), engine.stats(), Instant::now()));
         let core = Mutex::new(Core::new(engine.into()));
         let (work, masks, metrics) = (Condvar::new(), Masks::default(), Metrics::default());
-        Ok(Self { inbox, work, core, masks, metrics, config, limits, ledger })
+        Ok(Self { inbox, work, core, masks, metrics, config, limits, ledger, next_id: AtomicU64::new(0) })
     }
 
-    /// The limits of the engine.
+    /// Returns the engine's limits.
     #[must_use]
     pub fn config(&self) -> &EngineConfig {
         &self.config
     }
 
-    /// The limits of the queue.
+    /// Returns the queue's limits.
     #[must_use]
     pub fn limits(&self) -> DriverLimits {
         self.limits
     }
 
-    /// What is held for clients.
+    /// Returns the ledger of memory held for clients.
     #[must_use]
     pub fn ledger(&self) -> &Arc<Ledger> {
         &self.ledger
     }
 
-    /// The engine's gauges and counters after its last step.
+    /// Returns the engine's gauges and counters after its last step.
     #[must_use]
     pub fn stats(&self) -> Stats {
         lock(&self.inbox).stats()
     }
 
-    /// The page that Prometheus reads.
+    /// Renders the page that Prometheus scrapes.
     #[must_use]
     pub fn render_metrics(&self, model_name: &str) -> String {
         let (stats, num_preparing) = {
@@ -142,25 +154,25 @@ impl Driver {
         self.metrics.render(&State { stats, num_preparing, held, config: &self.config }, model_name)
     }
 
-    /// What is counted.
+    /// Returns the server's metrics.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// Seconds since 1970.
+    /// Returns the seconds since 1970.
     #[must_use]
     pub fn unix_time_s(&self) -> u64 {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
     }
 
-    /// A point in time to measure from.
+    /// Returns the current time, to measure from.
     #[must_use]
     pub fn now(&self) -> Instant {
         Instant::now()
     }
 
-    /// Whether requests are served.
+    /// Returns whether requests are served.
     #[must_use]
     pub fn health(&self) -> Health {
         let inbox = lock(&self.inbox);
@@ -172,7 +184,7 @@ impl Driver {
         }
     }
 
-    /// Why the runner has been given up, if it has.
+    /// Returns why the runner was given up, if it was.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
         match &lock(&self.inbox).phase {
@@ -181,73 +193,19 @@ impl Driver {
         }
     }
 
-    /// Looks for signs of life of the step loop; to be called once each [`LOOK_INTERVAL`]. Answers what to call
-    /// [`Driver::fail`] with, if it is to be given up. Never waits for it.
+    /// Checks that the step loop makes progress; call it every [`LOOK_INTERVAL`]. Returns the
+    /// message for [`Driver::fail`] if the loop is to be given up. Never waits for the loop.
     #[must_use]
     pub fn look(&self) -> Option<String> {
         lock(&self.inbox).look()
     }
 
-    /// What a step of so many tokens takes, if that is known before the first one.
+    /// Sets the expected duration of a step of `num_tokens`, if known before the first step.
     pub fn expect_step(&self, num_tokens: usize, duration: Duration) {
         lock(&self.inbox).pulse.learn(num_tokens, duration);
     }
 
-    /// Takes this much of a pool for the key of the request that this task answers.
-    ///
-    /// # Errors
-    /// [`Refusal::Full`]
-    pub fn charge(&self, pool: Pool, amount: usize) -> Result<Charge, Refusal> {
-        let charged = self.ledger.charge(pool, Account::current().key(), amount);
-        charged.map_err(|full| self.refuse(full))
-    }
-
-    /// Counts a refusal for want of room, and says when there should be some.
-    pub fn refuse(&self, full: Full) -> Refusal {
-        let refusal = lock(&self.inbox).refuse(full);
-        self.metrics.count_refusal(refusal.reason());
-        refusal
-    }
-
-    /// Queues a request. Its place in the queue is reserved at once, so an accepted request is never refused later.
-    ///
-    /// # Errors
-    /// [`Refusal`], if the queue is full or no requests are taken.
-    pub fn submit(self: &Arc<Self>, request: NewRequest) -> Result<TokenStream, Refusal> {
-        let mut streams = self.submit_all(vec![request])?;
-        Ok(streams.pop().expect("one request has one stream"))
-    }
-
-    /// Queues several requests at once, or none of them; the streams are in their order.
-    ///
-    /// # Errors
-    /// [`Refusal`], if there is not room for all, or no requests are taken.
-    pub fn submit_all(self: &Arc<Self>, requests: Vec<NewRequest>) -> Result<Vec<TokenStream>, Refusal> {
-        let num_tokens = requests.iter().map(|new| new.request.prompt.len()).sum();
-        let submitted = lock(&self.inbox).submit_all(requests, Instant::now());
-        match submitted {
-            Ok(queued) => {
-                self.work.notify_one();
-                self.metrics.prompt_tokens.fetch_add(num_tokens as u64, Relaxed);
-                let account = Account::current();
-                account.add_prompt(num_tokens);
-                let stream =
-                    |(id, outbox)| TokenStream::new(Arc::clone(self), id, outbox, Arc::clone(&account));
-                Ok(queued.into_iter().map(stream).collect())
-            }
-            Err(refusal) => {
-                self.metrics.count_refusal(refusal.reason());
-                Err(refusal)
-            }
-        }
-    }
-
-    fn abort(&self, id: RequestId, counts_as: Outcome) {
-        lock(&self.inbox).abort(id, counts_as);
-        self.work.notify_one();
-    }
-
-    /// Takes in what has arrived and plans the next step. With nothing to do and no step in flight it waits, at most for
+    /// Takes in arrivals and plans the next step. Without work or a step in flight, waits for up to
     /// `timeout`. Called by the engine thread only.
     pub fn next_step(&self, buffers: &mut StepBuffers<'_>, timeout: Duration) -> NextStep {
         let give_up = after(timeout);
@@ -266,7 +224,7 @@ impl Driver {
         }
     }
 
-    /// One attempt; `None` if there is nothing to do but wait.
+    /// Tries once to find the next action; `None` if there is nothing to do but wait.
     fn try_next_step(&self, buffers: &mut StepBuffers<'_>) -> Option<NextStep> {
         let mut core = lock(&self.core);
         let now = Instant::now();
@@ -303,11 +261,12 @@ impl Driver {
         }
     }
 
-    /// Hands the sampled tokens of a step, and the log-probabilities that its plan asks for, to the engine and the readers. Called by
-    /// the engine thread only, in the order of the plans.
+    /// Hands a step's sampled tokens, and the log-probabilities that its plan requests, to the
+    /// engine and the readers. Called by the engine thread only, in the order of the plans.
     ///
     /// # Errors
-    /// The engine's, if this is not the oldest step in flight or the number of tokens or log-probabilities is wrong.
+    /// Returns the engine's error if this is not the oldest step in flight, or the number of tokens
+    /// or log-probabilities is wrong.
     pub fn complete_step(
         self: &Arc<Self>,
         step: StepId,
@@ -326,13 +285,13 @@ impl Driver {
         Ok(())
     }
 
-    /// The runner died: every open request ends with this message and later ones are refused with it.
+    /// Ends every open request with this message and refuses later ones with it: the runner died.
     pub fn fail(&self, message: &str) {
         self.close(Phase::Failed(message.to_owned()), &EndError::Runner(message.to_owned()));
     }
 
-    /// Refuses new requests and lets open ones end, until the deadline. `next_step` then says [`NextStep::Stopped`]. Called again,
-    /// it can only bring the deadline forward.
+    /// Refuses new requests and lets open ones finish until the deadline; `next_step` then returns
+    /// [`NextStep::Stopped`]. A second call can only bring the deadline forward.
     pub fn drain(&self, deadline: Duration) {
         let asked = after(deadline);
         let mut inbox = lock(&self.inbox);
@@ -345,19 +304,19 @@ impl Driver {
         self.work.notify_one();
     }
 
-    /// Whether [`Driver::next_step`] will never hand out a plan again.
+    /// Returns whether [`Driver::next_step`] will never return a plan again.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         matches!(lock(&self.inbox).phase, Phase::Failed(_) | Phase::Stopped)
     }
 
-    /// Ends everything now.
+    /// Ends all requests now.
     pub fn stop(&self) {
         self.close(Phase::Stopped, &EndError::ShuttingDown);
     }
 
-    /// The first reason to close is the one that later requests are told. They are told it even if the step loop hangs with the core
-    /// in its hands.
+    /// Closes the inbox; later requests get the first reason given, even if the step loop hangs
+    /// while it holds the core's lock.
     fn close(&self, phase: Phase, error: &EndError) {
         lock(&self.inbox).close(phase);
         let mut core = lock(&self.core);
@@ -369,14 +328,14 @@ impl Driver {
     }
 }
 
-/// The point in time after `duration`, or one that nobody lives to see: the sum of the two may be beyond the clock.
+/// Returns the time after `duration`, or one far enough away: their sum may overflow the clock.
 fn after(duration: Duration) -> Instant {
     const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
     Instant::now() + duration.min(CENTURY)
 }
 
-/// Locks, also after a panic elsewhere: what these locks guard is whole between any two statements that could panic, and
-/// [`Driver::fail`] must still end every request when the engine thread has panicked.
+/// Locks, also after a panic elsewhere: the guarded data is whole between any two statements that
+/// could panic, and [`Driver::fail`] must end every request after the engine thread panicked.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Everything that a request can be answered with instead of an answer.
+//! The errors that a request can get instead of an answer.
 
 use axum::http::StatusCode;
 use streamcore_grammar::GrammarError;
@@ -8,7 +8,7 @@ use crate::driver::{EndError, Refusal};
 /// Why a request was not served. The message is for people, the code for programs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApiError {
-    /// The body says something that cannot be done: 400.
+    /// The body asks for something impossible: 400.
     #[error("{message}")]
     Invalid {
         /// One word for programs.
@@ -18,10 +18,10 @@ pub enum ApiError {
         /// What is wrong, with the value and the limit.
         message: String,
     },
-    /// The key is missing or wrong: 401. LiteLLM tells this error from other refusals by OpenAI's words for it.
+    /// The key is missing or wrong: 401. LiteLLM recognises this error by OpenAI's wording.
     #[error("Incorrect API key provided, or none")]
     ApiKey,
-    /// A name has led here that is none of this machine's: 403.
+    /// The `Host` header names another machine: 403.
     #[error(
         "`Host` is `{0}`, which is no local name, and a server for its own machine without an API key obeys no other: \
          start it with `--api-key`, or, behind a proxy, with `--allowed-origins https://{0}`"
@@ -39,9 +39,9 @@ pub enum ApiError {
     /// No such path: 404.
     #[error("no route `{path}`{}", did_you_mean(meant.as_deref()))]
     UnknownRoute {
-        /// What was asked for.
+        /// The requested path.
         path: String,
-        /// The route that it is near to, if it is to any.
+        /// The similar route, if there is one.
         meant: Option<String>,
     },
     /// The path exists, but not for this method: 405.
@@ -53,7 +53,7 @@ pub enum ApiError {
     /// The client took too long to send its body: 408.
     #[error("body did not arrive within {0} s")]
     BodyTimeout(u64),
-    /// The client reads its stream too slowly: only ever told in the stream.
+    /// The client reads its stream too slowly: reported only in the stream.
     #[error("the stream was read too slowly, what waits for its reader has reached the limit")]
     SlowReader,
     /// The body is longer than the limit: 413.
@@ -79,7 +79,7 @@ pub enum ApiError {
     /// A bug that took this request and no other one: 500.
     #[error("the server has failed at this request, its log says where")]
     Internal,
-    /// The model computes numbers that are none, and would again: 500.
+    /// The model computed NaN or infinity, and would again: 500.
     #[error("the model computed logits that are NaN or infinite, so there is no next token")]
     NotFinite,
     /// An answer cannot go on as its grammar wants: 500.
@@ -88,7 +88,7 @@ pub enum ApiError {
     /// There are more connections than can be served: 503.
     #[error("more connections are open than can be served, try again in 1 s")]
     Crowded,
-    /// The server is going away: 503.
+    /// The server is shutting down: 503.
     #[error("the server is shutting down")]
     ShuttingDown,
     /// The runner died or hangs: 503.
@@ -115,7 +115,7 @@ pub enum ApiError {
 }
 
 impl ApiError {
-    /// What is said of a grammar that the model cannot be held to, and that came from this field.
+    /// Refuses a grammar of this field that cannot be enforced.
     #[must_use]
     pub fn of_grammar(error: &GrammarError, field: &str) -> Self {
         let code = match error {
@@ -125,22 +125,22 @@ impl ApiError {
         Self::invalid(code, field, format!("`{field}`: {error}"))
     }
 
-    /// A field whose value cannot be honoured.
+    /// Refuses a field whose value cannot be honoured.
     pub fn invalid(code: &'static str, param: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Invalid { code, param: Some(param.into()), message: message.into() }
     }
 
-    /// Bytes that are no request.
+    /// Refuses bytes that are not a request.
     pub fn malformed(message: impl Into<String>) -> Self {
         Self::Invalid { code: "invalid_http", param: None, message: message.into() }
     }
 
-    /// Bytes of another protocol.
+    /// Refuses bytes of another protocol.
     pub fn protocol(message: impl Into<String>) -> Self {
         Self::Invalid { code: "unsupported_protocol", param: None, message: message.into() }
     }
 
-    /// The status of the answer.
+    /// Returns the status of the answer.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
@@ -161,7 +161,7 @@ impl ApiError {
             Self::Crowded | Self::ShuttingDown | Self::EngineFailed(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Deadline(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Scripted { status, .. } => *status,
-            // The head of an answer that never comes.
+            // The status of an answer that breaks off.
             Self::Cut => StatusCode::OK,
         }
     }
@@ -198,7 +198,7 @@ impl ApiError {
         }
     }
 
-    /// The field that is to blame, if one is.
+    /// Returns the field that is to blame, if one is.
     #[must_use]
     pub fn param(&self) -> Option<&str> {
         match self {
@@ -219,7 +219,7 @@ impl ApiError {
     }
 }
 
-/// What the log says about a refusal, beside its status. The message is not there: it may quote what the client has sent.
+/// A refusal's part of the log line. Without the message, which may quote the client's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blame {
     /// One word for programs.

@@ -1,4 +1,4 @@
-//! From a checked request to running choices.
+//! Turns a checked request into running choices.
 
 mod answer_grammar;
 mod answer_setup;
@@ -23,7 +23,7 @@ pub use self::instruction::instruct;
 pub use self::prompt::{Prompt, encode, encode_conversation, max_prompt_tokens};
 pub use self::request::Generation;
 
-/// What the answer says about itself: the API's prefix and the request's id.
+/// Makes the answer's identity: the API's prefix, the request's id and the model.
 #[must_use]
 pub fn identity(app: &App, prefix: &str, options: &Options, name: &str) -> Identity {
     let name = options.request_id.as_deref().unwrap_or(name);
@@ -31,7 +31,7 @@ pub fn identity(app: &App, prefix: &str, options: &Options, name: &str) -> Ident
     Identity { id: format!("{prefix}{name}"), created, model }
 }
 
-/// A number that nobody can guess.
+/// Returns a number that cannot be guessed.
 #[must_use]
 pub fn random() -> u64 {
     getrandom::u64().expect("the system has random numbers")

@@ -1,6 +1,6 @@
 //! OpenAI-compatible HTTP and SSE server over [`streamcore_engine`].
 //!
-//! A request's way, one file after the other:
+//! The path of a request, file by file:
 //!
 //! ```text
 //! listener    a socket is accepted, hyper reads the head
@@ -16,9 +16,9 @@
 //!
 //! Where another program reads the requests, `door` stands in the place of `listener`.
 //!
-//! All of them charge what they hold to one `ledger`.
+//! Each charges what it holds to one `ledger`.
 //!
-//! All that can be refused is refused before the status line. Dropping the handler or the body aborts the request.
+//! Refusals come before the status line. Dropping the handler or the body aborts the request.
 #![forbid(unsafe_code)]
 
 pub mod anthropic;

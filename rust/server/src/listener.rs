@@ -29,10 +29,10 @@ use self::transport::Acceptor;
 use self::unix::SocketFile;
 use crate::ledger::Ledger;
 
-/// Clients that the system keeps while none is accepted.
+/// Connections that the system queues before they are accepted.
 const BACKLOG: i32 = 4096;
 
-/// A port or a path that is taken, before any client is served there.
+/// A port or a path that is taken, before any client is served.
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,
@@ -41,14 +41,15 @@ pub struct Listener {
     root_path: String,
 }
 
-/// Where a listener is.
+/// The address of a listener.
 #[derive(Debug)]
 enum Place {
     Port(SocketAddr),
     Path(SocketFile),
 }
 
-/// Takes a port without listening on it, so that one that is in use is found before the model is loaded.
+/// Takes a port without listening on it, so that one that is in use is found before the model is
+/// loaded.
 ///
 /// # Errors
 /// The system's: the port is in use or may not be taken, or the host has no address.
@@ -57,16 +58,17 @@ pub fn bind(host: &str, port: u16) -> io::Result<Listener> {
     let address =
         addresses.next().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "host has no address"))?;
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // Two sockets that may reuse an address can both have it until one of them listens. So it is taken without that first, which
-    // also keeps others away from it.
+    // Two sockets that may reuse an address can share it until one listens. So it is first taken
+    // without reuse, which also keeps others away from it.
     if let Err(error) = socket.bind(&address.into()) {
         if error.kind() != io::ErrorKind::AddrInUse {
             return Err(error);
         }
-        // A restart must not wait for the connections of the last run to be forgotten: that is all that reuse forgives.
+        // A restart must not wait until the system forgets the connections of the last run, the
+        // only purpose of reuse here.
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
-        // Whoever is started at the same moment must not have it, too.
+        // A server started at the same moment must not get the address too.
         socket.set_reuse_address(false)?;
     }
     let address = socket.local_addr()?.as_socket().unwrap_or(address);
@@ -83,26 +85,27 @@ pub fn bind_unix(path: &Path) -> io::Result<Listener> {
 }
 
 impl Listener {
-    /// Has its clients speak TLS, with a chain of certificates and its key from files in PEM format.
+    /// Adds TLS, with a chain of certificates and its key from files in PEM format.
     ///
     /// # Errors
-    /// A file cannot be read or makes no sense.
+    /// A file cannot be read or is invalid.
     pub fn with_tls(self, certfile: &Path, keyfile: &Path) -> io::Result<Self> {
         Ok(Self { tls: Some(tls::read_certificate(certfile, keyfile)?), ..self })
     }
 
-    /// Has its clients find the routes under this path, which a proxy before it may leave in requests or take away.
+    /// Puts the routes under this path, which a proxy may keep in requests or strip.
     #[must_use]
     pub fn under(self, root_path: String) -> Self {
         Self { root_path, ..self }
     }
 
-    /// The path that its clients find the routes under.
+    /// Returns the path under which clients find the routes.
     pub(crate) fn root_path(&self) -> &str {
         &self.root_path
     }
 
-    /// The address, with the port that the system chose if 0 was asked for; `None` for a path.
+    /// Returns the address, with the port that the system chose if 0 was asked for; `None` for a
+    /// path.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         match self.place {
@@ -111,7 +114,8 @@ impl Listener {
         }
     }
 
-    /// What clients on this machine write before the paths of the routes. To a path they have to be led in another way.
+    /// Returns the base URL for clients on this machine. For a Unix domain socket they also need
+    /// its path.
     #[must_use]
     pub fn url(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
@@ -140,7 +144,7 @@ impl Listener {
 }
 
 fn listen_to_port(socket: Socket) -> io::Result<TcpListener> {
-    // Connections inherit it, and are then no obstacle to the next run.
+    // Connections inherit it, so that they do not block the next run.
     socket.set_reuse_address(true)?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
@@ -151,7 +155,7 @@ fn listen_to_port(socket: Socket) -> io::Result<TcpListener> {
 pub(crate) struct Open {
     acceptor: Acceptor,
     tls: Option<Arc<ServerConfig>>,
-    /// Goes with the last connection.
+    /// Deleted with the last connection.
     _file: Option<SocketFile>,
 }
 
@@ -183,7 +187,7 @@ pub(crate) async fn serve(
     while connections.ended().await.is_some() {}
 }
 
-/// Whether it is one client that cannot be accepted, and not all of them for want of something.
+/// Returns whether one client cannot be accepted, rather than all for lack of a resource.
 fn is_of_client(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)

@@ -1,4 +1,4 @@
-//! What is measured: counters that the driver and the routes write, and the page that shows them.
+//! Metrics: counters that the driver and the routes write, and the page that shows them.
 
 mod account;
 mod histogram;
@@ -57,6 +57,8 @@ reasons! {
         BodyBytes = "body_bytes",
         /// Too many bytes of answers are made or not read yet.
         AnswerBytes = "answer_bytes",
+        /// Too many responses are stored, or too many bytes of them.
+        Stored = "stored",
         /// The server is going away.
         Draining = "draining",
         /// The runner died or hangs.
@@ -64,12 +66,12 @@ reasons! {
     }
 }
 
-/// What is not counted here, but looked at when the page is made.
+/// State that is read when the page is made.
 #[derive(Debug)]
 pub struct State<'a> {
     /// The engine's gauges and counters, requests that have not reached it among those that wait.
     pub stats: Stats,
-    /// How many of them wait for their prompts to be made.
+    /// Those of them that wait for their prompts to be made.
     pub num_preparing: usize,
     /// Each pool of the ledger, what is held of it, and its limit.
     pub held: Vec<(&'static str, usize, usize)>,
@@ -77,13 +79,13 @@ pub struct State<'a> {
     pub config: &'a EngineConfig,
 }
 
-/// What is counted beyond the engine's own [`Stats`].
+/// Metrics beyond the engine's own [`Stats`].
 #[derive(Debug)]
 pub struct Metrics {
     outcomes: Reasons<{ Outcome::LABELS.len() }>,
     aborts: Reasons<{ AbortPhase::LABELS.len() }>,
     refusals: Reasons<{ RefusalReason::LABELS.len() }>,
-    /// By status, from 100 on.
+    /// Responses by status, from 100 on.
     statuses: [AtomicU64; 500],
     /// Tokens of all accepted prompts.
     pub prompt_tokens: AtomicU64,
@@ -171,7 +173,8 @@ impl Metrics {
         counts.filter(|(count, _)| *count > 0).map(|(count, status)| (status.to_string(), count)).collect()
     }
 
-    /// The page that Prometheus reads. vLLM's names carry the name of the model, as dashboards for it expect.
+    /// Renders the page that Prometheus reads. vLLM's names carry the name of the model, as
+    /// dashboards for it expect.
     #[must_use]
     pub fn render(&self, state: &State<'_>, model_name: &str) -> String {
         let escaped = model_name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
@@ -227,7 +230,7 @@ fn with_label(labels: &str, name: &str, value: &str) -> String {
     format!("{labels}{separator}{name}=\"{value}\"")
 }
 
-/// What the documentation says of each metric: its name, type, vLLM's name (or nothing) and meaning.
+/// Returns the reference of each metric: name, type, vLLM's name (or nothing) and meaning.
 pub fn reference() -> impl Iterator<Item = [&'static str; 4]> {
     TABLE.iter().map(|row| [row.name, row.kind(), row.alias.unwrap_or(""), row.help])
 }
@@ -255,7 +258,7 @@ mod tests {
         metrics.render(&State { stats, num_preparing: 1, held, config: &config }, model_name)
     }
 
-    /// A metric without a type or with a value from another row misleads whoever is woken by it.
+    /// A metric without a type, or with another row's value, misleads the engineer whom it wakes.
     #[test]
     fn every_metric_has_help_type_and_value() {
         let metrics = Metrics::default();
@@ -285,7 +288,8 @@ mod tests {
         }
     }
 
-    /// A dashboard or an autoscaler that was made for vLLM must find what it reads, with the same numbers.
+    /// A dashboard or an autoscaler that was made for vLLM must find what it reads, with the same
+    /// numbers.
     #[test]
     fn dashboards_for_vllm_find_their_names() {
         let metrics = Metrics::default();

@@ -1,4 +1,4 @@
-//! What every answer carries, and who gets one.
+//! Headers of every answer, and access to the server.
 
 mod access_log;
 mod cors;
@@ -35,20 +35,20 @@ const MAX_REQUEST_ID_LEN: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestName(pub String);
 
-/// Which of the server's API keys a request has, counted from 1; 0 if the server has none.
+/// The number of a request's API key, from 1; 0 if the server has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ApiKeyNumber(pub u32);
 
-/// What was found wrong with a request on its way to the routes.
+/// The listener's error for a request.
 #[derive(Debug, Clone)]
 struct Fault(ApiError);
 
-/// A request of which nothing has been read yet, or nothing can be: the log shows it as `- *`.
+/// Creates a request whose head has not been or cannot be read: the log shows it as `- *`.
 pub fn unread(body: Body) -> Request {
     Request::builder().method("-").uri("*").body(body).expect("both are tokens of HTTP")
 }
 
-/// Asks the routes for an answer, or has them refuse what no route may see. Such a refusal waits for nothing.
+/// Runs the router. If the listener found a fault, `tag` answers with it before any route.
 pub async fn answer(router: Router, mut request: Request, checked: Result<(), ApiError>) -> Response {
     if let Err(error) = checked {
         request.extensions_mut().insert(Fault(error));
@@ -56,12 +56,12 @@ pub async fn answer(router: Router, mut request: Request, checked: Result<(), Ap
     router.oneshot(request).await.unwrap_or_else(|never| match never {})
 }
 
-/// The error that a request is to be refused with before any route sees it.
+/// Returns the error that a request is to be refused with before any route sees it.
 pub fn take_fault(request: &mut Request) -> Option<ApiError> {
     request.extensions_mut().remove().map(|Fault(error)| error)
 }
 
-/// Names the request, and tells on whole answers how long they took.
+/// Gives the request its id, and whole answers a header with their duration.
 pub async fn tag(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let name = name_of(request.headers());
     request.extensions_mut().insert(RequestName(name.clone()));
@@ -75,7 +75,8 @@ pub async fn tag(State(app): State<Arc<App>>, mut request: Request, next: Next) 
             None => next.run(request).await,
         }
     };
-    // The panic hook has told the log where; the client gets an answer, and the other requests of its connection go on.
+    // The panic hook logged the place; the client gets an answer, and its connection's other
+    // requests go on.
     let answered = AssertUnwindSafe(account.scope(answer)).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|_| ApiError::Internal.into_response());
     if is_anthropic {
@@ -93,7 +94,8 @@ pub async fn tag(State(app): State<Arc<App>>, mut request: Request, next: Next) 
     line.end_with(response)
 }
 
-/// Lets a request through if no keys are configured or it brings one of them, and nobody else's name has led it here.
+/// Passes a request on if it carries a valid API key (or none is configured) and its `Host` is
+/// ours.
 ///
 /// # Errors
 /// 401, 403.
@@ -112,8 +114,8 @@ pub async fn authorize(
     Err(ApiError::ApiKey)
 }
 
-/// Which of the keys either header has, counted from 1; 0 if none. Looks at every byte of every key of the right length, so that the time
-/// tells nothing about them.
+/// Returns the number of the key in either header, from 1; 0 if none. Compares every byte of every
+/// key of the right length, so that the time reveals nothing.
 fn key_number(headers: &HeaderMap, keys: &[String]) -> u32 {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| bearer_of(value.as_bytes()));
     let x_api_key = headers.get("x-api-key").map(HeaderValue::as_bytes);
@@ -126,13 +128,13 @@ fn key_number(headers: &HeaderMap, keys: &[String]) -> u32 {
     found
 }
 
-/// What follows the scheme, which may be in small or capital letters.
+/// Returns the text behind the scheme, which is case-insensitive.
 fn bearer_of(value: &[u8]) -> Option<&[u8]> {
     let (scheme, key) = value.split_at_checked(b"bearer ".len())?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii_start())
 }
 
-/// The client's own name for the request, if it is harmless in a header and in a log.
+/// Returns the client's own name for the request, if it is harmless in a header and in a log.
 fn name_of(headers: &HeaderMap) -> String {
     let is_harmless = |name: &&str| {
         (1..=MAX_REQUEST_ID_LEN).contains(&name.len())
@@ -165,7 +167,8 @@ mod tests {
         assert_eq!(number(x_api_key, "third"), 0);
     }
 
-    /// A client's id ties its log to ours; one with a line break or a kilobyte in it would write our log instead.
+    /// A client's id ties its log to ours; one with a line break or a kilobyte in it would write
+    /// our log instead.
     #[test]
     fn a_harmless_name_is_kept_and_any_other_replaced() {
         assert_eq!(named("a.B_c-9"), "a.B_c-9");

@@ -1,22 +1,20 @@
-//! How the server calls itself, its model, and what the model has thought.
+//! The names of the server, its model, and the fields of reasoning.
 
-/// Names longer than this are cut where an error quotes them, so that there is room for those that
-/// are served.
+/// Maximum length of a name quoted in an error, which leaves room for the served ones.
 const MAX_QUOTED_CHARS: usize = 80;
-/// Most names that an error tells.
+/// Maximum names listed in an error.
 const MAX_TOLD_NAMES: usize = 8;
 
-/// How the server calls itself, its model, and what the model has thought.
+/// The names of the server, its model, and the fields of reasoning.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Naming {
-    /// Names under which the model can be asked for. An answer has the one that was asked for, or
-    /// the first.
+    /// Names under which the model is served. An answer has the requested one, or the first.
     pub served_model_names: Vec<String>,
     /// The version of the server.
     pub version: String,
     /// When the model was loaded, in seconds since 1970.
     pub created: u64,
-    /// Where an answer has its reasoning.
+    /// The fields of an answer's reasoning.
     pub reasoning_field: ReasoningField,
 }
 
@@ -37,13 +35,13 @@ impl ReasoningField {
     pub const ALL: [(&'static str, Self); 3] =
         [("both", Self::Both), ("reasoning", Self::Reasoning), ("reasoning_content", Self::ReasoningContent)];
 
-    /// That of this name.
+    /// Returns the setting of this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find_map(|(known, field)| (known == name).then_some(field))
     }
 
-    /// What `reasoning` and `reasoning_content` have of a text.
+    /// Returns the values of `reasoning` and `reasoning_content`.
     #[must_use]
     pub fn told<T: Clone>(self, text: T) -> [Option<T>; 2] {
         match self {
@@ -55,13 +53,13 @@ impl ReasoningField {
 }
 
 impl Naming {
-    /// This name as it is served.
+    /// Returns this name as it is served.
     #[must_use]
     pub fn find(&self, asked: &str) -> Option<&str> {
         self.served_model_names.iter().map(String::as_str).find(|name| *name == asked)
     }
 
-    /// Says that no model has this name, which have one, and which was perhaps meant.
+    /// Makes the message for an unknown model: the served names, and a likely match.
     #[must_use]
     pub fn miss(&self, asked: &str) -> String {
         let names = &self.served_model_names;
@@ -82,9 +80,9 @@ impl Naming {
     }
 }
 
-/// The name that is nearly this one: spelled otherwise, or without its owner.
+/// Returns the most similar name: another spelling, or without the owner.
 fn nearest<'a>(asked: &str, names: &'a [String]) -> Option<&'a str> {
-    // What is compared costs as much as both lengths multiplied.
+    // A comparison costs the product of both lengths.
     if asked.chars().count() > 4 * MAX_QUOTED_CHARS {
         return None;
     }
@@ -107,7 +105,7 @@ mod tests {
         Naming { served_model_names, ..Naming::default() }.miss(asked)
     }
 
-    /// A client that has mistyped a name would have to ask another route which there are.
+    /// A client that mistyped a name would need another route to find the served ones.
     #[test]
     fn an_unknown_model_names_those_that_are_served() {
         for (asked, names, message) in [

@@ -1,4 +1,4 @@
-//! The wire: what the bodies look like, and what may be in them.
+//! OpenAI's wire: the shapes of bodies, and their fields.
 
 pub mod chat;
 pub mod completions;

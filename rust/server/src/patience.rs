@@ -1,18 +1,19 @@
-//! How long a client waits before it gives up, as the OpenAI SDKs tell in their headers.
+//! The client's timeouts, from the headers of the OpenAI SDKs.
 
 use std::time::Duration;
 
 use axum::http::HeaderMap;
 
-/// How long its reader waits for the next byte: that of the SDK for Python.
+/// Returns how long its reader waits for the next byte: that of the SDK for Python.
 #[must_use]
 pub fn read_timeout(headers: &HeaderMap) -> Option<Duration> {
     let seconds = seconds(headers, "x-stainless-read-timeout")?;
     Duration::try_from_secs_f64(seconds).ok().filter(|timeout| !timeout.is_zero())
 }
 
-/// How long a whole answer may take: a fifth longer than its reader waits, so that a client which is still there ends it by its own
-/// limit, with the error of its SDK. The SDK for JavaScript cuts its seconds down to a whole number, so there is one more.
+/// Returns how long a whole answer may take: a fifth longer than its reader waits, so that a client
+/// which is still there ends it by its own limit, with the error of its SDK. The SDK for JavaScript
+/// cuts its seconds down to a whole number, so there is one more.
 #[must_use]
 pub fn patience(headers: &HeaderMap) -> Option<Duration> {
     let whole_seconds = || Duration::try_from_secs_f64(seconds(headers, "x-stainless-timeout")? + 1.0).ok();
@@ -29,7 +30,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// A limit that is read as shorter than it is ends answers that somebody still waits for.
+    /// A limit read as shorter than it is ends answers that a client still waits for.
     #[test]
     fn only_what_is_a_time_is_a_limit() {
         let of = |name: &'static str, value: &str| {

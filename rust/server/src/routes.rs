@@ -1,4 +1,4 @@
-//! Every path.
+//! All routes.
 
 mod body;
 mod cache_salt;
@@ -36,10 +36,10 @@ use crate::error::ApiError;
 use crate::middleware::{authorize, cors, tag};
 use crate::script::received::record;
 
-/// Those to which a `POST` has something generated.
+/// Paths whose `POST` generates.
 pub const GENERATING: &[&str] = &["/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses"];
 
-/// The whole application, for any way to serve it.
+/// Returns the whole application, for any way to serve it.
 pub fn router(app: Arc<App>) -> Router {
     let open = Router::new()
         .route("/health", get(health::health))
@@ -79,7 +79,7 @@ async fn unknown_route(prefix: Option<Extension<Prefix>>, uri: Uri) -> ApiError 
     unknown(prefix, uri.path())
 }
 
-/// Says under which path the routes are, as the client sees it, and which of them was meant.
+/// Makes the error of an unknown path: the prefix as clients see it, and the likely route.
 fn unknown(prefix: Option<Extension<Prefix>>, path: &str) -> ApiError {
     let prefix = prefix.map_or_else(String::new, |Extension(Prefix(prefix))| prefix);
     let meant = meant_by(path).map(|meant| format!("{prefix}{meant}"));

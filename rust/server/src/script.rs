@@ -1,8 +1,9 @@
-//! Answers from a script in the place of a model's: for people who test clients.
+//! Scripted answers instead of a model's, for testing clients.
 //!
-//! Everything but the model is the real thing: HTTP, templates, tokenizer, queue, engine, streams. A rule of the script is chosen when
-//! a request is prepared, where its text is at hand; an error status is answered there. Else the [`ScriptedAnswer`] travels with the request
-//! to the driver, where the runner finds it again by the step's samples.
+//! Everything but the model is real: HTTP, templates, tokenizer, queue, engine, streams. A rule of
+//! the script is chosen when a request is prepared, where its text is at hand; an error status is
+//! answered there. Else the [`ScriptedAnswer`] is kept under the request's id, by which the runner
+//! finds it when a step samples for the request.
 //!
 //! ```text
 //! file    JSON → what it says, strictly
@@ -10,12 +11,14 @@
 //! answer  the tokens, and how they are played
 //! cue     request → what rules look at
 //! rule    request → answer
+//! assigned request id → answer, until its stream is dropped
 //! playing which token comes when: no clock, no threads
 //! runner  the loop over steps
 //! received what was asked
 //! ```
 
 pub mod answer;
+mod assigned;
 pub mod cue;
 mod file;
 mod playing;
@@ -27,7 +30,11 @@ mod writer;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use streamcore_engine::RequestId;
+
 pub use self::answer::ScriptedAnswer;
+use self::assigned::Answers;
+pub use self::assigned::Assigned;
 use self::cue::{Cue, Scene};
 pub use self::file::ScriptError;
 use self::file::{ScriptFile, parse};
@@ -44,12 +51,13 @@ pub struct Script {
     served_model_names: Vec<String>,
     rules: Vec<Rule>,
     num_replies: AtomicUsize,
+    answers: Answers,
     log: Option<Arc<RequestLog>>,
 }
 
 impl Script {
-    /// Reads a script. Its `pieces` become tokens of their own, which `text` knows from then on, and
-    /// its formats those of `text`, unless `parsers` names others.
+    /// Reads a script. Its `pieces` become tokens of their own, which `text` knows from then on,
+    /// and its formats those of `text`, unless `parsers` names others.
     ///
     /// # Errors
     /// [`ScriptError`], with the place in the script.
@@ -64,22 +72,28 @@ impl Script {
             let message = format!("is never reached: `rules[{last}]` is for every request");
             return Err(ScriptError::new(format!("rules[{}]", last + 1), message));
         }
-        Ok(Self { served_model_names: models, rules, num_replies: AtomicUsize::new(0), log: None })
+        Ok(Self {
+            served_model_names: models,
+            rules,
+            num_replies: AtomicUsize::new(0),
+            answers: Answers::default(),
+            log: None,
+        })
     }
 
-    /// The same script, on a server that keeps what it is asked.
+    /// Keeps the received requests.
     #[must_use]
     pub fn with_log(self) -> Self {
         Self { log: Some(Arc::default()), ..self }
     }
 
-    /// What the server was asked, if it keeps that.
+    /// Returns the log of received requests, if it is kept.
     #[must_use]
     pub fn log(&self) -> Option<&Arc<RequestLog>> {
         self.log.as_ref()
     }
 
-    /// A question that some rule answers, if one can be told from the rules.
+    /// Returns a question that some rule answers, if the rules show one.
     #[must_use]
     pub fn example<'a>(&'a self, model: &str) -> Option<&'a str> {
         let mut questions = self.rules.iter().filter_map(Rule::example).chain(["Tell me a joke"]);
@@ -89,13 +103,13 @@ impl Script {
         })
     }
 
-    /// The names that the script serves its model under; may be none.
+    /// Returns the names that the script serves its model under; may be none.
     #[must_use]
     pub fn served_model_names(&self) -> &[String] {
         &self.served_model_names
     }
 
-    /// Checks that each model that a rule is for is served.
+    /// Checks that the model of every rule is served.
     ///
     /// # Errors
     /// The first rule that could never be reached.
@@ -108,13 +122,13 @@ impl Script {
         self.rules.iter().enumerate().find_map(unserved).map_or(Ok(()), Err)
     }
 
-    /// How often [`Script::reply`] was asked: once for each choice of each request that was valid.
+    /// Returns the number of replies: one for each choice of each valid request.
     #[must_use]
     pub fn num_replies(&self) -> usize {
         self.num_replies.load(Relaxed)
     }
 
-    /// What a request gets: the next reply of the first rule that is for it.
+    /// Returns the next reply of the first rule that matches the request.
     ///
     /// # Errors
     /// The error that the rule gives; 400, if there is no such rule.
@@ -128,5 +142,12 @@ impl Script {
             Reply::Answer(answer) => Ok(answer),
             Reply::Refusal(error) => Err(error.clone()),
         }
+    }
+
+    /// Has this answer played for a request, until what is returned is dropped. Call it before
+    /// the driver queues the request.
+    #[must_use]
+    pub fn assign(&self, id: RequestId, answer: &Arc<ScriptedAnswer>) -> Assigned {
+        self.answers.assign(id, Arc::clone(answer))
     }
 }

@@ -1,4 +1,4 @@
-//! The whole server as its embedder sees it: start, drain, shut down.
+//! The server for its embedder: start, drain, shut down.
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,36 +23,38 @@ use crate::routes::{router, under};
 use crate::script::Script;
 use crate::text::TextModel;
 
-/// Most threads for sockets: they only move bytes, the engine needs the cores.
+/// Maximum threads for sockets: they only move bytes, the engine needs the cores.
 const MAX_WORKERS: usize = 4;
-/// How long a client may take to read the last bytes once everything is over.
+/// How long a client may take to read the last bytes at shutdown.
 const FLUSH_TIME: Duration = Duration::from_secs(5);
 
-/// All that a server needs to know beside its port and its text model.
+/// The settings of a server beside its port and its text model.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
     /// Names.
     pub naming: Naming,
     /// Who may ask.
     pub access: Access,
-    /// Token ids that the model knows: the rows of its embedding, which need not be the tokenizer's number.
+    /// Token ids that the model knows: the rows of its embedding, which need not be the tokenizer's
+    /// number.
     pub vocab_size: usize,
     /// The engine's limits.
     pub engine: EngineConfig,
     /// How much may wait.
     pub limits: DriverLimits,
-    /// What answers in the place of a model: the steps must then be run by [`crate::script::runner`].
+    /// The script that replaces the model; [`crate::script::runner`] must then run the steps.
     pub script: Option<Arc<Script>>,
 }
 
-/// A running server. It answers from its own threads; whoever holds it runs the steps of its [`Driver`].
+/// A running server. It answers from its own threads; the embedder runs the steps of its
+/// [`Driver`].
 #[derive(Debug)]
 pub struct Server {
     runtime: Runtime,
     driver: Arc<Driver>,
     router: Router,
     sockets: Option<Sockets>,
-    /// Each exchange of the second door holds a clone, so the receiver's end is the end of them all.
+    /// Each exchange holds a clone, so the receiver ends when all exchanges have.
     exchange: mpsc::Sender<()>,
     exchanges: mpsc::Receiver<()>,
 }
@@ -70,7 +72,8 @@ impl Server {
     /// Begins to listen and to answer. Without a listener requests come by [`Server::open`] alone.
     ///
     /// # Errors
-    /// The system's, if threads or the port cannot be had; the engine's, if its limits make no sense.
+    /// The system's error if threads or the port are unavailable; the engine's if its limits are
+    /// invalid.
     pub fn start(
         listener: impl Into<Option<Listener>>,
         text: TextModel,
@@ -103,13 +106,14 @@ impl Server {
         Ok(Self { runtime, driver, router, sockets, exchange, exchanges })
     }
 
-    /// Where it listens, if it does so on a port.
+    /// Returns the address that it listens on, if it has a port.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.sockets.as_ref().and_then(|sockets| sockets.address)
     }
 
-    /// Answers a request that somebody else has read. The parts of the answer come by `bell` under `number`.
+    /// Answers a request that another server has read. The parts of the answer come by `bell` under
+    /// `number`.
     #[must_use]
     pub fn open(&self, head: &RequestHead<'_>, bell: &Arc<Doorbell>, number: u64) -> Exchange {
         let (exchange, answered) = Exchange::open(self.router.clone(), head, bell, number);
@@ -121,20 +125,22 @@ impl Server {
         exchange
     }
 
-    /// Where the engine thread gets its steps.
+    /// Returns the driver, from which the engine thread gets its steps.
     #[must_use]
     pub fn driver(&self) -> &Arc<Driver> {
         &self.driver
     }
 
-    /// Gives the step loop up when it hangs. It must then call its [`Driver`] whenever it is not computing.
+    /// Watches the step loop and gives it up when it hangs. The loop must then call its [`Driver`]
+    /// whenever it is not computing.
     pub fn watch(&self) {
         self.runtime.spawn(watch(Arc::downgrade(&self.driver)));
     }
 
-    /// Refuses new requests with 503, lets running ones end until the deadline, then ends them. Whoever asks is answered until
-    /// [`Server::shutdown`], so that a balancer reads from `/ready` that it should go elsewhere instead of running into a closed
-    /// port. Returns at once: the driver's `next_step` says when all is over.
+    /// Refuses new requests with 503, lets running ones end until the deadline, then ends them.
+    /// Routes answer until [`Server::shutdown`], so that a balancer reads from `/ready` that it
+    /// should go elsewhere instead of running into a closed port. Returns at once: the driver's
+    /// `next_step` reports the end.
     pub fn drain(&self, deadline: Duration) {
         self.driver.drain(deadline);
     }
@@ -179,10 +185,10 @@ impl Sockets {
     }
 }
 
-/// Looks after the step loop until it ends or is given up.
+/// Watches the step loop until it ends or is given up.
 async fn watch(driver: Weak<Driver>) {
     let mut looks = interval(LOOK_INTERVAL);
-    // A process that was stopped for a while has not looked meanwhile.
+    // A process that was stopped must not make up for missed checks.
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         looks.tick().await;

@@ -1,5 +1,5 @@
-//! Server-sent events: one `data:` line of compact JSON and one blank line for each, and before it an
-//! `event:` line where the API has one.
+//! Server-sent events: one `data:` line of compact JSON and one blank line for each, and before it
+//! an `event:` line where the API has one.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -10,13 +10,14 @@ use serde::Serialize;
 /// The last event of every stream.
 pub const DONE: &[u8] = b"data: [DONE]\n\n";
 
-/// Says that the stream lives while nothing is generated. A bare comment: named ones and `ping` break clients.
+/// The keep-alive of a stream. A bare comment: named ones and `ping` break clients.
 pub const KEEPALIVE: &[u8] = b":\n\n";
 
-/// Room that is made for an event at once, so that the usual one costs one allocation.
+/// Initial room for an event, so that a usual one costs one allocation.
 const TYPICAL_EVENT_BYTES: usize = 320;
 
-/// Appends one event. Compact JSON has no line break outside of strings and escapes those inside, so one line is enough.
+/// Appends one event. Compact JSON has no line break outside of strings and escapes those inside,
+/// so one line is enough.
 pub fn write_event<T: Serialize>(frames: &mut Vec<u8>, data: &T) {
     frames.reserve(TYPICAL_EVENT_BYTES);
     frames.extend_from_slice(b"data: ");
@@ -32,20 +33,21 @@ pub fn write_named_event<T: Serialize>(frames: &mut Vec<u8>, name: &str, data: &
     write_event(frames, data);
 }
 
-/// Stands for the text of a [`TextEvent`].
+/// Placeholder for the text of a [`TextEvent`].
 pub const TEXT: &str = "\0";
 
-/// Events that are the same but for one text: what is written for every token, so all else is serialised once.
+/// Events that differ in one text only, one for every token, so the rest is serialised once.
 #[derive(Debug)]
 pub struct TextEvent {
     head: Vec<u8>,
     tail: Vec<u8>,
-    /// Where another value stands in the tail, if one does.
+    /// Start of the other variable value in the tail, if there is one.
     value_start: usize,
 }
 
 impl TextEvent {
-    /// The events that are like this one, which has [`TEXT`] in the place of the text, and after it nothing of the kind.
+    /// Creates events like `example`, which has [`TEXT`] in the place of the text, and none after
+    /// it.
     pub fn new<T: Serialize>(example: &T) -> Self {
         let text = serde_json::to_vec(TEXT).expect("a string serialises");
         let mut head = Vec::new();
@@ -56,7 +58,8 @@ impl TextEvent {
         Self { head, tail, value_start: 0 }
     }
 
-    /// The same for events that have another value somewhere behind the text: the first one in the example that looks like `value`.
+    /// Creates events with another variable value behind the text: the first in the example equal
+    /// to `value`.
     pub fn with_value<T: Serialize, V: Serialize>(example: &T, value: &V) -> Self {
         let event = Self::new(example);
         let value = serde_json::to_vec(value).expect("wire types serialise");
@@ -70,7 +73,7 @@ impl TextEvent {
         self.write_with(frames, text, |_| {});
     }
 
-    /// The same with the value that this appends.
+    /// Appends the event with this text and the value that `append` writes.
     pub fn write_with(&self, frames: &mut Vec<u8>, text: &str, append: impl FnOnce(&mut Vec<u8>)) {
         frames.reserve(self.head.len() + text.len() + 2 + self.tail.len());
         frames.extend_from_slice(&self.head);
@@ -82,7 +85,7 @@ impl TextEvent {
     }
 }
 
-/// A response whose headers go out at once and whose body is a stream of events.
+/// Returns a response whose headers go out at once and whose body is a stream of events.
 pub fn response(body: Body) -> Response {
     let mut headers = HeaderMap::with_capacity(3);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
@@ -91,7 +94,7 @@ pub fn response(body: Body) -> Response {
     (headers, body).into_response()
 }
 
-/// Whether a response is one of these.
+/// Returns whether a response is a stream of events.
 pub fn is_stream(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }
@@ -100,7 +103,8 @@ pub fn is_stream(headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
-    /// A line break inside a delta would end the event early and the client would see half of its JSON.
+    /// A line break inside a delta would end the event early and the client would see half of its
+    /// JSON.
     #[test]
     fn an_event_is_one_line_whatever_the_text() {
         let mut frames = Vec::new();

@@ -28,7 +28,7 @@ use crate::driver::EndError;
 use crate::error::ApiError;
 use crate::sse::KEEPALIVE;
 
-/// What every chunk of a stream, or the whole answer, says about itself.
+/// The identity in every chunk of a stream, or in the whole answer.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// `chatcmpl-…` or `cmpl-…`
@@ -39,21 +39,21 @@ pub struct Identity {
     pub model: String,
 }
 
-/// Writes the events of one API. `usage` is what has been used so far.
+/// Writes the events of one API. `usage` counts the tokens so far.
 pub trait Chunks {
-    /// Whether every event tells the usage so far.
+    /// Returns whether every event reports the usage so far.
     fn tells_usage(&self) -> bool;
-    /// Whether events tell anything about tokens.
+    /// Returns whether events report details of tokens.
     fn tells_tokens(&self) -> bool;
-    /// What comes before anything has been generated, if anything does.
+    /// Writes events before anything has been generated, if any.
     fn begin(&mut self, _frames: &mut Vec<u8>) {}
-    /// Says that the stream lives while nothing is generated.
+    /// Returns the keep-alive of the stream.
     fn keepalive(&self) -> &'static [u8] {
         KEEPALIVE
     }
-    /// What comes before the first text of a choice.
+    /// Writes the event before the first text of a choice.
     fn opening(&mut self, index: usize, usage: Option<Usage>, frames: &mut Vec<u8>);
-    /// A piece of text, and its tokens if they are told.
+    /// Writes a piece of text, and its tokens if they are reported.
     fn text(
         &mut self,
         index: usize,
@@ -62,7 +62,8 @@ pub trait Chunks {
         usage: Option<Usage>,
         frames: &mut Vec<u8>,
     );
-    /// A piece of an answer that is parsed, if it is not content. An API that has no parsed answers has none.
+    /// Writes a piece of a parsed answer other than content. An API without parsed answers has
+    /// none.
     fn said(
         &mut self,
         index: usize,
@@ -71,7 +72,7 @@ pub trait Chunks {
         usage: Option<Usage>,
         frames: &mut Vec<u8>,
     );
-    /// The end of a choice, and tokens that have no text.
+    /// Writes the end of a choice, with tokens that have no text.
     fn finish(
         &mut self,
         index: usize,
@@ -80,10 +81,10 @@ pub trait Chunks {
         usage: Option<Usage>,
         frames: &mut Vec<u8>,
     );
-    /// What follows the ends of all choices.
+    /// Writes the events behind the ends of all choices.
     fn end(&mut self, usage: Usage, frames: &mut Vec<u8>);
-    /// Why the answer breaks off. Returns whether every client can tell that from success: only then
-    /// does the body end, otherwise the connection is cut.
+    /// Writes why the answer breaks off. Returns whether every client can tell that from success:
+    /// if not, the connection is cut instead of ending the body.
     fn fail(&mut self, error: &ApiError, usage: Usage, frames: &mut Vec<u8>) -> bool;
 }
 
@@ -96,30 +97,30 @@ pub struct Answer {
     pub finish: Finish,
 }
 
-/// What a whole answer tells of a prompt.
+/// The part of a whole answer about a prompt.
 #[derive(Debug, Default)]
 pub struct ToldPrompt {
-    /// Its tokens, if they were asked for.
+    /// Its tokens, if requested.
     pub token_ids: Option<Vec<u32>>,
-    /// Their log-probabilities, if they were asked for.
+    /// Their log-probabilities, if requested.
     pub logprobs: Option<Vec<Scored>>,
 }
 
 /// Waits for the ends of all choices.
 ///
 /// # Errors
-/// That of the first one that fails, whatever it is; the others are then aborted.
+/// The error of the first choice that fails; the others are then aborted.
 pub async fn collect(choices: &mut [Choice]) -> Result<Vec<Answer>, ApiError> {
     try_join_all(choices.iter_mut().map(collect_one)).await.map_err(ApiError::from)
 }
 
-/// What these choices have used in the end.
+/// Returns the final usage of these choices.
 #[must_use]
 pub fn usage_of(choices: &[Choice]) -> Usage {
     usage_with(choices, choices.iter().map(Told::all_of))
 }
 
-/// Generated tokens that a choice has told.
+/// Generated tokens that a choice has reported.
 #[derive(Debug, Clone, Copy, Default)]
 struct Told {
     num_tokens: usize,
@@ -134,7 +135,8 @@ impl Told {
     }
 }
 
-/// What these choices have used if they have told this much. A prompt counts once, however many choices it has.
+/// Returns the usage of these choices up to the reported tokens. A prompt counts once, however many
+/// choices it has.
 fn usage_with(choices: &[Choice], told: impl Iterator<Item = Told>) -> Usage {
     let sum = |count: fn(&Choice) -> usize| choices.iter().map(count).sum();
     let told = told.fold(Told::default(), |all, told| Told {

@@ -1,7 +1,6 @@
-//! Between text and tokens: tokenizer, detokenizer, chat template, stop strings.
+//! Text and tokens: tokenizer, detokenizer, chat template, stop strings.
 //!
-//! Everything here is plain computation on values that were loaded once: no clock but the one that is handed
-//! in, no thread, no lock.
+//! Plain computation on values that were loaded once: no clock of its own, no thread, no lock.
 
 mod chat_template;
 mod detokenizer;
@@ -41,9 +40,10 @@ pub use stop_strings::StopStrings;
 use template_files::read_sources;
 pub use token_names::{TokenNames, token_name};
 pub use tokenizer::Tokenizer;
-pub use wanted::{EndOnDrop, Wanted, briefly};
+pub(crate) use wanted::may_read;
+pub use wanted::{Bound, EndOnDrop, Wanted, bounded};
 
-/// All that a model folder says about text.
+/// The text side of a model folder.
 #[derive(Debug, Clone)]
 pub struct TextModel {
     /// Text to token ids and back.
@@ -56,18 +56,20 @@ pub struct TextModel {
     pub generation: GenerationConfig,
     /// The formats of calls and of reasoning in answers.
     pub formats: Detected,
-    /// What of the folder is not read or cannot be used: a line each, for the log.
+    /// Files of the folder that are ignored or unusable: a line each, for the log.
     pub notices: Vec<String>,
 }
 
 impl TextModel {
     /// Reads the text side of a model folder in Hugging Face layout.
     ///
-    /// `tokenizer.json` is required. `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json`, chat templates,
-    /// `generation_config.json` and `config.json` are read where they exist, with the precedence of `transformers`.
+    /// `tokenizer.json` is required. `tokenizer_config.json`, `special_tokens_map.json`,
+    /// `added_tokens.json`, chat templates, `generation_config.json` and `config.json` are read
+    /// where they exist, with the precedence of `transformers`.
     ///
     /// # Errors
-    /// Names the file and what is wrong in it. A chat template that is not valid is none: text can be completed without it.
+    /// Names the file and its fault. An invalid chat template is ignored: text can be completed
+    /// without it.
     pub fn load(folder: &Path) -> Result<Self, TextError> {
         folder::check_vocabulary(folder)?;
         let mut notices = folder::ignored(folder);

@@ -1,26 +1,26 @@
-//! Who may work next, where only a few may at a time: the keys in turn, so that one that has much
-//! to do keeps none waiting for longer than one piece of its work takes.
+//! Turns for work that only a few may do at a time: keys alternate, so that a busy key delays
+//! another by at most one piece of its work.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// A fixed number of turns, and those who wait for one.
+/// A fixed number of turns, and the waiting keys.
 #[derive(Debug)]
 pub(crate) struct Turns(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
     num_free: usize,
-    /// In the order in which they came.
+    /// In order of arrival.
     waiting: VecDeque<(u32, oneshot::Sender<Turn>)>,
     /// When each key had its last turn, for as long as any key waits.
     last: HashMap<u32, u64>,
     num_given: u64,
 }
 
-/// Leave to work, until it is dropped.
+/// A turn to work, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Turn(Option<Arc<Turns>>);
 
@@ -46,7 +46,7 @@ impl Turns {
         waits.await.expect("those who wait stand in line until they get their turn")
     }
 
-    /// Hands a turn that has come free to the first of the key whose last one is the longest ago.
+    /// Hands a free turn to the waiting key whose last turn is the longest ago.
     fn pass_on(self: Arc<Self>) {
         let mut turn = Turn(Some(Arc::clone(&self)));
         let mut state = self.lock();
@@ -54,7 +54,7 @@ impl Turns {
             state.note(key);
             match sender.send(turn) {
                 Ok(()) => return,
-                // It has left.
+                // The waiting client has left.
                 Err(unwanted) => turn = unwanted,
             }
         }

@@ -68,7 +68,8 @@ async fn a_page_that_may_not_ask_must_at_least_say_that_it_sends_json() {
     }
 }
 
-/// A browser asks before it sends a key, and shows a page nothing of an answer that is not marked: errors too.
+/// A browser asks before it sends a key, and shows a page nothing of an answer that is not marked:
+/// errors too.
 #[tokio::test]
 async fn an_allowed_page_may_ask_and_read() {
     let stage = Stage::with_origins(&["https://other.example", PAGE]);
@@ -103,8 +104,9 @@ async fn other_pages_are_not_allowed_by_it() {
     assert_eq!(allowed(&head), Some("*"));
 }
 
-/// A page whose name suddenly points at this machine has the server's origin: to the browser there is nothing to forbid, and what the
-/// user's model says, or computes, would be the page's. A program on this machine must be let in by any name that it knows.
+/// A page whose name suddenly points at this machine has the server's origin: to the browser there
+/// is nothing to forbid, and what the user's model says, or computes, would be the page's. A
+/// program on this machine must be let in by any name that it knows.
 #[tokio::test]
 async fn a_name_that_somebody_else_may_own_leads_nowhere() {
     let status = async |access: &Access, host: &str, path: &str| {

@@ -115,8 +115,8 @@ const FAMILIES: [Family; 4] = [
     ),
 ];
 
-/// A stage on which the n-th choice says the n-th of these lists: low numbers stand for pieces,
-/// high ones for phrases.
+/// Returns a stage on which the n-th choice says the n-th of these lists: low numbers stand for
+/// pieces, high ones for phrases.
 fn stage(family: usize, choices: &[Vec<usize>], max_steps_in_flight: usize) -> Stage {
     let (tools, reasoning, markers, pieces) = FAMILIES[family];
     let mut letters = pieces.to_vec();
@@ -138,7 +138,7 @@ fn stage(family: usize, choices: &[Vec<usize>], max_steps_in_flight: usize) -> S
     Stage::with_parsers(&text, config, Detected { tools: Some(tools), reasoning }, &scripts)
 }
 
-/// What a whole answer says, as a stream's reader puts it.
+/// Returns what a whole answer says, as a stream's reader puts it.
 fn told_whole(body: &Value) -> Vec<Value> {
     let told = |choice: &Value| {
         let message = &choice["message"];

@@ -105,7 +105,8 @@ fn what_breaks_a_rule_is_found() {
     assert!(read(&transcript(&good), asked).unwrap_err().contains("`usage`"));
 }
 
-/// The same of calls and reasoning, which clients put together by index, and whose pieces they join.
+/// The same of calls and reasoning, which clients put together by index, and whose pieces they
+/// join.
 #[test]
 fn what_breaks_a_rule_of_calls_is_found() {
     let asked = Asked { is_chat: true, num_choices: 1, include_usage: false, continuous_usage: false };
@@ -173,7 +174,7 @@ fn what_breaks_a_rule_of_calls_is_found() {
     }
 }
 
-/// Bytes that are likely to be parts of characters, of stop strings, or the end token.
+/// Returns the bytes that are likely to be parts of characters, of stop strings, or the end token.
 fn script() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         6 => "[abE#]".prop_map(String::into_bytes),
@@ -223,7 +224,8 @@ fn asked(mut fields: Value, kind: u32, echo: bool) -> (&'static str, Value) {
 proptest! {
     #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, cases: 400, ..Default::default() })]
 
-    /// The rules must hold whatever the model says and whenever it dies, and what is told must not depend on how it is cut.
+    /// The rules must hold whatever the model says and whenever it dies, and the output must not
+    /// depend on how it is cut.
     #[test]
     fn every_stream_keeps_the_rules(
         scripts in prop::collection::vec(script(), 1..4),
@@ -253,7 +255,8 @@ proptest! {
         prop_assert_eq!(&told[0], &told[2]);
     }
 
-    /// A model may write any bytes; over either door and cut anywhere they must be the text that they are, and nothing else.
+    /// A model may write any bytes; over either door and cut anywhere they must be the text that
+    /// they are, and nothing else.
     #[test]
     fn any_bytes_arrive_as_text(bytes in prop::collection::vec(any::<u8>(), 0..60), cuts in prop::collection::vec(1_usize..5, 1..6)) {
         prop_assume!(!bytes.contains(&NEXT_CHOICE.as_bytes()[0]));

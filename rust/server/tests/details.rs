@@ -1,4 +1,4 @@
-//! What an answer tells beside its text, and what its prompt may be.
+//! Details of answers beside text, and the forms of prompts.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -56,7 +56,8 @@ async fn what_ends_an_answer_can_be_part_of_it() {
     assert_eq!(text("abc", json!({ "return_tokens_as_token_ids": true })), "abc");
 }
 
-/// A client that lines tokens and log-probabilities up would be one short where the stop token is part of the answer.
+/// A client that lines tokens and log-probabilities up would be one short where the stop token is
+/// part of the answer.
 #[tokio::test(start_paused = true)]
 async fn a_stop_token_that_is_shown_has_its_log_probability() {
     let asked = json!({
@@ -71,7 +72,8 @@ async fn a_stop_token_that_is_shown_has_its_log_probability() {
     assert!(scores[1]["logprob"].is_f64() && scores[1]["top_logprobs"].as_array().unwrap().len() == 1);
 }
 
-/// What a completion makes of a script behind a prompt, with the space at the start of a text dropped: its only choice.
+/// Returns what a completion makes of a script behind a prompt, with the space at the start of a
+/// text dropped: its only choice.
 fn choice_behind(prompt: &Value, script: &[u8], extra: &Value) -> Value {
     let mut stage = Stage::with_tokenizer(script, common::model::stripping_tokenizer());
     let mut asked = completion(&json!({ "prompt": prompt }));
@@ -80,7 +82,8 @@ fn choice_behind(prompt: &Value, script: &[u8], extra: &Value) -> Value {
     answer["choices"][0].clone()
 }
 
-/// Prompt and answer would run together, and a client that puts them side by side would show another text than the model's.
+/// Prompt and answer would run together, and a client that puts them side by side would show
+/// another text than the model's.
 #[tokio::test(start_paused = true)]
 async fn an_answer_goes_on_where_its_prompt_ends() {
     let logprobs = json!({ "logprobs": 0, "echo": true });
@@ -96,7 +99,8 @@ async fn an_answer_goes_on_where_its_prompt_ends() {
     assert_eq!(text(json!([256]), b" a", json!({ "skip_special_tokens": false })), " a");
 }
 
-/// A prompt may end inside a character, as when a client continues what `max_tokens` has cut; its rest would be shown as broken.
+/// A prompt may end inside a character, as when a client continues what `max_tokens` has cut; its
+/// rest would be shown as broken.
 #[tokio::test(start_paused = true)]
 async fn an_answer_completes_the_character_in_which_its_prompt_ends() {
     let prompt = json!([120, 0xe2, 0x82]);
@@ -154,7 +158,8 @@ async fn cached_prompts_are_shared_only_by_those_who_may() {
     assert!(!hits("second", salt));
 }
 
-/// Who pays for tokens that were cached pays twice, or learns from the bill what another client has asked.
+/// Who pays for tokens that were cached pays twice, or learns from the bill what another client has
+/// asked.
 #[tokio::test(start_paused = true)]
 async fn cached_tokens_are_told() {
     let mut stage = Stage::new("x");
@@ -184,7 +189,8 @@ async fn cached_tokens_are_told() {
     assert_eq!(cached(json!({ "cache_salt": "s" })), (told(0), 1));
 }
 
-/// A bill that is checked against the dashboard must agree with it, the token that ended the answer included.
+/// A bill that is checked against the dashboard must agree with it, the token that ended the answer
+/// included.
 #[tokio::test(start_paused = true)]
 async fn metrics_count_the_tokens_that_usage_counts() {
     let mut stage = Stage::new("abc");

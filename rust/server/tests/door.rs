@@ -1,4 +1,5 @@
-//! The second door, as an ASGI server uses it: what it must not do to memory, to the engine, to a client.
+//! The second door, as an ASGI server uses it: what it must not do to memory, to the engine, to a
+//! client.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -31,7 +32,7 @@ fn chat_body() -> Bytes {
 const CHAT: RequestHead<'_> =
     RequestHead { method: b"POST", prefix: "", target: b"/v1/chat/completions", headers: Vec::new() };
 
-/// A server without sockets.
+/// Returns a server without sockets.
 fn start(max_num_seqs: usize) -> Server {
     let config = ServerConfig {
         naming: common::naming(),
@@ -48,7 +49,7 @@ fn post(path: &str) -> Request<()> {
     Request::post(path).body(()).unwrap()
 }
 
-/// A chat whose headers have been taken.
+/// Returns a chat whose headers have been taken.
 fn open_chat(stage: &Stage) -> Call {
     let mut call = Call::open(stage.router.clone(), &post("/v1/chat/completions"));
     call.exchange.resume();
@@ -77,7 +78,7 @@ async fn closing_aborts() {
         assert_eq!(call.parts().len(), usize::from(num_steps > 0));
         assert!(!stage.is_clean());
         call.exchange.close();
-        assert!(matches!(*call.parts(), [Part::Lost]), "nobody must wait for the rest");
+        assert!(matches!(*call.parts(), [Part::Lost]), "no client must wait for the rest");
         stage.run(1);
         assert!(stage.is_clean(), "after {num_steps} steps");
         let page = stage.runner.driver.render_metrics("toy");
@@ -97,7 +98,8 @@ async fn forgetting_an_exchange_closes_it() {
     assert!(matches!(*bell.wait(), [(7, Part::Lost)]));
 }
 
-/// A reader that does not read must cost what its text costs, not an event in memory for each token.
+/// A reader that does not read must cost what its text costs, not an event in memory for each
+/// token.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_made_that_was_not_asked_for() {
     let mut stage = Stage::new("a".repeat(40));
@@ -116,7 +118,8 @@ async fn nothing_is_made_that_was_not_asked_for() {
     assert!(merged.contains(&"a".repeat(30)));
 }
 
-/// A body of gigabytes must be refused before it is read, and one that nobody needs must not be asked for.
+/// A body of gigabytes must be refused before it is read, and one that no route needs must not be
+/// asked for.
 #[tokio::test(start_paused = true)]
 async fn a_body_is_wanted_only_when_it_is_read() {
     let stage = Stage::new("");
@@ -175,7 +178,8 @@ async fn an_answer_says_nothing_of_the_connection() {
     assert!(head.headers.contains_key("retry-after") && !head.headers.contains_key("connection"), "{head:?}");
 }
 
-/// An answer that breaks off must not look complete: half of its JSON would be taken for the answer.
+/// An answer that breaks off must not look complete: half of its JSON would be taken for the
+/// answer.
 #[tokio::test]
 async fn what_breaks_off_is_lost() {
     async fn panics() {
@@ -259,7 +263,8 @@ async fn a_head_that_is_no_head_is_a_400() {
     assert!(page.contains("streamcore_http_responses_total{status=\"400\"} 4"), "{page}");
 }
 
-/// A thousand streams must wake the event loop once, not a thousand times: each wake-up costs it a system call.
+/// A thousand streams must wake the event loop once, not a thousand times: each wake-up costs it a
+/// system call.
 #[tokio::test(start_paused = true)]
 async fn the_bell_rings_once_for_all_that_is_ready() {
     let stage = Stage::new("");
@@ -282,7 +287,8 @@ async fn the_bell_rings_once_for_all_that_is_ready() {
     );
 }
 
-/// With real threads on all sides: every one of many streams comes through whole, and none is left behind.
+/// With real threads on all sides: every one of many streams comes through whole, and none is left
+/// behind.
 #[test]
 fn many_streams_share_one_bell() {
     const NUM_STREAMS: u64 = 200;

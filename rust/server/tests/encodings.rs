@@ -56,7 +56,8 @@ fn error(transcript: &Transcript) -> (u16, Value) {
     (transcript.head.status().as_u16(), body["error"].clone())
 }
 
-/// Clients that compress get an answer about invalid JSON, or about a field that they have sent, when the header is overlooked.
+/// Clients that compress get an answer about invalid JSON, or about a field that they have sent,
+/// when the header is overlooked.
 #[tokio::test]
 async fn every_body_is_read_as_its_header_says_through_both_doors() {
     let chat = json!({ "model": "toy", "messages": [{ "role": "user", "content": "hi" }] }).to_string();
@@ -108,7 +109,8 @@ async fn other_encodings_are_refused_with_those_that_are_read() {
     }
 }
 
-/// A kilobyte that becomes a gigabyte must cost neither: what counts is what a body becomes, and no more than that is kept.
+/// A kilobyte that becomes a gigabyte must cost neither: what counts is what a body becomes, and no
+/// more than that is kept.
 #[tokio::test]
 async fn the_limit_counts_what_a_body_becomes() {
     let spaces = |num_bytes: usize| [b"{\"prompt\":\"hi\"}".to_vec(), vec![b' '; num_bytes - 15]].concat();

@@ -1,4 +1,5 @@
-//! When things are sent, and how much waits: the clock is paused and moves on when nobody has anything to do.
+//! When things are sent, and how much waits: the clock is paused and moves on when no task has
+//! anything to do.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -29,7 +30,8 @@ fn is_silent(body: &mut Body) -> bool {
     poll_once(std::pin::pin!(body.frame())).is_pending()
 }
 
-/// A proxy that has seen no head within its limit answers 504, however fast the tokens come after a long prefill.
+/// A proxy that has seen no head within its limit answers 504, however fast the tokens come after a
+/// long prefill.
 #[tokio::test(start_paused = true)]
 async fn the_head_is_there_before_the_first_step() {
     let mut stage = Stage::new("Hi");
@@ -42,7 +44,8 @@ async fn the_head_is_there_before_the_first_step() {
     assert!(frame(&mut body).await.contains("\"content\":\"H\""), "the first token is sent at once");
 }
 
-/// Clients and proxies give up on a stream that is silent; a comment in the middle of the data would only cost.
+/// Clients and proxies give up on a stream that is silent; a comment in the middle of the data
+/// would only cost.
 #[tokio::test(start_paused = true)]
 async fn silence_is_broken_by_a_comment_and_by_nothing_else() {
     let mut stage = Stage::new("Hello");

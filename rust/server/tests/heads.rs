@@ -1,4 +1,5 @@
-//! Heads of requests over real sockets: how long they may be, and what becomes of those that no route sees.
+//! Heads of requests over real sockets: how long they may be, and what becomes of those that no
+//! route sees.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -9,7 +10,7 @@ use common::sockets::{Client, metric, start};
 
 const MAX_HEAD_BYTES: usize = 64 << 10;
 
-/// A whole head of so many bytes.
+/// Returns a whole head of this many bytes.
 fn head_of(num_bytes: usize) -> Vec<u8> {
     let mut head = b"GET /health HTTP/1.1\r\nhost: toy\r\nx-filler: ".to_vec();
     head.resize(num_bytes - 4, b'x');
@@ -17,7 +18,8 @@ fn head_of(num_bytes: usize) -> Vec<u8> {
     head
 }
 
-/// A limit that only slow senders meet is none: what one write may send costs the same memory, and the proxy in front was promised it.
+/// A limit that only slow senders meet is none: what one write may send costs the same memory, and
+/// the proxy in front was promised it.
 #[test]
 fn a_head_may_be_as_long_as_is_said_however_it_is_sent() {
     let (server, runner) = start("");
@@ -43,7 +45,8 @@ fn a_head_may_be_as_long_as_is_said_however_it_is_sent() {
     assert_eq!(metric(&runner, "http_responses_total{status=\"431\"}"), num_refused);
 }
 
-/// A client's report names its request; a refusal that has no name, no line in the log and no count cannot be found again.
+/// A client's report names its request; a refusal that has no name, no line in the log and no count
+/// cannot be found again.
 #[test]
 fn a_refusal_that_no_route_makes_is_named_and_counted() {
     let (server, runner) = start("");
@@ -67,7 +70,7 @@ fn a_refusal_that_no_route_makes_is_named_and_counted() {
     }
 }
 
-/// How many answers had this status; one that none has had is not on the page.
+/// Returns how many answers had this status; one that none has had is not on the page.
 fn counted(runner: &common::Runner, status: u16) -> u64 {
     let name = format!("http_responses_total{{status=\"{status}\"}}");
     if runner.driver.render_metrics("toy").contains(&name) { metric(runner, &name) } else { 0 }

@@ -17,7 +17,8 @@ fn chat() -> serde_json::Value {
     json!({ "model": "toy", "messages": [{ "role": "user", "content": "hi" }], "stream": true })
 }
 
-/// A device that hangs says nothing: the orchestrator must hear of it within seconds, and then every client.
+/// A device that hangs says nothing: the orchestrator must hear of it within seconds, and then
+/// every client.
 #[tokio::test(start_paused = true)]
 async fn a_step_loop_that_hangs_is_told_to_whoever_asks_and_ends_every_stream() {
     let mut stage = Stage::new("x".repeat(100));

@@ -1,4 +1,5 @@
-//! Any JSON body gets an answer or a refusal that clients can read: never a 5xx, a panic or silence.
+//! Any JSON body gets an answer or a refusal that clients can read: never a 5xx, a panic or
+//! silence.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -27,7 +28,7 @@ fn number() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// Nothing in particular.
+/// Returns nothing in particular.
 fn anything() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -82,7 +83,7 @@ fn tools() -> BoxedStrategy<Value> {
     prop::collection::vec(tool, 0..3).prop_map(Value::from).boxed()
 }
 
-/// A call of an earlier answer, and its older form.
+/// Returns a call of an earlier answer, and its older form.
 fn call() -> impl Strategy<Value = (String, Value)> {
     let called = || {
         let arguments = prop_oneof![
@@ -100,7 +101,7 @@ fn call() -> impl Strategy<Value = (String, Value)> {
     ]
 }
 
-/// A value that a field may have, more or less.
+/// Returns a value that a field may have, more or less.
 fn fitting(param: &Param) -> BoxedStrategy<Value> {
     let text = || "[ -~]{0,9}".prop_map(Value::from);
     let token = || (0_u32..258).prop_map(Value::from);
@@ -174,7 +175,8 @@ fn stream_options() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A body of this table: what has to be there, a few fields with fitting values, fewer with any.
+/// Returns a body of this table: what has to be there, a few fields with fitting values, fewer with
+/// any.
 fn body(endpoint: Endpoint) -> impl Strategy<Value = Value> {
     // What answers are held to is compiled by another thread; `constrained` has that.
     let params: Vec<Param> = PARAMS.iter().filter(|param| param.is_on(endpoint)).copied().collect();
@@ -200,12 +202,13 @@ fn body(endpoint: Endpoint) -> impl Strategy<Value = Value> {
     })
 }
 
-/// A stage that answers every prompt in the same way, wherever its text begins.
+/// Returns a stage that answers every prompt in the same way, wherever its text begins.
 fn stage() -> Stage {
     Stage::new("né 🦀 <end>END!".repeat(12))
 }
 
-/// What a body is answered with, if it is as it must be. All that is generated must be given back.
+/// Returns what a body is answered with, if it is as it must be. All that is generated must be
+/// given back.
 fn status(stage: &mut Stage, path: &str, body: &str) -> Result<u16, String> {
     let transcript = stage.play(post(path, body), 3);
     stage.run(2);
@@ -231,7 +234,7 @@ fn status(stage: &mut Stage, path: &str, body: &str) -> Result<u16, String> {
     }
 }
 
-/// A head of odd parts, and a good body.
+/// Returns a head of odd parts, and a good body.
 fn head() -> impl Strategy<Value = Request<Body>> {
     let methods = vec!["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "BREW"];
     let paths = vec![

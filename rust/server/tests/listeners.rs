@@ -44,7 +44,7 @@ impl Drop for Folder {
     }
 }
 
-/// A server whose steps are played for the length of a test.
+/// Returns a server whose steps are played for the length of a test.
 fn play(listener: Listener, script: &str) -> (Server, thread::JoinHandle<()>) {
     let (server, mut runner) = serve_at(listener, "toy", script);
     let player = thread::spawn(move || while runner.step(Duration::from_millis(20)) != NextStep::Stopped {});
@@ -79,7 +79,7 @@ fn certificate() -> CertifiedKey<rcgen::KeyPair> {
     generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap()
 }
 
-/// A client of TLS that trusts this certificate alone.
+/// Returns a client of TLS that trusts this certificate alone.
 fn secured(
     socket: TcpStream,
     trusted: &CertificateDer<'static>,
@@ -97,7 +97,8 @@ fn secured(
     StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), socket)
 }
 
-/// A key that goes over a network in plain text is everybody's: the whole exchange has to work in TLS, streams and their end too.
+/// A key that goes over a network in plain text is public: the whole exchange has to work in TLS,
+/// streams and their end too.
 #[test]
 fn whole_answers_and_streams_come_by_tls() {
     let (folder, CertifiedKey { cert, signing_key }) = (Folder::new("tls"), certificate());
@@ -140,7 +141,8 @@ fn a_handshake_that_does_not_end_keeps_no_other_client_waiting() {
     end(playing);
 }
 
-/// A client that leaves in the middle of its stream frees its blocks behind TLS as well, and one that is cut off sees that.
+/// A client that leaves in the middle of its stream frees its blocks behind TLS as well, and one
+/// that is cut off sees that.
 #[test]
 fn a_client_of_tls_that_leaves_is_noticed() {
     let (folder, CertifiedKey { cert, signing_key }) = (Folder::new("leaves"), certificate());
@@ -197,7 +199,8 @@ fn files_that_make_no_certificate_are_named() {
     }
 }
 
-/// nginx and sidecars reach a server by a path: whole answers, streams, clients that leave and the end of the server as by a port.
+/// nginx and sidecars reach a server by a path: whole answers, streams, clients that leave and the
+/// end of the server as by a port.
 #[test]
 fn a_unix_domain_socket_serves_as_a_port_does() {
     let folder = Folder::new("uds");
@@ -220,7 +223,8 @@ fn a_unix_domain_socket_serves_as_a_port_does() {
     assert!(!path.exists(), "the file goes with its server");
 }
 
-/// The client of a socket whose peer has gone must free everything at once, also before its answer has begun.
+/// The client of a socket whose peer has gone must free everything at once, also before its answer
+/// has begun.
 #[test]
 fn a_client_of_a_unix_domain_socket_that_leaves_is_noticed() {
     let folder = Folder::new("uds-leaves");
@@ -244,7 +248,8 @@ fn a_client_of_a_unix_domain_socket_that_leaves_is_noticed() {
     server.shutdown();
 }
 
-/// A restart after a crash must not need a hand to remove the file; a file that is no socket must stay.
+/// A restart after a crash must not need a hand to remove the file; a file that is no socket must
+/// stay.
 #[test]
 fn only_a_socket_that_a_dead_server_has_left_is_replaced() {
     let folder = Folder::new("uds-left");
@@ -264,7 +269,8 @@ fn only_a_socket_that_a_dead_server_has_left_is_replaced() {
     assert!(bind_unix(Path::new(&"x".repeat(200))).is_err());
 }
 
-/// Proxies differ in whether they take their own path away: a client must get to the routes, and read of paths that it can ask for.
+/// Proxies differ in whether they take their own path away: a client must get to the routes, and
+/// read of paths that it can ask for.
 #[test]
 fn the_path_of_a_proxy_is_taken_away_where_it_is_left() {
     let playing = play(bind("127.0.0.1", 0).unwrap().under("/llm/".to_owned()), "Hello");

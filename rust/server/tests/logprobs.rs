@@ -16,7 +16,8 @@ fn chat(extra: &Value) -> Value {
     body
 }
 
-/// The same request must tell the same tokens however the steps are cut, and each event must fit into a client's buffer.
+/// The same request must tell the same tokens however the steps are cut, and each event must fit
+/// into a client's buffer.
 #[tokio::test(start_paused = true)]
 async fn tokens_do_not_depend_on_how_the_steps_are_cut() {
     let script = "né 🦀 ## {} END".repeat(12);
@@ -50,7 +51,8 @@ async fn tokens_do_not_depend_on_how_the_steps_are_cut() {
     }
 }
 
-/// A model that repeats its end token would make one event of several megabytes, which breaks clients with line buffers.
+/// A model that repeats its end token would make one event of several megabytes, which breaks
+/// clients with line buffers.
 #[tokio::test(start_paused = true)]
 async fn tokens_without_text_come_in_pieces() {
     let config = EngineConfig { num_blocks: 256, max_model_len: 1000, ..common::engine_config() };

@@ -1,4 +1,5 @@
-//! The text of a choice and its tokens against the plainest possible model: everything is known at once, nothing is streamed.
+//! The text of a choice and its tokens against the plainest possible model: everything is known at
+//! once, nothing is streamed.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -39,7 +40,7 @@ struct Case {
     tells_tokens: bool,
 }
 
-/// What a client sees in the end.
+/// The final output for a client.
 #[derive(Debug, Default, PartialEq)]
 struct Seen {
     text: String,
@@ -61,7 +62,7 @@ fn text_of(bytes: &[u8]) -> String {
 }
 
 impl Case {
-    /// The text behind each token, and at last that of all bytes.
+    /// Returns the text behind each token, and at last that of all bytes.
     fn texts(&self) -> Vec<String> {
         let mut bytes = Vec::new();
         let mut texts: Vec<_> = self
@@ -76,7 +77,8 @@ impl Case {
         texts
     }
 
-    /// Where the first stop string that counts begins and ends, which it is, and how many tokens there are by then.
+    /// Returns where the first stop string that counts begins and ends, which it is, and how many
+    /// tokens there are by then.
     fn first_match(&self) -> Option<(usize, usize, usize, usize)> {
         let texts = self.texts();
         let whole = texts.last().unwrap();
@@ -95,7 +97,7 @@ impl Case {
         None
     }
 
-    /// Whether the tokens up to each end with a whole character.
+    /// Returns whether the tokens up to each end with a whole character.
     fn ends_whole(&self) -> Vec<bool> {
         let bytes_to =
             |last: usize| self.tokens[..=last].iter().flat_map(|piece| PIECES[*piece]).copied().collect();
@@ -103,7 +105,8 @@ impl Case {
         (0..self.tokens.len()).map(|last| is_whole(bytes_to(last))).collect()
     }
 
-    /// Where the text begins that each token is part of: behind the last token that ended with a whole character.
+    /// Returns where the text begins that each token is part of: behind the last token that ended
+    /// with a whole character.
     fn starts(&self) -> Vec<usize> {
         let (texts, ends_whole) = (self.texts(), self.ends_whole());
         let start_of =
@@ -134,7 +137,7 @@ impl Case {
         Seen { text: whole[..cut].to_owned(), tokens, stop_reason }
     }
 
-    /// Streams the tokens, so many at a time, and checks each delta by itself.
+    /// Streams the tokens, this many at a time, and checks each delta by itself.
     fn stream(&self, batch_len: usize) -> Seen {
         let mut output = Output::new(tokenizer().detokenizer(true), self.stops.clone(), self.tells_tokens);
         let mut seen = Seen::default();
@@ -211,7 +214,8 @@ fn cases() -> impl Strategy<Value = Case> {
 proptest! {
     #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, cases: 4000, ..Default::default() })]
 
-    /// A token behind a stop string would leak, text would come without its tokens, or an answer would end too early or too late.
+    /// A token behind a stop string would leak, text would come without its tokens, or an answer
+    /// would end too early or too late.
     #[test]
     fn text_and_tokens_are_those_of_the_whole(case in cases(), batch_len in 1_usize..6) {
         prop_assert_eq!(case.stream(batch_len), case.expected());
@@ -244,7 +248,8 @@ proptest! {
     }
 }
 
-/// A client that lines tokens up with the text by their offsets must find them there, also behind an echoed prompt.
+/// A client that lines tokens up with the text by their offsets must find them there, also behind
+/// an echoed prompt.
 #[test]
 fn offsets_count_characters() {
     let mut output = Output::new(tokenizer().detokenizer(true), Stops::default(), true);
@@ -261,7 +266,8 @@ fn offsets_count_characters() {
     assert_eq!(names, ["é", "bytes:\\xe2\\x82", "bytes:\\xac\\x23", "b"]);
 }
 
-/// A stop token's text is what a parser behind `include_stop_str_in_output` looks for; without it, it must not show.
+/// A stop token's text is what a parser behind `include_stop_str_in_output` looks for; without it,
+/// it must not show.
 #[test]
 fn the_stop_token_is_told_and_shown_only_if_asked_for() {
     for (are_part_of_output, text) in [(false, ""), (true, "<end>")] {

@@ -35,7 +35,8 @@ fn the_page_is_up_to_date() {
     assert!(page == reference::page(), "docs/protocol.md is out of date: run `make docs`");
 }
 
-/// Whoever writes a client or sets a proxy up looks here for what to expect; what is not there is found out in production.
+/// Authors of clients and operators of proxies look here for what to expect; what is not there is
+/// found out in production.
 #[tokio::test(start_paused = true)]
 async fn every_header_of_an_answer_is_on_the_page() {
     let page = reference::page();
@@ -71,7 +72,7 @@ async fn every_header_of_an_answer_is_on_the_page() {
     }
 }
 
-/// A value that the table allows.
+/// Returns a value that the table allows.
 fn example(param: &Param) -> Value {
     match (param.name, param.kind) {
         ("stream", _) => json!(true),
@@ -109,14 +110,14 @@ fn example(param: &Param) -> Value {
     }
 }
 
-/// Whether a field says what the answer is held to: only one may.
+/// Returns whether a field says what the answer is held to: only one may.
 fn is_constraint(param: &Param) -> bool {
     ["structured_outputs", "output_format"].contains(&param.name) || param.name.starts_with("guided_")
 }
 
 const ENDPOINTS: [Endpoint; 3] = [Endpoint::Chat, Endpoint::Completions, Endpoint::Messages];
 
-/// Every field that a route knows.
+/// Returns every field that a route knows.
 fn params_of(endpoint: Endpoint) -> Vec<&'static Param> {
     match endpoint {
         Endpoint::Messages => messages::schema::params().collect(),
@@ -124,7 +125,7 @@ fn params_of(endpoint: Endpoint) -> Vec<&'static Param> {
     }
 }
 
-/// Why a body is refused, if it is.
+/// Returns why a body is refused, if it is.
 fn refusal(endpoint: Endpoint, fields: &mut Fields) -> Option<ApiError> {
     match endpoint {
         Endpoint::Chat => ChatRequest::take(fields, 100).err(),
@@ -143,7 +144,7 @@ fn honoured(endpoint: Endpoint) -> Map<String, Value> {
         .collect()
 }
 
-/// A field that the reference calls honoured and nobody reads is silently ignored.
+/// A field that the reference calls honoured and no code reads is silently ignored.
 #[test]
 fn every_honoured_field_is_read() {
     for endpoint in ENDPOINTS {
@@ -206,8 +207,8 @@ impl Kept for NothingBefore {
         Ok(Vec::new())
     }
 
-    fn item(&self, _: &str) -> Option<Value> {
-        None
+    fn item(&self, _: &str) -> Result<Option<Value>, ApiError> {
+        Ok(None)
     }
 }
 
@@ -241,7 +242,8 @@ fn no_field_has_two_fates() {
     }
 }
 
-/// A value at the edge of its range must pass, and one beyond it be refused by name, as the reference and the schema say.
+/// A value at the edge of its range must pass, and one beyond it be refused by name, as the
+/// reference and the schema say.
 #[test]
 fn ranges_are_what_is_published() {
     let parse = |endpoint, name: &str, value: Value| {
@@ -302,7 +304,8 @@ fn ranges_are_what_is_published() {
     }
 }
 
-/// Tools that make clients or tests from the document fail on a reference that leads nowhere, or on a field without a schema.
+/// Tools that make clients or tests from the document fail on a reference that leads nowhere, or on
+/// a field without a schema.
 #[tokio::test]
 async fn the_openapi_document_is_whole() {
     let (head, body) = Stage::new("").answer(get("/openapi.json")).await;

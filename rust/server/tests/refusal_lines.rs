@@ -1,4 +1,4 @@
-//! What the log says of a request that was refused.
+//! The log lines of refused requests.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -33,7 +33,7 @@ impl Log {
         (log, tracing::subscriber::set_default(subscriber))
     }
 
-    /// The only line about a request since the last call.
+    /// Returns the only line about a request since the last call.
     fn line(&self) -> Value {
         let bytes = std::mem::take(&mut *self.0.lock().unwrap());
         let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
@@ -55,7 +55,7 @@ impl Write for Log {
     }
 }
 
-/// One of each. A variant that is added has to be added here, or this does not compile.
+/// Returns one of each. A variant that is added has to be added here, or this does not compile.
 fn every_error() -> Vec<ApiError> {
     let text = || "x".to_owned();
     let errors = vec![
@@ -123,7 +123,8 @@ fn every_error() -> Vec<ApiError> {
     errors
 }
 
-/// An operator whose customers get 400s has nothing but the log, and `status=400` is no answer to "why?".
+/// An operator whose customers get 400s has nothing but the log, and `status=400` is no answer to
+/// "why?".
 #[tokio::test]
 async fn every_error_says_why_in_the_log() {
     let (log, _guard) = Log::start();
@@ -142,7 +143,8 @@ async fn every_error_says_why_in_the_log() {
     }
 }
 
-/// The same for requests on their way through keys, routes and checks; one that is served blames nothing.
+/// The same for requests on their way through keys, routes and checks; one that is served blames
+/// nothing.
 #[tokio::test]
 async fn what_a_route_or_a_layer_refuses_says_why_in_the_log() {
     let (log, _guard) = Log::start();

@@ -25,7 +25,7 @@ fn stream(prompt: &str) -> Value {
     json!({ "model": "toy", "prompt": prompt, "max_tokens": 4, "stream": true })
 }
 
-/// The bodies of streams that are accepted, and the statuses of those that are not.
+/// Returns the bodies of streams that are accepted, and the statuses of those that are not.
 async fn send(stage: &Stage, key: &str, body: Value, count: usize) -> (Vec<Body>, Vec<u16>) {
     let (mut open, mut refused) = (Vec::new(), Vec::new());
     for _ in 0..count {
@@ -51,7 +51,8 @@ async fn a_full_queue_has_room_for_the_key_that_has_nothing_in_it() {
     assert_eq!(stage.app.driver.ledger().held(Pool::Requests), 16);
 }
 
-/// A request that fits into no queue that its key will ever have would be told to try again for ever.
+/// A request that fits into no queue that its key will ever have would be told to try again for
+/// ever.
 #[tokio::test]
 async fn what_is_beyond_the_part_of_a_key_is_refused_for_good() {
     let stage = Stage::with_keys(&["flood", "other"]);

@@ -15,7 +15,7 @@ use socket2::SockRef;
 use streamcore_server::routes::GENERATING;
 use streamcore_server::{NextStep, bind};
 
-/// How long the runner parks when there is nothing to do; it is woken earlier by whatever happens.
+/// How long the runner parks when there is nothing to do; any event wakes it earlier.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 fn chat(stream: bool) -> Value {
@@ -43,12 +43,12 @@ fn count(runner: &Runner, outcome: &str) -> u64 {
     metric(runner, &format!("requests_total{{finish_reason=\"{outcome}\"}}"))
 }
 
-/// An answer without an end: every token is the same letter, however long it gets.
+/// Returns an answer without an end: every token is the same letter, however long it gets.
 fn endless() -> String {
     "x".repeat(4_000_000)
 }
 
-/// A sequence that goes on for nobody keeps its blocks from those who wait.
+/// A sequence without a client keeps its blocks from those that wait.
 #[test]
 fn a_client_that_leaves_in_the_middle_of_its_stream_frees_everything() {
     let (server, mut runner) = start(&endless());
@@ -62,7 +62,7 @@ fn a_client_that_leaves_in_the_middle_of_its_stream_frees_everything() {
     assert_eq!(metric(&runner, "aborts_total{phase=\"decode\"}"), 1);
 }
 
-/// Whoever waits for a whole answer also leaves; nothing is written to it that could fail.
+/// A client that waits for a whole answer may also leave; nothing is written to it that could fail.
 #[test]
 fn a_client_that_leaves_before_its_whole_answer_frees_everything() {
     let (server, mut runner) = start(&endless());
@@ -74,7 +74,8 @@ fn a_client_that_leaves_before_its_whole_answer_frees_everything() {
     assert_eq!(count(&runner, "abort"), 1);
 }
 
-/// Some clients send a line break behind the body or their next request at once; that they leave must be noticed all the same.
+/// Some clients send a line break behind the body or their next request at once; that they leave
+/// must be noticed all the same.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_client_that_leaves_after_sending_more_than_its_request_frees_everything() {
@@ -109,7 +110,8 @@ fn a_client_that_leaves_during_its_prefill_frees_everything() {
     assert_eq!(count(&runner, "abort"), 1);
 }
 
-/// Clients that leave while they still send cost no block, but an operator must see how many there are.
+/// Clients that leave while they still send cost no block, but an operator must see how many there
+/// are.
 #[test]
 fn a_client_that_leaves_in_the_middle_of_its_body_is_counted() {
     let (server, runner) = start("");
@@ -149,7 +151,8 @@ fn a_client_that_leaves_the_queue_frees_its_place() {
     assert_eq!(count(&runner, "abort"), 3);
 }
 
-/// Pooled clients send their next request on the same socket; a server that closes it silently loses some of them.
+/// Pooled clients send their next request on the same socket; a server that closes it silently
+/// loses some of them.
 #[test]
 fn one_connection_serves_request_after_request() {
     let (server, mut runner) = start("Hi!");
@@ -167,7 +170,8 @@ fn one_connection_serves_request_after_request() {
     server.shutdown();
 }
 
-/// A deployment that cuts answers in the middle is noticed by every user; new work must go to the next server at once.
+/// A deployment that cuts answers in the middle is noticed by every user; new work must go to the
+/// next server at once.
 #[test]
 fn draining_finishes_what_runs_and_takes_nothing_new() {
     let (server, mut runner) = start("Hello");
@@ -200,7 +204,8 @@ fn draining_finishes_what_runs_and_takes_nothing_new() {
     assert!(TcpStream::connect(address).is_err());
 }
 
-/// An endless answer must not keep the process alive for ever, and its client must not take the cut for the end.
+/// An endless answer must not keep the process alive for ever, and its client must not take the cut
+/// for the end.
 #[test]
 fn the_deadline_of_a_drain_ends_streams_with_an_error() {
     let (server, mut runner) = start(&endless());
@@ -216,7 +221,8 @@ fn the_deadline_of_a_drain_ends_streams_with_an_error() {
     assert_eq!(count(&runner, "error"), 1);
 }
 
-/// When the device dies every client must hear of it, and the orchestrator must restart the process.
+/// When the device dies every client must hear of it, and the orchestrator must restart the
+/// process.
 #[test]
 fn a_runner_that_fails_ends_every_request_with_its_message() {
     let (server, mut runner) = start(&endless());
@@ -245,7 +251,8 @@ fn a_runner_that_fails_ends_every_request_with_its_message() {
     assert_eq!(count(&runner, "error"), 2);
 }
 
-/// A client that does not read must cost no more than its tokens, and must get all of its text once it reads.
+/// A client that does not read must cost no more than its tokens, and must get all of its text once
+/// it reads.
 #[test]
 fn a_slow_reader_is_waited_for_and_loses_nothing() {
     // The name is in every event, so that few tokens fill the buffers of the system.
@@ -269,7 +276,8 @@ fn a_slow_reader_is_waited_for_and_loses_nothing() {
     assert_eq!(texts.sum::<usize>(), num_tokens);
 }
 
-/// Two servers that are started at the same time must not both load their models before one of them finds out.
+/// Two servers that are started at the same time must not both load their models before one of them
+/// finds out.
 #[test]
 fn a_port_that_somebody_has_bound_is_in_use_before_it_listens() {
     let first = bind("127.0.0.1", 0).unwrap();
@@ -277,8 +285,8 @@ fn a_port_that_somebody_has_bound_is_in_use_before_it_listens() {
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
 }
 
-/// A restart that has to wait for the system to forget the last run's connections is a minute of downtime; one that is started twice
-/// loads two models and then serves with one.
+/// A restart that has to wait for the system to forget the last run's connections is a minute of
+/// downtime; one that is started twice loads two models and then serves with one.
 #[test]
 fn one_restart_gets_the_port_at_once() {
     let (server, _runner) = start("");

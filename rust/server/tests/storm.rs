@@ -52,7 +52,8 @@ async fn client(driver: &Arc<Driver>, number: usize) -> bool {
     false
 }
 
-/// A block that is lost with each impatient client is found by nobody until, days later, nothing fits any more.
+/// A block that is lost with each impatient client goes unnoticed until, days later, nothing fits
+/// any more.
 #[test]
 fn a_storm_of_impatient_clients_leaves_nothing_behind() {
     let config = EngineConfig { num_blocks: 6, max_steps_in_flight: 2, ..common::engine_config() };

@@ -1,4 +1,5 @@
-//! What a stream does to the engine, to memory and to the silence of a line; its bytes are in the golden transcripts.
+//! The effects of a stream on the engine, on memory and on a silent line; its bytes are in the
+//! golden transcripts.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -22,7 +23,7 @@ fn chat(extra: &Value) -> Value {
 
 const CHAT: &str = "/v1/chat/completions";
 
-/// Behind a stop string the engine would go on to the end of the context, for nobody.
+/// Behind a stop string the engine would go on to the end of the context, in vain.
 #[tokio::test(start_paused = true)]
 async fn a_stop_string_stops_the_engine() {
     let body = chat(&json!({ "stop": ["zz", "END"] }));
@@ -34,7 +35,7 @@ async fn a_stop_string_stops_the_engine() {
     assert!(metrics.contains("streamcore_requests_total{finish_reason=\"stop\"} 1"), "{metrics}");
 }
 
-/// SDKs show how long the server took; a stream's head goes out before anybody knows.
+/// SDKs show how long the server took; a stream's head goes out before that is known.
 #[tokio::test(start_paused = true)]
 async fn whole_answers_tell_how_long_they_took() {
     for stream in [true, false] {
@@ -43,7 +44,8 @@ async fn whole_answers_tell_how_long_they_took() {
     }
 }
 
-/// A client that lets the model go on with its own message must not get the beginning of another one in between.
+/// A client that lets the model go on with its own message must not get the beginning of another
+/// one in between.
 #[tokio::test(start_paused = true)]
 async fn a_chat_without_generation_prompt() {
     let mut stage = Stage::new("!");
@@ -52,7 +54,8 @@ async fn a_chat_without_generation_prompt() {
     assert!(stage.play(post(CHAT, body), 1).body().contains("\"prompt_tokens\":5"));
 }
 
-/// Clients fill the context that they are told; with a small pool of blocks the model's own would get each of them a 400.
+/// Clients fill the advertised context; with a small pool of blocks the model's own would get each
+/// of them a 400.
 #[tokio::test]
 async fn the_context_is_what_can_be_asked_for() {
     let config = EngineConfig { num_blocks: 5, ..common::engine_config() };
@@ -64,7 +67,8 @@ async fn the_context_is_what_can_be_asked_for() {
     }
 }
 
-/// A reader that falls behind gets fewer and larger events, none above 64 KiB: clients have line buffers of that size.
+/// A reader that falls behind gets fewer and larger events, none above 64 KiB: clients have line
+/// buffers of that size.
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_gets_merged_events_of_bounded_size() {
     let config = EngineConfig { block_size: 1 << 12, max_model_len: 1 << 16, ..common::engine_config() };
@@ -79,7 +83,8 @@ async fn a_slow_reader_gets_merged_events_of_bounded_size() {
     assert!(transcript.outcome(0).starts_with(&format!("{script:?}")));
 }
 
-/// A proxy or a client with a read timeout hangs up on a long prefill, unless something comes; a comment breaks no client.
+/// A proxy or a client with a read timeout hangs up on a long prefill, unless something comes; a
+/// comment breaks no client.
 #[tokio::test(start_paused = true)]
 async fn silence_is_broken_by_a_comment() {
     for (read_timeout, silence_ms) in [
@@ -106,7 +111,8 @@ async fn silence_is_broken_by_a_comment() {
     }
 }
 
-/// The words of one choice would be lost because those of another fill a write, though both had come before the failure.
+/// The words of one choice would be lost because those of another fill a write, though both had
+/// come before the failure.
 #[tokio::test(start_paused = true)]
 async fn a_failure_waits_for_the_text_of_all_choices() {
     let config = EngineConfig { block_size: 1 << 12, max_model_len: 1 << 16, ..common::engine_config() };

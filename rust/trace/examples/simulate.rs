@@ -1,5 +1,5 @@
-//! Simulates what a file says, from Rust: `cargo run --release -p streamcore-trace --example simulate SETTINGS`. The settings are those
-//! that `streamcore simulate --json` shows.
+//! Simulates what a file says, from Rust: `cargo run --release -p streamcore-trace --example
+//! simulate SETTINGS`. The settings are those that `streamcore simulate --json` shows.
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;

@@ -1,17 +1,18 @@
 //! The lines of a trace. The first is a [`Header`], each of the others a [`Call`].
 //!
-//! A line is one JSON object and ends with a line feed. Times are microseconds since the trace began. Token ids are those of the
-//! tokenizer: a trace can be turned back into the text of its requests.
+//! A line is one JSON object and ends with a line feed. Times are microseconds since the trace
+//! began. Token ids are those of the tokenizer: a trace can be turned back into the text of its
+//! requests.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use streamcore_engine::{EngineConfig, Request, RequestId, StepBuffers, StepId, StepPlan};
 
-/// Written into each trace; another number is refused.
+/// Version of the format; a trace of another version is refused.
 pub(crate) const FORMAT_VERSION: u32 = 1;
 
-/// The model that a trace was made with: what decides how long its steps take on another device.
+/// The model of a trace, which determines the duration of its steps on another device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelShape {
     /// The name under which it was served.
@@ -25,13 +26,14 @@ pub struct ModelShape {
 /// The first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Header {
-    /// The [`FORMAT_VERSION`] of what follows.
+    /// The [`FORMAT_VERSION`] of the trace.
     pub(crate) trace_version: u32,
     /// The version of the program that wrote it.
     pub(crate) streamcore: String,
     /// The limits of the engine.
     pub(crate) config: EngineConfig,
-    /// What the engine planned for. A script has none, nor have traces of older programs, and older programs read past it.
+    /// The model that the engine planned for. Scripts and older traces have none, and older
+    /// programs ignore it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) model: Option<ModelShape>,
     /// The names of [`PlanLine::sizes`].
@@ -41,7 +43,7 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// The header of a trace that this program writes.
+    /// Returns the header of a trace that this program writes.
     #[must_use]
     pub(crate) fn new(config: EngineConfig, model: Option<ModelShape>) -> Self {
         Self {
@@ -55,7 +57,7 @@ impl Header {
     }
 }
 
-/// One call to the engine, with what it answered where a replay must find the same.
+/// One call to the engine, with the results that a replay must reproduce.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Call {
@@ -73,13 +75,13 @@ pub(crate) enum Call {
         /// Which.
         id: RequestId,
     },
-    /// The mask for the next token of a request was there.
+    /// A request's next mask was ready.
     Resume {
         /// When.
         at_us: u64,
         /// Which.
         id: RequestId,
-        /// Tokens before that one, which masks have forced.
+        /// Tokens that the masks forced before that token.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         forced: Vec<u32>,
     },
@@ -90,7 +92,7 @@ pub(crate) enum Call {
         /// On the clock of the deadlines.
         now: Duration,
     },
-    /// The engine, which has a `target_itl`, was told how long a step has taken.
+    /// The engine, which has a `target_itl`, got the duration of a step.
     Observe {
         /// When.
         at_us: u64,
@@ -101,13 +103,14 @@ pub(crate) enum Call {
     },
     /// A step was planned.
     Plan(PlanLine),
-    /// There was nothing to plan, though there was work. The engine may have changed all the same: blocks are taken from one sequence
-    /// for another that still has to wait for them.
+    /// There was work but nothing to plan. The engine may still have changed: blocks are taken from
+    /// one sequence for another that has to wait for them.
     Idle {
         /// When.
         at_us: u64,
     },
-    /// A step was completed with these tokens. Log-probabilities are not in a trace: no plan depends on them.
+    /// A step was completed with these tokens. Log-probabilities are not in a trace: no plan
+    /// depends on them.
     Complete {
         /// When.
         at_us: u64,
@@ -127,12 +130,12 @@ pub(crate) struct PlanLine {
     pub(crate) step: u64,
     /// Its sizes, in the order of [`StepPlan::SIZE_NAMES`].
     pub(crate) sizes: Vec<usize>,
-    /// A hash of what it uses of each column, in the order of [`StepPlan::COLUMN_NAMES`].
+    /// A hash of the used part of each column, in the order of [`StepPlan::COLUMN_NAMES`].
     pub(crate) hashes: Vec<u32>,
 }
 
 impl PlanLine {
-    /// The line of a plan whose columns are in `buffers`.
+    /// Returns the line of a plan whose columns are in `buffers`.
     #[must_use]
     pub(crate) fn new(at_us: u64, plan: &StepPlan, buffers: &StepBuffers<'_>) -> Self {
         let StepId(step) = plan.id;

@@ -1,11 +1,11 @@
-//! Traces of the engine: what came in, what was planned and what came out, one line of JSON for each call.
+//! Traces of the engine: its input, its plans and their results, one line of JSON for each call.
 //!
-//! The engine is a pure state machine, so the calls are all there is: made again in the same order they give the same plans. That is
-//! what [`Replay`] checks, hash for hash.
+//! The engine is a pure state machine: the same calls in the same order give the same plans.
+//! [`Replay`] checks that, hash for hash.
 //!
 //! ```text
 //! RecordedEngine ──► FILE ──► TraceReader ──► Replay        the same plans?
-//!                                   └───────► Recording ──► Simulation      how fast on another device, with other limits?
+//!                                   └───────► Recording ──► Simulation   how fast elsewhere?
 //!                             generated load ─────────────┘
 //! ```
 #![forbid(unsafe_code)]

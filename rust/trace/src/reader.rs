@@ -10,7 +10,7 @@ pub enum TraceError {
     /// The file.
     #[error("the trace cannot be read: {0}")]
     Io(#[from] io::Error),
-    /// The first line is not one that a trace begins with.
+    /// The first line is not the header of a trace.
     #[error("line 1 is not the header of a trace: {0}")]
     Header(serde_json::Error),
     /// The file is of another version.
@@ -26,7 +26,7 @@ pub enum TraceError {
     },
 }
 
-/// The model that a trace was made with, if its first line names one.
+/// Returns the model that a trace was made with, if its first line names one.
 ///
 /// # Errors
 /// [`TraceError`], if that line is not the header of a trace of this version.
@@ -50,7 +50,7 @@ impl<R: BufRead> TraceReader<R> {
     /// # Errors
     /// [`TraceError`], if it is not the header of a trace of this version.
     pub(crate) fn new(mut lines: R) -> Result<Self, TraceError> {
-        /// What every version has.
+        /// The field that every version has.
         #[derive(serde::Deserialize)]
         struct Version {
             trace_version: u32,
@@ -65,25 +65,26 @@ impl<R: BufRead> TraceReader<R> {
         Ok(Self { lines, header, line: 1, text, is_cut_off: false })
     }
 
-    /// The first line.
+    /// Returns the first line.
     #[must_use]
     pub(crate) fn header(&self) -> &Header {
         &self.header
     }
 
-    /// The number of the line that was read last, counted from 1.
+    /// Returns the number of the line that was read last, counted from 1.
     #[must_use]
     pub(crate) fn line(&self) -> u64 {
         self.line
     }
 
-    /// Whether the last line was incomplete, and left out: its writer was killed, or its disk was full.
+    /// Returns whether an incomplete last line was left out: the writer was killed, or the disk
+    /// full.
     #[must_use]
     pub(crate) fn is_cut_off(&self) -> bool {
         self.is_cut_off
     }
 
-    /// The next call; `None` after the last whole line.
+    /// Returns the next call; `None` after the last whole line.
     ///
     /// # Errors
     /// [`TraceError`], if a line cannot be read or understood.

@@ -1,4 +1,4 @@
-//! An engine whose calls are written down.
+//! An engine whose calls are recorded.
 
 use std::ops::Deref;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use streamcore_engine::{
 use crate::format::{Call, PlanLine};
 use crate::recorder::Recorder;
 
-/// An [`Engine`] with the same methods, each call of which becomes a line of a trace while there is a [`Recorder`]. Without one it
-/// costs a comparison.
+/// An [`Engine`] with the same methods, each call of which becomes a line of a trace while there is
+/// a [`Recorder`]. Without one it costs a comparison.
 #[derive(Debug)]
 pub struct RecordedEngine {
     engine: Engine,
@@ -33,7 +33,7 @@ impl From<Engine> for RecordedEngine {
 }
 
 impl RecordedEngine {
-    /// Writes down every call from now on. The engine must be as it was made: what came before cannot be replayed.
+    /// Records every call from now on. The engine must be new: earlier calls cannot be replayed.
     pub fn record(&mut self, recorder: Recorder) {
         debug_assert!(!self.engine.has_work() && self.engine.stats().steps == 0, "a trace has no beginning");
         self.recorder = Some(recorder);

@@ -1,4 +1,4 @@
-//! Writes a trace as it happens.
+//! Records a trace.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -11,18 +11,19 @@ use streamcore_engine::EngineConfig;
 
 use crate::format::{Header, ModelShape};
 
-/// Where the lines of one engine's trace go.
+/// The writer of one engine's trace.
 ///
-/// A trace must never be in the way of what it records: if a line cannot be written, an error is logged, once, and recording is over.
+/// A trace must never disturb the engine: if a line cannot be written, one error is logged and
+/// recording ends.
 pub struct Recorder {
     lines: Option<Box<dyn Write + Send>>,
     started: Instant,
-    /// Lines on their way, kept for its capacity.
+    /// Lines not yet written, kept for its capacity.
     buffer: Vec<u8>,
 }
 
 impl Recorder {
-    /// Begins a trace in a new file, which only its owner may read: prompts are in it.
+    /// Begins a trace in a new file that only its owner may read: it contains prompts.
     ///
     /// # Errors
     /// The system's; among others if there is such a file already.
@@ -46,12 +47,12 @@ impl Recorder {
         Ok(Self { lines: Some(lines), started: Instant::now(), buffer: Vec::new() })
     }
 
-    /// Microseconds since the trace began.
+    /// Returns the microseconds since the trace began.
     pub(crate) fn at_us(&self) -> u64 {
         self.started.elapsed().as_micros().try_into().unwrap_or(u64::MAX)
     }
 
-    /// Adds a line, that waits for [`Self::flush`].
+    /// Adds a line, which waits for [`Self::flush`].
     pub(crate) fn add(&mut self, line: &impl Serialize) {
         if self.lines.is_some() {
             serde_json::to_writer(&mut self.buffer, line).expect("numbers and lists are JSON");
@@ -59,7 +60,7 @@ impl Recorder {
         }
     }
 
-    /// Hands the lines to the system, from where they reach the file also if this process is killed.
+    /// Hands the lines to the system, so that they reach the file even if this process is killed.
     pub(crate) fn flush(&mut self) {
         let Some(lines) = &mut self.lines else { return };
         if let Err(error) = lines.write_all(&self.buffer).and_then(|()| lines.flush()) {

@@ -10,22 +10,24 @@ use crate::format::Call;
 use crate::replay::{Replay, ReplayError};
 use crate::simulation::Arrival;
 
-/// What came in while a trace was written, to be played to another engine.
+/// The requests of a trace, to be played to another engine.
 #[derive(Debug)]
 pub struct Recording {
     config: EngineConfig,
     arrivals: IntoIter<Arrival>,
-    /// Time runs so many times as fast as it did.
+    /// Factor by which time runs faster.
     speed: f64,
     num_left_out: u64,
 }
 
 impl Recording {
-    /// Reads a whole trace. A request draws as many tokens as it did, be it ended by a stop token, its length or its client; those that
-    /// never drew one are left out. The first of the others comes at 0: how long nobody had come before says nothing about the load.
+    /// Reads a whole trace. A request draws as many tokens as it did, be it ended by a stop token,
+    /// its length or its client; requests that never drew one are left out. The first of the others
+    /// arrives at 0: the idle time before it is not part of the load.
     ///
     /// # Errors
-    /// [`ReplayError`]: the trace must be readable and replay, since only the engine knows whose tokens a step drew.
+    /// [`ReplayError`]: the trace must be readable and replay, since only the engine knows which
+    /// requests a step's tokens belong to.
     pub fn read(lines: impl BufRead, speed: f64) -> Result<Self, ReplayError> {
         let mut replay = Replay::new(lines)?;
         let config = replay.config().clone();
@@ -46,13 +48,13 @@ impl Recording {
         Ok(Self { config, arrivals: reading.arrivals.into_iter(), speed, num_left_out })
     }
 
-    /// The limits of the engine that it was recorded with.
+    /// Returns the limits of the engine that it was recorded with.
     #[must_use]
     pub fn config(&self) -> &EngineConfig {
         &self.config
     }
 
-    /// Requests that ended before their first token.
+    /// Returns the number of requests that ended before their first token.
     #[must_use]
     pub fn num_left_out(&self) -> u64 {
         self.num_left_out
@@ -76,7 +78,7 @@ impl Reading {
     fn see(&mut self, call: &Call) {
         if let Call::Add { at_us, request } = call {
             self.live.insert(request.id, self.arrivals.len());
-            // It ends by its length, where it ended, and nobody makes masks.
+            // It ends by length at the recorded end, and there are no masks.
             let request = Request {
                 stop_token_ids: Vec::new(),
                 min_tokens: 0,
@@ -91,7 +93,7 @@ impl Reading {
         let Some(arrival) = self.live.get(&id).map(|index| &mut self.arrivals[*index]) else { return };
         match kind {
             EventKind::Token { token, .. } => arrival.output.push(*token),
-            // It is drawn by a step like the others.
+            // A step draws the stop token like the others.
             EventKind::Finished { reason: FinishReason::Stop { token_id }, .. } => {
                 arrival.output.push(*token_id);
             }

@@ -10,7 +10,7 @@ use streamcore_engine::{
 use crate::format::{Call, PlanLine};
 use crate::reader::{TraceError, TraceReader};
 
-/// Why a replay came to its end before the trace did.
+/// Why a replay ended before its trace.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     /// The trace cannot be read.
@@ -19,10 +19,11 @@ pub enum ReplayError {
     /// The limits in the header are refused.
     #[error("line 1: {0}")]
     Config(EngineError),
-    /// The trace names other sizes or columns than this program has: it was written by another version.
+    /// The trace names other sizes or columns than this program has: it was written by another
+    /// version.
     #[error("line 1: the plans of streamcore {0} have other columns than those of this program, {version}", version = env!("CARGO_PKG_VERSION"))]
     Columns(String),
-    /// The engine did something else than the trace says.
+    /// The engine's result differs from the trace.
     #[error("line {line}: {difference}")]
     Difference {
         /// Counted from 1.
@@ -32,7 +33,7 @@ pub enum ReplayError {
     },
 }
 
-/// What the engine did otherwise than the trace says.
+/// A difference between the engine and the trace.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Difference {
     /// A size of a plan.
@@ -87,7 +88,7 @@ pub enum Difference {
     /// A request was not waiting for a mask.
     #[error("the mask of request {0} is there, but it waits for none")]
     NoMaskAwaited(u64),
-    /// The engine refused what it took when the trace was written.
+    /// The engine refused a call that it took when the trace was recorded.
     #[error("the engine refused the call: {0}")]
     Refused(#[from] EngineError),
 }
@@ -96,7 +97,7 @@ fn name(step: Option<u64>) -> String {
     step.map_or_else(|| "nothing".to_owned(), |step| format!("step {step}"))
 }
 
-/// How far a replay has come.
+/// The progress of a replay.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Replayed {
     /// Calls that were made again.
@@ -113,7 +114,7 @@ pub struct Replay<R> {
     reader: TraceReader<R>,
     engine: Engine,
     columns: OwnedStepBuffers,
-    /// What is told to scored tokens. It changes no plan, so it is not in the trace.
+    /// Log-probabilities for scored tokens. They change no plan, so they are not in the trace.
     scores: Vec<f32>,
     /// Those in flight.
     plans: VecDeque<StepPlan>,
@@ -144,10 +145,10 @@ impl<R: BufRead> Replay<R> {
         })
     }
 
-    /// Makes up to `max_calls` calls again. Answers `None` while there are more.
+    /// Makes up to `max_calls` calls again. Returns `None` while there are more.
     ///
     /// # Errors
-    /// [`ReplayError`] at the first line that cannot be read or that the engine does not agree with.
+    /// [`ReplayError`] at the first line that cannot be read or whose results differ.
     pub fn advance(&mut self, max_calls: u64) -> Result<Option<Replayed>, ReplayError> {
         for _ in 0..max_calls {
             if self.make_next(|_| ())?.is_none() {
@@ -157,7 +158,7 @@ impl<R: BufRead> Replay<R> {
         Ok(None)
     }
 
-    /// Makes one call again, after it was looked at, and answers with its events; `None` at the end of the trace.
+    /// Makes one call again after passing it to `look`, and returns its events; `None` at the end.
     pub(crate) fn make_next(&mut self, look: impl FnOnce(&Call)) -> Result<Option<&[Event]>, ReplayError> {
         let Some(call) = self.reader.next_call()? else { return Ok(None) };
         look(&call);
@@ -169,7 +170,7 @@ impl<R: BufRead> Replay<R> {
         Ok(Some(&self.events))
     }
 
-    /// The limits in the header.
+    /// Returns the limits in the header.
     pub(crate) fn config(&self) -> &EngineConfig {
         self.engine.config()
     }

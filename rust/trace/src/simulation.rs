@@ -1,7 +1,7 @@
 //! The engine at work on a device that exists only as a cost model, faster than real time.
 //!
-//! Everything but the device and the clients is the real thing: the engine plans each step, and its plan is what the model of the device
-//! is asked the price of. Time is a number that jumps from one event to the next.
+//! Everything but the device and the clients is real: the engine plans each step, and the cost
+//! model gives the plan's duration. Time is a number that jumps from one event to the next.
 //!
 //! ```text
 //! host     plan 0 | plan 1 |                 complete 0 | plan 2 |       complete 1 | ...
@@ -32,7 +32,7 @@ pub use self::report::Report;
 pub use self::settings::{Limits, LoadSettings, SettingError, Settings, StartError};
 use crate::recording::Recording;
 
-/// A request that has come and not ended.
+/// A request that has arrived and not ended.
 #[derive(Debug, Default)]
 struct Live {
     arrival_ns: u64,
@@ -63,7 +63,7 @@ pub struct Simulation {
     device_free_ns: u64,
     last_completed_ns: u64,
     in_flight: VecDeque<LaunchedStep>,
-    /// By the lower half of their names.
+    /// Indexed by the lower half of their ids.
     live: Vec<Live>,
     free: Vec<u32>,
     num_arrived: u64,
@@ -74,10 +74,11 @@ pub struct Simulation {
 }
 
 impl Simulation {
-    /// A load that is made up, for an engine with these limits. Whoever comes while `max_waiting_requests` wait is refused.
+    /// Simulates a generated load on an engine with these limits. Requests that arrive while
+    /// `max_waiting_requests` wait are refused.
     ///
     /// # Errors
-    /// [`SettingError`], if the load, the limits or the device make no sense, or nobody comes.
+    /// [`SettingError`], if the load, the limits or the device are invalid, or the load is empty.
     pub fn generated(
         load: GeneratedLoad,
         config: EngineConfig,
@@ -89,10 +90,11 @@ impl Simulation {
         Self::new(load, config, device, max_waiting_requests)
     }
 
-    /// The load of a trace.
+    /// Simulates the load of a trace.
     ///
     /// # Errors
-    /// [`SettingError`], if the limits or the device make no sense, or no request of the trace has an answer.
+    /// [`SettingError`], if the limits or the device are invalid, or no request of the trace has an
+    /// answer.
     pub fn recorded(
         load: Recording,
         config: EngineConfig,
@@ -137,10 +139,10 @@ impl Simulation {
         })
     }
 
-    /// Goes on for up to `max_steps` steps. Answers `None` while there is more to do.
+    /// Goes on for up to `max_steps` steps. Returns `None` while there is more to do.
     ///
     /// # Errors
-    /// [`SettingError`], if a request came that could never run with these limits.
+    /// [`SettingError`], if a request could never run with these limits.
     pub fn advance(&mut self, max_steps: u64) -> Result<Option<Report>, SettingError> {
         for _ in 0..max_steps {
             self.take_in()?;
@@ -179,7 +181,7 @@ impl Simulation {
         self.live.len() - self.free.len()
     }
 
-    /// Hands the engine whoever has come by now.
+    /// Hands the engine the requests that have arrived by now.
     fn take_in(&mut self) -> Result<(), SettingError> {
         let concurrency = self.load.concurrency();
         while self.next.as_ref().is_some_and(|next| next.at_ns <= self.now_ns)
@@ -207,7 +209,7 @@ impl Simulation {
             u32::try_from(self.live.len() - 1).expect("memory ends before 32 bits do")
         });
         self.live[slot as usize] = Live { arrival_ns, key: request.key, output, ..Live::default() };
-        // No name is used twice, and each says where its request is.
+        // Ids are unique, and each contains its request's slot.
         request.id = RequestId(self.num_arrived << 32 | u64::from(slot));
         request.deadline = None;
         self.num_arrived += 1;
@@ -215,12 +217,12 @@ impl Simulation {
         Ok(self.engine.add_request(request)?)
     }
 
-    /// The host hands a step to the device, which begins with it when it is done with the one before.
+    /// Launches a step, which the device begins when the one before is done.
     fn launch(&mut self, plan: StepPlan) {
         let context_lens = &self.columns.context_lens[..plan.num_seqs];
         let num_context_tokens = context_lens.iter().map(|len| u64::from(len.cast_unsigned())).sum();
         let step_ns = self.device.step_ns(plan.num_tokens, num_context_tokens);
-        // A device that needs centuries stands still at the end of the clock.
+        // The clock saturates for a device that needs centuries.
         self.now_ns = self.now_ns.saturating_add(self.device.overhead_ns());
         let launched_ns = self.now_ns;
         self.device_free_ns = self.device_free_ns.max(launched_ns).saturating_add(step_ns);
@@ -228,7 +230,7 @@ impl Simulation {
         self.account.see_step(&plan, step_ns, &self.engine.stats());
     }
 
-    /// The host waits for a step and tells everybody their tokens.
+    /// Waits for a step and hands every request its token.
     fn complete(&mut self, step: &LaunchedStep) {
         let plan = &step.plan;
         self.now_ns = self.now_ns.max(step.done_ns);
@@ -276,7 +278,7 @@ impl Simulation {
 }
 
 impl Live {
-    /// What the trace has; nothing that is drawn behind the end is kept.
+    /// Returns the trace's next token; tokens drawn behind the end are dropped.
     fn next_token(&self) -> i32 {
         let token = self.output.get(self.num_drawn).map_or(0, |token| token.cast_signed());
         if token == NO_TOKEN { 0 } else { token }

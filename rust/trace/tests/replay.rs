@@ -1,4 +1,4 @@
-//! What is recorded can be replayed, and what does not fit is found where it is.
+//! Recordings can be replayed, and a difference is found at its place.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../../engine/tests/common/mod.rs"]
@@ -123,7 +123,8 @@ fn small_trace() -> String {
     story.paper.text()
 }
 
-/// Without the times, which differ each time, and without what the plans of this version have in them.
+/// Without the times, which differ each time, and without what the plans of this version have in
+/// them.
 fn form(trace: &str) -> String {
     let hidden = [("\"at_us\":", ','), ("\"sizes\":[", ']'), ("\"columns\":[", ']'), ("\"hashes\":[", ']')];
     hidden.into_iter().fold(trace.to_owned(), |text, (key, end)| {
@@ -133,7 +134,7 @@ fn form(trace: &str) -> String {
     })
 }
 
-/// Whoever reads traces with tools of their own relies on these names.
+/// Users' own tools for traces rely on these names.
 #[test]
 fn the_format_is_as_documented() {
     insta::assert_snapshot!(form(&small_trace()));
@@ -178,7 +179,7 @@ fn the_first_difference_is_named_with_its_line_and_step() {
     assert!(garbage.starts_with("line 4 cannot be understood: missing field `step`"), "{garbage}");
 }
 
-/// The trace of a server that was killed is the one that somebody wants to look at.
+/// The trace of a server that was killed is the one that an operator needs.
 #[test]
 fn a_trace_that_was_cut_off_replays_as_far_as_it_goes() {
     let trace = small_trace();
@@ -226,7 +227,7 @@ impl Write for FullDisk {
     }
 }
 
-/// Whoever turns a trace on must not lose the server to it.
+/// Turning a trace on must not cost the server.
 #[test]
 fn a_full_disk_ends_the_trace_and_nothing_else() {
     let config = common::config();
@@ -240,7 +241,8 @@ fn a_full_disk_ends_the_trace_and_nothing_else() {
     assert!(Recorder::new(FullDisk(0), &config, None).is_err());
 }
 
-/// A trace of today is read by yesterday's program and yesterday's by today's: the model is a field of the header that may be missing.
+/// A trace of today is read by yesterday's program and yesterday's by today's: the model is a field
+/// of the header that may be missing.
 #[test]
 fn the_model_is_a_field_that_may_be_missing() {
     let config = common::config();
@@ -262,7 +264,8 @@ fn the_model_is_a_field_that_may_be_missing() {
     }
 }
 
-/// A trace holds prompts: others on the machine must not read them, and an older trace must not be lost to a new one.
+/// A trace holds prompts: others on the machine must not read them, and an older trace must not be
+/// lost to a new one.
 #[cfg(unix)]
 #[test]
 fn a_trace_is_a_new_file_that_only_its_owner_reads() {

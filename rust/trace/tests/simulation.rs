@@ -25,7 +25,8 @@ fn config() -> EngineConfig {
     }
 }
 
-/// Reads its weights in 8 ms, the KV cache of 1000 tokens in 1 ms, and computes 1000 tokens in 20 ms; the host needs 2 ms.
+/// Reads its weights in 8 ms, the KV cache of 1000 tokens in 1 ms, and computes 1000 tokens in 20
+/// ms; the host needs 2 ms.
 fn device() -> Device {
     Device {
         weight_bytes: 8e9,
@@ -37,7 +38,7 @@ fn device() -> Device {
     }
 }
 
-/// One client that waits for each answer.
+/// Returns one client that waits for each answer.
 fn load() -> GeneratedLoad {
     let exactly = |len| Lengths { min: len, max: len };
     GeneratedLoad {
@@ -64,7 +65,8 @@ fn assert_close(given: f64, expected: f64) {
 #[test]
 fn one_request_takes_what_the_device_takes() {
     let report = simulate(load(), config(), device());
-    // 2 ms of the host, then 20 ms to compute 1000 tokens, which is more than 9 ms to read weights and keys.
+    // 2 ms of the host, then 20 ms to compute 1000 tokens, which is more than 9 ms to read weights
+    // and keys.
     assert_close(report.ttft.max_s, 0.022);
     // 2 ms, then weights and the context: 8 ms + 1.001 ms and a little more with each token.
     assert_close(report.itl.p50_s, 0.011_006);
@@ -180,8 +182,9 @@ fn what_cannot_be_simulated_is_refused() {
     assert!(limits.to_string().starts_with("`target_itl_ms` is -1:"), "{limits}");
 }
 
-/// A trace of two requests: one that stops at its eighteenth token, then a follow-up that begins with prompt and answer; one is aborted at once.
-/// The first comes ten minutes after the start of the server, the follow-up a second later.
+/// Returns a trace of two requests: one that stops at its eighteenth token, then a follow-up that
+/// begins with prompt and answer; one is aborted at once. The first comes ten minutes after the
+/// start of the server, the follow-up a second later.
 fn trace() -> String {
     let paper = Paper::default();
     let mut engine = RecordedEngine::from(Engine::new(config()).unwrap());
@@ -204,7 +207,7 @@ fn trace() -> String {
     at_these_times(&paper.text(), &[1_000_000, 600_000_000, 601_000_000])
 }
 
-/// The trace as if its requests had come at these times, in microseconds.
+/// Returns the trace as if its requests had come at these times, in microseconds.
 fn at_these_times(trace: &str, times_us: &[u64]) -> String {
     let mut times_us = times_us.iter();
     let lines = trace.lines().map(|line| {
@@ -217,7 +220,8 @@ fn at_these_times(trace: &str, times_us: &[u64]) -> String {
     lines.collect()
 }
 
-/// What a trace is played for is the load as it was: its lengths, its ends, its pace, and who finds whose answer in the cache.
+/// What a trace is played for is the load as it was: its lengths, its ends, its pace, and who finds
+/// whose answer in the cache.
 #[test]
 fn a_trace_is_a_load() {
     let recording = Recording::read(trace().as_bytes(), 2.0).unwrap();
@@ -226,7 +230,8 @@ fn a_trace_is_a_load() {
     assert_eq!((report.num_requests, report.num_steps, report.num_output_tokens), (2, 19, 19));
     assert_eq!(report.num_left_out, 1);
     assert_eq!(report.num_prompt_tokens, 32 + 49);
-    // Half a second from the first to the second at twice the pace, 2 ms of the host, 8 ms to read the weights, and a little for the context.
+    // Half a second from the first to the second at twice the pace, 2 ms of the host, 8 ms to read
+    // the weights, and a little for the context.
     assert_close(report.duration_s, 0.5 + 0.010_05);
     assert_close(report.requests_per_s, 2.0 / report.duration_s);
     // Three whole blocks of the second prompt: two of the first prompt, one of its answer.

@@ -12,9 +12,11 @@ from langchain_openai import ChatOpenAI
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 
 SCRIPT = servers()[1]
-# What is not for a script that answers in text: what it cannot see, hear or read, and answers recorded earlier.
+# What is not for a script that answers in text: what it cannot see, hear or read, and answers
+# recorded earlier.
 ELSEWHERE = "not (image or pdf or audio or anthropic or stream_time)"
-# LangChain asks by a call for a class of Pydantic 1, whatever the method, and the script calls classes of one name only.
+# LangChain asks by a call for a class of Pydantic 1, whatever the method, and the script calls
+# classes of one name only.
 ELSEWHERE_BY = {
     "TestBySchema": ("test_structured_output_pydantic_2_v1",),
     "TestByCall": (
@@ -80,7 +82,8 @@ class Lines:
 
 
 if __name__ == "__main__":
-    # The settings of the project's own tests are not meant for these. One loop for all: LangChain keeps its connections.
+    # The settings of the project's own tests are not meant for these. One loop for all: LangChain
+    # keeps its connections.
     options = ["-c", os.devnull, "--rootdir", str(Path(__file__).parent), "--import-mode=importlib"]
     options += ["-o", "asyncio_mode=auto", "-o", "asyncio_default_test_loop_scope=session"]
     options += ["-p", "no:terminal", "-p", "no:cacheprovider", "-k", ELSEWHERE]

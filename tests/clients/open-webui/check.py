@@ -64,7 +64,7 @@ def stopped_stream() -> None:
 
 @check
 def refusals() -> None:
-    """A request that the server refuses is told with its message, and the chat goes on behind it."""
+    """A refusal shows the server's message, and the chat goes on behind it."""
     new_chat()
     expect(ask("500")).to_have_text("broken")
     expect(ask("429")).to_have_text("full")
@@ -83,6 +83,6 @@ with open_webui(f"{SCRIPT.url}/v1") as address, chromium() as page:
     page.set_default_timeout(TIMEOUT_MS)
     expect.set_options(timeout=TIMEOUT_MS)
     page.goto(address)
-    # What is new in this release, as each new user is told once.
+    # What is new in this release, shown once to each new user.
     page.get_by_role("button", name="Okay, Let's Go!").click()
     run_checks()

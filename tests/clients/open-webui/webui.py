@@ -23,7 +23,8 @@ ENVIRONMENT = Path(sys.prefix)
 CHROMIUM = ENVIRONMENT.parent / "node_modules" / "@sparticuz" / "chromium" / "bin"
 START_TIMEOUT_S = 300
 PR_SET_PDEATHSIG = 1
-# An operator's settings: no accounts, no Ollama, nothing fetched from elsewhere, no model for embeddings.
+# An operator's settings: no accounts, no Ollama, nothing fetched from elsewhere, no model for
+# embeddings.
 SETTINGS = {
     "WEBUI_AUTH": "False",
     "WEBUI_SECRET_KEY": "of-the-tests",

@@ -145,7 +145,8 @@ def strict() -> None:
     asked = client(_strict_response_validation=True)
     asked.chat.completions.create(**QUESTION)
     list(asked.chat.completions.create(**QUESTION, stream=True, stream_options={"include_usage": True}))
-    # Not the streamed form: the SDK's type of it has no place for `"finish_reason": null`, which OpenAI itself sends.
+    # Not the streamed form: the SDK's type of it has no place for `"finish_reason": null`, which
+    # OpenAI itself sends.
     asked.completions.create(model="demo", prompt="1, 2, 3,", max_tokens=8)
     asked.models.retrieve("demo")
     asked.models.list()
@@ -279,7 +280,7 @@ def server_errors() -> None:
 
 @check
 def retries() -> None:
-    """The SDK tries again as often as it is told to, after the time that `Retry-After` names, and no more often."""
+    """The SDK retries as often as configured, after the time that `Retry-After` names, and no more often."""
     start = time.monotonic()
     answer = at_script(max_retries=2).chat.completions.create(**scripted("fail twice"))
     assert answer.choices[0].message.content == "third"

@@ -5,7 +5,7 @@
 pub struct BlockId(pub u32);
 
 impl BlockId {
-    /// The slot at this offset in the block, counted over the whole cache.
+    /// Returns the slot at this offset in the block, counted over the whole cache.
     #[must_use]
     pub fn slot(self, offset: usize, block_size: usize) -> i64 {
         i64::from(self.0) * block_size as i64 + offset as i64

@@ -1,4 +1,5 @@
-//! All blocks of the KV cache: how many hold each, which are free, and which free ones still hold a prefix worth finding.
+//! All blocks of the KV cache: how many hold each, which are free, and which free ones still hold a
+//! prefix worth finding.
 
 use super::block::BlockId;
 use super::free_list::FreeList;
@@ -6,27 +7,28 @@ use super::prefix_cache::{Prefix, PrefixCache};
 use super::prefix_hash::PrefixHash;
 use crate::planted::{Bug, has};
 
-/// Hands out blocks and counts their holders. A block without a holder is free; if it is cached it can still be found, until it is
-/// handed out again.
+/// Hands out blocks and counts their holders. A block without a holder is free; if it is cached it
+/// can still be found, until it is handed out again.
 #[derive(Debug)]
 pub struct BlockPool {
     num_holders: Vec<u32>,
-    /// In front those that hold nothing of use, then by the time of their release.
+    /// Blocks without content first, then by the time of release.
     free: FreeList,
     cache: Option<PrefixCache>,
 }
 
 impl BlockPool {
-    /// A pool in which every block is free, and that forgets a block with its release.
+    /// Returns a pool in which every block is free, and that forgets a block with its release.
     ///
     /// # Panics
-    /// If there are more blocks than 32 bits can number; [`EngineConfig::validate`](crate::EngineConfig::validate) refuses that.
+    /// If there are more blocks than 32 bits can number;
+    /// [`EngineConfig::validate`](crate::EngineConfig::validate) refuses that.
     #[must_use]
     pub fn new(num_blocks: usize) -> Self {
         Self { num_holders: vec![0; num_blocks], free: FreeList::full(num_blocks), cache: None }
     }
 
-    /// A pool that remembers what its blocks hold.
+    /// Returns a pool that remembers what its blocks hold.
     ///
     /// # Panics
     /// Like [`Self::new`].
@@ -35,36 +37,37 @@ impl BlockPool {
         Self { cache: Some(PrefixCache::new(num_blocks, block_size)), ..Self::new(num_blocks) }
     }
 
-    /// Blocks in the pool, free or not.
+    /// Returns the number of blocks in the pool, free or not.
     #[must_use]
     pub fn num_blocks(&self) -> usize {
         self.num_holders.len()
     }
 
-    /// Blocks that can be taken now.
+    /// Returns the number of blocks that can be taken now.
     #[must_use]
     pub fn num_free(&self) -> usize {
         self.free.len()
     }
 
-    /// The blocks that can be taken now, in the order in which they will be.
+    /// Returns the blocks that can be taken now, in the order in which they will be.
     pub fn free_blocks(&self) -> impl Iterator<Item = BlockId> {
         self.free.iter()
     }
 
-    /// How many hold this block.
+    /// Returns the number of holders of a block.
     #[must_use]
     pub fn num_holders(&self, block: BlockId) -> usize {
         self.num_holders[block.0 as usize] as usize
     }
 
-    /// The cache, unless the pool has none.
+    /// Returns the cache, unless the pool has none.
     #[must_use]
     pub fn cache(&self) -> Option<&PrefixCache> {
         self.cache.as_ref()
     }
 
-    /// Takes free blocks and appends them to `blocks`: all of them, or none and the answer `false`. What they held is forgotten.
+    /// Takes free blocks, forgetting their content, and appends them to `blocks`. Returns `false`
+    /// and takes none if there are too few.
     pub fn take(&mut self, num_blocks: usize, blocks: &mut Vec<BlockId>) -> bool {
         if num_blocks > self.num_free() {
             return false;
@@ -89,8 +92,9 @@ impl BlockPool {
         *num_holders += 1;
     }
 
-    /// Ends the hold on each of a sequence's blocks, emptying `blocks`. The last ones go first, and so they are handed out before the
-    /// beginning of the sequence, which others may share. No step in flight may use them on the holder's behalf.
+    /// Ends the hold on each of a sequence's blocks, emptying `blocks`. The last ones go first, and
+    /// so they are handed out before the beginning of the sequence, which others may share. No step
+    /// in flight may use them on the holder's behalf.
     pub fn give_back(&mut self, blocks: &mut Vec<BlockId>) {
         for block in blocks.drain(..).rev() {
             let num_holders = &mut self.num_holders[block.0 as usize];
@@ -107,7 +111,8 @@ impl BlockPool {
         }
     }
 
-    /// The block that holds these tokens after this prefix, and the prefix that it completes.
+    /// Returns the block that holds these tokens after this prefix, and the prefix that it
+    /// completes.
     #[must_use]
     pub fn find(&self, hash: PrefixHash, prefix: Prefix, tokens: &[u32]) -> Option<(BlockId, Prefix)> {
         self.cache.as_ref()?.find(hash, prefix, tokens)
@@ -120,8 +125,8 @@ impl BlockPool {
         }
     }
 
-    /// Lets a full block be found by others, from now on. Answers the prefix that it completes. Where another block holds the same,
-    /// that one stays the one that is found.
+    /// Adds a full block to the prefix cache and returns the prefix that it completes. If another
+    /// block holds the same tokens, that one remains the one found.
     pub fn remember(&mut self, block: BlockId, hash: PrefixHash, prefix: Prefix, tokens: &[u32]) -> Prefix {
         let Some(cache) = &mut self.cache else { return prefix };
         match cache.find(hash, prefix, tokens) {
@@ -158,7 +163,8 @@ mod tests {
 
     #[test]
     fn blocks_without_content_come_back_and_are_used_again_first() {
-        // A block that is not reused while it is warm costs a cache miss at each step of the next request.
+        // A block that is not reused while it is warm costs a cache miss at each step of the next
+        // request.
         let mut pool = BlockPool::new(4);
         let mut blocks = Vec::new();
         assert!(pool.take(2, &mut blocks));
@@ -171,7 +177,8 @@ mod tests {
 
     #[test]
     fn the_beginning_of_a_sequence_outlives_its_end() {
-        // A system prompt that all requests share would be thrown out before the answers that nobody asks for again.
+        // A system prompt that all requests share would be evicted before answers of no further
+        // use.
         let mut pool = BlockPool::with_prefix_cache(3, 1);
         let mut blocks = Vec::new();
         assert!(pool.take(3, &mut blocks));

@@ -15,37 +15,41 @@ use crate::planted::{Bug, has};
 /// slot      28 29 30 31 | 8  9 10 11
 /// ```
 ///
-/// A table is that of one sequence for its life: what it is told to be its tokens never changes, only grows.
+/// A table belongs to one sequence for its life: the tokens given to it only grow.
 ///
-/// The first blocks may belong to other sequences too, which began alike. They are full, so nobody writes to them any more.
+/// The first blocks may be shared with sequences of the same prefix. They are full, so no step
+/// writes to them.
 #[derive(Debug)]
 pub struct BlockTable {
     blocks: Vec<BlockId>,
     block_size: usize,
     salt: u64,
-    /// What each full block completes, as far as it was worked out. Depends on nothing but tokens, so it outlives the blocks.
+    /// Hash of each full block, as far as computed. Depends on the tokens alone, so it outlives the
+    /// blocks.
     hashes: Vec<PrefixHash>,
-    /// Leading blocks that others can find, or that hold the same as one that they can.
+    /// Leading blocks whose content is in the prefix cache.
     num_remembered: usize,
-    /// What those blocks complete.
+    /// The prefix that these blocks complete.
     prefix: Prefix,
-    /// Why it could not enter the last time. Elsewhere, since those that run have none, and a step goes through all of them.
+    /// Why the sequence could not enter the last time. Boxed: running sequences have none, and
+    /// every step walks over them.
     shortage: Option<Box<Shortage>>,
 }
 
-/// What stood between a table and its first blocks.
+/// A shortage of free blocks that kept a sequence waiting.
 #[derive(Debug)]
 struct Shortage {
     /// Free blocks that it wanted.
     num_wanted: usize,
-    /// How many leading blocks were found, the first of them that was free, and what they complete.
+    /// Number of leading blocks found, the first free one among them, and the prefix that they
+    /// complete.
     num_found: usize,
     first_found_free: Option<BlockId>,
     prefix: Prefix,
 }
 
 impl BlockTable {
-    /// A table that holds no blocks yet. Only sequences with the same salt share blocks.
+    /// Returns a table that holds no blocks yet. Only sequences with the same salt share blocks.
     #[must_use]
     pub fn new(block_size: usize, salt: u64) -> Self {
         let salt = if has(Bug::WrongSalt) { 0 } else { salt };
@@ -61,32 +65,32 @@ impl BlockTable {
         }
     }
 
-    /// The blocks, in the order of the tokens in them.
+    /// Returns the blocks, in the order of the tokens in them.
     #[must_use]
     pub fn blocks(&self) -> &[BlockId] {
         &self.blocks
     }
 
-    /// Blocks that hold this many tokens.
+    /// Returns the number of blocks that hold this many tokens.
     #[must_use]
     pub fn num_blocks_for(&self, num_tokens: usize) -> usize {
         num_tokens.div_ceil(self.block_size)
     }
 
-    /// Tokens that fit into the blocks held now.
+    /// Returns the number of tokens that fit into the blocks held now.
     #[must_use]
     pub fn num_slots(&self) -> usize {
         self.blocks.len() * self.block_size
     }
 
-    /// Takes the memory of a table for this many tokens, but no blocks.
+    /// Reserves memory for a table of this many tokens, but no blocks.
     pub fn reserve(&mut self, num_tokens: usize) {
         let num_blocks = self.num_blocks_for(num_tokens);
         self.blocks.reserve(num_blocks.saturating_sub(self.blocks.len()));
         self.hashes.reserve(num_blocks.saturating_sub(self.hashes.len()));
     }
 
-    /// Blocks that must be added before the table holds this many tokens.
+    /// Returns the number of blocks that must be added before the table holds this many tokens.
     #[must_use]
     pub fn num_missing(&self, num_tokens: usize) -> usize {
         if num_tokens <= self.num_slots() {
@@ -95,15 +99,17 @@ impl BlockTable {
         self.num_blocks_for(num_tokens) - self.blocks.len()
     }
 
-    /// Takes the blocks that are missing for this many tokens: all of them, or none and the answer `false`.
+    /// Takes the blocks missing for this many tokens. Returns `false` and takes none if there are
+    /// too few.
     pub fn grow(&mut self, num_tokens: usize, pool: &mut BlockPool) -> bool {
         pool.take(self.num_missing(num_tokens), &mut self.blocks)
     }
 
-    /// Takes the blocks of a sequence that holds none: where `finds_prefix` and the pool remembers how these tokens begin, the blocks that
-    /// hold it, and free ones for the rest. All of them, with `num_spared` free blocks left over, or none and the answer `None`.
+    /// Takes all blocks of a sequence that holds none: with `finds_prefix` the cached blocks of its
+    /// prefix, and free ones for the rest. Returns `None` and takes none unless `num_spared` free
+    /// blocks remain.
     ///
-    /// Answers how many tokens are in the KV cache already. The last one never is: computing it draws the next.
+    /// Returns the number of cached tokens, without the last token: computing it draws the next.
     pub fn enter(
         &mut self,
         tokens: &[u32],
@@ -136,26 +142,27 @@ impl BlockTable {
         Some(num_cached)
     }
 
-    /// Whether a sequence that could not enter still cannot: too few blocks are free, and nobody has computed what follows the part of it
-    /// that was found, or holds what was free of it. Takes two looks where a whole one takes as many as there are blocks.
+    /// Returns whether a shortage lasts: too few blocks are free, the found prefix has not grown,
+    /// and its free blocks have no new holder. Two lookups instead of one per block.
     fn lasts(&self, shortage: &Shortage, tokens: &[u32], num_spared: usize, pool: &BlockPool) -> bool {
         let next = tokens[..tokens.len() - 1].chunks_exact(self.block_size).nth(shortage.num_found);
         let is_found =
             |(tokens, hash): (&[u32], &PrefixHash)| pool.find(*hash, shortage.prefix, tokens).is_some();
         let finds_more = next.zip(self.hashes.get(shortage.num_found)).is_some_and(is_found);
-        // Whoever holds a block of a beginning holds those before it, so the first one tells of all.
+        // A holder of one block of a prefix holds those before it, so the first stands for all.
         let needs_less = shortage.first_found_free.is_some_and(|block| pool.num_holders(block) > 0);
         shortage.num_wanted + num_spared > pool.num_free() && !finds_more && !needs_less
     }
 
-    /// Free blocks that it takes to [enter](Self::enter), for a sequence that holds none.
+    /// Returns the number of free blocks that a sequence without blocks needs to
+    /// [enter](Self::enter).
     pub fn num_wanted(&mut self, tokens: &[u32], finds_prefix: bool, pool: &mut BlockPool) -> usize {
-        // No more can be left over than there are, so it does not enter.
+        // Sparing every block keeps it from entering, but finds the prefix.
         self.enter(tokens, finds_prefix, pool.num_blocks(), pool);
         self.shortage.as_ref().map_or(0, |shortage| shortage.num_wanted)
     }
 
-    /// Puts the blocks that hold the beginning of `tokens` into the table, without a hold on them yet.
+    /// Puts the cached blocks of the prefix of `tokens` into the table, not yet held.
     fn find_prefix(&mut self, tokens: &[u32], pool: &BlockPool) {
         self.hash_all(tokens);
         for (block_tokens, hash) in tokens.chunks_exact(self.block_size).zip(&self.hashes) {
@@ -166,8 +173,8 @@ impl BlockTable {
         }
     }
 
-    /// Lets others find the blocks that `tokens`, the first of the sequence, fill. Steps that were planned already, or this one, must
-    /// write all of them.
+    /// Adds the blocks filled by `tokens`, the sequence's first, to the prefix cache. Steps planned
+    /// up to this one must write all of them.
     pub fn remember(&mut self, tokens: &[u32], pool: &mut BlockPool) {
         if pool.cache().is_none() {
             return;
@@ -180,12 +187,13 @@ impl BlockTable {
         }
     }
 
-    /// Takes its blocks out of the prefix cache, those that others have computed included. They stay in the table.
+    /// Removes the sequence's blocks from the prefix cache, whichever sequence computed them. They
+    /// stay in the table.
     pub fn disown(&mut self, pool: &mut BlockPool) {
         self.blocks[..self.num_remembered].iter().for_each(|block| pool.disown(*block));
     }
 
-    /// Leading blocks that were found, or can be found by others.
+    /// Returns the number of leading blocks whose content is in the prefix cache.
     #[must_use]
     pub fn num_remembered(&self) -> usize {
         self.num_remembered
@@ -201,12 +209,12 @@ impl BlockTable {
         }));
     }
 
-    /// The hash of the first so many blocks, which were hashed earlier.
+    /// Returns the hash of the first `num_blocks` blocks, which were hashed earlier.
     fn hash_of_first(&self, num_blocks: usize) -> PrefixHash {
         num_blocks.checked_sub(1).map_or_else(|| PrefixHash::root(self.salt), |last| self.hashes[last])
     }
 
-    /// Lets go of every block of the pool that they came from.
+    /// Releases every block to the pool that it came from.
     pub fn give_back(&mut self, pool: &mut BlockPool) {
         self.blocks
             .truncate(self.blocks.len() - usize::from(has(Bug::LeakedBlock) && !self.blocks.is_empty()));
@@ -219,7 +227,7 @@ impl BlockTable {
         self.prefix = Prefix::Salt(self.salt);
     }
 
-    /// The slot of the token at this position.
+    /// Returns the slot of the token at this position.
     ///
     /// # Panics
     /// If the table holds no block for it.
@@ -261,7 +269,8 @@ mod tests {
 
     #[test]
     fn a_sequence_shares_all_full_blocks_but_the_one_of_its_last_token() {
-        // With its last token taken from the cache, a request would have no logits to draw its first token from.
+        // With its last token taken from the cache, a request would have no logits to draw its
+        // first token from.
         let mut pool = BlockPool::with_prefix_cache(8, 2);
         let [mut first, mut second, mut salted] = [0, 0, 1].map(|salt| BlockTable::new(2, salt));
         let tokens = [1, 2, 3, 4];
@@ -296,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_sequence_that_did_not_fit_sees_what_others_compute_meanwhile() {
-        // It would wait for the blocks of a whole prompt that somebody else has in the cache.
+        // It would wait for the blocks of a whole prompt that is in the cache by now.
         let mut pool = BlockPool::with_prefix_cache(5, 1);
         let [mut first, mut second] = [0, 0].map(|salt| BlockTable::new(1, salt));
         let tokens = [1, 2, 3];

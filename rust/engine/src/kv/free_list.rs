@@ -1,12 +1,13 @@
-//! The blocks that nobody holds, in the order in which they will be handed out again.
+//! The blocks without a holder, in the order in which they will be handed out.
 
 use super::block::BlockId;
 
-/// A doubly linked list threaded through an array, so that any block can be taken out at once and nothing is ever allocated.
+/// A doubly linked list threaded through an array, so that any block can be taken out at once and
+/// nothing is ever allocated.
 ///
 /// ```text
-/// links[end] ──next──► links[3] ──next──► links[0] ──next──► links[end]       (previous links run the other way)
-///                      front              back
+/// links[end] ──next──► links[3] ──next──► links[0] ──next──► links[end]
+///                      front              back        (previous links run backwards)
 /// ```
 #[derive(Debug)]
 pub(super) struct FreeList {
@@ -22,10 +23,11 @@ struct Link {
 }
 
 impl FreeList {
-    /// Every block, the first in front.
+    /// Creates a list of all blocks in order.
     ///
     /// # Panics
-    /// If there are more blocks than 32 bits can number; [`EngineConfig::validate`](crate::EngineConfig::validate) refuses that.
+    /// If there are more blocks than 32 bits can number;
+    /// [`EngineConfig::validate`](crate::EngineConfig::validate) refuses that.
     pub(super) fn full(num_blocks: usize) -> Self {
         let end = u32::try_from(num_blocks).expect("`num_blocks` was validated to fit into 31 bits");
         let ring = end + 1;
@@ -42,7 +44,7 @@ impl FreeList {
         std::iter::successors(next(&self.end()), next).take(self.len).map(BlockId)
     }
 
-    /// The block in front is handed out next: one without content, or else the one that was wanted least recently.
+    /// Takes the front block: one without content, or else the least recently used.
     pub(super) fn pop_front(&mut self) -> Option<BlockId> {
         let front = self.links[self.end() as usize].next;
         if front == self.end() {

@@ -1,4 +1,4 @@
-//! Which blocks hold the keys and values of which prefix.
+//! A table from prefixes to the blocks that hold their keys and values.
 //!
 //! ```text
 //! salt ◄──prefix── block 7 ◄──prefix── block 2 ◄──prefix── block 5
@@ -7,22 +7,25 @@
 //!                                      [u4..u8)            another continuation of block 7
 //! ```
 //!
-//! An entry is found by the hash of its whole prefix, and taken only if its own tokens are equal and the entry before it is the one that
-//! the search came through. By induction every token before it is equal too: a collision of hashes costs a comparison, never an answer.
+//! An entry is found by the hash of its whole prefix, and taken only if its own tokens are equal
+//! and the entry before it is the one that the search came through. By induction every token before
+//! it is equal too: a collision of hashes costs a comparison, never an answer.
 
 use super::block::BlockId;
 use super::prefix_hash::PrefixHash;
 
-/// What stands before a block.
+/// The prefix before a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Prefix {
     /// Nothing: the block is the first of a sequence with this salt.
     Salt(u64),
-    /// The entry of this number. Numbers are never used twice, so what came after an entry is not found again once it is gone.
+    /// The entry of this number. Numbers are never used twice, so what came after an entry is not
+    /// found again once it is gone.
     Entry(u64),
 }
 
-/// A table of blocks by prefix. Buckets of entries that are chained through an array: no operation allocates.
+/// A table of blocks by prefix. Buckets of entries that are chained through an array: no operation
+/// allocates.
 #[derive(Debug)]
 pub struct PrefixCache {
     block_size: usize,
@@ -50,7 +53,7 @@ const NONE: u32 = u32::MAX;
 const ABSENT: u64 = 0;
 
 impl PrefixCache {
-    /// An empty cache.
+    /// Returns an empty cache.
     #[must_use]
     pub fn new(num_blocks: usize, block_size: usize) -> Self {
         let absent = Entry { hash: PrefixHash::root(0), prefix: Prefix::Salt(0), number: ABSENT, next: NONE };
@@ -63,7 +66,8 @@ impl PrefixCache {
         }
     }
 
-    /// The block that holds these tokens after this prefix, and the prefix that it completes. `hash` must be that of both.
+    /// Returns the block that holds these tokens after this prefix, and the prefix that it
+    /// completes. `hash` must be that of both.
     #[must_use]
     pub fn find(&self, hash: PrefixHash, prefix: Prefix, tokens: &[u32]) -> Option<(BlockId, Prefix)> {
         let mut id = self.buckets[self.bucket(hash)];
@@ -78,8 +82,8 @@ impl PrefixCache {
         None
     }
 
-    /// Remembers a block that is not in the cache, under a prefix and tokens that are [found](Self::find) nowhere. Answers the prefix
-    /// that it completes.
+    /// Remembers a block that is not in the cache, under a prefix and tokens that are
+    /// [found](Self::find) nowhere. Returns the prefix that it completes.
     pub fn insert(&mut self, block: BlockId, hash: PrefixHash, prefix: Prefix, tokens: &[u32]) -> Prefix {
         debug_assert!(!self.contains(block), "{block:?} is cached already");
         let (bucket, index) = (self.bucket(hash), block.0 as usize);
@@ -110,13 +114,13 @@ impl PrefixCache {
         self.entries[before].next = next;
     }
 
-    /// Whether the block is in the cache.
+    /// Returns whether the block is in the cache.
     #[must_use]
     pub fn contains(&self, block: BlockId) -> bool {
         self.entries[block.0 as usize].number != ABSENT
     }
 
-    /// The tokens that a cached block holds.
+    /// Returns the tokens that a cached block holds.
     #[must_use]
     pub fn tokens(&self, block: BlockId) -> &[u32] {
         &self.tokens[block.0 as usize * self.block_size..][..self.block_size]
@@ -135,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_collision_of_hashes_gives_nobody_anothers_block() {
-        // Whoever finds two prompts with one hash would read the answer to somebody else's.
+        // Two prompts with one hash would share blocks, and one would get the other's answer.
         let mut cache = PrefixCache::new(4, 2);
         let salt = Prefix::Salt(0);
         let first = cache.insert(BlockId(0), HASH, salt, &[1, 2]);
@@ -150,7 +154,8 @@ mod tests {
 
     #[test]
     fn a_block_is_forgotten_wherever_it_stands_in_its_bucket() {
-        // A block that is handed out again but still found gives a new request the remains of an old one.
+        // A block that is handed out again but still found gives a new request the remains of an
+        // old one.
         for removed in 0..3 {
             let mut cache = PrefixCache::new(3, 1);
             for id in 0..3 {

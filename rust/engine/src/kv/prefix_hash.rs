@@ -1,14 +1,16 @@
 //! The hash that names everything from a sequence's first token to the end of one of its blocks.
 
-/// 128 bits over a salt and all tokens up to the end of a block: equal for equal prefixes, and for others by a rare accident, which
-/// [`PrefixCache`](super::PrefixCache) finds out.
+/// 128 bits over a salt and all tokens up to the end of a block: equal for equal prefixes, and for
+/// others by a rare accident, which [`PrefixCache`](super::PrefixCache) finds out.
 ///
-/// Two lanes of 64 bits take in four tokens at a time. Each round multiplies two 64-bit numbers, one of which depends on all that came
-/// before, and folds the upper half of the product onto the lower: the mixing step of Wang Yi's *wyhash* (2019). The salt is the key.
+/// Two lanes of 64 bits take in four tokens at a time. Each round multiplies two 64-bit numbers,
+/// one of which depends on all that came before, and folds the upper half of the product onto the
+/// lower: the mixing step of Wang Yi's *wyhash* (2019). The salt is the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PrefixHash(pub(super) [u64; 2]);
 
-/// Odd numbers without a pattern. The upper bit of each half is set, so that no two token ids below 2^31 make a factor zero.
+/// Odd numbers without a pattern. The upper bit of each half is set, so that no two token ids below
+/// 2^31 make a factor zero.
 const MULTIPLIERS: [u64; 4] =
     [0xa076_1d65_e703_7ed1, 0xe703_7ed1_a0b4_28db, 0x8ebc_6af1_89d4_4a6b, 0xd6e8_feb8_9e6c_63b5];
 
@@ -19,14 +21,15 @@ pub(crate) fn fold(left: u64, right: u64) -> u64 {
 }
 
 impl PrefixHash {
-    /// Nothing but a salt: equal tokens under different salts have nothing in common.
+    /// Starts from a salt alone: equal tokens under different salts have different hashes.
     #[must_use]
     pub fn root(salt: u64) -> Self {
         let [first, second, third, fourth] = MULTIPLIERS;
         Self([fold(salt ^ first, second), fold(salt ^ third, fourth)])
     }
 
-    /// The hash of this prefix and one block more. All blocks of a cache have the same number of tokens.
+    /// Returns the hash of this prefix and one block more. All blocks of a cache have the same
+    /// number of tokens.
     #[must_use]
     pub fn then(self, block: &[u32]) -> Self {
         let (quads, rest) = block.as_chunks::<4>();
@@ -46,7 +49,7 @@ impl PrefixHash {
         Self([fold(first ^ left, right ^ MULTIPLIERS[0]), fold(second ^ right, left ^ MULTIPLIERS[2])])
     }
 
-    /// Bits enough to choose a bucket by.
+    /// Returns the bits that choose a bucket.
     pub(super) fn low_bits(self) -> u64 {
         self.0[0]
     }
@@ -60,7 +63,8 @@ mod tests {
 
     #[test]
     fn small_differences_give_hashes_that_differ_in_each_half() {
-        // Token ids are small and alike. A hash that maps many of them to few values would make every lookup a search.
+        // Token ids are small and alike. A hash that maps many of them to few values would make
+        // every lookup a search.
         let root = PrefixHash::root(0);
         let mut halves = [HashSet::new(), HashSet::new()];
         let mut num_hashes = 0;
@@ -82,7 +86,8 @@ mod tests {
 
     #[test]
     fn buckets_fill_evenly() {
-        // The lowest bits choose the bucket: if they were poor, long chains would make lookups slow with the size of the cache.
+        // The lowest bits choose the bucket: if they were poor, long chains would make lookups slow
+        // with the size of the cache.
         let mut counts = vec![0_u32; 1 << 10];
         for first in 0..1 << 12 {
             let hash = PrefixHash::root(3).then(&[first, 0, 0, 0]);

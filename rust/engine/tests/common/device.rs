@@ -1,5 +1,5 @@
-//! A device that believes nothing: it stores what a plan says where the plan says it, reads every context back through the blocks
-//! that it was told, and compares each column with the others.
+//! A device that believes nothing: it stores what a plan says where the plan says it, reads every
+//! context back through the blocks that it was told, and compares each column with the others.
 
 use std::collections::{HashSet, VecDeque};
 use std::ops::Range;
@@ -20,7 +20,7 @@ struct Part {
     tokens: Range<usize>,
 }
 
-/// What the keys and values of a token depend on: the token, its position, and all tokens before it.
+/// The inputs of a token's keys and values: the token, its position, and all tokens before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Slot {
     position: usize,
@@ -34,7 +34,7 @@ struct Step {
     parts: Vec<Part>,
 }
 
-/// What a step hands back.
+/// The results of a step.
 #[derive(Debug)]
 pub(crate) struct StepResult {
     pub(crate) id: StepId,
@@ -58,7 +58,7 @@ impl StepResult {
     }
 }
 
-/// What the device keeps for the sequence that has this row.
+/// The device's state of a row's sequence.
 #[derive(Debug, Clone)]
 struct Row {
     /// Its blocks, as far as plans have told them.
@@ -134,7 +134,8 @@ impl ShadowDevice {
         assert!(sampled.is_subset(&rows), "a sample goes to the row of nobody in the step");
     }
 
-    /// What comes behind the sequences fills a step of single tokens up to a captured size, and touches nothing of anybody's.
+    /// What comes behind the sequences fills a step of single tokens up to a captured size, and
+    /// touches no sequence's memory.
     fn check_padding(&self, plan: &StepPlan, columns: &OwnedStepBuffers) {
         let (num_seqs, sizes) = (plan.num_seqs, &self.config.capture_sizes);
         let size = sizes.iter().copied().filter(|size| *size >= num_seqs).min().unwrap_or(num_seqs);
@@ -144,11 +145,12 @@ impl ShadowDevice {
             assert_eq!(columns.query_starts[index + 1] as usize, index + 1);
             assert_eq!((columns.token_ids[index], columns.positions[index]), (0, 0));
             assert_eq!((columns.slot_mapping[index], columns.context_lens[index]), (-1, 1));
-            assert_eq!(columns.seq_rows[index] as usize, self.config.max_num_seqs, "the row of no one");
+            assert_eq!(columns.seq_rows[index] as usize, self.config.max_num_seqs, "the row of no sequence");
         }
     }
 
-    /// A new row knows nothing of its last sequence, so that what the plans forget to tell is missed; what they tell, they tell once.
+    /// A new row knows nothing of its last sequence, so that what the plans forget to tell is
+    /// missed; what they tell, they tell once.
     fn update_rows(&mut self, plan: &StepPlan, columns: &OwnedStepBuffers) {
         for index in 0..plan.num_new_rows {
             let row = &mut self.rows[columns.new_rows[index] as usize];
@@ -181,8 +183,8 @@ impl ShadowDevice {
         Part { start, end, blocks, tokens }
     }
 
-    /// Sequences may share what they read, but nothing is written that a step in flight uses. The steps of one sequence are no exception:
-    /// each goes on where the one before it ended.
+    /// Sequences may share what they read, but nothing is written that a step in flight uses. The
+    /// steps of one sequence are no exception: each goes on where the one before it ended.
     fn check_writes(&self, parts: &[Part]) {
         let older = self.in_flight.iter().flat_map(|step| &step.parts);
         let in_use: HashSet<usize> =
@@ -196,7 +198,8 @@ impl ShadowDevice {
         }
     }
 
-    /// As a model does it layer by layer: what stands before a token may have been written by this very step.
+    /// As a model does it layer by layer: what stands before a token may have been written by this
+    /// very step.
     fn write_tokens(&mut self, parts: &[Part], plan: &StepPlan, columns: &OwnedStepBuffers) -> Vec<i32> {
         let mut token_ids = columns.token_ids[..plan.num_tokens].to_vec();
         for index in 0..plan.num_device_tokens {
@@ -269,7 +272,8 @@ impl ShadowDevice {
         self.read_context(part, columns.positions[token as usize] as usize + 1)
     }
 
-    /// The first `len` tokens of a sequence, each of which must have been computed after all those before it.
+    /// Returns the first `len` tokens of a sequence, each of which must have been computed after
+    /// all those before it.
     fn read_context(&self, part: &Part, len: usize) -> Vec<i32> {
         let mut prefix = 0;
         let read = |position| {
@@ -297,7 +301,8 @@ fn prefix_after(before: u64, token: i32) -> u64 {
     (before ^ token as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) ^ 1
 }
 
-/// Fills every column with nonsense, so that a value left over from an older step cannot pass for a written one.
+/// Fills every column with nonsense, so that a value left over from an older step cannot pass for a
+/// written one.
 pub(crate) fn poison(columns: &mut OwnedStepBuffers) {
     poison_parameters(columns);
     let borrowed = columns.borrow();

@@ -1,4 +1,5 @@
-//! Random limits and requests: prompts that begin alike, conversations that go on, several answers to one prompt.
+//! Random limits and requests: prompts that begin alike, conversations that go on, several answers
+//! to one prompt.
 
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ pub(crate) fn random_config(rng: &mut Rng, depth: usize) -> EngineConfig {
     }
 }
 
-/// What passes between two things that happen.
+/// The time between two events.
 pub(crate) const TURN: Duration = Duration::from_millis(10);
 
 /// Where requests come from. They are numbered as they arrive.
@@ -66,7 +67,8 @@ impl Load {
         self.num_left == 0
     }
 
-    /// One request or several answers to one prompt, at this time; `texts` are those that clients have seen so far.
+    /// One request or several answers to one prompt, at this time; `texts` are those that clients
+    /// have seen so far.
     pub(crate) fn next(
         &mut self,
         rng: &mut Rng,

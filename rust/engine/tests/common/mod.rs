@@ -1,4 +1,4 @@
-//! What the integration tests share: a fake device with a KV memory, and the model that runs on it.
+//! Shared by the integration tests: a fake device with a KV memory, and the model that runs on it.
 #![allow(clippy::unwrap_used, dead_code)] // Each test program uses its own part.
 
 pub(crate) mod device;
@@ -25,7 +25,7 @@ pub(crate) fn config() -> EngineConfig {
     }
 }
 
-/// A request with a prompt of its own and no stop tokens.
+/// Returns a request with a prompt of its own and no stop tokens.
 pub(crate) fn request(id: u64, prompt_len: usize, max_tokens: usize) -> Request {
     let prompt = (0..prompt_len as u32).map(|position| 1000 + 100 * id as u32 + position).collect();
     let sampling = SamplingParams { temperature: 1.0, seed: id, ..SamplingParams::greedy() };

@@ -4,10 +4,11 @@ use streamcore_engine::{
     FinishReason, OwnedStepBuffers, ROW_PARAMETERS, Request, SamplingParams, TokenLogprobs, row_parameters,
 };
 
-/// Tokens are drawn below this; prompts use larger ones, so that no two contexts look alike by chance.
+/// Tokens are drawn below this; prompts use larger ones, so that no two contexts look alike by
+/// chance.
 pub(crate) const VOCABULARY: u64 = 50;
 
-/// What decides a draw besides the context.
+/// The parameters of a draw besides the context.
 #[derive(Debug, Clone)]
 pub(crate) struct Draw {
     /// The parameters of the row.
@@ -48,7 +49,7 @@ fn hash(words: impl Iterator<Item = u64>) -> u64 {
     })
 }
 
-/// The token after this context.
+/// Returns the token after this context.
 pub(crate) fn next_token(context: &[i32], draw: &Draw) -> i32 {
     let words = context.iter().map(|token| *token as u64);
     let words =
@@ -63,7 +64,8 @@ pub(crate) fn next_token(context: &[i32], draw: &Draw) -> i32 {
     tokens.into_iter().find(|token| !is_forbidden(token)).expect("some token may be drawn")
 }
 
-/// How likely the model finds a token after this context, and which ones it finds most likely.
+/// Returns how likely the model finds a token after this context, and which ones it finds most
+/// likely.
 pub(crate) fn logprobs(context: &[i32], token: i32, num_top: usize) -> TokenLogprobs {
     let state = hash(context.iter().map(|token| *token as u64));
     let score = |token: u64| -((hash([state, token].into_iter()) % 1000) as f32);
@@ -72,7 +74,7 @@ pub(crate) fn logprobs(context: &[i32], token: i32, num_top: usize) -> TokenLogp
     TokenLogprobs { logprob: score(token as u64), top: top.collect() }
 }
 
-/// What a request must answer, worked out alone, with neither batch nor cache.
+/// Returns what a request must answer, worked out alone, with neither batch nor cache.
 pub(crate) fn expected_output(request: &Request) -> (Vec<u32>, FinishReason) {
     let mut context: Vec<i32> = request.prompt.iter().map(|token| *token as i32).collect();
     let mut output = Vec::new();
@@ -103,7 +105,8 @@ fn expected_draw(request: &Request, context: &[i32]) -> Draw {
     }
 }
 
-/// What a request must be told of its prompt, of each token of this output, and of a stop token that ended it.
+/// Returns what a request must be told of its prompt, of each token of this output, and of a stop
+/// token that ended it.
 pub(crate) fn expected_logprobs(
     request: &Request,
     output: &[u32],
@@ -143,7 +146,7 @@ impl Rng {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
     }
 
-    /// A number in `low..=high`.
+    /// Returns a number in `low..=high`.
     pub(crate) fn between(&mut self, low: usize, high: usize) -> usize {
         low + self.next() as usize % (high - low + 1)
     }

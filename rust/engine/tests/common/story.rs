@@ -66,7 +66,7 @@ impl Story {
             .collect()
     }
 
-    /// What was told of the prompt, in the pieces in which it came.
+    /// Returns what was told of the prompt, in the pieces in which it came.
     pub(crate) fn prompt_logprobs(&self, id: u64) -> Vec<Vec<TokenLogprobs>> {
         let of_request = self.events.iter().filter(|event| event.request_id == RequestId(id));
         let pieces = of_request.filter_map(|event| {
@@ -75,7 +75,7 @@ impl Story {
         pieces.collect()
     }
 
-    /// What was told of each token that was drawn, a stop token included.
+    /// Returns what was told of each token that was drawn, a stop token included.
     pub(crate) fn logprobs(&self, id: u64) -> Vec<TokenLogprobs> {
         let of_request = self.events.iter().filter(|event| event.request_id == RequestId(id));
         let told = of_request.filter_map(|event| match &event.kind {
@@ -113,7 +113,7 @@ impl Story {
         self.engine.stats().num_free_blocks
     }
 
-    /// Tokens of a request's prompt that were found in the cache.
+    /// Returns the number of tokens of a request's prompt that were found in the cache.
     pub(crate) fn num_cached(&self, id: u64) -> usize {
         let of_request = self.events.iter().filter(|event| event.request_id == RequestId(id));
         let mut starts = of_request.filter_map(|event| {

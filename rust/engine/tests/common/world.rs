@@ -1,4 +1,4 @@
-//! A world around an engine: clients that come, hang up and compare their answers, and a device that remembers every slot.
+//! A world around an engine: clients that send, abort and compare, and a device with a memory.
 
 mod masks;
 
@@ -19,7 +19,7 @@ use super::model::{Rng, expected_logprobs, expected_output};
 struct Client {
     request: Request,
     was_aborted: bool,
-    /// Known once it was scheduled.
+    /// Known once the request was scheduled.
     num_cached: Option<usize>,
     tokens: Vec<u32>,
     logprobs: Vec<TokenLogprobs>,
@@ -27,7 +27,7 @@ struct Client {
     finish_reason: Option<FinishReason>,
     /// The mask for its next token is in the making.
     awaits_mask: bool,
-    /// Tokens on their way that its masks have forced.
+    /// Forced tokens that are not delivered yet.
     num_forced: usize,
 }
 
@@ -46,7 +46,7 @@ impl Client {
         }
     }
 
-    /// Every token that was drawn for it was told with its likelihood, if that was asked for, and the prompt before the first.
+    /// Checks the requested log-probabilities of drawn tokens and of the prompt.
     fn check_logprobs(&self) {
         let (of_prompt, of_output) = expected_logprobs(&self.request, &self.tokens, self.finish_reason);
         let id = self.request.id;
@@ -56,31 +56,31 @@ impl Client {
         assert!(is_told, "log-probabilities of the prompt of {id:?}");
     }
 
-    /// What it has seen so far, prompt and answer.
+    /// Returns the prompt and the answer so far.
     fn text(&self) -> Vec<u32> {
         [&self.request.prompt[..], &self.tokens].concat()
     }
 }
 
-/// How often the rare things happened, by name.
+/// Counts of rare events, by name.
 pub(crate) type Coverage = BTreeMap<&'static str, u64>;
 
 struct World {
     rng: Rng,
-    /// Those of masks: the worlds of known seeds stay as they are.
+    /// Dice for masks: the worlds of known seeds stay as they are.
     dice: Rng,
     engine: Engine,
     device: ShadowDevice,
     columns: OwnedStepBuffers,
     load: Load,
-    /// In the order of their arrival.
+    /// In the order of arrival.
     clients: BTreeMap<RequestId, Client>,
     abort_percent: usize,
     num_drawn: usize,
     now: Duration,
-    /// When deadlines were last looked at.
+    /// When deadlines were last checked.
     expired: Duration,
-    /// Whose tokens the last step draws.
+    /// The requests whose tokens the last step draws.
     drawing: Vec<RequestId>,
     coverage: Coverage,
 }
@@ -107,7 +107,7 @@ impl World {
         }
     }
 
-    /// One random thing happens.
+    /// Plays one random event.
     fn turn(&mut self) {
         self.now += TURN;
         if self.rng.chance(self.abort_percent) {
@@ -171,7 +171,7 @@ impl World {
             let is_awaited = self.awaiting_masks().next().is_some();
             let may_be_idle = self.device.num_in_flight() > 0 || is_awaited || !self.engine.has_work();
             assert!(may_be_idle, "the engine has work but no plan: {:?}", self.engine.stats());
-            // Somebody may have been preempted.
+            // A request may have been preempted.
             self.drawing.clear();
             return;
         };
@@ -206,7 +206,7 @@ impl World {
         self.expired = self.now;
     }
 
-    /// Nobody is served beyond its deadline.
+    /// Checks that no request is served beyond its deadline.
     fn check_deadlines(&self) {
         let live = self.clients.values().filter(|client| client.finish_reason.is_none());
         for deadline in live.filter_map(|client| client.request.deadline) {
@@ -214,7 +214,7 @@ impl World {
         }
     }
 
-    /// Prefills beside a stream that goes on get no more tokens than the target allows.
+    /// Checks that prefills beside a continuing stream get no more tokens than the target allows.
     fn check_chunks(&mut self, plan: &StepPlan, before: &Stats) {
         let starts = &self.columns.query_starts[..=plan.num_seqs];
         let last_tokens = &self.columns.logits_indices[..plan.num_samples];
@@ -226,7 +226,7 @@ impl World {
                 self.columns.positions[*token as usize] as usize >= self.clients[id].request.prompt.len();
             is_output && is_single(token) && self.drawing.contains(id)
         };
-        // Who was preempted just now and comes back at once does not go on.
+        // A request that is preempted and comes back at once does not continue.
         let is_sure = self.engine.stats().preemptions == before.preemptions;
         let has_decodes = is_sure && drawing.iter().zip(last_tokens).any(goes_on);
         let num_prefill_tokens = plan.num_tokens - num_singles;
@@ -291,7 +291,7 @@ impl World {
         }
     }
 
-    /// No request is overtaken by one of a lower priority, or, within a key, of less precedence.
+    /// Checks that no request overtakes one of higher priority, or of more precedence for its key.
     fn check_order(&self, id: RequestId) {
         let Request { key, priority, precedence, .. } = self.clients[&id].request;
         let rank = (priority, precedence, id);
@@ -304,7 +304,7 @@ impl World {
         assert!(ranks.all(|other| rank <= other), "{id:?} overtook somebody");
     }
 
-    /// What was found in the cache are whole blocks that somebody with the same salt has computed.
+    /// Checks that cached tokens are whole blocks computed under the same salt.
     fn check_cached(&mut self, id: RequestId, num_cached: usize) {
         let request = &self.clients[&id].request;
         let others = self
@@ -324,7 +324,7 @@ impl World {
         self.count("cached answers", usize::from(num_cached > most_alike_prompt));
     }
 
-    /// Everybody was served, nothing is left behind.
+    /// Checks that every request was served and the engine is empty.
     fn check_end(&mut self) {
         let stats = self.engine.stats();
         assert_eq!((stats.num_waiting, stats.num_running), (0, 0));
@@ -371,7 +371,7 @@ impl World {
     }
 }
 
-/// Says which seed failed, below the message of the assertion.
+/// Prints the seed of a failure, below the message of the assertion.
 struct Replay {
     seed: u64,
     depth: usize,

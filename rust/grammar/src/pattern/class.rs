@@ -8,7 +8,7 @@ use super::dialect::{Escaped, escape, push_literal};
 /// ECMA-262's white space, as the inside of a class.
 const SPACES: &str = r"\t\n\x0B\x0C\r \u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000\uFEFF";
 
-/// The class that a letter names.
+/// Returns the class that a letter names.
 pub(super) fn named(letter: char) -> String {
     let inside = match letter.to_ascii_lowercase() {
         'd' => "0-9",
@@ -59,7 +59,7 @@ pub(super) fn bracketed(chars: &mut Peekable<Chars<'_>>, out: &mut String) -> Re
     Ok(())
 }
 
-/// The next member of a class, or none at its end.
+/// Returns the next member of a class, or none at its end.
 fn member(chars: &mut Peekable<Chars<'_>>) -> Result<Option<Escaped>, String> {
     match chars.next() {
         None => Err("a class is unclosed".to_owned()),

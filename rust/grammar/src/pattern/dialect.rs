@@ -47,7 +47,7 @@ fn group(rest: &Peekable<Chars<'_>>) -> Result<(), String> {
     Err(refused.to_owned())
 }
 
-/// What a backslash and what follows it stand for.
+/// The meaning of a backslash and its next character.
 pub(super) enum Escaped {
     Char(char),
     /// A class, in brackets or by name.
@@ -114,7 +114,7 @@ fn code_point(code: u32) -> Result<char, String> {
         .ok_or_else(|| format!("U+{code:04X} alone is half of a surrogate pair, or no character"))
 }
 
-/// A class by a property of Unicode, which both notations write alike.
+/// Returns a class by a property of Unicode, which both notations write alike.
 fn property(letter: char, chars: &mut Peekable<Chars<'_>>) -> String {
     let mut class = format!(r"\{letter}");
     if chars.peek() == Some(&'{') {

@@ -1,4 +1,4 @@
-//! Whether no value is valid for two schemas, so that `oneOf` means what `anyOf` means.
+//! Decides whether two schemas have no value in common, so that `oneOf` means the same as `anyOf`.
 
 use serde_json::{Map, Value};
 
@@ -6,10 +6,10 @@ use super::keywords::is_anything;
 use super::path::Path;
 use super::references::{Names, Place};
 
-/// References and properties that are followed.
+/// Maximum references and properties followed.
 const MAX_STEPS: usize = 6;
 
-/// Whether it is certain that the two have no value in common.
+/// Returns whether it is certain that the two have no value in common.
 pub(super) fn are_disjoint<'a>(names: &Names<'a>, left: Place<'a>, right: Place<'a>) -> bool {
     disjoint(names, left, right, 0)
 }
@@ -54,7 +54,7 @@ fn disjoint<'a>(names: &Names<'a>, left: Place<'a>, right: Place<'a>, steps: usi
     values_disjoint(a, b) || members_disjoint(names, (left, a), (right, b), steps)
 }
 
-/// By type, `const` and `enum`.
+/// Compares by type, `const` and `enum`.
 fn values_disjoint(a: &Map<String, Value>, b: &Map<String, Value>) -> bool {
     let (left, right) = (values(a), values(b));
     if let (Some(left), Some(right)) = (&left, &right) {
@@ -64,7 +64,7 @@ fn values_disjoint(a: &Map<String, Value>, b: &Map<String, Value>) -> bool {
     !left.iter().any(|kind| right.contains(kind))
 }
 
-/// By a property that one of them requires, and that has no value for both.
+/// Compares by a property that one of them requires and whose schemas are disjoint.
 fn members_disjoint<'a>(
     names: &Names<'a>,
     (left, a): (Place<'a>, &'a Map<String, Value>),
@@ -92,7 +92,7 @@ fn members_disjoint<'a>(
     })
 }
 
-/// The values that a schema names.
+/// Returns the values that a schema names.
 fn values(schema: &Map<String, Value>) -> Option<Vec<&Value>> {
     match (schema.get("const"), schema.get("enum")) {
         (Some(value), _) => Some(vec![value]),
@@ -101,7 +101,7 @@ fn values(schema: &Map<String, Value>) -> Option<Vec<&Value>> {
     }
 }
 
-/// The types that a schema accepts, whole numbers being numbers.
+/// Returns the types that a schema accepts, whole numbers being numbers.
 fn types<'a>(schema: &'a Map<String, Value>, values: Option<Vec<&'a Value>>) -> Option<Vec<&'a str>> {
     let general = |kind: &'a str| if kind == "integer" { "number" } else { kind };
     match schema.get("type") {
@@ -123,7 +123,7 @@ fn type_of(value: &Value) -> &'static str {
     }
 }
 
-/// Equality as JSON Schema has it: `1` is `1.0`.
+/// Compares values as JSON Schema does: `1` equals `1.0`.
 fn are_equal(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),

@@ -1,4 +1,4 @@
-//! Whether an answer can come to an end.
+//! Checks that an answer can come to an end.
 
 use rustc_hash::FxHashSet;
 use serde_json::Value;
@@ -6,10 +6,10 @@ use serde_json::Value;
 use super::DEFINITION;
 use crate::error::GrammarError;
 
-/// Refuses a schema with a part whose values are all without end, such as a list node that must
-/// have a next one.
+/// Refuses a schema with a part whose values never end, such as a list node that must have a next
+/// one.
 ///
-/// Such a part is a trap even where it is optional: a model that begins it never gets out.
+/// Such a part is a trap even if optional: a model that enters it never leaves.
 pub(super) fn check(definitions: &[Value]) -> Result<(), GrammarError> {
     let mut finite = FxHashSet::default();
     loop {
@@ -31,7 +31,7 @@ pub(super) fn check(definitions: &[Value]) -> Result<(), GrammarError> {
     }
 }
 
-/// Whether a value exists, if those definitions have one.
+/// Returns whether a value exists, if those definitions have one.
 fn can_end(schema: &Value, finite: &FxHashSet<usize>) -> bool {
     let Some(schema) = schema.as_object() else { return true };
     let index = |target: &str| target.strip_prefix(DEFINITION)?.strip_prefix('d')?.parse::<usize>().ok();

@@ -7,7 +7,7 @@
 /// Longest name of a host, which labels add up to.
 const MAX_HOST_LEN: u64 = 253;
 
-/// What a value of `format` means for a string.
+/// The effect of a `format` on a string.
 pub(super) enum Format {
     /// This pattern for the whole string, and at most this many characters.
     Pattern(String, Option<u64>),
@@ -48,7 +48,7 @@ const TIME: &str = concat!(
 
 const JSON_POINTER: &str = "(?:/(?:[^~/]|~[01])*)*";
 
-/// Days that there are, of the years 1 to 9999.
+/// Returns a pattern of the existing days of the years 1 to 9999.
 fn date() -> String {
     let year = "(?:000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})";
     let by_4 = "(?:0[48]|[2468][048]|[13579][26])";
@@ -58,7 +58,7 @@ fn date() -> String {
     format!("{year}-(?:{long}|{short}|02-(?:0[1-9]|1[0-9]|2[0-8]))|{leap_year}-02-29")
 }
 
-/// As RFC 3339 has it, in appendix A: no unit is left out between two.
+/// Returns the pattern of RFC 3339, appendix A: no unit between two is left out.
 fn duration() -> String {
     let n = "[0-9]{1,9}";
     let date = format!("(?:{n}Y(?:{n}M(?:{n}D)?)?|{n}M(?:{n}D)?|{n}D)");
@@ -71,7 +71,7 @@ fn email() -> String {
     format!(r"{atom}(?:\.{atom}){{0,2}}@{}", hostname(3))
 }
 
-/// Labels of letters, digits and single hyphens, up to 59 characters each.
+/// Returns a pattern of labels of letters, digits and single hyphens, up to 59 characters each.
 fn hostname(max_more_labels: usize) -> String {
     let label = "[A-Za-z0-9]{1,20}(?:-[A-Za-z0-9]{1,19}){0,2}";
     format!(r"{label}(?:\.{label}){{0,{max_more_labels}}}")
@@ -82,7 +82,7 @@ fn ipv4() -> String {
     format!(r"{byte}(?:\.{byte}){{3}}")
 }
 
-/// Eight groups, of which a run may be left out, and the last two may be an IPv4 address.
+/// Returns a pattern of eight groups; a run may be left out, the last two may be an IPv4 address.
 fn ipv6() -> String {
     let group = "[0-9a-fA-F]{1,4}";
     let last = format!("(?:{group}:{group}|{})", ipv4());
@@ -120,7 +120,7 @@ fn tail() -> String {
     format!(r"(?:\?{part})?(?:#{part})?")
 }
 
-/// RFC 3986.
+/// Returns the pattern of RFC 3986.
 fn uri() -> String {
     let char = path_char();
     let (authority, tail) = (authority(), tail());

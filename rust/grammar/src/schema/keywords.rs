@@ -1,4 +1,4 @@
-//! What is known about keywords, and the values that they take.
+//! Keywords of schemas, and their values.
 
 use serde_json::{Map, Value};
 
@@ -18,13 +18,14 @@ impl<'a> Types<'a> {
         })
     }
 
-    /// Whether a value of this type can be valid, so that keywords about the type have an effect.
+    /// Returns whether a value of this type can be valid, so that keywords about the type have an
+    /// effect.
     pub(super) fn allow(&self, kind: &str) -> bool {
         self.0.as_ref().is_none_or(|types| types.contains(&kind))
     }
 }
 
-/// Keywords with schemas in them, of all drafts: what a walk over all schemas has to visit.
+/// Returns the schemas under the keywords of all drafts, for a walk over all schemas.
 pub(super) fn subschemas<'a>(schema: &'a Map<String, Value>) -> impl Iterator<Item = &'a Value> {
     schema.iter().flat_map(|(keyword, value)| -> Box<dyn Iterator<Item = &'a Value> + 'a> {
         match (keyword.as_str(), value) {
@@ -54,12 +55,12 @@ pub(super) fn subschemas<'a>(schema: &'a Map<String, Value>) -> impl Iterator<It
     })
 }
 
-/// Whether a schema accepts everything, as far as can be seen at once.
+/// Returns whether a schema accepts everything, as far as can be seen at once.
 pub(super) fn is_anything(schema: &Value) -> bool {
     schema == &Value::Bool(true) || schema.as_object().is_some_and(Map::is_empty)
 }
 
-/// A number of characters, elements or members.
+/// Reads a number of characters, elements or members.
 pub(super) fn count(value: &Value, at: &Path<'_>) -> Result<u64, GrammarError> {
     let whole = value.as_u64().or_else(|| {
         let float = value.as_f64().filter(|float| *float >= 0.0 && float.fract() == 0.0 && *float < 1e15)?;

@@ -1,4 +1,4 @@
-//! One schema after the other, keyword by keyword.
+//! Rewrites schemas one by one, keyword by keyword.
 
 use std::collections::VecDeque;
 
@@ -28,7 +28,7 @@ pub(super) struct Lowering<'a> {
     num_pattern_bytes: usize,
 }
 
-/// What becomes of one schema.
+/// A rewritten schema.
 #[derive(Default)]
 pub(super) struct Lowered {
     pub(super) schema: Map<String, Value>,
@@ -124,7 +124,7 @@ impl<'a> Lowering<'a> {
                 _ if number_keyword(schema, keyword, value, at, &mut out)? => {}
                 _ if self.array_keyword(place, schema, keyword, value, (at, depth), &mut out)? => {}
                 _ if self.object_keyword(place, schema, keyword, value, (at, depth), &mut out)? => {}
-                // What no draft knows, and what does not restrict values, is an annotation.
+                // Unknown keywords, and those that do not restrict values, are annotations.
                 _ => {}
             }
         }
@@ -178,7 +178,7 @@ impl<'a> Lowering<'a> {
             .collect()
     }
 
-    /// `oneOf` is `anyOf` where no two of the schemas have a value in common.
+    /// Rewrites `oneOf` as `anyOf` if no two of the schemas have a value in common.
     fn one_of(
         &mut self,
         place: Place<'a>,
@@ -205,7 +205,7 @@ impl<'a> Lowering<'a> {
     }
 }
 
-/// A type, or several.
+/// Reads a type, or a list of types.
 fn types(value: &Value, at: &Path<'_>) -> Result<Value, GrammarError> {
     let known = |value: &Value| {
         let kinds = ["null", "boolean", "integer", "number", "string", "array", "object"];

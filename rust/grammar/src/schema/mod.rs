@@ -1,8 +1,7 @@
-//! A client's JSON Schema to one that llguidance enforces exactly.
+//! Rewrites a client's JSON Schema into one that llguidance enforces exactly.
 //!
-//! llguidance approximates, ignores or misreads some keywords. Here each keyword is checked, and
-//! what passes is written anew with the keywords that are exact; what cannot be enforced is refused
-//! with its name and its path.
+//! llguidance approximates, ignores or misreads some keywords. So each keyword is checked, and
+//! rewritten with the exact ones; a keyword that cannot be enforced is refused by name and path.
 
 mod arrays;
 mod constants;
@@ -22,7 +21,7 @@ use serde_json::{Map, Value, json};
 use crate::error::GrammarError;
 use lower::Lowering;
 
-/// How a definition of the rewritten schema is named by a `$ref`.
+/// The prefix of a `$ref` to a definition of the rewritten schema.
 pub(crate) const DEFINITION: &str = "#/$defs/";
 
 /// Rewrites a schema.

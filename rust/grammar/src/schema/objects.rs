@@ -11,7 +11,7 @@ use crate::error::GrammarError;
 use crate::limits::{MAX_PROPERTIES, check};
 use crate::pattern;
 
-/// Schemas beside which it depends on the value what an object's keywords have to look at.
+/// Keywords beside which the members that an object's keywords cover depend on the value.
 const IN_PLACE: [&str; 6] = ["allOf", "anyOf", "oneOf", "$ref", "dependentSchemas", "if"];
 
 impl<'a> Lowering<'a> {
@@ -102,7 +102,7 @@ impl<'a> Lowering<'a> {
         Ok(())
     }
 
-    /// Names that must match a pattern are members that match it, and no others.
+    /// Rewrites `propertyNames` as members that match a pattern, and no others.
     fn property_names(
         &mut self,
         place: Place<'a>,
@@ -165,12 +165,12 @@ impl<'a> Lowering<'a> {
     }
 }
 
-/// The names of members, or of those that must be there.
+/// Returns the names of members, or of those that must be there.
 fn check_names<'v>(names: impl IntoIterator<Item = &'v str>, at: &Path<'_>) -> Result<(), GrammarError> {
     names.into_iter().try_for_each(|name| check_text(name, at))
 }
 
-/// The number of members that must be there, and that of those that may.
+/// Returns the number of members that must be there, and that of those that may.
 fn members(schema: &Map<String, Value>) -> (u64, u64) {
     let required = schema.get("required").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let mut names: Vec<_> = required.iter().filter_map(Value::as_str).collect();
@@ -181,7 +181,7 @@ fn members(schema: &Map<String, Value>) -> (u64, u64) {
     (names.len() as u64, optional.count() as u64)
 }
 
-/// Whether there are no members but those named.
+/// Returns whether there are no members but those named.
 fn is_closed(schema: &Map<String, Value>) -> bool {
     !schema.contains_key("patternProperties")
         && schema.get("additionalProperties") == Some(&Value::Bool(false))

@@ -1,4 +1,4 @@
-//! Where in a schema something stands.
+//! Paths within a schema.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ impl<'p> Path<'p> {
         Path::Index(self, index)
     }
 
-    /// An error about a keyword of the schema that stands here.
+    /// Returns an error about a keyword of the schema that stands here.
     pub(super) fn unsupported(&self, keyword: &str, reason: impl Into<String>) -> GrammarError {
         GrammarError::Unsupported {
             keyword: keyword.to_owned(),
@@ -30,7 +30,7 @@ impl<'p> Path<'p> {
         }
     }
 
-    /// An error about the value that stands here.
+    /// Returns an error about the value that stands here.
     pub(super) fn invalid(&self, reason: impl Into<String>) -> GrammarError {
         GrammarError::Invalid { path: self.to_string(), reason: reason.into() }
     }

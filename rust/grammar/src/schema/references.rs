@@ -1,4 +1,4 @@
-//! What `$ref` points at.
+//! The targets of `$ref`.
 
 use rustc_hash::FxHashMap;
 use serde_json::{Map, Value};
@@ -16,8 +16,8 @@ pub(super) struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    /// A schema within this one; it is a resource of its own where it has an `$id` that is more
-    /// than an anchor.
+    /// Returns a schema within this one; it is a resource of its own where it has an `$id` that is
+    /// more than an anchor.
     pub(super) fn within(self, schema: &'a Value) -> Self {
         let id = schema.get("$id").and_then(Value::as_str);
         let base = if id.is_some_and(|id| !id.starts_with('#')) { schema } else { self.base };
@@ -111,7 +111,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// Whether only the `$ref` of a schema counts.
+    /// Returns whether only the `$ref` of a schema counts.
     pub(super) fn reference_stands_alone(&self, schema: &Map<String, Value>) -> bool {
         self.references_stand_alone && schema.contains_key("$ref")
     }
@@ -121,7 +121,7 @@ impl<'a> Names<'a> {
     }
 }
 
-/// A fragment of a URI as text.
+/// Returns a fragment of a URI as text.
 fn percent_decoded(fragment: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(fragment.len());
     let mut rest = fragment.bytes();

@@ -75,7 +75,7 @@ pub fn compile(grammar: &Grammar) -> Result<Arc<Compiled>, GrammarError> {
     cache().compile(grammar)
 }
 
-/// Whether a text can be said, byte by byte, and the answer can end behind it.
+/// Returns whether a text can be said, byte by byte, and the answer can end behind it.
 pub fn can_say(compiled: &Compiled, text: &str) -> bool {
     let mut matcher = compiled.matcher();
     text.bytes().all(|byte| matcher.accept(byte.into()).is_ok()) && matcher.can_end().unwrap()

@@ -26,7 +26,7 @@ const FORMATS: [&str; 14] = [
     "int32",
 ];
 
-/// A schema with definitions that it may refer to.
+/// Returns a schema with definitions that it may refer to.
 pub(crate) fn document(random: &mut Random) -> Value {
     let mut schema = schema(random, 3);
     if let Some(object) = schema.as_object_mut() {
@@ -126,8 +126,8 @@ fn object(random: &mut Random, depth: usize) -> Value {
     out
 }
 
-/// A value that the schema may accept, its members in the order of the schema's. Not all of a
-/// schema is looked at.
+/// Returns a value that the schema may accept, its members in the order of the schema's. Not all of
+/// a schema is looked at.
 pub(crate) fn value(schema: &Value, root: &Value, random: &mut Random, depth: usize) -> Value {
     let Some(schema) = schema.as_object() else { return json!(random.below(9)) };
     if depth > 8 {
@@ -190,7 +190,7 @@ pub(crate) fn value(schema: &Value, root: &Value, random: &mut Random, depth: us
     }
 }
 
-/// The schema with one of the options in the place of each `anyOf` and `oneOf`, but for
+/// Returns the schema with one of the options in the place of each `anyOf` and `oneOf`, but for
 /// definitions.
 ///
 /// Members come in the order of the option that accepts them, which need not be the one that a

@@ -81,7 +81,7 @@ unsafe fn rows<E: Element, V: Vector>(args: &Gated, range: Range<usize>) {
     }
 }
 
-/// A gate and what it multiplies, by the number of the activation.
+/// Returns a gate and what it multiplies, by the number of the activation.
 ///
 /// # Safety
 /// The processor has the instructions of `V`; likewise below.

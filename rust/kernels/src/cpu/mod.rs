@@ -4,6 +4,7 @@
 mod attention;
 mod experts;
 mod gated;
+mod grouped;
 mod linear;
 mod rms_norm;
 mod rope;
@@ -13,6 +14,7 @@ mod scratch;
 pub use attention::{PagedAttention, paged_attention};
 pub use experts::{Experts, experts};
 pub use gated::{Gated, gated};
+pub use grouped::Form;
 pub use linear::{Linear, PackLinear, linear, pack_linear, packed_len, prefers_rounding};
 pub use rms_norm::{RmsNorm, rms_norm};
 pub use rope::{RopeAndStore, rope_and_store_kv};
@@ -69,6 +71,7 @@ use by_dtype;
 /// As `by_dtype`, for the element types `$kernel::<E, C>` of tensors and cache.
 macro_rules! by_kv_dtypes {
     ($kernel:ident, $dtypes:expr, $($args:expr),+) => {{
+        use crate::e4m3::E4m3;
         use crate::element::{Bf16, F16};
         use crate::{Dtype, KvDtypes};
         match $dtypes {
@@ -76,12 +79,13 @@ macro_rules! by_kv_dtypes {
             KvDtypes::Same(Dtype::Bf16) => $kernel::<Bf16, Bf16>($($args),+),
             KvDtypes::Same(Dtype::F16) => $kernel::<F16, F16>($($args),+),
             KvDtypes::F32OverBf16 => $kernel::<f32, Bf16>($($args),+),
+            KvDtypes::F32OverE4m3 => $kernel::<f32, E4m3>($($args),+),
         }
     }};
 }
 use by_kv_dtypes;
 
-/// Rows that make a chunk worth a thread.
+/// Returns the rows that make a chunk worth a thread.
 fn rows_per_chunk(row_len: usize) -> usize {
     ELEMENTS_PER_CHUNK.div_ceil(row_len.max(1))
 }

@@ -248,7 +248,7 @@ arguments! {
         num_rows: usize,
         /// Elements per row.
         width: usize,
-        /// What no element will exceed.
+        /// The bound of every element.
         cap: f32,
         /// Of `x`.
         dtype: u32,

@@ -1,13 +1,14 @@
-//! The C interface to the CUDA kernels; `cuda/include/streamcore_kernels.h` documents the functions.
+//! The C interface to the CUDA kernels; `cuda/include/streamcore_kernels.h` documents the
+//! functions.
 
 mod operations;
 
 use std::ffi::{CStr, c_char, c_int};
 use std::fmt;
 
-pub use operations::{OPERATIONS, PagedAttention, Sample};
+pub use operations::{Experts, Linear, OPERATIONS, PagedAttention, Sample, Score};
 
-/// What the compiled kernels were built for.
+/// The toolkit and targets of the compiled kernels.
 #[derive(Clone, Copy, Debug)]
 pub struct Build {
     /// Version of the compiler.
@@ -48,7 +49,7 @@ type Launch = unsafe extern "C" fn(c_int, *const u8, usize) -> c_int;
 /// The functions of the CUDA kernels.
 #[derive(Clone, Copy, Debug)]
 pub struct Library {
-    /// What they were built for.
+    /// The toolkit and targets.
     pub build: Build,
     abi_version: unsafe extern "C" fn() -> c_int,
     device_count: unsafe extern "C" fn(*mut c_int) -> c_int,
@@ -58,14 +59,14 @@ pub struct Library {
     launches: &'static [Launch],
 }
 
-/// The CUDA kernels, if this build has them.
+/// Returns the CUDA kernels, if this build has them.
 #[cfg(not(cuda_kernels))]
 #[must_use]
 pub fn library() -> Option<&'static Library> {
     None
 }
 
-/// The CUDA kernels, if this build has them.
+/// Returns the CUDA kernels, if this build has them.
 #[cfg(cuda_kernels)]
 #[must_use]
 pub fn library() -> Option<&'static Library> {
@@ -94,14 +95,14 @@ mod linked {
 }
 
 impl Library {
-    /// The version of the C interface.
+    /// Returns the version of the C interface.
     #[must_use]
     pub fn abi_version(&self) -> i32 {
         // SAFETY: the function returns a constant.
         unsafe { (self.abi_version)() }
     }
 
-    /// The number of devices.
+    /// Returns the number of devices.
     ///
     /// # Errors
     /// Where there is no driver, or one too old for the toolkit, or no device.
@@ -112,7 +113,7 @@ impl Library {
         Ok(count)
     }
 
-    /// Whether the device can run the kernels.
+    /// Returns whether the device can run the kernels.
     ///
     /// # Errors
     /// If the device does not exist or is out of order.

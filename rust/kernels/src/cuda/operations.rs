@@ -38,7 +38,7 @@ arguments! {
         block_table_stride: usize,
         /// Multiplies the scores.
         scale: f32,
-        /// Most keys that a token sees, its own among them; 0 for all.
+        /// Maximum keys that a token sees, its own among them; 0 for all.
         window: usize,
         /// \[num_heads\] of `dtype`: one more score of each head, without a value; 0 for none.
         sinks: usize,
@@ -61,6 +61,86 @@ arguments! {
         /// Whether sequences with one query token are attended to (1), those with more (2), or
         /// both (3).
         parts: u32,
+    }
+}
+
+arguments! {
+    /// The arguments of a product of few rows: those of the CPU's, its end, and memory for inputs
+    /// that are split.
+    pub struct Linear, rows num_rows {
+        /// \[num_rows, num_outputs\], or with an activation \[num_rows, num_outputs / 2\];
+        /// contiguous.
+        output: usize,
+        /// \[num_rows, num_inputs\], rows contiguous.
+        x: usize,
+        /// \[num_outputs, num_inputs\], contiguous.
+        weight: usize,
+        /// \[num_outputs\], added to each row; 0 for none.
+        bias: usize,
+        /// Rows, at most 32.
+        num_rows: usize,
+        /// Elements per row of `x`, a multiple of 8.
+        num_inputs: usize,
+        /// Rows of the weight.
+        num_outputs: usize,
+        /// Elements from one row of `x` to the next, a multiple of 8.
+        x_stride: usize,
+        /// 0 for none; else 1 and that of `Gated`, and the outputs are a gate, then what it
+        /// multiplies.
+        activation: u32,
+        /// Of all tensors but the weight: `bfloat16` or `float16`.
+        dtype: u32,
+        /// Of the weight: the same.
+        weight_dtype: u32,
+        /// Stretches that the inputs are split into.
+        num_splits: usize,
+        /// \[tiles of 64 outputs, num_splits, num_rows, 64\] `f32`; unused with one stretch.
+        partial: usize,
+        /// \[tiles of 64 outputs\] `i32`, zero before and after.
+        tickets: usize,
+    }
+}
+
+arguments! {
+    /// The arguments of a layer of experts: those of the CPU's, and memory for its launches.
+    pub struct Experts, rows num_tokens {
+        /// \[num_tokens, hidden\], contiguous.
+        output: usize,
+        /// As `output`.
+        x: usize,
+        /// \[num_tokens, num_experts\], contiguous: what the router makes of `x`.
+        scores: usize,
+        /// \[num_experts, 4\] addresses on the device: the gate and up projection, its bias, the
+        /// down projection, its bias; 0 for no bias.
+        experts: usize,
+        /// Tokens, at most 256.
+        num_tokens: usize,
+        /// Elements per row of `x`, a multiple of 8.
+        hidden: usize,
+        /// Inputs of the down projection, a multiple of 8.
+        inter: usize,
+        /// Experts, at most 512.
+        num_experts: usize,
+        /// Experts that each token takes, at most `num_experts` and 32.
+        num_used: usize,
+        /// 1 for a softmax over the scores of the experts that a token takes, 0 for one over all.
+        over_chosen: u32,
+        /// As in `Gated`.
+        activation: u32,
+        /// Of all tensors: `bfloat16` or `float16`.
+        weight_dtype: u32,
+        /// \[num_tokens * num_used + num_experts, 3\] `i32`: some rows of one expert each.
+        parts: usize,
+        /// \[num_tokens * num_used\] `i32`: the token of each row.
+        tokens: usize,
+        /// \[num_tokens * num_used\] `i32`: the row of each choice.
+        rows: usize,
+        /// \[num_tokens * num_used\] `f32`: the share of each choice.
+        shares: usize,
+        /// \[num_tokens * num_used, inter\].
+        active: usize,
+        /// \[num_tokens * num_used, hidden\] `f32`.
+        outputs: usize,
     }
 }
 
@@ -88,7 +168,24 @@ arguments! {
         top_n_sigma: usize,
         /// \[num_rows\] `f32` in \[0, 1).
         uniform: usize,
-        /// \[num_masked\] `i32`: rows that have a mask.
+        /// `f32`; 1 is none.
+        repetition_penalty: usize,
+        /// `f32`; 0 is none.
+        frequency_penalty: usize,
+        /// `f32`; 0 is none.
+        presence_penalty: usize,
+        /// \[*, vocab_size\] `u8`, by `sample_rows`: which tokens the sequence has; 0: no
+        /// penalties.
+        is_there: usize,
+        /// As `is_there`, `i32`: how often the output has them.
+        counts: usize,
+        /// \[num_biases\] `i32`, ascending: the row of each bias, at most 640 of one row.
+        bias_samples: usize,
+        /// \[num_biases\] `i32`; those beyond the vocabulary are passed over.
+        bias_tokens: usize,
+        /// \[num_biases\] `f32`, added to the logits after the penalties.
+        bias_values: usize,
+        /// \[num_masked\] `i32`, ascending: rows that have a mask.
         masked_samples: usize,
         /// \[num_masked, mask_stride\] `u32`: token `t` may be drawn if bit `t % 32` of word
         /// `t / 32` is set.
@@ -99,12 +196,42 @@ arguments! {
         vocab_size: usize,
         /// Elements from one row of the logits to the next.
         logits_stride: usize,
+        /// Biases.
+        num_biases: usize,
         /// Rows with a mask.
         num_masked: usize,
         /// Words from one mask to the next.
         mask_stride: usize,
-        /// What the result of a row that is not finite is.
+        /// The result of a row that is not finite.
         not_finite: u32,
+    }
+}
+
+arguments! {
+    /// The arguments of log-probabilities.
+    pub struct Score, rows num_rows {
+        /// \[num_rows\] `f32`, of the targets.
+        logprobs: usize,
+        /// \[num_rows, num_top\] `i32`, the likeliest first, equal ones by their ids.
+        top_ids: usize,
+        /// As `top_ids`, `f32`.
+        top_logprobs: usize,
+        /// \[*, vocab_size\] `f32`.
+        logits: usize,
+        /// \[num_rows\] `i32`: which rows of the logits; 0 for all in their order.
+        samples: usize,
+        /// `i32`, one for each row of the logits.
+        targets: usize,
+        /// Rows.
+        num_rows: usize,
+        /// Elements per row, at most 524288.
+        vocab_size: usize,
+        /// Elements from one row of the logits to the next.
+        logits_stride: usize,
+        /// Likeliest tokens of each row, at most 64 and `vocab_size`.
+        num_top: usize,
+        /// What a log-probability is at least.
+        least: f32,
     }
 }
 
@@ -136,5 +263,8 @@ operations! {
     Gated(cpu::Gated) => streamcore_cuda_gated,
     RopeAndStore(cpu::RopeAndStore) => streamcore_cuda_rope_and_store,
     PagedAttention(PagedAttention) => streamcore_cuda_paged_attention,
+    Linear(Linear) => streamcore_cuda_linear,
+    Experts(Experts) => streamcore_cuda_experts,
     Sample(Sample) => streamcore_cuda_sample,
+    Score(Score) => streamcore_cuda_score,
 }

@@ -6,7 +6,7 @@ use super::Vector;
 
 /// A 256-bit register.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx2(__m256);
+pub(crate) struct Avx2(pub(super) __m256);
 
 const TO_NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
@@ -56,7 +56,8 @@ impl Vector for Avx2 {
 
     #[inline(always)]
     unsafe fn load_bf16_pairs(source: *const u32) -> (Self, Self) {
-        // SAFETY: the caller's promise. The second of a pair is an `f32` with the first for its lowest bits.
+        // SAFETY: the caller's promise. The second of a pair is an `f32` with the first for its
+        // lowest bits.
         unsafe {
             let pairs = _mm256_loadu_si256(source.cast());
             let second = _mm256_and_si256(pairs, _mm256_set1_epi32(0xffff_0000_u32 as i32));
@@ -78,8 +79,8 @@ impl Vector for Avx2 {
 
     #[inline(always)]
     unsafe fn store_bf16(self, target: *mut u16) {
-        // SAFETY: the caller's promise. Adding 0x7fff and the lowest kept bit rounds to nearest even; a NaN would
-        // overflow into infinity or zero and is replaced by a quiet one.
+        // SAFETY: the caller's promise. Adding 0x7fff and the lowest kept bit rounds to nearest
+        // even; a NaN would overflow into infinity or zero and is replaced by a quiet one.
         unsafe {
             let bits = _mm256_castps_si256(self.0);
             let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
@@ -112,7 +113,8 @@ impl Vector for Avx2 {
 
     #[inline(always)]
     fn scale(self, exponent: Self) -> Self {
-        // SAFETY: `self` exists, so the processor has the instructions. A power of two is its biased exponent.
+        // SAFETY: `self` exists, so the processor has the instructions. A power of two is its
+        // biased exponent.
         unsafe {
             let biased = _mm256_add_epi32(_mm256_cvtps_epi32(exponent.0), _mm256_set1_epi32(127));
             let power = _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased));
@@ -131,7 +133,8 @@ impl Vector for Avx2 {
 
     #[inline(always)]
     fn sum_each([a, b, c, d]: [Self; 4]) -> [f32; 4] {
-        // SAFETY: the vectors exist, so the processor has the instructions; `sums` holds four lanes.
+        // SAFETY: the vectors exist, so the processor has the instructions; `sums` holds four
+        // lanes.
         unsafe {
             let quads = _mm256_hadd_ps(_mm256_hadd_ps(a.0, b.0), _mm256_hadd_ps(c.0, d.0));
             let total = _mm_add_ps(_mm256_castps256_ps128(quads), _mm256_extractf128_ps::<1>(quads));

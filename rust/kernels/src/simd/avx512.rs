@@ -6,7 +6,7 @@ use super::Vector;
 
 /// A 512-bit register.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512(__m512);
+pub(crate) struct Avx512(pub(super) __m512);
 
 const TO_NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
@@ -57,7 +57,8 @@ impl Vector for Avx512 {
 
     #[inline(always)]
     unsafe fn load_bf16_pairs(source: *const u32) -> (Self, Self) {
-        // SAFETY: the caller's promise. The second of a pair is an `f32` with the first for its lowest bits.
+        // SAFETY: the caller's promise. The second of a pair is an `f32` with the first for its
+        // lowest bits.
         unsafe {
             let pairs = _mm512_loadu_si512(source.cast());
             let second = _mm512_and_si512(pairs, _mm512_set1_epi32(0xffff_0000_u32 as i32));
@@ -79,8 +80,8 @@ impl Vector for Avx512 {
 
     #[inline(always)]
     unsafe fn store_bf16(self, target: *mut u16) {
-        // SAFETY: the caller's promise. Adding 0x7fff and the lowest kept bit rounds to nearest even; a NaN would
-        // overflow into infinity or zero and is replaced by a quiet one.
+        // SAFETY: the caller's promise. Adding 0x7fff and the lowest kept bit rounds to nearest
+        // even; a NaN would overflow into infinity or zero and is replaced by a quiet one.
         unsafe {
             let bits = _mm512_castps_si512(self.0);
             let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
@@ -121,7 +122,8 @@ impl Vector for Avx512 {
 
     #[inline(always)]
     fn sum_each([a, b, c, d]: [Self; 4]) -> [f32; 4] {
-        // SAFETY: the vectors exist, so the processor has the instructions; `sums` holds four lanes.
+        // SAFETY: the vectors exist, so the processor has the instructions; `sums` holds four
+        // lanes.
         unsafe {
             let [a, b, c, d] = [fold(a), fold(b), fold(c), fold(d)];
             let quads = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
@@ -139,7 +141,7 @@ impl Vector for Avx512 {
     }
 }
 
-/// The upper half added to the lower.
+/// Returns the upper half added to the lower.
 #[inline(always)]
 fn fold(x: Avx512) -> __m256 {
     // SAFETY: the vector exists, so the processor has the instructions.

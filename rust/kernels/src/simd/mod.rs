@@ -4,6 +4,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod decode;
 mod portable;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ mod tests;
 pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::Avx512;
+pub(crate) use decode::Decode;
 pub(crate) use portable::Portable;
 
 /// The widest `Vector::LANES` there is.
@@ -19,16 +21,16 @@ pub(crate) const MAX_LANES: usize = 16;
 
 /// A register of `f32` lanes.
 ///
-/// Making one is unsafe, because it needs a processor with the right instructions; having one proves that the
-/// processor has them, so arithmetic is safe. Every method is always inlined into a function that
-/// [`multiversioned`] compiled with those instructions enabled.
+/// Making one is unsafe, because it needs a processor with the right instructions; having one
+/// proves that the processor has them, so arithmetic is safe. Every method is always inlined into a
+/// function that [`multiversioned`] compiled with those instructions enabled.
 pub(crate) trait Vector: Copy {
     /// Lanes of the register.
     const LANES: usize;
     /// Rows of an output tile of 32 columns that the registers hold.
     const TILE_ROWS: usize;
 
-    /// The same number in each lane.
+    /// Returns the same number in each lane.
     ///
     /// # Safety
     /// The processor has the instructions of this vector.
@@ -50,7 +52,8 @@ pub(crate) trait Vector: Copy {
     /// As [`Vector::load`].
     unsafe fn load_f16(source: *const u16) -> Self;
 
-    /// Reads `LANES` pairs of `bfloat16`: the first of each pair in one vector, the second in the other.
+    /// Reads `LANES` pairs of `bfloat16`: the first of each pair in one vector, the second in the
+    /// other.
     ///
     /// # Safety
     /// As [`Vector::load`].
@@ -80,9 +83,9 @@ pub(crate) trait Vector: Copy {
     fn mul(self, other: Self) -> Self;
     /// `self / other`
     fn div(self, other: Self) -> Self;
-    /// The greater of the two, lane by lane.
+    /// Returns the greater of the two, lane by lane.
     fn max(self, other: Self) -> Self;
-    /// The lesser of the two, lane by lane.
+    /// Returns the lesser of the two, lane by lane.
     fn min(self, other: Self) -> Self;
     /// `self * factor + term`, rounded once where the processor can.
     fn mul_add(self, factor: Self, term: Self) -> Self;
@@ -92,15 +95,15 @@ pub(crate) trait Vector: Copy {
     fn scale(self, exponent: Self) -> Self;
     /// `self` where `limit >= bound`, else `other`.
     fn keep_where_ge(self, limit: Self, bound: Self, other: Self) -> Self;
-    /// The sum of each of four vectors: lanes eight apart first, then neighbours, and neighbouring
-    /// sums. [`sum_lanes`] adds in the same order.
+    /// Returns the sum of each of four vectors: lanes eight apart first, then neighbours, and
+    /// neighbouring sums. [`sum_lanes`] adds in the same order.
     fn sum_each(four: [Self; 4]) -> [f32; 4];
-    /// The sum of the lanes, in that order.
+    /// Returns the sum of the lanes, in that order.
     #[inline(always)]
     fn sum(self) -> f32 {
         Self::sum_each([self; 4])[0]
     }
-    /// The greatest lane.
+    /// Returns the greatest lane.
     fn greatest(self) -> f32;
 }
 
@@ -109,7 +112,7 @@ pub(crate) trait Vector: Copy {
 ///
 /// A trait and not a closure: only functions that are always inlined may use a vector.
 pub(crate) trait Lanes<V, const N: usize, const M: usize> {
-    /// The terms of a lane, summed.
+    /// Returns the terms of a lane, summed.
     ///
     /// # Safety
     /// The processor has the instructions of `V`, and what the implementor says.
@@ -134,7 +137,8 @@ pub(crate) unsafe fn sum_lanes<V: Vector, const N: usize, const M: usize>(
             if V::LANES > EIGHT {
                 sum = add_each(sum, lanes.lane(i + EIGHT));
             }
-            // `i` in binary: each trailing one is a sum of as many lanes that waits for its neighbour.
+            // `i` in binary: each trailing one is a sum of as many lanes that waits for its
+            // neighbour.
             let complete = i.trailing_ones() as usize;
             for part in &parts[..complete] {
                 sum = add_each(*part, sum);
@@ -155,8 +159,8 @@ fn add_each<V: Vector, const N: usize, const M: usize>(mut a: [[V; N]; M], b: [[
     a
 }
 
-/// `e^x` to within two units in the last place; below -87 it stays at about `1e-38` (the polynomial is that of
-/// Cephes' `expf`).
+/// `e^x` to within two units in the last place; below -87 it stays at about `1e-38` (the polynomial
+/// is that of Cephes' `expf`).
 ///
 /// # Safety
 /// The processor has the instructions of `V`.
@@ -176,7 +180,7 @@ pub(crate) unsafe fn exp<V: Vector>(x: V) -> V {
     }
 }
 
-/// The hyperbolic tangent, to within `1e-7`.
+/// Returns the hyperbolic tangent, to within `1e-7`.
 ///
 /// # Safety
 /// The processor has the instructions of `V`.
@@ -186,7 +190,7 @@ pub(crate) unsafe fn tanh<V: Vector>(x: V) -> V {
     unsafe { V::splat(1.0).sub(V::splat(2.0).div(exp(x.add(x)).add(V::splat(1.0)))) }
 }
 
-/// What the kernels were compiled for that this processor has.
+/// The instruction sets for which the kernels are compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Level {
     #[cfg(target_arch = "x86_64")]
@@ -196,7 +200,7 @@ pub(crate) enum Level {
     Portable,
 }
 
-/// The best level of this processor; the standard library caches the detection.
+/// Returns the best level of this processor; the standard library caches the detection.
 #[inline]
 pub(crate) fn level() -> Level {
     #[cfg(target_arch = "x86_64")]
@@ -218,7 +222,7 @@ pub(crate) fn level() -> Level {
     Level::Portable
 }
 
-/// The instruction set that the CPU kernels use here: `avx512`, `avx2` or `portable`.
+/// Returns the instruction set that the CPU kernels use here: `avx512`, `avx2` or `portable`.
 #[must_use]
 pub fn cpu_features() -> &'static str {
     match level() {
@@ -230,8 +234,20 @@ pub fn cpu_features() -> &'static str {
     }
 }
 
-/// Defines `$name(args, range)`, which runs `$body(args, range)` with the processor's best vector type, for one element
-/// type or (`$name<E, …>`) for any.
+/// Asks for the cache line at an address that will be read soon; it need not be that of anything.
+#[inline(always)]
+pub(crate) fn prefetch<T>(place: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every processor of this kind has the instruction, and it reads nothing.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(place.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
+/// Defines `$name(args, range)`, which runs `$body(args, range)` with the processor's best vector
+/// type, for one element type or (`$name<E, …>`) for any.
 ///
 /// The body must be `#[inline(always)]`: it is compiled once per instruction set.
 macro_rules! multiversioned {

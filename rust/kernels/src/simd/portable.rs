@@ -4,7 +4,7 @@ use super::Vector;
 
 /// An array that is treated as a register.
 #[derive(Clone, Copy)]
-pub(crate) struct Portable([f32; 8]);
+pub(crate) struct Portable(pub(super) [f32; 8]);
 
 impl Portable {
     #[inline(always)]
@@ -147,7 +147,8 @@ fn half_to_f32(half: u16) -> f32 {
         // Infinity and NaN: the greatest exponent in either format.
         return f32::from_bits(sign | 0x7f80_0000 | ((magnitude & 0x3ff) << 13));
     }
-    // Read as an `f32` it is too small by the difference of the exponent biases, 127 - 15; so are subnormals.
+    // Read as an `f32` it is too small by the difference of the exponent biases, 127 - 15; so are
+    // subnormals.
     let scaled = f32::from_bits(magnitude << 13) * f32::from_bits((127 + 112) << 23);
     f32::from_bits(sign | scaled.to_bits())
 }
@@ -162,7 +163,8 @@ fn half_from_f32(x: f32) -> u16 {
     if magnitude >= 65520.0 {
         return sign | 0x7c00;
     }
-    // Below the least normal number the spacing is constant: adding 0.5 aligns the mantissa to it and rounds.
+    // Below the least normal number the spacing is constant: adding 0.5 aligns the mantissa to it
+    // and rounds.
     if magnitude < f32::from_bits((127 - 14) << 23) {
         return sign | ((magnitude + 0.5).to_bits() - 0.5f32.to_bits()) as u16;
     }

@@ -1,4 +1,5 @@
-//! Every vector type against plain arithmetic: a kernel is written once, so its lanes must mean the same everywhere.
+//! Every vector type against plain arithmetic: a kernel is written once, so its lanes must mean the
+//! same everywhere.
 
 #![allow(clippy::unwrap_used)]
 
@@ -39,8 +40,8 @@ fn round_trip<E: Element, V: Vector>(x: f32) -> f32 {
 
 #[inline(always)]
 unsafe fn check<V: Vector>() {
-    // SAFETY: the callers check the processor; `NUMBERS` holds a vector from its first element, and from its last
-    // `V::LANES`.
+    // SAFETY: the callers check the processor; `NUMBERS` holds a vector from its first element, and
+    // from its last `V::LANES`.
     let (a, b, reversed) = unsafe {
         let reversed: Vec<f32> = NUMBERS.iter().rev().copied().collect();
         (V::load(NUMBERS.as_ptr()), V::load(reversed.as_ptr()), reversed)

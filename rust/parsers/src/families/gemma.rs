@@ -96,7 +96,7 @@ impl Gemma {
         None
     }
 
-    /// More text is needed, which is the end of the call if there is none.
+    /// Waits for more text; at the end of the answer, ends the call.
     fn wait(session: &mut Session) -> Option<Step> {
         if !session.input.is_finished() {
             return Some(Step::Wait);
@@ -151,14 +151,14 @@ impl Gemma {
         None
     }
 
-    /// What goes before an entry of the container. The container has an entry now.
+    /// Returns the separator before a new entry of the container.
     fn comma(&mut self) -> String {
         let has_entries =
             self.open.last_mut().is_some_and(|(_, has_entries)| std::mem::replace(has_entries, true));
         if has_entries { ",".to_owned() } else { String::new() }
     }
 
-    /// What goes before a value: in an object, its key has seen to it.
+    /// Returns the separator before a value; in an object, its key wrote it.
     fn before_value(&mut self) -> String {
         if self.open.last().is_some_and(|(is_object, _)| *is_object) { String::new() } else { self.comma() }
     }
@@ -194,7 +194,7 @@ impl Gemma {
         }
     }
 
-    /// A value without quotes, up to what ends it.
+    /// Reads a value without quotes, up to what ends it.
     fn word(&mut self, session: &mut Session, at: usize) -> Option<Step> {
         let (letters, behind) = session.input.letters(at);
         let Some(end) = letters.find([',', '}', ']', '{', '[']) else {
@@ -276,7 +276,7 @@ impl Gemma {
     }
 }
 
-/// A word without quotes, where no schema says what it is.
+/// Reads a word without quotes, where no schema says what it is.
 fn plain_value(word: &str) -> String {
     match word {
         "True" => return "true".to_owned(),

@@ -1,10 +1,10 @@
-//! gpt-oss: messages with a header that says to whom they go, `<|channel|>CHANNEL
+//! gpt-oss: messages with a header that names the recipient, `<|channel|>CHANNEL
 //! to=RECIPIENT<|message|>TEXT<|end|>`.
 //!
 //! | message | is |
 //! |---|---|
 //! | to `functions.NAME`, or a tool of the request | a call, from the first brace of its text on |
-//! | to anybody else, or on channel `analysis` | reasoning |
+//! | to any other recipient, or on channel `analysis` | reasoning |
 //! | any other, on channel `final` or `commentary` | content |
 //!
 //! A call without text has the arguments `{}`.
@@ -60,7 +60,7 @@ impl Harmony {
     pub(crate) const MARKERS: [&str; 6] =
         ["<|start|>", "<|channel|>", "<|message|>", "<|end|>", "<|return|>", "<|call|>"];
 
-    /// A reader of messages; the prompt may have begun one on channel `analysis`.
+    /// Returns a reader of messages; the prompt may have begun one on channel `analysis`.
     pub(crate) fn new(markers: [Marker; 6], has_calls: bool, starts_in_reasoning: bool) -> Self {
         let [start, channel, message, ends @ ..] = markers;
         let state = if starts_in_reasoning { State::Body } else { State::Start };
@@ -138,7 +138,7 @@ impl Harmony {
         }
     }
 
-    /// What looked like a header is content.
+    /// Takes what looked like a header as content.
     fn give_up(&mut self, session: &mut Session, num_bytes: usize) {
         session.turn_to(Channel::Content);
         session.text(num_bytes);

@@ -13,14 +13,14 @@ pub(crate) struct Inside {
     pub(crate) is_over: bool,
 }
 
-/// What was read of arguments.
+/// Arguments as read so far.
 pub(crate) struct Read {
     pub(crate) num_bytes: usize,
     /// Of these, the bytes up to the last complete character.
     pub(crate) num_certain: usize,
-    /// What they say.
+    /// Their text.
     pub(crate) text: String,
-    /// The end, if it has come. Any but *done* is a mistake.
+    /// The end, if it has come. Any other than *done* is an error.
     pub(crate) end: Option<Progress>,
 }
 
@@ -80,7 +80,7 @@ impl Inside {
         read
     }
 
-    /// Whether text that was in the string goes on with an object, or stands behind it as
+    /// Returns whether text that was in the string goes on with an object, or stands behind it as
     /// whitespace.
     fn is_valid(&mut self, text: &str) -> bool {
         text.bytes().all(|byte| {

@@ -23,7 +23,7 @@ pub(crate) struct CallRules {
     pub(crate) has_ids: bool,
 }
 
-/// One such object on its way. Until it is known to be a call it takes nothing.
+/// An object in progress. Takes nothing until it is known to be a call.
 #[derive(Debug)]
 pub(crate) struct JsonCall {
     rules: CallRules,
@@ -65,11 +65,11 @@ enum Arguments {
     Complete,
 }
 
-/// What became of a step.
+/// The outcome of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CallStep {
     Wait,
-    /// It is none. Nothing has been taken.
+    /// The object is not a call. Nothing has been taken.
     NoCall,
     /// It has ended, and its last byte is taken.
     Done,
@@ -78,7 +78,7 @@ pub(crate) enum CallStep {
 }
 
 impl JsonCall {
-    /// An object that begins at a position.
+    /// Reads an object that begins at a position.
     pub(crate) fn new(at: usize, rules: CallRules) -> Self {
         Self {
             rules,
@@ -131,8 +131,8 @@ impl JsonCall {
         }
     }
 
-    /// Takes a byte that is outside of the arguments. Whether the object ends with it; none if it
-    /// cannot be here.
+    /// Takes a byte outside the arguments. Returns whether the object ends with it; `None` if it is
+    /// invalid here.
     fn read(&mut self, byte: u8, session: &mut Session) -> Option<bool> {
         let is_whitespace = matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
         match &mut self.state {
@@ -187,7 +187,7 @@ impl JsonCall {
         self.state = state;
     }
 
-    /// What a key means. A second name, and second arguments, mean nothing.
+    /// Returns the meaning of a key. A second name, and second arguments, have none.
     fn key(&self, key: &str) -> Option<Key> {
         match key {
             "name" if self.name.is_none() => Some(Key::Name),
@@ -294,7 +294,7 @@ impl JsonCall {
         CallStep::Done
     }
 
-    /// The text is over for now, or for good.
+    /// Handles the end of the text, for now or for good.
     fn pause(&mut self, session: &mut Session, progress: Progress) -> CallStep {
         match progress {
             Progress::Wait => CallStep::Wait,
@@ -307,7 +307,7 @@ impl JsonCall {
         }
     }
 
-    /// What follows cannot be here. A call whose arguments are complete has ended before.
+    /// Handles an invalid byte. A call whose arguments are complete has ended before it.
     fn fail(&mut self, session: &mut Session) -> CallStep {
         match (self.has_begun, self.arguments) {
             (false, _) => CallStep::NoCall,

@@ -22,7 +22,7 @@ use crate::session::{Next, Session};
 pub(crate) struct JsonCalls {
     openings: Vec<Marker>,
     closing: Vec<Marker>,
-    /// What may stand between two calls.
+    /// The optional byte between two calls.
     separator: Option<u8>,
     /// The calls are in a list, always.
     is_list: bool,
@@ -52,17 +52,17 @@ impl JsonCalls {
         Self { openings, closing, separator: None, is_list: false, rules, state, in_list: false }
     }
 
-    /// The same, always in a list.
+    /// Requires the calls to be in a list.
     pub(crate) fn in_list(self) -> Self {
         Self { is_list: true, ..self }
     }
 
-    /// The same, with this between calls that are in no list.
+    /// Sets the separator between calls outside a list.
     pub(crate) fn separated_by(self, separator: u8) -> Self {
         Self { separator: Some(separator), ..self }
     }
 
-    /// Bytes of the opening that is next; none if a call begins without.
+    /// Returns the bytes of the opening that is next; none if a call begins without.
     fn opening_len(&self, session: &Session) -> usize {
         let opening = self.openings.iter().find(|opening| opening.fit(&session.input, 0) == Fit::Whole);
         opening.map_or(0, Marker::len)

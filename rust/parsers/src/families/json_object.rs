@@ -9,21 +9,21 @@ use crate::session::Session;
 #[derive(Debug)]
 pub(crate) struct JsonObject(JsonScanner);
 
-/// How far arguments are.
+/// The progress of arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Progress {
     /// More text is needed.
     Wait,
-    /// They are complete and told.
+    /// The arguments are complete and passed on.
     Done,
-    /// What follows cannot be part of them.
+    /// The text that follows cannot be part of them.
     Broken,
     /// The answer is over, and so is the call.
     Truncated,
 }
 
 impl JsonObject {
-    /// An object whose first brace is next.
+    /// Reads an object whose first brace is next.
     pub(crate) fn new() -> Self {
         Self(JsonScanner::new())
     }
@@ -50,7 +50,7 @@ impl JsonObject {
     }
 }
 
-/// What it means that letters ended within arguments.
+/// Returns the progress of arguments whose letters have ended.
 pub(crate) fn unfinished(behind: Behind) -> Progress {
     match behind {
         Behind::Open => Progress::Wait,

@@ -1,4 +1,4 @@
-//! Mistral: the marker `[TOOL_CALLS]`, and behind it calls in the one way or the other.
+//! Mistral: the marker `[TOOL_CALLS]`, then calls in one of two notations.
 
 use super::json_call::CallRules;
 use super::json_calls::JsonCalls;
@@ -7,13 +7,13 @@ use crate::calls::{Calls, Step};
 use crate::marker::Marker;
 use crate::session::{Next, Session};
 
-/// Tokenizers before version 11 write a list of objects behind the marker, later ones a name: what
-/// stands there decides.
+/// Tokenizers before version 11 write a list of objects behind the marker, later ones a name; the
+/// text there decides.
 #[derive(Debug)]
 pub(crate) struct Mistral {
     list: JsonCalls,
     named: NamedJson,
-    /// Which of them reads.
+    /// Whether the calls are a list, once known.
     is_list: Option<bool>,
 }
 

@@ -50,7 +50,7 @@ enum State {
     Broken,
 }
 
-/// What stands before arguments.
+/// The text before arguments.
 enum Head {
     Wait,
     NoCall,
@@ -102,7 +102,7 @@ impl NamedJson {
         }
     }
 
-    /// A word that has not ended: whether it may still be one.
+    /// Waits for the end of a word, as long as it may still be one.
     fn wait(session: &Session, at: usize, end: usize) -> Head {
         let word = session.input.rest()[at..end].trim();
         let may_be_name = word.is_empty() && end - at <= MAX_NAME_BYTES || is_name(word);

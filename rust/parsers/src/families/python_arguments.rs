@@ -50,7 +50,7 @@ struct Quotes {
     is_key: bool,
 }
 
-/// What became of an attempt to read a part.
+/// The outcome of an attempt to read a part.
 type Attempt = Result<(), Progress>;
 
 /// Longest number or name that is waited for.
@@ -124,7 +124,7 @@ impl PythonArguments {
         Ok(())
     }
 
-    /// What goes before an entry of the container, which has one now.
+    /// Returns the separator before a new entry of the container.
     fn before_entry(&mut self) -> String {
         let has_entries =
             self.open.last_mut().is_some_and(|(_, has_entries)| std::mem::replace(has_entries, true));
@@ -152,7 +152,7 @@ impl PythonArguments {
         Ok(())
     }
 
-    /// A string's beginning, a number or a name.
+    /// Reads a string's beginning, a number or a name.
     fn word(&mut self, session: &mut Session, at: usize, is_key: bool, is_element: bool) -> Attempt {
         let (letters, behind) = session.input.letters(at);
         let is_end = |letter: char| letter.is_whitespace() || ",)]}:([{'\"=#".contains(letter);
@@ -248,8 +248,8 @@ fn byte(next: Next) -> Result<u8, Progress> {
 }
 
 impl Quotes {
-    /// Reads text inside of the quotes into JSON: how many bytes, and whether the closing quotes
-    /// are among them.
+    /// Reads quoted text into JSON. Returns the bytes read, and whether the closing quotes are
+    /// among them.
     fn read(self, text: &str, json: &mut String) -> (usize, bool) {
         let mut at = 0;
         loop {
@@ -266,8 +266,7 @@ impl Quotes {
             match part_len {
                 Part::Text(len) => at += len,
                 Part::End(len) => return (at + len, true),
-                // What is left at the end of the answer is half an escape, or half the closing
-                // quotes.
+                // The rest at the end of the answer is half an escape, or half the closing quotes.
                 Part::Open => return (at, false),
             }
         }
@@ -286,7 +285,7 @@ impl Quotes {
         }
     }
 
-    /// A backslash and what it stands for. Unknown escapes are what they are, as in Python.
+    /// Reads a backslash and what it stands for. Unknown escapes stay as they are, as in Python.
     fn escaped(self, rest: &str, json: &mut String) -> Part {
         let Some(letter) = rest[1..].chars().next() else { return Part::Open };
         let len = 1 + letter.len_utf8();
@@ -338,7 +337,7 @@ enum Part {
     Open,
 }
 
-/// A backslash and up to three octal digits.
+/// Reads a backslash and up to three octal digits.
 fn octal(rest: &str, json: &mut String) -> Part {
     let digits = rest[1..].bytes().take(3).take_while(|byte| matches!(byte, b'0'..=b'7')).count();
     if digits < 3 && 1 + digits == rest.len() {
@@ -349,7 +348,7 @@ fn octal(rest: &str, json: &mut String) -> Part {
     Part::Text(1 + digits)
 }
 
-/// A name or a number as JSON.
+/// Reads a name or a number as JSON.
 fn literal(word: &str) -> Option<String> {
     match word {
         "True" | "true" => return Some("true".to_owned()),

@@ -46,7 +46,7 @@ impl Pythonic {
         Self { openings, closing, is_bare, state: State::Opening, in_list: false }
     }
 
-    /// The head of a call at a position: its name, and where its arguments begin.
+    /// Reads the head of a call at a position: its name, and where its arguments begin.
     fn head(&self, session: &Session, at: usize) -> Result<(String, usize), Step> {
         let no_call = Err(Step::NoCall(0));
         let (at, _) = session.skip_whitespace(at);

@@ -78,7 +78,7 @@ impl Tagged {
         Self { tags, openings, value_ends, state: State::Opening, tool: String::new(), has_parameters: false }
     }
 
-    /// A call, or what there is instead: its name, and where the tag is that follows.
+    /// Reads the head of a call: its name, and the position of the tag behind it.
     fn head(&self, session: &Session, at: usize) -> Result<(String, usize), Step> {
         let input = &session.input;
         let ends = [self.tags.key[0], self.tags.outer[1]];
@@ -108,7 +108,7 @@ impl Tagged {
         }
     }
 
-    /// The position of the tag behind a name. Without one of those that may be there it was no
+    /// Returns the position of the tag behind a name. Without a possible tag there, this is no
     /// call.
     fn confirm(&self, session: &Session, at: usize) -> Result<usize, Step> {
         let (at, _) = session.skip_whitespace(at);
@@ -147,7 +147,7 @@ impl Tagged {
         }
     }
 
-    /// Between parameters: the next one, or the end.
+    /// Reads the next parameter, or the end.
     fn parameters(&mut self, session: &mut Session) -> Option<Step> {
         session.skip_space_in_arguments();
         let (at, next) = session.skip_whitespace(0);
@@ -178,7 +178,7 @@ impl Tagged {
         None
     }
 
-    /// The answer ends between parameters. A model that ended it there meant the call.
+    /// Ends a call between parameters. A model that ended its answer there meant the call.
     fn end_answer(&mut self, session: &mut Session) -> Step {
         let is_whole = session.input.finish() == Some(Finish::Stop);
         session.arguments_from(if is_whole { "}" } else { "" }, 0);
@@ -195,7 +195,7 @@ impl Tagged {
         is_outer.then_some(Step::Done)
     }
 
-    /// A key that begins at a position, and what stands before its value.
+    /// Reads a key that begins at a position, and what stands before its value.
     fn key(&mut self, session: &mut Session, at: usize) -> Option<Step> {
         let input = &session.input;
         let end = match find(input, at, &[&[self.tags.key[1]]]) {
@@ -228,7 +228,7 @@ impl Tagged {
         None
     }
 
-    /// The answer ends within a tag.
+    /// Ends an answer within a tag.
     fn truncate(&mut self, session: &mut Session) -> Step {
         session.end(Outcome::Truncated, session.input.rest().len());
         Step::Done
@@ -285,7 +285,7 @@ impl Tagged {
         }
     }
 
-    /// Behind a call: another one in the same outer tag, its end, or neither.
+    /// Continues behind a call: another in the same outer tag, its end, or neither.
     fn go_on(&mut self, session: &mut Session) -> Option<Step> {
         session.set_space_aside();
         let (at, _) = session.skip_whitespace(0);

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use streamcore_parsers::{EventKind, Finish, Outcome, Piece, ReasoningFormat, ToolFormat};
 use support::{Answer, Part, lines};
 
-/// The tools of the requests, with a parameter of each type.
+/// Returns the tools of the requests, with a parameter of each type.
 fn parameters() -> Value {
     json!({ "type": "object", "properties": {
         "city": { "type": "string" },
@@ -28,7 +28,7 @@ fn answer(tools: ToolFormat) -> Answer {
     Answer::of(tools).declares("weather", parameters()).declares("now", json!({ "type": "object" }))
 }
 
-/// What a family writes, and what it says.
+/// A family's text, and its meaning.
 type Cases<'a> = &'a [(&'a str, &'a [&'a str])];
 
 /// Reads each case with markers as text and as special tokens.
@@ -186,7 +186,8 @@ fn each_syntax_is_read_back() {
     }
 }
 
-/// A file that a model writes as an argument would be held in memory, and reach the client in one piece.
+/// A file that a model writes as an argument would be held in memory, and reach the client in one
+/// piece.
 #[test]
 fn long_strings_and_long_spaces_stream() {
     let content = json!({ "city": "x".repeat(5000) });
@@ -201,7 +202,7 @@ fn long_strings_and_long_spaces_stream() {
     }
 }
 
-/// The most bytes that are held back.
+/// Returns the most bytes that are held back.
 fn longest_hold(answer: &Answer, text: &str) -> usize {
     let mut parser = answer.parser(|_| false);
     let mut events = Vec::new();

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::sample::select;
 
-/// A random text of fragments of markers, JSON and words.
+/// Returns a random text of fragments of markers, JSON and words.
 pub(crate) fn nearly_calls() -> impl Strategy<Value = String> {
     prop::collection::vec(fragment(), 0..14).prop_map(|fragments| fragments.concat())
 }

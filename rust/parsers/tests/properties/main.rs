@@ -22,7 +22,7 @@ fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { rng_seed, failure_persistence: None, max_shrink_iters: 300, cases, ..Default::default() }
 }
 
-/// The calls that events tell; anything else that is told is a failure.
+/// Returns the calls in events; anything else in them is a failure.
 fn read(events: &[Event]) -> Vec<(String, Value)> {
     let mut calls: Vec<(String, String)> = Vec::new();
     for event in events {
@@ -90,7 +90,7 @@ fn read_in_any_way(answer: &Answer, text: &str, letter: usize) -> Result<(), Tes
     Ok(())
 }
 
-/// A setup in any of its ways, but for the format of calls.
+/// Returns a setup in any of its ways, but for the format of calls.
 fn setup(answer: Answer) -> impl Strategy<Value = Answer> {
     let reasoning = prop::option::of(select(ReasoningFormat::ALL.map(|(_, format)| format).to_vec()));
     (reasoning, any::<[bool; 4]>()).prop_map(

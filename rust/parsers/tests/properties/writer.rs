@@ -5,7 +5,7 @@ use proptest::sample::select;
 use serde_json::{Map, Value, json};
 use streamcore_parsers::ToolFormat;
 
-/// A string with what formats have to escape.
+/// Returns a string with what formats have to escape.
 fn text() -> impl Strategy<Value = String> {
     let part = select(vec![
         "a",
@@ -239,7 +239,7 @@ impl Style {
         }
     }
 
-    /// An answer that is nothing but calls.
+    /// Returns an answer that is nothing but calls.
     pub(crate) fn answer(&mut self, tools: ToolFormat, calls: &[Call]) -> String {
         let is_old = tools == ToolFormat::Mistral && self.choose(2) == 0;
         let written: Vec<_> = calls
@@ -320,12 +320,12 @@ impl Style {
             .collect()
     }
 
-    /// A value without quotes, as a template renders it.
+    /// Returns a value without quotes, as a template renders it.
     fn untyped(&mut self, value: &Value) -> String {
         value.as_str().map_or_else(|| self.json(value), str::to_owned)
     }
 
-    /// A schema that a value fits, in one of the ways in which people write it.
+    /// Returns a schema that a value fits, in one of the ways in which people write it.
     fn schema(&mut self, value: &Value) -> Value {
         let name = match value {
             Value::Null => "null",
@@ -344,7 +344,7 @@ impl Style {
         }
     }
 
-    /// The schema of a call's parameters.
+    /// Returns the schema of a call's parameters.
     pub(crate) fn parameters(&mut self, call: &Call) -> Value {
         let types = ["null", "boolean", "number", "integer", "string", "array", "object"];
         let defs: Map<_, _> =

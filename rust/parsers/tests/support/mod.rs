@@ -68,7 +68,7 @@ impl Answer {
         Self { finish, ..self }
     }
 
-    /// The same with every marker a special token.
+    /// Returns the same with every marker a special token.
     pub(crate) fn special(self) -> Self {
         let parser = self.parser(|text| !text.starts_with('\n') && text != ">" && text != "thought");
         let mut specials: Vec<_> = parser.special_tokens().iter().map(|text| (*text).to_owned()).collect();
@@ -82,7 +82,7 @@ impl Answer {
         Parser::new(Setup { tools, reasoning, starts_in_reasoning, declared }, is_special)
     }
 
-    /// The text as a tokenizer has it: markers that are special tokens are one piece.
+    /// Returns the text as a tokenizer has it: markers that are special tokens are one piece.
     pub(crate) fn parts(&self, text: &str) -> Vec<Part> {
         let (mut parts, mut rest, mut letters) = (Vec::new(), text, String::new());
         while let Some(first) = rest.chars().next() {
@@ -103,7 +103,7 @@ impl Answer {
         parts
     }
 
-    /// The events of these pieces.
+    /// Returns the events of these pieces.
     pub(crate) fn events(&self, parts: &[Part]) -> Vec<Event> {
         let mut parser = self.parser(|text| self.specials.iter().any(|special| special == text));
         let mut events = Vec::new();
@@ -112,7 +112,7 @@ impl Answer {
         merged(events)
     }
 
-    /// The events of an answer, after a look at every way in which it can come.
+    /// Returns the events of an answer, after a look at every way in which it can come.
     pub(crate) fn read(&self, parts: &[Part]) -> Vec<Event> {
         let events = self.events(parts);
         let text: String = parts.iter().map(Part::text).collect();
@@ -129,8 +129,8 @@ impl Answer {
         events
     }
 
-    /// What a text says, a line for each thing. Appends it to the file `STREAMCORE_ANSWERS`, if that
-    /// is set: other parsers can be compared by it.
+    /// Returns what a text says, a line for each thing. Appends it to the file
+    /// `STREAMCORE_ANSWERS`, if that is set: other parsers can be compared by it.
     pub(crate) fn says(&self, text: &str) -> Vec<String> {
         let said = lines(&self.read(&self.parts(text)));
         if let Ok(path) = std::env::var("STREAMCORE_ANSWERS") {
@@ -177,7 +177,7 @@ pub(crate) fn cut(parts: &[Part], is_cut: impl Fn(usize) -> bool) -> Vec<Part> {
     pieces
 }
 
-/// The events, those of one kind in a row as one.
+/// Returns the events, those of one kind in a row as one.
 fn merged(events: Vec<Event>) -> Vec<Event> {
     let mut merged: Vec<Event> = Vec::new();
     for event in events {
@@ -234,7 +234,7 @@ pub(crate) fn check(events: &[Event], text: &str) {
     assert!(call.is_none(), "a call goes on behind the end of {text:?}");
 }
 
-/// The events, a line for each thing that a client sees.
+/// Returns the events, a line for each thing that a client sees.
 pub(crate) fn lines(events: &[Event]) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for event in events {

@@ -9,11 +9,11 @@ use crate::openai::options::unsupported;
 use crate::openai::schema::{Endpoint, check};
 use crate::text::PromptEnd;
 
-/// What Claude Code puts before its system prompt, for Anthropic's accounts. It has a number in it
-/// that is another one in each request.
+/// The line that Claude Code puts before its system prompt, for Anthropic's accounts, with a number
+/// that changes with each request.
 const BILLING: &str = "x-anthropic-billing-header:";
 
-/// The messages of a conversation as templates know them, and where its prompt ends.
+/// Returns the messages of a conversation as templates know them, and where its prompt ends.
 ///
 /// # Errors
 /// 400, naming the field.
@@ -44,7 +44,7 @@ pub(super) fn conversation(
     turns.end(last)
 }
 
-/// A text, or the texts of a list of blocks of text.
+/// Returns a text, or the texts of a list of blocks of text.
 fn texts(path: &str, content: Value) -> Result<Vec<String>, ApiError> {
     match content {
         Value::String(text) => Ok(vec![text]),
@@ -59,7 +59,7 @@ fn texts(path: &str, content: Value) -> Result<Vec<String>, ApiError> {
     }
 }
 
-/// What one role says until another one does.
+/// Consecutive messages of one role.
 #[derive(Debug, Default)]
 struct Turn {
     role: &'static str,
@@ -98,7 +98,7 @@ struct Turns {
 }
 
 impl Turns {
-    /// The turn of a role.
+    /// Returns the turn of a role.
     fn of(&mut self, role: &'static str) -> &mut Turn {
         if self.current.as_ref().is_none_or(|turn| turn.role != role) {
             self.close();
@@ -154,7 +154,7 @@ impl Turns {
         Ok(())
     }
 
-    /// All messages. The model goes on with what the assistant has begun to say in the last one.
+    /// Returns all messages. The model continues the last one if it is the assistant's.
     fn end(mut self, last: usize) -> Result<(Vec<Value>, PromptEnd), ApiError> {
         let is_begun = match &self.current {
             Some(turn) if turn.role == "assistant" && !turn.calls.is_empty() => {
@@ -198,12 +198,12 @@ impl Block {
         Ok(Self { kind, fields })
     }
 
-    /// The error of a block that does not belong here.
+    /// Returns the error of a block that does not belong here.
     fn refused(self) -> ApiError {
         unsupported(&self.fields.path_of("type"), &self.kind.into(), None)
     }
 
-    /// The same in a message of this role, where one of another role may have such a block.
+    /// Returns the error of a block that only another role may have.
     fn misplaced(self, role: &str) -> ApiError {
         if !BLOCKS.into_iter().any(|(known, _)| known == self.kind) {
             return self.refused();
@@ -218,18 +218,18 @@ impl Block {
         self.fields.string(name)?.ok_or_else(|| self.fields.missing(name))
     }
 
-    /// An entry of `tool_calls`.
+    /// Returns an entry of `tool_calls`.
     fn call(&mut self) -> Result<Value, ApiError> {
         let (id, name) = (self.fields.take("id"), self.text("name")?);
         let arguments = self.fields.take("input").unwrap_or_else(|| json!({}));
-        // In the order in which clients of a chat write it.
+        // The order of fields in a chat's messages.
         let mut call: Map<_, _> = id.map(|id| ("id".to_owned(), id)).into_iter().collect();
         call.insert("type".to_owned(), "function".into());
         call.insert("function".to_owned(), json!({ "name": name, "arguments": arguments }));
         Ok(call.into())
     }
 
-    /// The message of a tool.
+    /// Returns the message of a tool.
     fn result(&mut self) -> Result<Value, ApiError> {
         let id = self.text("tool_use_id")?;
         let path = self.fields.path_of("content");

@@ -29,14 +29,14 @@ pub(super) struct ErrorObject<'a> {
 }
 
 impl<'a> ErrorObject<'a> {
-    /// That of an error.
+    /// Returns the wire form of an error.
     pub(super) fn new(error: &'a ApiError) -> Self {
         Self { r#type: kind(status(error)), message: cut(Cow::Owned(error.to_string())) }
     }
 }
 
-/// Whether a request is in this dialect: on a route that is Anthropic's alone, or one that both
-/// have, if it names a version of Anthropic's.
+/// Returns whether a request is in this dialect: on a route of Anthropic's alone, or on a shared
+/// one with Anthropic's version header.
 #[must_use]
 pub fn is_asked(path: &str, headers: &HeaderMap) -> bool {
     let is_under =
@@ -44,7 +44,7 @@ pub fn is_asked(path: &str, headers: &HeaderMap) -> bool {
     is_under("/v1/messages") || (is_under("/v1/models") && headers.contains_key("anthropic-version"))
 }
 
-/// An answer as this dialect has it: its errors, and the header that has the request's name.
+/// Translates a response into this dialect: errors, and the header with the request's id.
 #[must_use]
 pub fn translate(mut response: Response, request_id: &str) -> Response {
     if let Ok(value) = HeaderValue::from_str(request_id) {
@@ -61,7 +61,8 @@ pub fn translate(mut response: Response, request_id: &str) -> Response {
     }
 }
 
-/// A server that goes away has too much to do: another one, or the next, should be asked.
+/// Returns the status of an error. A server that shuts down is overloaded: clients should retry
+/// elsewhere.
 fn status(error: &ApiError) -> StatusCode {
     match error {
         ApiError::ShuttingDown => StatusCode::from_u16(OVERLOADED).expect("it has three digits"),

@@ -19,7 +19,7 @@ use crate::stream::finish::Finish;
 use crate::stream::usage::Usage;
 use crate::stream::{Chunks, Identity, Said, ShownToken};
 
-/// Says that the stream lives while nothing is generated, to clients that look at events only.
+/// The keep-alive event, for clients that ignore comments.
 const PING: &[u8] = b"event: ping\ndata: {\"type\":\"ping\"}\n\n";
 
 /// Writes the events of a stream.
@@ -124,7 +124,7 @@ impl MessageEvents {
 }
 
 impl Chunks for MessageEvents {
-    /// The first event and the last but one tell it.
+    /// The first event and the last but one carry it.
     fn tells_usage(&self) -> bool {
         true
     }
@@ -189,7 +189,7 @@ impl Chunks for MessageEvents {
         Event::MessageStop {}.write(frames);
     }
 
-    /// Every client knows this event, and misses `message_stop`.
+    /// Every client knows the error event, and misses `message_stop`.
     fn fail(&mut self, error: &ApiError, _: Usage, frames: &mut Vec<u8>) -> bool {
         Event::Error { error: ErrorObject::new(error) }.write(frames);
         true

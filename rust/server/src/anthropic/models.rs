@@ -13,7 +13,7 @@ pub struct Model<'a> {
     pub display_name: &'a str,
     /// When it was loaded.
     pub created_at: String,
-    /// `active`: what is not served is not there.
+    /// Always `active`: the list has only served models.
     pub lifecycle: &'static str,
     /// Longest prompt.
     pub max_input_tokens: usize,
@@ -35,7 +35,7 @@ pub struct ModelList<'a> {
 }
 
 impl<'a> ModelList<'a> {
-    /// The list of these.
+    /// Creates a list of these models.
     #[must_use]
     pub fn new(data: Vec<Model<'a>>) -> Self {
         let (first_id, last_id) = (data.first().map(|model| model.id), data.last().map(|model| model.id));
@@ -43,7 +43,7 @@ impl<'a> ModelList<'a> {
     }
 }
 
-/// A time as RFC 3339 has it, from the seconds since 1970.
+/// Formats the seconds since 1970 by RFC 3339.
 #[must_use]
 pub fn time(seconds: u64) -> String {
     let seconds = i64::try_from(seconds).unwrap_or(0);

@@ -6,7 +6,7 @@ use super::schema::params;
 use crate::openai::openapi::schemas::{count, list, nullable, object, object_with};
 use crate::openai::openapi::{get_with, parameters, post_with, reference};
 
-/// A route of this dialect.
+/// Returns a route of this dialect.
 pub(crate) fn post(id: &str, request: &str, answer: &str, event: Option<&str>) -> Value {
     let error = reference("MessageError");
     let mut operation = post_with(id, request, answer, event, &error);
@@ -16,7 +16,7 @@ pub(crate) fn post(id: &str, request: &str, answer: &str, event: Option<&str>) -
     operation
 }
 
-/// A route of both dialects: a header says which one is asked for.
+/// Returns a route of both dialects, selected by a header.
 pub(crate) fn or_other(id: &str, ours: &str, theirs: &str) -> Value {
     let either = |ours: &str, theirs: &str| json!({ "anyOf": [reference(ours), reference(theirs)] });
     let answer = json!({ "application/json": { "schema": either(ours, theirs) } });
@@ -28,7 +28,7 @@ pub(crate) fn or_other(id: &str, ours: &str, theirs: &str) -> Value {
     operation
 }
 
-/// All schemas of this dialect, by name.
+/// Returns all schemas of this dialect, by name.
 pub(crate) fn schemas() -> Vec<(&'static str, Value)> {
     let mut count_request = parameters(params());
     count_request["required"] = json!(["messages"]);

@@ -1,4 +1,4 @@
-//! The section of `docs/protocol.md` on this dialect, from the table that its reader obeys.
+//! Writes the section of `docs/protocol.md` on this dialect, from the table that the reader obeys.
 
 use super::schema::{BLOCKS, OWN, shared};
 use crate::openai::reference::line;

@@ -25,8 +25,7 @@ pub fn parse(body: &[u8], vocab_size: usize) -> Result<ChatRequest, ApiError> {
     take(&mut fields, vocab_size)
 }
 
-/// Reads the body of a request for the number of its prompt's tokens. What an answer is refused for
-/// is refused here.
+/// Reads the body of a request that counts its prompt's tokens, with the same refusals.
 ///
 /// # Errors
 /// 400, naming the field.
@@ -51,7 +50,7 @@ pub fn take(fields: &mut Fields, vocab_size: usize) -> Result<ChatRequest, ApiEr
     Ok(ChatRequest { conversation, tools, options })
 }
 
-/// What chat has under the same names, and what it calls otherwise.
+/// Takes the options that chat has under the same or other names.
 fn take_options(fields: &mut Fields, vocab_size: usize) -> Result<Options, ApiError> {
     let names = shared().map(|param| (param.name, param.name));
     let names = names.chain([("max_tokens", "max_tokens"), ("stop_sequences", "stop")]);

@@ -24,7 +24,7 @@ pub(super) struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// One that has not begun to say anything.
+    /// Returns a message without content.
     pub(super) fn begun(identity: &'a Identity, usage: Usage) -> Self {
         Self::new(identity, Vec::new(), End::default(), usage)
     }
@@ -56,7 +56,7 @@ impl<'a> From<&'a Finish> for End<'a> {
     }
 }
 
-/// Anthropic's `usage` object. What was in the KV cache is not among `input_tokens`.
+/// Anthropic's `usage` object. Cached tokens are not counted in `input_tokens`.
 #[derive(Debug, Serialize)]
 pub(super) struct Tokens {
     input_tokens: usize,
@@ -93,7 +93,7 @@ impl From<Usage> for Tokens {
 pub(super) enum ContentBlock<'a> {
     /// The answer itself.
     Text { text: &'a str },
-    /// What the model has thought. Clients send back only what has a signature; any will do here.
+    /// The model's thought. Clients send it back only with a signature; any will do here.
     Thinking { thinking: &'a str, signature: &'a str },
     /// A call.
     ToolUse { id: Cow<'a, str>, name: &'a str, input: Input<'a> },
@@ -104,7 +104,7 @@ pub(super) enum ContentBlock<'a> {
 pub(super) struct Input<'a>(&'a str);
 
 impl Serialize for Input<'_> {
-    /// Arguments that are no object are the value of a key that says so, as Anthropic advises its
+    /// Arguments that are not an object become the value of a marking key, as Anthropic advises its
     /// clients to send them back.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self(text) = self;
@@ -117,7 +117,7 @@ impl Serialize for Input<'_> {
     }
 }
 
-/// The blocks of an answer: the text, or what it has been parsed into.
+/// Returns the blocks of an answer: the text, or what it has been parsed into.
 fn blocks<'a>(identity: &'a Identity, delta: &'a Delta) -> Vec<ContentBlock<'a>> {
     let mut blocks = Vec::new();
     for part in &delta.parts {
@@ -144,7 +144,7 @@ fn blocks<'a>(identity: &'a Identity, delta: &'a Delta) -> Vec<ContentBlock<'a>>
     blocks
 }
 
-/// The body of a whole answer.
+/// Returns the body of a whole answer.
 #[must_use]
 pub fn whole(identity: &Identity, Answer { delta, finish }: &Answer, usage: Usage) -> Vec<u8> {
     let message = Message::new(identity, blocks(identity, delta), finish.into(), usage);

@@ -1,5 +1,5 @@
-//! What a body of `/v1/messages` may have in it: the table that the reader obeys and that the
-//! reference page and `/openapi.json` are made of.
+//! The fields of a body of `/v1/messages`: the table for the reader, the reference page and
+//! `/openapi.json`.
 //!
 //! The fields that chat has under the same name and with the same meaning are taken from its
 //! table, and so are those of other servers: what chat refuses is refused here.
@@ -98,7 +98,7 @@ pub const OWN: &[Param] = &[
     ignored(HERE, "anthropic_version", "As the header `anthropic-version`."),
     ignored(HERE, "return_tokens_as_token_ids", "Belongs to log-probabilities."),
     ignored(HERE, "stream_options", "A stream always ends with its usage."),
-    // What OpenAI's clients call otherwise.
+    // OpenAI's clients use other names for these.
     renamed(HERE, "stop", Empty, "stop_sequences", "OpenAI"),
     renamed(HERE, "max_completion_tokens", Null, "max_tokens", "OpenAI"),
     renamed(HERE, "response_format", Null, "output_config", "OpenAI"),
@@ -151,7 +151,7 @@ pub const BLOCKS: [(&str, &[Param]); 5] = [
 
 const CACHE_CONTROL: Param = ignored(HERE, "cache_control", "Cached prompts are found by themselves.");
 
-/// What is said. Those of one turn are joined by line breaks.
+/// Text. The texts of one turn are joined by line breaks.
 pub const TEXT_BLOCK: &[Param] = &[
     honoured(HERE, "text", MaybeText(16 << 20), "", "The text."),
     ignored(HERE, "citations", "The server cites nothing."),
@@ -167,7 +167,7 @@ pub const TOOL_USE: &[Param] = &[
     CACHE_CONTROL,
 ];
 
-/// What a tool has answered, in a message of the user.
+/// A tool's result, in a message of the user.
 pub const TOOL_RESULT: &[Param] = &[
     honoured(HERE, "tool_use_id", MaybeText(1024), "", "For the template: the `id` of the call."),
     honoured(HERE, "content", Blocks, "empty", "A text, or a list of blocks of text."),
@@ -175,7 +175,7 @@ pub const TOOL_RESULT: &[Param] = &[
     CACHE_CONTROL,
 ];
 
-/// What an earlier answer has thought.
+/// The thought of an earlier answer.
 pub const THINKING_BLOCK: &[Param] = &[
     honoured(
         HERE,
@@ -187,8 +187,8 @@ pub const THINKING_BLOCK: &[Param] = &[
     ignored(HERE, "signature", "A thought that comes back is believed."),
 ];
 
-/// What another server has thought, and only that server can read.
-pub const REDACTED_THINKING: &[Param] = &[ignored(HERE, "data", "Left out: nobody here can read it.")];
+/// The encrypted thought of another server.
+pub const REDACTED_THINKING: &[Param] = &[ignored(HERE, "data", "Left out: only that server can read it.")];
 
 /// A tool.
 pub const TOOL: &[Param] = &[
@@ -216,7 +216,7 @@ pub const TOOL: &[Param] = &[
     CACHE_CONTROL,
 ];
 
-/// What the answer has to do with the tools.
+/// Whether and which tools the answer calls.
 pub const TOOL_CHOICE: &[Param] = &[
     honoured(
         HERE,
@@ -254,14 +254,14 @@ pub const THINKING: &[Param] = &[
     ),
 ];
 
-/// How much effort, and which format.
+/// Effort and format.
 pub const OUTPUT_CONFIG: &[Param] = &[
     honoured(HERE, "effort", Text(64), "the template's", "The template's variable `reasoning_effort`."),
     honoured(HERE, "format", Object(FORMAT), "text", "What the text of the answer is held to."),
     ignored(HERE, "task_budget", "Requests stand alone."),
 ];
 
-/// What the text of an answer is held to.
+/// The format of the answer's text.
 pub const FORMAT: &[Param] = &[
     honoured(HERE, "type", Words(&["json_schema"]), "", "Others are refused."),
     honoured(
@@ -273,19 +273,19 @@ pub const FORMAT: &[Param] = &[
     ),
 ];
 
-/// Every field of a body that is known.
+/// Returns every field of a body that is known.
 pub fn params() -> impl Iterator<Item = &'static Param> + Clone {
     OWN.iter().chain(shared()).chain(foreign())
 }
 
-/// Those that do what they do in chat.
+/// Returns the fields with the same effect as in chat.
 pub fn shared() -> impl Iterator<Item = &'static Param> + Clone {
     let is_honoured = |param: &&Param| matches!(param.fate, Fate::Honoured { .. });
     let of_chat = body_params().filter(|param| param.is_on(Endpoint::Chat));
     of_chat.filter(is_honoured).filter(|param| AS_IN_CHAT.contains(&param.name))
 }
 
-/// Those of other servers that chat refuses or ignores.
+/// Returns the fields of other servers that chat refuses or ignores.
 pub fn foreign() -> impl Iterator<Item = &'static Param> + Clone {
     let is_own = |name: &str| OWN.iter().any(|param| param.name == name);
     let is_left = |param: &&Param| !matches!(param.fate, Fate::Honoured { .. });

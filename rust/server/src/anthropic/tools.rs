@@ -9,7 +9,7 @@ use crate::openai::fields::{Fields, wrong_type};
 use crate::openai::options::unsupported;
 use crate::openai::schema::{Endpoint, check};
 
-/// Takes what says something of tools out of a body.
+/// Takes the fields about tools out of a body.
 ///
 /// # Errors
 /// 400, naming the field.
@@ -28,7 +28,7 @@ pub(super) fn take(fields: &mut Fields) -> Result<Tools, ApiError> {
 
 fn tool(path: String, value: Value) -> Result<Value, ApiError> {
     let mut fields = Fields::from_value(path, value)?;
-    // One that Anthropic runs has other fields, and what it is refused for is that it is one.
+    // A tool that Anthropic runs has other fields; the refusal should name its type.
     match fields.take("type") {
         None => {}
         Some(kind) if kind == "custom" => {}
@@ -45,7 +45,7 @@ fn tool(path: String, value: Value) -> Result<Value, ApiError> {
     Ok(json!({ "type": "function", "function": function }))
 }
 
-/// What the answer has to do with the tools, and whether it may have several calls.
+/// Reads whether and which tools the answer calls, and whether it may have several calls.
 fn choice(fields: &mut Fields) -> Result<(Choice, bool), ApiError> {
     let Some(value) = fields.take("tool_choice") else { return Ok((Choice::Auto, true)) };
     let mut inner = Fields::from_value("tool_choice".to_owned(), value)?;

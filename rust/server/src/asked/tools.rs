@@ -10,7 +10,7 @@ use crate::error::ApiError;
 pub struct Tools {
     /// For the template: each with `type` and `function`, and what else the client has given.
     pub list: Vec<Value>,
-    /// What the answer has to do with them.
+    /// Whether and which of them the answer calls.
     pub choice: Choice,
     /// The names of those that may be called, if not all may.
     pub(crate) allowed: Option<Vec<String>>,
@@ -20,26 +20,25 @@ pub struct Tools {
     pub(crate) place: [&'static str; 2],
 }
 
-/// What an answer has to do with the tools.
+/// Whether and which tools an answer calls.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Choice {
-    /// It calls none.
+    /// The answer calls no tool.
     None,
-    /// It calls what it likes, or nothing.
+    /// The model decides.
     #[default]
     Auto,
-    /// It is a call.
+    /// The answer is a call.
     Required,
-    /// It is a call of this one.
+    /// The answer is a call of this tool.
     Named(String),
 }
 
 impl Tools {
-    /// These tools, as a dialect has read them; the field `choice_field` has said what is to be done
-    /// with them.
+    /// Creates the tools read by a dialect; `choice_field` names the field of the choice.
     ///
     /// # Errors
-    /// 400, if a call is forced that cannot be.
+    /// 400 if a forced call is impossible.
     pub fn new(
         list: Vec<Value>,
         choice: Choice,
@@ -51,13 +50,13 @@ impl Tools {
         Ok(tools)
     }
 
-    /// Whether the client knows OpenAI's older calls alone.
+    /// Returns whether the client knows OpenAI's older calls alone.
     #[must_use]
     pub fn are_functions(&self) -> bool {
         self.place[0] == "functions" && !self.list.is_empty()
     }
 
-    /// What is forced or allowed must be there.
+    /// Checks that forced and allowed tools exist.
     pub(crate) fn check_names(&self, field: &str) -> Result<(), ApiError> {
         let is_forced = matches!(self.choice, Choice::Required | Choice::Named(_));
         if is_forced && self.list.is_empty() {
@@ -79,19 +78,19 @@ impl Tools {
         }
     }
 
-    /// Whether there are some, and the answer may call them.
+    /// Returns whether the answer may call tools.
     #[must_use]
     pub fn may_be_called(&self) -> bool {
         self.choice != Choice::None && self.callable().next().is_some()
     }
 
-    /// Whether the answer is a call.
+    /// Returns whether the answer is a call.
     #[must_use]
     pub fn must_be_called(&self) -> bool {
         matches!(self.choice, Choice::Required | Choice::Named(_))
     }
 
-    /// Those that the answer may call.
+    /// Returns the tools that the answer may call.
     pub fn callable(&self) -> impl Iterator<Item = &Value> {
         self.list.iter().filter(|tool| match (&self.choice, &self.allowed) {
             (Choice::None, _) => false,
@@ -101,14 +100,14 @@ impl Tools {
         })
     }
 
-    /// Whether an answer that the model gives freely might be another than the client wants.
+    /// Returns whether an unconstrained answer might violate the request.
     #[must_use]
     pub fn need_grammar(&self) -> bool {
         let is_strict = |tool: &Value| tool["function"]["strict"] == true;
         self.must_be_called() || self.allowed.is_some() || !self.is_parallel || self.callable().any(is_strict)
     }
 
-    /// The field that the tools are in.
+    /// Returns the field that the tools are in.
     #[must_use]
     pub fn field(&self) -> String {
         self.place[0].to_owned()
@@ -119,7 +118,7 @@ fn name_of(tool: &Value) -> &str {
     tool["function"]["name"].as_str().unwrap_or_default()
 }
 
-/// These tools as a reader of answers needs them.
+/// Converts tools for the parser of answers.
 #[must_use]
 pub fn declared<'a>(tools: impl Iterator<Item = &'a Value>) -> Vec<Tool> {
     let declared = |tool: &Value| {

@@ -1,4 +1,4 @@
-//! The engine and the requests that it holds: the engine thread's side.
+//! The engine thread's side: the engine and the requests that it holds.
 
 use std::collections::{HashMap, VecDeque};
 use std::mem;
@@ -16,7 +16,6 @@ use super::lock;
 use super::masks::{Constraint, Drawn};
 use super::outbox::{End, EndError, Full, Outbox, Token};
 use crate::metrics::{AbortPhase, Metrics, Outcome};
-use crate::script::ScriptedAnswer;
 
 /// A request that the engine holds.
 #[derive(Debug)]
@@ -24,23 +23,22 @@ struct OpenRequest {
     outbox: Arc<Outbox>,
     prompt_len: usize,
     arrival: Instant,
-    /// Until its first step.
+    /// Held until the first step.
     place: Option<Place>,
-    /// When it was given its first step.
+    /// When its first step was planned.
     scheduled: Instant,
     first_token: Option<Instant>,
     num_tokens: usize,
     last_token: Option<Instant>,
-    /// What an abort is counted as.
+    /// The outcome under which an abort is counted.
     aborted_as: Outcome,
-    answer: Option<Arc<ScriptedAnswer>>,
     constraint: Option<Arc<Mutex<Constraint>>>,
-    /// Tokens on their way that its masks have forced.
+    /// Forced tokens that are not delivered yet.
     num_forced: usize,
 }
 
 impl OpenRequest {
-    /// Hands a drawn token to those who make its next mask.
+    /// Pairs a drawn token with the constraint that makes the next mask from it.
     fn tell_mask(&mut self, id: RequestId, token: u32) -> Option<Drawn> {
         let constraint = self.constraint.as_ref()?;
         match self.num_forced.checked_sub(1) {
@@ -80,7 +78,7 @@ impl OpenRequest {
         if let Some(first) = self.first_token {
             metrics.decode_time.observe(now - first);
         }
-        // A prompt that is only scored has no token, and ends by its length.
+        // A prompt that is only scored has no token and finishes by `length`.
         if self.first_token.is_some() || outcome == Outcome::Length {
             metrics.inference_time.observe(now - self.scheduled);
             metrics.request_prompt_tokens.observe_count(self.prompt_len);
@@ -92,14 +90,14 @@ impl OpenRequest {
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) engine: RecordedEngine,
-    /// The tokens of each step in flight and when it was planned, the oldest one first.
+    /// Tokens of each step in flight and when it was planned, oldest first.
     pub(super) steps_in_flight: VecDeque<(usize, Instant)>,
     last_completion: Option<Instant>,
     open: HashMap<RequestId, OpenRequest>,
     /// Scratch space of [`Core::deliver`], kept for its capacity.
     events: Vec<Event>,
     wakers: Vec<Waker>,
-    /// Tokens that masks follow from.
+    /// Drawn tokens that need a next mask.
     pub(super) drawn: Vec<Drawn>,
     /// Requests that have left the queue since the last [`Core::deliver`].
     num_departures: usize,
@@ -119,12 +117,13 @@ impl Core {
         }
     }
 
-    /// Tokens of the largest step in flight.
+    /// Returns the tokens of the largest step in flight.
     pub(super) fn num_tokens_in_flight(&self) -> usize {
         self.steps_in_flight.iter().map(|(num_tokens, _)| *num_tokens).max().unwrap_or(0)
     }
 
-    /// Tells the engine what its oldest step in flight has taken. The device begins with it when it has done with the one before.
+    /// Reports the duration of the oldest step in flight to the engine. The device starts it when
+    /// it has finished the one before.
     pub(super) fn observe(&mut self, step: StepId, now: Instant) -> Result<(), EngineError> {
         let planned = self.steps_in_flight.front().map(|(_, planned)| *planned);
         let began = planned.max(self.last_completion).unwrap_or(now);
@@ -133,7 +132,7 @@ impl Core {
         Ok(())
     }
 
-    /// Moves what has arrived into the engine: requests first, since an abort may name one of them.
+    /// Moves arrivals into the engine: requests first, since an abort may name one of them.
     pub(super) fn take_in(&mut self, arrivals: Arrivals, metrics: &Metrics, now: Instant) {
         for submission in arrivals.requests {
             self.add(submission);
@@ -184,10 +183,11 @@ impl Core {
     }
 
     fn add(&mut self, submission: Submission) {
-        let Submission { request, outbox, arrival, answer, constraint, place } = submission;
+        let Submission { request, outbox, arrival, constraint, place } = submission;
         let (id, prompt_len) = (request.id, request.prompt.len());
         if let Err(error) = self.engine.add_request(request) {
-            // Lengths are checked before a request is submitted, so this is a bug; it still must not hang its client.
+            // Lengths are checked before submission, so this is a bug; its client must still not
+            // hang.
             self.num_departures += 1;
             self.wakers.extend(outbox.end(End::Failed(EndError::Runner(error.to_string()))));
             return;
@@ -202,17 +202,10 @@ impl Core {
             num_tokens: 0,
             last_token: None,
             aborted_as: Outcome::Abort,
-            answer,
             constraint,
             num_forced: 0,
         };
         self.open.insert(id, open);
-    }
-
-    /// The scripted answer and the arrival of a request that has not ended.
-    pub(super) fn answer_of(&self, id: RequestId) -> Option<(&Arc<ScriptedAnswer>, Instant)> {
-        let open = self.open.get(&id)?;
-        Some((open.answer.as_ref()?, open.arrival))
     }
 
     /// Brings the engine's events to the outboxes and wakes each reader once.
@@ -260,7 +253,7 @@ impl Core {
             EventKind::Finished { reason, logprobs } => {
                 let (end, outcome) = match reason {
                     FinishReason::Stop { token_id } => {
-                        // It was generated like any other, and usage counts it.
+                        // The stop token was generated like any other, so usage counts it.
                         open.count_token(metrics, now);
                         (Some(End::Stop(Token { id: token_id, logprobs })), Outcome::Stop)
                     }
@@ -273,7 +266,7 @@ impl Core {
                         }
                         (Some(End::Failed(EndError::NotFinite)), Outcome::Error)
                     }
-                    // Its reader has gone, or has all that it wants.
+                    // The client has left, or has all that it wants.
                     FinishReason::Abort => (None, open.aborted_as),
                     FinishReason::Deadline => {
                         let waited_s = (now - open.arrival).as_secs_f64().ceil() as u64;
@@ -299,8 +292,8 @@ impl Core {
         self.wakers.extend(end.and_then(|end| open.outbox.end(end)));
     }
 
-    /// Ends every request with an error, those that have only just arrived, too. Readers come first: the engine may be what has
-    /// failed.
+    /// Ends every request with an error, including new arrivals. Readers come first: the engine may
+    /// be what has failed.
     pub(super) fn end_all(&mut self, arrivals: Arrivals, error: &EndError, metrics: &Metrics, now: Instant) {
         for submission in arrivals.requests {
             self.num_departures += 1;

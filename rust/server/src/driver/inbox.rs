@@ -1,4 +1,4 @@
-//! What HTTP threads leave for the engine thread.
+//! The inbox: what HTTP threads leave for the engine thread.
 
 use std::mem;
 use std::sync::{Arc, Mutex};
@@ -13,20 +13,19 @@ use super::outbox::Outbox;
 use super::pulse::Pulse;
 use crate::ledger::{Charge, Full, Ledger, Pool};
 use crate::metrics::{Outcome, RefusalReason};
-use crate::script::ScriptedAnswer;
 
-/// Why a request was not queued.
+/// Why a request was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Too much is held for others, or for this key.
+    /// The server holds too much, for all clients or for this API key.
     #[error("{full}")]
     Full {
-        /// What, and how much may be.
+        /// The pool that is full, and its limit.
         full: Full,
-        /// When there should be room, in seconds.
+        /// Seconds until there should be room.
         retry_after_s: u64,
     },
-    /// The server is going away.
+    /// The server is shutting down.
     #[error("the server is shutting down")]
     ShuttingDown,
     /// The runner died.
@@ -35,7 +34,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// What it is counted as.
+    /// Returns the reason under which the refusal is counted.
     pub(super) fn reason(&self) -> RefusalReason {
         match self {
             Self::Full { full, .. } => match full.pool {
@@ -43,6 +42,7 @@ impl Refusal {
                 Pool::PromptTokens => RefusalReason::QueueTokens,
                 Pool::Heads | Pool::LongBodies | Pool::ShortBodies => RefusalReason::BodyBytes,
                 Pool::Answers => RefusalReason::AnswerBytes,
+                Pool::StoredResponses | Pool::StoredBytes => RefusalReason::Stored,
             },
             Self::ShuttingDown => RefusalReason::Draining,
             Self::Failed(_) => RefusalReason::Failed,
@@ -50,7 +50,7 @@ impl Refusal {
     }
 }
 
-/// Where a driver is in its life.
+/// The phases of a driver's life.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Phase {
     Serving,
@@ -65,22 +65,21 @@ pub(super) struct Submission {
     pub(super) request: Request,
     pub(super) outbox: Arc<Outbox>,
     pub(super) arrival: Instant,
-    pub(super) answer: Option<Arc<ScriptedAnswer>>,
     pub(super) constraint: Option<Arc<Mutex<Constraint>>>,
     pub(super) place: Place,
 }
 
-/// The place of a request in the queue, until its first step or its end.
+/// A request's place in the queue, held until its first step or its end.
 #[derive(Debug)]
 pub(super) struct Place {
     _request: Charge,
     _tokens: Charge,
 }
 
-/// Bytes of an answer of which nothing is known yet.
+/// Bytes charged for an answer whose length is unknown.
 const MIN_ANSWER_BYTES: usize = 1 << 10;
 
-/// All that has come since the last step.
+/// All that has arrived since the last step.
 #[derive(Debug)]
 pub(super) struct Arrivals {
     pub(super) requests: Vec<Submission>,
@@ -92,20 +91,19 @@ pub(super) struct Arrivals {
 pub(super) struct Inbox {
     pub(super) phase: Phase,
     requests: Vec<Submission>,
-    /// A lane of its own: it takes at most one entry per open request, so it is bounded and never refuses.
+    /// A lane of its own: at most one entry per open request, so bounded without refusals.
     aborts: Vec<(RequestId, Outcome)>,
     masks: Vec<Made>,
-    /// Those that have been made among them, until they are taken.
+    /// Masks that the pool makes, until they are taken.
     pub(super) num_masks_in_making: usize,
-    /// Whether a step waits for all of them, so that one alone need not wake its thread.
+    /// Whether the step waits for all masks, so that one alone need not wake the engine thread.
     pub(super) is_patient: bool,
     ledger: Arc<Ledger>,
-    next_id: u64,
     stats: Stats,
     pub(super) pulse: Pulse,
     started: Instant,
     last_departure: Option<Instant>,
-    /// Time between two departures from a queue that was not empty, smoothed: what `Retry-After` is made of.
+    /// Smoothed time between two departures from a queue that was not empty, for `Retry-After`.
     departure_interval: Duration,
 }
 
@@ -119,7 +117,6 @@ impl Inbox {
             num_masks_in_making: 0,
             is_patient: false,
             ledger,
-            next_id: 0,
             stats,
             pulse: Pulse::new(now),
             started: now,
@@ -128,12 +125,12 @@ impl Inbox {
         }
     }
 
-    /// What is told to a client for which there is no room.
+    /// Makes the refusal of a client for which there is no room.
     pub(super) fn refuse(&self, full: Full) -> Refusal {
         Refusal::Full { full, retry_after_s: self.retry_after_s() }
     }
 
-    /// Takes all of these or none.
+    /// Queues all requests or none.
     pub(super) fn submit_all(
         &mut self,
         requests: Vec<NewRequest>,
@@ -150,7 +147,7 @@ impl Inbox {
         Ok(requests.into_iter().zip(places).map(|(new, place)| self.queue(new, place, arrival)).collect())
     }
 
-    /// The place of a request, and what is kept for its answer.
+    /// Reserves a request's place and the memory for its answer.
     fn place(&self, new: &NewRequest) -> Result<(Place, Charge), Full> {
         let NewRequest { request, kept_bytes, .. } = new;
         let _request = self.ledger.charge(Pool::Requests, request.key, 1)?;
@@ -165,25 +162,16 @@ impl Inbox {
         (place, kept): (Place, Charge),
         arrival: Instant,
     ) -> (RequestId, Arc<Outbox>) {
-        let NewRequest { mut request, deliver_at_end, patience, answer, kept_bytes: _, constraint } = new;
-        let id = RequestId(self.next_id);
-        self.next_id += 1;
-        request.id = id;
+        let NewRequest { mut request, delivery, patience, kept_bytes: _, constraint } = new;
+        let id = request.id;
         request.deadline = patience.map(|patience| self.engine_time(arrival).saturating_add(patience));
-        let outbox = Arc::new(Outbox::new(deliver_at_end, answer.is_some(), kept));
+        let outbox = Arc::new(Outbox::new(delivery, kept));
         request.is_constrained = constraint.is_some();
-        self.requests.push(Submission {
-            request,
-            outbox: Arc::clone(&outbox),
-            arrival,
-            answer,
-            constraint,
-            place,
-        });
+        self.requests.push(Submission { request, outbox: Arc::clone(&outbox), arrival, constraint, place });
         (id, outbox)
     }
 
-    /// A point in time on the clock of the engine's deadlines.
+    /// Converts a point in time to the engine's clock.
     pub(super) fn engine_time(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.started)
     }
@@ -192,21 +180,22 @@ impl Inbox {
         self.aborts.push((id, counts_as));
     }
 
-    /// Leaves a mask; answers whether the engine thread is to wake up for it.
+    /// Leaves a mask; returns whether the engine thread has to wake up.
     pub(super) fn take_in_mask(&mut self, id: RequestId, made: Result<Vec<u32>, MatchError>) -> bool {
         self.masks.push((id, made));
         !(self.is_patient && self.are_masks_in_making())
     }
 
-    /// Whether masks are on their way.
+    /// Returns whether masks are in the making.
     pub(super) fn are_masks_in_making(&self) -> bool {
         self.num_masks_in_making > self.masks.len()
     }
 
-    /// Empties all lanes. The largest step in flight has `num_tokens_in_flight`.
+    /// Empties all lanes. `num_tokens_in_flight` counts the largest step in flight.
     pub(super) fn take(&mut self, now: Instant, num_tokens_in_flight: usize) -> Arrivals {
         self.pulse.beat(now, num_tokens_in_flight);
-        // They wait in the engine until the step says otherwise: whoever looks meanwhile must not see a request nowhere.
+        // They wait in the engine until the step reports: the gauges must count every request
+        // somewhere.
         self.stats.num_waiting += self.requests.len();
         self.num_masks_in_making -= self.masks.len();
         Arrivals {
@@ -216,17 +205,17 @@ impl Inbox {
         }
     }
 
-    /// Whether the engine thread has nothing to wake up for.
+    /// Returns whether the engine thread has no reason to wake up.
     pub(super) fn is_quiet(&self) -> bool {
         !self.has_arrivals() && self.phase == Phase::Serving
     }
 
-    /// Whether somebody has come or gone.
+    /// Returns whether a request has arrived or been aborted.
     pub(super) fn has_arrivals(&self) -> bool {
         !(self.requests.is_empty() && self.aborts.is_empty() && self.masks.is_empty())
     }
 
-    /// What a step has left behind: the gauges, and how many requests have left the queue.
+    /// Records a step's results: the gauges, and how many requests left the queue.
     pub(super) fn settle(
         &mut self,
         stats: Stats,
@@ -244,35 +233,35 @@ impl Inbox {
         self.last_departure = (self.num_waiting() > 0).then_some(now);
     }
 
-    /// The gauges, with what has not reached the engine yet counted as waiting.
+    /// Returns the gauges; requests that have not reached the engine count as waiting.
     pub(super) fn stats(&self) -> Stats {
         Stats { num_waiting: self.num_waiting() + self.num_preparing(), ..self.stats }
     }
 
-    /// Bodies whose prompts are being made.
+    /// Returns the bodies whose prompts are being prepared.
     pub(super) fn num_preparing(&self) -> usize {
         self.ledger.held(Pool::Preparations)
     }
 
-    /// Whether the step loop has been silent for longer than its step explains.
+    /// Returns whether the step loop has been silent for longer than its step explains.
     pub(super) fn is_weak(&self) -> bool {
         self.pulse.weak_for().is_some()
     }
 
-    /// What is told to whoever asks meanwhile.
+    /// Makes the message for requests that arrive during a silence.
     pub(super) fn silence(&self) -> String {
         let silence = self.pulse.weak_for().unwrap_or_default();
         format!("the step loop has not answered for {:.1} s", silence.as_secs_f32())
     }
 
-    /// One look at the step loop; answers why it is to be given up, if it is.
+    /// Checks the step loop once; returns why it is to be given up, if it is.
     pub(super) fn look(&mut self) -> Option<String> {
         self.pulse.look(self.num_waiting() + self.stats.num_running > 0);
         let is_open = matches!(self.phase, Phase::Serving | Phase::Draining { .. });
         (is_open && self.pulse.is_gone()).then(|| self.silence())
     }
 
-    /// Takes nothing more, for this reason, unless there is one already.
+    /// Takes nothing more, for this reason, unless one was given before.
     pub(super) fn close(&mut self, phase: Phase) {
         if matches!(self.phase, Phase::Serving | Phase::Draining { .. }) {
             self.phase = phase;
@@ -283,7 +272,7 @@ impl Inbox {
         self.stats.num_waiting + self.requests.len()
     }
 
-    /// Half the queue has to leave before a client that comes back finds a place that others have not taken.
+    /// Half the queue has to leave before a client that comes back finds a free place.
     fn retry_after_s(&self) -> u64 {
         let num_departures = u32::try_from(self.num_waiting() / 2 + 1).unwrap_or(u32::MAX);
         self.departure_interval.saturating_mul(num_departures).as_secs().clamp(1, 60)
@@ -296,7 +285,7 @@ mod tests {
     use super::*;
     use crate::driver::DriverLimits;
 
-    /// Choices that are queued before the refusal of the last one would be prefilled for nobody.
+    /// Choices queued before the refusal of the last one would be prefilled in vain.
     #[test]
     fn requests_are_queued_together_or_not_at_all() {
         let limits =
@@ -313,7 +302,8 @@ mod tests {
         assert_eq!(submit(&[4, 4]), (true, 2, 8));
     }
 
-    /// A request that no gauge counts makes a busy server look idle, and it is taken out of service or down to zero replicas.
+    /// A request that no gauge counts makes a busy server look idle, and it is taken out of service
+    /// or down to zero replicas.
     #[test]
     fn a_request_on_its_way_to_the_engine_is_counted_as_waiting() {
         let limits =

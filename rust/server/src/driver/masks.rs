@@ -1,8 +1,9 @@
-//! The masks of constrained answers. They are made on threads of their own as soon as the token
-//! before is known, while the runner works for others.
+//! The masks of constrained answers. A pool of threads makes each as soon as the token before it is
+//! known, while the runner computes other sequences.
 //!
 //! ```text
-//! complete_step: token ─► pool: accept, forced tokens, mask ─► inbox ─► next_step: resume, schedule, write the masks of the plan
+//! complete_step: token ─► pool: accept, forced tokens, mask ─► inbox
+//! inbox ─► next_step: resume, schedule, write the masks of the plan
 //! ```
 
 use std::collections::VecDeque;
@@ -19,36 +20,36 @@ use streamcore_grammar::{MatchError, Matcher};
 use super::thought::Thought;
 use super::{Driver, lock};
 
-/// Most tokens that are forced at a time: as many as a short prompt.
+/// Maximum tokens forced at a time: the length of a short prompt.
 const MAX_FORCED: usize = 64;
 
-/// How long a step is held up for masks that are in the making, where no other step is in flight meanwhile.
+/// Maximum delay of a step for masks in the making, if no other step is in flight.
 const MASK_PATIENCE: Duration = Duration::from_millis(2);
 
-/// What an answer may say, and how far it has come.
+/// The constraint on an answer, and its state after the tokens so far.
 #[derive(Debug)]
 pub struct Constraint {
-    /// What it is held to, if it is to anything.
+    /// The grammar's state, if the answer has a grammar.
     matcher: Option<Matcher>,
-    /// Its thought, if that has a limit.
+    /// The state of the answer's thought, if thoughts are limited.
     thought: Option<Thought>,
-    /// What is left to say of the thought's end.
+    /// Tokens still due to close the thought.
     ending: VecDeque<u32>,
-    /// Which tokens may come next.
+    /// A bit for each token: whether it may come next.
     mask: Vec<u32>,
     /// Tokens of the answer.
     num_tokens: usize,
     min_tokens: usize,
     stop_token_ids: Vec<u32>,
-    /// Tokens that are not drawn have no log-probability.
+    /// False if log-probabilities are wanted: tokens that are not drawn have none.
     may_force: bool,
 }
 
 impl Constraint {
-    /// The constraint on the answer to a request, with the mask of its first token.
+    /// Creates a request's constraint, with the mask of the first token.
     ///
     /// # Errors
-    /// There is no such token, or the mask costs too much.
+    /// No token is allowed, or the mask costs too much.
     pub fn new(
         matcher: Option<Matcher>,
         thought: Option<Thought>,
@@ -70,8 +71,8 @@ impl Constraint {
         Ok(constraint)
     }
 
-    /// Takes in the token that was drawn, and makes the mask of the next one. Tokens that come
-    /// before that one because no others may are handed back.
+    /// Advances by the drawn token and makes the next mask. Returns the tokens that come first
+    /// because no other is allowed.
     fn accept(&mut self, token: u32) -> Result<Vec<u32>, MatchError> {
         self.ending.pop_front();
         self.take(token)?;
@@ -102,7 +103,7 @@ impl Constraint {
         }
     }
 
-    /// Says the end of a thought that has had its tokens.
+    /// Starts to close a thought that has used its budget.
     fn end_thought(&mut self) {
         if self.ending.is_empty()
             && let Some(ending) = self.thought.as_mut().and_then(Thought::ending)
@@ -111,7 +112,7 @@ impl Constraint {
         }
     }
 
-    /// Makes the mask, and says which tokens come before it.
+    /// Makes the next mask and returns the tokens forced before it.
     fn advance(&mut self, max_forced: usize) -> Result<Vec<u32>, MatchError> {
         if let Some(token) = self.ending.front() {
             self.mask.fill(0);
@@ -134,7 +135,7 @@ impl Constraint {
         Ok(forced)
     }
 
-    /// An answer that can only end does so, however short it is.
+    /// Bans stop tokens below `min_tokens`, unless the answer can only end.
     fn forbid_stops(&mut self) {
         let mut longer = self.mask.clone();
         for &token in &self.stop_token_ids {
@@ -155,7 +156,7 @@ impl Constraint {
     }
 }
 
-/// A token that a constrained request has drawn.
+/// A token drawn for a constrained request.
 #[derive(Debug)]
 pub(super) struct Drawn {
     pub(super) id: RequestId,
@@ -163,17 +164,17 @@ pub(super) struct Drawn {
     pub(super) constraint: Arc<Mutex<Constraint>>,
 }
 
-/// A mask that is there, behind these tokens; or why there is none.
+/// A finished mask with the tokens forced before it, or why there is none.
 pub(super) type Made = (RequestId, Result<Vec<u32>, MatchError>);
 
-/// Makes masks. Its threads begin with the first of them.
+/// The pool that makes masks. Its threads start with the first mask.
 #[derive(Debug, Default)]
 pub(super) struct Masks {
     pool: OnceLock<ThreadPool>,
 }
 
 impl Masks {
-    /// Makes the masks that follow these tokens, and leaves each in the inbox.
+    /// Makes the masks after these tokens and leaves each in the inbox.
     pub(super) fn make(&self, driver: &Arc<Driver>, drawn: impl Iterator<Item = Drawn>) {
         for Drawn { id, token, constraint } in drawn {
             let driver = Arc::clone(driver);
@@ -198,9 +199,8 @@ impl Masks {
 }
 
 impl Driver {
-    /// Gives masks the moment that they take, if the runner has nothing else to do: without it, a
-    /// constrained request would sit out every other step. No answer without one is held up for
-    /// longer than [`MASK_PATIENCE`].
+    /// Waits for masks in the making if the runner is idle: otherwise a constrained request would
+    /// miss every other step. Delays unconstrained answers by at most [`MASK_PATIENCE`].
     pub(super) fn wait_for_masks(&self) {
         if lock(&self.core).engine.num_steps_in_flight() > 0 {
             return;

@@ -1,33 +1,30 @@
-//! What the routes leave in the inbox.
+//! The request that a route leaves in the inbox.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use streamcore_engine::{Request, RequestId};
 
-use super::Constraint;
-use crate::script::ScriptedAnswer;
+use super::{Constraint, Delivery};
 
-/// What a client asks for, in tokens.
+/// A client's request, in tokens.
 #[derive(Debug, Clone)]
 pub struct NewRequest {
-    /// What the engine is asked for. Its name is the driver's to give.
+    /// The engine's request, under an id that [`Driver::new_id`](super::Driver::new_id) has given.
     pub request: Request,
-    /// All tokens are handed over with the end, which spares their reader a wake-up for each.
-    pub deliver_at_end: bool,
+    /// How its tokens are handed over.
+    pub delivery: Delivery,
     /// How long its client waits for the end; nothing is computed for it afterwards.
     pub patience: Option<Duration>,
-    /// What a script answers in the place of a model; its tokens are handed over one by one.
-    pub answer: Option<Arc<ScriptedAnswer>>,
     /// Bytes of what is known of its tokens that are kept until its answer is written, at most.
     pub kept_bytes: usize,
-    /// What the answer may say. It belongs to this request alone.
+    /// The constraint on the answer, shared with no other request.
     pub constraint: Option<Arc<Mutex<Constraint>>>,
 }
 
 impl NewRequest {
-    /// A greedy request without stop tokens that asks for nothing else. Start from it and change
-    /// what matters: fields may be added.
+    /// Creates a greedy request without stop tokens. Start from it and change what matters: fields
+    /// may be added.
     #[must_use]
     pub fn new(prompt: Vec<u32>, max_tokens: usize) -> Self {
         Request::new(RequestId::default(), prompt, max_tokens).into()
@@ -36,6 +33,6 @@ impl NewRequest {
 
 impl From<Request> for NewRequest {
     fn from(request: Request) -> Self {
-        Self { request, deliver_at_end: false, patience: None, answer: None, kept_bytes: 0, constraint: None }
+        Self { request, delivery: Delivery::Merged, patience: None, kept_bytes: 0, constraint: None }
     }
 }

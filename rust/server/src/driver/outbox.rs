@@ -1,4 +1,4 @@
-//! What the engine thread leaves for one request, and the handle that takes it out.
+//! The outbox: what the engine thread leaves for one request, and the stream that takes it out.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -19,30 +19,42 @@ pub enum End {
     Stop(Token),
     /// `max_tokens` or the context is used up.
     Length,
-    /// The runner died or the server went away.
+    /// The request failed.
     Failed(EndError),
 }
 
 /// Why a request ended without an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EndError {
-    /// The server is going away and the deadline has passed.
+    /// The server shut down and the deadline passed.
     ShuttingDown,
     /// The runner failed.
     Runner(String),
-    /// The client reads so slowly that what waits for it has reached its bound.
+    /// The client reads so slowly that its backlog has reached the limit.
     SlowReader,
     /// The model computed a logit that is NaN or infinite.
     NotFinite,
-    /// The answer cannot go on as its grammar wants: the next mask costs too much.
+    /// The grammar cannot be enforced any further: the next mask costs too much.
     Grammar(String),
-    /// Its client does not wait any longer.
+    /// The client's timeout has passed.
     Deadline {
-        /// How long it has waited, in seconds.
+        /// Seconds that the client waited.
         waited_s: u64,
     },
-    /// A script wants the connection to break off.
+    /// The runner wants the connection to break off without a word.
     Cut,
+}
+
+/// How the tokens of a request are handed to their reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// As they come; those that have come since the last time are handed over together.
+    Merged,
+    /// Each by itself, however many have come: what the reader makes of them does not depend on how
+    /// busy the machine is.
+    TokenByToken,
+    /// All with the end, which spares their reader a wake-up for each.
+    AtEnd,
 }
 
 /// A generated token.
@@ -50,34 +62,32 @@ pub enum EndError {
 pub struct Token {
     /// Its id.
     pub id: u32,
-    /// How likely the model found it, if the request asks for that.
+    /// Its log-probabilities, if requested.
     pub logprobs: Option<Box<TokenLogprobs>>,
 }
 
-/// Most tokens and log-probabilities that are taken at once: what is made of them must not fill the memory either.
+/// Maximum tokens and log-probabilities taken at once, which bounds the memory of their events.
 const MAX_TAKEN_WEIGHT: usize = 8 << 10;
-/// Most tokens and log-probabilities that wait for a reader that is slower than the model, 16 bytes each. Tokens alone stay below
-/// it in any context.
+/// Maximum tokens and log-probabilities that wait for a slow reader, 16 bytes each. Tokens alone
+/// stay below it in any context.
 const MAX_WEIGHT: usize = 1 << 18;
 
-/// Bytes of a token or a log-probability that waits.
+/// Bytes of a waiting token or log-probability.
 const BYTES_OF_WEIGHT: usize = 16;
-/// What waits is charged in pieces of this: nearly every stream is read sooner.
+/// Waiting bytes are charged in portions of this size: nearly every stream is read sooner.
 const CHARGED_BYTES: usize = 64 << 10;
 
-/// Tokens and the end of one request. Never holds more than the request's `max_tokens`, and of a stream no more than [`MAX_WEIGHT`].
+/// The tokens and the end of one request: at most `max_tokens`, and in a stream at most
+/// [`MAX_WEIGHT`].
 #[derive(Debug)]
 pub(super) struct Outbox {
-    /// Nothing is handed over before the end.
-    deliver_at_end: bool,
+    delivery: Delivery,
     /// Its client has left.
     is_abandoned: AtomicBool,
-    /// Each token is handed over by itself, however many have come.
-    one_by_one: bool,
     contents: Mutex<Contents>,
 }
 
-/// The reader of a stream is so far behind that it must be left.
+/// The backlog of a stream has reached its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Full;
 
@@ -85,7 +95,7 @@ pub(super) struct Full;
 struct Contents {
     num_cached_tokens: usize,
     prompt_logprobs: Vec<TokenLogprobs>,
-    /// Taken from the front: a reader may be far behind.
+    /// A queue: a slow reader takes from the front.
     tokens: VecDeque<Token>,
     weight: usize,
     end: Option<End>,
@@ -93,16 +103,16 @@ struct Contents {
     kept: Kept,
 }
 
-/// What is charged for an answer until its last part is dropped.
+/// The charge for an answer, held until its last part is dropped.
 #[derive(Debug)]
 struct Kept {
     charge: Charge,
-    /// From the beginning on.
+    /// Bytes charged from the start.
     num_bytes: usize,
 }
 
 impl Kept {
-    /// Charges what waits as well. Err: there is no room for it.
+    /// Charges the waiting tokens too; fails if there is no room.
     fn follow(&mut self, weight: usize, is_wanted_anyway: bool) -> Result<(), Full> {
         let waiting = weight * BYTES_OF_WEIGHT / CHARGED_BYTES * CHARGED_BYTES;
         let amount = waiting.max(self.num_bytes);
@@ -144,45 +154,41 @@ impl Contents {
 
 impl Outbox {
     /// One for which this is charged already.
-    pub(super) fn new(deliver_at_end: bool, one_by_one: bool, charge: Charge) -> Self {
-        Self {
-            deliver_at_end,
-            one_by_one: one_by_one && !deliver_at_end,
-            is_abandoned: AtomicBool::new(false),
-            contents: Mutex::new(Contents::new(charge)),
-        }
+    pub(super) fn new(delivery: Delivery, charge: Charge) -> Self {
+        Self { delivery, is_abandoned: AtomicBool::new(false), contents: Mutex::new(Contents::new(charge)) }
     }
 
-    /// Adds a token; hands back the reader if it must be woken, which is once however many tokens follow.
+    /// Adds a token; returns the reader if it must be woken, which is once for any number of
+    /// tokens.
     pub(super) fn push(&self, token: Token) -> Result<Option<Waker>, Full> {
         let mut contents = lock(&self.contents);
         contents.weight += weight_of(&token);
         contents.tokens.push_back(token);
         let weight = contents.weight;
-        contents.kept.follow(weight, self.deliver_at_end)?;
-        match self.deliver_at_end {
-            true => Ok(None),
-            false if weight > MAX_WEIGHT => Err(Full),
-            false => Ok(contents.reader.take()),
+        contents.kept.follow(weight, self.delivery == Delivery::AtEnd)?;
+        match self.delivery {
+            Delivery::AtEnd => Ok(None),
+            _ if weight > MAX_WEIGHT => Err(Full),
+            Delivery::Merged | Delivery::TokenByToken => Ok(contents.reader.take()),
         }
     }
 
-    /// Tells how much of the prompt was in the KV cache already. Wakes nobody: the first token follows.
+    /// Sets the cached tokens of the prompt. Wakes no reader: the first token follows.
     pub(super) fn set_num_cached_tokens(&self, num_cached_tokens: usize) {
         lock(&self.contents).num_cached_tokens = num_cached_tokens;
     }
 
-    /// Wakes nobody: the first token follows.
+    /// Adds log-probabilities of the prompt. Wakes no reader: the first token follows.
     pub(super) fn push_prompt_logprobs(&self, logprobs: Vec<TokenLogprobs>) {
         lock(&self.contents).prompt_logprobs.extend(logprobs);
     }
 
-    /// Whether tokens are generated for nobody.
+    /// Returns whether the client has left.
     pub(super) fn is_abandoned(&self) -> bool {
         self.is_abandoned.load(Relaxed)
     }
 
-    /// Nothing comes after this.
+    /// Sets the end, after which nothing comes.
     pub(super) fn end(&self, end: End) -> Option<Waker> {
         let mut contents = lock(&self.contents);
         contents.end = Some(end);
@@ -203,12 +209,13 @@ impl Outbox {
         cx: &mut Context<'_>,
         tokens: &mut Vec<Token>,
     ) -> Poll<Option<End>> {
-        let is_due = contents.end.is_some() || !(self.deliver_at_end || contents.tokens.is_empty());
+        let is_due =
+            contents.end.is_some() || !(self.delivery == Delivery::AtEnd || contents.tokens.is_empty());
         if !is_due {
             contents.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        if self.one_by_one
+        if self.delivery == Delivery::TokenByToken
             && let Some(token) = contents.tokens.pop_front()
         {
             contents.weight -= weight_of(&token);
@@ -216,7 +223,7 @@ impl Outbox {
             let is_last = contents.tokens.is_empty();
             return Poll::Ready(contents.end.take_if(|_| is_last));
         }
-        if !self.deliver_at_end && contents.weight > MAX_TAKEN_WEIGHT {
+        if self.delivery == Delivery::Merged && contents.weight > MAX_TAKEN_WEIGHT {
             contents.take_portion(tokens);
             return Poll::Ready(if contents.tokens.is_empty() { contents.end.take() } else { None });
         }
@@ -230,7 +237,7 @@ fn weight_of(token: &Token) -> usize {
     1 + token.logprobs.as_ref().map_or(0, |logprobs| 2 + logprobs.top.len())
 }
 
-/// The tokens of one request as they are generated. Dropping it before the end aborts the request.
+/// The stream of one request's tokens. Dropping it before the end aborts the request.
 #[derive(Debug)]
 pub struct TokenStream {
     driver: Arc<Driver>,
@@ -250,8 +257,8 @@ impl TokenStream {
         Self { driver, id, outbox, account, is_over: false }
     }
 
-    /// Appends what has been generated since the last call, and hands over the end with the last of it. Must not be polled
-    /// after the end.
+    /// Appends the tokens since the last call and returns the end with the last of them. Must not
+    /// be polled after the end.
     pub fn poll(&mut self, cx: &mut Context<'_>, tokens: &mut Vec<Token>) -> Poll<Option<End>> {
         debug_assert!(!self.is_over, "polled after the end");
         let num_before = tokens.len();
@@ -262,19 +269,19 @@ impl TokenStream {
         Poll::Ready(end)
     }
 
-    /// Tokens of the prompt that were in the KV cache already. Known when the first token is.
+    /// Returns the cached tokens of the prompt, known from the first token on.
     #[must_use]
     pub fn num_cached_tokens(&self) -> usize {
         lock(&self.outbox.contents).num_cached_tokens
     }
 
-    /// Takes what is known of the prompt's log-probabilities: those of consecutive tokens from the second on. All are there when the
-    /// first token is.
+    /// Takes the prompt's log-probabilities so far: those of consecutive tokens from the second on.
+    /// All are there with the first generated token.
     pub fn take_prompt_logprobs(&mut self) -> Vec<TokenLogprobs> {
         mem::take(&mut lock(&self.outbox.contents).prompt_logprobs)
     }
 
-    /// Ends the request because its text is complete: a stop string was found. Counts as a success.
+    /// Ends the request as a success: a stop string completed its text.
     pub fn stop(&mut self) {
         self.abort(Outcome::Stop);
     }
@@ -300,15 +307,16 @@ mod tests {
     use crate::driver::DriverLimits;
     use crate::ledger::{Ledger, Pool};
 
-    fn outbox(deliver_at_end: bool, one_by_one: bool) -> Outbox {
+    fn outbox(delivery: Delivery) -> Outbox {
         let ledger = Ledger::new(DriverLimits::default());
-        Outbox::new(deliver_at_end, one_by_one, ledger.charge(Pool::Answers, 0, 1).unwrap())
+        Outbox::new(delivery, ledger.charge(Pool::Answers, 0, 1).unwrap())
     }
 
-    /// A thousand whole answers at once would otherwise wake their readers a thousand times a step, for nothing.
+    /// A thousand whole answers at once would otherwise wake their readers a thousand times a step,
+    /// for nothing.
     #[test]
     fn the_reader_of_a_whole_answer_is_woken_once() {
-        let (outbox, mut cx) = (outbox(true, false), Context::from_waker(Waker::noop()));
+        let (outbox, mut cx) = (outbox(Delivery::AtEnd), Context::from_waker(Waker::noop()));
         let mut tokens = Vec::new();
         for id in [1, 2, 3] {
             assert!(outbox.poll(&mut cx, &mut tokens).is_pending());
@@ -322,8 +330,8 @@ mod tests {
 
     /// A test of a client that counts events must not depend on how busy the machine is.
     #[test]
-    fn scripted_tokens_are_handed_over_one_by_one() {
-        let (outbox, mut cx) = (outbox(false, true), Context::from_waker(Waker::noop()));
+    fn tokens_are_handed_over_one_by_one() {
+        let (outbox, mut cx) = (outbox(Delivery::TokenByToken), Context::from_waker(Waker::noop()));
         let mut tokens = Vec::new();
         for id in [1, 2] {
             assert!(outbox.push(Token { id, logprobs: None }).is_ok());
@@ -335,10 +343,11 @@ mod tests {
         assert_eq!(tokens.iter().map(|token| token.id).collect::<Vec<_>>(), [1, 2]);
     }
 
-    /// A reader that falls behind must cost a fixed amount of memory, here and where its events are made.
+    /// A reader that falls behind must cost a fixed amount of memory, here and where its events are
+    /// made.
     #[test]
     fn a_stream_is_taken_in_portions_and_full_at_its_bound() {
-        let (outbox, mut cx) = (outbox(false, false), Context::from_waker(Waker::noop()));
+        let (outbox, mut cx) = (outbox(Delivery::Merged), Context::from_waker(Waker::noop()));
         let top = vec![(1, -1.0); 20];
         let token =
             || Token { id: 1, logprobs: Some(Box::new(TokenLogprobs { logprob: -1.0, top: top.clone() })) };

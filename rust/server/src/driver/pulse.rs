@@ -1,28 +1,29 @@
-//! Whether the step loop makes progress. How long a step may take depends on the model, the machine and the number of tokens by
-//! factors of thousands, so it is measured. See `docs/decisions/0010-when-the-step-loop-hangs.md`.
+//! Watches that the step loop makes progress. A step's duration varies by factors of thousands with
+//! model, machine and tokens, so it is measured. See
+//! `docs/decisions/0010-when-the-step-loop-hangs.md`.
 
 use std::time::{Duration, Instant};
 
-/// How often somebody must look. Silence is counted in looks, not by a clock: while the whole process is stopped, by a debugger or
-/// with its machine, nobody looks, and nothing has hung.
+/// How often the loop is checked. Silence is counted in checks, not by a clock: while a debugger or
+/// its machine stops the whole process, no check runs, and nothing hangs.
 pub const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// A loop is weak after this, however short its steps are.
+/// A loop is weak after this silence, however short its steps are.
 const MIN_WEAK_AFTER: Duration = Duration::from_millis(1500);
-/// It is given up after this.
+/// A loop is given up after this silence.
 const MIN_GONE_AFTER: Duration = Duration::from_secs(10);
-/// A step may take so many times the longest one that could be expected: others use the machine, contexts grow.
+/// A step may take this many times the longest expected: others use the machine, contexts grow.
 const PATIENCE: u32 = 8;
-/// A weak loop is given up after so many times its limit.
+/// A weak loop is given up after this many times its limit.
 const GONE_FACTOR: u32 = 4;
-/// What the first step may take, if nothing has been measured.
+/// Limit for the first step, if nothing has been measured.
 const FIRST_STEP: Duration = Duration::from_secs(60);
-/// The longest step is forgotten by this part with each shorter one.
+/// Each shorter step lowers the longest duration by this fraction.
 const FORGETTING: u32 = 64;
-/// Step sizes are told apart by their power of two.
+/// Steps are grouped by the power of two of their tokens.
 const NUM_SIZES: usize = 32;
 
-/// Feels for signs of life of the step loop.
+/// The measured progress of the step loop.
 #[derive(Debug)]
 pub(super) struct Pulse {
     last_beat: Instant,
@@ -44,7 +45,7 @@ impl Pulse {
         }
     }
 
-    /// A sign of life, after which the largest step in flight has this many tokens.
+    /// Records progress; the largest step now in flight has `num_tokens`.
     pub(super) fn beat(&mut self, now: Instant, num_tokens: usize) {
         if self.num_tokens > 0 {
             self.learn(self.num_tokens, now.saturating_duration_since(self.last_beat));
@@ -55,25 +56,25 @@ impl Pulse {
         self.silence = Duration::ZERO;
     }
 
-    /// A step of so many tokens has taken so long.
+    /// Records the duration of a step of `num_tokens`.
     pub(super) fn learn(&mut self, num_tokens: usize, took: Duration) {
         let longest = &mut self.longest[size_of(num_tokens)];
         let forgotten = longest.saturating_sub(took) / FORGETTING;
         *longest = took.max(*longest - forgotten);
     }
 
-    /// To be called once each [`LOOK_INTERVAL`].
+    /// Counts one check; call it every [`LOOK_INTERVAL`].
     pub(super) fn look(&mut self, has_work: bool) {
         let is_alive = std::mem::replace(&mut self.has_beaten, false) || !has_work;
         self.silence = if is_alive { Duration::ZERO } else { self.silence + LOOK_INTERVAL };
     }
 
-    /// How long the loop has been silent for longer than its step explains, if it has.
+    /// Returns how long a weak loop has been silent.
     pub(super) fn weak_for(&self) -> Option<Duration> {
         (self.silence >= self.weak_after()).then_some(self.silence)
     }
 
-    /// Whether nobody need wait for it any longer.
+    /// Returns whether the loop is to be given up.
     pub(super) fn is_gone(&self) -> bool {
         self.silence >= MIN_GONE_AFTER.max(self.weak_after() * GONE_FACTOR)
     }
@@ -83,7 +84,8 @@ impl Pulse {
         MIN_WEAK_AFTER.max(expected * PATIENCE)
     }
 
-    /// The longest that the step in flight should take. A larger one takes longer, but not more than in proportion to its tokens.
+    /// Returns the expected duration of the step in flight: a larger one takes longer, at most in
+    /// proportion to its tokens.
     fn expected(&self) -> Duration {
         let size = size_of(self.num_tokens);
         let bound = |(measured, longest): (usize, &Duration)| match size.checked_sub(measured) {
@@ -106,7 +108,7 @@ fn size_of(num_tokens: usize) -> usize {
 mod tests {
     use super::*;
 
-    /// Looks until the pulse says so; tells how long that took.
+    /// Checks until `is_reached`; returns how long that took.
     fn time_until(pulse: &mut Pulse, is_reached: impl Fn(&Pulse) -> bool) -> Duration {
         let mut waited = Duration::ZERO;
         pulse.look(true);
@@ -141,7 +143,8 @@ mod tests {
         }
     }
 
-    /// A prefill on a slow machine takes a minute; whoever takes that for a hang ends good streams.
+    /// A prefill on a slow machine takes a minute; a watchdog that takes it for a hang ends good
+    /// streams.
     #[test]
     fn a_long_step_has_the_time_that_such_steps_take() {
         let weak = |pulse: &Pulse| pulse.weak_for().is_some();
@@ -172,7 +175,7 @@ mod tests {
         assert_eq!(pulse.weak_after(), MIN_WEAK_AFTER);
     }
 
-    /// Without work there is nothing to do but to be silent.
+    /// Silence without work is no hang.
     #[test]
     fn an_idle_loop_is_well() {
         let mut pulse = pulse_after(&[(1, 20)], 0);

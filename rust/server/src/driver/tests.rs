@@ -1,4 +1,4 @@
-//! What must hold whatever the HTTP side does.
+//! Tests of the driver that hold for any HTTP side.
 #![allow(clippy::unwrap_used)]
 use std::task::{Context, Poll, Waker};
 use std::thread;
@@ -34,7 +34,8 @@ fn the_longest_deadline_is_a_deadline() {
     assert_eq!(driver.next_step(&mut buffers.borrow(), Duration::MAX), NextStep::Stopped);
 }
 
-/// A panic in the engine thread must end as an error at every client, not as a stream that hangs behind a poisoned lock.
+/// A panic in the engine thread must end as an error at every client, not as a stream that hangs
+/// behind a poisoned lock.
 #[test]
 fn a_panic_of_the_engine_thread_still_ends_every_request() {
     let driver = driver();
@@ -56,7 +57,7 @@ fn a_panic_of_the_engine_thread_still_ends_every_request() {
     assert_eq!(driver.health(), Health::Failed("the engine panicked".to_owned()));
 }
 
-/// Whoever does not wait any longer would be computed for, in the place of those who do.
+/// A client that has given up would take the place of one that still waits.
 #[test]
 fn a_request_whose_client_waits_no_longer_ends_without_a_step() {
     let driver = driver();

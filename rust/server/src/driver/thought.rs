@@ -1,4 +1,4 @@
-//! How long a thought may be.
+//! The token budget of thoughts.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,26 +7,26 @@ use streamcore_parsers::{Parser, Piece, Setup};
 
 use crate::text::{Detokenizer, Tokenizer};
 
-/// Most tokens that a character can be spread over beyond its first.
+/// Maximum tokens of one character beyond its first.
 const MAX_UNFINISHED: usize = 3;
 
-/// Follows an answer token by token, and says when its thought has had its tokens.
+/// Follows an answer token by token and closes a thought that has used its budget.
 #[derive(Debug)]
 pub struct Thought {
     parser: Parser,
     detokenizer: Detokenizer,
-    /// The special tokens that mean something to the parser.
+    /// Special tokens that the parser reads.
     markers: Vec<(u32, &'static str)>,
     budget: usize,
     num_tokens: usize,
-    /// What closes it, and what does so where the model has opened it again.
+    /// Token lists that close the thought: the first time, and after the model reopens it.
     endings: VecDeque<Vec<u32>>,
     text: String,
 }
 
 impl Thought {
-    /// The thought of an answer in the formats of `setup` behind this prompt, which may have
-    /// `budget` tokens between its markers.
+    /// Starts behind `prompt`, for an answer in the formats of `setup` with `budget` tokens between
+    /// the thought's markers.
     #[must_use]
     pub fn new(
         setup: Setup,
@@ -51,7 +51,7 @@ impl Thought {
         self.detokenizer.push(token, &mut self.text);
         let marker = self.markers.iter().find_map(|(id, text)| (*id == token).then_some(*text));
         let letters = marker.and_then(|marker| self.text.strip_suffix(marker)).unwrap_or(&self.text);
-        // What is said is the other reader's affair.
+        // Another parser reads the answer for the client.
         let mut said = Vec::new();
         if !letters.is_empty() {
             self.parser.push(Piece::Text(letters), &mut said);
@@ -62,7 +62,7 @@ impl Thought {
         self.num_tokens += usize::from(was_inside && self.parser.is_inside_reasoning());
     }
 
-    /// The tokens that close the thought, if it has had its own. A character is not cut in two: a
+    /// Returns the tokens that close the thought, if its budget is used. Never cuts a character: a
     /// grammar would not know what follows.
     pub(super) fn ending(&mut self) -> Option<Vec<u32>> {
         let num_late = if self.detokenizer.is_inside_character() { MAX_UNFINISHED } else { 0 };

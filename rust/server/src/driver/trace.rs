@@ -1,11 +1,11 @@
-//! What the driver adds to a trace: its place.
+//! Recording of a driver's calls to its engine.
 
 use streamcore_trace::Recorder;
 
 use super::{Driver, lock};
 
 impl Driver {
-    /// Writes every call to the engine down from now on. To be called before the first step.
+    /// Records every call to the engine. Call it before the first step.
     pub fn record(&self, recorder: Recorder) {
         lock(&self.core).engine.record(recorder);
     }

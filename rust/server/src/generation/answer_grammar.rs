@@ -1,5 +1,5 @@
-//! What an answer is held to, as one grammar: a thought if the model has one, then calls, or
-//! content, or either.
+//! Builds one grammar for an answer: a thought if the model reasons, then calls, or content, or
+//! either.
 
 use serde_json::{Value, json};
 use streamcore_grammar::{Call, Calls, Grammar, Node, Piece, Tag};
@@ -13,38 +13,38 @@ use crate::asked::tools::{Choice, Tools};
 use crate::error::ApiError;
 use crate::text::Tokenizer;
 
-/// A grammar that is to be compiled, and the field that wants it.
+/// A grammar to compile, and the field that requires it.
 #[derive(Debug, Clone)]
 pub struct AskedGrammar {
-    /// What the answer is held to.
+    /// The grammar of the answer.
     pub grammar: Grammar,
-    /// The same with arguments of any kind, where nobody has asked for their schemas to be enforced.
+    /// The same with unconstrained arguments, unless the request enforces their schemas.
     pub loose: Option<Grammar>,
-    /// What an error is about.
+    /// The field that an error names.
     pub field: String,
     /// Where calls are held to something, too: what the field asks for by itself, and the field of the calls.
     pub beside_calls: Option<(Grammar, String)>,
 }
 
-/// How a model writes.
+/// The notation in which a model writes answers.
 #[derive(Debug, Clone, Copy)]
 pub struct Manner<'a> {
-    /// Its tokens.
+    /// The model's tokenizer.
     pub tokenizer: &'a Tokenizer,
-    /// How it calls.
+    /// The format of its calls.
     pub tools: Option<ToolFormat>,
-    /// How it reasons.
+    /// The format of its reasoning.
     pub reasoning: Option<ReasoningFormat>,
-    /// The prompt has opened the reasoning.
+    /// Whether the prompt has opened the reasoning.
     pub starts_in_reasoning: bool,
     /// Tokens that end an answer.
     pub end_ids: &'a [u32],
 }
 
-/// What a chat's answer is held to, if it is to anything.
+/// Builds the grammar of a chat's answer, if it needs one.
 ///
 /// # Errors
-/// 400, if the schema of a strict tool cannot be enforced in the model's notation.
+/// 400 if a strict tool's schema cannot be enforced in the model's notation.
 pub fn chat_grammar(
     manner: &Manner<'_>,
     asked: Option<Asked>,
@@ -90,7 +90,7 @@ pub fn chat_grammar(
     }
 }
 
-/// What a text completion is held to.
+/// Builds the grammar of a text completion.
 #[must_use]
 pub fn completion_grammar(asked: Option<Asked>) -> Option<AskedGrammar> {
     asked.map(|Asked { node, field }| AskedGrammar {
@@ -106,7 +106,7 @@ fn is_strict(tool: &Value) -> bool {
 }
 
 impl<'a> Manner<'a> {
-    /// The manner of this model behind a prompt.
+    /// Returns the model's notation behind this prompt.
     #[must_use]
     pub fn of(app: &'a App, tools: &Tools, prompt: &str) -> Self {
         let formats = app.text.formats;
@@ -124,13 +124,13 @@ impl<'a> Manner<'a> {
         Node::pieces(self.tokenizer.pieces(text))
     }
 
-    /// What stands before content.
+    /// Adds what precedes content.
     fn content(&self, node: Node) -> Node {
         let before = self.reasoning.map_or("", |format| format.syntax().before_content);
         if before.is_empty() { node } else { Node::Sequence(vec![self.text(before), node]) }
     }
 
-    /// The answer, perhaps behind a thought, which says what it likes.
+    /// Adds an unconstrained thought before the answer, if the model reasons.
     fn around(&self, answer: Node) -> Node {
         let Some(reasoning) = self.reasoning else { return answer };
         let ReasoningSyntax { begin, end, .. } = reasoning.syntax();
@@ -142,7 +142,7 @@ impl<'a> Manner<'a> {
     }
 }
 
-/// Writes calls as a model does.
+/// Writes calls in a model's notation.
 struct CallWriter<'a> {
     manner: &'a Manner<'a>,
     syntax: CallSyntax,
@@ -152,7 +152,7 @@ impl<'a> CallWriter<'a> {
     fn new(manner: &'a Manner<'a>, format: ToolFormat) -> Self {
         let tokenizer = manner.tokenizer;
         let mut syntax = format.call_syntax(|text| tokenizer.added_token_id(text).is_some());
-        // What ends the answer stands behind it by itself.
+        // The end of the answer is added elsewhere.
         if let [Piece::Token(id)] = tokenizer.pieces(syntax.behind_arguments)[..]
             && manner.end_ids.contains(&id)
         {
@@ -181,19 +181,19 @@ impl<'a> CallWriter<'a> {
         Ok(Call { begin: tokenizer.pieces(&begin), arguments, end: Vec::new() })
     }
 
-    /// Nothing but calls.
+    /// Returns the grammar of calls alone.
     fn calls(&self, calls: Vec<Call>, is_parallel: bool) -> Node {
         let CallSyntax { first, separator, last, .. } = self.syntax;
         let calls = Calls { calls, parallel: is_parallel }.required(separator);
         Node::Sequence(vec![self.manner.text(first), calls, self.manner.text(last)])
     }
 
-    /// Text with calls in it.
+    /// Returns the grammar of text that may contain calls.
     fn within_text(&self, calls: Vec<Call>, is_parallel: bool) -> Node {
         let CallSyntax { trigger, first, .. } = self.syntax;
         let before_content = self.manner.reasoning.map_or("", |format| format.syntax().before_content);
         if trigger.is_empty() || !before_content.is_empty() {
-            // Such calls stand at the beginning of an answer, or in the place of content.
+            // These calls stand at the start of an answer, or replace content.
             let free = if before_content.is_empty() {
                 Node::Regex(r"([^\[][\s\S]*)?".to_owned())
             } else {
@@ -204,7 +204,7 @@ impl<'a> CallWriter<'a> {
         if first.is_empty() {
             return Calls { calls, parallel: is_parallel }.within_text(trigger);
         }
-        // All calls stand in one frame.
+        // One frame encloses all calls.
         let CallSyntax { separator, last, .. } = self.syntax;
         let mut pieces = self.manner.tokenizer.pieces(first).into_iter();
         let trigger = pieces.next().unwrap_or_else(|| Piece::Text(first.to_owned()));

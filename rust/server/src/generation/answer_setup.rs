@@ -1,11 +1,11 @@
-//! How the answer to a chat is read.
+//! The setup of the parser of a chat's answer.
 
 use streamcore_parsers::{Setup, Tool};
 
 use super::Manner;
 
-/// What the answer's parser is made from; nothing if all of the answer is text. `declared` are the
-/// tools that the answer may call.
+/// Returns the parser's setup, or `None` if the whole answer is text. `declared` are the tools that
+/// the answer may call.
 #[must_use]
 pub fn answer_setup(manner: &Manner<'_>, declared: Vec<Tool>) -> Option<Setup> {
     let Manner { tools, reasoning, starts_in_reasoning, .. } = *manner;

@@ -1,7 +1,7 @@
-//! The arguments of calls as grammars, in the notation of a family.
+//! Grammars for the arguments of calls, in the notation of a model family.
 //!
-//! JSON takes a schema as it is. Of the other notations a plain subset is written: an object of
-//! named members, with types. What is beyond it is an error, so that nothing is enforced roughly.
+//! JSON takes a schema as it is. Other notations support a subset: an object of named, typed
+//! members. Anything else is an error, so that no schema is enforced in part.
 
 use serde_json::{Map, Value, json};
 use streamcore_grammar::{Node, Piece, Tag};
@@ -9,7 +9,7 @@ use streamcore_parsers::ArgumentsSyntax;
 
 use crate::text::Tokenizer;
 
-/// Keywords of an object that say nothing about its values.
+/// Keywords of an object that do not constrain its values.
 const ANNOTATIONS: [&str; 11] = [
     "title",
     "description",
@@ -23,10 +23,10 @@ const ANNOTATIONS: [&str; 11] = [
     "$defs",
     "definitions",
 ];
-/// Where schemas refer to.
+/// Keys under which a schema keeps its definitions.
 const DEFINITIONS: [&str; 2] = ["$defs", "definitions"];
 
-/// A keyword, or a combination of some, that a notation cannot be held to.
+/// A keyword, or a combination of keywords, that a notation cannot enforce.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unsupported(pub(super) String);
 
@@ -37,16 +37,16 @@ struct Member<'a> {
     is_required: bool,
 }
 
-/// Writes arguments in one notation, by the markers of one tokenizer.
+/// Writes arguments in one notation, with one tokenizer's markers.
 pub(super) struct Arguments<'a> {
     pub(super) syntax: ArgumentsSyntax,
-    /// What follows the arguments.
+    /// The text that follows the arguments.
     pub(super) behind: &'a str,
     pub(super) tokenizer: &'a Tokenizer,
 }
 
 impl Arguments<'_> {
-    /// Arguments that a schema accepts, with what follows them.
+    /// Returns a grammar of arguments that the schema accepts, with the text behind them.
     pub(super) fn exact(&self, schema: &Value) -> Result<Node, Unsupported> {
         let arguments = match self.syntax {
             ArgumentsSyntax::Json => Node::json(as_object(schema)),
@@ -69,7 +69,8 @@ impl Arguments<'_> {
         Ok(Node::Sequence(vec![arguments, self.text(&[self.behind])]))
     }
 
-    /// Arguments of the right names, or any where the notation leaves no choice, with what follows them.
+    /// Returns a grammar of arguments with the right names, or of any where the notation leaves no
+    /// choice, with the text behind them.
     pub(super) fn loose(&self, schema: &Value) -> Node {
         match self.syntax {
             ArgumentsSyntax::Json => {
@@ -91,17 +92,17 @@ impl Arguments<'_> {
         }
     }
 
-    /// A text with the markers in it.
+    /// Joins parts with the notation's markers.
     fn text(&self, parts: &[&str]) -> Node {
         Node::pieces(self.tokenizer.pieces(&parts.concat()))
     }
 
-    /// Any text up to this one, and this one.
+    /// Matches any text up to and including `end`.
     fn until(&self, end: &str) -> Node {
         until(self.tokenizer, end, Node::Text(String::new()))
     }
 
-    /// A value between tags: text is as it is, all else is JSON.
+    /// Matches a value between tags: strings unquoted, all else JSON.
     fn tagged(&self, schema: &Value, root: &Value, behind: &str) -> Result<Node, Unsupported> {
         match kind(schema)? {
             Kind::Text => Ok(self.until(behind)),
@@ -142,13 +143,13 @@ impl Arguments<'_> {
     }
 }
 
-/// Any text up to the first occurrence of this one, this one, and what follows.
+/// Matches any text up to the first `end`, then `end` and `rest`.
 pub(super) fn until(tokenizer: &Tokenizer, end: &str, rest: Node) -> Node {
     let mut pieces = tokenizer.pieces(end).into_iter();
     let trigger = pieces.next().unwrap_or_else(|| Piece::Text(String::new()));
     let rest = Node::Sequence(vec![Node::pieces(pieces), rest]);
     match trigger {
-        // Behind letters alone nothing else can be meant.
+        // Text without a marker cannot mean anything else.
         Piece::Text(text) => Node::Sequence(vec![Node::Until(text), rest]),
         token @ Piece::Token(_) => {
             Node::Free { tags: vec![Tag { trigger: token, rest }], min: 1, max: Some(1) }
@@ -156,13 +157,13 @@ pub(super) fn until(tokenizer: &Tokenizer, end: &str, rest: Node) -> Node {
     }
 }
 
-/// What a value looks like where strings have no quotes.
+/// The kinds of a value where strings have no quotes.
 enum Kind {
     /// Any string.
     Text,
     /// One of these strings.
     Words(Vec<String>),
-    /// No string.
+    /// Not a string.
     Other,
 }
 
@@ -197,7 +198,7 @@ fn kind(schema: &Value) -> Result<Kind, Unsupported> {
     Ok(Kind::Other)
 }
 
-/// The named members of an object.
+/// Returns the named members of an object.
 fn members(schema: &Value) -> Result<Vec<Member<'_>>, Unsupported> {
     known_keywords(schema, &["type", "properties", "required", "additionalProperties"])?;
     let required: Vec<&str> = schema
@@ -222,7 +223,7 @@ fn known_keywords(schema: &Value, known: &[&str]) -> Result<(), Unsupported> {
     unknown.next().map_or(Ok(()), |name| Err(Unsupported(format!("`{name}`"))))
 }
 
-/// Members in their order, each by itself; those that are not required may be missing.
+/// Matches members in order, each separate; optional ones may be missing.
 fn independent(
     members: &[Member<'_>],
     node: impl Fn(&Member<'_>) -> Result<Node, Unsupported>,
@@ -231,7 +232,7 @@ fn independent(
     Ok(Node::Sequence(parts.collect::<Result<_, _>>()?))
 }
 
-/// Members in their order with a separator between. Which is the first decides what can follow.
+/// Matches members in order with separators. The first member decides what can follow.
 fn separated(
     members: &[Member<'_>],
     separator: &str,
@@ -257,7 +258,7 @@ fn optional(node: Node, is_required: bool) -> Node {
     if is_required { node } else { Node::AnyOf(vec![node, Node::Text(String::new())]) }
 }
 
-/// Arguments are an object, whether the schema says so or not.
+/// Marks the schema as an object, which arguments always are.
 fn as_object(schema: &Value) -> Value {
     match schema {
         Value::Object(keywords) if !keywords.contains_key("type") => {
@@ -269,7 +270,7 @@ fn as_object(schema: &Value) -> Value {
     }
 }
 
-/// A part of a schema with what it may refer to.
+/// Adds the definitions to a part of a schema.
 fn with_definitions(schema: &Value, root: &Value) -> Value {
     let Some(keywords) = schema.as_object() else { return schema.clone() };
     let mut keywords: Map<String, Value> = keywords.clone();

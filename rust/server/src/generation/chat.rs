@@ -1,4 +1,4 @@
-//! A conversation, in whichever dialect it came → a request that can be queued.
+//! Turns a conversation of any dialect into a request that can be queued.
 
 use super::{
     Generation, Manner, Prompt, answer_setup, chat_grammar, encode_conversation, instruct, max_prompt_tokens,
@@ -9,10 +9,10 @@ use crate::asked::tools::declared;
 use crate::error::ApiError;
 use crate::script::cue::Cue;
 
-/// Makes the prompt of a conversation, and says how its answer is read and what it is held to.
+/// Prepares a conversation's prompt, the parser of its answer, and its grammar.
 ///
 /// # Errors
-/// 404, if the model is not served; 400, if it cannot answer this.
+/// 404 if the model is not served; 400 if it does not support the request.
 pub fn of_chat(app: &App, request: ChatRequest) -> Result<Generation, ApiError> {
     let ChatRequest { mut conversation, tools, mut options } = request;
     options.model = app.served_name(&options.model)?.to_owned();

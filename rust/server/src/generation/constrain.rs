@@ -1,5 +1,5 @@
-//! What answers are held to: grammars of requests, compiled for the model's vocabulary, and limits
-//! of thoughts.
+//! Compiles the constraints of answers: grammars for the model's vocabulary, and budgets of
+//! thoughts.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,21 +14,21 @@ use crate::error::ApiError;
 const BUDGET: &str = "thinking_token_budget";
 
 impl Generation {
-    /// Whether there is anything that its answers must keep to.
+    /// Returns whether the answers have a constraint.
     #[must_use]
     pub fn is_held_to_something(&self) -> bool {
         self.grammar.is_some() || self.options.thinking_token_budget.is_some()
     }
 
-    /// Compiles what the answers are held to. It takes milliseconds, and seconds where the
-    /// vocabulary has not been indexed yet.
+    /// Compiles the constraints. Takes milliseconds, or seconds if the vocabulary has not been
+    /// indexed.
     ///
     /// # Errors
-    /// 400, if it cannot be enforced, or the model has no token that ends an answer.
+    /// 400 if one cannot be enforced, or the model has no token that ends an answer.
     pub fn constrain(mut self, app: &App) -> Result<Self, ApiError> {
         let compiled = self.grammar.take().map(|asked| compile(app, asked)).transpose()?;
         let limit = self.thought_limit(app)?;
-        // A script says what it says.
+        // A script's answer is fixed.
         if app.script.is_some() || (compiled.is_none() && limit.is_none()) {
             return Ok(self);
         }
@@ -48,24 +48,24 @@ impl Generation {
         Ok(self)
     }
 
-    /// How long its thoughts may be, if it is said.
+    /// Returns the budget of thoughts, if there is one.
     fn thought_limit(&self, app: &App) -> Result<Option<ThoughtLimit>, ApiError> {
         let Some(budget) = self.options.thinking_token_budget else { return Ok(None) };
         let known = self.setup.as_ref().and_then(|setup| Some((setup, setup.reasoning?)));
         let Some((setup, reasoning)) = known else {
             let message = format!(
-                "`{BUDGET}` is not supported with this model, the server does not know how it reasons: `--reasoning-parser` says so"
+                "`{BUDGET}` is not supported with this model, its reasoning format is unknown: set `--reasoning-parser`"
             );
             return Err(ApiError::invalid("unsupported_parameter", BUDGET, message));
         };
         let tokenize = |text: &str| app.text.tokenizer.encode(text, false).map_err(|_| ApiError::Internal);
-        // gpt-oss may call behind the first, and has to answer behind the second.
+        // gpt-oss may call behind the first ending, and must answer behind the second.
         let endings = [tokenize(reasoning.syntax().end)?, tokenize(reasoning.end_text())?];
         Ok(Some(ThoughtLimit { setup: setup.clone(), budget, endings }))
     }
 }
 
-/// How long a thought may be, and how it is closed.
+/// The budget of a thought, and the tokens that close it.
 struct ThoughtLimit {
     setup: Setup,
     budget: usize,
@@ -78,7 +78,7 @@ impl ThoughtLimit {
     }
 }
 
-/// A grammar for the vocabulary, and the field that it came from.
+/// Compiles a grammar for the vocabulary; returns the field that required it too.
 fn compile(app: &App, asked: AskedGrammar) -> Result<(Arc<Compiled>, String), ApiError> {
     let AskedGrammar { grammar, loose, field, beside_calls } = asked;
     let cache = app.grammars(&field)?;
@@ -97,7 +97,7 @@ fn compile(app: &App, asked: AskedGrammar) -> Result<(Arc<Compiled>, String), Ap
 }
 
 impl App {
-    /// Indexes the vocabulary, which takes seconds where it is large; once.
+    /// Indexes the vocabulary once, which takes seconds if it is large.
     pub fn index_vocabulary(&self) {
         self.grammars.get_or_init(|| {
             let num_logits = self.num_logits();
@@ -114,13 +114,13 @@ impl App {
         });
     }
 
-    /// The width of a mask.
+    /// Returns the number of bits in a mask.
     fn num_logits(&self) -> usize {
         let num_words = self.driver.config().num_mask_words;
         if num_words > 0 { num_words * 32 } else { self.vocab_size }
     }
 
-    /// What compiles grammars; the first call may wait until the vocabulary is indexed.
+    /// Returns the compiler of grammars; the first call may wait for the vocabulary's index.
     fn grammars(&self, field: &str) -> Result<&GrammarCache, ApiError> {
         self.index_vocabulary();
         match self.grammars.get() {

@@ -1,4 +1,4 @@
-//! What a model is told of tools whose template cannot tell it.
+//! Describes tools to a model whose template does not.
 
 use serde_json::Value;
 use streamcore_parsers::ToolFormat;
@@ -7,11 +7,11 @@ use crate::app::App;
 use crate::asked::tools::Tools;
 use crate::text::{ChatTemplate, Conversation};
 
-/// The format of calls where the model has none of its own.
+/// The format of calls for a model that has none of its own.
 pub(super) const PLAIN_FORMAT: ToolFormat = ToolFormat::Hermes;
 
-/// Tells the model of the tools where its answer must be a call and its template has no place for
-/// them: behind the last message of the user, which every template takes.
+/// Adds the tools to the user's last message, which every template takes, if the answer must be a
+/// call and the template has no place for tools.
 pub fn instruct(app: &App, conversation: &mut Conversation, tools: &Tools) {
     let knows_tools = app.text.chat_template.as_ref().is_some_and(ChatTemplate::knows_tools);
     if knows_tools || !tools.must_be_called() {

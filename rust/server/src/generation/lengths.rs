@@ -1,7 +1,6 @@
-//! Whether a prompt and its answer fit into the context, and what a refusal says if they do
-//! not: the field that it sent, and both numbers. LiteLLM knows the error by "this model's maximum
-//! context length is", LangChain by "prompt is too long" or the code, both in the message: the
-//! words stay as they are.
+//! Checks that a prompt and its answer fit into the context; a refusal names the field and both
+//! numbers. LiteLLM recognises it by "this model's maximum context length is", LangChain by "prompt
+//! is too long" or the code, so these words stay as they are.
 
 use streamcore_engine::EngineConfig;
 
@@ -13,11 +12,11 @@ use crate::text::TextError;
 /// The code of every error about lengths.
 const CODE: &str = "context_length_exceeded";
 
-/// How much is generated behind a prompt: what the client asks for, or as much of `default` as
-/// there is room for.
+/// Returns the maximum generated tokens: as requested, or as much of `default` as there is room
+/// for.
 ///
 /// # Errors
-/// 400, if the prompt has no tokens, or there is no room.
+/// 400 if the prompt has no tokens, or there is no room.
 pub(super) fn max_tokens(
     config: &EngineConfig,
     options: &Options,
@@ -56,7 +55,7 @@ fn prompt_too_long(config: &EngineConfig, num_prompt_tokens: usize, field: &str)
     ApiError::invalid(CODE, field, message)
 }
 
-/// The error of a text that cannot be tokenised, or has not been tokenised to its end.
+/// Refuses a text that cannot be tokenised, or is too long to be.
 pub(super) fn refuse_text(config: &EngineConfig, error: &TextError, field: &str) -> ApiError {
     let TextError::TooLong { num_bytes, num_tokens } = error else {
         return ApiError::invalid("invalid_value", field, error.to_string());
@@ -90,7 +89,7 @@ fn limit(config: &EngineConfig) -> String {
     format!("this model's maximum context length is {limit} tokens{why}")
 }
 
-/// One prompt of several is called by its place.
+/// Names one of several prompts by its index.
 fn called(field: &str) -> String {
     if field.ends_with(']') { format!("`{field}`") } else { "the prompt".to_owned() }
 }

@@ -1,4 +1,4 @@
-//! What a request may take of the queue and of the memory.
+//! Checks what a request takes of the queue and of the memory.
 
 use super::Generation;
 use crate::app::App;
@@ -6,15 +6,16 @@ use crate::driver::NewRequest;
 use crate::error::ApiError;
 use crate::ledger::Pool;
 
-/// Most log-probabilities of one request that are kept until its answer is whole: some hundred bytes each.
+/// Maximum log-probabilities kept for one request until its answer is whole, some hundred bytes
+/// each.
 const MAX_KEPT_SCORES: usize = 4 << 20;
-/// Bytes of one position whose log-probabilities are kept, and of each of these: as numbers, and as
+/// Bytes of a position whose log-probabilities are kept, and of each of these, as numbers and as
 /// JSON.
 const BYTES_OF_POSITION: usize = 160;
 const BYTES_OF_SCORE: usize = 96;
 
 impl Generation {
-    /// What does not even fit into an empty queue would be told to try again for ever.
+    /// Refuses what could not fit an empty queue: a 429 would have the client retry for ever.
     pub(super) fn check_queue(&self, app: &App) -> Result<(), ApiError> {
         let most = |pool| app.driver.ledger().most_of_one_key(pool);
         let (max_requests, max_tokens) = (most(Pool::Requests), most(Pool::PromptTokens));
@@ -36,7 +37,8 @@ impl Generation {
         }
     }
 
-    /// Log-probabilities of prompts wait for the first token, those of a whole answer for its end.
+    /// Refuses a request whose log-probabilities would not fit in memory: prompt scores are held
+    /// until the first token, those of a whole answer until its end.
     pub(super) fn check_scores(&self, app: &App) -> Result<(), ApiError> {
         let (of_prompts, of_answers) = self.num_scores();
         let count = of_prompts.saturating_add(of_answers);
@@ -57,7 +59,7 @@ impl Generation {
         Err(ApiError::invalid("invalid_value", param, message))
     }
 
-    /// What is kept of each choice until its answer is written.
+    /// Sets the bytes kept for each choice until its answer is written.
     pub(super) fn set_kept_bytes(&mut self) {
         let keeps_answers = !self.options.stream;
         let lens: Vec<_> = self.prompt_of_choices().map(|prompt| prompt.tokens.len()).collect();
@@ -72,7 +74,7 @@ impl Generation {
         }
     }
 
-    /// Most log-probabilities that are kept, of its prompts and of its answers.
+    /// Returns the maximum log-probabilities kept, of its prompts and of its answers.
     fn num_scores(&self) -> (usize, usize) {
         let (mut of_prompts, mut of_answers) = (0_usize, 0_usize);
         for (NewRequest { request, .. }, prompt) in self.requests.iter().zip(self.prompt_of_choices()) {
@@ -85,7 +87,7 @@ impl Generation {
         (of_prompts, of_answers)
     }
 
-    /// How long a whole answer can be beyond its text, about.
+    /// Estimates the bytes of a whole answer beyond its text.
     #[must_use]
     pub fn num_details_bytes(&self) -> usize {
         const BYTES_OF_SCORE: usize = 64;

@@ -1,4 +1,4 @@
-//! Prompts, and how they become tokens.
+//! Prompts, and their tokenisation.
 
 use super::lengths;
 use crate::app::App;
@@ -8,32 +8,30 @@ use crate::script::cue::Cue;
 use crate::stream::Echo;
 use crate::text::{Conversation, EncodedConversation, Pieces, PromptError, TextError, encode_within};
 
-/// A prompt, and how it is echoed.
+/// A prompt, and its echo.
 #[derive(Debug)]
 pub struct Prompt {
     /// Its tokens.
     pub tokens: Vec<u32>,
     /// The field that it came from.
     pub field: String,
-    /// What each of its choices begins with.
+    /// The text that starts each of its choices.
     pub echo: Option<Echo>,
-    /// What the rules of a script look at; only needed if there is a script.
+    /// What a script's rules match; only set for a script.
     pub cue: Option<Cue>,
 }
 
-/// Most tokens of a prompt that is worth tokenising to its end: without a limit if the end is all
-/// that is kept.
+/// Returns the maximum tokens up to which a prompt is tokenised; `None` if only its end is kept.
 #[must_use]
 pub fn max_prompt_tokens(app: &App, options: &Options) -> Option<usize> {
     options.truncate_prompt_tokens.is_none().then(|| app.driver.config().max_seq_len())
 }
 
-/// Tokenises a text by `encode`, unless it has more than `max_tokens`, or than are made of any
-/// text: a piece at a time, with the place where it begins. `field` is the one that the text came
-/// from.
+/// Tokenises a text with `encode`, piece by piece with each piece's offset, unless it exceeds
+/// `max_tokens` or the limit of any text. Errors name `field`.
 ///
 /// # Errors
-/// 400, if the tokenizer cannot, or the text is too long.
+/// 400 if the tokenizer cannot encode it, or the text is too long.
 pub fn encode<T>(
     app: &App,
     text: &str,
@@ -46,10 +44,10 @@ pub fn encode<T>(
         .map_err(|error| lengths::refuse_text(app.driver.config(), &error, field))
 }
 
-/// Renders and tokenises a conversation, unless it certainly has more than `max_tokens`.
+/// Renders and tokenises a conversation, unless it certainly exceeds `max_tokens`.
 ///
 /// # Errors
-/// 400, if the model has no template, the template refuses the conversation, or it is too long.
+/// 400 if the model has no template, the template refuses the conversation, or it is too long.
 pub fn encode_conversation(
     app: &App,
     conversation: Conversation,
@@ -71,7 +69,7 @@ pub fn encode_conversation(
     })
 }
 
-/// Keeps the end of a prompt. An answer that may take all of the context gets a quarter of it.
+/// Keeps the end of a prompt. An answer that may fill the context gets a quarter of it.
 pub(super) fn truncate(app: &App, options: &Options, tokens: &mut Vec<u32>, default_max_tokens: usize) {
     let Some(most) = options.truncate_prompt_tokens else { return };
     let max_seq_len = app.driver.config().max_seq_len();
@@ -81,7 +79,7 @@ pub(super) fn truncate(app: &App, options: &Options, tokens: &mut Vec<u32>, defa
     tokens.drain(..tokens.len().saturating_sub(num_kept));
 }
 
-/// The tokenizer may know tokens that the model does not.
+/// Refuses tokens that the tokenizer knows and the model does not.
 pub(super) fn check_tokens(app: &App, Prompt { tokens, field, .. }: &Prompt) -> Result<(), ApiError> {
     let Some(token) = tokens.iter().find(|token| **token as usize >= app.vocab_size) else { return Ok(()) };
     let message =

@@ -1,4 +1,4 @@
-//! A checked request, in the words of the engine.
+//! A checked request in the engine's terms.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,35 +11,37 @@ use super::prompt::{check_tokens, truncate};
 use super::{AskedGrammar, Prompt, lengths, random};
 use crate::app::App;
 use crate::asked::{Options, Sampling};
-use crate::driver::NewRequest;
+use crate::driver::{Delivery, NewRequest};
 use crate::error::ApiError;
 use crate::patience::patience;
-use crate::script::Script;
 use crate::script::cue::{Cue, Scene};
+use crate::script::{Script, ScriptedAnswer};
 use crate::stream::keepalive_interval;
 
 /// A request that can be queued.
 #[derive(Debug)]
 pub struct Generation {
-    /// What was asked for.
+    /// The request's options.
     pub options: Options,
     /// The prompts, one after the other, each with `n` choices.
     pub prompts: Vec<Prompt>,
-    /// How its answers are read, if they have more in them than text.
+    /// The setup of the answers' parser, unless they are plain text.
     pub setup: Option<Setup>,
-    /// What its answers are held to, until that is compiled.
+    /// The grammar of the answers, until it is compiled.
     pub grammar: Option<AskedGrammar>,
-    /// What the engine is asked for, without prompts: they are copied when they are queued.
+    /// The engine's requests without prompts, which are copied on submission.
     pub(super) requests: Vec<NewRequest>,
+    /// The scripted answers, by request; empty without a script.
+    pub(super) answers: Vec<Arc<ScriptedAnswer>>,
 }
 
 impl Generation {
-    /// Checks what is asked for against the model. Without `max_tokens`, `default_max_tokens` are
-    /// generated as far as the context allows.
+    /// Checks a request against the model. Without `max_tokens`, generates up to
+    /// `default_max_tokens` within the context.
     ///
     /// # Errors
-    /// 400, if a prompt is empty, longer than the context, or has a token that the model does not
-    /// know; if more is asked for than can be queued or kept; or what a script says.
+    /// 400 if a prompt is empty, exceeds the context or has a token that the model does not know;
+    /// if it exceeds what can be queued or kept; or the script's error.
     pub fn new(
         app: &App,
         options: Options,
@@ -47,6 +49,7 @@ impl Generation {
         default_max_tokens: usize,
     ) -> Result<Self, ApiError> {
         let mut requests = Vec::with_capacity(prompts.len() * options.n);
+        let mut answers = Vec::new();
         for prompt in &mut prompts {
             truncate(app, &options, &mut prompt.tokens, default_max_tokens);
             check_tokens(app, prompt)?;
@@ -56,49 +59,55 @@ impl Generation {
             let num_others = requests.len();
             requests.extend((0..options.n).map(|nth| with_seed(&request, seed.wrapping_add(nth as u64))));
             if let (Some(script), Some(cue)) = (&app.script, &prompt.cue) {
-                give_answers(script, &options, cue, &mut requests[num_others..])?;
+                answers.extend(choose_answers(script, &options, cue, &mut requests[num_others..])?);
             }
         }
-        let mut generation = Self { options, prompts, setup: None, grammar: None, requests };
+        let mut generation = Self { options, prompts, setup: None, grammar: None, requests, answers };
         generation.set_kept_bytes();
         generation.check_queue(app)?;
         generation.check_scores(app)?;
         Ok(generation)
     }
 
-    /// How long its stream may be silent. One that is scripted to hang shows no sign of life at all.
+    /// Returns the interval of keep-alive comments; none for a script that hangs.
     #[must_use]
     pub fn max_silence(&self, headers: &HeaderMap) -> Duration {
-        let mut answers = self.requests.iter().filter_map(|new| new.answer.as_ref());
-        if answers.any(|answer| answer.hangs()) { Duration::MAX } else { keepalive_interval(headers) }
+        if self.answers.iter().any(|answer| answer.hangs()) {
+            Duration::MAX
+        } else {
+            keepalive_interval(headers)
+        }
     }
 
-    /// How long its client waits for the whole answer, if it tells. A stream shows that it lives,
-    /// and a script answers when it says.
+    /// Returns how long the client waits for a whole answer, if it sends that. A stream shows that
+    /// it lives, and a script keeps its own time.
     #[must_use]
     pub fn patience(&self, headers: &HeaderMap) -> Option<Duration> {
-        let is_scripted = self.requests.iter().any(|new| new.answer.is_some());
-        if self.options.stream || is_scripted { None } else { patience(headers) }
+        if self.options.stream || !self.answers.is_empty() { None } else { patience(headers) }
     }
 }
 
-/// Gives each choice of a prompt the answer that the script has for it.
-fn give_answers(
+/// The answer that the script has for each choice of a prompt. Its tokens come one by one, and no
+/// more of them than it has.
+fn choose_answers(
     script: &Script,
     options: &Options,
     cue: &Cue,
     requests: &mut [NewRequest],
-) -> Result<(), ApiError> {
+) -> Result<Vec<Arc<ScriptedAnswer>>, ApiError> {
     let scene = Scene { cue, model: &options.model, stream: options.stream };
-    for new in requests {
+    let choose = |new: &mut NewRequest| {
         let answer = script.reply(&scene)?;
         new.request.max_tokens = new.request.max_tokens.min(answer.max_tokens());
-        new.answer = Some(Arc::clone(answer));
-    }
-    Ok(())
+        if new.delivery == Delivery::Merged {
+            new.delivery = Delivery::TokenByToken;
+        }
+        Ok(Arc::clone(answer))
+    };
+    requests.iter_mut().map(choose).collect()
 }
 
-/// What the choices of all prompts share.
+/// Makes the request that the choices of all prompts share.
 fn new_request(app: &App, options: &Options, max_tokens: usize) -> NewRequest {
     let mut stop_token_ids = options.stops.token_ids.clone();
     if !options.stops.ignore_eos {
@@ -114,12 +123,13 @@ fn new_request(app: &App, options: &Options, max_tokens: usize) -> NewRequest {
         ..Request::new(RequestId::default(), Vec::new(), max_tokens)
     };
     // A whole answer is of no use before its end, unless it may end at a stop string.
-    let deliver_at_end = !options.stream && options.stops.texts.is_empty();
-    NewRequest { deliver_at_end, ..NewRequest::from(request) }
+    let is_whole = !options.stream && options.stops.texts.is_empty();
+    let delivery = if is_whole { Delivery::AtEnd } else { Delivery::Merged };
+    NewRequest { delivery, ..NewRequest::from(request) }
 }
 
 fn sampling_params(app: &App, asked: &Sampling) -> SamplingParams {
-    // Where neither client nor model says anything, tokens are drawn as the model finds them likely.
+    // Without parameters from client or model, tokens are drawn by their probabilities.
     let neither = GivenParameters { temperature: Some(1.0), ..GivenParameters::default() };
     let numbers = asked.numbers.or(app.text.generation.sampling).or(neither);
     SamplingParams { logit_bias: asked.logit_bias.clone(), ..SamplingParams::from(numbers) }

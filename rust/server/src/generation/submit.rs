@@ -1,4 +1,4 @@
-//! From a request to running choices.
+//! Submits a request and starts its choices.
 
 use std::time::Duration;
 
@@ -9,22 +9,23 @@ use crate::app::App;
 use crate::driver::{NewRequest, TokenStream};
 use crate::error::ApiError;
 use crate::metrics::Metrics;
+use crate::script::Assigned;
 use crate::stream::{Choice, ChoicePlan, ToldPrompt};
 
 impl Generation {
-    /// Counts what has been asked for.
+    /// Counts the request.
     fn count(&self, metrics: &Metrics) {
         self.prompts.iter().for_each(|_| metrics.request_params_n.observe_count(self.options.n));
         let max_tokens = self.requests.iter().map(|new| new.request.max_tokens);
         max_tokens.for_each(|max_tokens| metrics.request_params_max_tokens.observe_count(max_tokens));
     }
 
-    /// The prompt of each choice.
+    /// Returns the prompt of each choice.
     pub fn prompt_of_choices(&self) -> impl Iterator<Item = &Prompt> {
         self.prompts.iter().flat_map(|prompt| std::iter::repeat_n(prompt, self.options.n))
     }
 
-    /// What a whole answer tells of the prompt of each choice.
+    /// Returns the prompt's details for each choice of a whole answer.
     #[must_use]
     pub fn told_prompts(&self, choices: &[Choice]) -> Vec<ToldPrompt> {
         let details = &self.options.details;
@@ -33,6 +34,16 @@ impl Generation {
             logprobs: details.prompt_logprobs.map(|num_top| choice.score_prompt(&prompt.tokens, num_top)),
         };
         self.prompt_of_choices().zip(choices).map(told).collect()
+    }
+
+    /// Leaves the scripted answers of named requests to the one that plays them.
+    fn assign_answers(&self, app: &App, requests: &[NewRequest]) -> Vec<Assigned> {
+        let Some(script) = &app.script else { return Vec::new() };
+        requests
+            .iter()
+            .zip(&self.answers)
+            .map(|(new, answer)| script.assign(new.request.id, answer))
+            .collect()
     }
 
     /// Queues the requests of all choices, or none.
@@ -51,10 +62,13 @@ impl Generation {
         let (priority, precedence) = if may_cross { (asked, 0) } else { (0, asked) };
         let with_prompt = |(new, prompt): (&NewRequest, &Prompt)| {
             let prompt = prompt.tokens.clone();
-            let request = Request { prompt, cache_salt, key, priority, precedence, ..new.request.clone() };
+            let id = app.driver.new_id();
+            let request =
+                Request { id, prompt, cache_salt, key, priority, precedence, ..new.request.clone() };
             NewRequest { request, patience, ..new.clone() }
         };
-        let requests = self.requests.iter().zip(self.prompt_of_choices()).map(with_prompt).collect();
+        let requests: Vec<_> = self.requests.iter().zip(self.prompt_of_choices()).map(with_prompt).collect();
+        let mut assigned = self.assign_answers(app, &requests).into_iter();
         let start = |(index, (tokens, prompt)): (usize, (TokenStream, &Prompt))| {
             let skip_special_tokens = !self.options.details.special_tokens;
             let is_first = index % self.options.n == 0;
@@ -67,13 +81,10 @@ impl Generation {
                 is_empty: self.options.max_tokens == Some(0),
                 setup: self.setup.clone(),
                 shows_reasoning: !self.options.details.hides_reasoning,
-                call_ids: self.requests[index]
-                    .answer
-                    .as_ref()
-                    .map(|answer| answer.call_ids().to_vec())
-                    .unwrap_or_default(),
+                call_ids: self.answers.get(index).map_or_else(Vec::new, |answer| answer.call_ids().to_vec()),
             };
-            Choice::new(tokens, &app.text.tokenizer, skip_special_tokens, &prompt.tokens, plan)
+            let choice = Choice::new(tokens, &app.text.tokenizer, skip_special_tokens, &prompt.tokens, plan);
+            choice.with_script(assigned.next())
         };
         let streams = app.driver.submit_all(requests)?;
         self.count(app.driver.metrics());

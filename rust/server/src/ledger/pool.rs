@@ -1,13 +1,13 @@
-//! One pool: its limit, and what of it each key has.
+//! One pool: its limit, and the amounts that each key has taken.
 
 use std::collections::HashMap;
 
 use crate::driver::DriverLimits;
 
-/// What is counted.
+/// The pools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pool {
-    /// Bytes of heads that have not come to their ends.
+    /// Bytes of unfinished heads.
     Heads,
     /// Bytes of bodies that are long, from the first on until their prompts are made.
     LongBodies,
@@ -19,13 +19,17 @@ pub enum Pool {
     Requests,
     /// Tokens of their prompts.
     PromptTokens,
-    /// Bytes of answers, with all that is known of their tokens, until they are written.
+    /// Bytes of answers, with their tokens' details, until they are written.
     Answers,
+    /// Responses that are kept for later requests.
+    StoredResponses,
+    /// Bytes of them.
+    StoredBytes,
 }
 
 impl Pool {
     /// All there are.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Heads,
         Self::LongBodies,
         Self::ShortBodies,
@@ -33,9 +37,11 @@ impl Pool {
         Self::Requests,
         Self::PromptTokens,
         Self::Answers,
+        Self::StoredResponses,
+        Self::StoredBytes,
     ];
 
-    /// What its gauge is called.
+    /// Returns the name of its gauge.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -46,10 +52,12 @@ impl Pool {
             Self::Requests => "waiting_requests",
             Self::PromptTokens => "waiting_tokens",
             Self::Answers => "answer_bytes",
+            Self::StoredResponses => "stored_responses",
+            Self::StoredBytes => "stored_bytes",
         }
     }
 
-    /// How much all may have. That of bodies is four of the longest, or a thousand short ones.
+    /// Returns its limit. That of bodies is four of the longest, or a thousand short ones.
     pub(super) fn limit(self, limits: DriverLimits) -> usize {
         match self {
             Self::Heads => 32 << 20,
@@ -57,6 +65,16 @@ impl Pool {
             Self::Preparations | Self::Requests => limits.max_waiting_requests,
             Self::PromptTokens => limits.max_waiting_tokens,
             Self::Answers => 768 << 20,
+            Self::StoredResponses => limits.max_stored_responses,
+            Self::StoredBytes => 256 << 20,
+        }
+    }
+
+    /// Whether its amounts are bytes.
+    pub(super) fn is_of_bytes(self) -> bool {
+        match self {
+            Self::Heads | Self::LongBodies | Self::ShortBodies | Self::Answers | Self::StoredBytes => true,
+            Self::Preparations | Self::Requests | Self::PromptTokens | Self::StoredResponses => false,
         }
     }
 
@@ -67,15 +85,15 @@ impl Pool {
     }
 }
 
-/// Why nothing is taken. It is load: the same may be taken a moment later.
+/// A full pool. This is load: a retry may succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Full {
-    /// Of what there is too little.
+    /// The pool with too little left.
     pub pool: Pool,
     held: usize,
     amount: usize,
     limit: usize,
-    /// What the key has, and the most that it could now have, where there are several.
+    /// The key's amount, and the maximum that it could have now, if there are several keys.
     part: Option<(usize, usize)>,
 }
 
@@ -98,6 +116,14 @@ impl std::fmt::Display for Full {
                 f,
                 "{held} bytes of answers are made or not read yet and up to {amount} more were asked for, limit is {limit}"
             )?,
+            Pool::StoredResponses => write!(
+                f,
+                "{held} responses are stored, limit is {limit}, and none that could make room has ended"
+            )?,
+            Pool::StoredBytes => write!(
+                f,
+                "{held} bytes of responses are stored and {amount} more were sent, limit is {limit}, and none that could make room has ended"
+            )?,
         }
         match self.part {
             Some((own, most)) => write!(f, " (this API key has {own}, its limit is now {most})"),
@@ -106,23 +132,34 @@ impl std::fmt::Display for Full {
     }
 }
 
-/// What is taken of one pool.
+/// The amounts taken of one pool.
 #[derive(Debug)]
 pub(super) struct Held {
     pool: Pool,
     limit: usize,
     total: usize,
+    /// The most that it was since [`Held::take_fall`].
+    highest: usize,
     by_key: HashMap<u32, usize>,
     num_keys: usize,
-    /// What is kept for each key.
+    /// The part reserved for each key.
     part: usize,
-    /// What keys have taken of their parts.
+    /// The amounts that keys have taken of their parts.
     pub(super) total_of_parts: usize,
 }
 
 impl Held {
     pub(super) fn new(pool: Pool, limit: usize) -> Self {
-        Self { pool, limit, total: 0, by_key: HashMap::new(), num_keys: 0, part: 0, total_of_parts: 0 }
+        Self {
+            pool,
+            limit,
+            total: 0,
+            highest: 0,
+            by_key: HashMap::new(),
+            num_keys: 0,
+            part: 0,
+            total_of_parts: 0,
+        }
     }
 
     pub(super) fn share_among(&mut self, num_keys: usize) {
@@ -131,7 +168,7 @@ impl Held {
             // Heads come before keys.
             0 | 1 => 0,
             _ if self.pool == Pool::Heads => 0,
-            // At least one for each, as far as there are so many.
+            // At least one for each, if the limit suffices.
             _ => (self.limit / (2 * num_keys)).max(usize::from(self.limit >= num_keys)),
         };
     }
@@ -152,12 +189,16 @@ impl Held {
         self.by_key.get(&key).copied().unwrap_or(0)
     }
 
+    pub(super) fn has_more_than_part(&self, key: u32) -> bool {
+        self.of(key) > self.part_of(key)
+    }
+
     /// What is kept for this key, if it is one.
     fn part_of(&self, key: u32) -> usize {
         if (1..=self.num_keys).contains(&(key as usize)) { self.part } else { 0 }
     }
 
-    /// What a key that has `own` has taken of its part.
+    /// Returns how much of `own` is from the key's part.
     pub(super) fn of_part(&self, key: u32, own: usize) -> usize {
         own.min(self.part_of(key))
     }
@@ -176,6 +217,11 @@ impl Held {
         Ok(())
     }
 
+    /// By how much it is below its highest since the last call.
+    pub(super) fn take_fall(&mut self) -> usize {
+        std::mem::replace(&mut self.highest, self.total) - self.total
+    }
+
     /// Takes without asking.
     pub(super) fn put(&mut self, key: u32, amount: usize) {
         let own = self.of(key);
@@ -190,6 +236,7 @@ impl Held {
 
     fn set(&mut self, key: u32, before: usize, after: usize) {
         self.total = self.total - before + after;
+        self.highest = self.highest.max(self.total);
         self.total_of_parts = self.total_of_parts - self.of_part(key, before) + self.of_part(key, after);
         if after == 0 {
             self.by_key.remove(&key);

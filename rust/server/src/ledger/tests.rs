@@ -1,4 +1,4 @@
-//! What must hold whatever comes in which order.
+//! Invariants of the ledger under any order of calls.
 #![allow(clippy::unwrap_used)]
 use super::*;
 
@@ -27,7 +27,8 @@ fn a_key_that_takes_all_it_can_leaves_the_parts_of_the_others() {
     assert_eq!(fill(&ledger, Pool::Requests, 2).len(), 8, "twelve in all, and the part of the first");
 }
 
-/// More keys than places: a part for each would be no place at all, and the pool would take nothing.
+/// More keys than places: a part for each would be no place at all, and the pool would take
+/// nothing.
 #[test]
 fn a_pool_with_fewer_places_than_keys_is_for_those_who_come_first() {
     let ledger = ledger(17);
@@ -70,6 +71,20 @@ fn a_refusal_says_the_values_and_the_limit() {
         refusal.to_string(),
         "12 requests are waiting, limit is 16 (this API key has 12, its limit is now 12)"
     );
+}
+
+/// What the allocator keeps of a flood would stay with the process for as long as it lives.
+#[test]
+fn what_was_held_at_the_height_is_told_once() {
+    let ledger = ledger(0);
+    let mut body = ledger.charge(Pool::LongBodies, 0, 5000).unwrap();
+    assert_eq!(ledger.take_bytes_given_back(), 0, "it is there");
+    body.resize(2000).unwrap();
+    drop(ledger.charge(Pool::Requests, 0, 1).unwrap());
+    assert_eq!(ledger.take_bytes_given_back(), 3000, "a request is no byte");
+    drop(body);
+    drop(ledger.record(Pool::Answers, 0, 400));
+    assert_eq!((ledger.take_bytes_given_back(), ledger.take_bytes_given_back()), (2400, 0));
 }
 
 /// Any count that is off by one for each request fills up within a day.

@@ -31,19 +31,19 @@ use super::unread_body::lend;
 use crate::error::ApiError;
 use crate::middleware;
 
-/// How long bytes are still taken from a client that has had its last answer.
+/// How long to read from a client that has had its last answer.
 const LINGER: Duration = Duration::from_secs(2);
-/// Pauses between two questions to a client that has closed its side.
+/// Pauses between two probes of a client that has closed its side.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(15);
-/// May be sent any number of times before an answer, asked for or not; every client skips it.
+/// The interim response, allowed any number of times before an answer; every client skips it.
 const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// The first byte of a TLS handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
 
 /// Why a connection ends.
 enum Ended {
-    /// Hyper is done with it.
+    /// Hyper has finished the connection.
     Served,
     /// The client does not listen any more.
     Left,
@@ -62,7 +62,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Serves it. When the client leaves, the future of its request is dropped, and with it the request.
+    /// Serves the connection. When the client leaves, the future of its request is dropped, and
+    /// with it the request.
     pub(super) async fn serve(mut self, tls: Option<Arc<ServerConfig>>) {
         if let Err(error) = self.stream.set_options() {
             tracing::debug!(%error, "a socket refused its options");
@@ -80,7 +81,8 @@ impl Connection {
         }
     }
 
-    /// Agrees on keys with the client; `None` if it speaks no TLS, or takes longer than a head may.
+    /// Performs the TLS handshake; `None` if the client speaks no TLS, or takes longer than a head
+    /// may.
     async fn shake_hands(&mut self, config: Arc<ServerConfig>, mut wire: Wire) -> Option<TlsStream<Wire>> {
         let shaken = async {
             if self.stream.first_byte().await.is_some_and(|byte| byte != TLS_HANDSHAKE) {
@@ -103,7 +105,8 @@ impl Connection {
         }
     }
 
-    /// Answers request after request. True: the client has had its last answer, and may still be sending.
+    /// Answers request after request. Returns whether the client has had its last answer, and may
+    /// still be sending.
     async fn answer_requests<S>(&mut self, stream: S, is_secret: bool) -> bool
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -123,12 +126,14 @@ impl Connection {
         });
         let socket = Socket::new(stream, Arc::clone(progress), router.clone());
         let mut connection = http1::Builder::new()
-            // Where the end of a client's side can be seen without reading, it need not be taken for the end of the client.
+            // If a client's half-close is visible without reading, it need not count as the
+            // client's end.
             .half_close(cfg!(target_os = "linux"))
-            // Also the most that waits for a slow reader.
+            // Also the maximum that waits for a slow reader.
             .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(TokioIo::new(socket), service);
-        // In this order: what the one learns is for those after it.
+        // `biased`: a client that has left must be noticed before its request is served or timed
+        // out.
         let ended = tokio::select! {
             biased;
             () = client_has_left(&self.stream, progress, is_secret) => Ended::Left,
@@ -140,7 +145,7 @@ impl Connection {
         self.end(&ended, stream).await
     }
 
-    /// Says what is still to be said. True: the client has had its last answer.
+    /// Writes a last answer, if one is due. Returns whether the client has had its last answer.
     async fn end<S: AsyncRead + AsyncWrite + Unpin>(&self, ended: &Ended, mut stream: S) -> bool {
         let (progress, router) = (&self.progress, self.router.clone());
         let answer = match ended {
@@ -174,7 +179,7 @@ impl Connection {
     }
 }
 
-/// Lets hyper answer until it is done, or has been told to end and has done that.
+/// Runs hyper until the connection ends, by itself or on request.
 async fn run_hyper<S, H>(
     connection: &mut http1::Connection<TokioIo<Socket<S>>, H>,
     is_closing: &mut watch::Receiver<bool>,
@@ -194,7 +199,8 @@ async fn run_hyper<S, H>(
     }
 }
 
-/// Writes an answer that nothing follows. The system takes this much at once, or the client is beyond help.
+/// Writes an answer that nothing follows. The system takes this much at once, or the client cannot
+/// be reached.
 async fn say_last<S: AsyncWrite + Unpin>(stream: &mut S, answer: &Bytes) {
     let said = async {
         stream.write_all(answer).await?;
@@ -205,9 +211,9 @@ async fn say_last<S: AsyncWrite + Unpin>(stream: &mut S, answer: &Bytes) {
     }
 }
 
-/// Ready once the client does not listen any more. One that has closed its own side may have left, or may only have said that its
-/// request is complete: the difference shows when something is written to it. Nothing can be slipped in between the records of TLS;
-/// its clients do not close one side alone.
+/// Ready once the client no longer listens. A client that has closed its own side may have left, or
+/// only have completed its request: a write shows the difference. Nothing can be inserted between
+/// TLS records, but TLS clients do not close one side alone.
 async fn client_has_left(stream: &Transport, progress: &Progress, is_secret: bool) {
     closed_by_client(stream).await;
     let mut pause = FIRST_PAUSE;
@@ -215,8 +221,8 @@ async fn client_has_left(stream: &Transport, progress: &Progress, is_secret: boo
         match progress.next_probe() {
             Probe::Impossible => return,
             Probe::Interim if is_secret => return,
-            // As little as this is either taken whole or, by a client that reads nothing, not at all. A Unix domain socket says at once
-            // that its client has gone.
+            // As little as this is either taken whole or, by a client that reads nothing, not at
+            // all. A Unix domain socket reports at once that its client has gone.
             Probe::Interim => match stream.try_write(INTERIM) {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return,
                 _ => {}
@@ -230,8 +236,8 @@ async fn client_has_left(stream: &Transport, progress: &Progress, is_secret: boo
     }
 }
 
-/// Ready once the client's deadline has passed. The deadline moves only when hyper reads or writes, which happens in the same task
-/// and before this is polled, so there is nothing to be woken by but time.
+/// Ready once the client's deadline has passed. The deadline moves only when hyper reads or writes,
+/// which happens in the same task and before this is polled, so only time can wake this.
 async fn client_is_overdue(progress: &Progress) {
     let mut timer = pin!(sleep(Duration::ZERO));
     poll_fn(|cx| {
@@ -244,8 +250,8 @@ async fn client_is_overdue(progress: &Progress) {
     .await;
 }
 
-/// Takes what the client is still sending. To close a socket on unread bytes resets the connection, and then the system at the other
-/// side throws away the answer that says what was wrong.
+/// Reads what the client is still sending. Closing a socket with unread bytes resets the
+/// connection, and the client's system then discards the answer with the error.
 async fn linger(stream: &Transport, progress: &Progress, mut is_closing: watch::Receiver<bool>) {
     let mut scratch = [0; 4096];
     let drained = async {

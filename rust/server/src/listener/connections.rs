@@ -17,27 +17,26 @@ use super::progress::{Progress, Waits};
 use super::transport::Transport;
 use crate::ledger::Ledger;
 
-/// How long is waited for a descriptor to come back before a client is accepted again.
+/// How long to wait for a free descriptor before another attempt to accept.
 const MAX_WAIT: Duration = Duration::from_millis(100);
-/// How long a connection is given for its first byte, where others wait for descriptors.
+/// How long a connection has for its first byte while others wait for descriptors.
 const GRACE: Duration = Duration::from_secs(1);
-/// One shortage ends when there was none for so long. Its beginning is all that the log tells of it.
+/// A shortage ends after this time without another. The log reports only its beginning.
 const EPISODE: Duration = Duration::from_secs(60);
 
-/// Connections that may be open at once, whatever the system allows: each takes some memory.
+/// Maximum open connections, whatever the system allows: each takes some memory.
 const MAX_CONNECTIONS: usize = 16 << 10;
-/// Descriptors that are kept for questions whether the server lives, for when every other one is
-/// busy.
+/// Descriptors reserved for health probes, for when every other one is busy.
 const NUM_SPARE: usize = 2;
 
-/// All connections that are open, and how far each is.
+/// All open connections, and their progress.
 pub(super) struct Connections {
     router: Router,
     tls: Option<Arc<ServerConfig>>,
     ledger: Arc<Ledger>,
     is_closing: watch::Receiver<bool>,
     spare: Vec<File>,
-    /// A spare descriptor was given up for the next client.
+    /// Whether a spare descriptor was released for the next client.
     next_is_probe: bool,
     tasks: JoinSet<()>,
     open: HashMap<Id, Arc<Progress>>,
@@ -67,7 +66,7 @@ impl Connections {
         connections
     }
 
-    /// Takes the descriptors that are to be kept, as far as there are any.
+    /// Takes the spare descriptors, as far as there are any.
     fn keep_spare(&mut self) {
         while self.spare.len() < NUM_SPARE && !self.next_is_probe {
             let Ok(file) = File::open("/dev/null") else { return };
@@ -75,7 +74,7 @@ impl Connections {
         }
     }
 
-    /// Whether there are as many as may be, those that were given a spare descriptor not counted.
+    /// Returns whether the maximum is reached, not counting connections with a spare descriptor.
     pub(super) fn is_full(&self) -> bool {
         self.open.len() >= MAX_CONNECTIONS
     }
@@ -102,9 +101,9 @@ impl Connections {
     }
 
     /// Closes the connection that has been idle longest, as its client must expect at any time;
-    /// without one that is idle, the one whose request has been coming for longest. Where all are
-    /// being answered, the next client may ask whether the server lives, and no more. Says whether
-    /// another can be accepted.
+    /// without one that is idle, the one whose request has been coming for longest. If all are
+    /// being answered, the next client gets only health probes. Returns whether another can be
+    /// accepted.
     pub(super) async fn make_room(&mut self, error: &io::Error) -> bool {
         let now = Instant::now();
         if self.last_shortage.replace(now).is_none_or(|last| now - last > EPISODE) {
@@ -153,8 +152,8 @@ mod tests {
         }
     }
 
-    /// A thousand silent sockets cost their owner nothing: neither the clients that come after them nor the answers that are being
-    /// made may pay for it.
+    /// A thousand silent sockets cost their owner nothing: neither later clients nor running
+    /// answers may pay for them.
     #[tokio::test(start_paused = true)]
     async fn the_connection_that_has_been_idle_longest_makes_room() {
         let asked = Arc::new(Notify::new());

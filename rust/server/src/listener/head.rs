@@ -1,5 +1,6 @@
-//! What hyper lets pass although two servers in a row can be made to disagree about it: one then takes for the body of a request what
-//! the other takes for the next one. Of two lengths hyper drops one without a word, so the bytes are looked at as they came.
+//! Refuses heads that hyper accepts and another server may read differently: one then takes for a
+//! body what the other takes for the next request. Of two lengths hyper silently drops one, so the
+//! raw bytes are checked.
 
 use axum::http::{Request, Version, header};
 use bytes::{Buf, BytesMut};
@@ -9,7 +10,7 @@ use crate::error::ApiError;
 /// The longest head of a request, with the empty lines before it and the one behind.
 pub(super) const MAX_HEAD_BYTES: usize = 64 << 10;
 
-/// What a client may speak that hyper cannot read.
+/// The known protocols that hyper cannot read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ForeignProtocol {
     /// HTTP/2 without an upgrade, from its preface on.
@@ -33,12 +34,12 @@ impl HeadBytes {
         self.bytes.extend_from_slice(&bytes[num_skipped..]);
     }
 
-    /// Bytes that are kept.
+    /// Returns the bytes that are kept.
     pub(super) fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// What else than HTTP/1 this is, judged by its beginning. The bytes are gone then.
+    /// Returns the protocol if the bytes start another than HTTP/1, and drops them.
     pub(super) fn take_foreign_protocol(&mut self) -> Option<ForeignProtocol> {
         let protocol = if self.bytes.starts_with(b"PRI * HTTP/2.0\r\n") {
             ForeignProtocol::Http2
@@ -55,12 +56,12 @@ impl HeadBytes {
     pub(super) fn check<B>(&mut self, request: &Request<B>) -> Result<(), ApiError> {
         let len = head_len(&self.bytes).ok_or_else(|| ApiError::malformed("head has no end"))?;
         let head = self.bytes.split_to(len);
-        // Hyper asks for the length only of a head that has not come to its end.
+        // Hyper limits the length only of an unfinished head.
         if len > MAX_HEAD_BYTES {
             return Err(ApiError::HeadTooLarge);
         }
         let headers = request.headers();
-        // Where a chunked body ends is not looked for: no other request may follow it.
+        // The end of a chunked body is not searched: no other request may follow it.
         let is_chunked = headers.contains_key(header::TRANSFER_ENCODING);
         let announced =
             headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
@@ -72,12 +73,12 @@ impl HeadBytes {
     }
 }
 
-/// Whether the connection has to end with the answer to this request.
+/// Returns whether the connection has to end with the answer to this request.
 pub(super) fn is_last<B>(request: &Request<B>) -> bool {
     request.headers().contains_key(header::TRANSFER_ENCODING)
 }
 
-/// Up to the empty line, with the empty lines that may come before the first one.
+/// Returns the length up to the empty line, with empty lines before the first one.
 fn head_len(bytes: &[u8]) -> Option<usize> {
     let (mut len, mut has_begun) = (0, false);
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -91,7 +92,7 @@ fn head_len(bytes: &[u8]) -> Option<usize> {
     None
 }
 
-/// Says what is wrong.
+/// Checks a head; the error names the fault.
 fn check(head: &[u8], version: Version) -> Result<(), String> {
     let (mut num_hosts, mut num_lengths, mut encodings) = (0, 0, Vec::new());
     for line in head.split_inclusive(|byte| *byte == b'\n') {

@@ -1,4 +1,4 @@
-//! Answers to what never becomes a request: of the shape, with the name and in the books of all others.
+//! Answers to bytes that never become a request: with the shape, id, log and metrics of all others.
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -12,7 +12,7 @@ use super::head::ForeignProtocol;
 use crate::error::ApiError;
 use crate::middleware;
 
-/// The whole of an answer after which the connection is closed.
+/// Returns the whole of an answer after which the connection is closed.
 pub(super) async fn last_answer(router: Router, error: ApiError) -> Bytes {
     let request = middleware::unread(Body::empty());
     let (mut head, body) = middleware::answer(router, request, Err(error)).await.into_parts();
@@ -29,7 +29,7 @@ pub(super) async fn last_answer(router: Router, error: ApiError) -> Bytes {
     bytes.into()
 }
 
-/// The answer to a client that speaks another protocol, in words that its user gets to see.
+/// Returns the answer to a client that speaks another protocol, in words that its user gets to see.
 pub(super) fn to_foreign(router: Router, protocol: ForeignProtocol) -> Bytes {
     let refused = match protocol {
         ForeignProtocol::Http2 => refused_in_http2(router).now_or_never(),
@@ -42,8 +42,8 @@ pub(super) fn to_foreign(router: Router, protocol: ForeignProtocol) -> Bytes {
     refused.expect("a refusal waits for nothing")
 }
 
-/// The two frames with which a server of HTTP/2 sends a client away: its settings, which must come first, and a GOAWAY. Libraries
-/// of clients show its text, which is in plain sight to all others, too.
+/// Returns the two frames with which an HTTP/2 server refuses a client: its settings, which must
+/// come first, and a GOAWAY. Client libraries show its text, which is readable in the bytes too.
 async fn refused_in_http2(router: Router) -> Bytes {
     const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     const GOAWAY: u8 = 7;
@@ -52,7 +52,7 @@ async fn refused_in_http2(router: Router) -> Bytes {
     let error =
         ApiError::protocol("this server speaks HTTP/1.1, and HTTP/2 only behind a proxy that translates it");
     let text = error.to_string();
-    // It is named, logged and counted as any refusal is; only its form is another.
+    // It gets an id, is logged and counted like any refusal; only its form differs.
     let answer = middleware::answer(router, middleware::unread(Body::empty()), Err(error)).await;
     let _ = to_bytes(answer.into_body(), usize::MAX).await;
     let len = (LAST_STREAM.len() + HTTP_1_1_REQUIRED.len() + text.len()).to_be_bytes();
@@ -60,11 +60,12 @@ async fn refused_in_http2(router: Router) -> Bytes {
     [&SETTINGS[..], &frame_head, &LAST_STREAM, &HTTP_1_1_REQUIRED, text.as_bytes()].concat().into()
 }
 
-/// The answer to a head that hyper has refused with this one, which says nothing but its status.
+/// Returns the answer that replaces hyper's own, which has only a status.
 pub(super) fn in_place_of(router: Router, hypers: &[u8]) -> Bytes {
     let code = hypers.get(b"HTTP/1.1 ".len()..).and_then(|rest| rest.get(..3));
     let error = match code.and_then(|code| StatusCode::from_bytes(code).ok()) {
-        // Hyper has a limit for the path alone only in a head that is all there, and a path beyond it makes a head beyond ours.
+        // Hyper limits the path alone only in a complete head, and such a path makes a head beyond
+        // our limit.
         Some(StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => {
             ApiError::HeadTooLarge
         }

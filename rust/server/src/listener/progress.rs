@@ -1,4 +1,5 @@
-//! How far one connection is with its request and answer: what its deadlines and its own answers depend on.
+//! The progress of one connection with its request and answer: what its deadlines and its own
+//! answers depend on.
 
 use std::mem;
 use std::pin::Pin;
@@ -18,20 +19,22 @@ use crate::error::ApiError;
 use crate::ledger::{Charge, Full, Ledger, Pool};
 use crate::sse::{self, KEEPALIVE};
 
-/// How long a connection may be silent between two requests, and how long a client may take none of what waits for it.
+/// How long a connection may be silent between two requests, and how long a client may read none of
+/// the bytes that wait for it.
 pub(super) const MAX_SILENCE: Duration = Duration::from_secs(120);
 /// How long the head of a request may take from its first byte on.
 pub(super) const MAX_HEAD_TIME: Duration = Duration::from_secs(30);
 
 /// Bytes of a head that every connection may have.
 const SHORT_HEAD_BYTES: usize = 4 << 10;
-/// What is answered on a connection that stands in for a descriptor that was kept for it.
+/// Paths that are served on a connection with a reserved descriptor.
 const PROBES: [&str; 2] = ["/health", "/ready"];
 
-/// Where a connection is between two requests.
+/// The phases of a connection.
 ///
 /// ```text
-/// Idle ─ bytes ─► Head ─ service ─► Handling ─ response ─► Answering ─ end of the body ─► Ending ─ flushed ─► Idle
+/// Idle ─ bytes ─► Head ─ service ─► Handling ─ response ─► Answering
+///      ◄─ flushed ─ Ending ◄─ end of the body ─ Answering
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -42,7 +45,7 @@ enum Phase {
     Ending,
 }
 
-/// What a connection waits for while its client sends nothing, so that it may be closed for
+/// What a connection waits for while its client sends nothing, which decides which is closed for
 /// another: the first is given up first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Waits {
@@ -50,12 +53,12 @@ pub(super) enum Waits {
     ForRestOfRequest,
 }
 
-/// What a client that has closed its side can be asked with, whether it still listens.
+/// The ways to probe whether a client that has closed its side still listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Probe {
     /// Nothing of the answer is written: an interim response.
     Interim,
-    /// The answer is written as it comes, which asks by itself.
+    /// The answer is written as it is generated, which probes by itself.
     ByAnswer,
     /// Its version of HTTP knows no interim responses.
     Impossible,
@@ -67,23 +70,23 @@ struct State {
     since: Instant,
     version: Version,
     head: HeadBytes,
-    /// The bytes of a head that is long, here and at hyper's.
+    /// The charge for a long head, here and in hyper.
     head_charge: Option<Charge>,
-    /// The head would have been more than there was room for.
+    /// The head did not fit into its pool.
     is_refused: bool,
-    /// Since when a body is being read.
+    /// When the reading of a body began.
     body_since: Option<Instant>,
-    /// The connection ends with this answer.
+    /// Whether the connection ends with this answer.
     is_last: bool,
-    /// The answer has broken off, and its client must see that at once.
+    /// Whether the answer has broken off, which its client must see at once.
     is_cut: bool,
-    /// Since when the client has taken nothing of what is to be written.
+    /// Since when the client has read nothing of the pending bytes.
     blocked_since: Option<Instant>,
-    /// Hyper has handed over bytes since it last had none left.
+    /// Whether hyper has written bytes since its last flush.
     is_dirty: bool,
-    /// The next silence of an event stream is broken by a comment.
+    /// Whether a comment should break the next silence of an event stream.
     probe_is_due: bool,
-    /// Who waits until hyper has no bytes left.
+    /// The task that waits for hyper's flush.
     waits_for_flush: Option<Waker>,
 }
 
@@ -92,9 +95,9 @@ struct State {
 pub(super) struct Progress {
     state: Mutex<State>,
     ledger: Arc<Ledger>,
-    /// It has one of the last descriptors.
+    /// Whether it has one of the last descriptors.
     is_for_probe: bool,
-    /// The connection is to be closed, should it still wait for its client.
+    /// Closes the connection if it still waits for its client.
     give_up: Notify,
 }
 
@@ -145,7 +148,7 @@ impl Progress {
         }
     }
 
-    /// Says what is wrong with its head although hyper has taken it.
+    /// Notes the arrival of a request, and refuses heads that hyper accepts in error.
     pub(super) fn request_has_come<B>(&self, request: &Request<B>) -> Result<(), ApiError> {
         let mut state = self.state();
         (state.phase, state.version) = (Phase::Handling, request.version());
@@ -172,7 +175,8 @@ impl Progress {
         response.map(|body| AnswerBody { body, is_event_stream, error: None, progress: Arc::clone(self) })
     }
 
-    /// Whether no request is being served: what hyper writes then is its own answer to a head that it cannot read.
+    /// Returns whether no request is being served: what hyper writes then is its own answer to a
+    /// head that it cannot read.
     pub(super) fn is_between_requests(&self) -> bool {
         matches!(self.state().phase, Phase::Idle | Phase::Head)
     }
@@ -181,19 +185,19 @@ impl Progress {
         self.state().is_cut
     }
 
-    /// The protocol that its client speaks, if it is known and none that is served here; only the first call tells.
+    /// Returns the client's protocol if it is a known one that is not served; only once.
     pub(super) fn take_foreign_protocol(&self) -> Option<ForeignProtocol> {
         let mut state = self.state();
         let is_between_requests = matches!(state.phase, Phase::Idle | Phase::Head);
         is_between_requests.then(|| state.head.take_foreign_protocol()).flatten()
     }
 
-    /// Whether the answer to the present request is known to be the last one.
+    /// Returns whether the answer to the present request is known to be the last one.
     pub(super) fn is_last(&self) -> bool {
         self.state().is_last
     }
 
-    /// No request can follow the present one.
+    /// Makes the present request the last.
     pub(super) fn end_with_this_answer(&self) {
         self.state().is_last = true;
     }
@@ -202,7 +206,7 @@ impl Progress {
         self.state().phase == Phase::Head
     }
 
-    /// What it waits for, and since when, if it is its client's turn.
+    /// Returns what it waits for, and since when, if it waits for its client.
     pub(super) fn waits_for_client(&self) -> Option<(Waits, Instant)> {
         let state = self.state();
         match state.phase {
@@ -213,7 +217,7 @@ impl Progress {
         }
     }
 
-    /// The routes have begun to wait for a body, or have done with it.
+    /// Notes that the routes started or stopped waiting for a body.
     pub(super) fn waits_for_body(&self, waits: bool) {
         let mut state = self.state();
         state.body_since = waits.then(|| state.body_since.unwrap_or_else(Instant::now));
@@ -253,7 +257,7 @@ impl Progress {
         }
     }
 
-    /// When the client will have taken too long; never while it waits for us.
+    /// Returns when the client's time is up; never while the client waits for the server.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let state = self.state();
         let limit = match state.phase {
@@ -265,7 +269,7 @@ impl Progress {
         limit.into_iter().chain(stall).min()
     }
 
-    /// What to ask with now; an event stream is asked by a comment as soon as it is silent.
+    /// Returns the probe to use now; an event stream is probed by a comment once it is silent.
     pub(super) fn next_probe(&self) -> Probe {
         let mut state = self.state();
         match state.phase {
@@ -278,7 +282,7 @@ impl Progress {
         }
     }
 
-    /// Ready once hyper has handed over all that it was given.
+    /// Ready once hyper has written all that it was given.
     fn poll_flushed(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.state();
         if !state.is_dirty {
@@ -298,7 +302,7 @@ impl Progress {
 pub(super) struct AnswerBody {
     body: Body,
     is_event_stream: bool,
-    /// Why it breaks off, if it does.
+    /// Why the body breaks off, if it does.
     error: Option<axum::Error>,
     progress: Arc<Progress>,
 }
@@ -319,7 +323,7 @@ impl HttpBody for AnswerBody {
             let Poll::Ready(Some(Err(error))) = polled else { return polled };
             self.error = Some(error);
         }
-        // Hyper drops what it has not written yet. A slow reader would not get the event that says why.
+        // Hyper drops unwritten bytes, so a slow reader would miss the event with the reason.
         ready!(self.progress.poll_flushed(cx));
         self.progress.state().is_cut = true;
         Poll::Ready(self.error.take().map(Err))

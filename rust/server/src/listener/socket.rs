@@ -1,4 +1,4 @@
-//! What hyper reads and writes: it tells how far things are, and answers in OpenAI's shape where hyper would not.
+//! Hyper's socket: records progress, and replaces hyper's own answers by ones of OpenAI's shape.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -18,7 +18,7 @@ pub(super) struct Socket<S> {
     stream: S,
     progress: Arc<Progress>,
     router: Router,
-    /// What is left of an answer that is written in the place of hyper's.
+    /// The rest of an answer that replaces hyper's.
     own_answer: Option<Bytes>,
 }
 
@@ -31,7 +31,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         self.stream
     }
 
-    /// Writes our answer in the place of hyper's, of which it then takes every byte.
+    /// Writes our answer instead of hyper's, whose bytes are discarded.
     fn poll_write_own(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let (progress, router) = (&self.progress, &self.router);
         let hypers = || parts.iter().flat_map(|part| part.iter().copied()).collect::<Vec<_>>();

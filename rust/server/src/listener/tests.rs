@@ -1,6 +1,7 @@
-//! One connection at a time over a real socket, with the clock paused: it moves on when nobody has anything to do.
+//! One connection at a time over a real socket; the paused clock moves when every task waits.
 #![allow(clippy::unwrap_used)]
 
+mod charged_heads;
 mod cuts;
 mod protocols;
 mod unread_bodies;
@@ -33,7 +34,7 @@ use crate::ledger::Ledger;
 use crate::middleware::take_fault;
 use crate::sse;
 
-/// Tells when the request that holds it has been dropped.
+/// Reports when the request that holds it has been dropped.
 struct Held(Arc<Notify>);
 
 impl Drop for Held {
@@ -46,7 +47,7 @@ impl Drop for Held {
 struct Server {
     client: TcpStream,
     dropped: Arc<Notify>,
-    /// The server goes when this does.
+    /// Dropping it closes the server.
     _is_closing: watch::Sender<bool>,
 }
 
@@ -136,7 +137,7 @@ impl Server {
     }
 }
 
-/// What the application does with what no route may see.
+/// Refuses a request that no route may see.
 async fn refuse(mut request: Request, next: Next) -> Response {
     match take_fault(&mut request) {
         Some(error) => error.into_response(),
@@ -151,7 +152,7 @@ fn events(bytes: impl futures_util::Stream<Item = Bytes> + Send + 'static, held:
     }))
 }
 
-/// The status and the error's code of a whole response.
+/// Returns the status and the error's code of a whole response.
 fn error_of(response: &str) -> (u16, String) {
     let (head, body) = response.split_once("\r\n\r\n").unwrap();
     assert!(head.contains("content-type: application/json"), "{head}");
@@ -161,7 +162,7 @@ fn error_of(response: &str) -> (u16, String) {
     (head[9..12].parse().unwrap(), error["code"].as_str().unwrap().to_owned())
 }
 
-/// An SDK that talks to the wrong port, or a proxy that mangles a head, is told nothing by an empty 400.
+/// An empty 400 does not tell an SDK on the wrong port, or behind a bad proxy, what is wrong.
 #[tokio::test(start_paused = true)]
 async fn what_is_no_request_is_answered_in_openais_shape() {
     let long_head = format!("GET /ok HTTP/1.1\r\nhost: t\r\nx: {}", "x".repeat(65_536 - 30));
@@ -191,7 +192,8 @@ async fn what_is_no_request_is_answered_in_openais_shape() {
     }
 }
 
-/// A proxy that takes one of two lengths where this server takes the other can be made to send along a request that it never saw.
+/// A proxy that takes one of two lengths where this server takes the other can be made to send
+/// along a request that it never saw.
 #[tokio::test(start_paused = true)]
 async fn a_head_that_can_be_read_in_two_ways_is_refused() {
     let (length, chunked) = ("content-length: 4\r\n", "Transfer-Encoding: chunked\r\n");
@@ -218,7 +220,7 @@ async fn a_head_that_can_be_read_in_two_ways_is_refused() {
     }
 }
 
-/// A client that does not know the length of its body beforehand is served, and told that the connection ends with that.
+/// A client that does not know its body's length is served, on the connection's last request.
 #[tokio::test(start_paused = true)]
 async fn a_chunked_request_is_the_last_one_of_its_connection() {
     let mut server = Server::start().await;
@@ -242,7 +244,7 @@ async fn a_body_in_mangled_chunks_is_refused() {
     }
 }
 
-/// The same after answers that went well: what is written there must not be taken for hyper's own answer.
+/// After good answers, what is written there must not be taken for hyper's own answer.
 #[tokio::test(start_paused = true)]
 async fn a_mangled_head_after_good_requests_gets_its_own_answer() {
     let mut server = Server::start().await;
@@ -255,7 +257,8 @@ async fn a_mangled_head_after_good_requests_gets_its_own_answer() {
     assert_eq!(error_of(&server.read_to_end().await), (400, "invalid_http".to_owned()));
 }
 
-/// Proxies that disagree with a server on whom a request is for can be made to hand out other people's answers.
+/// Proxies that disagree with a server on whom a request is for can be made to hand out other
+/// people's answers.
 #[tokio::test(start_paused = true)]
 async fn a_request_names_its_host_once() {
     for hosts in ["", "host: a\r\nhost: b\r\n"] {
@@ -281,7 +284,8 @@ async fn an_answer_that_breaks_off_takes_its_connection_with_it_at_once() {
     assert_eq!(start.elapsed().as_millis(), 0);
 }
 
-/// A thousand sockets that send a byte a minute cost an attacker nothing and the server all its descriptors.
+/// A thousand sockets that send a byte a minute cost an attacker nothing and the server all its
+/// descriptors.
 #[tokio::test(start_paused = true)]
 async fn a_head_that_drips_is_answered_with_408() {
     let mut server = Server::start().await;
@@ -293,7 +297,7 @@ async fn a_head_that_drips_is_answered_with_408() {
     assert_eq!(start.elapsed().as_secs(), MAX_HEAD_TIME.as_secs());
 }
 
-/// A pool keeps idle connections for a minute or two: one that is closed earlier loses its next request.
+/// A pool keeps idle connections for a minute or two; an earlier close loses its next request.
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_is_kept_for_its_time_and_closed_without_a_word() {
     let mut server = Server::start().await;
@@ -308,7 +312,7 @@ async fn an_idle_connection_is_kept_for_its_time_and_closed_without_a_word() {
     assert_eq!(start.elapsed().as_secs(), 2 * MAX_SILENCE.as_secs() - 1);
 }
 
-/// One that waits for its answer is not idle, however long the prefill takes.
+/// A connection that waits for its answer is not idle, however long the prefill takes.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_waits_for_us_has_all_the_time() {
     let mut server = Server::start().await;
@@ -320,7 +324,7 @@ async fn a_client_that_waits_for_us_has_all_the_time() {
     }
 }
 
-/// A reader that has stopped for good would hold its blocks and its memory to the end of a long answer.
+/// A reader that has stopped for good would hold its blocks until the end of a long answer.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_takes_nothing_is_dropped_with_its_request() {
     let mut server = Server::start().await;
@@ -332,7 +336,7 @@ async fn a_client_that_takes_nothing_is_dropped_with_its_request() {
     assert!(start.elapsed() < 2 * MAX_SILENCE, "{:?}", start.elapsed());
 }
 
-/// `nc -N` and simple scripts close their side behind the request; that they still listen must not be doubted.
+/// `nc -N` and simple scripts close their side behind the request, and still listen.
 #[cfg(target_os = "linux")]
 #[tokio::test(start_paused = true)]
 async fn a_client_that_has_only_said_that_its_request_is_complete_gets_its_answer() {
@@ -346,7 +350,7 @@ async fn a_client_that_has_only_said_that_its_request_is_complete_gets_its_answe
     assert!(answer.ends_with("\r\n\r\ndone"), "{answer}");
 }
 
-/// The same for a stream, in which a comment does the asking.
+/// A stream to such a client probes with a comment.
 #[cfg(target_os = "linux")]
 #[tokio::test(start_paused = true)]
 async fn a_stream_goes_on_for_a_client_that_has_closed_its_side() {
@@ -361,7 +365,7 @@ async fn a_stream_goes_on_for_a_client_that_has_closed_its_side() {
     }
 }
 
-/// A client that has gone must be noticed at once, although its last word is the same as that of one that listens on.
+/// The last packet of a client that has left looks like that of one that still listens.
 #[cfg(target_os = "linux")]
 #[tokio::test(start_paused = true)]
 async fn a_client_that_has_gone_is_noticed_before_anything_is_generated() {
@@ -378,7 +382,7 @@ async fn a_client_that_has_gone_is_noticed_before_anything_is_generated() {
     }
 }
 
-/// An upload that is refused is answered before it is over; a reset on its heels would take the answer with it.
+/// An early refusal of an upload must arrive: a reset at its heels would discard it.
 #[tokio::test(start_paused = true)]
 async fn the_answer_to_a_body_that_nobody_reads_arrives() {
     let mut server = Server::start().await;

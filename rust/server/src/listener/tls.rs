@@ -9,7 +9,8 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{Error, ServerConfig};
 
-/// Reads a chain of certificates, the server's own first, and its key, both as PEM. They may be in one file.
+/// Reads a chain of certificates, the server's own first, and its key, both as PEM. They may be in
+/// one file.
 ///
 /// # Errors
 /// A file cannot be read, is no PEM, or the key is of another certificate.

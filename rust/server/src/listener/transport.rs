@@ -1,4 +1,4 @@
-//! A socket of either kind, and the bytes on it before anything is made of them.
+//! A socket of either kind, and its raw bytes.
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -14,10 +14,10 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::progress::Progress;
 
-/// Silence after which the system asks whether the client's machine is still there.
+/// Silence after which the system probes the client's machine.
 const PROBE_AFTER: Duration = Duration::from_secs(60);
 
-/// What clients are accepted from.
+/// The listening socket.
 #[derive(Debug)]
 pub(crate) enum Acceptor {
     Tcp(TcpListener),
@@ -55,11 +55,13 @@ impl Transport {
         let Self::Tcp(stream) = self else { return Ok(()) };
         // Tokens are small: without this each waits for the acknowledgement of the one before.
         stream.set_nodelay(true)?;
-        // A client whose machine is gone says nothing; one that waits for a whole answer would hold its blocks to the end.
+        // A client whose machine is down sends nothing; while it waits for a whole answer it would
+        // hold its blocks to the end.
         SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER))
     }
 
-    /// The first byte that the client sends, which stays to be read; `None` at its end, and where it cannot be looked at.
+    /// Returns the first byte that the client sends, which stays to be read; `None` at its end, and
+    /// where it cannot be looked at.
     pub(super) async fn first_byte(&self) -> Option<u8> {
         let Self::Tcp(stream) = self else { return None };
         let mut byte = [0];
@@ -163,12 +165,12 @@ impl AsyncWrite for Wire {
 /// Ready once the client has closed its side, whatever bytes of it still wait to be read.
 #[cfg(target_os = "linux")]
 pub(super) async fn closed_by_client(stream: &Transport) {
-    // Bytes that wait to be read make a socket readable, so that would be ready at once. Urgent data were not registered for,
-    // which leaves of this interest only the end of the other side.
+    // Bytes that wait to be read make a socket readable, so that would be ready at once. Urgent
+    // data were not registered for, which leaves of this interest only the end of the other side.
     let _ = stream.ready(Interest::PRIORITY).await;
 }
 
-/// Other systems tell it only to those who read: hyper notices it between messages.
+/// Never ready: other systems report it only to a read, so hyper notices it between messages.
 #[cfg(not(target_os = "linux"))]
 pub(super) async fn closed_by_client(_: &Transport) {
     std::future::pending().await

@@ -1,4 +1,4 @@
-//! The file of a Unix domain socket: one that a dead server has left is replaced, one in use is not.
+//! The file of a Unix domain socket: one left by a dead server is replaced, one in use is not.
 
 use std::fs;
 use std::io;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// The file, which goes with its server.
+/// The file, deleted with its server.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
@@ -30,7 +30,7 @@ impl Drop for SocketFile {
     }
 }
 
-/// Takes a path and listens on it: nothing but that shows to others that it is in use.
+/// Takes a path and listens on it: only that shows others that it is in use.
 pub(super) fn bind(path: &Path, backlog: i32) -> io::Result<(Socket, SocketFile)> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     let address = SockAddr::unix(path)?;
@@ -45,7 +45,7 @@ pub(super) fn bind(path: &Path, backlog: i32) -> io::Result<(Socket, SocketFile)
     Ok((socket, SocketFile::of(path)?))
 }
 
-/// Whether the path is that of a socket on which no server listens any more.
+/// Returns whether the path is that of a socket on which no server listens any more.
 fn is_left_by_the_dead(path: &Path, address: &SockAddr) -> io::Result<bool> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return Err(io::Error::new(

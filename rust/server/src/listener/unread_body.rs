@@ -1,8 +1,9 @@
-//! What becomes of a body whose request is answered before it was read.
+//! Handles a body whose request is answered before it was read.
 //!
-//! No next request can be read from a connection while the body of the last one is on it. So before the head of any answer is written,
-//! what is left of a short body is taken off the connection; where that cannot be done, the answer says that the connection ends
-//! with it. Either way no client sends a request into a connection that will be closed.
+//! No next request can be read from a connection while the body of the last one is on it. So before
+//! the head of any answer is written, what is left of a short body is taken off the connection;
+//! where that cannot be done, the answer says that the connection ends with it. Either way no
+//! client sends a request into a connection that will be closed.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +19,7 @@ use tokio::time::timeout;
 
 use super::progress::Progress;
 
-/// Of a body that is not wanted, no more than this is waited for, and no longer.
+/// Maximum bytes and time to wait for an unwanted body.
 const MAX_DRAIN_BYTES: u64 = 256 << 10;
 pub(super) const MAX_DRAIN_TIME: Duration = Duration::from_secs(1);
 
@@ -36,10 +37,10 @@ pub(super) fn lend(request: Request<Incoming>, progress: &Arc<Progress>) -> (Req
     (request, rest)
 }
 
-/// The place where what is left of a body comes back to, and whether any of it was asked for.
+/// The place to which the rest of a body returns, and whether any of it was requested.
 type Left = Arc<Mutex<Option<(Incoming, bool)>>>;
 
-/// A body that goes back when it is dropped.
+/// A body that returns when it is dropped.
 struct Lent {
     body: Option<Incoming>,
     is_asked_for: bool,
@@ -78,23 +79,26 @@ impl Drop for Lent {
     }
 }
 
-/// The claim on what the routes leave.
+/// The claim on the rest that the routes leave.
 pub(super) struct Rest {
     left: Left,
     expects_continue: bool,
 }
 
 impl Rest {
-    /// Takes the rest of a short body off the connection. False: it is still there, so this must be the last request.
+    /// Takes the rest of a short body off the connection. Returns `false` if it is still there, so
+    /// this must be the last request.
     pub(super) async fn take(self) -> bool {
         let left = self.left.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // An answer may go on reading the body; nothing can be said before about where it will stop.
+        // An answer may go on reading the body; nothing can be said before about where it will
+        // stop.
         let Some((mut body, is_asked_for)) = left else { return false };
         if body.is_end_stream() {
             return true;
         }
         let is_short = body.size_hint().exact().is_some_and(|num_bytes| num_bytes <= MAX_DRAIN_BYTES);
-        // A client that waits to be asked for its body sends none after a refusal. To read it would be to ask.
+        // A client that waits to be asked for its body sends none after a refusal. To read it would
+        // be to ask.
         if !is_short || self.expects_continue && !is_asked_for {
             return false;
         }

@@ -1,4 +1,4 @@
-//! What one HTTP request has cost, for the line that the log has about it.
+//! The account of one HTTP request, for its line in the log.
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 use crate::error::Blame;
 
 tokio::task_local! {
-    /// The account of the request that this task answers. The driver writes into it without anybody in between having to carry it.
+    /// The account of this task's request. Task-local, so that no code between must pass it to the
+    /// driver.
     static CURRENT: Arc<Account>;
 }
 
@@ -25,51 +26,52 @@ impl Account {
         CURRENT.scope(self, answering).await
     }
 
-    /// The account of the request that this task answers, or one that nobody reads.
+    /// Returns the account of this task's request, or a new one outside any request.
     #[must_use]
     pub fn current() -> Arc<Self> {
         CURRENT.try_with(Arc::clone).unwrap_or_default()
     }
 
-    /// The request has the API key of this number.
+    /// Sets the number of the request's API key.
     pub fn set_key(&self, key: u32) {
         self.key.store(key, Relaxed);
     }
 
-    /// The number of its API key, counted from 1; 0 before it is known, and where there are none.
+    /// Returns the number of its API key, counted from 1; 0 before it is known, and where there are
+    /// none.
     #[must_use]
     pub fn key(&self) -> u32 {
         self.key.load(Relaxed)
     }
 
-    /// A prompt was accepted.
+    /// Adds an accepted prompt.
     pub fn add_prompt(&self, num_tokens: usize) {
         self.prompt_tokens.fetch_add(num_tokens, Relaxed);
     }
 
-    /// Tokens were handed over.
+    /// Adds delivered tokens.
     pub fn add_output(&self, num_tokens: usize) {
         self.output_tokens.fetch_add(num_tokens, Relaxed);
     }
 
-    /// The request was refused, or its answer breaks off; the first reason counts.
+    /// Records a refusal, or why the answer breaks off; the first reason counts.
     pub fn set_blame(&self, blame: Blame) {
         let _ = self.blame.set(blame);
     }
 
-    /// Why the request was refused, if it was.
+    /// Returns why the request was refused, if it was.
     #[must_use]
     pub fn blame(&self) -> Option<&Blame> {
         self.blame.get()
     }
 
-    /// Tokens of all prompts; none before they were accepted.
+    /// Returns the tokens of all prompts; none before they were accepted.
     #[must_use]
     pub fn prompt_tokens(&self) -> usize {
         self.prompt_tokens.load(Relaxed)
     }
 
-    /// Tokens that were handed over.
+    /// Returns the delivered tokens.
     #[must_use]
     pub fn output_tokens(&self) -> usize {
         self.output_tokens.load(Relaxed)

@@ -9,7 +9,7 @@ const SECONDS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
     1200.0,
 ];
-/// Upper bounds in tokens of one step, which are what its device is laid out for: vLLM's own.
+/// Upper bounds in tokens of one step: vLLM's own.
 const STEP_TOKENS: &[f64] =
     &[1.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16_384.0];
 /// Upper bounds in choices: vLLM's own.
@@ -20,36 +20,36 @@ const TOKENS: &[f64] = &[
     50_000.0, 100_000.0,
 ];
 
-/// How often each range of values was seen, and their sum.
+/// The counts of values by range, and their sum.
 #[derive(Debug)]
 pub struct Histogram {
     bounds: &'static [f64],
-    /// What one unit of `sum` is worth.
+    /// The value of one unit of `sum`.
     unit: f64,
     buckets: Box<[AtomicU64]>,
     sum: AtomicU64,
 }
 
 impl Histogram {
-    /// An empty one of durations.
+    /// Creates a histogram of durations.
     #[must_use]
     pub fn of_seconds() -> Self {
         Self::new(SECONDS, 1e-6)
     }
 
-    /// An empty one of numbers of tokens.
+    /// Creates a histogram of numbers of tokens.
     #[must_use]
     pub fn of_tokens() -> Self {
         Self::new(TOKENS, 1.0)
     }
 
-    /// An empty one of numbers of tokens in a step.
+    /// Creates a histogram of numbers of tokens in a step.
     #[must_use]
     pub fn of_step_tokens() -> Self {
         Self::new(STEP_TOKENS, 1.0)
     }
 
-    /// An empty one of numbers of choices.
+    /// Creates a histogram of numbers of choices.
     #[must_use]
     pub fn of_choices() -> Self {
         Self::new(CHOICES, 1.0)
@@ -96,7 +96,8 @@ impl Histogram {
 mod tests {
     use super::*;
 
-    /// A dashboard reads quantiles from cumulative buckets: one that is not cumulative shows nonsense latencies.
+    /// A dashboard reads quantiles from cumulative buckets: one that is not cumulative shows
+    /// nonsense latencies.
     #[test]
     fn buckets_are_cumulative_and_bounds_belong_to_their_bucket() {
         let histogram = Histogram::of_seconds();

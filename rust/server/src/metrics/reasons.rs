@@ -1,4 +1,4 @@
-//! Counters of which each has one of a few reasons.
+//! Counters by a fixed set of reasons.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -1,4 +1,5 @@
-//! Every metric on one screen: its names, what it says, and where its value comes from. `docs/metrics.md` is made from it.
+//! The table of metrics: names, meanings, and the sources of their values. `docs/metrics.md` is
+//! made from it.
 
 use std::sync::atomic::AtomicU64;
 
@@ -18,7 +19,7 @@ pub(super) enum Source {
     Counter(fn(&Metrics) -> &AtomicU64),
     Labelled(&'static str, Labelled),
     LabelledGauge(&'static str, fn(&State<'_>) -> Vec<(&'static str, usize)>),
-    /// Always 1; what it says is in its labels.
+    /// Always 1; its labels carry the information.
     Info(fn(&EngineConfig) -> Vec<(&'static str, String)>),
     Histogram(fn(&Metrics) -> &Histogram),
 }
@@ -32,7 +33,7 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// What Prometheus calls its type.
+    /// Returns Prometheus's name of its type.
     pub(super) fn kind(&self) -> &'static str {
         match self.source {
             Gauge(_) | GaugeBy(..) | Info(_) => "gauge",
@@ -59,7 +60,7 @@ pub(super) const TABLE: &[Row] = table! {
     "streamcore_num_requests_waiting_by_reason" = "vllm:num_requests_waiting_by_reason",
         "The same by reason: `capacity` in the queue, `deferred` while their prompts are made", GaugeBy("reason", waiting_by_reason);
     "streamcore_held",
-        "What is held for clients, by pool: bytes of heads that are read, of bodies until their prompts are made, and of answers until they are written; prompts being made; requests and prompt tokens in the queue", GaugeBy("pool", |s| s.held.iter().map(|(pool, held, _)| (*pool, *held)).collect());
+        "What is held for clients, by pool: bytes of heads that are read, of bodies until their prompts are made, of answers until they are written, and of stored responses; prompts being made; requests and prompt tokens in the queue; stored responses", GaugeBy("pool", |s| s.held.iter().map(|(pool, held, _)| (*pool, *held)).collect());
     "streamcore_held_limit",
         "The most that all clients together may have of each pool", GaugeBy("pool", |s| s.held.iter().map(|(pool, _, limit)| (*pool, *limit)).collect());
     "streamcore_cache_config_info" = "vllm:cache_config_info",
@@ -127,7 +128,7 @@ fn waiting_by_reason(state: &State<'_>) -> Vec<(&'static str, usize)> {
     vec![("capacity", num_queued), ("deferred", state.num_preparing)]
 }
 
-/// vLLM writes Python's words.
+/// Formats values as Python does, like vLLM.
 fn cache_config(config: &EngineConfig) -> Vec<(&'static str, String)> {
     let caches_prefixes = if config.enable_prefix_caching { "True" } else { "False" };
     vec![

@@ -1,4 +1,5 @@
-//! One line of log for each request, once its last byte is handed over or its client has left. It says nothing of the content.
+//! One line of log for each request, once its last byte is handed over or its client has left. It
+//! contains no content.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,15 +12,16 @@ use axum::response::Response;
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
-use super::unwritten::charged;
+use super::unwritten::{charge_whole, charged};
 use crate::app::App;
+use crate::ledger::Charge;
 use crate::metrics::{AbortPhase, Account};
 use crate::routes::GENERATING;
 
-/// What is logged of a method and of a path at most: both are the client's text.
+/// Maximum lengths of a logged method and path: both are the client's text.
 const MAX_METHOD_LEN: usize = 16;
 const MAX_PATH_LEN: usize = 128;
-/// Stands for the status of an answer that nobody was there to get, as in other servers' logs.
+/// The status of an answer whose client has left, as in other servers' logs.
 const LEFT: u16 = 499;
 const HAS_LEFT: &str = ", the client has left";
 const WAS_CUT: &str = ", the server has cut the connection";
@@ -59,25 +61,26 @@ impl Line {
         self.status = Some(response.status());
         self.app.driver.metrics().count_status(response.status().as_u16());
         response.map(|body| {
-            // Nobody takes the body of an answer to HEAD.
+            // The body of an answer to HEAD is not read.
             if body.is_end_stream() || self.method == Method::HEAD {
                 self.lack = "";
             }
-            Body::new(Logged { body, line: self })
+            let whole = charge_whole(&body, self.app.driver.ledger(), self.account.key());
+            Body::new(Logged { body, whole, line: self })
         })
     }
 
-    /// Since the request came.
+    /// Returns the time since the request arrived.
     pub(super) fn elapsed(&self) -> Duration {
         self.app.driver.now().saturating_duration_since(self.start)
     }
 
-    /// Whether an answer would have had to be generated.
+    /// Returns whether an answer would have had to be generated.
     fn is_generation(&self) -> bool {
         self.method == Method::POST && GENERATING.contains(&&*self.path)
     }
 
-    /// What asks every few seconds is not what the log is read for, unless it asks in the wrong way.
+    /// Returns whether this is a successful health probe, which is logged at `debug` only.
     fn is_probe(&self) -> bool {
         self.method == Method::GET
             && ["/health", "/ready", "/metrics"].contains(&&*self.path)
@@ -108,9 +111,11 @@ impl Drop for Line {
     }
 }
 
-/// A body that knows whether it was taken to its end.
+/// A body that records whether it was read to its end.
 struct Logged {
     body: Body,
+    /// What it is charged for before its first piece is taken.
+    whole: Option<Charge>,
     line: Line,
 }
 
@@ -129,7 +134,11 @@ impl HttpBody for Logged {
             self.line.lack = "";
         }
         let (ledger, key) = (self.line.app.driver.ledger(), self.line.account.key());
-        polled.map_ok(|frame| frame.map_data(|piece| charged(piece, ledger, key)))
+        let polled = polled.map_ok(|frame| frame.map_data(|piece| charged(piece, ledger, key)));
+        if polled.is_ready() {
+            self.whole = None;
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

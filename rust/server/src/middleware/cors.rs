@@ -9,13 +9,14 @@ use axum::response::{IntoResponse, Response};
 
 use crate::app::App;
 
-/// What a page may read beside the usual.
+/// Headers that a page may read beside the usual ones.
 const EXPOSED: &str = "x-request-id, request-id, openai-processing-ms, retry-after";
 const METHODS: &str = "GET, POST";
-/// How long a browser need not ask again, in seconds; none remembers it for longer.
+/// How long a browser may cache the answer, in seconds; browsers allow no more.
 const MAX_AGE_S: &str = "7200";
 
-/// Answers the question that a browser asks before a request, and marks answers that pages may read.
+/// Answers the question that a browser asks before a request, and marks answers that pages may
+/// read.
 pub async fn cors(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     if app.access.allowed_origins.is_empty() {
         return next.run(request).await;
@@ -38,8 +39,9 @@ pub async fn cors(State(app): State<Arc<App>>, request: Request, next: Next) -> 
     response
 }
 
-/// Whether a page whose origin is not allowed has sent this. A browser lets any page send what forms could always send, and a body
-/// without a type is among that: such a page cannot read the answer, but it could make this server work.
+/// Returns whether a page whose origin is not allowed has sent this. A browser lets any page send
+/// what forms could always send, and a body without a type is among that: such a page cannot read
+/// the answer, but it could make this server work.
 pub fn is_of_foreign_page(allowed: &[String], headers: &HeaderMap) -> bool {
     let is_cross_site = headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site");
     allowed_origin(allowed, headers).is_none() && (is_cross_site || headers.contains_key(header::ORIGIN))
@@ -53,7 +55,7 @@ fn allowed_origin(allowed: &[String], headers: &HeaderMap) -> Option<HeaderValue
     allowed.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()).then(|| origin.clone())
 }
 
-/// Carries no key, so it is answered before one is asked for.
+/// Answers a preflight, which carries no key, before keys are checked.
 fn preflight(is_allowed: bool, asked: &HeaderMap) -> Response {
     let mut headers = HeaderMap::new();
     if is_allowed {

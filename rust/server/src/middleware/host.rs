@@ -1,6 +1,7 @@
-//! Names that browsers are led here by: a page can have its own name point at this machine, and is then of the server's origin.
+//! Checks the `Host` header: a page can have its own name point at this machine, and would then be
+//! of the server's origin.
 //!
-//! Decision 17 says whom this keeps out, and whom it must not.
+//! Decision 17 describes what this prevents, and what it must allow.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -11,10 +12,12 @@ use axum::http::uri::Authority;
 use crate::app::Access;
 use crate::error::ApiError;
 
-/// Endings that nobody can register: loopback, the local link, private networks (also `host.docker.internal`).
+/// Endings that cannot be registered: loopback, the local link, private networks (also
+/// `host.docker.internal`).
 const LOCAL_ENDINGS: [&str; 3] = [".localhost", ".local", ".internal"];
 
-/// Refuses a request to a server that is open to this machine alone, if it names a host that somebody elsewhere may own.
+/// Refuses a request to a server that listens to this machine only, if its host may belong to
+/// another owner.
 ///
 /// # Errors
 /// 403.

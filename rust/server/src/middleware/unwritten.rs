@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 
 use crate::ledger::{Charge, Ledger, Pool};
 
-/// What every connection may have unwritten.
+/// Bytes that every connection may have unwritten.
 const FREE_BYTES: usize = 8 << 10;
 
 /// A piece of an answer, which is charged until it is written.
@@ -19,6 +20,12 @@ impl AsRef<[u8]> for Unwritten {
     fn as_ref(&self) -> &[u8] {
         &self.piece
     }
+}
+
+/// Charges an answer that is whole already for a key, until its first piece is.
+pub(super) fn charge_whole(body: &Body, ledger: &Arc<Ledger>, key: u32) -> Option<Charge> {
+    let num_bytes = usize::try_from(body.size_hint().exact()?).ok()?;
+    (num_bytes > FREE_BYTES).then(|| ledger.record(Pool::Answers, key, num_bytes))
 }
 
 /// Charges a piece of an answer for a key, from now until its last byte is in the hands of the

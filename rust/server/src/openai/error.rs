@@ -30,7 +30,7 @@ struct ErrorObject<'a> {
 }
 
 impl<'a> ErrorBody<'a> {
-    /// The wire form of an error.
+    /// Returns the wire form of an error.
     #[must_use]
     pub fn new(error: &'a ApiError) -> Self {
         let message = cut(Cow::Owned(error.to_string()));
@@ -58,12 +58,12 @@ impl IntoResponse for ApiError {
             Self::Scripted { retry_after_s: Some(retry_after_s), .. } => {
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
             }
-            // The OpenAI SDKs try again after a 5xx unless told otherwise; the same prompt gives
+            // The OpenAI SDKs retry after a 5xx unless a header forbids it; the same prompt gives
             // the same logits.
             Self::NotFinite | Self::Grammar(_) => {
                 response.headers_mut().insert("x-should-retry", HeaderValue::from_static("false"));
             }
-            // The next try must not come back by the same connection.
+            // A retry must not use the same connection.
             Self::Crowded | Self::ShuttingDown => {
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(1));
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -74,7 +74,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// What fits of a text, marked if it is not all.
+/// Returns the part of a text that fits, with a mark if it was cut.
 #[must_use]
 pub fn cut(text: Cow<'_, str>) -> Cow<'_, str> {
     if text.len() <= MAX_TEXT_BYTES {
@@ -89,7 +89,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// A refusal that sends the client's own megabytes back makes one request cost the server two.
+    /// A refusal that returns the client's megabytes doubles the cost of a request.
     #[test]
     fn a_refusal_is_short_whatever_it_quotes() {
         let long = "é".repeat(1 << 20);

@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 use super::json::{kind_of, parse_object};
 use crate::error::ApiError;
 
-/// The fields of an object that have not been taken yet. `null` counts as absent, as it does for OpenAI.
+/// The fields of an object that have not been taken yet. `null` counts as absent, as it does for
+/// OpenAI.
 #[derive(Debug, Default)]
 pub struct Fields {
     path: String,
@@ -16,7 +17,7 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// The fields of a body.
+    /// Returns the fields of a body.
     ///
     /// # Errors
     /// `invalid_json`.
@@ -24,7 +25,7 @@ impl Fields {
         Ok(Self { path: String::new(), fields: parse_object(body)? })
     }
 
-    /// The fields of an object inside a body; `path` is where it is.
+    /// Returns the fields of an object inside a body; `path` is where it is.
     ///
     /// # Errors
     /// `invalid_type`, if it is not an object.
@@ -35,18 +36,18 @@ impl Fields {
         }
     }
 
-    /// Where a field is, as errors name it.
+    /// Returns a field's path, as errors name it.
     #[must_use]
     pub fn path_of(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
-    /// A field of any type.
+    /// Returns a field of any type.
     pub fn take(&mut self, name: &str) -> Option<Value> {
         self.fields.swap_remove(name).filter(|value| !value.is_null())
     }
 
-    /// A field that must be there.
+    /// Returns a required field.
     ///
     /// # Errors
     /// `missing_required_parameter`.
@@ -54,14 +55,14 @@ impl Fields {
         self.take(name).ok_or_else(|| self.missing(name))
     }
 
-    /// The error of a field that is not there.
+    /// Returns the error of a missing field.
     #[must_use]
     pub fn missing(&self, name: &str) -> ApiError {
         let path = self.path_of(name);
         ApiError::invalid("missing_required_parameter", &*path, format!("`{path}` is missing"))
     }
 
-    /// A text.
+    /// Returns a text.
     ///
     /// # Errors
     /// `invalid_type`.
@@ -73,7 +74,7 @@ impl Fields {
         }
     }
 
-    /// One of these words.
+    /// Returns one of these words.
     ///
     /// # Errors
     /// `invalid_type`, `invalid_value`.
@@ -87,7 +88,7 @@ impl Fields {
         Err(ApiError::invalid("invalid_value", path, message))
     }
 
-    /// A switch; off if it is not there.
+    /// Returns a switch; off by default.
     ///
     /// # Errors
     /// `invalid_type`.
@@ -95,7 +96,7 @@ impl Fields {
         self.flag_or(name, false)
     }
 
-    /// A switch that is in its usual position if it is not there.
+    /// Returns a switch with this default.
     ///
     /// # Errors
     /// `invalid_type`.
@@ -107,48 +108,48 @@ impl Fields {
         }
     }
 
-    /// A field that stays where it is.
+    /// Returns a field without taking it.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.fields.get(name).filter(|value| !value.is_null())
     }
 
-    /// A number whose type and range the table has checked.
+    /// Returns a number whose type and range the table has checked.
     pub fn number(&mut self, name: &str) -> Option<f64> {
         self.take(name).and_then(|value| value.as_f64())
     }
 
-    /// An integer whose type and range the table has checked.
+    /// Returns an integer whose type and range the table has checked.
     pub fn integer(&mut self, name: &str) -> Option<i64> {
         self.take(name).and_then(|value| value.as_i64())
     }
 
-    /// An integer of which the table allows only what is a number of things.
+    /// Returns an integer that the table limits to a count.
     pub fn count(&mut self, name: &str) -> Option<usize> {
         self.integer(name)
             .map(|value| usize::try_from(value).expect("the table has no negative numbers of things"))
     }
 
-    /// Token ids that the table has checked; none if they are not there.
+    /// Returns token ids that the table has checked; empty by default.
     pub fn tokens(&mut self, name: &str) -> Vec<u32> {
         let Some(Value::Array(list)) = self.take(name) else { return Vec::new() };
         list.iter().filter_map(|id| u32::try_from(id.as_u64()?).ok()).collect()
     }
 
-    /// The fields that have not been taken, in their order; `null` is left out.
+    /// Returns the remaining fields in order, without `null` ones.
     #[must_use]
     pub fn into_rest(mut self) -> Map<String, Value> {
         self.fields.retain(|_, value| !value.is_null());
         self.fields
     }
 
-    /// The names of the fields that nobody has taken.
+    /// Returns the names of the remaining fields.
     pub fn left(&self) -> impl Iterator<Item = &str> {
         self.fields.keys().map(String::as_str)
     }
 }
 
-/// A number within a range.
+/// Returns a number within a range.
 ///
 /// # Errors
 /// `invalid_type`, `invalid_value`.
@@ -157,14 +158,15 @@ pub fn checked_float(path: &str, value: &Value, range: RangeInclusive<f64>) -> R
     in_range(path, number, &range)
 }
 
-/// An integer within a range.
+/// Returns an integer within a range.
 ///
 /// # Errors
 /// `invalid_type`, `invalid_value`.
 pub fn checked_integer(path: &str, value: &Value, range: RangeInclusive<i64>) -> Result<i64, ApiError> {
     match value.as_i64() {
         Some(number) => in_range(path, number, &range),
-        // One that is an integer, but too large for 64 bits, is out of range rather than of the wrong type.
+        // One that is an integer, but too large for 64 bits, is out of range rather than of the
+        // wrong type.
         None if value.as_f64().is_some_and(|number| number.abs() >= TWO_TO_63) => {
             Err(out_of_range(path, value, &range))
         }
@@ -174,7 +176,7 @@ pub fn checked_integer(path: &str, value: &Value, range: RangeInclusive<i64>) ->
 
 const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
 
-/// A text of one to `max_chars` characters, as JSON schemas count them.
+/// Returns a text of one to `max_chars` characters, as JSON schemas count them.
 ///
 /// # Errors
 /// `invalid_type`, `invalid_value`.
@@ -188,13 +190,13 @@ pub fn text_of_length<'a>(path: &str, value: &'a Value, max_chars: usize) -> Res
     Err(ApiError::invalid("invalid_value", path, message))
 }
 
-/// The error of a list or an object with too many entries.
+/// Returns the error of a list or an object with too many entries.
 #[must_use]
 pub fn list_too_long(path: &str, len: usize, what: &str, max_len: usize) -> ApiError {
     ApiError::invalid("invalid_value", path, format!("`{path}` has {len} {what}, limit is {max_len}"))
 }
 
-/// A list of token ids, each below `vocab_size`.
+/// Returns a list of token ids, each below `vocab_size`.
 ///
 /// # Errors
 /// `invalid_type`, `invalid_value`.
@@ -214,7 +216,7 @@ pub fn token_ids(path: &str, list: &[Value], vocab_size: usize) -> Result<Vec<u3
         .collect()
 }
 
-/// The error of a value of the wrong type.
+/// Returns the error of a value of the wrong type.
 #[must_use]
 pub fn wrong_type(path: &str, value: &Value, expected: &str) -> ApiError {
     let kind = match value {

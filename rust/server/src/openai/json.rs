@@ -1,6 +1,6 @@
-//! JSON as strict as the contract asks: valid UTF-8, no duplicate keys, at most [`MAX_DEPTH`] levels and
-//! [`MAX_VALUES`] values. Numbers that are not
-//! finite and lone surrogates are refused by `serde_json` itself.
+//! JSON as strict as the contract asks: valid UTF-8, no duplicate keys, at most [`MAX_DEPTH`]
+//! levels and [`MAX_VALUES`] values. Numbers that are not finite and lone surrogates are refused by
+//! `serde_json` itself.
 
 use std::cell::Cell;
 use std::fmt;
@@ -10,10 +10,11 @@ use serde_json::{Map, Number, Value};
 
 use crate::error::ApiError;
 
-/// Most arrays and objects inside each other.
+/// Maximum arrays and objects inside each other.
 pub const MAX_DEPTH: usize = 64;
-/// Most values in one body. A value takes many times the two bytes that it may have on the wire, so the limit of the body's length
-/// does not bound the memory; this is more than the longest prompt of token ids.
+/// Maximum values in one body. A value takes many times the two bytes that it may have on the wire,
+/// so the limit of the body's length does not bound the memory; this is more than the longest
+/// prompt of token ids.
 pub const MAX_VALUES: usize = 1_000_000;
 
 /// Reads a body that must be an object.
@@ -35,11 +36,11 @@ pub fn parse_object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     }
 }
 
-/// Reads a text inside a body that must be an object, as the arguments of a call are. All such texts
-/// of a body share `values_left`.
+/// Reads a text inside a body that must be an object, as the arguments of a call are. All such
+/// texts of a body share `values_left`.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The fault in the text.
 pub fn parse_nested_object(text: &str, values_left: &Cell<usize>) -> Result<Map<String, Value>, String> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = Strict { levels_left: MAX_DEPTH, values_left }
@@ -52,7 +53,7 @@ pub fn parse_nested_object(text: &str, values_left: &Cell<usize>) -> Result<Map<
     }
 }
 
-/// A value's type, as a message names it.
+/// Returns a value's type, as a message names it.
 #[must_use]
 pub fn kind_of(value: &Value) -> &'static str {
     match value {
@@ -160,7 +161,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// Two readers of one ambiguous body (a proxy that checks it, the server that obeys it) must not see different requests.
+    /// Two readers of one ambiguous body (a proxy that checks it, the server that obeys it) must
+    /// not see different requests.
     #[test]
     fn what_is_ambiguous_is_refused() {
         for (body, reason) in [
@@ -194,7 +196,8 @@ mod tests {
         assert!(error.to_string().contains("more than 64 levels"), "{error}");
     }
 
-    /// Eight million numbers fit into a body of 16 MiB and would take hundreds of megabytes as values.
+    /// Eight million numbers fit into a body of 16 MiB and would take hundreds of megabytes as
+    /// values.
     #[test]
     fn the_number_of_values_has_a_limit() {
         let list = |len: usize| format!("{{\"a\":[1{}]}}", ",1".repeat(len - 1));

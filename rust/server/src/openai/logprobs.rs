@@ -1,6 +1,7 @@
 //! Log-probabilities on the wire: chat's, completions', and vLLM's of a prompt.
 //!
-//! A chunk has many of them and lives for a microsecond, so nothing is gathered first: each list is made while it is written.
+//! A chunk has many of them and lives for a microsecond, so nothing is gathered first: each list is
+//! made while it is written.
 
 use std::borrow::Cow;
 
@@ -10,7 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::stream::{Scored, ShownToken};
 
-/// How log-probabilities are written.
+/// The format of log-probabilities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogprobsFormat {
     /// Tokens as ids rather than as text.
@@ -25,7 +26,7 @@ pub struct ChatLogprobs<'a> {
 }
 
 impl<'a> ChatLogprobs<'a> {
-    /// Those of these tokens.
+    /// Returns those of these tokens.
     #[must_use]
     pub fn new(tokens: &'a [ShownToken], format: LogprobsFormat) -> Self {
         Self { tokens, as_ids: format.tokens_as_ids }
@@ -33,8 +34,8 @@ impl<'a> ChatLogprobs<'a> {
 }
 
 impl ChatLogprobs<'_> {
-    /// Appends them as JSON. By hand: a chunk has six tokens where five likeliest are asked for, and half of its time went to keys
-    /// that are always the same.
+    /// Appends them as JSON. By hand: a chunk has six tokens if five likely ones are requested, and
+    /// constant keys took half of its time.
     pub fn write(&self, json: &mut Vec<u8>) {
         json.extend_from_slice(b"{\"content\":[");
         self.write_entries(json);
@@ -56,7 +57,7 @@ impl ChatLogprobs<'_> {
         }
     }
 
-    /// What follows the first key of a token's object, up to its end or to what else it has.
+    /// Writes a token's object behind its first key, up to its end or its further keys.
     fn write_score(&self, json: &mut Vec<u8>, scored: &Scored, id: u32, logprob: Option<f32>) {
         write_value(json, &Name { scored, id, as_id: self.as_ids });
         json.extend_from_slice(b",\"logprob\":");
@@ -106,7 +107,7 @@ pub struct CompletionLogprobs<'a> {
 }
 
 impl<'a> CompletionLogprobs<'a> {
-    /// Those of these tokens.
+    /// Returns those of these tokens.
     #[must_use]
     pub fn new(tokens: &'a [ShownToken], format: LogprobsFormat) -> Self {
         Self { tokens, format }
@@ -117,7 +118,7 @@ impl Serialize for CompletionLogprobs<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let LogprobsFormat { tokens_as_ids: as_id } = self.format;
         let all = || scored(self.tokens);
-        // The first token of a prompt has no number, and nothing was likelier.
+        // The first token of a prompt has no log-probability, and no likelier tokens.
         let top = List(|| all().map(|(_, scored)| scored.logprob.map(|_| TopLogprobs { scored, as_id })));
         let mut object = serializer.serialize_struct("CompletionLogprobs", 4)?;
         object.serialize_field("tokens", &List(|| all().map(|(_, scored)| Name::own(scored, as_id))))?;
@@ -136,7 +137,7 @@ pub struct PromptLogprobs<'a> {
 }
 
 impl<'a> PromptLogprobs<'a> {
-    /// Those of a prompt.
+    /// Returns those of a prompt.
     #[must_use]
     pub fn new(prompt: &'a [Scored], format: LogprobsFormat) -> Self {
         Self { prompt, as_ids: format.tokens_as_ids }
@@ -151,7 +152,7 @@ impl Serialize for PromptLogprobs<'_> {
     }
 }
 
-/// The tokens that have log-probabilities.
+/// Returns the tokens that have log-probabilities.
 fn scored(tokens: &[ShownToken]) -> impl Iterator<Item = (&ShownToken, &Scored)> {
     tokens.iter().filter_map(|token| Some((token, token.logprobs.as_ref()?)))
 }
@@ -169,7 +170,7 @@ where
     }
 }
 
-/// What a token is called.
+/// The name of a token.
 struct Name<'a> {
     scored: &'a Scored,
     id: u32,
@@ -191,7 +192,8 @@ impl Serialize for Name<'_> {
     }
 }
 
-/// The likeliest tokens by name, and the one that is there. Of several with one name, the likeliest counts.
+/// The likeliest tokens by name, and the one that is there. Of several with one name, the likeliest
+/// counts.
 struct TopLogprobs<'a> {
     scored: &'a Scored,
     as_id: bool,
@@ -224,7 +226,7 @@ struct PromptToken<'a> {
 #[derive(Serialize)]
 struct PromptScore<'a> {
     logprob: Option<f32>,
-    /// 1 is the likeliest; unknown if it is not among those that were asked for.
+    /// 1 is the likeliest; `None` if it is not among the requested ones.
     rank: Option<usize>,
     decoded_token: Name<'a>,
 }

@@ -13,11 +13,11 @@ pub struct Model<'a> {
     pub created: u64,
     /// Who serves it.
     pub owned_by: &'static str,
-    /// The model that it is a name of: its first one. vLLM has the path of the model here.
+    /// The first name of the model. vLLM has the path of the model here.
     pub root: &'a str,
-    /// What it was tuned from; as in vLLM, only an adapter would have that.
+    /// The base of an adapter; as in vLLM, other models have none.
     pub parent: Option<&'a str>,
-    /// Longest context that can be asked for, under the name that vLLM gives it.
+    /// Longest context, under vLLM's name for it.
     pub max_model_len: usize,
 }
 

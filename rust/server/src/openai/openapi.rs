@@ -1,4 +1,5 @@
-//! `/openapi.json`: the routes and shapes for programs. Requests come from the same table that the parser obeys.
+//! `/openapi.json`: the routes and shapes for programs. Requests come from the same table that the
+//! parser obeys.
 
 pub(crate) mod schemas;
 
@@ -8,7 +9,8 @@ use super::responses;
 use super::schema::{Endpoint, Fate, Param, body_params};
 use crate::anthropic::openapi as anthropic;
 
-/// The document, in OpenAPI 3.1. Its paths begin at `prefix`, if the routes are mounted under one.
+/// Returns the document, in OpenAPI 3.1. Its paths begin at `prefix`, if the routes are mounted
+/// under one.
 #[must_use]
 pub fn document(version: &str, prefix: Option<&str>) -> Value {
     let mut document = json!({
@@ -85,14 +87,14 @@ fn paths() -> Value {
     })
 }
 
-/// A route of OpenAI's that has no answer here.
+/// Returns the operation of a route of OpenAI's that this server refuses.
 fn not_offered(id: &str) -> Value {
     let refused =
         [("401", "no valid key"), ("403", "foreign `Host`"), ("404", "not offered, the message says why")];
     json!({ "operationId": id, "responses": errors(&refused, &reference("Error")) })
 }
 
-/// What can be asked of a thing that is kept.
+/// Returns the operation that reads a stored object.
 fn asked(id: &str, answer: &Value) -> Value {
     let mut operation = get(id, answer);
     operation["responses"]["400"] = json!({ "description": "not possible", "content": content("Error") });
@@ -116,7 +118,8 @@ fn content(schema: &str) -> Value {
     json!({ "application/json": { "schema": reference(schema) } })
 }
 
-/// The same, or events of this schema. It is that of the JSON in one `data:` line; OpenAPI has no words for streams of them.
+/// Returns a body of this schema, or a stream of events: `event` is the schema of the JSON in one
+/// `data:` line, since OpenAPI cannot describe streams.
 fn streamed(schema: &str, event: &str) -> Value {
     let mut kinds = content(schema);
     let text = json!({ "type": "string", "contentMediaType": "text/event-stream" });
@@ -124,7 +127,7 @@ fn streamed(schema: &str, event: &str) -> Value {
     kinds
 }
 
-/// An answer to `GET`, whose refusals have this schema.
+/// Returns an answer to `GET`, whose refusals have this schema.
 pub(crate) fn get_with(id: &str, answer: &Value, error: &Value) -> Value {
     let mut responses = errors(
         &[("401", "no valid key"), ("403", "foreign `Host`"), ("404", "not found"), ("503", "not ready")],
@@ -138,18 +141,20 @@ fn get(id: &str, answer: &Value) -> Value {
     get_with(id, answer, &reference("Error"))
 }
 
-/// Asked by machines that have no key.
+/// Returns the operation of a probe, which needs no key.
 fn probe(id: &str) -> Value {
     let mut responses = errors(&[("503", "not ready")], &reference("Error"));
     responses.insert("200".to_owned(), json!({ "description": "the answer" }));
     json!({ "operationId": id, "responses": responses, "security": [] })
 }
 
+/// Returns a `POST` operation. `chunk` is the schema of the JSON in one `data:` line; OpenAPI
+/// cannot describe streams.
 fn post(id: &str, request: &str, answer: &str, chunk: Option<&str>) -> Value {
     post_with(id, request, answer, chunk, &reference("Error"))
 }
 
-/// The same of a dialect whose refusals have this schema.
+/// Returns a `POST` operation whose refusals have this schema.
 pub(crate) fn post_with(id: &str, request: &str, answer: &str, chunk: Option<&str>, error: &Value) -> Value {
     let refused = [
         ("400", "the body cannot be honoured, `param` names the field"),
@@ -191,7 +196,7 @@ fn request(endpoint: Endpoint) -> Value {
     parameters(body_params().filter(|param| param.is_on(endpoint)))
 }
 
-/// An object with these fields.
+/// Returns an object with these fields.
 pub(crate) fn parameters<'a>(params: impl Iterator<Item = &'a Param>) -> Value {
     let (mut properties, mut required) = (Map::new(), Vec::new());
     for param in params {

@@ -13,7 +13,8 @@ use crate::error::ApiError;
 use crate::naming::ReasoningField;
 
 impl Options {
-    /// Checks a body against the table and takes the shared fields out of it. What is left of the table's fields is checked, too.
+    /// Checks a body against the table and takes the shared fields out of it. The table's other
+    /// fields are checked, too.
     ///
     /// # Errors
     /// 400, naming the field.
@@ -48,7 +49,7 @@ impl Options {
     }
 }
 
-/// The newer name wins.
+/// Takes the maximum of tokens; the newer name wins.
 fn take_max_tokens(fields: &mut Fields) -> (Option<usize>, &'static str) {
     const NAMES: [&str; 2] = ["max_completion_tokens", "max_tokens"];
     let [newer, older] = NAMES.map(|name| fields.count(name));
@@ -60,7 +61,7 @@ impl Sampling {
         // vLLM takes both 0 and -1 for "all" in `top_k`: the nearest number that it can be.
         let numbers = GivenParameters::by_name(|name| fields.number(name));
         Self {
-            // 0 means what a very small value means: only the most likely token.
+            // 0 has the effect of a very small value: only the most likely token.
             numbers: GivenParameters { top_p: numbers.top_p.map(|value| value.max(1e-6)), ..numbers },
             logit_bias: take_logit_bias(fields),
             seed: fields.integer("seed").map(i64::cast_unsigned),
@@ -68,7 +69,8 @@ impl Sampling {
     }
 }
 
-/// Ids may be written in more than one way, such as `7` and `07`; the last one counts, as for a key that is given twice elsewhere.
+/// Takes the biases. Ids may have several spellings, such as `7` and `07`; the last one counts, as
+/// for a repeated key elsewhere.
 fn take_logit_bias(fields: &mut Fields) -> Vec<(u32, f32)> {
     let Some(Value::Object(entries)) = fields.take("logit_bias") else { return Vec::new() };
     let biases: std::collections::BTreeMap<u32, f32> =
@@ -120,7 +122,7 @@ impl Details {
         })
     }
 
-    /// How log-probabilities are written.
+    /// Returns the format of log-probabilities.
     #[must_use]
     pub fn format(&self) -> LogprobsFormat {
         LogprobsFormat { tokens_as_ids: self.tokens_as_ids }
@@ -159,12 +161,12 @@ fn take_chat_logprobs(fields: &mut Fields) -> Result<Option<u32>, ApiError> {
     }
 }
 
-/// The table allows 20 at most.
+/// Converts a count, which the table limits to 20.
 fn small(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// The error of a field that is known and not honoured; `instead` does the same here.
+/// Returns the error of a field that is known and not honoured; `instead` does the same here.
 #[must_use]
 pub fn unsupported(path: &str, value: &Value, instead: Option<&str>) -> ApiError {
     let mut message = match value {

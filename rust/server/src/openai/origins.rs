@@ -1,19 +1,19 @@
-//! What the fields of a chat are called in the dialect that it was written in.
+//! The names of a chat's fields in its original dialect.
 
 use crate::error::ApiError;
 
-/// Names of fields of a chat, and of those that they were made of. A name stands for all that is
-/// inside it, and the longest one counts.
+/// Names of a chat's fields and of their sources. A name covers everything inside it, and the
+/// longest match counts.
 #[derive(Debug, Clone, Default)]
 pub struct Origins(Vec<(String, String)>);
 
 impl Origins {
-    /// Adds a field of the chat, and where it came from.
+    /// Adds a field of the chat, and its source.
     pub fn add(&mut self, chat: impl Into<String>, own: impl Into<String>) {
         self.0.push((chat.into(), own.into()));
     }
 
-    /// The same error about the fields that the client has sent.
+    /// Renames an error's fields to those that the client has sent.
     #[must_use]
     pub fn name(&self, error: ApiError) -> ApiError {
         let ApiError::Invalid { code, param, message } = error else { return error };
@@ -27,7 +27,7 @@ impl Origins {
         ApiError::Invalid { code, param, message }
     }
 
-    /// What a field of the chat is called in the dialect, if it has another name there.
+    /// Returns the dialect's name of a chat's field, if it differs.
     #[must_use]
     pub fn own(&self, name: &str) -> Option<String> {
         let is_in = |rest: &str| rest.is_empty() || rest.starts_with(['.', '[']);

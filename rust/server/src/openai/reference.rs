@@ -1,4 +1,4 @@
-//! `docs/protocol.md`: what a request may have in it, from the same table that the parser obeys.
+//! `docs/protocol.md`: the fields of requests, from the same table that the parser obeys.
 
 use std::fmt::Write;
 
@@ -122,12 +122,13 @@ the token is behind the last of the others.
 ## The same answer again
 
 A draw depends on the logits, the sampling fields, the `seed` and the position in the answer, and on nothing else: neither on the other
-requests of a step nor on when it runs. The logits are another matter. The same tokens are computed in steps of different shapes, one
-at a time or as a part of a prompt, and sums of floating-point numbers in another order differ in their last bits; a draw at the edge between two
-tokens may then fall to the other side, and the answer goes another way from there. So the same request gives the same answer for certain
-where it is computed in the same way: in the same steps, from the same start. It may differ when a part of its prompt comes from the KV cache,
-when it was preempted and its answer so far was computed again as a prompt, and when the steps are cut in another way beside other requests.
-`temperature` 0 does not change that.
+requests of a step nor on when it runs. On the CPU the logits depend on the tokens before them and on nothing else, to the last bit: alone or in any
+batch, in one step or in many, one at a time or as a part of a prompt, from the KV cache, and after a preemption
+([decision 44](decisions/0044-one-order-of-summation.md)). So the same request gives the same answer with the same log-probabilities, and an answer that
+becomes a part of the next prompt is read as it was written. That holds for one model in one precision on one kind of processor.
+
+On CUDA sums are made in an order that follows the shape of a step, and differ in their last bits: a draw at the edge between two tokens may fall to
+the other side when a part of the prompt comes from the cache, after a preemption, or beside other requests. `temperature` 0 does not change that there.
 
 ## Errors about lengths
 
@@ -153,7 +154,7 @@ cannot end the turn. The markers that the model's chat template writes stay spec
 Added tokens that are not special, such as `<think>`, are tokens wherever they stand.
 ";
 
-/// The page.
+/// Returns the page.
 #[must_use]
 pub fn page() -> String {
     let mut page = INTRODUCTION.to_owned();
@@ -205,8 +206,8 @@ fn message_row(page: &mut String, path: &str, param: &Param) {
     inner.iter().for_each(|param| message_row(page, &path, param));
 }
 
-/// The fields of an object, or of each in a list, and what their names stand behind. Those of an
-/// older field are the same as those of the newer one.
+/// Returns the fields of an object, or of each in a list, and the prefix of their names. An older
+/// field has the same ones as the newer.
 fn inner(path: &str, param: &Param) -> (String, &'static [Param]) {
     match param.kind {
         _ if ["functions", "function_call"].contains(&param.name) => (String::new(), &[]),

@@ -1,5 +1,5 @@
-//! `/v1/responses`: a dialect of chat. What comes in is written as a chat, whose rules it then obeys; what
-//! goes out is one object, and the events that build it up.
+//! `/v1/responses`: a dialect of chat. A request is translated into a chat, whose rules it then
+//! obeys; the answer is one object, and the events that build it up.
 
 mod events;
 mod items;

@@ -1,6 +1,6 @@
-//! What a request body may have in it: one table ([`params`], [`dialects`] for what other servers
-//! know, [`message`] for the messages, [`tool`] for tools and calls) that the parser obeys and that the reference page and
-//! `/openapi.json` are made of.
+//! The fields of request bodies: one table ([`params`], [`dialects`] for those of other servers,
+//! [`message`] for the messages, [`tool`] for tools and calls) that the parser obeys and that the
+//! reference page and `/openapi.json` are made of.
 
 pub mod dialects;
 mod kind;
@@ -16,13 +16,13 @@ use super::fields::Fields;
 use super::options::unsupported;
 use crate::error::ApiError;
 
-/// Most stop strings.
+/// Maximum stop strings.
 pub const MAX_STOP_STRINGS: usize = 4;
-/// Longest stop string in characters: what is held back is never longer.
+/// Longest stop string in characters, which limits the text held back.
 pub const MAX_STOP_STRING_CHARS: usize = 1024;
-/// Most prompts in one request.
+/// Maximum prompts in one request.
 pub const MAX_PROMPTS: usize = 128;
-/// Most of the client's own stop tokens.
+/// Maximum stop tokens of a client.
 pub const MAX_STOP_TOKENS: usize = 128;
 /// Far above every context; keeps sums of lengths away from overflow.
 pub const MAX_TOKENS: i64 = 1 << 31;
@@ -38,7 +38,7 @@ pub enum Endpoint {
     Messages,
 }
 
-/// Which routes know a field.
+/// The routes that know a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum On {
     /// One of them.
@@ -47,22 +47,22 @@ pub enum On {
     Both,
 }
 
-/// What becomes of a field.
+/// The treatment of a field.
 #[derive(Debug, Clone, Copy)]
 pub enum Fate {
-    /// It does what it says.
+    /// The field takes effect.
     Honoured {
-        /// What holds without it, in words; empty if it has to be there.
+        /// The default, in words; empty if the field is required.
         default: &'static str,
     },
-    /// It would change the answer, so it is refused, unless its value changes nothing.
+    /// The field would change the answer, so it is refused, unless its value changes nothing.
     Refused {
         /// Values that change nothing.
         unless: Neutral,
         /// The field that does the same here, if there is one.
         instead: Option<&'static str>,
     },
-    /// It cannot change the answer, so its value is not looked at.
+    /// The field cannot change the answer, so its value is ignored.
     Ignored,
 }
 
@@ -75,27 +75,27 @@ pub struct Param {
     pub on: On,
     /// Its type and range.
     pub kind: Kind,
-    /// What becomes of it.
+    /// Its treatment.
     pub fate: Fate,
-    /// What it does, in a sentence.
+    /// Its effect, in a sentence.
     pub about: &'static str,
 }
 
 impl Param {
-    /// Whether this route knows the field.
+    /// Returns whether this route knows the field.
     #[must_use]
     pub fn is_on(&self, endpoint: Endpoint) -> bool {
         self.on == On::Both || self.on == On::Only(endpoint)
     }
 }
 
-/// Every field of a body that is known.
+/// Returns every field of a body that is known.
 pub fn body_params() -> impl Iterator<Item = &'static Param> + Clone {
     params::PARAMS.iter().chain(structured::STRUCTURED).chain(dialects::DIALECTS)
 }
 
-/// Checks every field of a body, or of an object in it, that is in the table: what is honoured has its type and is within its
-/// range afterwards, and is all that is left of them. Fields that the table does not have are left alone.
+/// Checks every field of a body, or of an object in it, that is in the table: afterwards only
+/// honoured ones remain, of their type and range. Other fields are left alone.
 ///
 /// # Errors
 /// 400, naming the field.
@@ -116,7 +116,7 @@ pub fn check<'a>(
         match param.fate {
             Fate::Honoured { .. } => param.kind.check(&path(), value, vocab_size)?,
             Fate::Refused { unless, instead } if !unless.matches(value) => {
-                // Only what this route knows is worth a try.
+                // Suggests only fields that this route knows.
                 let instead = instead.filter(|ours| is_honoured(ours));
                 return Err(unsupported(&path(), value, instead));
             }

@@ -1,4 +1,4 @@
-//! What an answer is held to: `response_format`, vLLM's `structured_outputs`, and its older fields.
+//! Constraints on answers: `response_format`, vLLM's `structured_outputs`, and its older fields.
 
 use std::cell::Cell;
 
@@ -13,7 +13,7 @@ use crate::error::ApiError;
 
 const CHOICE: &str = "a list of texts, at least one";
 
-/// Takes the fields that hold an answer to something out of a body.
+/// Takes the fields that constrain an answer out of a body.
 ///
 /// # Errors
 /// 400, naming the field; among others if there are two.
@@ -77,7 +77,7 @@ fn unknown_type(kind: &str) -> ApiError {
     ApiError::invalid("unsupported_parameter", FIELD, message)
 }
 
-/// The type of the field itself is not part of the tag.
+/// Removes the type of the field itself, which is not part of the tag.
 fn without_type(tag: Value) -> Value {
     match tag {
         Value::Object(mut map) => {
@@ -125,7 +125,7 @@ fn is_off(value: &Value) -> bool {
     value.is_null() || *value == false
 }
 
-/// One of vLLM's constraints.
+/// Reads one of vLLM's constraints.
 fn constraint(
     kind: &str,
     field: &str,
@@ -179,7 +179,7 @@ fn choice(field: &str, value: Value) -> Result<Vec<String>, ApiError> {
     list.into_iter().enumerate().map(text).collect()
 }
 
-/// What a JSON schema allows.
+/// Returns the grammar of a JSON schema.
 ///
 /// # Errors
 /// 400, if it is no object.
@@ -187,7 +187,7 @@ pub fn json_node(field: &str, schema: Value) -> Result<Node, ApiError> {
     Ok(Node::json(checked_schema(field, schema)?))
 }
 
-/// A schema is an object; `true` would be one as well, and is a mistake here.
+/// Refuses a schema that is not an object; `true` would be valid, but is a mistake here.
 fn checked_schema(field: &str, schema: Value) -> Result<Value, ApiError> {
     match schema {
         Value::Object(_) => Ok(schema),

@@ -10,8 +10,7 @@ use super::options::unsupported;
 use super::schema::{Endpoint, body_params, check};
 use crate::error::ApiError;
 
-/// The fields of a request that decide, or would, which tokens its prompt has. What a request is refused for here, it is refused for
-/// there.
+/// The fields that determine the tokens of a prompt. They are refused as in a generating request.
 const PROMPT_FIELDS: [&str; 40] = [
     "add_bos_token",
     "add_generation_prompt",
@@ -54,19 +53,19 @@ const PROMPT_FIELDS: [&str; 40] = [
     "truncation_side",
     "video_data",
 ];
-/// How much of a prompt is kept depends on what else a request asks for.
+/// The kept part of a prompt depends on the request's other fields.
 const TRUNCATION: &str = "truncate_prompt_tokens";
 
 /// A `/tokenize` body, checked.
 #[derive(Debug, PartialEq)]
 pub struct TokenizeRequest {
-    /// What is to be tokenised.
+    /// The source to tokenise.
     pub source: TokenizeSource,
     /// Tell the text of each token, too.
     pub return_token_strs: bool,
 }
 
-/// What is to be tokenised.
+/// The source of a text to tokenise.
 #[derive(Debug, PartialEq)]
 pub enum TokenizeSource {
     /// A text as it is.
@@ -111,13 +110,13 @@ impl TokenizeRequest {
 /// The tokens of a text.
 #[derive(Debug, Serialize)]
 pub struct TokenizeResponse {
-    /// How many.
+    /// Number of tokens.
     pub count: usize,
-    /// Longest context that can be asked for.
+    /// Longest context.
     pub max_model_len: usize,
-    /// Which.
+    /// Token ids.
     pub tokens: Vec<u32>,
-    /// The text of each, if it was asked for.
+    /// The text of each, if requested.
     pub token_strs: Option<Vec<String>>,
 }
 
@@ -147,7 +146,7 @@ mod tests {
     use super::*;
     use crate::openai::chat::request::ChatRequest;
 
-    /// A program that counts its tokens would get the number for another prompt, and learn of it only from the chat.
+    /// A program would count the tokens of another prompt than the chat's.
     #[test]
     fn what_chat_refuses_about_a_prompt_is_refused_here() {
         let mut num_refused = 0;

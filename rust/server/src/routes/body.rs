@@ -18,8 +18,8 @@ use crate::middleware::is_of_foreign_page;
 pub(super) const MAX_BODY_BYTES: usize = 16 << 20;
 const MAX_BODY_TIME: Duration = Duration::from_secs(60);
 
-/// The body of a request that says that it is JSON, or says nothing and comes from no page of
-/// another origin. What it holds is charged as it comes, until the last clone of it is dropped.
+/// Reads a body declared as JSON, or undeclared and from no page of another origin. It is charged
+/// as it arrives, until its last clone is dropped.
 pub(super) async fn read_json(app: &App, headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
     check_media_type(app, headers)?;
     let encoding = Encoding::of(headers)?;
@@ -49,7 +49,7 @@ async fn read(encoding: Option<Encoding>, body: Body, mut received: ReceivedBody
     Ok(received.into_bytes())
 }
 
-/// Some editors and shells begin every text with a byte order mark, which is no part of it.
+/// Removes the byte order mark that some editors and shells write.
 fn without_mark(mut body: Bytes) -> Bytes {
     const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
     if body.starts_with(BYTE_ORDER_MARK) {
@@ -58,7 +58,7 @@ fn without_mark(mut body: Bytes) -> Bytes {
     body
 }
 
-/// An answer that is JSON already.
+/// Makes a response of serialised JSON.
 pub(super) fn json(body: Vec<u8>) -> Response {
     ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
 }

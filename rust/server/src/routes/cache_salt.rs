@@ -1,13 +1,14 @@
-//! Who may share cached prompts with whom.
+//! Limits which requests share cached prompts.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 
 use axum::http::{HeaderMap, HeaderValue, header};
 
-/// The number that requests must share to share cached prompts: that of their credentials and of the salt that they ask for. The time to
-/// the first token would else tell one client what another has asked. Nobody can work it out, not even for requests that have
-/// neither: whoever knows the salt can make prompts whose blocks all fall into one bucket of the cache's table.
+/// Returns the salt of cached prompts, from the credentials and the requested salt. Without it, the
+/// time to the first token would reveal one client's prompts to another. It is secret even for
+/// requests with neither: a known salt allows prompts whose blocks all fall into one bucket of the
+/// cache's table.
 pub(super) fn cache_salt(headers: &HeaderMap, asked: Option<&str>) -> u64 {
     static SALTS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     let credential = |name| headers.get(name).map(HeaderValue::as_bytes);
@@ -18,7 +19,8 @@ pub(super) fn cache_salt(headers: &HeaderMap, asked: Option<&str>) -> u64 {
 mod tests {
     use super::*;
 
-    /// A salt that is known lets a client flood one bucket of the cache's table, and each look-up of all others then walks through it.
+    /// A salt that is known lets a client flood one bucket of the cache's table, and each look-up
+    /// of all others then walks through it.
     #[test]
     fn requests_without_credentials_share_a_secret_salt() {
         let salt = cache_salt(&HeaderMap::new(), None);

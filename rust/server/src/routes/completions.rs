@@ -92,12 +92,13 @@ fn prompt(
     Ok(Prompt { tokens, field, echo, cue })
 }
 
-/// The place of a token in the whole text; one that stands for nothing in it has none.
+/// Shifts a token's range to the whole text; the empty range of a token without text stays as it
+/// is.
 fn moved(range: Range<usize>, start: usize) -> Range<usize> {
     if range.is_empty() { range } else { range.start + start..range.end + start }
 }
 
-/// All but an unfinished character at the end.
+/// Returns the text of `tokens`, without an unfinished last character.
 fn text_of(app: &App, tokens: &[u32], skip_special_tokens: bool) -> String {
     let mut detokenizer = app.text.tokenizer.detokenizer(skip_special_tokens);
     let mut text = String::new();

@@ -1,6 +1,6 @@
 //! Bodies that their clients have compressed.
 //!
-//! What a body becomes counts against the limit and is never held beyond it, however much is packed into few bytes.
+//! The unpacked size counts against the limit, and never exceeds it in memory.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -16,7 +16,8 @@ use super::body::MAX_BODY_BYTES;
 use super::received_body::ReceivedBody;
 use crate::error::ApiError;
 
-/// Unpacked at once: at most a thousand times as much comes of it, which takes a few milliseconds. The sockets have their turn then.
+/// Bytes unpacked at once: at most a thousand times as much results, in a few milliseconds. Then
+/// the sockets have their turn.
 const PIECE_BYTES: usize = 1 << 10;
 
 /// How a body is packed.
@@ -28,7 +29,7 @@ pub(super) enum Encoding {
 }
 
 impl Encoding {
-    /// What the header says; `None` if the body is as it is.
+    /// Returns the encoding in the header; `None` for a plain body.
     ///
     /// # Errors
     /// 415: another encoding, or several.
@@ -49,7 +50,8 @@ impl Encoding {
     /// Reads a body and unpacks it as it comes.
     ///
     /// # Errors
-    /// Those of [`ReceivedBody::add`] for what it becomes; 400, if it is not packed as its header says.
+    /// Those of [`ReceivedBody::add`] for what it becomes; 400, if it is not packed as its header
+    /// says.
     pub(super) async fn read(
         self,
         mut body: Limited<Body>,
@@ -98,7 +100,7 @@ impl Encoding {
     }
 }
 
-/// Why a body did not come to its end.
+/// Returns why a body was not read to its end.
 pub(super) fn not_read(error: &(dyn Error + 'static)) -> ApiError {
     if error.is::<LengthLimitError>() {
         return ApiError::BodyTooLarge(MAX_BODY_BYTES);
@@ -110,7 +112,8 @@ fn invalid(message: String) -> ApiError {
     ApiError::Invalid { code: "invalid_body", param: None, message }
 }
 
-/// Whether zlib's format begins with this byte. Bare deflate does not: it would be a block that is stored, whose unused bits are zero.
+/// Returns whether zlib's format begins with this byte. Bare deflate does not: it would be a block
+/// that is stored, whose unused bits are zero.
 fn is_zlib(first: u8) -> bool {
     first & 0x0f == 8
 }
@@ -140,7 +143,7 @@ impl Decoder {
     }
 }
 
-/// What has been unpacked.
+/// The unpacked body.
 struct Unpacked(ReceivedBody);
 
 impl Write for Unpacked {

@@ -1,4 +1,4 @@
-//! What the routes that generate have in common: all but how a prompt is made and how an answer is written.
+//! The common part of the routes that generate: all but making prompts and writing answers.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,18 +18,19 @@ use crate::middleware::{ApiKeyNumber, RequestName};
 use crate::sse;
 use crate::stream::{Answer, Choice, ChunkStream, Chunks, Identity, collect};
 
-/// One API: its requests and its answers. What implements it holds what its answers tell of the request.
+/// One API: its requests and its answers. Implementors hold the parts of the request that answers
+/// repeat.
 pub(super) trait Api: Sized + Send + 'static {
-    /// What its ids begin with.
+    /// The prefix of its ids.
     const PREFIX: &'static str;
     /// Writes its streams.
     type Chunks: Chunks + Unpin + Send + 'static;
 
     /// Reads a body and makes its prompts.
     fn prepare(app: &App, client: &Client, body: &[u8]) -> Result<(Self, Generation), ApiError>;
-    /// What writes a stream.
+    /// Returns the writer of a stream.
     fn chunks(self, identity: Identity, generation: Generation, num_choices: usize) -> Self::Chunks;
-    /// The body of a whole answer.
+    /// Returns the body of a whole answer.
     fn whole(
         self,
         identity: &Identity,
@@ -39,14 +40,14 @@ pub(super) trait Api: Sized + Send + 'static {
     ) -> Vec<u8>;
 }
 
-/// Who asks.
+/// The client of a request.
 #[derive(Debug)]
 pub(super) struct Client {
     /// The name of the request.
     pub(super) name: String,
     /// The number of its key.
     pub(super) key: u32,
-    /// What it says before the body.
+    /// The headers of the request.
     pub(super) headers: HeaderMap,
 }
 
@@ -82,7 +83,7 @@ pub(super) async fn create<A: Api>(
 /// Reads a request, and queues it.
 ///
 /// # Errors
-/// All that it can be refused with.
+/// Any refusal of a request.
 pub(super) async fn start<A: Api>(
     app: &Arc<App>,
     client: Client,
@@ -105,10 +106,10 @@ pub(super) async fn start<A: Api>(
 }
 
 impl<A: Api> Started<A> {
-    /// The answer as its client has asked for it.
+    /// Returns the answer, streamed or whole as requested.
     ///
     /// # Errors
-    /// What ended a whole answer before it was complete.
+    /// The error that ended a whole answer early.
     pub(super) async fn answer(self, app: &App) -> Result<Response, ApiError> {
         if self.generation.options.stream {
             return Ok(sse::response(Body::from_stream(self.stream())));
@@ -116,14 +117,14 @@ impl<A: Api> Started<A> {
         self.whole(app).await
     }
 
-    /// The answer as events.
+    /// Returns the answer as events.
     pub(super) fn stream(self) -> ChunkStream<A::Chunks> {
         let Self { api, identity, generation, choices, max_silence } = self;
         let chunks = api.chunks(identity, generation, choices.len());
         ChunkStream::new(chunks, choices, max_silence)
     }
 
-    /// The answer in one piece.
+    /// Returns the answer in one piece.
     async fn whole(self, app: &App) -> Result<Response, ApiError> {
         let Self { api, identity, generation, mut choices, .. } = self;
         let mut answers = collect(&mut choices).await?;

@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::driver::Health;
 use crate::error::ApiError;
 
-/// Whether the process should live: also while it drains.
+/// Returns whether the process should live: also while it drains.
 pub(super) async fn health(State(app): State<Arc<App>>) -> Result<StatusCode, ApiError> {
     match app.driver.health() {
         Health::Serving | Health::Draining => Ok(StatusCode::OK),
@@ -17,7 +17,7 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> Result<StatusCode, Ap
     }
 }
 
-/// Whether new requests should come here.
+/// Returns whether new requests should come here.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<StatusCode, ApiError> {
     match app.driver.health() {
         Health::Serving => Ok(StatusCode::OK),

@@ -1,4 +1,4 @@
-//! The route that was meant by a path that is none.
+//! Finds the likely route for an unknown path.
 
 use strsim::osa_distance;
 
@@ -20,15 +20,15 @@ const PATHS: [&str; 15] = [
     "/metrics",
     "/openapi.json",
 ];
-/// What is before a name in a path: that of a model, and that of a response with what follows it.
+/// Path prefixes before a name: that of a model, and that of a response.
 const BEFORE_NAMES: [&str; 2] = ["/v1/models/", "/v1/responses/"];
-/// No path that was meant is longer than this; how near a path is takes time by its length.
+/// Maximum length of a compared path; a comparison takes time by length.
 const MAX_LEN: usize = 128;
-/// This many letters may be wrong, and no more than one in four.
+/// Maximum wrong letters, and at most one in four.
 const MAX_TYPOS: usize = 2;
 
-/// Forgives what base URLs and typing make of a path: `/v1` left out, twice or where it does not belong, slashes, capital letters, and
-/// a few wrong letters.
+/// Finds a route despite common errors of base URLs and typing: `/v1` missing, doubled or
+/// misplaced, slashes, capital letters, and a few wrong letters.
 pub(super) fn meant_by(path: &str) -> Option<String> {
     if path.len() > MAX_LEN {
         return None;
@@ -62,7 +62,7 @@ fn nearest(whole: &[&str], rest: &[&str]) -> Option<&'static str> {
     (num_typos <= MAX_TYPOS && num_typos * 4 <= rest.len()).then_some(nearest)
 }
 
-/// Whether such a path is one of these things.
+/// Returns whether such a path is one of these things.
 fn names(before: &str, noun: &str) -> bool {
     before.trim_start_matches("/v1").trim_matches('/').eq_ignore_ascii_case(noun)
 }
@@ -90,7 +90,8 @@ mod tests {
         assert!(paths.keys().map(String::as_str).filter(with_names).all(is_found));
     }
 
-    /// Whatever a base URL adds or leaves out, and every slip of one letter, leads back to the route.
+    /// Whatever a base URL adds or leaves out, and every slip of one letter, leads back to the
+    /// route.
     #[test]
     fn every_usual_mistake_leads_to_the_route() {
         for known in PATHS {

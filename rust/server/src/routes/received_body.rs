@@ -10,11 +10,11 @@ use crate::driver::Driver;
 use crate::error::ApiError;
 use crate::ledger::{Charge, Pool};
 
-/// Room that is made for a body at first: most are shorter, or not much longer.
+/// Initial room for a body: most are shorter, or not much longer.
 const MIN_ROOM: usize = 4 << 10;
 
-/// What has come of a body. Room for more is charged before it is made, so a client that announces
-/// much and sends little holds little.
+/// The received part of a body. Room is charged before it is made, so a client that announces much
+/// and sends little holds little.
 #[derive(Debug)]
 pub(super) struct ReceivedBody {
     driver: Arc<Driver>,
@@ -59,7 +59,7 @@ impl ReceivedBody {
         Ok(())
     }
 
-    /// The whole body, which gives back what it was charged with its last clone.
+    /// Returns the whole body; its last clone returns the charge.
     pub(super) fn into_bytes(self) -> Bytes {
         Bytes::from_owner(self)
     }

@@ -1,4 +1,4 @@
-//! `POST /v1/responses`, what is kept of it, and the size of its prompt.
+//! `POST /v1/responses`, its stored responses, and the size of its prompt.
 
 mod kept;
 
@@ -17,15 +17,16 @@ use super::generate::{Api, Client, Started, start};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::generation::{Generation, num_prompt_tokens, of_chat, random};
+use crate::ledger::Full;
 use crate::openai::responses::{InputTokens, Past, ResponseEvents, ResponsesRequest, Told, stored_input};
 use crate::sse;
 use crate::stored::{KeptFor, NewResponse, Recording, ResponseStore, StoredResponse, replay};
 use crate::stream::{Answer, Choice, Chunks, Identity, usage_of};
 
-/// What an answer needs to know of its request.
+/// The parts of a request that its answer needs.
 pub(super) struct Responses {
     told: Told,
-    /// It was asked for as a stream; one in the background is generated as a stream in any case.
+    /// Whether the client requested a stream; a background response is always generated as one.
     is_streamed: bool,
     place: Place,
 }
@@ -35,18 +36,21 @@ enum Place {
     Nowhere,
     Planned { store: Arc<ResponseStore>, new: NewResponse, now: Instant },
     Kept(Recording),
+    Refused(Full),
 }
 
 impl Responses {
-    /// Begins to keep the response, if it is to be kept and there is room.
+    /// Starts to store the response, if requested and there is room.
     fn keep(&mut self) -> Option<Arc<StoredResponse>> {
         self.place = match std::mem::replace(&mut self.place, Place::Nowhere) {
-            Place::Planned { store, new, now } => store.open(new, now).map_or(Place::Nowhere, Place::Kept),
+            Place::Planned { store, new, now } => {
+                store.open(new, now).map_or_else(Place::Refused, Place::Kept)
+            }
             place => place,
         };
         let response = match &self.place {
             Place::Kept(recording) => Some(recording.response()),
-            Place::Nowhere | Place::Planned { .. } => None,
+            Place::Nowhere | Place::Planned { .. } | Place::Refused(_) => None,
         };
         self.told.store = response.is_some();
         response
@@ -56,7 +60,7 @@ impl Responses {
         self.keep();
         let recording = match self.place {
             Place::Kept(recording) => Some(recording),
-            Place::Nowhere | Place::Planned { .. } => None,
+            Place::Nowhere | Place::Planned { .. } | Place::Refused(_) => None,
         };
         ResponseEvents::new(identity, self.told, generation.options.details.format(), recording)
     }
@@ -64,7 +68,7 @@ impl Responses {
 
 /// Reads a body, with what is kept for its client.
 fn read(app: &App, client: &Client, now: Instant, body: &[u8]) -> Result<ResponsesRequest, ApiError> {
-    let kept = app.responses.as_ref().map(|store| KeptFor { store, owner: client.key, now });
+    let kept = app.responses.as_ref().map(|store| KeptFor::new(store, client.key, now, body.len()));
     let past = kept.as_ref().map_or(Past::Nothing, |kept| Past::Kept(kept));
     ResponsesRequest::parse(body, app.vocab_size, past)
 }
@@ -81,7 +85,7 @@ impl Api for Responses {
         chat.options.details.keeps_logprobs = true;
         let mut place = Place::Nowhere;
         if let (true, Some(store)) = (told.store, &app.responses) {
-            // The id opens what is kept.
+            // The id gives access to the stored response.
             let name = format!("{:016x}{:016x}", random(), random());
             let new = NewResponse {
                 id: format!("{}{name}", Self::PREFIX),
@@ -105,7 +109,7 @@ impl Api for Responses {
         self.events(identity, &generation)
     }
 
-    /// What the events of a stream of it would build up.
+    /// Returns the object that the events of a stream would build up.
     fn whole(
         self,
         identity: &Identity,
@@ -125,7 +129,7 @@ impl Api for Responses {
     }
 }
 
-/// A number of the model's own as it was written: 0.7 rather than 0.699999988079071.
+/// Returns the shortest decimal of a number: 0.7 rather than 0.699999988079071.
 fn shortest(number: f32) -> f64 {
     number.to_string().parse().unwrap_or_else(|_| f64::from(number))
 }
@@ -142,13 +146,13 @@ pub(super) async fn create(
     started.answer(&app).await
 }
 
-/// Has a response generated whether its client stays or not. What the client gets is read from what is
-/// kept.
+/// Generates a response even if its client leaves; the client reads it from the store.
 async fn in_background(app: &App, mut started: Started<Responses>) -> Result<Response, ApiError> {
     let Some(response) = started.api.keep() else {
-        let max = app.driver.limits().max_stored_responses;
-        let reason = format!("all {max} responses that may be kept are still running");
-        return Err(ApiError::QueueFull { reason, retry_after_s: 5 });
+        return Err(match started.api.place {
+            Place::Refused(full) => app.driver.refuse(full).into(),
+            Place::Nowhere | Place::Planned { .. } | Place::Kept(_) => ApiError::Internal,
+        });
     };
     let (is_streamed, max_silence) = (started.api.is_streamed, started.max_silence);
     let mut events = started.stream();

@@ -9,7 +9,7 @@ use tower::util::MapRequestLayer;
 
 use crate::door::Prefix;
 
-/// The same routes where a proxy has put them, whether it takes the path away before it passes a request on or leaves it there.
+/// Returns the routes under a proxy's path, whether the proxy strips the path or not.
 pub fn under(root_path: &str, router: Router) -> Router {
     let prefix = Prefix(root_path.trim_end_matches('/').to_owned());
     if prefix.0.is_empty() {
@@ -25,7 +25,7 @@ pub fn under(root_path: &str, router: Router) -> Router {
     Router::new().fallback_service(ServiceBuilder::new().layer(strip).service(router))
 }
 
-/// What is behind the prefix, if it is there.
+/// Returns the path behind the prefix, if it is there.
 fn without(prefix: &str, uri: &Uri) -> Option<Uri> {
     let rest = uri.path_and_query()?.as_str().strip_prefix(prefix)?;
     if !rest.is_empty() && !rest.starts_with(['/', '?']) {

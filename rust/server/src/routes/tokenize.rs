@@ -41,12 +41,12 @@ pub(super) async fn tokenize(
     app.prepare(num_bytes, prepare).await.map(json)
 }
 
-/// Written where it is made: it may be megabytes.
+/// Serialises an answer on the thread that made it: it may be megabytes.
 fn written(answer: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(answer).expect("texts and numbers can be written")
 }
 
-/// As in log-probabilities.
+/// Returns the names of tokens, as in log-probabilities.
 fn token_names(app: &App, tokens: &[u32]) -> Vec<String> {
     let detokenizer = app.text.tokenizer.detokenizer(true);
     tokens.iter().map(|id| token_name(detokenizer.content(*id)).into_owned()).collect()

@@ -20,14 +20,14 @@ pub struct ScriptedAnswer {
     pub(super) ending: Ending,
 }
 
-/// What happens when the tokens, or those before a fault, have been played.
+/// The end of an answer, after its tokens or those before a fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ending {
     /// This token ends the output.
     Stop { token: u32 },
     /// The output may have no more tokens.
     Length,
-    /// Nothing comes any more, for ever.
+    /// The answer hangs for ever.
     Hang,
     /// The request ends with an error.
     Fail(EndError),
@@ -66,26 +66,27 @@ impl ScriptedAnswer {
         })
     }
 
-    /// The ids of its calls in their order, as far as the script gives them; others are made.
+    /// Returns the ids of its calls in their order, as far as the script gives them; others are
+    /// made.
     #[must_use]
     pub fn call_ids(&self) -> &[Option<String>] {
         &self.call_ids
     }
 
-    /// Most tokens that the answer lets the engine generate.
+    /// Returns the tokens that the engine may generate.
     #[must_use]
     pub fn max_tokens(&self) -> usize {
         if self.ending == Ending::Length { self.tokens.len() } else { usize::MAX }
     }
 
-    /// Whether it stays silent for ever: its stream then shows no other sign of life either.
+    /// Returns whether it hangs: its stream then sends no keep-alives either.
     #[must_use]
     pub fn hangs(&self) -> bool {
         self.ending == Ending::Hang
     }
 }
 
-/// What is said, in tokens.
+/// Returns the tokens of an answer.
 fn tokens(
     place: &str,
     said: &Said,
@@ -117,7 +118,7 @@ fn tokens(
     }
 }
 
-/// Cuts the tokens off where the fault strikes.
+/// Cuts the tokens off at the fault.
 fn fault_of(place: &str, fault: FaultFile, tokens: &mut Vec<u32>) -> Result<Ending, ScriptError> {
     let FaultFile { kind, after_tokens, message } = fault;
     if after_tokens > tokens.len() {

@@ -1,46 +1,46 @@
-//! What of a request the rules of a script look at.
+//! The part of a request that the rules of a script match.
 
 use serde_json::Value;
 
-/// What a prompt asks for.
+/// The matched content of a prompt.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cue {
     /// The last message of the user, or the prompt.
     pub text: String,
-    /// What tools have answered since the last turn of the model.
+    /// Results of tools since the last turn of the model.
     pub tool_answers: Vec<ToolAnswer>,
 }
 
-/// What came back for a call.
+/// The result of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToolAnswer {
     /// The tool, if its message or the call that it answers names it.
     pub name: Option<String>,
     /// The id of the call.
     pub call_id: Option<String>,
-    /// What the tool has answered.
+    /// The tool's result.
     pub content: String,
 }
 
-/// Where a request meets the script.
+/// A request as rules see it.
 #[derive(Debug, Clone, Copy)]
 pub struct Scene<'a> {
-    /// What is asked for.
+    /// The content of the prompt.
     pub cue: &'a Cue,
-    /// The model that is asked for.
+    /// The requested model.
     pub model: &'a str,
     /// Whether the answer is streamed.
     pub stream: bool,
 }
 
 impl Cue {
-    /// That of a text.
+    /// Returns the cue of a text.
     #[must_use]
     pub fn of_text(text: impl Into<String>) -> Self {
         Self { text: text.into(), tool_answers: Vec::new() }
     }
 
-    /// That of a conversation whose messages have been checked.
+    /// Returns the cue of a conversation with checked messages.
     #[must_use]
     pub fn of_messages(messages: &[Value]) -> Self {
         let last_of = |role: &str| messages.iter().rposition(|message| message["role"] == role);
@@ -60,7 +60,7 @@ fn content(message: &Value) -> &str {
     message["content"].as_str().unwrap_or_default()
 }
 
-/// The tool of the call with this id; of several the last.
+/// Returns the tool of the call with this id; of several the last.
 fn called<'a>(messages: &'a [Value], id: &str) -> Option<&'a str> {
     let calls = messages.iter().filter_map(|message| message["tool_calls"].as_array()).flatten();
     calls.rev().find(|call| call["id"] == id)?["function"]["name"].as_str()

@@ -1,4 +1,5 @@
-//! What a script file says, field by field. Unknown fields are refused; an error tells the path of the field and the line.
+//! The fields of a script file. Unknown fields are refused; an error names the field's path and the
+//! line.
 
 use std::time::Duration;
 
@@ -6,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use serde_path_to_error::Path;
 
-/// The place of what is wrong with the script as a whole.
+/// The place of an error in the script as a whole.
 const SCRIPT: &str = "script";
 /// Longest delay: a day.
 const MAX_DELAY_MS: u64 = 24 * 60 * 60 * 1000;
@@ -38,7 +39,7 @@ pub(super) struct ScriptFile {
 }
 
 impl ScriptFile {
-    /// All answers of all rules.
+    /// Returns all answers of all rules.
     pub(super) fn answers(&self) -> impl Iterator<Item = &AnswerFile> {
         self.rules.iter().flat_map(|rule| rule.answer.iter().chain(rule.answers.iter().flatten()))
     }
@@ -65,7 +66,7 @@ pub(super) struct WhenFile {
     pub(super) tool: Option<ToolFile>,
 }
 
-/// What a tool has answered; all conditions that are given must hold.
+/// Conditions on a tool's result; all that are given must hold.
 #[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ToolFile {
@@ -91,7 +92,7 @@ pub(super) struct AnswerFile {
 }
 
 impl AnswerFile {
-    /// Whether the model is to say something.
+    /// Returns whether the model is to say something.
     pub(super) fn says_something(&self) -> bool {
         self.reasoning.is_some() || self.text.is_some() || self.tool_calls.is_some() || self.pieces.is_some()
     }
@@ -157,7 +158,7 @@ pub(super) struct ErrorFile {
 
 /// Reads the JSON and checks what needs no other field.
 pub(super) fn parse(json: &str) -> Result<ScriptFile, ScriptError> {
-    // What is no JSON at all is told below, with its line.
+    // A text that is not JSON is refused below, with its line.
     if let Ok(script) = serde_json::from_str(json) {
         check_kind(SCRIPT, SCRIPT, &script)?;
     }
@@ -180,8 +181,8 @@ pub(super) fn parse(json: &str) -> Result<ScriptFile, ScriptError> {
     Ok(file)
 }
 
-/// Tells a value of the wrong kind in the words of JSON. Deserialisation would do so in those of Rust, and take a list for an object
-/// whose fields it has in their order.
+/// Refuses a value of the wrong kind in JSON's terms. Deserialisation would use Rust's, and accept
+/// a list of an object's fields.
 fn check_kind(place: &str, name: &str, value: &Value) -> Result<(), ScriptError> {
     let is_whole = value.is_null() || value.is_u64();
     let expected = match name {
@@ -216,7 +217,7 @@ fn place_of(path: &Path) -> String {
     if path.iter().next().is_none() { SCRIPT.to_owned() } else { path.to_string() }
 }
 
-/// A delay, up to a day.
+/// Reads a delay, up to a day.
 pub(super) fn delay(place: &str, delay_ms: Option<u64>) -> Result<Duration, ScriptError> {
     let delay_ms = delay_ms.unwrap_or(0);
     if delay_ms > MAX_DELAY_MS {

@@ -1,4 +1,4 @@
-//! One answer on its way: which token comes when.
+//! The playing of one answer: which token comes when.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,23 +8,23 @@ use streamcore_engine::RequestId;
 use super::answer::{Ending, ScriptedAnswer};
 use crate::driver::EndError;
 
-/// What a sequence does in a step.
+/// A sequence's move in a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Move {
-    /// It gets this token.
+    /// The sequence gets this token.
     Token(u32),
-    /// It waits until then.
+    /// The sequence waits until then.
     Wait(Instant),
-    /// It waits for ever.
+    /// The sequence waits for ever.
     Hang,
-    /// It ends with this error.
+    /// The sequence ends with this error.
     Fail(EndError),
 }
 
-/// How far an answer has got.
+/// The progress of an answer.
 #[derive(Debug)]
 pub(super) struct Playing {
-    /// Whose answer it is.
+    /// The request that it answers.
     pub(super) id: RequestId,
     answer: Arc<ScriptedAnswer>,
     num_played: usize,
@@ -37,7 +37,7 @@ impl Playing {
         Self { id, answer, num_played: 0, due }
     }
 
-    /// What comes next, if it is due; a token that was handed out is gone.
+    /// Makes the next move, if it is due; each token comes once.
     pub(super) fn next(&mut self, now: Instant) -> Move {
         if self.due > now {
             return Move::Wait(self.due);
@@ -46,7 +46,8 @@ impl Playing {
             Some(token) => *token,
             None => match &self.answer.ending {
                 Ending::Stop { token } => *token,
-                // The engine ends it at `max_tokens`; whoever asks all the same gets the last token again.
+                // The engine ends it at `max_tokens`; any further call returns the last token
+                // again.
                 Ending::Length => self.answer.tokens[self.answer.tokens.len() - 1],
                 Ending::Hang => return Move::Hang,
                 Ending::Fail(error) => return Move::Fail(error.clone()),
@@ -77,7 +78,8 @@ mod tests {
         Playing::new(RequestId(1), Arc::new(answer), start)
     }
 
-    /// A client's timeouts are tested against these delays: too early is a wrong test, too late a slow one.
+    /// A client's timeouts are tested against these delays: too early is a wrong test, too late a
+    /// slow one.
     #[test]
     fn each_token_comes_when_it_is_due() {
         let start = Instant::now();
@@ -85,13 +87,14 @@ mod tests {
         assert_eq!(playing.next(start + 9 * MS), Move::Wait(start + 10 * MS));
         assert_eq!(playing.next(start + 10 * MS), Move::Token(7));
         assert_eq!(playing.next(start + 12 * MS), Move::Wait(start + 13 * MS));
-        assert_eq!(playing.next(start + 20 * MS), Move::Token(8), "late, and nobody catches up");
+        assert_eq!(playing.next(start + 20 * MS), Move::Token(8), "late, and never catches up");
         assert_eq!(playing.next(start + 22 * MS), Move::Wait(start + 23 * MS));
         assert_eq!(playing.next(start + 23 * MS), Move::Token(2));
         assert_eq!(playing.next(start + 26 * MS), Move::Token(2), "a client may ignore the end");
     }
 
-    /// A fault that strikes before the tokens it was written behind tests another client than the one that was meant.
+    /// A fault that strikes before the tokens it was written behind tests another client than the
+    /// one that was meant.
     #[test]
     fn a_fault_comes_after_its_tokens() {
         let start = Instant::now();

@@ -1,4 +1,4 @@
-//! What a scripted server was asked, for the tests of the client that asks.
+//! The requests that a scripted server received, for tests of its clients.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,11 +10,12 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http_body_util::BodyExt;
 
-/// Requests that are kept, and bytes of their bodies: a client under load must not fill the memory of its test.
+/// Maximum requests kept, and bytes of their bodies: a client under load must not fill its test's
+/// memory.
 const MAX_REQUESTS: usize = 1000;
 const MAX_BODY_BYTES: usize = 64 << 20;
 
-/// Stands for what is secret: reports of tests are read by many.
+/// Replaces secrets: many people read test reports.
 const SECRET: &str = "***";
 
 /// One request as it came.
@@ -26,7 +27,7 @@ pub struct Received {
     pub path: String,
     /// Names, in small letters, and values; of keys and cookies only that they were there.
     pub headers: Vec<(String, String)>,
-    /// What has been read of the body: nothing, if the request was refused before.
+    /// The part of the body that was read; empty if the request was refused before.
     pub body: Vec<u8>,
 }
 
@@ -42,13 +43,13 @@ struct Entries {
 }
 
 impl RequestLog {
-    /// What is kept.
+    /// Returns the kept requests.
     #[must_use]
     pub fn requests(&self) -> Vec<Received> {
         self.lock().requests.iter().cloned().collect()
     }
 
-    /// Keeps a request whose body has not been read; answers its number.
+    /// Adds a request whose body has not been read; returns its number.
     fn begin(&self, head: &request::Parts) -> usize {
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         let headers = shown(&head.headers);
@@ -143,7 +144,8 @@ mod tests {
         assert_eq!(headers, ["authorization: Bearer ***", "x-api-key: ***", "accept: a", "accept: b"]);
     }
 
-    /// A load test must not end for want of memory, and what it kept must be the last requests with their own bodies.
+    /// A load test must not end for want of memory, and what it kept must be the last requests with
+    /// their own bodies.
     #[test]
     fn only_the_last_requests_are_kept() {
         let log = RequestLog::default();

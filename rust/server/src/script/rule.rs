@@ -1,4 +1,4 @@
-//! Which requests get which answers.
+//! The rules that match requests with answers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -12,7 +12,7 @@ use super::file::{AnswerFile, ErrorFile, RuleFile, ScriptError, ToolFile, WhenFi
 use super::writer::Writer;
 use crate::error::ApiError;
 
-/// What a rule gives.
+/// The reply of a rule.
 #[derive(Debug)]
 pub(super) enum Reply {
     /// An answer, which may end badly.
@@ -33,7 +33,7 @@ pub(super) struct Rule {
     num_taken: AtomicUsize,
 }
 
-/// What a text must be.
+/// A condition on a text.
 #[derive(Debug)]
 struct TextTest {
     equals: Option<String>,
@@ -41,7 +41,7 @@ struct TextTest {
     regex: Option<Regex>,
 }
 
-/// What a tool must have answered.
+/// A condition on a tool's result.
 #[derive(Debug)]
 struct ToolTest {
     name: Option<String>,
@@ -100,12 +100,12 @@ impl Rule {
         Ok(Self { is_for_all, text, tool, model, stream, replies, num_taken: AtomicUsize::new(0) })
     }
 
-    /// The model that must be asked for, if one must.
+    /// Returns the model that must be asked for, if one must.
     pub(super) fn model(&self) -> Option<&str> {
         self.model.as_deref()
     }
 
-    /// A text that it may be for.
+    /// Returns a text that it may be for.
     pub(super) fn example(&self) -> Option<&str> {
         self.text.equals.as_deref().or(self.text.contains.as_deref())
     }
@@ -122,14 +122,14 @@ impl Rule {
             && self.tool.as_ref().is_none_or(|tool| cue.tool_answers.iter().any(|answer| tool.holds(answer)))
     }
 
-    /// The replies in turn; the last one stays.
+    /// Returns the replies in turn; the last one stays.
     pub(super) fn next(&self) -> &Reply {
         let nth = self.num_taken.fetch_add(1, Relaxed);
         &self.replies[nth.min(self.replies.len() - 1)]
     }
 }
 
-/// The library draws the place over several lines; the last one says what is wrong.
+/// Compiles a regular expression; the last line of the library's error names the fault.
 fn read_regex(place: &str, regex: &str) -> Result<Regex, ScriptError> {
     Regex::new(regex).map_err(|error| {
         let error = error.to_string();

@@ -8,9 +8,9 @@ use streamcore_parsers::{
 use super::file::{CallFile, ScriptError, ScriptFile};
 use crate::text::{TextModel, reasoning_formats, tool_formats};
 
-/// What names of parsers are where none is given.
+/// The default name of a parser.
 const AUTO: &str = "auto";
-/// What they are where answers are not read.
+/// The name that disables a parser.
 const NONE: &str = "none";
 
 /// Names of parsers, as `--tool-call-parser` and `--reasoning-parser` take them.
@@ -35,7 +35,7 @@ pub(super) struct Writer<'a> {
     markers: Vec<(u32, &'static str)>,
 }
 
-/// What an answer says beside plain text.
+/// The parts of an answer.
 #[derive(Debug, Default)]
 pub(super) struct Said {
     pub(super) reasoning: Option<String>,
@@ -52,8 +52,8 @@ struct Read {
 }
 
 impl<'a> Writer<'a> {
-    /// Writes for a model, whose formats become those of the names, else those of the script, else
-    /// the common ones where the script needs some.
+    /// Creates a writer for a model, whose formats are those named, else the script's, else common
+    /// ones if the script needs some.
     pub(super) fn new(
         text: &'a mut TextModel,
         names: ParserNames<'_>,
@@ -71,7 +71,7 @@ impl<'a> Writer<'a> {
         Ok(Self { text, markers })
     }
 
-    /// Leaves calls, or reasoning, in the text of the answers that it has written, where the names say so.
+    /// Leaves calls or reasoning in the text of answers if their parser is disabled.
     pub(super) fn end(self, names: ParserNames<'_>) {
         if names.tools == NONE {
             self.text.formats.tools = None;
@@ -81,17 +81,17 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// The token that ends an answer.
+    /// Returns the token that ends an answer.
     pub(super) fn end_token(&self) -> Option<u32> {
         self.text.generation.eos_token_ids.first().copied()
     }
 
-    /// A token of its own for these bytes.
+    /// Returns a token of its own for these bytes.
     pub(super) fn piece(&mut self, bytes: &[u8]) -> u32 {
         self.text.tokenizer.add_piece(bytes)
     }
 
-    /// The tokens of an answer, which say exactly what it says.
+    /// Returns the tokens of an answer, checked to decode to exactly its parts.
     pub(super) fn write(&self, place: &str, said: &Said) -> Result<Vec<u32>, ScriptError> {
         if said.reasoning.is_none() && said.calls.is_empty() {
             return self.encode(&format!("{place}.text"), said.text.as_deref().unwrap_or_default());
@@ -112,7 +112,7 @@ impl<'a> Writer<'a> {
         self.encode(place, &written)
     }
 
-    /// In all formats but harmony.
+    /// Writes an answer in any format but harmony.
     fn tags(&self, said: &Said) -> String {
         let mut written = String::new();
         if let (Some(format), Some(thought)) = (self.text.formats.reasoning, &said.reasoning) {
@@ -133,8 +133,8 @@ impl<'a> Writer<'a> {
         written
     }
 
-    /// Sees that the parser reads what the script says: a text can have a marker in it, or stand
-    /// where the format has no place for it.
+    /// Checks that the parser reads the script's parts: a text may contain a marker, or stand where
+    /// the format has no place for it.
     fn check(&self, place: &str, said: &Said, written: &str) -> Result<(), ScriptError> {
         let expected = Read {
             reasoning: said.reasoning.clone().unwrap_or_default(),
@@ -192,12 +192,12 @@ impl<'a> Writer<'a> {
         read
     }
 
-    /// The tokens of a text, which must say exactly that text.
+    /// Returns the tokens of a text, checked to decode to exactly that text.
     fn encode(&self, place: &str, written: &str) -> Result<Vec<u32>, ScriptError> {
         let tokenizer = &self.text.tokenizer;
         let refused = |error| ScriptError::new(place, format!("cannot be tokenised: {error}"));
         let tokens = tokenizer.encode(written, false).map_err(refused)?;
-        // Those that the parsers look for are said as a model says them.
+        // Markers of the parsers are written as special tokens.
         let is_marker = |id: u32| self.markers.iter().any(|(marker, _)| *marker == id);
         if tokens.iter().any(|id| is_hidden(self.text, *id) && !is_marker(*id))
             || tokenizer.decode(&tokens, false).map_err(refused)? != written
@@ -215,7 +215,7 @@ fn choose_formats(
     file: &ScriptFile,
 ) -> Result<(), ScriptError> {
     let chosen = |field, given, own: &Option<String>, known: Vec<&str>| {
-        // Answers that are not read have to be written all the same.
+        // Answers without a parser still need a format.
         let name = if [AUTO, NONE].contains(&given) { own.as_deref().unwrap_or(AUTO) } else { given };
         if known.contains(&name) {
             return Ok(name.to_owned());
@@ -249,7 +249,7 @@ fn markers_of(text: &TextModel) -> Vec<(u32, &'static str)> {
     parser.special_tokens().iter().filter_map(id_of).collect()
 }
 
-/// Whether a token is left out of the text of an answer.
+/// Returns whether a token is left out of the text of an answer.
 fn is_hidden(text: &TextModel, id: u32) -> bool {
     let decoded = |skips| text.tokenizer.decode(&[id], skips).unwrap_or_default();
     decoded(true).is_empty() && !decoded(false).is_empty()
@@ -259,7 +259,7 @@ fn calls_of(said: &Said) -> impl Iterator<Item = (&str, &Map<String, Value>)> {
     said.calls.iter().map(|call| (call.name.as_str(), &call.arguments))
 }
 
-/// Messages to their channels.
+/// Writes messages to their channels.
 fn harmony(said: &Said) -> String {
     let thoughts = said.reasoning.iter().map(|text| format!("<|channel|>analysis<|message|>{text}<|end|>"));
     let channel = if said.calls.is_empty() { "final" } else { "commentary" };
@@ -269,7 +269,7 @@ fn harmony(said: &Said) -> String {
     thoughts.chain(texts).chain(calls).collect::<Vec<_>>().join("<|start|>assistant")
 }
 
-/// A text, cut at its markers.
+/// Returns a text, cut at its markers.
 fn pieces<'t>(text: &'t str, markers: &[(u32, &'static str)]) -> Vec<Piece<'t>> {
     let (mut pieces, mut rest) = (Vec::new(), text);
     let first_of = |rest: &str| {

@@ -1,24 +1,31 @@
-//! One response that is kept: what it was asked, what it is now, and its events so far.
+//! One stored response: its input, its present object, and its events so far.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::{NewResponse, Owner, ResponseStore, lock};
+use crate::ledger::Charge;
 use crate::openai::responses::Status;
 
-/// What each response takes beside its texts, about: its entry, its id, its names.
+/// Approximate bytes of a response beside its texts: its entry, its id, its names.
 const BYTES_OF_ENTRY: usize = 1024;
-/// What the end of an event takes in the list of them.
-const BYTES_OF_EVENT: usize = size_of::<usize>();
+/// What each event takes beside its text, about: its place in the list of them, which grows by
+/// doubling, and what the allocator adds.
+const BYTES_OF_EVENT: usize = 64;
 
-/// A response that is kept.
+/// What a response takes before anything is said.
+pub(super) fn num_bytes(new: &NewResponse) -> usize {
+    BYTES_OF_ENTRY + new.input.len()
+}
+
+/// A response that is kept. What it takes is charged to its key until its last reader has gone.
 #[derive(Debug)]
 pub struct StoredResponse {
     new: NewResponse,
     state: Mutex<State>,
-    /// Rings when there is more.
+    /// Notifies readers of changes.
     changed: watch::Sender<()>,
 }
 
@@ -27,102 +34,104 @@ struct State {
     status: Status,
     /// The object in JSON.
     body: Vec<u8>,
-    /// Events, one behind the other.
-    events: Vec<u8>,
-    /// Where each of them ends.
-    ends: Vec<usize>,
-    /// Events before them that are gone.
+    events: Vec<Box<[u8]>>,
+    /// Bytes of the events.
+    num_event_bytes: usize,
+    /// Events before these that were dropped.
     num_gone: u64,
-    /// Nothing comes any more.
+    /// Whether the response has ended.
     is_over: bool,
     is_forgotten: bool,
-    /// What runs it, if it goes on by itself.
+    /// The task that runs it in the background.
     task: Option<AbortHandle>,
+    charge: Charge,
 }
 
-/// What a reader gets of the events of a response.
+/// A part of a response's events, for a reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Events {
-    /// Some, and the number of the next.
+    /// Events, and the number of the next.
     Some(Vec<u8>, u64),
     /// None so far.
     NotYet,
-    /// None, and none will come.
+    /// No more events follow.
     Over,
-    /// They are not kept any more.
+    /// The events were dropped.
     Gone,
 }
 
 impl StoredResponse {
-    pub(super) fn new(new: NewResponse) -> Self {
+    /// One for which as much is charged as it takes now.
+    pub(super) fn new(new: NewResponse, charge: Charge) -> Self {
         let state = State {
             status: Status::Queued,
             body: Vec::new(),
             events: Vec::new(),
-            ends: Vec::new(),
+            num_event_bytes: 0,
             num_gone: 0,
             is_over: false,
             is_forgotten: false,
             task: None,
+            charge,
         };
         Self { new, state: Mutex::new(state), changed: watch::Sender::new(()) }
     }
 
-    /// Its id.
+    /// Returns its id.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.new.id
     }
 
-    /// Who may look at it.
+    /// Returns the client that may read it.
     #[must_use]
     pub fn owner(&self) -> Owner {
         self.new.owner
     }
 
-    /// The response that it follows.
+    /// Returns the response that it follows.
     #[must_use]
     pub fn previous(&self) -> Option<&str> {
         self.new.previous.as_deref()
     }
 
-    /// Its own input: a list of items in JSON.
+    /// Returns its own input: a list of items in JSON.
     #[must_use]
     pub fn input(&self) -> &[u8] {
         &self.new.input
     }
 
-    /// Whether it goes on when its client leaves.
+    /// Returns whether it goes on when its client leaves.
     #[must_use]
     pub fn is_background(&self) -> bool {
         self.new.is_background
     }
 
-    /// Whether its events are kept.
+    /// Returns whether its events are kept.
     #[must_use]
     pub fn keeps_events(&self) -> bool {
         self.new.keeps_events
     }
 
-    /// The object, as it is now.
+    /// Returns the present object.
     #[must_use]
     pub fn body(&self) -> Vec<u8> {
         lock(&self.state).body.clone()
     }
 
-    /// Whether nothing comes any more.
+    /// Returns whether the response has ended.
     #[must_use]
     pub fn is_over(&self) -> bool {
         lock(&self.state).is_over
     }
 
-    /// Events that are not kept any more: the first of all.
+    /// Returns the number of dropped events, the first ones.
     #[must_use]
     pub fn num_gone(&self) -> u64 {
         lock(&self.state).num_gone
     }
 
-    /// The events from this one on, up to this many bytes of them, but one at least.
+    /// Returns the events from `next` on: at least one, up to `max_bytes`.
     #[must_use]
     pub fn events_from(&self, next: u64, max_bytes: usize) -> Events {
         let state = lock(&self.state);
@@ -130,28 +139,31 @@ impl StoredResponse {
             return Events::Gone;
         }
         let first = usize::try_from(next - state.num_gone).unwrap_or(usize::MAX);
-        if first >= state.ends.len() {
+        let Some(rest @ [_, ..]) = state.events.get(first..) else {
             return if state.is_over { Events::Over } else { Events::NotYet };
-        }
-        let start = if first == 0 { 0 } else { state.ends[first - 1] };
-        let fits = |end: &&usize| **end - start <= max_bytes;
-        let num_fitting = state.ends[first..].iter().take_while(fits).count().max(1);
-        let bytes = state.events[start..state.ends[first + num_fitting - 1]].to_vec();
-        Events::Some(bytes, next + num_fitting as u64)
+        };
+        let mut num_bytes = 0;
+        let fits = |len: &usize| {
+            num_bytes += len;
+            num_bytes <= max_bytes
+        };
+        let num_fitting = rest.iter().map(|event| event.len()).take_while(fits).count();
+        let fitting = &rest[..num_fitting.max(1)];
+        Events::Some(fitting.concat(), next + fitting.len() as u64)
     }
 
-    /// Rings from now on when there is more.
+    /// Returns a receiver of notifications of changes.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// Says what runs it.
+    /// Sets the task that runs it.
     pub fn run_by(&self, task: AbortHandle) {
         lock(&self.state).task = Some(task);
     }
 
-    /// Ends it, if it runs by itself. What it has said so far stays.
+    /// Cancels it if it runs in the background. Its output so far stays.
     pub async fn cancel(&self) {
         let mut changed = self.watch();
         let Some(task) = lock(&self.state).task.take() else { return };
@@ -159,44 +171,40 @@ impl StoredResponse {
         while !self.is_over() && changed.changed().await.is_ok() {}
     }
 
-    pub(super) fn num_bytes(&self) -> usize {
-        lock(&self.state).num_bytes(&self.new)
-    }
-
-    /// Gives its texts back. Returns what they took.
-    pub(super) fn forget(&self) -> usize {
+    /// Gives its texts back; its input stays for those who still read it.
+    pub(super) fn forget(&self) {
         let mut state = lock(&self.state);
-        let num_bytes = state.num_bytes(&self.new);
         state.is_forgotten = true;
-        (state.body, state.events, state.ends) = (Vec::new(), Vec::new(), Vec::new());
+        state.body = Vec::new();
+        state.drop_events();
         if let Some(task) = state.task.take() {
             task.abort();
         }
+        state.settle(&self.new);
         drop(state);
         self.changed.send_replace(());
-        num_bytes
     }
 }
 
 impl State {
     fn num_bytes(&self, new: &NewResponse) -> usize {
-        BYTES_OF_ENTRY
-            + new.input.len()
-            + self.body.len()
-            + self.events.len()
-            + self.ends.len() * BYTES_OF_EVENT
+        num_bytes(new) + self.body.len() + self.num_event_bytes
     }
 
-    /// Gives all events so far back. Returns what they took.
-    fn drop_events(&mut self) -> usize {
-        let num_bytes = self.events.len() + self.ends.len() * BYTES_OF_EVENT;
-        self.num_gone += self.ends.len() as u64;
-        (self.events, self.ends) = (Vec::new(), Vec::new());
-        num_bytes
+    /// Charges what it takes and no more.
+    fn settle(&mut self, new: &NewResponse) {
+        let num_bytes = self.num_bytes(new);
+        self.charge.record(num_bytes);
+    }
+
+    /// Gives all events so far back.
+    fn drop_events(&mut self) {
+        self.num_gone += self.events.len() as u64;
+        (self.events, self.num_event_bytes) = (Vec::new(), 0);
     }
 }
 
-/// Writes a response down while it is made.
+/// Records a response while it is generated.
 #[derive(Debug)]
 pub struct Recording {
     store: Arc<ResponseStore>,
@@ -208,71 +216,77 @@ impl Recording {
         Self { store, response }
     }
 
-    /// What it writes down.
+    /// Returns the response that it records.
     #[must_use]
     pub fn response(&self) -> Arc<StoredResponse> {
         Arc::clone(&self.response)
     }
 
-    /// Adds an event. Where there is no room, those before it are gone.
+    /// Adds an event. Without room, all events so far are dropped.
     pub fn add(&self, event: &[u8]) {
         if !self.response.keeps_events() {
             return;
         }
         let num_bytes = event.len() + BYTES_OF_EVENT;
-        let has_room = self.store.grow(num_bytes);
-        let mut state = lock(&self.response.state);
-        if state.is_forgotten {
-            drop(state);
-            return self.store.shrink(if has_room { num_bytes } else { 0 });
-        }
+        let Some((mut state, has_room)) = self.make_room(num_bytes) else { return };
         if has_room {
-            state.events.extend_from_slice(event);
-            let end = state.events.len();
-            state.ends.push(end);
+            state.events.push(event.into());
+            state.num_event_bytes += num_bytes;
         } else {
-            let num_freed = state.drop_events();
+            state.drop_events();
             state.num_gone += 1;
-            self.store.shrink(num_freed);
+            state.settle(&self.response.new);
         }
         drop(state);
         self.response.changed.send_replace(());
     }
 
-    /// The object is this one now.
+    /// Sets the present object.
     pub fn set(&self, status: Status, body: &[u8]) {
-        let has_room = self.store.grow(body.len());
-        let mut state = lock(&self.response.state);
-        if state.is_forgotten {
-            drop(state);
-            return self.store.shrink(if has_room { body.len() } else { 0 });
-        }
+        let Some((mut state, has_room)) = self.make_room(body.len()) else { return };
         state.status = status;
-        let before = std::mem::take(&mut state.body);
-        if has_room {
-            state.body = body.to_vec();
-        }
+        state.body = if has_room { body.to_vec() } else { Vec::new() };
+        state.settle(&self.response.new);
         drop(state);
-        self.store.shrink(before.len());
         if !has_room {
-            // Without its object it is of no use.
+            // Without its object the response is useless.
             self.store.delete(self.response.id(), self.response.owner());
         }
     }
 
-    /// Nothing comes any more.
+    /// Charges this much more, evicting other responses for it. Returns the state, and whether
+    /// there is room; `None` if the response itself has been forgotten.
+    fn make_room(&self, num_bytes: usize) -> Option<(MutexGuard<'_, State>, bool)> {
+        let StoredResponse { new, state, .. } = &*self.response;
+        let mut is_in_vain = false;
+        loop {
+            let mut state = lock(state);
+            if state.is_forgotten {
+                return None;
+            }
+            let wanted = state.num_bytes(new) + num_bytes;
+            let has_room = state.charge.resize(wanted).is_ok();
+            if has_room || is_in_vain {
+                return Some((state, has_room));
+            }
+            // The store locks its entries before the states of those that it forgets.
+            drop(state);
+            is_in_vain = !self.store.make_room(new.owner, wanted);
+        }
+    }
+
+    /// Ends the response.
     pub fn end(&self) {
         let mut state = lock(&self.response.state);
         state.is_over = true;
         state.task = None;
-        state.events.shrink_to_fit();
         drop(state);
         self.response.changed.send_replace(());
     }
 }
 
 impl Drop for Recording {
-    /// What has not come to its end never will, and is of no use.
+    /// Deletes an unfinished response: it will never end.
     fn drop(&mut self) {
         if !self.response.is_over() {
             self.store.delete(self.response.id(), self.response.owner());

@@ -1,4 +1,4 @@
-//! The stream of a response that is kept, from any of its events on.
+//! The stream of a stored response, from any of its events on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use super::{Events, StoredResponse};
 use crate::cut::Cut;
 use crate::sse::KEEPALIVE;
 
-/// No more bytes are written at once.
+/// Maximum bytes written at once.
 const MAX_WRITE_BYTES: usize = 64 << 10;
 
-/// The events of a response from this one on, to the last; a comment where none comes for so long. Its
-/// reader may leave: that ends nothing.
+/// Streams the events of a response from this one to the last, with keep-alive comments. Ending the
+/// stream does not end the response.
 pub fn replay(
     response: Arc<StoredResponse>,
     next: u64,
@@ -32,7 +32,7 @@ pub fn replay(
                     return Some((Ok(bytes.into()), Some((response, changed, next))));
                 }
                 Events::Over => return None,
-                // A clean end would look as if it was all.
+                // A clean end would look complete.
                 Events::Gone => return Some((Err(Cut), None)),
                 Events::NotYet => {}
             }

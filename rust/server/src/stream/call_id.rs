@@ -1,12 +1,12 @@
-//! What the results of a call refer to.
+//! The ids of calls, to which results refer.
 
 use std::borrow::Cow;
 
 use super::part::{CallHead, CallId};
 
 impl CallHead {
-    /// The model's own id, or one that follows from the answer's id and the call's place in it, so that
-    /// a request that is repeated under one name gets the same.
+    /// Returns the model's own id, or one derived from the answer's id and the call's position, so
+    /// that a repeated request of one id gets the same.
     #[must_use]
     pub fn id_in(&self, answer: &str, choice: usize) -> Cow<'_, str> {
         let made = |len| letters_and_digits(&format!("{answer} {choice} {}", self.index), len);
@@ -18,7 +18,7 @@ impl CallHead {
     }
 }
 
-/// So many of them, made of a seed by FNV-1a, and `SplitMix64` from there on: the same on every
+/// This many characters, from a seed by FNV-1a, and `SplitMix64` from there on: the same on every
 /// machine.
 fn letters_and_digits(seed: &str, len: usize) -> String {
     const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";

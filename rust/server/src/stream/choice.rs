@@ -12,29 +12,30 @@ use super::output::Output;
 use super::reading::Reading;
 use crate::asked::Stops;
 use crate::driver::{End, EndError, Token, TokenStream};
+use crate::script::Assigned;
 use crate::stream::finish::{Finish, FinishReason};
 use crate::text::{Detokenizer, Tokenizer};
 
-/// What one choice tells, and where it ends.
+/// The plan of a choice: its reported details and its end.
 #[derive(Debug, Clone)]
 pub struct ChoicePlan {
-    /// Tokens of its prompt, if it is the first of that prompt's choices, which pays for it; else 0.
+    /// Prompt tokens that this choice is billed for: all for the first choice of a prompt, else 0.
     pub num_prompt_tokens: usize,
     /// Where its text ends.
     pub stops: Stops,
-    /// How many of the likeliest tokens are told with each token of an echoed prompt.
+    /// Number of likely tokens reported with each token of an echoed prompt.
     pub num_top: Option<u32>,
-    /// Whether its tokens are told.
+    /// Whether its tokens are reported.
     pub tells_tokens: bool,
     /// What it begins with.
     pub echo: Option<Echo>,
     /// Nothing is generated.
     pub is_empty: bool,
-    /// How its calls and its reasoning are read, if they are.
+    /// The setup of the parser of calls and reasoning, if there is one.
     pub setup: Option<Setup>,
-    /// Whether its reasoning is told.
+    /// Whether its reasoning is shown.
     pub shows_reasoning: bool,
-    /// The ids of its calls in their order, as far as they are known before.
+    /// The ids of its calls in order, as far as they are known beforehand.
     pub call_ids: Vec<Option<String>>,
 }
 
@@ -44,21 +45,25 @@ pub struct Choice {
     tokens: TokenStream,
     num_prompt_tokens: usize,
     output: Output,
-    /// Reads what the output lets go, if anything does.
+    /// Parses the released output, if there is a parser.
     reading: Option<Box<Reading>>,
     echo: Option<Echo>,
     num_top: u32,
     is_empty: bool,
-    /// A detokenizer that has seen nothing, for the prompt.
+    /// A fresh detokenizer, for the prompt.
     detokenizer: Detokenizer,
     prompt_logprobs: Vec<TokenLogprobs>,
-    /// What the engine has generated and has not been looked at.
+    /// Generated tokens that are not processed yet.
     fresh_tokens: Vec<Token>,
     end: Option<End>,
+    /// Has its answer played, if a script says it. Behind `tokens`, whose drop ends the request
+    /// first.
+    _script: Option<Assigned>,
 }
 
 impl Choice {
-    /// A choice that reads the tokens of a request with this prompt. Its text is what they add to the prompt's.
+    /// Creates a choice for the tokens of a request with this prompt. Its text is the addition to
+    /// the prompt's.
     #[must_use]
     pub fn new(
         tokens: TokenStream,
@@ -79,7 +84,7 @@ impl Choice {
         Self {
             tokens,
             num_prompt_tokens: plan.num_prompt_tokens,
-            // What is read is known by its tokens.
+            // A parser needs the tokens.
             output: Output::new(behind_prompt, plan.stops, tells_tokens || reading.is_some()),
             reading: reading.map(Box::new),
             echo: plan.echo,
@@ -89,7 +94,14 @@ impl Choice {
             prompt_logprobs: Vec::new(),
             fresh_tokens: Vec::new(),
             end: None,
+            _script: None,
         }
+    }
+
+    /// The same choice, whose answer a script says.
+    #[must_use]
+    pub fn with_script(self, script: Option<Assigned>) -> Self {
+        Self { _script: script, ..self }
     }
 
     /// Tokens of the prompt, if this choice pays for it.
@@ -98,33 +110,33 @@ impl Choice {
         self.num_prompt_tokens
     }
 
-    /// How many of these were in the KV cache already. Known when the first token is.
+    /// Returns how many of these were cached, known from the first token on.
     #[must_use]
     pub fn num_cached_tokens(&self) -> usize {
         if self.num_prompt_tokens == 0 { 0 } else { self.tokens.num_cached_tokens() }
     }
 
-    /// Tokens generated so far, a final stop token included.
+    /// Returns the number of tokens generated so far, a final stop token included.
     #[must_use]
     pub fn num_tokens(&self) -> usize {
         self.output.num_tokens()
     }
 
-    /// Those among them whose text is reasoning, if any is looked for.
+    /// Returns the reasoning tokens among them, if reasoning is parsed.
     #[must_use]
     pub fn num_reasoning_tokens(&self) -> Option<usize> {
         self.reading.as_ref()?.num_reasoning_tokens()
     }
 
-    /// The log-probabilities of a prompt's tokens, and of so many of the likeliest, once the first token has come. The first token of
-    /// a prompt has no number.
+    /// Returns the log-probabilities of a prompt's tokens, and of this many of the likeliest, once
+    /// the first token has come. The first token of a prompt has none.
     #[must_use]
     pub fn score_prompt(&self, prompt: &[u32], num_top: u32) -> Vec<Scored> {
         super::output::score_prompt(&self.detokenizer, prompt, &self.prompt_logprobs, num_top as usize)
     }
 
-    /// Appends what has become certain since the last call; ready when at least one token or the end has come. Must not be polled
-    /// after the end.
+    /// Appends what has become certain since the last call; ready when at least one token or the
+    /// end has come. Must not be polled after the end.
     pub fn poll_delta(
         &mut self,
         cx: &mut Context<'_>,
@@ -134,8 +146,8 @@ impl Choice {
             self.end = ready!(self.tokens.poll(cx, &mut self.fresh_tokens));
             self.prompt_logprobs.append(&mut self.tokens.take_prompt_logprobs());
         }
-        // A runner that dies with the first tokens still on their way has begun to answer: what is told must not depend on how many
-        // came with the failure.
+        // A runner that dies with undelivered first tokens has begun to answer: the output must not
+        // depend on how many came with the failure.
         let has_begun = !(self.fresh_tokens.is_empty() && matches!(self.end, Some(End::Failed(_))));
         if has_begun && let Some(echo) = self.echo.take() {
             self.tell_prompt(echo, delta);
@@ -151,7 +163,7 @@ impl Choice {
         })
     }
 
-    /// Takes tokens, and what they mean to the parser.
+    /// Takes tokens and parses them.
     fn read_tokens(&mut self, reading: &mut Reading, delta: &mut Delta) -> Option<Result<Finish, EndError>> {
         let stop = match &self.end {
             Some(End::Stop(token)) if self.output.hides_stop_token() => Some(token.id),
@@ -182,7 +194,8 @@ impl Choice {
         let matched = if self.is_empty {
             Some(self.output.end(Finish { finish_reason: FinishReason::Length, stop_reason: None }, delta))
         } else {
-            // One token at a time, so that the count and the text at a stop string do not depend on how many came together.
+            // One token at a time, so that the count and the text at a stop string do not depend on
+            // how many came together.
             tokens.drain(..).find_map(|token| self.output.push(token, delta))
         };
         tokens.clear();

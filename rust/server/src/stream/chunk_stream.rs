@@ -19,37 +19,37 @@ use crate::metrics::Account;
 use crate::patience::read_timeout;
 use crate::stream::usage::Usage;
 
-/// Silence after which a comment says that the stream lives.
+/// Silence after which a keep-alive comment is sent.
 const MAX_SILENCE: Duration = Duration::from_secs(15);
 
-/// However short a client's patience is, comments come no closer to each other.
+/// Minimum interval of comments, however short a client's timeout is.
 const MIN_SILENCE: Duration = Duration::from_millis(100);
 
-/// No more events are made at once when there are this many bytes of them.
+/// Bytes after which no more events are made at once.
 const MAX_WRITE_BYTES: usize = 64 << 10;
 
-/// How long the stream may be silent: well below the time after which this client gives up.
+/// Returns the interval of keep-alive comments: well below the client's timeout.
 #[must_use]
 pub fn keepalive_interval(headers: &HeaderMap) -> Duration {
     let third = read_timeout(headers).map(|timeout| timeout / 3);
     third.map_or(MAX_SILENCE, |third| third.clamp(MIN_SILENCE, MAX_SILENCE))
 }
 
-/// Events as they become due. Each item is one whole event or several; it is made when the socket takes it, so what a slow reader
-/// has not taken yet merges. Dropping it aborts the requests.
+/// Events as they become due. Each item is one whole event or several; it is made when the socket
+/// takes it, so what a slow reader has not taken yet merges. Dropping it aborts the requests.
 #[derive(Debug)]
 pub struct ChunkStream<C> {
     chunks: C,
     choices: Vec<Choice>,
     ended: Vec<bool>,
-    /// What each choice has told, where every event counts it.
+    /// The reported tokens of each choice, if every event counts them.
     told: Vec<Told>,
     /// Why a choice has failed.
     failed: Option<EndError>,
     state: State,
     silence: Silence,
     delta: Delta,
-    /// That of the request, which keeps why the answer breaks off.
+    /// The request's account, which records why the answer breaks off.
     account: Arc<Account>,
 }
 
@@ -61,14 +61,14 @@ enum State {
     Waiting,
     /// The openings are written.
     Open,
-    /// Nothing comes after this.
+    /// The stream has ended.
     Over,
-    /// What is written goes out, then the connection breaks off.
+    /// The written bytes are sent, then the connection breaks off.
     Cut(CutStream),
 }
 
 impl<C: Chunks + Unpin> ChunkStream<C> {
-    /// A stream of these choices.
+    /// Creates a stream of these choices.
     #[must_use]
     pub fn new(chunks: C, choices: Vec<Choice>, max_silence: Duration) -> Self {
         Self {
@@ -84,7 +84,7 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
         }
     }
 
-    /// Writes all that is due now. The text of the other choices goes out before the error of one.
+    /// Writes all due events. The text of the other choices comes before the error of one.
     fn write_due(&mut self, cx: &mut Context<'_>, frames: &mut Vec<u8>) {
         for index in 0..self.choices.len() {
             match self.write_choice(index, cx, frames) {
@@ -97,7 +97,7 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
             }
         }
         if frames.len() >= MAX_WRITE_BYTES {
-            // Some may have been cut short.
+            // Some choices may have more.
             return;
         }
         if let Some(error) = self.failed.take() {
@@ -109,8 +109,8 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
         }
     }
 
-    /// Polls a choice until it has nothing more, so that its waker is registered, or until there is enough for one write: then this
-    /// is called again without being woken.
+    /// Polls a choice until it has nothing more, so that its waker is registered, or until there is
+    /// enough for one write: then this is called again without being woken.
     fn write_choice(
         &mut self,
         index: usize,
@@ -138,7 +138,7 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
     }
 
     fn write_text(&mut self, index: usize, frames: &mut Vec<u8>) {
-        // Taken out, since each event counts what it tells.
+        // Taken out, since each event updates the counts.
         let delta = std::mem::take(&mut self.delta);
         delta.said().for_each(|(said, tokens)| self.write_piece(index, said, tokens, frames));
         self.delta = delta;
@@ -162,7 +162,7 @@ impl<C: Chunks + Unpin> ChunkStream<C> {
         }
     }
 
-    /// What has been used up to the tokens that have been told, if every event says so.
+    /// Returns the usage up to the reported tokens, if every event has it.
     fn usage(&self) -> Option<Usage> {
         let usage = || usage_with(&self.choices, self.told.iter().copied());
         self.chunks.tells_usage().then(usage)
@@ -213,7 +213,7 @@ impl<C: Chunks + Unpin> Stream for ChunkStream<C> {
     }
 }
 
-/// Notices when nothing has been sent for a while. The timer is moved only when it fires, so an event costs it one reading of the
+/// Detects a silence. The timer is moved only when it fires, so an event costs one reading of the
 /// clock.
 #[derive(Debug)]
 struct Silence {

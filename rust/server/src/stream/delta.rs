@@ -1,4 +1,4 @@
-//! What a choice has to tell: text, and the tokens that it is made of.
+//! New output of a choice: text, and its tokens.
 
 use std::mem;
 
@@ -6,59 +6,60 @@ use super::part::{Part, Said};
 use crate::asked::Details;
 use crate::text::TokenNames;
 
-/// Most bytes of text in one event. JSON makes up to six bytes of one, and an event must stay under 64 KiB.
+/// Maximum bytes of text in one event. JSON makes up to six bytes of one, and an event must stay
+/// under 64 KiB.
 const MAX_PIECE_BYTES: usize = 8 << 10;
-/// Most bytes of JSON that the text and the tokens of one event make.
+/// Maximum bytes of JSON of the text and the tokens of one event.
 const MAX_PIECE_JSON_BYTES: usize = 48 << 10;
 
-/// Text that has become certain, and its tokens if they are told.
+/// Text that has become certain, and its tokens if they are reported.
 #[derive(Debug, Clone, Default)]
 pub struct Delta {
     /// The text.
     pub text: String,
     /// The tokens that have a part in it, in order.
     pub tokens: Vec<ShownToken>,
-    /// What they have been parsed into, where they are: then text and tokens are here, before all else.
+    /// The parts of a parsed answer; then all text and tokens are in these.
     pub parts: Vec<Part>,
     /// The last tokens of the answer that have no text; no more than fit into one event.
     pub tail: Vec<ShownToken>,
 }
 
-/// A token that is told.
+/// A token that is reported.
 #[derive(Debug, Clone, Default)]
 pub struct ShownToken {
-    /// Which.
+    /// The token's id.
     pub id: u32,
-    /// It was given, not generated.
+    /// Whether it belongs to the prompt.
     pub is_prompt: bool,
     /// Where the text that it is part of ends, in bytes of the delta's text.
     pub text_end: usize,
     /// That text is reasoning.
     pub is_reasoning: bool,
-    /// It stands behind that text and has none.
+    /// Whether it has no text and stands behind that text.
     pub is_textless: bool,
     /// Characters of the choice's text before it.
     pub offset: usize,
-    /// Its log-probabilities, if they were asked for.
+    /// Its log-probabilities, if requested.
     pub logprobs: Option<Scored>,
 }
 
-/// The log-probabilities of one position. What their tokens are called is looked up when they are written: they are many, and most
-/// of what they are made of stands in the tokenizer's table.
+/// The log-probabilities of one position. Their tokens' names are looked up when written: there are
+/// many, and most are in the tokenizer's table.
 #[derive(Debug, Clone)]
 pub struct Scored {
     /// The token that is there.
     pub id: u32,
-    /// How likely it was; the first token of a prompt follows nothing.
+    /// Its log-probability; the first token of a prompt has none.
     pub logprob: Option<f32>,
     /// The likeliest tokens, best first.
     pub top: Vec<(u32, f32)>,
-    /// What tokens are called there.
+    /// The names of tokens.
     pub names: TokenNames,
 }
 
 impl Scored {
-    /// Never less than it takes as JSON, whichever way it is written.
+    /// Returns an upper bound of its length as JSON, in any format.
     fn max_json_len(&self) -> usize {
         let ids = self.top.iter().map(|(id, _)| *id).chain([self.id]);
         ids.map(|id| self.names.max_json_len(id)).sum()
@@ -72,7 +73,7 @@ impl ShownToken {
 }
 
 impl Delta {
-    /// Forgets all.
+    /// Clears the delta.
     pub fn clear(&mut self) {
         self.text.clear();
         self.tokens.clear();
@@ -80,7 +81,7 @@ impl Delta {
         self.tail.clear();
     }
 
-    /// Puts all tokens into one list, those without text behind the others: nothing comes after them.
+    /// Joins all tokens into one list, those without text last.
     pub fn join_tokens(&mut self) {
         let mut tokens: Vec<_> = self.parts.iter_mut().flat_map(|part| part.tokens.drain(..)).collect();
         if !tokens.is_empty() {
@@ -90,12 +91,12 @@ impl Delta {
         self.tokens.append(&mut self.tail);
     }
 
-    /// Tells a token that stands behind the text so far.
+    /// Adds a token without text behind the text so far.
     pub(super) fn tell_textless(&mut self, token: ShownToken) {
         self.tokens.push(ShownToken { text_end: self.text.len(), is_textless: true, ..token });
     }
 
-    /// Tells at once what does not fit into the last event.
+    /// Moves tokens that do not fit into the last event to an earlier one.
     pub(super) fn shorten_tail(&mut self) {
         let mut json_len = 0;
         let fitting = self.tail.iter().rev().take_while(|token| {
@@ -106,20 +107,21 @@ impl Delta {
         mem::replace(&mut self.tail, kept).into_iter().for_each(|token| self.tell_textless(token));
     }
 
-    /// All of it in pieces that each fit into one event, with the tokens of each.
+    /// Returns the delta in pieces that each fit into one event, with their tokens.
     pub fn said(&self) -> impl Iterator<Item = (Said<'_>, &[ShownToken])> {
         let pieces = self.pieces().map(|(text, tokens)| (Said::Content(text), tokens));
         self.parts.iter().flat_map(Part::pieces).chain(pieces)
     }
 
-    /// The [`pieces_of`] text and tokens that are not parsed.
+    /// Returns the [`pieces_of`] text and tokens that are not parsed.
     pub fn pieces(&self) -> impl Iterator<Item = (&str, &[ShownToken])> {
         pieces_of(&self.text, &self.tokens, 1)
     }
 }
 
-/// Cuts text and tokens into pieces that each fit into one event and have exactly the tokens of their text, and maybe some
-/// without. Where the text of one token does not fit, its last piece has the token. An event has the text so many `times`.
+/// Cuts text and tokens into pieces that each fit into one event and have exactly the tokens of
+/// their text, and maybe some without. Where the text of one token does not fit, its last piece has
+/// the token. An event has the text this many `times`.
 pub(super) fn pieces_of<'a>(
     whole: &'a str,
     tokens: &'a [ShownToken],
@@ -141,7 +143,7 @@ pub(super) fn pieces_of<'a>(
     })
 }
 
-/// vLLM's `token_ids`: what has been generated. A list in every chunk that has tokens.
+/// Returns vLLM's `token_ids`: the generated tokens, in every chunk that has tokens.
 #[must_use]
 pub fn token_ids(tokens: &[ShownToken], details: &Details) -> Option<Vec<u32>> {
     let generated = tokens.iter().filter(|token| !token.is_prompt).map(|token| token.id);
@@ -153,7 +155,7 @@ fn piece_end(text: &str, start: usize, times: usize) -> usize {
     (start..=longest).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(start)
 }
 
-/// Where a piece ends, and how many tokens it has: as many as fit, at least those of one complete text.
+/// Returns a piece's end and number of tokens: as many as fit, at least those of one complete text.
 fn piece_of(tokens: &[ShownToken], text_start: usize, times: usize) -> (usize, usize) {
     // The usual case need not be measured.
     if let [token] = tokens {
@@ -187,7 +189,8 @@ mod tests {
         delta.pieces().map(|(text, _)| text.to_owned()).collect()
     }
 
-    /// A piece that is cut inside a character is not text; one that is too long breaks clients with 64 KiB line buffers.
+    /// A piece that is cut inside a character is not text; one that is too long breaks clients with
+    /// 64 KiB line buffers.
     #[test]
     fn pieces_are_short_and_whole() {
         let text = "€".repeat(MAX_PIECE_BYTES);
@@ -197,7 +200,7 @@ mod tests {
         assert_eq!(texts("").len(), 0);
     }
 
-    /// A token that is told with another token's text makes clients that align the two lose count.
+    /// A token reported with another token's text misleads clients that align the two.
     #[test]
     fn pieces_have_the_tokens_of_their_text() {
         let folder =

@@ -1,4 +1,4 @@
-//! The prompt of a choice, as its answer begins with it.
+//! The echo of a prompt at the start of an answer.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ pub enum Echo {
     /// As tokens and the text that they are, with their log-probabilities.
     Scored(Vec<u32>),
     /// As the client's own text and the tokens that were made of it, with their log-probabilities.
-    /// What the tokens are as text may lack special tokens, and be normalised.
+    /// The tokens' own text may lack special tokens, or be normalised.
     ScoredText {
         /// The text.
         text: String,
@@ -22,8 +22,7 @@ pub enum Echo {
 }
 
 /// Appends a text and the tokens that were made of it. Tokens that share a character go together,
-/// and what no token was made of, such as white space that was stripped, goes with the tokens
-/// before it:
+/// and text without a token, such as stripped white space, goes with the tokens before it:
 ///
 /// ```text
 /// text      "a é  b"    tokens   <s>     "a"    half of "é"   other half   "b"
@@ -33,7 +32,7 @@ pub enum Echo {
 pub(super) fn tell_text(text: &str, ranges: &[Range<usize>], scores: Vec<Scored>, delta: &mut Delta) {
     let base = delta.text.len();
     delta.text.push_str(text);
-    // Behind the last token that stands for something.
+    // The end of the last token with text.
     let mut reached = 0;
     let mut chars = Chars { text, position: 0, num_chars: 0 };
     let mut first_open = delta.tokens.len();
@@ -100,7 +99,7 @@ mod tests {
     #[test]
     fn a_text_is_told_with_the_tokens_that_were_made_of_it() {
         let drawing = [0..0, 0..1, 2..4, 2..4, 6..7];
-        // So many likely tokens that each group of tokens is a piece of its own.
+        // Enough likely tokens that each group of tokens is its own piece.
         assert_eq!(
             told("a é  b", &drawing),
             [

@@ -1,4 +1,4 @@
-//! How a choice ended, on the wire.
+//! The end of a choice, on the wire.
 
 use serde::Serialize;
 

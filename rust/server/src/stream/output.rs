@@ -1,4 +1,4 @@
-//! The text of one choice and its tokens, kept together: what is held back, cut off or shown is always both.
+//! The text of one choice and its tokens, always held back, cut off or shown together.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -11,17 +11,17 @@ use crate::driver::Token;
 use crate::stream::finish::{Finish, FinishReason, StopReason};
 use crate::text::{Detokenizer, StopStrings};
 
-/// Most tokens without text that wait for some.
+/// Maximum tokens without text that wait for text.
 pub(super) const MAX_TEXTLESS: usize = 16;
 
 /// Tokens in, text and tokens out, until a stop.
 ///
-/// Tokens that share a character go together, and one without text goes with those behind it, unless very many come. If tokens are told, text goes out with
-/// its last token only:
+/// Tokens that share a character go together, and one without text goes with those behind it,
+/// unless very many come. If tokens are reported, text goes out with its last token only:
 ///
 /// ```text
 /// tokens     "a#"  "#"  "b"          stop "##!"
-/// text       ─     a ─  a##b         "a" is certain at once, but its token has text that is held back
+/// text       ─     a ─  a##b         "a" is certain at once, the rest of its token is held back
 /// ```
 #[derive(Debug)]
 pub struct Output {
@@ -32,13 +32,13 @@ pub struct Output {
     num_tokens: usize,
     /// Characters up to here, those of an echoed prompt included.
     num_chars: usize,
-    /// Tokens that have not been told.
+    /// Tokens that have not been reported.
     untold: VecDeque<Untold>,
-    /// Where the text begins of the tokens that go together with the next one.
+    /// Start of the text of the tokens that share a character with the next one.
     open_start: Option<usize>,
-    /// Text that is certain and has not been shown, since its last token has text that is not certain.
+    /// Certain text that is not shown yet, since its last token also has uncertain text.
     certain: String,
-    /// Bytes of text that have been made and not been shown.
+    /// Bytes of detokenised text that are not shown yet.
     num_unshown: usize,
     /// Scratch space, kept for its capacity.
     fresh: String,
@@ -47,14 +47,14 @@ pub struct Output {
 #[derive(Debug)]
 struct Untold {
     token: ShownToken,
-    /// Where the text begins that it is part of, in bytes behind what has been shown.
+    /// Start of the token's text, in bytes behind the shown text.
     start: usize,
-    /// Where that text ends; none while it is not complete.
+    /// End of that text; `None` while it is incomplete.
     end: Option<usize>,
 }
 
 impl Output {
-    /// An output that ends at these stops.
+    /// Creates an output that ends at these stops.
     #[must_use]
     pub fn new(detokenizer: Detokenizer, stops: Stops, tells_tokens: bool) -> Self {
         Self {
@@ -72,24 +72,24 @@ impl Output {
         }
     }
 
-    /// Tokens taken so far, a final stop token included.
+    /// Returns the number of tokens taken so far, a final stop token included.
     #[must_use]
     pub fn num_tokens(&self) -> usize {
         self.num_tokens
     }
 
-    /// Whether a stop token that ends the output is no part of it.
+    /// Returns whether a stop token that ends the output is no part of it.
     #[must_use]
     pub fn hides_stop_token(&self) -> bool {
         !self.stops.are_part_of_output
     }
 
-    /// The text begins behind so many characters of a prompt.
+    /// Starts the text behind this many characters of a prompt.
     pub fn begin_behind(&mut self, num_chars: usize) {
         self.num_chars += num_chars;
     }
 
-    /// Takes a token, and appends what has become certain. The end, if a stop string is now complete.
+    /// Takes a token and appends certain output. Returns the end if a stop string is complete.
     pub fn push(&mut self, token: Token, delta: &mut Delta) -> Option<Finish> {
         self.num_tokens += 1;
         let id = token.id;
@@ -101,7 +101,8 @@ impl Output {
         self.advance_hidden(id, delta)
     }
 
-    /// Takes the stop token that ended the output, which is part of it only if the client wants that.
+    /// Takes the stop token that ended the output, which is part of it only if the client wants
+    /// that.
     pub fn stop_at(&mut self, token: Token, delta: &mut Delta) -> Finish {
         self.num_tokens += 1;
         let token_id = token.id;
@@ -115,7 +116,7 @@ impl Output {
             }
             return self.end(Finish { finish_reason: FinishReason::Stop, stop_reason }, delta);
         }
-        // The model's own end may be what a stop string says.
+        // A stop string may match the model's own end token.
         if !is_clients && let Some(matched) = self.match_unseen(token_id, delta) {
             return matched;
         }
@@ -126,7 +127,7 @@ impl Output {
         finish
     }
 
-    /// Ends the output, unless what an unfinished character leaves completes a stop string.
+    /// Ends the output, unless the rest of an unfinished character completes a stop string.
     pub fn end(&mut self, finish: Finish, delta: &mut Delta) -> Finish {
         self.fresh.clear();
         self.detokenizer.finish(&mut self.fresh);
@@ -137,7 +138,7 @@ impl Output {
         finish
     }
 
-    /// Tells all that has been held back, but for an unfinished character.
+    /// Shows all text held back, except an unfinished character.
     fn tell_rest(&mut self, delta: &mut Delta) {
         if self.tells_tokens {
             self.stop_strings.finish(&mut self.certain);
@@ -167,7 +168,7 @@ impl Output {
         self.detokenizer.push(id, &mut self.fresh);
     }
 
-    /// Brings the fresh text on its way.
+    /// Moves the fresh text on.
     fn advance(&mut self, delta: &mut Delta) -> Option<Finish> {
         let is_watched = self.num_tokens > self.stops.min_tokens;
         if !self.tells_tokens {
@@ -186,7 +187,7 @@ impl Output {
         Some(self.matched(matched))
     }
 
-    /// The same for a token without text whose name a stop string has in it.
+    /// Advances by a token without text whose name a stop string may contain.
     fn advance_hidden(&mut self, id: u32, delta: &mut Delta) -> Option<Finish> {
         if self.stops.texts.is_empty() || self.detokenizer.shows(id) {
             None
@@ -231,13 +232,13 @@ impl Output {
         }
     }
 
-    /// Bytes of the tokens all of whose text is certain.
+    /// Returns the bytes of the tokens all of whose text is certain.
     fn whole_tokens_len(&self) -> usize {
         let ends = self.untold.iter().map_while(|untold| untold.end);
         ends.take_while(|end| *end <= self.certain.len()).last().unwrap_or(0)
     }
 
-    /// Shows so many bytes of text with all tokens that have a part in them.
+    /// Shows this many bytes of text with all tokens that have a part in them.
     fn show(&mut self, num_bytes: usize, delta: &mut Delta) {
         if num_bytes == 0 {
             return;
@@ -258,7 +259,7 @@ impl Output {
         self.open_start = self.open_start.map(|start| start.saturating_sub(num_bytes));
     }
 
-    /// A model that repeats its end token would otherwise have them all wait for the end.
+    /// Reports tokens without text if there are too many: a model may repeat its end token.
     fn tell_textless(&mut self, delta: &mut Delta) {
         let has_text = self.num_unshown > 0 || self.detokenizer.is_inside_character();
         if has_text || self.untold.len() < MAX_TEXTLESS {
@@ -269,7 +270,8 @@ impl Output {
     }
 }
 
-/// The log-probabilities of a prompt; those of the engine begin with the second token. The first follows nothing and has none.
+/// Returns the log-probabilities of a prompt; those of the engine begin with the second token. The
+/// first follows nothing and has none.
 pub(super) fn score_prompt(
     detokenizer: &Detokenizer,
     prompt: &[u32],
@@ -290,7 +292,8 @@ pub(super) fn score_prompt(
     prompt.iter().zip(logprobs).map(score).collect()
 }
 
-/// Appends the text of a prompt and its tokens. An unfinished character at its end is left to the answer.
+/// Appends the text of a prompt and its tokens. An unfinished character at its end is left to the
+/// answer.
 pub(super) fn tell_prompt(detokenizer: Detokenizer, scores: Vec<Scored>, delta: &mut Delta) {
     let mut output = Output::new(detokenizer, Stops::default(), true);
     for scored in scores {

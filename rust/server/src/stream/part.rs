@@ -1,19 +1,19 @@
-//! What an answer that is parsed is made of: content, reasoning and calls.
+//! The parts of a parsed answer: content, reasoning and calls.
 
 use super::delta::{ShownToken, pieces_of};
 
-/// A stretch of an answer that is all of one kind.
+/// A stretch of an answer, of one kind.
 #[derive(Debug, Clone)]
 pub struct Part {
-    /// What it is.
+    /// Its kind.
     pub kind: PartKind,
-    /// What of it is told as text. The beginning of a call has none.
+    /// Its text; empty for the beginning of a call.
     pub text: String,
     /// The tokens whose text ends in it, and those of the markers before it.
     pub tokens: Vec<ShownToken>,
 }
 
-/// What a stretch of an answer is.
+/// The kinds of parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PartKind {
     /// The answer itself.
@@ -24,23 +24,23 @@ pub enum PartKind {
     CallBegin(CallHead),
     /// The arguments of a call.
     Arguments {
-        /// Which, counted from 0.
+        /// The call, counted from 0.
         call: usize,
     },
 }
 
-/// What is known of a call when it begins.
+/// The head of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallHead {
     /// Which call of the choice, counted from 0.
     pub index: usize,
     /// The tool.
     pub name: String,
-    /// What its result will refer to.
+    /// The id to which its result will refer.
     pub id: CallId,
 }
 
-/// Where the id of a call comes from.
+/// The source of a call's id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallId {
     /// The model gave it.
@@ -51,7 +51,7 @@ pub enum CallId {
     Short,
 }
 
-/// One piece of a part: what one event tells.
+/// A piece of a part, for one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Said<'a> {
     /// A piece of the content; empty if the event has nothing but tokens.

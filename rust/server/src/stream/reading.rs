@@ -14,10 +14,10 @@ use super::part::{CallHead, CallId, Part, PartKind};
 use crate::stream::finish::{Finish, FinishReason};
 use crate::text::Tokenizer;
 
-/// Reads the text that a choice lets go.
+/// Parses the text that a choice releases.
 ///
-/// A token goes with the event in which its text ends. Those of markers, which are told nowhere,
-/// wait for what is told next:
+/// A token goes with the event in which its text ends. Tokens of markers, which are not shown, wait
+/// for the next event:
 ///
 /// ```text
 /// tokens   <think>   Hm   m.   </think>   A
@@ -27,34 +27,34 @@ use crate::text::Tokenizer;
 #[derive(Debug)]
 pub struct Reading {
     parser: Parser,
-    /// The special tokens that mean something to it.
+    /// The special tokens that the parser reads.
     markers: Vec<(u32, &'static str)>,
     call_id: CallId,
-    /// In the order of the calls, where they are known before.
+    /// In the order of the calls, if known beforehand.
     known_ids: Vec<Option<String>>,
-    /// Text and tokens that have not been read; kept for its capacity.
+    /// Unparsed text and tokens; kept for its capacity.
     pub raw: Delta,
-    /// Bytes of text that have been read.
+    /// Bytes of text given to the parser.
     num_read: usize,
-    /// Bytes of text whose meaning is known.
+    /// Bytes of text whose events have come.
     num_known: usize,
-    /// Tokens that end behind these, and where.
+    /// Tokens that end behind these, and their ends.
     unknown: VecDeque<(usize, ShownToken)>,
-    /// Tokens whose text is known, and told nowhere so far.
+    /// Tokens of known text that are not reported yet.
     waiting: Vec<ShownToken>,
-    /// Whether it matters which tokens a part is made of.
+    /// Whether parts need their tokens.
     counts_tokens: bool,
     shows_reasoning: bool,
     num_calls: usize,
     has_complete_call: bool,
-    /// None where no reasoning is looked for.
+    /// `None` if reasoning is not parsed.
     num_reasoning_tokens: Option<usize>,
     /// Scratch space, kept for its capacity.
     events: Vec<Event>,
 }
 
 impl Reading {
-    /// A reading of an answer in the formats of `setup`.
+    /// Creates a reader of answers in the formats of `setup`.
     #[must_use]
     pub fn new(setup: Setup, tokenizer: &Tokenizer, counts_tokens: bool, shows_reasoning: bool) -> Self {
         let call_id = if setup.tools == Some(ToolFormat::Mistral) { CallId::Short } else { CallId::Long };
@@ -80,25 +80,25 @@ impl Reading {
         }
     }
 
-    /// The same with the ids of some calls in the place of those that would be made.
+    /// Sets the ids of some calls.
     #[must_use]
     pub fn with_call_ids(self, known_ids: Vec<Option<String>>) -> Self {
         Self { known_ids, ..self }
     }
 
-    /// The special tokens that must be part of the text.
+    /// Returns the special tokens that must be part of the text.
     #[must_use]
     pub fn markers(&self) -> Arc<[u32]> {
         self.markers.iter().map(|(id, _)| *id).collect()
     }
 
-    /// Tokens so far whose text is reasoning, if any is looked for.
+    /// Returns the number of tokens so far whose text is reasoning, if any is looked for.
     #[must_use]
     pub fn num_reasoning_tokens(&self) -> Option<usize> {
         self.num_reasoning_tokens
     }
 
-    /// Reads what there is, and appends what is known by that.
+    /// Parses the text so far and appends the parts known.
     pub fn read(&mut self, delta: &mut Delta) {
         let mut raw = mem::take(&mut self.raw);
         let (before, mut start) = (self.num_read, 0);
@@ -106,7 +106,7 @@ impl Reading {
         while let Some(token) = tokens.next() {
             let (id, end) = (token.id, token.text_end);
             self.unknown.push_back((before + end, token));
-            // Those that share their text are all there before it is read.
+            // Tokens that share text are complete before it is parsed.
             if tokens.peek().is_none_or(|next| next.text_end > end || next.is_textless) {
                 self.push(&raw.text[start..end], Some(id), delta);
                 start = end;
@@ -118,8 +118,8 @@ impl Reading {
         self.raw = raw;
     }
 
-    /// Ends the answer, and appends all that is left of it. `stop` is the token that ended it,
-    /// where it is no part of the text.
+    /// Ends the answer and appends the rest. `stop` is the token that ended it, unless it is part
+    /// of the text.
     pub fn finish(&mut self, finish: Finish, stop: Option<u32>, delta: &mut Delta) -> Finish {
         if let Some(marker) = stop.and_then(|stop| self.marker(stop)) {
             self.push(marker, stop, delta);
@@ -144,7 +144,7 @@ impl Reading {
 
     /// Reads a text, which ends with that of this token.
     fn push(&mut self, text: &str, token: Option<u32>, delta: &mut Delta) {
-        // Part of a marker is none: a stop string has cut it off.
+        // A partial marker is text: a stop string has cut it off.
         let marker = token.and_then(|token| self.marker(token)).filter(|marker| text.ends_with(marker));
         let (letters, marker) = match marker {
             Some(marker) => text.split_at(text.len() - marker.len()),
@@ -178,7 +178,7 @@ impl Reading {
         }
     }
 
-    /// What the client is told of an event, if anything.
+    /// Returns the part for an event, unless it is hidden.
     fn told(&mut self, kind: EventKind) -> Option<(PartKind, String)> {
         match kind {
             EventKind::Content(text) => Some((PartKind::Content, text)),
@@ -202,8 +202,8 @@ impl Reading {
         }
     }
 
-    /// Takes the tokens that end in the next so many bytes. Where these are told as they are, each
-    /// stays beside its own.
+    /// Takes the tokens that end in the next `num_bytes`. In literal text, each stays beside its
+    /// own.
     fn take_tokens(&mut self, num_bytes: usize, is_literal: bool, is_reasoning: bool) {
         let start = self.num_known;
         self.num_known += num_bytes;
@@ -220,7 +220,7 @@ impl Reading {
         }
     }
 
-    /// Appends a text with all tokens that wait.
+    /// Appends a text with all waiting tokens.
     fn tell(&mut self, kind: PartKind, text: &str, delta: &mut Delta) {
         if delta.parts.last().is_none_or(|part| part.kind != kind) {
             delta.parts.push(Part { kind, text: String::new(), tokens: Vec::new() });
@@ -231,7 +231,7 @@ impl Reading {
         let num_before = part.tokens.len();
         let behind = |token: ShownToken| ShownToken { text_end: start + token.text_end, ..token };
         part.tokens.extend(self.waiting.drain(..).map(behind));
-        // No text stands behind its last token, so that they stay in one event.
+        // The last token takes all the text, so that they stay in one event.
         if let Some(last) = part.tokens[num_before..].last_mut()
             && !text.is_empty()
         {
@@ -252,7 +252,7 @@ mod tests {
     /// Each event with its tokens.
     type Told = Vec<(String, Vec<u32>)>;
 
-    /// What is told of an answer whose tokens each have one of these texts, and of its last tokens.
+    /// Returns the parts of an answer whose tokens have these texts, and its last tokens.
     fn told(texts: &[&str], shows_reasoning: bool) -> (Told, Vec<u32>, Option<usize>) {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../python/streamcore/demo_model/tokenizer.json");
         let tokenizer = Tokenizer::load(Path::new(file)).expect("the demo model is part of the repository");

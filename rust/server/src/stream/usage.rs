@@ -1,4 +1,4 @@
-//! How many tokens a request cost.
+//! The usage of a request.
 
 use serde::Serialize;
 
@@ -11,9 +11,9 @@ pub struct Usage {
     pub completion_tokens: usize,
     /// Both together.
     pub total_tokens: usize,
-    /// How much of the prompts cost nothing.
+    /// The cached part of the prompts.
     pub prompt_tokens_details: PromptTokensDetails,
-    /// What the answer's tokens were spent on, where that is looked at.
+    /// The uses of the answer's tokens, if reasoning is parsed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completion_tokens_details: Option<CompletionTokensDetails>,
 }
@@ -33,7 +33,7 @@ pub struct CompletionTokensDetails {
 }
 
 impl Usage {
-    /// Adds the first two up.
+    /// Creates a usage; the total is the sum of the first two.
     #[must_use]
     pub fn new(
         prompt_tokens: usize,

@@ -8,16 +8,16 @@ use super::TemplateError;
 use super::jinja::{self, Template};
 use super::template_files::TemplateSources;
 
-/// Tells a template what time it is, in local time.
+/// The clock of templates, in local time.
 pub type Clock = fn() -> jiff::Zoned;
 
 const NO_DEFAULT: &str = "no chat template is named `default`";
 
-/// A compiled chat template, with the model's special tokens, which it knows by name.
+/// A compiled chat template, with the model's special tokens by name.
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
     template: Option<Arc<Template>>,
-    /// The one for requests with tools, where the model has its own for them.
+    /// The template for requests with tools, if the model has one.
     tool_use: Option<Arc<Template>>,
     /// The source of both.
     source: Arc<str>,
@@ -25,10 +25,10 @@ pub struct ChatTemplate {
     clock: Clock,
 }
 
-/// What a conversation is rendered with.
+/// The options of rendering a conversation.
 #[derive(Debug, Clone, Default)]
 pub struct RenderOptions {
-    /// Ends the text where the assistant's answer begins.
+    /// Whether to end the text where the assistant's answer begins.
     pub add_generation_prompt: bool,
     /// The tools of the request, as they came.
     pub tools: Option<Value>,
@@ -40,7 +40,7 @@ impl ChatTemplate {
     /// Compiles a template; `special_tokens` maps names such as `bos_token` to text.
     ///
     /// # Errors
-    /// Says where the template is not valid.
+    /// The place of the template's fault.
     pub fn new(
         source: &str,
         special_tokens: &Map<String, Value>,
@@ -59,7 +59,7 @@ impl ChatTemplate {
     /// Compiles the template named `default` and, if there is one, that named `tool_use`.
     ///
     /// # Errors
-    /// Says which file is not valid, and where.
+    /// The file of the fault, and the place in it.
     pub(super) fn compile(
         sources: &TemplateSources,
         special_tokens: &Map<String, Value>,
@@ -89,8 +89,8 @@ impl ChatTemplate {
         Ok(Self { template, tool_use, source, special_tokens: special_tokens.clone(), clock })
     }
 
-    /// Whether the template has this word anywhere. One that does not cannot treat a field or a
-    /// role of this name in its own way.
+    /// Returns whether the template contains this word. If not, it cannot treat a field or a role
+    /// of this name specially.
     pub(super) fn names(&self, word: &str) -> bool {
         self.source.contains(word)
     }
@@ -99,18 +99,18 @@ impl ChatTemplate {
         &self.source
     }
 
-    /// Whether the template can make anything of tools.
+    /// Returns whether the template reads tools.
     #[must_use]
     pub fn knows_tools(&self) -> bool {
         self.names("tools")
     }
 
-    /// The prompt text of `messages`. It has the model's special tokens in it, so it is tokenised without
-    /// adding them again.
+    /// Returns the prompt text of `messages`. It contains the model's special tokens, so they are
+    /// not added again.
     ///
     /// # Errors
-    /// [`TemplateError::Raised`] if the template refuses the conversation, [`TemplateError::Failed`] if it
-    /// cannot make anything of it.
+    /// [`TemplateError::Raised`] if the template refuses the conversation,
+    /// [`TemplateError::Failed`] if it fails.
     pub fn render(&self, messages: &[Value], options: &RenderOptions) -> Result<String, TemplateError> {
         let (messages, tools) = (Value::from(messages), options.tools.clone().unwrap_or_default());
         let add_generation_prompt = Value::Bool(options.add_generation_prompt);
@@ -130,7 +130,7 @@ impl ChatTemplate {
     }
 }
 
-/// Tells a refusal from a failure.
+/// Distinguishes a refusal from a failure.
 fn failed(error: jinja::Error) -> TemplateError {
     if error.is_raised {
         TemplateError::Raised(error.message)

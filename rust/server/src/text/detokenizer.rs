@@ -7,9 +7,9 @@ use super::token_table::{Leading, TokenKind, TokenTable};
 
 /// Turns the tokens of one output into text as they come.
 ///
-/// A token's bytes are looked up in a table, so a token costs its own length, never that of the output so far.
-/// Only whole characters are handed out; at most three bytes of an unfinished one are kept. Bytes that cannot
-/// become a character turn into U+FFFD. All pushed texts together equal
+/// A token's bytes are looked up in a table, so a token costs its own length, never that of the
+/// output so far. Only whole characters are handed out; at most three bytes of an unfinished one
+/// are kept. Bytes that cannot become a character turn into U+FFFD. All pushed texts together equal
 /// [`Tokenizer::decode`](super::Tokenizer::decode) of all tokens, whatever the tokens are.
 #[derive(Debug, Clone)]
 pub struct Detokenizer {
@@ -25,14 +25,15 @@ impl Detokenizer {
         Self { names: TokenNames { table, skip_special_tokens, leading }, pending: Vec::new(), markers: None }
     }
 
-    /// This detokenizer, but that these special tokens are never left out: what reads the text looks for them.
+    /// Keeps these special tokens in the text, for its parser.
     #[must_use]
     pub fn with_markers(self, markers: Arc<[u32]>) -> Self {
         Self { markers: Some(markers), ..self }
     }
 
-    /// This detokenizer once `prompt` has been pushed, for the text behind it. A prompt matters at its ends alone: the decoder strips
-    /// the beginning of what is shown, and the last three bytes may be those of a character that is not complete.
+    /// Starts behind `prompt`, as if it had been pushed. Only a prompt's ends matter: the decoder
+    /// strips the start of the shown text, and the last three bytes may be part of an incomplete
+    /// character.
     #[must_use]
     pub fn behind(mut self, prompt: &[u32]) -> Self {
         let mut text = String::new();
@@ -53,13 +54,13 @@ impl Detokenizer {
         self
     }
 
-    /// What the token that comes next is called.
+    /// Returns the names of tokens at this place.
     #[must_use]
     pub fn names(&self) -> &TokenNames {
         &self.names
     }
 
-    /// The bytes of a token, text or not, wherever it stands.
+    /// Returns the bytes of a token, text or not, wherever it stands.
     #[must_use]
     pub fn content(&self, token: u32) -> &[u8] {
         self.names.table.token(token).1
@@ -85,14 +86,14 @@ impl Detokenizer {
         self.drain(text);
     }
 
-    /// Whether the text has this token in it.
+    /// Returns whether the text includes this token.
     #[must_use]
     pub fn shows(&self, token: u32) -> bool {
         self.names.bytes(token).is_some()
             || self.markers.as_ref().is_some_and(|markers| markers.contains(&token))
     }
 
-    /// Whether the tokens so far end inside a character.
+    /// Returns whether the tokens so far end inside a character.
     #[must_use]
     pub fn is_inside_character(&self) -> bool {
         !self.pending.is_empty()

@@ -1,4 +1,4 @@
-//! What can be wrong with a model's text files, and with one text.
+//! The errors of a model's text files, and of a text.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ pub enum TextError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The file is not JSON: often a half-finished download.
@@ -39,9 +39,9 @@ pub enum TextError {
         path: PathBuf,
         /// The field's name.
         field: &'static str,
-        /// What it may be.
+        /// The expected kind of value.
         expected: &'static str,
-        /// What it is.
+        /// The value found.
         found: String,
     },
     /// The file is JSON but does not describe a tokenizer.
@@ -49,7 +49,7 @@ pub enum TextError {
     Tokenizer {
         /// The file.
         path: PathBuf,
-        /// What the tokenizer library said.
+        /// The tokenizer library's error.
         message: String,
     },
     /// The tokenizer's decoder cannot be applied token by token.
@@ -63,7 +63,7 @@ pub enum TextError {
     /// This text cannot be tokenised.
     #[error("text cannot be tokenised: {0}")]
     Encode(String),
-    /// This text has more tokens than there may be, and was not tokenised to its end.
+    /// This text has too many tokens, and was not tokenised to its end.
     #[error("the first {num_bytes} bytes of the prompt have {num_tokens} tokens")]
     TooLong {
         /// Bytes of the beginning that was tokenised.
@@ -71,14 +71,14 @@ pub enum TextError {
         /// Its tokens.
         num_tokens: usize,
     },
-    /// This text has more tokens than are made of any text.
+    /// This text has more tokens than the limit of any text.
     #[error(
         "the text has more tokens than are made of one, limit is {limit}: its first {num_bytes} bytes have more"
     )]
     TooManyTokens {
         /// Bytes of the beginning that was tokenised.
         num_bytes: usize,
-        /// Most tokens of a text.
+        /// Maximum tokens of a text.
         limit: usize,
     },
     /// This text, or a long part of it, has to be tokenised at once, which takes hundreds of times
@@ -87,10 +87,10 @@ pub enum TextError {
     Seamless {
         /// Bytes of that part.
         num_bytes: usize,
-        /// Most bytes of such a part.
+        /// Maximum bytes of such a part.
         limit: usize,
     },
-    /// The client has left, so the rest is not worth its while.
+    /// The client has left, so the rest was skipped.
     #[error("its client has left")]
     Unwanted,
     /// A token id is outside the vocabulary.

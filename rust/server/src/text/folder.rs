@@ -1,17 +1,17 @@
-//! The files of a model folder: which are read, and what is said about those that are not.
+//! The files of a model folder: those that are read, and notices about the others.
 
 use std::path::Path;
 
 use super::TextError;
 
-/// What becomes of a file that is known to matter. Files that are not in this table say nothing about text.
+/// The treatment of a known file. Files that are not in the table do not affect text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     /// Read for text, here or beside this file.
     Read,
     /// Read by the runner of the model.
     Model,
-    /// Another form of what `tokenizer.json` says.
+    /// Another form of the content of `tokenizer.json`.
     Vocabulary,
     /// Not read, for this reason.
     Ignored(&'static str),
@@ -62,7 +62,7 @@ fn is_called(name: &str, pattern: &str) -> bool {
     }
 }
 
-/// The names in `folder`, with `/` behind those of folders, in order.
+/// Returns the names in `folder`, with `/` behind those of folders, in order.
 fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let name = |entry: std::fs::DirEntry| {
@@ -74,7 +74,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// One line for each reason why files of the folder are not read.
+/// Returns one line for each reason to ignore files of the folder.
 pub(super) fn ignored(folder: &Path) -> Vec<String> {
     let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
     for name in names(folder) {
@@ -88,7 +88,7 @@ pub(super) fn ignored(folder: &Path) -> Vec<String> {
     reasons.into_iter().map(|(reason, names)| format!("{} not read: {reason}", names.join(", "))).collect()
 }
 
-/// Says what can be done in a folder that has its vocabulary in another form than `tokenizer.json`.
+/// Refuses a folder whose vocabulary is not in `tokenizer.json`, with a remedy.
 ///
 /// # Errors
 /// There is such a file, and no `tokenizer.json`.

@@ -4,17 +4,17 @@ use streamcore_parsers::{ReasoningFormat, ToolFormat, detect};
 
 use super::TextModel;
 
-/// Lets the template say which format it is.
+/// The name that detects the format by the template.
 const AUTO: &str = "auto";
-/// Leaves the answer as it is.
+/// The name of no format: the answer stays as it is.
 const NONE: &str = "none";
 
-/// What [`TextModel::choose_formats`] takes for calls.
+/// Returns the names of formats of calls for [`TextModel::choose_formats`].
 pub fn tool_formats() -> impl Iterator<Item = &'static str> {
     [AUTO, NONE].into_iter().chain(ToolFormat::ALL.into_iter().map(|(name, _)| name))
 }
 
-/// What [`TextModel::choose_formats`] takes for reasoning.
+/// Returns the names of formats of reasoning for [`TextModel::choose_formats`].
 pub fn reasoning_formats() -> impl Iterator<Item = &'static str> {
     [AUTO, NONE].into_iter().chain(ReasoningFormat::ALL.into_iter().map(|(name, _)| name))
 }
@@ -27,10 +27,10 @@ impl TextModel {
         self.formats = template.map(|template| detect(template.source(), has_token)).unwrap_or_default();
     }
 
-    /// Takes these formats in the place of those that the template has told.
+    /// Replaces the formats detected by the template.
     ///
     /// # Errors
-    /// The name that is none.
+    /// The unknown name.
     pub fn choose_formats<'a>(&mut self, tools: &'a str, reasoning: &'a str) -> Result<(), &'a str> {
         match tools {
             AUTO => {}
@@ -45,7 +45,7 @@ impl TextModel {
         Ok(())
     }
 
-    /// What is done with calls and reasoning, for the log; nothing for a model that does without.
+    /// Describes the formats of calls and reasoning for the log, if the model has any.
     #[must_use]
     pub fn formats_in_words(&self) -> Option<String> {
         let tools = self.formats.tools.map_or(NONE, ToolFormat::name);

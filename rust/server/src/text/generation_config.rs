@@ -8,14 +8,13 @@ use streamcore_engine::GivenParameters;
 use super::json_files::{read_object, wrong_field};
 use super::{TextError, Tokenizer};
 
-/// What `generation_config.json` says, with the end tokens completed from the other files.
+/// The content of `generation_config.json`, with the end tokens completed from other files.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct GenerationConfig {
-    /// Tokens that end an answer: those of `generation_config.json`, or else of `config.json`, and the
-    /// tokenizer's own `eos_token`. No id twice; empty if the folder names none.
+    /// Tokens that end an answer: those of `generation_config.json`, or else of `config.json`, and
+    /// the tokenizer's own `eos_token`. No id twice; empty if the folder names none.
     pub eos_token_ids: Vec<u32>,
-    /// How tokens are drawn where the client does not say; `top_k` is absent also where the file
-    /// says 0 or -1, that is all.
+    /// Default sampling parameters; `top_k` is also absent if the file has 0 or -1, which mean all.
     pub sampling: GivenParameters,
 }
 
@@ -23,7 +22,8 @@ impl GenerationConfig {
     /// Reads `generation_config.json` and `config.json` of `folder`; both may be missing.
     ///
     /// # Errors
-    /// A file that is there but cannot be read, is no JSON object, or has a field of the wrong kind.
+    /// A file that is there but cannot be read, is no JSON object, or has a field of the wrong
+    /// kind.
     pub(super) fn load(
         folder: &Path,
         special_tokens: &Map<String, Value>,
@@ -36,7 +36,7 @@ impl GenerationConfig {
             let path = folder.join("config.json");
             let config = read_object(&path)?;
             eos_token_ids = token_ids(&config, &path)?;
-            // A model of more than text says it of its text part.
+            // A multimodal model has it in its text part.
             let text_config = config.get("text_config").and_then(Value::as_object);
             if let Some(config) = text_config.filter(|_| eos_token_ids.is_empty()) {
                 eos_token_ids = token_ids(config, &path)?;
@@ -84,13 +84,13 @@ fn token_ids(config: &Map<String, Value>, path: &Path) -> Result<Vec<u32>, TextE
     Ok(ids)
 }
 
-/// From where to where a number may be, in numbers and in words. The engine refuses requests with others.
+/// The bounds of a number, as numbers and in words. The engine refuses requests beyond them.
 type Bounds = (f32, f32, &'static str);
 const NOT_NEGATIVE: Bounds = (0.0, f32::MAX, "a number that is not negative");
 const POSITIVE: Bounds = (f32::MIN_POSITIVE, f32::MAX, "a number above 0");
 const FRACTION: Bounds = (0.0, 1.0, "a number from 0 to 1");
 
-/// A number, or nothing.
+/// Returns a number, or nothing.
 fn number(
     config: &Map<String, Value>,
     path: &Path,

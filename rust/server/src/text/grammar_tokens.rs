@@ -1,4 +1,4 @@
-//! A tokenizer as grammars see it: text, and markers that are no text.
+//! A tokenizer for grammars: text, and markers.
 
 use streamcore_grammar::{Piece, Token};
 
@@ -6,7 +6,7 @@ use super::Tokenizer;
 use super::token_table::TokenKind;
 
 impl Tokenizer {
-    /// The first `num_tokens` tokens, in the order of their ids.
+    /// Returns the first `num_tokens` tokens, in the order of their ids.
     pub fn grammar_tokens(&self, num_tokens: usize) -> impl Iterator<Item = Token<'_>> {
         (0..num_tokens as u32).map(|id| match self.table().token(id) {
             (_, []) => Token::Unused,
@@ -15,7 +15,7 @@ impl Tokenizer {
         })
     }
 
-    /// A text that a model writes, cut where it has markers.
+    /// Returns a text that a model writes, cut where it has markers.
     #[must_use]
     pub fn pieces(&self, text: &str) -> Vec<Piece> {
         let mut pieces = Vec::new();
@@ -38,19 +38,20 @@ impl Tokenizer {
         pieces
     }
 
-    /// The longest marker with which a text begins.
+    /// Returns the longest marker with which a text begins.
     fn marker_at<'a>(&self, text: &'a str) -> Option<(&'a str, u32)> {
         const OPENINGS: [char; 2] = ['<', '['];
         if !text.starts_with(OPENINGS) {
             return None;
         }
-        // None is longer.
+        // No marker is longer.
         let ends: Vec<usize> = text.char_indices().map(|(at, char)| at + char.len_utf8()).take(64).collect();
         ends.into_iter().rev().find_map(|end| Some((&text[..end], self.added_token_id(&text[..end])?)))
     }
 }
 
-/// Added tokens are no text, but for runs of space, which some tokenizers add.
+/// Returns whether a token is text: not an added token, except the runs of space that some
+/// tokenizers add.
 fn is_text(kind: TokenKind, bytes: &[u8]) -> bool {
     kind == TokenKind::Text || kind == TokenKind::Added && bytes.iter().all(u8::is_ascii_whitespace)
 }

@@ -1,13 +1,15 @@
 //! Jinja templates as Python's jinja2 renders them in the sandbox of `transformers`.
 //!
-//! Chat templates are written against jinja2 with Python's values: their methods, their operators, the way in which they are printed,
-//! what is an error. A prompt that differs by one character makes answers quietly worse, so this is that language and no relative of
-//! it. [Decision 24](../../../../docs/decisions/0024-an-engine-for-chat-templates.md) says why it is written here.
+//! Chat templates are written for jinja2 with Python's values: their methods, operators, printed
+//! forms and errors. A prompt that differs by one character makes answers quietly worse, so this
+//! implements exactly that language. [Decision
+//! 24](../../../../docs/decisions/0024-an-engine-for-chat-templates.md) explains why it is written
+//! here.
 //!
 //! ```text
 //! source ──► scan, lexer ──► parser, expression ──► ast ──► interpreter, evaluate ──► text
 //!                                                    │             │
-//!                                                  names      value, operators, subscript, filters, tests, methods
+//!                                                  names      value, operators, filters, …
 //! ```
 
 mod arguments;
@@ -56,7 +58,7 @@ use scope::Scope;
 
 use super::Clock;
 
-/// A template that has been read.
+/// A compiled template.
 #[derive(Debug)]
 pub(super) struct Template {
     body: ast::Body,
@@ -67,7 +69,7 @@ impl Template {
     /// Reads a template.
     ///
     /// # Errors
-    /// Says on which line it is none, or asks for what does not exist.
+    /// The line of a syntax error, or of an unknown name.
     pub(super) fn compile(source: &str) -> Result<Self, Error> {
         let source = source.replace("\r\n", "\n").replace('\r', "\n");
         // One newline at the end belongs to the file, not to the template.
@@ -87,7 +89,7 @@ impl Template {
     /// Renders the template with these variables; of two with one name the later one counts.
     ///
     /// # Errors
-    /// The template refuses, or does what is an error in Python.
+    /// The template refuses, or fails as it would in Python.
     pub(super) fn render<'v>(
         &self,
         variables: impl IntoIterator<Item = (&'v str, &'v Json)>,

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::TextError;
 
-/// The bytes of `path`, or nothing if there is no such file.
+/// Returns the bytes of `path`, or nothing if there is no such file.
 pub(super) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, TextError> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -16,13 +16,13 @@ pub(super) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, TextError> {
     }
 }
 
-/// The JSON object in `path`; empty if there is no such file.
+/// Returns the JSON object in `path`; empty if there is no such file.
 pub(super) fn read_object(path: &Path) -> Result<Map<String, Value>, TextError> {
     let Some(bytes) = read_optional(path)? else { return Ok(Map::new()) };
     serde_json::from_slice(&bytes).map_err(|source| TextError::Json { path: path.to_owned(), source })
 }
 
-/// The error for a field whose value is not of an expected kind.
+/// Returns the error for a field whose value is not of an expected kind.
 pub(super) fn wrong_field(
     path: &Path,
     field: &'static str,

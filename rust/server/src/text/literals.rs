@@ -1,16 +1,17 @@
 //! The text of special tokens in messages and tools is text.
 //!
-//! A chat template mixes its own markers with the words of users, and the tokenizer turns every marker that it sees into the token.
-//! A user who writes an end-of-turn marker could then end the turn and speak as somebody else. So:
+//! A chat template mixes its own markers with the words of users, and the tokenizer turns every
+//! marker that it sees into the token. A user who writes an end-of-turn marker could then end the
+//! turn and speak in another role. So:
 //!
 //! ```text
 //! message  "a<|im_end|>b"   ──►  "a␣b"          ␣: a character for private use that no message has
 //! template                  ──►  "…a␣b<|im_end|>…"
-//! here                      ──►  "…a<|im_end|>b" as letters, the template's <|im_end|> as the token
+//! here                      ──►  "…a<|im_end|>b" as letters, the template's marker as the token
 //! ```
 //!
-//! Only messages that have such a text in them take this way. Since the template sees one strange character in the place of each,
-//! it can trim, compare and join as always.
+//! Only messages with such a text are treated so. As the template sees one unusual character for
+//! each, it can trim, compare and join as always.
 
 use std::collections::{HashMap, HashSet};
 use std::mem;
@@ -32,7 +33,7 @@ pub(super) struct Markers {
 }
 
 impl Markers {
-    /// Special tokens, and those that look like markers even if the file does not call them special.
+    /// Collects special tokens, and tokens that look like markers without being marked special.
     pub(super) fn new(encoder: &tokenizers::Tokenizer) -> Result<Self, String> {
         let added = encoder.get_added_tokens_decoder();
         let texts = added.values().filter(|token| token.special || is_bracketed(&token.content));
@@ -44,15 +45,15 @@ impl Markers {
     }
 }
 
-/// Such as `<|im_end|>`: nobody writes that but who means the token.
+/// Returns whether a text looks like `<|im_end|>`, which is only written to mean the token.
 fn is_bracketed(text: &str) -> bool {
     [("<|", "|>"), ("<｜", "｜>")].iter().any(|(start, end)| text.starts_with(start) && text.ends_with(end))
 }
 
-/// The first character for private use that no font has a sign for.
+/// The first character for private use without a glyph in any font.
 const FIRST_PRIVATE: char = '\u{f0000}';
 
-/// Texts of markers that stood in messages, each with the character that stands for it now.
+/// Markers found in messages, each with the character that replaces it.
 #[derive(Debug, Default)]
 pub(super) struct Literals {
     texts: HashMap<char, String>,
@@ -83,7 +84,8 @@ impl Literals {
         literals
     }
 
-    /// Who uses up all private characters loses the markers' letters.
+    /// Returns the unused character that replaces a marker; U+FFFD if a client has used up all of
+    /// them.
     fn stand_in(&mut self, marker: &str, unused: &mut impl Iterator<Item = char>) -> char {
         if let Some(character) = self.stand_ins.get(marker) {
             return *character;
@@ -94,7 +96,7 @@ impl Literals {
         character
     }
 
-    /// The token ids of a rendered conversation.
+    /// Returns the token ids of a rendered conversation.
     pub(super) fn encode(&self, rendered: &str, tokenizer: &Tokenizer) -> Result<Vec<u32>, TextError> {
         if self.texts.is_empty() {
             return tokenizer.encode(rendered, false);
@@ -104,7 +106,7 @@ impl Literals {
         encode_with_tokens(text, &tokens, encoder).map_err(|error| TextError::Encode(error.to_string()))
     }
 
-    /// The whole text, and where the template's own markers are in it.
+    /// Returns the whole text, and the positions of the template's own markers.
     fn put_back(&self, rendered: &str, encoder: &tokenizers::Tokenizer) -> (String, Vec<Placed>) {
         let splits = encoder.get_added_vocabulary().extract_and_normalize(encoder.get_normalizer(), rendered);
         let (mut text, mut placed, mut position) = (String::with_capacity(rendered.len()), Vec::new(), 0);
@@ -131,7 +133,7 @@ impl Literals {
     }
 }
 
-/// A token that is already known, and the bytes of the text that it is.
+/// A known token, and its bytes in the text.
 #[derive(Debug)]
 struct Placed {
     start: usize,
@@ -139,7 +141,7 @@ struct Placed {
     id: u32,
 }
 
-/// What the tokenizer does to a text, but with these tokens in the place of those that it would have found.
+/// Tokenises a text with these markers only, instead of those that the tokenizer would find.
 fn encode_with_tokens(
     text: String,
     tokens: &[Placed],
@@ -171,8 +173,8 @@ fn cut(whole: &NormalizedString, tokens: &[Placed]) -> Vec<(NormalizedString, Op
     pieces
 }
 
-/// Visits what users wrote: all texts of messages, their roles and the names of their fields among
-/// them, of tools, and of the template's variables.
+/// Visits all texts that users wrote: those of messages, with roles and names of fields, of tools,
+/// and of the template's variables.
 fn each_text(conversation: &mut Conversation, visit: &mut dyn FnMut(&mut String)) {
     let Conversation { messages, tools, variables, end: _ } = conversation;
     let values = messages.iter_mut().chain(tools).chain(variables.values_mut());

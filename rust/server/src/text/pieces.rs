@@ -1,22 +1,21 @@
-//! Long texts are tokenised in pieces: what is held meanwhile is that of a piece, a text that is
-//! far too long is not tokenised to its end, and one whose client has left no further than to the
-//! next piece.
+//! Tokenises long texts in pieces: memory is bounded by a piece, a text that is far too long is not
+//! tokenised to its end, and work stops at the next piece when the client leaves.
 
 use super::{Seams, TextError, wanted};
 
 /// Longest piece: each of its bytes takes microseconds and hundreds of bytes while it is tokenised.
 const PIECE_BYTES: usize = 64 << 10;
-/// A text with fewer bytes than this for each token that it may have is tokenised at once; usual
-/// ones have four or so.
+/// A text of fewer bytes per allowed token than this is tokenised at once; usual ones have about
+/// four.
 const MAX_USUAL_BYTES_PER_TOKEN: usize = 8;
 /// Longest part of a text without a place where it can be cut.
 const MAX_SEAMLESS_BYTES: usize = 512 << 10;
-/// Tokens that may be different at the end of a beginning, where a word is cut.
+/// Tokens that may differ at the end of a prefix, where a word is cut.
 const MAX_CUT_TOKENS: usize = 16;
-/// Most tokens of a text that is tokenised for their own sake, or whose end alone is kept.
+/// Maximum tokens of a text that is tokenised without another limit.
 pub(super) const MAX_TOKENS: usize = 1 << 20;
 
-/// How a tokenizer's texts can be taken apart.
+/// How a tokenizer's texts can be cut into pieces.
 #[derive(Debug, Clone, Copy)]
 pub struct Pieces {
     pub(super) seams: Seams,
@@ -25,10 +24,10 @@ pub struct Pieces {
 }
 
 impl Pieces {
-    /// Those of texts that cannot be cut anywhere, nor have anything around them.
+    /// For texts that cannot be cut, without special tokens around them.
     pub const WHOLE: Self = Self { seams: Seams::NONE, affixes: (0, 0) };
 
-    /// Length of the next piece, and whether the text can be cut there.
+    /// Returns the length of the next piece, and whether the text can be cut there.
     fn next(self, text: &str, max_len: usize) -> (usize, bool) {
         if text.len() <= max_len {
             return (text.len(), true);
@@ -40,8 +39,8 @@ impl Pieces {
     }
 }
 
-/// The tokens of a text by `encode`, unless they are more than `max_tokens`, or [`MAX_TOKENS`]
-/// where that is nothing. `encode` takes a piece, and where it begins.
+/// Tokenises a text with `encode`, unless it has more than `max_tokens`, or [`MAX_TOKENS`] by
+/// default. `encode` takes a piece and its offset.
 ///
 /// # Errors
 /// Those of `encode`; [`TextError::TooLong`], [`TextError::TooManyTokens`],
@@ -83,11 +82,10 @@ pub fn encode_within<T>(
     }
 }
 
-/// Looks whether a piece that cannot be cut is worth tokenising to its end.
+/// Checks whether a piece that cannot be cut is worth tokenising to its end.
 ///
-/// No number of bytes says that: tokens can be long, and what comes before them may drop a part of
-/// the text. So beginnings are tokenised, each twice as long as the one before, until one has half
-/// as many tokens again as there may be.
+/// The number of bytes does not show that: tokens can be long, and normalisation may drop text. So
+/// prefixes of doubling length are tokenised until one exceeds the maximum by half.
 fn survey<T>(
     piece: &str,
     first_len: usize,
@@ -110,7 +108,7 @@ fn survey<T>(
     Ok(())
 }
 
-/// Says of the whole text what was found out about a piece of it.
+/// Converts an error about a piece into one about the whole text.
 fn told_of_all(error: TextError, start: usize, num_before: usize, max_tokens: Option<usize>) -> TextError {
     match error {
         TextError::TooLong { num_bytes, .. } if max_tokens.is_none() => {
@@ -186,7 +184,7 @@ mod tests {
         assert!(error.contains("limit is 1048576"), "{error}");
     }
 
-    /// A client that asks and leaves would have the work of its megabytes done for nobody.
+    /// The megabytes of a client that has left would be tokenised in vain.
     #[test]
     fn nothing_more_is_tokenised_once_its_client_has_left() {
         let text = "word ".repeat(100_000);

@@ -1,26 +1,26 @@
-//! From a conversation to the tokens of its prompt.
+//! Turns a conversation into the tokens of its prompt.
 
 use serde_json::{Map, Value};
 
 use super::literals::{Literals, unused_characters};
 use super::{ChatTemplate, RenderOptions, TemplateError, TextError, TextModel, encode_within};
 
-/// Where the prompt of a conversation ends.
+/// The end of a conversation's prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PromptEnd {
     /// Behind the last message.
     LastMessage,
     /// Where the assistant's answer begins.
     Answer,
-    /// Inside the last message, which the model goes on with.
+    /// Inside the last message, which the model continues.
     InsideLastMessage,
 }
 
 /// A conversation, and how it becomes a prompt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Conversation {
-    /// As chat templates take them: `role` and `content`, both strings, and what else the client
-    /// has given.
+    /// As chat templates take them: `role` and `content`, both strings, and the client's other
+    /// fields.
     pub messages: Vec<Value>,
     /// As chat templates take them: each with `type` and `function`.
     pub tools: Vec<Value>,
@@ -30,13 +30,13 @@ pub struct Conversation {
     pub variables: Map<String, Value>,
 }
 
-/// What a conversation has become.
+/// A tokenised conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodedConversation {
     /// Its tokens.
     pub tokens: Vec<u32>,
-    /// What the template has written, as far as it tells where the prompt ends: markers of users
-    /// have other characters in their places.
+    /// The rendered text, to see how the prompt ends; users' markers are replaced by other
+    /// characters.
     pub text: String,
 }
 
@@ -46,10 +46,10 @@ pub enum PromptError {
     /// The model has no chat template.
     #[error("this model has no chat template, use `/v1/completions`")]
     NoTemplate,
-    /// The template refused the conversation, or cannot make anything of it.
+    /// The template refused the conversation, or failed.
     #[error("{0}")]
     Template(#[from] TemplateError),
-    /// The last message does not stand at the end of what the template makes of it.
+    /// The rendered text does not end with the last message.
     #[error("the chat template changes the last message, so that it cannot be continued")]
     NothingToContinue,
     /// The text cannot be tokenised.
@@ -58,9 +58,10 @@ pub enum PromptError {
 }
 
 impl TextModel {
-    /// Renders and tokenises a conversation, as `apply_chat_template` of `transformers` does, but that the text of special tokens in
-    /// a message, a tool or a variable is text. Tools are left out if the template knows none. A conversation that certainly has
-    /// more than `max_tokens` is refused, see [`encode_within`].
+    /// Renders and tokenises a conversation, as `apply_chat_template` of `transformers` does,
+    /// except that special tokens' text in a message, a tool or a variable stays text. Tools are
+    /// left out if the template knows none. A conversation that certainly has more than
+    /// `max_tokens` is refused, see [`encode_within`].
     ///
     /// # Errors
     /// [`PromptError`]
@@ -103,9 +104,8 @@ impl TextModel {
     }
 }
 
-/// Tells a template what it knows under another name: `developer` is the newer name of `system`,
-/// `function` the older one of `tool`, and what a model has thought is `reasoning` to some clients
-/// and `reasoning_content` to most templates, or the other way round.
+/// Renames roles and fields for a template: `developer` is the newer name of `system`, `function`
+/// the older one of `tool`, and thoughts are `reasoning` or `reasoning_content`.
 fn translate(message: &mut Map<String, Value>, template: &ChatTemplate) {
     if message.get("role").is_some_and(|role| role == "developer") && !template.names("developer") {
         message.insert("role".to_owned(), "system".into());
@@ -123,7 +123,8 @@ fn translate(message: &mut Map<String, Value>, template: &ChatTemplate) {
     }
 }
 
-/// Shows where the last message ends in what the template makes of it. The space tells whether the template keeps white space there.
+/// A mark at the end of the last message, to find it in the rendered text. Its space shows whether
+/// the template keeps white space there.
 struct Mark(String);
 
 impl Mark {

@@ -2,34 +2,33 @@
 //!
 //! ```text
 //! "…brown fox| jumped…"       before a space or line feed between two letters or digits
-//! "…jumped.\n|Then…"          behind a line feed, between what is no white space and a letter or digit
+//! "…jumped.\n|Then…"          behind a line feed, between visible text and a letter or digit
 //! ```
 //!
 //! No token reaches over such a place if none of the vocabulary does; the expressions that cut
-//! texts into words end one there, and begin the next as they begin a text. What a tokenizer does
-//! at the beginning of a text (some put a space there) or before it makes tokens (some drop or
-//! compose characters) can spoil that, so it is tried out, too.
+//! texts into words end one there, and begin the next as they begin a text. A tokenizer's changes
+//! at the start of a text (some add a space) or before tokenising (some drop or compose characters)
+//! can break that, so each is also tested.
 
 use super::token_table::TokenTable;
 
-/// Tried out at each of its seams: words, numbers, marks and white space of all kinds, in several
-/// scripts.
+/// Text to test each seam: words, numbers, marks and white space of all kinds, in several scripts.
 const SAMPLE: &str = "The 3 quick brown foxes\njumped over 12 345 lazy dogs, didn't they? I'd say it 's so.\nAnd\n\nfn main() {\n    let x1 = 100 + y;\n}\r\n\
     Über naïve Straßen e\u{301}te\u{301} 2\u{b2} x\nΕλλάδα на русском языке 中文 字符。\n中文\n문장 입니다 العربية كلمة हिन्दी में\ttab a b  c   d!\n12\n\
     http://a.example/b?c=d e_f CamelCase HTML5 v2 3.14 1,000 00 a\u{a0}b \u{3000}c";
 
-/// Which of these places a tokenizer has.
+/// The kinds of seams of a tokenizer.
 #[derive(Debug, Clone, Copy)]
 pub struct Seams {
     before_spaces: bool,
     behind_lines: bool,
 }
 
-/// A kind of place: whether a text can be cut at the white space that is there, and where.
+/// A kind of seam: where a text can be cut at white space, if anywhere.
 type Kind = fn(&str, usize) -> Option<usize>;
 
 impl Seams {
-    /// Those of texts that cannot be cut anywhere.
+    /// For texts that cannot be cut.
     pub const NONE: Self = Self { before_spaces: false, behind_lines: false };
     #[cfg(test)]
     pub(super) const SAFE: Self = Self { before_spaces: true, behind_lines: true };
@@ -51,7 +50,7 @@ impl Seams {
         Self { before_spaces, behind_lines }
     }
 
-    /// The last seam up to this length, or else the first one behind it.
+    /// Returns the last seam up to this length, or else the first one behind it.
     pub(super) fn cut(self, text: &str, max_len: usize) -> Option<usize> {
         let end = text.floor_char_boundary(max_len);
         let before = text[..end].rmatch_indices([' ', '\n']).map(|(at, _)| at);
@@ -76,12 +75,12 @@ fn behind_line(text: &str, at: usize) -> Option<usize> {
     is_seam.then_some(at + 1)
 }
 
-/// Half a character may be half a letter.
+/// Returns whether a character belongs to a word; part of a character may.
 fn is_of_word(character: char) -> bool {
     character.is_alphanumeric() || character == char::REPLACEMENT_CHARACTER
 }
 
-/// Whether a token has one of these characters before one of those.
+/// Returns whether a token has one of these characters before one of those.
 fn has_token_with(
     table: &TokenTable,
     is_first: impl Fn(char) -> bool,

@@ -1,4 +1,5 @@
-//! The special tokens of a model folder, with the precedence that `transformers` gives to its files.
+//! The special tokens of a model folder, with the precedence that `transformers` gives to its
+//! files.
 
 use std::path::Path;
 
@@ -14,7 +15,7 @@ const NAMES: [&str; 7] =
 const EXTRA: &str = "extra_special_tokens";
 const DECODER: &str = "added_tokens_decoder";
 
-/// What the files beside `tokenizer.json` say about tokens.
+/// The tokens in files beside `tokenizer.json`.
 #[derive(Debug, Default)]
 pub(super) struct SpecialTokens {
     /// Texts by name: `bos_token`, `image_token` and so on.
@@ -24,8 +25,9 @@ pub(super) struct SpecialTokens {
 }
 
 impl SpecialTokens {
-    /// Reads `special_tokens_map.json` and `added_tokens.json` where `tokenizer_config.json` does not list the added tokens itself: the
-    /// former then count more than the latter. What is left out, and would have said something else, is put into `notices`.
+    /// Reads `special_tokens_map.json` and `added_tokens.json` if `tokenizer_config.json` does not
+    /// list the added tokens itself: the former then take precedence. Ignored contradictions go
+    /// into `notices`.
     ///
     /// # Errors
     /// A file that cannot be read, or has a field of the wrong kind.
@@ -62,7 +64,8 @@ impl SpecialTokens {
         Ok(tokens)
     }
 
-    /// Takes the names, and adds the tokens that have them; `own` are names that only this model has.
+    /// Takes the names, and adds the tokens that have them; `own` are names that only this model
+    /// has.
     fn name(
         &mut self,
         fields: &Map<String, Value>,
@@ -88,7 +91,7 @@ impl SpecialTokens {
     }
 }
 
-/// `extra_special_tokens` was called `additional_special_tokens` before.
+/// Renames `additional_special_tokens` to `extra_special_tokens`, its newer name.
 fn take_former_name(fields: &mut Map<String, Value>) {
     if !fields.get(EXTRA).is_some_and(is_filled)
         && let Some(tokens) = fields.remove("additional_special_tokens")
@@ -97,7 +100,7 @@ fn take_former_name(fields: &mut Map<String, Value>) {
     }
 }
 
-/// The names in `extra_special_tokens`, where that has names.
+/// Returns the names in `extra_special_tokens`, where that has names.
 fn take_named(fields: &mut Map<String, Value>) -> Map<String, Value> {
     match fields.remove(EXTRA) {
         Some(Value::Object(named)) => named,
@@ -109,7 +112,8 @@ fn take_named(fields: &mut Map<String, Value>) -> Map<String, Value> {
     }
 }
 
-/// Names of `tokenizer_config.json` that only this model has: no other file changes them.
+/// Returns the names of `tokenizer_config.json` that only this model has: no other file changes
+/// them.
 fn take_own_names(fields: &mut Map<String, Value>) -> Map<String, Value> {
     let is_own = |(name, value): &(&String, &Value)| {
         name.ends_with("_token") && !NAMES.contains(&name.as_str()) && text(value).is_some()
@@ -125,12 +129,12 @@ fn is_filled(value: &Value) -> bool {
         || value.as_object().is_some_and(|map| !map.is_empty())
 }
 
-/// The text of a token: a string, or an object with `content`.
+/// Returns the text of a token: a string, or an object with `content`.
 fn text(value: &Value) -> Option<&str> {
     value.as_str().or_else(|| value.get("content")?.as_str())
 }
 
-/// A token with the flags of its object; a special one stays as it is written.
+/// Returns a token with the flags of its object; a special one stays as it is written.
 fn token(value: &Value, text: &str, is_special: bool) -> AddedToken {
     let flag = |name: &str| value.get(name).and_then(Value::as_bool);
     let special = is_special || flag("special").unwrap_or(false);
@@ -153,7 +157,8 @@ fn decoder_tokens(decoder: &Value, path: &Path) -> Result<Vec<AddedToken>, TextE
     Ok(tokens.into_iter().map(|(_, token)| token).collect())
 }
 
-/// The fields of `special_tokens_map.json` over those of `tokenizer_config.json`; lists of more tokens are put together.
+/// Puts the fields of `special_tokens_map.json` over those of `tokenizer_config.json`; lists of
+/// tokens are joined.
 fn merge(fields: &mut Map<String, Value>, map: Map<String, Value>) {
     for (name, value) in map {
         match (fields.get_mut(&name), value) {

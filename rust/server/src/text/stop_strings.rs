@@ -4,21 +4,21 @@ use std::ops::Range;
 
 /// Finds the first stop string in text that arrives in pieces.
 ///
-/// Text is held back only while it may still become a stop string: the longest suffix that is a proper prefix
-/// of one of them, never a constant number of characters. One Knuth-Morris-Pratt automaton per stop string
-/// makes this linear in the text, whatever the text is.
+/// Text is held back only while it may still become a stop string: the longest suffix that is a
+/// proper prefix of one of them, never a constant number of characters. One Knuth-Morris-Pratt
+/// automaton per stop string makes this linear in the text, whatever the text is.
 ///
 /// ```text
 /// stops ["###", "#!"]   text  a b # # c      ->  out "ab" | hold "##" | out "##c"
 /// ```
 ///
-/// A special token is hidden from the reader, but a stop string may have its text in it, or be that text. Such a stop string sees
-/// what is hidden, all others see what the reader sees.
+/// A special token is hidden from the reader, but a stop string may contain its text. Such a stop
+/// string sees hidden text, all others only visible text.
 #[derive(Debug, Clone)]
 pub struct StopStrings {
     automata: Vec<Automaton>,
     held: String,
-    /// Where hidden text stands in `held`, in order, and the whole of it.
+    /// Ranges of hidden text in `held`, in order, with the text.
     hidden: Vec<(Range<usize>, String)>,
     matched: Option<usize>,
     /// The text of a match is part of the output.
@@ -26,24 +26,25 @@ pub struct StopStrings {
 }
 
 impl StopStrings {
-    /// Watches for `stops`; an empty string never matches. The text of a match `is_part_of_output`, or is dropped.
+    /// Watches for `stops`; an empty string never matches. The text of a match `is_part_of_output`,
+    /// or is dropped.
     #[must_use]
     pub fn new(stops: Vec<String>, is_part_of_output: bool) -> Self {
         let automata = stops.into_iter().map(Automaton::new).collect();
         Self { automata, held: String::new(), hidden: Vec::new(), matched: None, is_part_of_output }
     }
 
-    /// Whether a stop string has this text in it.
+    /// Returns whether a stop string contains this text.
     #[must_use]
     pub fn mention(&self, text: &str) -> bool {
         !text.is_empty() && self.automata.iter().any(|automaton| automaton.mentions(text))
     }
 
-    /// Appends to `out` what is now certain to belong to the output. What completes in a text that is not `watched` is no match,
-    /// though it may begin there.
+    /// Appends to `out` the text that is now certain. A stop string that ends in unwatched text
+    /// does not match, though it may begin there.
     ///
-    /// Returns which stop string matched: the one that is complete first, ties by the order of the list. All that follows it, now
-    /// and later, is dropped.
+    /// Returns which stop string matched: the first to be complete, ties by the order of the list.
+    /// All text behind it is dropped.
     pub fn push(&mut self, text: &str, watched: bool, out: &mut String) -> Option<usize> {
         if self.matched.is_some() {
             return self.matched;
@@ -55,7 +56,8 @@ impl StopStrings {
         self.take(text, None, watched, out)
     }
 
-    /// Takes the text of a token that the reader does not see, which matters to the stop strings that mention it.
+    /// Takes the text of a token that the reader does not see, which matters to the stop strings
+    /// that mention it.
     pub fn push_hidden(&mut self, text: &str, watched: bool, out: &mut String) -> Option<usize> {
         if self.matched.is_some() || !self.mention(text) {
             return self.matched;
@@ -85,7 +87,7 @@ impl StopStrings {
                 let automaton = &self.automata[index];
                 let start = self.start_of(automaton, automaton.pattern.len(), end);
                 if self.is_part_of_output {
-                    // What the match has seen shows.
+                    // The matched text is visible.
                     let is_seen =
                         |range: &Range<usize>, text: &str| range.end > start && automaton.mentions(text);
                     self.hidden.retain(|(range, text)| !is_seen(range, text));
@@ -96,7 +98,7 @@ impl StopStrings {
                 return self.matched;
             }
         }
-        // A match that shows does not hide what led to it, but what is hidden may yet be part of one.
+        // A visible match does not hold text back, but hidden text may still be part of one.
         let is_held = !self.is_part_of_output || !self.hidden.is_empty();
         let end = self.held.len();
         let starts = self.automata.iter().map(|automaton| self.start_of(automaton, automaton.len, end));
@@ -105,7 +107,8 @@ impl StopStrings {
         None
     }
 
-    /// Where the last `len` bytes before `end` begin that this automaton has seen, or what of them is still held.
+    /// Returns where the last `len` bytes that this automaton has seen before `end` begin, within
+    /// the held text.
     fn start_of(&self, automaton: &Automaton, len: usize, end: usize) -> usize {
         let mut start = end.saturating_sub(len);
         for (range, text) in self.hidden.iter().rev().filter(|(range, _)| range.end <= end) {
@@ -116,7 +119,7 @@ impl StopStrings {
         start
     }
 
-    /// Appends the first `len` bytes that are held to `out`, but for what is hidden among them.
+    /// Appends the first `len` held bytes to `out`, without hidden ones.
     fn release(&mut self, len: usize, out: &mut String) {
         if self.hidden.is_empty() {
             out.push_str(&self.held[..len]);
@@ -142,13 +145,15 @@ impl StopStrings {
     }
 }
 
-/// How much of one stop string the text ends with.
+/// The automaton of one stop string: how much of it the text ends with.
 #[derive(Debug, Clone)]
 struct Automaton {
     pattern: Box<[u8]>,
-    /// For each prefix of the pattern, the length of its longest proper suffix that is also a prefix.
+    /// For each prefix of the pattern, the length of its longest proper suffix that is also a
+    /// prefix.
     borders: Box<[u32]>,
-    /// Bytes of the pattern that the text ends with; both are whole characters at the end of a push.
+    /// Bytes of the pattern that the text ends with; both are whole characters at the end of a
+    /// push.
     len: usize,
 }
 
@@ -167,7 +172,7 @@ impl Automaton {
         Self { pattern, borders, len: 0 }
     }
 
-    /// Whether the pattern has this text in it.
+    /// Returns whether the pattern contains this text.
     fn mentions(&self, text: &str) -> bool {
         memchr::memmem::find(&self.pattern, text.as_bytes()).is_some()
     }

@@ -1,4 +1,4 @@
-//! Where a model folder has its chat templates.
+//! The chat templates of a model folder.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,8 +17,9 @@ const MORE: &str = "additional_chat_templates";
 const CONFIG: &str = "tokenizer_config.json";
 const JSON: &str = "chat_template.json";
 
-/// The templates of `chat_template.jinja` and `additional_chat_templates/`; if there are none those of `tokenizer_config.json`, and
-/// else that of `chat_template.json`, which processors of images have. What is not used, and says something else, is put into `notices`.
+/// Returns the templates of `chat_template.jinja` and `additional_chat_templates/`; if there are
+/// none those of `tokenizer_config.json`, and else that of `chat_template.json`, which processors
+/// of images have. Ignored templates that differ go into `notices`.
 ///
 /// # Errors
 /// A file that cannot be read, or a field of the wrong kind.
@@ -73,7 +74,7 @@ fn template_files(folder: &Path) -> Result<TemplateSources, TextError> {
     Ok(sources)
 }
 
-/// A template, or a list of them with names.
+/// Returns a template, or a list of them with names.
 fn named(value: Option<&Value>, file: &str, path: &Path) -> Result<TemplateSources, TextError> {
     let refuse = |value| wrong_field(path, FIELD, "a template or a list of templates with names", value);
     let source = |name: &str, text: &str| (name.to_owned(), (file.to_owned(), text.to_owned()));

@@ -1,11 +1,12 @@
-//! What tokens are called where they are told one by one: in log-probabilities.
+//! The names of tokens in log-probabilities.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::token_table::{Leading, TokenKind, TokenTable};
 
-/// The tokens as they are at one place of an output: leading spaces that the decoder takes away there belong to none.
+/// The tokens at one place of an output: leading spaces that the decoder strips there are not part
+/// of them.
 #[derive(Debug, Clone)]
 pub struct TokenNames {
     pub(super) table: Arc<TokenTable>,
@@ -14,7 +15,8 @@ pub struct TokenNames {
 }
 
 impl TokenNames {
-    /// The bytes that `token` adds if it comes next; none if it leaves no trace in the text, as a special token that is left out.
+    /// Returns the bytes that `token` adds if it comes next; none if it leaves no trace in the
+    /// text, as a special token that is left out.
     #[must_use]
     pub fn bytes(&self, token: u32) -> Option<Cow<'_, [u8]>> {
         let (kind, bytes) = self.table.token(token);
@@ -22,7 +24,7 @@ impl TokenNames {
         (!is_left_out).then(|| self.leading.strip(kind, bytes).0)
     }
 
-    /// What `token` is called here, text or not, see [`token_name`].
+    /// Returns the name of `token` here, text or not, see [`token_name`].
     #[must_use]
     pub fn name(&self, token: u32) -> Cow<'_, str> {
         match self.bytes(token) {
@@ -32,15 +34,16 @@ impl TokenNames {
         }
     }
 
-    /// Never less than name, bytes and log-probability of `token` take as JSON, whichever way they are written.
+    /// Returns an upper bound of the JSON of name, bytes and log-probability of `token`, in any
+    /// format.
     #[must_use]
     pub fn max_json_len(&self, token: u32) -> usize {
         80 + 6 * self.name(token).len() + 4 * self.bytes(token).map_or(0, |bytes| bytes.len())
     }
 }
 
-/// A token that is part of a character has no text; OpenAI then writes its bytes. Replacement characters, as elsewhere, would make
-/// one name of many tokens, and lose all but one of them where names are keys.
+/// Returns the name of a token; for part of a character OpenAI's form of its bytes. Replacement
+/// characters would give many tokens one name, and lose all but one where names are keys.
 #[must_use]
 pub fn token_name(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {

@@ -1,4 +1,4 @@
-//! The bytes of every token, worked out once from the tokenizer's decoder.
+//! The bytes of every token, computed once from the tokenizer's decoder.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use tokenizers::Tokenizer;
 /// Ids beyond this are a broken file, not a vocabulary; the table is as long as the highest id.
 const MAX_TOKEN_ID: u32 = 1 << 24;
 
-/// What a token is to the reader of the output.
+/// The kinds of tokens for the reader of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TokenKind {
     /// A piece of text.
@@ -19,7 +19,7 @@ pub(super) enum TokenKind {
     Special,
 }
 
-/// What the decoder takes away at the start of the output.
+/// The text that the decoder strips at the start of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Leading {
     /// Nothing.
@@ -31,7 +31,7 @@ pub(super) enum Leading {
 }
 
 impl Leading {
-    /// What is left of a token's bytes, and what will be taken away from the next one's.
+    /// Returns the rest of a token's bytes, and the strip for the next token.
     pub(super) fn strip(self, kind: TokenKind, bytes: &[u8]) -> (Cow<'_, [u8]>, Self) {
         match self {
             _ if bytes.is_empty() => (bytes.into(), self),
@@ -64,7 +64,7 @@ impl TokenTable {
     /// Applies the decoder to each token of the vocabulary.
     ///
     /// # Errors
-    /// Names the step of the decoder that cannot be applied token by token, or says what else is wrong.
+    /// The step of the decoder that cannot be applied token by token, or another fault.
     pub(super) fn new(tokenizer: &Tokenizer) -> Result<Self, String> {
         let decoder = serde_json::to_value(tokenizer.get_decoder()).map_err(|error| error.to_string())?;
         let plan = DecoderPlan::new(&decoder)?;
@@ -94,7 +94,7 @@ impl TokenTable {
         Ok(table)
     }
 
-    /// Adds a token of these bytes behind all others; answers its id.
+    /// Adds a token of these bytes behind all others; returns its id.
     pub(super) fn push(&mut self, bytes: &[u8]) -> u32 {
         let id = self.kinds.len() as u32;
         self.bytes.extend_from_slice(bytes);
@@ -103,7 +103,7 @@ impl TokenTable {
         id
     }
 
-    /// Highest id plus one.
+    /// Returns the highest id plus one.
     pub(super) fn len(&self) -> usize {
         self.kinds.len()
     }
@@ -112,7 +112,7 @@ impl TokenTable {
         self.leading
     }
 
-    /// The bytes of a token; none for an id without a token.
+    /// Returns the bytes of a token; none for an id without a token.
     pub(super) fn token(&self, id: u32) -> (TokenKind, &[u8]) {
         let id = id as usize;
         match self.kinds.get(id) {
@@ -122,10 +122,11 @@ impl TokenTable {
     }
 }
 
-/// A decoder, cut down to what can be done to one token.
+/// A decoder, reduced to steps for one token.
 ///
-/// Real decoders are a sequence: replacements in a piece, then pieces to bytes, then the whole joined, then
-/// spaces stripped at the start. Any other order or step is refused by name rather than decoded wrongly.
+/// Real decoders are a sequence: replacements in a piece, then pieces to bytes, then the whole
+/// joined, then spaces stripped at the start. Any other order or step is refused by name rather
+/// than decoded wrongly.
 struct DecoderPlan {
     replacements: Vec<(String, String)>,
     bytes: ByteStep,
@@ -134,7 +135,7 @@ struct DecoderPlan {
     byte_of: Vec<Option<u8>>,
 }
 
-/// How a piece becomes bytes.
+/// The conversion of a piece to bytes.
 #[derive(PartialEq)]
 enum ByteStep {
     /// It is text.
@@ -205,7 +206,8 @@ impl DecoderPlan {
     fn decode(&self, piece: &str, kind: TokenKind, out: &mut Vec<u8>) {
         if self.bytes == ByteStep::ByteLevel {
             let start = out.len();
-            // An added token never went through the alphabet on its way in, so it is literal on its way out.
+            // An added token never went through the alphabet on its way in, so it is literal on its
+            // way out.
             let mapped = kind == TokenKind::Text
                 && piece.chars().all(|char| {
                     let byte = self.byte_of.get(char as usize).copied().flatten();
@@ -231,7 +233,7 @@ impl DecoderPlan {
     }
 }
 
-/// The byte that a piece such as `<0x0A>` stands for.
+/// Returns the byte that a piece such as `<0x0A>` stands for.
 fn fallback_byte(piece: &str) -> Option<u8> {
     let digits = piece.strip_prefix("<0x")?.strip_suffix('>')?;
     if digits.len() != 2 {
@@ -240,7 +242,8 @@ fn fallback_byte(piece: &str) -> Option<u8> {
     u8::from_str_radix(digits, 16).ok()
 }
 
-/// The alphabet of GPT-2: printable bytes stand for themselves, the rest for characters from U+0100 on.
+/// Returns the alphabet of GPT-2: printable bytes stand for themselves, the rest for characters
+/// from U+0100 on.
 fn byte_level_alphabet() -> Vec<Option<u8>> {
     let mut byte_of = vec![None; 0x144];
     let mut next = 0x100;

@@ -17,8 +17,7 @@ pub struct Tokenizer {
     table: Arc<TokenTable>,
     markers: Arc<Markers>,
     seams: Seams,
-    /// Tokens before a text and behind it where those are asked for; `None` if it cannot be told
-    /// which they are.
+    /// Numbers of special tokens before and behind a text; `None` if they cannot be determined.
     affixes: Option<(usize, usize)>,
 }
 
@@ -26,18 +25,18 @@ impl Tokenizer {
     /// Reads a `tokenizer.json`.
     ///
     /// # Errors
-    /// The file cannot be read, is no JSON, describes no tokenizer, or has a decoder that cannot be applied
-    /// token by token.
+    /// The file cannot be read, is no JSON, describes no tokenizer, or has a decoder that cannot be
+    /// applied token by token.
     pub fn load(path: &Path) -> Result<Self, TextError> {
         Self::load_with(path, Vec::new())
     }
 
-    /// The same with tokens that the file may lack, which get the next ids.
+    /// Reads a `tokenizer.json` and adds tokens that it may lack, with the next ids.
     pub(super) fn load_with(path: &Path, added: Vec<AddedToken>) -> Result<Self, TextError> {
         let bytes =
             std::fs::read(path).map_err(|source| TextError::Read { path: path.to_owned(), source })?;
         let mut encoder = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|error| {
-            // Whether it is JSON at all is asked only now: the files are big and nearly always right.
+            // Valid JSON is checked only now: the files are big and nearly always right.
             match serde_json::from_slice::<serde::de::IgnoredAny>(&bytes) {
                 Err(source) => TextError::Json { path: path.to_owned(), source },
                 Ok(_) => TextError::Tokenizer { path: path.to_owned(), message: error.to_string() },
@@ -50,9 +49,11 @@ impl Tokenizer {
     }
 
     fn new(mut encoder: tokenizers::Tokenizer) -> Result<Self, String> {
-        // The library would fan out on a thread pool of its own, under the feet of the runtime's workers.
+        // The library would fan out on a thread pool of its own, under the feet of the runtime's
+        // workers.
         tokenizers::utils::parallelism::set_parallelism(false);
-        // Files saved after training may cut or pad; a prompt that is too long must be refused, not cut.
+        // Files saved after training may cut or pad; a prompt that is too long must be refused, not
+        // cut.
         encoder.with_padding(None);
         encoder.with_truncation(None).map_err(|error| error.to_string())?;
         let (table, markers) = (TokenTable::new(&encoder)?, Markers::new(&encoder)?);
@@ -61,7 +62,7 @@ impl Tokenizer {
         Ok(Self { encoder, table, markers, seams, affixes })
     }
 
-    /// How texts can be taken apart that are encoded with these special tokens, or without them.
+    /// Returns how texts that are encoded with or without special tokens can be cut.
     #[must_use]
     pub fn in_pieces(&self, add_special_tokens: bool) -> Pieces {
         match (add_special_tokens, self.affixes) {
@@ -71,10 +72,10 @@ impl Tokenizer {
         }
     }
 
-    /// The token ids of `text`.
+    /// Returns the token ids of `text`.
     ///
-    /// `add_special_tokens` adds what the model wants around a text, such as a begin token; the text of a chat
-    /// template has them already.
+    /// `add_special_tokens` adds the model's tokens around a text, such as a begin token; the text
+    /// of a chat template has them already.
     ///
     /// # Errors
     /// [`TextError::Encode`] if the tokenizer has no token for part of the text.
@@ -86,9 +87,9 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// The same token ids, each with the bytes of `text` that it was made of: before anything was
-    /// normalised, so that they can be cut out. Tokens that share a character have it both; one
-    /// that stands for nothing in the text, such as a begin token, has an empty range.
+    /// Returns the same token ids, each with the bytes of `text` that it was made of: before
+    /// anything was normalised, so that they can be cut out. Tokens that share a character have it
+    /// both; one that stands for nothing in the text, such as a begin token, has an empty range.
     ///
     /// # Errors
     /// Those of [`Tokenizer::encode`].
@@ -105,7 +106,7 @@ impl Tokenizer {
         Ok(encoding.get_ids().iter().copied().zip(ranges).collect())
     }
 
-    /// The text of `ids`, the same as a [`Detokenizer`] gives piece by piece.
+    /// Returns the text of `ids`, the same as a [`Detokenizer`] gives piece by piece.
     ///
     /// # Errors
     /// [`TextError::TokenId`] if an id is outside the vocabulary.
@@ -122,31 +123,32 @@ impl Tokenizer {
         Ok(text)
     }
 
-    /// Makes these bytes, which need not be whole characters, a token of its own and answers its id. No text is ever encoded to it.
-    /// Detokenizers that were made before do not know it.
+    /// Adds a token of these bytes, which need not be whole characters, and returns its id. No text
+    /// is ever encoded to it. Detokenizers that were made before do not know it.
     pub fn add_piece(&mut self, bytes: &[u8]) -> u32 {
         Arc::make_mut(&mut self.table).push(bytes)
     }
 
-    /// Highest token id plus one, added tokens included.
+    /// Returns the highest token id plus one, added tokens included.
     #[must_use]
     pub fn vocab_size(&self) -> usize {
         self.table.len()
     }
 
-    /// The id of a token by its exact content.
+    /// Returns the id of a token by its exact content.
     #[must_use]
     pub fn token_id(&self, token: &str) -> Option<u32> {
         self.encoder.token_to_id(token)
     }
 
-    /// The id of an added token by its exact content: no text of the vocabulary, however it is spelled, but one that stands for itself.
+    /// Returns the id of an added token by its exact content: no text of the vocabulary, however it
+    /// is spelled, but one that stands for itself.
     #[must_use]
     pub fn added_token_id(&self, token: &str) -> Option<u32> {
         self.token_id(token).filter(|id| self.table.token(*id).0 != TokenKind::Text)
     }
 
-    /// A detokenizer for one output.
+    /// Returns a detokenizer for one output.
     #[must_use]
     pub fn detokenizer(&self, skip_special_tokens: bool) -> Detokenizer {
         Detokenizer::new(Arc::clone(&self.table), skip_special_tokens)
@@ -165,7 +167,7 @@ impl Tokenizer {
     }
 }
 
-/// How many special tokens stand before a text and behind it.
+/// Returns how many special tokens stand before a text and behind it.
 fn affixes(encoder: &tokenizers::Tokenizer) -> Option<(usize, usize)> {
     const TEXT: &str = "a b";
     let encode =

@@ -94,7 +94,7 @@ fn prompt() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 1..7).prop_map(|pieces| pieces.concat())
 }
 
-/// The only choice of an answer, and what a client makes of the stream of the same.
+/// Returns the only choice of an answer, and what a client makes of the stream of the same.
 fn answers(tokenizer: &Tokenizer, body: &Value) -> Option<(Value, Value)> {
     let play = |stream: bool| {
         let mut body = body.clone();

@@ -26,7 +26,7 @@ fn refused(endpoint: Endpoint) -> impl Iterator<Item = (&'static Param, Neutral,
     })
 }
 
-/// A value of each type that a client may send.
+/// Returns a value of each type that a client may send.
 fn values() -> [Value; 8] {
     [
         json!("?"),
@@ -161,7 +161,8 @@ async fn what_switches_a_field_off_passes() {
     }
 }
 
-/// What the template makes of these messages, as text, and whether a special token is in it.
+/// Returns what the template makes of these messages, as text, and whether a special token is in
+/// it.
 async fn rendered(template: &str, messages: &Value) -> Result<(String, bool), String> {
     let stage = Stage::with_template("", template);
     let (head, body) = stage.answer(post("/tokenize", json!({ "messages": messages }))).await;
@@ -223,8 +224,8 @@ async fn a_template_is_told_what_it_knows_by_its_name() {
     }
 }
 
-/// A client that names roles and fields could otherwise end a turn with a special token and speak as
-/// another.
+/// A client that names roles and fields could otherwise end a turn with a special token and speak
+/// as another.
 #[tokio::test]
 async fn markers_are_letters_wherever_a_client_writes_them() {
     let template = "{% for m in messages %}{% for key, value in m.items() %}{{ key }}={{ value }};{% endfor %}{% endfor %}";

@@ -1,4 +1,4 @@
-//! The name of the model: what is asked for, what is told.
+//! The name of the model: as requested, and as answered.
 
 use serde_json::{Value, json};
 

@@ -13,7 +13,7 @@ use streamcore_server::openai::chat::tools::declared;
 use crate::common::model::END_TOKEN;
 use crate::common::{Stage, post};
 
-/// Writes all that it is told, for a test to read.
+/// Collects the log, for a test to read.
 const TELLING: &str = "{{ {'tools': tools, 'messages': messages, 'effort': reasoning_effort | default('-'), \
                        'thinks': enable_thinking | default('-')} | tojson }}";
 
@@ -23,7 +23,7 @@ fn body(more: &Value) -> Value {
     body
 }
 
-/// The tokens that a template makes of a request, or the refusal.
+/// Returns the tokens that a template makes of a request, or the refusal.
 async fn tokens(stage: &Stage, more: &Value) -> Result<Vec<u32>, Value> {
     let (head, answer) = stage.answer(post("/tokenize", body(more))).await;
     let answer: Value = serde_json::from_str(&answer).unwrap();
@@ -34,7 +34,7 @@ async fn tokens(stage: &Stage, more: &Value) -> Result<Vec<u32>, Value> {
     Ok(serde_json::from_value(answer["tokens"].clone()).unwrap())
 }
 
-/// The text of a prompt, with the end token as its letters.
+/// Returns the text of a prompt, with the end token as its letters.
 pub(super) async fn text(template: &str, more: &Value) -> Result<String, Value> {
     let stage = Stage::with_template("", template);
     let tokens = tokens(&stage, more).await?;
@@ -219,7 +219,7 @@ fn what_asks_for_no_more_than_is_done_passes() {
     assert!(ChatRequest::parse(hidden.as_bytes(), 300).unwrap().options.details.hides_reasoning);
 }
 
-/// How the answer to a request is read.
+/// Returns how the answer to a request is read.
 fn setup(app: &App, more: &Value) -> Option<Setup> {
     let request = ChatRequest::parse(body(more).to_string().as_bytes(), 300).unwrap();
     let prompt = encode_conversation(app, request.conversation, None).unwrap();
@@ -274,8 +274,8 @@ fn a_format_can_be_chosen_by_its_name() {
     assert_eq!(plain.formats_in_words(), None);
 }
 
-/// A log that another line is added to for each of a million requests is read by nobody; one that
-/// says nothing leaves an operator wondering why the model never calls.
+/// A log with a line for each of a million requests goes unread; one that says nothing leaves an
+/// operator wondering why the model never calls.
 #[tokio::test]
 async fn the_log_says_once_that_tools_are_left_out() {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("tools-{}.log", std::process::id()));

@@ -1,4 +1,5 @@
-//! The rules that a stream keeps whatever is in it, checked from its bytes alone, and what a client makes of it.
+//! The rules that a stream keeps whatever is in it, checked from its bytes alone, and what a client
+//! makes of it.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::Transcript;
 use super::parts::Parts;
 
-/// What the client has asked for, as far as it decides the order of events.
+/// The client's options that decide the order of events.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked {
     pub is_chat: bool,
@@ -46,7 +47,7 @@ macro_rules! rule {
     };
 }
 
-/// What a client makes of a choice: all of its chunks put together.
+/// A choice as a client sees it: all of its chunks joined.
 #[derive(Debug, Default)]
 struct Choice {
     is_open: bool,
@@ -274,7 +275,7 @@ pub fn check_error(body: &Value) -> Result<(), String> {
 }
 
 impl Choice {
-    /// Whether a delta has reasoning or a call, and else its text.
+    /// Returns whether a delta has reasoning or a call, and else its text.
     fn tell_parts<'a>(&mut self, delta: &'a Value, finish_reason: &Value) -> Result<(bool, &'a str), String> {
         let delta = delta.as_object().ok_or("no delta")?;
         if self.parts.take(delta)? {
@@ -287,7 +288,7 @@ impl Choice {
         }
     }
 
-    /// At the end of a choice, its parts are told as well.
+    /// Checks the end of a choice, which has its parts as well.
     fn check_calls(&mut self, finish_reason: &Value) -> Result<(), String> {
         if let Some(reason) = finish_reason.as_str() {
             self.parts.check_end(reason)?;
@@ -309,7 +310,7 @@ impl Choice {
         Ok(())
     }
 
-    /// Texts and lists grow, all else is told once.
+    /// Adds a delta to a message: texts and lists grow, all else comes once.
     fn add(&mut self, key: &str, value: Value) -> Result<(), String> {
         let told = self.told.entry(key).or_insert(Value::Null);
         match (told, value) {

@@ -1,4 +1,5 @@
-//! The second door in a test's own thread: what uvicorn does on one side, what a thread of the server does on the other.
+//! The second door in a test's own thread: what uvicorn does on one side, what a thread of the
+//! server does on the other.
 
 use std::io::{PipeReader, Read, pipe};
 use std::os::fd::OwnedFd;
@@ -74,7 +75,8 @@ impl Call {
     }
 }
 
-/// Sends a request through the door and reads the answer; `work` is called whenever there is nothing to read.
+/// Sends a request through the door and reads the answer; `work` is called whenever there is
+/// nothing to read.
 pub fn play(router: Router, request: Request<Bytes>, mut work: impl FnMut()) -> Transcript {
     let (head, body) = request.into_parts();
     let mut call = Call::open(router, &Request::from_parts(head, ()));
@@ -111,7 +113,7 @@ pub fn play(router: Router, request: Request<Bytes>, mut work: impl FnMut()) -> 
     }
 }
 
-/// A request twice: as the routes take it, and as the door does.
+/// Returns a request twice: as the routes take it, and as the door does.
 pub fn twice(request: Request<Body>) -> (Request<Body>, Request<Bytes>) {
     let (head, body) = request.into_parts();
     let Poll::Ready(body) = poll_once(std::pin::pin!(axum::body::to_bytes(body, usize::MAX))) else {

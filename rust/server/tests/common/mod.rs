@@ -1,4 +1,5 @@
-//! A stage for server tests: the real engine, a byte-level tokenizer, and a runner that plays a script.
+//! A stage for server tests: the real engine, a byte-level tokenizer, and a runner that plays a
+//! script.
 #![allow(
     clippy::unwrap_used,
     dead_code,
@@ -70,12 +71,13 @@ pub fn naming() -> Naming {
 /// Between the scripts of one answer's choices.
 pub const NEXT_CHOICE: &str = "\u{1e}";
 
-/// Plays the engine thread's part: the n-th token of an answer is the n-th of its script, then the end token.
+/// Plays the engine thread's part: the n-th token of an answer is the n-th of its script, then the
+/// end token.
 pub struct Runner {
     pub driver: Arc<Driver>,
     /// That of each choice; with fewer scripts than choices they begin anew.
     scripts: Vec<Vec<u32>>,
-    /// The runner dies in the place of the step after so many.
+    /// The runner dies in place of the step after this many.
     pub fails_after: Option<usize>,
     num_steps: usize,
     buffers: OwnedStepBuffers,
@@ -106,7 +108,8 @@ impl Runner {
         Self { driver, scripts, fails_after: None, num_steps, buffers, in_flight, prompt_len, dice: None }
     }
 
-    /// Asks for a step, and completes the oldest one once as many are in flight as may be, or nothing can be planned before.
+    /// Asks for a step, and completes the oldest one once as many are in flight as may be, or
+    /// nothing can be planned before.
     pub fn step(&mut self, timeout: Duration) -> NextStep {
         let is_asked = self.num_steps > 0 || self.driver.stats().num_waiting > 0;
         if is_asked && self.fails_after == Some(self.num_steps) {
@@ -151,14 +154,15 @@ impl Runner {
         let prompt_len = *self.prompt_len.get_or_insert(context_len);
         let row = usize::try_from(self.buffers.sample_rows[sample]).unwrap();
         let script = &self.scripts[row % self.scripts.len()];
-        // Prompts differ in length only where nobody looks at the text.
+        // Prompts differ in length only if no test reads the text.
         let token = script.get(context_len.saturating_sub(prompt_len)).copied().unwrap_or(END_TOKEN);
         i32::try_from(token).unwrap()
     }
 }
 
-/// A router and its runner, in one thread: nothing happens but what the test asks for. All that is played on it is played through
-/// the second door as well, on a stage of its own, and must be the same.
+/// A router and its runner, in one thread: nothing happens but what the test asks for. All that is
+/// played on it is played through the second door as well, on a stage of its own, and must be the
+/// same.
 pub struct Stage {
     pub app: Arc<App>,
     pub router: Router,
@@ -185,7 +189,8 @@ impl Stage {
         Self::with_app(script.as_ref(), text, engine_config(), limits(), &Access::default(), VOCAB_SIZE)
     }
 
-    /// A model that writes calls and reasoning in these formats, and says these tokens; those of each choice.
+    /// Returns a model that writes calls and reasoning in these formats, and says these tokens;
+    /// those of each choice.
     pub fn with_parsers(
         text: &TextModel,
         config: EngineConfig,
@@ -242,7 +247,7 @@ impl Stage {
         Self { router: router(Arc::clone(&app)), app, runner, second: None }
     }
 
-    /// The same for the stage of the second door.
+    /// Returns the same for the stage of the second door.
     pub fn each(mut self, change: impl Fn(&mut Self)) -> Self {
         change(&mut self);
         self.second.iter_mut().for_each(|second| change(second));
@@ -257,12 +262,13 @@ impl Stage {
         (Response::from_parts(head, ()), String::from_utf8(body.to_vec()).unwrap())
     }
 
-    /// Sends a request and reads its answer, running `steps_per_read` steps whenever there is nothing to read.
+    /// Sends a request and reads its answer, running `steps_per_read` steps whenever there is
+    /// nothing to read.
     pub fn play(&mut self, request: Request<Body>, steps_per_read: usize) -> Transcript {
         self.play_cut(request, &[steps_per_read])
     }
 
-    /// The same with another number of steps each time; the last one holds from then on.
+    /// Returns the same with another number of steps each time; the last one holds from then on.
     pub fn play_cut(&mut self, request: Request<Body>, cuts: &[usize]) -> Transcript {
         let (request, copy) = door::twice(request);
         let transcript = self.play_routed(request, cuts);
@@ -276,7 +282,7 @@ impl Stage {
         transcript
     }
 
-    /// The same through the first door alone.
+    /// Returns the same through the first door alone.
     pub fn play_routed(&mut self, request: Request<Body>, cuts: &[usize]) -> Transcript {
         let mut steps = steps_of(cuts);
         // A test polls more often within one poll of its own than tokio lets a task do.
@@ -307,7 +313,7 @@ impl Stage {
         }
     }
 
-    /// Reads so many writes, or not even the head if there are none to come, and leaves.
+    /// Reads this many writes, or not even the head if there are none to come, and leaves.
     pub fn leave(&mut self, request: Request<Body>, num_writes: usize) {
         let mut response = Box::pin(self.router.clone().oneshot(request));
         let mut polls = 0..=num_writes;
@@ -334,20 +340,21 @@ impl Stage {
         }
     }
 
-    /// Whether everything that requests held has come back.
+    /// Returns whether everything that requests held has come back.
     pub fn is_clean(&self) -> bool {
         let stats = self.runner.driver.stats();
         (stats.num_running, stats.num_waiting, stats.num_free_blocks) == (0, 0, stats.num_blocks)
     }
 }
 
-/// How many steps are run each time that there is nothing to read. An answer that has not come after very many never does.
+/// Returns how many steps are run each time that there is nothing to read. An answer that has not
+/// come after very many never does.
 fn steps_of(cuts: &[usize]) -> impl Iterator<Item = usize> {
     const PATIENCE: usize = 100_000;
     cuts.iter().copied().chain(std::iter::repeat_n(cuts[cuts.len() - 1], PATIENCE))
 }
 
-/// Polls a future once, with a waker that nobody listens to.
+/// Polls a future once, with a waker that wakes nothing.
 pub fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }

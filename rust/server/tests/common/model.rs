@@ -1,4 +1,5 @@
-//! A tokenizer in which every byte is a token, and a chat template, written to a folder as models are.
+//! A tokenizer in which every byte is a token, and a chat template, written to a folder as models
+//! are.
 
 use std::collections::HashMap;
 use std::fs;
@@ -10,7 +11,7 @@ use streamcore_server::text::{ChatTemplate, TextModel, Tokenizer};
 
 /// Ends an answer.
 pub const END_TOKEN: u32 = 256;
-/// What a model for this tokenizer has: more rows than tokens, as is usual.
+/// The model's rows for this tokenizer: more than tokens, as is usual.
 pub const VOCAB_SIZE: usize = 320;
 
 const TEMPLATE: &str = "{% for message in messages %}{{ message.role[0] }}:{{ message.content }}\n{% endfor %}\
@@ -21,7 +22,7 @@ pub fn text_model() -> TextModel {
     MODEL.get_or_init(|| TextModel::load(&write_folder("toy", &tokenizer(&[]))).unwrap()).clone()
 }
 
-/// The tokens of a script, in which `<end>` is the end token.
+/// Returns the tokens of a script, in which `<end>` is the end token.
 pub fn tokens_of(script: &[u8]) -> Vec<u32> {
     let (mut tokens, mut rest) = (Vec::new(), script);
     while let Some(byte) = rest.first() {
@@ -32,13 +33,13 @@ pub fn tokens_of(script: &[u8]) -> Vec<u32> {
     tokens
 }
 
-/// The same tokenizer with more tokens, whose ids follow that of the end token.
+/// Returns the same tokenizer with more tokens, whose ids follow that of the end token.
 pub fn extended_tokenizer(pieces: &[&[u8]]) -> Tokenizer {
     let folder = write_folder("extended", &tokenizer(pieces));
     Tokenizer::load(&folder.join("tokenizer.json")).unwrap()
 }
 
-/// The toy with another chat template.
+/// Returns the toy with another chat template.
 pub fn text_model_with(template: &str) -> TextModel {
     let template = ChatTemplate::new(template, &Map::new(), jiff::Zoned::now).unwrap();
     let mut model = TextModel { chat_template: Some(template), ..text_model() };
@@ -46,14 +47,15 @@ pub fn text_model_with(template: &str) -> TextModel {
     model
 }
 
-/// The same tokenizer after a change of its file.
+/// Returns the same tokenizer after a change of its file.
 pub fn changed_tokenizer(name: &str, change: impl FnOnce(&mut Value)) -> Tokenizer {
     let mut json = tokenizer(&[]);
     change(&mut json);
     Tokenizer::load(&write_folder(name, &json).join("tokenizer.json")).unwrap()
 }
 
-/// The toy with these added tokens, which are special or not, and with these pieces of text; answers their ids.
+/// Returns the toy with these added tokens, which are special or not, and with these pieces of
+/// text; answers their ids.
 pub fn marked_model(
     name: &str,
     markers: &[(&str, bool)],
@@ -75,7 +77,8 @@ pub fn marked_model(
     (TextModel::load(&write_folder(name, &json)).unwrap(), ids)
 }
 
-/// The same tokenizer, but that a space at the start of a text is dropped, as SentencePiece's family does.
+/// Returns the same tokenizer, but that a space at the start of a text is dropped, as
+/// SentencePiece's family does.
 pub fn stripping_tokenizer() -> Tokenizer {
     static TOKENIZER: OnceLock<Tokenizer> = OnceLock::new();
     let make = || {

@@ -113,7 +113,7 @@ impl Parts {
         Ok(())
     }
 
-    /// What a client makes of them, if there are any.
+    /// Returns what a client makes of them, if there are any.
     pub fn told(&self) -> Map<String, Value> {
         let mut told = Map::new();
         if !self.reasoning.is_empty() {

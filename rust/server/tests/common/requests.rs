@@ -12,7 +12,7 @@ use tower::ServiceExt;
 
 use super::{Stage, poll_once};
 
-/// A `POST` with a JSON body and a name of its own.
+/// Returns a `POST` with a JSON body and a name of its own.
 pub fn post(path: &str, body: impl Into<PostBody>) -> Request<Body> {
     Request::post(path)
         .header("content-type", "application/json")

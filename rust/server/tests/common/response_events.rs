@@ -1,4 +1,5 @@
-//! The grammar of the events of a response, checked from their bytes alone, and what a client makes of them.
+//! The grammar of the events of a response, checked from their bytes alone, and what a client makes
+//! of them.
 
 use std::collections::BTreeSet;
 
@@ -46,7 +47,8 @@ enum Part {
     Done,
 }
 
-/// Checks a stream, and returns the response that it ends with; how it was cut into events is not in it.
+/// Checks a stream, and returns the response that it ends with; how it was cut into events is not
+/// in it.
 ///
 /// # Errors
 /// The rule that is broken.
@@ -62,7 +64,7 @@ pub fn read(transcript: &Transcript) -> Result<Value, String> {
     read_events(&events)
 }
 
-/// The same of events.
+/// Returns the same of events.
 ///
 /// # Errors
 /// The rule that is broken.

@@ -1,11 +1,11 @@
-//! Log-probabilities that are easy to tell apart: the token that is there has that of its rank, and the tokens behind it are the
-//! next likely ones.
+//! Log-probabilities that are easy to tell apart: the token that is there has that of its rank, and
+//! the tokens behind it are the next likely ones.
 
 use streamcore_engine::{OwnedStepBuffers, Scores, StepPlan};
 
 use super::model::END_TOKEN;
 
-/// What a step hands back, one row for each scored sample, then one for each scored prompt token.
+/// The scores of a step: one row for each scored sample, then one for each scored prompt token.
 #[derive(Default)]
 pub struct OwnedScores {
     logprobs: Vec<f32>,
@@ -25,7 +25,7 @@ impl OwnedScores {
         scores
     }
 
-    /// Even tokens are the likeliest; odd ones are behind all that are told.
+    /// Even tokens are the likeliest; odd ones are behind all reported ones.
     fn add(&mut self, token: i32, num_top: usize) {
         let is_likeliest = token % 2 == 0;
         self.logprobs.push(if is_likeliest { -0.5 } else { -9.5 });

@@ -11,17 +11,18 @@ use streamcore_server::{Access, Listener, Naming, Server, ServerConfig, bind};
 use super::Runner;
 use super::model::{VOCAB_SIZE, text_model};
 
-/// A server on a free port, and the runner that its test plays. Streams are so long that only an abort ends them early.
+/// Returns a server on a free port, and the runner that its test plays. Streams are so long that
+/// only an abort ends them early.
 pub fn start(script: &str) -> (Server, Runner) {
     start_as("toy", script)
 }
 
-/// The same, with another name in its answers.
+/// Returns the same, with another name in its answers.
 pub fn start_as(name: &str, script: &str) -> (Server, Runner) {
     serve_at(bind("127.0.0.1", 0).unwrap(), name, script)
 }
 
-/// The same at another place.
+/// Returns the same at another place.
 pub fn serve_at(listener: Listener, name: &str, script: &str) -> (Server, Runner) {
     let engine = EngineConfig {
         block_size: 1 << 10,
@@ -90,7 +91,7 @@ impl Client {
         String::from_utf8(text).unwrap()
     }
 
-    /// All that comes before the connection breaks off, in the middle of a body.
+    /// Returns all that comes before the connection breaks off, in the middle of a body.
     pub fn read_to_cut(&mut self) -> String {
         let mut text = String::new();
         self.0.read_to_string(&mut text).unwrap();
@@ -103,7 +104,7 @@ impl Client {
     }
 }
 
-/// What the page of metrics says.
+/// Returns what the page of metrics says.
 pub fn metric(runner: &Runner, name: &str) -> u64 {
     let page = runner.driver.render_metrics("toy");
     let prefix = format!("streamcore_{name} ");

@@ -60,14 +60,15 @@ impl Transcript {
         without_time(&self.writes.concat())
     }
 
-    /// The JSON of every event but `[DONE]`.
+    /// Returns the JSON of every event but `[DONE]`.
     pub fn events(&self) -> Vec<serde_json::Value> {
         let body = self.writes.concat();
         let data = body.split("\n\n").filter_map(|event| event.strip_prefix("data: "));
         data.filter(|data| *data != "[DONE]").map(|data| serde_json::from_str(data).unwrap()).collect()
     }
 
-    /// What a client makes of the stream: text, finish and stop reasons of a choice, and the usage.
+    /// Returns what a client makes of the stream: text, finish and stop reasons of a choice, and
+    /// the usage.
     pub fn outcome(&self, choice: usize) -> String {
         let events = self.events();
         let of_choice: Vec<_> = events

@@ -7,7 +7,8 @@ use crate::common::Dice;
 use crate::common::model::text_model;
 use crate::{CHAT, COMPLETIONS, Live, chat};
 
-/// What programs and attackers put into these fields is answered or refused: never a 5xx, never a hang.
+/// What programs and attackers put into these fields is answered or refused: never a 5xx, never a
+/// hang.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_grammar_is_answered_or_refused() {
     let live = Live::new(&text_model(), Detected { tools: Some(ToolFormat::Hermes), reasoning: None }, 8, 2);

@@ -110,7 +110,7 @@ impl Live {
         (status, serde_json::from_slice(&body).unwrap())
     }
 
-    /// The choices of an answer with 200.
+    /// Returns the choices of an answer with 200.
     async fn choices(&self, path: &'static str, body: Value) -> Vec<Value> {
         let (status, mut answer) = self.ask(path, body.clone()).await;
         assert_eq!(status, 200, "{body}\n{answer}");
@@ -230,7 +230,7 @@ fn json_merge(one: &Value, other: &Value) -> Value {
     all
 }
 
-/// The rest of a request must hold as well: what is counted, where it stops, which tokens are told.
+/// The rest of a request must hold as well: usage, stops and reported tokens.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_other_fields_hold_beside_a_grammar() {
     for depth in [1, 2] {
@@ -264,7 +264,7 @@ async fn the_other_fields_hold_beside_a_grammar() {
     }
 }
 
-/// The toy with every marker as a token of its own.
+/// Returns the toy with every marker as a token of its own.
 fn marked() -> TextModel {
     static MODEL: OnceLock<TextModel> = OnceLock::new();
     let markers = MARKERS.map(|marker| (marker, true));

@@ -1,4 +1,4 @@
-//! What holds an answer to something in Anthropic's dialect.
+//! Constraints on answers in Anthropic's dialect.
 
 use serde_json::{Value, json};
 use streamcore_parsers::{Detected, ToolFormat};

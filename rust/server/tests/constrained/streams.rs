@@ -9,7 +9,7 @@ use crate::common::post;
 use crate::common::transcript::transcript_of;
 use crate::{CHAT, COMPLETIONS, Live, chat, json_merge, marked, schema, ways};
 
-/// What a model of this seed says, whole or as a stream.
+/// Returns the answer of a model of this seed, whole or as a stream.
 async fn said(seed: u64, depth: usize, path: &'static str, body: &Value) -> Value {
     let formats = Detected { tools: Some(ToolFormat::Hermes), reasoning: Some(ReasoningFormat::Qwen3) };
     let live = Live::new(&marked(), formats, seed, depth);

@@ -32,7 +32,7 @@ async fn a_schema_constrains_the_answer_and_not_the_thought() {
     }
 }
 
-/// A model behind whose prompts a thought has begun.
+/// Returns a model behind whose prompts a thought has begun.
 fn opened(reasoning: ReasoningFormat) -> TextModel {
     let template = format!(
         "{{% for message in messages %}}{{{{ message.content }}}}{{% endfor %}}{}",

@@ -62,18 +62,18 @@ pub(crate) fn extended(mut body: Value, extra: &Value) -> Value {
     body
 }
 
-/// A chat of one message, and these fields.
+/// Returns a chat of one message, and these fields.
 pub(crate) fn chat(extra: Value) -> Ask {
     let body = json!({ "model": "toy", "messages": [{ "role": "user", "content": "hi" }] });
     post(CHAT, extended(body, &extra))
 }
 
-/// A completion of a short prompt, and these fields.
+/// Returns a completion of a short prompt, and these fields.
 pub(crate) fn completion(extra: Value) -> Ask {
     post(COMPLETIONS, extended(json!({ "model": "toy", "prompt": "ab" }), &extra))
 }
 
-/// What has happened before the request comes.
+/// The state before the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Before {
     Nothing,
@@ -104,7 +104,7 @@ pub(crate) fn case(name: &'static str, ask: Ask, script: &'static str) -> Case {
 }
 
 impl Case {
-    /// The runner dies in the place of the step after so many.
+    /// The runner dies in place of the step after this many.
     pub(crate) fn fails_after(self, num_steps: usize) -> Self {
         Self { fails_after: Some(num_steps), ..self }
     }
@@ -117,7 +117,7 @@ impl Case {
         serde_json::from_str(&self.ask.body).ok()
     }
 
-    /// Tokens of the longest choice, about.
+    /// Returns the number of tokens of the longest choice, about.
     pub(crate) fn num_tokens(&self) -> usize {
         let choices = self.script.split(NEXT_CHOICE);
         let count =
@@ -125,7 +125,7 @@ impl Case {
         choices.map(count).max().unwrap_or_default()
     }
 
-    /// Whether the engine takes part in the answer.
+    /// Returns whether the engine takes part in the answer.
     pub(crate) fn is_generated(&self) -> bool {
         self.before == Before::Nothing
             && [CHAT, COMPLETIONS, RESPONSES].contains(&self.ask.path)

@@ -28,7 +28,8 @@ pub(crate) struct Family {
 type Models = Mutex<HashMap<(&'static str, &'static str), (TextModel, Vec<Vec<u32>>)>>;
 
 impl Family {
-    /// The tokens of an answer: markers, bytes of what is not ASCII, and short pieces of all else.
+    /// Returns the tokens of an answer: markers, bytes of what is not ASCII, and short pieces of
+    /// all else.
     pub(crate) fn pieces(&self, mut script: &'static str) -> Vec<Option<&'static str>> {
         let mut pieces = Vec::new();
         while !script.is_empty() {
@@ -56,7 +57,7 @@ impl Family {
         pieces
     }
 
-    /// A stage on which such a model says this.
+    /// Returns a stage on which such a model says this.
     pub(crate) fn stage(&self, script: &'static str, config: EngineConfig) -> Stage {
         static MODELS: OnceLock<Models> = OnceLock::new();
         let mut models = MODELS.get_or_init(Models::default).lock().unwrap();

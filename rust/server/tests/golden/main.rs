@@ -1,5 +1,5 @@
-//! Golden transcripts: a request, a script for the runner, and the exact bytes of the answer, the same through both doors and
-//! however the engine's events are cut.
+//! Golden transcripts: a request, a script for the runner, and the exact bytes of the answer, the
+//! same through both doors and however the engine's events are cut.
 #![allow(clippy::unwrap_used)]
 
 mod answers;
@@ -50,7 +50,8 @@ fn groups() -> [(&'static str, Vec<Case>); 15] {
     ]
 }
 
-/// What a client knows in the end: of a stream that keeps the rules, everything but how it was cut; of other answers every byte.
+/// Returns what a client knows in the end: of a stream that keeps the rules, everything but how it
+/// was cut; of other answers every byte.
 fn told(case: &Case, transcript: &Transcript) -> Value {
     let streams = transcript
         .head
@@ -79,7 +80,8 @@ fn play(case: &Case, max_steps_in_flight: usize, cuts: &[usize]) -> Transcript {
     transcript
 }
 
-/// Every client parses these bytes; a key more or less, or another order of events, breaks some of them.
+/// Every client parses these bytes; a key more or less, or another order of events, breaks some of
+/// them.
 #[tokio::test(start_paused = true)]
 async fn transcripts() {
     for (group, cases) in groups() {
@@ -113,7 +115,8 @@ fn there_are_enough_of_them() {
     assert!(num_cases >= 60, "{num_cases}");
 }
 
-/// A fast engine, a slow reader or a second step in flight must not change what the client is told, nor the rules of the stream.
+/// A fast engine, a slow reader or a second step in flight must not change what the client
+/// receives, nor the rules of the stream.
 #[tokio::test(start_paused = true)]
 async fn a_transcript_tells_the_same_however_it_is_cut() {
     let generated = groups().into_iter().flat_map(|(_, cases)| cases).filter(Case::is_generated);
@@ -140,7 +143,8 @@ async fn a_transcript_tells_the_same_however_it_is_cut() {
     }
 }
 
-/// What the routes say must be what goes over the wire: whole events in each chunk, no header of the listener's own making.
+/// What the routes say must be what goes over the wire: whole events in each chunk, no header of
+/// the listener's own making.
 #[test]
 fn a_transcript_is_the_same_over_a_socket() {
     let runtime =
@@ -158,7 +162,8 @@ fn a_transcript_is_the_same_over_a_socket() {
     }
 }
 
-/// A client that leaves, whatever it has read, must give back all that was held for it, and the next one must be answered.
+/// A client that leaves, whatever it has read, must give back all that was held for it, and the
+/// next one must be answered.
 #[tokio::test(start_paused = true)]
 async fn whoever_leaves_gives_everything_back() {
     let generated = groups().into_iter().flat_map(|(_, cases)| cases).filter(Case::is_generated);

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use crate::case::{Ask, Before, Case, RESPONSES, case, extended, post};
 use crate::tools::{HERMES, QWEN3};
 
-/// A response to one message, and these fields. It is not kept, so that its id is the request's name.
+/// Returns a response to one message, and these fields. It is not kept, so that its id is the
+/// request's name.
 fn response(extra: Value) -> Ask {
     let body = json!({ "model": "toy", "input": "hi", "store": false });
     post(RESPONSES, extended(body, &extra))
@@ -23,7 +24,7 @@ fn streamed(mut extra: Value) -> Ask {
 const TOKENS: &str = "/v1/responses/input_tokens";
 const F: &str = r#"{ "type": "function", "name": "f", "parameters": { "type": "object" } }"#;
 
-/// A response that may call `f`.
+/// Returns a response that may call `f`.
 fn with_tool(stream: bool, mut extra: Value) -> Ask {
     let tool: Value = serde_json::from_str(F).unwrap();
     extra["tools"] = json!([tool]);
@@ -125,7 +126,7 @@ fn of_families() -> Vec<Case> {
     ]
 }
 
-/// What is said of a request that cannot be honoured is said in its own words.
+/// Returns refusals, which must name the client's own fields.
 pub(crate) fn refusals() -> Vec<Case> {
     [refused_items(), more_refusals()].concat()
 }
@@ -173,7 +174,7 @@ fn refused_items() -> Vec<Case> {
     ]
 }
 
-/// The same of tools, formats, and what has happened before.
+/// Returns the same of tools, formats, and what has happened before.
 fn more_refusals() -> Vec<Case> {
     vec![
         case("a tool of the server", response(json!({ "tools": [{ "type": "file_search" }] })), ""),

@@ -1,4 +1,5 @@
-//! A case over a real socket: the native listener before the routes, the engine in a thread of its own.
+//! A case over a real socket: the native listener before the routes, the engine in a thread of its
+//! own.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -32,7 +33,8 @@ pub(crate) fn play(case: &Case) -> Transcript {
     prepare(server.driver(), case.before);
     let mut runner = Runner::new(Arc::clone(server.driver()), case.script.as_bytes());
     runner.fails_after = case.fails_after;
-    // The choices of an answer are queued one by one; which of them the first step has decides what is there when the runner dies.
+    // The choices of an answer are queued one by one; which of them the first step has decides what
+    // is there when the runner dies.
     let num_choices = case.json().map_or(1, |body| Asked::of(case.ask.path, &body).num_choices);
     let is_asked =
         move |runner: &Runner| runner.driver.stats().num_waiting >= num_choices || runner.driver.is_stopped();
@@ -92,7 +94,7 @@ fn read_text(reader: &mut impl Read, len: usize) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// All chunks, and whether the last one of them is missing.
+/// Returns all chunks, and whether the last one of them is missing.
 fn read_chunks(reader: &mut impl BufRead) -> (Vec<String>, bool) {
     let mut chunks = Vec::new();
     loop {

@@ -51,7 +51,7 @@ pub(crate) fn special_tokens() -> Vec<Case> {
     ]
 }
 
-/// More of a stop string than a special token, and what is told of the tokens.
+/// More of a stop string than a special token, and the reported tokens.
 pub(crate) fn around_special_tokens() -> Vec<Case> {
     vec![
         case(

@@ -75,7 +75,7 @@ fn counted(mut fields: Value) -> Value {
     fields
 }
 
-/// Every byte of what is told beside calls and reasoning.
+/// Returns every reported byte beside calls and reasoning.
 pub(crate) fn calls() -> Vec<Case> {
     let mut cases = told_calls();
     cases.extend(stopped_calls());
@@ -116,7 +116,7 @@ fn told_calls() -> Vec<Case> {
     ]
 }
 
-/// Those that a stop string, a limit or a runner ends.
+/// Returns those that a stop string, a limit or a runner ends.
 fn stopped_calls() -> Vec<Case> {
     vec![
         of(
@@ -182,7 +182,7 @@ fn stopped_calls() -> Vec<Case> {
     ]
 }
 
-/// What the streams of each family tell, and the whole answers.
+/// Returns what the streams of each family tell, and the whole answers.
 pub(crate) fn families() -> Vec<Case> {
     let mut cases = Vec::new();
     for (family, name, script) in SCRIPTS {

@@ -61,12 +61,12 @@ fn transcript(body: &str) -> Transcript {
     Transcript { head: head.body(()).unwrap(), writes: vec![body.to_owned()], is_cut: false }
 }
 
-/// The events of the good stream.
+/// Returns the events of the good stream.
 fn events() -> Vec<&'static str> {
     GOOD.split_terminator("\n\n").collect()
 }
 
-/// The good stream with its n-th event changed.
+/// Returns the good stream with its n-th event changed.
 fn with(nth: usize, change: impl FnOnce(&str) -> Vec<String>) -> String {
     let mut events: Vec<_> = events().into_iter().map(str::to_owned).collect();
     let changed = change(&events[nth]);

@@ -1,4 +1,4 @@
-//! What is asked and what the model says.
+//! Requests, and the model's answers.
 #![allow(
     clippy::needless_pass_by_value,
     reason = "a table of them reads better without a sign before every body"
@@ -35,7 +35,7 @@ const MISTRAL: Family = Family {
 const CALL: &str = r#"<tool_call>{"name":"f","arguments":{"x":1}}</tool_call>"#;
 const THOUGHT: &str = "<think>Hm, né.</think>\nSo.<tool_call>{\"name\":\"f\",\"arguments\":{}}</tool_call>";
 
-/// A message of few words, and these fields.
+/// Returns a message of few words, and these fields.
 pub(crate) fn ask(extra: Value) -> Ask {
     let mut body = json!({
         "model": "toy", "max_tokens": 60, "messages": [{ "role": "user", "content": "hi" }],
@@ -182,7 +182,7 @@ pub(crate) fn failures() -> Vec<Case> {
     ]
 }
 
-/// What has no answer, and the other routes.
+/// Returns what has no answer, and the other routes.
 pub(crate) fn refusals() -> Vec<Case> {
     let image = json!([{ "role": "user", "content": [{ "type": "image", "source": { "type": "base64" } }] }]);
     let versioned = |path| get(path).with("anthropic-version", "2023-06-01");

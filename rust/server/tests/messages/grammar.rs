@@ -24,7 +24,7 @@ struct Block {
     signature: String,
 }
 
-/// What has come so far.
+/// The events so far.
 #[derive(Debug, Default)]
 struct Reader {
     message: Value,
@@ -234,8 +234,8 @@ impl Reader {
     }
 }
 
-/// The arguments of a call, or what a whole answer has in the place of arguments that are no
-/// object.
+/// Returns the arguments of a call, or what a whole answer has in the place of arguments that are
+/// no object.
 fn input(text: &str) -> Value {
     match serde_json::from_str::<Map<String, Value>>(text) {
         Ok(input) => input.into(),

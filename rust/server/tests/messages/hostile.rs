@@ -13,7 +13,7 @@ use crate::cases::{COUNT, MESSAGES};
 use crate::common::{Stage, post};
 use crate::grammar::{check_message, check_refusal, read};
 
-/// Nothing in particular.
+/// Returns nothing in particular.
 fn anything() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -32,7 +32,7 @@ fn anything() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A block with some of its fields, and values that may fit.
+/// Returns a block with some of its fields, and values that may fit.
 fn block() -> impl Strategy<Value = Value> {
     let names: Vec<_> = BLOCKS.iter().flat_map(|(_, params)| params.iter().map(|param| param.name)).collect();
     let kind = select(vec!["text", "tool_use", "tool_result", "thinking", "redacted_thinking", "image"]);
@@ -59,7 +59,7 @@ fn messages() -> impl Strategy<Value = Value> {
     prop::collection::vec(message, 0..4).prop_map(Value::from)
 }
 
-/// What may be asked for beside the messages, more or less.
+/// Returns what may be asked for beside the messages, more or less.
 fn fields() -> impl Strategy<Value = Value> {
     select(vec![
         json!({}),
@@ -88,7 +88,8 @@ fn body() -> impl Strategy<Value = Value> {
     )
 }
 
-/// What a body is answered with, if it is as it must be. All that is generated must be given back.
+/// Returns what a body is answered with, if it is as it must be. All that is generated must be
+/// given back.
 fn status(stage: &mut Stage, path: &str, body: &Value) -> Result<u16, String> {
     let transcript = stage.play(post(path, body.clone()), 3);
     stage.run(2);

@@ -38,13 +38,13 @@ fn groups() -> [(&'static str, Vec<Case>); 4] {
     ]
 }
 
-/// Those that the engine takes part in.
+/// Returns those that the engine takes part in.
 fn generated() -> impl Iterator<Item = Case> {
     [cases::answers(), cases::calls(), cases::failures()].into_iter().flatten()
 }
 
-/// What a client knows in the end: of a stream that keeps the rules, everything but how it was cut;
-/// of other answers every byte.
+/// Returns what a client knows in the end: of a stream that keeps the rules, everything but how it
+/// was cut; of other answers every byte.
 fn told(case: &Case, transcript: &Transcript) -> Value {
     let head = transcript.head.headers();
     if head.get("content-type").is_some_and(|kind| kind == "text/event-stream; charset=utf-8") {
@@ -100,8 +100,8 @@ async fn a_whole_answer_says_what_its_stream_says() {
     }
 }
 
-/// A fast engine, a slow reader or a second step in flight must not change what the client is told,
-/// nor the rules of the stream.
+/// A fast engine, a slow reader or a second step in flight must not change what the client
+/// receives, nor the rules of the stream.
 #[tokio::test(start_paused = true)]
 async fn a_transcript_tells_the_same_however_it_is_cut() {
     for case in generated() {

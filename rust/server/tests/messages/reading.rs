@@ -1,4 +1,4 @@
-//! What becomes of a body: the request that a chat makes, or a refusal that names the field.
+//! Reading of a body: the request that a chat makes, or a refusal that names the field.
 
 use std::collections::BTreeSet;
 
@@ -120,7 +120,7 @@ fn options_are_those_of_a_chat() {
     }
 }
 
-/// A client that switches thinking on or off changes what the template is told, and nothing else.
+/// A client that switches thinking on or off changes the template's variables, and nothing else.
 #[test]
 fn thinking_is_the_templates_affair() {
     for (extra, variables) in [

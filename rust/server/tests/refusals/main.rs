@@ -1,4 +1,4 @@
-//! What is refused, and how: everything before the 200, in OpenAI's shape.
+//! Refusals: all before the 200, in OpenAI's shape.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../common/mod.rs"]
@@ -28,7 +28,7 @@ pub(crate) async fn refusals(requests: Vec<(&str, Request<Body>)>) -> String {
     let stage = Stage::new("");
     let mut lines = Vec::new();
     for (what, request) in requests {
-        // Nobody runs the steps of what is taken.
+        // Accepted requests have no runner.
         let answer = tokio::time::timeout(Duration::from_secs(60), stage.answer(request)).await;
         let (head, body) = answer.unwrap_or_else(|_| panic!("{what} is not refused"));
         assert_eq!(head.headers()["content-type"], "application/json", "{what}");
@@ -51,7 +51,8 @@ pub(crate) fn completion(field: &str, value: Value) -> Request<Body> {
     post(COMPLETIONS, body)
 }
 
-/// SDKs pick their exception by status and print the message; a body in another shape becomes "Unknown error".
+/// SDKs pick their exception by status and print the message; a body in another shape becomes
+/// "Unknown error".
 #[tokio::test]
 async fn bodies_and_routes() {
     let with_type = |media_type: &str| {
@@ -174,7 +175,8 @@ async fn values() {
     );
 }
 
-/// A field that is silently dropped gives the wrong answer with status 200; one that changes nothing must not stop a client.
+/// A field that is silently dropped gives the wrong answer with status 200; one that changes
+/// nothing must not stop a client.
 #[tokio::test]
 async fn fields_that_would_change_the_answer() {
     let refused = [
@@ -232,7 +234,7 @@ async fn a_full_queue() {
     assert_eq!(transcript.head.status(), 200);
 }
 
-/// One prompt of megabytes would take gigabytes and half a minute, while everybody else waits.
+/// One prompt of megabytes would take gigabytes and half a minute, while all others wait.
 #[tokio::test]
 async fn a_prompt_that_is_far_too_long_is_not_tokenised_to_its_end() {
     let stage = Stage::new("");
@@ -259,7 +261,8 @@ async fn a_prompt_that_is_far_too_long_is_not_tokenised_to_its_end() {
     assert!(transcript.body().contains("\"prompt_tokens\":4,"), "{}", transcript.body());
 }
 
-/// A client that obeys `Retry-After` would come back for ever; one that asks for everything would have the memory of all others.
+/// A client that obeys `Retry-After` would come back for ever; one that asks for everything would
+/// have the memory of all others.
 #[tokio::test]
 async fn what_can_never_be_queued_or_kept() {
     let limits =
@@ -302,7 +305,8 @@ async fn what_can_never_be_queued_or_kept() {
     assert_eq!(response.status(), 200, "a stream keeps none");
 }
 
-/// An open route behind a key is how other people's GPUs are used; a closed `/health` is how an orchestrator kills a healthy server.
+/// An open route behind a key is how other people's GPUs are used; a closed `/health` is how an
+/// orchestrator kills a healthy server.
 #[tokio::test]
 async fn keys() {
     let stage = Stage::with_keys(&["first", "second"]);
@@ -348,7 +352,8 @@ async fn keys() {
     assert!(body.contains("\"code\":\"invalid_api_key\""), "{body}");
 }
 
-/// A bug that one request finds must not take the others of its connection, or of the server, with it.
+/// A bug that one request finds must not take the others of its connection, or of the server, with
+/// it.
 #[tokio::test]
 async fn a_panic_costs_one_request() {
     let stage = Stage::new("");
@@ -367,7 +372,8 @@ async fn a_panic_costs_one_request() {
     assert_eq!(head.status(), 200);
 }
 
-/// A server behind on its work would spend the rest of its time on answers that nobody waits for any more.
+/// A server behind on its work would spend the rest of its time on answers that no client waits for
+/// any more.
 #[tokio::test]
 async fn a_whole_answer_is_not_computed_for_longer_than_its_client_waits() {
     let ask = |stream: bool| {

@@ -1,4 +1,4 @@
-//! What is refused of that to which an answer is held.
+//! Refusals of constraints on answers.
 
 use insta::assert_snapshot;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! What is refused of tools and of the choice among them.
+//! Refusals of tools and of the choice among them.
 
 use insta::assert_snapshot;
 use serde_json::json;
@@ -6,7 +6,8 @@ use serde_json::json;
 use crate::common::post;
 use crate::{CHAT, chat, completion, refusals};
 
-/// An agent whose tools are left out in silence answers without them, and its developer looks for the reason in the prompt.
+/// An agent whose tools are left out in silence answers without them, and its developer looks for
+/// the reason in the prompt.
 #[tokio::test]
 async fn tools() {
     let messages = json!([{ "role": "user", "content": "hi" }]);

@@ -1,4 +1,5 @@
-//! What the model is told of items: the template writes role, thought, calls and content of each message.
+//! The prompt that items become: the template writes role, thought, calls and content of each
+//! message.
 #![allow(
     clippy::needless_pass_by_value,
     reason = "a table of them reads better without a sign before every body"
@@ -12,7 +13,7 @@ const TEMPLATE: &str = "{% for m in messages %}[{{ m.role }}{% if m.reasoning_co
 {% for call in m.tool_calls %}<{{ call.id }} {{ call.function.name }} {{ call.function.arguments | tojson }}>{% endfor %}\
 {% if m.tool_call_id %}#{{ m.tool_call_id }}{% endif %}]{% endfor %}{% if tools %}{{ tools | length }} tools{% endif %}";
 
-/// What the prompt is made of; a template that raises it tells it.
+/// Returns what the prompt is made of; a template that raises it tells it.
 fn prompt(body: Value) -> String {
     let template = format!("{{% set text %}}{TEMPLATE}{{% endset %}}{{{{ raise_exception(text) }}}}");
     let stage = Stage::with_template("", &template);

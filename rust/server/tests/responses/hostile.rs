@@ -94,8 +94,8 @@ fn values() -> Vec<Value> {
     values
 }
 
-/// What programs and attackers send is answered or refused by the field that they sent: never a 5xx, never
-/// a hang, and never a status 200 without a response.
+/// What programs and attackers send is answered or refused by the field that they sent: never a
+/// 5xx, never a hang, and never a status 200 without a response.
 #[tokio::test]
 async fn any_body_is_answered_or_refused() {
     let config = EngineConfig { num_mask_words: VOCAB_SIZE.div_ceil(32), ..engine_config() };

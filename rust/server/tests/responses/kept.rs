@@ -105,7 +105,8 @@ async fn a_response_follows_another_with_all_that_was_said() {
         let body = json!({ "input": name, "previous_response_id": previous["id"] });
         let followed = create(&mut stage, body).await;
         assert_eq!(followed["previous_response_id"], previous["id"]);
-        // Each turn has `a:` and `u:` with a line break, and a letter; instructions are not carried over.
+        // Each turn has `a:` and `u:` with a line break, and a letter; instructions are not carried
+        // over.
         let expected = first - "s:I\n".len() as u64 + (nth as u64 + 1) * "a:\nu:b\n".len() as u64;
         assert_eq!(lengths(&followed), expected, "{name}");
         let (_, items) = ask_json(&mut stage, get(&at(&followed, "/input_items"))).await;

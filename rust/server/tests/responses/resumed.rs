@@ -12,12 +12,14 @@ use axum::body::Body;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use streamcore_server::DriverLimits;
+use streamcore_server::ledger::Pool;
 use tokio::task::{JoinSet, yield_now};
 use tower::ServiceExt;
 
 use crate::common::response_events::read_events;
 use crate::common::{Dice, Stage, engine_config, get, limits, poll_once, post};
 use crate::kept::{PATH, ask, settle};
+use crate::store::store;
 
 const SCRIPT: &str = "é€𝄞 Hi!";
 
@@ -111,13 +113,13 @@ async fn a_stream_that_runs_is_taken_up_at_every_event() {
     }
 }
 
-/// Where there is no room for what a stream has said, a client must not take the rest for all of it.
+/// Where there is no room for what a stream has said, a client must not take the rest for all of
+/// it.
 #[tokio::test]
 async fn events_that_are_gone_are_not_left_out_silently() {
     use streamcore_server::openai::responses::Status;
-    use streamcore_server::stored::{Events, NewResponse, ResponseStore, StoreLimits};
-    let limits = StoreLimits { max_responses: 9, max_bytes: 3000, max_age: Duration::from_secs(9) };
-    let store = ResponseStore::new(limits);
+    use streamcore_server::stored::{Events, NewResponse};
+    let (ledger, store) = store(9, 3000);
     let (id, input) = ("resp_1".to_owned(), Vec::new());
     let new = NewResponse { id, owner: 0, previous: None, input, keeps_events: true, is_background: true };
     let recording = store.open(new, std::time::Instant::now()).unwrap();
@@ -128,7 +130,7 @@ async fn events_that_are_gone_are_not_left_out_silently() {
     }
     recording.end();
     assert_eq!(response.events_from(0, 1 << 20), Events::Gone);
-    assert!(response.num_gone() > 0 && store.num_bytes() <= limits.max_bytes);
+    assert!(response.num_gone() > 0 && ledger.held(Pool::StoredBytes) <= 3000);
     let Events::Some(bytes, next) = response.events_from(response.num_gone(), 1 << 20) else {
         panic!("the last are there");
     };
@@ -136,7 +138,8 @@ async fn events_that_are_gone_are_not_left_out_silently() {
     assert_eq!(response.events_from(5, 1), Events::Over);
 }
 
-/// Reads a stream up to a random place, or its end. The numbers that were seen, and whether it was the end.
+/// Reads a stream up to a random place, or its end. The numbers that were seen, and whether it was
+/// the end.
 async fn read_some(
     router: &Router,
     request: axum::http::Request<Body>,

@@ -10,7 +10,7 @@ use streamcore_server::text::TextModel;
 use crate::Stage;
 use crate::common::model::{marked_model, text_model};
 
-/// The model of scripts.
+/// Returns the model of scripts.
 fn demo_model() -> TextModel {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../python/streamcore/demo_model");
     TextModel::load(Path::new(folder)).unwrap()

@@ -48,8 +48,9 @@ impl Stage {
             script: Some(Arc::clone(&script)),
         };
         let server = Server::start(bind("127.0.0.1", 0).unwrap(), text, config).unwrap();
-        let driver = Arc::clone(server.driver());
-        Self { server: Some(server), script, player: Some(thread::spawn(move || runner::run(&driver))) }
+        let (driver, played) = (Arc::clone(server.driver()), Arc::clone(&script));
+        let player = thread::spawn(move || runner::run(&driver, &played));
+        Self { server: Some(server), script, player: Some(player) }
     }
 
     /// Everything that comes until the server closes, or `until` has come.
@@ -70,7 +71,7 @@ impl Stage {
         String::from_utf8_lossy(&read).into_owned()
     }
 
-    /// The whole answer to a body, with the model's name in it.
+    /// Returns the whole answer to a body, with the model's name in it.
     fn answer(&self, mut body: Value) -> Value {
         body["model"] = json!("toy");
         let transcript = self.post(&body, "");
@@ -93,7 +94,7 @@ impl Drop for Stage {
     }
 }
 
-/// The text of each delta, in order.
+/// Returns the text of each delta, in order.
 fn deltas(transcript: &str) -> Vec<String> {
     let data = transcript.lines().filter_map(|line| line.strip_prefix("data: {"));
     let events = data.map(|data| serde_json::from_str::<Value>(&format!("{{{data}")).unwrap());
@@ -102,7 +103,8 @@ fn deltas(transcript: &str) -> Vec<String> {
     texts.filter(|text| !text.is_empty()).collect()
 }
 
-/// A client is tested against chunks that are cut where its author wants them cut, on a busy machine too.
+/// A client is tested against chunks that are cut where its author wants them cut, on a busy
+/// machine too.
 #[test]
 fn pieces_are_events_however_they_are_cut() {
     let answer = json!({ "pieces": ["Hel", "lo ", [0xf0, 0x9f], [0xa6, 0x80], "!"] });
@@ -137,7 +139,7 @@ fn the_first_rule_that_is_for_a_request_answers_it() {
     assert_eq!(stage.script.num_replies(), 7);
 }
 
-/// Whoever tests what a client makes of a truncated answer needs one.
+/// A test of a client's handling of truncated answers needs one.
 #[test]
 fn an_answer_ends_as_the_script_says() {
     let stage = Stage::new(&json!([{ "answer": { "text": "abc", "finish_reason": "length" } }]));
@@ -148,7 +150,8 @@ fn an_answer_ends_as_the_script_says() {
     assert!(transcript.contains("\"completion_tokens\":3"));
 }
 
-/// An error status must look like the real one, or the client is tested against something that never happens.
+/// An error status must look like the real one, or the client is tested against something that
+/// never happens.
 #[test]
 fn an_error_status_is_answered_before_the_stream() {
     let error = json!({ "status": 429, "code": "slow_down", "message": "too much", "retry_after_s": 7 });

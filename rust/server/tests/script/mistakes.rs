@@ -15,7 +15,8 @@ fn refused(script: &Value) -> String {
     error.to_string()
 }
 
-/// A script with a mistake in it that is played all the same tests something else than its author thinks.
+/// A script with a mistake in it that is played all the same tests something else than its author
+/// thinks.
 #[test]
 fn a_mistake_in_a_script_is_named_with_its_place() {
     let answer = |answer: Value| json!({ "rules": [{ "answer": answer }] });

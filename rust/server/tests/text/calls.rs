@@ -1,7 +1,7 @@
 //! Calls as chat templates write them, read back by the parser that the template is recognised by.
 //!
-//! A template shows a model its own earlier calls in the very format in which it writes them, so it is a
-//! writer of that format which knows nothing of our parsers.
+//! A template shows a model its own earlier calls in the very format in which it writes them, so it
+//! is a writer of that format which knows nothing of our parsers.
 
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
@@ -61,7 +61,7 @@ impl Family {
     }
 }
 
-/// A text that the engine for templates takes as it is, line breaks at its ends included.
+/// Returns a text that the engine for templates takes as it is, line breaks at its ends included.
 fn literal(text: &str) -> String {
     format!("{{{{ {} }}}}", Value::from(text))
 }
@@ -86,12 +86,12 @@ fn pairs(around: [&str; 3]) -> String {
     format!("{{%- for k, x in f.arguments.items() -%}}{pair}{{%- endfor -%}}")
 }
 
-/// A name and JSON.
+/// Returns a name and JSON.
 fn named([before, between, behind]: [&str; 3]) -> String {
     format!("{before}{{{{ f.name }}}}{between}{{{{ f.arguments | tojson }}}}{behind}")
 }
 
-/// Those whose calls are JSON, or have JSON in them.
+/// Returns those whose calls are JSON, or have JSON in them.
 fn families_of_json() -> Vec<Family> {
     let hermes = format!("{}{JSON}{}", literal("<tool_call>\n"), literal("\n</tool_call>"));
     let roles = ["<|start_of_role|>", "<|end_of_role|>", "<|end_of_text|>"];
@@ -125,7 +125,7 @@ fn families_of_json() -> Vec<Family> {
     ]
 }
 
-/// Those with tags, Python, and Gemma's notation.
+/// Returns those with tags, Python, and Gemma's notation.
 fn other_families() -> Vec<Family> {
     let qwen3 = format!(
         "{}{{{{ f.name }}}}{}{}{}",
@@ -214,7 +214,7 @@ fn numbered((text, mut calls): Said, max_calls: usize) -> Said {
     (text, calls)
 }
 
-/// What the template makes of an answer that says this, without the prompt.
+/// Returns what the template makes of an answer that says this, without the prompt.
 fn answer(template: &ChatTemplate, (text, calls): &Said) -> String {
     let user = json!({ "role": "user", "content": "hi" });
     let call = |(index, (name, arguments)): (usize, &(String, Map<String, Value>))| {
@@ -240,7 +240,7 @@ fn answer(template: &ChatTemplate, (text, calls): &Said) -> String {
         .to_owned()
 }
 
-/// What the parser makes of a text, which is cut into pieces at its markers.
+/// Returns what the parser makes of a text, which is cut into pieces at its markers.
 fn read(formats: Detected, declared: Vec<Tool>, text: &str, is_special: impl Fn(&str) -> bool) -> Said {
     let Detected { tools, reasoning } = formats;
     let mut parser = Parser::new(Setup { tools, reasoning, declared, ..Setup::default() }, is_special);

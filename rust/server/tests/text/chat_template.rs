@@ -39,7 +39,7 @@ enum Outcome {
     Failed(String),
 }
 
-/// The moment at which the expectations were made.
+/// Returns the moment at which the expectations were made.
 pub(crate) fn clock() -> jiff::Zoned {
     date(2024, 7, 6).at(12, 34, 56, 0).to_zoned(TimeZone::UTC).unwrap()
 }
@@ -59,7 +59,7 @@ fn render(template: &Template, conversation: &Conversation) -> Outcome {
     }
 }
 
-/// Every difference between jinja2 and us, as text.
+/// Returns every difference between jinja2 and us, as text.
 fn differences(expectations: &Expectations) -> Vec<String> {
     let mut differences = Vec::new();
     for template in &expectations.templates {
@@ -79,7 +79,8 @@ fn differences(expectations: &Expectations) -> Vec<String> {
     differences
 }
 
-/// A prompt that differs by one byte from what the model was trained on makes its answers quietly worse.
+/// A prompt that differs by one byte from what the model was trained on makes its answers quietly
+/// worse.
 #[test]
 fn templates_render_as_in_jinja2() {
     let expectations = serde_json::from_str(include_str!("../data/chat_templates.json")).unwrap();

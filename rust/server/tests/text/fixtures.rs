@@ -17,7 +17,7 @@ const TEXT: [&str; 4] = [
     "def main():\n    print('Hello')\n    return  0\n\n",
 ];
 
-/// A folder of its own for one test, with these files in it.
+/// Returns a folder of its own for one test, with these files in it.
 pub(crate) fn save(name: &str, files: &[(&str, &Value)]) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = std::fs::remove_dir_all(&folder);
@@ -35,7 +35,8 @@ pub(crate) fn tokenizer_json(json: &Value, decoder: Value) -> Value {
     json
 }
 
-/// GPT-2's family: every byte is a character of the vocabulary. Has `<|end|>` (special) and `<✓>` (added).
+/// GPT-2's family: every byte is a character of the vocabulary. Has `<|end|>` (special) and `<✓>`
+/// (added).
 pub(crate) fn byte_level() -> &'static Value {
     static JSON: OnceLock<Value> = OnceLock::new();
     JSON.get_or_init(|| {
@@ -84,7 +85,7 @@ pub(crate) fn byte_fallback() -> &'static Value {
     })
 }
 
-/// The same vocabulary, with spaces left to `Metaspace`; its decoder knows no bytes.
+/// Returns the same vocabulary, with spaces left to `Metaspace`; its decoder knows no bytes.
 pub(crate) fn metaspace() -> Value {
     let metaspace =
         json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": false});

@@ -31,7 +31,7 @@ struct Expected {
     eos: Option<u32>,
 }
 
-/// A folder with these files: text as it is, anything else as JSON.
+/// Returns a folder with these files: text as it is, anything else as JSON.
 fn write(name: &str, files: &Map<String, Value>) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = std::fs::remove_dir_all(&folder);
@@ -130,7 +130,8 @@ fn the_template_of_a_processor_is_the_last_resort() {
     assert_eq!(model.chat_template.unwrap().render(&[], &RenderOptions::default()).unwrap(), "processor");
 }
 
-/// A template that can never be rendered would be found by the first user, and would keep others from completing text.
+/// A template that can never be rendered would be found by the first user, and would keep others
+/// from completing text.
 #[test]
 fn a_template_that_cannot_be_rendered_is_named_at_start() {
     let faults = [

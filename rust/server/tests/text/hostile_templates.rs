@@ -2,7 +2,9 @@
 //! refused.
 
 use serde_json::{Map, json};
-use streamcore_server::text::{ChatTemplate, RenderOptions, Wanted, briefly};
+use streamcore_server::text::{Bound, ChatTemplate, RenderOptions, Wanted, bounded};
+
+const BRIEF: Bound = Bound { max_bytes: usize::MAX, is_brief: true };
 
 fn compile(source: &str) -> Result<ChatTemplate, String> {
     ChatTemplate::new(source, &Map::new(), jiff::Zoned::now).map_err(|error| error.to_string())
@@ -19,13 +21,13 @@ const ENDLESS: &str = "{% for a in range(90000) %}{% for b in range(90000) %}{% 
 /// A thread that serves sockets would compute for seconds while its streams stand still.
 #[test]
 fn what_takes_long_is_cut_off_where_others_wait() {
-    let (rendered, was_cut) = briefly(|| render(ENDLESS));
+    let (rendered, was_cut) = bounded(BRIEF, || render(ENDLESS));
     assert!(was_cut && rendered.unwrap_err().contains("takes more than 20000 steps"));
-    let (rendered, was_cut) = briefly(|| render("{{ messages[0].content }}"));
+    let (rendered, was_cut) = bounded(BRIEF, || render("{{ messages[0].content }}"));
     assert_eq!((rendered.as_deref(), was_cut), (Ok("hello"), false));
 }
 
-/// A client that asks and leaves would have a thread compute for minutes for nobody.
+/// A client that leaves would have a thread compute for minutes in vain.
 #[test]
 fn rendering_ends_when_its_client_has_left() {
     let wanted = Wanted::default();

@@ -12,7 +12,7 @@ const TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}<{{ message.
                         {{ message.content | trim }}{{ eos_token }}\n{% endfor %}\
                         {% if add_generation_prompt %}<assistant>\n{% endif %}";
 
-/// A conversation of nothing but these messages.
+/// Returns a conversation of nothing but these messages.
 fn said(messages: Vec<Value>, end: PromptEnd) -> Conversation {
     Conversation { messages, tools: Vec::new(), end, variables: Map::new() }
 }
@@ -55,8 +55,9 @@ impl Model {
         self.text.chat_template.as_ref().unwrap().render(messages, &options).unwrap()
     }
 
-    /// What the prompt must be: with a harmless word in the place of the marker, the template's own markers are all that there are;
-    /// what is between them is tokenised with the marker's letters.
+    /// Returns what the prompt must be: with a harmless word in the place of the marker, the
+    /// template's own markers are all that there are; what is between them is tokenised with the
+    /// marker's letters.
     fn expected(&self, messages: &[Value], marker: &str) -> Vec<u32> {
         const WORD: &str = "qzq";
         let harmless: Vec<Value> = messages

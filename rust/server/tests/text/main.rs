@@ -1,4 +1,5 @@
-//! Text in, text out: tokenizer, detokenizer, stop strings, chat template, and the folder they come from.
+//! Text in, text out: tokenizer, detokenizer, stop strings, chat template, and the folder they come
+//! from.
 #![allow(clippy::unwrap_used)]
 
 mod calls;

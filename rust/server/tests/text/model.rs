@@ -70,7 +70,7 @@ fn the_chat_template_is_found_in_either_file() {
     assert_eq!(rendered(&TextModel::load(&folder).unwrap()), "file<s>");
 }
 
-/// Whoever has a broken or half-downloaded folder would be left to guess which file it is.
+/// A user with a broken or half-downloaded folder would be left to guess which file it is.
 #[test]
 fn errors_name_the_file_and_the_fault() {
     let error = |name, files: &[(&str, &Value)]| load(name, files).unwrap_err();
@@ -127,7 +127,8 @@ fn errors_name_the_file_and_the_fault() {
     names(TextModel::load(&folder).unwrap_err().to_string(), &["tokenizer.json` is not valid JSON", "line"]);
 }
 
-/// A model with a template of its own for tools would be told of them in a way that it does not know.
+/// A model with a template of its own for tools would be told of them in a way that it does not
+/// know.
 #[test]
 fn requests_with_tools_have_their_own_template() {
     let templates = json!({ "chat_template": [

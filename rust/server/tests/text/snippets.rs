@@ -47,7 +47,8 @@ fn more_snippets_render_as_in_jinja2() {
     assert!(differences.is_empty(), "{} differ\n{}", differences.len(), differences.join("\n\n"));
 }
 
-/// A template could take the whole server down with it, by the depth of its calls or of its brackets.
+/// A template could take the whole server down with it, by the depth of its calls or of its
+/// brackets.
 #[test]
 fn depth_ends_in_an_error() {
     let sources = [

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use streamcore_server::text::StopStrings;
 
-/// What the text before the first stop string is, and which one it is, found by looking at every prefix.
+/// Returns what the text before the first stop string is, and which one it is, found by looking at
+/// every prefix.
 fn model(stops: &[String], text: &str) -> (String, Option<usize>) {
     for end in (1..=text.len()).filter(|end| text.is_char_boundary(*end)) {
         for (index, stop) in stops.iter().enumerate() {
@@ -16,7 +17,7 @@ fn model(stops: &[String], text: &str) -> (String, Option<usize>) {
     (text.to_owned(), None)
 }
 
-/// Length of the longest suffix of `text` that is a proper prefix of a stop string.
+/// Returns the length of the longest suffix of `text` that is a proper prefix of a stop string.
 fn may_become_a_stop(stops: &[String], text: &str) -> usize {
     let suffixes = (0..=text.len()).filter(|start| text.is_char_boundary(*start)).map(|start| &text[start..]);
     suffixes
@@ -95,7 +96,8 @@ fn nothing_follows_a_match() {
     assert_eq!(out, "one");
 }
 
-/// An answer that may not end yet would end, or one that may would run on past a stop string that began before.
+/// An answer that may not end yet would end, or one that may would run on past a stop string that
+/// began before.
 #[test]
 fn a_match_counts_from_where_it_is_watched() {
     let mut watch = StopStrings::new(vec!["abab".to_owned()], false);
@@ -106,7 +108,8 @@ fn a_match_counts_from_where_it_is_watched() {
     assert_eq!(out, "ab");
 }
 
-/// `include_stop_str_in_output` would lose the stop string, or hold text back that the client will see anyway.
+/// `include_stop_str_in_output` would lose the stop string, or hold text back that the client will
+/// see anyway.
 #[test]
 fn a_match_can_be_part_of_the_output() {
     let mut watch = StopStrings::new(vec!["END".to_owned()], true);

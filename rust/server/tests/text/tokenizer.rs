@@ -1,4 +1,5 @@
-//! Tokenizer and detokenizer against the tokenizers library, on small tokenizers made here and on real ones.
+//! Tokenizer and detokenizer against the tokenizers library, on small tokenizers made here and on
+//! real ones.
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -48,7 +49,8 @@ impl Pair {
         streamed
     }
 
-    /// Checks that the text behind a prompt is what its tokens add to the prompt's, wherever the prompt ends.
+    /// Checks that the text behind a prompt is what its tokens add to the prompt's, wherever the
+    /// prompt ends.
     fn decode_behind_prompts(&self, ids: &[u32], ends: impl Iterator<Item = usize>) {
         for (end, skip_special_tokens) in ends.flat_map(|end| [(end, true), (end, false)]) {
             let (prompt, output) = ids.split_at(end);
@@ -65,7 +67,7 @@ impl Pair {
         }
     }
 
-    /// The tokens of these bytes, one for each, if each byte is a token.
+    /// Returns the tokens of these bytes, one for each, if each byte is a token.
     fn tokens_of_bytes(&self, bytes: &[u8]) -> Option<Vec<u32>> {
         let names = byte_names();
         let id_of = |byte: &u8| {
@@ -75,7 +77,8 @@ impl Pair {
         bytes.iter().map(id_of).collect()
     }
 
-    /// Streams bytes, and checks that each piece of text comes as soon as its last byte, and all of them together are the bytes.
+    /// Streams bytes, and checks that each piece of text comes as soon as its last byte, and all of
+    /// them together are the bytes.
     fn stream_bytes(&self, bytes: &[u8]) {
         let Some(ids) = self.tokens_of_bytes(bytes) else { return };
         let mut detokenizer = self.ours.detokenizer(true);
@@ -107,7 +110,8 @@ fn without_space(text: &str) -> &str {
     text.strip_prefix(' ').unwrap_or(text)
 }
 
-/// How GPT-2's family writes bytes: those that print as themselves, the others as letters from U+0100 on.
+/// Returns how GPT-2's family writes bytes: those that print as themselves, the others as letters
+/// from U+0100 on.
 fn byte_names() -> &'static [String; 256] {
     static NAMES: std::sync::OnceLock<[String; 256]> = std::sync::OnceLock::new();
     NAMES.get_or_init(|| {
@@ -119,7 +123,7 @@ fn byte_names() -> &'static [String; 256] {
     })
 }
 
-/// Bytes of all kinds, most of them near characters.
+/// Returns the bytes of all kinds, most of them near characters.
 fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         any::<char>().prop_map(|char| char.to_string().into_bytes()),
@@ -128,7 +132,7 @@ fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
 }
 
-/// The fixtures, made once.
+/// Returns the fixtures, made once.
 fn pairs() -> &'static [Pair; 3] {
     static PAIRS: std::sync::OnceLock<[Pair; 3]> = std::sync::OnceLock::new();
     PAIRS.get_or_init(|| {
@@ -163,14 +167,16 @@ proptest! {
     fn any_text_comes_back(text in any::<String>()) {
         for pair in pairs() {
             let back = pair.round_trip(&text);
-            // This family writes a space as ▁ and back; bytes without a token are lost on Metaspace alone.
+            // This family writes a space as ▁ and back; bytes without a token are lost on Metaspace
+            // alone.
             if pair.exact || (pair.library.get_pre_tokenizer().is_none() && !text.contains('▁')) {
                 prop_assert_eq!(back, text.as_str());
             }
         }
     }
 
-    /// A model that writes bytes, whole characters or not, would be quoted wrong, late, or with half of a character.
+    /// A model that writes bytes, whole characters or not, would be quoted wrong, late, or with
+    /// half of a character.
     #[test]
     fn any_bytes_stream_as_the_text_that_they_are(bytes in any_bytes()) {
         for pair in &pairs()[..2] {
@@ -241,7 +247,8 @@ fn special_tokens_are_left_out_and_added_tokens_are_literal() {
     assert_eq!(pair.ours.decode(&[added, end], false).unwrap(), "<✓><|end|>");
 }
 
-/// An added token would come out broken, as in the library, when its letters are also letters of the alphabet.
+/// An added token would come out broken, as in the library, when its letters are also letters of
+/// the alphabet.
 #[test]
 fn an_added_token_is_never_read_as_bytes() {
     let mut json = byte_level().clone();
@@ -264,7 +271,8 @@ fn only_the_space_at_the_very_start_is_stripped() {
     assert_eq!(pair.round_trip("  x"), "  x");
 }
 
-/// Prompt and answer would run together: the space that SentencePiece drops is that before the prompt.
+/// Prompt and answer would run together: the space that SentencePiece drops is that before the
+/// prompt.
 #[test]
 fn an_answer_keeps_the_space_between_it_and_its_prompt() {
     for pair in &pairs()[1..] {
@@ -358,7 +366,8 @@ fn real_tokenizers_agree_with_the_library() {
             let back = pair.round_trip(&text);
             assert!(!is_lossless || back == text, "{}: {text:?} {back:?}", folder.display());
         }
-        // A linear congruential generator walks the vocabulary; every id also comes up once on its own.
+        // A linear congruential generator walks the vocabulary; every id also comes up once on its
+        // own.
         let vocab_size = pair.ours.vocab_size() as u32;
         let mut state = 1_u32;
         for _ in 0..2000 {

@@ -1,4 +1,4 @@
-//! What a step takes on a device, by the two things that bound it.
+//! The duration of a step on a device, by the two resources that bound it.
 
 use serde::Deserialize;
 
@@ -6,9 +6,10 @@ use super::SettingError;
 
 /// A device with a model on it.
 ///
-/// A step reads all weights once, and the keys and values of each sequence's context; and it multiplies each token with each weight.
-/// Reading and computing overlap, so it takes as long as the slower of the two. The work of attention itself is left out: up to
-/// contexts of some ten thousand tokens it is small beside that.
+/// A step reads all weights once, and the keys and values of each sequence's context; and it
+/// multiplies each token with each weight. Reading and computing overlap, so it takes as long as
+/// the slower of the two. The work of attention itself is left out: up to contexts of some ten
+/// thousand tokens it is small beside that.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Device {
@@ -20,17 +21,18 @@ pub struct Device {
     pub flops_per_token: f64,
     /// Bytes that the device reads in a second.
     pub bytes_per_s: f64,
-    /// Floating-point operations that it makes in a second.
+    /// Floating-point operations that it performs in a second.
     pub flops_per_s: f64,
-    /// Seconds in each step in which the host works and the device cannot. A second step in flight hides them.
+    /// Seconds in each step in which the host works and the device cannot. A second step in flight
+    /// hides them.
     pub overhead_s: f64,
 }
 
 impl Device {
-    /// Checks that time will pass, and that it will end.
+    /// Checks that every step takes a positive, finite time.
     ///
     /// # Errors
-    /// Names what is wrong.
+    /// Names the invalid value.
     pub fn validate(&self) -> Result<(), SettingError> {
         let at_least_0 = [
             ("weight_bytes", self.weight_bytes),
@@ -50,7 +52,8 @@ impl Device {
         }
     }
 
-    /// Nanoseconds that the device needs for a step of so many tokens, whose sequences have so many tokens in the KV cache.
+    /// Returns the nanoseconds that the device needs for a step of this many tokens, whose
+    /// sequences have this many tokens in the KV cache.
     #[must_use]
     pub fn step_ns(&self, num_tokens: usize, num_context_tokens: u64) -> u64 {
         let bytes = self.weight_bytes + self.kv_bytes_per_token * num_context_tokens as f64;
@@ -59,7 +62,7 @@ impl Device {
         nanoseconds(read_s.max(compute_s))
     }
 
-    /// Nanoseconds that the host needs for a step.
+    /// Returns the nanoseconds that the host needs for a step.
     #[must_use]
     pub fn overhead_ns(&self) -> u64 {
         nanoseconds(self.overhead_s)

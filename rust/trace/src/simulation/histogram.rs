@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
-/// Parts that each power of two is cut into: a duration is known to half of 1/128 of itself.
+/// Buckets per power of two: a duration is accurate to half of 1/128.
 const PARTS: u64 = 128;
 const PART_BITS: u32 = PARTS.trailing_zeros();
 
-/// How many durations fell between which limits. The limits grow with the durations, so that all are known equally well.
+/// Counts of durations in buckets that grow with the durations, so that all are equally accurate.
 #[derive(Debug, Default)]
 pub(crate) struct Histogram {
     /// Grows to the largest duration, so to at most 58 * 128 counts.
@@ -15,7 +15,7 @@ pub(crate) struct Histogram {
     max_ns: u64,
 }
 
-/// What a histogram tells, in seconds; nothing but zeros where nothing was counted.
+/// The percentiles of a histogram, in seconds; zeros if nothing was counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Summary {
     /// Half of all are at most this.
@@ -49,7 +49,7 @@ impl Histogram {
         }
     }
 
-    /// The middle of the bucket that holds the first value that so many in a hundred do not exceed.
+    /// Returns the middle of the bucket that contains this percentile.
     fn percentile(&self, percent: u64) -> u64 {
         let rank = (self.num_values * percent).div_ceil(100);
         let mut num_below = 0;
@@ -61,7 +61,7 @@ impl Histogram {
     }
 }
 
-/// Values below 128 have a bucket each; then 128 buckets for each power of two.
+/// Returns a value's bucket: one each below 128, then 128 for each power of two.
 fn bucket(value: u64) -> usize {
     let shift = (u64::BITS - value.leading_zeros()).saturating_sub(PART_BITS + 1);
     (u64::from(shift) * PARTS + (value >> shift)) as usize
@@ -90,7 +90,8 @@ mod tests {
 
     #[test]
     fn percentiles_are_those_of_the_sorted_list() {
-        // Off by one rank, the largest of a hundred values would be told as their 99th percentile.
+        // Off by one rank, the largest of a hundred values would be reported as their 99th
+        // percentile.
         let mut histogram = Histogram::default();
         assert_eq!(histogram.summary(), Summary::default());
         (1..=100).rev().for_each(|value| histogram.add(value));

@@ -1,4 +1,4 @@
-//! Who comes when, and with what: made up from a few numbers, or as a trace has it.
+//! The requests of a load and their arrivals: generated from a few numbers, or from a trace.
 
 use serde::Deserialize;
 use streamcore_engine::{Request, RequestId};
@@ -7,14 +7,14 @@ use super::SettingError;
 use super::rng::Rng;
 use crate::recording::Recording;
 
-/// One request on its way to the engine.
+/// The arrival of one request.
 #[derive(Debug)]
 pub(crate) struct Arrival {
-    /// When it comes, if that does not depend on the answers to others.
+    /// When it arrives, unless that depends on the answers to others.
     pub(crate) at_ns: u64,
-    /// Without a name; `max_tokens` is the number of tokens that it draws.
+    /// The request without an id; `max_tokens` is the number of tokens that it draws.
     pub(crate) request: Request,
-    /// What it draws; where this ends, and in loads that are made up, any token.
+    /// Its drawn tokens; beyond them, and in generated loads, any token.
     pub(crate) output: Vec<u32>,
 }
 
@@ -44,35 +44,35 @@ impl Lengths {
     }
 }
 
-/// A load that is made up.
+/// A generated load.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GeneratedLoad {
-    /// How many come.
+    /// Number of requests.
     pub num_requests: u64,
-    /// How they come.
+    /// The pace of arrivals.
     pub pace: Pace,
     /// Tokens of each prompt, those of a shared prefix not counted.
     pub prompt_len: Lengths,
     /// Tokens of each answer.
     pub output_len: Lengths,
-    /// Prompts begin with one of so many prefixes.
+    /// Prompts begin with one of this many prefixes.
     pub num_prefixes: usize,
     /// Tokens of a prefix.
     pub prefix_len: usize,
     /// The part of each key in the requests; the keys are numbered from 1. None: all are of key 0.
     pub key_weights: Vec<f64>,
-    /// Names the load: the same seed gives the same requests.
+    /// The seed: the same seed gives the same requests.
     pub seed: u64,
 }
 
-/// How requests come.
+/// The pace of arrivals.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pace {
-    /// Independently of each other, so many a second on average.
+    /// Independently of each other, this many a second on average.
     Rate(f64),
-    /// From so many clients, each of which sends its next request when it has its answer.
+    /// From this many clients, each of which waits for its answer before its next request.
     Concurrency(usize),
 }
 
@@ -80,7 +80,7 @@ impl GeneratedLoad {
     /// Checks every number.
     ///
     /// # Errors
-    /// Names what is wrong.
+    /// Names the invalid value.
     pub fn validate(&self) -> Result<(), SettingError> {
         self.prompt_len.validate("prompt_len")?;
         self.output_len.validate("output_len")?;
@@ -97,13 +97,13 @@ impl GeneratedLoad {
         Err(SettingError::new(wrong))
     }
 
-    /// Tokens of the longest request, prompt and answer.
+    /// Returns the tokens of the longest request, prompt and answer.
     #[must_use]
     pub fn max_len(&self) -> usize {
         self.longest_prompt() + self.output_len.max
     }
 
-    /// Tokens of the longest prompt.
+    /// Returns the tokens of the longest prompt.
     #[must_use]
     pub fn longest_prompt(&self) -> usize {
         let prefix_len = if self.num_prefixes > 0 { self.prefix_len } else { 0 };
@@ -154,11 +154,11 @@ fn draw_key(weights: &[f64], rng: &mut Rng) -> u32 {
         left -= **weight;
         left < 0.0
     });
-    // Rounding may leave nothing behind the last.
+    // Rounding may pass the last key.
     drawn.or_else(|| keys.last()).map_or(0, |(key, _)| key)
 }
 
-/// Where a simulation gets its requests from.
+/// The source of a simulation's requests.
 #[derive(Debug)]
 pub(crate) enum Load {
     Generated(Box<Generator>),
@@ -166,7 +166,7 @@ pub(crate) enum Load {
 }
 
 impl Load {
-    /// In the order in which they come.
+    /// Returns the next arrival, in order.
     pub(crate) fn next(&mut self) -> Option<Arrival> {
         match self {
             Self::Generated(generator) => generator.next(),
@@ -174,7 +174,7 @@ impl Load {
         }
     }
 
-    /// Most requests that are under way at any time.
+    /// Returns the maximum concurrent requests.
     pub(crate) fn concurrency(&self) -> Option<usize> {
         match self {
             Self::Generated(generator) => match generator.load.pace {
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_load_is_what_its_numbers_say() {
-        // A simulated load that is half of what was asked for makes half as many machines look enough.
+        // A load simulated at half its size makes half the machines look enough.
         let mut generator = Generator::new(load());
         let arrivals: Vec<Arrival> = std::iter::from_fn(|| generator.next()).collect();
         assert_eq!(arrivals.len(), 20_000);

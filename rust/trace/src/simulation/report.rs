@@ -1,4 +1,4 @@
-//! What a simulation found out.
+//! The report of a simulation.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,8 @@ use super::histogram::{Histogram, Summary};
 /// The result of a simulation; times are those of the simulated device and its clients.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
-    /// Seconds from the beginning of the load to the last token; the load of a trace begins with its first request.
+    /// Seconds from the beginning of the load to the last token; the load of a trace begins with
+    /// its first request.
     pub duration_s: f64,
     /// Requests that were answered.
     pub num_requests: u64,
@@ -18,7 +19,8 @@ pub struct Report {
     pub num_refused: u64,
     /// Requests of a trace that have no answer there.
     pub num_left_out: u64,
-    /// Tokens of the prompts that the engine was given: those of refused requests and of requests left out are not counted.
+    /// Tokens of the prompts that the engine was given: those of refused requests and of requests
+    /// left out are not counted.
     pub num_prompt_tokens: u64,
     /// Tokens of the answers.
     pub num_output_tokens: u64,
@@ -48,11 +50,11 @@ pub struct Report {
     pub prefix_hit_rate: f64,
     /// The largest part of the blocks that sequences held at once.
     pub peak_kv_usage: f64,
-    /// Most requests that waited at once.
+    /// Maximum requests that waited at once.
     pub peak_waiting: usize,
 }
 
-/// Counts what happens, in memory that does not grow with the requests.
+/// Accounts for all events, in memory that does not grow with the requests.
 #[derive(Debug, Default)]
 pub(super) struct Account {
     pub(super) num_refused: u64,
@@ -104,7 +106,7 @@ impl Account {
 
     pub(super) fn report(&self, now_ns: u64, stats: &Stats) -> Report {
         let duration_s = now_ns as f64 / 1e9;
-        // Nothing is divided by nothing where nobody came.
+        // No request, no division by zero.
         let part = |part: f64, of: f64| if of > 0.0 { part / of } else { 0.0 };
         Report {
             duration_s,

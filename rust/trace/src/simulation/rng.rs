@@ -1,4 +1,4 @@
-//! Random numbers that a seed names: the same on every machine.
+//! Random numbers from a seed, the same on every machine.
 
 use streamcore_engine::split_mix_64;
 
@@ -20,23 +20,23 @@ impl Rng {
         drawn
     }
 
-    /// A number in `0..end`, of which there must be one.
+    /// Returns a number in `0..end`, of which there must be one.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         // The bias is below 2^-32 for any length or count that a load has.
         self.next() % end
     }
 
-    /// A fraction in `[0, 1)`.
+    /// Returns a fraction in `[0, 1)`.
     pub(crate) fn fraction(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// The time to the next of events that come independently of each other, one in a mean time of 1.
+    /// Returns the time to the next of independent events, with a mean of 1.
     pub(crate) fn exponential(&mut self) -> f64 {
         -(1.0 - self.fraction()).ln()
     }
 
-    /// This many token ids, each non-negative as a signed number.
+    /// Returns `count` token ids, each non-negative as a signed number.
     pub(crate) fn tokens(&mut self, count: usize) -> impl Iterator<Item = u32> {
         (0..count).map(|_| (self.next() >> 33) as u32)
     }

@@ -1,4 +1,4 @@
-//! All that a simulation is told.
+//! The settings of a simulation.
 
 use std::fs::File;
 use std::io::{self, BufReader};
@@ -12,7 +12,7 @@ use super::{Device, GeneratedLoad, Simulation};
 use crate::recording::Recording;
 use crate::replay::ReplayError;
 
-/// A setting of a simulation that cannot be.
+/// An invalid setting of a simulation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SettingError(String);
@@ -43,7 +43,7 @@ pub enum StartError {
         /// The system's error.
         error: io::Error,
     },
-    /// What is in it.
+    /// The content of the file.
     #[error("trace {}: {error}", path.display())]
     Trace {
         /// The file.
@@ -57,13 +57,13 @@ pub enum StartError {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Who comes.
+    /// The requests.
     pub load: LoadSettings,
-    /// What differs from the limits of the trace, or from the [usual](Limits::usual) ones.
+    /// Changes to the limits of the trace, or to the [usual](Limits::usual) ones.
     pub limits: Limits,
-    /// What a step takes.
+    /// The cost model of steps.
     pub device: Device,
-    /// Whoever comes while so many wait is refused.
+    /// Maximum waiting requests, beyond which requests are refused.
     pub max_waiting_requests: usize,
 }
 
@@ -71,19 +71,19 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum LoadSettings {
-    /// Made up.
+    /// Generated.
     Generated(GeneratedLoad),
-    /// As it was.
+    /// Recorded.
     Trace {
         /// The trace.
         path: PathBuf,
-        /// Time runs so many times as fast as it did.
+        /// Factor by which time runs faster.
         speed: f64,
     },
 }
 
 impl Settings {
-    /// Makes a simulation that has not begun.
+    /// Creates the simulation.
     ///
     /// # Errors
     /// [`StartError`] names the setting or the file.
@@ -113,7 +113,7 @@ impl Settings {
     }
 }
 
-/// What differs from the limits of another engine, or from the usual ones. `None` leaves a limit as it is.
+/// Changes to the limits of another engine, or to the usual ones. `None` keeps a limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
@@ -131,13 +131,13 @@ pub struct Limits {
     pub max_steps_in_flight: Option<usize>,
     /// [`EngineConfig::enable_prefix_caching`].
     pub enable_prefix_caching: Option<bool>,
-    /// [`EngineConfig::target_itl`] in milliseconds; 0 takes it away.
+    /// [`EngineConfig::target_itl`] in milliseconds; 0 for none.
     pub target_itl_ms: Option<f64>,
 }
 
 impl Limits {
-    /// The limits to begin with where no trace has any: those of a server on a GPU, for a context of so many tokens, and blocks for as
-    /// many such sequences as may run.
+    /// Returns the default limits without a trace: those of a server on a GPU, for contexts of
+    /// `max_model_len` tokens, with blocks for all running sequences.
     #[must_use]
     pub fn usual(max_model_len: usize) -> EngineConfig {
         let (block_size, max_num_seqs) = (16, 256);
@@ -155,10 +155,10 @@ impl Limits {
         }
     }
 
-    /// These limits in the place of those of `config`.
+    /// Applies the changes to `config`.
     ///
     /// # Errors
-    /// [`SettingError`] names the limit that makes no sense.
+    /// [`SettingError`] names the invalid limit.
     pub fn change(self, config: EngineConfig) -> Result<EngineConfig, SettingError> {
         let target_itl = match self.target_itl_ms {
             None => config.target_itl,

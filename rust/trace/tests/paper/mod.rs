@@ -1,10 +1,10 @@
-//! What the tests and the benchmark write their traces on.
+//! The files in which the tests and the benchmark write their traces.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-/// A file in memory, which can be read while somebody else writes it.
+/// A file in memory, which can be read while it is written.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Paper(Arc<Mutex<Vec<u8>>>);
 

@@ -1,10 +1,10 @@
-//! Whether lengths and block ids lie inside of the tensors: one look at columns that the work reads
+//! Checks that lengths and block ids lie within the tensors: once, before the kernels read them
 //! many times.
 
 use super::PagedAttention;
 use crate::ops::OpError;
 
-/// What the step says of one sequence.
+/// One sequence of the step.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sequence {
     /// Of the block tables.
@@ -14,7 +14,7 @@ pub(super) struct Sequence {
     pub(super) context_len: usize,
 }
 
-/// A number as a place below `limit`.
+/// Returns a number as a place below `limit`.
 fn below(what: &'static str, value: i32, limit: usize) -> Result<usize, OpError> {
     let place = usize::try_from(value).ok().filter(|place| *place < limit);
     place.ok_or(OpError::OutOfRange { what, value: value.into(), limit })

@@ -6,7 +6,7 @@
 //! Gimelshein, 2018; Dao et al., 2022):
 //!
 //! ```text
-//!   rows: (token 0, head 0) (token 0, head 1) … (token 1, head 0) …      rows see keys 0 ..= position of their token
+//!   rows: (token 0, head 0) (token 0, head 1) … (token 1, head 0) …  sees keys 0 ..= position
 //!   keys: 0 … 31 | 32 … 63 | …      through the block table to cache slots, any block size
 //! ```
 //!
@@ -19,7 +19,7 @@
 //! both sum in one order:
 //!
 //! ```text
-//!   score    lane l: elements l, l + LANES, … of the head in turn; then the lanes, as `Vector::sum` adds them
+//!   score    lane l: elements l, l + LANES, … of the head in turn; then lanes, by `Vector::sum`
 //!   weights  of a tile: lane l: keys l, l + LANES, … in turn; then the lanes; tiles in turn
 //!   output   keys in turn
 //! ```
@@ -27,6 +27,8 @@
 mod check;
 #[expect(clippy::needless_range_loop, reason = "rows and columns of registers are named by their numbers")]
 mod narrow;
+#[cfg(test)]
+mod tests;
 #[expect(clippy::needless_range_loop, reason = "vectors of rows are named by their numbers")]
 mod wide;
 
@@ -90,7 +92,7 @@ pub struct PagedAttention, rows num_seqs {
     block_table_stride: usize,
     /// Multiplies the scores.
     scale: f32,
-    /// Most keys that a token sees, its own among them; 0 for all.
+    /// Maximum keys that a token sees, its own among them; 0 for all.
     window: usize,
     /// \[num_heads\] of `dtype`: one more score of each head, without a value; 0 for none.
     sinks: usize,
@@ -123,33 +125,33 @@ impl Task {
         self.num_tokens * self.num_heads
     }
 
-    /// Keys that the last token sees.
+    /// Returns the number of keys that the last token sees.
     fn num_keys(&self) -> usize {
         self.first_position + self.num_tokens
     }
 
-    /// The last key that a row sees.
+    /// Returns the last key that a row sees.
     fn position(&self, row: usize) -> usize {
         self.first_position + row / self.num_heads
     }
 
-    /// The first key that a row sees.
+    /// Returns the first key that a row sees.
     fn first_key(&self, args: &PagedAttention, row: usize) -> usize {
         if args.window == 0 { 0 } else { (self.position(row) + 1).saturating_sub(args.window) }
     }
 
-    /// The number of a row's query head.
+    /// Returns the number of a row's query head.
     fn head(&self, row: usize) -> usize {
         self.first_head + row % self.num_heads
     }
 
-    /// Where a row of the query starts, in elements.
+    /// Returns where a row of the query starts, in elements.
     fn query_offset(&self, args: &PagedAttention, row: usize) -> usize {
         let (token, head) = (self.first_token + row / self.num_heads, self.first_head + row % self.num_heads);
         token * args.query_stride + head * args.head_dim
     }
 
-    /// Where a row of the output starts, in elements.
+    /// Returns where a row of the output starts, in elements.
     fn output_offset(&self, args: &PagedAttention, row: usize) -> usize {
         let (token, head) = (self.first_token + row / self.num_heads, self.first_head + row % self.num_heads);
         (token * args.num_heads + head) * args.head_dim
@@ -207,7 +209,7 @@ pub unsafe fn paged_attention(args: &PagedAttention) -> Result<(), OpError> {
     Ok(())
 }
 
-/// The score of a head's sink.
+/// Returns the score of a head's sink.
 ///
 /// # Safety
 /// The sinks have this head.
@@ -226,8 +228,8 @@ unsafe fn bend<V: Vector>(score: V, cap: f32) -> V {
     unsafe { tanh(score.div(V::splat(cap))).mul(V::splat(cap)) }
 }
 
-/// The weight of a score under the maximum so far; 0 where the score is [`MASKED`], also in a tile
-/// of which a row sees nothing.
+/// Returns the weight of a score under the maximum so far; 0 where the score is [`MASKED`], also in
+/// a tile of which a row sees nothing.
 ///
 /// # Safety
 /// The processor has the instructions of `V`.

@@ -1,4 +1,4 @@
-//! Which experts each token takes, and where its rows are.
+//! Routes tokens to experts, and finds their rows.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -70,7 +70,7 @@ impl Routes {
         self.tokens.len()
     }
 
-    /// The experts that have rows, in order, with these.
+    /// Returns the experts that have rows, in order, with these.
     pub(super) fn used(&self) -> &[(usize, Range<usize>)] {
         &self.used
     }
@@ -79,7 +79,7 @@ impl Routes {
         self.tokens[row]
     }
 
-    /// The rows of a token with their weights, in the order of its experts.
+    /// Returns the rows of a token with their weights, in the order of its experts.
     pub(super) fn rows_of(&self, token: usize) -> impl Iterator<Item = (usize, f32)> {
         let choices = token * self.num_used..(token + 1) * self.num_used;
         self.rows[choices.clone()].iter().copied().zip(self.weights[choices].iter().copied())

@@ -4,19 +4,19 @@
 //! of activations is read a pair at a time. Neighbouring inputs share a 32-bit lane:
 //!
 //! ```text
-//!   tile t, inputs k, k+1:   (w[32t, k], w[32t, k+1]) (w[32t+1, k], w[32t+1, k+1]) … 32 pairs, two cache lines
+//!   tile t, inputs k, k+1:   (w[32t, k], w[32t, k+1]) (w[32t+1, k], w[32t+1, k+1]) … 32 pairs
 //! ```
 //!
 //! `f32` weights lie likewise, but a pair's two numbers 32 lanes apart. One layout serves all
 //! kernels of `bfloat16`: widening the pair in registers and multiplying in `f32`, or rounding the
 //! activations to `bfloat16` and using the processor's own products of pairs, in vectors or in
-//! tiles. Which of them a processor uses follows from what it is.
+//! tiles. The processor determines which is used.
 //!
 //! Each kernel sums the products of an output in one order, whatever the number of rows, so that a
-//! row gives the same bits alone and in any batch: `Plain` and `Widened` in the order of the inputs,
-//! `Pairs` likewise but the second of each pair first, `Tiles` as its page says. Few rows take
-//! several tiles at once, since a processor starts four multiplications before it has finished the
-//! first.
+//! row gives the same bits alone and in any batch: `Plain` and `Widened` in the order of the
+//! inputs, `Pairs` likewise but the second of each pair first, `Tiles` as its page says. Few rows
+//! take several tiles at once, since a processor starts four multiplications before it has finished
+//! the first.
 
 mod pack;
 mod product;
@@ -28,11 +28,14 @@ mod vectors;
 
 use std::ops::Range;
 
+#[cfg(test)]
+pub(super) use tests::kernels;
+
 pub use pack::{PackLinear, pack_linear, packed_len};
 use product::{Plain, Widened};
 use vectors::run_groups;
 
-use super::{Shared, scratch};
+use super::{Shared, grouped, scratch};
 use crate::Dtype;
 use crate::element::{Bf16, Element};
 use crate::ops::{OpError, arguments};
@@ -40,11 +43,11 @@ use crate::pool::parallel_for;
 use crate::simd::{Vector, multiversioned};
 
 /// Outputs per tile.
-const TILE: usize = 32;
+pub(super) const TILE: usize = 32;
 /// Inputs of a tile register.
-const TILE_INPUTS: usize = 32;
+pub(super) const TILE_INPUTS: usize = 32;
 /// Tiles that few rows take at once.
-const GROUP: usize = 4;
+pub(super) const GROUP: usize = 4;
 /// Weights, or products of four rows, that are worth waking a thread for.
 const WORK_PER_CHUNK: usize = 96 * 1024;
 
@@ -67,6 +70,11 @@ arguments! {
         num_outputs: usize,
         /// Elements from one row of `x` to the next.
         x_stride: usize,
+        /// Elements from one row of `output` to the next; of a weight in groups, else
+        /// `num_outputs`.
+        output_stride: usize,
+        /// The form of a weight in groups, of which `packed` then holds the numbers; else 0.
+        form: usize,
         /// Of the packed weight: `float32` or `bfloat16`.
         weight_dtype: u32,
         /// 1 rounds the activations to `bfloat16` first, where the processor multiplies such pairs;
@@ -76,7 +84,7 @@ arguments! {
 }
 
 impl Linear {
-    /// How many groups of tiles the outputs are.
+    /// Returns how many groups of tiles the outputs are.
     pub(super) fn num_groups(&self) -> usize {
         self.num_outputs.div_ceil(TILE * GROUP)
     }
@@ -99,6 +107,10 @@ impl Linear {
 pub unsafe fn linear(args: &Linear) -> Result<(), OpError> {
     let kernel = Kernel::of(args.weight_dtype, args.round_x)?;
     if args.num_rows > 0 {
+        if args.form != 0 {
+            // SAFETY: the caller's promise.
+            return unsafe { grouped::linear(args, kernel) };
+        }
         // SAFETY: the caller's promise.
         unsafe { multiply(args, kernel) }
     }
@@ -129,7 +141,7 @@ impl Kernel {
         })
     }
 
-    /// Words beside its rows that a product of so many takes.
+    /// Returns the words beside its rows that a product of this many takes.
     pub(super) fn tiles_len(self, num_rows: usize, num_inputs: usize) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -138,8 +150,8 @@ impl Kernel {
         }
     }
 
-    /// Computes a product by tile registers, with memory for [`Kernel::tiles_len`] words that begins
-    /// at a cache line.
+    /// Computes a product by tile registers, with memory for [`Kernel::tiles_len`] words that
+    /// begins at a cache line.
     ///
     /// # Safety
     /// As for [`linear`]; the kernel is `Tiles`.
@@ -169,7 +181,7 @@ impl Kernel {
         }
     }
 
-    /// How this processor multiplies `bfloat16` by `bfloat16`.
+    /// Returns how this processor multiplies `bfloat16` by `bfloat16`.
     fn rounding() -> Self {
         if has_tiles() { Self::Tiles } else { Self::Pairs }
     }
@@ -199,13 +211,14 @@ unsafe fn multiply(args: &Linear, kernel: Kernel) {
     }
 }
 
-/// Pairs of inputs that a packed weight has: those of `bfloat16` fill whole tile registers.
+/// Returns the number of pairs of inputs that a packed weight has: those of `bfloat16` fill whole
+/// tile registers.
 fn num_pairs(num_inputs: usize, is_wide: bool) -> usize {
     let inputs = if is_wide { 2 } else { TILE_INPUTS };
     num_inputs.next_multiple_of(inputs) / 2
 }
 
-/// Whether a packed weight is `float32`, not `bfloat16`.
+/// Returns whether a packed weight is `float32`, not `bfloat16`.
 fn is_wide(dtype: u32) -> Result<bool, OpError> {
     match Dtype::from_code(dtype)? {
         Dtype::F32 => Ok(true),
@@ -214,17 +227,17 @@ fn is_wide(dtype: u32) -> Result<bool, OpError> {
     }
 }
 
-/// Whether [`linear`] is faster with `round_x` on this processor.
+/// Returns whether [`linear`] is faster with `round_x` on this processor.
 ///
-/// That is settled by what the processor is, and not by a measurement: the two round differently, and a
-/// model must answer the same after a restart.
+/// That is settled by what the processor is, and not by a measurement: the two round differently,
+/// and a model must answer the same after a restart.
 #[must_use]
 pub fn prefers_rounding() -> bool {
     has_tiles() || rounds() && !halves_pairs()
 }
 
-/// Whether the processor takes twice as long for a product of pairs as for one of `f32`: the first
-/// that AMD made with that instruction, of its family 25, do.
+/// Returns whether the processor takes twice as long for a product of pairs as for one of `f32`:
+/// the first that AMD made with that instruction, of its family 25, do.
 fn halves_pairs() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
@@ -245,7 +258,7 @@ fn has_tiles() -> bool {
     false
 }
 
-/// Whether the processor has instructions for products of `bfloat16` pairs.
+/// Returns whether the processor has instructions for products of `bfloat16` pairs.
 fn rounds() -> bool {
     #[cfg(target_arch = "x86_64")]
     let has = crate::simd::level() == crate::simd::Level::Avx512 && is_x86_feature_detected!("avx512bf16");
@@ -324,8 +337,18 @@ unsafe fn run_rounded(args: &Linear, groups: Range<usize>) {
 #[inline(always)]
 unsafe fn store_columns(args: &Linear, row: usize, output: usize, sums: &[f32]) {
     // SAFETY: the caller's promise.
+    unsafe { store_at(args, row * args.num_outputs + output, output, sums) }
+}
+
+/// Writes neighbouring outputs to a place of the output tensor, with their bias.
+///
+/// # Safety
+/// As for `store_columns`.
+#[inline(always)]
+pub(super) unsafe fn store_at(args: &Linear, place: usize, output: usize, sums: &[f32]) {
+    // SAFETY: the caller's promise.
     unsafe {
-        let target = (args.output as *mut f32).add(row * args.num_outputs + output);
+        let target = (args.output as *mut f32).add(place);
         if args.bias == 0 {
             std::ptr::copy_nonoverlapping(sums.as_ptr(), target, sums.len());
         } else {

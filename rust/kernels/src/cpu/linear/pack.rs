@@ -60,7 +60,7 @@ unsafe fn pack_tiles(args: &PackLinear, tiles: Range<usize>) {
     }
 }
 
-/// The bits of one weight, zero past the last output or input.
+/// Returns the bits of one weight, zero past the last output or input.
 ///
 /// # Safety
 /// The weight has the size given.

@@ -8,8 +8,7 @@ use std::arch::x86_64::*;
 use super::TILE;
 use crate::simd::Vector;
 
-/// How a vector of weight pairs is multiplied with a pair of activations and added to a vector of
-/// sums.
+/// The product of a vector of weight pairs and a pair of activations, added to a vector of sums.
 ///
 /// Every function is unsafe for one reason: the processor must have the instructions.
 pub(super) trait Product {

@@ -49,7 +49,7 @@ impl Problem {
         }
     }
 
-    /// The product of some rows.
+    /// Returns the product of some rows.
     fn run(&self, rows: Range<usize>, kernel: Kernel) -> Vec<f32> {
         let is_wide = kernel == Kernel::Plain;
         let narrow: Vec<u16> = self.weight.iter().map(|x| (x.to_bits() >> 16) as u16).collect();
@@ -70,6 +70,8 @@ impl Problem {
                 num_inputs,
                 num_outputs,
                 x_stride: num_inputs,
+                output_stride: num_outputs,
+                form: 0,
                 weight_dtype: if is_wide { Dtype::F32 } else { Dtype::Bf16 } as u32,
                 round_x: 0,
             };
@@ -101,7 +103,7 @@ impl Problem {
     }
 }
 
-fn kernels() -> Vec<Kernel> {
+pub(in crate::cpu) fn kernels() -> Vec<Kernel> {
     let mut kernels = vec![Kernel::Plain, Kernel::Widened];
     kernels.extend(rounds().then_some(Kernel::Pairs));
     kernels.extend(has_tiles().then_some(Kernel::Tiles));

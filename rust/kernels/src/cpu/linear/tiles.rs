@@ -4,7 +4,7 @@
 //! activations with one of 16 outputs, over 32 inputs, and adds the products to a tile of sums:
 //!
 //! ```text
-//!   sum += (x0 w0 + x2 w2 + … + x30 w30) + (x1 w1 + x3 w3 + … + x31 w31)      each sum in turn, in f32
+//!   sum += (x0 w0 + x2 w2 + … + x30 w30) + (x1 w1 + x3 w3 + … + x31 w31)   in turn, in f32
 //! ```
 //!
 //! Numbers too small to be normal count as 0. That is the order for any number of rows: fewer rows
@@ -19,12 +19,15 @@
 //! Rows are cut into blocks of one size, at most 32, of which the last two may overlap: both
 //! compute the same. Activations are copied so that each tile of them is a row of cache lines.
 
+mod blocks;
+
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use super::{Linear, TILE, TILE_INPUTS as INPUTS, store_columns};
+use self::blocks::{Sums, few_rows, first_rows, other_rows};
+use super::{Linear, TILE, TILE_INPUTS as INPUTS};
 use crate::cpu::Shared;
 use crate::pool::parallel_for;
 
@@ -32,9 +35,11 @@ use crate::pool::parallel_for;
 const ROWS: usize = 16;
 /// Bytes of a row of a tile register.
 const ROW_BYTES: usize = 64;
+/// Weights that all blocks of rows are multiplied with before the next: a part of the second cache.
+const MAX_GROUP_BYTES: usize = 512 << 10;
 
-/// Whether the processor has tile registers for `bfloat16`, and the kernel of the system lets this
-/// process use them.
+/// Returns whether the processor has tile registers for `bfloat16`, and the kernel of the system
+/// lets this process use them.
 pub(super) fn has_tiles() -> bool {
     static HAS: OnceLock<bool> = OnceLock::new();
     *HAS.get_or_init(|| {
@@ -96,7 +101,7 @@ struct Step {
 }
 
 impl Step {
-    /// The first row of a block.
+    /// Returns the first row of a block.
     fn first_row(&self, block: usize) -> usize {
         (block * self.num_rows).min(self.linear.num_rows - self.num_rows)
     }
@@ -111,13 +116,13 @@ impl Step {
     }
 }
 
-/// Blocks of rows, and rows of each.
+/// Returns the blocks of rows, and rows of each.
 fn blocks_of(num_rows: usize) -> (usize, usize) {
     let num_blocks = num_rows.div_ceil(2 * ROWS);
     (num_blocks, num_rows.div_ceil(num_blocks.max(1)))
 }
 
-/// Words of the tiles that hold some rows of activations.
+/// Returns the words of the tiles that hold some rows of activations.
 pub(super) fn tiles_len(num_rows: usize, num_inputs: usize) -> usize {
     let (num_blocks, num_rows) = blocks_of(num_rows);
     num_blocks * num_inputs.div_ceil(INPUTS) * num_rows * ROW_BYTES / size_of::<f32>()
@@ -142,7 +147,7 @@ pub(super) unsafe fn linear(args: &Linear, group: usize, tiles: *mut u8) {
         });
         parallel_for(num_groups, super::WORK_PER_CHUNK.div_ceil(work_per_group), &|groups| {
             let num_tiles = args.num_outputs.div_ceil(TILE);
-            multiply(step.get(), groups.start * group..num_tiles.min(groups.end * group), group);
+            multiply(step.get(), groups.start * group..num_tiles.min(groups.end * group));
         });
     }
 }
@@ -175,7 +180,7 @@ fn lanes(count: usize) -> __mmask16 {
     if count >= 16 { 0xffff } else { (1 << count) - 1 }
 }
 
-/// How large the tile registers are.
+/// The sizes of the tile registers.
 #[repr(C, align(64))]
 struct Shapes {
     palette: u8,
@@ -196,148 +201,31 @@ impl Shapes {
     }
 }
 
-/// Multiplies all rows with some tiles of outputs, `group` at a time so that they stay in the
-/// nearer caches.
+/// Multiplies all rows with some tiles of outputs, a group at a time so that they stay in the
+/// second cache. The rows of a block stay in the first one meanwhile: weights are loaded past it.
 ///
 /// # Safety
 /// The processor has tile registers; the tiles lie inside the tensors that the caller of `linear`
 /// vouches for.
-unsafe fn multiply(step: &Step, tiles: Range<usize>, group: usize) {
+unsafe fn multiply(step: &Step, tiles: Range<usize>) {
     let shapes = Shapes::of(step.num_rows);
+    let group = (MAX_GROUP_BYTES / (step.num_steps * INPUTS * TILE * 2)).max(2);
     // SAFETY: the caller's promise; the registers are empty again at the end.
     unsafe {
         asm!("ldtilecfg [{}]", in(reg) &raw const shapes, options(nostack, readonly));
-        let mut sums = Sums([[0.0; TILE]; 2 * ROWS]);
+        let mut sums = Sums::new();
         for first in tiles.clone().step_by(group) {
             let end = tiles.end.min(first + group);
             for block in 0..step.num_blocks {
-                if step.num_rows > ROWS {
-                    (first..end).for_each(|tile| many_rows(step, block, tile, &mut sums));
-                } else {
+                if step.num_rows <= ROWS {
                     (first..end).step_by(2).for_each(|tile| few_rows(step, block, tile..end, &mut sums));
+                } else if block == 0 {
+                    (first..end).for_each(|tile| first_rows(step, block, tile, &mut sums));
+                } else {
+                    (first..end).for_each(|tile| other_rows(step, block, tile, &mut sums));
                 }
             }
         }
         asm!("tilerelease", options(nostack, nomem));
-    }
-}
-
-/// A block of more than 16 rows with one tile of outputs.
-unsafe fn many_rows(step: &Step, block: usize, tile: usize, sums: &mut Sums) {
-    // SAFETY: the caller's promise; the tiles are as long as `num_steps` says.
-    unsafe {
-        asm!(
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
-            "2:",
-            "tileloadd tmm6, [{weights} + {pair}]",
-            "tileloadd tmm4, [{x} + {row}]",
-            "tileloadd tmm7, [{weights} + {pair} + 64]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tileloadd tmm5, [{x} + {row} + 1024]",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "add {weights}, 2048",
-            "add {x}, {x_step}",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            "dec {steps}",
-            "jnz 2b",
-            "tilestored [{sums} + {pair}], tmm0",
-            "tilestored [{sums} + {pair} + 64], tmm1",
-            "tilestored [{sums} + {pair} + 2048], tmm2",
-            "tilestored [{sums} + {pair} + 2112], tmm3",
-            weights = inout(reg) step.weights(tile) => _,
-            x = inout(reg) step.block(block) => _,
-            steps = inout(reg) step.num_steps => _,
-            sums = in(reg) &raw mut *sums,
-            pair = in(reg) 4 * TILE,
-            row = in(reg) ROW_BYTES,
-            x_step = in(reg) step.num_rows * ROW_BYTES,
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-            options(nostack)
-        );
-        store(step, block, tile, &sums.0);
-    }
-}
-
-/// A block of up to 16 rows with the first two of some tiles of outputs, or the only one.
-unsafe fn few_rows(step: &Step, block: usize, tiles: Range<usize>, sums: &mut Sums) {
-    let tile = tiles.start;
-    let next = (tile + 1).min(tiles.end - 1);
-    // SAFETY: the caller's promise; the tiles are as long as `num_steps` says.
-    unsafe {
-        asm!(
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
-            "2:",
-            "tileloadd tmm4, [{x} + {row}]",
-            "tileloadd tmm6, [{weights} + {pair}]",
-            "tileloadd tmm7, [{weights} + {pair} + 64]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tileloadd tmm6, [{next} + {pair}]",
-            "tileloadd tmm7, [{next} + {pair} + 64]",
-            "tdpbf16ps tmm2, tmm4, tmm6",
-            "tdpbf16ps tmm3, tmm4, tmm7",
-            "add {weights}, 2048",
-            "add {next}, 2048",
-            "add {x}, {x_step}",
-            "dec {steps}",
-            "jnz 2b",
-            "tilestored [{sums} + {pair}], tmm0",
-            "tilestored [{sums} + {pair} + 64], tmm1",
-            "tilestored [{sums} + {pair} + 2048], tmm2",
-            "tilestored [{sums} + {pair} + 2112], tmm3",
-            weights = inout(reg) step.weights(tile) => _,
-            next = inout(reg) step.weights(next) => _,
-            x = inout(reg) step.block(block) => _,
-            steps = inout(reg) step.num_steps => _,
-            sums = in(reg) &raw mut *sums,
-            pair = in(reg) 4 * TILE,
-            row = in(reg) ROW_BYTES,
-            x_step = in(reg) step.num_rows * ROW_BYTES,
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-            out("tmm4") _, out("tmm6") _, out("tmm7") _,
-            options(nostack)
-        );
-        store(step, block, tile, &sums.0);
-        if next > tile {
-            store(step, block, next, &sums.0[ROWS..]);
-        }
-    }
-}
-
-/// Sums of two tiles of rows with a tile of outputs, or of one with two.
-#[repr(C, align(64))]
-struct Sums([[f32; TILE]; 2 * ROWS]);
-
-/// Writes the sums of a block's rows, with the bias.
-#[target_feature(enable = "avx512f")]
-unsafe fn store(step: &Step, block: usize, tile: usize, sums: &[[f32; TILE]]) {
-    let args = &step.linear;
-    let column = tile * TILE;
-    let len = TILE.min(args.num_outputs - column);
-    for (row, sums) in sums[..step.num_rows].iter().enumerate() {
-        let row = step.first_row(block) + row;
-        // SAFETY: the caller's promise: the row has `len` more outputs.
-        unsafe {
-            if len < TILE {
-                store_columns(args, row, column, &sums[..len]);
-                continue;
-            }
-            let target = (args.output as *mut f32).add(row * args.num_outputs + column);
-            for half in [0, ROWS] {
-                let mut sum = _mm512_load_ps(sums.as_ptr().add(half));
-                if args.bias != 0 {
-                    sum = _mm512_add_ps(sum, _mm512_loadu_ps((args.bias as *const f32).add(column + half)));
-                }
-                _mm512_storeu_ps(target.add(half), sum);
-            }
-        }
     }
 }

@@ -14,7 +14,8 @@ use crate::app::Access;
 use crate::cut::CutStream;
 use crate::listener::progress::MAX_SILENCE;
 
-/// The event that says why a stream has failed comes last, behind all that a slow reader has not taken yet: it must not be thrown away.
+/// The event that says why a stream has failed comes last, behind all that a slow reader has not
+/// taken yet: it must not be thrown away.
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_gets_all_that_was_written_before_the_cut() {
     const NUM_BYTES: usize = 8 << 20;

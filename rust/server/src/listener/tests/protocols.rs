@@ -34,7 +34,7 @@ fn start_log() {
     let _ = tracing_subscriber::fmt().json().flatten_event(true).with_writer(|| ThreadLog).try_init();
 }
 
-/// The lines about requests since the last call.
+/// Returns the lines about requests since the last call.
 fn log_of_requests() -> Vec<Value> {
     let log = LOG.take();
     let lines = log.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
@@ -53,7 +53,7 @@ async fn answer_to(served: &Served, pieces: &[&[u8]]) -> Vec<u8> {
     answer
 }
 
-/// The frames of HTTP/2: type, payload.
+/// Returns the frames of HTTP/2: type, payload.
 fn frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
     let mut frames = Vec::new();
     while let Some((head, rest)) = bytes.split_at_checked(9) {
@@ -65,7 +65,8 @@ fn frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
     frames
 }
 
-/// A client with prior knowledge of HTTP/2 waits for ever for a server that closes without a word, and its user learns nothing.
+/// A client with prior knowledge of HTTP/2 waits for ever for a server that closes without a word,
+/// and its user learns nothing.
 #[tokio::test(start_paused = true)]
 async fn http2_is_refused_in_its_own_words() {
     start_log();
@@ -91,7 +92,8 @@ async fn http2_is_refused_in_its_own_words() {
     assert!(page.contains("streamcore_http_responses_total{status=\"400\"} 3\n"), "{page}");
 }
 
-/// `https://` before the address of a server without a certificate is among the first mistakes of a new user.
+/// `https://` before the address of a server without a certificate is among the first mistakes of a
+/// new user.
 #[tokio::test(start_paused = true)]
 async fn tls_without_a_certificate_is_told_from_noise() {
     let served = Served::start(Access::default());

@@ -60,7 +60,7 @@ async fn read_answer(client: &mut (impl AsyncRead + Unpin), has_body: bool) -> O
     Some(read)
 }
 
-/// How the head announces a body, and the body.
+/// Returns how the head announces a body, and the body.
 fn bodies() -> [(&'static str, Vec<u8>); 4] {
     [
         ("content-length: 5", b"{\"a\":".to_vec()),
@@ -70,7 +70,8 @@ fn bodies() -> [(&'static str, Vec<u8>); 4] {
     ]
 }
 
-/// Sends a head, its body a little later, and then the next request: true if that was answered, false if the end was announced.
+/// Sends a head, its body a little later, and then the next request: true if that was answered,
+/// false if the end was announced.
 async fn goes_on(served: &Served, head: &str, body: &[u8], status: u16) -> bool {
     let mut client = served.connect().await;
     client.write_all(format!("{head}\r\n\r\n").as_bytes()).await.unwrap();
@@ -96,8 +97,8 @@ async fn goes_on(served: &Served, head: &str, body: &[u8], status: u16) -> bool 
     true
 }
 
-/// A pool takes a connection for usable when its last answer does not say otherwise: the request that it sends next is lost, and a
-/// client without retries shows that to its user.
+/// A pool takes a connection for usable when its last answer does not say otherwise: the request
+/// that it sends next is lost, and a client without retries shows that to its user.
 #[tokio::test(start_paused = true)]
 async fn a_next_request_is_answered_or_the_end_was_announced_whatever_the_status() {
     let any_status = |router: Router| {
@@ -177,7 +178,8 @@ async fn a_short_body_is_waited_for_only_for_a_moment() {
     assert_eq!(start.elapsed(), MAX_DRAIN_TIME);
 }
 
-/// `curl` asks before it sends a large body: to be told to go on for a refusal costs it the whole upload.
+/// `curl` asks before it sends a large body: a `100 Continue` before a refusal costs it the whole
+/// upload.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_asks_before_it_sends_is_refused_at_once() {
     let served = Served::start(Access::default());

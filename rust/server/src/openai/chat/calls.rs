@@ -51,7 +51,7 @@ fn called(path: String, value: Value, values_left: &Cell<usize>) -> Result<Value
     let arguments = match function.get_mut("arguments").map(Value::take) {
         None => Map::new(),
         Some(Value::Object(arguments)) => arguments,
-        // Some clients write nothing for no arguments.
+        // Some clients send an empty text for no arguments.
         Some(Value::String(text)) if text.trim().is_empty() => Map::new(),
         Some(Value::String(text)) => parse_nested_object(&text, values_left).map_err(|reason| {
             let message = format!("`{path}` is not an object in JSON: {reason}");

@@ -80,7 +80,7 @@ pub fn take_variables(fields: &mut Fields) -> Result<Map<String, Value>, ApiErro
     }
 }
 
-/// A variable must not change what has been checked, nor stand in for a special token such as `bos_token`.
+/// Refuses a variable that would override checked fields, or a special token such as `bos_token`.
 fn check_variable(name: &str) -> Result<(), ApiError> {
     if !OWN_VARIABLES.contains(&name) && !name.ends_with("_token") {
         return Ok(());
@@ -120,14 +120,13 @@ fn conversation(messages: Value) -> Result<Vec<Value>, ApiError> {
     }
 }
 
-/// Its text in one piece, its calls as objects, and all else as it is.
+/// Reads a message: its text in one piece, its calls as objects, and all else as it is.
 fn message(index: usize, value: Value, values_left: &Cell<usize>) -> Result<Value, ApiError> {
     let mut fields = Fields::from_value(format!("messages[{index}]"), value)?;
     // It has no token ids, so their number does not matter.
     check(&mut fields, MESSAGE, Endpoint::Chat, 0)?;
     let role = fields.get("role").and_then(Value::as_str).ok_or_else(|| fields.missing("role"))?;
-    // An assistant that called tools has said nothing, and what those of other roles must have is
-    // the template's affair.
+    // An assistant that called tools may have no content, and the template checks other roles.
     if ["system", "developer", "user"].contains(&role) && fields.get("content").is_none() {
         return Err(fields.missing("content"));
     }
@@ -139,7 +138,7 @@ fn message(index: usize, value: Value, values_left: &Cell<usize>) -> Result<Valu
     Ok(Value::Object(message))
 }
 
-/// A string, or text parts that are joined by line breaks, as vLLM joins them.
+/// Returns a string, or text parts that are joined by line breaks, as vLLM joins them.
 fn text(path: &str, content: Value) -> Result<String, ApiError> {
     match content {
         Value::String(text) => Ok(text),

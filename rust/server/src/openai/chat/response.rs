@@ -17,10 +17,10 @@ use crate::stream::{Answer, Chunks, Identity, PartKind, Said, ShownToken, ToldPr
 /// Writes the chunks of a chat stream.
 #[derive(Debug)]
 pub struct ChatChunks {
-    /// What all chunks of the stream share.
+    /// The identity that all chunks share.
     identity: Identity,
     details: Details,
-    /// Told in the first chunk, if at all.
+    /// Reported in the first chunk, if at all.
     prompt_token_ids: Option<Vec<u32>>,
     /// The deltas of each choice, if they are nothing but text, or text and log-probabilities.
     texts: Vec<TextEvent>,
@@ -77,7 +77,7 @@ impl<'a> Delta<'a> {
                 let [reasoning, reasoning_content] = details.reasoning_field.told(text);
                 Self { reasoning, reasoning_content, ..Self::default() }
             }
-            // Only a script says more than one call to a client that has room for one.
+            // Only a script makes several calls to a client that has room for one.
             Said::CallBegin(head) if details.calls_are_older && head.index == 0 => {
                 function(FunctionDelta::begin(head))
             }
@@ -102,7 +102,7 @@ impl<'a> ChunkChoice<'a> {
 }
 
 impl ChatChunks {
-    /// Writes the chunks of so many choices.
+    /// Writes the chunks of this many choices.
     #[must_use]
     pub fn new(
         identity: Identity,
@@ -271,7 +271,7 @@ struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// The text, or what it has been parsed into.
+    /// Creates a message from the text or its parsed parts.
     fn new(identity: &Identity, choice: usize, delta: &'a crate::stream::Delta, details: &Details) -> Self {
         let (mut content, mut reasoning) = (Cow::Borrowed(&*delta.text), String::new());
         let mut tool_calls: Vec<ToolCall<'a>> = Vec::new();
@@ -287,7 +287,7 @@ impl<'a> Message<'a> {
                 }
             }
         }
-        // An answer that is nothing but calls has said nothing; any other is text, if only an empty one.
+        // An answer of calls alone has no content; any other has text, even if empty.
         let content = Some(content).filter(|content| !content.is_empty() || tool_calls.is_empty());
         let [reasoning, reasoning_content] =
             if reasoning.is_empty() { [None, None] } else { details.reasoning_field.told(reasoning) };
@@ -298,7 +298,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// The body of a whole answer.
+/// Returns the body of a whole answer.
 #[must_use]
 pub fn whole(
     identity: &Identity,

@@ -17,7 +17,7 @@ pub(super) struct ToolCallDelta<'a> {
     function: FunctionDelta<'a>,
 }
 
-/// What is called; all that there is of a call in OpenAI's older form.
+/// The function of a call; the whole call in OpenAI's older form.
 #[derive(Debug, Serialize)]
 pub(super) struct FunctionDelta<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,7 +63,7 @@ pub(super) struct ToolCall<'a> {
     function: Function<'a>,
 }
 
-/// What is called; all that there is of a call in OpenAI's older form.
+/// The function of a call; the whole call in OpenAI's older form.
 #[derive(Debug, Serialize)]
 pub(super) struct Function<'a> {
     name: &'a str,
@@ -71,13 +71,13 @@ pub(super) struct Function<'a> {
 }
 
 impl<'a> ToolCall<'a> {
-    /// A call that has no arguments so far.
+    /// Returns a call that has no arguments so far.
     pub(super) fn new(identity: &Identity, choice: usize, head: &'a CallHead) -> Self {
         let function = Function { name: &head.name, arguments: String::new() };
         Self { id: head.id_in(&identity.id, choice), kind: "function", function }
     }
 
-    /// The call in the older form.
+    /// Returns the call in the older form.
     pub(super) fn into_function(self) -> Function<'a> {
         self.function
     }

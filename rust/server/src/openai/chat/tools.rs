@@ -10,7 +10,7 @@ use crate::openai::schema::tool::{FUNCTION, TOOL};
 use crate::openai::schema::{Endpoint, Param, check};
 
 impl Tools {
-    /// Takes what says something of tools out of a body. Newer names win over older ones.
+    /// Takes the fields about tools out of a body. Newer names win over older ones.
     ///
     /// # Errors
     /// 400, naming the field.
@@ -31,8 +31,7 @@ impl Tools {
     }
 }
 
-/// What `tool_choice` says: the field that it came from, what the answer has to do with the tools,
-/// and with which.
+/// The `tool_choice`: its field, whether tools are called, and which.
 type Chosen = (&'static str, Choice, Option<Vec<String>>);
 
 fn take_choice(fields: &mut Fields) -> Result<Chosen, ApiError> {
@@ -71,7 +70,7 @@ fn mode(word: &str) -> Option<Choice> {
     }
 }
 
-/// A function by its name, or some tools.
+/// Returns a function by its name, or some tools.
 fn take_object(mut fields: Fields) -> Result<(Choice, Option<Vec<String>>), ApiError> {
     let kind = fields.string("type")?.ok_or_else(|| fields.missing("type"))?;
     match kind.as_str() {
@@ -103,7 +102,7 @@ fn take_object(mut fields: Fields) -> Result<(Choice, Option<Vec<String>>), ApiE
     }
 }
 
-/// The name in `{"type": "function", "function": {"name": ...}}`.
+/// Returns the name in `{"type": "function", "function": {"name": ...}}`.
 fn take_function(mut fields: Fields) -> Result<String, ApiError> {
     let path = fields.path_of("function");
     let inner = fields.require("function")?;
@@ -133,7 +132,7 @@ fn tool(path: String, value: Value) -> Result<Value, ApiError> {
     with_function(path, value, TOOL, function)
 }
 
-/// An object whose `type` is or becomes `function`, with what is made of its `function`.
+/// Returns an object whose `type` is or becomes `function`, with what is made of its `function`.
 pub(super) fn with_function(
     path: String,
     value: Value,
@@ -168,7 +167,7 @@ fn function(path: String, value: Value) -> Result<Value, ApiError> {
         return Err(fields.missing("name"));
     }
     let mut function = fields.into_rest();
-    // One without parameters has none; templates walk through them.
+    // Templates walk through parameters, so a function without any gets an empty object.
     function.entry("parameters").or_insert_with(|| json!({ "type": "object", "properties": {} }));
     Ok(function.into())
 }

@@ -7,9 +7,9 @@ use crate::openai::fields::{Fields, token_ids, wrong_type};
 use crate::openai::options::Options;
 use crate::openai::schema::{Endpoint, MAX_PROMPTS};
 
-/// Most choices of all prompts together.
+/// Maximum choices of all prompts together.
 const MAX_CHOICES: usize = 1024;
-/// What OpenAI generates if the client does not say.
+/// OpenAI's default.
 pub const DEFAULT_MAX_TOKENS: usize = 16;
 
 /// One prompt.
@@ -26,7 +26,7 @@ pub enum PromptSource {
 pub struct CompletionRequest {
     /// At least one; each gives `n` choices.
     pub prompts: Vec<PromptSource>,
-    /// They came in a list.
+    /// Whether they came in a list.
     pub are_listed: bool,
     /// Whether the tokenizer adds its own tokens to a prompt of text.
     pub add_special_tokens: bool,
@@ -81,8 +81,8 @@ fn check_best_of(fields: &mut Fields, n: usize) -> Result<(), ApiError> {
     }
 }
 
-/// A string, a list of strings, a list of token ids, or a list of lists of token ids; and whether
-/// it is a list of prompts.
+/// Reads a string, a list of strings, a list of token ids, or a list of such lists; returns also
+/// whether it is a list of prompts.
 fn prompts(value: Value, vocab_size: usize) -> Result<(Vec<PromptSource>, bool), ApiError> {
     let list = match value {
         Value::String(text) => return Ok((vec![PromptSource::Text(text)], false)),

@@ -14,10 +14,10 @@ use crate::stream::{Answer, Chunks, Identity, Said, ShownToken, ToldPrompt, toke
 /// Writes the chunks of a text completion stream.
 #[derive(Debug)]
 pub struct CompletionChunks {
-    /// What all chunks of the stream share.
+    /// The identity that all chunks share.
     identity: Identity,
     details: Details,
-    /// The prompt of each choice, told in its first chunk if at all.
+    /// The prompt of each choice, reported in its first chunk if at all.
     prompts: Vec<Vec<u32>>,
     /// The deltas of each choice, if they are nothing but text.
     texts: Vec<TextEvent>,
@@ -74,7 +74,7 @@ impl<'a> Choice<'a> {
         let Answer { delta, finish } = answer;
         let format = details.format();
         Self {
-            // Lists also where there is nothing to tell, so that scripts can loop over them.
+            // Lists even if empty, so that scripts can loop over them.
             logprobs: details.logprobs.map(|_| CompletionLogprobs::new(&delta.tokens, format)),
             prompt_token_ids: prompt.token_ids.as_deref(),
             prompt_logprobs: prompt.logprobs.as_deref().map(|scores| PromptLogprobs::new(scores, format)),
@@ -97,7 +97,7 @@ impl<'a> Completion<'a> {
 }
 
 impl CompletionChunks {
-    /// Writes the chunks of so many choices. `prompts` has the tokens of each, if they are told.
+    /// Writes the chunks of this many choices. `prompts` has the tokens of each, if reported.
     #[must_use]
     pub fn new(identity: Identity, details: Details, num_choices: usize, prompts: Vec<Vec<u32>>) -> Self {
         let mut chunks = Self { identity, details, prompts, texts: Vec::new() };
@@ -112,7 +112,7 @@ impl CompletionChunks {
         Completion::new(&self.identity, choices, self.details.include_usage.then_some(usage))
     }
 
-    /// Writes a chunk of one choice, which tells the prompt if it is the first.
+    /// Writes a chunk of one choice; the first has the prompt.
     fn write(&mut self, choice: Choice<'_>, usage: Option<Usage>, frames: &mut Vec<u8>) {
         let prompt = self.prompts.get_mut(choice.index).map(std::mem::take).unwrap_or_default();
         let prompt_token_ids = (!prompt.is_empty()).then_some(&*prompt);
@@ -146,7 +146,7 @@ impl Chunks for CompletionChunks {
         self.write(Choice::new(index, text).with_tokens(tokens, &details), usage, frames);
     }
 
-    /// Text is never parsed here.
+    /// Does nothing: text is never parsed here.
     fn said(&mut self, _: usize, _: Said<'_>, _: &[ShownToken], _: Option<Usage>, _: &mut Vec<u8>) {}
 
     fn finish(
@@ -177,7 +177,7 @@ impl Chunks for CompletionChunks {
     }
 }
 
-/// The body of a whole answer; `prompts` has an entry for each choice.
+/// Returns the body of a whole answer; `prompts` has an entry for each choice.
 #[must_use]
 pub fn whole(
     identity: &Identity,

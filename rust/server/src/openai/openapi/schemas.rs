@@ -9,7 +9,7 @@ use crate::openai::schema::message::MESSAGE;
 use crate::openai::schema::params::PARAMS;
 use crate::openai::schema::{Endpoint, Fate};
 
-/// All of them, by name.
+/// Returns all fixed schemas, by name.
 pub(super) fn fixed() -> Value {
     let mut schemas = answers();
     for (name, schema) in [
@@ -32,14 +32,14 @@ pub(super) fn fixed() -> Value {
     schemas
 }
 
-/// An object all of whose properties are there.
+/// Returns the schema of an object with required properties.
 pub(crate) fn object(properties: Value) -> Value {
     let required: Vec<_> =
         properties.as_object().into_iter().flat_map(|fields| fields.keys().cloned()).collect();
     json!({ "type": "object", "required": required, "properties": properties })
 }
 
-/// The same, with properties that need not be there.
+/// Returns the schema of an object with required and optional properties.
 pub(crate) fn object_with(properties: Value, optional: Value) -> Value {
     let mut schema = object(properties);
     if let (Some(all), Value::Object(optional)) = (schema["properties"].as_object_mut(), optional) {
@@ -68,8 +68,7 @@ fn logprob() -> Value {
     json!({ "type": "number", "minimum": -9999, "maximum": 0 })
 }
 
-/// Of any role, with any other field: the template knows them. Those that it is certain to refuse
-/// are the same in all.
+/// Returns the schema of a message of any role, with any other field, which the template reads.
 fn message() -> Value {
     let part = object(json!({ "type": { "const": "text" }, "text": { "type": "string" } }));
     let content = json!({ "anyOf": [{ "type": "string" }, list(part)] });
@@ -127,7 +126,7 @@ fn usage() -> Value {
     object_with(own, json!({ "completion_tokens_details": reasoning }))
 }
 
-/// The message of a whole answer, and the deltas that make one.
+/// Returns the message of a whole answer, and the deltas that make one.
 fn message_and_delta() -> (Value, Value) {
     let (assistant, text) = (json!({ "const": "assistant" }), json!({ "type": "string" }));
     let function = object(json!({ "name": text, "arguments": text }));
@@ -198,7 +197,7 @@ fn tokenized() -> Value {
     }))
 }
 
-/// What each choice may tell about its end and its tokens, on request.
+/// Returns the optional fields of a choice about its end and its tokens.
 fn choice_extras() -> Value {
     json!({
         "stop_reason": { "anyOf": [{ "type": "string" }, token_id()] },

@@ -1,4 +1,4 @@
-//! The events of a response, in OpenAI's order. A whole response is what they have built up in the end.
+//! The events of a response, in OpenAI's order. A whole response is their final result.
 //!
 //! ```text
 //! created, in_progress
@@ -22,7 +22,7 @@ use crate::sse::write_named_event;
 use crate::stored::Recording;
 use crate::stream::{CallHead, Chunks, Identity, Said, ShownToken};
 
-/// Writes the events of a response, and keeps them where it is stored.
+/// Writes the events of a response, and records them if it is stored.
 #[derive(Debug)]
 pub struct ResponseEvents {
     identity: Identity,
@@ -35,7 +35,7 @@ pub struct ResponseEvents {
     sequence_number: u64,
     is_cut_off: bool,
     is_over: bool,
-    /// The object, as it is now.
+    /// The present object.
     body: Vec<u8>,
     recording: Option<Recording>,
 }
@@ -79,7 +79,7 @@ impl ResponseEvents {
         }
     }
 
-    /// The object, as it was told last.
+    /// Returns the last written object.
     #[must_use]
     pub fn into_body(mut self) -> Vec<u8> {
         std::mem::take(&mut self.body)
@@ -95,7 +95,7 @@ impl ResponseEvents {
         }
     }
 
-    /// Tells the whole object.
+    /// Writes an event with the whole object.
     fn emit_response(
         &mut self,
         frames: &mut Vec<u8>,
@@ -136,7 +136,7 @@ impl ResponseEvents {
         self.open = Some(open);
     }
 
-    /// Adds to an item of this kind; another one that is open ends before.
+    /// Adds to an item of this kind, after closing an open one of another kind.
     fn grow(&mut self, kind: OpenKind, text: &str, tokens: &[ShownToken], frames: &mut Vec<u8>) {
         if self.open.as_ref().is_none_or(|open| open.kind != kind) {
             self.begin_item(kind, frames);
@@ -152,7 +152,7 @@ impl ResponseEvents {
         self.open = Some(open);
     }
 
-    /// Those of these tokens, which join the others.
+    /// Writes the log-probabilities of these tokens, and adds them to the part's.
     fn logprobs(&self, tokens: &[ShownToken], all: &mut Vec<u8>) -> Box<RawValue> {
         let mut fresh = Vec::new();
         if self.told.has_logprobs {
@@ -165,7 +165,7 @@ impl ResponseEvents {
         list(&fresh)
     }
 
-    /// Ends the item that is open.
+    /// Ends the open item.
     fn close(&mut self, status: Status, frames: &mut Vec<u8>) {
         let Some(open) = self.open.take() else { return };
         let index = self.output.len();
@@ -193,7 +193,7 @@ impl ResponseEvents {
         self.begin_item(OpenKind::Call { call_id, name: head.name.clone() }, frames);
     }
 
-    /// The kind of the call that is open.
+    /// Returns the kind of the open call.
     fn open_call(&self) -> Option<OpenKind> {
         let open = self.open.as_ref()?;
         matches!(open.kind, OpenKind::Call { .. }).then(|| open.kind.clone())
@@ -250,7 +250,7 @@ impl Chunks for ResponseEvents {
         frames: &mut Vec<u8>,
     ) {
         match said {
-            // Tokens without text belong to what is being said, if anything is.
+            // Tokens without text belong to the open item, if there is one.
             Said::Content("") => {
                 let is_open = self.open.as_ref().is_some_and(|open| open.kind == OpenKind::Message);
                 if is_open && self.told.has_logprobs && tokens.iter().any(|token| token.logprobs.is_some()) {
@@ -291,7 +291,7 @@ impl Chunks for ResponseEvents {
         };
         self.close(status, frames);
         if !self.has_said_something() {
-            // An answer of no text is a text.
+            // An empty answer is a message.
             self.begin_item(OpenKind::Message, frames);
             self.close(status, frames);
         }
@@ -303,12 +303,12 @@ impl Chunks for ResponseEvents {
         });
     }
 
-    /// The last event says that the response has failed, and every client knows it.
+    /// The last event reports the failure, and every client knows it.
     fn fail(&mut self, error: &ApiError, usage: Usage, frames: &mut Vec<u8>) -> bool {
         self.close(Status::Incomplete, frames);
         self.emit_response(frames, "response.failed", Status::Failed, |response| {
             response.usage = Some(usage.into());
-            // OpenAI's word for what is the server's fault.
+            // OpenAI's code for the server's fault.
             response.error = Some(json!({ "code": "server_error", "message": error.to_string() }));
         });
         true
@@ -316,7 +316,7 @@ impl Chunks for ResponseEvents {
 }
 
 impl Drop for ResponseEvents {
-    /// Its client has left, or has cancelled it.
+    /// Marks a response whose client has left or has cancelled it.
     fn drop(&mut self) {
         if self.recording.is_none() || self.is_over {
             return;

@@ -1,4 +1,4 @@
-//! Items: what a client has said, what a model has, and what tools have answered.
+//! Items: messages of clients and models, and results of tools.
 
 use serde_json::{Map, Value, json};
 
@@ -16,15 +16,15 @@ pub(super) fn add_input(chat: &mut Translation, items: &[Value], past: Past<'_>)
     items.iter().enumerate().try_for_each(|(index, item)| add(chat, item, &format!("input[{index}]"), past))
 }
 
-/// Adds items that the server has kept. A client cannot know their places.
+/// Adds stored items, whose positions a client cannot know.
 ///
 /// # Errors
-/// None but a bug's: they were accepted, or made here.
+/// Only by a bug: they were accepted, or made here.
 pub(super) fn add_kept(chat: &mut Translation, items: &[Value], origin: &str) -> Result<(), ApiError> {
     items.iter().try_for_each(|item| add(chat, item, origin, Past::Nothing))
 }
 
-/// The items of `input`; a text is the message of a user.
+/// Returns the items of `input`; a text is the message of a user.
 ///
 /// # Errors
 /// 400
@@ -40,7 +40,7 @@ pub(super) fn items_of(input: Value) -> Result<Vec<Value>, ApiError> {
     }
 }
 
-/// Items as they are kept: each with an id, and a message with parts.
+/// Returns the items to store: each with an id, and messages with parts.
 #[must_use]
 pub fn stored_input(items: Vec<Value>, response: &str) -> Vec<Value> {
     let stored = |(index, item): (usize, Value)| {
@@ -60,7 +60,7 @@ pub fn stored_input(items: Vec<Value>, response: &str) -> Vec<Value> {
     items.into_iter().enumerate().map(stored).collect()
 }
 
-/// What the id of an item begins with.
+/// Returns the prefix of an item's id.
 pub(super) fn prefix_of(kind: &str) -> &'static str {
     match kind {
         "message" => "msg",
@@ -83,7 +83,7 @@ fn add(chat: &mut Translation, item: &Value, path: &str, past: Past<'_>) -> Resu
             chat.add_call(&id, &name, &arguments, path);
             Ok(())
         }
-        // What a model writes freely is an argument by this name, as it is for the tool itself.
+        // Free text is an argument of this name, as for the tool itself.
         Some("custom_tool_call") => {
             let (id, name) = (call_id(&mut fields)?, required_text(&mut fields, "name")?);
             let input = fields.string("input")?.unwrap_or_default();
@@ -102,7 +102,7 @@ fn add(chat: &mut Translation, item: &Value, path: &str, past: Past<'_>) -> Resu
         Some("item_reference") => {
             let id = required_text(&mut fields, "id")?;
             let path = format!("{path}.id");
-            let item = past.item(&id).ok_or_else(|| {
+            let item = past.item(&id)?.ok_or_else(|| {
                 let message = format!("`{path}` is `{id}`, which is no item of a stored response");
                 ApiError::invalid("invalid_value", path.clone(), message)
             })?;
@@ -134,7 +134,7 @@ fn add_message(chat: &mut Translation, mut fields: Fields, path: &str) -> Result
     Ok(())
 }
 
-/// Parts are joined as they are in a chat.
+/// Joins parts as a chat does.
 fn joined(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
@@ -145,7 +145,7 @@ fn joined(content: &Value) -> String {
     }
 }
 
-/// A thought, wherever the client has it: as it is, as a summary, or in base64.
+/// Adds a thought in any of its forms: plain, as a summary, or in base64.
 fn add_reasoning(chat: &mut Translation, mut fields: Fields, path: &str) -> Result<(), ApiError> {
     let encrypted = fields.string("encrypted_content")?;
     for name in ["content", "summary"] {
@@ -176,7 +176,7 @@ fn required_text(fields: &mut Fields, name: &str) -> Result<String, ApiError> {
     Ok(text_of_length(&path, &value, 1024)?.to_owned())
 }
 
-/// A text, or parts as a chat has them.
+/// Returns a text, or parts as a chat has them.
 fn content(path: &str, value: Value) -> Result<Value, ApiError> {
     match value {
         Value::String(_) => Ok(value),

@@ -1,4 +1,4 @@
-//! The object that a response is.
+//! OpenAI's response object.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -11,20 +11,20 @@ use crate::openai::fields::Fields;
 use crate::openai::usage::Usage;
 use crate::stream::Identity;
 
-/// What an answer tells of its request.
+/// The parts of a request that its answer repeats.
 #[derive(Debug, Clone)]
 pub struct Told {
     /// The system message.
     pub instructions: Option<String>,
-    /// Most tokens to generate.
+    /// Maximum tokens to generate.
     pub max_output_tokens: Option<u64>,
-    /// What the client wants to find again.
+    /// The client's own data.
     pub metadata: Value,
     /// The answer may have several calls.
     pub parallel_tool_calls: bool,
     /// The response that this one follows.
     pub previous_response_id: Option<String>,
-    /// How long the model thinks.
+    /// The effort of reasoning.
     pub effort: Option<String>,
     /// The thought is a summary.
     pub summary: Option<String>,
@@ -32,31 +32,31 @@ pub struct Told {
     pub store: bool,
     /// It goes on when its client leaves.
     pub background: bool,
-    /// What the answer is held to.
+    /// The format of the answer.
     pub format: Value,
-    /// What the answer has to do with the tools.
+    /// Whether and which tools the answer calls.
     pub tool_choice: Value,
     /// The tools that the prompt has.
     pub tools: Vec<Value>,
     /// Text has log-probabilities.
     pub has_logprobs: bool,
-    /// And those of this many of the likeliest tokens.
+    /// Number of likely tokens with log-probabilities.
     pub top_logprobs: u64,
     /// A thought is there in base64 as well.
     pub has_encrypted_content: bool,
-    /// What becomes of a prompt that is too long.
+    /// The treatment of a prompt that is too long.
     pub truncation: String,
-    /// What tokens are drawn with.
+    /// The sampling temperature.
     pub temperature: Option<f64>,
-    /// The same.
+    /// The sampling's `top_p`.
     pub top_p: Option<f64>,
 }
 
 impl Told {
-    /// Takes what has no part in the chat. `is_kept`: responses can be.
+    /// Takes the fields that are not part of the chat. `is_kept`: whether responses can be stored.
     ///
     /// # Errors
-    /// None where the table has checked the body.
+    /// None if the table has checked the body.
     pub(super) fn take(fields: &mut Fields, is_kept: bool) -> Result<Self, ApiError> {
         Ok(Self {
             instructions: fields.string("instructions")?,
@@ -80,7 +80,7 @@ impl Told {
         })
     }
 
-    /// The same as members of the object.
+    /// Returns the members of the object.
     #[must_use]
     pub fn members(&self) -> Map<String, Value> {
         let members = json!({
@@ -110,26 +110,26 @@ impl Told {
     }
 }
 
-/// How far a response is.
+/// The status of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// It waits for its first step.
+    /// The response waits for its first step.
     Queued,
-    /// It is being generated.
+    /// The response is being generated.
     InProgress,
-    /// It is whole.
+    /// The response is complete.
     Completed,
-    /// It was cut off.
+    /// The response was cut off.
     Incomplete,
     /// The server could not go on.
     Failed,
-    /// It was wanted no more.
+    /// The response was cancelled.
     Cancelled,
 }
 
 impl Status {
-    /// Whether nothing comes any more.
+    /// Returns whether the response has ended.
     #[must_use]
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Queued | Self::InProgress)
@@ -140,7 +140,7 @@ impl Status {
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Output {
-    /// What the model has thought.
+    /// The model's thought.
     Reasoning {
         id: String,
         summary: Vec<Part>,
@@ -149,9 +149,9 @@ pub(super) enum Output {
         encrypted_content: Option<String>,
         status: Status,
     },
-    /// What it says.
+    /// A message.
     Message { id: String, status: Status, role: &'static str, content: Vec<Part> },
-    /// What it calls.
+    /// A call.
     FunctionCall { id: String, call_id: String, name: String, arguments: String, status: Status },
 }
 
@@ -160,25 +160,25 @@ pub(super) enum Output {
 #[serde(tag = "type", rename_all = "snake_case")]
 #[expect(clippy::enum_variant_names, reason = "OpenAI's names")]
 pub(super) enum Part {
-    /// What is said.
+    /// Text of the answer.
     OutputText {
         annotations: [(); 0],
         /// A list, kept as it was written.
         logprobs: Box<RawValue>,
         text: String,
     },
-    /// What is thought.
+    /// Text of a thought.
     ReasoningText { text: String },
-    /// The same, told as a summary.
+    /// Text of a thought, as a summary.
     SummaryText { text: String },
 }
 
-/// A thought in base64. It is no secret: it is what a client sends back that sends nothing else.
+/// Packs a thought in base64, not as a secret but for clients that send back only this form.
 pub(super) fn packed(thought: &str) -> String {
     BASE64_STANDARD.encode(thought)
 }
 
-/// The thought that was [`packed`], if it was.
+/// Returns the thought of a [`packed`] text, if it is one.
 pub(super) fn thought_of(packed: &str) -> Option<String> {
     String::from_utf8(BASE64_STANDARD.decode(packed).ok()?).ok()
 }
@@ -200,7 +200,7 @@ pub(super) struct ResponseObject<'a> {
 }
 
 impl<'a> ResponseObject<'a> {
-    /// One that has just begun.
+    /// Creates a response that has just begun.
     #[must_use]
     pub(super) fn new(identity: &'a Identity, status: Status, told: &'a Map<String, Value>) -> Self {
         let Identity { id, created, model } = identity;

@@ -1,11 +1,11 @@
-//! The item of a response that grows, and what is said of its parts.
+//! The open item of a response, and the events of its parts.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::object::{Output, Part, Status, packed};
 
-/// The item that grows.
+/// The open item.
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) kind: OpenKind,
@@ -18,9 +18,9 @@ pub(super) struct Open {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum OpenKind {
     Message,
-    /// Told as it is.
+    /// A thought as it is.
     Reasoning,
-    /// Told as a summary.
+    /// A thought as a summary.
     Summary,
     Call {
         call_id: String,
@@ -28,7 +28,7 @@ pub(super) enum OpenKind {
     },
 }
 
-/// What events of a kind of item are called.
+/// The names of the events of a kind of item.
 pub(super) struct Names {
     pub(super) part_added: &'static str,
     pub(super) delta: &'static str,
@@ -51,7 +51,7 @@ const SUMMARY: Names = Names {
     part_done: "response.reasoning_summary_part.done",
 };
 
-/// Where a part is, and what an event says of it.
+/// The place of a part, and an event's data.
 #[derive(Default, Serialize)]
 pub(super) struct AtPart<'a> {
     pub(super) item_id: &'a str,
@@ -115,7 +115,7 @@ impl Open {
         }
     }
 
-    /// The item as it is now; it has a part once it has text, or is done.
+    /// Returns the present item; it has a part once it has text, or is done.
     pub(super) fn item(&self, status: Status, packs: bool) -> Output {
         let id = self.id.clone();
         let parts = if status == Status::InProgress { Vec::new() } else { vec![self.part()] };
@@ -135,7 +135,7 @@ impl Open {
     }
 }
 
-/// A list of these entries.
+/// Returns a list of these entries.
 pub(super) fn list(entries: &[u8]) -> Box<RawValue> {
     let json = format!("[{}]", String::from_utf8_lossy(entries));
     RawValue::from_string(json).expect("entries were written as JSON")

@@ -8,12 +8,12 @@ use crate::openai::schema::Neutral::{False, Null, Numbers, Words as WordsOf};
 use crate::openai::schema::params::{CHAT, honoured, ignored, refused, renamed};
 use crate::openai::schema::{Endpoint, MAX_TOKENS, Param, body_params};
 
-/// What `include` may ask for: tokens of text, and thoughts that a client can send back.
+/// Values of `include`: log-probabilities of text, and thoughts that a client can send back.
 pub const LOGPROBS: &str = "message.output_text.logprobs";
 /// See [`LOGPROBS`].
 pub const ENCRYPTED_CONTENT: &str = "reasoning.encrypted_content";
 
-/// What `include` may ask for of items that no answer has here.
+/// Values of `include` for items that no answer here has.
 pub const OF_OTHER_ITEMS: &[&str] = &[
     "code_interpreter_call.outputs",
     "computer_call_output.output.image_url",
@@ -112,7 +112,7 @@ pub const RESPONSES: &[Param] = &[
     refused(CHAT, "conversation", Null, "There are none, use `previous_response_id`."),
     refused(CHAT, "prompt", Null, "There are no templates of prompts."),
     refused(CHAT, "request_id", Null, "Ids are the server's to give."),
-    // What chat calls by another name.
+    // Fields that chat names differently.
     renamed(CHAT, "messages", Null, "input", "Belongs to chat."),
     renamed(CHAT, "max_tokens", Null, "max_output_tokens", "Belongs to chat."),
     renamed(CHAT, "max_completion_tokens", Null, "max_output_tokens", "Belongs to chat."),
@@ -127,7 +127,7 @@ pub const RESPONSES: &[Param] = &[
     refused(CHAT, "return_token_ids", False, "Belongs to chat."),
 ];
 
-/// All fields of a body: those above, and those of a chat that are not among them.
+/// Returns all fields of a body: those above, and those of a chat that are not among them.
 pub fn all_params() -> impl Iterator<Item = &'static Param> {
     let is_own = |name: &str| RESPONSES.iter().any(|own| own.name == name);
     let of_chat = body_params().filter(move |param| param.is_on(Endpoint::Chat) && !is_own(param.name));

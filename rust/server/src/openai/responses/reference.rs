@@ -1,4 +1,4 @@
-//! What `docs/protocol.md` says of responses.
+//! The section of `docs/protocol.md` on responses.
 
 use super::params::RESPONSES;
 use crate::openai::reference::{line, row};
@@ -56,7 +56,7 @@ has the whole response, and behind it the stream ends, without `[DONE]`. A whole
 ### Stored responses
 
 The server keeps responses in its memory, unless `store` is `false` or `--max-stored-responses` is 0: as many as that option says, 256 MiB of
-them, each for a day after it was last asked for. The one that was not asked for the longest makes room. What still runs is never given up for
+them, each for a day after it was last asked for. The key's own that was not asked for the longest makes room. What still runs is never given up for
 others: without room beside it a new response is not kept (`store` in it is `false`), and one in the background is refused with 429. An id cannot be guessed, and what
 belongs to another API key is not found.
 

@@ -15,31 +15,34 @@ use crate::openai::fields::Fields;
 use crate::openai::origins::Origins;
 use crate::openai::schema::{Endpoint, check};
 
-/// What the server has kept for a client, as far as a request may look at it.
+/// The stored responses that a request may use.
 #[derive(Debug, Clone, Copy)]
 pub enum Past<'a> {
-    /// Nothing is kept.
+    /// Nothing is stored.
     Nothing,
-    /// What this finds.
+    /// The responses that this finds.
     Kept(&'a dyn Kept),
 }
 
-/// Finds what is kept for one client.
+/// Finds the stored responses of one client.
 pub trait Kept: Debug {
-    /// The input and the output of a response, behind those of the responses before it.
+    /// Returns the input and the output of a response, behind those of the responses before it.
     ///
     /// # Errors
-    /// 400, if one of them is not there, or they are longer together than a body may be.
+    /// 400 if one of them is missing, or together they exceed the limit of a body.
     fn conversation(&self, response: &str) -> Result<Vec<Value>, ApiError>;
-    /// An item of a response.
-    fn item(&self, id: &str) -> Option<Value>;
+    /// An item of a response, if there is one.
+    ///
+    /// # Errors
+    /// 400, if all that is looked at is longer together than a body may be.
+    fn item(&self, id: &str) -> Result<Option<Value>, ApiError>;
 }
 
 impl Past<'_> {
     /// See [`Kept::item`].
-    pub(super) fn item(self, id: &str) -> Option<Value> {
+    pub(super) fn item(self, id: &str) -> Result<Option<Value>, ApiError> {
         match self {
-            Self::Nothing => None,
+            Self::Nothing => Ok(None),
             Self::Kept(kept) => kept.item(id),
         }
     }
@@ -52,7 +55,7 @@ impl Past<'_> {
     }
 }
 
-/// The error of a field that needs the store.
+/// Returns the error of a field that needs the store.
 fn no_store(field: &str) -> ApiError {
     let message = format!("`{field}` is not supported, this server keeps no responses");
     ApiError::invalid("unsupported_parameter", field, message)
@@ -61,11 +64,11 @@ fn no_store(field: &str) -> ApiError {
 /// A request for a response, checked.
 #[derive(Debug)]
 pub struct ResponsesRequest {
-    /// The chat that it is.
+    /// The translated chat.
     pub chat: ChatRequest,
     /// The names of the chat's fields in this dialect.
     pub origins: Origins,
-    /// What the answer tells of the request.
+    /// The parts of the request that the answer repeats.
     pub told: Told,
     /// The items of its own input.
     pub input: Vec<Value>,
@@ -106,7 +109,7 @@ impl ResponsesRequest {
         told.parallel_tool_calls = rest.get("parallel_tool_calls").is_none_or(|value| value == true);
         let number = |name: &str| rest.get(name).and_then(Value::as_f64);
         (told.temperature, told.top_p) = (number("temperature"), number("top_p"));
-        // What is said here wins over what was made of other fields.
+        // Explicit fields win over translated ones.
         chat.body.extend(rest);
         let (body, origins) = chat.finish("input");
         let mut chat = ChatRequest::take(&mut Fields::from_value(String::new(), body.into())?, vocab_size)
@@ -118,7 +121,7 @@ impl ResponsesRequest {
     }
 }
 
-/// The messages: instructions, what is kept, and the input.
+/// Adds the messages: instructions, the stored conversation, and the input.
 fn add_conversation(
     chat: &mut Translation,
     told: &Told,
@@ -137,7 +140,7 @@ fn add_conversation(
     add_input(chat, input, past)
 }
 
-/// `text`: what the answer is held to.
+/// Takes `text`, the format of the answer.
 fn take_text(
     chat: &mut Translation,
     fields: &mut Fields,
@@ -189,7 +192,7 @@ fn take_reasoning(
     Ok(())
 }
 
-/// One of these words.
+/// Returns one of these words.
 fn word(fields: &mut Fields, name: &str, words: &[&str]) -> Result<Option<String>, ApiError> {
     let Some(word) = fields.string(name)? else { return Ok(None) };
     if words.contains(&&*word) {
@@ -228,7 +231,7 @@ fn take_include(chat: &mut Translation, fields: &mut Fields, told: &mut Told) ->
 }
 
 fn take_limits(chat: &mut Translation, fields: &mut Fields, told: &mut Told) -> Result<(), ApiError> {
-    // The fields that errors of a chat speak of, whether they were sent or not.
+    // Fields that errors of a chat name, whether they were sent or not.
     for name in ["max_tokens", "max_completion_tokens"] {
         chat.origins.add(name, "max_output_tokens");
     }

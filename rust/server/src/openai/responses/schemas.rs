@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::params::all_params;
 use crate::openai::openapi::parameters;
 
-/// All of them, by name.
+/// Returns all of them, by name.
 pub(in crate::openai) fn schemas() -> Vec<(&'static str, Value)> {
     let text = json!({ "type": "string" });
     let count = json!({ "type": "integer", "minimum": 0 });

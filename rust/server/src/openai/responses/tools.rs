@@ -1,4 +1,4 @@
-//! Tools of a response as those of a chat.
+//! Translates the tools of a response into those of a chat.
 
 use serde_json::{Map, Value, json};
 
@@ -7,8 +7,8 @@ use crate::error::ApiError;
 use crate::openai::fields::{Fields, wrong_type};
 use crate::openai::options::unsupported;
 
-/// Tools that only add to what a model can do by itself. They are left out: the model is told of none,
-/// and calls none.
+/// Optional tools of OpenAI's own servers. They are left out of the prompt, so the model calls
+/// none.
 const LEFT_OUT: &[&str] = &[
     "apply_patch",
     "custom",
@@ -23,7 +23,8 @@ const LEFT_OUT: &[&str] = &[
     "web_search_preview_2025_03_11",
 ];
 
-/// Adds the functions of `tools` to a chat. Returns the tools that the answer tells: those of the prompt.
+/// Adds the functions of `tools` to a chat. Returns the tools that the answer repeats: those of the
+/// prompt.
 ///
 /// # Errors
 /// 400, naming the tool.
@@ -42,7 +43,7 @@ pub(super) fn add_tools(chat: &mut Translation, tools: Value) -> Result<Vec<Valu
                 functions.push(json!({ "type": "function", "function": function }));
             }
             kind if LEFT_OUT.contains(&kind) => {}
-            // Its answers would be made up: they lie in files and on servers that are not here.
+            // A model would make its results up: they need files and servers that are not here.
             kind => return Err(unsupported(&format!("{path}.type"), &kind.into(), None)),
         }
     }

@@ -1,43 +1,43 @@
-//! The chat that a response is written as.
+//! The chat into which a response is translated.
 
 use serde_json::{Map, Value, json};
 
 use crate::openai::origins::Origins;
 
-/// The body of a chat that is being written, and where its parts come from.
+/// The body of a chat under translation, and the origins of its parts.
 #[derive(Debug, Default)]
 pub(super) struct Translation {
     pub(super) body: Map<String, Value>,
     pub(super) origins: Origins,
     messages: Vec<Value>,
-    /// What comes next may belong to the last message, which is the model's.
+    /// Whether the next item may belong to the last message, which is the model's.
     is_open: bool,
-    /// The only message is the system's.
+    /// Whether the only message is the system's.
     is_all_system: bool,
 }
 
 impl Translation {
-    /// Sets a field of the chat that has come from one of the response's.
+    /// Sets a field of the chat, with its origin in the response.
     pub(super) fn set(&mut self, name: &str, value: Value, origin: &str) {
         self.body.insert(name.to_owned(), value);
         self.origins.add(name, origin);
     }
 
-    /// A message that stands alone.
+    /// Adds a separate message.
     pub(super) fn add(&mut self, message: Value, origin: &str) {
         self.origins.add(self.path(self.messages.len()), origin);
         self.messages.push(message);
         self.is_open = false;
     }
 
-    /// Says where a field of the last message comes from.
+    /// Sets the origin of a field of the last message.
     pub(super) fn field_from(&mut self, field: &str, origin: &str) {
         let message = self.path(self.messages.len().saturating_sub(1));
         self.origins.add(format!("{message}.{field}"), origin);
     }
 
-    /// What the model is told to do. At the beginning all of it is one message: many templates know one,
-    /// and only there.
+    /// Adds instructions. Those at the start form one message: many templates allow only one, and
+    /// only there.
     pub(super) fn add_system(&mut self, role: &str, text: &str, origin: &str) {
         if let [only] = &mut self.messages[..]
             && self.is_all_system
@@ -51,7 +51,7 @@ impl Translation {
         self.is_all_system = is_first;
     }
 
-    /// A thought of the model: the first part of a turn.
+    /// Adds a thought of the model: the first part of a turn.
     pub(super) fn add_reasoning(&mut self, text: &str, origin: &str) {
         let turn =
             self.turn(origin, |turn| turn.get("tool_calls").is_none() && turn.get("content").is_none());
@@ -66,7 +66,7 @@ impl Translation {
         }
     }
 
-    /// What the model has said.
+    /// Adds content of the model.
     pub(super) fn add_content(&mut self, content: Value, origin: &str) {
         let turn =
             self.turn(origin, |turn| turn.get("tool_calls").is_none() && turn.get("content").is_none());
@@ -74,7 +74,7 @@ impl Translation {
         self.field_from("content", &format!("{origin}.content"));
     }
 
-    /// A call that the model has made.
+    /// Adds a call of the model.
     pub(super) fn add_call(&mut self, id: &str, name: &str, arguments: &Value, origin: &str) {
         let turn = self.turn(origin, |_| true);
         let call = json!({
@@ -91,14 +91,14 @@ impl Translation {
         }
     }
 
-    /// The whole body.
+    /// Returns the whole body.
     pub(super) fn finish(mut self, origin: &str) -> (Map<String, Value>, Origins) {
         self.body.insert("messages".to_owned(), self.messages.into());
         self.origins.add("messages", origin);
         (self.body, self.origins)
     }
 
-    /// The model's turn that goes on, if this may be added to it; else a new one.
+    /// Returns the model's open turn if it may go on, else a new one.
     fn turn(&mut self, origin: &str, may_go_on: fn(&Map<String, Value>) -> bool) -> &mut Map<String, Value> {
         let last = self.messages.last().and_then(Value::as_object);
         if !(self.is_open && last.is_some_and(may_go_on)) {

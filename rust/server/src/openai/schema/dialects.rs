@@ -1,9 +1,8 @@
 //! Fields of other servers that clients bring along. Those that would change the answer are refused
-//! by name: a program that was written for such a server would otherwise get another answer than it
-//! asked for, with status 200.
+//! by name: a program for such a server would otherwise get a different answer with status 200.
 //!
-//! What a row says about a field is which servers have it. A value that is those servers' own way
-//! of switching it off passes.
+//! A row's description names the servers that have the field. The value with which those servers
+//! switch it off passes.
 
 use super::Neutral::{Empty, False, Null, Numbers, True, Words};
 use super::Param;

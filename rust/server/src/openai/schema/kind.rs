@@ -15,11 +15,11 @@ pub enum Kind {
     Boolean,
     /// An integer within these bounds.
     Integer(i64, i64),
-    /// How much is kept: -1, which leaves it to the server, or an integer from 1 to this.
+    /// Tokens to keep: -1, which leaves it to the server, or an integer from 1 to this.
     Truncation(i64),
     /// A number within these bounds.
     Number(f64, f64),
-    /// A text of one to so many characters.
+    /// A text of one to this many characters.
     Text(usize),
     /// A text of at most this many characters; an empty one is the same as none.
     MaybeText(usize),
@@ -27,14 +27,15 @@ pub enum Kind {
     Name,
     /// A text of one to `max_chars` characters, or a list of at most `max_len` of them.
     Texts {
-        /// Most entries.
+        /// Maximum entries.
         max_len: usize,
         /// Longest entry.
         max_chars: usize,
     },
-    /// A list of at most so many token ids, each in the vocabulary.
+    /// A list of at most this many token ids, each in the vocabulary.
     TokenIds(usize),
-    /// An object of at most so many entries: token ids as strings, and numbers between -100 and 100.
+    /// An object of at most this many entries: token ids as strings, and numbers between -100 and
+    /// 100.
     LogitBias(usize),
     /// A name of a tool, as the formats of calls can write it.
     ToolName,
@@ -46,7 +47,7 @@ pub enum Kind {
     Objects(&'static [Param]),
     /// An object whose fields are the template's affair.
     Variables,
-    /// What an answer has to do with its tools; checked where it is read.
+    /// Whether and which tools an answer calls; checked where it is read.
     ToolChoice,
     /// The format of an answer, by its `type`; checked where it is read.
     ResponseFormat,
@@ -56,7 +57,7 @@ pub enum Kind {
     Blocks,
     /// A list of at most `max_len` texts of one to `max_chars` characters.
     TextList {
-        /// Most entries.
+        /// Maximum entries.
         max_len: usize,
         /// Longest entry.
         max_chars: usize,
@@ -69,7 +70,7 @@ pub enum Kind {
     Input,
     /// A prompt or several; checked where they are read.
     Prompt,
-    /// Whatever it is, it is not looked at.
+    /// Any value; it is ignored.
     Anything,
 }
 
@@ -111,7 +112,7 @@ impl Kind {
         }
     }
 
-    /// The type and the range in words.
+    /// Returns the type and the range in words.
     #[must_use]
     pub fn words(self) -> String {
         match self {
@@ -238,7 +239,7 @@ fn logit_bias(path: &str, value: &Value, max_len: usize, vocab_size: usize) -> R
 }
 
 impl Kind {
-    /// The type and the range as a JSON schema.
+    /// Returns the type and the range as a JSON schema.
     #[must_use]
     pub fn schema(self) -> Value {
         let text = |max_chars: usize| json!({ "type": "string", "minLength": 1, "maxLength": max_chars });

@@ -5,7 +5,7 @@ use super::params::{CHAT, honoured, refused};
 use super::tool::{CALL, CALLED};
 use super::{Kind, Param};
 
-/// The fields that are looked at here. All others go to the template as they are, and so do the
+/// The fields that are checked here. All others go to the template as they are, and so do the
 /// values of `role`.
 pub const MESSAGE: &[Param] = &[
     honoured(

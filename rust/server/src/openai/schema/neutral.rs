@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-/// The values of a field that mean what holds without it.
+/// The values of a field that equal its absence.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Neutral {
     /// None but `null`.
@@ -22,7 +22,7 @@ pub enum Neutral {
 }
 
 impl Neutral {
-    /// Whether the value changes nothing.
+    /// Returns whether the value changes nothing.
     #[must_use]
     pub fn matches(self, value: &Value) -> bool {
         match self {
@@ -30,8 +30,7 @@ impl Neutral {
             Self::False => value == false,
             Self::True => value == true,
             Self::Numbers(numbers) => {
-                // A number that is written in another way is the same one, but for a bit in its
-                // last place.
+                // Another spelling of a number may differ in its last bit.
                 value.as_f64().is_some_and(|value| numbers.iter().any(|number| (value - number).abs() < 1e-9))
             }
             Self::Empty => match value {
@@ -45,7 +44,7 @@ impl Neutral {
         }
     }
 
-    /// The values in words.
+    /// Returns the values in words.
     #[must_use]
     pub fn words(self) -> String {
         match self {
@@ -61,7 +60,7 @@ impl Neutral {
         }
     }
 
-    /// The values as a JSON schema, `null` excepted.
+    /// Returns the values as a JSON schema, `null` excepted.
     #[must_use]
     pub fn schema(self) -> Value {
         match self {

@@ -1,4 +1,4 @@
-//! Every field that clients of OpenAI and vLLM send, and what becomes of it here.
+//! The fields that clients of OpenAI and vLLM send, and their treatment.
 
 use streamcore_engine::{MAX_LOGIT_BIAS, MAX_LOGPROBS};
 
@@ -17,7 +17,7 @@ pub(in crate::openai) const CHAT: On = On::Only(Endpoint::Chat);
 const COMPLETIONS: On = On::Only(Endpoint::Completions);
 pub(super) const BOTH: On = On::Both;
 
-/// A field that does what it says.
+/// Returns a field that takes effect.
 pub(crate) const fn honoured(
     on: On,
     name: &'static str,
@@ -28,12 +28,12 @@ pub(crate) const fn honoured(
     Param { name, on, kind, fate: Fate::Honoured { default }, about }
 }
 
-/// A field that is refused, unless its value changes nothing.
+/// Returns a field that is refused, unless its value changes nothing.
 pub(crate) const fn refused(on: On, name: &'static str, unless: Neutral, about: &'static str) -> Param {
     Param { name, on, kind: Anything, fate: Fate::Refused { unless, instead: None }, about }
 }
 
-/// A field that another one does the same as, or nearly so.
+/// Returns a refused field that has an equivalent here.
 pub(crate) const fn renamed(
     on: On,
     name: &'static str,
@@ -44,7 +44,7 @@ pub(crate) const fn renamed(
     Param { name, on, kind: Anything, fate: Fate::Refused { unless, instead: Some(instead) }, about }
 }
 
-/// A field whose value is not looked at.
+/// Returns a field whose value is ignored.
 pub(crate) const fn ignored(on: On, name: &'static str, about: &'static str) -> Param {
     Param { name, on, kind: Anything, fate: Fate::Ignored, about }
 }

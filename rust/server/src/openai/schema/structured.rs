@@ -1,4 +1,4 @@
-//! The fields that say what an answer is held to.
+//! The fields that constrain an answer.
 
 use super::Kind::{Anything, Boolean, ResponseFormat, StructuredOutputs, Text, Texts};
 use super::Param;

@@ -1,4 +1,5 @@
-//! The fields of tools, and of calls in earlier messages. All others go to the template as they are.
+//! The fields of tools, and of calls in earlier messages. All others go to the template as they
+//! are.
 
 use super::params::{CHAT, honoured};
 use super::{Kind, Param};
@@ -10,7 +11,7 @@ const TYPE: Param =
 pub const TOOL: &[Param] =
     &[TYPE, honoured(CHAT, "function", Kind::Object(FUNCTION), "", "What can be called.")];
 
-/// What can be called; also an entry of the older `functions`.
+/// A function of a tool; also an entry of the older `functions`.
 pub const FUNCTION: &[Param] = &[
     honoured(CHAT, "name", Kind::ToolName, "", "What a call names."),
     honoured(CHAT, "description", Kind::MaybeText(1 << 20), "none", "For the template."),
@@ -37,7 +38,7 @@ pub const CALL: &[Param] = &[
     honoured(CHAT, "function", Kind::Object(CALLED), "", "What was called."),
 ];
 
-/// What was called.
+/// The function of a call.
 pub const CALLED: &[Param] = &[
     honoured(CHAT, "name", Kind::Text(1024), "", "The name of the tool."),
     honoured(

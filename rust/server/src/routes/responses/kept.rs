@@ -1,4 +1,4 @@
-//! The routes of responses that are kept.
+//! The routes of stored responses.
 
 use std::sync::Arc;
 
@@ -67,7 +67,8 @@ pub(in crate::routes) async fn delete(
     Ok(Json(json!({ "id": response.id(), "object": "response", "deleted": true })).into_response())
 }
 
-/// `POST /v1/responses/{id}/cancel`: ends one that runs in the background; one that has ended stays as it is.
+/// `POST /v1/responses/{id}/cancel`: ends one that runs in the background; one that has ended stays
+/// as it is.
 pub(in crate::routes) async fn cancel(
     State(app): State<Arc<App>>,
     id: Id,
@@ -134,8 +135,8 @@ fn invalid(param: &str, message: impl Into<String>) -> ApiError {
     ApiError::invalid("invalid_value", param, message)
 }
 
-/// What stands behind the question mark; of several values of one name the last counts. None of those that
-/// are read has a character that is escaped.
+/// The query of a URL; of several values of one name the last counts. The values read here never
+/// need escapes.
 struct Query(String);
 
 impl Query {

@@ -3,7 +3,7 @@
 use super::error::{Result, fail};
 use super::value::Value;
 
-/// What a function is called with.
+/// The arguments of a call.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Args {
     pub(super) positional: Vec<Value>,
@@ -15,8 +15,8 @@ impl Args {
         Self { positional, named: Vec::new() }
     }
 
-    /// Values by parameter, of which the first `num_required` must be there. A name that begins with `*` belongs to a parameter
-    /// that can be given by position only.
+    /// Returns the values by parameter, of which the first `num_required` must be there. A name
+    /// that begins with `*` belongs to a parameter that can be given by position only.
     pub(super) fn bind<const N: usize>(
         self,
         function: &str,
@@ -46,13 +46,13 @@ impl Args {
         Ok(values)
     }
 
-    /// No arguments at all.
+    /// Checks that there are no arguments.
     pub(super) fn none(self, function: &str) -> Result<()> {
         self.bind(function, [], 0).map(|[]| ())
     }
 }
 
-/// A whole number, such as an index or a width.
+/// Returns a whole number, such as an index or a width.
 pub(super) fn int(value: &Value) -> Result<i128> {
     match value.as_int() {
         Some(number) => Ok(number),
@@ -64,7 +64,7 @@ pub(super) fn int_or(value: Option<&Value>, default: i128) -> Result<i128> {
     value.map_or(Ok(default), int)
 }
 
-/// A whole number or None.
+/// Returns a whole number or None.
 pub(super) fn optional_int(value: Option<&Value>) -> Result<Option<i128>> {
     match value {
         None | Some(Value::None) => Ok(None),
@@ -72,7 +72,7 @@ pub(super) fn optional_int(value: Option<&Value>) -> Result<Option<i128>> {
     }
 }
 
-/// A string and nothing else.
+/// Returns a string and nothing else.
 pub(super) fn text(value: &Value) -> Result<&str> {
     match value.as_str() {
         Some(text) => Ok(text),
@@ -80,7 +80,7 @@ pub(super) fn text(value: &Value) -> Result<&str> {
     }
 }
 
-/// A string or None.
+/// Returns a string or None.
 pub(super) fn optional_text(value: Option<&Value>) -> Result<Option<&str>> {
     match value {
         None | Some(Value::None) => Ok(None),
@@ -92,7 +92,8 @@ pub(super) fn is_true(value: Option<&Value>) -> bool {
     value.is_some_and(Value::is_true)
 }
 
-/// More characters than any prompt has: what a template makes out of nothing, such as `'x' * 10 ** 9`, stays below.
+/// Maximum length that a template can make from nothing, such as by `'x' * 10 ** 9`: more
+/// characters than any prompt has.
 const MAX_MADE: usize = 1 << 26;
 
 /// Refuses to make a text or a list of `len` items.
@@ -104,7 +105,7 @@ pub(super) fn check_len(len: usize) -> Result<()> {
     }
 }
 
-/// A width or a count as a length; a negative one is 0.
+/// Returns a width or a count as a length; a negative one is 0.
 pub(super) fn len(number: i128) -> Result<usize> {
     let len = usize::try_from(number.max(0)).unwrap_or(usize::MAX);
     check_len(len)?;

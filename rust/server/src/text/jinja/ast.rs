@@ -1,4 +1,4 @@
-//! What a template is once it has been read.
+//! The syntax tree of a template.
 
 use std::sync::Arc;
 
@@ -107,7 +107,7 @@ pub(super) type Body = Vec<Statement>;
 pub(super) enum Kind {
     Text(String),
     Print(Expr),
-    /// Tests with their bodies, and what stands behind `else`.
+    /// Tests with their bodies, and the body of `else`.
     If(Vec<(Expr, Body)>, Body),
     For(Arc<Loop>),
     Set(Target, Expr),
@@ -119,7 +119,8 @@ pub(super) enum Kind {
     /// `call(arguments) expression`: the macro is handed over as `caller`.
     CallBlock(Arc<Macro>, Box<Expr>, Arguments),
     AutoEscape(Expr, Body),
-    /// A block that another template could replace; the second field says whether it sees inner variables.
+    /// A block that another template could replace; the second field says whether it sees inner
+    /// variables.
     Block(Body, bool),
     /// `{% generation %}`: its body in a scope.
     Generation(Body),
@@ -145,7 +146,8 @@ pub(super) struct Macro {
     /// Parameters, the last ones with their defaults.
     pub(super) parameters: Vec<(Name, Option<Expr>)>,
     pub(super) body: Body,
-    /// Whether the body reads `caller`, `varargs` and `kwargs`; a macro that does not is not given them.
+    /// Whether the body reads `caller`, `varargs` and `kwargs`; a macro that does not is not given
+    /// them.
     pub(super) reads: Specials,
 }
 

@@ -1,4 +1,4 @@
-//! What Python knows about characters.
+//! Python's classes of characters.
 
 use std::sync::LazyLock;
 
@@ -27,13 +27,13 @@ pub(super) fn is_cased(char: char) -> bool {
     char.is_lowercase() || char.is_uppercase() || is_titlecase(char)
 }
 
-/// Letters that are a capital and a small one, such as `ǅ`.
+/// Returns whether a letter is a capital and a small one, such as `ǅ`.
 fn is_titlecase(char: char) -> bool {
     matches!(char, '\u{1c5}' | '\u{1c8}' | '\u{1cb}' | '\u{1f2}' | '\u{1f88}'..='\u{1f8f}' | '\u{1f98}'..='\u{1f9f}'
         | '\u{1fa8}'..='\u{1faf}' | '\u{1fbc}' | '\u{1fcc}' | '\u{1ffc}')
 }
 
-/// The answer of `str.is...`, or nothing if there is no such method.
+/// Returns the result of `str.is...`, or `None` if there is no such method.
 pub(super) fn is_of(text: &str, method: &str) -> Option<bool> {
     let all = |test: fn(char) -> bool| !text.is_empty() && text.chars().all(test);
     Some(match method {
@@ -53,7 +53,7 @@ pub(super) fn is_of(text: &str, method: &str) -> Option<bool> {
     })
 }
 
-/// Whether there are letters with a case and all have this one.
+/// Returns whether there are letters with a case and all have this one.
 fn has_only(text: &str, is_right: fn(char) -> bool) -> bool {
     let mut cased = text.chars().filter(|char| is_cased(*char)).peekable();
     cased.peek().is_some() && cased.all(is_right)
@@ -78,7 +78,7 @@ fn is_title(text: &str) -> bool {
     has_word
 }
 
-/// Words with a capital at their beginning.
+/// Returns the words with a capital at their beginning.
 pub(super) fn title(text: &str) -> String {
     let (lower, mut out, mut is_inside) = (Lowered::new(text), String::with_capacity(text.len()), false);
     for (char, lower) in text.chars().zip(lower) {
@@ -92,14 +92,15 @@ pub(super) fn title(text: &str) -> String {
     out
 }
 
-/// A capital and the rest in small letters.
+/// Returns a capital and the rest in small letters.
 pub(super) fn capitalized(text: &str) -> String {
     let mut chars = text.chars();
     let Some(first) = chars.next() else { return String::new() };
     titlecased(first) + &Lowered::new(text).skip(1).collect::<String>()
 }
 
-/// Each character in small letters, by its place in the text: a sigma at the end of a word has a form of its own.
+/// Each character in small letters, by its place in the text: a sigma at the end of a word has a
+/// form of its own.
 struct Lowered<'t> {
     chars: std::str::Chars<'t>,
     lower: std::vec::IntoIter<char>,

@@ -72,7 +72,7 @@ fn hash<H: Hasher>(value: &Value, state: &mut H) {
         Value::Float(number) if *number == number.trunc() => (*number as i128).hash(state),
         Value::Float(number) => number.to_bits().hash(state),
         Value::Tuple(items) | Value::Group(items) => items.iter().for_each(|item| hash(item, state)),
-        // The few others that can be keys are told apart by comparison.
+        // The few other types of keys are distinguished by comparison.
         _ => 0.hash(state),
     }
 }

@@ -1,23 +1,22 @@
-//! What rendering may cost: a template is a program, and its maker a stranger.
+//! The limits of rendering: a template is an untrusted program.
 
 use super::error::{Result, fail};
 use super::value::Value;
 use crate::text::wanted;
 
-/// Statements, expressions and turns of loops. The longest conversations that there can be take a
+/// Maximum statements, expressions and turns of loops. The longest possible conversations take a
 /// million or two.
 const MAX_STEPS: usize = 20_000_000;
-/// The same where others wait for the thread: some milliseconds.
+/// The same while others wait for the thread: some milliseconds.
 const MAX_BRIEF_STEPS: usize = 20_000;
-/// Bytes of all texts and lists that are made, whether they are kept or not. What is kept is never
-/// more.
+/// Maximum bytes of all texts and lists made, kept or not, which bounds the memory.
 const MAX_MADE_BYTES: usize = 512 << 20;
 /// Bytes of an item of a list.
 const ITEM_BYTES: usize = 40;
-/// Steps from one look at whether the client is still there to the next.
+/// Steps between two checks that the client is still connected.
 const STEPS_BETWEEN_LOOKS: usize = 4096;
 
-/// What has been spent so far.
+/// The effort so far.
 #[derive(Debug)]
 pub(super) struct Effort {
     num_steps: usize,
@@ -33,7 +32,7 @@ impl Default for Effort {
 }
 
 impl Effort {
-    /// One statement, expression or turn.
+    /// Counts one statement, expression or turn.
     pub(super) fn step(&mut self) -> Result<()> {
         self.num_steps += 1;
         if self.num_steps > self.max_steps {
@@ -46,7 +45,7 @@ impl Effort {
         Ok(())
     }
 
-    /// A text of this many bytes.
+    /// Counts a text of this many bytes.
     pub(super) fn make(&mut self, num_bytes: usize) -> Result<()> {
         self.num_bytes += num_bytes;
         if self.num_bytes > MAX_MADE_BYTES {
@@ -55,12 +54,12 @@ impl Effort {
         Ok(())
     }
 
-    /// A list of this many items.
+    /// Counts a list of this many items.
     pub(super) fn make_items(&mut self, num_items: usize) -> Result<()> {
         self.make(num_items.saturating_mul(ITEM_BYTES))
     }
 
-    /// What an expression has made, or may have.
+    /// Counts a value that an expression may have made.
     pub(super) fn make_value(&mut self, value: &Value) -> Result<()> {
         match value {
             Value::Str(text) => self.make(text.text.len()),

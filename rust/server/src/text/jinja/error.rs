@@ -1,4 +1,4 @@
-//! What can go wrong while a template is read or rendered.
+//! The errors of reading or rendering a template.
 
 use std::fmt;
 

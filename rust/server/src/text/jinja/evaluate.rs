@@ -1,4 +1,4 @@
-//! Works out the expressions of a template.
+//! Evaluates the expressions of a template.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -108,7 +108,7 @@ impl Interpreter<'_> {
             Expr::Concat(parts) => {
                 let parts = self.all(parts, scope)?;
                 super::arguments::check_len(parts.iter().filter_map(Value::as_str).map(str::len).sum())?;
-                // Without escaping, what is safe makes no difference.
+                // Without escaping, safe texts are like others.
                 let plain = || Value::from(parts.iter().map(text_of).collect::<String>());
                 Ok(if self.autoescape { concat(&parts) } else { plain() })
             }
@@ -192,7 +192,7 @@ impl Interpreter<'_> {
     }
 }
 
-/// Whether its value is none that was there already.
+/// Returns whether the expression makes a new value.
 fn makes_value(expr: &Expr) -> bool {
     !matches!(
         expr,

@@ -1,4 +1,4 @@
-//! Tokens to expressions, loosest operator first.
+//! Parses tokens into expressions, loosest operator first.
 
 use super::ast::{Arguments, BinaryOp, CompareOp, Expr, Literal, Name};
 use super::error::{Result, fail};
@@ -21,7 +21,8 @@ impl Parser {
         })
     }
 
-    /// An expression, or several with commas between: a tuple without brackets. A loop's items may not end in a condition.
+    /// Parses an expression, or several with commas between: a tuple without brackets. A loop's
+    /// items may not end in a condition.
     pub(super) fn tuple(&mut self, with_condition: bool, ends: &[&str]) -> Result<Expr> {
         let (mut items, mut is_tuple) = (Vec::new(), false);
         loop {
@@ -119,7 +120,7 @@ impl Parser {
         self.binary(&operators, Self::power)
     }
 
-    /// Unlike in Python, `2 ** 3 ** 2` is read from the left.
+    /// Parses a power; unlike in Python, `2 ** 3 ** 2` is left-associative.
     fn power(&mut self) -> Result<Expr> {
         self.binary(&[("**", BinaryOp::Pow)], |parser| parser.unary(true))
     }
@@ -144,7 +145,7 @@ impl Parser {
         Ok(left)
     }
 
-    /// A sign binds closer than a filter: `-1 | abs` is 1.
+    /// Parses a sign, which binds closer than a filter: `-1 | abs` is 1.
     fn unary(&mut self, with_filters: bool) -> Result<Expr> {
         let operand = |parser: &mut Self| Ok(Box::new(parser.deeper(|parser| parser.unary(false))?));
         let value = if self.skip_operator("-") {
@@ -208,7 +209,7 @@ impl Parser {
         Ok(inner)
     }
 
-    /// Items with commas between them up to a bracket, which may follow a comma.
+    /// Parses items with commas between them up to a bracket, which may follow a comma.
     fn items<T>(&mut self, end: &str, item: fn(&mut Self) -> Result<T>) -> Result<Vec<T>> {
         let mut items = Vec::new();
         while !self.skip_operator(end) {
@@ -223,7 +224,7 @@ impl Parser {
         Ok(items)
     }
 
-    /// Attributes, items and calls.
+    /// Parses attributes, items and calls.
     fn postfix(&mut self, mut value: Expr) -> Result<Expr> {
         loop {
             if self.skip_operator(".") {

@@ -18,7 +18,7 @@ pub(super) fn ordered(name: &str, value: &Value, args: Args) -> Result<Value> {
     }
 }
 
-/// Texts are compared without regard to case, unless that is asked for.
+/// Returns the key to compare by; texts without regard to case, unless requested.
 fn key(value: Value, is_case_sensitive: bool) -> Value {
     match &value {
         Value::Str(text) if !is_case_sensitive => Value::from(text.text.to_lowercase()),

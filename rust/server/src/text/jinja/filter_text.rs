@@ -1,4 +1,4 @@
-//! Filters that make text of text.
+//! Filters from text to text.
 
 use super::arguments::{Args, int, int_or, is_true, len, optional_int, optional_text, text};
 use super::characters::capitalized;
@@ -77,7 +77,7 @@ pub(super) fn text_filter(name: &str, value: &Value, args: Args) -> Result<Value
     }
 }
 
-/// The text of any value, safe if it was.
+/// Returns the text of any value, safe if it was.
 fn soft(value: &Value) -> Text {
     match value {
         Value::Str(text) => text.clone(),
@@ -85,13 +85,13 @@ fn soft(value: &Value) -> Text {
     }
 }
 
-/// A string and nothing else.
+/// Returns a string and nothing else.
 fn string(value: &Value) -> Result<&str> {
     defined(value)?;
     text(value)
 }
 
-/// Words begin behind white space, hyphens and opening brackets.
+/// Capitalises words, which begin behind white space, hyphens and opening brackets.
 fn title(text: &str) -> String {
     let is_between = |char: char| is_space(char) || matches!(char, '-' | '(' | '{' | '[' | '<');
     let (mut out, mut is_first) = (String::with_capacity(text.len()), true);
@@ -132,7 +132,7 @@ fn format(value: &Value, args: Args) -> Result<Value> {
     Ok(Value::Str(Text { text: printf(&text, &values)?.into(), is_safe }))
 }
 
-/// Puts `width` in front of lines; of the first, and of empty ones, only where that is asked for.
+/// Puts `width` in front of lines; of the first, and of empty ones, only on request.
 fn indent(value: &Value, width: &str, with_first: bool, with_blank: bool) -> Result<Value> {
     let source = format!("{}\n", string(value)?);
     let mut out = String::with_capacity(source.len());
@@ -150,7 +150,8 @@ fn indent(value: &Value, width: &str, with_first: bool, with_blank: bool) -> Res
     Ok(if soft(value).is_safe { Value::safe(out) } else { Value::from(out) })
 }
 
-/// Cuts a text that is longer than `length` by more than `leeway`, at the end of a word unless `killwords`.
+/// Cuts a text that is longer than `length` by more than `leeway`, at the end of a word unless
+/// `killwords`.
 fn truncate(value: &Value, args: Args) -> Result<Value> {
     let [length, kill_words, end, leeway] =
         args.bind("truncate", ["length", "killwords", "end", "leeway"], 0)?;

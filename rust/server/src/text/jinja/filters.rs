@@ -1,4 +1,4 @@
-//! The filters of Jinja: which there are, and those that take a value as it is.
+//! The filters of Jinja.
 
 use super::arguments::{Args, int, int_or, is_true, len};
 use super::error::{Result, fail};
@@ -171,7 +171,7 @@ fn plain(name: &str, value: &Value, args: Args) -> Result<Value> {
     }
 }
 
-/// Filters that make one kind of value of another.
+/// Applies a filter that converts a value's type.
 fn converted(name: &str, value: &Value, args: Args) -> Result<Value> {
     match name {
         "items" => {
@@ -214,7 +214,7 @@ fn converted(name: &str, value: &Value, args: Args) -> Result<Value> {
     }
 }
 
-/// The items of what can be gone through from its end.
+/// Returns the items of a value that can be reversed.
 fn reversible(value: &Value) -> Result<Vec<Value>> {
     match value {
         Value::Iterator(_) | Value::Loop(_) => {
@@ -224,7 +224,7 @@ fn reversible(value: &Value) -> Result<Vec<Value>> {
     }
 }
 
-/// Lists of so many items each.
+/// Returns lists of this many items each.
 fn batches(value: &Value, args: Args) -> Result<Value> {
     let [count, fill] = args.bind("batch", ["linecount", "fill_with"], 1)?;
     let (count, fill) = (count.unwrap_or(Value::None), fill.filter(|fill| !matches!(fill, Value::None)));
@@ -247,7 +247,7 @@ fn batches(value: &Value, args: Args) -> Result<Value> {
     }))
 }
 
-/// So many lists of about the same length.
+/// Returns this many lists of about the same length.
 fn slices(value: &Value, args: Args) -> Result<Value> {
     let [count, fill] = args.bind("slice", ["slices", "fill_with"], 1)?;
     let (count, fill) = (count.unwrap_or(Value::None), fill.filter(|fill| !matches!(fill, Value::None)));

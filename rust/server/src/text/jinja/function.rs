@@ -1,4 +1,4 @@
-//! What can be called, and the methods of values that are no strings.
+//! Functions, and the methods of values other than strings.
 
 use std::rc::Rc;
 
@@ -53,7 +53,7 @@ impl Function {
     }
 }
 
-/// Whether Python's type has this method and a template may call it.
+/// Returns whether Python's type has this method and a template may call it.
 pub(super) fn has_method(value: &Value, name: &str) -> bool {
     let names: &[&str] = match value {
         Value::Str(_) => STR_METHODS,

@@ -1,4 +1,4 @@
-//! HTML: escaped, taken out, and written as attributes.
+//! HTML: escaping, removing tags, and writing attributes.
 
 use super::error::{Result, fail};
 use super::operators::defined;
@@ -6,7 +6,7 @@ use super::repr::{repr, text_of};
 use super::scan::is_space;
 use super::value::Value;
 
-/// The text of a value as HTML shows it; one that is safe already stays.
+/// Returns the text of a value as HTML shows it; one that is safe already stays.
 pub(super) fn escape(value: &Value) -> String {
     match value {
         Value::Str(text) if text.is_safe => text.text.to_string(),
@@ -29,7 +29,7 @@ pub(super) fn escaped(text: &str) -> String {
     out
 }
 
-/// A dictionary as the attributes of a tag; what is None or undefined is left out.
+/// Returns a dictionary as the attributes of a tag; None and undefined are left out.
 pub(super) fn attributes(value: &Value, with_space: bool) -> Result<String> {
     defined(value)?;
     let Value::Dict(dict) = value else { return fail("`xmlattr` needs a dict") };
@@ -46,7 +46,7 @@ pub(super) fn attributes(value: &Value, with_space: bool) -> Result<String> {
     Ok(if with_space && !text.is_empty() { format!(" {text}") } else { text })
 }
 
-/// Text without comments and tags, white space in it made one space, entities made characters.
+/// Returns text without comments and tags, with white space collapsed and entities decoded.
 pub(super) fn without_tags(text: &str) -> String {
     let text = without(&without(text, "<!--", "-->"), "<", ">");
     let words: Vec<&str> = text.split(is_space).filter(|word| !word.is_empty()).collect();
@@ -63,7 +63,7 @@ fn without(text: &str, start: &str, end: &str) -> String {
     out + rest
 }
 
-/// The entities that `escaped` makes, a few more, and those by number.
+/// Decodes the entities that `escape` makes, a few more, and those by number.
 fn unescaped(text: &str) -> String {
     let (mut out, mut rest) = (String::new(), text);
     while let Some((before, behind)) = rest.split_once('&') {
@@ -103,7 +103,7 @@ fn character(name: &str) -> Option<char> {
     Some(code)
 }
 
-/// A text, or the pairs of a mapping, as they stand in an address.
+/// Encodes a text, or the pairs of a mapping, for a URL.
 pub(super) fn url_encoded(value: &Value) -> Result<String> {
     let pairs = match value {
         Value::Dict(dict) => {

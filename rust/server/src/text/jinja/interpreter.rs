@@ -19,7 +19,7 @@ use crate::text::Clock;
 /// Calls in calls and expressions in expressions: beyond this a template would exhaust the stack.
 const MAX_DEPTH: usize = 100;
 
-/// Where a body goes on.
+/// The flow of control behind a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flow {
     Next,
@@ -30,9 +30,9 @@ enum Flow {
 pub(super) struct Interpreter<'t> {
     pub(super) clock: &'t Clock,
     pub(super) out: String,
-    /// Whether what is printed is escaped for HTML.
+    /// Whether output is escaped for HTML.
     pub(super) autoescape: bool,
-    /// What the innermost `set` or `filter` block has captured.
+    /// The text captured by the innermost `set` or `filter` block.
     pub(super) captured: Value,
     depth: usize,
     pub(super) effort: Effort,
@@ -146,7 +146,7 @@ impl<'t> Interpreter<'t> {
         Ok(Flow::Next)
     }
 
-    /// Statements with a body that others may call or replace, and those that only say where to go on.
+    /// Runs statements with a callable or replaceable body, and those that only change the flow.
     fn block_statement(&mut self, kind: &Kind, scope: &Rc<Scope>) -> Result<Flow> {
         match kind {
             Kind::CallBlock(code, function, arguments) => {
@@ -204,7 +204,7 @@ impl<'t> Interpreter<'t> {
         flow.map(|flow| (printed, flow))
     }
 
-    /// What has been printed, as a value.
+    /// Returns printed text as a value.
     fn text(&self, text: String) -> Value {
         if self.autoescape { Value::safe(text) } else { Value::from(text) }
     }
@@ -305,7 +305,7 @@ impl<'t> Interpreter<'t> {
     }
 }
 
-/// Puts a value where the target says; a tuple is taken apart.
+/// Assigns a value to a target; a tuple is unpacked.
 fn assign(target: &Target, value: Value, scope: &Rc<Scope>) -> Result<()> {
     match target {
         Target::Name(name) => scope.set(name, value),

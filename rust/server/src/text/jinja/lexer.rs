@@ -1,11 +1,11 @@
-//! Template source to tokens: text, tags, and what stands in them.
+//! Template source to tokens: text, tags, and their content.
 
 use super::error::{Error, Result};
 use super::scan::{is_space, number, string, word};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum TokenKind {
-    /// Text outside of tags, white space already taken away.
+    /// Text outside of tags, with white space already stripped.
     Data(String),
     /// `{{`
     PrintStart,
@@ -33,8 +33,8 @@ const OPERATORS: [&str; 26] = [
     "=", ".", ":", "|", ",", ";",
 ];
 
-/// Reads a whole template as `transformers` sets jinja2 up: a newline behind a tag goes, and so does white space before a
-/// tag that begins its line.
+/// Reads a whole template as `transformers` sets jinja2 up: a newline behind a tag goes, and so
+/// does white space before a tag that begins its line.
 pub(super) fn tokenize(source: &str) -> Result<Vec<Token>> {
     let mut lexer = Lexer { source, position: 0, line: 1, at_line_start: true, tokens: Vec::new() };
     while lexer.position < source.len() {
@@ -49,7 +49,7 @@ struct Lexer<'s> {
     source: &'s str,
     position: usize,
     line: usize,
-    /// Whether what was read last ended a line.
+    /// Whether the last text read ended a line.
     at_line_start: bool,
     tokens: Vec<Token>,
 }
@@ -73,7 +73,7 @@ impl<'s> Lexer<'s> {
         self.position += len;
     }
 
-    /// Text up to the next tag, and that tag.
+    /// Reads text up to the next tag, and that tag.
     fn text_and_tag(&mut self) -> Result<()> {
         let rest = self.rest();
         let start = rest
@@ -116,7 +116,7 @@ impl<'s> Lexer<'s> {
         }
     }
 
-    /// `text` without the white space that the tag behind it takes away.
+    /// Returns `text` without the white space that the tag behind it strips.
     fn left_stripped<'t>(&self, text: &'t str, opening: &str, sign: Option<char>) -> &'t str {
         match sign {
             Some('-') => text.trim_end_matches(is_space),
@@ -142,7 +142,7 @@ impl<'s> Lexer<'s> {
         Ok(())
     }
 
-    /// What stands between `raw` and `endraw`, as it is.
+    /// Reads the text between `raw` and `endraw`, as it is.
     fn raw(&mut self) -> Result<()> {
         let rest = self.rest();
         for (start, _) in rest.match_indices("{%") {
@@ -157,7 +157,7 @@ impl<'s> Lexer<'s> {
         Err(Error::new("`raw` is not closed, `endraw` is missing"))
     }
 
-    /// What stands in a tag, up to and with its end.
+    /// Reads the content of a tag, up to and with its end.
     fn inside(&mut self, end: TokenKind) -> Result<()> {
         let closing = if end == TokenKind::PrintEnd { "}}" } else { "%}" };
         let mut open = Vec::new();
@@ -182,7 +182,7 @@ impl<'s> Lexer<'s> {
         }
     }
 
-    /// One token; returns how long it is.
+    /// Reads one token; returns its length.
     fn token(&mut self, rest: &str, first: char, open: &mut Vec<char>) -> Result<usize> {
         let follows_dot = self.source[..self.position].ends_with('.');
         if first.is_ascii_digit() {
@@ -226,7 +226,7 @@ fn balance(operator: &str, open: &mut Vec<char>) -> Result<()> {
     Ok(())
 }
 
-/// The length of a tag's end with the white space that it takes away, if it stands here.
+/// Returns the length of a tag's end with the white space that it strips, if it is here.
 fn tag_end(rest: &str, closing: &str) -> Option<usize> {
     let sign = rest.chars().next().filter(|sign| *sign == '-' || (*sign == '+' && closing == "%}"));
     let len = usize::from(sign.is_some()) + closing.len();
@@ -236,7 +236,7 @@ fn tag_end(rest: &str, closing: &str) -> Option<usize> {
     is_end.then(|| len + behind(&rest[len..]))
 }
 
-/// How much white space an end with this sign takes away: all, nothing, or one newline.
+/// Returns how much white space an end with this sign strips: all, nothing, or one newline.
 fn space_behind(rest: &str, sign: Option<char>) -> usize {
     match sign {
         Some('-') => rest.len() - rest.trim_start_matches(is_space).len(),
@@ -245,7 +245,8 @@ fn space_behind(rest: &str, sign: Option<char>) -> usize {
     }
 }
 
-/// The length of ` name %}` with what its end takes away; `raw` itself leaves the newline that follows.
+/// Returns the length of ` name %}` with the white space that its end strips; `raw` itself keeps
+/// the newline that follows.
 fn raw_tag(inner: &str, name: &str, trims: bool) -> Option<usize> {
     let rest = inner.trim_start_matches(is_space).strip_prefix(name)?.trim_start_matches(is_space);
     let sign = rest.chars().next().filter(|sign| *sign == '-' || (*sign == '+' && trims));

@@ -1,4 +1,4 @@
-//! `loop`, `cycler` and their like: what remembers from one use to the next.
+//! `loop`, `cycler` and other stateful values.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use super::error::{Result, fail};
 use super::scope::Scope;
 use super::value::{Value, equal};
 
-/// A running loop: what the variable `loop` is.
+/// A running loop: the value of the variable `loop`.
 #[derive(Debug)]
 pub(super) struct LoopState {
     pub(super) code: Arc<Loop>,

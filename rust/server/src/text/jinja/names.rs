@@ -1,4 +1,4 @@
-//! The names that a template uses: what a macro reads, and what nothing has.
+//! The names that a template uses: those that a macro reads, and unknown ones.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use super::evaluate::GLOBALS;
 use super::filters::FILTERS;
 use super::tests::TESTS;
 
-/// Which of its special variables a macro reads.
+/// Returns which of its special variables a macro reads.
 pub(super) fn specials(body: &Body, parameters: &[(Name, Option<Expr>)]) -> Specials {
     let mut reads = Specials::default();
     let mut walk = Walk { visit: &mut |expr, _, _| note(expr, &mut reads), line: 0, is_conditional: false };
@@ -30,15 +30,15 @@ fn note(expr: &Expr, reads: &mut Specials) {
     }
 }
 
-/// What a template asks for that does not exist. Where a condition may leave it out, the template can be rendered all the same,
-/// and the fault is `conditional`.
+/// Unknown names of a template. If a condition may skip the fault, the template can still be
+/// rendered, and the fault is `conditional`.
 #[derive(Debug, Default)]
 pub(super) struct Unknown {
     pub(super) always: Option<Error>,
     pub(super) conditional: Vec<Error>,
 }
 
-/// Looks for filters and tests that do not exist, and for calls of functions that nothing can define.
+/// Finds unknown filters and tests, and calls of functions that nothing can define.
 pub(super) fn unknown(body: &Body) -> Unknown {
     let mut assigned = HashSet::new();
     assigned_in(body, &mut assigned);
@@ -116,7 +116,8 @@ fn targets(target: &Target, names: &mut HashSet<Name>) {
     }
 }
 
-/// Visits every expression with its line, and whether a condition in the same scope decides about it.
+/// Visits every expression with its line, and whether a condition in the same scope decides about
+/// it.
 struct Walk<'v> {
     visit: &'v mut dyn FnMut(&Expr, usize, bool),
     line: usize,

@@ -2,17 +2,18 @@
 
 use super::repr::{float, signed_exponent};
 
-/// How the digits of a float are written.
+/// The format of a float's digits.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FloatStyle {
-    /// One of `e`, `f`, `g`, `r`; `r` is what `repr` writes, or with a precision `g` that keeps a digit behind the point.
+    /// One of `e`, `f`, `g`, `r`; `r` is what `repr` writes, or with a precision `g` that keeps a
+    /// digit behind the point.
     pub(super) kind: char,
     pub(super) precision: Option<usize>,
     /// Keeps the point and the zeros behind it.
     pub(super) is_alternate: bool,
 }
 
-/// The digits of a number that is not negative.
+/// Returns the digits of a number that is not negative.
 pub(super) fn float_digits(number: f64, style: FloatStyle) -> String {
     let FloatStyle { kind, precision, is_alternate } = style;
     if !number.is_finite() {
@@ -34,7 +35,7 @@ fn pointed(digits: &str, is_alternate: bool) -> String {
     if is_alternate && !digits.contains('.') { format!("{digits}.") } else { digits.to_owned() }
 }
 
-/// As many digits as `precision` says, with an exponent where the number is small or has more.
+/// Returns `precision` digits, with an exponent if the number is small or has more.
 fn general(number: f64, precision: usize, keeps_digit: bool, is_alternate: bool) -> String {
     let text = format!("{number:.*e}", precision - 1);
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
@@ -52,7 +53,7 @@ fn general(number: f64, precision: usize, keeps_digit: bool, is_alternate: bool)
     if keeps_digit && !digits.contains('.') { digits + ".0" } else { digits }
 }
 
-/// The digits of a whole number without its sign.
+/// Returns the digits of a whole number without its sign.
 pub(super) fn int_digits(number: i128, kind: char) -> String {
     let number = number.unsigned_abs();
     match kind {
@@ -64,7 +65,8 @@ pub(super) fn int_digits(number: i128, kind: char) -> String {
     }
 }
 
-/// Puts a separator between groups of the digits in front of the point; zeros in front make them `width` long.
+/// Puts a separator between groups of the digits in front of the point; zeros in front make them
+/// `width` long.
 pub(super) fn grouped(digits: &str, separator: char, group: usize, width: usize) -> String {
     let whole_len = digits.find(|char: char| !char.is_ascii_hexdigit()).unwrap_or(digits.len());
     // An exponent's letter is a hexadecimal digit, too, but never stands in front of a point.

@@ -1,11 +1,11 @@
-//! Texts to numbers, and numbers rounded.
+//! Converts texts to numbers, and rounds numbers.
 
 use super::error::{Error, Result, fail};
 use super::operators::defined;
 use super::scan::is_space;
 use super::value::Value;
 
-/// `int(value)` as the filter has it; nothing if the value is no number.
+/// Converts like the filter `int`; `None` if the value is not a number.
 pub(super) fn int_of(value: &Value, base: i128) -> Result<Option<i128>> {
     defined(value)?;
     match value {
@@ -28,7 +28,7 @@ fn truncated(number: f64) -> Option<i128> {
     (number.abs() < 1.7e38).then_some(number.trunc() as i128)
 }
 
-/// A number in digits with single underscores between them; the base may be named in front.
+/// Returns a number in digits with single underscores between them; the base may be named in front.
 fn parse_int(text: &str, base: i128) -> Option<i128> {
     let text = text.trim_matches(is_space);
     let (sign, digits) = match text.strip_prefix('-') {
@@ -63,7 +63,7 @@ fn without_underscores(digits: &str) -> Option<String> {
     (!is_wrong).then(|| digits.replace('_', ""))
 }
 
-/// `float(value)` as the filter has it; nothing if the value is no number.
+/// Converts like the filter `float`; `None` if the value is not a number.
 pub(super) fn float_of(value: &Value) -> Result<Option<f64>> {
     defined(value)?;
     Ok(match value {
@@ -86,7 +86,7 @@ pub(super) fn parse_float(text: &str) -> Option<f64> {
     text.replace('_', "").parse().ok()
 }
 
-/// The filter `round`: a whole number stays one where it is rounded to either side.
+/// Applies the filter `round`; a whole number stays whole when rounded to the nearest.
 pub(super) fn round(value: &Value, precision: Option<i128>, method: &str) -> Result<Value> {
     defined(value)?;
     let digits = precision.unwrap_or(0);
@@ -128,8 +128,8 @@ pub(super) fn round(value: &Value, precision: Option<i128>, method: &str) -> Res
     Ok(Value::Float(rounded.map_or(0.0, |rounded| rounded as f64).copysign(number)))
 }
 
-/// Rounds to a multiple of a power of ten; of two that are equally near, the even one. `has_rest` says that the number was
-/// a little more.
+/// Rounds to a multiple of a power of ten; of two that are equally near, the even one. `has_rest`
+/// says that the number was a little more.
 fn rounded_int(number: i128, digits: u32, has_rest: bool) -> Option<i128> {
     let Some(unit) = 10_i128.checked_pow(digits) else { return Some(0) };
     let magnitude = number.checked_abs()?;

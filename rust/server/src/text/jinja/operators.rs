@@ -46,7 +46,7 @@ pub(super) fn binary(operator: BinaryOp, left: &Value, right: &Value) -> Result<
     }
 }
 
-/// An error if the value is undefined: nothing can be done with it but to print it, test it or go through it.
+/// Returns an error if the value is undefined, which can only be printed, tested or iterated.
 pub(super) fn defined(value: &Value) -> Result<()> {
     match value {
         Value::Undefined(message) => fail(&**message),
@@ -66,7 +66,7 @@ fn sign(operator: BinaryOp) -> &'static str {
     }
 }
 
-/// The sum of strings, lists or tuples.
+/// Returns the sum of strings, lists or tuples.
 fn joined(left: &Value, right: &Value) -> Option<Result<Value>> {
     let chain = |left: &[Value], right: &[Value]| {
         check_len(left.len() + right.len()).map(|()| [left, right].concat())
@@ -93,7 +93,7 @@ pub(super) fn concat(parts: &[Value]) -> Value {
     }
 }
 
-/// A string, list or tuple many times.
+/// Returns a string, list or tuple many times.
 fn repeated(left: &Value, right: &Value) -> Option<Result<Value>> {
     let (value, times) = match (left.as_int(), right.as_int()) {
         (None, Some(times)) => (left, times),
@@ -172,7 +172,8 @@ fn float(operator: BinaryOp, left: f64, right: f64) -> Result<Value> {
     }))
 }
 
-/// Quotient and remainder, rounded towards minus infinity; the remainder has the sign of the divisor.
+/// Quotient and remainder, rounded towards minus infinity; the remainder has the sign of the
+/// divisor.
 fn divided(left: f64, right: f64) -> (f64, f64) {
     let mut rest = left % right;
     let mut quotient = (left - rest) / right;
@@ -225,7 +226,7 @@ pub(super) fn compare(operator: CompareOp, left: &Value, right: &Value) -> Resul
     })
 }
 
-/// Which of two comes first; nothing if one is not a number.
+/// Returns which of two comes first; nothing if one is not a number.
 pub(super) fn order(left: &Value, right: &Value, operator: &str) -> Result<Option<Ordering>> {
     defined(left)?;
     defined(right)?;
@@ -276,8 +277,8 @@ fn subset_order(left: &Value, right: &Value) -> Result<Option<Ordering>> {
     })
 }
 
-/// Sorts by keys that are worked out already; equal ones keep their order, also backwards. The standard library's sort may panic
-/// where the order is none, as among numbers that are not.
+/// Sorts by computed keys; equal ones keep their order, also backwards. The standard library's sort
+/// may panic without a total order, as with NaN.
 pub(super) fn sorted(items: Vec<(Value, Value)>, is_reversed: bool) -> Result<Vec<Value>> {
     Ok(merge_sorted(items, is_reversed)?.into_iter().map(|(_, item)| item).collect())
 }

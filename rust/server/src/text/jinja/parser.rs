@@ -1,4 +1,4 @@
-//! Tokens to statements.
+//! Parses tokens into statements.
 
 use std::sync::Arc;
 
@@ -9,16 +9,16 @@ use super::names::specials;
 
 /// Tags in tags, brackets in brackets: beyond this a template would exhaust the stack.
 const MAX_DEPTH: usize = 50;
-/// Operators of one kind in a row: each is one level of the expression.
+/// Maximum operators of one kind in a row: each is one level of the expression.
 pub(super) const MAX_CHAIN: usize = 90;
-/// Operators, filters, attributes and calls of one expression: each may be one level of it, and
-/// what goes through it goes as deep.
+/// Maximum operators, filters, attributes and calls of one expression: each may be one level of
+/// recursion.
 const MAX_LINKS: usize = 1000;
 
 /// Reads a template.
 ///
 /// # Errors
-/// Says on which line it is not one.
+/// The line of the fault.
 pub(super) fn parse(source: &str) -> Result<Body> {
     let tokens = tokenize(source)?;
     let mut parser = Parser { tokens, position: 0, depth: 0, num_links: 0, num_loops: 0 };
@@ -30,9 +30,9 @@ pub(super) struct Parser {
     tokens: Vec<Token>,
     position: usize,
     depth: usize,
-    /// Operators and the like in the expression that is being read.
+    /// Links in the expression that is being read.
     num_links: usize,
-    /// Loops around what is being read, in which `break` has a meaning.
+    /// Loops around the present place, in which `break` has a meaning.
     num_loops: usize,
 }
 
@@ -128,8 +128,7 @@ impl Parser {
         parsed
     }
 
-    /// Counts an operator, or what else makes an expression one level higher without being inside
-    /// of another.
+    /// Counts an operator, or another link that adds a level to an expression without nesting.
     pub(super) fn link(&mut self) -> Result<()> {
         self.num_links += 1;
         match self.num_links > MAX_LINKS {
@@ -138,7 +137,8 @@ impl Parser {
         }
     }
 
-    /// Statements up to one of the tags `ends`, whose name is taken and returned; without any, up to the end.
+    /// Parses statements up to one of the tags `ends`, whose name is taken and returned; without
+    /// any, up to the end.
     fn body(&mut self, ends: &[&'static str]) -> Result<(Body, &'static str)> {
         let mut body = Body::new();
         loop {
@@ -181,7 +181,7 @@ impl Parser {
         Ok(())
     }
 
-    /// A body behind the end of this tag; a colon may stand before it, as in Python.
+    /// Parses a body behind the end of this tag; a colon may stand before it, as in Python.
     fn block(&mut self, ends: &[&'static str]) -> Result<(Body, &'static str)> {
         self.skip_operator(":");
         self.end_tag()?;
@@ -231,7 +231,7 @@ impl Parser {
         Ok(())
     }
 
-    /// Nothing of it is ever used, since there is no other template.
+    /// Skips a tag about another template, since there is none.
     fn other_template(&mut self, tag: &str) -> Kind {
         while !matches!(self.peek(), TokenKind::TagEnd | TokenKind::End) {
             self.next();
@@ -293,7 +293,7 @@ impl Parser {
         Ok(Kind::With(targets, self.block(&["endwith"])?.0))
     }
 
-    /// Parameters and body; those of a `call` block are given already.
+    /// Parses parameters and body; those of a `call` block are given already.
     fn macro_with(
         &mut self,
         end: &'static str,

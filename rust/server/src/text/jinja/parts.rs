@@ -1,4 +1,4 @@
-//! Parts of tags: what is assigned to, and filters without a value in front.
+//! Parts of tags: targets, and filters without a value in front.
 
 use super::ast::{Arguments, Expr, Name, Target};
 use super::error::{Result, fail};
@@ -16,7 +16,7 @@ impl Parser {
         }
     }
 
-    /// What can be assigned to: a name, an attribute of a namespace, or several.
+    /// Parses a target: a name, an attribute of a namespace, or several.
     pub(super) fn target(&mut self, with_attributes: bool, ends: &[&str]) -> Result<Target> {
         let (mut targets, mut is_tuple) = (Vec::new(), false);
         loop {
@@ -53,7 +53,7 @@ impl Parser {
         }
     }
 
-    /// Filters behind `input`; the first without its bar where a tag begins with it.
+    /// Parses filters behind `input`; the first without its bar if a tag begins with it.
     pub(super) fn filter_chain(&mut self, input: Expr, starts_inline: bool) -> Result<Expr> {
         let (mut value, mut is_inline) = (input, starts_inline);
         while is_inline || self.skip_operator("|") {
@@ -64,7 +64,7 @@ impl Parser {
         Ok(value)
     }
 
-    /// A filter's or test's name, which may have dots in it, and its arguments.
+    /// Parses a filter's or test's name, which may contain dots, and its arguments.
     pub(super) fn filter_call(&mut self) -> Result<(Name, Arguments)> {
         let name = self.dotted_name()?;
         let arguments = if self.is_operator("(") { self.arguments()? } else { Arguments::default() };

@@ -8,7 +8,7 @@ use super::value::{Dict, Value, View};
 
 const WIDTH: usize = 80;
 
-/// A value over as many lines as it takes, the keys of its dictionaries in order.
+/// Returns a value over as many lines as it takes, the keys of its dictionaries in order.
 pub(super) fn pretty(value: &Value) -> Result<String> {
     let mut printer = Printer { out: String::new() };
     printer.write(&in_order(value)?, 0, 0, 0);
@@ -109,7 +109,7 @@ impl Printer {
         self.out.push('}');
     }
 
-    /// A text in pieces, each on a line of its own; a text that is the whole value stands in brackets.
+    /// Writes a text in pieces, one per line; a text that is the whole value is in brackets.
     fn text(&mut self, text: &str, indent: usize, allowance: usize, depth: usize) {
         let extra = usize::from(depth == 0);
         let (indent, allowance) = (indent + extra, allowance + extra);
@@ -129,7 +129,7 @@ impl Printer {
     }
 }
 
-/// The lines of a text in quotes, longer ones cut behind white space.
+/// Returns the lines of a text in quotes, longer ones cut behind white space.
 fn pieces(text: &str, width: usize, allowance: usize) -> Vec<String> {
     let quoted = |text: &str| repr(&Value::from(text));
     let fits = |text: &str, width: usize| quoted(text).chars().count() <= width;
@@ -163,7 +163,7 @@ fn pieces(text: &str, width: usize, allowance: usize) -> Vec<String> {
     pieces
 }
 
-/// Words with the white space behind them.
+/// Returns the words with the white space behind them.
 fn parts(line: &str) -> Vec<&str> {
     let (mut parts, mut rest) = (Vec::new(), line);
     while !rest.is_empty() {

@@ -6,7 +6,7 @@ use super::numbers::{FloatStyle, float_digits, int_digits};
 use super::repr::{escaped, repr, text_of};
 use super::value::{Value, no_key};
 
-/// What stands between `%` and the letter.
+/// The specification between `%` and the letter.
 #[derive(Debug, Default)]
 struct Spec {
     is_left: bool,
@@ -36,7 +36,8 @@ impl Values<'_> {
     }
 }
 
-/// Python's `%` of a string: a tuple has the values one by one, a dictionary by name, anything else is one value.
+/// Python's `%` of a string: a tuple has the values one by one, a dictionary by name, anything else
+/// is one value.
 pub(super) fn printf(format: &str, values: &Value) -> Result<String> {
     let items = match values {
         Value::Tuple(items) | Value::Group(items) => items.to_vec(),
@@ -74,7 +75,7 @@ pub(super) fn printf(format: &str, values: &Value) -> Result<String> {
     Ok(out)
 }
 
-/// Formats one field; returns what stands behind it.
+/// Formats one field; returns the text behind it.
 fn field<'f>(mut rest: &'f str, values: &mut Values, out: &mut String) -> Result<&'f str> {
     if let Some(behind) = rest.strip_prefix('%') {
         out.push('%');
@@ -83,7 +84,7 @@ fn field<'f>(mut rest: &'f str, values: &mut Values, out: &mut String) -> Result
     if let Some(inner) = rest.strip_prefix('(') {
         let Some(end) = closing(inner) else { return fail("incomplete format key") };
         let value = values.named(&inner[..end])?;
-        // What was looked up by name is the only value that is left.
+        // The value looked up by name is the only one left.
         values.items = vec![value].into_iter();
         rest = &inner[end + 1..];
     }
@@ -95,7 +96,7 @@ fn field<'f>(mut rest: &'f str, values: &mut Values, out: &mut String) -> Result
     Ok(behind)
 }
 
-/// Where the bracket closes that is open.
+/// Returns where the open bracket closes.
 fn closing(inner: &str) -> Option<usize> {
     let mut depth = 1;
     for (index, char) in inner.char_indices() {
@@ -139,7 +140,7 @@ fn spec<'f>(mut rest: &'f str, values: &mut Values) -> Result<(Spec, &'f str)> {
     Ok((spec, rest))
 }
 
-/// Digits, or a star for a value that holds the number.
+/// Reads digits, or a star for a value that holds the number.
 fn number<'f>(rest: &'f str, values: &mut Values) -> Result<(Option<i128>, &'f str)> {
     if let Some(behind) = rest.strip_prefix('*') {
         return match values.next()?.as_int() {
@@ -200,7 +201,7 @@ fn convert(kind: char, value: &Value, spec: &Spec, out: &mut String) -> Result<(
     pad(&format!("{sign}{prefix}{}{digits}", "0".repeat(zeros)), spec, out)
 }
 
-/// Sign, prefix and digits of a whole number; a precision is the least number of digits.
+/// Sign, prefix and digits of a whole number; a precision is the minimum number of digits.
 fn whole(number: i128, kind: char, spec: &Spec) -> (bool, &'static str, String) {
     let digits = int_digits(number, kind);
     let zeros = spec.precision.unwrap_or(0).saturating_sub(digits.len());

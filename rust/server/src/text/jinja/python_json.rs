@@ -25,7 +25,7 @@ pub(super) fn tojson(value: &Value, args: Args) -> Result<String> {
     Ok(writer.out)
 }
 
-/// One level of indentation: spaces by number, or any text.
+/// Returns one level of indentation: spaces by number, or any text.
 fn indent_unit(indent: Option<&Value>) -> Result<Option<String>> {
     match indent {
         None | Some(Value::None) => Ok(None),
@@ -34,7 +34,7 @@ fn indent_unit(indent: Option<&Value>) -> Result<Option<String>> {
     }
 }
 
-/// What stands between items and after a key.
+/// Returns the separators of items and of a key and its value.
 fn separators(separators: Option<&Value>, is_indented: bool) -> Result<(String, String)> {
     let Some(pair) = separators.filter(|given| !matches!(given, Value::None)) else {
         let item = if is_indented { "," } else { ", " };
@@ -109,7 +109,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Goes to where the next item of the innermost container stands.
+    /// Writes the separator before the next item of the innermost container.
     fn begin_item(&mut self, first: bool) {
         if first {
             self.depth += 1;
@@ -159,7 +159,7 @@ impl Writer {
     }
 }
 
-/// A value that is neither text nor container.
+/// Returns a value that is neither text nor container.
 fn scalar(value: &Value) -> Result<String> {
     Ok(match value {
         Value::None => "null".to_owned(),

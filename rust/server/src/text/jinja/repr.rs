@@ -1,4 +1,4 @@
-//! Values as Python prints them.
+//! Formats values as Python prints them.
 
 use std::fmt::Write;
 
@@ -100,7 +100,8 @@ fn write_quoted(text: &str, out: &mut String) {
             '\t' => out.push_str("\\t"),
             '\\' => out.push_str("\\\\"),
             _ if char == quote => out.extend(['\\', char]),
-            // Python escapes the planes for private use; here they stand for markers that a client wrote (`../literals.rs`).
+            // Python escapes the planes for private use; here they replace markers that a client
+            // wrote (`../literals.rs`).
             _ if is_printable(char) || char >= '\u{f0000}' => out.push(char),
             _ => out.push_str(&escaped(char)),
         }
@@ -108,7 +109,7 @@ fn write_quoted(text: &str, out: &mut String) {
     out.push(quote);
 }
 
-/// A character by its code.
+/// Returns a character by its code.
 pub(super) fn escaped(char: char) -> String {
     match u32::from(char) {
         code @ ..=0xff => format!("\\x{code:02x}"),
@@ -123,7 +124,8 @@ pub(super) fn is_printable(char: char) -> bool {
     matches!(char, '\'' | '"' | '\\') || format!("a{char}").escape_debug().nth(1) == Some(char)
 }
 
-/// A float: the shortest digits that say which it is, with an exponent below 1e-4 and from 1e16 on.
+/// Formats a float: the shortest digits that identify it, with an exponent below 1e-4 and from 1e16
+/// on.
 pub(super) fn float(number: f64) -> String {
     if number.is_nan() {
         return "nan".to_owned();
@@ -142,7 +144,7 @@ pub(super) fn float(number: f64) -> String {
     if text.contains('.') { text } else { format!("{text}.0") }
 }
 
-/// An exponent with its sign and at least two digits.
+/// Returns an exponent with its sign and at least two digits.
 pub(super) fn signed_exponent(exponent: &str) -> String {
     let exponent: i32 = exponent.parse().unwrap_or(0);
     format!("e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs())

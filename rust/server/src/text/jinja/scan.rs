@@ -3,12 +3,12 @@
 use super::error::{Error, Result, fail};
 use super::lexer::TokenKind;
 
-/// What Python counts as white space: Unicode's, and the four ASCII separators.
+/// Returns whether Python counts this as white space: Unicode's, and the four ASCII separators.
 pub(super) fn is_space(char: char) -> bool {
     char.is_whitespace() || matches!(char, '\u{1c}'..='\u{1f}')
 }
 
-/// The length of the identifier at the start of `rest`.
+/// Returns the length of the identifier at the start of `rest`.
 pub(super) fn word(rest: &str) -> Option<usize> {
     let first = rest.chars().next()?;
     if !(first == '_' || first.is_alphabetic()) {
@@ -17,7 +17,8 @@ pub(super) fn word(rest: &str) -> Option<usize> {
     Some(rest.find(|char: char| char != '_' && !char.is_alphanumeric()).unwrap_or(rest.len()))
 }
 
-/// The number at the start of `rest` and its length; behind a dot only an integer, as in `a.0.1`.
+/// Returns the number at the start of `rest` and its length; behind a dot only an integer, as in
+/// `a.0.1`.
 pub(super) fn number(rest: &str, follows_dot: bool) -> Result<(TokenKind, usize)> {
     let digits = run(rest, 10);
     let mut len = digits;
@@ -59,7 +60,7 @@ fn bad_number(text: &str) -> Error {
     Error::new(format!("`{text}` is no number"))
 }
 
-/// How many bytes are digits, with single underscores between them.
+/// Returns how many bytes are digits, with single underscores between them.
 fn run(rest: &str, radix: u32) -> usize {
     let mut len = 0;
     for (index, char) in rest.char_indices() {
@@ -72,7 +73,7 @@ fn run(rest: &str, radix: u32) -> usize {
     len
 }
 
-/// The quoted text at the start of `rest` and its length with the quotes.
+/// Returns the quoted text at the start of `rest` and its length with the quotes.
 pub(super) fn string(rest: &str, quote: char) -> Result<(String, usize)> {
     let mut is_escaped = false;
     for (index, char) in rest.char_indices().skip(1) {

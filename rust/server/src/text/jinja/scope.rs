@@ -36,7 +36,7 @@ impl Scope {
         own.or_else(|| self.outer.as_ref()?.get(name))
     }
 
-    /// Lets go of all values.
+    /// Drops all values.
     pub(super) fn clear(&self) {
         self.variables.take();
     }

@@ -8,7 +8,7 @@ use super::spec::format_value;
 use super::subscript::{attribute, item};
 use super::value::{Value, no_key};
 
-/// Where the values of the fields come from, and how far fields without a number have come.
+/// The values of the fields, and the next position of fields without a number.
 struct Fields<'a> {
     args: &'a Args,
     mapping: Option<&'a Value>,
@@ -26,7 +26,7 @@ pub(super) fn format_map(format: &str, mapping: &Value) -> Result<String> {
 }
 
 impl Fields<'_> {
-    /// Fields may stand in the specification of a field, but no deeper.
+    /// Formats a text; a field's specification may contain fields, but no deeper.
     fn format(&mut self, format: &str, depth: usize) -> Result<String> {
         if depth == 0 {
             return fail("max string recursion exceeded");
@@ -127,7 +127,7 @@ impl Fields<'_> {
     }
 }
 
-/// Where the field ends that has begun; brackets in it may be nested.
+/// Returns where the open field ends; brackets in it may be nested.
 fn closing(rest: &str) -> Option<usize> {
     let mut depth = 1;
     for (index, char) in rest.char_indices() {

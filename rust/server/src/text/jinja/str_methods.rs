@@ -61,7 +61,7 @@ pub(super) const STR_METHODS: &[&str] = &[
     "encode",
 ];
 
-/// `text.method(arguments)`; what a text that is safe for HTML becomes is safe.
+/// Calls `text.method(arguments)`; the result of a text that is safe for HTML is safe.
 pub(super) fn str_method(receiver: &Text, method: &str, args: Args) -> Result<Value> {
     let result = call(&receiver.text, method, args)?;
     let safe = |value: Value| match value {
@@ -137,7 +137,7 @@ fn call(this: &str, method: &str, args: Args) -> Result<Value> {
     }
 }
 
-/// Methods that cut a text into pieces.
+/// Calls a method that cuts a text into pieces.
 fn cut(this: &str, method: &str, args: Args) -> Result<Value> {
     match method {
         "split" | "rsplit" => {
@@ -168,7 +168,8 @@ pub(super) fn strip<'t>(this: &'t str, chars: Option<&str>, start: bool, end: bo
     if end { this.trim_end_matches(goes) } else { this }
 }
 
-/// The part of a text between two positions and where it starts; nothing if they lie the wrong way round.
+/// Returns the part of a text between two positions and where it starts; nothing if they lie the
+/// wrong way round.
 fn window<'t>(
     this: &'t str,
     start: Option<&Value>,

@@ -18,7 +18,7 @@ const MONTHS: [&str; 12] = [
     "December",
 ];
 
-/// What stands between `%` and its letter.
+/// The specification between `%` and its letter.
 #[derive(Debug, Default, Clone, Copy)]
 struct Spec {
     pad: Option<char>,
@@ -28,7 +28,7 @@ struct Spec {
     modifier: Option<char>,
 }
 
-/// Writes `now` by `format`; what means nothing stays as it is.
+/// Writes `now` by `format`; unknown directives stay as they are.
 pub(super) fn strftime(format: &str, now: &Zoned) -> String {
     let (mut out, mut rest) = (String::new(), format);
     while let Some((before, field)) = rest.split_once('%') {
@@ -39,7 +39,7 @@ pub(super) fn strftime(format: &str, now: &Zoned) -> String {
             continue;
         };
         let raw = &rest[before.len()..rest.len() - behind.len()];
-        // Python itself looks for this one, and only right behind the sign.
+        // Python itself handles this one, and only right behind the sign.
         let found = if letter == 'f' && raw.len() > 2 { None } else { directive(spec, letter, now) };
         out.push_str(&found.unwrap_or_else(|| words(Spec { is_swapped: false, ..spec }, raw)));
         rest = behind;
@@ -70,7 +70,8 @@ fn parse(field: &str) -> Option<(Spec, char, &str)> {
     Some((spec, letter, &rest[letter.len_utf8()..]))
 }
 
-/// The modifiers ask for other calendars and digits, which this locale does not have; not every letter takes them.
+/// Returns whether a letter takes a modifier; those for other calendars and digits have no effect
+/// in this locale.
 fn takes_modifier(modifier: Option<char>, letter: char) -> bool {
     match modifier {
         None => true,
@@ -136,7 +137,7 @@ fn directive(spec: Spec, letter: char, now: &Zoned) -> Option<String> {
     }
 }
 
-/// A number with as many digits as its letter has, or as the width says.
+/// Returns a number with the digits of its letter, or of the width.
 fn digits(spec: Spec, number: i64, width: usize, pad: char) -> String {
     let width = if spec.width > 0 { spec.width } else { width };
     match spec.pad.unwrap_or(pad) {

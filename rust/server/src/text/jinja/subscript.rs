@@ -8,7 +8,7 @@ use super::function::{Function, has_method};
 use super::operators::defined;
 use super::value::{Text, Value};
 
-/// `value.name`: what Python has under this name, or else the item of that key.
+/// `value.name`: Python's attribute of this name, or else the item of that key.
 pub(super) fn attribute(value: &Value, name: &str) -> Result<Value> {
     if !name.starts_with("__") {
         defined(value)?;
@@ -19,7 +19,7 @@ pub(super) fn attribute(value: &Value, name: &str) -> Result<Value> {
     }
 }
 
-/// `value[key]`: the item, or else what Python has under that name.
+/// `value[key]`: the item, or else Python's attribute of that name.
 pub(super) fn item(value: &Value, key: &Value) -> Result<Value> {
     defined(value)?;
     if let Some(found) = item_of(value, key)? {
@@ -43,8 +43,8 @@ fn missing(value: &Value, name: &str) -> Value {
     Value::undefined(format!("'{object}' has no attribute '{name}'"))
 }
 
-/// A method, or a field of the values that have some. A private name, or a method that would change the value, is undefined,
-/// as in the sandbox.
+/// Returns a method, or a field of the values that have some. A private name, or a method that
+/// would change the value, is undefined, as in the sandbox.
 pub(super) fn own_attribute(value: &Value, name: &str) -> Option<Value> {
     if name.starts_with('_') {
         let message = format!("access to attribute '{name}' of '{}' object is unsafe", value.type_name());
@@ -86,10 +86,10 @@ fn changes(value: &Value, name: &str) -> bool {
     names.contains(&name)
 }
 
-/// The item of a key, or nothing.
+/// Returns the item of a key, or nothing.
 fn item_of(value: &Value, key: &Value) -> Result<Option<Value>> {
     if let Value::Dict(dict) = value {
-        // A key that can be none finds nothing.
+        // An unhashable key finds nothing.
         return Ok(dict.get(key).ok().flatten().cloned());
     }
     let (Some(index), Some(len)) = (key.as_int(), value.len()) else { return Ok(None) };
@@ -131,7 +131,7 @@ pub(super) fn slice(value: &Value, [start, stop, step]: [Option<&Value>; 3]) -> 
             Ok(like(text, indices.map(|index| chars[index]).collect()))
         }
         Value::Range(range) => {
-            // The bounds count even where there is nothing between them.
+            // The bounds count even if nothing is between them.
             let (first, last) = bounds(range.len(), start, stop, step);
             let at = |index: i128| range.start + range.step * index;
             let range = super::value::Range { start: at(first), stop: at(last), step: range.step * step };

@@ -1,4 +1,4 @@
-//! The tests of Jinja: what `is` asks.
+//! The tests of Jinja: the operands of `is`.
 
 use super::arguments::Args;
 use super::ast::{BinaryOp, CompareOp};
@@ -121,7 +121,8 @@ fn comparison(name: &str) -> Option<CompareOp> {
     })
 }
 
-/// Python's `is`: equal values of one type where there is only one of each, as small numbers; containers that are one.
+/// Python's `is`: equal values of one type where there is only one of each, as small numbers;
+/// containers that are one.
 fn is_same(left: &Value, right: &Value) -> bool {
     use std::rc::Rc;
     match (left, right) {

@@ -30,17 +30,18 @@ pub(super) enum Value {
     /// `dict.keys()`, `dict.values()` or `dict.items()`.
     View(View, Rc<Dict>),
     Range(Range),
-    /// What can be gone through once, as the result of the filter `map`.
+    /// An iterator that can be used once, as the result of the filter `map`.
     Iterator(Rc<RefCell<Lazy>>),
     Namespace(Rc<RefCell<Dict>>),
     Loop(Rc<LoopState>),
     Cycler(Rc<Cycler>),
-    /// Separates all but the first; whether it was used already.
+    /// A separator before all but the first, and whether it was used already.
     Joiner(Rc<(Text, RefCell<bool>)>),
     Function(Function),
 }
 
-/// The items that are left of an iterator; and the error that comes behind them, since Python meets it only there.
+/// The remaining items of an iterator, and the error behind them, since Python raises it only
+/// there.
 #[derive(Debug)]
 pub(super) struct Lazy {
     items: vec::IntoIter<Value>,
@@ -134,7 +135,7 @@ impl Value {
         Self::Iterator(Rc::new(RefCell::new(Lazy { items: items.into_iter(), error: None })))
     }
 
-    /// An iterator over what `fill` finds up to its end or its first error.
+    /// Returns an iterator over what `fill` finds up to its end or its first error.
     pub(super) fn lazily(fill: impl FnOnce(&mut Vec<Self>) -> Result<()>) -> Self {
         let mut items = Vec::new();
         let error = fill(&mut items).err();
@@ -152,7 +153,7 @@ impl Value {
         }
     }
 
-    /// A whole number, or True and False as 1 and 0.
+    /// Returns a whole number, or True and False as 1 and 0.
     pub(super) fn as_int(&self) -> Option<i128> {
         match self {
             Self::Int(number) => Some(*number),
@@ -173,7 +174,7 @@ impl Value {
         matches!(self, Self::Undefined(_))
     }
 
-    /// What Python calls the type.
+    /// Returns Python's name of the type.
     pub(super) fn type_name(&self) -> &'static str {
         match self {
             Self::Undefined(_) => "Undefined",
@@ -208,7 +209,7 @@ impl Value {
         }
     }
 
-    /// How many items there are, for values that have a length.
+    /// Returns the number of items, for values that have a length.
     pub(super) fn len(&self) -> Option<usize> {
         Some(match self {
             Self::Undefined(_) => 0,
@@ -221,7 +222,7 @@ impl Value {
         })
     }
 
-    /// All items; an iterator has none afterwards.
+    /// Returns all items; an iterator has none afterwards.
     pub(super) fn items(&self) -> Result<Vec<Self>> {
         Ok(match self {
             Self::Undefined(_) => Vec::new(),
@@ -305,7 +306,7 @@ pub(super) fn contains(container: &Value, item: &Value) -> Result<bool> {
     }
 }
 
-/// The error of a key that a dictionary does not have.
+/// Returns the error of a key that a dictionary does not have.
 pub(super) fn no_key(key: &Value) -> String {
     format!("KeyError: {}", repr(key))
 }

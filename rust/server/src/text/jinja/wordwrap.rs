@@ -9,7 +9,7 @@ pub(super) struct Wrap {
     pub(super) breaks_on_hyphens: bool,
 }
 
-/// The white space that `textwrap` knows.
+/// Returns whether `textwrap` treats this as white space.
 fn is_blank(char: char) -> bool {
     matches!(char, '\t' | '\n' | '\u{b}' | '\u{c}' | '\r' | ' ')
 }
@@ -33,7 +33,7 @@ pub(super) fn wrap(line: &str, wrapping: &Wrap) -> Result<Vec<String>> {
     chunks.reverse();
     let mut lines = Vec::new();
     while let Some(last) = chunks.last() {
-        // White space that a break leaves at the beginning of a line goes.
+        // White space at the start of a broken line is dropped.
         if !lines.is_empty() && last.iter().all(|char| is_blank(*char)) {
             chunks.pop();
         }
@@ -56,7 +56,7 @@ pub(super) fn wrap(line: &str, wrapping: &Wrap) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-/// A part of a word that no line can hold, or all of it if it may not be broken and has the line for itself.
+/// Splits a word that no line can hold, unless it may not be broken and is alone on its line.
 fn long_word(
     chunks: &mut Vec<Vec<char>>,
     space: usize,
@@ -78,7 +78,7 @@ fn long_word(
     Some(std::mem::replace(chunk, rest))
 }
 
-/// Words and the white space between them.
+/// Returns the words and the white space between them.
 fn chunks(chars: &[char], with_hyphens: bool) -> Vec<Vec<char>> {
     let (mut chunks, mut start) = (Vec::new(), 0);
     while start < chars.len() {
@@ -95,7 +95,8 @@ fn chunks(chars: &[char], with_hyphens: bool) -> Vec<Vec<char>> {
     chunks
 }
 
-/// Where a word ends: at white space, behind a hyphen between letters, around a dash of two hyphens.
+/// Returns where a word ends: at white space, behind a hyphen between letters, around a dash of two
+/// hyphens.
 fn word_end(chars: &[char], start: usize) -> usize {
     let at = |index: usize| chars.get(index).copied();
     let is_before_dash = |index: usize| {

@@ -1,6 +1,7 @@
-//! What a runner asks for that plays a script: whose tokens a step draws, a rest, and the end of a request.
+//! Calls for a runner that chooses tokens by request: whose tokens a step draws, a rest, and the
+//! end of a request.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 use std::time::Instant;
 
 use streamcore_engine::{RequestId, StepId};
@@ -9,18 +10,11 @@ use super::inbox::Phase;
 use super::outbox::{End, EndError};
 use super::{Driver, lock};
 use crate::metrics::Outcome;
-use crate::script::ScriptedAnswer;
 
 impl Driver {
-    /// Shows for each sample of a step in flight its request, the answer that the script has for it, and when it arrived; no answer
-    /// if the request has ended in the meantime. Called by the engine thread only.
-    pub fn for_each_sample(
-        &self,
-        step: StepId,
-        mut show: impl FnMut(RequestId, Option<(&Arc<ScriptedAnswer>, Instant)>),
-    ) {
-        let core = lock(&self.core);
-        core.engine.sampled_requests(step).for_each(|id| show(id, core.answer_of(id)));
+    /// Shows the request of each sample of a step in flight. Called by the engine thread only.
+    pub fn for_each_sample(&self, step: StepId, show: impl FnMut(RequestId)) {
+        lock(&self.core).engine.sampled_requests(step).for_each(show);
     }
 
     /// Ends one request with an error. Called by the engine thread only.
@@ -32,7 +26,8 @@ impl Driver {
         core.deliver(&self.inbox, &self.metrics, now);
     }
 
-    /// Waits until then, or until somebody comes or goes. Called by the engine thread only.
+    /// Waits until `due`, or until a request arrives or is aborted. Called by the engine thread
+    /// only.
     pub fn wait_until(&self, due: Instant) {
         let inbox = lock(&self.inbox);
         let phase = inbox.phase.clone();
