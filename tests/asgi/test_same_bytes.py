@@ -12,6 +12,8 @@ from openai import OpenAI
 from tests.asgi.driver import Call, running
 
 CHAT = "/v1/chat/completions"
+MESSAGES = "/v1/messages"
+RESPONSES = "/v1/responses"
 # The servers' own: how a connection is used, and what time it is.
 TRANSPORT = {"date", "server", "connection", "transfer-encoding", "content-length", "openai-processing-ms"}
 
@@ -43,7 +45,7 @@ def ask(url: str, method: str, path: str, body: bytes | int | None) -> Answer:
 def normal(status: int, headers: dict[str, str], body: str) -> Answer:
     """Without what changes from one request to the next."""
     headers = {name: value for name, value in headers.items() if name not in TRANSPORT}
-    return Answer(status, headers, re.sub(r'"created":\d+', '"created":0', body))
+    return Answer(status, headers, re.sub(r'"(created(?:_at)?)":\d+', r'"\1":0', body))
 
 
 def chat(**fields: object) -> bytes:
@@ -55,12 +57,35 @@ def completion(**fields: object) -> bytes:
     return json.dumps({"model": "demo", "prompt": "Once", "temperature": 0} | fields).encode()
 
 
+def response(**fields: object) -> bytes:
+    # What is kept has an id of its own.
+    body = {"model": "demo", "input": "Count to 10", "temperature": 0, "store": False}
+    return json.dumps(body | fields).encode()
+
+
+def message(**fields: object) -> bytes:
+    body = {"model": "demo", "messages": [{"role": "user", "content": "Count to 10"}], "temperature": 0}
+    return json.dumps(body | fields).encode()
+
+
 # A stream of one token cannot be cut in two ways; longer ones can, see below.
 REQUESTS: dict[str, tuple[str, str, bytes | int | None]] = {
     "chat stream": ("POST", CHAT, chat(stream=True, max_tokens=1, stream_options={"include_usage": True})),
     "whole chat": ("POST", CHAT, chat(max_tokens=30)),
     "completion stream": ("POST", "/v1/completions", completion(stream=True, max_tokens=1)),
     "whole completion": ("POST", "/v1/completions", completion(max_tokens=30)),
+    "response stream": ("POST", RESPONSES, response(stream=True, max_output_tokens=1)),
+    "whole response": ("POST", RESPONSES, response(max_output_tokens=30)),
+    "tokens of a response": ("POST", f"{RESPONSES}/input_tokens", response()),
+    "conversation to make shorter": ("POST", f"{RESPONSES}/compact", response()),
+    "refused response": ("POST", RESPONSES, response(input=[])),
+    "response that is not there": ("GET", f"{RESPONSES}/resp_1?stream=true&starting_after=3", None),
+    "items that are not there": ("GET", f"{RESPONSES}/resp_1/input_items", None),
+    "response to delete": ("DELETE", f"{RESPONSES}/resp_1", None),
+    "message stream": ("POST", MESSAGES, message(stream=True, max_tokens=1)),
+    "whole message": ("POST", MESSAGES, message(max_tokens=30)),
+    "tokens of a message": ("POST", f"{MESSAGES}/count_tokens", message()),
+    "refused message": ("POST", MESSAGES, message()),
     "tokenize": ("POST", "/tokenize", json.dumps({"prompt": "Count"}).encode()),
     "models": ("GET", "/v1/models", None),
     "model": ("GET", "/v1/models/demo", None),

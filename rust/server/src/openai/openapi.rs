@@ -87,14 +87,14 @@ fn paths() -> Value {
     })
 }
 
-/// A route of OpenAI's that has no answer here.
+/// Returns the operation of a route of OpenAI's that this server refuses.
 fn not_offered(id: &str) -> Value {
     let refused =
         [("401", "no valid key"), ("403", "foreign `Host`"), ("404", "not offered, the message says why")];
     json!({ "operationId": id, "responses": errors(&refused, &reference("Error")) })
 }
 
-/// What can be asked of a thing that is kept.
+/// Returns the operation that reads a stored object.
 fn asked(id: &str, answer: &Value) -> Value {
     let mut operation = get(id, answer);
     operation["responses"]["400"] = json!({ "description": "not possible", "content": content("Error") });
@@ -118,8 +118,8 @@ fn content(schema: &str) -> Value {
     json!({ "application/json": { "schema": reference(schema) } })
 }
 
-/// The same, or events of this schema. It is that of the JSON in one `data:` line; OpenAPI has no
-/// words for streams of them.
+/// Returns a body of this schema, or a stream of events: `event` is the schema of the JSON in one
+/// `data:` line, since OpenAPI cannot describe streams.
 fn streamed(schema: &str, event: &str) -> Value {
     let mut kinds = content(schema);
     let text = json!({ "type": "string", "contentMediaType": "text/event-stream" });
@@ -127,7 +127,7 @@ fn streamed(schema: &str, event: &str) -> Value {
     kinds
 }
 
-/// An answer to `GET`, whose refusals have this schema.
+/// Returns an answer to `GET`, whose refusals have this schema.
 pub(crate) fn get_with(id: &str, answer: &Value, error: &Value) -> Value {
     let mut responses = errors(
         &[("401", "no valid key"), ("403", "foreign `Host`"), ("404", "not found"), ("503", "not ready")],
@@ -148,6 +148,8 @@ fn probe(id: &str) -> Value {
     json!({ "operationId": id, "responses": responses, "security": [] })
 }
 
+/// Returns a `POST` operation. `chunk` is the schema of the JSON in one `data:` line; OpenAPI
+/// cannot describe streams.
 fn post(id: &str, request: &str, answer: &str, chunk: Option<&str>) -> Value {
     post_with(id, request, answer, chunk, &reference("Error"))
 }
