@@ -28,7 +28,7 @@ RUST := 1.95
 CLIPPY_DENY := $(if $(filter $(RUST).%,$(shell rustc --version)),--deny warnings)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build serve test test-rust sim test-py test-oldest update test-tokenizers test-schemas test-models kernels gpu-check test-clients fuzz miri check fmt wheel docs demo clean
+.PHONY: help setup setup-test build serve test test-rust sim test-py test-oldest update test-tokenizers test-schemas test-models kernels gpu-check test-clients fuzz miri sanitize check fmt wheel docs demo clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -108,6 +108,11 @@ fuzz:  ## Fuzz what reads the client's bytes: make fuzz FUZZ_SECONDS=600 (nightl
 miri:  ## The engine under Miri (nightly Rust: rustup +nightly component add miri rust-src)
 	MIRIFLAGS=-Zmiri-disable-isolation SEEDS=3 $(CARGO) +nightly miri test -p streamcore-engine \
 	  --lib --test scenarios --test sharing --test deadlines --test simulation
+
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+
+sanitize:  ## The CPU kernels under AddressSanitizer (nightly Rust)
+	RUSTFLAGS=-Zsanitizer=address $(CARGO) +nightly test --locked -p streamcore-kernels --lib --target $(HOST)
 
 check: setup-test build  ## Formatting, lints, types, stubs, import rules
 	$(CARGO) fmt --all --check

@@ -1,10 +1,14 @@
 """The packed projection beside torch's float32 and bfloat16 ones, on the shapes of the `tiny` model.
 
     python benches/kernels/linear.py [--rounds N] [--threads N]
+    python benches/kernels/linear.py --groups [--rounds N] [--threads N]
 
 The candidates take turns (A B C A B C …) over as many copies of the weight as the model has layers, so that
 neither noise nor a warm cache favours one. The table shows medians: of the kernel as it was chosen by
 measurement, and ratios above 1 where it is faster. GB/s counts the bytes of the packed weight.
+
+With `--groups` the packed bfloat16 projection is compared with weights of eight and four bits in groups; that table shows
+the least times, since what a shared machine adds to them is no property of the kernels.
 """
 
 import argparse
@@ -18,14 +22,20 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from streamcore import kernels
+from streamcore.kernels import grouped
 
 SHAPES = [(1024, 512), (512, 512), (2688, 512), (512, 1344), (8192, 512)]
+SHAPES_OF_GROUPS = [(1536, 896), (9728, 896), (896, 4864)]
 ROWS = [1, 8, 32, 128]
 LAYERS = 8
 
 
-def measure(candidates: list[Callable[[], None]], rounds: int) -> list[float]:
-    """The median seconds of each candidate, taking turns."""
+def measure(
+    candidates: list[Callable[[], None]],
+    rounds: int,
+    typical: Callable[[list[float]], float] = statistics.median,
+) -> list[float]:
+    """The median seconds of each candidate, taking turns, or what else is `typical`."""
     times: list[list[float]] = [[] for _ in candidates]
     for _ in range(rounds):
         for candidate, spent in zip(candidates, times, strict=True):
@@ -33,7 +43,7 @@ def measure(candidates: list[Callable[[], None]], rounds: int) -> list[float]:
             start = time.perf_counter()
             candidate()
             spent.append(time.perf_counter() - start)
-    return [statistics.median(spent) for spent in times]
+    return [typical(spent) for spent in times]
 
 
 def row(num_rows: int, num_outputs: int, num_inputs: int, rounds: int) -> str:
@@ -68,16 +78,65 @@ def row(num_rows: int, num_outputs: int, num_inputs: int, rounds: int) -> str:
     )
 
 
+FORMS = {
+    "Q8_0": grouped.Form(8, 32, torch.float16),
+    "Q4_0": grouped.Form(4, 32, torch.float16),
+    "AWQ": grouped.Form(4, 128, torch.float16, "zeros"),
+    "Q4_K": grouped.Form(4, 32, torch.float16, "minima", is_nested=True, table=grouped.UNSIGNED),
+    "Q6_K": grouped.Form(8, 16, torch.float16, is_nested=True),
+}
+"""Forms of files, by the name of one that has it."""
+
+
+def random_weight(form: grouped.Form, num_outputs: int, num_inputs: int) -> kernels.LinearWeight:
+    """A weight of a form; what its numbers are does not matter."""
+    shape = (-(-num_outputs // grouped.TILE), -(-num_inputs // form.span), form.span_bytes)
+    data = torch.randint(0, 60, shape, dtype=torch.uint8)
+    rounds = kernels.pack_linear_weight(torch.zeros(32, 32).bfloat16(), torch.float32, exact=False).round_x
+    return kernels.LinearWeight(data, num_outputs, num_inputs, packed=True, round_x=rounds, form=form)
+
+
+def row_of_groups(num_rows: int, num_outputs: int, num_inputs: int, rounds: int) -> str:
+    """One line of the table of weights in groups."""
+    x, copies = torch.randn(num_rows, num_inputs), LAYERS if num_outputs < 8192 else 1
+    ops, out = kernels.ops_for(x.device), torch.empty(num_rows, num_outputs)
+
+    def over(weights: list[kernels.LinearWeight]) -> Callable[[], None]:
+        def run() -> None:
+            for weight in weights:
+                ops.linear(out, x, weight, None)
+
+        return run
+
+    plain = torch.randn(num_outputs, num_inputs).bfloat16()
+    packed = [kernels.pack_linear_weight(plain, torch.float32, exact=False) for _ in range(copies)]
+    groups = [[random_weight(form, num_outputs, num_inputs) for _ in range(copies)] for form in FORMS.values()]
+    bfloat16, *times = measure([over(packed), *map(over, groups)], rounds, typical=min)
+    cells = " ".join(
+        f"{spent / copies * 1e6:7.1f} {weights[0].num_bytes * copies / spent / 1e9:5.1f} {bfloat16 / spent:5.2f}"
+        for weights, spent in zip(groups, times, strict=True)
+    )
+    return f"{num_rows:5} {num_inputs:5} x {num_outputs:<5} {bfloat16 / copies * 1e6:9.1f} {cells}"
+
+
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--groups", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     kernels.set_num_threads(arguments.threads)
     print_line = sys.stdout.write
     print_line(f"{kernels.description(torch.bfloat16)}\n")
+    if arguments.groups:
+        names = "".join(f"{name:>14}     x" for name in FORMS)
+        print_line(f" rows   in  x  out   bf16 us   us and GB/s of each, times as fast:\n{'':24}{names}\n")
+        for num_rows in ROWS:
+            for num_outputs, num_inputs in SHAPES_OF_GROUPS:
+                print_line(row_of_groups(num_rows, num_outputs, num_inputs, arguments.rounds) + "\n")
+        return
     print_line(" rows   in  x  out   us/call    GB/s  GFLOP/s  torch f32 torch bf16    x f32   x bf16\n")
     for num_rows in ROWS:
         for num_outputs, num_inputs in SHAPES:

@@ -31,6 +31,7 @@ SOCKET_SETTINGS = ("host", "port", "uds", "root_path", "ssl_keyfile", "ssl_certf
 _OF_DEVICES = (
     "device",
     "dtype",
+    "quantize",
     "max_num_batched_tokens",
     "target_itl_ms",
     "kv_cache_memory_bytes",
@@ -161,6 +162,12 @@ class ServeConfig:
         "auto",
         "type of weights and activations",
         choices=("auto", "bfloat16", "float16", "float32"),
+    )
+    quantize: str = _option(
+        "none",
+        "what weights are rounded to as they are loaded, on the CPU: int8, or int4 with the output matrix in 8 bits; folders "
+        "and files in few bits run as they are without it",
+        choices=("none", "int8", "int4"),
     )
     max_model_len: int | None = _option(
         None, "most tokens of one request, prompt and output; else what the model allows", least=1

@@ -40,11 +40,11 @@ class RecordedSteps:
         return replay
 
 
-class _Torch(TorchDispatchMode):
+class _Torch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Writes down what torch computes meanwhile."""
 
     def __init__(self, calls: Calls) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._calls = calls
 
     def __torch_dispatch__(

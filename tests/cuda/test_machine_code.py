@@ -54,7 +54,7 @@ def table() -> str:
 @cache
 def codes() -> dict[str, Code]:
     """The kernels for an H200 by their names."""
-    found = {}
+    found: dict[str, Code] = {}
     for report in reports():
         target = "sm_90a" if "'sm_90a'" in report.read_text() else "sm_90"
         found |= {code.kernel: code for code in codes_of(report.with_suffix(".o"), target)}

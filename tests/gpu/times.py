@@ -88,7 +88,7 @@ def elementwise(kernels: CudaOps) -> dict[str, Callable[[], None]]:
     x, residual, out, weight = random(tokens, 4096), random(tokens, 4096), random(tokens, 4096), random(4096)
     gate_up, inner = random(tokens, 2 * 14336), random(tokens, 14336)
     qkv = random(tokens, HEADS + 2 * KV_HEADS, DIM)
-    query, key, value = qkv.split([HEADS, KV_HEADS, KV_HEADS], dim=1)
+    query, key, value = qkv[:, :HEADS], qkv[:, HEADS:-KV_HEADS], qkv[:, -KV_HEADS:]
     cache = LayerCache(*random(2, tokens // BLOCK, BLOCK, KV_HEADS, DIM))
     rotation = Rotation(torch.randn(tokens, DIM, device=place), None)
     positions, slots = torch.arange(tokens, device=place).int(), torch.arange(tokens, device=place)

@@ -48,7 +48,8 @@ class RandomWeights:
 
     def matrix(self, _name: str, rows: int, columns: int) -> Tensor:
         """See `Source`."""
-        return torch.randn(rows, columns, dtype=DTYPE, device=device()) * columns**-0.5
+        made = torch.randn(rows, columns, dtype=DTYPE, device=device())
+        return made.mul_(columns**-0.5)
 
     def linear(self, parts: Mapping[str, int], inputs: int, _bias: bool) -> Linear:
         """See `Source`."""
@@ -61,7 +62,8 @@ class RandomWeights:
     def tied(self, matrix: Tensor) -> Linear:
         """See `Source`."""
         self.num_bytes += matrix.nbytes
-        return Linear(LinearWeight(matrix, *matrix.shape, packed=False), None)
+        num_outputs, num_inputs = matrix.shape
+        return Linear(LinearWeight(matrix, num_outputs, num_inputs, packed=False), None)
 
 
 def random_model(shape: Mapping[str, Any]) -> tuple[Model, int]:
@@ -69,7 +71,9 @@ def random_model(shape: Mapping[str, Any]) -> tuple[Model, int]:
     chosen = EMULATED if IS_EMULATED else shape
     family, config, _ = open_config({**LLAMA_3_1_8B, "rope_scaling": None, **chosen})
     source = RandomWeights()
-    model = Model(config, family.build(config, Weights(source)), Precision(DTYPE, DTYPE, DTYPE), device())
+    model = Model(
+        config, family.build(config, Weights(source)), Precision(DTYPE, DTYPE, DTYPE, DTYPE), device()
+    )
     model.ops = ops()
     model.measure()
     return model, source.num_bytes

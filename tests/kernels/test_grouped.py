@@ -19,7 +19,7 @@ rounding = pytest.mark.parametrize("round_x", [False, True], ids=["exact", "roun
 def prepared(form: Form, num_outputs: int, num_inputs: int, round_x: bool) -> LinearWeight:
     """A weight of that form."""
     weight = random_weight(form, num_outputs, num_inputs, seed=num_outputs)
-    return replace(kernels.pack_grouped_weight(weight, torch.float32, exact=True), round_x=round_x)
+    return replace(kernels.pack_grouped_weight([weight], torch.float32, exact=True), round_x=round_x)
 
 
 def linear(x: torch.Tensor, weight: LinearWeight, bias: torch.Tensor | None = None) -> torch.Tensor:

@@ -4,16 +4,20 @@ the block tables.
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 from streamcore.kernels import KvGroup, LayerCache, PagedSequences
+from streamcore.models import load as load_module
 from streamcore.models.folder import check_model_folder
 from streamcore.models.load import load_model
 from streamcore.models.model import Model
+from streamcore.models.precision import Precision, precision_of
 from streamcore.runner.memory import allocate_kv_cache
 
 CPU = torch.device("cpu")
@@ -84,10 +88,25 @@ class PagedModel:
         return generated
 
 
-def load_paged(path: Path, dtype: torch.dtype = torch.float32, max_model_len: int = 256) -> PagedModel:
-    """Loads a folder as the server does."""
+def load_paged(
+    path: Path,
+    dtype: torch.dtype = torch.float32,
+    max_model_len: int = 256,
+    *,
+    widens: bool = False,
+    **options: Any,
+) -> PagedModel:
+    """Loads a folder as the server does.
+
+    Args:
+        widens: whether matrices in few bits are widened where they could be multiplied with as they
+            are.
+    """
     folder = check_model_folder(path)
-    model = load_model(folder, CPU, dtype)
+    with pytest.MonkeyPatch.context() as patch:
+        if widens:
+            patch.setattr(load_module, "precision_of", _widening)
+        model = load_model(folder, CPU, dtype, **options)
     model.prepare(max_model_len)
     caches = allocate_kv_cache(
         folder.config, CPU, model.precision.cache, block_size=BLOCK_SIZE, num_blocks=NUM_BLOCKS
@@ -95,6 +114,10 @@ def load_paged(path: Path, dtype: torch.dtype = torch.float32, max_model_len: in
     blocks = list(range(NUM_BLOCKS))
     random.Random(0).shuffle(blocks)
     return PagedModel(model, caches, blocks)
+
+
+def _widening(*arguments: Any) -> Precision:
+    return replace(precision_of(*arguments), keeps_groups=False)
 
 
 def random_prompt(length: int, seed: int = 0, vocab_size: int = 256) -> list[int]:

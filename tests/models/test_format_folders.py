@@ -279,8 +279,8 @@ def test_formats_in_several_files_load_as_in_one(name: str, tmp_path: Path) -> N
 
 
 def logits(folder: Path, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Of a prompt's last token."""
-    return load_paged(folder, dtype).forward([(RunningSequence(random_prompt(9)), 9)])
+    """Of a prompt's last token, with every matrix widened."""
+    return load_paged(folder, dtype, widens=True).forward([(RunningSequence(random_prompt(9)), 9)])
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -306,33 +306,33 @@ def test_what_is_bfloat16_once_widened_stays_so(name: str, expected: set[str], t
     assert weights == (torch.bfloat16 if keeps else torch.float32)
 
 
-def test_a_quantised_folder_needs_the_memory_of_the_plain_one(
+def test_a_widened_folder_needs_the_memory_of_the_plain_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four bits in the file are sixteen in memory: a plan by the file would be killed while
-    loading.
+    """Eight bits in the file are sixteen in memory where nothing multiplies with them: a plan by
+    the file would be killed while loading.
     """
-    written = write(tmp_path, "awq")
+    written = write(tmp_path, "fp8 rows")
     plain, folder = (check_model_folder(written / kind) for kind in ("plain", "quantised"))
     assert folder.num_parameters == plain.num_parameters
     assert folder.num_file_bytes < plain.num_file_bytes
     monkeypatch.setattr(device_module, "available_memory", lambda device: 2 * folder.num_parameters - 1)
-    with pytest.raises(ModelLoadError, match=r"need 0\.0 GB as bfloat16, widened from 4-bit AWQ, cpu has"):
+    with pytest.raises(ModelLoadError, match=r"need 0\.0 GB as bfloat16, widened from fp8, cpu has"):
         choose_dtype("bfloat16", folder, CPU)
 
 
-def test_the_start_says_what_widening_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The owner of a small machine chose four bits and must read why it is full, and that nothing
-    computes in fp8.
+def test_the_start_says_what_weights_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The owner of a small machine chose four bits and must read what they take there, and that
+    nothing computes in fp8.
     """
     lines: list[str] = []
     monkeypatch.setattr(_core, "log", lambda level, line: lines.append(line))
     for name in ("awq", "fp8 blocks"):
         folder = check_model_folder(write(tmp_path / name, name) / "quantised")
         load_runner(ServeConfig(dtype="float32", kv_cache_memory_bytes=1 << 20), folder)
-    said = [line for line in lines if "widened" in line]
+    said = [line for line in lines if "weights are" in line]
     assert said == [
-        "4-bit AWQ weights are widened to float32: 0.3 MB instead of 0.1 MB",
+        "4-bit AWQ weights are multiplied with as they are: 0.0 MB, with the others 0.1 MB in memory; the files have 0.1 MB",
         "fp8 weights are widened to float32: 0.3 MB instead of 0.1 MB; activations are not quantised",
     ]
 

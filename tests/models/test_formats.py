@@ -1,7 +1,9 @@
-"""Whole models in every format against the same models unquantised: in float32 they must agree in
-every bit, whatever lies between the file and the product.
+"""Whole models in every format against the same models unquantised: widened, in float32, they must
+agree in every bit, whatever lies between the file and the product. In groups they must agree with the values of
+these but for the order of sums.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,11 @@ from tests.models.family_checkpoints import Variant, write_reference
 from tests.models.format_variants import MATRICES, STACKS
 from tests.models.quantised import quantise
 from tests.models.steps import RunningSequence, load_paged, random_prompt
+from torch import Tensor
+
+from streamcore import kernels
+from streamcore.kernels import LinearWeight
+from streamcore.kernels.grouped import Grouped
 
 MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "head_dim": 16}
 FAMILIES: dict[str, Variant] = {
@@ -49,20 +56,44 @@ def assert_same(folder: Path) -> None:
     """The quantised and the plain model of a folder give the same logits and tokens."""
     logits, tokens = [], []
     for kind in ("quantised", "plain"):
-        model = load_paged(folder / kind)
-        logits.append(model.forward([(RunningSequence(random_prompt(19)), 19)]))
-        model = load_paged(folder / kind)
-        tokens.append(model.generate([RunningSequence(random_prompt(7, seed=i)) for i in range(2)], 12))
+        answers = answered(folder / kind, widens=True)
+        logits.append(answers[0])
+        tokens.append(answers[1])
     assert torch.isfinite(logits[0]).all()
     assert logits[0].std() > 0.1
     assert torch.equal(*logits)
     assert tokens[0] == tokens[1]
 
 
+def answered(folder: Path, *, widens: bool = False) -> tuple[Tensor, list[list[int]]]:
+    """The logits of a prompt, and greedy tokens of two others."""
+    prompts = [RunningSequence(random_prompt(7, seed=i)) for i in range(2)]
+    logits = load_paged(folder, widens=widens).forward([(RunningSequence(random_prompt(19)), 19)])
+    return logits, load_paged(folder, widens=widens).generate(prompts, 12)
+
+
+def assert_same_in_groups(folder: Path) -> None:
+    """A model whose matrices are multiplied with as they are answers as one with their values."""
+    logits, tokens = answered(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernels, "pack_grouped_weight", pack_values)
+        expected, expected_tokens = answered(folder)
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
+    assert tokens == expected_tokens
+
+
+def pack_values(weights: Sequence[Grouped], dtype: torch.dtype, *, exact: bool) -> LinearWeight:
+    """The product of the values that numbers stand for."""
+    return kernels.pack_linear_weight(torch.cat([part.values() for part in weights]), dtype, exact=exact)
+
+
 @pytest.mark.parametrize("name", MATRICES)
 def test_a_quantised_model_is_the_plain_one(name: str, plain: dict[str, Path], tmp_path: Path) -> None:
     """What is right for one matrix may still be stacked, cut or placed wrongly."""
-    assert_same(quantise(plain["llama"], tmp_path, MATRICES[name]))
+    folder = quantise(plain["llama"], tmp_path, MATRICES[name])
+    assert_same(folder)
+    if "fp8" not in name:
+        assert_same_in_groups(folder / "quantised")
 
 
 @pytest.mark.parametrize(
@@ -88,4 +119,26 @@ def test_other_families_are_read_in_the_formats_in_which_they_are_published(
     family: str, name: str, plain: dict[str, Path], tmp_path: Path
 ) -> None:
     """Biases, experts one by one and stacked, joined projections and wrapped names."""
-    assert_same(quantise(plain[family], tmp_path, {**MATRICES, **STACKS}[name]))
+    folder = quantise(plain[family], tmp_path, {**MATRICES, **STACKS}[name])
+    assert_same(folder)
+    if "fp8" not in name:
+        assert_same_in_groups(folder / "quantised")
+
+
+def test_weights_rounded_at_load_stay_close(plain: dict[str, Path]) -> None:
+    """8 bits must be nearly the model, 4 bits still one; the output matrix keeps 8, and every
+    projection is smaller than it was.
+    """
+    model = load_paged(plain["llama"], widens=not kernels.can_keep_bfloat16())
+    exact = model.forward([(RunningSequence(random_prompt(19)), 19)])
+    if not kernels.can_keep_bfloat16():
+        pytest.skip("nothing multiplies with such weights")
+    distances = []
+    for quantize, bits in (("int8", 8), ("int4", 4)):
+        rounded = load_paged(plain["llama"], quantize=quantize)
+        assert rounded.model.decoder.head.weight.form.bits == 8  # type: ignore[union-attr]
+        assert rounded.model.decoder.layers[0].attention.output.weight.form.bits == bits  # type: ignore[union-attr]
+        logits = rounded.forward([(RunningSequence(random_prompt(19)), 19)])
+        distances.append(float((logits - exact).norm() / exact.norm()))
+    assert distances[0] < 0.05
+    assert distances[0] < distances[1] < 0.6

@@ -37,9 +37,9 @@ def asks() -> list[Ask]:
 def answers(model: Model, is_recorded: bool, **limits: Any) -> list[Answer]:
     """The answers of a runner with its recording, or of one that was deprived of it."""
     loop = EngineLoop(model, **limits)
-    assert loop.runner._recording is not None
+    assert loop.runner.recording is not None
     if not is_recorded:
-        loop.runner._recording = None
+        loop.runner.recording = None
     return loop.answer(asks())
 
 
@@ -101,7 +101,7 @@ def test_layers_keep_what_operations_ask_for(
     expected = EngineLoop(load(tmp_path, variant.max_len)).answer(asks())
     monkeypatch.setenv("STREAMCORE_CHECK", "1")
     checked = EngineLoop(load(tmp_path, variant.max_len))
-    assert checked.runner._recording is None
+    assert checked.runner.recording is None
     assert checked.answer(asks()) == expected
 
 

@@ -21,7 +21,7 @@ def largest_steps(model: Model, *, is_eager: bool, prompt_logprobs: int | None =
     model.prepare(64, NUM_TOKENS, NUM_SEQS)
     loop = EngineLoop(model, max_num_seqs=NUM_SEQS, max_num_batched_tokens=NUM_TOKENS, max_model_len=64)
     if is_eager:
-        loop.runner._recording = None
+        loop.runner.recording = None
     options = {"prompt_logprobs": prompt_logprobs}
     loop.answer([Ask(random_prompt(NUM_TOKENS, seed, VOCAB), 3, options) for seed in range(NUM_SEQS)])
     return loop
@@ -43,7 +43,7 @@ def test_a_step_takes_what_was_measured(name: str, tmp_path: Path) -> None:
     largest_steps(model, is_eager=True)
     assert model._scratch.num_bytes == NUM_TOKENS * per_token + NUM_SEQS * per_wanted
     loop = largest_steps(model, is_eager=False, prompt_logprobs=2)
-    recording = loop.runner._recording
+    recording = loop.runner.recording
     if recording is not None:
         assert recording._step.scratch.num_bytes == NUM_TOKENS * per_token + NUM_SEQS * per_wanted
         taken = model._scratch.num_bytes + recording._step.scratch.num_bytes

@@ -25,6 +25,9 @@ DTYPES = {
     torch.uint8: "U8",
 }
 
+ORDERED = ("gptq order", "gptq 8", "compressed 4 order", "compressed 4 order asymmetric")
+"""Formats whose columns are in groups by importance."""
+
 
 def format_of(form: Quantised) -> Format:
     """As config.json names it."""
@@ -69,6 +72,11 @@ def test_a_matrix_is_what_its_format_says(name: str, rows: int, inputs: int) -> 
     whole = check(stored, named, rows)
     assert whole.dtype == expected.dtype
     assert torch.equal(whole, expected)
+    grouped = stored.grouped(named)
+    # Columns of one group are in order.
+    assert (grouped is None) == ("fp8" in name or (name in ORDERED and inputs > 16))
+    if grouped is not None:
+        assert torch.equal(grouped.values().to(expected.dtype), expected)
 
 
 @pytest.mark.parametrize("name", STACKS)
@@ -83,6 +91,9 @@ def test_an_expert_is_what_its_format_says(name: str) -> None:
         whole = stored.widen({f"_{end}": tensor for end, tensor in tensors.items()}, slice(0, 64))
         assert whole.dtype == expected.dtype
         assert torch.equal(whole, expected)
+        grouped = stored.grouped({f"_{end}": tensor for end, tensor in tensors.items()})
+        assert grouped is not None
+        assert torch.equal(grouped.values(), expected.float())
 
 
 def test_every_format_is_compared() -> None:

@@ -66,7 +66,11 @@ WAYS: Mapping[tuple[str, str], Way] = {
     ("docs/performance.md", "python benches/serving/constrained.py tiny --rounds 2 --tokens 100"): parts,
     ("docs/performance.md", "python benches/serving/doors.py --tokens 64"): parts,
     ("docs/performance.md", "python benches/serving/faults.py neighbour"): parts,
+    ("docs/performance.md", "python benches/serving/ceiling.py"): parts,
     ("docs/performance.md", "python benches/runner/step.py FOLDER"): parts,
+    ("docs/performance.md", "python benches/runner/operations.py FOLDER"): parts,
+    ("docs/performance.md", "python benches/kernels/linear.py --groups --threads 1"): parts,
+    ("docs/performance.md", "python benches/runner/perplexity.py FOLDER"): parts,
     ("docs/performance.md", "python benches/serving/builds.py FOLDER BEFORE AFTER"): parts,
     ("docs/performance.md", "cargo bench -p streamcore-engine --bench engine"): parts,
     (
@@ -111,6 +115,14 @@ WAYS: Mapping[tuple[str, str], Way] = {
         "benches/runner/embedding.py",
         "python benches/runner/embedding.py [--rounds 5] [--prompts 256] [--tokens 128]",
     ): parts,
+    (
+        "benches/runner/operations.py",
+        "python benches/runner/operations.py FOLDER [--rows 1 32] [--context 128] [--rounds 200]",
+    ): parts,
+    (
+        "benches/runner/perplexity.py",
+        "python benches/runner/perplexity.py MODEL... [--quantize none,int8,int4] [--pieces 64]",
+    ): parts,
     ("benches/runner/step.py", "python benches/runner/step.py FOLDER [--rows 8 32] [--steps 100]"): parts,
     (
         "benches/serving/compare.py",
@@ -123,6 +135,10 @@ WAYS: Mapping[tuple[str, str], Way] = {
     (
         "benches/serving/builds.py",
         "python benches/serving/builds.py FOLDER BEFORE AFTER [--streams 1 8 32]",
+    ): parts,
+    (
+        "benches/serving/ceiling.py",
+        "python benches/serving/ceiling.py [--memory-mib 4096] [--seconds 60]",
     ): parts,
     ("benches/serving/faults.py", "python benches/serving/faults.py flood [--requests 10000]"): parts,
     (

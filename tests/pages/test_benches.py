@@ -39,7 +39,17 @@ def bench(
             ["| 2 | "],
         ),
         ("crossing.py", ("--rows", 4, "--steps", 20), ["4 rows: median "]),
+        (
+            "runner/perplexity.py",
+            (DEMO, "--quantize", "none,int8", "--pieces", 1),
+            ["| demo_model | none | ", "| demo_model | int8 | "],
+        ),
         ("runner/step.py", (DEMO, "--rows", 2, "--steps", 2), ["| greedy | 2 |", "| temperature 0.8"]),
+        (
+            "runner/operations.py",
+            (DEMO, "--rows", 2, "--context", 4, "--rounds", 2),
+            ["2 rows, ", "| PagedAttention | ", "| forward pass, "],
+        ),
     ],
 )
 def test_small_run_gives_its_rows(

@@ -10,7 +10,7 @@ import torch
 from gguf import GGMLQuantizationType as Kind
 from tests.models.gguf_files import random_blocks
 
-from streamcore.models.gguf.blocks import BLOCKS, StoredTensor, type_name
+from streamcore.models.gguf.blocks import BLOCKS, GROUPED_TYPES, StoredTensor, type_name
 
 
 def test_sizes_and_numbers_of_types_are_the_packages() -> None:
@@ -31,6 +31,20 @@ def test_blocks_are_widened_as_the_package_does(kind: str, tmp_path: Path) -> No
     expected = torch.from_numpy(stored.widened.copy()).reshape(3, 171, 256)
     assert torch.equal(tensor.read().float(), expected)
     assert torch.equal(tensor.part(2).read().float(), expected[2])
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_numbers_in_groups_are_those_of_blocks(kind: str, tmp_path: Path) -> None:
+    """A file that is computed with as it is must be the file: value for value what the package makes
+    of it, or widened as before.
+    """
+    stored = random_blocks(171, 512, Kind[kind])
+    path = tmp_path / "blocks"
+    path.write_bytes(stored.data.tobytes())
+    numbers = StoredTensor(path, "t", kind, (171, 512), 0).grouped()
+    assert (numbers is not None) == (kind in GROUPED_TYPES)
+    if numbers is not None:
+        assert torch.equal(numbers.values(), torch.from_numpy(stored.widened.copy()))
 
 
 def test_a_file_that_shrinks_while_it_is_loaded_is_named(tmp_path: Path) -> None:

@@ -41,7 +41,10 @@ class DryOps:
         widest = max(expert.gate_up.num_outputs for expert in experts)
         if experts[0].gate_up.packed:
             num_rows, hidden = x.shape[0] * rule.num_used, x.shape[1]
-            self._take(num_rows * (hidden + hidden % 2 + widest) * _FLOAT32_BYTES)
+            # Weights in groups have their inputs filled up beside that, and sums of groups.
+            copied = 2 * max(hidden, widest) + 512 if experts[0].gate_up.form else 0
+            num_numbers = num_rows * (hidden + hidden % 2 + widest) + x.shape[0] * copied
+            self._take(num_numbers * _FLOAT32_BYTES)
             return
         inner = x.shape[0] * (widest + widest // 2) * x.element_size()
         self._take(inner + 2 * x.nbytes + 3 * x.numel() * _FLOAT32_BYTES)

@@ -12,7 +12,7 @@ eight bits is the code itself. `rust/kernels/src/cpu/grouped/form.rs` has a draw
 """
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -44,8 +44,8 @@ class Form:
 
     bits: Literal[4, 8]
     group_size: int
-    """Inputs that share a scale: a multiple of 16; one that 256 is a multiple of where scales are
-    nested.
+    """Inputs that share a scale: 16, or a multiple of 32; one that 256 is a multiple of where scales
+    are nested.
     """
     dtype: torch.dtype
     """Of the scales, or of the outer ones: bfloat16 or float16."""
@@ -63,6 +63,13 @@ class Form:
         """Inputs whose scales and words lie together."""
         return OUTER if self.is_nested else self.group_size
 
+    @property
+    def span_bytes(self) -> int:
+        """Bytes of a span of a tile."""
+        kinds = 1 if self.offsets == "none" else 2
+        scales = 2 + self.span // self.group_size if self.is_nested else 2
+        return TILE * (kinds * scales + self.span * self.bits // 8)
+
 
 @dataclass(frozen=True, slots=True)
 class Grouped:
@@ -79,10 +86,27 @@ class Grouped:
     outer_offsets: Tensor | None = None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Grouped":
-        """The same with every tensor changed by a function."""
-        others = (self.offsets, self.outer_scales, self.outer_offsets)
-        changed = [None if tensor is None else change(tensor) for tensor in others]
-        return Grouped(self.form, change(self.codes), change(self.scales), *changed)
+        """The same with each tensor changed by a function."""
+        return self.join([], lambda tensors: change(tensors[0]))
+
+    def join(
+        self, others: Sequence["Grouped"], put: Callable[[list[Tensor]], Tensor] = torch.cat
+    ) -> "Grouped":
+        """One weight of several of the same form, each of their tensors put together by a function."""
+        parts = [self, *others]
+
+        def joined(tensors: list[Tensor | None]) -> Tensor | None:
+            present = [tensor for tensor in tensors if tensor is not None]
+            return put(present) if present else None
+
+        return Grouped(
+            self.form,
+            put([part.codes for part in parts]),
+            put([part.scales for part in parts]),
+            joined([part.offsets for part in parts]),
+            joined([part.outer_scales for part in parts]),
+            joined([part.outer_offsets for part in parts]),
+        )
 
     def values(self) -> Tensor:
         """The weight, float32."""

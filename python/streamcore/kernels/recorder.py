@@ -13,8 +13,9 @@ from torch import Tensor
 
 from streamcore.kernels.library import Operation, compiled
 from streamcore.kernels.native import CpuOps
+from streamcore.kernels.structs import are_alike
 from streamcore.kernels.weight import LinearWeight
-from streamcore.operands import Expert
+from streamcore.operands import Expert, ExpertRule
 
 _TOKENS, _SEQS, _WANTED = range(3)
 
@@ -30,11 +31,14 @@ class Recorder(CpuOps):
         self._program = compiled.Program()
         self._which = _TOKENS
         self._addresses: list[Tensor] = []
+        self.written: list[tuple[Operation, ctypes.Structure]] = []
+        """Every operation with its arguments, in order."""
 
     def run(self, operation: Operation, num_rows: int, arguments: ctypes.Structure) -> None:
         """Adds an operation in place of carrying it out."""
         which = _SEQS if operation.name == "PagedAttention" else self._which
         self._program.append(operation.number, ctypes.addressof(arguments), which)
+        self.written.append((operation, arguments))
 
     def take(self, out: Tensor, x: Tensor, rows: Tensor) -> None:
         """See `Ops`."""
@@ -47,6 +51,14 @@ class Recorder(CpuOps):
             raise NotRecordableError("torch multiplies with a weight that is not packed")
         super().linear(out, x, weight, bias)
 
+    def experts(
+        self, out: Tensor, x: Tensor, scores: Tensor, experts: Sequence[Expert], rule: ExpertRule
+    ) -> None:
+        """See `Ops`."""
+        if not experts[0].gate_up.packed or not are_alike(experts):
+            raise NotRecordableError("experts whose weights are stored in different ways are routed by torch")
+        super().experts(out, x, scores, experts, rule)
+
     def addresses(self, experts: Sequence[Expert]) -> Tensor:
         """See `CpuOps`; the program reads them at every step."""
         addresses = super().addresses(experts)
@@ -56,3 +68,8 @@ class Recorder(CpuOps):
     def carry_out(self, num_tokens: int, num_seqs: int, num_wanted: int) -> None:
         """Carries out what was written down, with these numbers of rows."""
         self._program.run((num_tokens, num_seqs, num_wanted))
+
+    def carry_out_timed(self, num_tokens: int, num_seqs: int, num_wanted: int) -> list[float]:
+        """As `carry_out`; the seconds that each operation of `written` took."""
+        times: list[float] = self._program.run_timed((num_tokens, num_seqs, num_wanted))
+        return times

@@ -137,6 +137,13 @@ class NativeOps(ReferenceOps):
         if not weight.packed:
             super().linear(out, x, weight, bias)
             return
+        first = 0
+        for part in weight.parts:
+            outputs = slice(first, first + part.num_outputs)
+            self.linear(out[:, outputs], x, part, None if bias is None else bias[outputs])
+            first = outputs.stop
+        if weight.parts:
+            return
         self._call(
             "Linear",
             output=out.data_ptr(),
@@ -148,7 +155,9 @@ class NativeOps(ReferenceOps):
             num_outputs=weight.num_outputs,
             x_stride=x.stride(0),
             output_stride=out.stride(0),
-            **_storage(weight),
+            weight_dtype=DTYPE_CODES[torch.bfloat16 if weight.form else weight.data.dtype],
+            round_x=weight.round_x,
+            form=_form(weight),
         )
 
     def rope_and_store_kv(
@@ -210,7 +219,7 @@ class NativeOps(ReferenceOps):
     ) -> None:
         """See `Ops`."""
         weight = experts[0].gate_up
-        if not weight.packed:
+        if not weight.packed or not are_alike(experts):
             super().experts(out, x, scores, experts, rule)
             return
         addresses = self.addresses(experts)
@@ -228,31 +237,39 @@ class NativeOps(ReferenceOps):
             num_used=rule.num_used,
             over_chosen=rule.chooses_first or rule.is_normalised,
             activation=ACTIVATION_CODES[rule.activation],
-            weight_dtype=DTYPE_CODES[weight.data.dtype],
+            weight_dtype=DTYPE_CODES[torch.bfloat16 if weight.form else weight.data.dtype],
             round_x=weight.round_x,
+            is_grouped=weight.form is not None,
         )
 
     def addresses(self, experts: Sequence[Expert]) -> Tensor:
-        """int64 [num_experts, 4]: where the weights and the biases of each are."""
+        """int64 [num_experts, 6]: where weight, bias and form of the products of each are."""
         return torch.tensor(
             [
                 [
-                    expert.gate_up.data.data_ptr(),
-                    address(expert.gate_up_bias),
-                    expert.down.data.data_ptr(),
-                    address(expert.down_bias),
+                    number
+                    for weight, bias in (
+                        (expert.gate_up, expert.gate_up_bias),
+                        (expert.down, expert.down_bias),
+                    )
+                    for number in (weight.data.data_ptr(), address(bias), _form(weight))
                 ]
                 for expert in experts
             ]
         )
 
 
-def _storage(weight: LinearWeight) -> dict[str, int]:
-    """How a packed weight is stored."""
-    if weight.form is None:
-        return {"weight_dtype": DTYPE_CODES[weight.data.dtype], "round_x": weight.round_x}
-    form = ctypes.addressof(form_struct(weight.form))
-    return {"weight_dtype": DTYPE_CODES[torch.bfloat16], "round_x": weight.round_x, "form": form}
+def are_alike(experts: Sequence[Expert]) -> bool:
+    """Whether all weights are in groups, each of one form, or none."""
+    weights = [weight for expert in experts for weight in (expert.gate_up, expert.down)]
+    return (
+        len({(weight.form is None, bool(weight.parts)) for weight in weights}) == 1 and not weights[0].parts
+    )
+
+
+def _form(weight: LinearWeight) -> int:
+    """The address of a weight's form; 0 for one that is not in groups."""
+    return 0 if weight.form is None else ctypes.addressof(form_struct(weight.form))
 
 
 def attention_arguments(

@@ -6,7 +6,9 @@ products of bfloat16 pairs or tiles are used, as it suits the processor. Every p
 float32, and in the same order for any number of tokens.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -29,6 +31,13 @@ class LinearWeight:
     """Whether the kernel rounds activations to bfloat16 first."""
     form: Form | None = None
     """How the numbers lie in `data`, for a weight of four or eight bits in groups."""
+    parts: "tuple[LinearWeight, ...]" = ()
+    """Weights in groups of several forms whose outputs follow each other, in the place of `data`."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that it takes."""
+        return sum(part.num_bytes for part in self.parts) if self.parts else self.data.nbytes
 
 
 def can_keep_bfloat16() -> bool:
@@ -63,25 +72,36 @@ def pack_linear_weight(weight: Tensor, dtype: torch.dtype, *, exact: bool) -> Li
     return LinearWeight(weight.to(dtype), num_outputs, num_inputs, packed=False)
 
 
-def pack_grouped_weight(weight: Grouped, dtype: torch.dtype, *, exact: bool) -> LinearWeight:
+def pack_grouped_weight(weights: Sequence[Grouped], dtype: torch.dtype, *, exact: bool) -> LinearWeight:
     """Prepares a weight of four or eight bits, which stays as small as it is.
 
     Args:
-        weight: its numbers, on the device that it is for.
+        weights: the numbers of some outputs each, one after another, on the device that they are
+            for; of equal numbers of inputs.
         dtype: of the activations.
         exact: never round activations to bfloat16, also where that is faster. The numbers of the
             weight are never rounded.
     """
+    alike = [list(neighbours) for _, neighbours in groupby(weights, key=lambda weight: weight.form)]
+    parts = [_pack_grouped(first.join(others), dtype, exact) for first, *others in alike]
+    if len(parts) == 1:
+        return parts[0]
+    num_outputs = sum(part.num_outputs for part in parts)
+    return replace(parts[0], num_outputs=num_outputs, parts=tuple(parts), data=torch.empty(0))
+
+
+def _pack_grouped(weight: Grouped, dtype: torch.dtype, exact: bool) -> LinearWeight:
     num_outputs, num_inputs = weight.codes.shape
     is_cpu = weight.codes.device.type == "cpu"
     packed = is_cpu and dtype == torch.float32 and library.packs_weights()
     round_x = packed and not exact and library.prefers_rounding()
-    data = grouped.pack(weight)
-    return LinearWeight(data, num_outputs, num_inputs, packed, round_x, weight.form)
+    return LinearWeight(grouped.pack(weight), num_outputs, num_inputs, packed, round_x, weight.form)
 
 
 def widened(weight: LinearWeight, dtype: torch.dtype) -> Tensor:
     """The matrix [num_outputs, num_inputs] of a weight that torch multiplies with."""
+    if weight.parts:
+        return torch.cat([widened(part, dtype) for part in weight.parts])
     if weight.form is None:
         return weight.data
     return grouped.unpack(weight.data, weight.form, weight.num_outputs, weight.num_inputs).values().to(dtype)

@@ -56,6 +56,10 @@ class ModelFolder:
     """Of matrices as the format hands them out, in the words of safetensors."""
     dtype: Dtype
     """The checkpoint's precision: as config.json names it, else that of the weights."""
+    kept: Mapping[str, int]
+    """Bytes of the matrices that a kernel may multiply with as they are, by their names in
+    `shapes`.
+    """
     is_wrapped: bool
     """Whether the language model is one part of a multimodal model."""
     open_tensors: "Callable[[], TensorSource]"
@@ -72,6 +76,18 @@ class ModelFolder:
     def num_parameters(self) -> int:
         """Numbers in all weights together, as they are computed with."""
         return sum(math.prod(shape) for shape in self.shapes.values())
+
+    def num_bytes(self, itemsize: int, *, keeps_groups: bool) -> int:
+        """Bytes of the weights in memory, about.
+
+        Args:
+            itemsize: of numbers that are widened.
+            keeps_groups: whether matrices that can be multiplied with as they are stay so.
+        """
+        if not keeps_groups:
+            return self.num_parameters * itemsize
+        others = sum(math.prod(shape) for name, shape in self.shapes.items() if name not in self.kept)
+        return others * itemsize + sum(self.kept.values())
 
     @property
     def num_file_bytes(self) -> int:
@@ -132,6 +148,7 @@ def _check(path: Path) -> ModelFolder:
         tensors,
         _matrix_dtypes(declared, tensors),
         dtype,
+        _kept(declared, tensors),
         is_wrapped,
         _open_safetensors,
     )
@@ -156,6 +173,16 @@ def _matrix_dtypes(declared: Declaration, tensors: Mapping[str, TensorInfo]) -> 
     }
 
 
+def _kept(declared: Declaration, tensors: Mapping[str, TensorInfo]) -> Mapping[str, int]:
+    kept = {}
+    for name, stored in declared.matrices.items():
+        parts = [tensors[name + end] for end in stored.entries if name + end in tensors]
+        if stored.keeps_groups or any(part.keeps_groups for part in parts):
+            plain = name if name in declared.shapes else f"{name}.weight"
+            kept[plain] = sum(part.num_bytes for part in parts)
+    return kept
+
+
 def _check_gguf(path: Path) -> ModelFolder:
     gguf = open_gguf(path)
     try:
@@ -176,6 +203,7 @@ def _check_gguf(path: Path) -> ModelFolder:
         tensors,
         _matrix_dtypes(declared, tensors),
         config.dtype,
+        _kept(declared, tensors),
         False,
         GgufSource,
         gguf,

@@ -1,6 +1,7 @@
 """Brings the weights of a checked model folder to a device: the second building of its family."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError
@@ -8,12 +9,15 @@ from torch import Tensor
 
 from streamcore import kernels
 from streamcore.errors import ModelLoadError
+from streamcore.kernels import LinearWeight
+from streamcore.kernels.grouped import Grouped
 from streamcore.layers.linear import Linear
 from streamcore.layers.weights import Stack, Weights
 from streamcore.models.folder import ModelFolder
-from streamcore.models.formats.plain import experts_apart, matrix_of, stack_of
+from streamcore.models.formats.groups import quantised
+from streamcore.models.formats.plain import PlainMatrix, experts_apart, matrix_of, stack_of
 from streamcore.models.formats.stored import Stored
-from streamcore.models.model import Model
+from streamcore.models.model import Model, WeightSizes
 from streamcore.models.precision import Precision, precision_of
 from streamcore.models.progress import Progress
 from streamcore.models.tensor_source import TensorSource
@@ -23,6 +27,8 @@ from streamcore.models.tensor_source import TensorSource
 # the second number, so that nothing that is packed along the rows is cut.
 _MAX_NUMBERS = 1 << 18
 _ROWS = 32
+# The ends of the names of routers.
+_ROUTERS = (".gate", ".router", ".router.layer")
 
 
 def load_model(
@@ -32,6 +38,7 @@ def load_model(
     progress: Progress | None = None,
     *,
     kv_cache_dtype: str = "auto",
+    quantize: str = "none",
 ) -> Model:
     """Loads a model; `Model.prepare` must follow before it runs.
 
@@ -45,16 +52,19 @@ def load_model(
         dtype: the precision; `precision_of` says what it means for which weights.
         progress: called after each tensor.
         kv_cache_dtype: of the KV cache that the model will be given, as `precision_of` takes it.
+        quantize: what matrices become that would be widened: `int8`, `int4` (the output matrix in 8
+            bits), or `none`. Those of formats that can be multiplied with as they are stay so.
 
     Raises:
         ConfigError: no kernel reads such a cache.
         ModelLoadError: the device has not enough memory, or a file changed since it was checked.
     """
-    precision = precision_of(folder, device, dtype, kv_cache_dtype)
+    precision = precision_of(folder, device, dtype, kv_cache_dtype, quantize)
     try:
         with folder.open_tensors() as source:
             reader = _Reader(folder, device, precision, progress, source)
             decoder = folder.family.build(folder.config, Weights(reader))
+            sizes = reader.sizes
     except torch.OutOfMemoryError as error:
         size_gb = folder.num_parameters * precision.weights.itemsize / 1e9
         raise ModelLoadError(
@@ -62,7 +72,7 @@ def load_model(
         ) from error
     except (OSError, SafetensorError) as error:
         raise ModelLoadError(f"the weights in {folder.path} cannot be read: {error}") from error
-    return Model(folder.config, decoder, precision, device)
+    return Model(folder.config, decoder, precision, device, sizes)
 
 
 class _Reader:
@@ -84,32 +94,95 @@ class _Reader:
         self._source = source
         self._total = folder.num_file_bytes
         self._done = 0
+        self._counted: set[str] = set()
+        self._names: dict[int, str] = {}
+        """Of matrices that were handed out, by their address."""
+        self.sizes = WeightSizes()
 
     def vector(self, name: str, size: int, shift: float) -> Tensor:
         """See `Source`."""
         values = self._read(name)
         if shift:
             values = values.float() + shift
-        return values.to(self._device, self._precision.activations, copy=True)
+        vector = values.to(self._device, self._precision.activations, copy=True)
+        self.sizes.total += vector.nbytes
+        return vector
 
     def matrix(self, name: str, rows: int, columns: int) -> Tensor:
         """See `Source`."""
         matrix = self._empty(rows, columns)
         matrix.copy_(self._read(name))
+        self.sizes.total += matrix.nbytes
+        self._names[matrix.data_ptr()] = name
         return matrix
 
     def linear(self, parts: Mapping[str, int], inputs: int, bias: bool) -> Linear:
         """See `Source`."""
-        weight = self._empty(sum(parts.values()), inputs)
-        first = 0
-        for name, rows in parts.items():
-            stored = matrix_of(self._format, name, rows, inputs, self._tensors)
-            self._fill(weight[first : first + rows], stored, self._read_stored(name, stored))
-            first += rows
+        stored = {
+            name: matrix_of(self._format, name, rows, inputs, self._tensors) for name, rows in parts.items()
+        }
+        weight = self._grouped(stored)
+        if weight is None:
+            matrix = self._widened(stored, parts, inputs)
+            weight = self._packed(matrix, self._bits_of(next(iter(parts))))
+        for name in parts:
             if not bias and f"{name}.bias" in self._tensors and bool(self._read(f"{name}.bias").any()):
                 raise ModelLoadError(f"`{name}.bias` is not zero, the model has no bias there")
         biases = [self.vector(f"{name}.bias", rows, 0.0) for name, rows in parts.items()] if bias else []
-        return self._product(weight, torch.cat(biases) if biases else None)
+        return Linear(weight, torch.cat(biases) if biases else None)
+
+    def _widened(self, stored: Mapping[str, Stored], parts: Mapping[str, int], inputs: int) -> Tensor:
+        matrix = self._empty(sum(parts.values()), inputs)
+        first = 0
+        for name, rows in parts.items():
+            self._fill(matrix[first : first + rows], stored[name], self._read_stored(name, stored[name]))
+            first += rows
+        return matrix
+
+    def _grouped(self, stored: Mapping[str, Stored]) -> LinearWeight | None:
+        """The product of matrices that are multiplied with as they are; None where one of them has
+        to be widened.
+        """
+        numbers: list[Grouped] = []
+        for name, matrix in stored.items():
+            found = self._numbers(name, matrix)
+            if found is None:
+                return None
+            numbers.append(found)
+        # The kernel of experts takes one form for each product.
+        if len({part.form for part in numbers}) > 1 and ".experts." in next(iter(stored)):
+            return None
+        return self._pack_grouped(numbers)
+
+    def _numbers(self, name: str, stored: Stored) -> Grouped | None:
+        """The numbers of a matrix as the files have them, if those can be multiplied with."""
+        if not self._precision.keeps_groups:
+            return None
+        if isinstance(stored, PlainMatrix):
+            return self._numbers_of(f"{name}.weight")
+        return stored.grouped(self._read_stored(name, stored))
+
+    def _numbers_of(self, name: str) -> Grouped | None:
+        """The same of a matrix in one tensor."""
+        numbers = self._source.grouped(self._tensors[name])
+        if numbers is not None:
+            self._count(name)
+        return numbers
+
+    def _pack_grouped(self, numbers: Sequence[Grouped]) -> LinearWeight:
+        precision = self._precision
+        weight = kernels.pack_grouped_weight(numbers, precision.activations, exact=precision.is_exact)
+        self.sizes.total += weight.num_bytes
+        self.sizes.grouped += weight.num_bytes
+        return weight
+
+    def _bits_of(self, name: str) -> Literal[4, 8] | None:
+        """In how many bits a widened matrix is multiplied with; None for those of its dtype. The
+        scores of a router are few, and decide much.
+        """
+        if self._precision.quantize == "none" or name.endswith(_ROUTERS):
+            return None
+        return 4 if self._precision.quantize == "int4" and not name.endswith("lm_head") else 8
 
     def stack(self, stack: Stack) -> Sequence[Linear]:
         """See `Source`."""
@@ -121,17 +194,20 @@ class _Reader:
         stored = stack_of(self._format, stack, self._tensors)
         tensors = self._read_stored(stack.name, stored)
         return [
-            self._product(
+            Linear(
                 self._expert(stack, stored, {name: tensor[index] for name, tensor in tensors.items()}),
                 None if biases is None else self._ordered(stack, biases[index]).to(self._device),
             )
             for index in range(stack.num_experts)
         ]
 
-    def _expert(self, stack: Stack, stored: Stored, tensors: Mapping[str, Tensor]) -> Tensor:
+    def _expert(self, stack: Stack, stored: Stored, tensors: Mapping[str, Tensor]) -> LinearWeight:
+        numbers = stored.grouped(tensors) if self._precision.keeps_groups else None
+        if numbers is not None:
+            return self._pack_grouped([numbers.map(lambda rows: self._ordered(stack, rows))])
         matrix = self._empty(stack.rows, stack.inputs)
         self._fill(matrix, stored, tensors)
-        return self._ordered(stack, matrix)
+        return self._packed(self._ordered(stack, matrix), self._bits_of(stack.name))
 
     def _ordered(self, stack: Stack, rows: Tensor) -> Tensor:
         return torch.cat([rows[0::2], rows[1::2]]) if stack.is_interleaved else rows.contiguous()
@@ -156,20 +232,33 @@ class _Reader:
 
     def tied(self, matrix: Tensor) -> Linear:
         """See `Source`."""
-        return self._product(matrix, None)
+        name = self._names[matrix.data_ptr()]
+        numbers = self._numbers_of(name) if self._precision.keeps_groups else None
+        if numbers is not None:
+            return Linear(self._pack_grouped([numbers]))
+        return Linear(self._packed(matrix, None if self._precision.quantize == "none" else 8))
 
-    def _product(self, weight: Tensor, bias: Tensor | None) -> Linear:
+    def _packed(self, matrix: Tensor, bits: Literal[4, 8] | None) -> LinearWeight:
+        if bits is not None:
+            return self._pack_grouped([quantised(matrix, bits)])
         precision = self._precision
-        packed = kernels.pack_linear_weight(weight, precision.activations, exact=precision.is_exact)
-        return Linear(packed, bias)
+        weight = kernels.pack_linear_weight(matrix, precision.activations, exact=precision.is_exact)
+        self.sizes.total += weight.num_bytes
+        return weight
 
     def _empty(self, rows: int, columns: int) -> Tensor:
         return torch.empty(rows, columns, dtype=self._precision.weights, device=self._device)
 
     def _read(self, name: str) -> Tensor:
-        info = self._tensors[name]
-        tensor = self._source.read(info)
-        self._done += info.num_bytes
+        tensor = self._source.read(self._tensors[name])
+        self._count(name)
+        return tensor
+
+    def _count(self, name: str) -> None:
+        """Shows that a tensor was read, the first time."""
+        if name in self._counted:
+            return
+        self._counted.add(name)
+        self._done += self._tensors[name].num_bytes
         if self._progress is not None:
             self._progress(self._done, self._total)
-        return tensor

@@ -1,6 +1,7 @@
 """A loaded model: a decoder with what computes it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,13 +17,28 @@ from streamcore.models.config import DecoderConfig
 from streamcore.models.precision import Precision
 
 
+@dataclass(slots=True)
+class WeightSizes:
+    """Bytes of a model's weights in memory."""
+
+    total: int = 0
+    grouped: int = 0
+    """Of those that are multiplied with in four or eight bits."""
+
+
 class Model:
     """A decoder on its device."""
 
     def __init__(
-        self, config: DecoderConfig, decoder: Decoder, precision: Precision, device: torch.device
+        self,
+        config: DecoderConfig,
+        decoder: Decoder,
+        precision: Precision,
+        device: torch.device,
+        sizes: WeightSizes,
     ) -> None:
         """Takes what the loader has built."""
+        self.sizes = sizes
         self.config = config
         self.decoder = decoder
         self.precision = precision
@@ -156,7 +172,7 @@ class Recording:
     def __init__(self, decoder: Decoder, recorder: Recorder, step: Step) -> None:
         """Holds all memory whose address was written down."""
         self._decoder = decoder
-        self._recorder = recorder
+        self.recorder = recorder
         self._step = step
         self._rotations = [rope.rotation for rope in decoder.ropes]
 
@@ -167,7 +183,7 @@ class Recording:
         Raises:
             ValueError: a token, a position or a slot is out of range.
         """
-        self._recorder.carry_out(num_tokens, num_seqs, num_wanted)
+        self.recorder.carry_out(num_tokens, num_seqs, num_wanted)
         vocab_size = self._decoder.head.weight.num_outputs
         return self._step.scratch.rows("logits", num_wanted, vocab_size)
 

@@ -25,6 +25,12 @@ class Precision:
     widening them as they are read is exact, and half the bytes are read."""
     cache: torch.dtype
     """Of keys and values in the KV cache."""
+    keeps_groups: bool = False
+    """Whether matrices of four and eight bits are multiplied with as they are; else they are
+    widened.
+    """
+    quantize: str = "none"
+    """What other matrices are rounded to: `int8`, `int4` or `none`."""
 
     @property
     def is_exact(self) -> bool:
@@ -33,15 +39,20 @@ class Precision:
 
 
 def precision_of(
-    folder: ModelFolder, device: torch.device, dtype: torch.dtype, kv_cache_dtype: str = "auto"
+    folder: ModelFolder,
+    device: torch.device,
+    dtype: torch.dtype,
+    kv_cache_dtype: str = "auto",
+    quantize: str = "none",
 ) -> Precision:
     """What `dtype` means for a folder on a device.
 
     Args:
         kv_cache_dtype: `auto`, which is `dtype`, or `fp8`.
+        quantize: as in `load_model`.
 
     Raises:
-        ConfigError: no kernel reads such a cache.
+        ConfigError: no kernel reads such a cache, or such weights.
     """
     keeps_bfloat16 = device.type == "cpu" and kernels.can_keep_bfloat16()
     if keeps_bfloat16 and dtype == torch.float16:
@@ -59,7 +70,13 @@ def precision_of(
                 f"`--kv-cache-dtype` is fp8, which no kernel reads on {device} in {name} with heads of {head_dim}"
             )
         cache = torch.float8_e4m3fn
-    return Precision(dtype, activations, torch.bfloat16 if is_narrow else dtype, cache)
+    on_cpu = keeps_bfloat16 and activations == torch.float32
+    if quantize != "none" and not on_cpu:
+        raise ConfigError(f"`--quantize` is {quantize}, which needs the CPU's kernels, not {device}")
+    keeps_groups = on_cpu or _multiplies_groups(device, activations)
+    return Precision(
+        dtype, activations, torch.bfloat16 if is_narrow else dtype, cache, keeps_groups, quantize
+    )
 
 
 def _reads_narrow_cache(device: torch.device, activations: torch.dtype, head_dim: int) -> bool:
@@ -67,3 +84,9 @@ def _reads_narrow_cache(device: torch.device, activations: torch.dtype, head_dim
     if device.type == "cpu":
         return activations == torch.float32
     return has_cuda_kernels(device.index or 0) and takes_heads(activations, head_dim)
+
+
+def _multiplies_groups(device: torch.device, activations: torch.dtype) -> bool:
+    """Whether a device has kernels for weights of four and eight bits."""
+    is_taken = device.type == "cuda" and activations in (torch.bfloat16, torch.float16)
+    return is_taken and has_cuda_kernels(device.index or 0)

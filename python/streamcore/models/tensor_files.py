@@ -53,6 +53,11 @@ class TensorInfo:
         return math.prod(self.shape)
 
     @property
+    def keeps_groups(self) -> bool:
+        """Whether a kernel multiplies with its numbers as they are in the file."""
+        return False
+
+    @property
     def num_bytes(self) -> int:
         """Bytes in the file; 0 for a dtype that is not known."""
         return DTYPE_BYTES.get(self.dtype, 0) * self.num_elements

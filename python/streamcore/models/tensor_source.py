@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from safetensors import safe_open
 from torch import Tensor
 
+from streamcore.kernels.grouped import Grouped
 from streamcore.models.tensor_files import TensorInfo
 
 
@@ -26,6 +27,9 @@ class TensorSource(Protocol):
         """A tensor of the folder in memory that may be the file's: it is copied before the source
         is closed.
         """
+
+    def grouped(self, info: TensorInfo) -> Grouped | None:
+        """The numbers of a matrix in groups, where the files hold such; else None."""
 
 
 class SafetensorsSource:
@@ -53,3 +57,7 @@ class SafetensorsSource:
             file = self._opened[info.path] = self._files.enter_context(opened)
         tensor: Tensor = file.get_tensor(info.name)
         return tensor
+
+    def grouped(self, info: TensorInfo) -> Grouped | None:
+        """See `TensorSource`; formats put such matrices into several tensors."""
+        return None

@@ -59,7 +59,14 @@ def _load_runner(config: ServeConfig, folder: ModelFolder, check: Callable[[], N
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, folder, device)
     max_model_len = choose_max_model_len(config.max_model_len, folder.config)
-    model = load_model(folder, device, dtype, _progress(config, check), kv_cache_dtype=config.kv_cache_dtype)
+    model = load_model(
+        folder,
+        device,
+        dtype,
+        _progress(config, check),
+        kv_cache_dtype=config.kv_cache_dtype,
+        quantize=config.quantize,
+    )
     limits = _choose_limits(config, model, max_model_len)
     runner, engine_config = _make_runner(config, model, limits)
     decode_s = warm_up(runner, engine_config)
@@ -158,8 +165,8 @@ def _announce(folder: ModelFolder, model: Model, limits: _Limits, context_len: i
     _core.log("info", f"model {folder.path}, {folder.num_parameters / 1e6:.1f} M parameters")
     if folder.is_wrapped:
         _core.log("info", "the model is multimodal and is served as text: images and sound are refused")
-    if folder.format.title is not None:
-        _core.log("info", _explain_widening(folder, model.precision.weights))
+    if folder.format.title is not None or model.sizes.grouped:
+        _core.log("info", _explain_weights(folder, model))
     dtype = model.precision.chosen
     dtype_name = str(dtype).removeprefix("torch.")
     _core.log(
@@ -179,12 +186,24 @@ def _announce(folder: ModelFolder, model: Model, limits: _Limits, context_len: i
         _core.log("warning", warning)
 
 
-def _explain_widening(folder: ModelFolder, dtype: torch.dtype) -> str:
-    """What it costs that no kernel reads the format of a folder, whose matrices become `dtype`."""
-    wide, narrow = folder.num_parameters * dtype.itemsize, folder.num_file_bytes
+def _explain_weights(folder: ModelFolder, model: Model) -> str:
+    """What the weights of a folder in few bits take, in files and in memory: those that no kernel
+    reads as they are were widened.
+    """
+    title, sizes = folder.format.title, model.sizes
+    dtype = str(model.precision.weights).removeprefix("torch.")
+    narrow = folder.num_file_bytes
     unit, size = ("GB", 1e9) if narrow >= 1e8 else ("MB", 1e6)
     ending = "; activations are not quantised" if folder.format.rounds_activations else ""
+    if not sizes.grouped:
+        what = f"{title} weights are widened to {dtype}: "
+        return f"{what}{sizes.total / size:.1f} {unit} instead of {narrow / size:.1f} {unit}{ending}"
+    quantize = model.precision.quantize
+    if title is None or quantize != "none":
+        what = f"weights are rounded to {quantize}"
+    else:
+        what = f"{title} weights are multiplied with as they are"
     return (
-        f"{folder.format.title} weights are widened to {str(dtype).removeprefix('torch.')}: "
-        f"{wide / size:.1f} {unit} instead of {narrow / size:.1f} {unit}{ending}"
+        f"{what}: {sizes.grouped / size:.1f} {unit}, with the others {sizes.total / size:.1f} {unit} in memory; "
+        f"the files have {narrow / size:.1f} {unit}{ending}"
     )

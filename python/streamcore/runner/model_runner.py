@@ -98,7 +98,8 @@ class ModelRunner:
             for _ in range(self.depth)
         ]
         self._num_launched = 0
-        self._recording = None if placement.is_apart else self._record()
+        self.recording = None if placement.is_apart else self._record()
+        """The forward pass written down, None where it is computed layer by layer"""
         self._graphs = (
             None
             if placement.capture is None
@@ -162,10 +163,10 @@ class ModelRunner:
         Prompt tokens are scored in pieces, which no recording has.
         """
         plan = columns.plan
-        if self._recording is not None and not plan.num_scored_tokens:
+        if self.recording is not None and not plan.num_scored_tokens:
             num_padding = plan.num_padding
             num_tokens, num_seqs = plan.num_tokens + num_padding, plan.num_seqs + num_padding
-            logits = self._recording.run(num_tokens, num_seqs, plan.num_samples)
+            logits = self.recording.run(num_tokens, num_seqs, plan.num_samples)
             return logits if plan.num_samples else None, None
         if self._graphs is not None and self._graphs.takes(plan):
             return self._graphs.run(plan), None

@@ -3,6 +3,8 @@
 //! Addresses stay the same from step to step; only the numbers of rows differ, and each operation
 //! knows which of them is its own.
 
+use std::time::{Duration, Instant};
+
 use crate::ops::{OpError, Operation};
 use crate::pool::Series;
 
@@ -15,6 +17,17 @@ struct Entry {
     arguments: [u64; MAX_WORDS],
     /// The index of its number of rows.
     rows: usize,
+}
+
+impl Entry {
+    /// # Safety
+    /// As [`Program::run`].
+    unsafe fn run(&self, rows: &[usize]) -> Result<(), OpError> {
+        let mut words = self.arguments;
+        words[self.operation.layout.rows.0 / size_of::<u64>()] = rows[self.rows] as u64;
+        // SAFETY: the caller's promise.
+        unsafe { self.operation.run(words.as_ptr().cast()) }
+    }
 }
 
 /// Operations with all their arguments but the numbers of rows.
@@ -64,12 +77,26 @@ impl Program {
     /// As [`Operation::run`], for every operation, with its number of rows out of `rows`.
     pub unsafe fn run(&self, rows: &[usize]) -> Result<(), OpError> {
         let _series = Series::begin();
-        for entry in &self.entries {
-            let mut words = entry.arguments;
-            words[entry.operation.layout.rows.0 / size_of::<u64>()] = rows[entry.rows] as u64;
+        // SAFETY: the caller's promise.
+        self.entries.iter().try_for_each(|entry| unsafe { entry.run(rows) })
+    }
+
+    /// As [`Program::run`], with a clock read between the operations; what each took, in order.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    ///
+    /// # Safety
+    /// As [`Program::run`].
+    pub unsafe fn run_timed(&self, rows: &[usize]) -> Result<Vec<Duration>, OpError> {
+        let _series = Series::begin();
+        let mut before = Instant::now();
+        let timed = |entry: &Entry| {
             // SAFETY: the caller's promise.
-            unsafe { entry.operation.run(words.as_ptr().cast()) }?;
-        }
-        Ok(())
+            unsafe { entry.run(rows) }?;
+            let now = Instant::now();
+            Ok(now - std::mem::replace(&mut before, now))
+        };
+        self.entries.iter().map(timed).collect()
     }
 }

@@ -4,6 +4,8 @@
 //! the tensors, and holds them until the call returns. An address is 0 or that of a tensor's first
 //! element; strides are in elements.
 
+use std::time::Duration;
+
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use streamcore_kernels::cuda::{self, CudaError, Stream};
@@ -64,8 +66,8 @@ pub(crate) mod kernels {
         cpu::OPERATIONS.iter().map(|operation| listed(&operation.layout)).collect()
     }
 
-    /// The name and type of each field of the struct that says how a weight in groups lies in
-    /// memory.
+    /// Returns the name and type of each field of the struct that says how a weight in groups lies
+    /// in memory.
     #[pyfunction]
     fn form_fields() -> Vec<Field> {
         cpu::Form::FIELDS.iter().map(|(name, _, kind)| (*name, *kind)).collect()
@@ -108,6 +110,13 @@ pub(crate) mod kernels {
             // SAFETY: the Python caller keeps every tensor of the program alive, each with room for
             // this many rows.
             py.detach(|| unsafe { self.0.run(&rows) }).map_err(value_error)
+        }
+
+        /// As `run`; the seconds that each operation took, in order.
+        fn run_timed(&self, py: Python<'_>, rows: [usize; 3]) -> PyResult<Vec<f64>> {
+            // SAFETY: as in `run`.
+            let times = py.detach(|| unsafe { self.0.run_timed(&rows) }).map_err(value_error)?;
+            Ok(times.iter().map(Duration::as_secs_f64).collect())
         }
     }
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-_FP4 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0)
+FP4 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0)
+"""Floating-point numbers of four bits."""
 
 
 def unpack(words: Tensor, bits: int, count: int) -> Tensor:
@@ -120,7 +121,7 @@ def fp4(pairs: Tensor) -> Tensor:
     """float32 [..., 2 n] from bytes [..., n] of two numbers each, the low half first: a sign, two
     bits of exponent, one of mantissa.
     """
-    table = torch.tensor(_FP4, device=pairs.device)
+    table = torch.tensor(FP4, device=pairs.device)
     return _looked_up(table, torch.stack([pairs & 15, pairs >> 4], dim=-1)).flatten(-2)
 
 

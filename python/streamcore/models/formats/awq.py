@@ -25,6 +25,8 @@ from streamcore.models.formats.stored import (
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from streamcore.kernels.grouped import Grouped
+
 _BITS = 4
 _PLACES = (0, 4, 1, 5, 2, 6, 3, 7)
 """Where each of the eight rows of a word lies in it."""
@@ -67,6 +69,11 @@ class AwqMatrix:
             ".scales": Entry(((groups, self.rows),), ("F16", "BF16", "F32")),
         }
 
+    @property
+    def keeps_groups(self) -> bool:
+        """See `Stored`."""
+        return True
+
     def dtype(self, dtypes: Mapping[str, str]) -> str:
         """See `Stored`."""
         return dtypes[".scales"]
@@ -86,6 +93,24 @@ class AwqMatrix:
             return arithmetic.unpack_across(tensors[name][:, words], _BITS, _PLACES)[: len(scales)]
 
         return arithmetic.scaled(unpacked(".qweight"), scales, self.group_size, zeros=unpacked(".qzeros"))
+
+    def grouped(self, tensors: "Mapping[str, Tensor]") -> "Grouped | None":
+        """See `Stored`."""
+        import torch
+
+        from streamcore.models.formats import arithmetic, groups
+
+        def unpacked(rows: slice) -> "Tensor":
+            words = tensors[".qweight"][:, rows.start // 8 : num_words(rows.stop, _BITS)]
+            return arithmetic.unpack_across(words, _BITS, _PLACES)[: rows.stop - rows.start]
+
+        return groups.integers(
+            groups.in_pieces(self.rows, self.inputs, unpacked, torch.uint8),
+            tensors[".scales"].t(),
+            self.group_size,
+            bits=_BITS,
+            zeros=arithmetic.unpack_across(tensors[".qzeros"], _BITS, _PLACES)[: self.rows],
+        )
 
 
 def parse(fields: Fields) -> Awq:

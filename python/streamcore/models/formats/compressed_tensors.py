@@ -13,22 +13,23 @@ column where groups are by importance; -1 in it says that they are not.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from streamcore.layers.weights import Stack
 from streamcore.models.fields import Fields, shown
-from streamcore.models.formats.stored import Entry, Found, Names, Stored, num_groups, num_words, parse_bits
+from streamcore.models.formats.stored import Entry, Found, Stored, Targets, num_groups, num_words, parse_bits
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from streamcore.kernels.grouped import Grouped
 
 _FLOATS = ("BF16", "F16", "F32")
 _PASSED_OVER = frozenset(
     {f"{what}_{kind}" for what in ("input", "output", "k", "v", "q") for kind in ("scale", "zero_point")}
 )
-_LINEAR = "Linear"
 
 Packing: TypeAlias = Literal["float", "int", "packed"]
 _PACKINGS: Mapping[str, Packing | None] = {
@@ -88,26 +89,24 @@ class Scheme:
         index = arithmetic.order(tensors.get(".weight_g_idx"), size)
         return arithmetic.scaled(numbers, scales, size, zeros=zeros, index=index)
 
+    def grouped(
+        self,
+        codes: "Tensor",
+        bits: int,
+        tensors: "Mapping[str, Tensor]",
+        inputs: int,
+        zeros: "Tensor | None",
+    ) -> "Grouped | None":
+        """A matrix from its numbers and zeros, as they are; None where columns are in groups by
+        importance.
+        """
+        from streamcore.models.formats import arithmetic, groups
 
-@dataclass(frozen=True, slots=True)
-class Targets:
-    """The layers that a list names, by what names them most closely: by their names, by a regular
-    expression, or as all that are linear.
-    """
-
-    kinds: tuple[Names, Names, Names]
-
-    @classmethod
-    def of(cls, listed: Sequence[str]) -> "Targets":
-        """Of a list in config.json."""
-        expressions = [item for item in listed if item.startswith("re:")]
-        names = [item for item in listed if item not in (*expressions, _LINEAR)]
-        all_linear = ["re:"] if _LINEAR in listed else []
-        return cls((Names.of(names), Names.of(expressions), Names.of(all_linear)))
-
-    def have(self, layer: str) -> bool:
-        """Whether a layer is one of them."""
-        return any(names.have(layer) for names in self.kinds)
+        size = self.group_size if self.block is None else self.block[1]
+        if arithmetic.order(tensors.get(".weight_g_idx"), size) is not None:
+            return None
+        scales = self.of_rows(tensors[".weight_scale"], slice(0, codes.shape[0]))
+        return groups.integers(codes, scales, size, bits=bits, zeros=zeros)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +175,11 @@ class ScaledMatrix:
             ".weight_g_idx": _order(self.scheme, self.inputs),
         }
 
+    @property
+    def keeps_groups(self) -> bool:
+        """See `Stored`."""
+        return self.scheme.packing != "float" and not self.scheme.is_ordered
+
     def dtype(self, dtypes: Mapping[str, str]) -> str:
         """See `Stored`."""
         return dtypes[".weight_scale"]
@@ -193,6 +197,14 @@ class ScaledMatrix:
         stored = tensors.get(".weight_zero_point")
         zeros = None if stored is None else self.scheme.of_rows(stored, rows)
         return self.scheme.widen(numbers, rows, tensors, zeros)
+
+    def grouped(self, tensors: "Mapping[str, Tensor]") -> "Grouped | None":
+        """See `Stored`; floating-point numbers are widened."""
+        if self.scheme.packing == "float":
+            return None
+        stored = tensors.get(".weight_zero_point")
+        zeros = None if stored is None else self.scheme.of_rows(stored, slice(0, self.rows))
+        return self.scheme.grouped(tensors[".weight"], 8, tensors, self.inputs, zeros)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +229,11 @@ class PackedMatrix:
             found[".weight_zero_point"] = Entry(((num_words(self.rows, bits), groups),), ("I32",))
         return found
 
+    @property
+    def keeps_groups(self) -> bool:
+        """See `Stored`."""
+        return not self.scheme.is_ordered
+
     def dtype(self, dtypes: Mapping[str, str]) -> str:
         """See `Stored`."""
         return dtypes[".weight_scale"]
@@ -239,6 +256,28 @@ class PackedMatrix:
         words = tensors[".weight_zero_point"][rows.start * bits // 32 : num_words(rows.stop, bits)]
         zeros = arithmetic.unpack(words.t(), bits, rows.stop - rows.start).t()
         return self.scheme.widen(numbers, rows, tensors, zeros)
+
+    def grouped(self, tensors: "Mapping[str, Tensor]") -> "Grouped | None":
+        """See `Stored`."""
+        import torch
+
+        from streamcore.models.formats import arithmetic, groups
+
+        bits = self.scheme.bits
+
+        def unpacked(rows: slice) -> "Tensor":
+            return arithmetic.unpack(tensors[".weight_packed"][rows], bits, self.inputs)
+
+        codes = groups.in_pieces(self.rows, self.inputs, unpacked, torch.uint8)
+        zeros: Tensor | None = None
+        if not self.scheme.is_symmetric:
+            words = tensors[".weight_zero_point"]
+            zeros = arithmetic.unpack(words.t(), bits, self.rows).t().int()
+        elif bits < 4:
+            codes += 8 - (1 << (bits - 1))
+        if bits == 8:
+            codes, zeros = groups.signed(codes), None if zeros is None else zeros - 128
+        return self.scheme.grouped(codes, bits, tensors, self.inputs, zeros)
 
 
 def _order(scheme: Scheme, inputs: int) -> Entry:

@@ -19,6 +19,8 @@ from streamcore.models.formats.stored import Entry, Format, Found, Names, Stored
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from streamcore.kernels.grouped import Grouped
+
 _BLOCK = (128, 128)
 _SCALES = ("F32", "BF16", "F16", "F8_E8M0", "U8")
 _PASSED_OVER = frozenset(
@@ -72,6 +74,11 @@ class Fp8Matrix:
     def _grid(self, block: tuple[int, int]) -> tuple[int, int]:
         return math.ceil(self.rows / block[0]), math.ceil(self.inputs / block[1])
 
+    @property
+    def keeps_groups(self) -> bool:
+        """See `Stored`."""
+        return False
+
     def dtype(self, dtypes: Mapping[str, str]) -> str:
         """See `Stored`."""
         return "F32"
@@ -95,6 +102,10 @@ class Fp8Matrix:
             height, width = next(block for block in self.blocks if block is not None)
             scales = arithmetic.rows_of_blocks(scales, rows, height)
         return arithmetic.scaled(arithmetic.fp8(weight), scales, width)
+
+    def grouped(self, tensors: "Mapping[str, Tensor]") -> "Grouped | None":
+        """See `Stored`; nothing holds numbers of fp8."""
+        return None
 
 
 def parse(fields: Fields) -> Fp8:

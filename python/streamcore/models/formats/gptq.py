@@ -27,6 +27,8 @@ from streamcore.models.formats.stored import (
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from streamcore.kernels.grouped import Grouped
+
 _BITS = (4, 8, 2, 3)
 _VERSIONS = {"gptq": 1, "gptq_v2": 0}
 """What is to be added to a zero."""
@@ -100,6 +102,11 @@ class GptqMatrix:
             ".g_idx": Entry(((self.inputs,),), ("I32", "I64"), is_optional=not self.packing.is_ordered),
         }
 
+    @property
+    def keeps_groups(self) -> bool:
+        """See `Stored`."""
+        return not self.packing.is_ordered
+
     def dtype(self, dtypes: Mapping[str, str]) -> str:
         """See `Stored`."""
         return dtypes[".scales"]
@@ -124,6 +131,25 @@ class GptqMatrix:
             zeros=zeros.t().float() + self.packing.shift,
             index=arithmetic.order(tensors.get(".g_idx"), size),
         )
+
+    def grouped(self, tensors: "Mapping[str, Tensor]") -> "Grouped | None":
+        """See `Stored`; columns in groups by importance are widened."""
+        import torch
+
+        from streamcore.models.formats import arithmetic, groups
+
+        bits, size = self.packing.bits, self.packing.group_size
+        if arithmetic.order(tensors.get(".g_idx"), size) is not None:
+            return None
+
+        def unpacked(rows: slice) -> "Tensor":
+            return arithmetic.unpack(tensors[".qweight"][:, rows].t(), bits, self.inputs)
+
+        codes = groups.in_pieces(self.rows, self.inputs, unpacked, torch.uint8)
+        zeros = arithmetic.unpack(tensors[".qzeros"], bits, self.rows).t().int() + self.packing.shift
+        if bits == 8:
+            codes, zeros = groups.signed(codes), zeros - 128
+        return groups.integers(codes, tensors[".scales"].t(), size, bits=bits, zeros=zeros)
 
 
 def parse(fields: Fields) -> Gptq:

@@ -18,6 +18,8 @@ from streamcore.models.formats.stored import Entry, Found, Names, Stored
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from streamcore.kernels.grouped import Grouped
+
 _BLOCK = 32
 
 
@@ -54,6 +56,11 @@ class Mxfp4Stack:
             "_scales": Entry((groups,), ("U8",)),
         }
 
+    @property
+    def keeps_groups(self) -> bool:
+        """See `Stored`."""
+        return True
+
     def dtype(self, dtypes: Mapping[str, str]) -> str:
         """See `Stored`."""
         return "BF16"
@@ -69,6 +76,18 @@ class Mxfp4Stack:
         scales = arithmetic.exponents(tensors["_scales"][rows])
         numbers = arithmetic.fp4(tensors["_blocks"][rows]) * scales.unsqueeze(-1)
         return numbers.flatten(-2)[:, : self.stack.inputs].bfloat16()
+
+    def grouped(self, tensors: "Mapping[str, Tensor]") -> "Grouped | None":
+        """See `Stored`."""
+        import torch
+
+        from streamcore.kernels.grouped import Form, Grouped
+        from streamcore.models.formats import arithmetic
+
+        pairs = tensors["_blocks"]
+        codes = torch.stack([pairs & 15, pairs >> 4], dim=-1).flatten(1)[:, : self.stack.inputs]
+        form = Form(4, _BLOCK, torch.bfloat16, table=arithmetic.FP4)
+        return Grouped(form, codes, arithmetic.exponents(tensors["_scales"]).bfloat16())
 
 
 def parse(fields: Fields) -> Mxfp4:

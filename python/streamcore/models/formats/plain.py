@@ -11,6 +11,8 @@ from streamcore.models.tensor_files import FLOATS
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from streamcore.kernels.grouped import Grouped
+
 
 @dataclass(frozen=True, slots=True)
 class Plain:
@@ -44,6 +46,11 @@ class PlainMatrix:
         """See `Stored`."""
         return {".weight": Entry(((self.rows, self.inputs),))}
 
+    @property
+    def keeps_groups(self) -> bool:
+        """See `Stored`."""
+        return False
+
     def dtype(self, dtypes: Mapping[str, str]) -> str:
         """See `Stored`."""
         return dtypes[".weight"]
@@ -55,6 +62,10 @@ class PlainMatrix:
     def widen(self, tensors: "Mapping[str, Tensor]", rows: slice) -> "Tensor":
         """See `Stored`."""
         return tensors[".weight"][rows]
+
+    def grouped(self, tensors: "Mapping[str, Tensor]") -> "Grouped | None":
+        """See `Stored`."""
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +81,11 @@ class PlainStack:
         sizes = (inputs, rows) if self.stack.is_transposed else (rows, inputs)
         return {"": Entry(((self.stack.num_experts, *sizes),))}
 
+    @property
+    def keeps_groups(self) -> bool:
+        """See `Stored`."""
+        return False
+
     def dtype(self, dtypes: Mapping[str, str]) -> str:
         """See `Stored`."""
         return dtypes[""]
@@ -82,6 +98,10 @@ class PlainStack:
         """See `Stored`."""
         weight = tensors[""]
         return (weight.t() if self.stack.is_transposed else weight)[rows]
+
+    def grouped(self, tensors: "Mapping[str, Tensor]") -> "Grouped | None":
+        """See `Stored`."""
+        return None
 
 
 def matrix_of(weight_format: Format, name: str, rows: int, inputs: int, found: Found) -> Stored:

@@ -15,6 +15,8 @@ from streamcore.models.tensor_files import FLOATS, TensorInfo
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from streamcore.kernels.grouped import Grouped
+
 Found = Mapping[str, TensorInfo]
 """The tensors of a folder by their plain names; empty where only config.json is known."""
 
@@ -38,6 +40,10 @@ class Stored(Protocol):
         first size.
         """
 
+    @property
+    def keeps_groups(self) -> bool:
+        """Whether `grouped` may return numbers, as far as that is known without the tensors."""
+
     def dtype(self, dtypes: Mapping[str, str]) -> str:
         """The dtype that `widen` returns, by those of the entries, in the words of safetensors."""
 
@@ -50,6 +56,14 @@ class Stored(Protocol):
         Args:
             tensors: those of the entries that the file has; of a stack the part of one expert.
             rows: which, with both ends.
+        """
+
+    def grouped(self, tensors: "Mapping[str, Tensor]") -> "Grouped | None":
+        """The numbers of the matrix in groups, without widening them; None where that cannot hold
+        them.
+
+        Args:
+            tensors: as in `widen`.
         """
 
 
@@ -134,6 +148,7 @@ class Names:
 
 
 _SPECIAL = re.compile(r"[^\w.-]")
+_LINEAR = "Linear"
 
 
 def _compiled(expressions: Iterable[str]) -> tuple[re.Pattern[str], ...]:
@@ -145,6 +160,27 @@ def _compiled(expressions: Iterable[str]) -> tuple[re.Pattern[str], ...]:
         except re.error:
             continue
     return tuple(compiled)
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """The layers that a list names, by what names them most closely: by their names, by a regular
+    expression, or as all that are linear.
+    """
+
+    kinds: tuple[Names, Names, Names]
+
+    @classmethod
+    def of(cls, listed: Sequence[str]) -> "Targets":
+        """Of a list in config.json."""
+        expressions = [item for item in listed if item.startswith("re:")]
+        names = [item for item in listed if item not in (*expressions, _LINEAR)]
+        all_linear = ["re:"] if _LINEAR in listed else []
+        return cls((Names.of(names), Names.of(expressions), Names.of(all_linear)))
+
+    def have(self, layer: str) -> bool:
+        """Whether a layer is one of them."""
+        return any(names.have(layer) for names in self.kinds)
 
 
 def parse_bits(fields: Fields, name: str, default: int | None, known: Sequence[int]) -> int:

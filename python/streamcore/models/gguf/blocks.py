@@ -18,6 +18,8 @@ from streamcore.errors import ModelLoadError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from streamcore.kernels.grouped import Grouped
+
 _READ: Mapping[str, tuple[int, int, int]] = {
     "F32": (0, 1, 4),
     "F16": (1, 1, 2),
@@ -55,6 +57,11 @@ _OTHERS = {
     **{31: "Q4_0_4_4", 32: "Q4_0_4_8", 33: "Q4_0_8_8", 40: "NVFP4", 41: "Q1_0"},
 }
 _NAMES: Mapping[int, str] = {number: name for name, (number, *_) in _READ.items()} | _OTHERS
+GROUPED_TYPES = (
+    *("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K"),
+    *("IQ4_NL", "IQ4_XS", "MXFP4"),
+)
+"""Those that a kernel multiplies with as they are."""
 PLAIN_TYPES = ("F32", "F16", "BF16")
 """Those without blocks."""
 # Small enough for the caches of a core while its blocks are taken apart.
@@ -122,6 +129,32 @@ class StoredTensor:
             file.seek(self.begin)
             return struct.unpack(f"<{self.num_elements}f", file.read(self.num_bytes))
 
+    def _mapped(self) -> Any:
+        """The bytes of the file, [rows, bytes of a row]."""
+        numpy, _ = _libraries()
+        columns = self.shape[-1]
+        rows, row_bytes = self.num_elements // columns, self.num_bytes * columns // self.num_elements
+        try:
+            # Private to this process: torch wants memory that it may write to.
+            mapped = numpy.memmap(self.path, numpy.uint8, "c", self.begin, (rows, row_bytes))
+        except ValueError as error:
+            raise OSError(f"{self.path.name} has become shorter") from error
+        return mapped.view(numpy.ndarray)
+
+    def grouped(self) -> "Grouped | None":
+        """The numbers of a matrix as they are; None for types that are widened.
+
+        Raises:
+            OSError: the file has changed since its header was read.
+        """
+        import torch
+
+        from streamcore.models.gguf import groups
+
+        if len(self.shape) != 2:
+            return None
+        return groups.grouped(torch.from_numpy(self._mapped()), self.type, BLOCKS[self.type][1])
+
     def read(self) -> "Tensor":
         """Maps plain numbers, and widens blocks to float32.
 
@@ -131,14 +164,8 @@ class StoredTensor:
         import torch
 
         numpy, quants = _libraries()
-        columns = self.shape[-1]
-        rows, row_bytes = self.num_elements // columns, self.num_bytes * columns // self.num_elements
-        try:
-            # Private to this process: torch wants memory that it may write to.
-            mapped = numpy.memmap(self.path, numpy.uint8, "c", self.begin, (rows, row_bytes))
-        except ValueError as error:
-            raise OSError(f"{self.path.name} has become shorter") from error
-        raw = mapped.view(numpy.ndarray)
+        raw = self._mapped()
+        rows, columns = len(raw), self.shape[-1]
         if self.type in PLAIN_TYPES:
             dtypes = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
             return torch.from_numpy(raw).view(dtypes[self.type]).reshape(self.shape)

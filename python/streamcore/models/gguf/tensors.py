@@ -7,19 +7,25 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from streamcore.models.config import DecoderConfig
 from streamcore.models.gguf.architectures import Architecture
-from streamcore.models.gguf.blocks import BLOCKS, StoredTensor
+from streamcore.models.gguf.blocks import BLOCKS, GROUPED_TYPES, StoredTensor
 from streamcore.models.gguf.rope import FACTORS
 from streamcore.models.tensor_files import TensorInfo
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from streamcore.kernels.grouped import Grouped
+
 Shape = tuple[int, ...]
-Make = Callable[[Sequence[StoredTensor]], "Tensor"]
+
+Make = Callable[[Sequence[Any]], "Tensor"]
+"""Puts what is stored into a family's order. Of matrices that is an order of rows, so that it takes
+anything that `read` returns rows of.
+"""
 
 _OUTER = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
 _LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)")
@@ -45,9 +51,32 @@ class GgufTensor(TensorInfo):
         """Bytes in the file."""
         return sum(tensor.num_bytes for tensor in self.stored)
 
+    @property
+    def keeps_groups(self) -> bool:
+        """See `TensorInfo`."""
+        return all(tensor.type in GROUPED_TYPES for tensor in self.stored)
+
     def read(self) -> "Tensor":
         """Reads it; see `StoredTensor.read`."""
         return self.make(self.stored)
+
+    def grouped(self) -> "Grouped | None":
+        """Its numbers as they are; None where it is made of more than rows of one type."""
+        parts = [part for tensor in self.stored if (part := tensor.grouped()) is not None]
+        if len(parts) < len(self.stored) or len({part.form for part in parts}) > 1:
+            return None
+        return parts[0].join(parts[1:], lambda tensors: self.make([_Rows(rows) for rows in tensors]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Stands for a `StoredTensor` that is read already."""
+
+    rows: "Tensor"
+
+    def read(self) -> "Tensor":
+        """All of them."""
+        return self.rows
 
 
 class GgufSource:
@@ -66,6 +95,11 @@ class GgufSource:
         """See `TensorSource`."""
         assert isinstance(info, GgufTensor)
         return info.read()
+
+    def grouped(self, info: TensorInfo) -> "Grouped | None":
+        """See `TensorSource`."""
+        assert isinstance(info, GgufTensor)
+        return info.grouped()
 
 
 @dataclass(frozen=True, slots=True)

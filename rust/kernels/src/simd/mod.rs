@@ -234,6 +234,18 @@ pub fn cpu_features() -> &'static str {
     }
 }
 
+/// Asks for the cache line at an address that will be read soon; it need not be that of anything.
+#[inline(always)]
+pub(crate) fn prefetch<T>(place: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every processor of this kind has the instruction, and it reads nothing.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(place.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
 /// Defines `$name(args, range)`, which runs `$body(args, range)` with the processor's best vector
 /// type, for one element type or (`$name<E, …>`) for any.
 ///

@@ -7,7 +7,6 @@ use std::pin::Pin;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response};
-use axum::response::IntoResponse;
 use bytes::Bytes;
 use futures_util::stream::poll_fn;
 use serde_json::json;

@@ -19,7 +19,6 @@ impl World {
     pub fn poll(&mut self, at: usize) {
         let client = &mut self.clients[at];
         let Some(answering) = &mut client.answering else { return };
-        let _context = self.runtime.enter();
         let count = || self.driver.metrics().prompt_tokens.load(Relaxed);
         let before = count();
         // Those of a request that is queued now follow this one.

@@ -105,6 +105,9 @@ impl World {
     /// # Errors
     /// What is charged is not what is held.
     pub fn play(mut self) -> Result<Game, String> {
+        // Outside of it the clock would be that of the machine.
+        let runtime = self.runtime.handle().clone();
+        let _context = runtime.enter();
         for nth in 0..250 {
             let what = self.event(nth);
             self.check().map_err(|error| format!("event {nth}, {what}: {error}"))?;

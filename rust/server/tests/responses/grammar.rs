@@ -25,7 +25,7 @@ fn events_of(stage: &mut Stage, body: Value) -> Vec<Value> {
 }
 
 /// The same of one with a thought, or its summary, and a call.
-fn with_call(reasoning: Value) -> Vec<Value> {
+fn with_call(reasoning: &Value) -> Vec<Value> {
     const FAMILY: Family = Family {
         name: "both",
         tools: Some(ToolFormat::Hermes),
@@ -202,7 +202,7 @@ fn assert_found(broken: &str, events: &[Value]) {
 /// The same of calls, of which text alone knows nothing.
 #[tokio::test]
 async fn what_breaks_a_call_is_found() {
-    let good = Good(with_call(json!({})));
+    let good = Good(with_call(&json!({})));
     let output = check(&good.0).unwrap()["output"].clone();
     let kinds: Vec<_> = output.as_array().unwrap().iter().map(|item| item["type"].clone()).collect();
     assert_eq!(kinds, ["reasoning", "message", "function_call"]);
@@ -239,7 +239,7 @@ async fn what_breaks_a_call_is_found() {
 /// The same of thoughts and their summaries.
 #[tokio::test]
 async fn what_breaks_a_thought_is_found() {
-    let good = Good(with_call(json!({})));
+    let good = Good(with_call(&json!({})));
     let delta = "reasoning_text.delta";
     for (broken, events) in [
         ("of what is no call", good.renamed(delta, THOUGHT, "function_call_arguments.delta")),
@@ -259,7 +259,7 @@ async fn what_breaks_a_thought_is_found() {
     ] {
         assert_found(broken, &events);
     }
-    let summary = Good(with_call(json!({ "summary": "auto" })));
+    let summary = Good(with_call(&json!({ "summary": "auto" })));
     check(&summary.0).unwrap();
     let part = "reasoning_summary_part.done";
     let other = summary.changed(part, THOUGHT, |event| event["part"]["type"] = json!("reasoning_text"));

@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use streamcore_server::ledger::{Ledger, Pool};
-use streamcore_server::openai::responses::Status;
-use streamcore_server::stored::{MAX_AGE, NewResponse, Recording, ResponseStore};
+use streamcore_server::openai::responses::{Kept, Status};
+use streamcore_server::stored::{KeptFor, MAX_AGE, NewResponse, Recording, ResponseStore};
+use streamcore_server::text::{Bound, bounded};
 
 use crate::common::Dice;
 
@@ -162,4 +164,31 @@ fn what_is_forgotten_counts_until_its_last_reader_has_gone() {
     assert!((5000..before - 3700 + 1).contains(&after), "{after} of {before}");
     drop(reader);
     assert_eq!(ledger.held(Pool::StoredBytes), 0);
+}
+
+/// A body of a kilobyte could have gigabytes parsed: a long response whose items it names a thousand times, and that on a
+/// thread that serves sockets.
+#[test]
+fn what_a_request_reads_of_the_store_is_bounded() {
+    let (_, store) = store(9, 1 << 30);
+    let now = Instant::now();
+    for id in 0..2 {
+        let item = json!([{ "id": format!("msg_{id}_0"), "role": "user", "content": "x".repeat(9 << 20) }]);
+        let input = item.to_string().into_bytes();
+        end(&store.open(NewResponse { input, ..new(id, 0) }, now).unwrap(), 1);
+    }
+    let kept = KeptFor::new(&store, 1, now, 1000);
+    for _ in 0..50 {
+        assert_eq!(kept.item("msg_0_0").unwrap().unwrap()["id"], "msg_0_0", "it is read once");
+    }
+    assert!(kept.item("msg_0_1").unwrap().is_none());
+    let refused = kept.item("msg_1_0").unwrap_err().to_string();
+    assert!(refused.contains("more than 16777216 bytes with what `input` adds to it"), "{refused}");
+    let is_cut = |max_bytes| {
+        let kept = KeptFor::new(&store, 1, now, 1000);
+        let bound = Bound { max_bytes, is_brief: false };
+        bounded(bound, || kept.conversation("resp_0").is_err())
+    };
+    assert_eq!(is_cut(64 << 10), (true, true), "it begins again where there is time");
+    assert_eq!(is_cut(16 << 20), (false, false));
 }

@@ -27,6 +27,8 @@
 mod check;
 #[expect(clippy::needless_range_loop, reason = "rows and columns of registers are named by their numbers")]
 mod narrow;
+#[cfg(test)]
+mod tests;
 #[expect(clippy::needless_range_loop, reason = "vectors of rows are named by their numbers")]
 mod wide;
 

@@ -3,7 +3,10 @@
 
 use super::{KEY_TILE, MASKED, PagedAttention, Task, bend, scratch, sink, weigh};
 use crate::element::Element;
-use crate::simd::{MAX_LANES, Vector, exp};
+use crate::simd::{MAX_LANES, Vector, exp, prefetch};
+
+/// Bytes of a cache line.
+const CACHE_LINE: usize = 64;
 
 /// The state of `R` rows while they stream over the keys.
 struct Rows<const R: usize> {
@@ -42,15 +45,36 @@ pub(super) unsafe fn attend<E: Element, C: Element, V: Vector, const R: usize>(
             rows.max = std::array::from_fn(|row| sink::<E, V>(args, task.head(row)));
             rows.sum = [1.0; R];
         }
-        let mut offsets = [0; KEY_TILE];
+        let (mut offsets, mut next) = ([0; KEY_TILE], [0; KEY_TILE]);
         let begin = task.first_key(args, 0) / KEY_TILE * KEY_TILE;
+        let mut count = task.key_offsets(args, begin, &mut offsets);
+        fetch::<C>(args, args.key_cache, &offsets[..count]);
         for first_key in (begin..task.num_keys()).step_by(KEY_TILE) {
-            let count = task.key_offsets(args, first_key, &mut offsets);
+            // What is read next comes while this tile is computed: heads lie apart in the cache, too
+            // far for the processor to guess.
+            fetch::<C>(args, args.value_cache, &offsets[..count]);
             score::<C, V, R>(args, &mut rows, &offsets[..count]);
+            let num_next = match first_key + KEY_TILE {
+                after if after < task.num_keys() => task.key_offsets(args, after, &mut next),
+                _ => 0,
+            };
+            fetch::<C>(args, args.key_cache, &next[..num_next]);
             let grown = soften::<V, R>(args, task, &mut rows, first_key, count);
             accumulate::<C, V, R>(args, &rows, &offsets[..count], &grown);
+            (offsets, count) = (next, num_next);
         }
         store_output::<E, V, R>(args, task, &rows);
+    }
+}
+
+/// Asks for the heads at the given offsets of a cache.
+#[inline(always)]
+fn fetch<C: Element>(args: &PagedAttention, cache: usize, offsets: &[usize]) {
+    for offset in offsets {
+        let head = (cache as *const C).wrapping_add(*offset).cast::<u8>();
+        for line in (0..args.head_dim * size_of::<C>()).step_by(CACHE_LINE) {
+            prefetch(head.wrapping_add(line));
+        }
     }
 }
 

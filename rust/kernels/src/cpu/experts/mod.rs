@@ -19,7 +19,7 @@ use route::Routes;
 
 use super::gated::activated;
 use super::linear::{Kernel, Linear};
-use super::{Shared, rows_per_chunk, scratch};
+use super::{Shared, grouped, rows_per_chunk, scratch};
 use crate::element::{Bf16, Element};
 use crate::ops::{OpError, arguments};
 use crate::pool::parallel_for;
@@ -34,8 +34,8 @@ arguments! {
         x: usize,
         /// \[num_tokens, num_experts\] `f32`, contiguous: what the router makes of `x`.
         scores: usize,
-        /// \[num_experts, 4\] addresses: the packed gate and up projection, its bias, the packed
-        /// down projection, its bias; 0 for no bias.
+        /// \[num_experts, 6\] addresses: the packed gate and up projection, its bias and its form,
+        /// and those of the down projection; 0 for no bias, and for no form.
         experts: usize,
         /// Tokens.
         num_tokens: usize,
@@ -55,6 +55,8 @@ arguments! {
         weight_dtype: u32,
         /// As in `Linear`.
         round_x: u32,
+        /// 1 if all projections are weights in groups, and have forms.
+        is_grouped: u32,
     }
 }
 
@@ -71,11 +73,11 @@ pub unsafe fn experts(args: &Experts) -> Result<(), OpError> {
     // SAFETY: the caller's promise.
     unsafe {
         let routes = Routes::of(args);
-        let call = Call::new(args, kernel, &routes);
+        let call = Call::new(args, kernel, &routes)?;
         call.gather();
-        call.multiply(Half::GateUp);
+        call.multiply(Half::GateUp)?;
         call.activate();
-        call.multiply(Half::Down);
+        call.multiply(Half::Down)?;
         call.sum();
     }
     Ok(())
@@ -99,20 +101,40 @@ struct Call<'a> {
     row_len: usize,
     /// \[num_rows, 2 * inter\] words; the activated numbers lie over the beginning of each row.
     gate_up: usize,
-    /// For the tiles of one product's activations, if the kernel has any.
-    tiles: usize,
+    /// For what one product prepares of its activations.
+    prepared: usize,
 }
 
 impl<'a> Call<'a> {
-    fn new(args: &'a Experts, kernel: Kernel, routes: &'a Routes) -> Self {
+    unsafe fn new(args: &'a Experts, kernel: Kernel, routes: &'a Routes) -> Result<Self, OpError> {
         let (num_rows, row_len) = (routes.num_rows(), args.hidden.next_multiple_of(2));
-        let most_rows = routes.used().iter().map(|(_, rows)| rows.len()).max().unwrap_or(0);
-        let tiles_len = kernel.tiles_len(most_rows, args.hidden.max(args.inter));
-        // They begin at a cache line.
-        let tiles = scratch::lines(tiles_len + num_rows * (row_len + 2 * args.inter)) as usize;
-        let rows = tiles + tiles_len * size_of::<f32>();
-        let gate_up = rows + num_rows * row_len * size_of::<f32>();
-        Self { args, kernel, routes, rows, row_len, gate_up, tiles }
+        let mut call = Self { args, kernel, routes, rows: 0, row_len, gate_up: 0, prepared: 0 };
+        // SAFETY: the caller's promise.
+        let prepared_len = unsafe { call.prepared_len() }?;
+        // It begins at a cache line.
+        call.prepared = scratch::lines(prepared_len + num_rows * (row_len + 2 * args.inter)) as usize;
+        call.rows = call.prepared + prepared_len * size_of::<f32>();
+        call.gate_up = call.rows + num_rows * row_len * size_of::<f32>();
+        Ok(call)
+    }
+
+    /// Words that the largest product prepares.
+    unsafe fn prepared_len(&self) -> Result<usize, OpError> {
+        let used = self.routes.used();
+        if self.args.is_grouped == 0 {
+            let most_rows = used.iter().map(|(_, rows)| rows.len()).max().unwrap_or(0);
+            return Ok(self.kernel.tiles_len(most_rows, self.args.hidden.max(self.args.inter)));
+        }
+        let mut len = 0;
+        for (expert, rows) in used {
+            for half in [Half::GateUp, Half::Down] {
+                // SAFETY: the caller's promise.
+                len = len
+                    .max(unsafe { grouped::scratch_len(&self.product(half, *expert, rows), self.kernel) }?);
+            }
+        }
+        // What comes behind it begins at a cache line, too.
+        Ok(len.next_multiple_of(16))
     }
 
     /// Brings the inputs of each expert together.
@@ -121,24 +143,32 @@ impl<'a> Call<'a> {
         let min_rows = rows_per_chunk(self.args.hidden);
         // SAFETY: the caller's promise; ranges do not overlap, here and below.
         parallel_for(self.routes.num_rows(), min_rows, &|rows| unsafe {
-            match self.kernel {
-                Kernel::Pairs => run_gather::<Bf16>(shared.get(), rows),
-                _ => run_gather::<f32>(shared.get(), rows),
+            if self.has_pairs() {
+                run_gather::<Bf16>(shared.get(), rows);
+            } else {
+                run_gather::<f32>(shared.get(), rows);
             }
         });
     }
 
     /// One product of all rows: what is shared out are groups of outputs of every expert.
-    unsafe fn multiply(&self, half: Half) {
+    unsafe fn multiply(&self, half: Half) -> Result<(), OpError> {
         let used = self.routes.used();
-        if self.kernel == Kernel::Tiles {
+        if self.args.is_grouped == 1 || self.kernel == Kernel::Tiles {
             for (expert, rows) in used {
-                // SAFETY: the caller's promise, and the tiles are large enough for any expert.
-                unsafe { self.kernel.run_tiles(&self.product(half, *expert, rows), self.tiles as *mut u8) };
+                // SAFETY: the caller's promise, and the memory is large enough for any expert.
+                unsafe {
+                    let product = self.product(half, *expert, rows);
+                    if self.args.is_grouped == 1 {
+                        grouped::linear_in(&product, self.kernel, self.prepared as *mut f32)?;
+                    } else {
+                        self.kernel.run_tiles(&product, self.prepared as *mut u8);
+                    }
+                }
             }
-            return;
+            return Ok(());
         }
-        let Some((expert, rows)) = used.first() else { return };
+        let Some((expert, rows)) = used.first() else { return Ok(()) };
         // SAFETY: the caller's promise.
         let first = unsafe { self.product(half, *expert, rows) };
         let (num_groups, mean_rows) = (first.num_groups(), self.routes.num_rows().div_ceil(used.len()));
@@ -156,15 +186,21 @@ impl<'a> Call<'a> {
                 items.start += end - group;
             }
         });
+        Ok(())
+    }
+
+    /// Whether rows hold pairs of `bfloat16`.
+    fn has_pairs(&self) -> bool {
+        self.kernel == Kernel::Pairs && self.args.is_grouped == 0
     }
 
     /// Returns the product of one expert with its rows.
     unsafe fn product(&self, half: Half, expert: usize, rows: &Range<usize>) -> Linear {
         let Experts { hidden, inter, weight_dtype, round_x, .. } = *self.args;
         // SAFETY: the expert is one of `num_experts`.
-        let addresses = unsafe { *(self.args.experts as *const [usize; 4]).add(expert) };
+        let addresses = unsafe { *(self.args.experts as *const [usize; 6]).add(expert) };
         let place = |base: usize, row_len: usize| base + rows.start * row_len * size_of::<f32>();
-        let numbers_per_word = if self.kernel == Kernel::Pairs { 2 } else { 1 };
+        let numbers_per_word = if self.has_pairs() { 2 } else { 1 };
         let inner = place(self.gate_up, 2 * inter);
         let common = Linear { num_rows: rows.len(), weight_dtype, round_x, ..Linear::default() };
         match half {
@@ -176,16 +212,20 @@ impl<'a> Call<'a> {
                 num_inputs: hidden,
                 num_outputs: 2 * inter,
                 x_stride: self.row_len * numbers_per_word,
+                output_stride: 2 * inter,
+                form: addresses[2],
                 ..common
             },
             Half::Down => Linear {
                 output: place(self.rows, hidden),
                 x: inner,
-                packed: addresses[2],
-                bias: addresses[3],
+                packed: addresses[3],
+                bias: addresses[4],
                 num_inputs: inter,
                 num_outputs: hidden,
                 x_stride: 2 * inter * numbers_per_word,
+                output_stride: hidden,
+                form: addresses[5],
                 ..common
             },
         }
@@ -196,9 +236,10 @@ impl<'a> Call<'a> {
         let min_rows = rows_per_chunk(self.args.inter * 4);
         // SAFETY: as in `gather`.
         parallel_for(self.routes.num_rows(), min_rows, &|rows| unsafe {
-            match self.kernel {
-                Kernel::Pairs => run_activate::<Bf16>(shared.get(), rows),
-                _ => run_activate::<f32>(shared.get(), rows),
+            if self.has_pairs() {
+                run_activate::<Bf16>(shared.get(), rows);
+            } else {
+                run_activate::<f32>(shared.get(), rows);
             }
         });
     }

@@ -1,11 +1,11 @@
 //! How a weight of four or eight bits lies in memory.
 //!
 //! ```text
-//!   tile of 32 outputs   span 0, span 1, …                 a span: one group of inputs, or 256 where scales are nested
-//!   span                 outer scales, outer offsets       32 of 16 bits each, where scales are nested
-//!                        scales of its groups, offsets     32 of 16 bits each, or of 8 where nested
-//!                        words                             32 for every 8 inputs in 4 bits, or 4 in 8
-//!   word in 4 bits       inputs 0 2 4 6 1 3 5 7            from the lowest bits on
+//!   tile of 32 outputs   span 0, span 1, …        a group of inputs, or 256 if scales are nested
+//!   span   outer scales, outer offsets            32 of 16 bits each, if scales are nested
+//!          scales of its groups, offsets          32 of 16 bits each, or of 8 if nested
+//!          words                                  32 for every 8 inputs in 4 bits, or 4 in 8
+//!   word in 4 bits       inputs 0 2 4 6 1 3 5 7   from the lowest bits on
 //!   word in 8 bits       inputs 0 2 1 3
 //! ```
 //!
@@ -38,8 +38,8 @@ arguments! {
     pub struct Form {
         /// Of a number: 4 or 8.
         bits: u32,
-        /// Inputs that share a scale: a multiple of 16; one that 256 is a multiple of where scales
-        /// are nested.
+        /// Inputs that share a scale: 16, or a multiple of 32; one that 256 is a multiple of where
+        /// scales are nested.
         group_size: u32,
         /// Of the scales, or of the outer ones: `bfloat16` or `float16`.
         dtype: u32,
@@ -87,7 +87,9 @@ impl Grid {
         let is_nested = form.is_nested == 1;
         let group_size = form.group_size as usize;
         let span = if is_nested { OUTER } else { group_size };
-        let is_whole = group_size > 0 && group_size.is_multiple_of(16) && span.is_multiple_of(group_size);
+        // A tile register takes 16 inputs, or 32.
+        let is_whole = group_size == 16 || group_size > 0 && group_size.is_multiple_of(32);
+        let is_whole = is_whole && span.is_multiple_of(group_size);
         if !is_whole || ![4, 8].contains(&form.bits) || dtype == Dtype::F32 || form.offsets > 2 {
             return Err(OpError::Dtype(form.bits, form.group_size));
         }

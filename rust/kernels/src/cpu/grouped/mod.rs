@@ -55,8 +55,8 @@ struct Call {
 }
 
 impl Call {
-    fn new(args: &Linear, kernel: Kernel) -> Result<Self, OpError> {
-        // SAFETY: the caller of `linear` vouches for the address.
+    unsafe fn new(args: &Linear, kernel: Kernel) -> Result<Self, OpError> {
+        // SAFETY: the caller's promise: `form` is the address of one.
         let form = unsafe { *(args.form as *const Form) };
         let grid = Grid::of(form, args.packed, args.num_inputs)?;
         let most = if kernel == Kernel::Tiles { MAX_ROWS } else { 1 };
@@ -136,22 +136,41 @@ impl Call {
 /// # Safety
 /// As for [`super::linear`]; `form` is the address of the weight's form.
 pub(super) unsafe fn linear(args: &Linear, kernel: Kernel) -> Result<(), OpError> {
-    let mut call = Call::new(args, kernel)?;
-    let memory = scratch::lines(call.scratch_len());
     // SAFETY: the caller's promise; the memory stays valid until this thread's next call.
-    unsafe { call.run_in(memory) };
-    Ok(())
+    unsafe {
+        let memory = scratch::lines(scratch_len(args, kernel)?);
+        linear_in(args, kernel, memory)
+    }
 }
 
-impl Call {
-    /// # Safety
-    /// As for [`linear`]; the memory holds [`Call::scratch_len`] words from a cache line on.
-    unsafe fn run_in(&mut self, memory: *mut f32) {
-        self.x = memory as usize;
-        self.sums = self.x + self.x_len() * size_of::<f32>();
-        // SAFETY: the caller's promise.
-        unsafe { self.run() }
+/// Words that a product takes beside its arguments.
+///
+/// # Errors
+/// No weight has that form.
+///
+/// # Safety
+/// `form` is the address of the weight's form.
+pub(super) unsafe fn scratch_len(args: &Linear, kernel: Kernel) -> Result<usize, OpError> {
+    // SAFETY: the caller's promise.
+    Ok(unsafe { Call::new(args, kernel) }?.scratch_len())
+}
+
+/// The same product with memory of the caller's.
+///
+/// # Errors
+/// As for [`linear`].
+///
+/// # Safety
+/// As for [`linear`]; the memory holds [`scratch_len`] words from a cache line on.
+pub(super) unsafe fn linear_in(args: &Linear, kernel: Kernel, memory: *mut f32) -> Result<(), OpError> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut call = Call::new(args, kernel)?;
+        call.x = memory as usize;
+        call.sums = call.x + call.x_len() * size_of::<f32>();
+        call.run();
     }
+    Ok(())
 }
 
 multiversioned!(run_prepare<E>, prepare_blocks, Call);

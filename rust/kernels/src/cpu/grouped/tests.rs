@@ -192,6 +192,7 @@ fn a_form_that_does_not_exist_is_refused() {
     for form in [
         Form { bits: 3, ..problem.form },
         Form { group_size: 24, ..problem.form },
+        Form { group_size: 48, ..problem.form },
         Form { group_size: 96, is_nested: 1, ..problem.form },
         Form { dtype: Dtype::F32 as u32, ..problem.form },
         Form { offsets: 3, ..problem.form },

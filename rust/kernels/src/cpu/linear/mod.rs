@@ -73,8 +73,7 @@ arguments! {
         /// Elements from one row of `output` to the next; of a weight in groups, else
         /// `num_outputs`.
         output_stride: usize,
-        /// The form of a weight in groups, of which `packed` then holds the numbers; 0 for any
-        /// other.
+        /// The form of a weight in groups, of which `packed` then holds the numbers; else 0.
         form: usize,
         /// Of the packed weight: `float32` or `bfloat16`.
         weight_dtype: u32,

@@ -19,12 +19,15 @@
 //! Rows are cut into blocks of one size, at most 32, of which the last two may overlap: both
 //! compute the same. Activations are copied so that each tile of them is a row of cache lines.
 
+mod blocks;
+
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use super::{Linear, TILE, TILE_INPUTS as INPUTS, store_columns};
+use self::blocks::{Sums, few_rows, first_rows, other_rows};
+use super::{Linear, TILE, TILE_INPUTS as INPUTS};
 use crate::cpu::Shared;
 use crate::pool::parallel_for;
 
@@ -210,188 +213,19 @@ unsafe fn multiply(step: &Step, tiles: Range<usize>) {
     // SAFETY: the caller's promise; the registers are empty again at the end.
     unsafe {
         asm!("ldtilecfg [{}]", in(reg) &raw const shapes, options(nostack, readonly));
-        let mut sums = Sums([[0.0; TILE]; 2 * ROWS]);
+        let mut sums = Sums::new();
         for first in tiles.clone().step_by(group) {
             let end = tiles.end.min(first + group);
             for block in 0..step.num_blocks {
-                if step.num_rows > ROWS {
-                    (first..end).for_each(|tile| many_rows(step, block, tile, &mut sums));
-                } else {
+                if step.num_rows <= ROWS {
                     (first..end).step_by(2).for_each(|tile| few_rows(step, block, tile..end, &mut sums));
+                } else if block == 0 {
+                    (first..end).for_each(|tile| first_rows(step, block, tile, &mut sums));
+                } else {
+                    (first..end).for_each(|tile| other_rows(step, block, tile, &mut sums));
                 }
             }
         }
         asm!("tilerelease", options(nostack, nomem));
-    }
-}
-
-/// A block of more than 16 rows with one tile of outputs.
-unsafe fn many_rows(step: &Step, block: usize, tile: usize, sums: &mut Sums) {
-    let place = Place::of(step, block, tile, sums).rows();
-    // SAFETY: the caller's promise; the tiles are as long as `num_steps` says.
-    unsafe {
-        asm!(
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
-            "2:",
-            "tileloaddt1 tmm6, [{weights} + {pair}]",
-            "tileloadd tmm4, [{x} + {row}]",
-            "tileloaddt1 tmm7, [{weights} + {pair} + 64]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tileloadd tmm5, [{x} + {row} + 1024]",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "add {weights}, 2048",
-            "add {x}, {x_step}",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            "dec {steps}",
-            "jnz 2b",
-            "tilestored [{first} + {sums_step}], tmm0",
-            "tilestored [{first} + {sums_step} + 64], tmm1",
-            "tilestored [{second} + {sums_step}], tmm2",
-            "tilestored [{second} + {sums_step} + 64], tmm3",
-            weights = inout(reg) step.weights(tile) => _,
-            x = inout(reg) step.block(block) => _,
-            steps = inout(reg) step.num_steps => _,
-            first = in(reg) place.first,
-            second = in(reg) place.second,
-            sums_step = in(reg) place.step,
-            pair = in(reg) 4 * TILE,
-            row = in(reg) ROW_BYTES,
-            x_step = in(reg) step.num_rows * ROW_BYTES,
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-            options(nostack)
-        );
-        if !place.is_output {
-            store(step, block, tile, &sums.0);
-        }
-    }
-}
-
-/// A block of up to 16 rows with the first two of some tiles of outputs, or the only one.
-unsafe fn few_rows(step: &Step, block: usize, tiles: Range<usize>, sums: &mut Sums) {
-    let tile = tiles.start;
-    let next = (tile + 1).min(tiles.end - 1);
-    let place = Place::of(step, block, next, sums).outputs(next - tile);
-    // SAFETY: the caller's promise; the tiles are as long as `num_steps` says.
-    unsafe {
-        asm!(
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
-            "2:",
-            "tileloadd tmm4, [{x} + {row}]",
-            "tileloaddt1 tmm6, [{weights} + {pair}]",
-            "tileloaddt1 tmm7, [{weights} + {pair} + 64]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tileloaddt1 tmm6, [{next} + {pair}]",
-            "tileloaddt1 tmm7, [{next} + {pair} + 64]",
-            "tdpbf16ps tmm2, tmm4, tmm6",
-            "tdpbf16ps tmm3, tmm4, tmm7",
-            "add {weights}, 2048",
-            "add {next}, 2048",
-            "add {x}, {x_step}",
-            "dec {steps}",
-            "jnz 2b",
-            "tilestored [{first} + {sums_step}], tmm0",
-            "tilestored [{first} + {sums_step} + 64], tmm1",
-            "tilestored [{second} + {sums_step}], tmm2",
-            "tilestored [{second} + {sums_step} + 64], tmm3",
-            weights = inout(reg) step.weights(tile) => _,
-            next = inout(reg) step.weights(next) => _,
-            x = inout(reg) step.block(block) => _,
-            steps = inout(reg) step.num_steps => _,
-            first = in(reg) place.first,
-            second = in(reg) place.second,
-            sums_step = in(reg) place.step,
-            pair = in(reg) 4 * TILE,
-            row = in(reg) ROW_BYTES,
-            x_step = in(reg) step.num_rows * ROW_BYTES,
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-            out("tmm4") _, out("tmm6") _, out("tmm7") _,
-            options(nostack)
-        );
-        if place.is_output {
-            return;
-        }
-        store(step, block, tile, &sums.0);
-        if next > tile {
-            store(step, block, next, &sums.0[ROWS..]);
-        }
-    }
-}
-
-/// Sums of two tiles of rows with a tile of outputs, or of one with two.
-#[repr(C, align(64))]
-struct Sums([[f32; TILE]; 2 * ROWS]);
-
-/// Where the sums of four registers go.
-struct Place {
-    first: *mut u8,
-    second: *mut u8,
-    /// Bytes from one row to the next.
-    step: usize,
-    /// Whether it is the output itself: without a bias, a whole tile needs nothing more.
-    is_output: bool,
-}
-
-impl Place {
-    /// The place of a block's sums with a tile of outputs, the last that are written.
-    fn of(step: &Step, block: usize, tile: usize, sums: &mut Sums) -> Self {
-        let args = &step.linear;
-        if args.bias != 0 || (tile + 1) * TILE > args.num_outputs {
-            let first = (&raw mut *sums).cast();
-            return Self { first, second: first, step: TILE * size_of::<f32>(), is_output: false };
-        }
-        let offset = step.first_row(block) * args.num_outputs + tile * TILE;
-        let first = (args.output as *mut f32).wrapping_add(offset).cast();
-        Self { first, second: first, step: args.num_outputs * size_of::<f32>(), is_output: true }
-    }
-
-    /// The same for two tiles of rows.
-    fn rows(self) -> Self {
-        Self { second: self.first.wrapping_add(ROWS * self.step), ..self }
-    }
-
-    /// The same for two tiles of outputs, the second of which it is, if there are two.
-    fn outputs(self, num_before: usize) -> Self {
-        match self.is_output {
-            true => {
-                let bytes = num_before * TILE * size_of::<f32>();
-                Self { first: self.first.wrapping_sub(bytes), ..self }
-            }
-            false => self.rows(),
-        }
-    }
-}
-
-/// Writes the sums of a block's rows, with the bias.
-#[target_feature(enable = "avx512f")]
-unsafe fn store(step: &Step, block: usize, tile: usize, sums: &[[f32; TILE]]) {
-    let args = &step.linear;
-    let column = tile * TILE;
-    let len = TILE.min(args.num_outputs - column);
-    for (row, sums) in sums[..step.num_rows].iter().enumerate() {
-        let row = step.first_row(block) + row;
-        // SAFETY: the caller's promise: the row has `len` more outputs.
-        unsafe {
-            if len < TILE {
-                store_columns(args, row, column, &sums[..len]);
-                continue;
-            }
-            let target = (args.output as *mut f32).add(row * args.num_outputs + column);
-            for half in [0, ROWS] {
-                let mut sum = _mm512_load_ps(sums.as_ptr().add(half));
-                if args.bias != 0 {
-                    sum = _mm512_add_ps(sum, _mm512_loadu_ps((args.bias as *const f32).add(column + half)));
-                }
-                _mm512_storeu_ps(target.add(half), sum);
-            }
-        }
     }
 }

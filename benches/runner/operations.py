@@ -1,0 +1,190 @@
+"""Where each microsecond of a decode step goes on the CPU, operation by operation.
+
+    python benches/runner/operations.py FOLDER [--rows 1 32] [--context 128] [--rounds 200]
+
+FOLDER is a checkpoint in Hugging Face layout, or a name such as org/name. Of each operation of the recorded forward pass: the
+bytes of weights and of the KV cache that it must read, the time that this takes at the bandwidth that as many threads reach with
+plain reads, and the time that it took. Each is the least of all rounds, operation by operation, because on a busy machine a whole
+step is hardly ever undisturbed. The table is Markdown.
+"""
+
+import argparse
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from streamcore import _core
+from streamcore.config import ServeConfig
+from streamcore.console import complain_of_development_build
+from streamcore.kernels.library import DTYPE_CODES, Operation
+from streamcore.models.folder import check_model_folder
+from streamcore.models.hub import find_model
+from streamcore.runner.load import load_runner
+
+BYTES = {code: dtype.itemsize for dtype, code in DTYPE_CODES.items()}
+MIN_READ_BYTES = 8 << 20
+PIECE_BYTES = 2 << 20
+WARM_UP_STEPS = 3
+SPARE_TOKENS = 64
+
+
+@dataclass
+class Line:
+    """Calls of one operation with one shape."""
+
+    num_calls: int = 0
+    num_bytes: int = 0
+    num_products: int = 0
+    seconds: float = 0.0
+
+
+def read_bandwidth(num_bytes: int, num_threads: int, rounds: int) -> float:
+    """Bytes per second that threads read, each its part of so many bytes; like the operations by pieces, each at its best."""
+    parts = torch.ones(max(num_bytes, MIN_READ_BYTES) // 8, dtype=torch.float64).chunk(num_threads)
+    torch.set_num_threads(1)
+
+    def seconds(part: torch.Tensor) -> float:
+        pieces = torch.split(part, PIECE_BYTES // 8)
+        least = [float("inf")] * len(pieces)
+        for _ in range(rounds):
+            for number, piece in enumerate(pieces):
+                started = time.perf_counter()
+                piece.sum()
+                least[number] = min(least[number], time.perf_counter() - started)
+        return sum(least)
+
+    with ThreadPoolExecutor(num_threads) as pool:
+        bandwidth = sum(part.nbytes / s for part, s in zip(parts, pool.map(seconds, parts), strict=True))
+    torch.set_num_threads(num_threads)
+    return bandwidth
+
+
+class Loop:
+    """A model that decodes so many sequences, a step at a time, with the limits of a server."""
+
+    def __init__(self, folder: Path, rows: int, context: int, rounds: int) -> None:
+        # The prompts may come one by one.
+        num_steps = rows + WARM_UP_STEPS + rounds
+        config = ServeConfig(
+            max_num_seqs=rows,
+            max_num_batched_tokens=max(rows * context, 16),
+            # The engine keeps some blocks in hand.
+            max_model_len=context + num_steps + SPARE_TOKENS,
+        )
+        loaded = load_runner(config, check_model_folder(find_model(folder).path))
+        self.runner = loaded.runner
+        self.scheduler = _core.Scheduler(loaded.engine_config)
+        for row in range(rows):
+            self.scheduler.add_request(row, [5 + row] * context, max_tokens=num_steps)
+        self.parts: dict[str, float] = {}
+
+    def step(self) -> tuple[int, int]:
+        """Runs one, and keeps the least seconds of its parts; its tokens and sequences."""
+        clock = [time.perf_counter()]
+        plan = self.scheduler.next_step(self.runner.loan)
+        clock.append(time.perf_counter())
+        assert plan is not None
+        output = self.runner.execute(plan)
+        clock.append(time.perf_counter())
+        self.scheduler.complete_step(plan.id, *output.places())
+        self.scheduler.drain_events()
+        clock.append(time.perf_counter())
+        for name, start, end in zip(("plan", "run", "complete"), clock, clock[1:], strict=False):
+            self.parts[name] = min(self.parts.get(name, end - start), end - start)
+        return plan.num_tokens, plan.num_seqs
+
+
+def work_of(operation: Operation, arguments: Any, rows: int, context: int) -> tuple[str, int, int]:
+    """Name, bytes of weights and cache that an operation reads, and its products."""
+    name = operation.name
+    if name == "Linear":
+        num_weights = arguments.num_inputs * arguments.num_outputs
+        shape = f"{name} {arguments.num_inputs} to {arguments.num_outputs}"
+        return shape, num_weights * BYTES[arguments.weight_dtype], num_weights * rows
+    if name == "PagedAttention":
+        num_keys = rows * context * arguments.num_kv_heads * arguments.head_dim
+        group = arguments.num_heads // arguments.num_kv_heads
+        return name, 2 * num_keys * BYTES[arguments.cache_dtype], 2 * num_keys * group
+    if name == "Embed":
+        return name, rows * arguments.width * BYTES[arguments.table_dtype], 0
+    if name == "RmsNorm":
+        return name, arguments.hidden * BYTES[arguments.dtype], 0
+    return name, 0, 0
+
+
+def profile(folder: Path, rows: int, context: int, rounds: int) -> None:
+    """Prints the table of one number of sequences."""
+    loop = Loop(folder, rows, context, rounds)
+    recording = loop.runner.recording
+    if recording is None:
+        raise SystemExit("the forward pass of this model is not recorded")
+    while loop.step() != (rows, rows):
+        pass
+    loop.parts.clear()
+    written = recording.recorder.written
+    least = [float("inf")] * len(written)
+    forward = float("inf")
+    # The last step's columns again: the same keys go to the same slots.
+    for _ in range(rounds):
+        times = recording.recorder.carry_out_timed(rows, rows, rows)
+        least = [min(pair) for pair in zip(least, times, strict=True)]
+        started = time.perf_counter()
+        recording.run(rows, rows, rows)
+        forward = min(forward, time.perf_counter() - started)
+        loop.step()
+    lines: dict[str, Line] = {}
+    for (operation, arguments), seconds in zip(written, least, strict=True):
+        name, num_bytes, num_products = work_of(operation, arguments, rows, context)
+        line = lines.setdefault(name, Line())
+        line.num_calls += 1
+        line.num_bytes += num_bytes
+        line.num_products += num_products
+        line.seconds += seconds
+    num_bytes = sum(line.num_bytes for line in lines.values())
+    bandwidth = read_bandwidth(num_bytes, torch.get_num_threads(), rounds)
+    total = Line(len(written), num_bytes, sum(line.num_products for line in lines.values()), sum(least))
+    print(f"\n{rows} rows, {bandwidth / 1e9:.1f} GB/s read\n")
+    print(
+        "| | calls | MB | floor, µs | took, µs | share of the bandwidth | GFLOP/s |\n|---|---|---|---|---|---|---|"
+    )
+    for name, line in [*lines.items(), ("all operations, each at its best", total)]:
+        print(row_of(name, line, bandwidth))
+    parts = loop.parts
+    print(
+        f"| forward pass, at its best | | | | {forward * 1e6:.1f} | {num_bytes / bandwidth / forward:.2f} | |"
+    )
+    print(f"| plan | | | | {parts['plan'] * 1e6:.1f} | | |")
+    print(f"| columns, forward pass, draw | | | | {parts['run'] * 1e6:.1f} | | |")
+    print(f"| complete, events | | | | {parts['complete'] * 1e6:.1f} | | |", flush=True)
+
+
+def row_of(name: str, line: Line, bandwidth: float) -> str:
+    """One row of the table."""
+    floor = line.num_bytes / bandwidth
+    return (
+        f"| {name} | {line.num_calls} | {line.num_bytes / 1e6:.2f} | {floor * 1e6:.1f} | {line.seconds * 1e6:.1f} | "
+        f"{floor / line.seconds:.2f} | {2e-9 * line.num_products / line.seconds:.0f} |"
+    )
+
+
+def main() -> None:
+    """Reads the command line and prints a table for each number of rows."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--rows", type=int, nargs="+", default=[1, 32])
+    parser.add_argument("--context", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=200)
+    arguments = parser.parse_args()
+    complain_of_development_build()
+    for rows in arguments.rows:
+        profile(arguments.folder, rows, arguments.context, arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()
