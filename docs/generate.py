@@ -19,7 +19,8 @@ _INTRODUCTION = """# Configuration
 Generated from `python/streamcore/config.py` by `make docs`; do not edit.
 
 `streamcore serve [MODEL] [OPTIONS]`. Nothing has to be given: what is not said is worked out, and the log says what was chosen.
-`streamcore info` shows without a model what would be: processor, devices and their memory, the kernels that are built for them, device and dtype.
+`streamcore info` shows without a model what would be: processor, devices and their memory, the kernels that are built
+for them, device and dtype.
 
 | option | value | default | |
 |---|---|---|---|

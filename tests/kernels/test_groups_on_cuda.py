@@ -36,7 +36,7 @@ def prepared(
     numbers = random_weight(form, num_outputs, num_inputs, seed=num_outputs).map(
         lambda part: part.to(where.device)
     )
-    return numbers, kernels.pack_grouped_weight(numbers, torch.float16, exact=True)
+    return numbers, kernels.pack_grouped_weight([numbers], torch.float16, exact=True)
 
 
 def product(

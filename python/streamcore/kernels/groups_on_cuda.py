@@ -24,13 +24,17 @@ def takes_groups(x: Tensor, weight: LinearWeight) -> bool:
     """
     return (
         weight.form is not None
-        and _takes_form(weight.form)
         and x.dtype in (torch.bfloat16, torch.float16)
         and weight.num_inputs % 8 == 0
         and x.stride(0) % 8 == 0
         and x.data_ptr() % 16 == 0
         and weight.data.data_ptr() % 16 == 0
     )
+
+
+def multiplies_with(weight: LinearWeight) -> bool:
+    """Whether the kernel of few rows takes the weight's form; others are widened for any rows."""
+    return weight.form is not None and _takes_form(weight.form)
 
 
 @cache

@@ -16,7 +16,7 @@ from streamcore.kernels.few_rows import (
     takes_product,
 )
 from streamcore.kernels.grouped import form_struct
-from streamcore.kernels.groups_on_cuda import MAX_ROWS_OF_GROUPS, WidenedMemory, takes_groups
+from streamcore.kernels.groups_on_cuda import MAX_ROWS_OF_GROUPS, WidenedMemory, multiplies_with, takes_groups
 from streamcore.kernels.library import CUDA_OPERATIONS, DTYPE_CODES, Operation, compiled
 from streamcore.kernels.ops import Ops
 from streamcore.kernels.paged import LayerCache, PagedSequences
@@ -63,8 +63,16 @@ class CudaOps(NativeOps):
 
     def linear(self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None) -> None:
         """See `Ops`."""
+        first = 0
+        for part in weight.parts:
+            outputs = slice(first, first + part.num_outputs)
+            self.linear(out[:, outputs], x, part, None if bias is None else bias[outputs])
+            first = outputs.stop
+        if weight.parts:
+            return
         if takes_groups(x, weight):
-            multiply = self._few_rows_of_groups if x.shape[0] <= MAX_ROWS_OF_GROUPS else self._widened
+            has_few = x.shape[0] <= MAX_ROWS_OF_GROUPS and multiplies_with(weight)
+            multiply = self._few_rows_of_groups if has_few else self._widened
         else:
             multiply = self._few_rows if self._has_few_rows(x, weight) else self._many_rows
         multiply(out, x, weight, bias)
