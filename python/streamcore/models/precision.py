@@ -70,9 +70,10 @@ def precision_of(
                 f"`--kv-cache-dtype` is fp8, which no kernel reads on {device} in {name} with heads of {head_dim}"
             )
         cache = torch.float8_e4m3fn
-    keeps_groups = keeps_bfloat16 and activations == torch.float32
-    if quantize != "none" and not keeps_groups:
+    on_cpu = keeps_bfloat16 and activations == torch.float32
+    if quantize != "none" and not on_cpu:
         raise ConfigError(f"`--quantize` is {quantize}, which needs the CPU's kernels, not {device}")
+    keeps_groups = on_cpu or _multiplies_groups(device, activations)
     return Precision(
         dtype, activations, torch.bfloat16 if is_narrow else dtype, cache, keeps_groups, quantize
     )
@@ -83,3 +84,9 @@ def _reads_narrow_cache(device: torch.device, activations: torch.dtype, head_dim
     if device.type == "cpu":
         return activations == torch.float32
     return has_cuda_kernels(device.index or 0) and takes_heads(activations, head_dim)
+
+
+def _multiplies_groups(device: torch.device, activations: torch.dtype) -> bool:
+    """Whether a device has kernels for weights of four and eight bits."""
+    is_taken = device.type == "cuda" and activations in (torch.bfloat16, torch.float16)
+    return is_taken and has_cuda_kernels(device.index or 0)
