@@ -43,7 +43,7 @@ class Line:
 
 
 def read_bandwidth(num_bytes: int, num_threads: int, rounds: int) -> float:
-    """Bytes per second that threads read, each its part of so many bytes; like the operations by pieces, each at its best."""
+    """Bytes per second that threads read, each its part of `num_bytes`; like the operations by pieces, each at its best."""
     parts = torch.ones(max(num_bytes, MIN_READ_BYTES) // 8, dtype=torch.float64).chunk(num_threads)
     torch.set_num_threads(1)
 
@@ -64,7 +64,7 @@ def read_bandwidth(num_bytes: int, num_threads: int, rounds: int) -> float:
 
 
 class Loop:
-    """A model that decodes so many sequences, a step at a time, with the limits of a server."""
+    """A model that decodes `rows` sequences, a step at a time, with the limits of a server."""
 
     def __init__(self, folder: Path, rows: int, context: int, rounds: int) -> None:
         # The prompts may come one by one.

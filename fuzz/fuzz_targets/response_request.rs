@@ -1,4 +1,5 @@
-//! Any body of `/v1/responses`, and of the count of its tokens, is a request or a 400 in OpenAI's shape, never a panic.
+//! Any body of `/v1/responses`, and of the count of its tokens, is a request or a 400 in OpenAI's
+//! shape, never a panic.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

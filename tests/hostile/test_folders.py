@@ -1,6 +1,7 @@
 """If one of these fails, the maker of a model that is only tried out takes the server, or the terminal of who tries it."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -75,7 +76,9 @@ def test_a_template_that_never_ends_costs_one_request(tmp_path: Path) -> None:
     (folder / "chat_template.jinja").write_text(loop)
     with run_server(str(folder)) as server:
         answer = post(server, "/v1/chat/completions", chat("hello", model="model"))
-        assert (answer.status_code, "steps" in answer.json()["error"]["message"]) == (400, True)
+        # Whichever of its two limits it meets first.
+        assert re.search("more than [0-9]+ (steps|bytes)", answer.json()["error"]["message"])
+        assert answer.status_code == 400
         assert httpx.get(f"{server.url}/health", timeout=5).status_code == 200
         assert server.stop() == 0
 
@@ -103,5 +106,6 @@ def test_no_name_is_obeyed_by_a_terminal(tmp_path: Path, place: Callable[[Path, 
     folder = demo(tmp_path)
     place(folder, "a\x1b[2Jb\x9bc\u202ed\u2028e")
     said = refusal(folder)
-    assert "a\\u001b[2Jb\\u009bc\\u202ed\\u2028e" in said
+    # As JSON writes it, or Python.
+    assert re.search(r"a\\(u001b|x1b)\[2Jb\\(u009b|x9b)c\\u202ed\\u2028e", said)
     assert not set(said) & set("\x1b\x9b\u202e\u2028")

@@ -106,7 +106,7 @@ def test_numbers_are_rounded_to_the_nearest(device_kernels: Implementation, dtyp
     """
     place, shape = device_kernels.device, (64, 8, 128)
     numbers = torch.arange(-(1 << 15), 1 << 15, device=place).to(torch.int16).view(dtype).view(shape)
-    caches = torch.zeros(2, 4, 16, 8, 128, dtype=E4M3, device=place)
+    keys, values = torch.zeros(2, 4, 16, 8, 128, dtype=E4M3, device=place)
     query, key = torch.zeros(64, 8, 128, dtype=dtype, device=place), numbers.clone()
     device_kernels.operations.rope_and_store_kv(
         query,
@@ -114,11 +114,12 @@ def test_numbers_are_rounded_to_the_nearest(device_kernels: Implementation, dtyp
         numbers,
         torch.zeros(1, 0, device=place),
         torch.zeros(64, dtype=torch.int32, device=place),
-        *caches,
+        keys,
+        values,
         torch.arange(64, device=place),
     )
     expected = numbers.float().clamp(-GREATEST, GREATEST).to(E4M3).view(torch.uint8)
-    for cache in caches:
+    for cache in (keys, values):
         stored = cache.view(torch.uint8).view(shape)
         is_none = numbers.isnan()
         assert torch.equal(stored[~is_none], expected[~is_none])

@@ -27,6 +27,9 @@ from streamcore import cli
 
 OUTSIDE: Mapping[str, str] = {
     "cargo nextest run": "another runner of the same tests, which CONTRIBUTING offers to those who have it",
+    "cargo audit": "asks a database in the network, before a release",
+    "cargo deny": "the same",
+    "cargo install --locked cargo-audit cargo-deny": "the two that ask it",
     "cargo install cargo-fuzz": "the fuzzer, a program of its own that needs the nightly toolchain",
     "cargo +nightly fuzz run": "needs the nightly toolchain; `make fuzz` has the whole line",
     "curl --http2-prior-knowledge": "how a client speaks HTTP/2 unasked, in a decision",

@@ -165,5 +165,7 @@ class ExpertMemory:
         known = self._addresses.get(id(experts))
         if known is None:
             # Kept, so that no other layer comes to have the same number.
-            known = self._addresses[id(experts)] = (experts, find(experts).to(device))
+            # The kernel takes no experts in groups: it reads of no forms.
+            without_forms = find(experts)[:, [0, 1, 3, 4]]
+            known = self._addresses[id(experts)] = (experts, without_forms.to(device))
         return known[1]

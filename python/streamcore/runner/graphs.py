@@ -37,8 +37,8 @@ class DecodeGraphs:
         self.num_replays = 0
 
     def takes(self, plan: _core.StepPlan) -> bool:
-        """Whether a plan is one token of each sequence, all of which are drawn from; not so many
-        that torch has to choose their experts.
+        """Whether a plan is one token of each sequence, all of which are drawn from, and no more
+        of them than the kernels choose experts for.
         """
         size = plan.num_seqs + plan.num_padding
         if self._model.has_experts and size > MAX_TOKENS_OF_EXPERTS:

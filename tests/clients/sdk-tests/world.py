@@ -29,7 +29,8 @@ NO_CASE = {
         "create_with_all_params": "has a strict tool whose `input_schema` is no schema, which is refused",
     },
 }
-# Tests that name every field at once have these, too. The server refuses each by its name, and OpenAI some beside others.
+# Tests that name every field at once have these, too. The server refuses each by its name, and
+# OpenAI some beside others.
 REFUSED = {"conversation", "prompt", "moderation", "verbosity", "container"}
 
 

@@ -22,7 +22,8 @@ pub struct AskedGrammar {
     pub loose: Option<Grammar>,
     /// The field that an error names.
     pub field: String,
-    /// Where calls are held to something, too: what the field asks for by itself, and the field of the calls.
+    /// Where calls are held to something, too: what the field asks for by itself, and the field of
+    /// the calls.
     pub beside_calls: Option<(Grammar, String)>,
 }
 

@@ -30,7 +30,8 @@ pub fn of_chat(app: &App, request: ChatRequest) -> Result<Generation, ApiError> 
     Ok(generation)
 }
 
-/// Tokens of the prompt of a conversation, however many there are: what it would be cut to does not count.
+/// Tokens of the prompt of a conversation, however many there are: what it would be cut to does not
+/// count.
 ///
 /// # Errors
 /// 404, if the model is not served; 400, if there is no such prompt.

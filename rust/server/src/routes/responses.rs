@@ -166,7 +166,8 @@ async fn in_background(app: &App, mut started: Started<Responses>) -> Result<Res
     Ok(json(response.body()))
 }
 
-/// `POST /v1/responses/input_tokens`: the size of the prompt that `/v1/responses` would make of this body.
+/// `POST /v1/responses/input_tokens`: the size of the prompt that `/v1/responses` would make of
+/// this body.
 pub(super) async fn input_tokens(
     State(app): State<Arc<App>>,
     client: Client,

@@ -15,7 +15,7 @@ pub enum Fault {
     ForgottenAnswer,
     /// The same of a piece that is written.
     ForgottenPiece,
-    /// The model takes this pool for empty, as if the server charged what nobody holds.
+    /// The model takes this pool for empty, as if the server charged more than is held.
     Uncounted(Pool),
 }
 

@@ -1,5 +1,5 @@
-//! Answers of the other dialects that are held to something, as streams: each keeps the rules of its events, and says through
-//! either door what was asked for.
+//! Answers of the other dialects that are held to something, as streams: each keeps the rules of
+//! its events, and says through either door what was asked for.
 
 use axum::http::Request;
 use bytes::Bytes;
@@ -74,7 +74,8 @@ fn body(path: &str, more: &Value) -> Value {
     body
 }
 
-/// Where a format and a strict tool are asked for at once, the refusal names the one whose schema is wrong.
+/// Where a format and a strict tool are asked for at once, the refusal names the one whose schema
+/// is wrong.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_names_the_tools_or_the_format() {
     let live = Live::new(&marked(), Detected { tools: Some(ToolFormat::Hermes), reasoning: None }, 3, 1);
@@ -94,7 +95,8 @@ async fn a_refusal_names_the_tools_or_the_format() {
     }
 }
 
-/// A program that parses what an agent's model has said would fail at the first word too many, and its client at the first event.
+/// A program that parses what an agent's model has said would fail at the first word too many, and
+/// its client at the first event.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_says_what_was_asked_for_in_either_dialect() {
     let formats = Detected { tools: Some(ToolFormat::Hermes), reasoning: Some(ReasoningFormat::Qwen3) };

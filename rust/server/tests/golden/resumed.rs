@@ -1,4 +1,5 @@
-//! Every golden response that is a stream, broken off and taken up again, or cancelled, at each of its points.
+//! Every golden response that is a stream, broken off and taken up again, or cancelled, at each of
+//! its points.
 
 use std::pin::pin;
 use std::task::Poll;
@@ -54,7 +55,8 @@ async fn step(stage: &mut Stage) {
     yield_now().await;
 }
 
-/// Begins a response in the background; its client reads up to the given number of writes, each as soon as it is there.
+/// Begins a response in the background; its client reads up to the given number of writes, each as
+/// soon as it is there.
 async fn begin(stage: &mut Stage, body: Value, max_writes: usize) -> String {
     let mut answered = pin!(stage.router.clone().oneshot(post(RESPONSES, body)));
     let mut stream = loop {
@@ -82,7 +84,8 @@ fn is_whole(stream: &str) -> bool {
         .any(|end| stream.contains(&format!("event: response.{end}\n")))
 }
 
-/// A client in a tunnel must come out with the bytes of one that never was in it, whatever the answer has in it.
+/// A client in a tunnel must come out with the bytes of one that never was in it, whatever the
+/// answer has in it.
 #[tokio::test]
 async fn every_stream_is_the_same_behind_each_of_its_events() {
     for (case, body) in streams(false).chain(streams(true)) {
@@ -99,7 +102,8 @@ async fn every_stream_is_the_same_behind_each_of_its_events() {
     }
 }
 
-/// The same while the answer is being generated: wherever the connection breaks, the next one goes on.
+/// The same while the answer is being generated: wherever the connection breaks, the next one goes
+/// on.
 #[tokio::test]
 async fn a_stream_that_breaks_off_goes_on_where_it_was() {
     for (case, body) in streams(true) {
@@ -122,7 +126,8 @@ async fn a_stream_that_breaks_off_goes_on_where_it_was() {
     }
 }
 
-/// A job that is cancelled, whatever it was just saying, closes what is open and says so in its last event.
+/// A job that is cancelled, whatever it was just saying, closes what is open and says so in its
+/// last event.
 #[tokio::test]
 async fn a_stream_may_be_cancelled_at_any_point() {
     let mut page = String::new();

@@ -29,7 +29,8 @@ async fn what_is_counted_is_what_an_answer_begins_with() {
     }
 }
 
-/// Counting is for those who do not know whether their prompt fits; it takes no place, and leaves nothing behind.
+/// Counting is for those who do not know whether their prompt fits; it takes no place, and leaves
+/// nothing behind.
 #[tokio::test]
 async fn a_prompt_that_does_not_fit_is_counted_all_the_same() {
     let mut stage = Stage::new("Hi!");

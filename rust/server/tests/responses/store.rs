@@ -166,8 +166,8 @@ fn what_is_forgotten_counts_until_its_last_reader_has_gone() {
     assert_eq!(ledger.held(Pool::StoredBytes), 0);
 }
 
-/// A body of a kilobyte could have gigabytes parsed: a long response whose items it names a thousand times, and that on a
-/// thread that serves sockets.
+/// A body of a kilobyte could have gigabytes parsed: a long response whose items it names a
+/// thousand times, and that on a thread that serves sockets.
 #[test]
 fn what_a_request_reads_of_the_store_is_bounded() {
     let (_, store) = store(9, 1 << 30);

@@ -50,8 +50,8 @@ pub(super) unsafe fn attend<E: Element, C: Element, V: Vector, const R: usize>(
         let mut count = task.key_offsets(args, begin, &mut offsets);
         fetch::<C>(args, args.key_cache, &offsets[..count]);
         for first_key in (begin..task.num_keys()).step_by(KEY_TILE) {
-            // What is read next comes while this tile is computed: heads lie apart in the cache, too
-            // far for the processor to guess.
+            // What is read next comes while this tile is computed: heads lie apart in the cache,
+            // too far for the processor to guess.
             fetch::<C>(args, args.value_cache, &offsets[..count]);
             score::<C, V, R>(args, &mut rows, &offsets[..count]);
             let num_next = match first_key + KEY_TILE {
