@@ -266,7 +266,7 @@ def multiply_with(plant: Plant | None) -> None:
 def multiply_groups_with(plant: Plant | None) -> None:
     emulator = planted_emulator(plant, "planted_grouped.cu")
     try:
-        check_groups(CheckedMemory(emulator), FORMS["4-bit, zero points"], 9, (90, 1000))
+        check_groups(CheckedMemory(emulator), FORMS["4-bit, zero points"], 9, (90, 8000))
     finally:
         emulator.close()
 

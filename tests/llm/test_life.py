@@ -119,7 +119,7 @@ def test_load_that_is_given_up_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     is_loading = threading.Event()
     ends: list[str] = []
 
-    def never_end(*arguments: Any) -> None:
+    def never_end(*arguments: Any, **_options: Any) -> None:
         *_, progress = arguments
         try:
             for tensor in range(1_000_000):
