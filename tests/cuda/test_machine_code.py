@@ -119,8 +119,8 @@ def test_keys_and_values_are_read_sixteen_bytes_at_a_time() -> None:
             assert all(WIDE.search(op) for op in copies), name
         else:
             # 16 tokens of keys and values are 2 KB for each 32 elements of a head, in eight bits
-            # for each 64, where values are read by halves unless all lanes have some; the others look
-            # up blocks.
+            # for each 64, where values are read by halves unless all lanes have some; the others
+            # look up blocks.
             dim, is_narrow = int(match[3]), match[2] == "E4m3"
             least = dim / (32 if is_narrow and dim % 128 else 16)
             assert sum(bool(WIDE.search(op)) for op in loads) >= least, name
