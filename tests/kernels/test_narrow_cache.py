@@ -131,7 +131,7 @@ def test_what_is_stored_is_the_rotated_key(device_kernels: Implementation, dtype
     query, key, value = (device_kernels.random(3, 2, 64, dtype=dtype, seed=seed) for seed in (0, 1, 2))
     caches: Any = torch.zeros(2, 2, 4, 2, 64, dtype=E4M3, device=device_kernels.device)
     device_kernels.operations.rope_and_store_kv(
-        query, key, value, device_kernels.random(8, 64), device_kernels.ints([5, 0, 7]), *caches,
+        query, key, value, device_kernels.random(8, 64), device_kernels.ints([5, 0, 7]), caches[0], caches[1],
         device_kernels.ints([6, -1, 1], torch.int64),
     )  # fmt: skip
     for cache, rows in zip(caches, (key, value), strict=True):
