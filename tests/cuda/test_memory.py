@@ -317,7 +317,7 @@ def test_rope_and_store(ops: CheckedMemory, head_dim: int, rotary_dim: int, is_n
     assert torch.equal(caches[0].flatten(0, 1)[7], key[0])
     assert torch.equal(caches[0].flatten(0, 1)[3], before.flatten(0, 1)[3])
     if head_dim % 16:
-        # Attention takes no such heads, and the checker tells pairs of bytes apart only.
+        # Attention takes no such heads, and the checker follows memory in pairs of bytes.
         return
     narrow = [aligned(cache.to(torch.float8_e4m3fn)) for cache in caches]
     ops.rope_and_store_kv(query, key, value, rotation, positions, LayerCache(*narrow), slots, norms)

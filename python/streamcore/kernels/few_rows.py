@@ -164,8 +164,8 @@ class ExpertMemory:
         """A layer's addresses on the device; `find` says them on the host."""
         known = self._addresses.get(id(experts))
         if known is None:
-            # Kept, so that no other layer comes to have the same number.
-            # The kernel takes no experts in groups: it reads of no forms.
+            # The kernel takes no experts in groups, so it reads no forms.
             without_forms = find(experts)[:, [0, 1, 3, 4]]
+            # Kept, so that no other layer comes to have the same number.
             known = self._addresses[id(experts)] = (experts, without_forms.to(device))
         return known[1]

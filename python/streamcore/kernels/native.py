@@ -22,7 +22,13 @@ from streamcore.kernels.ops import Ops
 from streamcore.kernels.paged import LayerCache, PagedSequences
 from streamcore.kernels.reference import ReferenceOps
 from streamcore.kernels.splits import Splits
-from streamcore.kernels.structs import ACTIVATION_CODES, NativeOps, address, attention_arguments
+from streamcore.kernels.structs import (
+    ACTIVATION_CODES,
+    NativeOps,
+    address,
+    attention_arguments,
+    product_arguments,
+)
 from streamcore.kernels.weight import LinearWeight
 from streamcore.operands import Activation, AttentionRule, Expert, ExpertRule
 
@@ -61,21 +67,14 @@ class CudaOps(NativeOps):
         """See `Ops`."""
         ReferenceOps.soft_cap(self, x, cap)
 
-    def linear(self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None) -> None:
-        """See `Ops`."""
-        first = 0
-        for part in weight.parts:
-            outputs = slice(first, first + part.num_outputs)
-            self.linear(out[:, outputs], x, part, None if bias is None else bias[outputs])
-            first = outputs.stop
-        if weight.parts:
-            return
+    def multiply(self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None) -> None:
+        """See `NativeOps`."""
         if takes_groups(x, weight):
             has_few = x.shape[0] <= MAX_ROWS_OF_GROUPS and multiplies_with(weight)
-            multiply = self._few_rows_of_groups if has_few else self._widened
+            product = self._few_rows_of_groups if has_few else self._widened
         else:
-            multiply = self._few_rows if self._has_few_rows(x, weight) else self._many_rows
-        multiply(out, x, weight, bias)
+            product = self._few_rows if self._has_few_rows(x, weight) else self._many_rows
+        product(out, x, weight, bias)
 
     def gated_linear(
         self,
@@ -106,14 +105,8 @@ class CudaOps(NativeOps):
     ) -> None:
         self._call(
             "Linear",
-            output=out.data_ptr(),
-            x=x.data_ptr(),
+            **product_arguments(out, x, weight, bias),
             weight=weight.data.data_ptr(),
-            bias=address(bias),
-            num_rows=x.shape[0],
-            num_inputs=weight.num_inputs,
-            num_outputs=weight.num_outputs,
-            x_stride=x.stride(0),
             activation=activation,
             dtype=DTYPE_CODES[x.dtype],
             weight_dtype=DTYPE_CODES[weight.data.dtype],
@@ -125,14 +118,8 @@ class CudaOps(NativeOps):
         splits = self._splits.of_product(weight.num_inputs, weight.num_outputs)
         self._call(
             "GroupedLinear",
-            output=out.data_ptr(),
-            x=x.data_ptr(),
+            **product_arguments(out, x, weight, bias),
             weight=weight.data.data_ptr(),
-            bias=address(bias),
-            num_rows=x.shape[0],
-            num_inputs=weight.num_inputs,
-            num_outputs=weight.num_outputs,
-            x_stride=x.stride(0),
             output_stride=out.stride(0),
             form=ctypes.addressof(form_struct(weight.form)),
             dtype=DTYPE_CODES[x.dtype],
@@ -323,8 +310,7 @@ MAX_SAMPLED_VOCABULARY = 1 << 19
 
 
 def takes_heads(dtype: torch.dtype, head_dim: int) -> bool:
-    """Whether the CUDA kernels of attention take heads: 16-bit numbers, a size of 64, 80, 96, 128
-    or
+    """Whether the CUDA kernels of attention take heads: 16-bit numbers, a size of 64, 80, 96, 128 or
     256. Sequences, blocks and rules may be any.
     """
     return dtype in (torch.bfloat16, torch.float16) and head_dim in (64, 80, 96, 128, 256)

@@ -134,26 +134,23 @@ class NativeOps(ReferenceOps):
 
     def linear(self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None) -> None:
         """See `Ops`."""
-        if not weight.packed:
-            super().linear(out, x, weight, bias)
-            return
         first = 0
         for part in weight.parts:
             outputs = slice(first, first + part.num_outputs)
             self.linear(out[:, outputs], x, part, None if bias is None else bias[outputs])
             first = outputs.stop
-        if weight.parts:
+        if not weight.parts:
+            self.multiply(out, x, weight, bias)
+
+    def multiply(self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None) -> None:
+        """`Ops.linear` by a weight that is not in parts."""
+        if not weight.packed:
+            super().linear(out, x, weight, bias)
             return
         self._call(
             "Linear",
-            output=out.data_ptr(),
-            x=x.data_ptr(),
+            **product_arguments(out, x, weight, bias),
             packed=weight.data.data_ptr(),
-            bias=address(bias),
-            num_rows=x.shape[0],
-            num_inputs=weight.num_inputs,
-            num_outputs=weight.num_outputs,
-            x_stride=x.stride(0),
             output_stride=out.stride(0),
             weight_dtype=DTYPE_CODES[torch.bfloat16 if weight.form else weight.data.dtype],
             round_x=weight.round_x,
@@ -270,6 +267,19 @@ def are_alike(experts: Sequence[Expert]) -> bool:
 def _form(weight: LinearWeight) -> int:
     """The address of a weight's form; 0 for one that is not in groups."""
     return 0 if weight.form is None else ctypes.addressof(form_struct(weight.form))
+
+
+def product_arguments(out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None) -> dict[str, Any]:
+    """What products take on every device, whatever their weights are stored in."""
+    return {
+        "output": out.data_ptr(),
+        "x": x.data_ptr(),
+        "bias": address(bias),
+        "num_rows": x.shape[0],
+        "num_inputs": weight.num_inputs,
+        "num_outputs": weight.num_outputs,
+        "x_stride": x.stride(0),
+    }
 
 
 def attention_arguments(

@@ -1,4 +1,5 @@
-// OpenAI's Agents SDK for JavaScript: its default model, which speaks responses, and the one for chat completions.
+// OpenAI's Agents SDK for JavaScript: its default model, which speaks responses, and the one for
+// chat completions.
 
 import assert from "node:assert/strict";
 import {
@@ -19,7 +20,8 @@ const client = new OpenAI({ baseURL: `${SCRIPT}/v1`, apiKey: KEY, maxRetries: 0 
 setDefaultOpenAIClient(client);
 const parameters = z.object({ city: z.string(), days: z.number().int() });
 
-// An agent with a tool that remembers the cities that it was asked about. A model that is a name is the default one's.
+// An agent with a tool that remembers the cities that it was asked about. A model given by name is
+// one of the default kind.
 const agent = (cities = [], options = {}) => {
   const execute = async ({ city, days }) => (cities.push(city), `21 °C for ${days} days`);
   const weather = tool({ name: "get_weather", description: "The weather of a city", parameters, execute });
@@ -49,7 +51,8 @@ check("The model that a name stands for speaks responses", async () => {
   assert.deepEqual(spoken, ["/v1/responses", "/v1/responses"]);
 });
 
-// What is said of an answer that fails in the middle: of a response the SDK tells no more than the name of the event.
+// The error of an answer that fails in the middle: for a response the SDK has no more than the name
+// of the event.
 const APIS = [
   ["Responses", {}, /response\.failed/],
   ["Chat", chat, /broke in a call/],

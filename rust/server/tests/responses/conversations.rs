@@ -13,7 +13,7 @@ const TEMPLATE: &str = "{% for m in messages %}[{{ m.role }}{% if m.reasoning_co
 {% for call in m.tool_calls %}<{{ call.id }} {{ call.function.name }} {{ call.function.arguments | tojson }}>{% endfor %}\
 {% if m.tool_call_id %}#{{ m.tool_call_id }}{% endif %}]{% endfor %}{% if tools %}{{ tools | length }} tools{% endif %}";
 
-/// Returns what the prompt is made of; a template that raises it tells it.
+/// Returns the messages that the prompt is made of, by a template that raises them as its error.
 fn prompt(body: Value) -> String {
     let template = format!("{{% set text %}}{TEMPLATE}{{% endset %}}{{{{ raise_exception(text) }}}}");
     let stage = Stage::with_template("", &template);
