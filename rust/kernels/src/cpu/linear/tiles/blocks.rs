@@ -20,6 +20,25 @@ macro_rules! fetch {
     };
 }
 
+/// Empties the registers of sums.
+macro_rules! zero_sums {
+    () => {
+        "tilezero tmm0\ntilezero tmm1\ntilezero tmm2\ntilezero tmm3"
+    };
+}
+
+/// Writes the registers of sums to their [`Place`].
+macro_rules! store_sums {
+    () => {
+        concat!(
+            "tilestored [{first} + {sums_step}], tmm0\n",
+            "tilestored [{first} + {sums_step} + 64], tmm1\n",
+            "tilestored [{second} + {sums_step}], tmm2\n",
+            "tilestored [{second} + {sums_step} + 64], tmm3"
+        )
+    };
+}
+
 /// Defines a function for a block of more than 16 rows with one tile of outputs.
 macro_rules! many_rows {
     ($(#[$doc:meta])* $name:ident, $load:literal, $fetch:expr) => {
@@ -30,10 +49,7 @@ macro_rules! many_rows {
             unsafe {
                 claim(step, block, tile);
                 asm!(
-                    "tilezero tmm0",
-                    "tilezero tmm1",
-                    "tilezero tmm2",
-                    "tilezero tmm3",
+                    zero_sums!(),
                     "2:",
                     concat!($load, " tmm6, [{weights} + {pair}]"),
                     "tileloadd tmm4, [{x} + {row}]",
@@ -48,10 +64,7 @@ macro_rules! many_rows {
                     "tdpbf16ps tmm3, tmm5, tmm7",
                     "dec {steps}",
                     "jnz 2b",
-                    "tilestored [{first} + {sums_step}], tmm0",
-                    "tilestored [{first} + {sums_step} + 64], tmm1",
-                    "tilestored [{second} + {sums_step}], tmm2",
-                    "tilestored [{second} + {sums_step} + 64], tmm3",
+                    store_sums!(),
                     weights = inout(reg) step.weights(tile) => _,
                     x = inout(reg) step.block(block) => _,
                     steps = inout(reg) step.num_steps => _,
@@ -92,10 +105,7 @@ pub(super) unsafe fn few_rows(step: &Step, block: usize, tiles: Range<usize>, su
     unsafe {
         claim(step, block, tile);
         asm!(
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
+            zero_sums!(),
             "2:",
             "tileloadd tmm4, [{x} + {row}]",
             "tileloadd tmm6, [{weights} + {pair}]",
@@ -113,10 +123,7 @@ pub(super) unsafe fn few_rows(step: &Step, block: usize, tiles: Range<usize>, su
             "add {x}, {x_step}",
             "dec {steps}",
             "jnz 2b",
-            "tilestored [{first} + {sums_step}], tmm0",
-            "tilestored [{first} + {sums_step} + 64], tmm1",
-            "tilestored [{second} + {sums_step}], tmm2",
-            "tilestored [{second} + {sums_step} + 64], tmm3",
+            store_sums!(),
             weights = inout(reg) step.weights(tile) => _,
             next = inout(reg) step.weights(next) => _,
             x = inout(reg) step.block(block) => _,
