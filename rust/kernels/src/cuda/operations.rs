@@ -289,6 +289,22 @@ arguments! {
     }
 }
 
+arguments! {
+    /// The arguments of what kernels are made of, for tests of a device.
+    pub struct Primitives, rows num_rows {
+        /// \[num_rows, words of the primitive\] `u32`.
+        output: usize,
+        /// Likewise.
+        input: usize,
+        /// \[num_rows + 1\] `u32`, zero before.
+        memory: usize,
+        /// Threads, a multiple of 128.
+        num_rows: usize,
+        /// Which, as the header numbers them.
+        primitive: u32,
+    }
+}
+
 /// Lists the operations: a name, its struct, and the function that launches it.
 macro_rules! operations {
     ($($name:ident($arguments:ty) => $function:ident,)*) => {
@@ -323,4 +339,5 @@ operations! {
     Score(Score) => streamcore_cuda_score,
     GroupedLinear(GroupedLinear) => streamcore_cuda_grouped_linear,
     WidenGroups(WidenGroups) => streamcore_cuda_widen_groups,
+    Primitives(Primitives) => streamcore_cuda_primitives,
 }
