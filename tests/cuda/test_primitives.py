@@ -2,6 +2,7 @@
 
 import re
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ needs_emulator = pytest.mark.skipif(missing() is not None, reason=str(missing())
 by_name = pytest.mark.parametrize("primitive", PRIMITIVES, ids=lambda primitive: primitive.name)
 CPU = torch.device("cpu")
 
-INSTRUCTION = re.compile(r'asm(?: volatile)?\(\s*"([a-z][\w.:]+)')
+ASSEMBLER = re.compile(r'\basm(?: volatile)?\(\s*((?:"(?:[^"\\]|\\.)*"\s*)+)')
 INTRINSIC = re.compile(
     r"\b(__[a-z]\w+|atomic[A-Z]\w*|r?sqrtf|(?:exp|log)[12]?0?f|(?:sin|cos|tan|tanh|erf|pow|fma|fmax|fmin)f) *\("
 )
@@ -90,13 +91,12 @@ def sources() -> list[Path]:
 
 
 def functions() -> dict[str, str]:
-    """The bodies of the functions in `cuda/include` by their names; overloads are one."""
+    """The bodies of the functions in all headers by their names; overloads are one."""
     bodies: dict[str, str] = {}
-    for path in (CUDA / "include").glob("*.cuh"):
+    for path in sources():
         text = without_comments(path)
         starts = [(found.start(), found[1]) for found in FUNCTION.finditer(text)]
-        ends = [start for start, _ in starts[1:]] + [len(text)]
-        for (start, name), end in zip(starts, ends, strict=True):
+        for (start, name), (end, _) in pairwise([*starts, (len(text), "")]):
             bodies[name] = bodies.get(name, "") + text[start:end]
     return bodies
 
@@ -106,13 +106,25 @@ def without_comments(path: Path) -> str:
     return re.sub(r"//[^\n]*", "", path.read_text())
 
 
+def instructions(text: str) -> set[str]:
+    """The instructions of all statements of assembler in a text."""
+    found = set()
+    for literal in ASSEMBLER.findall(text):
+        whole = re.sub(r'"\s*"', "", literal).strip().strip('"')
+        for statement in re.split(r";|\\n", whole):
+            words = statement.strip("{} ").split(maxsplit=1)
+            if words and not words[0].startswith("."):
+                found.add(words[0])
+    return found
+
+
 def used(text: str) -> set[str]:
     """The instructions and intrinsics in a text."""
-    return {*INSTRUCTION.findall(text), *INTRINSIC.findall(text)}
+    return {*instructions(text), *INTRINSIC.findall(text)}
 
 
 def reached() -> set[str]:
-    """What the primitives' kernel uses, itself and through functions of `cuda/include`."""
+    """What the primitives' kernel uses, itself and through functions of other headers."""
     bodies, text = functions(), without_comments(CUDA / "kernels" / "primitives.cuh")
     waiting, seen = [text], {""}
     while waiting:
@@ -140,7 +152,10 @@ def test_every_statement_of_assembler_is_read() -> None:
     """One that is written in another way would be left out of all of this."""
     for path in sources():
         text = without_comments(path)
-        assert len(INSTRUCTION.findall(text)) == len(re.findall(r"\basm\b", text)), path.name
+        assert len(ASSEMBLER.findall(text)) == len(re.findall(r"\basm\b", text)), path.name
+        assert all(re.fullmatch(r"[a-z][a-z0-9_]*(\.\w+|::\w+)*", name) for name in instructions(text)), (
+            path.name
+        )
 
 
 def test_the_kernel_of_primitives_is_in_what_is_compiled() -> None:
