@@ -23,7 +23,7 @@ const INTERMEDIATE_CODE: &str = "80";
 /// Sources whose machine code for Hopper may use what only Hopper has (`wgmma`, TMA), by NVIDIA's
 /// name for that: it runs on every device of compute capability 9.0, and on no other.
 const FOR_HOPPER_ALONE: [&str; 2] = ["attention_bf16", "attention_f16"];
-const SOURCES: [&str; 16] = [
+const SOURCES: [&str; 17] = [
     "attention_bf16",
     "attention_f16",
     "attention_bf16_e4m3",
@@ -39,6 +39,7 @@ const SOURCES: [&str; 16] = [
     "gated",
     "rms_norm",
     "rows",
+    "primitives",
     "device",
 ];
 
