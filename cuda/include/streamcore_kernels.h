@@ -336,6 +336,38 @@ typedef struct {
 /* Some rows of a weight in fp8, each number rounded once to float32, then to the dtype. */
 int streamcore_cuda_widen_fp8(int device, const streamcore_widen_fp8* args, void* stream);
 
+/* What the kernels are made of, for tests of a device; cuda/kernels/primitives.cuh says what each does. */
+typedef enum {
+    STREAMCORE_MATRICES,
+    STREAMCORE_PRODUCTS_BF16,
+    STREAMCORE_PRODUCTS_F16,
+    STREAMCORE_PRODUCTS_E4M3, /* from compute capability 8.9 on */
+    STREAMCORE_COPIES,
+    STREAMCORE_LOADS,
+    STREAMCORE_FUNCTIONS,
+    STREAMCORE_ARITHMETIC,
+    STREAMCORE_NARROWINGS,
+    STREAMCORE_PAIRS,
+    STREAMCORE_CODES,
+    STREAMCORE_BYTES,
+    STREAMCORE_LANES,
+    STREAMCORE_VOTES,
+    STREAMCORE_ATOMICS,
+    STREAMCORE_LAST_BLOCK,
+    STREAMCORE_CHAINED
+} streamcore_primitive;
+
+typedef struct {
+    uint32_t* output;      /* [num_rows, words of the primitive] */
+    const uint32_t* input; /* likewise */
+    uint32_t* memory;      /* [num_rows + 1], zero before */
+    int64_t num_rows;      /* a multiple of 128 */
+    int32_t primitive;     /* a streamcore_primitive */
+} streamcore_primitives;
+
+/* Carries a primitive out in a thread for each row. */
+int streamcore_cuda_primitives(int device, const streamcore_primitives* args, void* stream);
+
 #ifdef __cplusplus
 }
 #endif

@@ -18,6 +18,7 @@ from tests.cuda.toolkit import BUILD, CUDA, INCLUDES, ROOT, nvcc
 TARGET = "sm_90"
 FLAGS = ["-O3", "-std=c++17", "-lineinfo", "-Werror", "all-warnings", "-Xptxas", "-v"]
 TESTS = {
+    "primitives": ["tests/cuda/test_primitives.py"],
     "attention": [
         *("tests/cuda/test_memory.py", "tests/kernels/test_paged_attention.py"),
         *("-k", "decodes or prefills or emulated"),

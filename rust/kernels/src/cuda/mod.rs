@@ -7,7 +7,7 @@ use std::ffi::{CStr, c_char, c_int};
 use std::fmt;
 
 pub use operations::{
-    Experts, GroupedLinear, Linear, OPERATIONS, PagedAttention, Sample, Score, WidenGroups,
+    Experts, GroupedLinear, Linear, OPERATIONS, PagedAttention, Primitives, Sample, Score, WidenGroups,
 };
 
 /// The toolkit and targets of the compiled kernels.

@@ -321,6 +321,22 @@ arguments! {
     }
 }
 
+arguments! {
+    /// The arguments of what kernels are made of, for tests of a device.
+    pub struct Primitives, rows num_rows {
+        /// \[num_rows, words of the primitive\] `u32`.
+        output: usize,
+        /// Likewise.
+        input: usize,
+        /// \[num_rows + 1\] `u32`, zero before.
+        memory: usize,
+        /// Threads, a multiple of 128.
+        num_rows: usize,
+        /// Which, as the header numbers them.
+        primitive: u32,
+    }
+}
+
 /// Lists the operations: a name, its struct, and the function that launches it.
 macro_rules! operations {
     ($($name:ident($arguments:ty) => $function:ident,)*) => {
@@ -356,4 +372,5 @@ operations! {
     GroupedLinear(GroupedLinear) => streamcore_cuda_grouped_linear,
     WidenGroups(WidenGroups) => streamcore_cuda_widen_groups,
     WidenFp8(WidenFp8) => streamcore_cuda_widen_fp8,
+    Primitives(Primitives) => streamcore_cuda_primitives,
 }
