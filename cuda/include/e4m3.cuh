@@ -54,7 +54,7 @@ __device__ __forceinline__ void unpack_halves(float (&numbers)[2], uint32_t pair
     numbers[1] = __high2float(halves);
 }
 
-// The same of the lower half of `codes`, or of the upper one.
+// Two neighbours in the lower half of `codes`, or in the upper one, as two of the wider type.
 template <typename T, int kHalf = 0>
 __device__ __forceinline__ uint32_t widen_pair(uint32_t codes) {
 #if STREAMCORE_PTX && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890

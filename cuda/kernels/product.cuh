@@ -46,8 +46,8 @@ __device__ __forceinline__ const void* weight_at(const void* first, int output, 
 }
 
 // Weights as they are multiplied. Another way to store them has another `Part`, what a lane loads
-// at once, with more inputs, and widens what it has of four of them in `pair`; with scales, the
-// sums of each turn are multiplied with those of their outputs.
+// at once, with more inputs, and widens what it has of four of them in `pair`; where it has scales,
+// sums are multiplied with those of their outputs.
 template <typename T>
 struct PlainWeights {
     static constexpr int kInputsOfPart = 8;
@@ -65,7 +65,6 @@ struct PlainWeights {
     }
     // The two neighbours of number `i`, of the type of x.
     static __device__ __forceinline__ uint32_t pair(const Part& part, int i) { return part.values[i]; }
-    static __device__ __forceinline__ float scale(int, int) { return 1.0f; }
 };
 
 // Weights in fp8 as they are published. Codes become numbers of the type of x, exactly, and sums

@@ -2,7 +2,8 @@
 memory.
 
 The value of a weight is `scale · table[code] + offset`, rounded once, to float32; the table of
-eight bits is the code itself, an integer or a number of fp8. `rust/kernels/src/cpu/grouped/form.rs` has a drawing of the layout:
+eight bits is the code itself, an integer or a number in fp8.
+`rust/kernels/src/cpu/grouped/form.rs` has a drawing of the layout:
 
     tile of 32 outputs   spans of inputs, one after another
     span                 a group of inputs, or 256 of them where scales are nested: first its
