@@ -164,8 +164,10 @@ impl Toolkit {
             command.arg(format!("-gencode=arch=compute_{target}{alone},code=sm_{target}{alone}"));
         }
         command.arg(format!("-gencode=arch=compute_{INTERMEDIATE_CODE},code=compute_{INTERMEDIATE_CODE}"));
-        // A seventh of the size on a disk, and two thirds of it in the wheel.
-        if run(Command::new(&self.nvcc).arg("--help")).contains("--compress-mode") {
+        // A seventh of the size on a disk, and two thirds of it in the wheel, which is worth the
+        // time only to those who install it.
+        let is_release = env::var("PROFILE").is_ok_and(|profile| profile == "release");
+        if is_release && run(Command::new(&self.nvcc).arg("--help")).contains("--compress-mode") {
             command.arg("--compress-mode=size");
         }
         command.arg("-c").arg(&path).arg("-o").arg(&object);

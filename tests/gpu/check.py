@@ -196,7 +196,6 @@ def environment_of(options: argparse.Namespace) -> dict[str, str]:
             "STREAMCORE_GPU_CHECK": "cuda" if options.emulated is None else "emulated",
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "PYTHONUNBUFFERED": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
         }
     )
 

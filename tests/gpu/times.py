@@ -148,6 +148,7 @@ def attention(kernels: CudaOps, copied: float) -> Iterator[tuple[str, float, str
         num_flops = 4 * HEADS * DIM * num_seqs * (new * (context - new) + new * (new + 1) / 2)
         title = "8192" if context == 8192 else f"{num_seqs} x {new} of {context}"
         yield f"prefill attention, {title}", taken, f", {num_flops / taken / 1e12:.0f} TFLOP/s"
+    yield "prefill over fp8, 8192", attention_s(kernels, 1, 8192, 8192, torch.float8_e4m3fn), ""
 
 
 def products(kernels: CudaOps) -> Iterator[tuple[str, float, str]]:
