@@ -23,13 +23,15 @@ const INTERMEDIATE_CODE: &str = "80";
 /// Sources whose machine code for Hopper may use what only Hopper has (`wgmma`, TMA), by NVIDIA's
 /// name for that: it runs on every device of compute capability 9.0, and on no other.
 const FOR_HOPPER_ALONE: [&str; 2] = ["attention_bf16", "attention_f16"];
-const SOURCES: [&str; 15] = [
+const SOURCES: [&str; 17] = [
     "attention_bf16",
     "attention_f16",
     "attention_bf16_e4m3",
     "attention_f16_e4m3",
     "linear_bf16",
     "linear_f16",
+    "fp8_bf16",
+    "fp8_f16",
     "grouped_bf16",
     "grouped_f16",
     "sample",

@@ -31,6 +31,8 @@ TESTS = {
         "-k",
         "(product or linear or experts) and (emulated or test_memory)",
     ],
+    "fp8": ["tests/cuda/test_memory.py", "tests/kernels/test_fp8_weights.py", "-k", "fp8"],
+    "grouped": ["tests/cuda/test_memory.py", "tests/kernels/test_groups_on_cuda.py", "-k", "groups"],
     "sample": ["tests/cuda/test_sampling.py", "tests/cuda/test_scoring.py"],
     "rope_and_store": [
         "tests/cuda/test_memory.py",

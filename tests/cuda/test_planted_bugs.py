@@ -9,6 +9,7 @@ from tests.cuda.test_memory import (
     IMPLEMENTATION,
     check_attention,
     check_experts,
+    check_fp8,
     check_groups,
     check_product,
 )
@@ -34,8 +35,8 @@ PRODUCT_PLANTS = {
     ),
     "an input too many": Plant(
         "product.cuh",
-        "rows[n] != nullptr && input(step, l) < num_inputs",
-        "rows[n] != nullptr && input(step, l) <= num_inputs",
+        "input(step, l) >= num_inputs) continue",
+        "input(step, l) > num_inputs) continue",
         "never written|outside|misaligned",
     ),
     "an output too many": Plant(
@@ -125,6 +126,36 @@ GROUPED_PLANTS = {
     ),
 }
 
+FP8_PLANTS = {
+    "scales are read before the weight's end": Plant(
+        "product.cuh",
+        "codes + int64_t{num_outputs} * num_inputs",
+        "codes + int64_t{num_outputs} * num_inputs - 4",
+        NUMBERS,
+    ),
+    "the scale of a neighbour": Plant(
+        "product.cuh",
+        "weights.scale(output, step)",
+        "weights.scale(outputs.of(m, g + j), step)",
+        NUMBERS,
+    ),
+    "scales of the next inputs": Plant(
+        "product.cuh", "scales[step * stride", "scales[(step + 1) * stride", "outside of every allocation"
+    ),
+    "sums that meet two scales": Plant(
+        "product.cuh",
+        "sum = fmaf(scales[m][i % 4 / 2], unscaled[i / 4][i % 4], sum);",
+        "sum = scales[m][i % 4 / 2] * (unscaled[i / 4][i % 4] + sum);",
+        NUMBERS,
+    ),
+    "weights beyond the last input": Plant(
+        "product.cuh",
+        "? input(step, l) : weights.num_inputs - kPart",
+        "? input(step, l) : weights.num_inputs",
+        "outside of every allocation",
+    ),
+}
+
 # Found where the cache is in eight bits.
 NARROW_PLANTS = {
     "widens what is still being copied": Plant(
@@ -185,6 +216,14 @@ def multiply_groups_with(plant: Plant | None) -> None:
         emulator.close()
 
 
+def multiply_fp8_with(plant: Plant | None) -> None:
+    emulator = planted_emulator(plant, "planted_fp8.cu")
+    try:
+        check_fp8(CheckedMemory(emulator), 9, (130, 1040))
+    finally:
+        emulator.close()
+
+
 def use_experts_with(plant: Plant | None) -> None:
     emulator = planted_emulator(plant, "planted_experts.cu")
     try:
@@ -200,6 +239,7 @@ def test_nothing_is_found_in_sound_kernels(seqs: list[tuple[int, int]]) -> None:
     attend_with(None, seqs, is_narrow=True)
     multiply_with(None)
     multiply_groups_with(None)
+    multiply_fp8_with(None)
     use_experts_with(None)
 
 
@@ -222,6 +262,13 @@ def test_bugs_of_products_with_groups_are_found(name: str) -> None:
     """A scale that belongs to a neighbour is of the right size, and wrong."""
     with pytest.raises(AssertionError, match=GROUPED_PLANTS[name].found):
         multiply_groups_with(GROUPED_PLANTS[name])
+
+
+@pytest.mark.parametrize("name", FP8_PLANTS)
+def test_bugs_of_products_in_fp8_are_found(name: str) -> None:
+    """A scale that is off by one row is nearly the right one in every published model."""
+    with pytest.raises(AssertionError, match=FP8_PLANTS[name].found):
+        multiply_fp8_with(FP8_PLANTS[name])
 
 
 @pytest.mark.parametrize("name", EXPERT_PLANTS)
