@@ -1,15 +1,17 @@
-// What the other kernels are made of, piece by piece: inline PTX, and the intrinsics that a compiler
-// turns into instructions. A device must do with them what their twins on a CPU do, and
+// What the other kernels are made of, piece by piece: inline PTX, and the intrinsics that a
+// compiler turns into instructions. A device must do with them what their twins on a CPU do, and
 // tests/gpu/primitives.py says for each of them what that is.
 //
-// Shapes: input [num_rows, words in], output [num_rows, words out], words of 32 bits, a row for each
-// thread; how many words, the calls of `each` say. `memory` has num_rows + 1 words, zero before.
+// Shapes: input [num_rows, words in], output [num_rows, words out], words of 32 bits, a row for
+// each thread; how many words, the calls of `each` say. `memory` has num_rows + 1 words, zero
+// before.
 // Layout: a block has the next 128 rows, so that rows meet across lanes, warps and blocks.
 // Block size: 128 threads, some warps; time does not matter.
 #pragma once
 
 #include "e4m3.cuh"
 #include "launch_order.cuh"
+#include "product.cuh"
 #include "select.cuh"
 #include "streamcore_kernels.h"
 
@@ -33,8 +35,8 @@ __device__ __forceinline__ void each(const streamcore_primitives& args, const Co
     for (int i = 0; i < kOut; ++i) args.output[primitive_row() * kOut + i] = out[i];
 }
 
-// In: a row of 16 bytes. Out: registers of `ldmatrix`, of the transposed one, and a transposed first
-// word.
+// In: a row of 16 bytes. Out: registers of `ldmatrix`, of the transposed one, and a transposed
+// first word.
 __device__ __forceinline__ void matrices(const streamcore_primitives& args) {
     each<4, 9>(args, [](const uint32_t(&in)[4], uint32_t(&out)[9]) {
         const uint32_t place = dynamic_shared() + threadIdx.x * 16;
@@ -81,10 +83,12 @@ __device__ __forceinline__ void copies(const streamcore_primitives& args) {
     store<4>(args.output + primitive_row() * 8 + 4, load<4>(copied[1][threadIdx.x]));
 }
 
-// In: 16 bytes. Out: the same, read as what is read once, as a vector, and its first word.
+// In: 16 bytes. Out: the same, read as what is read once, as a vector, and its first word, from
+// where the row begins.
 __device__ __forceinline__ void loads(const streamcore_primitives& args) {
     each<4, 9>(args, [&](const uint32_t(&)[4], uint32_t(&out)[9]) {
-        const uint32_t* source = args.input + primitive_row() * 4;
+        const int row = static_cast<int>(primitive_row());
+        const auto* source = static_cast<const uint32_t*>(weight_at(args.input, row, 16));
         const Vector<uint32_t, 4> once = load_once(source), again = load<4>(source);
 #pragma unroll
         for (int i = 0; i < 4; ++i) out[i] = once.values[i], out[4 + i] = again.values[i];
@@ -153,14 +157,16 @@ __device__ __forceinline__ void pairs(const streamcore_primitives& args) {
     });
 }
 
-// In: two codes of eight bits. Out: the wider numbers, by the device's instruction where it has one,
-// and by their definition.
+// In: two codes of eight bits. Out: the wider numbers, by the device's instruction where it has
+// one, and by their definition; the first way also from the upper half of a register.
 __device__ __forceinline__ void codes(const streamcore_primitives& args) {
-    each<1, 4>(args, [](const uint32_t(&in)[1], uint32_t(&out)[4]) {
+    each<1, 6>(args, [](const uint32_t(&in)[1], uint32_t(&out)[6]) {
         out[0] = widen_pair<__half>(in[0]);
         out[1] = widen_pair<__nv_bfloat16>(in[0]);
         out[2] = widen_by_bits<__half>(in[0]);
         out[3] = widen_by_bits<__nv_bfloat16>(in[0]);
+        out[4] = widen_pair<__half, 1>(in[0] << 16);
+        out[5] = widen_pair<__nv_bfloat16, 1>(in[0] << 16);
     });
 }
 
@@ -176,8 +182,8 @@ __device__ __forceinline__ void bytes(const streamcore_primitives& args) {
     });
 }
 
-// In: a word and a lane. Out: the words of lanes with other bits, of lanes below, of that lane; both
-// words of the lane below, as one.
+// In: a word and a lane. Out: the words of lanes with other bits, of lanes below, of that lane;
+// both words of the lane below, as one.
 __device__ __forceinline__ void lanes(const streamcore_primitives& args) {
     each<2, 13>(args, [](const uint32_t(&in)[2], uint32_t(&out)[13]) {
 #pragma unroll
@@ -202,8 +208,8 @@ __device__ __forceinline__ void votes(const streamcore_primitives& args) {
     });
 }
 
-// In: a place and a word. Out: of the place that the thread's number in the block says, the sum, the
-// greatest and all bits of the words that the block has for it; which of 128 turns were had.
+// In: a place and a word. Out: of the place that the thread's number in the block says, the sum,
+// the greatest and all bits of the words that the block has for it; which of 128 turns were had.
 __device__ __forceinline__ void atomics(const streamcore_primitives& args) {
     constexpr int kPlaces = 32;
     __shared__ uint32_t sums[kPlaces], greatest[kPlaces], all[kPlaces], turns[kPrimitiveThreads / 32], next;
@@ -226,7 +232,8 @@ __device__ __forceinline__ void atomics(const streamcore_primitives& args) {
     });
 }
 
-// In: a word. Out: the word of the opposite row, by way of `memory`, from the block that comes last.
+// In: a word. Out: the word of the opposite row, by way of `memory`, from the block that comes
+// last.
 __device__ __forceinline__ void last_block(const streamcore_primitives& args) {
     __shared__ bool is_last;
     auto* ticket = reinterpret_cast<int*>(args.memory);

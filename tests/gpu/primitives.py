@@ -10,45 +10,30 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
+from tests.gpu.columns import (
+    BF16,
+    F16,
+    F32,
+    LANES,
+    THREADS,
+    Column,
+    Columns,
+    bits,
+    chosen,
+    floats,
+    halves,
+    near,
+    ulp,
+    words,
+)
 from tests.gpu.common import IS_EMULATED, device, ops, run, say
 from tests.gpu.fragments import gathered_fragments, products_of, scattered_fragments, transposed_pairs
 from torch import Tensor
 
 from streamcore.kernels.native import CudaOps
 
-THREADS, LANES = 128, 32
-"""Of a block and of a warp."""
 LAUNCHES, TURNS = 32, 64
 """Of the chain of launches; see `cuda/kernels/primitives.cuh`."""
-BF16, F16, F32 = torch.bfloat16, torch.float16, torch.float32
-Columns = list["Column"]
-
-
-@dataclass(frozen=True)
-class Column:
-    """What words of the output must be."""
-
-    wanted: Tensor
-    """Words, or numbers of `dtype` in 16 bits, or for a bound float64."""
-    dtype: torch.dtype = torch.int32
-    bound: Tensor | None = None
-    """How far off each number may be; None: not at all. Any NaN is NaN."""
-
-    def wrong(self, got: Tensor) -> Tensor:
-        """Where these words, int32, are something else."""
-        if self.dtype == torch.int32:
-            return got != self.wanted
-        found = got.view(self.dtype) if self.dtype == F32 else got.view(torch.int16).view(self.dtype)
-        wanted = self.wanted.view(found.shape)
-        if self.bound is not None:
-            with_bound = (found.double() - wanted).abs() <= self.bound.view(found.shape)
-            right = with_bound | (found == wanted)
-        elif self.dtype == F32:
-            right = found.view(torch.int32) == wanted.view(torch.int32)
-        else:
-            right = found.view(torch.int16) == wanted.view(torch.int16)
-        right |= found.isnan() & wanted.isnan()
-        return ~right.view(*got.shape, -1).all(dim=-1)
 
 
 @dataclass(frozen=True)
@@ -97,44 +82,6 @@ class Primitive:
                     f"word {word} is wrong in {len(rows)} of {len(inputs)} rows: row {row}, {given}, gives {got:08x}"
                 )
         return said
-
-
-def words(*shape: int, seed: int = 0) -> Tensor:
-    """Random words."""
-    generator = torch.Generator().manual_seed(seed + sum(shape))
-    return torch.randint(-(2**31), 2**31, shape, generator=generator).int()
-
-
-def bits(numbers: Tensor) -> Tensor:
-    """Floats as words."""
-    return numbers.float().contiguous().view(torch.int32)
-
-
-def floats(word: Tensor) -> Tensor:
-    """Words as floats."""
-    return word.contiguous().view(F32)
-
-
-def halves(word: Tensor) -> Tensor:
-    """Words as pairs of 16 bits, int16 [..., 2], the low half first."""
-    return word.contiguous().view(torch.int16).view(*word.shape, 2)
-
-
-def chosen(*lists: Tensor) -> Tensor:
-    """Rows of numbers, of which each column has its own, to whole blocks."""
-    rows = torch.stack(lists, dim=1)
-    return torch.cat([rows, rows[: -len(rows) % THREADS]]).contiguous()
-
-
-def _ulp(number: Tensor) -> Tensor:
-    """The distance of floats around these float64 numbers."""
-    exponent = torch.frexp(number.abs().clamp(min=2.0**-126)).exponent
-    return torch.ldexp(torch.ones_like(number), exponent - 24)
-
-
-def _near(wanted: Tensor, num_ulp: float | Tensor) -> Column:
-    # What is below the least normal number may be 0.
-    return Column(wanted, F32, num_ulp * _ulp(wanted) + 2.0**-126)
 
 
 def _matrices(given: Tensor) -> Columns:
@@ -215,17 +162,17 @@ def _function_inputs() -> Tensor:
 def _functions(given: Tensor) -> Columns:
     x, y = (floats(given[:, i]).double() for i in range(2))
     power, exponential, logarithm = torch.exp2(x), x.exp(), y.log()
-    about_one = torch.where((y >= 0.5) & (y <= 2), 2.0**-21.4, 3 * _ulp(logarithm))
+    about_one = torch.where((y >= 0.5) & (y <= 2), 2.0**-21.4, 3 * ulp(logarithm))
     quick = Column(logarithm, F32, about_one + 2.0**-126)
     exponential = torch.where(exponential > 3.4028235677973366e38, torch.inf, exponential)
     return [
-        _near(power, 4),
-        _near(power, 2),
-        _near(exponential, 3 + (1.2 * x.abs()).floor().clamp(max=1000)),
-        _near(logarithm, 2),
+        near(power, 4),
+        near(power, 2),
+        near(exponential, 3 + (1.2 * x.abs()).floor().clamp(max=1000)),
+        near(logarithm, 2),
         quick,
-        _near(y.rsqrt(), 2),
-        _near(x / y, 3),
+        near(y.rsqrt(), 2),
+        near(x / y, 3),
     ]
 
 
@@ -245,7 +192,7 @@ def _arithmetic(given: Tensor) -> Columns:
     x, y, z = (floats(given[:, i]) for i in range(3))
     # Exact where z takes the product away; elsewhere a sum of float64 may lie between two floats.
     fused = x.double() * y.double() + z.double()
-    bound = torch.where(z == -(x * y), 0.0, 0.5001 * _ulp(fused)).clamp(min=2.0**-150)
+    bound = torch.where(z == -(x * y), 0.0, 0.5001 * ulp(fused)).clamp(min=2.0**-150)
     return [
         Column(fused, F32, bound),
         *(Column(value, F32) for value in (x * y, x + z, x.fmax(y), x.fmin(y))),
@@ -288,7 +235,7 @@ def _pairs(given: Tensor) -> Columns:
 
 def _codes(given: Tensor) -> Columns:
     codes = halves(given[:, 0])[:, 0].contiguous().view(torch.float8_e4m3fn).view(-1, 2)
-    return [Column(codes.to(dtype), dtype) for dtype in (F16, BF16, F16, BF16)]
+    return [Column(codes.to(dtype), dtype) for dtype in (F16, BF16) * 3]
 
 
 def _byte_inputs() -> Tensor:
@@ -397,7 +344,7 @@ PRIMITIVES = (
     Primitive("ARITHMETIC", 5, _arithmetic_inputs, _arithmetic),
     Primitive("NARROWINGS", 5, _narrowing_inputs, _narrowings),
     Primitive("PAIRS", 6, _pair_inputs, _pairs),
-    Primitive("CODES", 4, lambda: torch.arange(65536).int()[:, None].contiguous(), _codes),
+    Primitive("CODES", 6, lambda: torch.arange(65536).int()[:, None].contiguous(), _codes),
     Primitive("BYTES", 6, _byte_inputs, _bytes),
     Primitive("LANES", 13, lambda: words(THREADS * 2, 2), _lanes),
     Primitive("VOTES", 4, _vote_inputs, _votes),
