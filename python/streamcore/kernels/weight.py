@@ -30,14 +30,14 @@ class LinearWeight:
     """Whether the CPU kernel reads it; else torch does."""
     round_x: bool = False
     """Whether the kernel rounds activations to bfloat16 first."""
-    quantize_x: bool = False
-    """Whether it rounds them to eight bits by group instead, for a weight in groups whose numbers
-    eight bits hold.
-    """
     form: Form | None = None
     """How the numbers lie in `data`, for a weight of four or eight bits in groups."""
     parts: "tuple[LinearWeight, ...]" = ()
     """Weights in groups of several forms whose outputs follow each other, in the place of `data`."""
+    quantize_x: bool = False
+    """Whether the kernel rounds activations to eight bits by group instead, for a weight in groups whose numbers
+    eight bits hold.
+    """
 
     @property
     def num_bytes(self) -> int:
