@@ -35,8 +35,8 @@ class LinearWeight:
     parts: "tuple[LinearWeight, ...]" = ()
     """Weights in groups of several forms whose outputs follow each other, in the place of `data`."""
     quantize_x: bool = False
-    """Whether the kernel rounds activations to eight bits by group instead, for a weight in groups whose numbers
-    eight bits hold.
+    """Whether the kernel rounds activations to eight bits by group instead, for a weight in groups
+    whose numbers eight bits hold.
     """
 
     @property
