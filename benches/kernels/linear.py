@@ -1,14 +1,15 @@
 """The packed projection beside torch's float32 and bfloat16 ones, on the shapes of the `tiny` model.
 
     python benches/kernels/linear.py [--rounds N] [--threads N]
-    python benches/kernels/linear.py --groups [--rounds N] [--threads N]
+    python benches/kernels/linear.py --groups [--activations int8] [--rounds N] [--threads N]
 
 The candidates take turns (A B C A B C …) over as many copies of the weight as the model has layers, so that
 neither noise nor a warm cache favours one. The table shows medians: of the kernel as it was chosen by
 measurement, and ratios above 1 where it is faster. GB/s counts the bytes of the packed weight.
 
-With `--groups` the packed bfloat16 projection is compared with weights of eight and four bits in groups; that table shows
-the least times, since what a shared machine adds to them is no property of the kernels.
+With `--groups` the packed bfloat16 projection is compared with weights of eight and four bits in groups, whose activations are
+rounded as those of bfloat16 weights are, or with `--activations int8` to eight bits; that table shows the least times, since
+what a shared machine adds to them is no property of the kernels.
 """
 
 import argparse
@@ -88,15 +89,19 @@ FORMS = {
 """Forms of files, by the name of one that has it."""
 
 
-def random_weight(form: grouped.Form, num_outputs: int, num_inputs: int) -> kernels.LinearWeight:
+def random_weight(
+    form: grouped.Form, num_outputs: int, num_inputs: int, quantize_x: bool
+) -> kernels.LinearWeight:
     """A weight of a form; what its numbers are does not matter."""
     shape = (-(-num_outputs // grouped.TILE), -(-num_inputs // form.span), form.span_bytes)
     data = torch.randint(0, 60, shape, dtype=torch.uint8)
     rounds = kernels.pack_linear_weight(torch.zeros(32, 32).bfloat16(), torch.float32, exact=False).round_x
-    return kernels.LinearWeight(data, num_outputs, num_inputs, packed=True, round_x=rounds, form=form)
+    return kernels.LinearWeight(
+        data, num_outputs, num_inputs, packed=True, round_x=rounds, quantize_x=quantize_x, form=form
+    )
 
 
-def row_of_groups(num_rows: int, num_outputs: int, num_inputs: int, rounds: int) -> str:
+def row_of_groups(num_rows: int, num_outputs: int, num_inputs: int, rounds: int, quantize_x: bool) -> str:
     """One line of the table of weights in groups."""
     x, copies = torch.randn(num_rows, num_inputs), LAYERS if num_outputs < 8192 else 1
     ops, out = kernels.ops_for(x.device), torch.empty(num_rows, num_outputs)
@@ -111,7 +116,8 @@ def row_of_groups(num_rows: int, num_outputs: int, num_inputs: int, rounds: int)
     plain = torch.randn(num_outputs, num_inputs).bfloat16()
     packed = [kernels.pack_linear_weight(plain, torch.float32, exact=False) for _ in range(copies)]
     groups = [
-        [random_weight(form, num_outputs, num_inputs) for _ in range(copies)] for form in FORMS.values()
+        [random_weight(form, num_outputs, num_inputs, quantize_x) for _ in range(copies)]
+        for form in FORMS.values()
     ]
     bfloat16, *times = measure([over(packed), *map(over, groups)], rounds, typical=min)
     cells = " ".join(
@@ -127,6 +133,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--groups", action="store_true")
+    parser.add_argument("--activations", choices=("float", "int8"), default="float")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     kernels.set_num_threads(arguments.threads)
@@ -137,7 +144,9 @@ def main() -> None:
         print_line(f" rows   in  x  out   bf16 us   us and GB/s of each, times as fast:\n{'':24}{names}\n")
         for num_rows in ROWS:
             for num_outputs, num_inputs in SHAPES_OF_GROUPS:
-                print_line(row_of_groups(num_rows, num_outputs, num_inputs, arguments.rounds) + "\n")
+                quantize_x = arguments.activations == "int8"
+                line = row_of_groups(num_rows, num_outputs, num_inputs, arguments.rounds, quantize_x)
+                print_line(line + "\n")
         return
     print_line(" rows   in  x  out   us/call    GB/s  GFLOP/s  torch f32 torch bf16    x f32   x bf16\n")
     for num_rows in ROWS:

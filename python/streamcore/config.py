@@ -32,6 +32,7 @@ _OF_DEVICES = (
     "device",
     "dtype",
     "quantize",
+    "quantize_activations",
     "max_num_batched_tokens",
     "target_itl_ms",
     "kv_cache_memory_bytes",
@@ -168,6 +169,11 @@ class ServeConfig:
         "what weights are rounded to as they are loaded, on the CPU: int8, or int4 with the output matrix in 8 bits; folders "
         "and files in few bits run as they are without it",
         choices=("none", "int8", "int4"),
+    )
+    quantize_activations: str = _option(
+        "none",
+        "what activations are rounded to, by group, before they meet weights of 4 or 8 bits, on the CPU",
+        choices=("none", "int8"),
     )
     max_model_len: int | None = _option(
         None, "most tokens of one request, prompt and output; else what the model allows", least=1

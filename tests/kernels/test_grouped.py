@@ -22,6 +22,16 @@ def prepared(form: Form, num_outputs: int, num_inputs: int, round_x: bool) -> Li
     return replace(kernels.pack_grouped_weight([weight], torch.float32, exact=True), round_x=round_x)
 
 
+def distance_of_rounding(x: torch.Tensor, form: Form, magnitudes: torch.Tensor) -> torch.Tensor:
+    """How far products may be from those of activations that were not rounded to eight bits: half a
+    step for each, where a step is the 127th part of the greatest of the inputs that share it.
+    """
+    stretch = max(form.group_size, 32)
+    filled = torch.nn.functional.pad(x.double().abs(), (0, -x.shape[1] % stretch))
+    steps = filled.view(x.shape[0], -1, stretch).amax(-1).repeat_interleave(stretch, dim=1) / 127
+    return 0.501 * steps[:, : x.shape[1]] @ magnitudes.T
+
+
 def linear(x: torch.Tensor, weight: LinearWeight, bias: torch.Tensor | None = None) -> torch.Tensor:
     """The product in a tensor of its own."""
     out = torch.full((x.shape[0], weight.num_outputs), torch.nan)
@@ -69,6 +79,31 @@ def test_linear(form: Form, round_x: bool, num_tokens: int, num_outputs: int, nu
 
 
 @forms
+@pytest.mark.parametrize("num_tokens", [1, 3, 17, 40])
+@pytest.mark.parametrize(("num_outputs", "num_inputs"), SHAPES)
+def test_activations_in_eight_bits(form: Form, num_tokens: int, num_outputs: int, num_inputs: int) -> None:
+    """Nothing may be lost but what the rounding of activations takes."""
+    generator = torch.Generator().manual_seed(num_inputs)
+    weight = random_weight(form, num_outputs, num_inputs, seed=num_outputs)
+    packed = replace(prepared(form, num_outputs, num_inputs, False), quantize_x=True)
+    x = torch.randn(num_tokens, num_inputs, generator=generator)
+    expected = x.double() @ weight.values().double().T
+    magnitudes = weight.values().double().abs()
+    bound = distance_of_rounding(x, form, magnitudes)
+    if weight.offsets is not None:
+        plain = replace(weight, offsets=None, outer_offsets=None, form=replace(form, offsets="none"))
+        magnitudes = 2 * plain.values().double().abs() + magnitudes
+    bound += (num_inputs + 8) * 2**-24 * (x.double().abs() @ magnitudes.T)
+    actual = linear(x, packed)
+    assert bool(((actual.double() - expected).abs() <= bound).all())
+    assert (
+        num_inputs == 1
+        or not packed.packed
+        or not torch.equal(actual, linear(x, prepared(form, num_outputs, num_inputs, False)))
+    )
+
+
+@forms
 @rounding
 def test_a_row_does_not_depend_on_its_neighbours(form: Form, round_x: bool) -> None:
     """The same token must give the same bits alone and in any batch, or answers would not repeat."""
@@ -79,6 +114,18 @@ def test_a_row_does_not_depend_on_its_neighbours(form: Form, round_x: bool) -> N
     together = linear(x, weight)
     for first, end in ((0, 1), (74, 75), (3, 5), (10, 17), (5, 21), (20, 37), (1, 49), (8, 72)):
         assert torch.equal(linear(x[first:end], weight), together[first:end]), (first, end)
+
+
+@forms
+def test_a_row_in_eight_bits_does_not_depend_on_its_neighbours(form: Form) -> None:
+    """Few rows and many are multiplied by different instructions: they must agree in every bit."""
+    weight = replace(prepared(form, 300, 352, False), quantize_x=True)
+    if not weight.packed:
+        pytest.skip("torch chooses its algorithm by the shape of the batch")
+    x = torch.randn(150, 352)
+    together = linear(x, weight)
+    for num_rows in range(1, 41):
+        assert torch.equal(linear(x[150 - num_rows :], weight), together[150 - num_rows :]), num_rows
 
 
 @forms

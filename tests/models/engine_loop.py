@@ -19,11 +19,9 @@ from streamcore.runner.placement import Placement
 CPU = torch.device("cpu")
 
 
-def load(
-    folder: Path, max_model_len: int, dtype: torch.dtype = torch.float32, kv_cache_dtype: str = "auto"
-) -> Model:
-    """The model of a folder."""
-    model = load_model(check_model_folder(folder), CPU, dtype, kv_cache_dtype=kv_cache_dtype)
+def load(folder: Path, max_model_len: int, dtype: torch.dtype = torch.float32, **options: str) -> Model:
+    """The model of a folder, with the options of `load_model`."""
+    model = load_model(check_model_folder(folder), CPU, dtype, **options)
     model.prepare(max_model_len)
     return model
 

@@ -47,6 +47,14 @@ MODELS = [
 CASES = [(name, dtype) for name in MODELS for dtype in ("float32", "bfloat16")]
 # The model in bfloat16 over a cache in fp8.
 CASES += [("llama", "fp8"), ("gemma2", "fp8")]
+# Weights in groups, those of the file or made at load, with activations in eight bits.
+CASES += [
+    (name, "int8") for name in ("llama", "qwen3_moe", "llama awq", "llama compressed 8", "gpt_oss mxfp4")
+]
+OPTIONS = {
+    "fp8": {"kv_cache_dtype": "fp8"},
+    "int8": {"quantize": "int8", "quantize_activations": "int8"},
+}
 NUM_INTERLEAVINGS = -(-int(os.environ.get("INTERLEAVINGS", "100")) // len(CASES))
 
 ANSWER_LEN = 48
@@ -89,8 +97,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Mo
     class Models(dict[tuple[str, str], Model]):
         def __missing__(self, case: tuple[str, str]) -> Model:
             folder = write(tmp_path_factory.mktemp("model"), case[0])
-            cache = "fp8" if case[1] == "fp8" else "auto"
-            self[case] = load(folder, 256, getattr(torch, case[1], torch.bfloat16), cache)
+            dtype = torch.bfloat16 if case[1] in OPTIONS else getattr(torch, case[1])
+            self[case] = load(folder, 256, dtype, **OPTIONS.get(case[1], {}))
             return self[case]
 
     return Models()

@@ -330,7 +330,10 @@ def test_the_start_says_what_weights_take(tmp_path: Path, monkeypatch: pytest.Mo
     for name in ("awq", "fp8 blocks"):
         folder = check_model_folder(write(tmp_path / name, name) / "quantised")
         load_runner(ServeConfig(dtype="float32", kv_cache_memory_bytes=1 << 20), folder)
-    said = [line for line in lines if "weights are" in line]
+    folder = check_model_folder(tmp_path / "awq" / "quantised")
+    load_runner(ServeConfig(quantize_activations="int8", kv_cache_memory_bytes=1 << 20), folder)
+    *said, rounded = [line for line in lines if "weights are" in line]
+    assert rounded == said[0] + "; activations are rounded to int8 by group"
     assert said == [
         "4-bit AWQ weights are multiplied with as they are: 0.0 MB, with the others 0.1 MB in memory; the files have 0.1 MB",
         "fp8 weights are widened to float32: 0.3 MB instead of 0.1 MB; activations are not quantised",

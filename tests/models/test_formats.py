@@ -82,8 +82,11 @@ def assert_same_in_groups(folder: Path) -> None:
     assert tokens == expected_tokens
 
 
-def pack_values(weights: Sequence[Grouped], dtype: torch.dtype, *, exact: bool) -> LinearWeight:
+def pack_values(
+    weights: Sequence[Grouped], dtype: torch.dtype, *, exact: bool, quantize_x: bool
+) -> LinearWeight:
     """The product of the values that numbers stand for."""
+    assert not quantize_x
     return kernels.pack_linear_weight(torch.cat([part.values() for part in weights]), dtype, exact=exact)
 
 
@@ -142,3 +145,18 @@ def test_weights_rounded_at_load_stay_close(plain: dict[str, Path]) -> None:
         distances.append(float((logits - exact).norm() / exact.norm()))
     assert distances[0] < 0.05
     assert distances[0] < distances[1] < 0.6
+    both = load_paged(plain["llama"], quantize="int8", quantize_activations="int8")
+    logits = both.forward([(RunningSequence(random_prompt(19)), 19)])
+    assert distances[0] < float((logits - exact).norm() / exact.norm()) < 2 * distances[0] + 0.02
+
+
+def test_activations_are_rounded_where_that_is_not_forbidden(plain: dict[str, Path]) -> None:
+    """An option that changes nothing would be believed."""
+    if not kernels.can_keep_bfloat16():
+        pytest.skip("nothing multiplies with such weights")
+    for chosen, is_rounded in (("none", False), ("int8", True)):
+        model = load_paged(plain["qwen3_moe"], quantize="int4", quantize_activations=chosen).model
+        layer = model.decoder.layers[0]
+        assert model.decoder.head.weight.quantize_x == is_rounded, chosen
+        assert layer.attention.output.weight.quantize_x == is_rounded
+        assert layer.mlp.experts[0].down.quantize_x == is_rounded

@@ -220,7 +220,7 @@ def _check_expert(expert: Expert, first: Expert, x: Tensor) -> None:
             f"{[gate_up.num_outputs, gate_up.num_inputs]} and {[down.num_outputs, down.num_inputs]}"
         )
     kinds = {
-        (weight.form is None and weight.data.dtype, weight.packed, weight.round_x)
+        (weight.form is None and weight.data.dtype, weight.packed, weight.round_x, weight.quantize_x)
         for weight in (gate_up, down, first.gate_up, first.down)
     }
     if len(kinds) > 1 or gate_up.num_outputs != first.gate_up.num_outputs:

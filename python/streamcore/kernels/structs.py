@@ -154,6 +154,7 @@ class NativeOps(ReferenceOps):
             output_stride=out.stride(0),
             weight_dtype=DTYPE_CODES[torch.bfloat16 if weight.form else weight.data.dtype],
             round_x=weight.round_x,
+            quantize_x=weight.quantize_x,
             form=_form(weight),
         )
 
@@ -236,6 +237,7 @@ class NativeOps(ReferenceOps):
             activation=ACTIVATION_CODES[rule.activation],
             weight_dtype=DTYPE_CODES[torch.bfloat16 if weight.form else weight.data.dtype],
             round_x=weight.round_x,
+            quantize_x=weight.quantize_x,
             is_grouped=weight.form is not None,
         )
 

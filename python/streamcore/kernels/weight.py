@@ -3,7 +3,8 @@
 On the CPU float32 activations meet packed weights. bfloat16 weights are either widened in registers
 and multiplied in float32, or the activations are rounded to bfloat16 and the processor's own
 products of bfloat16 pairs or tiles are used, as it suits the processor. Every product sums in
-float32, and in the same order for any number of tokens.
+float32, and in the same order for any number of tokens. Weights of four and eight bits may meet
+activations of eight, which are multiplied as integers.
 """
 
 from collections.abc import Sequence
@@ -33,6 +34,10 @@ class LinearWeight:
     """How the numbers lie in `data`, for a weight of four or eight bits in groups."""
     parts: "tuple[LinearWeight, ...]" = ()
     """Weights in groups of several forms whose outputs follow each other, in the place of `data`."""
+    quantize_x: bool = False
+    """Whether the kernel rounds activations to eight bits by group instead, for a weight in groups
+    whose numbers eight bits hold.
+    """
 
     @property
     def num_bytes(self) -> int:
@@ -72,7 +77,9 @@ def pack_linear_weight(weight: Tensor, dtype: torch.dtype, *, exact: bool) -> Li
     return LinearWeight(weight.to(dtype), num_outputs, num_inputs, packed=False)
 
 
-def pack_grouped_weight(weights: Sequence[Grouped], dtype: torch.dtype, *, exact: bool) -> LinearWeight:
+def pack_grouped_weight(
+    weights: Sequence[Grouped], dtype: torch.dtype, *, exact: bool, quantize_x: bool = False
+) -> LinearWeight:
     """Prepares a weight of four or eight bits, which stays as small as it is.
 
     Args:
@@ -81,22 +88,31 @@ def pack_grouped_weight(weights: Sequence[Grouped], dtype: torch.dtype, *, exact
         dtype: of the activations.
         exact: never round activations to bfloat16, also where that is faster. The numbers of the
             weight are never rounded.
+        quantize_x: round activations to eight bits by group, where the kernels do.
     """
     alike = [list(neighbours) for _, neighbours in groupby(weights, key=lambda weight: weight.form)]
-    parts = [_pack_grouped(first.join(others), dtype, exact) for first, *others in alike]
+    parts = [_pack_grouped(first.join(others), dtype, exact, quantize_x) for first, *others in alike]
     if len(parts) == 1:
         return parts[0]
     num_outputs = sum(part.num_outputs for part in parts)
     return replace(parts[0], num_outputs=num_outputs, parts=tuple(parts), data=torch.empty(0))
 
 
-def _pack_grouped(weight: Grouped, dtype: torch.dtype, exact: bool) -> LinearWeight:
+def _pack_grouped(weight: Grouped, dtype: torch.dtype, exact: bool, quantize_x: bool) -> LinearWeight:
     num_outputs, num_inputs = weight.codes.shape
     is_cpu = weight.codes.device.type == "cpu"
     # No kernel of the CPU reads fp8: its weights are widened at load.
     packed = is_cpu and dtype == torch.float32 and library.packs_weights() and not weight.form.is_fp8
     round_x = packed and not exact and library.prefers_rounding()
-    return LinearWeight(grouped.pack(weight), num_outputs, num_inputs, packed, round_x, weight.form)
+    return LinearWeight(
+        grouped.pack(weight),
+        num_outputs,
+        num_inputs,
+        packed,
+        round_x=round_x,
+        quantize_x=packed and quantize_x,
+        form=weight.form,
+    )
 
 
 def widened(weight: LinearWeight, dtype: torch.dtype) -> Tensor:

@@ -39,6 +39,7 @@ def load_model(
     *,
     kv_cache_dtype: str = "auto",
     quantize: str = "none",
+    quantize_activations: str = "none",
 ) -> Model:
     """Loads a model; `Model.prepare` must follow before it runs.
 
@@ -54,12 +55,14 @@ def load_model(
         kv_cache_dtype: of the KV cache that the model will be given, as `precision_of` takes it.
         quantize: what matrices become that would be widened: `int8`, `int4` (the output matrix in 8
             bits), or `none`. Those of formats that can be multiplied with as they are stay so.
+        quantize_activations: what activations are rounded to, by group, where they meet weights of
+            four and eight bits: `int8` or `none`.
 
     Raises:
-        ConfigError: no kernel reads such a cache.
+        ConfigError: no kernel reads such a cache, or takes such activations.
         ModelLoadError: the device has not enough memory, or a file changed since it was checked.
     """
-    precision = precision_of(folder, device, dtype, kv_cache_dtype, quantize)
+    precision = precision_of(folder, device, dtype, kv_cache_dtype, quantize, quantize_activations)
     try:
         with folder.open_tensors() as source:
             reader = _Reader(folder, device, precision, progress, source)
@@ -179,7 +182,12 @@ class _Reader:
     def _pack_grouped(self, numbers: Sequence[Grouped]) -> LinearWeight:
         precision = self._precision
         placed = [part.map(lambda tensor: tensor.to(self._device)) for part in numbers]
-        weight = kernels.pack_grouped_weight(placed, precision.activations, exact=precision.is_exact)
+        weight = kernels.pack_grouped_weight(
+            placed,
+            precision.activations,
+            exact=precision.is_exact,
+            quantize_x=precision.quantizes_activations,
+        )
         self.sizes.total += weight.num_bytes
         self.sizes.grouped += weight.num_bytes
         return weight

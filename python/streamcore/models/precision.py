@@ -30,6 +30,10 @@ class Precision:
     """Numbers of four and eight bits that are multiplied with as they are; others are widened."""
     quantize: str = "none"
     """What other matrices are rounded to: `int8`, `int4` or `none`."""
+    quantizes_activations: bool = False
+    """Whether activations are rounded to eight bits by group where they meet weights of four and
+    eight bits.
+    """
 
     @property
     def is_exact(self) -> bool:
@@ -43,12 +47,13 @@ def precision_of(
     dtype: torch.dtype,
     kv_cache_dtype: str = "auto",
     quantize: str = "none",
+    quantize_activations: str = "none",
 ) -> Precision:
     """What `dtype` means for a folder on a device.
 
     Args:
         kv_cache_dtype: `auto`, which is `dtype`, or `fp8`.
-        quantize: as in `load_model`.
+        quantize: as in `load_model`, and `quantize_activations` likewise.
 
     Raises:
         ConfigError: no kernel reads such a cache, or such weights.
@@ -72,10 +77,20 @@ def precision_of(
     on_cpu = keeps_bfloat16 and activations == torch.float32
     if quantize != "none" and not on_cpu:
         raise ConfigError(f"`--quantize` is {quantize}, which needs the CPU's kernels, not {device}")
+    if quantize_activations == "int8" and not on_cpu:
+        raise ConfigError(f"`--quantize-activations` is int8, which needs the CPU's kernels, not {device}")
     keeps = frozenset[Kept](["integers"] if on_cpu else [])
     if _multiplies_groups(device, activations):
         keeps = frozenset(["integers", "fp8"])
-    return Precision(dtype, activations, torch.bfloat16 if is_narrow else dtype, cache, keeps, quantize)
+    return Precision(
+        dtype,
+        activations,
+        torch.bfloat16 if is_narrow else dtype,
+        cache,
+        keeps,
+        quantize,
+        quantizes_activations=quantize_activations == "int8",
+    )
 
 
 def _reads_narrow_cache(device: torch.device, activations: torch.dtype, head_dim: int) -> bool:

@@ -66,6 +66,7 @@ def _load_runner(config: ServeConfig, folder: ModelFolder, check: Callable[[], N
         _progress(config, check),
         kv_cache_dtype=config.kv_cache_dtype,
         quantize=config.quantize,
+        quantize_activations=config.quantize_activations,
     )
     limits = _choose_limits(config, model, max_model_len)
     runner, engine_config = _make_runner(config, model, limits)
@@ -194,7 +195,11 @@ def _explain_weights(folder: ModelFolder, model: Model) -> str:
     dtype = str(model.precision.weights).removeprefix("torch.")
     narrow = folder.num_file_bytes
     unit, size = ("GB", 1e9) if narrow >= 1e8 else ("MB", 1e6)
-    ending = "; activations are not quantised" if folder.format.rounds_activations else ""
+    ending = ""
+    if sizes.grouped and model.precision.quantizes_activations:
+        ending = "; activations are rounded to int8 by group"
+    elif folder.format.rounds_activations:
+        ending = "; activations are not quantised"
     if not sizes.grouped:
         what = f"{title} weights are widened to {dtype}: "
         return f"{what}{sizes.total / size:.1f} {unit} instead of {narrow / size:.1f} {unit}{ending}"
