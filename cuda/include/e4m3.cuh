@@ -1,4 +1,4 @@
-// Numbers of eight bits in the KV cache: `float8_e4m3fn` (Micikevicius et al. 2022).
+// Numbers of eight bits, in the KV cache and of weights: `float8_e4m3fn` (Micikevicius et al. 2022).
 //
 //   seee emmm    (-1)^s 2^(e - 7) 1.mmm;  e = 0: (-1)^s 2^-6 0.mmm;  0x7f, 0xff: NaN
 //
@@ -46,26 +46,31 @@ __device__ __forceinline__ uint32_t widen_by_bits(uint32_t codes) {
     return scaled | ((none << Wide::kFill) - (none >> 4));
 }
 
-template <typename T>
-__device__ __forceinline__ uint32_t widen_pair(uint32_t codes);
-template <>
-__device__ __forceinline__ uint32_t widen_pair<__half>(uint32_t codes) {
+// Two halves of a register as numbers.
+__device__ __forceinline__ void unpack_halves(float (&numbers)[2], uint32_t pair) {
+    __half2 halves;
+    memcpy(static_cast<void*>(&halves), &pair, 4);
+    numbers[0] = __low2float(halves);
+    numbers[1] = __high2float(halves);
+}
+
+// Two neighbours in the lower half of `codes`, or in the upper one, as two of the wider type.
+template <typename T, int kHalf = 0>
+__device__ __forceinline__ uint32_t widen_pair(uint32_t codes) {
 #if STREAMCORE_PTX && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
-    return halves_of_e4m3(codes);
+    const uint32_t halves = halves_of_e4m3<kHalf>(codes);
+    if constexpr (std::is_same_v<T, __half>) return halves;
+    float numbers[2];
+    unpack_halves(numbers, halves);
+    return pack<T>(numbers[0], numbers[1]);
 #else
-    return widen_by_bits<__half>(codes);
+    return widen_by_bits<T>(codes >> 16 * kHalf);
 #endif
 }
-template <>
-__device__ __forceinline__ uint32_t widen_pair<__nv_bfloat16>(uint32_t codes) {
-#if STREAMCORE_PTX && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
-    const uint32_t bits = halves_of_e4m3(codes);
-    __half2 halves;
-    memcpy(static_cast<void*>(&halves), &bits, 4);
-    return pack<__nv_bfloat16>(__low2float(halves), __high2float(halves));
-#else
-    return widen_by_bits<__nv_bfloat16>(codes);
-#endif
+// Pair `i` of those in a row of registers, where `i` is known to the compiler.
+template <typename T, int N>
+__device__ __forceinline__ uint32_t widen_pair_of(const Vector<uint32_t, N>& codes, int i) {
+    return i % 2 == 0 ? widen_pair<T, 0>(codes.values[i / 2]) : widen_pair<T, 1>(codes.values[i / 2]);
 }
 
 template <>
@@ -112,14 +117,14 @@ struct Cached<T, E4m3> {
 
     template <int N>
     static __device__ __forceinline__ uint32_t pair(const Vector<uint32_t, N>& part, int i) {
-        return widen_pair<T>(part.values[i / 2] >> 16 * (i % 2));
+        return widen_pair_of<T>(part, i);
     }
     template <int N>
     static __device__ __forceinline__ void across(uint32_t& even, uint32_t& odd, const Vector<uint32_t, N>& one,
                                                   const Vector<uint32_t, N>& two, int i) {
         const uint32_t both = permute_bytes(one.values[i / 2], two.values[i / 2], i % 2 == 0 ? 0x5140 : 0x7362);
-        even = widen_pair<Values>(both);
-        odd = widen_pair<Values>(both >> 16);
+        even = widen_pair<Values, 0>(both);
+        odd = widen_pair<Values, 1>(both);
     }
 };
 

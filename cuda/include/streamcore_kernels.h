@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 /* Raised when a function changes in a way that its callers must know. */
-#define STREAMCORE_CUDA_ABI_VERSION 3
+#define STREAMCORE_CUDA_ABI_VERSION 4
 
 #ifdef __cplusplus
 extern "C" {
@@ -179,25 +179,27 @@ typedef struct {
 int streamcore_cuda_paged_attention(int device, const streamcore_paged_attention* args, void* stream);
 
 typedef struct {
-    void* output;       /* [num_rows, num_outputs], half of that with an activation; contiguous */
+    void* output;       /* [num_rows, num_outputs], half of that with an activation */
     const void* x;      /* [num_rows, num_inputs] */
-    const void* weight; /* [num_outputs, num_inputs], contiguous */
+    const void* weight; /* [num_outputs, num_inputs], contiguous; in E4M3 float scales behind it */
     const void* bias;   /* [num_outputs]; may be null */
-    int64_t num_rows;   /* at most 32 */
-    int64_t num_inputs; /* a multiple of 8 */
+    int64_t num_rows;
+    int64_t num_inputs; /* a multiple of 8, in E4M3 of 16 */
     int64_t num_outputs;
-    int64_t x_stride;     /* a multiple of 8 */
+    int64_t x_stride; /* a multiple of 8 */
+    int64_t output_stride;
+    int64_t num_groups;   /* in E4M3: scales of an output, 1 or one for each 128 inputs; else 0 */
     int32_t activation;   /* 0 none; else 1 + streamcore_gated's; outputs are gate, then up */
     int32_t dtype;        /* STREAMCORE_BF16 or STREAMCORE_F16 */
-    int32_t weight_dtype; /* the same as dtype */
-    int64_t num_splits;   /* stretches of the inputs, each a block's */
+    int32_t weight_dtype; /* the same as dtype, or STREAMCORE_E4M3 */
+    int64_t num_splits;   /* stretches of the inputs, each a block's; 1 for more than 32 rows */
     float* partial;       /* [64-output tiles, num_splits, num_rows, 64]; unused with one stretch */
     int32_t* tickets;     /* [64-output tiles], zero before and after */
 } streamcore_linear;
 
 /* output = x weight^T + bias, or activation(gate) * up of it, of few rows. x and weight begin at
  * multiples of 16 bytes. May begin before the launch in front of it has ended, whose results it
- * waits for; the weight must be there. */
+ * waits for; the weight must be there. Scales in E4M3 are [num_groups, num_outputs]. */
 int streamcore_cuda_linear(int device, const streamcore_linear* args, void* stream);
 
 typedef struct {
@@ -206,13 +208,16 @@ typedef struct {
     const void* scores;     /* [num_tokens, num_experts], contiguous: what the router makes of x */
     const int64_t* experts; /* [num_experts, 4] addresses: gate and up, bias, down, bias; may be 0 */
     int64_t num_tokens;     /* at most 256 */
-    int64_t hidden;         /* a multiple of 8 */
-    int64_t inter;          /* a multiple of 8 */
+    int64_t hidden;         /* a multiple of 8, in E4M3 of 16 */
+    int64_t inter;          /* likewise */
     int64_t num_experts;    /* at most 512 */
     int64_t num_used;       /* at most 32, and num_experts */
+    int64_t gate_up_groups; /* in E4M3: the num_groups of streamcore_linear; else 0 */
+    int64_t down_groups;    /* likewise */
     int32_t over_chosen;    /* 1: softmax over the scores of a token's own experts, 0: over all */
     int32_t activation;     /* as in streamcore_gated */
-    int32_t weight_dtype;   /* of all tensors: STREAMCORE_BF16 or STREAMCORE_F16 */
+    int32_t dtype;          /* STREAMCORE_BF16 or STREAMCORE_F16 */
+    int32_t weight_dtype;   /* the same as dtype, or STREAMCORE_E4M3 */
     int32_t* parts;         /* [num_tokens * num_used + num_experts, 3], scratch like those below */
     int32_t* tokens;        /* [num_tokens * num_used] */
     int32_t* rows;          /* [num_tokens * num_used] */
@@ -316,6 +321,52 @@ typedef struct {
 
 /* Some rows of a weight in groups, each number rounded once to float32, then to the dtype. */
 int streamcore_cuda_widen_groups(int device, const streamcore_widen_groups* args, void* stream);
+
+typedef struct {
+    void* output;           /* [num_outputs, num_inputs], contiguous */
+    const void* weight;     /* [weight_outputs, num_inputs] in E4M3, as in streamcore_linear */
+    int64_t first_output;   /* the first row that is wanted */
+    int64_t num_outputs;
+    int64_t num_inputs;     /* a multiple of 16 */
+    int64_t weight_outputs; /* rows of the weight */
+    int64_t num_groups;     /* as in streamcore_linear */
+    int32_t dtype;          /* STREAMCORE_BF16 or STREAMCORE_F16 */
+} streamcore_widen_fp8;
+
+/* Some rows of a weight in fp8, each number rounded once to float32, then to the dtype. */
+int streamcore_cuda_widen_fp8(int device, const streamcore_widen_fp8* args, void* stream);
+
+/* What the kernels are made of, for tests of a device; cuda/kernels/primitives.cuh says what each does. */
+typedef enum {
+    STREAMCORE_MATRICES,
+    STREAMCORE_PRODUCTS_BF16,
+    STREAMCORE_PRODUCTS_F16,
+    STREAMCORE_PRODUCTS_E4M3, /* from compute capability 8.9 on */
+    STREAMCORE_COPIES,
+    STREAMCORE_LOADS,
+    STREAMCORE_FUNCTIONS,
+    STREAMCORE_ARITHMETIC,
+    STREAMCORE_NARROWINGS,
+    STREAMCORE_PAIRS,
+    STREAMCORE_CODES,
+    STREAMCORE_BYTES,
+    STREAMCORE_LANES,
+    STREAMCORE_VOTES,
+    STREAMCORE_ATOMICS,
+    STREAMCORE_LAST_BLOCK,
+    STREAMCORE_CHAINED
+} streamcore_primitive;
+
+typedef struct {
+    uint32_t* output;      /* [num_rows, words of the primitive] */
+    const uint32_t* input; /* likewise */
+    uint32_t* memory;      /* [num_rows + 1], zero before */
+    int64_t num_rows;      /* a multiple of 128 */
+    int32_t primitive;     /* a streamcore_primitive */
+} streamcore_primitives;
+
+/* Carries a primitive out in a thread for each row. */
+int streamcore_cuda_primitives(int device, const streamcore_primitives* args, void* stream);
 
 #ifdef __cplusplus
 }

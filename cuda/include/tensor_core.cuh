@@ -268,10 +268,20 @@ __device__ __forceinline__ uint32_t permute_bytes(uint32_t first, uint32_t secon
 }
 
 #if STREAMCORE_PTX && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
-// Two numbers of eight bits (e4m3) as halves; `widen_by_bits` defines it.
+// Two numbers of eight bits (e4m3) as halves, those in the lower half of a register or in the upper
+// one; `widen_by_bits` defines it.
+template <int kHalf>
 __device__ __forceinline__ uint32_t halves_of_e4m3(uint32_t codes) {
     uint32_t halves;
-    asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(halves) : "h"(static_cast<uint16_t>(codes)));
+    if constexpr (kHalf == 0) {
+        asm("{\n.reg .b16 low, high;\nmov.b32 {low, high}, %1;\ncvt.rn.f16x2.e4m3x2 %0, low;\n}"
+            : "=r"(halves)
+            : "r"(codes));
+    } else {
+        asm("{\n.reg .b16 low, high;\nmov.b32 {low, high}, %1;\ncvt.rn.f16x2.e4m3x2 %0, high;\n}"
+            : "=r"(halves)
+            : "r"(codes));
+    }
     return halves;
 }
 #endif

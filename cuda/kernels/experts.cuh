@@ -7,10 +7,11 @@
 //
 // Shapes: x and output [num_tokens, hidden]; scores [num_tokens, num_experts]; experts
 // [num_experts, 4] addresses: weight and bias of gate and up [2 * inter, hidden], weight and bias
-// of down [hidden, inter]; all contiguous. A choice is a token's place among those of its experts:
-// there are num_tokens * num_used. Rows are dealt to parts of up to 8 * kRowTiles rows of one
-// expert, [num_parts, 3]: expert, first row, rows; as many parts are launched as there can be, and
-// one without rows ends at once. An expert that no token takes is not read.
+// of down [hidden, inter]; all contiguous, weights in fp8 followed by their scales. A choice is a
+// token's place among those of its experts: there are num_tokens * num_used. Rows are dealt to
+// parts of up to 8 * kRowTiles rows of one expert, [num_parts, 3]: expert, first row, rows; as many
+// parts are launched as there can be, and one without rows ends at once. An expert that no token
+// takes is not read.
 // Layout: products as in `product.cuh`, all inputs in one block. The router is one block with a
 // warp for each token: what token has which row follows from bits, expert by token, that are
 // counted, so that no order of threads matters.
@@ -168,7 +169,7 @@ __global__ void __launch_bounds__(1024) route_kernel(const streamcore_experts ar
 // Gate and up of one part: blockIdx.x is a tile of 32 of the activated numbers, blockIdx.y the
 // part.
 template <typename T, typename Weights, int kRowTiles>
-__global__ void __launch_bounds__(kProductThreads, kProductBlocks<kRowTiles>)
+__global__ void __launch_bounds__(kProductThreads, kProductBlocks<Weights, kRowTiles>)
     gate_up_of_experts_kernel(const streamcore_experts args) {
     __shared__ ProductShared<kRowTiles> shared;
     begin_after_launch_before();
@@ -177,12 +178,13 @@ __global__ void __launch_bounds__(kProductThreads, kProductBlocks<kRowTiles>)
     if (count == 0) return;
     const int first = part[1];
     const int64_t* expert = args.experts + 4 * part[0];
-    const Weights weights{reinterpret_cast<const T*>(expert[0]), static_cast<int>(args.hidden)};
+    const auto weights = Weights::of(reinterpret_cast<const void*>(expert[0]), 2 * inter, static_cast<int>(args.hidden),
+                                     static_cast<int>(args.gate_up_groups));
     const T *bias = reinterpret_cast<const T*>(expert[1]), *x = static_cast<const T*>(args.x);
     constexpr int kStep = ProductWarp<T, Weights, kRowTiles>::kStep;
     multiply_rows<T, Weights, kRowTiles>(
         weights, OutputRange::gated(blockIdx.x, inter), 0, (weights.num_inputs + kStep - 1) / kStep,
-        [&](int row) { return row < count ? x + args.tokens[first + row] * args.hidden : nullptr; }, shared);
+        [&](int row) { return x + args.tokens[first + (row < count ? row : count - 1)] * args.hidden; }, shared);
     constexpr int kHalf = kOutputs / 2;
     for (int i = threadIdx.x; i < count * kHalf; i += kProductThreads) {
         const int row = i / kHalf, place = i % kHalf, output = blockIdx.x * kHalf + place;
@@ -196,7 +198,7 @@ __global__ void __launch_bounds__(kProductThreads, kProductBlocks<kRowTiles>)
 
 // Down of one part: blockIdx.x is a tile of 64 outputs, blockIdx.y the part.
 template <typename T, typename Weights, int kRowTiles>
-__global__ void __launch_bounds__(kProductThreads, kProductBlocks<kRowTiles>)
+__global__ void __launch_bounds__(kProductThreads, kProductBlocks<Weights, kRowTiles>)
     down_of_experts_kernel(const streamcore_experts args) {
     __shared__ ProductShared<kRowTiles> shared;
     begin_after_launch_before();
@@ -205,12 +207,13 @@ __global__ void __launch_bounds__(kProductThreads, kProductBlocks<kRowTiles>)
     if (count == 0) return;
     const int first = part[1];
     const int64_t* expert = args.experts + 4 * part[0];
-    const Weights weights{reinterpret_cast<const T*>(expert[2]), static_cast<int>(args.inter)};
+    const auto weights = Weights::of(reinterpret_cast<const void*>(expert[2]), hidden, static_cast<int>(args.inter),
+                                     static_cast<int>(args.down_groups));
     const T *bias = reinterpret_cast<const T*>(expert[3]), *active = static_cast<const T*>(args.active);
     constexpr int kStep = ProductWarp<T, Weights, kRowTiles>::kStep;
     multiply_rows<T, Weights, kRowTiles>(
         weights, OutputRange::plain(blockIdx.x, hidden), 0, (weights.num_inputs + kStep - 1) / kStep,
-        [&](int row) { return row < count ? active + int64_t{first + row} * args.inter : nullptr; }, shared);
+        [&](int row) { return active + int64_t{first + (row < count ? row : count - 1)} * args.inter; }, shared);
     for (int i = threadIdx.x; i < count * kOutputs; i += kProductThreads) {
         const int row = i / kOutputs, place = i % kOutputs, output = blockIdx.x * kOutputs + place;
         if (output >= hidden) continue;

@@ -16,17 +16,17 @@ cudaError_t with_row_tiles(int64_t num_rows, Launch launch) {
     return launch(std::integral_constant<int, 4>());
 }
 
-template <typename T>
+template <typename T, typename Weights>
 cudaError_t linear(const streamcore_linear& args, void* stream) {
     const unsigned tiles = args.activation != 0 ? blocks_for(args.num_outputs / 2, kOutputs / 2)
                                                 : blocks_for(args.num_outputs, kOutputs);
-    const dim3 blocks(tiles, static_cast<unsigned>(args.num_splits));
+    const dim3 blocks(tiles, static_cast<unsigned>(args.num_splits), blocks_for(args.num_rows, kMaxRows));
     return with_row_tiles(args.num_rows, [&](auto tiles) {
-        return run(linear_kernel<T, PlainWeights<T>, tiles.value>, blocks, kProductThreads, 0, stream, args);
+        return run(linear_kernel<T, Weights, tiles.value>, blocks, kProductThreads, 0, stream, args);
     });
 }
 
-template <typename T>
+template <typename T, typename Weights>
 cudaError_t experts(const streamcore_experts& args, void* stream) {
     return with_row_tiles(args.num_tokens, [&](auto tiles) {
         constexpr int kPartRows = kRowsOfTile * tiles.value;
@@ -34,7 +34,6 @@ cudaError_t experts(const streamcore_experts& args, void* stream) {
         const int64_t num_used = num_choices < args.num_experts ? num_choices : args.num_experts;
         const unsigned num_parts = static_cast<unsigned>(num_used + num_choices / kPartRows);
         const unsigned inter_tiles = blocks_for(args.inter, kOutputs / 2), hidden_tiles = blocks_for(args.hidden, kOutputs);
-        using Weights = PlainWeights<T>;
         cudaError_t error = run(route_kernel<T>, 1, threads_for(kWarp * args.num_tokens, 1024), 0, stream, args,
                                       kPartRows, static_cast<int>(num_parts));
         if (error != cudaSuccess) return error;
@@ -49,10 +48,22 @@ cudaError_t experts(const streamcore_experts& args, void* stream) {
     });
 }
 
-// One source for each element type, so that they are compiled side by side.
+template <typename T>
+cudaError_t widen_fp8(const streamcore_widen_fp8& args, void* stream) {
+    const dim3 blocks(static_cast<unsigned>(args.num_outputs), blocks_for(args.num_inputs, kFp8Threads * kFp8Numbers));
+    return run(widen_fp8_kernel<T>, blocks, kFp8Threads, 0, stream, args);
+}
+
+// One source for each element type of rows and weights, so that they are compiled side by side.
 cudaError_t linear_bf16(const streamcore_linear& args, void* stream);
 cudaError_t linear_f16(const streamcore_linear& args, void* stream);
+cudaError_t linear_fp8_bf16(const streamcore_linear& args, void* stream);
+cudaError_t linear_fp8_f16(const streamcore_linear& args, void* stream);
 cudaError_t experts_bf16(const streamcore_experts& args, void* stream);
 cudaError_t experts_f16(const streamcore_experts& args, void* stream);
+cudaError_t experts_fp8_bf16(const streamcore_experts& args, void* stream);
+cudaError_t experts_fp8_f16(const streamcore_experts& args, void* stream);
+cudaError_t widen_fp8_bf16(const streamcore_widen_fp8& args, void* stream);
+cudaError_t widen_fp8_f16(const streamcore_widen_fp8& args, void* stream);
 
 }  // namespace streamcore

@@ -18,11 +18,14 @@ from tests.cuda.toolkit import BUILD, CUDA, INCLUDES, ROOT, nvcc
 TARGET = "sm_90"
 FLAGS = ["-O3", "-std=c++17", "-lineinfo", "-Werror", "all-warnings", "-Xptxas", "-v"]
 TESTS = {
+    "primitives": ["tests/cuda/test_primitives.py"],
     "attention": [
         *("tests/cuda/test_memory.py", "tests/kernels/test_paged_attention.py"),
         *("-k", "decodes or prefills or emulated"),
     ],
     "linear": ["tests/cuda/test_memory.py", "tests/kernels", "-k", "product or linear or experts"],
+    "fp8": ["tests/cuda/test_memory.py", "tests/kernels/test_fp8_weights.py", "-k", "fp8"],
+    "grouped": ["tests/cuda/test_memory.py", "tests/kernels/test_groups_on_cuda.py", "-k", "groups"],
     "sample": ["tests/cuda/test_sampling.py", "tests/cuda/test_scoring.py"],
     "rope_and_store": ["tests/cuda/test_memory.py", "tests/kernels/test_elementwise.py", "-k", "rope"],
     "gated": ["tests/cuda/test_memory.py", "tests/kernels/test_elementwise.py", "-k", "test_rows or gated"],

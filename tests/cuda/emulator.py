@@ -53,14 +53,22 @@ class Emulator:
         self.path = library
         self._library = ctypes.CDLL(str(library))
         self._library.coc_reports.restype = self._library.coc_profile.restype = ctypes.c_char_p
-        listed = subprocess.run(["readelf", "-sW", str(library)], capture_output=True, text=True, check=True)
-        # Local statics of types with constructors have guards, which no kernel knows of.
-        for offset in re.findall(r"^\s*\d+: ([0-9a-f]+)\s+\d+ TLS .* _ZGV\S+$", listed.stdout, re.MULTILINE):
-            self._library.coc_guard(ctypes.c_size_t(int(offset, 16)))
+        self._knows_guards = False
 
     def begin(self, *, check: bool = False, profile: bool = False, seed: int = 0) -> None:
         """Forgets memory, findings and counts; threads run in the order of the seed, 0 for theirs."""
+        if check and not self._knows_guards:
+            self._ignore_guards()
         self._library.coc_begin(int(check), int(profile), ctypes.c_uint64(seed))
+
+    def _ignore_guards(self) -> None:
+        """Local statics of types with constructors have guards, which no kernel knows of."""
+        listed = subprocess.run(
+            ["readelf", "-sW", str(self.path)], capture_output=True, text=True, check=True
+        )
+        for offset in re.findall(r"^\s*\d+: ([0-9a-f]+)\s+\d+ TLS .* _ZGV\S+$", listed.stdout, re.MULTILINE):
+            self._library.coc_guard(ctypes.c_size_t(int(offset, 16)))
+        self._knows_guards = True
 
     def register(
         self, address: int, num_bytes: int, name: str, *, is_written: bool, is_constant: bool = False

@@ -45,18 +45,20 @@ DECODE, PREFILL = (
 )
 
 
-def product(title: str, num_rows: int, num_outputs: int, num_inputs: int) -> Kernel:
-    """A product of few rows: its weights, and what goes in and out."""
+def product(title: str, num_rows: int, num_outputs: int, num_inputs: int, *, is_fp8: bool = False) -> Kernel:
+    """A product of few rows: its weights, and what goes in and out. In fp8 an output has a scale for each 128 inputs."""
     tiles = next(count for count in (1, 2, 4) if num_rows <= 8 * count)
-    turns = num_outputs / 64 * num_inputs / 64
+    turns = num_outputs / 64 * num_inputs / (128 if is_fp8 else 64)
+    weights = "Fp8Weights" if is_fp8 else "PlainWeights"
+    bytes_of_weight = 1 + 4 / 128 if is_fp8 else 2
     return Kernel(
         f"{title}, {num_rows} x {num_outputs} x {num_inputs}",
-        "linear_bf16",
-        f"linear_kernel<__nv_bfloat16, PlainWeights<__nv_bfloat16>, {tiles}>",
+        "fp8_bf16" if is_fp8 else "linear_bf16",
+        f"linear_kernel<__nv_bfloat16, {weights}<__nv_bfloat16>, {tiles}>",
         "HMMA",
-        2 * (num_outputs * num_inputs + num_rows * (num_inputs + num_outputs)),
+        bytes_of_weight * num_outputs * num_inputs + 2 * num_rows * (num_inputs + num_outputs),
         turns,
-        flops=turns * 4 * tiles * 4 * 4096,
+        flops=num_outputs / 64 * num_inputs / 64 * 4 * tiles * 4 * 4096,
     )
 
 
@@ -84,6 +86,8 @@ KERNELS = [
            8192 * (2 * (32 + 8) + 8 + 2 * 8) * 128 * 2, 8192 * 48 * 8 / 32),
     Kernel("norm with residual, 8192 x 4096", "rms_norm", "rms_norm_kernel<__nv_bfloat16, 8, true>", "",
            8192 * 4096 * 4 * 2, 0, warps=8192 * 4096 / 8 / 32),
+    Kernel("norm with residual, 1 x 4096", "rms_norm", "rms_norm_kernel<__nv_bfloat16, 8, true>", "",
+           4096 * 4 * 2, 0, warps=4096 / 8 / 32),
     Kernel("embedding, 8192 x 4096", "rows", "embed_kernel<__nv_bfloat16, 8>", "", 8192 * 4096 * 2 * 2, 0,
            warps=8192 * 4096 / 8 / 32),
     Kernel("wanted rows, 256 x 4096", "rows", "take_kernel<__nv_bfloat16, 8>", "", 256 * 4096 * 2 * 2, 0,
@@ -96,11 +100,15 @@ KERNELS = [
     product("product after attention", 32, 4096, 4096),
     product("gate and up", 1, 28672, 4096),
     product("gate and up", 32, 28672, 4096),
+    product("gate and up in fp8", 1, 28672, 4096, is_fp8=True),
+    product("gate and up in fp8", 32, 28672, 4096, is_fp8=True),
     product("down", 8, 4096, 14336),
     product("logits", 1, 128256, 4096),
     Kernel("gate and up in 4 bits, 1 x 28672 x 4096", "grouped_bf16",
            "grouped_linear_kernel<__nv_bfloat16, 0, 1>", "HMMA", 28672 * 4096 * (1 / 2 + 4 / 128),
            28672 / 64 * 4096 / 64, flops=28672 / 64 * 4096 / 64 * 20 * 4096),
+    Kernel("widening of fp8, 28672 x 4096", "fp8_bf16", "widen_fp8_kernel<__nv_bfloat16>", "",
+           28672 * 4096 * (3 + 4 / 128), 0, warps=28672 * 4096 / 16 / 32),
     # 32 tokens that take 8 of 128 each use about 112.
     Kernel("gate and up of experts, 112 of 1536 x 2048", "linear_bf16",
            "gate_up_of_experts_kernel<__nv_bfloat16, PlainWeights<__nv_bfloat16>, 4>", "HMMA", 112 * 1536 * 2048 * 2,

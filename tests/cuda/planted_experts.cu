@@ -4,5 +4,5 @@
 using namespace streamcore;
 
 extern "C" int streamcore_cuda_experts(int, const streamcore_experts* args, void* stream) {
-    return experts<__nv_bfloat16>(*args, stream);
+    return experts<__nv_bfloat16, PlainWeights<__nv_bfloat16>>(*args, stream);
 }

@@ -4,5 +4,5 @@
 using namespace streamcore;
 
 extern "C" int streamcore_cuda_linear(int, const streamcore_linear* args, void* stream) {
-    return linear<__nv_bfloat16>(*args, stream);
+    return linear<__nv_bfloat16, PlainWeights<__nv_bfloat16>>(*args, stream);
 }

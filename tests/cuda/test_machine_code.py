@@ -196,6 +196,30 @@ def test_products_are_made_of_wide_loads_and_tensor_cores(kernel: str, tiles: in
 
 
 @needs_disassembler
+@pytest.mark.parametrize(("target", "most"), [("sm_80", 2500), ("sm_90", 1580)])
+@pytest.mark.parametrize("tiles", [1, 2, 4])
+@pytest.mark.parametrize("kernel", ["linear", "gate_up_of_experts", "down_of_experts"])
+def test_fp8_is_widened_in_registers(kernel: str, tiles: int, target: str, most: int) -> None:
+    """A turn has the bytes of one of plain weights and twice the numbers: what widens them must stay below the time that
+    the bytes take, which is that of `most` instructions of a multiprocessor.
+    """
+    name = f"{kernel}_kernel<__nv_bfloat16, Fp8Weights<__nv_bfloat16>, {tiles}>"
+    compiled = codes_of(reports()[0].parent / "fp8_bf16.o", target)
+    loop = next(code for code in compiled if code.kernel == name).main_loop("HMMA")
+    assert sum(operation.startswith("HMMA.16816.F32.BF16") for operation in loop) == 32 * tiles
+    loads = [
+        operation for operation in loop if operation.startswith("LD") and not operation.startswith("LDC")
+    ]
+    assert loads.count("LDG.E.NA.128.CONSTANT") >= 16, loads
+    # Those of scales, of the outputs of a lane.
+    assert sum(".128" not in operation for operation in loads) == 8, loads
+    if target == "sm_90":
+        assert sum("E4M3" in operation for operation in loop) == 128
+    assert not any(operation.startswith(("CALL", "STL", "BAR")) for operation in loop[:-2])
+    assert len(loop) < most
+
+
+@needs_disassembler
 def test_no_atomic_operation_tries_again() -> None:
     """A 64-bit sum in shared memory is a loop that spins while others are faster; two of 32 bits are two instructions."""
     for name, code in codes().items():

@@ -11,7 +11,7 @@ import torch
 from tests.cuda.emulated import CheckedMemory
 from tests.cuda.emulator import Emulator, aligned
 from tests.cuda.host_library import host_library, missing
-from tests.kernels.grouped_weights import FORMS, random_weight
+from tests.kernels.grouped_weights import FORMS, random_fp8, random_weight
 from tests.kernels.test_experts import expected as expected_of_experts
 from tests.kernels.test_paged_attention import Step, make_step
 
@@ -204,6 +204,73 @@ def test_groups_are_widened(ops: CheckedMemory, name: str) -> None:
     assert torch.equal(matrix, numbers.values().bfloat16())
 
 
+def check_fp8(
+    ops: CheckedMemory,
+    num_rows: int,
+    shape: tuple[int, int],
+    *,
+    is_whole: bool = False,
+    dtype: torch.dtype = torch.bfloat16,
+) -> None:
+    """Multiplies rows with a weight in fp8, and makes the middle of an MLP of them."""
+    num_outputs, num_inputs = shape
+    numbers = random_fp8(num_outputs, num_inputs, is_whole=is_whole)
+    packed = aligned(grouped.pack(numbers))
+    weight = LinearWeight(packed, num_outputs, num_inputs, False, False, numbers.form)
+    x, bias = random(num_rows, num_inputs, dtype=dtype), random(num_outputs, dtype=dtype)
+    out, active = (
+        aligned(torch.full((num_rows, width), torch.nan, dtype=dtype))
+        for width in (num_outputs, num_outputs // 2)
+    )
+    tolerance = {torch.bfloat16: 1.6e-2, torch.float16: 2e-3}[dtype]
+    ops.linear(out, x, weight, bias)
+    expected = x.double() @ numbers.values().double().T + bias.double()
+    torch.testing.assert_close(out.double(), expected, rtol=tolerance, atol=tolerance)
+    ops.gated_linear(active, torch.empty_like(out), x, weight, bias, "silu")
+    gate, up = expected.chunk(2, dim=1)
+    middle = torch.nn.functional.silu(gate) * up
+    torch.testing.assert_close(active.double(), middle, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("is_whole", [False, True], ids=["blocks", "rows"])
+@pytest.mark.parametrize(("num_rows", "shape"), [(1, (30, 48)), (9, (130, 1040)), (40, (66, 272))])
+def test_products_in_fp8(ops: CheckedMemory, num_rows: int, shape: tuple[int, int], is_whole: bool) -> None:
+    """Scales lie behind the numbers, at the end of the tensor: the last block's are the last that may be read."""
+    check_fp8(
+        ops, num_rows, shape, is_whole=is_whole, dtype=torch.float16 if num_rows == 9 else torch.bfloat16
+    )
+
+
+def test_fp8_is_widened(ops: CheckedMemory) -> None:
+    """Rows of a weight that are widened for torch lie where those of the last one did."""
+    numbers = random_fp8(70, 2064, is_whole=False)
+    weight = LinearWeight(aligned(grouped.pack(numbers)), 70, 2064, False, False, numbers.form)
+    emulator, matrix = ops.emulator, aligned(torch.empty(30, 2064, dtype=torch.bfloat16))
+    emulator.begin(check=True, seed=ops.seed)
+    data = weight.data
+    emulator.register(data.data_ptr(), data.nbytes, "a weight", is_written=True, is_constant=True)
+    emulator.register(matrix.data_ptr(), matrix.nbytes, "the output", is_written=False)
+    ops._widen(matrix, weight, 40)
+    assert torch.equal(matrix, numbers.values()[40:].bfloat16())
+
+
+def test_fp8_is_read_once_by_whole_sectors(ops: CheckedMemory) -> None:
+    """A half of the bytes of bfloat16 is what fp8 is for: scales may add a thirtieth, and are read once, too."""
+    ops.profiles = True
+    numbers = random_fp8(192, 1024, is_whole=False)
+    weight = LinearWeight(aligned(grouped.pack(numbers)), 192, 1024, False, False, numbers.form)
+    for num_rows in (1, 32):
+        out, x = aligned(torch.empty(num_rows, 192, dtype=torch.bfloat16)), random(num_rows, 1024)
+        ops.linear(out, x, weight, None)
+        profile = ops.emulator.profile()
+        reads = [row for row in profile.requests if "launch_order.cuh" in row.line]
+        assert sum(row.num_bytes for row in reads) == numbers.codes.nbytes
+        assert {row.size for row in reads} == {16}
+        assert sum(row.units for row in reads) == numbers.codes.nbytes // 32
+        assert profile.tensors["a weight"][1] == weight.data.nbytes
+        assert profile.num_mma == 12 * 64 * -(-num_rows // 8)
+
+
 def test_weights_are_read_once_by_whole_sectors(ops: CheckedMemory) -> None:
     """Few rows cost what their weights cost: a byte that is read twice is time that no other part makes up for."""
     ops.profiles = True
@@ -225,6 +292,7 @@ def test_products_are_split_and_are_not(ops: CheckedMemory) -> None:
     assert ops._splits.of_product(2048, 64)["num_splits"] == 8
     assert ops._splits.of_product(1000, 190)["num_splits"] == 3
     assert ops._splits.of_product(8, 2)["num_splits"] == 1
+    assert ops._splits.of_product(1040, 130, 128)["num_splits"] == 2
 
 
 def check_experts(ops: CheckedMemory, num_tokens: int, hidden: int, inter: int) -> None:

@@ -1,19 +1,41 @@
 """What the parts of `check.py` share: the device, which may be the emulator, and its kernels."""
 
+import json
 import os
 import re
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from streamcore.errors import StreamcoreError
 from streamcore.kernels import library, native
 from streamcore.runner.device import choose_device
+from streamcore.runner.faults import explained_faults
 from streamcore.runner.placement import Capture, cuda_capture
 
 IS_EMULATED = os.environ.get("STREAMCORE_GPU_CHECK") == "emulated"
 PREDICTIONS = Path(__file__).parents[2] / "docs" / "gpu.md"
+
+
+def say(numbers: Mapping[str, Any]) -> None:
+    """Prints numbers by their titles, which `check.py` writes down at once: a part may be stopped at any moment."""
+    sys.stdout.write(json.dumps(numbers) + "\n")
+    sys.stdout.flush()
+
+
+def run(part: Callable[[], None]) -> int:
+    """Carries a part out; the exit status. What a device has to say when it fails is one sentence."""
+    try:
+        with explained_faults("this part"):
+            part()
+    except StreamcoreError as error:
+        sys.stdout.write(f"{error.message}{f'; {error.hint}' if error.hint else ''}\n")
+        return 1
+    return 0
 
 
 def device() -> torch.device:

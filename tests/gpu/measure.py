@@ -1,6 +1,5 @@
-"""The parts of `check.py` that are no tests: one is named on the command line, and prints its numbers as JSON."""
+"""The parts of `check.py` that are no tests: one is named on the command line, and says its numbers."""
 
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import torch
 from tests.checkpoints import write_checkpoint
-from tests.gpu.common import IS_EMULATED, capture, device, ops
+from tests.gpu.common import IS_EMULATED, capture, device, ops, run, say
 from tests.models.engine_loop import Ask, EngineLoop
 
 from streamcore.kernels import library
@@ -23,7 +22,7 @@ from streamcore.runner.sampler import SamplingColumns, sample
 from streamcore.runner.scores import LEAST, Scores, score
 
 
-def sampling() -> dict[str, Any]:
+def sampling() -> None:
     """How many of some rows are drawn as on the CPU, and how far log-probabilities are from its own."""
     count, vocab = (16, 2000) if IS_EMULATED else (256, 151936)
     place, kernels = device(), ops()
@@ -63,6 +62,7 @@ def sampling() -> dict[str, Any]:
         biases=(samples.to(place), tokens.to(place), biases[2].to(place)),
     )  # fmt: skip
     equal = int((drawn.cpu() == expected).sum())
+    say({"sampled as on the CPU": f"{equal} of {count}"})
     assert equal >= count - max(2, count // 64), f"{equal} of {count} tokens are those of the CPU"
 
     scores = Scores(*(torch.empty(shape, device=place) for shape in ((count,), (count, 20), (count, 20))))
@@ -70,9 +70,9 @@ def sampling() -> dict[str, Any]:
     kernels.score(scores.logprobs, ids, scores.top_logprobs, on_device, drawn, None, LEAST)
     wanted = score(logits, drawn.cpu(), 20)
     difference = float((scores.logprobs.cpu() - wanted.logprobs).abs().max())
+    say({"log-probabilities differ by": difference})
     assert difference < 1e-4, f"log-probabilities differ by {difference}"
     assert torch.equal(ids.cpu(), wanted.top_ids), "other tokens are the likeliest"
-    return {"sampled as on the CPU": f"{equal} of {count}", "log-probabilities differ by": difference}
 
 
 _PENALTIES = {
@@ -82,7 +82,7 @@ _PENALTIES = {
 }
 
 
-def model() -> dict[str, Any]:
+def model() -> None:
     """Whole steps: against the runner of the CPU, and every way to run them against the others."""
     with tempfile.TemporaryDirectory() as folder:
         shape: dict[str, Any] = {
@@ -115,15 +115,15 @@ def model() -> dict[str, Any]:
     first = [answer.likelihoods[0][0] for answer in eager]
     expected = [answer.likelihoods[0][0] for answer in answered(on_cpu, Placement(1, False, None))]
     difference = max(abs(a - b) for a, b in zip(first, expected, strict=True))
+    say({"largest difference of a log-probability from the CPU's": difference})
     assert difference < 0.05, f"log-probabilities differ by {difference} from the CPU's"
     sizes = [4, 8, 16]
     padded = [answer.tokens for answer in answered(kernels, one, capture_sizes=sizes)]
     for name, placement in {"depth 2": two, "captured": Placement(2, True, capture())}.items():
         tokens = [answer.tokens for answer in answered(kernels, placement, capture_sizes=sizes)]
+        say({f"{name}: the tokens of one step at a time": tokens == padded})
         assert tokens == padded, f"{name}: other tokens than one step at a time"
-    return {"largest difference of a log-probability from the CPU's": difference}
 
 
 if __name__ == "__main__":
-    part = {"sampling": sampling, "model": model}[sys.argv[1]]
-    sys.stdout.write(json.dumps(part()) + "\n")
+    sys.exit(run({"sampling": sampling, "model": model}[sys.argv[1]]))

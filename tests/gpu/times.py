@@ -1,12 +1,11 @@
-"""Times of the kernels beside their floors and beside what a copy takes, for `check.py`: prints them as JSON."""
+"""Times of the kernels beside their floors and beside what a copy takes, for `check.py`."""
 
-import json
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from itertools import chain
 
 import torch
-from tests.gpu.common import IS_EMULATED, copy_rate, device, floors, median_s, ops
+from tests.gpu.common import IS_EMULATED, copy_rate, device, floors, median_s, ops, run, say
 
 from streamcore.kernels import LayerCache, LinearWeight, PagedSequences
 from streamcore.kernels.native import CudaOps
@@ -138,43 +137,53 @@ def product_s(kernels: CudaOps, num_rows: int, num_outputs: int, num_inputs: int
     return seconds(kernels._few_rows), seconds(kernels._many_rows)
 
 
-def times() -> dict[str, Any]:
-    """Microseconds by title, and what they are of the floor."""
-    kernels, foreseen, copied = ops(), floors(), copy_rate()
-    seconds = {
-        f"decode attention, {num_seqs} x {context}": attention_s(kernels, num_seqs, context, 1)
-        for num_seqs, context in ((64, 4096), (1, 32768), (16, 4096), (256, 2048))
-    }
-    seconds["decode over fp8, 64 x 4096"] = attention_s(kernels, 64, 4096, 1, torch.float8_e4m3fn)
-    num_flops = {}
+def attention(kernels: CudaOps, copied: float) -> Iterator[tuple[str, float, str]]:
+    """Title, seconds and a remark for decode and prefill attention."""
+    for num_seqs, context in ((64, 4096), (1, 32768), (16, 4096), (256, 2048)):
+        taken = attention_s(kernels, num_seqs, context, 1)
+        share = num_seqs * context * 2 * KV_HEADS * DIM * 2 / taken / copied
+        yield f"decode attention, {num_seqs} x {context}", taken, f", {share:.3f} of a copy's rate"
+    yield "decode over fp8, 64 x 4096", attention_s(kernels, 64, 4096, 1, torch.float8_e4m3fn), ""
     for num_seqs, context, new in ((1, 8192, 8192), (1, 32768, 2048), (8, 1024, 1024)):
-        title = f"prefill attention, {'8192' if context == 8192 else f'{num_seqs} x {new} of {context}'}"
-        seconds[title] = attention_s(kernels, num_seqs, context, new)
-        num_flops[title] = 4 * HEADS * DIM * num_seqs * (new * (context - new) + new * (new + 1) / 2)
-    by_torch = {}
+        taken = attention_s(kernels, num_seqs, context, new)
+        num_flops = 4 * HEADS * DIM * num_seqs * (new * (context - new) + new * (new + 1) / 2)
+        title = "8192" if context == 8192 else f"{num_seqs} x {new} of {context}"
+        yield f"prefill attention, {title}", taken, f", {num_flops / taken / 1e12:.0f} TFLOP/s"
+
+
+def products(kernels: CudaOps) -> Iterator[tuple[str, float, str]]:
+    """Likewise for products of few rows."""
     for name, (num_outputs, num_inputs, counts) in PRODUCTS.items():
         for num_rows in counts:
-            title = f"{name}, {num_rows} x {num_outputs} x {num_inputs}"
-            seconds[title], by_torch[title] = product_s(kernels, num_rows, num_outputs, num_inputs)
+            taken, by_torch = product_s(kernels, num_rows, num_outputs, num_inputs)
+            yield (
+                f"{name}, {num_rows} x {num_outputs} x {num_inputs}",
+                taken,
+                f", torch {by_torch * 1e6:.1f} µs",
+            )
+
+
+def others(kernels: CudaOps) -> Iterator[tuple[str, float, str]]:
+    """Likewise for the other kernels."""
     launches = elementwise(kernels) | {
         "sampling, 256 x 151936": sampling(kernels, is_penalised=False),
         "sampling with penalties, 256 x 151936": sampling(kernels, is_penalised=True),
         "log-probabilities, 256 x 151936": scoring(kernels),
     }
-    seconds |= {title: median_s(launch) for title, launch in launches.items()}
-    said: dict[str, Any] = {"copy, TB/s": round(copied / 1e12, 2)}
-    for title, taken in seconds.items():
-        floor = foreseen.get(title)
+    for title, launch in launches.items():
+        yield title, median_s(launch), ""
+
+
+def times() -> None:
+    """Says how long each kernel takes and what that is of its floor, as soon as it is known."""
+    kernels, foreseen, copied = ops(), floors(), copy_rate()
+    say({"copy, TB/s": round(copied / 1e12, 2)})
+    for title, taken, remark in chain(attention(kernels, copied), products(kernels), others(kernels)):
+        floor = foreseen.pop(title, None)
         share = "" if floor is None else f", floor {floor:.0f} µs, {floor / taken / 1e6:.2f} of it reached"
-        other = f", torch {by_torch[title] * 1e6:.1f} µs" if title in by_torch else ""
-        if title in num_flops:
-            other = f", {num_flops[title] / taken / 1e12:.0f} TFLOP/s"
-        said[title] = f"{taken * 1e6:.1f} µs{share}{other}"
-    said |= {title: "foreseen, not measured here" for title in foreseen if title not in seconds}
-    share_of_copy = 64 * 4096 * 2 * KV_HEADS * DIM * 2 / seconds["decode attention, 64 x 4096"] / copied
-    said["decode attention, 64 x 4096: share of a copy"] = round(share_of_copy, 3)
-    return said
+        say({title: f"{taken * 1e6:.1f} µs{share}{remark}"})
+    say(dict.fromkeys(foreseen, "foreseen, not measured here"))
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(times()) + "\n")
+    sys.exit(run(times))

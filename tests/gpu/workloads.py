@@ -1,9 +1,8 @@
-"""Whole models on the device, for `check.py`: throughput of many requests, one stream, and gaps between steps. Prints JSON.
+"""Whole models on the device, for `check.py`: throughput of many requests, one stream, and gaps between steps.
 
 The weights are random and made on the device: nothing is read, and speed does not depend on what they are.
 """
 
-import json
 import random
 import sys
 import time
@@ -13,7 +12,7 @@ from typing import Any
 
 import torch
 from tests.checkpoints import LLAMA_3_1_8B
-from tests.gpu.common import IS_EMULATED, capture, copy_rate, device, ops
+from tests.gpu.common import IS_EMULATED, capture, copy_rate, device, ops, run, say
 from tests.models.engine_loop import Ask, EngineLoop
 from torch import Tensor
 
@@ -93,7 +92,7 @@ def loop_of(model: Model, max_num_seqs: int, num_blocks: int, max_model_len: int
     )
 
 
-def small() -> dict[str, Any]:
+def small() -> None:
     """nano-vllm's workload: 256 requests of 100 to 1024 tokens, as many drawn."""
     model, _ = random_model(SMALL)
     count, least, most = (4, 3, 9) if IS_EMULATED else (256, 100, 1024)
@@ -111,11 +110,13 @@ def small() -> dict[str, Any]:
     taken = time.perf_counter() - started
     drawn = sum(len(answer.tokens) for answer in answers)
     assert drawn == sum(lengths)
-    return {
-        "output tokens": drawn,
-        "output tokens/s (goal 25000)": round(drawn / taken),
-        "seconds": round(taken, 2),
-    }
+    say(
+        {
+            "output tokens": drawn,
+            "output tokens/s (goal 25000)": round(drawn / taken),
+            "seconds": round(taken, 2),
+        }
+    )
 
 
 def gaps_us(loop: EngineLoop, asked: list[Ask]) -> list[float]:
@@ -137,7 +138,7 @@ def gaps_us(loop: EngineLoop, asked: list[Ask]) -> list[float]:
     return [last[1].elapsed_time(following[0]) * 1e3 for last, following in pairwise(marks)]
 
 
-def large() -> dict[str, Any]:
+def large() -> None:
     """One stream of an 8B model: its share of what memory gives, and the gaps between its steps."""
     model, num_bytes = random_model({})
     loop = loop_of(model, 1, 64, 256 if IS_EMULATED else 1024)
@@ -148,17 +149,13 @@ def large() -> dict[str, Any]:
     loop.answer(asked)
     each = (time.perf_counter() - started) / num_drawn
     copied = copy_rate()
-    said: dict[str, Any] = {
-        "one stream, ms a token": round(each * 1e3, 3),
-        "share of a copy (goal 0.85)": round(num_bytes / each / copied, 3),
-    }
+    share = round(num_bytes / each / copied, 3)
+    say({"one stream, ms a token": round(each * 1e3, 3), "share of a copy (goal 0.85)": share})
     if not IS_EMULATED:
         gaps = sorted(gaps_us(loop, asked)[2:])
-        said["gap between decode steps, median µs (goal 20)"] = round(gaps[len(gaps) // 2], 1)
-        said["gap between decode steps, 99 % µs"] = round(gaps[len(gaps) * 99 // 100], 1)
-    return said
+        say({"gap between decode steps, median µs (goal 20)": round(gaps[len(gaps) // 2], 1)})
+        say({"gap between decode steps, 99 % µs": round(gaps[len(gaps) * 99 // 100], 1)})
 
 
 if __name__ == "__main__":
-    part = {"small": small, "large": large}[sys.argv[1]]
-    sys.stdout.write(json.dumps(part()) + "\n")
+    sys.exit(run({"small": small, "large": large}[sys.argv[1]]))

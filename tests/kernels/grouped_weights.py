@@ -2,7 +2,7 @@
 
 import torch
 
-from streamcore.kernels.grouped import UNSIGNED, Form, Grouped
+from streamcore.kernels.grouped import FP8_GROUP, UNSIGNED, Form, Grouped
 
 _FP4 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0)
 
@@ -46,6 +46,17 @@ def random_weight(form: Form, num_rows: int, num_inputs: int, seed: int = 0) -> 
     if has_offsets:
         return Grouped(form, codes, inner[0], inner[1], outer[0], -outer[1])
     return Grouped(form, codes, inner[0], None, outer[0])
+
+
+def random_fp8(num_rows: int, num_inputs: int, *, is_whole: bool, seed: int = 0) -> Grouped:
+    """Numbers in fp8 with a scale for each 128 inputs or for all; products with them are about 1."""
+    generator = torch.Generator().manual_seed(seed + num_rows)
+    codes = torch.randint(0, 256, (num_rows, num_inputs), generator=generator).to(torch.uint8)
+    # Two codes are no numbers.
+    codes[(codes & 127) == 127] = 3
+    size = num_inputs if is_whole else FP8_GROUP
+    scales = 0.5 + torch.rand(num_rows, -(-num_inputs // size), generator=generator)
+    return Grouped(Form(8, size, torch.float32, is_fp8=True), codes, scales * 0.01 * num_inputs**-0.5)
 
 
 SHAPES = [(1, 1), (31, 33), (130, 608)]

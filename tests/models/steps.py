@@ -117,7 +117,7 @@ def load_paged(
 
 
 def _widening(*arguments: Any) -> Precision:
-    return replace(precision_of(*arguments), keeps_groups=False)
+    return replace(precision_of(*arguments), keeps=frozenset())
 
 
 def random_prompt(length: int, seed: int = 0, vocab_size: int = 256) -> list[int]:

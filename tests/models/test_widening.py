@@ -29,6 +29,15 @@ ORDERED = ("gptq order", "gptq 8", "compressed 4 order", "compressed 4 order asy
 """Formats whose columns are in groups by importance."""
 
 
+NARROW_BLOCKS = {
+    "fp8 blocks": 32,
+    "fp8 blocks exponents": 16,
+    "fp8 blocks powers": 16,
+    "compressed fp8 blocks": 32,
+}
+"""Formats whose scales are for fewer inputs than a kernel takes, unless there are no more."""
+
+
 def format_of(form: Quantised) -> Format:
     """As config.json names it."""
     problems: list[str] = []
@@ -56,7 +65,7 @@ def check(stored: Stored, tensors: dict[str, Tensor], rows: int) -> Tensor:
     return whole
 
 
-@pytest.mark.parametrize(("rows", "inputs"), [(48, 80), (160, 48), (8, 32), (40, 16)])
+@pytest.mark.parametrize(("rows", "inputs"), [(48, 80), (160, 48), (8, 32), (40, 16), (160, 272)])
 @pytest.mark.parametrize("name", MATRICES)
 def test_a_matrix_is_what_its_format_says(name: str, rows: int, inputs: int) -> None:
     """Nibbles in another order, a zero that is off by one or a scale of the neighbouring group give
@@ -74,7 +83,10 @@ def test_a_matrix_is_what_its_format_says(name: str, rows: int, inputs: int) -> 
     assert torch.equal(whole, expected)
     grouped = stored.grouped(named)
     # Columns of one group are in order.
-    assert (grouped is None) == ("fp8" in name or (name in ORDERED and inputs > 16))
+    is_narrow = inputs > NARROW_BLOCKS.get(name, inputs)
+    assert (grouped is None) == (is_narrow or (name in ORDERED and inputs > 16))
+    assert stored.kept in (None, "fp8" if "fp8" in name else "integers")
+    assert grouped is None or grouped.form.is_fp8 == ("fp8" in name)
     if grouped is not None:
         assert torch.equal(grouped.values().to(expected.dtype), expected)
 

@@ -1,6 +1,7 @@
 """The choice of device, precision and threads."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,24 @@ def test_weights_that_do_not_fit_are_refused(folder: ModelFolder, monkeypatch: p
     have(monkeypatch, memory=2 * folder.num_parameters - 1)
     with pytest.raises(ModelLoadError, match=r"need 0\.0 GB as bfloat16, cpu has 0\.0 GB available"):
         choose_dtype("auto", folder, CPU)
+
+
+def test_weights_beyond_a_device_are_refused_with_both_numbers(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The numbers say whether a smaller model, fewer bits or another device is the answer."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    asked = []
+
+    def free(device: torch.device) -> tuple[int, int]:
+        asked.append(device)
+        return 139_200_000_000, 150_000_000_000
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", free)
+    large = replace(folder, shapes={"weights": (70_600_000, 1000)})
+    with pytest.raises(ModelLoadError, match=r"need 141\.2 GB as bfloat16, cuda:1 has 139\.2 GB available"):
+        choose_dtype("auto", large, torch.device("cuda", 1))
+    assert asked == [torch.device("cuda", 1)]
 
 
 def test_the_named_number_of_threads_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

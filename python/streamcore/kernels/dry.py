@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from streamcore.kernels.few_rows import takes_experts
+from streamcore.kernels.few_rows import are_of_one_form, takes_experts
 from streamcore.operands import Expert, ExpertRule
 
 _FLOAT32_BYTES = torch.float32.itemsize
@@ -37,7 +37,8 @@ class DryOps:
         float32 that output, its weighted form and the sum of all.
         """
         self.has_experts = True
-        self.waits_for_experts |= not takes_experts(x.dtype, x.shape[0], experts, rule)
+        takes = takes_experts(x.dtype, x.shape[0], experts, rule) and are_of_one_form(experts)
+        self.waits_for_experts |= not takes
         widest = max(expert.gate_up.num_outputs for expert in experts)
         if experts[0].gate_up.packed:
             num_rows, hidden = x.shape[0] * rule.num_used, x.shape[1]

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from streamcore.kernels.groups_on_cuda import is_fp8
 from streamcore.kernels.weight import LinearWeight
 from streamcore.operands import Expert, ExpertRule
 
@@ -36,7 +37,7 @@ def takes_product(x: Tensor, weight: LinearWeight) -> bool:
 
 
 def takes_experts(dtype: torch.dtype, num_tokens: int, experts: Sequence[Expert], rule: ExpertRule) -> bool:
-    """Whether the kernels take a layer of experts that are all stored alike."""
+    """Whether the kernels take a layer of experts, if `are_of_one_form`."""
     gate_up, down = experts[0].gate_up, experts[0].down
     return (
         num_tokens <= MAX_TOKENS_OF_EXPERTS
@@ -51,7 +52,18 @@ def takes_experts(dtype: torch.dtype, num_tokens: int, experts: Sequence[Expert]
 
 def _is_aligned(weight: LinearWeight, dtype: torch.dtype) -> bool:
     data = weight.data
-    return dtype in _DTYPES and data.dtype == dtype and data.is_contiguous() and data.data_ptr() % 16 == 0
+    is_read = is_fp8(weight) or (weight.form is None and data.dtype == dtype)
+    return dtype in _DTYPES and is_read and data.is_contiguous() and data.data_ptr() % 16 == 0
+
+
+def are_of_one_form(experts: Sequence[Expert]) -> bool:
+    """Whether all are stored as the first one is."""
+    forms = {
+        (weight.form, weight.data.dtype, place)
+        for expert in experts
+        for place, weight in enumerate((expert.gate_up, expert.down))
+    }
+    return len(forms) == 2 and len({dtype for _, dtype, _ in forms}) == 1
 
 
 class ProductTable:
@@ -134,6 +146,15 @@ class ExpertMemory:
         """Takes no memory yet."""
         self._rows: dict[tuple[int, ...], dict[str, Tensor]] = {}
         self._addresses: dict[int, tuple[Sequence[Expert], Tensor]] = {}
+        self._are_alike: dict[int, tuple[Sequence[Expert], bool]] = {}
+
+    def are_alike(self, experts: Sequence[Expert]) -> bool:
+        """`are_of_one_form`, once for each layer."""
+        known = self._are_alike.get(id(experts))
+        if known is None:
+            # Kept, so that no other layer comes to have the same number.
+            known = self._are_alike[id(experts)] = (experts, are_of_one_form(experts))
+        return known[1]
 
     def rows(self, x: Tensor, inter: int, num_experts: int, num_used: int) -> dict[str, Tensor]:
         """By the names of the arguments, for as many tokens as the kernels take."""

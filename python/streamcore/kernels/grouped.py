@@ -2,7 +2,8 @@
 memory.
 
 The value of a weight is `scale · table[code] + offset`, rounded once, to float32; the table of
-eight bits is the code itself. `rust/kernels/src/cpu/grouped/form.rs` has a drawing of the layout:
+eight bits is the code itself, an integer or a number in fp8.
+`rust/kernels/src/cpu/grouped/form.rs` has a drawing of the layout:
 
     tile of 32 outputs   spans of inputs, one after another
     span                 a group of inputs, or 256 of them where scales are nested: first its
@@ -26,6 +27,8 @@ TILE = 32
 """Outputs whose words are neighbours."""
 OUTER = 256
 """Inputs that share an outer scale."""
+FP8_GROUP = 128
+"""Inputs that share a scale in fp8, where not all of a row do."""
 Offsets = Literal["none", "zeros", "minima"]
 _OFFSET_CODES: dict[Offsets, int] = {"none": 0, "zeros": 1, "minima": 2}
 # The inputs of a word whose codes are the lower halves of its bytes, the upper ones, and its bytes.
@@ -57,6 +60,11 @@ class Form:
     """Whether scales and minima are numbers of 8 bits, times an outer one that 256 inputs share."""
     table: tuple[float, ...] = SIGNED
     """What the codes of 4 bits stand for: numbers that bfloat16 holds."""
+    is_fp8: bool = False
+    """Whether the numbers of 8 bits are `float8_e4m3fn`, with scales in float32, for each
+    `FP8_GROUP` inputs or for all. Such a weight lies otherwise: row after row, as it is published,
+    then its scales, float32 [groups, rows].
+    """
 
     @property
     def span(self) -> int:
@@ -77,7 +85,7 @@ class Grouped:
 
     form: Form
     codes: Tensor
-    """[rows, inputs]; uint8 below 16 of 4 bits, int8 of 8."""
+    """[rows, inputs]; uint8 below 16 of 4 bits, int8 of 8, in fp8 its bytes as uint8."""
     scales: Tensor
     """[rows, groups], of the form's dtype, or int8 where they are nested; likewise the offsets."""
     offsets: Tensor | None = None
@@ -111,8 +119,7 @@ class Grouped:
     def values(self) -> Tensor:
         """The weight, float32."""
         scales = _wide(self.scales, self.outer_scales, self.form)
-        table = torch.tensor(self.form.table, device=self.codes.device)
-        numbers = self.codes.float() if self.form.bits == 8 else table[self.codes.int()]
+        numbers = self._numbers()
         size = self.form.group_size
         if self.offsets is not None and self.form.offsets == "zeros":
             numbers -= _spread(self.offsets.float(), size, numbers.shape[1])
@@ -121,6 +128,14 @@ class Grouped:
         if self.offsets is None:
             return product
         return product + _spread(_wide(self.offsets, self.outer_offsets, self.form), size, numbers.shape[1])
+
+    def _numbers(self) -> Tensor:
+        """What the codes stand for, float32."""
+        if self.form.is_fp8:
+            return self.codes.view(torch.float8_e4m3fn).float()
+        if self.form.bits == 8:
+            return self.codes.float()
+        return torch.tensor(self.form.table, device=self.codes.device)[self.codes.int()]
 
 
 def _wide(inner: Tensor, outer: Tensor | None, form: Form) -> Tensor:
@@ -136,9 +151,12 @@ def _spread(values: Tensor, times: int, count: int) -> Tensor:
 
 def pack(weight: Grouped) -> Tensor:
     """The bytes of a weight, uint8 [tiles, spans, bytes of a span]; outputs are filled up to tiles
-    and inputs to spans with zeros.
+    and inputs to spans with zeros. In fp8 nothing is filled up, and they are uint8 [any].
     """
     form = weight.form
+    if form.is_fp8:
+        parts = (weight.codes.contiguous(), weight.scales.t().contiguous())
+        return torch.cat([part.view(torch.uint8).flatten() for part in parts])
     num_rows, num_inputs = weight.codes.shape
     num_tiles, num_spans = -(-num_rows // TILE), -(-num_inputs // form.span)
     per_span = form.span // form.group_size
@@ -153,9 +171,9 @@ def pack(weight: Grouped) -> Tensor:
 
     codes = _filled(weight.codes.view(torch.uint8), num_tiles * TILE, num_spans * form.span)
     words = _words(codes, form.bits).view(num_tiles, TILE, num_spans, -1, 4).permute(0, 2, 3, 1, 4)
-    parts = laid(weight.outer_scales, 1) + laid(weight.outer_offsets, 1)
-    parts += laid(weight.scales, per_span) + laid(weight.offsets, per_span)
-    return torch.cat([*parts, words.reshape(num_tiles, num_spans, -1)], dim=-1)
+    laid_out = laid(weight.outer_scales, 1) + laid(weight.outer_offsets, 1)
+    laid_out += laid(weight.scales, per_span) + laid(weight.offsets, per_span)
+    return torch.cat([*laid_out, words.reshape(num_tiles, num_spans, -1)], dim=-1)
 
 
 def _filled(values: Tensor, rows: int, columns: int) -> Tensor:
@@ -176,6 +194,13 @@ def _words(codes: Tensor, bits: int) -> Tensor:
 
 def unpack(packed: Tensor, form: Form, num_rows: int, num_inputs: int) -> Grouped:
     """The opposite of `pack`."""
+    if form.is_fp8:
+        codes, scales = packed[: num_rows * num_inputs], packed[num_rows * num_inputs :]
+        return Grouped(
+            form,
+            codes.view(num_rows, num_inputs),
+            scales.view(torch.float32).view(-1, num_rows).t(),
+        )
     num_tiles, num_spans, _ = packed.shape
     per_span = form.span // form.group_size
     place = 0

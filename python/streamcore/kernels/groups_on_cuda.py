@@ -19,17 +19,28 @@ _CHUNK = 32
 
 
 def takes_groups(x: Tensor, weight: LinearWeight) -> bool:
-    """Whether the kernels take a product with a weight in groups: rows of 16-bit numbers that are
-    whole groups of 16 bytes.
+    """Whether the kernels take a product with a weight in groups, or in fp8: rows of 16-bit numbers
+    that are whole groups of 16 bytes.
     """
     return (
         weight.form is not None
+        and not weight.parts
         and x.dtype in (torch.bfloat16, torch.float16)
         and weight.num_inputs % 8 == 0
         and x.stride(0) % 8 == 0
         and x.data_ptr() % 16 == 0
         and weight.data.data_ptr() % 16 == 0
     )
+
+
+def is_fp8(weight: LinearWeight) -> bool:
+    """Whether the kernels are those of weights that lie row after row."""
+    return weight.form is not None and weight.form.is_fp8 and not weight.parts
+
+
+def num_groups(weight: LinearWeight) -> int:
+    """Scales of an output of a weight in fp8; 0 of one that has none."""
+    return 0 if weight.form is None else -(-weight.num_inputs // weight.form.group_size)
 
 
 def multiplies_with(weight: LinearWeight) -> bool:

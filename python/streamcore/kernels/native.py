@@ -15,8 +15,15 @@ from streamcore.kernels.few_rows import (
     takes_experts,
     takes_product,
 )
-from streamcore.kernels.grouped import form_struct
-from streamcore.kernels.groups_on_cuda import MAX_ROWS_OF_GROUPS, WidenedMemory, multiplies_with, takes_groups
+from streamcore.kernels.grouped import FP8_GROUP, form_struct
+from streamcore.kernels.groups_on_cuda import (
+    MAX_ROWS_OF_GROUPS,
+    WidenedMemory,
+    is_fp8,
+    multiplies_with,
+    num_groups,
+    takes_groups,
+)
 from streamcore.kernels.library import CUDA_OPERATIONS, DTYPE_CODES, Operation, compiled
 from streamcore.kernels.ops import Ops
 from streamcore.kernels.paged import LayerCache, PagedSequences
@@ -68,11 +75,14 @@ class CudaOps(SampledOps):
 
     def multiply(self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None) -> None:
         """See `NativeOps`."""
-        if takes_groups(x, weight):
-            has_few = x.shape[0] <= MAX_ROWS_OF_GROUPS and multiplies_with(weight)
-            product = self._few_rows_of_groups if has_few else self._widened
+        if self._has_few_rows(x, weight):
+            product = self._few_rows
+        elif not takes_groups(x, weight):
+            product = self._many_rows
+        elif x.shape[0] <= MAX_ROWS_OF_GROUPS and multiplies_with(weight):
+            product = self._few_rows_of_groups
         else:
-            product = self._few_rows if self._has_few_rows(x, weight) else self._many_rows
+            product = self._widened
         product(out, x, weight, bias)
 
     def gated_linear(
@@ -91,7 +101,9 @@ class CudaOps(SampledOps):
             super().gated_linear(out, gate_up, x, weight, bias, activation)
 
     def _has_few_rows(self, x: Tensor, weight: LinearWeight) -> bool:
-        """Whether a product is the kernel's."""
+        """Whether a product is that of the kernel of plain weights and fp8."""
+        if is_fp8(weight):
+            return takes_groups(x, weight) and x.shape[0] <= MAX_ROWS_OF_GROUPS
         return takes_product(x, weight) and x.shape[0] <= self._table.max_rows(x, weight)
 
     def _few_rows(
@@ -102,14 +114,18 @@ class CudaOps(SampledOps):
         bias: Tensor | None = None,
         activation: int = 0,
     ) -> None:
+        turn = FP8_GROUP if is_fp8(weight) else 64
+        splits = self._splits.of_product(weight.num_inputs, weight.num_outputs, turn)
         self._call(
             "Linear",
             **product_arguments(out, x, weight, bias),
             weight=weight.data.data_ptr(),
+            output_stride=out.stride(0),
+            num_groups=num_groups(weight),
             activation=activation,
             dtype=DTYPE_CODES[x.dtype],
-            weight_dtype=DTYPE_CODES[weight.data.dtype],
-            **self._splits.of_product(weight.num_inputs, weight.num_outputs),
+            weight_dtype=_dtype_code(weight),
+            **(splits if x.shape[0] <= MAX_ROWS else {"num_splits": 1}),
         )
 
     def _few_rows_of_groups(self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None) -> None:
@@ -127,25 +143,32 @@ class CudaOps(SampledOps):
 
     def _widened(self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None) -> None:
         """Many rows by torch, over some rows of the weight after others, widened."""
-        assert weight.form is not None
         matrix = self._widened_memory.rows(weight.num_inputs, x)
         for first in range(0, weight.num_outputs, matrix.shape[0]):
             part = matrix[: weight.num_outputs - first]
-            self._call(
-                "WidenGroups",
-                output=part.data_ptr(),
-                weight=weight.data.data_ptr(),
-                first_output=first,
-                num_outputs=part.shape[0],
-                num_inputs=weight.num_inputs,
-                form=ctypes.addressof(form_struct(weight.form)),
-                dtype=DTYPE_CODES[x.dtype],
-            )
+            self._widen(part, weight, first)
             columns = slice(first, first + part.shape[0])
             if bias is None:
                 torch.mm(x, part.t(), out=out[:, columns])
             else:
                 torch.addmm(bias[columns], x, part.t(), out=out[:, columns])
+
+    def _widen(self, out: Tensor, weight: LinearWeight, first: int) -> None:
+        """Some rows of a weight from one of them on."""
+        assert weight.form is not None
+        arguments = {
+            "output": out.data_ptr(),
+            "weight": weight.data.data_ptr(),
+            "first_output": first,
+            "num_outputs": out.shape[0],
+            "num_inputs": weight.num_inputs,
+            "dtype": DTYPE_CODES[out.dtype],
+        }
+        if weight.form.is_fp8:
+            groups = num_groups(weight)
+            self._call("WidenFp8", **arguments, weight_outputs=weight.num_outputs, num_groups=groups)
+        else:
+            self._call("WidenGroups", **arguments, form=ctypes.addressof(form_struct(weight.form)))
 
     def _many_rows(self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None = None) -> None:
         ReferenceOps.linear(self, out, x, weight, bias)
@@ -154,11 +177,13 @@ class CudaOps(SampledOps):
         self, out: Tensor, x: Tensor, scores: Tensor, experts: Sequence[Expert], rule: ExpertRule
     ) -> None:
         """See `Ops`."""
-        if not takes_experts(x.dtype, x.shape[0], experts, rule):
+        takes = takes_experts(x.dtype, x.shape[0], experts, rule)
+        if not (takes and self._expert_memory.are_alike(experts)):
             ReferenceOps.experts(self, out, x, scores, experts, rule)
             return
         num_tokens, hidden = x.shape
-        inter = experts[0].down.num_inputs
+        gate_up, down = experts[0].gate_up, experts[0].down
+        inter = down.num_inputs
         memory = self._expert_memory.rows(x, inter, len(experts), rule.num_used)
         self._call(
             "Experts",
@@ -173,7 +198,10 @@ class CudaOps(SampledOps):
             num_used=rule.num_used,
             over_chosen=rule.chooses_first or rule.is_normalised,
             activation=ACTIVATION_CODES[rule.activation],
-            weight_dtype=DTYPE_CODES[x.dtype],
+            gate_up_groups=num_groups(gate_up),
+            down_groups=num_groups(down),
+            dtype=DTYPE_CODES[x.dtype],
+            weight_dtype=_dtype_code(down),
             **{name: tensor.data_ptr() for name, tensor in memory.items()},
         )
 
@@ -196,6 +224,10 @@ class CudaOps(SampledOps):
             num_tokens=query.shape[0],
             parts=sequences.has_decodes + 2 * sequences.has_prefills,
         )
+
+
+def _dtype_code(weight: LinearWeight) -> int:
+    return DTYPE_CODES[torch.float8_e4m3fn if is_fp8(weight) else weight.data.dtype]
 
 
 def takes_heads(dtype: torch.dtype, head_dim: int) -> bool:

@@ -9,8 +9,7 @@ _HEADS_OF_BLOCK = 8
 _BLOCKS = 2
 _MAX_HEAD_DIM = 256
 _OUTPUTS_OF_BLOCK = 64
-# A turn of each of a block's warps.
-_LEAST_INPUTS = 256
+_WARPS_OF_BLOCK = 4
 
 
 class Splits:
@@ -48,10 +47,10 @@ class Splits:
             "tickets": tickets.data_ptr(),
         }
 
-    def of_product(self, num_inputs: int, num_outputs: int) -> dict[str, int]:
-        """What the kernel of products of few rows takes of this."""
+    def of_product(self, num_inputs: int, num_outputs: int, turn: int = 64) -> dict[str, int]:
+        """What the kernel of products of few rows takes of this; a warp has `turn` inputs at a time."""
         tiles = -(-num_outputs // _OUTPUTS_OF_BLOCK)
-        count = max(min(-(-self._num_blocks // tiles), num_inputs // _LEAST_INPUTS), 1)
+        count = max(min(-(-self._num_blocks // tiles), num_inputs // (turn * _WARPS_OF_BLOCK)), 1)
         if count == 1:
             return {"num_splits": 1}
         # There are fewer tiles than `_num_blocks`, and parts of fewer than twice as many; each has

@@ -93,7 +93,8 @@ def pack_grouped_weight(weights: Sequence[Grouped], dtype: torch.dtype, *, exact
 def _pack_grouped(weight: Grouped, dtype: torch.dtype, exact: bool) -> LinearWeight:
     num_outputs, num_inputs = weight.codes.shape
     is_cpu = weight.codes.device.type == "cpu"
-    packed = is_cpu and dtype == torch.float32 and library.packs_weights()
+    # No kernel of the CPU reads fp8: its weights are widened at load.
+    packed = is_cpu and dtype == torch.float32 and library.packs_weights() and not weight.form.is_fp8
     round_x = packed and not exact and library.prefers_rounding()
     return LinearWeight(grouped.pack(weight), num_outputs, num_inputs, packed, round_x, weight.form)
 

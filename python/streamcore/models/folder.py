@@ -25,6 +25,7 @@ from streamcore.models.opening import open_config, read_config
 from streamcore.models.tensor_files import (
     FLOATS,
     FileError,
+    Kept,
     TensorInfo,
     check_present,
     read_header,
@@ -56,9 +57,9 @@ class ModelFolder:
     """Of matrices as the format hands them out, in the words of safetensors."""
     dtype: Dtype
     """The checkpoint's precision: as config.json names it, else that of the weights."""
-    kept: Mapping[str, int]
-    """Bytes of the matrices that a kernel may multiply with as they are, by their names in
-    `shapes`.
+    kept: Mapping[str, tuple[Kept, int]]
+    """The matrices that a kernel may multiply with as they are, by their names in `shapes`: their
+    numbers, and how many bytes they take.
     """
     is_wrapped: bool
     """Whether the language model is one part of a multimodal model."""
@@ -77,17 +78,16 @@ class ModelFolder:
         """Numbers in all weights together, as they are computed with."""
         return sum(math.prod(shape) for shape in self.shapes.values())
 
-    def num_bytes(self, itemsize: int, *, keeps_groups: bool) -> int:
+    def num_bytes(self, itemsize: int, keeps: frozenset[Kept]) -> int:
         """Bytes of the weights in memory, about.
 
         Args:
             itemsize: of numbers that are widened.
-            keeps_groups: whether matrices that can be multiplied with as they are stay so.
+            keeps: the numbers that are multiplied with as they are.
         """
-        if not keeps_groups:
-            return self.num_parameters * itemsize
-        others = sum(math.prod(shape) for name, shape in self.shapes.items() if name not in self.kept)
-        return others * itemsize + sum(self.kept.values())
+        kept = {name: num_bytes for name, (numbers, num_bytes) in self.kept.items() if numbers in keeps}
+        others = sum(math.prod(shape) for name, shape in self.shapes.items() if name not in kept)
+        return others * itemsize + sum(kept.values())
 
     @property
     def num_file_bytes(self) -> int:
@@ -173,13 +173,14 @@ def _matrix_dtypes(declared: Declaration, tensors: Mapping[str, TensorInfo]) -> 
     }
 
 
-def _kept(declared: Declaration, tensors: Mapping[str, TensorInfo]) -> Mapping[str, int]:
+def _kept(declared: Declaration, tensors: Mapping[str, TensorInfo]) -> Mapping[str, tuple[Kept, int]]:
     kept = {}
     for name, stored in declared.matrices.items():
         parts = [tensors[name + end] for end in stored.entries if name + end in tensors]
-        if stored.keeps_groups or any(part.keeps_groups for part in parts):
+        numbers = stored.kept or next((part.kept for part in parts if part.kept), None)
+        if numbers is not None:
             plain = name if name in declared.shapes else f"{name}.weight"
-            kept[plain] = sum(part.num_bytes for part in parts)
+            kept[plain] = numbers, sum(part.num_bytes for part in parts)
     return kept
 
 

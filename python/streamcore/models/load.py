@@ -156,22 +156,30 @@ class _Reader:
 
     def _numbers(self, name: str, stored: Stored) -> Grouped | None:
         """The numbers of a matrix as the files have them, if those can be multiplied with."""
-        if not self._precision.keeps_groups:
-            return None
         if isinstance(stored, PlainMatrix):
             return self._numbers_of(f"{name}.weight")
-        return stored.grouped(self._read_stored(name, stored))
+        return self._kept(stored, self._read_stored(name, stored)) if self._precision.keeps else None
 
     def _numbers_of(self, name: str) -> Grouped | None:
         """The same of a matrix in one tensor."""
+        if "integers" not in self._precision.keeps:
+            return None
         numbers = self._source.grouped(self._tensors[name])
         if numbers is not None:
             self._count(name)
         return numbers
 
+    def _kept(self, stored: Stored, tensors: Mapping[str, Tensor]) -> Grouped | None:
+        """The same of a matrix in the tensors of a format."""
+        numbers = stored.grouped(tensors)
+        if numbers is None or ("fp8" if numbers.form.is_fp8 else "integers") not in self._precision.keeps:
+            return None
+        return numbers
+
     def _pack_grouped(self, numbers: Sequence[Grouped]) -> LinearWeight:
         precision = self._precision
-        weight = kernels.pack_grouped_weight(numbers, precision.activations, exact=precision.is_exact)
+        placed = [part.map(lambda tensor: tensor.to(self._device)) for part in numbers]
+        weight = kernels.pack_grouped_weight(placed, precision.activations, exact=precision.is_exact)
         self.sizes.total += weight.num_bytes
         self.sizes.grouped += weight.num_bytes
         return weight
@@ -202,7 +210,7 @@ class _Reader:
         ]
 
     def _expert(self, stack: Stack, stored: Stored, tensors: Mapping[str, Tensor]) -> LinearWeight:
-        numbers = stored.grouped(tensors) if self._precision.keeps_groups else None
+        numbers = self._kept(stored, tensors) if self._precision.keeps else None
         if numbers is not None:
             return self._pack_grouped([numbers.map(lambda rows: self._ordered(stack, rows))])
         matrix = self._empty(stack.rows, stack.inputs)
@@ -233,7 +241,7 @@ class _Reader:
     def tied(self, matrix: Tensor) -> Linear:
         """See `Source`."""
         name = self._names[matrix.data_ptr()]
-        numbers = self._numbers_of(name) if self._precision.keeps_groups else None
+        numbers = self._numbers_of(name)
         if numbers is not None:
             return Linear(self._pack_grouped([numbers]))
         return Linear(self._packed(matrix, None if self._precision.quantize == "none" else 8))

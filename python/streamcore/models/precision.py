@@ -8,6 +8,7 @@ from streamcore import kernels
 from streamcore.errors import ConfigError
 from streamcore.kernels.native import has_cuda_kernels, takes_heads
 from streamcore.models.folder import ModelFolder
+from streamcore.models.tensor_files import Kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +26,8 @@ class Precision:
     widening them as they are read is exact, and half the bytes are read."""
     cache: torch.dtype
     """Of keys and values in the KV cache."""
-    keeps_groups: bool = False
-    """Whether matrices of four and eight bits are multiplied with as they are; else they are
-    widened.
-    """
+    keeps: frozenset[Kept] = frozenset()
+    """Numbers of four and eight bits that are multiplied with as they are; others are widened."""
     quantize: str = "none"
     """What other matrices are rounded to: `int8`, `int4` or `none`."""
 
@@ -73,10 +72,10 @@ def precision_of(
     on_cpu = keeps_bfloat16 and activations == torch.float32
     if quantize != "none" and not on_cpu:
         raise ConfigError(f"`--quantize` is {quantize}, which needs the CPU's kernels, not {device}")
-    keeps_groups = on_cpu or _multiplies_groups(device, activations)
-    return Precision(
-        dtype, activations, torch.bfloat16 if is_narrow else dtype, cache, keeps_groups, quantize
-    )
+    keeps = frozenset[Kept](["integers"] if on_cpu else [])
+    if _multiplies_groups(device, activations):
+        keeps = frozenset(["integers", "fp8"])
+    return Precision(dtype, activations, torch.bfloat16 if is_narrow else dtype, cache, keeps, quantize)
 
 
 def _reads_narrow_cache(device: torch.device, activations: torch.dtype, head_dim: int) -> bool:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from streamcore.models.fields import parse_json, shown
 
@@ -37,6 +37,10 @@ class FileError(Exception):
     """A file cannot be used; the message follows the file's name."""
 
 
+Kept: TypeAlias = Literal["integers", "fp8"]
+"""Numbers of a matrix that are multiplied with as they are, where the device has kernels for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
     """What a header says about one tensor."""
@@ -53,9 +57,9 @@ class TensorInfo:
         return math.prod(self.shape)
 
     @property
-    def keeps_groups(self) -> bool:
-        """Whether a kernel multiplies with its numbers as they are in the file."""
-        return False
+    def kept(self) -> Kept | None:
+        """Its numbers, if some kernel multiplies with them as they are in the file."""
+        return None
 
     @property
     def num_bytes(self) -> int:

@@ -62,7 +62,7 @@ def choose_dtype(name: str, folder: ModelFolder, device: torch.device) -> torch.
         if dtype == torch.bfloat16 and not _has_bfloat16(device):
             raise ConfigError(f"{device} cannot compute in bfloat16, use float16 or float32")
     precision = precision_of(folder, device, dtype)
-    needed = folder.num_bytes(precision.weights.itemsize, keeps_groups=precision.keeps_groups)
+    needed = folder.num_bytes(precision.weights.itemsize, precision.keeps)
     if needed > available:
         widened = f", widened from {folder.format.title}" if folder.format.title else ""
         raise ModelLoadError(

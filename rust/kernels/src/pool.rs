@@ -16,9 +16,10 @@ use std::thread;
 
 /// Chunks that a loop is cut into, per thread: enough to balance, few enough to hand out.
 const CHUNKS_PER_THREAD: usize = 4;
-/// Polls for the next loop of a series, or for a loop's end, before a thread sleeps: some ten
-/// microseconds, about the cost of sleeping and waking.
-const GLANCES: usize = 400;
+/// Polls for the next loop of a series, or for a loop's end, before a thread sleeps: some hundred
+/// microseconds, which is what a thread that slept takes to be back where the processor's idle
+/// states or a hypervisor are in the way.
+const GLANCES: usize = 4000;
 
 static POOL: Pool = Pool::new();
 /// Threads that take part in a loop, the caller included; 0 until first used.

@@ -21,6 +21,7 @@ from streamcore.models.formats.stored import (
     parse_bits,
     parse_group_size,
 )
+from streamcore.models.tensor_files import Kept
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,9 +71,9 @@ class AwqMatrix:
         }
 
     @property
-    def keeps_groups(self) -> bool:
+    def kept(self) -> Kept | None:
         """See `Stored`."""
-        return True
+        return "integers"
 
     def dtype(self, dtypes: Mapping[str, str]) -> str:
         """See `Stored`."""

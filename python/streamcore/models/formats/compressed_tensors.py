@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from streamcore.layers.weights import Stack
 from streamcore.models.fields import Fields, shown
 from streamcore.models.formats.stored import Entry, Found, Stored, Targets, num_groups, num_words, parse_bits
+from streamcore.models.tensor_files import Kept
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,6 +109,16 @@ class Scheme:
         scales = self.of_rows(tensors[".weight_scale"], slice(0, codes.shape[0]))
         return groups.integers(codes, scales, size, bits=bits, zeros=zeros)
 
+    def floats(self, tensors: "Mapping[str, Tensor]") -> "Grouped | None":
+        """The same of a matrix in fp8."""
+        from streamcore.models.formats import arithmetic, groups
+
+        size = self.group_size if self.block is None else self.block[1]
+        if arithmetic.order(tensors.get(".weight_g_idx"), size) is not None:
+            return None
+        weight = tensors[".weight"]
+        return groups.floats(weight, self.of_rows(tensors[".weight_scale"], slice(0, weight.shape[0])), size)
+
 
 @dataclass(frozen=True, slots=True)
 class CompressedTensors:
@@ -176,9 +187,11 @@ class ScaledMatrix:
         }
 
     @property
-    def keeps_groups(self) -> bool:
+    def kept(self) -> Kept | None:
         """See `Stored`."""
-        return self.scheme.packing != "float" and not self.scheme.is_ordered
+        if self.scheme.is_ordered:
+            return None
+        return "fp8" if self.scheme.packing == "float" else "integers"
 
     def dtype(self, dtypes: Mapping[str, str]) -> str:
         """See `Stored`."""
@@ -199,10 +212,10 @@ class ScaledMatrix:
         return self.scheme.widen(numbers, rows, tensors, zeros)
 
     def grouped(self, tensors: "Mapping[str, Tensor]") -> "Grouped | None":
-        """See `Stored`; floating-point numbers are widened."""
-        if self.scheme.packing == "float":
-            return None
+        """See `Stored`; in fp8 only without zeros."""
         stored = tensors.get(".weight_zero_point")
+        if self.scheme.packing == "float":
+            return None if stored is not None and bool(stored.float().any()) else self.scheme.floats(tensors)
         zeros = None if stored is None else self.scheme.of_rows(stored, slice(0, self.rows))
         return self.scheme.grouped(tensors[".weight"], 8, tensors, self.inputs, zeros)
 
@@ -230,9 +243,9 @@ class PackedMatrix:
         return found
 
     @property
-    def keeps_groups(self) -> bool:
+    def kept(self) -> Kept | None:
         """See `Stored`."""
-        return not self.scheme.is_ordered
+        return None if self.scheme.is_ordered else "integers"
 
     def dtype(self, dtypes: Mapping[str, str]) -> str:
         """See `Stored`."""

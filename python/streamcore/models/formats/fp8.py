@@ -15,6 +15,7 @@ from streamcore.layers.weights import Stack
 from streamcore.models.fields import Fields
 from streamcore.models.formats.plain import Plain
 from streamcore.models.formats.stored import Entry, Format, Found, Names, Stored
+from streamcore.models.tensor_files import Kept
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,9 +76,9 @@ class Fp8Matrix:
         return math.ceil(self.rows / block[0]), math.ceil(self.inputs / block[1])
 
     @property
-    def keeps_groups(self) -> bool:
+    def kept(self) -> Kept | None:
         """See `Stored`."""
-        return False
+        return "fp8"
 
     def dtype(self, dtypes: Mapping[str, str]) -> str:
         """See `Stored`."""
@@ -91,21 +92,28 @@ class Fp8Matrix:
         """See `Stored`."""
         from streamcore.models.formats import arithmetic
 
-        scales = tensors[self.scale]
-        scales = scales.float() if scales.is_floating_point() else arithmetic.exponents(scales)
-        weight, width = tensors[".weight"][rows], -1
-        if scales.numel() == 1:
-            scales = scales.reshape(1, 1).expand(len(weight), 1)
-        elif scales.numel() == self.rows == scales.shape[0]:
-            scales = scales.reshape(-1, 1)[rows]
-        else:
-            height, width = next(block for block in self.blocks if block is not None)
-            scales = arithmetic.rows_of_blocks(scales, rows, height)
-        return arithmetic.scaled(arithmetic.fp8(weight), scales, width)
+        scales, width = self._scales(tensors, rows)
+        return arithmetic.scaled(arithmetic.fp8(tensors[".weight"][rows]), scales, width)
 
     def grouped(self, tensors: "Mapping[str, Tensor]") -> "Grouped | None":
-        """See `Stored`; nothing holds numbers of fp8."""
-        return None
+        """See `Stored`."""
+        from streamcore.models.formats import groups
+
+        scales, width = self._scales(tensors, slice(0, self.rows))
+        return groups.floats(tensors[".weight"], scales, width)
+
+    def _scales(self, tensors: "Mapping[str, Tensor]", rows: slice) -> "tuple[Tensor, int]":
+        """float32 [rows, groups], and how many columns a group has; -1 for all."""
+        from streamcore.models.formats import arithmetic
+
+        scales = tensors[self.scale]
+        scales = scales.float() if scales.is_floating_point() else arithmetic.exponents(scales)
+        if scales.numel() == 1:
+            return scales.reshape(1, 1).expand(rows.stop - rows.start, 1), -1
+        if scales.numel() == self.rows == scales.shape[0]:
+            return scales.reshape(-1, 1)[rows], -1
+        height, width = next(block for block in self.blocks if block is not None)
+        return arithmetic.rows_of_blocks(scales, rows, height), width
 
 
 def parse(fields: Fields) -> Fp8:

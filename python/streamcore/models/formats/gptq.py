@@ -23,6 +23,7 @@ from streamcore.models.formats.stored import (
     parse_bits,
     parse_group_size,
 )
+from streamcore.models.tensor_files import Kept
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -103,9 +104,9 @@ class GptqMatrix:
         }
 
     @property
-    def keeps_groups(self) -> bool:
+    def kept(self) -> Kept | None:
         """See `Stored`."""
-        return not self.packing.is_ordered
+        return None if self.packing.is_ordered else "integers"
 
     def dtype(self, dtypes: Mapping[str, str]) -> str:
         """See `Stored`."""

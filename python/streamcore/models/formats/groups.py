@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from streamcore.kernels.grouped import Form, Grouped, Offsets
+from streamcore.kernels.grouped import FP8_GROUP, Form, Grouped, Offsets
 
 _LARGEST = 128
 _DTYPES = (torch.float16, torch.bfloat16)
@@ -65,6 +65,30 @@ def integers(
 
     form = Form(4 if bits <= 4 else 8, size, scales.dtype, offsets)
     return Grouped(form, codes, spread(scales), spread(zeros) if has_zeros and zeros is not None else None)
+
+
+def floats(codes: Tensor, scales: Tensor, group_size: int) -> Grouped | None:
+    """A weight `code · scale` in fp8.
+
+    Args:
+        codes: float8_e4m3fn [rows, inputs].
+        scales: [rows, groups].
+        group_size: inputs of a group; -1 for one group.
+
+    Returns:
+        None where no layout holds it: rows that are no whole groups of 16 bytes, groups that are no
+        multiples of 128 inputs.
+    """
+    inputs, numbers = codes.shape[1], codes.contiguous().view(torch.uint8)
+    if inputs % 16 != 0:
+        return None
+    if scales.shape[1] == 1:
+        return Grouped(Form(8, inputs, torch.float32, is_fp8=True), numbers, scales.float())
+    if group_size % FP8_GROUP != 0:
+        return None
+    spread = scales.float().repeat_interleave(group_size // FP8_GROUP, dim=1)
+    form = Form(8, FP8_GROUP, torch.float32, is_fp8=True)
+    return Grouped(form, numbers, spread[:, : -(-inputs // FP8_GROUP)])
 
 
 def signed(codes: Tensor) -> Tensor:

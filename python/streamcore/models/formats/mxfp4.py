@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from streamcore.layers.weights import Stack
 from streamcore.models.fields import Fields
 from streamcore.models.formats.stored import Entry, Found, Names, Stored
+from streamcore.models.tensor_files import Kept
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,9 +58,9 @@ class Mxfp4Stack:
         }
 
     @property
-    def keeps_groups(self) -> bool:
+    def kept(self) -> Kept | None:
         """See `Stored`."""
-        return True
+        return "integers"
 
     def dtype(self, dtypes: Mapping[str, str]) -> str:
         """See `Stored`."""

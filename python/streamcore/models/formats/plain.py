@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from streamcore.layers.weights import Stack
 from streamcore.models.formats.stored import Entry, Format, Found, Stored
-from streamcore.models.tensor_files import FLOATS
+from streamcore.models.tensor_files import FLOATS, Kept
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,9 +47,9 @@ class PlainMatrix:
         return {".weight": Entry(((self.rows, self.inputs),))}
 
     @property
-    def keeps_groups(self) -> bool:
+    def kept(self) -> Kept | None:
         """See `Stored`."""
-        return False
+        return None
 
     def dtype(self, dtypes: Mapping[str, str]) -> str:
         """See `Stored`."""
@@ -82,9 +82,9 @@ class PlainStack:
         return {"": Entry(((self.stack.num_experts, *sizes),))}
 
     @property
-    def keeps_groups(self) -> bool:
+    def kept(self) -> Kept | None:
         """See `Stored`."""
-        return False
+        return None
 
     def dtype(self, dtypes: Mapping[str, str]) -> str:
         """See `Stored`."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from streamcore.layers.weights import Stack
 from streamcore.models.fields import Fields
 from streamcore.models.names import published_names
-from streamcore.models.tensor_files import FLOATS, TensorInfo
+from streamcore.models.tensor_files import FLOATS, Kept, TensorInfo
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,8 +41,8 @@ class Stored(Protocol):
         """
 
     @property
-    def keeps_groups(self) -> bool:
-        """Whether `grouped` may return numbers, as far as that is known without the tensors."""
+    def kept(self) -> Kept | None:
+        """The numbers that `grouped` may return, as far as that is known without the tensors."""
 
     def dtype(self, dtypes: Mapping[str, str]) -> str:
         """The dtype that `widen` returns, by those of the entries, in the words of safetensors."""

@@ -13,7 +13,7 @@ from streamcore.models.config import DecoderConfig
 from streamcore.models.gguf.architectures import Architecture
 from streamcore.models.gguf.blocks import BLOCKS, GROUPED_TYPES, StoredTensor
 from streamcore.models.gguf.rope import FACTORS
-from streamcore.models.tensor_files import TensorInfo
+from streamcore.models.tensor_files import Kept, TensorInfo
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,9 +52,9 @@ class GgufTensor(TensorInfo):
         return sum(tensor.num_bytes for tensor in self.stored)
 
     @property
-    def keeps_groups(self) -> bool:
+    def kept(self) -> Kept | None:
         """See `TensorInfo`."""
-        return all(tensor.type in GROUPED_TYPES for tensor in self.stored)
+        return "integers" if all(tensor.type in GROUPED_TYPES for tensor in self.stored) else None
 
     def read(self) -> "Tensor":
         """Reads it; see `StoredTensor.read`."""

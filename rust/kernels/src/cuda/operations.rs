@@ -68,31 +68,35 @@ arguments! {
     /// The arguments of a product of few rows: those of the CPU's, its end, and memory for inputs
     /// that are split.
     pub struct Linear, rows num_rows {
-        /// \[num_rows, num_outputs\], or with an activation \[num_rows, num_outputs / 2\];
-        /// contiguous.
+        /// \[num_rows, num_outputs\], or with an activation \[num_rows, num_outputs / 2\].
         output: usize,
         /// \[num_rows, num_inputs\], rows contiguous.
         x: usize,
-        /// \[num_outputs, num_inputs\], contiguous.
+        /// \[num_outputs, num_inputs\], contiguous; in `float8_e4m3fn` followed by its scales,
+        /// `f32` \[num_groups, num_outputs\].
         weight: usize,
         /// \[num_outputs\], added to each row; 0 for none.
         bias: usize,
-        /// Rows, at most 32.
+        /// Rows.
         num_rows: usize,
-        /// Elements per row of `x`, a multiple of 8.
+        /// Elements per row of `x`, a multiple of 8; of 16 with weights in `float8_e4m3fn`.
         num_inputs: usize,
         /// Rows of the weight.
         num_outputs: usize,
         /// Elements from one row of `x` to the next, a multiple of 8.
         x_stride: usize,
+        /// Elements from one row of `output` to the next.
+        output_stride: usize,
+        /// Scales of an output: 1, or one for each 128 inputs; 0 if the weight has none.
+        num_groups: usize,
         /// 0 for none; else 1 and that of `Gated`, and the outputs are a gate, then what it
         /// multiplies.
         activation: u32,
         /// Of all tensors but the weight: `bfloat16` or `float16`.
         dtype: u32,
-        /// Of the weight: the same.
+        /// Of the weight: the same, or `float8_e4m3fn`.
         weight_dtype: u32,
-        /// Stretches that the inputs are split into.
+        /// Stretches that the inputs are split into; 1 for more than 32 rows.
         num_splits: usize,
         /// \[tiles of 64 outputs, num_splits, num_rows, 64\] `f32`; unused with one stretch.
         partial: usize,
@@ -115,19 +119,25 @@ arguments! {
         experts: usize,
         /// Tokens, at most 256.
         num_tokens: usize,
-        /// Elements per row of `x`, a multiple of 8.
+        /// Elements per row of `x`, a multiple of 8; of 16 with weights in `float8_e4m3fn`.
         hidden: usize,
-        /// Inputs of the down projection, a multiple of 8.
+        /// Inputs of the down projection, likewise.
         inter: usize,
         /// Experts, at most 512.
         num_experts: usize,
         /// Experts that each token takes, at most `num_experts` and 32.
         num_used: usize,
+        /// Scales of an output of the gate and up projections, as in [`Linear`].
+        gate_up_groups: usize,
+        /// The same of the down projections.
+        down_groups: usize,
         /// 1 for a softmax over the scores of the experts that a token takes, 0 for one over all.
         over_chosen: u32,
         /// As in `Gated`.
         activation: u32,
-        /// Of all tensors: `bfloat16` or `float16`.
+        /// Of all tensors but the weights: `bfloat16` or `float16`.
+        dtype: u32,
+        /// Of the weights: the same, or `float8_e4m3fn`.
         weight_dtype: u32,
         /// \[num_tokens * num_used + num_experts, 3\] `i32`: some rows of one expert each.
         parts: usize,
@@ -198,6 +208,44 @@ arguments! {
     }
 }
 
+arguments! {
+    /// The arguments of widening some rows of a weight in `float8_e4m3fn`.
+    pub struct WidenFp8, rows num_outputs {
+        /// \[num_outputs, num_inputs\], contiguous.
+        output: usize,
+        /// \[weight_outputs, num_inputs\], as in [`Linear`].
+        weight: usize,
+        /// The first row.
+        first_output: usize,
+        /// Rows.
+        num_outputs: usize,
+        /// Elements per row, a multiple of 16.
+        num_inputs: usize,
+        /// Rows of the whole weight.
+        weight_outputs: usize,
+        /// Scales of an output, as in [`Linear`].
+        num_groups: usize,
+        /// Of the output: `bfloat16` or `float16`.
+        dtype: u32,
+    }
+}
+
+arguments! {
+    /// The arguments of what kernels are made of, for tests of a device.
+    pub struct Primitives, rows num_rows {
+        /// \[num_rows, words of the primitive\] `u32`.
+        output: usize,
+        /// Likewise.
+        input: usize,
+        /// \[num_rows + 1\] `u32`, zero before.
+        memory: usize,
+        /// Threads, a multiple of 128.
+        num_rows: usize,
+        /// Which, as the header numbers them.
+        primitive: u32,
+    }
+}
+
 /// Lists the operations: a name, its struct, and the function that launches it.
 macro_rules! operations {
     ($($name:ident($arguments:ty) => $function:ident,)*) => {
@@ -232,4 +280,6 @@ operations! {
     Score(cpu::Score) => streamcore_cuda_score,
     GroupedLinear(GroupedLinear) => streamcore_cuda_grouped_linear,
     WidenGroups(WidenGroups) => streamcore_cuda_widen_groups,
+    WidenFp8(WidenFp8) => streamcore_cuda_widen_fp8,
+    Primitives(Primitives) => streamcore_cuda_primitives,
 }

@@ -22,6 +22,12 @@ pub(crate) trait Decode: Vector {
     unsafe fn byte<const LEFT: u32>(words: *const u32) -> Self;
     /// Signed numbers of eight bits that lie side by side.
     unsafe fn load_i8(source: *const i8) -> Self;
+    /// Integers of fewer than 24 bits.
+    unsafe fn load_i32(source: *const i32) -> Self;
+    /// Writes whole numbers in -127..=127, the lane that `order` has at each place.
+    unsafe fn store_i8(self, order: &[u8; 16], target: *mut i8);
+    /// `self * factor + term`, rounded once on every processor.
+    fn fused(self, factor: Self, term: Self) -> Self;
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -56,6 +62,27 @@ impl Decode for Avx512 {
     unsafe fn load_i8(source: *const i8) -> Self {
         // SAFETY: the caller's promise.
         unsafe { Self(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(source.cast())))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_i32(source: *const i32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self(_mm512_cvtepi32_ps(_mm512_loadu_si512(source.cast()))) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_i8(self, order: &[u8; 16], target: *mut i8) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let numbers = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(self.0));
+            let order = _mm_loadu_si128(order.as_ptr().cast());
+            _mm_storeu_si128(target.cast(), _mm_shuffle_epi8(numbers, order));
+        }
+    }
+
+    #[inline(always)]
+    fn fused(self, factor: Self, term: Self) -> Self {
+        self.mul_add(factor, term)
     }
 }
 
@@ -96,6 +123,29 @@ impl Decode for Avx2 {
     unsafe fn load_i8(source: *const i8) -> Self {
         // SAFETY: the caller's promise.
         unsafe { Self(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(source.cast())))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_i32(source: *const i32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self(_mm256_cvtepi32_ps(_mm256_loadu_si256(source.cast()))) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_i8(self, order: &[u8; 16], target: *mut i8) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let wide = _mm256_cvtps_epi32(self.0);
+            let halves = _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256::<1>(wide));
+            let numbers = _mm_packs_epi16(halves, halves);
+            let order = _mm_loadl_epi64(order.as_ptr().cast());
+            _mm_storel_epi64(target.cast(), _mm_shuffle_epi8(numbers, order));
+        }
+    }
+
+    #[inline(always)]
+    fn fused(self, factor: Self, term: Self) -> Self {
+        self.mul_add(factor, term)
     }
 }
 
@@ -142,6 +192,24 @@ impl Decode for Portable {
     unsafe fn load_i8(source: *const i8) -> Self {
         // SAFETY: the caller's promise.
         Self(unsafe { source.cast::<[i8; 8]>().read_unaligned() }.map(f32::from))
+    }
+
+    #[inline(always)]
+    unsafe fn load_i32(source: *const i32) -> Self {
+        // SAFETY: the caller's promise.
+        Self(unsafe { source.cast::<[i32; 8]>().read_unaligned() }.map(|number| number as f32))
+    }
+
+    #[inline(always)]
+    unsafe fn store_i8(self, order: &[u8; 16], target: *mut i8) {
+        let numbers = std::array::from_fn(|place| self.0[usize::from(order[place])] as i8);
+        // SAFETY: the caller's promise.
+        unsafe { target.cast::<[i8; 8]>().write_unaligned(numbers) }
+    }
+
+    #[inline(always)]
+    fn fused(self, factor: Self, term: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i].mul_add(factor.0[i], term.0[i])))
     }
 }
 

@@ -7,9 +7,9 @@ use crate::openai::openapi::schemas::{count, list, nullable, object, object_with
 use crate::openai::openapi::{get_with, parameters, post_with, reference};
 
 /// Returns a route of this dialect.
-pub(crate) fn post(id: &str, request: &str, answer: &str, event: Option<&str>) -> Value {
+pub(crate) fn post(id: &str, request: &str, answer: &str, data: Option<Value>) -> Value {
     let error = reference("MessageError");
-    let mut operation = post_with(id, request, answer, event, &error);
+    let mut operation = post_with(id, request, answer, data, &error);
     operation["responses"]["529"] = json!({
         "description": "shutting down", "content": { "application/json": { "schema": error } },
     });

@@ -36,26 +36,26 @@ fn paths() -> Value {
     let id = json!([{ "name": "id", "in": "path", "required": true, "schema": { "type": "string", "minLength": 1 } }]);
     json!({
         "/v1/chat/completions": { "post": post(
-            "createChatCompletion", "ChatCompletionRequest", "ChatCompletion", Some("ChatCompletionChunk"),
+            "createChatCompletion", "ChatCompletionRequest", "ChatCompletion", Some(chunk("ChatCompletionChunk")),
         ) },
         "/v1/completions": { "post": post(
-            "createCompletion", "CompletionRequest", "Completion", Some("CompletionChunk"),
+            "createCompletion", "CompletionRequest", "Completion", Some(chunk("CompletionChunk")),
         ) },
         "/v1/messages": { "post": anthropic::post(
-            "createMessage", "MessageRequest", "MessageAnswer", Some("MessageEvent"),
+            "createMessage", "MessageRequest", "MessageAnswer", Some(event(&reference("MessageEvent"))),
         ) },
         "/v1/messages/count_tokens": { "post": anthropic::post(
             "countMessageTokens", "MessageCountRequest", "MessageTokens", None,
         ) },
         "/v1/responses": { "post": post(
-            "createResponse", "ResponseRequest", "Response", Some("ResponseEvent"),
+            "createResponse", "ResponseRequest", "Response", Some(event(&reference("ResponseEvent"))),
         ) },
         "/v1/responses/compact": { "post": not_offered("compactResponse") },
         "/v1/responses/input_tokens": { "post": post(
             "countResponseTokens", "ResponseRequest", "ResponseTokens", None,
         ) },
         "/v1/responses/{id}": {
-            "get": queried(asked("retrieveResponse", &streamed("Response", "ResponseEvent")), &[
+            "get": queried(asked("retrieveResponse", &streamed("Response", event(&reference("ResponseEvent")))), &[
                 ("stream", json!({ "type": "boolean" }), "Its events, if it was created with `stream`."),
                 ("starting_after", json!({ "type": "integer", "minimum": 0 }), "Those behind this number."),
             ]),
@@ -118,12 +118,24 @@ fn content(schema: &str) -> Value {
     json!({ "application/json": { "schema": reference(schema) } })
 }
 
-/// Returns a body of this schema, or a stream of events: `event` is the schema of the JSON in one
-/// `data:` line, since OpenAPI cannot describe streams.
-fn streamed(schema: &str, event: &str) -> Value {
+/// Returns the `data` of an event, JSON of this schema.
+pub(crate) fn event(schema: &Value) -> Value {
+    json!({ "type": "string", "contentMediaType": "application/json", "contentSchema": schema })
+}
+
+/// Returns the `data` of an event of a completion: a chunk of this schema, an error, or the end.
+fn chunk(schema: &str) -> Value {
+    let body = json!({ "anyOf": [reference(schema), reference("Error")] });
+    json!({ "anyOf": [{ "const": "[DONE]" }, event(&body)] })
+}
+
+/// Returns a body of this schema, or a stream of events with such `data`. OpenAPI 3.1 has no word
+/// for streams; tools read the schema of this kind of content as that of one event.
+fn streamed(schema: &str, data: Value) -> Value {
     let mut kinds = content(schema);
-    let text = json!({ "type": "string", "contentMediaType": "text/event-stream" });
-    kinds["text/event-stream"] = json!({ "schema": text, "x-event": reference(event) });
+    let fields = json!({ "event": { "type": "string" }, "data": data });
+    let event = json!({ "type": "object", "properties": fields, "required": ["data"] });
+    kinds["text/event-stream"] = json!({ "schema": event });
     kinds
 }
 
@@ -148,14 +160,13 @@ fn probe(id: &str) -> Value {
     json!({ "operationId": id, "responses": responses, "security": [] })
 }
 
-/// Returns a `POST` operation. `chunk` is the schema of the JSON in one `data:` line; OpenAPI
-/// cannot describe streams.
-fn post(id: &str, request: &str, answer: &str, chunk: Option<&str>) -> Value {
-    post_with(id, request, answer, chunk, &reference("Error"))
+/// Returns a `POST` operation. `data` is that of an event, where the answer may be streamed.
+fn post(id: &str, request: &str, answer: &str, data: Option<Value>) -> Value {
+    post_with(id, request, answer, data, &reference("Error"))
 }
 
 /// Returns a `POST` operation whose refusals have this schema.
-pub(crate) fn post_with(id: &str, request: &str, answer: &str, chunk: Option<&str>, error: &Value) -> Value {
+pub(crate) fn post_with(id: &str, request: &str, answer: &str, data: Option<Value>, error: &Value) -> Value {
     let refused = [
         ("400", "the body cannot be honoured, `param` names the field"),
         ("401", "no valid key"),
@@ -169,7 +180,7 @@ pub(crate) fn post_with(id: &str, request: &str, answer: &str, chunk: Option<&st
         ("504", "not complete within the time that the client waits, which SDKs tell in a header"),
     ];
     let mut responses = errors(&refused, error);
-    let kinds = chunk.map_or_else(|| content(answer), |chunk| streamed(answer, chunk));
+    let kinds = data.map_or_else(|| content(answer), |data| streamed(answer, data));
     responses.insert("200".to_owned(), json!({ "description": "the answer", "content": kinds }));
     let body = json!({ "required": true, "content": content(request) });
     json!({ "operationId": id, "requestBody": body, "responses": responses })

@@ -55,6 +55,8 @@ arguments! {
         weight_dtype: u32,
         /// As in `Linear`.
         round_x: u32,
+        /// As in `Linear`.
+        quantize_x: u32,
         /// 1 if all projections are weights in groups, and have forms.
         is_grouped: u32,
     }
@@ -196,13 +198,13 @@ impl<'a> Call<'a> {
 
     /// Returns the product of one expert with its rows.
     unsafe fn product(&self, half: Half, expert: usize, rows: &Range<usize>) -> Linear {
-        let Experts { hidden, inter, weight_dtype, round_x, .. } = *self.args;
+        let Experts { hidden, inter, weight_dtype, round_x, quantize_x, .. } = *self.args;
         // SAFETY: the expert is one of `num_experts`.
         let addresses = unsafe { *(self.args.experts as *const [usize; 6]).add(expert) };
         let place = |base: usize, row_len: usize| base + rows.start * row_len * size_of::<f32>();
         let numbers_per_word = if self.has_pairs() { 2 } else { 1 };
         let inner = place(self.gate_up, 2 * inter);
-        let common = Linear { num_rows: rows.len(), weight_dtype, round_x, ..Linear::default() };
+        let common = Linear { num_rows: rows.len(), weight_dtype, round_x, quantize_x, ..Linear::default() };
         match half {
             Half::GateUp => Linear {
                 output: inner,

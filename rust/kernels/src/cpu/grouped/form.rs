@@ -124,7 +124,25 @@ impl Grid {
         self.form.offsets > 0
     }
 
-    fn span(&self, tile: usize, span: usize) -> *const u8 {
+    /// What the codes of four bits stand for as whole numbers of 8 bits, and what one of them is
+    /// worth; None if that is no power of two up to 1. Numbers of 8 bits are that already.
+    ///
+    /// # Safety
+    /// The form's table is live.
+    pub(super) unsafe fn bytes(&self) -> Option<([i8; 16], f32)> {
+        if self.form.bits == 8 {
+            return Some(([0; 16], 1.0));
+        }
+        // SAFETY: the caller's promise.
+        let table = unsafe { *(self.form.table as *const [f32; 16]) };
+        [1.0f32, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0].into_iter().find_map(|factor| {
+            let numbers = table.map(|number| (number * factor) as i8);
+            let fits = numbers.iter().zip(table).all(|(byte, number)| f32::from(*byte) == number * factor);
+            fits.then_some((numbers, 1.0 / factor))
+        })
+    }
+
+    pub(super) fn span(&self, tile: usize, span: usize) -> *const u8 {
         (self.packed as *const u8).wrapping_add((tile * self.num_spans + span) * self.span_bytes)
     }
 

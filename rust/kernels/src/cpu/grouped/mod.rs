@@ -11,7 +11,10 @@
 //! exactly what the files hold. The first sum is in the order of the kernel that multiplies
 //! `bfloat16` weights on this processor ([`super::linear`]), begun anew in each group; the second
 //! adds the lanes of vectors. Neither depends on the number of rows.
+//!
+//! Where activations may be rounded to eight bits, [`bytes`] has other products.
 
+mod bytes;
 mod form;
 mod product;
 #[cfg(test)]
@@ -55,15 +58,12 @@ struct Call {
 }
 
 impl Call {
-    unsafe fn new(args: &Linear, kernel: Kernel) -> Result<Self, OpError> {
-        // SAFETY: the caller's promise: `form` is the address of one.
-        let form = unsafe { *(args.form as *const Form) };
-        let grid = Grid::of(form, args.packed, args.num_inputs)?;
+    fn new(args: &Linear, grid: Grid, kernel: Kernel) -> Self {
         let most = if kernel == Kernel::Tiles { MAX_ROWS } else { 1 };
         let num_blocks = args.num_rows.div_ceil(most);
         let block_rows = args.num_rows.div_ceil(num_blocks.max(1));
         let step = if kernel == Kernel::Tiles { grid.group_size.min(TILE_INPUTS) } else { grid.num_inputs() };
-        Ok(Self { linear: *args, grid, kernel, block_rows, num_blocks, step, x: 0, sums: 0 })
+        Self { linear: *args, grid, kernel, block_rows, num_blocks, step, x: 0, sums: 0 }
     }
 
     /// Words of the prepared activations.
@@ -102,9 +102,11 @@ impl Call {
     /// Rounds, fills up and sums the activations, then multiplies them.
     ///
     /// # Safety
-    /// As for [`linear`].
-    unsafe fn run(&self) {
-        let shared = Shared(*self);
+    /// As for [`linear_in`].
+    unsafe fn run(mut self, memory: *mut f32) {
+        self.x = memory as usize;
+        self.sums = self.x + self.x_len() * size_of::<f32>();
+        let shared = Shared(self);
         let min_blocks = rows_per_chunk(self.grid.num_inputs() * self.block_rows);
         let num_groups = self.linear.num_groups();
         let min_groups = self.linear.groups_per_chunk(self.linear.num_rows);
@@ -128,6 +130,47 @@ impl Call {
     }
 }
 
+/// How a product is carried out.
+enum Way {
+    /// With activations as they are, or rounded to `bfloat16`.
+    Floats(Call),
+    /// With activations rounded to eight bits.
+    Bytes(bytes::Call),
+}
+
+impl Way {
+    /// # Safety
+    /// `form` is the address of the weight's form.
+    unsafe fn of(args: &Linear, kernel: Kernel) -> Result<Self, OpError> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let grid = Grid::of(*(args.form as *const Form), args.packed, args.num_inputs)?;
+            let bytes = if args.quantize_x == 1 { bytes::Call::new(args, grid) } else { None };
+            Ok(bytes.map_or_else(|| Self::Floats(Call::new(args, grid, kernel)), Self::Bytes))
+        }
+    }
+
+    /// Words that it takes beside its arguments.
+    fn scratch_len(&self) -> usize {
+        match self {
+            Self::Floats(call) => call.scratch_len(),
+            Self::Bytes(call) => call.scratch_len(),
+        }
+    }
+
+    /// # Safety
+    /// As for [`linear_in`].
+    unsafe fn run(self, memory: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self {
+                Self::Floats(call) => call.run(memory),
+                Self::Bytes(call) => call.run(memory),
+            }
+        }
+    }
+}
+
 /// Multiplies rows with a weight in groups.
 ///
 /// # Errors
@@ -138,9 +181,11 @@ impl Call {
 pub(super) unsafe fn linear(args: &Linear, kernel: Kernel) -> Result<(), OpError> {
     // SAFETY: the caller's promise; the memory stays valid until this thread's next call.
     unsafe {
-        let memory = scratch::lines(scratch_len(args, kernel)?);
-        linear_in(args, kernel, memory)
+        let way = Way::of(args, kernel)?;
+        let memory = scratch::lines(way.scratch_len());
+        way.run(memory);
     }
+    Ok(())
 }
 
 /// Words that a product takes beside its arguments.
@@ -152,7 +197,7 @@ pub(super) unsafe fn linear(args: &Linear, kernel: Kernel) -> Result<(), OpError
 /// `form` is the address of the weight's form.
 pub(super) unsafe fn scratch_len(args: &Linear, kernel: Kernel) -> Result<usize, OpError> {
     // SAFETY: the caller's promise.
-    Ok(unsafe { Call::new(args, kernel) }?.scratch_len())
+    Ok(unsafe { Way::of(args, kernel) }?.scratch_len())
 }
 
 /// The same product with memory of the caller's.
@@ -164,12 +209,7 @@ pub(super) unsafe fn scratch_len(args: &Linear, kernel: Kernel) -> Result<usize,
 /// As for [`linear`]; the memory holds [`scratch_len`] words from a cache line on.
 pub(super) unsafe fn linear_in(args: &Linear, kernel: Kernel, memory: *mut f32) -> Result<(), OpError> {
     // SAFETY: the caller's promise.
-    unsafe {
-        let mut call = Call::new(args, kernel)?;
-        call.x = memory as usize;
-        call.sums = call.x + call.x_len() * size_of::<f32>();
-        call.run();
-    }
+    unsafe { Way::of(args, kernel)?.run(memory) };
     Ok(())
 }
 

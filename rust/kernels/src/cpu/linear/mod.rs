@@ -80,6 +80,9 @@ arguments! {
         /// 1 rounds the activations to `bfloat16` first, where the processor multiplies such pairs;
         /// for such weights.
         round_x: u32,
+        /// 1 rounds the activations to eight bits by group first, for a weight in groups whose
+        /// numbers eight bits hold.
+        quantize_x: u32,
     }
 }
 
@@ -251,7 +254,8 @@ fn halves_pairs() -> bool {
     false
 }
 
-fn has_tiles() -> bool {
+/// Returns whether the processor has tile registers that this process may use.
+pub(super) fn has_tiles() -> bool {
     #[cfg(target_arch = "x86_64")]
     return tiles::has_tiles();
     #[cfg(not(target_arch = "x86_64"))]

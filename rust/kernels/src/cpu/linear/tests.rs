@@ -73,7 +73,7 @@ impl Problem {
                 output_stride: num_outputs,
                 form: 0,
                 weight_dtype: if is_wide { Dtype::F32 } else { Dtype::Bf16 } as u32,
-                round_x: 0,
+                ..Linear::default()
             };
             multiply(&args, kernel);
         }
