@@ -6,6 +6,7 @@ wrong with them is said at once.
 """
 
 import atexit
+import gc
 import json
 import os
 import shlex
@@ -14,6 +15,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +26,7 @@ from typing import Any
 from streamcore import _core, console
 from streamcore.config import ServeConfig, with_keys_of_environment
 from streamcore.errors import ConfigError
-from streamcore.models.folder import check_model_folder
+from streamcore.models.folder import ModelFolder, check_model_folder
 from streamcore.models.gguf import name_of_file
 from streamcore.models.hub import FoundModel, Reporter, find_model
 from streamcore.models.progress import logged_progress, terminal_progress
@@ -177,15 +179,13 @@ def _open_model(
         FoundModel(DEMO_MODEL) if config.model is None else find_model(config.model, _reporter(config, check))
     )
     folder = check_model_folder(found.path)
-    with folder.text_files as text_files:
-        text = _core.TextModel(
-            text_files, tool_call_parser=config.tool_call_parser, reasoning_parser=config.reasoning_parser
-        )
-    has_chat_template = text.has_chat_template
-    with _explaining_imports():
+    with _without_collections():
+        text = _read_text_beside_imports(config, folder)
         from streamcore.runner.load import load_runner
         from streamcore.runner.loop import run_steps
-    loaded = load_runner(config, folder, check)
+
+        loaded = load_runner(config, folder, check)
+    has_chat_template = text.has_chat_template
     names = config.served_model_name or (("demo",) if config.model is None else _names_of(found))
     server = _core.Server(
         listener,
@@ -204,6 +204,33 @@ def _open_model(
     )
     steps = partial(run_steps, server, loaded.runner, loaded.decode_s if is_watched else None)
     return Serving(server, names[0], has_chat_template, steps)
+
+
+def _read_text_beside_imports(config: ServeConfig, folder: ModelFolder) -> _core.TextModel:
+    """Reads the tokenizer and the chat template in a thread, and imports what runs models meanwhile:
+    each takes up to a second, the one in Rust, the other in Python.
+    """
+    parsers = {"tool_call_parser": config.tool_call_parser, "reasoning_parser": config.reasoning_parser}
+    with folder.text_files as text_files, ThreadPoolExecutor(1, "tokenizer") as beside:
+        text = beside.submit(_core.TextModel, text_files, **parsers)
+        with _explaining_imports():
+            import streamcore.runner.load
+            import streamcore.runner.loop  # noqa: F401
+        return text.result()
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """For a start: nearly all of what is made stays, and to look for garbage in it takes an eighth of
+    the time of importing torch.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _reporter(config: ServeConfig, check: Callable[[], None] | None) -> Reporter:

@@ -11,7 +11,7 @@ from tests.cuda.emulator import Emulator, aligned
 from tests.cuda.host_library import host_library, missing
 from torch import Tensor
 
-from streamcore.kernels.native import MAX_BIASES
+from streamcore.kernels.sampled import MAX_BIASES
 from streamcore.runner.masks import MaskInputs, apply_masks
 from streamcore.runner.penalties import BiasInputs, PenaltyInputs, TokenCounts, add_biases
 from streamcore.runner.sampler import SamplingColumns, sample

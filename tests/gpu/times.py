@@ -8,7 +8,8 @@ import torch
 from tests.gpu.common import IS_EMULATED, copy_rate, device, floors, median_s, ops, run, say
 
 from streamcore.kernels import LayerCache, LinearWeight, PagedSequences
-from streamcore.kernels.native import SAMPLED_BY, CudaOps
+from streamcore.kernels.native import CudaOps
+from streamcore.kernels.sampled import SAMPLED_BY
 from streamcore.operands import AttentionRule, Rotation
 
 HEADS, KV_HEADS, DIM, BLOCK = 32, 8, 128, 16

@@ -69,6 +69,7 @@ WAYS: Mapping[tuple[str, str], Way] = {
     ("docs/performance.md", "python benches/serving/ceiling.py"): parts,
     ("docs/performance.md", "python benches/runner/step.py FOLDER"): parts,
     ("docs/performance.md", "python benches/runner/operations.py FOLDER"): parts,
+    ("docs/performance.md", "python benches/kernels/sampling.py"): parts,
     ("docs/performance.md", "python benches/kernels/linear.py --groups --threads 1"): parts,
     ("docs/performance.md", "python benches/runner/perplexity.py FOLDER"): parts,
     ("docs/performance.md", "python benches/serving/builds.py FOLDER BEFORE AFTER"): parts,
@@ -105,6 +106,10 @@ WAYS: Mapping[tuple[str, str], Way] = {
     (
         "benches/engine/compare_vllm.py",
         "python benches/engine/compare_vllm.py --vllm VENV/bin/python --checkpoint FOLDER",
+    ): parts,
+    (
+        "benches/kernels/sampling.py",
+        "python benches/kernels/sampling.py [--vocab 8192 49152 151936] [--rows 1 8 32] [--rounds 20]",
     ): parts,
     ("benches/kernels/linear.py", "python benches/kernels/linear.py [--rounds N] [--threads N]"): parts,
     (

@@ -44,6 +44,11 @@ def bench(
             (DEMO, "--quantize", "none,int8", "--pieces", 1),
             ["| demo_model | none | ", "| demo_model | int8 | "],
         ),
+        (
+            "kernels/sampling.py",
+            ("--vocab", 300, "--rows", 2, "--rounds", 1),
+            ["| greedy | flat | 300 | 2 |", "| temperature 0.8"],
+        ),
         ("runner/step.py", (DEMO, "--rows", 2, "--steps", 2), ["| greedy | 2 |", "| temperature 0.8"]),
         (
             "runner/operations.py",

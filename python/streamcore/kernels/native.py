@@ -1,7 +1,7 @@
 """`Ops` by the compiled kernels, on the CPU and on CUDA devices."""
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 
 import torch
@@ -28,11 +28,10 @@ from streamcore.kernels.library import CUDA_OPERATIONS, DTYPE_CODES, Operation, 
 from streamcore.kernels.ops import Ops
 from streamcore.kernels.paged import LayerCache, PagedSequences
 from streamcore.kernels.reference import ReferenceOps
+from streamcore.kernels.sampled import SampledOps
 from streamcore.kernels.splits import Splits
 from streamcore.kernels.structs import (
     ACTIVATION_CODES,
-    NativeOps,
-    address,
     attention_arguments,
     product_arguments,
 )
@@ -40,7 +39,7 @@ from streamcore.kernels.weight import LinearWeight
 from streamcore.operands import Activation, AttentionRule, Expert, ExpertRule
 
 
-class CpuOps(NativeOps):
+class CpuOps(SampledOps):
     """The Rust kernels."""
 
     def run(self, operation: Operation, num_rows: int, arguments: ctypes.Structure) -> None:
@@ -48,7 +47,7 @@ class CpuOps(NativeOps):
         compiled.run(operation.number, ctypes.addressof(arguments))
 
 
-class CudaOps(NativeOps):
+class CudaOps(SampledOps):
     """The CUDA kernels, launched on torch's current stream. Torch's are products of many rows, and
     what `takes_product`, `takes_experts` and `takes_attention` refuse.
     """
@@ -226,119 +225,9 @@ class CudaOps(NativeOps):
             parts=sequences.has_decodes + 2 * sequences.has_prefills,
         )
 
-    def sample(
-        self,
-        tokens: Tensor,
-        results: Tensor,
-        logits: Tensor,
-        parameters: Mapping[str, Tensor],
-        sample_rows: Tensor,
-        uniform: Tensor,
-        not_finite: int,
-        *,
-        counted: tuple[Tensor, Tensor] | None = None,
-        biases: tuple[Tensor, Tensor, Tensor] | None = None,
-        masks: tuple[Tensor, Tensor] | None = None,
-    ) -> None:
-        """Draws one token for each row of logits, which stay as they are: penalties come first,
-        then biases, then masks.
-
-        Args:
-            tokens: int32 [num_samples], what is drawn.
-            results: like `tokens`, but `not_finite` for a row with a logit that is no finite
-                number.
-            logits: float32 [num_samples, vocab_size], rows contiguous; at most 524288 wide.
-            parameters: by name, [num_rows]: `SAMPLED_BY`.
-            sample_rows: int32 [num_samples], which of the parameters are whose.
-            uniform: float32 [num_samples] in [0, 1); decides each draw.
-            not_finite: see `results`.
-            counted: int32 and bool [num_rows, vocab_size], how often each token is in the output,
-                and whether it is in the sequence; None: there are no penalties.
-            biases: [num_biases], ascending samples and their tokens, int32, and values, float32; at
-                most 640 of one sample.
-            masks: int32 [num_masked], ascending samples that have a mask, and its words, int32
-                [num_masked, num_mask_words].
-        """
-        counts, is_there = counted if counted is not None else (None, None)
-        samples, biased, values = biases if biases is not None else (None, None, None)
-        masked, words = masks if masks is not None else (None, None)
-        self._call(
-            "Sample",
-            tokens=tokens.data_ptr(),
-            results=results.data_ptr(),
-            logits=logits.data_ptr(),
-            sample_rows=sample_rows.data_ptr(),
-            **{name: parameters[name].data_ptr() for name in SAMPLED_BY},
-            uniform=uniform.data_ptr(),
-            is_there=address(is_there),
-            counts=address(counts),
-            bias_samples=address(samples),
-            bias_tokens=address(biased),
-            bias_values=address(values),
-            masked_samples=address(masked),
-            mask_words=address(words),
-            num_rows=logits.shape[0],
-            vocab_size=logits.shape[1],
-            logits_stride=logits.stride(0),
-            num_biases=0 if samples is None else samples.shape[0],
-            num_masked=0 if masked is None else masked.shape[0],
-            mask_stride=0 if words is None else words.stride(0),
-            not_finite=not_finite & 0xFFFFFFFF,
-        )
-
-    def score(
-        self,
-        logprobs: Tensor,
-        top_ids: Tensor,
-        top_logprobs: Tensor,
-        logits: Tensor,
-        targets: Tensor,
-        samples: Tensor | None,
-        least: float,
-    ) -> None:
-        """Writes log-probabilities of one token of each row of logits, and of the likeliest.
-
-        Args:
-            logprobs: float32 [num_scored].
-            top_ids: int32 [num_scored, num_top], the likeliest first, equal ones by their ids; at
-                most 64 wide.
-            top_logprobs: float32 likewise.
-            logits: float32 [num_rows, vocab_size], rows contiguous.
-            targets: int32 [num_rows].
-            samples: int32 [num_scored], which rows are scored; None: all.
-            least: what a log-probability is at least.
-        """
-        self._call(
-            "Score",
-            logprobs=logprobs.data_ptr(),
-            top_ids=top_ids.data_ptr(),
-            top_logprobs=top_logprobs.data_ptr(),
-            logits=logits.data_ptr(),
-            samples=address(samples),
-            targets=targets.data_ptr(),
-            num_rows=logprobs.shape[0],
-            vocab_size=logits.shape[1],
-            logits_stride=logits.stride(0),
-            num_top=top_ids.shape[1],
-            least=least,
-        )
-
 
 def _dtype_code(weight: LinearWeight) -> int:
     return DTYPE_CODES[torch.float8_e4m3fn if is_fp8(weight) else weight.data.dtype]
-
-
-SAMPLED_BY = (
-    *("temperature", "top_k", "top_p", "min_p", "top_n_sigma"),
-    *("repetition_penalty", "frequency_penalty", "presence_penalty"),
-)
-"""The parameters of a row that `CudaOps.sample` reads."""
-
-MAX_BIASES = 640
-"""Biases of one row that it takes."""
-
-MAX_SAMPLED_VOCABULARY = 1 << 19
-"""Tokens of the largest vocabulary that `CudaOps.sample` takes."""
 
 
 def takes_heads(dtype: torch.dtype, head_dim: int) -> bool:

@@ -1,12 +1,13 @@
-"""Draws and scores tokens with the kernels of a CUDA device."""
+"""Draws and scores tokens with the kernels of the CPU or of a CUDA device."""
 
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from streamcore.kernels.native import MAX_BIASES, MAX_SAMPLED_VOCABULARY, CudaOps
+from streamcore.kernels.native import CpuOps, CudaOps
 from streamcore.kernels.ops import Ops
+from streamcore.kernels.sampled import MAX_BIASES, MAX_SAMPLED_VOCABULARY, SampledOps
 from streamcore.runner.columns import PlanColumns
 from streamcore.runner.masks import MaskInputs
 from streamcore.runner.penalties import BiasInputs
@@ -16,11 +17,11 @@ from streamcore.step import NOT_FINITE
 
 
 class DeviceSampler:
-    """Penalties, biases, masks and the draw in one launch, by the parameters that lie on the
+    """Penalties, biases, masks and the draw in one operation, by the parameters that lie on the
     device; log-probabilities in another.
     """
 
-    def __init__(self, ops: CudaOps, rows: RowState, device: torch.device) -> None:
+    def __init__(self, ops: SampledOps, rows: RowState, device: torch.device) -> None:
         """Allocates what is drawn."""
         self._ops = ops
         self._rows = rows
@@ -30,8 +31,12 @@ class DeviceSampler:
     def where_possible(
         cls, ops: Ops, rows: RowState, vocab_size: int, device: torch.device
     ) -> "DeviceSampler | None":
-        """None where the operations have no such kernel, or the vocabulary is too large for it."""
-        if not isinstance(ops, CudaOps) or vocab_size > MAX_SAMPLED_VOCABULARY:
+        """None on a CUDA device whose operations have no such kernel, or with a vocabulary that is
+        too large for it.
+        """
+        if not isinstance(ops, CudaOps):
+            return cls(CpuOps(), rows, device) if device.type == "cpu" else None
+        if vocab_size > MAX_SAMPLED_VOCABULARY:
             return None
         assert rows.max_biases <= MAX_BIASES, "the kernel takes fewer biases than a plan may have"
         return cls(ops, rows, device)

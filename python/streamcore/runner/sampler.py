@@ -1,4 +1,4 @@
-"""Draws the next tokens from logits.
+"""Draws the next tokens from logits on a device without kernels; elsewhere `device_sampler` does.
 
 What a row draws depends on that row alone: the same logits, parameters and random number give the
 same token in any batch. So the tokens that min_p, top_k and top_p keep are found as thresholds on
@@ -11,9 +11,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-_FIRST_TOP = 64
-_GROWTH = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +47,12 @@ class SamplingColumns:
         """Which rows have a `top_k` or a `top_p`; bool [num_samples]."""
         return (self.top_k > 0) | (self.top_p < 1)
 
-    def select(self, rows: Tensor) -> "SamplingColumns":
-        """The columns of some rows, int64."""
-        return SamplingColumns(*(getattr(self, name)[rows] for name in self.__slots__))
-
 
 def sample(logits: Tensor, columns: SamplingColumns, resident: SamplingColumns | None = None) -> Tensor:
-    """Samples one token per row. On CUDA the host waits for nothing.
+    """Samples one token per row; the host waits for nothing.
+
+    Every row does the work that some row needs, and then takes what is its own: choosing rows by an
+    index would make the host wait for the device.
 
     Args:
         logits: float32 [num_samples, vocab_size].
@@ -66,43 +62,7 @@ def sample(logits: Tensor, columns: SamplingColumns, resident: SamplingColumns |
     Returns:
         int32 [num_samples] on the device of the logits.
     """
-    if resident is None or logits.device.type == "cpu":
-        return _sample_rows(logits, columns)
-    return _sample_all(logits, columns, resident)
-
-
-def _sample_rows(logits: Tensor, columns: SamplingColumns) -> Tensor:
-    """Each row does only the work that it needs itself."""
-    drawn = columns.temperature.nonzero().squeeze(1)
-    if len(drawn) == len(logits):
-        return _draw(logits, columns)
-    tokens = logits.argmax(dim=-1).int()
-    if len(drawn):
-        tokens[drawn] = _draw(logits.index_select(0, drawn), columns.select(drawn))
-    return tokens
-
-
-def _draw(logits: Tensor, columns: SamplingColumns) -> Tensor:
-    """Temperature, top_n_sigma, min_p, top_k, top_p where a row has them, then the draw."""
-    scaled = _scale(logits, columns.temperature)
-    if bool((columns.top_n_sigma > 0).any()):
-        _drop_far(scaled, columns.top_n_sigma)
-    if bool(columns.min_p.any()):
-        _drop_below(scaled, columns.min_p)
-    filtered = columns.is_filtered().nonzero().squeeze(1)
-    if len(filtered):
-        subset, top_k = scaled.index_select(0, filtered), columns.top_k[filtered]
-        enough = _most_kept(top_k, logits.shape[1])
-        first = min(max(_FIRST_TOP, int(top_k.max())), enough)
-        threshold = _threshold(subset, top_k, columns.top_p[filtered], first, enough)
-        scaled[filtered] = subset.masked_fill_(subset < threshold, -torch.inf)
-    return _invert(scaled, columns.uniform)
-
-
-def _sample_all(logits: Tensor, columns: SamplingColumns, resident: SamplingColumns) -> Tensor:
-    """Every row does the work that some row needs, and then takes what is its own: choosing rows by
-    an index would make the host wait for the device.
-    """
+    resident = resident or columns
     greedy = logits.argmax(dim=-1).int()
     draws = columns.temperature > 0
     if not bool(draws.any()):
@@ -116,7 +76,7 @@ def _sample_all(logits: Tensor, columns: SamplingColumns, resident: SamplingColu
     filtered = draws & columns.is_filtered()
     if bool(filtered.any()):
         enough = _most_kept(columns.top_k[filtered], logits.shape[1])
-        threshold = _threshold(scaled, resident.top_k, resident.top_p, enough, enough)
+        threshold = _threshold(scaled, resident.top_k, resident.top_p, enough)
         dropped = (scaled < threshold) & resident.is_filtered().unsqueeze(1)
         scaled.masked_fill_(dropped, -torch.inf)
     return torch.where(is_greedy, greedy, _invert(scaled, resident.uniform))
@@ -172,27 +132,17 @@ def _invert(scaled: Tensor, uniform: Tensor) -> Tensor:
     return tokens.clamp_(max=scaled.shape[1] - 1).squeeze(1).int()
 
 
-def _threshold(scaled: Tensor, top_k: Tensor, top_p: Tensor, first: int, enough: int) -> Tensor:
-    """The least logit that each row keeps, float32 [num_rows, 1].
-
-    On the CPU the `first` greatest logits are looked at, and more only while some row needs them:
-    trained models put most of the mass on few tokens, and sorting a whole vocabulary costs more
-    than the rest of a small model's step. On a device, where asking how far a row got would wait
-    for it, `first` is `enough`, which the host knows to suffice.
+def _threshold(scaled: Tensor, top_k: Tensor, top_p: Tensor, enough: int) -> Tensor:
+    """The least logit that each row keeps, float32 [num_rows, 1]; the `enough` greatest suffice to
+    find all of them.
     """
-    vocab_size, count = scaled.shape[1], first
+    vocab_size = scaled.shape[1]
     limit = torch.where(top_k > 0, top_k, vocab_size).clamp_(max=vocab_size).unsqueeze(1)
-    top_p = top_p.unsqueeze(1)
-    total = _total(scaled.exp())
-    while True:
-        top = scaled.topk(count, dim=-1).values
-        within = torch.arange(count, device=scaled.device) < limit
-        through = torch.where(within, top.exp(), 0).cumsum(dim=-1, dtype=torch.float64)
-        mass = torch.where(limit < vocab_size, through[:, -1:], total)
-        before = torch.nn.functional.pad(through[:, :-1], (1, 0))
-        kept = within & (before < top_p * mass)
-        if count == enough or not bool((kept[:, -1:] & (limit > count)).any()):
-            break
-        count = min(count * _GROWTH, enough)
+    top = scaled.topk(enough, dim=-1).values
+    within = torch.arange(enough, device=scaled.device) < limit
+    through = torch.where(within, top.exp(), 0).cumsum(dim=-1, dtype=torch.float64)
+    mass = torch.where(limit < vocab_size, through[:, -1:], _total(scaled.exp()))
+    before = torch.nn.functional.pad(through[:, :-1], (1, 0))
+    kept = within & (before < top_p.unsqueeze(1) * mass)
     # The most likely token always stays, also with a `top_p` of 0.
     return top.gather(1, kept.sum(dim=-1, keepdim=True).sub_(1).clamp_(min=0))

@@ -9,6 +9,7 @@ mod linear;
 mod rms_norm;
 mod rope;
 mod rows;
+mod sample;
 mod scratch;
 
 pub use attention::{PagedAttention, paged_attention};
@@ -19,6 +20,7 @@ pub use linear::{Linear, PackLinear, linear, pack_linear, packed_len, prefers_ro
 pub use rms_norm::{RmsNorm, rms_norm};
 pub use rope::{RopeAndStore, rope_and_store_kv};
 pub use rows::{AddInto, Embed, Scale, SoftCap, Take, add_into, embed, scale, soft_cap, take};
+pub use sample::{Sample, Score, sample, score};
 
 use crate::ops::{Operation, operation};
 
@@ -35,6 +37,8 @@ pub const OPERATIONS: &[Operation] = &[
     operation!(RopeAndStore, rope_and_store_kv),
     operation!(PagedAttention, paged_attention),
     operation!(Experts, experts),
+    operation!(Sample, sample),
+    operation!(Score, score),
 ];
 
 /// Elements that one thread should have to work on before another is woken: some ten microseconds'

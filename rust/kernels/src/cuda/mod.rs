@@ -6,9 +6,7 @@ mod operations;
 use std::ffi::{CStr, c_char, c_int};
 use std::fmt;
 
-pub use operations::{
-    Experts, GroupedLinear, Linear, OPERATIONS, PagedAttention, Primitives, Sample, Score, WidenGroups,
-};
+pub use operations::{Experts, GroupedLinear, Linear, OPERATIONS, PagedAttention, Primitives, WidenGroups};
 
 /// The toolkit and targets of the compiled kernels.
 #[derive(Clone, Copy, Debug)]

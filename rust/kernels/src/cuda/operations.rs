@@ -155,97 +155,6 @@ arguments! {
 }
 
 arguments! {
-    /// The arguments of sampling.
-    pub struct Sample, rows num_rows {
-        /// \[num_rows\] `i32`, what was drawn.
-        tokens: usize,
-        /// \[num_rows\] `i32`, the same, or `not_finite` for a row with a logit that is no finite
-        /// number.
-        results: usize,
-        /// \[num_rows, vocab_size\] `f32`.
-        logits: usize,
-        /// \[num_rows\] `i32`: which of the parameters are whose.
-        sample_rows: usize,
-        /// `f32`; 0 takes the most likely token.
-        temperature: usize,
-        /// `i32`; 0 keeps all.
-        top_k: usize,
-        /// `f32`; 1 keeps all.
-        top_p: usize,
-        /// `f32`; 0 keeps all.
-        min_p: usize,
-        /// `f32`; 0 and below keep all.
-        top_n_sigma: usize,
-        /// \[num_rows\] `f32` in \[0, 1).
-        uniform: usize,
-        /// `f32`; 1 is none.
-        repetition_penalty: usize,
-        /// `f32`; 0 is none.
-        frequency_penalty: usize,
-        /// `f32`; 0 is none.
-        presence_penalty: usize,
-        /// \[*, vocab_size\] `u8`, by `sample_rows`: which tokens the sequence has; 0: no
-        /// penalties.
-        is_there: usize,
-        /// As `is_there`, `i32`: how often the output has them.
-        counts: usize,
-        /// \[num_biases\] `i32`, ascending: the row of each bias, at most 640 of one row.
-        bias_samples: usize,
-        /// \[num_biases\] `i32`; those beyond the vocabulary are passed over.
-        bias_tokens: usize,
-        /// \[num_biases\] `f32`, added to the logits after the penalties.
-        bias_values: usize,
-        /// \[num_masked\] `i32`, ascending: rows that have a mask.
-        masked_samples: usize,
-        /// \[num_masked, mask_stride\] `u32`: token `t` may be drawn if bit `t % 32` of word
-        /// `t / 32` is set.
-        mask_words: usize,
-        /// Rows.
-        num_rows: usize,
-        /// Elements per row, at most 524288.
-        vocab_size: usize,
-        /// Elements from one row of the logits to the next.
-        logits_stride: usize,
-        /// Biases.
-        num_biases: usize,
-        /// Rows with a mask.
-        num_masked: usize,
-        /// Words from one mask to the next.
-        mask_stride: usize,
-        /// The result of a row that is not finite.
-        not_finite: u32,
-    }
-}
-
-arguments! {
-    /// The arguments of log-probabilities.
-    pub struct Score, rows num_rows {
-        /// \[num_rows\] `f32`, of the targets.
-        logprobs: usize,
-        /// \[num_rows, num_top\] `i32`, the likeliest first, equal ones by their ids.
-        top_ids: usize,
-        /// As `top_ids`, `f32`.
-        top_logprobs: usize,
-        /// \[*, vocab_size\] `f32`.
-        logits: usize,
-        /// \[num_rows\] `i32`: which rows of the logits; 0 for all in their order.
-        samples: usize,
-        /// `i32`, one for each row of the logits.
-        targets: usize,
-        /// Rows.
-        num_rows: usize,
-        /// Elements per row, at most 524288.
-        vocab_size: usize,
-        /// Elements from one row of the logits to the next.
-        logits_stride: usize,
-        /// Likeliest tokens of each row, at most 64 and `vocab_size`.
-        num_top: usize,
-        /// What a log-probability is at least.
-        least: f32,
-    }
-}
-
-arguments! {
     /// The arguments of a product with a weight of four or eight bits in groups.
     pub struct GroupedLinear, rows num_rows {
         /// \[num_rows, num_outputs\].
@@ -367,8 +276,8 @@ operations! {
     PagedAttention(PagedAttention) => streamcore_cuda_paged_attention,
     Linear(Linear) => streamcore_cuda_linear,
     Experts(Experts) => streamcore_cuda_experts,
-    Sample(Sample) => streamcore_cuda_sample,
-    Score(Score) => streamcore_cuda_score,
+    Sample(cpu::Sample) => streamcore_cuda_sample,
+    Score(cpu::Score) => streamcore_cuda_score,
     GroupedLinear(GroupedLinear) => streamcore_cuda_grouped_linear,
     WidenGroups(WidenGroups) => streamcore_cuda_widen_groups,
     WidenFp8(WidenFp8) => streamcore_cuda_widen_fp8,
