@@ -72,8 +72,9 @@ __global__ void __launch_bounds__(kProductThreads, kProductBlocks<Weights, kRowT
     __shared__ ProductShared<kRowTiles> shared;
     let_next_launch_begin();
     const int num_inputs = static_cast<int>(args.num_inputs), num_outputs = static_cast<int>(args.num_outputs);
-    const int first_row = blockIdx.z * kMaxRows;
-    const int num_rows = args.num_rows - first_row < kMaxRows ? static_cast<int>(args.num_rows) - first_row : kMaxRows;
+    constexpr int kRows = kBlockRows<Weights>;
+    const int first_row = blockIdx.z * kRows;
+    const int num_rows = args.num_rows - first_row < kRows ? static_cast<int>(args.num_rows) - first_row : kRows;
     const Weights weights = Weights::of(args.weight, num_outputs, num_inputs, static_cast<int>(args.num_groups));
     const OutputRange outputs = args.activation != 0 ? OutputRange::gated(blockIdx.x, num_outputs / 2)
                                                      : OutputRange::plain(blockIdx.x, num_outputs);

@@ -30,6 +30,9 @@ namespace streamcore {
 constexpr int kProductWarps = 4, kProductThreads = kWarp * kProductWarps;
 constexpr int kOutputTiles = 4, kTileOutputs = 16, kOutputs = kOutputTiles * kTileOutputs, kRowsOfTile = 8;
 constexpr int kMaxRows = 32;
+// Rows that a block multiplies. Sums of 32 rows and scales leave no registers for weights in fp8.
+template <typename Weights>
+constexpr int kBlockRows = Weights::kHasScales ? 16 : kMaxRows;
 // Inputs that share a scale, where not all of an output do.
 constexpr int kFp8Group = 128;
 
@@ -127,7 +130,7 @@ struct OutputRange {
 // Blocks on a multiprocessor: as many as the registers of the sums leave room for; fp8 takes some
 // for scales.
 template <typename Weights, int kRowTiles>
-constexpr int kProductBlocks = kRowTiles == 4 ? 2 : (kRowTiles == 1 ? 4 : 3) - Weights::kHasScales;
+constexpr int kProductBlocks = Weights::kHasScales || kRowTiles == 4 ? 2 : kRowTiles == 1 ? 4 : 3;
 
 template <int kRowTiles>
 struct alignas(16) ProductShared {
@@ -172,8 +175,8 @@ struct ProductWarp {
                                               int l) {
         // What lies beyond the last input meets zeros.
         const int at = input(step, l) < weights.num_inputs ? input(step, l) : weights.num_inputs - kPart;
-        // Sums and scales of 32 rows leave no registers for the numbers of eight outputs.
-        const int row = Weights::kHasScales && kRowTiles == 4 ? anew(g) : g;
+        // Scales leave no registers for the numbers of eight outputs.
+        const int row = Weights::kHasScales ? anew(g) : g;
 #pragma unroll
         for (int j = 0; j < 2; ++j) {
             const int output = outputs.of(m, row + 8 * j);

@@ -9,26 +9,39 @@
 namespace streamcore {
 
 // Calls `launch` with the number of tiles of eight rows that there are kernels for, as a type.
-template <typename Launch>
+template <int kMostRows = kMaxRows, typename Launch>
 cudaError_t with_row_tiles(int64_t num_rows, Launch launch) {
     if (num_rows <= kRowsOfTile) return launch(std::integral_constant<int, 1>());
-    if (num_rows <= 2 * kRowsOfTile) return launch(std::integral_constant<int, 2>());
-    return launch(std::integral_constant<int, 4>());
+    if constexpr (kMostRows > 2 * kRowsOfTile) {
+        if (num_rows > 2 * kRowsOfTile) return launch(std::integral_constant<int, 4>());
+    }
+    return launch(std::integral_constant<int, 2>());
 }
 
 template <typename T, typename Weights>
 cudaError_t linear(const streamcore_linear& args, void* stream) {
+    constexpr int kRows = kBlockRows<Weights>;
+    if (args.num_splits > 1 && args.num_rows > kRows) {
+        // The memory where stretches of the inputs meet has room for the rows of one block.
+        streamcore_linear first = args, rest = args;
+        first.num_rows = kRows;
+        rest.num_rows = args.num_rows - kRows;
+        rest.x = static_cast<const T*>(args.x) + kRows * args.x_stride;
+        rest.output = static_cast<T*>(args.output) + kRows * args.output_stride;
+        const cudaError_t error = linear<T, Weights>(first, stream);
+        return error == cudaSuccess ? linear<T, Weights>(rest, stream) : error;
+    }
     const unsigned tiles = args.activation != 0 ? blocks_for(args.num_outputs / 2, kOutputs / 2)
                                                 : blocks_for(args.num_outputs, kOutputs);
-    const dim3 blocks(tiles, static_cast<unsigned>(args.num_splits), blocks_for(args.num_rows, kMaxRows));
-    return with_row_tiles(args.num_rows, [&](auto tiles) {
+    const dim3 blocks(tiles, static_cast<unsigned>(args.num_splits), blocks_for(args.num_rows, kRows));
+    return with_row_tiles<kRows>(args.num_rows, [&](auto tiles) {
         return run(linear_kernel<T, Weights, tiles.value>, blocks, kProductThreads, 0, stream, args);
     });
 }
 
 template <typename T, typename Weights>
 cudaError_t experts(const streamcore_experts& args, void* stream) {
-    return with_row_tiles(args.num_tokens, [&](auto tiles) {
+    return with_row_tiles<kBlockRows<Weights>>(args.num_tokens, [&](auto tiles) {
         constexpr int kPartRows = kRowsOfTile * tiles.value;
         const int64_t num_choices = args.num_tokens * args.num_used;
         const int64_t num_used = num_choices < args.num_experts ? num_choices : args.num_experts;
