@@ -205,7 +205,7 @@ impl Rule {
 /// Reads an element of an array.
 ///
 /// # Safety
-/// The address is that of a live array of `T` with so many elements.
+/// The address is that of a live array of `T` with this many elements.
 #[inline(always)]
 unsafe fn at<T: Copy>(address: usize, index: usize) -> T {
     // SAFETY: the caller's promise.
