@@ -195,11 +195,9 @@ def _words(codes: Tensor, bits: int) -> Tensor:
 def unpack(packed: Tensor, form: Form, num_rows: int, num_inputs: int) -> Grouped:
     """The opposite of `pack`."""
     if form.is_fp8:
-        codes, scales = packed[: num_rows * num_inputs], packed[num_rows * num_inputs :]
+        codes, tail = packed[: num_rows * num_inputs], packed[num_rows * num_inputs :]
         return Grouped(
-            form,
-            codes.view(num_rows, num_inputs),
-            scales.view(torch.float32).view(-1, num_rows).t(),
+            form, codes.view(num_rows, num_inputs), tail.view(torch.float32).view(-1, num_rows).t()
         )
     num_tiles, num_spans, _ = packed.shape
     per_span = form.span // form.group_size

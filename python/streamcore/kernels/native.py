@@ -76,14 +76,13 @@ class CudaOps(SampledOps):
     def multiply(self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None) -> None:
         """See `NativeOps`."""
         if self._has_few_rows(x, weight):
-            product = self._few_rows
+            self._few_rows(out, x, weight, bias)
         elif not takes_groups(x, weight):
-            product = self._many_rows
+            self._many_rows(out, x, weight, bias)
         elif x.shape[0] <= MAX_ROWS_OF_GROUPS and multiplies_with(weight):
-            product = self._few_rows_of_groups
+            self._few_rows_of_groups(out, x, weight, bias)
         else:
-            product = self._widened
-        product(out, x, weight, bias)
+            self._widened(out, x, weight, bias)
 
     def gated_linear(
         self,

@@ -6,7 +6,9 @@ mod operations;
 use std::ffi::{CStr, c_char, c_int};
 use std::fmt;
 
-pub use operations::{Experts, GroupedLinear, Linear, OPERATIONS, PagedAttention, Primitives, WidenGroups};
+pub use operations::{
+    Experts, GroupedLinear, Linear, OPERATIONS, PagedAttention, Primitives, WidenFp8, WidenGroups,
+};
 
 /// The toolkit and targets of the compiled kernels.
 #[derive(Clone, Copy, Debug)]
