@@ -1,4 +1,5 @@
-// Numbers of eight bits, in the KV cache and of weights: `float8_e4m3fn` (Micikevicius et al. 2022).
+// Numbers of eight bits, in the KV cache and of weights: `float8_e4m3fn` (Micikevicius et al.
+// 2022).
 //
 //   seee emmm    (-1)^s 2^(e - 7) 1.mmm;  e = 0: (-1)^s 2^-6 0.mmm;  0x7f, 0xff: NaN
 //

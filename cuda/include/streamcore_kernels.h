@@ -336,7 +336,7 @@ typedef struct {
 /* Some rows of a weight in fp8, each number rounded once to float32, then to the dtype. */
 int streamcore_cuda_widen_fp8(int device, const streamcore_widen_fp8* args, void* stream);
 
-/* What the kernels are made of, for tests of a device; cuda/kernels/primitives.cuh says what each does. */
+/* What kernels are made of, for tests of a device; cuda/kernels/primitives.cuh has each of them. */
 typedef enum {
     STREAMCORE_MATRICES,
     STREAMCORE_PRODUCTS_BF16,

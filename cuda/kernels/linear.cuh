@@ -1,12 +1,13 @@
-// output[r, o] = sum_i x[r, i] weight[o, i] + bias[o] of few rows, or the middle of a gated MLP made
-// of it: output[r, o] = activation(p[r, o]) * p[r, inter + o], where p is that product. In fp8 it is
+// output[r, o] = sum_i x[r, i] weight[o, i] + bias[o] of few rows, or the middle of a gated MLP
+// made of it: output[r, o] = activation(p[r, o]) * p[r, inter + o], where p is that product. In fp8
+// it is
 //   sum over the groups, in order, of scale[o] sum_i x[r, i] code[o, i]
 // and a weight is scale code, rounded once, to float32.
 //
 // Shapes: output [num_rows, num_outputs] or, gated, [num_rows, num_outputs / 2], and x [num_rows,
-// num_inputs], rows contiguous, those of x at a stride that is a multiple of 8; weight [num_outputs,
-// num_inputs], contiguous, in fp8 followed by its scales; bias [num_outputs] or null. num_inputs is
-// a multiple of 8, in fp8 of 16, and x and weight begin at multiples of 16 bytes.
+// num_inputs], rows contiguous, those of x at a stride that is a multiple of 8; weight
+// [num_outputs, num_inputs], contiguous, in fp8 followed by its scales; bias [num_outputs] or null.
+// num_inputs is a multiple of 8, in fp8 of 16, and x and weight begin at multiples of 16 bytes.
 // Layout: blockIdx.x is a tile of 64 outputs (32 of each half, if gated), blockIdx.y a stretch of
 // the inputs: few outputs would leave multiprocessors idle; blockIdx.z a stretch of 32 rows. Of the
 // blocks of a tile the last to finish adds up what all of them have stored, in the order of the

@@ -263,8 +263,8 @@ struct ProductWarp {
     }
 };
 
-// Adds up the turns `begin` to `end`, of 64 or 128 inputs; the first weights are on their way before
-// the launch in front has ended. `rows_of` gives row r of x; it is called after that.
+// Adds up the turns `begin` to `end`, of 64 or 128 inputs; the first weights are on their way
+// before the launch in front has ended. `rows_of` gives row r of x; it is called after that.
 template <typename T, typename Weights, int kRowTiles, typename RowsOf>
 __device__ __forceinline__ void multiply_rows(const Weights& weights, const OutputRange& outputs, int begin, int end,
                                               const RowsOf& row_of, ProductShared<kRowTiles>& shared) {

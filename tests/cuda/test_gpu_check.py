@@ -81,7 +81,7 @@ def test_what_was_measured_before_the_machine_went_is_there(tmp_path: Path) -> N
 
 
 def test_who_ends_the_check_ends_its_part(tmp_path: Path) -> None:
-    """A part that goes on keeps the device from whoever comes next."""
+    """A part that goes on keeps the device from the next one."""
     ended = once_written(tmp_path, "os.kill(os.getppid(), signal.SIGTERM)\nsignal.pause()")
     assert checked(tmp_path, (600, ended)) == 128 + signal.SIGTERM
     numbers = results_in(tmp_path)[0]["numbers"]

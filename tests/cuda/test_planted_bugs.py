@@ -148,12 +148,6 @@ FP8_PLANTS = {
         "sum = scales[m][i % 4 / 2] * (unscaled[i / 4][i % 4] + sum);",
         NUMBERS,
     ),
-    "weights beyond the last input": Plant(
-        "product.cuh",
-        "? input(step, l) : weights.num_inputs - kPart",
-        "? input(step, l) : weights.num_inputs",
-        "outside of every allocation",
-    ),
 }
 
 # Found where the cache is in eight bits.

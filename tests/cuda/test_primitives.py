@@ -68,7 +68,7 @@ def test_a_wrong_bit_is_seen(primitive: Primitive) -> None:
     output = primitive.launched(ops, CPU, inputs)
     for word in range(primitive.words_out):
         wrong = output.clone()
-        # The sign of a number that is neither tiny nor NaN, if there is one, in a row that is not the first.
+        # The sign of a number that is neither tiny nor NaN, if any, in a row but the first.
         size = output[1:, word] & 0x7FFFFFFF
         ordinary = (size > 0x30000000) & (size < 0x7F000000)
         row = int((ordinary if ordinary.any() else size != 0).nonzero()[0]) + 1

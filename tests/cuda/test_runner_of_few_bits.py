@@ -79,13 +79,13 @@ def test_every_way_to_run_steps_gives_the_same_tokens(plain: Path, name: str) ->
     """
     model = kept(quantised(plain, name))
     asked = asks(temperature=1.0, top_p=0.9, seed=7, logprobs=1)
-    expected = answers(model, asked)
     ways: list[tuple[dict[str, Any], bool]] = [
         ({"max_num_batched_tokens": 8, "max_num_seqs": 3}, False),
         ({"capture_sizes": [4, 16]}, False),
         ({"capture_sizes": [4, 16]}, True),
     ]
     for limits, captures in ways:
+        expected = answers(model, asked, **limits)
         loop = EngineLoop(model, num_blocks=64, placement=emulated_placement(2, captures=captures), **limits)
         # Log-probabilities too, bit for bit.
         assert loop.answer(asked) == expected

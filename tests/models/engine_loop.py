@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 def load(folder: Path, max_model_len: int, dtype: torch.dtype = torch.float32, **options: str) -> Model:
     """The model of a folder, with the options of `load_model`."""
-    model = load_model(check_model_folder(folder), CPU, dtype, **options)
+    model = load_model(check_model_folder(folder), CPU, dtype, None, **options)
     model.prepare(max_model_len)
     return model
 

@@ -330,8 +330,8 @@ def test_the_start_says_what_weights_take(tmp_path: Path, monkeypatch: pytest.Mo
     for name in ("awq", "fp8 blocks"):
         folder = check_model_folder(write(tmp_path / name, name) / "quantised")
         load_runner(ServeConfig(dtype="float32", kv_cache_memory_bytes=1 << 20), folder)
-    folder = check_model_folder(tmp_path / "awq" / "quantised")
-    load_runner(ServeConfig(quantize_activations="int8", kv_cache_memory_bytes=1 << 20), folder)
+    rounding = ServeConfig(dtype="float32", quantize_activations="int8", kv_cache_memory_bytes=1 << 20)
+    load_runner(rounding, check_model_folder(write(tmp_path / "again", "awq") / "quantised"))
     *said, rounded = [line for line in lines if "weights are" in line]
     assert rounded == said[0] + "; activations are rounded to int8 by group"
     assert said == [

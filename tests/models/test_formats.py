@@ -18,6 +18,8 @@ from torch import Tensor
 from streamcore import kernels
 from streamcore.kernels import LinearWeight
 from streamcore.kernels.grouped import Grouped
+from streamcore.layers.decoder import DecoderLayer
+from streamcore.layers.experts import Experts
 
 MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "head_dim": 16}
 FAMILIES: dict[str, Variant] = {
@@ -159,4 +161,6 @@ def test_activations_are_rounded_where_that_is_not_forbidden(plain: dict[str, Pa
         layer = model.decoder.layers[0]
         assert model.decoder.head.weight.quantize_x == is_rounded, chosen
         assert layer.attention.output.weight.quantize_x == is_rounded
+        assert isinstance(layer, DecoderLayer)
+        assert isinstance(layer.mlp, Experts)
         assert layer.mlp.experts[0].down.quantize_x == is_rounded

@@ -39,14 +39,12 @@ def rust_functions(path: Path) -> Iterator[tuple[str, int]]:
     opened: list[tuple[str, str, int]] = []
     for number, line in enumerate(path.read_text().splitlines(), start=1):
         if match := re.match(
-            r"( *)(?:pub(?:\([^)]*\))? )?(?:const |async |unsafe |extern \"C\" )*fn (\w+)", line
+            r"( *)(?:pub(?:\([^)]*\))? )?(?:const |async |unsafe |extern \"C\" )*fn (\w+)(?!.*;$)", line
         ):
             opened.append((match[1], match[2], number))
         elif opened and line == opened[-1][0] + "}":
             _, name, start = opened.pop()
             yield name, number - start + 1
-        elif opened and line.startswith(opened[-1][0]) and line.endswith(";") and number == opened[-1][2]:
-            opened.pop()
 
 
 def comments(path: Path) -> Iterator[tuple[int, str]]:

@@ -22,7 +22,7 @@ def by_kernel(logits: Tensor, columns: SamplingColumns) -> Tensor:
     count, vocab_size = logits.shape
     is_possible = torch.nn.functional.pad(logits > -torch.inf, (0, -vocab_size % 32)).view(count, -1, 32)
     words = (is_possible.long() << torch.arange(32)).sum(dim=-1).int()
-    tokens, results = torch.full((2, count), -7, dtype=torch.int32)
+    tokens, results = (torch.full((count,), -7, dtype=torch.int32) for _ in range(2))
     parameters = {name: getattr(columns, name) for name in SamplingColumns.parameters()}
     penalties = {f"{name}_penalty": torch.zeros(count) for name in ("frequency", "presence", "repetition")}
     rows = torch.arange(count, dtype=torch.int32)

@@ -12,7 +12,8 @@ const LEAST: f32 = -64.0;
 /// Octaves per unit of a logit, at most: more would make infinities of differences.
 const MAX_OCTAVES: f32 = 1e30;
 
-/// `2^x` as a series for `x` in -0.5..=0.5, the highest power first; the next term is below `1.3e-7`.
+/// `2^x` as a series for `x` in -0.5..=0.5, the highest power first; the next term is below
+/// `1.3e-7`.
 const SERIES: [f32; 7] = {
     let mut series = [1.0; 7];
     let (mut term, mut power) = (1.0, 1);

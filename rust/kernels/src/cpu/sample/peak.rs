@@ -15,8 +15,8 @@ pub(crate) struct Peak {
 }
 
 impl Peak {
-    /// Looks at a row, and leaves in `maxima` the greatest logit of each of some disjoint parts, which
-    /// are of the length of a few vectors.
+    /// Looks at a row, and leaves in `maxima` the greatest logit of each of some disjoint parts,
+    /// which are of the length of a few vectors.
     ///
     /// # Safety
     /// The processor has the instructions of `V`.

@@ -4,7 +4,7 @@
 use super::mass::{BLOCK, Block, Masses, Weight};
 use crate::simd::Vector;
 
-/// Distances that are told apart in an octave: few logits share one.
+/// Distances that are distinguished in an octave: few logits share one.
 const PER_OCTAVE: f32 = 32.0;
 /// Where the digits of a float begin in its ordered bits, the highest first.
 const SHIFTS: [u32; 3] = [21, 10, 0];

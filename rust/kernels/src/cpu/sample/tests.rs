@@ -1,5 +1,5 @@
-//! Draws by every instruction set and in every batch; `tests/kernels/test_sampling.py` compares them
-//! with their definitions.
+//! Draws by every instruction set and in every batch; `tests/kernels/test_sampling.py` compares
+//! them with their definitions.
 
 #![allow(clippy::unwrap_used)]
 

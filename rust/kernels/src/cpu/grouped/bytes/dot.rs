@@ -125,8 +125,8 @@ dot! {
 
 #[cfg(target_arch = "x86_64")]
 dot! {
-    /// AVX2: magnitudes of weights, and codes with the signs of the weights. Two products of at most
-    /// 128 and 127 fit into 16 bits.
+    /// AVX2: magnitudes of weights, and codes with the signs of the weights. Two products of at
+    /// most 128 and 127 fit into 16 bits.
     Pairs256(__m256i) as Avx2, rows 2,
     _mm256_loadu_si256, _mm256_storeu_si256, _mm256_set1_epi32, _mm256_broadcastsi128_si256,
     _mm256_and_si256, _mm256_srli_epi32, _mm256_shuffle_epi8,
