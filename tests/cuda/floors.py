@@ -49,7 +49,8 @@ def product(title: str, num_rows: int, num_outputs: int, num_inputs: int, *, is_
     """A product of few rows: its weights, and what goes in and out. In fp8 an output has a scale for each 128 inputs."""
     most_rows = 16 if is_fp8 else 32
     tiles = next(count for count in (1, 2, 4) if min(num_rows, most_rows) <= 8 * count)
-    turns = -(-num_rows // most_rows) * num_outputs / 64 * num_inputs / (128 if is_fp8 else 64)
+    passes = -(-num_rows // most_rows)
+    turns = passes * num_outputs / 64 * num_inputs / (128 if is_fp8 else 64)
     weights = "Fp8Weights" if is_fp8 else "PlainWeights"
     bytes_of_weight = 1 + 4 / 128 if is_fp8 else 2
     return Kernel(
@@ -59,7 +60,7 @@ def product(title: str, num_rows: int, num_outputs: int, num_inputs: int, *, is_
         "HMMA",
         bytes_of_weight * num_outputs * num_inputs + 2 * num_rows * (num_inputs + num_outputs),
         turns,
-        flops=num_outputs / 64 * num_inputs / 64 * 4 * tiles * 4 * 4096,
+        flops=passes * num_outputs / 64 * num_inputs / 64 * 4 * tiles * 4 * 4096,
     )
 
 

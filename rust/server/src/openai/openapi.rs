@@ -55,7 +55,7 @@ fn paths() -> Value {
             "countResponseTokens", "ResponseRequest", "ResponseTokens", None,
         ) },
         "/v1/responses/{id}": {
-            "get": queried(asked("retrieveResponse", &streamed("Response", event(&reference("ResponseEvent")))), &[
+            "get": queried(asked("retrieveResponse", &streamed("Response", &event(&reference("ResponseEvent")))), &[
                 ("stream", json!({ "type": "boolean" }), "Its events, if it was created with `stream`."),
                 ("starting_after", json!({ "type": "integer", "minimum": 0 }), "Those behind this number."),
             ]),
@@ -131,7 +131,7 @@ fn chunk(schema: &str) -> Value {
 
 /// Returns a body of this schema, or a stream of events with such `data`. OpenAPI 3.1 has no word
 /// for streams; tools read the schema of this kind of content as that of one event.
-fn streamed(schema: &str, data: Value) -> Value {
+fn streamed(schema: &str, data: &Value) -> Value {
     let mut kinds = content(schema);
     let fields = json!({ "event": { "type": "string" }, "data": data });
     let event = json!({ "type": "object", "properties": fields, "required": ["data"] });
@@ -180,7 +180,7 @@ pub(crate) fn post_with(id: &str, request: &str, answer: &str, data: Option<Valu
         ("504", "not complete within the time that the client waits, which SDKs tell in a header"),
     ];
     let mut responses = errors(&refused, error);
-    let kinds = data.map_or_else(|| content(answer), |data| streamed(answer, data));
+    let kinds = data.map_or_else(|| content(answer), |data| streamed(answer, &data));
     responses.insert("200".to_owned(), json!({ "description": "the answer", "content": kinds }));
     let body = json!({ "required": true, "content": content(request) });
     json!({ "operationId": id, "requestBody": body, "responses": responses })
