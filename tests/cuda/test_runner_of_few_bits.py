@@ -38,7 +38,7 @@ FORMATS = {
 @pytest.fixture
 def plain(tmp_path: Path) -> Path:
     """A model whose heads the attention kernels take, with several groups in a row of the MLP's last matrix."""
-    sizes = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64}
+    sizes: dict[str, Any] = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64}
     return write_checkpoint(tmp_path / "checkpoint", hidden_size=64, intermediate_size=160, **sizes)
 
 

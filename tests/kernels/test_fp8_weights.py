@@ -131,7 +131,8 @@ def test_what_is_no_number_stays_none(implementation: Implementation, dtype: tor
     numbers = Grouped(Form(8, 16, torch.float32, is_fp8=True), codes, scale)
     weight = kernels.pack_grouped_weight([numbers], torch.float16, exact=True)
     widened = codes.new_empty(16, 16, dtype=dtype)
-    implementation.operations.ops._ops._widen(widened, weight, 0)
+    cuda: Any = implementation.operations.ops._ops
+    cuda._widen(widened, weight, 0)
     expected = numbers.values().to(dtype)
     assert int(expected.isnan().sum()) == 2
     assert torch.equal(widened.isnan(), expected.isnan())
@@ -180,7 +181,10 @@ def test_experts(implementation: Implementation, dtype: torch.dtype, num_tokens:
             prepared(implementation, *shape, is_whole=is_whole, seed=seed)
             for shape in ((2 * inter, hidden), (hidden, inter))
         ]
-        values = [LinearWeight(part.values(), *part.codes.shape, packed=False) for part, _ in pairs]
+        values = [
+            LinearWeight(part.values(), part.codes.shape[0], part.codes.shape[1], packed=False)
+            for part, _ in pairs
+        ]
         experts.append(Expert(pairs[0][1], None, pairs[1][1], None))
         plain.append(Expert(values[0], None, values[1], None))
     x = implementation.random(num_tokens, hidden, dtype=dtype)

@@ -18,7 +18,7 @@ PENALTIES = ("repetition_penalty", "frequency_penalty", "presence_penalty")
 def draw(rows: Rows) -> Tensor:
     """What the kernel draws. The parameters of each sample are in another row than its own."""
     count = len(rows.logits)
-    tokens, results = torch.full((2, count), -7, dtype=torch.int32)
+    tokens, results = (torch.full((count,), -7, dtype=torch.int32) for _ in range(2))
     parameters = {name: getattr(rows.columns, name) for name in SamplingColumns.parameters()}
     counted = biases = None
     if rows.changes is None:

@@ -74,7 +74,7 @@ impl Problem {
                 for word in 0..grid.group_size * form.bits as usize * TILE / 32 {
                     // SAFETY: the memory has these words, and nothing else uses them.
                     unsafe {
-                        *grid.words(tile, group).cast_mut().add(word) = numbers.bits() << 1 ^ numbers.bits()
+                        *grid.words(tile, group).cast_mut().add(word) = numbers.bits() << 1 ^ numbers.bits();
                     };
                 }
             }
