@@ -207,8 +207,8 @@ def _open_model(
 
 
 def _read_text_beside_imports(config: ServeConfig, folder: ModelFolder) -> _core.TextModel:
-    """Reads the tokenizer and the chat template in a thread, and imports what runs models meanwhile:
-    each takes up to a second, the one in Rust, the other in Python.
+    """Reads the tokenizer and the chat template, which is work in Rust, in a thread, and imports what
+    runs models meanwhile, which is work in Python.
     """
     parsers = {"tool_call_parser": config.tool_call_parser, "reasoning_parser": config.reasoning_parser}
     with folder.text_files as text_files, ThreadPoolExecutor(1, "tokenizer") as beside:
@@ -221,8 +221,8 @@ def _read_text_beside_imports(config: ServeConfig, folder: ModelFolder) -> _core
 
 @contextmanager
 def _without_collections() -> Iterator[None]:
-    """For a start: nearly all of what is made stays, and to look for garbage in it takes an eighth of
-    the time of importing torch.
+    """Looks for no garbage while modules are imported and a model is loaded: nearly all of what is
+    made then stays.
     """
     was_enabled = gc.isenabled()
     gc.disable()
