@@ -174,23 +174,31 @@ def test_loops_keep_to_registers() -> None:
             assert code.count("LDL") + code.count("STL") == 0, name
 
 
+def loop_of_product(
+    kernel: str, weights: str, tiles: int, source: str, target: str
+) -> tuple[list[str], list[str]]:
+    """The loop of a product in bfloat16, and its loads, those of weights 16 bytes wide."""
+    name = f"{kernel}_kernel<__nv_bfloat16, {weights}<__nv_bfloat16>, {tiles}>"
+    compiled = codes_of(reports()[0].parent / f"{source}.o", target)
+    loop = next(code for code in compiled if code.kernel == name).main_loop("HMMA")
+    loads = [
+        operation for operation in loop if operation.startswith("LD") and not operation.startswith("LDC")
+    ]
+    assert loads.count("LDG.E.NA.128.CONSTANT") >= 16, loads
+    # The last two go on or leave, on sm_80 by a call to what comes next.
+    assert not any(operation.startswith(("CALL", "STL", "BAR")) for operation in loop[:-2])
+    return loop, loads
+
+
 @needs_disassembler
 @pytest.mark.parametrize("target", ["sm_80", "sm_90"])
 @pytest.mark.parametrize("tiles", [1, 2, 4])
 @pytest.mark.parametrize("kernel", ["linear", "gate_up_of_experts", "down_of_experts"])
 def test_products_are_made_of_wide_loads_and_tensor_cores(kernel: str, tiles: int, target: str) -> None:
     """A compiler that splits the loads, or calls a function between them, halves the rate at which weights come in."""
-    name = f"{kernel}_kernel<__nv_bfloat16, PlainWeights<__nv_bfloat16>, {tiles}>"
-    compiled = codes_of(reports()[0].parent / "linear_bf16.o", target)
-    loop = next(code for code in compiled if code.kernel == name).main_loop("HMMA")
+    loop, loads = loop_of_product(kernel, "PlainWeights", tiles, "linear_bf16", target)
     assert sum(operation.startswith("HMMA.16816.F32.BF16") for operation in loop) == 16 * tiles
-    loads = [
-        operation for operation in loop if operation.startswith("LD") and not operation.startswith("LDC")
-    ]
-    assert loads.count("LDG.E.NA.128.CONSTANT") >= 16, loads
     assert all(".128" in operation for operation in loads), loads
-    # The last two go on or leave, on sm_80 by a call to what comes next.
-    assert not any(operation.startswith(("CALL", "STL", "BAR")) for operation in loop[:-2])
     # The 8 KB of a turn take an H200 as long as a multiprocessor takes for 1580 instructions.
     assert len(loop) < 800
 
@@ -203,19 +211,12 @@ def test_fp8_is_widened_in_registers(kernel: str, tiles: int, target: str, most:
     """A turn has the bytes of one of plain weights and twice the numbers: what widens them must stay below the time that
     the bytes take, which is that of `most` instructions of a multiprocessor.
     """
-    name = f"{kernel}_kernel<__nv_bfloat16, Fp8Weights<__nv_bfloat16>, {tiles}>"
-    compiled = codes_of(reports()[0].parent / "fp8_bf16.o", target)
-    loop = next(code for code in compiled if code.kernel == name).main_loop("HMMA")
+    loop, loads = loop_of_product(kernel, "Fp8Weights", tiles, "fp8_bf16", target)
     assert sum(operation.startswith("HMMA.16816.F32.BF16") for operation in loop) == 32 * tiles
-    loads = [
-        operation for operation in loop if operation.startswith("LD") and not operation.startswith("LDC")
-    ]
-    assert loads.count("LDG.E.NA.128.CONSTANT") >= 16, loads
     # Those of scales, of the outputs of a lane.
     assert sum(".128" not in operation for operation in loads) == 8, loads
     if target == "sm_90":
         assert sum("E4M3" in operation for operation in loop) == 128
-    assert not any(operation.startswith(("CALL", "STL", "BAR")) for operation in loop[:-2])
     assert len(loop) < most
 
 

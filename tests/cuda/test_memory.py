@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from tests.cuda.emulated import CheckedMemory
-from tests.cuda.emulator import Emulator, aligned
+from tests.cuda.emulator import Emulator, Profile, aligned
 from tests.cuda.host_library import host_library, missing
 from tests.kernels.grouped_weights import FORMS, random_fp8, random_weight
 from tests.kernels.test_experts import expected as expected_of_experts
@@ -254,21 +254,29 @@ def test_fp8_is_widened(ops: CheckedMemory) -> None:
     assert torch.equal(matrix, numbers.values()[40:].bfloat16())
 
 
+def profile_of_product(
+    ops: CheckedMemory, weight: LinearWeight, num_rows: int, num_code_bytes: int
+) -> Profile:
+    """The profile of a product of 192 outputs whose codes are read once, 16 bytes a thread, by whole sectors."""
+    out, x = aligned(torch.empty(num_rows, 192, dtype=torch.bfloat16)), random(num_rows, 1024)
+    ops.linear(out, x, weight, None)
+    profile = ops.emulator.profile()
+    reads = [row for row in profile.requests if "launch_order.cuh" in row.line]
+    assert sum(row.num_bytes for row in reads) == num_code_bytes
+    assert {row.size for row in reads} == {16}
+    assert sum(row.units for row in reads) == num_code_bytes // 32
+    assert profile.num_mma == 12 * 64 * -(-num_rows // 8)
+    return profile
+
+
 def test_fp8_is_read_once_by_whole_sectors(ops: CheckedMemory) -> None:
     """A half of the bytes of bfloat16 is what fp8 is for: 16 rows cost no more of them than one, and scales add a thirtieth."""
     ops.profiles = True
     numbers = random_fp8(192, 1024, is_whole=False)
     weight = LinearWeight(aligned(grouped.pack(numbers)), 192, 1024, False, False, numbers.form)
     for num_rows in (1, 16):
-        out, x = aligned(torch.empty(num_rows, 192, dtype=torch.bfloat16)), random(num_rows, 1024)
-        ops.linear(out, x, weight, None)
-        profile = ops.emulator.profile()
-        reads = [row for row in profile.requests if "launch_order.cuh" in row.line]
-        assert sum(row.num_bytes for row in reads) == numbers.codes.nbytes
-        assert {row.size for row in reads} == {16}
-        assert sum(row.units for row in reads) == numbers.codes.nbytes // 32
+        profile = profile_of_product(ops, weight, num_rows, numbers.codes.nbytes)
         assert profile.tensors["a weight"][1] == weight.data.nbytes
-        assert profile.num_mma == 12 * 64 * -(-num_rows // 8)
 
 
 def test_weights_are_read_once_by_whole_sectors(ops: CheckedMemory) -> None:
@@ -276,15 +284,8 @@ def test_weights_are_read_once_by_whole_sectors(ops: CheckedMemory) -> None:
     ops.profiles = True
     weight = linear_weight(192, 1024, torch.bfloat16)
     for num_rows in (1, 32):
-        out, x = aligned(torch.empty(num_rows, 192, dtype=torch.bfloat16)), random(num_rows, 1024)
-        ops.linear(out, x, weight, None)
-        profile = ops.emulator.profile()
-        reads = [row for row in profile.requests if "launch_order.cuh" in row.line]
-        assert sum(row.num_bytes for row in reads) == weight.data.nbytes
-        assert {row.size for row in reads} == {16}
+        profile = profile_of_product(ops, weight, num_rows, weight.data.nbytes)
         assert profile.tensors["a weight"] == (weight.data.nbytes, weight.data.nbytes, 0)
-        assert sum(row.units for row in reads) == weight.data.nbytes // 32
-        assert profile.num_mma == 12 * 64 * -(-num_rows // 8)
 
 
 def test_products_are_split_and_are_not(ops: CheckedMemory) -> None:

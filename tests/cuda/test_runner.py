@@ -192,21 +192,26 @@ def test_the_kernels_draw_and_score_as_the_cpu_does(folder: Path) -> None:
             )
 
 
-def test_a_model_with_experts_is_captured(tmp_path: Path) -> None:
-    """Experts that the host has to choose are a wait in every layer of every step."""
-    write_reference(tmp_path, MIXTURE)
-    model, torchs = model_of(tmp_path, emulated()), model_of(tmp_path, ReferenceOps())
+def captured_answers(model: Model, asked: list[Ask]) -> list[Answer]:
+    """What a model answers whose steps can be captured: the same in captured ones, with padding, two in flight."""
     model.measure()
     model.prepare(256)
     assert is_capturable(model)
-    asked = asks(logprobs=1)
     expected = answers(model, asked)
     loop = EngineLoop(
         model, num_blocks=64, capture_sizes=[4, 16], placement=emulated_placement(2, captures=True)
     )
     assert loop.answer(asked) == expected
     assert loop.num_padding > 0
-    for ours, theirs in zip(expected, answers(torchs, asked), strict=True):
+    return expected
+
+
+def test_a_model_with_experts_is_captured(tmp_path: Path) -> None:
+    """Experts that the host has to choose are a wait in every layer of every step."""
+    write_reference(tmp_path, MIXTURE)
+    model, torchs = model_of(tmp_path, emulated()), model_of(tmp_path, ReferenceOps())
+    asked = asks(logprobs=1)
+    for ours, theirs in zip(captured_answers(model, asked), answers(torchs, asked), strict=True):
         first, wanted = ([logprob for logprob, _ in answer.likelihoods[:1]] for answer in (ours, theirs))
         assert first == pytest.approx(wanted, abs=0.02)
 

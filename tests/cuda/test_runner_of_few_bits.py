@@ -8,7 +8,15 @@ import pytest
 import torch
 from tests.checkpoints import write_checkpoint
 from tests.cuda.host_library import missing
-from tests.cuda.test_runner import MIXTURE, answers, asks, emulated, emulated_placement, model_of
+from tests.cuda.test_runner import (
+    MIXTURE,
+    answers,
+    asks,
+    captured_answers,
+    emulated,
+    emulated_placement,
+    model_of,
+)
 from tests.models.engine_loop import Answer, EngineLoop, load
 from tests.models.family_checkpoints import write_reference
 from tests.models.format_variants import MATRICES
@@ -18,7 +26,6 @@ from streamcore.models import precision
 from streamcore.models.folder import check_model_folder
 from streamcore.models.load import load_model
 from streamcore.models.model import Model
-from streamcore.runner.placement import is_capturable
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
@@ -99,18 +106,8 @@ def test_experts_in_fp8_are_captured(tmp_path: Path) -> None:
     variant = replace(MIXTURE, fields={**MIXTURE.fields, "moe_intermediate_size": 48})
     write_reference(tmp_path / "checkpoint", variant)
     folder = quantise(tmp_path / "checkpoint", tmp_path / "formats", FORMATS["fp8 blocks"]) / "quantised"
-    model = kept(folder)
-    model.measure()
-    model.prepare(256)
-    assert is_capturable(model)
     asked = asks(logprobs=1)
-    expected = answers(model, asked)
-    loop = EngineLoop(
-        model, num_blocks=64, capture_sizes=[4, 16], placement=emulated_placement(2, captures=True)
-    )
-    assert loop.answer(asked) == expected
-    assert loop.num_padding > 0
-    assert_near(expected, answers(load(folder, 256), asked))
+    assert_near(captured_answers(kept(folder), asked), answers(load(folder, 256), asked))
 
 
 @pytest.mark.parametrize("name", FORMATS)
