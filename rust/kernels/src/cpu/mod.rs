@@ -11,6 +11,8 @@ mod rope;
 mod rows;
 mod sample;
 mod scratch;
+#[cfg(target_arch = "x86_64")]
+mod tile_registers;
 
 pub use attention::{PagedAttention, paged_attention};
 pub use experts::{Experts, experts};

@@ -13,34 +13,17 @@ use super::product::{narrow_bytes, narrow_codes, narrow_table};
 use super::{Call, MAX_ROWS};
 use crate::cpu::linear::{GROUP, TILE, store_at};
 use crate::cpu::scratch;
+use crate::cpu::tile_registers::{ROW_BYTES, Shapes};
 use crate::simd::Avx512;
 
 /// Outputs of a tile register.
 const HALF: usize = 16;
-/// Bytes of a row of a tile register.
-const ROW_BYTES: usize = 64;
 /// Inputs that are widened at a time for one block of rows.
 const CHUNK: usize = 256;
 
-/// How large the tile registers are: 0 and 1 sums, 4 activations, 6 weights.
-#[repr(C, align(64))]
-struct Shapes {
-    palette: u8,
-    start: u8,
-    zero: [u8; 14],
-    row_bytes: [u16; 16],
-    rows: [u8; 16],
-}
-
-impl Shapes {
-    fn of(call: &Call) -> Self {
-        let (mut rows, mut row_bytes) = ([0; 16], [0; 16]);
-        rows[..8].fill(call.block_rows as u8);
-        row_bytes[..8].fill(ROW_BYTES as u16);
-        row_bytes[4] = 2 * call.step as u16;
-        rows[6] = call.step as u8 / 2;
-        Self { palette: 1, start: 0, zero: [0; 14], row_bytes, rows }
-    }
+/// The shapes of the registers: 0 and 1 are sums, 4 activations, 6 weights.
+fn shapes(call: &Call) -> Shapes {
+    Shapes::new().rows(0..8, call.block_rows).row_bytes(4, 2 * call.step).rows([6], call.step / 2)
 }
 
 /// All rows with some groups of tiles of outputs.
@@ -51,10 +34,9 @@ impl Shapes {
 pub(super) unsafe fn multiply(call: &Call, groups: Range<usize>) {
     let num_tiles = call.linear.num_outputs.div_ceil(TILE);
     let tiles = groups.start * GROUP..num_tiles.min(groups.end * GROUP);
-    let shapes = Shapes::of(call);
-    // SAFETY: the caller's promise; the registers are empty again at the end.
+    // SAFETY: the caller's promise.
     unsafe {
-        asm!("ldtilecfg [{}]", in(reg) &raw const shapes, options(nostack, readonly));
+        let _loaded = shapes(call).load();
         for tile in tiles {
             match call.block_rows {
                 1 => by_bits::<1>(call, tile),
@@ -64,7 +46,6 @@ pub(super) unsafe fn multiply(call: &Call, groups: Range<usize>) {
                 _ => by_bits::<MAX_ROWS>(call, tile),
             }
         }
-        asm!("tilerelease", options(nostack, nomem));
     }
 }
 

@@ -29,12 +29,9 @@ use std::sync::OnceLock;
 use self::blocks::{Sums, few_rows, first_rows, other_rows};
 use super::{Linear, TILE, TILE_INPUTS as INPUTS};
 use crate::cpu::Shared;
+use crate::cpu::tile_registers::{ROW_BYTES, ROWS, Shapes};
 use crate::pool::parallel_for;
 
-/// Rows of a tile register.
-const ROWS: usize = 16;
-/// Bytes of a row of a tile register.
-const ROW_BYTES: usize = 64;
 /// Weights that all blocks of rows are multiplied with before the next: a part of the second cache.
 const MAX_GROUP_BYTES: usize = 512 << 10;
 
@@ -180,25 +177,11 @@ fn lanes(count: usize) -> __mmask16 {
     if count >= 16 { 0xffff } else { (1 << count) - 1 }
 }
 
-/// The sizes of the tile registers.
-#[repr(C, align(64))]
-struct Shapes {
-    palette: u8,
-    start: u8,
-    zero: [u8; 14],
-    row_bytes: [u16; 16],
-    rows: [u8; 16],
-}
-
-impl Shapes {
-    fn of(num_rows: usize) -> Self {
-        let first = num_rows.min(ROWS) as u8;
-        let second = if num_rows > ROWS { (num_rows - ROWS) as u8 } else { first };
-        let (mut rows, mut row_bytes) = ([0; 16], [0; 16]);
-        rows[..8].copy_from_slice(&[first, first, second, second, first, second, 16, 16]);
-        row_bytes[..8].fill(ROW_BYTES as u16);
-        Self { palette: 1, start: 0, zero: [0; 14], row_bytes, rows }
-    }
+/// The shapes of the registers for blocks of some rows.
+fn shapes(num_rows: usize) -> Shapes {
+    let first = num_rows.min(ROWS);
+    let second = if num_rows > ROWS { num_rows - ROWS } else { first };
+    Shapes::new().rows([0, 1, 4], first).rows([2, 3, 5], second)
 }
 
 /// Multiplies all rows with some tiles of outputs, a group at a time so that they stay in the
@@ -208,11 +191,10 @@ impl Shapes {
 /// The processor has tile registers; the tiles lie inside the tensors that the caller of `linear`
 /// vouches for.
 unsafe fn multiply(step: &Step, tiles: Range<usize>) {
-    let shapes = Shapes::of(step.num_rows);
     let group = (MAX_GROUP_BYTES / (step.num_steps * INPUTS * TILE * 2)).max(2);
-    // SAFETY: the caller's promise; the registers are empty again at the end.
+    // SAFETY: the caller's promise.
     unsafe {
-        asm!("ldtilecfg [{}]", in(reg) &raw const shapes, options(nostack, readonly));
+        let _loaded = shapes(step.num_rows).load();
         let mut sums = Sums::new();
         for first in tiles.clone().step_by(group) {
             let end = tiles.end.min(first + group);
@@ -226,6 +208,5 @@ unsafe fn multiply(step: &Step, tiles: Range<usize>) {
                 }
             }
         }
-        asm!("tilerelease", options(nostack, nomem));
     }
 }

@@ -232,9 +232,9 @@ unsafe fn run_multiply(call: &Call, groups: Range<usize>) {
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
     unsafe fn tiles(call: &Call, groups: Range<usize>) {
-        // SAFETY: as above; the registers are empty again at the end.
+        // SAFETY: as above.
         unsafe {
-            let _shapes = tiles::Shapes::load(call);
+            let _loaded = tiles::shapes(call).load();
             multiply::<Tiles>(call, groups);
         }
     }

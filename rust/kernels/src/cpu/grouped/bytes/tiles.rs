@@ -10,9 +10,7 @@ use super::dot::{QUAD, Vnni512};
 use super::multiply::{Multiply, Sums};
 use super::{Call, ROWS};
 use crate::cpu::linear;
-
-/// Bytes of a row of a tile register.
-const ROW_BYTES: usize = 64;
+use crate::cpu::tile_registers::{ROW_BYTES, Shapes};
 
 /// Returns whether the processor has tile registers for bytes that this process may use.
 pub(super) fn has_tiles() -> bool {
@@ -20,40 +18,11 @@ pub(super) fn has_tiles() -> bool {
     linear::has_tiles() && std::arch::x86_64::__cpuid_count(7, 0).edx & BYTES != 0
 }
 
-/// How large the tile registers are, while it exists.
-#[repr(C, align(64))]
-pub(super) struct Shapes {
-    palette: u8,
-    start: u8,
-    zero: [u8; 14],
-    row_bytes: [u16; 16],
-    rows: [u8; 16],
-}
-
-impl Shapes {
-    /// Shapes the registers of this thread for a call.
-    ///
-    /// # Safety
-    /// The processor has tile registers.
-    pub(super) unsafe fn load(call: &Call) -> Self {
-        let inputs = step_inputs(call);
-        let (mut rows, mut row_bytes) = ([0; 16], [0; 16]);
-        rows[..8].fill(ROWS.min(call.linear.num_rows) as u8);
-        row_bytes[..8].fill(ROW_BYTES as u16);
-        row_bytes[4] = inputs as u16;
-        rows[6..8].fill(inputs as u8 / 4);
-        let shapes = Self { palette: 1, start: 0, zero: [0; 14], row_bytes, rows };
-        // SAFETY: the caller's promise.
-        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const shapes, options(nostack, readonly)) }
-        shapes
-    }
-}
-
-impl Drop for Shapes {
-    fn drop(&mut self) {
-        // SAFETY: shapes were loaded, so the processor has tile registers.
-        unsafe { asm!("tilerelease", options(nostack, nomem)) }
-    }
+/// The shapes of the registers for a call.
+pub(super) fn shapes(call: &Call) -> Shapes {
+    let inputs = step_inputs(call);
+    let rows = ROWS.min(call.linear.num_rows);
+    Shapes::new().rows(0..6, rows).row_bytes(4, inputs).rows([6, 7], inputs / 4)
 }
 
 /// Inputs of an instruction, of which a group is a multiple.

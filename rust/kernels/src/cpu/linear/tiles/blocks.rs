@@ -4,8 +4,9 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::{ROW_BYTES, ROWS, Step};
+use super::Step;
 use crate::cpu::linear::{TILE, store_columns};
+use crate::cpu::tile_registers::{ROW_BYTES, ROWS};
 
 /// Asks for the cache lines of the weights one instruction's inputs ahead of a register: tile loads
 /// alone do not keep the memory busy.
