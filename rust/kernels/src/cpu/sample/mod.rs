@@ -160,6 +160,10 @@ unsafe fn draw_row<V: Vector>(args: &Sample, row: usize, memory: &mut Memory) ->
             changes.apply(logits, &mut memory.changed);
             logits = &memory.changed;
             peak = Peak::of::<V>(logits, &mut memory.work.maxima);
+            // Masses are counted from the greatest logit, which a change may have made infinite.
+            if peak.greatest == f32::INFINITY {
+                return None;
+            }
         }
         if rule.temperature == 0.0 || peak.greatest == f32::NEG_INFINITY {
             return Some(peak.place);

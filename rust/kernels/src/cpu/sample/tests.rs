@@ -24,6 +24,8 @@ struct Rows {
     min_p: Vec<f32>,
     top_n_sigma: Vec<f32>,
     uniform: Vec<f32>,
+    /// Rows and tokens that have a bias, and the bias.
+    biases: (Vec<i32>, Vec<i32>, Vec<f32>),
 }
 
 /// A sequence of numbers in \[0, 1) (Knuth's MMIX generator).
@@ -61,6 +63,7 @@ impl Rows {
             min_p: dice.picks(&[0.0, 0.0, 0.05]),
             top_n_sigma: dice.picks(&[-1.0, 0.0, 0.0, 1.5]),
             uniform: (0..NUM_ROWS).map(|_| dice.throw()).collect(),
+            biases: Default::default(),
         }
     }
 
@@ -78,6 +81,10 @@ impl Rows {
             min_p: self.min_p.as_ptr() as usize,
             top_n_sigma: self.top_n_sigma.as_ptr() as usize,
             uniform: self.uniform[range.start..].as_ptr() as usize,
+            bias_samples: self.biases.0.as_ptr() as usize,
+            bias_tokens: self.biases.1.as_ptr() as usize,
+            bias_values: self.biases.2.as_ptr() as usize,
+            num_biases: self.biases.0.len(),
             num_rows: range.len(),
             vocab_size: VOCAB_SIZE,
             logits_stride: VOCAB_SIZE,
@@ -133,4 +140,14 @@ fn a_row_that_is_not_finite_is_told() {
     let results = random.draw(0..NUM_ROWS, on_all_threads);
     let told: Vec<usize> = (0..NUM_ROWS).filter(|row| results[*row] == NOT_FINITE).collect();
     assert_eq!(told, [2, 3, 5]);
+}
+
+#[test]
+fn a_row_whose_changes_are_too_large_is_told() {
+    // Logits at the end of the range of numbers and a bias must not end the process.
+    let mut random = Rows::random();
+    random.logits[7 * VOCAB_SIZE + 1] = f32::MAX;
+    random.biases = (vec![7], vec![1], vec![f32::MAX]);
+    random.temperature[7] = 1.0;
+    assert_eq!(random.draw(0..NUM_ROWS, on_all_threads)[7], NOT_FINITE);
 }
