@@ -38,6 +38,7 @@ OUTSIDE: Mapping[str, str] = {
     "npm ci": "what `tests/clients/run.py` does; `make test-clients` runs it",
     "vllm bench serve": "a peer of the benchmarks, in an environment of its own",
     "vllm serve": "the same",
+    "llama-server": "the same",
 }
 """Commands that cannot be looked into here, and why. Each is a beginning of the command."""
 

@@ -71,6 +71,8 @@ WAYS: Mapping[tuple[str, str], Way] = {
     ("docs/performance.md", "python benches/runner/operations.py FOLDER"): parts,
     ("docs/performance.md", "python benches/kernels/sampling.py"): parts,
     ("docs/performance.md", "python benches/kernels/linear.py --groups --threads 1"): parts,
+    ("docs/performance.md", "python benches/kernels/linear.py --groups --activations int8 --threads 1"): parts,
+    ("docs/performance.md", "streamcore serve tiny --served-model-name tiny --port 8001"): parts,
     ("docs/performance.md", "python benches/runner/perplexity.py FOLDER"): parts,
     ("docs/performance.md", "python benches/serving/builds.py FOLDER BEFORE AFTER"): parts,
     ("docs/performance.md", "cargo bench -p streamcore-engine --bench engine"): parts,

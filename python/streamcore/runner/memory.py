@@ -52,9 +52,10 @@ def step_bytes(model: Model, max_num_batched_tokens: int, max_num_seqs: int) -> 
     `trial` measures it instead.
 
     What a forward pass takes is measured. It is there twice on the CPU, where a recording has its
-    own. Besides, per sample, the copies of the logits and the float64 sums that sampling makes of
-    them, and the counts that penalties need; the pieces that log-probabilities are worked out in;
-    and on CUDA what torch's attention gathers where that is used.
+    own. Besides, per sample, the copies of the logits and the float64 sums that sampling by torch
+    makes of them (by kernels it takes less), and the counts that penalties need; the pieces that
+    log-probabilities are worked out in; and on CUDA what torch's attention gathers where that is
+    used.
     """
     is_cpu, vocab_size = model.device.type == "cpu", model.config.vocab_size
     per_token, per_sample = model.measure()
