@@ -197,8 +197,10 @@ def _run(command: str, parser: _Parser, values: dict[str, Any], started: float) 
 
         return simulate(values)
     if command == "info":
-        from streamcore.info import info
+        from streamcore.serve import explaining_imports
 
+        with explaining_imports():
+            from streamcore.info import info
         return info()
     config = _serve_config(parser, values)
     from streamcore.serve import serve

@@ -213,7 +213,7 @@ def _read_text_beside_imports(config: ServeConfig, folder: ModelFolder) -> _core
     parsers = {"tool_call_parser": config.tool_call_parser, "reasoning_parser": config.reasoning_parser}
     with folder.text_files as text_files, ThreadPoolExecutor(1, "tokenizer") as beside:
         text = beside.submit(_core.TextModel, text_files, **parsers)
-        with _explaining_imports():
+        with explaining_imports():
             import streamcore.runner.load
             import streamcore.runner.loop  # noqa: F401
         return text.result()
@@ -289,8 +289,8 @@ def _open_script(config: ServeConfig, path: Path, listener: _core.Listener | Non
 
 
 @contextmanager
-def _explaining_imports() -> Iterator[None]:
-    """For the import of what loads and runs models, and torch with it.
+def explaining_imports() -> Iterator[None]:
+    """Wraps the import of what loads and runs models, and torch with it.
 
     Raises:
         ConfigError: torch, or something else that it needs, is not installed.

@@ -71,9 +71,15 @@ WAYS: Mapping[tuple[str, str], Way] = {
     ("docs/performance.md", "python benches/runner/operations.py FOLDER"): parts,
     ("docs/performance.md", "python benches/kernels/sampling.py"): parts,
     ("docs/performance.md", "python benches/kernels/linear.py --groups --threads 1"): parts,
-    ("docs/performance.md", "python benches/kernels/linear.py --groups --activations int8 --threads 1"): parts,
+    (
+        "docs/performance.md",
+        "python benches/kernels/linear.py --groups --activations int8 --threads 1",
+    ): parts,
     ("docs/performance.md", "streamcore serve tiny --served-model-name tiny --port 8001"): parts,
-    ("docs/performance.md", "python benches/runner/perplexity.py FOLDER --quantize-activations none,int8 --pieces 12"): parts,
+    (
+        "docs/performance.md",
+        "python benches/runner/perplexity.py FOLDER --quantize-activations none,int8 --pieces 12",
+    ): parts,
     ("docs/performance.md", "python benches/serving/builds.py FOLDER BEFORE AFTER"): parts,
     ("docs/performance.md", "cargo bench -p streamcore-engine --bench engine"): parts,
     (
@@ -128,7 +134,8 @@ WAYS: Mapping[tuple[str, str], Way] = {
     ): parts,
     (
         "benches/runner/perplexity.py",
-        "python benches/runner/perplexity.py MODEL... [--quantize none,int8,int4] [--quantize-activations none,int8] [--pieces 64]",
+        "python benches/runner/perplexity.py MODEL... [--quantize none,int8,int4] "
+        "[--quantize-activations none,int8] [--pieces 64]",
     ): parts,
     ("benches/runner/step.py", "python benches/runner/step.py FOLDER [--rows 8 32] [--steps 100]"): parts,
     (

@@ -1,6 +1,7 @@
 """What `streamcore info` says: it is the first thing that a report of an error should have in it."""
 
 import re
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -30,6 +31,16 @@ def test_ten_lines_without_a_model_and_without_a_gpu(capsys: pytest.CaptureFixtu
     if not torch.cuda.is_available():
         assert lines["device"].startswith("cpu, because torch")
         assert lines["CUDA devices"] == "none that torch sees"
+
+
+def test_what_is_missing_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A report of an error must not begin with a traceback of its own."""
+    monkeypatch.delitem(sys.modules, "streamcore.info")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert cli.main(["info"]) == 1
+    assert "torch is missing; install it" in capsys.readouterr().err
 
 
 def pretend_devices(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]) -> None:
