@@ -50,7 +50,7 @@ build: setup  ## Build the extension for development, in place (editable)
 	$(MATURIN) develop --locked
 
 serve: setup  ## Build, install and run the server: make serve ARGS="--port 8001 FOLDER"
-	@test -d target/release/deps || echo 'Building the server: about four minutes on two cores, the first time'
+	@test -d target/release/deps || echo 'Building the server: about ten minutes on two cores, the first time'
 	$(MATURIN) develop --locked --release
 	@exec $(BIN)/streamcore serve $(ARGS)
 

@@ -46,6 +46,7 @@ WAYS: Mapping[tuple[str, str], Way] = {
     ("README.md", "from streamcore import LLM, SamplingParams"): python(),
     ("benches/README.md", "streamcore serve CHECKPOINT --port 8001 --served-model-name tiny"): parts,
     ("docs/asgi.md", "make wheel"): parts,
+    ("docs/performance.md", "make wheel"): parts,
     ("docs/asgi.md", "# llm_app.py"): uvicorn_module,
     ("docs/asgi.md", "uvicorn llm_app:app --port 8000"): uvicorn_module,
     ("docs/asgi.md", "from fastapi import FastAPI"): fastapi_site,
