@@ -135,7 +135,7 @@ def test_node_locks_hold_what_is_pinned(client: str) -> None:
 
 @pytest.mark.parametrize("client", RUST_CLIENTS)
 def test_rust_locks_hold_what_is_pinned(client: str) -> None:
-    """The same for a client in Rust: `cargo build --locked` refuses a lock that does not fit its Cargo.toml."""
+    """The same for a client in Rust: cargo refuses a lock that does not fit its Cargo.toml."""
     manifest = tomli.loads((CLIENTS / client / "Cargo.toml").read_text())
     packages = tomli.loads((CLIENTS / client / "Cargo.lock").read_text())["package"]
     releases = {package["name"]: package["version"] for package in packages}
