@@ -109,6 +109,8 @@ async fn dropped_stream(api: Api) -> Result<()> {
 
 async fn dropped_call(api: Api) -> Result<()> {
     let before = num_aborted().await?;
+    // What is counted below is this call alone.
+    wait_for("streamcore_num_requests_running", 0).await?;
     tokio::select! {
         answer = api.script().call(asked("hang")) => bail!("what hangs was answered: {answer:?}"),
         running = wait_for("streamcore_num_requests_running", 1) => running?,
