@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from streamcore.kernels import PagedSequences, gathered, native, ruled
+from streamcore.kernels.library import prefers_rounding
 from streamcore.operands import AttentionRule
 
 
@@ -196,7 +197,12 @@ def test_narrow_cache(implementation: Any, seqs: list[tuple[int, int]], cache_dt
     if implementation.is_cuda:
         pytest.skip("on CUDA the cache has the dtype of the activations")
     step = make_step(implementation, seqs, cache_dtype=cache_dtype)
-    implementation.assert_near(attend(implementation, step), step.expected())
+    actual, expected = attend(implementation, step), step.expected()
+    if cache_dtype == torch.bfloat16 and prefers_rounding():
+        # Tile registers multiply by queries and weights of eight places.
+        torch.testing.assert_close(actual.double(), expected, rtol=2**-6, atol=2**-6)
+        return
+    implementation.assert_near(actual, expected)
 
 
 @pytest.mark.parametrize("seqs", MIXTURES.values(), ids=MIXTURES)

@@ -15,18 +15,19 @@ from streamcore.models.folder import check_model_folder
 from streamcore.models.load import load_model
 from streamcore.runner.memory import allocate_kv_cache
 from streamcore.runner.model_runner import ModelRunner
+from streamcore.runner.placement import Placement
 from streamcore.runner.warm_up import warm_up
 
 BLOCK_SIZE = 16
 
 
-def make_runner(path: Path, max_model_len: int = 64) -> ModelRunner:
+def make_runner(path: Path, max_model_len: int = 64, placement: Placement | None = None) -> ModelRunner:
     """A runner for up to 3 sequences of 4 blocks."""
     folder = check_model_folder(path)
     model = load_model(folder, CPU, torch.float32)
     model.prepare(max_model_len)
     caches = allocate_kv_cache(folder.config, CPU, torch.float32, block_size=BLOCK_SIZE, num_blocks=8)
-    return ModelRunner(model, caches, config_of(max_model_len))
+    return ModelRunner(model, caches, config_of(max_model_len), placement)
 
 
 def config_of(max_model_len: int) -> _core.EngineConfig:
@@ -63,7 +64,7 @@ def prefill(
         "logits_indices": [length - 1],
         "sample_rows": [row],
     }
-    write(runner._columns.sets[0], columns)
+    write(runner._columns.sets[runner._turn], columns)
     sizes = {"num_samples": num_samples, "num_block_updates": 1, "num_new_rows": 1}
     return runner.execute(plan(num_tokens=length, num_seqs=1, **sizes)).tokens.tolist()
 
@@ -75,7 +76,8 @@ def test_a_decode_takes_its_token_from_the_device(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path)
     prompts = [random_prompt(9, seed=1), random_prompt(5, seed=2)]
     expected = [load_paged(path).generate([RunningSequence(list(prompt))], 2)[0] for prompt in prompts]
-    runner = make_runner(path)
+    # Of steps that are launched one by one, the host has seen the tokens.
+    runner = make_runner(path, placement=Placement(depth=2, is_apart=True, capture=None))
     assert prefill(runner, prompts[0], row=2, block=5) == expected[0][:1]
     assert prefill(runner, prompts[1], row=0, block=3) == expected[1][:1]
     columns: dict[str, Sequence[float]] = {
@@ -90,7 +92,7 @@ def test_a_decode_takes_its_token_from_the_device(tmp_path: Path) -> None:
         "device_token_indices": [0, 1],
         "device_token_rows": [0, 2],
     }
-    write(runner._columns.sets[0], columns)
+    write(runner._columns.sets[runner._turn], columns)
     tokens = runner.execute(plan(num_tokens=2, num_seqs=2, num_samples=2, num_device_tokens=2)).tokens
     assert tokens.dtype == torch.int32
     assert tokens.tolist() == [expected[1][1], expected[0][1]]
@@ -133,7 +135,7 @@ def test_a_seeded_draw_is_the_inverse_of_the_distribution(tmp_path: Path) -> Non
     expected = int((torch.softmax(logits.double() / 2, dim=-1).cumsum(0) <= 0.75).sum())
     runner = make_runner(path)
     prefill(runner, prompt, row=0, block=2)
-    write(runner._columns.sets[0], {"temperature": [2.0], "top_p": [1.0], "top_k": [0], "uniform": [0.75]})
+    write(runner._columns.sets[runner._turn], {"temperature": [2.0], "top_p": [1.0], "top_k": [0], "uniform": [0.75]})
     # The other columns still hold the same prefill.
     assert runner.execute(plan(num_tokens=6, num_seqs=1, num_samples=1, num_new_rows=1)).tokens.tolist() == [
         expected
@@ -172,7 +174,7 @@ def test_a_row_keeps_what_it_was_told(tmp_path: Path) -> None:
             "logits_indices": [0, 1],
             "sample_rows": [2, 1],
         }
-        write(runner._columns.sets[0], columns)
+        write(runner._columns.sets[runner._turn], columns)
         output = runner.execute(
             plan(num_tokens=2, num_seqs=2, num_samples=2, num_block_updates=2 * begins_block)
         )
@@ -202,7 +204,7 @@ def test_padding_changes_nothing(tmp_path: Path) -> None:
             "logits_indices": [0],
             "sample_rows": [1],
         }
-        write(runner._columns.sets[0], columns)
+        write(runner._columns.sets[runner._turn], columns)
         outputs.append(
             runner.execute(
                 plan(num_tokens=1, num_seqs=1, num_samples=1, num_padding=num_padding)

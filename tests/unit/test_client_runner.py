@@ -43,6 +43,8 @@ def test_client_is_installed_from_its_lock(
         if pins.suffix == ".json":
             assert ["npm", "ci"] in [command[:2] for command in commands]
             assert (client.folder / lock.name).read_bytes() == lock.read_bytes()
+        elif pins.suffix == ".toml":
+            assert all("--locked" in command for command in commands)
         else:
             locked = next(command for command in commands if "install" in command)
             assert locked[-3:] == ["--no-deps", "-r", str(lock)]
