@@ -4,9 +4,9 @@
 
 `locked` and `oldest` each get `setup.txt` (what building and serving need) and `test.txt` (that, the tests and the linters).
 Each client of `make test-clients` keeps the releases that its own file pins, and gets a lock of all that they bring. A lock has
-a hash for each file of each release, names no index, and holds for every platform and every Python from the lowest on (for a
-client: the lowest that it supports). torch is not in it: its builds for different devices are different files, so the Makefile
-installs the one that pip is pointed at.
+a hash for each file of each release, names no index (but cargo's does), and holds for every platform and every Python from the
+lowest on (for a client: the lowest that it supports). torch is not in it: its builds for different devices are different files,
+so the Makefile installs the one that pip is pointed at.
 """
 
 import re
@@ -95,16 +95,24 @@ def write_node_lock(pins: Path) -> None:
     subprocess.run(["npm", "install", *options], check=True, cwd=pins.parent)
 
 
+def write_rust_lock(pins: Path) -> None:
+    """Write `Cargo.lock` beside the pins of a client in Rust."""
+    subprocess.run(["cargo", "generate-lockfile", "--manifest-path", str(pins)], check=True)
+
+
 def main() -> None:
     """Write every lock."""
-    if shutil.which("npm") is None:
-        raise SystemExit("npm is missing, which writes the locks of the clients in JavaScript")
+    for program, language in (("npm", "JavaScript"), ("cargo", "Rust")):
+        if shutil.which(program) is None:
+            raise SystemExit(f"{program} is missing, which writes the locks of the clients in {language}")
     write_locks("locked")
     write_locks("oldest", "--resolution=lowest-direct")
     for pins in sorted(CLIENTS.glob("*/requirements.txt")):
         write_client_lock(pins)
     for pins in sorted(CLIENTS.glob("*/package.json")):
         write_node_lock(pins)
+    for pins in sorted(CLIENTS.glob("*/Cargo.toml")):
+        write_rust_lock(pins)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from streamcore.kernels import grouped
 
 SHAPES = [(1024, 512), (512, 512), (2688, 512), (512, 1344), (8192, 512)]
 SHAPES_OF_GROUPS = [(1536, 896), (9728, 896), (896, 4864)]
-ROWS = [1, 8, 32, 128]
+ROWS = [1, 8, 32, 128, 512]
 LAYERS = 8
 
 

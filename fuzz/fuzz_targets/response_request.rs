@@ -19,8 +19,8 @@ impl Kept for Turn {
         Ok(["user", "assistant"].map(|role| json!({ "role": role, "content": "hi" })).into())
     }
 
-    fn item(&self, id: &str) -> Option<Value> {
-        Some(json!({ "type": "function_call", "id": id, "call_id": "c", "name": "f", "arguments": "{}" }))
+    fn item(&self, id: &str) -> Result<Option<Value>, ApiError> {
+        Ok(Some(json!({ "type": "function_call", "id": id, "call_id": "c", "name": "f", "arguments": "{}" })))
     }
 }
 

@@ -2,11 +2,11 @@
 
     python -m tests.clients.run [NAME ...]
 
-A client is a folder beside this file: `requirements.txt` or `package.json` pins it (both do where it needs packages of both
-kinds), `locked.txt` or `package-lock.json` pins all that it brings (`make update` writes them), and its program prints what
-it checked and ends with a status other than 0 if something was wrong. Environments are kept in `target/clients/NAME` and made
-again when the lock changes. Needs the registries once, the standard library only, and a `streamcore` that this Python can
-import.
+A client is a folder beside this file: `requirements.txt`, `package.json` or `Cargo.toml` pins it (two of them do where it
+needs packages of two kinds), a lock beside it pins all that it brings (`make update` writes them), and its program prints
+what it checked and ends with a status other than 0 if something was wrong. Environments are kept in `target/clients/NAME` and
+made again when the lock changes, or a program that is compiled. Needs the registries once, the standard library only, and a
+`streamcore` that this Python can import.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ ENVIRONMENTS = ROOT / "target" / "clients"
 TIMEOUT_S = 900
 INSTALL_TIMEOUT_S = 1800
 # What pins a client, and what pins all that it brings.
-LOCKS = {"requirements.txt": "locked.txt", "package.json": "package-lock.json"}
+LOCKS = {"requirements.txt": "locked.txt", "package.json": "package-lock.json", "Cargo.toml": "Cargo.lock"}
 
 
 class NotInstalledError(Exception):
@@ -59,8 +59,9 @@ class Client:
         return stamp.exists() and stamp.read_text() == self.digest()
 
     def digest(self) -> str:
-        """Stands for the pins and the locks."""
+        """Stands for the pins, the locks, and what is compiled with them."""
         files = [path for pins in self.pins for path in (pins, pins.with_name(LOCKS[pins.name]))]
+        files += sorted((HERE / self.name).glob("src/*.rs"))
         return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
     def install(self) -> None:
@@ -76,11 +77,8 @@ class Client:
 
     def installation(self) -> list[list[str]]:
         """The commands that make the environment, in its folder."""
-        return [
-            command
-            for pins in self.pins
-            for command in (self.npm(pins) if pins.suffix == ".json" else self.pip(pins))
-        ]
+        ways = {".txt": self.pip, ".json": self.npm, ".toml": self.cargo}
+        return [command for pins in self.pins for command in ways[pins.suffix](pins)]
 
     def npm(self, pins: Path) -> list[list[str]]:
         """The commands that install packages of Node."""
@@ -102,6 +100,11 @@ class Client:
             [python, "-m", "pip", "uninstall", "--quiet", "--yes", "torchvision", "torchaudio", "torchcodec"],
         ]
 
+    def cargo(self, pins: Path) -> list[list[str]]:
+        """The command that compiles a program in Rust, together with the packages that it needs."""
+        build = ["cargo", "build", "--quiet", "--locked"]
+        return [[*build, "--manifest-path", str(pins), "--target-dir", str(self.folder)]]
+
     def install_step(self, command: list[str]) -> None:
         """Run one command of the installation.
 
@@ -122,7 +125,7 @@ class Client:
             raise NotInstalledError(str(error)) from error
         if ended.returncode != 0:
             lines = [line.strip() for line in ended.stdout.splitlines() if line.strip()]
-            # pip and npm say first what is wrong, then what else there is to say.
+            # pip, npm and cargo say first what is wrong, then what else there is to say.
             said = [line for line in lines if re.match(r"(npm )?error\b(?!: Ignored)", line, re.IGNORECASE)]
             raise NotInstalledError(
                 (said or lines[-1:] or [f"{command[0]} ended with {ended.returncode}"])[0]
@@ -131,6 +134,8 @@ class Client:
     def command(self) -> list[str]:
         """How its program is started, in its environment."""
         program = HERE / self.program
+        if program.suffix == ".rs":
+            return [str(self.folder / "debug" / "check")]
         if program.suffix == ".py":
             return [str(self.folder / "venv" / "bin" / "python"), str(program)]
         # Node looks for packages beside the program, wherever it was started.
@@ -145,9 +150,15 @@ class Client:
 
 def pinned(pins: Path) -> list[str]:
     """Each package that a file pins, with its release."""
+    text = pins.read_text()
     if pins.suffix == ".json":
-        return [f"{name} {version}" for name, version in json.loads(pins.read_text())["dependencies"].items()]
-    return [line.replace("==", " ") for line in pins.read_text().splitlines() if "==" in line]
+        return [f"{name} {version}" for name, version in json.loads(text)["dependencies"].items()]
+    if pins.suffix == ".toml":
+        # A package with a range is not what is checked, but helps with it.
+        return [
+            f"{name} {release}" for name, release in re.findall(r'^(\S+) = .*"=([^"]+)"', text, re.MULTILINE)
+        ]
+    return [line.replace("==", " ") for line in text.splitlines() if "==" in line]
 
 
 CLIENTS = (
@@ -162,6 +173,7 @@ CLIENTS = (
     Client("instructor", "instructor/check.py"),
     Client("openai-agents", "openai-agents/check.py"),
     Client("openai-agents-node", "openai-agents-node/check.mjs"),
+    Client("rig", "rig/src/main.rs"),
     Client("smolagents", "smolagents/check.py"),
     Client("llama-index", "llama-index/check.py"),
     Client("opencode", "opencode/check.mjs"),

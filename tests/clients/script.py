@@ -52,6 +52,7 @@ CASES: dict[str, list[Turn]] = {
     "report": [{"text": REPORT}],
     "named": [{"text": call("Report", city="Zürich", celsius=21)}],
     "final": [{"text": call("final_result", city="Zürich", celsius=21)}],
+    "submitted": [{"text": call("submit", city="Zürich", celsius=21)}],
     "listed": [{"text": call("IterableReport", tasks=[json.loads(REPORT), {"city": "Oslo", "celsius": 4}])}],
     "fenced": [{"text": fenced(REPORT)}],
     "warm": [{"text": fenced(REPORT.replace("21", '"warm"'))}],

@@ -20,6 +20,7 @@ LOCKS = ["locked/setup.txt", "locked/test.txt", "oldest/setup.txt", "oldest/test
 CLIENTS = ROOT / "tests" / "clients"
 PYTHON_CLIENTS = sorted(path.parent.name for path in CLIENTS.glob("*/requirements.txt"))
 NODE_CLIENTS = sorted(path.parent.name for path in CLIENTS.glob("*/package.json"))
+RUST_CLIENTS = sorted(path.parent.name for path in CLIENTS.glob("*/Cargo.toml"))
 CLIENT_LOCKS = [f"../tests/clients/{name}/locked.txt" for name in PYTHON_CLIENTS]
 SETUP = ("build", "develop", "run")
 TEST = (*SETUP, "test", "lint", "lock")
@@ -132,10 +133,28 @@ def test_node_locks_hold_what_is_pinned(client: str) -> None:
         assert "resolved" not in package, f"{name} names a registry"
 
 
+@pytest.mark.parametrize("client", RUST_CLIENTS)
+def test_rust_locks_hold_what_is_pinned(client: str) -> None:
+    """The same for a client in Rust: cargo refuses a lock that does not fit its Cargo.toml."""
+    manifest = tomli.loads((CLIENTS / client / "Cargo.toml").read_text())
+    packages = tomli.loads((CLIENTS / client / "Cargo.lock").read_text())["package"]
+    releases = {package["name"]: package["version"] for package in packages}
+    wanted = {
+        name: pins if isinstance(pins, str) else pins["version"]
+        for name, pins in manifest["dependencies"].items()
+    }
+    pinned = {name: version[1:] for name, version in wanted.items() if version.startswith("=")}
+    assert pinned, f"{client} says of no release that it is checked"
+    assert {name: releases[name] for name in pinned} == pinned
+    for package in packages:
+        if package["name"] != manifest["package"]["name"]:
+            assert re.fullmatch("[0-9a-f]{64}", package["checksum"]), package["name"]
+
+
 def test_every_client_has_a_lock() -> None:
     """A client whose pins are in a file of another name would be installed without one."""
     folders = {path.name for path in CLIENTS.iterdir() if path.is_dir() and path.name != "__pycache__"}
-    assert folders == {*PYTHON_CLIENTS, *NODE_CLIENTS}
+    assert folders == {*PYTHON_CLIENTS, *NODE_CLIENTS, *RUST_CLIENTS}
 
 
 def test_oldest_is_the_lowest_that_is_promised() -> None:

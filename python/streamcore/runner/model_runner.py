@@ -148,7 +148,9 @@ class ModelRunner:
         scores: list[Scores] = []
         if logits is not None:
             tokens, drawn = self._draw(logits, columns)
-            self._rows.keep(columns, tokens)
+            # Of one step at a time the host has the tokens before the next.
+            if self.depth > 1:
+                self._rows.keep(columns, tokens)
             self._results[turn][: plan.num_samples].copy_(drawn, non_blocking=True)
             if inputs is not None:
                 scores += self._score_samples(logits, tokens, inputs)

@@ -10,13 +10,14 @@
 //!   keys: 0 … 31 | 32 … 63 | …      through the block table to cache slots, any block size
 //! ```
 //!
-//! Two inner loops: `narrow` for a few rows keeps lanes along `head_dim` and reads the cache
+//! Three inner loops: `narrow` for a few rows keeps lanes along `head_dim` and reads the cache
 //! directly; `wide` for many rows keeps lanes along the rows, so that the softmax needs no sum
-//! across lanes.
+//! across lanes. Where the processor has tile registers and the cache is in `bfloat16`, `tiled`
+//! takes any number of rows, rounds what it multiplies to `bfloat16`, and has an order of its own.
 //!
-//! Both give a row the same bits, whatever it is computed with. Tiles begin at multiples of their
-//! length, so a row meets each key at the same place of the same tile; hidden keys weigh 0; and
-//! both sum in one order:
+//! `narrow` and `wide` give a row the same bits, whatever it is computed with, and `tiled` those of
+//! its own. Tiles begin at multiples of their length, so a row meets each key at the same place of
+//! the same tile; hidden keys weigh 0; and each sums in one order, the first two in that:
 //!
 //! ```text
 //!   score    lane l: elements l, l + LANES, … of the head in turn; then lanes, by `Vector::sum`
@@ -29,6 +30,8 @@ mod check;
 mod narrow;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod tiled;
 #[expect(clippy::needless_range_loop, reason = "vectors of rows are named by their numbers")]
 mod wide;
 
@@ -40,12 +43,15 @@ use crate::KvDtypes;
 use crate::element::Element;
 use crate::ops::{OpError, arguments};
 use crate::pool::parallel_for;
-use crate::simd::{MAX_LANES, Vector, exp, multiversioned, tanh};
+use crate::simd::{MAX_LANES, Vector, exp, multiversioned, prefetch, tanh};
 
 /// Keys per tile: their widened copies and scores stay in the nearest caches.
 const KEY_TILE: usize = 32;
-/// Rows (query token times head of the group) per task: two of the widest vectors.
+/// Rows (query token times head of the group) per task: two of the widest vectors. Those of tile
+/// registers are larger.
 const ROW_TILE: usize = 2 * MAX_LANES;
+/// Bytes of a cache line.
+const CACHE_LINE: usize = 64;
 /// A score that no softmax notices, yet finite: the difference of two is a number.
 const MASKED: f32 = -1e30;
 /// Key elements times rows that are worth waking a thread for: some ten microseconds' worth.
@@ -188,6 +194,19 @@ impl Task {
 struct Step<'a> {
     args: &'a PagedAttention,
     tasks: &'a [Task],
+    /// Whether the tasks are those of tile registers.
+    is_tiled: bool,
+}
+
+/// Asks for heads of `head_dim` elements at some offsets of a cache.
+#[inline(always)]
+fn fetch<C>(cache: *const C, head_dim: usize, offsets: &[usize]) {
+    for offset in offsets {
+        let head = cache.wrapping_add(*offset).cast::<u8>();
+        for line in (0..head_dim * size_of::<C>()).step_by(CACHE_LINE) {
+            prefetch(head.wrapping_add(line));
+        }
+    }
 }
 
 /// Attends each sequence's new tokens to its cached keys and values.
@@ -203,10 +222,27 @@ pub unsafe fn paged_attention(args: &PagedAttention) -> Result<(), OpError> {
     let dtypes = KvDtypes::from_codes(args.dtype, args.cache_dtype)?;
     // SAFETY: the caller's promise, and what `plan` has found.
     unsafe {
-        let tasks = plan(args)?;
-        by_kv_dtypes!(all, dtypes, args, &tasks);
+        let is_tiled = is_tiled(args, dtypes);
+        let tasks = plan(args, row_tile(is_tiled))?;
+        by_kv_dtypes!(all, dtypes, &Step { args, tasks: &tasks, is_tiled });
     }
     Ok(())
+}
+
+fn is_tiled(args: &PagedAttention, dtypes: KvDtypes) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return tiled::takes(args, dtypes);
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
+/// Returns the rows of a task, at most.
+fn row_tile(is_tiled: bool) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if is_tiled {
+        return tiled::ROW_TILE;
+    }
+    ROW_TILE
 }
 
 /// Returns the score of a head's sink.
@@ -239,11 +275,12 @@ unsafe fn weigh<V: Vector>(score: V, max: V) -> V {
     unsafe { exp(score.sub(max)).keep_where_ge(score, V::splat(MASKED / 2.0), V::splat(0.0)) }
 }
 
-unsafe fn all<E: Element, C: Element>(args: &PagedAttention, tasks: &[Task]) {
+unsafe fn all<E: Element, C: Element>(step: &Step<'_>) {
+    let Step { args, tasks, .. } = *step;
     let group = args.num_heads / args.num_kv_heads;
     let work: usize = tasks.iter().map(|task| task.num_keys() * task.num_tokens).sum();
     let min_tasks = (tasks.len() * WORK_PER_CHUNK).div_ceil((work * group * args.head_dim).max(1));
-    let step = Shared(Step { args, tasks });
+    let step = Shared(step);
     // SAFETY: the caller's promise; no two tasks write the same rows of the output.
     parallel_for(tasks.len(), min_tasks, &|range| unsafe { run::<E, C>(step.get(), range) });
 }
@@ -255,31 +292,32 @@ unsafe fn all<E: Element, C: Element>(args: &PagedAttention, tasks: &[Task]) {
 ///
 /// # Safety
 /// `rows`, `query_starts`, `context_lens` and `block_tables` are readable.
-unsafe fn plan(args: &PagedAttention) -> Result<Vec<Task>, OpError> {
+unsafe fn plan(args: &PagedAttention, row_tile: usize) -> Result<Vec<Task>, OpError> {
     let mut tasks = Vec::new();
     for seq in 0..args.num_seqs {
         // SAFETY: the caller vouches for `num_seqs` rows and lengths, one more start, and the block
         // tables.
         let Sequence { row, start, end, context_len } = unsafe { check::sequence(args, seq)? };
-        plan_sequence(args, row, start..end, context_len, &mut tasks);
+        plan_sequence(args, row_tile, row, start..end, context_len, &mut tasks);
     }
     Ok(tasks)
 }
 
 fn plan_sequence(
     args: &PagedAttention,
+    row_tile: usize,
     row: usize,
     tokens: Range<usize>,
     context_len: usize,
     tasks: &mut Vec<Task>,
 ) {
     let group = args.num_heads / args.num_kv_heads;
-    let tokens_per_task = (ROW_TILE / group).max(1);
+    let tokens_per_task = (row_tile / group).max(1);
     for first_token in tokens.clone().step_by(tokens_per_task) {
         let num_tokens = tokens_per_task.min(tokens.end - first_token);
         let first_position = (context_len + first_token).saturating_sub(tokens.end);
-        for head in (0..group).step_by(ROW_TILE) {
-            let num_heads = ROW_TILE.min(group - head);
+        for head in (0..group).step_by(row_tile) {
+            let num_heads = row_tile.min(group - head);
             tasks.extend((0..args.num_kv_heads).map(|kv_head| {
                 let first_head = kv_head * group + head;
                 Task { row, kv_head, first_head, num_heads, first_token, num_tokens, first_position }
@@ -293,6 +331,11 @@ multiversioned!(run<E, C>, tasks, Step<'_>);
 #[inline(always)]
 unsafe fn tasks<E: Element, C: Element, V: Vector>(step: &Step<'_>, range: Range<usize>) {
     let args = step.args;
+    #[cfg(target_arch = "x86_64")]
+    if step.is_tiled {
+        // SAFETY: as below.
+        return unsafe { tiled::attend::<V>(args, &step.tasks[range]) };
+    }
     for task in &step.tasks[range] {
         let lanes_divide = args.head_dim.is_multiple_of(V::LANES);
         // SAFETY: the caller of `paged_attention` vouches for the tensors that the task points

@@ -1,12 +1,11 @@
 //! Up to four rows, as in decoding: lanes along `head_dim`, keys and values straight from the
 //! cache.
 
-use super::{KEY_TILE, MASKED, PagedAttention, Task, bend, scratch, sink, weigh};
-use crate::element::Element;
-use crate::simd::{MAX_LANES, Vector, exp, prefetch};
+use std::ops::Range;
 
-/// Bytes of a cache line.
-const CACHE_LINE: usize = 64;
+use super::{KEY_TILE, MASKED, PagedAttention, Task, bend, fetch, scratch, sink, weigh};
+use crate::element::Element;
+use crate::simd::{MAX_LANES, Vector, exp};
 
 /// The state of `R` rows while they stream over the keys.
 struct Rows<const R: usize> {
@@ -14,10 +13,79 @@ struct Rows<const R: usize> {
     query: *mut f32,
     /// [R, head_dim], not yet divided by `sum`.
     output: *mut f32,
-    max: [f32; R],
-    sum: [f32; R],
+    softmax: [Softmax; R],
     /// Scores of the present tile, then their exponentials.
     weights: [[f32; KEY_TILE]; R],
+}
+
+/// The running softmax of a row.
+#[derive(Clone, Copy)]
+pub(super) struct Softmax {
+    max: f32,
+    pub(super) sum: f32,
+}
+
+impl Default for Softmax {
+    fn default() -> Self {
+        Self { max: MASKED, sum: 0.0 }
+    }
+}
+
+impl Softmax {
+    /// That of a head before its first key: its sink's, if it has one.
+    ///
+    /// # Safety
+    /// As for [`sink`].
+    #[inline(always)]
+    pub(super) unsafe fn begin<E: Element, V: Vector>(args: &PagedAttention, head: usize) -> Self {
+        match args.sinks {
+            0 => Self::default(),
+            // SAFETY: the caller's promise.
+            _ => Self { max: unsafe { sink::<E, V>(args, head) }, sum: 1.0 },
+        }
+    }
+
+    /// Turns a row's scores of a tile into weights under the running maximum; returns what the
+    /// output so far is to be multiplied with.
+    ///
+    /// # Safety
+    /// The processor has the instructions of `V`.
+    #[inline(always)]
+    pub(super) unsafe fn soften<V: Vector>(
+        &mut self,
+        args: &PagedAttention,
+        task: &Task,
+        row: usize,
+        weights: &mut [f32; KEY_TILE],
+        keys: Range<usize>,
+    ) -> f32 {
+        let visible = keys.len().min((task.position(row) + 1).saturating_sub(keys.start));
+        let hidden = task.first_key(args, row).saturating_sub(keys.start).min(visible);
+        // SAFETY: the caller's promise, and `KEY_TILE` is a multiple of any number of lanes.
+        unsafe {
+            if args.soft_cap != 0.0 {
+                cap_scores::<V>(weights, args.soft_cap);
+            }
+            weights[..hidden].fill(MASKED);
+            weights[visible..].fill(MASKED);
+            let mut max = V::splat(self.max);
+            for i in (0..KEY_TILE).step_by(V::LANES) {
+                max = max.max(V::load(weights.as_ptr().add(i)));
+            }
+            let new_max = max.greatest();
+            let new_max_lanes = V::splat(new_max);
+            let mut sum = V::splat(0.0);
+            for i in (0..KEY_TILE).step_by(V::LANES) {
+                let weight = weigh(V::load(weights.as_ptr().add(i)), new_max_lanes);
+                weight.store(weights.as_mut_ptr().add(i));
+                sum = sum.add(weight);
+            }
+            let grown = first_lane(exp(V::splat(self.max).sub(new_max_lanes)));
+            self.sum = self.sum * grown + sum.sum();
+            self.max = new_max;
+            grown
+        }
+    }
 }
 
 /// Attends the task's `R` rows; `head_dim` is a multiple of the lanes.
@@ -36,45 +104,35 @@ pub(super) unsafe fn attend<E: Element, C: Element, V: Vector, const R: usize>(
         let mut rows = Rows {
             query: memory,
             output: memory.add(R * args.head_dim),
-            max: [MASKED; R],
-            sum: [0.0; R],
+            softmax: [Softmax::default(); R],
             weights: [[MASKED; KEY_TILE]; R],
         };
         load_query::<E, V, R>(args, task, &rows);
-        if args.sinks != 0 {
-            rows.max = std::array::from_fn(|row| sink::<E, V>(args, task.head(row)));
-            rows.sum = [1.0; R];
+        for (row, softmax) in rows.softmax.iter_mut().enumerate() {
+            *softmax = Softmax::begin::<E, V>(args, task.head(row));
         }
         let (mut offsets, mut next) = ([0; KEY_TILE], [0; KEY_TILE]);
         let begin = task.first_key(args, 0) / KEY_TILE * KEY_TILE;
         let mut count = task.key_offsets(args, begin, &mut offsets);
-        fetch::<C>(args, args.key_cache, &offsets[..count]);
+        fetch(args.key_cache as *const C, args.head_dim, &offsets[..count]);
         for first_key in (begin..task.num_keys()).step_by(KEY_TILE) {
             // What is read next comes while this tile is computed: heads lie apart in the cache,
             // too far for the processor to guess.
-            fetch::<C>(args, args.value_cache, &offsets[..count]);
+            fetch(args.value_cache as *const C, args.head_dim, &offsets[..count]);
             score::<C, V, R>(args, &mut rows, &offsets[..count]);
             let num_next = match first_key + KEY_TILE {
                 after if after < task.num_keys() => task.key_offsets(args, after, &mut next),
                 _ => 0,
             };
-            fetch::<C>(args, args.key_cache, &next[..num_next]);
-            let grown = soften::<V, R>(args, task, &mut rows, first_key, count);
+            fetch(args.key_cache as *const C, args.head_dim, &next[..num_next]);
+            let mut grown = [1.0; R];
+            for (row, (softmax, weights)) in rows.softmax.iter_mut().zip(&mut rows.weights).enumerate() {
+                grown[row] = softmax.soften::<V>(args, task, row, weights, first_key..first_key + count);
+            }
             accumulate::<C, V, R>(args, &rows, &offsets[..count], &grown);
             (offsets, count) = (next, num_next);
         }
         store_output::<E, V, R>(args, task, &rows);
-    }
-}
-
-/// Asks for the heads at the given offsets of a cache.
-#[inline(always)]
-fn fetch<C: Element>(args: &PagedAttention, cache: usize, offsets: &[usize]) {
-    for offset in offsets {
-        let head = (cache as *const C).wrapping_add(*offset).cast::<u8>();
-        for line in (0..args.head_dim * size_of::<C>()).step_by(CACHE_LINE) {
-            prefetch(head.wrapping_add(line));
-        }
     }
 }
 
@@ -125,49 +183,6 @@ unsafe fn score<C: Element, V: Vector, const R: usize>(
             }
         }
     }
-}
-
-/// Turns scores into weights under the running maximum; returns what the output so far is to be
-/// multiplied with.
-#[inline(always)]
-unsafe fn soften<V: Vector, const R: usize>(
-    args: &PagedAttention,
-    task: &Task,
-    rows: &mut Rows<R>,
-    first_key: usize,
-    count: usize,
-) -> [f32; R] {
-    let mut grown = [1.0; R];
-    for row in 0..R {
-        let visible = count.min((task.position(row) + 1).saturating_sub(first_key));
-        let hidden = task.first_key(args, row).saturating_sub(first_key).min(visible);
-        let weights = &mut rows.weights[row];
-        if args.soft_cap != 0.0 {
-            // SAFETY: the caller's processor has the instructions.
-            unsafe { cap_scores::<V>(weights, args.soft_cap) }
-        }
-        weights[..hidden].fill(MASKED);
-        weights[visible..].fill(MASKED);
-        // SAFETY: `KEY_TILE` is a multiple of any number of lanes.
-        unsafe {
-            let mut max = V::splat(rows.max[row]);
-            for i in (0..KEY_TILE).step_by(V::LANES) {
-                max = max.max(V::load(weights.as_ptr().add(i)));
-            }
-            let new_max = max.greatest();
-            let new_max_lanes = V::splat(new_max);
-            let mut sum = V::splat(0.0);
-            for i in (0..KEY_TILE).step_by(V::LANES) {
-                let weight = weigh(V::load(weights.as_ptr().add(i)), new_max_lanes);
-                weight.store(weights.as_mut_ptr().add(i));
-                sum = sum.add(weight);
-            }
-            grown[row] = first_lane(exp(V::splat(rows.max[row]).sub(new_max_lanes)));
-            rows.sum[row] = rows.sum[row] * grown[row] + sum.sum();
-            rows.max[row] = new_max;
-        }
-    }
-    grown
 }
 
 #[inline(always)]
@@ -257,7 +272,7 @@ unsafe fn store_output<E: Element, V: Vector, const R: usize>(
             unsafe {
                 let target = (args.output as *mut E).add(task.output_offset(args, row) + d);
                 let weighted = V::load(rows.output.add(row * args.head_dim + d));
-                E::store(weighted.mul(V::splat(1.0 / rows.sum[row])), target);
+                E::store(weighted.mul(V::splat(1.0 / rows.softmax[row].sum)), target);
             }
         }
     }

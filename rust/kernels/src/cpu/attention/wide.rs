@@ -24,9 +24,9 @@ struct Tiles {
 }
 
 /// The running softmax of a strip.
-struct Running<V, const R: usize> {
+pub(super) struct Running<V, const R: usize> {
     max: [V; R],
-    sum: [V; R],
+    pub(super) sum: [V; R],
     /// The first key that each row sees.
     first_key: [V; R],
     /// The last key that each row sees.
@@ -76,12 +76,12 @@ unsafe fn attend_strip<E: Element, C: Element, V: Vector, const R: usize>(
             widen::<C, V>(args.value_cache, args.head_dim, &offsets[..count], tiles.values, tiles.dim);
             score::<V, R>(&tiles, args.head_dim, count);
             if args.soft_cap != 0.0 {
-                cap_scores::<V, R>(&tiles, args.soft_cap, count);
+                cap_scores::<V, R>(tiles.weights, args.soft_cap, count);
             }
             if first_key + count > task.position(first_row) + 1 || first_key < sees_all_from {
-                mask::<V, R>(&tiles, &running, first_key, count);
+                mask::<V, R>(tiles.weights, &running, first_key, count);
             }
-            let grown = soften::<V, R>(&tiles, &mut running, count);
+            let grown = soften::<V, R>(tiles.weights, &mut running, count);
             accumulate::<V, R>(&tiles, &grown, count);
         }
         store_output::<E, V, R>(args, task, &tiles, &running, first_row, num_rows);
@@ -128,7 +128,7 @@ unsafe fn load_query<E: Element, V: Vector>(
 }
 
 #[inline(always)]
-unsafe fn begin<E: Element, V: Vector, const R: usize>(
+pub(super) unsafe fn begin<E: Element, V: Vector, const R: usize>(
     args: &PagedAttention,
     task: &Task,
     first_row: usize,
@@ -153,12 +153,12 @@ unsafe fn begin<E: Element, V: Vector, const R: usize>(
 }
 
 #[inline(always)]
-unsafe fn cap_scores<V: Vector, const R: usize>(tiles: &Tiles, cap: f32, count: usize) {
+pub(super) unsafe fn cap_scores<V: Vector, const R: usize>(scores: *mut f32, cap: f32, count: usize) {
     for i in 0..count * R {
         // SAFETY: the tile holds `count` keys of `R` vectors, and the caller's processor has the
         // instructions.
         unsafe {
-            let scores = tiles.weights.add(i * V::LANES);
+            let scores = scores.add(i * V::LANES);
             bend(V::load(scores), cap).store(scores);
         }
     }
@@ -236,8 +236,8 @@ impl<V: Vector, const R: usize> Lanes<V, R, 4> for Products<'_> {
 
 /// Hides the keys that come after a row's own position, or before its window.
 #[inline(always)]
-unsafe fn mask<V: Vector, const R: usize>(
-    tiles: &Tiles,
+pub(super) unsafe fn mask<V: Vector, const R: usize>(
+    scores: *mut f32,
     running: &Running<V, R>,
     first_key: usize,
     count: usize,
@@ -246,7 +246,7 @@ unsafe fn mask<V: Vector, const R: usize>(
         for r in 0..R {
             // SAFETY: the tile holds `KEY_TILE` keys of `R` vectors.
             unsafe {
-                let scores = tiles.weights.add((key * R + r) * V::LANES);
+                let scores = scores.add((key * R + r) * V::LANES);
                 let (number, masked) = (V::splat((first_key + key) as f32), V::splat(MASKED));
                 let seen = V::load(scores).keep_where_ge(running.last_key[r], number, masked);
                 seen.keep_where_ge(number, running.first_key[r], masked).store(scores);
@@ -258,8 +258,8 @@ unsafe fn mask<V: Vector, const R: usize>(
 /// Turns scores into weights under the running maximum; returns what the output so far is to be
 /// multiplied with.
 #[inline(always)]
-unsafe fn soften<V: Vector, const R: usize>(
-    tiles: &Tiles,
+pub(super) unsafe fn soften<V: Vector, const R: usize>(
+    scores: *mut f32,
     running: &mut Running<V, R>,
     count: usize,
 ) -> [V; R] {
@@ -267,7 +267,7 @@ unsafe fn soften<V: Vector, const R: usize>(
     for r in 0..R {
         // SAFETY: the tile holds `count` keys of `R` vectors.
         unsafe {
-            let column = tiles.weights.add(r * V::LANES);
+            let column = scores.add(r * V::LANES);
             let mut max = running.max[r];
             for key in 0..count {
                 max = max.max(V::load(column.add(key * R * V::LANES)));

@@ -30,7 +30,7 @@ mod vectors;
 use std::ops::Range;
 
 #[cfg(test)]
-pub(super) use tests::kernels;
+pub(super) use tests::{Numbers, kernels, rounded};
 
 pub use pack::{PackLinear, pack_linear, packed_len};
 pub(super) use processor::has_tiles;

@@ -5,21 +5,25 @@
 use super::*;
 
 /// Numbers of very different sizes, so that each order of summation has its own bits.
-struct Numbers(u64);
+pub(in crate::cpu) struct Numbers(u64);
 
 impl Numbers {
+    pub(in crate::cpu) fn new(seed: usize) -> Self {
+        Self(seed as u64)
+    }
+
     fn next(&mut self) -> f32 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let size = 2f32.powi((self.0 >> 40 & 15) as i32 - 8);
         ((self.0 >> 44) as f32 / (1u64 << 19) as f32 - 1.0) * size
     }
 
-    fn take(&mut self, len: usize) -> Vec<f32> {
+    pub(in crate::cpu) fn take(&mut self, len: usize) -> Vec<f32> {
         (0..len).map(|_| self.next()).collect()
     }
 }
 
-fn rounded(x: f32) -> f32 {
+pub(in crate::cpu) fn rounded(x: f32) -> f32 {
     let bits = x.to_bits();
     f32::from_bits((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff_0000)
 }
@@ -39,7 +43,7 @@ struct Problem {
 
 impl Problem {
     fn new(num_rows: usize, num_inputs: usize, num_outputs: usize) -> Self {
-        let mut numbers = Numbers((num_rows * 1_000_003 + num_inputs * 1009 + num_outputs) as u64);
+        let mut numbers = Numbers::new(num_rows * 1_000_003 + num_inputs * 1009 + num_outputs);
         Self {
             num_inputs,
             num_outputs,
