@@ -103,7 +103,8 @@ def work_of(operation: Operation, arguments: Any, rows: int, context: int) -> tu
     name = operation.name
     if name == "Linear":
         num_weights = arguments.num_inputs * arguments.num_outputs
-        shape = f"{name} {arguments.num_inputs} to {arguments.num_outputs}"
+        end = ", activated" if arguments.activation else ""
+        shape = f"{name} {arguments.num_inputs} to {arguments.num_outputs}{end}"
         return shape, num_weights * BYTES[arguments.weight_dtype], num_weights * rows
     if name == "PagedAttention":
         num_keys = rows * context * arguments.num_kv_heads * arguments.head_dim

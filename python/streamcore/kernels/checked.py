@@ -85,8 +85,10 @@ class Checked:
         activation: Activation,
     ) -> None:
         """See `Ops`."""
-        _check_gated(out, gate_up)
-        _check_linear(gate_up, x, weight, bias)
+        _check_linear(out, x, weight, bias, num_halves=2)
+        _packed_rows("gate_up", gate_up)
+        checks.same_kind("gate_up", gate_up, x)
+        _check_shape("gate_up", gate_up, [x.shape[0], weight.gate_up_width])
         self._ops.gated_linear(out, gate_up, x, weight, bias, activation)
 
     def linear(self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None) -> None:
@@ -179,6 +181,11 @@ def _same_shape(name: str, x: Tensor, like: Tensor) -> None:
         raise ValueError(f"`{name}` must be {list(like.shape)}, got {list(x.shape)}")
 
 
+def _check_shape(name: str, x: Tensor, expected: list[int]) -> None:
+    if list(x.shape) != expected:
+        raise ValueError(f"`{name}` must be {expected}, got {list(x.shape)}")
+
+
 def _check_norm(out: Tensor, x: Tensor, weight: Tensor) -> None:
     checks.rows("x", x)
     checks.rows("out", out)
@@ -190,18 +197,21 @@ def _check_gated(out: Tensor, gate_up: Tensor) -> None:
     _packed_rows("out", out)
     checks.rows("gate_up", gate_up)
     checks.same_kind("gate_up", gate_up, out)
-    expected = [out.shape[0], 2 * out.shape[1]]
-    if list(gate_up.shape) != expected:
-        raise ValueError(f"`gate_up` must be {expected}, got {list(gate_up.shape)}")
+    _check_shape("gate_up", gate_up, [out.shape[0], 2 * out.shape[1]])
 
 
-def _check_linear(out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None) -> None:
+def _check_linear(
+    out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None, *, num_halves: int = 1
+) -> None:
+    """`num_halves` outputs of the weight make one of `out`."""
     _packed_rows("out", out)
     checks.rows("x", x)
     checks.same_kind("x", x, out)
-    if out.shape != (x.shape[0], weight.num_outputs) or x.shape[1] != weight.num_inputs:
+    num_outputs = num_halves * out.shape[1]
+    if (out.shape[0], num_outputs, weight.num_inputs) != (x.shape[0], weight.num_outputs, x.shape[1]):
+        width = weight.num_outputs // num_halves
         raise ValueError(
-            f"`x` must be [num_tokens, {weight.num_inputs}] and `out` [num_tokens, {weight.num_outputs}], "
+            f"`x` must be [num_tokens, {weight.num_inputs}] and `out` [num_tokens, {width}], "
             f"got {list(x.shape)} and {list(out.shape)}"
         )
     if weight.packed and (x.dtype != torch.float32 or x.device.type != "cpu"):

@@ -79,6 +79,11 @@ def prefers_rounding() -> bool:
     return bool(compiled.cpu_prefers_rounding())
 
 
+def activates(num_outputs: int) -> bool:
+    """Whether such a product of a weight with this many outputs is activated at once."""
+    return bool(compiled.cpu_activates(num_outputs))
+
+
 def pack_linear(weight: Tensor) -> Tensor:
     """The packed form of a contiguous float32 or bfloat16 weight [num_outputs, num_inputs] on the
     CPU.

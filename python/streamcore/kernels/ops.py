@@ -91,7 +91,8 @@ class Ops(Protocol):
 
         Args:
             out: as that of `gated`.
-            gate_up: as that of `gated`, which `linear` writes to where they are two.
+            gate_up: as that of `gated`, which `linear` writes to where they are two; only
+                `weight.gate_up_width` wide.
             x: as in `linear`.
             weight: likewise.
             bias: likewise.

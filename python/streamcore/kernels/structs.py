@@ -144,9 +144,30 @@ class NativeOps(ReferenceOps):
 
     def multiply(self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None) -> None:
         """`Ops.linear` by a weight that is not in parts."""
-        if not weight.packed:
+        if weight.packed:
+            self._multiply_packed(out, x, weight, bias)
+        else:
             super().linear(out, x, weight, bias)
-            return
+
+    def gated_linear(
+        self,
+        out: Tensor,
+        gate_up: Tensor,
+        x: Tensor,
+        weight: LinearWeight,
+        bias: Tensor | None,
+        activation: Activation,
+    ) -> None:
+        """See `Ops`."""
+        if weight.packed and not weight.parts:
+            code = 1 + ACTIVATION_CODES[activation]
+            self._multiply_packed(out, x, weight, bias, gate_up=gate_up.data_ptr(), activation=code)
+        else:
+            super().gated_linear(out, gate_up, x, weight, bias, activation)
+
+    def _multiply_packed(
+        self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None, **gate: int
+    ) -> None:
         self._call(
             "Linear",
             **product_arguments(out, x, weight, bias),
@@ -156,6 +177,7 @@ class NativeOps(ReferenceOps):
             round_x=weight.round_x,
             quantize_x=weight.quantize_x,
             form=_form(weight),
+            **gate,
         )
 
     def rope_and_store_kv(

@@ -44,6 +44,14 @@ class LinearWeight:
         """Memory that it takes."""
         return sum(part.num_bytes for part in self.parts) if self.parts else self.data.nbytes
 
+    @property
+    def gate_up_width(self) -> int:
+        """Width of the product that `Ops.gated_linear` writes on its way; 0 where the kernel
+        activates its sums at once.
+        """
+        is_at_once = self.round_x and self.form is None and library.activates(self.num_outputs)
+        return 0 if is_at_once else self.num_outputs
+
 
 def can_keep_bfloat16() -> bool:
     """Whether float32 activations on the CPU can be multiplied with weights that stay

@@ -39,7 +39,7 @@ class GatedMlp:
     def __call__(self, x: "Tensor", step: "Step") -> "Tensor":
         """[num_tokens, hidden] to [num_tokens, hidden]."""
         weight = self.gate_up.weight
-        gate_up = step.scratch.rows("gate_up", x.shape[0], weight.num_outputs)
+        gate_up = step.scratch.rows("gate_up", x.shape[0], weight.gate_up_width)
         active = step.scratch.rows("active", x.shape[0], weight.num_outputs // 2)
         step.ops.gated_linear(active, gate_up, x, weight, self.gate_up.bias, self.activation)
         return self.down(active, step, "hidden")

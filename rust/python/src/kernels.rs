@@ -143,6 +143,12 @@ pub(crate) mod kernels {
         cpu::prefers_rounding()
     }
 
+    /// Returns whether such a product of a weight with this many outputs is activated at once.
+    #[pyfunction]
+    fn cpu_activates(num_outputs: usize) -> bool {
+        cpu::activates(num_outputs)
+    }
+
     /// Returns the toolkit version and the targets of the CUDA kernels; None if this build has
     /// none.
     #[pyfunction]

@@ -78,7 +78,9 @@ pub unsafe fn experts(args: &Experts) -> Result<(), OpError> {
         let call = Call::new(args, kernel, &routes)?;
         call.gather();
         call.multiply(Half::GateUp)?;
-        call.activate();
+        if !call.is_activated {
+            call.activate();
+        }
         call.multiply(Half::Down)?;
         call.sum();
     }
@@ -97,6 +99,8 @@ struct Call<'a> {
     args: &'a Experts,
     kernel: Kernel,
     routes: &'a Routes,
+    /// Whether the kernel activates the products of gate and up itself.
+    is_activated: bool,
     /// \[num_rows, row_len\] words, with whole pairs of the inputs; then \[num_rows, hidden\], the
     /// outputs.
     rows: usize,
@@ -110,7 +114,8 @@ struct Call<'a> {
 impl<'a> Call<'a> {
     unsafe fn new(args: &'a Experts, kernel: Kernel, routes: &'a Routes) -> Result<Self, OpError> {
         let (num_rows, row_len) = (routes.num_rows(), args.hidden.next_multiple_of(2));
-        let mut call = Self { args, kernel, routes, rows: 0, row_len, gate_up: 0, prepared: 0 };
+        let is_activated = args.is_grouped == 0 && kernel.activates(2 * args.inter);
+        let mut call = Self { args, kernel, routes, is_activated, rows: 0, row_len, gate_up: 0, prepared: 0 };
         // SAFETY: the caller's promise.
         let prepared_len = unsafe { call.prepared_len() }?;
         // It begins at a cache line.
@@ -216,6 +221,7 @@ impl<'a> Call<'a> {
                 x_stride: self.row_len * numbers_per_word,
                 output_stride: 2 * inter,
                 form: addresses[2],
+                activation: if self.is_activated { 1 + self.args.activation } else { 0 },
                 ..common
             },
             Half::Down => Linear {

@@ -19,6 +19,7 @@
 //! the first.
 
 mod pack;
+mod processor;
 mod product;
 #[cfg(test)]
 mod tests;
@@ -32,9 +33,13 @@ use std::ops::Range;
 pub(super) use tests::{Numbers, kernels, rounded};
 
 pub use pack::{PackLinear, pack_linear, packed_len};
+pub(super) use processor::has_tiles;
+use processor::rounds;
+pub use processor::{activates, prefers_rounding};
 use product::{Plain, Widened};
 use vectors::run_groups;
 
+use super::gated::{Gated, gated};
 use super::{Shared, grouped, scratch};
 use crate::Dtype;
 use crate::element::{Bf16, Element};
@@ -54,7 +59,8 @@ const WORK_PER_CHUNK: usize = 96 * 1024;
 arguments! {
     /// The arguments of [`linear`].
     pub struct Linear, rows num_rows {
-        /// \[rows, num_outputs\] `f32`, contiguous.
+        /// \[rows, num_outputs\] `f32`, rows contiguous; with an activation
+        /// \[rows, num_outputs / 2\].
         output: usize,
         /// \[rows, num_inputs\] `f32`, rows contiguous.
         x: usize,
@@ -66,13 +72,15 @@ arguments! {
         num_rows: usize,
         /// Elements per row of `x`.
         num_inputs: usize,
-        /// Elements per row of `output`.
+        /// Rows of the weight.
         num_outputs: usize,
         /// Elements from one row of `x` to the next.
         x_stride: usize,
-        /// Elements from one row of `output` to the next; of a weight in groups, else
-        /// `num_outputs`.
+        /// Elements from one row of `output` to the next.
         output_stride: usize,
+        /// \[rows, num_outputs\] `f32`, contiguous: the product where it is not activated at once
+        /// (see [`activates`]); else 0.
+        gate_up: usize,
         /// The form of a weight in groups, of which `packed` then holds the numbers; else 0.
         form: usize,
         /// Of the packed weight: `float32` or `bfloat16`.
@@ -83,6 +91,9 @@ arguments! {
         /// 1 rounds the activations to eight bits by group first, for a weight in groups whose
         /// numbers eight bits hold.
         quantize_x: u32,
+        /// 0 for none; else 1 and that of `Gated`, and the outputs are a gate, then what it
+        /// multiplies.
+        activation: u32,
     }
 }
 
@@ -99,7 +110,7 @@ impl Linear {
     }
 }
 
-/// Multiplies rows with a packed weight.
+/// Multiplies rows with a packed weight, and activates the product if that is asked for.
 ///
 /// # Errors
 /// No weight is packed in that dtype.
@@ -108,16 +119,47 @@ impl Linear {
 /// The addresses are those of live tensors with the shapes and strides given, the output written by
 /// no other thread.
 pub unsafe fn linear(args: &Linear) -> Result<(), OpError> {
-    let kernel = Kernel::of(args.weight_dtype, args.round_x)?;
-    if args.num_rows > 0 {
-        if args.form != 0 {
-            // SAFETY: the caller's promise.
-            return unsafe { grouped::linear(args, kernel) };
+    // SAFETY: the caller's promise.
+    unsafe { linear_by(Kernel::of(args.weight_dtype, args.round_x)?, args) }
+}
+
+/// # Safety
+/// As for [`linear`], and the processor has the instructions of the kernel.
+unsafe fn linear_by(kernel: Kernel, args: &Linear) -> Result<(), OpError> {
+    if args.num_rows == 0 {
+        return Ok(());
+    }
+    let is_at_once = args.form == 0 && kernel.activates(args.num_outputs);
+    // SAFETY: the caller's promise.
+    unsafe {
+        if args.activation > 0 && !is_at_once {
+            return linear_then_gated(kernel, args);
         }
-        // SAFETY: the caller's promise.
-        unsafe { multiply(args, kernel) }
+        if args.form != 0 {
+            return grouped::linear(args, kernel);
+        }
+        multiply(args, kernel);
     }
     Ok(())
+}
+
+/// # Safety
+/// As for [`linear_by`], and there is a `gate_up`.
+unsafe fn linear_then_gated(kernel: Kernel, args: &Linear) -> Result<(), OpError> {
+    let product = Linear { output: args.gate_up, output_stride: args.num_outputs, activation: 0, ..*args };
+    // SAFETY: the caller's promise.
+    unsafe {
+        linear_by(kernel, &product)?;
+        gated(&Gated {
+            output: args.output,
+            gate_up: args.gate_up,
+            num_tokens: args.num_rows,
+            inter: args.num_outputs / 2,
+            gate_up_stride: args.num_outputs,
+            activation: args.activation - 1,
+            dtype: Dtype::F32 as u32,
+        })
+    }
 }
 
 /// The ways to multiply. Each sums in one order for any number of rows.
@@ -144,6 +186,11 @@ impl Kernel {
         })
     }
 
+    /// Returns whether it activates the products of a weight with this many outputs at once.
+    pub(super) fn activates(self, num_outputs: usize) -> bool {
+        self == Self::Tiles && num_outputs.is_multiple_of(2 * TILE)
+    }
+
     /// Returns the words beside its rows that a product of this many takes.
     pub(super) fn tiles_len(self, num_rows: usize, num_inputs: usize) -> usize {
         match self {
@@ -163,7 +210,7 @@ impl Kernel {
         // SAFETY: the caller's promise.
         #[cfg(target_arch = "x86_64")]
         unsafe {
-            tiles::linear(args, GROUP, tiles);
+            tiles::linear(args, tiles);
         }
     }
 
@@ -199,7 +246,7 @@ unsafe fn multiply(args: &Linear, kernel: Kernel) {
         #[cfg(target_arch = "x86_64")]
         if kernel == Kernel::Tiles {
             let tiles = scratch::lines(tiles::tiles_len(args.num_rows, args.num_inputs)).cast();
-            return tiles::linear(args, GROUP, tiles);
+            return tiles::linear(args, tiles);
         }
         let mut args = *args;
         if kernel == Kernel::Pairs {
@@ -228,47 +275,6 @@ fn is_wide(dtype: u32) -> Result<bool, OpError> {
         Dtype::Bf16 => Ok(false),
         Dtype::F16 => Err(OpError::Dtype(dtype, dtype)),
     }
-}
-
-/// Returns whether [`linear`] is faster with `round_x` on this processor.
-///
-/// That is settled by what the processor is, and not by a measurement: the two round differently,
-/// and a model must answer the same after a restart.
-#[must_use]
-pub fn prefers_rounding() -> bool {
-    has_tiles() || rounds() && !halves_pairs()
-}
-
-/// Returns whether the processor takes twice as long for a product of pairs as for one of `f32`:
-/// the first that AMD made with that instruction, of its family 25, do.
-fn halves_pairs() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::__cpuid;
-        let (vendor, signature) = (__cpuid(0), __cpuid(1).eax);
-        let is_amd =
-            [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes) == [*b"Auth", *b"enti", *b"cAMD"];
-        is_amd && (signature >> 8 & 0xf) + (signature >> 20 & 0xff) == 25
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    false
-}
-
-/// Returns whether the processor has tile registers that this process may use.
-pub(super) fn has_tiles() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return tiles::has_tiles();
-    #[cfg(not(target_arch = "x86_64"))]
-    false
-}
-
-/// Returns whether the processor has instructions for products of `bfloat16` pairs.
-fn rounds() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    let has = crate::simd::level() == crate::simd::Level::Avx512 && is_x86_feature_detected!("avx512bf16");
-    #[cfg(not(target_arch = "x86_64"))]
-    let has = false;
-    has
 }
 
 /// Replaces `x` by a copy in this thread's scratch memory, of whole pairs of `E`.
@@ -341,7 +347,7 @@ unsafe fn run_rounded(args: &Linear, groups: Range<usize>) {
 #[inline(always)]
 unsafe fn store_columns(args: &Linear, row: usize, output: usize, sums: &[f32]) {
     // SAFETY: the caller's promise.
-    unsafe { store_at(args, row * args.num_outputs + output, output, sums) }
+    unsafe { store_at(args, row * args.output_stride + output, output, sums) }
 }
 
 /// Writes neighbouring outputs to a place of the output tensor, with their bias.

@@ -55,10 +55,22 @@ impl Problem {
 
     /// Returns the product of some rows.
     fn run(&self, rows: Range<usize>, kernel: Kernel) -> Vec<f32> {
+        let mut output = vec![f32::NAN; rows.len() * self.num_outputs];
+        let args = Linear {
+            output: output.as_mut_ptr() as usize,
+            bias: self.bias.as_ptr() as usize,
+            output_stride: self.num_outputs,
+            ..Linear::default()
+        };
+        self.run_with(args, rows, kernel);
+        output
+    }
+
+    /// Carries out the product of some rows; `args` are those that depend on what is made of it.
+    fn run_with(&self, args: Linear, rows: Range<usize>, kernel: Kernel) {
         let is_wide = kernel == Kernel::Plain;
         let narrow: Vec<u16> = self.weight.iter().map(|x| (x.to_bits() >> 16) as u16).collect();
         let mut packed = lines(packed_len(self.num_outputs, self.num_inputs, is_wide));
-        let mut output = vec![f32::NAN; rows.len() * self.num_outputs];
         let aligned = packed.as_mut_ptr() as usize;
         let weight = if is_wide { self.weight.as_ptr() as usize } else { narrow.as_ptr() as usize };
         let (num_inputs, num_outputs) = (self.num_inputs, self.num_outputs);
@@ -66,21 +78,56 @@ impl Problem {
         unsafe {
             pack_linear(&PackLinear { packed: aligned, weight, num_inputs, num_outputs, is_wide });
             let args = Linear {
-                output: output.as_mut_ptr() as usize,
                 x: self.x[rows.start * num_inputs..].as_ptr() as usize,
                 packed: aligned,
-                bias: self.bias.as_ptr() as usize,
                 num_rows: rows.len(),
                 num_inputs,
                 num_outputs,
                 x_stride: num_inputs,
-                output_stride: num_outputs,
-                form: 0,
                 weight_dtype: if is_wide { Dtype::F32 } else { Dtype::Bf16 } as u32,
-                ..Linear::default()
+                ..args
             };
-            multiply(&args, kernel);
+            linear_by(kernel, &args).unwrap();
         }
+    }
+
+    /// Returns the activated product of all rows; memory for the product itself is there only where
+    /// a kernel needs it.
+    fn run_gated(&self, bias: usize, activation: u32, kernel: Kernel) -> Vec<f32> {
+        let (num_rows, inter) = (self.x.len() / self.num_inputs, self.num_outputs / 2);
+        let mut gate_up = vec![f32::NAN; num_rows * self.num_outputs];
+        let mut output = vec![f32::NAN; num_rows * inter];
+        let args = Linear {
+            output: output.as_mut_ptr() as usize,
+            output_stride: inter,
+            gate_up: if kernel.activates(self.num_outputs) { 0 } else { gate_up.as_mut_ptr() as usize },
+            bias,
+            activation: 1 + activation,
+            ..Linear::default()
+        };
+        self.run_with(args, 0..num_rows, kernel);
+        output
+    }
+
+    /// The same as two operations.
+    fn run_then_activate(&self, bias: usize, activation: u32, kernel: Kernel) -> Vec<f32> {
+        let (num_rows, inter) = (self.x.len() / self.num_inputs, self.num_outputs / 2);
+        let mut gate_up = vec![f32::NAN; num_rows * self.num_outputs];
+        let mut output = vec![f32::NAN; num_rows * inter];
+        let (product, gate_up_stride) = (gate_up.as_mut_ptr() as usize, self.num_outputs);
+        let args = Linear { output: product, output_stride: gate_up_stride, bias, ..Linear::default() };
+        self.run_with(args, 0..num_rows, kernel);
+        let args = Gated {
+            output: output.as_mut_ptr() as usize,
+            gate_up: product,
+            num_tokens: num_rows,
+            inter,
+            gate_up_stride,
+            activation,
+            dtype: Dtype::F32 as u32,
+        };
+        // SAFETY: the vectors have the sizes given.
+        unsafe { gated(&args) }.unwrap();
         output
     }
 
@@ -148,6 +195,24 @@ fn a_row_is_the_same_in_any_batch() {
         for rows in [0..1, 74..75, 3..5, 10..17, 5..21, 20..37, 1..49, 8..72] {
             let expected = &together[rows.start * num_outputs..rows.end * num_outputs];
             assert!(problem.run(rows.clone(), kernel) == expected, "{kernel:?} {rows:?}");
+        }
+    }
+}
+
+#[test]
+fn an_activated_product_is_the_product_activated() {
+    // An MLP would answer differently on a processor that has both in one, or in an exact model.
+    for (num_rows, num_inputs, inter) in
+        [(1, 64, 32), (3, 70, 96), (16, 33, 160), (17, 128, 64), (33, 96, 45), (33, 100, 96), (70, 1030, 128)]
+    {
+        let problem = Problem::new(num_rows, num_inputs, 2 * inter);
+        for (kernel, activation) in kernels().into_iter().flat_map(|kernel| [0, 1, 2].map(|a| (kernel, a))) {
+            for bias in [0, problem.bias.as_ptr() as usize] {
+                let bits = |x: Vec<f32>| x.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+                let actual = bits(problem.run_gated(bias, activation, kernel));
+                let expected = bits(problem.run_then_activate(bias, activation, kernel));
+                assert!(actual == expected, "{kernel:?} {activation} {num_rows} {num_inputs} {inter} {bias}");
+            }
         }
     }
 }

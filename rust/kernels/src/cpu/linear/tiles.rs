@@ -16,18 +16,23 @@
 //!                x5   s2 s3
 //! ```
 //!
+//! With an activation, each tile of the gate is multiplied beside the tile of what it multiplies.
+//!
 //! Rows are cut into blocks of one size, at most 32, of which the last two may overlap: both
 //! compute the same. Activations are copied so that each tile of them is a row of cache lines.
 
 mod blocks;
+mod gated;
+mod registers;
 
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use self::blocks::{Sums, few_rows, first_rows, other_rows};
-use super::{Linear, TILE, TILE_INPUTS as INPUTS};
+use self::gated::Pairs;
+use self::registers::Sums;
+use super::{GROUP, Linear, TILE, TILE_INPUTS as INPUTS};
 use crate::cpu::Shared;
 use crate::cpu::tile_registers::{ROW_BYTES, ROWS, Shapes};
 use crate::pool::parallel_for;
@@ -109,8 +114,56 @@ impl Step {
     }
 
     fn weights(&self, tile: usize) -> *const u8 {
-        (self.linear.packed as *const u8).wrapping_add(tile * self.num_steps * INPUTS * TILE * 2)
+        (self.linear.packed as *const u8).wrapping_add(tile * self.tile_bytes())
     }
+
+    /// Returns the bytes of the weights of a tile of outputs.
+    fn tile_bytes(&self) -> usize {
+        self.num_steps * INPUTS * TILE * 2
+    }
+
+    /// Returns where the outputs of a row of a block begin that are those of a tile.
+    fn output(&self, block: usize, row: usize, tile: usize) -> *mut f32 {
+        let place = (self.first_row(block) + row) * self.linear.output_stride + tile * TILE;
+        (self.linear.output as *mut f32).wrapping_add(place)
+    }
+
+    /// Returns the bytes from one row of the output to the next.
+    fn output_bytes(&self) -> usize {
+        self.linear.output_stride * size_of::<f32>()
+    }
+
+    /// Asks for the cache lines of a block's outputs, so that they are there by the time they are
+    /// written.
+    fn claim(&self, block: usize, tile: usize) {
+        for row in 0..self.num_rows {
+            // SAFETY: the instructions write nothing, and any address will do.
+            unsafe {
+                asm!(
+                    "prefetchw [{target}]", "prefetchw [{target} + 64]",
+                    target = in(reg) self.output(block, row, tile),
+                    options(nostack, preserves_flags)
+                );
+            }
+        }
+    }
+
+    /// Calls `multiply` for every block with some tiles, a group of them at a time so that their
+    /// weights stay in the second cache. The rows of a block stay in the first one meanwhile:
+    /// weights are loaded past it.
+    fn each_block(&self, tiles: Range<usize>, mut multiply: impl FnMut(usize, Range<usize>)) {
+        let group = (MAX_GROUP_BYTES / self.tile_bytes()).max(2) / tiles_per_output(&self.linear);
+        for first in tiles.clone().step_by(group) {
+            for block in 0..self.num_blocks {
+                multiply(block, first..tiles.end.min(first + group));
+            }
+        }
+    }
+}
+
+/// Returns the tiles of the weight that make a tile of the output.
+fn tiles_per_output(args: &Linear) -> usize {
+    if args.activation == 0 { 1 } else { 2 }
 }
 
 /// Returns the blocks of rows, and rows of each.
@@ -130,20 +183,20 @@ pub(super) fn tiles_len(num_rows: usize, num_inputs: usize) -> usize {
 ///
 /// # Safety
 /// As for [`linear`](super::linear).
-pub(super) unsafe fn linear(args: &Linear, group: usize, tiles: *mut u8) {
-    let num_groups = args.num_groups();
+pub(super) unsafe fn linear(args: &Linear, tiles: *mut u8) {
+    let num_tiles = args.num_outputs.div_ceil(TILE) / tiles_per_output(args);
+    let group = GROUP / tiles_per_output(args);
     let (num_blocks, num_rows) = blocks_of(args.num_rows);
     let num_steps = args.num_inputs.div_ceil(INPUTS);
     let step = Shared(Step { linear: *args, tiles, num_rows, num_blocks, num_steps });
     let work_per_block = args.num_inputs * num_rows;
-    let work_per_group = args.num_inputs * group * TILE * (1 + num_blocks / 2);
+    let work_per_group = args.num_inputs * GROUP * TILE * (1 + num_blocks / 2);
     // SAFETY: the caller's promise; ranges do not overlap, and the tiles outlive both loops.
     unsafe {
         parallel_for(num_blocks, super::WORK_PER_CHUNK.div_ceil(work_per_block), &|blocks| {
             copy_blocks(step.get(), blocks);
         });
-        parallel_for(num_groups, super::WORK_PER_CHUNK.div_ceil(work_per_group), &|groups| {
-            let num_tiles = args.num_outputs.div_ceil(TILE);
+        parallel_for(num_tiles.div_ceil(group), super::WORK_PER_CHUNK.div_ceil(work_per_group), &|groups| {
             multiply(step.get(), groups.start * group..num_tiles.min(groups.end * group));
         });
     }
@@ -184,29 +237,22 @@ fn shapes(num_rows: usize) -> Shapes {
     Shapes::new().rows([0, 1, 4], first).rows([2, 3, 5], second)
 }
 
-/// Multiplies all rows with some tiles of outputs, a group at a time so that they stay in the
-/// second cache. The rows of a block stay in the first one meanwhile: weights are loaded past it.
+/// Multiplies all rows with some tiles of outputs.
 ///
 /// # Safety
 /// The processor has tile registers; the tiles lie inside the tensors that the caller of `linear`
 /// vouches for.
 unsafe fn multiply(step: &Step, tiles: Range<usize>) {
-    let group = (MAX_GROUP_BYTES / (step.num_steps * INPUTS * TILE * 2)).max(2);
     // SAFETY: the caller's promise.
     unsafe {
         let _loaded = shapes(step.num_rows).load();
-        let mut sums = Sums::new();
-        for first in tiles.clone().step_by(group) {
-            let end = tiles.end.min(first + group);
-            for block in 0..step.num_blocks {
-                if step.num_rows <= ROWS {
-                    (first..end).step_by(2).for_each(|tile| few_rows(step, block, tile..end, &mut sums));
-                } else if block == 0 {
-                    (first..end).for_each(|tile| first_rows(step, block, tile, &mut sums));
-                } else {
-                    (first..end).for_each(|tile| other_rows(step, block, tile, &mut sums));
-                }
-            }
+        if step.linear.activation == 0 {
+            let mut sums = Sums::new();
+            step.each_block(tiles, |block, tiles| blocks::multiply(step, block, tiles, &mut sums));
+        } else {
+            let mut pairs = Pairs::new(step);
+            step.each_block(tiles, |block, tiles| pairs.multiply(block, tiles));
+            pairs.finish();
         }
     }
 }
