@@ -1,7 +1,7 @@
 //! Up to 16 rows, as in decoding: the softmax has the keys along the lanes.
 //!
-//! Heads of one sequence are taken together: their keys lie side by side in the cache, which is then
-//! read from front to back, as processors foresee it, and while one head waits for a register
+//! Heads of one sequence are taken together: their keys lie side by side in the cache, which is
+//! then read from front to back, as processors foresee it, and while one head waits for a register
 //! another goes on.
 
 use super::super::narrow::Softmax;

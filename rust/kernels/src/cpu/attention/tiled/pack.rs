@@ -104,8 +104,8 @@ unsafe fn interleaved() -> __m512i {
     _mm512_or_si512(lanes, second)
 }
 
-/// Writes the values of a head's tile of keys as [head_dim / 16, 16 pairs of keys, 16 elements]; keys that
-/// are not there are 0.
+/// Writes the values of a head's tile of keys as [head_dim / 16, 16 pairs of keys, 16 elements];
+/// keys that are not there are 0.
 ///
 /// # Safety
 /// The offsets are those of heads in the cache, and the tiles have `head_dim` times 16 words.

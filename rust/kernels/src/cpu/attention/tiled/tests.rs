@@ -114,7 +114,7 @@ fn products_of_few_rows_are_summed_in_their_order() {
         let (mut values, mut sums) = (Lines::<{ SIDE * DIM }>::new(), Lines::<{ SIDE * DIM }>::new());
         let mut weights = Lines::<TILE_LEN>::new();
         let mut copy = vec![0; KEY_TILE * DIM];
-        // SAFETY: all have the sizes that the registers are told.
+        // SAFETY: all have the sizes of the registers.
         unsafe {
             pack::query(&args, &problem.task(), 0, query.0.as_mut_ptr());
             pack::values(&args, &tile_of_keys(), 0, values.0.as_mut_ptr());
@@ -161,7 +161,7 @@ fn products_of_many_rows_are_summed_in_the_same_order() {
     let (mut pairs, mut sums) = (Lines::<{ 2 * TILE_LEN }>::new(), Lines::<{ ROWS * DIM }>::new());
     let by_key: Vec<f32> =
         (0..KEY_TILE * ROWS).map(|place| problem.weights[place % ROWS * KEY_TILE + place / ROWS]).collect();
-    // SAFETY: all have the sizes that the registers are told.
+    // SAFETY: all have the sizes of the registers.
     unsafe {
         for half in 0..2 {
             let tile = query.0[half * SIDE * DIM / 2..].as_mut_ptr();
