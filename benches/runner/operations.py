@@ -1,6 +1,7 @@
-"""Where each microsecond of a decode step goes on the CPU, operation by operation.
+"""Where each microsecond of a step goes on the CPU, operation by operation: one decode of each row, or whole prompts.
 
     python benches/runner/operations.py FOLDER [--rows 1 32] [--context 128] [--rounds 200]
+    python benches/runner/operations.py FOLDER --prompts 8 [--context 128] [--rounds 20]
 
 FOLDER is a checkpoint in Hugging Face layout, or a name such as org/name. Of each operation of the recorded forward pass: the
 bytes of weights and of the KV cache that it must read, the time that this takes at the bandwidth that as many threads reach with
@@ -98,8 +99,28 @@ class Loop:
         return plan.num_tokens, plan.num_seqs
 
 
-def work_of(operation: Operation, arguments: Any, rows: int, context: int) -> tuple[str, int, int]:
-    """Name, bytes of weights and cache that an operation reads, and its products."""
+@dataclass(frozen=True)
+class Size:
+    """Of a step: its tokens, the sequences, the keys that are there, and the pairs of a token and a key that it sees."""
+
+    tokens: int
+    seqs: int
+    keys: int
+    pairs: int
+
+    @classmethod
+    def of_decodes(cls, rows: int, context: int) -> "Size":
+        """One token of each row."""
+        return cls(rows, rows, rows * context, rows * context)
+
+    @classmethod
+    def of_prompts(cls, prompts: int, context: int) -> "Size":
+        """All tokens of each prompt."""
+        return cls(prompts * context, prompts, prompts * context, prompts * context * (context + 1) // 2)
+
+
+def work_of(operation: Operation, arguments: Any, size: Size, rows: int) -> tuple[str, int, int]:
+    """Name, bytes of weights and cache that an operation on some rows reads, and its products."""
     name = operation.name
     if name == "Linear":
         num_weights = arguments.num_inputs * arguments.num_outputs
@@ -107,9 +128,8 @@ def work_of(operation: Operation, arguments: Any, rows: int, context: int) -> tu
         shape = f"{name} {arguments.num_inputs} to {arguments.num_outputs}{end}"
         return shape, num_weights * BYTES[arguments.weight_dtype], num_weights * rows
     if name == "PagedAttention":
-        num_keys = rows * context * arguments.num_kv_heads * arguments.head_dim
-        group = arguments.num_heads // arguments.num_kv_heads
-        return name, 2 * num_keys * BYTES[arguments.cache_dtype], 2 * num_keys * group
+        num_bytes = 2 * size.keys * arguments.num_kv_heads * arguments.head_dim * BYTES[arguments.cache_dtype]
+        return name, num_bytes, 2 * size.pairs * arguments.num_heads * arguments.head_dim
     if name == "Embed":
         return name, rows * arguments.width * BYTES[arguments.table_dtype], 0
     if name == "RmsNorm":
@@ -117,50 +137,66 @@ def work_of(operation: Operation, arguments: Any, rows: int, context: int) -> tu
     return name, 0, 0
 
 
-def profile(folder: Path, rows: int, context: int, rounds: int) -> None:
-    """Prints the table of one number of sequences."""
-    loop = Loop(folder, rows, context, rounds)
+def profile(folder: Path, size: Size, context: int, rounds: int) -> None:
+    """Prints the table of one kind of step."""
+    loop = Loop(folder, size.seqs, context, rounds)
     recording = loop.runner.recording
     if recording is None:
         raise SystemExit("the forward pass of this model is not recorded")
-    while loop.step() != (rows, rows):
+    while loop.step() != (size.tokens, size.seqs):
         pass
     loop.parts.clear()
-    written = recording.recorder.written
-    least = [float("inf")] * len(written)
+    least = [float("inf")] * len(recording.recorder.written)
     forward = float("inf")
     # The last step's columns again: the same keys go to the same slots.
     for _ in range(rounds):
-        times = recording.recorder.carry_out_timed(rows, rows, rows)
+        times = recording.recorder.carry_out_timed(size.tokens, size.seqs, size.seqs)
         least = [min(pair) for pair in zip(least, times, strict=True)]
         started = time.perf_counter()
-        recording.run(rows, rows, rows)
+        recording.run(size.tokens, size.seqs, size.seqs)
         forward = min(forward, time.perf_counter() - started)
-        loop.step()
+        if size.tokens == size.seqs:
+            loop.step()
     lines: dict[str, Line] = {}
-    for (operation, arguments), seconds in zip(written, least, strict=True):
-        name, num_bytes, num_products = work_of(operation, arguments, rows, context)
+    rows = size.tokens
+    for (operation, arguments), seconds in zip(recording.recorder.written, least, strict=True):
+        name, num_bytes, num_products = work_of(operation, arguments, size, rows)
+        # From here on there is one row of each sequence.
+        rows = size.seqs if operation.name == "Take" else rows
         line = lines.setdefault(name, Line())
         line.num_calls += 1
         line.num_bytes += num_bytes
         line.num_products += num_products
         line.seconds += seconds
+    print_table(lines, forward, rounds, f"{size.tokens} tokens of {size.seqs} sequences")
+    for name, part in {
+        "plan": "plan",
+        "run": "columns, forward pass, draw",
+        "complete": "complete, events",
+    }.items():
+        if name in loop.parts:
+            print(f"| {part} | | | | {loop.parts[name] * 1e6:.1f} | | |", flush=True)
+
+
+def print_table(lines: dict[str, Line], forward: float, rounds: int, title: str) -> None:
+    """Prints the lines beside what memory allows."""
     num_bytes = sum(line.num_bytes for line in lines.values())
+    num_products = sum(line.num_products for line in lines.values())
+    total = Line(
+        sum(line.num_calls for line in lines.values()),
+        num_bytes,
+        num_products,
+        sum(line.seconds for line in lines.values()),
+    )
     bandwidth = read_bandwidth(num_bytes, torch.get_num_threads(), rounds)
-    total = Line(len(written), num_bytes, sum(line.num_products for line in lines.values()), sum(least))
-    print(f"\n{rows} rows, {bandwidth / 1e9:.1f} GB/s read\n")
+    print(f"\n{title}, {bandwidth / 1e9:.1f} GB/s read\n")
     print(
         "| | calls | MB | floor, µs | took, µs | share of the bandwidth | GFLOP/s |\n|---|---|---|---|---|---|---|"
     )
     for name, line in [*lines.items(), ("all operations, each at its best", total)]:
         print(row_of(name, line, bandwidth))
-    parts = loop.parts
-    print(
-        f"| forward pass, at its best | | | | {forward * 1e6:.1f} | {num_bytes / bandwidth / forward:.2f} | |"
-    )
-    print(f"| plan | | | | {parts['plan'] * 1e6:.1f} | | |")
-    print(f"| columns, forward pass, draw | | | | {parts['run'] * 1e6:.1f} | | |")
-    print(f"| complete, events | | | | {parts['complete'] * 1e6:.1f} | | |", flush=True)
+    whole = Line(0, num_bytes, num_products, forward)
+    print(row_of("forward pass, at its best", whole, bandwidth), flush=True)
 
 
 def row_of(name: str, line: Line, bandwidth: float) -> str:
@@ -179,12 +215,14 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 32])
+    parser.add_argument("--prompts", type=int, nargs="+", default=[])
     parser.add_argument("--context", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=200)
     arguments = parser.parse_args()
     complain_of_development_build()
-    for rows in arguments.rows:
-        profile(arguments.folder, rows, arguments.context, arguments.rounds)
+    sizes = [Size.of_prompts(prompts, arguments.context) for prompts in arguments.prompts]
+    for size in sizes or [Size.of_decodes(rows, arguments.context) for rows in arguments.rows]:
+        profile(arguments.folder, size, arguments.context, arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ pub(super) unsafe fn round(weights: &[f32; KEY_TILE], target: *mut u32) {
 pub(super) unsafe fn pairs(weights: *const f32, tiles: *mut u32) {
     // SAFETY: the caller's promise.
     unsafe {
-        let order = interleaved();
+        let order = interleaved(0, SIDE as i32);
         for pair in 0..SIDE {
             for half in 0..2 {
                 let even = weights.add(2 * pair * 2 * SIDE + half * SIDE);
@@ -95,13 +95,14 @@ pub(super) unsafe fn pairs(weights: *const f32, tiles: *mut u32) {
     }
 }
 
-/// The places of the first half's and the second half's elements, in turn.
+/// The places of 16 elements from `start` on, each followed by the one that lies `distance` behind.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn interleaved() -> __m512i {
+unsafe fn interleaved(start: i32, distance: i32) -> __m512i {
     let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    let second = _mm512_slli_epi32::<16>(_mm512_add_epi32(lanes, _mm512_set1_epi32(SIDE as i32)));
-    _mm512_or_si512(lanes, second)
+    let first = _mm512_add_epi32(lanes, _mm512_set1_epi32(start));
+    let second = _mm512_add_epi32(first, _mm512_set1_epi32(distance));
+    _mm512_or_si512(first, _mm512_slli_epi32::<16>(second))
 }
 
 /// Writes the values of a head's tile of keys as [head_dim / 16, 16 pairs of keys, 16 elements];
@@ -114,8 +115,8 @@ pub(super) unsafe fn values(args: &PagedAttention, keys: &Keys, head: usize, til
     let cache = (args.value_cache as *const u16).wrapping_add(head * args.head_dim);
     // SAFETY: the caller's promise.
     unsafe {
-        let first = interleaved_of_two(0);
-        let second = interleaved_of_two(SIDE as i32);
+        let first = interleaved(0, STEP as i32);
+        let second = interleaved(SIDE as i32, STEP as i32);
         for pair in 0..SIDE {
             for d in (0..args.head_dim).step_by(STEP) {
                 let load = |key: usize| match key < keys.count {
@@ -130,16 +131,6 @@ pub(super) unsafe fn values(args: &PagedAttention, keys: &Keys, head: usize, til
             }
         }
     }
-}
-
-/// The places of 16 elements of two vectors of 32 from `start` on, in turn.
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn interleaved_of_two(start: i32) -> __m512i {
-    let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    let lanes = _mm512_add_epi32(lanes, _mm512_set1_epi32(start));
-    let second = _mm512_slli_epi32::<16>(_mm512_add_epi32(lanes, _mm512_set1_epi32(STEP as i32)));
-    _mm512_or_si512(lanes, second)
 }
 
 /// Turns tiles of 16 times 16 words, one behind the other.
