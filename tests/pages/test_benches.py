@@ -53,7 +53,12 @@ def bench(
         (
             "runner/operations.py",
             (DEMO, "--rows", 2, "--context", 4, "--rounds", 2),
-            ["2 rows, ", "| PagedAttention | ", "| forward pass, "],
+            ["2 tokens of 2 sequences, ", "| PagedAttention | ", "| forward pass, "],
+        ),
+        (
+            "runner/operations.py",
+            (DEMO, "--prompts", 2, "--context", 4, "--rounds", 2),
+            ["8 tokens of 2 sequences, ", "| PagedAttention | ", "| forward pass, "],
         ),
     ],
 )
