@@ -71,6 +71,7 @@ WAYS: Mapping[tuple[str, str], Way] = {
     ("docs/performance.md", "python benches/runner/step.py FOLDER"): parts,
     ("docs/performance.md", "python benches/runner/operations.py FOLDER"): parts,
     ("docs/performance.md", "python benches/runner/operations.py FOLDER --prompts 8"): parts,
+    ("docs/performance.md", "python benches/runner/operations.py FOLDER --rows 1 32"): parts,
     ("docs/performance.md", "python benches/kernels/sampling.py"): parts,
     ("docs/performance.md", "python benches/kernels/linear.py --groups --threads 1"): parts,
     (
