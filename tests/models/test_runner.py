@@ -135,7 +135,10 @@ def test_a_seeded_draw_is_the_inverse_of_the_distribution(tmp_path: Path) -> Non
     expected = int((torch.softmax(logits.double() / 2, dim=-1).cumsum(0) <= 0.75).sum())
     runner = make_runner(path)
     prefill(runner, prompt, row=0, block=2)
-    write(runner._columns.sets[runner._turn], {"temperature": [2.0], "top_p": [1.0], "top_k": [0], "uniform": [0.75]})
+    write(
+        runner._columns.sets[runner._turn],
+        {"temperature": [2.0], "top_p": [1.0], "top_k": [0], "uniform": [0.75]},
+    )
     # The other columns still hold the same prefill.
     assert runner.execute(plan(num_tokens=6, num_seqs=1, num_samples=1, num_new_rows=1)).tokens.tolist() == [
         expected
