@@ -124,7 +124,8 @@ def work_of(operation: Operation, arguments: Any, size: Size, rows: int) -> tupl
     name = operation.name
     if name == "Linear":
         num_weights = arguments.num_inputs * arguments.num_outputs
-        end = ", activated" if arguments.activation else ""
+        # Of builds that activate a product by another operation the struct has no such field.
+        end = ", activated" if getattr(arguments, "activation", 0) else ""
         shape = f"{name} {arguments.num_inputs} to {arguments.num_outputs}{end}"
         return shape, num_weights * BYTES[arguments.weight_dtype], num_weights * rows
     if name == "PagedAttention":
@@ -203,7 +204,7 @@ def row_of(name: str, line: Line, bandwidth: float) -> str:
     """One row of the table."""
     floor = line.num_bytes / bandwidth
     return (
-        f"| {name} | {line.num_calls} | {line.num_bytes / 1e6:.2f} | {floor * 1e6:.1f} | {line.seconds * 1e6:.1f} | "
+        f"| {name} | {line.num_calls or ''} | {line.num_bytes / 1e6:.2f} | {floor * 1e6:.1f} | {line.seconds * 1e6:.1f} | "
         f"{floor / line.seconds:.2f} | {2e-9 * line.num_products / line.seconds:.0f} |"
     )
 

@@ -5,7 +5,7 @@
 A client is a folder beside this file: `requirements.txt`, `package.json` or `Cargo.toml` pins it (two of them do where it
 needs packages of two kinds), a lock beside it pins all that it brings (`make update` writes them), and its program prints
 what it checked and ends with a status other than 0 if something was wrong. Environments are kept in `target/clients/NAME` and
-made again when the lock changes, or a program that is compiled. Needs the registries once, the standard library only, and a
+made again when the lock changes. Needs the registries once, the standard library only, and a
 `streamcore` that this Python can import.
 """
 
@@ -59,9 +59,8 @@ class Client:
         return stamp.exists() and stamp.read_text() == self.digest()
 
     def digest(self) -> str:
-        """Stands for the pins, the locks, and what is compiled with them."""
+        """Stands for the pins and the locks."""
         files = [path for pins in self.pins for path in (pins, pins.with_name(LOCKS[pins.name]))]
-        files += sorted((HERE / self.name).glob("src/*.rs"))
         return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
     def install(self) -> None:
@@ -101,9 +100,8 @@ class Client:
         ]
 
     def cargo(self, pins: Path) -> list[list[str]]:
-        """The command that compiles a program in Rust, together with the packages that it needs."""
-        build = ["cargo", "build", "--quiet", "--locked"]
-        return [[*build, "--manifest-path", str(pins), "--target-dir", str(self.folder)]]
+        """The command that fetches crates, which are compiled with the program when it is run."""
+        return [["cargo", "fetch", "--quiet", "--locked", "--manifest-path", str(pins)]]
 
     def install_step(self, command: list[str]) -> None:
         """Run one command of the installation.
@@ -135,7 +133,9 @@ class Client:
         """How its program is started, in its environment."""
         program = HERE / self.program
         if program.suffix == ".rs":
-            return [str(self.folder / "debug" / "check")]
+            manifest = str(HERE / self.name / "Cargo.toml")
+            run = ["cargo", "run", "--quiet", "--locked", "--offline"]
+            return [*run, "--manifest-path", manifest, "--target-dir", str(self.folder)]
         if program.suffix == ".py":
             return [str(self.folder / "venv" / "bin" / "python"), str(program)]
         # Node looks for packages beside the program, wherever it was started.

@@ -79,8 +79,17 @@ def prefers_rounding() -> bool:
     return bool(compiled.cpu_prefers_rounding())
 
 
+def attention_rounds(head_dim: int) -> bool:
+    """Whether attention over a bfloat16 cache rounds queries and weights on this processor, for heads
+    of this many elements.
+    """
+    return bool(compiled.cpu_attention_rounds(head_dim))
+
+
 def activates(num_outputs: int) -> bool:
-    """Whether such a product of a weight with this many outputs is activated at once."""
+    """Whether a product with activations rounded to bfloat16, of a weight with this many outputs, is
+    activated by the same kernel.
+    """
     return bool(compiled.cpu_activates(num_outputs))
 
 

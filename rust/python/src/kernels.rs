@@ -143,6 +143,13 @@ pub(crate) mod kernels {
         cpu::prefers_rounding()
     }
 
+    /// Returns whether attention over a `bfloat16` cache rounds queries and weights on this
+    /// processor, for heads of this many elements.
+    #[pyfunction]
+    fn cpu_attention_rounds(head_dim: usize) -> bool {
+        cpu::attention_rounds(head_dim)
+    }
+
     /// Returns whether such a product of a weight with this many outputs is activated at once.
     #[pyfunction]
     fn cpu_activates(num_outputs: usize) -> bool {

@@ -14,7 +14,7 @@ mod scratch;
 #[cfg(target_arch = "x86_64")]
 mod tile_registers;
 
-pub use attention::{PagedAttention, paged_attention};
+pub use attention::{PagedAttention, attention_rounds, paged_attention};
 pub use experts::{Experts, experts};
 pub use gated::{Gated, gated};
 pub use grouped::Form;

@@ -1,4 +1,7 @@
-//! The shapes of the processor's tile registers (AMX).
+//! The processor's tile registers (AMX): their shapes, and the four of them that hold sums.
+//!
+//! Compiled code has no use for these registers, so that what one piece of assembly leaves in them
+//! is there for the next.
 
 use std::arch::asm;
 use std::marker::PhantomData;
@@ -56,5 +59,59 @@ impl Drop for Loaded {
     fn drop(&mut self) {
         // SAFETY: shapes were loaded, so the processor has tile registers.
         unsafe { asm!("tilerelease", options(nostack, nomem)) }
+    }
+}
+
+/// Empties the first four registers.
+///
+/// # Safety
+/// The registers have their shapes.
+#[inline(always)]
+pub(super) unsafe fn zero_sums() {
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!(
+            "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            options(nostack, nomem, preserves_flags)
+        );
+    }
+}
+
+/// Where the sums of the first four registers go.
+pub(super) struct Place {
+    /// Those of the first two registers, 32 to a row.
+    pub(super) first: *mut u8,
+    /// Those of the others.
+    pub(super) second: *mut u8,
+    /// Bytes from one row to the next.
+    pub(super) step: usize,
+}
+
+impl Place {
+    /// Two times 16 rows, one behind the other.
+    pub(super) fn stacked(first: *mut u8, step: usize) -> Self {
+        Self { first, second: first.wrapping_add(ROWS * step), step }
+    }
+
+    /// Writes the sums.
+    ///
+    /// # Safety
+    /// As many rows as the registers have are the caller's to write to.
+    #[inline(always)]
+    pub(super) unsafe fn store(&self) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            asm!(
+                "tilestored [{first} + {step}], tmm0",
+                "tilestored [{first} + {step} + 64], tmm1",
+                "tilestored [{second} + {step}], tmm2",
+                "tilestored [{second} + {step} + 64], tmm3",
+                first = in(reg) self.first,
+                second = in(reg) self.second,
+                step = in(reg) self.step,
+                options(nostack, preserves_flags)
+            );
+        }
     }
 }

@@ -71,7 +71,7 @@ impl Weather {
     }
 }
 
-/// What an agent tells while it runs.
+/// The events of an agent's run, and the answer at its end.
 #[derive(Default)]
 struct Events {
     kinds: Vec<&'static str>,

@@ -38,6 +38,7 @@ mod wide;
 use std::ops::Range;
 
 use self::check::Sequence;
+use super::linear::{TILE_INPUTS, has_tiles};
 use super::{Shared, by_kv_dtypes, scratch};
 use crate::KvDtypes;
 use crate::element::Element;
@@ -229,11 +230,15 @@ pub unsafe fn paged_attention(args: &PagedAttention) -> Result<(), OpError> {
     Ok(())
 }
 
+/// Returns whether [`paged_attention`] over a `bfloat16` cache rounds queries and weights on this
+/// processor, for heads of this many elements: by its tile registers.
+#[must_use]
+pub fn attention_rounds(head_dim: usize) -> bool {
+    head_dim.is_multiple_of(TILE_INPUTS) && has_tiles()
+}
+
 fn is_tiled(args: &PagedAttention, dtypes: KvDtypes) -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return tiled::takes(args, dtypes);
-    #[cfg(not(target_arch = "x86_64"))]
-    return false;
+    dtypes == KvDtypes::F32OverBf16 && attention_rounds(args.head_dim)
 }
 
 /// Returns the rows of a task, at most.

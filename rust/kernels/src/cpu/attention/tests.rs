@@ -180,17 +180,11 @@ fn caches() -> impl Iterator<Item = Cache> {
     })
 }
 
-/// Whether attention over a `bfloat16` cache rounds queries and weights here.
-fn rounds(cache: &Cache) -> bool {
-    let args = PagedAttention { head_dim: cache.head_dim, ..PagedAttention::default() };
-    is_tiled(&args, KvDtypes::F32OverBf16)
-}
-
 #[test]
 fn outputs_are_those_of_the_formula() {
     // A key that is read from another slot, or weighed wrongly, changes what a model says.
     for (cache, dtype) in caches().flat_map(|cache| [(cache.clone(), Dtype::F32), (cache, Dtype::Bf16)]) {
-        let rounds = dtype == Dtype::Bf16 && rounds(&cache);
+        let rounds = dtype == Dtype::Bf16 && attention_rounds(cache.head_dim);
         // No value is beyond 1, so half a unit in the last of eight places of each weight is the
         // most that rounding them can change.
         let bound = if rounds { 1.0 / 512.0 + 2e-6 } else { 2e-6 };

@@ -89,16 +89,11 @@ unsafe fn attend_strip<E: Element, C: Element, V: Vector, const R: usize>(
 }
 
 #[inline(always)]
-unsafe fn lay_out(head_dim: usize, width: usize) -> Tiles {
+fn lay_out(head_dim: usize, width: usize) -> Tiles {
     let dim = head_dim.next_multiple_of(MAX_LANES);
-    let query = scratch::lines(2 * dim * width + KEY_TILE * (width + 2 * dim));
-    // SAFETY: the scratch memory is as long as the five tiles together.
-    unsafe {
-        let output = query.add(dim * width);
-        let weights = output.add(dim * width);
-        let keys = weights.add(KEY_TILE * width);
-        Tiles { dim, query, output, weights, keys, values: keys.add(KEY_TILE * dim) }
-    }
+    let lens = [dim * width, dim * width, KEY_TILE * width, KEY_TILE * dim, KEY_TILE * dim];
+    let [query, output, weights, keys, values] = scratch::cut(scratch::lines(lens.iter().sum()), lens);
+    Tiles { dim, query, output, weights, keys, values }
 }
 
 /// Transposes the scaled query rows into the tile, zero in the lanes without a row, and clears the

@@ -44,13 +44,11 @@ impl Tiles {
     #[inline(always)]
     fn lay_out(head_dim: usize) -> [Self; MAX_HEADS] {
         let lens = Self::lens(head_dim);
-        let mut end = scratch::lines(MAX_HEADS * lens.iter().sum::<usize>());
-        [(); MAX_HEADS].map(|()| {
-            let [query, keys, values, scores, weights, weighted, output] = lens.map(|len| {
-                let start = end;
-                end = end.wrapping_add(len);
-                start
-            });
+        let len = lens.iter().sum::<usize>();
+        let memory = scratch::lines(MAX_HEADS * len);
+        std::array::from_fn(|head| {
+            let [query, keys, values, scores, weights, weighted, output] =
+                scratch::cut(memory.wrapping_add(head * len), lens);
             Self {
                 query: query.cast(),
                 keys: keys.cast(),

@@ -44,12 +44,8 @@ fn lay_out(head_dim: usize) -> Tiles {
         head_dim * STRIP,
         MAX_STRIPS * head_dim * STRIP,
     ];
-    let mut end = scratch::lines(lens.iter().sum());
-    let [query, keys, values, turned, weights, pairs, weighted, output] = lens.map(|len| {
-        let start = end;
-        end = end.wrapping_add(len);
-        start
-    });
+    let [query, keys, values, turned, weights, pairs, weighted, output] =
+        scratch::cut(scratch::lines(lens.iter().sum()), lens);
     Tiles {
         query: query.cast(),
         keys: keys.cast(),

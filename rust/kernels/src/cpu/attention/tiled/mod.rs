@@ -28,25 +28,17 @@ mod tests;
 use std::ops::Range;
 
 use super::{KEY_TILE, PagedAttention, Task, fetch};
-use crate::KvDtypes;
-use crate::cpu::linear::has_tiles;
+use crate::cpu::linear::TILE_INPUTS as STEP;
 use crate::simd::Vector;
 
 /// Rows of a task: values are turned once for all of them.
 pub(super) const ROW_TILE: usize = 64;
-/// Elements of a head that one instruction sums over.
-const STEP: usize = 32;
 /// Rows or columns of a register.
 const SIDE: usize = 16;
 /// 2^-96.
 const LEAST_SUM: f32 = 1.262_177_4e-29;
 /// Words of a register.
 const TILE_LEN: usize = SIDE * SIDE;
-
-/// Returns whether these heads are attended to by tile registers.
-pub(super) fn takes(args: &PagedAttention, dtypes: KvDtypes) -> bool {
-    dtypes == KvDtypes::F32OverBf16 && args.head_dim.is_multiple_of(STEP) && has_tiles()
-}
 
 /// Attends the tasks' rows.
 ///

@@ -2,8 +2,8 @@
 
 use std::arch::asm;
 
-use super::{Halves, SIDE};
-use crate::cpu::tile_registers::{ROW_BYTES, ROWS, Shapes};
+use super::{Halves, SIDE, TILE_LEN};
+use crate::cpu::tile_registers::{Place, ROW_BYTES, ROWS, Shapes, zero_sums};
 
 /// Bytes of a whole register.
 const TILE_BYTES: usize = ROWS * ROW_BYTES;
@@ -94,11 +94,8 @@ pub(super) unsafe fn weigh_few(weights: *const u32, values: *const u32, sums: *m
 pub(super) unsafe fn score_many(keys: Halves, query: *const u32, scores: *mut f32, num_steps: usize) {
     // SAFETY: the caller's promise.
     unsafe {
+        zero_sums();
         asm!(
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
             "2:",
             "tileloadd tmm6, [{query} + {row}]",
             "tileloadd tmm4, [{first} + {step}]",
@@ -114,23 +111,19 @@ pub(super) unsafe fn score_many(keys: Halves, query: *const u32, scores: *mut f3
             "add {other}, {tile}",
             "dec {steps}",
             "jnz 2b",
-            "tilestored [{scores} + 2 * {row}], tmm0",
-            "tilestored [{scores} + 2 * {row} + 64], tmm1",
-            "tilestored [{scores} + 2 * {row} + 2 * {tile}], tmm2",
-            "tilestored [{scores} + 2 * {row} + 2 * {tile} + 64], tmm3",
             query = inout(reg) query => _,
-            other = inout(reg) query.add(num_steps * SIDE * SIDE) => _,
+            other = inout(reg) query.add(num_steps * TILE_LEN) => _,
             first = inout(reg) keys.first => _,
             second = inout(reg) keys.second => _,
             steps = inout(reg) num_steps => _,
             step = in(reg) keys.step,
-            scores = in(reg) scores,
             row = in(reg) ROW_BYTES,
             tile = const TILE_BYTES,
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-            options(nostack)
+            options(nostack, readonly)
         );
+        Place::stacked(scores.cast(), 2 * ROW_BYTES).store();
     }
 }
 
@@ -144,34 +137,29 @@ pub(super) unsafe fn weigh_many(values: *const u32, weights: *const u32, sums: *
         asm!(
             "tileloadd tmm6, [{weights} + {row}]",
             "tileloadd tmm7, [{weights} + {row} + {tile}]",
-            "2:",
-            "tileloadd tmm4, [{values} + {row}]",
-            "tileloadd tmm5, [{values} + {row} + {tile}]",
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            "tilestored [{sums} + 2 * {row}], tmm0",
-            "tilestored [{sums} + 2 * {row} + 64], tmm1",
-            "tilestored [{sums} + 2 * {row} + 2 * {tile}], tmm2",
-            "tilestored [{sums} + 2 * {row} + 2 * {tile} + 64], tmm3",
-            "add {values}, 2 * {tile}",
-            "add {sums}, 4 * {tile}",
-            "dec {steps}",
-            "jnz 2b",
             weights = in(reg) weights,
-            values = inout(reg) values => _,
-            sums = inout(reg) sums => _,
-            steps = inout(reg) head_dim / (2 * SIDE) => _,
             row = in(reg) ROW_BYTES,
             tile = const TILE_BYTES,
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-            options(nostack)
+            out("tmm6") _, out("tmm7") _,
+            options(nostack, readonly, preserves_flags)
         );
+        for d in (0..head_dim).step_by(2 * SIDE) {
+            zero_sums();
+            asm!(
+                "tileloadd tmm4, [{values} + {row}]",
+                "tileloadd tmm5, [{values} + {row} + {tile}]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                values = in(reg) values.add(d * SIDE),
+                row = in(reg) ROW_BYTES,
+                tile = const TILE_BYTES,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _,
+                options(nostack, readonly, preserves_flags)
+            );
+            Place::stacked(sums.add(d * 2 * SIDE).cast(), 2 * ROW_BYTES).store();
+        }
     }
 }

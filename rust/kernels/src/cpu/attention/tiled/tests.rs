@@ -5,7 +5,7 @@
 use super::super::tests::widened;
 use super::registers::{score_few, score_many, shapes_of_few, weigh_few, weigh_many};
 use super::*;
-use crate::cpu::linear::{Numbers, rounded};
+use crate::cpu::linear::{Numbers, has_tiles, rounded};
 use crate::cpu::tile_registers::Shapes;
 
 /// Words that begin at a cache line, as the tiles of a kernel do.

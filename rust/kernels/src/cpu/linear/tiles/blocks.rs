@@ -4,9 +4,9 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::Step;
-use super::registers::{Place, Sums, few_rows, first_rows, other_rows, zero_sums};
+use super::registers::{Sums, few_rows, first_rows, other_rows};
 use crate::cpu::linear::{TILE, store_columns};
-use crate::cpu::tile_registers::ROWS;
+use crate::cpu::tile_registers::{Place, ROWS, zero_sums};
 
 /// Multiplies a block of rows with some tiles of outputs.
 ///
@@ -38,7 +38,7 @@ unsafe fn many(step: &Step, block: usize, tile: usize, sums: &mut Sums) {
         }
         if is_plain(step, tile) {
             let (first, step) = (step.output(block, 0, tile).cast::<u8>(), step.output_bytes());
-            Place { first, second: first.wrapping_add(ROWS * step), step }.store();
+            Place::stacked(first, step).store();
         } else {
             sums.place().store();
             store(step, block, tile, &sums.0);

@@ -7,10 +7,10 @@
 use std::ops::Range;
 
 use super::Step;
-use super::registers::{Place, Sums, few_rows, first_rows, other_rows, zero_sums};
+use super::registers::{Sums, few_rows, first_rows, other_rows};
 use crate::cpu::gated::activated;
 use crate::cpu::linear::TILE;
-use crate::cpu::tile_registers::ROWS;
+use crate::cpu::tile_registers::{Place, ROWS, zero_sums};
 use crate::simd::{Avx512, Vector};
 
 /// Pairs that are multiplied one after another.

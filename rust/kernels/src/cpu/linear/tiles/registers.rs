@@ -1,13 +1,12 @@
-//! What the tile registers do with a block of rows and one or two tiles of outputs: they are
-//! emptied, add the products of some inputs after others, and are written. Compiled code has no use
-//! for them, so that sums stay in them meanwhile.
+//! What the tile registers add up of a block of rows and one or two tiles of outputs: the products
+//! of some inputs after others.
 
 use std::arch::asm;
 use std::ops::Range;
 
 use super::Step;
 use crate::cpu::linear::{TILE, TILE_INPUTS as INPUTS};
-use crate::cpu::tile_registers::{ROW_BYTES, ROWS};
+use crate::cpu::tile_registers::{Place, ROW_BYTES, ROWS};
 
 /// Bytes of the weights of a tile that an instruction's inputs are.
 const WEIGHT_BYTES: usize = INPUTS * TILE * 2;
@@ -23,22 +22,6 @@ macro_rules! fetch {
     ($register:literal: $($offset:literal)+) => {
         concat!($("prefetcht0 [{", $register, "} + ", $offset, "]\n"),+)
     };
-}
-
-/// Empties the registers of sums.
-///
-/// # Safety
-/// The registers have their shapes; likewise below.
-#[inline(always)]
-pub(super) unsafe fn zero_sums() {
-    // SAFETY: the caller's promise.
-    unsafe {
-        asm!(
-            "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-            options(nostack, nomem, preserves_flags)
-        );
-    }
 }
 
 /// Defines a function that adds the products of some of the inputs, in instructions, of a block of
@@ -145,41 +128,6 @@ impl Sums {
 
     /// Their own place.
     pub(super) fn place(&mut self) -> Place {
-        let first: *mut u8 = (&raw mut *self).cast();
-        let step = TILE * size_of::<f32>();
-        Place { first, second: first.wrapping_add(ROWS * step), step }
-    }
-}
-
-/// Where the sums of four registers go.
-pub(super) struct Place {
-    /// Those of the first two registers, 32 to a row.
-    pub(super) first: *mut u8,
-    /// Those of the others.
-    pub(super) second: *mut u8,
-    /// Bytes from one row to the next.
-    pub(super) step: usize,
-}
-
-impl Place {
-    /// Writes the sums.
-    ///
-    /// # Safety
-    /// As many rows as the registers have are the caller's to write to.
-    #[inline(always)]
-    pub(super) unsafe fn store(&self) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            asm!(
-                "tilestored [{first} + {step}], tmm0",
-                "tilestored [{first} + {step} + 64], tmm1",
-                "tilestored [{second} + {step}], tmm2",
-                "tilestored [{second} + {step} + 64], tmm3",
-                first = in(reg) self.first,
-                second = in(reg) self.second,
-                step = in(reg) self.step,
-                options(nostack, preserves_flags)
-            );
-        }
+        Place::stacked((&raw mut *self).cast(), TILE * size_of::<f32>())
     }
 }
