@@ -25,9 +25,9 @@ pub(super) fn lines_of_share(len: usize) -> *mut f32 {
     SHARE.with(|lines| take(lines, len))
 }
 
-/// Cuts memory into parts of these lengths, one behind the other; those that are whole cache lines
+/// Splits memory into parts of these lengths, one behind the other; those that are whole cache lines
 /// begin where one does.
-pub(super) fn cut<const N: usize>(mut start: *mut f32, lens: [usize; N]) -> [*mut f32; N] {
+pub(super) fn split<const N: usize>(mut start: *mut f32, lens: [usize; N]) -> [*mut f32; N] {
     lens.map(|len| {
         let part = start;
         start = start.wrapping_add(len);

@@ -92,7 +92,7 @@ unsafe fn attend_strip<E: Element, C: Element, V: Vector, const R: usize>(
 fn lay_out(head_dim: usize, width: usize) -> Tiles {
     let dim = head_dim.next_multiple_of(MAX_LANES);
     let lens = [dim * width, dim * width, KEY_TILE * width, KEY_TILE * dim, KEY_TILE * dim];
-    let [query, output, weights, keys, values] = scratch::cut(scratch::lines(lens.iter().sum()), lens);
+    let [query, output, weights, keys, values] = scratch::split(scratch::lines(lens.iter().sum()), lens);
     Tiles { dim, query, output, weights, keys, values }
 }
 

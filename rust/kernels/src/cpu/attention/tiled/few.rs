@@ -13,6 +13,8 @@ use crate::simd::Vector;
 
 /// Heads that are taken together, at most.
 const MAX_HEADS: usize = 4;
+/// Vectors of values that are weighed at once: their sums stay in registers.
+const COLUMNS: usize = 2;
 
 /// Tiles of a head in scratch memory.
 #[derive(Clone, Copy)]
@@ -48,7 +50,7 @@ impl Tiles {
         let memory = scratch::lines(MAX_HEADS * len);
         std::array::from_fn(|head| {
             let [query, keys, values, scores, weights, weighted, output] =
-                scratch::cut(memory.wrapping_add(head * len), lens);
+                scratch::split(memory.wrapping_add(head * len), lens);
             Self {
                 query: query.cast(),
                 keys: keys.cast(),
@@ -114,7 +116,7 @@ impl Head {
     /// The same by vectors, straight from the cache: for so few rows it takes longer to interleave
     /// the values.
     #[inline(always)]
-    unsafe fn weigh_by_vectors<V: Vector, const R: usize, const N: usize>(
+    unsafe fn weigh_by_vectors<V: Vector, const R: usize>(
         &self,
         args: &PagedAttention,
         keys: &Keys,
@@ -122,7 +124,7 @@ impl Head {
     ) {
         let cache = (args.value_cache as *const Bf16).wrapping_add(number * args.head_dim);
         let mut weights = [[0.0; KEY_TILE]; R];
-        // SAFETY: see above; the head has `N` more vectors from each `d` on.
+        // SAFETY: see above; a head is whole pairs of vectors.
         unsafe {
             for (row, weights) in weights.iter_mut().enumerate() {
                 let rounded = self.tiles.weights.add(row * SIDE).cast::<Bf16>();
@@ -130,21 +132,16 @@ impl Head {
                     Bf16::load::<V>(rounded.add(key)).store(weights.as_mut_ptr().add(key));
                 }
             }
-            for d in (0..args.head_dim).step_by(N * V::LANES) {
-                let (mut even, mut odd) = ([[V::splat(0.0); N]; R], [[V::splat(0.0); N]; R]);
+            for d in (0..args.head_dim).step_by(COLUMNS * V::LANES) {
+                let (mut even, mut odd) = ([[V::splat(0.0); COLUMNS]; R], [[V::splat(0.0); COLUMNS]; R]);
                 for key in (0..keys.count).step_by(2) {
-                    weigh_key::<V, R, N>(&mut even, cache.add(keys.offsets[key] + d), &weights, key);
+                    weigh_key::<V, R>(&mut even, cache.add(keys.offsets[key] + d), &weights, key);
                     if key + 1 < keys.count {
-                        weigh_key::<V, R, N>(
-                            &mut odd,
-                            cache.add(keys.offsets[key + 1] + d),
-                            &weights,
-                            key + 1,
-                        );
+                        weigh_key::<V, R>(&mut odd, cache.add(keys.offsets[key + 1] + d), &weights, key + 1);
                     }
                 }
                 for row in 0..R {
-                    for column in 0..N {
+                    for column in 0..COLUMNS {
                         let place = row * args.head_dim + d + column * V::LANES;
                         even[row][column].add(odd[row][column]).store(self.tiles.weighted.add(place));
                     }
@@ -186,15 +183,15 @@ impl Head {
     }
 }
 
-/// Adds `N` vectors of a key's values, weighted, to the sums of `R` rows.
+/// Adds two vectors of a key's values, weighted, to the sums of `R` rows.
 #[inline(always)]
-unsafe fn weigh_key<V: Vector, const R: usize, const N: usize>(
-    sums: &mut [[V; N]; R],
+unsafe fn weigh_key<V: Vector, const R: usize>(
+    sums: &mut [[V; COLUMNS]; R],
     values: *const Bf16,
     weights: &[[f32; KEY_TILE]; R],
     key: usize,
 ) {
-    for column in 0..N {
+    for column in 0..COLUMNS {
         // SAFETY: the caller's head has these values.
         let values = unsafe { Bf16::load::<V>(values.add(column * V::LANES)) };
         for row in 0..R {
@@ -246,10 +243,10 @@ pub(super) unsafe fn attend<V: Vector>(args: &PagedAttention, tasks: &[Task]) ->
             for (number, head) in heads.iter().enumerate() {
                 next.fetch(args, args.key_cache, number);
                 match first.num_rows() {
-                    1 => head.weigh_by_vectors::<V, 1, 2>(args, &keys, number),
-                    2 => head.weigh_by_vectors::<V, 2, 2>(args, &keys, number),
-                    3 => head.weigh_by_vectors::<V, 3, 2>(args, &keys, number),
-                    4 => head.weigh_by_vectors::<V, 4, 2>(args, &keys, number),
+                    1 => head.weigh_by_vectors::<V, 1>(args, &keys, number),
+                    2 => head.weigh_by_vectors::<V, 2>(args, &keys, number),
+                    3 => head.weigh_by_vectors::<V, 3>(args, &keys, number),
+                    4 => head.weigh_by_vectors::<V, 4>(args, &keys, number),
                     _ => head.weigh(args, &keys, number),
                 }
                 head.add::<V>(args.head_dim, first.num_rows());

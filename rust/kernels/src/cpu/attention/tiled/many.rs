@@ -21,7 +21,7 @@ struct Tiles {
     /// [head_dim / 16, 16 pairs of keys, 16 elements].
     values: *mut u32,
     /// [head_dim / 16, 16 elements, 16 pairs of keys].
-    turned: *mut u32,
+    transposed: *mut u32,
     /// Of a strip, [KEY_TILE, STRIP]: scores, then weights.
     weights: *mut f32,
     /// Of a strip, two times [16 pairs of keys, 16 rows], rounded.
@@ -44,13 +44,13 @@ fn lay_out(head_dim: usize) -> Tiles {
         head_dim * STRIP,
         MAX_STRIPS * head_dim * STRIP,
     ];
-    let [query, keys, values, turned, weights, pairs, weighted, output] =
-        scratch::cut(scratch::lines(lens.iter().sum()), lens);
+    let [query, keys, values, transposed, weights, pairs, weighted, output] =
+        scratch::split(scratch::lines(lens.iter().sum()), lens);
     Tiles {
         query: query.cast(),
         keys: keys.cast(),
         values: values.cast(),
-        turned: turned.cast(),
+        transposed: transposed.cast(),
         weights,
         pairs: pairs.cast(),
         weighted,
@@ -142,7 +142,7 @@ pub(super) unsafe fn attend<V: Vector>(args: &PagedAttention, task: &Task) {
         while keys.count > 0 {
             let halves = keys.halves(args, 0, tiles.keys);
             pack::values(args, &keys, 0, tiles.values);
-            pack::turn_tiles(tiles.values, tiles.turned, head_dim / SIDE);
+            pack::transpose_tiles(tiles.values, tiles.transposed, head_dim / SIDE);
             for (number, strip) in strips[..num_strips].iter_mut().enumerate() {
                 if keys.first >= strip.end || keys.first + keys.count <= strip.begin {
                     continue;
@@ -151,7 +151,7 @@ pub(super) unsafe fn attend<V: Vector>(args: &PagedAttention, task: &Task) {
                 let query = tiles.query.add(2 * number * query_len);
                 score_many(halves, query, tiles.weights, head_dim / STEP);
                 let grown = strip.soften(args, task, &tiles, &keys, count);
-                weigh_many(tiles.turned, tiles.pairs, tiles.weighted, head_dim);
+                weigh_many(tiles.transposed, tiles.pairs, tiles.weighted, head_dim);
                 add::<V>(&tiles, tiles.output.add(number * head_dim * STRIP), head_dim, grown);
             }
             keys.advance(args, task);
@@ -177,7 +177,7 @@ unsafe fn add<V: Vector>(tiles: &Tiles, output: *mut f32, head_dim: usize, grown
     }
 }
 
-/// Divides by the sums and turns back.
+/// Divides by the sums and transposes back.
 #[inline(always)]
 unsafe fn store_output<V: Vector>(
     args: &PagedAttention,
@@ -193,19 +193,19 @@ unsafe fn store_output<V: Vector>(
         for (r, sum) in strip.running.sum.iter().enumerate() {
             sum.store(sums.as_mut_ptr().add(r * SIDE));
         }
-        let turned = tiles.weighted;
+        let transposed = tiles.weighted;
         for r in 0..2 {
             for d in (0..args.head_dim).step_by(SIDE) {
                 let source = output.add(d * STRIP + r * SIDE);
-                let target = turned.add(r * SIDE * args.head_dim + d);
-                pack::turn(source.cast(), STRIP, target.cast(), args.head_dim);
+                let target = transposed.add(r * SIDE * args.head_dim + d);
+                pack::transpose(source.cast(), STRIP, target.cast(), args.head_dim);
             }
         }
         for (row, sum) in sums[..strip.num_rows].iter().enumerate() {
             let target = (args.output as *mut f32).add(task.output_offset(args, strip.first_row + row));
             let inverse = V::splat(1.0 / sum);
             for d in (0..args.head_dim).step_by(V::LANES) {
-                V::load(turned.add(row * args.head_dim + d)).mul(inverse).store(target.add(d));
+                V::load(transposed.add(row * args.head_dim + d)).mul(inverse).store(target.add(d));
             }
         }
     }

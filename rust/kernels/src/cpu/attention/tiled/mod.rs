@@ -8,13 +8,13 @@
 //! ```text
 //!   scores   [16 keys, 16 rows]   = keys [16, 32 of the head]      · query  [32 of the head, 16]
 //!   few      [rows, 16 of a head] = weights [rows, 32 keys]        · values [32 keys, 16]
-//!   many     [16 of a head, 16]   = values, turned [16, 32 keys]   · weights [32 keys, 16 rows]
+//!   many     [16 of a head, 16]   = values, transposed [16, 32 keys]   · weights [32 keys, 16 rows]
 //!   output   = output * (what the maximum has grown by) + that
 //! ```
 //!
 //! Keys are read where they lie in the cache. The right factor of a product has neighbouring terms
-//! side by side, so values are interleaved by pairs of keys; [`many`] turns them too, since its
-//! weights have the rows along the lanes, and turning all of them would take longer. A sum does not
+//! side by side, so values are interleaved by pairs of keys; [`many`] transposes them too, since its
+//! weights have the rows along the lanes, and to transpose all of them would take longer. A sum does not
 //! depend on which factor stands where.
 
 #[expect(clippy::needless_range_loop, reason = "rows and columns of registers are named by their numbers")]
@@ -31,7 +31,7 @@ use super::{KEY_TILE, PagedAttention, Task, fetch};
 use crate::cpu::linear::TILE_INPUTS as STEP;
 use crate::simd::Vector;
 
-/// Rows of a task: values are turned once for all of them.
+/// Rows of a task: values are transposed once for all of them.
 pub(super) const ROW_TILE: usize = 64;
 /// Rows or columns of a register.
 const SIDE: usize = 16;

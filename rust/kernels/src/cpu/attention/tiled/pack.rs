@@ -26,7 +26,7 @@ pub(super) unsafe fn query(args: &PagedAttention, task: &Task, first_row: usize,
                 let second = _mm512_mul_ps(_mm512_loadu_ps(query.add(SIDE)), scale);
                 store(_mm512_cvtne2ps_pbh(second, first), rows.0.as_mut_ptr().add(row * SIDE));
             }
-            turn(rows.0.as_ptr(), SIDE, tiles.add(step * TILE_LEN), SIDE);
+            transpose(rows.0.as_ptr(), SIDE, tiles.add(step * TILE_LEN), SIDE);
         }
     }
 }
@@ -133,31 +133,31 @@ pub(super) unsafe fn values(args: &PagedAttention, keys: &Keys, head: usize, til
     }
 }
 
-/// Turns tiles of 16 times 16 words, one behind the other.
+/// Transposes tiles of 16 times 16 words, one behind the other.
 ///
 /// # Safety
 /// There are this many of both.
 #[target_feature(enable = "avx512f")]
-pub(super) unsafe fn turn_tiles(source: *const u32, target: *mut u32, count: usize) {
+pub(super) unsafe fn transpose_tiles(source: *const u32, target: *mut u32, count: usize) {
     for tile in 0..count {
         // SAFETY: the caller's promise.
-        unsafe { turn(source.add(tile * TILE_LEN), SIDE, target.add(tile * TILE_LEN), SIDE) }
+        unsafe { transpose(source.add(tile * TILE_LEN), SIDE, target.add(tile * TILE_LEN), SIDE) }
     }
 }
 
-/// Turns 16 times 16 words: rows become columns. Steps are words from one row to the next.
+/// Transposes 16 times 16 words. Steps are words from one row to the next.
 ///
 /// # Safety
 /// Both have 16 such rows.
 #[target_feature(enable = "avx512f")]
-pub(super) unsafe fn turn(source: *const u32, source_step: usize, target: *mut u32, target_step: usize) {
+pub(super) unsafe fn transpose(source: *const u32, source_step: usize, target: *mut u32, target_step: usize) {
     // SAFETY: the caller's promise.
     unsafe {
         let mut rows = [_mm512_setzero_si512(); SIDE];
         for (i, row) in rows.iter_mut().enumerate() {
             *row = _mm512_loadu_si512(source.add(i * source_step).cast());
         }
-        // Squares of 2, then of 4 words are turned within quarters of the vectors,
+        // Squares of 2, then of 4 words are transposed within quarters of the vectors,
         let mut twos = rows;
         for i in (0..SIDE).step_by(2) {
             twos[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);

@@ -157,7 +157,7 @@ fn products_of_many_rows_are_summed_in_the_same_order() {
     let problem = Problem::new(ROWS);
     let args = problem.args(16);
     let (mut query, mut scores) = (Lines::<{ SIDE * DIM }>::new(), Lines::<{ KEY_TILE * ROWS }>::new());
-    let (mut values, mut turned) = (Lines::<{ SIDE * DIM }>::new(), Lines::<{ SIDE * DIM }>::new());
+    let (mut values, mut transposed) = (Lines::<{ SIDE * DIM }>::new(), Lines::<{ SIDE * DIM }>::new());
     let (mut pairs, mut sums) = (Lines::<{ 2 * TILE_LEN }>::new(), Lines::<{ ROWS * DIM }>::new());
     let by_key: Vec<f32> =
         (0..KEY_TILE * ROWS).map(|place| problem.weights[place % ROWS * KEY_TILE + place / ROWS]).collect();
@@ -168,12 +168,12 @@ fn products_of_many_rows_are_summed_in_the_same_order() {
             pack::query(&args, &problem.task(), half * SIDE, tile);
         }
         pack::values(&args, &tile_of_keys(), 0, values.0.as_mut_ptr());
-        pack::turn_tiles(values.0.as_ptr(), turned.0.as_mut_ptr(), DIM / SIDE);
+        pack::transpose_tiles(values.0.as_ptr(), transposed.0.as_mut_ptr(), DIM / SIDE);
         pack::pairs(by_key.as_ptr(), pairs.0.as_mut_ptr());
         let _loaded = Shapes::new().load();
         let halves = tile_of_keys().halves(&args, 0, std::ptr::null_mut());
         score_many(halves, query.0.as_ptr(), scores.0.as_mut_ptr().cast(), DIM / STEP);
-        weigh_many(turned.0.as_ptr(), pairs.0.as_ptr(), sums.0.as_mut_ptr().cast(), DIM);
+        weigh_many(transposed.0.as_ptr(), pairs.0.as_ptr(), sums.0.as_mut_ptr().cast(), DIM);
     }
     let (score, weighted) = (scores.floats(), sums.floats());
     for row in 0..ROWS {
