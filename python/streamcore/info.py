@@ -13,7 +13,7 @@ import torch
 
 from streamcore import _core
 from streamcore.console import write_output
-from streamcore.kernels.library import compiled, has_vectors, packs_weights
+from streamcore.kernels.library import compiled, has_vectors
 from streamcore.kernels.native import has_cuda_kernels
 from streamcore.runner.device import choose_device, explain_dtype
 from streamcore.runner.memory import available_memory
@@ -75,8 +75,7 @@ def _cpu_kernels() -> str:
     if compiled is None:
         return "torch, because the extension is not built"
     why = "" if has_vectors() else ", because the processor has no vector instructions that they use"
-    products = "its own products" if packs_weights() else "products by torch"
-    return f"Rust, {compiled.cpu_features()}{why}, {products}, {compiled.num_threads()} threads"
+    return f"Rust, {compiled.cpu_features()}{why}, {compiled.num_threads()} threads"
 
 
 def _torch() -> str:

@@ -41,10 +41,11 @@ fn listed(layout: &ops::Layout) -> Listed {
 pub(crate) mod kernels {
     use super::*;
 
-    /// Returns the instruction set of the CPU kernels: `avx512`, `avx2` or `portable`.
+    /// Returns the instruction set of the CPU kernels: `avx512`, `avx2` or `portable`, and whether
+    /// AMX is used beside it.
     #[pyfunction]
     fn cpu_features() -> &'static str {
-        streamcore_kernels::cpu_features()
+        if cpu::has_tiles() { "avx512 with AMX" } else { streamcore_kernels::cpu_features() }
     }
 
     /// Sets how many threads share a CPU kernel, the calling one included.

@@ -18,7 +18,9 @@ pub use attention::{PagedAttention, attention_rounds, paged_attention};
 pub use experts::{Experts, experts};
 pub use gated::{Gated, gated};
 pub use grouped::Form;
-pub use linear::{Linear, PackLinear, activates, linear, pack_linear, packed_len, prefers_rounding};
+pub use linear::{
+    Linear, PackLinear, activates, has_tiles, linear, pack_linear, packed_len, prefers_rounding,
+};
 pub use rms_norm::{RmsNorm, rms_norm};
 pub use rope::{RopeAndStore, rope_and_store_kv};
 pub use rows::{AddInto, Embed, Scale, SoftCap, Take, add_into, embed, scale, soft_cap, take};

@@ -33,9 +33,8 @@ use std::ops::Range;
 pub(super) use tests::{Numbers, kernels, rounded};
 
 pub use pack::{PackLinear, pack_linear, packed_len};
-pub(super) use processor::has_tiles;
 use processor::rounds;
-pub use processor::{activates, prefers_rounding};
+pub use processor::{activates, has_tiles, prefers_rounding};
 use product::{Plain, Widened};
 use vectors::run_groups;
 

@@ -28,8 +28,9 @@ fn halves_pairs() -> bool {
     false
 }
 
-/// Returns whether the processor has tile registers that this process may use.
-pub(in crate::cpu) fn has_tiles() -> bool {
+/// Returns whether the processor has tile registers (AMX) that this process may use.
+#[must_use]
+pub fn has_tiles() -> bool {
     #[cfg(target_arch = "x86_64")]
     return tiles::has_tiles();
     #[cfg(not(target_arch = "x86_64"))]
