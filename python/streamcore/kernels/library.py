@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from streamcore.kernels import pages
+
 DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.float8_e4m3fn: 3}
 _C_TYPES = {"usize": ctypes.c_size_t, "u32": ctypes.c_uint32, "f32": ctypes.c_float}
 
@@ -98,7 +100,7 @@ def pack_linear(weight: Tensor) -> Tensor:
     CPU.
     """
     is_wide = weight.dtype == torch.float32
-    packed = torch.empty(compiled.cpu_packed_len(*weight.shape, is_wide), dtype=weight.dtype)
+    packed = pages.empty_beside_others(compiled.cpu_packed_len(*weight.shape, is_wide), weight.dtype)
     compiled.cpu_pack_linear(packed.data_ptr(), weight.data_ptr(), weight.shape, is_wide)
     return packed
 

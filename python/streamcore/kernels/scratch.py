@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from streamcore.kernels import pages
+
 
 class Scratch:
     """Named rows, shared by all layers: a step allocates nothing, and each name keeps its address
@@ -47,11 +49,16 @@ class Scratch:
         memory = self._memory.get(name)
         if memory is None or memory.numel() < num_rows * width:
             size = max(num_rows, self._max_rows_of.get(name, self._max_rows)) * width
-            memory = self._memory[name] = torch.empty(size, dtype=self._dtype, device=self._device)
+            memory = self._memory[name] = self._allocate(size)
             self._views = {key: view for key, view in self._views.items() if key[0] != name}
         if len(self._views) > _MAX_VIEWS:
             self._views.clear()
         return memory[: num_rows * width].view(num_rows, width)
+
+    def _allocate(self, size: int) -> Tensor:
+        if self._device.type == "cpu" and size * self._dtype.itemsize >= pages.HUGE_PAGE_BYTES:
+            return pages.zeros(size, self._dtype)
+        return torch.empty(size, dtype=self._dtype, device=self._device)
 
     @property
     def num_bytes(self) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from streamcore import kernels
 from streamcore.errors import ModelLoadError
-from streamcore.kernels import LinearWeight
+from streamcore.kernels import LinearWeight, pages
 from streamcore.kernels.grouped import Grouped
 from streamcore.layers.linear import Linear
 from streamcore.layers.weights import Stack, Weights
@@ -113,7 +113,7 @@ class _Reader:
 
     def matrix(self, name: str, rows: int, columns: int) -> Tensor:
         """See `Source`."""
-        matrix = self._empty(rows, columns)
+        matrix = self._lasting(rows, columns)
         matrix.copy_(self._read(name))
         self.sizes.total += matrix.nbytes
         self._names[matrix.data_ptr()] = name
@@ -261,6 +261,11 @@ class _Reader:
         weight = kernels.pack_linear_weight(matrix, precision.activations, exact=precision.is_exact)
         self.sizes.total += weight.num_bytes
         return weight
+
+    def _lasting(self, rows: int, columns: int) -> Tensor:
+        if self._device.type != "cpu":
+            return self._empty(rows, columns)
+        return pages.empty_beside_others(rows * columns, self._precision.weights).view(rows, columns)
 
     def _empty(self, rows: int, columns: int) -> Tensor:
         return torch.empty(rows, columns, dtype=self._precision.weights, device=self._device)

@@ -5,7 +5,7 @@ A block holds `block_size` tokens of one sequence in every layer. Per layer the 
 [num_blocks, block_size, num_kv_heads, head_dim], the values likewise.
 """
 
-import mmap
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from streamcore.errors import ConfigError
-from streamcore.kernels import LayerCache
+from streamcore.kernels import LayerCache, pages
 from streamcore.kernels.gathered import WORKSPACE_BYTES
 from streamcore.kernels.native import CudaOps, takes_heads
 from streamcore.models.config import DecoderConfig
@@ -131,15 +131,8 @@ def allocate_kv_cache(
     """
     shape = (config.num_layers, 2, num_blocks, block_size, config.num_kv_heads, config.head_dim)
     if device.type == "cpu":
-        storage = _untouched_zeros(num_blocks * block_bytes(config, block_size, dtype), dtype).view(shape)
+        storage = pages.zeros(math.prod(shape), dtype).view(shape)
     else:
         storage = torch.zeros(shape, dtype=dtype, device=device)
     return [LayerCache(keys, values) for keys, values in storage]
 
-
-def _untouched_zeros(num_bytes: int, dtype: torch.dtype) -> Tensor:
-    """Zeros that the system hands out page by page as they are written, so that an unused cache
-    costs nothing.
-    """
-    pages = mmap.mmap(-1, num_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    return torch.frombuffer(pages, dtype=dtype)
