@@ -45,7 +45,7 @@ def measure(folder: Path, rows: int, steps: int, sampling: dict[str, Any]) -> li
         max_num_seqs=rows,
         max_model_len=max_len,
     )
-    caches = allocate_kv_cache(checked.config, CPU, torch.float32, block_size=16, num_blocks=num_blocks)
+    caches = allocate_kv_cache(model, block_size=16, num_blocks=num_blocks)
     runner = ModelRunner(model, caches, config)
     scheduler = _core.Scheduler(config)
     for row in range(rows):

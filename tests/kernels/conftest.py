@@ -60,9 +60,17 @@ class Operations:
         query_factors: torch.Tensor | None = None,
         norms: Any = None,
     ) -> None:
-        """Rotates in place and stores."""
+        """Rotates in place and stores; where blocks may lie apart, the same there."""
         rotation, cache = Rotation(cos_sin, query_factors), LayerCache(key_cache, value_cache)
-        self.ops.rope_and_store_kv(query, key, value, rotation, positions, cache, slot_mapping, norms)
+        rows = (query, key, value)
+        apart = Apart(cache) if self.ops.reads_blocks_apart else None
+        copies = [x.clone() for x in rows]
+        self.ops.rope_and_store_kv(*rows, rotation, positions, cache, slot_mapping, norms)
+        if apart is not None:
+            self.ops.rope_and_store_kv(*copies, rotation, positions, apart.cache, slot_mapping, norms)
+            apart.assert_equal(cache)
+            for x, copy in zip(rows, copies, strict=True):
+                assert same_bits(x, copy)
 
     def paged_attention(
         self,
@@ -72,11 +80,38 @@ class Operations:
         sequences: PagedSequences,
         rule: float | AttentionRule,
     ) -> torch.Tensor:
-        """Attends; a number is the scale of a plain rule."""
+        """Attends; a number is the scale of a plain rule. Where blocks may lie apart, the same there."""
         rule = rule if isinstance(rule, AttentionRule) else AttentionRule(rule)
         cache = LayerCache(key_cache, value_cache)
         self.ops.paged_attention(out := empty_like(query), query, cache, sequences, rule)
+        if self.ops.reads_blocks_apart:
+            self.ops.paged_attention(other := empty_like(query), query, Apart(cache).cache, sequences, rule)
+            assert same_bits(out, other)
         return out
+
+
+class Apart:
+    """A cache with memory of others between its blocks."""
+
+    def __init__(self, cache: LayerCache) -> None:
+        num_blocks, *rest = cache.keys.shape
+        kind = {"dtype": torch.uint8, "device": cache.keys.device}
+        self._storage = torch.full((num_blocks, 3, *rest[:-1], rest[-1] * cache.keys.itemsize), 0xFF, **kind)
+        keys, values, self._others = self._storage.unbind(1)
+        self.cache = LayerCache(keys.view(cache.keys.dtype), values.view(cache.values.dtype))
+        for place, tensor in ((keys, cache.keys), (values, cache.values)):
+            place.copy_(tensor.view(torch.uint8))
+
+    def assert_equal(self, cache: LayerCache) -> None:
+        """Both hold the same, and what lies between the blocks is as it was."""
+        assert same_bits(self.cache.keys, cache.keys)
+        assert same_bits(self.cache.values, cache.values)
+        assert (self._others == 0xFF).all()
+
+
+def same_bits(x: torch.Tensor, y: torch.Tensor) -> bool:
+    """Whether two tensors are equal, a NaN to the same NaN as well."""
+    return torch.equal(x.contiguous().view(torch.uint8), y.contiguous().view(torch.uint8))
 
 
 def empty_like(x: torch.Tensor) -> torch.Tensor:

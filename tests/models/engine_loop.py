@@ -71,9 +71,7 @@ class EngineLoop:
             capture_sizes=list(capture_sizes),
             max_steps_in_flight=1 if placement is None else placement.depth,
         )
-        caches = allocate_kv_cache(
-            model.config, model.device, model.precision.cache, block_size=16, num_blocks=num_blocks
-        )
+        caches = allocate_kv_cache(model, block_size=16, num_blocks=num_blocks)
         self.runner = ModelRunner(model, caches, self.config, placement)
         self.scheduler = _core.Scheduler(self.config)
         self.largest_step = 0

@@ -108,9 +108,7 @@ def load_paged(
             patch.setattr(load_module, "precision_of", _widening)
         model = load_model(folder, CPU, dtype, **options)
     model.prepare(max_model_len)
-    caches = allocate_kv_cache(
-        folder.config, CPU, model.precision.cache, block_size=BLOCK_SIZE, num_blocks=NUM_BLOCKS
-    )
+    caches = allocate_kv_cache(model, block_size=BLOCK_SIZE, num_blocks=NUM_BLOCKS)
     blocks = list(range(NUM_BLOCKS))
     random.Random(0).shuffle(blocks)
     return PagedModel(model, caches, blocks)

@@ -26,7 +26,7 @@ def make_runner(path: Path, max_model_len: int = 64, placement: Placement | None
     folder = check_model_folder(path)
     model = load_model(folder, CPU, torch.float32)
     model.prepare(max_model_len)
-    caches = allocate_kv_cache(folder.config, CPU, torch.float32, block_size=BLOCK_SIZE, num_blocks=8)
+    caches = allocate_kv_cache(model, block_size=BLOCK_SIZE, num_blocks=8)
     return ModelRunner(model, caches, config_of(max_model_len), placement)
 
 

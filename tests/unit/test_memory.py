@@ -1,5 +1,8 @@
 """How much memory there is, and how much the KV cache takes of it."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from tests.checkpoints import LLAMA_3_1_8B, TINY
@@ -80,15 +83,33 @@ def test_no_more_than_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert num_blocks(monkeypatch, available=64 * GIB, device=CUDA, max_num_seqs=1) == 131072 // 16
 
 
-def test_the_cache_is_zero_and_apart_per_layer() -> None:
+@pytest.mark.parametrize("reads_blocks_apart", [True, False])
+def test_the_cache_is_zero_and_apart_per_layer(reads_blocks_apart: bool) -> None:
     """Masked slots are multiplied by zero, which turns garbage into NaN; layers must not share memory."""
     config = open_config({name: value for name, value in TINY.items() if value is not None})[1]
-    caches = allocate_kv_cache(config, CPU, torch.bfloat16, block_size=4, num_blocks=7)
+    ops, precision = (
+        SimpleNamespace(reads_blocks_apart=reads_blocks_apart),
+        SimpleNamespace(cache=torch.bfloat16),
+    )
+    model: Any = SimpleNamespace(config=config, device=CPU, ops=ops, precision=precision)
+    caches = allocate_kv_cache(model, block_size=4, num_blocks=7)
     assert len(caches) == 2
     tensors = [tensor for cache in caches for tensor in (cache.keys, cache.values)]
     for number, tensor in enumerate(tensors, 1):
         assert tensor.shape == (7, 4, 2, 16)
-        assert tensor.is_contiguous()
+        assert tensor.is_contiguous() == (not reads_blocks_apart)
         assert not tensor.any()
         tensor.fill_(number)
     assert [int(tensor.sum()) for tensor in tensors] == [7 * 4 * 2 * 16 * n for n in (1, 2, 3, 4)]
+
+
+def test_a_block_of_all_layers_is_one_piece_of_memory() -> None:
+    """A new block then touches one huge page, not one in each layer."""
+    config = open_config({name: value for name, value in TINY.items() if value is not None})[1]
+    ops, precision = SimpleNamespace(reads_blocks_apart=True), SimpleNamespace(cache=torch.bfloat16)
+    model: Any = SimpleNamespace(config=config, device=CPU, ops=ops, precision=precision)
+    caches = allocate_kv_cache(model, block_size=4, num_blocks=7)
+    size = block_bytes(config, 4, torch.bfloat16)
+    tensors = [tensor[3] for cache in caches for tensor in (cache.keys, cache.values)]
+    places = [tensor.data_ptr() for tensor in tensors]
+    assert max(places) + tensors[0].nbytes - min(places) == size

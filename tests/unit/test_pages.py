@@ -38,7 +38,8 @@ def resident_bytes() -> int:
 @pytest.mark.parametrize("allocate", [pages.zeros, pages.empty_beside_others])
 def test_the_system_is_asked_for_huge_pages(allocate):
     tensor = allocate(3 << 20, torch.bfloat16)
-    assert tensor.shape == (3 << 20,) and tensor.dtype == torch.bfloat16
+    assert tensor.shape == (3 << 20,)
+    assert tensor.dtype == torch.bfloat16
     for part in (tensor[:1], tensor[-1:]):
         assert "hg" in flags_at(part.data_ptr())
 

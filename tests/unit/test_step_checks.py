@@ -22,7 +22,8 @@ def sequences() -> PagedSequences:
     [
         (torch.zeros(3, 4, 2, 8), "caches differ in shape"),
         (torch.zeros(2, 4, 2, 8).half(), "caches differ in dtype"),
-        (torch.zeros(2, 2, 4, 8).transpose(1, 2), "`value_cache` must be contiguous"),
+        (torch.zeros(2, 2, 4, 8).transpose(1, 2), "`value_cache` must be .* with contiguous blocks"),
+        (torch.zeros(2, 2, 4, 2, 8)[:, 0], "blocks of the caches differ in distance"),
     ],
 )
 def test_a_layer_cache_is_checked(values: torch.Tensor, message: str) -> None:

@@ -22,6 +22,11 @@ class Checked:
     def __init__(self, ops: Ops) -> None:
         self._ops = ops
 
+    @property
+    def reads_blocks_apart(self) -> bool:
+        """See `Ops`."""
+        return self._ops.reads_blocks_apart
+
     def embed(self, out: Tensor, token_ids: Tensor, table: Tensor, factor: float) -> None:
         """See `Ops`."""
         _packed_rows("out", out)
@@ -118,7 +123,7 @@ class Checked:
             raise ValueError(
                 f"query {list(query.shape)}, key {list(key.shape)} and value {list(value.shape)} do not match"
             )
-        checks.caches(cache.keys, cache.values, query)
+        checks.caches(cache.keys, cache.values, query, may_be_apart=self.reads_blocks_apart)
         if cache.keys.shape[2] != num_kv_heads:
             raise ValueError(f"caches have {cache.keys.shape[2]} heads, `key` has {num_kv_heads}")
         checks.rotary_table(rotation.cos_sin, head_dim, query.device)
@@ -137,7 +142,7 @@ class Checked:
     ) -> None:
         """See `Ops`."""
         checks.heads("query", query)
-        checks.caches(cache.keys, cache.values, query)
+        checks.caches(cache.keys, cache.values, query, may_be_apart=self.reads_blocks_apart)
         _same_shape("out", out, query)
         if not out.is_contiguous():
             raise ValueError(f"`out` must be contiguous, got strides {out.stride()}")

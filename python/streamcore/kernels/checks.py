@@ -43,15 +43,20 @@ def vector(name: str, x: Tensor, length: int, dtype: torch.dtype, like: Tensor) 
         raise ValueError(f"`{name}` must be on {like.device}, got {x.device}")
 
 
-def caches(key_cache: Tensor, value_cache: Tensor, like: Tensor) -> None:
-    """Both caches are contiguous [num_blocks, block_size, num_kv_heads, head_dim] beside the query
-    `like`.
+def caches(key_cache: Tensor, value_cache: Tensor, like: Tensor, *, may_be_apart: bool) -> None:
+    """Both caches are [num_blocks, block_size, num_kv_heads, head_dim] beside the query `like`, each
+    block contiguous.
 
     Their dtype is that of the query, or a narrower one that a kernel widens: bfloat16 under float32
     on the CPU, eight bits under any.
+
+    Args:
+        may_be_apart: whether other memory may lie between the blocks.
     """
     for name, cache in (("key_cache", key_cache), ("value_cache", value_cache)):
         _cache(name, cache, like.shape[2])
+        if not may_be_apart and not cache.is_contiguous():
+            raise ValueError(f"`{name}` must be contiguous for these kernels, got strides {cache.stride()}")
         is_wide = like.dtype == torch.float32 and like.device.type == "cpu"
         is_half = is_wide and cache.dtype == torch.bfloat16
         is_narrow = is_half or cache.dtype == torch.float8_e4m3fn
@@ -63,7 +68,7 @@ def caches(key_cache: Tensor, value_cache: Tensor, like: Tensor) -> None:
 
 
 def cache_pair(key_cache: Tensor, value_cache: Tensor) -> None:
-    """Both caches are contiguous and of one shape, dtype and device."""
+    """The blocks of both caches are contiguous, and both of one shape, stride, dtype and device."""
     _cache("key_cache", key_cache, key_cache.shape[-1])
     same_device = key_cache.device == value_cache.device
     if key_cache.dtype != value_cache.dtype or not same_device:
@@ -74,6 +79,10 @@ def cache_pair(key_cache: Tensor, value_cache: Tensor) -> None:
     if key_cache.shape != value_cache.shape:
         raise ValueError(f"caches differ in shape: {describe(key_cache)}, {describe(value_cache)}")
     _cache("value_cache", value_cache, key_cache.shape[3])
+    if key_cache.stride(0) != value_cache.stride(0):
+        raise ValueError(
+            f"blocks of the caches differ in distance: {key_cache.stride(0)}, {value_cache.stride(0)}"
+        )
 
 
 def rotary_table(cos_sin: Tensor, head_dim: int, device: torch.device) -> None:
@@ -93,10 +102,10 @@ def rotary_table(cos_sin: Tensor, head_dim: int, device: torch.device) -> None:
 
 
 def _cache(name: str, cache: Tensor, head_dim: int) -> None:
-    if cache.dim() != 4 or not cache.is_contiguous() or cache.shape[3] != head_dim:
+    if cache.dim() != 4 or cache.shape[3] != head_dim or not cache[:1].is_contiguous():
         raise ValueError(
-            f"`{name}` must be contiguous [num_blocks, block_size, num_kv_heads, {head_dim}], "
-            f"got {describe(cache)}"
+            f"`{name}` must be [num_blocks, block_size, num_kv_heads, {head_dim}] with contiguous blocks, "
+            f"got {describe(cache)} strides {cache.stride()}"
         )
 
 

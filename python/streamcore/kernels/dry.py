@@ -14,6 +14,8 @@ _FLOAT32_BYTES = torch.float32.itemsize
 class DryOps:
     """Operations that leave everything as it is."""
 
+    reads_blocks_apart = True
+
     has_experts = False
     """Whether one of them chose experts."""
     waits_for_experts = False

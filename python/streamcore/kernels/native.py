@@ -53,6 +53,7 @@ class CudaOps(SampledOps):
     """
 
     operations = CUDA_OPERATIONS
+    reads_blocks_apart = False
 
     def __init__(self, device: torch.device, num_multiprocessors: int) -> None:
         """Takes no memory yet."""
@@ -203,6 +204,9 @@ class CudaOps(SampledOps):
             weight_dtype=_dtype_code(down),
             **{name: tensor.data_ptr() for name, tensor in memory.items()},
         )
+
+    def _slots_of(self, cache: LayerCache) -> dict[str, int]:
+        return {"num_slots": cache.num_slots}
 
     def addresses(self, experts: Sequence[Expert]) -> Tensor:
         """See `NativeOps`; those of a layer are brought to the device once."""

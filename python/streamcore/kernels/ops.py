@@ -19,6 +19,10 @@ class Ops(Protocol):
     looks at each.
     """
 
+    @property
+    def reads_blocks_apart(self) -> bool:
+        """Whether other memory may lie between the blocks of a cache."""
+
     def embed(self, out: Tensor, token_ids: Tensor, table: Tensor, factor: float) -> None:
         """`out = table[token_ids] * factor`.
 

@@ -121,7 +121,9 @@ class PagedSequences:
 
 @dataclass(frozen=True, slots=True)
 class LayerCache:
-    """The keys and values of one layer, each [num_blocks, block_size, num_kv_heads, head_dim]."""
+    """The keys and values of one layer, each [num_blocks, block_size, num_kv_heads, head_dim]; the
+    other layers may lie between two blocks.
+    """
 
     keys: Tensor
     values: Tensor

@@ -24,6 +24,8 @@ _CLAMP = 7.0
 class ReferenceOps:
     """`Ops` in plain torch, on any device."""
 
+    reads_blocks_apart = True
+
     def embed(self, out: Tensor, token_ids: Tensor, table: Tensor, factor: float) -> None:
         """See `Ops`."""
         out.copy_(torch.nn.functional.embedding(token_ids, table).float() * factor)
@@ -151,20 +153,19 @@ def _rounded(rows: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _store(key: Tensor, value: Tensor, cache: LayerCache, slots: Tensor) -> None:
     stored = slots >= 0
-    num_slots = cache.keys.shape[0] * cache.keys.shape[1]
     if key.device.type == "cpu":
         slots, key, value = slots[stored], key[stored], value[stored]
-        _slots_of(cache.keys, num_slots).index_copy_(0, slots, key)
-        _slots_of(cache.values, num_slots).index_copy_(0, slots, value)
+        for blocks, rows in ((_bytes_of(cache.keys), key), (_bytes_of(cache.values), value)):
+            blocks[slots // blocks.shape[1], slots % blocks.shape[1]] = rows
         return
     # A boolean index would make the host wait for the device.
-    _store_where(_slots_of(cache.keys, num_slots), stored, slots, key)
-    _store_where(_slots_of(cache.values, num_slots), stored, slots, value)
+    _store_where(_bytes_of(cache.keys).flatten(0, 1), stored, slots, key)
+    _store_where(_bytes_of(cache.values).flatten(0, 1), stored, slots, value)
 
 
-def _slots_of(cache: Tensor, num_slots: int) -> Tensor:
-    slots = cache.view(num_slots, cache.shape[2], cache.shape[3])
-    return slots.view(torch.uint8) if cache.dtype == torch.float8_e4m3fn else slots
+def _bytes_of(cache: Tensor) -> Tensor:
+    """Numbers in eight bits as bytes, which alone can be indexed."""
+    return cache.view(torch.uint8) if cache.dtype == torch.float8_e4m3fn else cache
 
 
 def _store_where(slots_of_cache: Tensor, stored: Tensor, slots: Tensor, rows: Tensor) -> None:

@@ -214,13 +214,18 @@ class NativeOps(ReferenceOps):
             key_norm=0 if norms is None else norms.key.data_ptr(),
             positions=positions.data_ptr(),
             slot_mapping=slot_mapping.data_ptr(),
-            num_slots=cache.num_slots,
+            **self._slots_of(cache),
             key_cache=cache.keys.data_ptr(),
             value_cache=cache.values.data_ptr(),
             eps=0.0 if norms is None else norms.eps,
             dtype=DTYPE_CODES[query.dtype],
             cache_dtype=DTYPE_CODES[cache.keys.dtype],
         )
+
+    def _slots_of(self, cache: LayerCache) -> dict[str, int]:
+        """How many slots there are, and where."""
+        num_blocks, block_size = cache.keys.shape[:2]
+        return {"num_blocks": num_blocks, "block_size": block_size, "block_stride": cache.keys.stride(0)}
 
     def paged_attention(
         self, out: Tensor, query: Tensor, cache: LayerCache, sequences: PagedSequences, rule: AttentionRule
@@ -232,6 +237,7 @@ class NativeOps(ReferenceOps):
             num_tokens=query.shape[0],
             num_table_rows=sequences.block_tables.shape[0],
             num_blocks=cache.keys.shape[0],
+            block_stride=cache.keys.stride(0),
         )
 
     def experts(

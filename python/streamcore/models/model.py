@@ -102,7 +102,7 @@ class Model:
         shape = (0, self.config.num_kv_heads, self.config.head_dim)
         query = torch.empty(shape, dtype=self.precision.activations, device=self.device)
         for cache in caches:
-            checks.caches(cache.keys, cache.values, query)
+            checks.caches(cache.keys, cache.values, query, may_be_apart=self.ops.reads_blocks_apart)
             if cache.keys.shape[2] != self.config.num_kv_heads:
                 raise ValueError(
                     f"caches have {cache.keys.shape[2]} heads, the model {self.config.num_kv_heads}"

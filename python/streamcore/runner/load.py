@@ -91,13 +91,7 @@ def _make_runner(
         num_mask_words=-(-model.config.vocab_size // 32),
     )
     model.prepare(engine_config.max_seq_len, limits.max_num_batched_tokens, limits.max_num_seqs)
-    caches = allocate_kv_cache(
-        model.config,
-        model.device,
-        model.precision.cache,
-        block_size=limits.block_size,
-        num_blocks=limits.num_blocks,
-    )
+    caches = allocate_kv_cache(model, block_size=limits.block_size, num_blocks=limits.num_blocks)
     return ModelRunner(model, caches, engine_config, placement), engine_config
 
 

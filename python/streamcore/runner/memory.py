@@ -2,7 +2,8 @@
 rest.
 
 A block holds `block_size` tokens of one sequence in every layer. Per layer the keys are
-[num_blocks, block_size, num_kv_heads, head_dim], the values likewise.
+[num_blocks, block_size, num_kv_heads, head_dim], the values likewise; other layers may lie between
+two blocks.
 """
 
 import math
@@ -123,16 +124,24 @@ def _spare_memory(device: torch.device, reserve: int) -> int:
     return max(min(int(available * _CPU_SHARE), _CPU_LIMIT_BYTES, available - reserve), 0)
 
 
-def allocate_kv_cache(
-    config: DecoderConfig, device: torch.device, dtype: torch.dtype, *, block_size: int, num_blocks: int
-) -> Sequence[LayerCache]:
+def allocate_kv_cache(model: Model, *, block_size: int, num_blocks: int) -> Sequence[LayerCache]:
     """Allocates the cache of every layer, zeroed: a masked slot is multiplied by zero, which only
     finite numbers survive.
+
+    Where the kernels allow it, the blocks of all layers lie side by side: the system hands memory out
+    as it is touched, in [huge pages](streamcore.kernels.pages), of which a new block then needs a part
+    of one, not one in each layer.
     """
-    shape = (config.num_layers, 2, num_blocks, block_size, config.num_kv_heads, config.head_dim)
-    if device.type == "cpu":
-        storage = pages.zeros(math.prod(shape), dtype).view(shape)
+    config, dtype = model.config, model.precision.cache
+    rest = (block_size, config.num_kv_heads, config.head_dim)
+    if model.device.type != "cpu":
+        storage = torch.zeros(config.num_layers, 2, num_blocks, *rest, dtype=dtype, device=model.device)
+    elif model.ops.reads_blocks_apart:
+        storage = _zeros((num_blocks, config.num_layers, 2, *rest), dtype).permute(1, 2, 0, 3, 4, 5)
     else:
-        storage = torch.zeros(shape, dtype=dtype, device=device)
+        storage = _zeros((config.num_layers, 2, num_blocks, *rest), dtype)
     return [LayerCache(keys, values) for keys, values in storage]
 
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    return pages.zeros(math.prod(shape), dtype).view(shape)

@@ -98,9 +98,7 @@ def tried_step_bytes(
     )
     memory.begin()
     model.prepare(config.max_seq_len, max_num_batched_tokens, max_num_seqs)
-    caches = allocate_kv_cache(
-        model.config, model.device, model.precision.cache, block_size=block_size, num_blocks=num_blocks
-    )
+    caches = allocate_kv_cache(model, block_size=block_size, num_blocks=num_blocks)
     _run_steps(
         ModelRunner(model, caches, config, placement),
         _core.Scheduler(config),

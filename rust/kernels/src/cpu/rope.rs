@@ -50,9 +50,13 @@ arguments! {
         positions: usize,
         /// \[num_tokens\] `i64`; negative stores nothing.
         slot_mapping: usize,
-        /// Slots of each cache.
-        num_slots: usize,
-        /// \[num_slots, num_kv_heads, head_dim\], contiguous.
+        /// Blocks of each cache.
+        num_blocks: usize,
+        /// Slots per block.
+        block_size: usize,
+        /// Elements from one block of a cache to the next.
+        block_stride: usize,
+        /// \[num_blocks, block_size, num_kv_heads, head_dim\], each block contiguous.
         key_cache: usize,
         /// As `key_cache`.
         value_cache: usize,
@@ -90,6 +94,7 @@ pub unsafe fn rope_and_store_kv(args: &RopeAndStore) -> Result<(), OpError> {
 /// # Safety
 /// That of `rope_and_store_kv`.
 unsafe fn check(args: &RopeAndStore) -> Result<(), OpError> {
+    let num_slots = args.num_blocks * args.block_size;
     let is_below = |value: i64, limit| usize::try_from(value).is_ok_and(|value| value < limit);
     for token in 0..args.num_tokens {
         // SAFETY: the caller vouches for columns of `num_tokens`.
@@ -103,8 +108,8 @@ unsafe fn check(args: &RopeAndStore) -> Result<(), OpError> {
                 limit: args.max_position,
             });
         }
-        if slot >= 0 && !is_below(slot, args.num_slots) {
-            return Err(OpError::OutOfRange { what: "slot", value: slot, limit: args.num_slots });
+        if slot >= 0 && !is_below(slot, num_slots) {
+            return Err(OpError::OutOfRange { what: "slot", value: slot, limit: num_slots });
         }
     }
     Ok(())
@@ -148,7 +153,8 @@ unsafe fn tokens<E: Element, C: Element, V: Vector>(args: &RopeAndStore, range: 
             }
             let slot = *(args.slot_mapping as *const i64).add(token);
             if slot >= 0 {
-                let offset = slot as usize * kv_len;
+                let (block, slot) = (slot as usize / args.block_size, slot as usize % args.block_size);
+                let offset = block * args.block_stride + slot * kv_len;
                 let value = (args.value as *const E).add(token * args.value_stride);
                 copy::<E, C, V>(key, (args.key_cache as *mut C).add(offset), kv_len);
                 copy::<E, C, V>(value, (args.value_cache as *mut C).add(offset), kv_len);

@@ -7,7 +7,8 @@ use std::ffi::{CStr, c_char, c_int};
 use std::fmt;
 
 pub use operations::{
-    Experts, GroupedLinear, Linear, OPERATIONS, PagedAttention, Primitives, WidenFp8, WidenGroups,
+    Experts, GroupedLinear, Linear, OPERATIONS, PagedAttention, Primitives, RopeAndStore, WidenFp8,
+    WidenGroups,
 };
 
 /// The toolkit and targets of the compiled kernels.

@@ -65,7 +65,7 @@ pub struct PagedAttention, rows num_seqs {
     output: usize,
     /// \[num_tokens, num_heads, head_dim\], heads adjacent.
     query: usize,
-    /// \[num_blocks, block_size, num_kv_heads, head_dim\], contiguous.
+    /// \[num_blocks, block_size, num_kv_heads, head_dim\], each block contiguous.
     key_cache: usize,
     /// As `key_cache`.
     value_cache: usize,
@@ -93,6 +93,8 @@ pub struct PagedAttention, rows num_seqs {
     head_dim: usize,
     /// Slots per block.
     block_size: usize,
+    /// Elements from one block of the caches to the next.
+    block_stride: usize,
     /// Elements from one token's query to the next one's.
     query_stride: usize,
     /// Entries from one row of `block_tables` to the next.
@@ -178,11 +180,11 @@ impl Task {
     ) -> usize {
         let count = KEY_TILE.min(self.num_keys() - first_key);
         let (mut block, mut slot) = (first_key / args.block_size, first_key % args.block_size);
-        let row = self.row * args.block_table_stride;
+        let (row, slot_len) = (self.row * args.block_table_stride, args.num_kv_heads * args.head_dim);
         for offset in &mut offsets[..count] {
             // SAFETY: the caller's promise.
             let id = unsafe { *(args.block_tables as *const i32).add(row + block) } as usize;
-            *offset = ((id * args.block_size + slot) * args.num_kv_heads + self.kv_head) * args.head_dim;
+            *offset = id * args.block_stride + slot * slot_len + self.kv_head * args.head_dim;
             slot += 1;
             if slot == args.block_size {
                 (block, slot) = (block + 1, 0);

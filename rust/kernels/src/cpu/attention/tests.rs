@@ -106,6 +106,7 @@ impl Cache {
             num_kv_heads: self.num_kv_heads,
             head_dim: self.head_dim,
             block_size: self.block_size,
+            block_stride: self.block_size * self.num_kv_heads * self.head_dim,
             query_stride: width,
             block_table_stride: stride,
             scale: self.scale(),
