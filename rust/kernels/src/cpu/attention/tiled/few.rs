@@ -36,21 +36,24 @@ struct Tiles {
 }
 
 impl Tiles {
-    /// Words of each, in the order of the fields.
-    fn lens(head_dim: usize) -> [usize; 7] {
+    /// Words of what one head uses after the other, keys, values, scores and weighted values; and of
+    /// what each head has for itself, query, weights and output.
+    fn lens(head_dim: usize) -> ([usize; 4], [usize; 3]) {
         let of_head = head_dim * SIDE;
-        [of_head / 2, of_head, of_head, KEY_TILE * SIDE, TILE_LEN, of_head, of_head]
+        ([of_head, of_head, KEY_TILE * SIDE, of_head], [of_head / 2, TILE_LEN, of_head])
     }
 
-    /// Those of some heads, one behind the other.
+    /// Those of some heads. What they need not have apart they share: the keys and values of a tile
+    /// fill most of the nearest cache.
     #[inline(always)]
     fn lay_out(head_dim: usize) -> [Self; MAX_HEADS] {
-        let lens = Self::lens(head_dim);
-        let len = lens.iter().sum::<usize>();
-        let memory = scratch::lines(MAX_HEADS * len);
+        let (of_one, of_each) = Self::lens(head_dim);
+        let len = of_each.iter().sum::<usize>();
+        let memory = scratch::lines(of_one.iter().sum::<usize>() + MAX_HEADS * len);
+        let [keys, values, scores, weighted] = scratch::split(memory, of_one);
+        let memory = memory.wrapping_add(of_one.iter().sum());
         std::array::from_fn(|head| {
-            let [query, keys, values, scores, weights, weighted, output] =
-                scratch::split(memory.wrapping_add(head * len), lens);
+            let [query, weights, output] = scratch::split(memory.wrapping_add(head * len), of_each);
             Self {
                 query: query.cast(),
                 keys: keys.cast(),
@@ -230,12 +233,10 @@ pub(super) unsafe fn attend<V: Vector>(args: &PagedAttention, tasks: &[Task]) ->
             keys.fetch(args, args.key_cache, number);
         }
         while keys.count > 0 {
-            for (number, head) in heads.iter().enumerate() {
+            for (number, (head, task)) in heads.iter_mut().zip(tasks).enumerate() {
                 let Tiles { query, scores, keys: copy, .. } = head.tiles;
-                keys.fetch(args, args.value_cache, number);
                 score_few(keys.halves(args, number, copy), query, scores, args.head_dim / STEP);
-            }
-            for (head, task) in heads.iter_mut().zip(tasks) {
+                keys.fetch(args, args.value_cache, number);
                 head.soften::<V>(args, task, &keys);
             }
             let mut next = keys;
