@@ -62,15 +62,16 @@ class Operations:
     ) -> None:
         """Rotates in place and stores; where blocks may lie apart, the same there."""
         rotation, cache = Rotation(cos_sin, query_factors), LayerCache(key_cache, value_cache)
-        rows = (query, key, value)
         apart = Apart(cache) if self.ops.reads_blocks_apart else None
-        copies = [x.clone() for x in rows]
-        self.ops.rope_and_store_kv(*rows, rotation, positions, cache, slot_mapping, norms)
+        other_query, other_key = query.clone(), key.clone()
+        self.ops.rope_and_store_kv(query, key, value, rotation, positions, cache, slot_mapping, norms)
         if apart is not None:
-            self.ops.rope_and_store_kv(*copies, rotation, positions, apart.cache, slot_mapping, norms)
+            self.ops.rope_and_store_kv(
+                other_query, other_key, value, rotation, positions, apart.cache, slot_mapping, norms
+            )
             apart.assert_equal(cache)
-            for x, copy in zip(rows, copies, strict=True):
-                assert same_bits(x, copy)
+            assert same_bits(query, other_query)
+            assert same_bits(key, other_key)
 
     def paged_attention(
         self,
@@ -95,9 +96,9 @@ class Apart:
 
     def __init__(self, cache: LayerCache) -> None:
         num_blocks, *rest = cache.keys.shape
-        kind = {"dtype": torch.uint8, "device": cache.keys.device}
-        self._storage = torch.full((num_blocks, 3, *rest[:-1], rest[-1] * cache.keys.itemsize), 0xFF, **kind)
-        keys, values, self._others = self._storage.unbind(1)
+        shape = (num_blocks, 3, *rest[:-1], rest[-1] * cache.keys.itemsize)
+        storage = torch.full(shape, 0xFF, dtype=torch.uint8, device=cache.keys.device)
+        keys, values, self._others = storage.unbind(1)
         self.cache = LayerCache(keys.view(cache.keys.dtype), values.view(cache.values.dtype))
         for place, tensor in ((keys, cache.keys), (values, cache.values)):
             place.copy_(tensor.view(torch.uint8))

@@ -1,6 +1,8 @@
-"""Memory in huge pages: tensors that do not touch each other, and that go when nobody needs them."""
+"""Memory in huge pages: tensors do not overlap, and unused memory goes back to the system."""
 
+import mmap
 import resource
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,7 +38,9 @@ def resident_bytes() -> int:
 @with_huge_pages
 @on_linux
 @pytest.mark.parametrize("allocate", [pages.zeros, pages.empty_beside_others])
-def test_the_system_is_asked_for_huge_pages(allocate):
+def test_the_system_is_asked_for_huge_pages(
+    allocate: Callable[[int, torch.dtype], torch.Tensor],
+) -> None:
     tensor = allocate(3 << 20, torch.bfloat16)
     assert tensor.shape == (3 << 20,)
     assert tensor.dtype == torch.bfloat16
@@ -44,12 +48,12 @@ def test_the_system_is_asked_for_huge_pages(allocate):
         assert "hg" in flags_at(part.data_ptr())
 
 
-def test_a_system_that_refuses_huge_pages_gives_others(monkeypatch):
-    monkeypatch.setattr(pages.mmap, "MADV_HUGEPAGE", 12345, raising=False)
+def test_a_system_that_refuses_huge_pages_gives_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mmap, "MADV_HUGEPAGE", 12345, raising=False)
     assert not pages.zeros(5000, torch.float32).any()
 
 
-def test_tensors_beside_each_other_do_not_overlap():
+def test_tensors_beside_each_other_do_not_overlap() -> None:
     sizes = [1, 63, 64, 65, 1000, 9 << 20, 0, 40 << 20, 3]
     tensors = [pages.empty_beside_others(size, torch.float32) for size in sizes]
     for number, tensor in enumerate(tensors):
@@ -61,7 +65,7 @@ def test_tensors_beside_each_other_do_not_overlap():
 
 
 @on_linux
-def test_memory_goes_back_with_its_last_tensor():
+def test_memory_goes_back_with_its_last_tensor() -> None:
     before = resident_bytes()
     tensors = [pages.empty_beside_others(8 << 20, torch.uint8).fill_(1) for _ in range(32)]
     assert resident_bytes() - before > 200 << 20
@@ -73,7 +77,7 @@ def test_memory_goes_back_with_its_last_tensor():
 
 
 @on_linux
-def test_zeros_that_nobody_touches_take_no_memory():
+def test_zeros_that_are_not_touched_take_no_memory() -> None:
     before = resident_bytes()
     tensor = pages.zeros(1 << 30, torch.uint8)
     tensor[0] = 1

@@ -44,8 +44,8 @@ def vector(name: str, x: Tensor, length: int, dtype: torch.dtype, like: Tensor) 
 
 
 def caches(key_cache: Tensor, value_cache: Tensor, like: Tensor, *, may_be_apart: bool) -> None:
-    """Both caches are [num_blocks, block_size, num_kv_heads, head_dim] beside the query `like`, each
-    block contiguous.
+    """Both caches are [num_blocks, block_size, num_kv_heads, head_dim] beside the query `like`,
+    each block contiguous.
 
     Their dtype is that of the query, or a narrower one that a kernel widens: bfloat16 under float32
     on the CPU, eight bits under any.

@@ -174,12 +174,12 @@ def pack(weight: Grouped) -> Tensor:
     words = _words(codes, form.bits).view(num_tiles, TILE, num_spans, -1, 4).permute(0, 2, 3, 1, 4)
     laid_out = laid(weight.outer_scales, 1) + laid(weight.outer_offsets, 1)
     laid_out += laid(weight.scales, per_span) + laid(weight.offsets, per_span)
-    parts = [*laid_out, words.reshape(num_tiles, num_spans, -1)]
+    laid_out.append(words.reshape(num_tiles, num_spans, -1))
     if words.device.type != "cpu":
-        return torch.cat(parts, dim=-1)
-    num_bytes = sum(part.shape[-1] for part in parts)
+        return torch.cat(laid_out, dim=-1)
+    num_bytes = sum(part.shape[-1] for part in laid_out)
     packed = pages.empty_beside_others(num_tiles * num_spans * num_bytes, torch.uint8)
-    return torch.cat(parts, dim=-1, out=packed.view(num_tiles, num_spans, num_bytes))
+    return torch.cat(laid_out, dim=-1, out=packed.view(num_tiles, num_spans, num_bytes))
 
 
 def _filled(values: Tensor, rows: int, columns: int) -> Tensor:

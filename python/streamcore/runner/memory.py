@@ -128,8 +128,8 @@ def allocate_kv_cache(model: Model, *, block_size: int, num_blocks: int) -> Sequ
     """Allocates the cache of every layer, zeroed: a masked slot is multiplied by zero, which only
     finite numbers survive.
 
-    Where the kernels allow it, the blocks of all layers lie side by side: the system hands memory out
-    as it is touched, in [huge pages](streamcore.kernels.pages), of which a new block then needs a part
+    On the CPU the blocks of all layers lie side by side, if the kernels allow it. The system hands
+    memory out as it is touched, in huge pages (`kernels/pages.py`): a new block then needs a part
     of one, not one in each layer.
     """
     config, dtype = model.config, model.precision.cache

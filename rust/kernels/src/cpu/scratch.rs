@@ -25,8 +25,8 @@ pub(super) fn lines_of_share(len: usize) -> *mut f32 {
     SHARE.with(|lines| take(lines, len))
 }
 
-/// Splits memory into parts of these lengths, one behind the other; those that are whole cache lines
-/// begin where one does.
+/// Splits memory into parts of these lengths, one behind the other; those that are whole cache
+/// lines begin where one does.
 pub(super) fn split<const N: usize>(mut start: *mut f32, lens: [usize; N]) -> [*mut f32; N] {
     lens.map(|len| {
         let part = start;

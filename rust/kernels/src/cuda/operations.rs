@@ -65,7 +65,7 @@ arguments! {
 }
 
 arguments! {
-    /// The arguments of `rope_and_store_kv`; the same as on the CPU, for caches that are contiguous.
+    /// The arguments of `rope_and_store_kv`; the same as on the CPU, for contiguous caches.
     pub struct RopeAndStore, rows num_tokens {
         /// \[num_tokens, num_heads, head_dim\], heads adjacent.
         query: usize,

@@ -382,8 +382,8 @@ async fn a_client_that_has_gone_is_noticed_before_anything_is_generated() {
     }
 }
 
-/// An early refusal of an upload must arrive: a reset at its heels would discard it. The clock is the
-/// real one: megabytes wait for the system between two reads.
+/// An early refusal of an upload must arrive: a reset at its heels would discard it. The clock is
+/// the real one: megabytes wait for the system between two reads.
 #[tokio::test]
 async fn the_answer_to_a_body_that_nobody_reads_arrives() {
     let mut server = Server::start().await;

@@ -36,8 +36,8 @@ struct Tiles {
 }
 
 impl Tiles {
-    /// Words of what one head uses after the other, keys, values, scores and weighted values; and of
-    /// what each head has for itself, query, weights and output.
+    /// Words of what one head uses after the other: keys, values, scores and weighted values; and
+    /// of what each head has for itself: query, weights and output.
     fn lens(head_dim: usize) -> ([usize; 4], [usize; 3]) {
         let of_head = head_dim * SIDE;
         ([of_head, of_head, KEY_TILE * SIDE, of_head], [of_head / 2, TILE_LEN, of_head])

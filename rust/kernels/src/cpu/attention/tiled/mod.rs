@@ -6,16 +6,16 @@
 //! elements apart, from 0, then both added to each other.
 //!
 //! ```text
-//!   scores   [16 keys, 16 rows]   = keys [16, 32 of the head]      · query  [32 of the head, 16]
-//!   few      [rows, 16 of a head] = weights [rows, 32 keys]        · values [32 keys, 16]
-//!   many     [16 of a head, 16]   = values, transposed [16, 32 keys]   · weights [32 keys, 16 rows]
-//!   output   = output * (what the maximum has grown by) + that
+//!   scores  [16 keys, 16 rows]   = keys [16, 32 of the head]       · query [32 of the head, 16]
+//!   few     [rows, 16 of a head] = weights [rows, 32 keys]         · values [32 keys, 16]
+//!   many    [16 of a head, 16]   = values, transposed [16, 32 keys] · weights [32 keys, 16 rows]
+//!   output  = output * (what the maximum has grown by) + that
 //! ```
 //!
 //! Keys are read where they lie in the cache. The right factor of a product has neighbouring terms
-//! side by side, so values are interleaved by pairs of keys; [`many`] transposes them too, since its
-//! weights have the rows along the lanes, and to transpose all of them would take longer. A sum does not
-//! depend on which factor stands where.
+//! side by side, so values are interleaved by pairs of keys; [`many`] transposes them too, since
+//! its weights have the rows along the lanes, and to transpose all of them would take longer. A sum
+//! does not depend on which factor stands where.
 
 #[expect(clippy::needless_range_loop, reason = "rows and columns of registers are named by their numbers")]
 mod few;
