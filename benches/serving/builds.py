@@ -3,7 +3,8 @@
     python benches/serving/builds.py FOLDER BEFORE AFTER [--streams 1 8 32]
 
 FOLDER is a checkpoint; BEFORE and AFTER are the `python` folders of two checkouts, each with its extension built in release.
-Only the ratios of one run mean something; the table is Markdown.
+Only the ratios of one run mean something; the table is Markdown. Each round starts both servers anew. A server takes memory for
+its KV cache as it is used: one that has run for a while is seen with as many requests of `--warm-up` as fill the cache.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from pathlib import Path
 from streamcore.console import complain_of_development_build
 
 REQUESTS_PER_STREAM = 3
+WARM_UP_STREAMS = 128
 
 
 @contextmanager
@@ -42,9 +44,10 @@ def running(python: Path, model: str) -> Iterator[str]:
             process.terminate()
 
 
-def rate(url: str, num_streams: int, dice: random.Random, options: argparse.Namespace) -> float:
+def rate(
+    url: str, num_streams: int, num_requests: int, dice: random.Random, options: argparse.Namespace
+) -> float:
     """Output tokens per second of this many streams."""
-    num_requests = num_streams * REQUESTS_PER_STREAM
     prompts = [[dice.randrange(10, 250) for _ in range(options.prompt)] for _ in range(num_requests)]
 
     def ask(prompt: list[int]) -> int:
@@ -72,6 +75,9 @@ def main() -> None:
     parser.add_argument("--prompt", type=int, default=128)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument(
+        "--warm-up", type=int, default=3, help="requests to each server before the measured ones"
+    )
     options = parser.parse_args()
     builds = (options.before, options.after)
     rates: dict[tuple[Path, int], list[float]] = {}
@@ -79,9 +85,11 @@ def main() -> None:
         for build in builds:
             dice = random.Random(number)
             with running(build, options.model) as url:
-                rate(url, 1, random.Random(-1), options)
+                rate(url, min(options.warm_up, WARM_UP_STREAMS), options.warm_up, random.Random(-1), options)
                 for num_streams in options.streams:
-                    rates.setdefault((build, num_streams), []).append(rate(url, num_streams, dice, options))
+                    num_requests = num_streams * REQUESTS_PER_STREAM
+                    measured = rate(url, num_streams, num_requests, dice, options)
+                    rates.setdefault((build, num_streams), []).append(measured)
     print("| streams | before, tokens/s | after, tokens/s | ratio |")
     print("|---|---|---|---|")
     for num_streams in options.streams:

@@ -84,6 +84,10 @@ WAYS: Mapping[tuple[str, str], Way] = {
         "python benches/runner/perplexity.py FOLDER --quantize-activations none,int8 --pieces 12",
     ): parts,
     ("docs/performance.md", "python benches/serving/builds.py FOLDER BEFORE AFTER"): parts,
+    (
+        "docs/performance.md",
+        "python benches/serving/builds.py FOLDER BEFORE AFTER --streams 1 8 32 128 --rounds 2 --warm-up 2800",
+    ): parts,
     ("docs/performance.md", "cargo bench -p streamcore-engine --bench engine"): parts,
     (
         "docs/performance.md",
