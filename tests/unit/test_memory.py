@@ -8,6 +8,7 @@ import torch
 from tests.checkpoints import LLAMA_3_1_8B, TINY
 
 from streamcore.errors import ConfigError
+from streamcore.models.config import DecoderConfig
 from streamcore.models.opening import open_config
 from streamcore.runner import memory as memory_module
 from streamcore.runner.memory import allocate_kv_cache, available_memory, block_bytes, choose_num_blocks
@@ -83,15 +84,23 @@ def test_no_more_than_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert num_blocks(monkeypatch, available=64 * GIB, device=CUDA, max_num_seqs=1) == 131072 // 16
 
 
-@pytest.mark.parametrize("reads_blocks_apart", [True, False])
-def test_the_cache_is_zero_and_apart_per_layer(reads_blocks_apart: bool) -> None:
-    """Masked slots are multiplied by zero, which turns garbage into NaN; layers must not share memory."""
-    config = open_config({name: value for name, value in TINY.items() if value is not None})[1]
+def model_of(config: DecoderConfig, *, reads_blocks_apart: bool) -> Any:
+    """What `allocate_kv_cache` reads of a model."""
     ops, precision = (
         SimpleNamespace(reads_blocks_apart=reads_blocks_apart),
         SimpleNamespace(cache=torch.bfloat16),
     )
-    model: Any = SimpleNamespace(config=config, device=CPU, ops=ops, precision=precision)
+    return SimpleNamespace(config=config, device=CPU, ops=ops, precision=precision)
+
+
+def tiny_config() -> DecoderConfig:
+    return open_config({name: value for name, value in TINY.items() if value is not None})[1]
+
+
+@pytest.mark.parametrize("reads_blocks_apart", [True, False])
+def test_the_cache_is_zero_and_apart_per_layer(reads_blocks_apart: bool) -> None:
+    """Masked slots are multiplied by zero, which turns garbage into NaN; layers must not share memory."""
+    model = model_of(tiny_config(), reads_blocks_apart=reads_blocks_apart)
     caches = allocate_kv_cache(model, block_size=4, num_blocks=7)
     assert len(caches) == 2
     tensors = [tensor for cache in caches for tensor in (cache.keys, cache.values)]
@@ -105,10 +114,8 @@ def test_the_cache_is_zero_and_apart_per_layer(reads_blocks_apart: bool) -> None
 
 def test_a_block_of_all_layers_is_one_piece_of_memory() -> None:
     """A new block then touches one huge page, not one in each layer."""
-    config = open_config({name: value for name, value in TINY.items() if value is not None})[1]
-    ops, precision = SimpleNamespace(reads_blocks_apart=True), SimpleNamespace(cache=torch.bfloat16)
-    model: Any = SimpleNamespace(config=config, device=CPU, ops=ops, precision=precision)
-    caches = allocate_kv_cache(model, block_size=4, num_blocks=7)
+    config = tiny_config()
+    caches = allocate_kv_cache(model_of(config, reads_blocks_apart=True), block_size=4, num_blocks=7)
     size = block_bytes(config, 4, torch.bfloat16)
     tensors = [tensor[3] for cache in caches for tensor in (cache.keys, cache.values)]
     places = [tensor.data_ptr() for tensor in tensors]
