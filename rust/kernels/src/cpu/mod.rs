@@ -22,6 +22,7 @@ pub use linear::{
     Linear, PackLinear, activates, has_tiles, linear, pack_linear, packed_len, prefers_rounding,
 };
 pub use rms_norm::{RmsNorm, rms_norm};
+pub(crate) use rope::rope_arguments;
 pub use rope::{RopeAndStore, rope_and_store_kv};
 pub use rows::{AddInto, Embed, Scale, SoftCap, Take, add_into, embed, scale, soft_cap, take};
 pub use sample::{Sample, Score, sample, score};

@@ -10,62 +10,76 @@ use crate::ops::{OpError, arguments};
 use crate::pool::parallel_for;
 use crate::simd::{Vector, multiversioned};
 
-arguments! {
+/// Declares the arguments of [`rope_and_store_kv`] of a device, by the fields that say which slots
+/// its caches have and where.
+macro_rules! rope_arguments {
+    ($(#[$meta:meta])* { $($slots:tt)* }) => {
+        arguments! {
+            $(#[$meta])*
+            pub struct RopeAndStore, rows num_tokens {
+                /// \[num_tokens, num_heads, head_dim\], heads adjacent.
+                query: usize,
+                /// \[num_tokens, num_kv_heads, head_dim\], heads adjacent.
+                key: usize,
+                /// As `key`.
+                value: usize,
+                /// Elements from one token's query to the next one's.
+                query_stride: usize,
+                /// Elements from one token's key to the next one's.
+                key_stride: usize,
+                /// Elements from one token's value to the next one's.
+                value_stride: usize,
+                /// Tokens of the step.
+                num_tokens: usize,
+                /// Query heads.
+                num_heads: usize,
+                /// Key and value heads.
+                num_kv_heads: usize,
+                /// Elements per head.
+                head_dim: usize,
+                /// Leading elements of a head that are rotated; even, 0 for none.
+                rotary_dim: usize,
+                /// \[max_position, rotary_dim\] `f32`: cosines, then sines.
+                cos_sin: usize,
+                /// Rows of `cos_sin`.
+                max_position: usize,
+                /// \[max_position\] `f32`, multiplies the queries of each position; 0 for none.
+                query_factors: usize,
+                /// \[head_dim\], the weight of the norm of each query head before it is rotated; 0 for
+                /// none.
+                query_norm: usize,
+                /// As `query_norm`, of the keys.
+                key_norm: usize,
+                /// \[num_tokens\] `i32`.
+                positions: usize,
+                /// \[num_tokens\] `i64`; negative stores nothing.
+                slot_mapping: usize,
+                $($slots)*
+                /// \[num_blocks, block_size, num_kv_heads, head_dim\], each block contiguous.
+                key_cache: usize,
+                /// As `key_cache`.
+                value_cache: usize,
+                /// Added to the mean square of a norm.
+                eps: f32,
+                /// Of query, key, value and norms.
+                dtype: u32,
+                /// Of the caches: the same, or `bfloat16` under `float32`.
+                cache_dtype: u32,
+            }
+        }
+    };
+}
+pub(crate) use rope_arguments;
+
+rope_arguments! {
     /// The arguments of [`rope_and_store_kv`].
-    pub struct RopeAndStore, rows num_tokens {
-        /// \[num_tokens, num_heads, head_dim\], heads adjacent.
-        query: usize,
-        /// \[num_tokens, num_kv_heads, head_dim\], heads adjacent.
-        key: usize,
-        /// As `key`.
-        value: usize,
-        /// Elements from one token's query to the next one's.
-        query_stride: usize,
-        /// Elements from one token's key to the next one's.
-        key_stride: usize,
-        /// Elements from one token's value to the next one's.
-        value_stride: usize,
-        /// Tokens of the step.
-        num_tokens: usize,
-        /// Query heads.
-        num_heads: usize,
-        /// Key and value heads.
-        num_kv_heads: usize,
-        /// Elements per head.
-        head_dim: usize,
-        /// Leading elements of a head that are rotated; even, 0 for none.
-        rotary_dim: usize,
-        /// \[max_position, rotary_dim\] `f32`: cosines, then sines.
-        cos_sin: usize,
-        /// Rows of `cos_sin`.
-        max_position: usize,
-        /// \[max_position\] `f32`, multiplies the queries of each position; 0 for none.
-        query_factors: usize,
-        /// \[head_dim\], the weight of the norm of each query head before it is rotated; 0 for
-        /// none.
-        query_norm: usize,
-        /// As `query_norm`, of the keys.
-        key_norm: usize,
-        /// \[num_tokens\] `i32`.
-        positions: usize,
-        /// \[num_tokens\] `i64`; negative stores nothing.
-        slot_mapping: usize,
+    {
         /// Blocks of each cache.
         num_blocks: usize,
         /// Slots per block.
         block_size: usize,
         /// Elements from one block of a cache to the next.
         block_stride: usize,
-        /// \[num_blocks, block_size, num_kv_heads, head_dim\], each block contiguous.
-        key_cache: usize,
-        /// As `key_cache`.
-        value_cache: usize,
-        /// Added to the mean square of a norm.
-        eps: f32,
-        /// Of query, key, value and norms.
-        dtype: u32,
-        /// Of the caches: the same, or `bfloat16` under `float32`.
-        cache_dtype: u32,
     }
 }
 
