@@ -45,8 +45,8 @@ macro_rules! rope_arguments {
                 max_position: usize,
                 /// \[max_position\] `f32`, multiplies the queries of each position; 0 for none.
                 query_factors: usize,
-                /// \[head_dim\], the weight of the norm of each query head before it is rotated; 0 for
-                /// none.
+                /// \[head_dim\], the weight of the norm of each query head before it is rotated; 0
+                /// for none.
                 query_norm: usize,
                 /// As `query_norm`, of the keys.
                 key_norm: usize,
