@@ -4,8 +4,9 @@
     python benches/kernels/linear.py --groups [--activations int8] [--rounds N] [--threads N]
 
 The candidates take turns (A B C A B C …) over as many copies of the weight as the model has layers, so that
-neither noise nor a warm cache favours one. The table shows medians: of the kernel as it was chosen by
-measurement, and ratios above 1 where it is faster. GB/s counts the bytes of the packed weight.
+neither noise nor a warm cache favours one; ours are recorded and carried out in one call, as in a step. The table
+shows medians: of the kernel that this processor has, and ratios above 1 where it is faster. GB/s counts the bytes
+of the packed weight.
 
 With `--groups` the packed bfloat16 projection is compared with weights of eight and four bits in groups, whose activations are
 rounded as those of bfloat16 weights are, or with `--activations int8` to eight bits; that table shows the least times, since
@@ -24,11 +25,13 @@ from torch.nn.functional import linear
 
 from streamcore import kernels
 from streamcore.kernels import grouped
+from streamcore.kernels.recorder import Recorder
 
 SHAPES = [(1024, 512), (512, 512), (2688, 512), (512, 1344), (8192, 512)]
 SHAPES_OF_GROUPS = [(1536, 896), (9728, 896), (896, 4864)]
 ROWS = [1, 8, 32, 128, 512]
 LAYERS = 8
+PAUSE_S = 0.02
 
 
 def measure(
@@ -40,11 +43,36 @@ def measure(
     times: list[list[float]] = [[] for _ in candidates]
     for _ in range(rounds):
         for candidate, spent in zip(candidates, times, strict=True):
+            settle()
             candidate()
             start = time.perf_counter()
             candidate()
             spent.append(time.perf_counter() - start)
     return [typical(spent) for spent in times]
+
+
+def settle() -> None:
+    """Waits until the threads of the candidate before have gone to sleep: torch's look out for more work for milliseconds.
+
+    This thread stays awake: Linux may wake the threads of one that has slept on the same core, and takes
+    milliseconds to move them to the other.
+    """
+    until = time.perf_counter() + PAUSE_S
+    while time.perf_counter() < until:
+        pass
+
+
+def recorded(weights: list[kernels.LinearWeight], x: Tensor, num_outputs: int) -> Callable[[], None]:
+    """The products with all weights, in one call."""
+    recorder, out = Recorder(), torch.empty(len(x), num_outputs)
+    for weight in weights:
+        recorder.linear(out, x, weight, None)
+
+    def run() -> None:
+        # The recorder has addresses alone: what is at them must live as long as this function.
+        recorder.carry_out(min(map(len, (x, out))), 0, 0)
+
+    return run
 
 
 def row(num_rows: int, num_outputs: int, num_inputs: int, rounds: int) -> str:
@@ -63,13 +91,9 @@ def row(num_rows: int, num_outputs: int, num_inputs: int, rounds: int) -> str:
 
         return run
 
-    ops, out = kernels.ops_for(x.device), torch.empty(num_rows, num_outputs)
-
-    def kernel() -> None:
-        for weight in packed:
-            ops.linear(out, x, weight, None)
-
-    ours, torch_f32, torch_bf16 = measure([kernel, over(wide, x), over(narrow, narrow_x)], rounds)
+    ours, torch_f32, torch_bf16 = measure(
+        [recorded(packed, x, num_outputs), over(wide, x), over(narrow, narrow_x)], rounds
+    )
     products = 2 * num_rows * num_outputs * num_inputs * copies / 1e9
     gigabytes = 2 * num_outputs * num_inputs * copies / 1e9
     return (
@@ -104,22 +128,14 @@ def random_weight(
 def row_of_groups(num_rows: int, num_outputs: int, num_inputs: int, rounds: int, quantize_x: bool) -> str:
     """One line of the table of weights in groups."""
     x, copies = torch.randn(num_rows, num_inputs), LAYERS if num_outputs < 8192 else 1
-    ops, out = kernels.ops_for(x.device), torch.empty(num_rows, num_outputs)
-
-    def over(weights: list[kernels.LinearWeight]) -> Callable[[], None]:
-        def run() -> None:
-            for weight in weights:
-                ops.linear(out, x, weight, None)
-
-        return run
-
     plain = torch.randn(num_outputs, num_inputs).bfloat16()
     packed = [kernels.pack_linear_weight(plain, torch.float32, exact=False) for _ in range(copies)]
     groups = [
         [random_weight(form, num_outputs, num_inputs, quantize_x) for _ in range(copies)]
         for form in FORMS.values()
     ]
-    bfloat16, *times = measure([over(packed), *map(over, groups)], rounds, typical=min)
+    runs = [recorded(weights, x, num_outputs) for weights in [packed, *groups]]
+    bfloat16, *times = measure(runs, rounds, typical=min)
     cells = " ".join(
         f"{spent / copies * 1e6:7.1f} {weights[0].num_bytes * copies / spent / 1e9:5.1f} {bfloat16 / spent:5.2f}"
         for weights, spent in zip(groups, times, strict=True)

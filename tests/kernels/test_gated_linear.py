@@ -90,12 +90,12 @@ def test_an_mlp_takes_the_memory_that_its_weight_asks_for(make: Callable[[int], 
 
 def test_memory_that_is_missing_is_refused() -> None:
     """The kernel believes its arguments: it would write a product to foreign memory."""
-    weight = plain(64, torch.float32)
-    with pytest.raises(ValueError, match=r"`gate_up` must be \[3, 64\], got \[3, 0\]"):
+    weight = plain(96, torch.float32)
+    with pytest.raises(ValueError, match=r"`gate_up` must be \[3, 96\], got \[3, 0\]"):
         OPS.gated_linear(
-            torch.empty(3, 32), torch.empty(3, 0), torch.randn(3, NUM_INPUTS), weight, None, "silu"
+            torch.empty(3, 48), torch.empty(3, 0), torch.randn(3, NUM_INPUTS), weight, None, "silu"
         )
-    with pytest.raises(ValueError, match=r"`out` \[num_tokens, 32\]"):
+    with pytest.raises(ValueError, match=r"`out` \[num_tokens, 48\]"):
         OPS.gated_linear(
-            torch.empty(3, 64), torch.empty(3, 64), torch.randn(3, NUM_INPUTS), weight, None, "silu"
+            torch.empty(3, 96), torch.empty(3, 96), torch.randn(3, NUM_INPUTS), weight, None, "silu"
         )

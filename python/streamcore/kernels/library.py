@@ -89,7 +89,7 @@ def attention_rounds(head_dim: int) -> bool:
 
 
 def activates(num_outputs: int) -> bool:
-    """Whether a product with activations rounded to bfloat16, of a weight with this many outputs, is
+    """Whether the product of a packed weight with this many outputs, which is not in groups, is
     activated by the same kernel.
     """
     return bool(compiled.cpu_activates(num_outputs))

@@ -151,7 +151,7 @@ pub(crate) mod kernels {
         cpu::attention_rounds(head_dim)
     }
 
-    /// Returns whether such a product of a weight with this many outputs is activated at once.
+    /// Returns whether the product of a weight with this many outputs is activated at once.
     #[pyfunction]
     fn cpu_activates(num_outputs: usize) -> bool {
         cpu::activates(num_outputs)

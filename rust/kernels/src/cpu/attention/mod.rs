@@ -12,8 +12,9 @@
 //!
 //! Three inner loops: `narrow` for a few rows keeps lanes along `head_dim` and reads the cache
 //! directly; `wide` for many rows keeps lanes along the rows, so that the softmax needs no sum
-//! across lanes. Where the processor has tile registers and the cache is in `bfloat16`, `tiled`
-//! takes any number of rows, rounds what it multiplies to `bfloat16`, and has an order of its own.
+//! across lanes. Where the processor multiplies `bfloat16` faster and the cache is of that type,
+//! `tiled` takes any number of rows, rounds what it multiplies to `bfloat16`, and has an order of
+//! its own.
 //!
 //! `narrow` and `wide` give a row the same bits, whatever it is computed with, and `tiled` those of
 //! its own. Tiles begin at multiples of their length, so a row meets each key at the same place of
@@ -38,7 +39,7 @@ mod wide;
 use std::ops::Range;
 
 use self::check::Sequence;
-use super::linear::{TILE_INPUTS, has_tiles};
+use super::linear::{TILE_INPUTS, prefers_rounding};
 use super::{Shared, by_kv_dtypes, scratch};
 use crate::KvDtypes;
 use crate::element::Element;
@@ -48,8 +49,8 @@ use crate::simd::{MAX_LANES, Vector, exp, multiversioned, prefetch, tanh};
 
 /// Keys per tile: their widened copies and scores stay in the nearest caches.
 const KEY_TILE: usize = 32;
-/// Rows (query token times head of the group) per task: two of the widest vectors. Those of tile
-/// registers are larger.
+/// Rows (query token times head of the group) per task: two of the widest vectors. Those of `tiled`
+/// are larger.
 const ROW_TILE: usize = 2 * MAX_LANES;
 /// Bytes of a cache line.
 const CACHE_LINE: usize = 64;
@@ -197,7 +198,7 @@ impl Task {
 struct Step<'a> {
     args: &'a PagedAttention,
     tasks: &'a [Task],
-    /// Whether the tasks are those of tile registers.
+    /// Whether the tasks are those of `tiled`.
     is_tiled: bool,
 }
 
@@ -233,10 +234,10 @@ pub unsafe fn paged_attention(args: &PagedAttention) -> Result<(), OpError> {
 }
 
 /// Returns whether [`paged_attention`] over a `bfloat16` cache rounds queries and weights on this
-/// processor, for heads of this many elements: by its tile registers.
+/// processor, for heads of this many elements: where products do.
 #[must_use]
 pub fn attention_rounds(head_dim: usize) -> bool {
-    head_dim.is_multiple_of(TILE_INPUTS) && has_tiles()
+    head_dim.is_multiple_of(TILE_INPUTS) && prefers_rounding()
 }
 
 fn is_tiled(args: &PagedAttention, dtypes: KvDtypes) -> bool {

@@ -18,7 +18,7 @@ use std::ops::Range;
 use route::Routes;
 
 use super::gated::activated;
-use super::linear::{Kernel, Linear};
+use super::linear::{Kernel, Linear, PAIR, activates};
 use super::{Shared, grouped, rows_per_chunk, scratch};
 use crate::element::{Bf16, Element};
 use crate::ops::{OpError, arguments};
@@ -114,7 +114,7 @@ struct Call<'a> {
 impl<'a> Call<'a> {
     unsafe fn new(args: &'a Experts, kernel: Kernel, routes: &'a Routes) -> Result<Self, OpError> {
         let (num_rows, row_len) = (routes.num_rows(), args.hidden.next_multiple_of(2));
-        let is_activated = args.is_grouped == 0 && kernel.activates(2 * args.inter);
+        let is_activated = args.is_grouped == 0 && kernel == Kernel::Tiles && activates(2 * args.inter);
         let mut call = Self { args, kernel, routes, is_activated, rows: 0, row_len, gate_up: 0, prepared: 0 };
         // SAFETY: the caller's promise.
         let prepared_len = unsafe { call.prepared_len() }?;
@@ -178,9 +178,9 @@ impl<'a> Call<'a> {
         let Some((expert, rows)) = used.first() else { return Ok(()) };
         // SAFETY: the caller's promise.
         let first = unsafe { self.product(half, *expert, rows) };
-        let (num_groups, mean_rows) = (first.num_groups(), self.routes.num_rows().div_ceil(used.len()));
+        let (num_groups, mean_rows) = (first.num_groups(PAIR), self.routes.num_rows().div_ceil(used.len()));
         let shared = Shared(self);
-        parallel_for(used.len() * num_groups, first.groups_per_chunk(mean_rows), &|mut items| {
+        parallel_for(used.len() * num_groups, first.groups_per_chunk(PAIR, mean_rows), &|mut items| {
             while !items.is_empty() {
                 let (place, group) = (items.start / num_groups, items.start % num_groups);
                 let end = num_groups.min(group + items.len());

@@ -30,7 +30,7 @@ use form::Grid;
 use product::Widened;
 use vectors::run_groups;
 
-use super::linear::{Kernel, Linear, TILE_INPUTS};
+use super::linear::{GROUP, Kernel, Linear, TILE_INPUTS};
 use super::{Shared, rows_per_chunk, scratch};
 use crate::element::{Bf16, Element};
 use crate::ops::OpError;
@@ -108,8 +108,8 @@ impl Call {
         self.sums = self.x + self.x_len() * size_of::<f32>();
         let shared = Shared(self);
         let min_blocks = rows_per_chunk(self.grid.num_inputs() * self.block_rows);
-        let num_groups = self.linear.num_groups();
-        let min_groups = self.linear.groups_per_chunk(self.linear.num_rows);
+        let num_groups = self.linear.num_groups(GROUP);
+        let min_groups = self.linear.groups_per_chunk(GROUP, self.linear.num_rows);
         // SAFETY: the caller's promise; ranges do not overlap.
         unsafe {
             parallel_for(self.num_blocks, min_blocks, &|blocks| {

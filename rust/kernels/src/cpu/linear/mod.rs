@@ -33,13 +33,13 @@ use std::ops::Range;
 pub(super) use tests::{Numbers, kernels, rounded};
 
 pub use pack::{PackLinear, pack_linear, packed_len};
-use processor::rounds;
+pub(super) use processor::multiplies_pairs;
 pub use processor::{activates, has_tiles, prefers_rounding};
 use product::{Plain, Widened};
-use vectors::run_groups;
+use vectors::run_pairs;
 
 use super::gated::{Gated, gated};
-use super::{Shared, grouped, scratch};
+use super::{Shared, grouped, rows_per_chunk, scratch};
 use crate::Dtype;
 use crate::element::{Bf16, Element};
 use crate::ops::{OpError, arguments};
@@ -52,6 +52,8 @@ pub(super) const TILE: usize = 32;
 pub(super) const TILE_INPUTS: usize = 32;
 /// Tiles that few rows take at once.
 pub(super) const GROUP: usize = 4;
+/// Tiles that threads share out in vectors: half as many balance small weights.
+pub(super) const PAIR: usize = 2;
 /// Weights, or products of four rows, that are worth waking a thread for.
 const WORK_PER_CHUNK: usize = 96 * 1024;
 
@@ -97,15 +99,15 @@ arguments! {
 }
 
 impl Linear {
-    /// Returns how many groups of tiles the outputs are.
-    pub(super) fn num_groups(&self) -> usize {
-        self.num_outputs.div_ceil(TILE * GROUP)
+    /// Returns how many groups of `num_tiles` tiles the outputs are.
+    pub(super) fn num_groups(&self, num_tiles: usize) -> usize {
+        self.num_outputs.div_ceil(TILE * num_tiles)
     }
 
     /// Groups that are worth waking a thread for, by the rows that each is multiplied with.
-    pub(super) fn groups_per_chunk(&self, num_rows: usize) -> usize {
+    pub(super) fn groups_per_chunk(&self, num_tiles: usize, num_rows: usize) -> usize {
         let work_per_tile = self.num_inputs * TILE * num_rows.div_ceil(4);
-        WORK_PER_CHUNK.div_ceil((work_per_tile * GROUP).max(1))
+        WORK_PER_CHUNK.div_ceil((work_per_tile * num_tiles).max(1))
     }
 }
 
@@ -128,7 +130,7 @@ unsafe fn linear_by(kernel: Kernel, args: &Linear) -> Result<(), OpError> {
     if args.num_rows == 0 {
         return Ok(());
     }
-    let is_at_once = args.form == 0 && kernel.activates(args.num_outputs);
+    let is_at_once = args.form == 0 && activates(args.num_outputs);
     // SAFETY: the caller's promise.
     unsafe {
         if args.activation > 0 && !is_at_once {
@@ -180,14 +182,9 @@ impl Kernel {
     pub(super) fn of(weight_dtype: u32, round_x: u32) -> Result<Self, OpError> {
         Ok(match (is_wide(weight_dtype)?, round_x == 1) {
             (true, _) => Self::Plain,
-            (false, true) if rounds() => Self::rounding(),
+            (false, true) if multiplies_pairs() => Self::rounding(),
             (false, _) => Self::Widened,
         })
-    }
-
-    /// Returns whether it activates the products of a weight with this many outputs at once.
-    pub(super) fn activates(self, num_outputs: usize) -> bool {
-        self == Self::Tiles && num_outputs.is_multiple_of(2 * TILE)
     }
 
     /// Returns the words beside its rows that a product of this many takes.
@@ -213,19 +210,19 @@ impl Kernel {
         }
     }
 
-    /// Computes some groups of tiles of a product, in vectors.
+    /// Computes some pairs of tiles of a product, in vectors.
     ///
     /// # Safety
     /// As for [`linear`]; the rows of `x` hold whole pairs, of `bfloat16` if they are `Pairs`, and
-    /// nothing else writes these groups of the output.
-    pub(super) unsafe fn run(self, args: &Linear, groups: Range<usize>) {
+    /// nothing else writes these outputs.
+    pub(super) unsafe fn run(self, args: &Linear, pairs: Range<usize>) {
         // SAFETY: the caller's promise.
         unsafe {
             match self {
-                Self::Plain => run_wide(args, groups),
+                Self::Plain => run_wide(args, pairs),
                 #[cfg(target_arch = "x86_64")]
-                Self::Pairs => run_rounded(args, groups),
-                _ => run(args, groups),
+                Self::Pairs => run_rounded(args, pairs),
+                _ => run(args, pairs),
             }
         }
     }
@@ -239,7 +236,6 @@ impl Kernel {
 /// # Safety
 /// As for [`linear`], and the processor has the instructions of the kernel.
 unsafe fn multiply(args: &Linear, kernel: Kernel) {
-    let num_groups = args.num_groups();
     // SAFETY: the caller's promise; ranges do not overlap, and the copy of `x` outlives the loop.
     unsafe {
         #[cfg(target_arch = "x86_64")]
@@ -254,8 +250,8 @@ unsafe fn multiply(args: &Linear, kernel: Kernel) {
             copy_rows::<f32>(&mut args);
         }
         let shared = Shared(args);
-        parallel_for(num_groups, args.groups_per_chunk(args.num_rows), &|groups| {
-            kernel.run(shared.get(), groups);
+        parallel_for(args.num_groups(PAIR), args.groups_per_chunk(PAIR, args.num_rows), &|pairs| {
+            kernel.run(shared.get(), pairs);
         });
     }
 }
@@ -284,9 +280,12 @@ unsafe fn copy_rows<E: Element>(args: &mut Linear) {
     let width = args.num_inputs.next_multiple_of(2);
     let copy: *mut E = scratch::lines(args.num_rows * width).cast();
     let copy = Copy { x: args.x, x_stride: args.x_stride, copy: copy as usize, width, len: args.num_inputs };
-    // SAFETY: the scratch memory holds as many `f32`.
-    unsafe { run_copy::<E>(&copy, 0..args.num_rows) };
-    (args.x, args.x_stride) = (copy.copy, width);
+    let shared = Shared(copy);
+    // SAFETY: the scratch memory holds as many `f32`, and ranges do not overlap.
+    parallel_for(args.num_rows, rows_per_chunk(width), &|rows| unsafe {
+        run_copy::<E>(shared.get(), rows);
+    });
+    (args.x, args.x_stride) = (shared.get().copy, width);
 }
 
 struct Copy {
@@ -317,26 +316,26 @@ unsafe fn copy_range<E: Element, V: Vector>(args: &Copy, rows: Range<usize>) {
 multiversioned!(run, run_widened, Linear);
 
 #[inline(always)]
-unsafe fn run_widened<V: Vector>(args: &Linear, groups: Range<usize>) {
+unsafe fn run_widened<V: Vector>(args: &Linear, pairs: Range<usize>) {
     // SAFETY: the caller's promise.
-    unsafe { run_groups::<Widened<V>>(args, groups) }
+    unsafe { run_pairs::<Widened<V>>(args, pairs) }
 }
 
 multiversioned!(run_wide, run_plain, Linear);
 
 #[inline(always)]
-unsafe fn run_plain<V: Vector>(args: &Linear, groups: Range<usize>) {
+unsafe fn run_plain<V: Vector>(args: &Linear, pairs: Range<usize>) {
     // SAFETY: the caller's promise.
-    unsafe { run_groups::<Plain<V>>(args, groups) }
+    unsafe { run_pairs::<Plain<V>>(args, pairs) }
 }
 
 /// # Safety
 /// As for [`linear`]; `x` is a copy in `bfloat16`, and the processor has `avx512bf16`.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")]
-unsafe fn run_rounded(args: &Linear, groups: Range<usize>) {
+unsafe fn run_rounded(args: &Linear, pairs: Range<usize>) {
     // SAFETY: the caller's promise.
-    unsafe { run_groups::<product::Rounded>(args, groups) }
+    unsafe { run_pairs::<product::Rounded>(args, pairs) }
 }
 
 /// Writes neighbouring outputs of a row, with their bias.

@@ -100,7 +100,7 @@ impl Problem {
         let args = Linear {
             output: output.as_mut_ptr() as usize,
             output_stride: inter,
-            gate_up: if kernel.activates(self.num_outputs) { 0 } else { gate_up.as_mut_ptr() as usize },
+            gate_up: if activates(self.num_outputs) { 0 } else { gate_up.as_mut_ptr() as usize },
             bias,
             activation: 1 + activation,
             ..Linear::default()
@@ -156,7 +156,7 @@ impl Problem {
 
 pub(in crate::cpu) fn kernels() -> Vec<Kernel> {
     let mut kernels = vec![Kernel::Plain, Kernel::Widened];
-    kernels.extend(rounds().then_some(Kernel::Pairs));
+    kernels.extend(multiplies_pairs().then_some(Kernel::Pairs));
     kernels.extend(has_tiles().then_some(Kernel::Tiles));
     kernels
 }

@@ -3,32 +3,73 @@
 use std::ops::Range;
 
 use super::product::Product;
-use super::{GROUP, Linear, TILE, num_pairs, store_columns};
-use crate::simd::MAX_LANES;
+use super::{GROUP, Linear, PAIR, TILE, num_pairs, store_columns};
+use crate::cpu::gated::activated;
+use crate::simd::{MAX_LANES, Vector, prefetch};
 
-/// All rows with some groups of tiles.
+/// Bytes ahead of the weights that are read, at which they are asked for: as many as arrive while
+/// few rows are multiplied.
+const AHEAD: usize = 4096;
+/// Bytes of tiles that all rows take before the next tiles: half of a second cache of a megabyte.
+const MAX_TILES_BYTES: usize = 512 << 10;
+
+/// Two vectors of outputs for each of some rows, in each of some tiles.
+type Sums<P, const R: usize, const T: usize> = [[[<P as Product>::Sum; 2]; R]; T];
+
+/// All rows with some pairs of tiles: neighbours, or a gate and what it multiplies.
 ///
 /// # Safety
 /// As for [`linear`](super::linear), and the processor has the instructions of `P`.
 #[inline(always)]
-pub(super) unsafe fn run_groups<P: Product>(args: &Linear, groups: Range<usize>) {
+pub(super) unsafe fn run_pairs<P: Product>(args: &Linear, pairs: Range<usize>) {
     let num_tiles = args.num_outputs.div_ceil(TILE);
-    for group in groups {
-        let tiles = group * GROUP..num_tiles.min((group + 1) * GROUP);
-        let mut row = 0;
-        while row < args.num_rows {
-            // SAFETY: the rows and tiles lie inside the tensors that the caller of `linear` vouches
-            // for.
-            row += unsafe {
-                match (args.num_rows - row).min(P::TILE_ROWS) {
-                    8.. => rows::<P, 8, 1>(args, tiles.clone(), row),
-                    6.. => rows::<P, 6, 2>(args, tiles.clone(), row),
-                    4.. => rows::<P, 4, 2>(args, tiles.clone(), row),
-                    2 | 3 => rows::<P, 2, 2>(args, tiles.clone(), row),
-                    _ => rows::<P, 1, 4>(args, tiles.clone(), row),
-                }
-            };
+    let tile_bytes = tile_len::<P>(args) * size_of::<u32>();
+    let at_once = (MAX_TILES_BYTES / tile_bytes.max(1)).next_multiple_of(PAIR).clamp(PAIR, GROUP);
+    if args.activation > 0 {
+        let at_once = at_once / PAIR;
+        for first in pairs.clone().step_by(at_once) {
+            // SAFETY: the tiles lie inside the tensors that the caller of `linear` vouches for;
+            // likewise below.
+            unsafe { all_gated_rows::<P>(args, first..pairs.end.min(first + at_once)) };
         }
+        return;
+    }
+    let tiles = pairs.start * PAIR..num_tiles.min(pairs.end * PAIR);
+    for first in tiles.clone().step_by(at_once) {
+        // SAFETY: see above.
+        unsafe { all_rows::<P>(args, first..tiles.end.min(first + at_once)) };
+    }
+}
+
+/// Words of a tile.
+fn tile_len<P: Product>(args: &Linear) -> usize {
+    num_pairs(args.num_inputs, P::WORDS == 2) * TILE * P::WORDS
+}
+
+/// Returns how many of the rows that are left make the next block: all blocks are about as large.
+fn next_rows(num_rows: usize, most: usize) -> usize {
+    num_rows.div_ceil(num_rows.div_ceil(most)).min(most)
+}
+
+#[inline(always)]
+unsafe fn all_rows<P: Product>(args: &Linear, tiles: Range<usize>) {
+    let mut row = 0;
+    while row < args.num_rows {
+        let tiles = tiles.clone();
+        // SAFETY: the caller's promise.
+        row += unsafe {
+            match next_rows(args.num_rows - row, P::TILE_ROWS) {
+                8 => rows::<P, 8, 1>(args, tiles, row),
+                7 => rows::<P, 7, 1>(args, tiles, row),
+                6 if P::MAX_SUMS < 24 => rows::<P, 6, 1>(args, tiles, row),
+                6 => rows::<P, 6, 2>(args, tiles, row),
+                5 => rows::<P, 5, 2>(args, tiles, row),
+                4 => rows::<P, 4, 2>(args, tiles, row),
+                3 => rows::<P, 3, 2>(args, tiles, row),
+                2 => rows::<P, 2, 2>(args, tiles, row),
+                _ => rows::<P, 1, 4>(args, tiles, row),
+            }
+        };
     }
 }
 
@@ -43,65 +84,239 @@ unsafe fn rows<P: Product, const R: usize, const T: usize>(
     // SAFETY: the caller's rows and tiles lie inside their tensors.
     unsafe {
         while tile + T <= tiles.end {
-            block::<P, R, T>(args, tile, first_row);
+            plain_block::<P, R, T>(args, tile, first_row);
             tile += T;
         }
+        while T > PAIR && tile + PAIR <= tiles.end {
+            plain_block::<P, R, PAIR>(args, tile, first_row);
+            tile += PAIR;
+        }
         while tile < tiles.end {
-            block::<P, R, 1>(args, tile, first_row);
+            plain_block::<P, R, 1>(args, tile, first_row);
             tile += 1;
         }
     }
     R
 }
 
-/// `T` tiles of `R` rows, two vectors of outputs at a time.
+/// All rows with some tiles of gates and the tiles that they multiply.
 #[inline(always)]
-unsafe fn block<P: Product, const R: usize, const T: usize>(args: &Linear, tile: usize, first_row: usize) {
-    let tile_len = num_pairs(args.num_inputs, P::WORDS == 2) * TILE * P::WORDS;
+unsafe fn all_gated_rows<P: Product>(args: &Linear, tiles: Range<usize>) {
+    let most = P::TILE_ROWS.min(P::MAX_SUMS / (2 * PAIR));
+    let mut row = 0;
+    while row < args.num_rows {
+        let tiles = tiles.clone();
+        // SAFETY: the caller's promise.
+        row += unsafe {
+            match next_rows(args.num_rows - row, most) {
+                6 => gated_rows::<P, 6, 2>(args, tiles, row),
+                5 => gated_rows::<P, 5, 2>(args, tiles, row),
+                4 => gated_rows::<P, 4, 2>(args, tiles, row),
+                3 => gated_rows::<P, 3, 2>(args, tiles, row),
+                2 => gated_rows::<P, 2, 2>(args, tiles, row),
+                _ => gated_rows::<P, 1, 4>(args, tiles, row),
+            }
+        };
+    }
+}
+
+/// `R` rows of some gates and what they multiply, `T` tiles of both at a time; returns `R`.
+#[inline(always)]
+unsafe fn gated_rows<P: Product, const R: usize, const T: usize>(
+    args: &Linear,
+    tiles: Range<usize>,
+    first_row: usize,
+) -> usize {
+    let mut tile = tiles.start;
     // SAFETY: the caller's rows and tiles lie inside their tensors.
     unsafe {
-        let weights = (args.packed as *const u32).add(tile * tile_len);
-        let x = (args.x as *const P::Number).add(first_row * args.x_stride);
-        for part in (0..TILE).step_by(2 * P::LANES) {
-            let mut sums = [[[P::zero(); 2]; R]; T];
-            for pair in 0..args.num_inputs.div_ceil(2) {
-                let x = x.add(2 * pair);
-                for (t, sums) in sums.iter_mut().enumerate() {
-                    let weights = weights.add(t * tile_len + pair * TILE * P::WORDS + part);
-                    let (first, second) = (P::weights(weights), P::weights(weights.add(P::LANES)));
-                    for (row, sums) in sums.iter_mut().enumerate() {
-                        let numbers = P::numbers(x.add(row * args.x_stride));
-                        sums[0] = P::add(sums[0], first, numbers);
-                        sums[1] = P::add(sums[1], second, numbers);
-                    }
-                }
-            }
-            for (t, sums) in sums.iter().enumerate() {
-                store::<P, R>(args, sums, (tile + t) * TILE + part, first_row);
+        while tile + T / 2 <= tiles.end {
+            gated_block::<P, R, T>(args, tile, first_row);
+            tile += T / 2;
+        }
+        while tile < tiles.end {
+            gated_block::<P, R, 2>(args, tile, first_row);
+            tile += 1;
+        }
+    }
+    R
+}
+
+/// Half of `T` tiles of gates and the tiles that they multiply, of `R` rows.
+#[inline(always)]
+unsafe fn gated_block<P: Product, const R: usize, const T: usize>(
+    args: &Linear,
+    tile: usize,
+    first_row: usize,
+) {
+    let num_gates = args.num_outputs / 2 / TILE;
+    for part in (0..TILE).step_by(2 * P::Sum::LANES) {
+        // SAFETY: the caller's rows and tiles lie inside their tensors.
+        unsafe {
+            let tiles = std::array::from_fn(|t| tile + t % (T / 2) + t / (T / 2) * num_gates);
+            let sums = block::<P, R, T>(args, tiles, part, first_row);
+            store_gated::<P, R, T>(args, &sums, tile * TILE + part, first_row);
+        }
+    }
+}
+
+/// `T` neighbouring tiles of `R` rows.
+#[inline(always)]
+unsafe fn plain_block<P: Product, const R: usize, const T: usize>(
+    args: &Linear,
+    tile: usize,
+    first_row: usize,
+) {
+    for part in (0..TILE).step_by(2 * P::Sum::LANES) {
+        let output = tile * TILE + part;
+        // SAFETY: the caller's rows and tiles lie inside their tensors.
+        unsafe {
+            let sums = block::<P, R, T>(args, std::array::from_fn(|t| tile + t), part, first_row);
+            if (tile + T) * TILE <= args.num_outputs {
+                store::<P, R, T>(args, &sums, output, first_row);
+            } else {
+                store_some::<P, R, T>(args, &sums, output, first_row);
             }
         }
     }
 }
 
+/// The sums of some tiles and `R` rows, two vectors of outputs from `part` on.
 #[inline(always)]
-unsafe fn store<P: Product, const R: usize>(
+unsafe fn block<P: Product, const R: usize, const T: usize>(
     args: &Linear,
-    sums: &[[P::Sum; 2]; R],
+    tiles: [usize; T],
+    part: usize,
+    first_row: usize,
+) -> Sums<P, R, T> {
+    let tile_len = tile_len::<P>(args);
+    // SAFETY: the caller's rows and tiles lie inside their tensors.
+    unsafe {
+        let tiles = tiles.map(|tile| (args.packed as *const u32).add(tile * tile_len + part));
+        let x = (args.x as *const P::Number).add(first_row * args.x_stride);
+        let mut sums = [[[P::Sum::splat(0.0); 2]; R]; T];
+        for pair in 0..args.num_inputs.div_ceil(2) {
+            let x = x.add(2 * pair);
+            for (tile, sums) in tiles.iter().zip(&mut sums) {
+                let weights = tile.add(pair * TILE * P::WORDS);
+                let ahead = weights.wrapping_byte_add(AHEAD);
+                prefetch(ahead);
+                prefetch(ahead.wrapping_add(P::Sum::LANES));
+                let (first, second) = (P::weights(weights), P::weights(weights.add(P::Sum::LANES)));
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let numbers = P::numbers(x.add(row * args.x_stride));
+                    sums[0] = P::add(sums[0], first, numbers);
+                    sums[1] = P::add(sums[1], second, numbers);
+                }
+            }
+        }
+        sums
+    }
+}
+
+/// Writes sums of whole tiles.
+///
+/// The loop over them does nothing else, so that it is unrolled: a compiler that has to find a sum
+/// by its number keeps them all in memory, and writes them there at each addition.
+#[inline(always)]
+unsafe fn store<P: Product, const R: usize, const T: usize>(
+    args: &Linear,
+    sums: &Sums<P, R, T>,
     first_output: usize,
     first_row: usize,
 ) {
-    for (row, sums) in sums.iter().enumerate() {
-        for (half, sum) in sums.iter().enumerate() {
-            let output = first_output + half * P::LANES;
-            if output >= args.num_outputs {
-                continue;
+    let lanes = P::Sum::LANES;
+    // SAFETY: the rows have these outputs.
+    unsafe {
+        let target = (args.output as *mut f32).add(first_row * args.output_stride + first_output);
+        for (t, sums) in sums.iter().enumerate() {
+            for (row, sums) in sums.iter().enumerate() {
+                let target = target.add(row * args.output_stride + t * TILE);
+                sums[0].store(target);
+                sums[1].store(target.add(lanes));
             }
-            let len = P::LANES.min(args.num_outputs - output);
-            // SAFETY: the row has `len` more outputs, and `lanes` holds the widest vector.
+        }
+        if args.bias == 0 {
+            return;
+        }
+        for t in 0..T {
+            let bias = (args.bias as *const f32).add(first_output + t * TILE);
+            for row in 0..R {
+                let target = target.add(row * args.output_stride + t * TILE);
+                for lane in 0..2 * lanes {
+                    *target.add(lane) += *bias.add(lane);
+                }
+            }
+        }
+    }
+}
+
+/// The sums in memory, where they can be found by their numbers.
+#[inline(always)]
+unsafe fn spread<P: Product, const R: usize, const T: usize>(
+    sums: &Sums<P, R, T>,
+) -> [[[[f32; MAX_LANES]; 2]; R]; T] {
+    let mut lanes = [[[[0.0; MAX_LANES]; 2]; R]; T];
+    for (lanes, sums) in lanes.iter_mut().zip(sums) {
+        for (lanes, sums) in lanes.iter_mut().zip(sums) {
+            // SAFETY: `lanes` holds the widest vectors.
             unsafe {
-                let mut lanes = [0.0; MAX_LANES];
-                P::store(*sum, lanes.as_mut_ptr());
-                store_columns(args, first_row + row, output, &lanes[..len]);
+                sums[0].store(lanes[0].as_mut_ptr());
+                sums[1].store(lanes[1].as_mut_ptr());
+            }
+        }
+    }
+    lanes
+}
+
+/// Writes the sums of outputs that there are.
+#[inline(always)]
+unsafe fn store_some<P: Product, const R: usize, const T: usize>(
+    args: &Linear,
+    sums: &Sums<P, R, T>,
+    first_output: usize,
+    first_row: usize,
+) {
+    // SAFETY: the rows have the outputs that are written.
+    unsafe {
+        for (t, lanes) in spread::<P, R, T>(sums).iter().enumerate() {
+            for (row, halves) in lanes.iter().enumerate() {
+                for (half, lanes) in halves.iter().enumerate() {
+                    let output = first_output + t * TILE + half * P::Sum::LANES;
+                    let len = P::Sum::LANES.min(args.num_outputs.saturating_sub(output));
+                    store_columns(args, first_row + row, output, &lanes[..len]);
+                }
+            }
+        }
+    }
+}
+
+/// Writes what the sums of gates multiply, activated.
+#[inline(always)]
+unsafe fn store_gated<P: Product, const R: usize, const T: usize>(
+    args: &Linear,
+    sums: &Sums<P, R, T>,
+    first_output: usize,
+    first_row: usize,
+) {
+    // SAFETY: the rows have these outputs, and the bias has them twice.
+    unsafe {
+        let lanes = spread::<P, R, T>(sums);
+        let (gates, ups) = lanes.split_at(T / 2);
+        for (t, (gates, ups)) in gates.iter().zip(ups).enumerate() {
+            for (row, (gates, ups)) in gates.iter().zip(ups).enumerate() {
+                for half in 0..2 {
+                    let output = first_output + t * TILE + half * P::Sum::LANES;
+                    let mut gate = P::Sum::load(gates[half].as_ptr());
+                    let mut up = P::Sum::load(ups[half].as_ptr());
+                    if args.bias != 0 {
+                        let bias = (args.bias as *const f32).add(output);
+                        gate = gate.add(P::Sum::load(bias));
+                        up = up.add(P::Sum::load(bias.add(args.num_outputs / 2)));
+                    }
+                    let place = (first_row + row) * args.output_stride + output;
+                    activated(args.activation - 1, gate, up).store((args.output as *mut f32).add(place));
+                }
             }
         }
     }

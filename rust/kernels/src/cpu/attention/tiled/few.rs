@@ -6,33 +6,30 @@
 
 use super::super::narrow::Softmax;
 use super::super::{KEY_TILE, PagedAttention, Task, scratch};
-use super::registers::{score_few, shapes_of_few, weigh_few};
-use super::{Keys, SIDE, STEP, TILE_LEN, pack, without_least};
-use crate::element::{Bf16, Element};
+use super::{Keys, Products, SIDE, TILE_LEN, pack};
 use crate::simd::Vector;
 
 /// Heads that are taken together, at most.
 const MAX_HEADS: usize = 4;
-/// Vectors of values that are weighed at once: their sums stay in registers.
-const COLUMNS: usize = 2;
 
 /// Tiles of a head in scratch memory.
 #[derive(Clone, Copy)]
-struct Tiles {
+pub(super) struct Tiles {
     /// [head_dim / 32, 16 pairs of elements, 16 rows], scaled and rounded.
-    query: *mut u32,
+    pub(super) query: *mut u32,
     /// [KEY_TILE, head_dim], where keys have to be copied.
     keys: *mut u16,
-    /// [head_dim / 16, 16 pairs of keys, 16 elements].
-    values: *mut u32,
-    /// [KEY_TILE, 16 rows].
-    scores: *mut f32,
+    /// [head_dim / 16, 16 pairs of keys, 16 elements]. Before there are weights, room for as many
+    /// keys.
+    pub(super) values: *mut u32,
+    /// [KEY_TILE, 16 rows], or the other way round.
+    pub(super) scores: *mut f32,
     /// [16 rows, KEY_TILE], rounded.
-    weights: *mut u32,
-    /// [16 rows, head_dim]: weighted values of the tile.
-    weighted: *mut f32,
+    pub(super) weights: *mut u32,
+    /// [16 rows, head_dim]: weighted values of the tile, for [`Products`] that add them later.
+    pub(super) weighted: *mut f32,
     /// [16 rows, head_dim], not yet divided by the sum.
-    output: *mut f32,
+    pub(super) output: *mut f32,
 }
 
 impl Tiles {
@@ -46,7 +43,7 @@ impl Tiles {
     /// Those of some heads. What they need not have apart they share: the keys and values of a tile
     /// fill most of the nearest cache.
     #[inline(always)]
-    fn lay_out(head_dim: usize) -> [Self; MAX_HEADS] {
+    pub(super) fn lay_out(head_dim: usize) -> [Self; MAX_HEADS] {
         let (of_one, of_each) = Self::lens(head_dim);
         let len = of_each.iter().sum::<usize>();
         let memory = scratch::lines(of_one.iter().sum::<usize>() + MAX_HEADS * len);
@@ -93,78 +90,14 @@ impl Head {
 
     /// Turns scores into rounded weights.
     #[inline(always)]
-    unsafe fn soften<V: Vector>(&mut self, args: &PagedAttention, task: &Task, keys: &Keys) {
+    unsafe fn soften<V: Vector, P: Products>(&mut self, args: &PagedAttention, task: &Task, keys: &Keys) {
         for row in 0..task.num_rows() {
             let mut weights = [0.0; KEY_TILE];
             // SAFETY: see above.
             unsafe {
-                pack::gather(self.tiles.scores.add(row), &mut weights);
+                P::read_scores(&self.tiles, row, &mut weights);
                 self.grown[row] = self.softmax[row].soften::<V>(args, task, row, &mut weights, keys.range());
                 pack::round(&weights, self.tiles.weights.add(row * SIDE));
-            }
-        }
-    }
-
-    /// Weighs the values of the tile, by registers.
-    #[inline(always)]
-    unsafe fn weigh(&self, args: &PagedAttention, keys: &Keys, number: usize) {
-        let Tiles { weights, values, weighted, .. } = self.tiles;
-        // SAFETY: see above.
-        unsafe {
-            pack::values(args, keys, number, values);
-            weigh_few(weights, values, weighted, args.head_dim);
-        }
-    }
-
-    /// The same by vectors, straight from the cache: for so few rows it takes longer to interleave
-    /// the values.
-    #[inline(always)]
-    unsafe fn weigh_by_vectors<V: Vector, const R: usize>(
-        &self,
-        args: &PagedAttention,
-        keys: &Keys,
-        number: usize,
-    ) {
-        let cache = (args.value_cache as *const Bf16).wrapping_add(number * args.head_dim);
-        let mut weights = [[0.0; KEY_TILE]; R];
-        // SAFETY: see above; a head is whole pairs of vectors.
-        unsafe {
-            for (row, weights) in weights.iter_mut().enumerate() {
-                let rounded = self.tiles.weights.add(row * SIDE).cast::<Bf16>();
-                for key in (0..KEY_TILE).step_by(V::LANES) {
-                    Bf16::load::<V>(rounded.add(key)).store(weights.as_mut_ptr().add(key));
-                }
-            }
-            for d in (0..args.head_dim).step_by(COLUMNS * V::LANES) {
-                let (mut even, mut odd) = ([[V::splat(0.0); COLUMNS]; R], [[V::splat(0.0); COLUMNS]; R]);
-                for key in (0..keys.count).step_by(2) {
-                    weigh_key::<V, R>(&mut even, cache.add(keys.offsets[key] + d), &weights, key);
-                    if key + 1 < keys.count {
-                        weigh_key::<V, R>(&mut odd, cache.add(keys.offsets[key + 1] + d), &weights, key + 1);
-                    }
-                }
-                for row in 0..R {
-                    for column in 0..COLUMNS {
-                        let place = row * args.head_dim + d + column * V::LANES;
-                        even[row][column].add(odd[row][column]).store(self.tiles.weighted.add(place));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Adds the weighted values of the tile to the output.
-    #[inline(always)]
-    unsafe fn add<V: Vector>(&self, head_dim: usize, num_rows: usize) {
-        for row in 0..num_rows {
-            for d in (0..head_dim).step_by(V::LANES) {
-                let place = row * head_dim + d;
-                // SAFETY: see above.
-                unsafe {
-                    let (weighted, output) = (self.tiles.weighted.add(place), self.tiles.output.add(place));
-                    let weighted = without_least(V::load(weighted));
-                    V::load(output).mul_add(V::splat(self.grown[row]), weighted).store(output);
-                }
             }
         }
     }
@@ -186,32 +119,13 @@ impl Head {
     }
 }
 
-/// Adds two vectors of a key's values, weighted, to the sums of `R` rows.
-#[inline(always)]
-unsafe fn weigh_key<V: Vector, const R: usize>(
-    sums: &mut [[V; COLUMNS]; R],
-    values: *const Bf16,
-    weights: &[[f32; KEY_TILE]; R],
-    key: usize,
-) {
-    for column in 0..COLUMNS {
-        // SAFETY: the caller's head has these values.
-        let values = unsafe { Bf16::load::<V>(values.add(column * V::LANES)) };
-        for row in 0..R {
-            // SAFETY: a vector proves that the processor has the instructions.
-            let weight = unsafe { V::splat(weights[row][key]) };
-            sums[row][column] = values.mul_add(weight, sums[row][column]);
-        }
-    }
-}
-
 /// Attends the rows of the first tasks, as many as are of one sequence's heads side by side;
 /// returns how many.
 ///
 /// # Safety
 /// As for [`attend`](super::attend), with at most 16 rows.
 #[inline(always)]
-pub(super) unsafe fn attend<V: Vector>(args: &PagedAttention, tasks: &[Task]) -> usize {
+pub(super) unsafe fn attend<V: Vector, P: Products>(args: &PagedAttention, tasks: &[Task]) -> usize {
     let first = &tasks[0];
     let is_beside = |(number, task): &(usize, &Task)| {
         let is_next = task.kv_head == first.kv_head + number && task.num_heads == first.num_heads;
@@ -227,30 +141,23 @@ pub(super) unsafe fn attend<V: Vector>(args: &PagedAttention, tasks: &[Task]) ->
         for (head, task) in heads.iter_mut().zip(tasks) {
             head.begin::<V>(args, task);
         }
-        let _loaded = shapes_of_few(first.num_rows()).load();
+        let _ready = P::ready(first.num_rows());
         let mut keys = Keys::begin(args, first);
         for number in 0..num_heads {
-            keys.fetch(args, args.key_cache, number);
+            keys.ahead(args, args.key_cache, number).fetch_all();
         }
         while keys.count > 0 {
             for (number, (head, task)) in heads.iter_mut().zip(tasks).enumerate() {
-                let Tiles { query, scores, keys: copy, .. } = head.tiles;
-                score_few(keys.halves(args, number, copy), query, scores, args.head_dim / STEP);
-                keys.fetch(args, args.value_cache, number);
-                head.soften::<V>(args, task, &keys);
+                let halves = keys.halves(args, number, head.tiles.keys);
+                let values = keys.ahead(args, args.value_cache, number);
+                P::score_few(&head.tiles, halves, values, first.num_rows());
+                head.soften::<V, P>(args, task, &keys);
             }
             let mut next = keys;
             next.advance(args, first);
             for (number, head) in heads.iter().enumerate() {
-                next.fetch(args, args.key_cache, number);
-                match first.num_rows() {
-                    1 => head.weigh_by_vectors::<V, 1>(args, &keys, number),
-                    2 => head.weigh_by_vectors::<V, 2>(args, &keys, number),
-                    3 => head.weigh_by_vectors::<V, 3>(args, &keys, number),
-                    4 => head.weigh_by_vectors::<V, 4>(args, &keys, number),
-                    _ => head.weigh(args, &keys, number),
-                }
-                head.add::<V>(args.head_dim, first.num_rows());
+                let ahead = next.ahead(args, args.key_cache, number);
+                P::weigh_few::<V>(args, &head.tiles, &keys, number, ahead, &head.grown[..first.num_rows()]);
             }
             keys = next;
         }

@@ -2,9 +2,7 @@
 
 use super::super::wide::{Running, begin, cap_scores, mask, soften};
 use super::super::{KEY_TILE, PagedAttention, Task, scratch};
-use super::registers::{score_many, weigh_many};
-use super::{Keys, ROW_TILE, SIDE, STEP, TILE_LEN, pack, without_least};
-use crate::cpu::tile_registers::Shapes;
+use super::{Keys, Products, ROW_TILE, SIDE, TILE_LEN, pack};
 use crate::simd::Vector;
 
 /// Rows whose softmax is in registers at once: two vectors.
@@ -13,27 +11,27 @@ const STRIP: usize = 2 * SIDE;
 const MAX_STRIPS: usize = ROW_TILE / STRIP;
 
 /// Tiles in scratch memory, those of the strips one behind the other.
-struct Tiles {
+pub(super) struct Tiles {
     /// Of each 16 rows: [head_dim / 32, 16 pairs of elements, 16 rows], scaled and rounded.
     query: *mut u32,
     /// [KEY_TILE, head_dim], where keys have to be copied.
     keys: *mut u16,
     /// [head_dim / 16, 16 pairs of keys, 16 elements].
-    values: *mut u32,
-    /// [head_dim / 16, 16 elements, 16 pairs of keys].
-    transposed: *mut u32,
+    pub(super) values: *mut u32,
+    /// [head_dim / 16, 16 elements, 16 pairs of keys], for [`Products`] that want it.
+    pub(super) transposed: *mut u32,
     /// Of a strip, [KEY_TILE, STRIP]: scores, then weights.
-    weights: *mut f32,
+    pub(super) weights: *mut f32,
     /// Of a strip, two times [16 pairs of keys, 16 rows], rounded.
-    pairs: *mut u32,
+    pub(super) pairs: *mut u32,
     /// Of a strip, [head_dim, STRIP]: weighted values of the tile.
-    weighted: *mut f32,
+    pub(super) weighted: *mut f32,
     /// Of each strip, [head_dim, STRIP], not yet divided by the sum.
     output: *mut f32,
 }
 
 #[inline(always)]
-fn lay_out(head_dim: usize) -> Tiles {
+pub(super) fn lay_out(head_dim: usize) -> Tiles {
     let lens = [
         ROW_TILE * head_dim / 2,
         KEY_TILE * head_dim / 2,
@@ -123,7 +121,7 @@ impl<V: Vector> Strip<V> {
 /// # Safety
 /// As for [`attend`](super::attend), with at most [`ROW_TILE`] rows.
 #[inline(always)]
-pub(super) unsafe fn attend<V: Vector>(args: &PagedAttention, task: &Task) {
+pub(super) unsafe fn attend<V: Vector, P: Products>(args: &PagedAttention, task: &Task) {
     let (num_rows, head_dim) = (task.num_rows(), args.head_dim);
     let num_strips = num_rows.div_ceil(STRIP);
     let query_len = head_dim / 2 * SIDE;
@@ -137,42 +135,26 @@ pub(super) unsafe fn attend<V: Vector>(args: &PagedAttention, task: &Task) {
         // A second strip that is not there is the first again, and is not looked at.
         let mut strips: [Strip<V>; MAX_STRIPS] =
             [Strip::new(args, task, 0), Strip::new(args, task, (num_strips - 1) * STRIP)];
-        let _loaded = Shapes::new().load();
+        let _ready = P::ready(num_rows);
         let mut keys = Keys::begin(args, task);
         while keys.count > 0 {
             let halves = keys.halves(args, 0, tiles.keys);
             pack::values(args, &keys, 0, tiles.values);
-            pack::transpose_tiles(tiles.values, tiles.transposed, head_dim / SIDE);
+            P::prepare_values(&tiles, head_dim);
             for (number, strip) in strips[..num_strips].iter_mut().enumerate() {
                 if keys.first >= strip.end || keys.first + keys.count <= strip.begin {
                     continue;
                 }
                 let count = keys.count.min(strip.end - keys.first);
                 let query = tiles.query.add(2 * number * query_len);
-                score_many(halves, query, tiles.weights, head_dim / STEP);
+                P::score_many(&tiles, halves, query, head_dim);
                 let grown = strip.soften(args, task, &tiles, &keys, count);
-                weigh_many(tiles.transposed, tiles.pairs, tiles.weighted, head_dim);
-                add::<V>(&tiles, tiles.output.add(number * head_dim * STRIP), head_dim, grown);
+                P::weigh_many(&tiles, tiles.output.add(number * head_dim * STRIP), head_dim, grown);
             }
             keys.advance(args, task);
         }
         for (number, strip) in strips[..num_strips].iter().enumerate() {
             store_output(args, task, &tiles, strip, tiles.output.add(number * head_dim * STRIP));
-        }
-    }
-}
-
-/// Adds the weighted values of the tile to the output of a strip.
-#[inline(always)]
-unsafe fn add<V: Vector>(tiles: &Tiles, output: *mut f32, head_dim: usize, grown: [V; 2]) {
-    for d in 0..head_dim {
-        for (r, grown) in grown.iter().enumerate() {
-            // SAFETY: both are [head_dim, STRIP].
-            unsafe {
-                let place = d * STRIP + r * SIDE;
-                let weighted = without_least(V::load(tiles.weighted.add(place)));
-                V::load(output.add(place)).mul_add(*grown, weighted).store(output.add(place));
-            }
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Any number of rows by the tile registers of the processor (AMX), over a `bfloat16` cache.
+//! Any number of rows by the processor's own products of `bfloat16`, over a cache of that type: in
+//! tile registers (AMX) or in vectors.
 //!
 //! The scaled query and the weights of a tile of keys are rounded to `bfloat16`, as a product
-//! rounds its activations. A tile of [`KEY_TILE`] keys is what one instruction sums over, so both
-//! products have the order of [`linear`](crate::cpu::linear): the even and the odd terms of 32
-//! elements apart, from 0, then both added to each other.
+//! rounds its activations. A tile of [`KEY_TILE`] keys is what one instruction of tile registers
+//! sums over. The order of the sums is that of [`registers`] or that of [`vectors`].
 //!
 //! ```text
 //!   scores  [16 keys, 16 rows]   = keys [16, 32 of the head]       · query [32 of the head, 16]
@@ -15,7 +15,8 @@
 //! Keys are read where they lie in the cache. The right factor of a product has neighbouring terms
 //! side by side, so values are interleaved by pairs of keys; [`many`] transposes them too, since
 //! its weights have the rows along the lanes, and to transpose all of them would take longer. A sum
-//! does not depend on which factor stands where.
+//! does not depend on which factor stands where. Vectors take the right factor in the same form,
+//! and the numbers of the left one by one.
 
 #[expect(clippy::needless_range_loop, reason = "rows and columns of registers are named by their numbers")]
 mod few;
@@ -24,19 +25,20 @@ mod pack;
 mod registers;
 #[cfg(test)]
 mod tests;
+mod vectors;
 
 use std::ops::Range;
 
+use self::registers::Registers;
+use self::vectors::Vectors;
 use super::{KEY_TILE, PagedAttention, Task, fetch};
-use crate::cpu::linear::TILE_INPUTS as STEP;
+use crate::cpu::linear::{TILE_INPUTS as STEP, has_tiles};
 use crate::simd::Vector;
 
 /// Rows of a task: values are transposed once for all of them.
 pub(super) const ROW_TILE: usize = 64;
 /// Rows or columns of a register.
 const SIDE: usize = 16;
-/// 2^-96.
-const LEAST_SUM: f32 = 1.262_177_4e-29;
 /// Words of a register.
 const TILE_LEN: usize = SIDE * SIDE;
 
@@ -44,16 +46,28 @@ const TILE_LEN: usize = SIDE * SIDE;
 ///
 /// # Safety
 /// The tasks point into live tensors of `f32` and caches of `bfloat16`, `V` has 16 lanes, and the
-/// processor has its instructions and tile registers.
+/// processor has its instructions and products of `bfloat16`.
 #[inline(always)]
-pub(super) unsafe fn attend<V: Vector>(args: &PagedAttention, mut tasks: &[Task]) {
+pub(super) unsafe fn attend<V: Vector>(args: &PagedAttention, tasks: &[Task]) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if has_tiles() {
+            attend_by::<V, Registers>(args, tasks);
+        } else {
+            attend_by::<V, Vectors>(args, tasks);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn attend_by<V: Vector, P: Products>(args: &PagedAttention, mut tasks: &[Task]) {
     while let Some(task) = tasks.first() {
         // SAFETY: the caller's promise.
         let num_done = unsafe {
             if task.num_rows() <= SIDE {
-                few::attend::<V>(args, tasks)
+                few::attend::<V, P>(args, tasks)
             } else {
-                many::attend::<V>(args, task);
+                many::attend::<V, P>(args, task);
                 1
             }
         };
@@ -61,19 +75,36 @@ pub(super) unsafe fn attend<V: Vector>(args: &PagedAttention, mut tasks: &[Task]
     }
 }
 
-/// Returns 0 in place of sums too small for the ways to sum to agree: registers take numbers that
-/// are not normal for 0, vectors do not. That changes a sum of 32 terms by less than 2^-121, and so
-/// none of 2^-96 or more.
+/// The products of attention: those of up to 16 rows with the tiles of [`few`], those of 32 with
+/// the tiles of [`many`]. A sum does not depend on how many rows there are.
 ///
-/// # Safety
-/// The processor has the instructions of `V`.
-#[inline(always)]
-unsafe fn without_least<V: Vector>(sum: V) -> V {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let size = sum.max(V::splat(0.0).sub(sum));
-        sum.keep_where_ge(size, V::splat(LEAST_SUM), V::splat(0.0))
-    }
+/// Every function is unsafe for one reason: the processor must have the instructions, and the tiles
+/// hold what their comments say.
+trait Products {
+    /// While it exists, this thread is ready for the products of some rows.
+    type Ready;
+
+    unsafe fn ready(num_rows: usize) -> Self::Ready;
+    /// The scores of a tile of keys. Asks for what is read next meanwhile, as below.
+    unsafe fn score_few(tiles: &few::Tiles, keys: Halves, ahead: Ahead, num_rows: usize);
+    /// Reads those of a row.
+    unsafe fn read_scores(tiles: &few::Tiles, row: usize, scores: &mut [f32; KEY_TILE]);
+    /// Multiplies the output of some rows by what their maximum has grown by, and adds the weighted
+    /// values of a head of a tile of keys.
+    unsafe fn weigh_few<V: Vector>(
+        args: &PagedAttention,
+        tiles: &few::Tiles,
+        keys: &Keys,
+        head: usize,
+        ahead: Ahead,
+        grown: &[f32],
+    );
+    /// The scores of a tile of keys with 32 rows of a query.
+    unsafe fn score_many(tiles: &many::Tiles, keys: Halves, query: *const u32, head_dim: usize);
+    /// Lays out the values of a tile of keys for [`Products::weigh_many`].
+    unsafe fn prepare_values(tiles: &many::Tiles, head_dim: usize);
+    /// The same of 32 rows, with their output.
+    unsafe fn weigh_many<V: Vector>(tiles: &many::Tiles, output: *mut f32, head_dim: usize, grown: [V; 2]);
 }
 
 /// A tile of keys: where they lie, for the first of some heads side by side.
@@ -119,11 +150,11 @@ impl Keys {
         };
     }
 
-    /// Asks for a head of the keys, or of their values.
+    /// A head of the keys, or of their values, that is read soon.
     #[inline(always)]
-    fn fetch(&self, args: &PagedAttention, cache: usize, head: usize) {
+    fn ahead(&self, args: &PagedAttention, cache: usize, head: usize) -> Ahead<'_> {
         let cache = (cache as *const u16).wrapping_add(head * args.head_dim);
-        fetch(cache, args.head_dim, &self.offsets[..self.count]);
+        Ahead { cache, head_dim: args.head_dim, offsets: &self.offsets[..self.count] }
     }
 
     fn range(&self) -> Range<usize> {
@@ -142,15 +173,39 @@ impl Keys {
         if args.block_size.is_multiple_of(SIDE) {
             let step = args.num_kv_heads * args.head_dim * size_of::<u16>();
             let at = |key: usize| cache.wrapping_add(self.offsets[key]);
-            return Halves { first: at(0), second: at(second), step };
+            return Halves { first: at(0), second: at(second), step, is_whole: second > 0 };
         }
         for (key, offset) in self.offsets[..self.count].iter().enumerate() {
             let (source, target) = (cache.wrapping_add(*offset), copy.wrapping_add(key * args.head_dim));
             // SAFETY: the caller's promise.
             unsafe { std::ptr::copy_nonoverlapping(source, target, args.head_dim) }
         }
-        let second = copy.wrapping_add(second * args.head_dim);
-        Halves { first: copy, second, step: args.head_dim * size_of::<u16>() }
+        let step = args.head_dim * size_of::<u16>();
+        Halves { first: copy, second: copy.wrapping_add(second * args.head_dim), step, is_whole: second > 0 }
+    }
+}
+
+/// Keys or values of a head that are to be asked for. All at once they would wait for each other:
+/// a processor has a few dozen cache lines on their way.
+#[derive(Clone, Copy)]
+struct Ahead<'a> {
+    cache: *const u16,
+    head_dim: usize,
+    offsets: &'a [usize],
+}
+
+impl Ahead<'_> {
+    /// Asks for some of them.
+    #[inline(always)]
+    fn fetch(&self, keys: Range<usize>) {
+        let keys = keys.start.min(self.offsets.len())..keys.end.min(self.offsets.len());
+        fetch(self.cache, self.head_dim, &self.offsets[keys]);
+    }
+
+    /// Asks for all of them.
+    #[inline(always)]
+    fn fetch_all(&self) {
+        self.fetch(0..KEY_TILE);
     }
 }
 
@@ -162,4 +217,6 @@ struct Halves {
     second: *const u16,
     /// Bytes from one key to the next.
     step: usize,
+    /// Whether the second half has keys.
+    is_whole: bool,
 }

@@ -98,7 +98,7 @@ pub(super) unsafe fn pairs(weights: *const f32, tiles: *mut u32) {
 /// The places of 16 elements from `start` on, each followed by the one that lies `distance` behind.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn interleaved(start: i32, distance: i32) -> __m512i {
+pub(super) unsafe fn interleaved(start: i32, distance: i32) -> __m512i {
     let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     let first = _mm512_add_epi32(lanes, _mm512_set1_epi32(start));
     let second = _mm512_add_epi32(first, _mm512_set1_epi32(distance));

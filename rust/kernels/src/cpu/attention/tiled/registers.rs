@@ -1,12 +1,187 @@
-//! The products themselves, in tile registers.
+//! The products in tile registers: the even and the odd terms of 32 apart, from 0, then both added
+//! to each other, and that to the sum, as in [`linear`](crate::cpu::linear).
 
 use std::arch::asm;
 
-use super::{Halves, SIDE, TILE_LEN};
-use crate::cpu::tile_registers::{Place, ROW_BYTES, ROWS, Shapes, zero_sums};
+use super::{Ahead, Halves, KEY_TILE, Keys, PagedAttention, Products, SIDE, STEP, TILE_LEN, few, many, pack};
+use crate::cpu::tile_registers::{Loaded, Place, ROW_BYTES, ROWS, Shapes, zero_sums};
+use crate::element::{Bf16, Element};
+use crate::simd::Vector;
 
 /// Bytes of a whole register.
 const TILE_BYTES: usize = ROWS * ROW_BYTES;
+/// Vectors of values that are weighed at once: their sums stay in registers.
+const COLUMNS: usize = 2;
+/// 2^-96.
+const LEAST_SUM: f32 = 1.262_177_4e-29;
+
+/// Tile registers.
+pub(super) enum Registers {}
+
+impl Products for Registers {
+    type Ready = Loaded;
+
+    #[inline(always)]
+    unsafe fn ready(num_rows: usize) -> Loaded {
+        let shapes = if num_rows > SIDE { Shapes::new() } else { shapes_of_few(num_rows) };
+        // SAFETY: the caller's promise, here and below.
+        unsafe { shapes.load() }
+    }
+
+    #[inline(always)]
+    unsafe fn score_few(tiles: &few::Tiles, keys: Halves, ahead: Ahead, _num_rows: usize) {
+        // SAFETY: see above.
+        unsafe { score_few(keys, tiles.query, tiles.scores, ahead.head_dim / STEP) }
+        ahead.fetch_all();
+    }
+
+    #[inline(always)]
+    unsafe fn read_scores(tiles: &few::Tiles, row: usize, scores: &mut [f32; KEY_TILE]) {
+        // SAFETY: see above.
+        unsafe { pack::gather(tiles.scores.add(row), scores) }
+    }
+
+    #[inline(always)]
+    unsafe fn weigh_few<V: Vector>(
+        args: &PagedAttention,
+        tiles: &few::Tiles,
+        keys: &Keys,
+        head: usize,
+        ahead: Ahead,
+        grown: &[f32],
+    ) {
+        ahead.fetch_all();
+        // SAFETY: see above.
+        unsafe {
+            match grown.len() {
+                1 => weigh_by_vectors::<V, 1>(args, tiles, keys, head),
+                2 => weigh_by_vectors::<V, 2>(args, tiles, keys, head),
+                3 => weigh_by_vectors::<V, 3>(args, tiles, keys, head),
+                4 => weigh_by_vectors::<V, 4>(args, tiles, keys, head),
+                _ => {
+                    pack::values(args, keys, head, tiles.values);
+                    weigh_few(tiles.weights, tiles.values, tiles.weighted, args.head_dim);
+                }
+            }
+            for (row, grown) in grown.iter().enumerate() {
+                for d in (0..args.head_dim).step_by(V::LANES) {
+                    let place = row * args.head_dim + d;
+                    add(tiles.output.add(place), V::splat(*grown), tiles.weighted.add(place));
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn score_many(tiles: &many::Tiles, keys: Halves, query: *const u32, head_dim: usize) {
+        // SAFETY: see above.
+        unsafe { score_many(keys, query, tiles.weights, head_dim / STEP) }
+    }
+
+    #[inline(always)]
+    unsafe fn prepare_values(tiles: &many::Tiles, head_dim: usize) {
+        // SAFETY: see above.
+        unsafe { pack::transpose_tiles(tiles.values, tiles.transposed, head_dim / SIDE) }
+    }
+
+    #[inline(always)]
+    unsafe fn weigh_many<V: Vector>(tiles: &many::Tiles, output: *mut f32, head_dim: usize, grown: [V; 2]) {
+        // SAFETY: see above.
+        unsafe {
+            weigh_many(tiles.transposed, tiles.pairs, tiles.weighted, head_dim);
+            for d in 0..head_dim {
+                for (r, grown) in grown.iter().enumerate() {
+                    let place = (2 * d + r) * SIDE;
+                    add(output.add(place), *grown, tiles.weighted.add(place));
+                }
+            }
+        }
+    }
+}
+
+/// Adds weighted values to the output so far times what the maximum has grown by.
+///
+/// # Safety
+/// Both are vectors.
+#[inline(always)]
+unsafe fn add<V: Vector>(output: *mut f32, grown: V, weighted: *const f32) {
+    // SAFETY: the caller's promise.
+    unsafe { V::load(output).mul_add(grown, without_least(V::load(weighted))).store(output) }
+}
+
+/// Returns 0 in place of sums too small for the ways to sum to agree: registers take numbers that
+/// are not normal for 0, vectors do not. That changes a sum of 32 terms by less than 2^-121, and so
+/// none of 2^-96 or more.
+///
+/// # Safety
+/// The processor has the instructions of `V`.
+#[inline(always)]
+unsafe fn without_least<V: Vector>(sum: V) -> V {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let size = sum.max(V::splat(0.0).sub(sum));
+        sum.keep_where_ge(size, V::splat(LEAST_SUM), V::splat(0.0))
+    }
+}
+
+/// Weighs the values of a head by vectors, straight from the cache, in the order of the registers:
+/// for so few rows it takes longer to interleave the values.
+///
+/// # Safety
+/// As for [`Products::weigh_few`]; a head is whole pairs of vectors.
+#[inline(always)]
+unsafe fn weigh_by_vectors<V: Vector, const R: usize>(
+    args: &PagedAttention,
+    tiles: &few::Tiles,
+    keys: &Keys,
+    head: usize,
+) {
+    let cache = (args.value_cache as *const Bf16).wrapping_add(head * args.head_dim);
+    let mut weights = [[0.0; KEY_TILE]; R];
+    // SAFETY: the caller's promise.
+    unsafe {
+        for (row, weights) in weights.iter_mut().enumerate() {
+            let rounded = tiles.weights.add(row * SIDE).cast::<Bf16>();
+            for key in (0..KEY_TILE).step_by(V::LANES) {
+                Bf16::load::<V>(rounded.add(key)).store(weights.as_mut_ptr().add(key));
+            }
+        }
+        for d in (0..args.head_dim).step_by(COLUMNS * V::LANES) {
+            let (mut even, mut odd) = ([[V::splat(0.0); COLUMNS]; R], [[V::splat(0.0); COLUMNS]; R]);
+            for key in (0..keys.count).step_by(2) {
+                weigh_key::<V, R>(&mut even, cache.add(keys.offsets[key] + d), &weights, key);
+                if key + 1 < keys.count {
+                    weigh_key::<V, R>(&mut odd, cache.add(keys.offsets[key + 1] + d), &weights, key + 1);
+                }
+            }
+            for row in 0..R {
+                for column in 0..COLUMNS {
+                    let place = row * args.head_dim + d + column * V::LANES;
+                    even[row][column].add(odd[row][column]).store(tiles.weighted.add(place));
+                }
+            }
+        }
+    }
+}
+
+/// Adds two vectors of a key's values, weighted, to the sums of `R` rows.
+#[inline(always)]
+unsafe fn weigh_key<V: Vector, const R: usize>(
+    sums: &mut [[V; COLUMNS]; R],
+    values: *const Bf16,
+    weights: &[[f32; KEY_TILE]; R],
+    key: usize,
+) {
+    for column in 0..COLUMNS {
+        // SAFETY: the caller's head has these values.
+        let values = unsafe { Bf16::load::<V>(values.add(column * V::LANES)) };
+        for row in 0..R {
+            // SAFETY: a vector proves that the processor has the instructions.
+            let weight = unsafe { V::splat(weights[row][key]) };
+            sums[row][column] = values.mul_add(weight, sums[row][column]);
+        }
+    }
+}
 
 /// The shapes of the registers for up to 16 rows of a query; more have whole registers.
 pub(super) fn shapes_of_few(num_rows: usize) -> Shapes {

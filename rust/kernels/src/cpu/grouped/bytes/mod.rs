@@ -39,7 +39,7 @@ use self::multiply::multiply;
 #[cfg(target_arch = "x86_64")]
 use self::tiles::Tiles;
 use super::form::Grid;
-use crate::cpu::linear::Linear;
+use crate::cpu::linear::{GROUP, Linear};
 use crate::cpu::{Shared, rows_per_chunk};
 use crate::pool::parallel_for;
 use crate::simd::{Level, level};
@@ -202,7 +202,7 @@ impl Call {
             parallel_for(args.num_rows, rows_per_chunk(4 * args.num_inputs), &|rows| {
                 round::run(shared.get(), rows);
             });
-            parallel_for(args.num_groups(), args.groups_per_chunk(args.num_rows), &|groups| {
+            parallel_for(args.num_groups(GROUP), args.groups_per_chunk(GROUP, args.num_rows), &|groups| {
                 run_multiply(shared.get(), groups);
             });
         }
