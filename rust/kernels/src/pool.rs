@@ -6,13 +6,16 @@
 //! balances threads that wake at different times.
 //!
 //! Within a [`Series`], where the next loop is microseconds away, threads look out for it for a
-//! while before they sleep. Idle threads never do: the server's own threads need those cores.
+//! while before they sleep. Idle threads never do: the server's own threads need those cores. When
+//! they are woken they leave the caller's core to it ([`core`]).
 
 use std::num::NonZero;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+
+use crate::core::{self, ThreadId};
 
 /// Chunks that a loop is cut into, per thread: enough to balance, few enough to hand out.
 const CHUNKS_PER_THREAD: usize = 4;
@@ -97,12 +100,30 @@ struct State {
     limit: usize,
     /// Counts loops, so that no thread joins the same one twice.
     loops: u64,
+    /// Threads of the pool that have begun.
+    threads: Vec<ThreadId>,
+    /// The core of the caller, which all of them are kept off.
+    caller_core: Option<usize>,
     /// Threads that sleep until a loop is opened.
     num_sleeping: usize,
     /// Whether the caller sleeps until no thread is inside.
     is_caller_asleep: bool,
     /// Threads that exist.
     num_started: usize,
+}
+
+impl State {
+    /// Keeps the pool's threads off the caller's core: those that wake now would share it.
+    fn leave_core_to_caller(&mut self) {
+        let core = core::current();
+        if core == self.caller_core {
+            return;
+        }
+        if let Some(core) = core {
+            core::keep_off(core, &self.threads);
+        }
+        self.caller_core = core;
+    }
 }
 
 struct Pool {
@@ -126,6 +147,8 @@ impl Pool {
                 open: None,
                 limit: 0,
                 loops: 0,
+                threads: Vec::new(),
+                caller_core: None,
                 num_sleeping: 0,
                 is_caller_asleep: false,
                 num_started: 0,
@@ -163,6 +186,9 @@ impl Pool {
         state.loops += 1;
         self.loops.store(state.loops, Ordering::Relaxed);
         let is_one_asleep = state.num_sleeping > 0;
+        if is_one_asleep {
+            state.leave_core_to_caller();
+        }
         drop(state);
         if is_one_asleep {
             self.opened.notify_all();
@@ -174,6 +200,8 @@ impl Pool {
     fn join_loops(&self, number: usize) {
         let mut joined = 0;
         let mut state = self.state();
+        state.threads.push(core::this_thread());
+        state.caller_core = None;
         loop {
             match state.open {
                 Some(open) if number < state.limit && joined != state.loops => {
