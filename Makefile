@@ -114,7 +114,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 sanitize:  ## The CPU kernels under AddressSanitizer (nightly Rust)
 	RUSTFLAGS=-Zsanitizer=address $(CARGO) +nightly test --locked -p streamcore-kernels --lib --target $(HOST)
 
-check: setup-test build  ## Formatting, lints, types, stubs, import rules
+check: setup-test build  ## Formatting, lints, types, stubs, import rules, comments
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --quiet --workspace --all-targets -- $(CLIPPY_DENY)
 	$(BIN)/ruff format --check --quiet .
@@ -122,6 +122,7 @@ check: setup-test build  ## Formatting, lints, types, stubs, import rules
 	$(BIN)/mypy
 	$(BIN)/stubtest streamcore._core
 	PYTHONPATH=python $(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pytest -q tests/tidy
 
 fmt:  ## Format everything
 	$(CARGO) fmt --all

@@ -25,8 +25,8 @@ pub(crate) fn current() -> Option<usize> {
     None
 }
 
-/// Lets some threads of this process run wherever this one may, but not on a core; where there is no
-/// other, or the system refuses, they run where they did.
+/// Lets some threads of this process run wherever this one may, but not on a core; where there is
+/// no other, or the system refuses, they run where they did.
 pub(crate) fn keep_off(core: usize, threads: &[ThreadId]) {
     #[cfg(target_os = "linux")]
     if core < libc::CPU_SETSIZE as usize {
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_thread_is_kept_off_a_core_and_has_one_left() {
-        // A pool on the caller's core makes a step twice as long; one without any core would end it.
+        // A pool on the caller's core makes a step twice as long; one without a core would end it.
         let check = || {
             let before = allowed();
             keep_off(usize::MAX, &[this_thread()]);
