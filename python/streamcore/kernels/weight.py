@@ -49,7 +49,9 @@ class LinearWeight:
         """Width of the product that `Ops.gated_linear` writes on its way; 0 where the kernel
         activates its sums at once.
         """
-        is_at_once = self.packed and not self.parts and self.form is None and library.activates(self.num_outputs)
+        is_at_once = (
+            self.packed and not self.parts and self.form is None and library.activates(self.num_outputs)
+        )
         return 0 if is_at_once else self.num_outputs
 
 

@@ -18,13 +18,14 @@
 //! does not depend on which factor stands where. Vectors take the right factor in the same form,
 //! and the numbers of the left one by one.
 
-#[expect(clippy::needless_range_loop, reason = "rows and columns of registers are named by their numbers")]
 mod few;
 mod many;
 mod pack;
+#[expect(clippy::needless_range_loop, reason = "rows and columns of registers are named by their numbers")]
 mod registers;
 #[cfg(test)]
 mod tests;
+#[expect(clippy::needless_range_loop, reason = "rows and columns of registers are named by their numbers")]
 mod vectors;
 
 use std::ops::Range;
