@@ -23,7 +23,6 @@ from pathlib import Path
 
 from streamcore.console import complain_of_development_build
 
-REQUESTS_PER_STREAM = 3
 WARM_UP_STREAMS = 128
 
 
@@ -47,21 +46,25 @@ def running(python: Path, model: str) -> Iterator[str]:
 def rate(
     url: str, num_streams: int, num_requests: int, dice: random.Random, options: argparse.Namespace
 ) -> float:
-    """Output tokens per second of this many streams."""
+    """Output tokens per second of this many streams; with pauses, of the time between them alone."""
     prompts = [[dice.randrange(10, 250) for _ in range(options.prompt)] for _ in range(num_requests)]
 
-    def ask(prompt: list[int]) -> int:
+    def ask(prompt: list[int]) -> tuple[int, float]:
+        time.sleep(options.pause_ms / 1000)
+        began = time.perf_counter()
         body = {"prompt": prompt, "max_tokens": options.tokens, "ignore_eos": True, "temperature": 0}
         request = urllib.request.Request(
             f"{url}/v1/completions", json.dumps(body).encode(), {"content-type": "application/json"}
         )
         with urllib.request.urlopen(request) as response:
-            return int(json.load(response)["usage"]["completion_tokens"])
+            num_tokens = int(json.load(response)["usage"]["completion_tokens"])
+        return num_tokens, time.perf_counter() - began
 
     began = time.perf_counter()
     with ThreadPoolExecutor(num_streams) as pool:
-        num_tokens = sum(pool.map(ask, prompts))
-    return num_tokens / (time.perf_counter() - began)
+        tokens, seconds = zip(*pool.map(ask, prompts), strict=True)
+    elapsed = sum(seconds) / num_streams if options.pause_ms > 0 else time.perf_counter() - began
+    return float(sum(tokens) / elapsed)
 
 
 def main() -> None:
@@ -75,6 +78,8 @@ def main() -> None:
     parser.add_argument("--prompt", type=int, default=128)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--requests-per-stream", type=int, default=3)
+    parser.add_argument("--pause-ms", type=float, default=0, help="what each stream waits before a request")
     parser.add_argument(
         "--warm-up", type=int, default=3, help="requests to each server before the measured ones"
     )
@@ -87,7 +92,7 @@ def main() -> None:
             with running(build, options.model) as url:
                 rate(url, min(options.warm_up, WARM_UP_STREAMS), options.warm_up, random.Random(-1), options)
                 for num_streams in options.streams:
-                    num_requests = num_streams * REQUESTS_PER_STREAM
+                    num_requests = num_streams * options.requests_per_stream
                     measured = rate(url, num_streams, num_requests, dice, options)
                     rates.setdefault((build, num_streams), []).append(measured)
     print("| streams | before, tokens/s | after, tokens/s | ratio |")

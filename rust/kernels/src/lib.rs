@@ -5,7 +5,7 @@
 //! A CPU kernel is written once, generic over the element type (`Element`) and the vector type of
 //! the processor (`Vector`), and runs on the crate's own small pool of threads.
 
-mod core;
+mod affinity;
 pub mod cpu;
 pub mod cuda;
 mod e4m3;

@@ -7,7 +7,7 @@
 //!
 //! Within a [`Series`], where the next loop is microseconds away, threads look out for it for a
 //! while before they sleep. Idle threads never do: the server's own threads need those cores. When
-//! they are woken they leave the caller's core to it ([`core`]).
+//! they are woken they leave the caller's core to it ([`affinity`]).
 
 use std::num::NonZero;
 use std::ops::Range;
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use crate::core::{self, ThreadId};
+use crate::affinity::{self, ThreadId};
 
 /// Chunks that a loop is cut into, per thread: enough to balance, few enough to hand out.
 const CHUNKS_PER_THREAD: usize = 4;
@@ -115,12 +115,12 @@ struct State {
 impl State {
     /// Keeps the pool's threads off the caller's core: those that wake now would share it.
     fn leave_core_to_caller(&mut self) {
-        let core = core::current();
+        let core = affinity::current_core();
         if core == self.caller_core {
             return;
         }
         if let Some(core) = core {
-            core::keep_off(core, &self.threads);
+            affinity::keep_off(core, &self.threads);
         }
         self.caller_core = core;
     }
@@ -200,7 +200,7 @@ impl Pool {
     fn join_loops(&self, number: usize) {
         let mut joined = 0;
         let mut state = self.state();
-        state.threads.push(core::this_thread());
+        state.threads.push(affinity::this_thread());
         state.caller_core = None;
         loop {
             match state.open {

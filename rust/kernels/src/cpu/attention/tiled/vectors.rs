@@ -221,6 +221,7 @@ unsafe fn weigh_as_read<const R: usize>(
     let cache = (args.value_cache as *const u16).wrapping_add(head * args.head_dim);
     // SAFETY: the caller's promise.
     unsafe {
+        let fetched = KEY_TILE.div_ceil(args.head_dim / STEP * SIDE);
         let order = [pack::interleaved(0, STEP as i32), pack::interleaved(SIDE as i32, STEP as i32)];
         for d in (0..args.head_dim).step_by(STEP) {
             let load = |key: usize| match key < keys.count {
@@ -229,8 +230,8 @@ unsafe fn weigh_as_read<const R: usize>(
             };
             let mut sums = [[_mm512_setzero_ps(); 2]; R];
             for pair in 0..keys.count.div_ceil(2) {
-                let asked = d / STEP * SIDE + pair;
-                ahead.fetch(asked..asked + 1);
+                let first = (d / STEP * SIDE + pair) * fetched;
+                ahead.fetch(first..first + fetched);
                 let (even, odd) = (load(2 * pair), load(2 * pair + 1));
                 let first = _mm512_permutex2var_epi16(even, order[0], odd);
                 let second = _mm512_permutex2var_epi16(even, order[1], odd);

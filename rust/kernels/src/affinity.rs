@@ -1,4 +1,4 @@
-//! Which core a thread runs on.
+//! Which cores a thread may run on.
 //!
 //! Linux wakes a thread near the one that wakes it: after a pause on the same core, often, although
 //! another one is idle, and it takes milliseconds to find out. Until then two threads of a loop
@@ -17,7 +17,7 @@ pub(crate) fn this_thread() -> ThreadId {
 }
 
 /// Returns the number of the core that this thread runs on, where the system says it.
-pub(crate) fn current() -> Option<usize> {
+pub(crate) fn current_core() -> Option<usize> {
     #[cfg(target_os = "linux")]
     // SAFETY: the function has no conditions.
     return usize::try_from(unsafe { libc::sched_getcpu() }).ok();
@@ -70,7 +70,7 @@ mod tests {
             let before = allowed();
             keep_off(usize::MAX, &[this_thread()]);
             assert_eq!(allowed(), before);
-            let core = current().expect("Linux says it");
+            let core = current_core().expect("Linux says it");
             keep_off(core, &[this_thread()]);
             let others: Vec<_> = before.iter().copied().filter(|other| *other != core).collect();
             assert_eq!(allowed(), if others.is_empty() { before } else { others });
