@@ -2,8 +2,10 @@
 //!
 //! The caller starts on the loop at once and the others join when they wake; a thread that wakes
 //! too late finds the loop closed and sleeps on. So a loop costs at most one notification and never
-//! waits for a thread to start. Iterations are handed out in chunks, first come first served, which
-//! balances threads that wake at different times.
+//! waits for a thread to start. Each thread has a share of the iterations, side by side, and takes
+//! it in chunks from its front; one that has none left takes chunks from the end of another's,
+//! which balances threads that wake at different times. So what a thread reads lies together, and
+//! what it will read next is known.
 //!
 //! Within a [`Series`], where the next loop is microseconds away, threads look out for it for a
 //! while before they sleep. Idle threads never do: the server's own threads need those cores. When
@@ -44,16 +46,18 @@ pub fn set_num_threads(num_threads: usize) {
 
 /// Runs `work` over all of `0..num_items` in chunks, and returns when all are done.
 ///
-/// Chunks have at least `min_chunk` items: what is worth waking a thread for. A loop no longer than
-/// that, and a loop that starts while another one is on the pool, runs on the calling thread.
+/// Chunks have at least `min_chunk` items where a share has: what is worth waking a thread for. A
+/// loop no longer than that, and a loop that starts while another one is on the pool, runs on the
+/// calling thread.
 pub(crate) fn parallel_for(num_items: usize, min_chunk: usize, work: &(dyn Fn(Range<usize>) + Sync)) {
     let num_threads = num_threads();
     let chunk = min_chunk.max(1).max(num_items / (num_threads * CHUNKS_PER_THREAD));
-    if num_threads == 1 || num_items <= chunk {
+    let is_counted = u32::try_from(num_items).is_ok();
+    if num_threads == 1 || num_items <= chunk || !is_counted {
         return work(0..num_items);
     }
     match POOL.caller.try_lock() {
-        Ok(_turn) => POOL.run(&Loop { work, next: AtomicUsize::new(0), num_items, chunk }, num_threads - 1),
+        Ok(_turn) => POOL.run(&Loop::new(work, num_items, chunk, num_threads), num_threads - 1),
         Err(_) => work(0..num_items),
     }
 }
@@ -76,19 +80,77 @@ impl Drop for Series {
 
 struct Loop<'a> {
     work: &'a (dyn Fn(Range<usize>) + Sync),
-    next: AtomicUsize,
-    num_items: usize,
+    /// What each thread has left, the caller first.
+    shares: Vec<Share>,
     chunk: usize,
 }
 
-impl Loop<'_> {
-    fn take_part(&self) {
-        loop {
-            let start = self.next.fetch_add(self.chunk, Ordering::Relaxed);
-            if start >= self.num_items {
-                return;
+impl<'a> Loop<'a> {
+    fn new(
+        work: &'a (dyn Fn(Range<usize>) + Sync),
+        num_items: usize,
+        chunk: usize,
+        num_threads: usize,
+    ) -> Self {
+        let start = |number: usize| num_items * number / num_threads;
+        let shares = (0..num_threads).map(|number| Share::new(start(number)..start(number + 1))).collect();
+        Self { work, shares, chunk }
+    }
+
+    fn take_part(&self, number: usize) {
+        while let Some(items) = self.shares[number].take_first(self.chunk) {
+            (self.work)(items);
+        }
+        let (before, after) = self.shares.split_at(number);
+        for share in after.iter().chain(before) {
+            while let Some(items) = share.take_last(self.chunk) {
+                (self.work)(items);
             }
-            (self.work)(start..self.num_items.min(start + self.chunk));
+        }
+    }
+}
+
+/// Items side by side that are left, on a cache line of their own: the first of them in the upper
+/// half of the word, the one behind the last in the lower.
+#[repr(align(64))]
+struct Share(AtomicU64);
+
+impl Share {
+    fn new(items: Range<usize>) -> Self {
+        Self(AtomicU64::new(Self::word(items.start as u64, items.end as u64)))
+    }
+
+    fn word(start: u64, end: u64) -> u64 {
+        start << 32 | end
+    }
+
+    fn take_first(&self, chunk: usize) -> Option<Range<usize>> {
+        self.take(|start, end| {
+            let next = end.min(start + chunk as u64);
+            (start..next, Self::word(next, end))
+        })
+    }
+
+    fn take_last(&self, chunk: usize) -> Option<Range<usize>> {
+        self.take(|start, end| {
+            let next = start.max(end.saturating_sub(chunk as u64));
+            (next..end, Self::word(start, next))
+        })
+    }
+
+    /// Takes items: those, and the word of what is left, for the first and the one behind the last.
+    fn take(&self, split: impl Fn(u64, u64) -> (Range<u64>, u64)) -> Option<Range<usize>> {
+        let mut word = self.0.load(Ordering::Relaxed);
+        loop {
+            let (start, end) = (word >> 32, word & u64::from(u32::MAX));
+            if start == end {
+                return None;
+            }
+            let (taken, left) = split(start, end);
+            match self.0.compare_exchange_weak(word, left, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Some(taken.start as usize..taken.end as usize),
+                Err(now) => word = now,
+            }
         }
     }
 }
@@ -194,7 +256,7 @@ impl Pool {
             self.opened.notify_all();
         }
         let _closing = Closing(self);
-        shared.take_part();
+        shared.take_part(0);
     }
 
     fn join_loops(&self, number: usize) {
@@ -209,7 +271,7 @@ impl Pool {
                     self.inside.fetch_add(1, Ordering::Relaxed);
                     drop(state);
                     let abort = AbortOnPanic;
-                    open.take_part();
+                    open.take_part(number + 1);
                     std::mem::forget(abort);
                     state = self.leave();
                 }
@@ -309,6 +371,14 @@ mod tests {
                 });
             }
         });
+    }
+
+    #[test]
+    fn a_share_is_taken_from_both_ends() {
+        let share = Share::new(3..10);
+        let taken = [share.take_first(3), share.take_last(3), share.take_first(3), share.take_last(3)];
+        assert_eq!(taken, [Some(3..6), Some(7..10), Some(6..7), None]);
+        assert_eq!(Share::new(4..4).take_first(1), None);
     }
 
     #[test]

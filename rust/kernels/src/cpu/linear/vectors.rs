@@ -7,11 +7,88 @@ use super::{GROUP, Linear, PAIR, TILE, num_pairs, store_columns};
 use crate::cpu::gated::activated;
 use crate::simd::{MAX_LANES, Vector, prefetch};
 
-/// Bytes ahead of the weights that are read, at which they are asked for: as many as arrive while
-/// few rows are multiplied.
-const AHEAD: usize = 4096;
+/// Bytes ahead of the weights that are read, at which they are asked for while few rows are
+/// multiplied: as many as arrive meanwhile.
+const NEAR: usize = 4096;
 /// Bytes of tiles that all rows take before the next tiles: half of a second cache of a megabyte.
 const MAX_TILES_BYTES: usize = 512 << 10;
+/// Rows whose products take longer than their weights take to arrive. From here on each block of
+/// rows asks for its part of the tiles that come next, so that memory is read all the time; of
+/// fewer rows the first block asks, and the processor itself foresees more.
+const MIN_SPREAD_ROWS: usize = 10;
+/// The parts of a byte that [`Ahead::step`] counts.
+const FRACTION: usize = 1 << 16;
+
+/// Where the weights lie that are asked for while others are multiplied.
+trait Ahead: Copy {
+    /// Tiles that all rows take before the next ones, at most.
+    const MAX_TILES: usize;
+    /// For one of some blocks of rows that are multiplied with some tiles.
+    fn of<P: Product>(args: &Linear, num_tiles: usize, block: usize, num_blocks: usize) -> Self;
+    /// Bytes from the beginning of a tile, at a pair of inputs.
+    fn distance<P: Product>(self, pair: usize) -> usize;
+}
+
+/// Shortly behind those that are read.
+#[derive(Clone, Copy)]
+struct Near;
+
+impl Ahead for Near {
+    const MAX_TILES: usize = GROUP;
+
+    #[inline(always)]
+    fn of<P: Product>(_args: &Linear, _num_tiles: usize, _block: usize, _num_blocks: usize) -> Self {
+        Self
+    }
+
+    #[inline(always)]
+    fn distance<P: Product>(self, pair: usize) -> usize {
+        NEAR + pair * pair_bytes::<P>()
+    }
+}
+
+/// Each block's part of the tiles that come next.
+#[derive(Clone, Copy)]
+struct Spread {
+    /// Where it begins.
+    first: usize,
+    /// What it moves on by at each pair, times [`FRACTION`].
+    step: usize,
+}
+
+impl Ahead for Spread {
+    const MAX_TILES: usize = PAIR;
+
+    #[inline(always)]
+    fn of<P: Product>(args: &Linear, num_tiles: usize, block: usize, num_blocks: usize) -> Self {
+        let tile_bytes = tile_len::<P>(args) * size_of::<u32>();
+        Self {
+            first: num_tiles * tile_bytes + block * tile_bytes / num_blocks,
+            step: pair_bytes::<P>() * FRACTION / num_blocks,
+        }
+    }
+
+    #[inline(always)]
+    fn distance<P: Product>(self, pair: usize) -> usize {
+        self.first + pair * self.step / FRACTION
+    }
+}
+
+/// Bytes of a pair of inputs in a tile.
+const fn pair_bytes<P: Product>() -> usize {
+    TILE * P::WORDS * size_of::<u32>()
+}
+
+/// Asks for two vectors' pairs.
+#[inline(always)]
+fn fetch<P: Product>(place: *const u32) {
+    for word in 0..P::WORDS {
+        prefetch(place.wrapping_add(word * TILE));
+        if P::Sum::LANES == MAX_LANES {
+            prefetch(place.wrapping_add(word * TILE + MAX_LANES));
+        }
+    }
+}
 
 /// Two vectors of outputs for each of some rows, in each of some tiles.
 type Sums<P, const R: usize, const T: usize> = [[[<P as Product>::Sum; 2]; R]; T];
@@ -22,22 +99,34 @@ type Sums<P, const R: usize, const T: usize> = [[[<P as Product>::Sum; 2]; R]; T
 /// As for [`linear`](super::linear), and the processor has the instructions of `P`.
 #[inline(always)]
 pub(super) unsafe fn run_pairs<P: Product>(args: &Linear, pairs: Range<usize>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if args.num_rows < MIN_SPREAD_ROWS {
+            run_ahead::<P, Near>(args, pairs);
+        } else {
+            run_ahead::<P, Spread>(args, pairs);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn run_ahead<P: Product, A: Ahead>(args: &Linear, pairs: Range<usize>) {
     let num_tiles = args.num_outputs.div_ceil(TILE);
     let tile_bytes = tile_len::<P>(args) * size_of::<u32>();
-    let at_once = (MAX_TILES_BYTES / tile_bytes.max(1)).next_multiple_of(PAIR).clamp(PAIR, GROUP);
+    let at_once = (MAX_TILES_BYTES / tile_bytes.max(1)).next_multiple_of(PAIR).clamp(PAIR, A::MAX_TILES);
     if args.activation > 0 {
         let at_once = at_once / PAIR;
         for first in pairs.clone().step_by(at_once) {
             // SAFETY: the tiles lie inside the tensors that the caller of `linear` vouches for;
             // likewise below.
-            unsafe { all_gated_rows::<P>(args, first..pairs.end.min(first + at_once)) };
+            unsafe { all_gated_rows::<P, A>(args, first..pairs.end.min(first + at_once)) };
         }
         return;
     }
     let tiles = pairs.start * PAIR..num_tiles.min(pairs.end * PAIR);
     for first in tiles.clone().step_by(at_once) {
         // SAFETY: see above.
-        unsafe { all_rows::<P>(args, first..tiles.end.min(first + at_once)) };
+        unsafe { all_rows::<P, A>(args, first..tiles.end.min(first + at_once)) };
     }
 }
 
@@ -52,22 +141,24 @@ fn next_rows(num_rows: usize, most: usize) -> usize {
 }
 
 #[inline(always)]
-unsafe fn all_rows<P: Product>(args: &Linear, tiles: Range<usize>) {
+unsafe fn all_rows<P: Product, A: Ahead>(args: &Linear, tiles: Range<usize>) {
+    let num_blocks = args.num_rows.div_ceil(P::TILE_ROWS);
     let mut row = 0;
-    while row < args.num_rows {
+    for block in 0..num_blocks {
         let tiles = tiles.clone();
+        let ahead = A::of::<P>(args, tiles.len(), block, num_blocks);
         // SAFETY: the caller's promise.
         row += unsafe {
             match next_rows(args.num_rows - row, P::TILE_ROWS) {
-                8 => rows::<P, 8, 1>(args, tiles, row),
-                7 => rows::<P, 7, 1>(args, tiles, row),
-                6 if P::MAX_SUMS < 24 => rows::<P, 6, 1>(args, tiles, row),
-                6 => rows::<P, 6, 2>(args, tiles, row),
-                5 => rows::<P, 5, 2>(args, tiles, row),
-                4 => rows::<P, 4, 2>(args, tiles, row),
-                3 => rows::<P, 3, 2>(args, tiles, row),
-                2 => rows::<P, 2, 2>(args, tiles, row),
-                _ => rows::<P, 1, 4>(args, tiles, row),
+                8 => rows::<P, A, 8, 1>(args, tiles, row, ahead),
+                7 => rows::<P, A, 7, 1>(args, tiles, row, ahead),
+                6 if P::MAX_SUMS < 24 => rows::<P, A, 6, 1>(args, tiles, row, ahead),
+                6 => rows::<P, A, 6, 2>(args, tiles, row, ahead),
+                5 => rows::<P, A, 5, 2>(args, tiles, row, ahead),
+                4 => rows::<P, A, 4, 2>(args, tiles, row, ahead),
+                3 => rows::<P, A, 3, 2>(args, tiles, row, ahead),
+                2 => rows::<P, A, 2, 2>(args, tiles, row, ahead),
+                _ => rows::<P, A, 1, 4>(args, tiles, row, ahead),
             }
         };
     }
@@ -75,24 +166,25 @@ unsafe fn all_rows<P: Product>(args: &Linear, tiles: Range<usize>) {
 
 /// `R` rows of some tiles, `T` at a time; returns `R`.
 #[inline(always)]
-unsafe fn rows<P: Product, const R: usize, const T: usize>(
+unsafe fn rows<P: Product, A: Ahead, const R: usize, const T: usize>(
     args: &Linear,
     tiles: Range<usize>,
     first_row: usize,
+    ahead: A,
 ) -> usize {
     let mut tile = tiles.start;
     // SAFETY: the caller's rows and tiles lie inside their tensors.
     unsafe {
         while tile + T <= tiles.end {
-            plain_block::<P, R, T>(args, tile, first_row);
+            plain_block::<P, A, R, T>(args, tile, first_row, ahead);
             tile += T;
         }
         while T > PAIR && tile + PAIR <= tiles.end {
-            plain_block::<P, R, PAIR>(args, tile, first_row);
+            plain_block::<P, A, R, PAIR>(args, tile, first_row, ahead);
             tile += PAIR;
         }
         while tile < tiles.end {
-            plain_block::<P, R, 1>(args, tile, first_row);
+            plain_block::<P, A, R, 1>(args, tile, first_row, ahead);
             tile += 1;
         }
     }
@@ -101,20 +193,22 @@ unsafe fn rows<P: Product, const R: usize, const T: usize>(
 
 /// All rows with some tiles of gates and the tiles that they multiply.
 #[inline(always)]
-unsafe fn all_gated_rows<P: Product>(args: &Linear, tiles: Range<usize>) {
+unsafe fn all_gated_rows<P: Product, A: Ahead>(args: &Linear, tiles: Range<usize>) {
     let most = P::TILE_ROWS.min(P::MAX_SUMS / (2 * PAIR));
+    let num_blocks = args.num_rows.div_ceil(most);
     let mut row = 0;
-    while row < args.num_rows {
+    for block in 0..num_blocks {
         let tiles = tiles.clone();
+        let ahead = A::of::<P>(args, tiles.len(), block, num_blocks);
         // SAFETY: the caller's promise.
         row += unsafe {
             match next_rows(args.num_rows - row, most) {
-                6 => gated_rows::<P, 6, 2>(args, tiles, row),
-                5 => gated_rows::<P, 5, 2>(args, tiles, row),
-                4 => gated_rows::<P, 4, 2>(args, tiles, row),
-                3 => gated_rows::<P, 3, 2>(args, tiles, row),
-                2 => gated_rows::<P, 2, 2>(args, tiles, row),
-                _ => gated_rows::<P, 1, 4>(args, tiles, row),
+                6 => gated_rows::<P, A, 6, 2>(args, tiles, row, ahead),
+                5 => gated_rows::<P, A, 5, 2>(args, tiles, row, ahead),
+                4 => gated_rows::<P, A, 4, 2>(args, tiles, row, ahead),
+                3 => gated_rows::<P, A, 3, 2>(args, tiles, row, ahead),
+                2 => gated_rows::<P, A, 2, 2>(args, tiles, row, ahead),
+                _ => gated_rows::<P, A, 1, 4>(args, tiles, row, ahead),
             }
         };
     }
@@ -122,20 +216,21 @@ unsafe fn all_gated_rows<P: Product>(args: &Linear, tiles: Range<usize>) {
 
 /// `R` rows of some gates and what they multiply, `T` tiles of both at a time; returns `R`.
 #[inline(always)]
-unsafe fn gated_rows<P: Product, const R: usize, const T: usize>(
+unsafe fn gated_rows<P: Product, A: Ahead, const R: usize, const T: usize>(
     args: &Linear,
     tiles: Range<usize>,
     first_row: usize,
+    ahead: A,
 ) -> usize {
     let mut tile = tiles.start;
     // SAFETY: the caller's rows and tiles lie inside their tensors.
     unsafe {
         while tile + T / 2 <= tiles.end {
-            gated_block::<P, R, T>(args, tile, first_row);
+            gated_block::<P, A, R, T>(args, tile, first_row, ahead);
             tile += T / 2;
         }
         while tile < tiles.end {
-            gated_block::<P, R, 2>(args, tile, first_row);
+            gated_block::<P, A, R, 2>(args, tile, first_row, ahead);
             tile += 1;
         }
     }
@@ -144,17 +239,18 @@ unsafe fn gated_rows<P: Product, const R: usize, const T: usize>(
 
 /// Half of `T` tiles of gates and the tiles that they multiply, of `R` rows.
 #[inline(always)]
-unsafe fn gated_block<P: Product, const R: usize, const T: usize>(
+unsafe fn gated_block<P: Product, A: Ahead, const R: usize, const T: usize>(
     args: &Linear,
     tile: usize,
     first_row: usize,
+    ahead: A,
 ) {
     let num_gates = args.num_outputs / 2 / TILE;
     for part in (0..TILE).step_by(2 * P::Sum::LANES) {
         // SAFETY: the caller's rows and tiles lie inside their tensors.
         unsafe {
             let tiles = std::array::from_fn(|t| tile + t % (T / 2) + t / (T / 2) * num_gates);
-            let sums = block::<P, R, T>(args, tiles, part, first_row);
+            let sums = block::<P, A, R, T>(args, tiles, part, first_row, ahead);
             store_gated::<P, R, T>(args, &sums, tile * TILE + part, first_row);
         }
     }
@@ -162,16 +258,17 @@ unsafe fn gated_block<P: Product, const R: usize, const T: usize>(
 
 /// `T` neighbouring tiles of `R` rows.
 #[inline(always)]
-unsafe fn plain_block<P: Product, const R: usize, const T: usize>(
+unsafe fn plain_block<P: Product, A: Ahead, const R: usize, const T: usize>(
     args: &Linear,
     tile: usize,
     first_row: usize,
+    ahead: A,
 ) {
     for part in (0..TILE).step_by(2 * P::Sum::LANES) {
         let output = tile * TILE + part;
         // SAFETY: the caller's rows and tiles lie inside their tensors.
         unsafe {
-            let sums = block::<P, R, T>(args, std::array::from_fn(|t| tile + t), part, first_row);
+            let sums = block::<P, A, R, T>(args, std::array::from_fn(|t| tile + t), part, first_row, ahead);
             if (tile + T) * TILE <= args.num_outputs {
                 store::<P, R, T>(args, &sums, output, first_row);
             } else {
@@ -183,11 +280,12 @@ unsafe fn plain_block<P: Product, const R: usize, const T: usize>(
 
 /// The sums of some tiles and `R` rows, two vectors of outputs from `part` on.
 #[inline(always)]
-unsafe fn block<P: Product, const R: usize, const T: usize>(
+unsafe fn block<P: Product, A: Ahead, const R: usize, const T: usize>(
     args: &Linear,
     tiles: [usize; T],
     part: usize,
     first_row: usize,
+    ahead: A,
 ) -> Sums<P, R, T> {
     let tile_len = tile_len::<P>(args);
     // SAFETY: the caller's rows and tiles lie inside their tensors.
@@ -197,11 +295,10 @@ unsafe fn block<P: Product, const R: usize, const T: usize>(
         let mut sums = [[[P::Sum::splat(0.0); 2]; R]; T];
         for pair in 0..args.num_inputs.div_ceil(2) {
             let x = x.add(2 * pair);
+            let distance = ahead.distance::<P>(pair);
             for (tile, sums) in tiles.iter().zip(&mut sums) {
                 let weights = tile.add(pair * TILE * P::WORDS);
-                let ahead = weights.wrapping_byte_add(AHEAD);
-                prefetch(ahead);
-                prefetch(ahead.wrapping_add(P::Sum::LANES));
+                fetch::<P>(tile.wrapping_byte_add(distance));
                 let (first, second) = (P::weights(weights), P::weights(weights.add(P::Sum::LANES)));
                 for (row, sums) in sums.iter_mut().enumerate() {
                     let numbers = P::numbers(x.add(row * args.x_stride));

@@ -119,20 +119,49 @@ impl Head {
     }
 }
 
-/// Attends the rows of the first tasks, as many as are of one sequence's heads side by side;
-/// returns how many.
+/// Attends the rows of the first tasks, as many as have up to 16; returns how many.
 ///
 /// # Safety
-/// As for [`attend`](super::attend), with at most 16 rows.
+/// As for [`attend`](super::attend); there is one.
 #[inline(always)]
 pub(super) unsafe fn attend<V: Vector, P: Products>(args: &PagedAttention, tasks: &[Task]) -> usize {
-    let first = &tasks[0];
+    let num_tasks = tasks.iter().take_while(|task| task.num_rows() <= SIDE).count();
+    let mut tasks = &tasks[..num_tasks];
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut keys = Keys::begin(args, &tasks[0]);
+        keys.ahead(args, args.key_cache, num_heads_beside(tasks), 0, 1).fetch_all();
+        while !tasks.is_empty() {
+            let (heads, others) = tasks.split_at(num_heads_beside(tasks));
+            keys = attend_heads::<V, P>(args, heads, others, keys);
+            tasks = others;
+        }
+    }
+    num_tasks
+}
+
+/// Returns how many of the first tasks are of one sequence's heads side by side.
+fn num_heads_beside(tasks: &[Task]) -> usize {
     let is_beside = |(number, task): &(usize, &Task)| {
-        let is_next = task.kv_head == first.kv_head + number && task.num_heads == first.num_heads;
-        is_next && task.first_token == first.first_token
+        let is_next = task.kv_head == tasks[0].kv_head + number && task.num_heads == tasks[0].num_heads;
+        is_next && task.first_token == tasks[0].first_token
     };
-    let num_heads = tasks.iter().take(MAX_HEADS).enumerate().take_while(is_beside).count();
-    let tasks = &tasks[..num_heads];
+    tasks.iter().take(MAX_HEADS).enumerate().take_while(is_beside).count()
+}
+
+/// Attends the rows of tasks side by side, from the first keys on, which have been asked for;
+/// returns the first keys of the other tasks, which have been too.
+///
+/// # Safety
+/// As for [`attend`].
+#[inline(always)]
+unsafe fn attend_heads<V: Vector, P: Products>(
+    args: &PagedAttention,
+    tasks: &[Task],
+    others: &[Task],
+    mut keys: Keys,
+) -> Keys {
+    let (first, num_heads) = (&tasks[0], tasks.len());
     let head = |tiles| Head { tiles, softmax: [Softmax::default(); SIDE], grown: [1.0; SIDE] };
     let mut heads = Tiles::lay_out(args.head_dim).map(head);
     let heads = &mut heads[..num_heads];
@@ -142,28 +171,31 @@ pub(super) unsafe fn attend<V: Vector, P: Products>(args: &PagedAttention, tasks
             head.begin::<V>(args, task);
         }
         let _ready = P::ready(first.num_rows());
-        let mut keys = Keys::begin(args, first);
-        for number in 0..num_heads {
-            keys.ahead(args, args.key_cache, number).fetch_all();
-        }
-        while keys.count > 0 {
+        loop {
             for (number, (head, task)) in heads.iter_mut().zip(tasks).enumerate() {
                 let halves = keys.halves(args, number, head.tiles.keys);
-                let values = keys.ahead(args, args.value_cache, number);
-                P::score_few(&head.tiles, halves, values, first.num_rows());
+                let values = keys.ahead(args, args.value_cache, num_heads, number, num_heads);
+                P::score_few(&head.tiles, halves, args.head_dim, values, first.num_rows());
                 head.soften::<V, P>(args, task, &keys);
             }
-            let mut next = keys;
+            let (mut next, mut num_next_heads) = (keys, num_heads);
             next.advance(args, first);
+            let is_last = next.count == 0;
+            if let (true, Some(other)) = (is_last, others.first()) {
+                (next, num_next_heads) = (Keys::begin(args, other), num_heads_beside(others));
+            }
             for (number, head) in heads.iter().enumerate() {
-                let ahead = next.ahead(args, args.key_cache, number);
+                let ahead = next.ahead(args, args.key_cache, num_next_heads, number, num_heads);
                 P::weigh_few::<V>(args, &head.tiles, &keys, number, ahead, &head.grown[..first.num_rows()]);
             }
             keys = next;
+            if is_last {
+                break;
+            }
         }
         for (head, task) in heads.iter().zip(tasks) {
             head.store::<V>(args, task);
         }
     }
-    num_heads
+    keys
 }

@@ -32,14 +32,16 @@ use std::ops::Range;
 
 use self::registers::Registers;
 use self::vectors::Vectors;
-use super::{KEY_TILE, PagedAttention, Task, fetch};
+use super::{CACHE_LINE, KEY_TILE, PagedAttention, Task};
 use crate::cpu::linear::{TILE_INPUTS as STEP, has_tiles};
-use crate::simd::Vector;
+use crate::simd::{Vector, prefetch_once};
 
 /// Rows of a task: values are transposed once for all of them.
 pub(super) const ROW_TILE: usize = 64;
 /// Rows or columns of a register.
 const SIDE: usize = 16;
+/// The parts of a line and of a key that [`Pace`] counts.
+const FRACTION: usize = 1 << 20;
 /// Words of a register.
 const TILE_LEN: usize = SIDE * SIDE;
 
@@ -87,7 +89,7 @@ trait Products {
 
     unsafe fn ready(num_rows: usize) -> Self::Ready;
     /// The scores of a tile of keys. Asks for what is read next meanwhile, as below.
-    unsafe fn score_few(tiles: &few::Tiles, keys: Halves, ahead: Ahead, num_rows: usize);
+    unsafe fn score_few(tiles: &few::Tiles, keys: Halves, head_dim: usize, ahead: Ahead, num_rows: usize);
     /// Reads those of a row.
     unsafe fn read_scores(tiles: &few::Tiles, row: usize, scores: &mut [f32; KEY_TILE]);
     /// Multiplies the output of some rows by what their maximum has grown by, and adds the weighted
@@ -151,11 +153,22 @@ impl Keys {
         };
     }
 
-    /// A head of the keys, or of their values, that is read soon.
+    /// One of some parts of the keys, or of their values, with some heads side by side.
     #[inline(always)]
-    fn ahead(&self, args: &PagedAttention, cache: usize, head: usize) -> Ahead<'_> {
-        let cache = (cache as *const u16).wrapping_add(head * args.head_dim);
-        Ahead { cache, head_dim: args.head_dim, offsets: &self.offsets[..self.count] }
+    fn ahead(
+        &self,
+        args: &PagedAttention,
+        cache: usize,
+        num_heads: usize,
+        part: usize,
+        num_parts: usize,
+    ) -> Ahead<'_> {
+        let keys = self.count * part / num_parts..self.count * (part + 1) / num_parts;
+        Ahead {
+            cache: cache as *const u16,
+            lines_per_key: num_heads * args.head_dim * size_of::<u16>() / CACHE_LINE,
+            offsets: &self.offsets[keys],
+        }
     }
 
     fn range(&self) -> Range<usize> {
@@ -186,28 +199,56 @@ impl Keys {
     }
 }
 
-/// Keys or values of a head that are to be asked for. All at once they would wait for each other:
-/// a processor has a few dozen cache lines on their way.
+/// Keys or values that are read soon, once, and are asked for a few cache lines at a time: all at
+/// once they would wait for each other, since a processor has a few dozen lines on their way. They
+/// are asked for as they lie, which is what it foresees.
 #[derive(Clone, Copy)]
 struct Ahead<'a> {
+    /// Of the first head.
     cache: *const u16,
-    head_dim: usize,
+    /// Of the heads side by side.
+    lines_per_key: usize,
     offsets: &'a [usize],
 }
 
 impl Ahead<'_> {
-    /// Asks for some of them.
+    fn num_lines(&self) -> usize {
+        self.offsets.len() * self.lines_per_key
+    }
+
     #[inline(always)]
-    fn fetch(&self, keys: Range<usize>) {
-        let keys = keys.start.min(self.offsets.len())..keys.end.min(self.offsets.len());
-        fetch(self.cache, self.head_dim, &self.offsets[keys]);
+    fn pace(&self, num_steps: usize) -> Pace {
+        Pace {
+            lines: (self.num_lines() * FRACTION).div_ceil(num_steps),
+            keys: FRACTION.div_ceil(self.lines_per_key),
+        }
+    }
+
+    /// Asks for the lines of a step.
+    #[inline(always)]
+    fn fetch(&self, pace: Pace, step: usize) {
+        let end = ((step + 1) * pace.lines / FRACTION).min(self.num_lines());
+        for line in step * pace.lines / FRACTION..end {
+            let key = line * pace.keys / FRACTION;
+            let place = self.cache.wrapping_add(self.offsets[key]);
+            prefetch_once(place.wrapping_byte_add((line - key * self.lines_per_key) * CACHE_LINE));
+        }
     }
 
     /// Asks for all of them.
     #[inline(always)]
     fn fetch_all(&self) {
-        self.fetch(0..KEY_TILE);
+        self.fetch(self.pace(1), 0);
     }
+}
+
+/// How fast one goes through what is [`Ahead`], so that a step need not divide.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// Lines for each step, times [`FRACTION`].
+    lines: usize,
+    /// Keys for each line, times [`FRACTION`].
+    keys: usize,
 }
 
 /// Two times 16 keys. What lies behind the last key gives scores that are not used, and a second

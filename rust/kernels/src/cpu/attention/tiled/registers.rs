@@ -29,9 +29,9 @@ impl Products for Registers {
     }
 
     #[inline(always)]
-    unsafe fn score_few(tiles: &few::Tiles, keys: Halves, ahead: Ahead, _num_rows: usize) {
+    unsafe fn score_few(tiles: &few::Tiles, keys: Halves, head_dim: usize, ahead: Ahead, _num_rows: usize) {
         // SAFETY: see above.
-        unsafe { score_few(keys, tiles.query, tiles.scores, ahead.head_dim / STEP) }
+        unsafe { score_few(keys, tiles.query, tiles.scores, head_dim / STEP) }
         ahead.fetch_all();
     }
 

@@ -157,8 +157,8 @@ fn check_few<P: Products>(order: &Order) {
         let weighted = unsafe {
             pack::query(&args, &problem.task(), 0, head.query);
             let _ready = P::ready(num_rows);
-            let ahead = keys.ahead(&args, args.value_cache, 0);
-            P::score_few(&head, keys.halves(&args, 0, copy.as_mut_ptr()), ahead, num_rows);
+            let ahead = keys.ahead(&args, args.value_cache, 1, 0, 1);
+            P::score_few(&head, keys.halves(&args, 0, copy.as_mut_ptr()), DIM, ahead, num_rows);
             for (row, scores) in scores.iter_mut().enumerate() {
                 P::read_scores(&head, row, scores);
                 let weights = problem.weights[row * KEY_TILE..].first_chunk().unwrap();

@@ -28,9 +28,9 @@ impl Products for Vectors {
     unsafe fn ready(_num_rows: usize) {}
 
     #[inline(always)]
-    unsafe fn score_few(tiles: &few::Tiles, keys: Halves, ahead: Ahead, num_rows: usize) {
+    unsafe fn score_few(tiles: &few::Tiles, keys: Halves, head_dim: usize, ahead: Ahead, num_rows: usize) {
         // SAFETY: the caller's promise, here and below.
-        unsafe { score_few(tiles, keys, ahead, num_rows) }
+        unsafe { score_few(tiles, keys, head_dim, ahead, num_rows) }
     }
 
     #[inline(always)]
@@ -101,19 +101,17 @@ unsafe fn splat(pair: *const u32) -> __m512i {
 /// # Safety
 /// The tiles have the sizes that their comments say; likewise below.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn score_few(tiles: &few::Tiles, keys: Halves, ahead: Ahead, num_rows: usize) {
-    let (step, head_dim) = (keys.step / size_of::<u32>(), ahead.head_dim);
-    let num_parts = head_dim / STEP;
+unsafe fn score_few(tiles: &few::Tiles, keys: Halves, head_dim: usize, ahead: Ahead, num_rows: usize) {
+    let (step, num_parts) = (keys.step / size_of::<u32>(), head_dim / STEP);
     // SAFETY: the caller's promise.
     unsafe {
         let halves = [keys.first, keys.second];
         let num_halves = if keys.is_whole { 2 } else { 1 };
+        let pace = ahead.pace(num_halves * num_parts);
         for (half, keys) in halves[..num_halves].iter().enumerate() {
             let transposed = tiles.values.add(half * head_dim / 2 * SIDE);
             for part in 0..num_parts {
-                let fetched = KEY_TILE.div_ceil(num_halves * num_parts);
-                let first = (half * num_parts + part) * fetched;
-                ahead.fetch(first..first + fetched);
+                ahead.fetch(pace, half * num_parts + part);
                 let target = transposed.add(part * TILE_LEN);
                 pack::transpose(keys.add(part * STEP).cast(), step, target, SIDE);
             }
@@ -221,7 +219,8 @@ unsafe fn weigh_as_read<const R: usize>(
     let cache = (args.value_cache as *const u16).wrapping_add(head * args.head_dim);
     // SAFETY: the caller's promise.
     unsafe {
-        let fetched = KEY_TILE.div_ceil(args.head_dim / STEP * SIDE);
+        let num_pairs = keys.count.div_ceil(2);
+        let pace = ahead.pace(args.head_dim / STEP * num_pairs);
         let order = [pack::interleaved(0, STEP as i32), pack::interleaved(SIDE as i32, STEP as i32)];
         for d in (0..args.head_dim).step_by(STEP) {
             let load = |key: usize| match key < keys.count {
@@ -229,9 +228,8 @@ unsafe fn weigh_as_read<const R: usize>(
                 false => _mm512_setzero_si512(),
             };
             let mut sums = [[_mm512_setzero_ps(); 2]; R];
-            for pair in 0..keys.count.div_ceil(2) {
-                let first = (d / STEP * SIDE + pair) * fetched;
-                ahead.fetch(first..first + fetched);
+            for pair in 0..num_pairs {
+                ahead.fetch(pace, d / STEP * num_pairs + pair);
                 let (even, odd) = (load(2 * pair), load(2 * pair + 1));
                 let first = _mm512_permutex2var_epi16(even, order[0], odd);
                 let second = _mm512_permutex2var_epi16(even, order[1], odd);
