@@ -145,6 +145,29 @@ def test_a_seeded_draw_is_the_inverse_of_the_distribution(tmp_path: Path) -> Non
     ]
 
 
+def test_a_plain_draw_is_that_of_a_plan_with_a_bias(tmp_path: Path) -> None:
+    """A plan without biases is drawn by arguments that were written down once: they must be those
+    of any other plan, and none that has a bias may be drawn by them.
+    """
+    prompt, drawn = random_prompt(6), []
+    for num_biases, bias in ((0, 1e4), (1, 0.0), (1, 1e4)):
+        runner = make_runner(write_checkpoint(tmp_path))
+        prefill(runner, prompt, row=2, block=2)
+        columns: dict[str, Sequence[float]] = {
+            "temperature": [2.0],
+            "top_p": [0.9],
+            "top_k": [0],
+            "uniform": [0.6],
+            "bias_samples": [0],
+            "bias_tokens": [3],
+            "bias_values": [bias],
+        }
+        write(runner._columns.sets[runner._turn], columns)
+        again = plan(num_tokens=6, num_seqs=1, num_samples=1, num_new_rows=1, num_biases=num_biases)
+        drawn.append(runner.execute(again).tokens.tolist())
+    assert drawn[0] == drawn[1] != drawn[2] == [3]
+
+
 def test_a_row_keeps_what_it_was_told(tmp_path: Path) -> None:
     """A plan holds blocks and parameters once: a runner that took them from the columns of a later
     step would read what was left there by others.

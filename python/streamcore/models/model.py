@@ -161,7 +161,7 @@ class Model:
             self._capped(self.decoder.logits(self.decoder.forward(step, wanted), step), recorder)
         except NotRecordableError:
             return None
-        return Recording(self.decoder, recorder, step)
+        return Recording(self.decoder, recorder, step, wanted.shape[0])
 
 
 class Recording:
@@ -169,11 +169,14 @@ class Recording:
     extension.
     """
 
-    def __init__(self, decoder: Decoder, recorder: Recorder, step: Step) -> None:
+    def __init__(self, decoder: Decoder, recorder: Recorder, step: Step, num_wanted: int) -> None:
         """Holds all memory whose address was written down."""
         self._decoder = decoder
         self.recorder = recorder
         self._step = step
+        self._vocab_size = decoder.head.weight.num_outputs
+        self.logits = self._logits(num_wanted)
+        """Whole, of as many tokens as are wanted at most"""
         self._rotations = [rope.rotation for rope in decoder.ropes]
 
     def run(self, num_tokens: int, num_seqs: int, num_wanted: int) -> Tensor:
@@ -184,8 +187,10 @@ class Recording:
             ValueError: a token, a position or a slot is out of range.
         """
         self.recorder.carry_out(num_tokens, num_seqs, num_wanted)
-        vocab_size = self._decoder.head.weight.num_outputs
-        return self._step.scratch.rows("logits", num_wanted, vocab_size)
+        return self._logits(num_wanted)
+
+    def _logits(self, num_wanted: int) -> Tensor:
+        return self._step.scratch.rows("logits", num_wanted, self._vocab_size)
 
 
 def check_step(token_ids: Tensor, positions: Tensor, kv: Sequence[KvGroup]) -> None:

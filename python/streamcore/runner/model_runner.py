@@ -100,6 +100,8 @@ class ModelRunner:
         self._num_launched = 0
         self.recording = None if placement.is_apart else self._record()
         """The forward pass written down, None where it is computed layer by layer"""
+        if sampler is not None and self.recording is not None:
+            sampler.write_down(self.recording.logits, self._columns)
         self._graphs = (
             None
             if placement.capture is None
@@ -132,31 +134,34 @@ class ModelRunner:
         self._num_launched += 1
         columns = self._columns.upload(turn, plan)
         self._rows.update(columns)
-        result, scores = self._results[turn][: plan.num_samples], self._run(columns, turn)
-        output = StepOutput(result, Scores.concatenate(scores) if scores else None)
+        tokens, scores = self._run(columns, turn)
+        output = StepOutput(tokens, Scores.concatenate(scores) if scores else None)
         event = self._events[turn]
         if event is not None:
             event.record(torch.cuda.current_stream(self._model.device))
         self._in_flight.append((output, event))
 
-    def _run(self, columns: PlanColumns, turn: int) -> list[Scores]:
-        """Computes and draws; the tokens go to the results of this turn."""
+    def _run(self, columns: PlanColumns, turn: int) -> tuple[Tensor, list[Scores]]:
+        """Computes and draws; the tokens are on their way to the host."""
         plan = columns.plan
         logits, scored = self._forward(columns)
         is_scored = plan.num_scored_samples or plan.num_scored_tokens
         inputs = ScoreInputs.of(columns) if is_scored else None
         scores: list[Scores] = []
+        results = self._results[turn][: plan.num_samples]
         if logits is not None:
             tokens, drawn = self._draw(logits, columns)
             # Of one step at a time the host has the tokens before the next.
             if self.depth > 1:
                 self._rows.keep(columns, tokens)
-            self._results[turn][: plan.num_samples].copy_(drawn, non_blocking=True)
+                results.copy_(drawn, non_blocking=True)
+            else:
+                results = drawn
             if inputs is not None:
                 scores += self._score_samples(logits, tokens, inputs)
         if inputs is not None and scored is not None:
             scores += score_prompt(self._model, scored, inputs, self._score)
-        return scores
+        return results, scores
 
     def _forward(self, columns: PlanColumns) -> tuple[Tensor | None, Tensor | None]:
         """The logits of the samples, and what those of the scored prompt tokens are made of; None
