@@ -80,7 +80,7 @@ impl Drop for Series {
 
 struct Loop<'a> {
     work: &'a (dyn Fn(Range<usize>) + Sync),
-    /// What each thread has left, the caller first.
+    /// What each thread has left, the caller first; those for whom there is no chunk share others'.
     shares: Vec<Share>,
     chunk: usize,
 }
@@ -92,16 +92,18 @@ impl<'a> Loop<'a> {
         chunk: usize,
         num_threads: usize,
     ) -> Self {
-        let start = |number: usize| num_items * number / num_threads;
-        let shares = (0..num_threads).map(|number| Share::new(start(number)..start(number + 1))).collect();
+        let num_shares = num_threads.min(num_items.div_ceil(chunk));
+        let start = |number: usize| num_items * number / num_shares;
+        let shares = (0..num_shares).map(|number| Share::new(start(number)..start(number + 1))).collect();
         Self { work, shares, chunk }
     }
 
     fn take_part(&self, number: usize) {
-        while let Some(items) = self.shares[number].take_first(self.chunk) {
+        let own = number % self.shares.len();
+        while let Some(items) = self.shares[own].take_first(self.chunk) {
             (self.work)(items);
         }
-        let (before, after) = self.shares.split_at(number);
+        let (before, after) = self.shares.split_at(own);
         for share in after.iter().chain(before) {
             while let Some(items) = share.take_last(self.chunk) {
                 (self.work)(items);
