@@ -11,12 +11,15 @@
 //! while before they sleep. Idle threads never do: the server's own threads need those cores. When
 //! they are woken they leave the caller's core to it ([`affinity`]).
 
+mod share;
+
 use std::num::NonZero;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use self::share::Share;
 use crate::affinity::{self, ThreadId};
 
 /// Chunks that a loop is cut into, per thread: enough to balance, few enough to hand out.
@@ -107,51 +110,6 @@ impl<'a> Loop<'a> {
         for share in after.iter().chain(before) {
             while let Some(items) = share.take_last(self.chunk) {
                 (self.work)(items);
-            }
-        }
-    }
-}
-
-/// Items side by side that are left, on a cache line of their own: the first of them in the upper
-/// half of the word, the one behind the last in the lower.
-#[repr(align(64))]
-struct Share(AtomicU64);
-
-impl Share {
-    fn new(items: Range<usize>) -> Self {
-        Self(AtomicU64::new(Self::word(items.start as u64, items.end as u64)))
-    }
-
-    fn word(start: u64, end: u64) -> u64 {
-        start << 32 | end
-    }
-
-    fn take_first(&self, chunk: usize) -> Option<Range<usize>> {
-        self.take(|start, end| {
-            let next = end.min(start + chunk as u64);
-            (start..next, Self::word(next, end))
-        })
-    }
-
-    fn take_last(&self, chunk: usize) -> Option<Range<usize>> {
-        self.take(|start, end| {
-            let next = start.max(end.saturating_sub(chunk as u64));
-            (next..end, Self::word(start, next))
-        })
-    }
-
-    /// Takes items: those, and the word of what is left, for the first and the one behind the last.
-    fn take(&self, split: impl Fn(u64, u64) -> (Range<u64>, u64)) -> Option<Range<usize>> {
-        let mut word = self.0.load(Ordering::Relaxed);
-        loop {
-            let (start, end) = (word >> 32, word & u64::from(u32::MAX));
-            if start == end {
-                return None;
-            }
-            let (taken, left) = split(start, end);
-            match self.0.compare_exchange_weak(word, left, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Some(taken.start as usize..taken.end as usize),
-                Err(now) => word = now,
             }
         }
     }
@@ -373,14 +331,6 @@ mod tests {
                 });
             }
         });
-    }
-
-    #[test]
-    fn a_share_is_taken_from_both_ends() {
-        let share = Share::new(3..10);
-        let taken = [share.take_first(3), share.take_last(3), share.take_first(3), share.take_last(3)];
-        assert_eq!(taken, [Some(3..6), Some(7..10), Some(6..7), None]);
-        assert_eq!(Share::new(4..4).take_first(1), None);
     }
 
     #[test]

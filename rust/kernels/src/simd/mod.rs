@@ -246,18 +246,6 @@ pub(crate) fn prefetch<T>(place: *const T) {
     let _ = place;
 }
 
-/// As [`prefetch`], for a line that is read once: it need not stay in the caches behind the nearest.
-#[inline(always)]
-pub(crate) fn prefetch_once<T>(place: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: see above.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_NTA }>(place.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = place;
-}
-
 /// Defines `$name(args, range)`, which runs `$body(args, range)` with the processor's best vector
 /// type, for one element type or (`$name<E, …>`) for any.
 ///

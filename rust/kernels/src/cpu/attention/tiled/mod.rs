@@ -34,7 +34,7 @@ use self::registers::Registers;
 use self::vectors::Vectors;
 use super::{CACHE_LINE, KEY_TILE, PagedAttention, Task};
 use crate::cpu::linear::{TILE_INPUTS as STEP, has_tiles};
-use crate::simd::{Vector, prefetch_once};
+use crate::simd::{Vector, prefetch};
 
 /// Rows of a task: values are transposed once for all of them.
 pub(super) const ROW_TILE: usize = 64;
@@ -199,9 +199,9 @@ impl Keys {
     }
 }
 
-/// Keys or values that are read soon, once, and are asked for a few cache lines at a time: all at
-/// once they would wait for each other, since a processor has a few dozen lines on their way. They
-/// are asked for as they lie, which is what it foresees.
+/// Keys or values that are read soon, and are asked for a few cache lines at a time: all at once
+/// they would wait for each other, since a processor has a few dozen lines on their way. They are
+/// asked for as they lie, which is what it foresees.
 #[derive(Clone, Copy)]
 struct Ahead<'a> {
     /// Of the first head.
@@ -231,7 +231,7 @@ impl Ahead<'_> {
         for line in step * pace.lines / FRACTION..end {
             let key = line * pace.keys / FRACTION;
             let place = self.cache.wrapping_add(self.offsets[key]);
-            prefetch_once(place.wrapping_byte_add((line - key * self.lines_per_key) * CACHE_LINE));
+            prefetch(place.wrapping_byte_add((line - key * self.lines_per_key) * CACHE_LINE));
         }
     }
 
