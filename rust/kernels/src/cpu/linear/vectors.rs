@@ -77,6 +77,7 @@ unsafe fn all_rows<P: Product, A: Ahead>(args: &Linear, tiles: Range<usize>) {
             }
         };
     }
+    debug_assert_eq!(row, args.num_rows, "blocks are as many as were counted");
 }
 
 /// `R` rows of some tiles, `T` at a time; returns `R`.
@@ -127,6 +128,7 @@ unsafe fn all_gated_rows<P: Product, A: Ahead>(args: &Linear, tiles: Range<usize
             }
         };
     }
+    debug_assert_eq!(row, args.num_rows, "blocks are as many as were counted");
 }
 
 /// `R` rows of some gates and what they multiply, `T` tiles of both at a time; returns `R`.
