@@ -11,6 +11,7 @@ pub mod cuda;
 mod e4m3;
 mod element;
 pub mod ops;
+mod parts;
 mod pool;
 pub mod program;
 mod simd;

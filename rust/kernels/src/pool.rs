@@ -21,6 +21,7 @@ use std::thread;
 
 use self::share::Share;
 use crate::affinity::{self, ThreadId};
+use crate::parts::part;
 
 /// Chunks that a loop is cut into, per thread: enough to balance, few enough to hand out.
 const CHUNKS_PER_THREAD: usize = 4;
@@ -96,8 +97,7 @@ impl<'a> Loop<'a> {
         num_threads: usize,
     ) -> Self {
         let num_shares = num_threads.min(num_items.div_ceil(chunk));
-        let start = |number: usize| num_items * number / num_shares;
-        let shares = (0..num_shares).map(|number| Share::new(start(number)..start(number + 1))).collect();
+        let shares = (0..num_shares).map(|number| Share::new(part(num_items, number, num_shares))).collect();
         Self { work, shares, chunk }
     }
 

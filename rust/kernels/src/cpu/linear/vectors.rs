@@ -6,6 +6,7 @@ use super::ahead::{Ahead, MIN_SPREAD_ROWS, Near, Spread, fetch, tile_len};
 use super::product::Product;
 use super::{Linear, PAIR, TILE, store_columns};
 use crate::cpu::gated::activated;
+use crate::parts::part;
 use crate::simd::{MAX_LANES, Vector};
 
 /// Bytes of tiles that all rows take before the next tiles: half of a second cache of a megabyte.
@@ -50,44 +51,38 @@ unsafe fn run_ahead<P: Product, A: Ahead>(args: &Linear, pairs: Range<usize>) {
     }
 }
 
-/// Returns how many of the rows that are left make the next block: all blocks are about as large.
-fn next_rows(num_rows: usize, most: usize) -> usize {
-    num_rows.div_ceil(num_rows.div_ceil(most)).min(most)
-}
-
 #[inline(always)]
 unsafe fn all_rows<P: Product, A: Ahead>(args: &Linear, tiles: Range<usize>) {
     let num_blocks = args.num_rows.div_ceil(P::TILE_ROWS);
-    let mut row = 0;
     for block in 0..num_blocks {
+        let held = part(args.num_rows, block, num_blocks);
         let tiles = tiles.clone();
         let ahead = A::of::<P>(args, tiles.len(), block, num_blocks);
         // SAFETY: the caller's promise.
-        row += unsafe {
-            match next_rows(args.num_rows - row, P::TILE_ROWS) {
-                8 => rows::<P, A, 8, 1>(args, tiles, row, ahead),
-                7 => rows::<P, A, 7, 1>(args, tiles, row, ahead),
-                6 if P::MAX_SUMS < 24 => rows::<P, A, 6, 1>(args, tiles, row, ahead),
-                6 => rows::<P, A, 6, 2>(args, tiles, row, ahead),
-                5 => rows::<P, A, 5, 2>(args, tiles, row, ahead),
-                4 => rows::<P, A, 4, 2>(args, tiles, row, ahead),
-                3 => rows::<P, A, 3, 2>(args, tiles, row, ahead),
-                2 => rows::<P, A, 2, 2>(args, tiles, row, ahead),
-                _ => rows::<P, A, 1, 4>(args, tiles, row, ahead),
+        unsafe {
+            match held.len() {
+                8 => rows::<P, A, 8, 1>(args, tiles, held.start, ahead),
+                7 => rows::<P, A, 7, 1>(args, tiles, held.start, ahead),
+                6 if P::MAX_SUMS < 24 => rows::<P, A, 6, 1>(args, tiles, held.start, ahead),
+                6 => rows::<P, A, 6, 2>(args, tiles, held.start, ahead),
+                5 => rows::<P, A, 5, 2>(args, tiles, held.start, ahead),
+                4 => rows::<P, A, 4, 2>(args, tiles, held.start, ahead),
+                3 => rows::<P, A, 3, 2>(args, tiles, held.start, ahead),
+                2 => rows::<P, A, 2, 2>(args, tiles, held.start, ahead),
+                _ => rows::<P, A, 1, 4>(args, tiles, held.start, ahead),
             }
-        };
+        }
     }
-    debug_assert_eq!(row, args.num_rows, "blocks are as many as were counted");
 }
 
-/// `R` rows of some tiles, `T` at a time; returns `R`.
+/// `R` rows of some tiles, `T` at a time.
 #[inline(always)]
 unsafe fn rows<P: Product, A: Ahead, const R: usize, const T: usize>(
     args: &Linear,
     tiles: Range<usize>,
     first_row: usize,
     ahead: A,
-) -> usize {
+) {
     let mut tile = tiles.start;
     // SAFETY: the caller's rows and tiles lie inside their tensors.
     unsafe {
@@ -104,7 +99,6 @@ unsafe fn rows<P: Product, A: Ahead, const R: usize, const T: usize>(
             tile += 1;
         }
     }
-    R
 }
 
 /// All rows with some tiles of gates and the tiles that they multiply.
@@ -112,33 +106,32 @@ unsafe fn rows<P: Product, A: Ahead, const R: usize, const T: usize>(
 unsafe fn all_gated_rows<P: Product, A: Ahead>(args: &Linear, tiles: Range<usize>) {
     let most = P::TILE_ROWS.min(P::MAX_SUMS / (2 * PAIR));
     let num_blocks = args.num_rows.div_ceil(most);
-    let mut row = 0;
     for block in 0..num_blocks {
+        let held = part(args.num_rows, block, num_blocks);
         let tiles = tiles.clone();
         let ahead = A::of::<P>(args, tiles.len(), block, num_blocks);
         // SAFETY: the caller's promise.
-        row += unsafe {
-            match next_rows(args.num_rows - row, most) {
-                6 => gated_rows::<P, A, 6, 2>(args, tiles, row, ahead),
-                5 => gated_rows::<P, A, 5, 2>(args, tiles, row, ahead),
-                4 => gated_rows::<P, A, 4, 2>(args, tiles, row, ahead),
-                3 => gated_rows::<P, A, 3, 2>(args, tiles, row, ahead),
-                2 => gated_rows::<P, A, 2, 2>(args, tiles, row, ahead),
-                _ => gated_rows::<P, A, 1, 4>(args, tiles, row, ahead),
+        unsafe {
+            match held.len() {
+                6 => gated_rows::<P, A, 6, 2>(args, tiles, held.start, ahead),
+                5 => gated_rows::<P, A, 5, 2>(args, tiles, held.start, ahead),
+                4 => gated_rows::<P, A, 4, 2>(args, tiles, held.start, ahead),
+                3 => gated_rows::<P, A, 3, 2>(args, tiles, held.start, ahead),
+                2 => gated_rows::<P, A, 2, 2>(args, tiles, held.start, ahead),
+                _ => gated_rows::<P, A, 1, 4>(args, tiles, held.start, ahead),
             }
-        };
+        }
     }
-    debug_assert_eq!(row, args.num_rows, "blocks are as many as were counted");
 }
 
-/// `R` rows of some gates and what they multiply, `T` tiles of both at a time; returns `R`.
+/// `R` rows of some gates and what they multiply, `T` tiles of both at a time.
 #[inline(always)]
 unsafe fn gated_rows<P: Product, A: Ahead, const R: usize, const T: usize>(
     args: &Linear,
     tiles: Range<usize>,
     first_row: usize,
     ahead: A,
-) -> usize {
+) {
     let mut tile = tiles.start;
     // SAFETY: the caller's rows and tiles lie inside their tensors.
     unsafe {
@@ -151,7 +144,6 @@ unsafe fn gated_rows<P: Product, A: Ahead, const R: usize, const T: usize>(
             tile += 1;
         }
     }
-    R
 }
 
 /// Half of `T` tiles of gates and the tiles that they multiply, of `R` rows.

@@ -34,6 +34,7 @@ use self::registers::Registers;
 use self::vectors::Vectors;
 use super::{CACHE_LINE, KEY_TILE, PagedAttention, Task};
 use crate::cpu::linear::{TILE_INPUTS as STEP, has_tiles};
+use crate::parts;
 use crate::simd::{Vector, prefetch};
 
 /// Rows of a task: values are transposed once for all of them.
@@ -163,11 +164,10 @@ impl Keys {
         part: usize,
         num_parts: usize,
     ) -> Ahead<'_> {
-        let keys = self.count * part / num_parts..self.count * (part + 1) / num_parts;
         Ahead {
             cache: cache as *const u16,
             lines_per_key: num_heads * args.head_dim * size_of::<u16>() / CACHE_LINE,
-            offsets: &self.offsets[keys],
+            offsets: &self.offsets[parts::part(self.count, part, num_parts)],
         }
     }
 
