@@ -8,23 +8,28 @@
 //! what it will read next is known.
 //!
 //! Within a [`Series`], where the next loop is microseconds away, threads look out for it for a
-//! while before they sleep. Idle threads never do: the server's own threads need those cores. When
-//! they are woken they leave the caller's core to it ([`affinity`]).
+//! while before they sleep, and come and go by a [`gate`] without a lock: a loop may be as short as
+//! a microsecond. Idle threads never look out: the server's own threads need those cores. When they
+//! are woken they leave the caller's core to it ([`affinity`]).
 
+mod gate;
 mod share;
 
 use std::num::NonZero;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use self::gate::{Gate, Turn};
 use self::share::Share;
 use crate::affinity::{self, ThreadId};
 use crate::parts::part;
 
 /// Chunks that a loop is cut into, per thread: enough to balance, few enough to hand out.
 const CHUNKS_PER_THREAD: usize = 4;
+/// By how much less work is worth a thread that looks out for it than one that has to be woken.
+const AWAKE: usize = 8;
 /// Polls for the next loop of a series, or for a loop's end, before a thread sleeps: some hundred
 /// microseconds, which is what a thread that slept takes to be back where the processor's idle
 /// states or a hypervisor are in the way.
@@ -50,18 +55,22 @@ pub fn set_num_threads(num_threads: usize) {
 
 /// Runs `work` over all of `0..num_items` in chunks, and returns when all are done.
 ///
-/// Chunks have at least `min_chunk` items where a share has: what is worth waking a thread for. A
-/// loop no longer than that, and a loop that starts while another one is on the pool, runs on the
-/// calling thread.
+/// Chunks have at least `min_chunk` items where a share has: what is worth waking a thread for; in a
+/// [`Series`] an eighth of that, since its threads are awake. A loop no longer than that, and a loop
+/// that starts while another one is on the pool, runs on the calling thread.
 pub(crate) fn parallel_for(num_items: usize, min_chunk: usize, work: &(dyn Fn(Range<usize>) + Sync)) {
     let num_threads = num_threads();
-    let chunk = min_chunk.max(1).max(num_items / (num_threads * CHUNKS_PER_THREAD));
+    let ease = if POOL.is_in_series() { AWAKE } else { 1 };
+    let chunk = min_chunk.max(1).div_ceil(ease).max(num_items / (num_threads * CHUNKS_PER_THREAD));
     let is_counted = u32::try_from(num_items).is_ok();
     if num_threads == 1 || num_items <= chunk || !is_counted {
         return work(0..num_items);
     }
     match POOL.caller.try_lock() {
-        Ok(_turn) => POOL.run(&Loop::new(work, num_items, chunk, num_threads), num_threads - 1),
+        Ok(mut num_started) => {
+            let shared = Loop::new(work, num_items, chunk, num_threads);
+            POOL.run(&mut num_started, &shared, num_threads - 1);
+        }
         Err(_) => work(0..num_items),
     }
 }
@@ -116,22 +125,10 @@ impl<'a> Loop<'a> {
 }
 
 struct State {
-    /// The loop that threads may join; `None` when it is closed.
-    open: Option<&'static Loop<'static>>,
-    /// Threads with a number from this on stay out of the open loop.
-    limit: usize,
-    /// Counts loops, so that no thread joins the same one twice.
-    loops: u64,
     /// Threads of the pool that have begun.
     threads: Vec<ThreadId>,
     /// The core of the caller, which all of them are kept off.
     caller_core: Option<usize>,
-    /// Threads that sleep until a loop is opened.
-    num_sleeping: usize,
-    /// Whether the caller sleeps until no thread is inside.
-    is_caller_asleep: bool,
-    /// Threads that exist.
-    num_started: usize,
 }
 
 impl State {
@@ -149,14 +146,20 @@ impl State {
 }
 
 struct Pool {
-    caller: Mutex<()>,
-    state: Mutex<State>,
+    /// Held while a loop is on the pool: how many threads were started.
+    caller: Mutex<usize>,
+    gate: Gate,
+    /// The loop behind the gate, and how many threads it has room for; they change while the gate
+    /// is closed.
+    open: AtomicPtr<Loop<'static>>,
+    num_joining: AtomicUsize,
     /// Number of open series.
     series: AtomicUsize,
-    /// `State::loops`, to be looked at without the lock.
-    loops: AtomicU64,
-    /// Threads inside the loop, the caller not counted; changed under the lock.
-    inside: AtomicUsize,
+    /// Threads that sleep until a loop is opened; they count themselves under the lock.
+    num_sleeping: AtomicUsize,
+    /// Whether the caller sleeps until no thread is inside; set under the lock.
+    is_caller_asleep: AtomicBool,
+    state: Mutex<State>,
     opened: Condvar,
     left: Condvar,
 }
@@ -164,23 +167,21 @@ struct Pool {
 impl Pool {
     const fn new() -> Self {
         Self {
-            caller: Mutex::new(()),
-            state: Mutex::new(State {
-                open: None,
-                limit: 0,
-                loops: 0,
-                threads: Vec::new(),
-                caller_core: None,
-                num_sleeping: 0,
-                is_caller_asleep: false,
-                num_started: 0,
-            }),
+            caller: Mutex::new(0),
+            gate: Gate::new(),
+            open: AtomicPtr::new(std::ptr::null_mut()),
+            num_joining: AtomicUsize::new(0),
             series: AtomicUsize::new(0),
-            loops: AtomicU64::new(0),
-            inside: AtomicUsize::new(0),
+            num_sleeping: AtomicUsize::new(0),
+            is_caller_asleep: AtomicBool::new(false),
+            state: Mutex::new(State { threads: Vec::new(), caller_core: None }),
             opened: Condvar::new(),
             left: Condvar::new(),
         }
+    }
+
+    fn is_in_series(&self) -> bool {
+        self.series.load(Ordering::Relaxed) > 0
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -188,103 +189,100 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&'static self, shared: &Loop<'_>, num_joining: usize) {
-        // SAFETY: only the lifetime changes. `Closing` closes the loop and waits for every thread
-        // inside before `shared` goes out of scope, also when the caller's own part panics.
-        let open = unsafe { std::mem::transmute::<&Loop<'_>, &'static Loop<'static>>(shared) };
-        let mut state = self.state();
-        while state.num_started < num_joining {
-            let number = state.num_started;
+    fn run(&'static self, num_started: &mut usize, shared: &Loop<'_>, num_joining: usize) {
+        self.start_threads(num_started, num_joining);
+        let open = std::ptr::from_ref(shared).cast::<Loop<'static>>().cast_mut();
+        self.open.store(open, Ordering::Relaxed);
+        self.num_joining.store(num_joining, Ordering::Relaxed);
+        self.gate.open();
+        let _closing = Closing(self);
+        // A thread counts itself, then looks at the gate: either it sees that loop, or is seen
+        // here.
+        if self.num_sleeping.load(Ordering::SeqCst) > 0 {
+            self.state().leave_core_to_caller();
+            self.opened.notify_all();
+        }
+        shared.take_part(0);
+    }
+
+    fn start_threads(&'static self, num_started: &mut usize, num_joining: usize) {
+        while *num_started < num_joining {
+            let number = *num_started;
             let started = thread::Builder::new()
                 .name(format!("kernels-{number}"))
                 .spawn(move || self.join_loops(number));
             if started.is_err() {
                 break;
             }
-            state.num_started += 1;
+            *num_started += 1;
         }
-        state.open = Some(open);
-        state.limit = num_joining;
-        state.loops += 1;
-        self.loops.store(state.loops, Ordering::Relaxed);
-        let is_one_asleep = state.num_sleeping > 0;
-        if is_one_asleep {
-            state.leave_core_to_caller();
-        }
-        drop(state);
-        if is_one_asleep {
-            self.opened.notify_all();
-        }
-        let _closing = Closing(self);
-        shared.take_part(0);
     }
 
     fn join_loops(&self, number: usize) {
-        let mut joined = 0;
         let mut state = self.state();
         state.threads.push(affinity::this_thread());
         state.caller_core = None;
+        drop(state);
+        let mut seen = 0;
         loop {
-            match state.open {
-                Some(open) if number < state.limit && joined != state.loops => {
-                    joined = state.loops;
-                    self.inside.fetch_add(1, Ordering::Relaxed);
-                    drop(state);
-                    let abort = AbortOnPanic;
-                    open.take_part(number + 1);
-                    std::mem::forget(abort);
-                    state = self.leave();
-                }
-                _ => state = self.wait_for_loop(state),
+            seen = self.next_turn(seen);
+            // Of a turn that the gate lets in, or of a later one, and then it does not.
+            let has_room = number < self.num_joining.load(Ordering::Relaxed);
+            if has_room && self.gate.enter(seen) {
+                let abort = AbortOnPanic;
+                // SAFETY: the loop stays where it is while a thread is inside: `Closing` waits for
+                // that also when the caller's own part panics.
+                unsafe { &*self.open.load(Ordering::Relaxed) }.take_part(number + 1);
+                std::mem::forget(abort);
+                self.leave();
             }
         }
     }
 
-    fn leave(&self) -> MutexGuard<'_, State> {
-        let state = self.state();
-        // Publishes this thread's writes to the caller, which reads the number without the lock.
-        if self.inside.fetch_sub(1, Ordering::Release) == 1 && state.is_caller_asleep {
+    fn leave(&self) {
+        self.gate.leave();
+        // As in `run`: the caller says that it sleeps, then looks at the gate.
+        if self.is_caller_asleep.load(Ordering::SeqCst) {
+            drop(self.state());
             self.left.notify_one();
         }
-        state
     }
 
-    /// Returns when another loop may be open.
-    fn wait_for_loop<'a>(&'a self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let seen = state.loops;
-        drop(state);
+    /// Returns the turn of the newest loop when it is another than the one seen before.
+    fn next_turn(&self, seen: Turn) -> Turn {
         for _ in 0..GLANCES {
-            if self.series.load(Ordering::Relaxed) == 0 {
-                break;
+            let turn = self.gate.turn();
+            if turn != seen {
+                return turn;
             }
-            if self.loops.load(Ordering::Relaxed) != seen {
-                return self.state();
+            if !self.is_in_series() {
+                break;
             }
             std::hint::spin_loop();
         }
         let mut state = self.state();
-        if state.loops == seen {
-            state.num_sleeping += 1;
+        self.num_sleeping.fetch_add(1, Ordering::SeqCst);
+        while self.gate.turn() == seen {
             state = self.opened.wait(state).unwrap_or_else(PoisonError::into_inner);
-            state.num_sleeping -= 1;
         }
-        state
+        self.num_sleeping.fetch_sub(1, Ordering::SeqCst);
+        self.gate.turn()
     }
 
     /// Returns when no thread is inside the loop, which is closed.
     fn wait_until_left(&self) {
         for _ in 0..GLANCES {
-            if self.inside.load(Ordering::Acquire) == 0 {
+            if self.gate.is_empty() {
                 return;
             }
             std::hint::spin_loop();
         }
         let mut state = self.state();
-        state.is_caller_asleep = true;
-        while self.inside.load(Ordering::Acquire) > 0 {
+        self.is_caller_asleep.store(true, Ordering::SeqCst);
+        while !self.gate.is_empty() {
             state = self.left.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.is_caller_asleep = false;
+        self.is_caller_asleep.store(false, Ordering::SeqCst);
     }
 }
 
@@ -293,7 +291,7 @@ struct Closing(&'static Pool);
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        self.0.state().open = None;
+        self.0.gate.close();
         self.0.wait_until_left();
     }
 }

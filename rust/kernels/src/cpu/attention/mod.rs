@@ -44,7 +44,7 @@ use super::{Shared, by_kv_dtypes, scratch};
 use crate::KvDtypes;
 use crate::element::Element;
 use crate::ops::{OpError, arguments};
-use crate::pool::parallel_for;
+use crate::pool::{num_threads, parallel_for};
 use crate::simd::{MAX_LANES, Vector, exp, multiversioned, prefetch, tanh};
 
 /// Keys per tile: their widened copies and scores stay in the nearest caches.
@@ -285,12 +285,23 @@ unsafe fn weigh<V: Vector>(score: V, max: V) -> V {
 
 unsafe fn all<E: Element, C: Element>(step: &Step<'_>) {
     let Step { args, tasks, .. } = *step;
-    let group = args.num_heads / args.num_kv_heads;
-    let work: usize = tasks.iter().map(|task| task.num_keys() * task.num_tokens).sum();
-    let min_tasks = (tasks.len() * WORK_PER_CHUNK).div_ceil((work * group * args.head_dim).max(1));
+    let work_of = |task: &Task| task.num_keys() * task.num_rows() * args.head_dim;
+    let work: usize = tasks.iter().map(work_of).sum();
+    let together = tasks_together(args, tasks.len(), tasks.iter().map(work_of).max().unwrap_or(0));
+    let num_items = tasks.len() / together;
+    let min_items = (num_items * WORK_PER_CHUNK).div_ceil(work.max(1));
     let step = Shared(step);
     // SAFETY: the caller's promise; no two tasks write the same rows of the output.
-    parallel_for(tasks.len(), min_tasks, &|range| unsafe { run::<E, C>(step.get(), range) });
+    parallel_for(num_items, min_items, &|items| unsafe {
+        run::<E, C>(step.get(), items.start * together..items.end * together);
+    });
+}
+
+/// Returns how many tasks in a row go to the same thread: those of all heads, whose keys lie side by
+/// side, where threads have as much to do all the same.
+fn tasks_together(args: &PagedAttention, num_tasks: usize, most_work: usize) -> usize {
+    let heads = args.num_kv_heads;
+    if num_tasks >= heads * num_threads() && most_work * heads <= WORK_PER_CHUNK { heads } else { 1 }
 }
 
 /// Cuts the step into tasks, sequence by sequence.
