@@ -1,15 +1,20 @@
 //! A forward pass that was written down once: its operations in order, carried out in one call.
 //!
 //! Addresses stay the same from step to step; only the numbers of rows differ, and each operation
-//! knows which of them is its own.
+//! knows which of them is its own. Rows that a product would round first are rounded where they are
+//! made, in memory of the program.
 
 use std::time::{Duration, Instant};
 
+use crate::cpu::round_early;
 use crate::ops::{OpError, Operation};
 use crate::pool::Series;
 
 /// Bytes of the largest struct of arguments, in words.
 const MAX_WORDS: usize = 32;
+
+/// Elements of a cache line of `bfloat16`.
+const LINE: usize = 32;
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -17,16 +22,44 @@ struct Entry {
     arguments: [u64; MAX_WORDS],
     /// The index of its number of rows.
     rows: usize,
+    /// Its places of rounded rows, those that it takes and those that it makes: the word of the
+    /// arguments, and which memory.
+    rounded: [Option<(usize, usize)>; 2],
 }
 
 impl Entry {
+    fn with_arguments(&self) -> (&'static Operation, *const u8) {
+        (self.operation, self.arguments.as_ptr().cast())
+    }
+
     /// # Safety
     /// As [`Program::run`].
-    unsafe fn run(&self, rows: &[usize]) -> Result<(), OpError> {
+    unsafe fn run(&self, rows: &[usize], memories: &[Rows; 2]) -> Result<(), OpError> {
         let mut words = self.arguments;
         words[self.operation.layout.rows.0 / size_of::<u64>()] = rows[self.rows] as u64;
+        for (word, memory) in self.rounded.into_iter().flatten() {
+            words[word] = memories[memory].place();
+        }
         // SAFETY: the caller's promise.
         unsafe { self.operation.run(words.as_ptr().cast()) }
+    }
+}
+
+/// Memory for rounded rows, between an operation and the one behind it.
+#[derive(Debug, Default)]
+struct Rows(Vec<u16>);
+
+impl Rows {
+    fn make_room(&mut self, len: usize) {
+        if self.0.len() < len + LINE {
+            // As zeros it takes no pages before they are written.
+            self.0 = vec![0; len + LINE];
+        }
+    }
+
+    /// Returns where a cache line begins.
+    fn place(&self) -> u64 {
+        (self.0.as_ptr() as usize).next_multiple_of(LINE * size_of::<u16>()) as u64
     }
 }
 
@@ -34,6 +67,8 @@ impl Entry {
 #[derive(Debug, Default)]
 pub struct Program {
     entries: Vec<Entry>,
+    /// Two, as a product may read one and write the other.
+    rounded: [Rows; 2],
 }
 
 impl Program {
@@ -43,7 +78,7 @@ impl Program {
     /// [`OpError::Unknown`].
     ///
     /// # Safety
-    /// `arguments` points to a struct of the operation.
+    /// `arguments` points to a struct of the operation, with the most rows that it will have.
     pub unsafe fn append(&mut self, op: u32, arguments: *const u8, which: usize) -> Result<(), OpError> {
         let operation = Operation::of(op)?;
         let mut words = [0; MAX_WORDS];
@@ -52,7 +87,17 @@ impl Program {
         unsafe {
             std::ptr::copy_nonoverlapping(arguments, words.as_mut_ptr().cast::<u8>(), operation.layout.size);
         }
-        self.entries.push(Entry { operation, arguments: words, rows: which });
+        let mut entry = Entry { operation, arguments: words, rows: which, rounded: [None; 2] };
+        let memory = self.entries.len() % self.rounded.len();
+        if let Some(before) = self.entries.last_mut() {
+            // SAFETY: both have a struct of their operation.
+            if let Some(rows) = unsafe { round_early(before.with_arguments(), entry.with_arguments()) } {
+                entry.rounded[0] = Some((rows.taken / size_of::<u64>(), memory));
+                before.rounded[1] = Some((rows.made / size_of::<u64>(), memory));
+                self.rounded[memory].make_room(rows.len);
+            }
+        }
+        self.entries.push(entry);
         Ok(())
     }
 
@@ -78,7 +123,7 @@ impl Program {
     pub unsafe fn run(&self, rows: &[usize]) -> Result<(), OpError> {
         let _series = Series::begin();
         // SAFETY: the caller's promise.
-        self.entries.iter().try_for_each(|entry| unsafe { entry.run(rows) })
+        self.entries.iter().try_for_each(|entry| unsafe { entry.run(rows, &self.rounded) })
     }
 
     /// As [`Program::run`], with a clock read between the operations; what each took, in order.
@@ -93,7 +138,7 @@ impl Program {
         let mut before = Instant::now();
         let timed = |entry: &Entry| {
             // SAFETY: the caller's promise.
-            unsafe { entry.run(rows) }?;
+            unsafe { entry.run(rows, &self.rounded) }?;
             let now = Instant::now();
             Ok(now - std::mem::replace(&mut before, now))
         };

@@ -8,6 +8,7 @@ mod grouped;
 mod linear;
 mod rms_norm;
 mod rope;
+mod rounded;
 mod rows;
 mod sample;
 mod scratch;
@@ -21,9 +22,11 @@ pub use grouped::Form;
 pub use linear::{
     Linear, PackLinear, activates, has_tiles, linear, pack_linear, packed_len, prefers_rounding,
 };
+pub(crate) use rms_norm::norm_arguments;
 pub use rms_norm::{RmsNorm, rms_norm};
 pub(crate) use rope::rope_arguments;
 pub use rope::{RopeAndStore, rope_and_store_kv};
+pub(crate) use rounded::round_early;
 pub use rows::{AddInto, Embed, Scale, SoftCap, Take, add_into, embed, scale, soft_cap, take};
 pub use sample::{Sample, Score, sample, score};
 

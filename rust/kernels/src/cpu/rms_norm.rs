@@ -1,39 +1,71 @@
 //! `x / sqrt(mean(x²) + eps) * weight`, optionally of a running sum.
 
+use std::mem::offset_of;
 use std::ops::Range;
 
+use super::rounded::Made;
 use super::{Shared, by_dtype, rows_per_chunk};
 use crate::Dtype;
-use crate::element::Element;
+use crate::element::{Bf16, Element};
 use crate::ops::{OpError, arguments};
 use crate::pool::parallel_for;
 use crate::simd::{Vector, multiversioned};
 
-arguments! {
+/// Declares the arguments of [`rms_norm`] of a device, by the field for rows that are rounded, if it
+/// has one.
+macro_rules! norm_arguments {
+    ($(#[$meta:meta])* { $($rounded:tt)* }) => {
+        arguments! {
+            $(#[$meta])*
+            pub struct RmsNorm, rows num_tokens {
+                /// \[num_tokens, hidden\], rows contiguous; may be `x` itself.
+                output: usize,
+                /// \[num_tokens, hidden\], rows contiguous.
+                x: usize,
+                /// As `x`, updated in place; 0 for none.
+                residual: usize,
+                /// \[hidden\].
+                weight: usize,
+                /// Rows.
+                num_tokens: usize,
+                /// Elements per row.
+                hidden: usize,
+                /// Elements from one row of `output` to the next.
+                output_stride: usize,
+                /// Elements from one row of `x` to the next.
+                x_stride: usize,
+                /// Elements from one row of `residual` to the next.
+                residual_stride: usize,
+                $($rounded)*
+                /// Added to the mean square.
+                eps: f32,
+                /// Of all tensors.
+                dtype: u32,
+            }
+        }
+    };
+}
+pub(crate) use norm_arguments;
+
+norm_arguments! {
     /// The arguments of [`rms_norm`].
-    pub struct RmsNorm, rows num_tokens {
-        /// \[num_tokens, hidden\], rows contiguous; may be `x` itself.
-        output: usize,
-        /// \[num_tokens, hidden\], rows contiguous.
-        x: usize,
-        /// As `x`, updated in place; 0 for none.
-        residual: usize,
-        /// \[hidden\].
-        weight: usize,
-        /// Rows.
-        num_tokens: usize,
-        /// Elements per row.
-        hidden: usize,
-        /// Elements from one row of `output` to the next.
-        output_stride: usize,
-        /// Elements from one row of `x` to the next.
-        x_stride: usize,
-        /// Elements from one row of `residual` to the next.
-        residual_stride: usize,
-        /// Added to the mean square.
-        eps: f32,
-        /// Of all tensors.
-        dtype: u32,
+    {
+        /// \[num_tokens, hidden\] `bfloat16`, contiguous: the output once more, rounded for a product
+        /// (see `rounded`), from `f32`; 0 for none.
+        rounded: usize,
+    }
+}
+
+impl RmsNorm {
+    /// What it makes, if that can be rounded at once.
+    pub(super) fn made(&self) -> Option<Made> {
+        let can_round = self.dtype == Dtype::F32 as u32 && self.output_stride == self.hidden;
+        can_round.then_some(Made {
+            output: self.output,
+            num_rows: self.num_tokens,
+            width: self.hidden,
+            rounded: offset_of!(Self, rounded),
+        })
     }
 }
 
@@ -79,11 +111,15 @@ unsafe fn rows<E: Element, V: Vector>(args: &RmsNorm, range: Range<usize>) {
             let scale = V::splat(1.0 / (mean + args.eps).sqrt());
             let target = (args.output as *mut E).add(row * args.output_stride);
             let weight = args.weight as *const E;
+            let rounded = (args.rounded as *mut Bf16).wrapping_add(row * args.hidden);
             for i in (0..args.hidden).step_by(V::LANES) {
                 let left = args.hidden - i;
                 let normal = E::load_up_to::<V>(source.add(i), left).mul(scale);
                 let weighted = normal.mul(E::load_up_to::<V>(weight.add(i), left));
                 E::store_up_to(weighted, target.add(i), left);
+                if args.rounded != 0 {
+                    Bf16::store_up_to(weighted, rounded.add(i), left);
+                }
             }
         }
     }

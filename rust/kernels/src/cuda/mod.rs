@@ -7,7 +7,7 @@ use std::ffi::{CStr, c_char, c_int};
 use std::fmt;
 
 pub use operations::{
-    Experts, GroupedLinear, Linear, OPERATIONS, PagedAttention, Primitives, RopeAndStore, WidenFp8,
+    Experts, GroupedLinear, Linear, OPERATIONS, PagedAttention, Primitives, RmsNorm, RopeAndStore, WidenFp8,
     WidenGroups,
 };
 

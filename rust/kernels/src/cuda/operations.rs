@@ -1,6 +1,6 @@
 //! The operations of a device, and the structs of those whose arguments differ from the CPU's.
 
-use crate::cpu::{self, rope_arguments};
+use crate::cpu::{self, norm_arguments, rope_arguments};
 use crate::ops::{Layout, arguments};
 
 arguments! {
@@ -62,6 +62,11 @@ arguments! {
         /// both (3).
         parts: u32,
     }
+}
+
+norm_arguments! {
+    /// The arguments of a norm; the same as on the CPU, but nothing is rounded for a product.
+    {}
 }
 
 rope_arguments! {
@@ -278,7 +283,7 @@ operations! {
     Take(cpu::Take) => streamcore_cuda_take,
     AddInto(cpu::AddInto) => streamcore_cuda_add_into,
     Scale(cpu::Scale) => streamcore_cuda_scale,
-    RmsNorm(cpu::RmsNorm) => streamcore_cuda_rms_norm,
+    RmsNorm(RmsNorm) => streamcore_cuda_rms_norm,
     Gated(cpu::Gated) => streamcore_cuda_gated,
     RopeAndStore(RopeAndStore) => streamcore_cuda_rope_and_store,
     PagedAttention(PagedAttention) => streamcore_cuda_paged_attention,

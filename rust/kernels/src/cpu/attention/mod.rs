@@ -36,10 +36,12 @@ mod tiled;
 #[expect(clippy::needless_range_loop, reason = "vectors of rows are named by their numbers")]
 mod wide;
 
+use std::mem::offset_of;
 use std::ops::Range;
 
 use self::check::Sequence;
 use super::linear::{TILE_INPUTS, prefers_rounding};
+use super::rounded::Made;
 use super::{Shared, by_kv_dtypes, scratch};
 use crate::KvDtypes;
 use crate::element::Element;
@@ -100,6 +102,8 @@ pub struct PagedAttention, rows num_seqs {
     query_stride: usize,
     /// Entries from one row of `block_tables` to the next.
     block_table_stride: usize,
+    /// As `output`, in `bfloat16`: rounded for a product (see `rounded`), by `tiled`; 0 for none.
+    rounded: usize,
     /// Multiplies the scores.
     scale: f32,
     /// Maximum keys that a token sees, its own among them; 0 for all.
@@ -113,6 +117,17 @@ pub struct PagedAttention, rows num_seqs {
     /// Of the caches: the same, or `bfloat16` under `float32`.
     cache_dtype: u32,
 }
+}
+
+impl PagedAttention {
+    /// What it makes, if that can be rounded at once.
+    pub(super) fn made(&self) -> Option<Made> {
+        let dtypes = KvDtypes::from_codes(self.dtype, self.cache_dtype).ok()?;
+        let width = self.num_heads * self.head_dim;
+        let rounded = offset_of!(Self, rounded);
+        let num_rows = self.num_tokens;
+        is_tiled(self, dtypes).then_some(Made { output: self.output, num_rows, width, rounded })
+    }
 }
 
 /// Query tokens of one sequence, and query heads of one KV head.

@@ -28,6 +28,7 @@ mod tests;
 mod tiles;
 mod vectors;
 
+use std::mem::offset_of;
 use std::ops::Range;
 
 #[cfg(test)]
@@ -40,6 +41,7 @@ use product::{Plain, Widened};
 use vectors::run_pairs;
 
 use super::gated::{Gated, gated};
+use super::rounded::Made;
 use super::{Shared, grouped, rows_per_chunk, scratch};
 use crate::Dtype;
 use crate::element::{Bf16, Element};
@@ -83,6 +85,12 @@ arguments! {
         /// \[rows, num_outputs\] `f32`, contiguous: the product where it is not activated at once
         /// (see [`activates`]); else 0.
         gate_up: usize,
+        /// \[rows, num_inputs\] `bfloat16`, contiguous: `x` as the operation before has rounded it (see
+        /// `rounded`); 0 for none.
+        rounded_x: usize,
+        /// \[rows, num_outputs / 2\] `bfloat16`, contiguous: the activated output once more, rounded
+        /// likewise; 0 for none.
+        rounded: usize,
         /// The form of a weight in groups, of which `packed` then holds the numbers; else 0.
         form: usize,
         /// Of the packed weight: `float32` or `bfloat16`.
@@ -100,6 +108,25 @@ arguments! {
 }
 
 impl Linear {
+    /// Returns whether it is computed in vectors from rows that are rounded to whole pairs first.
+    pub(super) fn rounds_pairs(&self) -> bool {
+        let is_plain =
+            self.form == 0 && self.x_stride == self.num_inputs && self.num_inputs.is_multiple_of(2);
+        is_plain && Kernel::of(self.weight_dtype, self.round_x) == Ok(Kernel::Pairs)
+    }
+
+    /// What it makes, if that can be rounded at once.
+    pub(super) fn made(&self) -> Option<Made> {
+        let width = self.num_outputs / 2;
+        let can_round = self.activation > 0
+            && self.output_stride == width
+            && activates(self.num_outputs)
+            && self.form == 0
+            && Kernel::of(self.weight_dtype, self.round_x) == Ok(Kernel::Pairs);
+        let rounded = offset_of!(Self, rounded);
+        can_round.then_some(Made { output: self.output, num_rows: self.num_rows, width, rounded })
+    }
+
     /// Returns how many groups of `num_tiles` tiles the outputs are.
     pub(super) fn num_groups(&self, num_tiles: usize) -> usize {
         self.num_outputs.div_ceil(TILE * num_tiles)
@@ -245,7 +272,9 @@ unsafe fn multiply(args: &Linear, kernel: Kernel) {
             return tiles::linear(args, tiles);
         }
         let mut args = *args;
-        if kernel == Kernel::Pairs {
+        if kernel == Kernel::Pairs && args.rounded_x != 0 {
+            (args.x, args.x_stride) = (args.rounded_x, args.num_inputs);
+        } else if kernel == Kernel::Pairs {
             copy_rows::<Bf16>(&mut args);
         } else if !args.num_inputs.is_multiple_of(2) {
             copy_rows::<f32>(&mut args);

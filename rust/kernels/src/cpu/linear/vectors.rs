@@ -6,6 +6,7 @@ use super::ahead::{Ahead, MIN_SPREAD_ROWS, Near, Spread, fetch, tile_len};
 use super::product::Product;
 use super::{Linear, PAIR, TILE, store_columns};
 use crate::cpu::gated::activated;
+use crate::element::{Bf16, Element};
 use crate::parts::part;
 use crate::simd::{MAX_LANES, Vector};
 
@@ -321,7 +322,12 @@ unsafe fn store_gated<P: Product, const R: usize, const T: usize>(
                         up = up.add(P::Sum::load(bias.add(args.num_outputs / 2)));
                     }
                     let place = (first_row + row) * args.output_stride + output;
-                    activated(args.activation - 1, gate, up).store((args.output as *mut f32).add(place));
+                    let active = activated(args.activation - 1, gate, up);
+                    active.store((args.output as *mut f32).add(place));
+                    if args.rounded != 0 {
+                        let place = (first_row + row) * args.num_outputs / 2 + output;
+                        Bf16::store(active, (args.rounded as *mut Bf16).add(place));
+                    }
                 }
             }
         }

@@ -6,7 +6,7 @@
 
 use super::super::narrow::Softmax;
 use super::super::{KEY_TILE, PagedAttention, Task, scratch};
-use super::{Keys, Products, SIDE, TILE_LEN, pack};
+use super::{Keys, Products, SIDE, TILE_LEN, pack, store_row};
 use crate::simd::Vector;
 
 /// Heads that are taken together, at most.
@@ -108,12 +108,8 @@ impl Head {
         for row in 0..task.num_rows() {
             // SAFETY: see above; the output has this row.
             unsafe {
-                let target = (args.output as *mut f32).add(task.output_offset(args, row));
-                let inverse = V::splat(1.0 / self.softmax[row].sum);
-                for d in (0..args.head_dim).step_by(V::LANES) {
-                    let output = self.tiles.output.add(row * args.head_dim + d);
-                    V::load(output).mul(inverse).store(target.add(d));
-                }
+                let output = self.tiles.output.add(row * args.head_dim);
+                store_row::<V>(args, task.output_offset(args, row), output, self.softmax[row].sum);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::super::wide::{Running, begin, cap_scores, mask, soften};
 use super::super::{KEY_TILE, PagedAttention, Task, scratch};
-use super::{Keys, Products, ROW_TILE, SIDE, TILE_LEN, pack};
+use super::{Keys, Products, ROW_TILE, SIDE, TILE_LEN, pack, store_row};
 use crate::simd::Vector;
 
 /// Rows whose softmax is in registers at once: two vectors.
@@ -184,11 +184,8 @@ unsafe fn store_output<V: Vector>(
             }
         }
         for (row, sum) in sums[..strip.num_rows].iter().enumerate() {
-            let target = (args.output as *mut f32).add(task.output_offset(args, strip.first_row + row));
-            let inverse = V::splat(1.0 / sum);
-            for d in (0..args.head_dim).step_by(V::LANES) {
-                V::load(transposed.add(row * args.head_dim + d)).mul(inverse).store(target.add(d));
-            }
+            let place = task.output_offset(args, strip.first_row + row);
+            store_row::<V>(args, place, transposed.add(row * args.head_dim), *sum);
         }
     }
 }

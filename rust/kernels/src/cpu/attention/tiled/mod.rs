@@ -34,6 +34,7 @@ use self::registers::Registers;
 use self::vectors::Vectors;
 use super::{CACHE_LINE, KEY_TILE, PagedAttention, Task};
 use crate::cpu::linear::{TILE_INPUTS as STEP, has_tiles};
+use crate::element::{Bf16, Element};
 use crate::parts;
 use crate::simd::{Vector, prefetch};
 
@@ -76,6 +77,25 @@ unsafe fn attend_by<V: Vector, P: Products>(args: &PagedAttention, mut tasks: &[
             }
         };
         tasks = &tasks[num_done..];
+    }
+}
+
+/// Writes a row of the output, divided by the sum of its weights.
+///
+/// # Safety
+/// As for [`attend`]; the output has a head at this place, and so have the weighted values.
+#[inline(always)]
+unsafe fn store_row<V: Vector>(args: &PagedAttention, place: usize, weighted: *const f32, sum: f32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let inverse = V::splat(1.0 / sum);
+        for d in (0..args.head_dim).step_by(V::LANES) {
+            let output = V::load(weighted.add(d)).mul(inverse);
+            output.store((args.output as *mut f32).add(place + d));
+            if args.rounded != 0 {
+                Bf16::store(output, (args.rounded as *mut Bf16).add(place + d));
+            }
+        }
     }
 }
 
