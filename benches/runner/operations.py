@@ -6,10 +6,14 @@
 FOLDER is a checkpoint in Hugging Face layout, or a name such as org/name. Of each operation of the recorded forward pass: the
 bytes of weights and of the KV cache that it must read, the time that this takes at the bandwidth that as many threads reach with
 plain reads, and the time that it took. Each is the least of all rounds, operation by operation, because on a busy machine a whole
-step is hardly ever undisturbed. The table is Markdown.
+step is hardly ever undisturbed. Where the host of a virtual machine changes its pace, a share of the bandwidth means something
+only if both were measured at once: the last line has passes and plain reads in turns, a few dozen of each, and the median of the
+turns' shares. The table is Markdown.
 """
 
 import argparse
+import statistics
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,6 +33,8 @@ from streamcore.runner.load import load_runner
 BYTES = {code: dtype.itemsize for dtype, code in DTYPE_CODES.items()}
 MIN_READ_BYTES = 8 << 20
 PIECE_BYTES = 2 << 20
+# Forward passes, or reads of as many bytes, before the turn of the others: both find in the third cache what it keeps.
+TURN = 20
 WARM_UP_STEPS = 3
 SPARE_TOKENS = 64
 
@@ -62,6 +68,50 @@ def read_bandwidth(num_bytes: int, num_threads: int, rounds: int) -> float:
         bandwidth = sum(part.nbytes / s for part, s in zip(parts, pool.map(seconds, parts), strict=True))
     torch.set_num_threads(num_threads)
     return bandwidth
+
+
+class Reads:
+    """Threads that read memory over and over, each its part."""
+
+    def __init__(self, num_bytes: int, num_threads: int) -> None:
+        self._num_threads = num_threads
+        self._parts = torch.ones(num_bytes // 8, dtype=torch.float64).chunk(num_threads)
+        self._begin = threading.Barrier(len(self._parts))
+
+    def seconds(self) -> float:
+        """What one reading of all takes, in the mean of a turn."""
+        torch.set_num_threads(1)
+        with ThreadPoolExecutor(len(self._parts)) as pool:
+            rates = list(pool.map(self._rate, self._parts))
+        torch.set_num_threads(self._num_threads)
+        return sum(part.nbytes for part in self._parts) / sum(rates)
+
+    def _rate(self, part: torch.Tensor) -> float:
+        self._begin.wait()
+        started = time.perf_counter()
+        for _ in range(TURN):
+            part.sum()
+        return TURN * part.nbytes / (time.perf_counter() - started)
+
+
+def in_turns(loop: "Loop", size: "Size", num_bytes: int, num_turns: int) -> str:
+    """The row of forward passes in turns with plain reads of as many bytes."""
+    recording = loop.runner.recording
+    assert recording is not None
+    reads = Reads(num_bytes, torch.get_num_threads())
+    floors, passes = [], []
+    for _ in range(num_turns):
+        floors.append(reads.seconds())
+        started = time.perf_counter()
+        for _ in range(TURN):
+            recording.run(size.tokens, size.seqs, size.seqs)
+        passes.append((time.perf_counter() - started) / TURN)
+    shares = [floor / seconds for floor, seconds in zip(floors, passes, strict=True)]
+    floor, seconds = statistics.median(floors), statistics.median(passes)
+    return (
+        f"| forward pass, in turns with reads at {num_bytes / floor / 1e9:.1f} GB/s | | {num_bytes / 1e6:.2f} | {floor * 1e6:.1f} | "
+        f"{seconds * 1e6:.1f} | {statistics.median(shares):.2f} | |"
+    )
 
 
 class Loop:
@@ -170,6 +220,7 @@ def profile(folder: Path, size: Size, context: int, rounds: int) -> None:
         line.num_products += num_products
         line.seconds += seconds
     print_table(lines, forward, rounds, f"{size.tokens} tokens of {size.seqs} sequences")
+    print(in_turns(loop, size, sum(line.num_bytes for line in lines.values()), max(rounds // 4, 1)), flush=True)
     for name, part in {
         "plan": "plan",
         "run": "columns, forward pass, draw",
