@@ -89,7 +89,8 @@ def test_interrupted_download_is_not_whole_offline(hub: Hub, machine: Machine) -
     hub.faults.statuses["cdn/model.safetensors"] = 500
     assert machine.serve("org/name").status == 1
     complaint = machine.serve("org/name", HF_HUB_OFFLINE="1").complaint
-    assert "which lacks `model.safetensors`, and" in complaint
+    # Other files come beside it, and may not be there yet either.
+    assert "`model.safetensors`, and" in complaint
 
 
 def test_offline_without_a_cache(hub: Hub, machine: Machine) -> None:

@@ -42,7 +42,10 @@ def test_an_answer_is_what_it_is_held_to(demo: LLM) -> None:
     hot: dict[str, Any] = {"temperature": 1.5, "max_tokens": 300}
     schema = {
         "type": "object",
-        "properties": {"name": {"type": "string", "maxLength": 8}, "age": {"type": "integer", "maximum": 99}},
+        "properties": {
+            "name": {"type": "string", "maxLength": 8},
+            "age": {"type": "integer", "minimum": 0, "maximum": 99},
+        },
         "required": ["name", "age"],
         "additionalProperties": False,
     }
