@@ -33,7 +33,8 @@ from streamcore.runner.load import load_runner
 BYTES = {code: dtype.itemsize for dtype, code in DTYPE_CODES.items()}
 MIN_READ_BYTES = 8 << 20
 PIECE_BYTES = 2 << 20
-# Forward passes, or reads of as many bytes, before the turn of the others: both find in the third cache what it keeps.
+# Forward passes, or reads of as many bytes, before the turn of the others: both find in the
+# third cache what it keeps.
 TURN = 20
 WARM_UP_STEPS = 3
 SPARE_TOKENS = 64
@@ -108,10 +109,11 @@ def in_turns(loop: "Loop", size: "Size", num_bytes: int, num_turns: int) -> str:
         passes.append((time.perf_counter() - started) / TURN)
     shares = [floor / seconds for floor, seconds in zip(floors, passes, strict=True)]
     floor, seconds = statistics.median(floors), statistics.median(passes)
-    return (
-        f"| forward pass, in turns with reads at {num_bytes / floor / 1e9:.1f} GB/s | | {num_bytes / 1e6:.2f} | {floor * 1e6:.1f} | "
-        f"{seconds * 1e6:.1f} | {statistics.median(shares):.2f} | |"
+    title = f"forward pass, in turns with reads at {num_bytes / floor / 1e9:.1f} GB/s"
+    numbers = (
+        f"{num_bytes / 1e6:.2f} | {floor * 1e6:.1f} | {seconds * 1e6:.1f} | {statistics.median(shares):.2f}"
     )
+    return f"| {title} | | {numbers} | |"
 
 
 class Loop:
@@ -220,7 +222,9 @@ def profile(folder: Path, size: Size, context: int, rounds: int) -> None:
         line.num_products += num_products
         line.seconds += seconds
     print_table(lines, forward, rounds, f"{size.tokens} tokens of {size.seqs} sequences")
-    print(in_turns(loop, size, sum(line.num_bytes for line in lines.values()), max(rounds // 4, 1)), flush=True)
+    print(
+        in_turns(loop, size, sum(line.num_bytes for line in lines.values()), max(rounds // 4, 1)), flush=True
+    )
     for name, part in {
         "plan": "plan",
         "run": "columns, forward pass, draw",

@@ -55,9 +55,9 @@ pub fn set_num_threads(num_threads: usize) {
 
 /// Runs `work` over all of `0..num_items` in chunks, and returns when all are done.
 ///
-/// Chunks have at least `min_chunk` items where a share has: what is worth waking a thread for; in a
-/// [`Series`] an eighth of that, since its threads are awake. A loop no longer than that, and a loop
-/// that starts while another one is on the pool, runs on the calling thread.
+/// Chunks have at least `min_chunk` items where a share has: what is worth waking a thread for; in
+/// a [`Series`] an eighth of that, since its threads are awake. A loop no longer than that, and a
+/// loop that starts while another one is on the pool, runs on the calling thread.
 pub(crate) fn parallel_for(num_items: usize, min_chunk: usize, work: &(dyn Fn(Range<usize>) + Sync)) {
     let num_threads = num_threads();
     let ease = if POOL.is_in_series() { AWAKE } else { 1 };

@@ -11,8 +11,8 @@ use crate::ops::{OpError, arguments};
 use crate::pool::parallel_for;
 use crate::simd::{Vector, multiversioned};
 
-/// Declares the arguments of [`rms_norm`] of a device, by the field for rows that are rounded, if it
-/// has one.
+/// Declares the arguments of [`rms_norm`] of a device, by the field for rows that are rounded, if
+/// it has one.
 macro_rules! norm_arguments {
     ($(#[$meta:meta])* { $($rounded:tt)* }) => {
         arguments! {
@@ -50,8 +50,8 @@ pub(crate) use norm_arguments;
 norm_arguments! {
     /// The arguments of [`rms_norm`].
     {
-        /// \[num_tokens, hidden\] `bfloat16`, contiguous: the output once more, rounded for a product
-        /// (see `rounded`), from `f32`; 0 for none.
+        /// \[num_tokens, hidden\] `bfloat16`, contiguous: the output once more, rounded for a
+        /// product (see `rounded`), from `f32`; 0 for none.
         rounded: usize,
     }
 }

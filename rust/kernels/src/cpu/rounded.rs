@@ -1,9 +1,9 @@
 //! Rows that are rounded where they are made.
 //!
 //! A product by pairs of `bfloat16` begins with a loop that rounds its rows. In a program the
-//! operation before it has mostly just made them, and can round them as it writes them: `rounded` of
-//! a norm, of an activated product and of attention is `rounded_x` of the product behind. The same
-//! numbers are written as they are, too, since others may read them.
+//! operation before it has mostly just made them, and can round them as it writes them: `rounded`
+//! of a norm, of an activated product and of attention is `rounded_x` of the product behind. The
+//! same numbers are written as they are, too, since others may read them.
 
 use std::mem::offset_of;
 
@@ -65,6 +65,7 @@ pub(crate) unsafe fn round_early(
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::super::linear::Numbers;
     use super::super::linear::multiplies_pairs;
     use super::super::{PackLinear, linear, pack_linear, packed_len, rms_norm};
@@ -92,7 +93,10 @@ mod tests {
     }
 
     impl Mlp {
+        /// # Safety
+        /// All tensors are live; likewise below.
         unsafe fn one_by_one(&self) {
+            // SAFETY: the caller's promise; likewise below.
             unsafe {
                 rms_norm(&self.norm).unwrap();
                 self.products.iter().for_each(|product| linear(product).unwrap());
@@ -101,6 +105,7 @@ mod tests {
 
         unsafe fn in_a_program(&self) {
             let mut program = Program::default();
+            // SAFETY: see above.
             unsafe {
                 program.append(number("RmsNorm"), address(&self.norm), 0).unwrap();
                 for product in &self.products {
@@ -120,8 +125,8 @@ mod tests {
         let (place, weight) = (packed.as_mut_ptr() as usize, narrow.as_ptr() as usize);
         // SAFETY: the vectors have the sizes given.
         unsafe {
-            pack_linear(&PackLinear { packed: place, weight, num_inputs, num_outputs, is_wide: false })
-        };
+            pack_linear(&PackLinear { packed: place, weight, num_inputs, num_outputs, is_wide: false });
+        }
         packed
     }
 

@@ -1,4 +1,4 @@
-//! The way into a loop, for threads that look out for it: one word, which nobody locks.
+//! The way into a loop, for threads that look out for it: one word, without a lock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,14 +28,14 @@ impl Gate {
         self.0.load(Ordering::SeqCst) >> 32
     }
 
-    /// Opens for the next loop; closed, and nobody is inside. What the keeper wrote before is seen
-    /// by those who enter.
+    /// Opens for the next loop; it is closed, and no thread is inside. What the keeper wrote before
+    /// is seen by threads that enter.
     pub(super) fn open(&self) {
         let turn = (self.turn() + 1) & u64::from(u32::MAX);
         self.0.store(turn << 32 | OPEN, Ordering::SeqCst);
     }
 
-    /// Lets nobody in any more.
+    /// Lets no thread in any more.
     pub(super) fn close(&self) {
         self.0.fetch_and(!OPEN, Ordering::AcqRel);
     }
@@ -59,7 +59,7 @@ impl Gate {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Returns whether nobody is inside.
+    /// Returns whether no thread is inside.
     pub(super) fn is_empty(&self) -> bool {
         self.0.load(Ordering::SeqCst) & INSIDE == 0
     }

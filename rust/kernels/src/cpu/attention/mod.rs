@@ -312,8 +312,8 @@ unsafe fn all<E: Element, C: Element>(step: &Step<'_>) {
     });
 }
 
-/// Returns how many tasks in a row go to the same thread: those of all heads, whose keys lie side by
-/// side, where threads have as much to do all the same.
+/// Returns how many tasks in a row go to the same thread: those of all heads, whose keys lie side
+/// by side, where threads have as much to do all the same.
 fn tasks_together(args: &PagedAttention, num_tasks: usize, most_work: usize) -> usize {
     let heads = args.num_kv_heads;
     if num_tasks >= heads * num_threads() && most_work * heads <= WORK_PER_CHUNK { heads } else { 1 }

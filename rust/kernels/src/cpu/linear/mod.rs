@@ -85,11 +85,11 @@ arguments! {
         /// \[rows, num_outputs\] `f32`, contiguous: the product where it is not activated at once
         /// (see [`activates`]); else 0.
         gate_up: usize,
-        /// \[rows, num_inputs\] `bfloat16`, contiguous: `x` as the operation before has rounded it (see
-        /// `rounded`); 0 for none.
+        /// \[rows, num_inputs\] `bfloat16`, contiguous: `x` as the operation before has rounded it
+        /// (see `rounded`); 0 for none.
         rounded_x: usize,
-        /// \[rows, num_outputs / 2\] `bfloat16`, contiguous: the activated output once more, rounded
-        /// likewise; 0 for none.
+        /// \[rows, num_outputs / 2\] `bfloat16`, contiguous: the activated output once more,
+        /// rounded likewise; 0 for none.
         rounded: usize,
         /// The form of a weight in groups, of which `packed` then holds the numbers; else 0.
         form: usize,
