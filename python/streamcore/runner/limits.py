@@ -8,7 +8,7 @@ from streamcore.models.config import DecoderConfig
 # On a CPU a step's time grows with its tokens almost from the first one, and every stream waits for
 # it; a GPU computes some thousand tokens in about the time of one.
 _MAX_NUM_SEQS = {"cpu": 128, "cuda": 256}
-_MAX_NUM_BATCHED_TOKENS = {"cpu": 512, "cuda": 8192}
+_MAX_NUM_BATCHED_TOKENS = {"cpu": 768, "cuda": 8192}
 
 
 def choose_max_model_len(asked: int | None, config: DecoderConfig) -> int:
