@@ -226,7 +226,7 @@ impl Pool {
         let mut seen = 0;
         loop {
             seen = self.next_turn(seen);
-            // Of a turn that the gate lets in, or of a later one, and then it does not.
+            // Where this is the number of a later loop already, the gate is closed for this turn.
             let has_room = number < self.num_joining.load(Ordering::Relaxed);
             if has_room && self.gate.enter(seen) {
                 let abort = AbortOnPanic;

@@ -56,7 +56,7 @@ pub(crate) unsafe fn round_early(
     };
     let is_behind =
         product.x == made.output && product.num_rows == made.num_rows && product.num_inputs == made.width;
-    (is_behind && product.rounds_pairs()).then_some(Rounded {
+    (is_behind && product.takes_rounded()).then_some(Rounded {
         made: made.rounded,
         taken: offset_of!(Linear, rounded_x),
         len: product.num_rows * product.num_inputs,

@@ -301,8 +301,9 @@ unsafe fn weigh<V: Vector>(score: V, max: V) -> V {
 unsafe fn all<E: Element, C: Element>(step: &Step<'_>) {
     let Step { args, tasks, .. } = *step;
     let work_of = |task: &Task| task.num_keys() * task.num_rows() * args.head_dim;
-    let work: usize = tasks.iter().map(work_of).sum();
-    let together = tasks_together(args, tasks.len(), tasks.iter().map(work_of).max().unwrap_or(0));
+    let (work, most_work) =
+        tasks.iter().map(work_of).fold((0, 0), |(sum, most), work| (sum + work, work.max(most)));
+    let together = tasks_together(args, tasks.len(), most_work);
     let num_items = tasks.len() / together;
     let min_items = (num_items * WORK_PER_CHUNK).div_ceil(work.max(1));
     let step = Shared(step);

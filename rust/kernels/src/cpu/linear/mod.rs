@@ -108,11 +108,15 @@ arguments! {
 }
 
 impl Linear {
-    /// Returns whether it is computed in vectors from rows that are rounded to whole pairs first.
-    pub(super) fn rounds_pairs(&self) -> bool {
-        let is_plain =
-            self.form == 0 && self.x_stride == self.num_inputs && self.num_inputs.is_multiple_of(2);
-        is_plain && Kernel::of(self.weight_dtype, self.round_x) == Ok(Kernel::Pairs)
+    /// Returns whether it is computed in vectors, by pairs of `bfloat16`.
+    fn is_by_pairs(&self) -> bool {
+        self.form == 0 && Kernel::of(self.weight_dtype, self.round_x) == Ok(Kernel::Pairs)
+    }
+
+    /// Returns whether it may take rows that were rounded before: whole pairs, contiguous.
+    pub(super) fn takes_rounded(&self) -> bool {
+        let is_whole = self.x_stride == self.num_inputs && self.num_inputs.is_multiple_of(2);
+        is_whole && self.is_by_pairs()
     }
 
     /// What it makes, if that can be rounded at once.
@@ -121,8 +125,7 @@ impl Linear {
         let can_round = self.activation > 0
             && self.output_stride == width
             && activates(self.num_outputs)
-            && self.form == 0
-            && Kernel::of(self.weight_dtype, self.round_x) == Ok(Kernel::Pairs);
+            && self.is_by_pairs();
         let rounded = offset_of!(Self, rounded);
         can_round.then_some(Made { output: self.output, num_rows: self.num_rows, width, rounded })
     }
