@@ -122,10 +122,8 @@ impl Linear {
     /// What it makes, if that can be rounded at once.
     pub(super) fn made(&self) -> Option<Made> {
         let width = self.num_outputs / 2;
-        let can_round = self.activation > 0
-            && self.output_stride == width
-            && activates(self.num_outputs)
-            && self.is_by_pairs();
+        let is_at_once = self.activation > 0 && activates(self.num_outputs) && self.is_by_pairs();
+        let can_round = is_at_once && self.output_stride == width;
         let rounded = offset_of!(Self, rounded);
         can_round.then_some(Made { output: self.output, num_rows: self.num_rows, width, rounded })
     }
