@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::Call;
 use super::product::Product;
+use crate::cpu::linear::ahead::fetch_near;
 use crate::cpu::linear::{GROUP, TILE, store_at};
 use crate::simd::{MAX_LANES, Vector};
 
@@ -108,6 +109,11 @@ unsafe fn multiply<P: Product, const BITS: usize, const R: usize, const T: usize
             std::array::from_fn(|t| call.grid.words(tile + t, group).wrapping_add(part));
         let x = call.x::<P::Number>(first_row, group * call.grid.group_size);
         for word in 0..call.grid.group_size / word_inputs {
+            if first_row == 0 {
+                for words in words {
+                    fetch_near(words.wrapping_add(word * TILE), P::Sum::LANES);
+                }
+            }
             macro_rules! pair {
                 ($place:literal, $words:ident => $decode:expr) => {
                     let x = x.add(word * word_inputs + 2 * $place);

@@ -85,6 +85,16 @@ pub(super) fn fetch<P: Product>(place: *const u32) {
     }
 }
 
+/// Asks for what lies shortly behind two vectors of some lanes of words.
+#[inline(always)]
+pub(in crate::cpu) fn fetch_near(words: *const u32, lanes: usize) {
+    let place = words.wrapping_byte_add(NEAR);
+    prefetch(place);
+    if lanes == MAX_LANES {
+        prefetch(place.wrapping_add(MAX_LANES));
+    }
+}
+
 /// Words of a tile.
 pub(super) fn tile_len<P: Product>(args: &Linear) -> usize {
     num_pairs(args.num_inputs, P::WORDS == 2) * TILE * P::WORDS

@@ -18,7 +18,7 @@
 //! take several tiles at once, since a processor starts four multiplications before it has finished
 //! the first.
 
-mod ahead;
+pub(super) mod ahead;
 mod pack;
 mod processor;
 mod product;

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::dot::{Dot, QUAD};
 use super::{Call, ROWS, STRETCH};
+use crate::cpu::linear::ahead::fetch_near;
 use crate::cpu::linear::{GROUP, TILE, store_at};
 use crate::cpu::scratch;
 use crate::simd::{Decode, Vector};
@@ -61,22 +62,30 @@ unsafe fn add_up_rows<D: Dot, const R: usize>(
     weights: *const u8,
     sums: &mut [[i32; TILE]],
 ) -> usize {
+    // What is looked up has been asked for by then, and other rows find what the first ones did.
+    let asks = row == 0 && call.grid.form.bits == 8;
     // SAFETY: the caller's promise.
     unsafe {
         let codes: [*mut u8; R] = std::array::from_fn(|r| call.codes(row + r, group));
         for part in (0..TILE).step_by(2 * D::LANES) {
-            let mut held: [[D; 2]; R] = std::array::from_fn(|r| [D::start(call.start(row + r, group)); 2]);
+            // Two arrays of registers: a compiler may leave pairs in memory.
+            let mut first: [D; R] = std::array::from_fn(|r| D::start(call.start(row + r, group)));
+            let mut second = first;
             for quad in 0..call.grid.group_size / 4 {
                 let weights = weights.add(quad * QUAD + 4 * part);
+                if asks {
+                    fetch_near(weights.cast(), D::LANES);
+                }
                 let pair = [D::weights(weights), D::weights(weights.add(4 * D::LANES))];
-                for (held, codes) in held.iter_mut().zip(codes) {
-                    let codes = codes.add(4 * quad);
-                    *held = [held[0].add(pair[0], codes), held[1].add(pair[1], codes)];
+                for r in 0..R {
+                    let codes = codes[r].add(4 * quad);
+                    first[r] = first[r].add(pair[0], codes);
+                    second[r] = second[r].add(pair[1], codes);
                 }
             }
-            for (held, sums) in held.iter().zip(&mut *sums) {
-                held[0].store(sums[part..].as_mut_ptr());
-                held[1].store(sums[part + D::LANES..].as_mut_ptr());
+            for r in 0..R {
+                first[r].store(sums[r][part..].as_mut_ptr());
+                second[r].store(sums[r][part + D::LANES..].as_mut_ptr());
             }
         }
     }
@@ -174,11 +183,15 @@ unsafe fn numbers<D: Dot>(
     let size = call.grid.group_size;
     let bytes = bytes[place * size * TILE..].as_mut_ptr();
     for word in 0..size / 8 {
-        for part in (0..TILE).step_by(D::LANES) {
-            // SAFETY: the caller's promise; the bytes are those of a group.
-            unsafe {
-                let target = bytes.add(2 * word * QUAD + 4 * part);
-                D::look_up(words.add(word * TILE + part), &call.table, target);
+        let words = words.wrapping_add(word * TILE);
+        for pair in (0..TILE).step_by(2 * D::LANES) {
+            fetch_near(words.wrapping_add(pair), D::LANES);
+            for part in [pair, pair + D::LANES] {
+                // SAFETY: the caller's promise; the bytes are those of a group.
+                unsafe {
+                    let target = bytes.add(2 * word * QUAD + 4 * part);
+                    D::look_up(words.add(part), &call.table, target);
+                }
             }
         }
     }
