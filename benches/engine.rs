@@ -32,6 +32,7 @@ impl Decodes {
             enable_prefix_caching: true,
             capture_sizes: vec![],
             target_itl: None,
+            min_prefill_share: 0,
             num_mask_words: 0,
         };
         let mut decodes = Self {

@@ -86,6 +86,8 @@ class EngineConfig:
             step of one token for each sequence is filled up to the next of them.
         target_itl_s: how long a step with decodes should take, in seconds; prompts beside them are
             cut so that it does.
+        min_prefill_share: what prompts may add to a step with decodes whatever `target_itl_s` is, in
+            multiples of what decodes take alone; 0: an eighth of it.
         num_mask_words: 32-bit words of a mask over the vocabulary, for which there is a column; 0:
             no column.
 
@@ -104,6 +106,7 @@ class EngineConfig:
         enable_prefix_caching: bool = True,
         capture_sizes: list[int] | None = None,
         target_itl_s: float | None = None,
+        min_prefill_share: int = 0,
         num_mask_words: int = 0,
     ) -> EngineConfig: ...
     @property

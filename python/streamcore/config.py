@@ -178,18 +178,23 @@ class ServeConfig:
     max_model_len: int | None = _option(
         None, "most tokens of one request, prompt and output; else what the model allows", least=1
     )
-    max_num_seqs: int | None = _option(None, "most requests that run at once; else by device", least=1)
+    max_num_seqs: int | None = _option(
+        None, "most requests that run at once; else 128 on the CPU, 256 on a GPU", least=1
+    )
     max_waiting_requests: int = _option(
         2048, "most requests that wait for their first step; more get 429", least=1
     )
     max_stored_responses: int = _option(
         1000, "most responses that are kept in memory for /v1/responses; 0 keeps none", least=0
     )
-    max_num_batched_tokens: int | None = _option(None, "most tokens in one step; else by device", least=1)
+    max_num_batched_tokens: int | None = _option(
+        None, "most tokens in one step; else 768 on the CPU, 8192 on a GPU", least=1
+    )
     target_itl_ms: float | None = _option(
         None,
-        "milliseconds that streams should wait for a token while prompts are computed; else as long as a step takes",
-        least=1,
+        "milliseconds that streams should wait for a token while prompts are computed, 0 for as long as a step takes; else "
+        "100, or five times what a step without prompts takes where that is longer",
+        least=0,
         most=86_400_000,
     )
     kv_cache_memory_bytes: int | None = _option(

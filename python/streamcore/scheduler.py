@@ -133,6 +133,8 @@ class Scheduler:
         target_itl_s: how long a step with decodes should take, in seconds; prompts beside them are
             cut so that it does, as far as past steps show. None: only `max_num_batched_tokens` cuts
             them.
+        min_prefill_share: what prompts may add to a step with decodes whatever `target_itl_s` is, in
+            multiples of what decodes take alone; 0: an eighth of it.
         clock: seconds from some moment on; for deadlines and for what steps take.
 
     Raises:
@@ -151,6 +153,7 @@ class Scheduler:
         enable_prefix_caching: bool = True,
         capture_sizes: Sequence[int] = (),
         target_itl_s: float | None = None,
+        min_prefill_share: int = 0,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         limits = {
@@ -173,6 +176,7 @@ class Scheduler:
             enable_prefix_caching=enable_prefix_caching,
             capture_sizes=list(capture_sizes),
             target_itl_s=target_itl_s,
+            min_prefill_share=min_prefill_share,
         )
         self.max_blocks_per_seq = config.max_blocks_per_seq
         """Length of a row of the block tables."""

@@ -35,6 +35,10 @@ def test_a_server_that_was_killed_has_left_a_trace_that_replays(tmp_path: Path) 
     """The trace is wanted most when the server came to a bad end."""
     trace = tmp_path / "trace.jsonl"
     record(trace)
+    # Its streams have a pace that was not asked for, and replays need the times of its steps.
+    config = json.loads(trace.read_text().splitlines()[0])["config"]
+    assert (config["target_itl"], config["min_prefill_share"]) == ({"secs": 0, "nanos": 100_000_000}, 4)
+    assert '\n{"observe"' in trace.read_text()
     ended = streamcore("replay", trace)
     assert ended.returncode == 0, ended.stderr
     num_steps = trace.read_text().count('\n{"plan"')

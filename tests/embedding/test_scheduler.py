@@ -291,6 +291,29 @@ def test_long_steps_cut_prompts() -> None:
     assert max(sizes[25:]) <= 20
 
 
+def test_prompts_get_their_share_of_long_steps() -> None:
+    """Where decodes alone take the whole target, other requests would wait for as long as one streams."""
+    now = 0.0
+    scheduler = small(
+        num_blocks=400,
+        max_num_batched_tokens=512,
+        target_itl_s=0.02,
+        min_prefill_share=3,
+        clock=lambda: now,
+    )
+    scheduler.add_request([1, 2], max_tokens=300)
+    sizes: list[int] = []
+    for number in range(40):
+        if number % 4 == 0:
+            scheduler.add_request([number] * 600, max_tokens=1)
+        step = scheduler.next_step()
+        assert step is not None
+        sizes.append(step.num_tokens)
+        now += 0.001 * (20 + step.num_tokens)
+        scheduler.complete_step(step, [5] * step.num_samples)
+    assert max(sizes[20:]) == pytest.approx(60, abs=4)
+
+
 def test_steps_fill_captured_sizes() -> None:
     """A runner with captured graphs replays the next larger one: what fills it up must store nothing."""
     scheduler = small(capture_sizes=[1, 4])

@@ -1,6 +1,7 @@
 """If one of these fails, a program with a model in it hangs, or cannot be ended, or is slow to start."""
 
 import gc
+import json
 import os
 import pickle
 import subprocess
@@ -189,6 +190,14 @@ from streamcore import LLM, SamplingParams
 assert not {"torch", "numpy"} & set(sys.modules)
 """
     run(code)
+
+
+def test_prompts_are_not_cut_for_readers(tmp_path: Path) -> None:
+    """A program with many prompts and no streams would pay for a pace that it has no use for."""
+    trace = tmp_path / "trace.jsonl"
+    with LLM(trace_file=trace):
+        pass
+    assert json.loads(trace.read_text().splitlines()[0])["config"]["target_itl"] is None
 
 
 def test_wrong_settings_are_refused_at_once(tmp_path: Path) -> None:

@@ -80,6 +80,9 @@ class LLM:
         config = config_of(model, settings, without=_SERVER_SETTINGS)
         # A program gets the text as the model wrote it, calls and reasoning included.
         config = replace(config, tool_call_parser="none", reasoning_parser="none")
+        if config.target_itl_ms is None and config.script is None:
+            # Many prompts at once, and seldom a reader who waits for the next token.
+            config = replace(config, target_itl_ms=0)
         init_logging(config, "warn")
         # Half of the queue is for streams and for other threads.
         self._max_in_flight = max(1, config.max_waiting_requests // 2)

@@ -9,6 +9,11 @@ from streamcore.models.config import DecoderConfig
 # it; a GPU computes some thousand tokens in about the time of one.
 _MAX_NUM_SEQS = {"cpu": 128, "cuda": 256}
 _MAX_NUM_BATCHED_TOKENS = {"cpu": 768, "cuda": 8192}
+# A pause that a reader of a stream hardly sees.
+_TARGET_ITL_S = 0.1
+# What prompts may add to a step, in multiples of what decodes take alone: with less, requests would
+# come in so slowly that few run at once.
+_MIN_PREFILL_SHARE = 4
 
 
 def choose_max_model_len(asked: int | None, config: DecoderConfig) -> int:
@@ -53,6 +58,13 @@ def choose_batch(
     num_seqs = max_num_seqs or _MAX_NUM_SEQS[device.type]
     num_tokens = max_num_batched_tokens or max(_MAX_NUM_BATCHED_TOKENS[device.type], num_seqs)
     return num_seqs, num_tokens
+
+
+def choose_pace(target_itl_ms: float | None) -> tuple[float | None, int]:
+    """The engine's `target_itl_s` and `min_prefill_share`. What is asked for is kept to, 0 is none."""
+    if target_itl_ms is None:
+        return _TARGET_ITL_S, _MIN_PREFILL_SHARE
+    return target_itl_ms / 1000 or None, 0
 
 
 def choose_capture_sizes(max_num_seqs: int, max_num_batched_tokens: int) -> list[int]:

@@ -17,6 +17,7 @@ from streamcore.runner.limits import (
     choose_batch,
     choose_capture_sizes,
     choose_max_model_len,
+    choose_pace,
     explain_shortened_context,
 )
 from streamcore.runner.memory import allocate_kv_cache, block_bytes, choose_num_blocks, step_bytes
@@ -78,7 +79,7 @@ def _load_runner(config: ServeConfig, folder: ModelFolder, check: Callable[[], N
 def _make_runner(
     config: ServeConfig, model: Model, limits: "_Limits"
 ) -> tuple[ModelRunner, _core.EngineConfig]:
-    target_itl_s = None if config.target_itl_ms is None else config.target_itl_ms / 1000
+    target_itl_s, min_prefill_share = choose_pace(config.target_itl_ms)
     placement = Placement.of(model)
     captures = placement.capture is not None
     engine_config = engine_config_of(
@@ -88,6 +89,7 @@ def _make_runner(
         if captures
         else [],
         target_itl_s=target_itl_s,
+        min_prefill_share=min_prefill_share,
         num_mask_words=-(-model.config.vocab_size // 32),
     )
     model.prepare(engine_config.max_seq_len, limits.max_num_batched_tokens, limits.max_num_seqs)

@@ -125,7 +125,7 @@ def _add_limits(limits: argparse._ArgumentGroup) -> None:
     add(
         "--target-itl-ms",
         float,
-        "what a step with decodes should take, 0 for none; else that of the trace, or none",
+        "what a step with decodes should take, 0 for none; else that of the trace, or the server's default",
     )
     limits.add_argument(
         "--prefix-caching",

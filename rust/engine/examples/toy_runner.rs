@@ -74,6 +74,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         enable_prefix_caching: true,
         capture_sizes: Vec::new(),
         target_itl: None,
+        min_prefill_share: 0,
         num_mask_words: 0,
     };
     let (mut model, mut columns) = (ToyModel::new(&config), OwnedStepBuffers::new(&config));

@@ -36,6 +36,10 @@ pub struct EngineConfig {
     /// durations given to [`Engine::observe`](crate::Engine::observe). `None`: only
     /// `max_num_batched_tokens` cuts them.
     pub target_itl: Option<Duration>,
+    /// What prefills may add to a step with decodes whatever `target_itl` is, in multiples of what
+    /// decodes take alone. 0: an eighth of it.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub min_prefill_share: u32,
     /// 32-bit words of a mask over the vocabulary, a bit for each token, for which the columns have
     /// room. 0 if the masks of [constrained](crate::Request::is_constrained) requests are kept
     /// elsewhere.
@@ -169,6 +173,7 @@ mod tests {
             enable_prefix_caching: true,
             capture_sizes: vec![],
             target_itl: None,
+            min_prefill_share: 0,
             num_mask_words: 0,
         }
     }

@@ -11,7 +11,7 @@
 //! let config = EngineConfig {
 //!     block_size: 16, num_blocks: 64, max_num_batched_tokens: 256, max_num_seqs: 8,
 //!     max_model_len: 512, max_steps_in_flight: 1, enable_prefix_caching: true,
-//!     capture_sizes: vec![], target_itl: None, num_mask_words: 0,
+//!     capture_sizes: vec![], target_itl: None, min_prefill_share: 0, num_mask_words: 0,
 //! };
 //! let request = Request::new(RequestId(1), vec![3, 1, 4], 5);
 //! let request = Request { stop_token_ids: vec![2], ..request };

@@ -29,6 +29,7 @@ use crate::waiting::WaitingQueue;
 pub(crate) struct Scheduler {
     max_num_batched_tokens: usize,
     target_itl: Option<Duration>,
+    min_prefill_share: u32,
     pub(crate) step_times: StepTimes,
     pub(crate) sequences: Sequences,
     pub(crate) waiting: WaitingQueue,
@@ -58,6 +59,7 @@ impl Scheduler {
         Self {
             max_num_batched_tokens: config.max_num_batched_tokens,
             target_itl: config.target_itl,
+            min_prefill_share: config.min_prefill_share,
             step_times: StepTimes::default(),
             sequences: Sequences::default(),
             waiting: WaitingQueue::default(),
@@ -119,7 +121,7 @@ impl Scheduler {
     /// Returns the maximum prefill tokens in a step with decodes.
     pub(crate) fn max_prefill_tokens(&self) -> usize {
         let most = self.max_num_batched_tokens;
-        let limit = |target| self.step_times.max_prefill_tokens(target, most);
+        let limit = |target| self.step_times.max_prefill_tokens(target, self.min_prefill_share, most);
         self.target_itl.map_or(most, limit)
     }
 

@@ -44,19 +44,22 @@ struct Step {
     took_s: f64,
 }
 
+fn limits(target_s: Option<f64>, depth: usize) -> EngineConfig {
+    EngineConfig {
+        block_size: 32,
+        num_blocks: 512,
+        max_num_batched_tokens: 2048,
+        max_num_seqs: 32,
+        max_model_len: 8192,
+        max_steps_in_flight: depth,
+        enable_prefix_caching: false,
+        target_itl: target_s.map(Duration::from_secs_f64),
+        ..config()
+    }
+}
+
 impl Arena {
-    fn new(target_itl: Option<Duration>, depth: usize) -> Self {
-        let limits = EngineConfig {
-            block_size: 32,
-            num_blocks: 512,
-            max_num_batched_tokens: 2048,
-            max_num_seqs: 32,
-            max_model_len: 8192,
-            max_steps_in_flight: depth,
-            enable_prefix_caching: false,
-            target_itl,
-            ..config()
-        };
+    fn with(limits: EngineConfig) -> Self {
         let columns = OwnedStepBuffers::new(&limits);
         let mut engine = Engine::new(limits).unwrap();
         for id in 0..NUM_STREAMS {
@@ -67,7 +70,7 @@ impl Arena {
     }
 
     fn paced(depth: usize) -> Self {
-        Self::new(Some(Duration::from_secs_f64(TARGET_S)), depth)
+        Self::with(limits(Some(TARGET_S), depth))
     }
 
     fn time(&mut self, mean_s: f64) -> f64 {
@@ -233,6 +236,35 @@ fn prompts_go_on_where_decodes_alone_take_longer_than_the_target() {
 }
 
 #[test]
+fn prompts_get_their_share_where_decodes_take_most_of_the_target() {
+    // A large model would let requests in so slowly that few ever run at once.
+    const LARGE: Cost = |num_tokens| 0.08 + 0.002 * num_tokens as f64;
+    for depth in DEPTHS {
+        let limits = EngineConfig { min_prefill_share: 3, ..limits(Some(TARGET_S), depth) };
+        let mut arena = Arena { noise: 0.05, ..Arena::with(limits) };
+        arena.run(LARGE, NUM_TO_LEARN);
+        let steps = arena.run(LARGE, 200);
+        let mean_s = mean_tokens(&steps) * 0.002;
+        assert!((0.2..=0.24).contains(&mean_s), "prefills add {mean_s} s at depth {depth}");
+        // Where there is time enough within the target, it is the target that counts.
+        arena.run(LINEAR, NUM_TO_LEARN);
+        assert_paced("small", LINEAR, &arena.run(LINEAR, 200));
+    }
+}
+
+#[test]
+fn decodes_are_measured_before_they_are_blamed() {
+    // A large model's first streams would keep prompts out until all of them have been cut to one
+    // token.
+    const LARGE: Cost = |num_tokens| 0.3 + 0.002 * num_tokens as f64;
+    for depth in DEPTHS {
+        let mut arena = Arena::with(EngineConfig { min_prefill_share: 3, ..limits(Some(TARGET_S), depth) });
+        let steps = arena.run(LARGE, 20);
+        assert!(mean_tokens(&steps[10..]) > 300.0, "{steps:?} at depth {depth}");
+    }
+}
+
+#[test]
 fn short_prompts_do_not_teach_that_long_ones_cost_nothing() {
     // The first long prompt after an hour of short ones would stop every stream for as long as it
     // takes.
@@ -268,7 +300,7 @@ fn without_streams_a_prompt_takes_the_whole_budget() {
 fn without_a_target_or_without_times_nothing_is_cut() {
     // An embedder that measures nothing must not lose throughput to a limit that it never asked
     // for.
-    let mut arena = Arena::new(None, 1);
+    let mut arena = Arena::with(limits(None, 1));
     assert!(arena.run(LINEAR, 20)[1..].iter().all(|step| step.num_prefill_tokens > 2000));
     let mut arena = Arena::paced(1);
     for _ in 0..20 {

@@ -17,7 +17,8 @@ impl EngineConfig {
     #[new]
     #[pyo3(signature = (
         *, block_size, num_blocks, max_num_batched_tokens, max_num_seqs, max_model_len, max_steps_in_flight = 1,
-        enable_prefix_caching = true, capture_sizes = None, target_itl_s = None, num_mask_words = 0
+        enable_prefix_caching = true, capture_sizes = None, target_itl_s = None, min_prefill_share = 0,
+        num_mask_words = 0
     ))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn new(
@@ -30,6 +31,7 @@ impl EngineConfig {
         enable_prefix_caching: bool,
         capture_sizes: Option<Vec<usize>>,
         target_itl_s: Option<f64>,
+        min_prefill_share: u32,
         num_mask_words: usize,
     ) -> PyResult<Self> {
         let target_itl = target_itl_s.map(|seconds| duration("target_itl_s", seconds)).transpose()?;
@@ -43,6 +45,7 @@ impl EngineConfig {
             enable_prefix_caching,
             capture_sizes: capture_sizes.unwrap_or_default(),
             target_itl,
+            min_prefill_share,
             num_mask_words,
         };
         config.validate().map_err(engine_error)?;

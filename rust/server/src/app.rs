@@ -239,6 +239,7 @@ pub(crate) mod tests {
             enable_prefix_caching: false,
             capture_sizes: vec![],
             target_itl: None,
+            min_prefill_share: 0,
             num_mask_words: 0,
         };
         let driver = Arc::new(Driver::new(config, limits).unwrap());

@@ -252,6 +252,7 @@ mod tests {
             enable_prefix_caching: true,
             capture_sizes: vec![],
             target_itl: None,
+            min_prefill_share: 0,
             num_mask_words: 0,
         };
         let held = vec![("answer_bytes", 5, 7)];

@@ -20,6 +20,7 @@ fn config() -> EngineConfig {
         max_steps_in_flight: 1,
         enable_prefix_caching: true,
         target_itl: None,
+        min_prefill_share: 0,
         num_mask_words: 0,
         capture_sizes: vec![],
     }

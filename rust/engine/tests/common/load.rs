@@ -27,6 +27,7 @@ pub(crate) fn random_config(rng: &mut Rng, depth: usize) -> EngineConfig {
         enable_prefix_caching: rng.chance(85),
         capture_sizes,
         target_itl: rng.chance(50).then(|| Duration::from_millis(rng.between(1, 60) as u64)),
+        min_prefill_share: dice.between(0, 3) as u32,
         num_mask_words: 2,
     }
 }

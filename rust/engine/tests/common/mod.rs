@@ -21,6 +21,7 @@ pub(crate) fn config() -> EngineConfig {
         enable_prefix_caching: true,
         capture_sizes: vec![],
         target_itl: None,
+        min_prefill_share: 0,
         num_mask_words: 0,
     }
 }

@@ -18,6 +18,7 @@ fn driver() -> Arc<Driver> {
         enable_prefix_caching: true,
         capture_sizes: vec![],
         target_itl: None,
+        min_prefill_share: 0,
         num_mask_words: 0,
     };
     let limits = DriverLimits { max_waiting_requests: 2, max_waiting_tokens: 16, ..DriverLimits::default() };

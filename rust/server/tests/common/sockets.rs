@@ -34,6 +34,7 @@ pub fn serve_at(listener: Listener, name: &str, script: &str) -> (Server, Runner
         enable_prefix_caching: true,
         capture_sizes: vec![],
         target_itl: None,
+        min_prefill_share: 0,
         num_mask_words: 0,
     };
     let config = ServerConfig {

@@ -149,7 +149,8 @@ impl Limits {
             max_model_len,
             max_steps_in_flight: 2,
             enable_prefix_caching: true,
-            target_itl: None,
+            target_itl: Some(Duration::from_millis(100)),
+            min_prefill_share: 4,
             num_mask_words: 0,
             capture_sizes: Vec::new(),
         }
@@ -181,6 +182,7 @@ impl Limits {
             max_steps_in_flight: self.max_steps_in_flight.unwrap_or(config.max_steps_in_flight),
             enable_prefix_caching: self.enable_prefix_caching.unwrap_or(config.enable_prefix_caching),
             target_itl,
+            min_prefill_share: if self.target_itl_ms.is_some() { 0 } else { config.min_prefill_share },
             ..config
         };
         changed.validate()?;
