@@ -3,7 +3,8 @@
     python benches/runner/operations.py FOLDER [--rows 1 32] [--context 128] [--rounds 200]
     python benches/runner/operations.py FOLDER --prompts 8 [--context 128] [--rounds 20]
 
-FOLDER is a checkpoint in Hugging Face layout, or a name such as org/name. Of each operation of the recorded forward pass: the
+FOLDER is a checkpoint in Hugging Face layout, a GGUF file, or a name such as org/name; `--quantize-activations int8` is that of
+the server. Of each operation of the recorded forward pass: the
 bytes of weights and of the KV cache that it must read, the time that this takes at the bandwidth that as many threads reach with
 plain reads, and the time that it took. Each is the least of all rounds, operation by operation, because on a busy machine a whole
 step is hardly ever undisturbed. Where the host of a virtual machine changes its pace, a share of the bandwidth means something
@@ -12,6 +13,7 @@ turns' shares. The table is Markdown.
 """
 
 import argparse
+import ctypes
 import statistics
 import threading
 import time
@@ -119,7 +121,7 @@ def in_turns(loop: "Loop", size: "Size", num_bytes: int, num_turns: int) -> str:
 class Loop:
     """A model that decodes `rows` sequences, a step at a time, with the limits of a server."""
 
-    def __init__(self, folder: Path, rows: int, context: int, rounds: int) -> None:
+    def __init__(self, folder: Path, rows: int, context: int, rounds: int, quantize_activations: str) -> None:
         # The prompts may come one by one.
         num_steps = rows + WARM_UP_STEPS + rounds
         config = ServeConfig(
@@ -127,6 +129,7 @@ class Loop:
             max_num_batched_tokens=max(rows * context, 16),
             # The engine keeps some blocks in hand.
             max_model_len=context + num_steps + SPARE_TOKENS,
+            quantize_activations=quantize_activations,
         )
         loaded = load_runner(config, check_model_folder(find_model(folder).path))
         self.runner = loaded.runner
@@ -171,6 +174,16 @@ class Size:
         return cls(prompts * context, prompts, prompts * context, prompts * context * (context + 1) // 2)
 
 
+def bytes_of(linear: Any, num_weights: int) -> int:
+    """Bytes of a weight; in few bits, of its numbers, and the scales and offsets of its groups."""
+    if not linear.form:
+        return num_weights * BYTES[linear.weight_dtype]
+    # As the kernels have them, `rust/kernels/src/cpu/grouped/form.rs`.
+    bits, group_size, _, offsets, is_nested = (ctypes.c_uint32 * 5).from_address(linear.form)
+    group_bytes = (1 if is_nested else 2) * (2 if offsets else 1)
+    return num_weights * bits // 8 + num_weights // group_size * group_bytes
+
+
 def work_of(operation: Operation, arguments: Any, size: Size, rows: int) -> tuple[str, int, int]:
     """Name, bytes of weights and cache that an operation on some rows reads, and its products."""
     name = operation.name
@@ -179,7 +192,7 @@ def work_of(operation: Operation, arguments: Any, size: Size, rows: int) -> tupl
         # Of builds that activate a product by another operation the struct has no such field.
         end = ", activated" if getattr(arguments, "activation", 0) else ""
         shape = f"{name} {arguments.num_inputs} to {arguments.num_outputs}{end}"
-        return shape, num_weights * BYTES[arguments.weight_dtype], num_weights * rows
+        return shape, bytes_of(arguments, num_weights), num_weights * rows
     if name == "PagedAttention":
         num_bytes = 2 * size.keys * arguments.num_kv_heads * arguments.head_dim * BYTES[arguments.cache_dtype]
         return name, num_bytes, 2 * size.pairs * arguments.num_heads * arguments.head_dim
@@ -190,9 +203,9 @@ def work_of(operation: Operation, arguments: Any, size: Size, rows: int) -> tupl
     return name, 0, 0
 
 
-def profile(folder: Path, size: Size, context: int, rounds: int) -> None:
+def profile(folder: Path, size: Size, context: int, rounds: int, quantize_activations: str) -> None:
     """Prints the table of one kind of step."""
-    loop = Loop(folder, size.seqs, context, rounds)
+    loop = Loop(folder, size.seqs, context, rounds, quantize_activations)
     recording = loop.runner.recording
     if recording is None:
         raise SystemExit("the forward pass of this model is not recorded")
@@ -274,11 +287,12 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, nargs="+", default=[])
     parser.add_argument("--context", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--quantize-activations", choices=["none", "int8"], default="none")
     arguments = parser.parse_args()
     complain_of_development_build()
     sizes = [Size.of_prompts(prompts, arguments.context) for prompts in arguments.prompts]
     for size in sizes or [Size.of_decodes(rows, arguments.context) for rows in arguments.rows]:
-        profile(arguments.folder, size, arguments.context, arguments.rounds)
+        profile(arguments.folder, size, arguments.context, arguments.rounds, arguments.quantize_activations)
 
 
 if __name__ == "__main__":

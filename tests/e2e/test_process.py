@@ -97,7 +97,7 @@ def test_port_in_use_is_one_line() -> None:
         (["--kv-cache-memory-bytes", "much"], "`much` is not a number of bytes"),
         (["--shutdown-timeout", "86401"], "at most 86400"),
         (["--shutdown-timeout", "inf"], "--shutdown-timeout: invalid float value: 'inf'"),
-        (["--target-itl-ms", "0.5"], "`--target-itl-ms` is 0.5, it must be at least 1"),
+        (["--target-itl-ms=-1"], "`--target-itl-ms` is -1.0, it must be at least 0"),
         (["--api", "sekret"], "unknown option `--api`, did you mean `--api-key`?"),
         (["--api-key", ""], "`--api-key` is empty"),
         (["--served-model-name", "a", "."], "put the model before the options"),

@@ -75,6 +75,10 @@ WAYS: Mapping[tuple[str, str], Way] = {
     ("docs/performance.md", "python benches/kernels/sampling.py"): parts,
     ("docs/performance.md", "python benches/kernels/linear.py"): parts,
     ("docs/performance.md", "python benches/runner/operations.py FOLDER --rows 1 8 32"): parts,
+    (
+        "docs/performance.md",
+        "python benches/runner/operations.py FILE.gguf --quantize-activations int8 --rows 1 8 32 --rounds 8",
+    ): parts,
     ("docs/performance.md", "python benches/kernels/linear.py --groups --threads 1"): parts,
     (
         "docs/performance.md",

@@ -52,7 +52,7 @@ def bench(
         ("runner/step.py", (DEMO, "--rows", 2, "--steps", 2), ["| greedy | 2 |", "| temperature 0.8"]),
         (
             "runner/operations.py",
-            (DEMO, "--rows", 2, "--context", 4, "--rounds", 2),
+            (DEMO, "--rows", 2, "--context", 4, "--rounds", 2, "--quantize-activations", "int8"),
             ["2 tokens of 2 sequences, ", "| PagedAttention | ", "| forward pass, "],
         ),
         (
