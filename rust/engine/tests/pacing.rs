@@ -253,6 +253,28 @@ fn prompts_get_their_share_where_decodes_take_most_of_the_target() {
 }
 
 #[test]
+fn prompts_behind_short_ones_are_not_cut_without_need() {
+    // A burst of requests behind a few short ones would come in by pieces, though all of it is
+    // within the target.
+    const SMALL: Cost = |num_tokens| 0.001 + 0.00003 * num_tokens as f64;
+    for depth in DEPTHS {
+        let mut arena = Arena::paced(depth);
+        arena.run(SMALL, NUM_TO_LEARN);
+        // Those that wait are computed first.
+        while arena.engine.stats().num_waiting > 0 {
+            arena.step(SMALL, 0);
+        }
+        for _ in 0..10 {
+            arena.add(100);
+            arena.step(SMALL, 0);
+        }
+        arena.run(SMALL, depth);
+        let steps = arena.run(SMALL, 1);
+        assert_eq!(steps[0].num_prefill_tokens, 2048 - NUM_STREAMS as usize, "depth {depth}");
+    }
+}
+
+#[test]
 fn decodes_are_measured_before_they_are_blamed() {
     // A large model's first streams would keep prompts out until all of them have been cut to one
     // token.

@@ -149,6 +149,7 @@ impl Limits {
             max_model_len,
             max_steps_in_flight: 2,
             enable_prefix_caching: true,
+            // What a server chooses, `python/streamcore/runner/limits.py`.
             target_itl: Some(Duration::from_millis(100)),
             min_prefill_share: 4,
             num_mask_words: 0,

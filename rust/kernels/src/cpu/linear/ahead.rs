@@ -78,17 +78,19 @@ const fn pair_bytes<P: Product>() -> usize {
 #[inline(always)]
 pub(super) fn fetch<P: Product>(place: *const u32) {
     for word in 0..P::WORDS {
-        prefetch(place.wrapping_add(word * TILE));
-        if P::Sum::LANES == MAX_LANES {
-            prefetch(place.wrapping_add(word * TILE + MAX_LANES));
-        }
+        fetch_vectors(place.wrapping_add(word * TILE), P::Sum::LANES);
     }
 }
 
-/// Asks for what lies shortly behind two vectors of some lanes of words.
+/// Asks for what lies [`NEAR`] behind two vectors of words.
 #[inline(always)]
 pub(in crate::cpu) fn fetch_near(words: *const u32, lanes: usize) {
-    let place = words.wrapping_byte_add(NEAR);
+    fetch_vectors(words.wrapping_byte_add(NEAR), lanes);
+}
+
+/// Asks for two vectors of words: one cache line, or two of the widest vectors.
+#[inline(always)]
+fn fetch_vectors(place: *const u32, lanes: usize) {
     prefetch(place);
     if lanes == MAX_LANES {
         prefetch(place.wrapping_add(MAX_LANES));
