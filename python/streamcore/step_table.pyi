@@ -103,6 +103,11 @@ class StepTable:
         leaves the sampled token there, on the device, for the next step.
         """
     @property
+    def sample_context_lens(self) -> memoryview:
+        """int32. Tokens of that sequence in the KV cache once the step has run, `[num_samples]`:
+        what the sampled token attends to.
+        """
+    @property
     def new_rows(self) -> memoryview:
         """int32. Rows that belong to another sequence from now on, or to one that comes back after
         a preemption, `[num_new_rows]`.

@@ -63,6 +63,7 @@ def prefill(
         "temperature": [0.0],
         "logits_indices": [length - 1],
         "sample_rows": [row],
+        "sample_context_lens": [length],
     }
     write(runner._columns.sets[runner._turn], columns)
     sizes = {"num_samples": num_samples, "num_block_updates": 1, "num_new_rows": 1}
@@ -89,6 +90,7 @@ def test_a_decode_takes_its_token_from_the_device(tmp_path: Path) -> None:
         "seq_rows": [0, 2],
         "logits_indices": [0, 1],
         "sample_rows": [0, 2],
+        "sample_context_lens": [6, 10],
         "device_token_indices": [0, 1],
         "device_token_rows": [0, 2],
     }
@@ -199,6 +201,7 @@ def test_a_row_keeps_what_it_was_told(tmp_path: Path) -> None:
             "temperature": [9.0, 9.0],
             "logits_indices": [0, 1],
             "sample_rows": [2, 1],
+            "sample_context_lens": [length + 1, length + 1],
         }
         write(runner._columns.sets[runner._turn], columns)
         output = runner.execute(
@@ -229,6 +232,7 @@ def test_padding_changes_nothing(tmp_path: Path) -> None:
             "seq_rows": [1, 3, 3],
             "logits_indices": [0],
             "sample_rows": [1],
+            "sample_context_lens": [10],
         }
         write(runner._columns.sets[runner._turn], columns)
         outputs.append(

@@ -146,3 +146,7 @@ class KvGroup:
     slot_mapping: Tensor
     """int64 [num_tokens], block id times block size plus offset"""
     sequences: PagedSequences
+    wanted: PagedSequences | None = None
+    """Those of the tokens whose logits are wanted, each as a sequence of one token; None where they
+    are not told apart, and the last layer computes all tokens.
+    """

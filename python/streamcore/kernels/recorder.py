@@ -3,7 +3,7 @@ one call.
 
 Addresses, widths and strides are those of the tensors at hand, which must stay where they are. Only
 the numbers of rows differ from step to step: of the tokens, of the sequences, and of the tokens
-whose logits are wanted, from `take` on.
+whose logits are wanted, from the first `take` on.
 """
 
 import ctypes
@@ -29,20 +29,22 @@ class Recorder(CpuOps):
 
     def __init__(self) -> None:
         self._program = compiled.Program()
-        self._which = _TOKENS
+        self._takes_wanted = False
         self._addresses: list[Tensor] = []
         self.written: list[tuple[Operation, ctypes.Structure]] = []
         """Every operation with its arguments, in order."""
 
     def run(self, operation: Operation, num_rows: int, arguments: ctypes.Structure) -> None:
         """Adds an operation in place of carrying it out."""
-        which = _SEQS if operation.name == "PagedAttention" else self._which
+        # Each wanted token is a sequence.
+        of_tokens = _SEQS if operation.name == "PagedAttention" else _TOKENS
+        which = _WANTED if self._takes_wanted else of_tokens
         self._program.append(operation.number, ctypes.addressof(arguments), which)
         self.written.append((operation, arguments))
 
     def take(self, out: Tensor, x: Tensor, rows: Tensor) -> None:
         """See `Ops`."""
-        self._which = _WANTED
+        self._takes_wanted = True
         super().take(out, x, rows)
 
     def linear(self, out: Tensor, x: Tensor, weight: LinearWeight, bias: Tensor | None) -> None:

@@ -1,5 +1,6 @@
 """Self-attention over a paged KV cache."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,21 +42,30 @@ class Attention:
             step: the step.
 
         Returns:
-            [num_tokens, hidden].
+            [num_tokens, hidden], or of a step that goes on with some of its tokens [num_wanted,
+            hidden].
         """
         qkv = self.qkv(x, step, "qkv")
-        num_tokens, width = x.shape[0], self.num_heads * self.head_dim
+        width = self.num_heads * self.head_dim
         if self.whole_norms is not None:
             kv_width = self.num_kv_heads * self.head_dim
             self.whole_norms[0](qkv[:, :width], step)
             self.whole_norms[1](qkv[:, width : width + kv_width], step)
-        heads = qkv.view(num_tokens, -1, self.head_dim)
-        query, key, value = heads.split_with_sizes((self.num_heads, self.num_kv_heads, self.num_kv_heads), 1)
+        query, key, value = self._heads(qkv)
         kv = step.kv[self.kv_group]
         cache = kv.caches[self.layer]
         step.ops.rope_and_store_kv(
             query, key, value, self.rope.rotation, step.positions, cache, kv.slot_mapping, self.head_norms
         )
-        attended = step.rows("attended", width)
-        step.ops.paged_attention(attended.view(query.shape), query, cache, kv.sequences, self.rule)
+        sequences = kv.sequences
+        if step.wanted is not None and kv.wanted is not None:
+            query, _, _ = self._heads(step.take("wanted_qkv", qkv, step.wanted))
+            sequences = kv.wanted
+        attended = step.scratch.rows("attended", query.shape[0], width)
+        step.ops.paged_attention(attended.view(query.shape), query, cache, sequences, self.rule)
         return self.output(attended, step, "hidden")
+
+    def _heads(self, qkv: "Tensor") -> "Sequence[Tensor]":
+        """Query, key and value of rows, each [num_rows, heads, head_dim]."""
+        heads = qkv.view(qkv.shape[0], -1, self.head_dim)
+        return heads.split_with_sizes((self.num_heads, self.num_kv_heads, self.num_kv_heads), 1)

@@ -31,10 +31,13 @@ class Layer(Protocol):
     def attention(self) -> Attention:
         """Its first half."""
 
-    def __call__(self, x: "Tensor | None", residual: "Tensor", step: "Step") -> "Tensor":
-        """Adds `x` to the residual in place, if there is anything to add yet, and returns what is
-        to be added next.
+    def attend(self, x: "Tensor | None", residual: "Tensor", step: "Step") -> "Tensor":
+        """Adds `x` to the residual in place, if there is anything to add yet, and returns what the
+        first half makes of it, which is to be added next: of all tokens, or of the wanted ones.
         """
+
+    def feed(self, x: "Tensor", residual: "Tensor", step: "Step") -> "Tensor":
+        """The same for the second half; `x` and the residual have equally many rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +49,12 @@ class DecoderLayer:
     before_mlp: RmsNorm
     mlp: FeedForward
 
-    def __call__(self, x: "Tensor | None", residual: "Tensor", step: "Step") -> "Tensor":
+    def attend(self, x: "Tensor | None", residual: "Tensor", step: "Step") -> "Tensor":
         """See `Layer`."""
-        x = self.attention(self.before_attention.add(x, residual, step), step)
+        return self.attention(self.before_attention.add(x, residual, step), step)
+
+    def feed(self, x: "Tensor", residual: "Tensor", step: "Step") -> "Tensor":
+        """See `Layer`."""
         return self.mlp(self.before_mlp.add(x, residual, step), step)
 
 
@@ -110,6 +116,9 @@ class Decoder:
     def forward(self, step: "Step", wanted: "Tensor") -> "Tensor":
         """Stores every token's keys and values, returns what the logits of some tokens are made of.
 
+        Of the last layer no other token needs more than its keys and values. Where `step.kv` tells
+        those tokens apart, that is all it computes of the others.
+
         Args:
             step: the tokens and their places in the cache.
             wanted: int32 [num_wanted], which tokens.
@@ -118,16 +127,20 @@ class Decoder:
             [num_wanted, hidden], valid until the next step.
         """
         hidden = self.embedding.shape[1]
-        residual = step.rows("residual", hidden)
+        residual = step.scratch.rows("residual", step.token_ids.shape[0], hidden)
         step.ops.embed(residual, step.token_ids, self.embedding, self.embedding_factor)
         x: Tensor | None = None
-        for layer in self.layers:
-            x = layer(x, residual, step)
-        if x is not None:
-            step.ops.add(residual, x)
-        chosen = step.scratch.rows("wanted", wanted.shape[0], hidden)
-        step.ops.take(chosen, residual, wanted)
-        return self.norm(chosen, step)
+        *layers, last = self.layers
+        for layer in layers:
+            x = layer.feed(layer.attend(x, residual, step), residual, step)
+        step = step.ending_with(wanted)
+        x = last.attend(x, residual, step)
+        if step.wanted is not None:
+            residual = step.take("wanted", residual, wanted)
+        step.ops.add(residual, last.feed(x, residual, step))
+        if step.wanted is None:
+            residual = step.take("wanted", residual, wanted)
+        return self.norm(residual, step)
 
     def logits(self, hidden: "Tensor", step: "Step") -> "Tensor":
         """The logits of some of the rows that `forward` returned, [num_rows, vocab_size], valid

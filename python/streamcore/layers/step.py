@@ -1,7 +1,7 @@
 """What a layer may know of a step."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,9 +21,19 @@ class Step:
     """int32 [num_tokens]"""
     kv: "Sequence[KvGroup]"
     scratch: "Scratch"
+    wanted: "Tensor | None" = None
+    """int32 [num_wanted], the tokens that attention goes on with; None for all."""
 
-    def rows(self, name: str, width: int) -> "Tensor":
-        """[num_tokens, width] for the output of an operation, shared by all layers
-        under that name.
+    def ending_with(self, wanted: "Tensor") -> "Step":
+        """The step in its last layer, where only these tokens go on if the KV groups tell them
+        apart.
         """
-        return self.scratch.rows(name, self.token_ids.shape[0], width)
+        if any(group.wanted is None for group in self.kv):
+            return self
+        return replace(self, wanted=wanted)
+
+    def take(self, name: str, x: "Tensor", tokens: "Tensor") -> "Tensor":
+        """Rows of some tokens, under a name in the scratch memory."""
+        taken = self.scratch.rows(name, tokens.shape[0], x.shape[1])
+        self.ops.take(taken, x, tokens)
+        return taken

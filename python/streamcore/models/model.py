@@ -64,7 +64,7 @@ class Model:
             self.precision.activations,
             self.device,
             max_num_tokens,
-            dict.fromkeys(("wanted", "logits"), max_num_wanted),
+            dict.fromkeys(("wanted", "wanted_qkv", "logits"), max_num_wanted),
         )
 
     def measure(self) -> tuple[int, int]:
@@ -87,9 +87,11 @@ class Model:
         keys = zeros(1, 1, self.config.num_kv_heads, self.config.head_dim, dtype=self.precision.cache)
         caches = [LayerCache(keys, keys)] * self.config.num_layers
         sequences = PagedSequences(zeros(1, 1), zeros(1), zeros(1), zeros(2))
-        kv = [KvGroup(caches, zeros(num_tokens, dtype=torch.int64), sequences)]
-        step = Step(ops, zeros(num_tokens), zeros(num_tokens), kv, scratch)
-        self.decoder.logits(self.decoder.forward(step, zeros(1)), step)
+        slots = zeros(num_tokens, dtype=torch.int64)
+        for wanted in (sequences, None):
+            kv = [KvGroup(caches, slots, sequences, wanted)]
+            step = Step(ops, zeros(num_tokens), zeros(num_tokens), kv, scratch)
+            self.decoder.logits(self.decoder.forward(step, zeros(1)), step)
         self.has_experts, self.waits_for_experts = ops.has_experts, ops.waits_for_experts
         return scratch.num_bytes + ops.most_bytes
 

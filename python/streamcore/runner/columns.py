@@ -22,6 +22,7 @@ _COMMON = frozenset(
         "seq_rows",
         "logits_indices",
         "sample_rows",
+        "sample_context_lens",
         "uniform",
     )
 )

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from streamcore import _core
-from streamcore.kernels import KvGroup, LayerCache
+from streamcore.kernels import LayerCache
 from streamcore.models.model import Model, Recording
 from streamcore.runner.columns import Columns, PlanColumns
 from streamcore.runner.device_sampler import DeviceSampler
@@ -112,7 +112,7 @@ class ModelRunner:
     def _record(self) -> Recording | None:
         """A forward pass over whole columns: each step has its own in the same memory."""
         resident = self._columns.resident
-        kv = [KvGroup(self.caches, resident["slot_mapping"], self._rows.all_sequences(self._columns))]
+        kv = [self._rows.whole_kv(self.caches, self._columns)]
         return self._model.record(
             resident["token_ids"], resident["positions"], kv, resident["logits_indices"]
         )
@@ -180,7 +180,7 @@ class ModelRunner:
         wanted = columns["logits_indices"]
         if plan.num_scored_tokens:
             wanted = torch.cat([wanted, columns["scored_indices"]])
-        kv = [KvGroup(self.caches, columns["slot_mapping"], self._rows.sequences(columns))]
+        kv = [self._rows.kv(self.caches, columns)]
         hidden = self._model.forward(columns["token_ids"], columns["positions"], kv, wanted)
         scored = hidden[plan.num_samples :] if plan.num_scored_tokens else None
         return self._model.logits(hidden[: plan.num_samples]) if plan.num_samples else None, scored

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from streamcore import _core
-from streamcore.kernels import PagedSequences
+from streamcore.kernels import KvGroup, LayerCache, PagedSequences
 from streamcore.runner.columns import DTYPES, Columns, PlanColumns
 from streamcore.runner.penalties import CountInputs, PenaltyInputs, TokenCounts
 from streamcore.runner.sampler import SamplingColumns
@@ -40,6 +40,8 @@ class RowState:
         """int32 [num_rows] on the device, so that the next step can begin before the host has seen
         them"""
         self._counts = TokenCounts(num_rows, vocab_size, device)
+        self._host_numbers = torch.arange(num_rows + 1, dtype=torch.int32)
+        self._numbers = self._host_numbers.to(device)
 
         def zeros(place: torch.device) -> dict[str, Tensor]:
             return {name: torch.zeros(num_rows, dtype=dtype, device=place) for name, dtype in dtypes.items()}
@@ -99,9 +101,12 @@ class RowState:
             return on_host, on_host
         return on_host, SamplingColumns.of(self.parameters, columns["sample_rows"], columns["uniform"])
 
-    def sequences(self, columns: PlanColumns) -> PagedSequences:
-        """The sequences of a plan, as attention sees them."""
-        return PagedSequences(
+    def kv(self, caches: Sequence[LayerCache], columns: PlanColumns) -> KvGroup:
+        """A plan's places in the cache; the tokens whose logits are wanted, where that is some of
+        them and none is scored.
+        """
+        plan = columns.plan
+        sequences = PagedSequences(
             self.block_tables,
             columns["seq_rows"],
             columns["context_lens"],
@@ -109,10 +114,23 @@ class RowState:
             host_context_lens=columns.on_host("context_lens"),
             host_query_starts=columns.on_host("query_starts"),
         )
+        wanted = None
+        if 0 < plan.num_samples < plan.num_tokens and not plan.num_scored_tokens:
+            wanted = PagedSequences(
+                self.block_tables,
+                columns["sample_rows"],
+                columns["sample_context_lens"],
+                self._numbers[: plan.num_samples + 1],
+                host_context_lens=columns.on_host("sample_context_lens"),
+                host_query_starts=self._host_numbers[: plan.num_samples + 1],
+            )
+        return KvGroup(caches, columns["slot_mapping"], sequences, wanted)
 
-    def all_sequences(self, columns: Columns) -> PagedSequences:
-        """The sequences of whole columns, of which each plan uses the beginning."""
-        resident = columns.resident
-        return PagedSequences(
-            self.block_tables, resident["seq_rows"], resident["context_lens"], resident["query_starts"]
+    def whole_kv(self, caches: Sequence[LayerCache], columns: Columns) -> KvGroup:
+        """The same of whole columns, of which each plan uses the beginning."""
+        of = columns.resident
+        sequences = PagedSequences(self.block_tables, of["seq_rows"], of["context_lens"], of["query_starts"])
+        wanted = PagedSequences(
+            self.block_tables, of["sample_rows"], of["sample_context_lens"], self._numbers
         )
+        return KvGroup(caches, of["slot_mapping"], sequences, wanted)

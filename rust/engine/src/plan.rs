@@ -134,6 +134,7 @@ impl PlanWriter<'_, '_> {
         let sampling = &sequence.sampling;
         self.buffers.logits_indices[index] = self.plan.num_tokens as i32 - 1;
         self.buffers.sample_rows[index] = row.cast_signed();
+        self.buffers.sample_context_lens[index] = part.end() as i32;
         self.buffers.uniform[index] = sampling.uniform(part.end() - sequence.prompt_len);
         if sampling.is_penalised() {
             self.buffers.penalised_samples[self.plan.num_penalised_samples] = index as i32;

@@ -308,6 +308,9 @@ row_parameters! { step_buffers! {
         /// Row of the sequence that each sample belongs to, `[num_samples]`. The runner leaves the
         /// sampled token there, on the device, for the next step.
         sample_rows: i32 [config.max_num_seqs] [num_samples],
+        /// Tokens of that sequence in the KV cache once the step has run, `[num_samples]`: what the
+        /// sampled token attends to.
+        sample_context_lens: i32 [config.max_num_seqs] [num_samples],
         /// Rows that belong to another sequence from now on, or to one that comes back after a
         /// preemption, `[num_new_rows]`.
         new_rows: i32 [config.max_num_seqs] [num_new_rows],

@@ -112,7 +112,7 @@ fn a_runner_can_allocate_the_columns_from_their_list() {
     let columns = OwnedStepBuffers::new(&limits);
     let lens: Vec<(&str, usize)> =
         step_columns(&limits).iter().map(|column| (column.name, column.len)).collect();
-    assert_eq!(lens.len(), 34);
+    assert_eq!(lens.len(), 35);
     assert_eq!(lens[0], ("token_ids", columns.token_ids.len()));
     assert_eq!(lens[6], ("block_places", columns.block_places.len()));
     assert_eq!((columns.block_places.len(), columns.block_ids.len()), (8 * 16, 8 * 16));

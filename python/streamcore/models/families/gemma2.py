@@ -47,9 +47,13 @@ class GemmaLayer:
     mlp: GatedMlp
     after_mlp: RmsNorm
 
-    def __call__(self, x: "Tensor | None", residual: "Tensor", step: "Step") -> "Tensor":
+    def attend(self, x: "Tensor | None", residual: "Tensor", step: "Step") -> "Tensor":
         """See `Layer`."""
-        x = self.after_attention(self.attention(self.before_attention.add(x, residual, step), step), step)
+        x = self.attention(self.before_attention.add(x, residual, step), step)
+        return self.after_attention(x, step)
+
+    def feed(self, x: "Tensor", residual: "Tensor", step: "Step") -> "Tensor":
+        """See `Layer`."""
         return self.after_mlp(self.mlp(self.before_mlp.add(x, residual, step), step), step)
 
 

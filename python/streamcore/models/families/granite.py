@@ -44,10 +44,14 @@ class GraniteLayer:
     mlp: GatedMlp
     multiplier: float
 
-    def __call__(self, x: "Tensor | None", residual: "Tensor", step: "Step") -> "Tensor":
+    def attend(self, x: "Tensor | None", residual: "Tensor", step: "Step") -> "Tensor":
         """See `Layer`."""
         x = self.attention(self.before_attention.add(x, residual, step), step)
         step.ops.scale(x, self.multiplier)
+        return x
+
+    def feed(self, x: "Tensor", residual: "Tensor", step: "Step") -> "Tensor":
+        """See `Layer`."""
         x = self.mlp(self.before_mlp.add(x, residual, step), step)
         step.ops.scale(x, self.multiplier)
         return x

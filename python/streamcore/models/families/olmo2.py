@@ -32,11 +32,15 @@ class OlmoLayer:
     mlp: GatedMlp
     after_mlp: RmsNorm
 
-    def __call__(self, x: "Tensor | None", residual: "Tensor", step: "Step") -> "Tensor":
+    def attend(self, x: "Tensor | None", residual: "Tensor", step: "Step") -> "Tensor":
         """See `Layer`."""
         if x is not None:
             step.ops.add(residual, x)
-        step.ops.add(residual, self.after_attention(self.attention(residual, step), step))
+        return self.after_attention(self.attention(residual, step), step)
+
+    def feed(self, x: "Tensor", residual: "Tensor", step: "Step") -> "Tensor":
+        """See `Layer`."""
+        step.ops.add(residual, x)
         return self.after_mlp(self.mlp(residual, step), step)
 
 

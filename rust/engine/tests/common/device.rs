@@ -228,10 +228,10 @@ impl ShadowDevice {
 
     fn sample(&self, index: usize, plan: &StepPlan, parts: &[Part], columns: &OwnedStepBuffers) -> i32 {
         let token = columns.logits_indices[index];
-        assert!(
-            columns.query_starts[1..=parts.len()].contains(&(token + 1)),
-            "a sample follows a last token"
-        );
+        let seq = columns.query_starts[1..=parts.len()].iter().position(|end| *end == token + 1);
+        let seq = seq.expect("a sample follows a last token");
+        assert_eq!(columns.sample_rows[index], columns.seq_rows[seq]);
+        assert_eq!(columns.sample_context_lens[index], columns.context_lens[seq]);
         let is_penalised = columns.penalised_samples[..plan.num_penalised_samples].contains(&(index as i32));
         let row = &self.rows[columns.sample_rows[index] as usize];
         let biases = (0..plan.num_biases).filter(|bias| columns.bias_samples[*bias] == index as i32);
@@ -312,7 +312,7 @@ pub(crate) fn poison(columns: &mut OwnedStepBuffers) {
     for column in [borrowed.seq_rows, borrowed.block_places, borrowed.block_ids, borrowed.new_rows] {
         column.fill(-7);
     }
-    for column in [borrowed.logits_indices, borrowed.sample_rows] {
+    for column in [borrowed.logits_indices, borrowed.sample_rows, borrowed.sample_context_lens] {
         column.fill(-7);
     }
     for column in [borrowed.device_token_indices, borrowed.device_token_rows] {
