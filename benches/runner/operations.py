@@ -224,11 +224,12 @@ def profile(folder: Path, size: Size, context: int, rounds: int, quantize_activa
         if size.tokens == size.seqs:
             loop.step()
     lines: dict[str, Line] = {}
-    rows = size.tokens
+    rows, work = size.tokens, size
     for (operation, arguments), seconds in zip(recording.recorder.written, least, strict=True):
-        name, num_bytes, num_products = work_of(operation, arguments, size, rows)
-        # From here on there is one row of each sequence.
-        rows = size.seqs if operation.name == "Take" else rows
+        name, num_bytes, num_products = work_of(operation, arguments, work, rows)
+        if operation.name == "Take":
+            # From here on there is one row of each sequence, which sees all of its keys.
+            rows, work = size.seqs, Size(size.seqs, size.seqs, size.keys, size.keys)
         line = lines.setdefault(name, Line())
         line.num_calls += 1
         line.num_bytes += num_bytes

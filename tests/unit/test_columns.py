@@ -3,6 +3,7 @@
 import ctypes
 from typing import Any
 
+import pytest
 import torch
 from tests.models.plans import engine_config, plan
 from torch import Tensor
@@ -76,9 +77,12 @@ def test_what_the_engine_writes_is_what_the_step_reads() -> None:
         assert len(told) == lengths.get(name, len(told)), name
 
 
-def test_rows_keep_what_a_plan_tells_of_them() -> None:
+@pytest.mark.parametrize("is_written_down", [False, True])
+def test_rows_keep_what_a_plan_tells_of_them(is_written_down: bool) -> None:
     """A plan tells blocks and parameters once. What it does not name must stay as it was."""
     columns, rows = Columns(LIMITS, CPU), RowState(LIMITS, 8, CPU)
+    if is_written_down:
+        rows.write_down(columns)
     written = fill(columns)
     rows.update(columns.upload(0, PLAN))
     told = {"block_ids": rows.block_tables.flatten(), **rows.parameters}
@@ -92,6 +96,18 @@ def test_rows_keep_what_a_plan_tells_of_them() -> None:
         column.zero_()
     rows.update(columns.upload(0, plan(num_tokens=1, num_seqs=1, num_samples=1)))
     assert all(torch.equal(by_row, before[name]) for name, by_row in told.items())
+
+
+def test_a_row_that_is_not_there_is_refused() -> None:
+    """An engine and a runner that disagree about their limits would write into foreign memory."""
+    columns, rows = Columns(LIMITS, CPU), RowState(LIMITS, 8, CPU)
+    rows.write_down(columns)
+    fill(columns)
+    columns.sets[0]["new_rows"][1] = rows.num_rows
+    before = {name: by_row.clone() for name, by_row in rows.parameters.items()}
+    with pytest.raises(ValueError, match=f"place is {rows.num_rows}, it must be below {rows.num_rows}"):
+        rows.update(columns.upload(0, plan(num_tokens=1, num_seqs=1, num_samples=1, num_new_rows=2)))
+    assert all(torch.equal(by_row, before[name]) for name, by_row in rows.parameters.items())
 
 
 def test_the_newest_token_of_a_row_is_filled_in() -> None:

@@ -42,6 +42,17 @@ from streamcore.operands import Activation, AttentionRule, Expert, ExpertRule
 class CpuOps(SampledOps):
     """The Rust kernels."""
 
+    def put(self, out: Tensor, places: Tensor, x: Tensor) -> None:
+        """`out[places] = x`: int32 or float32 [any], by int32 [num_rows], all contiguous."""
+        self._call(
+            "Put",
+            output=out.data_ptr(),
+            places=places.data_ptr(),
+            x=x.data_ptr(),
+            num_rows=places.shape[0],
+            limit=out.shape[0],
+        )
+
     def run(self, operation: Operation, num_rows: int, arguments: ctypes.Structure) -> None:
         """See `NativeOps`."""
         compiled.run(operation.number, ctypes.addressof(arguments))

@@ -2,8 +2,8 @@
 one call.
 
 Addresses, widths and strides are those of the tensors at hand, which must stay where they are. Only
-the numbers of rows differ from step to step: of the tokens, of the sequences, and of the tokens
-whose logits are wanted, from the first `take` on.
+the numbers of rows differ from step to step. In a forward pass these are the tokens, the sequences,
+and from the first `take` on the tokens whose logits are wanted.
 """
 
 import ctypes
@@ -18,6 +18,8 @@ from streamcore.kernels.weight import LinearWeight
 from streamcore.operands import Expert, ExpertRule
 
 _TOKENS, _SEQS, _WANTED = range(3)
+MAX_COUNTS = 4
+"""Different numbers of rows that a step may have."""
 
 
 class NotRecordableError(Exception):
@@ -30,17 +32,23 @@ class Recorder(CpuOps):
     def __init__(self) -> None:
         self._program = compiled.Program()
         self._takes_wanted = False
+        self.count: int | None = None
+        """Which number of rows is that of the operations to come; None: that of a forward pass."""
         self._addresses: list[Tensor] = []
         self.written: list[tuple[Operation, ctypes.Structure]] = []
         """Every operation with its arguments, in order."""
 
     def run(self, operation: Operation, num_rows: int, arguments: ctypes.Structure) -> None:
         """Adds an operation in place of carrying it out."""
-        # Each wanted token is a sequence.
-        of_tokens = _SEQS if operation.name == "PagedAttention" else _TOKENS
-        which = _WANTED if self._takes_wanted else of_tokens
+        which = self._count_of(operation) if self.count is None else self.count
         self._program.append(operation.number, ctypes.addressof(arguments), which)
         self.written.append((operation, arguments))
+
+    def _count_of(self, operation: Operation) -> int:
+        if self._takes_wanted:
+            # Each of them is a sequence to attention.
+            return _WANTED
+        return _SEQS if operation.name == "PagedAttention" else _TOKENS
 
     def take(self, out: Tensor, x: Tensor, rows: Tensor) -> None:
         """See `Ops`."""
@@ -67,11 +75,17 @@ class Recorder(CpuOps):
         self._addresses.append(addresses)
         return addresses
 
-    def carry_out(self, num_tokens: int, num_seqs: int, num_wanted: int) -> None:
-        """Carries out what was written down, with these numbers of rows."""
-        self._program.run((num_tokens, num_seqs, num_wanted))
+    def carry_out(self, *counts: int) -> None:
+        """Carries out what was written down, with these numbers of rows, at most `MAX_COUNTS`; the
+        others are 0.
+        """
+        self._program.run(_all_counts(counts))
 
-    def carry_out_timed(self, num_tokens: int, num_seqs: int, num_wanted: int) -> list[float]:
+    def carry_out_timed(self, *counts: int) -> list[float]:
         """As `carry_out`; the seconds that each operation of `written` took."""
-        times: list[float] = self._program.run_timed((num_tokens, num_seqs, num_wanted))
+        times: list[float] = self._program.run_timed(_all_counts(counts))
         return times
+
+
+def _all_counts(counts: tuple[int, ...]) -> tuple[int, ...]:
+    return counts + (0,) * (MAX_COUNTS - len(counts))

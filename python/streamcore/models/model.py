@@ -166,6 +166,10 @@ class Model:
         return Recording(self.decoder, recorder, step, wanted.shape[0])
 
 
+DRAWN = 3
+"""The number of rows of what a recording does behind its logits."""
+
+
 class Recording:
     """A forward pass that was written down, from token ids to logits: one call into the
     extension.
@@ -181,14 +185,20 @@ class Recording:
         """Whole, of as many tokens as are wanted at most"""
         self._rotations = [rope.rotation for rope in decoder.ropes]
 
-    def run(self, num_tokens: int, num_seqs: int, num_wanted: int) -> Tensor:
+    def run(self, num_tokens: int, num_seqs: int, num_wanted: int, num_drawn: int = 0) -> Tensor:
         """The logits of the wanted tokens, float32 [num_wanted, vocab_size], valid until the next
         run.
+
+        Args:
+            num_tokens: of the step.
+            num_seqs: likewise.
+            num_wanted: likewise.
+            num_drawn: rows of what was written down behind the logits, by `DRAWN`.
 
         Raises:
             ValueError: a token, a position or a slot is out of range.
         """
-        self.recorder.carry_out(num_tokens, num_seqs, num_wanted)
+        self.recorder.carry_out(num_tokens, num_seqs, num_wanted, num_drawn)
         return self._logits(num_wanted)
 
     def _logits(self, num_wanted: int) -> Tensor:

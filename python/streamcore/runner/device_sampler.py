@@ -5,11 +5,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from streamcore import _core
 from streamcore.kernels.native import CpuOps, CudaOps
 from streamcore.kernels.ops import Ops
-from streamcore.kernels.recorder import Recorder
 from streamcore.kernels.sampled import MAX_BIASES, MAX_SAMPLED_VOCABULARY, SampledOps
+from streamcore.models.model import DRAWN, Recording
 from streamcore.runner.columns import Columns, PlanColumns
 from streamcore.runner.masks import MaskInputs
 from streamcore.runner.penalties import BiasInputs
@@ -28,7 +27,7 @@ class DeviceSampler:
         self._ops = ops
         self._rows = rows
         self._tokens, self._results = torch.empty(2, rows.num_rows, dtype=torch.int32, device=device)
-        self._written: tuple[Recorder, int] | None = None
+        self._views: list[Tensor] = [self._results[:count] for count in range(rows.num_rows + 1)]
 
     @classmethod
     def where_possible(
@@ -44,21 +43,25 @@ class DeviceSampler:
         assert rows.max_biases <= MAX_BIASES, "the kernel takes fewer biases than a plan may have"
         return cls(ops, rows, device)
 
-    def write_down(self, logits: Tensor, columns: Columns) -> None:
-        """Prepares for draws without penalties, biases and masks, from logits on the CPU that stay
-        where they are: such a draw is one call into the extension.
+    def write_down(self, recording: Recording, columns: Columns) -> None:
+        """Adds the draw without penalties, biases and masks to a step on the CPU that was written
+        down.
         """
-        recorder, resident = Recorder(), columns.resident
+        recorder, resident = recording.recorder, columns.resident
+        recorder.count = DRAWN
         recorder.sample(
             self._tokens,
             self._results,
-            logits,
+            recording.logits,
             self._rows.parameters,
             resident["sample_rows"],
             resident["uniform"],
             NOT_FINITE,
         )
-        self._written = recorder, logits.data_ptr()
+
+    def drawn(self, num_samples: int) -> Tensor:
+        """The results of the last draw; see `draw`."""
+        return self._views[num_samples]
 
     def draw(self, logits: Tensor, columns: PlanColumns) -> tuple[Tensor, Tensor]:
         """Returns the tokens of a plan's samples, int32 [num_samples], and the results for the host:
@@ -66,9 +69,6 @@ class DeviceSampler:
         """
         plan, num_samples = columns.plan, logits.shape[0]
         tokens, results = self._tokens[:num_samples], self._results[:num_samples]
-        if (recorder := self._written_for(logits, plan)) is not None:
-            recorder.carry_out(num_samples, num_samples, num_samples)
-            return tokens, results
         masks = MaskInputs.of(columns) if plan.num_masked_samples else None
         biases = BiasInputs.of(columns) if plan.num_biases else None
         self._ops.sample(
@@ -84,13 +84,6 @@ class DeviceSampler:
             masks=None if masks is None else (masks.samples, masks.words),
         )
         return tokens, results
-
-    def _written_for(self, logits: Tensor, plan: _core.StepPlan) -> Recorder | None:
-        """What `write_down` prepared, if it draws these."""
-        if plan.num_penalised_samples or plan.num_biases or plan.num_masked_samples or self._written is None:
-            return None
-        recorder, place = self._written
-        return recorder if logits.data_ptr() == place else None
 
     def score_samples(self, logits: Tensor, tokens: Tensor, inputs: ScoreInputs) -> Iterator[Scores]:
         """See `scores.score_samples`."""

@@ -53,6 +53,18 @@ class StepOutput:
         )
 
 
+def _is_plain(plan: _core.StepPlan) -> bool:
+    """Whether a plan is a forward pass and draws by the parameters of rows, and no more."""
+    return not (
+        plan.num_scored_tokens
+        or plan.num_scored_samples
+        or plan.num_counted_tokens
+        or plan.num_penalised_samples
+        or plan.num_masked_samples
+        or plan.num_biases
+    )
+
+
 def _place(column: Tensor) -> Place:
     return column.data_ptr(), column.numel()
 
@@ -99,9 +111,12 @@ class ModelRunner:
         ]
         self._num_launched = 0
         self.recording = None if placement.is_apart else self._record()
-        """The forward pass written down, None where it is computed layer by layer"""
-        if sampler is not None and self.recording is not None:
-            sampler.write_down(self.recording.logits, self._columns)
+        """The forward pass and a plain draw written down, None where it is computed layer by layer
+        """
+        if self.recording is not None:
+            self._rows.write_down(self._columns)
+            if sampler is not None:
+                sampler.write_down(self.recording, self._columns)
         self._graphs = (
             None
             if placement.capture is None
@@ -127,19 +142,33 @@ class ModelRunner:
     def _turn(self) -> int:
         return self._num_launched % self.depth
 
-    @torch.inference_mode()
     def launch(self, plan: _core.StepPlan) -> None:
         """Queues the step whose plan is in `loan`. On the CPU it has run when this returns."""
         turn = self._turn
         self._num_launched += 1
         columns = self._columns.upload(turn, plan)
-        self._rows.update(columns)
-        tokens, scores = self._run(columns, turn)
-        output = StepOutput(tokens, Scores.concatenate(scores) if scores else None)
+        if self._sampler is not None and self.recording is not None and _is_plain(plan):
+            self._rows.update(columns)
+            self._run_recording(self.recording, plan, plan.num_samples)
+            output = StepOutput(self._sampler.drawn(plan.num_samples), None)
+        else:
+            output = self._launch(columns, turn)
         event = self._events[turn]
         if event is not None:
             event.record(torch.cuda.current_stream(self._model.device))
         self._in_flight.append((output, event))
+
+    @torch.inference_mode()
+    def _launch(self, columns: PlanColumns, turn: int) -> StepOutput:
+        self._rows.update(columns)
+        tokens, scores = self._run(columns, turn)
+        return StepOutput(tokens, Scores.concatenate(scores) if scores else None)
+
+    @staticmethod
+    def _run_recording(recording: Recording, plan: _core.StepPlan, num_drawn: int) -> Tensor:
+        num_padding = plan.num_padding
+        num_tokens, num_seqs = plan.num_tokens + num_padding, plan.num_seqs + num_padding
+        return recording.run(num_tokens, num_seqs, plan.num_samples, num_drawn)
 
     def _run(self, columns: PlanColumns, turn: int) -> tuple[Tensor, list[Scores]]:
         """Computes and draws; the tokens are on their way to the host."""
@@ -171,9 +200,7 @@ class ModelRunner:
         """
         plan = columns.plan
         if self.recording is not None and not plan.num_scored_tokens:
-            num_padding = plan.num_padding
-            num_tokens, num_seqs = plan.num_tokens + num_padding, plan.num_seqs + num_padding
-            logits = self.recording.run(num_tokens, num_seqs, plan.num_samples)
+            logits = self._run_recording(self.recording, plan, 0)
             return logits if plan.num_samples else None, None
         if self._graphs is not None and self._graphs.takes(plan):
             return self._graphs.run(plan), None

@@ -11,9 +11,12 @@ from torch import Tensor
 
 from streamcore import _core
 from streamcore.kernels import KvGroup, LayerCache, PagedSequences
+from streamcore.kernels.recorder import Recorder
 from streamcore.runner.columns import DTYPES, Columns, PlanColumns
 from streamcore.runner.penalties import CountInputs, PenaltyInputs, TokenCounts
 from streamcore.runner.sampler import SamplingColumns
+
+_BLOCK_UPDATES, _NEW_ROWS = range(2)
 
 
 class RowState:
@@ -40,6 +43,7 @@ class RowState:
         """int32 [num_rows] on the device, so that the next step can begin before the host has seen
         them"""
         self._counts = TokenCounts(num_rows, vocab_size, device)
+        self._written: Recorder | None = None
         self._host_numbers = torch.arange(num_rows + 1, dtype=torch.int32)
         self._numbers = self._host_numbers.to(device)
 
@@ -52,20 +56,41 @@ class RowState:
         self.parameters = zeros(device) if self._is_apart else self.host_parameters
         """The same on the device."""
 
+    def write_down(self, columns: Columns) -> None:
+        """Prepares for plans that are always in these columns, on the CPU: what they tell of rows
+        is kept by one call into the extension. Behind a forward pass, which has filled the caches
+        with weights, torch takes 0.1 to 0.4 ms for as much.
+        """
+        self._written = recorder = Recorder()
+        resident = columns.resident
+        recorder.count = _BLOCK_UPDATES
+        recorder.put(self.block_tables.view(-1), resident["block_places"], resident["block_ids"])
+        recorder.count = _NEW_ROWS
+        for name, by_row in self.parameters.items():
+            recorder.put(by_row, resident["new_rows"], resident[name])
+
     def update(self, columns: PlanColumns) -> None:
         """Takes what is new in the rows out of a plan, and fills in the input tokens that only the
         rows have.
         """
         plan = columns.plan
-        if plan.num_new_rows:
-            self._set_parameters(columns)
-        if plan.num_block_updates:
-            self.block_tables.view(-1)[columns["block_places"]] = columns["block_ids"]
+        if plan.num_block_updates or plan.num_new_rows:
+            self._keep_what_is_new(columns)
         if plan.num_device_tokens:
             tokens = self.last_tokens.index_select(0, columns["device_token_rows"])
             columns["token_ids"][columns["device_token_indices"]] = tokens
         if plan.num_counted_tokens:
             self._counts.count(columns["token_ids"], CountInputs.of(columns))
+
+    def _keep_what_is_new(self, columns: PlanColumns) -> None:
+        plan = columns.plan
+        if self._written is not None:
+            self._written.carry_out(plan.num_block_updates, plan.num_new_rows)
+            return
+        if plan.num_new_rows:
+            self._set_parameters(columns)
+        if plan.num_block_updates:
+            self.block_tables.view(-1)[columns["block_places"]] = columns["block_ids"]
 
     def _set_parameters(self, columns: PlanColumns) -> None:
         rows = columns.on_host("new_rows")

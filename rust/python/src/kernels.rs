@@ -107,14 +107,14 @@ pub(crate) mod kernels {
         }
 
         /// Carries all operations out with these numbers of rows.
-        fn run(&self, py: Python<'_>, rows: [usize; 3]) -> PyResult<()> {
+        fn run(&self, py: Python<'_>, rows: [usize; 4]) -> PyResult<()> {
             // SAFETY: the Python caller keeps every tensor of the program alive, each with room for
             // this many rows.
             py.detach(|| unsafe { self.0.run(&rows) }).map_err(value_error)
         }
 
         /// As `run`; the seconds that each operation took, in order.
-        fn run_timed(&self, py: Python<'_>, rows: [usize; 3]) -> PyResult<Vec<f64>> {
+        fn run_timed(&self, py: Python<'_>, rows: [usize; 4]) -> PyResult<Vec<f64>> {
             // SAFETY: as in `run`.
             let times = py.detach(|| unsafe { self.0.run_timed(&rows) }).map_err(value_error)?;
             Ok(times.iter().map(Duration::as_secs_f64).collect())

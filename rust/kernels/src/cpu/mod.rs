@@ -27,7 +27,7 @@ pub use rms_norm::{RmsNorm, rms_norm};
 pub(crate) use rope::rope_arguments;
 pub use rope::{RopeAndStore, rope_and_store_kv};
 pub(crate) use rounded::round_early;
-pub use rows::{AddInto, Embed, Scale, SoftCap, Take, add_into, embed, scale, soft_cap, take};
+pub use rows::{AddInto, Embed, Put, Scale, SoftCap, Take, add_into, embed, put, scale, soft_cap, take};
 pub use sample::{Sample, Score, sample, score};
 
 use crate::ops::{Operation, operation};
@@ -47,6 +47,7 @@ pub const OPERATIONS: &[Operation] = &[
     operation!(Experts, experts),
     operation!(Sample, sample),
     operation!(Score, score),
+    operation!(Put, put),
 ];
 
 /// Elements that one thread should have to work on before another is woken: some ten microseconds'

@@ -133,6 +133,41 @@ pub unsafe fn take(args: &Take) -> Result<(), OpError> {
 }
 
 arguments! {
+    /// The arguments of [`put`].
+    pub struct Put, rows num_rows {
+        /// \[limit\], numbers of four bytes; updated in place.
+        output: usize,
+        /// \[num_rows\] `i32`, places of `output`; of equal ones the last counts.
+        places: usize,
+        /// \[num_rows\], as `output`.
+        x: usize,
+        /// Numbers to put.
+        num_rows: usize,
+        /// Places of `output`.
+        limit: usize,
+    }
+}
+
+/// Writes numbers to some places of a vector.
+///
+/// # Errors
+/// A place lies outside of it; nothing was written then.
+///
+/// # Safety
+/// The addresses are those of live tensors with the shapes given, that nothing else writes.
+pub unsafe fn put(args: &Put) -> Result<(), OpError> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        check_below("place", args.places, args.num_rows, args.limit)?;
+        for index in 0..args.num_rows {
+            let place = *(args.places as *const i32).add(index) as usize;
+            *(args.output as *mut u32).add(place) = *(args.x as *const u32).add(index);
+        }
+    }
+    Ok(())
+}
+
+arguments! {
     /// The arguments of [`add_into`].
     pub struct AddInto, rows num_rows {
         /// \[num_rows, width\], contiguous; updated in place.
