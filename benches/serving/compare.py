@@ -15,6 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+WARM_UP_STREAMS = 128
 METRICS = {  # what the client calls it: our name, whether more is better
     "completed": ("requests answered", True),
     "output_throughput": ("output tokens/s", True),
@@ -26,10 +27,15 @@ METRICS = {  # what the client calls it: our name, whether more is better
 
 
 def run_once(
-    arguments: argparse.Namespace, port: int, concurrency: int, seed: int, *, may_lose: bool = False
+    arguments: argparse.Namespace,
+    port: int,
+    concurrency: int,
+    num_requests: int,
+    seed: int,
+    *,
+    may_lose: bool = False,
 ) -> dict[str, float]:
     """One run of the client against one server; all requests have to be answered unless it may lose some."""
-    num_requests = max(arguments.min_requests, arguments.requests_per_stream * concurrency)
     with tempfile.TemporaryDirectory() as folder:
         command = [
             arguments.bench,
@@ -54,10 +60,12 @@ def compare(arguments: argparse.Namespace, concurrency: int) -> None:
     """Print one row for each metric: the medians of both servers and their ratio."""
     ours: list[dict[str, float]] = []
     peer: list[dict[str, float]] = []
+    num_requests = max(arguments.min_requests, arguments.requests_per_stream * concurrency)
     for round_number in range(arguments.rounds):
         seed = arguments.seed + 1000 * concurrency + round_number
-        ours.append(run_once(arguments, arguments.ours, concurrency, seed))
-        peer.append(run_once(arguments, arguments.peer, concurrency, seed, may_lose=arguments.peer_may_lose))
+        ours.append(run_once(arguments, arguments.ours, concurrency, num_requests, seed))
+        may_lose = arguments.peer_may_lose
+        peer.append(run_once(arguments, arguments.peer, concurrency, num_requests, seed, may_lose=may_lose))
     for name, (label, more_is_better) in METRICS.items():
         if not all(name in run for run in ours + peer):
             continue
@@ -95,7 +103,17 @@ def main() -> None:
     parser.add_argument("--input-len", type=int, default=128)
     parser.add_argument("--output-len", type=int, default=64)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--warm-up",
+        type=int,
+        default=0,
+        help="requests to each server before the measured ones: streamcore takes memory as it is used, some servers "
+        "when they start",
+    )
     arguments = parser.parse_args()
+    if num_requests := arguments.warm_up:
+        for port in (arguments.ours, arguments.peer):
+            run_once(arguments, port, min(num_requests, WARM_UP_STREAMS), num_requests, 0, may_lose=True)
     print("| streams | | streamcore | peer | ratio | |\n|---|---|---|---|---|---|")
     for concurrency in arguments.concurrency:
         compare(arguments, concurrency)

@@ -7,7 +7,7 @@ import torch
 
 from streamcore.cli import _parsers
 from streamcore.config import ServeConfig
-from streamcore.runner.limits import choose_batch, choose_pace
+from streamcore.runner.limits import choose_batch, choose_pace, explain_pace
 
 
 def test_an_option_named_again_adds_to_what_was_named_before() -> None:
@@ -38,3 +38,10 @@ def test_the_pace_of_streams_is_what_the_help_says() -> None:
     assert "else 100, or five times what a step without prompts takes" in help_of("target_itl_ms")
     assert choose_pace(20) == (0.02, 0)
     assert choose_pace(0) == (None, 0)
+
+
+def test_the_log_says_what_a_stream_waits_for() -> None:
+    """Who sees a prompt take its time finds the reason beside the other limits."""
+    assert explain_pace(None).startswith("streams wait up to 100 ms for a step with prompts, or 5 times")
+    assert explain_pace(20).startswith("streams wait up to 20 ms for a step with prompts (`--target-itl-ms`)")
+    assert explain_pace(0).endswith("however long (`--target-itl-ms 0`)")

@@ -67,6 +67,21 @@ def choose_pace(target_itl_ms: float | None) -> tuple[float | None, int]:
     return target_itl_ms / 1000 or None, 0
 
 
+def explain_pace(target_itl_ms: float | None) -> str:
+    """A sentence for the log: what a stream waits for, and so why a long prompt takes its time."""
+    if target_itl_ms is None:
+        usual, times = _TARGET_ITL_S * 1000, 1 + _MIN_PREFILL_SHARE
+        return (
+            f"streams wait up to {usual:g} ms for a step with prompts, or {times} times what they take alone"
+        )
+    if target_itl_ms:
+        return (
+            f"streams wait up to {target_itl_ms:g} ms for a step with prompts (`--target-itl-ms`), "
+            "and prompts come in pieces that short"
+        )
+    return "streams wait for every step with prompts, however long (`--target-itl-ms 0`)"
+
+
 def choose_capture_sizes(max_num_seqs: int, max_num_batched_tokens: int) -> list[int]:
     """The numbers of sequences for which steps of decodes are captured, in increasing order.
 

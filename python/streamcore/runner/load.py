@@ -18,6 +18,7 @@ from streamcore.runner.limits import (
     choose_capture_sizes,
     choose_max_model_len,
     choose_pace,
+    explain_pace,
     explain_shortened_context,
 )
 from streamcore.runner.memory import allocate_kv_cache, block_bytes, choose_num_blocks, step_bytes
@@ -73,6 +74,7 @@ def _load_runner(config: ServeConfig, folder: ModelFolder, check: Callable[[], N
     runner, engine_config = _make_runner(config, model, limits)
     decode_s = warm_up(runner, engine_config)
     _announce(folder, model, limits, engine_config.max_seq_len)
+    _core.log("info", explain_pace(config.target_itl_ms))
     return LoadedRunner(runner, engine_config, decode_s)
 
 
