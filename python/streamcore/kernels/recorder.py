@@ -17,9 +17,10 @@ from streamcore.kernels.structs import are_alike
 from streamcore.kernels.weight import LinearWeight
 from streamcore.operands import Expert, ExpertRule
 
-_TOKENS, _SEQS, _WANTED = range(3)
 MAX_COUNTS = 4
 """Different numbers of rows that a step may have."""
+_TOKENS, _SEQS, _WANTED, DRAWN = range(MAX_COUNTS)
+"""Those of a forward pass, and that of the draw behind it."""
 
 
 class NotRecordableError(Exception):

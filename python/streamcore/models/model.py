@@ -166,10 +166,6 @@ class Model:
         return Recording(self.decoder, recorder, step, wanted.shape[0])
 
 
-DRAWN = 3
-"""The number of rows of what a recording does behind its logits."""
-
-
 class Recording:
     """A forward pass that was written down, from token ids to logits: one call into the
     extension.
@@ -193,7 +189,7 @@ class Recording:
             num_tokens: of the step.
             num_seqs: likewise.
             num_wanted: likewise.
-            num_drawn: rows of what was written down behind the logits, by `DRAWN`.
+            num_drawn: rows of the draw, where one was written down behind the logits.
 
         Raises:
             ValueError: a token, a position or a slot is out of range.

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from streamcore.kernels.native import CpuOps, CudaOps
 from streamcore.kernels.ops import Ops
+from streamcore.kernels.recorder import DRAWN
 from streamcore.kernels.sampled import MAX_BIASES, MAX_SAMPLED_VOCABULARY, SampledOps
-from streamcore.models.model import DRAWN, Recording
+from streamcore.models.model import Recording
 from streamcore.runner.columns import Columns, PlanColumns
 from streamcore.runner.masks import MaskInputs
 from streamcore.runner.penalties import BiasInputs
@@ -68,7 +69,7 @@ class DeviceSampler:
         `NOT_FINITE` for a row whose logits are no finite numbers. Valid until the next call.
         """
         plan, num_samples = columns.plan, logits.shape[0]
-        tokens, results = self._tokens[:num_samples], self._results[:num_samples]
+        tokens, results = self._tokens[:num_samples], self.drawn(num_samples)
         masks = MaskInputs.of(columns) if plan.num_masked_samples else None
         biases = BiasInputs.of(columns) if plan.num_biases else None
         self._ops.sample(
